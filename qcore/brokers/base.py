@@ -1,0 +1,354 @@
+"""The broker contract: batch first, one place for every message, leases instead of time-outs.
+
+A message is bytes in envelope form (wire/envelope.py) and a place. At any instant it is in exactly
+one of: ready, delayed, in flight (held by one owner under a lease), dead, quarantine.
+
+    Broker      one URL.  Publish, look, administer, broadcast, subscribe, results.  Thread-safe.
+    Consumer    one owner of deliveries: claim, settle, wait, renew, reap.  One thread, except
+                renew() and reap(), which a second thread may call at any time.
+    Subscription, Inbox   open ends of the control and event bus, with connections of their own.
+
+Every driver passes tests/suites/broker_contract.py. What a driver cannot do is a field of its
+`features`; the suite and qctl read it there. Errors of client libraries never leave a driver: they
+become the classes of qcore/errors.py (BrokerDown above all).
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from qcore.errors import ConfigError, Unsupported
+from qcore.plugins import Registry
+from qcore.wire.result import ResultMeta
+
+DEFAULT_LEASE_S = 30.0
+
+
+class Features(msgspec.Struct, frozen=True):
+    """What a driver can do."""
+
+    results: bool = False  # keeps results itself, in the same write as the ack
+    delay: bool = True  # holds delayed messages itself
+    priority: bool = True
+    fanout: bool = True  # broadcast and subscribe
+    receivers_known: bool = False  # broadcast() can say how many heard it
+    members_known: bool = False  # members() names the live workers
+    peek: bool = True
+    revokes: bool = False  # stores revoked ids
+    multi_host: bool = True
+    lease: bool = True  # in-flight messages come back after lease_s; else when the connection ends
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A message to publish.
+
+    Either `queue` is named (the default exchange), or exchange and routing_key are, and the broker
+    finds the bound queues. due_at (epoch seconds) delays it inside the broker.
+    """
+
+    raw: bytes
+    queue: str = ""
+    exchange: str = ""
+    routing_key: str = ""
+    priority: int = 0
+    due_at: float | None = None
+
+
+class Delivery(msgspec.Struct):
+    """A message held by a consumer; it must be settled."""
+
+    number: int  # chosen by the consumer, grows, unique in its life
+    queue: str
+    raw: bytes
+    redelivered: bool = False  # somebody may have started it before
+    deliveries: int = 1  # this is the n-th time it is handed out after a crash, as far as known
+    handle: Any = None  # the driver's own
+
+
+class Settle(enum.IntEnum):
+    """What becomes of a delivery."""
+
+    ACK = 0  # done with: gone
+    REQUEUE = 1  # not started: back to the head of its queue, not counted as a redelivery
+    RETURN = 2  # started or unknown: back to the head, flagged redelivered
+    DELAY = 3  # held by the broker until due_at
+    QUARANTINE = 4  # kept byte for byte with a reason, out of the way
+
+
+class StoredResult(msgspec.Struct, frozen=True):
+    """One result to store: meta is JSON bytes of wire/result.py."""
+
+    task_id: str
+    meta: bytes
+    ttl_s: float | None = 86400.0  # None: for ever
+
+
+class Settlement(msgspec.Struct):
+    """One delivery's end: all of it happens in one atomic step where the driver can.
+
+    Order where it cannot: result, sends, then the delivery itself. Fenced: when the delivery is no
+    longer ours (lease lost, channel closed), nothing of it happens.
+    """
+
+    delivery: Delivery
+    action: Settle = Settle.ACK
+    result: StoredResult | None = None  # only for drivers with features.results
+    sends: tuple[Message, ...] = ()  # continuations, retries
+    due_at: float = 0.0  # for DELAY
+    reason: str = ""  # for QUARANTINE: a stable code
+
+
+class Depth(msgspec.Struct, frozen=True):
+    """How many messages of a queue are where; None: the driver cannot tell."""
+
+    ready: int
+    delayed: int | None = None
+    in_flight: int | None = None
+
+
+class Quarantined(msgspec.Struct, frozen=True):
+    """A message that is not a task, kept with the reason."""
+
+    id: str
+    queue: str
+    reason: str
+    at: float  # epoch seconds
+    raw: bytes
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A worker that has announced itself; seen_at is the broker's clock."""
+
+    node: str
+    seen_at: float
+    alive: bool  # its announcement has not expired
+    info: dict[str, Any]  # pid, host, version, queues, epoch
+
+
+class Consumer(ABC):
+    """One owner of deliveries on the queues it was opened for.
+
+    The loop of its user:  arm(); select on fds() for at most idle_s(); wake(fd) for each ready one;
+    claim(); … settle().  arm() when there is room and nothing was claimable; disarm() when full.
+    """
+
+    queues: tuple[str, ...]
+
+    @abstractmethod
+    def claim(self, limit: int) -> list[Delivery]:
+        """Take up to `limit` messages, without waiting. Due delayed messages first become ready.
+        Never decodes: any bytes are handed out. Raises BrokerDown."""
+
+    @abstractmethod
+    def settle(self, settlements: Sequence[Settlement]) -> list[int]:
+        """End deliveries in one round trip; returns the numbers that were refused because they are
+        not ours any more. Idempotent: settling twice refuses the second. Raises BrokerDown, after
+        which the whole batch may be tried again."""
+
+    @abstractmethod
+    def set_queues(self, queues: Sequence[str]) -> None:
+        """Consume from these from now on, in this order of preference. Declares them."""
+
+    def fds(self) -> list[int]:
+        """File descriptors that become readable when claim() may have something."""
+        return []
+
+    def arm(self) -> None:
+        """Ask to be woken. Costs nothing when already armed."""
+
+    def disarm(self) -> None:
+        """Do not take anything by waking; what a wake-up already took is given back or held."""
+
+    def wake(self, fd: int) -> None:
+        """A descriptor of fds() is readable."""
+
+    def idle_s(self) -> float:
+        """The longest time until claim() should be tried again although nothing woke us:
+        the nearest due delayed message, or the driver's safety net. Seconds."""
+        return 1.0
+
+    def prefetch(self, count: int) -> None:
+        """At most `count` deliveries will be held at once (a hint; AMQP needs it)."""
+
+    @abstractmethod
+    def renew(self) -> bool:
+        """Extend the lease of everything held. False: the lease was lost, and with it every
+        delivery held until now (claim and settle go on under a new lease). Any thread."""
+
+    @abstractmethod
+    def reap(self) -> int:
+        """Return what dead owners held to its queues, flagged redelivered and counted. The number
+        of messages returned. Any thread; any number of processes at once."""
+
+    @abstractmethod
+    def reconnect(self) -> None:
+        """After BrokerDown: connect again. Deliveries stay ours where the driver has leases;
+        elsewhere later settlements of older deliveries are refused. Raises BrokerDown."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give everything held but unsettled back (not flagged) and stop."""
+
+
+class Subscription(ABC):
+    """An open ear on an exchange; what is said while nobody listens is gone."""
+
+    @abstractmethod
+    def get(self, timeout_s: float | None) -> bytes | None:
+        """The next message, or None after timeout_s (None waits for ever). Raises BrokerDown."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+class Inbox(Subscription):
+    """A place for the replies to one request; `key` is the routing key that replies are sent to."""
+
+    key: str
+
+
+class Broker(ABC):
+    """One URL. Connects when first needed; safe to use from several threads."""
+
+    name: ClassVar[str]
+    features: ClassVar[Features]
+
+    def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+        """options are `broker_transport_options` and what the settings add: `connect_timeout_s`
+        (float, 4), `result_prefix` (text), `event_ttl_s`, `lease_s` (30)."""
+        self.url, self.options = url, dict(options or {})
+        self.lease_s = float(self.options.get("lease_s", DEFAULT_LEASE_S))
+
+    # --- tasks
+    @abstractmethod
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Returns when the broker has all of them. Raises BrokerDown, Unroutable, BrokerFull."""
+
+    @abstractmethod
+    def consumer(self, queues: Sequence[str], node: str = "") -> Consumer:
+        """Open a consumer; node is the worker's name, for people who look at the broker."""
+
+    @abstractmethod
+    def depth(self, queue: str) -> Depth: ...
+
+    @abstractmethod
+    def peek(self, queue: str, limit: int = 20) -> list[bytes]:
+        """The next messages that would be claimed, byte for byte, altering nothing."""
+
+    @abstractmethod
+    def purge(self, queue: str) -> int:
+        """Delete the ready and delayed messages; the number deleted."""
+
+    @abstractmethod
+    def queues(self) -> list[str]:
+        """Names of queues that the broker knows of or that have been consumed, as far as it can tell."""
+
+    @abstractmethod
+    def quarantined(self, limit: int = 100) -> list[Quarantined]:
+        """What could not be a task, newest first."""
+
+    # --- results, for drivers with features.results
+    def results_of(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
+        """What is stored for each id, None for nothing."""
+        raise Unsupported(self.name, "keep results")
+
+    def store_results(self, results: Sequence[StoredResult]) -> None:
+        raise Unsupported(self.name, "keep results")
+
+    def wait_result(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
+        """The meta once the task is in a ready state; None after timeout_s."""
+        raise Unsupported(self.name, "keep results")
+
+    def forget_results(self, task_ids: Sequence[str]) -> int:
+        raise Unsupported(self.name, "keep results")
+
+    # --- bus
+    @abstractmethod
+    def broadcast(self, exchange: str, routing_key: str, raw: bytes) -> int | None:
+        """Say it to everybody who listens now; how many heard it, None when that is unknown."""
+
+    @abstractmethod
+    def subscribe(self, exchange: str, pattern: str = "", node: str = "") -> Subscription:
+        """Listen from the moment this returns. pattern: '' for the bare exchange (control), or an
+        AMQP topic pattern such as '#', 'worker.#', 'task.#' (events). node names the listener's
+        queue where queues have names (`<node>.celery.pidbox` for control)."""
+
+    @abstractmethod
+    def inbox(self, exchange: str, key: str) -> Inbox:
+        """Open a place for replies sent to (exchange, key). Gone within a minute if we die."""
+
+    @abstractmethod
+    def reply(self, exchange: str, key: str, raw: bytes) -> None:
+        """Send a reply; silently dropped when nobody has that inbox."""
+
+    # --- who is there
+    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> None:
+        """Say that a worker lives; forgotten after ttl_s without another call."""
+
+    def retire(self, node: str) -> None:
+        """The worker has left."""
+
+    def members(self) -> list[Member]:
+        """Workers that announced themselves, the expired ones of the last hour with alive=False;
+        empty where features.members_known is False."""
+        return []
+
+    def foreign_members(self) -> list[str]:
+        """Nodes of other kinds (Celery) that seem bound to the control exchange; may be stale."""
+        return []
+
+    # --- revoked ids
+    def revoke(self, task_ids: Sequence[str], ttl_s: float = 10800.0) -> None:
+        """Remember that these must not run; does nothing where features.revokes is False."""
+
+    def revoked(self, limit: int = 50_000) -> list[str]:
+        """Remembered ids, newest first."""
+        return []
+
+    @abstractmethod
+    def check(self) -> None:
+        """Connect and talk once; raises BrokerDown within the connect time-out."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def info(self) -> dict[str, Any]:
+        """Host, port, transport and the like for `inspect stats`; no secrets."""
+        parts = urlsplit(self.url)
+        return {
+            "hostname": parts.hostname,
+            "port": parts.port,
+            "userid": parts.username,
+            "virtual_host": parts.path.lstrip("/") or "/",
+            "transport": self.name,
+            "ssl": parts.scheme in ("rediss", "amqps"),
+        }
+
+
+brokers: Registry[type[Broker]] = Registry(
+    "broker",
+    "qcore.brokers",
+    aliases={"rediss": "redis", "amqp": "kombu", "amqps": "kombu", "pyamqp": "kombu"},
+)
+
+
+def open_broker(url: str, options: dict[str, Any] | None = None) -> Broker:
+    """The broker at `url`; the scheme chooses the driver, schemes of other kombu transports go to
+    the kombu driver. Raises ConfigError for a URL that is none."""
+    scheme = url.partition("://")[0] if "://" in url else ""
+    if not scheme:
+        raise ConfigError(
+            f"'{url}' is not a broker URL; write sqlite:///path, redis://host/0 or amqp://host//"
+        )
+    try:
+        _ = urlsplit(url).port
+    except ValueError as exc:
+        raise ConfigError(f"the broker URL has a bad port or host: {exc}") from None
+    built_in = scheme in brokers.names() or scheme in brokers.aliases
+    return brokers.get(scheme if built_in else "kombu")(url, options)

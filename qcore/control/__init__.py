@@ -1,0 +1,1 @@
+"""The control bus: requests to workers and their replies."""

@@ -1,0 +1,285 @@
+"""Every error that qcore raises, in one tree.
+
+QcoreError
+├── ConfigError                 a setting, URL or app that cannot be used
+│   ├── UnknownName             no plug-in, setting or command of that name (knows near misses)
+│   └── AppNotFound             -A names nothing that can be loaded
+├── BrokerError
+│   ├── BrokerDown              cannot be reached, or the connection broke
+│   ├── BrokerBusy              another process holds it for too long
+│   ├── BrokerFull              no space for one more message
+│   ├── Unroutable              published to a place that does not exist
+│   └── Unsupported             this driver cannot do that
+├── ResultError
+│   └── ResultsNotKept          no result store is configured
+├── Malformed                   bytes that are not a task (reason code, task id when readable)
+├── TaskError                   Celery's names: NotRegistered, TimeoutError, TaskRevokedError, …
+└── TaskPredicate               raised by tasks to say how a run ends: Retry, Ignore, Reject
+
+SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError and Terminated stand alone, as in Celery,
+so that a task's own `except` clauses treat them alike.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def near_misses(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
+    """The known names that look most like `name`, best first."""
+    names = sorted(set(known))
+    found = difflib.get_close_matches(name, names, n=limit, cutoff=0.6)
+    return found or [n for n in names if name and (n.startswith(name) or name in n)][:limit]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """'; did you mean 'x'?' or nothing."""
+    near = near_misses(name, known)
+    if not near:
+        return ""
+    return "; did you mean " + " or ".join(f"'{n}'" for n in near) + "?"
+
+
+_URL_SECRET = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://(?:[^\s:/@]*)):(?P<secret>[^\s/]*)@", re.I)
+
+
+def mask_url(text: str) -> str:
+    """`text` with the password of every URL in it replaced by asterisks."""
+    return _URL_SECRET.sub(lambda m: f"{m['head']}:********@", text)
+
+
+class QcoreError(Exception):
+    """Base of all errors raised on purpose by qcore."""
+
+
+class ConfigError(QcoreError):
+    """A setting, a URL or an app cannot be used."""
+
+
+ImproperlyConfigured = ConfigError
+
+
+class UnknownName(ConfigError):
+    """There is no `kind` called `name`."""
+
+    def __init__(self, kind: str, name: str, known: Sequence[str] = ()) -> None:
+        super().__init__(kind, name, tuple(known))
+        self.kind, self.name, self.known = kind, name, tuple(known)
+
+    def __str__(self) -> str:
+        hint = did_you_mean(self.name, self.known)
+        if not hint and self.known and len(self.known) <= 12:
+            hint = f"; known: {', '.join(self.known)}"
+        return f"no {self.kind} named '{self.name}'{hint}"
+
+
+class AppNotFound(ConfigError):
+    """The value of -A leads to no app."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(name, why)
+        self.name, self.why = name, why
+
+    def __str__(self) -> str:
+        return f"cannot load the app '{self.name}': {self.why}"
+
+
+class BrokerError(QcoreError):
+    """Something about the broker."""
+
+
+class BrokerDown(BrokerError):
+    """The broker at `url` cannot be reached, or the connection to it broke."""
+
+    def __init__(self, url: str, reason: object = "") -> None:
+        super().__init__(url, str(reason))
+        self.url, self.reason = mask_url(url), mask_url(str(reason))
+
+    def __str__(self) -> str:
+        why = f": {self.reason}" if self.reason else ""
+        return f"cannot reach the broker at {self.url}{why}"
+
+
+class BrokerBusy(BrokerError):
+    """The broker is locked by another process for longer than we are willing to wait."""
+
+
+class BrokerFull(BrokerError):
+    """The broker has no space for one more message."""
+
+
+class Unroutable(BrokerError):
+    """A message was published to a queue or exchange that does not take it."""
+
+
+class Unsupported(BrokerError):
+    """The driver cannot do this; `what` says what, in words for the operator."""
+
+    def __init__(self, driver: str, what: str) -> None:
+        super().__init__(driver, what)
+        self.driver, self.what = driver, what
+
+    def __str__(self) -> str:
+        return f"the {self.driver} broker cannot {self.what}"
+
+
+class ResultError(QcoreError):
+    """Something about the result store."""
+
+
+class ResultsNotKept(ResultError):
+    """No result store is configured and the broker has none of its own."""
+
+    def __init__(self, url: str = "") -> None:
+        super().__init__(url)
+        self.url = mask_url(url)
+
+    def __str__(self) -> str:
+        where = f" for the broker {self.url}" if self.url else ""
+        return (
+            f"no results are kept{where}: set result_backend (or --result-backend, "
+            "QCTL_RESULT_BACKEND) to keep them, for example redis://localhost/0"
+        )
+
+
+class Malformed(QcoreError):
+    """Bytes that are not what they should be.
+
+    reason is a stable code such as 'not_json' or 'no_id'; detail is for people; task_id is the id of
+    the task when it could be read, so that a failure can be stored for whoever waits.
+    """
+
+    def __init__(self, reason: str, detail: str = "", task_id: str | None = None) -> None:
+        super().__init__(reason, detail, task_id)
+        self.reason, self.detail, self.task_id = reason, detail, task_id
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+# --- tasks: Celery's names ---------------------------------------------------------------------
+
+
+class TaskError(QcoreError):
+    """A task could not be run or its result could not be had."""
+
+
+class NotRegistered(KeyError, TaskError):
+    """No task of that name is known here."""
+
+    def __init__(self, name: str = "", known: Sequence[str] = ()) -> None:
+        super().__init__(name)
+        self.name, self.known = name, tuple(known)
+
+    def __str__(self) -> str:
+        return (
+            f"no task named '{self.name}' is registered on this worker{did_you_mean(self.name, self.known)}"
+        )
+
+
+class AlreadyRegistered(TaskError):
+    """Two different tasks have the same name."""
+
+
+class TimeoutError(TaskError):  # the builtin's name on purpose: it is Celery's
+    """The result did not arrive in time."""
+
+
+class MaxRetriesExceededError(TaskError):
+    """The task was retried as often as it may be."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args)
+        self.task_args, self.task_kwargs = kwargs.pop("task_args", ()), kwargs.pop("task_kwargs", {})
+
+
+class TaskRevokedError(TaskError):
+    """The task was revoked, so there is no result."""
+
+
+class InvalidTaskError(TaskError):
+    """The task's data is not valid."""
+
+
+class ChordError(TaskError):
+    """A member of a chord failed."""
+
+
+class RemoteError(TaskError):
+    """A task failed elsewhere with an exception whose class is not known here.
+
+    exc_type, exc_module and exc_message are what the worker reported; nothing was imported to look.
+    """
+
+    def __init__(self, exc_type: str, exc_message: Any = (), exc_module: str = "") -> None:
+        super().__init__(exc_type, exc_message, exc_module)
+        self.exc_type, self.exc_message, self.exc_module = exc_type, exc_message, exc_module
+
+    def __str__(self) -> str:
+        parts = self.exc_message if isinstance(self.exc_message, list | tuple) else [self.exc_message]
+        text = ", ".join(str(p) for p in parts)
+        return f"{self.exc_type}: {text}" if text else self.exc_type
+
+
+class TaskPredicate(QcoreError):
+    """Base of the exceptions by which a task says how its run ends."""
+
+
+class Ignore(TaskPredicate):
+    """The task wants no outcome to be recorded."""
+
+
+class Reject(TaskPredicate):
+    """The task does not want the message; with `requeue` another worker gets it."""
+
+    def __init__(self, reason: object = None, requeue: bool = False) -> None:
+        super().__init__(reason, requeue)
+        self.reason, self.requeue = reason, requeue
+
+    def __str__(self) -> str:
+        return f"reject requeue={self.requeue}: {self.reason}"
+
+
+class Retry(TaskPredicate):
+    """The task is to be tried again; carries the signature of the next attempt."""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        exc: BaseException | str | None = None,
+        when: object = None,
+        is_eager: bool = False,
+        sig: Any = None,
+    ) -> None:
+        super().__init__(message, exc, when)
+        self.message, self.exc, self.when, self.is_eager, self.sig = message, exc, when, is_eager, sig
+
+    def humanize(self) -> str:
+        if isinstance(self.when, int | float):
+            return f"in {self.when}s"
+        return f"at {self.when}"
+
+    def __str__(self) -> str:
+        if self.message:
+            return self.message
+        cause = self.exc if isinstance(self.exc, str) else repr(self.exc)
+        return f"Retry {self.humanize()}" + (f": {cause}" if self.exc is not None else "")
+
+
+class SoftTimeLimitExceeded(Exception):
+    """Raised inside a task when its soft time limit has passed."""
+
+
+class TimeLimitExceeded(Exception):
+    """The hard time limit of a task has passed and its process was killed."""
+
+
+class WorkerLostError(Exception):
+    """The process that ran the task ended without saying how the run went."""
+
+
+class Terminated(Exception):
+    """The run was stopped by an operator."""

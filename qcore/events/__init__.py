@@ -1,0 +1,1 @@
+"""Events: what workers say happened."""

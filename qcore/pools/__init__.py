@@ -1,0 +1,1 @@
+"""Pools: where tasks run. One file each, named as with `--pool`."""

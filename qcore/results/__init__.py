@@ -1,0 +1,1 @@
+"""Result stores: one file each, named as in the URL scheme."""

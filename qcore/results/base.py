@@ -1,0 +1,56 @@
+"""The result store contract: where outcomes are kept until somebody asks.
+
+In:  StoredResult records.  Out: ResultMeta records.
+When the broker keeps results itself (features.results) and no other store is configured, the store
+is the broker: results/broker.py, and the worker stores in the same step as the ack.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from qcore.brokers.base import Message, StoredResult
+from qcore.plugins import Registry
+from qcore.wire.result import ResultMeta
+
+
+class ResultStore(ABC):
+    """One URL. Safe to use from several threads."""
+
+    #: whether anything is kept; False for the store that stands for "none configured"
+    keeps: bool = True
+
+    def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+        self.url, self.options = url, dict(options or {})
+
+    @abstractmethod
+    def store(self, results: Sequence[StoredResult]) -> None:
+        """Durable when this returns. Raises BrokerDown."""
+
+    @abstractmethod
+    def get(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
+        """What is known of each id, None for nothing."""
+
+    @abstractmethod
+    def wait(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
+        """The meta once the task is in a ready state; None after timeout_s (None: for ever)."""
+
+    @abstractmethod
+    def forget(self, task_ids: Sequence[str]) -> int: ...
+
+    def reply_to(self) -> str | None:
+        """The `reply_to` that messages must carry so that results come back here (rpc)."""
+        return None
+
+    def reply(self, result: StoredResult, reply_to: str, correlation_id: str) -> Message | None:
+        """The result as a message to its caller, for stores that keep nothing (rpc)."""
+        return None
+
+    def close(self) -> None: ...
+
+
+results: Registry[type[ResultStore]] = Registry(
+    "result backend", "qcore.results", aliases={"rediss": "redis"}
+)

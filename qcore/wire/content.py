@@ -1,0 +1,228 @@
+"""Bodies: values to bytes and back, by content type, with caps before allocation.
+
+In:  a value and a serializer name, or bytes and a content type.  Out: the other one.
+JSON follows kombu: types that JSON lacks travel as {"__type__": T, "__value__": V}.
+Pickle is never read. YAML and msgpack need their extras.
+"""
+
+from __future__ import annotations
+
+import base64
+import bz2
+import json
+import lzma
+import math
+import uuid
+import zlib
+from collections.abc import Callable
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from qcore.errors import ConfigError, Malformed
+
+MAX_WIRE_BYTES = 16 * 1024 * 1024
+MAX_INFLATED_BYTES = 64 * 1024 * 1024
+MAX_DEPTH = 64
+
+CONTENT_TYPES = {
+    "json": ("application/json", "utf-8"),
+    "yaml": ("application/x-yaml", "utf-8"),
+    "msgpack": ("application/x-msgpack", "binary"),
+    "raw": ("application/data", "binary"),
+}
+SERIALIZERS = {mime: name for name, (mime, _) in CONTENT_TYPES.items()}
+PICKLE = "application/x-python-serialize"
+
+_fast_encode = msgspec.json.Encoder().encode
+_fast_decode = msgspec.json.Decoder().decode
+
+
+# --- JSON --------------------------------------------------------------------------------------
+
+
+def to_json(value: Any) -> bytes:
+    """`value` as JSON; raises TypeError (kombu's EncodeError) for what has no JSON form."""
+    if _is_plain(value):
+        try:
+            return _fast_encode(value)
+        except (OverflowError, TypeError, msgspec.MsgspecError, UnicodeEncodeError):
+            pass  # integers above 64 bits and the like: the standard library writes them
+    return json.dumps(value, default=_typed, separators=(",", ":")).encode()
+
+
+def from_json(raw: bytes | str) -> Any:
+    """The value in JSON text; raises Malformed('not_json' | 'too_deep')."""
+    data = raw.encode() if isinstance(raw, str) else raw
+    try:
+        if b"__type__" not in data:
+            try:
+                return _fast_decode(data)
+            except msgspec.DecodeError:
+                pass  # NaN, Infinity and huge integers: valid for Celery's clients
+        return json.loads(data, object_hook=_untyped)
+    except RecursionError as exc:
+        raise Malformed("too_deep", "the JSON is nested too deeply") from exc
+    except Malformed:
+        raise
+    except (ValueError, TypeError, ArithmeticError, LookupError) as exc:
+        raise Malformed("not_json", str(exc)[:200]) from exc
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the fast encoder writes `value` just as the standard library would."""
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return True
+    if kind is float:
+        return math.isfinite(value)
+    if kind is list or kind is tuple:
+        return all(map(_is_plain, value))
+    if kind is dict:
+        return all(type(k) is str for k in value) and all(map(_is_plain, value.values()))
+    return False
+
+
+def _typed(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return {"__type__": "datetime", "__value__": value.isoformat()}
+    if isinstance(value, date):
+        return {"__type__": "date", "__value__": value.isoformat()}
+    if isinstance(value, time):
+        return {"__type__": "time", "__value__": value.isoformat()}
+    if isinstance(value, Decimal):
+        return {"__type__": "decimal", "__value__": str(value)}
+    if isinstance(value, uuid.UUID):
+        return {"__type__": "uuid", "__value__": {"hex": value.hex}}
+    if isinstance(value, bytes):
+        try:
+            return {"__type__": "bytes", "__value__": value.decode()}
+        except UnicodeDecodeError:
+            return {"__type__": "base64", "__value__": base64.b64encode(value).decode()}
+    if hasattr(value, "__json__"):
+        return value.__json__()
+    if isinstance(value, set | frozenset):
+        raise TypeError(f"a {type(value).__name__} has no JSON form; send a list")
+    raise TypeError(f"an object of type {type(value).__name__} has no JSON form: {value!r:.80}")
+
+
+_FROM_TYPED: dict[str, Callable[[Any], Any]] = {
+    "datetime": datetime.fromisoformat,
+    "date": lambda v: datetime.fromisoformat(v).date(),
+    "time": time.fromisoformat,
+    "decimal": Decimal,
+    "uuid": lambda v: uuid.UUID(hex=v["hex"]),
+    "bytes": lambda v: v.encode(),
+    "base64": lambda v: base64.b64decode(v.encode()),
+}
+
+
+def _untyped(found: dict[str, Any]) -> Any:
+    if len(found) == 2 and "__type__" in found and "__value__" in found:
+        read = _FROM_TYPED.get(found["__type__"]) if isinstance(found["__type__"], str) else None
+        if read is None:
+            raise Malformed("unknown_type", f"JSON type envelope {found['__type__']!r:.60}")
+        return read(found["__value__"])
+    return found
+
+
+# --- serializers -------------------------------------------------------------------------------
+
+
+def dumps(value: Any, serializer: str = "json") -> tuple[str, str, bytes]:
+    """`value` as (content type, content encoding, bytes)."""
+    try:
+        mime, encoding = CONTENT_TYPES[serializer]
+    except KeyError:
+        raise ConfigError(
+            f"no serializer named '{serializer}'; known: {', '.join(CONTENT_TYPES)}"
+            + (" (pickle is never used: it runs code from the broker)" if serializer == "pickle" else "")
+        ) from None
+    if serializer == "json":
+        return mime, encoding, to_json(value)
+    if serializer == "yaml":
+        return mime, encoding, _yaml().safe_dump(value).encode()
+    if serializer == "msgpack":
+        return mime, encoding, msgspec.msgpack.encode(value)
+    return mime, encoding, value if isinstance(value, bytes) else str(value).encode()
+
+
+def loads(raw: bytes, content_type: str, accept: frozenset[str] | None = None) -> Any:
+    """The value in `raw`; raises Malformed when the type is not accepted or the bytes are not it.
+
+    accept holds serializer names or content types; None accepts JSON only.
+    """
+    name = SERIALIZERS.get(content_type)
+    allowed = accept if accept is not None else frozenset(("json",))
+    if name is None or (name not in allowed and content_type not in allowed):
+        raise Malformed("content_disallowed", f"content type {content_type!r:.80}")
+    if name == "json":
+        return from_json(raw)
+    try:
+        if name == "yaml":
+            return _yaml().safe_load(raw)
+        if name == "msgpack":
+            return msgspec.msgpack.decode(raw)
+    except RecursionError as exc:
+        raise Malformed("too_deep", f"the {name} is nested too deeply") from exc
+    except ConfigError:
+        raise
+    except Exception as exc:  # a third-party parser: whatever it raises means it is not that format
+        raise Malformed(f"not_{name}", str(exc)[:200]) from exc
+    return raw
+
+
+def _yaml() -> Any:
+    try:
+        import yaml  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        raise ConfigError("the yaml serializer needs PyYAML: install qctl[yaml]") from None
+    return yaml
+
+
+# --- compression -------------------------------------------------------------------------------
+
+COMPRESSIONS = {
+    "gzip": "application/x-gzip",
+    "zlib": "application/x-gzip",
+    "bzip2": "application/x-bz2",
+    "bz2": "application/x-bz2",
+    "lzma": "application/x-lzma",
+    "xz": "application/x-lzma",
+}
+
+
+def compress(raw: bytes, name: str) -> tuple[str, bytes]:
+    """`raw` compressed, and the value of the `compression` header; raises ConfigError."""
+    mime = COMPRESSIONS.get(name, name)
+    if mime == "application/x-gzip":
+        return mime, zlib.compress(raw)
+    if mime == "application/x-bz2":
+        return mime, bz2.compress(raw)
+    if mime == "application/x-lzma":
+        return mime, lzma.compress(raw)
+    raise ConfigError(f"no compression named '{name}'; known: {', '.join(COMPRESSIONS)}")
+
+
+def decompress(raw: bytes, mime: str) -> bytes:
+    """`raw` inflated, at most MAX_INFLATED_BYTES; raises Malformed."""
+    inflate: Any
+    if mime == "application/x-gzip":
+        inflate = zlib.decompressobj()
+    elif mime == "application/x-bz2":
+        inflate = bz2.BZ2Decompressor()
+    elif mime == "application/x-lzma":
+        inflate = lzma.LZMADecompressor(memlimit=256 * 1024 * 1024)
+    else:
+        raise Malformed("compression_unknown", f"compression {mime!r:.80}")
+    try:
+        plain: bytes = inflate.decompress(raw, MAX_INFLATED_BYTES + 1)
+    except (zlib.error, OSError, lzma.LZMAError, EOFError, ValueError) as exc:
+        raise Malformed("compression_broken", str(exc)[:200]) from exc
+    if len(plain) > MAX_INFLATED_BYTES:
+        raise Malformed("too_large", f"inflates to more than {MAX_INFLATED_BYTES} bytes")
+    if not inflate.eof:
+        raise Malformed("compression_broken", "the compressed body ends too early")
+    return plain

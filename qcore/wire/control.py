@@ -1,0 +1,173 @@
+"""Control requests and replies: kombu's pidbox, as Celery 5.7 writes it.
+
+In:  a method and its arguments, or message bytes.  Out: message bytes, or a Request / Reply.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from typing import Any
+
+import msgspec
+
+from qcore.errors import Malformed
+from qcore.wire import content, envelope
+
+EXCHANGE = "celery.pidbox"
+REPLY_EXCHANGE = "reply.celery.pidbox"
+MAX_DESTINATIONS = 10_000
+MAX_PATTERN = 256
+
+
+class Request(msgspec.Struct):
+    """One control request; without reply_to nobody answers."""
+
+    method: str
+    arguments: dict[str, Any]
+    destination: list[str] | None = None
+    pattern: str | None = None
+    matcher: str | None = None
+    ticket: str | None = None
+    reply_exchange: str | None = None
+    reply_key: str | None = None
+    clock: int = 0
+    expires: float = 0.0  # epoch seconds, 0: never
+
+    def is_for(self, node: str) -> bool:
+        """Whether the worker called `node` should act on this."""
+        if self.destination is not None:
+            return node in self.destination
+        if self.pattern:
+            if self.matcher == "pcre":
+                return re.match(self.pattern, node) is not None
+            return fnmatch.fnmatchcase(node, self.pattern)
+        return True
+
+
+class Reply(msgspec.Struct):
+    """What one node answered."""
+
+    node: str
+    value: Any
+    ticket: str | None = None
+    clock: int = 0
+
+
+def encode_request(request: Request) -> bytes:
+    """A request as message bytes."""
+    body: dict[str, Any] = {
+        "method": request.method,
+        "arguments": request.arguments,
+        "destination": request.destination,
+        "pattern": request.pattern,
+        "matcher": request.matcher,
+    }
+    if request.reply_key:
+        body["ticket"] = request.ticket
+        body["reply_to"] = {
+            "exchange": request.reply_exchange or REPLY_EXCHANGE,
+            "routing_key": request.reply_key,
+        }
+    return _message(body, EXCHANGE, "", {"clock": request.clock, "expires": request.expires})
+
+
+def decode_request(raw: bytes) -> Request:
+    """The request in `raw`; raises Malformed and nothing else."""
+    found = envelope.decode(raw)
+    body = envelope.body_value(found)
+    if not isinstance(body, dict):
+        raise Malformed("bad_control", "the request is not an object")
+    method, arguments = body.get("method"), body.get("arguments")
+    if not isinstance(method, str) or not method:
+        raise Malformed("bad_control", f"method {method!r:.60}")
+    if arguments is not None and not isinstance(arguments, dict):
+        raise Malformed("bad_control", f"arguments {arguments!r:.60}")
+    destination = body.get("destination")
+    if isinstance(destination, str):
+        destination = [destination]
+    if destination is not None and (
+        not isinstance(destination, list)
+        or len(destination) > MAX_DESTINATIONS
+        or not all(isinstance(d, str) for d in destination)
+    ):
+        raise Malformed("bad_control", f"destination {destination!r:.60}")
+    pattern, matcher = body.get("pattern"), body.get("matcher")
+    if not (pattern is None or (isinstance(pattern, str) and len(pattern) <= MAX_PATTERN)):
+        raise Malformed("bad_control", f"pattern {pattern!r:.60}")
+    if pattern and matcher == "pcre":
+        _refuse_costly(pattern)
+    reply_to = body.get("reply_to")
+    exchange = key = None
+    if isinstance(reply_to, dict):
+        exchange, key = reply_to.get("exchange"), reply_to.get("routing_key")
+        if not isinstance(exchange, str) or not isinstance(key, str):
+            raise Malformed("bad_control", f"reply_to {reply_to!r:.60}")
+        # Replies go only to names of the reply namespace: a request must not make a worker
+        # write into a task queue.
+        if not exchange.startswith("reply.") or not key or len(key) > 255:
+            raise Malformed("bad_control", f"reply_to {reply_to!r:.60} is outside the reply namespace")
+    elif reply_to is not None:
+        raise Malformed("bad_control", f"reply_to {reply_to!r:.60}")
+    ticket = body.get("ticket")
+    clock, expires = found.headers.get("clock"), found.headers.get("expires")
+    return Request(
+        method=method,
+        arguments=arguments or {},
+        destination=destination,
+        pattern=pattern,
+        matcher=matcher if isinstance(matcher, str) else None,
+        ticket=ticket if isinstance(ticket, str) else None,
+        reply_exchange=exchange,
+        reply_key=key,
+        clock=clock if isinstance(clock, int) and 0 <= clock < 2**63 else 0,
+        expires=float(expires) if isinstance(expires, int | float) else 0.0,
+    )
+
+
+def encode_reply(reply: Reply, exchange: str, routing_key: str) -> bytes:
+    """A reply as message bytes; values with no JSON form travel as their repr."""
+    return _message(
+        {reply.node: reply.value}, exchange, routing_key, {"ticket": reply.ticket, "clock": reply.clock}
+    )
+
+
+def decode_replies(raw: bytes) -> list[Reply]:
+    """The replies in one message (Celery sends one node a message); raises Malformed."""
+    found = envelope.decode(raw)
+    body = envelope.body_value(found)
+    if not isinstance(body, dict):
+        raise Malformed("bad_control", "the reply is not an object")
+    ticket, clock = found.headers.get("ticket"), found.headers.get("clock")
+    return [
+        Reply(
+            node,
+            value,
+            ticket if isinstance(ticket, str) else None,
+            clock if isinstance(clock, int) else 0,
+        )
+        for node, value in body.items()
+    ]
+
+
+def _message(body: Any, exchange: str, routing_key: str, headers: dict[str, Any]) -> bytes:
+    return envelope.wrap(
+        content.to_json(body),
+        exchange=exchange,
+        routing_key=routing_key,
+        headers=headers,
+        delivery_mode=1,
+    )
+
+
+_NESTED_REPEAT = re.compile(r"[+*}][^()]*\)[+*{]|\([^)]*\|[^)]*\)[+*{]")
+
+
+def _refuse_costly(pattern: str) -> None:
+    """A regular expression that could run for ever, or is none, is refused before it is tried."""
+    if _NESTED_REPEAT.search(pattern):
+        raise Malformed("bad_control", f"pattern {pattern!r:.60} repeats a repetition")
+    try:
+        re.compile(pattern)
+    except re.error as exc:
+        raise Malformed("bad_control", f"pattern {pattern!r:.60}: {exc}") from exc

@@ -1,0 +1,59 @@
+"""Events: what workers and clients say happened, in Celery's celeryev format.
+
+In:  event mappings.  Out: one message holding one event or a list of them; and back.
+Common fields: type hostname utcoffset pid clock timestamp; ours add `seq`, the number of the event
+since the sender started, so that a reader sees gaps. An event stays a plain dict: user code may
+send any fields it likes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qcore.errors import Malformed
+from qcore.wire import content, envelope
+
+EXCHANGE = "celeryev"
+BATCH_KEY = "task.multi"
+
+Event = dict[str, Any]
+
+
+def routing_key(kind: str) -> str:
+    """`task-sent` is published under `task.sent`."""
+    return kind.replace("-", ".")
+
+
+def encode(events: Event | list[Event], node: str, key: str) -> bytes:
+    """One event, or a list of them, as message bytes; values with no JSON form are an error."""
+    return envelope.wrap(
+        content.to_json(events),
+        exchange=EXCHANGE,
+        routing_key=key,
+        headers={"hostname": node},
+        delivery_mode=1,
+    )
+
+
+def decode(raw: bytes) -> list[Event]:
+    """The events in one message, malformed ones left out; raises Malformed when none can be read."""
+    found = envelope.decode(raw)
+    value = envelope.body_value(found)
+    batch = value if isinstance(value, list) else [value]
+    good = [e for e in batch if is_event(e)]
+    if batch and not good:
+        raise Malformed("bad_event", "no event in the message has a type, a hostname and a time")
+    return good
+
+
+def is_event(value: Any) -> bool:
+    """Whether a decoded value has what every event has."""
+    if not isinstance(value, dict):
+        return False
+    stamp = value.get("timestamp")
+    return (
+        isinstance(value.get("type"), str)
+        and isinstance(value.get("hostname"), str)
+        and isinstance(stamp, int | float)
+        and 0 <= stamp < 1e11
+    )

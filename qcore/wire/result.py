@@ -1,0 +1,146 @@
+"""Results as they are stored: Celery's meta object under `celery-task-meta-<id>`.
+
+In:  an outcome.  Out: JSON bytes; and back.  The exception of a failed run is data
+({exc_type, exc_message, exc_module}); reading one never imports anything (CVE-2021-23727).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import msgspec
+
+from qcore import errors
+from qcore.errors import Malformed, RemoteError
+from qcore.times import iso
+from qcore.wire import content
+
+KEY_PREFIX = "celery-task-meta-"
+
+PENDING, RECEIVED, STARTED = "PENDING", "RECEIVED", "STARTED"
+SUCCESS, FAILURE, REVOKED = "SUCCESS", "FAILURE", "REVOKED"
+REJECTED, RETRY, IGNORED = "REJECTED", "RETRY", "IGNORED"
+READY_STATES = frozenset((SUCCESS, FAILURE, REVOKED))
+UNREADY_STATES = frozenset((PENDING, RECEIVED, STARTED, REJECTED, RETRY))
+EXCEPTION_STATES = frozenset((RETRY, FAILURE, REVOKED))
+PROPAGATE_STATES = frozenset((FAILURE, REVOKED))
+
+
+class ResultMeta(msgspec.Struct):
+    """What is known of a task's result; `result` is JSON data (for failures the exception as data)."""
+
+    task_id: str
+    status: str = PENDING
+    result: Any = None
+    traceback: str | None = None
+    children: list[Any] | None = None
+    date_done: str | None = None
+    group_id: str | None = None
+    parent_id: str | None = None
+    name: str | None = None
+    args: Any = None
+    kwargs: Any = None
+    worker: str | None = None
+    retries: int | None = None
+    queue: str | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        return self.status in READY_STATES
+
+
+def encode(
+    task_id: str,
+    status: str,
+    result: Any,
+    *,
+    now: float,
+    traceback: str | None = None,
+    children: list[Any] | None = None,
+    group_id: str | None = None,
+    parent_id: str | None = None,
+    extended: dict[str, Any] | None = None,
+) -> bytes:
+    """One meta as JSON bytes; raises TypeError when `result` has no JSON form."""
+    meta: dict[str, Any] = {
+        "status": status,
+        "result": result,
+        "traceback": traceback,
+        "children": children if children is not None else [],
+        "date_done": iso(now) if status in READY_STATES else None,
+        "task_id": task_id,
+    }
+    if group_id:
+        meta["group_id"] = group_id
+    if parent_id:
+        meta["parent_id"] = parent_id
+    if extended:
+        meta.update(extended)
+    return content.to_json(meta)
+
+
+def decode(raw: bytes, task_id: str) -> ResultMeta:
+    """The meta in `raw`; raises Malformed."""
+    found = content.from_json(raw)
+    if not isinstance(found, dict) or not isinstance(found.get("status"), str):
+        raise Malformed("bad_result", "not a result meta object", task_id)
+
+    def text(key: str) -> str | None:
+        value = found.get(key)
+        return value if isinstance(value, str) else None
+
+    children, retries = found.get("children"), found.get("retries")
+    return ResultMeta(
+        task_id=task_id,
+        status=found["status"],
+        result=found.get("result"),
+        traceback=text("traceback"),
+        children=children if isinstance(children, list) else None,
+        date_done=text("date_done"),
+        group_id=text("group_id"),
+        parent_id=text("parent_id"),
+        name=text("name"),
+        args=found.get("args"),
+        kwargs=found.get("kwargs"),
+        worker=text("worker"),
+        retries=retries if isinstance(retries, int) else None,
+        queue=text("queue"),
+    )
+
+
+def exception_data(exc: BaseException) -> dict[str, Any]:
+    """An exception as data: type name, arguments (as JSON or as text), module."""
+    arguments = [a if content._is_plain(a) else repr(a) for a in exc.args]
+    kind = type(exc)
+    return {"exc_type": kind.__qualname__, "exc_message": arguments, "exc_module": kind.__module__}
+
+
+_BY_NAME: dict[str, type[BaseException]] = {
+    name: value for name, value in vars(errors).items() if isinstance(value, type)
+}
+
+
+def exception_from(data: Any) -> BaseException:
+    """The exception in a meta's result.
+
+    Our own errors and classes of modules already imported come back as themselves; anything else is
+    a RemoteError that carries the names as data. Nothing is imported.
+    """
+    if not isinstance(data, dict) or not isinstance(data.get("exc_type"), str):
+        return RemoteError("Exception", [data])
+    name, module = data["exc_type"], data.get("exc_module")
+    message = data.get("exc_message")
+    arguments = message if isinstance(message, list | tuple) else [message]
+    found: Any = None
+    if isinstance(module, str):
+        if module.startswith(("celery.", "billiard.", "qcore.")) and name in _BY_NAME:
+            found = _BY_NAME[name]
+        elif "." not in name and "__" not in name and module in sys.modules:
+            found = getattr(sys.modules[module], name, None)
+    if isinstance(found, type) and issubclass(found, BaseException):
+        try:
+            return found(*arguments)
+        except Exception:  # a constructor with other ideas: keep the facts as data
+            pass
+    return RemoteError(name, arguments, module if isinstance(module, str) else "")

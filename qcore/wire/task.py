@@ -1,0 +1,333 @@
+"""Task messages: Celery's protocol 2 (written and read) and protocol 1 (read only).
+
+In:  a call (name, args, kwargs, options) or message bytes.  Out: message bytes, or a TaskMessage.
+Before this: task.py builds one.  After this: brokers/X carry the bytes; worker/consumer.py reads
+the head, worker/run.py reads the body in the process that runs the task.
+Format: parity with celery 5.7, `headers` and the `[args, kwargs, embed]` body.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from typing import Any, NamedTuple
+
+import msgspec
+
+from qcore.errors import Malformed
+from qcore.times import epoch
+from qcore.wire import content, envelope
+from qcore.wire.envelope import Envelope
+
+ORIGIN_HOST = socket.gethostname()
+REPR_LIMIT = 1024
+NAME_LIMIT = 255
+HEADERS_LIMIT = 1000
+STRING_LIMIT = 4096
+CHAIN_LIMIT = 10_000
+RETRIES_LIMIT = 1_000_000
+_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}")
+
+#: headers that Celery's clients write; everything else is the caller's own
+KNOWN_HEADERS = frozenset(
+    "lang task id shadow eta expires group group_index retries timelimit root_id parent_id argsrepr "
+    "kwargsrepr origin ignore_result replaced_task_nesting stamped_headers stamps compression "
+    "redelivered".split()
+)
+
+
+class TaskMessage(msgspec.Struct):
+    """A task message whose envelope and headers have been checked; the body is still bytes."""
+
+    id: str
+    task: str
+    envelope: Envelope
+    eta: float | None = None  # epoch seconds, None: at once
+    expires: float | None = None  # epoch seconds, None: never
+    retries: int = 0
+    hard_s: float | None = None  # hard time limit of this message
+    soft_s: float | None = None
+    ignore_result: bool | None = None  # None: the task's own setting counts
+    root_id: str | None = None
+    parent_id: str | None = None
+    group: str | None = None
+    priority: int = 0
+    protocol: int = 2
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        return self.envelope.headers
+
+    @property
+    def shown_name(self) -> str:
+        shadow = self.headers.get("shadow")
+        return shadow if isinstance(shadow, str) and shadow else self.task
+
+    @property
+    def reply_to(self) -> str | None:
+        return self.envelope.properties.reply_to
+
+    @property
+    def correlation_id(self) -> str:
+        return self.envelope.properties.correlation_id or self.id
+
+
+class Body(NamedTuple):
+    """What the task is called with, and what follows it."""
+
+    args: list[Any]
+    kwargs: dict[str, Any]
+    embed: dict[str, Any]  # callbacks, errbacks, chain, chord: each absent or data
+
+
+def build(
+    task: str,
+    args: tuple[Any, ...] | list[Any],
+    kwargs: dict[str, Any],
+    *,
+    task_id: str,
+    exchange: str = "",
+    routing_key: str = "",
+    serializer: str = "json",
+    compression: str | None = None,
+    priority: int = 0,
+    eta: str | None = None,
+    expires: str | None = None,
+    expiration_ms: str | None = None,
+    retries: int = 0,
+    time_limit: float | None = None,
+    soft_time_limit: float | None = None,
+    root_id: str | None = None,
+    parent_id: str | None = None,
+    group_id: str | None = None,
+    group_index: int | None = None,
+    shadow: str | None = None,
+    ignore_result: bool = False,
+    reply_to: str | None = None,
+    embed: dict[str, Any] | None = None,
+    headers: dict[str, Any] | None = None,
+    stamped_headers: list[str] | None = None,
+    stamps: dict[str, Any] | None = None,
+    replaced_task_nesting: int = 0,
+    argsrepr: str | None = None,
+    kwargsrepr: str | None = None,
+) -> bytes:
+    """One call as message bytes (protocol 2); raises TypeError for arguments with no JSON form."""
+    links = _NO_LINKS if not embed else {**_NO_LINKS, **embed}
+    mime, encoding, body = content.dumps((args, kwargs, links), serializer)
+    head: dict[str, Any] = {
+        "lang": "py",
+        "task": task,
+        "id": task_id,
+        "shadow": shadow,
+        "eta": eta,
+        "expires": expires,
+        "group": group_id,
+        "group_index": group_index,
+        "retries": retries,
+        "timelimit": (time_limit, soft_time_limit),
+        "root_id": root_id or task_id,
+        "parent_id": parent_id,
+        "argsrepr": argsrepr if argsrepr is not None else short_repr(tuple(args)),
+        "kwargsrepr": kwargsrepr if kwargsrepr is not None else short_repr(kwargs),
+        "origin": origin(),
+        "ignore_result": ignore_result,
+        "replaced_task_nesting": replaced_task_nesting,
+        "stamped_headers": stamped_headers,
+        "stamps": stamps or {},
+    }
+    if headers:
+        head.update({k: v for k, v in headers.items() if k not in KNOWN_HEADERS})
+    if compression:
+        head["compression"], body = content.compress(body, compression)
+    return envelope.wrap(
+        body,
+        exchange=exchange,
+        routing_key=routing_key,
+        content_type=mime,
+        content_encoding=encoding,
+        headers=head,
+        priority=priority,
+        correlation_id=task_id,
+        reply_to=reply_to,
+        expiration=expiration_ms,
+    )
+
+
+_NO_LINKS: dict[str, Any] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+
+def short_repr(value: Any) -> str:
+    """repr, at most 1024 characters, as Celery puts it into messages and events; never raises."""
+    try:
+        text = repr(value)
+    except Exception as exc:  # user classes: their repr may do anything
+        text = f"<unrepresentable {type(value).__name__}: {type(exc).__name__}>"
+    return text if len(text) <= REPR_LIMIT else text[: REPR_LIMIT - 3] + "..."
+
+
+_origin: tuple[int, str] = (0, "")
+
+
+def origin() -> str:
+    """`gen<pid>@<host>`: who sent a message."""
+    global _origin
+    pid = os.getpid()
+    if _origin[0] != pid:
+        _origin = (pid, f"gen{pid}@{ORIGIN_HOST}")
+    return _origin[1]
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def read(raw: bytes) -> TaskMessage:
+    """The task in `raw`, head checked, body untouched; raises Malformed and nothing else."""
+    return check(envelope.decode(raw))
+
+
+def check(found: Envelope) -> TaskMessage:
+    """The task in an envelope; raises Malformed and nothing else."""
+    headers = found.headers
+    if "task" not in headers and "id" not in headers:
+        return _protocol_1(found)
+    name, task_id = headers.get("task"), headers.get("id")
+    if not isinstance(task_id, str) or not _PRINTABLE.fullmatch(task_id):
+        raise Malformed("no_id" if task_id is None else "bad_id", f"id {task_id!r:.80}")
+    return _checked(found, name, task_id, headers, 2)
+
+
+def _checked(found: Envelope, name: Any, task_id: str, fields: dict[str, Any], protocol: int) -> TaskMessage:
+    def wrong(reason: str, field: str) -> Malformed:
+        return Malformed(reason, f"{field} {fields.get(field)!r:.80}", task_id)
+
+    if not isinstance(name, str) or not _PRINTABLE.fullmatch(name):
+        raise wrong("no_task" if name is None else "bad_task", "task")
+    if len(fields) > HEADERS_LIMIT:
+        raise Malformed("too_many_headers", f"{len(fields)} headers", task_id)
+    try:
+        eta = _moment(fields.get("eta"))
+    except (ValueError, TypeError, OverflowError):
+        raise wrong("bad_eta", "eta") from None
+    try:
+        expires = _moment(fields.get("expires"))
+    except (ValueError, TypeError, OverflowError):
+        raise wrong("bad_expires", "expires") from None
+    hard, soft = _limits(fields, wrong)
+    retries = fields.get("retries") or 0
+    if type(retries) is not int or not 0 <= retries <= RETRIES_LIMIT:
+        raise wrong("bad_retries", "retries")
+    for key in ("root_id", "parent_id", "group"):
+        if not (fields.get(key) is None or isinstance(fields[key], str)):
+            raise wrong(f"bad_{key}", key)
+    for key in ("stamps", "stamped_headers"):
+        if not (fields.get(key) is None or isinstance(fields[key], dict if key == "stamps" else list)):
+            raise wrong("bad_stamps", key)
+    ignore = fields.get("ignore_result")
+    if not (ignore is None or isinstance(ignore, bool)):
+        raise wrong("bad_ignore_result", "ignore_result")
+    priority = found.properties.priority
+    return TaskMessage(
+        id=task_id,
+        task=name,
+        envelope=found,
+        eta=eta,
+        expires=expires,
+        retries=retries,
+        hard_s=hard,
+        soft_s=soft,
+        ignore_result=ignore,
+        root_id=fields.get("root_id"),
+        parent_id=fields.get("parent_id"),
+        group=fields.get("group"),
+        priority=min(max(priority, 0), 9) if priority is not None else 0,
+        protocol=protocol,
+    )
+
+
+def _protocol_1(found: Envelope) -> TaskMessage:
+    """Celery's older form: everything is in the body, an object."""
+    if not found.body:
+        raise Malformed("no_id", "neither headers nor a body say which task this is")
+    fields = envelope.body_value(found)
+    if not isinstance(fields, dict):
+        raise Malformed("no_id", "the headers have no id and the body is not a protocol 1 object")
+    task_id = fields.get("id")
+    if not isinstance(task_id, str) or not _PRINTABLE.fullmatch(task_id):
+        raise Malformed("no_id" if task_id is None else "bad_id", f"id {task_id!r:.80}")
+    # A protocol 1 message has no such headers; the ones that matter are lifted so that
+    # requests look alike to the task.
+    found.headers = {
+        **found.headers,
+        "id": task_id,
+        "task": fields.get("task"),
+        "group": fields.get("taskset") or fields.get("group"),
+        "group_index": fields.get("group_index"),
+        "retries": fields.get("retries"),
+        "eta": fields.get("eta"),
+        "expires": fields.get("expires"),
+        "timelimit": fields.get("timelimit"),
+        "root_id": task_id,
+    }
+    return _checked(found, fields.get("task"), task_id, found.headers, 1)
+
+
+def read_body(message: TaskMessage, accept: frozenset[str] | None = None) -> Body:
+    """args, kwargs and what follows; raises Malformed and nothing else."""
+
+    def wrong(detail: str) -> Malformed:
+        return Malformed("bad_body", detail, message.id)
+
+    try:
+        value = envelope.body_value(message.envelope, accept)
+    except Malformed as exc:
+        raise Malformed(exc.reason, exc.detail, message.id) from None
+    if message.protocol == 1:
+        embed = {k: value.get(k) for k in ("callbacks", "errbacks", "chain", "chord")}
+        args, kwargs = value.get("args") or [], value.get("kwargs") or {}
+    else:
+        if not isinstance(value, list | tuple) or len(value) != 3:
+            raise wrong("the body is not [args, kwargs, embed]")
+        args, kwargs, embed = value
+    if not isinstance(args, list | tuple):
+        raise wrong("args is not a list")
+    if not isinstance(kwargs, dict) or not all(isinstance(k, str) for k in kwargs):
+        raise wrong("kwargs is not an object with text keys")
+    if not (embed is None or isinstance(embed, dict)):
+        raise wrong("embed is neither null nor an object")
+    embed = embed or {}
+    for key in ("callbacks", "errbacks", "chain"):
+        links = embed.get(key)
+        if links is None:
+            continue
+        if not isinstance(links, list) or len(links) > CHAIN_LIMIT:
+            raise wrong(f"{key} is not a list of at most {CHAIN_LIMIT} signatures")
+        if not all(isinstance(link, dict) and isinstance(link.get("task"), str) for link in links):
+            raise wrong(f"{key} holds something that is not a signature")
+    chord = embed.get("chord")
+    if chord is not None and not (isinstance(chord, dict) and isinstance(chord.get("task"), str)):
+        raise wrong("chord is not a signature")
+    return Body(list(args), kwargs, embed)
+
+
+def _moment(value: Any) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return epoch(value)
+
+
+def _limits(fields: dict[str, Any], wrong: Any) -> tuple[float | None, float | None]:
+    pair = fields.get("timelimit")
+    if pair is None:
+        return None, None
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        raise wrong("bad_timelimit", "timelimit")
+    for limit in pair:
+        if limit is None:
+            continue
+        if type(limit) not in (int, float) or not 0 <= limit < 1e10:
+            raise wrong("bad_timelimit", "timelimit")
+    return pair[0] or None, pair[1] or None

@@ -1,0 +1,1 @@
+"""The operator's cockpit for qcore and Celery workers."""

@@ -1,0 +1,23 @@
+"""Fixtures live in the module that owns the thing; this file only names them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+pytest_plugins = ["tests.redis_server", "tests.rabbit_server", "tests.processes"]
+
+
+def missing_service(reason: str) -> None:
+    """Skip here; fail in CI, where every service must be there."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{reason} (CI is set, so a missing service is a failure)")
+    pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of one RabbitMQ share it: one process of a parallel run gets them all."""
+    for item in items:
+        if "rabbit_url" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("rabbit"))
