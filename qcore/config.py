@@ -1,0 +1,385 @@
+"""Settings: one typed table, from which validation, defaults, environment names and docs come.
+
+In:  mappings, modules and environment variables with Celery's lower-case names (or its old upper-case
+ones).  Out: a Config whose attributes have the declared types.
+Defaults are Celery's, except where one of them would break a promise of ours: `task_acks_late` is
+true here, and the broker is the embedded SQLite one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from qcore.errors import ConfigError, UnknownName
+
+
+class Setting(NamedTuple):
+    """One setting: its name, the types it takes, its default, what it does."""
+
+    name: str
+    types: tuple[type, ...]
+    default: Any
+    doc: str
+    env: tuple[str, ...] = ()
+
+
+_num = (int, float)
+_opt_num = (int, float, type(None))
+_seconds = (int, float, timedelta)
+_opt_seconds = (int, float, timedelta, type(None))
+_opt_str = (str, type(None))
+_seq = (list, tuple, set, frozenset)
+
+TABLE: dict[str, Setting] = {
+    s.name: s
+    for s in (
+        # general
+        Setting("accept_content", _seq, ("json",), "serializers that are read; pickle never is"),
+        Setting("timezone", _opt_str, None, "zone of times without an offset; UTC when not set"),
+        Setting("enable_utc", (bool,), True, "times on the wire are UTC"),
+        Setting("imports", _seq, (), "modules the worker imports at start"),
+        Setting("include", _seq, (), "more modules the worker imports at start"),
+        # broker
+        Setting(
+            "broker_url",
+            (str, list, tuple, type(None)),
+            None,
+            "where tasks are queued; the embedded SQLite broker when not set",
+            ("QCTL_BROKER_URL", "CELERY_BROKER_URL"),
+        ),
+        Setting("broker_read_url", _opt_str, None, "broker for workers, when it differs"),
+        Setting("broker_write_url", _opt_str, None, "broker for clients, when it differs"),
+        Setting(
+            "broker_transport_options", (dict,), {}, "options of the driver (global_keyprefix, lease_s, …)"
+        ),
+        Setting("broker_connection_timeout", _num, 4.0, "seconds to wait for a connection"),
+        Setting("broker_connection_retry", (bool,), True, "reconnect when the broker goes away"),
+        Setting(
+            "broker_connection_retry_on_startup", (bool, type(None)), None, "wait for the broker at start"
+        ),
+        Setting(
+            "broker_connection_max_retries",
+            (int, type(None)),
+            100,
+            "tries before giving up; 0 or None: never",
+        ),
+        Setting("broker_heartbeat", _opt_num, 60.0, "seconds between AMQP heartbeats; 0: none"),
+        Setting(
+            "broker_native_delayed_delivery_queue_type",
+            (str,),
+            "classic",
+            "queue type of RabbitMQ's delay topology: classic or quorum",
+        ),
+        # results
+        Setting(
+            "result_backend",
+            _opt_str,
+            None,
+            "where results are kept; the broker's own store when not set; 'disabled://' keeps none",
+            ("QCTL_RESULT_BACKEND", "CELERY_RESULT_BACKEND"),
+        ),
+        Setting("result_backend_transport_options", (dict,), {}, "options of the result store"),
+        Setting("result_expires", _opt_seconds, 86400.0, "seconds a result is kept; None or 0: for ever"),
+        Setting("result_extended", (bool,), False, "store name, args, kwargs, worker, queue with the result"),
+        Setting("result_serializer", (str,), "json", "serializer of results; json only"),
+        # tasks
+        Setting("task_acks_late", (bool,), True, "acknowledge after the run; false: before it"),
+        Setting("task_acks_on_failure_or_timeout", (bool,), True, "acknowledge failed runs too"),
+        Setting(
+            "task_reject_on_worker_lost",
+            (bool, type(None)),
+            None,
+            "run again when the process died; true for late ack",
+        ),
+        Setting("task_always_eager", (bool,), False, "run tasks in the caller, for tests"),
+        Setting("task_eager_propagates", (bool,), False, "eager tasks raise their exceptions"),
+        Setting("task_store_eager_result", (bool,), False, "eager tasks store results"),
+        Setting(
+            "task_annotations",
+            (dict, list, tuple, type(None)),
+            None,
+            "options set on tasks by name: {'proj.add': {'rate_limit': '10/s'}, '*': {…}}",
+        ),
+        Setting("task_compression", _opt_str, None, "compression of messages: gzip, bzip2, lzma"),
+        Setting("task_create_missing_queues", (bool,), True, "queues nobody declared may be used"),
+        Setting(
+            "task_default_queue", (str,), "celery", "queue of tasks without one", ("QCTL_DEFAULT_QUEUE",)
+        ),
+        Setting("task_default_exchange", _opt_str, None, "exchange of the default queue"),
+        Setting("task_default_exchange_type", (str,), "direct", "its type"),
+        Setting("task_default_routing_key", _opt_str, None, "its routing key"),
+        Setting("task_default_priority", (int, type(None)), None, "priority of tasks without one, 0 to 9"),
+        Setting(
+            "task_default_rate_limit", (str, int, float, type(None)), None, "rate limit of tasks without one"
+        ),
+        Setting("task_default_delivery_mode", (int, str), 2, "2: messages survive a broker restart"),
+        Setting("task_ignore_result", (bool,), False, "store no results"),
+        Setting("task_store_errors_even_if_ignored", (bool,), False, "store failures all the same"),
+        Setting("task_protocol", (int,), 2, "message protocol that is written; 2 only"),
+        Setting("task_publish_retry", (bool,), True, "try again when publishing fails"),
+        Setting(
+            "task_publish_retry_policy",
+            (dict,),
+            {"max_retries": 3, "interval_start": 0, "interval_max": 1, "interval_step": 0.2},
+            "how often and how fast",
+        ),
+        Setting(
+            "task_queues",
+            (list, tuple, dict, type(None)),
+            None,
+            "queues to consume: names or kombu Queue objects",
+        ),
+        Setting("task_routes", (dict, list, tuple, str, type(None)), None, "which task goes to which queue"),
+        Setting("task_send_sent_event", (bool,), False, "clients send task-sent events"),
+        Setting("task_serializer", (str,), "json", "serializer of messages: json, yaml, msgpack"),
+        Setting("task_soft_time_limit", _opt_num, None, "seconds after which a task is told to stop"),
+        Setting("task_time_limit", _opt_num, None, "seconds after which its process is killed"),
+        Setting("task_track_started", (bool,), False, "store STARTED when a run begins"),
+        Setting("task_remote_tracebacks", (bool,), False, "show remote tracebacks when results raise"),
+        Setting(
+            "task_inherit_parent_priority", (bool,), False, "tasks called by a task inherit its priority"
+        ),
+        Setting("task_max_deliveries", (int,), 3, "crash deliveries after which a message is set aside"),
+        # worker
+        Setting(
+            "worker_concurrency",
+            (int, str, type(None)),
+            None,
+            "tasks at once; the number of CPUs when not set",
+        ),
+        Setting("worker_pool", (str,), "prefork", "where tasks run: prefork, threads, solo"),
+        Setting(
+            "worker_prefetch_multiplier", (int,), 4, "messages held per slot at most, while tasks are slow"
+        ),
+        Setting(
+            "worker_max_tasks_per_child", (int, type(None)), None, "replace a child after that many tasks"
+        ),
+        Setting(
+            "worker_max_memory_per_child", (int, type(None)), None, "replace a child above that many KiB"
+        ),
+        Setting("worker_send_task_events", (bool,), False, "send task events from the start (-E)"),
+        Setting("worker_enable_remote_control", (bool,), True, "answer inspect and control"),
+        Setting("worker_disable_rate_limits", (bool,), False, "ignore rate limits"),
+        Setting("worker_hijack_root_logger", (bool,), True, "set up logging"),
+        Setting("worker_redirect_stdouts", (bool,), True, "what tasks print goes to the log"),
+        Setting("worker_redirect_stdouts_level", (str,), "WARNING", "at this level"),
+        Setting(
+            "worker_log_format",
+            (str,),
+            "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s",
+            "log line",
+        ),
+        Setting(
+            "worker_task_log_format",
+            (str,),
+            "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s",
+            "log line of a task's own logger",
+        ),
+        Setting(
+            "worker_log_color", (bool, type(None)), None, "colours in the log; on a terminal when not set"
+        ),
+        Setting("worker_proc_alive_timeout", _num, 10.0, "seconds a new child has to report"),
+        Setting(
+            "worker_soft_shutdown_timeout",
+            _num,
+            0.0,
+            "seconds running tasks get before a soft stop turns cold",
+        ),
+        Setting("worker_lease", _seconds, 30.0, "seconds after which a dead worker's tasks are run again"),
+        # bus
+        Setting("control_exchange", (str,), "celery", "prefix of the control exchanges"),
+        Setting("event_exchange", (str,), "celeryev", "exchange of the events"),
+        Setting("event_serializer", (str,), "json", "serializer of events; json only"),
+        Setting("beat_schedule", (dict,), {}, "periodic tasks"),
+    )
+}
+
+#: Celery's other settings: accepted so that an existing configuration loads; without effect here
+OTHER_PREFIXES = (
+    "arangodb_ azureblockblob_ beat_ broker_ cache_ cassandra_ control_ cosmosdbsql_ couchbase_ "
+    "database_ dynamodb_ elasticsearch_ event_ events_ gcs_ mongodb_ override_ redis_ result_ s3_ "
+    "security_ task_ worker_"
+).split()
+
+_OLD_NAMES = {
+    "BROKER_URL": "broker_url",
+    "CELERY_RESULT_BACKEND": "result_backend",
+    "CELERY_TASK_SERIALIZER": "task_serializer",
+    "CELERY_RESULT_SERIALIZER": "result_serializer",
+    "CELERY_ACCEPT_CONTENT": "accept_content",
+    "CELERY_TIMEZONE": "timezone",
+    "CELERY_ENABLE_UTC": "enable_utc",
+    "CELERY_IMPORTS": "imports",
+    "CELERY_INCLUDE": "include",
+    "CELERY_ACKS_LATE": "task_acks_late",
+    "CELERY_ALWAYS_EAGER": "task_always_eager",
+    "CELERY_DEFAULT_QUEUE": "task_default_queue",
+    "CELERY_QUEUES": "task_queues",
+    "CELERY_ROUTES": "task_routes",
+    "CELERY_IGNORE_RESULT": "task_ignore_result",
+    "CELERY_TRACK_STARTED": "task_track_started",
+    "CELERY_TASK_RESULT_EXPIRES": "result_expires",
+    "CELERYD_CONCURRENCY": "worker_concurrency",
+    "CELERYD_PREFETCH_MULTIPLIER": "worker_prefetch_multiplier",
+    "CELERYD_TASK_TIME_LIMIT": "task_time_limit",
+    "CELERYD_TASK_SOFT_TIME_LIMIT": "task_soft_time_limit",
+    "CELERYD_MAX_TASKS_PER_CHILD": "worker_max_tasks_per_child",
+}
+
+
+class Config(Mapping[str, Any]):
+    """The settings of one app. Attribute access gives the value, the environment's, or the default.
+
+    Later values win: defaults, then update()/config_from_object, then explicit arguments of App.
+    An environment variable named in the table wins over the app's own value.
+    """
+
+    def __init__(
+        self, values: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+    ) -> None:
+        object.__setattr__(self, "_values", {})
+        object.__setattr__(self, "_environ", os.environ if environ is None else environ)
+        if values:
+            self.update(values)
+
+    _values: dict[str, Any]
+    _environ: Mapping[str, str]
+
+    def update(self, *mappings: Mapping[str, Any], **values: Any) -> None:
+        """Set many; raises ConfigError naming the setting that is wrong."""
+        for mapping in (*mappings, values):
+            for name, value in mapping.items():
+                self[name] = value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        name = canonical(name)
+        setting = TABLE.get(name)
+        if setting is not None:
+            value = _checked(setting, value)
+        self._values[name] = value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __getitem__(self, name: str) -> Any:
+        setting = TABLE.get(name)
+        if setting is not None:
+            for variable in setting.env:
+                if self._environ.get(variable):
+                    return self._environ[variable]
+        if name in self._values:
+            return self._values[name]
+        if setting is None:
+            raise UnknownName("setting", name, list(TABLE))
+        return setting.default
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except UnknownName as exc:
+            raise AttributeError(str(exc)) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**TABLE, **self._values})
+
+    def __len__(self) -> int:
+        return len({**TABLE, **self._values})
+
+    def changed(self) -> dict[str, Any]:
+        """What differs from the defaults."""
+        return {n: self[n] for n in self if n not in TABLE or self[n] != TABLE[n].default}
+
+    def seconds(self, name: str) -> float | None:
+        """A setting that is a length of time, as seconds; None and 0 stay None."""
+        value = self[name]
+        return (value.total_seconds() if isinstance(value, timedelta) else value) or None
+
+
+def canonical(name: str) -> str:
+    """The lower-case name of a setting; raises UnknownName with near misses."""
+    if name in TABLE:
+        return name
+    if name in _OLD_NAMES:
+        return _OLD_NAMES[name]
+    lower = name.lower()
+    for candidate in (lower, lower.removeprefix("celery_"), lower.replace("celeryd_", "worker_")):
+        if candidate in TABLE:
+            return candidate
+    if any(lower.startswith(p) for p in OTHER_PREFIXES) and not _is_typo(lower):
+        return lower
+    raise UnknownName("setting", name, list(TABLE))
+
+
+def _is_typo(name: str) -> bool:
+    """A name so close to one of ours that it can only be meant as that one."""
+    import difflib
+
+    return name not in _CELERY_ONLY and bool(difflib.get_close_matches(name, TABLE, n=1, cutoff=0.93))
+
+
+#: settings of Celery that look like misspellings of ours
+_CELERY_ONLY = frozenset(
+    "task_acks_on_failure task_acks_on_timeout worker_log_datefmt worker_task_log_datefmt "
+    "task_default_queue_type task_reject_on_worker_lost task_retry_on_worker_lost event_queue_ttl "
+    "result_exchange result_persistent worker_pool_restarts worker_pool_putlocks".split()
+)
+
+
+def _checked(setting: Setting, value: Any) -> Any:
+    if isinstance(value, str) and str not in setting.types:
+        value = _from_text(setting, value)
+    fits = isinstance(value, setting.types) and not (
+        isinstance(value, bool) and bool not in setting.types and int in setting.types
+    )
+    if not fits:
+        kinds = " or ".join(t.__name__.replace("NoneType", "None") for t in setting.types)
+        raise ConfigError(
+            f"the setting {setting.name} takes {kinds}, not {type(value).__name__} ({value!r:.60})"
+        )
+    return value
+
+
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+def _from_text(setting: Setting, text: str) -> Any:
+    """Text (from a command line or the environment) as the type the setting takes."""
+    lower = text.strip().lower()
+    if type(None) in setting.types and lower in ("", "none"):
+        return None
+    if bool in setting.types and lower in _TRUE + _FALSE:
+        return lower in _TRUE
+    for kind in (int, float):
+        if kind in setting.types:
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+    if list in setting.types or tuple in setting.types:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return text
+
+
+def masked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as they may be shown: passwords in URLs and secrets by name hidden."""
+    from qcore.errors import mask_url
+
+    def hide(name: str, value: Any) -> Any:
+        if any(word in name.lower() for word in ("password", "secret", "token", "api_key", "_key_password")):
+            return "********" if value else value
+        if isinstance(value, str):
+            return mask_url(value)
+        if isinstance(value, Mapping):
+            return {str(k): hide(str(k), v) for k, v in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [hide(name, v) for v in value]
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        return mask_url(repr(value))
+
+    return {name: hide(name, value) for name, value in values.items()}

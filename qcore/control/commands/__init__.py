@@ -1,0 +1,1 @@
+"""Control commands: one file each, named as people type it."""

@@ -1,0 +1,14 @@
+"""`pool_shrink`: take slots away from the pool."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qcore.control.commands.base import Arg, WorkerView, command
+
+
+@command("pool_shrink", kind="control", args=(Arg("n", int, False, 1, "how many"),), signature="[N=1]")
+def pool_shrink(worker: WorkerView, n: int = 1, **_: Any) -> Any:
+    """Take slots away from the pool."""
+    worker.call("pool_shrink", n=n)
+    return {"ok": "pool will shrink"}

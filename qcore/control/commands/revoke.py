@@ -1,0 +1,23 @@
+"""`revoke`: do not run these tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qcore.control.commands.base import WorkerView, command
+
+
+@command("revoke", kind="control", variadic="task_id", signature="<id1> [id2 [... [idN]]]")
+def revoke(
+    worker: WorkerView,
+    task_id: str | list[str] | tuple[str, ...] = (),
+    terminate: bool = False,
+    signal: str | int = "TERM",
+    **_: Any,
+) -> Any:
+    """Do not run these tasks."""
+    ids = [task_id] if isinstance(task_id, str) else [str(i) for i in task_id]
+    if terminate:
+        return {"ok": worker.call("terminate", task_ids=ids, signal=signal)}
+    worker.call("revoke", task_ids=ids)
+    return {"ok": f"tasks {', '.join(ids)} flagged as revoked"}
