@@ -1,0 +1,71 @@
+"""qcore: queues, workers, results and a control bus that speak Celery's wire protocol.
+
+    from qcore import App
+    app = App("proj")                       # embedded SQLite; or broker="redis://localhost/0"
+
+    @app.task
+    def add(x, y): return x + y
+
+    add.delay(2, 2).get(timeout=5)
+
+The life of a task, in the order to read it:
+
+    app.py             a call becomes a message            (before: task.py, the user's side)
+    wire/task.py       what the message looks like
+    brokers/X.py       publish, claim, settle, leases
+    worker/consumer.py the loop: claim, refuse or hand over, settle
+    pools/X.py         where tasks run
+    worker/run.py      one run: from message to outcome
+    results/X.py       where the outcome is kept
+    result.py          the caller's handle on it
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "App": "qcore.app",
+    "current_app": "qcore.app",
+    "shared_task": "qcore.task",
+    "Task": "qcore.task",
+    "current_task": "qcore.task",
+    "Signature": "qcore.canvas",
+    "signature": "qcore.canvas",
+    "AsyncResult": "qcore.result",
+    "states": "qcore.states",
+    "Ignore": "qcore.errors",
+    "MaxRetriesExceededError": "qcore.errors",
+    "NotRegistered": "qcore.errors",
+    "Reject": "qcore.errors",
+    "Retry": "qcore.errors",
+    "SoftTimeLimitExceeded": "qcore.errors",
+    "TaskRevokedError": "qcore.errors",
+    "TimeLimitExceeded": "qcore.errors",
+    "TimeoutError": "qcore.errors",
+    "WorkerLostError": "qcore.errors",
+}
+
+__all__ = [*_WHERE, "__version__"]
+
+if TYPE_CHECKING:
+    from qcore.app import App as App
+    from qcore.app import current_app as current_app
+    from qcore.canvas import Signature as Signature
+    from qcore.canvas import signature as signature
+    from qcore.result import AsyncResult as AsyncResult
+    from qcore.task import Task as Task
+    from qcore.task import current_task as current_task
+    from qcore.task import shared_task as shared_task
+
+
+def __getattr__(name: str) -> Any:
+    """Import at the point of use: `qctl --help` must not pay for the engine."""
+    import importlib
+
+    if name not in _WHERE:
+        raise AttributeError(f"module 'qcore' has no attribute '{name}'")
+    module = importlib.import_module(_WHERE[name])
+    return module if name == "states" else getattr(module, name)

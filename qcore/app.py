@@ -1,0 +1,564 @@
+"""The app: settings, tasks, one broker, one result store; and the way from a call to a message.
+
+In:  send_task(name, args, kwargs, options).  Out: a published message and an AsyncResult.
+Before this: task.py.  After this: wire/task.py, brokers/X.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qcore import task as tasks_module
+from qcore.brokers.base import Broker, Message, StoredResult, open_broker
+from qcore.config import Config
+from qcore.errors import BrokerDown, ConfigError, NotRegistered, ResultsNotKept, mask_url
+from qcore.result import AsyncResult
+from qcore.results.base import ResultStore, results
+from qcore.routes import Routes
+from qcore.task import Task, current_request, make_task
+from qcore.times import iso, new_id, when
+from qcore.wire import event as event_wire
+from qcore.wire import result as result_wire
+from qcore.wire import task as task_wire
+
+if TYPE_CHECKING:
+    from qcore.canvas import Signature
+    from qcore.control.bus import Control
+
+DEFAULT_BROKER = "sqlite://"
+
+_current: App | None = None
+
+
+def current_app() -> App:
+    """The app made last (or chosen with set_current); a default one on the embedded broker if none."""
+    global _current
+    if _current is None:
+        _current = App("default")
+    return _current
+
+
+class App:
+    """A project: its tasks and where they are sent.
+
+    main names tasks of scripts; broker and backend are URLs; include lists modules with tasks;
+    other keywords are settings (config.py). Nothing is connected before it is needed, and a
+    forked child connects anew.
+    """
+
+    #: made from a Celery app's configuration: it can call and inspect, and runs no worker
+    is_celery = False
+
+    def __init__(
+        self,
+        main: str | None = None,
+        broker: str | None = None,
+        backend: str | None = None,
+        include: Sequence[str] = (),
+        config_source: Any = None,
+        set_as_current: bool = True,
+        **settings: Any,
+    ) -> None:
+        self.main = main
+        self.conf = Config()
+        if config_source is not None:
+            self.config_from_object(config_source)
+        self.conf.update({k: v for k, v in settings.items() if k in _SETTING_KEYWORDS or "_" in k})
+        if broker:
+            self.conf["broker_url"] = broker
+        if backend:
+            self.conf["result_backend"] = backend
+        if include:
+            self.conf["include"] = tuple(include)
+        self._tasks: dict[str, Task] = {}
+        self._shared_taken = 0
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._broker: Broker | None = None
+        self._results: ResultStore | None = None
+        self._routes: Routes | None = None
+        self._clock = 0
+        if set_as_current:
+            self.set_current()
+
+    def set_current(self) -> None:
+        """Make this the app that shared tasks and bare signatures use."""
+        global _current
+        _current = self
+
+    # --- configuration
+
+    def config_from_object(self, source: Any, namespace: str | None = None) -> None:
+        """Take settings from a mapping, a module or object, or the dotted name of one.
+
+        With namespace only names that start with `<NAMESPACE>_` count, as Django projects have them.
+        """
+        if isinstance(source, str):
+            source = _import_name(source)
+        values = source if isinstance(source, Mapping) else vars(source)
+        for name, value in values.items():
+            if namespace:
+                prefix = f"{namespace}_"
+                if name.startswith(prefix):
+                    self.conf[name[len(prefix) :].lower()] = value
+            elif name.isupper() or (isinstance(source, Mapping) or "_" in name):
+                if not name.startswith("_") and not callable(value) and not _is_module(value):
+                    self._take(name, value, strict=isinstance(source, Mapping))
+
+    def _take(self, name: str, value: Any, strict: bool) -> None:
+        try:
+            self.conf[name] = value
+        except ConfigError:
+            if strict or name in self.conf:
+                raise  # a module may hold names that are no settings; a mapping may not
+
+    def config_from_envvar(self, variable: str) -> None:
+        """Take settings from the module named in an environment variable."""
+        name = os.environ.get(variable)
+        if not name:
+            raise ConfigError(f"the environment variable {variable} names no configuration module")
+        self.config_from_object(name)
+
+    def autodiscover_tasks(self, packages: Iterable[str] = (), related_name: str | None = "tasks") -> None:
+        """Import `<package>.tasks` of each package when the tasks are first needed."""
+        self.conf["include"] = (
+            *self.conf.include,
+            *(f"{p}.{related_name}" if related_name else p for p in packages),
+        )
+
+    # --- tasks
+
+    def task(self, *args: Any, **options: Any) -> Any:
+        """Decorator: make a function a task of this app. Options are attributes of Task."""
+        if len(args) == 1 and callable(args[0]) and not options:
+            return self._add(make_task(self, args[0], self.main, {}))
+        if args:
+            raise TypeError("@app.task takes keyword options only")
+        return lambda function: self._add(make_task(self, function, self.main, dict(options)))
+
+    def register_task(self, task: Task | type[Task]) -> Task:
+        """Add a task written as a class."""
+        instance = task() if isinstance(task, type) else task
+        if not instance.name:
+            kind = type(instance)
+            instance.name = tasks_module.task_name(kind.__module__, kind.__name__, self.main)
+        return self._add(instance)
+
+    def _add(self, task: Task) -> Task:
+        known = self._tasks.setdefault(task.name, task)
+        known._app = self
+        return known
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """Every task by name, options filled in from the settings."""
+        taken = self._shared_taken
+        if taken < len(tasks_module.shared):
+            self._shared_taken = len(tasks_module.shared)
+            for shared in tasks_module.shared[taken:]:
+                if shared._name not in self._tasks:
+                    self._add(shared.make(self))
+        for task in list(self._tasks.values()):
+            if not task._bound:
+                task.attach(self)
+        return self._tasks
+
+    def task_named(self, name: str) -> Task:
+        """The task called `name`; raises NotRegistered with near misses."""
+        found = self.tasks.get(name)
+        if found is None:
+            raise NotRegistered(name, sorted(self._tasks))
+        return found
+
+    def import_modules(self) -> None:
+        """Import what `imports` and `include` name; raises ConfigError naming the module."""
+        for name in (*self.conf.imports, *self.conf.include):
+            try:
+                __import__(name)
+            except ImportError as exc:
+                if name.endswith(".tasks") and exc.name == name:
+                    continue  # autodiscover: a package without tasks is fine
+                raise ConfigError(f"cannot import '{name}' (settings imports/include): {exc}") from exc
+
+    # --- connections
+
+    @property
+    def broker(self) -> Broker:
+        """The broker of the settings, connected when first used."""
+        if self._pid != os.getpid():
+            self._after_fork()
+        if self._broker is None:
+            with self._lock:
+                if self._broker is None:
+                    self._broker = open_broker(self.broker_url(), self.broker_options())
+        return self._broker
+
+    def broker_url(self) -> str:
+        """The first broker URL; the embedded one when none is set."""
+        url = self.conf.broker_url or self.conf.broker_read_url or DEFAULT_BROKER
+        if isinstance(url, list | tuple):
+            url = url[0]
+        return str(url).split(";")[0]
+
+    def broker_options(self) -> dict[str, Any]:
+        conf = self.conf
+        return {
+            "connect_timeout_s": conf.broker_connection_timeout,
+            "broker_heartbeat": conf.broker_heartbeat,
+            "broker_native_delayed_delivery_queue_type": conf.broker_native_delayed_delivery_queue_type,
+            "lease_s": conf.seconds("worker_lease") or 30.0,
+            "result_prefix": conf.result_backend_transport_options.get("global_keyprefix", ""),
+            **conf.broker_transport_options,
+        }
+
+    @property
+    def results(self) -> ResultStore:
+        """The result store of the settings, or the broker's own."""
+        if self._pid != os.getpid():
+            self._after_fork()
+        if self._results is None:
+            with self._lock:
+                if self._results is None:
+                    self._results = self._open_results()
+        return self._results
+
+    def _open_results(self) -> ResultStore:
+        url = self.conf.result_backend
+        if not url or _same_place(url, self.broker_url()):
+            if self.broker.features.results:
+                return results.get("broker")(self.broker_url(), {"broker": self.broker})
+            if not url:
+                return results.get("disabled")(self.broker_url())
+        url = str(url)
+        scheme = url.partition("://")[0].removeprefix("cache+").removeprefix("db+").rstrip(":/")
+        if url.startswith("db+"):
+            url = url[3:]
+        options = {
+            "connect_timeout_s": self.conf.broker_connection_timeout,
+            "result_prefix": self.conf.result_backend_transport_options.get("global_keyprefix", ""),
+            "result_expires_s": self.conf.seconds("result_expires"),
+        }
+        if scheme == "rpc":
+            options["broker"] = self.broker
+        return results.get(scheme)(url, options)
+
+    def _after_fork(self) -> None:
+        """A child must not talk on its parent's sockets; drop them untouched."""
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._broker = self._results = None
+
+    def close(self) -> None:
+        """Close the connections; the app can be used again."""
+        if self._pid == os.getpid():
+            for thing in (self._results, self._broker):
+                if thing is not None:
+                    thing.close()
+        self._broker = self._results = None
+
+    @property
+    def control(self) -> Control:
+        """Requests to workers."""
+        from qcore.control.bus import Control
+
+        return Control(self)
+
+    def tick_clock(self, seen: int = 0) -> int:
+        """The next value of the logical clock, above `seen`."""
+        self._clock = max(self._clock, seen) + 1
+        return self._clock
+
+    # --- sending
+
+    def send_task(
+        self,
+        name: str,
+        args: Any = None,
+        kwargs: dict[str, Any] | None = None,
+        *,
+        task: Task | None = None,
+        **options: Any,
+    ) -> AsyncResult:
+        """Publish a call and return the handle on its result.
+
+        Options: task_id, queue, exchange, routing_key, priority (0 to 9), countdown (seconds), eta
+        (datetime or ISO text), expires (seconds, datetime or ISO text), headers, serializer,
+        compression, time_limit, soft_time_limit, ignore_result, shadow, link, link_error, retries,
+        reply_to, root_id, parent_id, group_id, group_index, retry.
+        Returns when the broker has it. Raises BrokerDown, Unroutable, TypeError.
+        """
+        task_id = options.get("task_id") or new_id()
+        message = self.message(name, args or (), kwargs or {}, task_id, options, task)
+        self.publish([message], retry=options.get("retry"))
+        if self.conf.task_send_sent_event:
+            self._say_sent(message)
+        result = AsyncResult(task_id, self, task_name=name)
+        parent = current_request()
+        if parent is not None and options.get("add_to_parent", True):
+            parent.children.append(result)
+        return result
+
+    def send_many(self, calls: Iterable[Signature]) -> list[AsyncResult]:
+        """Publish many calls in one round trip. Raises as send_task; then none may have been sent."""
+        messages, found = [], []
+        for sig in calls:
+            args, kwargs, options = sig.merged()
+            task_id = options.get("task_id") or new_id()
+            task = self.tasks.get(sig.task)
+            messages.append(self.message(sig.task, args, kwargs, task_id, options, task))
+            found.append(AsyncResult(task_id, self, task_name=sig.task))
+        self.publish(messages)
+        return found
+
+    def message(
+        self,
+        name: str,
+        args: Any,
+        kwargs: dict[str, Any],
+        task_id: str,
+        options: dict[str, Any],
+        task: Task | None = None,
+    ) -> Message:
+        """A call as a message with a place to go to; options as in send_task."""
+        if not isinstance(args, list | tuple):
+            raise TypeError(f"args of {name} must be a list, not {type(args).__name__}")
+        if not isinstance(kwargs, Mapping):
+            raise TypeError(f"kwargs of {name} must be an object, not {type(kwargs).__name__}")
+        conf = self.conf
+        now = time.time()
+
+        def option(key: str) -> Any:
+            value = options.get(key)
+            return getattr(task, key, None) if value is None and task is not None else value
+
+        routed = self.routes.route(name, args, kwargs, options)
+        queue, exchange, key = option("queue"), option("exchange"), option("routing_key")
+        if queue is None and exchange is None and key is None and routed:
+            queue, exchange, key = (routed.get(k) for k in ("queue", "exchange", "routing_key"))
+        if queue is not None and not isinstance(queue, str):
+            queue = queue.name  # a kombu Queue
+        if queue is None and exchange is None:
+            if key is None:
+                queue = conf.task_default_queue
+            else:
+                exchange = conf.task_default_exchange or conf.task_default_queue
+        priority = option("priority")
+        if priority is None:
+            priority = routed.get("priority")
+            if priority is None:
+                priority = conf.task_default_priority or 0
+        eta, countdown, expires = options.get("eta"), options.get("countdown"), option("expires")
+        due_at = now + countdown if countdown else (when(eta, now) if eta is not None else None)
+        expires_at = when(expires, now) if expires is not None else None
+        ignore = option("ignore_result")
+        parent = current_request()
+        embed = None
+        if options.get("link") or options.get("link_error") or options.get("chain") or options.get("chord"):
+            embed = {
+                "callbacks": _as_list(options.get("link")),
+                "errbacks": _as_list(options.get("link_error")),
+                "chain": options.get("chain"),
+                "chord": options.get("chord"),
+            }
+        raw = task_wire.build(
+            name,
+            args,
+            dict(kwargs),
+            task_id=task_id,
+            exchange="" if queue else exchange or "",
+            routing_key=queue or key or "",
+            serializer=option("serializer") or conf.task_serializer,
+            compression=option("compression") or conf.task_compression,
+            priority=priority,
+            eta=iso(due_at) if due_at is not None else None,
+            expires=iso(expires_at) if expires_at is not None else None,
+            expiration_ms=str(max(int((expires_at - now) * 1000), 0)) if expires_at is not None else None,
+            retries=options.get("retries") or 0,
+            time_limit=options.get("time_limit"),
+            soft_time_limit=options.get("soft_time_limit"),
+            root_id=options.get("root_id") or (parent.root_id or parent.id if parent else None),
+            parent_id=options.get("parent_id") or (parent.id if parent else None),
+            group_id=options.get("group_id"),
+            group_index=options.get("group_index"),
+            shadow=options.get("shadow"),
+            ignore_result=bool(ignore if ignore is not None else conf.task_ignore_result),
+            reply_to=options.get("reply_to") or self._reply_to(),
+            embed=embed,
+            headers=options.get("headers"),
+            stamped_headers=options.get("stamped_headers"),
+            stamps=options.get("stamps"),
+        )
+        return Message(
+            raw=raw,
+            queue=queue or "",
+            exchange="" if queue else exchange or "",
+            routing_key=key or "",
+            priority=priority,
+            due_at=due_at if due_at is not None and due_at > now else None,
+        )
+
+    def publish(self, messages: Sequence[Message], retry: bool | None = None) -> None:
+        """Hand messages to the broker, trying again as task_publish_retry_policy says."""
+        try:
+            self.broker.publish(messages)
+            return
+        except BrokerDown:
+            if not (self.conf.task_publish_retry if retry is None else retry):
+                raise
+        policy = {"max_retries": 3, "interval_start": 0, "interval_max": 1, "interval_step": 0.2}
+        policy.update(self.conf.task_publish_retry_policy)
+        wait = float(policy["interval_start"] or 0)
+        tries = policy["max_retries"]
+        attempt = 0
+        while True:
+            attempt += 1
+            time.sleep(wait)
+            wait = min(wait + float(policy["interval_step"]), float(policy["interval_max"]))
+            try:
+                self.broker.publish(messages)
+                return
+            except BrokerDown:
+                if tries is not None and attempt >= tries:
+                    raise
+
+    @property
+    def routes(self) -> Routes:
+        if self._routes is None:
+            self._routes = Routes(self.conf.task_routes)
+        return self._routes
+
+    def _reply_to(self) -> str | None:
+        url = self.conf.result_backend
+        return self.results.reply_to() if url and url.startswith("rpc") else None
+
+    def _say_sent(self, message: Message) -> None:
+        found = task_wire.read(message.raw)
+        head = found.headers
+        queue = message.queue or None
+        event = {
+            "type": "task-sent",
+            "hostname": task_wire.origin(),
+            "utcoffset": 0,
+            "pid": os.getpid(),
+            "clock": self.tick_clock(),
+            "timestamp": time.time(),
+            "uuid": found.id,
+            "name": found.task,
+            "args": head.get("argsrepr"),
+            "kwargs": head.get("kwargsrepr"),
+            **{k: head.get(k) for k in ("root_id", "parent_id", "retries", "eta", "expires")},
+            "queue": queue,
+            "exchange": message.exchange,
+            "routing_key": message.routing_key or queue,
+        }
+        key = event_wire.routing_key("task-sent")
+        self.broker.broadcast(
+            self.conf.event_exchange, key, event_wire.encode(event, task_wire.origin(), key)
+        )
+
+    def store_state(self, task_id: str, state: str, result: Any, **extra: Any) -> None:
+        """Store a state of a task that is not its end."""
+        meta = result_wire.encode(task_id, state, result, now=time.time(), **extra)
+        self.results.store([StoredResult(task_id, meta, self.conf.seconds("result_expires"))])
+
+    def AsyncResult(self, task_id: str) -> AsyncResult:
+        return AsyncResult(task_id, self)
+
+    def signature(self, task: Any, *args: Any, **kwargs: Any) -> Signature:
+        from qcore.canvas import signature
+
+        return signature(task, *args, app=self, **kwargs)
+
+    # --- processes
+
+    def worker(self, **options: Any) -> Any:
+        """A worker for this app, not yet running: see worker/worker.py for the options."""
+        from qcore.worker.worker import Worker
+
+        return Worker(self, **options)
+
+    Worker = worker
+
+    def worker_main(self, argv: Sequence[str] | None = None) -> None:
+        """Run a worker with command line options, as `qctl worker` does; leaves the process."""
+        from importlib import import_module
+
+        # The command line is a floor above; it is reached by name, at the user's request only.
+        words = list(sys.argv[1:] if argv is None else argv)
+        if words[:1] == ["worker"]:
+            del words[0]
+        import_module("qctl.main").run_worker(self, words)
+
+    def bugreport(self) -> str:
+        """Versions, platform and changed settings, secrets hidden."""
+        import kombu
+        import redis
+
+        from qcore import __version__
+        from qcore.config import masked
+
+        try:
+            store = "none" if not self.results.keeps else mask_url(self.results.url)
+        except (ConfigError, ResultsNotKept) as exc:
+            store = str(exc)
+        lines = [
+            "",
+            f"software -> qcore:{__version__} kombu:{kombu.__version__} py:{platform.python_version()}",
+            f"            redis:{redis.__version__}",
+            f"platform -> system:{platform.system()} arch:{platform.machine()}",
+            f"            kernel version:{platform.release()} imp:{platform.python_implementation()}",
+            f"settings -> transport:{self.broker.name} results:{store}",
+            "",
+            *(f"{k}: {v!r}" for k, v in masked(self.conf.changed()).items()),
+        ]
+        return "\n".join(lines) + "\n"
+
+    def __repr__(self) -> str:
+        return f"<App {self.main or '?'} {mask_url(self.broker_url())}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an App cannot be pickled; import it where it is needed")
+
+
+_SETTING_KEYWORDS = frozenset(("timezone", "imports"))
+
+
+def _as_list(links: Any) -> list[Any] | None:
+    if links is None:
+        return None
+    return list(links) if isinstance(links, list | tuple) else [links]
+
+
+def _same_place(one: str, other: str) -> bool:
+    def plain(url: str) -> str:
+        url = url.removeprefix("db+")
+        if url.startswith(("redis://", "rediss://")):
+            url = url.replace("localhost", "127.0.0.1", 1).rstrip("/")
+            if url.count("/") == 2:
+                url += "/0"
+        return url
+
+    return plain(one) == plain(other)
+
+
+def _import_name(name: str) -> Any:
+    import importlib
+
+    module, _, attribute = name.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except ImportError as exc:
+        raise ConfigError(f"cannot import the configuration '{name}': {exc}") from exc
+    return getattr(found, attribute) if attribute else found
+
+
+def _is_module(value: Any) -> bool:
+    import types
+
+    return isinstance(value, types.ModuleType)

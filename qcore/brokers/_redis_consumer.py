@@ -1,0 +1,373 @@
+"""The Redis consumer: claims and settlements as one script call each, and its wake-ups.
+
+In:  queue names.  Out: deliveries held in the ledger of an owner whose lease this consumer renews.
+Losing the lease means going on as a new owner; the old one's ledger is then anybody's to reap.
+Wake-ups: a connection blocked in BLMOVE for each watched list, which wakes exactly one of all idle
+consumers and takes no list of names to ring; and a bell for what no blocked list can tell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from qcore.brokers._redis_keys import Keys
+from qcore.brokers._redis_link import Door, Link, NotSent, ReplyError, pack
+from qcore.brokers._redis_scripts import (
+    CLAIM,
+    ENROL,
+    LEAVE,
+    REAP,
+    RENEW,
+    RETURN_CLAIMS,
+    RETURN_FIELDS,
+    SETTLE,
+)
+from qcore.brokers.base import Consumer, Delivery, Message, Settle, Settlement
+from qcore.errors import BrokerDown, BrokerError
+from qcore.times import new_id
+
+BLOCK_S = 30
+MOST_WATCHED = 16  # lists with a blocked connection of their own
+MOST_CLAIMED = 1000  # Lua passes at most some thousand values to one command
+_HOW = {Settle.ACK: "a", Settle.REQUEUE: "r", Settle.RETURN: "t", Settle.DELAY: "d", Settle.QUARANTINE: "q"}
+
+Route = Callable[[Message], list[str]]
+
+
+class _Owner:
+    """The names of everything one owner has in Redis."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.id = new_id()
+        self.lease, self.ledger = keys.lease + self.id, keys.ledger + self.id
+        self.claim, self.watched = keys.claim + self.id, keys.watched + self.id
+
+
+class _Watch:
+    """A connection blocked on one list for one owner."""
+
+    def __init__(self, door: Door, source: str) -> None:
+        self.link, self.source = Link(door), source
+        self.owner: _Owner | None = None
+        self.blocked = False
+
+
+class RedisConsumer(Consumer):
+    """One owner of deliveries."""
+
+    def __init__(self, door: Door, keys: Keys, queues: Sequence[str], lease_s: float, route: Route) -> None:
+        self._door, self._keys, self._route = door, keys, route
+        self._lease_ms = max(1, int(lease_s * 1000))
+        self._link = Link(door)
+        self._side = Link(door)  # for renew() and reap(), which another thread may call
+        self._side_lock = threading.Lock()
+        self._owner_lock = threading.Lock()
+        self._owner = _Owner(keys)
+        self._lost = False
+        self._next = 1
+        self._held: set[int] = set()
+        self._unsure = False  # a claim was sent whose answer never came
+        self._watches: dict[str, _Watch] = {}
+        self._bell = Link(door)
+        self._next_due: float | None = None
+        self._closed = False
+        self._enrol(self._link, self._owner)
+        self.set_queues(queues)
+
+    def _enrol(self, link: Link, owner: _Owner) -> None:
+        link.run(ENROL, (owner.lease, self._keys.owners), (owner.id, self._lease_ms))
+
+    def set_queues(self, queues: Sequence[str]) -> None:
+        keys = self._keys
+        self.queues = tuple(queues)
+        self._base = [keys.list_for(q, 0) for q in self.queues]
+        by_step = zip(*[keys.lists(q) for q in self.queues], strict=True)
+        self._lists = [name for step in by_step for name in step]
+        self._delayed = [keys.delayed(q) for q in self.queues]
+        self._queue_of = {name.encode(): q for q in self.queues for name in keys.lists(q)}
+        self._wanted = list(self._base)
+        for source in [s for s in self._watches if s not in self._lists]:
+            self._unwatch(self._watches.pop(source))
+        self._bell.drop()
+        if self.queues:
+            bindings = [
+                ("SADD", table, keys.member(q, "", q))
+                for q in self.queues
+                for table in (keys.binding(q), keys.permanent(q))
+            ]
+            self._link.calls([("SADD", keys.queues, *self.queues), *bindings])
+
+    # --- claim and settle
+
+    def claim(self, limit: int) -> list[Delivery]:
+        if self._unsure:
+            self._recover()
+        for _ in range(2):
+            owner, first = self._owner, self._next
+            count = max(0, min(limit, MOST_CLAIMED))
+            # Whether or not the answer arrives, these numbers are used up: a second claim under the
+            # same ones would write over messages that only the ledger knows of.
+            self._next += count
+            self._unsure = True
+            watched = [w for w in self._watches.values() if w.owner is owner]
+            reply = self._link.run(
+                CLAIM,
+                (
+                    *(owner.lease, owner.ledger, self._keys.marks, *self._lists, *self._delayed),
+                    *[f"{owner.claim} {w.source}" for w in watched],
+                ),
+                (count, first, len(self._lists), len(self._delayed), *[w.source for w in watched]),
+            )
+            self._unsure = False
+            if reply[0]:
+                return self._deliveries(reply, first)
+            self._switch(owner, self._link)
+        raise BrokerError("the lease of this consumer expires as fast as it is taken; lease_s is too short")
+
+    def _deliveries(self, reply: list, first: int) -> list[Delivery]:
+        _, next_due, fields, raws, counts = reply
+        self._next_due = time.monotonic() + float(next_due) if next_due else None
+        self._held.update(range(first, first + len(raws)))
+        queue_of = self._queue_of
+        found = []
+        number = first
+        try:
+            for field, raw in zip(fields, raws, strict=True):
+                queue = queue_of[field[field.index(b" ") + 1 :]]
+                found.append(Delivery(number, queue, raw, False, 1, field))
+                number += 1
+        except KeyError:  # taken by a wake-up from a queue that is not consumed any more
+            found = [
+                Delivery(first + i, self._keys.queue_of(f.partition(b" ")[2].decode()), r, False, 1, f)
+                for i, (f, r) in enumerate(zip(fields, raws, strict=True))
+            ]
+        for delivery, count in zip(found, counts, strict=False):
+            delivery.redelivered, delivery.deliveries = count > 0, count + 1
+        if len(self._wanted) < len(self._lists):
+            for field in {f.partition(b" ")[2] for f in fields}:
+                if (name := field.decode()) in self._lists and name not in self._wanted:
+                    self._wanted.append(name)  # a priority list that is in use
+        return found
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[int]:
+        if not settlements:
+            return []
+        arguments: list[object] = []
+        put, prefix = arguments.extend, self._keys.result_prefix
+        for s in settlements:
+            delivery, result = s.delivery, s.result
+            if s.action or s.sends or delivery.redelivered:
+                self._put_general(s, arguments)
+            elif result is None:
+                put((delivery.handle, "a"))
+            else:
+                ttl = "" if result.ttl_s is None else max(1, int(result.ttl_s * 1000))
+                put((delivery.handle, "A", prefix + result.task_id, ttl, result.meta))
+        owner, keys = self._owner, self._keys
+        refused = self._link.run(
+            SETTLE, (owner.ledger, keys.marks, keys.quarantine, keys.sequence), arguments
+        )
+        self._held.difference_update([s.delivery.number for s in settlements])
+        return [int(field.partition(b" ")[0]) for field in refused] if refused else []
+
+    def _put_general(self, s: Settlement, arguments: list[object]) -> None:
+        keys, delivery, action = self._keys, s.delivery, s.action
+        steps: list[object] = []
+        count = 0
+        if s.result is not None:
+            ttl = "" if s.result.ttl_s is None else max(1, int(s.result.ttl_s * 1000))
+            steps += ("r", keys.result(s.result.task_id), ttl, s.result.meta)
+            count += 1
+        for message in s.sends:
+            for queue in self._route(message):
+                name = keys.list_for(queue, message.priority)
+                bell = keys.bell(queue)
+                if message.due_at is None:
+                    steps += ("s", name, message.raw, "" if keys.is_base(name) else bell)
+                else:
+                    steps += ("d", keys.delayed(queue), bell, repr(message.due_at), name, message.raw)
+                count += 1
+        mark = extra = bell = ""
+        due: object = ""
+        if action in (Settle.ACK, Settle.QUARANTINE) and delivery.redelivered:
+            mark = hashlib.sha1(delivery.raw).hexdigest()
+        if action == Settle.QUARANTINE:
+            due, extra = delivery.queue, s.reason
+        elif action == Settle.DELAY:
+            due, extra, bell = repr(s.due_at), keys.delayed(delivery.queue), keys.bell(delivery.queue)
+        elif action != Settle.ACK and not keys.is_base(delivery.handle.decode()):
+            bell = keys.bell(delivery.queue)
+        arguments += (delivery.handle, "g", _HOW[action], mark, due, extra, bell, count, *steps)
+
+    # --- lease
+
+    def renew(self) -> bool:
+        with self._side_lock:
+            if self._closed:
+                return False
+            owner = self._owner
+            if not self._side.run(
+                RENEW, (owner.lease, self._keys.owners), (owner.id, self._lease_ms), safe=True
+            ):
+                self._switch(owner, self._side)
+            lost, self._lost = self._lost, False
+            return not lost
+
+    def _switch(self, lost: _Owner, link: Link) -> None:
+        """Go on as a new owner."""
+        with self._owner_lock:
+            if self._owner is not lost:
+                return
+            fresh = _Owner(self._keys)
+            self._enrol(link, fresh)
+            self._owner, self._lost = fresh, True
+            # What a wake-up took was never handed out; the ledger may have been, so it is reaped.
+            link.run(RETURN_CLAIMS, (lost.watched,), (lost.claim,))
+
+    def reap(self) -> int:
+        keys = self._keys
+        with self._side_lock:
+            if self._closed:
+                return 0
+            prefixes = (keys.lease, keys.ledger, keys.claim, keys.watched)
+            return int(self._side.run(REAP, (keys.owners, keys.marks), prefixes, safe=True))
+
+    def reconnect(self) -> None:
+        old = self._link.id
+        self._link.drop()
+        for watch in self._watches.values():
+            watch.link.drop()
+            watch.blocked = False
+        self._bell.drop()
+        self._link.identify()
+        if old:
+            # A request still waiting in the old connection must not be executed after this.
+            self._link.calls([("CLIENT", "KILL", "ID", old)])
+        self._recover()
+
+    def _recover(self) -> None:
+        """Give back what was claimed in an answer that never came."""
+        owner = self._owner
+        known = self._held
+        fields = self._link.call("HKEYS", owner.ledger)
+        unknown = [f for f in fields if int(f.partition(b" ")[0]) not in known]
+        if unknown:
+            self._link.run(RETURN_FIELDS, (owner.ledger, owner.watched), (owner.claim, *unknown))
+        self._unsure = False
+
+    # --- wake-ups
+
+    def fds(self) -> list[int]:
+        links = [w.link for w in self._watches.values() if w.blocked]
+        if self._bell.is_open:
+            links.append(self._bell)
+        return [fd for link in links if (fd := link.fileno()) >= 0]
+
+    def arm(self) -> None:
+        owner = self._owner
+        if not self._bell.is_open and self.queues:
+            self._bell.send(pack(("SUBSCRIBE", *[self._keys.bell(q) for q in self.queues])))
+            self._bell.wait(1.0)
+        for source in self._wanted[:MOST_WATCHED]:
+            watch = self._watches.get(source)
+            if watch is None:
+                watch = self._watches[source] = _Watch(self._door, source)
+            if watch.blocked and watch.owner is owner:
+                continue
+            if watch.blocked:  # still taking for an owner we are no more
+                watch.link.drop()
+            self._block(watch, owner)
+
+    def _block(self, watch: _Watch, owner: _Owner) -> None:
+        if watch.owner is not owner:
+            # Written down first, so that a reaper finds what the wake-up may take.
+            self._link.call("SADD", owner.watched, watch.source)
+            watch.owner = owner
+        watch.link.identify()
+        command = ("BLMOVE", watch.source, f"{owner.claim} {watch.source}", "RIGHT", "LEFT", BLOCK_S)
+        try:
+            watch.link.send(pack(command))
+        except NotSent as exc:
+            watch.link.drop()
+            raise BrokerDown(self._door.url, exc) from exc
+        watch.blocked = True
+
+    def disarm(self) -> None:
+        blocked = [w for w in self._watches.values() if w.blocked]
+        if blocked:
+            self._link.calls([("CLIENT", "UNBLOCK", w.link.id) for w in blocked if w.link.id] or [("PING",)])
+            for watch in blocked:
+                self._finish(watch)
+        owner = self._owner
+        if blocked:
+            self._link.run(RETURN_CLAIMS, (owner.watched,), (owner.claim,))
+
+    def _finish(self, watch: _Watch) -> None:
+        """Read the answer of an unblocked wait; a connection that gives none is closed."""
+        watch.blocked = False
+        try:
+            if not watch.link.id or watch.link.read_within(1.0) is False:
+                watch.link.drop()
+        except BrokerDown:
+            pass
+
+    def _unwatch(self, watch: _Watch) -> None:
+        if watch.blocked and watch.link.id:
+            self._link.call("CLIENT", "UNBLOCK", watch.link.id)
+            self._finish(watch)
+        watch.link.drop()
+        if watch.owner is not None:
+            self._link.run(RETURN_CLAIMS, (watch.owner.watched,), (watch.owner.claim,))
+
+    def wake(self, fd: int) -> None:
+        try:
+            if fd == self._bell.fileno():
+                while self._bell.poll() is not False:
+                    pass
+                return
+            for watch in self._watches.values():
+                if watch.link.fileno() == fd:
+                    reply = watch.link.poll()
+                    if reply is not False:
+                        watch.blocked = False
+                    if isinstance(reply, ReplyError):
+                        watch.link.drop()
+                    return
+        except BrokerDown:
+            # The connection is closed; arm() opens another or says that there is no server.
+            for watch in self._watches.values():
+                watch.blocked = watch.blocked and watch.link.is_open
+
+    def idle_s(self) -> float:
+        net = 1.0 if len(self._wanted) <= MOST_WATCHED else 0.2
+        if self._next_due is None:
+            return net
+        return max(0.0, min(net, self._next_due - time.monotonic()))
+
+    def close(self) -> None:
+        with self._side_lock:
+            if self._closed:
+                return
+            self._closed = True
+        try:
+            self.disarm()
+            self._leave()
+        except BrokerError:
+            pass  # the lease ends by itself, and the next reaper gives everything back
+        finally:
+            self.after_fork()
+
+    def _leave(self) -> None:
+        owner, keys = self._owner, self._keys
+        self._link.run(
+            LEAVE, (owner.lease, owner.ledger, keys.owners, owner.watched), (owner.claim, owner.id)
+        )
+        self._held.clear()
+
+    def after_fork(self) -> None:
+        """Let go of every connection; also the last step of close()."""
+        for link in (self._link, self._side, self._bell, *[w.link for w in self._watches.values()]):
+            link.drop()

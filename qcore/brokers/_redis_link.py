@@ -1,0 +1,280 @@
+"""One connection to Redis, with every byte on it written and read here.
+
+In:  commands as tuples.  Out: replies; ReplyError from the server and OSError from the socket become
+the errors of qcore/errors.py.  redis-py opens the connection (TLS, AUTH, SELECT, unix sockets); the
+talking is done by hand because a redis-py command costs more than everything else a task needs, and
+because only so is it certain whether a request has left this process.
+Next: brokers/redis.py, brokers/_redis_consumer.py, brokers/_redis_bus.py.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import hiredis
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from qcore.brokers._redis_scripts import Script
+from qcore.errors import BrokerDown, BrokerError, BrokerFull, ConfigError
+
+pack = hiredis.pack_command
+ReplyError = hiredis.ReplyError
+
+_OPTIONS = ("username", "password", "client_name", "socket_keepalive", "health_check_interval")
+_NOT_THERE = ("LOADING", "MASTERDOWN", "READONLY", "NOAUTH", "WRONGPASS", "CLUSTERDOWN", "MISCONF", "BUSY ")
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError)
+
+
+class Door:
+    """How to reach one server: makes connections and words its errors."""
+
+    def __init__(self, url: str, options: dict[str, Any]) -> None:
+        self.url = url
+        self.connect_timeout_s = float(options.get("connect_timeout_s", 4.0))
+        self.reply_timeout_s = float(options.get("socket_timeout") or 20.0)
+        # Half-open connections of idle workers are noticed within a minute.
+        keepalive = {
+            getattr(socket, name): value
+            for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+            if hasattr(socket, name)
+        }
+        try:
+            self._pool = redis.ConnectionPool.from_url(
+                url,
+                protocol=2,
+                socket_connect_timeout=self.connect_timeout_s,
+                socket_timeout=self.connect_timeout_s,
+                retry=Retry(NoBackoff(), 0),
+            )
+        except (ValueError, RedisError) as exc:
+            raise ConfigError(f"not a Redis URL: {exc}") from None
+        kwargs = self._pool.connection_kwargs
+        kwargs.update({k: options[k] for k in _OPTIONS if k in options})
+        if "path" not in kwargs:
+            kwargs.setdefault("socket_keepalive", True)
+            kwargs.setdefault("socket_keepalive_options", keepalive)
+        self.db = int(kwargs.get("db", 0) or 0)
+
+    def connect(self) -> tuple[Any, socket.socket]:
+        """A redis-py connection, logged in, and its socket; raises BrokerDown."""
+        made = self._pool.connection_class(**self._pool.connection_kwargs)
+        try:
+            made.connect()
+        except (RedisError, OSError) as exc:
+            made.disconnect()
+            raise BrokerDown(self.url, exc) from exc
+        # redis-py offers no public way to the socket, nor to reading without blocking.
+        return made, made._sock
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Raise our error for one of the server's, the client's or the socket's."""
+        text = str(error) or type(error).__name__
+        if isinstance(error, ReplyError):
+            if text.startswith("OOM") or "OOM command not allowed" in text:
+                raise BrokerFull(f"Redis has no memory left: {text}") from error
+            if not text.startswith(_NOT_THERE) and not any(f" {w}" in text for w in _NOT_THERE[:5]):
+                raise BrokerError(f"Redis refuses: {text}") from error
+        raise BrokerDown(self.url, text) from error
+
+
+class NotSent(Exception):
+    """The request has surely not been executed."""
+
+
+class Link:
+    """One connection, for one thread at a time; opened when first needed."""
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+        self.id = 0  # the server's number of this connection, 0 until asked for
+        self._made: Any = None
+        self._sock: socket.socket | None = None
+        self._reader = hiredis.Reader()
+
+    @property
+    def is_open(self) -> bool:
+        return self._sock is not None
+
+    def fileno(self) -> int:
+        return self._sock.fileno() if self._sock is not None else -1
+
+    def open(self) -> None:
+        if self._sock is None:
+            self._made, self._sock = self.door.connect()
+            self._reader = hiredis.Reader()
+            self._sock.settimeout(self.door.reply_timeout_s)
+
+    def identify(self) -> int:
+        """Ask for the server's number of this connection, so that it can be unblocked or killed."""
+        if not self.id or self._sock is None:
+            try:
+                self.id = self.call("CLIENT", "ID")
+            except BrokerError as exc:
+                if isinstance(exc, BrokerDown):
+                    raise
+                self.id = 0  # not allowed to ask
+        return self.id
+
+    def drop(self) -> None:
+        """Close. In a forked child this leaves the parent's connection alone: redis-py compares pids."""
+        made, self._made, self._sock, self.id = self._made, None, None, 0
+        if made is not None:
+            made.disconnect()
+
+    def is_stale(self) -> bool:
+        """The server has hung up, or says something nobody asked for."""
+        if self._sock is None:
+            return False
+        try:
+            if isinstance(self._sock, ssl.SSLSocket):
+                return bool(select.select([self._sock], [], [], 0)[0])
+            self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except (OSError, ValueError):
+            pass
+        return True
+
+    def send(self, packed: bytes) -> None:
+        """Write it all, or raise NotSent (the connection is closed then)."""
+        if self._sock is None:
+            self.open()
+        assert self._sock is not None
+        try:
+            self._sock.sendall(packed)
+        except OSError as exc:
+            self.drop()
+            raise NotSent(str(exc)) from exc
+
+    def read(self) -> Any:
+        """The next reply; a ReplyError is returned, not raised. Raises BrokerDown."""
+        reader, sock = self._reader, self._sock
+        try:
+            while True:
+                reply = reader.gets()
+                if reply is not False:
+                    return reply
+                data = sock.recv(262_144) if sock is not None else b""
+                if not data:
+                    raise ConnectionResetError("the server closed the connection")
+                reader.feed(data)
+        except (OSError, hiredis.ProtocolError) as exc:
+            self.drop()
+            self.door.fail(exc)
+
+    def read_within(self, timeout_s: float) -> Any:
+        """The next reply, or False after timeout_s."""
+        until = time.monotonic() + timeout_s
+        while True:
+            reply = self.poll()
+            if reply is not False:
+                return reply
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            self.wait(left)
+
+    def wait(self, timeout_s: float) -> None:
+        """Until there may be something to read."""
+        if self._sock is not None:
+            poller = select.poll()
+            poller.register(self._sock, select.POLLIN)
+            poller.poll(max(1, int(timeout_s * 1000)))
+
+    def poll(self) -> Any:
+        """The next reply if it is already here, else False. Raises BrokerDown."""
+        reply = self._reader.gets()
+        if reply is not False:
+            return reply
+        if self._sock is None:
+            self.door.fail(ConnectionResetError("not connected"))
+        try:
+            self._sock.settimeout(0)
+            while True:  # TLS may hold more than one record
+                data = self._sock.recv(262_144)
+                if not data:
+                    raise ConnectionResetError("the server closed the connection")
+                self._reader.feed(data)
+        except _WOULD_BLOCK:
+            self._sock.settimeout(self.door.reply_timeout_s)
+            return self._reader.gets()
+        except OSError as exc:
+            reply = self._reader.gets()
+            if reply is not False:
+                return reply  # said before it hung up; the next poll reports the end
+            self.drop()
+            self.door.fail(exc)
+
+    # --- whole requests
+
+    def call(self, *command: Any) -> Any:
+        """One command; raises BrokerDown, BrokerFull, BrokerError."""
+        return self.calls([command])[0]
+
+    def calls(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Several commands in one write; the first error is raised when all replies are read."""
+        packed = pack(commands[0]) if len(commands) == 1 else b"".join([pack(c) for c in commands])
+        try:
+            self.send(packed)
+        except NotSent as exc:
+            raise BrokerDown(self.door.url, exc) from exc
+        replies = [self.read() for _ in commands]
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                self.door.fail(reply)
+        return replies
+
+    def safe_calls(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The same in one transaction, once more on a new connection when the first was found dead
+        before anything can have been executed."""
+        if self.is_stale():
+            self.drop()
+        single = len(commands) == 1
+        if single:
+            packed = pack(commands[0])
+        else:
+            packed = b"".join([pack(c) for c in (("MULTI",), *commands, ("EXEC",))])
+        try:
+            self.send(packed)
+        except NotSent:
+            try:
+                self.send(packed)
+            except NotSent as exc:
+                raise BrokerDown(self.door.url, exc) from exc
+        replies = [self.read() for _ in range(1 if single else len(commands) + 2)]
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                self.door.fail(reply)
+        if not single:
+            replies = replies[-1]
+            for reply in replies:
+                if isinstance(reply, ReplyError):
+                    self.door.fail(reply)
+        return replies
+
+    def run(self, script: Script, keys: Sequence[Any], arguments: Sequence[Any], safe: bool = False) -> Any:
+        """A script by its digest; its text is sent only when the server does not know it."""
+        if safe and self.is_stale():
+            self.drop()
+        for verb, which in (("EVALSHA", script.sha), ("EVAL", script.text)):
+            try:
+                self.send(pack((verb, which, len(keys), *keys, *arguments)))
+            except NotSent as exc:
+                raise BrokerDown(self.door.url, exc) from exc
+            reply = self.read()
+            if not isinstance(reply, ReplyError):
+                return reply
+            if verb == "EVAL" or not str(reply).startswith("NOSCRIPT"):
+                break
+        self.door.fail(reply)
+
+

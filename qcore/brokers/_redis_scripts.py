@@ -1,0 +1,372 @@
+"""The Lua scripts of the Redis broker: every step that must happen wholly or not at all.
+
+Message bytes are never decoded in Lua. A ledger is a hash `<number> <list key>` -> message; so a
+message's place is known without looking into it and the bytes come back as they were.
+Delayed messages are members `<16 digits><list key> NUL <message>` of one sorted set per queue; the
+sequence keeps equal messages apart and messages due at the same moment in order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+QUARANTINE_SIZE = 10_000
+FORGET_MARKS_S = 7 * 86400  # how long a message that came back is remembered as such
+FORGET_OWNER_S = 3600  # a wait that was answered late may land in a dead owner's claim list
+
+
+class Script:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode()).hexdigest()
+
+
+_NOW = """
+local t = redis.call('TIME')
+local now = t[1] + t[2] / 1000000
+"""
+
+_SHELVE = """
+local function shelve(zset, seq, bell, due, list, raw)
+  local first = redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')[2]
+  local n = string.format('%016x', redis.call('INCR', seq))
+  redis.call('ZADD', zset, due, n .. list .. '\\0' .. raw)
+  if not first or tonumber(due) < tonumber(first) then redis.call('PUBLISH', bell, '1') end
+end
+"""
+
+# KEYS: seq.  ARGV: (zset, bell, due, list, raw)…
+SHELVE = Script(
+    _SHELVE
+    + """
+for i = 1, #ARGV, 5 do shelve(ARGV[i], KEYS[1], ARGV[i+1], ARGV[i+2], ARGV[i+3], ARGV[i+4]) end
+"""
+)
+
+# KEYS: lease, owners.  ARGV: owner, lease ms.
+ENROL = Script(
+    _NOW
+    + """
+redis.call('SET', KEYS[1], '1', 'PX', ARGV[2])
+redis.call('ZADD', KEYS[2], now, ARGV[1])
+"""
+)
+
+# KEYS: lease, owners.  ARGV: owner, lease ms.  Returns 1, or 0 when the lease is gone.
+RENEW = Script(
+    _NOW
+    + """
+if redis.call('PEXPIRE', KEYS[1], ARGV[2]) == 0 then return 0 end
+redis.call('ZADD', KEYS[2], now, ARGV[1])
+return 1
+"""
+)
+
+# KEYS: lease, ledger, marks, then the lists in order of preference, the delayed sets, the claim lists.
+# ARGV: limit, first number, how many lists, how many delayed sets, then the source of each claim list.
+# Returns {0} when the lease is gone, else {1, seconds to the next due message or '', {field, …},
+# {message, …}, {count of returns, …} or {}}.
+CLAIM = Script(
+    """
+if redis.call('EXISTS', KEYS[1]) == 0 then return {0} end
+local room, number = tonumber(ARGV[1]), tonumber(ARGV[2])
+local lists, shelves = tonumber(ARGV[3]), tonumber(ARGV[4])
+local fields, raws, pairs_ = {}, {}, {}
+local function take(list, raw)
+  local n = #raws + 1
+  local field = string.format('%d ', number) .. list
+  number = number + 1
+  fields[n], raws[n], pairs_[2*n-1], pairs_[2*n] = field, raw, field, raw
+end
+local next_due = ''
+local now = nil
+for i = 4 + lists, 3 + lists + shelves do
+  local head = redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
+  if head[2] then
+    if not now then
+      local t = redis.call('TIME')
+      now = t[1] + t[2] / 1000000
+    end
+    if tonumber(head[2]) <= now then
+      local due = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', string.format('%.6f', now), 'LIMIT', 0, 1000)
+      for _, member in ipairs(due) do
+        local bar = string.find(member, '\\0', 17, true)
+        redis.call('LPUSH', string.sub(member, 17, bar - 1), string.sub(member, bar + 1))
+      end
+      if #due > 0 then redis.call('ZREMRANGEBYRANK', KEYS[i], 0, #due - 1) end
+      head = redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
+    end
+    if head[2] then
+      local left = tonumber(head[2]) - now
+      if next_due == '' or left < next_due then next_due = left end
+    end
+  end
+end
+for i = 4 + lists + shelves, #KEYS do
+  while room > 0 do
+    local raw = redis.call('RPOP', KEYS[i])
+    if not raw then break end
+    take(ARGV[i - lists - shelves + 1], raw)
+    room = room - 1
+  end
+end
+for i = 4, 3 + lists do
+  if room <= 0 then break end
+  local got = redis.call('RPOP', KEYS[i], room)
+  if got then
+    for j = 1, #got do take(KEYS[i], got[j]) end
+    room = room - #got
+  end
+end
+local counts = {}
+if #raws > 0 then
+  redis.call('HSET', KEYS[2], unpack(pairs_))
+  if redis.call('EXISTS', KEYS[3]) == 1 then
+    for j = 1, #raws do
+      counts[j] = tonumber(redis.call('HGET', KEYS[3], redis.sha1hex(raws[j])) or 0)
+    end
+  end
+end
+return {1, tostring(next_due), fields, raws, counts}
+"""
+)
+
+# One round trip ends a batch.  KEYS: ledger, marks, quarantine, seq.
+# ARGV, for each delivery: field, action, and
+#   'a'                            done with
+#   'A', key, ttl ms or '', meta   done with, and a result
+#   'g', how, mark, due, extra, bell, count of steps, steps…   anything; how is one of a r t d q
+#        steps: 'r', key, ttl ms, meta | 's', list, raw, bell | 'd', zset, bell, due, list, raw
+# A delivery that is not in the ledger is refused with everything that belongs to it.
+SETTLE = Script(
+    _SHELVE
+    + f"""
+local refused, i = {{}}, 1
+local call, ledger = redis.call, KEYS[1]
+local function store(key, ttl, meta)
+  if ttl == '' then call('SET', key, meta) else call('PSETEX', key, ttl, meta) end
+  call('PUBLISH', key, meta)
+end
+while i <= #ARGV do
+  local field, action = ARGV[i], ARGV[i+1]
+  if action == 'A' then
+    if call('HDEL', ledger, field) == 1 then store(ARGV[i+2], ARGV[i+3], ARGV[i+4])
+    else refused[#refused+1] = field end
+    i = i + 5
+  elseif action == 'a' then
+    if call('HDEL', ledger, field) == 0 then refused[#refused+1] = field end
+    i = i + 2
+  else
+    local how, mark, due, extra, bell = ARGV[i+2], ARGV[i+3], ARGV[i+4], ARGV[i+5], ARGV[i+6]
+    local steps = tonumber(ARGV[i+7])
+    local raw = call('HGET', ledger, field)
+    if not raw then refused[#refused+1] = field end
+    i = i + 8
+    for _ = 1, steps do
+      local kind = ARGV[i]
+      if kind == 'd' then
+        if raw then shelve(ARGV[i+1], KEYS[4], ARGV[i+2], ARGV[i+3], ARGV[i+4], ARGV[i+5]) end
+        i = i + 6
+      else
+        if raw then
+          if kind == 'r' then store(ARGV[i+1], ARGV[i+2], ARGV[i+3])
+          else
+            call('LPUSH', ARGV[i+1], ARGV[i+2])
+            if ARGV[i+3] ~= '' then call('PUBLISH', ARGV[i+3], '1') end
+          end
+        end
+        i = i + 4
+      end
+    end
+    if raw then
+      local list = string.sub(field, string.find(field, ' ', 1, true) + 1)
+      if how == 'r' or how == 't' then
+        call('RPUSH', list, raw)
+        if bell ~= '' then call('PUBLISH', bell, '1') end
+        if how == 't' then
+          call('HINCRBY', KEYS[2], redis.sha1hex(raw), 1)
+          call('EXPIRE', KEYS[2], {FORGET_MARKS_S})
+        end
+      elseif how == 'd' then shelve(extra, KEYS[4], bell, due, list, raw)
+      elseif how == 'q' then
+        call('XADD', KEYS[3], 'MAXLEN', '~', {QUARANTINE_SIZE}, '*',
+             'queue', due, 'reason', extra, 'raw', raw)
+      end
+      if mark ~= '' then call('HDEL', KEYS[2], mark) end
+      call('HDEL', ledger, field)
+    end
+  end
+end
+return refused
+"""
+)
+
+_GIVE_BACK = f"""
+local function give_back(ledger, crashed, marks, only)
+  local found = {{}}
+  if only then
+    for _, field in ipairs(only) do
+      local raw = redis.call('HGET', ledger, field)
+      if raw then found[#found+1] = {{field, raw}} end
+      redis.call('HDEL', ledger, field)
+    end
+  else
+    local all = redis.call('HGETALL', ledger)
+    for i = 1, #all, 2 do found[#found+1] = {{all[i], all[i+1]}} end
+    redis.call('DEL', ledger)
+  end
+  local function number(field) return tonumber(string.sub(field, 1, string.find(field, ' ', 1, true) - 1)) end
+  for _, one in ipairs(found) do one[3] = number(one[1]) end
+  -- The first that was taken goes back last, so that it is at the head.
+  table.sort(found, function(a, b) return a[3] > b[3] end)
+  for _, one in ipairs(found) do
+    local list = string.sub(one[1], string.find(one[1], ' ', 1, true) + 1)
+    redis.call('RPUSH', list, one[2])
+    if crashed then redis.call('HINCRBY', marks, redis.sha1hex(one[2]), 1) end
+  end
+  if crashed and #found > 0 then redis.call('EXPIRE', marks, {FORGET_MARKS_S}) end
+  return #found
+end
+local function give_back_claims(claim, watched)
+  local count = 0
+  for _, source in ipairs(redis.call('SMEMBERS', watched)) do
+    while redis.call('LMOVE', claim .. ' ' .. source, source, 'LEFT', 'RIGHT') do count = count + 1 end
+  end
+  return count
+end
+"""
+
+# KEYS: owners, marks.  ARGV: what the names of leases, ledgers, claim lists and watched sets begin with.
+REAP = Script(
+    _NOW
+    + _GIVE_BACK
+    + f"""
+local count = 0
+local all = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+for i = 1, #all, 2 do
+  local owner = all[i]
+  if redis.call('EXISTS', ARGV[1] .. owner) == 0 then
+    count = count + give_back(ARGV[2] .. owner, true, KEYS[2])
+    count = count + give_back_claims(ARGV[3] .. owner, ARGV[4] .. owner)
+    if now - tonumber(all[i+1]) > {FORGET_OWNER_S} then
+      redis.call('ZREM', KEYS[1], owner)
+      redis.call('DEL', ARGV[4] .. owner)
+    end
+  end
+end
+return count
+"""
+)
+
+# KEYS: ledger, watched.  ARGV: claim list, then fields that nobody was told of.
+RETURN_FIELDS = Script(
+    _GIVE_BACK
+    + """
+local only = {}
+for i = 2, #ARGV do only[i-1] = ARGV[i] end
+return give_back(KEYS[1], false, '', only)
+"""
+)
+
+# KEYS: watched.  ARGV: claim list.
+RETURN_CLAIMS = Script(_GIVE_BACK + "return give_back_claims(ARGV[1], KEYS[1])")
+
+# KEYS: lease, ledger, owners, watched.  ARGV: claim list, owner.
+LEAVE = Script(
+    _GIVE_BACK
+    + """
+local count = give_back(KEYS[2], false, '') + give_back_claims(ARGV[1], KEYS[4])
+redis.call('DEL', KEYS[1], KEYS[4])
+redis.call('ZREM', KEYS[3], ARGV[2])
+return count
+"""
+)
+
+# KEYS: owners.  ARGV: ledger prefix, claim prefix, the lists of the queue.  How many are in flight.
+IN_FLIGHT = Script(
+    """
+local wanted, count = {}, 0
+for i = 3, #ARGV do wanted[ARGV[i]] = true end
+for _, owner in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  for _, field in ipairs(redis.call('HKEYS', ARGV[1] .. owner)) do
+    if wanted[string.sub(field, string.find(field, ' ', 1, true) + 1)] then count = count + 1 end
+  end
+  for i = 3, #ARGV do count = count + redis.call('LLEN', ARGV[2] .. owner .. ' ' .. ARGV[i]) end
+end
+return count
+"""
+)
+
+# KEYS: binding set, deadlines, inboxes.  ARGV: member, exchange, list.
+# Enter an inbox, and sweep away those whose owners died without closing them.
+OPEN_INBOX = Script(
+    _NOW
+    + """
+redis.call('SADD', KEYS[1], ARGV[1])
+redis.call('ZADD', KEYS[2], 'GT', string.format('%d', t[1] * 1000 + 3600000), ARGV[2])
+for _, stale in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now - 60)) do
+  redis.call('SREM', KEYS[1], stale)
+  redis.call('ZREM', KEYS[3], stale)
+end
+redis.call('ZADD', KEYS[3], now, ARGV[1])
+"""
+)
+
+# KEYS: binding set.  ARGV: exchange, key, separator, prefix, message.
+REPLY = Script(
+    """
+local sent = 0
+local head, tail = ARGV[2] .. ARGV[3], ARGV[1]
+for _, member in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  if string.sub(member, 1, #head) == head then
+    local from = string.find(member, ARGV[3], #head + 1, true)
+    local queue = from and string.sub(member, from + #ARGV[3]) or ''
+    -- Only places made for replies: a forged request must not write into task queues.
+    if queue ~= '' and #queue > #tail and string.sub(queue, -#tail) == tail then
+      redis.call('LPUSH', ARGV[4] .. queue, ARGV[5])
+      redis.call('PEXPIRE', ARGV[4] .. queue, 60000)
+      sent = sent + 1
+    end
+  end
+end
+return sent
+"""
+)
+
+# KEYS: members, infos.  ARGV: node, info.
+ANNOUNCE = Script(
+    _NOW
+    + """
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+"""
+)
+
+# KEYS: members, infos.  Returns {now, {node, seen, …}, {node, info, …}}.
+MEMBERS = Script(
+    _NOW
+    + """
+for _, node in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - 7200)) do
+  redis.call('HDEL', KEYS[2], node)
+  redis.call('ZREM', KEYS[1], node)
+end
+return {tostring(now), redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), redis.call('HGETALL', KEYS[2])}
+"""
+)
+
+# KEYS: revoked, order.  ARGV: ttl s, ids…
+REVOKE = Script(
+    _NOW
+    + """
+for i = 2, #ARGV do redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[i]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+"""
+)
+
+# KEYS: revoked.  ARGV: limit.
+REVOKED = Script(
+    _NOW
+    + """
+return redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', string.format('(%.6f', now), 'LIMIT', 0, ARGV[1])
+"""
+)

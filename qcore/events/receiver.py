@@ -1,0 +1,45 @@
+"""Listen to events: what workers and clients say as it happens.
+
+In:  a broker.  Out: batches of event mappings.  Format: wire/event.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from qcore.brokers.base import Broker
+from qcore.errors import Malformed
+from qcore.wire import event as wire
+from qcore.wire.event import Event
+
+TICK_S = 0.5
+
+
+@contextmanager
+def listen(
+    broker: Broker, pattern: str = "#", exchange: str = wire.EXCHANGE
+) -> Iterator[Iterator[list[Event]]]:
+    """Open an ear on the events, from now on.
+
+    pattern is a topic pattern of routing keys ('#', 'worker.#', 'task.#'). The iterator gives one
+    list for each message, and an empty list every half second in which nothing came, so that its
+    user can look up. Raises BrokerDown. Unreadable messages are left out.
+    """
+    ear = broker.subscribe(exchange, pattern)
+
+    def batches() -> Iterator[list[Event]]:
+        while True:
+            raw = ear.get(TICK_S)
+            if raw is None:
+                yield []
+                continue
+            try:
+                yield wire.decode(raw)
+            except Malformed:
+                continue
+
+    try:
+        yield batches()
+    finally:
+        ear.close()
