@@ -24,11 +24,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from qcore.version import __version__
 
 _WHERE = {
     "App": "qcore.app",
-    "current_app": "qcore.app",
+    "current_app": "qcore.current",
     "shared_task": "qcore.task",
     "Task": "qcore.task",
     "current_task": "qcore.task",
@@ -52,9 +52,9 @@ __all__ = [*_WHERE, "__version__"]
 
 if TYPE_CHECKING:
     from qcore.app import App as App
-    from qcore.app import current_app as current_app
     from qcore.canvas import Signature as Signature
     from qcore.canvas import signature as signature
+    from qcore.current import current_app as current_app
     from qcore.result import AsyncResult as AsyncResult
     from qcore.task import Task as Task
     from qcore.task import current_task as current_task

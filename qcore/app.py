@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from qcore import task as tasks_module
 from qcore.brokers.base import Broker, Message, StoredResult, open_broker
-from qcore.config import Config
-from qcore.errors import BrokerDown, ConfigError, NotRegistered, ResultsNotKept, mask_url
+from qcore.config import Config, masked
+from qcore.current import set_current
+from qcore.errors import BrokerDown, ConfigError, NotRegistered, ResultsNotKept, UnknownName, mask_url
 from qcore.result import AsyncResult
 from qcore.results.base import ResultStore, results
 from qcore.routes import Routes
 from qcore.task import Task, current_request, make_task
 from qcore.times import iso, new_id, when
+from qcore.version import __version__
 from qcore.wire import event as event_wire
 from qcore.wire import result as result_wire
 from qcore.wire import task as task_wire
@@ -32,16 +34,6 @@ if TYPE_CHECKING:
     from qcore.control.bus import Control
 
 DEFAULT_BROKER = "sqlite://"
-
-_current: App | None = None
-
-
-def current_app() -> App:
-    """The app made last (or chosen with set_current); a default one on the embedded broker if none."""
-    global _current
-    if _current is None:
-        _current = App("default")
-    return _current
 
 
 class App:
@@ -89,8 +81,7 @@ class App:
 
     def set_current(self) -> None:
         """Make this the app that shared tasks and bare signatures use."""
-        global _current
-        _current = self
+        set_current(self)
 
     # --- configuration
 
@@ -107,16 +98,16 @@ class App:
                 prefix = f"{namespace}_"
                 if name.startswith(prefix):
                     self.conf[name[len(prefix) :].lower()] = value
-            elif name.isupper() or (isinstance(source, Mapping) or "_" in name):
-                if not name.startswith("_") and not callable(value) and not _is_module(value):
-                    self._take(name, value, strict=isinstance(source, Mapping))
+            elif isinstance(source, Mapping):
+                self.conf[name] = value
+            elif "_" in name.strip("_") and not name.startswith("_") and not callable(value):
+                self._take(name, value)
 
-    def _take(self, name: str, value: Any, strict: bool) -> None:
+    def _take(self, name: str, value: Any) -> None:
         try:
             self.conf[name] = value
-        except ConfigError:
-            if strict or name in self.conf:
-                raise  # a module may hold names that are no settings; a mapping may not
+        except UnknownName:
+            pass  # a module may hold names that are no settings; a mapping may not
 
     def config_from_envvar(self, variable: str) -> None:
         """Take settings from the module named in an environment variable."""
@@ -500,9 +491,6 @@ class App:
         import kombu
         import redis
 
-        from qcore import __version__
-        from qcore.config import masked
-
         try:
             store = "none" if not self.results.keeps else mask_url(self.results.url)
         except (ConfigError, ResultsNotKept) as exc:
@@ -556,9 +544,3 @@ def _import_name(name: str) -> Any:
     except ImportError as exc:
         raise ConfigError(f"cannot import the configuration '{name}': {exc}") from exc
     return getattr(found, attribute) if attribute else found
-
-
-def _is_module(value: Any) -> bool:
-    import types
-
-    return isinstance(value, types.ModuleType)

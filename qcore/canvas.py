@@ -68,7 +68,7 @@ class Signature(dict[str, Any]):
     @property
     def app(self) -> App:
         if self._app is None:
-            from qcore.app import current_app
+            from qcore.current import current_app
 
             self._app = current_app()
         return self._app

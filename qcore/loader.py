@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import sys
 import traceback
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -25,7 +25,7 @@ def find_app(name: str, workdir: str | None = None) -> App:
 
     Raises AppNotFound with one sentence: what was looked for, and what was there instead.
     """
-    place = os.path.abspath(workdir or os.getcwd())
+    place = str(Path(workdir or ".").resolve())
     # Behind the standard library, so that a file called json.py here shadows nothing.
     if place not in sys.path:
         sys.path.append(place)

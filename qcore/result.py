@@ -36,7 +36,7 @@ class AsyncResult:
     @property
     def app(self) -> App:
         if self._app is None:
-            from qcore.app import current_app
+            from qcore.current import current_app
 
             self._app = current_app()
         return self._app

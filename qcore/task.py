@@ -167,7 +167,7 @@ class Task:
     @property
     def app(self) -> App:
         if self._app is None:
-            from qcore.app import current_app
+            from qcore.current import current_app
 
             return current_app()
         return self._app
@@ -407,7 +407,7 @@ class SharedTask:
         return make_task(app, self._function, app.main, dict(self._options))
 
     def _task(self) -> Task:
-        from qcore.app import current_app
+        from qcore.current import current_app
 
         return current_app().task_named(self._name)
 

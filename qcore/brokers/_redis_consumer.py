@@ -13,8 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._redis_keys import Keys
-from qcore.brokers._redis_link import Door, Link, NotSent, ReplyError, pack
+from qcore.brokers._redis_link import Door, Link, ReplyError
 from qcore.brokers._redis_scripts import (
     CLAIM,
     ENROL,
@@ -74,6 +75,8 @@ class RedisConsumer(Consumer):
         self._bell = Link(door)
         self._next_due: float | None = None
         self._closed = False
+        # A child of this process that held one of these sockets would keep a dead owner's wait alive.
+        tell_after_fork(self)
         self._enrol(self._link, self._owner)
         self.set_queues(queues)
 
@@ -236,26 +239,20 @@ class RedisConsumer(Consumer):
             return int(self._side.run(REAP, (keys.owners, keys.marks), prefixes, safe=True))
 
     def reconnect(self) -> None:
-        old = self._link.id
-        self._link.drop()
+        for link in (self._link, self._bell, *[w.link for w in self._watches.values()]):
+            link.drop()
         for watch in self._watches.values():
-            watch.link.drop()
             watch.blocked = False
-        self._bell.drop()
-        self._link.identify()
-        if old:
-            # A request still waiting in the old connection must not be executed after this.
-            self._link.calls([("CLIENT", "KILL", "ID", old)])
         self._recover()
 
     def _recover(self) -> None:
         """Give back what was claimed in an answer that never came."""
         owner = self._owner
-        known = self._held
+        self._link.kill_predecessor()
         fields = self._link.call("HKEYS", owner.ledger)
-        unknown = [f for f in fields if int(f.partition(b" ")[0]) not in known]
+        unknown = [f for f in fields if int(f.partition(b" ")[0]) not in self._held]
         if unknown:
-            self._link.run(RETURN_FIELDS, (owner.ledger, owner.watched), (owner.claim, *unknown))
+            self._link.run(RETURN_FIELDS, (owner.ledger,), unknown)
         self._unsure = False
 
     # --- wake-ups
@@ -269,7 +266,7 @@ class RedisConsumer(Consumer):
     def arm(self) -> None:
         owner = self._owner
         if not self._bell.is_open and self.queues:
-            self._bell.send(pack(("SUBSCRIBE", *[self._keys.bell(q) for q in self.queues])))
+            self._bell.send_command("SUBSCRIBE", *[self._keys.bell(q) for q in self.queues])
             self._bell.wait(1.0)
         for source in self._wanted[:MOST_WATCHED]:
             watch = self._watches.get(source)
@@ -288,36 +285,34 @@ class RedisConsumer(Consumer):
             watch.owner = owner
         watch.link.identify()
         command = ("BLMOVE", watch.source, f"{owner.claim} {watch.source}", "RIGHT", "LEFT", BLOCK_S)
-        try:
-            watch.link.send(pack(command))
-        except NotSent as exc:
-            watch.link.drop()
-            raise BrokerDown(self._door.url, exc) from exc
+        watch.link.send_command(*command)
         watch.blocked = True
 
     def disarm(self) -> None:
         blocked = [w for w in self._watches.values() if w.blocked]
+        for watch in blocked:
+            self._unblock(watch)
         if blocked:
-            self._link.calls([("CLIENT", "UNBLOCK", w.link.id) for w in blocked if w.link.id] or [("PING",)])
-            for watch in blocked:
-                self._finish(watch)
-        owner = self._owner
-        if blocked:
+            owner = self._owner
             self._link.run(RETURN_CLAIMS, (owner.watched,), (owner.claim,))
 
-    def _finish(self, watch: _Watch) -> None:
-        """Read the answer of an unblocked wait; a connection that gives none is closed."""
+    def _unblock(self, watch: _Watch) -> None:
+        """End a wait; a connection on which that fails is closed."""
         watch.blocked = False
-        try:
-            if not watch.link.id or watch.link.read_within(1.0) is False:
-                watch.link.drop()
-        except BrokerDown:
-            pass
+        if watch.link.id:
+            for _ in range(20):
+                # The wait may still be on its way to the server: then there is nothing to unblock yet.
+                self._link.call("CLIENT", "UNBLOCK", watch.link.id)
+                try:
+                    if watch.link.read_within(0.05) is not False:
+                        return
+                except BrokerDown:
+                    return
+        watch.link.drop()
 
     def _unwatch(self, watch: _Watch) -> None:
-        if watch.blocked and watch.link.id:
-            self._link.call("CLIENT", "UNBLOCK", watch.link.id)
-            self._finish(watch)
+        if watch.blocked:
+            self._unblock(watch)
         watch.link.drop()
         if watch.owner is not None:
             self._link.run(RETURN_CLAIMS, (watch.owner.watched,), (watch.owner.claim,))

@@ -47,7 +47,9 @@ class Keys:
         return f"{self.prefix}{queue}{self.sep}{step}" if step else self.prefix + queue
 
     def queue_of(self, list_key: str) -> str:
-        return list_key.removeprefix(self.prefix).rpartition(self.sep)[0] or list_key.removeprefix(self.prefix)
+        return list_key.removeprefix(self.prefix).rpartition(self.sep)[0] or list_key.removeprefix(
+            self.prefix
+        )
 
     def is_base(self, list_key: str) -> bool:
         """Lists that consumers always watch; the others need a bell."""

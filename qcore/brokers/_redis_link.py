@@ -9,7 +9,6 @@ Next: brokers/redis.py, brokers/_redis_consumer.py, brokers/_redis_bus.py.
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import ssl
@@ -99,6 +98,8 @@ class Link:
         self._made: Any = None
         self._sock: socket.socket | None = None
         self._reader = hiredis.Reader()
+        self._address = ""  # of this end, as the server sees it
+        self._predecessor = ""
 
     @property
     def is_open(self) -> bool:
@@ -112,6 +113,23 @@ class Link:
             self._made, self._sock = self.door.connect()
             self._reader = hiredis.Reader()
             self._sock.settimeout(self.door.reply_timeout_s)
+            self._poller = select.poll()
+            self._poller.register(self._sock, select.POLLIN)
+            name = self._sock.getsockname()
+            if self._sock.family == socket.AF_INET:
+                self._address = f"{name[0]}:{name[1]}"
+            elif self._sock.family == socket.AF_INET6:
+                self._address = f"[{name[0]}]:{name[1]}"
+
+    def kill_predecessor(self) -> None:
+        """A request still waiting in the connection before this one must not be executed any more."""
+        old, self._predecessor = self._predecessor, ""
+        if old:
+            try:
+                self.call("CLIENT", "KILL", "TYPE", "normal", "ADDR", old)
+            except BrokerError as exc:
+                if isinstance(exc, BrokerDown):
+                    raise  # anything else: not allowed to, and the window is small
 
     def identify(self) -> int:
         """Ask for the server's number of this connection, so that it can be unblocked or killed."""
@@ -128,21 +146,12 @@ class Link:
         """Close. In a forked child this leaves the parent's connection alone: redis-py compares pids."""
         made, self._made, self._sock, self.id = self._made, None, None, 0
         if made is not None:
+            self._predecessor = self._address
             made.disconnect()
 
     def is_stale(self) -> bool:
         """The server has hung up, or says something nobody asked for."""
-        if self._sock is None:
-            return False
-        try:
-            if isinstance(self._sock, ssl.SSLSocket):
-                return bool(select.select([self._sock], [], [], 0)[0])
-            self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except (OSError, ValueError):
-            pass
-        return True
+        return self._sock is not None and bool(self._poller.poll(0))
 
     def send(self, packed: bytes) -> None:
         """Write it all, or raise NotSent (the connection is closed then)."""
@@ -186,9 +195,7 @@ class Link:
     def wait(self, timeout_s: float) -> None:
         """Until there may be something to read."""
         if self._sock is not None:
-            poller = select.poll()
-            poller.register(self._sock, select.POLLIN)
-            poller.poll(max(1, int(timeout_s * 1000)))
+            self._poller.poll(max(1, int(timeout_s * 1000)))
 
     def poll(self) -> Any:
         """The next reply if it is already here, else False. Raises BrokerDown."""
@@ -213,6 +220,13 @@ class Link:
                 return reply  # said before it hung up; the next poll reports the end
             self.drop()
             self.door.fail(exc)
+
+    def send_command(self, *command: Any) -> None:
+        """One command whose reply is read later; raises BrokerDown."""
+        try:
+            self.send(pack(command))
+        except NotSent as exc:
+            raise BrokerDown(self.door.url, exc) from exc
 
     # --- whole requests
 
@@ -276,5 +290,3 @@ class Link:
             if verb == "EVAL" or not str(reply).startswith("NOSCRIPT"):
                 break
         self.door.fail(reply)
-
-

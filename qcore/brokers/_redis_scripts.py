@@ -258,15 +258,8 @@ return count
 """
 )
 
-# KEYS: ledger, watched.  ARGV: claim list, then fields that nobody was told of.
-RETURN_FIELDS = Script(
-    _GIVE_BACK
-    + """
-local only = {}
-for i = 2, #ARGV do only[i-1] = ARGV[i] end
-return give_back(KEYS[1], false, '', only)
-"""
-)
+# KEYS: ledger.  ARGV: fields that nobody was told of.
+RETURN_FIELDS = Script(_GIVE_BACK + "return give_back(KEYS[1], false, '', ARGV)")
 
 # KEYS: watched.  ARGV: claim list.
 RETURN_CLAIMS = Script(_GIVE_BACK + "return give_back_claims(ARGV[1], KEYS[1])")

@@ -241,6 +241,11 @@ class Broker(ABC):
     def peek(self, queue: str, limit: int = 20) -> list[bytes]:
         """The next messages that would be claimed, byte for byte, altering nothing."""
 
+    def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
+        """The messages held until their time, nearest first: (due at, bytes). Empty where the driver
+        cannot look."""
+        return []
+
     @abstractmethod
     def purge(self, queue: str) -> int:
         """Delete the ready and delayed messages; the number deleted."""

@@ -1,0 +1,57 @@
+# Two commands do everything on a machine that has Python 3.11+, make and the package registries:
+#   make demo   shows the main job running
+#   make test   passes the tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.installed-run
+TEST_STAMP := $(VENV)/.installed-test
+WORKERS ?= 2
+
+.PHONY: demo test check lint types bench generate install clean
+
+demo: $(RUN_STAMP)
+	$(BIN)/qctl demo
+
+test: $(TEST_STAMP) rabbitmq
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+lint: $(TEST_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(TEST_STAMP)
+	$(BIN)/mypy
+
+bench: $(TEST_STAMP)
+	$(BIN)/python -m benchmarks
+
+# Man pages, completions and the command reference are made from the commands themselves.
+generate: $(RUN_STAMP)
+	$(BIN)/python -m qctl.manual
+
+install: $(RUN_STAMP)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(TEST_STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,yaml]'
+	touch $(RUN_STAMP) $@
+
+# The tests start a RabbitMQ of their own when the server is installed. Where we may (root on a
+# Debian system) it is installed; elsewhere those tests are skipped, and fail when CI is set.
+.PHONY: rabbitmq
+rabbitmq:
+	@command -v rabbitmq-server >/dev/null || test -x /usr/sbin/rabbitmq-server || sh tests/install-rabbitmq.sh
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,144 @@
+"""Publish on a channel in confirm mode: many messages, one wait, and who was not taken.
+
+In:  a Link (held) and Outgoing messages.  Out: the broker has them, or which of them it returned.
+Before this: kombu.py and _kombu_consumer.py.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from amqp import Message as NativeMessage
+from amqp.exceptions import FrameSyntaxError
+
+from qcore.brokers._kombu_link import ANSWER_S, Link
+from qcore.brokers._kombu_message import NAME_BYTES, Outgoing
+from qcore.errors import BrokerDown, BrokerFull
+
+_CANNOT_SPELL = (FrameSyntaxError, struct.error, UnicodeError, OverflowError, TypeError, ValueError)
+
+
+class Publisher:
+    """The publishing channel of one link; a channel that broke is never used again."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self._channel: Any = None
+        self._epoch = -1
+        self._trusted = False
+        self._sent = 0  # publishes on this channel; confirms count the same way
+        self._waiting: dict[int, int] = {}  # publish number -> index in the batch
+        self._places: dict[str, int] = {}  # message id -> index in the batch
+        self._failed: dict[int, str] = {}
+        self._refused = False
+
+    def send(self, batch: Sequence[tuple[Outgoing, bytes]]) -> dict[int, str]:
+        """Publish (message, its envelope bytes) in order; the indexes of those that found no queue,
+        with the reason. Raises BrokerDown and BrokerFull."""
+        if not batch:
+            return {}
+        self._open()
+        self._waiting.clear()
+        self._places.clear()
+        self._failed, self._refused = {}, False
+        for index, (message, raw) in enumerate(batch):
+            for name in (message.exchange, message.routing_key):
+                if len(name.encode()) > NAME_BYTES:
+                    self._failed[index] = f"the name is longer than {NAME_BYTES} bytes"
+            if index not in self._failed:
+                self._publish(index, message, raw)
+        if self.link.native:
+            self._wait()
+        return self._failed
+
+    def _open(self) -> None:
+        if self._channel is not None and self._epoch == self.link.epoch and self._trusted:
+            return
+        channel = self.link.channel()
+        self._channel, self._epoch, self._sent, self._trusted = channel, self.link.epoch, 0, True
+        if self.link.native:
+            channel.confirm_select()
+            channel.events["basic_ack"].add(self._on_ack)
+            channel.events["basic_nack"].add(self._on_nack)
+            channel.events["basic_return"].add(self._on_return)
+
+    def _publish(self, index: int, message: Outgoing, raw: bytes) -> None:
+        try:
+            self._hand_over(index, message)
+        except _CANNOT_SPELL:
+            # pyamqp spells out all of a message before it writes any, so nothing was sent.
+            self._hand_over(index, message.opaque(raw))
+
+    def _hand_over(self, index: int, message: Outgoing) -> None:
+        channel = self._channel
+        if not self.link.native:
+            given = dict(message.properties)
+            channel.basic_publish(
+                channel.prepare_message(
+                    message.body,
+                    priority=given.pop("priority", 0),
+                    content_type=given.pop("content_type", None),
+                    content_encoding=given.pop("content_encoding", None) or "binary",
+                    headers=given.pop("application_headers", None) or {},
+                    properties=given,
+                ),
+                exchange=message.exchange,
+                routing_key=message.routing_key,
+            )
+            return
+        self._places[message.properties["message_id"]] = index
+        channel.basic_publish(
+            NativeMessage(message.body, **message.properties),
+            exchange=message.exchange,
+            routing_key=message.routing_key,
+            mandatory=message.mandatory,
+        )
+        self._sent += 1
+        self._waiting[self._sent] = index
+
+    def _wait(self) -> None:
+        """Until every publish is confirmed. Progress, not the size of the batch, sets the limit."""
+        deadline, left = time.monotonic() + ANSWER_S, len(self._waiting)
+        try:
+            while self._waiting:
+                if self.link.readable(max(deadline - time.monotonic(), 0)):
+                    self.link.pump()
+                if len(self._waiting) < left:
+                    deadline, left = time.monotonic() + ANSWER_S, len(self._waiting)
+                elif time.monotonic() >= deadline:
+                    raise self._silence()
+        except BaseException:
+            # Confirms may still be on their way and would be counted for other messages.
+            self._trusted = False
+            raise
+        if self._refused:
+            raise BrokerFull(f"the broker at {self.link.shown_url} has no space for one more message")
+
+    def _silence(self) -> Exception:
+        if self.link.blocked:
+            self.link.drop()
+            return BrokerFull(
+                f"the broker at {self.link.shown_url} takes no messages: it is short of memory or disk"
+            )
+        self.link.drop()
+        return BrokerDown(self.link.url, f"a publish was not confirmed within {ANSWER_S:.0f} s")
+
+    def _numbers(self, tag: int, multiple: bool) -> list[int]:
+        return [n for n in self._waiting if n <= tag] if multiple else [tag]
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        for number in self._numbers(tag, multiple):
+            self._waiting.pop(number, None)
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        for number in self._numbers(tag, multiple):
+            if self._waiting.pop(number, None) is not None:
+                self._refused = True
+
+    def _on_return(self, error: Any, exchange: str, routing_key: str, message: Any) -> None:
+        index = self._places.get(message.properties.get("message_id"))
+        if index is not None:
+            self._failed[index] = str(getattr(error, "reply_text", "") or "no route")

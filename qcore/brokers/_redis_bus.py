@@ -1,0 +1,145 @@
+"""Ears and inboxes on Redis, and the wait for a result.
+
+In:  exchanges and patterns in AMQP's words.  Out: messages from connections of their own.
+Channels and bindings are kombu's, so Celery's workers and monitors hear us and we hear them.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from qcore.brokers._forks import tell_after_fork
+from qcore.brokers._redis_keys import CONTROL_QUEUE_END, Keys
+from qcore.brokers._redis_link import Door, Link, ReplyError
+from qcore.brokers._redis_scripts import OPEN_INBOX
+from qcore.brokers.base import Inbox, Subscription
+from qcore.errors import BrokerDown, BrokerError
+
+INBOX_BLOCK_S = 20.0
+
+
+class Shared(Protocol):
+    """The broker's own connection, behind its lock."""
+
+    def call(self, *command: object) -> object: ...
+
+    def run(self, script: object, keys: tuple[object, ...], arguments: tuple[object, ...]) -> object: ...
+
+
+class RedisSubscription(Subscription):
+    """One pattern on a connection of its own; after BrokerDown the next get() listens again."""
+
+    def __init__(
+        self, door: Door, keys: Keys, shared: Shared, exchange: str, pattern: str, node: str
+    ) -> None:
+        self._link, self._keys, self._shared = Link(door), keys, shared
+        self._pattern = keys.channel(exchange, pattern.replace("#", "*"))
+        self._table = keys.binding(exchange)
+        self._member = ""
+        if node and not pattern:
+            # As kombu does it: the binding table shows who listens for commands.
+            self._member = keys.member("", "", f"{node}.{exchange}")
+        tell_after_fork(self)
+        self._listen()
+
+    def _listen(self) -> None:
+        self._link.call("PSUBSCRIBE", self._pattern)
+        if self._member:
+            self._shared.call("SADD", self._table, self._member)
+
+    def get(self, timeout_s: float | None) -> bytes | None:
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        if not self._link.is_open:
+            self._listen()
+        while True:
+            left = 3600.0 if until is None else until - time.monotonic()
+            said = self._link.read_within(max(0.0, left))
+            if said is False:
+                if until is not None:
+                    return None
+            elif isinstance(said, ReplyError):
+                self._link.door.fail(said)
+            elif said[0] == b"pmessage":
+                found: bytes = said[3]
+                return found
+
+    def close(self) -> None:
+        self._link.drop()
+        if self._member:
+            try:
+                self._shared.call("SREM", self._table, self._member)
+            except BrokerError:
+                pass  # a stale name in the table; foreign_members() says it may be
+
+    def after_fork(self) -> None:
+        self._link.drop()
+
+
+class RedisInbox(Inbox):
+    """A list that replies are pushed to, found through the exchange's binding table."""
+
+    def __init__(self, door: Door, keys: Keys, shared: Shared, exchange: str, key: str) -> None:
+        self.key = key
+        self._link, self._keys, self._shared = Link(door), keys, shared
+        self._exchange, self._list = exchange, f"{keys.prefix}{key}.{exchange}"
+        self._member = keys.member(key, "", f"{key}.{exchange}")
+        self._seen = 0.0
+        self._waiting = False
+        tell_after_fork(self)
+        self._enter()
+
+    def _enter(self) -> None:
+        """Be found by repliers; must be done before the request is sent."""
+        self._shared.run(
+            OPEN_INBOX,
+            (self._keys.binding(self._exchange), self._keys.deadlines, self._keys.inboxes),
+            (self._member, self._exchange),
+        )
+        self._seen = time.monotonic()
+
+    def get(self, timeout_s: float | None) -> bytes | None:
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            if time.monotonic() - self._seen > INBOX_BLOCK_S:
+                self._enter()
+            left = INBOX_BLOCK_S if until is None else until - time.monotonic()
+            if not self._waiting:
+                # With time left for one look, a plain pop does; else wait in the server.
+                if left <= 0:
+                    found = self._link.call("RPOP", self._list)
+                    return found if isinstance(found, bytes) else None
+                self._link.send_command("BRPOP", self._list, INBOX_BLOCK_S)
+                self._waiting = True
+            try:
+                said = self._link.read_within(max(0.0, left))
+            except BrokerDown:
+                self._waiting = False
+                raise
+            if said is False:
+                if until is not None:
+                    return None  # the wait goes on and the next get() reads its answer
+                continue
+            self._waiting = False
+            if isinstance(said, ReplyError):
+                self._link.door.fail(said)
+            if said is not None:
+                raw: bytes = said[1]
+                return raw
+
+    def close(self) -> None:
+        self._link.drop()
+        try:
+            self._shared.call("SREM", self._keys.binding(self._exchange), self._member)
+            self._shared.call("ZREM", self._keys.inboxes, self._member)
+            self._shared.call("DEL", self._list)
+        except BrokerError:
+            pass  # swept when the next inbox is opened
+
+    def after_fork(self) -> None:
+        self._link.drop()
+
+
+def control_node(queue: str) -> str | None:
+    """The node whose control queue this is."""
+    return queue.removesuffix(CONTROL_QUEUE_END) if queue.endswith(CONTROL_QUEUE_END) else None

@@ -1,0 +1,243 @@
+"""The broker driver for RabbitMQ (amqp://, amqps://), and for kombu's other transports as far as it goes.
+
+In:  the contract of base.py.  Out: AMQP 0-9-1 through pyamqp, with Celery's names and arguments.
+After this: _kombu_link.py (connections), _kombu_message.py (message forms), _kombu_publisher.py,
+_kombu_topology.py (what is declared), _kombu_consumer.py, _kombu_bus.py.
+
+RabbitMQ has no leases: what a consumer holds comes back when its connection ends. Every message
+that goes back, for whatever reason, is flagged as redelivered. Priorities are carried, but queues
+are declared as Celery declares them, without x-max-priority; the transport option `max_priority`
+(then the same for every client) changes that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from qcore.brokers._kombu_bus import KombuListener, Place
+from qcore.brokers._kombu_consumer import KombuConsumer, route
+from qcore.brokers._kombu_link import Link, is_native
+from qcore.brokers._kombu_message import incoming, outgoing
+from qcore.brokers._kombu_publisher import Publisher
+from qcore.brokers._kombu_topology import QUARANTINE, Topology
+from qcore.brokers.base import (
+    Broker,
+    Consumer,
+    Depth,
+    Features,
+    Inbox,
+    Message,
+    Quarantined,
+    Subscription,
+    brokers,
+)
+from qcore.errors import Unroutable
+from qcore.times import new_id
+
+HEARTBEAT_S = 60.0
+CONTROL_TTL_S, CONTROL_EXPIRES_S = 300.0, 10.0
+EVENT_TTL_S, EVENT_EXPIRES_S = 5.0, 60.0
+QUARANTINE_READ = 10_000
+
+
+@brokers.register("kombu")
+class KombuBroker(Broker):
+    """RabbitMQ."""
+
+    name: ClassVar[str] = "kombu"
+    features: ClassVar[Features] = Features(
+        results=False,
+        delay=True,
+        priority=False,
+        fanout=True,
+        receivers_known=False,
+        members_known=False,
+        peek=True,
+        revokes=False,
+        multi_host=True,
+        lease=False,
+    )
+
+    def __new__(cls, url: str, options: dict[str, Any] | None = None) -> KombuBroker:
+        return object.__new__(cls if is_native(url) else EmulatedBroker)
+
+    def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+        super().__init__(url, options)
+        # Nobody ticks between two publishes, so this connection asks for no heartbeats: a publish
+        # notices a dead one by itself.
+        self._link = Link(url, self.options, name="qcore client")
+        self._topology, self._publisher = Topology(self._link), Publisher(self._link)
+        self._named: dict[str, None] = {}
+
+    def _new_link(self, name: str, heartbeat: bool = True) -> Link:
+        beat_s = float(self.options.get("broker_heartbeat") or HEARTBEAT_S) if heartbeat else 0.0
+        return Link(self.url, self.options, heartbeat_s=beat_s, name=name)
+
+    # --- tasks
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        with self._link.lock:
+            # Until here nothing was sent, so a connection that has gone stale may be replaced.
+            self._link.refresh()
+            with self._link.use():
+                self._send(messages)
+        for message in messages:
+            if message.queue:
+                self._named[message.queue] = None
+
+    def _send(self, messages: Sequence[Message]) -> None:
+        failed = self._send_once(messages)
+        lost = [messages[i] for i in failed if messages[i].queue]
+        if lost:
+            # Deleted since we saw it: a returned message was not stored, so once more is not twice.
+            for message in lost:
+                self._topology.forget(message.queue)
+            again = self._send_once(lost)
+            failed = {i: r for i, r in failed.items() if not messages[i].queue}
+            failed.update({messages.index(lost[i]): reason for i, reason in again.items()})
+        for index, reason in failed.items():
+            message = messages[index]
+            where = message.queue or f"{message.exchange}' with key '{message.routing_key}"
+            raise Unroutable(f"no queue took the message for '{where}': {reason}")
+
+    def _send_once(self, messages: Sequence[Message]) -> dict[int, str]:
+        return self._publisher.send([(route(self._topology, m), m.raw) for m in messages])
+
+    def consumer(self, queues: Sequence[str], node: str = "") -> Consumer:
+        self._named.update(dict.fromkeys(queues))
+        return KombuConsumer(self._new_link(f"qcore worker {node}".strip()), queues)
+
+    def depth(self, queue: str) -> Depth:
+        with self._link.lock:
+            self._link.refresh()
+            with self._link.use():
+                return Depth(ready=self._topology.size(queue))
+
+    def peek(self, queue: str, limit: int = 20) -> list[bytes]:
+        return [incoming(m, queue, self._link.native).raw for m in self._look(queue, limit)]
+
+    def _look(self, queue: str, limit: int) -> list[Any]:
+        """Take messages and put them back where they were; they will be flagged as redelivered."""
+        with self._link.lock:
+            self._link.refresh()
+            with self._link.use():
+                if not self._topology.has_queue(queue):
+                    return []
+
+                def look(channel: Any) -> list[Any]:
+                    found: list[Any] = []
+                    while len(found) < limit:
+                        message = channel.basic_get(queue)
+                        if message is None:
+                            break
+                        found.append(message)
+                    for message in reversed(found):
+                        channel.basic_reject(message.delivery_tag, requeue=True)
+                    return found
+
+                return self._link.attempt(look)
+
+    def purge(self, queue: str) -> int:
+        """Ready messages only: delayed ones of all queues are in the same place."""
+        with self._link.lock:
+            self._link.refresh()
+            with self._link.use():
+                if not self._topology.has_queue(queue):
+                    return 0
+                return self._link.attempt(lambda channel: int(channel.queue_purge(queue) or 0))
+
+    def queues(self) -> list[str]:
+        return list(self._named)
+
+    def quarantined(self, limit: int = 100) -> list[Quarantined]:
+        found = []
+        for message in self._look(QUARANTINE, QUARANTINE_READ):
+            headers = message.properties.get("application_headers") or getattr(message, "headers", None) or {}
+            at = headers.get("at")
+            found.append(
+                Quarantined(
+                    id=str(message.properties.get("message_id") or ""),
+                    queue=str(headers.get("queue", "")),
+                    reason=str(headers.get("reason", "")),
+                    at=float(at) if isinstance(at, int | float) else 0.0,
+                    raw=incoming(message, QUARANTINE, self._link.native).raw,
+                )
+            )
+        return found[::-1][:limit]
+
+    # --- bus
+
+    def broadcast(self, exchange: str, routing_key: str, raw: bytes) -> int | None:
+        self._say(exchange, routing_key, raw)
+        return None
+
+    def _say(self, exchange: str, routing_key: str, raw: bytes) -> None:
+        with self._link.lock:
+            self._link.refresh()
+            with self._link.use():
+                self._topology.bus_exchange(exchange)
+                self._publisher.send([(outgoing(raw, exchange, routing_key, mandatory=False), raw)])
+
+    def subscribe(self, exchange: str, pattern: str = "", node: str = "") -> Subscription:
+        name = f"{node}.{exchange}" if node and not pattern else f"{exchange}.{new_id()}"
+        control = not pattern
+        place = Place(
+            name=name,
+            exchange=exchange,
+            key=pattern,
+            expires_s=CONTROL_EXPIRES_S if control else EVENT_EXPIRES_S,
+            ttl_s=CONTROL_TTL_S if control else float(self.options.get("event_ttl_s") or EVENT_TTL_S),
+        )
+        return KombuListener(self._new_link(f"qcore listener {node}".strip()), place)
+
+    def inbox(self, exchange: str, key: str) -> Inbox:
+        place = Place(
+            name=f"{key}.{exchange}",
+            exchange=exchange,
+            key=key,
+            expires_s=CONTROL_EXPIRES_S,
+            ttl_s=CONTROL_TTL_S,
+        )
+        return KombuListener(self._new_link("qcore inbox", heartbeat=False), place, key)
+
+    def reply(self, exchange: str, key: str, raw: bytes) -> None:
+        self._say(exchange, key, raw)
+
+    def open_replies(self, name: str, expires_s: float) -> Inbox:
+        """A queue for results that are sent to us (`rpc://`), declared as Celery's clients do."""
+        place = Place(name=name, expires_s=expires_s, exclusive=False, durable=True)
+        return KombuListener(self._new_link("qcore results", heartbeat=False), place, name)
+
+    # --- life
+
+    def check(self) -> None:
+        link = self._new_link("qcore check", heartbeat=False)
+        try:
+            with link.use():
+                link.attempt(lambda channel: None)
+        finally:
+            link.close()
+
+    def close(self) -> None:
+        self._link.close()
+
+
+class EmulatedBroker(KombuBroker):
+    """One of kombu's emulated transports: polled, without confirms, and it cannot delay.
+
+    A delayed message is taken at once and held by the consumer until it is due.
+    """
+
+    features: ClassVar[Features] = Features(
+        results=False,
+        delay=False,
+        priority=False,
+        fanout=True,
+        receivers_known=False,
+        members_known=False,
+        peek=True,
+        revokes=False,
+        multi_host=True,
+        lease=False,
+    )

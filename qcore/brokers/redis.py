@@ -1,0 +1,348 @@
+"""The Redis and Valkey broker, on Celery's own queue lists.
+
+In:  redis://, rediss:// or unix:// URLs.  Out: the whole contract, results included.
+Queues, bindings, control and result keys are kombu's, so both kinds of workers share them. What is
+in flight is in our own ledgers (brokers/_redis_consumer.py), which Celery neither sees nor touches.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from qcore.brokers._forks import tell_after_fork
+from qcore.brokers._redis_bus import RedisInbox, RedisSubscription, control_node
+from qcore.brokers._redis_consumer import RedisConsumer
+from qcore.brokers._redis_keys import Keys
+from qcore.brokers._redis_link import Door, Link
+from qcore.brokers._redis_scripts import (
+    ANNOUNCE,
+    IN_FLIGHT,
+    MEMBERS,
+    REPLY,
+    REVOKE,
+    REVOKED,
+    SHELVE,
+    Script,
+)
+from qcore.brokers.base import (
+    Broker,
+    Depth,
+    Features,
+    Inbox,
+    Member,
+    Message,
+    Quarantined,
+    StoredResult,
+    Subscription,
+    brokers,
+)
+from qcore.errors import BrokerDown, Unroutable
+from qcore.wire.content import decompress
+from qcore.wire.result import ResultMeta, decode
+
+SCAN_S = 2.0  # at most this long is spent on looking for binding tables
+LOOK_AGAIN_S = 1.0
+_COMPRESSED = b"\x00celery-compressed\x00"
+
+
+@brokers.register("redis")
+class RedisBroker(Broker):
+    """One database of one server."""
+
+    name: ClassVar[str] = "redis"
+    features: ClassVar[Features] = Features(
+        results=True, receivers_known=True, members_known=True, revokes=True
+    )
+
+    def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+        super().__init__(url, options)
+        self._door = Door(url, self.options)
+        self._keys = Keys(self._door.db, self.options)
+        self._renew_connections()
+        tell_after_fork(self)
+
+    def _renew_connections(self) -> None:
+        self._lock = threading.RLock()
+        self._link = Link(self._door)
+        self._idle_waits: list[Link] = []  # connections that wait_result() keeps for the next one
+        self._noted: set[str] = set()  # queue names that this process has entered in the set
+
+    def after_fork(self) -> None:
+        inherited = [self._link, *self._idle_waits]
+        self._renew_connections()
+        for link in inherited:
+            link.drop()
+
+    def call(self, *command: Any) -> Any:
+        """One command on the shared connection."""
+        with self._lock:
+            return self._link.safe_calls([command])[0]
+
+    def run(self, script: Script, keys: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
+        """One script on the shared connection."""
+        with self._lock:
+            return self._link.run(script, keys, arguments, safe=True)
+
+    # --- tasks
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        keys = self._keys
+        pushes: dict[str, list[bytes]] = {}
+        bells: dict[str, None] = {}
+        fresh: set[str] = set()
+        shelved: list[Any] = []
+        for message in messages:
+            for queue in (message.queue,) if message.queue else self._route(message):
+                if queue not in self._noted:
+                    fresh.add(queue)
+                name = keys.list_for(queue, message.priority) if message.priority else keys.prefix + queue
+                if message.due_at is not None:
+                    bell, due = keys.bell(queue), repr(message.due_at)
+                    shelved += (keys.delayed(queue), bell, due, name, message.raw)
+                    continue
+                pushes.setdefault(name, []).append(message.raw)
+                if not keys.is_base(name):
+                    bells[keys.bell(queue)] = None
+        commands: list[tuple[Any, ...]] = [("LPUSH", name, *raws) for name, raws in pushes.items()]
+        commands += [("PUBLISH", bell, "1") for bell in bells]
+        if fresh:
+            commands.append(("SADD", keys.queues, *fresh))
+        with self._lock:
+            if commands:
+                self._link.safe_calls(commands)
+            # 1,000 at a time, so that one script never holds the server for long.
+            for start in range(0, len(shelved), 5000):
+                self._link.run(SHELVE, (keys.sequence,), shelved[start : start + 5000], safe=True)
+        self._noted |= fresh
+
+    def _route(self, message: Message) -> list[str]:
+        """The queues that take this message; raises Unroutable."""
+        if message.queue:
+            return [message.queue]
+        exchange, key = message.exchange, message.routing_key
+        if not exchange and key:
+            return [key]
+        found = set()
+        for routing_key, pattern, queue in self._bindings(self._keys.binding(exchange)):
+            if routing_key == key or (pattern and _matches(pattern, key)):
+                found.add(queue)
+        if not found and key and self._exists(key):
+            found.add(key)
+        if not found:
+            raise Unroutable(f"no queue is bound to the exchange '{exchange}' for the key '{key}'")
+        return sorted(found)
+
+    def _exists(self, queue: str) -> bool:
+        with self._lock:
+            known = ("SISMEMBER", self._keys.queues, queue)
+            return any(self._link.safe_calls([known, ("EXISTS", *self._keys.lists(queue))]))
+
+    def _bindings(self, table: str) -> Iterable[tuple[str, str, str]]:
+        for member in self.call("SMEMBERS", table):
+            fields = member.decode("utf-8", "replace").split(self._keys.sep)
+            if len(fields) == 3 and fields[2]:
+                yield fields[0], fields[1], fields[2]
+
+    def consumer(self, queues: Sequence[str], node: str = "") -> RedisConsumer:
+        return RedisConsumer(self._door, self._keys, queues, self.lease_s, self._route)
+
+    def depth(self, queue: str) -> Depth:
+        keys, lists = self._keys, self._keys.lists(queue)
+        with self._lock:
+            counts = self._link.safe_calls([*[("LLEN", n) for n in lists], ("ZCARD", keys.delayed(queue))])
+            held = self._link.run(IN_FLIGHT, (keys.owners,), (keys.ledger, keys.claim, *lists))
+        return Depth(sum(counts[:-1]), counts[-1], held)
+
+    def peek(self, queue: str, limit: int = 20) -> list[bytes]:
+        found: list[bytes] = []
+        for name in self._keys.lists(queue):
+            if len(found) < limit:
+                found += reversed(self.call("LRANGE", name, len(found) - limit, -1))
+        return found
+
+    def purge(self, queue: str) -> int:
+        keys, lists = self._keys, self._keys.lists(queue)
+        with self._lock:
+            counts = [("LLEN", name) for name in lists]
+            gone = ("DEL", *lists, keys.delayed(queue))
+            replies = self._link.safe_calls([*counts, ("ZCARD", keys.delayed(queue)), gone])
+        return sum(replies[:-1])
+
+    def queues(self) -> list[str]:
+        names = {name.decode("utf-8", "replace") for name in self.call("SMEMBERS", self._keys.queues)}
+        until, cursor = time.monotonic() + SCAN_S, b"0"
+        pattern = _glob_safe(self._keys.binding("")) + "*"
+        while True:
+            cursor, tables = self.call("SCAN", cursor, "MATCH", pattern, "COUNT", 5000, "TYPE", "set")
+            for table in tables:
+                # Control, reply and event queues are not for tasks.
+                if not table.endswith((b".pidbox", b".celeryev")):
+                    names.update(queue for _, _, queue in self._bindings(table))
+            if cursor == b"0" or time.monotonic() > until:
+                return sorted(names)
+
+    def quarantined(self, limit: int = 100) -> list[Quarantined]:
+        found = []
+        for number, pairs in self.call("XREVRANGE", self._keys.quarantine, "+", "-", "COUNT", limit):
+            fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
+            queue, reason = fields[b"queue"].decode(), fields[b"reason"].decode()
+            at = int(number.partition(b"-")[0]) / 1000
+            found.append(Quarantined(number.decode(), queue, reason, at, fields[b"raw"]))
+        return found
+
+    # --- results
+
+    def results_of(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
+        if not task_ids:
+            return []
+        found = self.call("MGET", *[self._keys.result(i) for i in task_ids])
+        return [_meta(raw, i) for raw, i in zip(found, task_ids, strict=True)]
+
+    def store_results(self, results: Sequence[StoredResult]) -> None:
+        commands: list[tuple[Any, ...]] = []
+        for result in results:
+            key = self._keys.result(result.task_id)
+            if result.ttl_s is None:
+                commands.append(("SET", key, result.meta))
+            else:
+                commands.append(("SET", key, result.meta, "PX", max(1, int(result.ttl_s * 1000))))
+            commands.append(("PUBLISH", key, result.meta))
+        if commands:
+            with self._lock:
+                self._link.safe_calls(commands)
+
+    def wait_result(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
+        key, until = self._keys.result(task_id), None if timeout_s is None else time.monotonic() + timeout_s
+        link = self._wait_link()
+        try:
+            link.call("SUBSCRIBE", key)
+            # Look only now: a result stored before the subscription is in the key, a later one is said.
+            found = self._ready(task_id)
+            while found is None:
+                left = LOOK_AGAIN_S if until is None else min(LOOK_AGAIN_S, until - time.monotonic())
+                if left <= 0:
+                    break
+                said = link.read_within(left)
+                if said is False:
+                    found = self._ready(task_id)  # the net, should a message have been lost
+                elif said[0] == b"message" and said[1] == key.encode():
+                    meta = _meta(said[2], task_id)
+                    found = meta if meta is not None and meta.is_ready else None
+            link.send_command("UNSUBSCRIBE", key)
+            while (said := link.read())[0] != b"unsubscribe":
+                pass
+        except BaseException:
+            link.drop()
+            raise
+        with self._lock:
+            self._idle_waits.append(link)
+        return found
+
+    def _wait_link(self) -> Link:
+        with self._lock:
+            while self._idle_waits:
+                link = self._idle_waits.pop()
+                if not link.is_stale():
+                    return link
+                link.drop()
+            return Link(self._door)
+
+    def _ready(self, task_id: str) -> ResultMeta | None:
+        meta = _meta(self.call("GET", self._keys.result(task_id)), task_id)
+        return meta if meta is not None and meta.is_ready else None
+
+    def forget_results(self, task_ids: Sequence[str]) -> int:
+        return int(self.call("DEL", *[self._keys.result(i) for i in task_ids])) if task_ids else 0
+
+    # --- bus
+
+    def broadcast(self, exchange: str, routing_key: str, raw: bytes) -> int:
+        return int(self.call("PUBLISH", self._keys.channel(exchange, routing_key), raw))
+
+    def subscribe(self, exchange: str, pattern: str = "", node: str = "") -> Subscription:
+        return RedisSubscription(self._door, self._keys, self, exchange, pattern, node)
+
+    def inbox(self, exchange: str, key: str) -> Inbox:
+        return RedisInbox(self._door, self._keys, self, exchange, key)
+
+    def reply(self, exchange: str, key: str, raw: bytes) -> None:
+        keys = self._keys
+        self.run(REPLY, (keys.binding(exchange),), (exchange, key, keys.sep, keys.prefix, raw))
+
+    # --- who is there
+
+    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> None:
+        noted = msgspec.json.encode({"ttl_s": ttl_s, "info": info}, enc_hook=str)
+        self.run(ANNOUNCE, (self._keys.members, self._keys.infos), (node, noted))
+
+    def retire(self, node: str) -> None:
+        with self._lock:
+            self._link.safe_calls([("ZREM", self._keys.members, node), ("HDEL", self._keys.infos, node)])
+
+    def members(self) -> list[Member]:
+        now, seen, infos = self.run(MEMBERS, (self._keys.members, self._keys.infos), ())
+        noted = dict(zip(infos[::2], infos[1::2], strict=True))
+        found = []
+        for node, score in zip(seen[::2], seen[1::2], strict=True):
+            entry = msgspec.json.decode(noted.get(node, b"{}"))
+            at, ttl_s = float(score), float(entry.get("ttl_s", 0))
+            if float(now) < at + ttl_s + 3600:
+                alive = float(now) < at + ttl_s
+                found.append(Member(node.decode(), at, alive, entry.get("info", {})))
+        return sorted(found, key=lambda member: member.node)
+
+    def foreign_members(self) -> list[str]:
+        bound = [control_node(q) for _, _, q in self._bindings(self._keys.binding("celery.pidbox"))]
+        ours = {m.node for m in self.members()}
+        return sorted({node for node in bound if node and node not in ours})
+
+    # --- revoked ids
+
+    def revoke(self, task_ids: Sequence[str], ttl_s: float = 10800.0) -> None:
+        self.run(REVOKE, (self._keys.revoked,), (repr(float(ttl_s)), *task_ids))
+
+    def revoked(self, limit: int = 50_000) -> list[str]:
+        return [i.decode() for i in self.run(REVOKED, (self._keys.revoked,), (limit,))]
+
+    def check(self) -> None:
+        link = Link(self._door)
+        try:
+            link.open()
+            link.send_command("PING")
+            if link.read_within(self._door.connect_timeout_s) is False:
+                raise BrokerDown(self.url, "connected, but the server does not answer")
+        finally:
+            link.drop()
+
+    def close(self) -> None:
+        with self._lock:
+            self._link.drop()
+            while self._idle_waits:
+                self._idle_waits.pop().drop()
+
+
+def _meta(raw: bytes | None, task_id: str) -> ResultMeta | None:
+    if raw is None:
+        return None
+    if raw.startswith(_COMPRESSED):  # Celery's result_compression
+        mime, _, packed = raw[len(_COMPRESSED) :].partition(b"\x00")
+        raw = decompress(packed, mime.decode("ascii", "replace"))
+    return decode(raw, task_id)
+
+
+def _matches(pattern: str, key: str) -> bool:
+    """kombu keeps the topic pattern as an expression in the binding."""
+    try:
+        return re.match(pattern, key) is not None
+    except re.error:
+        return False
+
+
+def _glob_safe(text: str) -> str:
+    return re.sub(r"([*?\[\]\\])", r"\\\1", text)

@@ -1,0 +1,118 @@
+"""A child of the prefork pool, and the slot of shared memory through which it is watched.
+
+In:  frames of jobs on a socket.  Out: one frame for each outcome, sent at once.
+The slot says which job runs since when, so that `inspect active`, time limits and crash reports
+cost no message; and which range of jobs the parent took back.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+from qcore.pools._limits import alarm_limit
+from qcore.wire.outcome import Frames, pack_outcome, unpack_jobs
+from qcore.worker.run import Tools, run
+
+SLOT_BYTES = 64
+MAX_SLOTS = 512
+_CURRENT = struct.Struct("=qd")  # sequence number of the job, epoch seconds of its start (0: none)
+_RANGE = struct.Struct("=qq")  # taken back: first and last sequence number
+_RANGE_AT = _CURRENT.size
+
+
+def shared_slots() -> mmap.mmap:
+    """Memory for all slots, to be made before the template is forked."""
+    return mmap.mmap(-1, SLOT_BYTES * MAX_SLOTS)
+
+
+class Slot:
+    """One child's part of the shared memory, guarded by a token in a pipe.
+
+    Who holds the token may compare the two halves: the child to decide that it starts a job, the
+    parent to decide that it takes jobs back. So a job that was taken back never starts, and one
+    that started is never taken back.
+    """
+
+    __slots__ = ("_memory", "_offset", "_token_r", "_token_w")
+
+    def __init__(self, memory: mmap.mmap, index: int, token_r: int, token_w: int) -> None:
+        self._memory, self._offset = memory, index * SLOT_BYTES
+        self._token_r, self._token_w = token_r, token_w
+
+    def clear(self) -> None:
+        """A new child starts: nothing runs, nothing was taken back."""
+        _CURRENT.pack_into(self._memory, self._offset, 0, 0.0)
+        _RANGE.pack_into(self._memory, self._offset + _RANGE_AT, 0, 0)
+
+    # --- the child
+    def start(self, seq: int) -> bool:
+        """Enter `seq` as running; False when it was taken back."""
+        while True:
+            try:
+                os.read(self._token_r, 1)
+                break
+            except BlockingIOError:  # the parent holds it, for microseconds
+                select.select([self._token_r], [], [])
+        first, last = _RANGE.unpack_from(self._memory, self._offset + _RANGE_AT)
+        mine = not first <= seq <= last
+        if mine:
+            _CURRENT.pack_into(self._memory, self._offset, seq, time.time())
+        os.write(self._token_w, b"x")
+        return mine
+
+    def finish(self, seq: int) -> None:
+        _CURRENT.pack_into(self._memory, self._offset, seq, 0.0)
+
+    # --- the parent
+    def current(self) -> tuple[int, float]:
+        """The last job that was started, and since when it runs (0.0: it is over)."""
+        seq, since = _CURRENT.unpack_from(self._memory, self._offset)
+        return seq, since
+
+    def take_back(self, last: int) -> int | None:
+        """Take back every job up to `last` that has not started. The last one that has started, or
+        None when the child is deciding just now (try again)."""
+        try:
+            os.read(self._token_r, 1)
+        except BlockingIOError:
+            return None
+        seq, _ = _CURRENT.unpack_from(self._memory, self._offset)
+        _RANGE.pack_into(self._memory, self._offset + _RANGE_AT, seq + 1, last)
+        os.write(self._token_w, b"x")
+        return int(seq)
+
+
+def token_pipe() -> tuple[int, int]:
+    """A pipe with one token in it; nobody ever blocks on it unawares."""
+    r, w = os.pipe()
+    os.set_blocking(r, False)
+    os.write(w, b"x")
+    return r, w
+
+
+def serve(sock: socket.socket, slot: Slot, tools: Tools, before_run: Callable[[], None] | None) -> None:
+    """Run jobs until the parent closes the socket."""
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    if before_run is not None:
+        before_run()
+    frames = Frames()
+    limits = tools._replace(limit=alarm_limit)
+    while True:
+        data = sock.recv(262144)
+        if not data:
+            return
+        for frame in frames.feed(data):
+            for job in unpack_jobs(frame):
+                if not slot.start(job.seq):
+                    continue
+                outcome = run(job, limits)
+                slot.finish(job.seq)
+                # At once and alone: held back, a finished result would wait for the next task.
+                sock.sendall(pack_outcome(outcome))

@@ -1,0 +1,438 @@
+"""The prefork pool: tasks run in child processes, one at a time in each.
+
+In:  jobs.  Out: outcomes.  Each child has a socket of its own; frames of up to 16 jobs go in, each
+outcome comes out at once. A child holds as much work ahead as it does in about 20 ms. What waits
+behind a slow task is taken back and given to a free child, or to the broker.
+The parent writes without ever blocking on a child, and knows of every job where it is.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from qcore.pools import _child
+from qcore.pools._template import Template
+from qcore.pools.base import SLOW_S, STUCK_S, Pace, Pool, PoolFeatures, PoolSetup, Running, pools
+from qcore.wire.outcome import End, Frames, Job, Outcome, pack_jobs, unpack_outcome
+from qcore.worker.run import Tools
+
+FRAME_JOBS = 16
+LOOK_EVERY_S = 1.0
+
+
+class _Child:
+    """The parent's side of one child."""
+
+    __slots__ = (
+        "backlog",
+        "dead",
+        "eof",
+        "frames",
+        "given",
+        "index",
+        "killed",
+        "outstanding",
+        "pace",
+        "pid",
+        "retiring",
+        "seq",
+        "slot",
+        "sock",
+        "status",
+    )
+
+    def __init__(self, index: int, sock: socket.socket, slot: _child.Slot, pace: Pace) -> None:
+        self.index, self.sock, self.slot, self.pace = index, sock, slot, pace
+        self.pid = 0
+        self.seq = 0
+        self.given = 0
+        self.frames = Frames()
+        self.backlog = bytearray()  # bytes that the socket did not take yet
+        self.outstanding: deque[Job] = deque()  # in the order they were given
+        self.killed: tuple[int, End] | None = None  # the sequence number we killed it for
+        self.retiring = self.eof = self.dead = False
+        self.status: int | None = None
+
+    def running(self) -> tuple[Job, float] | None:
+        seq, since = self.slot.current()
+        if since:
+            for job in self.outstanding:
+                if job.seq == seq:
+                    return job, since
+        return None
+
+
+@pools.register("prefork")
+class PreforkPool(Pool):
+    """Run tasks in child processes."""
+
+    name: ClassVar[str] = "prefork"
+    features: ClassVar[PoolFeatures] = PoolFeatures(
+        grow=True, terminate=True, soft_limit=True, hard_limit=True
+    )
+
+    def __init__(self, setup: PoolSetup) -> None:
+        super().__init__(setup)
+        self._memory: mmap.mmap = _child.shared_slots()
+        self._children: dict[int, _Child] = {}  # by slot
+        self._by_fd: dict[int, _Child] = {}
+        self._wanted = min(setup.concurrency, _child.MAX_SLOTS)
+        self._outcomes: list[Outcome] = []
+        self._homeless: deque[Job] = deque()  # taken from dead or slow children, not yet given again
+        self._next_look = 0.0
+        self._stopping = False
+
+    # --- life
+
+    def start(self) -> None:
+        tools = Tools(self.setup.app, self.setup.node, self.setup.accept, None)
+        memory, before_run = self._memory, self.setup.before_run
+
+        def child_main(index: int, descriptors: list[int]) -> None:
+            sock = socket.socket(fileno=descriptors[0])
+            slot = _child.Slot(memory, index, descriptors[1], descriptors[2])
+            _child.serve(sock, slot, tools, before_run)
+
+        self._template = Template(child_main)
+        for _ in range(self._wanted):
+            self._fork()
+
+    def _fork(self) -> None:
+        index = next(i for i in range(_child.MAX_SLOTS) if i not in self._children)
+        ours, theirs = socket.socketpair()
+        token_r, token_w = _child.token_pipe()
+        slot = _child.Slot(self._memory, index, token_r, token_w)
+        slot.clear()
+        self._template.fork(index, [theirs.fileno(), token_r, token_w])
+        theirs.close()
+        ours.setblocking(False)
+        pace = Pace(self.setup.strict_prefetch)
+        if self.pace.typical_s is not None:
+            pace.saw(self.pace.typical_s)
+        child = _Child(index, ours, slot, pace)
+        self._children[index] = child
+        self._by_fd[ours.fileno()] = child
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._template.close()
+        for child in self._children.values():
+            child.sock.close()
+
+    # --- jobs in
+
+    def room(self) -> int:
+        if self._homeless:
+            return 0
+        return sum(self._room_of(c) for c in self._children.values())
+
+    def _room_of(self, child: _Child) -> int:
+        held = len(child.outstanding)
+        if child.retiring or child.eof or child.backlog:
+            return 0
+        room = child.pace.depth - held
+        if held and child.slot.current()[1] and time.time() - child.slot.current()[1] > STUCK_S:
+            return 0  # busy with something slow: nothing shall wait behind it
+        limit = self.setup.max_tasks_per_child
+        return min(room, limit - child.given) if limit else room
+
+    def is_idle(self) -> bool:
+        return any(not c.outstanding and not c.retiring and not c.eof for c in self._children.values())
+
+    def give(self, jobs: Sequence[Job]) -> None:
+        waiting = deque(jobs)
+        while waiting:
+            free = [
+                (len(c.outstanding), r, c) for c in self._children.values() if (r := self._room_of(c)) > 0
+            ]
+            if not free:
+                self._homeless.extend(waiting)
+                return
+            free.sort(key=lambda entry: entry[0])
+            share = -(-len(waiting) // len(free))
+            for _, room, child in free:
+                count = min(room, share, FRAME_JOBS, len(waiting))
+                if count > 0:
+                    self._hand_over(child, [waiting.popleft() for _ in range(count)])
+
+    def _hand_over(self, child: _Child, jobs: list[Job]) -> None:
+        for job in jobs:
+            child.seq += 1
+            job.seq = child.seq
+        child.given += len(jobs)
+        child.outstanding.extend(jobs)
+        self._write(child, pack_jobs(jobs))
+
+    def _write(self, child: _Child, data: bytes) -> None:
+        """Send without waiting; what the socket does not take stays in the backlog."""
+        if not child.backlog:
+            try:
+                sent = child.sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                return  # it is dying; its end of file tells the rest
+            if sent == len(data):
+                return
+            data = data[sent:]
+        child.backlog += data
+
+    def _flush(self, child: _Child) -> None:
+        try:
+            sent = child.sock.send(child.backlog)
+        except (BlockingIOError, OSError):
+            return
+        del child.backlog[:sent]
+
+    # --- outcomes out
+
+    def fds(self) -> list[int]:
+        return [self._template.fileno(), *(fd for fd, c in self._by_fd.items() if not c.eof)]
+
+    def ready(self, fd: int) -> None:
+        child = self._by_fd.get(fd)
+        if child is not None:
+            self._read(child)
+        elif fd == self._template.fileno():
+            self._hear_template()
+
+    def _read(self, child: _Child) -> None:
+        try:
+            data = child.sock.recv(262144)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            child.eof = True
+            self._bury(child)
+            return
+        for frame in child.frames.feed(data):
+            self._take(child, unpack_outcome(frame))
+        self._retire_if_done(child)
+
+    def _take(self, child: _Child, outcome: Outcome) -> None:
+        outstanding = child.outstanding
+        while outstanding:
+            # Jobs end in the order they were given, so the first one is it.
+            if outstanding.popleft().number == outcome.number:
+                break
+        child.pace.saw(outcome.runtime_s)
+        self.pace.saw(outcome.runtime_s)
+        self._outcomes.append(outcome)
+
+    def _retire_if_done(self, child: _Child) -> None:
+        limit = self.setup.max_tasks_per_child
+        if limit and child.given >= limit and not child.retiring:
+            child.retiring = True
+        if child.retiring and not child.outstanding and not child.eof:
+            try:
+                child.sock.shutdown(socket.SHUT_WR)  # it reads the end of its work and leaves
+            except OSError:
+                pass
+
+    def _hear_template(self) -> None:
+        for verb, one, two in self._template.reports():
+            if verb == "born":
+                self._children[one].pid = two
+                if self._children[one].killed is not None:
+                    self._template.signal(two, signal.SIGKILL)
+            else:
+                for child in list(self._children.values()):
+                    if child.pid == one:
+                        child.status = two
+                        self._bury(child)
+
+    def _bury(self, child: _Child) -> None:
+        """Once both its socket and its parent have told its end: account for all it held."""
+        if not child.eof or child.status is None or child.dead:
+            return
+        child.dead = True
+        del self._children[child.index]
+        self._by_fd.pop(child.sock.fileno(), None)
+        child.sock.close()
+        for token in (child.slot._token_r, child.slot._token_w):
+            os.close(token)
+        started, since = child.slot.current()
+        for job in child.outstanding:
+            if job.seq > started:
+                self._homeless.append(job)  # it never saw it
+                continue
+            end = End.LOST
+            if child.killed is not None and child.killed[0] == job.seq:
+                end = child.killed[1]
+            now = time.time()
+            self._outcomes.append(
+                Outcome(
+                    job.number, end, since or now, now - (since or now), child.pid, text=_exit(child.status)
+                )
+            )
+        child.outstanding.clear()
+        if not self._stopping and len(self._children) < self._wanted:
+            self._fork()
+
+    def collect(self) -> list[Outcome]:
+        if self._homeless:
+            self._rehouse()
+        found, self._outcomes = self._outcomes, []
+        return found
+
+    def _rehouse(self) -> None:
+        waiting, self._homeless = self._homeless, deque()
+        self.give(waiting)
+
+    # --- fairness
+
+    def tick(self) -> list[int]:
+        now = time.time()
+        back: list[int] = []
+        idle = self.is_idle()
+        for child in self._children.values():
+            if child.backlog:
+                self._flush(child)
+            if len(child.outstanding) < 2 or child.eof:
+                continue
+            since = child.slot.current()[1]
+            if not since or now - since < (SLOW_S if idle else STUCK_S):
+                continue
+            taken = self._take_back(child)
+            if idle:
+                self._homeless.extend(taken)
+            else:
+                back.extend(job.number for job in taken)
+        if self._homeless:
+            self._rehouse()
+            if not self.is_idle() and self._homeless and self._all_slow(now):
+                back.extend(job.number for job in self._homeless)
+                self._homeless.clear()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_EVERY_S
+            self._look_after_memory()
+        return back
+
+    def _all_slow(self, now: float) -> bool:
+        sinces = [c.slot.current()[1] for c in self._children.values()]
+        return bool(sinces) and all(s and now - s > STUCK_S for s in sinces)
+
+    def _take_back(self, child: _Child) -> list[Job]:
+        """The jobs that wait in this child, which will not start there any more."""
+        if not child.outstanding:
+            return []
+        started = child.slot.take_back(child.outstanding[-1].seq)
+        if started is None:
+            return []
+        taken = [job for job in child.outstanding if job.seq > started]
+        for _ in taken:
+            child.outstanding.pop()
+        child.given -= len(taken)
+        return taken
+
+    def tick_s(self) -> float:
+        if self._homeless:
+            return 0.005
+        crowded = [c for c in self._children.values() if len(c.outstanding) > 1]
+        if not crowded:
+            return LOOK_EVERY_S
+        return SLOW_S if self.is_idle() else STUCK_S
+
+    def withdraw(self) -> list[int]:
+        numbers = [job.number for job in self._homeless]
+        self._homeless.clear()
+        for child in self._children.values():
+            for _ in range(100):  # the token is held for microseconds, unless the child is stopped
+                taken = self._take_back(child)
+                if taken or not child.outstanding or child.slot.current()[0] >= child.outstanding[-1].seq:
+                    break
+            numbers.extend(job.number for job in taken)
+        return numbers
+
+    # --- looking and changing
+
+    def busy(self) -> int:
+        return len(self._homeless) + sum(len(c.outstanding) for c in self._children.values())
+
+    def running(self) -> list[Running]:
+        found = []
+        for child in list(self._children.values()):
+            try:
+                now = child.running()
+            except RuntimeError:  # the deque changed under another thread's eyes: look again
+                now = child.running()
+            if now is not None:
+                found.append(Running(now[0].number, now[1], child.pid))
+        return found
+
+    def kill(self, number: int, end: End, signum: int) -> bool:
+        for child in self._children.values():
+            now = child.running()
+            if now is None or now[0].number != number:
+                continue
+            child.killed = (now[0].seq, end)
+            if child.pid:
+                self._template.signal(child.pid, signum)
+            return True
+        return False
+
+    @property
+    def size(self) -> int:
+        return self._wanted
+
+    def grow(self, n: int) -> None:
+        if self._wanted + n > _child.MAX_SLOTS:
+            raise ValueError(f"the pool has {self._wanted} processes; {_child.MAX_SLOTS} is the most")
+        self._wanted += n
+        for _ in range(n):
+            self._fork()
+
+    def shrink(self, n: int) -> None:
+        if n >= self._wanted:
+            raise ValueError(f"the pool has {self._wanted} processes; at least one must stay")
+        self._wanted -= n
+        # Idle ones first; a busy one leaves after its task.
+        leaving = sorted(
+            (c for c in self._children.values() if not c.retiring), key=lambda c: len(c.outstanding)
+        )
+        for child in leaving[:n]:
+            child.retiring = True
+            self._homeless.extend(self._take_back(child))
+            self._retire_if_done(child)
+
+    def _look_after_memory(self) -> None:
+        limit = self.setup.max_memory_per_child_kib
+        if not limit:
+            return
+        for child in self._children.values():
+            if child.pid and not child.retiring and _resident_kib(child.pid) > limit:
+                child.retiring = True
+                self._homeless.extend(self._take_back(child))
+                self._retire_if_done(child)
+
+    def pids(self) -> list[int]:
+        return [c.pid for c in list(self._children.values()) if c.pid]
+
+    def info(self) -> dict[str, Any]:
+        return {**super().info(), "template": self._template.pid}
+
+
+def _exit(status: int | None) -> str:
+    """A wait status in words."""
+    if status is None:
+        return "it is gone"
+    if os.WIFSIGNALED(status):
+        return f"signal {os.WTERMSIG(status)} ({signal.Signals(os.WTERMSIG(status)).name})"
+    return f"exit code {os.waitstatus_to_exitcode(status)}"
+
+
+def _resident_kib(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    except OSError:
+        return 0

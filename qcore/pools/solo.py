@@ -1,0 +1,86 @@
+"""The solo pool: tasks run one after the other in the worker's own loop.
+
+For debugging, and for code that must run in the main thread. While a task runs the loop stands
+still; leases, events and control have threads of their own and go on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import ClassVar
+
+from qcore.pools._limits import alarm_limit
+from qcore.pools.base import Pool, PoolFeatures, PoolSetup, Running, pools
+from qcore.wire.outcome import Job, Outcome
+from qcore.worker.run import Tools, run
+
+
+@pools.register("solo")
+class SoloPool(Pool):
+    """One slot: this thread."""
+
+    name: ClassVar[str] = "solo"
+    features: ClassVar[PoolFeatures] = PoolFeatures(soft_limit=True)
+
+    def __init__(self, setup: PoolSetup) -> None:
+        super().__init__(setup)
+        self._waiting: deque[Job] = deque()
+        self._current: Running | None = None
+        self._tools = Tools(setup.app, setup.node, setup.accept, alarm_limit)
+
+    def start(self) -> None:
+        if self.setup.before_run is not None:
+            self.setup.before_run()
+
+    def room(self) -> int:
+        return max(self.pace.depth - len(self._waiting), 0)
+
+    def is_idle(self) -> bool:
+        return not self._waiting
+
+    def give(self, jobs: Sequence[Job]) -> None:
+        self._waiting.extend(jobs)
+
+    def wants_turn(self) -> bool:
+        return bool(self._waiting)
+
+    def collect(self) -> list[Outcome]:
+        if not self._waiting:
+            return []
+        job = self._waiting.popleft()
+        self._current = Running(job.number, time.time(), os.getpid())
+        try:
+            outcome = run(job, self._tools)
+        finally:
+            self._current = None
+        self.pace.saw(outcome.runtime_s)
+        return [outcome]
+
+    def tick(self) -> list[int]:
+        # The last task was slow: what waits behind the next one may find a freer worker.
+        if self.pace.depth > 1 or len(self._waiting) < 2:
+            return []
+        extra = [self._waiting.pop().number for _ in range(len(self._waiting) - 1)]
+        return extra[::-1]
+
+    def withdraw(self) -> list[int]:
+        numbers = [job.number for job in self._waiting]
+        self._waiting.clear()
+        return numbers
+
+    def busy(self) -> int:
+        return len(self._waiting) + (self._current is not None)
+
+    def running(self) -> list[Running]:
+        current = self._current
+        return [current] if current is not None else []
+
+    @property
+    def size(self) -> int:
+        return 1
+
+    def stop(self) -> None:
+        self._waiting.clear()

@@ -1,0 +1,160 @@
+"""The threads pool: tasks run in threads of the worker process.
+
+For tasks that wait more than they compute. A waiting job can be taken by any thread, so none waits
+behind a slow one. Threads cannot be killed: hard time limits and terminate are not offered.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from qcore.pools._limits import thread_limit
+from qcore.pools.base import Pool, PoolFeatures, PoolSetup, Running, pools
+from qcore.wire.outcome import Job, Outcome
+from qcore.worker.run import Tools, run
+
+
+@pools.register("threads")
+class ThreadPool(Pool):
+    """Run tasks in threads of the worker process."""
+
+    name: ClassVar[str] = "threads"
+    features: ClassVar[PoolFeatures] = PoolFeatures(grow=True, soft_limit=True)
+
+    def __init__(self, setup: PoolSetup) -> None:
+        super().__init__(setup)
+        self._size = setup.concurrency
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._done: deque[Outcome] = deque()
+        self._held = 0
+        self._current: dict[int, Running] = {}
+        self._threads: list[threading.Thread] = []
+        self._wake_r, self._wake_w = os.pipe()
+        os.set_blocking(self._wake_r, False)
+        os.set_blocking(self._wake_w, False)
+        self._tools = Tools(setup.app, setup.node, setup.accept, thread_limit)
+
+    def start(self) -> None:
+        if self.setup.before_run is not None:
+            self.setup.before_run()
+        for _ in range(self._size):
+            self._add_thread()
+
+    def _add_thread(self) -> None:
+        thread = threading.Thread(
+            target=self._serve, name=f"ThreadPoolWorker-{len(self._threads) + 1}", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def _serve(self) -> None:
+        me = threading.get_ident()
+        while (job := self._jobs.get()) is not None:
+            self._current[me] = Running(job.number, time.time(), os.getpid())
+            outcome = run(job, self._tools)
+            self._current.pop(me, None)
+            self._done.append(outcome)
+            try:
+                os.write(self._wake_w, b"x")
+            except BlockingIOError:
+                pass  # the pipe is full of wake-ups already
+            except OSError:
+                return
+
+    def room(self) -> int:
+        if self._is_slow():
+            return max(self._size - self._held, 0)
+        return max(self._size * self.pace.depth - self._held, 0)
+
+    def _is_slow(self) -> bool:
+        return self.pace.depth == 1
+
+    def is_idle(self) -> bool:
+        return self._held < self._size
+
+    def give(self, jobs: Sequence[Job]) -> None:
+        self._held += len(jobs)
+        for job in jobs:
+            self._jobs.put(job)
+
+    def fds(self) -> list[int]:
+        return [self._wake_r]
+
+    def ready(self, fd: int) -> None:
+        try:
+            os.read(self._wake_r, 65536)
+        except BlockingIOError:
+            pass
+
+    def collect(self) -> list[Outcome]:
+        found: list[Outcome] = []
+        while self._done:
+            outcome = self._done.popleft()
+            self.pace.saw(outcome.runtime_s)
+            found.append(outcome)
+        self._held -= len(found)
+        return found
+
+    def tick(self) -> list[int]:
+        """When every thread is stuck in a long task, what waits goes back for others."""
+        if self._held <= self._size:
+            return []
+        now = time.time()
+        stuck = sum(now - r.since > 0.1 for r in self.running())
+        return self.withdraw() if stuck >= self._size else []
+
+    def tick_s(self) -> float:
+        return 0.1 if self._held > self._size else 1.0
+
+    def withdraw(self) -> list[int]:
+        numbers = []
+        ends = 0
+        while True:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                ends += 1
+            else:
+                numbers.append(job.number)
+        for _ in range(ends):
+            self._jobs.put(None)
+        self._held -= len(numbers)
+        return numbers
+
+    def busy(self) -> int:
+        return self._held
+
+    def running(self) -> list[Running]:
+        return list(self._current.values())
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def grow(self, n: int) -> None:
+        for _ in range(n):
+            self._size += 1
+            self._add_thread()
+
+    def shrink(self, n: int) -> None:
+        if n >= self._size:
+            raise ValueError(f"the pool has {self._size} threads; at least one must stay")
+        self._size -= n
+        for _ in range(n):
+            self._jobs.put(None)
+
+    def info(self) -> dict[str, Any]:
+        return {**super().info(), "threads": self._size}
+
+    def stop(self) -> None:
+        self.withdraw()
+        for _ in self._threads:
+            self._jobs.put(None)

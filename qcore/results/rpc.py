@@ -1,0 +1,183 @@
+"""Results as messages to their caller: rpc://, through the broker, as Celery's rpc backend does it.
+
+In:  messages in a queue of our own, named in `reply_to`.  Out: ResultMeta; nothing is stored.
+Options: `broker` (the open Broker) and `result_expires_s`. Only the process that sent a task can
+ask for its result, once it has arrived it is kept in this process, the oldest are forgotten first.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from qcore.brokers._forks import tell_after_fork
+from qcore.brokers.base import Broker, Consumer, Message, Settlement, StoredResult, Subscription, open_broker
+from qcore.errors import BrokerDown, ConfigError, Malformed
+from qcore.results.base import ResultStore, results
+from qcore.times import new_id
+from qcore.wire import envelope
+from qcore.wire.result import READY_STATES, ResultMeta, decode
+
+EXPIRES_S = 86400.0
+KEPT = 10_000
+POLL_S = 0.05
+SLICE_S = 0.5  # how long one thread reads for all before another may
+TRANSIENT = 1
+
+
+@results.register("rpc")
+class RpcStore(ResultStore):
+    """One reply queue per process."""
+
+    def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+        super().__init__(url, options)
+        broker = self.options.get("broker") or self.options.get("broker_url")
+        if broker is None:
+            raise ConfigError("rpc:// results travel through the broker; the store was opened without one")
+        self._broker: Broker = open_broker(broker) if isinstance(broker, str) else broker
+        self._expires_s = float(self.options.get("result_expires_s") or EXPIRES_S)
+        self._start()
+        tell_after_fork(self)
+
+    def _start(self) -> None:
+        self._changed = threading.Condition()
+        self._reading = False
+        self._metas: OrderedDict[str, ResultMeta] = OrderedDict()
+        self._name = new_id()
+        self._queue: Subscription | None = None
+
+    def after_fork(self) -> None:
+        """A child is a caller of its own, with a queue of its own."""
+        self._start()
+
+    # --- the worker's side
+
+    def store(self, results: Sequence[StoredResult]) -> None:
+        """Nothing is stored; reply() makes the message that brings a result to its caller."""
+
+    def reply(self, result: StoredResult, reply_to: str, correlation_id: str) -> Message | None:
+        if not reply_to:
+            return None
+        raw = envelope.wrap(
+            result.meta,
+            exchange="",
+            routing_key=reply_to,
+            correlation_id=correlation_id,
+            delivery_mode=TRANSIENT,  # a caller that has gone wants nothing
+        )
+        return Message(raw, queue=reply_to)
+
+    # --- the caller's side
+
+    def reply_to(self) -> str | None:
+        """The queue, which exists once this has returned."""
+        self._open()
+        return self._name
+
+    def _open(self) -> Subscription:
+        with self._changed:
+            if self._queue is None:
+                opener = getattr(self._broker, "open_replies", None)
+                if opener is not None:
+                    self._queue = opener(self._name, self._expires_s)
+                else:
+                    self._queue = ConsumedReplies(
+                        self._broker.consumer([self._name], f"results@{os.getpid()}")
+                    )
+            return self._queue
+
+    def get(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
+        self._read(0.0)
+        with self._changed:
+            return [self._metas.get(task_id) for task_id in task_ids]
+
+    def wait(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            with self._changed:
+                found = self._metas.get(task_id)
+            if found is not None and found.status in READY_STATES:
+                return found
+            left = SLICE_S if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self._read(min(left, SLICE_S))
+
+    def _read(self, timeout_s: float) -> None:
+        """Take what has arrived, waiting for it at most so long; one thread reads for all."""
+        queue = self._open()
+        with self._changed:
+            if self._reading:
+                self._changed.wait(timeout_s)
+                return
+            self._reading = True
+        try:
+            raw = queue.get(timeout_s)
+            while raw is not None:
+                self._keep(raw)
+                raw = queue.get(0)
+        except BrokerDown:
+            with self._changed:
+                # The queue keeps its name: a caller who asks again listens on it again.
+                self._queue = None
+            queue.close()
+            raise
+        finally:
+            with self._changed:
+                self._reading = False
+                self._changed.notify_all()
+
+    def _keep(self, raw: bytes) -> None:
+        try:
+            found = envelope.decode(raw)
+            body = envelope.body_bytes(found)
+            task_id = found.properties.correlation_id or msgspec.json.decode(body)["task_id"]
+            meta = decode(body, task_id)
+        except (Malformed, msgspec.MsgspecError, KeyError, TypeError):
+            return  # not a result; whoever sent it, nobody waits for it
+        with self._changed:
+            known = self._metas.get(task_id)
+            if known is not None and known.is_ready:
+                return  # a late 'started' or a second run changes nothing
+            self._metas[task_id] = meta
+            while len(self._metas) > KEPT:
+                self._metas.popitem(last=False)
+            self._changed.notify_all()
+
+    def forget(self, task_ids: Sequence[str]) -> int:
+        with self._changed:
+            return sum(self._metas.pop(task_id, None) is not None for task_id in task_ids)
+
+    def close(self) -> None:
+        with self._changed:
+            queue, self._queue = self._queue, None
+        if queue is not None:
+            queue.close()
+
+
+class ConsumedReplies(Subscription):
+    """The reply queue on brokers where it is a queue like any other."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    def get(self, timeout_s: float | None) -> bytes | None:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            for delivery in self._consumer.claim(1):
+                self._consumer.settle([Settlement(delivery)])
+                return delivery.raw
+            self._consumer.renew()
+            left = POLL_S if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                return None
+            time.sleep(min(left, POLL_S))
+
+    def close(self) -> None:
+        self._consumer.close()

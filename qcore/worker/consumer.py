@@ -1,0 +1,451 @@
+"""The loop: claim, refuse or hand over, gather outcomes, settle.
+
+In:  deliveries of a broker's Consumer.  Out: settlements.  One thread, one selector over the broker's
+waiting descriptors, the pool's sockets and a wake-up pipe; no thread stands on a task's path.
+Before this: brokers/X.  After this: pools/X, worker/run.py, and back to worker/settle.py.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import os
+import selectors
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from qcore.brokers.base import Consumer, Delivery, Settle, Settlement, StoredResult
+from qcore.errors import BrokerDown, BrokerError, Malformed
+from qcore.pools.base import Pool
+from qcore.results.base import ResultStore
+from qcore.task import Task
+from qcore.wire import result as result_wire
+from qcore.wire import task as task_wire
+from qcore.wire.outcome import End, Job, Outcome
+from qcore.wire.task import TaskMessage
+from qcore.worker.held import Held
+from qcore.worker.limits import Bucket
+from qcore.worker.say import Say
+from qcore.worker.settle import Rules
+
+if TYPE_CHECKING:
+    from qcore.app import App
+
+log = logging.getLogger("qcore.worker")
+
+BACKOFF_MOST_S = 5.0
+STARTED_LOOK_S = 0.02
+
+
+class Stage(enum.IntEnum):
+    """How far the worker is on its way out."""
+
+    RUNNING = 0
+    WARM = 1  # nothing new; what runs may finish
+    COLD = 2  # what runs is killed and returned
+    DONE = 3
+
+
+class ColdStop(BaseException):
+    """Raised inside a solo worker's running task by the signal that stops it at once."""
+
+
+class Loop:
+    """The worker's main loop. Every method but call_soon() and wake() belongs to its thread."""
+
+    def __init__(
+        self,
+        app: App,
+        node: str,
+        consumer: Consumer,
+        pool: Pool,
+        results: ResultStore,
+        say: Say,
+        rules: Rules,
+        drain_timeout_s: float | None = None,
+    ) -> None:
+        self.app, self.node, self.consumer, self.pool, self.results = app, node, consumer, pool, results
+        self.say, self.rules = say, rules
+        self.drain_timeout_s = drain_timeout_s
+        self.stage = Stage.RUNNING
+        self.held: dict[int, Held] = {}
+        self.revoked: set[str] = set()
+        self.buckets: dict[str, Bucket] = {}
+        self.total: Counter[str] = Counter()
+        self.returned = 0  # runs that were cut short by a cold stop
+        self._tasks: dict[str, Task] = app.tasks
+        self._inline = results.keeps and getattr(results, "broker", None) is not None
+        self._settlements: list[Settlement] = []
+        self._requests: deque[Callable[[], None]] = deque()
+        self._hungry = True
+        self._next_claim = 0.0
+        self._deadline: float | None = None
+        self._next_look = 0.0
+        self._limited: set[int] = set()  # numbers with a hard time limit
+        self._away_since: float | None = None
+        self._retry_at = 0.0
+        self._backoff_s = 0.1
+        self._selector = selectors.DefaultSelector()
+        self._watched: dict[int, str] = {}
+        self._wake_r, self._wake_w = os.pipe()
+        os.set_blocking(self._wake_r, False)
+        os.set_blocking(self._wake_w, False)
+
+    # --- from other threads and from signal handlers
+
+    def call_soon(self, what: Callable[[], None]) -> None:
+        """Run `what` in the loop."""
+        self._requests.append(what)
+        self.wake()
+
+    def wake(self) -> None:
+        try:
+            os.write(self._wake_w, b"x")
+        except BlockingIOError:
+            pass  # it is awake already
+
+    def stop(self, stage: Stage) -> None:
+        """Go on to `stage`; never back."""
+        self.stage = max(self.stage, stage)
+        self.wake()
+
+    # --- the loop
+
+    def run(self) -> None:
+        """Until everything is settled and the stage is DONE."""
+        entered = Stage.RUNNING
+        while True:
+            if self.stage > entered:
+                entered = self.stage
+                self._enter(entered)
+            if self._away_since is not None and time.monotonic() >= self._retry_at:
+                self._come_back()
+            if self.stage == Stage.RUNNING and self._away_since is None:
+                self._take()
+            self._sleep()
+            while self._requests:
+                self._requests.popleft()()
+            try:
+                for outcome in self.pool.collect():
+                    self._ended(outcome)
+            except ColdStop:
+                continue  # the stage says so too; what ran is given back there
+            self._look_after()
+            self._settle()
+            if self.stage >= Stage.WARM and self._is_finished():
+                break
+        self.stage = Stage.DONE
+
+    def _is_finished(self) -> bool:
+        if self.stage == Stage.COLD:
+            return not self._settlements or self._away_since is not None
+        return not self.pool.busy() and not self._settlements
+
+    def _sleep(self) -> None:
+        self._watch()
+        for key, _ in self._selector.select(self._pause_s()):
+            kind, fd = self._watched.get(key.fd), key.fd
+            if kind == "pool":
+                self.pool.ready(fd)
+            elif kind == "broker":
+                try:
+                    self.consumer.wake(fd)
+                    self._hungry = True
+                except BrokerDown as exc:
+                    self._broker_away(exc)
+            else:
+                try:
+                    os.read(self._wake_r, 4096)
+                except BlockingIOError:
+                    pass
+
+    def _pause_s(self) -> float:
+        if self.pool.wants_turn() or self._requests:
+            return 0.0
+        now = time.monotonic()
+        pause = self.pool.tick_s()
+        if self._away_since is not None:
+            pause = min(pause, max(self._retry_at - now, 0.0))
+        elif self.stage == Stage.RUNNING:
+            if self._hungry and self.pool.room():
+                return 0.0
+            pause = min(pause, max(self._next_claim - now, 0.0))
+        if self._settlements:
+            pause = min(pause, 0.05)
+        if self._limited or (self.held and self.say.events.tasks_on):
+            pause = min(pause, STARTED_LOOK_S)
+        if self._deadline is not None:
+            pause = min(pause, max(self._deadline - now, 0.0))
+        return pause
+
+    def _watch(self) -> None:
+        """Keep the selector in step with what broker and pool want watched."""
+        wanted = {self._wake_r: "wake"}
+        for fd in self.pool.fds():
+            wanted[fd] = "pool"
+        if self._away_since is None and self.stage == Stage.RUNNING:
+            for fd in self.consumer.fds():
+                wanted[fd] = "broker"
+        if wanted == self._watched:
+            return
+        for fd in self._watched.keys() - wanted.keys():
+            try:
+                self._selector.unregister(fd)
+            except (KeyError, ValueError):
+                pass
+        for fd in wanted.keys() - self._watched.keys():
+            try:
+                self._selector.register(fd, selectors.EVENT_READ)
+            except KeyError:  # the number of a closed descriptor, in use again
+                self._selector.modify(fd, selectors.EVENT_READ)
+        self._watched = wanted
+
+    def set_queues(self, queues: list[str]) -> None:
+        """Consume from these from now on."""
+        try:
+            self.consumer.set_queues(queues)
+            self._hungry = True
+        except BrokerError as exc:
+            self._broker_away(exc)
+
+    # --- claiming
+
+    def _take(self) -> None:
+        room = self.pool.room()
+        if room <= 0:
+            self.consumer.disarm()
+            return
+        if not self._hungry and time.monotonic() < self._next_claim:
+            return
+        # While slots are busy, a few outcomes are waited for, so that claims stay large.
+        if not self.pool.is_idle() and room * 4 < self.pool.size * self.pool.pace.depth:
+            return
+        try:
+            deliveries = self.consumer.claim(room)
+            self._hungry = len(deliveries) >= room
+            if not self._hungry:
+                self.consumer.arm()
+                self._next_claim = time.monotonic() + self.consumer.idle_s()
+        except BrokerError as exc:
+            self._broker_away(exc)
+            return
+        if deliveries:
+            self._admit_all(deliveries)
+
+    def _admit_all(self, deliveries: list[Delivery]) -> None:
+        now = time.time()
+        jobs = [job for d in deliveries if (job := self._admit(d, now)) is not None]
+        if jobs:
+            self.pool.give(jobs)
+
+    def _admit(self, delivery: Delivery, now: float) -> Job | None:
+        """A job for the pool; None when the delivery ends here, for a reason that is recorded."""
+        try:
+            message = task_wire.read(delivery.raw)
+        except Malformed as exc:
+            self._refuse(delivery, exc.reason, exc.detail, exc.task_id)
+            return None
+        task = self._tasks.get(message.task)
+        if task is None:
+            self._refuse(
+                delivery, "unregistered", f"no task named '{message.task}'", message.id, message.task
+            )
+            return None
+        held = Held(delivery, message, task, late=bool(task.acks_late))
+        self.total[message.task] += 1
+        if message.id in self.revoked:
+            self._drop(held, "revoked")
+            return None
+        if message.expires is not None and message.expires <= now:
+            self._drop(held, "expired")
+            return None
+        if message.eta is not None and message.eta > now:
+            # The broker holds it until then; nothing waits in a worker's memory.
+            self._settlements.append(Settlement(delivery, Settle.DELAY, due_at=message.eta))
+            self.total[message.task] -= 1
+            return None
+        if delivery.deliveries > self.rules.max_deliveries:
+            self.say.refused(delivery.queue, "crashed_too_often", "its workers died", message.id)
+            self._add(message, self.rules.crashed(held))
+            return None
+        wait = self._rate_wait(task, now)
+        if wait > 0:
+            self._settlements.append(Settlement(delivery, Settle.DELAY, due_at=now + wait))
+            self.total[message.task] -= 1
+            return None
+        self.held[delivery.number] = held
+        if not held.late:
+            self._settlements.append(Settlement(delivery, Settle.ACK))
+            held.acked = True
+        self.say.received(held)
+        soft = message.soft_s or task.soft_time_limit
+        held.hard_s = message.hard_s or task.time_limit
+        if held.hard_s:
+            self._limited.add(delivery.number)
+        return Job(
+            delivery.number, delivery.raw, delivery.redelivered, delivery.deliveries, soft, delivery.queue
+        )
+
+    def _rate_wait(self, task: Task, now: float) -> float:
+        bucket = self.buckets.get(task.name)
+        return bucket.reserve(now) if bucket is not None else 0.0
+
+    def _refuse(
+        self, delivery: Delivery, reason: str, detail: str, task_id: str | None, name: str | None = None
+    ) -> None:
+        self.say.refused(delivery.queue, reason, detail, task_id)
+        self._settlements.append(self.rules.refused(delivery, reason, detail, task_id, name))
+
+    def _drop(self, held: Held, why: str) -> None:
+        self.say.not_run(held, why)
+        self._add(held.message, self.rules.not_run(held, why))
+
+    # --- outcomes
+
+    def _ended(self, outcome: Outcome) -> None:
+        held = self.held.pop(outcome.number, None)
+        if held is None:
+            return  # its delivery was given up already
+        self._limited.discard(outcome.number)
+        if outcome.end == End.MALFORMED:
+            self.say.refused(held.delivery.queue, outcome.text, outcome.traceback, held.message.id)
+        else:
+            self.say.ended(held, outcome)
+        settlement = self.rules.settlement(held, outcome)
+        if held.acked:
+            self._record_late(held, settlement)
+        else:
+            self._add(held.message, settlement)
+
+    def _add(self, message: TaskMessage, settlement: Settlement) -> None:
+        """Queue a settlement; where results travel as messages (rpc), its result becomes one."""
+        if settlement.result is not None and message.reply_to and not self._inline:
+            reply = self.results.reply(settlement.result, message.reply_to, message.correlation_id)
+            if reply is not None:
+                settlement.sends = (*settlement.sends, reply)
+                settlement.result = None
+        self._settlements.append(settlement)
+
+    def _record_late(self, held: Held, settlement: Settlement) -> None:
+        """The delivery was acknowledged before the run: what is left are the result and what follows."""
+        try:
+            if settlement.result is not None and self.results.keeps:
+                self.results.store([settlement.result])
+            if settlement.sends:
+                self.app.broker.publish(settlement.sends)
+        except BrokerError as exc:
+            log.error("the result of %s[%s] could not be stored: %s", held.message.task, held.message.id, exc)
+
+    def _settle(self) -> None:
+        if not self._settlements or self._away_since is not None:
+            return
+        batch, self._settlements = self._settlements, []
+        try:
+            if not self._inline:
+                self._store_apart(batch)
+            self.consumer.settle(batch)
+        except BrokerError as exc:
+            self._settlements = batch + self._settlements
+            self._broker_away(exc)
+
+    def _store_apart(self, batch: list[Settlement]) -> None:
+        """Results that the broker does not keep go to their store first: result, then ack."""
+        found = [s.result for s in batch if s.result is not None]
+        if found and self.results.keeps:
+            self.results.store(found)
+        for settlement in batch:
+            settlement.result = None
+
+    # --- looking after
+
+    def _look_after(self) -> None:
+        released = self.pool.tick()
+        if released:
+            self._release(released)
+        now = time.time()
+        if now < self._next_look or not self.held:
+            return
+        self._next_look = now + STARTED_LOOK_S
+        running = self.pool.running()
+        for run in running:
+            held = self.held.get(run.number)
+            if held is None:
+                continue
+            if not held.said_started and now - run.since > STARTED_LOOK_S:
+                self.say.started(held, run.since, run.pid)
+                if held.task.track_started and not held.message.ignore_result:
+                    self._track_started(held, run.pid)
+            if held.hard_s and now - run.since > held.hard_s and not held.killing:
+                held.killing = self.pool.kill(run.number, End.TIME_LIMIT, signal.SIGKILL)
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            self.stop(Stage.COLD)
+
+    def _track_started(self, held: Held, pid: int) -> None:
+        meta = result_wire.encode(
+            held.message.id, result_wire.STARTED, {"pid": pid, "hostname": self.node}, now=time.time()
+        )
+        try:
+            if self.results.keeps:
+                self.results.store([StoredResult(held.message.id, meta, self.rules.ttl_s)])
+        except BrokerError as exc:
+            log.debug("STARTED not stored: %s", exc)
+
+    def _release(self, numbers: list[int]) -> None:
+        """Jobs that never started go back to the head of their queue."""
+        for number in numbers:
+            held = self.held.pop(number, None)
+            self._limited.discard(number)
+            if held is not None and not held.acked:
+                self.total[held.message.task] -= 1
+                self._settlements.append(Settlement(held.delivery, Settle.REQUEUE))
+
+    # --- the broker goes and comes
+
+    def _broker_away(self, exc: BrokerError) -> None:
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            self._backoff_s = 0.1
+            log.error("%s; running tasks go on, trying to reconnect", exc)
+        self._retry_at = time.monotonic() + self._backoff_s
+        self._backoff_s = min(self._backoff_s * 2, BACKOFF_MOST_S)
+
+    def _come_back(self) -> None:
+        try:
+            self.consumer.reconnect()
+        except BrokerError as exc:
+            self._broker_away(exc)
+            return
+        away = time.monotonic() - (self._away_since or 0.0)
+        log.warning("connected to the broker again after %.1f s", away)
+        self._away_since = None
+        self._hungry = True
+
+    # --- leaving
+
+    def _enter(self, stage: Stage) -> None:
+        if stage >= Stage.WARM:
+            if self._away_since is None:
+                try:
+                    self.consumer.disarm()
+                except BrokerError as exc:
+                    self._broker_away(exc)
+            self._release(self.pool.withdraw())
+            if self.drain_timeout_s is not None and stage == Stage.WARM:
+                self._deadline = time.monotonic() + self.drain_timeout_s
+        if stage == Stage.COLD:
+            self._deadline = None
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Kill what runs and give it back, flagged: it may have done something."""
+        for outcome in self.pool.collect():
+            self._ended(outcome)
+        self.pool.stop()
+        for held in self.held.values():
+            self.returned += 1
+            if not held.acked:
+                self._settlements.append(Settlement(held.delivery, Settle.RETURN))
+        self.held.clear()

@@ -1,0 +1,53 @@
+"""What the worker holds: one record for each delivery, and how they are shown to operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from qcore.brokers.base import Delivery
+from qcore.errors import Malformed
+from qcore.task import Task
+from qcore.wire import task as task_wire
+from qcore.wire.task import TaskMessage
+
+
+class Held(msgspec.Struct):
+    """A delivery on its way through the worker."""
+
+    delivery: Delivery
+    message: TaskMessage
+    task: Task
+    late: bool  # acknowledged after the run
+    acked: bool = False
+    hard_s: float | None = None
+    said_started: bool = False
+    killing: bool = False
+
+    def info(self, node: str, since: float | None, pid: int | None) -> dict[str, Any]:
+        """Celery's TASK_INFO of this delivery."""
+        message = self.message
+        try:
+            body = task_wire.read_body(message)
+            args: Any = body.args
+            kwargs: Any = body.kwargs
+        except Malformed:
+            args, kwargs = message.headers.get("argsrepr"), message.headers.get("kwargsrepr")
+        return {
+            "id": message.id,
+            "name": message.shown_name,
+            "args": args,
+            "kwargs": kwargs,
+            "type": message.task,
+            "hostname": node,
+            "time_start": since,
+            "acknowledged": self.acked,
+            "delivery_info": {
+                "exchange": (message.envelope.properties.delivery_info or {}).get("exchange", ""),
+                "routing_key": self.delivery.queue,
+                "priority": message.priority,
+                "redelivered": self.delivery.redelivered,
+            },
+            "worker_pid": pid,
+        }

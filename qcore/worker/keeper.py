@@ -1,0 +1,79 @@
+"""Keep what we hold, return what the dead held, and tell the broker that we live.
+
+A thread of its own, independent of user code: a lease must be renewed while a task computes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from qcore.brokers.base import Broker, Consumer
+from qcore.errors import BrokerError
+
+log = logging.getLogger("qcore.worker")
+
+
+class Keeper:
+    """A service: renews the lease, reaps dead owners, announces the worker."""
+
+    def __init__(
+        self, consumer: Consumer, broker: Broker, node: str, facts: Callable[[], dict[str, Any]]
+    ) -> None:
+        self._consumer, self._broker, self._node, self._facts = consumer, broker, node, facts
+        self._every_s = max(min(broker.lease_s / 3, 10.0), 0.05)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._away = False
+        self.leases_lost = 0
+        self.reaped = 0
+
+    def start(self) -> None:
+        self._turn(reap=True)
+        self._thread = threading.Thread(target=self._serve, name="keeper", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop renewing; to be called after the last settle."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=3.0)
+        try:
+            self._broker.retire(self._node)
+        except BrokerError:
+            pass  # the announcement expires by itself
+
+    def _serve(self) -> None:
+        # Reaping looks at every owner; renewing only at ourselves. A dead worker's tasks must be
+        # back within its lease and one second.
+        reap_every = min(max(self._every_s, 0.25), 0.5)
+        next_renew = time.monotonic() + self._every_s
+        while not self._stop.wait(min(reap_every, self._every_s)):
+            renew = time.monotonic() >= next_renew
+            if renew:
+                next_renew = time.monotonic() + self._every_s
+            self._turn(reap=True, renew=renew)
+
+    def _turn(self, reap: bool, renew: bool = True) -> None:
+        try:
+            if renew:
+                if not self._consumer.renew():
+                    self.leases_lost += 1
+                    log.warning(
+                        "the lease on what this worker holds was lost (was it stopped?); "
+                        "others may run those tasks again, and late outcomes are refused"
+                    )
+                self._broker.announce(self._node, self._facts(), ttl_s=max(self._every_s * 3, 2.0))
+            if reap:
+                count = self._consumer.reap()
+                if count:
+                    self.reaped += count
+                    log.warning("returned %d message(s) of dead workers to their queues", count)
+            self._away = False
+        except BrokerError as exc:
+            if not self._away:
+                log.debug("keeper: %s", exc)
+            self._away = True

@@ -1,0 +1,126 @@
+"""Logging of a worker: Celery's formats, to stderr or a file; what tasks print goes there too."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any, TextIO
+
+from qcore.config import Config
+from qcore.errors import ConfigError
+from qcore.task import current_request
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
+
+
+def level(name: str | int) -> int:
+    """A level's number; raises ConfigError with the names that exist."""
+    if isinstance(name, int):
+        return name
+    if name.upper() not in LEVELS:
+        raise ConfigError(f"no log level named '{name}'; known: {', '.join(LEVELS)}")
+    return int(getattr(logging, name.upper()))
+
+
+class _Format(logging.Formatter):
+    """Celery's line; child processes are named by their pid."""
+
+    def __init__(self, fmt: str, main_pid: int, colour: bool) -> None:
+        super().__init__(fmt)
+        self._main_pid, self._colour = main_pid, colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.process == self._main_pid:
+            record.processName = "MainProcess"
+        else:
+            record.processName = f"ForkPoolWorker-{record.process}"
+        request = current_request()
+        record.task_name = (request.task if request else None) or "???"
+        record.task_id = (request.id if request else None) or "???"
+        line = super().format(record)
+        if self._colour and record.levelno >= logging.ERROR:
+            return f"\x1b[31m{line}\x1b[0m"
+        if self._colour and record.levelno >= logging.WARNING:
+            return f"\x1b[33m{line}\x1b[0m"
+        return line
+
+
+def set_up(conf: Config, loglevel: str | int = "WARNING", logfile: str | None = None) -> None:
+    """Log as the settings say. The log goes to stderr unless logfile is given; raises ConfigError."""
+    if not conf.worker_hijack_root_logger:
+        return
+    handler: logging.Handler
+    if logfile:
+        try:
+            handler = logging.FileHandler(logfile)
+        except OSError as exc:
+            raise ConfigError(f"cannot write the log file '{logfile}': {exc.strerror}") from exc
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+    colour = conf.worker_log_color
+    if colour is None:
+        colour = not logfile and sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    try:
+        handler.setFormatter(_Format(conf.worker_log_format, os.getpid(), bool(colour)))
+    except ValueError as exc:
+        raise ConfigError(f"worker_log_format is not a log format: {exc}") from exc
+    # A full disk under the log must not stop tasks, nor flood stderr.
+    handler.handleError = lambda record: None  # type: ignore[method-assign]
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level(loglevel))
+
+
+def get_task_logger(name: str) -> logging.Logger:
+    """A logger for use in tasks, as in Celery."""
+    return logging.getLogger(f"qcore.task.{name}")
+
+
+class _ToLog:
+    """A stream that writes lines to a logger."""
+
+    encoding = "utf-8"
+
+    def __init__(self, logger: logging.Logger, at: int, under: TextIO) -> None:
+        self._logger, self._level, self._under = logger, at, under
+        self._rest = ""
+        self._inside = False
+
+    def write(self, text: str) -> int:
+        if self._inside:
+            return len(text)  # the log handler itself writes: no circles
+        self._rest += text
+        *lines, self._rest = self._rest.split("\n")
+        self._inside = True
+        try:
+            for line in lines:
+                if line.strip():
+                    self._logger.log(self._level, "%s", line)
+        finally:
+            self._inside = False
+        return len(text)
+
+    def flush(self) -> None:
+        if self._rest:
+            self.write("\n")
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return self._under.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+
+def redirect_output(conf: Config) -> None:
+    """Send what is printed in this process to the log, as worker_redirect_stdouts says."""
+    if not conf.worker_redirect_stdouts or not conf.worker_hijack_root_logger:
+        return
+    at = level(conf.worker_redirect_stdouts_level)
+    logger = logging.getLogger("qcore.redirected")
+    out: Any = _ToLog(logger, at, sys.__stdout__ or sys.stdout)
+    err: Any = _ToLog(logger, at, sys.__stderr__ or sys.stderr)
+    sys.stdout, sys.stderr = out, err

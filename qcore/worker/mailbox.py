@@ -1,0 +1,110 @@
+"""Answer the control bus: requests in, replies out, in a thread of its own.
+
+In:  requests on the control exchange (wire/control.py).  Out: replies.  It answers within
+milliseconds while every slot is busy; a malformed request is counted and skipped.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from qcore.brokers.base import Subscription, open_broker
+from qcore.control.commands import base as commands
+from qcore.control.commands.base import WorkerView
+from qcore.errors import BrokerError, Malformed, UnknownName
+from qcore.wire import control as wire
+
+if TYPE_CHECKING:
+    from qcore.app import App
+
+log = logging.getLogger("qcore.control")
+
+
+class Mailbox:
+    """A service: one subscription, one thread."""
+
+    def __init__(self, app: App, view: WorkerView) -> None:
+        self._app, self._view = app, view
+        self._exchange = f"{app.conf.control_exchange}.pidbox"
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._ear: Subscription | None = None
+        self.malformed = 0
+
+    def start(self) -> None:
+        self._broker = open_broker(self._app.broker_url(), self._app.broker_options())
+        commands.commands()  # import them before the first request comes
+        self._ear = self._broker.subscribe(self._exchange, "", self._view.node)
+        self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=3.0)
+        self._broker.close()
+
+    def _serve(self) -> None:
+        wait_s = 0.1
+        while not self._stop.is_set():
+            try:
+                if self._ear is None:
+                    self._ear = self._broker.subscribe(self._exchange, "", self._view.node)
+                    wait_s = 0.1
+                raw = self._ear.get(0.2)
+                if raw is not None:
+                    self._answer(raw)
+            except BrokerError as exc:
+                log.debug("control: %s", exc)
+                self._drop()
+                self._stop.wait(wait_s)
+                wait_s = min(wait_s * 2, 2.0)
+        self._drop()
+
+    def _drop(self) -> None:
+        ear, self._ear = self._ear, None
+        if ear is not None:
+            try:
+                ear.close()
+            except BrokerError:
+                pass
+
+    def _answer(self, raw: bytes) -> None:
+        try:
+            request = wire.decode_request(raw)
+            if not request.is_for(self._view.node):
+                return
+        except Malformed as exc:
+            self.malformed += 1
+            log.warning("a malformed control request was ignored: %s", exc)
+            return
+        if request.expires and request.expires < time.time() - 60:
+            return  # its caller left long ago
+        clock = self._app.tick_clock(request.clock)
+        value = self._run(request)
+        if request.reply_key is None or (request.method == "shutdown"):
+            return
+        exchange = request.reply_exchange or wire.REPLY_EXCHANGE
+        reply = wire.Reply(self._view.node, value, request.ticket, clock)
+        try:
+            message = wire.encode_reply(reply, exchange, request.reply_key)
+        except TypeError as exc:
+            reply.value = {"error": f"the answer has no JSON form: {exc}"}
+            message = wire.encode_reply(reply, exchange, request.reply_key)
+        self._broker.reply(exchange, request.reply_key, message)
+
+    def _run(self, request: wire.Request) -> Any:
+        try:
+            found = commands.find(request.method)
+        except UnknownName:
+            return {"error": f"KeyError({request.method!r})"}  # Celery's words, which its tools know
+        try:
+            return found.handler(self._view, **request.arguments)
+        except ValueError as exc:
+            return {"error": str(exc)}
+        except Exception as exc:  # a handler, perhaps a user's: the caller gets to know, we go on
+            log.warning("control command %s: %r", request.method, exc)
+            return {"error": repr(exc)}

@@ -1,0 +1,126 @@
+"""From an outcome to what becomes of its delivery: pure rules.
+
+In:  an Outcome and the Held delivery.  Out: a Settlement, and what to say about it.
+The order of truth: the result is durable, then what follows is sent, then the delivery is
+acknowledged, then the event is sent.
+"""
+
+from __future__ import annotations
+
+import time
+
+from qcore.brokers.base import Delivery, Message, Settle, Settlement, StoredResult
+from qcore.errors import (
+    InvalidTaskError,
+    NotRegistered,
+    TaskRevokedError,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
+from qcore.wire import result as result_wire
+from qcore.wire.outcome import End, Outcome
+from qcore.wire.task import TaskMessage
+from qcore.worker.held import Held
+
+
+class Rules:
+    """How deliveries end; made once from the settings."""
+
+    def __init__(self, result_expires_s: float | None, max_deliveries: int) -> None:
+        self.ttl_s, self.max_deliveries = result_expires_s, max_deliveries
+
+    # --- runs
+
+    def settlement(self, held: Held, outcome: Outcome) -> Settlement:
+        """What becomes of a delivery that was run."""
+        end = outcome.end
+        delivery, task = held.delivery, held.task
+        if end == End.REQUEUED:
+            return Settlement(delivery, Settle.RETURN)
+        if end == End.MALFORMED:
+            return self.refused(delivery, outcome.text, outcome.traceback, held.message.id, held.message.task)
+        if end in (End.LOST, End.TIME_LIMIT, End.TERMINATED):
+            return self._killed(held, outcome)
+        if end == End.FAILURE and not task.acks_on_failure_or_timeout and held.late:
+            return Settlement(delivery, Settle.RETURN)
+        sends = tuple(
+            Message(s.raw, s.queue, s.exchange, s.routing_key, s.priority, s.due_at) for s in outcome.sends
+        )
+        return Settlement(delivery, Settle.ACK, self._stored(held.message.id, outcome.meta), sends)
+
+    def _killed(self, held: Held, outcome: Outcome) -> Settlement:
+        message, delivery, task = held.message, held.delivery, held.task
+        if outcome.end == End.LOST:
+            wants_rerun = task.reject_on_worker_lost is not False and held.late
+            if wants_rerun and delivery.deliveries < self.max_deliveries:
+                return Settlement(delivery, Settle.RETURN)
+            error: Exception = WorkerLostError(f"the process running it ended: {outcome.text}")
+            if wants_rerun:
+                error = WorkerLostError(
+                    f"the process running it ended {delivery.deliveries} times, last: {outcome.text}"
+                )
+                return Settlement(
+                    delivery,
+                    Settle.QUARANTINE,
+                    self.failure(message, error),
+                    reason="crashed_too_often",
+                )
+            return Settlement(delivery, Settle.ACK, self.failure(message, error))
+        if outcome.end == End.TIME_LIMIT:
+            if not task.acks_on_failure_or_timeout and held.late:
+                return Settlement(delivery, Settle.RETURN)
+            return Settlement(delivery, Settle.ACK, self.failure(message, TimeLimitExceeded(held.hard_s)))
+        return Settlement(delivery, Settle.ACK, self.revoked(message, "terminated"))
+
+    # --- refusals, before any run
+
+    def refused(
+        self, delivery: Delivery, reason: str, detail: str, task_id: str | None, name: str | None = None
+    ) -> Settlement:
+        """Bytes that are no task for us: kept aside, and a failure stored when somebody may wait."""
+        error: Exception
+        if reason == "unregistered":
+            error = NotRegistered(name or "?")
+        else:
+            error = InvalidTaskError(f"{reason}: {detail}" if detail else reason)
+        result = None
+        if task_id:
+            data = result_wire.exception_data(error)
+            meta = result_wire.encode(task_id, result_wire.FAILURE, data, now=time.time())
+            result = self._stored(task_id, meta)
+        return Settlement(delivery, Settle.QUARANTINE, result, reason=reason)
+
+    def crashed(self, held: Held) -> Settlement:
+        """A message whose earlier runs took their workers with them too often."""
+        error = WorkerLostError(f"its workers died {held.delivery.deliveries - 1} times while it ran")
+        return Settlement(
+            held.delivery, Settle.QUARANTINE, self.failure(held.message, error), reason="crashed_too_often"
+        )
+
+    def not_run(self, held: Held, why: str) -> Settlement:
+        """Revoked or expired."""
+        return Settlement(held.delivery, Settle.ACK, self.revoked(held.message, why))
+
+    # --- results
+
+    def failure(self, message: TaskMessage, error: BaseException) -> StoredResult | None:
+        return self._meta(message, result_wire.FAILURE, error)
+
+    def revoked(self, message: TaskMessage, why: str) -> StoredResult | None:
+        return self._meta(message, result_wire.REVOKED, TaskRevokedError(why))
+
+    def _meta(self, message: TaskMessage, state: str, error: BaseException) -> StoredResult | None:
+        if message.ignore_result:
+            return None
+        meta = result_wire.encode(
+            message.id,
+            state,
+            result_wire.exception_data(error),
+            now=time.time(),
+            group_id=message.group,
+            parent_id=message.parent_id,
+        )
+        return self._stored(message.id, meta)
+
+    def _stored(self, task_id: str, meta: bytes | None) -> StoredResult | None:
+        return StoredResult(task_id, meta, self.ttl_s) if meta is not None else None

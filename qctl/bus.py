@@ -1,0 +1,215 @@
+"""`inspect X` and `control X`: commands made from the table of control commands.
+
+In:  one row of the table.  Out: a command with a page of its own, which asks the fleet, prints the
+replies and says who did not answer.  Before this: qctl/commands/inspect.py, control.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qctl import exits
+from qctl.output.text import count
+from qctl.pages import Page, PageGroup
+from qctl.params import Destinations, TaskName, nearest
+from qctl.session import Session, current, session_of
+
+if TYPE_CHECKING:
+    from qcore.control.bus import Answers
+    from qcore.control.commands.base import Arg, Command
+
+CODES = (exits.FAILED, exits.NOT_FOUND, exits.PARTIAL, exits.NO_ANSWER)
+
+#: words for an example of each argument
+SAMPLES = {
+    "queue": "reports",
+    "task_name": "proj.add",
+    "rate_limit": "10/m",
+    "soft": "30",
+    "signal": "KILL",
+    "task_id": "2f9c1e0a",
+    "ids": "2f9c1e0a",
+    "n": "2",
+}
+
+
+class BusGroup(PageGroup):
+    """The commands of one kind: 'inspect' only looks, 'control' changes something."""
+
+    def __init__(self, name: str, bus_kind: str, **attributes: Any) -> None:
+        super().__init__(name, exit_codes=CODES, subcommand_metavar="COMMAND [ARGUMENTS]...", **attributes)
+        self.bus_kind = bus_kind
+        self.kind = f"{name} command"
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from qcore.control.commands.base import commands
+
+        return [c.name for c in commands(self.bus_kind) if c.visible]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = self._find(cmd_name)
+        if found is None and ctx.params is not None and session_of(ctx).options.app:
+            _ = session_of(ctx).app  # the user's module may bring commands of its own
+            found = self._find(cmd_name)
+        return page_for(found) if found else None
+
+    def _find(self, name: str) -> Command | None:
+        from qcore.control.commands.base import commands
+
+        return next((c for c in commands(self.bus_kind) if name in (c.name, c.alias)), None)
+
+    def other_home(self, ctx: click.Context, name: str) -> str:
+        from qcore.control.commands.base import commands
+
+        for found in commands():
+            if found.name == name and found.kind != self.bus_kind:
+                return f"; it is `qctl {found.kind} {name}`"
+        return f"; see `{ctx.command_path} --help`"
+
+
+def page_for(found: Command) -> Page:
+    """The command line of one control command."""
+    params: list[click.Parameter] = [
+        *_words(found),
+        click.Option(
+            ["-d", "--destination"],
+            type=Destinations(),
+            multiple=True,
+            help="Only these workers; globs such as 'w*@host' are fine; - reads names from stdin.",
+        ),
+    ]
+    if found.name == "shutdown":
+        params.append(
+            click.Option(["--no-wait"], is_flag=True, help="Do not wait until the workers are gone.")
+        )
+    return Page(
+        found.name,
+        params=params,
+        callback=_runner(found),
+        help=_help(found),
+        examples=_examples(found),
+        exit_codes=CODES,
+        see_also=[found.kind, "status", "help exit-codes"],
+        options_metavar="[OPTIONS]",
+    )
+
+
+def _words(found: Command) -> list[click.Parameter]:
+    """The positional arguments as one parameter; the table takes them apart and checks them."""
+    if not found.args and found.variadic is None:
+        return []
+    names = " ".join(f"[{a.name}]" if not a.required else a.name for a in found.args)
+    kind = TaskName() if any(a.name == "task_name" for a in found.args) else click.STRING
+    return [click.Argument(["words"], nargs=-1, type=kind, metavar=found.signature or names)]
+
+
+def _help(found: Command) -> str:
+    lines = [f"{found.summary}."]
+    described = [f"  {a.name}: {a.help}{_default(a)}" for a in found.args if a.help]
+    if described:
+        lines += ["", "\b", *described]
+    return "\n".join(lines)
+
+
+def _default(arg: Arg) -> str:
+    return "" if arg.required or arg.default is None else f" (default: {arg.default})"
+
+
+def _examples(found: Command) -> list[tuple[str, str]]:
+    words = " ".join(SAMPLES.get(a.name, a.name) for a in found.args if a.required)
+    if found.required_variadic and found.variadic:
+        words += f" {SAMPLES.get(found.variadic, found.variadic)}"
+    line = f"qctl {found.kind} {found.name} {words}".rstrip()
+    examples = [(line, "on every worker"), (f"{line} -d 'w1@*'", "only on the workers called w1")]
+    if found.kind == "inspect":
+        examples.append((f"{line} -o json", "the replies as one JSON document"))
+    return examples
+
+
+def _runner(found: Command) -> Callable[..., int]:
+    def run(destination: Sequence[list[str]], words: tuple[str, ...] = (), no_wait: bool = False) -> int:
+        session = current()
+        try:
+            arguments = found.arguments(words)
+        except ValueError as exc:
+            raise click.UsageError(str(exc), click.get_current_context()) from None
+        whom = nodes(destination)
+        if not found.replies:
+            from qctl.shutdown import shut_down
+
+            return shut_down(session, found, arguments, whom, wait=not no_wait)
+        return ask(session, found, arguments, whom)
+
+    return run
+
+
+def nodes(destination: Sequence[Sequence[str]]) -> list[str] | None:
+    """The words of -d as one list; None: everybody. '-' reads stdin."""
+    names = [name for group in destination for name in group]
+    if "-" in names:
+        read = sys.stdin.read().replace(",", " ").split()
+        names = [n for n in names if n != "-"] + read
+        if not names:
+            raise exits.Stop(exits.NOT_FOUND, "no worker was named on stdin")
+    return names or None
+
+
+def ask(session: Session, found: Command, arguments: dict[str, Any], whom: list[str] | None) -> int:
+    """Ask, print the replies, name who is missing; the exit code."""
+    from qctl.output import replies
+
+    timeout = session.options.timeout or 1.0
+    answers = session.app.control.ask(found.name, arguments, whom, timeout)
+    code = verdict(session, answers, whom, timeout)
+    replies.write(session.out, found, answers)
+    refused = replies.errors(answers)
+    for node, words in refused.items():
+        session.out.warn(f"{node} refused: {words}")
+    asked = len(answers.replies) + len(answers.silent)
+    if answers.replies:
+        session.out.note(f"{len(answers.replies)} of {count(asked, 'worker')} answered")
+    if refused and code == exits.OK:
+        return exits.FAILED if len(refused) == len(answers.replies) else exits.PARTIAL
+    return code
+
+
+def verdict(session: Session, answers: Answers, whom: list[str] | None, timeout: float) -> int:
+    """Name silent and unknown workers on stderr; the exit code. Raises Stop when nobody is there."""
+    say = session.out.warn
+    for name in answers.unknown:
+        say(f"no worker named '{name}'{nearest(name, answers.known) or _list(answers.known)}")
+    for silent in answers.silent:
+        last = "never seen" if silent.age_s is None else f"last sign of life {silent.age_s:.0f} s ago"
+        say(f"{silent.node} is silent: no answer within {timeout:g} s ({last})")
+    lost = (answers.heard or 0) - len(answers.replies) - len(answers.silent) if whom is None else 0
+    if lost > 0:
+        say(f"{count(lost, 'more worker')} heard the question and did not answer within {timeout:g} s")
+    if answers.malformed:
+        say(f"{count(answers.malformed, 'reply', 'replies')} could not be read")
+    if answers.silent or (lost > 0 and answers.replies):
+        return exits.PARTIAL
+    if answers.unknown:
+        return exits.PARTIAL if answers.replies else exits.NOT_FOUND
+    if not answers.replies:
+        from qcore.errors import mask_url
+
+        where = mask_url(session.app.broker_url())
+        if lost > 0:
+            raise exits.Stop(exits.NO_ANSWER, f"nobody answered within {timeout:g} s", "try a longer -t")
+        raise exits.Stop(
+            exits.NO_ANSWER,
+            f"no worker is online at {where}",
+            "the broker is fine; start a worker with `qctl -A proj worker`",
+        )
+    return exits.OK
+
+
+def _list(known: Sequence[str]) -> str:
+    if not known:
+        return "; no worker is known at all"
+    more = f" and {len(known) - 5} more" if len(known) > 5 else ""
+    return f"; known: {', '.join(known[:5])}{more}"

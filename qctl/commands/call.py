@@ -1,0 +1,150 @@
+"""`qctl call`: send a task; with --wait print how it ended.
+
+In:  a task name and options.  Out: the task id, and nothing else, on stdout.
+After this: qcore/app.py builds the message.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qctl import exits
+from qctl.pages import command as page
+from qctl.params import Header, Json, Moment, OneOf, Span, TaskName, nearest
+from qctl.session import Session, current
+
+if TYPE_CHECKING:
+    from qcore.control.bus import Answers
+
+#: how long the fleet may take to say which tasks it knows
+CHECK_S = 0.5
+#: how long an idle worker without remote control may take to finish a task before we say that nobody is there
+GRACE_S = 0.6
+
+
+@page(
+    "call",
+    examples=[
+        ("qctl call proj.add -a '[2, 2]'", "send it; prints the task id"),
+        ("qctl call proj.add -a '[2, 2]' --wait -t 10", "and print what it returns"),
+        ('qctl call proj.mail -k \'{"to": "a@b.c"}\' --countdown 10m', "in ten minutes"),
+        ("qctl call proj.add -a '[1, 1]' --queue slow --priority 9", "to a queue, at a priority"),
+    ],
+    exit_codes={
+        exits.FAILED: "--wait: the task failed; its traceback is on stderr",
+        exits.NOT_FOUND: "no worker knows a task of that name (nothing was sent)",
+        exits.NO_ANSWER: "--wait: the task was sent, and no worker is online to run it",
+        exits.TIMED_OUT: "--wait: no result within -t; the task may still run",
+    },
+    see_also=["result", "inspect registered"],
+)
+@click.argument("name", type=TaskName(), metavar="NAME")
+@click.option("-a", "--args", "args", type=Json(list, "'[2, 2]'"), help="Arguments, a JSON list.")
+@click.option(
+    "-k", "--kwargs", "kwargs", type=Json(dict, "'{\"x\": 2}'"), help="Keyword arguments, a JSON object."
+)
+@click.option("-Q", "--queue", help="Send it to this queue.")
+@click.option("--exchange", help="Send it to this exchange (with --routing-key).")
+@click.option("--routing-key", help="With this routing key.")
+@click.option("--priority", type=click.IntRange(0, 9), help="0 to 9.")
+@click.option("--countdown", type=Span(), help="Run it after this time.")
+@click.option("--eta", type=Moment(), help="Run it at this time, not before.")
+@click.option("--expires", type=Moment(), help="Do not run it after this time.")
+@click.option("--id", "task_id", help="Its id; a random one when not given.")
+@click.option("-H", "--header", type=Header(), multiple=True, help="A header of the message; repeatable.")
+@click.option("--serializer", type=OneOf("serializer", ("json", "yaml", "msgpack")), help="Of the arguments.")
+@click.option(
+    "--compression",
+    type=OneOf("compression", ("gzip", "bzip2", "lzma", "zstd", "brotli")),
+    help="Of the message.",
+)
+@click.option("--time-limit", type=Span(), help="Kill it after this time.")
+@click.option("--soft-time-limit", type=Span(), help="Tell it to stop after this time.")
+@click.option("--wait", is_flag=True, help="Wait for the result and print it; -t says how long.")
+@click.option("--no-check", is_flag=True, help="Send it even if no worker knows the name.")
+def command(
+    name: str,
+    args: list[Any] | None,
+    kwargs: dict[str, Any] | None,
+    header: tuple[tuple[str, str], ...],
+    wait: bool,
+    no_check: bool,
+    **options: Any,
+) -> int:
+    """Send a task, and wait for its result if asked.
+
+    The name is compared with what the workers know before anything is sent; when no worker is
+    online it is sent as it is and waits in its queue.
+    """
+    session = current()
+    fleet = None if no_check else _check_name(session, name)
+    if wait and not session.app.results.keeps:
+        from qcore.errors import ResultsNotKept
+
+        raise ResultsNotKept(session.app.broker_url())
+    task_id = _send(session, name, args or [], kwargs or {}, {**options, "headers": dict(header) or None})
+    if wait:
+        return _wait(session, task_id, nobody=fleet is not None and not fleet.replies and not fleet.silent)
+    _print_id(session, name, task_id)
+    return exits.OK
+
+
+def _check_name(session: Session, name: str) -> Answers | None:
+    """Whether a worker knows the task; raises Stop when workers answer and none does."""
+    if session.options.app and name in session.app.tasks and not session.app.is_celery:
+        return session.app.control.ask("ping", timeout_s=CHECK_S)
+    answers = session.app.control.ask("registered", {"builtins": True}, timeout_s=CHECK_S)
+    known = {
+        str(line).split(" [")[0]
+        for reply in answers.replies.values()
+        if isinstance(reply, list)
+        for line in reply
+    }
+    if known and name not in known:
+        raise exits.Stop(
+            exits.NOT_FOUND,
+            f"no worker knows a task named '{name}'{nearest(name, known)}",
+            "`qctl inspect registered` lists them; --no-check sends it all the same",
+        )
+    return answers
+
+
+def _send(
+    session: Session, name: str, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any]
+) -> str:
+    given = {key: value for key, value in options.items() if value is not None}
+    try:
+        sent = session.app.send_task(name, args, kwargs, retry=False, **given)
+    except (TypeError, ValueError, ImportError) as exc:
+        raise exits.Stop(exits.USAGE, f"cannot send '{name}': {exc}") from exc
+    return sent.id
+
+
+def _print_id(session: Session, name: str, task_id: str) -> None:
+    if session.out.format in ("json", "ndjson"):
+        session.out.document("call", {"id": task_id, "name": name})
+    else:
+        session.out.line(task_id)
+
+
+def _wait(session: Session, task_id: str, nobody: bool) -> int:
+    from qctl.outcome import finish
+
+    timeout = session.options.timeout
+    patience = min(GRACE_S, timeout or GRACE_S) if nobody else timeout
+    meta = session.app.results.wait(task_id, patience)
+    if meta is not None:
+        return finish(session, meta, "stderr")
+    if nobody:
+        raise exits.Stop(
+            exits.NO_ANSWER,
+            f"no worker is online to run the task; it was sent as {task_id} and waits in its queue",
+            f"start a worker, then `qctl result {task_id} --wait`",
+        )
+    raise exits.Stop(
+        exits.TIMED_OUT,
+        f"no result of {task_id} within {timeout:g} s; the task may still run",
+        f"`qctl result {task_id} --wait` goes on waiting",
+    )

@@ -1,0 +1,25 @@
+"""`qctl demo`: everything once, in about ten seconds. After this: demo_run.py."""
+
+import click
+
+from qctl import exits
+from qctl.pages import command as page
+from qctl.session import current
+
+
+@page(
+    "demo",
+    examples=[("qctl demo", "start a worker, send tasks, look at them, stop the worker")],
+    exit_codes={exits.OK: "every step did what it should", exits.FAILED: "a step did not"},
+    see_also=["worker", "call", "events"],
+)
+@click.option("--keep", is_flag=True, help="Keep the directory with the broker and the worker's log.")
+def command(keep: bool) -> int:
+    """Try everything in ten seconds, without a server.
+
+    A worker is started on an embedded broker in a new directory; every command is shown before it
+    is run, so that you can type it yourself. On a terminal the dashboard is offered at the end.
+    """
+    from qctl.demo_run import run
+
+    return run(current(), keep)

@@ -1,0 +1,76 @@
+"""`qctl help`: the page of a command, or of a topic."""
+
+from __future__ import annotations
+
+import click
+
+from qctl import exits
+from qctl.pages import LazyGroup, PageGroup
+from qctl.pages import command as page
+from qctl.params import FORMATS, nearest
+
+ENVIRONMENT = {
+    "QCTL_APP": "the app, as -A",
+    "QCTL_BROKER_URL": "the broker, as -b; stronger than the app's own setting (also CELERY_BROKER_URL)",
+    "QCTL_RESULT_BACKEND": "where results are, as --result-backend (also CELERY_RESULT_BACKEND)",
+    "QCTL_DEFAULT_QUEUE": "the queue of tasks without one",
+    "QCTL_OUTPUT": "the output format, as -o",
+    "QCTL_DEBUG": "show tracebacks of errors, as --debug",
+    "NO_COLOR": "no colours",
+    "FORCE_COLOR": "colours even when the output is no terminal",
+}
+
+
+def exit_codes() -> str:
+    """The topic exit-codes."""
+    rows = [f"  {code:>3}  {words}" for code, words in exits.TABLE.items()]
+    return "Exit codes\n\n" + "\n".join(rows)
+
+
+def environment() -> str:
+    """The topic env."""
+    wide = max(map(len, ENVIRONMENT))
+    rows = [f"  {name:<{wide}}  {words}" for name, words in ENVIRONMENT.items()]
+    order = "An option beats the environment, the environment beats the app's settings."
+    return f"Environment\n\n{chr(10).join(rows)}\n\n{order}"
+
+
+def formats() -> str:
+    """The topic formats."""
+    rows = [f"  {name:<7} {words}" for name, words in FORMATS.items()]
+    text = """A document has `schema` and `version`; within a version fields are only added. Lists are in
+`items`, replies of workers in `replies` by worker. An empty answer is [] or {}, never no document.
+Times are RFC 3339 in UTC, lengths of time are seconds, sizes are bytes. Tables are for people and
+may change. Everything that is not the answer goes to stderr; with -o json errors do so as JSON."""
+    return "Output formats (-o)\n\n" + "\n".join(rows) + f"\n\n{text}"
+
+
+TOPICS = {"exit-codes": exit_codes, "env": environment, "formats": formats}
+
+
+@page(
+    "help",
+    examples=[
+        ("qctl help call", "the page of a command"),
+        ("qctl help inspect active", "of a command of a group"),
+        ("qctl help exit-codes", "what the exit codes mean; also: env, formats"),
+    ],
+)
+@click.argument("words", nargs=-1, metavar="[COMMAND...]|exit-codes|env|formats")
+@click.pass_context
+def command(ctx: click.Context, words: tuple[str, ...]) -> None:
+    """Explain a command, exit codes, formats, the environment."""
+    root = ctx.find_root()
+    if len(words) == 1 and words[0] in TOPICS:
+        click.echo(TOPICS[words[0]]())
+        return
+    found, context = root.command, root
+    for word in words:
+        inner = found.get_command(context, word) if isinstance(found, PageGroup) else None
+        if inner is None:
+            known = found.list_commands(context) if isinstance(found, PageGroup) else []
+            topics = list(TOPICS) if isinstance(found, LazyGroup) else []
+            raise click.UsageError(f"no page for '{word}'{nearest(word, [*known, *topics])}", ctx)
+        context = click.Context(inner, info_name=word, parent=context)
+        found = inner
+    click.echo(found.get_help(context))

@@ -1,0 +1,111 @@
+"""`qctl purge`: delete what waits in queues, after asking."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from qctl import exits
+from qctl.output.table import Column
+from qctl.output.text import count
+from qctl.pages import command as page
+from qctl.params import Names, nearest
+from qctl.session import Session, current
+
+COLUMNS = [
+    Column("QUEUE"),
+    Column("DELETED", True),
+    Column("WAITED", True),
+    Column("DELAYED", True),
+    Column("IN FLIGHT", True),
+]
+
+
+@page(
+    "purge",
+    examples=[
+        ("qctl purge", "the queues of the app, after a question"),
+        ("qctl purge -Q reports,mails --yes", "these, without a question"),
+        ("qctl purge -Q reports --dry-run", "only say what would be deleted"),
+    ],
+    exit_codes={
+        exits.FAILED: "you answered no",
+        exits.NOT_FOUND: "no queue of that name",
+        exits.REFUSED: "no --yes, and there is no terminal to ask on",
+    },
+    see_also=["inspect reserved", "inspect active_queues"],
+)
+@click.option("-Q", "--queues", type=Names(), help="Only these queues; the app's when not given.")
+@click.option("-X", "--exclude-queues", type=Names(), help="Not these.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-f", "--force", is_flag=True, help="The same as --yes.")
+@click.option("-n", "--dry-run", is_flag=True, help="Delete nothing; say what would be deleted.")
+def command(
+    queues: list[str] | None, exclude_queues: list[str] | None, yes: bool, force: bool, dry_run: bool
+) -> int:
+    """Delete the waiting messages of queues.
+
+    Tasks that a worker holds already (in flight) are not deleted; revoke them instead.
+    """
+    session = current()
+    chosen = [q for q in _queues(session, queues) if q not in (exclude_queues or ())]
+    _refuse_unknown(session, chosen if queues else [])
+    before = {queue: session.broker.depth(queue) for queue in chosen}
+    waiting = sum(d.ready + (d.delayed or 0) for d in before.values())
+    if waiting and not dry_run:
+        _ask(waiting, chosen, yes or force)
+    items = []
+    for queue, depth in before.items():
+        deleted = 0 if dry_run else session.broker.purge(queue)
+        items.append(
+            {
+                "queue": queue,
+                "deleted": deleted,
+                "ready": depth.ready,
+                "delayed": depth.delayed,
+                "in_flight": depth.in_flight,
+            }
+        )
+    _print(session, items, dry_run)
+    return exits.OK
+
+
+def _queues(session: Session, named: list[str] | None) -> list[str]:
+    """The queues to empty: those named, or those of the app's settings."""
+    if named:
+        return named
+    conf = session.app.conf
+    configured = [str(getattr(q, "name", q)) for q in conf.task_queues or ()]
+    return configured or [conf.task_default_queue]
+
+
+def _refuse_unknown(session: Session, queues: Sequence[str]) -> None:
+    known = session.broker.queues()
+    for queue in queues:
+        if known and queue not in known:
+            depth = session.broker.depth(queue)
+            if not depth.ready and not depth.delayed:
+                raise exits.Stop(exits.NOT_FOUND, f"no queue named '{queue}'{nearest(queue, known)}")
+
+
+def _ask(waiting: int, queues: Sequence[str], yes: bool) -> None:
+    if yes:
+        return
+    what = f"{count(waiting, 'message')} of {', '.join(queues)}"
+    if not sys.stdin.isatty():
+        raise exits.Stop(exits.REFUSED, f"{what} would be deleted", "say --yes to do it")
+    if not click.confirm(f"Delete {what}?", default=False, err=True):
+        raise exits.Stop(exits.FAILED, "nothing was deleted")
+
+
+def _print(session: Session, items: list[dict[str, Any]], dry_run: bool) -> None:
+    rows = [["-" if v is None else str(v) for v in item.values()] for item in items]
+    session.out.items("purge", items, COLUMNS, rows, "queue", dry_run=dry_run)
+    total = sum(i["deleted"] for i in items)
+    held = sum(i["in_flight"] or 0 for i in items)
+    session.out.note("nothing was deleted (--dry-run)" if dry_run else f"{count(total, 'message')} deleted")
+    if held:
+        session.out.note(f"{count(held, 'message')} held by workers left alone")

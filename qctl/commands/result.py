@@ -1,0 +1,58 @@
+"""`qctl result`: the value of a finished task, or its error."""
+
+from __future__ import annotations
+
+import click
+
+from qctl import exits
+from qctl.outcome import finish
+from qctl.pages import command as page
+from qctl.session import Session, current
+
+
+@page(
+    "result",
+    examples=[
+        ("qctl result 2f9c1e0a-…", "print what the task returned"),
+        ("qctl result 2f9c1e0a-… --wait -t 1m", "wait for it, at most a minute"),
+        ("qctl result 2f9c1e0a-… --traceback", "why it failed"),
+    ],
+    exit_codes={
+        exits.FAILED: "the task failed or was revoked",
+        exits.NOT_FOUND: "no result is known for that id",
+        exits.NOT_MET: "the task has begun and has not finished",
+        exits.BAD_CONFIG: "no results are kept: no result store is configured",
+        exits.TIMED_OUT: "--wait: no result within -t",
+    },
+    see_also=["call", "inspect query_task"],
+)
+@click.argument("task_id", metavar="ID")
+@click.option("--wait", is_flag=True, help="Wait until the task has finished; -t says how long.")
+@click.option("--traceback", is_flag=True, help="Print the traceback of a failed task.")
+def command(task_id: str, wait: bool, traceback: bool) -> int:
+    """Print the result of a task.
+
+    Text is printed as it is, every other value as JSON. Nothing is waited for without --wait.
+    """
+    session = current()
+    if not session.app.results.keeps:
+        from qcore.errors import ResultsNotKept
+
+        raise ResultsNotKept(session.app.broker_url())
+    meta = session.app.results.wait(task_id, session.options.timeout) if wait else None
+    if meta is None:
+        meta = session.app.results.get([task_id])[0]
+        if wait:
+            raise _too_late(session, task_id)
+    if meta is None:
+        raise exits.Stop(
+            exits.NOT_FOUND,
+            f"no result is known for the id {task_id}",
+            "it may still wait in a queue, its result may have expired, or the id is wrong",
+        )
+    return finish(session, meta, "stdout" if traceback else "hint")
+
+
+def _too_late(session: Session, task_id: str) -> exits.Stop:
+    limit = f"{session.options.timeout or 0:g} s"
+    return exits.Stop(exits.TIMED_OUT, f"no result of {task_id} within {limit}")

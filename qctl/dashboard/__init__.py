@@ -1,0 +1,1 @@
+"""The dashboard. Four things apart: state (snapshot), fetching (feed), drawing (panes), keys (bindings)."""

@@ -1,0 +1,48 @@
+"""One picture of a fleet, frozen: panes draw it and know nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from qcore.events.state import TaskSeen
+
+
+class WorkerRow(msgspec.Struct, frozen=True):
+    """One worker."""
+
+    node: str
+    state: str  # online, silent, gone
+    running: int | None = None
+    slots: int | None = None
+    done: int | None = None
+    held: int | None = None  # messages it holds and has not started
+    load: float | None = None
+    age_s: float | None = None  # since its last sign of life
+    queues: tuple[str, ...] = ()
+    software: str = ""
+    pid: int | None = None
+    missed: int = 0  # events of it that never arrived
+    stats: dict[str, Any] = {}
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Everything on the screen. Tasks are copies that nobody changes, the newest first."""
+
+    at: float = 0.0  # epoch seconds
+    broker: str = ""  # address, password masked
+    connected: bool = False
+    trouble: str = ""  # why it is not
+    tries: int = 0
+    workers: tuple[WorkerRow, ...] = ()
+    tasks: tuple[TaskSeen, ...] = ()
+    events: int = 0
+    events_per_s: float = 0.0
+    done_per_s: float = 0.0
+    forgotten: int = 0
+    asked: bool = False  # whether the fleet was asked at least once
+
+    @property
+    def up(self) -> int:
+        return sum(w.state == "online" for w in self.workers)

@@ -1,0 +1,114 @@
+"""`qctl events --dump`: one aligned line, or one JSON object, for each event.
+
+In:  events.  Out: lines, each written at once.  Names are remembered from earlier events, because
+Celery's later events of a task carry only its id.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from qctl import exits, theme
+from qctl.output.secrets import hide
+from qctl.output.text import count, cut, pad, shown, stamp
+
+if TYPE_CHECKING:
+    from qcore.events.state import State
+    from qcore.wire.event import Event
+    from qctl.session import Session
+
+#: fields that the head of the line shows, or that only programs need
+_IN_HEAD = frozenset(
+    "type hostname timestamp uuid name utcoffset pid clock seq root_id parent_id traceback".split()
+)
+NODE_CELLS, KIND_CELLS = 20, 16
+
+
+class Filter(NamedTuple):
+    """Which events to print, and when to end."""
+
+    kinds: tuple[str, ...] = ()
+    limit: int | None = None
+    duration_s: float | None = None
+
+    def takes(self, event: Event) -> bool:
+        return not self.kinds or any(fnmatch.fnmatchcase(event["type"], k) for k in self.kinds)
+
+
+def dump(session: Session, chosen: Filter, max_tasks: int) -> int:
+    """Print events until the limit, the time or Ctrl-C; the exit code."""
+    from qcore.events.receiver import listen
+    from qcore.events.state import State
+
+    state = State(max_tasks)
+    deadline = None if chosen.duration_s is None else time.monotonic() + chosen.duration_s
+    printed = 0
+    try:
+        with listen(session.broker, exchange=session.app.conf.event_exchange) as batches:
+            session.out.note("listening; Ctrl-C ends")
+            for batch in batches:
+                for event in batch:
+                    state.event(event)
+                    if chosen.takes(event):
+                        _write(session, event, state)
+                        printed += 1
+                        if chosen.limit is not None and printed >= chosen.limit:
+                            return exits.OK
+                _notice_a_lost_reader()
+                if deadline is not None and time.monotonic() >= deadline:
+                    break
+    except KeyboardInterrupt:
+        pass
+    session.out.note(f"{count(printed, 'event')}")
+    return exits.OK
+
+
+def _write(session: Session, event: Event, state: State) -> None:
+    out = session.out
+    if out.format in ("json", "ndjson"):
+        out.objects([hide(event)])
+    elif out.format == "name":
+        out.line(shown(event["type"]))
+    else:
+        out.line(line(event, state, out.colour))
+    sys.stdout.flush()
+
+
+def line(event: Event, state: State, colour: bool) -> str:
+    """One event as a line: time, node, type, task, the other fields."""
+    from qcore.events.state import STATE_OF
+
+    kind = event["type"]
+    head = [stamp(event["timestamp"]), pad(cut(shown(event["hostname"]), NODE_CELLS), NODE_CELLS)]
+    ansi = theme.look(STATE_OF[kind]).ansi if kind in ("task-failed", "task-retried", "task-revoked") else ""
+    head.append(theme.paint(pad(shown(kind), KIND_CELLS), ansi, colour))
+    uuid = event.get("uuid")
+    if isinstance(uuid, str):
+        seen = state.tasks.get(uuid)
+        head.append(f"{shown((seen and seen.name) or '?')}[{shown(uuid)}]")
+    rest = [f"{shown(str(k))}={_value(hide(v, str(k)))}" for k, v in event.items() if k not in _IN_HEAD]
+    return "  ".join([*head, " ".join(r for r in rest if not r.endswith("=-"))]).rstrip()
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "-"
+    return shown(f"{value:.6g}" if isinstance(value, float) else str(value))
+
+
+def _notice_a_lost_reader() -> None:
+    """`events --dump | head -1` ends when head has left, not at the next event."""
+    import select
+
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), select.POLLERR)
+        gone = any(flags & (select.POLLERR | select.POLLHUP) for _, flags in poll.poll(0))
+    except (OSError, ValueError, AttributeError):
+        return  # stdout is no file here (a test)
+    if gone and not os.isatty(sys.stdout.fileno()):
+        raise BrokenPipeError

@@ -1,0 +1,85 @@
+"""Exit codes: one table, which every command, its help page and the manual read.
+
+In:  an error.  Out: the code to leave with, and the words for stderr.
+Before this: a command raises.  After this: main.py prints and exits.
+"""
+
+from __future__ import annotations
+
+OK = 0
+FAILED = 1
+USAGE = 2
+NOT_FOUND = 3
+PARTIAL = 4
+NO_ANSWER = 5
+NOT_MET = 6
+REFUSED = 7
+UNAVAILABLE = 69
+BUG = 70
+NOT_PERMITTED = 77
+BAD_CONFIG = 78
+TIMED_OUT = 124
+INTERRUPTED = 130
+CLOSED_PIPE = 141
+TERMINATED = 143
+
+TABLE: dict[int, str] = {
+    OK: "done, and everything asked for was found",
+    FAILED: "it ran and failed: the task failed, a worker refused the command",
+    USAGE: "wrong usage, or an app (-A) that cannot be loaded",
+    NOT_FOUND: "no such task, queue, worker or name",
+    PARTIAL: "some workers are silent or refused; they are named on stderr",
+    NO_ANSWER: "nobody answered; the broker itself can be reached",
+    NOT_MET: "not so yet: the task has not finished",
+    REFUSED: "refused for safety: needs --yes, and there is no terminal to ask on",
+    UNAVAILABLE: "the broker or the result store cannot be reached",
+    BUG: "a bug in qctl; a report was written",
+    NOT_PERMITTED: "not permitted to read or write a file",
+    BAD_CONFIG: "a setting or URL that cannot be used; results are not kept",
+    TIMED_OUT: "--timeout ran out before the result came",
+    INTERRUPTED: "interrupted with Ctrl-C",
+    CLOSED_PIPE: "whoever read the output stopped reading",
+    TERMINATED: "ended by SIGTERM",
+}
+
+#: codes that may go away when the same command is tried again
+RETRYABLE = frozenset((PARTIAL, NO_ANSWER, NOT_MET, UNAVAILABLE, TIMED_OUT))
+
+#: codes that any command can leave with; its page lists them after its own
+COMMON = (USAGE, UNAVAILABLE, BAD_CONFIG, INTERRUPTED)
+
+
+class Stop(Exception):
+    """End the command with `code`. message: one sentence for stderr; hint: what to do about it."""
+
+    def __init__(self, code: int, message: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.code, self.message, self.hint = code, message, hint
+
+
+def explain(exc: BaseException) -> Stop | None:
+    """What an error of qcore or the system means to the caller; None when it is a bug."""
+    if isinstance(exc, Stop):
+        return exc
+    if isinstance(exc, PermissionError):
+        return Stop(NOT_PERMITTED, f"{exc.strerror}: {exc.filename}")
+    from qcore import errors  # not needed while nothing goes wrong
+
+    for kind, code, hint in (
+        (errors.BrokerDown, UNAVAILABLE, "is it running? give another address with -b URL"),
+        (errors.BrokerBusy, UNAVAILABLE, ""),
+        (
+            errors.AppNotFound,
+            USAGE,
+            "-A takes module, module:name or module.name; --workdir sets where to look",
+        ),
+        (errors.ResultsNotKept, BAD_CONFIG, ""),
+        (errors.Unsupported, FAILED, ""),
+        (errors.NotRegistered, NOT_FOUND, ""),
+        (errors.TimeoutError, TIMED_OUT, ""),
+        (errors.ConfigError, BAD_CONFIG, ""),
+        (errors.QcoreError, FAILED, ""),
+    ):
+        if isinstance(exc, kind):
+            return Stop(code, str(exc), hint)
+    return None

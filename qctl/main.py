@@ -1,0 +1,198 @@
+"""The door: parse, dispatch, and turn every error into one sentence and an exit code.
+
+In:  the words of the command line.  Out: an exit code of exits.py.
+After this: qctl/commands/<name>.py.  Imports here are paid by every run of qctl, `--help` included:
+no kombu, no redis, no textual, no rich and not the user's app.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from qctl import VERSION, exits
+from qctl.pages import LazyGroup
+from qctl.session import Session
+
+SECTIONS = {
+    "Run": {
+        "worker": "Start a worker for the app",
+        "call": "Send a task, and wait for its result if asked",
+        "result": "Print the result of a task",
+        "demo": "Try everything in ten seconds, without a server",
+    },
+    "Look": {
+        "status": "List the workers that are online",
+        "inspect": "Ask the workers about themselves",
+        "events": "Watch what happens: dashboard, or --dump",
+        "quarantine": "Look at messages that are not tasks",
+        "report": "Print versions and settings for bug reports",
+    },
+    "Change": {
+        "control": "Tell the workers to do something",
+        "purge": "Delete the waiting messages of queues",
+    },
+    "Set up": {
+        "completion": "Print the completion script of a shell",
+        "help": "Explain a command, exit codes, formats, the environment",
+    },
+}
+
+SHORT = """qctl runs and watches task queues (its own workers, and Celery's).
+
+  qctl -A proj worker                 start a worker
+  qctl call proj.add -a '[2, 2]'      send a task
+  qctl -b redis://host/0 status       look at a fleet
+
+{sections}
+
+More: qctl --help, qctl help COMMAND.  Never used it before? qctl demo
+"""
+
+
+@click.command(
+    "qctl",
+    cls=LazyGroup,
+    sections=SECTIONS,
+    package="qctl.commands",
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGUMENTS]...",
+    examples=[
+        ("qctl demo", "see a worker, a call and a result, without any server"),
+        ("qctl -A proj worker -c 4", "run the tasks of proj.py, four at once"),
+        ("qctl call proj.add -a '[2, 2]' --wait", "send a task and print what it returns"),
+        ("qctl -b redis://host/0 status", "which workers are online"),
+        ("qctl -b redis://host/0 events", "the dashboard"),
+    ],
+    exit_codes=list(exits.TABLE),
+)
+@click.option("--version", "show_version", is_flag=True, help="Print the version and leave.")
+@click.pass_context
+def cli(ctx: click.Context, show_version: bool) -> None:
+    """Run and watch task queues: qcore's own workers, and Celery's.
+
+    Without -A and -b qctl uses the embedded SQLite broker, which needs no server.
+    """
+    if show_version:
+        click.echo(f"qctl {VERSION}")
+    elif ctx.invoked_subcommand is None:
+        lines = (f"{heading + ':':<8}{'  '.join(names)}" for heading, names in SECTIONS.items())
+        click.echo(SHORT.format(sections="\n".join(lines)), nl=False)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit code."""
+    session = Session()
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv), session)
+    except BaseException as exc:
+        code = _report(exc, session)
+    return _flush(code)
+
+
+def run_worker(app: Any, words: Sequence[str]) -> None:
+    """`App.worker_main`: run a worker for this very app, then leave the process."""
+    session = Session()
+    session.__dict__["app"] = app
+    session.options.app = app.main or "app"
+    try:
+        code = _run(["worker", *words], session)
+    except BaseException as exc:
+        code = _report(exc, session)
+    sys.exit(_flush(code))
+
+
+def _run(argv: list[str], session: Session) -> int:
+    try:
+        value: Any = cli.main(argv, prog_name="qctl", obj=session, standalone_mode=False)
+    finally:
+        session.close()
+    return value if isinstance(value, int) else exits.OK
+
+
+def _report(exc: BaseException, session: Session) -> int:
+    """Say what went wrong on stderr; the exit code."""
+    if isinstance(exc, SystemExit):
+        return exc.code if isinstance(exc.code, int) else exits.FAILED
+    if isinstance(exc, BrokenPipeError):
+        return exits.CLOSED_PIPE
+    if session.options.debug and not isinstance(exc, click.ClickException | click.Abort):
+        import traceback
+
+        traceback.print_exception(exc)
+    if isinstance(exc, KeyboardInterrupt | click.Abort | EOFError):
+        sys.stderr.write("\n" if sys.stderr.isatty() else "")
+        return exits.INTERRUPTED
+    if isinstance(exc, click.exceptions.NoArgsIsHelpError):
+        click.echo(exc.format_message())
+        return exits.OK
+    stop = _usage(exc) if isinstance(exc, click.ClickException) else exits.explain(exc)
+    if stop is None:
+        stop = exits.Stop(exits.BUG, f"{type(exc).__name__}: {exc}", _write_report(exc))
+    if stop.message:
+        _print_error(stop, session)
+    return stop.code
+
+
+def _usage(exc: click.ClickException) -> exits.Stop:
+    context = getattr(exc, "ctx", None)
+    path = context.command_path if context else "qctl"
+    message = exc.format_message().removesuffix(".")
+    return exits.Stop(exits.USAGE, message, f"see `{path} --help`")
+
+
+def _print_error(stop: exits.Stop, session: Session) -> None:
+    from qcore.errors import mask_url
+    from qctl.output.text import shown
+
+    if session.options.output in ("json", "ndjson"):
+        import json
+
+        error = {
+            "schema": "qctl.error",
+            "version": 1,
+            "code": stop.code,
+            "message": mask_url(stop.message),
+            "hint": stop.hint or None,
+            "retryable": stop.code in exits.RETRYABLE,
+        }
+        sys.stderr.write(json.dumps(error) + "\n")
+        return
+    lines = [shown(line) for line in mask_url(stop.message).split("\n")]
+    sys.stderr.write(f"qctl: {lines[0]}\n" + "".join(f"{line}\n" for line in lines[1:]))
+    if stop.hint:
+        sys.stderr.write(f"      {stop.hint}\n")
+
+
+def _write_report(exc: BaseException) -> str:
+    """Keep the traceback of a bug in a private file; where it is, in words."""
+    import tempfile
+    import traceback
+
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="qctl-bug-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(f"qctl {VERSION}, Python {sys.version}\n\n")
+            file.write("".join(traceback.format_exception(exc)))
+        return f"this is a bug in qctl; please report it with {file.name}"
+    except OSError:
+        return "this is a bug in qctl; run again with --debug to see where"
+
+
+def _flush(code: int) -> int:
+    """Write out what is buffered; a reader that has left is no error of ours."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = exits.CLOSED_PIPE
+    except ValueError:  # stdout was closed before we started
+        return code
+    if code == exits.CLOSED_PIPE:
+        # The interpreter flushes once more at exit and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code

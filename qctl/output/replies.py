@@ -1,0 +1,187 @@
+"""Replies of a fleet, for people and for programs.
+
+In:  Answers.  Out: a table where the reply is a list or one value, a block for each worker where it is
+a tree.  A command without a form of its own here gets one from the shape of its replies.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from qctl.output.secrets import hide
+from qctl.output.table import Cell, Column
+from qctl.output.text import age, shown
+from qctl.output.writer import Output, to_json
+
+if TYPE_CHECKING:
+    from qcore.control.bus import Answers
+    from qcore.control.commands.base import Command
+
+Row = list[str | Cell]
+Rows = Iterable[Row]
+
+
+def errors(answers: Answers) -> dict[str, str]:
+    """What each worker that refused said."""
+    return {
+        node: str(value["error"])
+        for node, value in answers.replies.items()
+        if isinstance(value, dict) and set(value) == {"error"}
+    }
+
+
+def write(out: Output, command: Command, answers: Answers) -> None:
+    """Print the replies in the chosen format."""
+    replies = {node: hide(value) for node, value in sorted(answers.replies.items())}
+    schema = f"{command.kind}.{command.name}"
+    if out.format == "json":
+        silent = [{"node": s.node, "age_s": s.age_s} for s in answers.silent]
+        out.document(schema, {"replies": replies, "silent": silent, "unknown": answers.unknown})
+    elif out.format == "ndjson":
+        out.objects({"node": node, "reply": value} for node, value in replies.items())
+    elif out.format == "name":
+        for node in replies:
+            out.line(shown(node))
+    else:
+        refused = errors(answers)
+        _write_table(out, command.name, {n: v for n, v in replies.items() if n not in refused})
+
+
+def _write_table(out: Output, name: str, replies: dict[str, Any]) -> None:
+    form = _FORMS.get(name)
+    if form is None:
+        form = next((f for fits, f in _SHAPES if all(fits(v) for v in replies.values())), None)
+    if form is None:
+        _blocks(out, replies)
+        return
+    columns, rows_of = form
+    out.table([Column("WORKER"), *columns], [[n, *row] for n, v in replies.items() for row in rows_of(v)])
+
+
+def _blocks(out: Output, replies: dict[str, Any]) -> None:
+    for number, (node, value) in enumerate(replies.items()):
+        if number:
+            out.line("")
+        out.line(shown(node))
+        inner = value.get("ok") if isinstance(value, dict) and set(value) == {"ok"} else value
+        if isinstance(inner, str):
+            out.text("\n".join(f"  {line}" for line in inner.strip().splitlines()))
+        else:
+            for line in _tree(inner, "  "):
+                out.line(line)
+
+
+def _tree(value: Any, indent: str) -> Iterable[str]:
+    if not isinstance(value, dict):
+        yield f"{indent}{_text(value)}"
+        return
+    wide = min(max((len(str(k)) for k in value), default=0), 34)
+    for key in sorted(value, key=str):
+        inner = value[key]
+        if isinstance(inner, dict) and inner:
+            yield f"{indent}{shown(str(key))}"
+            yield from _tree(inner, indent + "  ")
+        else:
+            yield f"{indent}{shown(str(key)):<{wide}}  {shown(_text(inner))}"
+
+
+def _text(value: Any) -> str:
+    """A value in one line: text as it is, the rest as JSON."""
+    return value if isinstance(value, str) else "-" if value is None else to_json(value)
+
+
+def _arguments(value: Any) -> str:
+    return value if isinstance(value, str) else to_json(value)
+
+
+def _tasks(value: Any) -> Rows:
+    now = time.time()
+    for task in _dicts(value):
+        started = task.get("time_start")
+        running = age(now - started) if isinstance(started, int | float) else "-"
+        yield [
+            _text(task.get("id")),
+            _text(task.get("name")),
+            running,
+            _arguments(task.get("args")),
+            _arguments(task.get("kwargs")),
+        ]
+
+
+def _scheduled(value: Any) -> Rows:
+    for entry in _dicts(value):
+        request = entry.get("request")
+        task = request if isinstance(request, dict) else {}
+        yield [
+            _text(task.get("id")),
+            _text(task.get("name")),
+            _text(entry.get("eta")),
+            _arguments(task.get("args")),
+            _arguments(task.get("kwargs")),
+        ]
+
+
+def _queried(value: Any) -> Rows:
+    for task_id, found in value.items() if isinstance(value, dict) else ():
+        state, task = found if isinstance(found, list) and len(found) == 2 else ("-", {})
+        name = task.get("name") if isinstance(task, dict) else None
+        yield [str(task_id), _text(state), _text(name)]
+
+
+def _queues(value: Any) -> Rows:
+    for queue in _dicts(value):
+        exchange = queue.get("exchange")
+        inner = exchange if isinstance(exchange, dict) else {}
+        yield [
+            _text(queue.get("name")),
+            _text(inner.get("name")),
+            _text(inner.get("type")),
+            _text(queue.get("routing_key")),
+        ]
+
+
+def _dicts(value: Any) -> Iterable[Mapping[str, Any]]:
+    return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
+
+
+def _one(value: Any) -> Rows:
+    """A single value, or {'ok': value}, or a mapping with one key."""
+    if isinstance(value, dict) and len(value) == 1:
+        value = next(iter(value.values()))
+    return [[_text(value)]]
+
+
+def _each(value: Any) -> Rows:
+    return [[_text(v)] for v in value]
+
+
+def _is_one(value: Any) -> bool:
+    if isinstance(value, dict):
+        return len(value) == 1 and _is_one(next(iter(value.values())))
+    return not isinstance(value, list) and not (isinstance(value, str) and "\n" in value)
+
+
+def _is_flat_list(value: Any) -> bool:
+    return isinstance(value, list) and all(not isinstance(v, dict | list) for v in value)
+
+
+def _columns(*names: str) -> list[Column]:
+    return [Column(n.upper(), n == "age") for n in names]
+
+
+_FORMS: dict[str, tuple[list[Column], Callable[[Any], Rows]]] = {
+    "active": (_columns("id", "name", "age", "args", "kwargs"), _tasks),
+    "reserved": (_columns("id", "name", "age", "args", "kwargs"), _tasks),
+    "scheduled": (_columns("id", "name", "eta", "args", "kwargs"), _scheduled),
+    "query_task": (_columns("id", "state", "name"), _queried),
+    "active_queues": (_columns("queue", "exchange", "type", "routing_key"), _queues),
+    "registered": (_columns("task"), _each),
+    "revoked": (_columns("id"), _each),
+}
+
+_SHAPES: list[tuple[Callable[[Any], bool], tuple[list[Column], Callable[[Any], Rows]]]] = [
+    (_is_one, (_columns("reply"), _one)),
+    (_is_flat_list, (_columns("value"), _each)),
+]

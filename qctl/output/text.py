@@ -1,0 +1,100 @@
+"""Text from elsewhere, made safe and short enough to show.
+
+In:  names, arguments and values that anybody may have sent.  Out: text without control characters,
+terminal escapes or direction marks, of a known width.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
+)
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def _escape(found: re.Match[str]) -> str:
+    char = found[0]
+    code = ord(char)
+    return _SHORT.get(char) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+
+
+def shown(text: str) -> str:
+    """One line of text in which control characters appear as \\x1b and the like."""
+    return _UNSAFE.sub(_escape, text)
+
+
+def shown_lines(text: str) -> str:
+    """The same for text of several lines: line ends and tabs stay."""
+    return "\n".join("\t".join(shown(part) for part in line.split("\t")) for line in text.splitlines())
+
+
+def width(text: str) -> int:
+    """How many terminal cells `text` takes."""
+    if text.isascii():
+        return len(text)
+    return sum(_cells(char) for char in text)
+
+
+def _cells(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def pad(text: str, cells: int, right: bool = False) -> str:
+    """`text` filled with spaces to `cells`."""
+    space = " " * max(0, cells - width(text))
+    return space + text if right else text + space
+
+
+def cut(text: str, cells: int) -> str:
+    """`text` in at most `cells`, cut at the end."""
+    if width(text) <= cells:
+        return text
+    taken, room = [], cells - 1
+    for char in text:
+        room -= _cells(char)
+        if room < 0:
+            break
+        taken.append(char)
+    return "".join(taken) + "…" if cells > 0 else ""
+
+
+def cut_middle(text: str, cells: int) -> str:
+    """An id in at most `cells`, cut in the middle."""
+    if len(text) <= cells or cells < 5:
+        return cut(text, cells)
+    head = (cells - 1 + 1) // 2
+    return f"{text[:head]}…{text[len(text) - (cells - 1 - head) :]}"
+
+
+def age(seconds: float | None) -> str:
+    """A length of time in at most five characters or so: 0.4s, 12s, 3m20s, 5h02m, 3d04h."""
+    if seconds is None:
+        return "-"
+    seconds = max(0.0, seconds)
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def stamp(epoch_s: float, fraction: bool = True) -> str:
+    """Epoch seconds as RFC 3339 text in UTC."""
+    moment = datetime.fromtimestamp(epoch_s, UTC)
+    return moment.isoformat(timespec="milliseconds" if fraction else "seconds").replace("+00:00", "Z")
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """'1 worker', '3 workers'."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -1,0 +1,272 @@
+"""The global options and the types of option values.
+
+In:  words from the command line.  Out: values, or a usage error that shows the word and the way out.
+Global options are known to every command at every depth, so they may stand before or after its name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import click
+from click.core import ParameterSource
+
+FORMATS = {
+    "table": "aligned columns for people (the default)",
+    "json": "one JSON document with schema and version",
+    "ndjson": "one JSON object a line",
+    "name": "only the identifying name, one a line",
+}
+
+
+class Globals:
+    """The values of the global options, from the environment until the command line says otherwise."""
+
+    def __init__(self) -> None:
+        env = os.environ
+        self.app: str | None = env.get("QCTL_APP") or None
+        self.broker: str | None = None
+        self.result_backend: str | None = None
+        self.workdir: str | None = None
+        self.no_color = False
+        self.quiet = False
+        self.output: str = env.get("QCTL_OUTPUT") or "table"
+        self.timeout: float | None = None
+        self.debug = env.get("QCTL_DEBUG", "0") not in ("", "0")
+
+
+if TYPE_CHECKING:
+    Kind = click.ParamType[Any]
+else:
+    Kind = click.ParamType  # generic only in newer versions of click
+
+
+class GlobalOption(click.Option):
+    """An option that every command takes; its value goes to the session."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """'; did you mean 'x'?' or nothing."""
+    from qcore.errors import did_you_mean
+
+    return did_you_mean(word, known)
+
+
+class OneOf(Kind):
+    """One of a few names; anything else is answered with the nearest."""
+
+    name = "name"
+
+    def __init__(self, kind: str, names: Iterable[str]) -> None:
+        self.kind, self.names = kind, list(names)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self.names:
+            return str(value)
+        lower = str(value).lower()
+        for known in self.names:
+            if known.lower() == lower:
+                return known
+        hint = nearest(lower, self.names) or f"; there are {', '.join(self.names)}"
+        raise click.BadParameter(f"no {self.kind} named '{value}'{hint}", ctx=ctx, param=param)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(n) for n in self.names if n.startswith(incomplete)]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "|".join(self.names) if len(self.names) < 6 else self.kind.upper()
+
+
+class Span(Kind):
+    """A length of time: 90, 1.5s, 10m, 2h, 1d; becomes seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        from qcore.times import span_s
+
+        try:
+            return span_s(value)
+        except ValueError as exc:
+            raise click.BadParameter(str(exc), ctx=ctx, param=param) from None
+
+
+class Moment(Kind):
+    """A point in time (ISO 8601, UTC when it has no offset) or a length of time from now.
+
+    Becomes epoch seconds for a point, and a negative number never: lengths become a timedelta.
+    """
+
+    name = "when"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from datetime import UTC, datetime, timedelta
+
+        from qcore.times import epoch, span_s
+
+        if not isinstance(value, str):
+            return value
+        try:
+            return timedelta(seconds=span_s(value))
+        except ValueError:
+            pass
+        try:
+            return datetime.fromtimestamp(epoch(value), UTC)
+        except (ValueError, OverflowError):
+            raise click.BadParameter(
+                f"'{value}' is neither a time such as 2030-01-31T12:00:00+01:00 nor a length such as 10m",
+                ctx=ctx,
+                param=param,
+            ) from None
+
+
+class Names(Kind):
+    """Names separated by commas; becomes a list."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        if isinstance(value, list):
+            return value
+        return [part.strip() for part in value.split(",") if part.strip()]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "NAME[,NAME…]"
+
+
+class Destinations(Names):
+    """Node names or patterns; completes with the workers that are known."""
+
+    name = "nodes"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "NODE[,NODE…]"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from qctl.completion import live_values
+
+        return live_values(ctx, "nodes", incomplete)
+
+
+class TaskName(Kind):
+    """The name of a task; completes with the names the fleet knows."""
+
+    name = "task"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from qctl.completion import live_values
+
+        return live_values(ctx, "tasks", incomplete)
+
+
+class Json(Kind):
+    """JSON text of one kind (list or object); a mistake is shown at its place."""
+
+    name = "json"
+    _KINDS: ClassVar[dict[type, str]] = {
+        dict: "object",
+        list: "list",
+        str: "text",
+        bool: "truth value",
+        type(None): "null",
+    }
+
+    def __init__(self, kind: type, example: str) -> None:
+        self.kind, self.example = kind, example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        import json
+
+        wanted = f"takes a JSON {self._KINDS[self.kind]} such as {self.example}"
+        try:
+            found = json.loads(value)
+        except ValueError as exc:
+            place = getattr(exc, "pos", 0)
+            line, column = place_in(value, place)
+            words = getattr(exc, "msg", str(exc))
+            raise click.BadParameter(
+                f"{wanted}; this is not JSON: {words}\n  {line}\n  {' ' * column}^", ctx=ctx, param=param
+            ) from None
+        except RecursionError:
+            raise click.BadParameter(f"{wanted}; this is nested too deeply", ctx=ctx, param=param) from None
+        if not isinstance(found, self.kind):
+            is_a = self._KINDS.get(type(found), "number")
+            raise click.BadParameter(f"{wanted}; this is a {is_a}\n  {value:.70}\n  ^", ctx=ctx, param=param)
+        return found
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "JSON"
+
+
+def place_in(text: str, place: int) -> tuple[str, int]:
+    """The part of `text` around `place`, at most 70 characters, and where in it the place is."""
+    from qctl.output.text import shown
+
+    start = max(0, place - 50)
+    part, column = text[start : start + 70], place - start
+    return shown(part), len(shown(part[:column]))
+
+
+class Header(Kind):
+    """KEY=VALUE; the value is taken as text."""
+
+    name = "key=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        key, sign, rest = value.partition("=")
+        if not sign or not key:
+            raise click.BadParameter(f"'{value}' is not KEY=VALUE", ctx=ctx, param=param)
+        return key, rest
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """Store a global option that was given on the command line; the innermost one wins."""
+    from qctl.session import session_of
+
+    assert param.name is not None
+    if ctx.get_parameter_source(param.name) is not ParameterSource.COMMANDLINE:
+        return
+    options = session_of(ctx).options
+    if param.name == "as_json":
+        options.output = "json"
+    else:
+        setattr(options, param.name, value)
+
+
+def global_options() -> list[click.Option]:
+    """New option objects, one set for each command."""
+
+    def option(*names: str, **attributes: Any) -> click.Option:
+        return GlobalOption([*names], expose_value=False, callback=_keep, **attributes)
+
+    return [
+        option("-A", "--app", metavar="APP", help="The app: module, module:name. [env: QCTL_APP]"),
+        option(
+            "-b", "--broker", metavar="URL", help="The broker. [env: QCTL_BROKER_URL; default: sqlite://]"
+        ),
+        option("--result-backend", metavar="URL", help="Where results are. [env: QCTL_RESULT_BACKEND]"),
+        option("--workdir", metavar="DIR", help="Look for the app there; work there."),
+        option(
+            "-o",
+            "--output",
+            type=OneOf("output format", FORMATS),
+            help="How to print the answer. [env: QCTL_OUTPUT]",
+        ),
+        option("-j", "--json", "as_json", is_flag=True, help="The same as -o json."),
+        option("-t", "--timeout", type=Span(), help="How long to wait: 2, 1.5s, 10m."),
+        option("-q", "--quiet", is_flag=True, help="No counts and remarks on stderr."),
+        option("-C", "--no-color", is_flag=True, help="No colours. [env: NO_COLOR]"),
+        option("--debug", is_flag=True, help="Show tracebacks of errors. [env: QCTL_DEBUG]"),
+    ]

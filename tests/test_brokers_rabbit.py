@@ -1,0 +1,514 @@
+"""RabbitMQ: the broker suite, and what only AMQP promises or demands."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import celery
+import kombu
+import pytest
+
+from qcore.brokers.base import Message, Settle, Settlement, open_broker
+from qcore.brokers.kombu import KombuBroker
+from qcore.errors import BrokerDown, Malformed, Unroutable
+from qcore.results.rpc import RpcStore
+from qcore.times import new_id
+from qcore.wire import control, envelope, result, task
+from tests.rabbit_server import RabbitServer
+from tests.suites.broker_contract import BrokerContract, broker, opened, queue
+from tests.suites.consuming import Open, end, message, nothing_for, put, take, text_of, texts, wait_woken
+from tests.waiting import wait_for
+
+__all__ = ["broker", "opened", "queue"]
+
+
+class TestRabbit(BrokerContract):
+    @pytest.fixture
+    def broker_url(self, rabbit_url: str) -> str:
+        return rabbit_url
+
+
+class TestEmulated(BrokerContract):
+    """kombu's own memory transport, asked for past our driver of that name."""
+
+    @pytest.fixture
+    def broker_url(self) -> str:
+        return "memory://"
+
+    @pytest.fixture
+    def opened(self, broker_url: str) -> Iterator[Open]:
+        opened: list[KombuBroker] = []
+
+        def open_one(**options: Any) -> KombuBroker:
+            opened.append(KombuBroker(broker_url, options))
+            return opened[-1]
+
+        yield open_one
+        for one in opened:
+            one.close()
+
+    def test_publishing_to_nowhere_is_an_error(self) -> None:
+        pytest.skip("an emulation does not tell")
+
+
+@pytest.fixture
+def broker_url(rabbit_url: str) -> str:
+    return rabbit_url
+
+
+def native(url: str) -> kombu.Connection:
+    return kombu.Connection(url)
+
+
+def task_bytes(name: str, queue: str, *args: Any, **more: Any) -> bytes:
+    return task.build(name, args, {}, task_id=new_id(), routing_key=queue, **more)
+
+
+# --- publish
+
+
+def test_a_message_comes_back_byte_for_byte(broker: KombuBroker, queue: str) -> None:
+    raw = task_bytes("proj.add", queue, 1, 2, eta="2030-01-01T00:00:00+00:00", priority=3, reply_to="me")
+
+    broker.publish([Message(raw, queue=queue)])
+
+    assert broker.peek(queue) == [raw]
+    assert take(broker.consumer([queue]), 1)[0].raw == raw
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff\x00",
+        b"m" * 1_000_000,
+        envelope.wrap(b"[]", exchange="", routing_key="", headers={"id": "x", "big": 2**70}),
+        envelope.wrap(b"[]", exchange="", routing_key="", headers={"id": "x", "k" * 300: 1}),
+        envelope.wrap(b"[]", exchange="", routing_key="", headers={"id": "x", "long": "h" * 200_000}),
+        envelope.wrap(b"[]", exchange="", routing_key="", correlation_id="c" * 300),
+    ],
+    ids=["empty", "bytes", "large", "integer", "key", "headers", "correlation"],
+)
+def test_what_amqp_cannot_spell_is_carried_whole(broker: KombuBroker, queue: str, raw: bytes) -> None:
+    broker.publish([Message(raw, queue=queue), Message(raw, queue=queue, due_at=time.time() + 1.1)])
+
+    assert [d.raw for d in take(broker.consumer([queue]), 2)] == [raw, raw]
+
+
+def test_a_thousand_messages_are_confirmed_together(broker: KombuBroker, queue: str) -> None:
+    broker.publish([Message(message("first"), queue=queue)])
+    began = time.monotonic()
+
+    put(broker, queue, *[str(i) for i in range(1000)])
+
+    assert broker.depth(queue).ready == 1001
+    assert time.monotonic() - began < 5
+
+
+def test_an_unbound_key_of_a_real_exchange_is_unroutable(broker: KombuBroker, queue: str) -> None:
+    broker.consumer([queue])
+
+    with pytest.raises(Unroutable, match="other"):
+        broker.publish([Message(message("a"), exchange=queue, routing_key="other")])
+
+    put(broker, queue, "b")
+    assert broker.depth(queue).ready == 1
+
+
+def test_a_queue_deleted_since_is_declared_again(broker: KombuBroker, queue: str, rabbit_url: str) -> None:
+    put(broker, queue, "a")
+    with native(rabbit_url) as connection:
+        connection.default_channel.queue_delete(queue)
+
+    put(broker, queue, "b")
+
+    assert texts(take(broker.consumer([queue]), 1)) == ["b"]
+
+
+def test_a_publish_survives_a_connection_closed_while_idle(
+    broker: KombuBroker, queue: str, rabbit_server: RabbitServer
+) -> None:
+    put(broker, queue, "a")
+    rabbit_server.kill_connections()
+
+    put(broker, queue, "b")
+
+    assert broker.depth(queue).ready == 2
+
+
+def test_a_message_to_a_reply_queue_that_is_gone_is_dropped(broker: KombuBroker, queue: str) -> None:
+    raw = envelope.wrap(b"{}", exchange="", routing_key=queue, delivery_mode=1)
+
+    broker.publish([Message(raw, queue=queue)])
+
+    assert broker.depth(queue).ready == 0
+
+
+# --- what others send
+
+
+class Odd:
+    """Messages as other clients make them."""
+
+    headers = (
+        {"id": b"\xff\xfe"},
+        {"id": b"bytes", "task": "t", "n": Decimal("1.5"), "when": datetime.now()},
+        {"id": "x", "task": "t", "deep": {"table": [{"a": b"\x00"}]}},
+        {},
+    )
+
+
+@pytest.mark.parametrize("headers", Odd.headers, ids=range(len(Odd.headers)))
+def test_any_headers_become_an_envelope(
+    broker: KombuBroker, queue: str, rabbit_url: str, headers: Any
+) -> None:
+    consumer = broker.consumer([queue])
+    with native(rabbit_url) as connection:
+        producer = connection.Producer()
+        producer.publish(
+            b"\x00\xff", routing_key=queue, headers=headers, content_type="x/y", content_encoding="binary"
+        )
+
+    (got,) = take(consumer, 1)
+
+    found = envelope.decode(got.raw)
+    assert envelope.body_bytes(found) == b"\x00\xff"
+    assert found.content_type == "x/y"
+    assert end(consumer, got) == []
+
+
+def test_unreadable_properties_do_not_end_the_connection(
+    broker: KombuBroker, queue: str, rabbit_url: str
+) -> None:
+    consumer = broker.consumer([queue])
+    with native(rabbit_url) as connection:
+        channel = connection.default_channel
+        odd = channel.prepare_message(
+            b"body", content_type="text/plain", properties={"correlation_id": "MARK"}
+        )
+        spell = odd._serialize_properties
+        odd._serialize_properties = lambda: spell().replace(b"MARK", b"\xff\xfe\xfd\xfc")
+        channel.basic_publish(odd, routing_key=queue)
+    put(broker, queue, "good")
+
+    first, second = take(consumer, 2)
+
+    with pytest.raises(Malformed):
+        task.read(first.raw)
+    assert text_of(second.raw) == "good"
+    assert end(consumer, first, action=Settle.QUARANTINE, reason="no_id") == []
+    assert end(consumer, second) == []
+    assert [q.reason for q in broker.quarantined()] == ["no_id"]
+
+
+# --- fencing
+
+
+def test_deliveries_of_an_older_connection_are_refused_with_all_they_do(
+    broker: KombuBroker, queue: str, rabbit_server: RabbitServer
+) -> None:
+    put(broker, queue, "a")
+    consumer = broker.consumer([queue])
+    (old,) = take(consumer, 1)
+    rabbit_server.kill_connections()
+    with pytest.raises(BrokerDown):
+        end(consumer, old)
+    assert consumer.renew() is False
+
+    consumer.reconnect()
+    refused = end(consumer, old, sends=(Message(message("never"), queue=queue),))
+
+    assert refused == [old.number]
+    (again,) = take(consumer, 1)
+    assert text_of(again.raw) == "a" and again.redelivered and again.number > old.number
+    nothing_for(consumer)
+    assert consumer.renew() is True
+
+
+def test_one_unroutable_send_does_not_hold_up_the_others(broker: KombuBroker, queue: str) -> None:
+    put(broker, queue, "good", "bad")
+    consumer = broker.consumer([queue])
+    good, bad = take(consumer, 2)
+    nowhere = Message(message("x"), exchange=queue, routing_key="nowhere")
+
+    with pytest.raises(Unroutable):
+        consumer.settle([Settlement(good), Settlement(bad, sends=(nowhere,))])
+
+    assert end(consumer, good) == [good.number]
+    assert end(consumer, bad) == []
+
+
+def test_a_restarted_broker_keeps_what_was_confirmed(
+    broker: KombuBroker, queue: str, rabbit_server: RabbitServer
+) -> None:
+    put(broker, queue, *"abc")
+    consumer = broker.consumer([queue])
+    take(consumer, 1)
+
+    rabbit_server.restart()
+
+    consumer.reconnect()
+    assert sorted(texts(take(consumer, 3))) == ["a", "b", "c"]
+    put(broker, queue, "d")
+    assert texts(take(consumer, 1)) == ["d"]
+
+
+def test_a_silent_broker_is_down_within_the_connect_timeout(
+    rabbit_url: str, rabbit_server: RabbitServer
+) -> None:
+    broker = open_broker(rabbit_url, {"connect_timeout_s": 0.5})
+    rabbit_server.stop()
+    began = time.monotonic()
+    try:
+        with pytest.raises(BrokerDown, match="did not answer"):
+            broker.check()
+    finally:
+        rabbit_server.cont()
+
+    assert time.monotonic() - began < 3
+
+
+def test_a_wrong_password_is_told_and_masked(rabbit_server: RabbitServer) -> None:
+    url = rabbit_server.url_of("%2F", password="wr0ng")
+
+    with pytest.raises(BrokerDown) as caught:
+        open_broker(url).check()
+
+    assert "wr0ng" not in str(caught.value) and "ACCESS_REFUSED" in str(caught.value)
+
+
+def test_a_forked_child_leaves_its_parents_connection_alone(broker: KombuBroker, queue: str) -> None:
+    put(broker, queue, "parent")
+    child = os.fork()
+    if child == 0:
+        try:
+            put(broker, queue, "child")
+            os._exit(0)
+        finally:
+            os._exit(1)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    put(broker, queue, "parent")
+    assert broker.depth(queue).ready == 3
+
+
+# --- push
+
+
+def test_prefetch_limits_what_is_pushed(opened: Open, queue: str) -> None:
+    first, second = opened().consumer([queue]), opened().consumer([queue])
+    first.prefetch(2)
+    first.arm()
+    put(opened(), queue, *"abcd")
+    got = take(first, 2)
+    assert first.claim(5) == []
+
+    rest = take(second, 2)
+
+    assert texts(got) == ["a", "b"] and sorted(texts(rest)) == ["c", "d"]
+
+
+def test_messages_read_along_with_something_else_still_wake(opened: Open, queue: str) -> None:
+    consumer = opened().consumer([queue])
+    consumer.prefetch(4)
+    consumer.arm()
+    put(opened(), queue, "a")
+    wait_for(lambda: opened().depth(queue).ready == 0)
+
+    keeper = threading.Thread(target=consumer.renew)
+    keeper.start()
+    keeper.join()
+
+    assert wait_woken(consumer, 2) is True or consumer.idle_s() == 0
+    assert texts(consumer.claim(1)) == ["a"]
+
+
+def test_a_slow_task_does_not_lose_its_connection(opened: Open, queue: str) -> None:
+    consumer = opened(broker_heartbeat=1).consumer([queue])
+    put(opened(), queue, "a")
+    (got,) = take(consumer, 1)
+    until = time.monotonic() + 4
+
+    while time.monotonic() < until:
+        assert consumer.renew()
+        time.sleep(0.2)
+
+    assert end(consumer, got) == []
+
+
+# --- delays
+
+
+def test_a_delayed_message_reaches_its_queue_and_no_other(broker: KombuBroker, queue: str) -> None:
+    dotted = f"other.{queue}"
+    consumer, other = broker.consumer([queue]), broker.consumer([dotted])
+    due = time.time() + 1.3
+
+    put(broker, dotted, "x", due_at=due)
+    put(broker, queue, "y", due_at=due)
+
+    assert texts(take(consumer, 1)) == ["y"] and time.time() >= due
+    assert texts(take(other, 1)) == ["x"]
+    nothing_for(consumer)
+    nothing_for(other)
+
+
+def test_a_message_can_be_delayed_through_the_same_level_again_and_again(
+    broker: KombuBroker, queue: str
+) -> None:
+    put(broker, queue, "a", due_at=time.time() + 1.05)
+    consumer = broker.consumer([queue])
+
+    for _ in range(2):
+        (got,) = take(consumer, 1)
+        end(consumer, got, action=Settle.DELAY, due_at=time.time() + 1.05)
+
+    assert texts(take(consumer, 1)) == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_the_delays_of_a_celery_worker_are_used_as_they_are(
+    broker: KombuBroker, queue: str, rabbit_url: str, kind: str
+) -> None:
+    from kombu.transport.native_delayed_delivery import declare_native_delayed_delivery_exchanges_and_queues
+
+    with native(rabbit_url) as connection:
+        declare_native_delayed_delivery_exchanges_and_queues(connection, kind)
+
+    put(broker, queue, "a", due_at=time.time() + 1.1)
+
+    assert texts(take(broker.consumer([queue]), 1)) == ["a"]
+
+
+def test_celery_declares_the_delays_over_ours(broker: KombuBroker, queue: str, rabbit_url: str) -> None:
+    from kombu.transport.native_delayed_delivery import declare_native_delayed_delivery_exchanges_and_queues
+
+    put(broker, queue, "a", due_at=time.time() + 30)
+
+    with native(rabbit_url) as connection:
+        declare_native_delayed_delivery_exchanges_and_queues(connection, "classic")
+
+
+# --- side by side with Celery
+
+
+def celery_app(url: str, **conf: Any) -> celery.Celery:
+    app = celery.Celery("x", broker=url, backend="rpc://", set_as_current=False)
+    app.conf.update(broker_connection_retry=False, task_publish_retry=False, **conf)
+    return app
+
+
+@pytest.mark.parametrize("first", ["qcore", "celery"])
+def test_queues_are_declared_alike(broker: KombuBroker, queue: str, rabbit_url: str, first: str) -> None:
+    app = celery_app(rabbit_url)
+    consumer = broker.consumer([queue]) if first == "qcore" else None
+
+    for name in (queue, "celery"):
+        with app.connection_for_write() as connection:
+            app.amqp.queues[name](connection.default_channel).declare()
+
+    consumer = consumer or broker.consumer([queue])
+    broker.consumer(["celery"])
+    sent = app.send_task("proj.add", (1, 2), queue=queue)
+    (got,) = take(consumer, 1)
+    assert task.read(got.raw).id == sent.id
+    assert task.read_body(task.read(got.raw)).args == [1, 2]
+    app.close()
+
+
+def test_a_queue_declared_otherwise_is_used_as_it_is(
+    broker: KombuBroker, queue: str, rabbit_url: str
+) -> None:
+    with native(rabbit_url) as connection:
+        connection.default_channel.queue_declare(
+            queue, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"}
+        )
+
+    put(broker, queue, "a")
+
+    consumer = broker.consumer([queue])
+    (got,) = take(consumer, 1)
+    assert (got.redelivered, got.deliveries) == (False, 1)
+    end(consumer, got, action=Settle.RETURN)
+    (again,) = take(consumer, 1)
+    assert (again.redelivered, again.deliveries) == (True, 2)
+
+
+def test_the_control_bus_is_celerys(broker: KombuBroker, queue: str, rabbit_url: str) -> None:
+    app = celery_app(rabbit_url)
+    ear = broker.subscribe(control.EXCHANGE, "", f"w@{queue}")
+    replies: list[Any] = []
+    asking = threading.Thread(target=lambda: replies.extend(app.control.ping(timeout=3) or []))
+    asking.start()
+
+    request = control.decode_request(ear.get(5) or b"")
+    assert request.method == "ping" and request.reply_exchange and request.reply_key
+    answer = control.Reply(f"w@{queue}", {"ok": "pong"}, request.ticket)
+    raw = control.encode_reply(answer, request.reply_exchange, request.reply_key)
+    broker.reply(request.reply_exchange, request.reply_key, raw)
+
+    asking.join()
+    assert replies == [{f"w@{queue}": {"ok": "pong"}}]
+    ear.close()
+    app.close()
+
+
+def test_a_second_listener_of_the_same_node_gets_a_queue_of_its_own(broker: KombuBroker, queue: str) -> None:
+    first = broker.subscribe(control.EXCHANGE, "", f"w@{queue}")
+
+    second = broker.subscribe(control.EXCHANGE, "", f"w@{queue}")
+
+    broker.broadcast(control.EXCHANGE, "", message("x"))
+    assert text_of(first.get(5) or b"") == text_of(second.get(5) or b"") == "x"
+    first.close()
+    second.close()
+
+
+def test_a_celery_client_gets_an_rpc_result_of_ours(broker: KombuBroker, queue: str, rabbit_url: str) -> None:
+    app = celery_app(rabbit_url)
+    consumer = broker.consumer([queue])
+    sent = app.send_task("proj.add", (1, 2), queue=queue)
+    (got,) = take(consumer, 1)
+    request = task.read(got.raw)
+    store = RpcStore("rpc://", {"broker": broker})
+    meta = result.encode(request.id, result.SUCCESS, 3, now=time.time())
+    reply = store.reply(result_of(request.id, meta), request.reply_to or "", request.correlation_id)
+
+    assert reply is not None
+    end(consumer, got, sends=(reply,))
+
+    assert sent.get(timeout=10) == 3
+    app.close()
+
+
+def test_our_client_gets_an_rpc_result_of_celerys(opened: Open, queue: str, rabbit_url: str) -> None:
+    store = RpcStore("rpc://", {"broker": opened()})
+    reply_to, task_id = store.reply_to(), new_id()
+    assert reply_to
+    app = celery_app(rabbit_url)
+
+    class Request:
+        id = correlation_id = task_id
+
+    Request.reply_to = reply_to
+    app.backend.store_result(task_id, 7, "SUCCESS", request=Request())
+
+    found = store.wait(task_id, 10)
+    assert found is not None and (found.status, found.result) == ("SUCCESS", 7)
+    assert store.get([task_id, "unknown"]) == [found, None]
+    assert store.forget([task_id]) == 1
+    assert store.wait("unknown", 0.1) is None
+    store.close()
+    app.close()
+
+
+def result_of(task_id: str, meta: bytes) -> Any:
+    from qcore.brokers.base import StoredResult
+
+    return StoredResult(task_id, meta)
