@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qctl import exits
+from qctl.output import replies
 from qctl.output.text import count
 from qctl.pages import Page, PageGroup
-from qctl.params import Destinations, TaskName, nearest
+from qctl.params import Destinations, TaskName
 from qctl.session import Session, current, session_of
+from qctl.shutdown import shut_down
+from qctl.verdict import verdict
 
 if TYPE_CHECKING:
-    from qcore.control.bus import Answers
     from qcore.control.commands.base import Arg, Command
 
 CODES = (exits.FAILED, exits.NOT_FOUND, exits.PARTIAL, exits.NO_ANSWER)
@@ -139,8 +141,6 @@ def _runner(found: Command) -> Callable[..., int]:
             raise click.UsageError(str(exc), click.get_current_context()) from None
         whom = nodes(destination)
         if not found.replies:
-            from qctl.shutdown import shut_down
-
             return shut_down(session, found, arguments, whom, wait=not no_wait)
         return ask(session, found, arguments, whom)
 
@@ -160,8 +160,6 @@ def nodes(destination: Sequence[Sequence[str]]) -> list[str] | None:
 
 def ask(session: Session, found: Command, arguments: dict[str, Any], whom: list[str] | None) -> int:
     """Ask, print the replies, name who is missing; the exit code."""
-    from qctl.output import replies
-
     timeout = session.options.timeout or 1.0
     answers = session.app.control.ask(found.name, arguments, whom, timeout)
     code = verdict(session, answers, whom, timeout)
@@ -175,41 +173,3 @@ def ask(session: Session, found: Command, arguments: dict[str, Any], whom: list[
     if refused and code == exits.OK:
         return exits.FAILED if len(refused) == len(answers.replies) else exits.PARTIAL
     return code
-
-
-def verdict(session: Session, answers: Answers, whom: list[str] | None, timeout: float) -> int:
-    """Name silent and unknown workers on stderr; the exit code. Raises Stop when nobody is there."""
-    say = session.out.warn
-    for name in answers.unknown:
-        say(f"no worker named '{name}'{nearest(name, answers.known) or _list(answers.known)}")
-    for silent in answers.silent:
-        last = "never seen" if silent.age_s is None else f"last sign of life {silent.age_s:.0f} s ago"
-        say(f"{silent.node} is silent: no answer within {timeout:g} s ({last})")
-    lost = (answers.heard or 0) - len(answers.replies) - len(answers.silent) if whom is None else 0
-    if lost > 0:
-        say(f"{count(lost, 'more worker')} heard the question and did not answer within {timeout:g} s")
-    if answers.malformed:
-        say(f"{count(answers.malformed, 'reply', 'replies')} could not be read")
-    if answers.silent or (lost > 0 and answers.replies):
-        return exits.PARTIAL
-    if answers.unknown:
-        return exits.PARTIAL if answers.replies else exits.NOT_FOUND
-    if not answers.replies:
-        from qcore.errors import mask_url
-
-        where = mask_url(session.app.broker_url())
-        if lost > 0:
-            raise exits.Stop(exits.NO_ANSWER, f"nobody answered within {timeout:g} s", "try a longer -t")
-        raise exits.Stop(
-            exits.NO_ANSWER,
-            f"no worker is online at {where}",
-            "the broker is fine; start a worker with `qctl -A proj worker`",
-        )
-    return exits.OK
-
-
-def _list(known: Sequence[str]) -> str:
-    if not known:
-        return "; no worker is known at all"
-    more = f" and {len(known) - 5} more" if len(known) > 5 else ""
-    return f"; known: {', '.join(known[:5])}{more}"

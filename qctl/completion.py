@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qctl.session import Session, session_of
+
 if TYPE_CHECKING:
     import click
-
-    from qctl.session import Session
 
 BUDGET_S = 0.15
 CACHE_S = 30.0
@@ -89,8 +89,6 @@ FILES = {"bash": "qctl.bash", "zsh": "_qctl", "fish": "qctl.fish"}
 def live_values(ctx: click.Context, what: str, incomplete: str) -> list[Any]:
     """Names of workers ('nodes') or tasks ('tasks') that start with `incomplete`."""
     from click.shell_completion import CompletionItem
-
-    from qctl.session import session_of
 
     head, comma, last = incomplete.rpartition(",")
     try:

@@ -16,8 +16,9 @@ from qctl import VERSION
 from qctl.commands.help import ENVIRONMENT
 from qctl.completion import FILES, SCRIPTS
 from qctl.main import cli
+from qctl.options import FORMATS
 from qctl.pages import Page, PageGroup
-from qctl.params import FORMATS, GlobalOption
+from qctl.params import GlobalOption
 
 ROOT = Path(__file__).resolve().parent.parent
 

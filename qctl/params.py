@@ -6,36 +6,16 @@ Global options are known to every command at every depth, so they may stand befo
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 from click.core import ParameterSource
 
-FORMATS = {
-    "table": "aligned columns for people (the default)",
-    "json": "one JSON document with schema and version",
-    "ndjson": "one JSON object a line",
-    "name": "only the identifying name, one a line",
-}
-
-
-class Globals:
-    """The values of the global options, from the environment until the command line says otherwise."""
-
-    def __init__(self) -> None:
-        env = os.environ
-        self.app: str | None = env.get("QCTL_APP") or None
-        self.broker: str | None = None
-        self.result_backend: str | None = None
-        self.workdir: str | None = None
-        self.no_color = False
-        self.quiet = False
-        self.output: str = env.get("QCTL_OUTPUT") or "table"
-        self.timeout: float | None = None
-        self.debug = env.get("QCTL_DEBUG", "0") not in ("", "0")
-
+from qctl.completion import live_values
+from qctl.options import FORMATS
+from qctl.output.text import shown
+from qctl.session import session_of
 
 if TYPE_CHECKING:
     Kind = click.ParamType[Any]
@@ -149,8 +129,6 @@ class Destinations(Names):
         return "NODE[,NODE…]"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        from qctl.completion import live_values
-
         return live_values(ctx, "nodes", incomplete)
 
 
@@ -160,8 +138,6 @@ class TaskName(Kind):
     name = "task"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        from qctl.completion import live_values
-
         return live_values(ctx, "tasks", incomplete)
 
 
@@ -208,8 +184,6 @@ class Json(Kind):
 
 def place_in(text: str, place: int) -> tuple[str, int]:
     """The part of `text` around `place`, at most 70 characters, and where in it the place is."""
-    from qctl.output.text import shown
-
     start = max(0, place - 50)
     part, column = text[start : start + 70], place - start
     return shown(part), len(shown(part[:column]))
@@ -233,8 +207,6 @@ class Header(Kind):
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     """Store a global option that was given on the command line; the innermost one wins."""
-    from qctl.session import session_of
-
     assert param.name is not None
     if ctx.get_parameter_source(param.name) is not ParameterSource.COMMANDLINE:
         return

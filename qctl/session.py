@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import click
 
 from qctl import exits
-from qctl.params import Globals
+from qctl.options import Globals
+from qctl.output.writer import Output
 
 if TYPE_CHECKING:
     from qcore.app import App
     from qcore.brokers.base import Broker
-    from qctl.output.writer import Output
 
 #: how long a command may take to reach the broker
 CONNECT_S = 1.5
@@ -35,8 +35,6 @@ class Session:
 
     @cached_property
     def out(self) -> Output:
-        from qctl.output.writer import Output
-
         return Output(self.options)
 
     @cached_property

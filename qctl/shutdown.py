@@ -9,10 +9,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from qctl import exits, theme
-from qctl.bus import verdict
 from qctl.output.table import Cell, Column
 from qctl.output.text import count
 from qctl.session import Session
+from qctl.verdict import verdict
 
 if TYPE_CHECKING:
     from qcore.control.bus import Answers

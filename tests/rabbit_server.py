@@ -24,7 +24,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing_service
 from tests.waiting import wait_for
 
 _PLACES = ("/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin", "/usr/local/sbin")
@@ -242,6 +241,8 @@ def _listens(port: int) -> bool:
 def rabbit_server() -> Iterator[RabbitServer]:
     bin_dir = find_rabbitmq()
     if bin_dir is None:
+        from tests.conftest import missing_service  # late: conftest names this module
+
         missing_service("no rabbitmq-server is installed")
     assert bin_dir is not None
     server = RabbitServer(bin_dir)

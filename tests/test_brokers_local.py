@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-import time
-
 import pytest
 
-from qcore.brokers.base import Message, StoredResult, open_broker
-from qcore.errors import BrokerDown
-from qcore.wire import result
-from tests.redis_server import RedisServer, free_port
 from tests.suites.broker_contract import BrokerContract, broker, opened, queue
-from tests.suites.consuming import end, message, put, take, text_of, texts, wait_woken
-from tests.waiting import wait_for
 
 __all__ = ["broker", "opened", "queue"]
 
@@ -22,6 +13,12 @@ class TestMemory(BrokerContract):
     @pytest.fixture
     def broker_url(self, memory_url: str) -> str:
         return memory_url
+
+
+class TestSqlite(BrokerContract):
+    @pytest.fixture
+    def broker_url(self, sqlite_url: str) -> str:
+        return sqlite_url
 
 
 class TestRedis(BrokerContract):

@@ -231,17 +231,23 @@ def test_deliveries_of_an_older_connection_are_refused_with_all_they_do(
     assert consumer.renew() is True
 
 
-def test_one_unroutable_send_does_not_hold_up_the_others(broker: KombuBroker, queue: str) -> None:
+def test_a_continuation_that_no_queue_takes_is_kept_and_holds_nothing_up(
+    broker: KombuBroker, queue: str
+) -> None:
     put(broker, queue, "good", "bad")
     consumer = broker.consumer([queue])
     good, bad = take(consumer, 2)
-    nowhere = Message(message("x"), exchange=queue, routing_key="nowhere")
+    places = [(queue, "nowhere"), ("no-such-exchange", "x")]
+    sends = tuple(Message(message(key), exchange=exchange, routing_key=key) for exchange, key in places)
 
-    with pytest.raises(Unroutable):
-        consumer.settle([Settlement(good), Settlement(bad, sends=(nowhere,))])
+    refused = consumer.settle([Settlement(good), Settlement(bad, sends=sends)])
 
-    assert end(consumer, good) == [good.number]
-    assert end(consumer, bad) == []
+    assert refused == []
+    assert {(q.reason, text_of(q.raw)) for q in broker.quarantined()} == {
+        ("unroutable", "nowhere"),
+        ("unroutable", "x"),
+    }
+    nothing_for(consumer)
 
 
 def test_a_restarted_broker_keeps_what_was_confirmed(

@@ -20,11 +20,11 @@ from typing import Any
 import msgspec
 
 from qcore.brokers._kombu_link import Bell, Link
-from qcore.brokers._kombu_message import OPAQUE, PERSISTENT, Outgoing, incoming, outgoing
+from qcore.brokers._kombu_message import incoming
 from qcore.brokers._kombu_publisher import Publisher
-from qcore.brokers._kombu_topology import FIRST_EXCHANGE, QUARANTINE, Topology, delay_key
+from qcore.brokers._kombu_topology import Topology
 from qcore.brokers.base import Consumer, Delivery, Message, Settle, Settlement
-from qcore.errors import BrokerDown, Unroutable
+from qcore.errors import BrokerDown
 from qcore.times import new_id
 
 log = logging.getLogger(__name__)
@@ -255,53 +255,52 @@ class KombuConsumer(Consumer):
                 else:
                     seen.add(number)
                     ours.append(one)
-            failed = self._send(ours)
-            self._end([one for one in ours if one.delivery.number not in failed])
-            if failed:
-                raise Unroutable("; ".join(sorted(set(failed.values()))))
+            self._end(ours, back=self._send(ours))
             return refused
 
-    def _send(self, settlements: Sequence[Settlement]) -> dict[int, str]:
-        """Publish all that follows from them, confirmed; the deliveries whose messages found no
-        queue. Those are not ended; the others are, so that one bad message cannot hold up a batch."""
-        batch: list[tuple[Outgoing, bytes]] = []
-        owners: list[int] = []
+    def _send(self, settlements: Sequence[Settlement]) -> set[int]:
+        """Publish all that follows from them, confirmed; the numbers of deliveries that could not be
+        delayed. A continuation that no queue takes goes to quarantine: refusing its settlement would
+        only bring it back."""
+        messages: list[Message] = []
+        owners: list[Settlement] = []
+        aside: list[tuple[bytes, str, str]] = []
         for one in settlements:
-            if not (one.sends or one.action is Settle.DELAY or one.action is Settle.QUARANTINE):
-                continue
-            for message in one.sends:
-                batch.append((route(self._topology, message), message.raw))
-                owners.append(one.delivery.number)
+            messages += one.sends
+            owners += [one] * len(one.sends)
             if one.action is Settle.DELAY and self._link.native:
-                again = Message(one.delivery.raw, queue=one.delivery.queue, due_at=one.due_at)
-                batch.append((route(self._topology, again), again.raw))
-                owners.append(one.delivery.number)
+                delivery = one.delivery
+                messages.append(Message(delivery.raw, queue=delivery.queue, due_at=one.due_at))
+                owners.append(one)
             elif one.action is Settle.QUARANTINE:
-                self._topology.quarantine()
-                batch.append((quarantined(one), one.delivery.raw))
-                owners.append(one.delivery.number)
-        failed = self._publisher.send(batch)
-        return {
-            owners[i]: f"no queue took a message for '{batch[i][0].exchange}' with key "
-            f"'{batch[i][0].routing_key}': {reason}"
-            for i, reason in failed.items()
-        }
+                aside.append((one.delivery.raw, one.delivery.queue, one.reason))
+        back: set[int] = set()
+        for index, reason in self._publisher.deliver(messages, self._topology).items():
+            message, owner = messages[index], owners[index]
+            if message in owner.sends:
+                where = message.queue or f"{message.exchange}/{message.routing_key}"
+                log.error("a message for %s found no queue and is in quarantine: %s", where, reason)
+                aside.append((message.raw, where, "unroutable"))
+            else:
+                back.add(owner.delivery.number)
+        self._publisher.set_aside(aside, self._topology)
+        return back
 
-    def _end(self, settlements: Sequence[Settlement]) -> None:
+    def _end(self, settlements: Sequence[Settlement], back: set[int]) -> None:
         done: list[Any] = []
-        back: list[Any] = []
+        returned: list[Any] = []
         for one in settlements:
             held = self._held.pop(one.delivery.number)
-            if one.action in (Settle.REQUEUE, Settle.RETURN):
-                back.append(held.tag)
+            if one.action in (Settle.REQUEUE, Settle.RETURN) or one.delivery.number in back:
+                returned.append(held.tag)
             elif one.action is Settle.DELAY and not self._link.native:
                 heapq.heappush(self._parked, (one.due_at, one.delivery.number, held))
             else:
                 done.append(held.tag)
         self._ack(done)
-        for tag in sorted(back, reverse=True):
+        for tag in sorted(returned, reverse=True):
             self._channel.basic_reject(tag, requeue=True)
-        if back and self._link.native:
+        if returned and self._link.native:
             # Rejects are not answered. This is, and after them, so another consumer finds them now.
             self._set_window()
 
@@ -366,40 +365,3 @@ class KombuConsumer(Consumer):
         self._parked.clear()
         if tags and self._link.native:
             self._set_window()
-
-
-def route(topology: Topology, message: Message) -> Outgoing:
-    """Where a message is published so that it arrives where it is meant to; declares what that needs."""
-    exchange, routing_key = message.exchange, message.routing_key
-    queue = message.queue or (routing_key if not exchange else "")
-    out = outgoing(message.raw, "" if queue else exchange, queue or routing_key, message.priority)
-    if not queue:
-        if not topology.has_exchange(exchange):
-            raise Unroutable(f"there is no exchange '{exchange}'")
-        # Nobody can tell which queues a delayed message of a foreign exchange belongs to, so it is
-        # not delayed: the worker sees that it is early and delays it on the queue it came from.
-        return out
-    if not out.mandatory:
-        return out  # a reply: its queue is its reader's to declare
-    topology.queue(queue)
-    wait_s = message.due_at - time.time() if message.due_at is not None else 0.0
-    if message.due_at is None or wait_s <= 0:
-        return out
-    out = out.due(message.due_at)
-    if topology.link.native and wait_s >= 1:
-        topology.delay(queue)
-        out.exchange, out.routing_key = FIRST_EXCHANGE, delay_key(wait_s, queue)
-        # It would be counted on every level of the delay; the header `expires` still holds.
-        out.properties.pop("expiration", None)
-    return out
-
-
-def quarantined(one: Settlement) -> Outgoing:
-    """The bytes as they are, with what is known about them as headers."""
-    properties = {
-        "content_type": OPAQUE,
-        "message_id": new_id(),
-        "delivery_mode": PERSISTENT,
-        "application_headers": {"reason": one.reason, "queue": one.delivery.queue, "at": time.time()},
-    }
-    return Outgoing(one.delivery.raw, properties, "", QUARANTINE, True)

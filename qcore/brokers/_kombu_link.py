@@ -33,9 +33,7 @@ STALL_S = 0.2  # the longest wait for the rest of a frame that has begun to arri
 FRAMES_AT_ONCE = 20_000
 CONNECT_TIMEOUT_S = 4.0
 # Not for pyamqp: options of qcore, and the confirms that _kombu_publisher.py does in its own way.
-_OURS = frozenset(
-    "lease_s connect_timeout_s result_prefix event_ttl_s max_priority confirm_publish".split()
-)
+_OURS = frozenset("lease_s connect_timeout_s result_prefix event_ttl_s max_priority confirm_publish".split())
 
 #: Connections of the parent process. Kept for ever: letting go of one could say goodbye on a socket
 #: that the parent still uses.

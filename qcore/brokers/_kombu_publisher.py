@@ -15,8 +15,11 @@ from amqp import Message as NativeMessage
 from amqp.exceptions import FrameSyntaxError
 
 from qcore.brokers._kombu_link import ANSWER_S, Link
-from qcore.brokers._kombu_message import NAME_BYTES, Outgoing
-from qcore.errors import BrokerDown, BrokerFull
+from qcore.brokers._kombu_message import NAME_BYTES, OPAQUE, PERSISTENT, Outgoing, outgoing
+from qcore.brokers._kombu_topology import FIRST_EXCHANGE, QUARANTINE, Topology, delay_key
+from qcore.brokers.base import Message
+from qcore.errors import BrokerDown, BrokerFull, Unroutable
+from qcore.times import new_id
 
 _CANNOT_SPELL = (FrameSyntaxError, struct.error, UnicodeError, OverflowError, TypeError, ValueError)
 
@@ -34,6 +37,61 @@ class Publisher:
         self._places: dict[str, int] = {}  # message id -> index in the batch
         self._failed: dict[int, str] = {}
         self._refused = False
+
+    def deliver(self, messages: Sequence[Message], topology: Topology) -> dict[int, str]:
+        """Publish each where it is meant to arrive; the indexes of those that no queue took, and why.
+
+        A queue that was deleted since we saw it is declared again: a message that was returned was
+        not stored, so sending it once more is not sending it twice.
+        """
+        failed = self._deliver(dict(enumerate(messages)), topology)
+        lost = {i: messages[i] for i in failed if messages[i].queue}
+        if lost:
+            for message in lost.values():
+                topology.forget(message.queue)
+            failed = {i: why for i, why in failed.items() if i not in lost}
+            failed.update(self._deliver(lost, topology))
+        return failed
+
+    def _deliver(self, messages: dict[int, Message], topology: Topology) -> dict[int, str]:
+        failed: dict[int, str] = {}
+        batch: list[tuple[Outgoing, bytes]] = []
+        indexes: list[int] = []
+        for index, message in messages.items():
+            try:
+                batch.append((route(topology, message), message.raw))
+                indexes.append(index)
+            except Unroutable as exc:
+                failed[index] = str(exc)
+        failed.update({indexes[i]: why for i, why in self.send(batch).items()})
+        return failed
+
+    def set_aside(self, messages: Sequence[tuple[bytes, str, str]], topology: Topology) -> None:
+        """Put (bytes, queue, reason) into quarantine, the bytes as they are."""
+        if not messages:
+            return
+        topology.quarantine()
+        now = time.time()
+        self.send(
+            [
+                (
+                    Outgoing(
+                        raw,
+                        {
+                            "content_type": OPAQUE,
+                            "message_id": new_id(),
+                            "delivery_mode": PERSISTENT,
+                            "application_headers": {"reason": reason, "queue": queue, "at": now},
+                        },
+                        "",
+                        QUARANTINE,
+                        True,
+                    ),
+                    raw,
+                )
+                for raw, queue, reason in messages
+            ]
+        )
 
     def send(self, batch: Sequence[tuple[Outgoing, bytes]]) -> dict[int, str]:
         """Publish (message, its envelope bytes) in order; the indexes of those that found no queue,
@@ -142,3 +200,29 @@ class Publisher:
         index = self._places.get(message.properties.get("message_id"))
         if index is not None:
             self._failed[index] = str(getattr(error, "reply_text", "") or "no route")
+
+
+def route(topology: Topology, message: Message) -> Outgoing:
+    """Where a message is published so that it arrives where it is meant to; declares what that needs."""
+    exchange, routing_key = message.exchange, message.routing_key
+    queue = message.queue or (routing_key if not exchange else "")
+    out = outgoing(message.raw, "" if queue else exchange, queue or routing_key, message.priority)
+    if not queue:
+        if not topology.has_exchange(exchange):
+            raise Unroutable(f"there is no exchange '{exchange}'")
+        # Nobody can tell which queues a delayed message of a foreign exchange belongs to, so it is
+        # not delayed: the worker sees that it is early and delays it on the queue it came from.
+        return out
+    if not out.mandatory:
+        return out  # a reply: its queue is its reader's to declare
+    topology.queue(queue)
+    wait_s = message.due_at - time.time() if message.due_at is not None else 0.0
+    if message.due_at is None or wait_s <= 0:
+        return out
+    out = out.due(message.due_at)
+    if topology.link.native and wait_s >= 1:
+        topology.delay(queue)
+        out.exchange, out.routing_key = FIRST_EXCHANGE, delay_key(wait_s, queue)
+        # It would be counted on every level of the delay; the header `expires` still holds.
+        out.properties.pop("expiration", None)
+    return out

@@ -7,12 +7,12 @@ Channels and bindings are kombu's, so Celery's workers and monitors hear us and 
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._redis_keys import CONTROL_QUEUE_END, Keys
 from qcore.brokers._redis_link import Door, Link, ReplyError
-from qcore.brokers._redis_scripts import OPEN_INBOX
+from qcore.brokers._redis_scripts import OPEN_INBOX, Script
 from qcore.brokers.base import Inbox, Subscription
 from qcore.errors import BrokerDown, BrokerError
 
@@ -22,9 +22,9 @@ INBOX_BLOCK_S = 20.0
 class Shared(Protocol):
     """The broker's own connection, behind its lock."""
 
-    def call(self, *command: object) -> object: ...
+    def call(self, *command: Any) -> Any: ...
 
-    def run(self, script: object, keys: tuple[object, ...], arguments: tuple[object, ...]) -> object: ...
+    def run(self, script: Script, keys: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any: ...
 
 
 class RedisSubscription(Subscription):

@@ -12,6 +12,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._redis_keys import Keys
@@ -130,7 +131,7 @@ class RedisConsumer(Consumer):
             self._switch(owner, self._link)
         raise BrokerError("the lease of this consumer expires as fast as it is taken; lease_s is too short")
 
-    def _deliveries(self, reply: list, first: int) -> list[Delivery]:
+    def _deliveries(self, reply: list[Any], first: int) -> list[Delivery]:
         _, next_due, fields, raws, counts = reply
         self._next_due = time.monotonic() + float(next_due) if next_due else None
         self._held.update(range(first, first + len(raws)))
@@ -353,7 +354,7 @@ class RedisConsumer(Consumer):
         except BrokerError:
             pass  # the lease ends by itself, and the next reaper gives everything back
         finally:
-            self.after_fork()
+            self._drop_all()
 
     def _leave(self) -> None:
         owner, keys = self._owner, self._keys
@@ -363,6 +364,11 @@ class RedisConsumer(Consumer):
         self._held.clear()
 
     def after_fork(self) -> None:
-        """Let go of every connection; also the last step of close()."""
+        """In a child: the parent goes on, so there is nothing here to give back."""
+        self._closed = True
+        self._side_lock, self._owner_lock = threading.Lock(), threading.Lock()
+        self._drop_all()
+
+    def _drop_all(self) -> None:
         for link in (self._link, self._side, self._bell, *[w.link for w in self._watches.values()]):
             link.drop()

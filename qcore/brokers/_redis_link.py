@@ -279,14 +279,12 @@ class Link:
         """A script by its digest; its text is sent only when the server does not know it."""
         if safe and self.is_stale():
             self.drop()
-        for verb, which in (("EVALSHA", script.sha), ("EVAL", script.text)):
-            try:
-                self.send(pack((verb, which, len(keys), *keys, *arguments)))
-            except NotSent as exc:
-                raise BrokerDown(self.door.url, exc) from exc
+        rest = (len(keys), *keys, *arguments)
+        self.send_command("EVALSHA", script.sha, *rest)
+        reply = self.read()
+        if isinstance(reply, ReplyError) and str(reply).startswith("NOSCRIPT"):
+            self.send_command("EVAL", script.text, *rest)
             reply = self.read()
-            if not isinstance(reply, ReplyError):
-                return reply
-            if verb == "EVAL" or not str(reply).startswith("NOSCRIPT"):
-                break
-        self.door.fail(reply)
+        if isinstance(reply, ReplyError):
+            self.door.fail(reply)
+        return reply

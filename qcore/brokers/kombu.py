@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from qcore.brokers._kombu_bus import KombuListener, Place
-from qcore.brokers._kombu_consumer import KombuConsumer, route
+from qcore.brokers._kombu_consumer import KombuConsumer
 from qcore.brokers._kombu_link import Link, is_native
 from qcore.brokers._kombu_message import incoming, outgoing
 from qcore.brokers._kombu_publisher import Publisher
@@ -87,22 +87,10 @@ class KombuBroker(Broker):
                 self._named[message.queue] = None
 
     def _send(self, messages: Sequence[Message]) -> None:
-        failed = self._send_once(messages)
-        lost = [messages[i] for i in failed if messages[i].queue]
-        if lost:
-            # Deleted since we saw it: a returned message was not stored, so once more is not twice.
-            for message in lost:
-                self._topology.forget(message.queue)
-            again = self._send_once(lost)
-            failed = {i: r for i, r in failed.items() if not messages[i].queue}
-            failed.update({messages.index(lost[i]): reason for i, reason in again.items()})
-        for index, reason in failed.items():
+        for index, reason in self._publisher.deliver(messages, self._topology).items():
             message = messages[index]
             where = message.queue or f"{message.exchange}' with key '{message.routing_key}"
             raise Unroutable(f"no queue took the message for '{where}': {reason}")
-
-    def _send_once(self, messages: Sequence[Message]) -> dict[int, str]:
-        return self._publisher.send([(route(self._topology, m), m.raw) for m in messages])
 
     def consumer(self, queues: Sequence[str], node: str = "") -> Consumer:
         self._named.update(dict.fromkeys(queues))

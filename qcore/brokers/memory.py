@@ -1,4 +1,4 @@
-"""A broker inside one process, for tests, notebooks and `task_always_eager`'s bigger sister.
+"""A broker inside one process, for tests and notebooks.
 
 In:  memory://name; Broker objects with the same URL share one place.  Out: the whole contract.
 Nothing outlives the process. One lock guards a place; every wait is on its one condition.
@@ -118,9 +118,8 @@ class _Place:
     def route(self, message: Message) -> str:
         if message.queue:
             return message.queue
-        if not message.exchange or message.routing_key in self.queues:
-            if message.routing_key:
-                return message.routing_key
+        if message.routing_key and (not message.exchange or message.routing_key in self.queues):
+            return message.routing_key
         raise Unroutable(f"no queue is bound to '{message.exchange}' for key '{message.routing_key}'")
 
 

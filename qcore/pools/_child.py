@@ -12,7 +12,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import time
 from collections.abc import Callable
 
@@ -20,16 +19,16 @@ from qcore.pools._limits import alarm_limit
 from qcore.wire.outcome import Frames, pack_outcome, unpack_jobs
 from qcore.worker.run import Tools, run
 
-SLOT_BYTES = 64
+WORDS = 8  # of 64 bits, a slot
 MAX_SLOTS = 512
-_CURRENT = struct.Struct("=qd")  # sequence number of the job, epoch seconds of its start (0: none)
-_RANGE = struct.Struct("=qq")  # taken back: first and last sequence number
-_RANGE_AT = _CURRENT.size
+# What the words mean: the sequence number of the last job that was started, its start in microseconds
+# since the epoch (0: it is over), and the first and last sequence number that were taken back.
+CURRENT, SINCE, FIRST, LAST = range(4)
 
 
 def shared_slots() -> mmap.mmap:
     """Memory for all slots, to be made before the template is forked."""
-    return mmap.mmap(-1, SLOT_BYTES * MAX_SLOTS)
+    return mmap.mmap(-1, 8 * WORDS * MAX_SLOTS)
 
 
 class Slot:
@@ -40,16 +39,18 @@ class Slot:
     that started is never taken back.
     """
 
-    __slots__ = ("_memory", "_offset", "_token_r", "_token_w")
+    __slots__ = ("_token_r", "_token_w", "_words")
 
     def __init__(self, memory: mmap.mmap, index: int, token_r: int, token_w: int) -> None:
-        self._memory, self._offset = memory, index * SLOT_BYTES
+        # One aligned word is stored in one instruction, so a reader without the token never sees half
+        # of one (struct.pack_into would clear the bytes first).
+        self._words = memoryview(memory).cast("q")[index * WORDS : (index + 1) * WORDS]
         self._token_r, self._token_w = token_r, token_w
 
     def clear(self) -> None:
         """A new child starts: nothing runs, nothing was taken back."""
-        _CURRENT.pack_into(self._memory, self._offset, 0, 0.0)
-        _RANGE.pack_into(self._memory, self._offset + _RANGE_AT, 0, 0)
+        for word in (CURRENT, SINCE, FIRST, LAST):
+            self._words[word] = 0
 
     # --- the child
     def start(self, seq: int) -> bool:
@@ -60,21 +61,22 @@ class Slot:
                 break
             except BlockingIOError:  # the parent holds it, for microseconds
                 select.select([self._token_r], [], [])
-        first, last = _RANGE.unpack_from(self._memory, self._offset + _RANGE_AT)
-        mine = not first <= seq <= last
+        words = self._words
+        mine = not words[FIRST] <= seq <= words[LAST]
         if mine:
-            _CURRENT.pack_into(self._memory, self._offset, seq, time.time())
+            words[CURRENT] = seq
+            words[SINCE] = int(time.time() * 1e6)
         os.write(self._token_w, b"x")
         return mine
 
-    def finish(self, seq: int) -> None:
-        _CURRENT.pack_into(self._memory, self._offset, seq, 0.0)
+    def finish(self) -> None:
+        self._words[SINCE] = 0
 
     # --- the parent
     def current(self) -> tuple[int, float]:
         """The last job that was started, and since when it runs (0.0: it is over)."""
-        seq, since = _CURRENT.unpack_from(self._memory, self._offset)
-        return seq, since
+        words = self._words
+        return words[CURRENT], words[SINCE] / 1e6
 
     def take_back(self, last: int) -> int | None:
         """Take back every job up to `last` that has not started. The last one that has started, or
@@ -83,10 +85,11 @@ class Slot:
             os.read(self._token_r, 1)
         except BlockingIOError:
             return None
-        seq, _ = _CURRENT.unpack_from(self._memory, self._offset)
-        _RANGE.pack_into(self._memory, self._offset + _RANGE_AT, seq + 1, last)
+        words = self._words
+        started = words[CURRENT]
+        words[FIRST], words[LAST] = started + 1, last
         os.write(self._token_w, b"x")
-        return int(seq)
+        return started
 
 
 def token_pipe() -> tuple[int, int]:
@@ -113,6 +116,6 @@ def serve(sock: socket.socket, slot: Slot, tools: Tools, before_run: Callable[[]
                 if not slot.start(job.seq):
                     continue
                 outcome = run(job, limits)
-                slot.finish(job.seq)
+                slot.finish()
                 # At once and alone: held back, a finished result would wait for the next task.
                 sock.sendall(pack_outcome(outcome))

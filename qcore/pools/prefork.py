@@ -325,7 +325,8 @@ class PreforkPool(Pool):
         """The jobs that wait in this child, which will not start there any more."""
         if not child.outstanding:
             return []
-        started = child.slot.take_back(child.outstanding[-1].seq)
+        # Up to the last one ever given: what was taken back earlier may still lie unread in the child.
+        started = child.slot.take_back(child.seq)
         if started is None:
             return []
         taken = [job for job in child.outstanding if job.seq > started]

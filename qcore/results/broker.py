@@ -1,6 +1,7 @@
-"""The broker as the result store: results are kept where the tasks are.
+"""The result store that is the broker itself.
 
-The worker stores them in the same step as the acknowledgement (Settlement.result).
+In:  a broker that keeps results.  Out: the store; the worker then stores in the same step as the ack.
+Opened by name it connects to the broker URL it is given; usually it is made around an open Broker.
 """
 
 from __future__ import annotations
@@ -8,18 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from qcore.brokers.base import Broker, StoredResult
+from qcore.brokers.base import Broker, StoredResult, open_broker
+from qcore.errors import Unsupported
 from qcore.results.base import ResultStore, results
 from qcore.wire.result import ResultMeta
 
 
 @results.register("broker")
 class BrokerResults(ResultStore):
-    """Results of a broker with features.results; options: the `broker`."""
+    """Results in the broker's own keys or tables."""
 
-    def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+    def __init__(self, url: str, options: dict[str, Any] | None = None, broker: Broker | None = None) -> None:
         super().__init__(url, options)
-        self.broker: Broker = self.options["broker"]
+        self._mine = broker is None
+        self.broker = broker if broker is not None else open_broker(url, options)
+        if not self.broker.features.results:
+            raise Unsupported(self.broker.name, "keep results")
 
     def store(self, results: Sequence[StoredResult]) -> None:
         self.broker.store_results(results)
@@ -32,3 +37,7 @@ class BrokerResults(ResultStore):
 
     def forget(self, task_ids: Sequence[str]) -> int:
         return self.broker.forget_results(task_ids)
+
+    def close(self) -> None:
+        if self._mine:
+            self.broker.close()

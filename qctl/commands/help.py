@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from qctl import exits
+from qctl.options import FORMATS
 from qctl.pages import LazyGroup, PageGroup
 from qctl.pages import command as page
-from qctl.params import FORMATS, nearest
+from qctl.params import nearest
 
 ENVIRONMENT = {
     "QCTL_APP": "the app, as -A",

@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from qctl import exits, theme
-from qctl.bus import nodes, verdict
+from qctl.bus import nodes
 from qctl.output.table import Cell, Column
 from qctl.output.text import age, count
 from qctl.pages import command as page
 from qctl.params import Destinations
 from qctl.session import Session, current
+from qctl.verdict import verdict
 
 COLUMNS = [Column("WORKER"), Column("STATE"), Column("SEEN", True), Column("SOFTWARE"), Column("QUEUES")]
 

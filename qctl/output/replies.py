@@ -51,7 +51,7 @@ def write(out: Output, command: Command, answers: Answers) -> None:
 
 def _write_table(out: Output, name: str, replies: dict[str, Any]) -> None:
     form = _FORMS.get(name)
-    if form is None:
+    if form is None and name not in _TREES:
         form = next((f for fits, f in _SHAPES if all(fits(v) for v in replies.values())), None)
     if form is None:
         _blocks(out, replies)
@@ -180,6 +180,9 @@ _FORMS: dict[str, tuple[list[Column], Callable[[Any], Rows]]] = {
     "registered": (_columns("task"), _each),
     "revoked": (_columns("id"), _each),
 }
+
+#: replies that are many values by name, even when there happens to be only one
+_TREES = frozenset(("conf", "stats", "report"))
 
 _SHAPES: list[tuple[Callable[[Any], bool], tuple[list[Column], Callable[[Any], Rows]]]] = [
     (_is_one, (_columns("reply"), _one)),

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from qctl import theme
+from qctl import exits, theme
+from qctl.options import FORMATS, Globals
 from qctl.output.secrets import hide
 from qctl.output.table import Cell, Column, lines
 from qctl.output.text import shown, shown_lines
-from qctl.params import Globals
 
 VERSION = 1
 _HIDDEN_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
@@ -37,9 +37,12 @@ class Output:
 
     @property
     def format(self) -> str:
-        from qctl.params import FORMATS, OneOf
-
-        return OneOf("output format", FORMATS).convert(self.options.output, None, None)
+        name = self.options.output.lower()
+        if name not in FORMATS:
+            raise exits.Stop(
+                exits.USAGE, f"no output format named '{name}' (QCTL_OUTPUT)", ", ".join(FORMATS)
+            )
+        return name
 
     @property
     def for_people(self) -> bool:

@@ -1,6 +1,6 @@
 """A small project for tests with real processes: tasks for a qcore worker.
 
-The broker and the result store come from the command line or the environment.
+The broker and the result store come from the command line or the environment, as App reads it.
 celeryproj.py has the same tasks under the same names for Celery.
 """
 
@@ -12,11 +12,7 @@ from typing import Any
 
 from qcore import App
 
-app = App(
-    "proj",
-    broker=os.environ.get("QCTL_BROKER") or os.environ.get("CELERY_BROKER_URL"),
-    backend=os.environ.get("QCTL_RESULT_BACKEND") or os.environ.get("CELERY_RESULT_BACKEND"),
-)
+app = App("proj")
 
 
 def note(path: str, line: str) -> None:

@@ -42,7 +42,9 @@ def queue() -> str:
 
 def message(text: str) -> bytes:
     """A message in envelope form, as every driver can carry."""
-    return envelope.wrap(f'[["{text}"], {{}}, {{}}]'.encode(), exchange="", routing_key="q", headers={"id": text})
+    return envelope.wrap(
+        f'[["{text}"], {{}}, {{}}]'.encode(), exchange="", routing_key="q", headers={"id": text}
+    )
 
 
 def text_of(raw: bytes) -> str:

@@ -1,0 +1,335 @@
+"""The SQLite consumer: claim and settle as one transaction each, leases, and the dead.
+
+In:  queue names.  Out: deliveries marked with this owner in the table of messages.
+An owner is dead when its lease has ended, or at once when it ran on this host and its process is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from qcore.brokers._forks import tell_after_fork
+from qcore.brokers._sqlite_file import Bell, Connection, File
+from qcore.brokers.base import Consumer, Delivery, Message, Settle, Settlement, StoredResult
+from qcore.errors import BrokerError, Unroutable
+from qcore.times import new_id
+
+QUARANTINE_SIZE = 10_000
+PRUNE_EVERY_S = 60.0
+FIRST_PRIORITY, LAST_PRIORITY = 0, 9
+
+_READY = "queue=? AND owner IS NULL AND due_at IS NULL"
+_DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
+
+
+# --- steps that publish and settle share; all of them run inside a transaction
+
+
+def next_position(db: Connection, count: int) -> int:
+    """The first of `count` fresh positions at the back of every queue."""
+    sql = "UPDATE counters SET n=n+? WHERE name='position' RETURNING n"
+    return int(db.execute(sql, (count,)).fetchone()[0]) - count + 1
+
+
+def put(db: Connection, messages: Sequence[tuple[Message, str]]) -> None:
+    """Store messages for their queues."""
+    first = next_position(db, len(messages))
+    rows = [
+        (queue, min(LAST_PRIORITY, max(FIRST_PRIORITY, m.priority)), first + i, m.due_at, m.raw)
+        for i, (m, queue) in enumerate(messages)
+    ]
+    db.executemany("INSERT INTO messages (queue, priority, position, due_at, raw) VALUES (?,?,?,?,?)", rows)
+
+
+def keep_results(db: Connection, results: Sequence[StoredResult]) -> None:
+    now = time.time()
+    rows = [(r.task_id, r.meta, None if r.ttl_s is None else now + r.ttl_s) for r in results]
+    db.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?)", rows)
+
+
+def route(file: File, message: Message) -> str:
+    """The queue that takes this message; raises Unroutable."""
+    if message.queue:
+        return message.queue
+    exchange, key = message.exchange, message.routing_key
+    if key and (not exchange or file.rows("SELECT 1 FROM queues WHERE name=?", key)):
+        return key
+    raise Unroutable(f"no queue is bound to the exchange '{exchange}' for the key '{key}'")
+
+
+# --- who is alive
+
+
+@cache
+def this_host() -> str:
+    """Names the process table that our pids belong to; empty when that cannot be said."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return f"{socket.gethostname()} {file.read().strip()} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def started(pid: int) -> str | None:
+    """When a process was started, in the kernel's own words; None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else fields[19].decode()
+
+
+class SqliteConsumer(Consumer):
+    """One owner of deliveries."""
+
+    def __init__(self, file: File, queues: Sequence[str], lease_s: float, node: str) -> None:
+        self._file, self._lease_s, self._node = file, lease_s, node
+        self._owner_lock = threading.Lock()
+        self._number = 1
+        self._next_due: float | None = None
+        self._lost = self._closed = False
+        self._prune_at = time.monotonic()
+        self._more = False  # the last claim was full, so look without asking first
+        self._owner = self._enrol()
+        self._bell = Bell(file)
+        tell_after_fork(self)
+        self.set_queues(queues)
+
+    def after_fork(self) -> None:
+        self._closed = True  # the parent's
+
+    def _enrol(self) -> str:
+        owner, pid = new_id(), os.getpid()
+        row = (owner, self._node, time.time() + self._lease_s, this_host(), pid, started(pid))
+        self._file.in_transaction(
+            lambda db: db.execute("INSERT INTO owners VALUES (?,?,?,?,?,?)", row), durable=False
+        )
+        return owner
+
+    def set_queues(self, queues: Sequence[str]) -> None:
+        self.queues = tuple(queues)
+        names = [(name,) for name in self.queues]
+        self._file.in_transaction(
+            lambda db: db.executemany("INSERT OR IGNORE INTO queues VALUES (?)", names), durable=False
+        )
+        self._bell.hear(f"q:{name}" for name in self.queues)
+
+    # --- claim and settle
+
+    def claim(self, limit: int) -> list[Delivery]:
+        if limit <= 0 or not self.queues:
+            return []
+        if not self._more and not self._something():
+            return []
+        for _ in range(2):
+            owner = self._owner
+            rows = self._file.in_transaction(partial(self._take, owner=owner, limit=limit), durable=False)
+            if rows is not None:
+                self._more = len(rows) == limit
+                return [
+                    Delivery(number, queue, raw, crashes > 0, crashes + 1, (row_id, batch))
+                    for number, (row_id, batch, queue, crashes, raw) in rows
+                ]
+            self._switch(owner)
+        raise BrokerError("the lease of this consumer expires as fast as it is taken; lease_s is too short")
+
+    def _something(self) -> bool:
+        """Whether it is worth taking the write lock."""
+        now, nearest = time.time(), None
+        found = False
+        for queue in self.queues:
+            ((due,),) = self._file.rows(f"SELECT min(due_at) FROM messages WHERE {_DELAYED}", queue)
+            if due is not None:
+                nearest = due if nearest is None else min(nearest, due)
+            found = found or bool(self._file.rows(f"SELECT 1 FROM messages WHERE {_READY} LIMIT 1", queue))
+        self._next_due = nearest
+        return found or (nearest is not None and nearest <= now)
+
+    def _take(self, db: Connection, owner: str, limit: int) -> list[Any] | None:
+        now = time.time()
+        if not db.execute("SELECT 1 FROM owners WHERE id=? AND lease_until>?", (owner, now)).fetchone():
+            return None
+        self._next_due = self._ripen(db, now)
+        wanted: list[tuple[int, int, int, int]] = []
+        for order, queue in enumerate(self.queues):
+            sql = f"SELECT priority, {order}, position, id FROM messages WHERE {_READY}"
+            wanted += db.execute(f"{sql} ORDER BY priority, position LIMIT ?", (queue, limit))
+        if not wanted:
+            return []
+        if len(self.queues) > 1:
+            wanted = sorted(wanted)[:limit]
+        batch, self._number = self._number, self._number + len(wanted)
+        taken = db.execute(
+            "UPDATE messages SET owner=?, batch=? WHERE id IN (SELECT value FROM json_each(?))"
+            " RETURNING id, batch, queue, crashes, raw",
+            (owner, batch, json.dumps([row[3] for row in wanted])),
+        ).fetchall()
+        by_id = {row[0]: row for row in taken}
+        return [(batch + i, by_id[row[3]]) for i, row in enumerate(wanted)]
+
+    def _ripen(self, db: Connection, now: float) -> float | None:
+        """Due delayed messages go to the back of their queues; when the next one is due."""
+        nearest: float | None = None
+        for queue in self.queues:
+            sql = (
+                f"SELECT id FROM messages WHERE {_DELAYED} AND due_at<=? ORDER BY due_at, position LIMIT 1000"
+            )
+            due = db.execute(sql, (queue, now)).fetchall()
+            if due:
+                first = next_position(db, len(due))
+                rows = [(first + i, row[0]) for i, row in enumerate(due)]
+                db.executemany("UPDATE messages SET position=?, due_at=NULL WHERE id=?", rows)
+            ((left,),) = db.execute(f"SELECT min(due_at) FROM messages WHERE {_DELAYED}", (queue,))
+            if left is not None:
+                nearest = left if nearest is None else min(nearest, left)
+        return nearest
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[int]:
+        if not settlements:
+            return []
+        sends = [[(m, route(self._file, m)) for m in s.sends] if s.sends else () for s in settlements]
+        owner, topics = self._owner, set[str]()
+
+        def end_all(db: Connection) -> list[int]:
+            refused, results = [], []
+            for s, sent in zip(settlements, sends, strict=True):
+                if not self._end(db, owner, s, topics):
+                    refused.append(s.delivery.number)
+                    continue
+                if s.result is not None:
+                    results.append(s.result)
+                if sent:
+                    put(db, sent)
+                    topics.update(f"q:{queue}" for _, queue in sent)
+            if results:
+                keep_results(db, results)
+                topics.add("results")
+            return refused
+
+        refused: list[int] = self._file.in_transaction(end_all, durable=True)
+        if topics:
+            self._file.ring(topics)
+        return refused
+
+    @staticmethod
+    def _end(db: Connection, owner: str, s: Settlement, topics: set[str]) -> bool:
+        """End one delivery; False when it is not ours."""
+        delivery, action = s.delivery, s.action
+        key = (*delivery.handle, owner)
+        mine = "WHERE id=? AND batch=? AND owner=?"
+        if action == Settle.ACK:
+            return db.execute(f"DELETE FROM messages {mine}", key).rowcount == 1
+        if action == Settle.QUARANTINE:
+            if db.execute(f"DELETE FROM messages {mine}", key).rowcount != 1:
+                return False
+            row = (delivery.queue, s.reason, time.time(), delivery.raw)
+            sql = "INSERT INTO quarantine (queue, reason, at, raw) VALUES (?,?,?,?)"
+            number = db.execute(sql, row).lastrowid or 0
+            db.execute("DELETE FROM quarantine WHERE id<=?", (number - QUARANTINE_SIZE,))
+            return True
+        due_at = s.due_at if action == Settle.DELAY else None
+        topics.add(f"q:{delivery.queue}")
+        sql = f"UPDATE messages SET owner=NULL, batch=NULL, due_at=?, crashes=crashes+? {mine}"
+        return db.execute(sql, (due_at, action == Settle.RETURN, *key)).rowcount == 1
+
+    # --- lease
+
+    def renew(self) -> bool:
+        if self._closed:
+            return False
+        owner, now = self._owner, time.time()
+        sql = "UPDATE owners SET lease_until=? WHERE id=? AND lease_until>?"
+        values = (now + self._lease_s, owner, now)
+        if not self._file.in_transaction(lambda db: db.execute(sql, values).rowcount, durable=False):
+            self._switch(owner)
+        lost, self._lost = self._lost, False
+        return not lost
+
+    def _switch(self, lost: str) -> None:
+        """Go on as a new owner; what the old one holds is for reap()."""
+        with self._owner_lock:
+            if self._owner == lost:
+                self._owner, self._lost = self._enrol(), True
+
+    def reap(self) -> int:
+        if self._closed:
+            return 0
+        self._prune()
+        dead = self._dead()
+        orphans = "owner IS NOT NULL AND owner NOT IN (SELECT id FROM owners)"
+        if not dead and not self._file.rows(f"SELECT 1 FROM messages WHERE {orphans} LIMIT 1"):
+            return 0
+
+        def return_all(db: Connection) -> list[Any]:
+            for owner in self._dead():  # again, now that nobody can renew
+                db.execute("DELETE FROM owners WHERE id=?", (owner,))
+            change = "UPDATE messages SET owner=NULL, batch=NULL, crashes=crashes+1"
+            return db.execute(f"{change} WHERE {orphans} RETURNING queue").fetchall()
+
+        queues = self._file.in_transaction(return_all, durable=True)
+        self._file.ring({f"q:{queue}" for (queue,) in queues})
+        return len(queues)
+
+    def _prune(self) -> None:
+        """Reapers come by now and then, so they also take out what has expired."""
+        if time.monotonic() < self._prune_at:
+            return
+        self._prune_at = time.monotonic() + PRUNE_EVERY_S
+        now = time.time()
+        if self._file.rows("SELECT 1 FROM results WHERE expires_at<=? LIMIT 1", now):
+            sql = "DELETE FROM results WHERE expires_at<=?"
+            self._file.in_transaction(lambda db: db.execute(sql, (now,)), durable=False)
+
+    def _dead(self) -> list[str]:
+        now, host = time.time(), this_host()
+        return [
+            owner
+            for owner, until, place, pid, since in self._file.rows(
+                "SELECT id, lease_until, host, pid, started FROM owners"
+            )
+            if until <= now or (host and place == host and started(pid) != since)
+        ]
+
+    def reconnect(self) -> None:
+        self._file.rows("SELECT 1 FROM owners LIMIT 1")
+
+    # --- wake-ups
+
+    def fds(self) -> list[int]:
+        # The bell stays entered while we are busy: ringing costs a writer less than entering costs us.
+        return [] if self._closed else [self._bell.fileno()]
+
+    def wake(self, fd: int) -> None:
+        self._bell.silence()
+
+    def idle_s(self) -> float:
+        due = self._next_due
+        return 1.0 if due is None else max(0.0, min(1.0, due - time.time()))
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        owner = self._owner
+
+        def leave(db: Connection) -> list[Any]:
+            change = "UPDATE messages SET owner=NULL, batch=NULL WHERE owner=? RETURNING queue"
+            queues = db.execute(change, (owner,)).fetchall()
+            db.execute("DELETE FROM owners WHERE id=?", (owner,))
+            return queues
+
+        try:
+            queues = self._file.in_transaction(leave, durable=False)
+            self._bell.close()
+            self._file.ring({f"q:{queue}" for (queue,) in queues})
+        except BrokerError:
+            self._bell.close()  # the next reaper sees that we are gone

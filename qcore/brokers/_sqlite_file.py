@@ -1,0 +1,316 @@
+"""The SQLite file: where it is, its tables, transactions, and the bells that wake its readers.
+
+In:  a sqlite:// URL.  Out: connections (one for each thread), transactions that are synced to disk or
+not, datagram sockets that other processes ring after their commits.
+Next: brokers/sqlite.py, brokers/_sqlite_consumer.py, brokers/_sqlite_bus.py.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sqlite3
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from qcore.brokers._forks import tell_after_fork
+from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull, ConfigError
+from qcore.times import new_id
+
+BUSY_S = 5.0
+SCHEMA_VERSION = 1
+
+# A message is ready (no owner, no due_at), delayed (no owner, due_at) or in flight (owner).
+# `position` orders the ready ones; a message that goes back keeps its own, so it is at the head.
+# `batch` is the first number of the claim that took it: with the owner it fences settlements.
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS messages (
+    id INTEGER PRIMARY KEY, queue TEXT NOT NULL, priority INTEGER NOT NULL, position INTEGER NOT NULL,
+    due_at REAL, owner TEXT, batch INTEGER, crashes INTEGER NOT NULL DEFAULT 0, raw BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS ready ON messages (queue, priority, position)
+    WHERE owner IS NULL AND due_at IS NULL;
+CREATE INDEX IF NOT EXISTS delayed ON messages (queue, due_at) WHERE owner IS NULL AND due_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS held ON messages (owner, queue) WHERE owner IS NOT NULL;
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
+INSERT OR IGNORE INTO counters VALUES ('position', 0);
+CREATE TABLE IF NOT EXISTS queues (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS owners (
+    id TEXT PRIMARY KEY, node TEXT, lease_until REAL NOT NULL, host TEXT, pid INTEGER, started TEXT
+    ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS results (task_id TEXT PRIMARY KEY, meta BLOB NOT NULL, expires_at REAL);
+CREATE INDEX IF NOT EXISTS results_expire ON results (expires_at) WHERE expires_at IS NOT NULL;
+CREATE TABLE IF NOT EXISTS bells (
+    topic TEXT, path TEXT, pattern TEXT NOT NULL DEFAULT '', PRIMARY KEY (topic, path)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS bus (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, exchange TEXT, routing_key TEXT, raw BLOB, at REAL);
+CREATE INDEX IF NOT EXISTS bus_exchange ON bus (exchange, id);
+CREATE TABLE IF NOT EXISTS replies (
+    id INTEGER PRIMARY KEY, exchange TEXT, key TEXT, raw BLOB, at REAL);
+CREATE INDEX IF NOT EXISTS replies_key ON replies (exchange, key, id);
+CREATE TABLE IF NOT EXISTS members (
+    node TEXT PRIMARY KEY, seen_at REAL, ttl_s REAL, info BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS revoked (id TEXT PRIMARY KEY, revoked_at REAL, expires_at REAL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS revoked_at ON revoked (revoked_at);
+CREATE TABLE IF NOT EXISTS quarantine (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT, reason TEXT, at REAL, raw BLOB);
+"""
+
+
+def path_of(url: str) -> Path:
+    """The file that a URL names; `sqlite://` alone is in the user's state directory."""
+    parts = urlsplit(url)
+    if parts.netloc:
+        raise ConfigError(
+            f"'{url}' names a host; write sqlite:///relative/path, sqlite:////absolute/path or sqlite://"
+        )
+    name = unquote(parts.path)
+    if name in ("", "/"):
+        from platformdirs import user_state_dir  # 5 ms, and only here
+
+        return Path(user_state_dir("qctl")) / "qcore.sqlite3"
+    if name == "/:memory:":
+        raise ConfigError("an SQLite database in memory cannot be shared; use memory://")
+    return Path(name[1:]).absolute()
+
+
+class Connection(sqlite3.Connection):
+    """As the base; a class of our own can be referred to weakly."""
+
+
+class File:
+    """One database file, for all threads of this process."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.path = url, path_of(url)
+        self._ready = False
+        self._start()
+        tell_after_fork(self)
+
+    def _start(self) -> None:
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._sender: socket.socket | None = None
+
+    def after_fork(self) -> None:
+        # Closing an inherited connection could end the parent's write-ahead log, so it is kept open.
+        _inherited.extend(self._all)
+        if self._sender is not None:
+            self._sender.close()
+        self._start()
+
+    # --- connections
+
+    def db(self) -> Connection:
+        """This thread's connection; raises BrokerDown."""
+        found: Connection | None = getattr(self._local, "db", None)
+        if found is None:
+            with self.translated():
+                found = self._local.db = self._connect()
+        return found
+
+    def _connect(self) -> Connection:
+        with self._lock:
+            if not self._ready:
+                self._create()
+            db = sqlite3.connect(
+                self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, factory=Connection
+            )
+            self._to_wal(db)
+            db.execute("PRAGMA synchronous=FULL")
+            if not self._ready:
+                self._create_tables(db)
+                self._ready = True
+            self._all.add(db)
+            return db
+
+    def _create(self) -> None:
+        """Nobody else may read what is in the file, whatever the umask says."""
+        folder = self.path.parent
+        if not folder.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
+        try:
+            fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        except FileExistsError:
+            return
+        os.fchmod(fd, 0o600)
+        os.close(fd)
+
+    @staticmethod
+    def _to_wal(db: Connection) -> None:
+        until = time.monotonic() + BUSY_S
+        while db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            try:
+                db.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError:
+                # Another process is doing the same; SQLite does not wait for that by itself.
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
+
+    @staticmethod
+    def _create_tables(db: Connection) -> None:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise ConfigError(f"the database was written by a newer qcore (format {version})")
+        if version < SCHEMA_VERSION:
+            db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+
+    def close(self) -> None:
+        with self._lock:
+            for db in list(self._all):
+                db.close()
+            self._all.clear()
+            self._local = threading.local()
+            if self._sender is not None:
+                self._sender.close()
+                self._sender = None
+
+    # --- reading and writing
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Errors of SQLite become ours."""
+        try:
+            yield
+        except sqlite3.Error as exc:
+            code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise BrokerBusy(f"{self.path} is held by another process for over {BUSY_S:.0f} s") from exc
+            if code == sqlite3.SQLITE_FULL:
+                raise BrokerFull(f"no space left for {self.path}") from exc
+            if isinstance(exc, sqlite3.DataError | sqlite3.InterfaceError | sqlite3.IntegrityError):
+                raise BrokerError(f"{self.path}: {exc}") from exc
+            raise BrokerDown(self.url, exc) from exc
+        except OSError as exc:
+            raise BrokerDown(self.url, exc) from exc
+
+    def rows(self, sql: str, *values: Any) -> list[Any]:
+        """The rows of one query outside a transaction."""
+        with self.translated():
+            return self.db().execute(sql, values).fetchall()
+
+    def in_transaction(self, work: Callable[[Connection], Any], durable: bool) -> Any:
+        """Run `work` with the write lock held. Not durable: this commit is on disk only after a later
+        durable one, which is enough for what a power failure may take back (claims, leases, the bus)."""
+        with self.translated():
+            db = self.db()
+            if not durable:
+                db.execute("PRAGMA synchronous=NORMAL")
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    value = work(db)
+                    db.execute("COMMIT")
+                except BaseException:
+                    if db.in_transaction:
+                        db.execute("ROLLBACK")
+                    raise
+            finally:
+                if not durable:
+                    db.execute("PRAGMA synchronous=FULL")
+            return value
+
+    # --- bells
+
+    def ring(self, topics: Iterable[str]) -> int:
+        """Wake everybody who has a bell for one of these; call it after the commit."""
+        found: set[str] = set()
+        for topic in topics:
+            found.update(path for (path,) in self.rows("SELECT path FROM bells WHERE topic=?", topic))
+        return self.ring_paths(found)
+
+    def ring_paths(self, paths: Iterable[str]) -> int:
+        """How many of these bells there still are."""
+        heard, dead = 0, []
+        if self._sender is None:
+            self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._sender.setblocking(False)
+        for path in paths:
+            try:
+                self._sender.sendto(b"!", _address(path))
+            except BlockingIOError:
+                pass  # rung more often than it has looked
+            except (ConnectionRefusedError, FileNotFoundError):
+                dead.append(path)
+                continue
+            except OSError as exc:
+                if exc.errno != errno.ENOBUFS:  # which is as above
+                    continue
+            heard += 1
+        if dead:
+            self.in_transaction(lambda db: _forget_bells(db, dead), durable=False)
+        return heard
+
+
+_inherited: list[Connection] = []
+
+
+def _forget_bells(db: Connection, paths: list[str]) -> None:
+    db.executemany("DELETE FROM bells WHERE path=?", [(p,) for p in paths])
+
+
+def _address(path: str) -> str:
+    return "\0" + path[1:] if path.startswith("@") else path
+
+
+class Bell:
+    """A socket that becomes readable when another process has written under one of our topics."""
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._folder = ""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        if sys.platform == "linux":
+            self.path = "@qcore-" + new_id()
+        else:
+            self._folder = tempfile.mkdtemp(prefix="qcore-")
+            self.path = self._folder + "/bell"
+        self._socket.bind(_address(self.path))
+        tell_after_fork(self)
+
+    def hear(self, topics: Iterable[str], pattern: str = "") -> None:
+        """From now on these topics ring, and no others."""
+        rows = [(topic, self.path, pattern) for topic in topics]
+
+        def write(db: Connection) -> None:
+            _forget_bells(db, [self.path])
+            db.executemany("INSERT OR REPLACE INTO bells VALUES (?, ?, ?)", rows)
+
+        self._file.in_transaction(write, durable=False)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def silence(self) -> None:
+        try:
+            while True:
+                self._socket.recv(16)
+        except (BlockingIOError, OSError):
+            pass
+
+    def close(self) -> None:
+        if self._socket.fileno() < 0:
+            return
+        self.after_fork()
+        try:
+            self._file.in_transaction(lambda db: _forget_bells(db, [self.path]), durable=False)
+        except BrokerError:
+            pass  # whoever rings it next removes it
+        if self._folder:
+            Path(self.path).unlink(missing_ok=True)
+            Path(self._folder).rmdir()
+
+    def after_fork(self) -> None:
+        self._socket.close()

@@ -1,0 +1,217 @@
+"""The SQLite broker: one file instead of a server, for every process of one host.
+
+In:  sqlite:// (the user's own file), sqlite:///relative or sqlite:////absolute.  Out: the whole contract.
+Publishing and settling are on disk when they return. Nobody polls: a writer rings the bells of those
+who wait (brokers/_sqlite_file.py), and a look every second is only a net.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from qcore.brokers._forks import tell_after_fork
+from qcore.brokers._sqlite_bus import SqliteInbox, SqliteSubscription, answer, say, wait_rung
+from qcore.brokers._sqlite_consumer import SqliteConsumer, keep_results, put, route
+from qcore.brokers._sqlite_file import Bell, Connection, File
+from qcore.brokers.base import (
+    Broker,
+    Depth,
+    Features,
+    Inbox,
+    Member,
+    Message,
+    Quarantined,
+    StoredResult,
+    Subscription,
+    brokers,
+)
+from qcore.wire.result import ResultMeta, decode
+
+_READY = "queue=? AND owner IS NULL AND due_at IS NULL"
+_DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
+
+
+@brokers.register("sqlite")
+class SqliteBroker(Broker):
+    """One file."""
+
+    name: ClassVar[str] = "sqlite"
+    features: ClassVar[Features] = Features(
+        results=True, receivers_known=True, members_known=True, revokes=True, multi_host=False
+    )
+
+    def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+        super().__init__(url, options)
+        self._file = File(url)
+        self._start()
+        tell_after_fork(self)
+
+    def _start(self) -> None:
+        self._lock = threading.Lock()
+        self._noted: set[str] = set()
+        self._idle_bells: list[Bell] = []  # wait_result() keeps them for the next wait
+
+    def after_fork(self) -> None:
+        self._start()
+
+    # --- tasks
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        if not messages:
+            return
+        routed = [(m, m.queue or route(self._file, m)) for m in messages]
+        queues = {queue for _, queue in routed}
+        fresh = [(queue,) for queue in queues - self._noted]
+
+        def write(db: Connection) -> None:
+            if fresh:
+                db.executemany("INSERT OR IGNORE INTO queues VALUES (?)", fresh)
+            put(db, routed)
+
+        self._file.in_transaction(write, durable=True)
+        self._noted |= queues
+        self._file.ring(f"q:{queue}" for queue in queues)
+
+    def consumer(self, queues: Sequence[str], node: str = "") -> SqliteConsumer:
+        return SqliteConsumer(self._file, queues, self.lease_s, node)
+
+    def depth(self, queue: str) -> Depth:
+        ((ready, delayed, held),) = self._file.rows(
+            f"SELECT (SELECT count(*) FROM messages WHERE {_READY}),"
+            f" (SELECT count(*) FROM messages WHERE {_DELAYED}),"
+            " (SELECT count(*) FROM messages WHERE owner IS NOT NULL AND queue=?)",
+            *(queue, queue, queue),
+        )
+        return Depth(ready, delayed, held)
+
+    def peek(self, queue: str, limit: int = 20) -> list[bytes]:
+        sql = f"SELECT raw FROM messages WHERE {_READY} ORDER BY priority, position LIMIT ?"
+        return [raw for (raw,) in self._file.rows(sql, queue, limit)]
+
+    def purge(self, queue: str) -> int:
+        def delete(db: Connection) -> int:
+            ready = db.execute(f"DELETE FROM messages WHERE {_READY}", (queue,)).rowcount
+            return ready + db.execute(f"DELETE FROM messages WHERE {_DELAYED}", (queue,)).rowcount
+
+        return int(self._file.in_transaction(delete, durable=True))
+
+    def queues(self) -> list[str]:
+        return [name for (name,) in self._file.rows("SELECT name FROM queues ORDER BY name")]
+
+    def quarantined(self, limit: int = 100) -> list[Quarantined]:
+        sql = "SELECT id, queue, reason, at, raw FROM quarantine ORDER BY id DESC LIMIT ?"
+        return [Quarantined(str(number), *rest) for number, *rest in self._file.rows(sql, limit)]
+
+    # --- results
+
+    def results_of(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
+        now, found = time.time(), {}
+        for start in range(0, len(task_ids), 500):
+            some = task_ids[start : start + 500]
+            marks = ",".join("?" * len(some))
+            sql = f"SELECT task_id, meta, expires_at FROM results WHERE task_id IN ({marks})"
+            found.update(
+                {i: meta for i, meta, until in self._file.rows(sql, *some) if not until or until > now}
+            )
+        metas = [found.get(i) for i in task_ids]
+        return [None if m is None else decode(m, i) for m, i in zip(metas, task_ids, strict=True)]
+
+    def store_results(self, results: Sequence[StoredResult]) -> None:
+        if not results:
+            return
+        self._file.in_transaction(lambda db: keep_results(db, results), durable=True)
+        self._file.ring(["results"])
+
+    def wait_result(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        with self._lock:
+            bell = self._idle_bells.pop() if self._idle_bells else None
+        if bell is None:
+            bell = Bell(self._file)
+            bell.hear(["results"])
+        try:
+            while True:
+                (meta,) = self.results_of([task_id])
+                if meta is not None and meta.is_ready:
+                    return meta
+                if not wait_rung(bell, until):
+                    return None
+        finally:
+            with self._lock:
+                self._idle_bells.append(bell)
+
+    def forget_results(self, task_ids: Sequence[str]) -> int:
+        rows = [(i,) for i in task_ids]
+
+        def delete(db: Connection) -> int:
+            return db.executemany("DELETE FROM results WHERE task_id=?", rows).rowcount if rows else 0
+
+        return int(self._file.in_transaction(delete, durable=True))
+
+    # --- bus
+
+    def broadcast(self, exchange: str, routing_key: str, raw: bytes) -> int:
+        return say(self._file, exchange, routing_key, raw)
+
+    def subscribe(self, exchange: str, pattern: str = "", node: str = "") -> Subscription:
+        return SqliteSubscription(self._file, exchange, pattern)
+
+    def inbox(self, exchange: str, key: str) -> Inbox:
+        return SqliteInbox(self._file, exchange, key)
+
+    def reply(self, exchange: str, key: str, raw: bytes) -> None:
+        answer(self._file, exchange, key, raw)
+
+    # --- who is there
+
+    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> None:
+        row = (node, time.time(), ttl_s, msgspec.json.encode(info, enc_hook=str))
+        sql = "INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?)"
+        self._file.in_transaction(lambda db: db.execute(sql, row), durable=False)
+
+    def retire(self, node: str) -> None:
+        sql = "DELETE FROM members WHERE node=? OR seen_at+ttl_s<?"
+        row = (node, time.time() - 3600)
+        self._file.in_transaction(lambda db: db.execute(sql, row), durable=False)
+
+    def members(self) -> list[Member]:
+        now = time.time()
+        sql = "SELECT node, seen_at, ttl_s, info FROM members WHERE seen_at+ttl_s>? ORDER BY node"
+        return [
+            Member(node, seen, now < seen + ttl, msgspec.json.decode(info))
+            for node, seen, ttl, info in self._file.rows(sql, now - 3600)
+        ]
+
+    # --- revoked ids
+
+    def revoke(self, task_ids: Sequence[str], ttl_s: float = 10800.0) -> None:
+        now = time.time()
+        rows = [(i, now, now + ttl_s) for i in task_ids]
+
+        def write(db: Connection) -> None:
+            db.execute("DELETE FROM revoked WHERE expires_at<=?", (now,))
+            db.executemany("INSERT OR REPLACE INTO revoked VALUES (?, ?, ?)", rows)
+
+        self._file.in_transaction(write, durable=True)
+
+    def revoked(self, limit: int = 50_000) -> list[str]:
+        sql = "SELECT id FROM revoked WHERE expires_at>? ORDER BY revoked_at DESC LIMIT ?"
+        return [i for (i,) in self._file.rows(sql, time.time(), limit)]
+
+    def check(self) -> None:
+        self._file.rows("SELECT 1 FROM counters")
+
+    def close(self) -> None:
+        with self._lock:
+            bells, self._idle_bells = self._idle_bells, []
+        for bell in bells:
+            bell.close()
+        self._file.close()
+
+    def info(self) -> dict[str, Any]:
+        return {**super().info(), "virtual_host": str(self._file.path)}

@@ -1,0 +1,55 @@
+"""Who did not answer: words for stderr, and the exit code that follows from them.
+
+In:  Answers of the control bus.  Out: an exit code; raises Stop when nobody is there at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qctl import exits
+from qctl.output.text import count
+from qctl.params import nearest
+from qctl.session import Session
+
+if TYPE_CHECKING:
+    from qcore.control.bus import Answers
+
+
+def verdict(session: Session, answers: Answers, whom: list[str] | None, timeout: float) -> int:
+    """Name silent and unknown workers on stderr; the exit code. Raises Stop when nobody is there."""
+    say = session.out.warn
+    for name in answers.unknown:
+        say(f"no worker named '{name}'{nearest(name, answers.known) or _list(answers.known)}")
+    for silent in answers.silent:
+        last = "never seen" if silent.age_s is None else f"last sign of life {silent.age_s:.0f} s ago"
+        say(f"{silent.node} is silent: no answer within {timeout:g} s ({last})")
+    lost = (answers.heard or 0) - len(answers.replies) - len(answers.silent) if whom is None else 0
+    if lost > 0:
+        say(f"{count(lost, 'more worker')} heard the question and did not answer within {timeout:g} s")
+    if answers.malformed:
+        say(f"{count(answers.malformed, 'reply', 'replies')} could not be read")
+    if answers.silent or (lost > 0 and answers.replies):
+        return exits.PARTIAL
+    if answers.unknown:
+        return exits.PARTIAL if answers.replies else exits.NOT_FOUND
+    if not answers.replies:
+        from qcore.errors import mask_url
+
+        where = mask_url(session.app.broker_url())
+        if lost > 0:
+            raise exits.Stop(exits.NO_ANSWER, f"nobody answered within {timeout:g} s", "try a longer -t")
+        raise exits.Stop(
+            exits.NO_ANSWER,
+            f"no worker is online at {where}",
+            "the broker is fine; start a worker with `qctl -A proj worker`",
+        )
+    return exits.OK
+
+
+def _list(known: Sequence[str]) -> str:
+    if not known:
+        return "; no worker is known at all"
+    more = f" and {len(known) - 5} more" if len(known) > 5 else ""
+    return f"; known: {', '.join(known[:5])}{more}"
