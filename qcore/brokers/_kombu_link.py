@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from amqp.exceptions import AMQPError, MessageNacked
+from amqp.exceptions import AMQPError, ChannelError, MessageNacked
 from amqp.method_framing import frame_handler
 from kombu.connection import Connection
 from kombu.exceptions import KombuError
@@ -89,6 +89,7 @@ class Link:
             KombuError,
             OSError,
         )
+        self._channel_errors: tuple[type[BaseException], ...] = ()
         tell_after_fork(self)
 
     # --- open and close
@@ -174,6 +175,7 @@ class Link:
             self._poll = select.poll()
             self._poll.register(connection.sock.fileno(), select.POLLIN)
         else:
+            self._channel_errors = tuple(transport.channel_errors)
             self._errors = (*self._errors, *transport.connection_errors, *transport.channel_errors)
 
     def drop(self) -> None:
@@ -237,10 +239,13 @@ class Link:
         """
         channel = self.channel()
         try:
-            return operation(channel)
-        finally:
+            answer = operation(channel)
+        except (ChannelError, *self._channel_errors):
             if self.is_open:
-                channel.close()
+                channel.close()  # pyamqp has opened another under its number
+            raise
+        channel.close()
+        return answer
 
     def fileno(self) -> int:
         """The descriptor, or -1 when there is none."""

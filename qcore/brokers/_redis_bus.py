@@ -37,6 +37,7 @@ class RedisSubscription(Subscription):
         self._pattern = keys.channel(exchange, pattern.replace("#", "*"))
         self._table = keys.binding(exchange)
         self._member = ""
+        self._closed = False
         if node and not pattern:
             # As kombu does it: the binding table shows who listens for commands.
             self._member = keys.member("", "", f"{node}.{exchange}")
@@ -50,6 +51,8 @@ class RedisSubscription(Subscription):
 
     def get(self, timeout_s: float | None) -> bytes | None:
         until = None if timeout_s is None else time.monotonic() + timeout_s
+        if self._closed:
+            raise BrokerDown(self._link.door.url, "the subscription is closed")
         if not self._link.is_open:
             self._listen()
         while True:
@@ -65,6 +68,7 @@ class RedisSubscription(Subscription):
                 return found
 
     def close(self) -> None:
+        self._closed = True
         self._link.drop()
         if self._member:
             try:
@@ -85,7 +89,7 @@ class RedisInbox(Inbox):
         self._exchange, self._list = exchange, f"{keys.prefix}{key}.{exchange}"
         self._member = keys.member(key, "", f"{key}.{exchange}")
         self._seen = 0.0
-        self._waiting = False
+        self._waiting = self._closed = False
         tell_after_fork(self)
         self._enter()
 
@@ -101,6 +105,8 @@ class RedisInbox(Inbox):
     def get(self, timeout_s: float | None) -> bytes | None:
         until = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
+            if self._closed:
+                raise BrokerDown(self._link.door.url, "the inbox is closed")
             if time.monotonic() - self._seen > INBOX_BLOCK_S:
                 self._enter()
             left = INBOX_BLOCK_S if until is None else until - time.monotonic()
@@ -128,6 +134,7 @@ class RedisInbox(Inbox):
                 return raw
 
     def close(self) -> None:
+        self._closed = True
         self._link.drop()
         try:
             self._shared.call("SREM", self._keys.binding(self._exchange), self._member)

@@ -96,6 +96,11 @@ class RedisConsumer(Consumer):
         for source in [s for s in self._watches if s not in self._lists]:
             self._unwatch(self._watches.pop(source))
         self._bell.drop()
+        self._declare()
+
+    def _declare(self) -> None:
+        """Enter the queues where Celery's publishers and people look for them."""
+        keys = self._keys
         if self.queues:
             bindings = [
                 ("SADD", table, keys.member(q, "", q))
@@ -245,6 +250,7 @@ class RedisConsumer(Consumer):
         for watch in self._watches.values():
             watch.blocked = False
         self._recover()
+        self._declare()  # the server may have come back empty
 
     def _recover(self) -> None:
         """Give back what was claimed in an answer that never came."""

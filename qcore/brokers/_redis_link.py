@@ -28,7 +28,7 @@ from qcore.errors import BrokerDown, BrokerError, BrokerFull, ConfigError
 pack = hiredis.pack_command
 ReplyError = hiredis.ReplyError
 
-_OPTIONS = ("username", "password", "client_name", "socket_keepalive", "health_check_interval")
+_OPTIONS = ("username", "password", "client_name", "socket_keepalive")
 _NOT_THERE = ("LOADING", "MASTERDOWN", "READONLY", "NOAUTH", "WRONGPASS", "CLUSTERDOWN", "MISCONF", "BUSY ")
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError)
 
@@ -58,6 +58,11 @@ class Door:
             raise ConfigError(f"not a Redis URL: {exc}") from None
         kwargs = self._pool.connection_kwargs
         kwargs.update({k: options[k] for k in _OPTIONS if k in options})
+        if issubclass(self._pool.connection_class, redis.SSLConnection):
+            kwargs.update({k: v for k, v in options.items() if k.startswith("ssl_")})
+            needed = kwargs.get("ssl_cert_reqs")
+            if isinstance(needed, str):  # Celery's URLs say CERT_REQUIRED, redis-py says required
+                kwargs["ssl_cert_reqs"] = needed.removeprefix("CERT_").lower()
         if "path" not in kwargs:
             kwargs.setdefault("socket_keepalive", True)
             kwargs.setdefault("socket_keepalive_options", keepalive)

@@ -5,6 +5,7 @@ In:  exchanges and AMQP patterns.  Out: messages written after the listener bega
 
 from __future__ import annotations
 
+import select
 import time
 from collections import deque
 
@@ -19,12 +20,13 @@ KEEP_S = 60.0
 
 def wait_rung(bell: Bell, until: float | None) -> bool:
     """Sleep until the bell rings or it is time to look anyway; False when `until` has passed."""
-    import select  # only listeners come here
-
     left = LOOK_AGAIN_S if until is None else min(LOOK_AGAIN_S, until - time.monotonic())
     if left <= 0:
         return False
-    select.select([bell.fileno()], [], [], left)
+    try:
+        select.select([bell.fileno()], [], [], left)
+    except (OSError, ValueError):
+        return True  # closed by another thread, as the caller is about to see
     bell.silence()
     return True
 

@@ -25,6 +25,8 @@ from qcore.errors import ConfigError, Malformed
 
 MAX_WIRE_BYTES = 16 * 1024 * 1024
 MAX_INFLATED_BYTES = 64 * 1024 * 1024
+MAX_RATIO = 100  # of inflated to compressed, above SMALL_BYTES
+SMALL_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 
 CONTENT_TYPES = {
@@ -207,7 +209,8 @@ def compress(raw: bytes, name: str) -> tuple[str, bytes]:
 
 
 def decompress(raw: bytes, mime: str) -> bytes:
-    """`raw` inflated, at most MAX_INFLATED_BYTES; raises Malformed."""
+    """`raw` inflated, within the caps; raises Malformed."""
+    most = min(MAX_INFLATED_BYTES, max(SMALL_BYTES, MAX_RATIO * len(raw)))
     inflate: Any
     if mime == "application/x-gzip":
         inflate = zlib.decompressobj()
@@ -218,11 +221,11 @@ def decompress(raw: bytes, mime: str) -> bytes:
     else:
         raise Malformed("compression_unknown", f"compression {mime!r:.80}")
     try:
-        plain: bytes = inflate.decompress(raw, MAX_INFLATED_BYTES + 1)
+        plain: bytes = inflate.decompress(raw, most + 1)
     except (zlib.error, OSError, lzma.LZMAError, EOFError, ValueError) as exc:
         raise Malformed("compression_broken", str(exc)[:200]) from exc
-    if len(plain) > MAX_INFLATED_BYTES:
-        raise Malformed("too_large", f"inflates to more than {MAX_INFLATED_BYTES} bytes")
+    if len(plain) > most:
+        raise Malformed("too_large", f"{len(raw)} bytes inflate to more than {most}")
     if not inflate.eof:
         raise Malformed("compression_broken", "the compressed body ends too early")
     return plain
