@@ -188,7 +188,13 @@ TABLE: dict[str, Setting] = {
             0.0,
             "seconds running tasks get before a soft stop turns cold",
         ),
-        Setting("worker_lease", _seconds, 30.0, "seconds after which a dead worker's tasks are run again"),
+        Setting(
+            "worker_lease",
+            _seconds,
+            30.0,
+            "seconds after which a dead worker's tasks are run again",
+            ("QCTL_LEASE",),
+        ),
         # bus
         Setting("control_exchange", (str,), "celery", "prefix of the control exchanges"),
         Setting("event_exchange", (str,), "celeryev", "exchange of the events"),
@@ -269,7 +275,7 @@ class Config(Mapping[str, Any]):
         if setting is not None:
             for variable in setting.env:
                 if self._environ.get(variable):
-                    return self._environ[variable]
+                    return _checked(setting, self._environ[variable])
         if name in self._values:
             return self._values[name]
         if setting is None:

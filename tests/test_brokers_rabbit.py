@@ -318,6 +318,28 @@ def test_prefetch_limits_what_is_pushed(opened: Open, queue: str) -> None:
     assert texts(got) == ["a", "b"] and sorted(texts(rest)) == ["c", "d"]
 
 
+def test_a_full_consumer_gives_back_what_woke_it(opened: Open, queue: str) -> None:
+    full, idle = opened().consumer([queue]), opened().consumer([queue])
+    full.arm()
+    put(opened(), queue, "a")
+    wait_for(lambda: opened().depth(queue).ready == 0, what="the message is pushed")
+
+    full.disarm()
+
+    assert texts(take(idle, 1)) == ["a"]
+
+
+def test_every_message_wakes_an_armed_consumer_that_holds_others(opened: Open, queue: str) -> None:
+    consumer = opened().consumer([queue])
+    for i in range(5):
+        assert consumer.claim(3) == []
+        consumer.arm()
+        assert consumer.idle_s() > 1
+        put(opened(), queue, f"m{i}")
+        assert wait_woken(consumer, 5)
+        assert texts(consumer.claim(3)) == [f"m{i}"]
+
+
 def test_messages_read_along_with_something_else_still_wake(opened: Open, queue: str) -> None:
     consumer = opened().consumer([queue])
     consumer.prefetch(4)

@@ -55,6 +55,7 @@ class KombuConsumer(Consumer):
         self._prefetch: int | None = None
         self._channel: Any = None
         self._consuming: dict[str, str] = {}  # queue -> consumer tag
+        self._spent: set[str] = set()  # queues whose window of one was used: they cannot wake us
         self._epoch = -1
         self._pushed = False
         self._claiming = False
@@ -131,6 +132,7 @@ class KombuConsumer(Consumer):
         self._arrived.clear()
         self._parked.clear()
         self._consuming.clear()
+        self._spent.clear()
         self._channel = self._link.channel()
         self._epoch = self._link.epoch
         for queue in self.queues:
@@ -160,6 +162,8 @@ class KombuConsumer(Consumer):
 
     def _on_message(self, queue: str, message: Any) -> None:
         self._arrived.setdefault(queue, deque()).append(message)
+        if self._prefetch is None:
+            self._spent.add(queue)
         if not self._claiming:
             # Read along with the answer to something else, or by the renewing thread: the descriptor
             # of the connection will not tell.
@@ -182,11 +186,7 @@ class KombuConsumer(Consumer):
             for queue in self.queues:
                 self._topology.queue(queue)
             for queue in gone:
-                tag = self._consuming.pop(queue, None)
-                if tag is not None:
-                    self._channel.basic_cancel(tag)
-                for message in self._arrived.pop(queue, ()):
-                    self._channel.basic_reject(message.delivery_tag, requeue=True)
+                self._stop(queue)
             if self._pushed:
                 self._consume()
 
@@ -201,9 +201,32 @@ class KombuConsumer(Consumer):
             return
         with self._link.use(connect=False):
             self._ready()
+            for queue in [q for q in self._spent if not self._arrived.get(q)]:
+                self._stop(queue)  # its successor has a window of its own
             self._consume()
             if any(self._arrived.values()):
                 self._bell.ring()
+
+    def disarm(self) -> None:
+        """What was pushed but not claimed goes back: another worker may have room for it. With a
+        prefetch() it stays: then that many are meant to be held."""
+        if self._prefetch is not None or not self._consuming or not self._link.is_open:
+            return
+        with self._link.use(connect=False):
+            self._ready()
+            self._pushed = False
+            for queue in list(self._consuming):
+                self._stop(queue)
+            self._bell.hush()
+
+    def _stop(self, queue: str) -> None:
+        """Have no more of this queue pushed; give back what was pushed and not handed out."""
+        tag = self._consuming.pop(queue, None)
+        if tag is not None:
+            self._channel.basic_cancel(tag)
+        self._spent.discard(queue)
+        for message in reversed(self._arrived.pop(queue, ())):
+            self._channel.basic_reject(message.delivery_tag, requeue=True)
 
     def wake(self, fd: int) -> None:
         if self._link.native:
@@ -219,8 +242,7 @@ class KombuConsumer(Consumer):
     def idle_s(self) -> float:
         if any(self._arrived.values()):
             return 0.0
-        # Without a prefetch() the window is one message, so while one is held nothing can wake us.
-        wakes = self._link.native and self._link.is_open and not (self._prefetch is None and self._held)
+        wakes = self._link.native and self._link.is_open and not self._spent
         longest = SAFETY_NET_S if wakes else POLL_S
         if self._parked:
             longest = min(longest, max(self._parked[0][0] - time.time(), 0.0))
@@ -232,9 +254,8 @@ class KombuConsumer(Consumer):
             with self._link.use(connect=False):
                 self._ready()
                 # The window of a consumer is the one that was set before it began.
-                for queue, tag in list(self._consuming.items()):
-                    self._channel.basic_cancel(tag)
-                    del self._consuming[queue]
+                for queue in list(self._consuming):
+                    self._stop(queue)
                 self._consume()
 
     # --- settling

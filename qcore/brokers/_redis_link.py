@@ -48,7 +48,8 @@ class Door:
         }
         try:
             self._pool = redis.ConnectionPool.from_url(
-                url,
+                # kombu's words for a unix socket
+                url.replace("redis+socket://", "unix://", 1).replace("?virtual_host=", "?db="),
                 protocol=2,
                 socket_connect_timeout=self.connect_timeout_s,
                 socket_timeout=self.connect_timeout_s,

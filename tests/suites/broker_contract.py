@@ -1,6 +1,7 @@
 """The suite that every broker passes: deliveries here, the bus in bus_contract.py.
 
-In:  a fixture `broker_url`; make a class from BrokerContract in a module that provides it.
+In:  a fixture `broker_url` that names an empty broker for each test (reapers see everybody's dead);
+make a class from BrokerContract in a module that provides it.
 What a driver cannot do it declares in `features`, and only there the suite looks for it.
 """
 
