@@ -107,8 +107,15 @@ def run_worker(app: Any, words: Sequence[str]) -> None:
 
 
 def _run(argv: list[str], session: Session) -> int:
+    if "_QCTL_COMPLETE" in os.environ:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {"obj": session}, "qctl", "_QCTL_COMPLETE", os.environ["_QCTL_COMPLETE"])
     try:
-        value: Any = cli.main(argv, prog_name="qctl", obj=session, standalone_mode=False)
+        with cli.make_context("qctl", argv, obj=session) as ctx:
+            value: Any = cli.invoke(ctx)
+    except click.exceptions.Exit as exc:  # --help and the like
+        value = exc.exit_code
     finally:
         session.close()
     return value if isinstance(value, int) else exits.OK

@@ -44,7 +44,7 @@ def _failed(session: Session, meta: ResultMeta, traceback: str) -> int:
     if meta.traceback and traceback == "stdout" and out.for_people:
         out.text(meta.traceback.rstrip())
         return exits.FAILED
-    if meta.traceback and traceback == "stderr":
+    if meta.traceback and traceback == "stderr" and out.for_people:
         out.warn(meta.traceback.rstrip())
     verb = "was revoked" if meta.status == "REVOKED" else "failed"
     hint = f"see `qctl result {meta.task_id} --traceback`" if meta.traceback and traceback == "hint" else ""

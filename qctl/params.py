@@ -45,11 +45,11 @@ class OneOf(Kind):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value in self.names:
             return str(value)
+        by_case = {known.lower(): known for known in self.names}
         lower = str(value).lower()
-        for known in self.names:
-            if known.lower() == lower:
-                return known
-        hint = nearest(lower, self.names) or f"; there are {', '.join(self.names)}"
+        if lower in by_case:
+            return by_case[lower]
+        hint = nearest(lower, by_case) or f"; there are {', '.join(self.names)}"
         raise click.BadParameter(f"no {self.kind} named '{value}'{hint}", ctx=ctx, param=param)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:

@@ -35,11 +35,21 @@ local function shelve(zset, seq, bell, due, list, raw)
 end
 """
 
+# Only consumers of ours look into the delayed sets. Where none listens for the queue now, a message
+# that says its time itself (the eta header) goes to the queue at once: Celery's workers hold it, and
+# one of ours that comes later puts it into the set.
 # KEYS: seq.  ARGV: (zset, bell, due, list, raw)…
 SHELVE = Script(
     _SHELVE
     + """
-for i = 1, #ARGV, 5 do shelve(ARGV[i], KEYS[1], ARGV[i+1], ARGV[i+2], ARGV[i+3], ARGV[i+4]) end
+for i = 1, #ARGV, 5 do
+  local raw = ARGV[i+4]
+  if redis.call('PUBSUB', 'NUMSUB', ARGV[i+1])[2] == 0 and string.find(raw, '"eta":"', 1, true) then
+    redis.call('LPUSH', ARGV[i+3], raw)
+  else
+    shelve(ARGV[i], KEYS[1], ARGV[i+1], ARGV[i+2], ARGV[i+3], raw)
+  end
+end
 """
 )
 

@@ -339,7 +339,14 @@ class Broker(ABC):
 brokers: Registry[type[Broker]] = Registry(
     "broker",
     "qcore.brokers",
-    aliases={"rediss": "redis", "amqp": "kombu", "amqps": "kombu", "pyamqp": "kombu"},
+    aliases={
+        "rediss": "redis",
+        "redis+socket": "redis",
+        "unix": "redis",
+        "amqp": "kombu",
+        "amqps": "kombu",
+        "pyamqp": "kombu",
+    },
 )
 
 

@@ -372,6 +372,11 @@ class MemoryBroker(Broker):
             found = self._place.queues.get(queue) or _Queue()
             return [e.raw for e in itertools.islice(itertools.chain(*found.ready), limit)]
 
+    def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
+        with self._place.changed:
+            found = self._place.queues.get(queue) or _Queue()
+            return [(due_at, e.raw) for due_at, _, e in sorted(found.delayed)[:limit]]
+
     def purge(self, queue: str) -> int:
         with self._place.changed:
             found = self._place.queues.get(queue)

@@ -166,6 +166,11 @@ class RedisBroker(Broker):
                 found += reversed(self.call("LRANGE", name, len(found) - limit, -1))
         return found
 
+    def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
+        shelved = self.call("ZRANGE", self._keys.delayed(queue), 0, limit - 1, "WITHSCORES")
+        members, scores = shelved[::2], shelved[1::2]
+        return [(float(s), m.partition(b"\0")[2]) for m, s in zip(members, scores, strict=True)]
+
     def purge(self, queue: str) -> int:
         keys, lists = self._keys, self._keys.lists(queue)
         with self._lock:

@@ -93,6 +93,10 @@ class SqliteBroker(Broker):
         sql = f"SELECT raw FROM messages WHERE {_READY} ORDER BY priority, position LIMIT ?"
         return [raw for (raw,) in self._file.rows(sql, queue, limit)]
 
+    def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
+        sql = f"SELECT due_at, raw FROM messages WHERE {_DELAYED} ORDER BY due_at LIMIT ?"
+        return [(due_at, raw) for due_at, raw in self._file.rows(sql, queue, limit)]
+
     def purge(self, queue: str) -> int:
         def delete(db: Connection) -> int:
             ready = db.execute(f"DELETE FROM messages WHERE {_READY}", (queue,)).rowcount

@@ -52,5 +52,5 @@ class ResultStore(ABC):
 
 
 results: Registry[type[ResultStore]] = Registry(
-    "result backend", "qcore.results", aliases={"rediss": "redis"}
+    "result backend", "qcore.results", aliases={"rediss": "redis", "redis+socket": "redis", "unix": "redis"}
 )

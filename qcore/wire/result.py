@@ -113,12 +113,19 @@ def exception_data(exc: BaseException) -> dict[str, Any]:
     """An exception as data: type name, arguments (as JSON or as text), module."""
     arguments = [a if content._is_plain(a) else repr(a) for a in exc.args]
     kind = type(exc)
-    return {"exc_type": kind.__qualname__, "exc_message": arguments, "exc_module": kind.__module__}
+    module = _CELERY_MODULES.get(kind.__qualname__, "celery.exceptions")
+    if kind.__module__ != errors.__name__:
+        module = kind.__module__
+    return {"exc_type": kind.__qualname__, "exc_message": arguments, "exc_module": module}
 
 
 _BY_NAME: dict[str, type[BaseException]] = {
     name: value for name, value in vars(errors).items() if isinstance(value, type)
 }
+#: our errors have Celery's names, and are called by them on the wire, so that its clients know them
+_CELERY_MODULES = dict.fromkeys(
+    ("SoftTimeLimitExceeded", "TimeLimitExceeded", "WorkerLostError", "Terminated"), "billiard.exceptions"
+)
 
 
 def exception_from(data: Any) -> BaseException:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qcore.brokers.base import Consumer, Delivery, Settle, Settlement, StoredResult
-from qcore.errors import BrokerDown, BrokerError, Malformed
+from qcore.errors import BrokerBusy, BrokerDown, BrokerError, Malformed, Unroutable
 from qcore.pools.base import Pool
 from qcore.results.base import ResultStore
 from qcore.task import Task
@@ -88,7 +88,9 @@ class Loop:
         self._away_since: float | None = None
         self._retry_at = 0.0
         self._backoff_s = 0.1
-        self._selector = selectors.DefaultSelector()
+        # Not epoll: a descriptor closed and opened again under the same number (a new child, a new
+        # connection) would silently be watched no more.
+        self._selector = selectors.PollSelector()
         self._watched: dict[int, str] = {}
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
@@ -192,15 +194,9 @@ class Loop:
         if wanted == self._watched:
             return
         for fd in self._watched.keys() - wanted.keys():
-            try:
-                self._selector.unregister(fd)
-            except (KeyError, ValueError):
-                pass
+            self._selector.unregister(fd)
         for fd in wanted.keys() - self._watched.keys():
-            try:
-                self._selector.register(fd, selectors.EVENT_READ)
-            except KeyError:  # the number of a closed descriptor, in use again
-                self._selector.modify(fd, selectors.EVENT_READ)
+            self._selector.register(fd, selectors.EVENT_READ)
         self._watched = wanted
 
     def set_queues(self, queues: list[str]) -> None:
@@ -226,12 +222,18 @@ class Loop:
         try:
             deliveries = self.consumer.claim(room)
             self._hungry = len(deliveries) >= room
+        except BrokerBusy as exc:
+            log.warning("%s; trying again", exc)
+            return
+        except BrokerError as exc:
+            self._broker_away(exc)
+            return
+        try:
             if not self._hungry:
                 self.consumer.arm()
                 self._next_claim = time.monotonic() + self.consumer.idle_s()
         except BrokerError as exc:
             self._broker_away(exc)
-            return
         if deliveries:
             self._admit_all(deliveries)
 
@@ -250,9 +252,7 @@ class Loop:
             return None
         task = self._tasks.get(message.task)
         if task is None:
-            self._refuse(
-                delivery, "unregistered", f"no task named '{message.task}'", message.id, message.task
-            )
+            self._refuse(delivery, "unregistered", f"no task named '{message.task}'", message.id, message)
             return None
         held = Held(delivery, message, task, late=bool(task.acks_late))
         self.total[message.task] += 1
@@ -294,10 +294,16 @@ class Loop:
         return bucket.reserve(now) if bucket is not None else 0.0
 
     def _refuse(
-        self, delivery: Delivery, reason: str, detail: str, task_id: str | None, name: str | None = None
+        self,
+        delivery: Delivery,
+        reason: str,
+        detail: str,
+        task_id: str | None,
+        message: TaskMessage | None = None,
     ) -> None:
         self.say.refused(delivery.queue, reason, detail, task_id)
-        self._settlements.append(self.rules.refused(delivery, reason, detail, task_id, name))
+        name = message.task if message is not None else None
+        self._add(message, self.rules.refused(delivery, reason, detail, task_id, name))
 
     def _drop(self, held: Held, why: str) -> None:
         self.say.not_run(held, why)
@@ -320,17 +326,23 @@ class Loop:
         else:
             self._add(held.message, settlement)
 
-    def _add(self, message: TaskMessage, settlement: Settlement) -> None:
+    def _add(self, message: TaskMessage | None, settlement: Settlement) -> None:
         """Queue a settlement; where results travel as messages (rpc), its result becomes one."""
-        if settlement.result is not None and message.reply_to and not self._inline:
-            reply = self.results.reply(settlement.result, message.reply_to, message.correlation_id)
-            if reply is not None:
-                settlement.sends = (*settlement.sends, reply)
-                settlement.result = None
+        if message is not None:
+            self._address(message, settlement)
         self._settlements.append(settlement)
+
+    def _address(self, message: TaskMessage, settlement: Settlement) -> None:
+        if settlement.result is None or not message.reply_to or self._inline:
+            return
+        reply = self.results.reply(settlement.result, message.reply_to, message.correlation_id)
+        if reply is not None:
+            settlement.sends = (*settlement.sends, reply)
+            settlement.result = None
 
     def _record_late(self, held: Held, settlement: Settlement) -> None:
         """The delivery was acknowledged before the run: what is left are the result and what follows."""
+        self._address(held.message, settlement)
         try:
             if settlement.result is not None and self.results.keeps:
                 self.results.store([settlement.result])
@@ -347,9 +359,27 @@ class Loop:
             if not self._inline:
                 self._store_apart(batch)
             self.consumer.settle(batch)
+        except Unroutable as exc:
+            self._settle_apart(batch, exc)
+        except BrokerBusy as exc:
+            log.warning("%s; trying again", exc)
+            self._settlements = batch + self._settlements
         except BrokerError as exc:
             self._settlements = batch + self._settlements
             self._broker_away(exc)
+
+    def _settle_apart(self, batch: list[Settlement], exc: Unroutable) -> None:
+        """A callback leads to a place that does not exist: it must not hold up the others."""
+        if len(batch) == 1 and batch[0].sends:
+            log.error("a message that follows from a task was not sent: %s", exc)
+            batch[0].sends = ()
+            self._settlements[:0] = batch
+            return
+        for settlement in batch:
+            try:
+                self.consumer.settle([settlement])
+            except Unroutable as own:
+                self._settle_apart([settlement], own)
 
     def _store_apart(self, batch: list[Settlement]) -> None:
         """Results that the broker does not keep go to their store first: result, then ack."""

@@ -10,7 +10,7 @@ import click
 from qctl import exits, theme
 from qctl.bus import nodes
 from qctl.output.table import Cell, Column
-from qctl.output.text import age, count
+from qctl.output.text import age, count, software
 from qctl.pages import command as page
 from qctl.params import Destinations
 from qctl.session import Session, current
@@ -75,7 +75,7 @@ def _items(session: Session, answers: Any) -> list[dict[str, Any]]:
                 "node": node,
                 "state": "silent" if node in ages else "online",
                 "age_s": ages.get(node, 0.0),
-                "software": f"{info.get('sw_ident', '')} {info.get('sw_ver', '')}".strip() or None,
+                "software": software(info) or None,
                 "pid": info.get("pid"),
                 "queues": list(info.get("queues") or ()),
             }

@@ -18,6 +18,7 @@ from qcore.events.receiver import listen
 from qcore.events.state import State, TaskSeen
 from qcore.wire.event import Event
 from qctl.dashboard.snapshot import Snapshot, WorkerRow
+from qctl.output.text import software
 
 if TYPE_CHECKING:
     from qcore.app import App
@@ -230,7 +231,6 @@ class Feed:
             last = max(seen.seen if seen else 0.0, member.seen_at if member else 0.0)
             age = now - last if last else None
         info = member.info if member else {}
-        software = f"{info.get('sw_ident', '')} {info.get('sw_ver', '')}".strip()
         running = stats.get("running", seen.active if seen else None)
         return WorkerRow(
             node=node,
@@ -242,7 +242,7 @@ class Feed:
             load=seen.loadavg[0] if seen and seen.loadavg else None,
             age_s=0.0 if node in self._answers else age,
             queues=tuple(stats.get("queues") or info.get("queues") or ()),
-            software=software or (seen.software if seen else ""),
+            software=software(info) or (seen.software if seen else ""),
             pid=stats.get("pid") or (seen.pid if seen and seen.pid else None),
             missed=seen.missed if seen else 0,
             stats=stats,

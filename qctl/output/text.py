@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
@@ -98,3 +100,10 @@ def stamp(epoch_s: float, fraction: bool = True) -> str:
 def count(number: int, noun: str, plural: str = "") -> str:
     """'1 worker', '3 workers'."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def software(info: Mapping[str, Any]) -> str:
+    """What a worker runs, from its announcement: 'qcore 0.1.0'."""
+    if info.get("sw_ident"):
+        return f"{info['sw_ident']} {info.get('sw_ver', '')}".strip()
+    return f"qcore {info['version']}" if info.get("version") else ""

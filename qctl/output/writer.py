@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from qcore.errors import mask_url
 from qctl import exits, theme
 from qctl.options import FORMATS, Globals
 from qctl.output.secrets import hide
@@ -100,14 +101,16 @@ class Output:
             self.table(columns, rows)
 
     def note(self, text: str) -> None:
-        """A remark or a count on stderr; silenced by -q."""
-        if not self.options.quiet:
+        """A remark or a count for people, on stderr; silenced by -q and by the JSON formats."""
+        if not self.options.quiet and self.format in ("table", "name"):
             self.warn(text)
 
     def warn(self, text: str) -> None:
-        """Something that must be said even with -q."""
-        from qcore.errors import mask_url
-
+        """Something that must be said even with -q; an object of its own in the JSON formats."""
         sys.stdout.flush()
-        for line in mask_url(text).split("\n"):
+        text = mask_url(text)
+        if self.format in ("json", "ndjson"):
+            sys.stderr.write(to_json({"schema": "qctl.warning", "version": VERSION, "message": text}) + "\n")
+            return
+        for line in text.split("\n"):
             sys.stderr.write(f"{shown(line)}\n")

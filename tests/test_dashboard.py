@@ -1,0 +1,289 @@
+"""The dashboard: what events add up to, the feed, and the screen at 80x24."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from qcore import App
+from qcore.errors import BrokerDown
+from qcore.events.state import State
+from qcore.wire import event as event_wire
+from qctl.dashboard.feed import Feed
+from qctl.dashboard.panes import TASK_FIELDS, Panes
+from qctl.dashboard.screen import Dashboard
+from qctl.dashboard.table import VirtualTable
+from tests.waiting import wait_for
+
+START = 1_700_000_000.0
+
+
+def event(kind: str, uuid: str = "u1", at: float = 0.0, node: str = "w1@host", **more: Any) -> dict[str, Any]:
+    return {"type": kind, "hostname": node, "timestamp": START + at, "uuid": uuid, **more}
+
+
+# --- state
+
+
+def test_a_task_goes_through_its_states() -> None:
+    state, seen = State(), []
+
+    for kind in (
+        "task-sent",
+        "task-received",
+        "task-started",
+        "task-retried",
+        "task-received",
+        "task-succeeded",
+    ):
+        state.event(event(kind, name="proj.add"))
+        seen.append(state.tasks["u1"].state)
+
+    assert seen == ["PENDING", "RECEIVED", "STARTED", "RETRY", "RECEIVED", "SUCCESS"]
+    assert state.tasks["u1"].worker == "w1@host"
+
+
+def test_a_late_event_never_turns_a_state_back() -> None:
+    state = State()
+
+    for kind in ("task-succeeded", "task-started", "task-received", "task-sent"):
+        state.event(event(kind, name="proj.add", args="(1,)"))
+
+    assert state.tasks["u1"].state == "SUCCESS"
+    assert state.tasks["u1"].args == "(1,)"
+
+
+def test_the_number_of_tasks_is_bounded_and_running_ones_stay() -> None:
+    state = State(max_tasks=10)
+    state.event(event("task-started", uuid="running"))
+
+    for number in range(50):
+        state.event(event("task-succeeded", uuid=f"done{number}"))
+
+    assert len(state.tasks) == 10
+    assert "running" in state.tasks
+    assert state.forgotten == 41
+
+
+def test_gaps_in_the_numbers_of_a_worker_are_counted() -> None:
+    state = State()
+
+    for seq in (1, 2, 5):
+        state.event({"type": "worker-heartbeat", "hostname": "w", "timestamp": START, "seq": seq})
+
+    assert state.workers["w"].missed == 2
+
+
+def test_a_worker_without_heartbeats_is_not_alive() -> None:
+    state = State()
+    state.event({"type": "worker-heartbeat", "hostname": "w", "timestamp": START, "freq": 2.0}, now=START)
+
+    assert state.workers["w"].is_alive(START + 5)
+    assert not state.workers["w"].is_alive(START + 7)
+
+
+def test_nonsense_in_fields_does_no_harm() -> None:
+    state = State()
+
+    state.event(event("task-received", name=7, args=[1], retries="x", runtime=None, root_id=3))
+    state.event({"type": "worker-heartbeat", "hostname": "w", "timestamp": START, "freq": "a", "loadavg": 3})
+
+    assert state.tasks["u1"].args == "[1]"
+
+
+# --- screen
+
+
+def say(app: App, kind: str, uuid: str, **more: Any) -> None:
+    made = {**event(kind, uuid, **more), "timestamp": time.time()}
+    key = event_wire.routing_key(kind)
+    app.broker.broadcast("celeryev", key, event_wire.encode(made, "w1@host", key))
+
+
+@pytest.fixture
+def app(memory_url: str) -> App:
+    made = App("watched", broker=memory_url)
+    made.broker.announce("w1@host", {"version": "0.1.0", "queues": ["celery"]}, 60)
+    return made
+
+
+def play(feed: Feed, script: Any, size: tuple[int, int] = (80, 24), plain: bool = False) -> Dashboard:
+    """Open the dashboard headless, run the script with a pilot, close it."""
+    window = Dashboard(feed, plain)
+
+    async def run() -> None:
+        async with window.run_test(size=size) as pilot:
+            await script(window, pilot)
+
+    asyncio.run(run())
+    return window
+
+
+def screen_text(window: Dashboard) -> list[str]:
+    return ["".join(s.text for s in strip) for strip in window.screen._compositor.render_strips()]
+
+
+async def until(pilot: Any, condition: Any, what: str) -> None:
+    for _ in range(200):
+        if condition():
+            return
+        await pilot.pause(0.02)
+    raise AssertionError(what)
+
+
+def test_the_screen_at_80x24(app: App) -> None:
+    feed = Feed(app)
+    feed.start()
+    wait_for(lambda: feed.take().asked)
+    for number in range(30):
+        say(
+            app,
+            "task-received",
+            f"{number:08d}-aaaa",
+            name="proj.add",
+            args=f"({number}, \x1b[31m2)",
+            kwargs="{}",
+        )
+    say(app, "task-failed", "00000003-aaaa", exception="ValueError('boom')", traceback="Traceback\n  line 1")
+    wait_for(lambda: len(feed.take().tasks) == 30)
+    pictures: dict[str, list[str]] = {}
+
+    async def script(window: Dashboard, pilot: Any) -> None:
+        await until(pilot, lambda: window.tasks.items, "tasks on the screen")
+        pictures["main"] = screen_text(window)
+        await pilot.press("G")
+        await pilot.pause()
+        pictures["end"] = screen_text(window)
+        await pilot.press("slash", *"failed", "enter")
+        await pilot.pause()
+        pictures["filtered"] = screen_text(window)
+        await pilot.press("enter")
+        await pilot.pause()
+        pictures["details"] = screen_text(window)
+        await pilot.press("escape", "question_mark")
+        await pilot.pause()
+        pictures["help"] = screen_text(window)
+        await pilot.press("q", "q")
+
+    window = play(feed, script)
+    feed.stop()
+
+    main = pictures["main"]
+    assert len(main) == 24
+    assert all(len(line) == 80 for line in main)
+    assert "connected" in main[0]
+    assert "workers 0/1" in main[0]
+    assert "w1@host" in main[2]
+    assert "? silent" in main[2]
+    assert "00000029" in main[7]  # the newest first
+    assert "\\x1b[31m2" in main[7]
+    assert "q quit" in main[23]
+    assert any("00000000" in line for line in pictures["end"])
+    assert sum("failed" in line for line in pictures["filtered"][7:]) == 1
+    assert any("ValueError('boom')" in line for line in pictures["details"])
+    assert any("line 1" in line for line in pictures["details"])
+    assert any("next row" in line for line in pictures["help"])
+    assert window.return_value == 0
+
+
+def test_a_broker_that_goes_away_leaves_the_last_picture(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = Feed(app)
+    feed.start()
+    wait_for(lambda: feed.take().asked)
+    say(app, "task-received", "u1", name="proj.add")
+    wait_for(lambda: feed.take().tasks)
+    broken = True
+    ask = type(app.control).ask
+
+    def maybe(self: Any, *args: Any, **options: Any) -> Any:
+        if broken:
+            raise BrokerDown("redis://:secret@host/0", "connection refused")
+        return ask(self, *args, **options)
+
+    monkeypatch.setattr(type(app.control), "ask", maybe)
+    feed.ask_soon()
+
+    async def script(window: Dashboard, pilot: Any) -> None:
+        nonlocal broken
+        await until(pilot, lambda: window.picture.trouble, "trouble")
+        await pilot.pause()
+        lines = screen_text(window)
+        assert "reconnecting" in lines[0]
+        assert any("connection refused" in line for line in lines)
+        assert not any("secret" in line for line in lines)
+        assert any("proj.add" in line for line in lines)
+        assert window.tasks.faded
+        broken = False
+        await until(pilot, lambda: window.picture.connected, "connected again")
+
+    play(feed, script)
+    feed.stop()
+
+
+def test_frozen_keeps_the_picture_and_counts_what_is_behind(app: App) -> None:
+    feed = Feed(app)
+    feed.fold([event("task-received", "u1", name="proj.add")])
+
+    async def script(window: Dashboard, pilot: Any) -> None:
+        await pilot.press("p")
+        feed.fold([event("task-received", "u2", name="proj.mul")] * 3)
+        await until(pilot, lambda: "3 behind" in screen_text(window)[0], "the count")
+        assert len(window.tasks.items) == 1
+        await pilot.press("p")
+        await until(pilot, lambda: len(window.tasks.items) == 2, "the new picture")
+
+    play(feed, script)
+
+
+def test_an_empty_screen_says_what_to_do(app: App) -> None:
+    feed = Feed(app)
+
+    async def script(window: Dashboard, pilot: Any) -> None:
+        await pilot.pause()
+        text = "\n".join(screen_text(window))
+        assert "no task has been seen yet" in text
+        assert "qctl control enable_events" in text
+
+    play(feed, script)
+
+
+@pytest.mark.parametrize("size", [(40, 12), (80, 24), (200, 50)])
+def test_a_row_never_wraps_at_any_size(app: App, size: tuple[int, int]) -> None:
+    feed = Feed(app)
+    feed.fold([event("task-received", f"u{n}", name="proj." + "x" * 60, args="y" * 300) for n in range(5)])
+
+    async def script(window: Dashboard, pilot: Any) -> None:
+        await pilot.pause()
+        lines = screen_text(window)
+        assert len(lines) == size[1]
+        assert sum("reserved" in line or "○ res" in line for line in lines) == 5
+
+    play(feed, script, size)
+
+
+def test_plain_characters_only(app: App) -> None:
+    feed = Feed(app)
+    feed.fold([event("task-succeeded", "u1", name="proj.add")])
+
+    async def script(window: Dashboard, pilot: Any) -> None:
+        await pilot.pause()
+        assert "".join(screen_text(window)).isascii()
+
+    play(feed, script, plain=True)
+
+
+def test_columns_that_do_not_fit_are_left_out_by_priority() -> None:
+    table: VirtualTable[Any] = VirtualTable(TASK_FIELDS, str, Panes().task)
+
+    shown = {
+        room: [f.name for f, w in zip(TASK_FIELDS, table.widths(room), strict=True) if w]
+        for room in (50, 80, 140)
+    }
+
+    assert shown[50] == ["STATE", "NAME", "ID", "TIME"]
+    assert shown[80] == ["STATE", "NAME", "ID", "WORKER", "TIME", "ARGUMENTS"]
+    assert shown[140] == [f.name for f in TASK_FIELDS]
+    assert sum(table.widths(80)) + 5 == 80
