@@ -161,8 +161,16 @@ def nodes(destination: Sequence[Sequence[str]]) -> list[str] | None:
 def ask(session: Session, found: Command, arguments: dict[str, Any], whom: list[str] | None) -> int:
     """Ask, print the replies, name who is missing; the exit code."""
     timeout = session.options.timeout or 1.0
+    remembered = _remember_revoked(session, found, arguments)
     answers = session.app.control.ask(found.name, arguments, whom, timeout)
-    code = verdict(session, answers, whom, timeout)
+    try:
+        code = verdict(session, answers, whom, timeout)
+    except exits.Stop as stop:
+        replies.write_empty(session.out, found)
+        if remembered and stop.code == exits.NO_ANSWER:
+            session.out.note("no worker is online; the broker remembers it for those that start")
+            return exits.OK
+        raise
     replies.write(session.out, found, answers)
     refused = replies.errors(answers)
     for node, words in refused.items():
@@ -172,4 +180,17 @@ def ask(session: Session, found: Command, arguments: dict[str, Any], whom: list[
         session.out.note(f"{len(answers.replies)} of {count(asked, 'worker')} answered")
     if refused and code == exits.OK:
         return exits.FAILED if len(refused) == len(answers.replies) else exits.PARTIAL
+    if found.name == "query_task" and code == exits.OK and not any(answers.replies.values()):
+        raise exits.Stop(
+            exits.NOT_FOUND, f"no worker has {' or '.join(arguments['ids'])}", "see `qctl result ID`"
+        )
     return code
+
+
+def _remember_revoked(session: Session, found: Command, arguments: dict[str, Any]) -> bool:
+    """A revoke outlives the workers that are there now; whether the broker keeps it."""
+    if found.name not in ("revoke", "terminate"):
+        return False
+    broker = session.broker
+    broker.revoke(list(arguments["task_id"]))
+    return broker.features.revokes

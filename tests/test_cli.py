@@ -165,6 +165,7 @@ def test_global_options_are_taken_before_and_after_the_command(words: list[str])
     done = qctl(*words)
 
     assert done.returncode == exits.NO_ANSWER
+    assert json.loads(done.stdout)["replies"] == {}
     assert json.loads(done.stderr)["message"] == "no worker is online at memory://"
 
 

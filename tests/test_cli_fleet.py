@@ -228,3 +228,26 @@ def test_the_demo_does_everything() -> None:
     assert done.returncode == exits.OK, done.stdout + done.stderr
     assert "$ qctl call proj.add -a '[2, 2]'" in done.stdout
     assert "task-succeeded" in done.stdout
+
+
+def test_a_revoke_without_workers_is_remembered(processes: Processes, sqlite_url: str) -> None:
+    sent = qctl("call", "proj.add", "-a", "[2, 2]", "--id", "doomed", "-b", sqlite_url)
+    revoked = qctl("control", "revoke", "doomed", "-b", sqlite_url)
+    processes.start_qcore_worker(sqlite_url, "-c", "1", "-P", "threads")
+
+    found = qctl("result", "doomed", "--wait", "-t", "10", "-b", sqlite_url)
+
+    assert sent.stdout == "doomed\n"
+    assert revoked.returncode == exits.OK
+    assert "remembers" in revoked.stderr
+    assert found.returncode == exits.FAILED
+    assert "revoked" in found.stderr
+
+
+def test_a_task_that_no_worker_has(fleet: tuple[Qctl, list[Process]]) -> None:
+    run, _ = fleet
+
+    done = run("inspect", "query_task", "nosuch", "-o", "json")
+
+    assert done.returncode == exits.NOT_FOUND
+    assert json.loads(done.stdout)["replies"] == {"w1@test": {}, "w2@test": {}}

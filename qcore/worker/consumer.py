@@ -459,7 +459,8 @@ class Loop:
         if stage >= Stage.WARM:
             if self._away_since is None:
                 try:
-                    self.consumer.disarm()
+                    # What was taken by waking, or pushed ahead, goes back now and not when we end.
+                    self.consumer.set_queues(())
                 except BrokerError as exc:
                     self._broker_away(exc)
             self._release(self.pool.withdraw())

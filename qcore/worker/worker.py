@@ -82,9 +82,7 @@ class Worker:
                 conf[name] = value
         if include:
             conf["include"] = (*conf.include, *include)
-        multiplier = (
-            prefetch_multiplier if prefetch_multiplier is not None else conf.worker_prefetch_multiplier
-        )
+        self._multiplier = max(int(prefetch_multiplier or conf.worker_prefetch_multiplier), 1)
         self._setup = PoolSetup(
             app=app,
             node=self.node,
@@ -92,7 +90,7 @@ class Worker:
             accept=frozenset(conf.accept_content),
             max_tasks_per_child=max_tasks_per_child or conf.worker_max_tasks_per_child,
             max_memory_per_child_kib=max_memory_per_child or conf.worker_max_memory_per_child,
-            strict_prefetch=multiplier == 1,
+            strict_prefetch=self._multiplier == 1,
             before_run=self._before_run,
         )
         self._pool_kind = pools.get(pool or conf.worker_pool)
@@ -122,6 +120,7 @@ class Worker:
             self.pool = self._pool_kind(self._setup)
             self.pool.start()
             consumer = app.broker.consumer(self._queues, self.node)
+            consumer.prefetch(self._setup.concurrency * self._multiplier)
             self.loop = Loop(
                 app,
                 self.node,

@@ -28,6 +28,7 @@ ASK_EVERY_S = 2.0
 ASK_TIMEOUT_S = 1.0
 RETRY_S = (0.5, 1.0, 2.0, 3.0)
 RATE_WINDOW_S = 5.0
+STALE_S = 4 * ASK_EVERY_S  # the broker hangs rather than refuses
 GONE_AFTER_S = 300.0
 
 
@@ -36,6 +37,7 @@ class Feed:
 
     def __init__(self, app: App, max_tasks: int = 10_000) -> None:
         self.app = app
+        self.listening = threading.Event()  # events that are sent from now on arrive
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._ask_now = threading.Event()
@@ -45,7 +47,7 @@ class Feed:
         self._answers: dict[str, dict[str, Any]] = {}  # node -> its stats
         self._silent: dict[str, float | None] = {}
         self._members: dict[str, Member] = {}
-        self._asked = False
+        self._asked, self._as_of = False, 0.0
         self._trouble: dict[str, str] = {}  # which thread -> what ails it
         self._tries = 0
         self._samples: deque[tuple[float, int, int]] = deque()
@@ -94,8 +96,11 @@ class Feed:
                 self._rows = {u: r for u, r in self._rows.items() if u in state.tasks}
             events_per_s, done_per_s = self._rates(now)
             trouble = self._trouble.get("ask") or self._trouble.get("events") or ""
+            if not trouble and self._asked and now - self._as_of > STALE_S:
+                trouble = f"no answer for {now - self._as_of:.0f} s"
             return Snapshot(
                 at=now,
+                as_of=self._as_of,
                 broker=mask_url(self.app.broker_url()),
                 connected=not trouble and self._asked,
                 trouble=trouble,
@@ -120,7 +125,9 @@ class Feed:
                 failed = 0
             except Exception as exc:  # the picture must survive whatever the broker does
                 with self._lock:
-                    self._trouble[name] = mask_url(str(exc)) or type(exc).__name__
+                    # The address is in the header already; the line needs the reason.
+                    reason = getattr(exc, "reason", "") or str(exc) or type(exc).__name__
+                    self._trouble[name] = mask_url(str(reason))
                     self._tries += 1
                 self._stopped.wait(RETRY_S[min(failed, len(RETRY_S) - 1)])
                 failed += 1
@@ -130,6 +137,7 @@ class Feed:
         broker: Broker = open_broker(self.app.broker_url(), self.app.broker_options())
         try:
             with listen(broker, exchange=self.app.conf.event_exchange) as batches:
+                self.listening.set()
                 for batch in batches:
                     self._recovered("events")
                     if self._stopped.is_set():
@@ -173,7 +181,7 @@ class Feed:
     ) -> None:
         """Take the answers of one round in."""
         with self._lock:
-            self._asked = True
+            self._asked, self._as_of = True, time.time()
             self._members = {m.node: m for m in members}
             self._silent = {s.node: s.age_s for s in stats.silent}
             self._answers = {n: v for n, v in stats.replies.items() if isinstance(v, dict)}

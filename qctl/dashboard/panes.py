@@ -97,10 +97,10 @@ class Panes:
         else:
             link = Part(f"{glyph} reconnecting, try {snapshot.tries}", f"bold {theme.FAILED.colour}")
         clock = time.strftime("%H:%M:%S", time.localtime(snapshot.at))
-        right = (
-            f"{snapshot.events_per_s:.0f} ev/s  {snapshot.done_per_s:.0f} done/s  "
-            f"workers {snapshot.up}/{len(snapshot.workers)}  {clock}"
-        )
+        rates = f"{snapshot.events_per_s:.0f} ev/s  {snapshot.done_per_s:.0f} done/s  "
+        right = f"workers {snapshot.up}/{len(snapshot.workers)}  {clock}"
+        if width >= 72:  # what is narrower shows who is there, not how fast they are
+            right = rates + right
         if frozen is not None:
             right = f"FROZEN, {frozen} behind  {clock}"
         room = width - len("qctl  ") - len(link.text) - 2 - len(right) - 3
@@ -127,7 +127,12 @@ class Panes:
         if parts:
             text += "  " + "  ".join(parts)
         if snapshot.trouble:
-            text = f"as of {time.strftime('%H:%M:%S')}: {snapshot.trouble}"
+            good = (
+                time.strftime("as of %H:%M:%S", time.localtime(snapshot.as_of))
+                if snapshot.asked
+                else "no answer"
+            )
+            text = f"{good}: {snapshot.trouble}"
         line = "-" if self.plain else "─"
         return f"{line * 2} {text} {line * width}"[:width]
 

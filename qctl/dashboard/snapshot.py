@@ -31,6 +31,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Everything on the screen. Tasks are copies that nobody changes, the newest first."""
 
     at: float = 0.0  # epoch seconds
+    as_of: float = 0.0  # when the fleet last answered
     broker: str = ""  # address, password masked
     connected: bool = False
     trouble: str = ""  # why it is not

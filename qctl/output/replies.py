@@ -49,6 +49,12 @@ def write(out: Output, command: Command, answers: Answers) -> None:
         _write_table(out, command.name, {n: v for n, v in replies.items() if n not in refused})
 
 
+def write_empty(out: Output, command: Command) -> None:
+    """Nobody replied: a document all the same."""
+    if out.format == "json":
+        out.document(f"{command.kind}.{command.name}", {"replies": {}, "silent": [], "unknown": []})
+
+
 def _write_table(out: Output, name: str, replies: dict[str, Any]) -> None:
     form = _FORMS.get(name)
     if form is None and name not in _TREES:

@@ -43,6 +43,18 @@ class Delaying:
         for (_, at), due in zip(seen[1:], (0.3, 0.5, 0.7), strict=True):
             assert due - 0.01 <= at < due + 0.5
 
+    def test_what_is_delayed_can_be_looked_at(self, broker: Broker, queue: str) -> None:
+        needs(broker, "delay")
+        needs(broker, "results")  # stands for "keeps its own books": RabbitMQ cannot look
+        now = time.time()
+        for name, after in [("later", 90.0), ("sooner", 60.0)]:
+            put(broker, queue, name, due_at=now + after)
+
+        found = broker.delayed(queue, 10)
+
+        assert [text_of(raw) for _, raw in found] == ["sooner", "later"]
+        assert [round(due - now) for due, _ in found] == [60, 90]
+
     def test_equal_delayed_messages_are_not_merged(self, broker: Broker, queue: str) -> None:
         needs(broker, "delay")
         raw, due = message("twin"), time.time() + 0.2
