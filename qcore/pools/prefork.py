@@ -121,10 +121,13 @@ class PreforkPool(Pool):
         self._by_fd[ours.fileno()] = child
 
     def stop(self) -> None:
+        if self._stopping:
+            return
         self._stopping = True
         self._template.close()
         for child in self._children.values():
             child.sock.close()
+        self._children.clear()
 
     # --- jobs in
 
@@ -194,6 +197,8 @@ class PreforkPool(Pool):
     # --- outcomes out
 
     def fds(self) -> list[int]:
+        if self._stopping:
+            return []
         return [self._template.fileno(), *(fd for fd, c in self._by_fd.items() if not c.eof)]
 
     def ready(self, fd: int) -> None:

@@ -38,6 +38,8 @@ log = logging.getLogger("qcore.worker")
 
 BACKOFF_MOST_S = 5.0
 STARTED_LOOK_S = 0.02
+#: how long a warm shutdown waits for a broker that is away, to tell it the last outcomes
+LAST_WORD_S = 10.0
 
 
 class Stage(enum.IntEnum):
@@ -77,6 +79,7 @@ class Loop:
         self.total: Counter[str] = Counter()
         self.returned = 0  # runs that were cut short by a cold stop
         self._tasks: dict[str, Task] = app.tasks
+        self._tracks = any(task.track_started for task in self._tasks.values())
         self._inline = results.keeps and getattr(results, "broker", None) is not None
         self._settlements: list[Settlement] = []
         self._requests: deque[Callable[[], None]] = deque()
@@ -137,14 +140,25 @@ class Loop:
                 continue  # the stage says so too; what ran is given back there
             self._look_after()
             self._settle()
-            if self.stage >= Stage.WARM and self._is_finished():
+            if entered >= Stage.WARM and entered == self.stage and self._is_finished():
                 break
         self.stage = Stage.DONE
 
     def _is_finished(self) -> bool:
-        if self.stage == Stage.COLD:
-            return not self._settlements or self._away_since is not None
-        return not self.pool.busy() and not self._settlements
+        if self.stage < Stage.COLD and self.pool.busy():
+            return False
+        if not self._settlements:
+            return True
+        if self._away_since is None:
+            return False
+        if self.stage < Stage.COLD and time.monotonic() - self._away_since < LAST_WORD_S:
+            return False
+        self.returned += len(self._settlements)
+        log.error(
+            "%d outcome(s) could not be told to the broker; those tasks run again when the lease ends",
+            len(self._settlements),
+        )
+        return True
 
     def _sleep(self) -> None:
         self._watch()
@@ -177,7 +191,7 @@ class Loop:
             pause = min(pause, max(self._next_claim - now, 0.0))
         if self._settlements:
             pause = min(pause, 0.05)
-        if self._limited or (self.held and self.say.events.tasks_on):
+        if self._limited or (self.held and (self._tracks or self.say.events.tasks_on)):
             pause = min(pause, STARTED_LOOK_S)
         if self._deadline is not None:
             pause = min(pause, max(self._deadline - now, 0.0))
@@ -271,7 +285,8 @@ class Loop:
             self.say.refused(delivery.queue, "crashed_too_often", "its workers died", message.id)
             self._add(message, self.rules.crashed(held))
             return None
-        wait = self._rate_wait(task, now)
+        bucket = self.buckets.get(task.name)
+        wait = bucket.reserve(message.id, now) if bucket is not None else 0.0
         if wait > 0:
             self._settlements.append(Settlement(delivery, Settle.DELAY, due_at=now + wait))
             self.total[message.task] -= 1
@@ -288,10 +303,6 @@ class Loop:
         return Job(
             delivery.number, delivery.raw, delivery.redelivered, delivery.deliveries, soft, delivery.queue
         )
-
-    def _rate_wait(self, task: Task, now: float) -> float:
-        bucket = self.buckets.get(task.name)
-        return bucket.reserve(now) if bucket is not None else 0.0
 
     def _refuse(
         self,

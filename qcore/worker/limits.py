@@ -25,16 +25,31 @@ def per_second(limit: str | float | int | None) -> float | None:
     return rate or None
 
 
-class Bucket:
-    """One task's tokens; at most one may be saved up, so that starts are spread evenly."""
+#: places that are remembered for tasks which wait in the broker
+PLACES_MOST = 10_000
 
-    __slots__ = ("_next", "_step")
+
+class Bucket:
+    """One task's starts, spread evenly: each gets the next free place in time.
+
+    A task that has to wait goes back to the broker until its place has come, and finds it kept.
+    """
+
+    __slots__ = ("_next", "_places", "_step")
 
     def __init__(self, rate: float) -> None:
         self._step, self._next = 1.0 / rate, 0.0
+        self._places: dict[str, float] = {}
 
-    def reserve(self, now: float) -> float:
-        """Take the next start; how many seconds from now it is (0: at once)."""
-        at = max(self._next, now)
-        self._next = at + self._step
+    def reserve(self, task_id: str, now: float) -> float:
+        """How many seconds from now this task may start (0: now). Times are epoch seconds."""
+        at = self._places.pop(task_id, None)
+        if at is None:
+            at = max(self._next, now)
+            self._next = at + self._step
+        if at <= now:
+            return 0.0
+        self._places[task_id] = at
+        if len(self._places) > PLACES_MOST:
+            del self._places[next(iter(self._places))]
         return at - now
