@@ -84,7 +84,6 @@ def one_round(server: RedisServer, side: str, options: argparse.Namespace) -> di
             found.update(client_run(server, side, "bulk", options.tasks))
             client.flushall()
             processes.start(*worker(side, "one", 2), env=environment(server.url))
-            client_run(server, side, "ready", 200)
             found.update(client_run(server, side, "roundtrip", options.trips))
             forget_results(client)
             ids = client_run(server, side, "fill", options.tasks)
@@ -108,7 +107,6 @@ def commands(server: RedisServer, side: str, client: redis.Redis, processes: Pro
     try:
         for number in range(operators.WORKERS):
             processes.start(*worker(side, f"w{number}", 1), env=environment(server.url))
-        client_run(server, side, "ready", 1)
         wait_for_fleet(side, server)
         return operators.measure(side, server.url)
     finally:
@@ -116,10 +114,10 @@ def commands(server: RedisServer, side: str, client: redis.Redis, processes: Pro
 
 
 def wait_for_fleet(side: str, server: RedisServer) -> None:
-    """Until a command sees all workers; that one is not counted."""
+    """Until one command sees all workers; it is not counted."""
     for attempt in range(10):
         try:
-            operators.measure(side, server.url)
+            operators.took(side, server.url, *operators.COMMANDS["ping"])
             return
         except operators.NotAllAnswered:
             if attempt == 9:
@@ -149,19 +147,16 @@ def report(rounds: list[Round], server: RedisServer, options: argparse.Namespace
     kind = "Valkey" if "valkey_version" in info else "Redis"
     number = info.get("valkey_version") or info["redis_version"]
     libraries = ", ".join(f"{name} {version(name)}" for name in ("celery", "kombu", "redis", "hiredis"))
-    return "\n".join(
-        (
-            f"{date.today().isoformat()}; {os.cpu_count()} cores, load average {before:.1f} at the start; "
-            f"Python {platform.python_version()}.",
-            f"qcore {version('qctl')}; {libraries}; {kind} {number} on loopback, no persistence.",
-            f"{options.rounds} round(s) in turn, {options.tasks:,} tasks, {options.trips:,} round trips. "
-            "Medians (min - max).",
-            "Both: prefork with 2 children, a task that does nothing, JSON, late ack, results stored for a day.",
-            "Celery: prefetch multiplier 128; no gossip, mingle, heartbeat, events or rate limits.",
-            "",
-            table(rounds),
-        )
+    facts = (
+        f"{date.today().isoformat()}; {os.cpu_count()} cores, load average {before:.1f} at the start.",
+        f"Python {platform.python_version()}, qcore {version('qctl')}, {libraries}.",
+        f"{kind} {number} on loopback, no persistence.",
+        f"{options.rounds} round(s) in turn, {options.tasks:,} tasks, {options.trips:,} round trips.",
+        "Both: prefork with 2 children, a task that does nothing, JSON, late ack, results stored.",
+        "Celery: prefetch multiplier 128; no gossip, mingle, heartbeat, events or rate limits.",
+        "Medians, with (min - max) where there was more than one round.",
     )
+    return "\n".join((*(f"- {fact}" for fact in facts), "", table(rounds)))
 
 
 def _short(figures: dict[str, float]) -> str:

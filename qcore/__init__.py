@@ -10,7 +10,7 @@
 
 The life of a task, in the order to read it:
 
-    app.py             a call becomes a message            (before: task.py, the user's side)
+    app.py, calls.py   a call becomes a message            (before: task.py, the user's side)
     wire/task.py       what the message looks like
     brokers/X.py       publish, claim, settle, leases
     worker/consumer.py the loop: claim, refuse or hand over, settle

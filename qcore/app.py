@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qcore import calls
 from qcore import task as tasks_module
 from qcore.brokers.base import Broker, Message, StoredResult, open_broker
 from qcore.config import Config, masked
@@ -23,11 +24,9 @@ from qcore.result import AsyncResult
 from qcore.results.base import ResultStore, results
 from qcore.routes import Routes
 from qcore.task import Task, current_request, make_task
-from qcore.times import iso, new_id, when
+from qcore.times import new_id
 from qcore.version import __version__
-from qcore.wire import event as event_wire
 from qcore.wire import result as result_wire
-from qcore.wire import task as task_wire
 
 if TYPE_CHECKING:
     from qcore.canvas import Signature
@@ -288,7 +287,7 @@ class App:
         message = self.message(name, args or (), kwargs or {}, task_id, options, task)
         self.publish([message], retry=options.get("retry"))
         if self.conf.task_send_sent_event:
-            self._say_sent(message)
+            calls.say_sent(self, message)
         result = AsyncResult(task_id, self, task_name=name)
         parent = current_request()
         if parent is not None and options.get("add_to_parent", True):
@@ -317,82 +316,7 @@ class App:
         task: Task | None = None,
     ) -> Message:
         """A call as a message with a place to go to; options as in send_task."""
-        if not isinstance(args, list | tuple):
-            raise TypeError(f"args of {name} must be a list, not {type(args).__name__}")
-        if not isinstance(kwargs, Mapping):
-            raise TypeError(f"kwargs of {name} must be an object, not {type(kwargs).__name__}")
-        conf = self.conf
-        now = time.time()
-
-        def option(key: str) -> Any:
-            value = options.get(key)
-            return getattr(task, key, None) if value is None and task is not None else value
-
-        routed = self.routes.route(name, args, kwargs, options)
-        queue, exchange, key = option("queue"), option("exchange"), option("routing_key")
-        if queue is None and exchange is None and key is None and routed:
-            queue, exchange, key = (routed.get(k) for k in ("queue", "exchange", "routing_key"))
-        if queue is not None and not isinstance(queue, str):
-            queue = queue.name  # a kombu Queue
-        if queue is None and exchange is None:
-            if key is None:
-                queue = conf.task_default_queue
-            else:
-                exchange = conf.task_default_exchange or conf.task_default_queue
-        priority = option("priority")
-        if priority is None:
-            priority = routed.get("priority")
-            if priority is None:
-                priority = conf.task_default_priority or 0
-        eta, countdown, expires = options.get("eta"), options.get("countdown"), option("expires")
-        due_at = now + countdown if countdown else (when(eta, now) if eta is not None else None)
-        expires_at = when(expires, now) if expires is not None else None
-        ignore = option("ignore_result")
-        parent = current_request()
-        embed = None
-        if options.get("link") or options.get("link_error") or options.get("chain") or options.get("chord"):
-            embed = {
-                "callbacks": _as_list(options.get("link")),
-                "errbacks": _as_list(options.get("link_error")),
-                "chain": options.get("chain"),
-                "chord": options.get("chord"),
-            }
-        raw = task_wire.build(
-            name,
-            args,
-            dict(kwargs),
-            task_id=task_id,
-            exchange="" if queue else exchange or "",
-            routing_key=queue or key or "",
-            serializer=option("serializer") or conf.task_serializer,
-            compression=option("compression") or conf.task_compression,
-            priority=priority,
-            eta=iso(due_at) if due_at is not None else None,
-            expires=iso(expires_at) if expires_at is not None else None,
-            expiration_ms=str(max(int((expires_at - now) * 1000), 0)) if expires_at is not None else None,
-            retries=options.get("retries") or 0,
-            time_limit=options.get("time_limit"),
-            soft_time_limit=options.get("soft_time_limit"),
-            root_id=options.get("root_id") or (parent.root_id or parent.id if parent else None),
-            parent_id=options.get("parent_id") or (parent.id if parent else None),
-            group_id=options.get("group_id"),
-            group_index=options.get("group_index"),
-            shadow=options.get("shadow"),
-            ignore_result=bool(ignore if ignore is not None else conf.task_ignore_result),
-            reply_to=options.get("reply_to") or self._reply_to(),
-            embed=embed,
-            headers=options.get("headers"),
-            stamped_headers=options.get("stamped_headers"),
-            stamps=options.get("stamps"),
-        )
-        return Message(
-            raw=raw,
-            queue=queue or "",
-            exchange="" if queue else exchange or "",
-            routing_key=key or "",
-            priority=priority,
-            due_at=due_at if due_at is not None and due_at > now else None,
-        )
+        return calls.message(self, name, args, kwargs, task_id, options, task)
 
     def publish(self, messages: Sequence[Message], retry: bool | None = None) -> None:
         """Hand messages to the broker, trying again as task_publish_retry_policy says."""
@@ -424,34 +348,10 @@ class App:
             self._routes = Routes(self.conf.task_routes)
         return self._routes
 
-    def _reply_to(self) -> str | None:
+    def reply_to(self) -> str | None:
+        """Where results come back as messages (rpc); None where they are stored."""
         url = self.conf.result_backend
         return self.results.reply_to() if url and url.startswith("rpc") else None
-
-    def _say_sent(self, message: Message) -> None:
-        found = task_wire.read(message.raw)
-        head = found.headers
-        queue = message.queue or None
-        event = {
-            "type": "task-sent",
-            "hostname": task_wire.origin(),
-            "utcoffset": 0,
-            "pid": os.getpid(),
-            "clock": self.tick_clock(),
-            "timestamp": time.time(),
-            "uuid": found.id,
-            "name": found.task,
-            "args": head.get("argsrepr"),
-            "kwargs": head.get("kwargsrepr"),
-            **{k: head.get(k) for k in ("root_id", "parent_id", "retries", "eta", "expires")},
-            "queue": queue,
-            "exchange": message.exchange,
-            "routing_key": message.routing_key or queue,
-        }
-        key = event_wire.routing_key("task-sent")
-        self.broker.broadcast(
-            self.conf.event_exchange, key, event_wire.encode(event, task_wire.origin(), key)
-        )
 
     def store_state(self, task_id: str, state: str, result: Any, **extra: Any) -> None:
         """Store a state of a task that is not its end."""
@@ -515,12 +415,6 @@ class App:
 
 
 _SETTING_KEYWORDS = frozenset(("timezone", "imports"))
-
-
-def _as_list(links: Any) -> list[Any] | None:
-    if links is None:
-        return None
-    return list(links) if isinstance(links, list | tuple) else [links]
 
 
 def _same_place(one: str, other: str) -> bool:

@@ -31,8 +31,11 @@ from typing import Any
 def near_misses(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
     """The known names that look most like `name`, best first."""
     names = sorted(set(known))
-    found = difflib.get_close_matches(name, names, n=limit, cutoff=0.6)
-    return found or [n for n in names if name and (n.startswith(name) or name in n)][:limit]
+    for cutoff in (0.8, 0.6):  # what is almost right says more than what is merely alike
+        found = difflib.get_close_matches(name, names, n=limit, cutoff=cutoff)
+        if found:
+            return found
+    return [n for n in names if name and (n.startswith(name) or name in n)][:limit]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

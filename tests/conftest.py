@@ -19,5 +19,5 @@ def missing_service(reason: str) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All tests of one RabbitMQ share it: one process of a parallel run gets them all."""
     for item in items:
-        if "rabbit_url" in getattr(item, "fixturenames", ()):
+        if "rabbit_url" in getattr(item, "fixturenames", ()) or "rabbit" in item.nodeid.lower():
             item.add_marker(pytest.mark.xdist_group("rabbit"))

@@ -157,7 +157,9 @@ def entries() -> Iterator[Entry]:
     yield entry("T44", "the time limit is text", h(timelimit="60"))
     yield entry("T45", "a time limit of length 1", h(timelimit=[60]))
     yield entry("T46a", "a negative time limit", h(timelimit=[-5, None]))
-    yield entry("T46b", "a time limit that is no number", json.dumps(h(timelimit=[float("nan"), None])).encode())
+    yield entry(
+        "T46b", "a time limit that is no number", json.dumps(h(timelimit=[float("nan"), None])).encode()
+    )
     yield entry("T47a", "retries is text", h(retries="three"))
     yield entry("T47b", "a billion retries", h(retries=10**9))
     yield entry("T48", "a body that is not base64", m(body="*** not base64 ***"))
@@ -167,7 +169,9 @@ def entries() -> Iterator[Entry]:
     yield entry("T52", "args is not a list", m(body=body([42, {}, NO_LINKS])))
     yield entry("T53", "kwargs is a list", m(body=body([[2, 2], [], NO_LINKS])))
     packed = b"\x93\x92\x02\x02\x81\x01\x02\xc0"  # [[2, 2], {1: 2}, nil]
-    yield entry("T54", "kwargs with keys that are no text", m(body=b64(packed), content_type="application/x-msgpack"))
+    yield entry(
+        "T54", "kwargs with keys that are no text", m(body=b64(packed), content_type="application/x-msgpack")
+    )
     yield entry("T55", "embed is null", m(body=body([[2, 2], {}, None])), "runs")
     yield entry("T56", "the body is a number", m(body=42))
     yield entry("T57", "the body is null", m(body=None))
@@ -187,7 +191,9 @@ def entries() -> Iterator[Entry]:
     yield entry("T67", "an unknown compression", h(compression="application/x-nobody"))
     yield from _bombs(m, entry)
     cut = zlib.compress(json.dumps([[2, 2], {}, NO_LINKS]).encode())[:-6]
-    yield entry("T69", "a truncated compressed body", m(body=b64(cut), headers={"compression": "application/x-gzip"}))
+    yield entry(
+        "T69", "a truncated compressed body", m(body=b64(cut), headers={"compression": "application/x-gzip"})
+    )
     chain = {"chain": [{"task": None, "args": [], "kwargs": {}, "options": {}}]}
     yield entry("T70", "a chain with a null task", m(body=body([[2, 2], {}, chain])))
     link = {"task": TASK, "args": [1], "kwargs": {}, "options": {}}
@@ -197,14 +203,18 @@ def entries() -> Iterator[Entry]:
     yield entry("T73", "a chord without a group", m(body=body([[2, 2], {}, chord])), "runs")
     own: dict[str, Any] = {"task": TASK, "args": [1], "kwargs": {}, "options": {}}
     own["options"] = {"link": [dict(own)]}
-    yield entry("T74", "a signature that holds itself", m(body=body([[2, 2], {}, {"callbacks": [own]}])), "runs")
+    yield entry(
+        "T74", "a signature that holds itself", m(body=body([[2, 2], {}, {"callbacks": [own]}])), "runs"
+    )
     old = {"task": TASK, "id": "corpus-old", "args": [2, 2], "kwargs": {}}
     yield entry("T75", "protocol 1 with protocol 2 headers", m(body=body(old)))
     yield entry("T76", "stamps of the wrong type", h(stamps=["a"], stamped_headers="a"))
     tagged = b"!!python/object/apply:os.system ['false']"
     yield entry("T77", "YAML with tags", m(body=b64(tagged), content_type="application/x-yaml"))
     extended = b"\xc7\x05\x01abc"
-    yield entry("T78", "msgpack with wrong lengths", m(body=b64(extended), content_type="application/x-msgpack"))
+    yield entry(
+        "T78", "msgpack with wrong lengths", m(body=b64(extended), content_type="application/x-msgpack")
+    )
 
 
 def _bombs(m: Callable[..., dict[str, Any]], entry: Callable[..., Entry]) -> Iterator[Entry]:
@@ -215,6 +225,12 @@ def _bombs(m: Callable[..., dict[str, Any]], entry: Callable[..., Entry]) -> Ite
         ("b", "application/x-bz2", bz2.compress),
         ("c", "application/x-lzma", lzma.compress),
     ):
-        yield entry(f"T68{letter}", f"a bomb ({mime})", m(body=b64(squeeze(zeros)), headers={"compression": mime}))
+        yield entry(
+            f"T68{letter}", f"a bomb ({mime})", m(body=b64(squeeze(zeros)), headers={"compression": mime})
+        )
     for letter, mime in (("d", "application/x-brotli"), ("e", "application/zstd")):
-        yield entry(f"T68{letter}", f"a bomb ({mime})", m(body=b64(b"\x28\xb5\x2f\xfd"), headers={"compression": mime}))
+        yield entry(
+            f"T68{letter}",
+            f"a bomb ({mime})",
+            m(body=b64(b"\x28\xb5\x2f\xfd"), headers={"compression": mime}),
+        )

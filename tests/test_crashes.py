@@ -51,26 +51,23 @@ def test_kill9_of_the_whole_worker_group_loses_nothing(
     app = App("storm", broker=url, set_as_current=False)
     app.broker.consumer(["celery"]).close()  # the queue exists before anything is sent to it
     calls = [
-        app.message("proj.log_start", (str(log), str(i), 0.006), {}, f"storm-{i}", {"ignore_result": True})
+        app.message("proj.log_start", (str(log), str(i), 0.01), {}, f"storm-{i}", {"ignore_result": True})
         for i in range(TASKS)
     ]
     dice = random.Random(7)
     env = {"QCTL_LEASE": str(LEASE_S)}
 
-    recoveries = []
     for kill in range(KILLS):
         # A share for each round, so that every kill comes in the middle of work, however fast it is.
         share = TASKS // KILLS
         app.broker.publish(calls[kill * share : (kill + 1) * share])
         worker = processes.start_qcore_worker(url, "-c", "2", "-l", "WARNING", env=env)
         before = sum(History(log).done.values())
-        wait_for(lambda before=before: sum(History(log).done.values()) > before + 100, 30)
+        wait_for(lambda before=before: sum(History(log).done.values()) > before + 40, 30)
         time.sleep(dice.random() * 0.2)
-        held = {i for i, flags in History(log).starts.items() if i not in History(log).done}
         worker.kill9()
         assert len(History(log).done) < (kill + 1) * share, f"kill {kill} came too late to mean anything"
-        recoveries.append((time.monotonic(), held))
-    last_kill, _ = recoveries[-1]
+        last_kill = time.monotonic()
     processes.start_qcore_worker(url, "-c", "2", "-l", "WARNING", env=env)
     cut = {i for i in History(log).starts if i not in History(log).done}
     wait_for(lambda: cut <= set(History(log).done), 30, f"re-run of {cut}")

@@ -19,7 +19,7 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
         ("qcore.brokers", "qcore.results", "qcore.control.commands", "qcore.schedulers"),
     ),
     ("lines", ("qcore.control", "qcore.events", "qcore.result")),
-    ("app", ("qcore.app", "qcore.task", "qcore.canvas", "qcore.loader", "qcore.current")),
+    ("app", ("qcore.app", "qcore.task", "qcore.calls", "qcore.canvas", "qcore.loader", "qcore.current")),
     ("services", ("qcore.worker", "qcore.pools", "qcore.beat", "qcore.testing")),
     ("roof", ("qcore",)),
     (

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.contestants import QUEUE, url
 from celery import Celery, group
+
+from benchmarks.contestants import QUEUE, url
 
 app = Celery("bench", broker=url(), backend=url())
 app.conf.update(

@@ -15,22 +15,23 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from qcore.errors import BrokerError, ConfigError, mask_url
+from qcore.errors import BrokerError, mask_url
 from qcore.events.sender import HEARTBEAT_S, EventSender
 from qcore.pools.base import PoolSetup, pools
 from qcore.version import __version__
-from qcore.wire.outcome import End
 from qcore.worker import logs
 from qcore.worker.consumer import ColdStop, Loop, Stage
 from qcore.worker.keeper import Keeper
-from qcore.worker.limits import Bucket, per_second
+from qcore.worker.limits import per_second
 from qcore.worker.mailbox import Mailbox
+from qcore.worker.names import concurrency_of, node_name, queue_names
+from qcore.worker.pidfile import PidFile
 from qcore.worker.say import Say
 from qcore.worker.settle import Rules
+from qcore.worker.verbs import REVOKED_MOST, Verbs, note
 
 if TYPE_CHECKING:
     from qcore.app import App
@@ -38,10 +39,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("qcore.worker")
 
 EXIT_SETTLED, EXIT_FAILED, EXIT_CUT_SHORT = 0, 1, 3
-REVOKED_MOST = 50_000
 
 
-class Worker:
+class Worker(Verbs):
     """One worker process (and its children). See `qctl worker --help` for the options."""
 
     def __init__(
@@ -75,7 +75,7 @@ class Worker:
         self.pid = os.getpid()
         self.started_at = time.time()
         self._log = (loglevel, logfile)
-        self._queues = _queue_names(conf, queues, exclude_queues)
+        self._queues = queue_names(conf, queues, exclude_queues)
         self._purge, self._pidfile = purge, pidfile
         for name, value in (("task_time_limit", time_limit), ("task_soft_time_limit", soft_time_limit)):
             if value is not None:
@@ -86,7 +86,7 @@ class Worker:
         self._setup = PoolSetup(
             app=app,
             node=self.node,
-            concurrency=_concurrency(concurrency if concurrency is not None else conf.worker_concurrency),
+            concurrency=concurrency_of(concurrency if concurrency is not None else conf.worker_concurrency),
             accept=frozenset(conf.accept_content),
             max_tasks_per_child=max_tasks_per_child or conf.worker_max_tasks_per_child,
             max_memory_per_child_kib=max_memory_per_child or conf.worker_max_memory_per_child,
@@ -115,7 +115,7 @@ class Worker:
             for queue in self._queues:
                 app.broker.purge(queue)
         app.close()
-        with _PidFile(self._pidfile):
+        with PidFile(self._pidfile):
             # The pool first: it forks, and no fork may happen once there are threads or connections.
             self.pool = self._pool_kind(self._setup)
             self.pool.start()
@@ -203,7 +203,7 @@ class Worker:
 
     def _on_term(self, signum: int, frame: FrameType | None) -> None:
         if self.loop.stage == Stage.RUNNING:
-            _note("worker: warm shutdown (running tasks finish; Ctrl-C or SIGQUIT stops at once)")
+            note("worker: warm shutdown (running tasks finish; Ctrl-C or SIGQUIT stops at once)")
         self.loop.stop(Stage.WARM)
 
     def _on_interrupt(self, signum: int, frame: FrameType | None) -> None:
@@ -215,7 +215,7 @@ class Worker:
 
     def _on_quit(self, signum: int, frame: FrameType | None) -> None:
         if self.loop.stage < Stage.COLD:
-            _note("worker: cold shutdown (running tasks are stopped and returned)")
+            note("worker: cold shutdown (running tasks are stopped and returned)")
         self.loop.stop(Stage.COLD)
         if self.pool.name == "solo" and self.pool.running():
             raise ColdStop
@@ -224,9 +224,6 @@ class Worker:
 
     def clock(self) -> int:
         return self.app._clock
-
-    def queues(self) -> list[str]:
-        return list(self.loop.consumer.queues)
 
     def active(self) -> list[dict[str, Any]]:
         held = self.loop.held
@@ -278,113 +275,6 @@ class Worker:
             "messages_reaped": self.keeper.reaped,
         }
 
-    def call(self, what: str, **arguments: Any) -> Any:
-        """One of the worker's verbs, by name."""
-        verb = getattr(self, f"_do_{what}", None)
-        if verb is None:
-            raise ValueError(f"the worker has no verb '{what}'")
-        return verb(**arguments)
-
-    def _do_enable_events(self) -> str:
-        if self.events.tasks_on:
-            return "task events already enabled"
-        self.events.tasks_on = True
-        return "task events enabled"
-
-    def _do_disable_events(self) -> str:
-        if not self.events.tasks_on:
-            return "task events already disabled"
-        self.events.tasks_on = False
-        return "task events disabled"
-
-    def _do_heartbeat(self) -> None:
-        self.events.heartbeat()
-
-    def _do_shutdown(self) -> None:
-        _note("worker: warm shutdown (asked for by remote control)")
-        self.loop.stop(Stage.WARM)
-
-    def _do_revoke(self, task_ids: list[str], store: bool = True) -> None:
-        if store:
-            self.app.broker.revoke(task_ids)
-        revoked = self.loop.revoked
-        revoked.update(task_ids)
-        while len(revoked) > REVOKED_MOST:
-            revoked.pop()
-
-    def _do_terminate(self, task_ids: list[str], signal: str | int = "TERM") -> str:
-        signum = _signal_number(signal)
-        if not self.pool.features.terminate:
-            raise ValueError(f"the {self.pool.name} pool cannot stop a running task")
-        self._do_revoke(task_ids)
-        held = {h.message.id: n for n, h in list(self.loop.held.items())}
-        numbers = {r.number for r in self.pool.running()}
-        found = [i for i in task_ids if held.get(i) in numbers]
-
-        def kill() -> None:
-            for task_id in found:
-                self.pool.kill(held[task_id], End.TERMINATED, signum)
-
-        self.loop.call_soon(kill)
-        return f"terminate: {', '.join(found)}" if found else "terminate: tasks unknown"
-
-    def _do_rate_limit(self, task_name: str, rate_limit: str | float) -> str:
-        if task_name not in self.app.tasks:
-            raise ValueError("unknown task")
-        try:
-            rate = per_second(rate_limit)
-        except ValueError as exc:
-            raise ValueError(f"Invalid rate limit string: {exc}") from None
-        self.app.tasks[task_name].rate_limit = rate_limit if rate else None
-        self.set_rate_limit(task_name, rate_limit)
-        return "new rate limit set successfully" if rate else "rate limit disabled successfully"
-
-    def set_rate_limit(self, task_name: str, limit: Any) -> None:
-        rate = None if self.app.conf.worker_disable_rate_limits else per_second(limit)
-        if rate is None:
-            self.loop.buckets.pop(task_name, None)
-        else:
-            self.loop.buckets[task_name] = Bucket(rate)
-
-    def _do_time_limit(self, task_name: str, soft: float | None, hard: float | None) -> str:
-        task = self.app.tasks.get(task_name)
-        if task is None:
-            raise ValueError("unknown task")
-        if hard and not self.pool.features.hard_limit:
-            raise ValueError(f"the {self.pool.name} pool has no hard time limits")
-        task.soft_time_limit, task.time_limit = soft or None, hard or None
-        return "time limits set successfully"
-
-    def _do_pool_grow(self, n: int) -> None:
-        self._resize("grow", n)
-
-    def _do_pool_shrink(self, n: int) -> None:
-        self._resize("shrink", n)
-
-    def _resize(self, verb: str, n: int) -> None:
-        if not isinstance(n, int) or not 0 < n <= 1000:
-            raise ValueError(f"{verb} takes a number from 1 to 1000, not {n!r:.40}")
-        if not self.pool.features.grow:
-            raise ValueError(f"the {self.pool.name} pool cannot {verb}")
-        if verb == "shrink" and n >= self.pool.size:
-            raise ValueError(f"Can't shrink pool: it has {self.pool.size} and one must stay")
-        self.loop.call_soon(lambda: getattr(self.pool, verb)(n))
-
-    def _do_add_consumer(self, queue: str) -> str:
-        if queue in self.queues():
-            return f"already consuming from '{queue}'"
-        self._set_queues([*self.queues(), queue])
-        return f"add consumer {queue}"
-
-    def _do_cancel_consumer(self, queue: str) -> str:
-        if queue not in self.queues():
-            raise ValueError(f"not consuming from '{queue}'")
-        self._set_queues([q for q in self.queues() if q != queue])
-        return f"no longer consuming from {queue}"
-
-    def _set_queues(self, queues: list[str]) -> None:
-        self.loop.call_soon(lambda: self.loop.set_queues(queues))
-
     # --- facts
 
     def _event_facts(self) -> dict[str, Any]:
@@ -402,109 +292,9 @@ class Worker:
         }
 
 
-# --- names and numbers -------------------------------------------------------------------------
-
-
-def node_name(hostname: str | None) -> str:
-    """`name@host`, with Celery's abbreviations: %h the host, %n its name, %d its domain."""
-    host = socket.gethostname()
-    name, _, domain = host.partition(".")
-    text = (hostname or "celery@%h").replace("%h", host).replace("%n", name).replace("%d", domain)
-    if "@" not in text:
-        text = f"{text}@{host}"
-    if any(not c.isprintable() or c.isspace() for c in text):
-        raise ConfigError(f"a worker's name must not hold spaces or control characters: {text!r}")
-    return text
-
-
-def _queue_names(conf: Any, queues: Any, exclude: Any) -> tuple[str, ...]:
-    def names(value: Any) -> list[str]:
-        if not value:
-            return []
-        if isinstance(value, str):
-            return [q.strip() for q in value.split(",") if q.strip()]
-        return [q if isinstance(q, str) else q.name for q in value]
-
-    found = names(queues) or names(conf.task_queues) or [conf.task_default_queue]
-    without = set(names(exclude))
-    left = tuple(dict.fromkeys(q for q in found if q not in without))
-    if not left:
-        raise ConfigError("no queue is left to consume from")
-    return left
-
-
-def _concurrency(value: int | str | None) -> int:
-    if value is None:
-        return os.cpu_count() or 1
-    try:
-        number = int(value)
-    except ValueError:
-        raise ConfigError(f"the concurrency is a number, not '{value}'") from None
-    if not 1 <= number <= 512:
-        raise ConfigError(f"the concurrency is a number from 1 to 512, not {number}")
-    return number
-
-
-def _signal_number(name: str | int) -> int:
-    """The signal to send to a child. Children ignore the signals that stop a whole worker, so that
-    a supervisor's TERM to the group stays warm; an operator's TERM therefore kills."""
-    if isinstance(name, int):
-        number = name
-    else:
-        text = name.upper()
-        found = getattr(signal, text if text.startswith("SIG") else f"SIG{text}", None)
-        if not isinstance(found, signal.Signals):
-            raise ValueError(f"no signal named '{name}'")
-        number = int(found)
-    ignored = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-    return int(signal.SIGKILL) if number in ignored else number
-
-
 def _results_words(app: App) -> str:
     if not app.results.keeps:
         return "none kept (set result_backend)"
     if getattr(app.results, "broker", None) is not None:
         return "kept by the broker"
     return mask_url(app.results.url)
-
-
-def _note(text: str) -> None:
-    """A line on stderr that is safe in a signal handler."""
-    os.write(2, f"{text}\n".encode())
-
-
-class _PidFile:
-    """Holds the pid while the worker lives; a file left by a dead process is taken over."""
-
-    def __init__(self, path: str | None) -> None:
-        self._path = Path(path) if path else None
-
-    def __enter__(self) -> None:
-        if self._path is None:
-            return
-        for _ in range(2):
-            try:
-                fd = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
-            except FileExistsError:
-                self._clear_stale()
-                continue
-            except OSError as exc:
-                raise ConfigError(f"cannot write the pid file '{self._path}': {exc.strerror}") from exc
-            os.write(fd, f"{os.getpid()}\n".encode())
-            os.close(fd)
-            return
-        raise ConfigError(f"cannot take over the pid file '{self._path}'")
-
-    def _clear_stale(self) -> None:
-        assert self._path is not None
-        try:
-            pid = int(self._path.read_text().strip() or 0)
-        except (OSError, ValueError):
-            pid = 0
-        if pid and Path(f"/proc/{pid}").exists():
-            raise ConfigError(f"a worker is running with pid {pid} (pid file '{self._path}')")
-        self._path.unlink(missing_ok=True)
-
-    def __exit__(self, *exc: object) -> None:
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)

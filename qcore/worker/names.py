@@ -1,0 +1,49 @@
+"""What a worker is called, what it consumes and how wide it is: options and settings as plain values."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from qcore.errors import ConfigError
+
+
+def node_name(hostname: str | None) -> str:
+    """`name@host`, with Celery's abbreviations: %h the host, %n its name, %d its domain."""
+    host = socket.gethostname()
+    name, _, domain = host.partition(".")
+    text = (hostname or "celery@%h").replace("%h", host).replace("%n", name).replace("%d", domain)
+    if "@" not in text:
+        text = f"{text}@{host}"
+    if any(not c.isprintable() or c.isspace() for c in text):
+        raise ConfigError(f"a worker's name must not hold spaces or control characters: {text!r}")
+    return text
+
+
+def queue_names(conf: Any, queues: Any, exclude: Any) -> tuple[str, ...]:
+    def names(value: Any) -> list[str]:
+        if not value:
+            return []
+        if isinstance(value, str):
+            return [q.strip() for q in value.split(",") if q.strip()]
+        return [q if isinstance(q, str) else q.name for q in value]
+
+    found = names(queues) or names(conf.task_queues) or [conf.task_default_queue]
+    without = set(names(exclude))
+    left = tuple(dict.fromkeys(q for q in found if q not in without))
+    if not left:
+        raise ConfigError("no queue is left to consume from")
+    return left
+
+
+def concurrency_of(value: int | str | None) -> int:
+    if value is None:
+        return os.cpu_count() or 1
+    try:
+        number = int(value)
+    except ValueError:
+        raise ConfigError(f"the concurrency is a number, not '{value}'") from None
+    if not 1 <= number <= 512:
+        raise ConfigError(f"the concurrency is a number from 1 to 512, not {number}")
+    return number

@@ -1,0 +1,45 @@
+"""The pid file of a worker: held while it lives; one left by a dead process is taken over."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from qcore.errors import ConfigError
+
+
+class PidFile:
+    """A context: the file exists inside it. None for no file; raises ConfigError."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = Path(path) if path else None
+
+    def __enter__(self) -> None:
+        if self._path is None:
+            return
+        for _ in range(2):
+            try:
+                fd = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+            except FileExistsError:
+                self._clear_stale()
+                continue
+            except OSError as exc:
+                raise ConfigError(f"cannot write the pid file '{self._path}': {exc.strerror}") from exc
+            os.write(fd, f"{os.getpid()}\n".encode())
+            os.close(fd)
+            return
+        raise ConfigError(f"cannot take over the pid file '{self._path}'")
+
+    def _clear_stale(self) -> None:
+        assert self._path is not None
+        try:
+            pid = int(self._path.read_text().strip() or 0)
+        except (OSError, ValueError):
+            pid = 0
+        if pid and Path(f"/proc/{pid}").exists():
+            raise ConfigError(f"a worker is running with pid {pid} (pid file '{self._path}')")
+        self._path.unlink(missing_ok=True)
+
+    def __exit__(self, *exc: object) -> None:
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)

@@ -1,0 +1,163 @@
+"""What remote control may have a worker do.
+
+In:  a verb's name and arguments, in the control thread.  Out: words for the reply.
+What touches the pool or the consumer is handed to the loop; the rest is done at once.
+Before this: control/commands/*, which check and describe; after this: the loop and the pool.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from qcore.events.sender import EventSender
+from qcore.wire.outcome import End
+from qcore.worker.consumer import Loop, Stage
+from qcore.worker.limits import Bucket, per_second
+
+if TYPE_CHECKING:
+    from qcore.app import App
+    from qcore.pools.base import Pool
+
+REVOKED_MOST = 50_000
+
+
+class Verbs:
+    """Mixed into Worker, which has the app, the loop, the pool and the events."""
+
+    app: App
+    loop: Loop
+    pool: Pool
+    events: EventSender
+
+    def queues(self) -> list[str]:
+        """Queues that are consumed."""
+        return list(self.loop.consumer.queues)
+
+    def call(self, what: str, **arguments: Any) -> Any:
+        """One of the worker's verbs, by name."""
+        verb = getattr(self, f"do_{what}", None)
+        if verb is None:
+            raise ValueError(f"the worker has no verb '{what}'")
+        return verb(**arguments)
+
+    def do_enable_events(self) -> str:
+        if self.events.tasks_on:
+            return "task events already enabled"
+        self.events.tasks_on = True
+        return "task events enabled"
+
+    def do_disable_events(self) -> str:
+        if not self.events.tasks_on:
+            return "task events already disabled"
+        self.events.tasks_on = False
+        return "task events disabled"
+
+    def do_heartbeat(self) -> None:
+        self.events.heartbeat()
+
+    def do_shutdown(self) -> None:
+        note("worker: warm shutdown (asked for by remote control)")
+        self.loop.stop(Stage.WARM)
+
+    def do_revoke(self, task_ids: list[str], store: bool = True) -> None:
+        if store:
+            self.app.broker.revoke(task_ids)
+        revoked = self.loop.revoked
+        revoked.update(task_ids)
+        while len(revoked) > REVOKED_MOST:
+            revoked.pop()
+
+    def do_terminate(self, task_ids: list[str], signal: str | int = "TERM") -> str:
+        signum = signal_number(signal)
+        if not self.pool.features.terminate:
+            raise ValueError(f"the {self.pool.name} pool cannot stop a running task")
+        self.do_revoke(task_ids)
+        held = {h.message.id: n for n, h in list(self.loop.held.items())}
+        numbers = {r.number for r in self.pool.running()}
+        found = [i for i in task_ids if held.get(i) in numbers]
+
+        def kill() -> None:
+            for task_id in found:
+                self.pool.kill(held[task_id], End.TERMINATED, signum)
+
+        self.loop.call_soon(kill)
+        return f"terminate: {', '.join(found)}" if found else "terminate: tasks unknown"
+
+    def do_rate_limit(self, task_name: str, rate_limit: str | float) -> str:
+        if task_name not in self.app.tasks:
+            raise ValueError("unknown task")
+        try:
+            rate = per_second(rate_limit)
+        except ValueError as exc:
+            raise ValueError(f"Invalid rate limit string: {exc}") from None
+        self.app.tasks[task_name].rate_limit = rate_limit if rate else None
+        self.set_rate_limit(task_name, rate_limit)
+        return "new rate limit set successfully" if rate else "rate limit disabled successfully"
+
+    def set_rate_limit(self, task_name: str, limit: Any) -> None:
+        rate = None if self.app.conf.worker_disable_rate_limits else per_second(limit)
+        if rate is None:
+            self.loop.buckets.pop(task_name, None)
+        else:
+            self.loop.buckets[task_name] = Bucket(rate)
+
+    def do_time_limit(self, task_name: str, soft: float | None, hard: float | None) -> str:
+        task = self.app.tasks.get(task_name)
+        if task is None:
+            raise ValueError("unknown task")
+        if hard and not self.pool.features.hard_limit:
+            raise ValueError(f"the {self.pool.name} pool has no hard time limits")
+        task.soft_time_limit, task.time_limit = soft or None, hard or None
+        return "time limits set successfully"
+
+    def do_pool_grow(self, n: int) -> None:
+        self._resize("grow", n)
+
+    def do_pool_shrink(self, n: int) -> None:
+        self._resize("shrink", n)
+
+    def _resize(self, verb: str, n: int) -> None:
+        if not isinstance(n, int) or not 0 < n <= 1000:
+            raise ValueError(f"{verb} takes a number from 1 to 1000, not {n!r:.40}")
+        if not self.pool.features.grow:
+            raise ValueError(f"the {self.pool.name} pool cannot {verb}")
+        if verb == "shrink" and n >= self.pool.size:
+            raise ValueError(f"Can't shrink pool: it has {self.pool.size} and one must stay")
+        self.loop.call_soon(lambda: getattr(self.pool, verb)(n))
+
+    def do_add_consumer(self, queue: str) -> str:
+        if queue in self.queues():
+            return f"already consuming from '{queue}'"
+        self._set_queues([*self.queues(), queue])
+        return f"add consumer {queue}"
+
+    def do_cancel_consumer(self, queue: str) -> str:
+        if queue not in self.queues():
+            raise ValueError(f"not consuming from '{queue}'")
+        self._set_queues([q for q in self.queues() if q != queue])
+        return f"no longer consuming from {queue}"
+
+    def _set_queues(self, queues: list[str]) -> None:
+        self.loop.call_soon(lambda: self.loop.set_queues(queues))
+
+
+def signal_number(name: str | int) -> int:
+    """The signal to send to a child. Children ignore the signals that stop a whole worker, so that
+    a supervisor's TERM to the group stays warm; an operator's TERM therefore kills."""
+    if isinstance(name, int):
+        number = name
+    else:
+        text = name.upper()
+        found = getattr(signal, text if text.startswith("SIG") else f"SIG{text}", None)
+        if not isinstance(found, signal.Signals):
+            raise ValueError(f"no signal named '{name}'")
+        number = int(found)
+    ignored = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+    return int(signal.SIGKILL) if number in ignored else number
+
+
+def note(text: str) -> None:
+    """A line on stderr that is safe in a signal handler."""
+    os.write(2, f"{text}\n".encode())
