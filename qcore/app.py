@@ -350,8 +350,9 @@ class App:
 
     def reply_to(self) -> str | None:
         """Where results come back as messages (rpc); None where they are stored."""
-        url = self.conf.result_backend
-        return self.results.reply_to() if url and url.startswith("rpc") else None
+        if self._results is None and not str(self.conf.result_backend or "").startswith("rpc"):
+            return None
+        return self.results.reply_to()
 
     def store_state(self, task_id: str, state: str, result: Any, **extra: Any) -> None:
         """Store a state of a task that is not its end."""

@@ -46,6 +46,7 @@ class PoolSetup(msgspec.Struct):
     max_tasks_per_child: int | None = None
     max_memory_per_child_kib: int | None = None
     strict_prefetch: bool = False  # worker_prefetch_multiplier=1: never hold more than one a slot
+    extended: bool = False  # result_extended
     before_run: Any = None  # called once in every process that runs tasks (logging)
 
 

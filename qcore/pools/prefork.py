@@ -92,7 +92,7 @@ class PreforkPool(Pool):
     # --- life
 
     def start(self) -> None:
-        tools = Tools(self.setup.app, self.setup.node, self.setup.accept, None)
+        tools = Tools(self.setup.app, self.setup.node, self.setup.accept, None, self.setup.extended)
         memory, before_run = self._memory, self.setup.before_run
 
         def child_main(index: int, descriptors: list[int]) -> None:

@@ -29,7 +29,7 @@ class SoloPool(Pool):
         super().__init__(setup)
         self._waiting: deque[Job] = deque()
         self._current: Running | None = None
-        self._tools = Tools(setup.app, setup.node, setup.accept, alarm_limit)
+        self._tools = Tools(setup.app, setup.node, setup.accept, alarm_limit, setup.extended)
 
     def start(self) -> None:
         if self.setup.before_run is not None:

@@ -38,7 +38,7 @@ class ThreadPool(Pool):
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
         os.set_blocking(self._wake_w, False)
-        self._tools = Tools(setup.app, setup.node, setup.accept, thread_limit)
+        self._tools = Tools(setup.app, setup.node, setup.accept, thread_limit, setup.extended)
 
     def start(self) -> None:
         if self.setup.before_run is not None:

@@ -37,6 +37,7 @@ class Tools(NamedTuple):
     node: str
     accept: frozenset[str]
     limit: Any  # a function(seconds) -> context manager that raises SoftTimeLimitExceeded inside
+    extended: bool = False  # store name, args and the like with the result
 
 
 def run(job: Job, tools: Tools) -> Outcome:
@@ -179,7 +180,7 @@ def _meta(
     traceback: str | None = None,
 ) -> bytes:
     extended = None
-    if tools.app.conf.result_extended:
+    if tools.extended:
         extended = {
             "name": message.task,
             "args": body.args,

@@ -91,6 +91,7 @@ class Worker(Verbs):
             max_tasks_per_child=max_tasks_per_child or conf.worker_max_tasks_per_child,
             max_memory_per_child_kib=max_memory_per_child or conf.worker_max_memory_per_child,
             strict_prefetch=self._multiplier == 1,
+            extended=conf.result_extended,
             before_run=self._before_run,
         )
         self._pool_kind = pools.get(pool or conf.worker_pool)
