@@ -175,7 +175,7 @@ class Json(Kind):
             raise click.BadParameter(f"{wanted}; this is nested too deeply", ctx=ctx, param=param) from None
         if not isinstance(found, self.kind):
             is_a = self._KINDS.get(type(found), "number")
-            raise click.BadParameter(f"{wanted}; this is a {is_a}\n  {value:.70}\n  ^", ctx=ctx, param=param)
+            raise click.BadParameter(f"{wanted}; this is {is_a}\n  {value:.70}\n  ^", ctx=ctx, param=param)
         return found
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:

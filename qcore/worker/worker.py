@@ -158,6 +158,9 @@ class Worker(Verbs):
 
     def _stop_all(self, services: list[Any], consumer: Any) -> None:
         self.pool.stop()
+        if self.keeper in services:
+            services.remove(self.keeper)
+            self.keeper.stop()  # nothing is held any more; it must not renew what is being closed
         try:
             consumer.close()
         except BrokerError as exc:
