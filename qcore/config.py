@@ -247,12 +247,18 @@ class Config(Mapping[str, Any]):
         self, values: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
     ) -> None:
         object.__setattr__(self, "_values", {})
-        object.__setattr__(self, "_environ", os.environ if environ is None else environ)
+        variables = os.environ if environ is None else environ
+        pinned = {
+            setting.name: _checked(setting, next(text for v in setting.env if (text := variables.get(v))))
+            for setting in TABLE.values()
+            if any(variables.get(v) for v in setting.env)
+        }
+        object.__setattr__(self, "_pinned", pinned)
         if values:
             self.update(values)
 
     _values: dict[str, Any]
-    _environ: Mapping[str, str]
+    _pinned: dict[str, Any]  # what the environment said when the app was made
 
     def update(self, *mappings: Mapping[str, Any], **values: Any) -> None:
         """Set many; raises ConfigError naming the setting that is wrong."""
@@ -270,17 +276,17 @@ class Config(Mapping[str, Any]):
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value
 
+    def override(self, name: str, value: Any) -> None:
+        """Set what neither the app nor the environment may change: an option of a command line."""
+        self._pinned[canonical(name)] = _checked(TABLE[canonical(name)], value)
+
     def __getitem__(self, name: str) -> Any:
-        setting = TABLE.get(name)
-        if setting is not None:
-            for variable in setting.env:
-                if self._environ.get(variable):
-                    return _checked(setting, self._environ[variable])
-        if name in self._values:
-            return self._values[name]
-        if setting is None:
+        for values in (self._pinned, self._values):
+            if name in values:
+                return values[name]
+        if name not in TABLE:
             raise UnknownName("setting", name, list(TABLE))
-        return setting.default
+        return TABLE[name].default
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -50,8 +50,10 @@ class Session:
             from qcore.app import App
 
             app = App("qctl")
-        _set(app, "broker_url", self.options.broker)
-        _set(app, "result_backend", self.options.result_backend)
+        given = {"broker_url": self.options.broker, "result_backend": self.options.result_backend}
+        for setting, value in given.items():
+            if value is not None:
+                app.conf.override(setting, value)
         if not self.patient:
             usual = app.conf.broker_connection_timeout
             app.conf["broker_connection_timeout"] = min(float(usual or CONNECT_S), CONNECT_S)
@@ -81,17 +83,6 @@ def _enter(workdir: str) -> None:
         os.chdir(workdir)
     except OSError as exc:
         raise exits.Stop(exits.USAGE, f"cannot work in '{workdir}': {exc.strerror}") from None
-
-
-def _set(app: App, setting: str, value: str | None) -> None:
-    """An option of the command line is stronger than the environment and the app's own settings."""
-    if value is None:
-        return
-    from qcore.config import TABLE
-
-    for variable in TABLE[setting].env:
-        os.environ.pop(variable, None)
-    app.conf[setting] = value
 
 
 def session_of(ctx: click.Context) -> Session:
