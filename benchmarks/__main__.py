@@ -64,6 +64,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--trips", type=int, help="round trips (1000)")
     parser.add_argument("--no-cli", action="store_true", help="leave out the operator's commands")
     parser.add_argument("--write", metavar="FILE", help="where the table goes (benchmarks/RESULTS.md)")
+    parser.add_argument("--note", help="a sentence for the report, such as what else was running")
     options = parser.parse_args(argv)
     options.rounds = options.rounds or (1 if options.quick else 3)
     options.tasks = options.tasks or (500 if options.quick else 20_000)
@@ -147,7 +148,7 @@ def report(rounds: list[Round], server: RedisServer, options: argparse.Namespace
     kind = "Valkey" if "valkey_version" in info else "Redis"
     number = info.get("valkey_version") or info["redis_version"]
     libraries = ", ".join(f"{name} {version(name)}" for name in ("celery", "kombu", "redis", "hiredis"))
-    facts = (
+    facts: tuple[str, ...] = (
         f"{date.today().isoformat()}; {os.cpu_count()} cores, load average {before:.1f} at the start.",
         f"Python {platform.python_version()}, qcore {version('qctl')}, {libraries}.",
         f"{kind} {number} on loopback, no persistence.",
@@ -156,6 +157,8 @@ def report(rounds: list[Round], server: RedisServer, options: argparse.Namespace
         "Celery: prefetch multiplier 128; no gossip, mingle, heartbeat, events or rate limits.",
         "Medians, with (min - max) where there was more than one round.",
     )
+    if options.note:
+        facts += (options.note,)
     return "\n".join((*(f"- {fact}" for fact in facts), "", table(rounds)))
 
 

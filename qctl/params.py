@@ -146,10 +146,10 @@ class Json(Kind):
 
     name = "json"
     _KINDS: ClassVar[dict[type, str]] = {
-        dict: "object",
-        list: "list",
+        dict: "an object",
+        list: "a list",
         str: "text",
-        bool: "truth value",
+        bool: "a truth value",
         type(None): "null",
     }
 
@@ -161,7 +161,7 @@ class Json(Kind):
             return value
         import json
 
-        wanted = f"takes a JSON {self._KINDS[self.kind]} such as {self.example}"
+        wanted = f"takes a JSON {self._KINDS[self.kind].split()[-1]} such as {self.example}"
         try:
             found = json.loads(value)
         except ValueError as exc:
@@ -174,7 +174,7 @@ class Json(Kind):
         except RecursionError:
             raise click.BadParameter(f"{wanted}; this is nested too deeply", ctx=ctx, param=param) from None
         if not isinstance(found, self.kind):
-            is_a = self._KINDS.get(type(found), "number")
+            is_a = self._KINDS.get(type(found), "a number")
             raise click.BadParameter(f"{wanted}; this is {is_a}\n  {value:.70}\n  ^", ctx=ctx, param=param)
         return found
 
