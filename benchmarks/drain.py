@@ -51,7 +51,7 @@ def check(client: redis.Redis, keys: list[str]) -> None:
     found = {key.decode() for key in client.scan_iter(RESULT + "*", count=10_000)}
     if found != set(keys):
         raise WrongResults(f"{len(set(keys) - found)} results missing, {len(found - set(keys))} too many")
-    states = [json.loads(raw)["status"] for raw in client.mget(keys)]
+    states = [json.loads(raw)["status"] for raw in client.mget(keys) if raw is not None]
     if set(states) != {"SUCCESS"}:
         raise WrongResults(f"not all tasks succeeded: {sorted(set(states))}")
     if client.llen(QUEUE):
