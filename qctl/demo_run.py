@@ -105,7 +105,7 @@ def run(session: Session, keep: bool = False) -> int:
     try:
         demo.say(f"An embedded broker for this demonstration: {demo.env['QCTL_BROKER_URL']}", "90")
         demo.say("(exported as QCTL_BROKER_URL)", "90")
-        demo.worker = demo.start("-A", "qctl.demo_app", "worker", "-n", "demo@%h", "-c", "2")
+        demo.worker = demo.start(*_app(), "worker", "-n", "demo@%h", "-c", "2")
         if not demo.wait_until_online():
             log = "\n".join(p.read_text(errors="replace") for p in place.glob("*.log"))
             raise exits.Stop(exits.FAILED, "the worker did not come online", log.strip()[-2000:])
@@ -120,6 +120,14 @@ def run(session: Session, keep: bool = False) -> int:
         raise exits.Stop(exits.FAILED, f"{len(demo.wrong)} steps went wrong: {'; '.join(demo.wrong)}")
     demo.say("\nThat was all of it. Next: qctl --help, or your own app: qctl -A yourmodule worker", "32")
     return exits.OK
+
+
+def _app() -> tuple[str, ...]:
+    """The example project where it lies beside us, as in a checkout; else the copy that is installed."""
+    examples = Path(__file__).parent.parent / "examples"
+    if (examples / "proj.py").exists():
+        return ("-A", "proj", "--workdir", os.path.relpath(examples))
+    return ("-A", "qctl.demo_app")
 
 
 def _steps(demo: Demo) -> None:

@@ -281,7 +281,7 @@ class Loop:
             self._settlements.append(Settlement(delivery, Settle.DELAY, due_at=message.eta))
             self.total[message.task] -= 1
             return None
-        if delivery.deliveries > self.rules.max_deliveries:
+        if self.rules.is_suspect(delivery):
             self.say.refused(delivery.queue, "crashed_too_often", "its workers died", message.id)
             self._add(message, self.rules.crashed(held))
             return None

@@ -22,12 +22,21 @@ from qcore.wire.outcome import End, Outcome
 from qcore.wire.task import TaskMessage
 from qcore.worker.held import Held
 
+#: A worker that dies takes all it holds with it, started or not, so its death says less of a task than
+#: the death of the process that ran it: a message is held by that many more dead workers before it
+#: is set aside for that alone.
+PATIENCE = 10
+
 
 class Rules:
     """How deliveries end; made once from the settings."""
 
     def __init__(self, result_expires_s: float | None, max_deliveries: int) -> None:
         self.ttl_s, self.max_deliveries = result_expires_s, max_deliveries
+
+    def is_suspect(self, delivery: Delivery) -> bool:
+        """Whether so many of its holders died that it must not be tried again."""
+        return delivery.deliveries > self.max_deliveries + PATIENCE
 
     # --- runs
 
