@@ -24,6 +24,7 @@ from qcore.brokers._kombu_message import incoming
 from qcore.brokers._kombu_publisher import Publisher
 from qcore.brokers._kombu_topology import Topology
 from qcore.brokers.base import Consumer, Delivery, Message, Settle, Settlement
+from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerDown
 from qcore.times import new_id
 
@@ -276,7 +277,9 @@ class KombuConsumer(Consumer):
                 else:
                     seen.add(number)
                     ours.append(one)
+            crashpoint("before_settle")
             self._end(ours, back=self._send(ours))
+            crashpoint("settled")
             return refused
 
     def _send(self, settlements: Sequence[Settlement]) -> set[int]:
@@ -305,6 +308,7 @@ class KombuConsumer(Consumer):
             else:
                 back.add(owner.delivery.number)
         self._publisher.set_aside(aside, self._topology)
+        crashpoint("sent_before_ack")
         return back
 
     def _end(self, settlements: Sequence[Settlement], back: set[int]) -> None:

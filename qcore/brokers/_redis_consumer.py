@@ -12,11 +12,11 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._redis_keys import Keys
-from qcore.brokers._redis_link import Door, Link, ReplyError
+from qcore.brokers._redis_link import Call, Door, Link, ReplyError
 from qcore.brokers._redis_scripts import (
     CLAIM,
     ENROL,
@@ -28,6 +28,7 @@ from qcore.brokers._redis_scripts import (
     SETTLE,
 )
 from qcore.brokers.base import Consumer, Delivery, Message, Settle, Settlement
+from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerDown, BrokerError
 from qcore.times import new_id
 
@@ -55,6 +56,14 @@ class _Watch:
         self.link, self.source = Link(door), source
         self.owner: _Owner | None = None
         self.blocked = False
+
+
+class _Claim(NamedTuple):
+    """A claim on its way."""
+
+    owner: _Owner
+    first: int  # the number of the first delivery it brings
+    call: Call
 
 
 class RedisConsumer(Consumer):
@@ -115,26 +124,44 @@ class RedisConsumer(Consumer):
         if self._unsure:
             self._recover()
         for _ in range(2):
-            owner, first = self._owner, self._next
-            count = max(0, min(limit, MOST_CLAIMED))
-            # Whether or not the answer arrives, these numbers are used up: a second claim under the
-            # same ones would write over messages that only the ledger knows of.
-            self._next += count
-            self._unsure = True
-            watched = [w for w in self._watches.values() if w.owner is owner]
-            reply = self._link.run(
-                CLAIM,
-                (
-                    *(owner.lease, owner.ledger, self._keys.marks, *self._lists, *self._delayed),
-                    *[f"{owner.claim} {w.source}" for w in watched],
-                ),
-                (count, first, len(self._lists), len(self._delayed), *[w.source for w in watched]),
-            )
-            self._unsure = False
-            if reply[0]:
-                return self._deliveries(reply, first)
-            self._switch(owner, self._link)
+            request = self._claim_request(limit)
+            found = self._claimed(request, self._link.run(*request.call))
+            if found is not None:
+                return found
         raise BrokerError("the lease of this consumer expires as fast as it is taken; lease_s is too short")
+
+    def _claim_request(self, limit: int) -> _Claim:
+        owner, first = self._owner, self._next
+        count = max(0, min(limit, MOST_CLAIMED))
+        # Whether or not the answer arrives, these numbers are used up: a second claim under the
+        # same ones would write over messages that only the ledger knows of.
+        self._next += count
+        self._unsure = True
+        watched = [w for w in self._watches.values() if w.owner is owner]
+        keys = (
+            *(owner.lease, owner.ledger, self._keys.marks, *self._lists, *self._delayed),
+            *[f"{owner.claim} {w.source}" for w in watched],
+        )
+        counts = (count, first, len(self._lists), len(self._delayed), *[w.source for w in watched])
+        return _Claim(owner, first, (CLAIM, keys, counts))
+
+    def _claimed(self, request: _Claim, reply: list[Any]) -> list[Delivery] | None:
+        """What the answer brought; None when the lease was gone: try again as the new owner."""
+        self._unsure = False
+        if reply[0]:
+            return self._deliveries(reply, request.first)
+        self._switch(request.owner, self._link)
+        return None
+
+    def turn(self, settlements: Sequence[Settlement], limit: int) -> tuple[list[int], list[Delivery]]:
+        if not settlements or self._unsure or not self._link.is_open:
+            return super().turn(settlements, limit)
+        ending = self._settle_call(settlements)
+        request = self._claim_request(limit)
+        ended, reply = self._link.run_two(ending, request.call)
+        refused = self._settled(settlements, ended)
+        found = self._claimed(request, reply)
+        return refused, self.claim(limit) if found is None else found
 
     def _deliveries(self, reply: list[Any], first: int) -> list[Delivery]:
         _, next_due, fields, raws, counts = reply
@@ -164,6 +191,9 @@ class RedisConsumer(Consumer):
     def settle(self, settlements: Sequence[Settlement]) -> list[int]:
         if not settlements:
             return []
+        return self._settled(settlements, self._link.run(*self._settle_call(settlements)))
+
+    def _settle_call(self, settlements: Sequence[Settlement]) -> Call:
         arguments: list[object] = []
         put, prefix = arguments.extend, self._keys.result_prefix
         for s in settlements:
@@ -176,10 +206,12 @@ class RedisConsumer(Consumer):
                 ttl = "" if result.ttl_s is None else max(1, int(result.ttl_s * 1000))
                 put((delivery.handle, "A", prefix + result.task_id, ttl, result.meta))
         owner, keys = self._owner, self._keys
-        refused = self._link.run(
-            SETTLE, (owner.ledger, keys.marks, keys.quarantine, keys.sequence), arguments
-        )
+        crashpoint("before_settle")
+        return SETTLE, (owner.ledger, keys.marks, keys.quarantine, keys.sequence), arguments
+
+    def _settled(self, settlements: Sequence[Settlement], refused: list[bytes]) -> list[int]:
         self._held.difference_update([s.delivery.number for s in settlements])
+        crashpoint("settled")
         return [int(field.partition(b" ")[0]) for field in refused] if refused else []
 
     def _put_general(self, s: Settlement, arguments: list[object]) -> None:
@@ -232,6 +264,7 @@ class RedisConsumer(Consumer):
                 return
             fresh = _Owner(self._keys)
             self._enrol(link, fresh)
+            crashpoint("lease_renamed")
             self._owner, self._lost = fresh, True
             # What a wake-up took was never handed out; the ledger may have been, so it is reaped.
             link.run(RETURN_CLAIMS, (lost.watched,), (lost.claim,))

@@ -91,6 +91,10 @@ class Door:
         raise BrokerDown(self.url, text) from error
 
 
+#: a script, its keys, its arguments
+Call = tuple[Script, Sequence[Any], Sequence[Any]]
+
+
 class NotSent(Exception):
     """The request has surely not been executed."""
 
@@ -294,3 +298,19 @@ class Link:
         if isinstance(reply, ReplyError):
             self.door.fail(reply)
         return reply
+
+    def run_two(self, one: Call, two: Call) -> tuple[Any, Any]:
+        """Two scripts in one write; the second does not know what the first brought."""
+        packed = [pack(("EVALSHA", c[0].sha, len(c[1]), *c[1], *c[2])) for c in (one, two)]
+        try:
+            self.send(b"".join(packed))
+        except NotSent as exc:
+            raise BrokerDown(self.door.url, exc) from exc
+        replies = [self.read(), self.read()]
+        for i, call in enumerate((one, two)):
+            reply = replies[i]
+            if isinstance(reply, ReplyError):
+                if not str(reply).startswith("NOSCRIPT"):
+                    self.door.fail(reply)
+                replies[i] = self.run(*call)
+        return replies[0], replies[1]

@@ -19,6 +19,7 @@ from typing import Any
 from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._sqlite_file import Bell, Connection, File
 from qcore.brokers.base import Consumer, Delivery, Message, Settle, Settlement, StoredResult
+from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerError, Unroutable
 from qcore.times import new_id
 
@@ -173,6 +174,7 @@ class SqliteConsumer(Consumer):
             " RETURNING id, batch, queue, crashes, raw",
             (owner, batch, json.dumps([row[3] for row in wanted])),
         ).fetchall()
+        crashpoint("claim_uncommitted")
         by_id = {row[0]: row for row in taken}
         return [(batch + i, by_id[row[3]]) for i, row in enumerate(wanted)]
 
@@ -212,10 +214,13 @@ class SqliteConsumer(Consumer):
                     topics.update(f"q:{queue}" for _, queue in sent)
             if results:
                 keep_results(db, results)
+                crashpoint("settle_uncommitted")
                 topics.add("results")
             return refused
 
+        crashpoint("before_settle")
         refused: list[int] = self._file.in_transaction(end_all, durable=True)
+        crashpoint("settled")
         if topics:
             self._file.ring(topics)
         return refused

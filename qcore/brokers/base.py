@@ -151,6 +151,11 @@ class Consumer(ABC):
         not ours any more. Idempotent: settling twice refuses the second. Raises BrokerDown, after
         which the whole batch may be tried again."""
 
+    def turn(self, settlements: Sequence[Settlement], limit: int) -> tuple[list[int], list[Delivery]]:
+        """settle() and then claim(), in one round trip where the driver can: what was refused, what
+        was claimed. After BrokerDown both may be tried again."""
+        return self.settle(settlements), self.claim(limit)
+
     @abstractmethod
     def set_queues(self, queues: Sequence[str]) -> None:
         """Consume from these from now on, in this order of preference. Declares them."""

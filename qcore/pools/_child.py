@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable
 
+from qcore.crashpoints import crashpoint
 from qcore.pools._limits import alarm_limit
 from qcore.wire.outcome import Frames, pack_outcome, unpack_jobs
 from qcore.worker.run import Tools, run
@@ -105,6 +106,7 @@ def serve(sock: socket.socket, slot: Slot, tools: Tools, before_run: Callable[[]
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     if before_run is not None:
         before_run()
+    crashpoint("child_born")
     frames = Frames()
     limits = tools._replace(limit=alarm_limit)
     while True:
@@ -115,7 +117,10 @@ def serve(sock: socket.socket, slot: Slot, tools: Tools, before_run: Callable[[]
             for job in unpack_jobs(frame):
                 if not slot.start(job.seq):
                     continue
+                crashpoint("child_start")
                 outcome = run(job, limits)
+                crashpoint("child_ran")
                 slot.finish()
                 # At once and alone: held back, a finished result would wait for the next task.
                 sock.sendall(pack_outcome(outcome))
+                crashpoint("child_sent")

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from qcore.crashpoints import crashpoint
 from qcore.pools import _child
 from qcore.pools._template import Template
 from qcore.pools.base import SLOW_S, STUCK_S, Pace, Pool, PoolFeatures, PoolSetup, Running, pools
@@ -260,6 +261,7 @@ class PreforkPool(Pool):
         if not child.eof or child.status is None or child.dead:
             return
         child.dead = True
+        crashpoint("child_buried")
         del self._children[child.index]
         self._by_fd.pop(child.sock.fileno(), None)
         child.sock.close()

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qcore.brokers.base import Consumer, Delivery, Settle, Settlement, StoredResult
+from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerBusy, BrokerDown, BrokerError, Malformed, Unroutable
 from qcore.pools.base import Pool
 from qcore.results.base import ResultStore
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("qcore.worker")
 
-BACKOFF_MOST_S = 5.0
+BACKOFF_LEAST_S, BACKOFF_MOST_S = 0.1, 5.0
 STARTED_LOOK_S = 0.02
 #: how long a warm shutdown waits for a broker that is away, to tell it the last outcomes
 LAST_WORD_S = 10.0
@@ -90,7 +91,7 @@ class Loop:
         self._limited: set[int] = set()  # numbers with a hard time limit
         self._away_since: float | None = None
         self._retry_at = 0.0
-        self._backoff_s = 0.1
+        self._backoff_s = BACKOFF_LEAST_S
         # Not epoll: a descriptor closed and opened again under the same number (a new child, a new
         # connection) would silently be watched no more.
         self._selector = selectors.PollSelector()
@@ -128,8 +129,6 @@ class Loop:
                 self._enter(entered)
             if self._away_since is not None and time.monotonic() >= self._retry_at:
                 self._come_back()
-            if self.stage == Stage.RUNNING and self._away_since is None:
-                self._take()
             self._sleep()
             while self._requests:
                 self._requests.popleft()()
@@ -139,7 +138,8 @@ class Loop:
             except ColdStop:
                 continue  # the stage says so too; what ran is given back there
             self._look_after()
-            self._settle()
+            if self._away_since is None:
+                self._talk()
             if entered >= Stage.WARM and entered == self.stage and self._is_finished():
                 break
         self.stage = Stage.DONE
@@ -186,7 +186,7 @@ class Loop:
         if self._away_since is not None:
             pause = min(pause, max(self._retry_at - now, 0.0))
         elif self.stage == Stage.RUNNING:
-            if self._hungry and self.pool.room():
+            if self._hungry and self._room():
                 return 0.0
             pause = min(pause, max(self._next_claim - now, 0.0))
         if self._settlements:
@@ -223,39 +223,69 @@ class Loop:
 
     # --- claiming
 
-    def _take(self) -> None:
-        room = self.pool.room()
-        if room <= 0:
-            self.consumer.disarm()
-            return
-        if not self._hungry and time.monotonic() < self._next_claim:
-            return
-        # While slots are busy, a few outcomes are waited for, so that claims stay large.
-        if not self.pool.is_idle() and room * 4 < self.pool.size * self.pool.pace.depth:
-            return
+    def _talk(self) -> None:
+        """Tell the broker what has ended and ask for more, in one go."""
+        batch, self._settlements = self._settlements, []
+        room = 0
         try:
-            deliveries = self.consumer.claim(room)
-            self._hungry = len(deliveries) >= room
+            room = self._wanted()
+            if not batch and not room:
+                return
+            if batch and not self._inline:
+                self._store_apart(batch)
+                crashpoint("stored_apart")
+            if room:
+                _, deliveries = self.consumer.turn(batch, room)
+                self._hungry = len(deliveries) >= room
+            else:
+                self.consumer.settle(batch)
+                deliveries = []
+            self._backoff_s = BACKOFF_LEAST_S
+        except Unroutable as exc:
+            self._settle_apart(batch, exc)
+            return
         except BrokerBusy as exc:
             log.warning("%s; trying again", exc)
+            self._settlements = batch + self._settlements
             return
         except BrokerError as exc:
+            self._settlements = batch + self._settlements
             self._broker_away(exc)
             return
-        try:
-            if not self._hungry:
+        if room and not self._hungry:
+            try:
                 self.consumer.arm()
                 self._next_claim = time.monotonic() + self.consumer.idle_s()
-        except BrokerError as exc:
-            self._broker_away(exc)
+            except BrokerError as exc:
+                self._broker_away(exc)
         if deliveries:
+            crashpoint("claimed")
             self._admit_all(deliveries)
+
+    def _wanted(self) -> int:
+        """How many messages to ask for now; 0 when it is not the time."""
+        if self.stage != Stage.RUNNING:
+            return 0
+        room = self._room()
+        if not room and not self.pool.room():
+            self.consumer.disarm()
+        return room if self._hungry or time.monotonic() >= self._next_claim else 0
+
+    def _room(self) -> int:
+        """What the pool would take, or 0 when it pays to wait: while slots are busy, a few outcomes
+        are waited for, so that claims stay large."""
+        room = self.pool.room()
+        if room * 4 < self.pool.size * self.pool.pace.depth and not self.pool.is_idle():
+            return 0
+        return max(room, 0)
 
     def _admit_all(self, deliveries: list[Delivery]) -> None:
         now = time.time()
         jobs = [job for d in deliveries if (job := self._admit(d, now)) is not None]
         if jobs:
+            crashpoint("before_hand_over")
             self.pool.give(jobs)
+            crashpoint("handed_over")
 
     def _admit(self, delivery: Delivery, now: float) -> Job | None:
         """A job for the pool; None when the delivery ends here, for a reason that is recorded."""
@@ -326,6 +356,7 @@ class Loop:
         held = self.held.pop(outcome.number, None)
         if held is None:
             return  # its delivery was given up already
+        crashpoint("run_ended")
         self._limited.discard(outcome.number)
         if outcome.end == End.MALFORMED:
             self.say.refused(held.delivery.queue, outcome.text, outcome.traceback, held.message.id)
@@ -361,23 +392,6 @@ class Loop:
                 self.app.broker.publish(settlement.sends)
         except BrokerError as exc:
             log.error("the result of %s[%s] could not be stored: %s", held.message.task, held.message.id, exc)
-
-    def _settle(self) -> None:
-        if not self._settlements or self._away_since is not None:
-            return
-        batch, self._settlements = self._settlements, []
-        try:
-            if not self._inline:
-                self._store_apart(batch)
-            self.consumer.settle(batch)
-        except Unroutable as exc:
-            self._settle_apart(batch, exc)
-        except BrokerBusy as exc:
-            log.warning("%s; trying again", exc)
-            self._settlements = batch + self._settlements
-        except BrokerError as exc:
-            self._settlements = batch + self._settlements
-            self._broker_away(exc)
 
     def _settle_apart(self, batch: list[Settlement], exc: Unroutable) -> None:
         """A callback leads to a place that does not exist: it must not hold up the others."""
@@ -448,8 +462,8 @@ class Loop:
     def _broker_away(self, exc: BrokerError) -> None:
         if self._away_since is None:
             self._away_since = time.monotonic()
-            self._backoff_s = 0.1
-            log.error("%s; running tasks go on, trying to reconnect", exc)
+            if self._backoff_s == BACKOFF_LEAST_S:  # else it came back only to fail again: said before
+                log.error("%s; running tasks go on, trying to reconnect", exc)
         self._retry_at = time.monotonic() + self._backoff_s
         self._backoff_s = min(self._backoff_s * 2, BACKOFF_MOST_S)
 
@@ -459,8 +473,7 @@ class Loop:
         except BrokerError as exc:
             self._broker_away(exc)
             return
-        away = time.monotonic() - (self._away_since or 0.0)
-        log.warning("connected to the broker again after %.1f s", away)
+        log.info("connected to the broker again after %.1f s", time.monotonic() - (self._away_since or 0.0))
         self._away_since = None
         self._hungry = True
 
@@ -472,9 +485,11 @@ class Loop:
                 try:
                     # What was taken by waking, or pushed ahead, goes back now and not when we end.
                     self.consumer.set_queues(())
+                    crashpoint("shutdown_begun")
                 except BrokerError as exc:
                     self._broker_away(exc)
             self._release(self.pool.withdraw())
+            crashpoint("shutdown_withdrawn")
             if self.drain_timeout_s is not None and stage == Stage.WARM:
                 self._deadline = time.monotonic() + self.drain_timeout_s
         if stage == Stage.COLD:

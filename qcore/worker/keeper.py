@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qcore.brokers.base import Broker, Consumer
+from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerError
 
 log = logging.getLogger("qcore.worker")
@@ -60,17 +61,21 @@ class Keeper:
     def _turn(self, reap: bool, renew: bool = True) -> None:
         try:
             if renew:
+                crashpoint("before_renew")
                 if not self._consumer.renew():
                     self.leases_lost += 1
                     log.warning(
                         "the lease on what this worker holds was lost (was it stopped?); "
                         "others may run those tasks again, and late outcomes are refused"
                     )
+                crashpoint("renewed")
                 self._broker.announce(self._node, self._facts(), ttl_s=max(self._every_s * 3, 2.0))
             if reap:
+                crashpoint("before_reap")
                 count = self._consumer.reap()
                 if count:
                     self.reaped += count
+                    crashpoint("reaped")
                     log.warning("returned %d message(s) of dead workers to their queues", count)
             self._away = False
         except BrokerError as exc:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerError, mask_url
 from qcore.events.sender import HEARTBEAT_S, EventSender
 from qcore.pools.base import PoolSetup, pools
@@ -162,7 +163,9 @@ class Worker(Verbs):
             services.remove(self.keeper)
             self.keeper.stop()  # nothing is held any more; it must not renew what is being closed
         try:
+            crashpoint("before_leave")
             consumer.close()
+            crashpoint("left")
         except BrokerError as exc:
             log.warning("what was held is returned when its lease ends: %s", exc)
         for service in services:

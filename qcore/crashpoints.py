@@ -1,0 +1,40 @@
+"""Named places where a process can be made to kill itself, so that tests can crash it there.
+
+In:  QCORE_CRASHPOINT=name or name:n in the environment, read once, at import.
+Out: SIGKILL to this process the n-th time that the named place is reached, counted together with its
+forks, so that the replacement of a killed child is not killed as well. Without the variable a place
+costs one empty call.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+from collections.abc import Callable
+
+VARIABLE = "QCORE_CRASHPOINT"
+
+
+def _pass(name: str) -> None:
+    """Nothing is to happen anywhere."""
+
+
+def armed(spec: str) -> Callable[[str], None]:
+    """What `crashpoint` is for a value of the variable."""
+    wanted, _, nth = spec.partition(":")
+    fatal = int(nth or 1)
+    seen = memoryview(mmap.mmap(-1, 8)).cast("q")  # shared with every process forked from this one
+
+    def count(name: str) -> None:
+        if name != wanted:
+            return
+        seen[0] += 1
+        if seen[0] == fatal:
+            os.write(2, f"crashpoint {name} reached in {os.getpid()}\n".encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return count
+
+
+crashpoint: Callable[[str], None] = armed(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else _pass
