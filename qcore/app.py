@@ -222,7 +222,9 @@ class App:
         url = self.conf.result_backend
         if not url or _same_place(url, self.broker_url()):
             if self.broker.features.results:
-                return results.get("broker")(self.broker_url(), {"broker": self.broker})
+                from qcore.results.broker import BrokerResults
+
+                return BrokerResults(self.broker_url(), broker=self.broker)
             if not url:
                 return results.get("disabled")(self.broker_url())
         url = str(url)

@@ -59,6 +59,9 @@ def message(
     priority = option("priority")
     if priority is None:
         priority = routed.get("priority")
+        caller = current_request()
+        if priority is None and caller is not None and conf.task_inherit_parent_priority:
+            priority = (caller.delivery_info or {}).get("priority")
         if priority is None:
             priority = conf.task_default_priority or 0
     eta, countdown, expires = options.get("eta"), options.get("countdown"), option("expires")

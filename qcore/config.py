@@ -39,7 +39,6 @@ TABLE: dict[str, Setting] = {
         # general
         Setting("accept_content", _seq, ("json",), "serializers that are read; pickle never is"),
         Setting("timezone", _opt_str, None, "zone of times without an offset; UTC when not set"),
-        Setting("enable_utc", (bool,), True, "times on the wire are UTC"),
         Setting("imports", _seq, (), "modules the worker imports at start"),
         Setting("include", _seq, (), "more modules the worker imports at start"),
         # broker
@@ -51,21 +50,10 @@ TABLE: dict[str, Setting] = {
             ("QCTL_BROKER_URL", "CELERY_BROKER_URL"),
         ),
         Setting("broker_read_url", _opt_str, None, "broker for workers, when it differs"),
-        Setting("broker_write_url", _opt_str, None, "broker for clients, when it differs"),
         Setting(
             "broker_transport_options", (dict,), {}, "options of the driver (global_keyprefix, lease_s, …)"
         ),
         Setting("broker_connection_timeout", _num, 4.0, "seconds to wait for a connection"),
-        Setting("broker_connection_retry", (bool,), True, "reconnect when the broker goes away"),
-        Setting(
-            "broker_connection_retry_on_startup", (bool, type(None)), None, "wait for the broker at start"
-        ),
-        Setting(
-            "broker_connection_max_retries",
-            (int, type(None)),
-            100,
-            "tries before giving up; 0 or None: never",
-        ),
         Setting("broker_heartbeat", _opt_num, 60.0, "seconds between AMQP heartbeats; 0: none"),
         Setting(
             "broker_native_delayed_delivery_queue_type",
@@ -84,7 +72,6 @@ TABLE: dict[str, Setting] = {
         Setting("result_backend_transport_options", (dict,), {}, "options of the result store"),
         Setting("result_expires", _opt_seconds, 86400.0, "seconds a result is kept; None or 0: for ever"),
         Setting("result_extended", (bool,), False, "store name, args, kwargs, worker, queue with the result"),
-        Setting("result_serializer", (str,), "json", "serializer of results; json only"),
         # tasks
         Setting("task_acks_late", (bool,), True, "acknowledge after the run; false: before it"),
         Setting("task_acks_on_failure_or_timeout", (bool,), True, "acknowledge failed runs too"),
@@ -96,7 +83,6 @@ TABLE: dict[str, Setting] = {
         ),
         Setting("task_always_eager", (bool,), False, "run tasks in the caller, for tests"),
         Setting("task_eager_propagates", (bool,), False, "eager tasks raise their exceptions"),
-        Setting("task_store_eager_result", (bool,), False, "eager tasks store results"),
         Setting(
             "task_annotations",
             (dict, list, tuple, type(None)),
@@ -104,21 +90,17 @@ TABLE: dict[str, Setting] = {
             "options set on tasks by name: {'proj.add': {'rate_limit': '10/s'}, '*': {…}}",
         ),
         Setting("task_compression", _opt_str, None, "compression of messages: gzip, bzip2, lzma"),
-        Setting("task_create_missing_queues", (bool,), True, "queues nobody declared may be used"),
         Setting(
             "task_default_queue", (str,), "celery", "queue of tasks without one", ("QCTL_DEFAULT_QUEUE",)
         ),
         Setting("task_default_exchange", _opt_str, None, "exchange of the default queue"),
-        Setting("task_default_exchange_type", (str,), "direct", "its type"),
         Setting("task_default_routing_key", _opt_str, None, "its routing key"),
         Setting("task_default_priority", (int, type(None)), None, "priority of tasks without one, 0 to 9"),
         Setting(
             "task_default_rate_limit", (str, int, float, type(None)), None, "rate limit of tasks without one"
         ),
-        Setting("task_default_delivery_mode", (int, str), 2, "2: messages survive a broker restart"),
         Setting("task_ignore_result", (bool,), False, "store no results"),
         Setting("task_store_errors_even_if_ignored", (bool,), False, "store failures all the same"),
-        Setting("task_protocol", (int,), 2, "message protocol that is written; 2 only"),
         Setting("task_publish_retry", (bool,), True, "try again when publishing fails"),
         Setting(
             "task_publish_retry_policy",
@@ -181,7 +163,6 @@ TABLE: dict[str, Setting] = {
         Setting(
             "worker_log_color", (bool, type(None)), None, "colours in the log; on a terminal when not set"
         ),
-        Setting("worker_proc_alive_timeout", _num, 10.0, "seconds a new child has to report"),
         Setting(
             "worker_soft_shutdown_timeout",
             _num,
@@ -198,8 +179,6 @@ TABLE: dict[str, Setting] = {
         # bus
         Setting("control_exchange", (str,), "celery", "prefix of the control exchanges"),
         Setting("event_exchange", (str,), "celeryev", "exchange of the events"),
-        Setting("event_serializer", (str,), "json", "serializer of events; json only"),
-        Setting("beat_schedule", (dict,), {}, "periodic tasks"),
     )
 }
 
@@ -322,7 +301,7 @@ def canonical(name: str) -> str:
     for candidate in (lower, lower.removeprefix("celery_"), lower.replace("celeryd_", "worker_")):
         if candidate in TABLE:
             return candidate
-    if any(lower.startswith(p) for p in OTHER_PREFIXES) and not _is_typo(lower):
+    if lower == "enable_utc" or (any(lower.startswith(p) for p in OTHER_PREFIXES) and not _is_typo(lower)):
         return lower
     raise UnknownName("setting", name, list(TABLE))
 

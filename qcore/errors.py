@@ -10,6 +10,7 @@ QcoreError
 │   ├── BrokerFull              no space for one more message
 │   ├── Unroutable              published to a place that does not exist
 │   └── Unsupported             this driver cannot do that
+├── PoolBroken                  the pool cannot go on; what ran in it has to be returned
 ├── ResultError
 │   └── ResultsNotKept          no result store is configured
 ├── Malformed                   bytes that are not a task (reason code, task id when readable)
@@ -127,6 +128,10 @@ class Unsupported(BrokerError):
 
     def __str__(self) -> str:
         return f"the {self.driver} broker cannot {self.what}"
+
+
+class PoolBroken(QcoreError):
+    """The pool of a worker cannot go on."""
 
 
 class ResultError(QcoreError):

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 #: from the ground up; a module may import from its own floor and from those below
 FLOORS: list[tuple[str, tuple[str, ...]]] = [
-    ("ground", ("qcore.errors", "qcore.plugins", "qcore.times", "qcore.version")),
+    ("ground", ("qcore.errors", "qcore.plugins", "qcore.times", "qcore.version", "qcore.crashpoints")),
     ("formats", ("qcore.wire", "qcore.config", "qcore.routes", "qcore.states", "qcore.schedules")),
     (
         "contracts",

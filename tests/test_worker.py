@@ -295,3 +295,79 @@ def test_events_are_numbered_without_gaps(app: App, url: str, processes: Process
     assert {"task-received", "task-started", "task-succeeded"} <= kinds
     numbers = [e["seq"] for e in seen]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+# --- results kept elsewhere
+
+
+@pytest.mark.parametrize("kind", ["redis", "rabbit"])
+def test_results_can_be_kept_apart_from_the_broker(
+    kind: str, request: pytest.FixtureRequest, processes: Processes, redis_url: str
+) -> None:
+    url: str = request.getfixturevalue(f"{kind}_url")
+    backend = redis_url.rsplit("/", 1)[0] + "/9"
+    app = App("apart", broker=url, backend=backend, set_as_current=False)
+    worker = processes.start_qcore_worker(url, "-c", "1", backend=backend)
+
+    result = app.send_task("proj.add", (2, 2))
+
+    assert result.get(timeout=10) == 4
+    assert backend in worker.output()
+    assert App("bare", broker=redis_url, set_as_current=False).AsyncResult(result.id).state == "PENDING"
+    app.close()
+
+
+# --- when parts of the worker die
+
+
+def test_when_the_fork_server_dies_what_ran_is_returned_and_flagged(
+    app: App, url: str, processes: Processes, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    worker = processes.start_qcore_worker(url, "-c", "1")
+    app.send_task("proj.log_start", (str(log), "a", 1.0))
+    wait_for(lambda: lines(log))
+    template = next(iter((app.control.inspect().stats() or {}).values()))["pool"]["template"]
+
+    os.kill(template, signal.SIGKILL)
+
+    assert worker.wait(10) == 1
+    assert "has died" in worker.output() and "Traceback" not in worker.output()
+    processes.start_qcore_worker(url, "-c", "1")
+    wait_for(lambda: "done a" in lines(log))
+    assert [line.split()[1] for line in lines(log) if not line.startswith("done")] == ["False", "True"]
+
+
+def test_a_task_that_kills_its_process_is_set_aside_on_rabbitmq(
+    rabbit_url: str, processes: Processes
+) -> None:
+    app = App("poison", broker=rabbit_url, set_as_current=False)
+    worker = processes.start_qcore_worker(rabbit_url, "-c", "2", app="tests.projects.poison")
+
+    app.send_task("poison.die")
+
+    wait_for(lambda: [q.reason for q in app.broker.quarantined()] == ["crashed_too_often"])
+    assert worker.output().count("the process running it ended") == 3
+    app.close()
+
+
+def test_a_grandchild_does_not_hold_up_the_news_of_a_death(app: App, url: str, processes: Processes) -> None:
+    processes.start_qcore_worker(url, "-c", "1", app="tests.projects.poison")
+
+    started = time.monotonic()
+    with pytest.raises(TimeLimitExceeded):
+        app.send_task("poison.fork_and_hang", time_limit=0.5).get(timeout=10)
+
+    assert time.monotonic() - started < 4
+    assert app.send_task("poison.add", (1, 1)).get(timeout=10) == 2
+
+
+def test_any_exception_of_a_task_is_only_a_failure(app: App, url: str, processes: Processes) -> None:
+    processes.start_qcore_worker(url, "-c", "1", app="tests.projects.poison")
+
+    results = [app.send_task("poison.interrupt") for _ in range(3)]
+
+    for result in results:
+        with pytest.raises(BaseException, match="by hand"):
+            result.get(timeout=10)
+    assert not app.broker.quarantined()

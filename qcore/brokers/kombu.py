@@ -32,6 +32,7 @@ from qcore.brokers.base import (
     Subscription,
     brokers,
 )
+from qcore.crashpoints import crashpoint
 from qcore.errors import Unroutable
 from qcore.times import new_id
 
@@ -81,7 +82,9 @@ class KombuBroker(Broker):
             # Until here nothing was sent, so a connection that has gone stale may be replaced.
             self._link.refresh()
             with self._link.use():
+                crashpoint("before_publish")
                 self._send(messages)
+                crashpoint("published")
         for message in messages:
             if message.queue:
                 self._named[message.queue] = None

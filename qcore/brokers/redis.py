@@ -42,6 +42,7 @@ from qcore.brokers.base import (
     Subscription,
     brokers,
 )
+from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerDown, Unroutable
 from qcore.wire.content import decompress
 from qcore.wire.result import ResultMeta, decode
@@ -93,6 +94,7 @@ class RedisBroker(Broker):
 
     def publish(self, messages: Sequence[Message]) -> None:
         keys = self._keys
+        crashpoint("before_publish")
         pushes: dict[str, list[bytes]] = {}
         bells: dict[str, None] = {}
         fresh: set[str] = set()
@@ -119,6 +121,7 @@ class RedisBroker(Broker):
             # 1,000 at a time, so that one script never holds the server for long.
             for start in range(0, len(shelved), 5000):
                 self._link.run(SHELVE, (keys.sequence,), shelved[start : start + 5000], safe=True)
+        crashpoint("published")
         self._noted |= fresh
 
     def _route(self, message: Message) -> list[str]:

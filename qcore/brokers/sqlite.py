@@ -30,6 +30,7 @@ from qcore.brokers.base import (
     Subscription,
     brokers,
 )
+from qcore.crashpoints import crashpoint
 from qcore.wire.result import ResultMeta, decode
 
 _READY = "queue=? AND owner IS NULL AND due_at IS NULL"
@@ -73,8 +74,10 @@ class SqliteBroker(Broker):
                 db.executemany("INSERT OR IGNORE INTO queues VALUES (?)", fresh)
             put(db, routed)
 
+        crashpoint("before_publish")
         self._file.in_transaction(write, durable=True)
         self._noted |= queues
+        crashpoint("published")
         self._file.ring(f"q:{queue}" for queue in queues)
 
     def consumer(self, queues: Sequence[str], node: str = "") -> SqliteConsumer:

@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from qcore.errors import PoolBroken
 from qcore.wire.outcome import Frames, anything
 
 REQUEST = struct.Struct("<cii")
@@ -63,18 +64,23 @@ class Template:
 
     def fork(self, slot: int, descriptors: list[int]) -> None:
         """Ask for a child for `slot` that gets these descriptors."""
-        socket.send_fds(self._sock, [REQUEST.pack(FORK, slot, 0)], descriptors)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # reports() will tell
+            socket.send_fds(self._sock, [REQUEST.pack(FORK, slot, 0)], descriptors)
 
     def signal(self, pid: int, signum: int) -> None:
         """Signal a child; nothing happens when it is gone, whoever has its pid now."""
-        self._sock.sendall(REQUEST.pack(SIGNAL, pid, signum))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._sock.sendall(REQUEST.pack(SIGNAL, pid, signum))
 
     def reports(self) -> list[list[Any]]:
-        """What has been reported: ['born', slot, pid] and ['died', pid, status]. Raises EOFError when
-        the template itself is gone."""
-        data = self._sock.recv(65536)
+        """What has been reported: ['born', slot, pid] and ['died', pid, status]. Raises PoolBroken when
+        the template itself is gone, and every child with it."""
+        try:
+            data = self._sock.recv(65536)
+        except ConnectionResetError:
+            data = b""
         if not data:
-            raise EOFError("the template process has died")
+            raise PoolBroken(f"the process that forks the pool's children (pid {self.pid}) has died")
         return [msgspec.msgpack.decode(f) for f in self._frames.feed(data)]
 
     def close(self) -> None:

@@ -209,20 +209,22 @@ class PreforkPool(Pool):
         elif fd == self._template.fileno():
             self._hear_template()
 
-    def _read(self, child: _Child) -> None:
+    def _read(self, child: _Child) -> bool:
+        """Take what it has said; whether there may be more."""
         try:
             data = child.sock.recv(262144)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
             child.eof = True
             self._bury(child)
-            return
+            return False
         for frame in child.frames.feed(data):
             self._take(child, unpack_outcome(frame))
         self._retire_if_done(child)
+        return True
 
     def _take(self, child: _Child, outcome: Outcome) -> None:
         outstanding = child.outstanding
@@ -254,6 +256,10 @@ class PreforkPool(Pool):
                 for child in list(self._children.values()):
                     if child.pid == one:
                         child.status = two
+                        # Its own children may hold its socket open: no end of file is waited for.
+                        while not child.eof and self._read(child):
+                            pass
+                        child.eof = True
                         self._bury(child)
 
     def _bury(self, child: _Child) -> None:

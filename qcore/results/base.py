@@ -21,6 +21,8 @@ class ResultStore(ABC):
 
     #: whether anything is kept; False for the store that stands for "none configured"
     keeps: bool = True
+    #: whether it is the very broker that tasks come from, so that result and ack are one step
+    in_broker: bool = False
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         self.url, self.options = url, dict(options or {})

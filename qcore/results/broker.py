@@ -22,6 +22,7 @@ class BrokerResults(ResultStore):
     def __init__(self, url: str, options: dict[str, Any] | None = None, broker: Broker | None = None) -> None:
         super().__init__(url, options)
         self._mine = broker is None
+        self.in_broker = broker is not None
         self.broker = broker if broker is not None else open_broker(url, options)
         if not self.broker.features.results:
             raise Unsupported(self.broker.name, "keep results")

@@ -41,6 +41,8 @@ BACKOFF_LEAST_S, BACKOFF_MOST_S = 0.1, 5.0
 STARTED_LOOK_S = 0.02
 #: how long a warm shutdown waits for a broker that is away, to tell it the last outcomes
 LAST_WORD_S = 10.0
+#: tasks whose deaths are remembered
+DEATHS_MOST = 10_000
 
 
 class Stage(enum.IntEnum):
@@ -81,8 +83,9 @@ class Loop:
         self.returned = 0  # runs that were cut short by a cold stop
         self._tasks: dict[str, Task] = app.tasks
         self._tracks = any(task.track_started for task in self._tasks.values())
-        self._inline = results.keeps and getattr(results, "broker", None) is not None
+        self._inline = results.in_broker
         self._settlements: list[Settlement] = []
+        self._deaths: dict[str, int] = {}
         self._requests: deque[Callable[[], None]] = deque()
         self._hungry = True
         self._next_claim = 0.0
@@ -121,7 +124,20 @@ class Loop:
     # --- the loop
 
     def run(self) -> None:
-        """Until everything is settled and the stage is DONE."""
+        """Until everything is settled and the stage is DONE. Whatever goes wrong in here, what ran is
+        given back flagged; PoolBroken and errors of our own are raised after that."""
+        try:
+            self._run()
+        except Exception:
+            self.stage = Stage.COLD
+            self._abandon()
+            if self._away_since is None:
+                self._talk()
+            raise
+        finally:
+            self.stage = Stage.DONE
+
+    def _run(self) -> None:
         entered = Stage.RUNNING
         while True:
             if self.stage > entered:
@@ -141,8 +157,7 @@ class Loop:
             if self._away_since is None:
                 self._talk()
             if entered >= Stage.WARM and entered == self.stage and self._is_finished():
-                break
-        self.stage = Stage.DONE
+                return
 
     def _is_finished(self) -> bool:
         if self.stage < Stage.COLD and self.pool.busy():
@@ -362,11 +377,21 @@ class Loop:
             self.say.refused(held.delivery.queue, outcome.text, outcome.traceback, held.message.id)
         else:
             self.say.ended(held, outcome)
+        if outcome.end == End.LOST:
+            held.deaths = self._count_death(held.message.id)
         settlement = self.rules.settlement(held, outcome)
         if held.acked:
             self._record_late(held, settlement)
         else:
             self._add(held.message, settlement)
+
+    def _count_death(self, task_id: str) -> int:
+        """How many of our processes died running this task."""
+        count = self._deaths.pop(task_id, 0) + 1
+        self._deaths[task_id] = count
+        if len(self._deaths) > DEATHS_MOST:
+            del self._deaths[next(iter(self._deaths))]
+        return count
 
     def _add(self, message: TaskMessage | None, settlement: Settlement) -> None:
         """Queue a settlement; where results travel as messages (rpc), its result becomes one."""
@@ -500,6 +525,7 @@ class Loop:
         """Kill what runs and give it back, flagged: it may have done something."""
         for outcome in self.pool.collect():
             self._ended(outcome)
+        crashpoint("abandoning")
         self.pool.stop()
         for held in self.held.values():
             self.returned += 1

@@ -24,6 +24,7 @@ class Held(msgspec.Struct):
     hard_s: float | None = None
     said_started: bool = False
     killing: bool = False
+    deaths: int = 0  # processes of this worker that died running it, this time included
 
     def info(self, node: str, since: float | None, pid: int | None) -> dict[str, Any]:
         """Celery's TASK_INFO of this delivery."""

@@ -11,6 +11,7 @@ from qcore.config import Config
 from qcore.errors import ConfigError
 from qcore.task import current_request
 
+TASK_LOGGER = "qcore.task"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 
@@ -50,7 +51,7 @@ def set_up(conf: Config, loglevel: str | int = "WARNING", logfile: str | None = 
     """Log as the settings say. The log goes to stderr unless logfile is given; raises ConfigError."""
     if not conf.worker_hijack_root_logger:
         return
-    handler: logging.Handler
+    handler: logging.StreamHandler[Any]
     if logfile:
         try:
             handler = logging.FileHandler(logfile)
@@ -67,14 +68,25 @@ def set_up(conf: Config, loglevel: str | int = "WARNING", logfile: str | None = 
         raise ConfigError(f"worker_log_format is not a log format: {exc}") from exc
     # A full disk under the log must not stop tasks, nor flood stderr.
     handler.handleError = lambda record: None  # type: ignore[method-assign]
+    for_tasks = logging.getLogger(TASK_LOGGER)
+    for_tasks.handlers[:] = [_like(handler, _Format(conf.worker_task_log_format, os.getpid(), bool(colour)))]
+    for_tasks.propagate = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level(loglevel))
 
 
+def _like(handler: logging.StreamHandler[Any], format_: logging.Formatter) -> logging.Handler:
+    """Another handler on the same stream or file."""
+    twin: logging.Handler = logging.StreamHandler(handler.stream)
+    twin.setFormatter(format_)
+    twin.handleError = handler.handleError  # type: ignore[method-assign]
+    return twin
+
+
 def get_task_logger(name: str) -> logging.Logger:
-    """A logger for use in tasks, as in Celery."""
-    return logging.getLogger(f"qcore.task.{name}")
+    """A logger for use in tasks, as in Celery: its lines carry the task's name and id."""
+    return logging.getLogger(f"{TASK_LOGGER}.{name}")
 
 
 class _ToLog:

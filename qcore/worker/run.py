@@ -109,7 +109,7 @@ def _call(
         if not exc.requeue and keep:
             outcome.meta = _meta(message, result_wire.FAILURE, exc, request, tools, body)
         return
-    except (Exception, SystemExit) as exc:  # a task may raise anything; its worker goes on
+    except (Exception, SystemExit, KeyboardInterrupt) as exc:  # a task may raise anything; we go on
         state, returned = result_wire.FAILURE, exc
         _failed(exc, task, message, body, keep, outcome, request, tools)
         if hooks.on_failure is not Task.on_failure:

@@ -61,13 +61,13 @@ class Rules:
         message, delivery, task = held.message, held.delivery, held.task
         if outcome.end == End.LOST:
             wants_rerun = task.reject_on_worker_lost is not False and held.late
-            if wants_rerun and delivery.deliveries < self.max_deliveries:
+            # Not every broker counts (RabbitMQ's classic queues do not), so we count what we see.
+            deaths = max(delivery.deliveries, held.deaths)
+            if wants_rerun and deaths < self.max_deliveries:
                 return Settlement(delivery, Settle.RETURN)
             error: Exception = WorkerLostError(f"the process running it ended: {outcome.text}")
             if wants_rerun:
-                error = WorkerLostError(
-                    f"the process running it ended {delivery.deliveries} times, last: {outcome.text}"
-                )
+                error = WorkerLostError(f"the process running it ended {deaths} times, last: {outcome.text}")
                 return Settlement(
                     delivery,
                     Settle.QUARANTINE,

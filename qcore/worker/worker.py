@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from qcore.crashpoints import crashpoint
-from qcore.errors import BrokerError, mask_url
+from qcore.errors import BrokerError, PoolBroken, mask_url
 from qcore.events.sender import HEARTBEAT_S, EventSender
 from qcore.pools.base import PoolSetup, pools
 from qcore.version import __version__
@@ -96,7 +96,9 @@ class Worker(Verbs):
             before_run=self._before_run,
         )
         self._pool_kind = pools.get(pool or conf.worker_pool)
-        self._drain_timeout_s = drain_timeout
+        self._drain_timeout_s = (
+            drain_timeout if drain_timeout is not None else conf.worker_soft_shutdown_timeout or None
+        )
         events_on = conf.worker_send_task_events if task_events is None else task_events
         beat = None if without_heartbeat else (heartbeat_interval or HEARTBEAT_S)
         self.events = EventSender(app, self.node, self._event_facts, bool(events_on), beat)
@@ -149,6 +151,9 @@ class Worker(Verbs):
                     started.append(service)
                 self._say_ready()
                 self.loop.run()
+            except PoolBroken as exc:
+                log.critical("%s; %d running task(s) returned to their queues", exc, self.loop.returned)
+                return EXIT_FAILED
             finally:
                 # Control and events stay up until the last settle; leases end last.
                 self._stop_all(list(reversed(started)), consumer)
@@ -302,6 +307,6 @@ class Worker(Verbs):
 def _results_words(app: App) -> str:
     if not app.results.keeps:
         return "none kept (set result_backend)"
-    if getattr(app.results, "broker", None) is not None:
+    if app.results.in_broker:
         return "kept by the broker"
     return mask_url(app.results.url)

@@ -1,0 +1,49 @@
+"""Tasks that write down what happens to them, for workers under fault."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+from qcore import App
+from tests.faults.history import note
+
+app = App("faults")
+
+
+@app.task(name="faults.work", bind=True)
+def work(self: Any, path: str, ident: str, seconds: float = 0.0, deadly: bool = False) -> str:
+    """Start, sleep, finish; a deadly one kills its process the first time."""
+    redelivered = bool(self.request.delivery_info["redelivered"])
+    note(path, "started", ident, redelivered)
+    if deadly and not redelivered:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(seconds)
+    note(path, "finished", ident)
+    return ident
+
+
+@app.task(name="faults.publish", bind=True)
+def publish(self: Any, path: str, ident: str) -> str:
+    """Send another task from within a task."""
+    note(path, "started", ident, bool(self.request.delivery_info["redelivered"]))
+    app.send_task("faults.work", (path, f"{ident}-child"), ignore_result=True)
+    note(path, "published", f"{ident}-child")
+    note(path, "finished", ident)
+    return ident
+
+
+@app.task(name="faults.spin")
+def spin(deaf: bool = False) -> None:
+    """Never end; a deaf one also blocks every signal that can be blocked."""
+    if deaf:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    while True:
+        time.sleep(0.01)
+
+
+@app.task(name="faults.add")
+def add(x: int, y: int) -> int:
+    return x + y

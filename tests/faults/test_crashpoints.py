@@ -1,0 +1,180 @@
+"""A process dies at each named place in turn; whatever it did there, no task may be lost by it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from qcore.brokers.base import Message
+from qcore.crashpoints import VARIABLE, armed
+from tests.faults.fleet import Fleet, no_surprises
+from tests.faults.history import note_all
+from tests.processes import ROOT, Process
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+TASKS = 30
+EVERY = ("redis", "sqlite", "rabbit")
+
+
+class Point(NamedTuple):
+    """How to get a process to a place, and where that place exists."""
+
+    nth: int = 2
+    kinds: tuple[str, ...] = EVERY
+    after: str = ""  # kill | TERM | QUIT: what happens to a worker before
+
+
+POINTS = {
+    # the way of a delivery through the worker
+    "claimed": Point(),
+    "claim_uncommitted": Point(kinds=("sqlite",)),
+    "before_hand_over": Point(),
+    "handed_over": Point(),
+    "run_ended": Point(nth=9),
+    "stored_apart": Point(kinds=("rabbit",)),
+    "before_settle": Point(nth=4),
+    "sent_before_ack": Point(nth=4, kinds=("rabbit",)),
+    "settle_uncommitted": Point(nth=4, kinds=("sqlite",)),
+    "settled": Point(nth=4),
+    # children
+    "child_born": Point(nth=1),
+    "child_start": Point(nth=7),
+    "child_ran": Point(nth=7),
+    "child_sent": Point(nth=7),
+    "child_buried": Point(nth=1),
+    # a task publishes another
+    "before_publish": Point(nth=1),
+    "published": Point(nth=1),
+    # leases
+    "before_renew": Point(kinds=("redis", "sqlite")),
+    "renewed": Point(kinds=("redis", "sqlite")),
+    "before_reap": Point(nth=1, kinds=("redis", "sqlite"), after="kill"),
+    "reaped": Point(nth=1, kinds=("redis", "sqlite"), after="kill"),
+    # shutdown
+    "shutdown_begun": Point(nth=1, after="TERM"),
+    "shutdown_withdrawn": Point(nth=1, after="TERM"),
+    "before_leave": Point(nth=1, after="TERM"),
+    "left": Point(nth=1, after="TERM"),
+    "abandoning": Point(nth=1, after="QUIT"),
+}
+
+#: places that take a fault of another kind to get to
+ELSEWHERE = {"lease_renamed": "test_a_worker_that_lost_its_lease_dies_while_it_takes_a_new_one"}
+
+
+def calls(fleet: Fleet) -> dict[str, Message]:
+    """Tasks of every kind the worker treats in its own way."""
+    found: dict[str, Message] = {}
+    for i in range(TASKS):
+        name = f"t{i}"
+        if i % 10 == 3:  # due later, and known only once it is claimed
+            message = fleet.work(name, 0.02, countdown=0.4, ignore_result=False)
+            found[name] = Message(message.raw, queue="celery")
+        elif i % 10 == 5:
+            step = {
+                "task": "faults.work",
+                "args": [str(fleet.path), f"{name}-next"],
+                "kwargs": {},
+                "options": {},
+                "immutable": True,
+            }
+            found[name] = fleet.work(name, 0.02, chain=[step])
+        elif i == 7:
+            found[name] = fleet.work(name, 0.02, deadly=True)
+        elif i == 8:
+            found[name] = fleet.message("faults.publish", (str(fleet.path), name), name)
+        else:
+            found[name] = fleet.work(name, 0.04, ignore_result=False)
+    return found
+
+
+def die_at(fleet: Fleet, name: str, point: Point, backend: str) -> Process | None:
+    """Run a worker to the place; the worker itself when only a child of it died."""
+    if point.after == "kill":
+        first = fleet.worker(backend=backend)
+        fleet.wait_started(6)
+        first.kill9()
+    worker = fleet.worker(backend=backend, env={VARIABLE: f"{name}:{point.nth}"}, ready=False)
+    if point.after in ("TERM", "QUIT"):
+        fleet.wait_started(6)
+        worker.term(getattr(signal, f"SIG{point.after}"))
+    found = wait_for(
+        lambda: re.search(rf"crashpoint {name} reached in (\d+)", worker.output()), 20, f"{name} reached"
+    )
+    if int(found[1]) != worker.pid:
+        return worker
+    worker.wait(5)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("fleet", "name"),
+    [(kind, name) for kind in EVERY for name, point in POINTS.items() if kind in point.kinds],
+    indirect=["fleet"],
+)
+def test_a_process_that_dies_here_loses_nothing(
+    fleet: Fleet, name: str, request: pytest.FixtureRequest
+) -> None:
+    backend = request.getfixturevalue("redis_url") if fleet.url.startswith("amqp") else ""
+    messages = calls(fleet)
+    fleet.publish(messages)
+    note_all(fleet.path, "published", [f"{n}-next" for n in messages if n.endswith("5")])
+    began = time.monotonic()
+
+    survivor = die_at(fleet, name, POINTS[name], backend)
+    worker = survivor or fleet.worker(backend=backend)
+    fleet.wait_done()
+
+    verdict = fleet.verdict()
+    # Sending and acknowledging are two steps there, and a task's own publish always is one by itself.
+    twice = {"t8-child"}
+    if fleet.url.startswith("amqp"):
+        twice |= {n for n in verdict.tasks if n.endswith("-next")}
+    verdict.require(2 * TASKS, may_be_unflagged=twice)
+    if survivor is None:
+        no_surprises([worker])
+    print(f"{fleet.url.partition(':')[0]} {name}: {verdict}, {time.monotonic() - began:.1f} s")
+
+
+def test_a_worker_that_lost_its_lease_dies_while_it_takes_a_new_one(fleet: Fleet) -> None:
+    fleet.publish_many(TASKS, 0.1)
+    worker = fleet.worker(env={VARIABLE: "lease_renamed"})
+    fleet.wait_started(4)
+
+    worker.stop()
+    second = fleet.worker()
+    fleet.wait_done()
+    worker.cont()
+    worker.wait_output("crashpoint lease_renamed reached")
+    worker.wait(5)
+    fleet.publish_many(TASKS, 0.01, "more")
+    fleet.wait_done()
+
+    fleet.verdict().require(TASKS)
+    no_surprises([second])
+
+
+def test_every_place_in_the_code_is_visited() -> None:
+    found = {
+        name
+        for path in (ROOT / "qcore").rglob("*.py")
+        for name in re.findall(r'^ +crashpoint\("(\w+)"\)$', path.read_text(), re.M)
+    }
+
+    assert found == POINTS.keys() | ELSEWHERE.keys()
+    assert all(test in Path(__file__).read_text() for test in ELSEWHERE.values())
+
+
+def test_another_place_does_nothing() -> None:
+    crashpoint = armed("here:1")
+
+    crashpoint("there")
+
+    assert Path("/proc/self").exists()
