@@ -371,3 +371,33 @@ def test_any_exception_of_a_task_is_only_a_failure(app: App, url: str, processes
         with pytest.raises(BaseException, match="by hand"):
             result.get(timeout=10)
     assert not app.broker.quarantined()
+
+
+def test_stamped_tasks_can_be_revoked_by_stamp(
+    app: App, url: str, processes: Processes, tmp_path: Path
+) -> None:
+    processes.start_qcore_worker(url, "-c", "1")
+    answer = app.control.broadcast("revoke_by_stamped_headers", {"headers": {"batch": ["7"]}}, reply=True)
+    assert "flagged as revoked" in next(iter((answer or [{}])[0].values()))["ok"]
+
+    stamped = app.send_task("proj.add", (1, 1), stamped_headers=["batch"], stamps={"batch": 7})
+    other = app.send_task("proj.add", (1, 1), stamped_headers=["batch"], stamps={"batch": 8})
+
+    assert other.get(timeout=10) == 2
+    with pytest.raises(TaskRevokedError, match="revoked"):
+        stamped.get(timeout=10)
+
+
+def test_the_pool_can_be_restarted_and_resized(app: App, url: str, processes: Processes) -> None:
+    processes.start_qcore_worker(url, "-c", "2", name="w1@test")
+
+    def pids() -> set[int]:
+        return set((app.control.inspect().stats() or {})["w1@test"]["pool"]["processes"])
+
+    before = pids()
+    app.control.broadcast("pool_restart", reply=True)
+    wait_for(lambda: len(pids()) == 2 and not pids() & before)
+    app.control.pool_grow(1)
+    wait_for(lambda: len(pids()) == 3)
+
+    assert [app.send_task("proj.add", (i, 1)).get(timeout=10) for i in range(5)] == [1, 2, 3, 4, 5]

@@ -132,6 +132,9 @@ class Pool(ABC):
     def shrink(self, n: int) -> None:
         raise ValueError(f"the {self.name} pool cannot shrink")
 
+    def restart(self) -> None:
+        """Replace the processes, each after its task; nothing to do where there are none."""
+
     def pids(self) -> list[int]:
         """Processes that run tasks."""
         return [os.getpid()]

@@ -414,9 +414,17 @@ class PreforkPool(Pool):
             (c for c in self._children.values() if not c.retiring), key=lambda c: len(c.outstanding)
         )
         for child in leaving[:n]:
-            child.retiring = True
-            self._homeless.extend(self._take_back(child))
-            self._retire_if_done(child)
+            self._retire(child)
+
+    def restart(self) -> None:
+        for child in list(self._children.values()):
+            self._retire(child)
+
+    def _retire(self, child: _Child) -> None:
+        """It leaves after its task; what waits in it goes elsewhere."""
+        child.retiring = True
+        self._homeless.extend(self._take_back(child))
+        self._retire_if_done(child)
 
     def _look_after_memory(self) -> None:
         limit = self.setup.max_memory_per_child_kib
@@ -424,9 +432,7 @@ class PreforkPool(Pool):
             return
         for child in self._children.values():
             if child.pid and not child.retiring and _resident_kib(child.pid) > limit:
-                child.retiring = True
-                self._homeless.extend(self._take_back(child))
-                self._retire_if_done(child)
+                self._retire(child)
 
     def pids(self) -> list[int]:
         return [c.pid for c in list(self._children.values()) if c.pid]

@@ -19,16 +19,15 @@ from typing import TYPE_CHECKING
 
 from qcore.brokers.base import Consumer, Delivery, Settle, Settlement, StoredResult
 from qcore.crashpoints import crashpoint
-from qcore.errors import BrokerBusy, BrokerDown, BrokerError, Malformed, Unroutable
+from qcore.errors import BrokerBusy, BrokerDown, BrokerError, Unroutable
 from qcore.pools.base import Pool
 from qcore.results.base import ResultStore
 from qcore.task import Task
 from qcore.wire import result as result_wire
-from qcore.wire import task as task_wire
 from qcore.wire.outcome import End, Job, Outcome
 from qcore.wire.task import TaskMessage
+from qcore.worker.admission import Admission
 from qcore.worker.held import Held
-from qcore.worker.limits import Bucket
 from qcore.worker.say import Say
 from qcore.worker.settle import Rules
 
@@ -77,8 +76,7 @@ class Loop:
         self.drain_timeout_s = drain_timeout_s
         self.stage = Stage.RUNNING
         self.held: dict[int, Held] = {}
-        self.revoked: set[str] = set()
-        self.buckets: dict[str, Bucket] = {}
+        self.admission = Admission(app.tasks, say, rules)
         self.total: Counter[str] = Counter()
         self.returned = 0  # runs that were cut short by a cold stop
         self._tasks: dict[str, Task] = app.tasks
@@ -304,66 +302,20 @@ class Loop:
 
     def _admit(self, delivery: Delivery, now: float) -> Job | None:
         """A job for the pool; None when the delivery ends here, for a reason that is recorded."""
-        try:
-            message = task_wire.read(delivery.raw)
-        except Malformed as exc:
-            self._refuse(delivery, exc.reason, exc.detail, exc.task_id)
+        held, message, settlement = self.admission.judge(delivery, now)
+        if settlement is not None:
+            self._add(message, settlement)
+        if held is None:
             return None
-        task = self._tasks.get(message.task)
-        if task is None:
-            self._refuse(delivery, "unregistered", f"no task named '{message.task}'", message.id, message)
-            return None
-        held = Held(delivery, message, task, late=bool(task.acks_late))
-        self.total[message.task] += 1
-        if message.id in self.revoked:
-            self._drop(held, "revoked")
-            return None
-        if message.expires is not None and message.expires <= now:
-            self._drop(held, "expired")
-            return None
-        if message.eta is not None and message.eta > now:
-            # The broker holds it until then; nothing waits in a worker's memory.
-            self._settlements.append(Settlement(delivery, Settle.DELAY, due_at=message.eta))
-            self.total[message.task] -= 1
-            return None
-        if self.rules.is_suspect(delivery):
-            self.say.refused(delivery.queue, "crashed_too_often", "its workers died", message.id)
-            self._add(message, self.rules.crashed(held))
-            return None
-        bucket = self.buckets.get(task.name)
-        wait = bucket.reserve(message.id, now) if bucket is not None else 0.0
-        if wait > 0:
-            self._settlements.append(Settlement(delivery, Settle.DELAY, due_at=now + wait))
-            self.total[message.task] -= 1
-            return None
-        self.held[delivery.number] = held
-        if not held.late:
-            self._settlements.append(Settlement(delivery, Settle.ACK))
-            held.acked = True
+        number = delivery.number
+        self.held[number] = held
+        self.total[held.message.task] += 1
         self.say.received(held)
-        soft = message.soft_s or task.soft_time_limit
-        held.hard_s = message.hard_s or task.time_limit
+        held.hard_s = held.message.hard_s or held.task.time_limit
         if held.hard_s:
-            self._limited.add(delivery.number)
-        return Job(
-            delivery.number, delivery.raw, delivery.redelivered, delivery.deliveries, soft, delivery.queue
-        )
-
-    def _refuse(
-        self,
-        delivery: Delivery,
-        reason: str,
-        detail: str,
-        task_id: str | None,
-        message: TaskMessage | None = None,
-    ) -> None:
-        self.say.refused(delivery.queue, reason, detail, task_id)
-        name = message.task if message is not None else None
-        self._add(message, self.rules.refused(delivery, reason, detail, task_id, name))
-
-    def _drop(self, held: Held, why: str) -> None:
-        self.say.not_run(held, why)
-        self._add(held.message, self.rules.not_run(held, why))
+            self._limited.add(number)
+        soft = held.message.soft_s or held.task.soft_time_limit
+        return Job(number, delivery.raw, delivery.redelivered, delivery.deliveries, soft, delivery.queue)
 
     # --- outcomes
 

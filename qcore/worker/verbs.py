@@ -64,10 +64,23 @@ class Verbs:
     def do_revoke(self, task_ids: list[str], store: bool = True) -> None:
         if store:
             self.app.broker.revoke(task_ids)
-        revoked = self.loop.revoked
+        revoked = self.loop.admission.revoked
         revoked.update(task_ids)
         while len(revoked) > REVOKED_MOST:
             revoked.pop()
+
+    def do_revoke_stamps(self, stamps: dict[str, Any], terminate: bool, signal: str | int) -> str:
+        wanted = {k: set(map(str, v)) if isinstance(v, list) else {str(v)} for k, v in stamps.items()}
+        for key, values in wanted.items():
+            self.loop.admission.revoked_stamps.setdefault(key, set()).update(values)
+        if not terminate:
+            return f"headers {stamps} flagged as revoked, but not terminated"
+        ids = [
+            h.message.id
+            for h in list(self.loop.held.values())
+            if self.loop.admission.has_revoked_stamp(h.message)
+        ]
+        return self.do_terminate(ids, signal) if ids else f"headers {stamps} were not terminated"
 
     def do_terminate(self, task_ids: list[str], signal: str | int = "TERM") -> str:
         signum = signal_number(signal)
@@ -99,9 +112,9 @@ class Verbs:
     def set_rate_limit(self, task_name: str, limit: Any) -> None:
         rate = None if self.app.conf.worker_disable_rate_limits else per_second(limit)
         if rate is None:
-            self.loop.buckets.pop(task_name, None)
+            self.loop.admission.buckets.pop(task_name, None)
         else:
-            self.loop.buckets[task_name] = Bucket(rate)
+            self.loop.admission.buckets[task_name] = Bucket(rate)
 
     def do_time_limit(self, task_name: str, soft: float | None, hard: float | None) -> str:
         task = self.app.tasks.get(task_name)
@@ -111,6 +124,9 @@ class Verbs:
             raise ValueError(f"the {self.pool.name} pool has no hard time limits")
         task.soft_time_limit, task.time_limit = soft or None, hard or None
         return "time limits set successfully"
+
+    def do_pool_restart(self) -> None:
+        self.loop.call_soon(self.pool.restart)
 
     def do_pool_grow(self, n: int) -> None:
         self._resize("grow", n)

@@ -137,7 +137,7 @@ class Worker(Verbs):
             )
             for task in app.tasks.values():
                 self.set_rate_limit(task.name, task.rate_limit)
-            self.loop.revoked.update(app.broker.revoked(REVOKED_MOST))
+            self.loop.admission.revoked.update(app.broker.revoked(REVOKED_MOST))
             self.keeper = Keeper(consumer, app.broker, self.node, self._facts)
             # Leases before deliveries; the bus after both, so that what answers can also work.
             services: list[Any] = [self.keeper, self.events]
@@ -253,7 +253,7 @@ class Worker(Verbs):
         return scheduled(self.app.broker, self.queues(), self.node)
 
     def revoked(self) -> list[str]:
-        return sorted(self.loop.revoked)
+        return sorted(self.loop.admission.revoked)
 
     def stats(self) -> dict[str, Any]:
         usage = resource.getrusage(resource.RUSAGE_SELF)

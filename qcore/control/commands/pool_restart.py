@@ -1,0 +1,16 @@
+"""`pool_restart`: replace the processes of the pool, each after its task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qcore.control.commands.base import WorkerView, command
+
+
+@command("pool_restart", kind="control")
+def pool_restart(worker: WorkerView, modules: list[str] | None = None, reload: bool = False, **_: Any) -> Any:
+    """Replace the processes of the pool, each after its task."""
+    if reload or modules:
+        raise ValueError("code is not reloaded in a running worker; restart it")
+    worker.call("pool_restart")
+    return {"ok": "reload started"}
