@@ -29,12 +29,19 @@ for i in range(count):
 """
 
 
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900 if FULL else 120)
 def test_nothing_is_lost_in_a_mixed_fleet(redis_url: str, processes: Processes, tmp_path: Path) -> None:
     log = tmp_path / "history"
     dice = random.Random(11)
-    celery = processes.start_celery_worker(redis_url, redis_url, "-c", "1", "-l", "WARNING")
+    celery = processes.start_celery_worker(redis_url, redis_url, "-c", "1")
     subprocess.run(
         [sys.executable, "-c", PRODUCER, str(log), str(TASKS)],
         cwd=ROOT,
@@ -58,10 +65,19 @@ def test_nothing_is_lost_in_a_mixed_fleet(redis_url: str, processes: Processes, 
 
     history = History(log)
     assert len(history.done) == TASKS
-    assert not history.unflagged_reruns
     assert celery.is_running
-    by_celery = [line for line in log.read_text().splitlines() if line.endswith(f" {celery.pid}")]
-    print(f"{TASKS} tasks, {KILLS} kills: 0 lost, {history.reruns} re-runs, all flagged; {len(by_celery)}")
+    # Our mark that a message may have been started lies beside the message, byte for byte as it was;
+    # Celery's worker does not look there, so only its own re-runs may be without a flag.
+    runs: dict[str, list[tuple[bool, int]]] = {}
+    for line in log.read_text().splitlines():
+        if not line.startswith("done "):
+            ident, flag, pid = line.split()
+            runs.setdefault(ident, []).append((flag == "True", int(pid)))
+    celerys = {pid for found in runs.values() for _, pid in found if _group(pid) == celery.pid}
+    unflagged = [i for i, found in runs.items() if any(not f and p not in celerys for f, p in found[1:])]
+    assert not unflagged
+    assert any(pid in celerys for found in runs.values() for _, pid in found), "Celery had its share"
+    print(f"{TASKS} tasks, {KILLS} kills: 0 lost, {history.reruns} re-runs")
 
 
 @pytest.mark.timeout(90)
@@ -78,7 +94,7 @@ def test_a_long_task_of_ours_runs_once_beside_celerys_visibility_timeout(
 
     processes.start_qcore_worker(redis_url, "-c", "1", env=env)
     processes.start_celery_worker(
-        redis_url, redis_url, "-c", "1", "-l", "WARNING", app="tests.projects.hasty"
+        redis_url, redis_url, "-c", "1", app="tests.projects.hasty"
     )
     wait_for(lambda: "long" in History(log).done, 20)
     time.sleep(1.5)
