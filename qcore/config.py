@@ -71,6 +71,12 @@ TABLE: dict[str, Setting] = {
         ),
         Setting("result_backend_transport_options", (dict,), {}, "options of the result store"),
         Setting("result_expires", _opt_seconds, 86400.0, "seconds a result is kept; None or 0: for ever"),
+        Setting(
+            "result_chord_expires",
+            _opt_seconds,
+            None,
+            "seconds the count of a chord is kept; None: as result_expires",
+        ),
         Setting("result_extended", (bool,), False, "store name, args, kwargs, worker, queue with the result"),
         # tasks
         Setting("task_acks_late", (bool,), True, "acknowledge after the run; false: before it"),
@@ -124,6 +130,12 @@ TABLE: dict[str, Setting] = {
         Setting(
             "task_inherit_parent_priority", (bool,), False, "tasks called by a task inherit its priority"
         ),
+        Setting(
+            "task_allow_error_cb_on_chord_header",
+            (bool,),
+            False,
+            "errbacks of a chord are called for each failed member too",
+        ),
         Setting("task_max_deliveries", (int,), 3, "crash deliveries after which a message is set aside"),
         # worker
         Setting(
@@ -132,7 +144,7 @@ TABLE: dict[str, Setting] = {
             None,
             "tasks at once; the number of CPUs when not set",
         ),
-        Setting("worker_pool", (str,), "prefork", "where tasks run: prefork, threads, solo"),
+        Setting("worker_pool", (str,), "prefork", "where tasks run: prefork, threads, asyncio, solo"),
         Setting(
             "worker_prefetch_multiplier", (int,), 4, "messages held per slot at most, while tasks are slow"
         ),
@@ -152,13 +164,15 @@ TABLE: dict[str, Setting] = {
             "worker_log_format",
             (str,),
             "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s",
-            "log line",
+            "log line; the word json gives one JSON object a line",
+            ("QCTL_LOG_FORMAT",),
         ),
         Setting(
             "worker_task_log_format",
             (str,),
             "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s",
             "log line of a task's own logger",
+            ("QCTL_LOG_FORMAT",),
         ),
         Setting(
             "worker_log_color", (bool, type(None)), None, "colours in the log; on a terminal when not set"

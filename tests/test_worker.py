@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -401,3 +402,16 @@ def test_the_pool_can_be_restarted_and_resized(app: App, url: str, processes: Pr
     wait_for(lambda: len(pids()) == 3)
 
     assert [app.send_task("proj.add", (i, 1)).get(timeout=10) for i in range(5)] == [1, 2, 3, 4, 5]
+
+
+def test_the_log_can_be_json(redis_url: str, processes: Processes) -> None:
+    app = App("json", broker=redis_url, set_as_current=False)
+    worker = processes.start_qcore_worker(redis_url, "-c", "1", env={"QCTL_LOG_FORMAT": "json"})
+    app.send_task("proj.add", (1, 1)).get(timeout=10)
+    worker.wait_output("succeeded")
+
+    entries = [json.loads(line) for line in worker.output().splitlines() if line.startswith("{")]
+
+    assert {"time", "level", "logger", "pid", "message"} <= set(entries[0])
+    assert any("succeeded in" in e["message"] for e in entries)
+    app.close()

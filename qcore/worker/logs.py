@@ -10,6 +10,8 @@ from typing import Any, TextIO
 from qcore.config import Config
 from qcore.errors import ConfigError
 from qcore.task import current_request
+from qcore.times import iso
+from qcore.wire.content import to_json
 
 TASK_LOGGER = "qcore.task"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
@@ -47,6 +49,30 @@ class _Format(logging.Formatter):
         return line
 
 
+class _Json(logging.Formatter):
+    """One JSON object a line, for programs that read logs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        request = current_request()
+        entry = {
+            "time": iso(record.created),
+            "level": record.levelname,
+            "logger": record.name,
+            "pid": record.process,
+            "message": record.getMessage(),
+        }
+        if request is not None and request.id:
+            entry |= {"task_name": request.task, "task_id": request.id}
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return to_json(entry).decode()
+
+
+def _formatter(fmt: str, colour: bool) -> logging.Formatter:
+    """The formatter for a format string, or for the word json."""
+    return _Json() if fmt == "json" else _Format(fmt, os.getpid(), colour)
+
+
 def set_up(conf: Config, loglevel: str | int = "WARNING", logfile: str | None = None) -> None:
     """Log as the settings say. The log goes to stderr unless logfile is given; raises ConfigError."""
     if not conf.worker_hijack_root_logger:
@@ -63,13 +89,15 @@ def set_up(conf: Config, loglevel: str | int = "WARNING", logfile: str | None = 
     if colour is None:
         colour = not logfile and sys.stderr.isatty() and "NO_COLOR" not in os.environ
     try:
-        handler.setFormatter(_Format(conf.worker_log_format, os.getpid(), bool(colour)))
+        handler.setFormatter(_formatter(conf.worker_log_format, bool(colour)))
+        twin = _like(handler, _formatter(conf.worker_task_log_format, bool(colour)))
     except ValueError as exc:
-        raise ConfigError(f"worker_log_format is not a log format: {exc}") from exc
+        raise ConfigError(f"worker_log_format or worker_task_log_format is no log format: {exc}") from exc
     # A full disk under the log must not stop tasks, nor flood stderr.
-    handler.handleError = lambda record: None  # type: ignore[method-assign]
+    for one in (handler, twin):
+        one.handleError = lambda record: None  # type: ignore[method-assign]
     for_tasks = logging.getLogger(TASK_LOGGER)
-    for_tasks.handlers[:] = [_like(handler, _Format(conf.worker_task_log_format, os.getpid(), bool(colour)))]
+    for_tasks.handlers[:] = [twin]
     for_tasks.propagate = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -80,7 +108,6 @@ def _like(handler: logging.StreamHandler[Any], format_: logging.Formatter) -> lo
     """Another handler on the same stream or file."""
     twin: logging.Handler = logging.StreamHandler(handler.stream)
     twin.setFormatter(format_)
-    twin.handleError = handler.handleError  # type: ignore[method-assign]
     return twin
 
 

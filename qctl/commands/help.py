@@ -14,6 +14,7 @@ ENVIRONMENT = {
     "QCTL_APP": "the app, as -A",
     "QCTL_BROKER_URL": "the broker, as -b; stronger than the app's own setting (also CELERY_BROKER_URL)",
     "QCTL_RESULT_BACKEND": "where results are, as --result-backend (also CELERY_RESULT_BACKEND)",
+    "QCTL_LOG_FORMAT": "json: the worker logs one JSON object a line",
     "QCTL_LEASE": "seconds after which the tasks of a dead worker run again (30)",
     "QCTL_OUTPUT": "the output format, as -o",
     "QCTL_DEBUG": "show tracebacks of errors, as --debug",
