@@ -34,7 +34,15 @@ _WHERE = {
     "current_task": "qcore.task",
     "Signature": "qcore.canvas",
     "signature": "qcore.canvas",
+    "chain": "qcore.canvas",
+    "chord": "qcore.canvas",
+    "chunks": "qcore.canvas",
+    "group": "qcore.canvas",
+    "xmap": "qcore.canvas",
+    "xstarmap": "qcore.canvas",
     "AsyncResult": "qcore.result",
+    "GroupResult": "qcore.result",
+    "ResultSet": "qcore.result",
     "states": "qcore.states",
     "Ignore": "qcore.errors",
     "MaxRetriesExceededError": "qcore.errors",
@@ -53,9 +61,17 @@ __all__ = [*_WHERE, "__version__"]
 if TYPE_CHECKING:
     from qcore.app import App as App
     from qcore.canvas import Signature as Signature
+    from qcore.canvas import chain as chain
+    from qcore.canvas import chord as chord
+    from qcore.canvas import chunks as chunks
+    from qcore.canvas import group as group
     from qcore.canvas import signature as signature
+    from qcore.canvas import xmap as xmap
+    from qcore.canvas import xstarmap as xstarmap
     from qcore.current import current_app as current_app
     from qcore.result import AsyncResult as AsyncResult
+    from qcore.result import GroupResult as GroupResult
+    from qcore.result import ResultSet as ResultSet
     from qcore.task import Task as Task
     from qcore.task import current_task as current_task
     from qcore.task import shared_task as shared_task

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from qcore import calls
 from qcore import task as tasks_module
+from qcore._canvas_builtin import BUILT_IN, add_built_in
 from qcore.brokers.base import Broker, Message, StoredResult, open_broker
 from qcore.config import Config, masked
 from qcore.current import set_current
 from qcore.errors import BrokerDown, ConfigError, NotRegistered, ResultsNotKept, UnknownName, mask_url
-from qcore.result import AsyncResult
+from qcore.result import AsyncResult, GroupResult, Handle
 from qcore.results.base import ResultStore, results
 from qcore.routes import Routes
 from qcore.task import Task, current_request, make_task
@@ -148,6 +149,8 @@ class App:
     @property
     def tasks(self) -> dict[str, Task]:
         """Every task by name, options filled in from the settings."""
+        if BUILT_IN[0] not in self._tasks:
+            add_built_in(self)
         taken = self._shared_taken
         if taken < len(tasks_module.shared):
             self._shared_taken = len(tasks_module.shared)
@@ -204,6 +207,7 @@ class App:
             "broker_native_delayed_delivery_queue_type": conf.broker_native_delayed_delivery_queue_type,
             "lease_s": conf.seconds("worker_lease") or 30.0,
             "result_prefix": conf.result_backend_transport_options.get("global_keyprefix", ""),
+            "result_chord_ordered": conf.result_backend_transport_options.get("result_chord_ordered", True),
             **conf.broker_transport_options,
         }
 
@@ -234,6 +238,9 @@ class App:
         options = {
             "connect_timeout_s": self.conf.broker_connection_timeout,
             "result_prefix": self.conf.result_backend_transport_options.get("global_keyprefix", ""),
+            "result_chord_ordered": self.conf.result_backend_transport_options.get(
+                "result_chord_ordered", True
+            ),
             "result_expires_s": self.conf.seconds("result_expires"),
         }
         if scheme == "rpc":
@@ -287,14 +294,17 @@ class App:
         """
         task_id = options.get("task_id") or new_id()
         message = self.message(name, args or (), kwargs or {}, task_id, options, task)
-        self.publish([message], retry=options.get("retry"))
-        if self.conf.task_send_sent_event:
-            calls.say_sent(self, message)
+        self.send_messages([message], options.get("retry"))
         result = AsyncResult(task_id, self, task_name=name)
-        parent = current_request()
-        if parent is not None and options.get("add_to_parent", True):
-            parent.children.append(result)
+        if options.get("add_to_parent", True):
+            self.adopt(result)
         return result
+
+    def adopt(self, result: Handle) -> None:
+        """Note that the running task, if one runs here, has called this."""
+        parent = current_request()
+        if parent is not None:
+            parent.children.append(result)
 
     def send_many(self, calls: Iterable[Signature]) -> list[AsyncResult]:
         """Publish many calls in one round trip. Raises as send_task; then none may have been sent."""
@@ -305,8 +315,19 @@ class App:
             task = self.tasks.get(sig.task)
             messages.append(self.message(sig.task, args, kwargs, task_id, options, task))
             found.append(AsyncResult(task_id, self, task_name=sig.task))
-        self.publish(messages)
+        self.send_messages(messages)
         return found
+
+    def send_messages(self, messages: Sequence[Message], retry: bool | None = None) -> None:
+        """Publish task messages in one round trip, and say so where it is asked for."""
+        self.publish(messages, retry)
+        if self.conf.task_send_sent_event:
+            for message in messages:
+                calls.say_sent(self, message)
+
+    def chord_ttl_s(self) -> float | None:
+        """How long the count of a chord is kept."""
+        return self.conf.seconds("result_chord_expires") or self.conf.seconds("result_expires")
 
     def message(
         self,
@@ -361,7 +382,10 @@ class App:
         meta = result_wire.encode(task_id, state, result, now=time.time(), **extra)
         self.results.store([StoredResult(task_id, meta, self.conf.seconds("result_expires"))])
 
-    def AsyncResult(self, task_id: str) -> AsyncResult:
+    def GroupResult(self, group_id: str, results: Sequence[Any]) -> Any:
+        return GroupResult(group_id, results, app=self)
+
+    def AsyncResult(self, task_id: str) -> Any:
         return AsyncResult(task_id, self)
 
     def signature(self, task: Any, *args: Any, **kwargs: Any) -> Signature:

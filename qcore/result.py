@@ -1,4 +1,4 @@
-"""The caller's handle on a task: AsyncResult.
+"""The caller's handle on a task, AsyncResult, and on several, GroupResult.
 
 In:  a task id and an app.  Out: its state, its value, or the exception it ended with.
 Before this: results/X kept what worker/run.py reported.
@@ -6,6 +6,8 @@ Before this: results/X kept what worker/run.py reported.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qcore.errors import ResultsNotKept, TimeoutError
@@ -25,7 +27,7 @@ class AsyncResult:
         self,
         id: str,
         app: App | None = None,
-        parent: AsyncResult | None = None,
+        parent: AsyncResult | GroupResult | None = None,
         task_name: str | None = None,
     ) -> None:
         if not id or not isinstance(id, str):
@@ -102,12 +104,12 @@ class AsyncResult:
         return self.meta().date_done
 
     @property
-    def children(self) -> list[AsyncResult]:
-        """Tasks that this one called."""
+    def children(self) -> list[AsyncResult | GroupResult]:
+        """Tasks and groups that this one called."""
         found = []
         for child in self.meta().children or []:
             try:
-                found.append(AsyncResult(child[0][0], self._app))
+                found.append(result_from_tuple(child, self._app))
             except (TypeError, IndexError, ValueError):
                 continue  # a shape of a later Celery: better one child less than no answer
         return found
@@ -157,3 +159,155 @@ class AsyncResult:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return AsyncResult, (self.id,)
+
+
+#: how long a group waits for one result before it looks at all of them again
+SLICE_S = 0.5
+
+
+class ResultSet:
+    """Several results, in order. They are asked for together, in one round trip."""
+
+    def __init__(self, results: Sequence[AsyncResult | GroupResult] = (), app: App | None = None) -> None:
+        self.results: list[AsyncResult | GroupResult] = list(results)
+        self._app = app
+
+    @property
+    def app(self) -> App:
+        if self._app is None:
+            from qcore.current import current_app
+
+            self._app = current_app()
+        return self._app
+
+    def _leaves(self) -> Iterator[AsyncResult]:
+        for result in self.results:
+            if isinstance(result, ResultSet):
+                yield from result._leaves()
+            else:
+                yield result
+
+    def _look(self) -> list[AsyncResult]:
+        """Ask for all that are not ready; those that are still not."""
+        waiting = [r for r in self._leaves() if r._meta is None or not r._meta.is_ready]
+        if waiting:
+            metas = self.app.results.get([r.id for r in waiting])
+            for result, meta in zip(waiting, metas, strict=True):
+                result._meta = meta
+        return [r for r in waiting if r._meta is None or not r._meta.is_ready]
+
+    def get(
+        self, timeout: float | None = None, propagate: bool = True, interval: float = 0.0, **_: Any
+    ) -> list[Any]:
+        """The values in order, once all are there; with propagate the first failure seen is raised.
+
+        Raises TimeoutError, ResultsNotKept, BrokerDown.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        waiting = self._look()
+        while waiting:
+            if propagate:
+                self._raise_what_failed()
+            left = SLICE_S if until is None else min(SLICE_S, until - time.monotonic())
+            if left <= 0:
+                raise TimeoutError(f"{len(waiting)} of {len(self)} results not there within {timeout} s")
+            # The last one is likely to be the last to end; in between the others are looked at.
+            self.app.results.wait(waiting[-1].id, left)
+            waiting = self._look()
+        return [
+            r.get(timeout=0, propagate=propagate) if isinstance(r, AsyncResult) else r.get(None, propagate)
+            for r in self.results
+        ]
+
+    join = join_native = get
+
+    def _raise_what_failed(self) -> None:
+        for result in self._leaves():
+            if result._meta is not None and result._meta.status in states.PROPAGATE_STATES:
+                result.get(timeout=0)
+
+    def ready(self) -> bool:
+        return not self._look()
+
+    def successful(self) -> bool:
+        return not self._look() and all(r.state == states.SUCCESS for r in self._leaves())
+
+    def failed(self) -> bool:
+        self._look()
+        return any(r._meta is not None and r._meta.status == states.FAILURE for r in self._leaves())
+
+    def waiting(self) -> bool:
+        return bool(self._look())
+
+    def completed_count(self) -> int:
+        """How many have succeeded."""
+        self._look()
+        return sum(r._meta is not None and r._meta.status == states.SUCCESS for r in self._leaves())
+
+    def add(self, result: AsyncResult | GroupResult) -> None:
+        if result not in self.results:
+            self.results.append(result)
+
+    def forget(self) -> None:
+        self.app.results.forget([r.id for r in self._leaves()])
+
+    def revoke(self, terminate: bool = False, signal: str = "TERM", **_: Any) -> None:
+        """Do not run any of them."""
+        self.app.control.revoke([r.id for r in self._leaves()], terminate=terminate, signal=signal)
+
+    def __iter__(self) -> Iterator[AsyncResult | GroupResult]:
+        return iter(self.results)
+
+    def __getitem__(self, index: int) -> AsyncResult | GroupResult:
+        return self.results[index]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __bool__(self) -> bool:
+        return True
+
+
+class GroupResult(ResultSet):
+    """The results of a group, by its id."""
+
+    def __init__(
+        self,
+        id: str,
+        results: Sequence[AsyncResult | GroupResult] = (),
+        app: App | None = None,
+        parent: AsyncResult | GroupResult | None = None,
+    ) -> None:
+        super().__init__(results, app)
+        self.id, self.parent = id, parent
+
+    @property
+    def children(self) -> list[AsyncResult | GroupResult]:
+        return self.results
+
+    def as_tuple(self) -> tuple[tuple[str, Any], list[Any]]:
+        return (self.id, self.parent and self.parent.as_tuple()), [r.as_tuple() for r in self.results]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, GroupResult) and other.id == self.id and other.results == self.results
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __repr__(self) -> str:
+        return f"<GroupResult: {self.id} [{', '.join(str(r) for r in self.results)}]>"
+
+
+def result_from_tuple(data: Any, app: App | None = None) -> AsyncResult | GroupResult:
+    """A handle from what as_tuple() made of it. Raises TypeError, IndexError, ValueError."""
+    (found, parent), members = data if isinstance(data[0], list | tuple) else ((data[0], data[1]), None)
+    above = result_from_tuple(parent, app) if parent else None
+    if members is None:
+        return AsyncResult(found, app, above)
+    return GroupResult(found, [result_from_tuple(m, app) for m in members], app, above)
+
+
+Handle = AsyncResult | GroupResult

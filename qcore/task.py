@@ -7,11 +7,11 @@ After this: app.py turns a call into a message.
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from qcore.errors import ConfigError, MaxRetriesExceededError, Retry
+from qcore.errors import ConfigError, Ignore, MaxRetriesExceededError, Retry
 from qcore.times import iso, when
 
 if TYPE_CHECKING:
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from qcore.app import App
     from qcore.canvas import Signature
-    from qcore.result import AsyncResult
+    from qcore.result import AsyncResult, GroupResult
+
+
+CO_COROUTINE = 0x80  # as in inspect, which costs 5 ms to import
 
 
 class Request:
@@ -70,7 +73,7 @@ class Request:
 
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)
-        self.children: list[AsyncResult] = []
+        self.children: list[AsyncResult | GroupResult] = []
 
     def get(self, name: str, default: Any = None) -> Any:
         return getattr(self, name, default)
@@ -81,34 +84,41 @@ class Request:
         return None
 
 
-class _Running(threading.local):
-    stack: list[tuple[Task, Request]] | None = None
-
-
-_running = _Running()
+#: (task, request, the frame around it) of what runs here: in this thread, or in this coroutine
+_Frame = tuple["Task", Request, Any]
+_running: ContextVar[_Frame | None] = ContextVar("running", default=None)
 _no_request = Request()
 
 
 def push(task: Task, request: Request) -> None:
-    """`task` runs now, in this thread, for `request`."""
-    if _running.stack is None:
-        _running.stack = []
-    _running.stack.append((task, request))
+    """`task` runs now, in this thread or coroutine, for `request`."""
+    _running.set((task, request, _running.get()))
 
 
 def pop() -> None:
-    if _running.stack:
-        _running.stack.pop()
+    frame = _running.get()
+    if frame is not None:
+        _running.set(frame[2])
 
 
 def current_request() -> Request | None:
-    """The request of the task that runs in this thread, if one does."""
-    return _running.stack[-1][1] if _running.stack else None
+    """The request of the task that runs here, if one does."""
+    frame = _running.get()
+    return frame[1] if frame is not None else None
 
 
 def current_task() -> Task | None:
-    """The task that runs in this thread, if one does."""
-    return _running.stack[-1][0] if _running.stack else None
+    """The task that runs here, if one does."""
+    frame = _running.get()
+    return frame[0] if frame is not None else None
+
+
+class Replaced(Ignore):
+    """The running task gives its id and its duties to `sig`: see Task.replace()."""
+
+    def __init__(self, sig: Signature) -> None:
+        super().__init__(f"replaced by {sig!r}")
+        self.sig = sig
 
 
 class Task:
@@ -144,6 +154,8 @@ class Task:
     routing_key: str | None = None
     send_events: bool = True
     abstract: bool = False
+    #: whether run() is a coroutine function
+    is_async: bool = False
 
     #: options that follow a setting when neither the class nor the decorator gives them
     FROM_SETTINGS = (
@@ -178,6 +190,7 @@ class Task:
         if self._bound:
             return
         self._bound = True
+        self.is_async = bool(getattr(getattr(self.run, "__code__", None), "co_flags", 0) & CO_COROUTINE)
         for option, setting in self.FROM_SETTINGS:
             if getattr(self, option) is None:
                 setattr(self, option, app.conf[setting])
@@ -209,9 +222,11 @@ class Task:
     @property
     def request(self) -> Request:
         """The request this task runs for; an empty one when called directly."""
-        for task, request in reversed(_running.stack or ()):
-            if task is self:
-                return request
+        frame = _running.get()
+        while frame is not None:
+            if frame[0] is self:
+                return frame[1]
+            frame = frame[2]
         return _no_request
 
     @property
@@ -263,6 +278,34 @@ class Task:
         return Signature(self.name, args, kwargs, options, immutable=immutable, app=self._app)
 
     subtask = signature
+
+    def map(self, it: Any) -> Signature:
+        """One call that runs this for each item."""
+        from qcore.canvas import xmap
+
+        return xmap(self.s(), it, app=self._app)
+
+    def starmap(self, it: Any) -> Signature:
+        """One call that runs this for each tuple of arguments."""
+        from qcore.canvas import xstarmap
+
+        return xstarmap(self.s(), it, app=self._app)
+
+    def chunks(self, it: Any, n: int) -> Signature:
+        """Calls that each run this for n tuples of arguments."""
+        from qcore.canvas import chunks
+
+        return chunks(self.s(), it, n, app=self._app)
+
+    def replace(self, sig: Signature) -> Any:
+        """End this run and let `sig` take its place: its id, its callbacks, what comes after it in a
+        chain, its place in a chord. Raises Replaced; in eager mode it returns the value of `sig`."""
+        from qcore.canvas import stand_in
+
+        request = self.request
+        if request.is_eager:
+            return sig.apply().get()
+        raise Replaced(stand_in(sig, request))
 
     def AsyncResult(self, task_id: str) -> AsyncResult:
         from qcore.result import AsyncResult
@@ -326,6 +369,10 @@ class Task:
     def update_state(self, task_id: str | None = None, state: str | None = None, meta: Any = None) -> None:
         """Store an intermediate state of the running task, such as PROGRESS."""
         self.app.store_state(task_id or self.request.id or "", state or "PENDING", meta)
+
+    def _called(self, sig: dict[str, Any]) -> tuple[Task, list[Any], dict[str, Any]]:
+        """The task of a signature, and its own arguments."""
+        return self.app.task_named(sig["task"]), list(sig.get("args") or ()), sig.get("kwargs") or {}
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"

@@ -9,6 +9,7 @@ from typing import Any
 
 from qcore.wire.result import KEY_PREFIX
 
+GROUP_PREFIX = "celery-taskset-meta-"
 CONTROL_QUEUE_END = ".celery.pidbox"
 
 
@@ -23,6 +24,7 @@ class Keys:
         self._fanout_keys = bool(options.get("fanout_patterns", True))
         self._bell = f"{p}qcore.bell.{db}."
         self.result_prefix = _result_prefix(str(options.get("result_prefix") or ""))
+        self._group_prefix = self.result_prefix.removesuffix(KEY_PREFIX) + GROUP_PREFIX
         self.lease, self.ledger = f"{p}qcore.lease.", f"{p}qcore.ledger."
         self.claim, self.watched = f"{p}qcore.claim.", f"{p}qcore.watched."
         self.owners, self.marks = f"{p}qcore.owners", f"{p}qcore.redelivered"
@@ -73,6 +75,10 @@ class Keys:
     def channel(self, exchange: str, routing_key: str) -> str:
         tail = f"/{routing_key}" if routing_key and self._fanout_keys else ""
         return self._fanout + exchange + tail
+
+    def group(self, group_id: str) -> str:
+        """Where a chord is counted; suffixes say what is in each key."""
+        return self._group_prefix + group_id
 
     def result(self, task_id: str) -> str:
         return self.result_prefix + task_id

@@ -26,7 +26,7 @@ local t = redis.call('TIME')
 local now = t[1] + t[2] / 1000000
 """
 
-_SHELVE = """
+SHELVE_FUNCTION = """
 local function shelve(zset, seq, bell, due, list, raw)
   local first = redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')[2]
   local n = string.format('%016x', redis.call('INCR', seq))
@@ -40,7 +40,7 @@ end
 # one of ours that comes later puts it into the set.
 # KEYS: seq.  ARGV: (zset, bell, due, list, raw)…
 SHELVE = Script(
-    _SHELVE
+    SHELVE_FUNCTION
     + """
 for i = 1, #ARGV, 5 do
   local raw = ARGV[i+4]
@@ -149,7 +149,7 @@ return {1, tostring(next_due), fields, raws, counts}
 #        steps: 'r', key, ttl ms, meta | 's', list, raw, bell | 'd', zset, bell, due, list, raw
 # A delivery that is not in the ledger is refused with everything that belongs to it.
 SETTLE = Script(
-    _SHELVE
+    SHELVE_FUNCTION
     + f"""
 local refused, i = {{}}, 1
 local call, ledger = redis.call, KEYS[1]

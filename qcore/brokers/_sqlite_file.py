@@ -27,7 +27,7 @@ from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull, Config
 from qcore.times import new_id
 
 BUSY_S = 5.0
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # A message is ready (no owner, no due_at), delayed (no owner, due_at) or in flight (owner).
 # `position` orders the ready ones; a message that goes back keeps its own, so it is at the head.
@@ -62,6 +62,11 @@ CREATE TABLE IF NOT EXISTS revoked (id TEXT PRIMARY KEY, revoked_at REAL, expire
 CREATE INDEX IF NOT EXISTS revoked_at ON revoked (revoked_at);
 CREATE TABLE IF NOT EXISTS quarantine (
     id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT, reason TEXT, at REAL, raw BLOB);
+CREATE TABLE IF NOT EXISTS chords (
+    group_id TEXT PRIMARY KEY, size INTEGER NOT NULL, token TEXT, done INTEGER NOT NULL DEFAULT 0,
+    until REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS chord_parts (
+    group_id TEXT, member TEXT, position REAL, entry BLOB, PRIMARY KEY (group_id, member)) WITHOUT ROWID;
 """
 
 

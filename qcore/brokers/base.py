@@ -25,6 +25,7 @@ import msgspec
 
 from qcore.errors import ConfigError, Unsupported
 from qcore.plugins import Registry
+from qcore.wire.outcome import Before, Part
 from qcore.wire.result import ResultMeta
 
 DEFAULT_LEASE_S = 30.0
@@ -89,6 +90,18 @@ class StoredResult(msgspec.Struct, frozen=True):
     ttl_s: float | None = 86400.0  # None: for ever
 
 
+class FullChord(msgspec.Struct):
+    """A chord whose members have all ended, as far as the one who counted the last was told.
+
+    token is the right to send its body: chord_done() checks it.
+    """
+
+    group: str
+    token: str
+    entries: list[bytes]  # one for each member, in their order: JSON [1, id, state, result]
+    shape: bytes | None = None  # the saved GroupResult, when a client of Celery's nested groups
+
+
 class Settlement(msgspec.Struct):
     """One delivery's end: all of it happens in one atomic step where the driver can.
 
@@ -102,6 +115,7 @@ class Settlement(msgspec.Struct):
     sends: tuple[Message, ...] = ()  # continuations, retries
     due_at: float = 0.0  # for DELAY
     reason: str = ""  # for QUARANTINE: a stable code
+    before: Before | None = None  # for the worker, which sees to it first; drivers ignore it
 
 
 class Depth(msgspec.Struct, frozen=True):
@@ -277,6 +291,25 @@ class Broker(ABC):
 
     def forget_results(self, task_ids: Sequence[str]) -> int:
         raise Unsupported(self.name, "keep results")
+
+    # --- chords, for drivers with features.results; worker/chords.py says how they are used
+    def chord_sizes(self, sizes: Sequence[tuple[str, int]], ttl_s: float | None) -> None:
+        """New chords: (group, number of members)."""
+        raise Unsupported(self.name, "count the members of a chord")
+
+    def chord_parts(self, parts: Sequence[Part], ttl_s: float | None) -> list[FullChord | None]:
+        """Count members that have ended, each once, however often it is told. For each part the
+        chord that is now full, when its body may be sent for this member: whoever counts the last
+        one gets it, and gets it again until chord_done()."""
+        raise Unsupported(self.name, "count the members of a chord")
+
+    def chord_done(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
+        """Publish the body and forget the chord, in one step. False: it is done already."""
+        raise Unsupported(self.name, "count the members of a chord")
+
+    def chord_failed(self, group: str) -> None:
+        """The body will not run: late members must not fail it again."""
+        raise Unsupported(self.name, "count the members of a chord")
 
     # --- bus
     @abstractmethod

@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from qcore.brokers._memory_chords import Count, MemoryChords
 from qcore.brokers._topics import hears
 from qcore.brokers.base import (
-    Broker,
     Consumer,
     Delivery,
     Depth,
@@ -72,6 +72,7 @@ class _Place:
         self.consumers: set[MemoryConsumer] = set()
         self.quarantine: deque[Quarantined] = deque(maxlen=QUARANTINE_SIZE)
         self.results: dict[str, tuple[bytes, float | None]] = {}
+        self.chords: dict[str, Count] = {}
         self.ears: set[MemorySubscription] = set()
         self.inboxes: dict[tuple[str, str], list[MemoryInbox]] = {}
         self.members: dict[str, tuple[float, float, dict[str, Any]]] = {}
@@ -339,7 +340,7 @@ class MemoryInbox(MemorySubscription, Inbox):
 
 
 @brokers.register("memory")
-class MemoryBroker(Broker):
+class MemoryBroker(MemoryChords):
     """Queues in this process."""
 
     name: ClassVar[str] = "memory"
@@ -351,6 +352,9 @@ class MemoryBroker(Broker):
         super().__init__(url, options)
         with _places_lock:
             self._place = _places.setdefault(url.partition("://")[2].strip("/"), _Place())
+
+    def _chords(self) -> tuple[threading.Condition, dict[str, Count]]:
+        return self._place.changed, self._place.chords
 
     def publish(self, messages: Sequence[Message]) -> None:
         with self._place.changed:

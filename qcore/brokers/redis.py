@@ -17,6 +17,7 @@ import msgspec
 
 from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._redis_bus import RedisInbox, RedisSubscription, control_node
+from qcore.brokers._redis_chords import RedisChords
 from qcore.brokers._redis_consumer import RedisConsumer
 from qcore.brokers._redis_keys import Keys
 from qcore.brokers._redis_link import Door, Link
@@ -31,7 +32,6 @@ from qcore.brokers._redis_scripts import (
     Script,
 )
 from qcore.brokers.base import (
-    Broker,
     Depth,
     Features,
     Inbox,
@@ -53,7 +53,7 @@ _COMPRESSED = b"\x00celery-compressed\x00"
 
 
 @brokers.register("redis")
-class RedisBroker(Broker):
+class RedisBroker(RedisChords):
     """One database of one server."""
 
     name: ClassVar[str] = "redis"

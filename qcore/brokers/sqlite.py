@@ -16,10 +16,10 @@ import msgspec
 
 from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._sqlite_bus import SqliteInbox, SqliteSubscription, answer, say, wait_rung
+from qcore.brokers._sqlite_chords import SqliteChords
 from qcore.brokers._sqlite_consumer import SqliteConsumer, keep_results, put, route
 from qcore.brokers._sqlite_file import Bell, Connection, File
 from qcore.brokers.base import (
-    Broker,
     Depth,
     Features,
     Inbox,
@@ -38,7 +38,7 @@ _DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
 
 
 @brokers.register("sqlite")
-class SqliteBroker(Broker):
+class SqliteBroker(SqliteChords):
     """One file."""
 
     name: ClassVar[str] = "sqlite"

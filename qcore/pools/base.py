@@ -63,6 +63,10 @@ class Pool(ABC):
 
     name: ClassVar[str]
     features: ClassVar[PoolFeatures]
+    #: slots when nobody says how many; None: one for each CPU
+    default_concurrency: ClassVar[int | None] = None
+    #: and the most there may be
+    most: ClassVar[int] = 512
 
     def __init__(self, setup: PoolSetup) -> None:
         self.setup = setup

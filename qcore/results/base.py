@@ -11,9 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from qcore.brokers.base import Message, StoredResult
+from qcore.brokers.base import FullChord, Message, StoredResult
+from qcore.errors import Unsupported
 from qcore.plugins import Registry
+from qcore.wire.outcome import Part
 from qcore.wire.result import ResultMeta
+
+CANNOT_COUNT = "count the members of a chord; use redis://, sqlite:// or memory:// results"
 
 
 class ResultStore(ABC):
@@ -41,6 +45,19 @@ class ResultStore(ABC):
 
     @abstractmethod
     def forget(self, task_ids: Sequence[str]) -> int: ...
+
+    def chord_sizes(self, sizes: Sequence[tuple[str, int]], ttl_s: float | None) -> None:
+        """This and the following as in brokers/base.py; for stores that can count."""
+        raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_COUNT)
+
+    def chord_parts(self, parts: Sequence[Part], ttl_s: float | None) -> list[FullChord | None]:
+        raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_COUNT)
+
+    def chord_done(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
+        raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_COUNT)
+
+    def chord_failed(self, group: str) -> None:
+        raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_COUNT)
 
     def reply_to(self) -> str | None:
         """The `reply_to` that messages must carry so that results come back here (rpc)."""

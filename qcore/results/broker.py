@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from qcore.brokers.base import Broker, StoredResult, open_broker
+from qcore.brokers.base import Broker, FullChord, Message, StoredResult, open_broker
 from qcore.errors import Unsupported
 from qcore.results.base import ResultStore, results
+from qcore.wire.outcome import Part
 from qcore.wire.result import ResultMeta
 
 
@@ -38,6 +39,18 @@ class BrokerResults(ResultStore):
 
     def forget(self, task_ids: Sequence[str]) -> int:
         return self.broker.forget_results(task_ids)
+
+    def chord_sizes(self, sizes: Sequence[tuple[str, int]], ttl_s: float | None) -> None:
+        self.broker.chord_sizes(sizes, ttl_s)
+
+    def chord_parts(self, parts: Sequence[Part], ttl_s: float | None) -> list[FullChord | None]:
+        return self.broker.chord_parts(parts, ttl_s)
+
+    def chord_done(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
+        return self.broker.chord_done(full, messages)
+
+    def chord_failed(self, group: str) -> None:
+        self.broker.chord_failed(group)
 
     def close(self) -> None:
         if self._mine:

@@ -54,6 +54,25 @@ class Send(msgspec.Struct, array_like=True):
     due_at: float | None = None
 
 
+class Part(msgspec.Struct, array_like=True):
+    """A member of a chord has ended."""
+
+    group: str
+    task_id: str
+    index: int | None
+    entry: bytes  # JSON [1, id, state, result], as Celery keeps it for the body
+    body: bytes  # the signature of the chord's body, JSON
+    root_id: str | None = None
+
+
+class Before(msgspec.Struct, array_like=True):
+    """What must be durable before what follows from a run is sent, and its delivery settled."""
+
+    results: list[tuple[str, bytes]] = []  # (id, meta) of tasks that will not run
+    sizes: list[tuple[str, int]] = []  # (group, members) of chords that are sent
+    parts: list[Part] = []
+
+
 class Outcome(msgspec.Struct, array_like=True):
     """How the run of a job ended."""
 
@@ -68,6 +87,7 @@ class Outcome(msgspec.Struct, array_like=True):
     traceback: str = ""
     expected: bool = False  # the exception is one of the task's `throws`: no traceback in the log
     retry_due: float | None = None
+    before: Before | None = None
 
 
 _job_encode = msgspec.msgpack.Encoder().encode

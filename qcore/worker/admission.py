@@ -41,7 +41,7 @@ class Admission:
         task = self._tasks.get(message.task)
         if task is None:
             words = f"no task named '{message.task}'"
-            refusal = self._refuse(delivery, "unregistered", words, message.id, message.task)
+            refusal = self._refuse(delivery, "unregistered", words, message.id, message)
             return None, message, refusal
         held = Held(delivery, message, task, late=bool(task.acks_late))
         if message.id in self.revoked or (self.revoked_stamps and self.has_revoked_stamp(message)):
@@ -71,10 +71,15 @@ class Admission:
         return False
 
     def _refuse(
-        self, delivery: Delivery, reason: str, detail: str, task_id: str | None, name: str | None = None
+        self,
+        delivery: Delivery,
+        reason: str,
+        detail: str,
+        task_id: str | None,
+        message: TaskMessage | None = None,
     ) -> Settlement:
         self._say.refused(delivery.queue, reason, detail, task_id)
-        return self._rules.refused(delivery, reason, detail, task_id, name)
+        return self._rules.refused(delivery, reason, detail, task_id, message)
 
     def _drop(self, held: Held, why: str) -> Settlement:
         self._say.not_run(held, why)

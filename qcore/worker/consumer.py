@@ -27,6 +27,7 @@ from qcore.wire import result as result_wire
 from qcore.wire.outcome import End, Job, Outcome
 from qcore.wire.task import TaskMessage
 from qcore.worker.admission import Admission
+from qcore.worker.chords import Chords
 from qcore.worker.held import Held
 from qcore.worker.say import Say
 from qcore.worker.settle import Rules
@@ -73,6 +74,8 @@ class Loop:
     ) -> None:
         self.app, self.node, self.consumer, self.pool, self.results = app, node, consumer, pool, results
         self.say, self.rules = say, rules
+        self.chords = Chords(app, results, rules.ttl_s)
+        rules.follow = self.chords.consequences
         self.drain_timeout_s = drain_timeout_s
         self.stage = Stage.RUNNING
         self.held: dict[int, Held] = {}
@@ -247,6 +250,7 @@ class Loop:
             if batch and not self._inline:
                 self._store_apart(batch)
                 crashpoint("stored_apart")
+            self.chords.before(batch)
             if room:
                 _, deliveries = self.consumer.turn(batch, room)
                 self._hungry = len(deliveries) >= room
@@ -365,6 +369,7 @@ class Loop:
         try:
             if settlement.result is not None and self.results.keeps:
                 self.results.store([settlement.result])
+            self.chords.before([settlement])
             if settlement.sends:
                 self.app.broker.publish(settlement.sends)
         except BrokerError as exc:

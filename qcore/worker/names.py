@@ -37,13 +37,14 @@ def queue_names(conf: Any, queues: Any, exclude: Any) -> tuple[str, ...]:
     return left
 
 
-def concurrency_of(value: int | str | None) -> int:
+def concurrency_of(value: int | str | None, default: int | None = None, most: int = 512) -> int:
+    """How many slots; default None means one for each CPU."""
     if value is None:
-        return os.cpu_count() or 1
+        return default or os.cpu_count() or 1
     try:
         number = int(value)
     except ValueError:
         raise ConfigError(f"the concurrency is a number, not '{value}'") from None
-    if not 1 <= number <= 512:
-        raise ConfigError(f"the concurrency is a number from 1 to 512, not {number}")
+    if not 1 <= number <= most:
+        raise ConfigError(f"the concurrency is a number from 1 to {most}, not {number}")
     return number

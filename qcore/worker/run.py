@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import time
 import traceback as tracebacks
+from collections.abc import Callable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qcore.errors import (
@@ -19,12 +21,12 @@ from qcore.errors import (
     Retry,
     SoftTimeLimitExceeded,
 )
-from qcore.task import Request, Task, next_attempt, pop, push
-from qcore.times import new_id
+from qcore.task import Replaced, Request, Task, next_attempt, pop, push
 from qcore.wire import result as result_wire
 from qcore.wire import task as task_wire
 from qcore.wire.outcome import End, Job, Outcome, Send
 from qcore.wire.task import Body, TaskMessage
+from qcore.worker import follow
 
 if TYPE_CHECKING:
     from qcore.app import App
@@ -40,93 +42,264 @@ class Tools(NamedTuple):
     extended: bool = False  # store name, args and the like with the result
 
 
-def run(job: Job, tools: Tools) -> Outcome:
-    """The outcome of one job. Raises nothing but SystemExit, KeyboardInterrupt and the like."""
-    started, clock = time.time(), time.perf_counter()
-    outcome = Outcome(job.number, End.SUCCESS, started, 0.0, os.getpid())
-    try:
-        message = task_wire.read(job.raw)
-        body = task_wire.read_body(message, tools.accept)
-        task = tools.app._tasks.get(message.task) or tools.app.task_named(message.task)
-    except Malformed as exc:
-        outcome.end, outcome.text = End.MALFORMED, exc.reason
-        outcome.traceback = str(exc)
-        return outcome
-    except NotRegistered as exc:
-        outcome.end, outcome.text, outcome.traceback = End.MALFORMED, "unregistered", str(exc)
-        return outcome
-    request = make_request(job, message, body, tools.node)
-    keep = not _ignores(task, message)
-    push(task, request)
-    try:
-        _call(task, request, body, message, job, keep, outcome, tools)
-    finally:
-        pop()
-        outcome.runtime_s = time.perf_counter() - clock
-    return outcome
+class Run:
+    """One run on its way: the call, and the outcome that is being written.
 
+    The task is called by call(), or by call_async() in a loop; what is around the call is the same.
+    """
 
-def _call(
-    task: Task,
-    request: Request,
-    body: Body,
-    message: TaskMessage,
-    job: Job,
-    keep: bool,
-    outcome: Outcome,
-    tools: Tools,
-) -> None:
-    """Call the task and write what came of it into `outcome`."""
-    args, kwargs = body.args, body.kwargs
-    hooks = type(task)
-    try:
-        if hooks.before_start is not Task.before_start:
-            task.before_start(message.id, args, kwargs)
-        if job.soft_s:
-            with tools.limit(job.soft_s):
-                value = _attempt(task, args, kwargs)
-        else:
-            value = _attempt(task, args, kwargs)
-        if keep:
-            outcome.meta = _meta(message, result_wire.SUCCESS, value, request, tools, body)
+    __slots__ = ("body", "clock", "job", "keep", "message", "outcome", "request", "task", "tools")
+
+    task: Task
+    message: TaskMessage
+    body: Body
+
+    def __init__(self, job: Job, tools: Tools) -> None:
+        """Read the message; when that fails the outcome says so, and there is no request."""
+        self.job, self.tools, self.clock = job, tools, time.perf_counter()
+        self.outcome = outcome = Outcome(job.number, End.SUCCESS, time.time(), 0.0, os.getpid())
+        self.request: Request | None = None
+        try:
+            self.message = message = task_wire.read(job.raw)
+            self.body = task_wire.read_body(message, tools.accept)
+            self.task = tools.app._tasks.get(message.task) or tools.app.task_named(message.task)
+        except Malformed as exc:
+            outcome.end, outcome.text = End.MALFORMED, exc.reason
+            outcome.traceback = str(exc)
+            return
+        except NotRegistered as exc:
+            outcome.end, outcome.text, outcome.traceback = End.MALFORMED, "unregistered", str(exc)
+            return
+        self.request = make_request(job, message, self.body, tools.node)
+        self.keep = not _ignores(self.task, message)
+
+    def call(self) -> Outcome:
+        """Call the task, here and now."""
+        if self.request is None:
+            return self.outcome
+        push(self.task, self.request)
+        try:
+            try:
+                self._before()
+                soft_s, task = self.job.soft_s, self.task
+                if soft_s and not task.is_async:
+                    with self.tools.limit(soft_s):
+                        value = _attempt(task, self.body.args, self.body.kwargs, None)
+                else:
+                    value = _attempt(task, self.body.args, self.body.kwargs, soft_s)
+                self._succeeded(value)
+            except (Exception, SystemExit, KeyboardInterrupt) as exc:
+                self._raised(exc)  # a task may raise anything; we go on
+        finally:
+            pop()
+            self.outcome.runtime_s = time.perf_counter() - self.clock
+        return self.outcome
+
+    async def call_async(self, was_killed: Callable[[], End | None]) -> Outcome:
+        """Await the task. It is stopped by cancelling the asyncio task around it: was_killed() then
+        says what for, None when the task has cancelled itself."""
+        if self.request is None:
+            return self.outcome
+        from asyncio import CancelledError
+
+        push(self.task, self.request)
+        try:
+            try:
+                self._before()
+                self._succeeded(
+                    await _attempt_async(self.task, self.body.args, self.body.kwargs, self.job.soft_s)
+                )
+            except CancelledError as exc:
+                end = was_killed()
+                if end is None:
+                    self._raised(exc)
+                else:
+                    self.outcome.end, self.outcome.meta = end, None
+                    self.outcome.text = "it was cancelled"
+            except (Exception, SystemExit, KeyboardInterrupt) as exc:
+                self._raised(exc)
+        finally:
+            pop()
+            self.outcome.runtime_s = time.perf_counter() - self.clock
+        return self.outcome
+
+    def _before(self) -> None:
+        if type(self.task).before_start is not Task.before_start:
+            self.task.before_start(self.message.id, self.body.args, self.body.kwargs)
+
+    def _succeeded(self, value: Any) -> None:
+        """Write down the result and what follows. What goes wrong in here is a failure of the task."""
+        task, message, outcome, (args, kwargs, embed) = self.task, self.message, self.outcome, self.body
+        if embed and any(embed.values()):
+            following = follow.succeeded(embed, value, message, self.tools.app)
+            outcome.sends, outcome.before = following.sends(), following.before
+        if self.keep:
+            outcome.meta = self._meta(result_wire.SUCCESS, value)
         outcome.text = task_wire.short_repr(value)
-        if body.embed:
-            outcome.sends = follow_ups(body.embed, value, message, tools.app)
+        hooks = type(task)
         if hooks.on_success is not Task.on_success:
             task.on_success(value, message.id, args, kwargs)
-        state, returned = result_wire.SUCCESS, value
-    except Retry as exc:
-        state, returned = result_wire.RETRY, exc
-        _retried(exc, message, body, keep, outcome, request, tools)
-        if hooks.on_retry is not Task.on_retry:
-            task.on_retry(exc, message.id, args, kwargs, None)
-    except Ignore:
-        outcome.end = End.IGNORED
-        return
-    except Reject as exc:
-        outcome.end = End.REQUEUED if exc.requeue else End.REJECTED
-        outcome.text = str(exc)
-        if not exc.requeue and keep:
-            outcome.meta = _meta(message, result_wire.FAILURE, exc, request, tools, body)
-        return
-    except (Exception, SystemExit, KeyboardInterrupt) as exc:  # a task may raise anything; we go on
-        state, returned = result_wire.FAILURE, exc
-        _failed(exc, task, message, body, keep, outcome, request, tools)
-        if hooks.on_failure is not Task.on_failure:
-            _quietly(task.on_failure, exc, message.id, args, kwargs, None)
-    if hooks.after_return is not Task.after_return:
-        _quietly(task.after_return, state, returned, message.id, args, kwargs, None)
+        if hooks.after_return is not Task.after_return:
+            _quietly(task.after_return, result_wire.SUCCESS, value, message.id, args, kwargs, None)
+
+    def _raised(self, exc: BaseException) -> None:
+        """The run ended with an exception: some are answers, others failures."""
+        task, message, outcome, (args, kwargs, _) = self.task, self.message, self.outcome, self.body
+        hooks = type(task)
+        outcome.sends, outcome.before, outcome.meta = [], None, None
+        state = result_wire.FAILURE
+        if isinstance(exc, Retry):
+            state = result_wire.RETRY
+            self._retried(exc)
+            if hooks.on_retry is not Task.on_retry:
+                _quietly(task.on_retry, exc, message.id, args, kwargs, None)
+        elif isinstance(exc, Replaced):
+            following = follow.replaced(exc.sig, self.tools.app)
+            outcome.sends, outcome.before = following.sends(), following.before
+            outcome.end = End.IGNORED
+            return
+        elif isinstance(exc, Ignore):
+            outcome.end = End.IGNORED
+            return
+        elif isinstance(exc, Reject):
+            outcome.end = End.REQUEUED if exc.requeue else End.REJECTED
+            outcome.text = str(exc)
+            if not exc.requeue and self.keep:
+                outcome.meta = self._meta(result_wire.FAILURE, exc)
+            return
+        else:
+            self._failed(exc)
+            if hooks.on_failure is not Task.on_failure:
+                _quietly(task.on_failure, exc, message.id, args, kwargs, None)
+        if hooks.after_return is not Task.after_return:
+            _quietly(task.after_return, state, exc, message.id, args, kwargs, None)
+
+    def _failed(self, exc: BaseException) -> None:
+        task, outcome, embed = self.task, self.outcome, self.body.embed
+        outcome.end = End.FAILURE
+        outcome.text = task_wire.short_repr(exc)
+        outcome.traceback = _traceback(exc)
+        outcome.expected = isinstance(exc, task.throws) if task.throws else False
+        if embed and any(embed.values()):
+            assert self.request is not None
+            _quietly(self._follow_failure, exc, outcome.traceback, self.request)
+        if self.keep or task.store_errors_even_if_ignored:
+            outcome.meta = self._meta(result_wire.FAILURE, exc, outcome.traceback)
+
+    def _follow_failure(self, exc: BaseException, traceback: str, request: Request) -> None:
+        error, message = result_wire.exception_data(exc), self.message
+        state, live = result_wire.FAILURE, (request, exc)
+        following = follow.failed(self.body.embed, message, self.tools.app, state, error, traceback, live)
+        self.outcome.sends, self.outcome.before = following.sends(), following.before
+
+    def _retried(self, exc: Retry) -> None:
+        """The next attempt is a message of its own with the same id; the settling of this one sends it."""
+        message, body, outcome = self.message, self.body, self.outcome
+        outcome.end, outcome.text = End.RETRY, str(exc)
+        outcome.traceback = _traceback(exc)
+        sig = exc.sig or {"args": body.args, "kwargs": body.kwargs, "retries": message.retries + 1}
+        due, eta = next_attempt({"eta": None, "countdown": 0, **sig}, time.time())
+        outcome.retry_due = due
+        options = sig.get("options") or {}
+        info = message.envelope.properties.delivery_info or {}
+        queue = options.get("queue") or self.request.delivery_info["routing_key"]  # type: ignore
+        head = message.headers
+        raw = task_wire.build(
+            message.task,
+            sig["args"],
+            sig["kwargs"],
+            task_id=message.id,
+            exchange=info.get("exchange") or "",
+            routing_key=queue,
+            priority=options.get("priority", message.priority),
+            eta=eta,
+            expires=head.get("expires"),
+            retries=sig["retries"],
+            time_limit=message.hard_s,
+            soft_time_limit=message.soft_s,
+            root_id=message.root_id,
+            parent_id=message.parent_id,
+            group_id=message.group,
+            group_index=head.get("group_index"),
+            shadow=head.get("shadow"),
+            ignore_result=bool(message.ignore_result),
+            reply_to=message.reply_to,
+            embed=body.embed,
+            headers={k: v for k, v in head.items() if k not in task_wire.KNOWN_HEADERS}
+            | (options.get("headers") or {}),
+            stamped_headers=head.get("stamped_headers"),
+            stamps=head.get("stamps"),
+            serializer=options.get("serializer") or "json",
+            compression=head.get("compression"),
+        )
+        outcome.sends = [Send(raw, queue=queue, priority=message.priority, due_at=due)]
+        if self.keep:
+            outcome.meta = self._meta(result_wire.RETRY, exc, outcome.traceback)
+
+    def _meta(self, state: str, value: Any, traceback: str | None = None) -> bytes:
+        message, body, tools = self.message, self.body, self.tools
+        extended = None
+        if tools.extended:
+            extended = {
+                "name": message.task,
+                "args": body.args,
+                "kwargs": body.kwargs,
+                "worker": tools.node,
+                "retries": message.retries,
+                "queue": (message.envelope.properties.delivery_info or {}).get("routing_key"),
+            }
+        result = value
+        if state in result_wire.EXCEPTION_STATES:
+            cause = value.exc if isinstance(value, Retry) and isinstance(value.exc, BaseException) else value
+            result = result_wire.exception_data(cause)
+        return result_wire.encode(
+            message.id,
+            state,
+            result,
+            now=time.time(),
+            traceback=traceback,
+            children=[c.as_tuple() for c in (self.request.children if self.request is not None else ())],
+            group_id=message.group,
+            parent_id=message.parent_id,
+            extended=extended,
+        )
 
 
-def _attempt(task: Task, args: list[Any], kwargs: dict[str, Any]) -> Any:
+def run(job: Job, tools: Tools) -> Outcome:
+    """The outcome of one job. Raises nothing; only a second signal may end it."""
+    return Run(job, tools).call()
+
+
+def _attempt(task: Task, args: list[Any], kwargs: dict[str, Any], soft_s: float | None) -> Any:
     if not task.autoretry_for:
-        return task.run(*args, **kwargs)
+        value = task.run(*args, **kwargs)
+        return value if type(value) is not CoroutineType else _complete(value, soft_s)
     try:
-        return task.run(*args, **kwargs)
+        value = task.run(*args, **kwargs)
+        return value if type(value) is not CoroutineType else _complete(value, soft_s)
     except (Ignore, Reject, Retry, SoftTimeLimitExceeded):
         raise
     except Exception as exc:
         task.auto_retry(exc)  # raises Retry, or the exception itself when it was the last try
+        raise
+
+
+def _complete(coro: Any, soft_s: float | None) -> Any:
+    from qcore.pools._asyncio_guard import complete
+
+    return complete(coro, soft_s)
+
+
+async def _attempt_async(task: Task, args: list[Any], kwargs: dict[str, Any], soft_s: float | None) -> Any:
+    from qcore.pools._asyncio_guard import Guard
+
+    try:
+        return await Guard(task.run(*args, **kwargs), soft_s)
+    except (Ignore, Reject, Retry, SoftTimeLimitExceeded):
+        raise
+    except Exception as exc:
+        if task.autoretry_for:
+            task.auto_retry(exc)
         raise
 
 
@@ -170,152 +343,14 @@ def _ignores(task: Task, message: TaskMessage) -> bool:
     return bool(message.ignore_result if message.ignore_result is not None else task.ignore_result)
 
 
-def _meta(
-    message: TaskMessage,
-    state: str,
-    value: Any,
-    request: Request,
-    tools: Tools,
-    body: Body,
-    traceback: str | None = None,
-) -> bytes:
-    extended = None
-    if tools.extended:
-        extended = {
-            "name": message.task,
-            "args": body.args,
-            "kwargs": body.kwargs,
-            "worker": tools.node,
-            "retries": message.retries,
-            "queue": (message.envelope.properties.delivery_info or {}).get("routing_key"),
-        }
-    result = value
-    if state in result_wire.EXCEPTION_STATES:
-        cause = value.exc if isinstance(value, Retry) and isinstance(value.exc, BaseException) else value
-        result = result_wire.exception_data(cause)
-    return result_wire.encode(
-        message.id,
-        state,
-        result,
-        now=time.time(),
-        traceback=traceback,
-        children=[c.as_tuple() for c in request.children],
-        group_id=message.group,
-        parent_id=message.parent_id,
-        extended=extended,
-    )
-
-
-def _failed(
-    exc: BaseException,
-    task: Task,
-    message: TaskMessage,
-    body: Body,
-    keep: bool,
-    outcome: Outcome,
-    request: Request,
-    tools: Tools,
-) -> None:
-    outcome.end = End.FAILURE
-    outcome.text = task_wire.short_repr(exc)
-    outcome.traceback = _traceback(exc)
-    outcome.expected = isinstance(exc, task.throws) if task.throws else False
-    if keep or task.store_errors_even_if_ignored:
-        outcome.meta = _meta(
-            message, result_wire.FAILURE, exc, request, tools, body, traceback=outcome.traceback
-        )
-    outcome.sends = error_follow_ups(body.embed, message, tools.app)
-
-
-def _retried(
-    exc: Retry,
-    message: TaskMessage,
-    body: Body,
-    keep: bool,
-    outcome: Outcome,
-    request: Request,
-    tools: Tools,
-) -> None:
-    """The next attempt is a message of its own with the same id; the settling of this one sends it."""
-    outcome.end, outcome.text = End.RETRY, str(exc)
-    outcome.traceback = _traceback(exc)
-    sig = exc.sig or {"args": body.args, "kwargs": body.kwargs, "retries": message.retries + 1}
-    due, eta = next_attempt({"eta": None, "countdown": 0, **sig}, time.time())
-    outcome.retry_due = due
-    options = sig.get("options") or {}
-    info = message.envelope.properties.delivery_info or {}
-    queue = options.get("queue") or request.delivery_info["routing_key"]  # type: ignore[index]
-    head = message.headers
-    raw = task_wire.build(
-        message.task,
-        sig["args"],
-        sig["kwargs"],
-        task_id=message.id,
-        exchange=info.get("exchange") or "",
-        routing_key=queue,
-        priority=options.get("priority", message.priority),
-        eta=eta,
-        expires=head.get("expires"),
-        retries=sig["retries"],
-        time_limit=message.hard_s,
-        soft_time_limit=message.soft_s,
-        root_id=message.root_id,
-        parent_id=message.parent_id,
-        group_id=message.group,
-        group_index=head.get("group_index"),
-        shadow=head.get("shadow"),
-        ignore_result=bool(message.ignore_result),
-        reply_to=message.reply_to,
-        embed=body.embed,
-        headers={k: v for k, v in head.items() if k not in task_wire.KNOWN_HEADERS}
-        | (options.get("headers") or {}),
-        stamped_headers=head.get("stamped_headers"),
-        stamps=head.get("stamps"),
-        serializer=options.get("serializer") or "json",
-        compression=head.get("compression"),
-    )
-    outcome.sends = [Send(raw, queue=queue, priority=message.priority, due_at=due)]
-    if keep:
-        outcome.meta = _meta(
-            message, result_wire.RETRY, exc, request, tools, body, traceback=outcome.traceback
-        )
-
-
-def follow_ups(embed: dict[str, Any], value: Any, message: TaskMessage, app: App) -> list[Send]:
-    """The callbacks and the next link of the chain, as messages."""
-    sends = [
-        _send(link, (value,), message, app) for link in embed.get("callbacks") or () if isinstance(link, dict)
-    ]
-    chain = embed.get("chain")
-    if chain:
-        sends.append(_send(chain[-1], (value,), message, app, chain=chain[:-1]))
-    return sends
-
-
-def error_follow_ups(embed: dict[str, Any], message: TaskMessage, app: App) -> list[Send]:
-    """The errbacks, called with the id of the failed task, as Celery does for tasks known by name."""
-    return [_send(link, (message.id,), message, app) for link in embed.get("errbacks") or ()]
-
-
-def _send(
-    link: dict[str, Any], first: tuple[Any, ...], message: TaskMessage, app: App, chain: Any = None
-) -> Send:
-    from qcore.canvas import Signature
-
-    args, kwargs, options = Signature(link, app=app).merged(first)
-    if chain:
-        options = {**options, "chain": chain}
-    options = {"root_id": message.root_id or message.id, "parent_id": message.id, **options}
-    made = app.message(
-        link["task"], args, kwargs, options.get("task_id") or new_id(), options, app._tasks.get(link["task"])
-    )
-    return Send(made.raw, made.queue, made.exchange, made.routing_key, made.priority, made.due_at)
+#: files whose frames are not the task's
+_OURS = (__file__, __file__.replace("worker/run.py", "pools/_asyncio_guard.py"))
 
 
 def _traceback(exc: BaseException) -> str:
-    """The traceback from the task's own frame on; the frames of this file say nothing."""
+    """The traceback from the task's own frame on; our own say nothing."""
     tb = exc.__traceback__
-    while tb is not None and tb.tb_frame.f_code.co_filename == __file__:
+    while tb is not None and tb.tb_frame.f_code.co_filename in _OURS:
         tb = tb.tb_next
     return "".join(tracebacks.format_exception(type(exc), exc, tb))
 
@@ -327,4 +362,4 @@ def _quietly(hook: Any, *args: Any) -> None:
     except Exception:
         import logging
 
-        logging.getLogger("qcore.worker").exception("a hook of a task raised")
+        logging.getLogger("qcore.worker").exception("what follows from a task raised")

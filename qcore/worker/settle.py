@@ -8,6 +8,7 @@ acknowledged, then the event is sent.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from qcore.brokers.base import Delivery, Message, Settle, Settlement, StoredResult
 from qcore.errors import (
@@ -18,7 +19,7 @@ from qcore.errors import (
     WorkerLostError,
 )
 from qcore.wire import result as result_wire
-from qcore.wire.outcome import End, Outcome
+from qcore.wire.outcome import Before, End, Outcome
 from qcore.wire.task import TaskMessage
 from qcore.worker.held import Held
 
@@ -28,8 +29,15 @@ from qcore.worker.held import Held
 PATIENCE = 10
 
 
+#: (message, state, error) -> messages that follow, and what must be durable before
+Consequences = Callable[[TaskMessage, str, BaseException], tuple[tuple[Message, ...], Before | None]]
+
+
 class Rules:
     """How deliveries end; made once from the settings."""
+
+    #: what comes after a run that ended here and not in its own process; set by the loop
+    follow: Consequences | None = None
 
     def __init__(self, result_expires_s: float | None, max_deliveries: int) -> None:
         self.ttl_s, self.max_deliveries = result_expires_s, max_deliveries
@@ -47,7 +55,7 @@ class Rules:
         if end == End.REQUEUED:
             return Settlement(delivery, Settle.RETURN)
         if end == End.MALFORMED:
-            return self.refused(delivery, outcome.text, outcome.traceback, held.message.id, held.message.task)
+            return self.refused(delivery, outcome.text, outcome.traceback, held.message.id, held.message)
         if end in (End.LOST, End.TIME_LIMIT, End.TERMINATED):
             return self._killed(held, outcome)
         if end == End.FAILURE and not task.acks_on_failure_or_timeout and held.late:
@@ -55,7 +63,8 @@ class Rules:
         sends = tuple(
             Message(s.raw, s.queue, s.exchange, s.routing_key, s.priority, s.due_at) for s in outcome.sends
         )
-        return Settlement(delivery, Settle.ACK, self._stored(held.message.id, outcome.meta), sends)
+        result = self._stored(held.message.id, outcome.meta)
+        return Settlement(delivery, Settle.ACK, result, sends, before=outcome.before)
 
     def _killed(self, held: Held, outcome: Outcome) -> Settlement:
         message, delivery, task = held.message, held.delivery, held.task
@@ -68,28 +77,28 @@ class Rules:
             error: Exception = WorkerLostError(f"the process running it ended: {outcome.text}")
             if wants_rerun:
                 error = WorkerLostError(f"the process running it ended {deaths} times, last: {outcome.text}")
-                return Settlement(
-                    delivery,
-                    Settle.QUARANTINE,
-                    self.failure(message, error),
-                    reason="crashed_too_often",
-                )
-            return Settlement(delivery, Settle.ACK, self.failure(message, error))
+                return self._failed(message, delivery, error, "crashed_too_often")
+            return self._failed(message, delivery, error)
         if outcome.end == End.TIME_LIMIT:
             if not task.acks_on_failure_or_timeout and held.late:
                 return Settlement(delivery, Settle.RETURN)
-            return Settlement(delivery, Settle.ACK, self.failure(message, TimeLimitExceeded(held.hard_s)))
-        return Settlement(delivery, Settle.ACK, self.revoked(message, "terminated"))
+            return self._failed(message, delivery, TimeLimitExceeded(held.hard_s))
+        return self.not_run(held, "terminated")
 
     # --- refusals, before any run
 
     def refused(
-        self, delivery: Delivery, reason: str, detail: str, task_id: str | None, name: str | None = None
+        self,
+        delivery: Delivery,
+        reason: str,
+        detail: str,
+        task_id: str | None,
+        message: TaskMessage | None = None,
     ) -> Settlement:
         """Bytes that are no task for us: kept aside, and a failure stored when somebody may wait."""
         error: Exception
         if reason == "unregistered":
-            error = NotRegistered(name or "?")
+            error = NotRegistered(message.task if message is not None else "?")
         else:
             error = InvalidTaskError(f"{reason}: {detail}" if detail else reason)
         result = None
@@ -97,18 +106,35 @@ class Rules:
             data = result_wire.exception_data(error)
             meta = result_wire.encode(task_id, result_wire.FAILURE, data, now=time.time())
             result = self._stored(task_id, meta)
-        return Settlement(delivery, Settle.QUARANTINE, result, reason=reason)
+        settlement = Settlement(delivery, Settle.QUARANTINE, result, reason=reason)
+        if message is not None:
+            self._followed(settlement, message, result_wire.FAILURE, error)
+        return settlement
 
     def crashed(self, held: Held) -> Settlement:
         """A message whose earlier runs took their workers with them too often."""
         error = WorkerLostError(f"its workers died {held.delivery.deliveries - 1} times while it ran")
-        return Settlement(
-            held.delivery, Settle.QUARANTINE, self.failure(held.message, error), reason="crashed_too_often"
-        )
+        return self._failed(held.message, held.delivery, error, "crashed_too_often")
 
     def not_run(self, held: Held, why: str) -> Settlement:
-        """Revoked or expired."""
-        return Settlement(held.delivery, Settle.ACK, self.revoked(held.message, why))
+        """Revoked, expired or terminated."""
+        settlement = Settlement(held.delivery, Settle.ACK, self.revoked(held.message, why))
+        return self._followed(settlement, held.message, result_wire.REVOKED, TaskRevokedError(why))
+
+    def _failed(
+        self, message: TaskMessage, delivery: Delivery, error: BaseException, quarantine: str = ""
+    ) -> Settlement:
+        action = Settle.QUARANTINE if quarantine else Settle.ACK
+        settlement = Settlement(delivery, action, self.failure(message, error), reason=quarantine)
+        return self._followed(settlement, message, result_wire.FAILURE, error)
+
+    def _followed(
+        self, settlement: Settlement, message: TaskMessage, state: str, error: BaseException
+    ) -> Settlement:
+        """With what follows from the end of this message."""
+        if self.follow is not None:
+            settlement.sends, settlement.before = self.follow(message, state, error)
+        return settlement
 
     # --- results
 

@@ -84,10 +84,15 @@ class Worker(Verbs):
         if include:
             conf["include"] = (*conf.include, *include)
         self._multiplier = max(int(prefetch_multiplier or conf.worker_prefetch_multiplier), 1)
+        self._pool_kind = pools.get(pool or conf.worker_pool)
         self._setup = PoolSetup(
             app=app,
             node=self.node,
-            concurrency=concurrency_of(concurrency if concurrency is not None else conf.worker_concurrency),
+            concurrency=concurrency_of(
+                concurrency if concurrency is not None else conf.worker_concurrency,
+                self._pool_kind.default_concurrency,
+                self._pool_kind.most,
+            ),
             accept=frozenset(conf.accept_content),
             max_tasks_per_child=max_tasks_per_child or conf.worker_max_tasks_per_child,
             max_memory_per_child_kib=max_memory_per_child or conf.worker_max_memory_per_child,
@@ -95,7 +100,6 @@ class Worker(Verbs):
             extended=conf.result_extended,
             before_run=self._before_run,
         )
-        self._pool_kind = pools.get(pool or conf.worker_pool)
         self._drain_timeout_s = (
             drain_timeout if drain_timeout is not None else conf.worker_soft_shutdown_timeout or None
         )

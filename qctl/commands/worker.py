@@ -61,8 +61,8 @@ class PoolName(Kind):
 @click.option(
     "-n", "--hostname", metavar="NAME", help="Node name; %h host, %n its first part, %d its domain."
 )
-@click.option("-P", "--pool", type=PoolName(), help="Where tasks run: prefork, threads, solo.")
-@click.option("-c", "--concurrency", type=Concurrency(), help="Tasks at once. [default: CPUs]")
+@click.option("-P", "--pool", type=PoolName(), help="Where tasks run: prefork, threads, asyncio, solo.")
+@click.option("-c", "--concurrency", type=Concurrency(), help="Tasks at once. [default: CPUs; asyncio: 100]")
 @click.option("-Q", "--queues", type=Names(), help="Queues to take tasks from, in this order.")
 @click.option("-X", "--exclude-queues", type=Names(), help="Configured queues not to take from.")
 @click.option("-E", "--task-events", is_flag=True, help="Send task events, for the dashboard.")

@@ -1,0 +1,104 @@
+"""Coroutines of tasks: awaited under a soft time limit, or run to their end in a thread without a loop.
+
+In:  the coroutine that a task returned.  Out: its value.
+Imported only when a task is a coroutine: asyncio takes 30 ms to import.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+from qcore.errors import SoftTimeLimitExceeded
+
+
+class Guard:
+    """Await a coroutine; after soft_s it gets SoftTimeLimitExceeded where it waits.
+
+    A task can only be cancelled from outside, so that is done, and what is thrown in is replaced on
+    its way to the coroutine.
+    """
+
+    __slots__ = ("_coro", "_soft_s", "_task", "_too_late")
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], soft_s: float | None) -> None:
+        self._coro, self._soft_s, self._too_late = coro, soft_s, False
+        self._task: asyncio.Task[Any] | None = None
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        if not self._soft_s:
+            return (yield from self._coro.__await__())
+        self._task = asyncio.current_task()
+        timer = asyncio.get_running_loop().call_later(self._soft_s, self._stop)
+        inner = self._coro.__await__()
+        try:
+            waits_for = next(inner)
+            while True:
+                try:
+                    sent = yield waits_for
+                except asyncio.CancelledError as exc:
+                    waits_for = inner.throw(self._reason(exc))
+                except BaseException as exc:
+                    waits_for = inner.throw(exc)
+                else:
+                    waits_for = inner.send(sent)
+        except StopIteration as end:
+            return end.value
+        finally:
+            timer.cancel()
+
+    def _stop(self) -> None:
+        self._too_late = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _reason(self, exc: BaseException) -> BaseException:
+        if not self._too_late or self._task is None:
+            return exc
+        self._too_late = False
+        self._task.uncancel()
+        return SoftTimeLimitExceeded()
+
+
+class _Runners(threading.local):
+    runner: asyncio.Runner | None = None
+
+
+_runners = _Runners()
+
+
+def complete(coro: Coroutine[Any, Any, Any], soft_s: float | None) -> Any:
+    """The value of a coroutine, from code that is none. Each thread keeps its loop for the next one."""
+    context = contextvars.copy_context()
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        if _runners.runner is None:
+            _runners.runner = asyncio.Runner()
+        return _runners.runner.run(_await(coro, soft_s), context=context)
+    return _in_a_thread(coro, soft_s, context)
+
+
+async def _await(coro: Coroutine[Any, Any, Any], soft_s: float | None) -> Any:
+    return await Guard(coro, soft_s)
+
+
+def _in_a_thread(coro: Coroutine[Any, Any, Any], soft_s: float | None, context: contextvars.Context) -> Any:
+    """The thread has a loop that is running: an eager task inside a program of coroutines."""
+    ended: dict[str, Any] = {}
+
+    def serve() -> None:
+        try:
+            ended["value"] = context.run(asyncio.run, _await(coro, soft_s))
+        except BaseException as exc:
+            ended["error"] = exc
+
+    thread = threading.Thread(target=serve, name="coroutine", daemon=True)
+    thread.start()
+    thread.join()
+    if "error" in ended:
+        raise ended["error"]
+    return ended["value"]

@@ -1,0 +1,79 @@
+"""Tasks for workflows; with FLOWS_CELERY=1 the same tasks under the same names for real Celery."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from tests.projects.proj import note
+
+app: Any
+if os.environ.get("FLOWS_CELERY"):
+    from celery import Celery
+
+    app = Celery(
+        "flows",
+        broker=os.environ.get("CELERY_BROKER_URL"),
+        backend=os.environ.get("CELERY_RESULT_BACKEND"),
+        set_as_current=False,
+    )
+    app.conf.update(broker_connection_retry_on_startup=True, task_acks_late=True)
+else:
+    from qcore import App
+
+    app = App("flows")
+
+
+@app.task(name="flows.add")
+def add(x: Any, y: Any) -> Any:
+    return x + y
+
+
+@app.task(name="flows.mul")
+def mul(x: Any, y: Any) -> Any:
+    return x * y
+
+
+@app.task(name="flows.total")
+def total(numbers: list[Any], more: int = 0) -> Any:
+    return sum(numbers) + more
+
+
+@app.task(name="flows.listed")
+def listed(values: Any) -> Any:
+    return values
+
+
+@app.task(name="flows.fail")
+def fail(*_: Any) -> None:
+    raise ValueError("boom")
+
+
+@app.task(name="flows.write")
+def write(*args: Any) -> Any:
+    """The last argument is a path; the others are written there."""
+    note(args[-1], " ".join(map(str, args[:-1])))
+    return args[0]
+
+
+@app.task(name="flows.note_body", bind=True)
+def note_body(self: Any, values: list[Any], path: str) -> None:
+    """Write down whether this message was handed out before."""
+    note(path, f"again {bool(self.request.redelivered)}")
+
+
+@app.task(name="flows.failed")
+def failed(task_id: str, path: str) -> None:
+    """An errback that is sent as a message."""
+    note(path, task_id)
+
+
+@app.task(name="flows.on_error")
+def on_error(request: Any, exc: Any, traceback: Any, path: str = "") -> None:
+    """An errback that takes more than an id is called in the process of the failed task."""
+    note(path, f"{request.id} {exc!r} {'raise ValueError' in str(traceback)}")
+
+
+@app.task(name="flows.replaced", bind=True)
+def replaced(self: Any, x: int) -> Any:
+    return self.replace(add.s(x, 1) | mul.s(10))
