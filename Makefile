@@ -8,7 +8,7 @@ RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 WORKERS ?= 2
 
-.PHONY: demo test check lint types bench generate install clean
+.PHONY: demo test faults check lint types bench generate install clean
 
 demo: $(RUN_STAMP)
 	$(BIN)/qctl demo
@@ -18,6 +18,10 @@ test: $(TEST_STAMP) rabbitmq
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+# The fault tests at their full sizes; `make test` runs the same ones, smaller.
+faults: $(TEST_STAMP) rabbitmq
+	QCORE_FAULTS=full $(BIN)/python -m pytest tests/faults -n $(WORKERS) --dist loadgroup --timeout 1800 -rA
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ def missing_service(reason: str) -> None:
     pytest.skip(reason)
 
 
+@pytest.hookimpl(tryfirst=True)  # before the one that reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All tests of one RabbitMQ share it: one process of a parallel run gets them all."""
     for item in items:

@@ -39,7 +39,7 @@ class Door:
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         self.url = url
         self.connect_timeout_s = float(options.get("connect_timeout_s", 4.0))
-        self.reply_timeout_s = float(options.get("socket_timeout") or 20.0)
+        self.reply_timeout_s = float(options.get("socket_timeout") or 10.0)
         # Half-open connections of idle workers are noticed within a minute.
         keepalive = {
             getattr(socket, name): value
@@ -292,7 +292,13 @@ class Link:
         rest = (len(keys), *keys, *arguments)
         self.send_command("EVALSHA", script.sha, *rest)
         reply = self.read()
-        if isinstance(reply, ReplyError) and str(reply).startswith("NOSCRIPT"):
+        if isinstance(reply, ReplyError):
+            return self._spell_out(reply, script, rest)
+        return reply
+
+    def _spell_out(self, reply: ReplyError, script: Script, rest: Sequence[Any]) -> Any:
+        """Send the text of a script that the server does not know by its digest."""
+        if str(reply).startswith("NOSCRIPT"):
             self.send_command("EVAL", script.text, *rest)
             reply = self.read()
         if isinstance(reply, ReplyError):
@@ -310,7 +316,6 @@ class Link:
         for i, call in enumerate((one, two)):
             reply = replies[i]
             if isinstance(reply, ReplyError):
-                if not str(reply).startswith("NOSCRIPT"):
-                    self.door.fail(reply)
-                replies[i] = self.run(*call)
+                script, keys, arguments = call
+                replies[i] = self._spell_out(reply, script, (len(keys), *keys, *arguments))
         return replies[0], replies[1]

@@ -53,7 +53,12 @@ class Fleet:
     # --- workers
 
     def worker(
-        self, *options: str, url: str = "", lease_s: float = 1.0, env: dict[str, str] | None = None, **more: Any
+        self,
+        *options: str,
+        url: str = "",
+        lease_s: float = 1.0,
+        env: dict[str, str] | None = None,
+        **more: Any,
     ) -> Process:
         variables = {"QCTL_LEASE": str(lease_s), **(env or {})}
         options = options if "-c" in options else ("-c", "2", *options)

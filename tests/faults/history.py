@@ -114,9 +114,7 @@ class Verdict:
         self.finished_twice = {i for i, t in tasks.items() if len(t.finished) > 1}
         # In the order in which they started: the first run may be new, no other.
         self.unflagged = {
-            i
-            for i, t in tasks.items()
-            if not all(e.flag for e in sorted(t.started, key=lambda e: e.at)[1:])
+            i for i, t in tasks.items() if not all(e.flag for e in sorted(t.started, key=lambda e: e.at)[1:])
         }
         self.late = (
             {
