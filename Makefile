@@ -17,11 +17,11 @@ test: $(TEST_STAMP) rabbitmq
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 # The fault tests at their full sizes; `make test` runs the same ones, smaller.
 faults: $(TEST_STAMP) rabbitmq
-	QCORE_FAULTS=full $(BIN)/python -m pytest tests/faults -n $(WORKERS) --dist loadgroup --timeout 1800 -rA
+	QCORE_FAULTS=full $(BIN)/python -m pytest tests/faults tests/test_mixed_fleet.py -n $(WORKERS) --timeout 1800 -rA
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff check .

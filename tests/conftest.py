@@ -14,11 +14,3 @@ def missing_service(reason: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"{reason} (CI is set, so a missing service is a failure)")
     pytest.skip(reason)
-
-
-@pytest.hookimpl(tryfirst=True)  # before the one that reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of one RabbitMQ share it: one process of a parallel run gets them all."""
-    for item in items:
-        if "rabbit_url" in getattr(item, "fixturenames", ()) or "rabbit" in item.nodeid.lower():
-            item.add_marker(pytest.mark.xdist_group("rabbit"))
