@@ -80,8 +80,8 @@ def test_kill9_of_the_whole_worker_group_loses_nothing(
     assert not history.unflagged_reruns
     # A run that was cut, or one whose end was not settled: at most what was in flight at each kill.
     assert history.reruns <= KILLS * (2 * 64 + 2)
-    # Starting the new worker is part of it (about a second on a busy machine).
-    assert rerun_after <= LEASE_S + 1.0 + 4.0
+    # Starting the new worker is part of it (up to two seconds on a busy machine).
+    assert rerun_after <= LEASE_S + 1.0 + 2.0
     print(f"{kind}: {history.reruns} re-runs, all flagged; re-run {rerun_after:.2f} s after the last kill")
 
 

@@ -415,3 +415,21 @@ def test_the_log_can_be_json(redis_url: str, processes: Processes) -> None:
     assert {"time", "level", "logger", "pid", "message"} <= set(entries[0])
     assert any("succeeded in" in e["message"] for e in entries)
     app.close()
+
+
+def test_a_callback_that_cannot_be_sent_stops_nobody(
+    redis_url: str, processes: Processes, redis_server: Any
+) -> None:
+    """A client may name any place for a callback, such as a key that is no list."""
+    app = App("hostile", broker=redis_url, set_as_current=False)
+    worker = processes.start_qcore_worker(redis_url, "-c", "1")
+    app.send_task("proj.add", (1, 1)).get(timeout=10)
+    redis_server.client().set("no-list", "text")
+    bad = {"task": "proj.add", "args": [1], "kwargs": {}, "options": {"queue": "no-list"}}
+
+    results = [app.send_task("proj.add", (i, 1), link=bad if i == 3 else None) for i in range(10)]
+
+    assert [r.get(timeout=10) for r in results] == list(range(1, 11))
+    worker.wait_output("was not sent")
+    wait_for(lambda: app.broker.depth("celery").in_flight == 0)
+    app.close()

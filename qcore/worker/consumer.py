@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from qcore.brokers.base import Consumer, Delivery, Settle, Settlement, StoredResult
 from qcore.crashpoints import crashpoint
-from qcore.errors import BrokerBusy, BrokerDown, BrokerError, Unroutable
+from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull
 from qcore.pools.base import Pool
 from qcore.results.base import ResultStore
 from qcore.task import Task
@@ -258,16 +258,18 @@ class Loop:
                 self.consumer.settle(batch)
                 deliveries = []
             self._backoff_s = BACKOFF_LEAST_S
-        except Unroutable as exc:
-            self._settle_apart(batch, exc)
-            return
         except BrokerBusy as exc:
             log.warning("%s; trying again", exc)
             self._settlements = batch + self._settlements
             return
-        except BrokerError as exc:
+        except (BrokerDown, BrokerFull) as exc:
             self._settlements = batch + self._settlements
             self._broker_away(exc)
+            return
+        except BrokerError as exc:
+            if not batch:
+                self._broker_away(exc)
+            self._settle_apart(batch, exc)
             return
         if room and not self._hungry:
             try:
@@ -375,18 +377,23 @@ class Loop:
         except BrokerError as exc:
             log.error("the result of %s[%s] could not be stored: %s", held.message.task, held.message.id, exc)
 
-    def _settle_apart(self, batch: list[Settlement], exc: Unroutable) -> None:
-        """A callback leads to a place that does not exist: it must not hold up the others."""
-        if len(batch) == 1 and batch[0].sends:
+    def _settle_apart(self, batch: list[Settlement], exc: BrokerError) -> None:
+        """The broker refuses something in it, such as a callback to a place that does not exist: that
+        must not hold up the others."""
+        if len(batch) != 1:
+            for settlement in batch:
+                try:
+                    self.consumer.settle([settlement])
+                except (BrokerDown, BrokerFull, BrokerBusy):
+                    self._settlements.append(settlement)  # the next turn deals with it
+                except BrokerError as own:
+                    self._settle_apart([settlement], own)
+        elif batch[0].sends:
             log.error("a message that follows from a task was not sent: %s", exc)
             batch[0].sends = ()
             self._settlements[:0] = batch
-            return
-        for settlement in batch:
-            try:
-                self.consumer.settle([settlement])
-            except Unroutable as own:
-                self._settle_apart([settlement], own)
+        else:
+            log.error("a delivery cannot be settled and stays in flight until this worker ends: %s", exc)
 
     def _store_apart(self, batch: list[Settlement]) -> None:
         """Results that the broker does not keep go to their store first: result, then ack."""
