@@ -358,3 +358,16 @@ def test_bash_accepts_its_script() -> None:
     done = subprocess.run(["bash", "-n"], input=qctl("completion", "bash").stdout, text=True, check=False)
 
     assert done.returncode == 0
+
+
+def test_a_celery_app_can_be_looked_at_but_runs_no_worker(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "qctl", "-A", "tests.projects.celeryproj"]
+    words += ["-b", f"sqlite:///{tmp_path}/broker.sqlite"]
+
+    worker = subprocess.run([*words, "worker"], capture_output=True, text=True, timeout=30, check=False)
+    status = subprocess.run([*words, "status"], capture_output=True, text=True, timeout=30, check=False)
+
+    assert worker.returncode == exits.USAGE
+    assert "is a Celery app" in worker.stderr
+    assert "Traceback" not in worker.stderr
+    assert status.returncode == exits.NO_ANSWER

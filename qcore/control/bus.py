@@ -44,10 +44,6 @@ class Answers(msgspec.Struct):
     took_s: float
     malformed: int = 0  # replies that could not be read
 
-    @property
-    def is_complete(self) -> bool:
-        return not self.silent and not self.unknown
-
 
 class Control:
     """Requests to the workers of an app's broker."""
@@ -248,7 +244,6 @@ class _Whom(msgspec.Struct):
     names: list[str] | None  # exact names to send it to; None: everybody
     pattern: str | None = None  # one glob for the workers to match, where no members are known
     unknown: list[str] = []
-    certain: bool = True  # whether every one of `names` is known to exist
 
     @classmethod
     def of(
