@@ -13,7 +13,10 @@ ROOT = Path(__file__).parent.parent
 
 #: from the ground up; a module may import from its own floor and from those below
 FLOORS: list[tuple[str, tuple[str, ...]]] = [
-    ("ground", ("qcore.errors", "qcore.plugins", "qcore.times", "qcore.version", "qcore.crashpoints")),
+    (
+        "ground",
+        ("qcore.errors", "qcore.plugins", "qcore.times", "qcore.version", "qcore.crashpoints", "qcore.pipe"),
+    ),
     ("formats", ("qcore.wire", "qcore.config", "qcore.routes", "qcore.states", "qcore.schedules")),
     (
         "contracts",

@@ -229,7 +229,7 @@ class KombuConsumer(Consumer):
         for message in reversed(self._arrived.pop(queue, ())):
             self._channel.basic_reject(message.delivery_tag, requeue=True)
 
-    def wake(self, fd: int) -> None:
+    def wake(self, fd: int) -> tuple[()]:
         if self._link.native:
             with self._link.use(connect=False):
                 if fd == self._bell.fileno():
@@ -239,6 +239,7 @@ class KombuConsumer(Consumer):
                     self._link.pump()
                 finally:
                     self._claiming = False
+        return ()
 
     def idle_s(self) -> float:
         if any(self._arrived.values()):

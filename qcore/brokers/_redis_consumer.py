@@ -4,11 +4,12 @@ In:  queue names.  Out: deliveries held in the ledger of an owner whose lease th
 Losing the lease means going on as a new owner; the old one's ledger is then anybody's to reap.
 Wake-ups: a connection blocked in BLMOVE for each watched list, which wakes exactly one of all idle
 consumers and takes no list of names to ring; and a bell for what no blocked list can tell.
+What wakes an idle consumer is handed out straight from the claim list; it enters the ledger only when
+something else is asked of the server while it is held.
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._redis_keys import Keys
 from qcore.brokers._redis_link import Call, Door, Link, ReplyError
 from qcore.brokers._redis_scripts import (
+    ADOPT,
     CLAIM,
     ENROL,
     LEAVE,
@@ -26,6 +28,7 @@ from qcore.brokers._redis_scripts import (
     RETURN_CLAIMS,
     RETURN_FIELDS,
     SETTLE,
+    unmark,
 )
 from qcore.brokers.base import Consumer, Delivery, Message, Settle, Settlement
 from qcore.crashpoints import crashpoint
@@ -35,6 +38,7 @@ from qcore.times import new_id
 BLOCK_S = 30
 MOST_WATCHED = 16  # lists with a blocked connection of their own
 MOST_CLAIMED = 1000  # Lua passes at most some thousand values to one command
+MOST_DIRECT_BYTES = 65_536  # what is settled from the claim list is sent once more, so it is small
 _HOW = {Settle.ACK: "a", Settle.REQUEUE: "r", Settle.RETURN: "t", Settle.DELAY: "d", Settle.QUARANTINE: "q"}
 
 Route = Callable[[Message], list[str]]
@@ -55,7 +59,18 @@ class _Watch:
     def __init__(self, door: Door, source: str) -> None:
         self.link, self.source = Link(door), source
         self.owner: _Owner | None = None
-        self.blocked = False
+        self.blocked = False  # a wait was sent whose answer has not been read
+        self.stale = False  # a claim has taken what that answer will bring
+        self.waiting = 0  # answers that were read, and wait in the claim list for a claim
+
+
+class _Direct(NamedTuple):
+    """A delivery that is still in the claim list, where its wake-up put it."""
+
+    owner: _Owner
+    claim_list: str
+    field: str
+    stored: bytes  # with its mark
 
 
 class _Claim(NamedTuple):
@@ -63,6 +78,7 @@ class _Claim(NamedTuple):
 
     owner: _Owner
     first: int  # the number of the first delivery it brings
+    watched: list[_Watch]
     call: Call
 
 
@@ -71,7 +87,7 @@ class RedisConsumer(Consumer):
 
     def __init__(self, door: Door, keys: Keys, queues: Sequence[str], lease_s: float, route: Route) -> None:
         self._door, self._keys, self._route = door, keys, route
-        self._lease_ms = max(1, int(lease_s * 1000))
+        self._lease_s, self._lease_ms = lease_s, max(1, int(lease_s * 1000))
         self._link = Link(door)
         self._side = Link(door)  # for renew() and reap(), which another thread may call
         self._side_lock = threading.Lock()
@@ -80,6 +96,8 @@ class RedisConsumer(Consumer):
         self._lost = False
         self._next = 1
         self._held: set[int] = set()
+        self._direct: dict[int, _Direct] = {}
+        self._renewed_at = time.monotonic()
         self._unsure = False  # a claim was sent whose answer never came
         self._watches: dict[str, _Watch] = {}
         self._bell = Link(door)
@@ -125,7 +143,9 @@ class RedisConsumer(Consumer):
             self._recover()
         for _ in range(2):
             request = self._claim_request(limit)
-            found = self._claimed(request, self._link.run(*request.call))
+            *_, reply = self._link.run_all((*map(_adoption, self._direct.values()), request.call))
+            self._direct.clear()
+            found = self._claimed(request, reply)
             if found is not None:
                 return found
         raise BrokerError("the lease of this consumer expires as fast as it is taken; lease_s is too short")
@@ -139,16 +159,19 @@ class RedisConsumer(Consumer):
         self._unsure = True
         watched = [w for w in self._watches.values() if w.owner is owner]
         keys = (
-            *(owner.lease, owner.ledger, self._keys.marks, *self._lists, *self._delayed),
+            *(owner.lease, owner.ledger, *self._lists, *self._delayed),
             *[f"{owner.claim} {w.source}" for w in watched],
         )
         counts = (count, first, len(self._lists), len(self._delayed), *[w.source for w in watched])
-        return _Claim(owner, first, (CLAIM, keys, counts))
+        return _Claim(owner, first, watched, (CLAIM, keys, counts))
 
     def _claimed(self, request: _Claim, reply: list[Any]) -> list[Delivery] | None:
         """What the answer brought; None when the lease was gone: try again as the new owner."""
         self._unsure = False
         if reply[0]:
+            for watch, taken in zip(request.watched, reply[4], strict=True):
+                watch.stale = watch.stale or taken > watch.waiting
+                watch.waiting = max(0, watch.waiting - taken)
             return self._deliveries(reply, request.first)
         self._switch(request.owner, self._link)
         return None
@@ -156,15 +179,20 @@ class RedisConsumer(Consumer):
     def turn(self, settlements: Sequence[Settlement], limit: int) -> tuple[list[int], list[Delivery]]:
         if not settlements or self._unsure or not self._link.is_open:
             return super().turn(settlements, limit)
-        ending = self._settle_call(settlements)
-        request = self._claim_request(limit)
-        ended, reply = self._link.run_two(ending, request.call)
+        # Everything leaves the claim lists first: the claim would take what it finds there.
+        direct, self._direct = self._direct, {}
+        ending, request = self._settle_calls(settlements)[1], self._claim_request(limit)
+        try:
+            *_, ended, reply = self._link.run_all((*map(_adoption, direct.values()), ending, request.call))
+        except BaseException:
+            self._direct = direct  # adopting it a second time does nothing
+            raise
         refused = self._settled(settlements, ended)
         found = self._claimed(request, reply)
         return refused, self.claim(limit) if found is None else found
 
     def _deliveries(self, reply: list[Any], first: int) -> list[Delivery]:
-        _, next_due, fields, raws, counts = reply
+        _, next_due, fields, raws, _ = reply
         self._next_due = time.monotonic() + float(next_due) if next_due else None
         self._held.update(range(first, first + len(raws)))
         queue_of = self._queue_of
@@ -180,8 +208,9 @@ class RedisConsumer(Consumer):
                 Delivery(first + i, self._keys.queue_of(f.partition(b" ")[2].decode()), r, False, 1, f)
                 for i, (f, r) in enumerate(zip(fields, raws, strict=True))
             ]
-        for delivery, count in zip(found, counts, strict=False):
-            delivery.redelivered, delivery.deliveries = count > 0, count + 1
+        for delivery in found:
+            if delivery.raw.endswith(b" "):
+                _flag(delivery)
         if len(self._wanted) < len(self._lists):
             for field in {f.partition(b" ")[2] for f in fields}:
                 if (name := field.decode()) in self._lists and name not in self._wanted:
@@ -191,26 +220,43 @@ class RedisConsumer(Consumer):
     def settle(self, settlements: Sequence[Settlement]) -> list[int]:
         if not settlements:
             return []
-        return self._settled(settlements, self._link.run(*self._settle_call(settlements)))
+        before, ending = self._settle_calls(settlements)
+        return self._settled(settlements, self._link.run_all((*before, ending))[-1])
 
-    def _settle_call(self, settlements: Sequence[Settlement]) -> Call:
+    def _settle_calls(self, settlements: Sequence[Settlement]) -> tuple[list[Call], Call]:
+        """The settlement, and the adoptions that must come before it."""
         arguments: list[object] = []
         put, prefix = arguments.extend, self._keys.result_prefix
+        before: list[Call] = []
         for s in settlements:
             delivery, result = s.delivery, s.result
-            if s.action or s.sends or delivery.redelivered:
+            direct = self._direct.get(delivery.number) if self._direct else None
+            if s.action or s.sends:
+                if direct is not None:
+                    before.append(_adoption(direct))
                 self._put_general(s, arguments)
-            elif result is None:
-                put((delivery.handle, "a"))
+                continue
+            place = () if direct is None else (direct.claim_list, direct.stored)
+            if result is None:
+                put((delivery.handle, "a" if direct is None else "b", *place))
             else:
                 ttl = "" if result.ttl_s is None else max(1, int(result.ttl_s * 1000))
-                put((delivery.handle, "A", prefix + result.task_id, ttl, result.meta))
+                key = prefix + result.task_id
+                put((delivery.handle, "A" if direct is None else "B", *place, key, ttl, result.meta))
         owner, keys = self._owner, self._keys
         crashpoint("before_settle")
-        return SETTLE, (owner.ledger, keys.marks, keys.quarantine, keys.sequence), arguments
+        return before, (SETTLE, (owner.ledger, keys.quarantine, keys.sequence), arguments)
+
+    def _adopt(self) -> None:
+        """Bring what is still in claim lists, and handed out, into the ledger."""
+        if self._direct:
+            self._link.run_all([_adoption(d) for d in self._direct.values()])
+            self._direct.clear()
 
     def _settled(self, settlements: Sequence[Settlement], refused: list[bytes]) -> list[int]:
         self._held.difference_update([s.delivery.number for s in settlements])
+        for s in settlements if self._direct else ():
+            self._direct.pop(s.delivery.number, None)
         crashpoint("settled")
         return [int(field.partition(b" ")[0]) for field in refused] if refused else []
 
@@ -231,17 +277,15 @@ class RedisConsumer(Consumer):
                 else:
                     steps += ("d", keys.delayed(queue), bell, repr(message.due_at), name, message.raw)
                 count += 1
-        mark = extra = bell = ""
+        extra = bell = ""
         due: object = ""
-        if action in (Settle.ACK, Settle.QUARANTINE) and delivery.redelivered:
-            mark = hashlib.sha1(delivery.raw).hexdigest()
         if action == Settle.QUARANTINE:
             due, extra = delivery.queue, s.reason
         elif action == Settle.DELAY:
             due, extra, bell = repr(s.due_at), keys.delayed(delivery.queue), keys.bell(delivery.queue)
         elif action != Settle.ACK and not keys.is_base(delivery.handle.decode()):
             bell = keys.bell(delivery.queue)
-        arguments += (delivery.handle, "g", _HOW[action], mark, due, extra, bell, count, *steps)
+        arguments += (delivery.handle, "g", _HOW[action], due, extra, bell, count, *steps)
 
     # --- lease
 
@@ -249,11 +293,12 @@ class RedisConsumer(Consumer):
         with self._side_lock:
             if self._closed:
                 return False
-            owner = self._owner
+            owner, asked_at = self._owner, time.monotonic()
             if not self._side.run(
                 RENEW, (owner.lease, self._keys.owners), (owner.id, self._lease_ms), safe=True
             ):
                 self._switch(owner, self._side)
+            self._renewed_at = asked_at
             lost, self._lost = self._lost, False
             return not lost
 
@@ -266,8 +311,8 @@ class RedisConsumer(Consumer):
             self._enrol(link, fresh)
             crashpoint("lease_renamed")
             self._owner, self._lost = fresh, True
-            # What a wake-up took was never handed out; the ledger may have been, so it is reaped.
-            link.run(RETURN_CLAIMS, (lost.watched,), (lost.claim,))
+            # What a wake-up took goes back at once; the ledger may be large, so it is reaped.
+            link.run(RETURN_CLAIMS, (lost.watched,), (lost.claim, "crashed"))
 
     def reap(self) -> int:
         keys = self._keys
@@ -275,7 +320,7 @@ class RedisConsumer(Consumer):
             if self._closed:
                 return 0
             prefixes = (keys.lease, keys.ledger, keys.claim, keys.watched)
-            return int(self._side.run(REAP, (keys.owners, keys.marks), prefixes, safe=True))
+            return int(self._side.run(REAP, (keys.owners,), prefixes, safe=True))
 
     def reconnect(self) -> None:
         for link in (self._link, self._bell, *[w.link for w in self._watches.values()]):
@@ -289,6 +334,7 @@ class RedisConsumer(Consumer):
         """Give back what was claimed in an answer that never came."""
         owner = self._owner
         self._link.kill_predecessor()
+        self._adopt()
         fields = self._link.call("HKEYS", owner.ledger)
         unknown = [f for f in fields if int(f.partition(b" ")[0]) not in self._held]
         if unknown:
@@ -322,19 +368,22 @@ class RedisConsumer(Consumer):
         if watch.owner is not owner:
             # Written down first, so that a reaper finds what the wake-up may take.
             self._link.call("SADD", owner.watched, watch.source)
-            watch.owner = owner
+            watch.owner, watch.waiting = owner, 0
         watch.link.identify()
         command = ("BLMOVE", watch.source, f"{owner.claim} {watch.source}", "RIGHT", "LEFT", BLOCK_S)
         watch.link.send_command(*command)
-        watch.blocked = True
+        watch.blocked, watch.stale = True, False
 
     def disarm(self) -> None:
         blocked = [w for w in self._watches.values() if w.blocked]
         for watch in blocked:
             self._unblock(watch)
         if blocked:
+            self._adopt()
             owner = self._owner
-            self._link.run(RETURN_CLAIMS, (owner.watched,), (owner.claim,))
+            self._link.run(RETURN_CLAIMS, (owner.watched,), (owner.claim, ""))
+            for watch in self._watches.values():
+                watch.waiting = 0
 
     def _unblock(self, watch: _Watch) -> None:
         """End a wait; a connection on which that fails is closed."""
@@ -355,14 +404,17 @@ class RedisConsumer(Consumer):
             self._unblock(watch)
         watch.link.drop()
         if watch.owner is not None:
-            self._link.run(RETURN_CLAIMS, (watch.owner.watched,), (watch.owner.claim,))
+            self._adopt()
+            self._link.run(RETURN_CLAIMS, (watch.owner.watched,), (watch.owner.claim, ""))
+            for other in self._watches.values():  # what their answers bring has just been returned
+                other.stale, other.waiting = True, 0
 
-    def wake(self, fd: int) -> None:
+    def wake(self, fd: int) -> list[Delivery]:
         try:
             if fd == self._bell.fileno():
                 while self._bell.poll() is not False:
                     pass
-                return
+                return []
             for watch in self._watches.values():
                 if watch.link.fileno() == fd:
                     reply = watch.link.poll()
@@ -370,11 +422,32 @@ class RedisConsumer(Consumer):
                         watch.blocked = False
                     if isinstance(reply, ReplyError):
                         watch.link.drop()
-                    return
+                    return self._hand_out(watch, reply) if isinstance(reply, bytes) else []
         except BrokerDown:
             # The connection is closed; arm() opens another or says that there is no server.
             for watch in self._watches.values():
                 watch.blocked = watch.blocked and watch.link.is_open
+        return []
+
+    def _hand_out(self, watch: _Watch, stored: bytes) -> list[Delivery]:
+        """The message that woke an idle consumer, without asking the server anything. Nothing when
+        that is not safe: the next claim finds it."""
+        owner = self._owner
+        if watch.stale:
+            return []
+        # Late, the lease may be gone, which a claim would notice.
+        late = time.monotonic() - self._renewed_at > self._lease_s / 2
+        if self._held or self._unsure or late or watch.owner is not owner or len(stored) > MOST_DIRECT_BYTES:
+            watch.waiting += 1
+            return []
+        number, self._next = self._next, self._next + 1
+        field = f"{number} {watch.source}"
+        delivery = Delivery(number, self._queue_of[watch.source.encode()], stored, handle=field.encode())
+        _flag(delivery)
+        self._held.add(number)
+        self._direct[number] = _Direct(owner, f"{owner.claim} {watch.source}", field, stored)
+        crashpoint("handed_out")
+        return [delivery]
 
     def idle_s(self) -> float:
         net = 1.0 if len(self._wanted) <= MOST_WATCHED else 0.2
@@ -401,6 +474,7 @@ class RedisConsumer(Consumer):
             LEAVE, (owner.lease, owner.ledger, keys.owners, owner.watched), (owner.claim, owner.id)
         )
         self._held.clear()
+        self._direct.clear()
 
     def after_fork(self) -> None:
         """In a child: the parent goes on, so there is nothing here to give back."""
@@ -411,3 +485,13 @@ class RedisConsumer(Consumer):
     def _drop_all(self) -> None:
         for link in (self._link, self._side, self._bell, *[w.link for w in self._watches.values()]):
             link.drop()
+
+
+def _flag(delivery: Delivery) -> None:
+    """Take the mark of a message that came back for what it says."""
+    delivery.raw, returns = unmark(delivery.raw)
+    delivery.redelivered, delivery.deliveries = returns > 0, returns + 1
+
+
+def _adoption(direct: _Direct) -> Call:
+    return ADOPT, (direct.claim_list, direct.owner.ledger), (direct.field, direct.stored)

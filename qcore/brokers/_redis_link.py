@@ -13,7 +13,7 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import hiredis
@@ -25,11 +25,14 @@ from redis.retry import Retry
 from qcore.brokers._redis_scripts import Script
 from qcore.errors import BrokerDown, BrokerError, BrokerFull, ConfigError
 
-pack = hiredis.pack_command
+pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
 ReplyError = hiredis.ReplyError
 
 _OPTIONS = ("username", "password", "client_name", "socket_keepalive")
 _NOT_THERE = ("LOADING", "MASTERDOWN", "READONLY", "NOAUTH", "WRONGPASS", "CLUSTERDOWN", "MISCONF", "BUSY ")
+# One buffer of more than 128 KiB is mapped and unmapped by the C library each time it is used, which costs
+# more than the whole round trip.
+RECV_BYTES = 65_536
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError)
 
 
@@ -182,7 +185,7 @@ class Link:
                 reply = reader.gets()
                 if reply is not False:
                     return reply
-                data = sock.recv(262_144) if sock is not None else b""
+                data = sock.recv(RECV_BYTES) if sock is not None else b""
                 if not data:
                     raise ConnectionResetError("the server closed the connection")
                 reader.feed(data)
@@ -217,7 +220,7 @@ class Link:
         try:
             self._sock.settimeout(0)
             while True:  # TLS may hold more than one record
-                data = self._sock.recv(262_144)
+                data = self._sock.recv(RECV_BYTES)
                 if not data:
                     raise ConnectionResetError("the server closed the connection")
                 self._reader.feed(data)
@@ -233,8 +236,12 @@ class Link:
 
     def send_command(self, *command: Any) -> None:
         """One command whose reply is read later; raises BrokerDown."""
+        self.send_or_fail(pack(command))
+
+    def send_or_fail(self, packed: bytes) -> None:
+        """Write it all; raises BrokerDown."""
         try:
-            self.send(pack(command))
+            self.send(packed)
         except NotSent as exc:
             raise BrokerDown(self.door.url, exc) from exc
 
@@ -246,11 +253,7 @@ class Link:
 
     def calls(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Several commands in one write; the first error is raised when all replies are read."""
-        packed = pack(commands[0]) if len(commands) == 1 else b"".join([pack(c) for c in commands])
-        try:
-            self.send(packed)
-        except NotSent as exc:
-            raise BrokerDown(self.door.url, exc) from exc
+        self.send_or_fail(pack(commands[0]) if len(commands) == 1 else b"".join([pack(c) for c in commands]))
         replies = [self.read() for _ in commands]
         for reply in replies:
             if isinstance(reply, ReplyError):
@@ -290,7 +293,7 @@ class Link:
         if safe and self.is_stale():
             self.drop()
         rest = (len(keys), *keys, *arguments)
-        self.send_command("EVALSHA", script.sha, *rest)
+        self.send_command(*script.head, *rest)
         reply = self.read()
         if isinstance(reply, ReplyError):
             return self._spell_out(reply, script, rest)
@@ -305,17 +308,12 @@ class Link:
             self.door.fail(reply)
         return reply
 
-    def run_two(self, one: Call, two: Call) -> tuple[Any, Any]:
-        """Two scripts in one write; the second does not know what the first brought."""
-        packed = [pack(("EVALSHA", c[0].sha, len(c[1]), *c[1], *c[2])) for c in (one, two)]
-        try:
-            self.send(b"".join(packed))
-        except NotSent as exc:
-            raise BrokerDown(self.door.url, exc) from exc
-        replies = [self.read(), self.read()]
-        for i, call in enumerate((one, two)):
-            reply = replies[i]
-            if isinstance(reply, ReplyError):
-                script, keys, arguments = call
-                replies[i] = self._spell_out(reply, script, (len(keys), *keys, *arguments))
-        return replies[0], replies[1]
+    def run_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Scripts in one write, one after the other; none knows what those before it brought."""
+        packed = [pack((*c[0].head, len(c[1]), *c[1], *c[2])) for c in calls]
+        self.send_or_fail(b"".join(packed))
+        replies = [self.read() for _ in calls]
+        for i, (script, keys, arguments) in enumerate(calls):
+            if isinstance(replies[i], ReplyError):
+                replies[i] = self._spell_out(replies[i], script, (len(keys), *keys, *arguments))
+        return replies

@@ -4,26 +4,54 @@ Message bytes are never decoded in Lua. A ledger is a hash `<number> <list key>`
 message's place is known without looking into it and the bytes come back as they were.
 Delayed messages are members `<16 digits><list key> NUL <message>` of one sorted set per queue; the
 sequence keeps equal messages apart and messages due at the same moment in order.
+A message that somebody may have started comes back with a mark behind its last byte: white space that
+JSON readers skip, and as many blanks as times it came back. Only these scripts and unmark() know of it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 
 QUARANTINE_SIZE = 10_000
-FORGET_MARKS_S = 7 * 86400  # how long a message that came back is remembered as such
 FORGET_OWNER_S = 3600  # a wait that was answered late may land in a dead owner's claim list
 
 
+MOST_RETURNS = 99  # more are not counted
+_MARK = re.compile(rb"\t\r\t( {1,99})\Z")
+
+
+def unmark(raw: bytes) -> tuple[bytes, int]:
+    """The message as it was published, and how often it came back."""
+    found = _MARK.search(raw, max(0, len(raw) - MOST_RETURNS - 3)) if raw.endswith(b" ") else None
+    return (raw[: found.start()], len(found[1])) if found else (raw, 0)
+
+
 class Script:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, whole: bool = False) -> None:
+        """whole: always sent as text, because what follows in the same write relies on it: a digest
+        that the server does not know would be executed after that."""
         self.text = text
         self.sha = hashlib.sha1(text.encode()).hexdigest()
+        self.head = ("EVAL", text) if whole else ("EVALSHA", self.sha)
 
 
 _NOW = """
 local t = redis.call('TIME')
 local now = t[1] + t[2] / 1000000
+"""
+
+_MARKS = f"""
+local function unmark(raw)
+  local tail = string.sub(raw, -{MOST_RETURNS + 3})
+  local at, _, blanks = string.find(tail, '\\t\\r\\t( +)$')
+  if not at then return raw, 0 end
+  return string.sub(raw, 1, #raw - #tail + at - 1), #blanks
+end
+local function mark(raw)
+  local bare, count = unmark(raw)
+  return bare .. '\\t\\r\\t' .. string.rep(' ', math.min(count + 1, {MOST_RETURNS}))
+end
 """
 
 SHELVE_FUNCTION = """
@@ -72,10 +100,10 @@ return 1
 """
 )
 
-# KEYS: lease, ledger, marks, then the lists in order of preference, the delayed sets, the claim lists.
+# KEYS: lease, ledger, then the lists in order of preference, the delayed sets, the claim lists.
 # ARGV: limit, first number, how many lists, how many delayed sets, then the source of each claim list.
 # Returns {0} when the lease is gone, else {1, seconds to the next due message or '', {field, …},
-# {message, …}, {count of returns, …} or {}}.
+# {message, …}, {how many from each claim list, …}}.
 CLAIM = Script(
     """
 if redis.call('EXISTS', KEYS[1]) == 0 then return {0} end
@@ -90,7 +118,7 @@ local function take(list, raw)
 end
 local next_due = ''
 local now = nil
-for i = 4 + lists, 3 + lists + shelves do
+for i = 3 + lists, 2 + lists + shelves do
   local head = redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
   if head[2] then
     if not now then
@@ -112,15 +140,18 @@ for i = 4 + lists, 3 + lists + shelves do
     end
   end
 end
-for i = 4 + lists + shelves, #KEYS do
+local woken = {}
+for i = 3 + lists + shelves, #KEYS do
+  local before = #raws
   while room > 0 do
     local raw = redis.call('RPOP', KEYS[i])
     if not raw then break end
-    take(ARGV[i - lists - shelves + 1], raw)
+    take(ARGV[i - lists - shelves + 2], raw)
     room = room - 1
   end
+  woken[#woken+1] = #raws - before
 end
-for i = 4, 3 + lists do
+for i = 3, 2 + lists do
   if room <= 0 then break end
   local got = redis.call('RPOP', KEYS[i], room)
   if got then
@@ -128,28 +159,34 @@ for i = 4, 3 + lists do
     room = room - #got
   end
 end
-local counts = {}
-if #raws > 0 then
-  redis.call('HSET', KEYS[2], unpack(pairs_))
-  if redis.call('EXISTS', KEYS[3]) == 1 then
-    for j = 1, #raws do
-      counts[j] = tonumber(redis.call('HGET', KEYS[3], redis.sha1hex(raws[j])) or 0)
-    end
-  end
-end
-return {1, tostring(next_due), fields, raws, counts}
+if #raws > 0 then redis.call('HSET', KEYS[2], unpack(pairs_)) end
+return {1, tostring(next_due), fields, raws, woken}
 """
 )
 
-# One round trip ends a batch.  KEYS: ledger, marks, quarantine, seq.
+# What a wake-up took and was handed out at once goes from the claim list to the ledger.
+# KEYS: claim list, ledger.  ARGV: field, message.  Returns 0 when it is not ours any more.
+ADOPT = Script(
+    """
+if redis.call('LREM', KEYS[1], 1, ARGV[2]) == 0 then return 0 end
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+return 1
+""",
+    whole=True,
+)
+
+# One round trip ends a batch.  KEYS: ledger, quarantine, seq.
 # ARGV, for each delivery: field, action, and
 #   'a'                            done with
 #   'A', key, ttl ms or '', meta   done with, and a result
-#   'g', how, mark, due, extra, bell, count of steps, steps…   anything; how is one of a r t d q
+#   'b', claim list, message             done with, and never in the ledger
+#   'B', claim list, message, key, ttl, meta
+#   'g', how, due, extra, bell, count of steps, steps…   anything; how is one of a r t d q
 #        steps: 'r', key, ttl ms, meta | 's', list, raw, bell | 'd', zset, bell, due, list, raw
-# A delivery that is not in the ledger is refused with everything that belongs to it.
+# A delivery that is not in its place is refused with everything that belongs to it.
 SETTLE = Script(
     SHELVE_FUNCTION
+    + _MARKS
     + f"""
 local refused, i = {{}}, 1
 local call, ledger = redis.call, KEYS[1]
@@ -166,16 +203,23 @@ while i <= #ARGV do
   elseif action == 'a' then
     if call('HDEL', ledger, field) == 0 then refused[#refused+1] = field end
     i = i + 2
+  elseif action == 'B' then
+    if call('LREM', ARGV[i+2], 1, ARGV[i+3]) == 1 then store(ARGV[i+4], ARGV[i+5], ARGV[i+6])
+    else refused[#refused+1] = field end
+    i = i + 7
+  elseif action == 'b' then
+    if call('LREM', ARGV[i+2], 1, ARGV[i+3]) == 0 then refused[#refused+1] = field end
+    i = i + 4
   else
-    local how, mark, due, extra, bell = ARGV[i+2], ARGV[i+3], ARGV[i+4], ARGV[i+5], ARGV[i+6]
-    local steps = tonumber(ARGV[i+7])
+    local how, due, extra, bell = ARGV[i+2], ARGV[i+3], ARGV[i+4], ARGV[i+5]
+    local steps = tonumber(ARGV[i+6])
     local raw = call('HGET', ledger, field)
     if not raw then refused[#refused+1] = field end
-    i = i + 8
+    i = i + 7
     for _ = 1, steps do
       local kind = ARGV[i]
       if kind == 'd' then
-        if raw then shelve(ARGV[i+1], KEYS[4], ARGV[i+2], ARGV[i+3], ARGV[i+4], ARGV[i+5]) end
+        if raw then shelve(ARGV[i+1], KEYS[3], ARGV[i+2], ARGV[i+3], ARGV[i+4], ARGV[i+5]) end
         i = i + 6
       else
         if raw then
@@ -191,18 +235,13 @@ while i <= #ARGV do
     if raw then
       local list = string.sub(field, string.find(field, ' ', 1, true) + 1)
       if how == 'r' or how == 't' then
-        call('RPUSH', list, raw)
+        call('RPUSH', list, how == 't' and mark(raw) or raw)
         if bell ~= '' then call('PUBLISH', bell, '1') end
-        if how == 't' then
-          call('HINCRBY', KEYS[2], redis.sha1hex(raw), 1)
-          call('EXPIRE', KEYS[2], {FORGET_MARKS_S})
-        end
-      elseif how == 'd' then shelve(extra, KEYS[4], bell, due, list, raw)
+      elseif how == 'd' then shelve(extra, KEYS[3], bell, due, list, raw)
       elseif how == 'q' then
-        call('XADD', KEYS[3], 'MAXLEN', '~', {QUARANTINE_SIZE}, '*',
-             'queue', due, 'reason', extra, 'raw', raw)
+        call('XADD', KEYS[2], 'MAXLEN', '~', {QUARANTINE_SIZE}, '*',
+             'queue', due, 'reason', extra, 'raw', (unmark(raw)))
       end
-      if mark ~= '' then call('HDEL', KEYS[2], mark) end
       call('HDEL', ledger, field)
     end
   end
@@ -211,18 +250,20 @@ return refused
 """
 )
 
-_GIVE_BACK = f"""
-local function give_back(ledger, crashed, marks, only)
-  local found = {{}}
+_GIVE_BACK = (
+    _MARKS
+    + """
+local function give_back(ledger, crashed, only)
+  local found = {}
   if only then
     for _, field in ipairs(only) do
       local raw = redis.call('HGET', ledger, field)
-      if raw then found[#found+1] = {{field, raw}} end
+      if raw then found[#found+1] = {field, raw} end
       redis.call('HDEL', ledger, field)
     end
   else
     local all = redis.call('HGETALL', ledger)
-    for i = 1, #all, 2 do found[#found+1] = {{all[i], all[i+1]}} end
+    for i = 1, #all, 2 do found[#found+1] = {all[i], all[i+1]} end
     redis.call('DEL', ledger)
   end
   local function number(field) return tonumber(string.sub(field, 1, string.find(field, ' ', 1, true) - 1)) end
@@ -231,22 +272,27 @@ local function give_back(ledger, crashed, marks, only)
   table.sort(found, function(a, b) return a[3] > b[3] end)
   for _, one in ipairs(found) do
     local list = string.sub(one[1], string.find(one[1], ' ', 1, true) + 1)
-    redis.call('RPUSH', list, one[2])
-    if crashed then redis.call('HINCRBY', marks, redis.sha1hex(one[2]), 1) end
+    redis.call('RPUSH', list, crashed and mark(one[2]) or one[2])
   end
-  if crashed and #found > 0 then redis.call('EXPIRE', marks, {FORGET_MARKS_S}) end
   return #found
 end
-local function give_back_claims(claim, watched)
+local function give_back_claims(claim, watched, crashed)
   local count = 0
   for _, source in ipairs(redis.call('SMEMBERS', watched)) do
-    while redis.call('LMOVE', claim .. ' ' .. source, source, 'LEFT', 'RIGHT') do count = count + 1 end
+    local raw = redis.call('LPOP', claim .. ' ' .. source)
+    while raw do
+      redis.call('RPUSH', source, crashed and mark(raw) or raw)
+      count = count + 1
+      raw = redis.call('LPOP', claim .. ' ' .. source)
+    end
   end
   return count
 end
 """
+)
 
-# KEYS: owners, marks.  ARGV: what the names of leases, ledgers, claim lists and watched sets begin with.
+# What a wake-up took may have been started, as may what is in a ledger.
+# KEYS: owners.  ARGV: what the names of leases, ledgers, claim lists and watched sets begin with.
 REAP = Script(
     _NOW
     + _GIVE_BACK
@@ -256,8 +302,8 @@ local all = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 for i = 1, #all, 2 do
   local owner = all[i]
   if redis.call('EXISTS', ARGV[1] .. owner) == 0 then
-    count = count + give_back(ARGV[2] .. owner, true, KEYS[2])
-    count = count + give_back_claims(ARGV[3] .. owner, ARGV[4] .. owner)
+    count = count + give_back(ARGV[2] .. owner, true)
+    count = count + give_back_claims(ARGV[3] .. owner, ARGV[4] .. owner, true)
     if now - tonumber(all[i+1]) > {FORGET_OWNER_S} then
       redis.call('ZREM', KEYS[1], owner)
       redis.call('DEL', ARGV[4] .. owner)
@@ -269,16 +315,16 @@ return count
 )
 
 # KEYS: ledger.  ARGV: fields that nobody was told of.
-RETURN_FIELDS = Script(_GIVE_BACK + "return give_back(KEYS[1], false, '', ARGV)")
+RETURN_FIELDS = Script(_GIVE_BACK + "return give_back(KEYS[1], false, ARGV)")
 
-# KEYS: watched.  ARGV: claim list.
-RETURN_CLAIMS = Script(_GIVE_BACK + "return give_back_claims(ARGV[1], KEYS[1])")
+# KEYS: watched.  ARGV: claim list, 'crashed' or ''.
+RETURN_CLAIMS = Script(_GIVE_BACK + "return give_back_claims(ARGV[1], KEYS[1], ARGV[2] ~= '')")
 
 # KEYS: lease, ledger, owners, watched.  ARGV: claim list, owner.
 LEAVE = Script(
     _GIVE_BACK
     + """
-local count = give_back(KEYS[2], false, '') + give_back_claims(ARGV[1], KEYS[4])
+local count = give_back(KEYS[2], false) + give_back_claims(ARGV[1], KEYS[4], false)
 redis.call('DEL', KEYS[1], KEYS[4])
 redis.call('ZREM', KEYS[3], ARGV[2])
 return count

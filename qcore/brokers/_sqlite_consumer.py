@@ -313,8 +313,9 @@ class SqliteConsumer(Consumer):
         # The bell stays entered while we are busy: ringing costs a writer less than entering costs us.
         return [] if self._closed else [self._bell.fileno()]
 
-    def wake(self, fd: int) -> None:
+    def wake(self, fd: int) -> tuple[()]:
         self._bell.silence()
+        return ()
 
     def idle_s(self) -> float:
         due = self._next_due

@@ -148,8 +148,9 @@ class Member(msgspec.Struct, frozen=True):
 class Consumer(ABC):
     """One owner of deliveries on the queues it was opened for.
 
-    The loop of its user:  arm(); select on fds() for at most idle_s(); wake(fd) for each ready one;
-    claim(); … settle().  arm() when there is room and nothing was claimable; disarm() when full.
+    The loop of its user:  arm(); select on fds() for at most idle_s(); wake(fd) for each ready one,
+    which may bring a delivery; else claim(); … settle().  arm() when there is room and nothing was
+    claimable; disarm() when full.
     """
 
     queues: tuple[str, ...]
@@ -184,8 +185,10 @@ class Consumer(ABC):
     def disarm(self) -> None:
         """Do not take anything by waking; what a wake-up already took is given back or held."""
 
-    def wake(self, fd: int) -> None:
-        """A descriptor of fds() is readable."""
+    def wake(self, fd: int) -> Sequence[Delivery]:
+        """A descriptor of fds() is readable. What this already brought, for a consumer that held
+        nothing; when it brings nothing, claim() may have something."""
+        return ()
 
     def idle_s(self) -> float:
         """The longest time until claim() should be tried again although nothing woke us:

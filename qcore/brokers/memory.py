@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import os
 import threading
 import time
 from collections import deque
@@ -35,6 +34,7 @@ from qcore.brokers.base import (
     brokers,
 )
 from qcore.errors import BrokerDown, Unroutable
+from qcore.pipe import WakePipe
 from qcore.wire.result import ResultMeta, decode
 
 QUARANTINE_SIZE = 10_000
@@ -136,9 +136,7 @@ class MemoryConsumer(Consumer):
         self._place, self._lease_s = place, lease_s
         self._numbers = itertools.count(1)
         self._limit: int | None = None
-        self._read_fd, self._write_fd = os.pipe()
-        os.set_blocking(self._read_fd, False)
-        os.set_blocking(self._write_fd, False)
+        self._pipe = WakePipe()
         self._closed = False
         self._next_due: float | None = None
         self._lost = False
@@ -220,7 +218,7 @@ class MemoryConsumer(Consumer):
             place.quarantine.append(Quarantined(number, entry.queue, s.reason, time.time(), entry.raw))
 
     def fds(self) -> list[int]:
-        return [] if self._closed else [self._read_fd]
+        return [] if self._closed else [self._pipe.fileno()]
 
     def arm(self) -> None:
         with self._place.changed:
@@ -232,27 +230,18 @@ class MemoryConsumer(Consumer):
                 self.ring()
 
     def ring(self) -> None:
-        try:
-            os.write(self._write_fd, b"!")
-        except BlockingIOError:
-            pass  # rung often enough already
+        self._pipe.ring()
         self.armed = False
 
     def disarm(self) -> None:
         with self._place.changed:
             self.armed = False
-            self._silence()
+            self._pipe.hush()
 
-    def wake(self, fd: int) -> None:
+    def wake(self, fd: int) -> tuple[()]:
         with self._place.changed:
-            self._silence()
-
-    def _silence(self) -> None:
-        try:
-            while os.read(self._read_fd, 4096):
-                pass
-        except BlockingIOError:
-            pass
+            self._pipe.hush()
+        return ()
 
     def idle_s(self) -> float:
         due = self._next_due
@@ -299,8 +288,7 @@ class MemoryConsumer(Consumer):
             self._owner.held.clear()
             self._place.owners.discard(self._owner)
             self._place.consumers.discard(self)
-            os.close(self._read_fd)
-            os.close(self._write_fd)
+            self._pipe.close()
 
 
 class MemorySubscription(Subscription):

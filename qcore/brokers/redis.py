@@ -30,7 +30,9 @@ from qcore.brokers._redis_scripts import (
     REVOKED,
     SHELVE,
     Script,
+    unmark,
 )
+from qcore.brokers._redis_waits import Waits
 from qcore.brokers.base import (
     Depth,
     Features,
@@ -48,7 +50,6 @@ from qcore.wire.content import decompress
 from qcore.wire.result import ResultMeta, decode
 
 SCAN_S = 2.0  # at most this long is spent on looking for binding tables
-LOOK_AGAIN_S = 1.0
 _COMPRESSED = b"\x00celery-compressed\x00"
 
 
@@ -71,14 +72,14 @@ class RedisBroker(RedisChords):
     def _renew_connections(self) -> None:
         self._lock = threading.RLock()
         self._link = Link(self._door)
-        self._idle_waits: list[Link] = []  # connections that wait_result() keeps for the next one
+        self._waits = Waits(self._door)
         self._noted: set[str] = set()  # queue names that this process has entered in the set
 
     def after_fork(self) -> None:
-        inherited = [self._link, *self._idle_waits]
+        link, waits = self._link, self._waits
         self._renew_connections()
-        for link in inherited:
-            link.drop()
+        link.drop()
+        waits.close()
 
     def call(self, *command: Any) -> Any:
         """One command on the shared connection."""
@@ -166,13 +167,13 @@ class RedisBroker(RedisChords):
         found: list[bytes] = []
         for name in self._keys.lists(queue):
             if len(found) < limit:
-                found += reversed(self.call("LRANGE", name, len(found) - limit, -1))
+                found += [unmark(raw)[0] for raw in self.call("LRANGE", name, len(found) - limit, -1)[::-1]]
         return found
 
     def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
         shelved = self.call("ZRANGE", self._keys.delayed(queue), 0, limit - 1, "WITHSCORES")
         members, scores = shelved[::2], shelved[1::2]
-        return [(float(s), m.partition(b"\0")[2]) for m, s in zip(members, scores, strict=True)]
+        return [(float(s), unmark(m.partition(b"\0")[2])[0]) for m, s in zip(members, scores, strict=True)]
 
     def purge(self, queue: str) -> int:
         keys, lists = self._keys, self._keys.lists(queue)
@@ -226,44 +227,7 @@ class RedisBroker(RedisChords):
                 self._link.safe_calls(commands)
 
     def wait_result(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
-        key, until = self._keys.result(task_id), None if timeout_s is None else time.monotonic() + timeout_s
-        link = self._wait_link()
-        try:
-            link.call("SUBSCRIBE", key)
-            # Look only now: a result stored before the subscription is in the key, a later one is said.
-            found = self._ready(task_id)
-            while found is None:
-                left = LOOK_AGAIN_S if until is None else min(LOOK_AGAIN_S, until - time.monotonic())
-                if left <= 0:
-                    break
-                said = link.read_within(left)
-                if said is False:
-                    found = self._ready(task_id)  # the net, should a message have been lost
-                elif said[0] == b"message" and said[1] == key.encode():
-                    meta = _meta(said[2], task_id)
-                    found = meta if meta is not None and meta.is_ready else None
-            link.send_command("UNSUBSCRIBE", key)
-            while (said := link.read())[0] != b"unsubscribe":
-                pass
-        except BaseException:
-            link.drop()
-            raise
-        with self._lock:
-            self._idle_waits.append(link)
-        return found
-
-    def _wait_link(self) -> Link:
-        with self._lock:
-            while self._idle_waits:
-                link = self._idle_waits.pop()
-                if not link.is_stale():
-                    return link
-                link.drop()
-            return Link(self._door)
-
-    def _ready(self, task_id: str) -> ResultMeta | None:
-        meta = _meta(self.call("GET", self._keys.result(task_id)), task_id)
-        return meta if meta is not None and meta.is_ready else None
+        return self._waits.wait(self._keys.result(task_id), timeout_s, lambda raw: _meta(raw, task_id))
 
     def forget_results(self, task_ids: Sequence[str]) -> int:
         return int(self.call("DEL", *[self._keys.result(i) for i in task_ids])) if task_ids else 0
@@ -331,8 +295,7 @@ class RedisBroker(RedisChords):
     def close(self) -> None:
         with self._lock:
             self._link.drop()
-            while self._idle_waits:
-                self._idle_waits.pop().drop()
+        self._waits.close()
 
 
 def _meta(raw: bytes | None, task_id: str) -> ResultMeta | None:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from qcore.crashpoints import crashpoint
 from qcore.pools._limits import alarm_limit
-from qcore.wire.outcome import Frames, pack_outcome, unpack_jobs
+from qcore.wire.outcome import RECV_BYTES, Frames, pack_outcome, unpack_jobs
 from qcore.worker.run import Tools, run
 
 WORDS = 8  # of 64 bits, a slot
@@ -110,7 +110,7 @@ def serve(sock: socket.socket, slot: Slot, tools: Tools, before_run: Callable[[]
     frames = Frames()
     limits = tools._replace(limit=alarm_limit)
     while True:
-        data = sock.recv(262144)
+        data = sock.recv(RECV_BYTES)
         if not data:
             return
         for frame in frames.feed(data):

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from qcore.pipe import WakePipe
 from qcore.pools._asyncio_threads import Threads, interrupt
 from qcore.pools._asyncio_watch import Watch
 from qcore.pools._limits import thread_limit
@@ -70,9 +71,7 @@ class AsyncioPool(Pool):
         self._flights: dict[int, Flight] = {}
         self._done: deque[Outcome] = deque()
         self._starting = False
-        self._wake_r, self._wake_w = os.pipe()
-        os.set_blocking(self._wake_r, False)
-        os.set_blocking(self._wake_w, False)
+        self._pipe = WakePipe()
         self._tools = Tools(setup.app, setup.node, setup.accept, thread_limit, setup.extended)
         self._threads = Threads()
         self._ending = threading.Lock()
@@ -136,10 +135,7 @@ class AsyncioPool(Pool):
         self._done.append(outcome)
         if self._waiting and flight.task is not None and threading.get_ident() == self._thread.ident:
             self._start_more()
-        try:
-            os.write(self._wake_w, b"x")
-        except (BlockingIOError, OSError):
-            pass  # full of wake-ups already, or closed
+        self._pipe.ring()
 
     # --- in the worker's thread
 
@@ -157,13 +153,10 @@ class AsyncioPool(Pool):
             self._loop.call_soon_threadsafe(self._start_more)
 
     def fds(self) -> list[int]:
-        return [self._wake_r]
+        return [self._pipe.fileno()]
 
     def ready(self, fd: int) -> None:
-        try:
-            os.read(self._wake_r, 65536)
-        except BlockingIOError:
-            pass
+        self._pipe.hush()
 
     def collect(self) -> list[Outcome]:
         found: list[Outcome] = []

@@ -21,7 +21,7 @@ from qcore.crashpoints import crashpoint
 from qcore.pools import _child
 from qcore.pools._template import Template
 from qcore.pools.base import SLOW_S, STUCK_S, Pace, Pool, PoolFeatures, PoolSetup, Running, pools
-from qcore.wire.outcome import End, Frames, Job, Outcome, pack_jobs, unpack_outcome
+from qcore.wire.outcome import RECV_BYTES, End, Frames, Job, Outcome, pack_jobs, unpack_outcome
 from qcore.worker.run import Tools
 
 FRAME_JOBS = 16
@@ -212,7 +212,7 @@ class PreforkPool(Pool):
     def _read(self, child: _Child) -> bool:
         """Take what it has said; whether there may be more."""
         try:
-            data = child.sock.recv(262144)
+            data = child.sock.recv(RECV_BYTES)
         except BlockingIOError:
             return False
         except OSError:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from qcore.pipe import WakePipe
 from qcore.pools._limits import thread_limit
 from qcore.pools.base import Pool, PoolFeatures, PoolSetup, Running, pools
 from qcore.wire.outcome import Job, Outcome
@@ -35,9 +36,7 @@ class ThreadPool(Pool):
         self._held = 0
         self._current: dict[int, Running] = {}
         self._threads: list[threading.Thread] = []
-        self._wake_r, self._wake_w = os.pipe()
-        os.set_blocking(self._wake_r, False)
-        os.set_blocking(self._wake_w, False)
+        self._pipe = WakePipe()
         self._tools = Tools(setup.app, setup.node, setup.accept, thread_limit, setup.extended)
 
     def start(self) -> None:
@@ -60,12 +59,7 @@ class ThreadPool(Pool):
             outcome = run(job, self._tools)
             self._current.pop(me, None)
             self._done.append(outcome)
-            try:
-                os.write(self._wake_w, b"x")
-            except BlockingIOError:
-                pass  # the pipe is full of wake-ups already
-            except OSError:
-                return
+            self._pipe.ring()
 
     def room(self) -> int:
         if self._is_slow():
@@ -84,13 +78,10 @@ class ThreadPool(Pool):
             self._jobs.put(job)
 
     def fds(self) -> list[int]:
-        return [self._wake_r]
+        return [self._pipe.fileno()]
 
     def ready(self, fd: int) -> None:
-        try:
-            os.read(self._wake_r, 65536)
-        except BlockingIOError:
-            pass
+        self._pipe.hush()
 
     def collect(self) -> list[Outcome]:
         found: list[Outcome] = []

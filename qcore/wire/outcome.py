@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 
 LENGTH = struct.Struct("<I")
+#: how much is read at once; the C library maps and unmaps larger buffers at each use, which is slow
+RECV_BYTES = 65_536
 
 
 class End(enum.IntEnum):

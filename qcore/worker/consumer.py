@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import enum
 import logging
-import os
 import selectors
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from qcore.brokers.base import Consumer, Delivery, Settle, Settlement, StoredResult
 from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull
+from qcore.pipe import WakePipe
 from qcore.pools.base import Pool
 from qcore.results.base import ResultStore
 from qcore.task import Task
@@ -29,6 +29,7 @@ from qcore.wire.task import TaskMessage
 from qcore.worker.admission import Admission
 from qcore.worker.chords import Chords
 from qcore.worker.held import Held
+from qcore.worker.outage import Outage
 from qcore.worker.say import Say
 from qcore.worker.settle import Rules
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("qcore.worker")
 
-BACKOFF_LEAST_S, BACKOFF_MOST_S = 0.1, 5.0
 STARTED_LOOK_S = 0.02
 #: how long a warm shutdown waits for a broker that is away, to tell it the last outcomes
 LAST_WORD_S = 10.0
@@ -89,20 +89,17 @@ class Loop:
         self._deaths: dict[str, int] = {}
         self._requests: deque[Callable[[], None]] = deque()
         self._hungry = True
+        self._armed = True  # nothing to do before the first claim
         self._next_claim = 0.0
         self._deadline: float | None = None
         self._next_look = 0.0
         self._limited: set[int] = set()  # numbers with a hard time limit
-        self._away_since: float | None = None
-        self._retry_at = 0.0
-        self._backoff_s = BACKOFF_LEAST_S
+        self._outage = Outage()
         # Not epoll: a descriptor closed and opened again under the same number (a new child, a new
         # connection) would silently be watched no more.
         self._selector = selectors.PollSelector()
         self._watched: dict[int, str] = {}
-        self._wake_r, self._wake_w = os.pipe()
-        os.set_blocking(self._wake_r, False)
-        os.set_blocking(self._wake_w, False)
+        self._pipe = WakePipe()
 
     # --- from other threads and from signal handlers
 
@@ -112,10 +109,10 @@ class Loop:
         self.wake()
 
     def wake(self) -> None:
-        try:
-            os.write(self._wake_w, b"x")
-        except BlockingIOError:
-            pass  # it is awake already
+        self._pipe.ring()
+
+    def signals_wake(self) -> None:
+        self._pipe.signals_ring()
 
     def stop(self, stage: Stage) -> None:
         """Go on to `stage`; never back."""
@@ -132,7 +129,7 @@ class Loop:
         except Exception:
             self.stage = Stage.COLD
             self._abandon()
-            if self._away_since is None:
+            if not self._is_away():
                 self._talk()
             raise
         finally:
@@ -144,7 +141,7 @@ class Loop:
             if self.stage > entered:
                 entered = self.stage
                 self._enter(entered)
-            if self._away_since is not None and time.monotonic() >= self._retry_at:
+            if self._is_away() and not self._outage.left_s():
                 self._come_back()
             self._sleep()
             while self._requests:
@@ -155,7 +152,7 @@ class Loop:
             except ColdStop:
                 continue  # the stage says so too; what ran is given back there
             self._look_after()
-            if self._away_since is None:
+            if not self._is_away():
                 self._talk()
             if entered >= Stage.WARM and entered == self.stage and self._is_finished():
                 return
@@ -165,9 +162,9 @@ class Loop:
             return False
         if not self._settlements:
             return True
-        if self._away_since is None:
+        if not self._is_away():
             return False
-        if self.stage < Stage.COLD and time.monotonic() - self._away_since < LAST_WORD_S:
+        if self.stage < Stage.COLD and self._outage.lasted_s() < LAST_WORD_S:
             return False
         self.returned += len(self._settlements)
         log.error(
@@ -184,23 +181,23 @@ class Loop:
                 self.pool.ready(fd)
             elif kind == "broker":
                 try:
-                    self.consumer.wake(fd)
-                    self._hungry = True
+                    if brought := self.consumer.wake(fd):
+                        self._admit_all(brought)
+                        self._armed = False
+                    else:
+                        self._hungry = True
                 except BrokerDown as exc:
-                    self._broker_away(exc)
+                    self._outage.begins(exc)
             else:
-                try:
-                    os.read(self._wake_r, 4096)
-                except BlockingIOError:
-                    pass
+                self._pipe.hush()
 
     def _pause_s(self) -> float:
         if self.pool.wants_turn() or self._requests:
             return 0.0
         now = time.monotonic()
         pause = self.pool.tick_s()
-        if self._away_since is not None:
-            pause = min(pause, max(self._retry_at - now, 0.0))
+        if self._is_away():
+            pause = min(pause, self._outage.left_s())
         elif self.stage == Stage.RUNNING:
             if self._hungry and self._room():
                 return 0.0
@@ -215,10 +212,10 @@ class Loop:
 
     def _watch(self) -> None:
         """Keep the selector in step with what broker and pool want watched."""
-        wanted = {self._wake_r: "wake"}
+        wanted = {self._pipe.fileno(): "wake"}
         for fd in self.pool.fds():
             wanted[fd] = "pool"
-        if self._away_since is None and self.stage == Stage.RUNNING:
+        if not self._is_away() and self.stage == Stage.RUNNING:
             for fd in self.consumer.fds():
                 wanted[fd] = "broker"
         if wanted == self._watched:
@@ -235,7 +232,7 @@ class Loop:
             self.consumer.set_queues(queues)
             self._hungry = True
         except BrokerError as exc:
-            self._broker_away(exc)
+            self._outage.begins(exc)
 
     # --- claiming
 
@@ -246,6 +243,7 @@ class Loop:
         try:
             room = self._wanted()
             if not batch and not room:
+                self._arm()
                 return
             if batch and not self._inline:
                 self._store_apart(batch)
@@ -257,29 +255,36 @@ class Loop:
             else:
                 self.consumer.settle(batch)
                 deliveries = []
-            self._backoff_s = BACKOFF_LEAST_S
+            self._outage.works()
         except BrokerBusy as exc:
             log.warning("%s; trying again", exc)
             self._settlements = batch + self._settlements
             return
         except (BrokerDown, BrokerFull) as exc:
             self._settlements = batch + self._settlements
-            self._broker_away(exc)
+            self._outage.begins(exc)
             return
         except BrokerError as exc:
             if not batch:
-                self._broker_away(exc)
+                self._outage.begins(exc)
             self._settle_apart(batch, exc)
             return
-        if room and not self._hungry:
-            try:
-                self.consumer.arm()
-                self._next_claim = time.monotonic() + self.consumer.idle_s()
-            except BrokerError as exc:
-                self._broker_away(exc)
         if deliveries:
             crashpoint("claimed")
             self._admit_all(deliveries)
+        self._armed = self._armed and not room
+        self._arm()
+
+    def _arm(self) -> None:
+        """Be woken by what comes, after all that was there has been handed over."""
+        if self._armed or self._hungry or self.stage != Stage.RUNNING or not self._room():
+            return
+        self._armed = True
+        try:
+            self.consumer.arm()
+            self._next_claim = time.monotonic() + self.consumer.idle_s()
+        except BrokerError as exc:
+            self._outage.begins(exc)
 
     def _wanted(self) -> int:
         """How many messages to ask for now; 0 when it is not the time."""
@@ -288,6 +293,7 @@ class Loop:
         room = self._room()
         if not room and not self.pool.room():
             self.consumer.disarm()
+            self._armed = False
         return room if self._hungry or time.monotonic() >= self._next_claim else 0
 
     def _room(self) -> int:
@@ -298,18 +304,36 @@ class Loop:
             return 0
         return max(room, 0)
 
-    def _admit_all(self, deliveries: list[Delivery]) -> None:
+    def _admit_all(self, deliveries: Sequence[Delivery]) -> None:
         now = time.time()
-        jobs = [job for d in deliveries if (job := self._admit(d, now)) is not None]
+        early: list[Settlement] = []
+        jobs = [job for d in deliveries if (job := self._admit(d, now, early)) is not None]
+        if early:
+            jobs = self._acknowledge(early, jobs)
         if jobs:
             crashpoint("before_hand_over")
             self.pool.give(jobs)
             crashpoint("handed_over")
 
-    def _admit(self, delivery: Delivery, now: float) -> Job | None:
+    def _acknowledge(self, early: list[Settlement], jobs: list[Job]) -> list[Job]:
+        """Tasks that are acknowledged early are so before they start: else a crash would run them
+        twice. The jobs that may start."""
+        try:
+            stopped = set(self.consumer.settle(early))
+        except BrokerError as exc:
+            self._outage.begins(exc)
+            stopped = {s.delivery.number for s in early}
+            self._settlements += [Settlement(s.delivery, Settle.REQUEUE) for s in early]
+        for number in stopped:
+            self.held.pop(number, None)
+        return [job for job in jobs if job.number not in stopped]
+
+    def _admit(self, delivery: Delivery, now: float, early: list[Settlement]) -> Job | None:
         """A job for the pool; None when the delivery ends here, for a reason that is recorded."""
         held, message, settlement = self.admission.judge(delivery, now)
-        if settlement is not None:
+        if settlement is not None and held is not None:
+            early.append(settlement)
+        elif settlement is not None:
             self._add(message, settlement)
         if held is None:
             return None
@@ -448,35 +472,29 @@ class Loop:
 
     # --- the broker goes and comes
 
-    def _broker_away(self, exc: BrokerError) -> None:
-        if self._away_since is None:
-            self._away_since = time.monotonic()
-            if self._backoff_s == BACKOFF_LEAST_S:  # else it came back only to fail again: said before
-                log.error("%s; running tasks go on, trying to reconnect", exc)
-        self._retry_at = time.monotonic() + self._backoff_s
-        self._backoff_s = min(self._backoff_s * 2, BACKOFF_MOST_S)
+    def _is_away(self) -> bool:
+        return self._outage.since is not None
 
     def _come_back(self) -> None:
         try:
             self.consumer.reconnect()
         except BrokerError as exc:
-            self._broker_away(exc)
+            self._outage.begins(exc)
             return
-        log.info("connected to the broker again after %.1f s", time.monotonic() - (self._away_since or 0.0))
-        self._away_since = None
+        self._outage.ends()
         self._hungry = True
 
     # --- leaving
 
     def _enter(self, stage: Stage) -> None:
         if stage >= Stage.WARM:
-            if self._away_since is None:
+            if not self._is_away():
                 try:
                     # What was taken by waking, or pushed ahead, goes back now and not when we end.
                     self.consumer.set_queues(())
                     crashpoint("shutdown_begun")
                 except BrokerError as exc:
-                    self._broker_away(exc)
+                    self._outage.begins(exc)
             self._release(self.pool.withdraw())
             crashpoint("shutdown_withdrawn")
             if self.drain_timeout_s is not None and stage == Stage.WARM:

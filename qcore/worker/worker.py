@@ -215,7 +215,7 @@ class Worker(Verbs):
         signal.signal(signal.SIGQUIT, self._on_quit)
         signal.signal(signal.SIGHUP, self._on_term)
         # Python runs a handler only between bytecodes; the byte wakes a sleeping select.
-        signal.set_wakeup_fd(self.loop._wake_w, warn_on_full_buffer=False)
+        self.loop.signals_wake()
 
     def _on_term(self, signum: int, frame: FrameType | None) -> None:
         if self.loop.stage == Stage.RUNNING:

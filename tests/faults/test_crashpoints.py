@@ -67,7 +67,10 @@ POINTS = {
 }
 
 #: places that take a fault of another kind to get to
-ELSEWHERE = {"lease_renamed": "test_a_worker_that_lost_its_lease_dies_while_it_takes_a_new_one"}
+ELSEWHERE = {
+    "lease_renamed": "test_a_worker_that_lost_its_lease_dies_while_it_takes_a_new_one",
+    "handed_out": "test_a_worker_dies_with_what_woke_it",
+}
 
 
 #: Between a worker and its children it matters little which broker they serve: in CI these are
@@ -176,6 +179,24 @@ def test_a_worker_that_lost_its_lease_dies_while_it_takes_a_new_one(fleet: Fleet
     fleet.wait_done()
 
     fleet.verdict().require(TASKS)
+    no_surprises([second])
+
+
+@pytest.mark.parametrize("fleet", ["redis"], indirect=True)
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_worker_dies_with_what_woke_it(fleet: Fleet, nth: int) -> None:
+    worker = fleet.worker(env={VARIABLE: f"handed_out:{nth}"})
+    fleet.publish_many(1, 0.0, "one")
+    if nth == 2:
+        fleet.wait_done()
+    fleet.publish_many(3, 0.0, "more")
+    worker.wait_output("crashpoint handed_out reached")
+    worker.wait(5)
+
+    second = fleet.worker()
+    fleet.wait_done()
+
+    fleet.verdict().require(1)
     no_surprises([second])
 
 

@@ -6,6 +6,7 @@ import select
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -61,13 +62,22 @@ def put(broker: Broker, queue: str, *names: str, **more: Any) -> None:
     broker.publish([Message(message(name), queue=queue, **more) for name in names])
 
 
+#: what waking brought, until take() or nothing_for() looks
+_brought: WeakKeyDictionary[Consumer, list[Delivery]] = WeakKeyDictionary()
+
+
 def wait_woken(consumer: Consumer, timeout_s: float) -> bool:
     """As a worker's loop: arm, sleep until woken or idle_s(); whether a descriptor woke us."""
     consumer.arm()
     ready, _, _ = select.select(consumer.fds(), [], [], max(0.0, min(timeout_s, consumer.idle_s())))
     for fd in ready:
-        consumer.wake(fd)
+        _brought.setdefault(consumer, []).extend(consumer.wake(fd))
     return bool(ready)
+
+
+def claim(consumer: Consumer, limit: int) -> list[Delivery]:
+    """What waking brought, and then up to `limit` more."""
+    return _brought.pop(consumer, []) or list(consumer.claim(limit))
 
 
 def take(consumer: Consumer, count: int, timeout_s: float = 10.0) -> list[Delivery]:
@@ -75,7 +85,7 @@ def take(consumer: Consumer, count: int, timeout_s: float = 10.0) -> list[Delive
     found: list[Delivery] = []
     until = time.monotonic() + timeout_s
     while len(found) < count:
-        got = consumer.claim(count - len(found))
+        got = claim(consumer, count - len(found))
         found += got
         if not got:
             assert time.monotonic() < until, f"{len(found)} of {count} messages after {timeout_s} s"
@@ -87,7 +97,7 @@ def nothing_for(consumer: Consumer, seconds: float = 0.15) -> None:
     """Nothing can be claimed for a while."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        assert texts(consumer.claim(10)) == []
+        assert texts(claim(consumer, 10)) == []
         wait_woken(consumer, 0.05)
 
 

@@ -1,0 +1,40 @@
+"""A pipe that wakes a loop from other threads and from signal handlers."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+
+class WakePipe:
+    """Readable from ring() until hush()."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+
+    def fileno(self) -> int:
+        return self._read
+
+    def signals_ring(self) -> None:
+        """Signals wake it as well (main thread only)."""
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+
+    def ring(self) -> None:
+        """Wake whoever watches; safe in a signal handler, and after close()."""
+        try:
+            os.write(self._write, b"x")
+        except OSError:
+            pass  # it is full of wake-ups already, or closed
+
+    def hush(self) -> None:
+        try:
+            os.read(self._read, 65_536)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        ends, self._read, self._write = (self._read, self._write), -1, -1
+        for end in ends:
+            os.close(end)

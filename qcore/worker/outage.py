@@ -1,0 +1,46 @@
+"""The broker is away: since when, and when to try again."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from qcore.errors import BrokerError
+
+BACKOFF_LEAST_S, BACKOFF_MOST_S = 0.1, 5.0
+
+log = logging.getLogger("qcore.worker")
+
+
+class Outage:
+    """One connection's outages; `since` is None while the broker is there."""
+
+    def __init__(self) -> None:
+        self.since: float | None = None  # monotonic
+        self._retry_at = 0.0
+        self._backoff_s = BACKOFF_LEAST_S
+
+    def begins(self, exc: BrokerError) -> None:
+        """It failed, or failed again: the next try comes later than the one before."""
+        now = time.monotonic()
+        if self.since is None:
+            self.since = now
+            if self._backoff_s == BACKOFF_LEAST_S:  # else it came back only to fail again: said before
+                log.error("%s; running tasks go on, trying to reconnect", exc)
+        self._retry_at = now + self._backoff_s
+        self._backoff_s = min(self._backoff_s * 2, BACKOFF_MOST_S)
+
+    def ends(self) -> None:
+        """Connected; works() says when it is more than that."""
+        log.info("connected to the broker again after %.1f s", self.lasted_s())
+        self.since = None
+
+    def works(self) -> None:
+        self._backoff_s = BACKOFF_LEAST_S
+
+    def lasted_s(self) -> float:
+        return time.monotonic() - self.since if self.since is not None else 0.0
+
+    def left_s(self) -> float:
+        """Until the next try."""
+        return max(self._retry_at - time.monotonic(), 0.0)
