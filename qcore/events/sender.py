@@ -1,9 +1,10 @@
 """Say what happens: the worker's side of the events.
 
-In:  send(kind, fields) from any thread, never blocking.  Out: messages on the event exchange: task
-events in batches of up to 24 under `task.multi`, worker events alone, a heartbeat every two seconds.
+In:  note() and send() from any thread, never blocking.  Out: messages on the event exchange: task
+events in batches of up to 48 under `task.multi`, worker events alone, a heartbeat every two seconds.
 Events are numbered per worker (`seq`), so that a reader sees what it missed; when the broker is away
-they are dropped and counted.
+they are dropped and counted. A task event is a note until somebody is known to listen: where the broker
+tells that nobody heard a batch, what was noted until then is never built.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qcore.errors import BrokerError
 from qcore.version import __version__
@@ -24,11 +25,24 @@ from qcore.wire import event as wire
 if TYPE_CHECKING:
     from qcore.app import App
 
+
+class Note(NamedTuple):
+    """A task event that is not built yet."""
+
+    kind: str
+    uuid: str
+    timestamp: float
+    build: Callable[..., dict[str, Any]]  # (*about) -> the fields of this kind
+    about: tuple[Any, ...]
+
+
 log = logging.getLogger("qcore.events")
 
-BATCH = 24
+BATCH = 48
 WAITING_MOST = 20_000
 HEARTBEAT_S = 2.0
+#: how long events gather for one message: while somebody listens, and while nobody does
+GATHER_S, UNHEARD_S = 0.005, 0.02
 SOFTWARE = {"sw_ident": "py-qcore", "sw_ver": __version__, "sw_sys": os.uname().sysname}
 
 
@@ -49,11 +63,12 @@ class EventSender:
         self.heartbeat_s = heartbeat_s
         self.dropped = 0
         self._seq = 0
-        self._waiting: deque[wire.Event] = deque()
-        self._lock = threading.Lock()
+        self._waiting: deque[Note | wire.Event] = deque()
+        self._rung = False  # the thread has been told that something waits
         self._wake = threading.Event()
         self._stop = False
         self._pid = os.getpid()
+        self._utcoffset = -time.timezone / 3600
         self._thread: threading.Thread | None = None
         self._broker: Any = None
 
@@ -72,26 +87,31 @@ class EventSender:
         if self._thread is not None:
             self._thread.join(timeout=3.0)
 
-    def task(self, kind: str, uuid: str, **fields: Any) -> None:
-        """A task event, when task events are on."""
+    def note(
+        self,
+        kind: str,
+        uuid: str,
+        build: Callable[..., dict[str, Any]],
+        *about: Any,
+        timestamp: float | None = None,
+    ) -> None:
+        """A task event, when task events are on; build(*about) gives its own fields when it is sent,
+        so what it is about must not change any more."""
         if self.tasks_on:
-            self._add({"type": kind, "uuid": uuid, **fields})
+            self._add(Note(kind, uuid, timestamp or time.time(), build, about))
 
     def send(self, kind: str, **fields: Any) -> None:
-        """Any event."""
-        self._add({"type": kind, **fields})
+        """Any event, as it is."""
+        self._add({"type": kind, "timestamp": time.time(), **fields})
 
-    def _add(self, event: wire.Event) -> None:
+    def _add(self, event: Note | wire.Event) -> None:
         if len(self._waiting) >= WAITING_MOST:
             self.dropped += 1
             return
-        with self._lock:
-            self._seq += 1
-            event["seq"] = self._seq
-            event["clock"] = self._app.tick_clock()
-            event.setdefault("timestamp", time.time())
-            self._waiting.append(event)
-        self._wake.set()
+        self._waiting.append(event)
+        if not self._rung:
+            self._rung = True
+            self._wake.set()
 
     def heartbeat(self) -> None:
         """One heartbeat now."""
@@ -99,57 +119,63 @@ class EventSender:
 
     def _say(self, kind: str) -> None:
         with contextlib.suppress(OSError):
-            self._add(
-                {
-                    "type": kind,
-                    "freq": self.heartbeat_s or 5.0,
-                    "loadavg": [round(x, 2) for x in os.getloadavg()],
-                    **SOFTWARE,
-                    **self._facts(),
-                }
-            )
+            load = [round(x, 2) for x in os.getloadavg()]
+            self.send(kind, freq=self.heartbeat_s or 5.0, loadavg=load, **SOFTWARE, **self._facts())
 
     def _serve(self) -> None:
         next_beat = time.monotonic() + (self.heartbeat_s or 1e9)
         while True:
             self._wake.wait(max(next_beat - time.monotonic(), 0) if self.heartbeat_s else 60.0)
             self._wake.clear()
+            self._rung = False
             if self.heartbeat_s and time.monotonic() >= next_beat:
                 next_beat = time.monotonic() + self.heartbeat_s
                 self._say("worker-heartbeat")
             if self._stop:
                 self._say("worker-offline")
-            self._flush()
+            heard = self._flush()
             if self._stop:
                 with contextlib.suppress(BrokerError):
                     self._broker.close()
                 return
             # A moment for the next events of a burst to join the same message.
-            time.sleep(0.005)
+            time.sleep(GATHER_S if heard else UNHEARD_S)
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
+        """Send what waits; whether somebody may have heard it."""
+        heard = True
         while self._waiting:
-            batch: list[wire.Event] = []
+            batch: list[Note] = []
             while self._waiting and len(batch) < BATCH:
-                if not self._waiting[0]["type"].startswith("task-"):
-                    if not batch:
-                        self._publish(self._waiting.popleft(), None)
-                    break
-                batch.append(self._waiting.popleft())
-            if batch:
-                self._publish(batch, wire.BATCH_KEY)
+                event = self._waiting.popleft()
+                if isinstance(event, Note):
+                    batch.append(event)
+                    continue
+                self._publish(self._numbered(event), wire.routing_key(event["type"]))
+            self._seq += 0 if heard else len(batch)
+            # Whoever listened when these happened listens still, or does not care any more.
+            if batch and heard:
+                heard = self._publish([self._built(note) for note in batch], wire.BATCH_KEY) != 0
+        return heard
 
-    def _publish(self, events: Any, key: str | None) -> None:
-        common = {"hostname": self.node, "utcoffset": -time.timezone / 3600, "pid": self._pid}
-        if isinstance(events, list):
-            for event in events:
-                event.update(common)
-        else:
-            events.update(common)
-            key = wire.routing_key(events["type"])
+    def _built(self, note: Note) -> wire.Event:
+        event = {"type": note.kind, "uuid": note.uuid, "timestamp": note.timestamp}
+        event.update(note.build(*note.about))
+        return self._numbered(event)
+
+    def _numbered(self, event: wire.Event) -> wire.Event:
+        self._seq += 1
+        event["seq"], event["clock"] = self._seq, self._app.tick_clock()
+        event["hostname"], event["utcoffset"], event["pid"] = self.node, self._utcoffset, self._pid
+        return event
+
+    def _publish(self, events: wire.Event | list[wire.Event], key: str) -> int | None:
+        """How many heard it, as far as the broker tells."""
         try:
-            raw = wire.encode(events, self.node, key or wire.BATCH_KEY)
-            self._broker.broadcast(self._app.conf.event_exchange, key, raw)
+            raw = wire.encode(events, self.node, key)
+            heard: int | None = self._broker.broadcast(self._app.conf.event_exchange, key, raw)
+            return heard
         except (BrokerError, TypeError) as exc:
             self.dropped += len(events) if isinstance(events, list) else 1
             log.debug("events dropped: %s", exc)
+            return None

@@ -6,9 +6,11 @@ Nothing is formatted for a log level that is off, and nothing is built for event
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from qcore.events.sender import EventSender
 from qcore.wire.outcome import End, Outcome
+from qcore.wire.task import TaskMessage
 from qcore.worker.held import Held
 
 log = logging.getLogger("qcore.worker")
@@ -25,25 +27,13 @@ class Say:
         if log.isEnabledFor(logging.INFO):
             log.info("Task %s[%s] received", message.shown_name, message.id)
         if self.events.tasks_on and held.task.send_events:
-            headers = message.headers
-            self.events.task(
-                "task-received",
-                message.id,
-                name=message.shown_name,
-                args=headers.get("argsrepr"),
-                kwargs=headers.get("kwargsrepr"),
-                root_id=message.root_id,
-                parent_id=message.parent_id,
-                retries=message.retries,
-                eta=headers.get("eta"),
-                expires=headers.get("expires"),
-            )
+            self.events.note("task-received", message.id, _received, message)
 
     def started(self, held: Held, since: float, pid: int) -> None:
         if not held.said_started:
             held.said_started = True
             if self.events.tasks_on and held.task.send_events:
-                self.events.task("task-started", held.message.id, timestamp=since)
+                self.events.note("task-started", held.message.id, dict, timestamp=since)
 
     def ended(self, held: Held, outcome: Outcome) -> None:
         end, name, task_id = outcome.end, held.message.shown_name, held.message.id
@@ -54,7 +44,7 @@ class Say:
             if log.isEnabledFor(logging.INFO):
                 log.info("Task %s[%s] succeeded in %.6fs: %s", name, task_id, outcome.runtime_s, outcome.text)
             if events:
-                events.task("task-succeeded", task_id, result=outcome.text, runtime=outcome.runtime_s)
+                events.note("task-succeeded", task_id, _succeeded, outcome)
         elif end == End.FAILURE:
             if outcome.expected:
                 log.info("Task %s[%s] raised expected: %s", name, task_id, outcome.text)
@@ -63,19 +53,20 @@ class Say:
                     "Task %s[%s] raised unexpected: %s\n%s", name, task_id, outcome.text, outcome.traceback
                 )
             if events:
-                events.task("task-failed", task_id, exception=outcome.text, traceback=outcome.traceback)
+                events.note("task-failed", task_id, _failed, outcome.text, outcome.traceback)
         elif end == End.RETRY:
             log.info("Task %s[%s] retry: %s", name, task_id, outcome.text)
             if events:
-                events.task("task-retried", task_id, exception=outcome.text, traceback=outcome.traceback)
+                events.note("task-retried", task_id, _failed, outcome.text, outcome.traceback)
         elif end in (End.REJECTED, End.REQUEUED):
             log.info("Task %s[%s] rejected (%s)", name, task_id, outcome.text)
             if events:
-                events.task("task-rejected", task_id, requeue=end == End.REQUEUED)
+                requeue = {"requeue": end == End.REQUEUED}
+                events.note("task-rejected", task_id, dict, requeue)
         elif end == End.TERMINATED:
             log.warning("Task %s[%s] terminated", name, task_id)
             if events:
-                events.task("task-revoked", task_id, terminated=True, signum=outcome.text, expired=False)
+                events.note("task-revoked", task_id, _revoked, outcome.text, False)
         elif end in (End.LOST, End.TIME_LIMIT):
             words = (
                 f"the process running it ended: {outcome.text}"
@@ -84,14 +75,12 @@ class Say:
             )
             log.error("Task %s[%s]: %s", name, task_id, words)
             if events:
-                events.task("task-failed", task_id, exception=words, traceback="")
+                events.note("task-failed", task_id, _failed, words, "")
 
     def not_run(self, held: Held, why: str) -> None:
         """Revoked or expired."""
         log.info("Discarding %s task: %s[%s]", why, held.message.shown_name, held.message.id)
-        self.events.task(
-            "task-revoked", held.message.id, terminated=False, signum=None, expired=why == "expired"
-        )
+        self.events.note("task-revoked", held.message.id, _revoked, None, why == "expired")
 
     def refused(self, queue: str, reason: str, detail: str, task_id: str | None) -> None:
         log.error(
@@ -101,4 +90,33 @@ class Say:
             detail or reason,
         )
         if task_id:
-            self.events.task("task-failed", task_id, exception=f"{reason}: {detail}", traceback="")
+            self.events.note("task-failed", task_id, _failed, f"{reason}: {detail}", "")
+
+
+# --- the fields of each kind of event, in Celery's words
+
+
+def _received(message: TaskMessage) -> dict[str, Any]:
+    headers = message.headers
+    return {
+        "name": message.shown_name,
+        "args": headers.get("argsrepr"),
+        "kwargs": headers.get("kwargsrepr"),
+        "root_id": message.root_id,
+        "parent_id": message.parent_id,
+        "retries": message.retries,
+        "eta": headers.get("eta"),
+        "expires": headers.get("expires"),
+    }
+
+
+def _succeeded(outcome: Outcome) -> dict[str, Any]:
+    return {"result": outcome.text, "runtime": outcome.runtime_s}
+
+
+def _failed(exception: str, traceback: str) -> dict[str, Any]:
+    return {"exception": exception, "traceback": traceback}
+
+
+def _revoked(signum: str | None, expired: bool) -> dict[str, Any]:
+    return {"terminated": signum is not None, "signum": signum, "expired": expired}
