@@ -52,6 +52,10 @@ def workers(children: int) -> list[list[str]]:
 
 
 def send(n: int) -> list[str]:
+    if not keeps_results():
+        for _ in range(n):
+            noop()  # gives no handle then
+        return [""] * n
     return [noop().id for _ in range(n)]
 
 
