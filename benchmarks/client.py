@@ -24,6 +24,7 @@ TAIL = 50
 WARM = 100
 WARM_TRIES = 4
 WARM_S = 15.0
+WARM_TRIPS_S = 3.0
 AT_ONCE = 1000
 
 
@@ -73,8 +74,11 @@ def trips(side: Contestant, n: str, limit_s: str = "1e9") -> dict[str, float]:
 
     At most n, and at most for limit_s: some contestants look for results ten times a second.
     """
-    for _ in range(min(WARM, max(3, int(n) // 10))):
-        side.trip()
+    stop = time.perf_counter() + WARM_TRIPS_S
+    for number in range(min(WARM, int(n))):
+        side.trip()  # the first one waits until the worker is ready
+        if number >= 2 and time.perf_counter() > stop:
+            break
     took: list[float] = []
     stop = time.perf_counter() + float(limit_s)
     while len(took) < int(n) and (time.perf_counter() < stop or len(took) < 2):

@@ -12,6 +12,7 @@ from benchmarks.lineup import CELERY, OURS, ROOF, SIDES
 Round = dict[str, dict[str, float]]  # by contestant, by value
 
 NOTHING = "-"
+HEAD = ("figure", "qcore", "Celery", "ratio", "fastest peer", "ratio", "roof", "ratio", "goal", "met")
 
 
 class Ratio(NamedTuple):
@@ -24,7 +25,7 @@ class Ratio(NamedTuple):
 
 def summary(rounds: Sequence[Round]) -> str:
     """One line a value: ours, Celery's, the fastest peer's, the roof's, the ratios, the goals."""
-    rows = [("figure", "qcore", "Celery", "ratio", "fastest peer", "ratio", "roof", "ratio", "goal", "met")]
+    rows: list[tuple[str, ...]] = [HEAD]
     for value in VALUES:
         if not of(rounds, OURS, value.key):
             continue

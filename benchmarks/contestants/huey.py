@@ -17,7 +17,8 @@ _on_sqlite = url().startswith("sqlite")
 SETTINGS = (
     "SqliteHuey, fsync off, process workers -w 2, polling every 5 ms, the client every 1 ms"
     if _on_sqlite
-    else "process workers -w 2, blocking pop, -q, periodic off, notify_result on for the round trip only"
+    else "process workers -w 2, blocking pop, -q, periodic off, notify_result on for the round trip only; "
+    "no acknowledgement"
 )
 PACKAGES = ("huey",) if _on_sqlite else ("huey", "redis", "hiredis")
 TASKS = 8000

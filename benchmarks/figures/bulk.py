@@ -10,7 +10,7 @@ from benchmarks.contestants import WAITING
 from benchmarks.lineup import Side
 from benchmarks.sizes import Sizes
 
-SECONDS = 2.5
+SECONDS = 1.5
 
 
 def takes(side: Side) -> bool:

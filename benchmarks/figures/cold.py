@@ -11,7 +11,7 @@ from benchmarks.lineup import Side
 from benchmarks.sizes import Sizes
 from tests.processes import Processes
 
-SECONDS = 2.5
+SECONDS = 1.2
 
 
 def takes(side: Side) -> bool:

@@ -17,7 +17,7 @@ from benchmarks.lineup import OURS, Side
 from benchmarks.sizes import Sizes
 from tests.processes import Processes
 
-SECONDS = 12.0
+SECONDS = 10.0
 PROCESSES = 4
 
 

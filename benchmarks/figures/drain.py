@@ -14,7 +14,7 @@ from benchmarks.arena import Arena, Fleet, Talk
 from benchmarks.lineup import Side
 from benchmarks.sizes import Sizes
 
-SECONDS = 7.0
+SECONDS = 5.5
 WARM = 200
 
 

@@ -7,7 +7,7 @@ from benchmarks.figures import drain
 from benchmarks.lineup import Side
 from benchmarks.sizes import Sizes
 
-SECONDS = 7.0
+SECONDS = 5.5
 
 
 def takes(side: Side) -> bool:

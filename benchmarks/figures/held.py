@@ -8,7 +8,7 @@ from benchmarks.figures.drain import WARM
 from benchmarks.lineup import Side
 from benchmarks.sizes import Sizes
 
-SECONDS = 25.0
+SECONDS = 20.0
 ROUNDS = 1
 
 

@@ -7,7 +7,7 @@ from benchmarks.figures.drain import WARM
 from benchmarks.lineup import Side
 from benchmarks.sizes import Sizes
 
-SECONDS = 8.0
+SECONDS = 6.0
 SPREAD_S = 2.0
 
 

@@ -7,7 +7,7 @@ from benchmarks.contestants import WAITING
 from benchmarks.lineup import Side
 from benchmarks.sizes import Sizes
 
-SECONDS = 3.0
+SECONDS = 2.0
 
 
 def takes(side: Side) -> bool:

@@ -6,7 +6,7 @@ from benchmarks.arena import Arena
 from benchmarks.lineup import Side
 from benchmarks.sizes import Sizes
 
-SECONDS = 6.0
+SECONDS = 5.0
 
 
 def takes(side: Side) -> bool:
