@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from benchmarks import client
 from benchmarks.contestants.parts import in_parts
 from benchmarks.figures import NAMES, figure
 from benchmarks.goals import VALUES, Goal, Value
@@ -133,6 +136,28 @@ def test_each_figure_is_open_to_qcore() -> None:
 
     assert all(figure(name).takes(ours) for name in NAMES)
     assert {path.stem for path in (ROOT / "benchmarks" / "figures").glob("[a-z]*.py")} == set(NAMES)
+
+
+@pytest.mark.parametrize(("kept", "words"), [(3, None), (4, "3 tasks left 4 results"), (2, "left 2 results")])
+def test_a_drain_counts_its_results(monkeypatch: pytest.MonkeyPatch, kept: int, words: str | None) -> None:
+    side = SimpleNamespace(
+        send=lambda n: ["x"] * n, stored=lambda handles: len(handles), left=lambda: 0, kept=lambda: 10 + kept
+    )
+    monkeypatch.setattr(sys, "stdin", io.StringIO("go\n"))
+
+    if words is None:
+        assert client.drain(side, "3", "on", "10")["ended"] > 0
+    else:
+        with pytest.raises(SystemExit, match=words):
+            client.drain(side, "3", "on", "10")
+
+
+def test_results_that_are_off_may_not_be_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    side = SimpleNamespace(send=lambda n: ["x"] * n, left=lambda: 0, kept=lambda: 1)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("go\n"))
+
+    with pytest.raises(SystemExit, match="results are off, and 1 were stored"):
+        client.drain(side, "3", "off", "0")
 
 
 def test_a_list_in_parts_loses_nothing() -> None:

@@ -34,8 +34,8 @@ if got then redis.call('LPUSH', KEYS[2], unpack(got)) end
 return got or {}
 """
 
-#: adds to the pipeline what keeps the result of one message
-Answer = Callable[[Any, bytes], None]
+#: reads one message and adds to the pipeline what keeps its result, when results are kept
+Answer = Callable[[Any, bytes, bool], None]
 
 
 def workers(children: int) -> list[list[str]]:
@@ -88,8 +88,9 @@ def left() -> int:
     return int(client().llen(QUEUE)) + sum(int(client().llen(k)) for k in client().keys("in-flight:*"))
 
 
-def answer(pipe: Any, message: bytes) -> None:
-    pipe.setex(b"r:" + message, KEEP_S, b"1")
+def answer(pipe: Any, message: bytes, storing: bool) -> None:
+    if storing:
+        pipe.setex(b"r:" + message, KEEP_S, b"1")
 
 
 def work(answer: Answer) -> None:
@@ -108,8 +109,7 @@ def work(answer: Answer) -> None:
             batch = [first]
         with server.pipeline(transaction=False) as pipe:
             for message in batch:
-                if storing:
-                    answer(pipe, message)
+                answer(pipe, message, storing)
             pipe.delete(mine)
             pop(keys=[QUEUE, mine], args=[BATCH], client=pipe)
             batch = pipe.execute()[-1]

@@ -122,10 +122,12 @@ def kept() -> int:
     return count_matching(RESULT + "*")
 
 
-def answer(pipe: Any, raw: bytes) -> None:
+def answer(pipe: Any, raw: bytes, storing: bool) -> None:
     envelope = json.loads(raw)
     json.loads(base64.b64decode(envelope["body"]))
     task_id = envelope["headers"]["id"]
+    if not storing:
+        return
     meta = {
         "status": "SUCCESS",
         "result": None,
