@@ -81,13 +81,11 @@ class Fleet:
 
     def pause(self) -> None:
         """Stop every process where it stands: work can be queued, and none is done."""
-        for pid in self.pids():
-            os.kill(pid, signal.SIGSTOP)
+        _tell(self.pids(), signal.SIGSTOP)
 
     def resume(self) -> None:
         """Children first, so that the parent's first work has somebody to go to."""
-        for pid in reversed(self.pids()):
-            os.kill(pid, signal.SIGCONT)
+        _tell(self.pids()[::-1], signal.SIGCONT)
 
     def settle(self) -> None:
         """Until the workers have been quiet for half a second. Raises Invalid when they never are."""
@@ -152,7 +150,7 @@ class Arena:
             finally:
                 pids = machine.tree(p.pid for p in processes._all)
                 processes.close()
-                _kill(pids)
+                _tell(pids, signal.SIGKILL)  # what left its parent's group is ours all the same
 
     def commands(self, side: Side, children: int = 2, **env: str) -> list[list[str]]:
         found: list[list[str]] = self.ask(side, "workers", children, **env)["commands"]
@@ -181,10 +179,10 @@ class Arena:
             server.close()
 
 
-def _kill(pids: list[int]) -> None:
-    """What left the group of its parent is ours all the same."""
+def _tell(pids: list[int], number: int) -> None:
+    """Send a signal to each that is still there."""
     for pid in pids:
         try:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
         except ProcessLookupError:
             pass
