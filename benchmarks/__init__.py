@@ -1,12 +1,16 @@
-"""qcore and Celery on the same Redis, the same task, the same machine: `python -m benchmarks`.
+"""qcore, Celery, its peers and two roofs on the same Redis, the same task: `python -m benchmarks`.
 
-contestants/    what is compared: an app with one task that does nothing, and a worker command
-publish.py      one call at a time
-bulk.py         many calls at once
-drain.py        a full queue worked off, results stored
-roundtrip.py    delay().get(), one after the other
-operators.py    how long the operator's commands take with three workers
+lineup.py       who takes part
+contestants/    a file each: a task that does nothing, publishing, workers, counting results
+environments/   the pinned packages of each; venvs.py installs them into .bench/venvs
+figures/        what is measured, a file each
+sizes.py        how much of it
 client.py       the process in which one measurement of one contestant runs
-table.py        medians, ratios, the table
-__main__.py     a private server, rounds, the report
+crowd.py        idle workers in great number
+arena.py        a private server, workers, clients
+machine.py      CPU and memory from /proc
+goals.py        what is to be reached
+table.py        medians, ratios, verdicts
+report.py       the report
+__main__.py     the plan and the rounds
 """

@@ -1,49 +1,79 @@
-"""What is compared. Both run the same task on the same queue of the same server.
+"""What is compared: one file per contestant, all with the same contract.
 
-Each file here defines `app`, `noop` (a task that does nothing), and `send_all(n)`. This one has the
-command lines, so that the measuring process needs neither library.
+A contestant's file is imported in the contestant's own environment only, by its workers and by
+client.py. It reads from the environment what the run is about (the functions below), so that the
+measuring process needs none of the libraries; it asks `client.py NAME describe`.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-import sys
-from typing import Any
+from typing import Any, Protocol
 
 QUEUE = "bench"
-#: where a queue is filled before the go signal: nobody consumes from it
+#: where nobody consumes: for publishing only
 WAITING = "bench.waiting"
-SIDES = ("qcore", "celery")
 
-_CELERY = ("-m", "celery", "-A", "benchmarks.contestants.celery", "worker", "--without-gossip")
-_WORKER = {
-    "qcore": ("-m", "qctl", "-A", "benchmarks.contestants.qcore", "worker"),
-    "celery": (*_CELERY, "--without-mingle", "--without-heartbeat"),
-}
-_TOOL = {"qcore": "qctl", "celery": "celery"}
+
+class Contestant(Protocol):
+    """A module that can be measured. Handles are texts that name a task's result.
+
+    A module that has more can do more: `send_bulk(n)`; `fill(n)` when send() is not the fastest way to
+    fill a queue; `send_later(dues)` with `answers(handles)`; `ready()`; `group`, `chord`, `chain`.
+    """
+
+    SETTINGS: str  # a sentence for the report
+    PACKAGES: tuple[str, ...]  # whose versions are in the report
+    TASKS: int  # how many make a drain of one to three seconds
+
+    def workers(self, children: int) -> list[list[str]]:
+        """What follows the interpreter in each command that starts a worker."""
+
+    def send(self, n: int) -> list[str]:
+        """Queue n tasks that do nothing, one call at a time, on the queue of the environment."""
+
+    def trip(self) -> None:
+        """Queue one task and wait for its result; raises when it has none within a minute."""
+
+    def stored(self, handles: list[str]) -> int:
+        """How many of these have a stored success."""
+
+    def kept(self) -> int:
+        """How many results the store has in all."""
+
+    def left(self) -> int:
+        """Tasks that are queued or, where the contestant can tell, in flight."""
 
 
 def url() -> str:
-    """The private server; the parent puts it into the environment."""
+    """The private server, or the SQLite file."""
     return os.environ["BENCH_URL"]
 
 
-def environment(server: str) -> dict[str, str]:
-    return {"BENCH_URL": server}
+def queue() -> str:
+    """Where tasks are sent: QUEUE, or a queue that nobody consumes."""
+    return os.environ.get("BENCH_QUEUE", QUEUE)
 
 
-def worker(side: str, node: str, concurrency: int) -> list[str]:
-    """The command line of a prefork worker."""
-    options = ("-P", "prefork", "-c", str(concurrency), "-Q", QUEUE, "-n", f"{node}@bench", "-l", "WARNING")
-    return [sys.executable, *_WORKER[side], *options]
+def keeps_results() -> bool:
+    return os.environ.get("BENCH_RESULTS", "on") == "on"
 
 
-def tool(side: str, server: str, *words: str) -> list[str]:
-    """The command line of an operator's command that knows the broker only."""
-    return [sys.executable, "-m", _TOOL[side], "-b", server, *words]
+def sends_events() -> bool:
+    return os.environ.get("BENCH_EVENTS") == "on"
 
 
-def load(side: str) -> Any:
-    """The contestant's module."""
-    return importlib.import_module(f"benchmarks.contestants.{side}")
+def figure() -> str:
+    """The name of the figure that is measured."""
+    return os.environ.get("BENCH_FIGURE", "")
+
+
+def kind() -> str:
+    """Which variant, for files that have several: `prefork` or `threads`."""
+    return os.environ.get("BENCH_KIND", "")
+
+
+def load(module: str) -> Any:
+    """The contestant of that file name."""
+    return importlib.import_module(f"benchmarks.contestants.{module}")

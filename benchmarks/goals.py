@@ -1,0 +1,115 @@
+"""What is measured, in words, and what is to be reached: one table.
+
+A ratio is always ours divided by theirs: above 1 is faster for rates, below 1 for times and sizes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Goal(NamedTuple):
+    """To be reached at least (a rate), or at most (a time or size).
+
+    against: `celery`, `peer` (the fastest), `roof`; `absolute`; `own:KEY`, another value of ours; or
+    `celery:KEY`, another value of Celery's.
+    """
+
+    against: str
+    limit: float
+    words: str
+
+
+class Value(NamedTuple):
+    """One line of the report."""
+
+    key: str
+    words: str
+    less_is_better: bool = False
+    digits: int = 0
+    goals: tuple[Goal, ...] = ()
+
+
+VALUES = (
+    Value("publish", "publish, one call at a time (tasks/s)", goals=(Goal("celery", 6, "6x Celery"),)),
+    Value("bulk", "publish, 1,000 a call (tasks/s)", goals=(Goal("celery", 15, "15x Celery's group"),)),
+    Value(
+        "drain",
+        "drain, results stored (tasks/s)",
+        goals=(
+            Goal("celery", 18, "18x Celery"),
+            Goal("peer", 2.5, "2.5x the fastest peer"),
+            Goal("roof", 0.5, "0.5 of the roof"),
+        ),
+    ),
+    Value("drain_off", "drain, results off (tasks/s)", goals=(Goal("celery", 22, "22x Celery"),)),
+    Value(
+        "drain_events",
+        "drain, results stored, -E (tasks/s)",
+        goals=(Goal("own:drain", 0.85, "0.85 of events off"),),
+    ),
+    Value("p50", "round trip, median (ms)", True, 2, (Goal("celery", 1 / 4, "1/4 of Celery's"),)),
+    Value("p99", "round trip, 99th percentile (ms)", True, 2, (Goal("celery", 1 / 3, "1/3 of Celery's"),)),
+    Value("cold", "cold start to the first result (s)", True, 2, (Goal("celery", 0.6, "0.6x Celery's"),)),
+    Value("pss", "idle worker, memory, PSS (MiB)", True, 1, (Goal("celery", 0.7, "0.7x Celery's"),)),
+    Value("idle_cpu", "idle worker, CPU (% of a core)", True, 2, (Goal("absolute", 0.5, "0.5 %"),)),
+    Value("late_p50", "1,000 countdowns, late, median (ms)", True, 1),
+    Value(
+        "late_p99", "1,000 countdowns, late, 99th percentile (ms)", True, 1, (Goal("absolute", 50, "50 ms"),)
+    ),
+    Value("late_max", "1,000 countdowns, late, most (ms)", True, 1),
+    Value("held", "20,000 countdowns held, PSS growth (MiB)", True, 1, (Goal("absolute", 5, "5 MiB"),)),
+    Value("group_send", "group of 1,000, sent (ms)", True),
+    Value("group", "group of 1,000, all results (ms)", True, 0, (Goal("celery", 0.1, "1/10 of Celery's"),)),
+    Value(
+        "chord", "chord of 1,000, the body's result (ms)", True, 0, (Goal("celery", 0.1, "1/10 of Celery's"),)
+    ),
+    Value("chain", "chain of 100, last result (ms)", True, 0, (Goal("celery", 0.25, "1/4 of Celery's"),)),
+    Value("sqlite_publish", "SQLite: publish (tasks/s)"),
+    Value(
+        "sqlite_drain",
+        "SQLite: drain, results stored (tasks/s)",
+        goals=(
+            Goal("peer", 1, "SqliteHuey"),
+            Goal("celery:drain", 1, "Celery on Redis"),
+        ),
+    ),
+    Value("sqlite_p50", "SQLite: round trip, median (ms)", True, 2),
+    Value("rabbit_publish", "RabbitMQ: publish, confirmed (tasks/s)"),
+    Value("rabbit_drain", "RabbitMQ: drain, results off (tasks/s)", goals=(Goal("celery", 3, "3x Celery"),)),
+    Value("rabbit_p50", "RabbitMQ: round trip, rpc, median (ms)", True, 2),
+    Value("shallow", "first 20,000 tasks of 20,000 (tasks/s)"),
+    Value(
+        "deep",
+        "first 20,000 tasks of 1,000,000 (tasks/s)",
+        goals=(Goal("own:shallow", 0.9, "within 10 % of 20,000 queued"),),
+    ),
+    Value("few", "round trip, 4 bare consumers, median (ms)", True, 3),
+    Value(
+        "crowd",
+        "round trip, 200 bare consumers, median (ms)",
+        True,
+        3,
+        (Goal("own:few", 1.1, "within 10 % of 4 consumers"),),
+    ),
+    Value("few_redis", "redis-server, 4 bare consumers (us/task)", True, 1),
+    Value(
+        "crowd_redis",
+        "redis-server, 200 bare consumers (us/task)",
+        True,
+        1,
+        (Goal("own:few_redis", 1.1, "within 10 % of 4 consumers"),),
+    ),
+    Value("status", "`status`, 3 workers (s)", True, 2),
+    Value("ping", "`inspect ping`, 3 workers (s)", True, 2),
+)
+
+#: CPU microseconds a task, by process: key, words
+CPU = (
+    ("cpu_publish", "client, one at a time"),
+    ("cpu_bulk", "client, bulk"),
+    ("cpu_parent", "worker, first process"),
+    ("cpu_children", "worker, its children"),
+    ("cpu_redis", "redis-server"),
+    ("cpu_off", "worker, results off"),
+)

@@ -1,0 +1,48 @@
+"""Who takes part: names, files, environments, and what each is: ours, Celery, a peer, a roof."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Side(NamedTuple):
+    """One contestant."""
+
+    name: str  # as people type it, and as the tables have it
+    module: str  # its file in contestants/
+    venv: str  # its file in environments/; empty: the interpreter that runs the benchmark
+    role: str = "peer"  # ours, celery, peer, roof
+    kind: str = ""  # its variant
+    #: the figures it takes part in; empty: all that are open to everybody
+    figures: tuple[str, ...] = ()
+
+    @property
+    def is_both(self) -> bool:
+        """One of the two that every figure is about."""
+        return self.name in (OURS, CELERY)
+
+
+OURS, CELERY, ROOF = "qcore", "celery-prefork", "raw-wire"
+
+SIDES = (
+    Side(OURS, "qcore", "", "ours"),
+    Side(CELERY, "celery", "celery", "celery", "prefork"),
+    Side(
+        "celery-threads",
+        "celery",
+        "celery",
+        "celery",
+        "threads",
+        ("drain", "drain_off", "roundtrip", "cold", "idle"),
+    ),
+    Side("dramatiq", "dramatiq", "dramatiq"),
+    Side("taskiq", "taskiq", "taskiq"),
+    Side("huey", "huey", "huey"),
+    Side("saq", "saq", "saq"),
+    Side("streaq", "streaq", "streaq"),
+    Side("arq", "arq", "arq"),
+    Side("rq", "rq", "rq"),
+    Side("raw", "raw", "raw", "roof"),
+    Side(ROOF, "raw_wire", "raw", "roof"),
+    Side("huey-sqlite", "huey", "huey", "peer", "", ("sqlite",)),
+)
