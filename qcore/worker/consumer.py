@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("qcore.worker")
 
-BACKOFF_LEAST_S, BACKOFF_MOST_S = 0.1, 5.0
+BACKOFF_LEAST_S, BACKOFF_MOST_S = 0.1, 2.0
 STARTED_LOOK_S = 0.02
 #: how long a warm shutdown waits for a broker that is away, to tell it the last outcomes
 LAST_WORD_S = 10.0
