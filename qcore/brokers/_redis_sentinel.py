@@ -20,6 +20,7 @@ from qcore.brokers.endpoints import split_urls
 from qcore.errors import BrokerDown, ConfigError
 
 DEFAULT_PORT = 26379
+_Sentinel: Any = Sentinel  # redis-py has no types here
 SCHEME = "sentinel"
 
 
@@ -47,7 +48,7 @@ class Directory:
         """Host and port; raises BrokerDown when no sentinel knows one, ConfigError for bad options."""
         try:
             # One for each question: several threads ask, and it keeps connections.
-            sentinel = Sentinel(self._addresses, self._others, sentinel_kwargs=self._keywords)
+            sentinel = _Sentinel(self._addresses, self._others, sentinel_kwargs=self._keywords)
         except (TypeError, ValueError) as exc:
             raise ConfigError(f"the transport option sentinel_kwargs cannot be used: {exc}") from None
         try:

@@ -8,8 +8,8 @@ unless somebody has said otherwise in so many words; that is logged once in each
 from __future__ import annotations
 
 import logging
-import os
 import ssl
+from pathlib import Path
 from typing import Any
 
 from qcore.errors import ConfigError
@@ -41,7 +41,7 @@ def tls_keywords(options: dict[str, Any], query: dict[str, Any], where: str) -> 
     if "ssl_cert_reqs" in found:
         found["ssl_cert_reqs"] = _needed(found["ssl_cert_reqs"])
     for name in _FILES:
-        if found.get(name) and not os.path.exists(found[name]):
+        if found.get(name) and not Path(found[name]).exists():
             raise ConfigError(f"there is no file '{found[name]}', which {name} names for the broker")
     if found.get("ssl_cert_reqs") == "none":
         # Python refuses to check the name of a certificate that it does not check.

@@ -415,7 +415,7 @@ def open_broker(url: str, options: dict[str, Any] | None = None) -> Broker:
     kinds = {_driver(one) for one in urls}
     if len(kinds) > 1:
         raise ConfigError(
-            f"the servers of one broker URL are of one kind, not {' and '.join(sorted(kinds))}: {mask_url(url)}"
+            f"one broker URL names servers of one kind, not {' and '.join(sorted(kinds))}: {mask_url(url)}"
         )
     driver = brokers.get(kinds.pop())
     if len(urls) > 1 and not driver.takes_lists:
