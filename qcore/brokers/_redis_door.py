@@ -7,6 +7,7 @@ Next: brokers/_redis_link.py, which talks on them.
 
 from __future__ import annotations
 
+import inspect
 import socket
 from typing import Any, NoReturn
 
@@ -26,6 +27,12 @@ ReplyError = hiredis.ReplyError
 HEARTBEAT_S = 10.0
 LEAST_CONNECT_S = 0.2
 
+#: no CLIENT SETINFO, which costs two round trips and is no command before Redis 7.2
+_UNNAMED: dict[str, Any] = (
+    {"driver_info": None}
+    if "driver_info" in inspect.signature(redis.connection.AbstractConnection.__init__).parameters
+    else {"lib_name": None, "lib_version": None}
+)
 _OPTIONS = ("username", "password", "client_name", "socket_keepalive")
 _UNFIT = ("READONLY", "MASTERDOWN", "LOADING")
 _NOT_THERE = (*_UNFIT, "NOAUTH", "WRONGPASS", "CLUSTERDOWN", "MISCONF", "BUSY ")
@@ -137,6 +144,7 @@ class Door:
         options, connect_s = self._options, self.connect_timeout_s
         if self._sentinel is None:
             connect_s = max(connect_s / len(split_urls(self.url)), LEAST_CONNECT_S)
+        keywords.update(_UNNAMED)
         keywords.update(
             socket_connect_timeout=connect_s, socket_timeout=connect_s, retry=Retry(NoBackoff(), 0)
         )
