@@ -46,10 +46,10 @@ class Door:
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         self.url = url
-        self.connect_timeout_s = float(options.get("connect_timeout_s", 4.0))
-        self.heartbeat_s = float(options.get("heartbeat_s") or HEARTBEAT_S)
+        self.connect_timeout_s = _seconds(options, "connect_timeout_s", 4.0)
+        self.heartbeat_s = _seconds(options, "heartbeat_s", HEARTBEAT_S)
         # A server that owes an answer for that long counts as dead.
-        self.reply_timeout_s = float(options.get("socket_timeout") or self.heartbeat_s)
+        self.reply_timeout_s = _seconds(options, "socket_timeout", self.heartbeat_s)
         self._options = options
         self._sentinel: Directory | None = None
         urls = split_urls(url)
@@ -177,6 +177,18 @@ class Door:
         elif isinstance(error, TimeoutError):
             text = f"no answer for {self.reply_timeout_s:g} s"
         raise BrokerDown(self.url, text) from error
+
+
+def _seconds(options: dict[str, Any], name: str, default: float) -> float:
+    """An option that is a length of time; the default for None and 0."""
+    value = options.get(name)
+    try:
+        seconds = float(value) if value else default
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not 0 < seconds < 1e6:
+        raise ConfigError(f"the transport option {name} is a number of seconds above 0, not {value!r}")
+    return seconds
 
 
 def _require_primary(made: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from qcore.brokers._redis_scripts import CLAIM, SETTLE
 from qcore.brokers.base import open_broker
-from qcore.errors import BrokerDown
+from qcore.errors import BrokerDown, ConfigError
 from tests.faults import size
 from tests.faults.fleet import Fleet, no_surprises
 from tests.faults.proxy import Proxy, proxied
@@ -106,6 +106,12 @@ def test_an_ear_that_nobody_speaks_to_stays_open(redis_url: str) -> None:
     assert ear.get(5) == b"heard"
     ear.close()
     broker.close()
+
+
+@pytest.mark.parametrize("value", ["soon", -1, float("inf")])
+def test_a_heartbeat_is_a_number_of_seconds(value: object) -> None:
+    with pytest.raises(ConfigError, match="heartbeat_s is a number of seconds"):
+        open_broker("redis://127.0.0.1:1/0", {"heartbeat_s": value})
 
 
 def test_a_server_that_is_slow_for_less_than_a_heartbeat_is_not_given_up(
