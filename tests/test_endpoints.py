@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from qcore import App
@@ -78,6 +80,18 @@ def test_all_of_a_process_are_at_the_same_server() -> None:
 
     assert shared(join_urls([A, B])).current == B
     assert shared(A).current == A
+
+
+def test_a_forked_process_is_where_its_parent_is() -> None:
+    endpoints = Endpoints([A, B])
+    child = os.fork()
+    if not child:
+        endpoints.reached(B)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert endpoints.current == B
+    assert endpoints.to_try() == [B, A]
 
 
 def test_the_app_keeps_the_whole_list_and_shows_no_password() -> None:

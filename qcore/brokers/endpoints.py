@@ -2,13 +2,14 @@
 
 In:  `redis://a/0;redis://b/0`, or a list of such URLs.  Out: the order in which to try them.
 Nothing here connects: a driver asks `to_try()`, connects, and says `reached()` or `failed()`. All
-connections of one process with the same list share one Endpoints (`shared()`), so that tasks, control
-and events are always at the same server.
+connections of one process with the same list, and those of the processes it forks, share one Endpoints
+(`shared()`), so that tasks, what they send, control and events are always at the same server.
 Next: brokers/_redis_door.py; any driver whose servers come as a list.
 """
 
 from __future__ import annotations
 
+import mmap
 import random
 import re
 import time
@@ -35,7 +36,7 @@ def join_urls(urls: str | Iterable[str]) -> str:
 
 
 class Endpoints:
-    """One list of servers. `current` is the one that was reached last.
+    """One list of at most 255 servers. `current` is the one that was reached last.
 
     strategy is Celery's `broker_failover_strategy`: round-robin keeps the order of the list, shuffle
     takes one of its own for each process. A server that failed is left alone for 0.1 s, doubling to
@@ -60,15 +61,20 @@ class Endpoints:
         self.urls = list(urls)
         if strategy == SHUFFLE:
             shuffle(self.urls)
-        self.current = self.urls[0]
+        # Memory that forked processes share: a task that publishes must do so where its worker is.
+        self._at: mmap.mmap | bytearray = mmap.mmap(-1, 1) if len(self.urls) > 1 else bytearray(1)
         self._clock = clock
         self._failures = dict.fromkeys(self.urls, 0)
         self._due = dict.fromkeys(self.urls, 0.0)
 
+    @property
+    def current(self) -> str:
+        return self.urls[self._at[0]]
+
     def to_try(self) -> list[str]:
         """The servers to try now, in this order: the current one, then those after it in the list.
         Those that failed a moment ago are left out, but one is always named."""
-        at = self.urls.index(self.current)
+        at = self._at[0]
         ring = self.urls[at:] + self.urls[:at]
         now = self._clock()
         due = [url for url in ring if self._due[url] <= now]
@@ -77,7 +83,7 @@ class Endpoints:
     def reached(self, url: str) -> None:
         """It answers, and as what it should be."""
         self._failures[url], self._due[url] = 0, 0.0
-        self.current = url
+        self._at[0] = self.urls.index(url)
 
     def failed(self, url: str) -> None:
         """It cannot be used now."""

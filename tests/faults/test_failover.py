@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from qcore.errors import BrokerDown
 from tests.faults import size
 from tests.faults.fleet import Fleet, no_surprises
 from tests.faults.history import note_all
+from tests.faults.proxy import proxied
 from tests.processes import Processes
 from tests.redis_server import RedisServer, require_server
 from tests.waiting import wait_for
@@ -109,6 +111,22 @@ def test_a_worker_is_back_when_either_server_is(fleet: Fleet, servers: list[Redi
     worker.term()
     assert worker.wait(15) == 0
     no_surprises([worker])
+
+
+def test_a_server_that_vanished_is_left_for_the_next(fleet: Fleet, servers: list[RedisServer]) -> None:
+    env = {"FAULTS_SETTINGS": json.dumps({"broker_transport_options": {"heartbeat_s": 1.0}})}
+    with proxied(servers[0].url) as proxy:
+        fleet.worker(url=f"{proxy.url};{servers[1].url}", env=env)
+        put(fleet, servers[0], 1, "first")
+        wait_ran(fleet, "first0", 0.0)
+        put(fleet, servers[1], 1, "second")
+
+        proxy.hole(None)
+        took = wait_ran(fleet, "second0", time.monotonic())
+
+    print(f"found and left after {took:.2f} s")
+    # Two heartbeats to miss it, and its share of broker_connection_timeout to give it up.
+    assert took < 2 * 1.0 + 2.0 + 0.5
 
 
 def test_control_and_results_follow_the_worker(fleet: Fleet, servers: list[RedisServer]) -> None:
