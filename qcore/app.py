@@ -18,6 +18,7 @@ from qcore import calls
 from qcore import task as tasks_module
 from qcore._canvas_builtin import BUILT_IN, add_built_in
 from qcore.brokers.base import Broker, Message, StoredResult, open_broker
+from qcore.brokers.endpoints import join_urls
 from qcore.config import Config, masked
 from qcore.current import set_current
 from qcore.errors import BrokerDown, ConfigError, NotRegistered, ResultsNotKept, UnknownName, mask_url
@@ -193,23 +194,32 @@ class App:
         return self._broker
 
     def broker_url(self) -> str:
-        """The first broker URL; the embedded one when none is set."""
-        url = self.conf.broker_url or self.conf.broker_read_url or DEFAULT_BROKER
-        if isinstance(url, list | tuple):
-            url = url[0]
-        return str(url).split(";")[0]
+        """The broker's URL, or several with `;` between them, with their passwords; the embedded one when
+        none is set."""
+        return join_urls(self.conf.broker_url or self.conf.broker_read_url or DEFAULT_BROKER)
 
     def broker_options(self) -> dict[str, Any]:
         conf = self.conf
         return {
             "connect_timeout_s": conf.broker_connection_timeout,
             "broker_heartbeat": conf.broker_heartbeat,
+            "broker_failover_strategy": conf.broker_failover_strategy,
+            "broker_use_ssl": conf.broker_use_ssl,
             "broker_native_delayed_delivery_queue_type": conf.broker_native_delayed_delivery_queue_type,
             "lease_s": conf.seconds("worker_lease") or 30.0,
-            "result_prefix": conf.result_backend_transport_options.get("global_keyprefix", ""),
+            "result_prefix": self._result_prefix(),
             "result_chord_ordered": conf.result_backend_transport_options.get("result_chord_ordered", True),
             **conf.broker_transport_options,
         }
+
+    def _result_prefix(self) -> str:
+        """What stands before the keys of results. Without a result store of their own they are the
+        broker's, and so is the prefix; else it is Celery's setting alone, since its clients read them."""
+        conf = self.conf
+        own = conf.result_backend_transport_options.get("global_keyprefix", "")
+        if own or conf.result_backend:
+            return str(own)
+        return str(conf.broker_transport_options.get("global_keyprefix") or "")
 
     @property
     def results(self) -> ResultStore:
@@ -235,8 +245,13 @@ class App:
         scheme = url.partition("://")[0].removeprefix("cache+").removeprefix("db+").rstrip(":/")
         if url.startswith("db+"):
             url = url[3:]
+        given = self.conf.result_backend_transport_options
         options = {
             "connect_timeout_s": self.conf.broker_connection_timeout,
+            "broker_failover_strategy": self.conf.broker_failover_strategy,
+            "broker_use_ssl": self.conf.redis_backend_use_ssl,
+            # Its prefix is one of results, not of everything, so it goes by another name.
+            **{k: v for k, v in given.items() if k != "global_keyprefix"},
             "result_prefix": self.conf.result_backend_transport_options.get("global_keyprefix", ""),
             "result_chord_ordered": self.conf.result_backend_transport_options.get(
                 "result_chord_ordered", True

@@ -53,6 +53,18 @@ TABLE: dict[str, Setting] = {
         Setting(
             "broker_transport_options", (dict,), {}, "options of the driver (global_keyprefix, lease_s, …)"
         ),
+        Setting(
+            "broker_failover_strategy",
+            (str,),
+            "round-robin",
+            "which server of a broker_url with several is tried next: round-robin or shuffle",
+        ),
+        Setting(
+            "broker_use_ssl",
+            (dict, bool, type(None)),
+            None,
+            "TLS to the broker: true, or a dict (ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_cert_reqs)",
+        ),
         Setting("broker_connection_timeout", _num, 4.0, "seconds to wait for a connection"),
         Setting("broker_heartbeat", _opt_num, 60.0, "seconds between AMQP heartbeats; 0: none"),
         Setting(
@@ -70,6 +82,12 @@ TABLE: dict[str, Setting] = {
             ("QCTL_RESULT_BACKEND", "CELERY_RESULT_BACKEND"),
         ),
         Setting("result_backend_transport_options", (dict,), {}, "options of the result store"),
+        Setting(
+            "redis_backend_use_ssl",
+            (dict, bool, type(None)),
+            None,
+            "TLS to a result store in Redis, as broker_use_ssl",
+        ),
         Setting("result_expires", _opt_seconds, 86400.0, "seconds a result is kept; None or 0: for ever"),
         Setting(
             "result_chord_expires",

@@ -8,6 +8,7 @@ QcoreError
 │   ├── BrokerDown              cannot be reached, or the connection broke
 │   ├── BrokerBusy              another process holds it for too long
 │   ├── BrokerFull              no space for one more message
+│   ├── NotReplicated           published, but on fewer replicas than asked for
 │   ├── Unroutable              published to a place that does not exist
 │   └── Unsupported             this driver cannot do that
 ├── PoolBroken                  the pool cannot go on; what ran in it has to be returned
@@ -48,11 +49,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 _URL_SECRET = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://(?:[^\s:/@]*)):(?P<secret>[^\s/]*)@", re.I)
+_QUERY_SECRET = re.compile(r"(?P<head>[?&](?:ssl_)?password=)[^&;\s]+", re.I)
 
 
 def mask_url(text: str) -> str:
     """`text` with the password of every URL in it replaced by asterisks."""
-    return _URL_SECRET.sub(lambda m: f"{m['head']}:********@", text)
+    text = _URL_SECRET.sub(lambda m: f"{m['head']}:********@", text)
+    return _QUERY_SECRET.sub(lambda m: f"{m['head']}********", text)
 
 
 class QcoreError(Exception):
@@ -113,6 +116,20 @@ class BrokerBusy(BrokerError):
 
 class BrokerFull(BrokerError):
     """The broker has no space for one more message."""
+
+
+class NotReplicated(BrokerError):
+    """The broker has what was published, but too few replicas said so in time."""
+
+    def __init__(self, have: int, wanted: int, wait_s: float) -> None:
+        super().__init__(have, wanted, wait_s)
+        self.have, self.wanted, self.wait_s = have, wanted, wait_s
+
+    def __str__(self) -> str:
+        return (
+            f"published, but {self.have} of the {self.wanted} replicas asked for (publish_wait_replicas) "
+            f"have it after {self.wait_s:g} s; publishing it again would run it twice"
+        )
 
 
 class Unroutable(BrokerError):

@@ -6,7 +6,13 @@ import os
 
 import pytest
 
-pytest_plugins = ["tests.redis_server", "tests.rabbit_server", "tests.processes"]
+pytest_plugins = [
+    "tests.redis_server",
+    "tests.rabbit_server",
+    "tests.certificates",
+    "tests.sentinels",
+    "tests.processes",
+]
 
 
 def missing_service(reason: str) -> None:

@@ -59,9 +59,15 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    def _ports(self) -> list[str]:
+        return ["--port", str(self.port)]
+
     def start(self) -> None:
-        command = [self.binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.dir]
-        command += ["--save", "", "--appendonly", "no", "--databases", "64", *self.options]
+        command = [self.binary, *self._ports(), "--bind", "127.0.0.1", "--dir", self.dir]
+        self.launch([*command, "--save", "", "--appendonly", "no", "--databases", "64", *self.options])
+
+    def launch(self, command: list[str]) -> None:
+        """Start the process and wait until it answers."""
         with open(Path(self.dir) / "log", "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         wait_for(self._answers, what="the Redis server to answer")
@@ -94,6 +100,26 @@ class RedisServer:
     def stop(self) -> None:
         self.kill9()
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class TlsServer(RedisServer):
+    """A server that speaks TLS only, with this certificate; `ca` is whom its own client trusts."""
+
+    def __init__(self, binary: str, cert: Path, key: Path, ca: Path) -> None:
+        self._cert, self._key, self._ca = cert, key, ca
+        super().__init__(binary)
+
+    @property
+    def url(self) -> str:
+        return f"rediss://127.0.0.1:{self.port}/0"
+
+    def _ports(self) -> list[str]:
+        pair = ["--tls-cert-file", str(self._cert), "--tls-key-file", str(self._key)]
+        more = ["--tls-ca-cert-file", str(self._ca), "--tls-auth-clients", "no"]
+        return ["--port", "0", "--tls-port", str(self.port), *pair, *more]
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=5, ssl=True, ssl_cert_reqs="none")
 
 
 def require_server() -> str:

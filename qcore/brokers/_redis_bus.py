@@ -10,8 +10,9 @@ import time
 from typing import Any, Protocol
 
 from qcore.brokers._forks import tell_after_fork
+from qcore.brokers._redis_door import Door, ReplyError
 from qcore.brokers._redis_keys import CONTROL_QUEUE_END, Keys
-from qcore.brokers._redis_link import Door, Link, ReplyError
+from qcore.brokers._redis_link import Link
 from qcore.brokers._redis_scripts import OPEN_INBOX, Script
 from qcore.brokers.base import Inbox, Subscription
 from qcore.errors import BrokerDown, BrokerError
@@ -38,6 +39,7 @@ class RedisSubscription(Subscription):
         self._table = keys.binding(exchange)
         self._member = ""
         self._closed = False
+        self._heard = self._asked = 0.0  # when something came last, and when a sign of life was asked for
         if node and not pattern:
             # As kombu does it: the binding table shows who listens for commands.
             self._member = keys.member("", "", f"{node}.{exchange}")
@@ -46,8 +48,28 @@ class RedisSubscription(Subscription):
 
     def _listen(self) -> None:
         self._link.call("PSUBSCRIBE", self._pattern)
+        self._heard = self._asked = time.monotonic()
         if self._member:
             self._shared.call("SADD", self._table, self._member)
+
+    def _probe(self) -> float:
+        """See that the server still speaks, and ask it to; how long until the next look, in seconds.
+
+        Nobody writes on this connection, so without this a peer that is gone would never be missed.
+        """
+        door, now = self._link.door, time.monotonic()
+        if self._asked > self._heard:
+            left = self._asked + door.reply_timeout_s - now
+            if left <= 0:
+                self._link.drop()
+                door.fail(TimeoutError())
+            return left
+        left = self._heard + door.heartbeat_s / 2 - now
+        if left > 0:
+            return left
+        self._link.send_command("PING")
+        self._asked = now
+        return door.reply_timeout_s
 
     def get(self, timeout_s: float | None) -> bytes | None:
         until = None if timeout_s is None else time.monotonic() + timeout_s
@@ -56,12 +78,17 @@ class RedisSubscription(Subscription):
         if not self._link.is_open:
             self._listen()
         while True:
-            left = 3600.0 if until is None else until - time.monotonic()
-            said = self._link.read_within(max(0.0, left))
+            said = self._link.poll()
             if said is False:
-                if until is not None:
+                look = self._probe()
+                left = look if until is None else min(look, until - time.monotonic())
+                said = self._link.read_within(max(0.0, left))
+            if said is False:
+                if until is not None and time.monotonic() >= until:
                     return None
-            elif isinstance(said, ReplyError):
+                continue
+            self._heard = time.monotonic()
+            if isinstance(said, ReplyError):
                 self._link.door.fail(said)
             elif said[0] == b"pmessage":
                 found: bytes = said[3]
@@ -88,7 +115,7 @@ class RedisInbox(Inbox):
         self._link, self._keys, self._shared = Link(door), keys, shared
         self._exchange, self._list = exchange, f"{keys.prefix}{key}.{exchange}"
         self._member = keys.member(key, "", f"{key}.{exchange}")
-        self._seen = 0.0
+        self._seen = self._since = 0.0
         self._waiting = self._closed = False
         tell_after_fork(self)
         self._enter()
@@ -116,13 +143,17 @@ class RedisInbox(Inbox):
                     found = self._link.call("RPOP", self._list)
                     return found if isinstance(found, bytes) else None
                 self._link.send_command("BRPOP", self._list, INBOX_BLOCK_S)
-                self._waiting = True
+                self._waiting, self._since = True, time.monotonic()
             try:
                 said = self._link.read_within(max(0.0, left))
             except BrokerDown:
                 self._waiting = False
                 raise
             if said is False:
+                if time.monotonic() - self._since > INBOX_BLOCK_S + self._link.door.reply_timeout_s:
+                    self._waiting = False
+                    self._link.drop()
+                    self._link.door.fail(TimeoutError())
                 if until is not None:
                     return None  # the wait goes on and the next get() reads its answer
                 continue

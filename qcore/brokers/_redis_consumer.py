@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from qcore.brokers._forks import tell_after_fork
+from qcore.brokers._redis_door import Door, ReplyError
 from qcore.brokers._redis_keys import Keys
-from qcore.brokers._redis_link import Call, Door, Link, ReplyError
+from qcore.brokers._redis_link import Call, Link
 from qcore.brokers._redis_scripts import (
     ADOPT,
     CLAIM,
@@ -450,7 +451,8 @@ class RedisConsumer(Consumer):
         return [delivery]
 
     def idle_s(self) -> float:
-        net = 1.0 if len(self._wanted) <= MOST_WATCHED else 0.2
+        # The look is also what finds out that the server is gone while everything is idle.
+        net = min(1.0, self._door.heartbeat_s / 2) if len(self._wanted) <= MOST_WATCHED else 0.2
         if self._next_due is None:
             return net
         return max(0.0, min(net, self._next_due - time.monotonic()))

@@ -1,9 +1,9 @@
 """One connection to Redis, with every byte on it written and read here.
 
 In:  commands as tuples.  Out: replies; ReplyError from the server and OSError from the socket become
-the errors of qcore/errors.py.  redis-py opens the connection (TLS, AUTH, SELECT, unix sockets); the
-talking is done by hand because a redis-py command costs more than everything else a task needs, and
-because only so is it certain whether a request has left this process.
+the errors of qcore/errors.py.  redis-py opens the connection (brokers/_redis_door.py); the talking is
+done by hand because a redis-py command costs more than everything else a task needs, and because only
+so is it certain whether a request has left this process.
 Next: brokers/redis.py, brokers/_redis_consumer.py, brokers/_redis_bus.py.
 """
 
@@ -17,81 +17,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import hiredis
-import redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
 
+from qcore.brokers._redis_door import Door, ReplyError
 from qcore.brokers._redis_scripts import Script
-from qcore.errors import BrokerDown, BrokerError, BrokerFull, ConfigError
+from qcore.errors import BrokerDown, BrokerError
 
 pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
-ReplyError = hiredis.ReplyError
 
-_OPTIONS = ("username", "password", "client_name", "socket_keepalive")
-_NOT_THERE = ("LOADING", "MASTERDOWN", "READONLY", "NOAUTH", "WRONGPASS", "CLUSTERDOWN", "MISCONF", "BUSY ")
 # One buffer of more than 128 KiB is mapped and unmapped by the C library each time it is used, which costs
 # more than the whole round trip.
 RECV_BYTES = 65_536
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError)
-
-
-class Door:
-    """How to reach one server: makes connections and words its errors."""
-
-    def __init__(self, url: str, options: dict[str, Any]) -> None:
-        self.url = url
-        self.connect_timeout_s = float(options.get("connect_timeout_s", 4.0))
-        self.reply_timeout_s = float(options.get("socket_timeout") or 10.0)
-        # Half-open connections of idle workers are noticed within a minute.
-        keepalive = {
-            getattr(socket, name): value
-            for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-            if hasattr(socket, name)
-        }
-        try:
-            self._pool = redis.ConnectionPool.from_url(
-                # kombu's words for a unix socket
-                url.replace("redis+socket://", "unix://", 1).replace("?virtual_host=", "?db="),
-                protocol=2,
-                socket_connect_timeout=self.connect_timeout_s,
-                socket_timeout=self.connect_timeout_s,
-                retry=Retry(NoBackoff(), 0),
-            )
-        except (ValueError, RedisError) as exc:
-            raise ConfigError(f"not a Redis URL: {exc}") from None
-        kwargs = self._pool.connection_kwargs
-        kwargs.update({k: options[k] for k in _OPTIONS if k in options})
-        if issubclass(self._pool.connection_class, redis.SSLConnection):
-            kwargs.update({k: v for k, v in options.items() if k.startswith("ssl_")})
-            needed = kwargs.get("ssl_cert_reqs")
-            if isinstance(needed, str):  # Celery's URLs say CERT_REQUIRED, redis-py says required
-                kwargs["ssl_cert_reqs"] = needed.removeprefix("CERT_").lower()
-        if "path" not in kwargs:
-            kwargs.setdefault("socket_keepalive", True)
-            kwargs.setdefault("socket_keepalive_options", keepalive)
-        self.db = int(kwargs.get("db", 0) or 0)
-
-    def connect(self) -> tuple[Any, socket.socket]:
-        """A redis-py connection, logged in, and its socket; raises BrokerDown."""
-        made = self._pool.connection_class(**self._pool.connection_kwargs)
-        try:
-            made.connect()
-        except (RedisError, OSError) as exc:
-            made.disconnect()
-            raise BrokerDown(self.url, exc) from exc
-        # redis-py offers no public way to the socket, nor to reading without blocking.
-        return made, made._sock
-
-    def fail(self, error: BaseException) -> NoReturn:
-        """Raise our error for one of the server's, the client's or the socket's."""
-        text = str(error) or type(error).__name__
-        if isinstance(error, ReplyError):
-            if text.startswith("OOM") or "OOM command not allowed" in text:
-                raise BrokerFull(f"Redis has no memory left: {text}") from error
-            if not text.startswith(_NOT_THERE) and not any(f" {w}" in text for w in _NOT_THERE[:5]):
-                raise BrokerError(f"Redis refuses: {text}") from error
-        raise BrokerDown(self.url, text) from error
 
 
 #: a script, its keys, its arguments
@@ -108,11 +44,13 @@ class Link:
     def __init__(self, door: Door) -> None:
         self.door = door
         self.id = 0  # the server's number of this connection, 0 until asked for
+        self.opened = 0  # how many connections there have been
         self._made: Any = None
         self._sock: socket.socket | None = None
         self._reader = hiredis.Reader()
         self._address = ""  # of this end, as the server sees it
         self._predecessor = ""
+        self._place = ""  # the server at the other end
 
     @property
     def is_open(self) -> bool:
@@ -123,7 +61,10 @@ class Link:
 
     def open(self) -> None:
         if self._sock is None:
-            self._made, self._sock = self.door.connect()
+            self._made, self._sock, place = self.door.connect()
+            self.opened += 1
+            if place != self._place:
+                self._place, self._predecessor = place, ""  # that was another server's
             self._reader = hiredis.Reader()
             self._sock.settimeout(self.door.reply_timeout_s)
             self._poller = select.poll()
@@ -170,6 +111,10 @@ class Link:
         """Write it all, or raise NotSent (the connection is closed then)."""
         if self._sock is None:
             self.open()
+        elif self._place != self.door.place:
+            # Another connection of this process found this server gone: all must be at the same one.
+            self.drop()
+            raise NotSent(f"the broker is now at {self.door.place}")
         assert self._sock is not None
         try:
             self._sock.sendall(packed)
@@ -245,6 +190,13 @@ class Link:
         except NotSent as exc:
             raise BrokerDown(self.door.url, exc) from exc
 
+    def fail(self, reply: ReplyError) -> NoReturn:
+        """Raise our error for a reply. A server that is no primary (any more) is left for another."""
+        if self.door.is_unfit(reply):
+            self.door.leave(self._place)
+            self.drop()
+        self.door.fail(reply)
+
     # --- whole requests
 
     def call(self, *command: Any) -> Any:
@@ -257,7 +209,7 @@ class Link:
         replies = [self.read() for _ in commands]
         for reply in replies:
             if isinstance(reply, ReplyError):
-                self.door.fail(reply)
+                self.fail(reply)
         return replies
 
     def safe_calls(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -280,12 +232,12 @@ class Link:
         replies = [self.read() for _ in range(1 if single else len(commands) + 2)]
         for reply in replies:
             if isinstance(reply, ReplyError):
-                self.door.fail(reply)
+                self.fail(reply)
         if not single:
             replies = replies[-1]
             for reply in replies:
                 if isinstance(reply, ReplyError):
-                    self.door.fail(reply)
+                    self.fail(reply)
         return replies
 
     def run(self, script: Script, keys: Sequence[Any], arguments: Sequence[Any], safe: bool = False) -> Any:
@@ -305,7 +257,7 @@ class Link:
             self.send_command("EVAL", script.text, *rest)
             reply = self.read()
         if isinstance(reply, ReplyError):
-            self.door.fail(reply)
+            self.fail(reply)
         return reply
 
     def run_all(self, calls: Sequence[Call]) -> list[Any]:

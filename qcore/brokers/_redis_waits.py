@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from qcore.brokers._redis_link import Door, Link, ReplyError, pack
+from qcore.brokers._redis_door import Door, ReplyError
+from qcore.brokers._redis_link import Link, pack
 from qcore.errors import BrokerDown
 from qcore.wire.result import ResultMeta
 
@@ -63,7 +64,7 @@ class Waits:
                 unanswered = 1
                 continue
             if isinstance(said, ReplyError):
-                self._door.fail(said)
+                link.fail(said)
             raw = None
             if not isinstance(said, list):
                 raw, unanswered = said, 0

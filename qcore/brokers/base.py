@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from qcore.errors import ConfigError, Unsupported
+from qcore.brokers.endpoints import split_urls
+from qcore.errors import ConfigError, Unsupported, mask_url
 from qcore.plugins import Registry
 from qcore.wire.outcome import Before, Part
 from qcore.wire.result import ResultMeta
@@ -239,6 +240,8 @@ class Broker(ABC):
     """One URL. Connects when first needed; safe to use from several threads."""
 
     name: ClassVar[str]
+    #: whether the URL may be a list of servers with `;` between them (brokers/endpoints.py)
+    takes_lists: ClassVar[bool] = True
     features: ClassVar[Features]
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
@@ -364,9 +367,14 @@ class Broker(ABC):
     @abstractmethod
     def close(self) -> None: ...
 
+    @property
+    def place(self) -> str:
+        """The URL of the one server that is in use."""
+        return split_urls(self.url)[0]
+
     def info(self) -> dict[str, Any]:
-        """Host, port, transport and the like for `inspect stats`; no secrets."""
-        parts = urlsplit(self.url)
+        """Host, port, transport and the like of the server in use, for `inspect stats`; no secrets."""
+        parts = urlsplit(self.place)
         return {
             "hostname": parts.hostname,
             "port": parts.port,
@@ -384,6 +392,7 @@ brokers: Registry[type[Broker]] = Registry(
         "rediss": "redis",
         "redis+socket": "redis",
         "unix": "redis",
+        "sentinel": "redis",
         "amqp": "kombu",
         "amqps": "kombu",
         "pyamqp": "kombu",
@@ -392,16 +401,33 @@ brokers: Registry[type[Broker]] = Registry(
 
 
 def open_broker(url: str, options: dict[str, Any] | None = None) -> Broker:
-    """The broker at `url`; the scheme chooses the driver, schemes of other kombu transports go to
-    the kombu driver. Raises ConfigError for a URL that is none."""
-    scheme = url.partition("://")[0] if "://" in url else ""
+    """The broker at `url`, or at one of several URLs with `;` between them; the scheme chooses the
+    driver, schemes of other kombu transports go to the kombu driver. Raises ConfigError for a URL that
+    is none."""
+    urls = split_urls(url) or [""]
+    scheme = urls[0].partition("://")[0] if "://" in url else ""
     if not scheme:
         raise ConfigError(
-            f"'{url}' is not a broker URL; write sqlite:///path, redis://host/0 or amqp://host//"
+            f"'{mask_url(url)}' is not a broker URL; write sqlite:///path, redis://host/0 or amqp://host//"
         )
     try:
-        _ = urlsplit(url).port
+        for one in urls:
+            _ = urlsplit(one).port
     except ValueError as exc:
         raise ConfigError(f"the broker URL has a bad port or host: {exc}") from None
-    built_in = scheme in brokers.names() or scheme in brokers.aliases
-    return brokers.get(scheme if built_in else "kombu")(url, options)
+    kinds = {_driver(one) for one in urls}
+    if len(kinds) > 1:
+        raise ConfigError(
+            f"one broker URL names servers of one kind, not {' and '.join(sorted(kinds))}: {mask_url(url)}"
+        )
+    driver = brokers.get(kinds.pop())
+    if len(urls) > 1 and not driver.takes_lists:
+        raise ConfigError(f"the {driver.name} broker takes one URL, not {len(urls)}: {mask_url(url)}")
+    return driver(";".join(urls), options)
+
+
+def _driver(url: str) -> str:
+    """The name of the driver for a single URL."""
+    scheme = url.partition("://")[0]
+    name = brokers.aliases.get(scheme, scheme)
+    return name if name in brokers.names() else "kombu"

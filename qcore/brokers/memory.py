@@ -332,6 +332,7 @@ class MemoryBroker(MemoryChords):
     """Queues in this process."""
 
     name: ClassVar[str] = "memory"
+    takes_lists: ClassVar[bool] = False
     features: ClassVar[Features] = Features(
         results=True, receivers_known=True, members_known=True, revokes=True, multi_host=False
     )

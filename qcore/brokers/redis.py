@@ -1,6 +1,7 @@
 """The Redis and Valkey broker, on Celery's own queue lists.
 
-In:  redis://, rediss:// or unix:// URLs.  Out: the whole contract, results included.
+In:  redis://, rediss://, unix:// and sentinel:// URLs, or a list of them.  Out: the whole contract,
+results included.
 Queues, bindings, control and result keys are kombu's, so both kinds of workers share them. What is
 in flight is in our own ledgers (brokers/_redis_consumer.py), which Celery neither sees nor touches.
 """
@@ -19,8 +20,9 @@ from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._redis_bus import RedisInbox, RedisSubscription, control_node
 from qcore.brokers._redis_chords import RedisChords
 from qcore.brokers._redis_consumer import RedisConsumer
+from qcore.brokers._redis_door import Door
 from qcore.brokers._redis_keys import Keys
-from qcore.brokers._redis_link import Door, Link
+from qcore.brokers._redis_link import Link
 from qcore.brokers._redis_scripts import (
     ANNOUNCE,
     IN_FLIGHT,
@@ -45,7 +47,7 @@ from qcore.brokers.base import (
     brokers,
 )
 from qcore.crashpoints import crashpoint
-from qcore.errors import BrokerDown, Unroutable
+from qcore.errors import BrokerDown, NotReplicated, Unroutable
 from qcore.wire.content import decompress
 from qcore.wire.result import ResultMeta, decode
 
@@ -67,6 +69,7 @@ class RedisBroker(RedisChords):
         self._door = Door(url, self.options)
         self._keys = Keys(self._door.db, self.options)
         self._renew_connections()
+        self._replicas = int(self.options.get("publish_wait_replicas") or 0)
         tell_after_fork(self)
 
     def _renew_connections(self) -> None:
@@ -122,8 +125,20 @@ class RedisBroker(RedisChords):
             # 1,000 at a time, so that one script never holds the server for long.
             for start in range(0, len(shelved), 5000):
                 self._link.run(SHELVE, (keys.sequence,), shelved[start : start + 5000], safe=True)
+            if self._replicas:
+                self._wait_replicas()
         crashpoint("published")
         self._noted |= fresh
+
+    def _wait_replicas(self) -> None:
+        """Until enough replicas have what this connection wrote; raises NotReplicated, BrokerDown."""
+        opened = self._link.opened
+        wait_s = min(float(self.options.get("publish_wait_s") or 1.0), self._door.reply_timeout_s / 2)
+        count = self._link.call("WAIT", self._replicas, max(1, int(wait_s * 1000)))
+        # On a new connection the server knows of no writes, and says that all replicas have them.
+        have = count if self._link.opened == opened else 0
+        if have < self._replicas:
+            raise NotReplicated(have, self._replicas, wait_s)
 
     def _route(self, message: Message) -> list[str]:
         """The queues that take this message; raises Unroutable."""
@@ -291,6 +306,10 @@ class RedisBroker(RedisChords):
                 raise BrokerDown(self.url, "connected, but the server does not answer")
         finally:
             link.drop()
+
+    @property
+    def place(self) -> str:
+        return self._door.place or super().place
 
     def close(self) -> None:
         with self._lock:

@@ -42,6 +42,7 @@ class SqliteBroker(SqliteChords):
     """One file."""
 
     name: ClassVar[str] = "sqlite"
+    takes_lists: ClassVar[bool] = False
     features: ClassVar[Features] = Features(
         results=True, receivers_known=True, members_known=True, revokes=True, multi_host=False
     )

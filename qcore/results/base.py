@@ -71,5 +71,7 @@ class ResultStore(ABC):
 
 
 results: Registry[type[ResultStore]] = Registry(
-    "result backend", "qcore.results", aliases={"rediss": "redis", "redis+socket": "redis", "unix": "redis"}
+    "result backend",
+    "qcore.results",
+    aliases={"rediss": "redis", "redis+socket": "redis", "unix": "redis", "sentinel": "redis"},
 )

@@ -7,7 +7,7 @@ import time
 
 from qcore.errors import BrokerError
 
-BACKOFF_LEAST_S, BACKOFF_MOST_S = 0.1, 5.0
+BACKOFF_LEAST_S, BACKOFF_MOST_S = 0.1, 2.0
 
 log = logging.getLogger("qcore.worker")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -10,7 +11,7 @@ from typing import Any
 from qcore import App
 from tests.faults.history import note
 
-app = App("faults")
+app = App("faults", **json.loads(os.environ.get("FAULTS_SETTINGS", "{}")))
 
 
 @app.task(name="faults.work", bind=True)

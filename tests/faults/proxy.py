@@ -5,6 +5,8 @@ Out: one JSON object a line: {"port": …} first, then an answer to each command
 
     {"do": "reset"}                                 every connection ends at once, with a RST
     {"do": "hole", "way": "both", "s": 2}           nothing passes for that long; null: until cleared
+    {"do": "hole", "at": {"way": "down", "name": …}}   the same, from the next unit of that name on; it is
+            the first that does not pass
     {"do": "latency", "way": "down", "ms": 50}      what passes is late
     {"do": "limit", "way": "down", "bytes": 100}    each connection is reset after so many bytes
     {"do": "cut", "way": "down", "name": …, "every": n, "times": m}
@@ -61,6 +63,8 @@ class Pair:
             while data := await reader.read(65536):
                 await server.delay(way)
                 for name, unit in getattr(self._wire, way)(data):
+                    if server.is_hole(way, name):
+                        await server.delay(way)
                     if server.is_cut(way, name):
                         await writer.drain()
                         self.reset()
@@ -100,6 +104,7 @@ class Server:
         self.limits: dict[str, int] = {}
         self.late_s = dict.fromkeys(BOTH, 0.0)
         self.cuts: list[dict[str, Any]] = []
+        self.holes: list[dict[str, Any]] = []
         for opened in getattr(self, "open", {}).values():
             opened.set()
         self.open = {way: asyncio.Event() for way in BOTH}
@@ -122,6 +127,22 @@ class Server:
                     self.counts["cut"] += 1
                     return True
         return False
+
+    def is_hole(self, way: str, name: str) -> bool:
+        """Whether a hole begins with this unit."""
+        for hole in self.holes:
+            if hole["at"] == {"way": way, "name": name}:
+                self.holes.remove(hole)
+                self.counts["hole"] += 1
+                self.dig(BOTH, hole["s"])
+                return True
+        return False
+
+    def dig(self, ways: tuple[str, ...], seconds: float | None) -> None:
+        for one in ways:
+            self.open[one].clear()
+            if seconds is not None:
+                asyncio.get_running_loop().call_later(seconds, self.open[one].set)
 
     async def serve(self) -> None:
         listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -156,10 +177,10 @@ class Server:
             for pair in list(self.pairs):
                 pair.reset()
         elif what == "hole":
-            for one in ways:
-                self.open[one].clear()
-                if command["s"] is not None:
-                    asyncio.get_running_loop().call_later(command["s"], self.open[one].set)
+            if command.get("at"):
+                self.holes.append(command)
+            else:
+                self.dig(ways, command["s"])
         elif what == "latency":
             self.late_s.update(dict.fromkeys(ways, command["ms"] / 1000))
         elif what == "limit":
@@ -209,6 +230,10 @@ class Proxy:
 
     def hole(self, seconds: float | None, way: str = "both") -> None:
         self.tell("hole", s=seconds, way=way)
+
+    def hole_at(self, way: str, name: str) -> None:
+        """A hole, until cleared, from the next unit of that name on."""
+        self.tell("hole", s=None, at={"way": way, "name": name})
 
     def latency(self, ms: float, way: str = "both") -> None:
         self.tell("latency", ms=ms, way=way)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import FULL, size
+from tests.faults import size
 from tests.faults.fleet import Fleet, no_surprises
 from tests.faults.proxy import Proxy, proxied
 from tests.processes import Process, Processes
@@ -119,21 +119,3 @@ def test_a_worker_is_back_after_its_server_was_killed(outage: Fleet, server: Red
 
     assert max(rounds(outage, worker, size(3, 20), server.restart, busy)) < BACK_S
     outage.verdict().require(0)
-
-
-@pytest.mark.skipif(not FULL, reason="waits for a time-out of 10 s; make faults runs it")
-def test_a_dead_peer_is_noticed(outage: Fleet, proxy: Proxy) -> None:
-    worker = outage.worker(url=proxy.url, lease_s=10)
-    outage.publish_many(10)
-    outage.wait_done()
-
-    proxy.hole(None)
-    began = time.monotonic()
-    worker.wait_output("cannot reach the broker", 90)
-    noticed = time.monotonic() - began
-    proxy.clear()
-
-    print(f"a half-open connection was noticed after {noticed:.1f} s")
-    assert noticed < 14
-    outage.publish_many(10, prefix="more")
-    outage.wait_done()
