@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from qcore import calls
 from qcore import task as tasks_module
 from qcore._canvas_builtin import BUILT_IN, add_built_in
-from qcore.brokers.base import Broker, Message, StoredResult, open_broker
+from qcore.brokers.base import Broker, Message, StoredResult, fails_over, open_broker
 from qcore.config import Config, masked
 from qcore.current import set_current
 from qcore.errors import BrokerDown, ConfigError, NotRegistered, ResultsNotKept, UnknownName, mask_url
@@ -193,11 +193,11 @@ class App:
         return self._broker
 
     def broker_url(self) -> str:
-        """The first broker URL; the embedded one when none is set."""
+        """The broker URL; the embedded one when none is set. Several, as a list or with semicolons
+        between them, are one URL where the driver can go on at the next, else the first counts."""
         url = self.conf.broker_url or self.conf.broker_read_url or DEFAULT_BROKER
-        if isinstance(url, list | tuple):
-            url = url[0]
-        return str(url).split(";")[0]
+        urls = [part for one in (url if isinstance(url, list | tuple) else (url,)) for part in one.split(";")]
+        return ";".join(urls) if fails_over(urls[0]) else str(urls[0])
 
     def broker_options(self) -> dict[str, Any]:
         conf = self.conf
@@ -205,6 +205,9 @@ class App:
             "connect_timeout_s": conf.broker_connection_timeout,
             "broker_heartbeat": conf.broker_heartbeat,
             "broker_native_delayed_delivery_queue_type": conf.broker_native_delayed_delivery_queue_type,
+            "task_default_queue": conf.task_default_queue,
+            "task_default_queue_type": conf.task_default_queue_type,
+            "task_create_missing_queue_type": conf.task_create_missing_queue_type,
             "lease_s": conf.seconds("worker_lease") or 30.0,
             "result_prefix": conf.result_backend_transport_options.get("global_keyprefix", ""),
             "result_chord_ordered": conf.result_backend_transport_options.get("result_chord_ordered", True),

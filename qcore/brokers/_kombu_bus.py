@@ -48,6 +48,7 @@ class KombuListener(Inbox):
     def __init__(self, link: Link, place: Place, key: str = "") -> None:
         self.key = key
         self._link, self._place = link, place
+        self._slice_s = min(SLICE_S, link.heartbeat_s / 3 or SLICE_S)
         self._bell = Bell()
         self._arrived: deque[bytes] = deque()
         self._closed = False
@@ -111,7 +112,7 @@ class KombuListener(Inbox):
                 if self._arrived:
                     return self._arrived.popleft()
                 fd = self._link.fileno()
-            left = SLICE_S if deadline is None else min(deadline - time.monotonic(), SLICE_S)
+            left = self._slice_s if deadline is None else min(deadline - time.monotonic(), self._slice_s)
             if left <= 0 and deadline is not None and time.monotonic() >= deadline:
                 return None
             self._sleep(fd, max(left, 0.0))

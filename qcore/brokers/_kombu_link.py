@@ -33,7 +33,11 @@ STALL_S = 0.2  # the longest wait for the rest of a frame that has begun to arri
 FRAMES_AT_ONCE = 20_000
 CONNECT_TIMEOUT_S = 4.0
 # Not for pyamqp: options of qcore, and the confirms that _kombu_publisher.py does in its own way.
-_OURS = frozenset("lease_s connect_timeout_s result_prefix event_ttl_s max_priority confirm_publish".split())
+_OURS = frozenset(
+    "lease_s connect_timeout_s result_prefix event_ttl_s max_priority confirm_publish confirm_timeout".split()
+)
+#: settings that come with the options
+_SETTINGS = ("broker_", "task_", "result_")
 
 #: Connections of the parent process. Kept for ever: letting go of one could say goodbye on a socket
 #: that the parent still uses.
@@ -100,6 +104,11 @@ class Link:
         return mask_url(self.url)
 
     @property
+    def endpoints(self) -> list[str]:
+        """The URLs in the order in which they are tried."""
+        return list(self._urls)
+
+    @property
     def is_open(self) -> bool:
         connection = self._connection
         if connection is None:
@@ -143,7 +152,7 @@ class Link:
 
     def _connect(self, url: str) -> None:
         timeout_s = float(self.options.get("connect_timeout_s", CONNECT_TIMEOUT_S)) / len(self._urls)
-        extra = {k: v for k, v in self.options.items() if k not in _OURS and not k.startswith("broker_")}
+        extra = {k: v for k, v in self.options.items() if k not in _OURS and not k.startswith(_SETTINGS)}
         if self.native:
             extra.update(
                 read_timeout=ANSWER_S,

@@ -56,14 +56,21 @@ class Topology:
         if not self._is_new("queue", name):
             return
         if not self.link.native or self._size(name) is None:
-            arguments: dict[str, Any] = {}
-            if self.link.options.get("max_priority"):
-                arguments["x-max-priority"] = int(self.link.options["max_priority"])
-            self._declare_queue(name, arguments)
+            self._declare_queue(name, self._arguments(name))
         if self.link.native and self._exists(DELIVERY_EXCHANGE):
             # Celery's clients delay messages too; they leave it to the worker to bind its queues.
             self._bind_delay(name)
         self._note("queue", name)
+
+    def _arguments(self, name: str) -> dict[str, Any]:
+        """As Celery's settings want a queue; a classic one has no x-queue-type, as with Celery."""
+        options = self.link.options
+        default = name == options.get("task_default_queue", "celery")
+        kind = options.get("task_default_queue_type" if default else "task_create_missing_queue_type")
+        if kind == "quorum" and self.link.native:
+            return {"x-queue-type": "quorum"}  # which has no priorities
+        priority = options.get("max_priority")
+        return {"x-max-priority": int(priority)} if priority else {}
 
     def _declare_queue(self, name: str, arguments: dict[str, Any]) -> None:
         def declare(channel: Any) -> None:

@@ -361,9 +361,13 @@ class Broker(ABC):
     @abstractmethod
     def close(self) -> None: ...
 
+    def endpoint(self) -> str:
+        """The URL that was used last, where there are several."""
+        return self.url
+
     def info(self) -> dict[str, Any]:
         """Host, port, transport and the like for `inspect stats`; no secrets."""
-        parts = urlsplit(self.url)
+        parts = urlsplit(self.endpoint())
         return {
             "hostname": parts.hostname,
             "port": parts.port,
@@ -388,6 +392,11 @@ brokers: Registry[type[Broker]] = Registry(
 )
 
 
+def fails_over(url: str) -> bool:
+    """Whether the driver of this URL takes several, with semicolons between them, as one broker."""
+    return url.partition("://")[0] in ("amqp", "amqps", "pyamqp")
+
+
 def open_broker(url: str, options: dict[str, Any] | None = None) -> Broker:
     """The broker at `url`; the scheme chooses the driver, schemes of other kombu transports go to
     the kombu driver. Raises ConfigError for a URL that is none."""
@@ -397,7 +406,8 @@ def open_broker(url: str, options: dict[str, Any] | None = None) -> Broker:
             f"'{url}' is not a broker URL; write sqlite:///path, redis://host/0 or amqp://host//"
         )
     try:
-        _ = urlsplit(url).port
+        for part in url.split(";") if fails_over(url) else (url,):
+            _ = urlsplit(part).port
     except ValueError as exc:
         raise ConfigError(f"the broker URL has a bad port or host: {exc}") from None
     built_in = scheme in brokers.names() or scheme in brokers.aliases

@@ -33,7 +33,7 @@ from qcore.brokers.base import (
     brokers,
 )
 from qcore.crashpoints import crashpoint
-from qcore.errors import Unroutable
+from qcore.errors import Unroutable, mask_url
 from qcore.times import new_id
 
 HEARTBEAT_S = 60.0
@@ -65,6 +65,11 @@ class KombuBroker(Broker):
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         super().__init__(url, options)
+        beat_s = self.options.get("broker_heartbeat")
+        self._beat_s = HEARTBEAT_S if beat_s is None else float(beat_s)
+        if self._beat_s:
+            # What a lease is elsewhere: a third of it passes between two calls of renew().
+            self.lease_s = min(self.lease_s, self._beat_s)
         # Nobody ticks between two publishes, so this connection asks for no heartbeats: a publish
         # notices a dead one by itself.
         self._link = Link(url, self.options, name="qcore client")
@@ -72,8 +77,7 @@ class KombuBroker(Broker):
         self._named: dict[str, None] = {}
 
     def _new_link(self, name: str, heartbeat: bool = True) -> Link:
-        beat_s = float(self.options.get("broker_heartbeat") or HEARTBEAT_S) if heartbeat else 0.0
-        return Link(self.url, self.options, heartbeat_s=beat_s, name=name)
+        return Link(self.url, self.options, heartbeat_s=self._beat_s if heartbeat else 0.0, name=name)
 
     # --- tasks
 
@@ -97,7 +101,9 @@ class KombuBroker(Broker):
 
     def consumer(self, queues: Sequence[str], node: str = "") -> Consumer:
         self._named.update(dict.fromkeys(queues))
-        return KombuConsumer(self._new_link(f"qcore worker {node}".strip()), queues)
+        link = self._new_link(f"qcore worker {node}".strip())
+        sender = self._new_link(f"qcore sender {node}".strip(), heartbeat=False) if link.native else None
+        return KombuConsumer(link, queues, sender)
 
     def depth(self, queue: str) -> Depth:
         with self._link.lock:
@@ -201,6 +207,12 @@ class KombuBroker(Broker):
         return KombuListener(self._new_link("qcore results", heartbeat=False), place, name)
 
     # --- life
+
+    def endpoint(self) -> str:
+        return self._link.endpoints[0]
+
+    def info(self) -> dict[str, Any]:
+        return {**super().info(), "alternates": [mask_url(url) for url in self._link.endpoints[1:]]}
 
     def check(self) -> None:
         link = self._new_link("qcore check", heartbeat=False)
