@@ -18,7 +18,7 @@ from amqp.exceptions import ChannelError, ResourceLocked
 
 from qcore.brokers._kombu_link import Bell, Link
 from qcore.brokers._kombu_message import incoming
-from qcore.brokers._kombu_topology import Topology
+from qcore.brokers._kombu_topology import Topology, bus_type
 from qcore.brokers.base import Inbox
 from qcore.errors import BrokerDown
 from qcore.times import new_id
@@ -60,9 +60,12 @@ class KombuListener(Inbox):
                 self._channel.basic_consume(self._queue, no_ack=True, callback=self._on_message)
 
     def _declare(self) -> str:
-        place = self._place
-        if place.exchange:
-            Topology(self._link).bus_exchange(place.exchange)
+        place, topology = self._place, Topology(self._link)
+        self._exchange = place.exchange
+        if place.exchange and self._link.native and bus_type(place.exchange)[0] == "fanout":
+            self._exchange = topology.control_exchange(place.exchange)
+        elif place.exchange:
+            topology.bus_exchange(place.exchange)
         deadline, name, wait_s = time.monotonic() + LOCKED_S, place.name, 0.05
         while True:
             try:
@@ -92,8 +95,8 @@ class KombuListener(Inbox):
             auto_delete=True,
             arguments=arguments if self._link.native else None,
         )
-        if place.exchange:
-            channel.queue_bind(name, place.exchange, routing_key=place.key)
+        if self._exchange:
+            channel.queue_bind(name, self._exchange, routing_key=place.key)
         if not self._link.native:
             channel.queue_purge(name)  # an emulation goes on filling queues that were deleted
 

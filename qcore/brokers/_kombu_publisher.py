@@ -93,9 +93,10 @@ class Publisher:
             ]
         )
 
-    def send(self, batch: Sequence[tuple[Outgoing, bytes]]) -> dict[int, str]:
+    def send(self, batch: Sequence[tuple[Outgoing, bytes]], longest_s: float = 0.0) -> dict[int, str]:
         """Publish (message, its envelope bytes) in order; the indexes of those that found no queue,
-        with the reason. Raises BrokerDown and BrokerFull."""
+        with the reason. Raises BrokerDown and BrokerFull when no confirm comes for longest_s (0: the
+        option `confirm_timeout`)."""
         if not batch:
             return {}
         self._open()
@@ -109,7 +110,7 @@ class Publisher:
             if index not in self._failed:
                 self._publish(index, message, raw)
         if self.link.native:
-            self._wait()
+            self._wait(longest_s or float(self.link.options.get("confirm_timeout") or ANSWER_S))
         return self._failed
 
     def _open(self) -> None:
@@ -157,9 +158,8 @@ class Publisher:
         self._sent += 1
         self._waiting[self._sent] = index
 
-    def _wait(self) -> None:
+    def _wait(self, longest_s: float) -> None:
         """Until every publish is confirmed. Progress, not the size of the batch, sets the limit."""
-        longest_s = float(self.link.options.get("confirm_timeout") or ANSWER_S)
         deadline, left = time.monotonic() + longest_s, len(self._waiting)
         try:
             while self._waiting:

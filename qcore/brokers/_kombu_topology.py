@@ -108,6 +108,10 @@ class Topology:
                 return None  # kombu's emulations have their own classes
             return 0  # it exists and is somebody's own
 
+    def exists(self, queue: str) -> bool:
+        """Whether there is such a queue now, whoever's it is."""
+        return self._size(queue) is not None
+
     def size(self, name: str) -> int:
         """Ready messages; 0 when there is no such queue."""
         if self.link.native:
@@ -160,6 +164,20 @@ class Topology:
         except (PreconditionFailed, AccessRefused):
             pass  # it exists with another type, or only others may create it: use it as it is
         self._note("exchange", name)
+
+    def control_exchange(self, name: str) -> str:
+        """The exchange on which our workers hear what is said to all on `name`, with an empty key."""
+        ours = f"qcore.{name}"
+        self.bus_exchange(name)
+        if self._is_new("exchange", ours):
+
+            def declare(channel: Any) -> None:
+                channel.exchange_declare(ours, "direct", durable=False, auto_delete=False)
+                channel.exchange_bind(ours, name)
+
+            self.link.attempt(declare)
+            self._note("exchange", ours)
+        return ours
 
     # --- delays
 

@@ -40,6 +40,7 @@ class Features(msgspec.Struct, frozen=True):
     fanout: bool = True  # broadcast and subscribe
     receivers_known: bool = False  # broadcast() can say how many heard it
     members_known: bool = False  # members() names the live workers
+    foreign_known: bool = True  # foreign_members() too: a node that nobody names is not there
     peek: bool = True
     revokes: bool = False  # stores revoked ids
     multi_host: bool = True
