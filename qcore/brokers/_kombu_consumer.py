@@ -23,9 +23,9 @@ from qcore.brokers._kombu_link import Bell, Link
 from qcore.brokers._kombu_message import incoming
 from qcore.brokers._kombu_publisher import Publisher
 from qcore.brokers._kombu_topology import Topology
-from qcore.brokers.base import Consumer, Delivery, Message, Settle, Settlement
+from qcore.brokers.base import Consumer, Delivery, Message, Settle, Settlement, sent_again
 from qcore.crashpoints import crashpoint
-from qcore.errors import BrokerDown
+from qcore.errors import BrokerDown, BrokerError
 from qcore.times import new_id
 
 log = logging.getLogger(__name__)
@@ -282,8 +282,19 @@ class KombuConsumer(Consumer):
                     seen.add(number)
                     ours.append(one)
         crashpoint("before_settle")
+        sending = [one for one in ours if one.sends or one.action in (Settle.DELAY, Settle.QUARANTINE)]
+        if sending and len(sending) < len(ours):
+            # A broker without space must not keep these with us as well.
+            with self._link.use(connect=False):
+                self._end([one for one in ours if one not in sending], set())
+            ours = sending
         # Not under the lock: heartbeats go on while the broker takes its time.
-        back = self._send(ours)
+        try:
+            back = self._send(ours)
+        except BrokerError:
+            for one in ours:  # it may be there all the same
+                one.sends = tuple(map(sent_again, one.sends))
+            raise
         with self._link.use(connect=False):
             self._end(ours, back)
         crashpoint("settled")

@@ -23,8 +23,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from qcore.errors import ConfigError, Unsupported
+from qcore.errors import ConfigError, Malformed, Unsupported
 from qcore.plugins import Registry
+from qcore.wire import envelope
 from qcore.wire.outcome import Before, Part
 from qcore.wire.result import ResultMeta
 
@@ -60,6 +61,17 @@ class Message(msgspec.Struct, frozen=True):
     routing_key: str = ""
     priority: int = 0
     due_at: float | None = None
+
+
+def sent_again(message: Message) -> Message:
+    """The same message, marked as one that may have been sent before: whoever gets it looks whether
+    it is done. What is no envelope stays as it is."""
+    try:
+        found = envelope.decode(message.raw)
+    except Malformed:
+        return message
+    found.headers = {**found.headers, "redelivered": True}
+    return msgspec.structs.replace(message, raw=envelope.encode(found))
 
 
 class Delivery(msgspec.Struct):

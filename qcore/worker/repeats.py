@@ -13,12 +13,9 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from qcore.brokers.base import Delivery, Message, Settle, Settlement
+from qcore.brokers.base import Delivery, Settle, Settlement, sent_again
 from qcore.errors import BrokerError, ConfigError, Malformed
 from qcore.results.base import ResultStore
-from qcore.wire import envelope
 from qcore.wire import result as result_wire
 from qcore.wire import task as task_wire
 from qcore.wire.result import ResultMeta
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("qcore.worker")
 
-HEADER = "redelivered"
 #: how that header looks in an envelope that one of us wrote; read again properly when it is found
 _MARK = b'"redelivered":true'
 
@@ -63,7 +59,7 @@ class Repeats:
         for delivery in deliveries:
             message = messages.get(delivery.number)
             attempt = _attempt(message) if message is not None else delivery.number
-            if message is None or not (delivery.redelivered or message.headers.get(HEADER) is True):
+            if message is None or not (delivery.redelivered or message.headers.get("redelivered") is True):
                 fresh[delivery.number if attempt in fresh else attempt] = delivery
                 continue
             delivery.redelivered = True
@@ -106,7 +102,7 @@ class Repeats:
             embed = task_wire.read_body(message, frozenset(self._app.conf.accept_content)).embed
             if any(embed.values()):
                 found = follow.succeeded(embed, meta.result, message, self._app)
-                settlement.sends = tuple(map(_marked, found.messages))
+                settlement.sends = tuple(map(sent_again, found.messages))
                 settlement.before = found.before
         except (Malformed, ConfigError, TypeError) as exc:
             log.error("what follows from %s[%s] cannot be read: %s", message.task, message.id, exc)
@@ -122,9 +118,3 @@ def _read(delivery: Delivery) -> TaskMessage | None:
 
 def _attempt(message: TaskMessage) -> Attempt:
     return message.id, message.task, message.retries
-
-
-def _marked(message: Message) -> Message:
-    found = envelope.decode(message.raw)
-    found.headers = {**found.headers, HEADER: True}
-    return msgspec.structs.replace(message, raw=envelope.encode(found))
