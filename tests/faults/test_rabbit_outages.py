@@ -12,6 +12,7 @@ import pytest
 from qcore.brokers.base import Broker, Message, Settlement, open_broker
 from qcore.errors import BrokerDown, BrokerFull
 from qcore.times import new_id
+from qcore.wire import task
 from tests.faults import size
 from tests.faults.fleet import Fleet, no_surprises
 from tests.faults.proxy import Proxy, proxied
@@ -189,6 +190,44 @@ def test_a_channel_that_failed_is_not_used_again(opened: Open, rabbit_url: str) 
         assert len(used) == 6
         assert {f"sure {n}" for n in range(5)} <= drained(rabbit_url)
         broker.close()
+
+
+@pytest.mark.parametrize("fleet", ["rabbit"], indirect=True)
+def test_what_was_revoked_while_a_worker_was_cut_off_never_runs(fleet: Fleet) -> None:
+    with proxied(fleet.url, "amqp") as proxy:
+        worker = fleet.worker("-l", "INFO", url=proxy.url)
+        revoked = fleet.work("revoked", countdown=3.0)
+        fleet.app.broker.publish([revoked])
+        fleet.publish({"after": fleet.work("after", countdown=4.5)})
+
+        proxy.hole(None)
+        proxy.reset()
+        fleet.app.control.revoke([task.read(revoked.raw).id])
+        proxy.clear()
+        fleet.wait_done()
+
+    assert "revoked" not in fleet.history.tasks
+    no_surprises([worker])
+
+
+@pytest.mark.parametrize("fleet", ["rabbit"], indirect=True)
+def test_a_worker_outlives_its_rabbitmq(fleet: Fleet, rabbit_server: RabbitServer, redis_url: str) -> None:
+    kills = size(1, 10)
+    worker = fleet.worker(backend=redis_url)
+    for kill in range(kills):
+        fleet.publish_many(20, 0.1, f"k{kill}-", ignore_result=False)
+        fleet.wait_started(20 * kill + 6)
+        rabbit_server.restart()
+        began = time.monotonic()
+        fleet.app.close()
+        wait_for(fleet.history.all_finished, 30)
+        print(f"all was done {time.monotonic() - began:.2f} s after the broker was back")
+    fleet.wait_done()
+
+    worker.term()
+    assert worker.wait(15) == 0
+    fleet.verdict().require(0)
+    no_surprises([worker])
 
 
 # --- several endpoints
