@@ -469,3 +469,24 @@ def test_a_quorum_queue_is_served_like_any_other_and_counts(opened: Open, queue:
     consumer.settle([Settlement(third, Settle.DELAY, due_at=later)])
     assert sorted(texts(take(consumer, 2))) == ["b", "later"]
     assert time.time() >= later
+
+
+# --- boards
+
+
+def test_many_read_a_board_at_once_and_all_see_all_of_it(opened: Open, queue: str) -> None:
+    brokers = [opened() for _ in range(4)]
+    for number in range(50):
+        brokers[0].announce(f"n{number}", {"pid": number}, 60)
+    seen: list[int] = []
+
+    def look(broker: KombuBroker) -> None:
+        seen.extend(len(broker.members()) for _ in range(10))
+
+    threads = [threading.Thread(target=look, args=(one,)) for one in brokers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert seen == [50] * 40

@@ -118,6 +118,27 @@ def test_celerys_workers_are_found_as_well(app: App, processes: Processes, rabbi
     assert sorted(json.loads(with_celery.stdout)) == ["ours@test", "theirs@test"]
 
 
+def test_a_user_who_may_only_do_what_celery_does_is_answered_at_the_time_out(
+    processes: Processes, rabbit_url: str, rabbit_server: RabbitServer
+) -> None:
+    vhost = rabbit_url.rpartition("/")[2]
+    rabbit_server.ask('rabbit_auth_backend_internal:add_user(<<"plain">>, <<"plain">>, <<"qcore">>)')
+    rabbit_server.ask(
+        f'rabbit_auth_backend_internal:set_permissions(<<"plain">>, <<"{vhost}">>, '
+        '<<"^(?!qcore).*">>, <<"^(?!qcore).*">>, <<"^(?!qcore).*">>, <<"qcore">>)'
+    )
+    url = rabbit_url.replace("guest:guest", "plain:plain")
+    processes.start_qcore_worker(url, "-P", "solo", name="ours@test")
+    app = App("asks", broker=url, set_as_current=False)
+
+    answers = ping(app)
+
+    assert list(answers.replies) == ["ours@test"]
+    assert answers.heard is None
+    app.close()
+    rabbit_server.ask('rabbit_auth_backend_internal:delete_user(<<"plain">>, <<"qcore">>)')
+
+
 def test_workers_are_found_again_after_their_broker_was_restarted(
     app: App, three: list[str], rabbit_server: RabbitServer
 ) -> None:

@@ -83,7 +83,8 @@ class Roster:
             outgoing(raw, ours, "", mandatory=True),
         )
         first.properties["message_id"] = new_id()  # it must be known which of them is returned
-        nobody = self._publisher.send([(first, raw), (second, raw)])
+        both = [(first, raw), (second, raw)]
+        nobody = self._publisher.send(both if ours != exchange else both[:1])
         if 0 not in nobody:
             return None
         if 1 in nobody:

@@ -166,7 +166,8 @@ class Topology:
         self._note("exchange", name)
 
     def control_exchange(self, name: str) -> str:
-        """The exchange on which our workers hear what is said to all on `name`, with an empty key."""
+        """The exchange on which our workers hear what is said to all on `name`, with an empty key;
+        `name` itself for users that may not have one of their own."""
         ours = f"qcore.{name}"
         self.bus_exchange(name)
         if self._is_new("exchange", ours):
@@ -175,7 +176,10 @@ class Topology:
                 channel.exchange_declare(ours, "direct", durable=False, auto_delete=False)
                 channel.exchange_bind(ours, name)
 
-            self.link.attempt(declare)
+            try:
+                self.link.attempt(declare)
+            except (AccessRefused, PreconditionFailed):
+                return name
             self._note("exchange", ours)
         return ours
 
