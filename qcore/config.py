@@ -117,6 +117,15 @@ TABLE: dict[str, Setting] = {
         Setting(
             "task_default_queue", (str,), "celery", "queue of tasks without one", ("QCTL_DEFAULT_QUEUE",)
         ),
+        Setting(
+            "task_default_queue_type", (str,), "classic", "RabbitMQ: type of that queue, classic or quorum"
+        ),
+        Setting(
+            "task_create_missing_queue_type",
+            (str,),
+            "classic",
+            "RabbitMQ: type of the other queues that are declared, classic or quorum",
+        ),
         Setting("task_default_exchange", _opt_str, None, "exchange of the default queue"),
         Setting("task_default_routing_key", _opt_str, None, "its routing key"),
         Setting("task_default_priority", (int, type(None)), None, "priority of tasks without one, 0 to 9"),
@@ -194,6 +203,12 @@ TABLE: dict[str, Setting] = {
         ),
         Setting(
             "worker_log_color", (bool, type(None)), None, "colours in the log; on a terminal when not set"
+        ),
+        Setting(
+            "worker_deduplicate_successful_tasks",
+            (bool,),
+            True,
+            "a redelivered task whose success is stored is not run again; one that still runs is waited for",
         ),
         Setting(
             "worker_soft_shutdown_timeout",
@@ -348,7 +363,7 @@ def _is_typo(name: str) -> bool:
 #: settings of Celery that look like misspellings of ours
 _CELERY_ONLY = frozenset(
     "task_acks_on_failure task_acks_on_timeout worker_log_datefmt worker_task_log_datefmt "
-    "task_default_queue_type task_reject_on_worker_lost task_retry_on_worker_lost event_queue_ttl "
+    "task_reject_on_worker_lost task_retry_on_worker_lost event_queue_ttl "
     "result_exchange result_persistent worker_pool_restarts worker_pool_putlocks".split()
 )
 

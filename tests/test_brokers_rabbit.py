@@ -12,6 +12,7 @@ from typing import Any
 
 import kombu
 import pytest
+from amqp.exceptions import PreconditionFailed
 
 from qcore.brokers.base import Message, Settle, Settlement, open_broker
 from qcore.brokers.kombu import KombuBroker
@@ -419,3 +420,73 @@ def test_celery_declares_the_delays_over_ours(broker: KombuBroker, queue: str, r
 
     with native(rabbit_url) as connection:
         declare_native_delayed_delivery_exchanges_and_queues(connection, "classic")
+
+
+# --- quorum queues
+
+
+def is_quorum(url: str, queue: str) -> bool:
+    with native(url) as connection:
+        channel = connection.default_channel
+        try:
+            channel.queue_declare(
+                queue, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"}
+            )
+        except PreconditionFailed:
+            return False
+        return True
+
+
+def test_the_settings_choose_the_type_of_a_queue(opened: Open, queue: str, rabbit_url: str) -> None:
+    default = opened(task_default_queue=queue, task_default_queue_type="quorum")
+    missing = opened(task_default_queue=queue, task_create_missing_queue_type="quorum")
+
+    put(default, queue, "a")
+    put(default, f"{queue}-other", "a")
+    put(missing, f"{queue}-missing", "a")
+
+    assert is_quorum(rabbit_url, queue)
+    assert not is_quorum(rabbit_url, f"{queue}-other")
+    assert is_quorum(rabbit_url, f"{queue}-missing")
+
+
+def test_a_quorum_queue_is_served_like_any_other_and_counts(opened: Open, queue: str) -> None:
+    broker = opened(task_default_queue=queue, task_default_queue_type="quorum")
+    consumer = broker.consumer([queue])
+    put(broker, queue, *"ab")
+    later = time.time() + 1.2
+    broker.publish([Message(message("later"), queue=queue, due_at=later)])
+
+    first, second = take(consumer, 2)
+    end(consumer, first)
+    end(consumer, second, action=Settle.RETURN)
+    (again,) = take(consumer, 1)
+    end(consumer, again, action=Settle.RETURN)
+    (third,) = take(consumer, 1)
+
+    assert [d.deliveries for d in (second, again, third)] == [1, 2, 3]
+    assert third.redelivered and text_of(third.raw) == "b"
+    consumer.settle([Settlement(third, Settle.DELAY, due_at=later)])
+    assert sorted(texts(take(consumer, 2))) == ["b", "later"]
+    assert time.time() >= later
+
+
+# --- boards
+
+
+def test_many_read_a_board_at_once_and_all_see_all_of_it(opened: Open, queue: str) -> None:
+    brokers = [opened() for _ in range(4)]
+    for number in range(50):
+        brokers[0].announce(f"n{number}", {"pid": number}, 60)
+    seen: list[int] = []
+
+    def look(broker: KombuBroker) -> None:
+        seen.extend(len(broker.members()) for _ in range(10))
+
+    threads = [threading.Thread(target=look, args=(one,)) for one in brokers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert seen == [50] * 40

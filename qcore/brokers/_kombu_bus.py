@@ -18,7 +18,7 @@ from amqp.exceptions import ChannelError, ResourceLocked
 
 from qcore.brokers._kombu_link import Bell, Link
 from qcore.brokers._kombu_message import incoming
-from qcore.brokers._kombu_topology import Topology
+from qcore.brokers._kombu_topology import Topology, bus_type
 from qcore.brokers.base import Inbox
 from qcore.errors import BrokerDown
 from qcore.times import new_id
@@ -48,6 +48,7 @@ class KombuListener(Inbox):
     def __init__(self, link: Link, place: Place, key: str = "") -> None:
         self.key = key
         self._link, self._place = link, place
+        self._slice_s = min(SLICE_S, link.heartbeat_s / 3 or SLICE_S)
         self._bell = Bell()
         self._arrived: deque[bytes] = deque()
         self._closed = False
@@ -59,9 +60,12 @@ class KombuListener(Inbox):
                 self._channel.basic_consume(self._queue, no_ack=True, callback=self._on_message)
 
     def _declare(self) -> str:
-        place = self._place
-        if place.exchange:
-            Topology(self._link).bus_exchange(place.exchange)
+        place, topology = self._place, Topology(self._link)
+        self._exchange = place.exchange
+        if place.exchange and self._link.native and bus_type(place.exchange)[0] == "fanout":
+            self._exchange = topology.control_exchange(place.exchange)
+        elif place.exchange:
+            topology.bus_exchange(place.exchange)
         deadline, name, wait_s = time.monotonic() + LOCKED_S, place.name, 0.05
         while True:
             try:
@@ -91,8 +95,8 @@ class KombuListener(Inbox):
             auto_delete=True,
             arguments=arguments if self._link.native else None,
         )
-        if place.exchange:
-            channel.queue_bind(name, place.exchange, routing_key=place.key)
+        if self._exchange:
+            channel.queue_bind(name, self._exchange, routing_key=place.key)
         if not self._link.native:
             channel.queue_purge(name)  # an emulation goes on filling queues that were deleted
 
@@ -111,7 +115,7 @@ class KombuListener(Inbox):
                 if self._arrived:
                     return self._arrived.popleft()
                 fd = self._link.fileno()
-            left = SLICE_S if deadline is None else min(deadline - time.monotonic(), SLICE_S)
+            left = self._slice_s if deadline is None else min(deadline - time.monotonic(), self._slice_s)
             if left <= 0 and deadline is not None and time.monotonic() >= deadline:
                 return None
             self._sleep(fd, max(left, 0.0))

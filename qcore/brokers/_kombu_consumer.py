@@ -23,9 +23,9 @@ from qcore.brokers._kombu_link import Bell, Link
 from qcore.brokers._kombu_message import incoming
 from qcore.brokers._kombu_publisher import Publisher
 from qcore.brokers._kombu_topology import Topology
-from qcore.brokers.base import Consumer, Delivery, Message, Settle, Settlement
+from qcore.brokers.base import Consumer, Delivery, Message, Settle, Settlement, sent_again
 from qcore.crashpoints import crashpoint
-from qcore.errors import BrokerDown
+from qcore.errors import BrokerDown, BrokerError
 from qcore.times import new_id
 
 log = logging.getLogger(__name__)
@@ -45,9 +45,13 @@ class Held(msgspec.Struct):
 class KombuConsumer(Consumer):
     """Deliveries of one connection at a time."""
 
-    def __init__(self, link: Link, queues: Sequence[str]) -> None:
+    def __init__(self, link: Link, queues: Sequence[str], sender: Link | None = None) -> None:
+        """sender is the connection for what follows from tasks. A broker that is short of space stops
+        reading from those that publish: acknowledgements must not wait behind that."""
         self.queues = tuple(queues)
-        self._link, self._topology, self._publisher = link, Topology(link), Publisher(link)
+        self._link, self._topology = link, Topology(link)
+        self._sender = sender or link
+        self._publisher, self._places = Publisher(self._sender), Topology(self._sender)
         self._bell = Bell()
         self._numbers = itertools.count(1)
         self._held: dict[int, Held] = {}  # handed out
@@ -278,10 +282,24 @@ class KombuConsumer(Consumer):
                 else:
                     seen.add(number)
                     ours.append(one)
-            crashpoint("before_settle")
-            self._end(ours, back=self._send(ours))
-            crashpoint("settled")
-            return refused
+        crashpoint("before_settle")
+        sending = [one for one in ours if one.sends or one.action in (Settle.DELAY, Settle.QUARANTINE)]
+        if sending and len(sending) < len(ours):
+            # A broker without space must not keep these with us as well.
+            with self._link.use(connect=False):
+                self._end([one for one in ours if one not in sending], set())
+            ours = sending
+        # Not under the lock: heartbeats go on while the broker takes its time.
+        try:
+            back = self._send(ours)
+        except BrokerError:
+            for one in ours:  # it may be there all the same
+                one.sends = tuple(map(sent_again, one.sends))
+            raise
+        with self._link.use(connect=False):
+            self._end(ours, back)
+        crashpoint("settled")
+        return refused
 
     def _send(self, settlements: Sequence[Settlement]) -> set[int]:
         """Publish all that follows from them, confirmed; the numbers of deliveries that could not be
@@ -300,7 +318,22 @@ class KombuConsumer(Consumer):
             elif one.action is Settle.QUARANTINE:
                 aside.append((one.delivery.raw, one.delivery.queue, one.reason))
         back: set[int] = set()
-        for index, reason in self._publisher.deliver(messages, self._topology).items():
+        if messages or aside:
+            with self._sender.lock:
+                self._sender.refresh()
+                with self._sender.use():
+                    self._deliver(messages, owners, aside, back)
+        crashpoint("sent_before_ack")
+        return back
+
+    def _deliver(
+        self,
+        messages: list[Message],
+        owners: list[Settlement],
+        aside: list[tuple[bytes, str, str]],
+        back: set[int],
+    ) -> None:
+        for index, reason in self._publisher.deliver(messages, self._places).items():
             message, owner = messages[index], owners[index]
             if message in owner.sends:
                 where = message.queue or f"{message.exchange}/{message.routing_key}"
@@ -308,9 +341,7 @@ class KombuConsumer(Consumer):
                 aside.append((message.raw, where, "unroutable"))
             else:
                 back.add(owner.delivery.number)
-        self._publisher.set_aside(aside, self._topology)
-        crashpoint("sent_before_ack")
-        return back
+        self._publisher.set_aside(aside, self._places)
 
     def _end(self, settlements: Sequence[Settlement], back: set[int]) -> None:
         done: list[Any] = []
@@ -362,8 +393,11 @@ class KombuConsumer(Consumer):
         return 0  # the broker does it when a connection ends
 
     def reconnect(self) -> None:
+        """A connection that still works is kept, and with it all that it holds: what broke may have
+        been the one we send on, or the result store."""
         with self._link.lock:
-            self._link.drop()
+            if not self._link.native or not self.renew():
+                self._link.drop()
             with self._link.use():
                 self._ready()
 
@@ -375,6 +409,7 @@ class KombuConsumer(Consumer):
         except BrokerDown:
             pass  # then the broker gives them back itself
         self._link.close()
+        self._sender.close()
         self._bell.close()
 
     def _give_back(self) -> None:

@@ -23,6 +23,7 @@ from kombu.connection import Connection
 from kombu.exceptions import KombuError
 
 from qcore.brokers._forks import tell_after_fork
+from qcore.brokers.endpoints import ROUND_ROBIN, shared
 from qcore.errors import BrokerDown, ConfigError, QcoreError, mask_url
 
 T = TypeVar("T")
@@ -33,7 +34,11 @@ STALL_S = 0.2  # the longest wait for the rest of a frame that has begun to arri
 FRAMES_AT_ONCE = 20_000
 CONNECT_TIMEOUT_S = 4.0
 # Not for pyamqp: options of qcore, and the confirms that _kombu_publisher.py does in its own way.
-_OURS = frozenset("lease_s connect_timeout_s result_prefix event_ttl_s max_priority confirm_publish".split())
+_OURS = frozenset(
+    "lease_s connect_timeout_s result_prefix event_ttl_s max_priority confirm_publish confirm_timeout".split()
+)
+#: settings that come with the options
+_SETTINGS = ("broker_", "task_", "result_")
 
 #: Connections of the parent process. Kept for ever: letting go of one could say goodbye on a socket
 #: that the parent still uses.
@@ -78,7 +83,8 @@ class Link:
         self.lock = threading.RLock()
         self.epoch = 0
         self.blocked = False  # the broker takes no messages because memory or disk are short
-        self._urls = [part for part in url.split(";") if part]
+        # Nodes of one cluster: other connections of this process may be at another one.
+        self.ends = shared(url, str(options.get("broker_failover_strategy") or ROUND_ROBIN))
         self._transport: Any = None
         self._connection: Any = None
         self._poll: Any = None
@@ -127,23 +133,25 @@ class Link:
                 raise self._broken(exc) from exc
 
     def open(self) -> None:
-        """Connect if needed; each host of the URL is tried once. Raises BrokerDown."""
+        """Connect if needed, to a server of the list that answers. Raises BrokerDown."""
         if self.is_open:
             return
         self.drop()
         reason: BaseException | None = None
-        for _ in range(len(self._urls)):
+        for url in self.ends.to_try():
             try:
-                self._connect(self._urls[0])
-                return
+                self._connect(url)
             except self._errors as exc:
+                self.ends.failed(url)
                 reason = exc
-                self._urls.append(self._urls.pop(0))
+            else:
+                self.ends.reached(url)
+                return
         raise BrokerDown(self.url, describe(reason)) from reason
 
     def _connect(self, url: str) -> None:
-        timeout_s = float(self.options.get("connect_timeout_s", CONNECT_TIMEOUT_S)) / len(self._urls)
-        extra = {k: v for k, v in self.options.items() if k not in _OURS and not k.startswith("broker_")}
+        timeout_s = float(self.options.get("connect_timeout_s", CONNECT_TIMEOUT_S)) / len(self.ends.urls)
+        extra = {k: v for k, v in self.options.items() if k not in _OURS and not k.startswith(_SETTINGS)}
         if self.native:
             extra.update(
                 read_timeout=ANSWER_S,

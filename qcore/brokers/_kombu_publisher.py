@@ -93,9 +93,10 @@ class Publisher:
             ]
         )
 
-    def send(self, batch: Sequence[tuple[Outgoing, bytes]]) -> dict[int, str]:
+    def send(self, batch: Sequence[tuple[Outgoing, bytes]], longest_s: float = 0.0) -> dict[int, str]:
         """Publish (message, its envelope bytes) in order; the indexes of those that found no queue,
-        with the reason. Raises BrokerDown and BrokerFull."""
+        with the reason. Raises BrokerDown and BrokerFull when no confirm comes for longest_s (0: the
+        option `confirm_timeout`)."""
         if not batch:
             return {}
         self._open()
@@ -109,7 +110,7 @@ class Publisher:
             if index not in self._failed:
                 self._publish(index, message, raw)
         if self.link.native:
-            self._wait()
+            self._wait(longest_s or float(self.link.options.get("confirm_timeout") or ANSWER_S))
         return self._failed
 
     def _open(self) -> None:
@@ -157,17 +158,17 @@ class Publisher:
         self._sent += 1
         self._waiting[self._sent] = index
 
-    def _wait(self) -> None:
+    def _wait(self, longest_s: float) -> None:
         """Until every publish is confirmed. Progress, not the size of the batch, sets the limit."""
-        deadline, left = time.monotonic() + ANSWER_S, len(self._waiting)
+        deadline, left = time.monotonic() + longest_s, len(self._waiting)
         try:
             while self._waiting:
                 if self.link.readable(max(deadline - time.monotonic(), 0)):
                     self.link.pump()
                 if len(self._waiting) < left:
-                    deadline, left = time.monotonic() + ANSWER_S, len(self._waiting)
+                    deadline, left = time.monotonic() + longest_s, len(self._waiting)
                 elif time.monotonic() >= deadline:
-                    raise self._silence()
+                    raise self._silence(longest_s)
         except BaseException:
             # Confirms may still be on their way and would be counted for other messages.
             self._trusted = False
@@ -175,14 +176,14 @@ class Publisher:
         if self._refused:
             raise BrokerFull(f"the broker at {self.link.shown_url} has no space for one more message")
 
-    def _silence(self) -> Exception:
+    def _silence(self, waited_s: float) -> Exception:
         if self.link.blocked:
             self.link.drop()
             return BrokerFull(
                 f"the broker at {self.link.shown_url} takes no messages: it is short of memory or disk"
             )
         self.link.drop()
-        return BrokerDown(self.link.url, f"a publish was not confirmed within {ANSWER_S:.0f} s")
+        return BrokerDown(self.link.url, f"a publish was not confirmed within {waited_s:g} s")
 
     def _numbers(self, tag: int, multiple: bool) -> list[int]:
         return [n for n in self._waiting if n <= tag] if multiple else [tag]

@@ -56,14 +56,21 @@ class Topology:
         if not self._is_new("queue", name):
             return
         if not self.link.native or self._size(name) is None:
-            arguments: dict[str, Any] = {}
-            if self.link.options.get("max_priority"):
-                arguments["x-max-priority"] = int(self.link.options["max_priority"])
-            self._declare_queue(name, arguments)
+            self._declare_queue(name, self._arguments(name))
         if self.link.native and self._exists(DELIVERY_EXCHANGE):
             # Celery's clients delay messages too; they leave it to the worker to bind its queues.
             self._bind_delay(name)
         self._note("queue", name)
+
+    def _arguments(self, name: str) -> dict[str, Any]:
+        """As Celery's settings want a queue; a classic one has no x-queue-type, as with Celery."""
+        options = self.link.options
+        default = name == options.get("task_default_queue", "celery")
+        kind = options.get("task_default_queue_type" if default else "task_create_missing_queue_type")
+        if kind == "quorum" and self.link.native:
+            return {"x-queue-type": "quorum"}  # which has no priorities
+        priority = options.get("max_priority")
+        return {"x-max-priority": int(priority)} if priority else {}
 
     def _declare_queue(self, name: str, arguments: dict[str, Any]) -> None:
         def declare(channel: Any) -> None:
@@ -100,6 +107,10 @@ class Topology:
             if exc.reply_code == 404:
                 return None  # kombu's emulations have their own classes
             return 0  # it exists and is somebody's own
+
+    def exists(self, queue: str) -> bool:
+        """Whether there is such a queue now, whoever's it is."""
+        return self._size(queue) is not None
 
     def size(self, name: str) -> int:
         """Ready messages; 0 when there is no such queue."""
@@ -153,6 +164,24 @@ class Topology:
         except (PreconditionFailed, AccessRefused):
             pass  # it exists with another type, or only others may create it: use it as it is
         self._note("exchange", name)
+
+    def control_exchange(self, name: str) -> str:
+        """The exchange on which our workers hear what is said to all on `name`, with an empty key;
+        `name` itself for users that may not have one of their own."""
+        ours = f"qcore.{name}"
+        self.bus_exchange(name)
+        if self._is_new("exchange", ours):
+
+            def declare(channel: Any) -> None:
+                channel.exchange_declare(ours, "direct", durable=False, auto_delete=False)
+                channel.exchange_bind(ours, name)
+
+            try:
+                self.link.attempt(declare)
+            except (AccessRefused, PreconditionFailed):
+                return name
+            self._note("exchange", ours)
+        return ours
 
     # --- delays
 

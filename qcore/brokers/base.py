@@ -24,8 +24,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from qcore.brokers.endpoints import split_urls
-from qcore.errors import ConfigError, Unsupported, mask_url
+from qcore.errors import ConfigError, Malformed, Unsupported, mask_url
 from qcore.plugins import Registry
+from qcore.wire import envelope
 from qcore.wire.outcome import Before, Part
 from qcore.wire.result import ResultMeta
 
@@ -41,6 +42,7 @@ class Features(msgspec.Struct, frozen=True):
     fanout: bool = True  # broadcast and subscribe
     receivers_known: bool = False  # broadcast() can say how many heard it
     members_known: bool = False  # members() names the live workers
+    foreign_known: bool = True  # foreign_members() too: a node that nobody names is not there
     peek: bool = True
     revokes: bool = False  # stores revoked ids
     multi_host: bool = True
@@ -60,6 +62,17 @@ class Message(msgspec.Struct, frozen=True):
     routing_key: str = ""
     priority: int = 0
     due_at: float | None = None
+
+
+def sent_again(message: Message) -> Message:
+    """The same message, marked as one that may have been sent before: whoever gets it looks whether
+    it is done. What is no envelope stays as it is."""
+    try:
+        found = envelope.decode(message.raw)
+    except Malformed:
+        return message
+    found.headers = {**found.headers, "redelivered": True}
+    return msgspec.structs.replace(message, raw=envelope.encode(found))
 
 
 class Delivery(msgspec.Struct):

@@ -12,7 +12,8 @@ are declared as Celery declares them, without x-max-priority; the transport opti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from qcore.brokers._kombu_bus import KombuListener, Place
@@ -20,26 +21,29 @@ from qcore.brokers._kombu_consumer import KombuConsumer
 from qcore.brokers._kombu_link import Link, is_native
 from qcore.brokers._kombu_message import incoming, outgoing
 from qcore.brokers._kombu_publisher import Publisher
-from qcore.brokers._kombu_topology import QUARANTINE, Topology
+from qcore.brokers._kombu_roster import Roster
+from qcore.brokers._kombu_topology import QUARANTINE, Topology, bus_type
 from qcore.brokers.base import (
     Broker,
     Consumer,
     Depth,
     Features,
     Inbox,
+    Member,
     Message,
     Quarantined,
     Subscription,
     brokers,
 )
 from qcore.crashpoints import crashpoint
-from qcore.errors import Unroutable
+from qcore.errors import Unroutable, mask_url
 from qcore.times import new_id
 
 HEARTBEAT_S = 60.0
 CONTROL_TTL_S, CONTROL_EXPIRES_S = 300.0, 10.0
 EVENT_TTL_S, EVENT_EXPIRES_S = 5.0, 60.0
 QUARANTINE_READ = 10_000
+GONE_S = 60.0  # how long it is known that a worker has left: longer than its last announcement
 
 
 @brokers.register("kombu")
@@ -53,9 +57,10 @@ class KombuBroker(Broker):
         priority=False,
         fanout=True,
         receivers_known=False,
-        members_known=False,
+        members_known=True,
+        foreign_known=False,
         peek=True,
-        revokes=False,
+        revokes=True,
         multi_host=True,
         lease=False,
     )
@@ -65,26 +70,36 @@ class KombuBroker(Broker):
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         super().__init__(url, options)
+        beat_s = self.options.get("broker_heartbeat")
+        self._beat_s = HEARTBEAT_S if beat_s is None else float(beat_s)
+        if self._beat_s:
+            # What a lease is elsewhere: a third of it passes between two calls of renew().
+            self.lease_s = min(self.lease_s, self._beat_s)
         # Nobody ticks between two publishes, so this connection asks for no heartbeats: a publish
         # notices a dead one by itself.
         self._link = Link(url, self.options, name="qcore client")
         self._topology, self._publisher = Topology(self._link), Publisher(self._link)
+        self._roster = Roster(self._link, self._topology, self._publisher)
         self._named: dict[str, None] = {}
 
     def _new_link(self, name: str, heartbeat: bool = True) -> Link:
-        beat_s = float(self.options.get("broker_heartbeat") or HEARTBEAT_S) if heartbeat else 0.0
-        return Link(self.url, self.options, heartbeat_s=beat_s, name=name)
+        return Link(self.url, self.options, heartbeat_s=self._beat_s if heartbeat else 0.0, name=name)
+
+    @contextmanager
+    def _on_link(self) -> Iterator[None]:
+        """Hold the connection of this broker. Nothing was sent so far, so a stale one may be replaced."""
+        with self._link.lock:
+            self._link.refresh()
+            with self._link.use():
+                yield
 
     # --- tasks
 
     def publish(self, messages: Sequence[Message]) -> None:
-        with self._link.lock:
-            # Until here nothing was sent, so a connection that has gone stale may be replaced.
-            self._link.refresh()
-            with self._link.use():
-                crashpoint("before_publish")
-                self._send(messages)
-                crashpoint("published")
+        with self._on_link():
+            crashpoint("before_publish")
+            self._send(messages)
+            crashpoint("published")
         for message in messages:
             if message.queue:
                 self._named[message.queue] = None
@@ -97,46 +112,42 @@ class KombuBroker(Broker):
 
     def consumer(self, queues: Sequence[str], node: str = "") -> Consumer:
         self._named.update(dict.fromkeys(queues))
-        return KombuConsumer(self._new_link(f"qcore worker {node}".strip()), queues)
+        link = self._new_link(f"qcore worker {node}".strip())
+        sender = self._new_link(f"qcore sender {node}".strip(), heartbeat=False) if link.native else None
+        return KombuConsumer(link, queues, sender)
 
     def depth(self, queue: str) -> Depth:
-        with self._link.lock:
-            self._link.refresh()
-            with self._link.use():
-                return Depth(ready=self._topology.size(queue))
+        with self._on_link():
+            return Depth(ready=self._topology.size(queue))
 
     def peek(self, queue: str, limit: int = 20) -> list[bytes]:
         return [incoming(m, queue, self._link.native).raw for m in self._look(queue, limit)]
 
     def _look(self, queue: str, limit: int) -> list[Any]:
         """Take messages and put them back where they were; they will be flagged as redelivered."""
-        with self._link.lock:
-            self._link.refresh()
-            with self._link.use():
-                if not self._topology.has_queue(queue):
-                    return []
+        with self._on_link():
+            if not self._topology.has_queue(queue):
+                return []
 
-                def look(channel: Any) -> list[Any]:
-                    found: list[Any] = []
-                    while len(found) < limit:
-                        message = channel.basic_get(queue)
-                        if message is None:
-                            break
-                        found.append(message)
-                    for message in reversed(found):
-                        channel.basic_reject(message.delivery_tag, requeue=True)
-                    return found
+            def look(channel: Any) -> list[Any]:
+                found: list[Any] = []
+                while len(found) < limit:
+                    message = channel.basic_get(queue)
+                    if message is None:
+                        break
+                    found.append(message)
+                for message in reversed(found):
+                    channel.basic_reject(message.delivery_tag, requeue=True)
+                return found
 
-                return self._link.attempt(look)
+            return self._link.attempt(look)
 
     def purge(self, queue: str) -> int:
         """Ready messages only: delayed ones of all queues are in the same place."""
-        with self._link.lock:
-            self._link.refresh()
-            with self._link.use():
-                if not self._topology.has_queue(queue):
-                    return 0
-                return self._link.attempt(lambda channel: int(channel.queue_purge(queue) or 0))
+        with self._on_link():
+            if not self._topology.has_queue(queue):
+                return 0
+            return self._link.attempt(lambda channel: int(channel.queue_purge(queue) or 0))
 
     def queues(self) -> list[str]:
         return list(self._named)
@@ -160,15 +171,16 @@ class KombuBroker(Broker):
     # --- bus
 
     def broadcast(self, exchange: str, routing_key: str, raw: bytes) -> int | None:
-        self._say(exchange, routing_key, raw)
-        return None
+        if not self._link.native or bus_type(exchange)[0] != "fanout":
+            self._say(exchange, routing_key, raw)
+            return None
+        with self._on_link():
+            return self._roster.reach(exchange, raw)
 
     def _say(self, exchange: str, routing_key: str, raw: bytes) -> None:
-        with self._link.lock:
-            self._link.refresh()
-            with self._link.use():
-                self._topology.bus_exchange(exchange)
-                self._publisher.send([(outgoing(raw, exchange, routing_key, mandatory=False), raw)])
+        with self._on_link():
+            self._topology.bus_exchange(exchange)
+            self._publisher.send([(outgoing(raw, exchange, routing_key, mandatory=False), raw)])
 
     def subscribe(self, exchange: str, pattern: str = "", node: str = "") -> Subscription:
         name = f"{node}.{exchange}" if node and not pattern else f"{exchange}.{new_id()}"
@@ -200,7 +212,47 @@ class KombuBroker(Broker):
         place = Place(name=name, expires_s=expires_s, exclusive=False, durable=True)
         return KombuListener(self._new_link("qcore results", heartbeat=False), place, name)
 
+    # --- who is there, what was revoked
+
+    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> None:
+        if self.features.members_known:
+            with self._on_link():
+                self._roster.announce(node, info, ttl_s)
+
+    def retire(self, node: str) -> None:
+        if self.features.members_known:
+            with self._on_link():
+                self._roster.announce(node, None, GONE_S)
+
+    def members(self) -> list[Member]:
+        """seen_at is the clock of the worker itself."""
+        if not self.features.members_known:
+            return []
+        with self._on_link():
+            return self._roster.members()
+
+    def revoke(self, task_ids: Sequence[str], ttl_s: float = 10800.0) -> None:
+        if self.features.revokes:
+            with self._on_link():
+                self._roster.revoke(task_ids, ttl_s)
+
+    def revoked(self, limit: int = 50_000) -> list[str]:
+        if not self.features.revokes:
+            return []
+        with self._on_link():
+            return self._roster.revoked(limit)
+
     # --- life
+
+    @property
+    def place(self) -> str:
+        return self._link.ends.current
+
+    def info(self) -> dict[str, Any]:
+        return {
+            **super().info(),
+            "alternates": [mask_url(u) for u in self._link.ends.urls if u != self.place],
+        }
 
     def check(self) -> None:
         link = self._new_link("qcore check", heartbeat=False)

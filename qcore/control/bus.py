@@ -80,7 +80,8 @@ class Control:
         broker = self.app.broker
         members = {m.node: m for m in broker.members()}
         foreign = set(broker.foreign_members()) - set(members)
-        whom = _Whom.of(destination, members, foreign, broker.features.members_known)
+        features = broker.features
+        whom = _Whom.of(destination, members, foreign, features.members_known and features.foreign_known)
         key, ticket = new_id(), new_id()
         inbox = broker.inbox(self.reply_exchange, key)
         try:
@@ -101,7 +102,7 @@ class Control:
                 heard = broker.broadcast(self.exchange, "", wire.encode_request(request))
             answers = Answers({}, [], whom.unknown, sorted({*members, *foreign}), heard, 0.0)
             deadline = started + timeout_s
-            while not _is_done(answers, whom, heard):
+            while not _is_done(answers, whom, heard, members):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
@@ -245,6 +246,10 @@ class _Whom(msgspec.Struct):
     pattern: str | None = None  # one glob for the workers to match, where no members are known
     unknown: list[str] = []
 
+    def includes(self, node: str) -> bool:
+        """Whether it is among those who answer when everybody is asked."""
+        return self.pattern is None or fnmatch.fnmatchcase(node, self.pattern)
+
     @classmethod
     def of(
         cls, wanted: Sequence[str] | None, members: dict[str, Member], foreign: set[str], roster: bool
@@ -268,9 +273,11 @@ class _Whom(msgspec.Struct):
         return cls(names, unknown=unknown)
 
 
-def _is_done(answers: Answers, whom: _Whom, heard: int | None) -> bool:
+def _is_done(answers: Answers, whom: _Whom, heard: int | None, members: dict[str, Member]) -> bool:
     if whom.names is not None:
         return all(n in answers.replies for n in whom.names)
+    if heard is not None and whom.pattern:
+        return all(n in answers.replies for n, m in members.items() if m.alive and whom.includes(n))
     return heard is not None and len(answers.replies) >= heard
 
 
@@ -284,7 +291,8 @@ def _silent(answers: Answers, whom: _Whom, members: dict[str, Member], foreign: 
 
     if whom.names is not None:
         return [silent(n) for n in whom.names if n not in answers.replies]
-    missing = [silent(n) for n, m in sorted(members.items()) if m.alive and n not in answers.replies]
+    asked = [n for n, m in sorted(members.items()) if m.alive and whom.includes(n)]
+    missing = [silent(n) for n in asked if n not in answers.replies]
     # Bindings of Celery's workers outlive them; only as many as heard us and said nothing are real.
     lacking = (answers.heard or 0) - len(answers.replies) - len(missing)
     others = sorted(foreign - set(answers.replies))

@@ -27,6 +27,8 @@ class ResultStore(ABC):
     keeps: bool = True
     #: whether it is the very broker that tasks come from, so that result and ack are one step
     in_broker: bool = False
+    #: whether a result that any process stored can be read by any other
+    shared: bool = True
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         self.url, self.options = url, dict(options or {})

@@ -35,6 +35,8 @@ TRANSIENT = 1
 class RpcStore(ResultStore):
     """One reply queue per process."""
 
+    shared = False
+
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         super().__init__(url, options)
         broker = self.options.get("broker") or self.options.get("broker_url")

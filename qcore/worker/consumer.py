@@ -30,6 +30,7 @@ from qcore.worker.admission import Admission
 from qcore.worker.chords import Chords
 from qcore.worker.held import Held
 from qcore.worker.outage import Outage
+from qcore.worker.repeats import Repeats
 from qcore.worker.say import Say
 from qcore.worker.settle import Rules
 
@@ -83,6 +84,7 @@ class Loop:
         self.total: Counter[str] = Counter()
         self.returned = 0  # runs that were cut short by a cold stop
         self._tasks: dict[str, Task] = app.tasks
+        self.repeats = Repeats(app, results, self._add)
         self._tracks = any(task.track_started for task in self._tasks.values())
         self._inline = results.in_broker
         self._settlements: list[Settlement] = []
@@ -307,7 +309,11 @@ class Loop:
     def _admit_all(self, deliveries: Sequence[Delivery]) -> None:
         now = time.time()
         early: list[Settlement] = []
-        jobs = [job for d in deliveries if (job := self._admit(d, now, early)) is not None]
+        jobs = [
+            job
+            for d in self.repeats.new(deliveries, self.held)
+            if (job := self._admit(d, now, early)) is not None
+        ]
         if early:
             jobs = self._acknowledge(early, jobs)
         if jobs:

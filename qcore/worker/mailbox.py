@@ -37,7 +37,7 @@ class Mailbox:
     def start(self) -> None:
         self._broker = open_broker(self._app.broker_url(), self._app.broker_options())
         commands.commands()  # import them before the first request comes
-        self._ear = self._broker.subscribe(self._exchange, "", self._view.node)
+        self._listen()
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
         self._thread.start()
 
@@ -52,8 +52,9 @@ class Mailbox:
         while not self._stop.is_set():
             try:
                 if self._ear is None:
-                    self._ear = self._broker.subscribe(self._exchange, "", self._view.node)
+                    self._listen()
                     wait_s = 0.1
+                assert self._ear is not None
                 raw = self._ear.get(0.2)
                 if raw is not None:
                     self._answer(raw)
@@ -63,6 +64,11 @@ class Mailbox:
                 self._stop.wait(wait_s)
                 wait_s = min(wait_s * 2, 2.0)
         self._drop()
+
+    def _listen(self) -> None:
+        """What was revoked while we did not listen is read once we do, so that nothing is missed."""
+        self._ear = self._broker.subscribe(self._exchange, "", self._view.node)
+        self._view.call("revoke", task_ids=self._broker.revoked(), store=False)
 
     def _drop(self) -> None:
         ear, self._ear = self._ear, None

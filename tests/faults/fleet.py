@@ -40,6 +40,20 @@ class Fleet:
     def message(self, name: str, arguments: tuple[Any, ...], ident: str, **options: Any) -> Message:
         return self.app.message(name, arguments, {}, f"{ident}-{new_id()[:8]}", options)
 
+    def link(self, ident: str) -> dict[str, Any]:
+        """The same task as the next link of a chain, as data."""
+        return {
+            "task": "faults.work",
+            "args": [str(self.path), ident],
+            "kwargs": {},
+            "options": {"task_id": f"{ident}-{new_id()[:8]}"},
+            "immutable": True,
+        }
+
+    def expect(self, idents: Iterable[str]) -> None:
+        """These follow from what was published, so they must be run as well."""
+        note_all(self.path, "published", idents)
+
     def publish(self, messages: dict[str, Message]) -> None:
         """All of them, by id, in one publish, and into the history."""
         self.app.broker.publish(list(messages.values()))
@@ -56,15 +70,15 @@ class Fleet:
         self,
         *options: str,
         url: str = "",
+        app: str = PROJECT,
         lease_s: float = 1.0,
         env: dict[str, str] | None = None,
         **more: Any,
     ) -> Process:
         variables = {"QCTL_LEASE": str(lease_s), **(env or {})}
         options = options if "-c" in options else ("-c", "2", *options)
-        return self.processes.start_qcore_worker(
-            url or self.url, *options, "-l", "WARNING", app=PROJECT, env=variables, **more
-        )
+        options = options if "-l" in options else (*options, "-l", "WARNING")
+        return self.processes.start_qcore_worker(url or self.url, *options, app=app, env=variables, **more)
 
     # --- ends
 

@@ -48,3 +48,11 @@ def spin(deaf: bool = False) -> None:
 @app.task(name="faults.add")
 def add(x: int, y: int) -> int:
     return x + y
+
+
+#: the same tasks under other settings
+twice_app = App("faults", worker_deduplicate_successful_tasks=False, set_as_current=False)
+beating_app = App("faults", broker_heartbeat=2, set_as_current=False)
+hasty_app = App("faults", broker_transport_options={"confirm_timeout": 0.5}, set_as_current=False)
+for other in (twice_app, beating_app, hasty_app):
+    other.task(name="faults.work", bind=True)(work.__wrapped__)
