@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from amqp.exceptions import AMQPError, ChannelError, MessageNacked
-from amqp.method_framing import frame_handler
 from kombu.connection import Connection
 from kombu.exceptions import KombuError
 
 from qcore.brokers._forks import tell_after_fork
+from qcore.brokers._kombu_frames import Inbox, reader
 from qcore.brokers.endpoints import ROUND_ROBIN, shared
 from qcore.errors import BrokerDown, ConfigError, QcoreError, mask_url
 
@@ -47,26 +47,6 @@ _inherited: list[Any] = []
 
 def is_native(url: str) -> bool:
     return url.partition("://")[0] in NATIVE_SCHEMES
-
-
-def tolerant_frames(connection: Any, callback: Any) -> Callable[[Any], Any]:
-    """pyamqp's frame handler, which here survives message properties that it cannot read.
-
-    Such a message arrives without properties, so it is no task and ends in quarantine; otherwise it
-    would end the connection, come back, and do so for ever.
-    """
-    inner = frame_handler(connection, callback)
-
-    def on_frame(frame: Any) -> Any:
-        try:
-            return inner(frame)
-        except (UnicodeDecodeError, struct.error, IndexError, ValueError):
-            kind, channel, payload = frame
-            if kind != 2 or len(payload) < 12:
-                raise
-            return inner((kind, channel, payload[:12] + b"\0\0"))
-
-    return on_frame
 
 
 class Link:
@@ -156,7 +136,7 @@ class Link:
             extra.update(
                 read_timeout=ANSWER_S,
                 write_timeout=ANSWER_S,
-                frame_handler=tolerant_frames,
+                frame_handler=reader,
                 on_blocked=self._on_blocked,
                 on_unblocked=self._on_unblocked,
                 client_properties={
@@ -182,6 +162,7 @@ class Link:
         if self.native:
             self._poll = select.poll()
             self._poll.register(connection.sock.fileno(), select.POLLIN)
+            self._inbox = Inbox(connection.transport)
         else:
             self._channel_errors = tuple(transport.channel_errors)
             self._errors = (*self._errors, *transport.connection_errors, *transport.channel_errors)
@@ -264,6 +245,11 @@ class Link:
 
     def readable(self, timeout_s: float = 0.0) -> bool:
         """Whether something has arrived (native only)."""
+        if self._inbox.has_frame():
+            return True
+        return self._socket_readable(timeout_s)
+
+    def _socket_readable(self, timeout_s: float) -> bool:
         sock = self._connection.sock
         if sock is None:
             raise OSError("the connection is closed")
@@ -273,16 +259,25 @@ class Link:
 
     def pump(self) -> None:
         """Handle everything that has arrived, without waiting for more (native only)."""
-        connection = self._connection
-        with connection.transport.having_timeout(STALL_S):
+        connection, inbox = self._connection, self._inbox
+        handle, transport = connection.on_inbound_frame, connection.transport
+        with transport.having_timeout(STALL_S):
             for _ in range(FRAMES_AT_ONCE):
-                if not self.readable():
-                    return
                 try:
-                    frame = connection.transport.read_frame()
+                    if inbox.is_torn:
+                        if not self._socket_readable(0.0) and not inbox:
+                            return
+                        handle(transport.read_frame())
+                        continue
+                    frame = inbox.frame()
+                    if frame is not None:
+                        handle(frame)
+                    elif self._socket_readable(0.0):
+                        inbox.fill()
+                    else:
+                        return
                 except TimeoutError:
-                    return  # half a frame; pyamqp keeps it until the rest is here
-                connection.on_inbound_frame(frame)
+                    return  # half a frame; it is kept until the rest is here
 
     def refresh(self) -> None:
         """Notice that the broker has closed an idle connection, and open another."""

@@ -148,6 +148,8 @@ def incoming(message: Any, queue: str, native: bool) -> Incoming:
         if exchange == DELIVERY_EXCHANGE:
             # It waited; what the delay wrote on it says nothing about where it belongs.
             exchange, routing_key = "", queue
+        if not native and not content._is_plain(headers):  # natively they are read as JSON data
+            headers = _plain(headers)
         raw = _enveloped(body, kind, coding, headers, properties, exchange, routing_key)
     due_at = headers.get(DUE_HEADER)
     return Incoming(
@@ -169,8 +171,6 @@ def _enveloped(
     routing_key: str,
 ) -> bytes:
     headers = _without_brokers_own(headers)
-    if not content._is_plain(headers):
-        headers = _plain(headers)
     priority, mode = properties.get("priority"), properties.get("delivery_mode")
     found = Envelope(
         body=binascii.b2a_base64(body, newline=False).decode(),
