@@ -1,24 +1,19 @@
 """How to reach Redis: one server, the servers of a fail-over list, or the primary that Sentinel names.
 
 In:  the broker's URL and options.  Out: logged-in sockets, and errors in our words.
-redis-py opens the connections (TLS, AUTH, SELECT, unix sockets).
+_redis_plain.py opens ordinary connections, redis-py (_redis_client.py) all others.
 Next: brokers/_redis_link.py, which talks on them.
 """
 
 from __future__ import annotations
 
-import inspect
 import socket
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol
 
 import hiredis
-import redis
-from redis.backoff import NoBackoff
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
-from redis.retry import Retry
 
-from qcore.brokers._redis_sentinel import SCHEME, Directory
-from qcore.brokers._redis_tls import tls_keywords, tls_reason, wants_tls
+from qcore.brokers._redis_plain import CannotConnect, PlainConnection, read_plain
 from qcore.brokers.endpoints import ROUND_ROBIN, shared, split_urls
 from qcore.errors import BrokerDown, BrokerError, BrokerFull, ConfigError, mask_url
 
@@ -26,16 +21,19 @@ ReplyError = hiredis.ReplyError
 
 HEARTBEAT_S = 10.0
 LEAST_CONNECT_S = 0.2
+SENTINEL = "sentinel"
 
-#: no CLIENT SETINFO, which costs two round trips and is no command before Redis 7.2
-_UNNAMED: dict[str, Any] = (
-    {"driver_info": None}
-    if "driver_info" in inspect.signature(redis.connection.AbstractConnection.__init__).parameters
-    else {"lib_name": None, "lib_version": None}
-)
-_OPTIONS = ("username", "password", "client_name", "socket_keepalive")
 _UNFIT = ("READONLY", "MASTERDOWN", "LOADING")
 _NOT_THERE = (*_UNFIT, "NOAUTH", "WRONGPASS", "CLUSTERDOWN", "MISCONF", "BUSY ")
+
+
+class Connection(Protocol):
+    """A logged-in connection."""
+
+    sock: socket.socket
+
+    def role(self) -> str: ...
+    def disconnect(self) -> None: ...
 
 
 class Door:
@@ -51,19 +49,20 @@ class Door:
         # A server that owes an answer for that long counts as dead.
         self.reply_timeout_s = _seconds(options, "socket_timeout", self.heartbeat_s)
         self._options = options
-        self._sentinel: Directory | None = None
+        self._sentinel: Any = None
         urls = split_urls(url)
-        if any(one.startswith(f"{SCHEME}://") for one in urls):
-            if not all(one.startswith(f"{SCHEME}://") for one in urls):
+        self.db = 0
+        self._ways: dict[str, Callable[..., Connection]] = {}
+        if any(one.startswith(f"{SENTINEL}://") for one in urls):
+            if not all(one.startswith(f"{SENTINEL}://") for one in urls):
                 raise ConfigError(f"a list of sentinels names nothing else: {mask_url(url)}")
-            self._sentinel = Directory(url, options, self.connect_timeout_s)
-            self._kinds = {url: self._primary_kind()}
+            self._ways[url] = self._way_to_primary()
         else:
-            self._kinds = {one: self._kind(one) for one in urls}
+            for one in reversed(urls):  # the first one's database counts
+                self._ways[one] = self._way(one, len(urls))
         strategy = str(options.get("broker_failover_strategy") or ROUND_ROBIN)
         self._endpoints = shared(url, strategy) if self._sentinel is None else None
         self._primary = ""
-        self.db = int(next(iter(self._kinds.values()))[1].get("db", 0) or 0)
 
     # --- where
 
@@ -83,39 +82,35 @@ class Door:
 
     # --- connect
 
-    def connect(self) -> tuple[Any, socket.socket, str]:
-        """A redis-py connection, logged in; its socket; its place. Raises BrokerDown."""
+    def connect(self) -> tuple[Connection, str]:
+        """A connection, logged in, and its place. Raises BrokerDown."""
         if self._endpoints is None:
-            assert self._sentinel is not None
             host, port = self._sentinel.primary()
-            kind, keywords = self._kinds[self.url]
             try:
-                made = self._made(kind, {**keywords, "host": host, "port": port})
-            except (RedisError, OSError) as exc:
-                raise BrokerDown(self.url, _reason(exc)) from exc
+                made = self._made(self._ways[self.url], host=host, port=port)
+            except CannotConnect as exc:
+                raise BrokerDown(self.url, str(exc)) from exc
             self._primary = f"redis://{host}:{port}/{self.db}"
-            return made, made._sock, self._primary
+            return made, self._primary
         reasons: dict[str, None] = {}
         cause: Exception | None = None
         for place in self._endpoints.to_try():
-            kind, keywords = self._kinds[place]
             try:
-                made = self._made(kind, keywords)
-            except (RedisError, OSError) as exc:
+                made = self._made(self._ways[place])
+            except CannotConnect as exc:
                 self._endpoints.failed(place)
-                reasons[_reason(exc)], cause = None, exc
+                reasons[str(exc)], cause = None, exc
                 continue
             self._endpoints.reached(place)
-            # redis-py offers no public way to the socket, nor to reading without blocking.
-            return made, made._sock, place
+            return made, place
         raise BrokerDown(self.url, "; ".join(reasons)) from cause
 
-    def _made(self, kind: Any, keywords: dict[str, Any]) -> Any:
-        made = kind(**keywords)
+    def _made(self, way: Callable[..., Connection], **where: Any) -> Connection:
+        made = way(**where)
         try:
-            made.connect()
-            if self._has_choice:
-                _require_primary(made)
+            # One that keeps its role secret is believed: it will say READONLY when it is asked to write.
+            if self._has_choice and made.role() not in ("master", ""):
+                raise CannotConnect("it is a replica")
         except BaseException:
             made.disconnect()
             raise
@@ -123,41 +118,29 @@ class Door:
 
     # --- how
 
-    def _kind(self, url: str) -> tuple[Any, dict[str, Any]]:
-        """The class of a connection to this server and its keywords; raises ConfigError."""
-        # kombu's words for a unix socket
-        plain = url.replace("redis+socket://", "unix://", 1).replace("?virtual_host=", "?db=")
-        try:
-            pool = redis.ConnectionPool.from_url(plain, protocol=2)
-        except (ValueError, RedisError) as exc:
-            raise ConfigError(f"not a Redis URL: {exc}") from None
-        query = dict(pool.connection_kwargs)
-        return self._with_options(pool.connection_class, query, mask_url(url))
+    def _way(self, url: str, of: int) -> Callable[..., Connection]:
+        """How to reach this server, one `of` so many; raises ConfigError."""
+        options, probes = self._options, _kernel_probes(self.heartbeat_s)
+        connect_s = max(self.connect_timeout_s / of, LEAST_CONNECT_S)
+        login = None if options.get("broker_use_ssl") else read_plain(url, options)
+        if login is not None:
+            self.db = login.db
+            return lambda: PlainConnection(login, connect_s, probes)
+        from qcore.brokers._redis_client import way_to
 
-    def _primary_kind(self) -> tuple[Any, dict[str, Any]]:
-        assert self._sentinel is not None
-        return self._with_options(
-            redis.Connection, {"protocol": 2, **self._sentinel.login}, f"sentinel '{self._sentinel.name}'"
-        )
+        way = way_to(url, options, connect_s, probes)
+        self.db = way.db
+        return way.open
 
-    def _with_options(self, kind: Any, keywords: dict[str, Any], where: str) -> tuple[Any, dict[str, Any]]:
-        options, connect_s = self._options, self.connect_timeout_s
-        if self._sentinel is None:
-            connect_s = max(connect_s / len(split_urls(self.url)), LEAST_CONNECT_S)
-        keywords.update(_UNNAMED)
-        keywords.update(
-            socket_connect_timeout=connect_s, socket_timeout=connect_s, retry=Retry(NoBackoff(), 0)
-        )
-        keywords.update({k: options[k] for k in _OPTIONS if k in options})
-        if "path" in keywords:
-            return kind, keywords
-        if wants_tls(options):
-            kind = redis.SSLConnection
-        if issubclass(kind, redis.SSLConnection):
-            keywords.update(tls_keywords(options, keywords, where))
-        keywords.setdefault("socket_keepalive", True)
-        keywords.setdefault("socket_keepalive_options", _kernel_probes(self.heartbeat_s))
-        return kind, keywords
+    def _way_to_primary(self) -> Callable[..., Connection]:
+        from qcore.brokers._redis_client import way_to_primary
+        from qcore.brokers._redis_sentinel import Directory
+
+        self._sentinel = found = Directory(self.url, self._options, self.connect_timeout_s)
+        probes = _kernel_probes(self.heartbeat_s)
+        way = way_to_primary(found.login, found.name, self._options, self.connect_timeout_s, probes)
+        self.db = way.db
+        return way.open
 
     # --- what went wrong
 
@@ -191,22 +174,6 @@ def _seconds(options: dict[str, Any], name: str, default: float) -> float:
     return seconds
 
 
-def _require_primary(made: Any) -> None:
-    """Raise ReadOnlyError when the server is a replica. One that keeps its role secret is believed:
-    it will say READONLY when it is asked to write."""
-    made.send_command("ROLE")
-    try:
-        role = made.read_response()
-    except ResponseError as exc:
-        if str(exc).startswith(("LOADING", "MASTERDOWN")):
-            raise
-        return
-    name = role[0] if isinstance(role, list) and role else b""
-    if name not in (b"master", "master"):
-        host = f"{getattr(made, 'host', '')}:{getattr(made, 'port', '')}"
-        raise ReadOnlyError(f"{host} is a replica")
-
-
 def _kernel_probes(heartbeat_s: float) -> dict[int, int]:
     """Socket options by which the kernel finds a peer that is gone, also while nobody speaks: probes
     in every half heartbeat, and the end of the connection when nothing was confirmed for two.
@@ -219,7 +186,3 @@ def _kernel_probes(heartbeat_s: float) -> dict[int, int]:
         "TCP_USER_TIMEOUT": max(1000, int(heartbeat_s * 2000)),
     }
     return {getattr(socket, name): value for name, value in values.items() if hasattr(socket, name)}
-
-
-def _reason(error: Exception) -> str:
-    return tls_reason(error) or str(error) or type(error).__name__

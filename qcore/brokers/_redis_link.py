@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import select
 import socket
-import ssl
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -27,7 +26,6 @@ pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
 # One buffer of more than 128 KiB is mapped and unmapped by the C library each time it is used, which costs
 # more than the whole round trip.
 RECV_BYTES = 65_536
-_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError)
 
 
 #: a script, its keys, its arguments
@@ -61,7 +59,8 @@ class Link:
 
     def open(self) -> None:
         if self._sock is None:
-            self._made, self._sock, place = self.door.connect()
+            self._made, place = self.door.connect()
+            self._sock = self._made.sock
             self.opened += 1
             if place != self._place:
                 self._place, self._predecessor = place, ""  # that was another server's
@@ -97,7 +96,7 @@ class Link:
         return self.id
 
     def drop(self) -> None:
-        """Close. In a forked child this leaves the parent's connection alone: redis-py compares pids."""
+        """Close. In a forked child this leaves the parent's connection alone."""
         made, self._made, self._sock, self.id = self._made, None, None, 0
         if made is not None:
             self._predecessor = self._address
@@ -163,21 +162,35 @@ class Link:
         if self._sock is None:
             self.door.fail(ConnectionResetError("not connected"))
         try:
-            self._sock.settimeout(0)
-            while True:  # TLS may hold more than one record
-                data = self._sock.recv(RECV_BYTES)
-                if not data:
-                    raise ConnectionResetError("the server closed the connection")
-                self._reader.feed(data)
-        except _WOULD_BLOCK:
-            self._sock.settimeout(self.door.reply_timeout_s)
-            return self._reader.gets()
+            self._receive_what_is_here(self._sock)
         except OSError as exc:
             reply = self._reader.gets()
             if reply is not False:
                 return reply  # said before it hung up; the next poll reports the end
             self.drop()
             self.door.fail(exc)
+        return self._reader.gets()
+
+    def _receive_what_is_here(self, sock: socket.socket) -> None:
+        if type(sock) is socket.socket:
+            while self._poller.poll(0):
+                self._feed(sock.recv(RECV_BYTES))
+            return
+        sock.settimeout(0)
+        try:
+            while True:  # TLS may hold more than one record
+                self._feed(sock.recv(RECV_BYTES))
+        except BlockingIOError:
+            pass
+        except OSError as exc:
+            if type(exc).__name__ != "SSLWantReadError":  # the module ssl is loaded only where it is used
+                raise
+        sock.settimeout(self.door.reply_timeout_s)
+
+    def _feed(self, data: bytes) -> None:
+        if not data:
+            raise ConnectionResetError("the server closed the connection")
+        self._reader.feed(data)
 
     def send_command(self, *command: Any) -> None:
         """One command whose reply is read later; raises BrokerDown."""
