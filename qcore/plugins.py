@@ -41,6 +41,10 @@ class Registry(Generic[T]):
         """Every name that can be asked for, without importing any of them."""
         return sorted(set(self._files()) | set(self._loaded) | set(self._entry_points()))
 
+    def __contains__(self, name: str) -> bool:
+        """Whether get() would find it. Entry points are only looked for when no file has this name."""
+        return name in self._loaded or name in self._files() or name in self._entry_points()
+
     def get(self, name: str) -> T:
         """The plug-in called `name`; raises UnknownName with near misses."""
         wanted = self.aliases.get(name, name)

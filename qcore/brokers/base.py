@@ -443,4 +443,4 @@ def _driver(url: str) -> str:
     """The name of the driver for a single URL."""
     scheme = url.partition("://")[0]
     name = brokers.aliases.get(scheme, scheme)
-    return name if name in brokers.names() else "kombu"
+    return name if name in brokers else "kombu"
