@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 
+import msgspec
 import pytest
 
 from qcore import App
@@ -15,6 +16,8 @@ from qcore.brokers.base import Message
 from qcore.errors import Malformed
 from qcore.wire import task as task_wire
 from tests.corpus import TASK, Entry, entries
+from tests.faults import FULL
+from tests.mutants import mutants
 from tests.processes import Processes
 from tests.waiting import wait_for
 
@@ -32,6 +35,51 @@ def test_reading_is_total(entry: Entry) -> None:
     assert came == {"quarantine": "malformed", "runs": "task", "delayed": "task"}[entry.expect] or (
         entry.id == "T37" and came == "unknown"
     )
+
+
+def read(raw: bytes) -> tuple[str, object]:
+    """What became of it: the reason it is no task, or everything the worker decides by."""
+    try:
+        found = task_wire.read(raw)
+        body = task_wire.read_body(found)
+    except Malformed as exc:
+        return exc.reason, None
+    fields = {k: v for k, v in msgspec.structs.asdict(found).items() if k not in ("whole", "raw")}
+    return "task", (fields, found.headers, repr(body))
+
+
+def test_reading_mutants_is_total_and_the_short_way_reads_them_like_the_long_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = [read(raw) for raw in mutants(20_000)]
+    assert 2000 < sum(reason == "task" for reason, _ in found) < 18_000
+
+    monkeypatch.setattr(task_wire, "_ORDINARY_BYTES", -1)
+
+    for raw, short in zip(mutants(20_000), found, strict=True):
+        assert read(raw) == short, raw
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800 if FULL else 120)
+@pytest.mark.parametrize("kind", ["redis", "sqlite"])
+def test_a_worker_survives_mutants(kind: str, request: pytest.FixtureRequest, processes: Processes) -> None:
+    url: str = request.getfixturevalue(f"{kind}_url")
+    app = App("mutants", broker=url, set_as_current=False)
+    worker = processes.start_qcore_worker(url, "-c", "1", "-l", "CRITICAL", name="w1@test")
+    app.send_task(TASK, (1, 1)).get(timeout=20)
+    raws = list(mutants(20_000 if FULL else 300, seed=2))
+
+    for start in range(0, len(raws), 50):
+        app.broker.publish([Message(raw, queue="celery") for raw in raws[start : start + 50]])
+        assert app.send_task(TASK, (2, 3)).get(timeout=20) == 5, (kind, start)
+
+    assert worker.is_running
+    bad = Counter(raw for raw in raws if read(raw)[0] != "task")
+    wait_for(lambda: bad <= Counter(q.raw for q in app.broker.quarantined(10_000)) if not FULL else True, 20)
+    app.close()
+    worker.term()
+    assert worker.wait(20) == 0
 
 
 @pytest.mark.slow

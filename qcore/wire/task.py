@@ -18,7 +18,7 @@ import msgspec
 from qcore.errors import Malformed
 from qcore.times import epoch
 from qcore.wire import content, envelope
-from qcore.wire.envelope import Envelope
+from qcore.wire.envelope import Envelope, Properties
 
 ORIGIN_HOST = socket.gethostname()
 REPR_LIMIT = 1024
@@ -42,7 +42,8 @@ class TaskMessage(msgspec.Struct):
 
     id: str
     task: str
-    envelope: Envelope
+    whole: Envelope | None = None  # None: nobody has needed all of it yet
+    raw: bytes = b""  # the message, where `whole` may be absent
     eta: float | None = None  # epoch seconds, None: at once
     expires: float | None = None  # epoch seconds, None: never
     retries: int = 0
@@ -52,8 +53,16 @@ class TaskMessage(msgspec.Struct):
     root_id: str | None = None
     parent_id: str | None = None
     group: str | None = None
+    shadow: str | None = None  # a name to show instead of the task's
+    reply_to: str | None = None
     priority: int = 0
     protocol: int = 2
+
+    @property
+    def envelope(self) -> Envelope:
+        if self.whole is None:
+            self.whole = envelope.decode(self.raw)
+        return self.whole
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -61,12 +70,7 @@ class TaskMessage(msgspec.Struct):
 
     @property
     def shown_name(self) -> str:
-        shadow = self.headers.get("shadow")
-        return shadow if isinstance(shadow, str) and shadow else self.task
-
-    @property
-    def reply_to(self) -> str | None:
-        return self.envelope.properties.reply_to
+        return self.shadow or self.task
 
     @property
     def correlation_id(self) -> str:
@@ -182,8 +186,63 @@ def origin() -> str:
 # --- reading -----------------------------------------------------------------------------------
 
 
+class _Head(msgspec.Struct):
+    """The headers that decide what becomes of a message, of the types they mostly have."""
+
+    id: str
+    task: str
+    eta: None = None
+    expires: None = None
+    retries: int | None = 0
+    timelimit: tuple[None, None] | None = None
+    root_id: str | None = None
+    parent_id: str | None = None
+    group: str | None = None
+    shadow: str | None = None
+    ignore_result: bool | None = None
+    stamps: dict[str, Any] | None = None
+    stamped_headers: list[Any] | None = None
+
+
+class _Ordinary(msgspec.Struct):
+    """An envelope of which only the head is wanted; whatever fits here fits Envelope as well."""
+
+    headers: _Head
+    body: str
+    content_encoding: str = msgspec.field(name="content-encoding", default="utf-8")
+    content_type: str = msgspec.field(name="content-type", default="application/json")
+    properties: Properties = msgspec.field(default_factory=Properties)
+
+
+_ordinary = msgspec.json.Decoder(_Ordinary).decode
+#: in so few bytes there are no more headers than HEADERS_LIMIT, and none longer than a header may be
+_ORDINARY_BYTES = 4096
+
+
 def read(raw: bytes) -> TaskMessage:
     """The task in `raw`, head checked, body untouched; raises Malformed and nothing else."""
+    if len(raw) <= _ORDINARY_BYTES:
+        try:
+            found = _ordinary(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return check(envelope.decode(raw))  # which finds out what is special about it
+        head, retries = found.headers, found.headers.retries or 0
+        sound = _PRINTABLE.fullmatch(head.id) and _PRINTABLE.fullmatch(head.task)
+        if sound and 0 <= retries <= RETRIES_LIMIT:
+            priority = found.properties.priority or 0
+            return TaskMessage(
+                head.id,
+                head.task,
+                raw=raw,
+                retries=retries,
+                ignore_result=head.ignore_result,
+                root_id=head.root_id,
+                parent_id=head.parent_id,
+                group=head.group,
+                shadow=head.shadow,
+                reply_to=found.properties.reply_to,
+                priority=min(max(priority, 0), 9),
+            )
     return check(envelope.decode(raw))
 
 
@@ -228,10 +287,11 @@ def _checked(found: Envelope, name: Any, task_id: str, fields: dict[str, Any], p
     if not (ignore is None or isinstance(ignore, bool)):
         raise wrong("bad_ignore_result", "ignore_result")
     priority = found.properties.priority
+    shadow = fields.get("shadow")
     return TaskMessage(
         id=task_id,
         task=name,
-        envelope=found,
+        whole=found,
         eta=eta,
         expires=expires,
         retries=retries,
@@ -241,6 +301,8 @@ def _checked(found: Envelope, name: Any, task_id: str, fields: dict[str, Any], p
         root_id=fields.get("root_id"),
         parent_id=fields.get("parent_id"),
         group=fields.get("group"),
+        shadow=shadow if isinstance(shadow, str) else None,
+        reply_to=found.properties.reply_to,
         priority=min(max(priority, 0), 9) if priority is not None else 0,
         protocol=protocol,
     )
