@@ -48,6 +48,15 @@ def read(raw: bytes) -> tuple[str, object]:
     return "task", (fields, found.headers, repr(body))
 
 
+def is_set_aside(raw: bytes) -> bool:
+    """Whether it is no task; the bodies of those that have expired are not looked at."""
+    try:
+        found = task_wire.read(raw)
+    except Malformed:
+        return True
+    return not found.expires and read(raw)[0] != "task"
+
+
 def test_reading_mutants_is_total_and_the_short_way_reads_them_like_the_long_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -73,7 +82,7 @@ def test_a_worker_survives_mutants(kind: str, request: pytest.FixtureRequest, pr
     for some in (raws[start : start + 50] for start in range(0, len(raws), 50)):
         app.broker.publish([Message(raw, queue="celery") for raw in some])
         assert app.send_task(TASK, (2, 3)).get(timeout=20) == 5
-        bad = Counter(raw for raw in some if read(raw)[0] != "task")
+        bad = Counter(filter(is_set_aside, some))
         wait_for(lambda bad=bad: bad <= Counter(q.raw for q in app.broker.quarantined(200)))
 
     assert worker.is_running
