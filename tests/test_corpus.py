@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -130,3 +131,39 @@ def test_a_worker_survives_the_corpus(
     assert listed.stdout.count('"reason"') == expected.total()
     json.loads(listed.stdout)
     app.close()
+
+
+#: decides on each message of stdin (base64, a line each): the times, and how much the process has grown
+DECIDE = """
+import base64, json, re, sys, time
+from pathlib import Path
+from qcore.errors import Malformed
+from qcore.wire import task
+
+def most_kib():  # not ru_maxrss, which begins with the parent's
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+raws = [base64.b64decode(line) for line in sys.stdin]
+before = most_kib()
+took = []
+for raw in raws:
+    begun = time.perf_counter()
+    try:
+        task.read_body(task.read(raw))
+    except Malformed:
+        pass
+    took.append(time.perf_counter() - begun)
+print(json.dumps([took, most_kib() - before]))
+"""
+
+
+def test_bombs_are_refused_before_they_cost_anything() -> None:
+    bombs = [e for e in entries() if e.id.startswith(("T09", "T14", "T58", "T68", "T71"))]
+    assert len(bombs) >= 8
+    lines = b"\n".join(base64.b64encode(e.raw) for e in bombs)
+
+    done = subprocess.run([sys.executable, "-c", DECIDE], input=lines, capture_output=True, check=True)
+
+    took, grown_kib = json.loads(done.stdout)
+    assert max(took) < 0.5, dict(zip([e.id for e in bombs], took, strict=True))  # 0.1 s on a quiet machine
+    assert grown_kib < 80 * 1024
