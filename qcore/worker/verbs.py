@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.events.sender import EventSender
 from qcore.wire.outcome import End
-from qcore.worker.consumer import Loop, Stage
+from qcore.worker.consumer import Loop
 from qcore.worker.limits import Bucket, per_second
+from qcore.worker.stage import Stage
 
 if TYPE_CHECKING:
     from qcore.app import App

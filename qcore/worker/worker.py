@@ -24,7 +24,7 @@ from qcore.events.sender import HEARTBEAT_S, EventSender
 from qcore.pools.base import PoolSetup, pools
 from qcore.version import __version__
 from qcore.worker import logs
-from qcore.worker.consumer import ColdStop, Loop, Stage
+from qcore.worker.consumer import Loop
 from qcore.worker.keeper import Keeper
 from qcore.worker.limits import per_second
 from qcore.worker.mailbox import Mailbox
@@ -32,6 +32,7 @@ from qcore.worker.names import concurrency_of, node_name, queue_names
 from qcore.worker.pidfile import PidFile
 from qcore.worker.say import Say
 from qcore.worker.settle import Rules
+from qcore.worker.stage import ColdStop, Stage
 from qcore.worker.verbs import REVOKED_MOST, Verbs, note
 
 if TYPE_CHECKING:
@@ -289,6 +290,7 @@ class Worker(Verbs):
             "events_dropped": self.events.dropped,
             "leases_lost": self.keeper.leases_lost,
             "messages_reaped": self.keeper.reaped,
+            "stale_settle_total": self.loop.stale,
         }
 
     # --- facts
