@@ -173,7 +173,7 @@ class Loop:
         self._watch()
         for key, _ in self._selector.select(self._pause_s()):
             kind, fd = self._watched.get(key.fd), key.fd
-            if kind == "pool":
+            if kind in ("pool", "blocked"):
                 self.pool.ready(fd)
             elif kind == "broker":
                 try:
@@ -212,15 +212,19 @@ class Loop:
         wanted = {self._pipe.fileno(): "wake"}
         for fd in self.pool.fds():
             wanted[fd] = "pool"
+        for fd in self.pool.blocked_fds():
+            wanted[fd] = "blocked"
         if not self._is_away() and self.stage == Stage.RUNNING:
             for fd in self.consumer.fds():
                 wanted[fd] = "broker"
         if wanted == self._watched:
             return
-        for fd in self._watched.keys() - wanted.keys():
+        changed = {fd for fd, _ in self._watched.items() ^ wanted.items()}
+        for fd in changed & self._watched.keys():
             self._selector.unregister(fd)
-        for fd in wanted.keys() - self._watched.keys():
-            self._selector.register(fd, selectors.EVENT_READ)
+        for fd in changed & wanted.keys():
+            also = selectors.EVENT_WRITE if wanted[fd] == "blocked" else 0
+            self._selector.register(fd, selectors.EVENT_READ | also)
         self._watched = wanted
 
     def set_queues(self, queues: list[str]) -> None:
