@@ -15,17 +15,17 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from qcore.brokers.base import Consumer, Delivery, Settle, Settlement, StoredResult
+from qcore.brokers.base import Consumer, Delivery, Settle, Settlement
 from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull
 from qcore.pipe import WakePipe
 from qcore.pools.base import Pool
 from qcore.results.base import ResultStore
 from qcore.task import Task
-from qcore.wire import result as result_wire
 from qcore.wire.outcome import End, Job, Outcome
 from qcore.wire.task import TaskMessage
 from qcore.worker.admission import Admission
+from qcore.worker.autoscale import LOOK_S, Autoscaler
 from qcore.worker.chords import Chords
 from qcore.worker.deaths import Deaths
 from qcore.worker.durable import Durable
@@ -68,6 +68,7 @@ class Loop:
         self.stage = Stage.RUNNING
         self.held: dict[int, Held] = {}
         self.admission = Admission(app.tasks, say, rules)
+        self.autoscaler: Autoscaler | None = None
         self.total: Counter[str] = Counter()
         self.returned = 0  # runs that were cut short by a cold stop
         self.stale = 0  # settlements that were refused because the delivery was not ours any more
@@ -201,6 +202,8 @@ class Loop:
             pause = min(pause, 0.05)
         if self.durable.waits() and not self._is_away():
             pause = min(pause, self.durable.left_s())
+        if self.autoscaler is not None and (self.held or self.pool.size > self.autoscaler.least):
+            pause = min(pause, LOOK_S)
         if self._limited or (self.held and (self._tracks or self.say.events.tasks_on)):
             pause = min(pause, STARTED_LOOK_S)
         if self._deadline is not None:
@@ -243,9 +246,8 @@ class Loop:
         room = 0
         try:
             if batch or self.durable.waits():
-                was_away = self.durable.is_away()
+                self._hungry = self._hungry or self.durable.is_away()  # looks when it is back
                 batch = self.durable.ready(batch)
-                self._hungry = self._hungry or (was_away and not self.durable.is_away())
             room = self._wanted()
             if not batch and not room:
                 self._arm()
@@ -319,8 +321,7 @@ class Loop:
             crashpoint("handed_over")
 
     def _acknowledge(self, early: list[Settlement], jobs: list[Job]) -> list[Job]:
-        """Tasks that are acknowledged early are so before they start: else a crash would run them
-        twice. The jobs that may start."""
+        """Before they start: else a crash would run them twice. The jobs that may start."""
         try:
             stopped = set(self.consumer.settle(early))
         except BrokerError as exc:
@@ -410,6 +411,8 @@ class Loop:
     # --- looking after
 
     def _look_after(self) -> None:
+        if self.autoscaler is not None and self.stage == Stage.RUNNING:
+            self.autoscaler.look(self._waiting, time.monotonic())
         released = self.pool.tick()
         if released:
             self._release(released)
@@ -425,21 +428,21 @@ class Loop:
             if not held.said_started and now - run.since > STARTED_LOOK_S:
                 self.say.started(held, run.since, run.pid)
                 if held.task.track_started and not held.message.ignore_result:
-                    self._track_started(held, run.pid)
+                    self.durable.started(held, run.pid, self.node, self.rules.ttl_s)
             if held.hard_s and now - run.since > held.hard_s and not held.killing:
                 held.killing = self.pool.kill(run.number, End.TIME_LIMIT, signal.SIGKILL)
         if self._deadline is not None and time.monotonic() >= self._deadline:
             self.stop(Stage.COLD)
 
-    def _track_started(self, held: Held, pid: int) -> None:
-        meta = result_wire.encode(
-            held.message.id, result_wire.STARTED, {"pid": pid, "hostname": self.node}, now=time.time()
-        )
+    def _waiting(self) -> int:
+        """Messages that wait for a slot, here or in the broker."""
+        here = max(self.pool.busy() - self.pool.size, 0)
+        if here or self._is_away():
+            return here
         try:
-            if self.results.keeps:
-                self.results.store([StoredResult(held.message.id, meta, self.rules.ttl_s)])
-        except BrokerError as exc:
-            log.debug("STARTED not stored: %s", exc)
+            return sum(self.app.broker.depth(queue).ready for queue in self.consumer.queues)
+        except BrokerError:
+            return 0
 
     def _release(self, numbers: list[int]) -> None:
         """Jobs that never started go back to the head of their queue."""

@@ -9,14 +9,17 @@ Before this: worker/settle.py.  After this: brokers/X, settle().
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qcore.brokers.base import Settle, Settlement
+from qcore.brokers.base import Settle, Settlement, StoredResult
 from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull
 from qcore.results.base import ResultStore
+from qcore.wire import result as result_wire
 from qcore.worker.chords import Chords
+from qcore.worker.held import Held
 from qcore.worker.outage import Outage
 
 if TYPE_CHECKING:
@@ -104,6 +107,17 @@ class Durable:
         self._records.append(settlement)
         if not (self.is_away() and self._outage.left_s()):
             self._try_records()
+
+    def started(self, held: Held, pid: int, node: str, ttl_s: float | None) -> None:
+        """Store that a run has begun, for tasks that are tracked; nothing waits for it."""
+        meta = result_wire.encode(
+            held.message.id, result_wire.STARTED, {"pid": pid, "hostname": node}, now=time.time()
+        )
+        try:
+            if self._results.keeps and not self.is_away():
+                self._results.store([StoredResult(held.message.id, meta, ttl_s)])
+        except BrokerError as exc:
+            log.debug("STARTED not stored: %s", exc)
 
     def _try_records(self) -> None:
         while self._records:
