@@ -54,7 +54,13 @@ def refused(*names: str, why: str, is_flag: bool = False) -> Callable[[Any], Any
 
     metavar = None if is_flag else "…"
     return click.option(
-        *names, is_flag=is_flag, metavar=metavar, hidden=True, expose_value=False, callback=refuse
+        *names,
+        is_flag=is_flag,
+        metavar=metavar,
+        hidden=True,
+        expose_value=False,
+        callback=refuse,
+        help=f"Refused: {why}.",
     )
 
 

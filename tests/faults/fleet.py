@@ -13,6 +13,7 @@ import pytest
 from qcore import App
 from qcore.brokers.base import Depth, Message
 from qcore.times import new_id
+from qcore.wire import envelope
 from tests.faults.history import History, Verdict, note_all
 from tests.processes import Process, Processes
 from tests.waiting import wait_for
@@ -39,6 +40,10 @@ class Fleet:
 
     def message(self, name: str, arguments: tuple[Any, ...], ident: str, **options: Any) -> Message:
         return self.app.message(name, arguments, {}, f"{ident}-{new_id()[:8]}", options)
+
+    @staticmethod
+    def task_id(message: Message) -> str:
+        return str(envelope.decode(message.raw).headers["id"])
 
     def publish(self, messages: dict[str, Message]) -> None:
         """All of them, by id, in one publish, and into the history."""
