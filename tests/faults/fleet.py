@@ -105,6 +105,10 @@ def children(worker: Process) -> list[int]:
     return _children_of(template) if template else []
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def _children_of(pid: int) -> list[int]:
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
@@ -117,6 +121,21 @@ def rss_kib(pid: int) -> int:
     """Resident memory of one process."""
     found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) if found else 0
+
+
+def open_files(pid: int) -> tuple[int, int]:
+    """Descriptors of one process, and how many of them are sockets."""
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.append(str(entry.readlink()))
+        except OSError:
+            pass  # closed at this moment
+    return len(found), sum(name.startswith("socket:") for name in found)
+
+
+def threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
 def no_surprises(workers: Sequence[Process] | Iterable[Process]) -> None:
