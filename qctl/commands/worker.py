@@ -118,8 +118,12 @@ GROUPS = {
 @click.option(
     "-n", "--hostname", metavar="NAME", help="Node name; %h host, %n its first part, %d its domain."
 )
-@click.option("-P", "--pool", type=PoolName(), help="Where tasks run: prefork, threads, asyncio, solo.")
-@click.option("-c", "--concurrency", type=Concurrency(), help="Tasks at once. [default: CPUs; asyncio: 100]")
+@click.option(
+    "-P", "--pool", type=PoolName(), help="Where tasks run: prefork, threads, asyncio, gevent, solo."
+)
+@click.option(
+    "-c", "--concurrency", type=Concurrency(), help="Tasks at once. [default: CPUs; asyncio, gevent: 100]"
+)
 @click.option("--autoscale", metavar="MAX,MIN", help="Grow to MAX while messages wait, shrink to MIN.")
 @click.option("-Q", "--queues", type=Names(), help="Queues to take tasks from, in this order.")
 @click.option("-X", "--exclude-queues", type=Names(), help="Configured queues not to take from.")
@@ -167,6 +171,10 @@ def command(
     Ctrl-C or SIGTERM stops it: running tasks finish first, waiting ones stay in the broker. A second
     one stops it at once; then unfinished tasks are run again by another worker.
     """
+    if options["pool"] == "gevent":
+        from qcore.pools._gevent_patch import patch
+
+        patch()  # before the app is imported
     session = current()
     session.needs_app("a worker")
     session.patient = True
