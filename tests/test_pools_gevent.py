@@ -86,3 +86,20 @@ def test_terminate_and_limits_end_a_greenlet(redis_url: str, worker: Any) -> Non
     with pytest.raises(TimeLimitExceeded):
         hard.get(timeout=10)
     app.close()
+
+
+def test_a_greenlet_that_computes_does_not_hold_up_the_worker(redis_url: str, worker: Any) -> None:
+    app = App("greens", broker=redis_url, set_as_current=False)
+    computing = app.send_task("proj.compute", (2.0,))
+    wait_for(lambda: computing.id in str(app.control.inspect(timeout=5).active()))
+    slowest = 0.0
+
+    for _ in range(5):
+        began = time.monotonic()
+        assert app.control.inspect(timeout=5).ping()
+        slowest = max(slowest, time.monotonic() - began)
+    assert not computing.ready(), "it was over too soon to mean anything"
+
+    assert slowest < 0.5
+    assert computing.get(timeout=10) == "computed"
+    app.close()
