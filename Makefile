@@ -8,7 +8,7 @@ RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 WORKERS ?= 2
 
-.PHONY: demo test faults check lint types bench bench-quick generate install clean
+.PHONY: demo test faults soak check lint types bench bench-quick generate install clean
 
 demo: $(RUN_STAMP)
 	$(BIN)/qctl demo
@@ -22,6 +22,10 @@ test: $(TEST_STAMP) rabbitmq
 # The fault tests at their full sizes; `make test` runs the same ones, smaller.
 faults: $(TEST_STAMP) rabbitmq
 	QCORE_FAULTS=full $(BIN)/python -m pytest tests/faults tests/test_mixed_fleet.py -n $(WORKERS) --timeout 1800 -rA
+
+# A worker under load for 15 minutes: memory, descriptors, threads and connections stay as they are.
+soak: $(TEST_STAMP)
+	QCORE_SOAK=$${QCORE_SOAK:-900} $(BIN)/python -m pytest tests/faults/test_soak.py -s
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff check .

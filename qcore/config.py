@@ -171,7 +171,7 @@ TABLE: dict[str, Setting] = {
             None,
             "tasks at once; the number of CPUs when not set",
         ),
-        Setting("worker_pool", (str,), "prefork", "where tasks run: prefork, threads, asyncio, solo"),
+        Setting("worker_pool", (str,), "prefork", "where tasks run: prefork, threads, asyncio, gevent, solo"),
         Setting(
             "worker_prefetch_multiplier", (int,), 4, "messages held per slot at most, while tasks are slow"
         ),

@@ -35,12 +35,15 @@ class Page(click.Command):
         examples: Sequence[tuple[str, str]] = (),
         exit_codes: Mapping[int, str] | Sequence[int] = (),
         see_also: Sequence[str] = (),
+        groups: Mapping[str, Sequence[str]] | None = None,
         **attributes: Any,
     ) -> None:
+        """groups: heading -> names of options; those that are not named come last, under "Options"."""
         attributes["context_settings"] = {**CONTEXT, **(attributes.get("context_settings") or {})}
         super().__init__(*args, **attributes)
         self.examples = [Example(*e) for e in examples]
         self.see_also = list(see_also)
+        self.groups = dict(groups or {})
         self.exit_codes = all_codes(exit_codes)
         self.params.extend(global_options())
 
@@ -64,8 +67,11 @@ class Page(click.Command):
         return [p for p in self.params if isinstance(p, click.Option) and not isinstance(p, GlobalOption)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        records = [r for p in self.own_options() if (r := p.get_help_record(ctx)) is not None]
-        records += [("-h, --help", "Show this page.")]
+        own = {p.name or "": r for p in self.own_options() if (r := p.get_help_record(ctx)) is not None}
+        for heading, names in self.groups.items():
+            with formatter.section(heading):
+                formatter.write_dl([own.pop(name) for name in names])
+        records = [*own.values(), ("-h, --help", "Show this page.")]
         with formatter.section("Options"):
             formatter.write_dl(records)
         common = [p for p in self.params if isinstance(p, GlobalOption)]

@@ -51,6 +51,7 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.outcome",
             "qctl.pages",
             "qctl.shutdown",
+            "qctl.detached",
             "qctl",
         ),
     ),

@@ -433,3 +433,22 @@ def test_a_callback_that_cannot_be_sent_stops_nobody(
     worker.wait_output("was not sent")
     wait_for(lambda: app.broker.depth("celery").in_flight == 0)
     app.close()
+
+
+def test_a_worker_whose_slots_are_all_busy_sleeps(app: App, url: str, processes: Processes) -> None:
+    worker = processes.start_qcore_worker(url, "-c", "1")
+    for _ in range(5):
+        app.send_task("proj.nap", (30,))
+    wait_for(lambda: active(app))
+    deadline = time.monotonic() + 1.0
+    before = cpu_s(worker.pid)
+
+    wait_for(lambda: time.monotonic() > deadline)
+
+    assert cpu_s(worker.pid) - before < 0.3, "it looks for work it has no room for"
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -203,6 +203,10 @@ class Control:
     def disable_events(self, **options: Any) -> Any:
         return self.broadcast("disable_events", **options)
 
+    def autoscale(self, max: int, min: int, **options: Any) -> Any:
+        """Other bounds for pools that scale themselves."""
+        return self.broadcast("autoscale", {"max": max, "min": min}, **options)
+
     def pool_grow(self, n: int = 1, **options: Any) -> Any:
         return self.broadcast("pool_grow", {"n": n}, **options)
 

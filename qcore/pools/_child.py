@@ -24,7 +24,8 @@ WORDS = 8  # of 64 bits, a slot
 MAX_SLOTS = 512
 # What the words mean: the sequence number of the last job that was started, its start in microseconds
 # since the epoch (0: it is over), and the first and last sequence number that were taken back.
-CURRENT, SINCE, FIRST, LAST = range(4)
+# And the last job that the child has looked at, whether it was to start or not: a sign of life.
+CURRENT, SINCE, FIRST, LAST, SEEN = range(5)
 
 
 def shared_slots() -> mmap.mmap:
@@ -50,7 +51,7 @@ class Slot:
 
     def clear(self) -> None:
         """A new child starts: nothing runs, nothing was taken back."""
-        for word in (CURRENT, SINCE, FIRST, LAST):
+        for word in (CURRENT, SINCE, FIRST, LAST, SEEN):
             self._words[word] = 0
 
     # --- the child
@@ -63,6 +64,7 @@ class Slot:
             except BlockingIOError:  # the parent holds it, for microseconds
                 select.select([self._token_r], [], [])
         words = self._words
+        words[SEEN] = seq
         mine = not words[FIRST] <= seq <= words[LAST]
         if mine:
             words[CURRENT] = seq
@@ -78,6 +80,10 @@ class Slot:
         """The last job that was started, and since when it runs (0.0: it is over)."""
         words = self._words
         return words[CURRENT], words[SINCE] / 1e6
+
+    def seen(self) -> int:
+        """The last job that the child has looked at."""
+        return self._words[SEEN]
 
     def take_back(self, last: int) -> int | None:
         """Take back every job up to `last` that has not started. The last one that has started, or

@@ -92,8 +92,12 @@ class Pool(ABC):
         """Readable when ready() should be called."""
         return []
 
+    def blocked_fds(self) -> list[int]:
+        """Those of fds() for which ready() should be called when they are writable as well."""
+        return []
+
     def ready(self, fd: int) -> None:
-        """A descriptor of fds() is readable."""
+        """A descriptor of fds() is readable, or one of blocked_fds() writable."""
 
     @abstractmethod
     def collect(self) -> list[Outcome]:

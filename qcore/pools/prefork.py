@@ -8,6 +8,7 @@ The parent writes without ever blocking on a child, and knows of every job where
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import signal
@@ -19,55 +20,18 @@ from typing import Any, ClassVar
 
 from qcore.crashpoints import crashpoint
 from qcore.pools import _child
+from qcore.pools._line import Line
 from qcore.pools._template import Template
 from qcore.pools.base import SLOW_S, STUCK_S, Pace, Pool, PoolFeatures, PoolSetup, Running, pools
-from qcore.wire.outcome import RECV_BYTES, End, Frames, Job, Outcome, pack_jobs, unpack_outcome
+from qcore.wire.outcome import RECV_BYTES, End, Job, Outcome, pack_jobs, unpack_outcome
 from qcore.worker.run import Tools
 
 FRAME_JOBS = 16
 LOOK_EVERY_S = 1.0
+#: how often children that have work are looked at for signs of life
+WATCH_S = 0.25
 
-
-class _Child:
-    """The parent's side of one child."""
-
-    __slots__ = (
-        "backlog",
-        "dead",
-        "eof",
-        "frames",
-        "given",
-        "index",
-        "killed",
-        "outstanding",
-        "pace",
-        "pid",
-        "retiring",
-        "seq",
-        "slot",
-        "sock",
-        "status",
-    )
-
-    def __init__(self, index: int, sock: socket.socket, slot: _child.Slot, pace: Pace) -> None:
-        self.index, self.sock, self.slot, self.pace = index, sock, slot, pace
-        self.pid = 0
-        self.seq = 0
-        self.given = 0
-        self.frames = Frames()
-        self.backlog = bytearray()  # bytes that the socket did not take yet
-        self.outstanding: deque[Job] = deque()  # in the order they were given
-        self.killed: tuple[int, End] | None = None  # the sequence number we killed it for
-        self.retiring = self.eof = self.dead = False
-        self.status: int | None = None
-
-    def running(self) -> tuple[Job, float] | None:
-        seq, since = self.slot.current()
-        if since:
-            for job in self.outstanding:
-                if job.seq == seq:
-                    return job, since
-        return None
+log = logging.getLogger("qcore.worker")
 
 
 @pools.register("prefork")
@@ -82,12 +46,12 @@ class PreforkPool(Pool):
     def __init__(self, setup: PoolSetup) -> None:
         super().__init__(setup)
         self._memory: mmap.mmap = _child.shared_slots()
-        self._children: dict[int, _Child] = {}  # by slot
-        self._by_fd: dict[int, _Child] = {}
+        self._children: dict[int, Line] = {}  # by slot
+        self._by_fd: dict[int, Line] = {}
         self._wanted = min(setup.concurrency, _child.MAX_SLOTS)
         self._outcomes: list[Outcome] = []
         self._homeless: deque[Job] = deque()  # taken from dead or slow children, not yet given again
-        self._next_look = 0.0
+        self._next_look = self._next_watch = 0.0
         self._stopping = False
 
     # --- life
@@ -117,7 +81,7 @@ class PreforkPool(Pool):
         pace = Pace(self.setup.strict_prefetch)
         if self.pace.typical_s is not None:
             pace.saw(self.pace.typical_s)
-        child = _Child(index, ours, slot, pace)
+        child = Line(index, ours, slot, pace)
         self._children[index] = child
         self._by_fd[ours.fileno()] = child
 
@@ -137,9 +101,9 @@ class PreforkPool(Pool):
             return 0
         return sum(self._room_of(c) for c in self._children.values())
 
-    def _room_of(self, child: _Child) -> int:
+    def _room_of(self, child: Line) -> int:
         held = len(child.outstanding)
-        if child.retiring or child.eof or child.backlog:
+        if child.retiring or child.eof or child.backlog or child.silent_at is not None:
             return 0
         room = child.pace.depth - held
         if held and child.slot.current()[1] and time.time() - child.slot.current()[1] > STUCK_S:
@@ -148,7 +112,10 @@ class PreforkPool(Pool):
         return min(room, limit - child.given) if limit else room
 
     def is_idle(self) -> bool:
-        return any(not c.outstanding and not c.retiring and not c.eof for c in self._children.values())
+        return any(
+            not c.outstanding and not c.retiring and not c.eof and c.silent_at is None
+            for c in self._children.values()
+        )
 
     def give(self, jobs: Sequence[Job]) -> None:
         waiting = deque(jobs)
@@ -166,34 +133,13 @@ class PreforkPool(Pool):
                 if count > 0:
                     self._hand_over(child, [waiting.popleft() for _ in range(count)])
 
-    def _hand_over(self, child: _Child, jobs: list[Job]) -> None:
+    def _hand_over(self, child: Line, jobs: list[Job]) -> None:
         for job in jobs:
             child.seq += 1
             job.seq = child.seq
         child.given += len(jobs)
         child.outstanding.extend(jobs)
-        self._write(child, pack_jobs(jobs))
-
-    def _write(self, child: _Child, data: bytes) -> None:
-        """Send without waiting; what the socket does not take stays in the backlog."""
-        if not child.backlog:
-            try:
-                sent = child.sock.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                return  # it is dying; its end of file tells the rest
-            if sent == len(data):
-                return
-            data = data[sent:]
-        child.backlog += data
-
-    def _flush(self, child: _Child) -> None:
-        try:
-            sent = child.sock.send(child.backlog)
-        except (BlockingIOError, OSError):
-            return
-        del child.backlog[:sent]
+        child.write(pack_jobs(jobs))
 
     # --- outcomes out
 
@@ -202,14 +148,19 @@ class PreforkPool(Pool):
             return []
         return [self._template.fileno(), *(fd for fd, c in self._by_fd.items() if not c.eof)]
 
+    def blocked_fds(self) -> list[int]:
+        return [fd for fd, c in self._by_fd.items() if c.backlog and not c.eof]
+
     def ready(self, fd: int) -> None:
         child = self._by_fd.get(fd)
         if child is not None:
             self._read(child)
+            if child.backlog and not child.eof:
+                child.flush()
         elif fd == self._template.fileno():
             self._hear_template()
 
-    def _read(self, child: _Child) -> bool:
+    def _read(self, child: Line) -> bool:
         """Take what it has said; whether there may be more."""
         try:
             data = child.sock.recv(RECV_BYTES)
@@ -221,12 +172,13 @@ class PreforkPool(Pool):
             child.eof = True
             self._bury(child)
             return False
+        child.heard += 1
         for frame in child.frames.feed(data):
             self._take(child, unpack_outcome(frame))
         self._retire_if_done(child)
         return True
 
-    def _take(self, child: _Child, outcome: Outcome) -> None:
+    def _take(self, child: Line, outcome: Outcome) -> None:
         outstanding = child.outstanding
         while outstanding:
             # Jobs end in the order they were given, so the first one is it.
@@ -236,7 +188,7 @@ class PreforkPool(Pool):
         self.pace.saw(outcome.runtime_s)
         self._outcomes.append(outcome)
 
-    def _retire_if_done(self, child: _Child) -> None:
+    def _retire_if_done(self, child: Line) -> None:
         limit = self.setup.max_tasks_per_child
         if limit and child.given >= limit and not child.retiring:
             child.retiring = True
@@ -262,7 +214,7 @@ class PreforkPool(Pool):
                         child.eof = True
                         self._bury(child)
 
-    def _bury(self, child: _Child) -> None:
+    def _bury(self, child: Line) -> None:
         """Once both its socket and its parent have told its end: account for all it held."""
         if not child.eof or child.status is None or child.dead:
             return
@@ -306,10 +258,10 @@ class PreforkPool(Pool):
     def tick(self) -> list[int]:
         now = time.time()
         back: list[int] = []
+        if time.monotonic() >= self._next_watch:
+            self._watch_over()
         idle = self.is_idle()
         for child in self._children.values():
-            if child.backlog:
-                self._flush(child)
             if len(child.outstanding) < 2 or child.eof:
                 continue
             since = child.slot.current()[1]
@@ -330,11 +282,28 @@ class PreforkPool(Pool):
             self._look_after_memory()
         return back
 
-    def _all_slow(self, now: float) -> bool:
-        sinces = [c.slot.current()[1] for c in self._children.values()]
-        return bool(sinces) and all(s and now - s > STUCK_S for s in sinces)
+    def _watch_over(self) -> None:
+        """Take from silent children what they have not started, and replace those that stay silent."""
+        now = time.monotonic()
+        self._next_watch = now + WATCH_S
+        for child in self._children.values():
+            if child.eof or not child.pid or child.listens(now):
+                continue
+            taken = self._take_back(child)
+            if taken:
+                log.warning("the child with pid %d does not take its tasks; others get them", child.pid)
+                self._homeless.extend(taken)
+            if child.is_gone(now):
+                log.warning("the child with pid %d has been silent too long; it is replaced", child.pid)
+                child.silent_at = now  # the next kill, if it needs one, comes as much later
+                self._template.signal(child.pid, signal.SIGKILL)
 
-    def _take_back(self, child: _Child) -> list[Job]:
+    def _all_slow(self, now: float) -> bool:
+        listening = [c for c in self._children.values() if c.silent_at is None]
+        sinces = [c.slot.current()[1] for c in listening]
+        return bool(self._children) and all(s and now - s > STUCK_S for s in sinces)
+
+    def _take_back(self, child: Line) -> list[Job]:
         """The jobs that wait in this child, which will not start there any more."""
         if not child.outstanding:
             return []
@@ -353,7 +322,7 @@ class PreforkPool(Pool):
             return 0.005
         crowded = [c for c in self._children.values() if len(c.outstanding) > 1]
         if not crowded:
-            return LOOK_EVERY_S
+            return WATCH_S if any(c.outstanding for c in self._children.values()) else LOOK_EVERY_S
         return SLOW_S if self.is_idle() else STUCK_S
 
     def withdraw(self) -> list[int]:
@@ -420,7 +389,7 @@ class PreforkPool(Pool):
         for child in list(self._children.values()):
             self._retire(child)
 
-    def _retire(self, child: _Child) -> None:
+    def _retire(self, child: Line) -> None:
         """It leaves after its task; what waits in it goes elsewhere."""
         child.retiring = True
         self._homeless.extend(self._take_back(child))

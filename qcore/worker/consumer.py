@@ -7,7 +7,6 @@ Before this: brokers/X.  After this: pools/X, worker/run.py, and back to worker/
 
 from __future__ import annotations
 
-import enum
 import logging
 import selectors
 import signal
@@ -16,23 +15,26 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from qcore.brokers.base import Consumer, Delivery, Settle, Settlement, StoredResult
+from qcore.brokers.base import Consumer, Delivery, Settle, Settlement
 from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull
 from qcore.pipe import WakePipe
 from qcore.pools.base import Pool
 from qcore.results.base import ResultStore
 from qcore.task import Task
-from qcore.wire import result as result_wire
 from qcore.wire.outcome import End, Job, Outcome
 from qcore.wire.task import TaskMessage
 from qcore.worker.admission import Admission
+from qcore.worker.autoscale import LOOK_S, Autoscaler
 from qcore.worker.chords import Chords
+from qcore.worker.deaths import Deaths
+from qcore.worker.durable import Durable
 from qcore.worker.held import Held
 from qcore.worker.outage import Outage
 from qcore.worker.repeats import Repeats
 from qcore.worker.say import Say
 from qcore.worker.settle import Rules
+from qcore.worker.stage import ColdStop, Stage
 
 if TYPE_CHECKING:
     from qcore.app import App
@@ -42,21 +44,6 @@ log = logging.getLogger("qcore.worker")
 STARTED_LOOK_S = 0.02
 #: how long a warm shutdown waits for a broker that is away, to tell it the last outcomes
 LAST_WORD_S = 10.0
-#: tasks whose deaths are remembered
-DEATHS_MOST = 10_000
-
-
-class Stage(enum.IntEnum):
-    """How far the worker is on its way out."""
-
-    RUNNING = 0
-    WARM = 1  # nothing new; what runs may finish
-    COLD = 2  # what runs is killed and returned
-    DONE = 3
-
-
-class ColdStop(BaseException):
-    """Raised inside a solo worker's running task by the signal that stops it at once."""
 
 
 class Loop:
@@ -75,20 +62,23 @@ class Loop:
     ) -> None:
         self.app, self.node, self.consumer, self.pool, self.results = app, node, consumer, pool, results
         self.say, self.rules = say, rules
-        self.chords = Chords(app, results, rules.ttl_s)
-        rules.follow = self.chords.consequences
+        chords = Chords(app, results, rules.ttl_s)
+        rules.follow = chords.consequences
+        self.durable = Durable(app, results, chords)
         self.drain_timeout_s = drain_timeout_s
         self.stage = Stage.RUNNING
         self.held: dict[int, Held] = {}
         self.admission = Admission(app.tasks, say, rules)
+        self.autoscaler: Autoscaler | None = None
         self.total: Counter[str] = Counter()
         self.returned = 0  # runs that were cut short by a cold stop
+        self.stale = 0  # settlements that were refused because the delivery was not ours any more
         self._tasks: dict[str, Task] = app.tasks
         self.repeats = Repeats(app, results, self._add)
         self._tracks = any(task.track_started for task in self._tasks.values())
         self._inline = results.in_broker
         self._settlements: list[Settlement] = []
-        self._deaths: dict[str, int] = {}
+        self._deaths = Deaths()
         self._requests: deque[Callable[[], None]] = deque()
         self._hungry = True
         self._armed = True  # nothing to do before the first claim
@@ -162,6 +152,13 @@ class Loop:
     def _is_finished(self) -> bool:
         if self.stage < Stage.COLD and self.pool.busy():
             return False
+        if self.durable.waits():
+            if self.stage < Stage.COLD and self.durable.lasted_s() < LAST_WORD_S:
+                return False
+            back = self.durable.give_up()
+            self.returned += len(back)
+            self._settlements += back
+            return False  # once more, to tell the broker
         if not self._settlements:
             return True
         if not self._is_away():
@@ -179,7 +176,7 @@ class Loop:
         self._watch()
         for key, _ in self._selector.select(self._pause_s()):
             kind, fd = self._watched.get(key.fd), key.fd
-            if kind == "pool":
+            if kind in ("pool", "blocked"):
                 self.pool.ready(fd)
             elif kind == "broker":
                 try:
@@ -200,12 +197,15 @@ class Loop:
         pause = self.pool.tick_s()
         if self._is_away():
             pause = min(pause, self._outage.left_s())
-        elif self.stage == Stage.RUNNING:
-            if self._hungry and self._room():
-                return 0.0
-            pause = min(pause, max(self._next_claim - now, 0.0))
+        elif self.stage == Stage.RUNNING and self._room():
+            # Without room there is nothing to wake for: an outcome makes some.
+            pause = 0.0 if self._hungry else min(pause, max(self._next_claim - now, 0.0))
         if self._settlements:
             pause = min(pause, 0.05)
+        if self.durable.waits() and not self._is_away():
+            pause = min(pause, self.durable.left_s())
+        if self.autoscaler is not None and (self.held or self.pool.size > self.autoscaler.least):
+            pause = min(pause, LOOK_S)
         if self._limited or (self.held and (self._tracks or self.say.events.tasks_on)):
             pause = min(pause, STARTED_LOOK_S)
         if self._deadline is not None:
@@ -217,15 +217,19 @@ class Loop:
         wanted = {self._pipe.fileno(): "wake"}
         for fd in self.pool.fds():
             wanted[fd] = "pool"
+        for fd in self.pool.blocked_fds():
+            wanted[fd] = "blocked"
         if not self._is_away() and self.stage == Stage.RUNNING:
             for fd in self.consumer.fds():
                 wanted[fd] = "broker"
         if wanted == self._watched:
             return
-        for fd in self._watched.keys() - wanted.keys():
+        changed = {fd for fd, _ in self._watched.items() ^ wanted.items()}
+        for fd in changed & self._watched.keys():
             self._selector.unregister(fd)
-        for fd in wanted.keys() - self._watched.keys():
-            self._selector.register(fd, selectors.EVENT_READ)
+        for fd in changed & wanted.keys():
+            also = selectors.EVENT_WRITE if wanted[fd] == "blocked" else 0
+            self._selector.register(fd, selectors.EVENT_READ | also)
         self._watched = wanted
 
     def set_queues(self, queues: list[str]) -> None:
@@ -243,20 +247,19 @@ class Loop:
         batch, self._settlements = self._settlements, []
         room = 0
         try:
+            if batch or self.durable.waits():
+                self._hungry = self._hungry or self.durable.is_away()  # looks when it is back
+                batch = self.durable.ready(batch)
             room = self._wanted()
             if not batch and not room:
                 self._arm()
                 return
-            if batch and not self._inline:
-                self._store_apart(batch)
-                crashpoint("stored_apart")
-            self.chords.before(batch)
             if room:
-                _, deliveries = self.consumer.turn(batch, room)
+                refused, deliveries = self.consumer.turn(batch, room)
                 self._hungry = len(deliveries) >= room
             else:
-                self.consumer.settle(batch)
-                deliveries = []
+                refused, deliveries = self.consumer.settle(batch), []
+            self.stale += len(refused)
             self._outage.works()
         except BrokerBusy as exc:
             log.warning("%s; trying again", exc)
@@ -293,14 +296,16 @@ class Loop:
         if self.stage != Stage.RUNNING:
             return 0
         room = self._room()
-        if not room and not self.pool.room():
+        if not room and (not self.pool.room() or self.durable.is_away()):
             self.consumer.disarm()
             self._armed = False
         return room if self._hungry or time.monotonic() >= self._next_claim else 0
 
     def _room(self) -> int:
         """What the pool would take, or 0 when it pays to wait: while slots are busy, a few outcomes
-        are waited for, so that claims stay large."""
+        are waited for, so that claims stay large; and while no result can be stored."""
+        if self.durable.is_away():
+            return 0
         room = self.pool.room()
         if room * 4 < self.pool.size * self.pool.pace.depth and not self.pool.is_idle():
             return 0
@@ -322,8 +327,7 @@ class Loop:
             crashpoint("handed_over")
 
     def _acknowledge(self, early: list[Settlement], jobs: list[Job]) -> list[Job]:
-        """Tasks that are acknowledged early are so before they start: else a crash would run them
-        twice. The jobs that may start."""
+        """Before they start: else a crash would run them twice. The jobs that may start."""
         try:
             stopped = set(self.consumer.settle(early))
         except BrokerError as exc:
@@ -366,20 +370,12 @@ class Loop:
         else:
             self.say.ended(held, outcome)
         if outcome.end == End.LOST:
-            held.deaths = self._count_death(held.message.id)
+            held.deaths = self._deaths.count(held.message.id)
         settlement = self.rules.settlement(held, outcome)
         if held.acked:
             self._record_late(held, settlement)
         else:
             self._add(held.message, settlement)
-
-    def _count_death(self, task_id: str) -> int:
-        """How many of our processes died running this task."""
-        count = self._deaths.pop(task_id, 0) + 1
-        self._deaths[task_id] = count
-        if len(self._deaths) > DEATHS_MOST:
-            del self._deaths[next(iter(self._deaths))]
-        return count
 
     def _add(self, message: TaskMessage | None, settlement: Settlement) -> None:
         """Queue a settlement; where results travel as messages (rpc), its result becomes one."""
@@ -398,14 +394,7 @@ class Loop:
     def _record_late(self, held: Held, settlement: Settlement) -> None:
         """The delivery was acknowledged before the run: what is left are the result and what follows."""
         self._address(held.message, settlement)
-        try:
-            if settlement.result is not None and self.results.keeps:
-                self.results.store([settlement.result])
-            self.chords.before([settlement])
-            if settlement.sends:
-                self.app.broker.publish(settlement.sends)
-        except BrokerError as exc:
-            log.error("the result of %s[%s] could not be stored: %s", held.message.task, held.message.id, exc)
+        self.durable.record(settlement)
 
     def _settle_apart(self, batch: list[Settlement], exc: BrokerError) -> None:
         """The broker refuses something in it, such as a callback to a place that does not exist: that
@@ -425,17 +414,11 @@ class Loop:
         else:
             log.error("a delivery cannot be settled and stays in flight until this worker ends: %s", exc)
 
-    def _store_apart(self, batch: list[Settlement]) -> None:
-        """Results that the broker does not keep go to their store first: result, then ack."""
-        found = [s.result for s in batch if s.result is not None]
-        if found and self.results.keeps:
-            self.results.store(found)
-        for settlement in batch:
-            settlement.result = None
-
     # --- looking after
 
     def _look_after(self) -> None:
+        if self.autoscaler is not None and self.stage == Stage.RUNNING:
+            self.autoscaler.look(self._waiting, time.monotonic())
         released = self.pool.tick()
         if released:
             self._release(released)
@@ -451,21 +434,21 @@ class Loop:
             if not held.said_started and now - run.since > STARTED_LOOK_S:
                 self.say.started(held, run.since, run.pid)
                 if held.task.track_started and not held.message.ignore_result:
-                    self._track_started(held, run.pid)
+                    self.durable.started(held, run.pid, self.node, self.rules.ttl_s)
             if held.hard_s and now - run.since > held.hard_s and not held.killing:
                 held.killing = self.pool.kill(run.number, End.TIME_LIMIT, signal.SIGKILL)
         if self._deadline is not None and time.monotonic() >= self._deadline:
             self.stop(Stage.COLD)
 
-    def _track_started(self, held: Held, pid: int) -> None:
-        meta = result_wire.encode(
-            held.message.id, result_wire.STARTED, {"pid": pid, "hostname": self.node}, now=time.time()
-        )
+    def _waiting(self) -> int:
+        """Messages that wait for a slot, here or in the broker."""
+        here = max(self.pool.busy() - self.pool.size, 0)
+        if here or self._is_away():
+            return here
         try:
-            if self.results.keeps:
-                self.results.store([StoredResult(held.message.id, meta, self.rules.ttl_s)])
-        except BrokerError as exc:
-            log.debug("STARTED not stored: %s", exc)
+            return sum(self.app.broker.depth(queue).ready for queue in self.consumer.queues)
+        except BrokerError:
+            return 0
 
     def _release(self, numbers: list[int]) -> None:
         """Jobs that never started go back to the head of their queue."""

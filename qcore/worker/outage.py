@@ -1,4 +1,4 @@
-"""The broker is away: since when, and when to try again."""
+"""Something the worker needs is away: since when, and when to try again."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ log = logging.getLogger("qcore.worker")
 
 
 class Outage:
-    """One connection's outages; `since` is None while the broker is there."""
+    """The outages of the broker or of the result store; `since` is None while it is there."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "the broker") -> None:
+        self.what = what
         self.since: float | None = None  # monotonic
         self._retry_at = 0.0
         self._backoff_s = BACKOFF_LEAST_S
@@ -26,13 +27,13 @@ class Outage:
         if self.since is None:
             self.since = now
             if self._backoff_s == BACKOFF_LEAST_S:  # else it came back only to fail again: said before
-                log.error("%s; running tasks go on, trying to reconnect", exc)
+                log.error("%s is away: %s; running tasks go on, trying to reconnect", self.what, exc)
         self._retry_at = now + self._backoff_s
         self._backoff_s = min(self._backoff_s * 2, BACKOFF_MOST_S)
 
     def ends(self) -> None:
         """Connected; works() says when it is more than that."""
-        log.info("connected to the broker again after %.1f s", self.lasted_s())
+        log.info("connected to %s again after %.1f s", self.what, self.lasted_s())
         self.since = None
 
     def works(self) -> None:

@@ -11,10 +11,13 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
+from qcore.errors import ConfigError
 from qcore.events.sender import EventSender
 from qcore.wire.outcome import End
-from qcore.worker.consumer import Loop, Stage
+from qcore.worker.autoscale import bounds
+from qcore.worker.consumer import Loop
 from qcore.worker.limits import Bucket, per_second
+from qcore.worker.stage import Stage
 
 if TYPE_CHECKING:
     from qcore.app import App
@@ -142,6 +145,16 @@ class Verbs:
         if verb == "shrink" and n >= self.pool.size:
             raise ValueError(f"Can't shrink pool: it has {self.pool.size} and one must stay")
         self.loop.call_soon(lambda: getattr(self.pool, verb)(n))
+
+    def do_autoscale(self, most: int, least: int) -> None:
+        scaler = self.loop.autoscaler
+        if scaler is None:
+            raise ValueError("Autoscale not enabled")  # Celery's words
+        try:
+            upper, lower = bounds((most, least), type(self.pool).most)
+        except ConfigError as exc:
+            raise ValueError(str(exc)) from None
+        self.loop.call_soon(lambda: scaler.change(upper, lower))
 
     def do_add_consumer(self, queue: str) -> str:
         if queue in self.queues():

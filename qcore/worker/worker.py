@@ -19,12 +19,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from qcore.crashpoints import crashpoint
-from qcore.errors import BrokerError, PoolBroken, mask_url
+from qcore.errors import BrokerError, ConfigError, PoolBroken, mask_url
 from qcore.events.sender import HEARTBEAT_S, EventSender
 from qcore.pools.base import PoolSetup, pools
 from qcore.version import __version__
 from qcore.worker import logs
-from qcore.worker.consumer import ColdStop, Loop, Stage
+from qcore.worker.autoscale import Autoscaler, bounds, keepalive_s
+from qcore.worker.consumer import Loop
 from qcore.worker.keeper import Keeper
 from qcore.worker.limits import per_second
 from qcore.worker.mailbox import Mailbox
@@ -32,6 +33,7 @@ from qcore.worker.names import concurrency_of, node_name, queue_names
 from qcore.worker.pidfile import PidFile
 from qcore.worker.say import Say
 from qcore.worker.settle import Rules
+from qcore.worker.stage import ColdStop, Stage
 from qcore.worker.verbs import REVOKED_MOST, Verbs, note
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class Worker(Verbs):
         hostname: str | None = None,
         pool: str | None = None,
         concurrency: int | str | None = None,
+        autoscale: str | tuple[int, int] | None = None,
         queues: Sequence[str] | str | None = None,
         exclude_queues: Sequence[str] | str | None = None,
         loglevel: str | int = "WARNING",
@@ -85,6 +88,13 @@ class Worker(Verbs):
             conf["include"] = (*conf.include, *include)
         self._multiplier = max(int(prefetch_multiplier or conf.worker_prefetch_multiplier), 1)
         self._pool_kind = pools.get(pool or conf.worker_pool)
+        self._bounds = bounds(autoscale, self._pool_kind.most) if autoscale else None
+        if self._bounds is not None:
+            if not self._pool_kind.features.grow:
+                raise ConfigError(
+                    f"the {self._pool_kind.name} pool cannot grow; --autoscale needs one that can"
+                )
+            concurrency = self._bounds[1]
         self._setup = PoolSetup(
             app=app,
             node=self.node,
@@ -123,12 +133,15 @@ class Worker(Verbs):
             for queue in self._queues:
                 app.broker.purge(queue)
         app.close()
+        if "worker_autoscaler" in list(app.conf):
+            log.warning("the setting worker_autoscaler is ignored: this worker scales its pool itself")
         with PidFile(self._pidfile):
             # The pool first: it forks, and no fork may happen once there are threads or connections.
             self.pool = self._pool_kind(self._setup)
             self.pool.start()
             consumer = app.broker.consumer(self._queues, self.node)
-            consumer.prefetch(self._setup.concurrency * self._multiplier)
+            most = self._bounds[0] if self._bounds else self._setup.concurrency
+            consumer.prefetch(most * self._multiplier)
             self.loop = Loop(
                 app,
                 self.node,
@@ -139,6 +152,8 @@ class Worker(Verbs):
                 Rules(app.conf.seconds("result_expires"), app.conf.task_max_deliveries),
                 self._drain_timeout_s,
             )
+            if self._bounds is not None:
+                self.loop.autoscaler = Autoscaler(self.pool, *self._bounds, keepalive_s())
             for task in app.tasks.values():
                 self.set_rate_limit(task.name, task.rate_limit)
             self.loop.admission.revoked.update(app.broker.revoked(REVOKED_MOST))
@@ -284,11 +299,13 @@ class Worker(Verbs):
                 "credential_provider": None,
                 **broker,
             },
+            **({"autoscaler": self.loop.autoscaler.info()} if self.loop.autoscaler else {}),
             "prefetch_count": len(self.loop.held),
             "rusage": {f: getattr(usage, f"ru_{f}") for f in fields},
             "events_dropped": self.events.dropped,
             "leases_lost": self.keeper.leases_lost,
             "messages_reaped": self.keeper.reaped,
+            "stale_settle_total": self.loop.stale,
         }
 
     # --- facts

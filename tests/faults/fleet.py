@@ -13,6 +13,7 @@ import pytest
 from qcore import App
 from qcore.brokers.base import Depth, Message
 from qcore.times import new_id
+from qcore.wire import envelope
 from tests.faults.history import History, Verdict, note_all
 from tests.processes import Process, Processes
 from tests.waiting import wait_for
@@ -53,6 +54,10 @@ class Fleet:
     def expect(self, idents: Iterable[str]) -> None:
         """These follow from what was published, so they must be run as well."""
         note_all(self.path, "published", idents)
+
+    @staticmethod
+    def task_id(message: Message) -> str:
+        return str(envelope.decode(message.raw).headers["id"])
 
     def publish(self, messages: dict[str, Message]) -> None:
         """All of them, by id, in one publish, and into the history."""
@@ -114,6 +119,10 @@ def children(worker: Process) -> list[int]:
     return _children_of(template) if template else []
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def _children_of(pid: int) -> list[int]:
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
@@ -126,6 +135,21 @@ def rss_kib(pid: int) -> int:
     """Resident memory of one process."""
     found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) if found else 0
+
+
+def open_files(pid: int) -> tuple[int, int]:
+    """Descriptors of one process, and how many of them are sockets."""
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.append(str(entry.readlink()))
+        except OSError:
+            pass  # closed at this moment
+    return len(found), sum(name.startswith("socket:") for name in found)
+
+
+def threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
 def no_surprises(workers: Sequence[Process] | Iterable[Process]) -> None:

@@ -45,6 +45,15 @@ def nap(seconds: float) -> float:
     return seconds
 
 
+@app.task(name="proj.compute")
+def compute(seconds: float) -> str:
+    """Use the processor without ever waiting."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
+    return "computed"
+
+
 @app.task(name="proj.flaky", bind=True, max_retries=5)
 def flaky(self: Any, path: str = "") -> int:
     """Fails twice, then says how often it was retried."""

@@ -93,7 +93,8 @@ class Bench:
     def turn(self) -> None:
         pause = 0.0 if self.pool.wants_turn() else min(self.pool.tick_s(), 0.05)
         fds = self.pool.fds()
-        for fd in select.select(fds, [], [], pause)[0] if fds else ():
+        readable, writable, _ = select.select(fds, self.pool.blocked_fds(), [], pause) if fds else ((),) * 3
+        for fd in {*readable, *writable}:
             self.pool.ready(fd)
         for outcome in self.pool.collect():
             before = self.outcomes.get(outcome.number)

@@ -1,0 +1,100 @@
+"""Change the size of the pool with the load.
+
+In:  how busy the pool is, and how many messages wait in the broker (asked only when every slot is busy).
+Out: a pool that has grown or shrunk. It grows at once, by half its size, while messages wait; it
+shrinks to the most it needed when that was less than its size for `keepalive_s`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from qcore.errors import ConfigError
+from qcore.pools.base import Pool
+
+log = logging.getLogger("qcore.worker")
+
+KEEPALIVE_S = 30.0
+#: how often it looks
+LOOK_S = 0.2
+
+
+class Autoscaler:
+    """Belongs to the loop; info() may be called by any thread."""
+
+    def __init__(self, pool: Pool, most: int, least: int, keepalive_s: float) -> None:
+        self._pool, self.most, self.least, self._keepalive_s = pool, most, least, keepalive_s
+        self._needed = 0  # the most that was busy since _since
+        self._since = 0.0
+        self._next_look = 0.0
+
+    def look(self, waiting: Callable[[], int], now: float) -> None:
+        """`waiting` counts the messages that wait for a slot; `now` is monotonic."""
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_S
+        size, busy = self._pool.size, self._pool.busy()
+        if size < self.least:
+            self._grow(self.least - size, now)
+        elif size > self.most:
+            self._shrink(size - self.most, now)
+        elif busy >= size:
+            self._begin(now)
+            more = min(max(size // 2, 1), self.most - size)
+            if more > 0 and (count := waiting()) > 0:
+                self._grow(min(more, count), now)
+        else:
+            self._needed = max(self._needed, busy)
+            if now - self._since >= self._keepalive_s:
+                spare = size - max(self._needed, self.least)
+                if spare > 0:
+                    self._shrink(spare, now)
+                self._begin(now)
+
+    def _begin(self, now: float) -> None:
+        self._needed, self._since = 0, now
+
+    def _grow(self, n: int, now: float) -> None:
+        self._pool.grow(n)
+        self._begin(now)
+        log.info("the pool has grown by %d to %d", n, self._pool.size)
+
+    def _shrink(self, n: int, now: float) -> None:
+        self._pool.shrink(n)
+        self._begin(now)
+        log.info("the pool has shrunk by %d to %d", n, self._pool.size)
+
+    def change(self, most: int, least: int) -> None:
+        """Other bounds from now on; the pool follows at the next look."""
+        self.most, self.least = most, least
+        self._next_look = 0.0
+
+    def info(self) -> dict[str, Any]:
+        """For `inspect stats`, with Celery's keys."""
+        size = self._pool.size
+        return {"max": self.most, "min": self.least, "current": size, "qty": self._pool.busy()}
+
+
+def bounds(value: str | tuple[int, int], most: int) -> tuple[int, int]:
+    """`MAX,MIN` or `MAX` as two numbers, MIN at least 1. Raises ConfigError."""
+    try:
+        numbers = [int(part) for part in value.split(",")] if isinstance(value, str) else list(value)
+        upper, lower = numbers if len(numbers) == 2 else (*numbers, 1)
+    except ValueError:
+        raise ConfigError(f"--autoscale takes MAX,MIN such as 10,2, not '{value}'") from None
+    lower = max(lower, 1)  # without a slot nothing would look for work
+    if not lower <= upper <= most:
+        raise ConfigError(f"--autoscale takes MAX,MIN with 1 <= MIN <= MAX <= {most}, not {upper},{lower}")
+    return upper, lower
+
+
+def keepalive_s(environ: Mapping[str, str] = os.environ) -> float:
+    """How long slots may be idle, from AUTOSCALE_KEEPALIVE, which is Celery's name. Raises ConfigError."""
+    text = environ.get("AUTOSCALE_KEEPALIVE", "")
+    try:
+        return float(text) if text else KEEPALIVE_S
+    except ValueError:
+        raise ConfigError(f"AUTOSCALE_KEEPALIVE is a number of seconds, not '{text}'") from None

@@ -1,0 +1,18 @@
+"""How far a worker is on its way out."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Stage(enum.IntEnum):
+    """Of the loop; only ever upwards."""
+
+    RUNNING = 0
+    WARM = 1  # nothing new; what runs may finish
+    COLD = 2  # what runs is killed and returned
+    DONE = 3
+
+
+class ColdStop(BaseException):
+    """Raised inside a solo worker's running task by the signal that stops it at once."""

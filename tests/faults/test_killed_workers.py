@@ -1,0 +1,53 @@
+"""Whole workers killed, again and again, beside one that lives: nothing is lost, what was cut runs soon."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from tests.faults import SEED, size
+from tests.faults.fleet import Fleet, no_surprises
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+LEASE_S = 2.0
+
+
+@pytest.mark.parametrize("fleet", ["redis", "sqlite", "rabbit"], indirect=True)
+def test_what_a_killed_worker_held_is_run_by_another_within_the_lease(fleet: Fleet) -> None:
+    tasks, kills = size(2000, 10_000), size(6, 50)
+    dice = random.Random(SEED)
+    survivor = fleet.worker(lease_s=LEASE_S)
+    victim = fleet.worker(lease_s=LEASE_S)
+    killed_at: list[tuple[float, set[str]]] = []
+    seen: set[tuple[str, int]] = set()
+
+    for kill in range(kills):
+        # A share for each round, so that every kill comes in the middle of work.
+        fleet.publish_many(tasks // kills, 0.008, f"k{kill}-")
+        fleet.wait_finished(kill * (tasks // kills) + 10)
+        time.sleep(dice.random() * 0.1)
+        victim.kill9()
+        at = time.time()
+        cut = {(i, len(t.started)) for i, t in fleet.history.tasks.items() if t.started and not t.finished}
+        killed_at.append((at, {ident for ident, _ in cut - seen}))  # not what waits since an earlier kill
+        seen |= cut
+        victim = fleet.worker(lease_s=LEASE_S)
+    fleet.wait_done(120)
+
+    verdict = fleet.verdict()
+    verdict.require(kills * (2 * 64 + 2))
+    waits = sorted(
+        start.at - at
+        for at, cut in killed_at
+        for ident in cut
+        for start in [e for e in verdict.tasks[ident].started if e.flag and e.at > at][:1]
+    )
+    print(
+        f"{fleet.url[:6]}: {verdict}; {len(waits)} cut, run again after {waits[0]:.2f} to {waits[-1]:.2f} s"
+    )
+    assert len(waits) >= kills // 2, "the kills came too late to mean anything"
+    assert waits[len(waits) * 99 // 100] <= LEASE_S + 1.0
+    no_surprises([survivor])

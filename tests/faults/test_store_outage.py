@@ -1,0 +1,85 @@
+"""The result store goes away while the broker stays: no result and no task is lost, and nothing piles up."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from qcore import App
+from qcore.wire import envelope
+from tests.faults import size
+from tests.faults.fleet import Fleet, no_surprises, rss_kib
+from tests.redis_server import RedisServer, require_server
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def store() -> Iterator[RedisServer]:
+    """A result store apart that keeps its data over a kill."""
+    server = RedisServer(require_server(), "--appendonly", "yes", "--appendfsync", "always")
+    yield server
+    server.stop()
+
+
+def publish_with_results(fleet: Fleet, count: int, seconds: float, prefix: str = "t") -> dict[str, str]:
+    """So many tasks that keep their results; task ids by name."""
+    work = {f"{prefix}{i}": fleet.work(f"{prefix}{i}", seconds, ignore_result=False) for i in range(count)}
+    fleet.publish(work)
+    return {name: str(envelope.decode(message.raw).headers["id"]) for name, message in work.items()}
+
+
+@pytest.mark.parametrize("fleet", ["redis", "sqlite", "rabbit"], indirect=True)
+def test_a_result_store_that_goes_away_costs_no_result_and_no_task(fleet: Fleet, store: RedisServer) -> None:
+    tasks, outages, away_s = size(1000, 5000), size(2, 5), size(3, 20)
+    worker = fleet.worker(lease_s=10, env={"QCTL_RESULT_BACKEND": store.url})
+    ids = publish_with_results(fleet, tasks, 0.004)
+    fleet.wait_finished(tasks // 20)
+    before = rss_kib(worker.pid)
+    paused_after = []
+
+    for outage in range(outages):
+        fleet.wait_finished((outage + 1) * tasks // (outages + 2))
+        store.kill9()
+        down = time.monotonic()
+        last = down, fleet.history.runs()
+        while time.monotonic() - down < away_s:
+            if (runs := fleet.history.runs()) != last[1]:
+                last = time.monotonic(), runs
+            time.sleep(0.02)
+        paused_after.append(last[0] - down)
+        store.start()
+    fleet.wait_done(120)
+
+    grown = rss_kib(worker.pid) - before
+    reader = App("reader", broker=fleet.url, result_backend=store.url, set_as_current=False)
+    found = reader.results.get(list(ids.values()))
+    reader.close()
+    verdict = fleet.verdict()
+    print(f"{verdict}; claims paused after {max(paused_after):.2f} s, {grown:+} KiB")
+    assert sum(meta is None for meta in found) == 0, "results are lost"
+    verdict.require(0)
+    assert max(paused_after) <= 1.0
+    assert grown <= 20 * 1024
+    no_surprises([worker])
+
+
+def test_a_worker_that_leaves_while_the_store_is_away_gives_back_what_ran(
+    fleet: Fleet, store: RedisServer
+) -> None:
+    worker = fleet.worker("-c", "2", lease_s=30, env={"QCTL_RESULT_BACKEND": store.url})
+    publish_with_results(fleet, 2, 0.5)
+    fleet.wait_started(2)
+    store.kill9()
+    fleet.wait_finished(2)
+    wait_for(lambda: "is away" in worker.output())
+
+    worker.term(signal.SIGQUIT)
+
+    assert worker.wait(20) == 3
+    assert fleet.depth().ready == 2
+    assert fleet.depth().in_flight == 0
