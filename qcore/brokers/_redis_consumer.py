@@ -27,6 +27,7 @@ from qcore.brokers._redis_scripts import (
     SETTLE,
 )
 from qcore.brokers._redis_watch import Direct, Owner, RedisWaking, Watch, adoption, flag
+from qcore.brokers._turns import Turns
 from qcore.brokers.base import Delivery, Message, Settle, Settlement
 from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerError
@@ -66,6 +67,8 @@ class RedisConsumer(RedisWaking):
         self._watches: dict[str, Watch] = {}
         self._bell = Link(door)
         self._next_due: float | None = None
+        self._turns = Turns()
+        self._paused: frozenset[str] = frozenset()
         self._closed = False
         # A child of this process that held one of these sockets would keep a dead owner's wait alive.
         tell_after_fork(self)
@@ -105,6 +108,8 @@ class RedisConsumer(RedisWaking):
     def claim(self, limit: int) -> list[Delivery]:
         if self._unsure:
             self._recover()
+        if self._paused:
+            self._leave_paused()
         for _ in range(2):
             request = self._claim_request(limit)
             *_, reply = self._link.run_all((*map(adoption, self._direct.values()), request.call))
@@ -123,11 +128,18 @@ class RedisConsumer(RedisWaking):
         self._unsure = True
         watched = [w for w in self._watches.values() if w.owner is owner]
         keys = (
-            *(owner.lease, owner.ledger, *self._lists, *self._delayed),
+            *(owner.lease, owner.ledger, self._keys.paused, *self._lists, *self._delayed),
             *[f"{owner.claim} {w.source}" for w in watched],
         )
-        counts = (count, first, len(self._lists), len(self._delayed), *[w.source for w in watched])
-        return _Claim(owner, first, watched, (CLAIM, keys, counts))
+        sizes = (count, first, len(self._lists), len(self._delayed))
+        turn = (*self._turn(count), len(self._keys.delayed_prefix) + 1)
+        return _Claim(owner, first, watched, (CLAIM, keys, (*sizes, *turn, *[w.source for w in watched])))
+
+    def _turn(self, count: int) -> tuple[int, int]:
+        """How many of `count` messages are for what is less urgent, and which list they begin with: the
+        last, then the one before it, and so on, never the first."""
+        due = self._turns.due(count)
+        return due, self._turns.next_of(len(self._lists)) if due else 0
 
     def _claimed(self, request: _Claim, reply: list[Any]) -> list[Delivery] | None:
         """What the answer brought; None when the lease was gone: try again as the new owner."""
@@ -136,6 +148,8 @@ class RedisConsumer(RedisWaking):
             for watch, taken in zip(request.watched, reply[4], strict=True):
                 watch.stale = watch.stale or taken > watch.waiting
                 watch.waiting = max(0, watch.waiting - taken)
+            self._paused = frozenset(self.queues[place - 1] for place in reply[5])
+            self._turns.took(len(reply[3]))
             return self._deliveries(reply, request.first)
         self._switch(request.owner, self._link)
         return None
@@ -143,6 +157,8 @@ class RedisConsumer(RedisWaking):
     def turn(self, settlements: Sequence[Settlement], limit: int) -> tuple[list[int], list[Delivery]]:
         if not settlements or self._unsure or not self._link.is_open:
             return super().turn(settlements, limit)
+        if self._paused:
+            self._leave_paused()
         # Everything leaves the claim lists first: the claim would take what it finds there.
         direct, self._direct = self._direct, {}
         ending, request = self._settle_calls(settlements)[1], self._claim_request(limit)
@@ -156,7 +172,7 @@ class RedisConsumer(RedisWaking):
         return refused, self.claim(limit) if found is None else found
 
     def _deliveries(self, reply: list[Any], first: int) -> list[Delivery]:
-        _, next_due, fields, raws, _ = reply
+        _, next_due, fields, raws, *_ = reply
         self._next_due = time.monotonic() + float(next_due) if next_due else None
         self._held.update(range(first, first + len(raws)))
         queue_of = self._queue_of

@@ -69,6 +69,7 @@ class RedisWaking(Consumer):
     _held: set[int]
     _wanted: list[str]
     _queue_of: dict[bytes, str]
+    _paused: frozenset[str]  # queues of which the last claim said so
     _next: int
     _next_due: float | None
     _renewed_at: float
@@ -86,7 +87,11 @@ class RedisWaking(Consumer):
         if not self._bell.is_open and self.queues:
             self._bell.send_command("SUBSCRIBE", *[self._keys.bell(q) for q in self.queues])
             self._bell.wait(1.0)
+        if self._paused:
+            self._leave_paused()
         for source in self._wanted[:MOST_WATCHED]:
+            if self._paused and self._queue_of[source.encode()] in self._paused:
+                continue
             watch = self._watches.get(source)
             if watch is None:
                 watch = self._watches[source] = Watch(self._door, source)
@@ -95,6 +100,12 @@ class RedisWaking(Consumer):
             if watch.blocked:  # still taking for an owner we are no more
                 watch.link.drop()
             self._block(watch, owner)
+
+    def _leave_paused(self) -> None:
+        """End the waits for queues that were paused meanwhile."""
+        for source, watch in self._watches.items():
+            if watch.blocked and self._queue_of[source.encode()] in self._paused:
+                self._unwatch(watch)
 
     def _block(self, watch: Watch, owner: Owner) -> None:
         if watch.owner is not owner:
@@ -169,7 +180,9 @@ class RedisWaking(Consumer):
             return []
         # Late, the lease may be gone, which a claim would notice.
         late = time.monotonic() - self._renewed_at > self._lease_s / 2
-        if self._held or self._unsure or late or watch.owner is not owner or len(stored) > MOST_DIRECT_BYTES:
+        paused = bool(self._paused) and self._queue_of[watch.source.encode()] in self._paused
+        unsafe = self._held or self._unsure or late or paused
+        if unsafe or watch.owner is not owner or len(stored) > MOST_DIRECT_BYTES:
             watch.waiting += 1
             return []
         number, self._next = self._next, self._next + 1

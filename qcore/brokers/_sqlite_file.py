@@ -27,7 +27,7 @@ from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull, Config
 from qcore.times import new_id
 
 BUSY_S = 5.0
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # A message is ready (no owner, no due_at), delayed (no owner, due_at) or in flight (owner).
 # `position` orders the ready ones; a message that goes back keeps its own, so it is at the head.
@@ -67,6 +67,10 @@ CREATE TABLE IF NOT EXISTS chords (
     until REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS chord_parts (
     group_id TEXT, member TEXT, position REAL, entry BLOB, PRIMARY KEY (group_id, member)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS paused (queue TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS once (
+    key TEXT PRIMARY KEY, task_id TEXT NOT NULL, expires_at REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS once_expire ON once (expires_at);
 """
 
 
