@@ -10,7 +10,7 @@ import itertools
 import time
 from collections.abc import Sequence
 
-from qcore.brokers._memory_place import PRIORITIES, Entry, Owner, Place
+from qcore.brokers._memory_place import PRIORITIES, Entry, Owner, Place, Queue
 from qcore.brokers._turns import Turns
 from qcore.brokers.base import Consumer, Delivery, Quarantined, Settle, Settlement
 from qcore.pipe import WakePipe
@@ -50,8 +50,7 @@ class MemoryConsumer(Consumer):
             if time.monotonic() >= self._owner.lease_until:
                 self._switch()
             self._ripen()
-            sources = [self._place.queue(n) for n in self.queues if n not in self._place.paused]
-            ready = [source.ready[priority] for priority in PRIORITIES for source in sources]
+            ready = [source.ready[priority] for priority in PRIORITIES for source in self._sources()]
             found: list[Delivery] = []
             for _ in range(self._turns.due(limit)):
                 waiting = [entries for entries in ready if entries]
@@ -64,6 +63,10 @@ class MemoryConsumer(Consumer):
             self._turns.took(len(found))
             return found
 
+    def _sources(self) -> list[Queue]:
+        """The queues to take from, without those that are paused."""
+        return [self._place.queue(name) for name in self.queues if name not in self._place.paused]
+
     def _hand_out(self, entry: Entry) -> Delivery:
         number = next(self._numbers)
         self._owner.held[number] = entry
@@ -72,8 +75,7 @@ class MemoryConsumer(Consumer):
     def _ripen(self) -> None:
         """Due delayed messages become ready."""
         now, nearest = time.time(), None
-        for name in self.queues:
-            source = self._place.queue(name)
+        for source in self._sources():
             while source.delayed and source.delayed[0][0] <= now:
                 entry = heapq.heappop(source.delayed)[2]
                 source.ready[entry.priority].append(entry)
@@ -120,8 +122,7 @@ class MemoryConsumer(Consumer):
                 return
             self.armed = True
             self._ripen()
-            awake = [self._place.queue(n) for n in self.queues if n not in self._place.paused]
-            if any(ready for source in awake for ready in source.ready):
+            if any(ready for source in self._sources() for ready in source.ready):
                 self.ring()
 
     def ring(self) -> None:

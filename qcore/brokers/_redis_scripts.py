@@ -125,6 +125,7 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
     local queue = string.sub(KEYS[3+lists+j], tonumber(ARGV[7]))
     if redis.call('SISMEMBER', KEYS[3], queue) == 1 then
       paused[#paused+1] = j
+      off[KEYS[3+lists+j]] = true
       for i = j, lists, shelves do off[KEYS[3+i]] = true end
     end
   end
@@ -132,7 +133,7 @@ end
 local next_due = ''
 local now = nil
 for i = 4 + lists, 3 + lists + shelves do
-  local head = redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
+  local head = off[KEYS[i]] and {} or redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
   if head[2] then
     if not now then
       local t = redis.call('TIME')
