@@ -196,7 +196,12 @@ class File:
             code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise BrokerBusy(f"{self.path} is held by another process for over {BUSY_S:.0f} s") from exc
-            if code == sqlite3.SQLITE_FULL:
+            # A quota or a limit on the size of files is an I/O error to SQLite.
+            refused = getattr(exc, "sqlite_errorcode", 0) in (
+                sqlite3.SQLITE_IOERR_WRITE,
+                sqlite3.SQLITE_IOERR_SHMSIZE,
+            )
+            if code == sqlite3.SQLITE_FULL or refused:
                 raise BrokerFull(f"no space left for {self.path}") from exc
             if isinstance(exc, sqlite3.DataError | sqlite3.InterfaceError | sqlite3.IntegrityError):
                 raise BrokerError(f"{self.path}: {exc}") from exc
