@@ -9,7 +9,7 @@ from qctl.pages import PageGroup
 command = Aside("dead", "crashed_too_often").add_to(
     PageGroup(
         "dead",
-        help="""Look at tasks that killed their workers, put them back, or delete them.
+        help="""Look at tasks that killed their workers, and replay them.
 
         A task whose worker died task_max_deliveries times is set aside, so that it kills no more.""",
         examples=[

@@ -9,7 +9,7 @@ from qctl.pages import PageGroup
 command = Aside("quarantine", None).add_to(
     PageGroup(
         "quarantine",
-        help="""Look at messages that are not tasks, put them back, or delete them.
+        help="""Look at messages that are not tasks, and replay them.
 
         What a worker cannot read is neither run nor lost: it is set aside with the reason.""",
         examples=[

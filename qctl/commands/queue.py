@@ -25,7 +25,7 @@ COLUMNS = [
 
 command = PageGroup(
     "queue",
-    help="Look at queues, pause them, and move their messages.",
+    help="List, pause and resume queues, and move messages.",
     examples=[
         ("qctl queue ls", "what waits where"),
         ("qctl queue pause mails", "workers take no more from it"),
