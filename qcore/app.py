@@ -21,7 +21,8 @@ from qcore.brokers.base import Broker, Message, StoredResult, open_broker
 from qcore.brokers.endpoints import join_urls
 from qcore.config import Config, masked
 from qcore.current import set_current
-from qcore.errors import BrokerDown, ConfigError, NotRegistered, ResultsNotKept, UnknownName, mask_url
+from qcore.errors import ConfigError, NotRegistered, ResultsNotKept, UnknownName, mask_url
+from qcore.publishing import retried
 from qcore.result import AsyncResult, GroupResult, Handle
 from qcore.results.base import ResultStore, results
 from qcore.routes import Routes
@@ -307,12 +308,17 @@ class App:
         Options: task_id, queue, exchange, routing_key, priority (0 to 9), countdown (seconds), eta
         (datetime or ISO text), expires (seconds, datetime or ISO text), headers, serializer,
         compression, time_limit, soft_time_limit, ignore_result, shadow, link, link_error, retries,
-        reply_to, root_id, parent_id, group_id, group_index, retry.
-        Returns when the broker has it. Raises BrokerDown, Unroutable, TypeError.
+        reply_to, root_id, parent_id, group_id, group_index, retry, idempotency_key (text: a second call
+        with it sends nothing and returns the first task's handle, for task_idempotency_expires).
+        Returns when the broker has it. Raises BrokerDown, Unroutable, TypeError, Unsupported.
         """
         task_id = options.get("task_id") or new_id()
+        key = calls.key_of(options) if "idempotency_key" in options else None
         message = self.message(name, args or (), kwargs or {}, task_id, options, task)
-        self.send_messages([message], options.get("retry"))
+        if key is None:
+            self.send_messages([message], options.get("retry"))
+        else:
+            task_id = self._send_once(message, key, task_id, options.get("retry"))
         result = AsyncResult(task_id, self, task_name=name)
         if options.get("add_to_parent", True):
             self.adopt(result)
@@ -324,17 +330,30 @@ class App:
         if parent is not None:
             parent.children.append(result)
 
-    def send_many(self, calls: Iterable[Signature]) -> list[AsyncResult]:
-        """Publish many calls in one round trip. Raises as send_task; then none may have been sent."""
+    def send_many(self, signatures: Iterable[Signature]) -> list[AsyncResult]:
+        """Publish many calls in one round trip, those with an idempotency_key one by one. Raises as
+        send_task; then none may have been sent."""
         messages, found = [], []
-        for sig in calls:
+        for sig in signatures:
             args, kwargs, options = sig.merged()
             task_id = options.get("task_id") or new_id()
-            task = self.tasks.get(sig.task)
-            messages.append(self.message(sig.task, args, kwargs, task_id, options, task))
+            message = self.message(sig.task, args, kwargs, task_id, options, self.tasks.get(sig.task))
+            key = calls.key_of(options)
+            if key is None:
+                messages.append(message)
+            else:
+                task_id = self._send_once(message, key, task_id, options.get("retry"))
             found.append(AsyncResult(task_id, self, task_name=sig.task))
         self.send_messages(messages)
         return found
+
+    def _send_once(self, message: Message, key: str, task_id: str, retry: bool | None) -> str:
+        """Publish unless this key was used before; the id of the task that has the key."""
+        ttl_s = self.conf.seconds("task_idempotency_expires") or 86400.0
+        owner = retried(lambda: self.broker.publish_once(message, key, task_id, ttl_s), self.conf, retry)
+        if owner == task_id and self.conf.task_send_sent_event:
+            calls.say_sent(self, message)
+        return owner
 
     def send_messages(self, messages: Sequence[Message], retry: bool | None = None) -> None:
         """Publish task messages in one round trip, and say so where it is asked for."""
@@ -361,27 +380,7 @@ class App:
 
     def publish(self, messages: Sequence[Message], retry: bool | None = None) -> None:
         """Hand messages to the broker, trying again as task_publish_retry_policy says."""
-        try:
-            self.broker.publish(messages)
-            return
-        except BrokerDown:
-            if not (self.conf.task_publish_retry if retry is None else retry):
-                raise
-        policy = {"max_retries": 3, "interval_start": 0, "interval_max": 1, "interval_step": 0.2}
-        policy.update(self.conf.task_publish_retry_policy)
-        wait = float(policy["interval_start"] or 0)
-        tries = policy["max_retries"]
-        attempt = 0
-        while True:
-            attempt += 1
-            time.sleep(wait)
-            wait = min(wait + float(policy["interval_step"]), float(policy["interval_max"]))
-            try:
-                self.broker.publish(messages)
-                return
-            except BrokerDown:
-                if tries is not None and attempt >= tries:
-                    raise
+        retried(lambda: self.broker.publish(messages), self.conf, retry)
 
     @property
     def routes(self) -> Routes:

@@ -20,6 +20,21 @@ from qcore.wire import task as task_wire
 if TYPE_CHECKING:
     from qcore.app import App
 
+KEY_HEADER = "idempotency_key"
+MOST_KEY_BYTES = 512
+
+
+def key_of(options: Mapping[str, Any]) -> str | None:
+    """The idempotency key of a call, checked; None without one. Raises TypeError, ValueError."""
+    key = options.get("idempotency_key")
+    if key is None:
+        return None
+    if not isinstance(key, str):
+        raise TypeError(f"an idempotency_key is text, not {type(key).__name__}")
+    if not 0 < len(key.encode("utf-8", "surrogatepass")) <= MOST_KEY_BYTES:
+        raise ValueError(f"an idempotency_key has 1 to {MOST_KEY_BYTES} bytes")
+    return key
+
 
 def message(
     app: App,
@@ -101,7 +116,7 @@ def message(
         ignore_result=bool(ignore if ignore is not None else conf.task_ignore_result),
         reply_to=options.get("reply_to") or app.reply_to(),
         embed=embed,
-        headers=options.get("headers"),
+        headers=_headers(options),
         stamped_headers=options.get("stamped_headers"),
         stamps=options.get("stamps"),
     )
@@ -113,6 +128,12 @@ def message(
         priority=priority,
         due_at=due_at if due_at is not None and due_at > now else None,
     )
+
+
+def _headers(options: dict[str, Any]) -> Any:
+    """The caller's own headers, and the key under which the call is sent once."""
+    key = options.get("idempotency_key")
+    return options.get("headers") if key is None else {**(options.get("headers") or {}), KEY_HEADER: key}
 
 
 def say_sent(app: App, message: Message) -> None:

@@ -163,6 +163,12 @@ TABLE: dict[str, Setting] = {
             False,
             "errbacks of a chord are called for each failed member too",
         ),
+        Setting(
+            "task_idempotency_expires",
+            _seconds,
+            86400.0,
+            "seconds for which a call with the same idempotency_key is the same task",
+        ),
         Setting("task_max_deliveries", (int,), 3, "crash deliveries after which a message is set aside"),
         # worker
         Setting(

@@ -29,11 +29,13 @@ SECTIONS = {
         "status": "List the workers that are online",
         "inspect": "Ask the workers about themselves",
         "events": "Watch what happens: dashboard, or --dump",
-        "quarantine": "Look at messages that are not tasks",
+        "quarantine": "Look at messages that are not tasks, and replay them",
+        "dead": "Look at tasks that killed their workers, and replay them",
         "report": "Print versions and settings for bug reports",
     },
     "Change": {
         "control": "Tell the workers to do something",
+        "queue": "List, pause and resume queues, and move messages",
         "purge": "Delete the waiting messages of queues",
     },
     "Set up": {

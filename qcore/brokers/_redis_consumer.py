@@ -1,11 +1,8 @@
-"""The Redis consumer: claims and settlements as one script call each, and its wake-ups.
+"""The Redis consumer: claims and settlements as one script call each, and the lease.
 
 In:  queue names.  Out: deliveries held in the ledger of an owner whose lease this consumer renews.
 Losing the lease means going on as a new owner; the old one's ledger is then anybody's to reap.
-Wake-ups: a connection blocked in BLMOVE for each watched list, which wakes exactly one of all idle
-consumers and takes no list of names to ring; and a bell for what no blocked list can tell.
-What wakes an idle consumer is handed out straight from the claim list; it enters the ledger only when
-something else is asked of the server while it is held.
+Before this: brokers/_redis_watch.py, which wakes an idle consumer.
 """
 
 from __future__ import annotations
@@ -16,11 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from qcore.brokers._forks import tell_after_fork
-from qcore.brokers._redis_door import Door, ReplyError
+from qcore.brokers._redis_door import Door
 from qcore.brokers._redis_keys import Keys
 from qcore.brokers._redis_link import Call, Link
 from qcore.brokers._redis_scripts import (
-    ADOPT,
     CLAIM,
     ENROL,
     LEAVE,
@@ -29,61 +25,29 @@ from qcore.brokers._redis_scripts import (
     RETURN_CLAIMS,
     RETURN_FIELDS,
     SETTLE,
-    unmark,
 )
-from qcore.brokers.base import Consumer, Delivery, Message, Settle, Settlement
+from qcore.brokers._redis_watch import Direct, Owner, RedisWaking, Watch, adoption, flag
+from qcore.brokers._turns import Turns
+from qcore.brokers.base import Delivery, Message, Settle, Settlement
 from qcore.crashpoints import crashpoint
-from qcore.errors import BrokerDown, BrokerError
-from qcore.times import new_id
+from qcore.errors import BrokerError
 
-BLOCK_S = 30
-MOST_WATCHED = 16  # lists with a blocked connection of their own
 MOST_CLAIMED = 1000  # Lua passes at most some thousand values to one command
-MOST_DIRECT_BYTES = 65_536  # what is settled from the claim list is sent once more, so it is small
 _HOW = {Settle.ACK: "a", Settle.REQUEUE: "r", Settle.RETURN: "t", Settle.DELAY: "d", Settle.QUARANTINE: "q"}
 
 Route = Callable[[Message], list[str]]
 
 
-class _Owner:
-    """The names of everything one owner has in Redis."""
-
-    def __init__(self, keys: Keys) -> None:
-        self.id = new_id()
-        self.lease, self.ledger = keys.lease + self.id, keys.ledger + self.id
-        self.claim, self.watched = keys.claim + self.id, keys.watched + self.id
-
-
-class _Watch:
-    """A connection blocked on one list for one owner."""
-
-    def __init__(self, door: Door, source: str) -> None:
-        self.link, self.source = Link(door), source
-        self.owner: _Owner | None = None
-        self.blocked = False  # a wait was sent whose answer has not been read
-        self.stale = False  # a claim has taken what that answer will bring
-        self.waiting = 0  # answers that were read, and wait in the claim list for a claim
-
-
-class _Direct(NamedTuple):
-    """A delivery that is still in the claim list, where its wake-up put it."""
-
-    owner: _Owner
-    claim_list: str
-    field: str
-    stored: bytes  # with its mark
-
-
 class _Claim(NamedTuple):
     """A claim on its way."""
 
-    owner: _Owner
+    owner: Owner
     first: int  # the number of the first delivery it brings
-    watched: list[_Watch]
+    watched: list[Watch]
     call: Call
 
 
-class RedisConsumer(Consumer):
+class RedisConsumer(RedisWaking):
     """One owner of deliveries."""
 
     def __init__(self, door: Door, keys: Keys, queues: Sequence[str], lease_s: float, route: Route) -> None:
@@ -93,23 +57,25 @@ class RedisConsumer(Consumer):
         self._side = Link(door)  # for renew() and reap(), which another thread may call
         self._side_lock = threading.Lock()
         self._owner_lock = threading.Lock()
-        self._owner = _Owner(keys)
+        self._owner = Owner(keys)
         self._lost = False
         self._next = 1
         self._held: set[int] = set()
-        self._direct: dict[int, _Direct] = {}
+        self._direct: dict[int, Direct] = {}
         self._renewed_at = time.monotonic()
         self._unsure = False  # a claim was sent whose answer never came
-        self._watches: dict[str, _Watch] = {}
+        self._watches: dict[str, Watch] = {}
         self._bell = Link(door)
         self._next_due: float | None = None
+        self._turns = Turns()
+        self._paused: frozenset[str] = frozenset()
         self._closed = False
         # A child of this process that held one of these sockets would keep a dead owner's wait alive.
         tell_after_fork(self)
         self._enrol(self._link, self._owner)
         self.set_queues(queues)
 
-    def _enrol(self, link: Link, owner: _Owner) -> None:
+    def _enrol(self, link: Link, owner: Owner) -> None:
         link.run(ENROL, (owner.lease, self._keys.owners), (owner.id, self._lease_ms))
 
     def set_queues(self, queues: Sequence[str]) -> None:
@@ -142,9 +108,11 @@ class RedisConsumer(Consumer):
     def claim(self, limit: int) -> list[Delivery]:
         if self._unsure:
             self._recover()
+        if self._paused:
+            self._leave_paused()
         for _ in range(2):
             request = self._claim_request(limit)
-            *_, reply = self._link.run_all((*map(_adoption, self._direct.values()), request.call))
+            *_, reply = self._link.run_all((*map(adoption, self._direct.values()), request.call))
             self._direct.clear()
             found = self._claimed(request, reply)
             if found is not None:
@@ -160,11 +128,18 @@ class RedisConsumer(Consumer):
         self._unsure = True
         watched = [w for w in self._watches.values() if w.owner is owner]
         keys = (
-            *(owner.lease, owner.ledger, *self._lists, *self._delayed),
+            *(owner.lease, owner.ledger, self._keys.paused, *self._lists, *self._delayed),
             *[f"{owner.claim} {w.source}" for w in watched],
         )
-        counts = (count, first, len(self._lists), len(self._delayed), *[w.source for w in watched])
-        return _Claim(owner, first, watched, (CLAIM, keys, counts))
+        sizes = (count, first, len(self._lists), len(self._delayed))
+        turn = (*self._turn(count), len(self._keys.delayed_prefix) + 1)
+        return _Claim(owner, first, watched, (CLAIM, keys, (*sizes, *turn, *[w.source for w in watched])))
+
+    def _turn(self, count: int) -> tuple[int, int]:
+        """How many of `count` messages are for what is less urgent, and which list they begin with: the
+        last, then the one before it, and so on, never the first."""
+        due = self._turns.due(count)
+        return due, self._turns.next_of(len(self._lists)) if due else 0
 
     def _claimed(self, request: _Claim, reply: list[Any]) -> list[Delivery] | None:
         """What the answer brought; None when the lease was gone: try again as the new owner."""
@@ -173,6 +148,8 @@ class RedisConsumer(Consumer):
             for watch, taken in zip(request.watched, reply[4], strict=True):
                 watch.stale = watch.stale or taken > watch.waiting
                 watch.waiting = max(0, watch.waiting - taken)
+            self._paused = frozenset(self.queues[place - 1] for place in reply[5])
+            self._turns.took(len(reply[3]))
             return self._deliveries(reply, request.first)
         self._switch(request.owner, self._link)
         return None
@@ -180,11 +157,13 @@ class RedisConsumer(Consumer):
     def turn(self, settlements: Sequence[Settlement], limit: int) -> tuple[list[int], list[Delivery]]:
         if not settlements or self._unsure or not self._link.is_open:
             return super().turn(settlements, limit)
+        if self._paused:
+            self._leave_paused()
         # Everything leaves the claim lists first: the claim would take what it finds there.
         direct, self._direct = self._direct, {}
         ending, request = self._settle_calls(settlements)[1], self._claim_request(limit)
         try:
-            *_, ended, reply = self._link.run_all((*map(_adoption, direct.values()), ending, request.call))
+            *_, ended, reply = self._link.run_all((*map(adoption, direct.values()), ending, request.call))
         except BaseException:
             self._direct = direct  # adopting it a second time does nothing
             raise
@@ -193,7 +172,7 @@ class RedisConsumer(Consumer):
         return refused, self.claim(limit) if found is None else found
 
     def _deliveries(self, reply: list[Any], first: int) -> list[Delivery]:
-        _, next_due, fields, raws, _ = reply
+        _, next_due, fields, raws, *_ = reply
         self._next_due = time.monotonic() + float(next_due) if next_due else None
         self._held.update(range(first, first + len(raws)))
         queue_of = self._queue_of
@@ -211,7 +190,7 @@ class RedisConsumer(Consumer):
             ]
         for delivery in found:
             if delivery.raw.endswith(b" "):
-                _flag(delivery)
+                flag(delivery)
         if len(self._wanted) < len(self._lists):
             for field in {f.partition(b" ")[2] for f in fields}:
                 if (name := field.decode()) in self._lists and name not in self._wanted:
@@ -234,7 +213,7 @@ class RedisConsumer(Consumer):
             direct = self._direct.get(delivery.number) if self._direct else None
             if s.action or s.sends:
                 if direct is not None:
-                    before.append(_adoption(direct))
+                    before.append(adoption(direct))
                 self._put_general(s, arguments)
                 continue
             place = () if direct is None else (direct.claim_list, direct.stored)
@@ -247,12 +226,6 @@ class RedisConsumer(Consumer):
         owner, keys = self._owner, self._keys
         crashpoint("before_settle")
         return before, (SETTLE, (owner.ledger, keys.quarantine, keys.sequence), arguments)
-
-    def _adopt(self) -> None:
-        """Bring what is still in claim lists, and handed out, into the ledger."""
-        if self._direct:
-            self._link.run_all([_adoption(d) for d in self._direct.values()])
-            self._direct.clear()
 
     def _settled(self, settlements: Sequence[Settlement], refused: list[bytes]) -> list[int]:
         self._held.difference_update([s.delivery.number for s in settlements])
@@ -303,12 +276,12 @@ class RedisConsumer(Consumer):
             lost, self._lost = self._lost, False
             return not lost
 
-    def _switch(self, lost: _Owner, link: Link) -> None:
+    def _switch(self, lost: Owner, link: Link) -> None:
         """Go on as a new owner."""
         with self._owner_lock:
             if self._owner is not lost:
                 return
-            fresh = _Owner(self._keys)
+            fresh = Owner(self._keys)
             self._enrol(link, fresh)
             crashpoint("lease_renamed")
             self._owner, self._lost = fresh, True
@@ -342,121 +315,6 @@ class RedisConsumer(Consumer):
             self._link.run(RETURN_FIELDS, (owner.ledger,), unknown)
         self._unsure = False
 
-    # --- wake-ups
-
-    def fds(self) -> list[int]:
-        links = [w.link for w in self._watches.values() if w.blocked]
-        if self._bell.is_open:
-            links.append(self._bell)
-        return [fd for link in links if (fd := link.fileno()) >= 0]
-
-    def arm(self) -> None:
-        owner = self._owner
-        if not self._bell.is_open and self.queues:
-            self._bell.send_command("SUBSCRIBE", *[self._keys.bell(q) for q in self.queues])
-            self._bell.wait(1.0)
-        for source in self._wanted[:MOST_WATCHED]:
-            watch = self._watches.get(source)
-            if watch is None:
-                watch = self._watches[source] = _Watch(self._door, source)
-            if watch.blocked and watch.owner is owner:
-                continue
-            if watch.blocked:  # still taking for an owner we are no more
-                watch.link.drop()
-            self._block(watch, owner)
-
-    def _block(self, watch: _Watch, owner: _Owner) -> None:
-        if watch.owner is not owner:
-            # Written down first, so that a reaper finds what the wake-up may take.
-            self._link.call("SADD", owner.watched, watch.source)
-            watch.owner, watch.waiting = owner, 0
-        watch.link.identify()
-        command = ("BLMOVE", watch.source, f"{owner.claim} {watch.source}", "RIGHT", "LEFT", BLOCK_S)
-        watch.link.send_command(*command)
-        watch.blocked, watch.stale = True, False
-
-    def disarm(self) -> None:
-        blocked = [w for w in self._watches.values() if w.blocked]
-        for watch in blocked:
-            self._unblock(watch)
-        if blocked:
-            self._adopt()
-            owner = self._owner
-            self._link.run(RETURN_CLAIMS, (owner.watched,), (owner.claim, ""))
-            for watch in self._watches.values():
-                watch.waiting = 0
-
-    def _unblock(self, watch: _Watch) -> None:
-        """End a wait; a connection on which that fails is closed."""
-        watch.blocked = False
-        if watch.link.id:
-            for _ in range(20):
-                # The wait may still be on its way to the server: then there is nothing to unblock yet.
-                self._link.call("CLIENT", "UNBLOCK", watch.link.id)
-                try:
-                    if watch.link.read_within(0.05) is not False:
-                        return
-                except BrokerDown:
-                    return
-        watch.link.drop()
-
-    def _unwatch(self, watch: _Watch) -> None:
-        if watch.blocked:
-            self._unblock(watch)
-        watch.link.drop()
-        if watch.owner is not None:
-            self._adopt()
-            self._link.run(RETURN_CLAIMS, (watch.owner.watched,), (watch.owner.claim, ""))
-            for other in self._watches.values():  # what their answers bring has just been returned
-                other.stale, other.waiting = True, 0
-
-    def wake(self, fd: int) -> list[Delivery]:
-        try:
-            if fd == self._bell.fileno():
-                while self._bell.poll() is not False:
-                    pass
-                return []
-            for watch in self._watches.values():
-                if watch.link.fileno() == fd:
-                    reply = watch.link.poll()
-                    if reply is not False:
-                        watch.blocked = False
-                    if isinstance(reply, ReplyError):
-                        watch.link.drop()
-                    return self._hand_out(watch, reply) if isinstance(reply, bytes) else []
-        except BrokerDown:
-            # The connection is closed; arm() opens another or says that there is no server.
-            for watch in self._watches.values():
-                watch.blocked = watch.blocked and watch.link.is_open
-        return []
-
-    def _hand_out(self, watch: _Watch, stored: bytes) -> list[Delivery]:
-        """The message that woke an idle consumer, without asking the server anything. Nothing when
-        that is not safe: the next claim finds it."""
-        owner = self._owner
-        if watch.stale:
-            return []
-        # Late, the lease may be gone, which a claim would notice.
-        late = time.monotonic() - self._renewed_at > self._lease_s / 2
-        if self._held or self._unsure or late or watch.owner is not owner or len(stored) > MOST_DIRECT_BYTES:
-            watch.waiting += 1
-            return []
-        number, self._next = self._next, self._next + 1
-        field = f"{number} {watch.source}"
-        delivery = Delivery(number, self._queue_of[watch.source.encode()], stored, handle=field.encode())
-        _flag(delivery)
-        self._held.add(number)
-        self._direct[number] = _Direct(owner, f"{owner.claim} {watch.source}", field, stored)
-        crashpoint("handed_out")
-        return [delivery]
-
-    def idle_s(self) -> float:
-        # The look is also what finds out that the server is gone while everything is idle.
-        net = min(1.0, self._door.heartbeat_s / 2) if len(self._wanted) <= MOST_WATCHED else 0.2
-        if self._next_due is None:
-            return net
-        return max(0.0, min(net, self._next_due - time.monotonic()))
-
     def close(self) -> None:
         with self._side_lock:
             if self._closed:
@@ -487,13 +345,3 @@ class RedisConsumer(Consumer):
     def _drop_all(self) -> None:
         for link in (self._link, self._side, self._bell, *[w.link for w in self._watches.values()]):
             link.drop()
-
-
-def _flag(delivery: Delivery) -> None:
-    """Take the mark of a message that came back for what it says."""
-    delivery.raw, returns = unmark(delivery.raw)
-    delivery.redelivered, delivery.deliveries = returns > 0, returns + 1
-
-
-def _adoption(direct: _Direct) -> Call:
-    return ADOPT, (direct.claim_list, direct.owner.ledger), (direct.field, direct.stored)

@@ -30,6 +30,8 @@ class Keys:
         self.owners = f"{p}qcore.owners"
         self.queues, self.sequence = f"{p}qcore.queues", f"{p}qcore.sequence"
         self.quarantine, self.revoked = f"{p}qcore.quarantine", f"{p}qcore.revoked"
+        self.paused, self._once = f"{p}qcore.paused", f"{p}qcore.once."
+        self.delayed_prefix = f"{p}qcore.delayed."
         self.members, self.infos = f"{p}qcore.members", f"{p}qcore.members.info"
         self.inboxes, self.deadlines = f"{p}qcore.inboxes", f"{p}_kombu.binding_deadlines"
 
@@ -58,7 +60,11 @@ class Keys:
         return self.sep not in list_key
 
     def delayed(self, queue: str) -> str:
-        return f"{self.prefix}qcore.delayed.{queue}"
+        return self.delayed_prefix + queue
+
+    def once(self, key: str) -> str:
+        """Where the task that has an idempotency key is noted."""
+        return self._once + key
 
     def bell(self, queue: str) -> str:
         return self._bell + queue

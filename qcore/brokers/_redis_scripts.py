@@ -100,10 +100,13 @@ return 1
 """
 )
 
-# KEYS: lease, ledger, then the lists in order of preference, the delayed sets, the claim lists.
-# ARGV: limit, first number, how many lists, how many delayed sets, then the source of each claim list.
+# KEYS: lease, ledger, paused, then the lists in order of preference (those of all queues for one step,
+# then for the next), the delayed sets, the claim lists.
+# ARGV: limit, first number, how many lists, how many delayed sets, how many messages are for what is less
+# urgent, which list such a turn looks at first, where in the name of a delayed set the queue's begins,
+# then the source of each claim list.
 # Returns {0} when the lease is gone, else {1, seconds to the next due message or '', {field, …},
-# {message, …}, {how many from each claim list, …}}.
+# {message, …}, {how many from each claim list, …}, {which of the queues are paused, …}}.
 CLAIM = Script(
     """
 if redis.call('EXISTS', KEYS[1]) == 0 then return {0} end
@@ -116,10 +119,21 @@ local function take(list, raw)
   number = number + 1
   fields[n], raws[n], pairs_[2*n-1], pairs_[2*n] = field, raw, field, raw
 end
+local off, paused = {}, {}
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  for j = 1, shelves do
+    local queue = string.sub(KEYS[3+lists+j], tonumber(ARGV[7]))
+    if redis.call('SISMEMBER', KEYS[3], queue) == 1 then
+      paused[#paused+1] = j
+      off[KEYS[3+lists+j]] = true
+      for i = j, lists, shelves do off[KEYS[3+i]] = true end
+    end
+  end
+end
 local next_due = ''
 local now = nil
-for i = 3 + lists, 2 + lists + shelves do
-  local head = redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
+for i = 4 + lists, 3 + lists + shelves do
+  local head = off[KEYS[i]] and {} or redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
   if head[2] then
     if not now then
       local t = redis.call('TIME')
@@ -141,26 +155,39 @@ for i = 3 + lists, 2 + lists + shelves do
   end
 end
 local woken = {}
-for i = 3 + lists + shelves, #KEYS do
-  local before = #raws
-  while room > 0 do
+for i = 4 + lists + shelves, #KEYS do
+  local source, count = ARGV[i - lists - shelves + 4], 0
+  while room > 0 or off[source] do
     local raw = redis.call('RPOP', KEYS[i])
     if not raw then break end
-    take(ARGV[i - lists - shelves + 2], raw)
-    room = room - 1
+    count = count + 1
+    if off[source] then redis.call('RPUSH', source, raw)
+    else
+      take(source, raw)
+      room = room - 1
+    end
   end
-  woken[#woken+1] = #raws - before
+  woken[#woken+1] = count
 end
-for i = 3, 2 + lists do
+local function pull(i, most)
+  if most <= 0 or off[KEYS[i]] then return 0 end
+  local got = redis.call('RPOP', KEYS[i], most)
+  if not got then return 0 end
+  for j = 1, #got do take(KEYS[i], got[j]) end
+  room = room - #got
+  return #got
+end
+local turns, from = math.min(tonumber(ARGV[5]), room), 4 + tonumber(ARGV[6])
+if turns > 0 then
+  for i = from, 3 + lists do turns = turns - pull(i, turns) end
+  for i = from - 1, 4, -1 do turns = turns - pull(i, turns) end
+end
+for i = 4, 3 + lists do
   if room <= 0 then break end
-  local got = redis.call('RPOP', KEYS[i], room)
-  if got then
-    for j = 1, #got do take(KEYS[i], got[j]) end
-    room = room - #got
-  end
+  pull(i, room)
 end
 if #raws > 0 then redis.call('HSET', KEYS[2], unpack(pairs_)) end
-return {1, tostring(next_due), fields, raws, woken}
+return {1, tostring(next_due), fields, raws, woken, paused}
 """
 )
 

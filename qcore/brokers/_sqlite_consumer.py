@@ -18,6 +18,7 @@ from typing import Any
 
 from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._sqlite_file import Bell, Connection, File
+from qcore.brokers._turns import Turns
 from qcore.brokers.base import Consumer, Delivery, Message, Settle, Settlement, StoredResult
 from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerError, Unroutable
@@ -29,6 +30,8 @@ FIRST_PRIORITY, LAST_PRIORITY = 0, 9
 
 _READY = "queue=? AND owner IS NULL AND due_at IS NULL"
 _DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
+
+_Place = tuple[int, int, int, int]  # priority, order of its queue, position, id
 
 
 # --- steps that publish and settle share; all of them run inside a transaction
@@ -99,6 +102,7 @@ class SqliteConsumer(Consumer):
         self._next_due: float | None = None
         self._lost = self._closed = False
         self._prune_at = time.monotonic()
+        self._turns = Turns()
         self._more = False  # the last claim was full, so look without asking first
         self._owner = self._enrol()
         self._bell = Bell(file)
@@ -136,6 +140,7 @@ class SqliteConsumer(Consumer):
             rows = self._file.in_transaction(partial(self._take, owner=owner, limit=limit), durable=False)
             if rows is not None:
                 self._more = len(rows) == limit
+                self._turns.took(len(rows))
                 return [
                     Delivery(number, queue, raw, crashes > 0, crashes + 1, (row_id, batch))
                     for number, (row_id, batch, queue, crashes, raw) in rows
@@ -147,7 +152,10 @@ class SqliteConsumer(Consumer):
         """Whether it is worth taking the write lock."""
         now, nearest = time.time(), None
         found = False
+        paused = {queue for (queue,) in self._file.rows("SELECT queue FROM paused")}
         for queue in self.queues:
+            if queue in paused:
+                continue
             ((due,),) = self._file.rows(f"SELECT min(due_at) FROM messages WHERE {_DELAYED}", queue)
             if due is not None:
                 nearest = due if nearest is None else min(nearest, due)
@@ -159,15 +167,18 @@ class SqliteConsumer(Consumer):
         now = time.time()
         if not db.execute("SELECT 1 FROM owners WHERE id=? AND lease_until>?", (owner, now)).fetchone():
             return None
-        self._next_due = self._ripen(db, now)
-        wanted: list[tuple[int, int, int, int]] = []
-        for order, queue in enumerate(self.queues):
+        paused = {queue for (queue,) in db.execute("SELECT queue FROM paused")}
+        queues = [queue for queue in self.queues if queue not in paused]
+        self._next_due = self._ripen(db, now, queues)
+        first = self._less_urgent(db, queues, share) if (share := self._turns.due(limit)) else []
+        wanted: list[_Place] = []
+        for order, queue in enumerate(queues):
             sql = f"SELECT priority, {order}, position, id FROM messages WHERE {_READY}"
             wanted += db.execute(f"{sql} ORDER BY priority, position LIMIT ?", (queue, limit))
         if not wanted:
             return []
-        if len(self.queues) > 1:
-            wanted = sorted(wanted)[:limit]
+        if len(queues) > 1 or first:
+            wanted = [*first, *sorted(set(wanted).difference(first))][:limit]
         batch, self._number = self._number, self._number + len(wanted)
         taken = db.execute(
             "UPDATE messages SET owner=?, batch=? WHERE id IN (SELECT value FROM json_each(?))"
@@ -178,10 +189,28 @@ class SqliteConsumer(Consumer):
         by_id = {row[0]: row for row in taken}
         return [(batch + i, by_id[row[3]]) for i, row in enumerate(wanted)]
 
-    def _ripen(self, db: Connection, now: float) -> float | None:
+    def _less_urgent(self, db: Connection, queues: Sequence[str], count: int) -> list[_Place]:
+        """Messages whose turn it is although others are more urgent."""
+        waiting: list[list[_Place]] = []
+        for order, queue in enumerate(queues):
+            priority = FIRST_PRIORITY - 1
+            # One look into the index for each priority that has messages: all of it would be long.
+            after = f"SELECT min(priority) FROM messages WHERE {_READY} AND priority>?"
+            while (row := db.execute(after, (queue, priority)).fetchone()) and row[0] is not None:
+                (priority,) = row
+                sql = f"SELECT priority, {order}, position, id FROM messages WHERE {_READY} AND priority=?"
+                of_it = db.execute(f"{sql} ORDER BY position LIMIT ?", (queue, priority, count)).fetchall()
+                waiting.append(of_it)
+        found: list[_Place] = []
+        while len(found) < count and (waiting := sorted(some for some in waiting if some)):
+            found.append(waiting[self._turns.next_of(len(waiting))].pop(0))
+        return found
+
+    @staticmethod
+    def _ripen(db: Connection, now: float, queues: Sequence[str]) -> float | None:
         """Due delayed messages go to the back of their queues; when the next one is due."""
         nearest: float | None = None
-        for queue in self.queues:
+        for queue in queues:
             sql = (
                 f"SELECT id FROM messages WHERE {_DELAYED} AND due_at<=? ORDER BY due_at, position LIMIT 1000"
             )
@@ -290,9 +319,9 @@ class SqliteConsumer(Consumer):
             return
         self._prune_at = time.monotonic() + PRUNE_EVERY_S
         now = time.time()
-        if self._file.rows("SELECT 1 FROM results WHERE expires_at<=? LIMIT 1", now):
-            sql = "DELETE FROM results WHERE expires_at<=?"
-            self._file.in_transaction(lambda db: db.execute(sql, (now,)), durable=False)
+        for table in ("results", "once"):
+            if self._file.rows(f"SELECT 1 FROM {table} WHERE expires_at<=? LIMIT 1", now):
+                self._file.in_transaction(partial(_delete_expired, table=table, now=now), durable=False)
 
     def _dead(self) -> list[str]:
         now, host = time.time(), this_host()
@@ -339,3 +368,7 @@ class SqliteConsumer(Consumer):
             self._file.ring({f"q:{queue}" for (queue,) in queues})
         except BrokerError:
             self._bell.close()  # the next reaper sees that we are gone
+
+
+def _delete_expired(db: Connection, table: str, now: float) -> None:
+    db.execute(f"DELETE FROM {table} WHERE expires_at<=?", (now,))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import socket
 import sqlite3
 import sys
@@ -19,15 +20,20 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from qcore.brokers._forks import tell_after_fork
 from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull, ConfigError
 from qcore.times import new_id
 
+Answer = TypeVar("Answer")
+
 BUSY_S = 5.0
-SCHEMA_VERSION = 2
+#: SQLite's own waiting sleeps for up to 100 ms between two looks, so that where many write some never find
+#: the lock free; we let it wait so long only, and try again after a moment that is not everybody's
+SQLITE_WAITS_MS = 10
+SCHEMA_VERSION = 3
 
 # A message is ready (no owner, no due_at), delayed (no owner, due_at) or in flight (owner).
 # `position` orders the ready ones; a message that goes back keeps its own, so it is at the head.
@@ -67,6 +73,10 @@ CREATE TABLE IF NOT EXISTS chords (
     until REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS chord_parts (
     group_id TEXT, member TEXT, position REAL, entry BLOB, PRIMARY KEY (group_id, member)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS paused (queue TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS once (
+    key TEXT PRIMARY KEY, task_id TEXT NOT NULL, expires_at REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS once_expire ON once (expires_at);
 """
 
 
@@ -135,6 +145,7 @@ class File:
             if not self._ready:
                 self._create_tables(db)
                 self._ready = True
+            db.execute(f"PRAGMA busy_timeout={SQLITE_WAITS_MS}")
             self._all.add(db)
             return db
 
@@ -192,7 +203,12 @@ class File:
             code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise BrokerBusy(f"{self.path} is held by another process for over {BUSY_S:.0f} s") from exc
-            if code == sqlite3.SQLITE_FULL:
+            # A quota or a limit on the size of files is an I/O error to SQLite.
+            refused = getattr(exc, "sqlite_errorcode", 0) in (
+                sqlite3.SQLITE_IOERR_WRITE,
+                sqlite3.SQLITE_IOERR_SHMSIZE,
+            )
+            if code == sqlite3.SQLITE_FULL or refused:
                 raise BrokerFull(f"no space left for {self.path}") from exc
             if isinstance(exc, sqlite3.DataError | sqlite3.InterfaceError | sqlite3.IntegrityError):
                 raise BrokerError(f"{self.path}: {exc}") from exc
@@ -203,7 +219,8 @@ class File:
     def rows(self, sql: str, *values: Any) -> list[Any]:
         """The rows of one query outside a transaction."""
         with self.translated():
-            return self.db().execute(sql, values).fetchall()
+            db = self.db()
+            return patiently(lambda: db.execute(sql, values).fetchall())
 
     def in_transaction(self, work: Callable[[Connection], Any], durable: bool) -> Any:
         """Run `work` with the write lock held. Not durable: this commit is on disk only after a later
@@ -213,7 +230,7 @@ class File:
             if not durable:
                 db.execute("PRAGMA synchronous=NORMAL")
             try:
-                db.execute("BEGIN IMMEDIATE")
+                patiently(lambda: db.execute("BEGIN IMMEDIATE"))
                 try:
                     value = work(db)
                     db.execute("COMMIT")
@@ -256,6 +273,22 @@ class File:
         if dead:
             self.in_transaction(lambda db: _forget_bells(db, dead), durable=False)
         return heard
+
+
+def patiently(ask: Callable[[], Answer]) -> Answer:
+    """What ask() returns once the file is not locked; its error after BUSY_S."""
+    until = 0.0
+    while True:
+        try:
+            return ask()
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            now = time.monotonic()
+            until = until or now + BUSY_S
+            if now >= until:
+                raise
+            time.sleep(random.uniform(0.001, 0.01))
 
 
 _inherited: list[Connection] = []

@@ -47,13 +47,18 @@ class Features(msgspec.Struct, frozen=True):
     revokes: bool = False  # stores revoked ids
     multi_host: bool = True
     lease: bool = True  # in-flight messages come back after lease_s; else when the connection ends
+    pauses: bool = False  # keeps which queues are paused
+    moves: bool = False  # moves, drops and replays single messages, each in one step
+    once: bool = False  # publish_once() knows the keys of earlier calls
 
 
 class Message(msgspec.Struct, frozen=True):
     """A message to publish.
 
     Either `queue` is named (the default exchange), or exchange and routing_key are, and the broker
-    finds the bound queues. due_at (epoch seconds) delays it inside the broker.
+    finds the bound queues. due_at (epoch seconds) delays it inside the broker. priority goes from 0,
+    which is served first, to 9, as with Celery on Redis; of every 16 messages that a consumer takes one
+    is not the most urgent but what waited longest, so that no priority waits for ever.
     """
 
     raw: bytes
@@ -295,6 +300,47 @@ class Broker(ABC):
     @abstractmethod
     def quarantined(self, limit: int = 100) -> list[Quarantined]:
         """What could not be a task, newest first."""
+
+    # --- what operators do, for drivers with features.pauses and features.moves
+    def pause(self, queue: str) -> None:
+        """Until resume() no consumer of ours takes from the queue; running tasks and publishers go on.
+        Kept by the broker; consumers know within a second."""
+        raise Unsupported(self.name, "pause a queue (`qctl control cancel_consumer` tells today's workers)")
+
+    def resume(self, queue: str) -> None:
+        raise Unsupported(self.name, "pause a queue")
+
+    def paused(self) -> list[str]:
+        """Names of the paused queues."""
+        return []
+
+    def move(
+        self, source: str, target: str, limit: int | None = None, ids: Sequence[str] | None = None
+    ) -> int:
+        """Move waiting messages, ready ones first, to the back of another queue, byte for byte and with
+        their priorities and times; the number moved. Each is in one of the two at any instant. ids:
+        only those of these tasks. Never what a consumer holds."""
+        raise Unsupported(self.name, "move messages")
+
+    def drop(self, queue: str, ids: Sequence[str]) -> int:
+        """Delete the waiting messages of these tasks; the number deleted."""
+        raise Unsupported(self.name, "delete single messages")
+
+    def replay(self, entry_id: str) -> bool:
+        """Put one quarantined message back into its queue, byte for byte and as if never delivered.
+        False: there is no such entry (any more)."""
+        raise Unsupported(self.name, "replay a message")
+
+    def forget(self, entry_id: str) -> bool:
+        """Delete one quarantined message; False as in replay()."""
+        raise Unsupported(self.name, "delete a message that was set aside")
+
+    # --- for drivers with features.once
+    def publish_once(self, message: Message, key: str, task_id: str, ttl_s: float) -> str:
+        """Publish unless a call with the same key was published within ttl_s of now; the id of the task
+        that has the key, which is task_id when this call is the first. In one step, so a caller may
+        try again after BrokerDown. Raises as publish()."""
+        raise Unsupported(self.name, "keep idempotency keys")
 
     # --- results, for drivers with features.results
     def results_of(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from qcore.brokers._forks import tell_after_fork
+from qcore.brokers._redis_administration import RedisAdministration
 from qcore.brokers._redis_bus import RedisInbox, RedisSubscription, control_node
 from qcore.brokers._redis_chords import RedisChords
 from qcore.brokers._redis_consumer import RedisConsumer
@@ -56,12 +57,18 @@ _COMPRESSED = b"\x00celery-compressed\x00"
 
 
 @brokers.register("redis")
-class RedisBroker(RedisChords):
+class RedisBroker(RedisChords, RedisAdministration):
     """One database of one server."""
 
     name: ClassVar[str] = "redis"
     features: ClassVar[Features] = Features(
-        results=True, receivers_known=True, members_known=True, revokes=True
+        results=True,
+        receivers_known=True,
+        members_known=True,
+        revokes=True,
+        pauses=True,
+        moves=True,
+        once=True,
     )
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
@@ -128,6 +135,16 @@ class RedisBroker(RedisChords):
             if self._replicas:
                 self._wait_replicas()
         crashpoint("published")
+        self._noted |= fresh
+
+    def _published_to(self, queues: Sequence[str]) -> None:
+        """What publishing by a script of its own still has to do."""
+        fresh = set(queues) - self._noted
+        with self._lock:
+            if fresh:
+                self._link.safe_calls([("SADD", self._keys.queues, *fresh)])
+            if self._replicas:
+                self._wait_replicas()
         self._noted |= fresh
 
     def _wait_replicas(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from qcore.brokers._forks import tell_after_fork
+from qcore.brokers._sqlite_administration import SqliteAdministration
 from qcore.brokers._sqlite_bus import SqliteInbox, SqliteSubscription, answer, say, wait_rung
 from qcore.brokers._sqlite_chords import SqliteChords
 from qcore.brokers._sqlite_consumer import SqliteConsumer, keep_results, put, route
@@ -38,13 +39,20 @@ _DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
 
 
 @brokers.register("sqlite")
-class SqliteBroker(SqliteChords):
+class SqliteBroker(SqliteChords, SqliteAdministration):
     """One file."""
 
     name: ClassVar[str] = "sqlite"
     takes_lists: ClassVar[bool] = False
     features: ClassVar[Features] = Features(
-        results=True, receivers_known=True, members_known=True, revokes=True, multi_host=False
+        results=True,
+        receivers_known=True,
+        members_known=True,
+        revokes=True,
+        multi_host=False,
+        pauses=True,
+        moves=True,
+        once=True,
     )
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from qctl import exits
+from qctl.consent import CODES, ask
 from qctl.output.table import Column
 from qctl.output.text import count
 from qctl.pages import command as page
@@ -32,9 +32,8 @@ COLUMNS = [
         ("qctl purge -Q reports --dry-run", "only say what would be deleted"),
     ],
     exit_codes={
-        exits.FAILED: "you answered no",
+        **CODES,
         exits.NOT_FOUND: "no queue of that name",
-        exits.REFUSED: "no --yes, and there is no terminal to ask on",
     },
     see_also=["inspect reserved", "inspect active_queues"],
 )
@@ -56,7 +55,7 @@ def command(
     before = {queue: session.broker.depth(queue) for queue in chosen}
     waiting = sum(d.ready + (d.delayed or 0) for d in before.values())
     if waiting and not dry_run:
-        _ask(waiting, chosen, yes or force)
+        ask(f"{count(waiting, 'message')} of {', '.join(chosen)}", "deleted", yes or force)
     items = []
     for queue, depth in before.items():
         deleted = 0 if dry_run else session.broker.purge(queue)
@@ -89,16 +88,6 @@ def _refuse_unknown(session: Session, queues: Sequence[str]) -> None:
             depth = session.broker.depth(queue)
             if not depth.ready and not depth.delayed:
                 raise exits.Stop(exits.NOT_FOUND, f"no queue named '{queue}'{nearest(queue, known)}")
-
-
-def _ask(waiting: int, queues: Sequence[str], yes: bool) -> None:
-    if yes:
-        return
-    what = f"{count(waiting, 'message')} of {', '.join(queues)}"
-    if not sys.stdin.isatty():
-        raise exits.Stop(exits.REFUSED, f"{what} would be deleted", "say --yes to do it")
-    if not click.confirm(f"Delete {what}?", default=False, err=True):
-        raise exits.Stop(exits.FAILED, "nothing was deleted")
 
 
 def _print(session: Session, items: list[dict[str, Any]], dry_run: bool) -> None:

@@ -145,6 +145,7 @@ def _queues(value: Any) -> Rows:
             _text(inner.get("name")),
             _text(inner.get("type")),
             _text(queue.get("routing_key")),
+            "yes" if queue.get("paused") else "",
         ]
 
 
@@ -182,7 +183,7 @@ _FORMS: dict[str, tuple[list[Column], Callable[[Any], Rows]]] = {
     "reserved": (_columns("id", "name", "age", "args", "kwargs"), _tasks),
     "scheduled": (_columns("id", "name", "eta", "args", "kwargs"), _scheduled),
     "query_task": (_columns("id", "state", "name"), _queried),
-    "active_queues": (_columns("queue", "exchange", "type", "routing_key"), _queues),
+    "active_queues": (_columns("queue", "exchange", "type", "routing_key", "paused"), _queues),
     "registered": (_columns("task"), _each),
     "revoked": (_columns("id"), _each),
 }

@@ -1,21 +1,27 @@
 """Random histories of a broker against a model of it: every message is in exactly one place.
 
-Three consumers publish, claim, settle in every way (late and twice too), renew, lose their leases,
-die and leave; after each step the broker must hold what the model says, where it says.
+Consumers of two queues publish, claim, settle in every way (late and twice too), renew, lose their
+leases, die and leave; operators purge, pause, move, drop and replay. After each step the broker must hold
+what the model says, where it says. Once with three consumers and whatever they publish, once with eight
+that contend for three messages.
+
+That the model would notice is tried as well: scripts of the Redis broker with a planted fault each.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from qcore.brokers import _redis_consumer
+from qcore.brokers._redis_scripts import Script
 from qcore.brokers.base import Broker, Consumer, Delivery, Message, Settle, Settlement, open_broker
 from qcore.times import new_id
 from tests.faults import size
@@ -24,12 +30,12 @@ from tests.suites.consuming import message, text_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-CONSUMERS = range(3)
 FAR_S, LEASE_S = 10_000.0, 1000.0
 #: what may happen, the usual more often
 STEPS = (
     "publish publish claim claim claim claim settle settle settle settle_anything_ever_given "
-    "renew lose_the_lease lose_the_lease reap reap die leave purge"
+    "renew lose_the_lease lose_the_lease reap reap die leave purge "
+    "pause resume resume move move drop replay replay forget"
 ).split()
 READY, DUE, DELAYED, GONE, ASIDE = "ready", "due", "delayed", "gone", "aside"
 
@@ -59,60 +65,140 @@ class Given(tuple[Side, Owner, Delivery, str]):
 class BrokerMachine(RuleBasedStateMachine):
     open: Callable[[], Broker]
     expire: Callable[[Consumer], None]
-    forget: Callable[[Consumer], None]
+    abandon: Callable[[Consumer], None]
+    consumers: int
+    most: int  # messages that are somewhere, at once
 
     def __init__(self) -> None:
         super().__init__()
         self.broker = type(self).open()
         self.queue = f"q-{new_id()[:8]}"
-        self.sides = [self._side() for _ in CONSUMERS]
+        self.queues = [self.queue, self.queue + "-2"]
+        self.off: set[str] = set()
+        self.queue_of: dict[str, str] = {}
+        self.sides = [self._side() for _ in range(self.consumers)]
         self.ghosts: list[Side] = []
         self.owners: list[Owner] = [side.owner for side in self.sides]
         self.place: dict[str, str | Owner] = {}
         self.crashes: dict[str, int] = {}
         self.given: list[Given] = []
 
-    @rule(data=st.data(), what=st.sampled_from(STEPS), who=st.sampled_from(CONSUMERS))
+    @rule(data=st.data(), what=st.sampled_from(STEPS), who=st.integers(0, 7))
     def step(self, data: st.DataObject, what: str, who: int) -> None:
         """One rule, not ten: Hypothesis leaves out whole rules at random, and then little happens."""
-        getattr(self, what)(data.draw, who)
+        getattr(self, what)(data.draw, who % self.consumers)
 
     def _side(self) -> Side:
-        return Side(self.broker.consumer([self.queue]))
+        return Side(self.broker.consumer(self.queues))
 
-    def _fresh(self, place: str) -> str:
+    def _fresh(self, place: str, queue: str) -> str:
         name = f"m{len(self.place)}"
-        self.place[name], self.crashes[name] = place, 0
+        self.place[name], self.crashes[name], self.queue_of[name] = place, 0, queue
         return name
 
     def _at(self, *places: str) -> set[str]:
         return {name for name, place in self.place.items() if place in places}
 
+    def _waiting(self, queue: str) -> set[str]:
+        return {name for name in self._at(READY, DUE, DELAYED) if self.queue_of[name] == queue}
+
+    def _room(self) -> int:
+        return self.most - sum(place != GONE for place in self.place.values())
+
     # --- publishing
 
     def publish(self, draw: Draw, who: int) -> None:
         count, when = draw(st.integers(1, 4)), draw(st.sampled_from([READY, READY, DUE, DELAYED]))
+        queue, count = draw(st.sampled_from(self.queues)), min(count, self._room())
         due = {READY: None, DUE: time.time() - 1, DELAYED: time.time() + FAR_S}[when]
-        names = [self._fresh(when) for _ in range(count)]
-        self.broker.publish([Message(message(name), queue=self.queue, due_at=due) for name in names])
+        names = [self._fresh(when, queue) for _ in range(count)]
+        self.broker.publish([Message(message(name), queue=queue, due_at=due) for name in names])
 
     def purge(self, draw: Draw, who: int) -> None:
-        gone = self._at(READY, DUE, DELAYED)
+        gone = self._waiting(self.queue)
 
         assert self.broker.purge(self.queue) == len(gone)
 
         self.place.update(dict.fromkeys(gone, GONE))
 
+    # --- what operators do
+
+    def pause(self, draw: Draw, who: int) -> None:
+        queue = draw(st.sampled_from(self.queues))
+        self.off.add(queue)
+
+        self.broker.pause(queue)
+
+        assert set(self.broker.paused()) == self.off
+
+    def resume(self, draw: Draw, who: int) -> None:
+        queue = draw(st.sampled_from(self.queues))
+        self.off.discard(queue)
+
+        self.broker.resume(queue)
+
+        assert set(self.broker.paused()) == self.off
+
+    def move(self, draw: Draw, who: int) -> None:
+        source, target = draw(st.permutations(self.queues))
+        there, limit = self._waiting(source), draw(st.sampled_from([None, 1, 2]))
+        ids = draw(st.sampled_from([None, "some"])) and self._some(draw)
+        wanted = there if ids is None else there & set(ids)
+
+        count = self.broker.move(source, target, limit, ids)
+
+        assert count == min(len(wanted), len(wanted) if limit is None else limit)
+        left = self._seen(source)
+        moved = there - left
+        assert len(moved) == count and moved <= wanted
+        self.queue_of.update(dict.fromkeys(moved, target))
+
+    def _some(self, draw: Draw) -> list[str]:
+        """Names of some messages, wherever they are."""
+        return draw(st.lists(st.sampled_from(sorted(self.place) or ["nobody"]), max_size=3, unique=True))
+
+    def _seen(self, queue: str) -> set[str]:
+        """What the broker says is waiting in a queue."""
+        held = [raw for _, raw in self.broker.delayed(queue, 1000)]
+        return {text_of(raw) for raw in [*self.broker.peek(queue, 1000), *held]}
+
+    def drop(self, draw: Draw, who: int) -> None:
+        names = self._some(draw)
+        gone = self._waiting(self.queue) & set(names)
+
+        assert self.broker.drop(self.queue, names) == len(gone)
+
+        self.place.update(dict.fromkeys(gone, GONE))
+
+    def replay(self, draw: Draw, who: int) -> None:
+        if found := self.broker.quarantined(1000):
+            entry = found[draw(st.integers(0, len(found) - 1))]
+            name = text_of(entry.raw)
+
+            assert self.broker.replay(entry.id)
+
+            assert self.place[name] == ASIDE and entry.queue == self.queue_of[name]
+            self.place[name], self.crashes[name] = READY, 0
+
+    def forget(self, draw: Draw, who: int) -> None:
+        if found := self.broker.quarantined(1000):
+            entry = found[draw(st.integers(0, len(found) - 1))]
+
+            assert self.broker.forget(entry.id)
+
+            self.place[text_of(entry.raw)] = GONE
+
     # --- claiming
 
     def claim(self, draw: Draw, who: int) -> None:
-        side, waiting, limit = self.sides[who], self._at(READY, DUE), draw(st.integers(1, 5))
+        side, limit = self.sides[who], draw(st.integers(1, 5))
+        waiting = {name for name in self._at(READY, DUE) if self.queue_of[name] not in self.off}
 
         found = side.real.claim(limit)
 
         if not side.owner.alive:
             self._renamed(side)
-        for name in self._at(DUE):
+        for name in self._at(DUE) & waiting:
             self.place[name] = READY
         assert len(found) == min(limit, len(waiting))
         for delivery in found:
@@ -133,7 +219,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def _settle(self, draw: Draw, candidates: list[Given]) -> None:
         side, owner, delivery, name = candidates[draw(st.integers(0, len(candidates) - 1))]
-        action, follow = draw(st.sampled_from(list(Settle))), draw(st.booleans())
+        action, follow = draw(st.sampled_from(list(Settle))), draw(st.booleans()) and self._room() > 0
         due = draw(st.sampled_from([DUE, DELAYED]))
         ours = self.place[name] is owner and side.owner is owner and self._is_latest(owner, delivery, name)
         follower = f"m{len(self.place)}"
@@ -149,7 +235,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.crashes[name] += action == Settle.RETURN
         self.place[name] = {Settle.ACK: GONE, Settle.QUARANTINE: ASIDE, Settle.DELAY: due}.get(action, READY)
         if follow:
-            assert self._fresh(READY) == follower
+            assert self._fresh(READY, self.queue) == follower
 
     def _is_latest(self, owner: Owner, delivery: Delivery, name: str) -> bool:
         mine = [d.number for _, o, d, n in self.given if o is owner and n == name]
@@ -216,34 +302,44 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_message_is_where_it_should_be(self) -> None:
-        ready = [text_of(raw) for raw in self.broker.peek(self.queue, 1000)]
-        delayed = [text_of(raw) for _, raw in self.broker.delayed(self.queue, 1000)]
         aside = [text_of(found.raw) for found in self.broker.quarantined(1000)]
-        depth = self.broker.depth(self.queue)
+        seen, in_flight = set(aside), 0
+        assert seen == self._at(ASIDE) and len(seen) == len(aside)
+        for queue in self.queues:
+            ready = [text_of(raw) for raw in self.broker.peek(queue, 1000)]
+            delayed = [text_of(raw) for _, raw in self.broker.delayed(queue, 1000)]
+            depth = self.broker.depth(queue)
+            in_flight += depth.in_flight or 0
 
-        assert len({*ready, *delayed, *aside}) == len(ready) + len(delayed) + len(aside), "in two places"
-        assert set(ready) == self._at(READY)
-        assert set(delayed) == self._at(DUE, DELAYED)
-        assert set(aside) == self._at(ASIDE)
-        assert depth.in_flight == sum(len(owner.held) for owner in self.owners)
-        assert (depth.ready, depth.delayed) == (len(ready), len(delayed))
+            here = {*ready, *delayed}
+            assert len(here) == len(ready) + len(delayed) and not here & seen, "in two places"
+            seen |= here
+            assert here == self._waiting(queue)
+            assert set(ready) == here & self._at(READY)
+            assert (depth.ready, depth.delayed) == (len(ready), len(delayed))
+        held = sum(len(owner.held) for owner in self.owners)
+        assert in_flight == held
+        assert len(seen) + held == sum(place != GONE for place in self.place.values())
 
     def teardown(self) -> None:
         for ghost in self.ghosts:
-            type(self).forget(ghost.real)
+            type(self).abandon(ghost.real)
         for side in self.sides:
             side.real.close()
         self.broker.close()
 
 
-def check(
-    open_it: Callable[[], Broker], expire: Callable[[Any], None], forget: Callable[[Any], None], examples: int
-) -> None:
-    machine = type(
-        "Machine",
-        (BrokerMachine,),
-        {"open": staticmethod(open_it), "expire": staticmethod(expire), "forget": staticmethod(forget)},
-    )
+class Kind(NamedTuple):
+    """One broker: how to open an empty one, end a lease, and get rid of a consumer that is dead."""
+
+    open: Callable[[], Broker]
+    expire: Callable[[Any], None]
+    abandon: Callable[[Any], None]
+
+
+def check(kind: Kind, examples: int, consumers: int = 3, most: int = 1000, shrink: bool = True) -> None:
+    facts = {name: staticmethod(value) for name, value in kind._asdict().items()}
+    machine = type("Machine", (BrokerMachine,), {**facts, "consumers": consumers, "most": most})
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -252,25 +348,24 @@ def check(
             deadline=None,
             derandomize=True,
             database=None,
+            phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
+            report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
         ),
     )
 
 
-def test_the_memory_broker_follows_the_model() -> None:
+@pytest.fixture
+def memory() -> Kind:
     def expire(consumer: Any) -> None:
         consumer._owner.lease_until = 0.0
 
     options = {"lease_s": LEASE_S}
-    check(
-        lambda: open_broker(f"memory://{new_id()}", options),
-        expire,
-        lambda consumer: consumer.close(),
-        size(150, 2000),
-    )
+    return Kind(lambda: open_broker(f"memory://{new_id()}", options), expire, lambda one: one.close())
 
 
-def test_the_sqlite_broker_follows_the_model(tmp_path: Path) -> None:
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Kind:
     def expire(consumer: Any) -> None:
         sql, owner = "UPDATE owners SET lease_until=0 WHERE id=?", consumer._owner
         consumer._file.in_transaction(lambda db: db.execute(sql, (owner,)), durable=False)
@@ -278,10 +373,11 @@ def test_the_sqlite_broker_follows_the_model(tmp_path: Path) -> None:
     def open_it() -> Broker:
         return open_broker(f"sqlite:///{tmp_path}/{new_id()}.sqlite3", {"lease_s": LEASE_S})
 
-    check(open_it, expire, lambda consumer: consumer.close(), size(70, 1000))
+    return Kind(open_it, expire, lambda one: one.close())
 
 
-def test_the_redis_broker_follows_the_model(redis_server: RedisServer, redis_url: str) -> None:
+@pytest.fixture
+def redis(redis_server: RedisServer, redis_url: str) -> Iterator[Kind]:
     client = redis_server.client()
 
     def expire(consumer: Any) -> None:
@@ -291,5 +387,59 @@ def test_the_redis_broker_follows_the_model(redis_server: RedisServer, redis_url
         client.flushdb()
         return open_broker(redis_url, {"lease_s": LEASE_S})
 
-    check(open_it, expire, lambda consumer: consumer.after_fork(), size(70, 1000))
+    yield Kind(open_it, expire, lambda one: one.after_fork())
     client.close()
+
+
+def test_the_memory_broker_follows_the_model(memory: Kind) -> None:
+    check(memory, size(150, 2000))
+
+
+def test_the_sqlite_broker_follows_the_model(sqlite: Kind) -> None:
+    check(sqlite, size(40, 1000))
+
+
+def test_the_redis_broker_follows_the_model(redis: Kind) -> None:
+    check(redis, size(50, 1000))
+
+
+def test_eight_that_contend_for_three_messages_follow_the_model_in_memory(memory: Kind) -> None:
+    check(memory, size(100, 2000), consumers=8, most=3)
+
+
+def test_eight_that_contend_for_three_messages_follow_the_model_on_sqlite(sqlite: Kind) -> None:
+    check(sqlite, size(40, 2000), consumers=8, most=3)
+
+
+def test_eight_that_contend_for_three_messages_follow_the_model_on_redis(redis: Kind) -> None:
+    check(redis, size(50, 2000), consumers=8, most=3)
+
+
+PLANTED = {
+    "drops a requeue": (
+        "SETTLE",
+        "call('RPUSH', list, how == 't' and mark(raw) or raw)",
+        "if how == 't' then call('RPUSH', list, mark(raw)) end",
+    ),
+    "gives a message twice": (
+        "CLAIM",
+        "local got = redis.call('RPOP', KEYS[i], most)",
+        "local got = redis.call('RPOP', KEYS[i], most); if got then redis.call('RPUSH', KEYS[i], got[1]) end",
+    ),
+    "skips the fence": (
+        "SETTLE",
+        "if call('HDEL', ledger, field) == 0 then refused[#refused+1] = field end",
+        "call('HDEL', ledger, field)",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_the_model_finds_a_script_that(fault: str, redis: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, right, wrong = PLANTED[fault]
+    text = getattr(_redis_consumer, name).text
+    assert text.count(right) == 1
+    monkeypatch.setattr(_redis_consumer, name, Script(text.replace(right, wrong)))
+
+    with pytest.raises(AssertionError):
+        check(redis, 100, consumers=8, most=3, shrink=False)

@@ -16,6 +16,7 @@ from qcore.brokers.base import Broker, Message, Settle, Settlement, StoredResult
 from qcore.errors import Unroutable
 from qcore.times import new_id
 from qcore.wire import result
+from tests.suites.administration_contract import Administration
 from tests.suites.bus_contract import BusContract
 from tests.suites.consuming import (
     Open,
@@ -388,5 +389,5 @@ class Looking:
         assert broker.info()["transport"] == broker.name
 
 
-class BrokerContract(Delivering, Leasing, Delaying, Waking, Looking, BusContract):
+class BrokerContract(Delivering, Leasing, Delaying, Waking, Looking, Administration, BusContract):
     """All of it."""

@@ -10,6 +10,7 @@ import pytest
 from qcore.brokers.base import Broker, Message, Settle
 from tests.suites.consuming import (
     Open,
+    claim,
     end,
     message,
     needs,
@@ -121,7 +122,7 @@ class Waking:
             consumer.arm()
             threading.Timer(0.05, put, (broker, queue, name)).start()
             began = time.monotonic()
-            while not (got := consumer.claim(1)):
+            while not (got := claim(consumer, 1)):
                 assert time.monotonic() - began < 0.5, "not woken"
                 wait_woken(consumer, 0.5)
             took = time.monotonic() - began

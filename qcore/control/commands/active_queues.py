@@ -10,6 +10,7 @@ from qcore.control.commands.base import WorkerView, command
 @command("active_queues", kind="inspect")
 def active_queues(worker: WorkerView, **_: Any) -> Any:
     """Queues the worker takes tasks from."""
+    paused = worker.app.broker.paused()
     return [
         {
             "name": name,
@@ -39,6 +40,7 @@ def active_queues(worker: WorkerView, **_: Any) -> Any:
             "max_length": None,
             "max_length_bytes": None,
             "max_priority": None,
+            "paused": name in paused,
         }
         for name in worker.queues()
     ]

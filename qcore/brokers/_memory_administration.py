@@ -1,0 +1,112 @@
+"""What operators do with queues and single messages, in memory."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from qcore.brokers._memory_place import PRIORITIES, Entry, Place
+from qcore.brokers._waiting import is_one_of, priority_of
+from qcore.brokers.base import Broker, Message, Quarantined
+
+
+class MemoryAdministration(Broker):
+    """Pause, move, drop, replay; and publishing once."""
+
+    _place: Place
+
+    def pause(self, queue: str) -> None:
+        with self._place.changed:
+            self._place.paused.add(queue)
+
+    def resume(self, queue: str) -> None:
+        with self._place.changed:
+            self._place.paused.discard(queue)
+            self._place.ring(queue)
+
+    def paused(self) -> list[str]:
+        with self._place.changed:
+            return sorted(self._place.paused)
+
+    def move(
+        self, source: str, target: str, limit: int | None = None, ids: Sequence[str] | None = None
+    ) -> int:
+        if source == target:
+            return 0
+        with self._place.changed:
+            found = self._take_out(source, limit, ids)
+            for due_at, entry in found:
+                entry.queue = target
+                if due_at is None:
+                    self._place.append(entry)
+                else:
+                    self._place.hold(entry, due_at)
+            self._place.ring(target)
+            return len(found)
+
+    def drop(self, queue: str, ids: Sequence[str]) -> int:
+        with self._place.changed:
+            return len(self._take_out(queue, None, ids))
+
+    def _take_out(
+        self, queue: str, limit: int | None, ids: Sequence[str] | None
+    ) -> list[tuple[float | None, Entry]]:
+        """The first `limit` waiting messages, with the time for which each is held."""
+        source, wanted = self._place.queue(queue), None if ids is None else set(ids)
+        found: list[tuple[float | None, Entry]] = []
+
+        def take(entry: Entry, due_at: float | None) -> bool:
+            if limit is not None and len(found) >= limit:
+                return False
+            if wanted is not None and not is_one_of(entry.raw, wanted):
+                return False
+            found.append((due_at, entry))
+            return True
+
+        for priority in PRIORITIES:
+            _keep(source.ready[priority], lambda entry: not take(entry, None))
+        left = [one for one in sorted(source.delayed) if not take(one[2], one[0])]
+        heapq.heapify(left)
+        source.delayed = left
+        return found
+
+    def replay(self, entry_id: str) -> bool:
+        with self._place.changed:
+            one = self._quarantined(entry_id)
+            if one is None:
+                return False
+            self._place.quarantine.remove(one)
+            self._place.put(Message(one.raw, queue=one.queue, priority=priority_of(one.raw)), one.queue)
+            return True
+
+    def forget(self, entry_id: str) -> bool:
+        with self._place.changed:
+            one = self._quarantined(entry_id)
+            if one is not None:
+                self._place.quarantine.remove(one)
+            return one is not None
+
+    def _quarantined(self, entry_id: str) -> Quarantined | None:
+        return next((q for q in self._place.quarantine if q.id == entry_id), None)
+
+    def publish_once(self, message: Message, key: str, task_id: str, ttl_s: float) -> str:
+        now = time.time()
+        with self._place.changed:
+            queue = self._place.route(message)
+            owner, until = self._place.once.get(key, ("", 0.0))
+            if until > now:
+                return owner
+            self._place.once = {k: v for k, v in self._place.once.items() if v[1] > now}
+            self._place.once[key] = (task_id, now + ttl_s)
+            self._place.put(message, queue)
+            return task_id
+
+
+def _keep(entries: deque[Entry], wanted: Callable[[Entry], bool]) -> None:
+    """Leave out what is not wanted, in place."""
+    for _ in range(len(entries)):
+        entry = entries.popleft()
+        if wanted(entry):
+            entries.append(entry)

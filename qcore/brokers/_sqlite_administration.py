@@ -1,0 +1,119 @@
+"""What operators do with queues and single messages in the SQLite file, each as one transaction."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from qcore.brokers._sqlite_consumer import next_position, put, route
+from qcore.brokers._sqlite_file import Connection, File
+from qcore.brokers._waiting import is_one_of, priority_of
+from qcore.brokers.base import Broker, Message
+from qcore.crashpoints import crashpoint
+
+_WAITING = "queue=? AND owner IS NULL"
+
+
+class SqliteAdministration(Broker):
+    """Pause, move, drop, replay; and publishing once."""
+
+    _file: File
+
+    def pause(self, queue: str) -> None:
+        sql = "INSERT OR IGNORE INTO paused VALUES (?)"
+        self._file.in_transaction(lambda db: db.execute(sql, (queue,)), durable=True)
+
+    def resume(self, queue: str) -> None:
+        sql = "DELETE FROM paused WHERE queue=?"
+        self._file.in_transaction(lambda db: db.execute(sql, (queue,)), durable=True)
+        self._file.ring([f"q:{queue}"])
+
+    def paused(self) -> list[str]:
+        return [queue for (queue,) in self._file.rows("SELECT queue FROM paused ORDER BY queue")]
+
+    def move(
+        self, source: str, target: str, limit: int | None = None, ids: Sequence[str] | None = None
+    ) -> int:
+        if source == target:
+            return 0
+
+        def change(db: Connection) -> int:
+            found = _waiting(db, source, limit, ids)
+            if found:
+                first = next_position(db, len(found))
+                rows = [(target, first + i, number) for i, number in enumerate(found)]
+                db.execute("INSERT OR IGNORE INTO queues VALUES (?)", (target,))
+                db.executemany("UPDATE messages SET queue=?, position=? WHERE id=?", rows)
+            return len(found)
+
+        count = int(self._file.in_transaction(change, durable=True))
+        self._file.ring([f"q:{target}"])
+        return count
+
+    def drop(self, queue: str, ids: Sequence[str]) -> int:
+        def delete(db: Connection) -> int:
+            found = json.dumps(_waiting(db, queue, None, ids))
+            sql = "DELETE FROM messages WHERE id IN (SELECT value FROM json_each(?))"
+            return db.execute(sql, (found,)).rowcount
+
+        return int(self._file.in_transaction(delete, durable=True))
+
+    def replay(self, entry_id: str) -> bool:
+        def put_back(db: Connection) -> str | None:
+            row = _take_aside(db, entry_id)
+            if row is None:
+                return None
+            queue, raw = row
+            put(db, [(Message(raw, queue=queue, priority=priority_of(raw)), queue)])
+            return str(queue)
+
+        queue = self._file.in_transaction(put_back, durable=True)
+        if queue is not None:
+            self._file.ring([f"q:{queue}"])
+        return queue is not None
+
+    def forget(self, entry_id: str) -> bool:
+        return self._file.in_transaction(lambda db: _take_aside(db, entry_id), durable=True) is not None
+
+    def publish_once(self, message: Message, key: str, task_id: str, ttl_s: float) -> str:
+        queue, now = route(self._file, message), time.time()
+
+        def write(db: Connection) -> str:
+            db.execute("DELETE FROM once WHERE key=? AND expires_at<=?", (key, now))
+            row = (key, task_id, now + ttl_s)
+            if not db.execute("INSERT OR IGNORE INTO once VALUES (?,?,?)", row).rowcount:
+                return str(db.execute("SELECT task_id FROM once WHERE key=?", (key,)).fetchone()[0])
+            db.execute("INSERT OR IGNORE INTO queues VALUES (?)", (queue,))
+            put(db, [(message, queue)])
+            return task_id
+
+        crashpoint("before_publish")
+        owner = str(self._file.in_transaction(write, durable=True))
+        crashpoint("published")
+        self._file.ring([f"q:{queue}"])
+        return owner
+
+
+def _waiting(db: Connection, queue: str, limit: int | None, ids: Sequence[str] | None) -> list[int]:
+    """Rows of what waits in a queue: ready in the order of claiming, then delayed by their times."""
+    order = "ORDER BY due_at IS NOT NULL, CASE WHEN due_at IS NULL THEN priority END, due_at, position"
+    most = -1 if limit is None else limit
+    if ids is None:
+        rows = db.execute(f"SELECT id FROM messages WHERE {_WAITING} {order} LIMIT ?", (queue, most))
+        return [number for (number,) in rows]
+    wanted = set(ids)
+    found: list[int] = []
+    for number, raw in db.execute(f"SELECT id, raw FROM messages WHERE {_WAITING} {order}", (queue,)):
+        if len(found) != most and is_one_of(raw, wanted):
+            found.append(number)
+    return found
+
+
+def _take_aside(db: Connection, entry_id: str) -> Any:
+    """Take one message out of the quarantine: (queue, raw), or None."""
+    if not entry_id.isdecimal() or len(entry_id) > 18:
+        return None
+    sql = "DELETE FROM quarantine WHERE id=? RETURNING queue, raw"
+    return next(iter(db.execute(sql, (int(entry_id),)).fetchall()), None)

@@ -1,0 +1,30 @@
+"""Single messages by their task id, for people who move, drop and replay them.
+
+In:  message bytes.  Out: whose they are. Only what operators do reads messages here: no driver's
+publish, claim or settle does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from qcore.errors import Malformed
+from qcore.wire import envelope
+
+
+def is_one_of(raw: bytes, task_ids: Collection[str]) -> bool:
+    """Whether the message is that of one of these tasks (its header `id`)."""
+    if not any(task_id.encode() in raw for task_id in task_ids):
+        return False  # without reading it
+    try:
+        return envelope.decode(raw).headers.get("id") in task_ids
+    except Malformed:
+        return False
+
+
+def priority_of(raw: bytes) -> int:
+    """The priority that the message itself says; 0 when it cannot be read."""
+    try:
+        return envelope.decode(raw).properties.priority or 0
+    except Malformed:
+        return 0

@@ -1,0 +1,68 @@
+"""Urgent messages without end, and one that is not urgent now and then: it is served all the same."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from qcore.brokers.base import open_broker
+from qcore.times import new_id
+from tests.faults import size
+from tests.suites.consuming import end, put, texts
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+SECONDS = size(6, 60)
+BACKLOG = 2000  # urgent messages that always wait
+MOST_WAITED_S = 5.0
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
+def test_a_low_priority_is_served_under_saturating_urgent_load(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    url = f"memory://{new_id()}" if kind == "memory" else request.getfixturevalue(f"{kind}_url")
+    over, sent, waited = threading.Event(), dict[str, float](), list[float]()
+    producer = open_broker(url)
+
+    def publish() -> None:
+        low = 0
+        while not over.is_set():
+            missing = BACKLOG - producer.depth("q").ready
+            if missing > 0:
+                put(producer, "q", *["urgent"] * missing, priority=0)
+            for priority in (9, 5):
+                name = f"low{low}"
+                sent[name] = time.monotonic()
+                put(producer, "q", name, priority=priority)
+                low += 1
+            over.wait(0.05)
+
+    put(producer, "q", *["urgent"] * BACKLOG, priority=0)
+    thread = threading.Thread(target=publish)
+    thread.start()
+    broker = open_broker(url)
+    consumer = broker.consumer(["q"])
+    until, urgent = time.monotonic() + SECONDS, 0
+    while time.monotonic() < until:
+        found = consumer.claim(4)
+        for name in texts(found):
+            if name == "urgent":
+                urgent += 1
+            else:
+                waited.append(time.monotonic() - sent.pop(name))
+        end(consumer, *found)
+    over.set()
+    thread.join()
+    now = time.monotonic()
+    waited += [now - at for at in sent.values()]  # those that wait still
+    consumer.close()
+    broker.close()
+    producer.close()
+
+    p99 = sorted(waited)[int(len(waited) * 0.99)]
+    print(f"{kind}: {urgent} urgent, {len(waited)} low, p99 {p99:.2f} s, longest {max(waited):.2f} s")
+    assert urgent > 10 * len(waited) > 0, "the load was not urgent enough to say anything"
+    assert p99 <= MOST_WAITED_S
