@@ -45,6 +45,8 @@ class Held(msgspec.Struct):
 class KombuConsumer(Consumer):
     """Deliveries of one connection at a time."""
 
+    gather_s = 0.003
+
     def __init__(self, link: Link, queues: Sequence[str], sender: Link | None = None) -> None:
         """sender is the connection for what follows from tasks. A broker that is short of space stops
         reading from those that publish: acknowledgements must not wait behind that."""

@@ -173,6 +173,9 @@ class Consumer(ABC):
     """
 
     queues: tuple[str, ...]
+    #: how long outcomes of short tasks may wait for each other while all slots are busy (seconds), where
+    #: settling is not answered and so would never come in batches
+    gather_s: float = 0.0
 
     @abstractmethod
     def claim(self, limit: int) -> list[Delivery]:

@@ -8,7 +8,6 @@ Before this: brokers/X.  After this: pools/X, worker/run.py, and back to worker/
 from __future__ import annotations
 
 import logging
-import selectors
 import signal
 import time
 from collections import Counter, deque
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING
 from qcore.brokers.base import Consumer, Delivery, Settle, Settlement
 from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull
-from qcore.pipe import WakePipe
 from qcore.pools.base import Pool
 from qcore.results.base import ResultStore
 from qcore.task import Task
@@ -29,6 +27,8 @@ from qcore.worker.autoscale import LOOK_S, Autoscaler
 from qcore.worker.chords import Chords
 from qcore.worker.deaths import Deaths
 from qcore.worker.durable import Durable
+from qcore.worker.ears import Ears
+from qcore.worker.gather import Gather
 from qcore.worker.held import Held
 from qcore.worker.outage import Outage
 from qcore.worker.repeats import Repeats
@@ -87,11 +87,8 @@ class Loop:
         self._next_look = 0.0
         self._limited: set[int] = set()  # numbers with a hard time limit
         self._outage = Outage()
-        # Not epoll: a descriptor closed and opened again under the same number (a new child, a new
-        # connection) would silently be watched no more.
-        self._selector = selectors.PollSelector()
-        self._watched: dict[int, str] = {}
-        self._pipe = WakePipe()
+        self._gather = Gather(consumer.gather_s)
+        self._ears = Ears()
 
     # --- from other threads and from signal handlers
 
@@ -101,10 +98,10 @@ class Loop:
         self.wake()
 
     def wake(self) -> None:
-        self._pipe.ring()
+        self._ears.pipe.ring()
 
     def signals_wake(self) -> None:
-        self._pipe.signals_ring()
+        self._ears.pipe.signals_ring()
 
     def stop(self, stage: Stage) -> None:
         """Go on to `stage`; never back."""
@@ -174,8 +171,7 @@ class Loop:
 
     def _sleep(self) -> None:
         self._watch()
-        for key, _ in self._selector.select(self._pause_s()):
-            kind, fd = self._watched.get(key.fd), key.fd
+        for kind, fd in self._ears.hear(self._pause_s()):
             if kind in ("pool", "blocked"):
                 self.pool.ready(fd)
             elif kind == "broker":
@@ -187,14 +183,14 @@ class Loop:
                         self._hungry = True
                 except BrokerDown as exc:
                     self._outage.begins(exc)
-            else:
-                self._pipe.hush()
 
     def _pause_s(self) -> float:
         if self.pool.wants_turn() or self._requests:
             return 0.0
         now = time.monotonic()
         pause = self.pool.tick_s()
+        if (left := self._gather.left_s(now)) is not None:
+            return min(pause, left)
         if self._is_away():
             pause = min(pause, self._outage.left_s())
         elif self.stage == Stage.RUNNING and self._room():
@@ -213,24 +209,10 @@ class Loop:
         return pause
 
     def _watch(self) -> None:
-        """Keep the selector in step with what broker and pool want watched."""
-        wanted = {self._pipe.fileno(): "wake"}
-        for fd in self.pool.fds():
-            wanted[fd] = "pool"
-        for fd in self.pool.blocked_fds():
-            wanted[fd] = "blocked"
+        wanted = dict.fromkeys(self.pool.fds(), "pool") | dict.fromkeys(self.pool.blocked_fds(), "blocked")
         if not self._is_away() and self.stage == Stage.RUNNING:
-            for fd in self.consumer.fds():
-                wanted[fd] = "broker"
-        if wanted == self._watched:
-            return
-        changed = {fd for fd, _ in self._watched.items() ^ wanted.items()}
-        for fd in changed & self._watched.keys():
-            self._selector.unregister(fd)
-        for fd in changed & wanted.keys():
-            also = selectors.EVENT_WRITE if wanted[fd] == "blocked" else 0
-            self._selector.register(fd, selectors.EVENT_READ | also)
-        self._watched = wanted
+            wanted |= dict.fromkeys(self.consumer.fds(), "broker")
+        self._ears.watch(wanted)
 
     def set_queues(self, queues: list[str]) -> None:
         """Consume from these from now on."""
@@ -244,6 +226,10 @@ class Loop:
 
     def _talk(self) -> None:
         """Tell the broker what has ended and ask for more, in one go."""
+        if self.stage == Stage.RUNNING and self._gather.holds(
+            len(self._settlements), self.pool, time.monotonic()
+        ):
+            return
         batch, self._settlements = self._settlements, []
         room = 0
         try:

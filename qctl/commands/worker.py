@@ -42,7 +42,10 @@ class PoolName(Kind):
         from qcore.pools.base import pools
 
         aliases = {"processes": "prefork", "thread": "threads"}
-        return OneOf("pool", [*pools.names(), *aliases]).convert(aliases.get(value, value), param, ctx)
+        name = aliases.get(str(value), str(value))
+        if name in pools:
+            return name
+        return OneOf("pool", [*pools.names(), *aliases]).convert(name, param, ctx)
 
 
 def refused(*names: str, why: str, is_flag: bool = False) -> Callable[[Any], Any]:
