@@ -19,6 +19,7 @@ import hiredis
 
 from qcore.brokers._redis_door import Door, ReplyError
 from qcore.brokers._redis_scripts import Script
+from qcore.brokers._spin import Spin
 from qcore.errors import BrokerDown, BrokerError
 
 pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
@@ -66,6 +67,7 @@ class Link:
                 self._place, self._predecessor = place, ""  # that was another server's
             self._reader = hiredis.Reader()
             self._sock.settimeout(self.door.reply_timeout_s)
+            self._spin = Spin()
             self._poller = select.poll()
             self._poller.register(self._sock, select.POLLIN)
             name = self._sock.getsockname()
@@ -129,6 +131,7 @@ class Link:
                 reply = reader.gets()
                 if reply is not False:
                     return reply
+                self._spin.wait(self._poller.poll)
                 data = sock.recv(RECV_BYTES) if sock is not None else b""
                 if not data:
                     raise ConnectionResetError("the server closed the connection")
