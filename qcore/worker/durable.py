@@ -73,25 +73,30 @@ class Durable:
             self._held = held
             self._outage.begins(exc)
             return free
-        except BrokerError as exc:
-            self._refused(held, exc)
+        except BrokerError:
+            held = self._one_by_one(held)
         self._try_records()
         if held:
             self._works()
         return free + held
 
-    def _refused(self, batch: list[Settlement], exc: BrokerError) -> None:
-        """The store is there and does not take something in it: that must not hold up the others."""
-        if len(batch) > 1:
-            for settlement in batch:
-                try:
-                    self._store([settlement])
-                    self._chords.before([settlement])
-                except BrokerError as own:
-                    self._refused([settlement], own)
-            return
-        log.error("what must be stored before a delivery is settled was refused: %s", exc)
-        batch[0].result = batch[0].before = None
+    def _one_by_one(self, batch: list[Settlement]) -> list[Settlement]:
+        """The store is there and does not take something in it: that must not hold up the others.
+        Those that may be settled."""
+        done = []
+        for settlement in batch:
+            try:
+                self._store([settlement])
+                self._chords.before([settlement])
+            except AWAY as exc:
+                self._held.append(settlement)
+                self._outage.begins(exc)
+                continue
+            except BrokerError as exc:
+                log.error("what must be stored before a delivery is settled was refused: %s", exc)
+                settlement.result = settlement.before = None
+            done.append(settlement)
+        return done
 
     def _store(self, batch: Sequence[Settlement]) -> None:
         """Result, then acknowledgement. Stored ones lose their result: a second try has less to do."""

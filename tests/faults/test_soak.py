@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.faults import size
 from tests.faults.fleet import Fleet, children, open_files, rss_kib, threads
 
-SOAK_S = float(os.environ.get("QCORE_SOAK", "40"))
+SOAK_S = float(os.environ.get("QCORE_SOAK") or size(20, 50))
 AHEAD, BATCH = 4000, 500
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(SOAK_S * 2 + 120)]
