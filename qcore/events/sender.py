@@ -27,13 +27,11 @@ if TYPE_CHECKING:
 
 
 class Note(NamedTuple):
-    """A task event that is not built yet."""
+    """Task events that are not built yet."""
 
-    kind: str
-    uuid: str
-    timestamp: float
-    build: Callable[..., dict[str, Any]]  # (*about) -> the fields of this kind
+    build: Callable[..., list[wire.Event]]  # (*about) -> the events: type, uuid, timestamp, their own fields
     about: tuple[Any, ...]
+    makes: int  # so many
 
 
 log = logging.getLogger("qcore.events")
@@ -87,18 +85,11 @@ class EventSender:
         if self._thread is not None:
             self._thread.join(timeout=3.0)
 
-    def note(
-        self,
-        kind: str,
-        uuid: str,
-        build: Callable[..., dict[str, Any]],
-        *about: Any,
-        timestamp: float | None = None,
-    ) -> None:
-        """A task event, when task events are on; build(*about) gives its own fields when it is sent,
-        so what it is about must not change any more."""
+    def note(self, build: Callable[..., list[wire.Event]], *about: Any, makes: int = 1) -> None:
+        """So many task events, when task events are on; build(*about) makes them when they are sent, so
+        what they are about must not change any more."""
         if self.tasks_on:
-            self._add(Note(kind, uuid, timestamp or time.time(), build, about))
+            self._add(Note(build, about, makes))
 
     def send(self, kind: str, **fields: Any) -> None:
         """Any event, as it is."""
@@ -145,23 +136,19 @@ class EventSender:
         """Send what waits; whether somebody may have heard it."""
         heard = True
         while self._waiting:
-            batch: list[Note] = []
+            batch: list[wire.Event] = []
             while self._waiting and len(batch) < BATCH:
                 event = self._waiting.popleft()
-                if isinstance(event, Note):
-                    batch.append(event)
-                    continue
-                self._publish(self._numbered(event), wire.routing_key(event["type"]))
-            self._seq += 0 if heard else len(batch)
+                if not isinstance(event, Note):
+                    self._publish(self._numbered(event), wire.routing_key(event["type"]))
+                elif heard:
+                    batch += map(self._numbered, event.build(*event.about))
+                else:
+                    self._seq += event.makes
             # Whoever listened when these happened listens still, or does not care any more.
-            if batch and heard:
-                heard = self._publish([self._built(note) for note in batch], wire.BATCH_KEY) != 0
+            if batch:
+                heard = self._publish(batch, wire.BATCH_KEY) != 0
         return heard
-
-    def _built(self, note: Note) -> wire.Event:
-        event = {"type": note.kind, "uuid": note.uuid, "timestamp": note.timestamp}
-        event.update(note.build(*note.about))
-        return self._numbered(event)
 
     def _numbered(self, event: wire.Event) -> wire.Event:
         self._seq += 1

@@ -8,6 +8,7 @@ The parent writes without ever blocking on a child, and knows of every job where
 
 from __future__ import annotations
 
+import gc
 import logging
 import mmap
 import os
@@ -27,6 +28,7 @@ from qcore.wire.outcome import RECV_BYTES, End, Job, Outcome, pack_jobs, unpack_
 from qcore.worker.run import Tools
 
 FRAME_JOBS = 16
+COLLECT_EVERY = 50_000  # objects more than were freed
 LOOK_EVERY_S = 1.0
 #: how often children that have work are looked at for signs of life
 WATCH_S = 0.25
@@ -66,6 +68,11 @@ class PreforkPool(Pool):
             _child.serve(sock, slot, tools, before_run)
 
         self._template = Template(child_main)
+        # No user code runs here, and what the loop makes is freed by counting. Left alone, the collector
+        # looks through all that is in flight again and again, which costs as much as a task does.
+        self._thresholds = gc.get_threshold()
+        gc.freeze()
+        gc.set_threshold(COLLECT_EVERY, 20, 50)
         for _ in range(self._wanted):
             self._fork()
 
@@ -89,6 +96,8 @@ class PreforkPool(Pool):
         if self._stopping:
             return
         self._stopping = True
+        gc.set_threshold(*self._thresholds)
+        gc.unfreeze()
         self._template.close()
         for child in self._children.values():
             child.sock.close()

@@ -336,6 +336,7 @@ class Loop:
         number = delivery.number
         self.held[number] = held
         self.total[held.message.task] += 1
+        held.received_at = now
         self.say.received(held)
         held.hard_s = held.message.hard_s or held.task.time_limit
         if held.hard_s:
@@ -412,8 +413,11 @@ class Loop:
         if now < self._next_look or not self.held:
             return
         self._next_look = now + STARTED_LOOK_S
-        running = self.pool.running()
-        for run in running:
+        if self.say.events.tasks_on:
+            for one in self.held.values():
+                if now - one.received_at > STARTED_LOOK_S:
+                    self.say.waits(one)
+        for run in self.pool.running():
             held = self.held.get(run.number)
             if held is None:
                 continue

@@ -22,6 +22,8 @@ class Held(msgspec.Struct):
     late: bool  # acknowledged after the run
     acked: bool = False
     hard_s: float | None = None
+    received_at: float = 0.0  # epoch seconds
+    said_received: bool = False
     said_started: bool = False
     killing: bool = False
     deaths: int = 0  # processes of this worker that died running it, this time included

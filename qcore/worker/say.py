@@ -6,6 +6,7 @@ Nothing is formatted for a log level that is off, and nothing is built for event
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from qcore.events.sender import EventSender
@@ -23,28 +24,40 @@ class Say:
         self.events = events
 
     def received(self, held: Held) -> None:
-        message = held.message
         if log.isEnabledFor(logging.INFO):
-            log.info("Task %s[%s] received", message.shown_name, message.id)
-        if self.events.tasks_on and held.task.send_events:
-            self.events.note("task-received", message.id, _received, message)
+            log.info("Task %s[%s] received", held.message.shown_name, held.message.id)
+
+    def waits(self, held: Held) -> None:
+        """The event that it was received, which for short tasks is sent with those of its end."""
+        if not held.said_received:
+            held.said_received = True
+            if self.events.tasks_on and held.task.send_events:
+                self.events.note(_received, held.message, held.received_at)
 
     def started(self, held: Held, since: float, pid: int) -> None:
         if not held.said_started:
             held.said_started = True
+            self.waits(held)
             if self.events.tasks_on and held.task.send_events:
-                self.events.note("task-started", held.message.id, dict, timestamp=since)
+                self.events.note(_event, "task-started", held.message.id, since, {})
 
     def ended(self, held: Held, outcome: Outcome) -> None:
         end, name, task_id = outcome.end, held.message.shown_name, held.message.id
         events = self.events if self.events.tasks_on and held.task.send_events else None
-        if events:
+        if events and end == End.SUCCESS and not held.said_received:
+            events.note(_whole_run, held.message, held.received_at, outcome, makes=3)
+            events = None
+        elif events:
             self.started(held, outcome.started, outcome.pid)
+
+        def say(kind: str, **fields: Any) -> None:
+            if events:
+                events.note(_event, kind, task_id, time.time(), fields)
+
         if end == End.SUCCESS:
             if log.isEnabledFor(logging.INFO):
                 log.info("Task %s[%s] succeeded in %.6fs: %s", name, task_id, outcome.runtime_s, outcome.text)
-            if events:
-                events.note("task-succeeded", task_id, _succeeded, outcome)
+            say("task-succeeded", result=outcome.text, runtime=outcome.runtime_s)
         elif end == End.FAILURE:
             if outcome.expected:
                 log.info("Task %s[%s] raised expected: %s", name, task_id, outcome.text)
@@ -52,21 +65,16 @@ class Say:
                 log.error(
                     "Task %s[%s] raised unexpected: %s\n%s", name, task_id, outcome.text, outcome.traceback
                 )
-            if events:
-                events.note("task-failed", task_id, _failed, outcome.text, outcome.traceback)
+            say("task-failed", exception=outcome.text, traceback=outcome.traceback)
         elif end == End.RETRY:
             log.info("Task %s[%s] retry: %s", name, task_id, outcome.text)
-            if events:
-                events.note("task-retried", task_id, _failed, outcome.text, outcome.traceback)
+            say("task-retried", exception=outcome.text, traceback=outcome.traceback)
         elif end in (End.REJECTED, End.REQUEUED):
             log.info("Task %s[%s] rejected (%s)", name, task_id, outcome.text)
-            if events:
-                requeue = {"requeue": end == End.REQUEUED}
-                events.note("task-rejected", task_id, dict, requeue)
+            say("task-rejected", requeue=end == End.REQUEUED)
         elif end == End.TERMINATED:
             log.warning("Task %s[%s] terminated", name, task_id)
-            if events:
-                events.note("task-revoked", task_id, _revoked, outcome.text, False)
+            say("task-revoked", terminated=True, signum=outcome.text, expired=False)
         elif end in (End.LOST, End.TIME_LIMIT):
             words = (
                 f"the process running it ended: {outcome.text}"
@@ -74,13 +82,13 @@ class Say:
                 else f"hard time limit of {held.hard_s}s passed; its process was killed"
             )
             log.error("Task %s[%s]: %s", name, task_id, words)
-            if events:
-                events.note("task-failed", task_id, _failed, words, "")
+            say("task-failed", exception=words, traceback="")
 
     def not_run(self, held: Held, why: str) -> None:
         """Revoked or expired."""
         log.info("Discarding %s task: %s[%s]", why, held.message.shown_name, held.message.id)
-        self.events.note("task-revoked", held.message.id, _revoked, None, why == "expired")
+        fields = {"terminated": False, "signum": None, "expired": why == "expired"}
+        self.events.note(_event, "task-revoked", held.message.id, time.time(), fields)
 
     def refused(self, queue: str, reason: str, detail: str, task_id: str | None) -> None:
         log.error(
@@ -90,15 +98,20 @@ class Say:
             detail or reason,
         )
         if task_id:
-            self.events.note("task-failed", task_id, _failed, f"{reason}: {detail}", "")
+            fields = {"exception": f"{reason}: {detail}", "traceback": ""}
+            self.events.note(_event, "task-failed", task_id, time.time(), fields)
 
 
-# --- the fields of each kind of event, in Celery's words
+# --- events, in Celery's words
 
 
-def _received(message: TaskMessage) -> dict[str, Any]:
+def _event(kind: str, task_id: str, timestamp: float, fields: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"type": kind, "uuid": task_id, "timestamp": timestamp, **fields}]
+
+
+def _received(message: TaskMessage, at: float) -> list[dict[str, Any]]:
     headers = message.headers
-    return {
+    fields = {
         "name": message.shown_name,
         "args": headers.get("argsrepr"),
         "kwargs": headers.get("kwargsrepr"),
@@ -108,15 +121,15 @@ def _received(message: TaskMessage) -> dict[str, Any]:
         "eta": headers.get("eta"),
         "expires": headers.get("expires"),
     }
+    return _event("task-received", message.id, at, fields)
 
 
-def _succeeded(outcome: Outcome) -> dict[str, Any]:
-    return {"result": outcome.text, "runtime": outcome.runtime_s}
-
-
-def _failed(exception: str, traceback: str) -> dict[str, Any]:
-    return {"exception": exception, "traceback": traceback}
-
-
-def _revoked(signum: str | None, expired: bool) -> dict[str, Any]:
-    return {"terminated": signum is not None, "signum": signum, "expired": expired}
+def _whole_run(message: TaskMessage, received_at: float, outcome: Outcome) -> list[dict[str, Any]]:
+    """All events of a short task that succeeded."""
+    started, runtime = outcome.started, outcome.runtime_s
+    ended = {"result": outcome.text, "runtime": runtime}
+    return [
+        *_received(message, received_at),
+        *_event("task-started", message.id, started, {}),
+        *_event("task-succeeded", message.id, started + runtime, ended),
+    ]
