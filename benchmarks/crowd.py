@@ -34,8 +34,12 @@ def main(url: str, queue: str, count: int) -> None:
     print("waiting", flush=True)
     while True:
         for fd, _ in poll.poll(200):
-            owner[fd].wake(fd)
-            work(owner[fd])
+            brought = owner[fd].wake(fd)
+            if brought:  # as a worker, which runs it and asks for nothing else meanwhile
+                owner[fd].settle([end(delivery) for delivery in brought])
+                owner[fd].arm()
+            else:
+                work(owner[fd])
             looked[owner[fd]] = time.monotonic()
         now = time.monotonic()
         for consumer in consumers:
