@@ -17,11 +17,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from qcore.pipe import WakePipe
 from qcore.pools._asyncio_threads import Threads, interrupt
 from qcore.pools._asyncio_watch import Watch
+from qcore.pools._inside import InsidePool
 from qcore.pools._limits import thread_limit
-from qcore.pools.base import Pool, PoolFeatures, PoolSetup, Running, pools
+from qcore.pools.base import PoolFeatures, PoolSetup, Running, pools
 from qcore.wire.outcome import End, Job, Outcome
 from qcore.worker.run import Run, Tools
 
@@ -53,7 +53,7 @@ class Flight:
 
 
 @pools.register("asyncio")
-class AsyncioPool(Pool):
+class AsyncioPool(InsidePool):
     """Run coroutines in one event loop."""
 
     name: ClassVar[str] = "asyncio"
@@ -65,13 +65,9 @@ class AsyncioPool(Pool):
 
     def __init__(self, setup: PoolSetup) -> None:
         super().__init__(setup)
-        self._size = setup.concurrency
-        self._held = 0  # the worker's thread counts what it gave and got back
         self._waiting: deque[Job] = deque()
         self._flights: dict[int, Flight] = {}
-        self._done: deque[Outcome] = deque()
         self._starting = False
-        self._pipe = WakePipe()
         self._tools = Tools(setup.app, setup.node, setup.accept, thread_limit, setup.extended)
         self._threads = Threads()
         self._ending = threading.Lock()
@@ -142,30 +138,12 @@ class AsyncioPool(Pool):
     def room(self) -> int:
         return max(self._size + self.pace.depth - 1 - self._held, 0)
 
-    def is_idle(self) -> bool:
-        return self._held < self._size
-
     def give(self, jobs: Sequence[Job]) -> None:
         self._held += len(jobs)
         self._waiting.extend(jobs)
         if not self._starting:
             self._starting = True
             self._loop.call_soon_threadsafe(self._start_more)
-
-    def fds(self) -> list[int]:
-        return [self._pipe.fileno()]
-
-    def ready(self, fd: int) -> None:
-        self._pipe.hush()
-
-    def collect(self) -> list[Outcome]:
-        found: list[Outcome] = []
-        while self._done:
-            outcome = self._done.popleft()
-            self.pace.saw(outcome.runtime_s)
-            found.append(outcome)
-        self._held -= len(found)
-        return found
 
     def tick(self) -> list[int]:
         """Look at the loop and at those who were told to stop; when every slot is stuck, what waits
@@ -193,9 +171,6 @@ class AsyncioPool(Pool):
             except IndexError:
                 self._held -= len(numbers)
                 return numbers
-
-    def busy(self) -> int:
-        return self._held
 
     def running(self) -> list[Running]:
         pid = os.getpid()

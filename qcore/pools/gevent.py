@@ -17,9 +17,9 @@ from functools import partial
 from typing import Any, ClassVar
 
 from qcore.errors import ConfigError, SoftTimeLimitExceeded
-from qcore.pipe import WakePipe
 from qcore.pools import _gevent_patch
-from qcore.pools.base import Pool, PoolFeatures, PoolSetup, Running, pools
+from qcore.pools._inside import InsidePool
+from qcore.pools.base import PoolFeatures, PoolSetup, Running, pools
 from qcore.wire.outcome import End, Job, Outcome
 from qcore.worker.run import Run, Tools
 
@@ -47,7 +47,7 @@ def greenlet_limit(seconds: float) -> Iterator[None]:
 
 
 @pools.register("gevent")
-class GeventPool(Pool):
+class GeventPool(InsidePool):
     """Run tasks in greenlets of one thread."""
 
     name: ClassVar[str] = "gevent"
@@ -64,12 +64,8 @@ class GeventPool(Pool):
                 "the gevent pool needs a patched standard library: start it with `qctl worker -P gevent`, or "
                 "call gevent.monkey.patch_all() before anything else is imported"
             )
-        self._size = setup.concurrency
-        self._held = 0  # the worker's thread counts what it gave and got back
         self._waiting: deque[Job] = deque()
         self._flights: dict[int, Flight] = {}
-        self._done: deque[Outcome] = deque()
-        self._pipe = WakePipe()
         self._tools = Tools(setup.app, setup.node, setup.accept, greenlet_limit, setup.extended)
         self._stopping = False
 
@@ -140,28 +136,10 @@ class GeventPool(Pool):
     def room(self) -> int:
         return max(self._size + self.pace.depth - 1 - self._held, 0)
 
-    def is_idle(self) -> bool:
-        return self._held < self._size
-
     def give(self, jobs: Sequence[Job]) -> None:
         self._held += len(jobs)
         self._waiting.extend(jobs)
         self._soon(self._start_more)
-
-    def fds(self) -> list[int]:
-        return [self._pipe.fileno()]
-
-    def ready(self, fd: int) -> None:
-        self._pipe.hush()
-
-    def collect(self) -> list[Outcome]:
-        found: list[Outcome] = []
-        while self._done:
-            outcome = self._done.popleft()
-            self.pace.saw(outcome.runtime_s)
-            found.append(outcome)
-        self._held -= len(found)
-        return found
 
     def tick(self) -> list[int]:
         """When every slot is stuck, what waits goes back for others."""
@@ -181,9 +159,6 @@ class GeventPool(Pool):
             except IndexError:
                 self._held -= len(numbers)
                 return numbers
-
-    def busy(self) -> int:
-        return self._held
 
     def running(self) -> list[Running]:
         pid = os.getpid()

@@ -10,19 +10,18 @@ import os
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from qcore.pipe import WakePipe
+from qcore.pools._inside import InsidePool
 from qcore.pools._limits import thread_limit
-from qcore.pools.base import Pool, PoolFeatures, PoolSetup, Running, pools
-from qcore.wire.outcome import Job, Outcome
+from qcore.pools.base import PoolFeatures, PoolSetup, Running, pools
+from qcore.wire.outcome import Job
 from qcore.worker.run import Tools, run
 
 
 @pools.register("threads")
-class ThreadPool(Pool):
+class ThreadPool(InsidePool):
     """Run tasks in threads of the worker process."""
 
     name: ClassVar[str] = "threads"
@@ -30,13 +29,9 @@ class ThreadPool(Pool):
 
     def __init__(self, setup: PoolSetup) -> None:
         super().__init__(setup)
-        self._size = setup.concurrency
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._done: deque[Outcome] = deque()
-        self._held = 0
         self._current: dict[int, Running] = {}
         self._threads: list[threading.Thread] = []
-        self._pipe = WakePipe()
         self._tools = Tools(setup.app, setup.node, setup.accept, thread_limit, setup.extended)
 
     def start(self) -> None:
@@ -69,28 +64,10 @@ class ThreadPool(Pool):
     def _is_slow(self) -> bool:
         return self.pace.depth == 1
 
-    def is_idle(self) -> bool:
-        return self._held < self._size
-
     def give(self, jobs: Sequence[Job]) -> None:
         self._held += len(jobs)
         for job in jobs:
             self._jobs.put(job)
-
-    def fds(self) -> list[int]:
-        return [self._pipe.fileno()]
-
-    def ready(self, fd: int) -> None:
-        self._pipe.hush()
-
-    def collect(self) -> list[Outcome]:
-        found: list[Outcome] = []
-        while self._done:
-            outcome = self._done.popleft()
-            self.pace.saw(outcome.runtime_s)
-            found.append(outcome)
-        self._held -= len(found)
-        return found
 
     def tick(self) -> list[int]:
         """When every thread is stuck in a long task, what waits goes back for others."""
@@ -119,9 +96,6 @@ class ThreadPool(Pool):
             self._jobs.put(None)
         self._held -= len(numbers)
         return numbers
-
-    def busy(self) -> int:
-        return self._held
 
     def running(self) -> list[Running]:
         return list(self._current.values())
