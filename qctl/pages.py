@@ -36,13 +36,16 @@ class Page(click.Command):
         exit_codes: Mapping[int, str] | Sequence[int] = (),
         see_also: Sequence[str] = (),
         groups: Mapping[str, Sequence[str]] | None = None,
+        changes: bool = False,
         **attributes: Any,
     ) -> None:
-        """groups: heading -> names of options; those that are not named come last, under "Options"."""
+        """groups: heading -> names of options; those that are not named come last, under "Options".
+        changes: it alters something at the broker or at workers."""
         attributes["context_settings"] = {**CONTEXT, **(attributes.get("context_settings") or {})}
         super().__init__(*args, **attributes)
         self.examples = [Example(*e) for e in examples]
         self.see_also = list(see_also)
+        self.changes = changes
         self.groups = dict(groups or {})
         self.exit_codes = all_codes(exit_codes)
         self.params.extend(global_options())

@@ -182,22 +182,28 @@ class Worker(Verbs):
             return EXIT_SETTLED
 
     def _stop_all(self, services: list[Any], consumer: Any) -> None:
+        """services, in the order in which they stop: who is not announced any more must not answer, and
+        what is closed must not be renewed."""
         self.pool.stop()
-        if self.keeper in services:
-            services.remove(self.keeper)
-            self.keeper.stop()  # nothing is held any more; it must not renew what is being closed
+        for service in services:
+            if service is not self.events:
+                self._stop(service)
         try:
             crashpoint("before_leave")
             consumer.close()
             crashpoint("left")
         except BrokerError as exc:
             log.warning("what was held is returned when its lease ends: %s", exc)
-        for service in services:
-            try:
-                service.stop()
-            except BrokerError as exc:
-                log.debug("stopping: %s", exc)
+        if self.events in services:
+            self._stop(self.events)
         self.app.close()
+
+    @staticmethod
+    def _stop(service: Any) -> None:
+        try:
+            service.stop()
+        except BrokerError as exc:
+            log.debug("stopping: %s", exc)
 
     def _before_run(self) -> None:
         """In every process that runs tasks."""
