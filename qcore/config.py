@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from qcore.errors import ConfigError, UnknownName
+from qcore.old_names import new_name
 
 
 class Setting(NamedTuple):
@@ -242,31 +243,6 @@ OTHER_PREFIXES = (
     "security_ task_ worker_"
 ).split()
 
-_OLD_NAMES = {
-    "BROKER_URL": "broker_url",
-    "CELERY_RESULT_BACKEND": "result_backend",
-    "CELERY_TASK_SERIALIZER": "task_serializer",
-    "CELERY_RESULT_SERIALIZER": "result_serializer",
-    "CELERY_ACCEPT_CONTENT": "accept_content",
-    "CELERY_TIMEZONE": "timezone",
-    "CELERY_ENABLE_UTC": "enable_utc",
-    "CELERY_IMPORTS": "imports",
-    "CELERY_INCLUDE": "include",
-    "CELERY_ACKS_LATE": "task_acks_late",
-    "CELERY_ALWAYS_EAGER": "task_always_eager",
-    "CELERY_DEFAULT_QUEUE": "task_default_queue",
-    "CELERY_QUEUES": "task_queues",
-    "CELERY_ROUTES": "task_routes",
-    "CELERY_IGNORE_RESULT": "task_ignore_result",
-    "CELERY_TRACK_STARTED": "task_track_started",
-    "CELERY_TASK_RESULT_EXPIRES": "result_expires",
-    "CELERYD_CONCURRENCY": "worker_concurrency",
-    "CELERYD_PREFETCH_MULTIPLIER": "worker_prefetch_multiplier",
-    "CELERYD_TASK_TIME_LIMIT": "task_time_limit",
-    "CELERYD_TASK_SOFT_TIME_LIMIT": "task_soft_time_limit",
-    "CELERYD_MAX_TASKS_PER_CHILD": "worker_max_tasks_per_child",
-}
-
 
 class Config(Mapping[str, Any]):
     """The settings of one app. Attribute access gives the value, the environment's, or the default.
@@ -348,10 +324,8 @@ def canonical(name: str) -> str:
     """The lower-case name of a setting; raises UnknownName with near misses."""
     if name in TABLE:
         return name
-    if name in _OLD_NAMES:
-        return _OLD_NAMES[name]
     lower = name.lower()
-    for candidate in (lower, lower.removeprefix("celery_"), lower.replace("celeryd_", "worker_")):
+    for candidate in (lower, new_name(name)):
         if candidate in TABLE:
             return candidate
     if lower == "enable_utc" or (any(lower.startswith(p) for p in OTHER_PREFIXES) and not _is_typo(lower)):

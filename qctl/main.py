@@ -21,6 +21,7 @@ from qctl.session import Session
 SECTIONS = {
     "Run": {
         "worker": "Start a worker for the app",
+        "multi": "Start, stop and restart several workers of this host",
         "call": "Send a task, and wait for its result if asked",
         "result": "Print the result of a task",
         "demo": "Try everything in ten seconds, without a server",
@@ -31,14 +32,21 @@ SECTIONS = {
         "events": "Watch what happens: dashboard, or --dump",
         "quarantine": "Look at messages that are not tasks, and replay them",
         "dead": "Look at tasks that killed their workers, and replay them",
+        "list": "List the bindings of queues",
+        "graph": "Print pictures of the fleet and of a worker, as DOT text",
+        "logtool": "Count and find things in logs of workers",
         "report": "Print versions and settings for bug reports",
     },
     "Change": {
         "control": "Tell the workers to do something",
         "queue": "List, pause and resume queues, and move messages",
         "purge": "Delete the waiting messages of queues",
+        "migrate": "Move the waiting messages of one broker to another",
     },
     "Set up": {
+        "shell": "Start Python with the app and its tasks at hand",
+        "upgrade": "Write old names of settings as they are called now",
+        "amqp": "Say what the commands of Celery's AMQP shell are called here",
         "completion": "Print the completion script of a shell",
         "help": "Explain a command, exit codes, formats, the environment",
     },

@@ -141,8 +141,23 @@ class TaskName(Kind):
         return live_values(ctx, "tasks", incomplete)
 
 
+def _text_of(value: str, ctx: click.Context | None, param: click.Parameter | None) -> str:
+    """The text that is meant: '-' is what stdin holds, '@name' what the file holds."""
+    if value != "-" and not value.startswith("@"):
+        return value
+    try:
+        with click.open_file(value.removeprefix("@"), encoding="utf-8") as file:
+            return str(file.read())
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+        raise click.BadParameter(
+            f"cannot read '{value.removeprefix('@')}': {why}", ctx=ctx, param=param
+        ) from None
+
+
 class Json(Kind):
-    """JSON text of one kind (list or object); a mistake is shown at its place."""
+    """JSON text of one kind (list or object), from the word, stdin or a file; a mistake is shown at its
+    place."""
 
     name = "json"
     _KINDS: ClassVar[dict[type, str]] = {
@@ -161,6 +176,7 @@ class Json(Kind):
             return value
         import json
 
+        value = _text_of(value, ctx, param)
         wanted = f"takes a JSON {self._KINDS[self.kind].split()[-1]} such as {self.example}"
         try:
             found = json.loads(value)

@@ -17,7 +17,10 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
         "ground",
         ("qcore.errors", "qcore.plugins", "qcore.times", "qcore.version", "qcore.crashpoints", "qcore.pipe"),
     ),
-    ("formats", ("qcore.wire", "qcore.config", "qcore.routes", "qcore.states", "qcore.schedules")),
+    (
+        "formats",
+        ("qcore.wire", "qcore.config", "qcore.old_names", "qcore.routes", "qcore.states", "qcore.schedules"),
+    ),
     (
         "contracts",
         ("qcore.brokers", "qcore.results", "qcore.control.commands", "qcore.schedulers"),
@@ -46,6 +49,8 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.output",
             "qctl.params",
             "qctl.aside",
+            "qctl.migration",
+            "qctl.multi",
             "qctl.consent",
             "qctl.completion",
             "qctl.exits",

@@ -6,11 +6,14 @@ After this: qcore/app.py builds the message.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from qctl import exits
+from qctl.output.table import Column
 from qctl.pages import command as page
 from qctl.params import Header, Json, Moment, OneOf, Span, TaskName, nearest
 from qctl.session import Session, current
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 CHECK_S = 0.5
 #: how long an idle worker without remote control may take to finish a task before we say that nobody is there
 GRACE_S = 0.6
+#: messages of --count in one round trip
+BATCH = 1000
 
 
 @page(
@@ -31,6 +36,7 @@ GRACE_S = 0.6
         ("qctl call proj.add -a '[2, 2]' --wait -t 10", "and print what it returns"),
         ('qctl call proj.mail -k \'{"to": "a@b.c"}\' --countdown 10m', "in ten minutes"),
         ("qctl call proj.add -a '[1, 1]' --queue slow --priority 9", "to a queue, at a priority"),
+        ("qctl call proj.load -k @load.json --dry-run", "print the message; send nothing"),
     ],
     exit_codes={
         exits.FAILED: "--wait: the task failed; its traceback is on stderr",
@@ -41,9 +47,19 @@ GRACE_S = 0.6
     see_also=["result", "inspect registered"],
 )
 @click.argument("name", type=TaskName(), metavar="NAME")
-@click.option("-a", "--args", "args", type=Json(list, "'[2, 2]'"), help="Arguments, a JSON list.")
 @click.option(
-    "-k", "--kwargs", "kwargs", type=Json(dict, "'{\"x\": 2}'"), help="Keyword arguments, a JSON object."
+    "-a",
+    "--args",
+    "args",
+    type=Json(list, "'[2, 2]'"),
+    help="Arguments, a JSON list; @FILE and - too.",
+)
+@click.option(
+    "-k",
+    "--kwargs",
+    "kwargs",
+    type=Json(dict, "'{\"x\": 2}'"),
+    help="Keyword arguments, a JSON object; @FILE and - too.",
 )
 @click.option("-Q", "--queue", help="Send it to this queue.")
 @click.option("--exchange", help="Send it to this exchange (with --routing-key).")
@@ -62,6 +78,9 @@ GRACE_S = 0.6
 )
 @click.option("--time-limit", type=Span(), help="Kill it after this time.")
 @click.option("--soft-time-limit", type=Span(), help="Tell it to stop after this time.")
+@click.option("--idempotency-key", help="Send it once, however often this is repeated with that key.")
+@click.option("--count", type=click.IntRange(1, 1_000_000), default=1, help="So many times.")
+@click.option("--dry-run", is_flag=True, help="Print the message; send nothing.")
 @click.option("--wait", is_flag=True, help="Wait for the result and print it; -t says how long.")
 @click.option("--no-check", is_flag=True, help="Send it even if no worker knows the name.")
 def command(
@@ -69,6 +88,8 @@ def command(
     args: list[Any] | None,
     kwargs: dict[str, Any] | None,
     header: tuple[tuple[str, str], ...],
+    count: int,
+    dry_run: bool,
     wait: bool,
     no_check: bool,
     **options: Any,
@@ -79,15 +100,49 @@ def command(
     online it is sent as it is and waits in its queue.
     """
     session = current()
+    if count > 1 and (wait or options["task_id"] or options["idempotency_key"]):
+        raise exits.Stop(exits.USAGE, "--count goes without --wait, --id and --idempotency-key")
+    given = {k: v for k, v in {**options, "headers": dict(header) or None}.items() if v is not None}
+    if dry_run:
+        return _show(session, name, args or [], kwargs or {}, given)
     fleet = None if no_check else _check_name(session, name)
     if wait and not session.app.results.keeps:
         from qcore.errors import ResultsNotKept
 
         raise ResultsNotKept(session.app.broker_url())
-    task_id = _send(session, name, args or [], kwargs or {}, {**options, "headers": dict(header) or None})
+    ids = _send(session, name, args or [], kwargs or {}, given, count)
     if wait:
-        return _wait(session, task_id, nobody=fleet is not None and not fleet.replies and not fleet.silent)
-    _print_id(session, name, task_id)
+        return _wait(session, ids[0], nobody=fleet is not None and not fleet.replies and not fleet.silent)
+    _print_ids(session, name, ids)
+    return exits.OK
+
+
+def _show(
+    session: Session, name: str, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any]
+) -> int:
+    """Print the message that would be sent."""
+    from qcore.times import new_id
+    from qcore.wire import envelope
+
+    with _refusing(name):
+        message = session.app.message(name, args, kwargs, options.get("task_id") or new_id(), options)
+    found = envelope.decode(message.raw)
+    fields = {
+        "queue": message.queue or None,
+        "exchange": message.exchange or None,
+        "routing_key": message.routing_key or None,
+        "due_at": message.due_at,
+        "headers": found.headers,
+        "content_type": found.content_type,
+        "body": envelope.body_value(found),
+    }
+    if session.out.for_people:
+        import json
+
+        session.out.text(json.dumps(fields, indent=2, ensure_ascii=False, default=str))
+    else:
+        session.out.document("call.message", fields)
+    session.out.note("nothing was sent (--dry-run)")
     return exits.OK
 
 
@@ -112,20 +167,42 @@ def _check_name(session: Session, name: str) -> Answers | None:
 
 
 def _send(
-    session: Session, name: str, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any]
-) -> str:
-    given = {key: value for key, value in options.items() if value is not None}
+    session: Session,
+    name: str,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    options: dict[str, Any],
+    count: int,
+) -> list[str]:
+    with _refusing(name):
+        if count == 1:
+            return [session.app.send_task(name, args, kwargs, retry=False, **options).id]
+        signature = session.app.signature(name, args, kwargs, options=options)
+        ids: list[str] = []
+        while len(ids) < count:
+            some = min(BATCH, count - len(ids))
+            ids += [sent.id for sent in session.app.send_many([signature] * some)]
+        return ids
+
+
+@contextmanager
+def _refusing(name: str) -> Iterator[None]:
     try:
-        sent = session.app.send_task(name, args, kwargs, retry=False, **given)
+        yield
     except (TypeError, ValueError, ImportError) as exc:
         raise exits.Stop(exits.USAGE, f"cannot send '{name}': {exc}") from exc
-    return sent.id
 
 
-def _print_id(session: Session, name: str, task_id: str) -> None:
-    if session.out.format in ("json", "ndjson"):
-        session.out.document("call", {"id": task_id, "name": name})
-    else:
+def _print_ids(session: Session, name: str, ids: list[str]) -> None:
+    if len(ids) == 1 and session.out.format in ("json", "ndjson"):
+        session.out.document("call", {"id": ids[0], "name": name})
+        return
+    if len(ids) > 1:
+        items = [{"id": task_id, "name": name} for task_id in ids]
+        if not session.out.for_people:
+            session.out.items("call", items, [Column("ID")], [[i] for i in ids], "id")
+            return
+    for task_id in ids:
         session.out.line(task_id)
 
 

@@ -1,0 +1,43 @@
+"""`qctl amqp`: what its commands are called here."""
+
+from __future__ import annotations
+
+import click
+
+from qctl import exits
+from qctl.pages import command as page
+from qctl.params import nearest
+
+INSTEAD = {
+    "queue.purge": "qctl queue purge QUEUE",
+    "queue.declare": "qctl call … --queue QUEUE, or start a worker with -Q QUEUE: both declare it",
+    "queue.delete": "the broker's own tool: a queue may be someone else's",
+    "queue.bind": "the setting task_queues, with an exchange and a routing key",
+    "exchange.declare": "the setting task_queues, with an exchange",
+    "exchange.delete": "the broker's own tool: an exchange may be someone else's",
+    "basic.publish": "qctl call NAME --exchange E --routing-key K",
+    "basic.get": "qctl queue peek QUEUE",
+    "basic.ack": "qctl queue purge QUEUE --match id:ID",
+}
+
+
+@page(
+    "amqp",
+    examples=[("qctl amqp basic.get", "which command looks at messages")],
+    exit_codes={exits.FAILED: "always: it only says what to use"},
+    see_also=["queue", "call", "list bindings"],
+)
+@click.argument("words", nargs=-1, metavar="[COMMAND] [ARGUMENTS]...")
+def command(words: tuple[str, ...]) -> None:
+    """Say what the commands of Celery's AMQP shell are called here.
+
+    That shell speaks to one kind of broker, and takes messages without a way back. The commands here
+    work on every broker, and a message is in one place at any instant.
+    """
+    if not words:
+        lines = [f"  {name:<17} {instead}" for name, instead in INSTEAD.items()]
+        raise exits.Stop(exits.FAILED, "there is no AMQP shell here; instead of\n" + "\n".join(lines))
+    name = words[0]
+    if name not in INSTEAD:
+        raise exits.Stop(exits.USAGE, f"no AMQP command named '{name}'{nearest(name, INSTEAD)}")
+    raise exits.Stop(exits.FAILED, f"there is no AMQP shell here; instead of {name}: {INSTEAD[name]}")

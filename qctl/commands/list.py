@@ -1,0 +1,82 @@
+"""`qctl list bindings`: which queue gets what is sent to which exchange."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qctl import exits
+from qctl.output.table import Column
+from qctl.pages import Page, PageGroup
+from qctl.session import current
+
+COLUMNS = [
+    Column("QUEUE"),
+    Column("EXCHANGE"),
+    Column("TYPE"),
+    Column("ROUTING KEY"),
+    Column("WORKERS", True),
+]
+
+command = PageGroup(
+    "list",
+    help="List the bindings of queues.",
+    examples=[("qctl list bindings", "which queue gets what")],
+    subcommand_metavar="COMMAND",
+    see_also=["queue ls"],
+)
+
+
+def _bindings() -> None:
+    session = current()
+    found: dict[tuple[str, str, str, str], int] = {}
+    conf = session.app.conf
+    for queue in conf.task_queues or (conf.task_default_queue,):
+        found.setdefault(_configured(queue), 0)
+    answers = session.app.control.ask("active_queues", timeout_s=session.options.timeout or 0.5)
+    for reply in answers.replies.values():
+        for queue in reply if isinstance(reply, list) else ():
+            row = _row(queue)
+            if row is not None:
+                found[row] = found.get(row, 0) + 1
+    items = [
+        {"queue": q, "exchange": e, "type": t, "routing_key": k, "workers": n}
+        for (q, e, t, k), n in sorted(found.items())
+    ]
+    session.out.items(
+        "list.bindings", items, COLUMNS, [[str(v) for v in item.values()] for item in items], "queue"
+    )
+
+
+def _configured(queue: Any) -> tuple[str, str, str, str]:
+    """A queue of the settings: a name, or an object with kombu's attributes."""
+    name = str(getattr(queue, "name", queue))
+    exchange = getattr(queue, "exchange", None)
+    return (
+        name,
+        str(getattr(exchange, "name", None) or name),
+        str(getattr(exchange, "type", None) or "direct"),
+        str(getattr(queue, "routing_key", None) or name),
+    )
+
+
+def _row(queue: Any) -> tuple[str, str, str, str] | None:
+    if not isinstance(queue, dict) or not isinstance(queue.get("exchange"), dict):
+        return None
+    exchange = queue["exchange"]
+    fields = (queue.get("name"), exchange.get("name"), exchange.get("type"), queue.get("routing_key"))
+    return tuple(str(f or "") for f in fields)  # type: ignore[return-value]
+
+
+command.add_command(
+    Page(
+        "bindings",
+        callback=_bindings,
+        params=[],
+        help="""List which queue gets what is sent to which exchange.
+
+        Those of the app's settings, and those that workers take from; WORKERS says how many.""",
+        examples=[("qctl -A proj list bindings -o json", "for a program")],
+        exit_codes=(exits.BAD_CONFIG,),
+        see_also=["queue ls", "inspect active_queues"],
+    )
+)

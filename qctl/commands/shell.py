@@ -1,0 +1,83 @@
+"""`qctl shell`: Python with the app and its tasks at hand."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from typing import Any
+
+import click
+
+from qctl import exits
+from qctl.pages import command as page
+from qctl.session import current
+
+
+@page(
+    "shell",
+    examples=[
+        ("qctl -A proj shell", "then: add.delay(2, 2).get(timeout=5)"),
+        ("qctl -A proj shell --no-exec", "only list the names that it would have"),
+    ],
+    exit_codes={exits.USAGE: "no app, or a shell that is not installed"},
+    see_also=["call", "inspect registered"],
+)
+@click.option("-I", "--ipython", is_flag=True, help="IPython; an error when it is not installed.")
+@click.option("-B", "--bpython", is_flag=True, help="bpython; an error when it is not installed.")
+@click.option("-P", "--python", "plain", is_flag=True, help="Python's own.")
+@click.option("-T", "--without-tasks", is_flag=True, help="Only the app, not its tasks by name.")
+@click.option("--no-exec", is_flag=True, help="Start nothing; list the names.")
+def command(ipython: bool, bpython: bool, plain: bool, without_tasks: bool, no_exec: bool) -> int:
+    """Start Python with the app and its tasks at hand.
+
+    Nothing that comes from the broker is run. Of the shells that are installed it takes IPython, then
+    bpython, then Python's own.
+    """
+    session = current()
+    session.needs_app("a shell")
+    app = session.app
+    app.import_modules()
+    names = _names(app, not without_tasks)
+    lines = [f"  {name:<20} {_what(value)}" for name, value in names.items()]
+    session.out.note("names at hand:\n" + "\n".join(lines))
+    if no_exec:
+        return exits.OK
+    wanted = "IPython" if ipython else "bpython" if bpython else "" if plain else None
+    if wanted and importlib.util.find_spec(wanted) is None:
+        raise exits.Stop(exits.USAGE, f"{wanted} is not installed", "leave out the option, or install it")
+    if wanted is None:
+        wanted = next((n for n in ("IPython", "bpython") if importlib.util.find_spec(n)), "")
+    return _start(wanted, names)
+
+
+def _names(app: Any, with_tasks: bool) -> dict[str, Any]:
+    import qcore
+
+    names: dict[str, Any] = {"app": app, "celery": app}
+    for word in ("group", "chain", "chord", "signature", "AsyncResult"):
+        names[word] = getattr(qcore, word)
+    for name, task in sorted(app.tasks.items()) if with_tasks else ():
+        short = name.rpartition(".")[2]
+        if not name.startswith("celery.") and short.isidentifier():
+            names.setdefault(short, task)
+    return names
+
+
+def _what(value: Any) -> str:
+    return f"task {value.name}" if hasattr(value, "delay") and hasattr(value, "name") else repr(value)[:60]
+
+
+def _start(shell: str, names: dict[str, Any]) -> int:
+    if shell == "IPython":
+        from IPython import start_ipython  # type: ignore[import-not-found]
+
+        start_ipython(argv=[], user_ns=names)
+    elif shell == "bpython":
+        import bpython  # type: ignore[import-not-found]
+
+        bpython.embed(names)
+    else:
+        import code
+
+        code.interact(banner=f"Python {sys.version.split()[0]}", local=names, exitmsg="")
+    return exits.OK
