@@ -2,7 +2,18 @@
 
 import sys
 
-from qctl.main import main
+
+def main() -> int:
+    """Run the command line; the exit code. A local probe is over before the rest is imported."""
+    from qctl.probe import quick
+
+    code = quick(sys.argv[1:]) if sys.argv[1:2] == ["health"] else None
+    if code is None:
+        from qctl.main import main as door
+
+        code = door()
+    return code
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -28,6 +28,7 @@ SECTIONS = {
     },
     "Look": {
         "status": "List the workers that are online",
+        "health": "Say whether workers are fit to work",
         "inspect": "Ask the workers about themselves",
         "events": "Watch what happens: dashboard, or --dump",
         "quarantine": "Look at messages that are not tasks, and replay them",

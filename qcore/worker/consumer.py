@@ -31,6 +31,7 @@ from qcore.worker.ears import Ears
 from qcore.worker.gather import Gather
 from qcore.worker.held import Held
 from qcore.worker.outage import Outage
+from qcore.worker.pulse import Pulse
 from qcore.worker.repeats import Repeats
 from qcore.worker.say import Say
 from qcore.worker.settle import Rules
@@ -89,6 +90,7 @@ class Loop:
         self._outage = Outage()
         self._gather = Gather(consumer.gather_s)
         self._ears = Ears()
+        self.pulse = Pulse(node, pool.name == "solo")
 
     # --- from other threads and from signal handlers
 
@@ -133,6 +135,8 @@ class Loop:
             if self._is_away() and not self._outage.left_s():
                 self._come_back()
             self._sleep()
+            away = self._is_away() or self.durable.is_away()
+            self.pulse.beat(self.stage, away, self.pool.is_idle(), self._outage.worked_at)
             while self._requests:
                 self._requests.popleft()()
             try:

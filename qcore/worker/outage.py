@@ -18,6 +18,7 @@ class Outage:
     def __init__(self, what: str = "the broker") -> None:
         self.what = what
         self.since: float | None = None  # monotonic
+        self.worked_at = time.monotonic()
         self._retry_at = 0.0
         self._backoff_s = BACKOFF_LEAST_S
 
@@ -37,6 +38,7 @@ class Outage:
         self.since = None
 
     def works(self) -> None:
+        self.worked_at = time.monotonic()
         self._backoff_s = BACKOFF_LEAST_S
 
     def lasted_s(self) -> float:

@@ -159,7 +159,7 @@ class Worker(Verbs):
             self.loop.admission.revoked.update(app.broker.revoked(REVOKED_MOST))
             self.keeper = Keeper(consumer, app.broker, self.node, self._facts)
             # Leases before deliveries; the bus after both, so that what answers can also work.
-            services: list[Any] = [self.keeper, self.events]
+            services: list[Any] = [self.loop.pulse, self.keeper, self.events]
             if app.conf.worker_enable_remote_control:
                 services.append(Mailbox(app, self))
             self._catch_signals()

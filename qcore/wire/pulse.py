@@ -1,0 +1,120 @@
+"""A worker's pulse: a small file by which a probe on the same host sees how it is.
+
+In:  facts, about every turn of the worker's loop.  Out: 320 bytes, read without asking the worker and
+without a broker. Standard library only: a probe runs every few seconds, and imports are its cost.
+Layout, little-endian: 8 bytes magic; u32 pid; u32 flags; three f64: started (epoch seconds), last turn of
+the loop and last talk with the broker (CLOCK_MONOTONIC, which all processes of a host share); u32 boot
+mark of the process (its start time in /proc, low 32 bits); 4 blank; the node's name in UTF-8, zero-padded.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from typing import NamedTuple
+
+MAGIC = b"QPULSE1\0"
+LAYOUT = struct.Struct("<8sIIdddI4x264s")
+FLAGS_AT, TURN_AT, TALK_AT = 12, 24, 32
+
+READY, AWAY, STOPPING, BUSY = 1, 2, 4, 8
+SOLO = 16  # runs tasks in the loop itself, so that a long task cannot be told from a stuck loop
+
+#: a loop that has not turned, or an idle one that has not asked for work, for this long is stuck, seconds
+STUCK_S = 20.0
+
+
+class Pulse(NamedTuple):
+    """What the file said."""
+
+    node: str
+    pid: int
+    flags: int
+    started_at: float
+    turned_ago_s: float
+    talked_ago_s: float
+    runs: bool  # its process is there
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not alive, '' when it is."""
+        if not self.runs:
+            return "its process is gone"
+        if self.flags & READY and not self.flags & SOLO and self.turned_ago_s > STUCK_S:
+            return f"its loop has not turned for {self.turned_ago_s:.0f} s"
+        if self.flags == READY and self.talked_ago_s > STUCK_S:
+            return f"it has not asked its broker for work for {self.talked_ago_s:.0f} s"
+        return ""
+
+    @property
+    def unready(self) -> str:
+        """Why it takes no work, '' when it does."""
+        if self.trouble:
+            return self.trouble
+        if not self.flags & READY:
+            return "it is still starting"
+        if self.flags & STOPPING:
+            return "it is stopping"
+        return "its broker is away" if self.flags & AWAY else ""
+
+
+def folder() -> str:
+    """Where the pulses of this user's workers are."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    return f"{base}/qctl" if base else f"/tmp/qctl-{os.getuid()}"
+
+
+def started_mark(pid: int) -> int:
+    """When a process started, as a number; tells it from a later one with the same id. 0: not there."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            words = stat.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    return 0 if words[0] == b"Z" else int(words[19]) & 0xFFFFFFFF
+
+
+def read_all() -> list[Pulse]:
+    """The pulses of this host's workers, of this user."""
+    found = []
+    try:
+        names = sorted(os.listdir(folder()))  # noqa: PTH208 - pathlib takes longer to import than all the rest
+    except OSError:
+        return []
+    for name in names:
+        if not name.endswith(".pulse"):
+            continue
+        try:
+            with open(f"{folder()}/{name}", "rb") as file:
+                pulse = decode(file.read(LAYOUT.size))
+        except (OSError, ValueError):
+            continue
+        found.append(pulse)
+    return found
+
+
+def decode(raw: bytes) -> Pulse:
+    """Raises ValueError for what is none."""
+    if len(raw) != LAYOUT.size:
+        raise ValueError("too short for a pulse")
+    magic, pid, flags, started, turned, talked, mark, node = LAYOUT.unpack(raw)
+    if magic != MAGIC:
+        raise ValueError("no pulse")
+    now = time.monotonic()
+    return Pulse(
+        node.rstrip(b"\0").decode("utf-8", "replace"),
+        pid,
+        flags,
+        started,
+        max(now - turned, 0.0),
+        max(now - talked, 0.0),
+        started_mark(pid) == mark and mark != 0,
+    )
+
+
+def encode(node: str, pid: int, started_at: float) -> bytes:
+    """A pulse that is just starting."""
+    now = time.monotonic()
+    name = node.encode()[:255]
+    return LAYOUT.pack(MAGIC, pid, 0, started_at, now, now, started_mark(pid), name)
