@@ -31,6 +31,8 @@ SECTIONS = {
         "health": "Say whether workers are fit to work",
         "inspect": "Ask the workers about themselves",
         "events": "Watch what happens: dashboard, or --dump",
+        "wait": "Wait until something is so",
+        "watch": "Do something whenever something becomes so",
         "quarantine": "Look at messages that are not tasks, and replay them",
         "dead": "Look at tasks that killed their workers, and replay them",
         "list": "List the bindings of queues",

@@ -1,0 +1,69 @@
+"""`qctl wait`: until something is so."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from qctl import conditions, exits
+from qctl.pages import command as page
+from qctl.params import Span
+from qctl.session import current
+
+EVERY_S = 0.25
+
+
+@page(
+    "wait",
+    examples=[
+        ("qctl wait 'queue:mails depth=0' --timeout 5m", "until it is empty and nothing of it runs"),
+        ("qctl wait 'workers>=3' -t 30s", "until three workers are there"),
+        ("qctl wait 'task:2f9c1e0a done=yes'", "until it has ended, however"),
+        ("qctl wait 'queues ready<100' --hold 10s", "and has been so for ten seconds"),
+    ],
+    exit_codes={exits.OK: "it is so", exits.NOT_MET: "-t ran out and it is not so"},
+    see_also=["watch", "queue ls", "health"],
+)
+@click.argument("condition", metavar="CONDITION", nargs=-1, required=True)
+@click.option("--hold", type=Span(), default=0.0, help="It must have been so for this long.")
+@click.option("--every", type=Span(), default=EVERY_S, help="Time between looks. [default: 0.25s]")
+def command(condition: tuple[str, ...], hold: float, every: float) -> int:
+    r"""Wait until something is so.
+
+    Without -t it waits as long as it takes. All comparisons of a condition must hold at the same
+    look. Without a subject the app's default queue is meant.
+
+    \b
+    queue:NAME   ready, delayed, in_flight, depth (all three), paused
+    queues       the same, over all queues
+    workers      online, silent; `workers>=3` is short for `workers online>=3`
+    task:ID      state (started, succeeded, failed, …), done
+    """
+    session = current()
+    wanted = conditions.parse(" ".join(condition), lambda: session.app.conf.task_default_queue)
+    started = time.monotonic()
+    timeout = session.options.timeout or None
+    since: float | None = None
+    while True:
+        facts = wanted.look(session)
+        now = time.monotonic()
+        if not wanted.holds(facts):
+            since = None
+        elif since is None:
+            since = now
+        if since is not None and now - since >= hold:
+            break
+        left = started + timeout - now if timeout is not None else every
+        if left <= 0:
+            break
+        time.sleep(min(every, left))
+    met = since is not None and now - since >= hold
+    fields = {"condition": wanted.text, "met": met, "waited_s": round(now - started, 3), "facts": facts}
+    if not session.out.for_people:
+        session.out.document("wait", fields)
+    said = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
+    if not met:
+        raise exits.Stop(exits.NOT_MET, f"not so within {timeout:g} s: {wanted.text} ({said})")
+    session.out.note(f"{wanted.text} ({said})")
+    return exits.OK

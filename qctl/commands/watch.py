@@ -1,0 +1,86 @@
+"""`qctl watch`: do something whenever something becomes so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from typing import Any
+
+import click
+
+from qctl import conditions, exits
+from qctl.output.text import stamp
+from qctl.pages import command as page
+from qctl.params import Span
+from qctl.session import current
+
+EVERY_S = 2.0
+
+
+@page(
+    "watch",
+    examples=[
+        ("qctl watch --when 'queue:mails ready>1000' --exec ./page-me", "each time that it becomes so"),
+        ("qctl watch --when 'workers<3' --fail", "leave with exit code 6 as soon as it is so"),
+        ("qctl watch --when 'queues depth>0' -o ndjson", "one line each time that it changes"),
+    ],
+    exit_codes={exits.NOT_MET: "--fail: it has become so"},
+    see_also=["wait", "events"],
+)
+@click.option("--when", required=True, metavar="CONDITION", help="As `qctl wait` has them.")
+@click.option("--exec", "line", metavar="COMMAND", help="Run this in a shell each time that it becomes so.")
+@click.option("--fail", is_flag=True, help="Leave with 6 as soon as it is so.")
+@click.option("--every", type=Span(), default=EVERY_S, help="Time between looks. [default: 2s]")
+def command(when: str, line: str | None, fail: bool, every: float) -> int:
+    """Do something whenever something becomes so.
+
+    The command finds what was seen in its environment: QCTL_CONDITION, and QCTL_READY and the like.
+    While the broker is away it waits. -t ends it; else Ctrl-C does.
+    """
+    session = current()
+    wanted = conditions.parse(when, lambda: session.app.conf.task_default_queue)
+    ends = time.monotonic() + session.options.timeout if session.options.timeout else None
+    held: bool | None = None
+    while True:
+        facts = _look(wanted)
+        holds = facts is not None and wanted.holds(facts)
+        if facts is not None and holds != held:
+            held = holds
+            _say(wanted, facts, holds)
+            if holds and line:
+                _run(wanted, facts, line)
+            if holds and fail:
+                return exits.NOT_MET
+        if ends is not None and time.monotonic() + every > ends:
+            return exits.OK
+        time.sleep(every)
+
+
+def _look(wanted: conditions.Condition) -> dict[str, Any] | None:
+    """What is so; None while the broker is away."""
+    from qcore.errors import BrokerError
+
+    session = current()
+    try:
+        return wanted.look(session)
+    except BrokerError as exc:
+        session.out.warn(f"{exc}; still watching")
+        return None
+
+
+def _say(wanted: conditions.Condition, facts: dict[str, Any], holds: bool) -> None:
+    out = current().out
+    at = stamp(time.time())
+    if out.for_people:
+        said = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
+        out.line(f"{at}  {'yes' if holds else 'no ':<3}  {wanted.text}  ({said})")
+    else:
+        out.objects([{"at": at, "condition": wanted.text, "holds": holds, "facts": facts}])
+
+
+def _run(wanted: conditions.Condition, facts: dict[str, Any], line: str) -> None:
+    seen = {f"QCTL_{name.upper()}": str(value) for name, value in facts.items()}
+    done = subprocess.run(line, shell=True, env={**os.environ, **seen, "QCTL_CONDITION": wanted.text})
+    if done.returncode:
+        current().out.warn(f"the command ended with {done.returncode}: {line}")
