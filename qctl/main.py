@@ -29,6 +29,7 @@ SECTIONS = {
     "Look": {
         "status": "List the workers that are online",
         "health": "Say whether workers are fit to work",
+        "doctor": "Say what is wrong with the fleet and its broker",
         "inspect": "Ask the workers about themselves",
         "events": "Watch what happens: dashboard, or --dump",
         "wait": "Wait until something is so",

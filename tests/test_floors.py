@@ -49,6 +49,7 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.output",
             "qctl.params",
             "qctl.aside",
+            "qctl.doctor",
             "qctl.conditions",
             "qctl.probe",
             "qctl.migration",

@@ -24,7 +24,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from qcore.brokers.endpoints import split_urls
-from qcore.errors import ConfigError, Malformed, Unsupported, mask_url
+from qcore.brokers.symptoms import Symptom
+from qcore.errors import ConfigError, Malformed, UnknownName, Unsupported, mask_url
 from qcore.plugins import Registry
 from qcore.wire import envelope
 from qcore.wire.outcome import Before, Part
@@ -425,6 +426,14 @@ class Broker(ABC):
     @abstractmethod
     def check(self) -> None:
         """Connect and talk once; raises BrokerDown within the connect time-out."""
+
+    def symptoms(self) -> list[Symptom]:
+        """What is wrong at the broker, as far as it can be seen there."""
+        return []
+
+    def mend(self, name: str) -> int:
+        """Mend the symptom of that name; how many things were mended. Raises UnknownName."""
+        raise UnknownName("symptom that can be mended here", name, [])
 
     @abstractmethod
     def close(self) -> None: ...

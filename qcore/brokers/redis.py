@@ -35,6 +35,7 @@ from qcore.brokers._redis_scripts import (
     Script,
     unmark,
 )
+from qcore.brokers._redis_symptoms import RedisSymptoms
 from qcore.brokers._redis_waits import Waits
 from qcore.brokers.base import (
     Depth,
@@ -57,7 +58,7 @@ _COMPRESSED = b"\x00celery-compressed\x00"
 
 
 @brokers.register("redis")
-class RedisBroker(RedisChords, RedisAdministration):
+class RedisBroker(RedisChords, RedisAdministration, RedisSymptoms):
     """One database of one server."""
 
     name: ClassVar[str] = "redis"

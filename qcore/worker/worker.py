@@ -307,6 +307,7 @@ class Worker(Verbs):
             },
             **({"autoscaler": self.loop.autoscaler.info()} if self.loop.autoscaler else {}),
             "prefetch_count": len(self.loop.held),
+            "task_events": self.events.tasks_on,
             "rusage": {f: getattr(usage, f"ru_{f}") for f in fields},
             "events_dropped": self.events.dropped,
             "leases_lost": self.keeper.leases_lost,
@@ -328,6 +329,7 @@ class Worker(Verbs):
             "pool": self.pool.name,
             "concurrency": self.pool.size,
             "started_at": self.started_at,
+            "at": time.time(),  # beside the broker's clock it shows when this host's is wrong
         }
 
 

@@ -1,0 +1,104 @@
+"""What is wrong at a Redis: keys that nobody needs any more, messages that nobody returns, settings that
+lose data. Looks with bounded scans and reads; mends by deleting what was left, or by reaping.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from qcore.brokers._redis_keys import Keys
+from qcore.brokers.base import Broker
+from qcore.brokers.symptoms import ERROR, WARNING, Symptom
+from qcore.errors import BrokerError, UnknownName
+
+LOOK_S = 2.0  # at most this long is spent on scanning
+#: Celery's default visibility time-out, seconds; a message held for longer is either forgotten or runs again
+CELERY_VISIBILITY_S = 3600.0
+#: name -> the lists that this is about, as glob
+LEFT_OVER = {"reply-queues": "*.reply.celery.pidbox", "event-queues": "celeryev.*"}
+
+
+class RedisSymptoms(Broker):
+    _keys: Keys
+
+    def call(self, *command: Any) -> Any:
+        raise NotImplementedError
+
+    def symptoms(self) -> list[Symptom]:
+        return [*self._left_over(), *self._stuck(), *self._held_by_celery(), *self._settings()]
+
+    def mend(self, name: str) -> int:
+        if name in LEFT_OVER:
+            found = list(self._lists(LEFT_OVER[name]))
+            return sum(int(self.call("DEL", key)) for key in found)
+        if name == "stuck-in-flight":
+            consumer = self.consumer([])
+            try:
+                return consumer.reap()
+            finally:
+                consumer.close()
+        raise UnknownName("symptom that can be mended here", name, [*LEFT_OVER, "stuck-in-flight"])
+
+    def _left_over(self) -> Iterator[Symptom]:
+        words = {
+            "reply-queues": "lists of replies that nobody will read, left by clients that died",
+            "event-queues": "lists of events that no monitor reads any more; every event makes them longer",
+        }
+        for name, glob in LEFT_OVER.items():
+            found = list(self._lists(glob))
+            size = sum(int(self.call("LLEN", key)) for key in found)
+            if found:
+                what = f"{len(found)} {words[name]} ({size} messages)"
+                yield Symptom(name, ERROR, what, f"qctl doctor --fix {name}")
+
+    def _lists(self, glob: str) -> Iterator[bytes]:
+        """Lists of that name without a time to live; what lives is read or expires."""
+        cursor, ends = b"0", time.monotonic() + LOOK_S
+        while True:
+            pattern = self._keys.prefix + glob
+            cursor, keys = self.call("SCAN", cursor, "MATCH", pattern, "COUNT", 1000, "TYPE", "list")
+            yield from (key for key in keys if int(self.call("TTL", key)) == -1)
+            if cursor in (b"0", 0) or time.monotonic() > ends:
+                return
+
+    def _stuck(self) -> Iterator[Symptom]:
+        keys = self._keys
+        owners = [o.decode() for o in self.call("ZRANGE", keys.owners, 0, -1)]
+        dead = [o for o in owners if not self.call("EXISTS", keys.lease + o)]
+        held = sum(int(self.call("HLEN", keys.ledger + o)) for o in dead)
+        if held:
+            what = f"{held} messages are held by {len(dead)} dead workers, and none lives to return them"
+            yield Symptom("stuck-in-flight", ERROR, what, "qctl doctor --fix stuck-in-flight")
+
+    def _held_by_celery(self) -> Iterator[Symptom]:
+        oldest = self.call("ZRANGE", f"{self._keys.prefix}unacked_index", 0, 0, "WITHSCORES")
+        age_s = time.time() - float(oldest[1]) if oldest else 0.0
+        if age_s > CELERY_VISIBILITY_S:
+            count = int(self.call("ZCARD", f"{self._keys.prefix}unacked_index"))
+            what = (
+                f"{count} messages are held by Celery workers, the oldest for {age_s / 3600:.1f} h: its task "
+                "runs longer than their visibility time-out and so runs twice, or nobody returns it"
+            )
+            fix = "start a Celery worker, which returns them, or raise its visibility_timeout"
+            yield Symptom("celery-unacked", WARNING, what, fix)
+
+    def _settings(self) -> Iterator[Symptom]:
+        try:
+            text = b"".join(self.call("INFO", part) for part in ("memory", "persistence")).decode()
+        except BrokerError:
+            return  # this user may not ask
+        info = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        policy = info.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            what = (
+                f"maxmemory-policy is {policy}: when memory runs short the server deletes queues and results"
+            )
+            yield Symptom("eviction", ERROR, what, "redis-cli CONFIG SET maxmemory-policy noeviction")
+        if info.get("aof_enabled") == "0":
+            what = (
+                "no append-only file: what was published since the last snapshot is lost when the server dies"
+            )
+            fix = "redis-cli CONFIG SET appendonly yes"
+            yield Symptom("not-durable", WARNING, what, fix)

@@ -1,0 +1,79 @@
+"""`qctl doctor`: what is wrong with the fleet and its broker, and what mends it."""
+
+from __future__ import annotations
+
+import click
+
+from qctl import exits
+from qctl.output.table import Column
+from qctl.output.text import count
+from qctl.pages import command as page
+from qctl.session import current
+from qctl.theme import FAILED, RETRYING, paint
+
+COLUMNS = [Column("LEVEL"), Column("NAME"), Column("WHAT")]
+
+
+@page(
+    "doctor",
+    examples=[
+        ("qctl doctor", "everything that is wrong, each with what mends it"),
+        ("qctl doctor -o json", "for a program; exit code 6 when there is an error"),
+        ("qctl doctor --fix reply-queues", "delete replies that nobody will read"),
+    ],
+    exit_codes={
+        exits.OK: "nothing is wrong, or only warnings",
+        exits.NOT_FOUND: "--fix: nothing of that name can be mended here",
+        exits.NOT_MET: "there are errors",
+    },
+    see_also=["health", "status", "queue ls"],
+)
+@click.option("--fix", metavar="NAME", help="Mend what has that name and no command of its own.")
+def command(fix: str | None) -> int:
+    """Say what is wrong with the fleet and its broker.
+
+    It looks at workers, queues, clocks, settings of the server and keys that were left behind, and
+    changes nothing. Below each thing is the command that mends it.
+    """
+    from qctl.doctor.checks import examine
+    from qctl.doctor.facts import gather
+
+    session = current()
+    out = session.out
+    if fix is not None:
+        return _mend(fix)
+    facts = gather(session.app)
+    found = examine(facts)
+    items = [
+        {"level": s.level, "name": s.name, "about": s.about or None, "what": s.what, "fix": s.fix}
+        for s in found
+    ]
+    errors = sum(s.level == "error" for s in found)
+    if out.for_people:
+        for symptom in found:
+            ansi = FAILED.ansi if symptom.level == "error" else RETRYING.ansi
+            out.line(f"{paint(symptom.level, ansi, out.colour)} {symptom.name}")
+            out.text(f"  {symptom.what}\n  → {symptom.fix}")
+    else:
+        rows = [[s.level, s.name, s.what] for s in found]
+        out.items("doctor", items, COLUMNS, rows, "name", round_trip_s=round(facts.round_trip_s, 6))
+    workers = f"{count(len(facts.nodes), 'worker')}, {count(len(facts.depths), 'queue')}"
+    words = (
+        f"{count(errors, 'error')}, {count(len(found) - errors, 'warning')}" if found else "nothing is wrong"
+    )
+    out.note(f"{words} ({workers}; the broker answers in {facts.round_trip_s * 1000:.1f} ms)")
+    return exits.NOT_MET if errors else exits.OK
+
+
+def _mend(name: str) -> int:
+    from qcore.errors import UnknownName
+
+    session = current()
+    try:
+        done = session.broker.mend(name)
+    except UnknownName as exc:
+        raise exits.Stop(exits.NOT_FOUND, str(exc), "see `qctl doctor`") from None
+    if not session.out.for_people:
+        session.out.document("doctor.fix", {"name": name, "mended": done})
+    session.out.note(f"{count(done, 'thing')} mended")
+    return exits.OK
