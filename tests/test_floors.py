@@ -49,6 +49,8 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.consent",
             "qctl.completion",
             "qctl.exits",
+            "qctl.filters",
+            "qctl.bulk",
             "qctl.theme",
             "qctl.bus",
             "qctl.outcome",
