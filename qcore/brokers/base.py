@@ -23,10 +23,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from qcore.brokers._failures import FailureStore
 from qcore.brokers.endpoints import split_urls
 from qcore.errors import ConfigError, Malformed, Unsupported, mask_url
 from qcore.plugins import Registry
 from qcore.wire import envelope
+from qcore.wire.failure import Failure
 from qcore.wire.outcome import Before, Part
 from qcore.wire.result import ResultMeta
 
@@ -50,6 +52,7 @@ class Features(msgspec.Struct, frozen=True):
     pauses: bool = False  # keeps which queues are paused
     moves: bool = False  # moves, drops and replays single messages, each in one step
     once: bool = False  # publish_once() knows the keys of earlier calls
+    failures: bool = False  # keeps failed tasks (brokers/_failures.py)
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -134,6 +137,7 @@ class Settlement(msgspec.Struct):
     sends: tuple[Message, ...] = ()  # continuations, retries
     due_at: float = 0.0  # for DELAY
     reason: str = ""  # for QUARANTINE: a stable code
+    failure: Failure | None = None  # only for drivers with features.failures
     before: Before | None = None  # for the worker, which sees to it first; drivers ignore it
 
 
@@ -257,7 +261,7 @@ class Inbox(Subscription):
     key: str
 
 
-class Broker(ABC):
+class Broker(FailureStore, ABC):
     """One URL. Connects when first needed; safe to use from several threads."""
 
     name: ClassVar[str]
