@@ -29,6 +29,7 @@ SECTIONS = {
         "status": "List the workers that are online",
         "inspect": "Ask the workers about themselves",
         "events": "Watch what happens: dashboard, or --dump",
+        "failed": "Look at tasks that failed for good, and try them again",
         "quarantine": "Look at messages that are not tasks, and replay them",
         "dead": "Look at tasks that killed their workers, and replay them",
         "report": "Print versions and settings for bug reports",

@@ -51,6 +51,7 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.exits",
             "qctl.filters",
             "qctl.bulk",
+            "qctl.failed",
             "qctl.theme",
             "qctl.bus",
             "qctl.outcome",
