@@ -211,6 +211,8 @@ class App:
             "task_default_queue_type": conf.task_default_queue_type,
             "task_create_missing_queue_type": conf.task_create_missing_queue_type,
             "lease_s": conf.seconds("worker_lease") or 30.0,
+            "failed_ttl_s": conf.seconds("failed_task_expires"),
+            "failed_max": conf.failed_tasks_max,
             "result_prefix": self._result_prefix(),
             "result_chord_ordered": conf.result_backend_transport_options.get("result_chord_ordered", True),
             **conf.broker_transport_options,

@@ -34,6 +34,7 @@ SECTIONS = {
         "events": "Watch what happens: dashboard, or --dump",
         "wait": "Wait until something is so",
         "watch": "Do something whenever something becomes so",
+        "failed": "Look at tasks that failed for good, and try them again",
         "quarantine": "Look at messages that are not tasks, and replay them",
         "dead": "Look at tasks that killed their workers, and replay them",
         "list": "List the bindings of queues",

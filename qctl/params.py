@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from qctl.completion import live_values
 from qctl.options import FORMATS
-from qctl.output.text import shown
+from qctl.output.text import place_in
 from qctl.session import session_of
 
 if TYPE_CHECKING:
@@ -196,13 +196,6 @@ class Json(Kind):
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         return "JSON"
-
-
-def place_in(text: str, place: int) -> tuple[str, int]:
-    """The part of `text` around `place`, at most 70 characters, and where in it the place is."""
-    start = max(0, place - 50)
-    part, column = text[start : start + 70], place - start
-    return shown(part), len(shown(part[:column]))
 
 
 class Header(Kind):

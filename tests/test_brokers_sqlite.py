@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from qcore.brokers._sqlite_file import path_of
 from qcore.brokers.base import Broker, open_broker
 from qcore.errors import BrokerBusy, BrokerDown, ConfigError
+from qcore.wire.failure import Failure
 from tests.suites.broker_contract import broker, opened, queue
 from tests.suites.consuming import Open, end, nothing_for, put, take, text_of, texts, wait_woken
 from tests.waiting import wait_for
@@ -154,3 +156,21 @@ def test_a_forked_child_has_connections_of_its_own(broker: Broker, queue: str) -
     got = take(consumer, 2)
     assert texts(got) == ["parent", "child"]
     assert end(consumer, *got) == []
+
+
+def test_a_file_of_the_format_before_gets_what_it_lacks(sqlite_url: str) -> None:
+    older = open_broker(sqlite_url)
+    put(older, "q", "a")
+    older.close()
+    db = sqlite3.connect(path_of(sqlite_url))
+    db.executescript(
+        "DROP TABLE failures; DELETE FROM counters WHERE name!='position'; PRAGMA user_version=3;"
+    )
+    db.close()
+
+    broker = open_broker(sqlite_url)
+    broker.keep_failures([Failure("a", "proj.add", "q", failed_at=1.0)])
+
+    assert [f.task_id for f in broker.failures().entries] == ["a"]
+    assert broker.failure_counts().kept == 1
+    assert [text_of(raw) for raw in broker.peek("q")] == ["a"]

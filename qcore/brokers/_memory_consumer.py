@@ -10,6 +10,7 @@ import itertools
 import time
 from collections.abc import Sequence
 
+from qcore.brokers._failures import FailureLimits
 from qcore.brokers._memory_place import PRIORITIES, Entry, Owner, Place, Queue
 from qcore.brokers._turns import Turns
 from qcore.brokers.base import Consumer, Delivery, Quarantined, Settle, Settlement
@@ -19,8 +20,8 @@ from qcore.pipe import WakePipe
 class MemoryConsumer(Consumer):
     """One owner of deliveries."""
 
-    def __init__(self, place: Place, queues: Sequence[str], lease_s: float) -> None:
-        self.armed = False
+    def __init__(self, place: Place, queues: Sequence[str], lease_s: float, limits: FailureLimits) -> None:
+        self.armed, self._limits = False, limits
         self._place, self._lease_s = place, lease_s
         self._numbers = itertools.count(1)
         self._limit: int | None = None
@@ -102,6 +103,8 @@ class MemoryConsumer(Consumer):
         place = self._place
         if s.result is not None:
             place.keep_result(s.result)
+        if s.failure is not None:
+            place.keep_failure(s.failure, self._limits)
         for message in s.sends:
             place.put(message, place.route(message))
         if s.action == Settle.REQUEUE or s.action == Settle.RETURN:

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from qcore.brokers._failures import FailureLimits
 from qcore.brokers._memory_chords import Count
 from qcore.brokers.base import Message, Quarantined, StoredResult
 from qcore.errors import Unroutable
+from qcore.wire.failure import Failure
 
 if TYPE_CHECKING:
     from qcore.brokers._memory_bus import MemoryInbox, MemorySubscription
@@ -66,6 +68,8 @@ class Place:
         self.revoked: dict[str, float] = {}
         self.paused: set[str] = set()
         self.once: dict[str, tuple[str, float]] = {}  # key -> the task that has it, until when
+        self.failures: dict[str, Failure] = {}  # the newest last
+        self.failures_dropped = 0
         self.sequence = itertools.count(1)
 
     def queue(self, name: str) -> Queue:
@@ -109,6 +113,19 @@ class Place:
         until = None if result.ttl_s is None else time.time() + result.ttl_s
         self.results[result.task_id] = (result.meta, until)
         self.changed.notify_all()
+
+    def keep_failure(self, failure: Failure, limits: FailureLimits) -> None:
+        last = next(reversed(self.failures.values()), None)
+        at = max(time.time(), last.failed_at + 1e-6 if last is not None else 0.0)
+        self.failures.pop(failure.task_id, None)
+        self.failures[failure.task_id] = msgspec.structs.replace(failure, failed_at=at, retried_as="")
+        while self.failures:
+            oldest = next(iter(self.failures.values()))
+            expired = limits.ttl_s is not None and oldest.failed_at + limits.ttl_s <= at
+            if not expired and len(self.failures) <= limits.most:
+                return
+            del self.failures[oldest.task_id]
+            self.failures_dropped += not expired
 
     def route(self, message: Message) -> str:
         if message.queue:

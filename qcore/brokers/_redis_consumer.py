@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from qcore.brokers._failures import FailureLimits
 from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._redis_door import Door
+from qcore.brokers._redis_failures import SWEEP, ttl_us
 from qcore.brokers._redis_keys import Keys
 from qcore.brokers._redis_link import Call, Link
 from qcore.brokers._redis_scripts import (
@@ -31,7 +33,10 @@ from qcore.brokers._turns import Turns
 from qcore.brokers.base import Delivery, Message, Settle, Settlement
 from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerError
+from qcore.wire.failure import split
 
+SWEEP_EVERY_S = 60.0
+SWEPT_AT_ONCE = 500
 MOST_CLAIMED = 1000  # Lua passes at most some thousand values to one command
 _HOW = {Settle.ACK: "a", Settle.REQUEUE: "r", Settle.RETURN: "t", Settle.DELAY: "d", Settle.QUARANTINE: "q"}
 
@@ -50,8 +55,18 @@ class _Claim(NamedTuple):
 class RedisConsumer(RedisWaking):
     """One owner of deliveries."""
 
-    def __init__(self, door: Door, keys: Keys, queues: Sequence[str], lease_s: float, route: Route) -> None:
+    def __init__(
+        self,
+        door: Door,
+        keys: Keys,
+        queues: Sequence[str],
+        lease_s: float,
+        route: Route,
+        limits: FailureLimits,
+    ) -> None:
         self._door, self._keys, self._route = door, keys, route
+        self._kept_as = (ttl_us(limits), limits.most)
+        self._sweep_at = time.monotonic() + SWEEP_EVERY_S
         self._lease_s, self._lease_ms = lease_s, max(1, int(lease_s * 1000))
         self._link = Link(door)
         self._side = Link(door)  # for renew() and reap(), which another thread may call
@@ -211,7 +226,7 @@ class RedisConsumer(RedisWaking):
         for s in settlements:
             delivery, result = s.delivery, s.result
             direct = self._direct.get(delivery.number) if self._direct else None
-            if s.action or s.sends:
+            if s.action or s.sends or s.failure is not None:
                 if direct is not None:
                     before.append(adoption(direct))
                 self._put_general(s, arguments)
@@ -251,6 +266,9 @@ class RedisConsumer(RedisWaking):
                 else:
                     steps += ("d", keys.delayed(queue), bell, repr(message.due_at), name, message.raw)
                 count += 1
+        if s.failure is not None:
+            steps += ("f", keys.failures, s.failure.task_id, *self._kept_as, *split(s.failure))
+            count += 1
         extra = bell = ""
         due: object = ""
         if action == Settle.QUARANTINE:
@@ -293,6 +311,10 @@ class RedisConsumer(RedisWaking):
         with self._side_lock:
             if self._closed:
                 return 0
+            if time.monotonic() >= self._sweep_at:
+                # Reapers come by now and then, so they also take out failed tasks that are too old.
+                swept = self._side.run(SWEEP, (), (keys.failures, *self._kept_as, SWEPT_AT_ONCE), safe=True)
+                self._sweep_at += 0 if swept == SWEPT_AT_ONCE else SWEEP_EVERY_S
             prefixes = (keys.lease, keys.ledger, keys.claim, keys.watched)
             return int(self._side.run(REAP, (keys.owners,), prefixes, safe=True))
 

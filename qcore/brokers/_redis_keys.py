@@ -32,6 +32,7 @@ class Keys:
         self.quarantine, self.revoked = f"{p}qcore.quarantine", f"{p}qcore.revoked"
         self.paused, self._once = f"{p}qcore.paused", f"{p}qcore.once."
         self.delayed_prefix = f"{p}qcore.delayed."
+        self.failures = f"{p}qcore.failed."  # _redis_failure_steps.py says what follows
         self.members, self.infos = f"{p}qcore.members", f"{p}qcore.members.info"
         self.inboxes, self.deadlines = f"{p}qcore.inboxes", f"{p}_kombu.binding_deadlines"
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import hashlib
 import re
 
+from qcore.brokers._redis_failure_steps import KEEP_FUNCTION
+
 QUARANTINE_SIZE = 10_000
 FORGET_OWNER_S = 3600  # a wait that was answered late may land in a dead owner's claim list
 
@@ -210,10 +212,12 @@ return 1
 #   'B', claim list, message, key, ttl, meta
 #   'g', how, due, extra, bell, count of steps, steps…   anything; how is one of a r t d q
 #        steps: 'r', key, ttl ms, meta | 's', list, raw, bell | 'd', zset, bell, due, list, raw
+#               | 'f', prefix, task id, ttl in microseconds or '', most, facts, detail
 # A delivery that is not in its place is refused with everything that belongs to it.
 SETTLE = Script(
     SHELVE_FUNCTION
     + _MARKS
+    + KEEP_FUNCTION
     + f"""
 local refused, i = {{}}, 1
 local call, ledger = redis.call, KEYS[1]
@@ -248,6 +252,9 @@ while i <= #ARGV do
       if kind == 'd' then
         if raw then shelve(ARGV[i+1], KEYS[3], ARGV[i+2], ARGV[i+3], ARGV[i+4], ARGV[i+5]) end
         i = i + 6
+      elseif kind == 'f' then
+        if raw then keep_failure(unpack(ARGV, i + 1, i + 6)) end
+        i = i + 7
       else
         if raw then
           if kind == 'r' then store(ARGV[i+1], ARGV[i+2], ARGV[i+3])

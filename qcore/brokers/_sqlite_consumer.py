@@ -16,7 +16,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from qcore.brokers._failures import FailureLimits
 from qcore.brokers._forks import tell_after_fork
+from qcore.brokers._sqlite_failure_rows import keep_failures
 from qcore.brokers._sqlite_file import Bell, Connection, File
 from qcore.brokers._turns import Turns
 from qcore.brokers.base import Consumer, Delivery, Message, Settle, Settlement, StoredResult
@@ -95,8 +97,10 @@ def started(pid: int) -> str | None:
 class SqliteConsumer(Consumer):
     """One owner of deliveries."""
 
-    def __init__(self, file: File, queues: Sequence[str], lease_s: float, node: str) -> None:
-        self._file, self._lease_s, self._node = file, lease_s, node
+    def __init__(
+        self, file: File, queues: Sequence[str], lease_s: float, node: str, limits: FailureLimits
+    ) -> None:
+        self._file, self._lease_s, self._node, self._limits = file, lease_s, node, limits
         self._owner_lock = threading.Lock()
         self._number = 1
         self._next_due: float | None = None
@@ -231,16 +235,20 @@ class SqliteConsumer(Consumer):
         owner, topics = self._owner, set[str]()
 
         def end_all(db: Connection) -> list[int]:
-            refused, results = [], []
+            refused, results, failures = [], [], []
             for s, sent in zip(settlements, sends, strict=True):
                 if not self._end(db, owner, s, topics):
                     refused.append(s.delivery.number)
                     continue
                 if s.result is not None:
                     results.append(s.result)
+                if s.failure is not None:
+                    failures.append(s.failure)
                 if sent:
                     put(db, sent)
                     topics.update(f"q:{queue}" for _, queue in sent)
+            if failures:
+                keep_failures(db, failures, self._limits)
             if results:
                 keep_results(db, results)
                 crashpoint("settle_uncommitted")
@@ -319,7 +327,7 @@ class SqliteConsumer(Consumer):
             return
         self._prune_at = time.monotonic() + PRUNE_EVERY_S
         now = time.time()
-        for table in ("results", "once"):
+        for table in ("results", "once", "failures"):
             if self._file.rows(f"SELECT 1 FROM {table} WHERE expires_at<=? LIMIT 1", now):
                 self._file.in_transaction(partial(_delete_expired, table=table, now=now), durable=False)
 

@@ -33,7 +33,7 @@ BUSY_S = 5.0
 #: SQLite's own waiting sleeps for up to 100 ms between two looks, so that where many write some never find
 #: the lock free; we let it wait so long only, and try again after a moment that is not everybody's
 SQLITE_WAITS_MS = 10
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # A message is ready (no owner, no due_at), delayed (no owner, due_at) or in flight (owner).
 # `position` orders the ready ones; a message that goes back keeps its own, so it is at the head.
@@ -77,6 +77,15 @@ CREATE TABLE IF NOT EXISTS paused (queue TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS once (
     key TEXT PRIMARY KEY, task_id TEXT NOT NULL, expires_at REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS once_expire ON once (expires_at);
+CREATE TABLE IF NOT EXISTS failures (
+    at_us INTEGER PRIMARY KEY, task_id TEXT NOT NULL UNIQUE, expires_at REAL,
+    retried_as TEXT NOT NULL DEFAULT '', facts BLOB NOT NULL, detail BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS failures_expire ON failures (expires_at) WHERE expires_at IS NOT NULL;
+INSERT OR IGNORE INTO counters VALUES ('failures', 0), ('failures_dropped', 0);
+CREATE TRIGGER IF NOT EXISTS failure_came AFTER INSERT ON failures
+    BEGIN UPDATE counters SET n=n+1 WHERE name='failures'; END;
+CREATE TRIGGER IF NOT EXISTS failure_went AFTER DELETE ON failures
+    BEGIN UPDATE counters SET n=n-1 WHERE name='failures'; END;
 """
 
 

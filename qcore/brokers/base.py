@@ -23,11 +23,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from qcore.brokers._failures import FailureStore
 from qcore.brokers.endpoints import split_urls
 from qcore.brokers.symptoms import Symptom
 from qcore.errors import ConfigError, Malformed, UnknownName, Unsupported, mask_url
 from qcore.plugins import Registry
 from qcore.wire import envelope
+from qcore.wire.failure import Failure
 from qcore.wire.outcome import Before, Part
 from qcore.wire.result import ResultMeta
 
@@ -51,6 +53,7 @@ class Features(msgspec.Struct, frozen=True):
     pauses: bool = False  # keeps which queues are paused
     moves: bool = False  # moves, drops and replays single messages, each in one step
     once: bool = False  # publish_once() knows the keys of earlier calls
+    failures: bool = False  # keeps failed tasks (brokers/_failures.py)
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -135,6 +138,7 @@ class Settlement(msgspec.Struct):
     sends: tuple[Message, ...] = ()  # continuations, retries
     due_at: float = 0.0  # for DELAY
     reason: str = ""  # for QUARANTINE: a stable code
+    failure: Failure | None = None  # only for drivers with features.failures
     before: Before | None = None  # for the worker, which sees to it first; drivers ignore it
 
 
@@ -258,7 +262,7 @@ class Inbox(Subscription):
     key: str
 
 
-class Broker(ABC):
+class Broker(FailureStore, ABC):
     """One URL. Connects when first needed; safe to use from several threads."""
 
     name: ClassVar[str]

@@ -12,10 +12,12 @@ import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from qcore.brokers._failures import limits_of
 from qcore.brokers._memory_administration import MemoryAdministration
 from qcore.brokers._memory_bus import MemoryInbox, MemorySubscription
 from qcore.brokers._memory_chords import Count, MemoryChords
 from qcore.brokers._memory_consumer import MemoryConsumer
+from qcore.brokers._memory_failures import MemoryFailures
 from qcore.brokers._memory_place import Place, Queue
 from qcore.brokers._topics import hears
 from qcore.brokers.base import (
@@ -36,7 +38,7 @@ _places_lock = threading.Lock()
 
 
 @brokers.register("memory")
-class MemoryBroker(MemoryChords, MemoryAdministration):
+class MemoryBroker(MemoryFailures, MemoryChords, MemoryAdministration):
     """Queues in this process."""
 
     name: ClassVar[str] = "memory"
@@ -50,10 +52,12 @@ class MemoryBroker(MemoryChords, MemoryAdministration):
         pauses=True,
         moves=True,
         once=True,
+        failures=True,
     )
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         super().__init__(url, options)
+        self._failure_limits = limits_of(self.options)
         with _places_lock:
             self._place = _places.setdefault(url.partition("://")[2].strip("/"), Place())
 
@@ -67,7 +71,7 @@ class MemoryBroker(MemoryChords, MemoryAdministration):
                 self._place.put(message, queue)
 
     def consumer(self, queues: Sequence[str], node: str = "") -> MemoryConsumer:
-        return MemoryConsumer(self._place, queues, self.lease_s)
+        return MemoryConsumer(self._place, queues, self.lease_s, self._failure_limits)
 
     def depth(self, queue: str) -> Depth:
         with self._place.changed:

@@ -16,12 +16,14 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from qcore.brokers._failures import limits_of
 from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._redis_administration import RedisAdministration
 from qcore.brokers._redis_bus import RedisInbox, RedisSubscription, control_node
 from qcore.brokers._redis_chords import RedisChords
 from qcore.brokers._redis_consumer import RedisConsumer
 from qcore.brokers._redis_door import Door
+from qcore.brokers._redis_failures import RedisFailures
 from qcore.brokers._redis_keys import Keys
 from qcore.brokers._redis_link import Link
 from qcore.brokers._redis_scripts import (
@@ -58,7 +60,7 @@ _COMPRESSED = b"\x00celery-compressed\x00"
 
 
 @brokers.register("redis")
-class RedisBroker(RedisChords, RedisAdministration, RedisSymptoms):
+class RedisBroker(RedisFailures, RedisChords, RedisAdministration, RedisSymptoms):
     """One database of one server."""
 
     name: ClassVar[str] = "redis"
@@ -70,12 +72,14 @@ class RedisBroker(RedisChords, RedisAdministration, RedisSymptoms):
         pauses=True,
         moves=True,
         once=True,
+        failures=True,
     )
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         super().__init__(url, options)
         self._door = Door(url, self.options)
         self._keys = Keys(self._door.db, self.options)
+        self._failure_limits = limits_of(self.options)
         self._renew_connections()
         self._replicas = int(self.options.get("publish_wait_replicas") or 0)
         tell_after_fork(self)
@@ -187,7 +191,8 @@ class RedisBroker(RedisChords, RedisAdministration, RedisSymptoms):
                 yield fields[0], fields[1], fields[2]
 
     def consumer(self, queues: Sequence[str], node: str = "") -> RedisConsumer:
-        return RedisConsumer(self._door, self._keys, queues, self.lease_s, self._route)
+        limits = self._failure_limits
+        return RedisConsumer(self._door, self._keys, queues, self.lease_s, self._route, limits)
 
     def depth(self, queue: str) -> Depth:
         keys, lists = self._keys, self._keys.lists(queue)

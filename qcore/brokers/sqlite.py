@@ -14,11 +14,13 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from qcore.brokers._failures import limits_of
 from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._sqlite_administration import SqliteAdministration
 from qcore.brokers._sqlite_bus import SqliteInbox, SqliteSubscription, answer, say, wait_rung
 from qcore.brokers._sqlite_chords import SqliteChords
 from qcore.brokers._sqlite_consumer import SqliteConsumer, keep_results, put, route
+from qcore.brokers._sqlite_failures import SqliteFailures
 from qcore.brokers._sqlite_file import Bell, Connection, File
 from qcore.brokers.base import (
     Depth,
@@ -39,7 +41,7 @@ _DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
 
 
 @brokers.register("sqlite")
-class SqliteBroker(SqliteChords, SqliteAdministration):
+class SqliteBroker(SqliteFailures, SqliteChords, SqliteAdministration):
     """One file."""
 
     name: ClassVar[str] = "sqlite"
@@ -53,11 +55,13 @@ class SqliteBroker(SqliteChords, SqliteAdministration):
         pauses=True,
         moves=True,
         once=True,
+        failures=True,
     )
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         super().__init__(url, options)
         self._file = File(url)
+        self._failure_limits = limits_of(self.options)
         self._start()
         tell_after_fork(self)
 
@@ -90,7 +94,7 @@ class SqliteBroker(SqliteChords, SqliteAdministration):
         self._file.ring(f"q:{queue}" for queue in queues)
 
     def consumer(self, queues: Sequence[str], node: str = "") -> SqliteConsumer:
-        return SqliteConsumer(self._file, queues, self.lease_s, node)
+        return SqliteConsumer(self._file, queues, self.lease_s, node, self._failure_limits)
 
     def depth(self, queue: str) -> Depth:
         ((ready, delayed, held),) = self._file.rows(

@@ -13,11 +13,11 @@ import msgspec
 
 from qcore.errors import Malformed
 from qcore.wire import content, envelope
+from qcore.wire.patterns import MAX_PATTERN, refuse_costly
 
 EXCHANGE = "celery.pidbox"
 REPLY_EXCHANGE = "reply.celery.pidbox"
 MAX_DESTINATIONS = 10_000
-MAX_PATTERN = 256
 
 
 class Request(msgspec.Struct):
@@ -160,14 +160,8 @@ def _message(body: Any, exchange: str, routing_key: str, headers: dict[str, Any]
     )
 
 
-_NESTED_REPEAT = re.compile(r"[+*}][^()]*\)[+*{]|\([^)]*\|[^)]*\)[+*{]")
-
-
 def _refuse_costly(pattern: str) -> None:
-    """A regular expression that could run for ever, or is none, is refused before it is tried."""
-    if _NESTED_REPEAT.search(pattern):
-        raise Malformed("bad_control", f"pattern {pattern!r:.60} repeats a repetition")
     try:
-        re.compile(pattern)
-    except re.error as exc:
-        raise Malformed("bad_control", f"pattern {pattern!r:.60}: {exc}") from exc
+        refuse_costly(pattern)
+    except ValueError as exc:
+        raise Malformed("bad_control", f"pattern {pattern!r:.60} {exc}") from exc

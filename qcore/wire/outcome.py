@@ -90,6 +90,7 @@ class Outcome(msgspec.Struct, array_like=True):
     expected: bool = False  # the exception is one of the task's `throws`: no traceback in the log
     retry_due: float | None = None
     before: Before | None = None
+    error: tuple[str, str] | None = None  # of a failure: type and message of the exception
 
 
 _job_encode = msgspec.msgpack.Encoder().encode

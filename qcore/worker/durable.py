@@ -131,6 +131,8 @@ class Durable:
                 if settlement.result is not None and self._results.keeps:
                     self._results.store([settlement.result])
                 self._chords.before([settlement])
+                if settlement.failure is not None:
+                    self._app.broker.keep_failures([settlement.failure])
                 if settlement.sends:
                     self._app.broker.publish(settlement.sends)
             except AWAY as exc:

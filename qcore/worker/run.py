@@ -24,6 +24,7 @@ from qcore.errors import (
 from qcore.task import Replaced, Request, Task, next_attempt, pop, push
 from qcore.wire import result as result_wire
 from qcore.wire import task as task_wire
+from qcore.wire.failure import exception_names
 from qcore.wire.outcome import End, Job, Outcome, Send
 from qcore.wire.task import Body, TaskMessage
 from qcore.worker import follow
@@ -179,6 +180,7 @@ class Run:
         outcome.end = End.FAILURE
         outcome.text = task_wire.short_repr(exc)
         outcome.traceback = _traceback(exc)
+        outcome.error = exception_names(exc)
         outcome.expected = isinstance(exc, task.throws) if task.throws else False
         if embed and any(embed.values()):
             assert self.request is not None

@@ -19,8 +19,10 @@ from qcore.errors import (
     WorkerLostError,
 )
 from qcore.wire import result as result_wire
+from qcore.wire.failure import exception_names
 from qcore.wire.outcome import Before, End, Outcome
 from qcore.wire.task import TaskMessage
+from qcore.worker.failures import Failures
 from qcore.worker.held import Held
 
 #: A worker that dies takes all it holds with it, started or not, so its death says less of a task than
@@ -39,8 +41,12 @@ class Rules:
     #: what comes after a run that ended here and not in its own process; set by the loop
     follow: Consequences | None = None
 
-    def __init__(self, result_expires_s: float | None, max_deliveries: int) -> None:
+    def __init__(
+        self, result_expires_s: float | None, max_deliveries: int, failures: Failures | None = None
+    ) -> None:
+        """failures: writes down what failed for good; None where that is not kept."""
         self.ttl_s, self.max_deliveries = result_expires_s, max_deliveries
+        self._failures = failures
 
     def is_suspect(self, delivery: Delivery) -> bool:
         """Whether so many of its holders died that it must not be tried again."""
@@ -64,10 +70,14 @@ class Rules:
             Message(s.raw, s.queue, s.exchange, s.routing_key, s.priority, s.due_at) for s in outcome.sends
         )
         result = self._stored(held.message.id, outcome.meta)
-        return Settlement(delivery, Settle.ACK, result, sends, before=outcome.before)
+        settlement = Settlement(delivery, Settle.ACK, result, sends, before=outcome.before)
+        if end == End.FAILURE and self._failures is not None:
+            error = outcome.error or ("", outcome.text)
+            settlement.failure = self._failures.of(held, error, outcome.traceback, outcome.runtime_s)
+        return settlement
 
     def _killed(self, held: Held, outcome: Outcome) -> Settlement:
-        message, delivery, task = held.message, held.delivery, held.task
+        delivery, task, ran_s = held.delivery, held.task, outcome.runtime_s
         if outcome.end == End.LOST:
             wants_rerun = task.reject_on_worker_lost is not False and held.late
             # Not every broker counts (RabbitMQ's classic queues do not), so we count what we see.
@@ -77,12 +87,12 @@ class Rules:
             error: Exception = WorkerLostError(f"the process running it ended: {outcome.text}")
             if wants_rerun:
                 error = WorkerLostError(f"the process running it ended {deaths} times, last: {outcome.text}")
-                return self._failed(message, delivery, error, "crashed_too_often")
-            return self._failed(message, delivery, error)
+                return self._failed(held, error, ran_s, "crashed_too_often")
+            return self._failed(held, error, ran_s)
         if outcome.end == End.TIME_LIMIT:
             if not task.acks_on_failure_or_timeout and held.late:
                 return Settlement(delivery, Settle.RETURN)
-            return self._failed(message, delivery, TimeLimitExceeded(held.hard_s))
+            return self._failed(held, TimeLimitExceeded(held.hard_s), ran_s)
         return self.not_run(held, "terminated")
 
     # --- refusals, before any run
@@ -114,19 +124,20 @@ class Rules:
     def crashed(self, held: Held) -> Settlement:
         """A message whose earlier runs took their workers with them too often."""
         error = WorkerLostError(f"its workers died {held.delivery.deliveries - 1} times while it ran")
-        return self._failed(held.message, held.delivery, error, "crashed_too_often")
+        return self._failed(held, error, 0.0, "crashed_too_often")
 
     def not_run(self, held: Held, why: str) -> Settlement:
         """Revoked, expired or terminated."""
         settlement = Settlement(held.delivery, Settle.ACK, self.revoked(held.message, why))
         return self._followed(settlement, held.message, result_wire.REVOKED, TaskRevokedError(why))
 
-    def _failed(
-        self, message: TaskMessage, delivery: Delivery, error: BaseException, quarantine: str = ""
-    ) -> Settlement:
+    def _failed(self, held: Held, error: BaseException, runtime_s: float, quarantine: str = "") -> Settlement:
         action = Settle.QUARANTINE if quarantine else Settle.ACK
-        settlement = Settlement(delivery, action, self.failure(message, error), reason=quarantine)
-        return self._followed(settlement, message, result_wire.FAILURE, error)
+        result = self.failure(held.message, error)
+        settlement = Settlement(held.delivery, action, result, reason=quarantine)
+        if self._failures is not None:
+            settlement.failure = self._failures.of(held, exception_names(error), "", runtime_s)
+        return self._followed(settlement, held.message, result_wire.FAILURE, error)
 
     def _followed(
         self, settlement: Settlement, message: TaskMessage, state: str, error: BaseException

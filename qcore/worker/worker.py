@@ -26,6 +26,7 @@ from qcore.version import __version__
 from qcore.worker import logs
 from qcore.worker.autoscale import Autoscaler, bounds, keepalive_s
 from qcore.worker.consumer import Loop
+from qcore.worker.failures import Failures
 from qcore.worker.keeper import Keeper
 from qcore.worker.limits import per_second
 from qcore.worker.mailbox import Mailbox
@@ -149,7 +150,7 @@ class Worker(Verbs):
                 self.pool,
                 app.results,
                 Say(self.events),
-                Rules(app.conf.seconds("result_expires"), app.conf.task_max_deliveries),
+                self._rules(),
                 self._drain_timeout_s,
             )
             if self._bounds is not None:
@@ -180,6 +181,13 @@ class Worker(Verbs):
                 log.warning("cold shutdown: %d running task(s) returned to their queues", self.loop.returned)
                 return EXIT_CUT_SHORT
             return EXIT_SETTLED
+
+    def _rules(self) -> Rules:
+        app, failures = self.app, None
+        conf = app.conf
+        if conf.worker_store_failed and app.broker.features.failures:
+            failures = Failures(self.node, conf.seconds("failed_task_expires"))
+        return Rules(conf.seconds("result_expires"), conf.task_max_deliveries, failures)
 
     def _stop_all(self, services: list[Any], consumer: Any) -> None:
         """services, in the order in which they stop: who is not announced any more must not answer, and

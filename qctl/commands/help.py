@@ -47,7 +47,14 @@ may change. Everything that is not the answer goes to stderr; with -o json error
     return "Output formats (-o)\n\n" + "\n".join(rows) + f"\n\n{text}"
 
 
-TOPICS = {"exit-codes": exit_codes, "env": environment, "formats": formats}
+def filters() -> str:
+    """The topic filters."""
+    from qctl.filters.fields import explanation
+
+    return explanation()
+
+
+TOPICS = {"exit-codes": exit_codes, "env": environment, "formats": formats, "filters": filters}
 
 
 @page(
@@ -55,10 +62,10 @@ TOPICS = {"exit-codes": exit_codes, "env": environment, "formats": formats}
     examples=[
         ("qctl help call", "the page of a command"),
         ("qctl help inspect active", "of a command of a group"),
-        ("qctl help exit-codes", "what the exit codes mean; also: env, formats"),
+        ("qctl help exit-codes", "what the exit codes mean; also: env, formats, filters"),
     ],
 )
-@click.argument("words", nargs=-1, metavar="[COMMAND...]|exit-codes|env|formats")
+@click.argument("words", nargs=-1, metavar="[COMMAND...]|exit-codes|env|formats|filters")
 @click.pass_context
 def command(ctx: click.Context, words: tuple[str, ...]) -> None:
     """Explain a command, exit codes, formats, the environment."""

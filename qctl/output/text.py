@@ -34,6 +34,13 @@ def shown_lines(text: str) -> str:
     return "\n".join("\t".join(shown(part) for part in line.split("\t")) for line in text.splitlines())
 
 
+def place_in(text: str, place: int) -> tuple[str, int]:
+    """The part of `text` around `place`, at most 70 characters, and where in it the place is."""
+    start = max(0, place - 50)
+    part, column = text[start : start + 70], place - start
+    return shown(part), len(shown(part[:column]))
+
+
 def width(text: str) -> int:
     """How many terminal cells `text` takes."""
     if text.isascii():

@@ -33,6 +33,7 @@ from tests.suites.consuming import (
     texts,
     wait_woken,
 )
+from tests.suites.failure_contract import Failing
 from tests.suites.waking_contract import Delaying, Waking
 from tests.waiting import wait_for
 
@@ -389,5 +390,5 @@ class Looking:
         assert broker.info()["transport"] == broker.name
 
 
-class BrokerContract(Delivering, Leasing, Delaying, Waking, Looking, Administration, BusContract):
+class BrokerContract(Delivering, Leasing, Delaying, Waking, Looking, Administration, Failing, BusContract):
     """All of it."""

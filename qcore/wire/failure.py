@@ -1,0 +1,118 @@
+"""A failed task as it is kept: what is known of its last run, and the message itself.
+
+In:  facts of a run that failed for good.  Out: two pieces of MessagePack, so that a list of thousands is
+read without their tracebacks and messages; and the message with which it is tried again.
+Before this: worker/failures.py.  After this: brokers/X; qctl reads them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from qcore.errors import Malformed
+from qcore.times import new_id
+from qcore.wire import envelope
+
+#: the header that leads from a retried task to the task that failed
+RETRY_OF = "qcore_retry_of"
+
+TEXT_BYTES = 1024
+TRACEBACK_BYTES = 16_384
+
+
+class Failure(msgspec.Struct, omit_defaults=True):
+    """A task that failed for good. Within a version of the stores fields are only added."""
+
+    task_id: str
+    name: str
+    queue: str  # from which it was taken
+    worker: str = ""
+    exc_type: str = ""  # with its module, but for the built-in ones
+    exc_message: str = ""
+    args: str = ""  # as the message shows them: repr, perhaps cut
+    kwargs: str = ""
+    tries: int = 1
+    failed_at: float = 0.0  # epoch seconds, the broker's clock once it is stored
+    runtime_s: float = 0.0  # of the last run
+    root_id: str = ""
+    retry_of: str = ""  # the failed task that this one tries again
+    priority: int = 0
+    ttl_s: float | None = None  # None: kept for ever
+    retried_as: str = ""  # the task that tries this one again; set by the store
+    traceback: str = ""  # these two only when they are asked for
+    raw: bytes = b""  # the message, byte for byte
+
+    @property
+    def exception(self) -> str:
+        """Type and message in one text."""
+        return f"{self.exc_type}: {self.exc_message}" if self.exc_message else self.exc_type
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_facts = msgspec.msgpack.Decoder(Failure).decode
+_detail = msgspec.msgpack.Decoder(tuple[str, bytes]).decode
+
+
+def split(failure: Failure) -> tuple[bytes, bytes]:
+    """The facts, and apart from them traceback and message."""
+    facts = msgspec.structs.replace(failure, traceback="", raw=b"", retried_as="")
+    return _encode(facts), _encode((failure.traceback, failure.raw))
+
+
+def join(facts: bytes, detail: bytes, failed_at: float | None, retried_as: str) -> Failure:
+    """What was split; detail may be empty, and failed_at None as it was. Raises Malformed."""
+    try:
+        found = _facts(facts)
+        found.retried_as = retried_as
+        if failed_at is not None:
+            found.failed_at = failed_at
+        if detail:
+            found.traceback, found.raw = _detail(detail)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise Malformed("bad_failure", str(exc)[:200]) from exc
+    return found
+
+
+def short(text: str, most: int = TEXT_BYTES) -> str:
+    """At most so many bytes of UTF-8; what has no UTF-8 is replaced."""
+    raw = text.encode("utf-8", "backslashreplace")
+    return (raw if len(raw) <= most else raw[: most - 3]).decode("utf-8", "ignore") + (
+        "..." if len(raw) > most else ""
+    )
+
+
+def short_end(text: str, most: int = TRACEBACK_BYTES) -> str:
+    """The same, but the end is kept: there a traceback says most."""
+    raw = text.encode("utf-8", "backslashreplace")
+    return raw.decode() if len(raw) <= most else "..." + raw[3 - most :].decode("utf-8", "ignore")
+
+
+def exception_names(exc: BaseException) -> tuple[str, str]:
+    """Type and message of an exception, short."""
+    kind = type(exc)
+    plain = kind.__module__ in ("builtins", "qcore.errors")
+    name = kind.__qualname__ if plain else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        message = str(exc)
+    except Exception as own:  # user classes: their str may do anything
+        message = f"<no text: {type(own).__name__}>"
+    return short(name, 255), short(message)
+
+
+def tried_again(raw: bytes, task_id: str) -> bytes:
+    """The message `raw` as the new task `task_id`: the body byte for byte, and of the headers only what
+    must change: id, number of retries, when it expires, and the link back. Raises Malformed."""
+    found = envelope.decode(raw)
+    old = found.headers.get("id")
+    if not isinstance(old, str):
+        raise Malformed("protocol_1", "the id is inside the body, which is not changed")
+    headers = {**found.headers, "id": task_id, "retries": 0, RETRY_OF: old}
+    headers.pop("redelivered", None)
+    if headers.get("expires") is not None:
+        headers["expires"] = None
+    found.headers = headers
+    properties = found.properties
+    if properties.correlation_id in (old, None):
+        properties.correlation_id = task_id
+    properties.delivery_tag, properties.expiration = new_id(), None
+    return envelope.encode(found)

@@ -1,0 +1,334 @@
+"""`qctl failed`: tasks that failed for good; look at them, try them again, delete them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from sys import intern
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qctl import exits
+from qctl.bulk import SAMPLES, Bulk, Chosen, Item, Rate, sample
+from qctl.consent import CODES
+from qctl.consent import options as consent_options
+from qctl.failed import arguments, forget, item_of, scan, try_again
+from qctl.filters import Filter, parse
+from qctl.output.table import Column
+from qctl.output.text import age, count, cut, stamp
+from qctl.pages import Page, PageGroup
+from qctl.params import OneOf
+from qctl.session import current
+
+if TYPE_CHECKING:
+    from qcore.wire.failure import Failure
+
+command = PageGroup(
+    "failed",
+    help="""Look at tasks that failed for good, and try them again.
+
+    Workers keep the message of such a task, with its traceback, for a week (failed_task_expires), and at
+    most 100,000 of them (failed_tasks_max). RabbitMQ has no place for them.""",
+    examples=[
+        ("qctl failed group", "which errors there are, and how often"),
+        ("qctl failed ls 'name:proj.mail.* since:2h'", "those of the last two hours"),
+        ("qctl failed retry 'exc:TimeoutError' --rate 50/s", "again, after a question"),
+    ],
+    exit_codes=(exits.NOT_FOUND,),
+    subcommand_metavar="COMMAND [ARGUMENTS]...",
+    see_also=["dead", "quarantine", "result"],
+)
+
+COLUMNS = [
+    Column("ID"),
+    Column("TASK"),
+    Column("QUEUE"),
+    Column("FAILED AT"),
+    Column("TRIES", True),
+    Column("RETRIED AS"),
+    Column("EXCEPTION"),
+]
+KEYS: dict[str, Callable[[Failure], str]] = {
+    "exception": lambda f: f.exc_type,
+    "name": lambda f: f.name,
+    "queue": lambda f: f.queue,
+    "worker": lambda f: f.worker,
+}
+
+
+def _filter_argument() -> click.Argument:
+    return click.Argument(["words"], metavar="[FILTER]...", nargs=-1)
+
+
+def _filter(words: tuple[str, ...]) -> Filter:
+    return parse(" ".join(words))
+
+
+def _first(found: Iterator[Failure], limit: int | None) -> Iterator[Failure]:
+    for number, failure in enumerate(found):
+        if number == limit:
+            return
+        yield failure
+
+
+# --- looking
+
+
+def _show_list(words: tuple[str, ...], limit: int) -> None:
+    session, wanted = current(), _filter(words)
+    found = list(_first(scan(session.broker, wanted), limit + 1))
+    more, found = len(found) > limit, found[:limit]
+    rows = [
+        [
+            f.task_id,
+            f.name,
+            f.queue,
+            stamp(f.failed_at, False),
+            str(f.tries),
+            f.retried_as or "-",
+            f.exception,
+        ]
+        for f in found
+    ]
+    session.out.items("failed", [item_of(f) for f in found], COLUMNS, rows, "id")
+    counts = session.broker.failure_counts()
+    text = f"{count(len(found), 'failed task')}{', and more (--limit)' if more else ''}"
+    dropped = f"; {counts.dropped:,} older ones were dropped (failed_tasks_max)" if counts.dropped else ""
+    session.out.note(f"{text}; {counts.kept:,} kept{dropped}")
+
+
+def _group(words: tuple[str, ...], by: str) -> None:
+    session, key = current(), KEYS[by]
+    groups: dict[str, dict[str, Any]] = {}
+    for failure in scan(session.broker, _filter(words)):  # newest first
+        name = key(failure)
+        group = groups.get(name)
+        if group is None:
+            newest = {"count": 0, "retried": 0, "last_at": stamp(failure.failed_at)}
+            group = groups[name] = {by: name, **newest, "sample": item_of(failure)}
+        group["count"] += 1
+        group["retried"] += bool(failure.retried_as)
+        group["first_at"] = failure.failed_at
+    items = sorted(groups.values(), key=lambda g: -g["count"])
+    for item in items:
+        item["first_at"] = stamp(item["first_at"])
+    columns = [
+        *(Column(by.upper()), Column("COUNT", True), Column("RETRIED", True)),
+        *(Column("FIRST"), Column("LAST"), Column("SAMPLE")),
+    ]
+    rows = [
+        [i[by], str(i["count"]), str(i["retried"]), i["first_at"], i["last_at"], _sample(i["sample"])]
+        for i in items
+    ]
+    session.out.items("failed.group", items, columns, rows, by)
+    session.out.note(f"{count(sum(i['count'] for i in items), 'failed task')}")
+
+
+def _sample(item: dict[str, Any]) -> str:
+    return f"{item['id']} {item['name']} {item['exc_type']}: {item['exc_message']}"
+
+
+def _show_one(task_id: str) -> None:
+    session = current()
+    (failure,) = session.broker.failures_of([task_id])
+    if failure is None:
+        raise exits.Stop(exits.NOT_FOUND, f"no failed task '{task_id}' is kept", "see `qctl failed ls`")
+    args, kwargs = arguments(failure)
+    fields = {**item_of(failure), "args": args, "kwargs": kwargs, "traceback": failure.traceback}
+    out = session.out
+    if not out.for_people:
+        from qctl.output.secrets import hide
+
+        out.document("failed.task", hide(fields))
+        return
+    _write(failure, args, kwargs)
+
+
+def _write(failure: Failure, args: Any, kwargs: Any) -> None:
+    from qctl.output.secrets import hide
+    from qctl.output.text import shown
+    from qctl.output.writer import to_json
+
+    out = current().out
+    lines = {
+        "task": failure.name,
+        "id": failure.task_id,
+        "queue": failure.queue,
+        "worker": failure.worker,
+        "failed at": stamp(failure.failed_at),
+        "tries": f"{failure.tries}, the last took {age(failure.runtime_s)}",
+        "root": failure.root_id,
+        "retry of": failure.retry_of,
+        "retried as": failure.retried_as,
+        "args": args if isinstance(args, str) else to_json(hide(args)),
+        "kwargs": kwargs if isinstance(kwargs, str) else to_json(hide(kwargs)),
+        "exception": failure.exception,
+    }
+    for name, text in lines.items():
+        if text:
+            out.line(f"{name:<11}{shown(text)}")
+    if failure.traceback:
+        out.line("")
+        out.text(failure.traceback)
+
+
+# --- changing
+
+
+def _choose(words: tuple[str, ...], everything: bool, limit: int | None, again: bool) -> Chosen:
+    """What the filter means, the oldest first."""
+    wanted = _filter(words)
+    if wanted.is_all and not everything:
+        raise exits.Stop(exits.USAGE, "say which ones with a filter, or give --all", "see `qctl failed ls`")
+    items: list[Item] = []
+    oldest: deque[Failure] = deque(maxlen=SAMPLES)
+    for failure in scan(current().broker, wanted):
+        if again or not failure.retried_as:
+            items.append(Item(failure.task_id, intern(failure.name), intern(failure.queue)))
+            oldest.append(failure)
+    items.reverse()
+    first = list(reversed(oldest))[:limit]
+    return Chosen(items[:limit], [_sample_of(failure) for failure in first])
+
+
+def _sample_of(failure: Failure) -> str:
+    shown_args = f"{failure.args} {failure.kwargs}"
+    return sample(failure.task_id, failure.name, cut(failure.exception, 50), shown_args)
+
+
+def _retry(
+    words: tuple[str, ...],
+    everything: bool,
+    limit: int | None,
+    rate: float | None,
+    yes: bool,
+    dry_run: bool,
+) -> int:
+    session = current()
+    chosen = _choose(words, everything, limit, again=False)
+    bulk = Bulk(
+        session.out, "failed.retry", "failed task", "retried", rate=rate, harmless=["already_retried"]
+    )
+    return bulk.run(chosen, lambda items: try_again(session.broker, items), yes, dry_run)
+
+
+def _remove(words: tuple[str, ...], everything: bool, limit: int | None, yes: bool, dry_run: bool) -> int:
+    session = current()
+    chosen = _choose(words, everything, limit, again=True)
+    bulk = Bulk(session.out, "failed.rm", "failed task", "deleted", harmless=["gone"])
+    return bulk.run(chosen, lambda items: forget(session.broker, items), yes, dry_run)
+
+
+# --- pages
+
+_UNSUPPORTED = {exits.FAILED: "you answered no, or this broker keeps no failed tasks"}
+_ALL = click.Option(["--all", "everything"], is_flag=True, help="All of them; instead of a filter.")
+_LIMIT = click.Option(["--limit"], type=click.IntRange(1), help="At most so many, the oldest first.")
+
+command.add_command(
+    Page(
+        "ls",
+        callback=_show_list,
+        params=[
+            _filter_argument(),
+            click.Option(
+                ["--limit"], type=click.IntRange(1), default=100, show_default=True, help="At most so many."
+            ),
+        ],
+        help="List failed tasks, newest first.",
+        examples=[
+            ("qctl failed ls 'since:2h -exc:ValueError'", "see `qctl help filters`"),
+            ("qctl failed ls -o json --limit 1000", "for a program"),
+        ],
+        exit_codes={exits.FAILED: "this broker keeps no failed tasks"},
+        see_also=["failed show", "failed group"],
+    )
+)
+command.add_command(
+    Page(
+        "group",
+        callback=_group,
+        params=[
+            _filter_argument(),
+            click.Option(
+                ["--by"],
+                type=OneOf("grouping", KEYS),
+                default="exception",
+                show_default=True,
+                help="What those of one group have in common.",
+            ),
+        ],
+        help="""Count failed tasks by what they have in common.
+
+        Each group comes with its first and last time and the newest task in it.""",
+        examples=[
+            ("qctl failed group", "which exceptions there are"),
+            ("qctl failed group --by name 'since:1d'", "which tasks failed today"),
+        ],
+        exit_codes={exits.FAILED: "this broker keeps no failed tasks"},
+        see_also=["failed ls", "failed retry"],
+    )
+)
+command.add_command(
+    Page(
+        "show",
+        callback=_show_one,
+        params=[click.Argument(["task_id"], metavar="ID")],
+        help="Print one failed task with its traceback and all of its arguments.",
+        examples=[("qctl failed show 1f0c…", "for people; -o json for a program")],
+        exit_codes={
+            exits.NOT_FOUND: "no failed task of that id is kept",
+            exits.FAILED: "this broker keeps no failed tasks",
+        },
+        see_also=["failed ls", "result"],
+    )
+)
+command.add_command(
+    Page(
+        "retry",
+        callback=_retry,
+        changes=True,
+        params=[
+            _filter_argument(),
+            _ALL,
+            _LIMIT,
+            click.Option(["--rate"], type=Rate(), help="At most so many in a time: 50/s, 600/m."),
+            *consent_options(),
+        ],
+        help="""Send failed tasks again, each at most once.
+
+        The message goes to the queue it came from with the same body. It gets a new id, no retries behind
+        it, no time at which it expires, and a header that names the failed task (qcore_retry_of). A member
+        of a group stays one; a chord that has failed stays failed.
+
+        Ctrl-C stops between two batches. The same command goes on with the rest.""",
+        examples=[
+            ("qctl failed retry 'exc:TimeoutError since:1d'", "after a question"),
+            ("qctl failed retry 'name:proj.*' --rate 50/s --yes", "slowly, without a question"),
+            ("qctl failed retry --all --dry-run", "only say how many of what"),
+        ],
+        exit_codes={
+            **CODES,
+            **_UNSUPPORTED,
+            exits.NOT_FOUND: "no failed task matches",
+            exits.PARTIAL: "some had expired meanwhile, or cannot be sent again",
+        },
+        see_also=["failed ls", "dead replay"],
+    )
+)
+command.add_command(
+    Page(
+        "rm",
+        callback=_remove,
+        changes=True,
+        params=[_filter_argument(), _ALL, _LIMIT, *consent_options()],
+        help="Delete failed tasks: what is known of them, and their messages.",
+        examples=[
+            ("qctl failed rm 'until:3d'", "those of more than three days ago, after a question"),
+            ("qctl failed rm --all --yes", "all, without a question"),
+        ],
+        exit_codes={**CODES, **_UNSUPPORTED, exits.NOT_FOUND: "no failed task matches"},
+        see_also=["failed ls"],
+    )
+)
