@@ -158,7 +158,12 @@ def _print_error(stop: exits.Stop, session: Session) -> None:
     from qcore.errors import mask_url
     from qctl.output.text import shown
 
-    if session.options.output in ("json", "ndjson"):
+    try:
+        session.out.nothing()
+        as_objects = session.out.as_objects
+    except (exits.Stop, OSError, ValueError):  # no such format; nobody reads
+        as_objects = False
+    if as_objects:
         import json
 
         error = {

@@ -6,10 +6,26 @@ import os
 
 FORMATS = {
     "table": "aligned columns for people (the default)",
+    "wide": "the same with every column, and nothing cut",
     "json": "one JSON document with schema and version",
     "ndjson": "one JSON object a line",
+    "yaml": "the same document as YAML",
+    "csv": "a heading and one line for each item; safe to open in a spreadsheet",
+    "tsv": "one line for each item, tabs between fields, no heading",
     "name": "only the identifying name, one a line",
+    "template=TEXT": "a line for each item: text with fields in braces, as {node}",
+    "fields=A,B": "only these fields, tabs between them",
 }
+
+
+class Listing:
+    """What the command line says about a list: which items, in which order, which columns."""
+
+    def __init__(self) -> None:
+        self.columns: list[str] | None = None
+        self.sort: str = ""  # a field; with '-' in front the largest first
+        self.limit: int | None = None
+        self.headers = True
 
 
 class Globals:
@@ -25,4 +41,5 @@ class Globals:
         self.quiet = False
         self.output: str = env.get("QCTL_OUTPUT") or "table"
         self.timeout: float | None = None
+        self.listing = Listing()
         self.debug = env.get("QCTL_DEBUG", "0") not in ("", "0")

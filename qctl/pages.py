@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import click
 
 from qctl import exits
-from qctl.params import GlobalOption, global_options, nearest
+from qctl.params import GlobalOption, global_options, list_options, nearest
 
 WIDTH = 80
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}
@@ -37,10 +37,12 @@ class Page(click.Command):
         see_also: Sequence[str] = (),
         groups: Mapping[str, Sequence[str]] | None = None,
         changes: bool = False,
+        lists: bool = False,
         **attributes: Any,
     ) -> None:
         """groups: heading -> names of options; those that are not named come last, under "Options".
-        changes: it alters something at the broker or at workers."""
+        changes: it alters something at the broker or at workers. lists: it prints a list, so it takes
+        --columns, --sort, --limit and --no-headers."""
         attributes["context_settings"] = {**CONTEXT, **(attributes.get("context_settings") or {})}
         super().__init__(*args, **attributes)
         self.examples = [Example(*e) for e in examples]
@@ -48,6 +50,8 @@ class Page(click.Command):
         self.changes = changes
         self.groups = dict(groups or {})
         self.exit_codes = all_codes(exit_codes)
+        if lists:
+            self.params.extend(list_options(name for p in self.params for name in p.opts))
         self.params.extend(global_options())
 
     def summary(self) -> str:

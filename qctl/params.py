@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 from click.core import ParameterSource
 
+from qctl import exits
 from qctl.completion import live_values
-from qctl.options import FORMATS
+from qctl.output import formats
 from qctl.output.text import shown
 from qctl.session import session_of
 
@@ -59,6 +60,27 @@ class OneOf(Kind):
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         return "|".join(self.names) if len(self.names) < 6 else self.kind.upper()
+
+
+class FormatName(Kind):
+    """The word of -o."""
+
+    name = "format"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            formats.parse(str(value))
+        except exits.Stop as stop:
+            raise click.BadParameter(stop.message.removesuffix(" (-o)"), ctx=ctx, param=param) from None
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(n) for n in formats.COMPLETED if n.startswith(incomplete)]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "FORMAT"
 
 
 class Span(Kind):
@@ -233,8 +255,8 @@ def global_options() -> list[click.Option]:
         option(
             "-o",
             "--output",
-            type=OneOf("output format", FORMATS),
-            help="How to print the answer. [env: QCTL_OUTPUT]",
+            type=FormatName(),
+            help="How to print the answer: json, wide, csv, …; see `help formats`. [env: QCTL_OUTPUT]",
         ),
         option("-j", "--json", "as_json", is_flag=True, help="The same as -o json."),
         option("-t", "--timeout", type=Span(), help="How long to wait: 2, 1.5s, 10m."),
@@ -242,3 +264,25 @@ def global_options() -> list[click.Option]:
         option("-C", "--no-color", is_flag=True, help="No colours. [env: NO_COLOR]"),
         option("--debug", is_flag=True, help="Show tracebacks of errors. [env: QCTL_DEBUG]"),
     ]
+
+
+def _keep_listing(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE:
+        listing = session_of(ctx).options.listing
+        setattr(listing, {"no_headers": "headers"}.get(param.name or "", param.name or ""), value)
+
+
+def list_options(taken: Iterable[str]) -> list[click.Option]:
+    """The options of commands that print a list, without those whose names are taken."""
+
+    def option(*names: str, **attributes: Any) -> click.Option:
+        return click.Option([*names], expose_value=False, callback=_keep_listing, **attributes)
+
+    made = [
+        option("--columns", type=Names(), help="Only these columns, in this order."),
+        option("--sort", metavar="FIELD", help="Sort by this field; --sort=-FIELD: the largest first."),
+        option("--limit", type=click.IntRange(0), help="At most so many lines."),
+        option("--no-headers", is_flag=True, flag_value=False, default=None, help="No line of headings."),
+    ]
+    taken = set(taken)
+    return [o for o in made if not taken & set(o.opts)]

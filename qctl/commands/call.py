@@ -123,10 +123,10 @@ def _send(
 
 
 def _print_id(session: Session, name: str, task_id: str) -> None:
-    if session.out.format in ("json", "ndjson"):
-        session.out.document("call", {"id": task_id, "name": name})
-    else:
+    if session.out.for_people:
         session.out.line(task_id)
+    else:
+        session.out.document("call", {"id": task_id, "name": name})
 
 
 def _wait(session: Session, task_id: str, nobody: bool) -> int:

@@ -39,11 +39,24 @@ def environment() -> str:
 
 def formats() -> str:
     """The topic formats."""
-    rows = [f"  {name:<7} {words}" for name, words in FORMATS.items()]
+    rows = [f"  {name:<14} {words}" for name, words in FORMATS.items()]
     text = """A document has `schema` and `version`; within a version fields are only added. Lists are in
 `items`, replies of workers in `replies` by worker. An empty answer is [] or {}, never no document.
 Times are RFC 3339 in UTC, lengths of time are seconds, sizes are bytes. Tables are for people and
-may change. Everything that is not the answer goes to stderr; with -o json errors do so as JSON."""
+may change. Everything that is not the answer goes to stderr; with json and ndjson errors do so as
+JSON.
+
+csv, tsv, fields= and template= name the fields that -o json shows; dots go inside: {request.name}.
+A field with a list or an object in it is JSON. Control characters are shown as \\x1b and the like.
+In csv, text that a spreadsheet would take for a formula has a quote mark (') in front. An empty
+list is the heading alone in csv, and nothing at all in the others. In a template {{ and }} are
+braces, \\t is a tab and \\n a line end.
+
+Commands that print a list take --columns, --sort, --limit and --no-headers. Sorting and limits
+count in every format; columns in tables, csv and tsv. `help` and `completion` always print text.
+
+  qctl queue ls -o template='{queue} has {ready}'
+  qctl status -o fields=node,state"""
     return "Output formats (-o)\n\n" + "\n".join(rows) + f"\n\n{text}"
 
 

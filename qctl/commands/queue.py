@@ -111,6 +111,7 @@ command.add_command(
         "ls",
         callback=_show_list,
         params=[],
+        lists=True,
         help="List the queues, and how many messages are where.",
         examples=[("qctl queue ls -o json", "for a program")],
         see_also=["queue pause"],

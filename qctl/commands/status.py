@@ -16,7 +16,14 @@ from qctl.params import Destinations
 from qctl.session import Session, current
 from qctl.verdict import verdict
 
-COLUMNS = [Column("WORKER"), Column("STATE"), Column("SEEN", True), Column("SOFTWARE"), Column("QUEUES")]
+COLUMNS = [
+    Column("WORKER", field="node"),
+    Column("STATE"),
+    Column("SEEN", True, "age_s"),
+    Column("SOFTWARE"),
+    Column("QUEUES"),
+    Column("PID", True, wide=True),
+]
 
 
 @page(
@@ -33,6 +40,7 @@ COLUMNS = [Column("WORKER"), Column("STATE"), Column("SEEN", True), Column("SOFT
         exits.NO_ANSWER: "no worker is online",
     },
     see_also=["inspect ping", "inspect stats", "events"],
+    lists=True,
 )
 @click.option(
     "-d", "--destination", type=Destinations(), multiple=True, help="Only these workers; globs are fine."
@@ -96,4 +104,5 @@ def _row(session: Session, item: dict[str, Any]) -> list[str | Cell]:
         age(item["age_s"]),
         item["software"] or "-",
         ",".join(item["queues"]) or "-",
+        str(item["pid"] or "-"),
     ]
