@@ -77,6 +77,7 @@ class Aside:
             "replay",
             callback=self.replay,
             params=self._chosen(),
+            changes=True,
             help="""Put messages back into their queues, byte for byte.
 
             They count as never delivered. Each leaves and arrives in one step.""",
@@ -93,6 +94,7 @@ class Aside:
             "rm",
             callback=self.remove,
             params=self._chosen(),
+            changes=True,
             help="Delete messages that were set aside.",
             examples=[
                 (f"qctl {self.name} rm 17", "this one, after a question"),

@@ -97,6 +97,7 @@ def page_for(found: Command) -> Page:
         exit_codes=CODES,
         see_also=[found.kind, "status", "help exit-codes"],
         options_metavar="[OPTIONS]",
+        changes=found.kind == "control",
     )
 
 

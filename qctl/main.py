@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from qctl import VERSION, exits
+from qctl.failures import print_error
 from qctl.pages import LazyGroup
 from qctl.session import Session
 
@@ -143,7 +144,7 @@ def _report(exc: BaseException, session: Session) -> int:
     if stop is None:
         stop = exits.Stop(exits.BUG, f"{type(exc).__name__}: {exc}", _write_report(exc))
     if stop.message:
-        _print_error(stop, session)
+        print_error(stop, session)
     return stop.code
 
 
@@ -152,34 +153,6 @@ def _usage(exc: click.ClickException) -> exits.Stop:
     path = context.command_path if context else "qctl"
     message = exc.format_message().removesuffix(".")
     return exits.Stop(exits.USAGE, message, f"see `{path} --help`")
-
-
-def _print_error(stop: exits.Stop, session: Session) -> None:
-    from qcore.errors import mask_url
-    from qctl.output.text import shown
-
-    try:
-        session.out.nothing()
-        as_objects = session.out.as_objects
-    except (exits.Stop, OSError, ValueError):  # no such format; nobody reads
-        as_objects = False
-    if as_objects:
-        import json
-
-        error = {
-            "schema": "qctl.error",
-            "version": 1,
-            "code": stop.code,
-            "message": mask_url(stop.message),
-            "hint": stop.hint or None,
-            "retryable": stop.code in exits.RETRYABLE,
-        }
-        sys.stderr.write(json.dumps(error) + "\n")
-        return
-    lines = [shown(line) for line in mask_url(stop.message).split("\n")]
-    sys.stderr.write(f"qctl: {lines[0]}\n" + "".join(f"{line}\n" for line in lines[1:]))
-    if stop.hint:
-        sys.stderr.write(f"      {stop.hint}\n")
 
 
 def _write_report(exc: BaseException) -> str:

@@ -266,6 +266,39 @@ def global_options() -> list[click.Option]:
     ]
 
 
+class WatchOption(click.Option):
+    """-w, or --watch=TIME: do it again and again. The time needs its '=', so that -w may stand before an
+    argument."""
+
+    KEY = "qctl.watch_s"
+
+    def __init__(self) -> None:
+        super().__init__(
+            ["-w", "--watch"],
+            type=Span(),
+            expose_value=False,
+            callback=self._note,
+            help="Do it again every 2 s, or every TIME, until Ctrl-C.",
+        )
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        return "-w, --watch[=TIME]", self.help or ""
+
+    @staticmethod
+    def spelled_out(args: list[str]) -> list[str]:
+        """The words with the time that a bare -w means."""
+        bare = {"-w": "--watch=2", "--watch": "--watch=2"}
+        end = args.index("--") if "--" in args else len(args)
+        return [*(bare.get(word, word.replace("-w=", "-w")) for word in args[:end]), *args[end:]]
+
+    @classmethod
+    def _note(cls, ctx: click.Context, param: click.Parameter, value: float | None) -> None:
+        if value is not None:
+            if not 0.1 <= value <= 86400:
+                raise click.BadParameter("between 0.1 s and a day", ctx=ctx, param=param)
+            ctx.meta[cls.KEY] = value
+
+
 def _keep_listing(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     if ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE:
         listing = session_of(ctx).options.listing

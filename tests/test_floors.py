@@ -53,6 +53,8 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.bus",
             "qctl.outcome",
             "qctl.pages",
+            "qctl.watch",
+            "qctl.failures",
             "qctl.shutdown",
             "qctl.detached",
             "qctl",

@@ -26,6 +26,7 @@ GRACE_S = 0.6
 
 @page(
     "call",
+    changes=True,
     examples=[
         ("qctl call proj.add -a '[2, 2]'", "send it; prints the task id"),
         ("qctl call proj.add -a '[2, 2]' --wait -t 10", "and print what it returns"),

@@ -9,6 +9,7 @@ from qctl.params import OneOf
 
 @page(
     "completion",
+    watches=False,
     examples=[
         ('eval "$(qctl completion bash)"', "in ~/.bashrc"),
         ('qctl completion zsh > "${fpath[1]}/_qctl"', "for zsh"),

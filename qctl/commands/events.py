@@ -18,6 +18,7 @@ from qctl.session import current
 
 @page(
     "events",
+    watches=False,
     examples=[
         ("qctl events", "the dashboard (Enter opens, q leaves, ? explains)"),
         ("qctl events --dump", "one line for each event, until Ctrl-C"),

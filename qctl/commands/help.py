@@ -65,6 +65,7 @@ TOPICS = {"exit-codes": exit_codes, "env": environment, "formats": formats}
 
 @page(
     "help",
+    watches=False,
     examples=[
         ("qctl help call", "the page of a command"),
         ("qctl help inspect active", "of a command of a group"),
