@@ -40,6 +40,8 @@ SECTIONS = {
         "purge": "Delete the waiting messages of queues",
     },
     "Set up": {
+        "ctx": "Name fleets, and choose which one to talk to",
+        "config": "Show which settings count, and who said so",
         "completion": "Print the completion script of a shell",
         "help": "Explain a command, exit codes, formats, the environment",
     },
@@ -102,6 +104,7 @@ def run_worker(app: Any, words: Sequence[str]) -> None:
     session = Session()
     session.__dict__["app"] = app
     session.options.app = app.main or "app"
+    session.without_layers()
     try:
         code = _run(["worker", *words], session)
     except BaseException as exc:
@@ -114,6 +117,7 @@ def _run(argv: list[str], session: Session) -> int:
         from click.shell_completion import shell_complete
 
         return shell_complete(cli, {"obj": session}, "qctl", "_QCTL_COMPLETE", os.environ["_QCTL_COMPLETE"])
+    session.argv = argv
     try:
         with cli.make_context("qctl", argv, obj=session) as ctx:
             value: Any = cli.invoke(ctx)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 FORMATS = {
     "table": "aligned columns for people (the default)",
@@ -29,10 +30,15 @@ class Listing:
 
 
 class Globals:
-    """The values of the global options, from the environment until the command line says otherwise."""
+    """The values of the global options. Until Session.settle() they are those of the environment and the
+    command line; then also those of the project, the context and the user's defaults."""
 
     def __init__(self) -> None:
         env = os.environ
+        #: what the command line said, by name
+        self.given: dict[str, Any] = {}
+        self.context: str | None = None
+        self.read_only: bool | None = None
         self.app: str | None = env.get("QCTL_APP") or None
         self.broker: str | None = None
         self.result_backend: str | None = None

@@ -40,17 +40,19 @@ class Page(click.Command):
         changes: bool = False,
         lists: bool = False,
         watches: bool | None = None,
+        settles: bool = True,
         **attributes: Any,
     ) -> None:
         """groups: heading -> names of options; those that are not named come last, under "Options".
         changes: it alters something at the broker or at workers. lists: it prints a list, so it takes
         --columns, --sort, --limit and --no-headers. watches: it takes --watch; when not given, all that
-        change nothing do."""
+        change nothing do. settles: it needs to know which context and which defaults count."""
         attributes["context_settings"] = {**CONTEXT, **(attributes.get("context_settings") or {})}
         super().__init__(*args, **attributes)
         self.examples = [Example(*e) for e in examples]
         self.see_also = list(see_also)
         self.changes = changes
+        self.settles = settles
         taken = {name for p in self.params for name in p.opts} & {"-w", "--watch"}
         self.watches = watches is not False and not (changes or taken or isinstance(self, click.Group))
         self.groups = dict(groups or {})
@@ -65,6 +67,8 @@ class Page(click.Command):
         return super().parse_args(ctx, WatchOption.spelled_out(args) if self.watches else args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        if self.settles and not isinstance(self, click.Group):
+            session_of(ctx).settle()
         every_s = ctx.meta.get(WatchOption.KEY) if self.watches else None
         if every_s is None:
             return super().invoke(ctx)

@@ -163,6 +163,23 @@ class TaskName(Kind):
         return live_values(ctx, "tasks", incomplete)
 
 
+class ContextName(Kind):
+    """The name of a context; completes with those there are."""
+
+    name = "name"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        from qctl.settings import contexts
+
+        try:
+            names = list(contexts.load())
+        except exits.Stop:
+            return []
+        return [CompletionItem(n) for n in names if n.startswith(incomplete)]
+
+
 class Json(Kind):
     """JSON text of one kind (list or object); a mistake is shown at its place."""
 
@@ -233,10 +250,9 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     if ctx.get_parameter_source(param.name) is not ParameterSource.COMMANDLINE:
         return
     options = session_of(ctx).options
-    if param.name == "as_json":
-        options.output = "json"
-    else:
-        setattr(options, param.name, value)
+    name, value = ("output", "json") if param.name == "as_json" else (param.name, value)
+    options.given[name] = value
+    setattr(options, name, value)
 
 
 def global_options() -> list[click.Option]:
@@ -251,6 +267,11 @@ def global_options() -> list[click.Option]:
             "-b", "--broker", metavar="URL", help="The broker. [env: QCTL_BROKER_URL; default: sqlite://]"
         ),
         option("--result-backend", metavar="URL", help="Where results are. [env: QCTL_RESULT_BACKEND]"),
+        option(
+            "--context",
+            type=ContextName(),
+            help="A fleet by name, see `qctl ctx`. [env: QCTL_CONTEXT]",
+        ),
         option("--workdir", metavar="DIR", help="Look for the app there; work there."),
         option(
             "-o",
@@ -259,7 +280,12 @@ def global_options() -> list[click.Option]:
             help="How to print the answer: json, wide, csv, …; see `help formats`. [env: QCTL_OUTPUT]",
         ),
         option("-j", "--json", "as_json", is_flag=True, help="The same as -o json."),
-        option("-t", "--timeout", type=Span(), help="How long to wait: 2, 1.5s, 10m."),
+        option("-t", "--timeout", type=Span(), help="How long to wait: 2, 1.5s, 10m. [env: QCTL_TIMEOUT]"),
+        option(
+            "--read-only/--read-write",
+            default=None,
+            help="Refuse to change anything, or not. [env: QCTL_READ_ONLY]",
+        ),
         option("-q", "--quiet", is_flag=True, help="No counts and remarks on stderr."),
         option("-C", "--no-color", is_flag=True, help="No colours. [env: NO_COLOR]"),
         option("--debug", is_flag=True, help="Show tracebacks of errors. [env: QCTL_DEBUG]"),

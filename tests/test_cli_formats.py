@@ -89,7 +89,11 @@ def commands() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("form", READERS)
-def test_every_command_prints_what_a_reader_of_the_format_takes(form: str, tmp_path: Path) -> None:
+def test_every_command_prints_what_a_reader_of_the_format_takes(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QCTL_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("EDITOR", "true")
     url, wrong = filled(tmp_path), []
     for words in commands():
         if words[0] == "control" and form != "json":

@@ -52,6 +52,8 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.theme",
             "qctl.bus",
             "qctl.outcome",
+            "qctl.settings",
+            "qctl.everywhere",
             "qctl.pages",
             "qctl.watch",
             "qctl.failures",

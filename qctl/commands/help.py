@@ -14,6 +14,10 @@ ENVIRONMENT = {
     "QCTL_APP": "the app, as -A",
     "QCTL_BROKER_URL": "the broker, as -b; stronger than the app's own setting (also CELERY_BROKER_URL)",
     "QCTL_RESULT_BACKEND": "where results are, as --result-backend (also CELERY_RESULT_BACKEND)",
+    "QCTL_CONTEXT": "the context, as --context; empty: none, whatever was chosen",
+    "QCTL_TIMEOUT": "how long to wait, as -t",
+    "QCTL_READ_ONLY": "1: refuse to change anything, as --read-only; 0: as --read-write",
+    "QCTL_CONFIG": "the directory of contexts.toml and config.toml (~/.config/qctl)",
     "QCTL_LOG_FORMAT": "json: the worker logs one JSON object a line",
     "QCTL_LEASE": "seconds after which the tasks of a dead worker run again (30)",
     "QCTL_OUTPUT": "the output format, as -o",
@@ -33,7 +37,8 @@ def environment() -> str:
     """The topic env."""
     wide = max(map(len, ENVIRONMENT))
     rows = [f"  {name:<{wide}}  {words}" for name, words in ENVIRONMENT.items()]
-    order = "An option beats the environment, the environment beats the app's settings."
+    order = """An option beats the environment, the environment beats the project's qctl.toml, that beats the
+context and your config.toml, and the app's own settings come last; see `qctl config explain`."""
     return f"Environment\n\n{chr(10).join(rows)}\n\n{order}"
 
 
@@ -66,6 +71,7 @@ TOPICS = {"exit-codes": exit_codes, "env": environment, "formats": formats}
 @page(
     "help",
     watches=False,
+    settles=False,
     examples=[
         ("qctl help call", "the page of a command"),
         ("qctl help inspect active", "of a command of a group"),

@@ -32,6 +32,7 @@ COLUMNS = [
         ("qctl status", "every worker of the embedded broker"),
         ("qctl -b redis://host/0 status -o json", "for a program"),
         ("qctl status -o name | wc -l", "how many are there"),
+        ("qctl status --all-contexts", "the workers of every fleet that has a name"),
     ],
     exit_codes={
         exits.OK: "every worker answered",
@@ -45,7 +46,8 @@ COLUMNS = [
 @click.option(
     "-d", "--destination", type=Destinations(), multiple=True, help="Only these workers; globs are fine."
 )
-def command(destination: Sequence[list[str]]) -> int:
+@click.option("--all-contexts", is_flag=True, help="Ask the fleets of all contexts at once.")
+def command(destination: Sequence[list[str]], all_contexts: bool) -> int:
     """List the workers that are online.
 
     Workers that announced themselves and do not answer are listed as silent, with the time since
@@ -54,6 +56,13 @@ def command(destination: Sequence[list[str]]) -> int:
     session = current()
     timeout = session.options.timeout or 1.0
     whom = nodes(destination)
+    if all_contexts:
+        from qctl.everywhere import everywhere
+
+        found, code = everywhere(session, whom, timeout, _items)
+        rows = [[i["context"], *_row(session, i)] for i in found]
+        session.out.items("status", found, [Column("CONTEXT"), *COLUMNS], rows, "node")
+        return code
     answers = session.app.control.ask("ping", None, whom, timeout)
     items = _items(session, answers)
     stop = None
@@ -99,9 +108,9 @@ def _row(session: Session, item: dict[str, Any]) -> list[str | Cell]:
     # Healthy rows stay uncoloured; colour is for what needs a person.
     colour = look.ansi if item["state"] != "online" else ""
     return [
-        item["node"],
+        item["node"] or "-",
         Cell(state, colour),
-        age(item["age_s"]),
+        age(item["age_s"]) if item["node"] else "-",
         item["software"] or "-",
         ",".join(item["queues"]) or "-",
         str(item["pid"] or "-"),
