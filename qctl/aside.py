@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from qcore.brokers.base import Quarantined
 
 MOST = 10_000  # as many as brokers keep
-COLUMNS = [Column("ID"), Column("QUEUE"), Column("REASON"), Column("SET ASIDE"), Column("BYTES", True)]
+COLUMNS = [
+    Column("ID"),
+    Column("QUEUE"),
+    Column("REASON"),
+    Column("SET ASIDE", field="at"),
+    Column("BYTES", True, "size"),
+]
 
 
 class Aside:
@@ -49,6 +55,7 @@ class Aside:
             "ls",
             callback=self.show_list,
             params=[most],
+            lists=True,
             help="List what was set aside, newest first.",
             examples=[(f"qctl {self.name} ls -o json", "for a program")],
             see_also=[f"{self.name} show"],
@@ -70,6 +77,7 @@ class Aside:
             "replay",
             callback=self.replay,
             params=self._chosen(),
+            changes=True,
             help="""Put messages back into their queues, byte for byte.
 
             They count as never delivered. Each leaves and arrives in one step.""",
@@ -86,6 +94,7 @@ class Aside:
             "rm",
             callback=self.remove,
             params=self._chosen(),
+            changes=True,
             help="Delete messages that were set aside.",
             examples=[
                 (f"qctl {self.name} rm 17", "this one, after a question"),

@@ -54,10 +54,16 @@ class BusGroup(PageGroup):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = self._find(cmd_name)
-        if found is None and ctx.params is not None and session_of(ctx).options.app:
+        if found is None and ctx.params is not None and self._has_app(session_of(ctx)):
             _ = session_of(ctx).app  # the user's module may bring commands of its own
             found = self._find(cmd_name)
         return page_for(found) if found else None
+
+    @staticmethod
+    def _has_app(session: Session) -> bool:
+        if session.options.app is None:
+            session.settle()  # a context may name one
+        return bool(session.options.app)
 
     def _find(self, name: str) -> Command | None:
         from qcore.control.commands.base import commands
@@ -97,6 +103,7 @@ def page_for(found: Command) -> Page:
         exit_codes=CODES,
         see_also=[found.kind, "status", "help exit-codes"],
         options_metavar="[OPTIONS]",
+        changes=found.kind == "control",
     )
 
 

@@ -99,6 +99,7 @@ def live_values(ctx: click.Context, what: str, incomplete: str) -> list[Any]:
 
 
 def _names(session: Session, what: str) -> list[str]:
+    session.settle()
     key = f"{session.options.app}|{session.options.broker or os.environ.get('QCTL_BROKER_URL', '')}|{what}"
     cached = _read_cache()
     found = cached.get(key)

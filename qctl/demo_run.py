@@ -38,6 +38,8 @@ class Demo:
         self.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("QCTL_", "CELERY_"))},
             "QCTL_BROKER_URL": f"sqlite:///{place}/broker.sqlite",
+            "QCTL_CONFIG": str(place),  # no context of the user's
+            "QCTL_READ_ONLY": "0",
             "PYTHONUNBUFFERED": "1",
         }
         self.wrong: list[str] = []

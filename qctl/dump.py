@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from qctl import exits, theme
+from qctl.output import yaml
 from qctl.output.secrets import hide
 from qctl.output.text import count, cut, pad, shown, stamp
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _IN_HEAD = frozenset(
     "type hostname timestamp uuid name utcoffset pid clock seq root_id parent_id traceback".split()
 )
+#: what csv and tsv have of an event
+FIELDS = ("timestamp", "hostname", "type", "uuid", "name")
 NODE_CELLS, KIND_CELLS = 20, 16
 
 
@@ -47,6 +50,10 @@ def dump(session: Session, chosen: Filter, max_tasks: int) -> int:
     state = State(max_tasks)
     deadline = None if chosen.duration_s is None else time.monotonic() + chosen.duration_s
     printed = 0
+    if session.out.format == "csv":
+        session.out.records([], FIELDS)
+        session.options.listing.headers = False  # one heading for all events
+        session.options.listing.columns = list(FIELDS)
     try:
         with listen(session.broker, exchange=session.app.conf.event_exchange) as batches:
             session.out.note("listening; Ctrl-C ends")
@@ -69,12 +76,19 @@ def dump(session: Session, chosen: Filter, max_tasks: int) -> int:
 
 def _write(session: Session, event: Event, state: State) -> None:
     out = session.out
-    if out.format in ("json", "ndjson"):
+    if out.as_objects:
         out.objects([hide(event)])
     elif out.format == "name":
         out.line(shown(event["type"]))
-    else:
+    elif out.for_people:
         out.line(line(event, state, out.colour))
+    elif out.format == "yaml":
+        sys.stdout.write("---\n" + yaml.dump(hide(event)))
+    else:
+        # Events differ in their fields, so one that this event lacks is no mistake.
+        template = out.chosen.template
+        wanted = template.fields if template else out.chosen.fields or FIELDS
+        out.records([{**dict.fromkeys(wanted), **hide(event)}], wanted)
     sys.stdout.flush()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from qctl import VERSION, exits
+from qctl.failures import print_error
 from qctl.pages import LazyGroup
 from qctl.session import Session
 
@@ -52,6 +53,8 @@ SECTIONS = {
         "shell": "Start Python with the app and its tasks at hand",
         "upgrade": "Write old names of settings as they are called now",
         "amqp": "Say what the commands of Celery's AMQP shell are called here",
+        "ctx": "Name fleets, and choose which one to talk to",
+        "config": "Show which settings count, and who said so",
         "completion": "Print the completion script of a shell",
         "help": "Explain a command, exit codes, formats, the environment",
     },
@@ -114,6 +117,7 @@ def run_worker(app: Any, words: Sequence[str]) -> None:
     session = Session()
     session.__dict__["app"] = app
     session.options.app = app.main or "app"
+    session.without_layers()
     try:
         code = _run(["worker", *words], session)
     except BaseException as exc:
@@ -126,6 +130,7 @@ def _run(argv: list[str], session: Session) -> int:
         from click.shell_completion import shell_complete
 
         return shell_complete(cli, {"obj": session}, "qctl", "_QCTL_COMPLETE", os.environ["_QCTL_COMPLETE"])
+    session.argv = argv
     try:
         with cli.make_context("qctl", argv, obj=session) as ctx:
             value: Any = cli.invoke(ctx)
@@ -156,7 +161,7 @@ def _report(exc: BaseException, session: Session) -> int:
     if stop is None:
         stop = exits.Stop(exits.BUG, f"{type(exc).__name__}: {exc}", _write_report(exc))
     if stop.message:
-        _print_error(stop, session)
+        print_error(stop, session)
     return stop.code
 
 
@@ -165,29 +170,6 @@ def _usage(exc: click.ClickException) -> exits.Stop:
     path = context.command_path if context else "qctl"
     message = exc.format_message().removesuffix(".")
     return exits.Stop(exits.USAGE, message, f"see `{path} --help`")
-
-
-def _print_error(stop: exits.Stop, session: Session) -> None:
-    from qcore.errors import mask_url
-    from qctl.output.text import shown
-
-    if session.options.output in ("json", "ndjson"):
-        import json
-
-        error = {
-            "schema": "qctl.error",
-            "version": 1,
-            "code": stop.code,
-            "message": mask_url(stop.message),
-            "hint": stop.hint or None,
-            "retryable": stop.code in exits.RETRYABLE,
-        }
-        sys.stderr.write(json.dumps(error) + "\n")
-        return
-    lines = [shown(line) for line in mask_url(stop.message).split("\n")]
-    sys.stderr.write(f"qctl: {lines[0]}\n" + "".join(f"{line}\n" for line in lines[1:]))
-    if stop.hint:
-        sys.stderr.write(f"      {stop.hint}\n")
 
 
 def _write_report(exc: BaseException) -> str:

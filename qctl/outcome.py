@@ -22,10 +22,8 @@ def finish(session: Session, meta: ResultMeta, traceback: str = "hint") -> int:
     traceback: 'hint' says how to see it, 'stderr' and 'stdout' print it there.
     """
     out = session.out
-    if out.format in ("json", "ndjson"):
+    if not out.for_people:
         out.document("result", _fields(meta))
-    elif out.format == "name":
-        out.line(meta.task_id)
     if meta.status == "SUCCESS":
         if out.for_people:
             out.text(meta.result if isinstance(meta.result, str) else to_json(meta.result))

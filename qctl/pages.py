@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import click
 
 from qctl import exits
-from qctl.params import GlobalOption, global_options, nearest
+from qctl.params import GlobalOption, WatchOption, global_options, list_options, nearest
+from qctl.session import session_of
 
 WIDTH = 80
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}
@@ -37,18 +38,44 @@ class Page(click.Command):
         see_also: Sequence[str] = (),
         groups: Mapping[str, Sequence[str]] | None = None,
         changes: bool = False,
+        lists: bool = False,
+        watches: bool | None = None,
+        settles: bool = True,
         **attributes: Any,
     ) -> None:
         """groups: heading -> names of options; those that are not named come last, under "Options".
-        changes: it alters something at the broker or at workers."""
+        changes: it alters something at the broker or at workers. lists: it prints a list, so it takes
+        --columns, --sort, --limit and --no-headers. watches: it takes --watch; when not given, all that
+        change nothing do. settles: it needs to know which context and which defaults count."""
         attributes["context_settings"] = {**CONTEXT, **(attributes.get("context_settings") or {})}
         super().__init__(*args, **attributes)
         self.examples = [Example(*e) for e in examples]
         self.see_also = list(see_also)
         self.changes = changes
+        self.settles = settles
+        taken = {name for p in self.params for name in p.opts} & {"-w", "--watch"}
+        self.watches = watches is not False and not (changes or taken or isinstance(self, click.Group))
         self.groups = dict(groups or {})
         self.exit_codes = all_codes(exit_codes)
+        if lists:
+            self.params.extend(list_options(name for p in self.params for name in p.opts))
+        if self.watches:
+            self.params.append(WatchOption())
         self.params.extend(global_options())
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, WatchOption.spelled_out(args) if self.watches else args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if self.settles and not isinstance(self, click.Group):
+            session_of(ctx).settle()
+        every_s = ctx.meta.get(WatchOption.KEY) if self.watches else None
+        if every_s is None:
+            return super().invoke(ctx)
+        from qctl.watch import watch
+
+        look = super().invoke
+        return watch(session_of(ctx), ctx.command_path, lambda: look(ctx), every_s)
 
     def summary(self) -> str:
         """The first sentence of the help text."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 from click.core import ParameterSource
 
+from qctl import exits
 from qctl.completion import live_values
-from qctl.options import FORMATS
+from qctl.output import formats
 from qctl.output.text import place_in
 from qctl.session import session_of
 
@@ -59,6 +60,27 @@ class OneOf(Kind):
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         return "|".join(self.names) if len(self.names) < 6 else self.kind.upper()
+
+
+class FormatName(Kind):
+    """The word of -o."""
+
+    name = "format"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            formats.parse(str(value))
+        except exits.Stop as stop:
+            raise click.BadParameter(stop.message.removesuffix(" (-o)"), ctx=ctx, param=param) from None
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(n) for n in formats.COMPLETED if n.startswith(incomplete)]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "FORMAT"
 
 
 class Span(Kind):
@@ -155,6 +177,23 @@ def _text_of(value: str, ctx: click.Context | None, param: click.Parameter | Non
         ) from None
 
 
+class ContextName(Kind):
+    """The name of a context; completes with those there are."""
+
+    name = "name"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        from qctl.settings import contexts
+
+        try:
+            names = list(contexts.load())
+        except exits.Stop:
+            return []
+        return [CompletionItem(n) for n in names if n.startswith(incomplete)]
+
+
 class Json(Kind):
     """JSON text of one kind (list or object), from the word, stdin or a file; a mistake is shown at its
     place."""
@@ -220,10 +259,9 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     if ctx.get_parameter_source(param.name) is not ParameterSource.COMMANDLINE:
         return
     options = session_of(ctx).options
-    if param.name == "as_json":
-        options.output = "json"
-    else:
-        setattr(options, param.name, value)
+    name, value = ("output", "json") if param.name == "as_json" else (param.name, value)
+    options.given[name] = value
+    setattr(options, name, value)
 
 
 def global_options() -> list[click.Option]:
@@ -238,16 +276,81 @@ def global_options() -> list[click.Option]:
             "-b", "--broker", metavar="URL", help="The broker. [env: QCTL_BROKER_URL; default: sqlite://]"
         ),
         option("--result-backend", metavar="URL", help="Where results are. [env: QCTL_RESULT_BACKEND]"),
+        option(
+            "--context",
+            type=ContextName(),
+            help="A fleet by name, see `qctl ctx`. [env: QCTL_CONTEXT]",
+        ),
         option("--workdir", metavar="DIR", help="Look for the app there; work there."),
         option(
             "-o",
             "--output",
-            type=OneOf("output format", FORMATS),
-            help="How to print the answer. [env: QCTL_OUTPUT]",
+            type=FormatName(),
+            help="How to print the answer: json, wide, csv, …; see `help formats`. [env: QCTL_OUTPUT]",
         ),
         option("-j", "--json", "as_json", is_flag=True, help="The same as -o json."),
-        option("-t", "--timeout", type=Span(), help="How long to wait: 2, 1.5s, 10m."),
+        option("-t", "--timeout", type=Span(), help="How long to wait: 2, 1.5s, 10m. [env: QCTL_TIMEOUT]"),
+        option(
+            "--read-only/--read-write",
+            default=None,
+            help="Refuse to change anything, or not. [env: QCTL_READ_ONLY]",
+        ),
         option("-q", "--quiet", is_flag=True, help="No counts and remarks on stderr."),
         option("-C", "--no-color", is_flag=True, help="No colours. [env: NO_COLOR]"),
         option("--debug", is_flag=True, help="Show tracebacks of errors. [env: QCTL_DEBUG]"),
     ]
+
+
+class WatchOption(click.Option):
+    """-w, or --watch=TIME: do it again and again. The time needs its '=', so that -w may stand before an
+    argument."""
+
+    KEY = "qctl.watch_s"
+
+    def __init__(self) -> None:
+        super().__init__(
+            ["-w", "--watch"],
+            type=Span(),
+            expose_value=False,
+            callback=self._note,
+            help="Do it again every 2 s, or every TIME, until Ctrl-C.",
+        )
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        return "-w, --watch[=TIME]", self.help or ""
+
+    @staticmethod
+    def spelled_out(args: list[str]) -> list[str]:
+        """The words with the time that a bare -w means."""
+        bare = {"-w": "--watch=2", "--watch": "--watch=2"}
+        end = args.index("--") if "--" in args else len(args)
+        return [*(bare.get(word, word.replace("-w=", "-w")) for word in args[:end]), *args[end:]]
+
+    @classmethod
+    def _note(cls, ctx: click.Context, param: click.Parameter, value: float | None) -> None:
+        if value is not None:
+            if not 0.1 <= value <= 86400:
+                raise click.BadParameter("between 0.1 s and a day", ctx=ctx, param=param)
+            ctx.meta[cls.KEY] = value
+
+
+def _keep_listing(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE:
+        listing = session_of(ctx).options.listing
+        setattr(listing, {"no_headers": "headers"}.get(param.name or "", param.name or ""), value)
+
+
+def list_options(taken: Iterable[str]) -> list[click.Option]:
+    """The options of commands that print a list, without those whose names are taken."""
+
+    def option(*names: str, **attributes: Any) -> click.Option:
+        return click.Option([*names], expose_value=False, callback=_keep_listing, **attributes)
+
+    made = [
+        option("--columns", type=Names(), help="Only these columns, in this order."),
+        option("--sort", metavar="FIELD", help="Sort by this field; --sort=-FIELD: the largest first."),
+        option("--limit", type=click.IntRange(0), help="At most so many lines."),
+        option("--no-headers", is_flag=True, flag_value=False, default=None, help="No line of headings."),
+    ]
+    taken = set(taken)
+    return [o for o in made if not taken & set(o.opts)]

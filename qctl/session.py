@@ -1,7 +1,8 @@
 """What a command needs: the app, its broker and the output, each made when first asked for.
 
-In:  the global options.  Out: an App (-A, or one without tasks at -b, QCTL_BROKER_URL or sqlite://)
-and an Output.  Before this: params.py filled the options.  After this: qctl/commands/*.
+In:  the global options, and what settings/ adds to them.  Out: an App (that of -A, or one without tasks
+at the broker that counts) and an Output.  Before this: params.py filled the options.
+After this: qctl/commands/*.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,6 +22,8 @@ from qctl.output.writer import Output
 if TYPE_CHECKING:
     from qcore.app import App
     from qcore.brokers.base import Broker
+    from qctl.settings.contexts import Context
+    from qctl.settings.layers import Layers
 
 #: how long a command may take to reach the broker
 CONNECT_S = 1.5
@@ -32,14 +36,80 @@ class Session:
         self.options = Globals()
         #: a process that runs for hours waits longer for its broker than a command that is over soon
         self.patient = False
+        #: the words of the command line
+        self.argv: list[str] = []
+        self._layers: Layers | None = None
 
     @cached_property
     def out(self) -> Output:
         return Output(self.options)
 
+    # --- what counts
+
+    @property
+    def layers(self) -> Layers:
+        """Every place that says something about the options; raises Stop for a mistake in a file."""
+        if self._layers is None:
+            from qctl.settings.layers import gather
+
+            start = Path(self.options.workdir or ".").absolute()
+            self._layers = gather(self.options.given, start, self.out.warn)
+        return self._layers
+
+    @property
+    def context(self) -> Context | None:
+        """The context that counts; None: there is none."""
+        return self.layers.context
+
+    @property
+    def is_read_only(self) -> bool:
+        return bool(self.layers.value("read_only"))
+
+    def settle(self) -> None:
+        """Give the options the values that count. Doing it again changes nothing."""
+        if self._layers is not None:
+            return
+        from qctl.settings.addresses import is_reference, resolve
+
+        options, layers = self.options, self.layers
+        options.timeout = self._timeout(layers)
+        for name in ("output", "app", "broker", "result_backend"):
+            value, source = str(layers.value(name) or ""), layers.source(name)
+            if is_reference(value) and name in ("broker", "result_backend"):
+                setattr(options, name, resolve(value, self.out.warn))
+            elif value and source not in ("environment", "built in"):  # these are there already
+                setattr(options, name, value)
+
+    def _timeout(self, layers: Layers) -> float | None:
+        value = layers.value("timeout")
+        if not isinstance(value, str):
+            return self.options.timeout if value is None else float(value)
+        from qcore.times import span_s
+
+        try:
+            return span_s(value)
+        except ValueError as exc:
+            raise exits.Stop(exits.BAD_CONFIG, f"the timeout ({layers.source('timeout')}): {exc}") from None
+
+    def without_layers(self) -> None:
+        """Only what the options hold now counts: somebody runs a command from a program."""
+        from qctl.settings.layers import Layers
+
+        self._layers = Layers()
+
+    def in_context(self, name: str) -> Session:
+        """A session of its own for another context, with the other options of this command line."""
+        other = Session()
+        kept = {k: v for k, v in self.options.given.items() if k not in ("broker", "result_backend")}
+        other.options.given = {**kept, "context": name}
+        other.options.quiet, other.options.no_color = self.options.quiet, self.options.no_color
+        other.settle()
+        return other
+
     @cached_property
     def app(self) -> App:
         """The app of -A, or one without tasks that only knows a broker."""
+        self.settle()
         if self.options.workdir:
             _enter(self.options.workdir)
         if self.options.app:

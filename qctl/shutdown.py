@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 10.0
 LOOK_S = 0.1
+COLUMNS = [Column("WORKER", field="node"), Column("STATE")]
 
 
 def shut_down(
@@ -28,7 +29,11 @@ def shut_down(
     """Tell them, wait until they are gone (at most -t seconds, 10), report; the exit code."""
     control = session.app.control
     answers = control.ask("ping", None, whom, 1.0)
-    code = _ignoring_silence(verdict(session, answers, whom, 1.0), answers)
+    try:
+        code = _ignoring_silence(verdict(session, answers, whom, 1.0), answers)
+    except exits.Stop:
+        session.out.items("control.shutdown", [], COLUMNS, [], "node", heard=0)
+        raise
     # A silent worker is told too: it may wake up and hear it.
     told = sorted({*answers.replies, *(s.node for s in answers.silent)})
     heard = control.tell(found.name, arguments, told if whom is not None else None)
@@ -37,9 +42,7 @@ def shut_down(
     left = _wait(session, known, patience) if wait else known
     items = [{"node": node, "state": _state(node, known, left, wait)} for node in told]
     rows = [(i["node"], Cell(i["state"], theme.GONE.ansi if i["state"] == "gone" else "")) for i in items]
-    session.out.items(
-        "control.shutdown", items, [Column("WORKER"), Column("STATE")], rows, "node", heard=heard
-    )
+    session.out.items("control.shutdown", items, COLUMNS, rows, "node", heard=heard)
     session.out.note(f"{count(len(told), 'worker')} told to stop")
     if wait and left:
         session.out.warn(f"still there after {patience:g} s, finishing tasks: {', '.join(sorted(left))}")

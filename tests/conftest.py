@@ -20,3 +20,10 @@ def missing_service(reason: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"{reason} (CI is set, so a missing service is a failure)")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def a_home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """qctl finds no contexts of the developer, and writes no audit log of theirs."""
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        os.environ[name] = str(tmp_path_factory.mktemp(name.lower()))

@@ -31,6 +31,7 @@ BATCH = 1000
 
 @page(
     "call",
+    changes=True,
     examples=[
         ("qctl call proj.add -a '[2, 2]'", "send it; prints the task id"),
         ("qctl call proj.add -a '[2, 2]' --wait -t 10", "and print what it returns"),
@@ -194,16 +195,14 @@ def _refusing(name: str) -> Iterator[None]:
 
 
 def _print_ids(session: Session, name: str, ids: list[str]) -> None:
-    if len(ids) == 1 and session.out.format in ("json", "ndjson"):
+    if session.out.for_people:
+        for task_id in ids:
+            session.out.line(task_id)
+    elif len(ids) == 1:
         session.out.document("call", {"id": ids[0], "name": name})
-        return
-    if len(ids) > 1:
+    else:
         items = [{"id": task_id, "name": name} for task_id in ids]
-        if not session.out.for_people:
-            session.out.items("call", items, [Column("ID")], [[i] for i in ids], "id")
-            return
-    for task_id in ids:
-        session.out.line(task_id)
+        session.out.items("call", items, [Column("ID")], [[i] for i in ids], "id")
 
 
 def _wait(session: Session, task_id: str, nobody: bool) -> int:

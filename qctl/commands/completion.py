@@ -9,6 +9,8 @@ from qctl.params import OneOf
 
 @page(
     "completion",
+    watches=False,
+    settles=False,
     examples=[
         ('eval "$(qctl completion bash)"', "in ~/.bashrc"),
         ('qctl completion zsh > "${fpath[1]}/_qctl"', "for zsh"),

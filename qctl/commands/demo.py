@@ -9,6 +9,8 @@ from qctl.session import current
 
 @page(
     "demo",
+    watches=False,
+    settles=False,
     examples=[("qctl demo", "start a worker, send tasks, look at them, stop the worker")],
     exit_codes={exits.OK: "every step did what it should", exits.FAILED: "a step did not"},
     see_also=["worker", "call", "events"],

@@ -18,6 +18,7 @@ from qctl.session import current
 
 @page(
     "events",
+    watches=False,
     examples=[
         ("qctl events", "the dashboard (Enter opens, q leaves, ? explains)"),
         ("qctl events --dump", "one line for each event, until Ctrl-C"),
@@ -46,7 +47,7 @@ def command(
     Workers send task events only when started with -E, or after `qctl control enable_events`.
     """
     session = current()
-    if dump or limit or duration or kinds or session.out.format != "table":
+    if dump or limit or duration or kinds or not session.out.for_people:
         from qctl.dump import Filter
         from qctl.dump import dump as print_events
 

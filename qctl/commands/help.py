@@ -14,6 +14,10 @@ ENVIRONMENT = {
     "QCTL_APP": "the app, as -A",
     "QCTL_BROKER_URL": "the broker, as -b; stronger than the app's own setting (also CELERY_BROKER_URL)",
     "QCTL_RESULT_BACKEND": "where results are, as --result-backend (also CELERY_RESULT_BACKEND)",
+    "QCTL_CONTEXT": "the context, as --context; empty: none, whatever was chosen",
+    "QCTL_TIMEOUT": "how long to wait, as -t",
+    "QCTL_READ_ONLY": "1: refuse to change anything, as --read-only; 0: as --read-write",
+    "QCTL_CONFIG": "the directory of contexts.toml and config.toml (~/.config/qctl)",
     "QCTL_LOG_FORMAT": "json: the worker logs one JSON object a line",
     "QCTL_LEASE": "seconds after which the tasks of a dead worker run again (30)",
     "QCTL_OUTPUT": "the output format, as -o",
@@ -33,17 +37,31 @@ def environment() -> str:
     """The topic env."""
     wide = max(map(len, ENVIRONMENT))
     rows = [f"  {name:<{wide}}  {words}" for name, words in ENVIRONMENT.items()]
-    order = "An option beats the environment, the environment beats the app's settings."
+    order = """An option beats the environment, the environment beats the project's qctl.toml, that beats the
+context and your config.toml, and the app's own settings come last; see `qctl config explain`."""
     return f"Environment\n\n{chr(10).join(rows)}\n\n{order}"
 
 
 def formats() -> str:
     """The topic formats."""
-    rows = [f"  {name:<7} {words}" for name, words in FORMATS.items()]
+    rows = [f"  {name:<14} {words}" for name, words in FORMATS.items()]
     text = """A document has `schema` and `version`; within a version fields are only added. Lists are in
 `items`, replies of workers in `replies` by worker. An empty answer is [] or {}, never no document.
 Times are RFC 3339 in UTC, lengths of time are seconds, sizes are bytes. Tables are for people and
-may change. Everything that is not the answer goes to stderr; with -o json errors do so as JSON."""
+may change. Everything that is not the answer goes to stderr; with json and ndjson errors do so as
+JSON.
+
+csv, tsv, fields= and template= name the fields that -o json shows; dots go inside: {request.name}.
+A field with a list or an object in it is JSON. Control characters are shown as \\x1b and the like.
+In csv, text that a spreadsheet would take for a formula has a quote mark (') in front. An empty
+list is the heading alone in csv, and nothing at all in the others. In a template {{ and }} are
+braces, \\t is a tab and \\n a line end.
+
+Commands that print a list take --columns, --sort, --limit and --no-headers. Sorting and limits
+count in every format; columns in tables, csv and tsv. `help` and `completion` always print text.
+
+  qctl queue ls -o template='{queue} has {ready}'
+  qctl status -o fields=node,state"""
     return "Output formats (-o)\n\n" + "\n".join(rows) + f"\n\n{text}"
 
 
@@ -59,6 +77,8 @@ TOPICS = {"exit-codes": exit_codes, "env": environment, "formats": formats, "fil
 
 @page(
     "help",
+    watches=False,
+    settles=False,
     examples=[
         ("qctl help call", "the page of a command"),
         ("qctl help inspect active", "of a command of a group"),

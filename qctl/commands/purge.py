@@ -26,6 +26,7 @@ COLUMNS = [
 
 @page(
     "purge",
+    changes=True,
     examples=[
         ("qctl purge", "the queues of the app, after a question"),
         ("qctl purge -Q reports,mails --yes", "these, without a question"),

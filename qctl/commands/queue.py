@@ -111,6 +111,7 @@ command.add_command(
         "ls",
         callback=_show_list,
         params=[],
+        lists=True,
         help="List the queues, and how many messages are where.",
         examples=[("qctl queue ls -o json", "for a program")],
         see_also=["queue pause"],
@@ -121,6 +122,7 @@ command.add_command(
         "pause",
         callback=_pause,
         params=[click.Argument(["name"])],
+        changes=True,
         help="""Let workers take no more from a queue.
 
         Within a second no qcore worker takes from it, also those that start later. Tasks that run go on,
@@ -136,6 +138,7 @@ command.add_command(
         "resume",
         callback=_resume,
         params=[click.Argument(["name"])],
+        changes=True,
         help="Let workers take from a queue again.",
         examples=[("qctl queue resume mails", "what waited is run")],
         exit_codes={exits.NOT_FOUND: "no queue of that name", exits.FAILED: "this broker cannot do that"},
@@ -153,6 +156,7 @@ command.add_command(
             click.Option(["--id", "task_ids"], multiple=True, help="Only this task; may be repeated."),
             *consent_options(),
         ],
+        changes=True,
         help="""Move waiting messages to another queue.
 
         They keep their bytes, priorities and times, and are in one of the two queues at any instant.

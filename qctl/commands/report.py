@@ -20,7 +20,7 @@ def command() -> None:
     session = current()
     session.patient = True  # show the app's own time-outs
     text = session.app.bugreport().strip()
-    if session.out.format in ("json", "ndjson"):
-        session.out.document("report", {"text": text})
-    else:
+    if session.out.for_people:
         session.out.text(text)
+    else:
+        session.out.document("report", {"text": text}, "text")

@@ -16,7 +16,14 @@ from qctl.params import Destinations
 from qctl.session import Session, current
 from qctl.verdict import verdict
 
-COLUMNS = [Column("WORKER"), Column("STATE"), Column("SEEN", True), Column("SOFTWARE"), Column("QUEUES")]
+COLUMNS = [
+    Column("WORKER", field="node"),
+    Column("STATE"),
+    Column("SEEN", True, "age_s"),
+    Column("SOFTWARE"),
+    Column("QUEUES"),
+    Column("PID", True, wide=True),
+]
 
 
 @page(
@@ -25,6 +32,7 @@ COLUMNS = [Column("WORKER"), Column("STATE"), Column("SEEN", True), Column("SOFT
         ("qctl status", "every worker of the embedded broker"),
         ("qctl -b redis://host/0 status -o json", "for a program"),
         ("qctl status -o name | wc -l", "how many are there"),
+        ("qctl status --all-contexts", "the workers of every fleet that has a name"),
     ],
     exit_codes={
         exits.OK: "every worker answered",
@@ -33,11 +41,13 @@ COLUMNS = [Column("WORKER"), Column("STATE"), Column("SEEN", True), Column("SOFT
         exits.NO_ANSWER: "no worker is online",
     },
     see_also=["inspect ping", "inspect stats", "events"],
+    lists=True,
 )
 @click.option(
     "-d", "--destination", type=Destinations(), multiple=True, help="Only these workers; globs are fine."
 )
-def command(destination: Sequence[list[str]]) -> int:
+@click.option("--all-contexts", is_flag=True, help="Ask the fleets of all contexts at once.")
+def command(destination: Sequence[list[str]], all_contexts: bool) -> int:
     """List the workers that are online.
 
     Workers that announced themselves and do not answer are listed as silent, with the time since
@@ -46,6 +56,13 @@ def command(destination: Sequence[list[str]]) -> int:
     session = current()
     timeout = session.options.timeout or 1.0
     whom = nodes(destination)
+    if all_contexts:
+        from qctl.everywhere import everywhere
+
+        found, code = everywhere(session, whom, timeout, _items)
+        rows = [[i["context"], *_row(session, i)] for i in found]
+        session.out.items("status", found, [Column("CONTEXT"), *COLUMNS], rows, "node")
+        return code
     answers = session.app.control.ask("ping", None, whom, timeout)
     items = _items(session, answers)
     stop = None
@@ -91,9 +108,10 @@ def _row(session: Session, item: dict[str, Any]) -> list[str | Cell]:
     # Healthy rows stay uncoloured; colour is for what needs a person.
     colour = look.ansi if item["state"] != "online" else ""
     return [
-        item["node"],
+        item["node"] or "-",
         Cell(state, colour),
-        age(item["age_s"]),
+        age(item["age_s"]) if item["node"] else "-",
         item["software"] or "-",
         ",".join(item["queues"]) or "-",
+        str(item["pid"] or "-"),
     ]

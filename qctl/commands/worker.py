@@ -102,6 +102,7 @@ GROUPS = {
 
 @page(
     "worker",
+    watches=False,
     groups=GROUPS,
     examples=[
         ("qctl -A proj worker", "run the tasks of proj.py, as many at once as there are CPUs"),

@@ -35,35 +35,75 @@ def errors(answers: Answers) -> dict[str, str]:
 def write(out: Output, command: Command, answers: Answers) -> None:
     """Print the replies in the chosen format."""
     replies = {node: hide(value) for node, value in sorted(answers.replies.items())}
-    schema = f"{command.kind}.{command.name}"
-    if out.format == "json":
+    refused = errors(answers)
+    answered = {n: v for n, v in replies.items() if n not in refused}
+    if out.format in ("json", "yaml"):
         silent = [{"node": s.node, "age_s": s.age_s} for s in answers.silent]
-        out.document(schema, {"replies": replies, "silent": silent, "unknown": answers.unknown})
+        _document(out, command, replies, silent, answers.unknown)
     elif out.format == "ndjson":
-        out.objects({"node": node, "reply": value} for node, value in replies.items())
+        out.objects([{"node": node, "reply": value} for node, value in replies.items()], "node")
     elif out.format == "name":
         for node in replies:
             out.line(shown(node))
+    elif out.for_people:
+        _write_table(out, command.name, answered)
     else:
-        refused = errors(answers)
-        _write_table(out, command.name, {n: v for n, v in replies.items() if n not in refused})
+        _write_records(out, command.name, answered)
 
 
 def write_empty(out: Output, command: Command) -> None:
     """Nobody replied: a document all the same."""
-    if out.format == "json":
-        out.document(f"{command.kind}.{command.name}", {"replies": {}, "silent": [], "unknown": []})
+    if out.format in ("json", "yaml"):
+        _document(out, command, {}, [], [])
+    elif out.format == "csv":
+        _write_records(out, command.name, {})
 
 
-def _write_table(out: Output, name: str, replies: dict[str, Any]) -> None:
+def _document(
+    out: Output, command: Command, replies: Mapping[str, Any], silent: list[Any], unknown: list[str]
+) -> None:
+    fields = {"replies": replies, "silent": silent, "unknown": unknown}
+    out.document(f"{command.kind}.{command.name}", fields)
+
+
+def _form(name: str, replies: Mapping[str, Any]) -> tuple[list[Column], Callable[[Any], Rows]] | None:
+    """Columns and how to get the rows of a reply; None for replies that are trees."""
     form = _FORMS.get(name)
     if form is None and name not in _TREES:
         form = next((f for fits, f in _SHAPES if all(fits(v) for v in replies.values())), None)
+    return form
+
+
+def _write_table(out: Output, name: str, replies: dict[str, Any]) -> None:
+    form = _form(name, replies)
     if form is None:
         _blocks(out, replies)
         return
     columns, rows_of = form
     out.table([Column("WORKER"), *columns], [[n, *row] for n, v in replies.items() for row in rows_of(v)])
+
+
+def _write_records(out: Output, name: str, replies: dict[str, Any]) -> None:
+    """A line for each row of the table; of a tree, for each leaf with its path."""
+    columns, rows_of = _form(name, replies) or (_columns("key", "value"), _leaves)
+    fields = ["node", *(column.key for column in columns)]
+    out.records(
+        [
+            dict(zip(fields, [n, *(c.text if isinstance(c, Cell) else c for c in row)], strict=True))
+            for n, v in replies.items()
+            for row in rows_of(v)
+        ],
+        fields,
+    )
+
+
+def _leaves(value: Any, path: str = "") -> Rows:
+    """(path, value) of all that is in a tree."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+    else:
+        yield [path, _text(value)]
 
 
 def _blocks(out: Output, replies: dict[str, Any]) -> None:

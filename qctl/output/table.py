@@ -23,24 +23,36 @@ class Cell(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column: its heading, and whether it holds numbers."""
+    """A column: its heading, whether it holds numbers, and the field of the items that it shows."""
 
     name: str
     right: bool = False
+    field: str = ""  # when it is not the heading in small letters
+    wide: bool = False  # only with -o wide
+
+    @property
+    def key(self) -> str:
+        """The name of the field that it shows."""
+        return self.field or self.name.lower().replace(" ", "_")
 
 
 def lines(
-    columns: Sequence[Column], rows: Sequence[Sequence[str | Cell]], columns_wide: int | None, colour: bool
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str | Cell]],
+    columns_wide: int | None,
+    colour: bool,
+    heading: bool = True,
 ) -> list[str]:
     """The heading and one line for each row; columns_wide is the terminal's width, None in a pipe."""
     cells = [[_cell(c) for c in row] for row in rows]
     wide = [
-        max([width(column.name), *(width(row[i].text) for row in cells)]) for i, column in enumerate(columns)
+        max([width(column.name) if heading else 1, *(width(row[i].text) for row in cells)])
+        for i, column in enumerate(columns)
     ]
     if columns_wide:
         wide = fit(wide, columns_wide)
-    head = _line([Cell(c.name) for c in columns], columns, wide, False)
-    return [paint(head, "1", colour), *(_line(row, columns, wide, colour) for row in cells)]
+    head = paint(_line([Cell(c.name) for c in columns], columns, wide, False), "1", colour)
+    return [*([head] if heading else []), *(_line(row, columns, wide, colour) for row in cells)]
 
 
 def fit(wide: list[int], room: int) -> list[int]:

@@ -1,6 +1,6 @@
 """Where a command's answer goes: stdout in the chosen format; remarks go to stderr.
 
-In:  rows or a document.  Out: a table, one JSON document, or one JSON object a line.
+In:  rows or a document.  Out: a table, one document of JSON or YAML, or a line for each item.
 Documents carry `schema` and `version`; fields are only ever added within a version.
 """
 
@@ -14,9 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from qcore.errors import mask_url
-from qctl import exits, theme
-from qctl.options import FORMATS, Globals
+from qctl import theme
+from qctl.options import Globals
+from qctl.output import formats, records, yaml
 from qctl.output.secrets import hide
+from qctl.output.shape import shaped
 from qctl.output.table import Cell, Column, lines
 from qctl.output.text import shown, shown_lines
 
@@ -35,19 +37,32 @@ class Output:
 
     def __init__(self, options: Globals) -> None:
         self.options = options
+        self._read: tuple[str, formats.Format] | None = None
+        #: with --watch and -o ndjson: what was printed last, by name
+        self.printed: dict[str, str] | None = None
+        #: a document was written
+        self.answered = False
+
+    @property
+    def chosen(self) -> formats.Format:
+        """The format of -o or QCTL_OUTPUT; raises Stop when there is none of that name."""
+        word = self.options.output
+        if self._read is None or self._read[0] != word:
+            self._read = word, formats.parse(word, "-o or QCTL_OUTPUT")
+        return self._read[1]
 
     @property
     def format(self) -> str:
-        name = self.options.output.lower()
-        if name not in FORMATS:
-            raise exits.Stop(
-                exits.USAGE, f"no output format named '{name}' (QCTL_OUTPUT)", ", ".join(FORMATS)
-            )
-        return name
+        return self.chosen.name
 
     @property
     def for_people(self) -> bool:
-        return self.format == "table"
+        return self.format in formats.FOR_PEOPLE
+
+    @property
+    def as_objects(self) -> bool:
+        """Errors and warnings are JSON too."""
+        return self.format in formats.AS_OBJECTS
 
     @property
     def colour(self) -> bool:
@@ -61,22 +76,60 @@ class Output:
         """Several lines of the answer, for people."""
         sys.stdout.write(f"{shown_lines(text)}\n")
 
-    def document(self, schema: str, fields: Mapping[str, Any]) -> None:
-        """The answer as one JSON document (also with -o ndjson, where it is one line)."""
-        sys.stdout.write(f"{to_json({'schema': f'qctl.{schema}', 'version': VERSION, **fields})}\n")
+    def document(self, schema: str, fields: Mapping[str, Any], name: str = "id") -> None:
+        """The answer as one document, in any format for programs (with ndjson it is one line, with csv and
+        the like the document is the only item). name: the field that -o name prints."""
+        whole = {"schema": f"qctl.{schema}", "version": VERSION, **fields}
+        self.answered = True
+        if self.format == "yaml":
+            sys.stdout.write(yaml.dump(json.loads(to_json(whole))))
+        elif self.format == "name":
+            self.line(shown(records.text(fields.get(name))))
+        elif self.format in ("json", "ndjson", *formats.FOR_PEOPLE):
+            sys.stdout.write(f"{to_json(whole)}\n")
+        else:
+            self.records([fields], ())
 
-    def objects(self, items: Iterable[Any]) -> None:
-        """One JSON object a line, each written at once."""
+    def nothing(self) -> None:
+        """The document of a command that failed before it had an answer, where one is expected."""
+        if self.format in ("json", "yaml") and not self.answered:
+            self.document("error", {"items": []})
+
+    def objects(self, items: Iterable[Any], name: str = "") -> None:
+        """One JSON object a line, each written at once. With --watch only those that have changed since
+        the last look, by their field `name`; what is no longer there is said to be gone."""
+        now: dict[str, str] = {}
         for item in items:
-            sys.stdout.write(f"{to_json(item)}\n")
+            text = to_json(item)
+            key = str(item.get(name)) if self.printed is not None and name else ""
+            if key and self.printed is not None:
+                now[key] = text
+                if self.printed.get(key) == text:
+                    continue
+            sys.stdout.write(f"{text}\n")
             sys.stdout.flush()
+        if self.printed is not None and name:
+            for key in self.printed.keys() - now.keys():
+                sys.stdout.write(f"{to_json({name: key, 'gone': True})}\n")
+            self.printed = now
+
+    def records(self, items: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> None:
+        """Lines of fields: csv, tsv, fields= and template=. fields: those of an empty list, or those that
+        --columns chose."""
+        names = list(fields) if fields and (self.options.listing.columns or not items) else None
+        names = names or records.all_fields(items)
+        for line in records.lines(self.chosen, items, names, self.options.listing.headers):
+            self.line(line)
 
     def table(self, columns: Sequence[Column], rows: Sequence[Sequence[str | Cell]]) -> None:
         """Aligned columns; nothing at all when there are no rows."""
         if not rows:
             return
-        wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        for line in lines(columns, rows, wide, self.colour):
+        whole = self.format == "wide"
+        kept = [i for i, c in enumerate(columns) if whole or not c.wide or self.options.listing.columns]
+        columns, rows = [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
+        wide = shutil.get_terminal_size().columns if sys.stdout.isatty() and not whole else None
+        for line in lines(columns, rows, wide, self.colour, self.options.listing.headers):
             sys.stdout.write(f"{line}\n")
 
     def items(
@@ -89,27 +142,32 @@ class Output:
         **more: Any,
     ) -> None:
         """A list in any format: rows are the items as people see them; name is the key of the names."""
-        safe = [hide(dict(item)) for item in items]
-        if self.format == "json":
+        shape = shaped(self.options.listing, items, columns, rows)
+        safe = [hide(dict(item)) for item in shape.items]
+        if self.format in ("json", "yaml"):
             self.document(schema, {"items": safe, **more})
         elif self.format == "ndjson":
-            self.objects(safe)
+            self.objects(safe, name)
         elif self.format == "name":
-            for item in items:
+            for item in shape.items:
                 self.line(shown(str(item[name])))
+        elif self.for_people:
+            self.table(shape.columns, shape.rows)
         else:
-            self.table(columns, rows)
+            self.records(safe, [column.key for column in shape.columns])
+        if shape.left_out:
+            self.note(f"{shape.left_out} more are not shown (--limit)")
 
     def note(self, text: str) -> None:
-        """A remark or a count for people, on stderr; silenced by -q and by the JSON formats."""
-        if not self.options.quiet and self.format in ("table", "name"):
+        """A remark or a count for people, on stderr; silenced by -q and by the formats for programs."""
+        if not self.options.quiet and (self.for_people or self.format == "name"):
             self.warn(text)
 
     def warn(self, text: str) -> None:
         """Something that must be said even with -q; an object of its own in the JSON formats."""
         sys.stdout.flush()
         text = mask_url(text)
-        if self.format in ("json", "ndjson"):
+        if self.as_objects:
             sys.stderr.write(to_json({"schema": "qctl.warning", "version": VERSION, "message": text}) + "\n")
             return
         for line in text.split("\n"):

@@ -1,0 +1,102 @@
+"""`qctl config`: which settings count, and who said so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from qctl import exits
+from qctl.output.table import Cell, Column
+from qctl.pages import Page, PageGroup
+from qctl.params import OneOf
+from qctl.session import current
+from qctl.settings.layers import KEYS, Layers
+
+command = PageGroup(
+    "config",
+    help="""Show which settings count, and who said so.
+
+    The strongest first: the command line (and a context named there), the environment (and QCTL_CONTEXT),
+    the project's qctl.toml or [tool.qctl] of pyproject.toml, the context chosen with `ctx use`, your own
+    config.toml, and what is built in. The app's own settings come last.""",
+    examples=[("qctl config ls", "what counts"), ("qctl config explain broker", "who says what about it")],
+    exit_codes=(exits.BAD_CONFIG,),
+    subcommand_metavar="COMMAND [ARGUMENTS]...",
+    see_also=["ctx", "help env"],
+)
+
+
+def _shown(value: Any) -> Any:
+    """The value as it may be shown: passwords hidden."""
+    from qctl.output.secrets import hide
+
+    return hide(value)
+
+
+def _words(value: Any) -> str:
+    return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _context(layers: Layers) -> tuple[Any, str]:
+    """The context that counts, and who chose it."""
+    if layers.context is None:
+        return None, ""
+    return layers.context.name, layers.source("context") or "chosen with `qctl ctx use`"
+
+
+def _show_list() -> None:
+    layers = current().layers
+    items = []
+    for key in KEYS:
+        value, source = _context(layers) if key == "context" else (layers.value(key), layers.source(key))
+        items.append({"key": key, "value": _shown(value), "source": source or None})
+    columns = [Column("KEY"), Column("VALUE"), Column("SOURCE")]
+    rows: list[list[str | Cell]] = [[i["key"], _words(i["value"]), i["source"] or "-"] for i in items]
+    current().out.items("config", items, columns, rows, "key")
+
+
+def _explain(key: str | None) -> None:
+    layers = current().layers
+    items = []
+    for name in [key] if key else KEYS:
+        said = layers.said(name)
+        if name == "context" and not said and layers.context is not None:
+            value, source = _context(layers)
+            said = [(source, value)]
+        items += [
+            {"key": name, "value": _shown(value), "source": source, "wins": number == 0}
+            for number, (source, value) in enumerate(said)
+        ]
+        if not said:
+            items.append({"key": name, "value": None, "source": None, "wins": False})
+    columns = [Column("KEY"), Column("VALUE"), Column("SOURCE"), Column("WINS")]
+    rows: list[list[str | Cell]] = [
+        [i["key"], _words(i["value"]), i["source"] or "nobody says anything", "yes" if i["wins"] else ""]
+        for i in items
+    ]
+    current().out.items("config.explain", items, columns, rows, "key")
+
+
+command.add_command(
+    Page(
+        "ls",
+        callback=_show_list,
+        params=[],
+        lists=True,
+        help="List the settings that count; passwords are hidden.",
+        examples=[("qctl config ls", "of this directory and user")],
+        see_also=["config explain"],
+    )
+)
+command.add_command(
+    Page(
+        "explain",
+        callback=_explain,
+        params=[click.Argument(["key"], type=OneOf("key", KEYS), required=False)],
+        lists=True,
+        help="Show everybody who says something about a setting, and who wins.",
+        examples=[("qctl config explain broker", "only this one")],
+        see_also=["config ls", "ctx show"],
+    )
+)

@@ -1,0 +1,57 @@
+"""`status --all-contexts`: ask every fleet that has a name, all at the same time.
+
+In:  a session.  Out: the items of all fleets, each with its context, and the worst exit code.
+A fleet that cannot be asked is an item too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from qctl import exits
+from qctl.session import Session
+from qctl.settings import contexts
+
+AT_ONCE = 16
+Items = Callable[[Session, Any], list[dict[str, Any]]]
+
+
+def everywhere(
+    session: Session, whom: list[str] | None, timeout_s: float, items: Items
+) -> tuple[list[dict[str, Any]], int]:
+    """The items of all contexts, in their order. items: makes them from the answers of one fleet."""
+    names = list(contexts.load(session.out.warn))
+    if not names:
+        raise exits.Stop(exits.NOT_FOUND, "there is no context", "`qctl ctx add NAME -b URL` makes one")
+
+    def ask(name: str) -> tuple[list[dict[str, Any]], int]:
+        try:
+            other = session.in_context(name)
+            try:
+                answers = other.app.control.ask("ping", None, whom, timeout_s)
+                found = items(other, answers)
+            finally:
+                other.close()
+        except Exception as exc:
+            stop = exits.explain(exc)
+            if stop is None:
+                raise
+            session.out.warn(f"{name}: {stop.message}")
+            return [_nobody(name, "unreachable")], exits.PARTIAL
+        if not answers.replies:
+            found = found or [_nobody(name, "no workers")]
+            return [{"context": name, **item} for item in found], exits.NO_ANSWER
+        code = exits.PARTIAL if answers.silent else exits.OK
+        return [{"context": name, **item} for item in found], code
+
+    with ThreadPoolExecutor(min(AT_ONCE, len(names)), "ask") as pool:
+        answered = list(pool.map(ask, names))
+    return [item for found, _ in answered for item in found], max(code for _, code in answered)
+
+
+def _nobody(name: str, state: str) -> dict[str, Any]:
+    """The item of a fleet without an answer."""
+    empty: dict[str, Any] = {"software": None, "pid": None, "queues": []}
+    return {"context": name, "node": None, "state": state, "age_s": None, **empty}

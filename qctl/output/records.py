@@ -1,0 +1,78 @@
+"""Items as lines of fields: csv, tsv, `fields=` and `template=`.
+
+In:  items, and which fields.  Out: lines.  Lists and objects in a field are JSON; nothing at all stands
+for null; control characters are shown as \\x1b and the like.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from qctl import exits
+from qctl.output.formats import Format
+from qctl.output.template import value_at
+from qctl.output.text import shown
+
+#: a spreadsheet takes a cell that begins so for a formula, or runs what is in it
+_FORMULA = ("=", "+", "-", "@")
+
+
+def lines(
+    chosen: Format, items: Sequence[Mapping[str, Any]], fields: Sequence[str], heading: bool
+) -> Iterator[str]:
+    """The lines of these items. fields: those of csv and tsv."""
+    if chosen.name == "template":
+        assert chosen.template is not None
+        refuse_unknown(chosen.template.fields, items)
+        for item in items:
+            yield chosen.template.filled({f: shown(text(value_at(item, f))) for f in chosen.template.fields})
+    elif chosen.name == "csv":
+        if heading and fields:
+            yield ",".join(_quoted(name) for name in fields)
+        for item in items:
+            yield ",".join(_quoted(_harmless(value_at(item, f))) for f in fields)
+    else:
+        if chosen.name == "fields":
+            refuse_unknown(chosen.fields, items)
+        for item in items:
+            yield "\t".join(shown(text(value_at(item, f))) for f in chosen.fields or fields)
+
+
+def all_fields(items: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Every name of a field, in the order in which they come."""
+    return list(dict.fromkeys(str(key) for item in items for key in item))
+
+
+def refuse_unknown(names: Iterable[str], items: Sequence[Mapping[str, Any]]) -> None:
+    """A usage error for a field that no item has; with no items there is nothing to compare with."""
+    known = all_fields(items)
+    for name in names:
+        if known and name not in known and name.partition(".")[0] not in known:
+            from qcore.errors import did_you_mean
+
+            near = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+            raise exits.Stop(exits.USAGE, f"no field named '{name}'{near}")
+
+
+def text(value: Any) -> str:
+    """A value in a field."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _harmless(value: Any) -> str:
+    """A cell that no spreadsheet runs: text that begins like a formula gets a quote mark in front."""
+    found = text(value)
+    risky = isinstance(value, str) and found[:1] and (found[0] in _FORMULA or found[0] < " ")
+    return ("'" if risky else "") + shown(found)
+
+
+def _quoted(cell: str) -> str:
+    return (
+        '"' + cell.replace('"', '""') + '"'
+        if any(c in cell for c in ',"\r\n') or cell != cell.strip()
+        else cell
+    )

@@ -1,0 +1,62 @@
+"""`-o template=TEXT`: text with fields of an item in braces.
+
+In:  '{node} is {state}'.  Out: a line for each item.  A field is a name, or names with dots for what is
+inside: nothing is called and no attribute is looked at. '{{' and '}}' are braces; \\t and \\n are a tab
+and a line end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from qctl import exits
+
+_PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|\\[tn\\]|[^{}\\]+|\\")
+_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
+_TEXT = {"{{": "{", "}}": "}", "\\t": "\t", "\\n": "\n", "\\\\": "\\"}
+
+
+class Template:
+    """A text that was taken apart: literal pieces, and the names of fields."""
+
+    def __init__(self, text: str) -> None:
+        """Raises Stop for a brace without its partner, and for what is no name of a field."""
+        self.pieces: list[tuple[str, bool]] = []
+        for found in _PIECE.finditer(text):
+            piece, field = found[0], found[1]
+            if piece in ("{", "}"):
+                raise _wrong(text, found.start(), "a brace without its partner; write {{ or }} for a brace")
+            if field is None:
+                self.pieces.append((_TEXT.get(piece, piece), False))
+            elif _NAME.fullmatch(field.strip()):
+                self.pieces.append((field.strip(), True))
+            else:
+                raise _wrong(text, found.start(), "a field is a name, perhaps with dots: {node}")
+
+    @property
+    def fields(self) -> list[str]:
+        return [piece for piece, is_field in self.pieces if is_field]
+
+    def filled(self, texts: Mapping[str, str]) -> str:
+        """The line for one item. texts: field -> what it shows."""
+        return "".join(texts[piece] if is_field else piece for piece, is_field in self.pieces)
+
+
+def _wrong(text: str, place: int, why: str) -> exits.Stop:
+    return exits.Stop(exits.USAGE, f"in the template: {why}\n  {text}\n  {' ' * place}^")
+
+
+def value_at(item: Any, field: str) -> Any:
+    """The value of a field; dots go inward, numbers into lists; None when there is nothing."""
+    if isinstance(item, Mapping) and field in item:
+        return item[field]
+    for part in field.split("."):
+        if isinstance(item, Mapping):
+            item = item.get(part)
+        elif isinstance(item, list | tuple) and part.isdecimal() and int(part) < len(item):
+            item = item[int(part)]
+        else:
+            return None
+    return item

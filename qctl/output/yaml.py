@@ -1,0 +1,79 @@
+"""Values as YAML in blocks, so that no library is needed to write it.
+
+In:  what JSON could hold.  Out: text that readers of YAML 1.1 and 1.2 take for the same value.
+Text that could be taken for something else is quoted as in JSON, which is YAML too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./@]*(?:-[A-Za-z0-9_./@]+)*")
+#: plain words that some reader takes for no text
+_TAKEN = frozenset(("true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf"))
+_UNPRINTABLE = re.compile(
+    "[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\uffff\ud800-\udfff]"
+)
+#: longer keys must be written with a question mark (YAML 1.1, "simple keys": 1024 characters)
+_LONG_KEY = 1000
+
+
+def dump(value: Any) -> str:
+    """The text, ending in a line end."""
+    return "\n".join(_lines(value, "")) + "\n"
+
+
+def _lines(value: Any, indent: str) -> Iterator[str]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _entry(_key(key), inner, indent)
+    elif isinstance(value, list | tuple) and value:
+        for inner in value:
+            first, *rest = _lines(inner, indent + "  ")
+            yield f"{indent}- {first.lstrip(' ')}"
+            yield from rest
+    else:
+        yield indent + _scalar(value)
+
+
+def _entry(key: str, inner: Any, indent: str) -> Iterator[str]:
+    head = f"{indent}{key}:"
+    if len(key) > _LONG_KEY:
+        yield f"{indent}? {key}"
+        head = f"{indent}:"
+    if isinstance(inner, dict | list | tuple) and inner:
+        yield head
+        yield from _lines(inner, indent + "  ")
+    else:
+        yield f"{head} {_scalar(inner)}"
+
+
+def _key(key: Any) -> str:
+    return _text(key if isinstance(key, str) else json.dumps(key, default=str))
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    if isinstance(value, dict | list | tuple):
+        return "{}" if isinstance(value, dict) else "[]"
+    if value is None or isinstance(value, bool | int):
+        return json.dumps(value)
+    if isinstance(value, float):
+        # YAML 1.1 takes '1e+20' for text: a float has a point.
+        text = repr(value)
+        return text if "." in text else text.replace("e", ".0e")
+    return _text(str(value))
+
+
+def _text(text: str) -> str:
+    if _PLAIN.fullmatch(text) and text.lower() not in _TAKEN and len(text) < _LONG_KEY:
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)
