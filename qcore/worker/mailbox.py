@@ -11,7 +11,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from qcore.brokers.base import Subscription, open_broker
+from qcore.brokers._ears import Subscription
+from qcore.brokers.base import open_broker
 from qcore.control.commands import base as commands
 from qcore.control.commands.base import WorkerView
 from qcore.errors import BrokerError, Malformed, UnknownName
@@ -94,7 +95,7 @@ class Mailbox:
         if request.reply_key is None or (request.method == "shutdown"):
             return
         exchange = request.reply_exchange or wire.REPLY_EXCHANGE
-        reply = wire.Reply(self._view.node, value, request.ticket, clock)
+        reply = wire.Reply(self._view.node, value, request.ticket, clock, self._view.instance)
         try:
             message = wire.encode_reply(reply, exchange, request.reply_key)
         except TypeError as exc:

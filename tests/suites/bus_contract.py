@@ -138,6 +138,31 @@ class BusContract:
 
         assert mine() == {f"b@{queue}": (True, 3)}
 
+    def test_an_announcement_says_what_it_replaced(self, broker: Broker, queue: str) -> None:
+        if not broker.features.members_replaced:
+            assert broker.announce(f"a@{queue}", {"instance": "1"}, 60) is None
+            return
+
+        first = broker.announce(f"a@{queue}", {"instance": "1"}, 60)
+        second = broker.announce(f"a@{queue}", {"instance": "2"}, 60)
+
+        assert first is None
+        assert second == {"instance": "1"}
+
+    def test_many_replies_are_taken_at_once_and_in_order(self, opened: Open, queue: str) -> None:
+        exchange = f"reply.{queue}.pidbox"
+        box, worker = opened().inbox(exchange, queue), opened()
+        for i in range(40):
+            worker.reply(exchange, queue, message(str(i)))
+
+        found: list[bytes] = []
+        while len(found) < 40 and (more := box.take(5)):
+            found += more
+
+        assert [text_of(raw) for raw in found] == [str(i) for i in range(40)]
+        assert box.take(0.05) == []
+        box.close()
+
     def test_our_own_workers_are_not_foreign(self, broker: Broker, queue: str) -> None:
         broker.announce(f"a@{queue}", {}, 60)
         ear = broker.subscribe("celery.pidbox", node=f"a@{queue}")
