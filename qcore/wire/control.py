@@ -52,6 +52,7 @@ class Reply(msgspec.Struct):
     value: Any
     ticket: str | None = None
     clock: int = 0
+    instance: str = ""  # tells workers of one name apart; empty: a Celery worker's
 
 
 def encode_request(request: Request) -> bytes:
@@ -127,9 +128,8 @@ def decode_request(raw: bytes) -> Request:
 
 def encode_reply(reply: Reply, exchange: str, routing_key: str) -> bytes:
     """A reply as message bytes; values with no JSON form travel as their repr."""
-    return _message(
-        {reply.node: reply.value}, exchange, routing_key, {"ticket": reply.ticket, "clock": reply.clock}
-    )
+    headers = {"ticket": reply.ticket, "clock": reply.clock, "qcore-instance": reply.instance}
+    return _message({reply.node: reply.value}, exchange, routing_key, headers)
 
 
 def decode_replies(raw: bytes) -> list[Reply]:
@@ -139,12 +139,14 @@ def decode_replies(raw: bytes) -> list[Reply]:
     if not isinstance(body, dict):
         raise Malformed("bad_control", "the reply is not an object")
     ticket, clock = found.headers.get("ticket"), found.headers.get("clock")
+    instance = found.headers.get("qcore-instance")
     return [
         Reply(
             node,
             value,
             ticket if isinstance(ticket, str) else None,
             clock if isinstance(clock, int) else 0,
+            instance if isinstance(instance, str) else "",
         )
         for node, value in body.items()
     ]

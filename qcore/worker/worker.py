@@ -22,6 +22,7 @@ from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerError, ConfigError, PoolBroken, mask_url
 from qcore.events.sender import HEARTBEAT_S, EventSender
 from qcore.pools.base import PoolSetup, pools
+from qcore.times import new_id
 from qcore.version import __version__
 from qcore.worker import logs
 from qcore.worker.autoscale import Autoscaler, bounds, keepalive_s
@@ -77,6 +78,7 @@ class Worker(Verbs):
         conf = app.conf
         self.node = node_name(hostname)
         self.pid = os.getpid()
+        self.instance = new_id()
         self.started_at = time.time()
         self._log = (loglevel, logfile)
         self._queues = queue_names(conf, queues, exclude_queues)
@@ -157,7 +159,7 @@ class Worker(Verbs):
             for task in app.tasks.values():
                 self.set_rate_limit(task.name, task.rate_limit)
             self.loop.admission.revoked.update(app.broker.revoked(REVOKED_MOST))
-            self.keeper = Keeper(consumer, app.broker, self.node, self._facts)
+            self.keeper = Keeper(consumer, app.broker, self.node, self.instance, self._facts)
             # Leases before deliveries; the bus after both, so that what answers can also work.
             services: list[Any] = [self.keeper, self.events]
             if app.conf.worker_enable_remote_control:

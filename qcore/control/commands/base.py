@@ -24,6 +24,7 @@ class WorkerView(Protocol):
     """What a command may see and do of a worker. Called from the control thread."""
 
     node: str
+    instance: str  # an id that each start of a worker makes anew
     pid: int
     started_at: float  # epoch seconds
     app: Any
