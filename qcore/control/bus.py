@@ -16,14 +16,18 @@ import msgspec
 
 from qcore.brokers.base import Member
 from qcore.control.commands import base as commands
+from qcore.control.keys import signing_key
 from qcore.errors import Malformed
 from qcore.times import new_id
 from qcore.wire import control as wire
+from qcore.wire import seal
 
 if TYPE_CHECKING:
     from qcore.app import App
 
 DEFAULT_TIMEOUT_S = 1.0
+#: how long a signed request is valid, in seconds: as long as its caller waits, within these bounds
+VALID_S, MOST_VALID_S = 60.0, 1800.0
 
 
 class Silent(msgspec.Struct, frozen=True):
@@ -112,6 +116,7 @@ class Control:
         inbox = broker.inbox(self.reply_exchange, key)
         try:
             heard: int | None = 0
+            sealer = self._sealer(timeout_s)
             if whom.names is None or whom.names:
                 request = wire.Request(
                     method=method,
@@ -125,7 +130,7 @@ class Control:
                     clock=self.app.tick_clock(),
                     expires=time.time() + timeout_s,
                 )
-                heard = broker.broadcast(self.exchange, "", wire.encode_request(request))
+                heard = broker.broadcast(self.exchange, "", wire.encode_request(request, sealer))
             answers = Answers({}, [], whom.unknown, sorted({*members, *foreign}), heard, 0.0, 0, members)
             deadline = started + timeout_s
             while not _is_done(answers, whom, heard, members):
@@ -171,7 +176,21 @@ class Control:
             matcher=matcher,
             clock=self.app.tick_clock(),
         )
-        return self.app.broker.broadcast(self.exchange, "", wire.encode_request(request))
+        raw = wire.encode_request(request, self._sealer())
+        return self.app.broker.broadcast(self.exchange, "", raw)
+
+    def _sealer(self, timeout_s: float = 0.0) -> wire.Sealer | None:
+        """What signs a request, when this process has a key; raises ConfigError."""
+        key = signing_key(self.app.conf)
+        if key is None:
+            return None
+
+        def header(body: bytes, whom: str) -> str:
+            now = time.time()
+            until = now + min(max(timeout_s, VALID_S), MOST_VALID_S)
+            return seal.make(key.id, key.secret, new_id(), now, until, whom, body).text()
+
+        return header
 
     # --- Celery's words
 

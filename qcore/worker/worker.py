@@ -118,6 +118,7 @@ class Worker(Verbs):
         events_on = conf.worker_send_task_events if task_events is None else task_events
         beat = None if without_heartbeat else (heartbeat_interval or HEARTBEAT_S)
         self.events = EventSender(app, self.node, self._event_facts, bool(events_on), beat)
+        self.mailbox = Mailbox(app, self) if conf.worker_enable_remote_control else None
         self._interrupts = 0
         self._solo_running = False
 
@@ -162,8 +163,8 @@ class Worker(Verbs):
             self.keeper = Keeper(consumer, app.broker, self.node, self.instance, self._facts)
             # Leases before deliveries; the bus after both, so that what answers can also work.
             services: list[Any] = [self.keeper, self.events]
-            if app.conf.worker_enable_remote_control:
-                services.append(Mailbox(app, self))
+            if self.mailbox is not None:
+                services.append(self.mailbox)
             self._catch_signals()
             started = []
             try:
@@ -221,6 +222,7 @@ class Worker(Verbs):
             f"  concurrency  {self.pool.size} ({self.pool.name})\n"
             f"  queues       {', '.join(self._queues)}\n"
             f"  tasks        {tasks}\n"
+            f"  control      {self.mailbox.guard.words() if self.mailbox else 'off'}\n"
             f"  task events  {'on' if self.events.tasks_on else 'off (-E turns them on)'}\n"
             f"{self.node} ready.",
             file=sys.stderr,
@@ -314,6 +316,7 @@ class Worker(Verbs):
             "leases_lost": self.keeper.leases_lost,
             "messages_reaped": self.keeper.reaped,
             "stale_settle_total": self.loop.stale,
+            "control_refused_total": dict(self.mailbox.guard.refused) if self.mailbox else {},
         }
 
     # --- facts

@@ -6,6 +6,10 @@ import threading
 import time
 
 from qcore.brokers.base import Broker
+from qcore.config import Config
+from qcore.wire import control as wire
+from qcore.wire import seal
+from qcore.worker.guard import Guard
 from tests.suites.consuming import Open, message, needs, text_of
 from tests.waiting import wait_for
 
@@ -22,6 +26,22 @@ class BusContract:
         assert heard_by == (3 if opened().features.receivers_known else None)
         for ear in ears:
             ear.close()
+
+    def test_a_signed_request_arrives_as_it_was_signed(self, opened: Open, queue: str) -> None:
+        needs(opened(), "fanout")
+        guard = Guard(Config({"control_keys": {"k": {"secret": "x" * 20, "scope": "admin"}}}))
+        ear = opened().subscribe(f"{queue}.pidbox", node="w@host")
+
+        def sealer(body: bytes, whom: str) -> str:
+            return seal.make("k", b"x" * 20, queue, time.time(), time.time() + 60, whom, body).text()
+
+        request = wire.Request("shutdown", {"ünï": [1, 2.5, None]}, ["w@host"], reply_key="r")
+        opened().broadcast(f"{queue}.pidbox", "", wire.encode_request(request, sealer))
+        found = wire.decode_request(ear.get(5) or b"")
+        ear.close()
+
+        assert found.arguments == request.arguments
+        assert guard.refusal(found, "admin") is None
 
     def test_nobody_hears_what_is_said_before_or_after(self, opened: Open, queue: str) -> None:
         broker = opened()
