@@ -235,6 +235,28 @@ TABLE: dict[str, Setting] = {
         ),
         # bus
         Setting("control_exchange", (str,), "celery", "prefix of the control exchanges"),
+        Setting(
+            "control_keys",
+            (dict,),
+            {},
+            "keys that may sign control requests: id -> {secret, scope}; the secret may be env:NAME or "
+            "file:PATH, scope is read, operate or admin",
+        ),
+        Setting(
+            "control_sign_key",
+            _opt_str,
+            None,
+            "what requests are signed with: id:secret, file:PATH, or an id of control_keys",
+            ("QCTL_CONTROL_KEY",),
+        ),
+        Setting(
+            "control_unsigned",
+            _opt_str,
+            None,
+            "what unsigned requests may do: allow, read or refuse; when not set, read if there are "
+            "control_keys, else allow",
+            ("QCTL_CONTROL_UNSIGNED",),
+        ),
         Setting("event_exchange", (str,), "celeryev", "exchange of the events"),
     )
 }
@@ -391,7 +413,10 @@ def masked(values: Mapping[str, Any]) -> dict[str, Any]:
     from qcore.errors import mask_url
 
     def hide(name: str, value: Any) -> Any:
-        if any(word in name.lower() for word in ("password", "secret", "token", "api_key", "_key_password")):
+        if any(
+            word in name.lower()
+            for word in ("password", "secret", "token", "api_key", "_key_password", "sign_key")
+        ):
             return "********" if value else value
         if isinstance(value, str):
             return mask_url(value)

@@ -15,7 +15,7 @@ from qctl.session import Session
 from qctl.settings import contexts
 
 AT_ONCE = 16
-Items = Callable[[Session, Any], list[dict[str, Any]]]
+Items = Callable[[Any], list[dict[str, Any]]]
 
 
 def everywhere(
@@ -31,7 +31,7 @@ def everywhere(
             other = session.in_context(name)
             try:
                 answers = other.app.control.ask("ping", None, whom, timeout_s)
-                found = items(other, answers)
+                found = items(answers)
             finally:
                 other.close()
         except Exception as exc:
@@ -53,5 +53,5 @@ def everywhere(
 
 def _nobody(name: str, state: str) -> dict[str, Any]:
     """The item of a fleet without an answer."""
-    empty: dict[str, Any] = {"software": None, "pid": None, "queues": []}
+    empty: dict[str, Any] = {"software": None, "pid": None, "queues": [], "twins": 0}
     return {"context": name, "node": None, "state": state, "age_s": None, **empty}

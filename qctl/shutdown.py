@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from qctl import exits, theme
+from qctl.output import replies
 from qctl.output.table import Cell, Column
 from qctl.output.text import count
 from qctl.session import Session
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from qcore.control.commands.base import Command
 
 PATIENCE_S = 10.0
+REFUSAL_S = 0.25
 LOOK_S = 0.1
 COLUMNS = [Column("WORKER", field="node"), Column("STATE")]
 
@@ -36,7 +38,14 @@ def shut_down(
         raise
     # A silent worker is told too: it may wake up and hear it.
     told = sorted({*answers.replies, *(s.node for s in answers.silent)})
-    heard = control.tell(found.name, arguments, told if whom is not None else None)
+    # Nobody answers this but those who refuse it, and they do so at once.
+    said = control.ask(found.name, arguments, told if whom is not None else None, REFUSAL_S)
+    heard, refused = said.heard, replies.errors(said)
+    for node, words in refused.items():
+        session.out.warn(f"{node} refused: {words}")
+    if refused and not set(told) - set(refused):
+        return exits.FAILED
+    told = [node for node in told if node not in refused]
     known = {m.node for m in control.known()} & set(told)
     patience = session.options.timeout if session.options.timeout is not None else PATIENCE_S
     left = _wait(session, known, patience) if wait else known
@@ -47,7 +56,7 @@ def shut_down(
     if wait and left:
         session.out.warn(f"still there after {patience:g} s, finishing tasks: {', '.join(sorted(left))}")
         return exits.PARTIAL
-    return code
+    return exits.PARTIAL if refused else code
 
 
 def _ignoring_silence(code: int, answers: Answers) -> int:

@@ -20,12 +20,19 @@ if TYPE_CHECKING:
 def verdict(session: Session, answers: Answers, whom: list[str] | None, timeout: float) -> int:
     """Name silent and unknown workers on stderr; the exit code. Raises Stop when nobody is there."""
     say = session.out.warn
+    now = answers.now
     for name in answers.unknown:
+        if (gone := answers.members.get(name)) is not None:
+            say(f"{name} is gone: last sign of life {now - gone.seen_at:.0f} s ago")
+            continue
         say(f"no worker named '{name}'{nearest(name, answers.known) or _list(answers.known)}")
     for silent in answers.silent:
         last = "never seen" if silent.age_s is None else f"last sign of life {silent.age_s:.0f} s ago"
         say(f"{silent.node} is silent: no answer within {timeout:g} s ({last})")
-    lost = (answers.heard or 0) - len(answers.replies) - len(answers.silent) if whom is None else 0
+    for node, places in answers.twins.items():
+        where = f" ({'; '.join(places)})" if places else ""
+        say(f"more than one worker is called {node}{where}; give each a name of its own with -n")
+    lost = (answers.heard or 0) - answers.count - len(answers.silent) if whom is None else 0
     if lost > 0:
         say(f"{count(lost, 'more worker')} heard the question and did not answer within {timeout:g} s")
     if answers.malformed:

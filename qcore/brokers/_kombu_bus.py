@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 from amqp.exceptions import ChannelError, ResourceLocked
 
+from qcore.brokers._ears import Inbox
 from qcore.brokers._kombu_link import Bell, Link
 from qcore.brokers._kombu_message import incoming
 from qcore.brokers._kombu_topology import Topology, bus_type
-from qcore.brokers.base import Inbox
 from qcore.errors import BrokerDown
 from qcore.times import new_id
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._memory_place import Place
-from qcore.brokers.base import Inbox, Subscription
 from qcore.errors import BrokerDown
 
 

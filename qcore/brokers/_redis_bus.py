@@ -9,15 +9,16 @@ from __future__ import annotations
 import time
 from typing import Any, Protocol
 
+from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._redis_door import Door, ReplyError
 from qcore.brokers._redis_keys import CONTROL_QUEUE_END, Keys
 from qcore.brokers._redis_link import Link
 from qcore.brokers._redis_scripts import OPEN_INBOX, Script
-from qcore.brokers.base import Inbox, Subscription
 from qcore.errors import BrokerDown, BrokerError
 
 INBOX_BLOCK_S = 20.0
+MOST_AT_ONCE = 500  # replies that are read in one go
 
 
 class Shared(Protocol):
@@ -163,6 +164,14 @@ class RedisInbox(Inbox):
             if said is not None:
                 raw: bytes = said[1]
                 return raw
+
+    def take(self, timeout_s: float | None) -> list[bytes]:
+        first = self.get(timeout_s)
+        if first is None:
+            return []
+        # A fleet answers within milliseconds, and a round trip for each reply would take longer than that.
+        more = self._link.call("RPOP", self._list, MOST_AT_ONCE)
+        return [first, *(more or ())]
 
     def close(self) -> None:
         self._closed = True

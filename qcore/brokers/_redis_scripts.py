@@ -416,12 +416,14 @@ return sent
 """
 )
 
-# KEYS: members, infos.  ARGV: node, info.
+# KEYS: members, infos.  ARGV: node, info.  Returns the info before it, if there is one.
 ANNOUNCE = Script(
     _NOW
     + """
+local before = redis.call('HGET', KEYS[2], ARGV[1])
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+return before
 """
 )
 

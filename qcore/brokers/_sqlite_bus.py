@@ -9,9 +9,9 @@ import select
 import time
 from collections import deque
 
+from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._sqlite_file import Bell, Connection, File
 from qcore.brokers._topics import hears
-from qcore.brokers.base import Inbox, Subscription
 from qcore.errors import BrokerDown
 
 LOOK_AGAIN_S = 1.0

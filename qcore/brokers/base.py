@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._failures import FailureStore
 from qcore.brokers.endpoints import split_urls
 from qcore.brokers.symptoms import Symptom
@@ -45,6 +46,7 @@ class Features(msgspec.Struct, frozen=True):
     fanout: bool = True  # broadcast and subscribe
     receivers_known: bool = False  # broadcast() can say how many heard it
     members_known: bool = False  # members() names the live workers
+    members_replaced: bool = False  # announce() says what it replaced, so that two of one name find out
     foreign_known: bool = True  # foreign_members() too: a node that nobody names is not there
     peek: bool = True
     revokes: bool = False  # stores revoked ids
@@ -245,23 +247,6 @@ class Consumer(ABC):
         """Give everything held but unsettled back (not flagged) and stop."""
 
 
-class Subscription(ABC):
-    """An open ear on an exchange; what is said while nobody listens is gone."""
-
-    @abstractmethod
-    def get(self, timeout_s: float | None) -> bytes | None:
-        """The next message, or None after timeout_s (None waits for ever). Raises BrokerDown."""
-
-    @abstractmethod
-    def close(self) -> None: ...
-
-
-class Inbox(Subscription):
-    """A place for the replies to one request; `key` is the routing key that replies are sent to."""
-
-    key: str
-
-
 class Broker(FailureStore, ABC):
     """One URL. Connects when first needed; safe to use from several threads."""
 
@@ -404,8 +389,10 @@ class Broker(FailureStore, ABC):
         """Send a reply; silently dropped when nobody has that inbox."""
 
     # --- who is there
-    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> None:
-        """Say that a worker lives; forgotten after ttl_s without another call."""
+    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> dict[str, Any] | None:
+        """Say that a worker lives; forgotten after ttl_s without another call. What was said before
+        under this name (by anybody), where features.members_replaced is True; else None."""
+        return None
 
     def retire(self, node: str) -> None:
         """The worker has left."""
@@ -418,6 +405,10 @@ class Broker(FailureStore, ABC):
     def foreign_members(self) -> list[str]:
         """Nodes of other kinds (Celery) that seem bound to the control exchange; may be stale."""
         return []
+
+    def roster(self) -> tuple[list[Member], list[str]]:
+        """members() and foreign_members(), in as few round trips as the driver can."""
+        return self.members(), self.foreign_members()
 
     # --- revoked ids
     def revoke(self, task_ids: Sequence[str], ttl_s: float = 10800.0) -> None:

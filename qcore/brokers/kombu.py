@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._kombu_bus import KombuListener, Place
 from qcore.brokers._kombu_consumer import KombuConsumer
 from qcore.brokers._kombu_link import Link, is_native
@@ -28,11 +29,9 @@ from qcore.brokers.base import (
     Consumer,
     Depth,
     Features,
-    Inbox,
     Member,
     Message,
     Quarantined,
-    Subscription,
     brokers,
 )
 from qcore.crashpoints import crashpoint
@@ -214,7 +213,7 @@ class KombuBroker(Broker):
 
     # --- who is there, what was revoked
 
-    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> None:
+    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> None:  # what it replaced is unknown
         if self.features.members_known:
             with self._on_link():
                 self._roster.announce(node, info, ttl_s)

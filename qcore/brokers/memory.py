@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._failures import limits_of
 from qcore.brokers._memory_administration import MemoryAdministration
 from qcore.brokers._memory_bus import MemoryInbox, MemorySubscription
@@ -23,12 +24,10 @@ from qcore.brokers._topics import hears
 from qcore.brokers.base import (
     Depth,
     Features,
-    Inbox,
     Member,
     Message,
     Quarantined,
     StoredResult,
-    Subscription,
     brokers,
 )
 from qcore.wire.result import ResultMeta, decode
@@ -47,6 +46,7 @@ class MemoryBroker(MemoryFailures, MemoryChords, MemoryAdministration):
         results=True,
         receivers_known=True,
         members_known=True,
+        members_replaced=True,
         revokes=True,
         multi_host=False,
         pauses=True,
@@ -159,9 +159,11 @@ class MemoryBroker(MemoryFailures, MemoryChords, MemoryAdministration):
                 box.heard.append(raw)
             self._place.changed.notify_all()
 
-    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> None:
+    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> dict[str, Any] | None:
         with self._place.changed:
+            before = self._place.members.get(node)
             self._place.members[node] = (time.time(), ttl_s, dict(info))
+            return before[2] if before else None
 
     def retire(self, node: str) -> None:
         with self._place.changed:

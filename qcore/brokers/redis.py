@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._failures import limits_of
 from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._redis_administration import RedisAdministration
@@ -42,12 +43,10 @@ from qcore.brokers._redis_waits import Waits
 from qcore.brokers.base import (
     Depth,
     Features,
-    Inbox,
     Member,
     Message,
     Quarantined,
     StoredResult,
-    Subscription,
     brokers,
 )
 from qcore.crashpoints import crashpoint
@@ -68,6 +67,7 @@ class RedisBroker(RedisFailures, RedisChords, RedisAdministration, RedisSymptoms
         results=True,
         receivers_known=True,
         members_known=True,
+        members_replaced=True,
         revokes=True,
         pauses=True,
         moves=True,
@@ -287,9 +287,11 @@ class RedisBroker(RedisFailures, RedisChords, RedisAdministration, RedisSymptoms
 
     # --- who is there
 
-    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> None:
+    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> dict[str, Any] | None:
         noted = msgspec.json.encode({"ttl_s": ttl_s, "info": info}, enc_hook=str)
-        self.run(ANNOUNCE, (self._keys.members, self._keys.infos), (node, noted))
+        before = self.run(ANNOUNCE, (self._keys.members, self._keys.infos), (node, noted))
+        found: dict[str, Any] | None = msgspec.json.decode(before).get("info") if before else None
+        return found
 
     def retire(self, node: str) -> None:
         with self._lock:
@@ -308,9 +310,13 @@ class RedisBroker(RedisFailures, RedisChords, RedisAdministration, RedisSymptoms
         return sorted(found, key=lambda member: member.node)
 
     def foreign_members(self) -> list[str]:
+        return self.roster()[1]
+
+    def roster(self) -> tuple[list[Member], list[str]]:
         bound = [control_node(q) for _, _, q in self._bindings(self._keys.binding("celery.pidbox"))]
-        ours = {m.node for m in self.members()}
-        return sorted({node for node in bound if node and node not in ours})
+        members = self.members()
+        ours = {m.node for m in members}
+        return members, sorted({node for node in bound if node and node not in ours})
 
     # --- revoked ids
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._failures import limits_of
 from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._sqlite_administration import SqliteAdministration
@@ -25,12 +26,10 @@ from qcore.brokers._sqlite_file import Bell, Connection, File
 from qcore.brokers.base import (
     Depth,
     Features,
-    Inbox,
     Member,
     Message,
     Quarantined,
     StoredResult,
-    Subscription,
     brokers,
 )
 from qcore.crashpoints import crashpoint
@@ -50,6 +49,7 @@ class SqliteBroker(SqliteFailures, SqliteChords, SqliteAdministration):
         results=True,
         receivers_known=True,
         members_known=True,
+        members_replaced=True,
         revokes=True,
         multi_host=False,
         pauses=True,
@@ -189,10 +189,17 @@ class SqliteBroker(SqliteFailures, SqliteChords, SqliteAdministration):
 
     # --- who is there
 
-    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> None:
+    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> dict[str, Any] | None:
         row = (node, time.time(), ttl_s, msgspec.json.encode(info, enc_hook=str))
-        sql = "INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?)"
-        self._file.in_transaction(lambda db: db.execute(sql, row), durable=False)
+
+        def write(db: Connection) -> Any:
+            before = db.execute("SELECT info FROM members WHERE node=?", (node,)).fetchone()
+            db.execute("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?)", row)
+            return before
+
+        before = self._file.in_transaction(write, durable=False)
+        found: dict[str, Any] | None = msgspec.json.decode(before[0]) if before else None
+        return found
 
     def retire(self, node: str) -> None:
         sql = "DELETE FROM members WHERE node=? OR seen_at+ttl_s<?"

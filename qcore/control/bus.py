@@ -16,14 +16,18 @@ import msgspec
 
 from qcore.brokers.base import Member
 from qcore.control.commands import base as commands
+from qcore.control.keys import signing_key
 from qcore.errors import Malformed
 from qcore.times import new_id
 from qcore.wire import control as wire
+from qcore.wire import seal
 
 if TYPE_CHECKING:
     from qcore.app import App
 
 DEFAULT_TIMEOUT_S = 1.0
+#: how long a signed request is valid, in seconds: as long as its caller waits, within these bounds
+VALID_S, MOST_VALID_S = 60.0, 1800.0
 
 
 class Silent(msgspec.Struct, frozen=True):
@@ -43,6 +47,31 @@ class Answers(msgspec.Struct):
     heard: int | None  # how many were listening, None when the broker cannot tell
     took_s: float
     malformed: int = 0  # replies that could not be read
+    members: dict[str, Member] = {}  # all who announced themselves, by node
+    instances: dict[str, set[str]] = {}  # node -> those who replied under that name
+
+    @property
+    def now(self) -> float:
+        """Epoch seconds, never before the broker's latest word."""
+        return max(time.time(), *(m.seen_at for m in self.members.values()), 0.0)
+
+    @property
+    def count(self) -> int:
+        """How many workers replied; those of one name are told apart."""
+        return sum(map(len, self.instances.values()))
+
+    @property
+    def twins(self) -> dict[str, list[str]]:
+        """Names that more than one worker has -> where those are, as far as they have said."""
+        found: dict[str, list[str]] = {}
+        for node in {*self.replies, *self.members}:
+            member = self.members.get(node)
+            info = member.info if member is not None and member.alive else {}
+            twin = info.get("twin")
+            if len(self.instances.get(node, ())) > 1 or isinstance(twin, dict):
+                whose = [info, *([twin] if isinstance(twin, dict) else [])]
+                found[node] = [f"process {w.get('pid')} on {w.get('host')}" for w in whose if w.get("pid")]
+        return dict(sorted(found.items()))
 
 
 class Control:
@@ -78,14 +107,16 @@ class Control:
         """
         started = time.monotonic()
         broker = self.app.broker
-        members = {m.node: m for m in broker.members()}
-        foreign = set(broker.foreign_members()) - set(members)
+        announced, others = broker.roster()
+        members = {m.node: m for m in announced}
+        foreign = set(others) - set(members)
         features = broker.features
         whom = _Whom.of(destination, members, foreign, features.members_known and features.foreign_known)
         key, ticket = new_id(), new_id()
         inbox = broker.inbox(self.reply_exchange, key)
         try:
             heard: int | None = 0
+            sealer = self._sealer(timeout_s)
             if whom.names is None or whom.names:
                 request = wire.Request(
                     method=method,
@@ -99,15 +130,14 @@ class Control:
                     clock=self.app.tick_clock(),
                     expires=time.time() + timeout_s,
                 )
-                heard = broker.broadcast(self.exchange, "", wire.encode_request(request))
-            answers = Answers({}, [], whom.unknown, sorted({*members, *foreign}), heard, 0.0)
+                heard = broker.broadcast(self.exchange, "", wire.encode_request(request, sealer))
+            answers = Answers({}, [], whom.unknown, sorted({*members, *foreign}), heard, 0.0, 0, members)
             deadline = started + timeout_s
             while not _is_done(answers, whom, heard, members):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
-                raw = inbox.get(left)
-                if raw is not None:
+                for raw in inbox.take(left):
                     self._take(raw, ticket, answers)
         finally:
             inbox.close()
@@ -126,6 +156,7 @@ class Control:
                 answers.malformed += 1
                 continue
             answers.replies[reply.node] = reply.value
+            answers.instances.setdefault(reply.node, set()).add(reply.instance)
             self.app.tick_clock(reply.clock)
 
     def tell(
@@ -145,7 +176,21 @@ class Control:
             matcher=matcher,
             clock=self.app.tick_clock(),
         )
-        return self.app.broker.broadcast(self.exchange, "", wire.encode_request(request))
+        raw = wire.encode_request(request, self._sealer())
+        return self.app.broker.broadcast(self.exchange, "", raw)
+
+    def _sealer(self, timeout_s: float = 0.0) -> wire.Sealer | None:
+        """What signs a request, when this process has a key; raises ConfigError."""
+        key = signing_key(self.app.conf)
+        if key is None:
+            return None
+
+        def header(body: bytes, whom: str) -> str:
+            now = time.time()
+            until = now + min(max(timeout_s, VALID_S), MOST_VALID_S)
+            return seal.make(key.id, key.secret, new_id(), now, until, whom, body).text()
+
+        return header
 
     # --- Celery's words
 
@@ -282,12 +327,11 @@ def _is_done(answers: Answers, whom: _Whom, heard: int | None, members: dict[str
         return all(n in answers.replies for n in whom.names)
     if heard is not None and whom.pattern:
         return all(n in answers.replies for n, m in members.items() if m.alive and whom.includes(n))
-    return heard is not None and len(answers.replies) >= heard
+    return heard is not None and answers.count >= heard
 
 
 def _silent(answers: Answers, whom: _Whom, members: dict[str, Member], foreign: set[str]) -> list[Silent]:
-    now = max((m.seen_at for m in members.values()), default=0.0)
-    now = max(now, time.time()) if members else now
+    now = answers.now
 
     def silent(node: str) -> Silent:
         member = members.get(node)
@@ -298,6 +342,6 @@ def _silent(answers: Answers, whom: _Whom, members: dict[str, Member], foreign: 
     asked = [n for n, m in sorted(members.items()) if m.alive and whom.includes(n)]
     missing = [silent(n) for n in asked if n not in answers.replies]
     # Bindings of Celery's workers outlive them; only as many as heard us and said nothing are real.
-    lacking = (answers.heard or 0) - len(answers.replies) - len(missing)
+    lacking = (answers.heard or 0) - answers.count - len(missing)
     others = sorted(foreign - set(answers.replies))
     return missing + [silent(n) for n in others[: max(lacking, 0)]]

@@ -16,8 +16,16 @@ from typing import Any
 
 import msgspec
 
+from qcore.brokers._ears import Subscription
 from qcore.brokers._forks import tell_after_fork
-from qcore.brokers.base import Broker, Consumer, Message, Settlement, StoredResult, Subscription, open_broker
+from qcore.brokers.base import (
+    Broker,
+    Consumer,
+    Message,
+    Settlement,
+    StoredResult,
+    open_broker,
+)
 from qcore.errors import BrokerDown, ConfigError, Malformed
 from qcore.results.base import ResultStore, results
 from qcore.times import new_id

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from qcore.errors import Malformed
 from qcore.wire import content, envelope
+from qcore.wire import seal as seals
 from qcore.wire.patterns import MAX_PATTERN, refuse_costly
+from qcore.wire.seal import Seal
 
 EXCHANGE = "celery.pidbox"
 REPLY_EXCHANGE = "reply.celery.pidbox"
@@ -33,6 +36,9 @@ class Request(msgspec.Struct):
     reply_key: str | None = None
     clock: int = 0
     expires: float = 0.0  # epoch seconds, 0: never
+    seal: Seal | None = None  # not proven to be genuine: worker/guard.py does that
+    sealed: bool = False  # there is something in the place of a seal
+    body: bytes = b""  # as it came
 
     def is_for(self, node: str) -> bool:
         """Whether the worker called `node` should act on this."""
@@ -52,9 +58,14 @@ class Reply(msgspec.Struct):
     value: Any
     ticket: str | None = None
     clock: int = 0
+    instance: str = ""  # tells workers of one name apart; empty: a Celery worker's
 
 
-def encode_request(request: Request) -> bytes:
+#: from the bytes of a body and a digest of whom it is for to the header that seals it
+Sealer = Callable[[bytes, str], str]
+
+
+def encode_request(request: Request, sealer: Sealer | None = None) -> bytes:
     """A request as message bytes."""
     body: dict[str, Any] = {
         "method": request.method,
@@ -69,12 +80,19 @@ def encode_request(request: Request) -> bytes:
             "exchange": request.reply_exchange or REPLY_EXCHANGE,
             "routing_key": request.reply_key,
         }
-    return _message(body, EXCHANGE, "", {"clock": request.clock, "expires": request.expires})
+    raw = content.to_json(body)
+    headers: dict[str, Any] = {"clock": request.clock, "expires": request.expires}
+    if sealer is not None:
+        whom = seals.digest_of_whom(request.destination, request.pattern, request.matcher)
+        headers[seals.HEADER] = sealer(raw, whom)
+    return _message(raw, EXCHANGE, "", headers)
 
 
 def decode_request(raw: bytes) -> Request:
     """The request in `raw`; raises Malformed and nothing else."""
     found = envelope.decode(raw)
+    sealed = found.headers.get(seals.HEADER)
+    raw_body = envelope.body_bytes(found) if sealed is not None else b""
     body = envelope.body_value(found)
     if not isinstance(body, dict):
         raise Malformed("bad_control", "the request is not an object")
@@ -122,14 +140,16 @@ def decode_request(raw: bytes) -> Request:
         reply_key=key,
         clock=clock if isinstance(clock, int) and 0 <= clock < 2**63 else 0,
         expires=float(expires) if isinstance(expires, int | float) else 0.0,
+        seal=seals.read(sealed),
+        sealed=sealed is not None,
+        body=raw_body,
     )
 
 
 def encode_reply(reply: Reply, exchange: str, routing_key: str) -> bytes:
     """A reply as message bytes; values with no JSON form travel as their repr."""
-    return _message(
-        {reply.node: reply.value}, exchange, routing_key, {"ticket": reply.ticket, "clock": reply.clock}
-    )
+    headers = {"ticket": reply.ticket, "clock": reply.clock, "qcore-instance": reply.instance}
+    return _message(content.to_json({reply.node: reply.value}), exchange, routing_key, headers)
 
 
 def decode_replies(raw: bytes) -> list[Reply]:
@@ -139,20 +159,22 @@ def decode_replies(raw: bytes) -> list[Reply]:
     if not isinstance(body, dict):
         raise Malformed("bad_control", "the reply is not an object")
     ticket, clock = found.headers.get("ticket"), found.headers.get("clock")
+    instance = found.headers.get("qcore-instance")
     return [
         Reply(
             node,
             value,
             ticket if isinstance(ticket, str) else None,
             clock if isinstance(clock, int) else 0,
+            instance if isinstance(instance, str) else "",
         )
         for node, value in body.items()
     ]
 
 
-def _message(body: Any, exchange: str, routing_key: str, headers: dict[str, Any]) -> bytes:
+def _message(body: bytes, exchange: str, routing_key: str, headers: dict[str, Any]) -> bytes:
     return envelope.wrap(
-        content.to_json(body),
+        body,
         exchange=exchange,
         routing_key=routing_key,
         headers=headers,

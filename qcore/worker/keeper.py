@@ -14,6 +14,7 @@ from typing import Any
 from qcore.brokers.base import Broker, Consumer
 from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerError
+from qcore.worker.twin import Twin
 
 log = logging.getLogger("qcore.worker")
 
@@ -22,9 +23,15 @@ class Keeper:
     """A service: renews the lease, reaps dead owners, announces the worker."""
 
     def __init__(
-        self, consumer: Consumer, broker: Broker, node: str, facts: Callable[[], dict[str, Any]]
+        self,
+        consumer: Consumer,
+        broker: Broker,
+        node: str,
+        instance: str,
+        facts: Callable[[], dict[str, Any]],
     ) -> None:
         self._consumer, self._broker, self._node, self._facts = consumer, broker, node, facts
+        self._instance, self._twin = instance, Twin(node, instance)
         self._every_s = max(min(broker.lease_s / 3, 10.0), 0.05)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -58,6 +65,12 @@ class Keeper:
                 next_renew = time.monotonic() + self._every_s
             self._turn(reap=True, renew=renew)
 
+    def _announce(self) -> None:
+        facts = {**self._facts(), "instance": self._instance}
+        if self._twin.facts:
+            facts["twin"] = self._twin.facts
+        self._twin.look(self._broker.announce(self._node, facts, ttl_s=max(self._every_s * 3, 2.0)))
+
     def _turn(self, reap: bool, renew: bool = True) -> None:
         try:
             if renew:
@@ -69,7 +82,7 @@ class Keeper:
                         "others may run those tasks again, and late outcomes are refused"
                     )
                 crashpoint("renewed")
-                self._broker.announce(self._node, self._facts(), ttl_s=max(self._every_s * 3, 2.0))
+                self._announce()
             if reap:
                 crashpoint("before_reap")
                 count = self._consumer.reap()

@@ -11,11 +11,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from qcore.brokers.base import Subscription, open_broker
+from qcore.brokers._ears import Subscription
+from qcore.brokers.base import open_broker
 from qcore.control.commands import base as commands
 from qcore.control.commands.base import WorkerView
 from qcore.errors import BrokerError, Malformed, UnknownName
 from qcore.wire import control as wire
+from qcore.worker.guard import Guard
 
 if TYPE_CHECKING:
     from qcore.app import App
@@ -33,6 +35,7 @@ class Mailbox:
         self._thread: threading.Thread | None = None
         self._ear: Subscription | None = None
         self.malformed = 0
+        self.guard = Guard(app.conf)
 
     def start(self) -> None:
         self._broker = open_broker(self._app.broker_url(), self._app.broker_options())
@@ -90,11 +93,11 @@ class Mailbox:
         if request.expires and request.expires < time.time() - 60:
             return  # its caller left long ago
         clock = self._app.tick_clock(request.clock)
-        value = self._run(request)
-        if request.reply_key is None or (request.method == "shutdown"):
+        refusal, value = self._run(request)
+        if request.reply_key is None or (request.method == "shutdown" and not refusal):
             return
         exchange = request.reply_exchange or wire.REPLY_EXCHANGE
-        reply = wire.Reply(self._view.node, value, request.ticket, clock)
+        reply = wire.Reply(self._view.node, value, request.ticket, clock, self._view.instance)
         try:
             message = wire.encode_reply(reply, exchange, request.reply_key)
         except TypeError as exc:
@@ -102,11 +105,18 @@ class Mailbox:
             message = wire.encode_reply(reply, exchange, request.reply_key)
         self._broker.reply(exchange, request.reply_key, message)
 
-    def _run(self, request: wire.Request) -> Any:
+    def _run(self, request: wire.Request) -> tuple[bool, Any]:
+        """Whether it was refused, and the answer."""
         try:
             found = commands.find(request.method)
         except UnknownName:
-            return {"error": f"KeyError({request.method!r})"}  # Celery's words, which its tools know
+            return False, {"error": f"KeyError({request.method!r})"}  # Celery's words, which its tools know
+        refusal = self.guard.refusal(request, found.scope_for(request.arguments))
+        if refusal is not None:
+            return True, {"error": refusal}
+        return False, self._carry_out(found, request)
+
+    def _carry_out(self, found: commands.Command, request: wire.Request) -> Any:
         try:
             return found.handler(self._view, **request.arguments)
         except ValueError as exc:

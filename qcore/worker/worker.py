@@ -22,6 +22,7 @@ from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerError, ConfigError, PoolBroken, mask_url
 from qcore.events.sender import HEARTBEAT_S, EventSender
 from qcore.pools.base import PoolSetup, pools
+from qcore.times import new_id
 from qcore.version import __version__
 from qcore.worker import logs
 from qcore.worker.autoscale import Autoscaler, bounds, keepalive_s
@@ -78,6 +79,7 @@ class Worker(Verbs):
         conf = app.conf
         self.node = node_name(hostname)
         self.pid = os.getpid()
+        self.instance = new_id()
         self.started_at = time.time()
         self._log = (loglevel, logfile)
         self._queues = queue_names(conf, queues, exclude_queues)
@@ -117,6 +119,7 @@ class Worker(Verbs):
         events_on = conf.worker_send_task_events if task_events is None else task_events
         beat = None if without_heartbeat else (heartbeat_interval or HEARTBEAT_S)
         self.events = EventSender(app, self.node, self._event_facts, bool(events_on), beat)
+        self.mailbox = Mailbox(app, self) if conf.worker_enable_remote_control else None
         self._interrupts = 0
         self._solo_running = False
 
@@ -158,11 +161,11 @@ class Worker(Verbs):
             for task in app.tasks.values():
                 self.set_rate_limit(task.name, task.rate_limit)
             self.loop.admission.revoked.update(app.broker.revoked(REVOKED_MOST))
-            self.keeper = Keeper(consumer, app.broker, self.node, self._facts)
+            self.keeper = Keeper(consumer, app.broker, self.node, self.instance, self._facts)
             # Leases before deliveries; the bus after both, so that what answers can also work.
             services: list[Any] = [self.loop.pulse, self.keeper, self.events]
-            if app.conf.worker_enable_remote_control:
-                services.append(Mailbox(app, self))
+            if self.mailbox is not None:
+                services.append(self.mailbox)
             self._catch_signals()
             started = []
             try:
@@ -227,6 +230,7 @@ class Worker(Verbs):
             f"  concurrency  {self.pool.size} ({self.pool.name})\n"
             f"  queues       {', '.join(self._queues)}\n"
             f"  tasks        {tasks}\n"
+            f"  control      {self.mailbox.guard.words() if self.mailbox else 'off'}\n"
             f"  task events  {'on' if self.events.tasks_on else 'off (-E turns them on)'}\n"
             f"{self.node} ready.",
             file=sys.stderr,
@@ -321,6 +325,7 @@ class Worker(Verbs):
             "leases_lost": self.keeper.leases_lost,
             "messages_reaped": self.keeper.reaped,
             "stale_settle_total": self.loop.stale,
+            "control_refused_total": dict(self.mailbox.guard.refused) if self.mailbox else {},
         }
 
     # --- facts

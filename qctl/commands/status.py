@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ COLUMNS = [
     examples=[
         ("qctl status", "every worker of the embedded broker"),
         ("qctl -b redis://host/0 status -o json", "for a program"),
+        ("qctl status --all", "also those that are gone"),
         ("qctl status -o name | wc -l", "how many are there"),
         ("qctl status --all-contexts", "the workers of every fleet that has a name"),
     ],
@@ -43,15 +45,17 @@ COLUMNS = [
     see_also=["inspect ping", "inspect stats", "events"],
     lists=True,
 )
+@click.option("-a", "--all", "everybody", is_flag=True, help="Also workers that left within the last hour.")
 @click.option(
     "-d", "--destination", type=Destinations(), multiple=True, help="Only these workers; globs are fine."
 )
 @click.option("--all-contexts", is_flag=True, help="Ask the fleets of all contexts at once.")
-def command(destination: Sequence[list[str]], all_contexts: bool) -> int:
+def command(destination: Sequence[list[str]], everybody: bool, all_contexts: bool) -> int:
     """List the workers that are online.
 
     Workers that announced themselves and do not answer are listed as silent, with the time since
-    their last sign of life.
+    their last sign of life. One that gives no sign of life for three heartbeats is gone; --all lists
+    it for an hour. A worker that was stopped in order leaves at once and is not listed.
     """
     session = current()
     timeout = session.options.timeout or 1.0
@@ -64,7 +68,9 @@ def command(destination: Sequence[list[str]], all_contexts: bool) -> int:
         session.out.items("status", found, [Column("CONTEXT"), *COLUMNS], rows, "node")
         return code
     answers = session.app.control.ask("ping", None, whom, timeout)
-    items = _items(session, answers)
+    items = _items(answers)
+    if everybody:
+        items += _gone(answers, whom)
     stop = None
     try:
         code = verdict(session, answers, whom, timeout)
@@ -79,34 +85,54 @@ def command(destination: Sequence[list[str]], all_contexts: bool) -> int:
     return code
 
 
-def _items(session: Session, answers: Any) -> list[dict[str, Any]]:
+def _items(answers: Any) -> list[dict[str, Any]]:
     """One item for each worker that answered or should have."""
-    members = {m.node: m for m in session.app.control.known()}
+    members = answers.members
     ages = {s.node: s.age_s for s in answers.silent}
+    twins = answers.twins
     items = []
     for node in sorted({*answers.replies, *ages}):
         member = members.get(node)
-        info = member.info if member else {}
-        items.append(
-            {
-                "node": node,
-                "state": "silent" if node in ages else "online",
-                "age_s": ages.get(node, 0.0),
-                "software": software(info) or None,
-                "pid": info.get("pid"),
-                "queues": list(info.get("queues") or ()),
-            }
-        )
+        state = "silent" if node in ages else "online"
+        items.append(_item(node, state, ages.get(node, 0.0), member.info if member else {}, twins))
     return items
+
+
+def _item(
+    node: str, state: str, age_s: float | None, info: dict[str, Any], twins: dict[str, list[str]]
+) -> dict[str, Any]:
+    return {
+        "node": node,
+        "state": state,
+        "age_s": age_s,
+        "software": software(info) or None,
+        "pid": info.get("pid"),
+        "host": info.get("host"),
+        "twins": twins.get(node, []),
+        "queues": list(info.get("queues") or ()),
+    }
+
+
+def _gone(answers: Any, whom: list[str] | None) -> list[dict[str, Any]]:
+    """Those whose announcement has expired; they are neither asked nor waited for."""
+    now = answers.now
+    return [
+        _item(node, "gone", now - member.seen_at, member.info, {})
+        for node, member in sorted(answers.members.items())
+        if not member.alive
+        and node not in answers.replies
+        and (whom is None or any(fnmatch.fnmatchcase(node, w) for w in whom))
+    ]
 
 
 def _row(session: Session, item: dict[str, Any]) -> list[str | Cell]:
     import sys
 
     look = theme.look(item["state"])
-    state = f"{theme.glyph(look, sys.stdout.encoding)} {look.word}"
+    twice = ", twice" if item["twins"] else ""
+    state = f"{theme.glyph(look, sys.stdout.encoding)} {look.word}{twice}"
     # Healthy rows stay uncoloured; colour is for what needs a person.
-    colour = look.ansi if item["state"] != "online" else ""
+    colour = look.ansi if item["state"] != "online" else "33" if twice else ""
     return [
         item["node"] or "-",
         Cell(state, colour),

@@ -7,7 +7,17 @@ from typing import Any
 
 from qcore.errors import mask_url
 
-_WORDS = ("password", "passwd", "secret", "token", "api_key", "apikey", "private_key", "authorization")
+_WORDS = (
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "private_key",
+    "sign_key",
+    "authorization",
+)
 HIDDEN = "********"
 
 

@@ -6,6 +6,10 @@ import threading
 import time
 
 from qcore.brokers.base import Broker
+from qcore.config import Config
+from qcore.wire import control as wire
+from qcore.wire import seal
+from qcore.worker.guard import Guard
 from tests.suites.consuming import Open, message, needs, text_of
 from tests.waiting import wait_for
 
@@ -22,6 +26,22 @@ class BusContract:
         assert heard_by == (3 if opened().features.receivers_known else None)
         for ear in ears:
             ear.close()
+
+    def test_a_signed_request_arrives_as_it_was_signed(self, opened: Open, queue: str) -> None:
+        needs(opened(), "fanout")
+        guard = Guard(Config({"control_keys": {"k": {"secret": "x" * 20, "scope": "admin"}}}))
+        ear = opened().subscribe(f"{queue}.pidbox", node="w@host")
+
+        def sealer(body: bytes, whom: str) -> str:
+            return seal.make("k", b"x" * 20, queue, time.time(), time.time() + 60, whom, body).text()
+
+        request = wire.Request("shutdown", {"ünï": [1, 2.5, None]}, ["w@host"], reply_key="r")
+        opened().broadcast(f"{queue}.pidbox", "", wire.encode_request(request, sealer))
+        found = wire.decode_request(ear.get(5) or b"")
+        ear.close()
+
+        assert found.arguments == request.arguments
+        assert guard.refusal(found, "admin") is None
 
     def test_nobody_hears_what_is_said_before_or_after(self, opened: Open, queue: str) -> None:
         broker = opened()
@@ -137,6 +157,31 @@ class BusContract:
         broker.retire(f"a@{queue}")
 
         assert mine() == {f"b@{queue}": (True, 3)}
+
+    def test_an_announcement_says_what_it_replaced(self, broker: Broker, queue: str) -> None:
+        if not broker.features.members_replaced:
+            assert broker.announce(f"a@{queue}", {"instance": "1"}, 60) is None
+            return
+
+        first = broker.announce(f"a@{queue}", {"instance": "1"}, 60)
+        second = broker.announce(f"a@{queue}", {"instance": "2"}, 60)
+
+        assert first is None
+        assert second == {"instance": "1"}
+
+    def test_many_replies_are_taken_at_once_and_in_order(self, opened: Open, queue: str) -> None:
+        exchange = f"reply.{queue}.pidbox"
+        box, worker = opened().inbox(exchange, queue), opened()
+        for i in range(40):
+            worker.reply(exchange, queue, message(str(i)))
+
+        found: list[bytes] = []
+        while len(found) < 40 and (more := box.take(5)):
+            found += more
+
+        assert [text_of(raw) for raw in found] == [str(i) for i in range(40)]
+        assert box.take(0.05) == []
+        box.close()
 
     def test_our_own_workers_are_not_foreign(self, broker: Broker, queue: str) -> None:
         broker.announce(f"a@{queue}", {}, 60)

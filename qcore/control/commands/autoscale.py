@@ -10,6 +10,7 @@ from qcore.control.commands.base import Arg, WorkerView, command
 @command(
     "autoscale",
     kind="control",
+    scope="admin",
     args=(Arg("max", int, True, None, "slots at most"), Arg("min", int, True, None, "slots at least")),
     signature="<max> <min>",
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -24,6 +24,7 @@ class WorkerView(Protocol):
     """What a command may see and do of a worker. Called from the control thread."""
 
     node: str
+    instance: str  # an id that each start of a worker makes anew
     pid: int
     started_at: float  # epoch seconds
     app: Any
@@ -39,6 +40,10 @@ class WorkerView(Protocol):
         """Run one of the worker's own verbs in its loop and return what it says: revoke, terminate,
         rate_limit, time_limit, pool_grow, pool_shrink, pool_restart, add_consumer, cancel_consumer,
         shutdown, enable_events, disable_events, heartbeat. Raises ValueError with words for people."""
+
+
+#: what a key may do, each with all before it: look; change what a worker does; end tasks, pools and workers
+SCOPES = ("read", "operate", "admin")
 
 
 class Arg(msgspec.Struct, frozen=True):
@@ -64,6 +69,11 @@ class Command(msgspec.Struct, frozen=True):
     visible: bool = True
     signature: str = ""  # for usage lines, e.g. "<task_name> <rate_limit>"
     replies: bool = True  # False: the command ends the worker before it could answer
+    scope: str = "operate"  # what a key must be allowed: one of SCOPES
+
+    def scope_for(self, arguments: Mapping[str, Any]) -> str:
+        """The scope that these arguments need: whoever also terminates needs the widest."""
+        return "admin" if arguments.get("terminate") else self.scope
 
     def arguments(self, words: Sequence[str]) -> dict[str, Any]:
         """Words from a command line as the request's arguments; raises ValueError in words."""
@@ -112,13 +122,16 @@ def command(
     visible: bool = True,
     signature: str = "",
     replies: bool = True,
+    scope: str = "",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register the handler under `name`; the decorator behind @inspect_command and @control_command."""
+    """Register the handler under `name`; the decorator behind @inspect_command and @control_command.
+    scope: one of SCOPES; without it 'read' for inspect commands and 'operate' for the others."""
+    needed = scope or ("read" if kind == "inspect" else "operate")
 
     def keep(handler: Callable[..., Any]) -> Callable[..., Any]:
         summary = (handler.__doc__ or name).strip().splitlines()[0].rstrip(".")
         _known[name] = Command(
-            name, kind, handler, summary, args, variadic, alias, visible, signature, replies
+            name, kind, handler, summary, args, variadic, alias, visible, signature, replies, needed
         )
         return handler
 

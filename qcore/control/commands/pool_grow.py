@@ -7,7 +7,9 @@ from typing import Any
 from qcore.control.commands.base import Arg, WorkerView, command
 
 
-@command("pool_grow", kind="control", args=(Arg("n", int, False, 1, "how many"),), signature="[N=1]")
+@command(
+    "pool_grow", kind="control", scope="admin", args=(Arg("n", int, False, 1, "how many"),), signature="[N=1]"
+)
 def pool_grow(worker: WorkerView, n: int = 1, **_: Any) -> Any:
     """Add slots to the pool."""
     worker.call("pool_grow", n=n)

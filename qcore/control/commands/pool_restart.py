@@ -7,7 +7,7 @@ from typing import Any
 from qcore.control.commands.base import WorkerView, command
 
 
-@command("pool_restart", kind="control")
+@command("pool_restart", kind="control", scope="admin")
 def pool_restart(worker: WorkerView, modules: list[str] | None = None, reload: bool = False, **_: Any) -> Any:
     """Replace the processes of the pool, each after its task."""
     if reload or modules:

@@ -7,7 +7,13 @@ from typing import Any
 from qcore.control.commands.base import Arg, WorkerView, command
 
 
-@command("pool_shrink", kind="control", args=(Arg("n", int, False, 1, "how many"),), signature="[N=1]")
+@command(
+    "pool_shrink",
+    kind="control",
+    scope="admin",
+    args=(Arg("n", int, False, 1, "how many"),),
+    signature="[N=1]",
+)
 def pool_shrink(worker: WorkerView, n: int = 1, **_: Any) -> Any:
     """Take slots away from the pool."""
     worker.call("pool_shrink", n=n)

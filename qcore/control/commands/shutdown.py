@@ -7,7 +7,7 @@ from typing import Any
 from qcore.control.commands.base import WorkerView, command
 
 
-@command("shutdown", kind="control", replies=False)
+@command("shutdown", kind="control", scope="admin", replies=False)
 def shutdown(worker: WorkerView, **_: Any) -> Any:
     """Stop the worker; running tasks finish first."""
     worker.call("shutdown")

@@ -10,6 +10,7 @@ from qcore.control.commands.base import Arg, WorkerView, command
 @command(
     "terminate",
     kind="control",
+    scope="admin",
     args=(Arg("signal", help="TERM, KILL, INT, …"),),
     variadic="task_id",
     signature="<signal> <id1> [id2 [... [idN]]]",

@@ -1,0 +1,119 @@
+"""The keys of the control bus: which there are, what each may do, which of them this process signs with.
+
+In:  the settings control_keys, control_sign_key and control_unsigned.  Out: Key objects.
+A secret may be written as it is, as `env:NAME` or as `file:PATH`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qcore.control.commands.base import SCOPES
+from qcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from qcore.config import Config
+
+UNSIGNED = ("allow", "read", "refuse")
+SHORTEST = 16  # characters of a secret
+_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+
+
+class Key(msgspec.Struct, frozen=True):
+    """scope: the widest that it may do; '' when that is known to the workers only."""
+
+    id: str
+    secret: bytes
+    scope: str = ""
+
+    def may(self, scope: str) -> bool:
+        return bool(self.scope) and SCOPES.index(scope) <= SCOPES.index(self.scope)
+
+    def __repr__(self) -> str:
+        return f"Key({self.id!r}, scope={self.scope!r})"
+
+
+def known_keys(conf: Config) -> dict[str, Key]:
+    """The keys that workers accept, by id; raises ConfigError."""
+    return {str(name): _read(str(name), said) for name, said in (conf.control_keys or {}).items()}
+
+
+def unsigned(conf: Config) -> str:
+    """What an unsigned request may do: 'allow' (everything), 'read' or 'refuse'.
+
+    Without a word on it: everything as long as there are no keys, since Celery's tools cannot sign; and
+    only read as soon as there are.
+    """
+    said = conf.control_unsigned
+    if said is None:
+        return "read" if conf.control_keys else "allow"
+    if said not in UNSIGNED:
+        raise ConfigError(f"control_unsigned takes {', '.join(UNSIGNED)}, not '{said}'")
+    return str(said)
+
+
+def signing_key(conf: Config) -> Key | None:
+    """The key that this process signs its requests with; None: it signs nothing. Raises ConfigError.
+
+    control_sign_key is `id:secret`, `file:PATH` of a file with that in it, or an id of control_keys;
+    without it the widest of control_keys is taken.
+    """
+    said = conf.control_sign_key
+    if not said:
+        keys = known_keys(conf)
+        return max(keys.values(), key=lambda key: SCOPES.index(key.scope)) if keys else None
+    text = _file(said.removeprefix("file:"), "control_sign_key") if said.startswith("file:") else said
+    name, colon, secret = text.partition(":")
+    if not colon:
+        if name not in (conf.control_keys or {}):
+            raise ConfigError(
+                "control_sign_key names no key of control_keys; give id:secret, file:PATH or one of its ids"
+            )
+        return known_keys(conf)[name]
+    return Key(_id(name), _secret(secret, f"the control key '{name}'"))
+
+
+def _read(name: str, said: Any) -> Key:
+    if not isinstance(said, Mapping) or not isinstance(said.get("secret"), str):
+        raise ConfigError(f"the control key '{name}' takes {{'secret': …, 'scope': …}}")
+    scope = said.get("scope", "read")
+    if scope not in SCOPES:
+        raise ConfigError(
+            f"the scope of the control key '{name}' is one of {', '.join(SCOPES)}, not {scope!r:.40}"
+        )
+    return Key(_id(name), _secret(said["secret"], f"the control key '{name}'"), scope)
+
+
+def _id(name: str) -> str:
+    if not _ID.match(name):
+        raise ConfigError(
+            f"the id of a control key is made of letters, digits, '_', '.' and '-', not {name!r:.40}"
+        )
+    return name
+
+
+def _secret(said: str, whose: str) -> bytes:
+    text = said
+    if said.startswith("env:"):
+        text = os.environ.get(said[4:], "")
+        if not text:
+            raise ConfigError(f"{whose} is to come from the variable {said[4:]}, which is not set")
+    elif said.startswith("file:"):
+        text = _file(said[5:], whose)
+    if len(text) < SHORTEST:
+        raise ConfigError(f"the secret of {whose} needs at least {SHORTEST} characters")
+    return text.encode()
+
+
+def _file(path: str, whose: str) -> str:
+    try:
+        return Path(path).expanduser().read_text().strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        words = exc.strerror if isinstance(exc, OSError) else "it is no text"
+        raise ConfigError(f"{whose} is to come from the file {path}: {words}") from None

@@ -1,0 +1,117 @@
+"""Who may have this worker do what: the check of signed control requests.
+
+In:  a request and the scope that its command needs.  Out: None, or why it is refused.
+Before this: worker/mailbox.py.  Keys: control/keys.py; the form of a seal: wire/seal.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from qcore.config import Config
+from qcore.control.keys import known_keys, unsigned
+from qcore.wire.control import Request
+
+log = logging.getLogger("qcore.control")
+
+SKEW_S = 30.0  # how far apart the clocks of two hosts may be
+LONGEST_S = 3600.0  # no request is valid for longer
+MOST_NONCES = 100_000
+WARN_EVERY_S = 60.0
+
+WORDS = {
+    "unsigned": "it is not signed; sign it with a control key (QCTL_CONTROL_KEY or control_sign_key)",
+    "bad_signature": "its signature does not fit; was it altered, or is the secret another one?",
+    "unknown_key": "this worker knows no key of that id; add it to control_keys",
+    "expired": "its time is over, or not yet come; are the clocks of both hosts right?",
+    "replayed": "it was received before",
+    "wrong_scope": "its key may not do this; use one with a wider scope",
+    "other_node": "it was signed for other workers",
+    "too_many": "too many signed requests are remembered; try again later",
+}
+
+
+class Guard:
+    """Of one worker; used by its control thread."""
+
+    def __init__(self, conf: Config, clock: Callable[[], float] = time.time) -> None:
+        """Raises ConfigError for keys that cannot be used."""
+        self.keys, self.unsigned = known_keys(conf), unsigned(conf)
+        self._clock = clock
+        self._nonces: dict[str, float] = {}  # nonce -> until when it could come again
+        self._warned: dict[str, float] = {}
+        self.refused: Counter[str] = Counter()
+
+    def words(self) -> str:
+        """For the start banner."""
+        free = {
+            "allow": "unsigned may do everything",
+            "read": "unsigned may only look",
+            "refuse": "signed only",
+        }
+        if not self.keys:
+            return f"{free[self.unsigned]} (no control_keys)"
+        return f"{len(self.keys)} key{'s' if len(self.keys) > 1 else ''}; {free[self.unsigned]}"
+
+    def refusal(self, request: Request, scope: str) -> str | None:
+        """Why the request must not be carried out, in words for its caller; None: it may be."""
+        reason = self._reason(request, scope)
+        if reason is None:
+            return None
+        self.refused[reason] += 1
+        self._warn(request, reason, scope)
+        return f"refused ({reason}): {request.method} needs the scope '{scope}', and {WORDS[reason]}"
+
+    def _reason(self, request: Request, scope: str) -> str | None:
+        seal, now = request.seal, self._clock()
+        if seal is None:
+            if request.sealed:
+                return "bad_signature"
+            free = self.unsigned == "allow" or (self.unsigned == "read" and scope == "read")
+            return None if free else "unsigned"
+        if not self.keys and self.unsigned == "allow":
+            return None  # signed for others of its fleet; this worker has nothing to check it with
+        key = self.keys.get(seal.key)
+        if key is None:
+            return "unknown_key"
+        if not seal.is_of(key.secret):
+            return "bad_signature"
+        if not seal.is_for(request.destination, request.pattern, request.matcher):
+            return "other_node"
+        if not seal.fits(request.body):
+            return "bad_signature"
+        if seal.issued_at > now + SKEW_S or not now - SKEW_S <= seal.valid_until < seal.issued_at + LONGEST_S:
+            return "expired"
+        if seal.nonce in self._nonces:
+            return "replayed"
+        if not self._remember(seal.nonce, seal.valid_until + SKEW_S, now):
+            return "too_many"
+        return None if key.may(scope) else "wrong_scope"
+
+    def _remember(self, nonce: str, until: float, now: float) -> bool:
+        """False: there is no room. Forgetting one before its time would let it be replayed."""
+        if len(self._nonces) >= MOST_NONCES:
+            self._nonces = {n: t for n, t in self._nonces.items() if t >= now}
+        if len(self._nonces) >= MOST_NONCES:
+            return False
+        self._nonces[nonce] = until
+        return True
+
+    def _warn(self, request: Request, reason: str, scope: str) -> None:
+        """One line for each reason and minute: who floods the bus must not flood the log."""
+        now = self._clock()
+        if now - self._warned.get(reason, float("-inf")) < WARN_EVERY_S:
+            return
+        self._warned[reason] = now
+        key = f" by the key '{request.seal.key:.64}'" if request.seal is not None else ""
+        log.warning(
+            "a control request was refused (%s): %.64r%s, reply to %.64r: %s",
+            reason,
+            request.method,
+            key,
+            request.reply_key,
+            WORDS[reason],
+        )
