@@ -53,5 +53,5 @@ def everywhere(
 
 def _nobody(name: str, state: str) -> dict[str, Any]:
     """The item of a fleet without an answer."""
-    empty: dict[str, Any] = {"software": None, "pid": None, "queues": [], "twins": 0}
+    empty: dict[str, Any] = {"software": None, "pid": None, "queues": [], "twins": []}
     return {"context": name, "node": None, "state": state, "age_s": None, **empty}
