@@ -198,8 +198,7 @@ def _show(words: tuple[str, ...]) -> None:
 
 
 def _names(words: tuple[str, ...]) -> None:
-    for node in _plan(words).nodes():
-        current().out.line(node.name)
+    _lines("names", "node", [node.name for node in _plan(words).nodes()])
 
 
 def _get(words: tuple[str, ...]) -> None:
@@ -210,14 +209,23 @@ def _get(words: tuple[str, ...]) -> None:
     node = found.get(words[0].partition("@")[0])
     if node is None:
         raise exits.Stop(exits.NOT_FOUND, f"no worker '{words[0]}' among them{nearest(words[0], found)}")
-    current().out.line(node.line)
+    _lines("get", "command", [node.line])
 
 
 def _expand(words: tuple[str, ...]) -> None:
     if not words:
         raise exits.Stop(exits.USAGE, "give a template such as %n.log, then the names")
-    for node in _plan(words[1:]).nodes():
-        current().out.line(expand(words[0], node.name))
+    _lines("expand", "text", [expand(words[0], node.name) for node in _plan(words[1:]).nodes()])
+
+
+def _lines(schema: str, key: str, values: list[str]) -> None:
+    """One value a line, without a heading, as Celery's users know it."""
+    out = current().out
+    if out.for_people:
+        for value in values:
+            out.line(value)
+    else:
+        out.items(f"multi.{schema}", [{key: v} for v in values], [Column(key)], [[v] for v in values], key)
 
 
 PAGES: dict[str, tuple[Callable[..., Any], str, str, bool]] = {
