@@ -32,6 +32,7 @@ SECTIONS = {
         "events": "Watch what happens: dashboard, or --dump",
         "quarantine": "Look at messages that are not tasks, and replay them",
         "dead": "Look at tasks that killed their workers, and replay them",
+        "audit": "List what was changed with qctl: who, what, when and why",
         "report": "Print versions and settings for bug reports",
     },
     "Change": {

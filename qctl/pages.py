@@ -86,12 +86,25 @@ class Page(click.Command):
         return watch(session_of(ctx), ctx.command_path, lambda: look(ctx), every_s)
 
     def _change(self, ctx: click.Context) -> Any:
+        from qctl.audit import record
         from qctl.guard import permit
 
         session = session_of(ctx)
         session.options.reason = session.options.reason or ctx.params.get("reason")
         permit(session, ctx.command_path)
-        return super().invoke(ctx)
+        code = exits.BUG
+        try:
+            value = super().invoke(ctx)
+            code = value if isinstance(value, int) else exits.OK
+            return value
+        except (Exception, KeyboardInterrupt) as exc:
+            stop = exits.explain(exc)
+            stopped = isinstance(exc, KeyboardInterrupt | click.Abort)
+            usage = isinstance(exc, click.UsageError)
+            code = stop.code if stop else exits.INTERRUPTED if stopped else exits.USAGE if usage else code
+            raise
+        finally:
+            record(session, code)
 
     def summary(self) -> str:
         """The first sentence of the help text."""

@@ -138,3 +138,72 @@ def test_a_worker_may_not_purge_what_is_read_only(url: str, broker: Broker) -> N
 
     assert code == exits.REFUSED and "read-only" in err
     assert broker.depth("mails").ready == 3
+
+
+# --- audit
+
+
+def entries(*words: str) -> list[dict[str, object]]:
+    code, out, err = run("audit", *words, "-o", "json")
+    assert code == exits.OK, err
+    found: list[dict[str, object]] = json.loads(out)["items"]
+    return found
+
+
+def test_every_change_is_noted_here_and_at_the_broker(url: str, tmp_path: Path) -> None:
+    run("queue", "ls", "-b", url)
+    run("queue", "pause", "mails", "-b", url, "--reason", "db \x1b upgrade")
+    run("purge", "-Q", "mails", "-b", url)  # refused
+    run("purge", "-Q", "mails", "-b", url, "--dry-run")
+    run("queue", "pause", "mals", "-b", url)
+    run("call", "x.y", "-b", url, "-k", '{"password": "hunter2", "n": 1}', "-H", "token=hunter3")
+    run("queue", "resume", "mails", "-b", "redis://u:hunter4@127.0.0.1:1/0")
+
+    here, there = entries("--local"), entries("-b", url)
+
+    assert [(e["code"], str(e["command"]).split()[1]) for e in here] == [
+        (exits.UNAVAILABLE, "queue"),
+        (exits.OK, "call"),
+        (exits.NOT_FOUND, "queue"),
+        (exits.OK, "queue"),
+    ]
+    assert there == here[1:]
+    assert there[-1]["reason"] == "db \x1b upgrade" and there[-1]["pid"] == os.getpid()
+    log = tmp_path / "state" / "qctl" / "audit.ndjson"
+    assert log.stat().st_mode & 0o777 == 0o600
+    assert "hunter" not in log.read_text()
+    table = run("audit", "-b", url, "-o", "wide")[1]
+    assert "\\x1b upgrade" in table and "\x1b" not in table
+    assert entries("--local", "--since", "1h") == here
+    assert entries("-b", url, "--limit", "1") == there[:1]
+
+
+def test_a_log_that_cannot_be_written_fails_no_command(url: str, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("not a directory")
+
+    code, _, err = run("queue", "pause", "mails", "-b", url)
+
+    assert code == exits.OK
+    assert "cannot be written" in err
+    assert [e["code"] for e in entries("-b", url)] == [exits.OK]
+
+
+def test_a_full_log_is_put_aside(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qctl.audit.MOST_BYTES", 500)
+
+    for _ in range(3):
+        run("queue", "pause", "mails", "-b", url)
+
+    names = sorted(p.name for p in (tmp_path / "state" / "qctl").iterdir())
+    assert names == ["audit.1.ndjson", "audit.ndjson"]
+    assert len(entries("--local")) == 3
+
+
+def test_what_others_wrote_into_the_log_is_passed_over(url: str, broker: Broker) -> None:
+    for raw in (b"\xff", b"[]", b"[" * 100_000, b'{"at": {"x": 1}, "command": "\\u001b[2J"}'):
+        broker.audit(raw)
+
+    code, out, _ = run("audit", "-b", url)
+
+    assert code == exits.OK
+    assert "\x1b" not in out and r"\x1b[2J" in out

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from qcore.brokers._audit import Audit
 from qcore.brokers.endpoints import split_urls
 from qcore.errors import ConfigError, Malformed, Unsupported, mask_url
 from qcore.plugins import Registry
@@ -50,6 +51,7 @@ class Features(msgspec.Struct, frozen=True):
     pauses: bool = False  # keeps which queues are paused
     moves: bool = False  # moves, drops and replays single messages, each in one step
     once: bool = False  # publish_once() knows the keys of earlier calls
+    audits: bool = False  # keeps the log of what people changed
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -257,7 +259,7 @@ class Inbox(Subscription):
     key: str
 
 
-class Broker(ABC):
+class Broker(Audit, ABC):
     """One URL. Connects when first needed; safe to use from several threads."""
 
     name: ClassVar[str]

@@ -50,6 +50,7 @@ class MemoryBroker(MemoryChords, MemoryAdministration):
         pauses=True,
         moves=True,
         once=True,
+        audits=True,
     )
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:

@@ -69,6 +69,7 @@ class RedisBroker(RedisChords, RedisAdministration):
         pauses=True,
         moves=True,
         once=True,
+        audits=True,
     )
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:

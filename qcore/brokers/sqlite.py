@@ -53,6 +53,7 @@ class SqliteBroker(SqliteChords, SqliteAdministration):
         pauses=True,
         moves=True,
         once=True,
+        audits=True,
     )
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:

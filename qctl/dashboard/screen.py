@@ -23,11 +23,11 @@ from qctl.dashboard.bindings import DETAILS, MAIN, TABLE, Key
 from qctl.dashboard.feed import Feed
 from qctl.dashboard.snapshot import Snapshot, WorkerRow
 from qctl.dashboard.table import VirtualTable
+from qctl.guard import permit
 from qctl.output.text import shown, shown_lines
 
 if TYPE_CHECKING:
-    from qctl.guard import permit
-from qctl.session import Session
+    from qctl.session import Session
 
 REDRAW_S = 0.25
 
