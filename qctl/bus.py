@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qctl import exits
+from qctl.consent import confirm_option
+from qctl.consent import options as consent_options
 from qctl.output import replies
 from qctl.output.text import count
 from qctl.pages import Page, PageGroup
 from qctl.params import Destinations, TaskName
 from qctl.session import Session, current, session_of
-from qctl.shutdown import shut_down
+from qctl.shutdown import Manner, shut_down
 from qctl.verdict import verdict
 
 if TYPE_CHECKING:
@@ -91,9 +93,11 @@ def page_for(found: Command) -> Page:
         ),
     ]
     if found.name == "shutdown":
-        params.append(
-            click.Option(["--no-wait"], is_flag=True, help="Do not wait until the workers are gone.")
-        )
+        params += [
+            click.Option(["--no-wait"], is_flag=True, help="Do not wait until the workers are gone."),
+            *consent_options(),
+            confirm_option(),
+        ]
     return Page(
         found.name,
         params=params,
@@ -121,6 +125,12 @@ def _help(found: Command) -> str:
     described = [f"  {a.name}: {a.help}{_default(a)}" for a in found.args if a.help]
     if described:
         lines += ["", "\b", *described]
+    if found.name == "shutdown":
+        lines += [
+            "",
+            "Without -d it stops every worker: then the name of the context has to be typed, or 'all' when",
+            "there is none. Scripts give --yes, in prod --confirm NAME.",
+        ]
     return "\n".join(lines)
 
 
@@ -140,7 +150,13 @@ def _examples(found: Command) -> list[tuple[str, str]]:
 
 
 def _runner(found: Command) -> Callable[..., int]:
-    def run(destination: Sequence[list[str]], words: tuple[str, ...] = (), no_wait: bool = False) -> int:
+    def run(
+        destination: Sequence[list[str]],
+        words: tuple[str, ...] = (),
+        no_wait: bool = False,
+        yes: bool = False,
+        dry_run: bool = False,
+    ) -> int:
         session = current()
         try:
             arguments = found.arguments(words)
@@ -148,7 +164,7 @@ def _runner(found: Command) -> Callable[..., int]:
             raise click.UsageError(str(exc), click.get_current_context()) from None
         whom = nodes(destination)
         if not found.replies:
-            return shut_down(session, found, arguments, whom, wait=not no_wait)
+            return shut_down(session, found, arguments, whom, Manner(not no_wait, yes, dry_run))
         return ask(session, found, arguments, whom)
 
     return run

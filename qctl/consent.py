@@ -1,15 +1,19 @@
-"""Ask before something is deleted or moved.
+"""Ask before something is deleted, moved or stopped.
 
 In:  what would happen, in words.  Out: nothing when it may; else the command ends.
+What costs something is asked with yes or no. What nobody can take back is asked by its name: it has to
+be typed, or given with --confirm. In a context of class prod --yes is not enough for that.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
 from qctl import exits
+from qctl.session import current, session_of
 
 #: for the page of a command that asks
 CODES = {
@@ -26,11 +30,54 @@ def options() -> list[click.Parameter]:
     ]
 
 
-def ask(what: str, done: str, yes: bool) -> None:
-    """Go on only when it is wanted. what: '3 messages of mails'; done: 'deleted'."""
+def confirm_option() -> click.Option:
+    """The option of a command that asks for a name."""
+
+    def keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        if value is not None:
+            session_of(ctx).options.confirm = value
+
+    return click.Option(
+        ["--confirm"],
+        metavar="NAME",
+        expose_value=False,
+        callback=keep,
+        help="The name that would have to be typed; in prod --yes is not enough.",
+    )
+
+
+def ask(what: str, done: str, yes: bool, irreversible: str = "") -> None:
+    """Go on only when it is wanted. what: '3 messages of mails'; done: 'deleted'; irreversible: the name
+    that has to be typed, when nobody can take it back."""
+    if irreversible:
+        _ask_by_name(what, done, yes, irreversible)
+        return
     if yes:
         return
     if not sys.stdin.isatty():
         raise exits.Stop(exits.REFUSED, f"{what} would be {done}", "say --yes to do it")
     if not click.confirm(f"{what} will be {done}; go on?", default=False, err=True):
         raise exits.Stop(exits.FAILED, f"nothing was {done}")
+
+
+def _ask_by_name(what: str, done: str, yes: bool, name: str) -> None:
+    session = current()
+    given = session.options.confirm
+    if given is not None:
+        if given != name:
+            raise exits.Stop(exits.REFUSED, f"--confirm says '{given}', not '{name}'; nothing was {done}")
+        return
+    prod = session.context is not None and session.context.is_prod
+    if yes and not prod:
+        return
+    if not sys.stdin.isatty():
+        how = f"--confirm '{name}'" if prod else "--yes"
+        raise exits.Stop(exits.REFUSED, f"{what} would be {done}", f"say {how} to do it")
+    typed = click.prompt(
+        f"{what} will be {done}, and nobody can take it back; type '{name}' to go on",
+        default="",
+        show_default=False,
+        err=True,
+    )
+    if typed.strip() != name:
+        raise exits.Stop(exits.FAILED, f"that is not '{name}'; nothing was {done}")

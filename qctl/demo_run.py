@@ -154,7 +154,7 @@ def _steps(demo: Demo) -> None:
     demo.step("While it runs:", ("inspect", "active"), lambda s: good(s) and "proj.nap" in s.out)
     _show_events(demo)
     _offer_dashboard(demo)
-    demo.step("Stop the workers; running tasks finish first.", ("control", "shutdown"), good)
+    demo.step("Stop the workers; running tasks finish first.", ("control", "shutdown", "--yes"), good)
 
 
 def _show_events(demo: Demo) -> None:

@@ -31,7 +31,7 @@ TABLE: dict[int, str] = {
     PARTIAL: "some workers are silent or refused; they are named on stderr",
     NO_ANSWER: "nobody answered; the broker itself can be reached",
     NOT_MET: "not so yet: the task has not finished",
-    REFUSED: "refused for safety: needs --yes, and there is no terminal to ask on",
+    REFUSED: "refused for safety: read-only, no --reason, or no --yes and no terminal to ask on",
     UNAVAILABLE: "the broker or the result store cannot be reached",
     BUG: "a bug in qctl; a report was written",
     NOT_PERMITTED: "not permitted to read or write a file",

@@ -41,6 +41,7 @@ SECTIONS = {
         "list": "List the bindings of queues",
         "graph": "Print pictures of the fleet and of a worker, as DOT text",
         "logtool": "Count and find things in logs of workers",
+        "audit": "List what was changed with qctl: who, what, when and why",
         "report": "Print versions and settings for bug reports",
     },
     "Change": {

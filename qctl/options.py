@@ -39,6 +39,8 @@ class Globals:
         self.given: dict[str, Any] = {}
         self.context: str | None = None
         self.read_only: bool | None = None
+        self.reason: str | None = None  # why something is changed
+        self.confirm: str | None = None  # the name of what is changed, instead of typing it
         self.app: str | None = env.get("QCTL_APP") or None
         self.broker: str | None = None
         self.result_backend: str | None = None

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import click
 
 from qctl import exits
-from qctl.params import GlobalOption, WatchOption, global_options, list_options, nearest
+from qctl.params import GlobalOption, WatchOption, global_options, list_options, nearest, reason_option
 from qctl.session import session_of
 
 WIDTH = 80
@@ -57,6 +57,12 @@ class Page(click.Command):
         self.watches = watches is not False and not (changes or taken or isinstance(self, click.Group))
         self.groups = dict(groups or {})
         self.exit_codes = all_codes(exit_codes)
+        if changes:
+            self.exit_codes = dict(
+                sorted({exits.REFUSED: exits.TABLE[exits.REFUSED], **self.exit_codes}.items())
+            )
+            if not any("--reason" in p.opts for p in self.params):
+                self.params.append(reason_option())
         if lists:
             self.params.extend(list_options(name for p in self.params for name in p.opts))
         if self.watches:
@@ -69,6 +75,8 @@ class Page(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         if self.settles and not isinstance(self, click.Group):
             session_of(ctx).settle()
+        if self.changes and not ctx.params.get("dry_run"):
+            return self._change(ctx)
         every_s = ctx.meta.get(WatchOption.KEY) if self.watches else None
         if every_s is None:
             return super().invoke(ctx)
@@ -76,6 +84,27 @@ class Page(click.Command):
 
         look = super().invoke
         return watch(session_of(ctx), ctx.command_path, lambda: look(ctx), every_s)
+
+    def _change(self, ctx: click.Context) -> Any:
+        from qctl.audit import record
+        from qctl.guard import permit
+
+        session = session_of(ctx)
+        session.options.reason = session.options.reason or ctx.params.get("reason")
+        permit(session, ctx.command_path)
+        code = exits.BUG
+        try:
+            value = super().invoke(ctx)
+            code = value if isinstance(value, int) else exits.OK
+            return value
+        except (Exception, KeyboardInterrupt) as exc:
+            stop = exits.explain(exc)
+            stopped = isinstance(exc, KeyboardInterrupt | click.Abort)
+            usage = isinstance(exc, click.UsageError)
+            code = stop.code if stop else exits.INTERRUPTED if stopped else exits.USAGE if usage else code
+            raise
+        finally:
+            record(session, code)
 
     def summary(self) -> str:
         """The first sentence of the help text."""

@@ -334,6 +334,17 @@ class WatchOption(click.Option):
             ctx.meta[cls.KEY] = value
 
 
+def reason_option() -> click.Option:
+    """--reason of every command that changes something."""
+
+    def keep(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            session_of(ctx).options.reason = value
+
+    words = "Why, for the audit log; has to be said in a context of class prod."
+    return click.Option(["--reason"], metavar="TEXT", expose_value=False, callback=keep, help=words)
+
+
 def _keep_listing(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     if ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE:
         listing = session_of(ctx).options.listing

@@ -6,9 +6,10 @@ Workers that stop cannot answer, so the announcements they withdraw are the answ
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qctl import exits, theme
+from qctl.consent import ask
 from qctl.output import replies
 from qctl.output.table import Cell, Column
 from qctl.output.text import count
@@ -22,11 +23,21 @@ if TYPE_CHECKING:
 PATIENCE_S = 10.0
 REFUSAL_S = 0.25
 LOOK_S = 0.1
+#: patterns of -d that mean the whole fleet
+EVERYBODY = {"*", "*@*"}
 COLUMNS = [Column("WORKER", field="node"), Column("STATE")]
 
 
+class Manner(NamedTuple):
+    """How to stop workers."""
+
+    wait: bool = True  # until they are gone
+    yes: bool = False  # without a question
+    dry_run: bool = False  # only say who would be told
+
+
 def shut_down(
-    session: Session, found: Command, arguments: dict[str, Any], whom: list[str] | None, wait: bool
+    session: Session, found: Command, arguments: dict[str, Any], whom: list[str] | None, manner: Manner
 ) -> int:
     """Tell them, wait until they are gone (at most -t seconds, 10), report; the exit code."""
     control = session.app.control
@@ -34,10 +45,18 @@ def shut_down(
     try:
         code = _ignoring_silence(verdict(session, answers, whom, 1.0), answers)
     except exits.Stop:
-        session.out.items("control.shutdown", [], COLUMNS, [], "node", heard=0)
+        _print(session, [], 0)
         raise
     # A silent worker is told too: it may wake up and hear it.
     told = sorted({*answers.replies, *(s.node for s in answers.silent)})
+    if manner.dry_run:
+        _print(session, [{"node": node, "state": "untold"} for node in told], 0)
+        session.out.note(f"nobody was told (--dry-run); {count(len(told), 'worker')} would be")
+        return code
+    if whom is None or EVERYBODY & set(whom):
+        name = session.context.name if session.context else "all"
+        ask(f"{count(len(told), 'worker')}, the whole fleet,", "told to stop", manner.yes, name)
+    wait = manner.wait
     # Nobody answers this but those who refuse it, and they do so at once.
     said = control.ask(found.name, arguments, told if whom is not None else None, REFUSAL_S)
     heard, refused = said.heard, replies.errors(said)
@@ -50,13 +69,17 @@ def shut_down(
     patience = session.options.timeout if session.options.timeout is not None else PATIENCE_S
     left = _wait(session, known, patience) if wait else known
     items = [{"node": node, "state": _state(node, known, left, wait)} for node in told]
-    rows = [(i["node"], Cell(i["state"], theme.GONE.ansi if i["state"] == "gone" else "")) for i in items]
-    session.out.items("control.shutdown", items, COLUMNS, rows, "node", heard=heard)
+    _print(session, items, heard)
     session.out.note(f"{count(len(told), 'worker')} told to stop")
     if wait and left:
         session.out.warn(f"still there after {patience:g} s, finishing tasks: {', '.join(sorted(left))}")
         return exits.PARTIAL
     return exits.PARTIAL if refused else code
+
+
+def _print(session: Session, items: list[dict[str, Any]], heard: int | None) -> None:
+    rows = [(i["node"], Cell(i["state"], theme.GONE.ansi if i["state"] == "gone" else "")) for i in items]
+    session.out.items("control.shutdown", items, COLUMNS, rows, "node", heard=heard)
 
 
 def _ignoring_silence(code: int, answers: Answers) -> int:

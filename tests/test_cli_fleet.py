@@ -135,12 +135,17 @@ def test_shutdown_waits_until_the_workers_are_gone(fleet: tuple[Qctl, list[Proce
 
     one = run("control", "shutdown", "-d", "w1@*")
     left = run("status", "-o", "name")
-    rest = run("control", "shutdown", "-o", "json")
+    refused = run("control", "shutdown")
+    shown = run("control", "shutdown", "--dry-run", "-o", "json")
+    rest = run("control", "shutdown", "--yes", "-o", "json")
     none = run("status")
 
     assert one.returncode == exits.OK
     assert workers[0].wait(5) == 0
     assert left.stdout == "w2@test\n"
+    assert refused.returncode == exits.REFUSED
+    assert "1 worker, the whole fleet, would be told to stop" in refused.stderr
+    assert [i["state"] for i in json.loads(shown.stdout)["items"]] == ["untold"]
     assert [i["state"] for i in json.loads(rest.stdout)["items"]] == ["gone"]
     assert none.returncode == exits.NO_ANSWER
     assert "no worker is online" in none.stderr

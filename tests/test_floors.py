@@ -64,6 +64,8 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.bus",
             "qctl.outcome",
             "qctl.settings",
+            "qctl.audit",
+            "qctl.guard",
             "qctl.everywhere",
             "qctl.pages",
             "qctl.watch",

@@ -75,7 +75,7 @@ def test_the_first_lines_a_user_types(
     dump.wait_output("listening")
     shell.qctl("call", "proj.add", "-a", "[3,3]")
     dump.wait_output(r"task-succeeded\s+proj\.add")
-    shell.qctl("control", "shutdown")
+    shell.qctl("control", "shutdown", "--yes")
     assert worker.wait(15) == 0
 
 

@@ -83,6 +83,7 @@ def test_the_published_acl_is_enough(guarded: GuardedServer, processes: Processe
     wait_for(lambda: app.broker.quarantined(), 20)
     app.broker.publish([Message(b"x", queue="other"), Message(b"y", queue="other", due_at=4e9)])
     assert qctl("purge", "-Q", "other", "--yes", QCTL_BROKER_URL=url).returncode == 0
+    assert "purge -Q other" in qctl("audit", QCTL_BROKER_URL=url).stdout
     assert app.broker.depth("other") == Depth(0, 0, 0)
     held = open_broker(url, {"lease_s": 0.2}).consumer(["mine"])
     app.broker.publish([Message(b"z", queue="mine")])

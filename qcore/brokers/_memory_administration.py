@@ -103,6 +103,14 @@ class MemoryAdministration(Broker):
             self._place.put(message, queue)
             return task_id
 
+    def audit(self, entry: bytes) -> None:
+        with self._place.changed:
+            self._place.audit.append(entry)
+
+    def audited(self, limit: int = 100) -> list[bytes]:
+        with self._place.changed:
+            return list(self._place.audit)[::-1][:limit]
+
 
 def _keep(entries: deque[Entry], wanted: Callable[[Entry], bool]) -> None:
     """Leave out what is not wanted, in place."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from qcore.brokers._audit import AUDIT_SIZE
 from qcore.brokers._failures import FailureLimits
 from qcore.brokers._memory_chords import Count
 from qcore.brokers.base import Message, Quarantined, StoredResult
@@ -59,6 +60,7 @@ class Place:
         self.queues: dict[str, Queue] = {}
         self.owners: set[Owner] = set()
         self.consumers: set[MemoryConsumer] = set()
+        self.audit: deque[bytes] = deque(maxlen=AUDIT_SIZE)
         self.quarantine: deque[Quarantined] = deque(maxlen=QUARANTINE_SIZE)
         self.results: dict[str, tuple[bytes, float | None]] = {}
         self.chords: dict[str, Count] = {}

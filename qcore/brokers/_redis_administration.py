@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from qcore.brokers._audit import AUDIT_SIZE
 from qcore.brokers._redis_administration_scripts import MOVE, MOVE_THESE, PUBLISH_ONCE, REPLAY
 from qcore.brokers._redis_keys import Keys
 from qcore.brokers._redis_scripts import Script
@@ -116,6 +117,15 @@ class RedisAdministration(Broker):
 
     def forget(self, entry_id: str) -> bool:
         return _is_entry(entry_id) and bool(self.call("XDEL", self._keys.quarantine, entry_id))
+
+    # --- what people changed
+
+    def audit(self, entry: bytes) -> None:
+        self.call("XADD", self._keys.audit, "MAXLEN", AUDIT_SIZE, "*", "entry", entry)
+
+    def audited(self, limit: int = 100) -> list[bytes]:
+        found = self.call("XREVRANGE", self._keys.audit, "+", "-", "COUNT", limit)
+        return [fields[1] for _, fields in found]
 
     # --- once
 

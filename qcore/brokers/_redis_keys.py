@@ -30,6 +30,7 @@ class Keys:
         self.owners = f"{p}qcore.owners"
         self.queues, self.sequence = f"{p}qcore.queues", f"{p}qcore.sequence"
         self.quarantine, self.revoked = f"{p}qcore.quarantine", f"{p}qcore.revoked"
+        self.audit = f"{p}qcore.audit"
         self.paused, self._once = f"{p}qcore.paused", f"{p}qcore.once."
         self.delayed_prefix = f"{p}qcore.delayed."
         self.failures = f"{p}qcore.failed."  # _redis_failure_steps.py says what follows

@@ -7,12 +7,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from qcore.brokers._audit import AUDIT_SIZE
 from qcore.brokers._sqlite_consumer import next_position, put, route
 from qcore.brokers._sqlite_file import Connection, File
 from qcore.brokers._waiting import is_one_of, priority_of
 from qcore.brokers.base import Broker, Message
 from qcore.crashpoints import crashpoint
 
+_AUDIT = "CREATE TABLE IF NOT EXISTS audit (id INTEGER PRIMARY KEY AUTOINCREMENT, entry BLOB NOT NULL)"
 _WAITING = "queue=? AND owner IS NULL"
 
 
@@ -94,6 +96,21 @@ class SqliteAdministration(Broker):
         crashpoint("published")
         self._file.ring([f"q:{queue}"])
         return owner
+
+    def audit(self, entry: bytes) -> None:
+        def write(db: Connection) -> None:
+            # Made when first needed, so that the format of the file is that of older versions too.
+            db.execute(_AUDIT)
+            db.execute("INSERT INTO audit(entry) VALUES (?)", (entry,))
+            db.execute("DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - ?", (AUDIT_SIZE,))
+
+        self._file.in_transaction(write, durable=False)
+
+    def audited(self, limit: int = 100) -> list[bytes]:
+        if not self._file.rows("SELECT 1 FROM sqlite_master WHERE name='audit'"):
+            return []
+        rows = self._file.rows("SELECT entry FROM audit ORDER BY id DESC LIMIT ?", limit)
+        return [entry for (entry,) in rows]
 
 
 def _waiting(db: Connection, queue: str, limit: int | None, ids: Sequence[str] | None) -> list[int]:

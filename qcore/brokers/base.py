@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from qcore.brokers._audit import Audit
 from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._failures import FailureStore
 from qcore.brokers.endpoints import split_urls
@@ -56,6 +57,7 @@ class Features(msgspec.Struct, frozen=True):
     moves: bool = False  # moves, drops and replays single messages, each in one step
     once: bool = False  # publish_once() knows the keys of earlier calls
     failures: bool = False  # keeps failed tasks (brokers/_failures.py)
+    audits: bool = False  # keeps the log of what people changed
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -247,7 +249,7 @@ class Consumer(ABC):
         """Give everything held but unsettled back (not flagged) and stop."""
 
 
-class Broker(FailureStore, ABC):
+class Broker(FailureStore, Audit, ABC):
     """One URL. Connects when first needed; safe to use from several threads."""
 
     name: ClassVar[str]

@@ -53,6 +53,7 @@ class MemoryBroker(MemoryFailures, MemoryChords, MemoryAdministration):
         moves=True,
         once=True,
         failures=True,
+        audits=True,
     )
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:

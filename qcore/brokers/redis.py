@@ -73,6 +73,7 @@ class RedisBroker(RedisFailures, RedisChords, RedisAdministration, RedisSymptoms
         moves=True,
         once=True,
         failures=True,
+        audits=True,
     )
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:

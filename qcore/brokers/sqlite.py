@@ -56,6 +56,7 @@ class SqliteBroker(SqliteFailures, SqliteChords, SqliteAdministration):
         moves=True,
         once=True,
         failures=True,
+        audits=True,
     )
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from qctl import exits
-from qctl.consent import CODES, ask
+from qctl.consent import CODES, ask, confirm_option
 from qctl.output.table import Column
 from qctl.output.text import count
 from qctl.pages import command as page
@@ -22,6 +22,12 @@ COLUMNS = [
     Column("DELAYED", True),
     Column("IN FLIGHT", True),
 ]
+
+
+def confirm(function: Any) -> Any:
+    """Give the command its --confirm; the decorators of click keep parameters there."""
+    function.__click_params__ = [confirm_option(), *getattr(function, "__click_params__", [])]
+    return function
 
 
 @page(
@@ -43,12 +49,14 @@ COLUMNS = [
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("-f", "--force", is_flag=True, help="The same as --yes.")
 @click.option("-n", "--dry-run", is_flag=True, help="Delete nothing; say what would be deleted.")
+@confirm
 def command(
     queues: list[str] | None, exclude_queues: list[str] | None, yes: bool, force: bool, dry_run: bool
 ) -> int:
     """Delete the waiting messages of queues.
 
-    Tasks that a worker holds already (in flight) are not deleted; revoke them instead.
+    Tasks that a worker holds already (in flight) are not deleted; revoke them instead. The names of the
+    queues have to be typed, with commas between them; or give --yes, in prod --confirm NAMES.
     """
     session = current()
     chosen = [q for q in _queues(session, queues) if q not in (exclude_queues or ())]
@@ -56,7 +64,8 @@ def command(
     before = {queue: session.broker.depth(queue) for queue in chosen}
     waiting = sum(d.ready + (d.delayed or 0) for d in before.values())
     if waiting and not dry_run:
-        ask(f"{count(waiting, 'message')} of {', '.join(chosen)}", "deleted", yes or force)
+        what = f"{count(waiting, 'message')} of {', '.join(chosen)}"
+        ask(what, "deleted", yes or force, irreversible=",".join(chosen))
     items = []
     for queue, depth in before.items():
         deleted = 0 if dry_run else session.broker.purge(queue)

@@ -182,6 +182,10 @@ def command(
     session = current()
     session.needs_app("a worker")
     session.patient = True
+    if options["purge"]:
+        from qctl.guard import permit
+
+        permit(session, "qctl worker --purge")
     app = session.app
     if app.is_celery:
         raise exits.Stop(

@@ -23,6 +23,7 @@ from qctl.dashboard.bindings import DETAILS, MAIN, TABLE, Key
 from qctl.dashboard.feed import Feed
 from qctl.dashboard.snapshot import Snapshot, WorkerRow
 from qctl.dashboard.table import VirtualTable
+from qctl.guard import permit
 from qctl.output.text import shown, shown_lines
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class Dashboard(App[int]):
         super().__init__(ansi_color=True)
         self.feed, self.panes, self.plain = feed, words.Panes(plain), plain
         self.picture = Snapshot()
+        #: why nothing may be changed here; empty: it may
+        self.refusal = ""
         self.frozen_at: int | None = None
         self.pattern = ""
         self.fleet: VirtualTable[WorkerRow] = VirtualTable(
@@ -160,6 +163,9 @@ class Dashboard(App[int]):
         self.redraw()
 
     def action_enable_events(self) -> None:
+        if self.refusal:
+            self.notify(self.refusal, title="not sent", severity="warning", timeout=6)
+            return
         self.feed.tell("enable_events")
         self.notify("qctl control enable_events", title="sent to every worker", timeout=4)
 
@@ -216,6 +222,10 @@ def run(session: Session, max_tasks: int, plain: bool) -> int:
     feed = Feed(app, max_tasks)
     feed.start()
     window = Dashboard(feed, plain)
+    try:
+        permit(session, "qctl control enable_events")
+    except exits.Stop as stop:
+        window.refusal = f"{stop.message}; {stop.hint}"
     try:
         code: Any = window.run()
     finally:

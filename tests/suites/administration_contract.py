@@ -6,7 +6,10 @@ import random
 import threading
 import time
 
+import pytest
+
 from qcore.brokers.base import Broker, Message, Settle
+from qcore.errors import Unsupported
 from tests.suites.consuming import (
     Open,
     end,
@@ -342,5 +345,37 @@ class Once:
         assert broker.depth(queue).ready == 20
 
 
-class Administration(Turns, Pausing, Moving, Replaying, Once):
+class Auditing:
+    def test_what_people_changed_is_kept_newest_first(self, opened: Open) -> None:
+        broker, other = opened(), opened()
+        needs(broker, "audits")
+        assert other.audited() == []
+
+        for i in range(3):
+            broker.audit(f"entry {i}\0\xff".encode("latin-1"))
+
+        assert other.audited(2) == [b"entry 2\0\xff", b"entry 1\0\xff"]
+        assert len(other.audited()) == 3
+
+    def test_the_oldest_are_forgotten(self, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+        needs(broker, "audits")
+        for module in ("_redis_administration", "_sqlite_administration"):
+            monkeypatch.setattr(f"qcore.brokers.{module}.AUDIT_SIZE", 5)
+
+        for i in range(20):
+            broker.audit(str(i).encode())
+
+        kept = broker.audited(100)
+        assert kept[:5] == [b"19", b"18", b"17", b"16", b"15"]
+        assert len(kept) == (20 if broker.name == "memory" else 5)  # the memory broker's size is fixed
+
+    def test_a_broker_without_a_place_for_it_says_so(self, broker: Broker) -> None:
+        if broker.features.audits:
+            pytest.skip("it has one")
+
+        with pytest.raises(Unsupported, match="audit log"):
+            broker.audit(b"x")
+
+
+class Administration(Turns, Pausing, Moving, Replaying, Once, Auditing):
     """All of it."""

@@ -1,0 +1,73 @@
+"""`qctl audit`: who changed what with qctl."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from qctl import exits
+from qctl.audit import local_lines
+from qctl.output.records import text
+from qctl.output.table import Cell, Column
+from qctl.output.text import count, stamp
+from qctl.pages import command as page
+from qctl.params import Span
+from qctl.session import current
+
+MOST = 10_000  # as many as brokers keep
+FIELDS = ("at", "user", "host", "pid", "context", "broker", "command", "code", "reason")
+WIDE = ("host", "pid", "broker")
+
+
+@page(
+    "audit",
+    examples=[
+        ("qctl audit", "what was changed at this broker, newest first"),
+        ("qctl audit --since 2h -o json", "in the last two hours, for a program"),
+        ("qctl audit --local", "what you changed from this host, at any broker"),
+    ],
+    exit_codes={exits.FAILED: "this broker keeps no log; --local shows your own"},
+    see_also=["ctx", "help exit-codes"],
+    lists=True,
+)
+@click.option("--local", is_flag=True, help="Your own log on this host, not the one at the broker.")
+@click.option("--since", type=Span(), help="Only what is not older.")
+@click.option(
+    "--limit", type=click.IntRange(1, MOST), default=100, show_default=True, help="At most so many."
+)
+def command(local: bool, since: float | None, limit: int) -> None:
+    """List what was changed with qctl: who, what, when and why.
+
+    Every command that changes something is noted twice: in a file of your own, and at the broker, where
+    it has a place (Redis, SQLite). Passwords are hidden. A broker keeps the last 10,000.
+    """
+    session = current()
+    lines = local_lines() if local else session.broker.audited(MOST if since else limit)
+    earliest = "" if since is None else stamp(time.time() - since)
+    items = _read(lines, earliest, limit)
+    columns = [Column(f.upper(), f in ("pid", "code"), f, f in WIDE) for f in FIELDS]
+    rows: list[list[str | Cell]] = [[text(item[f]) or "-" for f in FIELDS] for item in items]
+    session.out.items("audit", items, columns, rows, "at")
+    session.out.note(count(len(items), "change"))
+
+
+def _read(lines: Iterable[bytes], earliest: str, limit: int) -> list[dict[str, Any]]:
+    """The entries; a line that is none is passed over, since anybody may write there."""
+    items: list[dict[str, Any]] = []
+    for line in lines:
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(found, dict):
+            continue
+        if str(found.get("at") or "") < earliest:
+            continue
+        items.append({field: found.get(field) for field in FIELDS})
+        if len(items) >= limit:
+            break
+    return items
