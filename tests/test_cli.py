@@ -54,17 +54,19 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_help_is_fast() -> None:
-    def best(*words: str) -> float:
-        times = []
-        for _ in range(5):
-            before = time.perf_counter()
-            subprocess.run([sys.executable, *words], capture_output=True, check=True)
-            times.append(time.perf_counter() - before)
-        return min(times)
+    """Both in turn, so that a busy machine is busy for both; another look when it was not."""
 
-    help_s, click_s = best("-m", "qctl", "--help"), best("-c", "import click")
+    def taken(*words: str) -> float:
+        before = time.perf_counter()
+        subprocess.run([sys.executable, *words], capture_output=True, check=True)
+        return time.perf_counter() - before
 
-    assert help_s <= 2.5 * click_s + 0.02
+    def is_fast() -> bool:
+        pairs = [(taken("-m", "qctl", "--help"), taken("-c", "import click")) for _ in range(5)]
+        help_s, click_s = (min(times) for times in zip(*pairs, strict=True))
+        return help_s <= 2.5 * click_s
+
+    assert any(is_fast() for _ in range(4))
 
 
 def test_every_page_is_complete_and_fits_80_columns() -> None:
