@@ -153,9 +153,10 @@ class SqliteConsumer(Consumer):
         raise BrokerError("the lease of this consumer expires as fast as it is taken; lease_s is too short")
 
     def _something(self) -> bool:
-        """Whether it is worth taking the write lock."""
+        """Whether it is worth taking the write lock: for a message, or because our lease has ended."""
         now, nearest = time.time(), None
-        found = False
+        leased = "SELECT 1 FROM owners WHERE id=? AND lease_until>?"
+        found = not self._file.rows(leased, self._owner, now)
         paused = {queue for (queue,) in self._file.rows("SELECT queue FROM paused")}
         for queue in self.queues:
             if queue in paused:
