@@ -8,7 +8,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -153,8 +152,8 @@ def fail(password):
 
 
 @pytest.fixture
-def hush(tmp_path: Path, processes: Processes) -> Iterator[dict[str, str]]:
-    """A worker whose settings are full of secrets, and the environment of commands that look at it."""
+def hush(tmp_path: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose settings are full of secrets, and an environment in which commands look at it."""
     (tmp_path / "hush.py").write_text(PROJECT)
     env = {
         "QCTL_BROKER_URL": f"sqlite:///{tmp_path}/b.db",
@@ -167,14 +166,18 @@ def hush(tmp_path: Path, processes: Processes) -> Iterator[dict[str, str]]:
         env={**os.environ, **env},
     )
     worker.wait_output(r"\bready\b")
-    yield env
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.syspath_prepend(tmp_path)
 
 
-def test_twelve_secrets_are_shown_nowhere(hush: dict[str, str]) -> None:
+@pytest.mark.usefixtures("hush")
+def test_twelve_secrets_are_shown_nowhere() -> None:
     here = "127.0.0.1:1/0"
     failover = f"redis://u:{SECRETS[8]}@{here};redis://u:{SECRETS[9]}@{here}?password={SECRETS[10]}"
-    task = qctl("call", "hush.fail", "-k", json.dumps({"password": SECRETS[11]}), **hush).stdout.strip()
-    qctl("ctx", "add", "x", "-b", failover, "--result-backend", failover, **hush)
+    task = run("call", "hush.fail", "-k", json.dumps({"password": SECRETS[11]}))[1].strip()
+    run("ctx", "add", "x", "-b", failover, "--result-backend", failover)
     commands = [
         ["inspect", "conf"],
         ["inspect", "conf", "-o", "json"],
@@ -191,14 +194,10 @@ def test_twelve_secrets_are_shown_nowhere(hush: dict[str, str]) -> None:
         ["audit", "--local"],
     ]
 
-    text = {" ".join(words): qctl(*words, **hush) for words in commands}
+    shown = {" ".join(words): run(*words) for words in commands}
 
-    leaks = {
-        words: [s for s in SECRETS if s in done.stdout + done.stderr]
-        for words, done in text.items()
-        if any(s in done.stdout + done.stderr for s in SECRETS)
-    }
-    assert not leaks
-    assert "********" in text["inspect conf"].stdout
-    assert "cannot reach" in text[f"result {task} --wait -t 5"].stderr
-    assert all("bug in qctl" not in done.stderr for done in text.values())
+    leaks = {words: [s for s in SECRETS if s in out + err] for words, (_, out, err) in shown.items()}
+    assert not any(leaks.values()), leaks
+    assert "********" in shown["inspect conf"][1]
+    assert "cannot reach" in shown[f"result {task} --wait -t 5"][2]
+    assert all(code != exits.BUG for code, _, _ in shown.values())
