@@ -48,7 +48,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return "; did you mean " + " or ".join(f"'{n}'" for n in near) + "?"
 
 
-_URL_SECRET = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://(?:[^\s:/@]*)):(?P<secret>[^\s/]*)@", re.I)
+# The scheme has a length, so that a long text without one takes no longer than its length.
+_URL_SECRET = re.compile(r"(?P<head>[a-z][a-z0-9+.-]{0,30}://(?:[^\s:/@]*)):(?P<secret>[^\s/]*)@", re.I)
 _QUERY_SECRET = re.compile(r"(?P<head>[?&](?:ssl_)?password=)[^&;\s]+", re.I)
 
 

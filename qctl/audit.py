@@ -23,6 +23,8 @@ from qctl.session import Session
 from qctl.settings.places import state_dir
 
 MOST_BYTES = 5_000_000
+#: longer words of a command line are not kept
+MOST_CHARACTERS = 1000
 #: nothing was changed, and nothing was tried
 NOTHING_DONE = (exits.USAGE, exits.REFUSED, exits.BAD_CONFIG)
 _VALUES = ("-a", "--args", "-k", "--kwargs")
@@ -72,7 +74,9 @@ def masked(words: Sequence[str]) -> list[str]:
     found, before = [], ""
     for word in words:
         name, sign, value = word.partition("=")
-        if before in _VALUES:
+        if len(word) > MOST_CHARACTERS:
+            word = f"…({len(word)} characters)"
+        elif before in _VALUES:
             word = _json(word)
         elif sign and name in _VALUES:
             word = f"{name}={_json(value)}"

@@ -174,7 +174,8 @@ def nodes(destination: Sequence[Sequence[str]]) -> list[str] | None:
     """The words of -d as one list; None: everybody. '-' reads stdin."""
     names = [name for group in destination for name in group]
     if "-" in names:
-        read = sys.stdin.read().replace(",", " ").split()
+        # What editors and other systems leave there is no part of a name: a byte order mark, NULs.
+        read = sys.stdin.read().translate({0xFEFF: None, 0: None, ord(","): " "}).split()
         names = [n for n in names if n != "-"] + read
         if not names:
             raise exits.Stop(exits.NOT_FOUND, "no worker was named on stdin")

@@ -7,6 +7,7 @@ no kombu, no redis, no textual, no rich and not the user's app.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -106,6 +107,8 @@ def cli(ctx: click.Context, show_version: bool) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code."""
     session = Session()
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # names are shown as far as the locale can
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv), session)
     except BaseException as exc:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qctl import exits
+from qctl.output.secrets import hide
 from qctl.output.writer import to_json
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ def finish(session: Session, meta: ResultMeta, traceback: str = "hint") -> int:
     """
     out = session.out
     if not out.for_people:
-        out.document("result", _fields(meta))
+        fields = _fields(meta)
+        # The value is the task's own; what an error says may have an address in it.
+        out.document("result", fields if meta.status == "SUCCESS" else hide(fields))
     if meta.status == "SUCCESS":
         if out.for_people:
             out.text(meta.result if isinstance(meta.result, str) else to_json(meta.result))
@@ -40,7 +43,7 @@ def finish(session: Session, meta: ResultMeta, traceback: str = "hint") -> int:
 def _failed(session: Session, meta: ResultMeta, traceback: str) -> int:
     out = session.out
     if meta.traceback and traceback == "stdout" and out.for_people:
-        out.text(meta.traceback.rstrip())
+        out.text(hide(meta.traceback.rstrip()))
         return exits.FAILED
     if meta.traceback and traceback == "stderr" and out.for_people:
         out.warn(meta.traceback.rstrip())

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from contextlib import redirect_stdout
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 #: how long a command may take to reach the broker
 CONNECT_S = 1.5
+_LOADING = threading.Lock()
 
 
 class Session:
@@ -115,7 +118,9 @@ class Session:
         if self.options.app:
             from qcore.loader import find_app
 
-            app = find_app(self.options.app)
+            # What a module prints is no part of an answer. One at a time, since stdout is everybody's.
+            with _LOADING, redirect_stdout(sys.stderr):
+                app = find_app(self.options.app)
         else:
             from qcore.app import App
 

@@ -26,9 +26,16 @@ VERSION = 1
 _HIDDEN_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
+def speaks_unicode() -> bool:
+    """Whether stdout takes every character."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return encoding.lower().replace("-", "").startswith("utf")
+
+
 def to_json(value: Any) -> str:
-    """JSON in one line, readable, without characters that a terminal would act on."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    """JSON in one line, readable, without characters that a terminal would act on, or that stdout
+    cannot show."""
+    text = json.dumps(value, ensure_ascii=not speaks_unicode(), default=str)
     return _HIDDEN_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -82,7 +89,7 @@ class Output:
         whole = {"schema": f"qctl.{schema}", "version": VERSION, **fields}
         self.answered = True
         if self.format == "yaml":
-            sys.stdout.write(yaml.dump(json.loads(to_json(whole))))
+            sys.stdout.write(yaml.dump(json.loads(to_json(whole)), not speaks_unicode()))
         elif self.format == "name":
             self.line(shown(records.text(fields.get(name))))
         elif self.format in ("json", "ndjson", *formats.FOR_PEOPLE):

@@ -18,13 +18,20 @@ _TAKEN = frozenset(("true", "false", "yes", "no", "on", "off", "y", "n", "null",
 _UNPRINTABLE = re.compile(
     "[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\uffff\ud800-\udfff]"
 )
+_BEYOND = re.compile("[^\x00-\x7f]")
 #: longer keys must be written with a question mark (YAML 1.1, "simple keys": 1024 characters)
 _LONG_KEY = 1000
 
 
-def dump(value: Any) -> str:
-    """The text, ending in a line end."""
-    return "\n".join(_lines(value, "")) + "\n"
+def dump(value: Any, ascii_only: bool = False) -> str:
+    """The text, ending in a line end. ascii_only: other characters are escaped (they are in quotes)."""
+    text = "\n".join(_lines(value, "")) + "\n"
+    return _BEYOND.sub(_escaped, text) if ascii_only else text
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _lines(value: Any, indent: str) -> Iterator[str]:
