@@ -294,7 +294,8 @@ class RedisConsumer(RedisWaking):
             if self._closed:
                 return 0
             prefixes = (keys.lease, keys.ledger, keys.claim, keys.watched)
-            return int(self._side.run(REAP, (keys.owners,), prefixes, safe=True))
+            count, self.owners = self._side.run(REAP, (keys.owners, keys.reaped), prefixes, safe=True)
+            return int(count)
 
     def reconnect(self) -> None:
         for link in (self._link, self._bell, *[w.link for w in self._watches.values()]):

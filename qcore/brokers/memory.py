@@ -46,6 +46,7 @@ class MemoryBroker(MemoryChords, MemoryAdministration):
         members_known=True,
         members_replaced=True,
         revokes=True,
+        revoked_lookup=True,
         multi_host=False,
         pauses=True,
         moves=True,
@@ -185,6 +186,11 @@ class MemoryBroker(MemoryChords, MemoryAdministration):
         with self._place.changed:
             self._place.revoked = {i: until for i, until in self._place.revoked.items() if until > now}
             return list(itertools.islice(reversed(self._place.revoked), limit))
+
+    def revoked_among(self, task_ids: Sequence[str]) -> set[str]:
+        now = time.time()
+        with self._place.changed:
+            return {i for i in task_ids if self._place.revoked.get(i, 0.0) > now}
 
     def check(self) -> None:
         pass

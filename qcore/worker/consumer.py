@@ -80,8 +80,7 @@ class Loop:
         self._settlements: list[Settlement] = []
         self._deaths = Deaths()
         self._requests: deque[Callable[[], None]] = deque()
-        self._hungry = True
-        self._armed = True  # nothing to do before the first claim
+        self._hungry = self._armed = True  # nothing to arm before the first claim
         self._next_claim = 0.0
         self._deadline: float | None = None
         self._next_look = 0.0
@@ -298,8 +297,14 @@ class Loop:
         return max(room, 0)
 
     def _admit_all(self, deliveries: Sequence[Delivery]) -> None:
-        now = time.time()
-        early: list[Settlement] = []
+        try:
+            self.admission.look_up(deliveries)
+        except BrokerError as exc:
+            # Who cannot know whether a task was revoked must not run it.
+            self._settlements += [Settlement(d, Settle.REQUEUE) for d in deliveries]
+            self._outage.begins(exc)
+            return
+        now, early = time.time(), list[Settlement]()
         jobs = [
             job
             for d in self.repeats.new(deliveries, self.held)

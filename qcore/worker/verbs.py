@@ -21,9 +21,8 @@ from qcore.worker.stage import Stage
 
 if TYPE_CHECKING:
     from qcore.app import App
+    from qcore.brokers.base import Broker
     from qcore.pools.base import Pool
-
-REVOKED_MOST = 50_000
 
 
 class Verbs:
@@ -67,10 +66,11 @@ class Verbs:
     def do_revoke(self, task_ids: list[str], store: bool = True) -> None:
         if store:
             self.app.broker.revoke(task_ids)
-        revoked = self.loop.admission.revoked
-        revoked.update(task_ids)
-        while len(revoked) > REVOKED_MOST:
-            revoked.pop()
+        self.loop.admission.revoked.add(task_ids)
+
+    def do_load_revoked(self, broker: Broker) -> None:
+        """What was revoked while nobody here listened; raises BrokerError."""
+        self.loop.admission.revoked.load(broker)
 
     def do_revoke_stamps(self, stamps: dict[str, Any], terminate: bool, signal: str | int) -> str:
         wanted = {k: set(map(str, v)) if isinstance(v, list) else {str(v)} for k, v in stamps.items()}

@@ -35,7 +35,7 @@ from qcore.worker.pidfile import PidFile
 from qcore.worker.say import Say
 from qcore.worker.settle import Rules
 from qcore.worker.stage import ColdStop, Stage
-from qcore.worker.verbs import REVOKED_MOST, Verbs, note
+from qcore.worker.verbs import Verbs, note
 
 if TYPE_CHECKING:
     from qcore.app import App
@@ -159,7 +159,7 @@ class Worker(Verbs):
                 self.loop.autoscaler = Autoscaler(self.pool, *self._bounds, keepalive_s())
             for task in app.tasks.values():
                 self.set_rate_limit(task.name, task.rate_limit)
-            self.loop.admission.revoked.update(app.broker.revoked(REVOKED_MOST))
+            self.loop.admission.revoked.load(app.broker)
             self.keeper = Keeper(consumer, app.broker, self.node, self.instance, self._facts)
             # Leases before deliveries; the bus after both, so that what answers can also work.
             services: list[Any] = [self.keeper, self.events]
@@ -282,7 +282,7 @@ class Worker(Verbs):
         return scheduled(self.app.broker, self.queues(), self.node)
 
     def revoked(self) -> list[str]:
-        return sorted(self.loop.admission.revoked)
+        return sorted(self.loop.admission.revoked.ids)
 
     def stats(self) -> dict[str, Any]:
         usage = resource.getrusage(resource.RUSAGE_SELF)
