@@ -54,6 +54,7 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.outcome",
             "qctl.pages",
             "qctl.shutdown",
+            "qctl.workers",
             "qctl.detached",
             "qctl",
         ),

@@ -47,7 +47,7 @@ LAST_WORD_S = 10.0
 
 
 class Loop:
-    """The worker's main loop. Every method but call_soon() and wake() belongs to its thread."""
+    """The worker's main loop. Every method but call_soon() and stop() belongs to its thread."""
 
     def __init__(
         self,
@@ -94,9 +94,6 @@ class Loop:
     def call_soon(self, what: Callable[[], None]) -> None:
         """Run `what` in the loop."""
         self._requests.append(what)
-        self.wake()
-
-    def wake(self) -> None:
         self._ears.pipe.ring()
 
     def signals_wake(self) -> None:
@@ -105,7 +102,7 @@ class Loop:
     def stop(self, stage: Stage) -> None:
         """Go on to `stage`; never back."""
         self.stage = max(self.stage, stage)
-        self.wake()
+        self._ears.pipe.ring()
 
     # --- the loop
 
@@ -445,6 +442,9 @@ class Loop:
         except BrokerError:
             return 0
 
+    def give_back_waiting(self) -> None:
+        self._release(self.pool.withdraw())
+
     def _release(self, numbers: list[int]) -> None:
         """Jobs that never started go back to the head of their queue."""
         for number in numbers:
@@ -479,7 +479,7 @@ class Loop:
                     crashpoint("shutdown_begun")
                 except BrokerError as exc:
                     self._outage.begins(exc)
-            self._release(self.pool.withdraw())
+            self.give_back_waiting()
             crashpoint("shutdown_withdrawn")
             if self.drain_timeout_s is not None and stage == Stage.WARM:
                 self._deadline = time.monotonic() + self.drain_timeout_s

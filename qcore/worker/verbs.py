@@ -16,6 +16,7 @@ from qcore.events.sender import EventSender
 from qcore.wire.outcome import End
 from qcore.worker.autoscale import bounds
 from qcore.worker.consumer import Loop
+from qcore.worker.drain import Drain
 from qcore.worker.limits import Bucket, per_second
 from qcore.worker.stage import Stage
 
@@ -30,6 +31,7 @@ class Verbs:
 
     app: App
     loop: Loop
+    drain: Drain
     pool: Pool
     events: EventSender
 
@@ -127,6 +129,12 @@ class Verbs:
             raise ValueError(f"the {self.pool.name} pool has no hard time limits")
         task.soft_time_limit, task.time_limit = soft or None, hard or None
         return "time limits set successfully"
+
+    def do_drain(self) -> str:
+        return self.drain.begin()
+
+    def do_resume(self) -> str:
+        return self.drain.end()
 
     def do_pool_restart(self) -> None:
         self.loop.call_soon(self.pool.restart)

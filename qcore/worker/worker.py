@@ -27,6 +27,7 @@ from qcore.version import __version__
 from qcore.worker import logs
 from qcore.worker.autoscale import Autoscaler, bounds, keepalive_s
 from qcore.worker.consumer import Loop
+from qcore.worker.drain import Drain
 from qcore.worker.keeper import Keeper
 from qcore.worker.limits import per_second
 from qcore.worker.mailbox import Mailbox
@@ -155,6 +156,7 @@ class Worker(Verbs):
                 Rules(app.conf.seconds("result_expires"), app.conf.task_max_deliveries),
                 self._drain_timeout_s,
             )
+            self.drain = Drain(self.loop)
             if self._bounds is not None:
                 self.loop.autoscaler = Autoscaler(self.pool, *self._bounds, keepalive_s())
             for task in app.tasks.values():
@@ -316,6 +318,10 @@ class Worker(Verbs):
             "leases_lost": self.keeper.leases_lost,
             "messages_reaped": self.keeper.reaped,
             "stale_settle_total": self.loop.stale,
+            "state": "draining" if self.drain.queues is not None else "running",
+            "active": len(self.pool.running()),
+            "queues": self.queues(),
+            "version": __version__,
             "control_refused_total": dict(self.mailbox.guard.refused) if self.mailbox else {},
         }
 

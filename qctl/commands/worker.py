@@ -9,9 +9,10 @@ import click
 
 from qctl import exits
 from qctl.detached import Identity, to_background
-from qctl.pages import command as page
+from qctl.pages import PageGroup
 from qctl.params import Kind, Names, OneOf, Span
 from qctl.session import current
+from qctl.workers import pages
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
@@ -100,8 +101,11 @@ GROUPS = {
 }
 
 
-@page(
+@click.group(
     "worker",
+    cls=PageGroup,
+    invoke_without_command=True,
+    subcommand_metavar="[COMMAND [ARGUMENTS]...]",
     groups=GROUPS,
     examples=[
         ("qctl -A proj worker", "run the tasks of proj.py, as many at once as there are CPUs"),
@@ -169,11 +173,13 @@ def command(
     umask: str | None,
     **options: Any,
 ) -> int:
-    """Start a worker for the app.
+    """Start a worker for the app, or, with a command, see to those that run.
 
     Ctrl-C or SIGTERM stops it: running tasks finish first, waiting ones stay in the broker. A second
     one stops it at once; then unfinished tasks are run again by another worker.
     """
+    if click.get_current_context().invoked_subcommand is not None:
+        return exits.OK
     if options["pool"] == "gevent":
         from qcore.pools._gevent_patch import patch
 
@@ -197,3 +203,7 @@ def command(
     given = {key: value for key, value in options.items() if value not in (None, False)}
     code: int = app.worker(**given).run()
     return code
+
+
+for _each in pages():
+    command.add_command(_each)
