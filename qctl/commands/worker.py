@@ -173,10 +173,11 @@ def command(
     umask: str | None,
     **options: Any,
 ) -> int:
-    """Start a worker for the app, or, with a command, see to those that run.
+    """Start a worker for the app.
 
-    Ctrl-C or SIGTERM stops it: running tasks finish first, waiting ones stay in the broker. A second
-    one stops it at once; then unfinished tasks are run again by another worker.
+    The commands see to workers that run; without one, a worker is started here. Ctrl-C or SIGTERM
+    stops it: running tasks finish first, waiting ones stay in the broker. A second one stops it at
+    once; then unfinished tasks are run again by another worker.
     """
     if click.get_current_context().invoked_subcommand is not None:
         return exits.OK
