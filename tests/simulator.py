@@ -148,7 +148,10 @@ class Fleet:
                 "sw_sys": "Linux",
             }
             raw = envelope.wrap(
-                json.dumps(body).encode(), "celeryev", "worker.heartbeat", headers={}, delivery_mode=1
+                json.dumps(body).encode(),
+                exchange="celeryev",
+                routing_key="worker.heartbeat",
+                delivery_mode=1,
             )
             said.append(("PUBLISH", channel, raw))
         self._say(said)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from qcore.app import App
+from qcore.brokers.base import open_broker
+from qcore.worker.keeper import Keeper
 from qctl import exits
 from tests.faults import FULL
 from tests.processes import Process, Processes
@@ -121,3 +123,21 @@ def test_a_fleet_is_read_in_a_few_round_trips(server: RedisServer, simulate: Sim
 
     reads = sum(calls(after, n) - calls(before, n) for n in ("brpop", "rpop", "hgetall"))
     assert reads < COUNT / 4
+
+
+def test_the_larger_the_fleet_the_rarer_each_looks_for_the_dead(memory_url: str) -> None:
+    """F-54: together they look about 8 times a second, and no worker less than every 15 s."""
+    broker = open_broker(memory_url)
+    consumer = broker.consumer(["q"])
+    keeper = Keeper(consumer, broker, "w1@test", "instance", dict)
+
+    def pauses(owners: int) -> list[float]:
+        consumer.owners = owners
+        return [keeper._reap_every_s() for _ in range(50)]
+
+    assert set(pauses(1)) == set(pauses(4)) == {0.5}
+    assert all(1.0 <= pause <= 3.0 for pause in pauses(16))
+    assert all(5.0 <= pause <= 15.0 for pause in pauses(1000))
+    assert len(set(pauses(1000))) > 10  # not all at once
+    consumer.close()
+    broker.close()

@@ -71,6 +71,7 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.watch",
             "qctl.failures",
             "qctl.shutdown",
+            "qctl.workers",
             "qctl.detached",
             "qctl",
         ),

@@ -50,6 +50,9 @@ class RedisSubscription(Subscription):
     def _listen(self) -> None:
         self._link.call("PSUBSCRIBE", self._pattern)
         self._heard = self._asked = time.monotonic()
+        self._enter()
+
+    def _enter(self) -> None:
         if self._member:
             self._shared.call("SADD", self._table, self._member)
 
@@ -70,6 +73,7 @@ class RedisSubscription(Subscription):
             return left
         self._link.send_command("PING")
         self._asked = now
+        self._enter()  # whatever emptied the table, tools that look there find us again
         return door.reply_timeout_s
 
     def get(self, timeout_s: float | None) -> bytes | None:
@@ -126,7 +130,7 @@ class RedisInbox(Inbox):
         self._shared.run(
             OPEN_INBOX,
             (self._keys.binding(self._exchange), self._keys.deadlines, self._keys.inboxes),
-            (self._member, self._exchange),
+            (self._member, self._exchange, self._keys.prefix, self._keys.sep),
         )
         self._seen = time.monotonic()
 

@@ -316,7 +316,8 @@ class RedisConsumer(RedisWaking):
                 swept = self._side.run(SWEEP, (), (keys.failures, *self._kept_as, SWEPT_AT_ONCE), safe=True)
                 self._sweep_at += 0 if swept == SWEPT_AT_ONCE else SWEEP_EVERY_S
             prefixes = (keys.lease, keys.ledger, keys.claim, keys.watched)
-            return int(self._side.run(REAP, (keys.owners,), prefixes, safe=True))
+            count, self.owners = self._side.run(REAP, (keys.owners, keys.reaped), prefixes, safe=True)
+            return int(count)
 
     def reconnect(self) -> None:
         for link in (self._link, self._bell, *[w.link for w in self._watches.values()]):

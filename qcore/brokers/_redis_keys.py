@@ -27,7 +27,7 @@ class Keys:
         self._group_prefix = self.result_prefix.removesuffix(KEY_PREFIX) + GROUP_PREFIX
         self.lease, self.ledger = f"{p}qcore.lease.", f"{p}qcore.ledger."
         self.claim, self.watched = f"{p}qcore.claim.", f"{p}qcore.watched."
-        self.owners = f"{p}qcore.owners"
+        self.owners, self.reaped = f"{p}qcore.owners", f"{p}qcore.reaped"
         self.queues, self.sequence = f"{p}qcore.queues", f"{p}qcore.sequence"
         self.quarantine, self.revoked = f"{p}qcore.quarantine", f"{p}qcore.revoked"
         self.audit = f"{p}qcore.audit"

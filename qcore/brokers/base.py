@@ -51,6 +51,7 @@ class Features(msgspec.Struct, frozen=True):
     foreign_known: bool = True  # foreign_members() too: a node that nobody names is not there
     peek: bool = True
     revokes: bool = False  # stores revoked ids
+    revoked_lookup: bool = False  # revoked_among(), so that they need not all be read
     multi_host: bool = True
     lease: bool = True  # in-flight messages come back after lease_s; else when the connection ends
     pauses: bool = False  # keeps which queues are paused
@@ -185,6 +186,8 @@ class Consumer(ABC):
     #: how long outcomes of short tasks may wait for each other while all slots are busy (seconds), where
     #: settling is not answered and so would never come in batches
     gather_s: float = 0.0
+    #: how many owners the last reap() found, itself among them; 1 where looking at them costs nothing
+    owners: int = 1
 
     @abstractmethod
     def claim(self, limit: int) -> list[Delivery]:
@@ -419,6 +422,10 @@ class Broker(FailureStore, Audit, ABC):
     def revoked(self, limit: int = 50_000) -> list[str]:
         """Remembered ids, newest first."""
         return []
+
+    def revoked_among(self, task_ids: Sequence[str]) -> set[str]:
+        """Which of these are remembered; for drivers with features.revoked_lookup."""
+        raise Unsupported(self.name, "look revoked ids up")
 
     @abstractmethod
     def check(self) -> None:

@@ -48,6 +48,7 @@ class MemoryBroker(MemoryFailures, MemoryChords, MemoryAdministration):
         members_known=True,
         members_replaced=True,
         revokes=True,
+        revoked_lookup=True,
         multi_host=False,
         pauses=True,
         moves=True,
@@ -190,6 +191,11 @@ class MemoryBroker(MemoryFailures, MemoryChords, MemoryAdministration):
         with self._place.changed:
             self._place.revoked = {i: until for i, until in self._place.revoked.items() if until > now}
             return list(itertools.islice(reversed(self._place.revoked), limit))
+
+    def revoked_among(self, task_ids: Sequence[str]) -> set[str]:
+        now = time.time()
+        with self._place.changed:
+            return {i for i in task_ids if self._place.revoked.get(i, 0.0) > now}
 
     def check(self) -> None:
         pass

@@ -34,6 +34,7 @@ from qcore.brokers._redis_scripts import (
     REPLY,
     REVOKE,
     REVOKED,
+    REVOKED_AMONG,
     SHELVE,
     Script,
     unmark,
@@ -69,6 +70,7 @@ class RedisBroker(RedisFailures, RedisChords, RedisAdministration, RedisSymptoms
         members_known=True,
         members_replaced=True,
         revokes=True,
+        revoked_lookup=True,
         pauses=True,
         moves=True,
         once=True,
@@ -326,6 +328,12 @@ class RedisBroker(RedisFailures, RedisChords, RedisAdministration, RedisSymptoms
 
     def revoked(self, limit: int = 50_000) -> list[str]:
         return [i.decode() for i in self.run(REVOKED, (self._keys.revoked,), (limit,))]
+
+    def revoked_among(self, task_ids: Sequence[str]) -> set[str]:
+        if not task_ids:
+            return set()
+        found = self.run(REVOKED_AMONG, (self._keys.revoked,), tuple(task_ids))
+        return {one.decode() for one in found}
 
     def check(self) -> None:
         link = Link(self._door)

@@ -51,6 +51,7 @@ class SqliteBroker(SqliteFailures, SqliteChords, SqliteAdministration):
         members_known=True,
         members_replaced=True,
         revokes=True,
+        revoked_lookup=True,
         multi_host=False,
         pauses=True,
         moves=True,
@@ -230,6 +231,10 @@ class SqliteBroker(SqliteFailures, SqliteChords, SqliteAdministration):
     def revoked(self, limit: int = 50_000) -> list[str]:
         sql = "SELECT id FROM revoked WHERE expires_at>? ORDER BY revoked_at DESC LIMIT ?"
         return [i for (i,) in self._file.rows(sql, time.time(), limit)]
+
+    def revoked_among(self, task_ids: Sequence[str]) -> set[str]:
+        sql = "SELECT id FROM revoked WHERE expires_at>? AND id IN (SELECT value FROM json_each(?))"
+        return {i for (i,) in self._file.rows(sql, time.time(), msgspec.json.encode(list(task_ids)).decode())}
 
     def check(self) -> None:
         self._file.rows("SELECT 1 FROM counters")

@@ -7,7 +7,7 @@ Before this: brokers/X claimed it.  After this: worker/consumer.py hands it to t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from qcore.brokers.base import Delivery, Settle, Settlement
 from qcore.errors import Malformed
@@ -16,6 +16,7 @@ from qcore.wire import task as task_wire
 from qcore.wire.task import TaskMessage
 from qcore.worker.held import Held
 from qcore.worker.limits import Bucket
+from qcore.worker.revoked import Revoked
 from qcore.worker.say import Say
 from qcore.worker.settle import Rules
 
@@ -27,9 +28,21 @@ class Admission:
 
     def __init__(self, tasks: Mapping[str, Task], say: Say, rules: Rules) -> None:
         self._tasks, self._say, self._rules = tasks, say, rules
-        self.revoked: set[str] = set()
+        self.revoked = Revoked()
         self.revoked_stamps: dict[str, set[str]] = {}
         self.buckets: dict[str, Bucket] = {}
+
+    def look_up(self, deliveries: Sequence[Delivery]) -> None:
+        """Ask the broker which of these are revoked, when there are too many to know; raises BrokerError."""
+        if not self.revoked.asks:
+            return
+        ids = []
+        for delivery in deliveries:
+            try:
+                ids.append(task_wire.read(delivery.raw).id)
+            except Malformed:
+                continue  # judge() says so
+        self.revoked.look_up(ids)
 
     def judge(self, delivery: Delivery, now: float) -> Verdict:
         """A Held, or the end of the delivery; both when it is acknowledged before its run. Also the
@@ -44,7 +57,7 @@ class Admission:
             refusal = self._refuse(delivery, "unregistered", words, message.id, message)
             return None, message, refusal
         held = Held(delivery, message, task, late=bool(task.acks_late))
-        if message.id in self.revoked or (self.revoked_stamps and self.has_revoked_stamp(message)):
+        if message.id in self.revoked.ids or (self.revoked_stamps and self.has_revoked_stamp(message)):
             return None, message, self._drop(held, "revoked")
         if message.expires is not None and message.expires <= now:
             return None, message, self._drop(held, "expired")

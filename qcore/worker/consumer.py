@@ -48,7 +48,7 @@ LAST_WORD_S = 10.0
 
 
 class Loop:
-    """The worker's main loop. Every method but call_soon() and wake() belongs to its thread."""
+    """The worker's main loop. Every method but call_soon() and stop() belongs to its thread."""
 
     def __init__(
         self,
@@ -81,8 +81,7 @@ class Loop:
         self._settlements: list[Settlement] = []
         self._deaths = Deaths()
         self._requests: deque[Callable[[], None]] = deque()
-        self._hungry = True
-        self._armed = True  # nothing to do before the first claim
+        self._hungry = self._armed = True  # nothing to arm before the first claim
         self._next_claim = 0.0
         self._deadline: float | None = None
         self._next_look = 0.0
@@ -97,9 +96,6 @@ class Loop:
     def call_soon(self, what: Callable[[], None]) -> None:
         """Run `what` in the loop."""
         self._requests.append(what)
-        self.wake()
-
-    def wake(self) -> None:
         self._ears.pipe.ring()
 
     def signals_wake(self) -> None:
@@ -108,7 +104,7 @@ class Loop:
     def stop(self, stage: Stage) -> None:
         """Go on to `stage`; never back."""
         self.stage = max(self.stage, stage)
-        self.wake()
+        self._ears.pipe.ring()
 
     # --- the loop
 
@@ -302,8 +298,14 @@ class Loop:
         return max(room, 0)
 
     def _admit_all(self, deliveries: Sequence[Delivery]) -> None:
-        now = time.time()
-        early: list[Settlement] = []
+        try:
+            self.admission.look_up(deliveries)
+        except BrokerError as exc:
+            # Who cannot know whether a task was revoked must not run it.
+            self._settlements += [Settlement(d, Settle.REQUEUE) for d in deliveries]
+            self._outage.begins(exc)
+            return
+        now, early = time.time(), list[Settlement]()
         jobs = [
             job
             for d in self.repeats.new(deliveries, self.held)
@@ -444,6 +446,9 @@ class Loop:
         except BrokerError:
             return 0
 
+    def give_back_waiting(self) -> None:
+        self._release(self.pool.withdraw())
+
     def _release(self, numbers: list[int]) -> None:
         """Jobs that never started go back to the head of their queue."""
         for number in numbers:
@@ -478,7 +483,7 @@ class Loop:
                     crashpoint("shutdown_begun")
                 except BrokerError as exc:
                     self._outage.begins(exc)
-            self._release(self.pool.withdraw())
+            self.give_back_waiting()
             crashpoint("shutdown_withdrawn")
             if self.drain_timeout_s is not None and stage == Stage.WARM:
                 self._deadline = time.monotonic() + self.drain_timeout_s

@@ -6,6 +6,7 @@ A thread of its own, independent of user code: a lease must be renewed while a t
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from qcore.brokers.base import Broker, Consumer
 from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerError
 from qcore.worker.twin import Twin
+
+MOST_REAP_S = 10.0
 
 log = logging.getLogger("qcore.worker")
 
@@ -57,13 +60,22 @@ class Keeper:
     def _serve(self) -> None:
         # Reaping looks at every owner; renewing only at ourselves. A dead worker's tasks must be
         # back within its lease and one second.
-        reap_every = min(max(self._every_s, 0.25), 0.5)
         next_renew = time.monotonic() + self._every_s
-        while not self._stop.wait(min(reap_every, self._every_s)):
-            renew = time.monotonic() >= next_renew
+        next_reap = time.monotonic() + self._reap_every_s()
+        while not self._stop.wait(max(min(next_renew, next_reap) - time.monotonic(), 0.0)):
+            renew, reap = time.monotonic() >= next_renew, time.monotonic() >= next_reap
+            self._turn(reap, renew)
             if renew:
                 next_renew = time.monotonic() + self._every_s
-            self._turn(reap=True, renew=renew)
+            if reap:
+                next_reap = time.monotonic() + self._reap_every_s()
+
+    def _reap_every_s(self) -> float:
+        """Somebody looks 8 times a second, whatever the size of the fleet: with everybody at it twice a
+        second, a thousand workers would keep a server busy with nothing else."""
+        usual = min(max(self._every_s, 0.25), 0.5, self._every_s)
+        turn = min(self._consumer.owners / 8, MOST_REAP_S)
+        return usual if turn <= usual else turn * random.uniform(0.5, 1.5)
 
     def _announce(self) -> None:
         facts = {**self._facts(), "instance": self._instance}

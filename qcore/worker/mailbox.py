@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("qcore.control")
 
+MOST_BYTES = 8 << 20  # of a reply
+
 
 class Mailbox:
     """A service: one subscription, one thread."""
@@ -71,7 +73,7 @@ class Mailbox:
     def _listen(self) -> None:
         """What was revoked while we did not listen is read once we do, so that nothing is missed."""
         self._ear = self._broker.subscribe(self._exchange, "", self._view.node)
-        self._view.call("revoke", task_ids=self._broker.revoked(), store=False)
+        self._view.call("load_revoked", broker=self._broker)
 
     def _drop(self) -> None:
         ear, self._ear = self._ear, None
@@ -102,6 +104,10 @@ class Mailbox:
             message = wire.encode_reply(reply, exchange, request.reply_key)
         except TypeError as exc:
             reply.value = {"error": f"the answer has no JSON form: {exc}"}
+            message = wire.encode_reply(reply, exchange, request.reply_key)
+        if len(message) > MOST_BYTES:
+            words = f"the answer has {len(message) >> 20} MiB; no more than {MOST_BYTES >> 20} are sent"
+            reply.value = {"error": words}
             message = wire.encode_reply(reply, exchange, request.reply_key)
         self._broker.reply(exchange, request.reply_key, message)
 

@@ -16,14 +16,14 @@ from qcore.events.sender import EventSender
 from qcore.wire.outcome import End
 from qcore.worker.autoscale import bounds
 from qcore.worker.consumer import Loop
+from qcore.worker.drain import Drain
 from qcore.worker.limits import Bucket, per_second
 from qcore.worker.stage import Stage
 
 if TYPE_CHECKING:
     from qcore.app import App
+    from qcore.brokers.base import Broker
     from qcore.pools.base import Pool
-
-REVOKED_MOST = 50_000
 
 
 class Verbs:
@@ -31,6 +31,7 @@ class Verbs:
 
     app: App
     loop: Loop
+    drain: Drain
     pool: Pool
     events: EventSender
 
@@ -67,10 +68,11 @@ class Verbs:
     def do_revoke(self, task_ids: list[str], store: bool = True) -> None:
         if store:
             self.app.broker.revoke(task_ids)
-        revoked = self.loop.admission.revoked
-        revoked.update(task_ids)
-        while len(revoked) > REVOKED_MOST:
-            revoked.pop()
+        self.loop.admission.revoked.add(task_ids)
+
+    def do_load_revoked(self, broker: Broker) -> None:
+        """What was revoked while nobody here listened; raises BrokerError."""
+        self.loop.admission.revoked.load(broker)
 
     def do_revoke_stamps(self, stamps: dict[str, Any], terminate: bool, signal: str | int) -> str:
         wanted = {k: set(map(str, v)) if isinstance(v, list) else {str(v)} for k, v in stamps.items()}
@@ -127,6 +129,12 @@ class Verbs:
             raise ValueError(f"the {self.pool.name} pool has no hard time limits")
         task.soft_time_limit, task.time_limit = soft or None, hard or None
         return "time limits set successfully"
+
+    def do_drain(self) -> str:
+        return self.drain.begin()
+
+    def do_resume(self) -> str:
+        return self.drain.end()
 
     def do_pool_restart(self) -> None:
         self.loop.call_soon(self.pool.restart)

@@ -27,6 +27,7 @@ from qcore.version import __version__
 from qcore.worker import logs
 from qcore.worker.autoscale import Autoscaler, bounds, keepalive_s
 from qcore.worker.consumer import Loop
+from qcore.worker.drain import Drain
 from qcore.worker.failures import Failures
 from qcore.worker.keeper import Keeper
 from qcore.worker.limits import per_second
@@ -36,7 +37,7 @@ from qcore.worker.pidfile import PidFile
 from qcore.worker.say import Say
 from qcore.worker.settle import Rules
 from qcore.worker.stage import ColdStop, Stage
-from qcore.worker.verbs import REVOKED_MOST, Verbs, note
+from qcore.worker.verbs import Verbs, note
 
 if TYPE_CHECKING:
     from qcore.app import App
@@ -156,11 +157,12 @@ class Worker(Verbs):
                 self._rules(),
                 self._drain_timeout_s,
             )
+            self.drain = Drain(self.loop)
             if self._bounds is not None:
                 self.loop.autoscaler = Autoscaler(self.pool, *self._bounds, keepalive_s())
             for task in app.tasks.values():
                 self.set_rate_limit(task.name, task.rate_limit)
-            self.loop.admission.revoked.update(app.broker.revoked(REVOKED_MOST))
+            self.loop.admission.revoked.load(app.broker)
             self.keeper = Keeper(consumer, app.broker, self.node, self.instance, self._facts)
             # Leases before deliveries; the bus after both, so that what answers can also work.
             services: list[Any] = [self.loop.pulse, self.keeper, self.events]
@@ -290,7 +292,7 @@ class Worker(Verbs):
         return scheduled(self.app.broker, self.queues(), self.node)
 
     def revoked(self) -> list[str]:
-        return sorted(self.loop.admission.revoked)
+        return sorted(self.loop.admission.revoked.ids)
 
     def stats(self) -> dict[str, Any]:
         usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -325,6 +327,10 @@ class Worker(Verbs):
             "leases_lost": self.keeper.leases_lost,
             "messages_reaped": self.keeper.reaped,
             "stale_settle_total": self.loop.stale,
+            "state": "draining" if self.drain.queues is not None else "running",
+            "active": len(self.pool.running()),
+            "queues": self.queues(),
+            "version": __version__,
             "control_refused_total": dict(self.mailbox.guard.refused) if self.mailbox else {},
         }
 

@@ -9,9 +9,10 @@ import click
 
 from qctl import exits
 from qctl.detached import Identity, to_background
-from qctl.pages import command as page
+from qctl.pages import PageGroup
 from qctl.params import Kind, Names, OneOf, Span
 from qctl.session import current
+from qctl.workers import pages
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
@@ -100,9 +101,12 @@ GROUPS = {
 }
 
 
-@page(
+@click.group(
     "worker",
     watches=False,
+    cls=PageGroup,
+    invoke_without_command=True,
+    subcommand_metavar="[COMMAND [ARGUMENTS]...]",
     groups=GROUPS,
     examples=[
         ("qctl -A proj worker", "run the tasks of proj.py, as many at once as there are CPUs"),
@@ -172,9 +176,12 @@ def command(
 ) -> int:
     """Start a worker for the app.
 
-    Ctrl-C or SIGTERM stops it: running tasks finish first, waiting ones stay in the broker. A second
-    one stops it at once; then unfinished tasks are run again by another worker.
+    The commands see to workers that run; without one, a worker is started here. Ctrl-C or SIGTERM
+    stops it: running tasks finish first, waiting ones stay in the broker. A second one stops it at
+    once; then unfinished tasks are run again by another worker.
     """
+    if click.get_current_context().invoked_subcommand is not None:
+        return exits.OK
     if options["pool"] == "gevent":
         from qcore.pools._gevent_patch import patch
 
@@ -202,3 +209,7 @@ def command(
     given = {key: value for key, value in options.items() if value not in (None, False)}
     code: int = app.worker(**given).run()
     return code
+
+
+for _each in pages():
+    command.add_command(_each)

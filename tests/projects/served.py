@@ -26,3 +26,11 @@ def total(numbers: list[Any]) -> Any:
 def nap(seconds: float) -> float:
     time.sleep(seconds)
     return seconds
+
+
+@app.task(name="served.spin")
+def spin(seconds: float) -> None:
+    """Use a processor for so long."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass

@@ -190,6 +190,19 @@ class BusContract:
         assert f"a@{queue}" not in broker.foreign_members()
         ear.close()
 
+    def test_revoked_ids_can_be_asked_for_one_by_one(self, opened: Open, queue: str) -> None:
+        broker = opened()
+        if not broker.features.revoked_lookup:
+            return
+        broker.revoke([f"{queue}-1", f"{queue}-'\"*"], 60)
+        broker.revoke([f"{queue}-2"], 0.001)
+        wait_for(lambda: f"{queue}-2" not in broker.revoked())
+
+        found = opened().revoked_among([f"{queue}-{end}" for end in ("1", "2", "3", "'\"*")])
+
+        assert found == {f"{queue}-1", f"{queue}-'\"*"}
+        assert broker.revoked_among([]) == set()
+
     def test_revoked_ids_are_remembered_for_a_time(self, opened: Open, queue: str) -> None:
         broker = opened()
         broker.revoke([f"{queue}-1"], 60)

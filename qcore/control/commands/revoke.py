@@ -6,6 +6,8 @@ from typing import Any
 
 from qcore.control.commands.base import WorkerView, command
 
+MOST_IDS = 50_000
+
 
 @command("revoke", kind="control", variadic="task_id", signature="<id1> [id2 [... [idN]]]")
 def revoke(
@@ -17,6 +19,8 @@ def revoke(
 ) -> Any:
     """Do not run these tasks."""
     ids = [task_id] if isinstance(task_id, str) else [str(i) for i in task_id]
+    if len(ids) > MOST_IDS:
+        raise ValueError(f"at most {MOST_IDS:,} ids in one request, not {len(ids):,}")
     if terminate:
         return {"ok": worker.call("terminate", task_ids=ids, signal=signal)}
     worker.call("revoke", task_ids=ids)
