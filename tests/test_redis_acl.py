@@ -78,6 +78,11 @@ def test_the_published_acl_is_enough(guarded: GuardedServer, processes: Processe
     status = json.loads(qctl("status", "-o", "json", QCTL_BROKER_URL=url).stdout)
     assert [item["node"] for item in status["items"]] == ["w@test"]
     assert ear.get(5) is not None
+    # what fails, and is tried again
+    failing = app.send_task("served.add", (1, "x"))
+    wait_for(lambda: app.broker.failures_of([failing.id]) != [None], 20)
+    for words in (["ls"], ["group"], ["retry", "--all", "--yes"], ["rm", "--all", "--yes"]):
+        assert qctl("failed", *words, QCTL_BROKER_URL=url).returncode == 0
     # what is no task, what dies, what is deleted
     app.broker.publish([Message(b"not a task", queue="celery")])
     wait_for(lambda: app.broker.quarantined(), 20)
