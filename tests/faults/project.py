@@ -54,5 +54,7 @@ def add(x: int, y: int) -> int:
 twice_app = App("faults", worker_deduplicate_successful_tasks=False, set_as_current=False)
 beating_app = App("faults", broker_heartbeat=2, set_as_current=False)
 hasty_app = App("faults", broker_transport_options={"confirm_timeout": 0.5}, set_as_current=False)
-for other in (twice_app, beating_app, hasty_app):
+#: in a storm of kills the same task may be hit more often than it may take its process with it
+patient_app = App("faults", task_max_deliveries=100, set_as_current=False)
+for other in (twice_app, beating_app, hasty_app, patient_app):
     other.task(name="faults.work", bind=True)(work.__wrapped__)

@@ -11,7 +11,7 @@ import pytest
 
 from qcore.errors import TimeLimitExceeded
 from tests.faults import SEED, size
-from tests.faults.fleet import Fleet, children, no_surprises
+from tests.faults.fleet import PROJECT, Fleet, children, no_surprises
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 )
 def test_killed_children_lose_nothing(fleet: Fleet, tasks: int, kills: int) -> None:
     dice = random.Random(SEED)
-    worker = fleet.worker(lease_s=10)
+    worker = fleet.worker(lease_s=10, app=f"{PROJECT}:patient_app")
     fleet.publish_many(tasks, 0.004)
     killed = 0
 
