@@ -94,7 +94,7 @@ def _write(session: Session, event: Event, state: State) -> None:
 
 def line(event: Event, state: State, colour: bool) -> str:
     """One event as a line: time, node, type, task, the other fields."""
-    from qcore.events.state import STATE_OF
+    from qcore.events.table import STATE_OF
 
     kind = event["type"]
     head = [stamp(event["timestamp"]), pad(cut(shown(event["hostname"]), NODE_CELLS), NODE_CELLS)]

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from qcore.brokers.base import Broker, Member, open_broker
 from qcore.errors import QcoreError, mask_url
 from qcore.events.receiver import listen
-from qcore.events.state import State, TaskSeen
+from qcore.events.state import State
+from qcore.events.table import TaskSeen
 from qcore.wire.event import Event
 from qctl.dashboard.snapshot import Snapshot, WorkerRow
 from qctl.output.text import software

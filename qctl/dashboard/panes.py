@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from qcore.events.state import TaskSeen
+from qcore.events.table import TaskSeen
 from qctl import theme
 from qctl.dashboard.snapshot import Snapshot, WorkerRow
 from qctl.dashboard.table import Field, Part

@@ -16,7 +16,7 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
-from qcore.events.state import TaskSeen
+from qcore.events.table import TaskSeen
 from qctl import exits, theme
 from qctl.dashboard import panes as words
 from qctl.dashboard.bindings import DETAILS, MAIN, TABLE, Key

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from qcore.events.state import TaskSeen
+from qcore.events.table import TaskSeen
 
 
 class WorkerRow(msgspec.Struct, frozen=True):

@@ -1,0 +1,431 @@
+"""A million tasks in memory: columns instead of objects, in chunks that are forgotten one at a time.
+
+In:  task events.  Out: tasks as records, newest or oldest first; row numbers that match conditions.
+Before this: state.py, which also minds the workers.  A late event never turns a state back.
+
+Each task is a row of a chunk of 16,384. Names, workers and queues are numbers into tables of words, times
+are doubles, arguments one string; what few tasks have (errors, workflow) stands beside. The oldest chunk is
+forgotten when there are too many tasks or bytes: first those that ended well, later the rest.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from qcore.wire.event import Event
+
+BITS = 14
+ROWS = 1 << BITS
+MASK = ROWS - 1
+TEXT_LIMIT = 1024
+MOST_WORDS = 65_000
+#: what a row costs beside its texts: columns, the id, the index (bytes, measured)
+ROW_BYTES = 260
+#: this share of what is remembered may be tasks that did not end well before they are forgotten too
+KEPT_SHARE = 0.5
+
+STATES = ("PENDING", "RETRY", "REJECTED", "RECEIVED", "STARTED", "REVOKED", "FAILURE", "SUCCESS")
+#: which state a task event leads to
+STATE_OF = {
+    "task-sent": "PENDING",
+    "task-received": "RECEIVED",
+    "task-started": "STARTED",
+    "task-succeeded": "SUCCESS",
+    "task-failed": "FAILURE",
+    "task-rejected": "REJECTED",
+    "task-revoked": "REVOKED",
+    "task-retried": "RETRY",
+}
+CODE_OF = {kind: STATES.index(state) for kind, state in STATE_OF.items()}
+PENDING, RETRY, REJECTED, RECEIVED, STARTED, REVOKED, FAILURE, SUCCESS = range(8)
+READY = frozenset(("SUCCESS", "FAILURE", "REVOKED"))
+_SEP = "\x1f"
+
+
+class More(msgspec.Struct, gc=False):
+    """What only some tasks have."""
+
+    exception: str = ""
+    traceback: str = ""
+    eta: str = ""
+    expires: str = ""
+    routing_key: str = ""
+    root_id: str = ""
+    parent_id: str = ""
+
+
+class TaskSeen(msgspec.Struct):
+    """One task as its events tell it. Times are epoch seconds, None: no such event was seen."""
+
+    uuid: str
+    name: str = ""
+    state: str = "PENDING"
+    worker: str = ""
+    sent: float | None = None
+    received: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    runtime: float | None = None
+    retries: int = 0
+    args: str = ""
+    kwargs: str = ""
+    result: str = ""
+    exception: str = ""
+    traceback: str = ""
+    eta: str = ""
+    expires: str = ""
+    queue: str = ""
+    routing_key: str = ""
+    root_id: str = ""
+    parent_id: str = ""
+    updated: float = 0.0
+
+    @property
+    def is_ready(self) -> bool:
+        return self.state in READY
+
+
+class Words:
+    """Words by number; 0 is the empty word. When there are too many, the rest is one word."""
+
+    def __init__(self) -> None:
+        self.codes: dict[str, int] = {"": 0}
+        self.words: list[str] = [""]
+
+    def code(self, word: str) -> int:
+        found = self.codes.get(word)
+        if found is None:
+            if len(self.words) >= MOST_WORDS:
+                word = "(others)"
+                if word in self.codes:
+                    return self.codes[word]
+            found = self.codes[word] = len(self.words)
+            self.words.append(sys.intern(word[:255]))
+        return found
+
+    def where(self, fits: Callable[[str], bool]) -> frozenset[int]:
+        """Numbers of the words that fit."""
+        return frozenset(i for i, word in enumerate(self.words) if fits(word))
+
+
+class Chunk:
+    """Up to ROWS tasks, column by column."""
+
+    __slots__ = (
+        *("ids", "texts", "states", "names", "workers", "queues", "retries"),
+        *("sent", "received", "started", "ended", "updated", "runtimes", "text_bytes"),
+    )
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.texts: list[str] = []  # args, kwargs, result
+        self.states = bytearray()
+        self.retries = bytearray()
+        self.names, self.workers, self.queues = array("H"), array("H"), array("H")
+        self.sent, self.received, self.started = array("d"), array("d"), array("d")
+        self.ended, self.updated = array("d"), array("d")
+        self.runtimes = array("f")
+        self.text_bytes = 0
+
+    def add(self, uuid: str) -> int:
+        """A new row; its place in the chunk."""
+        self.ids.append(uuid)
+        self.texts.append("")
+        self.states.append(0)
+        self.retries.append(0)
+        self.names.append(0)
+        self.workers.append(0)
+        self.queues.append(0)
+        for column in (self.sent, self.received, self.started, self.ended, self.updated, self.runtimes):
+            column.append(0.0)
+        return len(self.ids) - 1
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Only these rows stay, in their order."""
+        for name in Chunk.__slots__:
+            if name == "text_bytes":
+                continue
+            column = getattr(self, name)
+            kept = [column[i] for i in places]
+            setattr(
+                self, name, array(column.typecode, kept) if isinstance(column, array) else type(column)(kept)
+            )
+        self.text_bytes = sum(map(len, self.texts))
+
+
+class TaskTable:
+    """Tasks by id, in the order in which they were first heard of."""
+
+    def __init__(self, max_tasks: int, max_bytes: int | None = None) -> None:
+        self.max_tasks, self.max_bytes = max_tasks, max_bytes
+        self.index: dict[str, int] = {}
+        self.chunks: dict[int, Chunk] = {}
+        self.names, self.workers, self.queues = Words(), Words(), Words()
+        self.more: dict[str, More] = {}
+        self.totals = [0] * len(STATES)
+        self.forgotten = 0
+        self._next = 0  # the number of the next chunk
+        self._last = self._new_chunk()
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __contains__(self, uuid: str) -> bool:
+        return uuid in self.index
+
+    # --- events in
+
+    def take(self, code: int, event: Event, uuid: str) -> None:
+        """Fold a task event; code is that of CODE_OF for its type."""
+        row = self.index.get(uuid)
+        if row is None:
+            row = self._add(uuid)
+        chunk = self.chunks[row >> BITS]
+        i = row & MASK
+        stamp = float(event["timestamp"])
+        if stamp > chunk.updated[i]:
+            chunk.updated[i] = stamp
+        if code == SUCCESS:
+            chunk.ended[i] = stamp
+            result = event.get("result")
+            if result is not None:
+                self._add_result(chunk, i, result)
+            runtime = event.get("runtime")
+            if type(runtime) is float or type(runtime) is int:
+                chunk.runtimes[i] = runtime
+            if not chunk.workers[i]:
+                chunk.workers[i] = self.workers.code(event["hostname"])
+        elif code == STARTED:
+            chunk.started[i] = stamp
+            if not chunk.workers[i]:
+                chunk.workers[i] = self.workers.code(event["hostname"])
+        else:
+            self._facts(chunk, i, code, event, uuid, stamp)
+        old = chunk.states[i]
+        # States are numbered so that the higher one stands. A retry follows what was not an end; the next
+        # attempt's states are higher again.
+        if code > old or (code == RETRY and old < REVOKED):
+            chunk.states[i] = code
+            self.totals[old] -= 1
+            self.totals[code] += 1
+
+    def note(self, event: Event, uuid: str) -> None:
+        """A task event of a user's own kind: it changes no state."""
+        row = self.index.get(uuid)
+        if row is None:
+            row = self._add(uuid)
+        chunk = self.chunks[row >> BITS]
+        chunk.updated[row & MASK] = max(chunk.updated[row & MASK], float(event["timestamp"]))
+        name = event.get("name")
+        if type(name) is str and name:
+            chunk.names[row & MASK] = self.names.code(name)
+
+    def _facts(self, chunk: Chunk, i: int, code: int, event: Event, uuid: str, stamp: float) -> None:
+        """What the less frequent events bring, and those that say the most."""
+        if code == RECEIVED:
+            chunk.received[i] = stamp
+        elif code == PENDING:
+            chunk.sent[i] = stamp
+        elif code != RETRY:
+            chunk.ended[i] = stamp
+        if code != PENDING:
+            chunk.workers[i] = self.workers.code(event["hostname"])
+        name = event.get("name")
+        if type(name) is str and name:
+            chunk.names[i] = self.names.codes.get(name) or self.names.code(name)
+        queue = event.get("queue")
+        if type(queue) is str and queue:
+            chunk.queues[i] = self.queues.code(queue)
+        retries = event.get("retries")
+        if type(retries) is int and retries > 0:
+            chunk.retries[i] = min(retries, 255)
+        args, kwargs = event.get("args"), event.get("kwargs")
+        if args is not None or kwargs is not None:
+            old = chunk.texts[i]
+            text = f"{_text(args)}{_SEP}{_text(kwargs)}{_SEP}{old.rpartition(_SEP)[2] if old else ''}"
+            chunk.texts[i] = text
+            chunk.text_bytes += len(text) - len(old)
+        self._add_more(event, uuid)
+
+    def _add_result(self, chunk: Chunk, i: int, result: Any) -> None:
+        old = chunk.texts[i]
+        text = f"{old.rpartition(_SEP)[0] or _SEP}{_SEP}{_text(result)}"
+        chunk.texts[i] = text
+        chunk.text_bytes += len(text) - len(old)
+
+    def _add_more(self, event: Event, uuid: str) -> None:
+        found: dict[str, str] = {}
+        for field in ("exception", "traceback", "eta", "expires", "routing_key"):
+            value = event.get(field)
+            if value is not None:
+                found[field] = _text(value)
+        root, parent = event.get("root_id"), event.get("parent_id")
+        if type(root) is str and root != uuid:
+            found["root_id"] = sys.intern(root[:255])
+        if type(parent) is str:
+            found["parent_id"] = sys.intern(parent[:255])
+        if found:
+            more = self.more.get(uuid)
+            if more is None:
+                more = self.more[uuid] = More()
+            for field, value in found.items():
+                setattr(more, field, value)
+
+    def _add(self, uuid: str) -> int:
+        chunk = self._last
+        if len(chunk.ids) >= ROWS:
+            chunk = self._last = self._new_chunk()
+        row = (self._next - 1) << BITS | chunk.add(uuid)
+        self.index[uuid] = row
+        self.totals[PENDING] += 1
+        if len(self.index) > self.max_tasks:
+            self._forget()  # which may renumber
+            return self.index[uuid]
+        return row
+
+    def _new_chunk(self) -> Chunk:
+        chunk = self.chunks[self._next] = Chunk()
+        self._next += 1
+        if self.max_bytes is not None and len(self.chunks) > 1 and self.size() > self.max_bytes:
+            self._forget()
+        return chunk
+
+    def size(self) -> int:
+        """About how many bytes are used."""
+        return len(self.index) * ROW_BYTES + sum(c.text_bytes for c in self.chunks.values())
+
+    # --- forgetting
+
+    def _forget(self) -> None:
+        """Forget the oldest chunk's tasks that ended well; when most of what is left did not, all of it.
+        In the newest chunk, which a small table has only, a few of the oldest."""
+        well = self.totals[SUCCESS] + self.totals[REVOKED]
+        spare = well and len(self.index) - well <= self.max_tasks * KEPT_SHARE
+        for number in list(self.chunks):
+            states = self.chunks[number].states
+            gone = [i for i, s in enumerate(states) if s in (SUCCESS, REVOKED)] if spare else []
+            gone = gone or ([] if spare else list(range(len(states))))
+            if gone:
+                break
+        if number == self._next - 1:
+            gone = gone[: max(1, len(states) // 16)]
+        leaving = set(gone)
+        self._keep(number, [i for i in range(len(states)) if i not in leaving])
+
+    def _keep(self, number: int, places: list[int]) -> None:
+        chunk, index = self.chunks[number], self.index
+        staying = set(places)
+        for i, uuid in enumerate(chunk.ids):
+            if i not in staying:
+                del index[uuid]
+                self.more.pop(uuid, None)
+                self.totals[chunk.states[i]] -= 1
+                self.forgotten += 1
+        if not places and number != self._next - 1:
+            del self.chunks[number]
+            return
+        chunk.keep(places)
+        for i, uuid in enumerate(chunk.ids):
+            index[uuid] = number << BITS | i
+
+    # --- tasks out
+
+    def get(self, uuid: str) -> TaskSeen | None:
+        row = self.index.get(uuid)
+        return None if row is None else self.task(row)
+
+    def task(self, row: int) -> TaskSeen:
+        """The task of a row as a record of its own."""
+        chunk, i = self.chunks[row >> BITS], row & MASK
+        uuid = chunk.ids[i]
+        args, _, rest = chunk.texts[i].partition(_SEP)
+        kwargs, _, result = rest.partition(_SEP)
+        state = chunk.states[i]
+        task = TaskSeen(
+            uuid,
+            self.names.words[chunk.names[i]],
+            STATES[state],
+            self.workers.words[chunk.workers[i]],
+            chunk.sent[i] or None,
+            chunk.received[i] or None,
+            chunk.started[i] or None,
+            chunk.ended[i] or None,
+            chunk.runtimes[i] if state == SUCCESS else None,
+            chunk.retries[i],
+            args,
+            kwargs,
+            result,
+            queue=self.queues.words[chunk.queues[i]],
+            updated=chunk.updated[i],
+        )
+        more = self.more.get(uuid)
+        if more is not None:
+            for field in more.__struct_fields__:
+                setattr(task, field, getattr(more, field))
+        task.root_id = task.root_id or (uuid if task.received else "")
+        return task
+
+    def rows(self, newest_first: bool = True) -> Iterator[int]:
+        """Every row, in the order in which the tasks were first heard of."""
+        numbers = list(self.chunks)
+        for number in reversed(numbers) if newest_first else numbers:
+            places = range(len(self.chunks[number].ids))
+            base = number << BITS
+            for i in reversed(places) if newest_first else places:
+                yield base | i
+
+    def at(self, position: int, newest_first: bool = True) -> int:
+        """The row at a position of that order; raises IndexError."""
+        left = position
+        numbers = list(self.chunks)
+        for number in reversed(numbers) if newest_first else numbers:
+            size = len(self.chunks[number].ids)
+            if left < size:
+                return number << BITS | (size - 1 - left if newest_first else left)
+            left -= size
+        raise IndexError(position)
+
+    def search(
+        self,
+        states: frozenset[str] | None = None,
+        names: Callable[[str], bool] | None = None,
+        queues: frozenset[str] | None = None,
+        since: float | None = None,
+        needles: Sequence[str] = (),
+    ) -> Iterator[int]:
+        """Rows that may match, newest first: of these states, names, queues, with a sign of life since
+        then, and all of the needles in their arguments or result. Columns are looked through in turn,
+        each only where the one before left something."""
+        codes = None if states is None else frozenset(STATES.index(s) for s in states if s in STATES)
+        name_codes = None if names is None else self.names.where(names)
+        queue_codes = None if queues is None else self.queues.where(queues.__contains__)
+        for number in reversed(list(self.chunks)):
+            chunk = self.chunks[number]
+            found: Any = range(len(chunk.ids))
+            if codes is not None:
+                found = [i for i, code in enumerate(chunk.states) if code in codes]
+            if name_codes is not None:
+                column = chunk.names
+                found = [i for i in found if column[i] in name_codes]
+            if queue_codes is not None:
+                column = chunk.queues
+                found = [i for i in found if column[i] in queue_codes]
+            if since is not None:
+                times = chunk.updated
+                found = [i for i in found if times[i] >= since]
+            for needle in needles:
+                texts = chunk.texts
+                found = [i for i in found if needle in texts[i]]
+            base = number << BITS
+            for i in reversed(found):
+                yield base | i
+
+
+def _text(value: Any) -> str:
+    text = value if type(value) is str else "" if value is None else str(value)
+    return text[:TEXT_LIMIT] if len(text) > TEXT_LIMIT else text
