@@ -288,7 +288,7 @@ def test_qctl_signs_with_the_key_it_is_given(guarded: Guarded, tmp_path: Path) -
 
     alone = run("control", "enable_events")
     signed = run("control", "enable_events", key=f"file:{path}")
-    narrow = run("control", "shutdown", key=f"file:{path}")
+    narrow = run("control", "shutdown", "--yes", key=f"file:{path}")
     shown = run("inspect", "conf", key=f"boss:{SECRETS['boss']}")
 
     assert alone.returncode == exits.FAILED
