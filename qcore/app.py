@@ -34,6 +34,7 @@ from qcore.wire import result as result_wire
 if TYPE_CHECKING:
     from qcore.canvas import Signature
     from qcore.control.bus import Control
+    from qcore.events.api import Events
 
 DEFAULT_BROKER = "sqlite://"
 
@@ -288,6 +289,13 @@ class App:
         from qcore.control.bus import Control
 
         return Control(self)
+
+    @property
+    def events(self) -> Events:
+        """What happens: `app.events.Receiver`, `State` and `Dispatcher`, as Celery's users know them."""
+        from qcore.events.api import Events
+
+        return Events(self)
 
     def tick_clock(self, seen: int = 0) -> int:
         """The next value of the logical clock, above `seen`."""

@@ -1,7 +1,8 @@
 """`qctl events --dump`: one aligned line, or one JSON object, for each event.
 
-In:  events.  Out: lines, each written at once.  Names are remembered from earlier events, because
-Celery's later events of a task carry only its id.
+In:  events, from the broker or a recording.  Out: lines, each written at once.  Names are remembered from
+earlier events, because Celery's later events of a task carry only its id. What a worker said and we did
+not hear is a line of its own: a gap.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from qctl import exits, theme
 from qctl.output import yaml
 from qctl.output.secrets import hide
 from qctl.output.text import count, cut, pad, shown, stamp
+from qctl.seen import record_of
 
 if TYPE_CHECKING:
     from qcore.events.state import State
     from qcore.wire.event import Event
+    from qctl.filters import Filter
     from qctl.session import Session
 
 #: fields that the head of the line shows, or that only programs need
@@ -31,23 +34,40 @@ FIELDS = ("timestamp", "hostname", "type", "uuid", "name")
 NODE_CELLS, KIND_CELLS = 20, 16
 
 
-class Filter(NamedTuple):
+class Choice(NamedTuple):
     """Which events to print, and when to end."""
 
     kinds: tuple[str, ...] = ()
     limit: int | None = None
     duration_s: float | None = None
+    tasks: Filter | None = None  # only events of these tasks, as far as they are known by then
 
-    def takes(self, event: Event) -> bool:
-        return not self.kinds or any(fnmatch.fnmatchcase(event["type"], k) for k in self.kinds)
+    def takes(self, event: Event, state: State) -> bool:
+        if self.kinds and not any(fnmatch.fnmatchcase(event["type"], k) for k in self.kinds):
+            return False
+        if self.tasks is None:
+            return True
+        seen = state.table.get(str(event.get("uuid")))
+        return seen is not None and self.tasks.matches(record_of(seen))
 
 
-def dump(session: Session, chosen: Filter, max_tasks: int) -> int:
-    """Print events until the limit, the time or Ctrl-C; the exit code."""
+class Reel(NamedTuple):
+    """Recordings: one to write, one to read instead of the broker."""
+
+    record: str | None = None
+    replay: str | None = None
+    speed: float = 1.0
+
+
+def dump(session: Session, chosen: Choice, reel: Reel, max_tasks: int) -> int:
+    """Print events until the limit, the time, the end of the recording or Ctrl-C; the exit code."""
     from qcore.events.receiver import listen
+    from qcore.events.recording import Recorder, replay
     from qcore.events.state import State
 
     state = State(max_tasks)
+    recorder = Recorder(reel.record) if reel.record else None
+    missed: dict[str, int] = {}
     deadline = None if chosen.duration_s is None else time.monotonic() + chosen.duration_s
     printed = 0
     if session.out.format == "csv":
@@ -55,12 +75,22 @@ def dump(session: Session, chosen: Filter, max_tasks: int) -> int:
         session.options.listing.headers = False  # one heading for all events
         session.options.listing.columns = list(FIELDS)
     try:
-        with listen(session.broker, exchange=session.app.conf.event_exchange) as batches:
-            session.out.note("listening; Ctrl-C ends")
+        source = (
+            replay(reel.replay, reel.speed)
+            if reel.replay
+            else listen(session.broker, exchange=session.app.conf.event_exchange)
+        )
+        with source as batches:
+            if not reel.replay:
+                session.out.note("listening; Ctrl-C ends")
             for batch in batches:
+                if recorder is not None:
+                    recorder.write(batch, time.time())
                 for event in batch:
                     state.event(event)
-                    if chosen.takes(event):
+                    if (gap := _gap(event, state, missed)) is not None:
+                        _write(session, gap, state)
+                    if chosen.takes(event, state):
                         _write(session, event, state)
                         printed += 1
                         if chosen.limit is not None and printed >= chosen.limit:
@@ -70,8 +100,25 @@ def dump(session: Session, chosen: Filter, max_tasks: int) -> int:
                     break
     except KeyboardInterrupt:
         pass
-    session.out.note(f"{count(printed, 'event')}")
+    finally:
+        if recorder is not None:
+            recorder.close()
+    lost = sum(missed.values())
+    session.out.note(f"{count(printed, 'event')}" + (f"; {lost} never arrived" if lost else ""))
+    if recorder is not None:
+        session.out.note(f"{count(recorder.events, 'event')} recorded in {recorder.path}")
     return exits.OK
+
+
+def _gap(event: Event, state: State, missed: dict[str, int]) -> Event | None:
+    """An event of our own about what never arrived from this one's sender."""
+    node = event["hostname"]
+    worker = state.workers.get(node)
+    if worker is None or worker.missed == missed.get(node, 0):
+        return None
+    count = worker.missed - missed.get(node, 0)
+    missed[node] = worker.missed
+    return {"type": "gap", "hostname": node, "timestamp": event["timestamp"], "missed": count}
 
 
 def _write(session: Session, event: Event, state: State) -> None:
@@ -98,7 +145,8 @@ def line(event: Event, state: State, colour: bool) -> str:
 
     kind = event["type"]
     head = [stamp(event["timestamp"]), pad(cut(shown(event["hostname"]), NODE_CELLS), NODE_CELLS)]
-    ansi = theme.look(STATE_OF[kind]).ansi if kind in ("task-failed", "task-retried", "task-revoked") else ""
+    bad = ("task-failed", "task-retried", "task-revoked")
+    ansi = theme.look(STATE_OF[kind]).ansi if kind in bad else "33" if kind == "gap" else ""
     head.append(theme.paint(pad(shown(kind), KIND_CELLS), ansi, colour))
     uuid = event.get("uuid")
     if isinstance(uuid, str):

@@ -27,7 +27,7 @@ TABLE: dict[int, str] = {
     OK: "done, and everything asked for was found",
     FAILED: "it ran and failed: the task failed, a worker refused the command",
     USAGE: "wrong usage, or an app (-A) that cannot be loaded",
-    NOT_FOUND: "no such task, queue, worker or name",
+    NOT_FOUND: "no such task, queue, worker, file or name",
     PARTIAL: "some workers are silent or refused; they are named on stderr",
     NO_ANSWER: "nobody answered; the broker itself can be reached",
     NOT_MET: "not so yet: the task has not finished",
@@ -63,6 +63,8 @@ def explain(exc: BaseException) -> Stop | None:
         return exc
     if isinstance(exc, PermissionError):
         return Stop(NOT_PERMITTED, f"{exc.strerror}: {exc.filename}")
+    if isinstance(exc, FileNotFoundError | IsADirectoryError | NotADirectoryError) and exc.filename:
+        return Stop(NOT_FOUND, f"{exc.strerror}: {exc.filename}")
     from qcore import errors  # not needed while nothing goes wrong
 
     for kind, code, hint in (

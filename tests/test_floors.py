@@ -49,6 +49,8 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.output",
             "qctl.params",
             "qctl.aside",
+            "qctl.camera",
+            "qctl.seen",
             "qctl.doctor",
             "qctl.conditions",
             "qctl.probe",

@@ -24,6 +24,10 @@ from qctl.session import current
         ("qctl events --dump", "one line for each event, until Ctrl-C"),
         ("qctl events --dump -o ndjson --type 'task-failed'", "failures only, for a program"),
         ("qctl events --dump --limit 10 --for 30s", "ten events, or thirty seconds"),
+        ("qctl events --dump 'name:proj.* exc:Timeout'", "only of these tasks"),
+        ("qctl events --record today.ndjson.gz", "keep what happens in a file"),
+        ("qctl events --dump --replay today.ndjson.gz --speed 10", "look at it again, faster"),
+        ("qctl -A proj events -c proj.Camera -F 5", "a program's look at the state, every 5 s"),
     ],
     exit_codes={
         exits.OK: "ended by you, or by --limit or --for",
@@ -31,6 +35,7 @@ from qctl.session import current
     },
     see_also=["control enable_events", "status"],
 )
+@click.argument("tasks", metavar="[FILTER]...", nargs=-1)
 @click.option("--dump", is_flag=True, help="Print events instead of opening the dashboard.")
 @click.option("--limit", type=click.IntRange(1), help="--dump: end after so many events.")
 @click.option("--for", "duration", type=Span(), help="--dump: end after this time.")
@@ -38,20 +43,53 @@ from qctl.session import current
 @click.option(
     "--max-tasks", type=click.IntRange(10), default=10_000, help="Tasks to remember. [default: 10000]"
 )
+@click.option("--record", metavar="FILE", help="Write them to a file: JSON lines; .gz or .zst compressed.")
+@click.option("--replay", metavar="FILE", help="--dump: from a recording, not from the broker.")
+@click.option("--speed", type=float, default=1.0, help="--replay: so much faster; 0: at once. [default: 1]")
+@click.option("-c", "--camera", metavar="CLASS", help="Call its on_shutter(state) now and then.")
+@click.option(
+    "-F", "--frequency", "--freq", type=Span(), default=1.0, help="--camera: so often. [default: 1s]"
+)
 @click.option("--ascii", is_flag=True, help="Dashboard: plain characters for states and lines.")
 def command(
-    dump: bool, limit: int | None, duration: float | None, kinds: tuple[str, ...], max_tasks: int, ascii: bool
+    tasks: tuple[str, ...],
+    dump: bool,
+    limit: int | None,
+    duration: float | None,
+    kinds: tuple[str, ...],
+    max_tasks: int,
+    record: str | None,
+    replay: str | None,
+    speed: float,
+    camera: str | None,
+    frequency: float,
+    ascii: bool,
 ) -> int:
     """Watch what happens: dashboard, or --dump.
 
-    Workers send task events only when started with -E, or after `qctl control enable_events`.
+    Workers send task events only when started with -E, or after `qctl control enable_events`. FILTER
+    is as `qctl help filters` has it. --record alone writes and prints nothing.
     """
     session = current()
-    if dump or limit or duration or kinds or not session.out.for_people:
-        from qctl.dump import Filter
+    if camera is not None:
+        from qctl.camera import run_camera
+
+        return run_camera(session, camera, frequency, max_tasks, duration)
+    if replay is not None and not (dump or kinds or tasks or not session.out.for_people):
+        dump = True
+    if record is not None and not dump:
+        kinds = kinds or ("",)  # nothing has this type, so nothing is printed
+    if dump or limit or duration or kinds or tasks or not session.out.for_people:
+        from qctl.dump import Choice, Reel
         from qctl.dump import dump as print_events
 
-        return print_events(session, Filter(kinds, limit, duration), max_tasks)
+        wanted = None
+        if tasks:
+            from qctl.filters import parse
+
+            wanted = parse(" ".join(tasks))
+        choice = Choice(kinds, limit, duration, wanted)
+        return print_events(session, choice, Reel(record, replay, speed), max_tasks)
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") in ("dumb", ""):
         raise exits.Stop(
             exits.USAGE, "the dashboard needs a terminal", "`qctl events --dump` prints lines instead"

@@ -1,0 +1,171 @@
+"""Events: programs that read them, the table of tasks, recordings, `events --dump` with filters."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qcore import App
+from qcore.events.recording import Recorder, replay
+from qcore.events.snapshot import Polaroid
+from qcore.events.state import State
+from qcore.events.table import ROWS
+from qctl import exits
+from tests.processes import Processes
+from tests.test_cli import one_sentence, qctl
+from tests.waiting import wait_for
+
+START = 1_700_000_000.0
+
+
+def event(kind: str, task_id: str, at: float = 0.0, node: str = "w1@host", **more: Any) -> dict[str, Any]:
+    return {"type": kind, "hostname": node, "timestamp": START + at, "uuid": task_id, **more}
+
+
+def life(number: int, name: str = "proj.add", end: str = "task-succeeded") -> list[dict[str, Any]]:
+    task_id = str(uuid.UUID(int=number))
+    return [
+        event("task-received", task_id, number, name=name, args=f"({number}, 2)", kwargs="{'client': 7}"),
+        event("task-started", task_id, number + 0.1),
+        event(end, task_id, number + 0.2, result="4", runtime=0.1),
+    ]
+
+
+# --- the table
+
+
+def test_tasks_are_found_by_columns_newest_first() -> None:
+    state = State(max_tasks=100_000)
+    state.fold(e for n in range(20_000) for e in life(n, f"proj.t{n % 10}"))
+    state.fold(e for n in (20_000, 20_001) for e in life(n, "proj.bad", "task-failed"))
+
+    rows = list(state.table.search(states=frozenset(["FAILURE"])))
+    named = sum(1 for _ in state.table.search(names=lambda name: name == "proj.t3"))
+    (needle,) = state.table.search(needles=("(15000, 2)",))
+    late = list(state.table.search(since=START + 19_999))
+
+    assert [state.table.task(r).args for r in rows] == ["(20001, 2)", "(20000, 2)"]
+    assert named == 2000
+    assert state.table.task(needle).uuid == str(uuid.UUID(int=15_000))
+    assert len(late) == 3
+    assert state.table.task(state.table.at(0)).name == "proj.bad"
+    assert state.table.task(state.table.at(20_001)).args == "(0, 2)"
+
+
+def test_what_ended_well_is_forgotten_before_what_failed_and_what_runs() -> None:
+    most = 3 * ROWS
+    state = State(max_tasks=most)
+    state.fold([event("task-started", "running")])
+    state.fold(e for n in range(1, 100) for e in life(n, end="task-failed"))
+    state.fold(e for n in range(100, 2 * most) for e in life(n))
+
+    assert most * 0.6 <= len(state.tasks) <= most
+    assert state.tasks["running"].state == "STARTED"
+    assert state.table.totals[6] == 99  # FAILURE
+    assert len(state.tasks) + state.forgotten == 2 * most
+    assert state.tasks[str(uuid.UUID(int=2 * most - 1))].result == "4"
+    assert sum(state.table.totals) == len(state.tasks)
+    assert all(state.table.chunks[r >> 14].ids[r & (ROWS - 1)] == u for u, r in state.table.index.items())
+
+
+def test_the_bytes_of_arguments_are_bounded_too() -> None:
+    state = State(max_tasks=1_000_000, max_bytes=30_000_000)
+
+    for n in range(60_000):
+        state.fold(
+            [
+                event("task-received", f"t{n}", n, name="proj.big", args="x" * 900),
+                event("task-succeeded", f"t{n}", n, runtime=0.1),
+            ]
+        )
+
+    assert state.table.size() < 50_000_000
+    assert state.forgotten > 0
+
+
+# --- recordings
+
+
+@pytest.mark.parametrize("name", ["a.ndjson", "a.ndjson.gz"])
+def test_a_recording_gives_the_same_events_at_a_pace(tmp_path: Path, name: str) -> None:
+    path, slept = str(tmp_path / name), list[float]()
+    recorder = Recorder(path)
+    for n in range(3):
+        recorder.write(life(n), START + n * 2)
+    recorder.close()
+
+    with replay(path, speed=4, sleep=slept.append) as batches:
+        found = list(batches)
+
+    assert found == [life(n) for n in range(3)]
+    assert slept == [0.5, 0.5]
+
+
+def test_a_replayed_gap_and_a_filter(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.ndjson")
+    events = [*life(1), *life(2, "proj.mail", "task-failed")]
+    for number, one in enumerate(events, 1):
+        one["seq"] = number if number < 4 else number + 7
+    events[-1]["exception"] = "TimeoutError('slow')"
+    Path(path).write_text("".join(json.dumps(e) + "\n" for e in events) + "no event\n")
+
+    lines = qctl("events", "--dump", "--replay", path, "--speed", "0")
+    failed = qctl(
+        "events", "exc:TimeoutError", "state:failed", "--replay", path, "--speed", "0", "-o", "ndjson"
+    )
+    bad = qctl("events", "--dump", "name:", "--replay", path)
+    missing = qctl("events", "--replay", str(tmp_path / "nosuch"))
+
+    assert lines.returncode == exits.OK
+    assert [line.split()[2] for line in lines.stdout.splitlines()].count("gap") == 1
+    assert "6 events; 7 never arrived" in lines.stderr
+    kinds = [json.loads(line)["type"] for line in failed.stdout.splitlines()]
+    assert kinds == ["gap", "task-failed"]
+    assert bad.returncode == exits.USAGE and "^" in bad.stderr
+    assert missing.returncode != exits.BUG and one_sentence(missing)
+
+
+# --- programs
+
+
+class Camera(Polaroid):
+    """Notes what it saw; used by name."""
+
+    def on_shutter(self, state: State) -> None:
+        print(f"seen {len(state.tasks)} {sorted(state.workers)}", flush=True)
+
+
+def test_programs_receive_dispatch_and_take_pictures(redis_url: str, processes: Processes) -> None:
+    processes.start_qcore_worker(redis_url, "-P", "threads", "-E", name="w1@test")
+    app = App("watcher", broker=redis_url, set_as_current=False)
+    camera = processes.qctl("-b", redis_url, "events", "-c", "tests.test_events.Camera", "-F", "0.1")
+    done: list[Any] = []
+    state = app.events.State()
+    receiver = app.events.Receiver(app, handlers={"task-succeeded": done.append, "*": state.event})
+    thread = threading.Thread(target=lambda: receiver.capture(timeout=30), daemon=True)
+    thread.start()
+    wait_for(lambda: "w1@test" in state.workers)  # capture woke the worker, so it listens
+
+    app.send_task("proj.add", (2, 2)).get(timeout=10)
+    with app.events.Dispatcher() as dispatcher:
+        dispatcher.send("my-news", text="hello")
+    wait_for(lambda: done and state.counts.get("my-news"))
+    camera.wait_output(r"seen [1-9].*w1@test")
+    receiver.should_stop = True
+    thread.join(5)
+
+    assert not thread.is_alive()
+    assert done[0]["hostname"] == "w1@test"
+    assert state.counts["task-received"] == 1
+
+
+def test_a_camera_that_is_none_is_one_sentence() -> None:
+    done = qctl("events", "-c", "json.loads")
+
+    assert done.returncode == exits.USAGE
+    assert "is no camera" in done.stderr
