@@ -150,6 +150,7 @@ def test_programs_receive_dispatch_and_take_pictures(redis_url: str, processes: 
     thread = threading.Thread(target=lambda: receiver.capture(timeout=30), daemon=True)
     thread.start()
     wait_for(lambda: "w1@test" in state.workers)  # capture woke the worker, so it listens
+    camera.wait_output("w1@test")
 
     app.send_task("proj.add", (2, 2)).get(timeout=10)
     with app.events.Dispatcher() as dispatcher:
