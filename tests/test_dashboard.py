@@ -16,6 +16,8 @@ from qctl.dashboard.feed import Feed
 from qctl.dashboard.panes import TASK_FIELDS, Panes
 from qctl.dashboard.screen import Dashboard
 from qctl.dashboard.table import VirtualTable
+from qctl.dashboard.views import VIEWS
+from tests.processes import Processes
 from tests.waiting import wait_for
 
 START = 1_700_000_000.0
@@ -115,7 +117,7 @@ def play(feed: Feed, script: Any, size: tuple[int, int] = (80, 24), plain: bool 
     window = Dashboard(feed, plain)
 
     async def run() -> None:
-        async with window.run_test(size=size) as pilot:
+        async with window.run_test(size=size, notifications=True) as pilot:
             await script(window, pilot)
 
     asyncio.run(run())
@@ -126,12 +128,11 @@ def screen_text(window: Dashboard) -> list[str]:
     return ["".join(s.text for s in strip) for strip in window.screen._compositor.render_strips()]
 
 
-async def until(pilot: Any, condition: Any, what: str) -> None:
-    for _ in range(200):
-        if condition():
-            return
+async def until(pilot: Any, condition: Any, what: str, timeout_s: float = 4) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, what
         await pilot.pause(0.02)
-    raise AssertionError(what)
 
 
 def test_the_screen_at_80x24(app: App) -> None:
@@ -287,3 +288,118 @@ def test_columns_that_do_not_fit_are_left_out_by_priority() -> None:
     assert shown[80] == ["STATE", "NAME", "ID", "WORKER", "TIME", "ARGUMENTS"]
     assert shown[140] == [f.name for f in TASK_FIELDS]
     assert sum(table.widths(80)) + 5 == 80
+
+
+# --- an incident
+
+
+class Incident:
+    """A pilot that counts the keys of each path."""
+
+    def __init__(self, window: Dashboard, pilot: Any) -> None:
+        self.window, self.pilot, self.pressed = window, pilot, 0
+
+    async def press(self, *keys: str) -> None:
+        self.pressed += len(keys)
+        await self.pilot.press(*keys)
+        await self.pilot.pause()
+
+    async def sees(self, *texts: str) -> None:
+        def seen() -> bool:
+            toasts = [n.message for n in self.window._notifications]
+            return all(t in "\n".join([*toasts, *screen_text(self.window)]) for t in texts)
+
+        try:
+            await until(self.pilot, seen, str(texts), 6)
+        except AssertionError as exc:
+            raise AssertionError("\n".join([str(exc), *screen_text(self.window)])) from None
+
+    def path(self) -> int:
+        """How many keys since the last path."""
+        pressed, self.pressed = self.pressed, 0
+        return pressed
+
+
+def test_an_incident_is_run_from_the_keyboard(redis_url: str, processes: Processes) -> None:
+    worker = processes.start_qcore_worker(redis_url, "-c", "2", "-E", name="w1@test")
+    client = App("client", broker=redis_url, set_as_current=False)
+    feed = Feed(client, max_tasks=20_000)
+    feed.start()
+    wait_for(lambda: feed.take().asked and feed.listening.is_set())
+    for number in range(10_000):
+        feed.fold([event("task-succeeded", f"{number:032x}", name="proj.add", runtime=0.01)])
+    client.send_task("proj.fail", ())
+    running = client.send_task("proj.nap", (60,))
+    wait_for(lambda: {t.state for t in feed.take().tasks} >= {"FAILURE", "STARTED"})
+    keys: dict[str, int] = {}
+
+    async def script(window: Dashboard, pilot: Any) -> None:
+        hand = Incident(window, pilot)
+        await hand.press("5")
+        await hand.sees("proj.fail", "ValueError")
+        await hand.press("enter")
+        await hand.sees("Traceback", "raise ValueError", "qctl failed retry")
+        keys["read its traceback"] = hand.path()
+        await hand.press("escape", "r")
+        await hand.sees("try all 1 failed tasks again", "qctl failed retry")
+        await hand.press("y")
+        await hand.sees("1 of 1 failed task retried")
+        keys["retry it"] = hand.path()
+        await hand.press("4", "P")
+        await hand.sees("‖ paused")
+        keys["pause its queue"] = hand.path()
+        assert client.broker.paused() == ["celery"]
+        await hand.press("P")
+        await until(pilot, lambda: not client.broker.paused(), "resumed", 15)
+        keys["resume it"] = hand.path()
+        await hand.press("3", "slash", *"nap", "enter")
+        await hand.sees("proj.nap", "running")
+        await hand.press("t")
+        await hand.sees("kill proj.nap")
+        await hand.press("y")
+        await until(pilot, lambda: window.picture.tasks and running.state == "REVOKED", "killed", 15)
+        keys["kill a running task"] = hand.path()
+        await hand.press("q")
+
+    play(feed, script)
+    feed.stop()
+    client.close()
+
+    assert worker.is_running
+    assert max(keys.values()) <= 15, keys
+    assert sum(keys.values()) <= 25, keys
+    print(keys)
+
+
+def test_nothing_is_done_without_a_yes_or_in_a_read_only_fleet(app: App) -> None:
+    feed = Feed(app)
+    feed.fold([event("task-started", "u1", name="proj.nap")])
+
+    async def script(window: Dashboard, pilot: Any) -> None:
+        ran: list[Any] = []
+        window._do = ran.append  # type: ignore[method-assign]
+        await pilot.press("t", "escape", "x", "enter", "r")
+        await pilot.pause()
+        window.refusal = "this is read-only"
+        await pilot.press("t", "y")
+        await pilot.pause()
+        assert not ran
+        assert "this is read-only" in [n.message for n in window._notifications]
+
+    play(feed, script)
+
+
+def test_every_view_has_columns_and_says_why_it_is_empty(app: App) -> None:
+    feed = Feed(app)
+
+    async def script(window: Dashboard, pilot: Any) -> None:
+        for view in VIEWS:
+            await pilot.press(view.key)
+            await pilot.pause()
+            text = screen_text(window)
+            assert all(len(line) == 80 for line in text)
+            heading = next(line for line in text if view.fields[0].name in line)
+            assert sum(f.name in heading for f in view.fields) >= 2
+            assert view.empty.split("\n")[0] in "\n".join(text) or window.tasks.items
+
+    play(feed, script)

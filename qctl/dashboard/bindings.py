@@ -17,13 +17,30 @@ class Key(NamedTuple):
 
 MAIN = (
     Key("enter", "details", "Enter", "details", True),
-    Key("tab", "app.focus_next", "Tab", "next table", True),
     Key("slash", "filter", "/", "filter", True),
     Key("p", "freeze", "p", "freeze", True),
-    Key("e", "enable_events", "e", "events on", True),
+    Key("r", "act('retry')", "r", "retry", True),
+    Key("x", "act('revoke')", "x", "revoke", True),
+    Key("P", "act('pause')", "P", "pause or resume the queue", False),
+    Key("R", "act('resume')", "R", "resume the queue", False),
+    Key("t", "act('terminate')", "t", "kill the running task", False),
+    Key("plus", "act('grow')", "+", "one slot more", False),
+    Key("minus", "act('shrink')", "-", "one slot less", False),
+    Key("S", "act('shut_down')", "S", "stop the worker", False),
+    Key("e", "act('events_on')", "e", "task events on", False),
+    Key("u", "undo", "u", "undo", False),
+    Key("y", "copy_id", "y", "copy the id", False),
+    Key("o", "copy_line", "o", "copy the command line", False),
     Key("question_mark", "help", "?", "help", True),
     Key("q,ctrl+c", "quit", "q", "quit", True),
     Key("escape", "clear_filter", "Esc", "no filter"),
+    Key("tab", "app.focus_next", "Tab", "next table"),
+)
+
+#: keys of the question before something costly
+ASK = (
+    Key("y", "go", "y", "do it", True),
+    Key("escape,n,q,enter", "leave", "Esc", "leave it", True),
 )
 
 #: keys of a table; the table itself acts on them

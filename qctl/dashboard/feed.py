@@ -6,10 +6,10 @@ is there; events say what happens in between. A broker that goes away is tried a
 
 from __future__ import annotations
 
-import copy
+import itertools
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 from qcore.brokers.base import Broker, Member, open_broker
@@ -18,7 +18,8 @@ from qcore.events.receiver import listen
 from qcore.events.state import State
 from qcore.events.table import TaskSeen
 from qcore.wire.event import Event
-from qctl.dashboard.snapshot import Snapshot, WorkerRow
+from qctl.dashboard.looking import Looker
+from qctl.dashboard.snapshot import EventRow, FailureRow, QueueRow, Snapshot, WorkerRow
 from qctl.output.text import software
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ RETRY_S = (0.5, 1.0, 2.0, 3.0)
 RATE_WINDOW_S = 5.0
 STALE_S = 4 * ASK_EVERY_S  # the broker hangs rather than refuses
 GONE_AFTER_S = 300.0
+LOG_SIZE = 1000
 
 
 class Feed:
@@ -52,9 +54,19 @@ class Feed:
         self._trouble: dict[str, str] = {}  # which thread -> what ails it
         self._tries = 0
         self._samples: deque[tuple[float, int, int]] = deque()
+        self._log: deque[EventRow] = deque(maxlen=LOG_SIZE)
+        self._numbers = itertools.count(1)
+        self._done: Counter[str] = Counter()  # tasks that ended since the last look, by queue
+        self._queues: tuple[QueueRow, ...] = ()
+        self._failures: tuple[FailureRow, ...] = ()
+        self._broker_facts: tuple[tuple[str, str], ...] = ()
         self._threads = [
             threading.Thread(target=self._keep_doing, args=(name, work), name=name, daemon=True)
-            for name, work in (("events", self._listen), ("ask", self._ask_forever))
+            for name, work in (
+                ("events", self._listen),
+                ("ask", self._ask_forever),
+                ("look", self._look_forever),
+            )
         ]
 
     def start(self) -> None:
@@ -91,7 +103,7 @@ class Feed:
             state = self._state
             for uuid in self._changed:
                 if uuid in state.tasks:
-                    self._rows[uuid] = copy.copy(state.tasks[uuid])
+                    self._rows[uuid] = state.tasks[uuid]
             self._changed.clear()
             if len(self._rows) > len(state.tasks):
                 self._rows = {u: r for u, r in self._rows.items() if u in state.tasks}
@@ -113,6 +125,10 @@ class Feed:
                 done_per_s=done_per_s,
                 forgotten=state.forgotten,
                 asked=self._asked,
+                queues=self._queues,
+                failures=self._failures,
+                log=tuple(reversed(self._log)),
+                broker_facts=self._broker_facts,
             )
 
     # --- threads
@@ -152,11 +168,15 @@ class Feed:
         """Take events in."""
         now = time.time()
         with self._lock:
+            self._state.fold(batch, now)
             for event in batch:
-                self._state.event(event, now)
+                self._log.append(EventRow(next(self._numbers), event))
                 uuid = event.get("uuid")
                 if isinstance(uuid, str):
                     self._changed[uuid] = None
+                    if event["type"] in ("task-succeeded", "task-failed"):
+                        seen = self._state.table.get(uuid)
+                        self._done[(seen.queue if seen else "") or self._only_queue()] += 1
 
     def _ask_forever(self) -> None:
         while not self._stopped.is_set():
@@ -169,6 +189,22 @@ class Feed:
             self._recovered("ask")
             self._ask_now.wait(ASK_EVERY_S)
             self._ask_now.clear()
+
+    def _only_queue(self) -> str:
+        """Celery's events name no queue; where there is one only, that is it."""
+        return self._queues[0].name if len(self._queues) == 1 else ""
+
+    def _look_forever(self) -> None:
+        looker = Looker(self.app)
+        while not self._stopped.is_set():
+            with self._lock:
+                done, self._done = self._done, Counter()
+                consumers = Counter(q for a in self._answers.values() for q in a.get("queues") or ())
+            queues, failures, facts = looker.queues(consumers, done), looker.failures(), looker.broker()
+            with self._lock:
+                self._queues, self._failures, self._broker_facts = queues, failures, facts
+            self._recovered("look")
+            self._stopped.wait(ASK_EVERY_S)
 
     def _recovered(self, name: str) -> None:
         with self._lock:

@@ -9,11 +9,10 @@ import time
 
 from qcore.events.table import TaskSeen
 from qctl import theme
-from qctl.dashboard.snapshot import Snapshot, WorkerRow
+from qctl.dashboard.snapshot import EventRow, FailureRow, QueueRow, Snapshot, WorkerRow
 from qctl.dashboard.table import Field, Part
 from qctl.output.secrets import hide
-from qctl.output.text import age, cut_middle, stamp
-from qctl.output.writer import to_json
+from qctl.output.text import age, cut_middle
 
 WORKER_FIELDS = (
     Field("WORKER", 14, 0, grows=True, middle=True),
@@ -38,6 +37,41 @@ TASK_FIELDS = (
     Field("RESULT", 14, 3, grows=True),
 )
 
+QUEUE_FIELDS = (
+    Field("QUEUE", 14, 0, grows=True),
+    Field("READY", 8, 0, right=True),
+    Field("IN FLIGHT", 9, 0, right=True),
+    Field("DELAYED", 8, 1, right=True),
+    Field("IN/S", 7, 3, right=True),
+    Field("OUT/S", 7, 2, right=True),
+    Field("EMPTY IN", 8, 4, right=True),
+    Field("WORKERS", 7, 1, right=True),
+    Field("", 8, 0),
+)
+
+FAILURE_FIELDS = (
+    Field("COUNT", 6, 0, right=True),
+    Field("TASK", 16, 0, grows=True),
+    Field("EXCEPTION", 16, 0, grows=True),
+    Field("LAST", 7, 0, right=True),
+    Field("FIRST", 7, 3, right=True),
+    Field("QUEUE", 10, 2),
+    Field("MESSAGE", 14, 1, grows=True),
+)
+
+EVENT_FIELDS = (
+    Field("TIME", 8, 0),
+    Field("TYPE", 16, 0),
+    Field("WORKER", 14, 1, middle=True),
+    Field("TASK", 12, 0, grows=True),
+    Field("WHAT", 14, 2, grows=True),
+)
+
+FACT_FIELDS = (Field("FACT", 22, 0), Field("VALUE", 30, 0, grows=True))
+
+NO_QUEUES = "the broker knows of no queue yet\nsend a task: qctl call NAME"
+NO_FAILURES = "no failed task is kept\n(or this broker keeps none; see `qctl failed ls`)"
+NO_EVENTS = "no event has come\npress e to turn task events on (qctl control enable_events)"
 NO_WORKERS = "no worker is online\nstart one: qctl -A proj worker -E"
 NO_TASKS = (
     "no task has been seen yet\n"
@@ -87,6 +121,55 @@ class Panes:
             Part(outcome, theme.FAILED.colour if row.exception and row.state == "FAILURE" else ""),
         ]
 
+    def queue(self, row: QueueRow) -> list[Part]:
+        mark = ("=" if self.plain else "‖") + " paused"
+        out = row.out_per_s or 0.0
+        waiting = row.ready and not row.consumers
+        return [
+            Part(row.name),
+            Part(f"{row.ready:,}", theme.FAILED.colour if waiting else ""),
+            Part("-" if row.in_flight is None else f"{row.in_flight:,}"),
+            Part("-" if row.delayed is None else f"{row.delayed:,}"),
+            Part("-" if row.in_per_s is None else f"{row.in_per_s:.0f}"),
+            Part("-" if row.out_per_s is None else f"{row.out_per_s:.0f}"),
+            Part(age(row.ready / out) if row.ready and out > 0.5 else "-"),
+            Part(str(row.consumers), theme.FAILED.colour if waiting else ""),
+            Part(mark if row.paused else "", f"reverse {theme.RETRYING.colour}" if row.paused else ""),
+        ]
+
+    def failure(self, row: FailureRow) -> list[Part]:
+        now = time.time()
+        return [
+            Part(f"{row.count:,}", theme.FAILED.colour),
+            Part(row.name),
+            Part(row.exc_type or "?"),
+            Part(age(max(now - row.last_at, 0.0))),
+            Part(age(max(now - row.first_at, 0.0))),
+            Part(row.queue),
+            Part(row.sample.exc_message if row.sample is not None else ""),
+        ]
+
+    def event(self, row: EventRow) -> list[Part]:
+        event = row.event
+        kind = str(event["type"])
+        colour = theme.FAILED.colour if kind == "task-failed" else ""
+        rest = {
+            k: v for k, v in event.items() if k in ("name", "args", "result", "exception", "runtime", "queue")
+        }
+        return [
+            Part(
+                time.strftime("%H:%M:%S", time.localtime(event["timestamp"]))
+                + f".{event['timestamp'] % 1:.3f}"[2:6]
+            ),
+            Part(kind, colour),
+            Part(str(event["hostname"])),
+            Part(str(event.get("uuid") or "")),
+            Part(" ".join(f"{k}={hide(v, k)}" for k, v in rest.items() if v is not None)),
+        ]
+
+    def fact(self, row: tuple[str, str]) -> list[Part]:
+        return [Part(row[0]), Part(row[1])]
+
     def header(self, snapshot: Snapshot, width: int, frozen: int | None) -> list[Part]:
         """The one line on top, for a terminal of this width."""
         glyph = ("+" if self.plain else "●") if snapshot.connected else ("x" if self.plain else "○")
@@ -113,19 +196,23 @@ class Panes:
             Part(" " * space + right, f"bold {theme.RETRYING.colour}" if frozen is not None else ""),
         ]
 
-    def rule(self, snapshot: Snapshot, shown: int, pattern: str, width: int) -> str:
-        """The line between the tables: what the lower one holds."""
-        states: dict[str, int] = {}
-        for task in snapshot.tasks:
-            states[task.state] = states.get(task.state, 0) + 1
-        parts = [
-            f"{theme.look(s).word} {n}" for s, n in states.items() if s in ("STARTED", "FAILURE", "RETRY")
-        ]
-        text = f"tasks {len(snapshot.tasks)}"
-        if pattern:
-            text += f"  /{pattern}/ {shown}"
-        if parts:
-            text += "  " + "  ".join(parts)
+    def rule(self, snapshot: Snapshot, view: str, shown: int, pattern: str, width: int) -> str:
+        """The line above the main table: which view it is, and what it holds."""
+        name = "tasks" if view == "overview" else view
+        text = f"{name} {shown:,}"
+        if name == "tasks":
+            states: dict[str, int] = {}
+            for task in snapshot.tasks:
+                states[task.state] = states.get(task.state, 0) + 1
+            text = f"tasks {len(snapshot.tasks):,}"
+            parts = [
+                f"{theme.look(s).word} {n}" for s, n in states.items() if s in ("STARTED", "FAILURE", "RETRY")
+            ]
+            if pattern:
+                text += f"  /{pattern}/ {shown:,}"
+            text += "".join(f"  {part}" for part in parts)
+        elif pattern:
+            text += f"  /{pattern}/"
         if snapshot.trouble:
             good = (
                 time.strftime("as of %H:%M:%S", time.localtime(snapshot.as_of))
@@ -155,70 +242,3 @@ def _took(row: TaskSeen) -> str:
 def _arguments(row: TaskSeen) -> str:
     kwargs = row.kwargs if row.kwargs not in ("{}", "") else ""
     return f"{row.args} {kwargs}".strip()
-
-
-def task_details(row: TaskSeen) -> list[tuple[str, str]]:
-    """Everything known of a task, in the order of its life."""
-    facts = [
-        ("id", row.uuid),
-        ("name", row.name or "?"),
-        ("state", f"{theme.look(row.state).glyph} {theme.look(row.state).word} ({row.state})"),
-        ("worker", row.worker),
-        ("queue", row.queue),
-        ("arguments", row.args),
-        ("keywords", row.kwargs),
-        ("sent", _time(row.sent)),
-        ("received", _since(row.received, row.sent)),
-        ("started", _since(row.started, row.received)),
-        ("ended", _since(row.ended, row.started)),
-        ("runtime", "" if row.runtime is None else f"{row.runtime:.3f} s"),
-        ("retries", str(row.retries) if row.retries else ""),
-        ("eta", row.eta),
-        ("expires", row.expires),
-        ("parent", row.parent_id),
-        ("root", row.root_id if row.root_id != row.uuid else ""),
-        ("result", row.result),
-        ("exception", row.exception),
-        ("traceback", row.traceback),
-        ("", ""),
-        ("command", f"qctl result {row.uuid}"),
-    ]
-    return [(k, v) for k, v in facts if v or not k]
-
-
-def worker_details(row: WorkerRow) -> list[tuple[str, str]]:
-    """Everything known of a worker."""
-    facts = [
-        ("worker", row.node),
-        ("state", f"{theme.look(row.state).glyph} {theme.look(row.state).word}"),
-        ("last seen", "now" if not row.age_s else f"{age(row.age_s)} ago"),
-        ("software", row.software),
-        ("process", _number(row.pid)),
-        ("running", f"{_number(row.running)} of {_number(row.slots)} slots"),
-        ("done", _number(row.done)),
-        ("queues", ", ".join(row.queues)),
-        ("lost events", str(row.missed) if row.missed else ""),
-    ]
-    flat = _flat(hide({k: v for k, v in row.stats.items() if k not in ("running", "queues")}))
-    command = [("", ""), ("command", f"qctl inspect stats -d {row.node}")]
-    return [(k, v) for k, v in facts if v] + [("", ""), *flat, *command]
-
-
-def _flat(value: dict[str, object], head: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, inner in sorted(value.items()):
-        if isinstance(inner, dict) and inner:
-            rows += _flat(inner, f"{head}{key}.")
-        else:
-            rows.append((f"{head}{key}", inner if isinstance(inner, str) else to_json(inner)))
-    return rows
-
-
-def _time(epoch_s: float | None) -> str:
-    return "" if epoch_s is None else stamp(epoch_s)
-
-
-def _since(epoch_s: float | None, before: float | None) -> str:
-    if epoch_s is None:
-        return ""
-    return f"{stamp(epoch_s)}" + (f"  (+{epoch_s - before:.3f} s)" if before is not None else "")

@@ -27,6 +27,45 @@ class WorkerRow(msgspec.Struct, frozen=True):
     stats: dict[str, Any] = {}
 
 
+class QueueRow(msgspec.Struct, frozen=True):
+    """One queue, as the broker counts it."""
+
+    name: str
+    ready: int
+    delayed: int | None = None
+    in_flight: int | None = None
+    in_per_s: float | None = None  # None: not known yet, or not to be told from what goes out
+    out_per_s: float | None = None
+    consumers: int = 0
+    paused: bool = False
+
+
+class FailureRow(msgspec.Struct, frozen=True):
+    """Failed tasks of one name with one exception, from the store of failed tasks."""
+
+    name: str
+    exc_type: str
+    queue: str
+    count: int
+    first_at: float  # epoch seconds
+    last_at: float
+    sample: Any = None  # the newest of them: a wire.failure.Failure
+
+    @property
+    def filter_words(self) -> tuple[str, ...]:
+        """The words that mean these tasks for `qctl failed`."""
+        return (
+            (f'name:"{self.name}"', f'exc:"{self.exc_type}"') if self.exc_type else (f'name:"{self.name}"',)
+        )
+
+
+class EventRow(msgspec.Struct, frozen=True):
+    """One event as it came."""
+
+    number: int
+    event: dict[str, Any]
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything on the screen. Tasks are copies that nobody changes, the newest first."""
 
@@ -43,6 +82,10 @@ class Snapshot(msgspec.Struct, frozen=True):
     done_per_s: float = 0.0
     forgotten: int = 0
     asked: bool = False  # whether the fleet was asked at least once
+    queues: tuple[QueueRow, ...] = ()
+    failures: tuple[FailureRow, ...] = ()
+    log: tuple[EventRow, ...] = ()  # the last events, the newest first
+    broker_facts: tuple[tuple[str, str], ...] = ()
 
     @property
     def up(self) -> int:

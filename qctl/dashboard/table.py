@@ -69,6 +69,20 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
 
     # --- what to show
 
+    def show(
+        self,
+        fields: Sequence[Field],
+        key: Callable[[T], str],
+        cells: Callable[[T], Sequence[Part]],
+        empty: str = "",
+    ) -> None:
+        """Hold another kind of items from now on."""
+        self.fields, self.key, self.cells, self.empty = tuple(fields), key, cells, empty
+        self.items, self.cursor, self._cursor_key = (), 0, None
+        self._lines = {}
+        self.scroll_to(y=0, animate=False, immediate=True)
+        self.refresh()
+
     def put(self, items: Sequence[T], faded: bool = False) -> None:
         """Show these items from now on."""
         at_top = self.cursor == 0

@@ -1,0 +1,95 @@
+"""The dashboard's screens, as data: which rows, which columns, what is said when there are none.
+
+In:  a Snapshot.  Out: for each view its rows; fields and cells come from panes.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from qctl.dashboard import panes as words
+from qctl.dashboard.panes import Panes
+from qctl.dashboard.snapshot import Snapshot
+from qctl.dashboard.table import Field, Part
+
+Rows = Callable[[Snapshot], Sequence[Any]]
+
+
+class View(NamedTuple):
+    """One screen: a table over the whole width, except the overview, which has workers above it."""
+
+    name: str
+    key: str  # a number key
+    fields: tuple[Field, ...]
+    rows: Rows
+    id_of: Callable[[Any], str]
+    cells: Callable[[Panes], Callable[[Any], list[Part]]]
+    empty: str
+
+
+VIEWS: tuple[View, ...] = (
+    View(
+        "overview",
+        "1",
+        words.TASK_FIELDS,
+        lambda s: s.tasks,
+        lambda t: str(t.uuid),
+        lambda p: p.task,
+        words.NO_TASKS,
+    ),
+    View(
+        "workers",
+        "2",
+        words.WORKER_FIELDS,
+        lambda s: s.workers,
+        lambda w: str(w.node),
+        lambda p: p.worker,
+        words.NO_WORKERS,
+    ),
+    View(
+        "tasks",
+        "3",
+        words.TASK_FIELDS,
+        lambda s: s.tasks,
+        lambda t: str(t.uuid),
+        lambda p: p.task,
+        words.NO_TASKS,
+    ),
+    View(
+        "queues",
+        "4",
+        words.QUEUE_FIELDS,
+        lambda s: s.queues,
+        lambda q: str(q.name),
+        lambda p: p.queue,
+        words.NO_QUEUES,
+    ),
+    View(
+        "failures",
+        "5",
+        words.FAILURE_FIELDS,
+        lambda s: s.failures,
+        lambda f: f"{f.name} {f.exc_type}",
+        lambda p: p.failure,
+        words.NO_FAILURES,
+    ),
+    View(
+        "events",
+        "7",
+        words.EVENT_FIELDS,
+        lambda s: s.log,
+        lambda e: str(e.number),
+        lambda p: p.event,
+        words.NO_EVENTS,
+    ),
+    View(
+        "broker",
+        "8",
+        words.FACT_FIELDS,
+        lambda s: s.broker_facts,
+        lambda f: str(f[0]),
+        lambda p: p.fact,
+        "the broker has not answered yet",
+    ),
+)
