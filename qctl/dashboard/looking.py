@@ -26,8 +26,6 @@ class Looker:
     def __init__(self, app: App) -> None:
         self._app = app
         self._before: dict[str, tuple[float, int]] = {}
-        self._groups: tuple[FailureRow, ...] = ()
-        self._newest = ("", 0)
 
     def queues(self, consumers: Counter[str], done: Counter[str]) -> tuple[QueueRow, ...]:
         """consumers: workers by queue; done: tasks that ended since the last look, by queue."""
@@ -57,29 +55,19 @@ class Looker:
         return tuple(rows)
 
     def failures(self) -> tuple[FailureRow, ...]:
-        """Failed tasks by name and exception, the most first; read again only when there are new ones."""
-        broker = self._app.broker
-        try:
-            newest = broker.failures(limit=1, whole=True).entries
-            mark = (newest[0].task_id, int(newest[0].failed_at * 1e6)) if newest else ("", 0)
-            if mark == self._newest and mark[0]:
-                return self._groups
-            self._newest = mark
-            self._groups = self._grouped(self._read())
-        except Unsupported:
-            self._groups = ()
-        return self._groups
-
-    def _read(self) -> list[Failure]:
+        """Failed tasks that nobody has tried again, by name and exception, the most first."""
         found: list[Failure] = []
         cursor = ""
-        while len(found) < MOST_FAILURES:
-            page = self._app.broker.failures(limit=500, after=cursor)
-            found += page.entries
-            cursor = page.cursor
-            if not cursor:
-                break
-        return found
+        try:
+            while len(found) < MOST_FAILURES:
+                page = self._app.broker.failures(limit=500, after=cursor)
+                found += (f for f in page.entries if not f.retried_as)
+                cursor = page.cursor
+                if not cursor:
+                    break
+        except Unsupported:
+            return ()
+        return self._grouped(found)
 
     def _grouped(self, found: list[Failure]) -> tuple[FailureRow, ...]:
         groups: dict[tuple[str, str], list[Failure]] = {}

@@ -60,7 +60,7 @@ FAILURE_FIELDS = (
 )
 
 EVENT_FIELDS = (
-    Field("TIME", 8, 0),
+    Field("TIME", 12, 0),
     Field("TYPE", 16, 0),
     Field("WORKER", 14, 1, middle=True),
     Field("TASK", 12, 0, grows=True),
@@ -157,10 +157,7 @@ class Panes:
             k: v for k, v in event.items() if k in ("name", "args", "result", "exception", "runtime", "queue")
         }
         return [
-            Part(
-                time.strftime("%H:%M:%S", time.localtime(event["timestamp"]))
-                + f".{event['timestamp'] % 1:.3f}"[2:6]
-            ),
+            Part(_clock(event["timestamp"])),
             Part(kind, colour),
             Part(str(event["hostname"])),
             Part(str(event.get("uuid") or "")),
@@ -180,10 +177,11 @@ class Panes:
         else:
             link = Part(f"{glyph} reconnecting, try {snapshot.tries}", f"bold {theme.FAILED.colour}")
         clock = time.strftime("%H:%M:%S", time.localtime(snapshot.at))
-        rates = f"{snapshot.events_per_s:.0f} ev/s  {snapshot.done_per_s:.0f} done/s  "
         right = f"workers {snapshot.up}/{len(snapshot.workers)}  {clock}"
-        if width >= 72:  # what is narrower shows who is there, not how fast they are
-            right = rates + right
+        if width >= 100:  # what is narrower shows where and who, not how fast
+            right = f"{snapshot.done_per_s:.0f} done/s  {right}"
+        if width >= 72:
+            right = f"{snapshot.events_per_s:.0f} ev/s  {right}"
         if frozen is not None:
             right = f"FROZEN, {frozen} behind  {clock}"
         room = width - len("qctl  ") - len(link.text) - 2 - len(right) - 3
@@ -228,8 +226,15 @@ def _number(value: int | None) -> str:
     return "-" if value is None else str(value)
 
 
+def _clock(epoch_s: float) -> str:
+    """Hours to milliseconds, in local time."""
+    return f"{time.strftime('%H:%M:%S', time.localtime(epoch_s))}.{int(epoch_s % 1 * 1000):03d}"
+
+
 def _took(row: TaskSeen) -> str:
     if row.runtime is not None and row.is_ready:
+        if row.runtime < 0.001:
+            return "<1ms"
         return f"{row.runtime * 1000:.0f}ms" if row.runtime < 1 else age(row.runtime)
     began = row.started or row.received
     if began is not None and not row.is_ready and row.state in ("STARTED", "RECEIVED"):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from qcore.events.table import TaskSeen
 from qctl.dashboard.snapshot import FailureRow, QueueRow, WorkerRow
+from qctl.output.text import count
 
 REVERSIBLE, COSTLY = "reversible", "costly"
 
@@ -36,7 +37,7 @@ def retry(row: Any) -> Act | None:
         what = f"try {row.name or row.uuid} again, with the same arguments"
         return Act(("failed", "retry", f"id:{row.uuid}", "--yes"), what, COSTLY)
     if isinstance(row, FailureRow):
-        what = f"try all {row.count} failed tasks again: {row.name}, {row.exc_type}"
+        what = f"try {count(row.count, 'failed task')} again: {row.name}, {row.exc_type}"
         return Act(("failed", "retry", *row.filter_words, "--yes"), what, COSTLY)
     return None
 
