@@ -36,6 +36,7 @@ SECTIONS = {
         "events": "Watch what happens: dashboard, or --dump",
         "wait": "Wait until something is so",
         "watch": "Do something whenever something becomes so",
+        "task": "Find tasks, look at them, revoke them",
         "failed": "Look at tasks that failed for good, and try them again",
         "quarantine": "Look at messages that are not tasks, and replay them",
         "dead": "Look at tasks that killed their workers, and replay them",

@@ -49,6 +49,7 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.output",
             "qctl.params",
             "qctl.aside",
+            "qctl.tasks",
             "qctl.camera",
             "qctl.seen",
             "qctl.doctor",

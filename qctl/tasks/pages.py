@@ -1,0 +1,301 @@
+"""The pages of `qctl task` that look: ls, show, timeline, tree, record."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import click
+
+from qctl import exits
+from qctl.filters import parse
+from qctl.output.table import Cell, Column
+from qctl.output.text import age, count, stamp
+from qctl.pages import Page
+from qctl.params import OneOf, Span
+from qctl.session import Session, current
+from qctl.tasks import live
+from qctl.tasks.history import History, path_for
+from qctl.tasks.tree import draw
+
+COLUMNS = [
+    Column("ID"),
+    Column("STATE"),
+    Column("NAME"),
+    Column("QUEUE"),
+    Column("WORKER"),
+    Column("AT", field="at"),
+    Column("RAN", True, field="runtime_s"),
+    Column("ARGS"),
+]
+TIMES = ("sent_at", "received_at", "started_at", "ended_at")
+LIVE, HISTORY, BOTH = "live", "history", "all"
+
+
+def _history(session: Session) -> History | None:
+    path = path_for(session.broker.place)
+    return History(path) if path.exists() else None
+
+
+def _search(
+    session: Session, words: tuple[str, ...], where: str, limit: int
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Records that match, newest first; and sentences about how they were found."""
+    wanted = parse(" ".join(words))
+    found: dict[str, dict[str, Any]] = {}
+    remarks: list[str] = []
+    if where != LIVE:
+        past = _history(session)
+        if past is not None:
+            old, looked = past.search(wanted, limit)
+            found = {r["id"]: r for r in old}
+            remarks.append(f"{looked:,} of {len(past):,} in the history looked at")
+            past.close()
+        elif where == HISTORY:
+            raise exits.Stop(
+                exits.NOT_FOUND, "there is no history of this broker", "`qctl task record` keeps one"
+            )
+    if where != HISTORY:
+        now, said = live.gather(session, wanted)
+        remarks += said
+        for task_id, record in now.items():
+            merged = {**found.get(task_id, {}), **{k: v for k, v in record.items() if v is not None}}
+            if wanted.matches(merged):
+                found[task_id] = merged
+            else:
+                found.pop(task_id, None)  # it has gone on since the history was written
+    records = sorted(found.values(), key=lambda r: r.get("at") or time.time(), reverse=True)
+    return records[:limit], remarks
+
+
+def _item(record: dict[str, Any]) -> dict[str, Any]:
+    keys = ("id", "name", "state", "queue", "worker", "exc", "args", "kwargs", "result", "runtime_s", "tries")
+    item = {key: record.get(key) for key in keys}
+    item |= {key: stamp(record[key]) if record.get(key) else None for key in (*TIMES, "at")}
+    return {**item, "root_id": record.get("root_id"), "parent_id": record.get("parent_id")}
+
+
+def _list(words: tuple[str, ...], where: str, most: int) -> int:
+    session = current()
+    records, remarks = _search(session, words, where, most)
+    rows: list[list[str | Cell]] = [
+        [
+            r["id"],
+            r.get("state") or "-",
+            r.get("name") or "-",
+            r.get("queue") or "-",
+            r.get("worker") or "-",
+            stamp(r["at"], False) if r.get("at") else "-",
+            age(r["runtime_s"]) if r.get("runtime_s") else "-",
+            _short(r.get("args"), r.get("kwargs")),
+        ]
+        for r in records
+    ]
+    session.out.items("task", [_item(r) for r in records], COLUMNS, rows, "id")
+    more = f", and perhaps more (--most {most})" if len(records) == most else ""
+    session.out.note("; ".join([f"{count(len(records), 'task')}{more}", *remarks]))
+    return exits.OK
+
+
+def _short(args: Any, kwargs: Any) -> str:
+    return " ".join(text for v in (args, kwargs) if v and (text := _text(v)) != "{}")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _one(session: Session, task_id: str) -> tuple[dict[str, Any], list[str]]:
+    """Everything that anybody knows of a task, and who knows it; ends the command when nobody does."""
+    sources = []
+    record: dict[str, Any] = {}
+    past = _history(session)
+    if past is not None:
+        record = past.get(task_id) or {}
+        sources += ["history"] if record else []
+        past.close()
+    now, _ = live.gather(session, parse(f'id:"{task_id}"'))
+    if task_id in now:
+        record = {**record, **{k: v for k, v in now[task_id].items() if v is not None}}
+        sources.append("broker and workers")
+    if session.app.results.keeps:
+        (meta,) = session.app.results.get([task_id])
+        if meta is not None:
+            from qctl.filters.fields import state_named
+
+            record.setdefault("id", task_id)
+            record["state"] = state_named(meta.status) or meta.status.lower()
+            record["result" if meta.status == "SUCCESS" else "error"] = meta.result
+            record["traceback"] = meta.traceback or record.get("traceback")
+            record["ended_at"] = record.get("ended_at") or _epoch(meta.date_done)
+            record["name"] = record.get("name") or meta.name
+            sources.append("result store")
+    if not record:
+        raise exits.Stop(
+            exits.NOT_FOUND,
+            f"nobody knows a task '{task_id}'",
+            "its result may have expired; `qctl task record` keeps a history",
+        )
+    return record, sources
+
+
+def _epoch(text: str | None) -> float | None:
+    from qcore.times import epoch
+
+    try:
+        return epoch(text) if text else None
+    except ValueError:
+        return None
+
+
+def _show(task_id: str, only_args: bool) -> None:
+    session = current()
+    record, sources = _one(session, task_id)
+    out = session.out
+    fields = {**_item(record), "error": record.get("error"), "traceback": record.get("traceback")}
+    if only_args:
+        fields = {"id": task_id, "args": record.get("args"), "kwargs": record.get("kwargs")}
+    if not out.for_people:
+        out.document("task.show", {**fields, "sources": sources})
+        return
+    for name, value in fields.items():
+        if value not in (None, ""):
+            head, *rest = _text(value).split("\n")
+            out.text(f"{name:<12} {head}")
+            for line in rest:
+                out.text(f"{'':<12} {line}")
+    out.note(f"known to: {', '.join(sources)}")
+
+
+def _timeline(task_id: str) -> None:
+    session = current()
+    record, _ = _one(session, task_id)
+    items: list[dict[str, Any]] = []
+    before: float | None = None
+    for key in TIMES:
+        at = record.get(key)
+        if at is None:
+            continue
+        what = key.removesuffix("_at")
+        what = record.get("state") or what if what == "ended" else what
+        gap = None if before is None else round((at - before) * 1000, 3)
+        items.append({"what": what, "at": stamp(at), "after_ms": gap})
+        before = at
+    rows = [[i["what"], i["at"], "-" if i["after_ms"] is None else f"{i['after_ms']:,.1f} ms"] for i in items]
+    columns = [Column("WHAT"), Column("AT"), Column("AFTER", True, field="after_ms")]
+    session.out.items("task.timeline", items, columns, rows, "what")
+    if not items:
+        session.out.note("no times are known; `qctl task record` keeps them, with task events on")
+
+
+def _tree(task_id: str) -> None:
+    session = current()
+    past = _history(session)
+    if past is None:
+        raise exits.Stop(
+            exits.NOT_FOUND, "there is no history of this broker", "`qctl task record` keeps one"
+        )
+    record = past.get(task_id)
+    if record is None:
+        raise exits.Stop(exits.NOT_FOUND, f"the history knows no task '{task_id}'")
+    family = past.family(record.get("root_id") or task_id)
+    past.close()
+    draw(session, family)
+
+
+def _record(keep: float, most: int, duration: float | None) -> int:
+    from qctl.tasks.recording import record
+
+    return record(current(), keep, most, duration)
+
+
+def add_to(group: click.Group) -> None:
+    """Put these pages into `qctl task`."""
+    for page in _pages():
+        group.add_command(page)
+
+
+def _pages() -> list[Page]:
+    task_id = click.Argument(["task_id"], metavar="ID")
+    return [
+        Page(
+            "ls",
+            callback=_list,
+            lists=True,
+            params=[
+                click.Argument(["words"], metavar="[FILTER]...", nargs=-1),
+                click.Option(
+                    ["--from", "where"],
+                    type=OneOf("place", (LIVE, HISTORY, BOTH)),
+                    default=BOTH,
+                    help="live: workers, queues, failed; history: what `task record` kept. [default: all]",
+                ),
+                click.Option(
+                    ["--most"], type=click.IntRange(1), default=200, help="At most so many. [default: 200]"
+                ),
+            ],
+            help="""List tasks: those at workers, in queues, among the failed, and in the history.
+
+            FILTER is as `qctl help filters` has it. What was not looked at is said on stderr.""",
+            examples=[
+                ("qctl task ls state:running 'runtime>1m'", "what has run for long"),
+                ("qctl task ls 'kwargs.client_id=1234 state:failed since:24h -name:*.noisy'", "one client's"),
+            ],
+            see_also=["task show", "failed ls", "help filters"],
+        ),
+        Page(
+            "show",
+            callback=_show,
+            params=[
+                task_id,
+                click.Option(["--args", "only_args"], is_flag=True, help="Only its arguments, in full."),
+            ],
+            help="Print everything that is known of a task, and who knows it.",
+            examples=[("qctl task show 2f9c1e0a-… -o json", "for a program")],
+            exit_codes={exits.NOT_FOUND: "nobody knows it"},
+            see_also=["task timeline", "result"],
+        ),
+        Page(
+            "timeline",
+            callback=_timeline,
+            lists=True,
+            params=[task_id],
+            help="Print when a task was sent, received, started and ended, with the times between.",
+            examples=[("qctl task timeline 2f9c1e0a-…", "where did the time go?")],
+            exit_codes={exits.NOT_FOUND: "nobody knows it"},
+            see_also=["task show"],
+        ),
+        Page(
+            "tree",
+            callback=_tree,
+            params=[task_id],
+            help="""Draw the workflow that a task belongs to, from the history.
+
+            Each task with its state and how long it took; * marks the path that took the longest.""",
+            examples=[("qctl task tree 2f9c1e0a-…", "chains, groups and chords")],
+            exit_codes={exits.NOT_FOUND: "there is no history, or it does not know the task"},
+            see_also=["task record"],
+        ),
+        Page(
+            "record",
+            callback=_record,
+            watches=False,
+            params=[
+                click.Option(["--keep"], type=Span(), default=604_800.0, help="So long. [default: 7d]"),
+                click.Option(
+                    ["--most"],
+                    type=click.IntRange(1000),
+                    default=1_000_000,
+                    help="So many; what failed goes last. [default: 1000000]",
+                ),
+                click.Option(["--for", "duration"], type=Span(), help="End after this time."),
+            ],
+            help="""Keep a history of tasks in a file, from their events, until Ctrl-C.
+
+            Workers send task events when started with -E, or after `qctl control enable_events`. There is
+            one file for each broker, in the user's state directory.""",
+            examples=[("qctl task record --keep 30d", "in a terminal of its own, or as a service")],
+            see_also=["task ls", "events --record"],
+        ),
+    ]
