@@ -90,10 +90,8 @@ def test_tasks_are_found_wherever_they_are(redis_url: str, processes: Processes,
     processes.start_qcore_worker(redis_url, "-P", "threads", "-c", "2", "-E", name="w1@test")
     app = App("client", broker=redis_url, set_as_current=False)
     add = app.signature("proj.add", (2, 2))
-    flow = chain(
-        group(add, app.signature("proj.add", (1, 1))), app.signature("proj.mul", (3,), immutable=True)
-    )
-    flow.apply_async()
+    both = group(app.signature("proj.add", (1,)), app.signature("proj.mul", (3,)))
+    chain(add, both).apply_async()
     failed = app.send_task("proj.fail", ())
     napping = app.send_task("proj.nap", (30,))
     waiting = app.send_task("proj.add", (9, 9), queue="later")
