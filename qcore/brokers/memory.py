@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from qcore.brokers._administration import Depth
 from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._failures import limits_of
 from qcore.brokers._memory_administration import MemoryAdministration
@@ -22,7 +23,6 @@ from qcore.brokers._memory_failures import MemoryFailures
 from qcore.brokers._memory_place import Place, Queue
 from qcore.brokers._topics import hears
 from qcore.brokers.base import (
-    Depth,
     Features,
     Member,
     Message,

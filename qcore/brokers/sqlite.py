@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from qcore.brokers._administration import Depth
 from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._failures import limits_of
 from qcore.brokers._forks import tell_after_fork
@@ -25,7 +26,6 @@ from qcore.brokers._sqlite_depths import depths
 from qcore.brokers._sqlite_failures import SqliteFailures
 from qcore.brokers._sqlite_file import Bell, Connection, File
 from qcore.brokers.base import (
-    Depth,
     Features,
     Member,
     Message,
