@@ -135,12 +135,16 @@ class Bulk:
                 self._change_all(chosen.items, change, began)
         except BrokerError:
             self._print()
-            self._summary(len(chosen), began)
+            self.summary(len(chosen), began)
             raise
         self._print()
-        self._summary(len(chosen), began)
+        self.summary(len(chosen), began)
         if self._stopped:
             raise exits.Stop(exits.INTERRUPTED, "interrupted", "run the same again to go on with the rest")
+        return self.code()
+
+    def code(self) -> int:
+        """The exit code, from what became of the items."""
         return exits.OK if set(self.words) <= set(self.harmless) else exits.PARTIAL
 
     # --- doing
@@ -201,7 +205,8 @@ class Bulk:
             rows = [[str(i[k]) for k in ("id", "task", "queue", "done")] for i in self._items]
             self.out.items(self.schema, self._items, columns, rows, "id", **more)
 
-    def _summary(self, total: int, began: float) -> None:
+    def summary(self, total: int, began: float) -> None:
+        """Say what became of how many."""
         took_s = time.monotonic() - began
         others = [f"{n:,} {word.replace('_', ' ')}" for word, n in self.words.items() if word != self.done]
         text = f"{self.words[self.done]:,} of {count(total, self.noun)} {self.done} in {age(took_s)}"

@@ -2,7 +2,7 @@
 
 In:  text.  Out: a Condition, which looks at the broker and says whether it holds.
 
-    queue:NAME  ready delayed in_flight depth (all three) paused
+    queue:NAME  ready delayed in_flight depth (all three) paused oldest (seconds; SQLite)
     queues      the same, over all queues
     workers     online silent
     task:ID     state (pending, started, succeeded, failed, …), done
@@ -84,9 +84,10 @@ class Condition(NamedTuple):
         if self.subject == "queue":
             return _queue(session, self.name)
         every = [_queue(session, queue) for queue in session.broker.queues()]
+        ages = [q["oldest"] for q in every if q["oldest"] is not None]
         return {
             field: sum(q[field] or 0 for q in every) for field in ("ready", "delayed", "in_flight", "depth")
-        } | {"paused": sum(q["paused"] for q in every), "oldest": None}
+        } | {"paused": sum(q["paused"] for q in every), "oldest": max(ages, default=None)}
 
 
 def _queue(session: Session, name: str) -> dict[str, Any]:
@@ -98,6 +99,7 @@ def _queue(session: Session, name: str) -> dict[str, Any]:
         "in_flight": depth.in_flight,
         "depth": depth.ready + (depth.delayed or 0) + (depth.in_flight or 0),
         "paused": int(name in broker.paused()),
+        "oldest": depth.oldest_s if depth.ready else 0.0,
     }
 
 

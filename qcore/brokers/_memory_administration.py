@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from qcore.brokers._administration import Pause, Waiting
 from qcore.brokers._memory_place import PRIORITIES, Entry, Place
 from qcore.brokers._waiting import is_one_of, priority_of
 from qcore.brokers.base import Broker, Message, Quarantined
@@ -17,18 +18,65 @@ class MemoryAdministration(Broker):
 
     _place: Place
 
-    def pause(self, queue: str) -> None:
+    def pause(self, queue: str, reason: str = "", by: str = "", for_s: float | None = None) -> None:
+        now = time.time()
+        until = None if for_s is None else now + for_s
         with self._place.changed:
-            self._place.paused.add(queue)
+            self._place.pauses[queue] = Pause(queue, reason, by, now, until)
 
     def resume(self, queue: str) -> None:
         with self._place.changed:
-            self._place.paused.discard(queue)
+            self._place.pauses.pop(queue, None)
             self._place.ring(queue)
 
-    def paused(self) -> list[str]:
+    def pauses(self) -> list[Pause]:
         with self._place.changed:
-            return sorted(self._place.paused)
+            held = sorted(self._place.pauses.items())
+            return [pause for queue, pause in held if self._place.is_paused(queue)]
+
+    def waiting(self, queue: str) -> Iterator[Waiting]:
+        with self._place.changed:
+            source = self._place.queue(queue)
+            found = [(None, entry) for priority in PRIORITIES for entry in source.ready[priority]]
+            held = [(due_at, entry) for due_at, _, entry in sorted(source.delayed, key=lambda one: one[:2])]
+        for due_at, entry in [*found, *held]:
+            yield Waiting(queue, entry.raw, entry.priority, due_at, entry.crashes, entry)
+
+    def drop_these(self, found: Sequence[Waiting]) -> list[bool]:
+        with self._place.changed:
+            return [self._pick(one) for one in found]
+
+    def move_these(self, found: Sequence[Waiting], target: str) -> list[bool]:
+        done = []
+        with self._place.changed:
+            for one in found:
+                done.append(one.queue != target and self._pick(one))
+                if done[-1]:
+                    self._put_into(target, one.handle, one.due_at)
+            self._place.ring(target)
+        return done
+
+    def _pick(self, one: Waiting) -> bool:
+        """Take out the very entry that was shown."""
+        source, entry = self._place.queue(one.queue), one.handle
+        for entries in source.ready:
+            for place, other in enumerate(entries):
+                if other is entry:
+                    del entries[place]
+                    return True
+        left = [held for held in source.delayed if held[2] is not entry]
+        found = len(left) < len(source.delayed)
+        if found:
+            heapq.heapify(left)
+            source.delayed = left
+        return found
+
+    def _put_into(self, target: str, entry: Entry, due_at: float | None) -> None:
+        entry.queue = target
+        if due_at is None:
+            self._place.append(entry)
+        else:
+            self._place.hold(entry, due_at)
 
     def move(
         self, source: str, target: str, limit: int | None = None, ids: Sequence[str] | None = None
@@ -38,11 +86,7 @@ class MemoryAdministration(Broker):
         with self._place.changed:
             found = self._take_out(source, limit, ids)
             for due_at, entry in found:
-                entry.queue = target
-                if due_at is None:
-                    self._place.append(entry)
-                else:
-                    self._place.hold(entry, due_at)
+                self._put_into(target, entry, due_at)
             self._place.ring(target)
             return len(found)
 

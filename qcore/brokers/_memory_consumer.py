@@ -66,7 +66,7 @@ class MemoryConsumer(Consumer):
 
     def _sources(self) -> list[Queue]:
         """The queues to take from, without those that are paused."""
-        return [self._place.queue(name) for name in self.queues if name not in self._place.paused]
+        return [self._place.queue(name) for name in self.queues if not self._place.is_paused(name)]
 
     def _hand_out(self, entry: Entry) -> Delivery:
         number = next(self._numbers)
@@ -79,6 +79,7 @@ class MemoryConsumer(Consumer):
         for source in self._sources():
             while source.delayed and source.delayed[0][0] <= now:
                 entry = heapq.heappop(source.delayed)[2]
+                entry.ready_at = now
                 source.ready[entry.priority].append(entry)
             if source.delayed:
                 due = source.delayed[0][0]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from qcore.brokers._administration import Pause
 from qcore.brokers._audit import AUDIT_SIZE
 from qcore.brokers._failures import FailureLimits
 from qcore.brokers._memory_chords import Count
@@ -38,6 +39,7 @@ class Entry(msgspec.Struct):
     queue: str
     priority: int
     crashes: int = 0  # how often a dead or unsure owner gave it back
+    ready_at: float = 0.0  # epoch seconds, since when it is ready
 
 
 class Queue:
@@ -68,7 +70,7 @@ class Place:
         self.inboxes: dict[tuple[str, str], list[MemoryInbox]] = {}
         self.members: dict[str, tuple[float, float, dict[str, Any]]] = {}
         self.revoked: dict[str, float] = {}
-        self.paused: set[str] = set()
+        self.pauses: dict[str, Pause] = {}
         self.once: dict[str, tuple[str, float]] = {}  # key -> the task that has it, until when
         self.failures: dict[str, Failure] = {}  # the newest last
         self.failures_dropped = 0
@@ -90,6 +92,7 @@ class Place:
 
     def append(self, entry: Entry) -> None:
         """To the back of its queue."""
+        entry.ready_at = time.time()
         self.queue(entry.queue).ready[entry.priority].append(entry)
         self.ring(entry.queue)
 
@@ -105,6 +108,10 @@ class Place:
             self.ring(entry.queue)
             count += 1
         return count
+
+    def is_paused(self, queue: str) -> bool:
+        pause = self.pauses.get(queue)
+        return pause is not None and (pause.until is None or pause.until > time.time())
 
     def ring(self, queue: str) -> None:
         for consumer in self.consumers:

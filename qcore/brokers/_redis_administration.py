@@ -11,44 +11,22 @@ from typing import Any
 
 from qcore.brokers._audit import AUDIT_SIZE
 from qcore.brokers._redis_administration_scripts import MOVE, MOVE_THESE, PUBLISH_ONCE, REPLAY
-from qcore.brokers._redis_keys import Keys
-from qcore.brokers._redis_scripts import Script
+from qcore.brokers._redis_looking import RedisLooking
 from qcore.brokers._waiting import is_one_of, priority_of
-from qcore.brokers.base import Broker, Message
+from qcore.brokers.base import Message
 from qcore.crashpoints import crashpoint
 
 AT_ONCE = 500  # messages to a script, so that none holds the server for long
 
 
-class RedisAdministration(Broker):
-    """Pause, move, drop, replay; and publishing once."""
-
-    _keys: Keys
-
-    def call(self, *command: Any) -> Any:
-        raise NotImplementedError
-
-    def run(self, script: Script, keys: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
-        raise NotImplementedError
+class RedisAdministration(RedisLooking):
+    """Move, drop, replay; and publishing once."""
 
     def _route(self, message: Message) -> list[str]:
         raise NotImplementedError
 
     def _published_to(self, queues: Sequence[str]) -> None:
         raise NotImplementedError
-
-    # --- queues
-
-    def pause(self, queue: str) -> None:
-        self.call("SADD", self._keys.paused, queue)
-        self.call("PUBLISH", self._keys.bell(queue), "1")
-
-    def resume(self, queue: str) -> None:
-        self.call("SREM", self._keys.paused, queue)
-        self.call("PUBLISH", self._keys.bell(queue), "1")
-
-    def paused(self) -> list[str]:
-        return sorted(name.decode("utf-8", "replace") for name in self.call("SMEMBERS", self._keys.paused))
 
     # --- messages
 

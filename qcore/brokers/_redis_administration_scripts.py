@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qcore.brokers._redis_scripts import SHELVE_FUNCTION, Script
 
-_CARRY = """
+CARRY_FUNCTION = """
 local n, bell = tonumber(ARGV[1]), ARGV[2]
 local zset, zset_to, seq = KEYS[2*n+1], KEYS[2*n+2], KEYS[2*n+3]
 local to = {}
@@ -22,7 +22,7 @@ end
 # ARGV: how many lists, the target's bell, at most so many.  Returns how many.
 MOVE = Script(
     SHELVE_FUNCTION
-    + _CARRY
+    + CARRY_FUNCTION
     + """
 local left, count = tonumber(ARGV[3]), 0
 for i = 1, n do
@@ -46,7 +46,7 @@ return count
 # delayed set), its value there, its score.  What has gone meanwhile is passed over.
 MOVE_THESE = Script(
     SHELVE_FUNCTION
-    + _CARRY
+    + CARRY_FUNCTION
     + """
 local count = 0
 for i = 3, #ARGV, 3 do

@@ -32,6 +32,8 @@ class Keys:
         self.quarantine, self.revoked = f"{p}qcore.quarantine", f"{p}qcore.revoked"
         self.audit = f"{p}qcore.audit"
         self.paused, self._once = f"{p}qcore.paused", f"{p}qcore.once."
+        self.paused_until, self.pause_notes = f"{p}qcore.paused.until", f"{p}qcore.paused.notes"
+        self.unacked = f"{p}unacked"  # what Celery's workers hold
         self.delayed_prefix = f"{p}qcore.delayed."
         self.failures = f"{p}qcore.failed."  # _redis_failure_steps.py says what follows
         self.members, self.infos = f"{p}qcore.members", f"{p}qcore.members.info"

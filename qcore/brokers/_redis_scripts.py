@@ -38,7 +38,7 @@ class Script:
         self.head = ("EVAL", text) if whole else ("EVALSHA", self.sha)
 
 
-_NOW = """
+NOW = """
 local t = redis.call('TIME')
 local now = t[1] + t[2] / 1000000
 """
@@ -85,7 +85,7 @@ end
 
 # KEYS: lease, owners.  ARGV: owner, lease ms.
 ENROL = Script(
-    _NOW
+    NOW
     + """
 redis.call('SET', KEYS[1], '1', 'PX', ARGV[2])
 redis.call('ZADD', KEYS[2], now, ARGV[1])
@@ -94,7 +94,7 @@ redis.call('ZADD', KEYS[2], now, ARGV[1])
 
 # KEYS: lease, owners.  ARGV: owner, lease ms.  Returns 1, or 0 when the lease is gone.
 RENEW = Script(
-    _NOW
+    NOW
     + """
 if redis.call('PEXPIRE', KEYS[1], ARGV[2]) == 0 then return 0 end
 redis.call('ZADD', KEYS[2], now, ARGV[1])
@@ -121,11 +121,26 @@ local function take(list, raw)
   number = number + 1
   fields[n], raws[n], pairs_[2*n-1], pairs_[2*n] = field, raw, field, raw
 end
-local off, paused = {}, {}
+local off, paused, now = {}, {}, nil
+local function clock()
+  if not now then
+    local t = redis.call('TIME')
+    now = t[1] + t[2] / 1000000
+  end
+  return now
+end
+local function is_paused(queue)
+  if redis.call('SISMEMBER', KEYS[3], queue) == 0 then return false end
+  local till = redis.call('ZSCORE', KEYS[3] .. '.until', queue)
+  if not till or tonumber(till) > clock() then return true end
+  redis.call('SREM', KEYS[3], queue)
+  redis.call('ZREM', KEYS[3] .. '.until', queue)
+  redis.call('HDEL', KEYS[3] .. '.notes', queue)
+end
 if redis.call('EXISTS', KEYS[3]) == 1 then
   for j = 1, shelves do
     local queue = string.sub(KEYS[3+lists+j], tonumber(ARGV[7]))
-    if redis.call('SISMEMBER', KEYS[3], queue) == 1 then
+    if is_paused(queue) then
       paused[#paused+1] = j
       off[KEYS[3+lists+j]] = true
       for i = j, lists, shelves do off[KEYS[3+i]] = true end
@@ -133,15 +148,10 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
   end
 end
 local next_due = ''
-local now = nil
 for i = 4 + lists, 3 + lists + shelves do
   local head = off[KEYS[i]] and {} or redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
   if head[2] then
-    if not now then
-      local t = redis.call('TIME')
-      now = t[1] + t[2] / 1000000
-    end
-    if tonumber(head[2]) <= now then
+    if tonumber(head[2]) <= clock() then
       local due = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', string.format('%.6f', now), 'LIMIT', 0, 1000)
       for _, member in ipairs(due) do
         local bar = string.find(member, '\\0', 17, true)
@@ -330,7 +340,7 @@ end
 # watched sets begin with.  Returns {messages returned, owners}.  A look costs as much as there are owners,
 # so in a large fleet only one of those who come within 0.2 s looks.
 REAP = Script(
-    _NOW
+    NOW
     + _GIVE_BACK
     + f"""
 local count = 0
@@ -369,25 +379,10 @@ return count
 """
 )
 
-# KEYS: owners.  ARGV: ledger prefix, claim prefix, the lists of the queue.  How many are in flight.
-IN_FLIGHT = Script(
-    """
-local wanted, count = {}, 0
-for i = 3, #ARGV do wanted[ARGV[i]] = true end
-for _, owner in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  for _, field in ipairs(redis.call('HKEYS', ARGV[1] .. owner)) do
-    if wanted[string.sub(field, string.find(field, ' ', 1, true) + 1)] then count = count + 1 end
-  end
-  for i = 3, #ARGV do count = count + redis.call('LLEN', ARGV[2] .. owner .. ' ' .. ARGV[i]) end
-end
-return count
-"""
-)
-
 # KEYS: binding set, deadlines, inboxes.  ARGV: member, exchange, prefix, separator.
 # Enter an inbox, and sweep away those whose owners died without closing them.
 OPEN_INBOX = Script(
-    _NOW
+    NOW
     + """
 redis.call('SADD', KEYS[1], ARGV[1])
 redis.call('ZADD', KEYS[2], 'GT', string.format('%d', t[1] * 1000 + 3600000), ARGV[2])
@@ -425,7 +420,7 @@ return sent
 
 # KEYS: members, infos.  ARGV: node, info.  Returns the info before it, if there is one.
 ANNOUNCE = Script(
-    _NOW
+    NOW
     + """
 local before = redis.call('HGET', KEYS[2], ARGV[1])
 redis.call('ZADD', KEYS[1], now, ARGV[1])
@@ -436,7 +431,7 @@ return before
 
 # KEYS: members, infos.  Returns {now, {node, seen, …}, {node, info, …}}.
 MEMBERS = Script(
-    _NOW
+    NOW
     + """
 for _, node in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - 7200)) do
   redis.call('HDEL', KEYS[2], node)
@@ -448,7 +443,7 @@ return {tostring(now), redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), redis
 
 # KEYS: revoked, order.  ARGV: ttl s, ids…
 REVOKE = Script(
-    _NOW
+    NOW
     + """
 for i = 2, #ARGV do redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[i]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
@@ -457,7 +452,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 
 # KEYS: revoked.  ARGV: limit.
 REVOKED = Script(
-    _NOW
+    NOW
     + """
 return redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', string.format('(%.6f', now), 'LIMIT', 0, ARGV[1])
 """
@@ -465,7 +460,7 @@ return redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', string.format('(%.6f', no
 
 # KEYS: revoked.  ARGV: ids.  Returns those that are remembered.
 REVOKED_AMONG = Script(
-    _NOW
+    NOW
     + """
 local found = {}
 for _, id in ipairs(ARGV) do

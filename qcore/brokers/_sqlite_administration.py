@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from qcore.brokers._administration import Pause, Waiting
 from qcore.brokers._audit import AUDIT_SIZE
 from qcore.brokers._sqlite_consumer import next_position, put, route
 from qcore.brokers._sqlite_file import Connection, File
@@ -16,6 +17,11 @@ from qcore.crashpoints import crashpoint
 
 _AUDIT = "CREATE TABLE IF NOT EXISTS audit (id INTEGER PRIMARY KEY AUTOINCREMENT, entry BLOB NOT NULL)"
 _WAITING = "queue=? AND owner IS NULL"
+#: ready in the order of claiming, then delayed by their times
+_ORDER = "ORDER BY due_at IS NOT NULL, CASE WHEN due_at IS NULL THEN priority END, due_at, position"
+#: a message that was shown, and not another that got its number since
+_THIS = "queue=? AND owner IS NULL AND id=? AND raw=?"
+AT_ONCE = 500  # messages that are read at once
 
 
 class SqliteAdministration(Broker):
@@ -23,17 +29,20 @@ class SqliteAdministration(Broker):
 
     _file: File
 
-    def pause(self, queue: str) -> None:
-        sql = "INSERT OR IGNORE INTO paused VALUES (?)"
-        self._file.in_transaction(lambda db: db.execute(sql, (queue,)), durable=True)
+    def pause(self, queue: str, reason: str = "", by: str = "", for_s: float | None = None) -> None:
+        now = time.time()
+        row = (queue, reason, by, now, None if for_s is None else now + for_s)
+        sql = "INSERT OR REPLACE INTO paused (queue, reason, by_whom, at, until) VALUES (?,?,?,?,?)"
+        self._file.in_transaction(lambda db: db.execute(sql, row), durable=True)
 
     def resume(self, queue: str) -> None:
         sql = "DELETE FROM paused WHERE queue=?"
         self._file.in_transaction(lambda db: db.execute(sql, (queue,)), durable=True)
         self._file.ring([f"q:{queue}"])
 
-    def paused(self) -> list[str]:
-        return [queue for (queue,) in self._file.rows("SELECT queue FROM paused ORDER BY queue")]
+    def pauses(self) -> list[Pause]:
+        sql = "SELECT queue, reason, by_whom, at, until FROM paused WHERE until IS NULL OR until>?"
+        return [Pause(*row) for row in self._file.rows(f"{sql} ORDER BY queue", time.time())]
 
     def move(
         self, source: str, target: str, limit: int | None = None, ids: Sequence[str] | None = None
@@ -53,6 +62,45 @@ class SqliteAdministration(Broker):
         count = int(self._file.in_transaction(change, durable=True))
         self._file.ring([f"q:{target}"])
         return count
+
+    def waiting(self, queue: str) -> Iterator[Waiting]:
+        rows = self._file.rows(f"SELECT id FROM messages WHERE {_WAITING} {_ORDER}", queue)
+        sql = (
+            "SELECT id, raw, priority, due_at, crashes FROM messages"
+            f" WHERE {_WAITING} AND id IN (SELECT value FROM json_each(?))"
+        )
+        for start in range(0, len(rows), AT_ONCE):
+            some = [number for (number,) in rows[start : start + AT_ONCE]]
+            found = {row[0]: row for row in self._file.rows(sql, queue, json.dumps(some))}
+            for number in some:
+                if number in found:
+                    _, raw, priority, due_at, crashes = found[number]
+                    yield Waiting(queue, raw, priority, due_at, crashes, number)
+
+    def drop_these(self, found: Sequence[Waiting]) -> list[bool]:
+        def delete(db: Connection) -> list[bool]:
+            sql = f"DELETE FROM messages WHERE {_THIS}"
+            return [db.execute(sql, (w.queue, w.handle, w.raw)).rowcount == 1 for w in found]
+
+        done: list[bool] = self._file.in_transaction(delete, durable=True)
+        return done
+
+    def move_these(self, found: Sequence[Waiting], target: str) -> list[bool]:
+        def change(db: Connection) -> list[bool]:
+            db.execute("INSERT OR IGNORE INTO queues VALUES (?)", (target,))
+            first, sql = (
+                next_position(db, len(found)),
+                f"UPDATE messages SET queue=?, position=? WHERE {_THIS}",
+            )
+            return [
+                w.queue != target
+                and db.execute(sql, (target, first + i, w.queue, w.handle, w.raw)).rowcount == 1
+                for i, w in enumerate(found)
+            ]
+
+        done: list[bool] = self._file.in_transaction(change, durable=True)
+        self._file.ring([f"q:{target}"])
+        return done
 
     def drop(self, queue: str, ids: Sequence[str]) -> int:
         def delete(db: Connection) -> int:
@@ -115,14 +163,13 @@ class SqliteAdministration(Broker):
 
 def _waiting(db: Connection, queue: str, limit: int | None, ids: Sequence[str] | None) -> list[int]:
     """Rows of what waits in a queue: ready in the order of claiming, then delayed by their times."""
-    order = "ORDER BY due_at IS NOT NULL, CASE WHEN due_at IS NULL THEN priority END, due_at, position"
     most = -1 if limit is None else limit
     if ids is None:
-        rows = db.execute(f"SELECT id FROM messages WHERE {_WAITING} {order} LIMIT ?", (queue, most))
+        rows = db.execute(f"SELECT id FROM messages WHERE {_WAITING} {_ORDER} LIMIT ?", (queue, most))
         return [number for (number,) in rows]
     wanted = set(ids)
     found: list[int] = []
-    for number, raw in db.execute(f"SELECT id, raw FROM messages WHERE {_WAITING} {order}", (queue,)):
+    for number, raw in db.execute(f"SELECT id, raw FROM messages WHERE {_WAITING} {_ORDER}", (queue,)):
         if len(found) != most and is_one_of(raw, wanted):
             found.append(number)
     return found

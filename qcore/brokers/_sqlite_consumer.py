@@ -33,6 +33,9 @@ FIRST_PRIORITY, LAST_PRIORITY = 0, 9
 _READY = "queue=? AND owner IS NULL AND due_at IS NULL"
 _DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
 
+#: names of the paused queues; ?: now
+PAUSED = "SELECT queue FROM paused WHERE until IS NULL OR until>?"
+
 _Place = tuple[int, int, int, int]  # priority, order of its queue, position, id
 
 
@@ -47,12 +50,13 @@ def next_position(db: Connection, count: int) -> int:
 
 def put(db: Connection, messages: Sequence[tuple[Message, str]]) -> None:
     """Store messages for their queues."""
-    first = next_position(db, len(messages))
+    first, now = next_position(db, len(messages)), time.time()
     rows = [
-        (queue, min(LAST_PRIORITY, max(FIRST_PRIORITY, m.priority)), first + i, m.due_at, m.raw)
+        (queue, min(LAST_PRIORITY, max(FIRST_PRIORITY, m.priority)), first + i, m.due_at, m.raw, now)
         for i, (m, queue) in enumerate(messages)
     ]
-    db.executemany("INSERT INTO messages (queue, priority, position, due_at, raw) VALUES (?,?,?,?,?)", rows)
+    columns = "queue, priority, position, due_at, raw, ready_at"
+    db.executemany(f"INSERT INTO messages ({columns}) VALUES (?,?,?,?,?,?)", rows)
 
 
 def keep_results(db: Connection, results: Sequence[StoredResult]) -> None:
@@ -157,7 +161,7 @@ class SqliteConsumer(Consumer):
         now, nearest = time.time(), None
         leased = "SELECT 1 FROM owners WHERE id=? AND lease_until>?"
         found = not self._file.rows(leased, self._owner, now)
-        paused = {queue for (queue,) in self._file.rows("SELECT queue FROM paused")}
+        paused = {queue for (queue,) in self._file.rows(PAUSED, now)}
         for queue in self.queues:
             if queue in paused:
                 continue
@@ -172,7 +176,7 @@ class SqliteConsumer(Consumer):
         now = time.time()
         if not db.execute("SELECT 1 FROM owners WHERE id=? AND lease_until>?", (owner, now)).fetchone():
             return None
-        paused = {queue for (queue,) in db.execute("SELECT queue FROM paused")}
+        paused = {queue for (queue,) in db.execute(PAUSED, (now,))}
         queues = [queue for queue in self.queues if queue not in paused]
         self._next_due = self._ripen(db, now, queues)
         first = self._less_urgent(db, queues, share) if (share := self._turns.due(limit)) else []
@@ -223,7 +227,8 @@ class SqliteConsumer(Consumer):
             if due:
                 first = next_position(db, len(due))
                 rows = [(first + i, row[0]) for i, row in enumerate(due)]
-                db.executemany("UPDATE messages SET position=?, due_at=NULL WHERE id=?", rows)
+                sql = "UPDATE messages SET position=?, ready_at=due_at, due_at=NULL WHERE id=?"
+                db.executemany(sql, rows)
             ((left,),) = db.execute(f"SELECT min(due_at) FROM messages WHERE {_DELAYED}", (queue,))
             if left is not None:
                 nearest = left if nearest is None else min(nearest, left)

@@ -33,15 +33,17 @@ BUSY_S = 5.0
 #: SQLite's own waiting sleeps for up to 100 ms between two looks, so that where many write some never find
 #: the lock free; we let it wait so long only, and try again after a moment that is not everybody's
 SQLITE_WAITS_MS = 10
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # A message is ready (no owner, no due_at), delayed (no owner, due_at) or in flight (owner).
 # `position` orders the ready ones; a message that goes back keeps its own, so it is at the head.
+# `ready_at` is when it became ready, for people who look (epoch seconds; NULL: by an older version).
 # `batch` is the first number of the claim that took it: with the owner it fences settlements.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (
     id INTEGER PRIMARY KEY, queue TEXT NOT NULL, priority INTEGER NOT NULL, position INTEGER NOT NULL,
-    due_at REAL, owner TEXT, batch INTEGER, crashes INTEGER NOT NULL DEFAULT 0, raw BLOB NOT NULL);
+    due_at REAL, owner TEXT, batch INTEGER, crashes INTEGER NOT NULL DEFAULT 0, raw BLOB NOT NULL,
+    ready_at REAL);
 CREATE INDEX IF NOT EXISTS ready ON messages (queue, priority, position)
     WHERE owner IS NULL AND due_at IS NULL;
 CREATE INDEX IF NOT EXISTS delayed ON messages (queue, due_at) WHERE owner IS NULL AND due_at IS NOT NULL;
@@ -73,7 +75,9 @@ CREATE TABLE IF NOT EXISTS chords (
     until REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS chord_parts (
     group_id TEXT, member TEXT, position REAL, entry BLOB, PRIMARY KEY (group_id, member)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS paused (queue TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS paused (
+    queue TEXT PRIMARY KEY, reason TEXT NOT NULL DEFAULT '', by_whom TEXT NOT NULL DEFAULT '', at REAL,
+    until REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS once (
     key TEXT PRIMARY KEY, task_id TEXT NOT NULL, expires_at REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS once_expire ON once (expires_at);
@@ -87,6 +91,16 @@ CREATE TRIGGER IF NOT EXISTS failure_came AFTER INSERT ON failures
 CREATE TRIGGER IF NOT EXISTS failure_went AFTER DELETE ON failures
     BEGIN UPDATE counters SET n=n-1 WHERE name='failures'; END;
 """
+
+
+#: what older files lack: (table, column, type)
+NEW_COLUMNS = (
+    ("messages", "ready_at", "REAL"),
+    ("paused", "reason", "TEXT NOT NULL DEFAULT ''"),
+    ("paused", "by_whom", "TEXT NOT NULL DEFAULT ''"),
+    ("paused", "at", "REAL"),
+    ("paused", "until", "REAL"),
+)
 
 
 def path_of(url: str) -> Path:
@@ -189,7 +203,13 @@ class File:
         if version > SCHEMA_VERSION:
             raise ConfigError(f"the database was written by a newer qcore (format {version})")
         if version < SCHEMA_VERSION:
-            db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+            db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+            db.execute("BEGIN IMMEDIATE")
+            for table, column, kind in NEW_COLUMNS:
+                if column not in {row[1] for row in db.execute(f"PRAGMA table_info({table})")}:
+                    db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+            db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            db.execute("COMMIT")
 
     def close(self) -> None:
         with self._lock:

@@ -7,9 +7,32 @@ publish, claim or settle does.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
+
+import msgspec
 
 from qcore.errors import Malformed
 from qcore.wire import envelope
+
+
+class _Head(msgspec.Struct):
+    id: Any = None
+
+
+class _Message(msgspec.Struct):
+    headers: _Head
+
+
+_read = msgspec.json.Decoder(_Message).decode
+
+
+def id_of(raw: bytes) -> str | None:
+    """The id in the headers, without reading the rest; None when there is none."""
+    try:
+        found = _read(raw).headers.id
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def is_one_of(raw: bytes, task_ids: Collection[str]) -> bool:

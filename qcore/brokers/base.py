@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from qcore.brokers._administration import Administration, Depth
 from qcore.brokers._audit import Audit
 from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._failures import FailureStore
@@ -147,14 +148,6 @@ class Settlement(msgspec.Struct):
     before: Before | None = None  # for the worker, which sees to it first; drivers ignore it
 
 
-class Depth(msgspec.Struct, frozen=True):
-    """How many messages of a queue are where; None: the driver cannot tell."""
-
-    ready: int
-    delayed: int | None = None
-    in_flight: int | None = None
-
-
 class Quarantined(msgspec.Struct, frozen=True):
     """A message that is not a task, kept with the reason."""
 
@@ -252,7 +245,7 @@ class Consumer(ABC):
         """Give everything held but unsettled back (not flagged) and stop."""
 
 
-class Broker(FailureStore, Audit, ABC):
+class Broker(Administration, FailureStore, Audit, ABC):
     """One URL. Connects when first needed; safe to use from several threads."""
 
     name: ClassVar[str]
@@ -298,40 +291,6 @@ class Broker(FailureStore, Audit, ABC):
     @abstractmethod
     def quarantined(self, limit: int = 100) -> list[Quarantined]:
         """What could not be a task, newest first."""
-
-    # --- what operators do, for drivers with features.pauses and features.moves
-    def pause(self, queue: str) -> None:
-        """Until resume() no consumer of ours takes from the queue; running tasks and publishers go on.
-        Kept by the broker; consumers know within a second."""
-        raise Unsupported(self.name, "pause a queue (`qctl control cancel_consumer` tells today's workers)")
-
-    def resume(self, queue: str) -> None:
-        raise Unsupported(self.name, "pause a queue")
-
-    def paused(self) -> list[str]:
-        """Names of the paused queues."""
-        return []
-
-    def move(
-        self, source: str, target: str, limit: int | None = None, ids: Sequence[str] | None = None
-    ) -> int:
-        """Move waiting messages, ready ones first, to the back of another queue, byte for byte and with
-        their priorities and times; the number moved. Each is in one of the two at any instant. ids:
-        only those of these tasks. Never what a consumer holds."""
-        raise Unsupported(self.name, "move messages")
-
-    def drop(self, queue: str, ids: Sequence[str]) -> int:
-        """Delete the waiting messages of these tasks; the number deleted."""
-        raise Unsupported(self.name, "delete single messages")
-
-    def replay(self, entry_id: str) -> bool:
-        """Put one quarantined message back into its queue, byte for byte and as if never delivered.
-        False: there is no such entry (any more)."""
-        raise Unsupported(self.name, "replay a message")
-
-    def forget(self, entry_id: str) -> bool:
-        """Delete one quarantined message; False as in replay()."""
-        raise Unsupported(self.name, "delete a message that was set aside")
 
     # --- for drivers with features.once
     def publish_once(self, message: Message, key: str, task_id: str, ttl_s: float) -> str:
@@ -418,6 +377,11 @@ class Broker(FailureStore, Audit, ABC):
     # --- revoked ids
     def revoke(self, task_ids: Sequence[str], ttl_s: float = 10800.0) -> None:
         """Remember that these must not run; does nothing where features.revokes is False."""
+
+    def unrevoke(self, task_ids: Sequence[str]) -> int:
+        """Forget that these must not run; how many were remembered. For drivers with
+        features.revoked_lookup."""
+        raise Unsupported(self.name, "forget revoked ids")
 
     def revoked(self, limit: int = 50_000) -> list[str]:
         """Remembered ids, newest first."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+from qcore.brokers._administration import Depth
 from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._kombu_bus import KombuListener, Place
 from qcore.brokers._kombu_consumer import KombuConsumer
@@ -27,7 +28,6 @@ from qcore.brokers._kombu_topology import QUARANTINE, Topology, bus_type
 from qcore.brokers.base import (
     Broker,
     Consumer,
-    Depth,
     Features,
     Member,
     Message,

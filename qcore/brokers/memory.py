@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from qcore.brokers._administration import Depth
 from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._failures import limits_of
 from qcore.brokers._memory_administration import MemoryAdministration
@@ -22,7 +23,6 @@ from qcore.brokers._memory_failures import MemoryFailures
 from qcore.brokers._memory_place import Place, Queue
 from qcore.brokers._topics import hears
 from qcore.brokers.base import (
-    Depth,
     Features,
     Member,
     Message,
@@ -79,7 +79,9 @@ class MemoryBroker(MemoryFailures, MemoryChords, MemoryAdministration):
         with self._place.changed:
             found = self._place.queues.get(queue) or Queue()
             held = sum(e.queue == queue for o in self._place.owners for e in o.held.values())
-            return Depth(sum(map(len, found.ready)), len(found.delayed), held)
+            heads = [entries[0].ready_at for entries in found.ready if entries]
+            oldest_s = max(0.0, time.time() - min(heads)) if heads else None
+            return Depth(sum(map(len, found.ready)), len(found.delayed), held, oldest_s)
 
     def peek(self, queue: str, limit: int = 20) -> list[bytes]:
         with self._place.changed:
@@ -185,6 +187,12 @@ class MemoryBroker(MemoryFailures, MemoryChords, MemoryAdministration):
             for task_id in task_ids:
                 self._place.revoked.pop(task_id, None)  # so that the newest is last
                 self._place.revoked[task_id] = time.time() + ttl_s
+
+    def unrevoke(self, task_ids: Sequence[str]) -> int:
+        now = time.time()
+        with self._place.changed:
+            found = [self._place.revoked.pop(task_id, 0.0) for task_id in task_ids]
+        return sum(until > now for until in found)
 
     def revoked(self, limit: int = 50_000) -> list[str]:
         now = time.time()

@@ -27,9 +27,9 @@ from qcore.brokers._redis_door import Door
 from qcore.brokers._redis_failures import RedisFailures
 from qcore.brokers._redis_keys import Keys
 from qcore.brokers._redis_link import Link
+from qcore.brokers._redis_looking_scripts import UNREVOKE
 from qcore.brokers._redis_scripts import (
     ANNOUNCE,
-    IN_FLIGHT,
     MEMBERS,
     REPLY,
     REVOKE,
@@ -42,7 +42,6 @@ from qcore.brokers._redis_scripts import (
 from qcore.brokers._redis_symptoms import RedisSymptoms
 from qcore.brokers._redis_waits import Waits
 from qcore.brokers.base import (
-    Depth,
     Features,
     Member,
     Message,
@@ -55,6 +54,7 @@ from qcore.errors import BrokerDown, NotReplicated, Unroutable
 from qcore.wire.content import decompress
 from qcore.wire.result import ResultMeta, decode
 
+UNREVOKED_AT_ONCE = 5000
 SCAN_S = 2.0  # at most this long is spent on looking for binding tables
 _COMPRESSED = b"\x00celery-compressed\x00"
 
@@ -197,13 +197,6 @@ class RedisBroker(RedisFailures, RedisChords, RedisAdministration, RedisSymptoms
         limits = self._failure_limits
         return RedisConsumer(self._door, self._keys, queues, self.lease_s, self._route, limits)
 
-    def depth(self, queue: str) -> Depth:
-        keys, lists = self._keys, self._keys.lists(queue)
-        with self._lock:
-            counts = self._link.safe_calls([*[("LLEN", n) for n in lists], ("ZCARD", keys.delayed(queue))])
-            held = self._link.run(IN_FLIGHT, (keys.owners,), (keys.ledger, keys.claim, *lists))
-        return Depth(sum(counts[:-1]), counts[-1], held)
-
     def peek(self, queue: str, limit: int = 20) -> list[bytes]:
         found: list[bytes] = []
         for name in self._keys.lists(queue):
@@ -325,6 +318,11 @@ class RedisBroker(RedisFailures, RedisChords, RedisAdministration, RedisSymptoms
 
     def revoke(self, task_ids: Sequence[str], ttl_s: float = 10800.0) -> None:
         self.run(REVOKE, (self._keys.revoked,), (repr(float(ttl_s)), *task_ids))
+
+    def unrevoke(self, task_ids: Sequence[str]) -> int:
+        starts = range(0, len(task_ids), UNREVOKED_AT_ONCE)
+        some = (tuple(task_ids[at : at + UNREVOKED_AT_ONCE]) for at in starts)
+        return sum(int(self.run(UNREVOKE, (self._keys.revoked,), ids)) for ids in some)
 
     def revoked(self, limit: int = 50_000) -> list[str]:
         return [i.decode() for i in self.run(REVOKED, (self._keys.revoked,), (limit,))]

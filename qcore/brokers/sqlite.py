@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from qcore.brokers._administration import Depth
 from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._failures import limits_of
 from qcore.brokers._forks import tell_after_fork
@@ -21,10 +22,10 @@ from qcore.brokers._sqlite_administration import SqliteAdministration
 from qcore.brokers._sqlite_bus import SqliteInbox, SqliteSubscription, answer, say, wait_rung
 from qcore.brokers._sqlite_chords import SqliteChords
 from qcore.brokers._sqlite_consumer import SqliteConsumer, keep_results, put, route
+from qcore.brokers._sqlite_depths import depths
 from qcore.brokers._sqlite_failures import SqliteFailures
 from qcore.brokers._sqlite_file import Bell, Connection, File
 from qcore.brokers.base import (
-    Depth,
     Features,
     Member,
     Message,
@@ -99,13 +100,10 @@ class SqliteBroker(SqliteFailures, SqliteChords, SqliteAdministration):
         return SqliteConsumer(self._file, queues, self.lease_s, node, self._failure_limits)
 
     def depth(self, queue: str) -> Depth:
-        ((ready, delayed, held),) = self._file.rows(
-            f"SELECT (SELECT count(*) FROM messages WHERE {_READY}),"
-            f" (SELECT count(*) FROM messages WHERE {_DELAYED}),"
-            " (SELECT count(*) FROM messages WHERE owner IS NOT NULL AND queue=?)",
-            *(queue, queue, queue),
-        )
-        return Depth(ready, delayed, held)
+        return self.depths([queue])[0]
+
+    def depths(self, queues: Sequence[str]) -> list[Depth]:
+        return depths(self._file, queues)
 
     def peek(self, queue: str, limit: int = 20) -> list[bytes]:
         sql = f"SELECT raw FROM messages WHERE {_READY} ORDER BY priority, position LIMIT ?"
@@ -227,6 +225,11 @@ class SqliteBroker(SqliteFailures, SqliteChords, SqliteAdministration):
             db.executemany("INSERT OR REPLACE INTO revoked VALUES (?, ?, ?)", rows)
 
         self._file.in_transaction(write, durable=True)
+
+    def unrevoke(self, task_ids: Sequence[str]) -> int:
+        sql = "DELETE FROM revoked WHERE id IN (SELECT value FROM json_each(?))"
+        ids = msgspec.json.encode(list(task_ids)).decode()
+        return int(self._file.in_transaction(lambda db: db.execute(sql, (ids,)).rowcount, durable=True))
 
     def revoked(self, limit: int = 50_000) -> list[str]:
         sql = "SELECT id FROM revoked WHERE expires_at>? ORDER BY revoked_at DESC LIMIT ?"

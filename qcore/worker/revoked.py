@@ -45,6 +45,10 @@ class Revoked:
             self.asks = self._broker is not None
             self.ids.pop()
 
+    def discard(self, ids: Iterable[str]) -> None:
+        """These may run after all."""
+        self.ids.difference_update(ids)
+
     def look_up(self, ids: Sequence[str]) -> None:
         """Learn which of these are revoked; raises BrokerError."""
         if self._broker is None:

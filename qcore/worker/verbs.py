@@ -70,6 +70,9 @@ class Verbs:
             self.app.broker.revoke(task_ids)
         self.loop.admission.revoked.add(task_ids)
 
+    def do_unrevoke(self, task_ids: list[str]) -> None:
+        self.loop.admission.revoked.discard(task_ids)
+
     def do_load_revoked(self, broker: Broker) -> None:
         """What was revoked while nobody here listened; raises BrokerError."""
         self.loop.admission.revoked.load(broker)

@@ -1,9 +1,10 @@
-"""`qctl task`: find tasks, look at them, follow them."""
+"""`qctl task`: single tasks, wherever they are. Its pages are in qctl/tasks/ and qctl/revoking.py."""
 
 from __future__ import annotations
 
 from qctl import exits
 from qctl.pages import PageGroup
+from qctl.revoking import revoke_page, unrevoke_page
 from qctl.tasks.pages import add_to
 
 command = PageGroup(
@@ -12,9 +13,12 @@ command = PageGroup(
     examples=[
         ("qctl task ls state:running", "what runs now"),
         ("qctl task show 2f9c1e0a-…", "everything known of one task"),
+        ("qctl task revoke 2f9c1e0a-…", "it must not run"),
     ],
     exit_codes=(exits.NOT_FOUND,),
     subcommand_metavar="COMMAND [ARGUMENTS]...",
-    see_also=["failed", "result", "help filters"],
+    see_also=["failed", "queue", "result", "help filters"],
 )
 add_to(command)
+for page in (revoke_page, unrevoke_page):
+    command.add_command(page)

@@ -11,7 +11,7 @@ from typing import Any
 
 from qcore.brokers.symptoms import ERROR, WARNING, Symptom
 from qctl.doctor.facts import Facts
-from qctl.output.text import count
+from qctl.output.text import count, stamp
 
 #: clocks that differ by more are wrong: dates of events and expiries are compared across hosts
 SKEW_S = 2.0
@@ -106,10 +106,13 @@ def _visibility(conf: Any) -> float:
 
 
 def paused_queues(facts: Facts) -> Iterator[Symptom]:
-    for queue in facts.paused:
+    for pause in facts.paused:
+        queue = pause.queue
         ready = facts.depths[queue].ready if queue in facts.depths else 0
         if ready:
-            what = f"'{queue}' is paused while {count(ready, 'message')} wait"
+            by, why = (f" by {pause.by}" if pause.by else ""), (f" ({pause.reason})" if pause.reason else "")
+            until = f" until {stamp(pause.until, False)}" if pause.until is not None else ""
+            what = f"'{queue}' is paused{by}{until}{why} while {count(ready, 'message')} wait"
             yield Symptom("paused-queue", WARNING, what, f"qctl queue resume {shlex.quote(queue)}", queue)
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from qcore.brokers.base import Depth, Member
+from qcore.brokers._administration import Depth, Pause
+from qcore.brokers.base import Member
 from qcore.brokers.symptoms import Symptom
 from qcore.errors import Malformed, Unsupported
 from qcore.wire import envelope
@@ -44,7 +45,7 @@ class Facts(msgspec.Struct):
     said: dict[str, dict[str, Any]]
     depths: dict[str, Depth]
     waiting: dict[str, Counter[str]]  # by queue: names of tasks among its next messages
-    paused: list[str]
+    paused: list[Pause]
     quarantined: Counter[str]  # by reason
     symptoms: list[Symptom]
     keeps_results: bool
@@ -92,7 +93,7 @@ def gather(app: App) -> Facts:
         said=said,
         depths={queue: broker.depth(queue) for queue in queues},
         waiting={queue: _names(app, queue) for queue in queues} if broker.features.peek else {},
-        paused=broker.paused(),
+        paused=broker.pauses(),
         quarantined=Counter(q.reason for q in _quarantined(app)),
         symptoms=broker.symptoms(),
         keeps_results=app.results.keeps,

@@ -185,8 +185,17 @@ def _queues(value: Any) -> Rows:
             _text(inner.get("name")),
             _text(inner.get("type")),
             _text(queue.get("routing_key")),
-            "yes" if queue.get("paused") else "",
+            _paused(queue),
         ]
+
+
+def _paused(queue: Mapping[str, Any]) -> str:
+    """Whether, by whom and why."""
+    pause = queue.get("pause")
+    if not queue.get("paused") or not isinstance(pause, Mapping):
+        return "yes" if queue.get("paused") else ""
+    by, why = pause.get("by"), pause.get("reason")
+    return "yes" + (f" by {_text(by)}" if by else "") + (f": {_text(why)}" if why else "")
 
 
 def _dicts(value: Any) -> Iterable[Mapping[str, Any]]:

@@ -22,6 +22,7 @@ from tests.suites.consuming import (
     texts,
     wait_woken,
 )
+from tests.suites.looking_contract import Looking
 from tests.waiting import wait_for
 
 
@@ -377,5 +378,5 @@ class Auditing:
             broker.audit(b"x")
 
 
-class Administration(Turns, Pausing, Moving, Replaying, Once, Auditing):
+class Administration(Turns, Pausing, Looking, Moving, Replaying, Once, Auditing):
     """All of it."""

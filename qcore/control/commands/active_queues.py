@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import to_builtins
+
 from qcore.control.commands.base import WorkerView, command
 
 
 @command("active_queues", kind="inspect")
 def active_queues(worker: WorkerView, **_: Any) -> Any:
     """Queues the worker takes tasks from."""
-    paused = worker.app.broker.paused()
+    pauses = {pause.queue: pause for pause in worker.app.broker.pauses()}
     return [
         {
             "name": name,
@@ -40,7 +42,8 @@ def active_queues(worker: WorkerView, **_: Any) -> Any:
             "max_length": None,
             "max_length_bytes": None,
             "max_priority": None,
-            "paused": name in paused,
+            "paused": name in pauses,
+            "pause": to_builtins(pauses[name]) if name in pauses else None,
         }
         for name in worker.queues()
     ]

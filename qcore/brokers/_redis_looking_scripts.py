@@ -1,0 +1,127 @@
+"""The Lua scripts that count, and that take single messages out; see brokers/_redis_scripts.py."""
+
+from __future__ import annotations
+
+from qcore.brokers._redis_administration_scripts import CARRY_FUNCTION
+from qcore.brokers._redis_scripts import NOW, SHELVE_FUNCTION, Script
+
+# ARGV: prefix, separator, what delayed sets begin with, how many steps, the steps, then the queues.
+# Returns for each queue how many are ready, how many are delayed.
+DEPTHS = Script(
+    """
+local steps, found = tonumber(ARGV[4]), {}
+for i = 5 + steps, #ARGV do
+  local ready = 0
+  for s = 5, 4 + steps do
+    local list = ARGV[1] .. ARGV[i]
+    if ARGV[s] ~= '0' then list = list .. ARGV[2] .. ARGV[s] end
+    ready = ready + redis.call('LLEN', list)
+  end
+  found[#found+1] = ready
+  found[#found+1] = redis.call('ZCARD', ARGV[3] .. ARGV[i])
+end
+return found
+"""
+)
+
+# KEYS: owners.  ARGV: what ledgers, claim lists and watched sets begin with.
+# Returns list, how many messages of it are in flight, list, …
+HELD = Script(
+    """
+local counts, found = {}, {}
+for _, owner in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  for _, field in ipairs(redis.call('HKEYS', ARGV[1] .. owner)) do
+    local list = string.sub(field, string.find(field, ' ', 1, true) + 1)
+    counts[list] = (counts[list] or 0) + 1
+  end
+  for _, list in ipairs(redis.call('SMEMBERS', ARGV[3] .. owner)) do
+    counts[list] = (counts[list] or 0) + redis.call('LLEN', ARGV[2] .. owner .. ' ' .. list)
+  end
+end
+for list, count in pairs(counts) do
+  found[#found+1] = list
+  found[#found+1] = count
+end
+return found
+"""
+)
+
+# KEYS: the source's lists, those of the target (or the source's again), the delayed set of each, seq.
+# ARGV: how many lists, the target's bell or '' to delete, a text that no message is, then for each message:
+# which list (0: the delayed set), how far from the tail it was seen (from 1), its value, its score.
+# Returns 1 for each that was still there, 0 for the others.
+# Looking for a value goes through the whole list, so only the first of those that have shifted is looked
+# for; the rest are where they must be then. They become the text, and all go in one pass.
+TAKE_THESE = Script(
+    SHELVE_FUNCTION
+    + CARRY_FUNCTION
+    + """
+local tomb, done, shift, dead = ARGV[3], {}, {}, {}
+for i = 4, #ARGV, 4 do
+  local from, behind, value = tonumber(ARGV[i]), tonumber(ARGV[i+1]), ARGV[i+2]
+  local there = 0
+  if from == 0 then
+    if bell == '' then there = redis.call('ZREM', zset, value)
+    else there = carry_delayed(value, ARGV[i+3]) end
+  else
+    local list = KEYS[from]
+    local at = (shift[from] or 0) - behind
+    if at >= 0 or redis.call('LINDEX', list, at) ~= value then
+      local place = redis.call('LPOS', list, value, 'RANK', -1)
+      at = place and place - redis.call('LLEN', list)
+      if at then shift[from] = at + behind end
+    end
+    if at then
+      redis.call('LSET', list, at, tomb)
+      dead[from] = (dead[from] or 0) + 1
+      there = 1
+      if bell ~= '' then redis.call('LPUSH', KEYS[n+from], value) end
+    end
+  end
+  done[#done+1] = there
+end
+for from, count in pairs(dead) do redis.call('LREM', KEYS[from], -count, tomb) end
+if bell ~= '' then redis.call('PUBLISH', bell, '1') end
+return done
+"""
+)
+
+# KEYS: paused, until, notes, bell.  ARGV: queue, note, seconds or ''.
+PAUSE = Script(
+    NOW
+    + """
+redis.call('SADD', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+if ARGV[3] ~= '' then redis.call('ZADD', KEYS[2], string.format('%.6f', now + tonumber(ARGV[3])), ARGV[1]) end
+redis.call('HSET', KEYS[3], ARGV[1], string.format('%.3f ', now) .. ARGV[2])
+redis.call('PUBLISH', KEYS[4], '1')
+"""
+)
+
+# KEYS: paused, until, notes, bell.  ARGV: queue.
+RESUME = Script(
+    """
+redis.call('SREM', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('HDEL', KEYS[3], ARGV[1])
+redis.call('PUBLISH', KEYS[4], '1')
+"""
+)
+
+# KEYS: paused, until, notes.  Returns {now, {queue, …}, {queue, until, …}, {queue, note, …}}.
+PAUSES = Script(
+    NOW
+    + """
+return {tostring(now), redis.call('SMEMBERS', KEYS[1]), redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES'),
+  redis.call('HGETALL', KEYS[3])}
+"""
+)
+
+# KEYS: revoked.  ARGV: ids.  Returns how many of them were remembered.
+UNREVOKE = Script(
+    """
+local count = 0
+for _, id in ipairs(ARGV) do count = count + redis.call('ZREM', KEYS[1], id) end
+return count
+"""
+)

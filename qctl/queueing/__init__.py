@@ -1,0 +1,1 @@
+"""The pages of `qctl queue`, by what they do; qctl/commands/queue.py puts them together."""
