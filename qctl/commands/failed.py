@@ -96,6 +96,10 @@ def _show_list(words: tuple[str, ...], limit: int) -> None:
     text = f"{count(len(found), 'failed task')}{', and more (--limit)' if more else ''}"
     dropped = f"; {counts.dropped:,} older ones were dropped (failed_tasks_max)" if counts.dropped else ""
     session.out.note(f"{text}; {counts.kept:,} kept{dropped}")
+    others = () if found else session.broker.roster()[1]
+    if others:
+        workers = count(len(others), "worker")
+        session.out.note(f"{workers} of Celery's in this fleet: theirs are not kept, only in their results")
 
 
 def _group(words: tuple[str, ...], by: str) -> None:
