@@ -36,9 +36,8 @@ def verdict(session: Session, answers: Answers, whom: list[str] | None, timeout:
         say(f"more than one worker is called {node}{where}; give each a name of its own with -n")
     lost = (answers.heard or 0) - answers.count - len(answers.silent) if whom is None else 0
     if lost > 0:
-        say(
-            f"{count(lost, 'more worker')} heard the question and did not answer within {timeout:g} s{_among(answers)}"
-        )
+        heard = f"{count(lost, 'more worker')} heard the question and did not answer"
+        say(f"{heard} within {timeout:g} s{_among(answers)}")
     if answers.malformed:
         say(f"{count(answers.malformed, 'reply', 'replies')} could not be read")
     if answers.silent or (lost > 0 and answers.replies):

@@ -205,12 +205,11 @@ def test_a_fleet_on_rabbitmq_answers_too(
     named = fleet.all_answer("inspect", "active_queues", "-d", "c1@test")
     grown = fleet.all_answer("control", "pool_grow", "1", "-d", "c1@test")
     called = fleet.run("call", "proj.add", "-a", "[2, 2]", "--wait", "-t", "10")
-    listed = json.loads(fleet.run("queue", "ls", "-o", "json").stdout)["items"]
     ghost = fleet.run("inspect", "ping", "-d", "ghost@test", "-t", "0.3")
 
     assert (ping.returncode, json.loads(ping.stdout)["replies"]) == (0, {"c1@test": {"ok": "pong"}})
     assert "celery" in named
     assert "pool will grow" in grown
     assert (called.returncode, called.stdout) == (exits.OK, "4\n")
-    assert {"celery"} <= {i["queue"] for i in listed}
-    assert ghost.returncode in (exits.NOT_FOUND, exits.PARTIAL, exits.NO_ANSWER)
+    # Nobody there can say who listens, so whoever is named and says nothing is silent.
+    assert ghost.returncode == exits.PARTIAL
