@@ -6,7 +6,11 @@ The fleet is started once; the tests go from looking to changing to ending it, i
 from __future__ import annotations
 
 import json
+import os
+import pty
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,6 +119,27 @@ def test_calls_are_checked_and_waited_for(fleet: Fleet) -> None:
     assert "did you mean 'proj.add'" in typo.stderr
 
 
+def test_waiting_shows_how_the_task_stands_and_ctrl_c_only_stops_the_waiting(fleet: Fleet) -> None:
+    ours, theirs = pty.openpty()
+    words = ["-b", fleet.url, "call", "proj.nap", "-a", "[1.2]", "--id", "napping", "--wait"]
+    call = subprocess.Popen([sys.executable, "-m", "qctl", *words], stdout=subprocess.PIPE, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while b"running on c" not in shown:
+        shown += os.read(ours, 4096)
+
+    call.send_signal(signal.SIGINT)
+    left = b""
+    while b"goes on waiting" not in left:
+        left += os.read(ours, 4096)
+
+    out, _ = call.communicate(timeout=10)
+    os.close(ours)
+    assert (call.returncode, out) == (exits.INTERRUPTED, b"")
+    assert b"stopped waiting; the task napping goes on" in left
+    assert fleet.run("result", "napping", "--wait", "-t", "10").stdout == "1.2\n"
+
+
 def test_queues_are_listed_and_purged(fleet: Fleet) -> None:
     fleet.run("call", "proj.add", "-a", "[1, 1]", "-Q", "nobody")
 
@@ -165,21 +190,21 @@ def test_events_of_celery_are_printed(fleet: Fleet) -> None:
 
 def test_a_stopped_worker_is_silent_and_a_killed_one_is_not_taken_for_it(fleet: Fleet) -> None:
     fleet.workers[2].stop()
-    ping = fleet.run("inspect", "ping", "-t", "0.5")
-    status = fleet.run("status", "-t", "0.5", "-o", "json")
-    health = fleet.run("health", "-t", "0.5")
+    ping = fleet.run("inspect", "ping", "-t", "0.3")
+    status = fleet.run("status", "-t", "0.3", "-o", "json")
+    health = fleet.run("health", "-t", "0.3")
     doctor = fleet.run("doctor")
     fleet.workers[0].kill9()
 
     def silence() -> str:
-        done = fleet.run("inspect", "ping", "-t", "0.5")
+        done = fleet.run("inspect", "ping", "-t", "0.3")
         return done.stderr if "1 more worker" in done.stderr else ""
 
     unclear = wait_for(silence)  # the server notices the end of the connection in its own time
     fleet.workers[2].cont()
 
     assert ping.returncode == status.returncode == exits.PARTIAL
-    assert "c3@test is silent: no answer within 0.5 s" in ping.stderr
+    assert "c3@test is silent: no answer within 0.3 s" in ping.stderr
     assert [i["state"] for i in json.loads(status.stdout)["items"]] == ["online", "online", "silent"]
     assert health.returncode == doctor.returncode == exits.NOT_MET
     assert "c3@test does not answer" in doctor.stdout
@@ -201,7 +226,7 @@ def test_a_fleet_on_rabbitmq_answers_too(
     rabbit_server: RabbitServer, rabbit_url: str, processes: Processes, tmp_path: Path
 ) -> None:
     fleet = start(processes, rabbit_url, "rpc://", ["c1@test"])
-    ping = fleet.run("inspect", "ping", "-o", "json")
+    ping = fleet.run("inspect", "ping", "-t", "0.4", "-o", "json")
     named = fleet.all_answer("inspect", "active_queues", "-d", "c1@test")
     grown = fleet.all_answer("control", "pool_grow", "1", "-d", "c1@test")
     called = fleet.run("call", "proj.add", "-a", "[2, 2]", "--wait", "-t", "10")

@@ -63,6 +63,7 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.theme",
             "qctl.bus",
             "qctl.outcome",
+            "qctl.await_result",
             "qctl.settings",
             "qctl.audit",
             "qctl.guard",

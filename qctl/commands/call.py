@@ -206,11 +206,12 @@ def _print_ids(session: Session, name: str, ids: list[str]) -> None:
 
 
 def _wait(session: Session, task_id: str, nobody: bool) -> int:
+    from qctl.await_result import await_result
     from qctl.outcome import finish
 
     timeout = session.options.timeout
     patience = min(GRACE_S, timeout or GRACE_S) if nobody else timeout
-    meta = session.app.results.wait(task_id, patience)
+    meta = await_result(session, task_id, patience)
     if meta is not None:
         return finish(session, meta, "stderr")
     if nobody:
