@@ -19,6 +19,7 @@ from qctl.output import replies
 from qctl.output.table import Column
 from qctl.output.text import age, count
 from qctl.pages import Page
+from qctl.params import WorkerName
 from qctl.session import current
 from qctl.verdict import verdict
 
@@ -268,7 +269,7 @@ def _page(
     return Page(
         name,
         callback=callback,
-        params=[click.Argument(["whom"], nargs=-1, metavar="[WORKER]..."), *options],
+        params=[click.Argument(["whom"], nargs=-1, type=WorkerName(), metavar="[WORKER]..."), *options],
         help=words,
         examples=examples,
         exit_codes={**asks, **ENDS},

@@ -56,6 +56,8 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.multi",
             "qctl.consent",
             "qctl.completion",
+            "qctl.live",
+            "qctl.reload",
             "qctl.exits",
             "qctl.filters",
             "qctl.bulk",

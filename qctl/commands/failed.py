@@ -18,7 +18,7 @@ from qctl.filters import Filter, parse
 from qctl.output.table import Column
 from qctl.output.text import age, count, cut, stamp
 from qctl.pages import Page, PageGroup
-from qctl.params import OneOf
+from qctl.params import FilterWord, OneOf
 from qctl.session import current
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ KEYS: dict[str, Callable[[Failure], str]] = {
 
 
 def _filter_argument() -> click.Argument:
-    return click.Argument(["words"], metavar="[FILTER]...", nargs=-1)
+    return click.Argument(["words"], metavar="[FILTER]...", nargs=-1, type=FilterWord())
 
 
 def _filter(words: tuple[str, ...]) -> Filter:

@@ -12,7 +12,7 @@ from qctl.consent import options as consent_options
 from qctl.output.table import Column
 from qctl.output.text import count
 from qctl.pages import Page, PageGroup
-from qctl.params import nearest
+from qctl.params import QueueName, nearest
 from qctl.session import current
 
 COLUMNS = [
@@ -121,7 +121,7 @@ command.add_command(
     Page(
         "pause",
         callback=_pause,
-        params=[click.Argument(["name"])],
+        params=[click.Argument(["name"], type=QueueName())],
         changes=True,
         help="""Let workers take no more from a queue.
 
@@ -137,7 +137,7 @@ command.add_command(
     Page(
         "resume",
         callback=_resume,
-        params=[click.Argument(["name"])],
+        params=[click.Argument(["name"], type=QueueName())],
         changes=True,
         help="Let workers take from a queue again.",
         examples=[("qctl queue resume mails", "what waited is run")],
@@ -150,8 +150,8 @@ command.add_command(
         "move",
         callback=_move,
         params=[
-            click.Argument(["source"], metavar="FROM"),
-            click.Argument(["target"], metavar="TO"),
+            click.Argument(["source"], type=QueueName(), metavar="FROM"),
+            click.Argument(["target"], type=QueueName(), metavar="TO"),
             click.Option(["--limit"], type=click.IntRange(1), help="At most so many, the next ones first."),
             click.Option(["--id", "task_ids"], multiple=True, help="Only this task; may be repeated."),
             *consent_options(),
