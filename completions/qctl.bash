@@ -1,15 +1,19 @@
 # Completion of qctl for bash: source this file, or put it where bash-completion looks.
 _qctl_completion() {
-    local IFS=$'\n' line kind value
+    local IFS=$'\n' kind value text=${COMP_LINE:0:COMP_POINT} breaks=${COMP_WORDBREAKS//[^@:=]/} typed= skip=
+    # bash replaces only what stands behind the last of these characters.
+    typed=${text##*[[:space:]]}
+    [[ -n $breaks ]] && skip=${typed%"${typed##*[$breaks]}"}
     COMPREPLY=()
-    while IFS= read -r line; do
-        kind=${line%%,*} value=${line#*,}
+    while IFS= read -r value; do
+        kind=${value%%,*} value=${value#*,}
         case $kind in
             dir) compopt -o dirnames ;;
             file) compopt -o default ;;
-            plain) COMPREPLY+=("$value") ;;
+            plain)
+                [[ $value == *[:~\>=] ]] && compopt -o nospace
+                COMPREPLY+=("${value#"$skip"}") ;;
         esac
-    done < <(COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD \
-        _QCTL_COMPLETE=bash_complete "$1" 2>/dev/null)
+    done < <(_QCTL_LINE=$text _QCTL_COMPLETE=bash_complete "$1" 2>/dev/null)
 }
 complete -o nosort -F _qctl_completion qctl

@@ -44,6 +44,8 @@ _WHERE = {
     "GroupResult": "qcore.result",
     "ResultSet": "qcore.result",
     "states": "qcore.states",
+    "control_command": "qcore.control.commands.base",
+    "inspect_command": "qcore.control.commands.base",
     "Ignore": "qcore.errors",
     "MaxRetriesExceededError": "qcore.errors",
     "NotRegistered": "qcore.errors",
@@ -68,6 +70,8 @@ if TYPE_CHECKING:
     from qcore.canvas import signature as signature
     from qcore.canvas import xmap as xmap
     from qcore.canvas import xstarmap as xstarmap
+    from qcore.control.commands.base import control_command as control_command
+    from qcore.control.commands.base import inspect_command as inspect_command
     from qcore.current import current_app as current_app
     from qcore.result import AsyncResult as AsyncResult
     from qcore.result import GroupResult as GroupResult

@@ -15,10 +15,11 @@ import click
 from qctl import exits
 from qctl.consent import confirm_option
 from qctl.consent import options as consent_options
+from qctl.live import BUDGET_S, known
 from qctl.output import replies
-from qctl.output.text import count
+from qctl.output.text import count, shown
 from qctl.pages import Page, PageGroup
-from qctl.params import Destinations, TaskName
+from qctl.params import Destinations, TaskName, global_options
 from qctl.session import Session, current, session_of
 from qctl.shutdown import Manner, shut_down
 from qctl.verdict import verdict
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from qcore.control.commands.base import Arg, Command
 
 CODES = (exits.FAILED, exits.NOT_FOUND, exits.PARTIAL, exits.NO_ANSWER)
+
+#: how long the fleet may take to say whether it knows a command that we do not, seconds
+PATIENCE_S = 0.5
 
 #: words for an example of each argument
 SAMPLES = {
@@ -52,14 +56,44 @@ class BusGroup(PageGroup):
     def list_commands(self, ctx: click.Context) -> list[str]:
         from qcore.control.commands.base import commands
 
-        return [c.name for c in commands(self.bus_kind) if c.visible]
+        names = {c.name for c in commands(self.bus_kind) if c.visible}
+        if ctx.resilient_parsing:  # somebody types it, and a key was pressed
+            names.update(c.name for c in self._of_fleet(ctx, BUDGET_S))
+        return sorted(names)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self._find(args[0]) is None:
+            # Whose command it is may be said behind it: `inspect mine -b URL`.
+            taken: list[click.Parameter] = [*global_options(), click.Argument(["rest"], nargs=-1)]
+            passing = {"ignore_unknown_options": True, "allow_extra_args": True}
+            probe = click.Command("probe", params=taken, context_settings=passing, add_help_option=False)
+            probe.make_context("probe", args[1:], parent=ctx, resilient_parsing=True).close()
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = self._find(cmd_name)
         if found is None and ctx.params is not None and self._has_app(session_of(ctx)):
             _ = session_of(ctx).app  # the user's module may bring commands of its own
             found = self._find(cmd_name)
+        if found is None and ctx.obj is not None:
+            of_fleet = self._of_fleet(ctx, BUDGET_S if ctx.resilient_parsing else PATIENCE_S)
+            found = next((c for c in of_fleet if cmd_name in (c.name, c.alias)), None)
         return page_for(found) if found else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_commands(ctx, formatter)
+        if ctx.obj is not None and (brought := self._of_fleet(ctx, BUDGET_S)):
+            with formatter.section("Commands of your apps"):
+                formatter.write_dl([(c.name, shown(c.summary)) for c in brought])
+
+    def _of_fleet(self, ctx: click.Context, budget_s: float) -> list[Command]:
+        """The commands that the app of -A, or of a worker that is online, brings."""
+        from qcore.control.commands.base import from_description
+
+        said = [from_description(d) for d in known(session_of(ctx), "commands", budget_s)]
+        return [c for c in said if c is not None and c.kind == self.bus_kind]
 
     @staticmethod
     def _has_app(session: Session) -> bool:

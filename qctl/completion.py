@@ -1,40 +1,37 @@
 """Completion: the scripts of the shells, and live names of workers and tasks.
 
 In:  a shell's name, or a word being typed.  Out: a script, or candidates.
-The scripts call `qctl` with click's completion protocol. Live names come from a cache of 30 seconds
-and may cost 150 ms; when the broker is away there are none, silently.
+The scripts call `qctl` with click's completion protocol. After this: live.py, which asks the fleet.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import time
-from pathlib import Path
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from qctl.session import Session, session_of
+from qctl.session import session_of
 
 if TYPE_CHECKING:
     import click
 
-BUDGET_S = 0.15
-CACHE_S = 30.0
-
 BASH = """\
 # Completion of qctl for bash: source this file, or put it where bash-completion looks.
 _qctl_completion() {
-    local IFS=$'\\n' line kind value
+    local IFS=$'\\n' kind value text=${COMP_LINE:0:COMP_POINT} breaks=${COMP_WORDBREAKS//[^@:=]/} typed= skip=
+    # bash replaces only what stands behind the last of these characters.
+    typed=${text##*[[:space:]]}
+    [[ -n $breaks ]] && skip=${typed%"${typed##*[$breaks]}"}
     COMPREPLY=()
-    while IFS= read -r line; do
-        kind=${line%%,*} value=${line#*,}
+    while IFS= read -r value; do
+        kind=${value%%,*} value=${value#*,}
         case $kind in
             dir) compopt -o dirnames ;;
             file) compopt -o default ;;
-            plain) COMPREPLY+=("$value") ;;
+            plain)
+                [[ $value == *[:~\\>=] ]] && compopt -o nospace
+                COMPREPLY+=("${value#"$skip"}") ;;
         esac
-    done < <(COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD \\
-        _QCTL_COMPLETE=bash_complete "$1" 2>/dev/null)
+    done < <(_QCTL_LINE=$text _QCTL_COMPLETE=bash_complete "$1" 2>/dev/null)
 }
 complete -o nosort -F _qctl_completion qctl
 """
@@ -86,61 +83,26 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 FILES = {"bash": "qctl.bash", "zsh": "_qctl", "fish": "qctl.fish"}
 
 
+def take_line(env: MutableMapping[str, str]) -> None:
+    """Say to click which word is being typed. bash takes words apart at `@`, `:` and `=` too, which no name
+    of a worker survives, so its script hands over the line up to the cursor."""
+    from click.shell_completion import split_arg_string
+
+    line = env.get("_QCTL_LINE")
+    if line is None:
+        return
+    words = split_arg_string(line)
+    on_new_word = line[-1:].isspace() and (not words or not words[-1][-1:].isspace())
+    env["COMP_WORDS"], env["COMP_CWORD"] = line, str(len(words) if on_new_word else len(words) - 1)
+
+
 def live_values(ctx: click.Context, what: str, incomplete: str) -> list[Any]:
-    """Names of workers ('nodes') or tasks ('tasks') that start with `incomplete`."""
+    """Names of workers ('nodes'), 'tasks' or 'queues' that start with `incomplete`, which may be a list with
+    commas."""
     from click.shell_completion import CompletionItem
 
+    from qctl.live import known
+
     head, comma, last = incomplete.rpartition(",")
-    try:
-        names = _names(session_of(ctx), what)
-    except Exception:  # whatever is wrong, a shell that is being typed in must not show it
-        return []
-    return [CompletionItem(f"{head}{comma}{n}") for n in names if n.startswith(last)]
-
-
-def _names(session: Session, what: str) -> list[str]:
-    session.settle()
-    key = f"{session.options.app}|{session.options.broker or os.environ.get('QCTL_BROKER_URL', '')}|{what}"
-    cached = _read_cache()
-    found = cached.get(key)
-    if found and time.time() - found[0] < CACHE_S:
-        return list(found[1])
-    app = session.app
-    app.conf["broker_connection_timeout"] = BUDGET_S
-    if what == "nodes":
-        answers = app.control.ask("ping", timeout_s=BUDGET_S)
-        names = sorted({*answers.replies, *(s.node for s in answers.silent)})
-    else:
-        answers = app.control.ask("registered", timeout_s=BUDGET_S)
-        replies = [r for r in answers.replies.values() if isinstance(r, list)]
-        names = sorted({str(line).split(" [")[0] for reply in replies for line in reply})
-    cached[key] = [time.time(), names]
-    _write_cache({k: v for k, v in cached.items() if time.time() - v[0] < CACHE_S})
-    return names
-
-
-def _cache_file() -> Path:
-    from platformdirs import user_cache_dir
-
-    return Path(user_cache_dir("qctl")) / "completion.json"
-
-
-def _read_cache() -> dict[str, Any]:
-    try:
-        found = json.loads(_cache_file().read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _write_cache(values: dict[str, Any]) -> None:
-    path = _cache_file()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = path.with_suffix(f".{os.getpid()}")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(values, file)
-        fresh.replace(path)
-    except OSError:
-        return
+    names = known(session_of(ctx), what)
+    return [CompletionItem(f"{head}{comma}{n}") for n in names if str(n).startswith(last)]

@@ -134,10 +134,13 @@ def _run(argv: list[str], session: Session) -> int:
     if "_QCTL_COMPLETE" in os.environ:
         from click.shell_completion import shell_complete
 
+        from qctl.completion import take_line
+
+        take_line(os.environ)
         return shell_complete(cli, {"obj": session}, "qctl", "_QCTL_COMPLETE", os.environ["_QCTL_COMPLETE"])
     session.argv = argv
     try:
-        with cli.make_context("qctl", argv, obj=session) as ctx:
+        with cli.make_context("qctl", list(argv), obj=session) as ctx:
             value: Any = cli.invoke(ctx)
     except click.exceptions.Exit as exc:  # --help and the like
         value = exc.exit_code

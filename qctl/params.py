@@ -163,6 +163,44 @@ class TaskName(Kind):
         return live_values(ctx, "tasks", incomplete)
 
 
+class QueueName(Kind):
+    """The name of a queue; completes with those that the broker knows."""
+
+    name = "queue"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        return live_values(ctx, "queues", incomplete)
+
+
+class QueueNames(Names):
+    """Names of queues separated by commas; completes with those that the broker knows."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        return live_values(ctx, "queues", incomplete)
+
+
+class WorkerName(Kind):
+    """The name of a worker, or a pattern; completes with the workers that are known."""
+
+    name = "worker"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        return live_values(ctx, "nodes", incomplete)
+
+
+class FilterWord(Kind):
+    """A word of a filter; completes with the fields that filters know."""
+
+    name = "filter"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        from qctl.filters.fields import completions
+
+        return [CompletionItem(text, help=words) for text, words in completions(incomplete)]
+
+
 def _text_of(value: str, ctx: click.Context | None, param: click.Parameter | None) -> str:
     """The text that is meant: '-' is what stdin holds, '@name' what the file holds."""
     if value != "-" and not value.startswith("@"):

@@ -57,6 +57,7 @@ def shut_down(
         name = session.context.name if session.context else "all"
         ask(f"{count(len(told), 'worker')}, the whole fleet,", "told to stop", manner.yes, name)
     wait = manner.wait
+    present = _present(session, alive=False)  # asked first: Celery's leave no trace when they go
     # Nobody answers this but those who refuse it, and they do so at once.
     said = control.ask(found.name, arguments, told if whom is not None else None, REFUSAL_S)
     heard, refused = said.heard, replies.errors(said)
@@ -65,7 +66,7 @@ def shut_down(
     if refused and not set(told) - set(refused):
         return exits.FAILED
     told = [node for node in told if node not in refused]
-    known = {m.node for m in control.known()} & set(told)
+    known = present & set(told)
     patience = session.options.timeout if session.options.timeout is not None else PATIENCE_S
     left = _wait(session, known, patience) if wait else known
     items = [{"node": node, "state": _state(node, known, left, wait)} for node in told]
@@ -91,11 +92,17 @@ def _wait(session: Session, nodes: set[str], patience: float) -> set[str]:
     deadline = time.monotonic() + patience
     left = set(nodes)
     while left:
-        left = {m.node for m in session.app.control.known() if m.alive} & nodes
+        left = _present(session) & nodes
         if not left or time.monotonic() > deadline:
             break
         time.sleep(LOOK_S)
     return left
+
+
+def _present(session: Session, alive: bool = True) -> set[str]:
+    """Who has announced itself, or, of Celery's workers, has its name in the table of those who listen."""
+    members, others = session.broker.roster()
+    return {*(m.node for m in members if m.alive or not alive), *others}
 
 
 def _state(node: str, known: set[str], left: set[str], wait: bool) -> str:

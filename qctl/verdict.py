@@ -27,14 +27,17 @@ def verdict(session: Session, answers: Answers, whom: list[str] | None, timeout:
             continue
         say(f"no worker named '{name}'{nearest(name, answers.known) or _list(answers.known)}")
     for silent in answers.silent:
-        last = "never seen" if silent.age_s is None else f"last sign of life {silent.age_s:.0f} s ago"
+        last = "of Celery's workers the last sign of life is not known"
+        if silent.age_s is not None:
+            last = f"last sign of life {silent.age_s:.0f} s ago"
         say(f"{silent.node} is silent: no answer within {timeout:g} s ({last})")
     for node, places in answers.twins.items():
         where = f" ({'; '.join(places)})" if places else ""
         say(f"more than one worker is called {node}{where}; give each a name of its own with -n")
     lost = (answers.heard or 0) - answers.count - len(answers.silent) if whom is None else 0
     if lost > 0:
-        say(f"{count(lost, 'more worker')} heard the question and did not answer within {timeout:g} s")
+        heard = f"{count(lost, 'more worker')} heard the question and did not answer"
+        say(f"{heard} within {timeout:g} s{_among(answers)}")
     if answers.malformed:
         say(f"{count(answers.malformed, 'reply', 'replies')} could not be read")
     if answers.silent or (lost > 0 and answers.replies):
@@ -53,6 +56,13 @@ def verdict(session: Session, answers: Answers, whom: list[str] | None, timeout:
             "the broker is fine; start a worker with `qctl -A proj worker`",
         )
     return exits.OK
+
+
+def _among(answers: Answers) -> str:
+    """Which names those may have who heard the question; Celery's workers that were killed leave theirs."""
+    names = answers.suspects
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f": among {', '.join(names[:5])}{more}, of which the others are gone" if names else ""
 
 
 def _list(known: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from qctl.output import replies
 from qctl.output.table import Column
 from qctl.output.text import age, count
 from qctl.pages import Page
+from qctl.params import WorkerName
 from qctl.session import current
 from qctl.verdict import verdict
 
@@ -50,6 +51,7 @@ def _ask(method: str, whom: list[str] | None) -> tuple[dict[str, Any], dict[str,
 def _ls(whom: tuple[str, ...]) -> int:
     session = current()
     found, _, code = _ask("stats", list(whom) or None)
+    running, queues = _of_celery([node for node, stats in found.items() if "queues" not in stats])
     items = []
     for node, stats in found.items():
         pool = stats.get("pool") or {}
@@ -57,11 +59,11 @@ def _ls(whom: tuple[str, ...]) -> int:
             {
                 "node": node,
                 "state": stats.get("state") or "running",
-                "pool": str(pool.get("implementation") or "").rpartition(".")[2] or None,
-                "slots_used": stats.get("active"),
+                "pool": str(pool.get("implementation") or "").partition(":")[0].rpartition(".")[2] or None,
+                "slots_used": stats.get("active", running.get(node)),
                 "slots": pool.get("max-concurrency"),
                 "processed": sum((stats.get("total") or {}).values()),
-                "queues": stats.get("queues") or [],
+                "queues": stats.get("queues") or queues.get(node) or [],
                 "uptime_s": stats.get("uptime"),
                 "version": stats.get("version"),
             }
@@ -91,6 +93,19 @@ def _ls(whom: tuple[str, ...]) -> int:
     ]
     session.out.items("worker", items, columns, rows, "node")
     return code
+
+
+def _of_celery(nodes: list[str]) -> tuple[dict[str, int], dict[str, list[str]]]:
+    """How many tasks run, and which queues are taken from, by node: Celery's stats do not say."""
+    if not nodes:
+        return {}, {}
+    control = current().app.control
+    active = control.ask("active", None, nodes, _timeout()).replies
+    taken = control.ask("active_queues", None, nodes, _timeout()).replies
+    return (
+        {node: len(tasks) for node, tasks in active.items() if isinstance(tasks, list)},
+        {node: [q["name"] for q in found] for node, found in taken.items() if isinstance(found, list)},
+    )
 
 
 def _looks(timeout_s: float) -> Iterator[None]:
@@ -147,7 +162,8 @@ def _drain(whom: tuple[str, ...], wait: bool, yes: bool, dry_run: bool) -> int:
     if wait and left:
         session.out.warn(f"{count(len(left), 'task')} still there after {patience:g} s; they are listed")
         return exits.PARTIAL
-    session.out.note(f"{count(len(nodes), 'worker')} drained; `qctl worker resume` undoes it")
+    undo = "; `qctl worker resume` undoes it" if nodes else ""
+    session.out.note(f"{count(len(nodes), 'worker')} drained{undo}")
     return code
 
 
@@ -253,7 +269,7 @@ def _page(
     return Page(
         name,
         callback=callback,
-        params=[click.Argument(["whom"], nargs=-1, metavar="[WORKER]..."), *options],
+        params=[click.Argument(["whom"], nargs=-1, type=WorkerName(), metavar="[WORKER]..."), *options],
         help=words,
         examples=examples,
         exit_codes={**asks, **ENDS},

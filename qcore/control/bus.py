@@ -49,6 +49,8 @@ class Answers(msgspec.Struct):
     malformed: int = 0  # replies that could not be read
     members: dict[str, Member] = {}  # all who announced themselves, by node
     instances: dict[str, set[str]] = {}  # node -> those who replied under that name
+    #: a name of Celery's outlives its worker: when fewer are silent than there are such names, all of them
+    suspects: list[str] = []
 
     @property
     def now(self) -> float:
@@ -141,7 +143,7 @@ class Control:
                     self._take(raw, ticket, answers)
         finally:
             inbox.close()
-        answers.silent = _silent(answers, whom, members, foreign)
+        answers.silent, answers.suspects = _silent(answers, whom, members, foreign)
         answers.took_s = time.monotonic() - started
         return answers
 
@@ -330,7 +332,10 @@ def _is_done(answers: Answers, whom: _Whom, heard: int | None, members: dict[str
     return heard is not None and answers.count >= heard
 
 
-def _silent(answers: Answers, whom: _Whom, members: dict[str, Member], foreign: set[str]) -> list[Silent]:
+def _silent(
+    answers: Answers, whom: _Whom, members: dict[str, Member], foreign: set[str]
+) -> tuple[list[Silent], list[str]]:
+    """Who is silent, and, when that cannot be said, the names among which those are."""
     now = answers.now
 
     def silent(node: str) -> Silent:
@@ -338,10 +343,12 @@ def _silent(answers: Answers, whom: _Whom, members: dict[str, Member], foreign: 
         return Silent(node, max(now - member.seen_at, 0.0) if member else None)
 
     if whom.names is not None:
-        return [silent(n) for n in whom.names if n not in answers.replies]
+        return [silent(n) for n in whom.names if n not in answers.replies], []
     asked = [n for n, m in sorted(members.items()) if m.alive and whom.includes(n)]
     missing = [silent(n) for n in asked if n not in answers.replies]
     # Bindings of Celery's workers outlive them; only as many as heard us and said nothing are real.
     lacking = (answers.heard or 0) - answers.count - len(missing)
     others = sorted(foreign - set(answers.replies))
-    return missing + [silent(n) for n in others[: max(lacking, 0)]]
+    if 0 < lacking < len(others):
+        return missing, others
+    return missing + [silent(n) for n in others if lacking > 0], []

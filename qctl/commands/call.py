@@ -15,7 +15,7 @@ import click
 from qctl import exits
 from qctl.output.table import Column
 from qctl.pages import command as page
-from qctl.params import Header, Json, Moment, OneOf, Span, TaskName, nearest
+from qctl.params import Header, Json, Moment, OneOf, QueueName, Span, TaskName, nearest
 from qctl.session import Session, current
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ BATCH = 1000
     type=Json(dict, "'{\"x\": 2}'"),
     help="Keyword arguments, a JSON object; @FILE and - too.",
 )
-@click.option("-Q", "--queue", help="Send it to this queue.")
+@click.option("-Q", "--queue", type=QueueName(), metavar="TEXT", help="Send it to this queue.")
 @click.option("--exchange", help="Send it to this exchange (with --routing-key).")
 @click.option("--routing-key", help="With this routing key.")
 @click.option("--priority", type=click.IntRange(0, 9), help="0 to 9.")
@@ -206,11 +206,12 @@ def _print_ids(session: Session, name: str, ids: list[str]) -> None:
 
 
 def _wait(session: Session, task_id: str, nobody: bool) -> int:
+    from qctl.await_result import await_result
     from qctl.outcome import finish
 
     timeout = session.options.timeout
     patience = min(GRACE_S, timeout or GRACE_S) if nobody else timeout
-    meta = session.app.results.wait(task_id, patience)
+    meta = await_result(session, task_id, patience)
     if meta is not None:
         return finish(session, meta, "stderr")
     if nobody:

@@ -18,7 +18,7 @@ from qctl.filters import Filter, parse
 from qctl.output.table import Column
 from qctl.output.text import age, count, cut, stamp
 from qctl.pages import Page, PageGroup
-from qctl.params import OneOf
+from qctl.params import FilterWord, OneOf
 from qctl.session import current
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ KEYS: dict[str, Callable[[Failure], str]] = {
 
 
 def _filter_argument() -> click.Argument:
-    return click.Argument(["words"], metavar="[FILTER]...", nargs=-1)
+    return click.Argument(["words"], metavar="[FILTER]...", nargs=-1, type=FilterWord())
 
 
 def _filter(words: tuple[str, ...]) -> Filter:
@@ -96,6 +96,10 @@ def _show_list(words: tuple[str, ...], limit: int) -> None:
     text = f"{count(len(found), 'failed task')}{', and more (--limit)' if more else ''}"
     dropped = f"; {counts.dropped:,} older ones were dropped (failed_tasks_max)" if counts.dropped else ""
     session.out.note(f"{text}; {counts.kept:,} kept{dropped}")
+    others = () if found else session.broker.roster()[1]
+    if others:
+        workers = count(len(others), "worker")
+        session.out.note(f"{workers} of Celery's in this fleet: theirs are not kept, only in their results")
 
 
 def _group(words: tuple[str, ...], by: str) -> None:

@@ -12,7 +12,7 @@ from qctl.consent import CODES, ask, confirm_option
 from qctl.output.table import Column
 from qctl.output.text import count
 from qctl.pages import command as page
-from qctl.params import Names, nearest
+from qctl.params import Names, QueueNames, nearest
 from qctl.session import Session, current
 
 COLUMNS = [
@@ -44,7 +44,7 @@ def confirm(function: Any) -> Any:
     },
     see_also=["inspect reserved", "inspect active_queues"],
 )
-@click.option("-Q", "--queues", type=Names(), help="Only these queues; the app's when not given.")
+@click.option("-Q", "--queues", type=QueueNames(), help="Only these queues; the app's when not given.")
 @click.option("-X", "--exclude-queues", type=Names(), help="Not these.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("-f", "--force", is_flag=True, help="The same as --yes.")

@@ -39,7 +39,11 @@ def command(task_id: str, wait: bool, traceback: bool) -> int:
         from qcore.errors import ResultsNotKept
 
         raise ResultsNotKept(session.app.broker_url())
-    meta = session.app.results.wait(task_id, session.options.timeout) if wait else None
+    meta = None
+    if wait:
+        from qctl.await_result import await_result
+
+        meta = await_result(session, task_id, session.options.timeout)
     if meta is None:
         meta = session.app.results.get([task_id])[0]
         if wait:

@@ -87,6 +87,7 @@ GROUPS = {
         "task_events",
         "heartbeat_interval",
         "drain_timeout",
+        "reload",
     ),
     "Pool": (
         *("pool", "concurrency", "autoscale", "prefetch_multiplier", "disable_prefetch", "time_limit"),
@@ -113,6 +114,7 @@ GROUPS = {
         ("qctl -A proj worker -c 8 -Q mails,reports -E", "eight at once, two queues, with events"),
         ("qctl -A proj worker --autoscale 20,2", "from two to twenty at once, as many as are needed"),
         ("qctl -A proj worker -D --pidfile w.pid -f w.log", "in the background; TERM to that pid stops it"),
+        ("qctl -A proj worker --reload", "while writing code: each save starts it anew"),
         ("qctl -A proj worker -P threads -n io1@%h -l info", "threads, named, talkative"),
     ],
     exit_codes={
@@ -154,6 +156,7 @@ GROUPS = {
 @click.option("--uid", metavar="USER", help="Become this user, by name or number.")
 @click.option("--gid", metavar="GROUP", help="Become a member of this group only.")
 @click.option("--umask", metavar="MODE", help="Mask of the modes of new files, octal: 022.")
+@click.option("--reload", is_flag=True, help="Start it anew whenever a .py file below here is saved.")
 @accepted("--without-gossip", why="workers here do not gossip")
 @accepted("--without-mingle", why="nor do they ask each other at the start")
 @accepted("-O", "--optimization", why="tasks are always spread fairly", is_flag=False)
@@ -172,6 +175,7 @@ def command(
     uid: str | None,
     gid: str | None,
     umask: str | None,
+    reload: bool,
     **options: Any,
 ) -> int:
     """Start a worker for the app.
@@ -182,6 +186,12 @@ def command(
     """
     if click.get_current_context().invoked_subcommand is not None:
         return exits.OK
+    if reload:
+        from qctl.reload import run
+
+        if detach:
+            raise exits.Stop(exits.USAGE, "--reload is for a terminal, and goes without --detach")
+        return run(current())
     if options["pool"] == "gevent":
         from qcore.pools._gevent_patch import patch
 

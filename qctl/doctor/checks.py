@@ -34,7 +34,10 @@ def silent_workers(facts: Facts) -> Iterator[Symptom]:
         info = member.info if member else {}
         where = f" (pid {info.get('pid')} on {info.get('host')})" if info else ""
         what = f"{silent.node} lives and does not answer{where}; what it holds waits until its lease ends"
-        fix = f"kill -9 {info.get('pid')}" if info else f"qctl control shutdown -d {shlex.quote(silent.node)}"
+        fix = f"kill -9 {info.get('pid')}"
+        if not info:
+            what = f"{silent.node} does not answer; Celery's workers have no lease, so what it holds waits"
+            fix = f"restart the worker {shlex.quote(silent.node)}"
         yield Symptom("silent-worker", ERROR, what, fix, silent.node)
 
 

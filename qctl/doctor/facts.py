@@ -78,10 +78,13 @@ def gather(app: App) -> Facts:
     round_trip_s = time.monotonic() - started
     said: dict[str, dict[str, Any]] = {}
     silent: list[Silent] = []
+    whom: list[str] | None = None
     for command, arguments in QUESTIONS:
-        answers = app.control.ask(command, arguments, timeout_s=ASK_S)
+        answers = app.control.ask(command, arguments, whom, ASK_S)
         said[command] = answers.replies
         silent = silent or answers.silent
+        if silent or answers.suspects:
+            whom = sorted(answers.replies)  # who is silent is waited for once, not five times
         if not answers.replies:
             said |= {name: {} for name, _ in QUESTIONS}
             break  # nobody is there: no use in asking four times more

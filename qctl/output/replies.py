@@ -6,6 +6,7 @@ a tree.  A command without a form of its own here gets one from the shape of its
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,13 +24,24 @@ Row = list[str | Cell]
 Rows = Iterable[Row]
 
 
+#: what Celery's workers send when a command raises: the exception as Python shows it
+_RAISED = re.compile(r"""(\w+)\((['"])(.*)\2,?\)""", re.DOTALL)
+
+
 def errors(answers: Answers) -> dict[str, str]:
-    """What each worker that refused said."""
+    """What each worker that refused said, in words."""
     return {
-        node: str(value["error"])
+        node: _in_words(str(value["error"]))
         for node, value in answers.replies.items()
         if isinstance(value, dict) and set(value) == {"error"}
     }
+
+
+def _in_words(error: str) -> str:
+    found = _RAISED.fullmatch(error)
+    if found is None:
+        return error
+    return f"it knows no command '{found[3]}'" if found[1] == "KeyError" else found[3]
 
 
 def write(out: Output, command: Command, answers: Answers) -> None:

@@ -11,7 +11,7 @@ import click
 from qctl import exits
 from qctl.output.text import stamp
 from qctl.pages import Page
-from qctl.params import Span
+from qctl.params import QueueName, Span
 from qctl.queueing.known import refuse_unknown
 from qctl.queueing.listing import item_of, show
 from qctl.session import current
@@ -88,7 +88,7 @@ pause_page = Page(
     "pause",
     callback=_pause,
     params=[
-        click.Argument(["name"]),
+        click.Argument(["name"], type=QueueName()),
         click.Option(["--for", "for_s"], type=Span(), help="Only for this long: 90s, 30m, 2h."),
     ],
     changes=True,
@@ -108,7 +108,7 @@ pause_page = Page(
 resume_page = Page(
     "resume",
     callback=_resume,
-    params=[click.Argument(["name"])],
+    params=[click.Argument(["name"], type=QueueName())],
     changes=True,
     help="Let workers take from a queue again.",
     examples=[("qctl queue resume mails", "what waited is run")],
@@ -119,7 +119,7 @@ drain_page = Page(
     "drain",
     callback=_drain,
     params=[
-        click.Argument(["name"]),
+        click.Argument(["name"], type=QueueName()),
         click.Option(["--wait"], is_flag=True, help="Wait until it is so, or until -t runs out."),
         click.Option(["--but-delayed"], is_flag=True, help="What waits for its time does not count."),
     ],

@@ -14,7 +14,7 @@ from qctl.output.table import Column
 from qctl.output.text import count
 from qctl.output.writer import to_json
 from qctl.pages import Page
-from qctl.params import OneOf
+from qctl.params import OneOf, QueueName
 from qctl.queueing.known import refuse_unknown
 from qctl.queueing.records import item, matching
 from qctl.session import current
@@ -73,7 +73,7 @@ page = Page(
     "peek",
     callback=_peek,
     params=[
-        click.Argument(["name"]),
+        click.Argument(["name"], type=QueueName()),
         click.Argument(["words"], metavar="[FILTER]...", nargs=-1),
         click.Option(
             ["-n", "--limit", "limit"],

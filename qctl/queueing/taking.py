@@ -20,6 +20,7 @@ from qctl.output.progress import Progress
 from qctl.output.table import Column
 from qctl.output.text import count
 from qctl.pages import Page
+from qctl.params import QueueName
 from qctl.queueing.files import Found, Saver, read
 from qctl.queueing.known import refuse_unknown
 from qctl.queueing.records import matching, sample_of
@@ -250,7 +251,7 @@ purge_page = Page(
     callback=_purge,
     changes=True,
     params=[
-        click.Argument(["name"]),
+        click.Argument(["name"], type=QueueName()),
         _MATCH,
         click.Option(["--save"], metavar="FILE", help="Write them to this new file first."),
         *consent_options(),
@@ -272,8 +273,8 @@ move_page = Page(
     "move",
     callback=_move,
     params=[
-        click.Argument(["source"], metavar="FROM"),
-        click.Argument(["target"], metavar="TO"),
+        click.Argument(["source"], metavar="FROM", type=QueueName()),
+        click.Argument(["target"], metavar="TO", type=QueueName()),
         click.Option(["--limit"], type=click.IntRange(1), help="At most so many, the next ones first."),
         click.Option(["--id", "task_ids"], multiple=True, help="Only this task; may be repeated."),
         _MATCH,
@@ -295,7 +296,7 @@ move_page = Page(
 save_page = Page(
     "save",
     callback=_save,
-    params=[click.Argument(["name"]), click.Argument(["file"]), _MATCH],
+    params=[click.Argument(["name"], type=QueueName()), click.Argument(["file"]), _MATCH],
     watches=False,
     help="""Write the waiting messages of a queue to a new file, and leave them where they are.
 

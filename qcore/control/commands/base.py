@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -136,6 +137,96 @@ def command(
         return handler
 
     return keep
+
+
+def inspect_command(*words: Any, **options: Any) -> Any:
+    """Decorator of an app's own command that only looks: it becomes `qctl inspect NAME`.
+
+    The function takes the worker (WorkerView) and its arguments by name, and returns what JSON can say.
+    name: when it is not to be the function's; args: (("n", int), ...); signature, variadic, alias and
+    visible as in Celery, whose default_timeout is taken and not needed.
+    """
+    return _of_user("inspect", words, options)
+
+
+def control_command(*words: Any, **options: Any) -> Any:
+    """Decorator of an app's own command that changes something: `qctl control NAME`."""
+    return _of_user("control", words, options)
+
+
+def _of_user(kind: str, words: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    if words:  # written without parentheses
+        return _of_user(kind, (), {})(words[0])
+    options.pop("default_timeout", None)
+    args = tuple(a if isinstance(a, Arg) else Arg(a[0], a[1]) for a in options.pop("args", None) or ())
+    signature = options.pop("signature", None) or ""
+    name = options.pop("name", None)
+
+    def keep(handler: Callable[..., Any]) -> Callable[..., Any]:
+        made = command(name or handler.__name__, kind, args=args, signature=signature, **options)
+        return made(handler)
+
+    return keep
+
+
+def of_users() -> list[Command]:
+    """The commands that apps brought, without hidden ones."""
+    own = __name__.rpartition(".")[0]
+    return [c for c in commands() if c.visible and not c.handler.__module__.startswith(f"{own}.")]
+
+
+def described(found: Command) -> dict[str, Any]:
+    """The command as data that a worker can send; `from_description` reads it."""
+    fields = {k: getattr(found, k) for k in ("name", "kind", "summary", "variadic", "alias", "signature")}
+    args = [
+        {
+            "name": a.name,
+            "type": a.type.__name__,
+            "required": a.required,
+            "default": a.default,
+            "help": a.help,
+        }
+        for a in found.args
+    ]
+    return {**fields, "args": args, "scope": found.scope}
+
+
+_TYPES: dict[Any, type] = {kind.__name__: kind for kind in (str, int, float, bool)}
+_NAME = re.compile(r"[A-Za-z_][\w-]{0,63}")
+
+
+def from_description(said: Any) -> Command | None:
+    """The command that a worker described, to be sent and not to be run; None when it makes no sense."""
+    if not isinstance(said, dict) or said.get("kind") not in ("inspect", "control"):
+        return None
+    listed = said.get("args")
+    args = [a for a in listed if isinstance(a, dict)] if isinstance(listed, list) else []
+    names = [said.get("name"), *(a.get("name") for a in args), said.get("variadic"), said.get("alias")]
+    if not all(isinstance(n, str) and _NAME.fullmatch(n) for n in names if n is not None) or not names[0]:
+        return None
+
+    def not_here(*_: Any, **__: Any) -> None:
+        raise NotImplementedError(said["name"])
+
+    return Command(
+        name=said["name"],
+        kind=said["kind"],
+        handler=not_here,
+        summary=str(said.get("summary") or said["name"])[:200],
+        args=tuple(
+            Arg(
+                a["name"],
+                _TYPES.get(a.get("type"), str),
+                bool(a.get("required", True)),
+                a.get("default"),
+                str(a.get("help") or "")[:200],
+            )
+            for a in args
+        ),
+        variadic=said.get("variadic"),
+        alias=said.get("alias"),
+        signature=str(said.get("signature") or "")[:200],
+    )
 
 
 def commands(kind: str | None = None) -> list[Command]:
