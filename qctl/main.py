@@ -34,6 +34,8 @@ SECTIONS = {
         "doctor": "Say what is wrong with the fleet and its broker",
         "inspect": "Ask the workers about themselves",
         "events": "Watch what happens: dashboard, or --dump",
+        "metrics": "Numbers of the fleet, in the text format that Prometheus reads",
+        "bench": "Measure this broker with tasks that do nothing",
         "wait": "Wait until something is so",
         "watch": "Do something whenever something becomes so",
         "task": "Find tasks, look at them, revoke them",

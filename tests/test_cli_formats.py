@@ -63,7 +63,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 }
 
 #: they print no data, or do not end by themselves
-NO_DATA = {"help", "completion", "worker", "demo", "beat", "events"}
+NO_DATA = {"help", "completion", "worker", "demo", "beat", "events", "metrics serve", "task record", "bench"}
 #: arguments that commands need
 WORDS = {
     "name": "mails",
@@ -79,7 +79,7 @@ def commands() -> list[list[str]]:
     found = []
     for name, page, _ in pages():
         words = name.split()[1:]
-        if not words or words[0] in NO_DATA or isinstance(page, click.Group):
+        if not words or NO_DATA & {words[0], name.removeprefix("qctl ")} or isinstance(page, click.Group):
             continue
         for param in page.params:
             if isinstance(param, click.Argument) and param.required:

@@ -1,0 +1,156 @@
+"""`qctl bench`: how quick this broker is, from here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import click
+
+from qctl import exits
+from qctl.bench_app import QUEUE
+from qctl.output.progress import Progress
+from qctl.output.table import Column
+from qctl.pages import command as page
+from qctl.session import Session, current
+
+TASK = "qctl.bench.nothing"
+BATCH = 1000
+READY_S = 20.0
+
+
+@page(
+    "bench",
+    changes=True,
+    watches=False,
+    examples=[
+        ("qctl bench", "the embedded broker"),
+        ("qctl -b redis://host/0 bench --tasks 50000", "a Redis, with more tasks"),
+    ],
+    exit_codes={exits.FAILED: "its queue is in use, or the worker did not start"},
+    see_also=["doctor"],
+)
+@click.option("--tasks", type=click.IntRange(10), default=10_000, help="So many. [default: 10000]")
+@click.option("--trips", type=click.IntRange(1), default=500, help="Round trips. [default: 500]")
+@click.option("-c", "--concurrency", type=click.IntRange(1), default=2, help="Processes. [default: 2]")
+def command(tasks: int, trips: int, concurrency: int) -> int:
+    """Measure this broker with tasks that do nothing.
+
+    It sends them one at a time and many at a time to the queue qctl.bench, runs them with a worker of
+    its own, and waits for single ones. No other queue is touched; its own is emptied at the end.
+    """
+    session = current()
+    broker = session.broker
+    broker.check()
+    if broker.depth(QUEUE).ready:
+        raise exits.Stop(
+            exits.FAILED,
+            f"the queue {QUEUE} is not empty",
+            f"is another bench running? `qctl purge -Q {QUEUE}`",
+        )
+    worker = None
+    few = max(10, tasks // 10)
+    try:
+        with Progress(session, 0, "measured"):
+            single_s = _send_single(session, few)
+            bulk_s = _send_bulk(session, tasks)
+            sent = few + tasks
+            worker, started = _start(session, concurrency)
+            drained_s = _drain(session, worker, started)
+            times = _round_trips(session, trips)
+    finally:
+        if worker is not None:
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(20)
+        broker.purge(QUEUE)
+    items = [
+        {
+            "figure": "publish, one at a time",
+            "value": round(few / single_s, 1),
+            "unit": "tasks/s",
+        },
+        {"figure": "publish, 1,000 at a time", "value": round(tasks / bulk_s, 1), "unit": "tasks/s"},
+        {"figure": "drain, results stored", "value": round(sent / drained_s, 1), "unit": "tasks/s"},
+        *(
+            {"figure": f"round trip, {name}", "value": round(_part(times, share) * 1000, 3), "unit": "ms"}
+            for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+        ),
+    ]
+    columns = [Column("FIGURE"), Column("VALUE", True), Column("UNIT")]
+    rows = [[str(i["figure"]), f"{i['value']:,}", str(i["unit"])] for i in items]
+    session.out.items("bench", items, columns, rows, "figure")
+    session.out.note(f"{sent:,} tasks, {concurrency} processes; the first second of the worker counts too")
+    return exits.OK
+
+
+def _send_single(session: Session, count: int) -> float:
+    began = time.perf_counter()
+    for number in range(count):
+        session.app.send_task(TASK, (number,), queue=QUEUE)
+    return time.perf_counter() - began
+
+
+def _send_bulk(session: Session, count: int) -> float:
+    signature = session.app.signature(TASK, (1,), options={"queue": QUEUE})
+    began = time.perf_counter()
+    for start in range(0, count, BATCH):
+        session.app.send_many([signature] * min(BATCH, count - start))
+    return time.perf_counter() - began
+
+
+def _start(session: Session, concurrency: int) -> tuple[subprocess.Popen[bytes], float]:
+    env = {**os.environ, "QCTL_BROKER_URL": session.app.broker_url()}
+    words = [
+        "-A",
+        "qctl.bench_app",
+        "worker",
+        "-Q",
+        QUEUE,
+        "-c",
+        str(concurrency),
+        "-n",
+        f"bench{os.getpid()}@%h",
+    ]
+    began = time.perf_counter()
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "qctl", *words],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return worker, began
+
+
+def _drain(session: Session, worker: subprocess.Popen[bytes], began: float) -> float:
+    """Until nothing is left, from the moment the first was taken."""
+    broker = session.broker
+    first = broker.depth(QUEUE).ready
+    taken: float | None = None
+    while True:
+        depth = broker.depth(QUEUE)
+        now = time.perf_counter()
+        if taken is None and depth.ready < first:
+            taken = now
+        if not depth.ready and not depth.in_flight:
+            return now - (taken or began)
+        if worker.poll() is not None or (taken is None and now - began > READY_S):
+            raise exits.Stop(exits.FAILED, "the worker of the bench did not start; try `qctl demo`")
+        time.sleep(0.01)
+
+
+def _round_trips(session: Session, count: int) -> list[float]:
+    times = []
+    for number in range(count):
+        began = time.perf_counter()
+        session.app.send_task(TASK, (number,), queue=QUEUE).get(timeout=10)
+        times.append(time.perf_counter() - began)
+    return sorted(times)
+
+
+def _part(times: list[float], share: float) -> Any:
+    return times[min(int(len(times) * share), len(times) - 1)]
