@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import operator
 import re
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ from qctl import exits
 from qctl.params import nearest
 
 if TYPE_CHECKING:
+    from qcore.brokers._administration import Depth
     from qctl.session import Session
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
@@ -99,8 +101,15 @@ def _queue(session: Session, name: str) -> dict[str, Any]:
         "in_flight": depth.in_flight,
         "depth": depth.ready + (depth.delayed or 0) + (depth.in_flight or 0),
         "paused": int(name in broker.paused()),
-        "oldest": depth.oldest_s if depth.ready else 0.0,
+        "oldest": _age(depth),
     }
+
+
+def _age(depth: Depth) -> float | None:
+    """For how long the oldest message has been ready, in seconds; None when nobody knows."""
+    if not depth.ready:
+        return 0.0
+    return None if depth.oldest_at is None else max(0.0, time.time() - depth.oldest_at)
 
 
 def parse(text: str, default_queue: Callable[[], str]) -> Condition:

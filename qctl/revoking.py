@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 REMOVED, FINISHED, UNKNOWN = "removed from queue", "already finished", "unknown id"
 #: it waited when it was looked for, and then nobody had it and no result was there
 TAKEN = "taken meanwhile"
+#: the broker does not show what waits
+UNSEEN = "will be refused if it waits"
 LATER = "will be refused by the worker that takes it"
 _NOT_DONE = ("still runs", "not stopped", TAKEN)
 #: so many are shown one by one, more are counted
@@ -52,6 +54,7 @@ class Revoker:
         self._app, self._waiting = app, waiting
         self._terminate, self._signal = terminate, signal
         self.silent: set[str] = set()
+        self._sees_queues = app.broker.features.moves
 
     def change(self, items: Sequence[Item]) -> list[Done]:
         ids = [item.id for item in items]
@@ -62,7 +65,7 @@ class Revoker:
             self._tell(rest, words)
         lost = [one for one in ids if one not in words]
         for one, meta in zip(lost, self._results(lost), strict=True):
-            absent = TAKEN if one in self._waiting else UNKNOWN
+            absent = TAKEN if one in self._waiting else UNKNOWN if self._sees_queues else UNSEEN
             words[one] = FINISHED if meta is not None and meta.is_ready else absent
         return [Done(item, words[item.id], _place(words[item.id])) for item in items]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from qcore.brokers._administration import Pause
 from qcore.brokers._sqlite_file import path_of
 from qcore.brokers.base import Broker, open_broker
 from qcore.errors import BrokerBusy, BrokerDown, ConfigError
@@ -30,6 +31,7 @@ def broker_url(sqlite_url: str) -> str:
 
 HOLD = """
 import sys, time
+from qcore.brokers._administration import Pause
 from qcore.brokers.base import open_broker
 consumer = open_broker(sys.argv[1]).consumer([sys.argv[2]])
 print(len(consumer.claim(2)), flush=True)
@@ -164,7 +166,11 @@ def test_a_file_of_the_format_before_gets_what_it_lacks(sqlite_url: str) -> None
     older.close()
     db = sqlite3.connect(path_of(sqlite_url))
     db.executescript(
-        "DROP TABLE failures; DELETE FROM counters WHERE name!='position'; PRAGMA user_version=3;"
+        "DROP TABLE failures; DELETE FROM counters WHERE name!='position'; DROP TABLE paused;"
+        "ALTER TABLE messages DROP COLUMN ready_at;"
+        "INSERT INTO messages VALUES (9,'p',0,9,NULL,NULL,NULL,0,x'7b');"
+        "CREATE TABLE paused (queue TEXT PRIMARY KEY) WITHOUT ROWID; INSERT INTO paused VALUES ('p');"
+        "PRAGMA user_version=3;"
     )
     db.close()
 
@@ -173,4 +179,6 @@ def test_a_file_of_the_format_before_gets_what_it_lacks(sqlite_url: str) -> None
 
     assert [f.task_id for f in broker.failures().entries] == ["a"]
     assert broker.failure_counts().kept == 1
+    assert broker.pauses() == [Pause("p")]
+    assert (broker.depth("p").ready, broker.depth("p").oldest_at) == (1, None)
     assert [text_of(raw) for raw in broker.peek("q")] == ["a"]

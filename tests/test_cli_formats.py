@@ -140,7 +140,8 @@ def test_fields_and_templates_and_lists_that_are_cut(url: str) -> None:
         "=cmd()",
         "mails",
     ]
-    assert answer("-o", "csv").splitlines()[0] == "queue,ready,delayed,in_flight,paused"
+    fields = "queue,ready,delayed,in_flight,oldest_at,consumers,paused,paused_by,pause_reason,paused_at"
+    assert answer("-o", "csv").splitlines()[0] == f"{fields},paused_until_at"
 
 
 def test_an_empty_list_is_right_in_every_format(tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_an_empty_list_is_right_in_every_format(tmp_path: Path) -> None:
         "table": "",
         "wide": "",
         "ndjson": "",
-        "csv": "queue,ready,delayed,in_flight,paused\n",
+        "csv": "queue,ready,delayed,in_flight,oldest_at,consumers,paused\n",
         "tsv": "",
         "name": "",
         "fields=x": "",

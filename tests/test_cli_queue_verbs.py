@@ -65,7 +65,7 @@ def test_counts_are_what_was_enqueued_and_who_paused_it_is_said(url: str) -> Non
     assert (mails["paused"], mails["pause_reason"], mails["consumers"]) == (True, "db upgrade", 0)
     assert mails["paused_by"] and mails["paused_until_at"] > mails["paused_at"]
     assert "db upgrade" in table
-    assert (mails["oldest_s"] is None) == url.startswith("redis")
+    assert (mails["oldest_at"] is None) == url.startswith("redis")
     assert (after["paused"], after["paused_by"], after["paused_until_at"]) == (False, None, None)
 
 
@@ -175,6 +175,9 @@ def test_rabbitmq_says_what_it_cannot_do(rabbit_url: str, tmp_path: Path) -> Non
     ):
         code, _, err = run("queue", *words, "-b", rabbit_url)
         assert (code, "cannot read all messages of a queue" in err) == (exits.FAILED, True)
+    assert "will be refused if it waits" in run("task", "revoke", "a", "-b", rabbit_url)[1]
+    code, _, err = run("task", "unrevoke", "a", "-b", rabbit_url)
+    assert (code, "cannot forget revoked ids" in err) == (exits.FAILED, True)
 
 
 def test_many_queues_are_listed_within_a_second(redis_url: str) -> None:

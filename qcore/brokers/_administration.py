@@ -20,7 +20,7 @@ class Depth(msgspec.Struct, frozen=True):
     ready: int
     delayed: int | None = None
     in_flight: int | None = None
-    oldest_s: float | None = None  # how long the first of the ready ones has been so; None: unknown, or none
+    oldest_at: float | None = None  # since when the oldest ready one is so, epoch seconds; None: unknown
 
 
 class Pause(msgspec.Struct, frozen=True):

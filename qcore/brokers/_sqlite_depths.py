@@ -5,7 +5,6 @@ In:  names of queues.  Out: a Depth of each, from three queries over the indexes
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from qcore.brokers._administration import Depth
@@ -35,13 +34,12 @@ def depths(file: File, queues: Sequence[str]) -> list[Depth]:
             oldest[queue] = min(ready_at, oldest.get(queue, ready_at))
     delayed = dict(file.rows(_DELAYED.format(of=of), *values))
     held = dict(file.rows(_HELD.format(of=of), *values))
-    now = time.time()
     return [
         Depth(
             ready.get(queue, 0),
             delayed.get(queue, 0),
             held.get(queue, 0),
-            max(0.0, now - oldest[queue]) if queue in oldest else None,
+            oldest.get(queue),
         )
         for queue in queues
     ]

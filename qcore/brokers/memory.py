@@ -80,8 +80,7 @@ class MemoryBroker(MemoryFailures, MemoryChords, MemoryAdministration):
             found = self._place.queues.get(queue) or Queue()
             held = sum(e.queue == queue for o in self._place.owners for e in o.held.values())
             heads = [entries[0].ready_at for entries in found.ready if entries]
-            oldest_s = max(0.0, time.time() - min(heads)) if heads else None
-            return Depth(sum(map(len, found.ready)), len(found.delayed), held, oldest_s)
+            return Depth(sum(map(len, found.ready)), len(found.delayed), held, min(heads, default=None))
 
     def peek(self, queue: str, limit: int = 20) -> list[bytes]:
         with self._place.changed:

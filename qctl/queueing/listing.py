@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -26,9 +27,9 @@ ASK_S = 0.3
 _COLUMNS = [
     Column("QUEUE"),
     Column("READY", True),
-    Column("IN FLIGHT", True),
     Column("DELAYED", True),
-    Column("OLDEST", True, "oldest_s"),
+    Column("IN FLIGHT", True),
+    Column("OLDEST", True, "oldest_at"),
     Column("CONSUMERS", True),
 ]
 _CHANGE = Column("CHANGE/S", True, "change_per_s")
@@ -54,8 +55,8 @@ def show(items: Sequence[dict[str, Any]]) -> None:
     columns = [*_COLUMNS, *([_CHANGE] if watching else []), _PAUSED]
     rows = []
     for item in items:
-        row = [item["queue"], *[_number(item[k]) for k in ("ready", "in_flight", "delayed")]]
-        row += [age(item["oldest_s"]), _number(item["consumers"])]
+        row = [item["queue"], *[_number(item[k]) for k in ("ready", "delayed", "in_flight")]]
+        row += [_since(item["oldest_at"]), _number(item["consumers"])]
         if watching:
             change = item["change_per_s"]
             row.append("-" if change is None else f"{change:+,.1f}")
@@ -65,6 +66,10 @@ def show(items: Sequence[dict[str, Any]]) -> None:
 
 def _number(value: int | None) -> str:
     return "-" if value is None else str(value)
+
+
+def _since(at: str | None) -> str:
+    return age(None if at is None else time.time() - datetime.fromisoformat(at).timestamp())
 
 
 def _words(item: dict[str, Any]) -> str:
@@ -82,9 +87,9 @@ def _items(session: Session, queues: Sequence[str], consumers: Counter[str] | No
         {
             "queue": queue,
             "ready": depth.ready,
-            "in_flight": depth.in_flight,
             "delayed": depth.delayed,
-            "oldest_s": None if depth.oldest_s is None else round(depth.oldest_s, 3),
+            "in_flight": depth.in_flight,
+            "oldest_at": None if depth.oldest_at is None else stamp(depth.oldest_at),
             "consumers": None if consumers is None else consumers[queue],
             **_pause(pauses.get(queue)),
         }
@@ -118,7 +123,7 @@ def _show_list() -> None:
     consumers, silent = _consumers(session) if queues else (Counter[str](), 0)
     items = _items(session, queues, consumers)
     meta = click.get_current_context().meta
-    if meta.get(WatchOption.KEY) is not None:
+    if session.out.for_people and meta.get(WatchOption.KEY) is not None:
         _add_changes(items, meta.get(_LAST))
         meta[_LAST] = _Look(time.monotonic(), {item["queue"]: item["ready"] for item in items})
     show(items)
