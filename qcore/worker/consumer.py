@@ -23,6 +23,7 @@ from qcore.task import Task
 from qcore.wire.outcome import End, Job, Outcome
 from qcore.wire.task import TaskMessage
 from qcore.worker.admission import Admission
+from qcore.worker.apart import settle_apart
 from qcore.worker.autoscale import LOOK_S, Autoscaler
 from qcore.worker.chords import Chords
 from qcore.worker.deaths import Deaths
@@ -258,7 +259,7 @@ class Loop:
         except BrokerError as exc:
             if not batch:
                 self._outage.begins(exc)
-            self._settle_apart(batch, exc)
+            self._settlements += settle_apart(self.consumer, batch, exc)
             return
         if deliveries:
             crashpoint("claimed")
@@ -388,24 +389,6 @@ class Loop:
         """The delivery was acknowledged before the run: what is left are the result and what follows."""
         self._address(held.message, settlement)
         self.durable.record(settlement)
-
-    def _settle_apart(self, batch: list[Settlement], exc: BrokerError) -> None:
-        """The broker refuses something in it, such as a callback to a place that does not exist: that
-        must not hold up the others."""
-        if len(batch) != 1:
-            for settlement in batch:
-                try:
-                    self.consumer.settle([settlement])
-                except (BrokerDown, BrokerFull, BrokerBusy):
-                    self._settlements.append(settlement)  # the next turn deals with it
-                except BrokerError as own:
-                    self._settle_apart([settlement], own)
-        elif batch[0].sends:
-            log.error("a message that follows from a task was not sent: %s", exc)
-            batch[0].sends = ()
-            self._settlements[:0] = batch
-        else:
-            log.error("a delivery cannot be settled and stays in flight until this worker ends: %s", exc)
 
     # --- looking after
 
