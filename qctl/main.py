@@ -27,6 +27,7 @@ SECTIONS = {
         "call": "Send a task, and wait for its result if asked",
         "result": "Print the result of a task",
         "demo": "Try everything in ten seconds, without a server",
+        "bench": "Measure this broker with tasks that do nothing",
     },
     "Look": {
         "status": "List the workers that are online",
@@ -34,19 +35,15 @@ SECTIONS = {
         "doctor": "Say what is wrong with the fleet and its broker",
         "inspect": "Ask the workers about themselves",
         "events": "Watch what happens: dashboard, or --dump",
-        "metrics": "Numbers of the fleet, in the text format that Prometheus reads",
-        "bench": "Measure this broker with tasks that do nothing",
-        "wait": "Wait until something is so",
-        "watch": "Do something whenever something becomes so",
         "task": "Find tasks, look at them, revoke them",
         "failed": "Look at tasks that failed for good, and try them again",
         "quarantine": "Look at messages that are not tasks, and replay them",
         "dead": "Look at tasks that killed their workers, and replay them",
-        "list": "List the bindings of queues",
-        "graph": "Print pictures of the fleet and of a worker, as DOT text",
-        "logtool": "Count and find things in logs of workers",
-        "audit": "List what was changed with qctl: who, what, when and why",
-        "report": "Print versions and settings for bug reports",
+    },
+    "Watch": {
+        "wait": "Wait until something is so",
+        "watch": "Do something whenever something becomes so",
+        "metrics": "Numbers of the fleet, in the text format that Prometheus reads",
     },
     "Change": {
         "control": "Tell the workers to do something",
@@ -54,12 +51,19 @@ SECTIONS = {
         "purge": "Delete the waiting messages of queues",
         "migrate": "Move the waiting messages of one broker to another",
     },
+    "Read": {
+        "list": "List the bindings of queues",
+        "graph": "Print pictures of the fleet and of a worker, as DOT text",
+        "logtool": "Count and find things in logs of workers",
+        "audit": "List what was changed with qctl: who, what, when and why",
+        "report": "Print versions and settings for bug reports",
+    },
     "Set up": {
+        "ctx": "Name fleets, and choose which one to talk to",
+        "config": "Show which settings count, and who said so",
         "shell": "Start Python with the app and its tasks at hand",
         "upgrade": "Write old names of settings as they are called now",
         "amqp": "Say what the commands of Celery's AMQP shell are called here",
-        "ctx": "Name fleets, and choose which one to talk to",
-        "config": "Show which settings count, and who said so",
         "completion": "Print the completion script of a shell",
         "help": "Explain a command, exit codes, formats, the environment",
     },
@@ -103,7 +107,7 @@ def cli(ctx: click.Context, show_version: bool) -> None:
     if show_version:
         click.echo(f"qctl {VERSION}")
     elif ctx.invoked_subcommand is None:
-        lines = (f"{heading + ':':<8}{'  '.join(names)}" for heading, names in SECTIONS.items())
+        lines = (f"{heading + ':':<9}{' '.join(names)}" for heading, names in SECTIONS.items())
         click.echo(SHORT.format(sections="\n".join(lines)), nl=False)
 
 
