@@ -58,6 +58,7 @@ SECTIONS = {
         "ctx": "Name fleets, and choose which one to talk to",
         "config": "Show which settings count, and who said so",
         "completion": "Print the completion script of a shell",
+        "explain": "Say what the fields of the answers mean",
         "help": "Explain a command, exit codes, formats, the environment",
     },
 }
