@@ -65,6 +65,7 @@ SECTIONS = {
         "upgrade": "Write old names of settings as they are called now",
         "amqp": "Say what the commands of Celery's AMQP shell are called here",
         "completion": "Print the completion script of a shell",
+        "explain": "Say what the fields of the answers mean",
         "help": "Explain a command, exit codes, formats, the environment",
     },
 }

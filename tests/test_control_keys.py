@@ -298,6 +298,6 @@ def test_qctl_signs_with_the_key_it_is_given(guarded: Guarded, tmp_path: Path) -
     assert "refused (wrong_scope)" in narrow.stderr
     assert guarded.worker.is_running
     assert not any(secret in shown.stdout + shown.stderr for secret in SECRETS.values())
-    stopped = run("control", "shutdown", key=f"boss:{SECRETS['boss']}")
+    stopped = run("control", "shutdown", "--yes", key=f"boss:{SECRETS['boss']}")
     assert stopped.returncode == exits.OK, stopped.stderr
     assert guarded.worker.wait() == 0

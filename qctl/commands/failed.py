@@ -233,6 +233,7 @@ _LIMIT = click.Option(["--limit"], type=click.IntRange(1), help="At most so many
 command.add_command(
     Page(
         "ls",
+        lists=True,
         callback=_show_list,
         params=[
             _filter_argument(),

@@ -22,8 +22,15 @@ ENVIRONMENT = {
     "QCTL_LEASE": "seconds after which the tasks of a dead worker run again (30)",
     "QCTL_OUTPUT": "the output format, as -o",
     "QCTL_DEBUG": "show tracebacks of errors, as --debug",
+    "QCTL_CONTROL_KEY": "ID:SECRET or file:PATH: sign requests to the workers with it",
+    "QCTL_CONTROL_UNSIGNED": "what unsigned requests may do: allow, read, refuse (control_unsigned)",
+    "QCTL_DEFAULT_QUEUE": "the queue of tasks without one (setting task_default_queue)",
+    "QCTL_CONDITION": "set by `watch --exec` for its command; so are QCTL_READY and the like",
     "NO_COLOR": "no colours",
-    "FORCE_COLOR": "colours even when the output is no terminal",
+    "FORCE_COLOR": "colours even when the output is no terminal (also CLICOLOR_FORCE)",
+    "TERM": "dumb: no colours and no dashboard",
+    "VISUAL": "the editor of `ctx edit`; then EDITOR, then vi",
+    "REMAP_SIGTERM": "SIGQUIT: a worker takes SIGTERM for it, as with Celery",
 }
 
 

@@ -1,0 +1,136 @@
+"""What the fields of the documents mean: one table, for `qctl explain` and for the tests that keep it whole.
+
+In:  nothing.  Out: name of a field -> its meaning. A field that means something else in one document has
+`schema.field` as its name, without the `qctl.` in front.
+"""
+
+from __future__ import annotations
+
+MEANINGS: dict[str, str] = {
+    # --- every document
+    "schema": "which document this is: qctl. and the command",
+    "version": "of documents: its version; within one, fields are only added. Of workers: their software's",
+    "items": "the list",
+    "message": "a remark or an error, in words",
+    "hint": "what to do about an error",
+    "code": "the exit code; `qctl help exit-codes`",
+    "retryable": "whether the same command may succeed when it is tried again",
+    "dry_run": "whether nothing was changed because of --dry-run",
+    "gone": "with --watch: the item of this name is no longer there",
+    # --- workers
+    "node": "the name of a worker, NAME@HOST",
+    "nodes": "names of workers",
+    "worker": "the worker that ran the task, or that is meant",
+    "workers": "how many workers, or their names",
+    "replies": "what each worker answered, by its name",
+    "reply": "what the worker answered",
+    "silent": "workers that are there and did not answer in time",
+    "unknown": "workers that were asked for by name and are not known",
+    "heard": "how many workers heard the request; null where the broker cannot tell",
+    "age_s": "seconds since its last sign of life, or since it began",
+    "software": "what the worker runs, and its version; null when it has not said",
+    "pid": "the number of the process on its host",
+    "host": "the host it runs on",
+    "twins": "processes that share one worker's name; each needs its own (-n)",
+    "pool": "where tasks run: prefork, threads, asyncio, gevent, solo",
+    "processes": "the processes of the pool",
+    "slots": "how many tasks may run at once",
+    "slots_used": "how many run now; null when the worker does not say",
+    "processed": "tasks that have been run since its start",
+    "uptime_s": "seconds since its start",
+    "what": "what this line is about, in words",
+    "ok": "whether it is fit",
+    "why": "why it is not fit, in words",
+    # --- tasks
+    "id": "the id: of the task, or of what was set aside",
+    "ids": "ids of tasks",
+    "name": "the name: of a task, a check, a context",
+    "task": "the name of a task",
+    "state": "tasks: queued, delayed, reserved, running, succeeded, failed, retrying, revoked, rejected; "
+    "workers: online, silent, gone",
+    "args": "positional arguments",
+    "kwargs": "arguments by name",
+    "result": "what the task returned, or its error",
+    "traceback": "where it failed, as Python prints it",
+    "exception": "type and text of the error",
+    "exc_type": "the type of the error",
+    "exc_message": "the text of the error",
+    "tries": "how often it was tried",
+    "retries": "how often it was tried again",
+    "runtime_s": "seconds that it ran",
+    "received_at": "when a worker took it",
+    "failed_at": "when it failed for good",
+    "finished_at": "when it ended",
+    "due_at": "when it may run, epoch seconds; null: at once",
+    "last_at": "when it was seen last",
+    "first_at": "when it was seen first",
+    "root_id": "the task that began the workflow",
+    "parent_id": "the task that sent it",
+    "group_id": "the group it belongs to",
+    "retry_of": "the failed task that this one is a new try of",
+    "retried_as": "the id of its new try",
+    "sample": "one of them, to look at",
+    "count": "how many",
+    "headers": "headers of the message",
+    "content_type": "how its body is written",
+    "body": "its body",
+    "raw": "the message as it came, as text",
+    # --- queues and messages
+    "queue": "the name of a queue; of contexts: the queue that counts when none is named",
+    "queues": "names of queues",
+    "ready": "messages that wait and may be taken",
+    "delayed": "messages that wait for their time",
+    "in_flight": "messages that workers hold; null where the broker cannot tell",
+    "paused": "whether workers take nothing from it",
+    "depth": "messages that wait or are held",
+    "exchange": "AMQP: where messages are published",
+    "routing_key": "AMQP: with which key",
+    "type": "of an exchange: direct, topic, fanout; of events: which",
+    "source": "where it comes from: a queue, or the place that says a setting",
+    "target": "the queue that it goes to",
+    "moved": "how many messages were moved",
+    "deleted": "how many messages were deleted; of those set aside: whether it was",
+    "replayed": "whether it was put back",
+    "waited": "how many messages waited before",
+    "waited_s": "how many seconds were waited",
+    "left": "how many are left",
+    "size": "bytes",
+    "reason": "why: it was set aside, or something was changed (--reason)",
+    "at": "when, RFC 3339 in UTC",
+    # --- conditions, checks, settings
+    "condition": "the condition that was waited for",
+    "met": "whether it is so",
+    "facts": "the numbers that the condition was compared with",
+    "level": "error or warning",
+    "fix": "the command that mends it",
+    "about": "the worker, queue or task that it is about",
+    "round_trip_s": "seconds until the broker answered",
+    "reachable": "whether the broker answered",
+    "key": "the name of a setting or of an argument",
+    "value": "its value; secrets are hidden",
+    "wins": "whether this place is the one that counts",
+    "context": "the context that was talked to; null: none",
+    "current": "whether it is the context that counts now",
+    "class": "prod, staging, dev: how careful qctl is there",
+    "read_only": "whether qctl refuses to change anything there",
+    "colour": "the colour of its name",
+    "broker": "the address of the broker; its password is hidden",
+    "result_backend": "the address of the result store; its password is hidden",
+    "app": "the app, as -A",
+    "user": "who did it",
+    "command": "the command line, without secrets",
+    "text": "the report, as it is printed",
+    "needs": "what has to be there before",
+    "field": "the name of a field",
+    "meaning": "what the field says",
+}
+
+
+def meaning(field: str) -> str | None:
+    """What a field means, also one that filters know; None when nobody knows it."""
+    from qctl.filters.fields import FIELDS
+
+    found = MEANINGS.get(field)
+    if found is None and field in FIELDS:
+        return f"{FIELDS[field].words} (in filters: {FIELDS[field].example})"
+    return found
