@@ -317,7 +317,8 @@ load_page = Page(
     help="""Put the messages of a file into their queues.
 
     They have the same bytes, and come in the order of the file. It knows nothing of what is there
-    already: loading twice enqueues twice. What had come back from a dead worker is not flagged so any more.""",
+    already: loading twice enqueues twice. What had come back from a dead worker is not
+    flagged so any more.""",
     examples=[("qctl queue load mails.ndjson", "after a question")],
     exit_codes={**CODES, exits.NOT_FOUND: "no file of that name"},
     see_also=["queue save", "queue purge"],
