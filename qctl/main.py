@@ -47,7 +47,7 @@ SECTIONS = {
     },
     "Change": {
         "control": "Tell the workers to do something",
-        "queue": "List queues, look into them, pause them, and move messages",
+        "queue": "List queues, look into them, pause them, move and delete messages",
         "purge": "Delete the waiting messages of queues",
         "migrate": "Move the waiting messages of one broker to another",
     },

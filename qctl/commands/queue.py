@@ -11,7 +11,7 @@ from qctl.queueing.taking import load_page, move_page, purge_page, save_page
 
 command = PageGroup(
     "queue",
-    help="List queues, look into them, pause them, and move, save or delete messages.",
+    help="List queues, look into them, pause them, move and delete messages.",
     examples=[
         ("qctl queue ls", "what waits where"),
         ("qctl queue peek mails --group-by name", "what is in there"),

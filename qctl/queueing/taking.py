@@ -298,10 +298,10 @@ save_page = Page(
     callback=_save,
     params=[click.Argument(["name"], type=QueueName()), click.Argument(["file"]), _MATCH],
     watches=False,
-    help="""Write the waiting messages of a queue to a new file, and leave them where they are.
+    help="""Write the waiting messages of a queue to a new file.
 
-    A line for each: JSON with the bytes in base64, the priority, and the time for which it waits. Only
-    you may read the file. Arguments are in it as they are, secrets too.""",
+    They stay where they are. A line for each: JSON with the bytes in base64, the priority, and the time
+    for which it waits. Only you may read the file. Arguments are in it as they are, secrets too.""",
     examples=[("qctl queue save mails mails.ndjson", "`qctl queue load` puts them back")],
     exit_codes={**_NO_QUEUE, exits.FAILED: "this broker cannot do that"},
     see_also=["queue load", "queue purge"],
@@ -315,10 +315,11 @@ load_page = Page(
         click.Option(["-Q", "--queue"], help="Into this queue, whatever the file says."),
         *consent_options(),
     ],
-    help="""Put the messages of a file into their queues: the same bytes, in the order of the file.
+    help="""Put the messages of a file into their queues.
 
-    It knows nothing of what is there already: loading twice enqueues twice. What had come back from a dead
-    worker is not flagged so any more.""",
+    They have the same bytes, and come in the order of the file. It knows nothing of what is there
+    already: loading twice enqueues twice. What had come back from a dead worker is not
+    flagged so any more.""",
     examples=[("qctl queue load mails.ndjson", "after a question")],
     exit_codes={**CODES, exits.NOT_FOUND: "no file of that name"},
     see_also=["queue save", "queue purge"],
