@@ -101,8 +101,17 @@ VALUES = (
         1,
         (Goal("own:few_redis", 1.1, "within 10 % of 4 consumers"),),
     ),
-    Value("status", "`status`, 3 workers (s)", True, 2),
-    Value("ping", "`inspect ping`, 3 workers (s)", True, 2),
+    *(
+        Value(key, f"`{words}`, 3 workers (s)", True, 3, (Goal("celery", 1 / 3, "1/3 of Celery's"),))
+        for key, words in (
+            ("status", "status"),
+            ("ping", "inspect ping"),
+            ("active", "inspect active"),
+            ("call", "call"),
+        )
+    ),
+    Value("help", "`qctl --help` (s)", True, 3, (Goal("own:import_click", 2.5, "2.5x importing click"),)),
+    Value("import_click", "`python -c 'import click'` (s)", True, 3),
 )
 
 #: CPU microseconds a task, by process: key, words

@@ -64,7 +64,7 @@ def test_the_operators_commands_are_measured() -> None:
     done = quick("--only", "operators")
 
     assert done.returncode == 0, done.stderr
-    for words in ("`status`", "`inspect ping`"):
+    for words in ("`status`", "`inspect ping`", "`inspect active`", "`call`", "`qctl --help`"):
         assert f"| {words}" in done.stdout
 
 

@@ -1,11 +1,14 @@
-"""How long an operator waits: `status` and `inspect ping` with three workers, wall time of the command.
+"""How long an operator waits: commands that ask three workers, a call, and help; wall time of each.
 
-Each tool asks workers of its own kind. Starting the interpreter is part of what is waited for.
+Each tool asks workers of its own kind. Starting the interpreter is part of what is waited for. Help is
+compared with an interpreter that only imports click, in turn.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import statistics
 import subprocess
 import tempfile
 import time
@@ -13,13 +16,21 @@ from pathlib import Path
 
 from benchmarks.arena import ROOT, Arena
 from benchmarks.lineup import OURS, Side
-from benchmarks.sizes import Sizes
+from benchmarks.sizes import QUICK, Sizes
 from tests.processes import Processes
 
-SECONDS = 10.0
+SECONDS = 20.0
 WORKERS = 3
 TRIES = 10
-COMMANDS = {"status": ("status",), "ping": ("inspect", "ping")}
+#: so often, and the median: a single start of an interpreter says little
+TIMES = 5
+COMMANDS = {
+    "status": ("status",),
+    "ping": ("inspect", "ping"),
+    "active": ("inspect", "active"),
+    "call": ("call", "bench.noop"),
+}
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class NotAllAnswered(Exception):
@@ -32,6 +43,7 @@ def takes(side: Side) -> bool:
 
 def measure(arena: Arena, side: Side, sizes: Sizes) -> dict[str, float]:
     """Seconds for each command. Raises NotAllAnswered."""
+    times = 1 if sizes.tasks == QUICK.tasks else TIMES
     arena.empty()
     (command,) = arena.commands(side, 1)
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
@@ -40,9 +52,13 @@ def measure(arena: Arena, side: Side, sizes: Sizes) -> dict[str, float]:
             for number in range(WORKERS):
                 arena.start(side, processes, [[w.replace("one@", f"w{number}@") for w in command]])
             _wait_for_fleet(arena, side)
-            return {name: took(arena, side, *words) for name, words in COMMANDS.items()}
+            found = {
+                name: statistics.median(took(arena, side, *words) for _ in range(times))
+                for name, words in COMMANDS.items()
+            }
         finally:
             processes.close()
+    return {**found, **(_help(arena, side, 2 * times) if side.name == OURS else {})}
 
 
 def _wait_for_fleet(arena: Arena, side: Side) -> None:
@@ -57,15 +73,28 @@ def _wait_for_fleet(arena: Arena, side: Side) -> None:
 
 
 def took(arena: Arena, side: Side, *words: str) -> float:
-    """Seconds for one command, which has to see every worker."""
+    """Seconds for one command, which has to see every worker, or to print the id of the task."""
     tool = "qctl" if side.name == OURS else "celery"
-    command = [arena.python(side), "-m", tool, "-b", arena.redis.url, *words]
+    if tool == "qctl" and words == COMMANDS["active"]:
+        words = (*words, "-o", "json")  # its table has no line for a worker that runs nothing
+    seconds, out, err = _run(arena, side, "-m", tool, "-b", arena.redis.url, *words)
+    seen = set(re.findall(r"[\w-]+@bench", out))
+    if len(seen) != WORKERS and not (words[0] == "call" and _ID.search(out)):
+        raise NotAllAnswered(f"{side.name} {' '.join(words)} saw {sorted(seen)}: {out}{err}")
+    return seconds
+
+
+def _help(arena: Arena, side: Side, times: int) -> dict[str, float]:
+    helps, clicks = [], []
+    for _ in range(times):
+        helps.append(_run(arena, side, "-m", "qctl", "--help")[0])
+        clicks.append(_run(arena, side, "-c", "import click")[0])
+    return {"help": statistics.median(helps), "import_click": statistics.median(clicks)}
+
+
+def _run(arena: Arena, side: Side, *words: str) -> tuple[float, str, str]:
+    """Seconds, stdout and stderr of an interpreter with these words."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
     begin = time.perf_counter()
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
-    found = time.perf_counter() - begin
-    seen = {word for word in done.stdout.replace(":", " ").split() if word.endswith("@bench")}
-    if len(seen) != WORKERS:
-        raise NotAllAnswered(f"{side.name} {' '.join(words)} saw {sorted(seen)}: {done.stdout}{done.stderr}")
-    return found
+    done = subprocess.run([arena.python(side), *words], capture_output=True, text=True, check=False, env=env)
+    return time.perf_counter() - begin, done.stdout, done.stderr
