@@ -94,6 +94,7 @@ def test_every_command_prints_what_a_reader_of_the_format_takes(
 ) -> None:
     monkeypatch.setenv("QCTL_CONFIG", str(tmp_path / "config"))
     monkeypatch.setenv("EDITOR", "true")
+    monkeypatch.chdir(tmp_path)  # `queue save` writes a file
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
     url, wrong = filled(tmp_path), []
     for words in commands():
