@@ -15,7 +15,6 @@ import click
 from qctl import exits
 from qctl.consent import confirm_option
 from qctl.consent import options as consent_options
-from qctl.live import BUDGET_S, known
 from qctl.output import replies
 from qctl.output.text import count, shown
 from qctl.pages import Page, PageGroup
@@ -58,7 +57,7 @@ class BusGroup(PageGroup):
 
         names = {c.name for c in commands(self.bus_kind) if c.visible}
         if ctx.resilient_parsing:  # somebody types it, and a key was pressed
-            names.update(c.name for c in self._of_fleet(ctx, BUDGET_S))
+            names.update(c.name for c in self._of_fleet(ctx))
         return sorted(names)
 
     def resolve_command(
@@ -78,21 +77,22 @@ class BusGroup(PageGroup):
             _ = session_of(ctx).app  # the user's module may bring commands of its own
             found = self._find(cmd_name)
         if found is None and ctx.obj is not None:
-            of_fleet = self._of_fleet(ctx, BUDGET_S if ctx.resilient_parsing else PATIENCE_S)
+            of_fleet = self._of_fleet(ctx, None if ctx.resilient_parsing else PATIENCE_S)
             found = next((c for c in of_fleet if cmd_name in (c.name, c.alias)), None)
         return page_for(found) if found else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_commands(ctx, formatter)
-        if ctx.obj is not None and (brought := self._of_fleet(ctx, BUDGET_S)):
+        if ctx.obj is not None and (brought := self._of_fleet(ctx)):
             with formatter.section("Commands of your apps"):
                 formatter.write_dl([(c.name, shown(c.summary)) for c in brought])
 
-    def _of_fleet(self, ctx: click.Context, budget_s: float) -> list[Command]:
+    def _of_fleet(self, ctx: click.Context, budget_s: float | None = None) -> list[Command]:
         """The commands that the app of -A, or of a worker that is online, brings."""
         from qcore.control.commands.base import from_description
+        from qctl.live import BUDGET_S, known
 
-        said = [from_description(d) for d in known(session_of(ctx), "commands", budget_s)]
+        said = [from_description(d) for d in known(session_of(ctx), "commands", budget_s or BUDGET_S)]
         return [c for c in said if c is not None and c.kind == self.bus_kind]
 
     @staticmethod
