@@ -24,7 +24,6 @@ so that a task's own `except` clauses treat them alike.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -32,6 +31,8 @@ from typing import Any
 
 def near_misses(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
     """The known names that look most like `name`, best first."""
+    import difflib  # needed only once something is wrong
+
     names = sorted(set(known))
     for cutoff in (0.8, 0.6):  # what is almost right says more than what is merely alike
         found = difflib.get_close_matches(name, names, n=limit, cutoff=cutoff)

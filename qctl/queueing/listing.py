@@ -119,8 +119,11 @@ def _consumers(session: Session) -> tuple[Counter[str], int]:
 
 def _show_list() -> None:
     session, broker = current(), current().broker
-    queues = sorted({*broker.queues(), *broker.paused()})
-    consumers, silent = _consumers(session) if queues else (Counter[str](), 0)
+    consumers, silent = _consumers(session)
+    # RabbitMQ names its queues to nobody, but the workers know theirs.
+    queues = sorted({*broker.queues(), *broker.paused(), *consumers})
+    if not queues:
+        broker.check()  # an empty list must not stand for a broker that is away
     items = _items(session, queues, consumers)
     meta = click.get_current_context().meta
     if session.out.for_people and meta.get(WatchOption.KEY) is not None:
