@@ -123,6 +123,25 @@ MEANINGS: dict[str, str] = {
     "needs": "what has to be there before",
     "field": "the name of a field",
     "meaning": "what the field says",
+    # --- queues and their messages
+    "consumers": "how many workers take from the queue; null when nobody was asked",
+    "done": "whether, or how far, it was done",
+    "drained": "whether the queue was empty and nothing of it ran when the command ended",
+    "ended_at": "when the task ended",
+    "eta_at": "when it may start, not before",
+    "file": "the file that was written or read",
+    "oldest_at": "since when the oldest waiting message has been ready; null where the broker cannot tell",
+    "pause_reason": "why the queue was paused",
+    "paused_at": "when it was paused",
+    "paused_by": "who paused it",
+    "paused_until_at": "when it resumes by itself; null: when somebody resumes it",
+    "priority": "0, which is served first, to 9",
+    "problem": "why a message is no task; null: it is one",
+    "redelivered": "whether somebody may have started it before",
+    "saved": "messages that were written to the file",
+    "sent_at": "when the task was sent, as far as events told",
+    "size_bytes": "bytes of the message",
+    "started_at": "when the task started",
 }
 
 
