@@ -19,6 +19,7 @@ from tests.processes import Processes
 from tests.redis_server import RedisServer
 from tests.test_cli import qctl
 from tests.test_cli_formats import run
+from tests.waiting import wait_for
 
 NODE = "w1@test-host"
 #: beyond what the interpreter needs: the budget, and what a busy machine does to it
@@ -102,15 +103,20 @@ def test_tab_offers_what_is_there(shell: Shell) -> None:
 
 def test_a_broker_that_says_nothing_is_not_waited_for(shell: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
-        found, took = shell.complete("qctl inspect ping -d ", f"redis://127.0.0.1:{deaf.getsockname()[1]}/0")
-    _, bare = shell.complete("qctl inspect pi")
+        url = f"redis://127.0.0.1:{deaf.getsockname()[1]}/0"
 
-    assert found == []
-    assert took < bare + MARGIN_S
+        def is_quick() -> bool:
+            found, took = shell.complete("qctl inspect ping -d ", url)
+            _, bare = shell.complete("qctl inspect pi")
+            assert found == []
+            return took < bare + MARGIN_S
+
+        assert any(is_quick() for _ in range(4))  # a busy machine may be slow for one of the two
 
 
 def test_commands_of_an_app_are_commands_of_qctl(shell: Shell) -> None:
-    page = qctl("-b", shell.url, "inspect", "--help")
+    # What the fleet does not say within a tenth of a second is left out of a page.
+    wait_for(lambda: "Count what is in stock" in qctl("-b", shell.url, "inspect", "--help").stdout)
     own = qctl("-b", shell.url, "control", "refill", "--help")
     asked = run("inspect", "stock", "-o", "json", "-b", shell.url)
     told = run("control", "refill", "7", "-b", shell.url)
@@ -118,7 +124,6 @@ def test_commands_of_an_app_are_commands_of_qctl(shell: Shell) -> None:
     loaded = qctl("-A", "tests.projects.brings", "-b", "redis://127.0.0.1:1/0", "inspect", "--help")
     unknown = run("inspect", "stok", "-b", shell.url)
 
-    assert "Count what is in stock" in page.stdout
     assert "Put n apples into stock." in own.stdout and "<n>" in own.stdout
     assert asked[0] == exits.OK and '"apples": 3' in asked[1]
     assert told[0] == exits.OK and "7 apples" in told[1]
