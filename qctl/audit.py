@@ -31,7 +31,7 @@ _VALUES = ("-a", "--args", "-k", "--kwargs")
 
 
 def record(session: Session, code: int) -> None:
-    """Note the command of this session with the code that it ends with."""
+    """Note the command that ran, with the code that it ends with."""
     if code in NOTHING_DONE:
         return
     raw = to_json(_entry(session, code))

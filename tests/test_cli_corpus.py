@@ -130,7 +130,7 @@ def test_any_width_will_do(columns: str, monkeypatch: pytest.MonkeyPatch, url: s
         assert run(*words)[0] == exits.OK
 
 
-# --- S-08: secrets
+# --- secrets
 
 SECRETS = [f"s3cret{i:02}" for i in range(12)]
 PROJECT = f"""

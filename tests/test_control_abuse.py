@@ -118,7 +118,7 @@ def test_a_worker_survives_the_control_corpus(live: Live) -> None:
 
 
 def test_replies_go_only_to_places_for_replies(live: Live) -> None:
-    """S-28: a request must not make a worker write into a task queue or another key."""
+    """A request must not make a worker write into a task queue or another key."""
     _, app, server = live
     with server.client() as client:
         client.sadd("_kombu.binding.reply.evil", "k\x06\x16\x06\x16celery")
@@ -186,7 +186,7 @@ def test_a_reply_that_is_too_large_is_refused_in_words(live: Live) -> None:
 def test_many_revoked_ids_are_asked_for_and_not_read(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F-51: whatever number is revoked, the worker knows a few and no revoked task gets by."""
+    """Whatever number is revoked, the worker knows a few and no revoked task gets by."""
     count = 1_000_000 if FULL else 2_000
     if not FULL:
         monkeypatch.setattr(revoked_ids, "MOST", 500)
@@ -250,7 +250,7 @@ def test_a_worker_does_not_run_what_was_revoked_among_many(
 
 
 def test_control_answers_while_every_slot_computes(live: Live) -> None:
-    """F-49: with all children at work and tasks waiting."""
+    """With all children at work and tasks waiting."""
     _, app, _ = live
     seconds = 10.0 if FULL else 1.0
     tasks = [app.send_task("served.spin", (seconds + 1,)) for _ in range(2)]

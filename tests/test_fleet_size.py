@@ -126,7 +126,7 @@ def test_a_fleet_is_read_in_a_few_round_trips(server: RedisServer, simulate: Sim
 
 
 def test_the_larger_the_fleet_the_rarer_each_looks_for_the_dead(memory_url: str) -> None:
-    """F-54: together they look about 8 times a second, and no worker less than every 15 s."""
+    """Together they look about 8 times a second, and no worker less than every 15 s."""
     broker = open_broker(memory_url)
     consumer = broker.consumer(["q"])
     keeper = Keeper(consumer, broker, "w1@test", "instance", dict)
