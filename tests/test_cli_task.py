@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from qcore.events.table import TaskSeen
 from qctl import exits
 from qctl.filters import parse
 from qctl.tasks.history import History, path_for
+from qctl.tasks.recording import Recorder
 from tests.faults import size
 from tests.processes import Processes
 from tests.test_cli import one_sentence, qctl
@@ -34,11 +37,16 @@ def seen(number: int, **more: Any) -> TaskSeen:
         "worker": f"w{number % 4}@h",
         "kwargs": f"{{'client_id': {number % 5000}, 'note': 'x'}}",
         "exception": "TimeoutError('slow')" if failed else "",
-        "updated": NOW - number,
+        "updated": NOW - number / 20,
         "runtime": 0.25,
         **more,
     }
-    return TaskSeen(f"{number:032x}", **fields)  # type: ignore[arg-type]
+    return TaskSeen(task_id(number), **fields)  # type: ignore[arg-type]
+
+
+def task_id(number: int) -> str:
+    """An id such as clients make: those of one time are nowhere near each other."""
+    return str(uuid.UUID(int=random.Random(number).getrandbits(128)))
 
 
 @pytest.fixture
@@ -58,21 +66,68 @@ def test_a_history_is_searched_by_its_indexes(broken_in: History) -> None:
     found, looked = broken_in.search(wanted, 200)
     took_s = time.perf_counter() - began
 
-    right = [n for n in range(0, min(many, 86_400), 50) if n % 5000 == 1250 and n % 3]
-    assert [r["id"] for r in found] == [f"{n:032x}" for n in right]
-    assert looked <= many / 50 + 1
+    right = [n for n in range(1250, many, 5000) if n % 3]
+    assert [r["id"] for r in found] == [task_id(n) for n in right][:200]
+    assert looked <= many / 5000 + 1, "arguments of others were read as values"
     assert len(broken_in) == many
     print(f"{many:,} tasks: {looked:,} looked at in {took_s * 1000:.0f} ms")
 
 
 def test_a_history_forgets_the_oldest_and_what_failed_last(broken_in: History) -> None:
-    broken_in.keep(seen(n) for n in range(1000))
+    broken_in.keep(seen(n, state="STARTED" if n == 890 else seen(n).state) for n in range(1000))
 
-    broken_in.forget(most=100, older_than=NOW - 900)
+    broken_in.forget(most=10, older_than=NOW - 45)
+    states = [r["state"] for r in broken_in.search(parse(""), None)[0]]
+    broken_in.keep([seen(2000, updated=NOW)])
 
-    assert len(broken_in) == 100
-    assert broken_in.get(f"{0:032x}") is not None
-    assert sum(r["state"] == "failed" for r in broken_in.search(parse(""), None)[0]) == 19
+    assert states == ["failed"] * 9 + ["running"]
+    assert len(broken_in) == 11
+    assert broken_in.get(task_id(400)) is not None and broken_in.get(task_id(450)) is None
+
+
+def test_a_recorder_that_began_late_takes_nothing_away(broken_in: History) -> None:
+    whole = seen(1, started=NOW - 5, root_id="r")
+    broken_in.keep([whole, seen(3, state="STARTED", started=NOW - 5)])
+
+    broken_in.keep([TaskSeen(whole.uuid, state="STARTED", updated=whole.updated - 1)])
+    broken_in.keep([TaskSeen(task_id(3), state="SUCCESS", ended=NOW, updated=NOW)])
+
+    one, other = broken_in.get(whole.uuid), broken_in.get(task_id(3))
+    assert one is not None and other is not None
+    assert (one["state"], one["name"], one["started_at"], one["root_id"]) == (
+        *("succeeded", "proj.charge"),
+        *(NOW - 5, "r"),
+    )
+    assert (other["state"], other["name"], other["started_at"]) == ("succeeded", "proj.noisy", NOW - 5)
+
+
+def test_times_without_a_recorder_are_gaps(broken_in: History, tmp_path: Path) -> None:
+    broken_in.note_alive(NOW - 100)
+    recorder = Recorder(History(broken_in.path, write=True), 3600, 1000)
+
+    recorder.hear()
+    news = [recorder.lose("the broker was away"), recorder.lose("the broker was away")]
+    recorder.hear()
+    recorder.take([{"type": "task-received", "uuid": "a", "hostname": "w1@h", "timestamp": NOW, "seq": 1}])
+    recorder.take([{"type": "task-received", "uuid": "b", "hostname": "w1@h", "timestamp": NOW, "seq": 5}])
+    recorder.close()
+
+    gaps = broken_in.gaps()
+    assert news == [True, False]
+    assert [gap.why for gap in gaps] == ["nobody recorded", "the broker was away", "3 events never arrived"]
+    assert gaps[0].since == NOW - 100 and gaps[0].until == pytest.approx(time.time(), abs=30)
+    assert recorder.total == 2 and broken_in.heard_at is not None
+
+
+def test_a_history_that_is_none_is_one_sentence(tmp_path: Path, sqlite_url: str) -> None:
+    path = tmp_path / "qctl" / "history" / path_for(open_broker(sqlite_url).place).name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no database" * 100)
+
+    done = qctl("task", "ls", "-b", sqlite_url, XDG_STATE_HOME=str(tmp_path))
+
+    assert done.returncode == exits.FAILED and one_sentence(done)
+    assert str(path) in done.stderr
 
 
 def test_tasks_are_found_wherever_they_are(redis_url: str, processes: Processes, tmp_path: Path) -> None:
@@ -95,6 +150,9 @@ def test_tasks_are_found_wherever_they_are(redis_url: str, processes: Processes,
     failed = app.send_task("proj.fail", ())
     napping = app.send_task("proj.nap", (30,))
     waiting = app.send_task("proj.add", (9, 9), queue="later")
+    large = "x" * 1_000_000
+    whole = app.send_task("proj.fail", (large,), {"password": "hunter2"})
+    wait_for(lambda: app.broker.failures_of([whole.id])[0])
     history = path_for(open_broker(redis_url).place).name
     path = tmp_path / "qctl" / "history" / history
     wait_for(lambda: path.exists() and len(History(path)) >= 5)
@@ -108,12 +166,16 @@ def test_tasks_are_found_wherever_they_are(redis_url: str, processes: Processes,
     times = json.loads(run("task", "timeline", failed.id, "-o", "json").stdout)["items"]
     member = listed("name:proj.mul")[0]
     tree = run("task", "tree", member["id"])
+    full = json.loads(run("task", "show", whole.id, "--args", "-o", "json").stdout)
+    people = run("task", "show", whole.id).stdout
     unknown = run("task", "show", "nosuch")
     bad = run("task", "ls", "stat:failed")
 
     assert [t["id"] for t in running] == [napping.id] and running[0]["worker"] == "w1@test"
     assert [(t["id"], t["queue"]) for t in queued] == [(waiting.id, "later")]
-    assert [t["id"] for t in broken] == [t["id"] for t in live] == [failed.id]
+    assert {t["id"] for t in broken} | {t["id"] for t in live} == {failed.id, whole.id}
+    assert full["args"] == [large] and full["kwargs"] == {"password": "********"}
+    assert "hunter2" not in people and "failed tasks" in full["sources"]
     assert shown["state"] == "failed" and "ValueError" in shown["traceback"]
     assert {"history", "result store"} <= set(shown["sources"])
     assert args["args"] == [9, 9]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
@@ -202,3 +203,49 @@ def test_hints_hold_for_every_match(text: str, state: str) -> None:
         assert hints.queues is None or record["queue"] in hints.queues
         assert hints.since is None or record["at"] >= hints.since
         assert hints.until is None or record["at"] <= hints.until
+
+
+def test_what_leaves_a_trace_in_text() -> None:
+    def traces(text: str) -> list[tuple[str, tuple[str, ...], bool]]:
+        return [tuple(trace) for trace in parse(text).hints.traces]  # type: ignore[misc]
+
+    assert traces("kwargs.user.id=12") == [
+        ("kwargs", ("user",), False),
+        ("kwargs", ("id",), False),
+        ("kwargs", ("12",), False),
+    ]
+    assert traces("args.0=a,b args~X%") == [("args", ("a", "b"), False), ("args", ("X%",), True)]
+    assert traces("exc:KeyError") == [("exc", ("KeyError",), False)]
+    # Written in several ways, or not there at all.
+    for text in (
+        'args.0="it\'s"',
+        "args.0=1.50",
+        "args.0=true",
+        "args.0=null",
+        "args.0=1e3",
+        "args.0=9" + "9" * 20,
+    ):
+        assert traces(text) == [], text
+    for text in ("args~/x/", "args~é", "args!~x", "-args~x", "args.0!=1", "args~x or name:a", "exc:Key*"):
+        assert traces(text) == [], text
+
+
+plain = st.text("aZ05.-_+é", min_size=1, max_size=4)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(["a", "user", "0", "a-b", "é"]),
+    st.integers() | plain | st.floats() | st.booleans() | st.none(),
+    plain | st.integers().map(str) | st.sampled_from(["true", "null", "-0", "1e3", "1.0"]),
+)
+def test_a_trace_is_in_every_text_that_matches(key: str, value: Any, typed: str) -> None:
+    for said in (typed, str(value)):
+        wanted = parse(f"kwargs.{key}={said}")
+        for text in (
+            repr({key: value}),
+            json.dumps({key: value}),
+            json.dumps({key: value}, ensure_ascii=False),
+        ):
+            if wanted.matches({"kwargs": text}):
+                assert all(any(piece in text for piece in t.any_of) for t in wanted.hints.traces)

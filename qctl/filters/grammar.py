@@ -18,7 +18,8 @@ from qctl.filters import terms
 from qctl.filters.error import FilterError
 from qctl.filters.fields import FIELDS
 from qctl.filters.predicate import Filter, Part, every, everything, none_of, some
-from qctl.filters.terms import Value, Wrong
+from qctl.filters.terms import Wrong
+from qctl.filters.value import Value
 
 LONGEST = 4096
 DEEPEST = 50

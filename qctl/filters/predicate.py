@@ -15,6 +15,15 @@ Record = Mapping[str, Any]
 Test = Callable[[Record], bool]
 
 
+class Trace(NamedTuple):
+    """Text that what matches has in it: under `key`, at least one of these. caseless: in any case (ASCII).
+    About records whose arguments are text, as events tell them."""
+
+    key: str
+    any_of: tuple[str, ...]
+    caseless: bool = False
+
+
 class Hints(NamedTuple):
     """Necessary conditions: what matches is among these. None: nothing is known."""
 
@@ -23,6 +32,10 @@ class Hints(NamedTuple):
     queues: frozenset[str] | None = None
     since: float | None = None  # epoch seconds
     until: float | None = None
+    workers: frozenset[str] | None = None
+    roots: frozenset[str] | None = None
+    ids: frozenset[str] | None = None
+    traces: tuple[Trace, ...] = ()
 
 
 class Part(NamedTuple):
@@ -107,6 +120,10 @@ def _both(a: Hints, b: Hints) -> Hints:
         _common(a.queues, b.queues),
         max((s for s in (a.since, b.since) if s is not None), default=None),
         min((u for u in (a.until, b.until) if u is not None), default=None),
+        _common(a.workers, b.workers),
+        _common(a.roots, b.roots),
+        _common(a.ids, b.ids),
+        (*a.traces, *b.traces),
     )
 
 
@@ -117,6 +134,9 @@ def _either(a: Hints, b: Hints) -> Hints:
         _joined(a.queues, b.queues),
         None if a.since is None or b.since is None else min(a.since, b.since),
         None if a.until is None or b.until is None else max(a.until, b.until),
+        _joined(a.workers, b.workers),
+        _joined(a.roots, b.roots),
+        _joined(a.ids, b.ids),
     )
 
 

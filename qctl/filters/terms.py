@@ -11,13 +11,15 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from qcore.errors import did_you_mean
 from qcore.times import epoch, span_s
 from qcore.wire.patterns import MAX_PATTERN, refuse_costly
+from qctl.filters import traces
 from qctl.filters.fields import Field, spellings, state_named, state_words
 from qctl.filters.predicate import Hints, Part, Record
+from qctl.filters.value import Value, is_exact
 
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 _MISSING = object()
@@ -32,14 +34,6 @@ class Wrong(Exception):
     def __init__(self, message: str, value: Value | None = None) -> None:
         super().__init__(message)
         self.value = value
-
-
-class Value(NamedTuple):
-    """A value as it was typed."""
-
-    text: str
-    kind: str  # bare | quoted | regex
-    position: int
 
 
 # --- text
@@ -66,13 +60,9 @@ def _fits(value: Value, contains: bool) -> Fits:
     return text.__eq__
 
 
-def _is_exact(value: Value) -> bool:
-    return value.kind == "quoted" or (value.kind == "bare" and not ("*" in value.text or "?" in value.text))
-
-
 def word(value: Value) -> Part:
     """A term without a field: about the name or the id."""
-    fits = _fits(value, contains=_is_exact(value))
+    fits = _fits(value, contains=is_exact(value))
 
     def test(record: Record) -> bool:
         name, task_id = record.get("name"), record.get("id")
@@ -83,18 +73,30 @@ def word(value: Value) -> Part:
 
 def _text(field: Field, operator: str, values: Sequence[Value]) -> Part:
     key = field.key
-    if operator in (":", "=") and all(map(_is_exact, values)):
+    if operator in (":", "=") and all(map(is_exact, values)):
         wanted = frozenset(v.text for v in values)
-        hints = {"name": Hints(names=wanted), "queue": Hints(queues=wanted)}.get(key, Hints())
-        return Part(lambda record: record.get(key) in wanted, hints)
+        return Part(lambda record: record.get(key) in wanted, _among(key, wanted))
     any_fits = _any([_fits(v, contains=operator in ("~", "!~")) for v in values])
     negated = operator.startswith("!")
+    hints = traces.within(key, values) if operator == "~" else Hints()
 
     def test(record: Record) -> bool:
         have = record.get(key)
         return have is not None and any_fits(str(have)) is not negated
 
-    return Part(test)
+    return Part(test, hints)
+
+
+def _among(key: str, wanted: frozenset[str]) -> Hints:
+    if key == "name":
+        return Hints(names=wanted)
+    if key == "queue":
+        return Hints(queues=wanted)
+    if key == "worker":
+        return Hints(workers=wanted)
+    if key == "root_id":
+        return Hints(roots=wanted)
+    return Hints(ids=wanted) if key == "id" else Hints()
 
 
 def _any(tests: Sequence[Fits]) -> Fits:
@@ -114,7 +116,7 @@ def _exception(field: Field, operator: str, values: Sequence[Value]) -> Part:
         kind = re.split(r"[:(\s]", have, maxsplit=1)[0]
         return (any_fits(kind) or any_fits(kind.rpartition(".")[2])) is not negated
 
-    return Part(test)
+    return Part(test, Hints() if negated else traces.same("exc", (), values))
 
 
 def _state(field: Field, operator: str, values: Sequence[Value]) -> Part:
@@ -223,7 +225,8 @@ def _payload(field: Field, path: Sequence[str], operator: str, values: Sequence[
         return _inside(field.key, path, lambda have: _is_number(have) and how(have, limit))
     tests = [_same(v) if operator in (":", "=", "!=") else _within(v) for v in values]
     negated = operator.startswith("!")
-    return _inside(field.key, path, lambda have: any(t(have) for t in tests) is not negated)
+    hints = Hints() if negated or operator == "~" else traces.same(field.key, path, values)
+    return _inside(field.key, path, lambda have: any(t(have) for t in tests) is not negated, hints)
 
 
 def _anywhere(key: str, operator: str, values: Sequence[Value]) -> Part:
@@ -237,10 +240,10 @@ def _anywhere(key: str, operator: str, values: Sequence[Value]) -> Part:
             return any_fits(have) is not negated
         return (any_fits(_json(have)) or any_fits(repr(have))) is not negated
 
-    return Part(test)
+    return Part(test, Hints() if negated else traces.within(key, values))
 
 
-def _inside(key: str, path: Sequence[str], fits: Callable[[Any], bool]) -> Part:
+def _inside(key: str, path: Sequence[str], fits: Callable[[Any], bool], hints: Hints | None = None) -> Part:
     def test(record: Record) -> bool:
         have = _read(record.get(key))
         for step in path:
@@ -252,7 +255,7 @@ def _inside(key: str, path: Sequence[str], fits: Callable[[Any], bool]) -> Part:
                 return False
         return have is not _MISSING and fits(have)
 
-    return Part(test, values=True)
+    return Part(test, hints or Hints(), values=True)
 
 
 def _read(have: Any) -> Any:

@@ -14,12 +14,12 @@ from qcore.wire import envelope
 
 if TYPE_CHECKING:
     from qctl.filters import Filter
+    from qctl.held import Held
     from qctl.session import Session
 
 #: messages of a queue that are looked at, and failed tasks
 PEEK = 5_000
 FAILED = 20_000
-ASK_S = 1.0
 
 Record = dict[str, Any]
 
@@ -28,7 +28,7 @@ def gather(session: Session, wanted: Filter) -> tuple[dict[str, Record], list[st
     """Every task that can be seen now, and sentences about what could not be looked at."""
     found: dict[str, Record] = {}
     remarks: list[str] = []
-    for record in (*_failed(session, wanted, remarks), *_waiting(session, remarks), *_held(session)):
+    for record in (*_failed(session, wanted, remarks), *_waiting(session, remarks), *_held(session, remarks)):
         found[record["id"]] = {**found.get(record["id"], {}), **record}
     return found, remarks
 
@@ -73,29 +73,34 @@ def _of_message(raw: bytes, queue: str, state: str) -> Record | None:
     }
 
 
-def _held(session: Session) -> Iterator[Record]:
-    control = session.app.control
-    for command, state in (("reserved", "reserved"), ("active", "running")):
-        answers = control.ask(command, timeout_s=ASK_S)
-        for node, reply in answers.replies.items():
-            for task in reply if isinstance(reply, list) else ():
-                if isinstance(task, dict) and isinstance(task.get("id"), str):
-                    started = task.get("time_start")
-                    info = task.get("delivery_info")
-                    yield {
-                        "id": task["id"],
-                        "name": task.get("name"),
-                        "state": state,
-                        "worker": node,
-                        "queue": info.get("routing_key") if isinstance(info, dict) else None,
-                        "args": task.get("args"),
-                        "kwargs": task.get("kwargs"),
-                        "started_at": started,
-                        "at": started or time.time(),
-                        "runtime_s": time.time() - started if isinstance(started, int | float) else None,
-                    }
-        if not answers.replies:
-            return
+def _held(session: Session, remarks: list[str]) -> Iterator[Record]:
+    from qctl.held import everything
+
+    seen = everything(session.app)
+    _name_silent(seen.silent, remarks)
+    for held in seen.tasks:
+        yield _of_held(held)
+
+
+def _name_silent(silent: list[str], remarks: list[str]) -> None:
+    if silent:
+        remarks.append(f"not looked at, since they did not answer: {', '.join(silent)}")
+
+
+def _of_held(held: Held) -> Record:
+    started = held.started_at if held.state == "running" else None
+    return {
+        "id": held.id,
+        "name": held.name or None,
+        "state": held.state,
+        "worker": held.worker,
+        "queue": held.queue or None,
+        "args": held.args,
+        "kwargs": held.kwargs,
+        "started_at": started,
+        "at": started or time.time(),
+        "runtime_s": time.time() - started if started is not None else None,
+    }
 
 
 def _failed(session: Session, wanted: Filter, remarks: list[str]) -> Iterator[Record]:
@@ -111,3 +116,45 @@ def _failed(session: Session, wanted: Filter, remarks: list[str]) -> Iterator[Re
             yield {**record(failure, wanted.needs_values), "ended_at": failure.failed_at}
     except Unsupported:
         remarks.append("this broker keeps no failed tasks")
+
+
+# --- one task
+
+
+def find(session: Session, task_id: str) -> tuple[list[tuple[str, Record]], list[str]]:
+    """What is known now of one task, with all of its arguments: (who said so, record), the most certain
+    last; and sentences about what could not be looked at."""
+    from qctl.held import named
+
+    found: list[tuple[str, Record]] = []
+    remarks: list[str] = []
+    try:
+        (failure,) = session.broker.failures_of([task_id])
+    except Unsupported:
+        failure = None
+    if failure is not None:
+        from qctl.failed import record
+
+        whole = {"ended_at": failure.failed_at, "traceback": failure.traceback or None}
+        found.append(("failed tasks", {**record(failure, values=True), **whole}))
+    found += [(f"queue {r['queue']}", r) for r in _waiting_of(session, task_id, remarks)]
+    seen = named(session.app, [task_id])
+    _name_silent(seen.silent, remarks)
+    found += [(f"worker {held.worker}", _of_held(held)) for held in seen.tasks if held.id == task_id]
+    return found, remarks
+
+
+def _waiting_of(session: Session, task_id: str, remarks: list[str]) -> Iterator[Record]:
+    broker = session.broker
+    if not broker.features.moves:
+        yield from (record for record in _waiting(session, remarks) if record["id"] == task_id)
+        return
+    mark = task_id.encode()
+    for queue in broker.queues():
+        for one in broker.waiting(queue):
+            if mark not in one.raw:
+                continue
+            state = "queued" if one.due_at is None else "delayed"
+            record = _of_message(one.raw, queue, state)
+            if record is not None and record["id"] == task_id:
+                yield record if one.due_at is None else {**record, "due_at": one.due_at}

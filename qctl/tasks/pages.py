@@ -10,6 +10,7 @@ import click
 
 from qctl import exits
 from qctl.filters import parse
+from qctl.output.secrets import hide
 from qctl.output.table import Cell, Column
 from qctl.output.text import age, count, stamp
 from qctl.pages import Page
@@ -30,6 +31,8 @@ COLUMNS = [
     Column("ARGS"),
 ]
 TIMES = ("sent_at", "received_at", "started_at", "ended_at")
+#: a recorder that runs says so every second
+STALE_S = 10.0
 LIVE, HISTORY, BOTH = "live", "history", "all"
 
 
@@ -51,6 +54,7 @@ def _search(
             old, looked = past.search(wanted, limit)
             found = {r["id"]: r for r in old}
             remarks.append(f"{looked:,} of {len(past):,} in the history looked at")
+            remarks += _gaps(past, wanted.hints.since)
             past.close()
         elif where == HISTORY:
             raise exits.Stop(
@@ -69,10 +73,23 @@ def _search(
     return records[:limit], remarks
 
 
+def _gaps(past: History, since: float | None) -> list[str]:
+    """Sentences about times of which the history knows nothing."""
+    gaps, heard_at = past.gaps(since), past.heard_at
+    found = []
+    if gaps:
+        lost_s = sum(gap.until - gap.since for gap in gaps)
+        last = f"the last {stamp(gaps[-1].since, False)} to {stamp(gaps[-1].until, False)}"
+        found.append(f"{count(len(gaps), 'gap')} of {age(lost_s)} in it, {last}: {gaps[-1].why}")
+    if heard_at is not None and time.time() - heard_at > STALE_S:
+        found.append(f"nothing was recorded since {stamp(heard_at, False)}")
+    return found
+
+
 def _item(record: dict[str, Any]) -> dict[str, Any]:
     keys = ("id", "name", "state", "queue", "worker", "exc", "args", "kwargs", "result", "runtime_s", "tries")
     item = {key: record.get(key) for key in keys}
-    item |= {key: stamp(record[key]) if record.get(key) else None for key in (*TIMES, "at")}
+    item |= {key: stamp(record[key]) if record.get(key) else None for key in (*TIMES, "due_at", "at")}
     return {**item, "root_id": record.get("root_id"), "parent_id": record.get("parent_id")}
 
 
@@ -115,22 +132,25 @@ def _one(session: Session, task_id: str) -> tuple[dict[str, Any], list[str]]:
         record = past.get(task_id) or {}
         sources += ["history"] if record else []
         past.close()
-    now, _ = live.gather(session, parse(f'id:"{task_id}"'))
-    if task_id in now:
-        record = {**record, **{k: v for k, v in now[task_id].items() if v is not None}}
-        sources.append("broker and workers")
+    now, remarks = live.find(session, task_id)
+    for source, said in now:
+        record = {**record, **{k: v for k, v in said.items() if v is not None}}
+        sources.append(source)
     if session.app.results.keeps:
         (meta,) = session.app.results.get([task_id])
         if meta is not None:
             from qctl.filters.fields import state_named
 
             record.setdefault("id", task_id)
-            record["state"] = state_named(meta.status) or meta.status.lower()
+            if meta.is_ready or not now:  # who holds it knows better than a result that is not there yet
+                record["state"] = state_named(meta.status) or meta.status.lower()
             record["result" if meta.status == "SUCCESS" else "error"] = meta.result
             record["traceback"] = meta.traceback or record.get("traceback")
             record["ended_at"] = record.get("ended_at") or _epoch(meta.date_done)
             record["name"] = record.get("name") or meta.name
             sources.append("result store")
+    for remark in remarks:
+        session.out.warn(remark)
     if not record:
         raise exits.Stop(
             exits.NOT_FOUND,
@@ -157,9 +177,9 @@ def _show(task_id: str, only_args: bool) -> None:
     if only_args:
         fields = {"id": task_id, "args": record.get("args"), "kwargs": record.get("kwargs")}
     if not out.for_people:
-        out.document("task.show", {**fields, "sources": sources})
+        out.document("task.show", hide({**fields, "sources": sources}))
         return
-    for name, value in fields.items():
+    for name, value in hide(fields).items():
         if value not in (None, ""):
             head, *rest = _text(value).split("\n")
             out.text(f"{name:<12} {head}")

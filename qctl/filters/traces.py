@@ -1,0 +1,49 @@
+"""What a term about text leaves behind: pieces of text that every match has in it.
+
+In:  values of a term.  Out: Hints with traces; a store looks for them before it reads anything as a value,
+which is what takes long. Where writers of values differ (quotes, escapes, floats) there is no trace.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+from qctl.filters.predicate import Hints, Trace
+from qctl.filters.value import Value, is_exact
+
+#: what JSON and Python write as it is, inside of text
+_PLAIN = re.compile(r"[A-Za-z0-9_.@:+ -]+")
+#: larger whole numbers may be written as 1e+16
+_LARGEST = 10**15
+
+
+def within(key: str, values: Sequence[Value]) -> Hints:
+    """The text under `key` has one of these in it, in any case."""
+    if not all(value.kind != "regex" and value.text.isascii() for value in values):
+        return Hints()
+    return Hints(traces=(Trace(key, tuple(value.text for value in values), caseless=True),))
+
+
+def same(key: str, path: Sequence[str], values: Sequence[Value]) -> Hints:
+    """What is under `key`, at `path` inside of it, is one of these."""
+    found = [Trace(key, (step,)) for step in path if _PLAIN.fullmatch(step) and not step.isdecimal()]
+    written = [_written(value) for value in values]
+    if all(text is not None for text in written):
+        found.append(Trace(key, tuple(text for text in written if text is not None)))
+    return Hints(traces=tuple(found))
+
+
+def _written(value: Value) -> str | None:
+    """How everybody writes it; None: they differ."""
+    if not is_exact(value) or not _PLAIN.fullmatch(value.text):
+        return None
+    try:
+        literal = json.loads(value.text) if value.kind == "bare" else value.text
+    except ValueError:
+        return value.text
+    if isinstance(literal, str):
+        return literal
+    whole = isinstance(literal, int) and not isinstance(literal, bool)
+    return str(literal) if whole and abs(literal) < _LARGEST else None
