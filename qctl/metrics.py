@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from qcore.brokers._administration import Depth
 from qcore.errors import BrokerError, Unsupported
 from qcore.events.receiver import listen
 from qcore.events.state import State
@@ -46,6 +47,7 @@ class Collector:
         self._ended: Counter[tuple[str, str]] = Counter()
         self._ran: dict[str, Histogram] = {}
         self._waited: dict[str, Histogram] = {}
+        self._missed = 0
         self._stop = threading.Event()
         self.listening = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
@@ -130,8 +132,13 @@ class Collector:
         yield from _metric(
             "qcore_bus_seconds", "gauge", "time until every worker had answered", [({}, round(took_s, 6))]
         )
-        queues = sorted({*broker.queues(), *taken})[:MOST_QUEUES]
-        depths = {queue: broker.depth(queue) for queue in queues}
+        every = sorted({*broker.queues(), *taken})
+        counted = dict(zip(every, broker.depths(every), strict=True))
+        # Those in which most waits are the ones to look at; the rest is one sum.
+        queues = sorted(sorted(every, key=lambda q: -counted[q].ready)[:MOST_QUEUES])
+        depths = {queue: counted[queue] for queue in queues}
+        if rest := [counted[queue] for queue in every if queue not in depths]:
+            depths[OTHERS] = _sum(rest)
         samples: list[tuple[dict[str, str], float]] = []
         for queue, depth in depths.items():
             for state, number in (
@@ -142,6 +149,14 @@ class Collector:
                 if number is not None:
                     samples.append(({"queue": queue, "state": state}, number))
         yield from _metric("qcore_queue_messages", "gauge", "messages, by where they are", samples)
+        now = time.time()
+        ages = [
+            ({"queue": queue}, round(max(now - depth.oldest_at, 0.0), 3))
+            for queue, depth in depths.items()
+            if depth.oldest_at is not None
+        ]
+        what = "for how long the oldest message has been ready, where the broker knows"
+        yield from _metric("qcore_queue_oldest_seconds", "gauge", what, ages)
         consumers = [({"queue": queue}, taken[queue]) for queue in queues]
         yield from _metric("qcore_queue_consumers", "gauge", "workers that take from the queue", consumers)
         paused = set(broker.paused())
@@ -160,8 +175,26 @@ class Collector:
         yield from _histograms("qcore_task_runtime_seconds", "how long tasks ran", self._ran)
         yield from _histograms("qcore_task_wait_seconds", "from sent or received to started", self._waited)
         yield from _metric("qcore_events_total", "counter", "events heard", [({}, state.events)])
-        missed = sum(worker.missed for worker in state.workers.values())
-        yield from _metric("qcore_events_missed_total", "counter", "events that never came", [({}, missed)])
+        # Workers that are long gone are forgotten with what they missed; a counter may not go back.
+        self._missed = max(self._missed, sum(worker.missed for worker in state.workers.values()))
+        what = "events that never came"
+        yield from _metric("qcore_events_missed_total", "counter", what, [({}, self._missed)])
+
+
+def _sum(depths: Sequence[Depth]) -> Depth:
+    """Of several queues; what is known of one only is not known of all."""
+
+    def total(numbers: list[int | None]) -> int | None:
+        known = [n for n in numbers if n is not None]
+        return sum(known) if len(known) == len(numbers) else None
+
+    oldest = [d.oldest_at for d in depths if d.oldest_at is not None]
+    return Depth(
+        sum(d.ready for d in depths),
+        total([d.delayed for d in depths]),
+        total([d.in_flight for d in depths]),
+        min(oldest, default=None),
+    )
 
 
 def _metric(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import time
 import urllib.request
+from pathlib import Path
 
 from qcore import App
-from qcore.brokers.base import open_broker
+from qcore.brokers.base import Message, open_broker
 from qctl import exits
 from qctl.histogram import BOUNDS, Histogram
 from qctl.metrics import Collector
@@ -72,15 +74,26 @@ def test_ten_thousand_names_leave_few_series(memory_url: str) -> None:
             ]
         )
 
+    broker = collector._app.broker
+    broker.publish([Message(b"{}", queue=f"q{number:05}") for number in range(300)])
+    put(broker, "zzz", "a", "b")
+
     lines = [line for line in collector.text().splitlines() if not line.startswith("#")]
     assert len(lines) <= 2000
+    assert 'qcore_queue_messages{queue="zzz",state="ready"} 2' in lines
+    assert 'qcore_queue_messages{queue="(others)",state="ready"} 201' in lines
+    assert any(line.startswith('qcore_queue_oldest_seconds{queue="zzz"} ') for line in lines)
     assert sum('name="(others)",state="succeeded"} 99' in line for line in lines) == 1
 
 
-def test_a_bench_leaves_nothing_behind(sqlite_url: str) -> None:
+def test_a_bench_leaves_nothing_behind(sqlite_url: str, tmp_path: Path) -> None:
     put(open_broker(sqlite_url), "mails", "a")
+    results = f"sqlite:///{tmp_path}/results.sqlite3"
 
-    done = qctl("bench", "--tasks", "200", "--trips", "20", "-c", "1", "-b", sqlite_url, "-o", "json")
+    done = qctl(
+        *("bench", "--tasks", "200", "--trips", "20", "-c", "1", "-b", sqlite_url, "-o", "json"),
+        *("--result-backend", results),
+    )
     put(open_broker(sqlite_url), "qctl.bench", "b")
     refused = qctl("bench", "-b", sqlite_url)
 
@@ -89,3 +102,28 @@ def test_a_bench_leaves_nothing_behind(sqlite_url: str) -> None:
     assert len(figures) == 6 and all(value > 0 for value in figures.values())
     assert open_broker(sqlite_url).depth("mails").ready == 1
     assert refused.returncode == exits.FAILED and one_sentence(refused)
+    with sqlite3.connect(tmp_path / "results.sqlite3") as file:
+        assert file.execute("SELECT count(*) FROM results").fetchone() == (0,)
+
+
+def test_a_bench_of_a_fleet_in_production_is_asked_about(sqlite_url: str, tmp_path: Path) -> None:
+    (tmp_path / "contexts.toml").write_text(f'[contexts.live]\nbroker = "{sqlite_url}"\nclass = "prod"\n')
+    words = (
+        "bench",
+        "--context",
+        "live",
+        "--tasks",
+        "10",
+        "--trips",
+        "1",
+        "-c",
+        "1",
+        "--reason",
+        "new disks",
+    )
+
+    careful = qctl(*words, QCTL_CONFIG=str(tmp_path))
+    unasked = qctl(*words, "--read-write", QCTL_CONFIG=str(tmp_path))
+
+    assert careful.returncode == unasked.returncode == exits.REFUSED
+    assert "read-only" in careful.stderr and "--yes" in unasked.stderr

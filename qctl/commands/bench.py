@@ -13,14 +13,16 @@ import click
 
 from qctl import exits
 from qctl.bench_app import QUEUE
+from qctl.consent import ask
 from qctl.output.progress import Progress
 from qctl.output.table import Column
+from qctl.output.text import count
 from qctl.pages import command as page
 from qctl.session import Session, current
 
 TASK = "qctl.bench.nothing"
 BATCH = 1000
-READY_S = 20.0
+READY_S, STOP_S = 20.0, 20.0
 
 
 @page(
@@ -31,19 +33,26 @@ READY_S = 20.0
         ("qctl bench", "the embedded broker"),
         ("qctl -b redis://host/0 bench --tasks 50000", "a Redis, with more tasks"),
     ],
-    exit_codes={exits.FAILED: "its queue is in use, or the worker did not start"},
+    exit_codes={
+        exits.FAILED: "its queue is in use, the worker did not start, or you answered no",
+        exits.REFUSED: exits.TABLE[exits.REFUSED],
+    },
     see_also=["doctor"],
 )
 @click.option("--tasks", type=click.IntRange(10), default=10_000, help="So many. [default: 10000]")
 @click.option("--trips", type=click.IntRange(1), default=500, help="Round trips. [default: 500]")
 @click.option("-c", "--concurrency", type=click.IntRange(1), default=2, help="Processes. [default: 2]")
-def command(tasks: int, trips: int, concurrency: int) -> int:
+@click.option("-y", "--yes", is_flag=True, help="Do not ask, in a context of class prod.")
+def command(tasks: int, trips: int, concurrency: int, yes: bool) -> int:
     """Measure this broker with tasks that do nothing.
 
     It sends them one at a time and many at a time to the queue qctl.bench, runs them with a worker of
-    its own, and waits for single ones. No other queue is touched; its own is emptied at the end.
+    its own, and waits for single ones. No other queue is touched; at the end its own is emptied, and the
+    results are deleted.
     """
     session = current()
+    if session.context is not None and session.context.is_prod:
+        ask(f"{count(tasks, 'task')} that do nothing, at '{session.context.name}',", "run", yes)
     broker = session.broker
     broker.check()
     if broker.depth(QUEUE).ready:
@@ -52,21 +61,22 @@ def command(tasks: int, trips: int, concurrency: int) -> int:
             f"the queue {QUEUE} is not empty",
             f"is another bench running? `qctl purge -Q {QUEUE}`",
         )
-    worker = None
+    worker, ids = None, list[str]()
     few = max(10, tasks // 10)
     try:
         with Progress(session, 0, "measured"):
-            single_s = _send_single(session, few)
-            bulk_s = _send_bulk(session, tasks)
+            single_s = _send_single(session, few, ids)
+            bulk_s = _send_bulk(session, tasks, ids)
             sent = few + tasks
             worker, started = _start(session, concurrency)
             drained_s = _drain(session, worker, started)
-            times = _round_trips(session, trips)
+            times = _round_trips(session, trips, ids)
     finally:
         if worker is not None:
-            worker.send_signal(signal.SIGTERM)
-            worker.wait(20)
+            _stop(worker)
         broker.purge(QUEUE)
+        for start in range(0, len(ids) if session.app.results.keeps else 0, BATCH):
+            session.app.results.forget(ids[start : start + BATCH])
     items = [
         {
             "figure": "publish, one at a time",
@@ -87,23 +97,27 @@ def command(tasks: int, trips: int, concurrency: int) -> int:
     return exits.OK
 
 
-def _send_single(session: Session, count: int) -> float:
+def _send_single(session: Session, number: int, ids: list[str]) -> float:
+    """Seconds; adds the ids of the tasks, as the others do."""
     began = time.perf_counter()
-    for number in range(count):
-        session.app.send_task(TASK, (number,), queue=QUEUE)
+    ids += [session.app.send_task(TASK, (i,), queue=QUEUE).id for i in range(number)]
     return time.perf_counter() - began
 
 
-def _send_bulk(session: Session, count: int) -> float:
+def _send_bulk(session: Session, number: int, ids: list[str]) -> float:
     signature = session.app.signature(TASK, (1,), options={"queue": QUEUE})
     began = time.perf_counter()
-    for start in range(0, count, BATCH):
-        session.app.send_many([signature] * min(BATCH, count - start))
+    for start in range(0, number, BATCH):
+        sent = session.app.send_many([signature] * min(BATCH, number - start))
+        ids += [result.id for result in sent]
     return time.perf_counter() - began
 
 
 def _start(session: Session, concurrency: int) -> tuple[subprocess.Popen[bytes], float]:
     env = {**os.environ, "QCTL_BROKER_URL": session.app.broker_url()}
+    env.pop("QCTL_CONTEXT", None)  # what it says is said already
+    if session.app.conf.result_backend:
+        env["QCTL_RESULT_BACKEND"] = str(session.app.conf.result_backend)
     words = [
         "-A",
         "qctl.bench_app",
@@ -126,6 +140,15 @@ def _start(session: Session, concurrency: int) -> tuple[subprocess.Popen[bytes],
     return worker, began
 
 
+def _stop(worker: subprocess.Popen[bytes]) -> None:
+    worker.send_signal(signal.SIGTERM)
+    try:
+        worker.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()
+
+
 def _drain(session: Session, worker: subprocess.Popen[bytes], began: float) -> float:
     """Until nothing is left, from the moment the first was taken."""
     broker = session.broker
@@ -143,11 +166,13 @@ def _drain(session: Session, worker: subprocess.Popen[bytes], began: float) -> f
         time.sleep(0.01)
 
 
-def _round_trips(session: Session, count: int) -> list[float]:
+def _round_trips(session: Session, number: int, ids: list[str]) -> list[float]:
     times = []
-    for number in range(count):
+    for i in range(number):
         began = time.perf_counter()
-        session.app.send_task(TASK, (number,), queue=QUEUE).get(timeout=10)
+        sent = session.app.send_task(TASK, (i,), queue=QUEUE)
+        ids.append(sent.id)
+        sent.get(timeout=10)
         times.append(time.perf_counter() - began)
     return sorted(times)
 
