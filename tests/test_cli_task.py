@@ -101,6 +101,41 @@ def test_a_recorder_that_began_late_takes_nothing_away(broken_in: History) -> No
     assert (other["state"], other["name"], other["started_at"]) == ("succeeded", "proj.noisy", NOW - 5)
 
 
+def test_every_try_is_in_the_timeline(tmp_path: Path, sqlite_url: str) -> None:
+    path = tmp_path / "qctl" / "history" / path_for(open_broker(sqlite_url).place).name
+    recorder = Recorder(History(path, write=True), 3600, 1000)
+    recorder.hear()
+    tries: list[dict[str, Any]] = [
+        {"type": f"task-{what}", "uuid": "a", "hostname": "w1@h", "timestamp": NOW + i, "name": "proj.a"}
+        for i, what in enumerate("received started retried received started succeeded".split())
+    ]
+
+    recorder.take([tries[0]])
+    recorder.take(tries[1:])
+    recorder.close()
+    done = qctl("task", "timeline", "a", "-b", sqlite_url, "-o", "json", XDG_STATE_HOME=str(tmp_path))
+
+    items = json.loads(done.stdout)["items"]
+    assert [i["what"] for i in items] == "received started retried received started succeeded".split()
+    assert [i["after_ms"] for i in items] == [None, *[1000] * 5]
+
+
+def test_a_long_chain_is_drawn_in_one_column(tmp_path: Path, sqlite_url: str) -> None:
+    path = tmp_path / "qctl" / "history" / path_for(open_broker(sqlite_url).place).name
+    history = History(path, write=True)
+    chain = [seen(n, parent_id=task_id(n - 1), root_id=task_id(0), ended=NOW + n) for n in range(1, 1000)]
+    knot = [seen(n, parent_id=task_id(4001 - n), root_id=task_id(0)) for n in (2000, 2001)]
+    history.keep([seen(0, root_id=task_id(0)), *chain, *knot])
+    history.close()
+
+    lines = qctl(
+        "task", "tree", task_id(7), "-b", sqlite_url, XDG_STATE_HOME=str(tmp_path)
+    ).stdout.splitlines()
+
+    assert len(lines) == 1002 and max(map(len, lines)) < 80
+    assert sum(line.startswith("then ") and line.endswith(" *") for line in lines) == 999
+
+
 def test_times_without_a_recorder_are_gaps(broken_in: History, tmp_path: Path) -> None:
     broken_in.note_alive(NOW - 100)
     recorder = Recorder(History(broken_in.path, write=True), 3600, 1000)

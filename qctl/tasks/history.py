@@ -37,6 +37,8 @@ CREATE INDEX IF NOT EXISTS by_time ON tasks (at);
 CREATE INDEX IF NOT EXISTS by_root ON tasks (root_id);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS gaps (since, until, why);
+CREATE TABLE IF NOT EXISTS steps (id, at, what, worker);
+CREATE INDEX IF NOT EXISTS steps_of ON steps (id, at);
 """
 _ENDED = "('succeeded','failed','revoked')"
 #: when the new row knows less: a recorder that began in the middle of a task's life
@@ -68,6 +70,15 @@ class Gap(NamedTuple):
     since: float
     until: float
     why: str
+
+
+class Step(NamedTuple):
+    """Something that happened to a task in a try that was not its last."""
+
+    id: str
+    at: float  # epoch seconds
+    what: str  # received, started, retried
+    worker: str
 
 
 class HistoryUnusable(exits.Stop):
@@ -135,6 +146,11 @@ class History:
             few = "SELECT rowid FROM gaps ORDER BY rowid DESC LIMIT -1 OFFSET ?"
             self._db.execute(f"DELETE FROM gaps WHERE rowid IN ({few})", (GAPS_KEPT,))
 
+    def note_steps(self, steps: Iterable[Step]) -> None:
+        """Remember what happened in tries that were not the last."""
+        with self._told(), self._step():
+            self._db.executemany("INSERT INTO steps VALUES (?,?,?,?)", steps)
+
     def note_alive(self, at: float) -> None:
         """A recorder listens, or has listened until now."""
         with self._told():
@@ -159,6 +175,8 @@ class History:
         with self._told(), self._step():
             gone = self._db.execute("DELETE FROM tasks WHERE at<?", (older_than,)).rowcount
             self._db.execute("DELETE FROM gaps WHERE until<?", (older_than,))
+            few = "SELECT max(rowid) FROM steps"
+            self._db.execute(f"DELETE FROM steps WHERE at<? OR rowid<=({few})-?", (older_than, most))
             (left,) = self._db.execute("SELECT count(*) FROM tasks").fetchone()
             for which in _LEAVING:
                 if left <= most:
@@ -223,9 +241,15 @@ class History:
         found = self._records("id=?", (task_id,))
         return found[0] if found else None
 
-    def family(self, root_id: str) -> list[dict[str, Any]]:
-        """Every task of a workflow, by its root's id, in the order in which they began."""
-        return self._records("root_id=? OR id=? ORDER BY received_at, at", (root_id, root_id))
+    def family(self, root_id: str, most: int) -> list[dict[str, Any]]:
+        """The tasks of a workflow, by its root's id, in the order in which they began; the first so many."""
+        return self._records("root_id=? OR id=? ORDER BY received_at, at LIMIT ?", (root_id, root_id, most))
+
+    def steps(self, task_id: str) -> list[Step]:
+        """What happened in the tries before the last one, in order."""
+        with self._told():
+            rows = self._db.execute("SELECT * FROM steps WHERE id=? ORDER BY at, rowid", (task_id,))
+            return [Step(*row) for row in rows]
 
     def _records(self, where: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
         with self._told():

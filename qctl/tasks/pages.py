@@ -33,6 +33,8 @@ COLUMNS = [
 TIMES = ("sent_at", "received_at", "started_at", "ended_at")
 #: a recorder that runs says so every second
 STALE_S = 10.0
+#: tasks of a workflow that are drawn
+FAMILY = 20_000
 LIVE, HISTORY, BOTH = "live", "history", "all"
 
 
@@ -191,19 +193,33 @@ def _show(task_id: str, only_args: bool) -> None:
 def _timeline(task_id: str) -> None:
     session = current()
     record, _ = _one(session, task_id)
+    happened: set[tuple[float, int, str, str]] = set()
+    for order, key in enumerate(TIMES):
+        if (at := record.get(key)) is not None:
+            what = key.removesuffix("_at")
+            what = record.get("state") or what if what == "ended" else what
+            happened.add((at, order, what, "" if what == "sent" else record.get("worker") or ""))
+    past = _history(session)
+    if past is not None:
+        order_of = {"received": 1, "started": 2, "retried": 3}
+        happened.update((s.at, order_of.get(s.what, 3), s.what, s.worker) for s in past.steps(task_id))
+        past.close()
     items: list[dict[str, Any]] = []
     before: float | None = None
-    for key in TIMES:
-        at = record.get(key)
-        if at is None:
-            continue
-        what = key.removesuffix("_at")
-        what = record.get("state") or what if what == "ended" else what
+    for at, _order, what, worker in sorted(happened):
         gap = None if before is None else round((at - before) * 1000, 3)
-        items.append({"what": what, "at": stamp(at), "after_ms": gap})
+        items.append({"what": what, "at": stamp(at), "after_ms": gap, "worker": worker or None})
         before = at
-    rows = [[i["what"], i["at"], "-" if i["after_ms"] is None else f"{i['after_ms']:,.1f} ms"] for i in items]
-    columns = [Column("WHAT"), Column("AT"), Column("AFTER", True, field="after_ms")]
+    rows = [
+        [
+            i["what"],
+            i["at"],
+            "-" if i["after_ms"] is None else f"{i['after_ms']:,.1f} ms",
+            i["worker"] or "-",
+        ]
+        for i in items
+    ]
+    columns = [Column("WHAT"), Column("AT"), Column("AFTER", True, field="after_ms"), Column("WORKER")]
     session.out.items("task.timeline", items, columns, rows, "what")
     if not items:
         session.out.note("no times are known; `qctl task record` keeps them, with task events on")
@@ -219,8 +235,10 @@ def _tree(task_id: str) -> None:
     record = past.get(task_id)
     if record is None:
         raise exits.Stop(exits.NOT_FOUND, f"the history knows no task '{task_id}'")
-    family = past.family(record.get("root_id") or task_id)
+    family = past.family(record.get("root_id") or task_id, FAMILY)
     past.close()
+    if len(family) == FAMILY:
+        session.out.warn(f"only the first {FAMILY:,} tasks of the workflow are shown")
     draw(session, family)
 
 
@@ -281,7 +299,9 @@ def _pages() -> list[Page]:
             callback=_timeline,
             lists=True,
             params=[task_id],
-            help="Print when a task was sent, received, started and ended, with the times between.",
+            help="""Print when a task was sent, received, started, retried and ended.
+
+            With the times between. Tries before the last are known to the history only.""",
             examples=[("qctl task timeline 2f9c1e0a-…", "where did the time go?")],
             exit_codes={exits.NOT_FOUND: "nobody knows it"},
             see_also=["task show"],

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from qcore.errors import BrokerError
 from qctl import exits
 from qctl.output.text import count
-from qctl.tasks.history import Gap, History, path_for
+from qctl.tasks.history import Gap, History, Step, path_for
 
 if TYPE_CHECKING:
     from qcore.wire.event import Event
@@ -92,6 +92,7 @@ class Recorder:
         self._history, self._keep_s, self._most = history, keep_s, most
         self._state, self._changed = State(REMEMBERED), set[str]()
         self._write_at, self._forget_at = 0.0, time.monotonic()
+        self._steps: list[Step] = []
         self._gap: Gap | None = None  # it is going on
         self._missed_at, self._missed_said = time.time(), 0
         #: epoch seconds; None: it has not listened yet
@@ -125,7 +126,7 @@ class Recorder:
 
     def take(self, batch: list[Event]) -> None:
         """Fold these events; write, and forget what is old, when it is time."""
-        self._state.fold(batch, time.time())
+        self._fold(batch)
         self._changed.update(uuid for e in batch if isinstance(uuid := e.get("uuid"), str))
         now = time.monotonic()
         if now >= self._write_at:
@@ -135,7 +136,25 @@ class Recorder:
             self._history.forget(self._most, time.time() - self._keep_s)
             self._forget_at = time.monotonic() + FORGET_S
 
+    def _fold(self, batch: list[Event]) -> None:
+        """A try that is over is written apart: the next one takes its times in the table."""
+        start = 0
+        for number, event in enumerate(batch):
+            if event["type"] != "task-retried" or not isinstance(event.get("uuid"), str):
+                continue
+            self._state.fold(batch[start:number], time.time())
+            start = number
+            task = self._state.table.get(event["uuid"])
+            times = [("received", task.received), ("started", task.started)] if task else []
+            for what, at in (*times, ("retried", float(event["timestamp"]))):
+                if at is not None:
+                    self._steps.append(Step(event["uuid"], at, what, event["hostname"]))
+        self._state.fold(batch[start:], time.time())
+
     def _write(self) -> None:
+        if self._steps:
+            self._history.note_steps(self._steps)
+            self._steps.clear()
         if self._changed:
             table = self._state.table
             rows = (table.index.get(task_id) for task_id in self._changed)

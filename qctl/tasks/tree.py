@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from qctl.output.text import age
@@ -35,18 +36,33 @@ def draw(session: Session, family: list[Record]) -> None:
         ]
         out.document("task.tree", {"items": items})
         return
-    # Not recursive: a chain may be longer than Python's stack.
-    stack = [(record, "", True, True) for record in reversed(children.get(None, []))]
-    while stack:
-        record, indent, last, top = stack.pop()
-        branch = "" if top else ("└─ " if last else "├─ ")
+    for record, before in _lines(family, children):
         took = age(record["runtime_s"]) if record.get("runtime_s") else "-"
         mark = " *" if record["id"] in longest else ""
         name, state = record.get("name") or "?", record.get("state") or "?"
-        out.text(f"{indent}{branch}{name}  {state}  {took}  {record['id'][:8]}{mark}")
-        inner = indent + ("" if top else "   " if last else "│  ")
-        below = children.get(record["id"], [])
-        stack += [(r, inner, i == 0, False) for i, r in enumerate(reversed(below))]
+        out.text(f"{before}{name}  {state}  {took}  {record['id'][:8]}{mark}")
+
+
+def _lines(family: list[Record], children: dict[str | None, list[Record]]) -> Iterator[tuple[Record, str]]:
+    """Each task once, with what stands before its name. What follows as the only one stays in its column,
+    so that a chain of a thousand is no wider than one of two."""
+    drawn: set[str] = set()
+    # Records that name each other as parents hang from no root; they come last.
+    for top in (*children.get(None, []), *family):
+        stack = [(top, "", "")]
+        while stack:  # not recursive: a chain may be longer than Python's stack
+            record, before, inner = stack.pop()
+            if record["id"] in drawn:
+                continue
+            drawn.add(record["id"])
+            yield record, before
+            below = children.get(record["id"], [])
+            if len(below) == 1:
+                stack.append((below[0], f"{inner}then ", inner))
+                continue
+            for i, child in enumerate(reversed(below)):
+                branch, rest = ("└─ ", "   ") if i == 0 else ("├─ ", "│  ")
+                stack.append((child, inner + branch, inner + rest))
 
 
 def _longest(family: list[Record]) -> set[str]:
