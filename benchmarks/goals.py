@@ -112,6 +112,12 @@ VALUES = (
     ),
     Value("help", "`qctl --help` (s)", True, 3, (Goal("own:import_click", 2.5, "2.5x importing click"),)),
     Value("import_click", "`python -c 'import click'` (s)", True, 3),
+    Value(
+        "history",
+        "history of 1,000,000 tasks, intake (events/s)",
+        goals=(Goal("absolute", 10_000, "10,000"),),
+    ),
+    Value("history_search", "the same, searched (ms)", True, 0, (Goal("absolute", 300, "300 ms"),)),
 )
 
 #: CPU microseconds a task, by process: key, words

@@ -19,9 +19,10 @@ class Sizes(NamedTuple):
     first: int = 20_000  # whose results are waited for with a backlog
     backlog: int = 1_000_000  # queued in all
     crowd: int = 200  # idle workers
+    remembered: int = 1_000_000  # tasks of a history
 
 
 QUICK = Sizes(
     tasks=300, trips=50, trips_s=3.0, idle_s=1.0, later=100, held=300, members=50, links=10, first=300,
-    backlog=5000, crowd=20,
+    backlog=5000, crowd=20, remembered=20_000,
 )  # fmt: skip
