@@ -6,8 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
-# Many tests wait for processes and time-outs, so more of them run at once than there are cores.
-WORKERS ?= 3
+WORKERS ?= 2
 
 .PHONY: demo test faults soak check lint types bench bench-quick generate install clean
 
