@@ -205,7 +205,7 @@ def test_a_worker_dies_with_what_woke_it(fleet: Fleet, nth: int) -> None:
     second = fleet.worker()
     fleet.wait_done()
 
-    fleet.verdict().require()
+    fleet.verdict().require(1)
     no_surprises([second])
 
 
