@@ -28,11 +28,26 @@ def within(key: str, values: Sequence[Value]) -> Hints:
 
 def same(key: str, path: Sequence[str], values: Sequence[Value]) -> Hints:
     """What is under `key`, at `path` inside of it, is one of these."""
-    found = [Trace(key, (step,)) for step in path if _PLAIN.fullmatch(step) and not step.isdecimal()]
+    plain = [step for step in path if _PLAIN.fullmatch(step) and not step.isdecimal()]
+    found = [Trace(key, (step,)) for step in plain]
     written = [_written(value) for value in values]
-    if all(text is not None for text in written):
-        found.append(Trace(key, tuple(text for text in written if text is not None)))
+    texts = tuple(text for text in written if text is not None)
+    if len(texts) == len(values):
+        found.append(Trace(key, texts))
+        if plain and plain[-1] is path[-1]:
+            found.append(Trace(key, _together(path[-1], texts)))
     return Hints(traces=tuple(found))
+
+
+def _together(name: str, texts: Sequence[str]) -> tuple[str, ...]:
+    """A name and its value side by side, as JSON and Python write a mapping."""
+    return tuple(
+        f"{quote}{name}{quote}:{gap}{mark}{text}"
+        for text in texts
+        for quote in "'\""
+        for gap in (" ", "")
+        for mark in ("", "'", '"')
+    )
 
 
 def _written(value: Value) -> str | None:
