@@ -112,12 +112,16 @@ def app(memory_url: str) -> App:
     return made
 
 
-def play(feed: Feed, script: Any, size: tuple[int, int] = (80, 24), plain: bool = False) -> Dashboard:
-    """Open the dashboard headless, run the script with a pilot, close it."""
+def play(
+    feed: Feed, script: Any, size: tuple[int, int] = (80, 24), plain: bool = False, view: str = "3"
+) -> Dashboard:
+    """Open the dashboard headless at a view, run the script with a pilot, close it."""
     window = Dashboard(feed, plain)
 
     async def run() -> None:
         async with window.run_test(size=size, notifications=True) as pilot:
+            await pilot.press(view)
+            await pilot.pause()
             await script(window, pilot)
 
     asyncio.run(run())
@@ -153,13 +157,13 @@ def test_the_screen_at_80x24(app: App) -> None:
     pictures: dict[str, list[str]] = {}
 
     async def script(window: Dashboard, pilot: Any) -> None:
-        await until(pilot, lambda: window.tasks.items, "tasks on the screen")
+        await until(pilot, lambda: window.table.items, "tasks on the screen")
         pictures["main"] = screen_text(window)
         await pilot.press("G")
         await pilot.pause()
         pictures["end"] = screen_text(window)
-        await pilot.press("slash", *"failed", "enter")
-        await pilot.pause()
+        await pilot.press("slash", *"state:failed", "enter")
+        await until(pilot, lambda: len(window.table.items) == 1, "the failed task")
         pictures["filtered"] = screen_text(window)
         await pilot.press("enter")
         await pilot.pause()
@@ -167,7 +171,10 @@ def test_the_screen_at_80x24(app: App) -> None:
         await pilot.press("escape", "question_mark")
         await pilot.pause()
         pictures["help"] = screen_text(window)
-        await pilot.press("q", "q")
+        await pilot.press("q", "2")
+        await pilot.pause()
+        pictures["workers"] = screen_text(window)
+        await pilot.press("q")
 
     window = play(feed, script)
     feed.stop()
@@ -175,18 +182,18 @@ def test_the_screen_at_80x24(app: App) -> None:
     main = pictures["main"]
     assert len(main) == 24
     assert all(len(line) == 80 for line in main)
-    assert "connected" in main[0]
-    assert "workers 0/1" in main[0]
-    assert "w1@host" in main[2]
-    assert "? silent" in main[2]
-    assert "00000029" in main[7]  # the newest first
-    assert "\\x1b[31m2" in main[7]
+    assert "●" in main[0]
+    assert "up 0/1" in main[0]
+    assert "tasks 30" in main[1]
+    assert "00000029" in main[3]  # the newest first
+    assert "\\x1b[31m2" in main[3]
     assert "q quit" in main[23]
     assert any("00000000" in line for line in pictures["end"])
-    assert sum("failed" in line for line in pictures["filtered"][7:]) == 1
+    assert sum("✗ failed" in line for line in pictures["filtered"]) == 1
+    assert any("w1@host" in line and "? silent" in line for line in pictures["workers"])
     assert any("ValueError('boom')" in line for line in pictures["details"])
     assert any("line 1" in line for line in pictures["details"])
-    assert any("next row" in line for line in pictures["help"])
+    assert any("go to a view" in line for line in pictures["help"])
     assert window.return_value == 0
 
 
@@ -216,7 +223,7 @@ def test_a_broker_that_goes_away_leaves_the_last_picture(app: App, monkeypatch: 
         assert any("connection refused" in line for line in lines)
         assert not any("secret" in line for line in lines)
         assert any("proj.add" in line for line in lines)
-        assert window.tasks.faded
+        assert window.table.faded
         broken = False
         await until(pilot, lambda: window.picture.connected, "connected again")
 
@@ -232,9 +239,9 @@ def test_frozen_keeps_the_picture_and_counts_what_is_behind(app: App) -> None:
         await pilot.press("p")
         feed.fold([event("task-received", "u2", name="proj.mul")] * 3)
         await until(pilot, lambda: "3 behind" in screen_text(window)[0], "the count")
-        assert len(window.tasks.items) == 1
+        assert len(window.table.items) == 1
         await pilot.press("p")
-        await until(pilot, lambda: len(window.tasks.items) == 2, "the new picture")
+        await until(pilot, lambda: len(window.table.items) == 2, "the new picture")
 
     play(feed, script)
 
@@ -260,7 +267,7 @@ def test_a_row_never_wraps_at_any_size(app: App, size: tuple[int, int]) -> None:
         await pilot.pause()
         lines = screen_text(window)
         assert len(lines) == size[1]
-        assert sum("○ reserved" in line for line in lines) == min(5, size[1] - 8)
+        assert sum("○ reserved" in line for line in lines) == 5
 
     play(feed, script, size)
 
@@ -400,6 +407,6 @@ def test_every_view_has_columns_and_says_why_it_is_empty(app: App) -> None:
             assert all(len(line) == 80 for line in text)
             heading = next(line for line in text if view.fields[0].name in line)
             assert sum(f.name in heading for f in view.fields) >= 2
-            assert view.empty.split("\n")[0] in "\n".join(text) or window.tasks.items
+            assert view.empty.split("\n")[0] in "\n".join(text) or window.table.items
 
     play(feed, script)

@@ -169,6 +169,10 @@ class TaskTable:
         self.more: dict[str, More] = {}
         self.totals = [0] * len(STATES)
         self.forgotten = 0
+        #: changes whenever rows get other numbers
+        self.generation = 0
+        #: tasks that have ended (succeeded, failed), by the number of their queue's word
+        self.ended_in: dict[int, int] = {}
         self._next = 0  # the number of the next chunk
         self._last = self._new_chunk()
 
@@ -213,6 +217,9 @@ class TaskTable:
             chunk.states[i] = code
             self.totals[old] -= 1
             self.totals[code] += 1
+            if code >= FAILURE:
+                queue = chunk.queues[i]
+                self.ended_in[queue] = self.ended_in.get(queue, 0) + 1
 
     def note(self, event: Event, uuid: str) -> None:
         """A task event of a user's own kind: it changes no state."""
@@ -260,10 +267,12 @@ class TaskTable:
 
     def _add_more(self, event: Event, uuid: str) -> None:
         found: dict[str, str] = {}
-        for field in ("exception", "traceback", "eta", "expires", "routing_key"):
+        for field in ("exception", "eta", "expires", "routing_key"):
             value = event.get(field)
             if value is not None:
                 found[field] = _text(value)
+        if (trace := event.get("traceback")) is not None:
+            found["traceback"] = _ends(str(trace))
         root, parent = event.get("root_id"), event.get("parent_id")
         if type(root) is str and root != uuid:
             found["root_id"] = sys.intern(root[:255])
@@ -320,6 +329,7 @@ class TaskTable:
     def _keep(self, number: int, places: list[int]) -> None:
         chunk, index = self.chunks[number], self.index
         staying = set(places)
+        self.generation += 1
         for i, uuid in enumerate(chunk.ids):
             if i not in staying:
                 del index[uuid]
@@ -424,6 +434,13 @@ class TaskTable:
             base = number << BITS
             for i in reversed(found):
                 yield base | i
+
+
+def _ends(text: str) -> str:
+    """A long traceback without its middle: where it began and what went wrong matter most."""
+    if len(text) <= 2 * TEXT_LIMIT:
+        return text
+    return f"{text[:TEXT_LIMIT]}\n  (…)\n{text[-TEXT_LIMIT:]}"
 
 
 def _text(value: Any) -> str:

@@ -15,6 +15,9 @@ from qctl.pages import command as page
 from qctl.params import Span
 from qctl.session import current
 
+#: tasks that are remembered where few are needed, and by the dashboard
+FEW, MANY = 10_000, 1_000_000
+
 
 @page(
     "events",
@@ -41,7 +44,9 @@ from qctl.session import current
 @click.option("--for", "duration", type=Span(), help="--dump: end after this time.")
 @click.option("--type", "kinds", multiple=True, metavar="GLOB", help="--dump: only these types; repeatable.")
 @click.option(
-    "--max-tasks", type=click.IntRange(10), default=10_000, help="Tasks to remember. [default: 10000]"
+    "--max-tasks",
+    type=click.IntRange(10),
+    help="Tasks to remember. [default: 1000000 in at most 320 MiB; with --dump 10000]",
 )
 @click.option("--record", metavar="FILE", help="Write them to a file: JSON lines; .gz or .zst compressed.")
 @click.option("--replay", metavar="FILE", help="--dump: from a recording, not from the broker.")
@@ -50,20 +55,24 @@ from qctl.session import current
 @click.option(
     "-F", "--frequency", "--freq", type=Span(), default=1.0, help="--camera: so often. [default: 1s]"
 )
-@click.option("--ascii", is_flag=True, help="Dashboard: plain characters for states and lines.")
+@click.option("--ascii", is_flag=True, help="Dashboard: plain characters for states and lines, no colours.")
+@click.option(
+    "--theme", metavar="NAME", help="Dashboard: its colours; ? and T have the names. [env: QCTL_THEME]"
+)
 def command(
     tasks: tuple[str, ...],
     dump: bool,
     limit: int | None,
     duration: float | None,
     kinds: tuple[str, ...],
-    max_tasks: int,
+    max_tasks: int | None,
     record: str | None,
     replay: str | None,
     speed: float,
     camera: str | None,
     frequency: float,
     ascii: bool,
+    theme: str | None,
 ) -> int:
     """Watch what happens: dashboard, or --dump.
 
@@ -74,7 +83,7 @@ def command(
     if camera is not None:
         from qctl.camera import run_camera
 
-        return run_camera(session, camera, frequency, max_tasks, duration)
+        return run_camera(session, camera, frequency, max_tasks or FEW, duration)
     if replay is not None and not (dump or kinds or tasks or not session.out.for_people):
         dump = True
     if record is not None and not dump:
@@ -89,11 +98,11 @@ def command(
 
             wanted = parse(" ".join(tasks))
         choice = Choice(kinds, limit, duration, wanted)
-        return print_events(session, choice, Reel(record, replay, speed), max_tasks)
+        return print_events(session, choice, Reel(record, replay, speed), max_tasks or FEW)
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") in ("dumb", ""):
         raise exits.Stop(
             exits.USAGE, "the dashboard needs a terminal", "`qctl events --dump` prints lines instead"
         )
-    from qctl.dashboard.screen import run
+    from qctl.dashboard.running import run
 
-    return run(session, max_tasks=max_tasks, plain=ascii)
+    return run(session, max_tasks or MANY, ascii, theme)

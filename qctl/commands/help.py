@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "QCTL_LOG_FORMAT": "json: the worker logs one JSON object a line",
     "QCTL_LEASE": "seconds after which the tasks of a dead worker run again (30)",
     "QCTL_OUTPUT": "the output format, as -o",
+    "QCTL_THEME": "the colours of the dashboard, as `events --theme`",
     "QCTL_DEBUG": "show tracebacks of errors, as --debug",
     "QCTL_CONTROL_KEY": "ID:SECRET or file:PATH: sign requests to the workers with it",
     "QCTL_CONTROL_UNSIGNED": "what unsigned requests may do: allow, read, refuse (control_unsigned)",

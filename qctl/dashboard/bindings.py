@@ -15,27 +15,50 @@ class Key(NamedTuple):
     in_footer: bool = False
 
 
-MAIN = (
-    Key("enter", "details", "Enter", "details", True),
+#: what looks
+LOOK = (
+    Key("enter", "details", "Enter", "open", True),
+    Key("escape", "leave", "Esc", "back: marks, filter, the view before"),
     Key("slash", "filter", "/", "filter", True),
-    Key("p", "freeze", "p", "freeze", True),
-    Key("r", "act('retry')", "r", "retry", True),
-    Key("x", "act('revoke')", "x", "revoke", True),
-    Key("P", "act('pause')", "P", "pause or resume the queue", False),
-    Key("R", "act('resume')", "R", "resume the queue", False),
-    Key("t", "act('terminate')", "t", "kill the running task", False),
-    Key("plus", "act('grow')", "+", "one slot more", False),
-    Key("minus", "act('shrink')", "-", "one slot less", False),
-    Key("S", "act('shut_down')", "S", "stop the worker", False),
-    Key("e", "act('events_on')", "e", "task events on", False),
-    Key("u", "undo", "u", "undo", False),
-    Key("y", "copy_id", "y", "copy the id", False),
-    Key("o", "copy_line", "o", "copy the command line", False),
-    Key("question_mark", "help", "?", "help", True),
-    Key("q,ctrl+c", "quit", "q", "quit", True),
-    Key("escape", "clear_filter", "Esc", "no filter"),
-    Key("tab", "app.focus_next", "Tab", "next table"),
+    Key("colon", "command", ":", "go to a view, or run any command"),
+    Key("ctrl+p", "command_palette", "ctrl-p", "everything by name"),
+    Key("p", "freeze", "p", "freeze the picture; events are still counted"),
+    Key("s", "sort", "s", "order by a column"),
+    Key("S", "reverse", "S", "the other way round"),
+    Key("c", "columns", "c", "show or hide a column"),
+    Key("w", "wide", "w", "all columns, beyond the edge (h, l go there)"),
+    Key("left_square_bracket", "history(-1)", "[", "the view before; in a recording: 10 s back"),
+    Key("right_square_bracket", "history(1)", "]", "the view after; in a recording: 10 s on"),
+    Key("y", "copy_id", "y", "copy the id"),
+    Key("Y", "copy_all", "Y", "copy all of it as JSON"),
+    Key("o", "copy_line", "o", "copy the command line that shows it"),
+    Key("exclamation_mark", "audit", "!", "what was changed, by whom"),
+    Key("m", "mouse", "m", "mouse off, so that the terminal selects; or on"),
+    Key("T", "theme", "T", "other colours"),
+    Key("ctrl+l", "redraw", "ctrl-l", "draw again"),
+    Key("ctrl+z", "suspend_process", "ctrl-z", "to the shell; fg comes back"),
+    Key("question_mark", "help", "?", "all keys", True),
+    Key("q,Q,ctrl+c", "quit", "q", "quit", True),
+    Key("tab", "app.focus_next", "Tab", "next pane"),
 )
+
+#: what changes something; each is a command line
+ACT = (
+    Key("r", "act('retry')", "r", "retry: a task, a group, what is marked", True),
+    Key("x", "act('revoke')", "x", "revoke: it will not start", True),
+    Key("t", "act('terminate')", "t", "kill the running task"),
+    Key("P", "act('pause')", "P", "pause the queue, or resume it", True),
+    Key("R", "act('resume')", "R", "resume the queue"),
+    Key("D", "act('drain')", "D", "drain: the worker takes no more; the queue empties"),
+    Key("Z", "act('purge')", "Z", "delete what waits in the queue"),
+    Key("plus", "act('grow')", "+", "one slot more"),
+    Key("minus", "act('shrink')", "-", "one slot less"),
+    Key("e", "act('events_on')", "e", "task events on or off"),
+    Key("X", "act('shut_down')", "X", "stop the worker"),
+    Key("u", "undo", "u", "undo the last change that can be"),
+)
+
+MAIN = (*LOOK, *ACT)
 
 #: keys of the question before something costly
 ASK = (
@@ -51,10 +74,27 @@ TABLE = (
     Key("pageup,ctrl+u", "page(-1)", "PgUp, ctrl-u", "screenful before"),
     Key("g,home", "first", "g, Home", "first row, and stay there as rows come"),
     Key("G,end", "last", "G, End", "last row"),
+    Key("f", "follow", "f", "follow the newest row, or stop it"),
+    Key("h,left", "sideways(-1)", "h, left", "with w: to the left"),
+    Key("l,right", "sideways(1)", "l, right", "with w: to the right"),
+    Key("space", "mark", "space", "mark the row"),
+    Key("ctrl+@", "mark_range", "ctrl-space", "mark up to here"),
+    Key("asterisk", "app.mark_all", "*", "mark all that match"),
 )
 
 DETAILS = (
-    Key("escape,q,enter", "app.pop_screen", "Esc", "back", True),
-    Key("j,down", "scroll_down", "j, down", "scroll down"),
-    Key("k,up", "scroll_up", "k, up", "scroll up"),
+    Key("escape,q,enter", "leave", "Esc", "back", True),
+    Key("tab,l,right", "tab(1)", "Tab", "next part", True),
+    Key("shift+tab,h,left", "tab(-1)", "h", "part before"),
+    Key("j,down", "scroll(1)", "j, down", "scroll down"),
+    Key("k,up", "scroll(-1)", "k, up", "scroll up"),
+    Key("pagedown,ctrl+d,space", "scroll(20)", "PgDn", "a screenful down"),
+    Key("pageup,ctrl+u", "scroll(-20)", "PgUp", "a screenful up"),
+    Key("g,home", "scroll(-1000000)", "g", "top"),
+    Key("G,end", "scroll(1000000)", "G", "end"),
+    Key("slash", "search", "/", "search", True),
+    Key("n", "next(1)", "n", "next match"),
+    Key("N", "next(-1)", "N", "match before"),
+    Key("y", "copy", "y", "copy this part", True),
+    Key("Q", "app.quit", "Q", "quit"),
 )

@@ -1,29 +1,49 @@
-"""Everything known of one row of a table, as names and values for a page of its own.
+"""Everything known of one row of a table, as parts of a page of its own.
 
-In:  a row of a Snapshot.  Out: (name, value) pairs, and the command line that shows the same.
+In:  a row of a Snapshot.  Out: a Sheet. A part is names and values, or the words of a command whose answer
+it shows: what the dashboard does not keep is fetched when somebody looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from qcore.events.table import TaskSeen
 from qctl import theme
+from qctl.dashboard.overview import Link
 from qctl.dashboard.snapshot import EventRow, FailureRow, QueueRow, WorkerRow
 from qctl.output.secrets import hide
 from qctl.output.text import age, stamp
 from qctl.output.writer import to_json
+from qctl.seen import record_of
 
 Facts = list[tuple[str, str]]
 
 
-def task_details(row: TaskSeen) -> list[tuple[str, str]]:
-    """Everything known of a task, in the order of its life."""
+class Tab(NamedTuple):
+    """One part: facts, or a text, or the command that has the answer."""
+
+    name: str
+    facts: Sequence[tuple[str, str]] = ()
+    text: str = ""
+    words: tuple[str, ...] = ()
+
+
+class Sheet(NamedTuple):
+    """A page: its heading, its parts, and the command line that shows the same."""
+
+    heading: str
+    tabs: tuple[Tab, ...]
+    words: tuple[str, ...] = ()
+
+
+def task_facts(row: TaskSeen) -> Facts:
+    """What a task is, in the order of its life."""
     facts = [
         ("id", row.uuid),
         ("name", row.name or "?"),
-        ("state", f"{theme.look(row.state).glyph} {theme.look(row.state).word} ({row.state})"),
+        ("state", f"{theme.look(row.state).word} ({row.state})"),
         ("worker", row.worker),
         ("queue", row.queue),
         ("arguments", row.args),
@@ -40,18 +60,52 @@ def task_details(row: TaskSeen) -> list[tuple[str, str]]:
         ("root", row.root_id if row.root_id != row.uuid else ""),
         ("result", row.result),
         ("exception", row.exception),
-        ("traceback", row.traceback),
-        ("", ""),
-        ("command", f"qctl result {row.uuid}"),
     ]
-    return [(k, v) for k, v in facts if v or not k]
+    return _known(facts)
 
 
-def worker_details(row: WorkerRow) -> list[tuple[str, str]]:
-    """Everything known of a worker."""
+def task_sheet(row: TaskSeen) -> Sheet:
+    trace = [("traceback", row.traceback)] if row.traceback else []
+    return Sheet(
+        f"Task {row.name or row.uuid}",
+        (
+            Tab("Summary", task_facts(row) + trace),
+            Tab("Payload", words=("task", "show", row.uuid, "--args", "-o", "yaml")),
+            *([Tab("Traceback", text=row.traceback)] if row.traceback else []),
+            Tab("Timeline", text=timeline(row)),
+            Tab("Tree", words=("task", "tree", row.root_id or row.uuid)),
+            Tab("Log", words=("task", "logs", row.uuid)),
+            Tab("Raw", text=_json(record_of(row))),
+        ),
+        ("task", "show", row.uuid),
+    )
+
+
+def timeline(row: TaskSeen) -> str:
+    """The steps of a task's last try, with the gaps between them in milliseconds and as bars."""
+    end = theme.look(row.state).word if row.ended else ""
+    steps = [("sent", row.sent), ("received", row.received), ("started", row.started), (end, row.ended)]
+    known = [(what, at) for what, at in steps if at is not None]
+    if not known:
+        return "no event with a time was seen"
+    whole = max(known[-1][1] - known[0][1], 1e-9)
+    lines, before = [], known[0][1]
+    for what, at in known:
+        gap = at - before
+        bar = "#" * round(gap / whole * 30)
+        lines.append(
+            f"{stamp(at)}  {what:<10}  {'+' if gap >= 0 else ''}{gap * 1000:,.1f} ms  {bar}".rstrip()
+        )
+        before = at
+    if row.retries:
+        lines.append(f"\ntried {row.retries + 1} times; `qctl task timeline {row.uuid}` has all tries")
+    return "\n".join(lines)
+
+
+def worker_sheet(row: WorkerRow) -> Sheet:
     facts = [
         ("worker", row.node),
-        ("state", f"{theme.look(row.state).glyph} {theme.look(row.state).word}"),
+        ("state", theme.look(row.state).word),
         ("last seen", "now" if not row.age_s else f"{age(row.age_s)} ago"),
         ("software", row.software),
         ("process", _number(row.pid)),
@@ -59,29 +113,48 @@ def worker_details(row: WorkerRow) -> list[tuple[str, str]]:
         ("done", _number(row.done)),
         ("queues", ", ".join(row.queues)),
         ("lost events", str(row.missed) if row.missed else ""),
+        ("numbers", "exact: its own answer" if row.exact else "seen: what its events add up to"),
     ]
     flat = _flat(hide({k: v for k, v in row.stats.items() if k not in ("running", "queues")}))
-    command = [("", ""), ("command", f"qctl inspect stats -d {row.node}")]
-    return [(k, v) for k, v in facts if v] + [("", ""), *flat, *command]
+    here = ("-d", row.node)
+    return Sheet(
+        f"Worker {row.node}",
+        (
+            Tab("Summary", _known(facts)),
+            Tab("Active", words=("inspect", "active", *here)),
+            Tab("Reserved", words=("inspect", "reserved", *here)),
+            Tab("Stats", flat or [("", "it has not answered")]),
+            Tab("Settings", words=("inspect", "conf", *here, "-o", "yaml")),
+        ),
+        ("inspect", "stats", *here),
+    )
 
 
-def queue_details(row: QueueRow) -> list[tuple[str, str]]:
-    """Everything known of a queue."""
-    return [
+def queue_sheet(row: QueueRow) -> Sheet:
+    facts = [
         ("queue", row.name),
         ("ready", f"{row.ready:,}"),
         ("in flight", _number(row.in_flight)),
         ("delayed", _number(row.delayed)),
+        ("oldest", "" if row.oldest_s is None else age(row.oldest_s)),
         ("workers", f"{row.consumers} take from it"),
         ("paused", "yes: workers take no more from it" if row.paused else "no"),
         ("", ""),
         ("commands", f"qctl queue peek {row.name}"),
         ("", f"qctl queue {'resume' if row.paused else 'pause'} {row.name}"),
     ]
+    return Sheet(
+        f"Queue {row.name}",
+        (
+            Tab("Summary", _known(facts)),
+            Tab("First", words=("queue", "peek", row.name, "-n", "50")),
+            Tab("Names", words=("queue", "peek", row.name, "-n", "1000", "--group-by", "name")),
+        ),
+        ("queue", "peek", row.name),
+    )
 
 
-def failure_details(row: FailureRow) -> list[tuple[str, str]]:
-    """A group of failures, and its newest task in full."""
+def failure_sheet(row: FailureRow) -> Sheet:
     facts = [
         ("task", row.name),
         ("exception", row.exc_type),
@@ -90,7 +163,7 @@ def failure_details(row: FailureRow) -> list[tuple[str, str]]:
         ("last", stamp(row.last_at)),
         ("queue", row.queue),
     ]
-    newest = row.sample
+    newest, tabs = row.sample, list[Tab]()
     if newest is not None:
         facts += [
             ("", ""),
@@ -102,22 +175,62 @@ def failure_details(row: FailureRow) -> list[tuple[str, str]]:
             ("tries", str(newest.tries)),
             ("traceback", newest.traceback),
         ]
+        tabs = [
+            Tab("Payload", words=("failed", "show", newest.task_id, "-o", "yaml")),
+            Tab("Log", words=("task", "logs", newest.task_id)),
+        ]
     words = " ".join(row.filter_words)
-    return [(k, v) for k, v in facts if v or not k] + [("", ""), ("command", f"qctl failed retry '{words}'")]
+    facts += [("", ""), ("command", f"qctl failed retry '{words}'")]
+    every = Tab("All", words=("failed", "ls", *row.filter_words, "--limit", "200"))
+    return Sheet(
+        f"Failures of {row.name}", (Tab("Summary", _known(facts)), every, *tabs), ("failed", "ls", words)
+    )
 
 
-def event_details(row: EventRow) -> list[tuple[str, str]]:
+def event_sheet(row: EventRow) -> Sheet:
     """Every field of an event."""
     hidden = hide(dict(row.event))
-    return [(str(k), v if isinstance(v, str) else to_json(v)) for k, v in hidden.items()]
+    facts = [(str(k), v if isinstance(v, str) else to_json(v)) for k, v in hidden.items()]
+    return Sheet(f"Event {row.event['type']}", (Tab("Fields", facts), Tab("Raw", text=_json(hidden))))
+
+
+def fact_sheet(row: tuple[str, str]) -> Sheet:
+    return Sheet(row[0], (Tab("Value", [row]), Tab("Doctor", words=("doctor",))), ("doctor",))
+
+
+SHEETS: tuple[tuple[type, Callable[[Any], Sheet]], ...] = (
+    (WorkerRow, worker_sheet),
+    (TaskSeen, task_sheet),
+    (QueueRow, queue_sheet),
+    (FailureRow, failure_sheet),
+    (EventRow, event_sheet),
+    (tuple, fact_sheet),
+)
+
+
+def sheet_of(row: Any) -> Sheet | None:
+    """The page of a row; None: it has none."""
+    if isinstance(row, Link):
+        row = row.target
+    return next((sheet(row) for kind, sheet in SHEETS if isinstance(row, kind)), None)
+
+
+def _known(facts: Facts) -> Facts:
+    return [(k, v) for k, v in facts if v or not k]
+
+
+def _json(value: Any) -> str:
+    import json
+
+    return json.dumps(hide(value), indent=2, ensure_ascii=False, default=str)
 
 
 def _number(value: int | None) -> str:
     return "-" if value is None else str(value)
 
 
-def _flat(value: dict[str, object], head: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
+def _flat(value: dict[str, object], head: str = "") -> Facts:
+    rows: Facts = []
     for key, inner in sorted(value.items()):
         if isinstance(inner, dict) and inner:
             rows += _flat(inner, f"{head}{key}.")
@@ -134,20 +247,3 @@ def _since(epoch_s: float | None, before: float | None) -> str:
     if epoch_s is None:
         return ""
     return f"{stamp(epoch_s)}" + (f"  (+{epoch_s - before:.3f} s)" if before is not None else "")
-
-
-PAGES: tuple[tuple[type, Callable[[Any], str], Callable[[Any], Facts]], ...] = (
-    (WorkerRow, lambda w: f"Worker {w.node}", worker_details),
-    (TaskSeen, lambda t: f"Task {t.name or t.uuid}", task_details),
-    (QueueRow, lambda q: f"Queue {q.name}", queue_details),
-    (FailureRow, lambda f: f"Failures of {f.name}", failure_details),
-    (EventRow, lambda e: f"Event {e.event['type']}", event_details),
-)
-
-
-def page_of(row: Any) -> tuple[str, Facts] | None:
-    """The heading and the facts of a row; None: it has no page."""
-    for kind, heading, facts in PAGES:
-        if isinstance(row, kind):
-            return heading(row), facts(row)
-    return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qcore.errors import Unsupported
 from qctl.dashboard.snapshot import FailureRow, QueueRow
@@ -26,11 +26,15 @@ class Looker:
     def __init__(self, app: App) -> None:
         self._app = app
         self._before: dict[str, tuple[float, int]] = {}
+        #: how long the broker took to answer, in seconds
+        self.round_trip_s: float | None = None
 
     def queues(self, consumers: Counter[str], done: Counter[str]) -> tuple[QueueRow, ...]:
         """consumers: workers by queue; done: tasks that ended since the last look, by queue."""
         broker = self._app.broker
+        begin = time.perf_counter()
         paused = set(broker.paused())
+        self.round_trip_s = time.perf_counter() - begin
         now, rows = time.monotonic(), []
         names = sorted({*broker.queues(), *consumers, *paused})[:MOST_QUEUES]
         for name in names:
@@ -50,6 +54,7 @@ class Looker:
                     out,
                     consumers[name],
                     name in paused,
+                    None if depth.oldest_at is None else max(0.0, time.time() - depth.oldest_at),
                 )
             )
         return tuple(rows)
@@ -89,21 +94,18 @@ class Looker:
             rows.append(row)
         return tuple(sorted(rows, key=lambda r: (-r.count, r.name)))
 
-    def broker(self) -> tuple[tuple[str, str], ...]:
+    def broker(self) -> dict[str, str]:
         """Facts about the broker: where, how quick, what it can do."""
         from qcore.errors import mask_url
 
         broker = self._app.broker
-        started = time.perf_counter()
-        broker.check()
-        took_ms = (time.perf_counter() - started) * 1000
         can = [name for name in broker.features.__struct_fields__ if getattr(broker.features, name)]
-        facts: dict[str, Any] = {
+        facts = {
             "address": mask_url(broker.place),
-            "answers in": f"{took_ms:.1f} ms (with a new connection)",
+            "answers in": "-" if self.round_trip_s is None else f"{self.round_trip_s * 1000:.1f} ms",
             "can": ", ".join(can),
             "results": mask_url(self._app.results.url) if self._app.results.keeps else "not kept",
         }
         for symptom in broker.symptoms():
             facts[symptom.name] = f"{symptom.level}: {symptom.what} → {symptom.fix}"
-        return tuple(facts.items())
+        return facts

@@ -6,56 +6,63 @@ In:  a Snapshot or one row of it.  Out: text with styles.
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 from qcore.events.table import TaskSeen
 from qctl import theme
+from qctl.dashboard.charts import Charts, sparkline
 from qctl.dashboard.snapshot import EventRow, FailureRow, QueueRow, Snapshot, WorkerRow
 from qctl.dashboard.table import Field, Part
+from qctl.dashboard.themes import THEMES, Palette
 from qctl.output.secrets import hide
 from qctl.output.text import age, cut_middle
+from qctl.output.text import width as cells
 
 WORKER_FIELDS = (
-    Field("WORKER", 14, 0, grows=True, middle=True),
-    Field("STATE", 8, 0),
-    Field("RUN", 7, 0, right=True),
-    Field("DONE", 8, 0, right=True),
-    Field("HELD", 5, 3, right=True),
-    Field("LOAD", 5, 4, right=True),
-    Field("SEEN", 6, 2, right=True),
-    Field("QUEUES", 12, 1, grows=True),
-    Field("SOFTWARE", 16, 5),
+    Field("WORKER", 14, 0, grows=True, middle=True, order="node"),
+    Field("STATE", 8, 0, order="state"),
+    Field("RUN", 7, 0, right=True, order="running"),
+    Field("DONE", 8, 0, right=True, order="done"),
+    Field("HELD", 5, 3, right=True, order="held"),
+    Field("LOAD", 5, 4, right=True, order="load"),
+    Field("AGE", 6, 2, right=True, order="age_s"),
+    Field("LOST", 5, 6, right=True, order="missed"),
+    Field("QUEUES", 12, 1, grows=True, order="queues"),
+    Field("SOFTWARE", 16, 5, order="software"),
 )
 
 TASK_FIELDS = (
-    Field("STATE", 10, 0),
-    Field("NAME", 16, 0, grows=True),
-    Field("ID", 8, 0),
-    Field("WORKER", 12, 2, middle=True),
-    Field("TIME", 7, 0, right=True),
-    Field("TRY", 3, 4, right=True),
-    Field("ARGUMENTS", 12, 1, grows=True),
+    Field("STATE", 10, 0, order="state"),
+    Field("NAME", 16, 0, grows=True, order="name"),
+    Field("ID", 8, 0, order="id"),
+    Field("WORKER", 12, 2, middle=True, order="worker"),
+    Field("TIME", 7, 0, right=True, order="time"),
+    Field("TRY", 3, 4, right=True, order="try"),
+    Field("QUEUE", 10, 5, order="queue"),
+    Field("ARGUMENTS", 12, 1, grows=True, order="arguments"),
     Field("RESULT", 14, 3, grows=True),
 )
 
 QUEUE_FIELDS = (
-    Field("QUEUE", 14, 0, grows=True),
-    Field("READY", 8, 0, right=True),
-    Field("IN FLIGHT", 9, 0, right=True),
-    Field("DELAYED", 8, 1, right=True),
-    Field("IN/S", 7, 3, right=True),
-    Field("OUT/S", 7, 2, right=True),
+    Field("QUEUE", 14, 0, grows=True, order="name"),
+    Field("READY", 8, 0, right=True, order="ready"),
+    Field("IN FLIGHT", 9, 0, right=True, order="in_flight"),
+    Field("DELAYED", 8, 1, right=True, order="delayed"),
+    Field("OLDEST", 7, 3, right=True, order="oldest_s"),
+    Field("~IN/S", 7, 5, right=True, order="in_per_s"),
+    Field("~OUT/S", 7, 2, right=True, order="out_per_s"),
     Field("EMPTY IN", 8, 4, right=True),
-    Field("WORKERS", 7, 1, right=True),
-    Field("", 8, 0),
+    Field("WORKERS", 7, 1, right=True, order="consumers"),
+    Field("PAUSED", 8, 0, order="paused"),
 )
 
 FAILURE_FIELDS = (
-    Field("COUNT", 6, 0, right=True),
-    Field("TASK", 16, 0, grows=True),
-    Field("EXCEPTION", 16, 0, grows=True),
-    Field("LAST", 7, 0, right=True),
-    Field("FIRST", 7, 3, right=True),
-    Field("QUEUE", 10, 2),
+    Field("COUNT", 6, 0, right=True, order="count"),
+    Field("TASK", 16, 0, grows=True, order="name"),
+    Field("EXCEPTION", 16, 0, grows=True, order="exc_type"),
+    Field("LAST", 7, 0, right=True, order="last_at"),
+    Field("FIRST", 7, 3, right=True, order="first_at"),
+    Field("QUEUE", 10, 2, order="queue"),
     Field("MESSAGE", 14, 1, grows=True),
 )
 
@@ -80,71 +87,95 @@ NO_TASKS = (
 )
 
 
-class Panes:
-    """Cells in Unicode or, with plain, in ASCII."""
+class Where(NamedTuple):
+    """Which fleet this is: the context's name, the colour it wants, and words of warning (PROD, RO)."""
 
-    def __init__(self, plain: bool = False) -> None:
-        self.plain = plain
+    context: str = ""
+    colour: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class Panes:
+    """Cells in a theme's colours, in Unicode or, with plain, in ASCII and without colour.
+
+    `now` (epoch seconds) is what ages are counted from; the screen sets it to the time of the picture.
+    """
+
+    def __init__(self, plain: bool = False, palette: Palette | None = None) -> None:
+        self.plain, self.palette = plain, palette or THEMES["default-dark"]
+        self.now = time.time()
+
+    def style(self, word: str) -> str:
+        """The style of a state's word, or of 'failed' and the like for what needs a person."""
+        return "" if self.plain else self.palette.style(word)
 
     def state(self, state: str) -> Part:
-        """Glyph, word and colour of a state. Healthy workers are not coloured."""
+        """Glyph, word and colour of a state. What is well is not coloured."""
         look = theme.look(state)
         glyph = look.ascii if self.plain else look.glyph
-        colour = "" if state == "online" else look.colour
-        return Part(f"{glyph} {look.word}", f"{'bold ' if look.bold else ''}{colour}".strip())
+        return Part(f"{glyph} {look.word}", "" if state == "online" else self.style(look.word))
 
     def worker(self, row: WorkerRow) -> list[Part]:
         slots = "-" if row.slots is None else str(row.slots)
-        running = "-" if row.running is None else str(row.running)
+        seen = "" if row.exact else "~"
+        running = "-" if row.running is None else f"{seen}{row.running}"
         return [
             Part(row.node),
             self.state(row.state),
             Part(f"{running}/{slots}"),
-            Part(_number(row.done)),
+            Part("-" if row.done is None else f"{seen}{row.done}"),
             Part(_number(row.held)),
             Part("-" if row.load is None else f"{row.load:.2f}"),
             Part("now" if not row.age_s else age(row.age_s)),
+            Part(str(row.missed) if row.missed else "", self.style("failed")),
             Part(",".join(row.queues) or "-"),
             Part(row.software or "-"),
         ]
 
     def task(self, row: TaskSeen) -> list[Part]:
-        outcome = row.exception or row.result
         return [
             self.state(row.state),
             Part(row.name or "?"),
             Part(row.uuid[:8]),
             Part(row.worker or "-"),
-            Part(_took(row)),
+            Part(_took(row, self.now)),
             Part(str(row.retries) if row.retries else ""),
-            Part(_arguments(row)),
-            Part(outcome, theme.FAILED.colour if row.exception and row.state == "FAILURE" else ""),
+            Part(row.queue or "-"),
+            Part(arguments(row)),
+            Part(
+                row.exception or row.result,
+                self.style("failed") if row.exception and row.state == "FAILURE" else "",
+            ),
         ]
 
     def queue(self, row: QueueRow) -> list[Part]:
-        mark = ("=" if self.plain else "‖") + " paused"
         out = row.out_per_s or 0.0
-        waiting = row.ready and not row.consumers
+        alarm = self.style("failed") if row.ready and not row.consumers else ""
         return [
             Part(row.name),
-            Part(f"{row.ready:,}", theme.FAILED.colour if waiting else ""),
+            Part(f"{row.ready:,}", alarm),
             Part("-" if row.in_flight is None else f"{row.in_flight:,}"),
             Part("-" if row.delayed is None else f"{row.delayed:,}"),
+            Part("-" if row.oldest_s is None else age(row.oldest_s)),
             Part("-" if row.in_per_s is None else f"{row.in_per_s:.0f}"),
             Part("-" if row.out_per_s is None else f"{row.out_per_s:.0f}"),
             Part(age(row.ready / out) if row.ready and out > 0.5 else "-"),
-            Part(str(row.consumers), theme.FAILED.colour if waiting else ""),
-            Part(mark if row.paused else "", f"reverse {theme.RETRYING.colour}" if row.paused else ""),
+            Part(str(row.consumers), alarm),
+            self.paused(row.paused),
         ]
 
+    def paused(self, paused: bool) -> Part:
+        if not paused:
+            return Part("")
+        return Part(("=" if self.plain else "‖") + " paused", f"reverse {self.style('paused')}".strip())
+
     def failure(self, row: FailureRow) -> list[Part]:
-        now = time.time()
         return [
-            Part(f"{row.count:,}", theme.FAILED.colour),
+            Part(f"{row.count:,}", self.style("failed")),
             Part(row.name),
             Part(row.exc_type or "?"),
-            Part(age(max(now - row.last_at, 0.0))),
-            Part(age(max(now - row.first_at, 0.0))),
+            Part(age(max(self.now - row.last_at, 0.0))),
+            Part(age(max(self.now - row.first_at, 0.0))),
             Part(row.queue),
             Part(row.sample.exc_message if row.sample is not None else ""),
         ]
@@ -152,13 +183,12 @@ class Panes:
     def event(self, row: EventRow) -> list[Part]:
         event = row.event
         kind = str(event["type"])
-        colour = theme.FAILED.colour if kind == "task-failed" else ""
         rest = {
             k: v for k, v in event.items() if k in ("name", "args", "result", "exception", "runtime", "queue")
         }
         return [
             Part(_clock(event["timestamp"])),
-            Part(kind, colour),
+            Part(kind, self.style("failed") if kind == "task-failed" else ""),
             Part(str(event["hostname"])),
             Part(str(event.get("uuid") or "")),
             Part(" ".join(f"{k}={hide(v, k)}" for k, v in rest.items() if v is not None)),
@@ -167,59 +197,91 @@ class Panes:
     def fact(self, row: tuple[str, str]) -> list[Part]:
         return [Part(row[0]), Part(row[1])]
 
-    def header(self, snapshot: Snapshot, width: int, frozen: int | None) -> list[Part]:
-        """The one line on top, for a terminal of this width."""
+    def header(self, snapshot: Snapshot, where: Where, width: int, frozen: int | None) -> list[Part]:
+        """The one line on top, for a terminal of this width: where this is, whether it is connected, and
+        as much of how it goes as there is room for."""
         glyph = ("+" if self.plain else "●") if snapshot.connected else ("x" if self.plain else "○")
         if snapshot.connected:
-            link = Part(f"{glyph} connected", theme.ONLINE.colour)
+            trip = "" if snapshot.round_trip_s is None else f" {snapshot.round_trip_s * 1000:.1f}ms"
+            link = Part(f"{glyph}{trip or ' connected'}", self.style("online"))
         elif not snapshot.asked and not snapshot.trouble:
-            link = Part(f"{glyph} connecting", theme.RETRYING.colour)
+            link = Part(f"{glyph} connecting", self.style("retrying"))
         else:
-            link = Part(f"{glyph} reconnecting, try {snapshot.tries}", f"bold {theme.FAILED.colour}")
+            link = Part(f"{glyph} reconnecting, try {snapshot.tries}", self.style("failed"))
         clock = time.strftime("%H:%M:%S", time.localtime(snapshot.at))
-        right = f"workers {snapshot.up}/{len(snapshot.workers)}  {clock}"
-        if width >= 100:  # what is narrower shows where and who, not how fast
-            right = f"{snapshot.done_per_s:.0f} done/s  {right}"
-        if width >= 72:
-            right = f"{snapshot.events_per_s:.0f} ev/s  {right}"
+        lost = [f"lost {snapshot.missed:,}"] if snapshot.missed else []
+        tail = [f"up {snapshot.up}/{len(snapshot.workers)}", clock]
         if frozen is not None:
-            right = f"FROZEN, {frozen} behind  {clock}"
-        room = width - len("qctl  ") - len(link.text) - 2 - len(right) - 3
-        address = cut_middle(snapshot.broker, max(room, 10))
-        space = max(1, width - len("qctl  ") - len(address) - 2 - len(link.text) - len(right) - 1)
-        return [
-            Part("qctl  ", "bold"),
-            Part(f"{address}  "),
-            link,
-            Part(" " * space + right, f"bold {theme.RETRYING.colour}" if frozen is not None else ""),
+            tail = [f"FROZEN, {frozen:,} behind", clock]
+        right = [
+            *lost,
+            f"~{snapshot.events_per_s:,.0f} ev/s",
+            f"~{snapshot.done_per_s:,.0f} done/s",
+            f"lag {snapshot.lag_s:.1f}s",
         ]
+        left = [Part("qctl", "bold")]
+        if where.context:
+            left.append(Part(where.context, self.style(where.colour) if where.colour else "bold"))
+        left += [Part(word, f"bold reverse {self.style('failed')}".strip()) for word in where.warnings]
+        taken = sum(len(p.text) + 2 for p in (*left, link)) + sum(len(t) + 2 for t in tail)
+        shows = []
+        for text in right:
+            if taken + len(text) + 2 + 12 > width and text not in lost:
+                break
+            taken += len(text) + 2
+            shows.append(text)
+        address = cut_middle(snapshot.broker, max(width - taken, 8))
+        after = "  ".join([*shows, *tail])
+        parts = [one for p in (*left, Part(address), link) for one in (p, Part("  "))]
+        used = sum(cells(p.text) for p in parts)
+        parts.append(
+            Part(
+                after.rjust(max(width - used, 0)),
+                self.style("retrying") if frozen is not None else self.style("failed") if lost else "",
+            )
+        )
+        return parts
 
     def rule(self, snapshot: Snapshot, view: str, shown: int, pattern: str, width: int) -> str:
         """The line above the main table: which view it is, and what it holds."""
-        name = "tasks" if view == "overview" else view
-        text = f"{name} {shown:,}"
-        if name == "tasks":
-            states: dict[str, int] = {}
-            for task in snapshot.tasks:
-                states[task.state] = states.get(task.state, 0) + 1
-            text = f"tasks {len(snapshot.tasks):,}"
-            parts = [
-                f"{theme.look(s).word} {n}" for s, n in states.items() if s in ("STARTED", "FAILURE", "RETRY")
-            ]
+        text = f"{view} {shown:,}"
+        if view == "tasks":
+            text = f"tasks {snapshot.remembered:,}"
+            if snapshot.forgotten:
+                text += f" (+{snapshot.forgotten:,} forgotten)"
             if pattern:
                 text += f"  /{pattern}/ {shown:,}"
-            text += "".join(f"  {part}" for part in parts)
+            if snapshot.searched is not None:
+                text += f" in {snapshot.searched:,} so far"
+            text += "".join(
+                f"  {theme.look(s).word} {snapshot.counts[s]:,}"
+                for s in ("STARTED", "FAILURE", "RETRY")
+                if s in snapshot.counts
+            )
+        elif view == "overview":
+            text = "overview"
         elif pattern:
             text += f"  /{pattern}/"
         if snapshot.trouble:
             good = (
                 time.strftime("as of %H:%M:%S", time.localtime(snapshot.as_of))
                 if snapshot.asked
-                else "no answer"
+                else "no answer yet"
             )
-            text = f"{good}: {snapshot.trouble}"
+            text = f"{good}, reconnecting, try {snapshot.tries}, next in {snapshot.next_try_s:.0f} s: "
+            text += snapshot.trouble
         line = "-" if self.plain else "─"
         return f"{line * 2} {text} {line * width}"[:width]
+
+    def charts(self, charts: Charts, width: int) -> list[tuple[str, str]]:
+        """(label, line) for each chart, in this width: how it went, how it is."""
+        rows = []
+        for name, series in charts.series.items():
+            label = {"wait": "wait p95"}.get(name, f"{name}/s")
+            now = f"{series.now:.2f}s" if name == "wait" else f"~{series.now:,.0f}"
+            room = max(width - 9 - 9, 0)
+            rows.append((label, f"{label:<9}{sparkline(series.last(room), room, self.plain)}{now:>9}"))
+        return rows
 
 
 def _number(value: int | None) -> str:
@@ -231,19 +293,19 @@ def _clock(epoch_s: float) -> str:
     return f"{time.strftime('%H:%M:%S', time.localtime(epoch_s))}.{int(epoch_s % 1 * 1000):03d}"
 
 
-def _took(row: TaskSeen) -> str:
+def _took(row: TaskSeen, now: float) -> str:
     if row.runtime is not None and row.is_ready:
         if row.runtime < 0.001:
             return "<1ms"
         return f"{row.runtime * 1000:.0f}ms" if row.runtime < 1 else age(row.runtime)
     began = row.started or row.received
     if began is not None and not row.is_ready and row.state in ("STARTED", "RECEIVED"):
-        return age(time.time() - began)
+        return age(now - began)
     if row.ended is not None and row.started is not None:
         return age(row.ended - row.started)
     return "-"
 
 
-def _arguments(row: TaskSeen) -> str:
+def arguments(row: TaskSeen) -> str:
     kwargs = row.kwargs if row.kwargs not in ("{}", "") else ""
     return f"{row.args} {kwargs}".strip()

@@ -1,235 +1,357 @@
-"""The dashboard's window: puts a view on the screen, redraws it from snapshots, acts on keys.
+"""The dashboard's keys: looking around, choosing, typing, doing.
 
-In:  a session.  Out: the terminal, as it was before, when it is left.
-Before this: `qctl events`.  Around it: feed.py makes the snapshots, views.py says what is in a table,
-verbs.py what a key does to a row.
+In:  keys and clicks.  Out: another picture, a page, or a command line that is run.
+Before this: window.py draws.  Beside it: verbs.py says what a key does to a row.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
-from rich.text import Text
-from textual.app import App, ComposeResult
+import msgspec
 from textual.binding import Binding, BindingType
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from qctl import exits, theme
-from qctl.dashboard import panes as words
-from qctl.dashboard.bindings import MAIN, TABLE
-from qctl.dashboard.details import page_of
-from qctl.dashboard.doing import Did, do
-from qctl.dashboard.feed import Feed
-from qctl.dashboard.pages import Page, Question, footer
-from qctl.dashboard.snapshot import Snapshot, WorkerRow
-from qctl.dashboard.table import VirtualTable
-from qctl.dashboard.verbs import COSTLY, VERBS, Act
-from qctl.dashboard.views import VIEWS, View
-from qctl.filters import Filter, FilterError, parse
-from qctl.guard import permit
-from qctl.output.text import shown
+from qctl.dashboard.bindings import DETAILS, MAIN, TABLE
+from qctl.dashboard.details import Sheet, Tab, sheet_of
+from qctl.dashboard.doing import Did, command_of, do, has_option
+from qctl.dashboard.overview import Link
+from qctl.dashboard.pages import Page
+from qctl.dashboard.palette import Everything
+from qctl.dashboard.questions import Choice, Question
+from qctl.dashboard.rows import TaskRows
+from qctl.dashboard.table import Order, VirtualTable
+from qctl.dashboard.themes import THEMES
+from qctl.dashboard.verbs import COSTLY, REVERSIBLE, VERBS, Act
+from qctl.dashboard.views import VIEWS, view_named
+from qctl.dashboard.window import TASKS, Window
+from qctl.filters import FilterError, parse
+from qctl.output.text import cut, shown
 
-if TYPE_CHECKING:
-    from qctl.session import Session
-
-REDRAW_S = 0.25
 UNDO_S = 10.0
 
 
-class Dashboard(App[int]):
-    """Header, one or two tables, keys."""
+class Dashboard(Window):
+    """The window, with keys."""
 
-    ENABLE_COMMAND_PALETTE = False
-    CSS = """
-    Screen { background: ansi_default; color: ansi_default; }
-    #header, #rule, #keys, #title { height: 1; width: 100%; }
-    #workers { height: auto; max-height: 40%; min-height: 4; scrollbar-size-vertical: 1; }
-    #main { height: 1fr; scrollbar-size-vertical: 1; }
-    VirtualTable { overflow-x: hidden; background: ansi_default; }
-    #filter { height: 1; border: none; padding: 0; display: none; background: ansi_default; }
-    #filter.open { display: block; }
-    #body { height: 1fr; }
-    """
+    COMMANDS: ClassVar[Any] = {Everything}
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(k.keys, k.action, k.words) for k in MAIN),
         *(Binding(view.key, f"view('{view.name}')", view.name) for view in VIEWS),
     ]
 
-    def __init__(self, feed: Feed, plain: bool = False, extra: Sequence[str] = ()) -> None:
-        """extra: global options for the command lines of verbs."""
-        super().__init__(ansi_color=True)
-        self.feed, self.panes, self.plain, self.extra = feed, words.Panes(plain), plain, tuple(extra)
-        self.picture = Snapshot()
-        #: why nothing may be changed here; empty: it may
-        self.refusal = ""
-        self.frozen_at: int | None = None
-        self.pattern = ""
-        self.wanted: Filter | None = None
-        self.mistake = ""  # why the pattern is no filter
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.visited, self.visit = [VIEWS[0]], 0
         self.last_act: Act | None = None
-        self.view: View = VIEWS[0]
-        self.fleet: VirtualTable[WorkerRow] = VirtualTable(
-            words.WORKER_FIELDS, lambda w: w.node, self.panes.worker, words.NO_WORKERS, id="workers"
-        )
-        self.tasks: VirtualTable[Any] = VirtualTable(
-            self.view.fields, self.view.id_of, self.view.cells(self.panes), self.view.empty, id="main"
-        )
-        self.header, self.rule = Static(id="header"), Static(id="rule")
-
-    def compose(self) -> ComposeResult:
-        yield self.header
-        yield self.fleet
-        yield self.rule
-        yield self.tasks
-        yield Input(placeholder="name:proj.* state:failed, or any part of it", id="filter")
-        yield Static(footer(MAIN, " 1-8 views "), id="keys")
-
-    def on_mount(self) -> None:
-        self.tasks.focus()
-        self.redraw()
-        self.set_interval(REDRAW_S, self.redraw)
-
-    def on_resize(self) -> None:
-        self.draw()
-
-    # --- drawing
-
-    def redraw(self) -> None:
-        """Fetch a picture and draw it; while frozen only count what is behind."""
-        fresh = self.feed.take()
-        if self.frozen_at is None:
-            self.picture = fresh
-        self.draw(None if self.frozen_at is None else fresh.events - self.frozen_at)
-
-    def draw(self, behind: int | None = None) -> None:
-        picture, width = self.picture, self.size.width
-        faded = bool(picture.trouble)
-        header = Text(no_wrap=True)
-        for part in self.panes.header(picture, width, behind):
-            header.append(shown(part.text), part.style)
-        self.header.update(header)
-        rows = self.view.rows(picture)
-        if self.pattern:
-            rows = [row for row in rows if self._fits(row)]
-        rule = self.panes.rule(picture, self.view.name, len(rows), self.pattern, width)
-        self.rule.update(Text(shown(rule), style="bold" if faded else "dim", no_wrap=True))
-        if self.view is VIEWS[0]:
-            self.fleet.styles.height = max(4, min(len(picture.workers) + 1, self.size.height * 2 // 5))
-            self.fleet.put(picture.workers, faded)
-        self.tasks.put(rows, faded)
-
-    def _fits(self, row: Any) -> bool:
-        if self.wanted is not None and hasattr(row, "uuid"):
-            from qctl.seen import record_of
-
-            return self.wanted.matches(record_of(row))
-        text = " ".join(part.text for part in self.view.cells(self.panes)(row))
-        return self.pattern.lower() in text.lower()
+        #: where commands that are typed are looked up
+        self.root_command: Any = None
 
     # --- keys: looking
 
-    def action_view(self, name: str) -> None:
-        """Show another screen; a filter of tasks stays with the tasks."""
+    def action_view(self, name: str, remember: bool = True) -> None:
+        """Show another screen."""
         view = next(v for v in VIEWS if v.name == name)
-        if view.rows is not self.view.rows and self.pattern:
-            self._close_filter("")
-        self.view = view
-        self.fleet.display = view is VIEWS[0]
-        self.tasks.show(view.fields, view.id_of, view.cells(self.panes), view.empty)
-        self.tasks.focus()
-        self.draw()
+        if view is not self.view:
+            self._set_pattern("")
+            if remember:
+                self.visited = [*self.visited[: self.visit + 1], view][-50:]
+                self.visit = len(self.visited) - 1
+        self.view, self.every = view, False
+        self.table.show(view.fields, view.id_of, view.cells(self.panes), view.empty)
+        self._leave_line()
+        self.redraw()
+
+    def action_history(self, by: int) -> None:
+        step = getattr(self.feed, "step", None)
+        if step is not None:  # a recording
+            step(by * 10.0)
+            self.redraw()
+        elif 0 <= self.visit + by < len(self.visited):
+            self.visit += by
+            self.action_view(self.visited[self.visit].name, remember=False)
 
     @property
     def under_cursor(self) -> Any:
-        return self.fleet.current if self.focused is self.fleet else self.tasks.current
+        row = self.table.current
+        return row.target if isinstance(row, Link) else row
 
     def action_details(self) -> None:
-        if isinstance(self.focused, Input):
+        if self.focused is self.line:
             return
-        found = page_of(self.under_cursor)
-        if found is not None:
-            self.push_screen(Page(*found))
+        sheet = sheet_of(self.under_cursor)
+        if sheet is not None:
+            self.push_screen(Page(sheet, self._answer))
+
+    def _answer(self, line: tuple[str, ...]) -> str:
+        did = do(self.feed.app, line, self.extra)
+        return did.text or did.said
 
     def on_virtual_table_chosen(self) -> None:
         self.action_details()
 
+    def on_virtual_table_moved(self) -> None:
+        self._draw_side()
+
     def action_freeze(self) -> None:
-        self.frozen_at = self.picture.events if self.frozen_at is None else None
+        if self.frozen_at is None:
+            self.frozen_at = self.picture.events
+            if isinstance(self.picture.tasks, TaskRows):
+                self.picture.tasks.pin(self.table.cursor)
+        else:
+            self.frozen_at = None
         self.redraw()
 
     def action_help(self) -> None:
         views = [(view.key, view.name) for view in VIEWS]
-        keys = [(k.shown, k.words) for k in (*TABLE, *MAIN)]
+        keys = [(k.shown, k.words) for k in MAIN]
+        moving = [(k.shown, k.words) for k in TABLE]
+        inside = [(k.shown, k.words) for k in DETAILS]
         states = [(f"{look.glyph} {look.ascii}", look.word) for look in dict.fromkeys(theme.STATES.values())]
-        self.push_screen(Page("Keys", [*keys, ("", ""), *views, ("", ""), *states]))
+        marks = [("~", "seen: counted from events since this began; without it, exact")]
+        tabs = (
+            Tab("Keys", [*keys, ("", ""), *views]),
+            Tab("Rows", moving),
+            Tab("Pages", inside),
+            Tab("Signs", [*states, *marks]),
+            Tab("Filters", words=("help", "filters")),
+        )
+        self.push_screen(Page(Sheet("Keys", tabs), self._answer))
+
+    def action_audit(self) -> None:
+        tab = Tab("Audit", words=("audit", "--limit", "100"))
+        self.push_screen(Page(Sheet("What was changed", (tab,)), self._answer))
+
+    # --- keys: columns, order, colours
+
+    def action_sort(self) -> None:
+        names = {f.name.strip("~").lower(): f.order for f in self.table.fields if f.order}
+        if names:
+            now = [n for n, by in names.items() if by == self.table.order.by]
+            self._choose("order by", names, now, self._sort_by)
+
+    def _sort_by(self, by: str) -> None:
+        same = self.table.order.by == by
+        self.table.order = Order() if same and self.table.order.reverse else Order(by, same)
+        self.table.follows = True
+        self.redraw()
+
+    def on_virtual_table_sort(self, event: VirtualTable.Sort) -> None:
+        self._sort_by(event.by)
+
+    def action_reverse(self) -> None:
+        order = self.table.order
+        if order.by:
+            self.table.order = Order(order.by, not order.reverse)
+            self.redraw()
+
+    def action_columns(self) -> None:
+        names = {f.name.strip("~").lower(): f.name for f in self.table.fields}
+        self._choose(
+            "columns (* shown)",
+            names,
+            [n for n, f in names.items() if f not in self.table.hidden],
+            self._toggle_column,
+        )
+
+    def _toggle_column(self, name: str) -> None:
+        hidden = self.table.hidden ^ {name}
+        if len(hidden) < len(self.table.fields):
+            self.table.hidden = hidden
+            self.table.refresh()
+
+    def action_wide(self) -> None:
+        self.table.wide = not self.table.wide
+        self.table.scroll_to(x=0, animate=False)
+        self.draw()
+        self.table.refresh()
+
+    def action_theme(self) -> None:
+        names = {name: name for name in THEMES}
+        self._choose("colours", names, [self.panes.palette.name], lambda n: self._set_theme(n))
+
+    def _set_theme(self, name: str) -> None:
+        self.use_theme(THEMES[name])
+        self.redraw()
+        self.table.refresh()
+
+    def _choose(self, title: str, names: Mapping[str, str], now: Sequence[str], then: Any) -> None:
+        self.push_screen(
+            Choice(title, list(names), now), lambda name: then(names[name]) if name is not None else None
+        )
+
+    def action_mouse(self) -> None:
+        """Let the terminal have the mouse, to select text; or take it back."""
+        driver: Any = self._driver
+        on = not getattr(self, "_mouse_off", False)
+        self._mouse_off = on
+        switch = getattr(driver, "_disable_mouse_support" if on else "_enable_mouse_support", None)
+        if switch is not None:
+            switch()
+        self.notify(f"mouse {'off: the terminal selects' if on else 'on'}", timeout=3)
+
+    def action_redraw(self) -> None:
+        self.refresh(layout=True)
+        self.redraw()
+
+    # --- keys: copying
 
     def action_copy_id(self) -> None:
         if (row := self.under_cursor) is not None:
-            self._copy(self.fleet.key(row) if self.focused is self.fleet else self.view.id_of(row))
+            self._copy(_id_of(row))
+
+    def action_copy_all(self) -> None:
+        sheet = sheet_of(self.under_cursor)
+        if sheet is not None:
+            raw = [t.text for t in sheet.tabs if t.name == "Raw"]
+            facts = {k: v for k, v in sheet.tabs[0].facts if k}
+            self._copy(raw[0] if raw else msgspec.json.encode(facts).decode())
 
     def action_copy_line(self) -> None:
-        found = page_of(self.under_cursor)
-        if found is not None:
-            self._copy(next((value for name, value in found[1] if name.startswith("command")), ""))
+        sheet = sheet_of(self.under_cursor)
+        if sheet is not None:
+            self._copy("qctl " + shlex.join(sheet.words))
 
     def _copy(self, text: str) -> None:
         """To the terminal's clipboard, and to the eyes: not every terminal takes it."""
         self.copy_to_clipboard(text)
-        self.notify(shown(text), title="copied", timeout=4)
+        self.notify(shown(cut(text, 300)), title="copied", timeout=4)
 
-    # --- keys: filtering
+    # --- keys: typing
 
     def action_filter(self) -> None:
-        field = self.query_one("#filter", Input)
-        field.add_class("open")
-        field.focus()
+        self._open_line("filter", self.pattern, "name:proj.* state:failed, or part of a name")
 
-    def action_clear_filter(self) -> None:
-        self._close_filter("")
+    def action_command(self) -> None:
+        self.open_command("")
+
+    def open_command(self, text: str) -> None:
+        """Let a command be typed that begins so."""
+        self._open_line("command", text, "a view, or a command without `qctl`: queue peek mails")
+
+    def _open_line(self, what: str, text: str, hint: str) -> None:
+        self.typing = what
+        self.line.placeholder = hint
+        self.line.value = text
+        self.line.add_class("open")
+        self.line.focus()
+        self.line.cursor_position = len(text)
+
+    def _leave_line(self) -> None:
+        self.typing = ""
+        self.line.remove_class("open")
+        self.table.focus()
+
+    def action_leave(self) -> None:
+        """Leave what was opened last: the input line, marks, the filter, the view."""
+        if self.typing:
+            if self.typing == "filter":
+                self._set_pattern("")
+            self._leave_line()
+        elif self.table.marked or self.every:
+            self.every = False
+            self.table.clear_marks()
+        elif self.pattern:
+            self._set_pattern("")
+        elif self.visit > 0 and not hasattr(self.feed, "step"):
+            self.action_history(-1)
+            return
+        self.redraw()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        self._set_pattern(event.value)
-        self.draw()
+        if self.typing == "filter":
+            self._set_pattern(event.value)
+            self.redraw()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        self._close_filter(event.value)
-        if self.mistake:
-            self.notify(shown(self.mistake), title="taken as plain text", severity="warning", timeout=6)
+        what, text = self.typing, event.value.strip()
+        self._leave_line()
+        if what == "command":
+            self._run_line(text)
+        elif self.mistake:
+            self.notify(shown(self.mistake), title="not a filter", severity="warning", timeout=6)
+        self.redraw()
 
     def _set_pattern(self, text: str) -> None:
-        """A filter where it reads as one; else part of what is shown."""
-        self.pattern, self.wanted, self.mistake = text, None, ""
-        if text.strip() and not text.strip().isalnum():  # one word may be part of anything that is shown
-            try:
-                self.wanted = parse(text)
-            except FilterError as exc:
-                self.mistake = str(exc)
+        """What to show: for tasks a filter, elsewhere a part of what is seen. While it is not yet a filter,
+        the last one stays."""
+        self.pattern, self.mistake, self.every = text, "", False
+        self.table.follows = True
+        if self.view is not TASKS or not text.strip():
+            self.wanted = None
+            return
+        try:
+            self.wanted = parse(text)
+        except FilterError as exc:
+            self.mistake = str(exc).splitlines()[0]
 
-    def _close_filter(self, pattern: str) -> None:
-        field = self.query_one("#filter", Input)
-        field.value = pattern
-        self._set_pattern(pattern)
-        field.remove_class("open")
-        self.tasks.focus()
-        self.draw()
+    def _run_line(self, text: str) -> None:
+        """A view's name, or any command of qctl."""
+        view = view_named(text)
+        if view is not None:
+            self.action_view(view.name)
+            return
+        try:
+            line = tuple(shlex.split(text))
+        except ValueError as exc:
+            self.notify(f"{exc}", title="not run", severity="warning", timeout=6)
+            return
+        if line[:1] == ("qctl",):
+            line = line[1:]
+        if not line:
+            return
+        command = command_of(self.root_command, line)
+        if getattr(command, "changes", True):
+            if has_option(command, "--yes") and "--yes" not in line:
+                line = (*line, "--yes")
+            self._ask_or_do(Act(line, "run this", COSTLY, preview=has_option(command, "--dry-run")))
+        else:
+            self.push_screen(Page(Sheet(" ".join(line), (Tab("Answer", words=line),)), self._answer))
 
     # --- keys: doing
 
-    def action_act(self, verb: str) -> None:
-        """Do something to what is under the cursor; what is costly only after a question."""
-        if isinstance(self.focused, Input):
-            return
-        act = VERBS[verb](self.under_cursor)
-        if self.refusal:
-            self.notify(self.refusal, title="not done", severity="warning", timeout=6)
-        elif act is None:
-            self.notify(f"{verb.replace('_', ' ')} does not go with this row", timeout=3)
-        elif act.grade == COSTLY:
-            self.push_screen(Question(act), lambda yes: self._do(act) if yes else None)
+    def action_mark_all(self) -> None:
+        """Mark all that match; of tasks also those that are not seen."""
+        if self.view is TASKS:
+            if self.wanted is None:
+                self.notify("type a filter first: all that match it are marked then", timeout=4)
+                return
+            self.every = True
         else:
+            self.table.marked = {self.view.id_of(row): row for row in self.table.items}
+            self.table.refresh()
+        self.redraw()
+
+    def action_act(self, verb: str) -> None:
+        """Do something to what is marked or under the cursor; what is costly only after a question."""
+        if self.focused is self.line:
+            return
+        rows = [r.target if isinstance(r, Link) else r for r in self.table.marked.values()]
+        if not rows and self.under_cursor is not None:
+            rows = [self.under_cursor]
+        act = VERBS[verb](rows, self.pattern if self.every else "")
+        if act is None and not self.refusal:
+            self.notify(f"{verb.replace('_', ' ')} does not go with this row", timeout=3)
+        elif act is not None or self.refusal:
+            self._ask_or_do(act)
+
+    def _ask_or_do(self, act: Act | None) -> None:
+        if self.picture.trouble and self.picture.asked:
+            self.notify("the broker is away", title="not done", severity="warning", timeout=6)
+        elif self.refusal or act is None:
+            self.notify(self.refusal, title="not done", severity="warning", timeout=6)
+        elif act.grade == REVERSIBLE and not self.needs_reason:
             self._do(act)
+        else:
+            preview = (*(w for w in act.words if w != "--yes"), "--dry-run")
+            ask = (lambda: self._answer(preview)) if act.preview else None
+            self.push_screen(
+                Question(act, ask, self.needs_reason),
+                lambda more: self._do(act._replace(words=(*act.words, *more))) if more is not None else None,
+            )
 
     def action_undo(self) -> None:
         act, self.last_act = self.last_act, None
@@ -237,7 +359,9 @@ class Dashboard(App[int]):
             self._do(Act(act.undo, f"undo: {act.what}", act.grade))
 
     def _do(self, act: Act) -> None:
-        self.notify(act.line, title="running", timeout=3)
+        self.every = False
+        self.table.clear_marks()
+        self.notify(shown(cut(act.line, 300)), title="running", timeout=3)
         self.run_worker(lambda: self._done(act, do(self.feed.app, act.words, self.extra)), thread=True)
 
     def _done(self, act: Act, did: Did) -> None:
@@ -246,7 +370,7 @@ class Dashboard(App[int]):
             more = "\nu undoes it" if self.last_act else ""
             self.notify(
                 shown(did.said) + more,
-                title=act.line,
+                title=shown(cut(act.line, 300)),
                 severity="information" if did.ok else "error",
                 timeout=UNDO_S,
             )
@@ -262,27 +386,8 @@ class Dashboard(App[int]):
         self._close_messages_no_wait()
 
 
-def run(session: Session, max_tasks: int, plain: bool) -> int:
-    """Show the dashboard until it is left; the exit code."""
-    if session.options.no_color:
-        os.environ["NO_COLOR"] = "1"
-    app = session.app
-    feed = Feed(app, max_tasks)
-    feed.start()
-    context = session.context
-    extra = ["--context", context.name] if context is not None else []
-    if session.options.reason:
-        extra += ["--reason", session.options.reason]
-    window = Dashboard(feed, plain, extra)
-    try:
-        permit(session, "qctl control")
-    except exits.Stop as stop:
-        window.refusal = f"{stop.message}; {stop.hint}"
-    try:
-        code: Any = window.run()
-    finally:
-        feed.stop()
-    failure = getattr(window, "_exception", None)
-    if failure is not None:
-        raise failure
-    return code if isinstance(code, int) else exits.OK
+def _id_of(row: Any) -> str:
+    for name in ("uuid", "node", "name"):
+        if getattr(row, name, ""):
+            return str(getattr(row, name))
+    return str(getattr(row, "event", row))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from qcore.events.table import TaskSeen
+from qctl.dashboard.charts import Charts
 
 
 class WorkerRow(msgspec.Struct, frozen=True):
@@ -25,6 +27,7 @@ class WorkerRow(msgspec.Struct, frozen=True):
     pid: int | None = None
     missed: int = 0  # events of it that never arrived
     stats: dict[str, Any] = {}
+    exact: bool = True  # its numbers are its own answer; else what its events add up to
 
 
 class QueueRow(msgspec.Struct, frozen=True):
@@ -38,6 +41,7 @@ class QueueRow(msgspec.Struct, frozen=True):
     out_per_s: float | None = None
     consumers: int = 0
     paused: bool = False
+    oldest_s: float | None = None  # how long the oldest has waited
 
 
 class FailureRow(msgspec.Struct, frozen=True):
@@ -67,7 +71,7 @@ class EventRow(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Everything on the screen. Tasks are copies that nobody changes, the newest first."""
+    """Everything on the screen."""
 
     at: float = 0.0  # epoch seconds
     as_of: float = 0.0  # when the fleet last answered
@@ -75,17 +79,25 @@ class Snapshot(msgspec.Struct, frozen=True):
     connected: bool = False
     trouble: str = ""  # why it is not
     tries: int = 0
+    next_try_s: float = 0.0
     workers: tuple[WorkerRow, ...] = ()
-    tasks: tuple[TaskSeen, ...] = ()
+    tasks: Sequence[TaskSeen] = ()  # those that were wanted, in that order
+    searched: int | None = None  # so many were looked through so far; None: all were
+    remembered: int = 0
+    counts: dict[str, int] = {}  # remembered tasks by state
     events: int = 0
     events_per_s: float = 0.0
     done_per_s: float = 0.0
+    lag_s: float = 0.0  # how old the newest event was when it came
+    missed: int = 0  # events that never came
     forgotten: int = 0
     asked: bool = False  # whether the fleet was asked at least once
     queues: tuple[QueueRow, ...] = ()
     failures: tuple[FailureRow, ...] = ()
-    log: tuple[EventRow, ...] = ()  # the last events, the newest first
+    log: Sequence[EventRow] = ()  # the last events, the newest first
+    round_trip_s: float | None = None  # to the broker and back
     broker_facts: tuple[tuple[str, str], ...] = ()
+    charts: Charts | None = None
 
     @property
     def up(self) -> int:

@@ -6,18 +6,21 @@ In:  a Snapshot.  Out: for each view its rows; fields and cells come from panes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+from qctl.dashboard import overview
 from qctl.dashboard import panes as words
 from qctl.dashboard.panes import Panes
 from qctl.dashboard.snapshot import Snapshot
 from qctl.dashboard.table import Field, Part
 
-Rows = Callable[[Snapshot], Sequence[Any]]
+#: rows of a snapshot, for so many lines
+Rows = Callable[[Snapshot, int], Sequence[Any]]
 
 
 class View(NamedTuple):
-    """One screen: a table over the whole width, except the overview, which has workers above it."""
+    """One screen: a table over the whole width."""
 
     name: str
     key: str  # a number key
@@ -32,17 +35,17 @@ VIEWS: tuple[View, ...] = (
     View(
         "overview",
         "1",
-        words.TASK_FIELDS,
-        lambda s: s.tasks,
-        lambda t: str(t.uuid),
-        lambda p: p.task,
-        words.NO_TASKS,
+        overview.FIELDS,
+        overview.rows,
+        lambda link: str(link.key),
+        lambda panes: partial(overview.cells, panes),
+        "",
     ),
     View(
         "workers",
         "2",
         words.WORKER_FIELDS,
-        lambda s: s.workers,
+        lambda s, _: s.workers,
         lambda w: str(w.node),
         lambda p: p.worker,
         words.NO_WORKERS,
@@ -51,7 +54,7 @@ VIEWS: tuple[View, ...] = (
         "tasks",
         "3",
         words.TASK_FIELDS,
-        lambda s: s.tasks,
+        lambda s, _: s.tasks,
         lambda t: str(t.uuid),
         lambda p: p.task,
         words.NO_TASKS,
@@ -60,7 +63,7 @@ VIEWS: tuple[View, ...] = (
         "queues",
         "4",
         words.QUEUE_FIELDS,
-        lambda s: s.queues,
+        lambda s, _: s.queues,
         lambda q: str(q.name),
         lambda p: p.queue,
         words.NO_QUEUES,
@@ -69,7 +72,7 @@ VIEWS: tuple[View, ...] = (
         "failures",
         "5",
         words.FAILURE_FIELDS,
-        lambda s: s.failures,
+        lambda s, _: s.failures,
         lambda f: f"{f.name} {f.exc_type}",
         lambda p: p.failure,
         words.NO_FAILURES,
@@ -78,7 +81,7 @@ VIEWS: tuple[View, ...] = (
         "events",
         "7",
         words.EVENT_FIELDS,
-        lambda s: s.log,
+        lambda s, _: s.log,
         lambda e: str(e.number),
         lambda p: p.event,
         words.NO_EVENTS,
@@ -87,9 +90,15 @@ VIEWS: tuple[View, ...] = (
         "broker",
         "8",
         words.FACT_FIELDS,
-        lambda s: s.broker_facts,
+        lambda s, _: s.broker_facts,
         lambda f: str(f[0]),
         lambda p: p.fact,
         "the broker has not answered yet",
     ),
 )
+
+
+def view_named(word: str) -> View | None:
+    """The view of this name, or the only one whose name begins so."""
+    found = [v for v in VIEWS if v.name.startswith(word.lower())]
+    return found[0] if word and found and (len(found) == 1 or found[0].name == word) else None

@@ -44,6 +44,8 @@ class Part(NamedTuple):
     test: Test
     hints: Hints = Hints()
     values: bool = False  # it looks into arguments, so it needs them as values and not as cut-off text
+    reads: frozenset[str] = frozenset()  # the keys of a record that it looks at
+    all_of: tuple[Part, ...] = ()  # the parts that all have to match, when there are several
 
 
 class Filter:
@@ -53,6 +55,8 @@ class Filter:
         self.text, self.hints, self.needs_values = text, part.hints, part.values
         #: whether a record is meant; what is unknown about a record does not match
         self.matches: Test = part.test
+        #: what all has to match, so that a store can begin with what is cheap to look at
+        self.parts = part.all_of or (part,)
 
     def __str__(self) -> str:
         return self.text
@@ -76,9 +80,11 @@ def every(parts: Sequence[Part]) -> Part:
     for part in parts[1:]:
         hints = _both(hints, part.hints)
     values = any(part.values for part in parts)
+    reads = frozenset[str]().union(*(part.reads for part in parts))
+    all_of = tuple(inner for part in parts for inner in part.all_of or (part,))
     if len(tests) == 2:
         first, second = tests
-        return Part(lambda record: first(record) and second(record), hints, values)
+        return Part(lambda record: first(record) and second(record), hints, values, reads, all_of)
 
     def test(record: Record) -> bool:
         for one in tests:  # noqa: SIM110 - twice as fast as all() over a generator
@@ -86,7 +92,7 @@ def every(parts: Sequence[Part]) -> Part:
                 return False
         return True
 
-    return Part(test, hints, values)
+    return Part(test, hints, values, reads, all_of)
 
 
 def some(parts: Sequence[Part]) -> Part:
@@ -104,13 +110,14 @@ def some(parts: Sequence[Part]) -> Part:
                 return True
         return False
 
-    return Part(test, hints, any(part.values for part in parts))
+    reads = frozenset[str]().union(*(part.reads for part in parts))
+    return Part(test, hints, any(part.values for part in parts), reads)
 
 
 def none_of(part: Part) -> Part:
     """It does not match."""
     test = part.test
-    return Part(lambda record: not test(record), Hints(), part.values)
+    return Part(lambda record: not test(record), Hints(), part.values, part.reads)
 
 
 def _both(a: Hints, b: Hints) -> Hints:

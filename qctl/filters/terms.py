@@ -68,7 +68,7 @@ def word(value: Value) -> Part:
         name, task_id = record.get("name"), record.get("id")
         return bool((name and fits(name)) or (task_id and fits(task_id)))
 
-    return Part(test)
+    return Part(test, reads=frozenset(("name", "id")))
 
 
 def _text(field: Field, operator: str, values: Sequence[Value]) -> Part:
@@ -341,7 +341,9 @@ def term(field: Field, path: Sequence[str], operator: str, values: Sequence[Valu
     if operator not in known:
         raise Wrong(f"{field.name} cannot be compared with {operator}; it takes {' '.join(known)}")
     if field.kind == "payload":
-        return _payload(field, path, operator, values)
-    if field.kind == "moment":
-        return _moment(field, operator, values, now)
-    return _SIMPLE[field.kind](field, operator, values)
+        part = _payload(field, path, operator, values)
+    elif field.kind == "moment":
+        part = _moment(field, operator, values, now)
+    else:
+        part = _SIMPLE[field.kind](field, operator, values)
+    return part._replace(reads=frozenset((field.key,)))

@@ -1,0 +1,131 @@
+"""Who is there: what workers answered, what the broker knows of them, what their events say.
+
+In:  answers to `stats`, `active` and `active_queues`.  Out: a WorkerRow for each.  Answers are the truth;
+heartbeats fill the time between them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from qcore.brokers.base import Member
+from qcore.events.state import State, WorkerSeen
+from qctl.dashboard.snapshot import WorkerRow
+from qctl.output.text import software
+
+if TYPE_CHECKING:
+    from qcore.control.bus import Answers
+
+GONE_AFTER_S = 300.0
+
+
+class Fleet:
+    """The workers. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, dict[str, Any]] = {}  # node -> its stats
+        self._silent: dict[str, float | None] = {}
+        self._members: dict[str, Member] = {}
+        self.asked, self.as_of = False, 0.0
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def learn(
+        self,
+        state: State,
+        stats: Answers,
+        members: list[Member],
+        active: Answers | None,
+        queues: Answers | None,
+    ) -> None:
+        """Take the answers of one round in; running tasks that no event told of go into the state."""
+        self.asked, self.as_of = True, time.time()
+        self._members = {m.node: m for m in members}
+        self._silent = {s.node: s.age_s for s in stats.silent}
+        self._answers = {n: v for n, v in stats.replies.items() if isinstance(v, dict)}
+        for node, value in (active.replies if active else {}).items():
+            tasks = [t for t in value if isinstance(t, dict)] if isinstance(value, list) else []
+            if node in self._answers:
+                self._answers[node] = {**self._answers[node], "running": len(tasks)}
+            for task in tasks:
+                _note_running(state, node, task)
+        for node, value in (queues.replies if queues else {}).items():
+            if node in self._answers and isinstance(value, list):
+                names = tuple(str(q.get("name")) for q in value if isinstance(q, dict))
+                self._answers[node] = {**self._answers[node], "queues": names}
+
+    def consumers(self) -> Counter[str]:
+        """Workers by the queues they take from."""
+        return Counter(q for answer in self._answers.values() for q in answer.get("queues") or ())
+
+    def rows(self, seen: Mapping[str, WorkerSeen], now: float) -> tuple[WorkerRow, ...]:
+        nodes = {*seen, *self._answers, *self._silent, *self._members}
+        rows = (self._row(node, seen.get(node), now) for node in sorted(nodes))
+        return tuple(r for r in rows if r.state != "gone" or (r.age_s or 0) < GONE_AFTER_S)
+
+    def _row(self, node: str, seen: WorkerSeen | None, now: float) -> WorkerRow:
+        stats = self._answers.get(node, {})
+        member = self._members.get(node)
+        pool = stats.get("pool") if isinstance(stats.get("pool"), dict) else {}
+        assert isinstance(pool, dict)
+        total = stats.get("total")
+        done = sum(v for v in total.values() if isinstance(v, int)) if isinstance(total, dict) else None
+        age = None if node in self._answers else self._silent.get(node)
+        if age is None and node not in self._answers:
+            last = max(seen.seen if seen else 0.0, member.seen_at if member else 0.0)
+            age = now - last if last else None
+        info = member.info if member else {}
+        return WorkerRow(
+            node=node,
+            state=self._state_of(node, seen, now),
+            running=stats.get("running", seen.active if seen else None),
+            slots=pool.get("max-concurrency"),
+            done=done if done is not None else (seen.processed if seen else None),
+            exact=bool(stats),
+            held=stats.get("prefetch_count"),
+            load=seen.loadavg[0] if seen and seen.loadavg else None,
+            age_s=0.0 if node in self._answers else age,
+            queues=tuple(stats.get("queues") or info.get("queues") or ()),
+            software=software(info) or (seen.software if seen else ""),
+            pid=stats.get("pid") or (seen.pid if seen and seen.pid else None),
+            missed=seen.missed if seen else 0,
+            stats=stats,
+        )
+
+    def _state_of(self, node: str, seen: WorkerSeen | None, now: float) -> str:
+        member = self._members.get(node)
+        if seen is not None and not seen.online:
+            return "gone"
+        if node in self._answers or (seen is not None and seen.is_alive(now) and node not in self._silent):
+            return "online"
+        if node in self._silent or (member is not None and member.alive):
+            return "silent"
+        return "gone"
+
+
+def _note_running(state: State, node: str, task: dict[str, Any]) -> None:
+    """A task that began before we listened, or whose worker sends no events."""
+    uuid, started = task.get("id"), task.get("time_start")
+    if not isinstance(uuid, str):
+        return
+    seen = state.tasks.get(uuid)
+    if seen is not None and seen.state not in ("PENDING", "RECEIVED"):
+        return
+    before = state.events, dict(state.counts)
+    state.event(
+        {
+            "type": "task-started",
+            "hostname": node,
+            "timestamp": started if isinstance(started, int | float) else time.time(),
+            "uuid": uuid,
+            "name": task.get("name"),
+            "args": task.get("args"),
+            "kwargs": task.get("kwargs"),
+        },
+        time.time(),
+    )
+    state.events, state.counts = before  # nobody sent this event

@@ -1,0 +1,37 @@
+"""How a filter or a command may go on, while it is typed.
+
+In:  what was typed so far.  Out: the whole line as it could be, shown behind the cursor; the right arrow
+takes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from textual.suggester import Suggester
+
+from qctl.filters.fields import completions
+
+#: the words that are there now, by what they name: name, queue, worker, …
+Live = Callable[[], Mapping[str, Iterable[str]]]
+
+
+class FilterHints(Suggester):
+    """Fields, states, and names of tasks, queues and workers that were seen."""
+
+    def __init__(self, live: Live) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+        self._live = live
+
+    async def get_suggestion(self, value: str) -> str | None:
+        head, space, word = value.rpartition(" ")
+        if not word:
+            return None
+        sign = "-" if word.startswith("-") else ""
+        field, colon, part = word.removeprefix("-").partition(":")
+        if colon and part:
+            names = sorted(n for n in self._live().get(field, ()) if n.startswith(part) and n != part)
+            if names:
+                return f"{head}{space}{sign}{field}:{names[0]}"
+        fits = [text for text, _ in completions(word) if text.startswith(word) and text != word]
+        return f"{head}{space}{fits[0]}" if fits else None

@@ -1,0 +1,74 @@
+"""`qctl events`: the dashboard from its start to the last key.
+
+In:  a session and options.  Out: the exit code; the terminal as it was before.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qctl import exits
+from qctl.dashboard.feed import Feed
+from qctl.dashboard.panes import Where
+from qctl.dashboard.screen import Dashboard
+from qctl.dashboard.themes import THEMES, Palette, chosen
+from qctl.guard import permit
+
+if TYPE_CHECKING:
+    from qctl.session import Session
+
+#: bytes of memory that remembered tasks may take
+MOST_BYTES = 320 * 2**20
+
+
+def run(session: Session, max_tasks: int, plain: bool, colours: str | None = None) -> int:
+    """Show the dashboard until it is left; the exit code."""
+    if session.options.no_color:
+        os.environ["NO_COLOR"] = "1"
+    feed = Feed(session.app, max_tasks, MOST_BYTES)
+    feed.start()
+    window = window_for(session, feed, plain, palette_named(colours))
+    try:
+        code: Any = window.run(mouse=True)
+    finally:
+        feed.stop()
+    failure = getattr(window, "_exception", None)
+    if failure is not None:
+        raise failure
+    return code if isinstance(code, int) else exits.OK
+
+
+def palette_named(name: str | None) -> Palette:
+    """The theme; raises Stop when there is none of that name."""
+    try:
+        return chosen(name)
+    except KeyError as exc:
+        words = f"no theme named {exc}"
+        raise exits.Stop(exits.USAGE, words, f"there are {', '.join(THEMES)}") from None
+
+
+def window_for(session: Session, feed: Feed, plain: bool, palette: Palette) -> Dashboard:
+    """The window for a session: which context it is, and whether anything may be changed."""
+    context = session.context
+    extra = ["--context", context.name] if context is not None else []
+    if session.options.reason:
+        extra += ["--reason", session.options.reason]
+    warnings = []
+    if context is not None and context.is_prod:
+        warnings.append("PROD")
+    if session.is_read_only:
+        warnings.append("RO")
+    where = Where(context.name if context is not None else "", warnings=tuple(warnings))
+    window = Dashboard(feed, plain, extra, palette, where)
+    context_of_click = click.get_current_context(silent=True)
+    window.root_command = context_of_click.find_root().command if context_of_click else None
+    window.needs_reason = bool(context is not None and context.is_prod and not session.options.reason)
+    try:
+        if not window.needs_reason or session.is_read_only:
+            permit(session, "qctl control")
+    except exits.Stop as stop:
+        window.refusal = f"{stop.message}; {stop.hint}"
+    return window

@@ -1,0 +1,148 @@
+"""Colours of the dashboard: for dark and light terminals, for people who see colours differently, for few
+colours.
+
+In:  a theme's name.  Out: colours by the word of a state (theme.py has the words), ground and text.
+The colours are Okabe and Ito's; the blue and the vermilion are lightened on dark ground and all are
+darkened on light ground until they differ enough from it (4.5 to 1; high-contrast: 7 to 1). A glyph and a
+word always go with a colour.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import NamedTuple
+
+from textual.theme import BUILTIN_THEMES, Theme
+
+ROLES = ("queued", "reserved", "running", "done", "retrying", "failed", "revoked", "faint")
+
+
+class Palette(NamedTuple):
+    """Styles for the roles, as Rich names them; `ansi`: the terminal's own sixteen colours."""
+
+    name: str
+    dark: bool
+    ground: str
+    text: str
+    queued: str
+    reserved: str
+    running: str
+    done: str
+    retrying: str
+    failed: str
+    revoked: str
+    faint: str
+    ansi: bool = False
+
+    def style(self, word: str) -> str:
+        """The style of a state's word; '' where it needs none."""
+        role = _ROLE_OF.get(word, "")
+        return getattr(self, role) if role else ""
+
+
+_ROLE_OF = {
+    **{role: role for role in ROLES},
+    "rejected": "revoked",
+    "silent": "failed",
+    "gone": "queued",
+    "online": "done",
+    "paused": "retrying",
+}
+
+_DARK = Palette(
+    "default-dark",
+    True,
+    "#11151a",
+    "#d6d9dd",
+    "#999999",
+    "#56B4E9",
+    "bold #4DA3DD",
+    "#00B383",
+    "#E69F00",
+    "bold #E8743B",
+    "#CC79A7",
+    "#8b9199",
+)
+_LIGHT = Palette(
+    "default-light",
+    False,
+    "#ffffff",
+    "#1b1f24",
+    "#666666",
+    "#00699e",
+    "bold #0060a0",
+    "#00705a",
+    "#8a5a00",
+    "bold #b04400",
+    "#9a3f74",
+    "#5f666e",
+)
+
+THEMES: dict[str, Palette] = {
+    palette.name: palette
+    for palette in (
+        _DARK,
+        _LIGHT,
+        Palette(
+            "high-contrast",
+            True,
+            "#000000",
+            "#ffffff",
+            "#c0c0c0",
+            "#7fd0ff",
+            "bold #8cc8ff",
+            "#40e0a8",
+            "#ffc04d",
+            "bold #ff9d70",
+            "#f0a8d0",
+            "#c8c8c8",
+        ),
+        # Red and green are told apart by lightness and by blue here.
+        _DARK._replace(name="deuteranopia", done="#6cc4f5", failed="bold #ffb000", retrying="#f0e442"),
+        # Blue and green, and yellow and pink, are told apart by lightness.
+        _DARK._replace(name="tritanopia", reserved="#40d0d0", done="#d6d9dd", failed="bold #ff6a6a"),
+        Palette(
+            "ansi",
+            True,
+            "ansi_default",
+            "ansi_default",
+            "bright_black",
+            "cyan",
+            "bold blue",
+            "green",
+            "yellow",
+            "bold red",
+            "magenta",
+            "dim",
+            True,
+        ),
+    )
+}
+
+
+def chosen(name: str | None) -> Palette:
+    """The theme of this name, or of QCTL_THEME, or the one that suits the terminal's ground. A name that
+    does not exist: KeyError."""
+    name = name or os.environ.get("QCTL_THEME")
+    if name:
+        return THEMES[name]
+    # Some terminals say 'text;ground' in the numbers of the sixteen colours.
+    ground = os.environ.get("COLORFGBG", "").rpartition(";")[2]
+    return THEMES["default-light" if ground in ("7", "15") else "default-dark"]
+
+
+def textual_theme(palette: Palette) -> Theme:
+    """The same colours as Textual wants them."""
+    if palette.ansi:
+        return dataclasses.replace(BUILTIN_THEMES["ansi-dark"], name=palette.name)
+    return Theme(
+        palette.name,
+        primary=palette.running.split()[-1],
+        warning=palette.retrying,
+        background=palette.ground,
+        foreground=palette.text,
+        surface=palette.ground,
+        panel=palette.ground,
+        dark=palette.dark,
+    )
