@@ -380,6 +380,12 @@ class TaskTable:
         task.root_id = task.root_id or (uuid if task.received else "")
         return task
 
+    def family(self, root_id: str) -> list[TaskSeen]:
+        """The remembered tasks of a workflow, by the id of its root, in the order of their ids' arrival."""
+        ids = [uuid for uuid, more in list(self.more.items()) if more.root_id == root_id]
+        rows = sorted(self.index[u] for u in dict.fromkeys((root_id, *ids)) if u in self.index)
+        return [self.task(row) for row in rows]
+
     def rows(self, newest_first: bool = True) -> Iterator[int]:
         """Every row, in the order in which the tasks were first heard of."""
         numbers = list(self.chunks)

@@ -47,7 +47,7 @@ ACT = (
     Key("r", "act('retry')", "r", "retry: a task, a group, what is marked", True),
     Key("x", "act('revoke')", "x", "revoke: it will not start", True),
     Key("t", "act('terminate')", "t", "kill the running task"),
-    Key("P", "act('pause')", "P", "pause the queue, or resume it", True),
+    Key("P", "act('pause')", "P", "pause: the queue; or resume it", True),
     Key("R", "act('resume')", "R", "resume the queue"),
     Key("D", "act('drain')", "D", "drain: the worker takes no more; the queue empties"),
     Key("Z", "act('purge')", "Z", "delete what waits in the queue"),

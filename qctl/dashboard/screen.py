@@ -29,9 +29,8 @@ from qctl.dashboard.verbs import COSTLY, REVERSIBLE, VERBS, Act
 from qctl.dashboard.views import VIEWS, view_named
 from qctl.dashboard.window import TASKS, Window
 from qctl.filters import FilterError, parse
-from qctl.output.text import cut, shown
-
-UNDO_S = 10.0
+from qctl.seen import record_of
+from qctl.tasks.tree import tree_lines
 
 
 class Dashboard(Window):
@@ -87,6 +86,12 @@ class Dashboard(Window):
             self.push_screen(Page(sheet, self._answer))
 
     def _answer(self, line: tuple[str, ...]) -> str:
+        """What a command says; a workflow that is remembered here needs no command."""
+        if line[:2] == ("task", "tree"):
+            family = self.feed.memory.state.table.family(line[2])
+            if len(family) > 1:
+                records = [{**record_of(t), "parent_id": t.parent_id or None} for t in family]
+                return "\n".join(tree_lines(records))
         did = do(self.feed.app, line, self.extra)
         return did.text or did.said
 
@@ -191,7 +196,7 @@ class Dashboard(Window):
         switch = getattr(driver, "_disable_mouse_support" if on else "_enable_mouse_support", None)
         if switch is not None:
             switch()
-        self.notify(f"mouse {'off: the terminal selects' if on else 'on'}", timeout=3)
+        self.say(f"mouse {'off: the terminal selects' if on else 'on'}")
 
     def action_redraw(self) -> None:
         self.refresh(layout=True)
@@ -218,7 +223,7 @@ class Dashboard(Window):
     def _copy(self, text: str) -> None:
         """To the terminal's clipboard, and to the eyes: not every terminal takes it."""
         self.copy_to_clipboard(text)
-        self.notify(shown(cut(text, 300)), title="copied", timeout=4)
+        self.say(f"copied: {text}")
 
     # --- keys: typing
 
@@ -272,7 +277,7 @@ class Dashboard(Window):
         if what == "command":
             self._run_line(text)
         elif self.mistake:
-            self.notify(shown(self.mistake), title="not a filter", severity="warning", timeout=6)
+            self.say(f"not a filter: {self.mistake}", "failed")
         self.redraw()
 
     def _set_pattern(self, text: str) -> None:
@@ -286,7 +291,7 @@ class Dashboard(Window):
         try:
             self.wanted = parse(text)
         except FilterError as exc:
-            self.mistake = str(exc).splitlines()[0]
+            self.mistake = " ".join(str(exc).split())
 
     def _run_line(self, text: str) -> None:
         """A view's name, or any command of qctl."""
@@ -297,7 +302,7 @@ class Dashboard(Window):
         try:
             line = tuple(shlex.split(text))
         except ValueError as exc:
-            self.notify(f"{exc}", title="not run", severity="warning", timeout=6)
+            self.say(f"not run: {exc}", "failed")
             return
         if line[:1] == ("qctl",):
             line = line[1:]
@@ -317,7 +322,7 @@ class Dashboard(Window):
         """Mark all that match; of tasks also those that are not seen."""
         if self.view is TASKS:
             if self.wanted is None:
-                self.notify("type a filter first: all that match it are marked then", timeout=4)
+                self.say("type a filter first: all that match it are marked then")
                 return
             self.every = True
         else:
@@ -334,15 +339,15 @@ class Dashboard(Window):
             rows = [self.under_cursor]
         act = VERBS[verb](rows, self.pattern if self.every else "")
         if act is None and not self.refusal:
-            self.notify(f"{verb.replace('_', ' ')} does not go with this row", timeout=3)
+            self.say(f"{verb.replace('_', ' ')} does not go with this row")
         elif act is not None or self.refusal:
             self._ask_or_do(act)
 
     def _ask_or_do(self, act: Act | None) -> None:
         if self.picture.trouble and self.picture.asked:
-            self.notify("the broker is away", title="not done", severity="warning", timeout=6)
+            self.say("not done: the broker is away", "failed")
         elif self.refusal or act is None:
-            self.notify(self.refusal, title="not done", severity="warning", timeout=6)
+            self.say(f"not done: {self.refusal}", "failed")
         elif act.grade == REVERSIBLE and not self.needs_reason:
             self._do(act)
         else:
@@ -361,19 +366,14 @@ class Dashboard(Window):
     def _do(self, act: Act) -> None:
         self.every = False
         self.table.clear_marks()
-        self.notify(shown(cut(act.line, 300)), title="running", timeout=3)
+        self.say(f"{act.line} …")
         self.run_worker(lambda: self._done(act, do(self.feed.app, act.words, self.extra)), thread=True)
 
     def _done(self, act: Act, did: Did) -> None:
         def say() -> None:
             self.last_act = act if did.ok and act.undo else None
-            more = "\nu undoes it" if self.last_act else ""
-            self.notify(
-                shown(did.said) + more,
-                title=shown(cut(act.line, 300)),
-                severity="information" if did.ok else "error",
-                timeout=UNDO_S,
-            )
+            more = " (u undoes it)" if self.last_act else ""
+            self.say(f"{did.said}{more}: {act.line}", "done" if did.ok else "failed")
             self.feed.ask_soon()
 
         self.call_from_thread(say)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from qctl.dashboard.feed import Feed
 
 REDRAW_S = 0.25
+#: how long a remark stays, and an undo can be thought of
+SAID_S = 10.0
 #: a terminal narrower or lower than this has one list and the keys
 NARROW, LOW = 60, 15
 #: from this width on details stand beside the table; from the second on the charts too
@@ -46,7 +49,8 @@ class Window(App[int]):
 
     CSS = """
     Screen { background: $background; color: $foreground; }
-    #header, #rule, #keys, #title, #tabs { height: 1; width: 100%; }
+    #header, #rule, #said, #keys, #title, #tabs { height: 1; width: 100%; text-wrap: nowrap;
+                                                  text-overflow: ellipsis; }
     #charts { height: 4; width: 100%; }
     #middle { height: 1fr; }
     #main { width: 1fr; height: 100%; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
@@ -93,7 +97,9 @@ class Window(App[int]):
         )
         self.table.mark = "*" if plain else "▪"
         self.header, self.charts = Static(id="header"), Static(id="charts")
-        self.rule, self.side, self.keys = Static(id="rule"), Static(id="side"), Static(id="keys")
+        self.rule, self.side = Static(id="rule"), Static(id="side")
+        self.said, self.keys = Static(id="said"), Static(id="keys")
+        self._said_until = 0.0
         self.line = Input(id="line", suggester=FilterHints(self._live))
 
     wanted: Filter | None
@@ -106,9 +112,11 @@ class Window(App[int]):
             yield self.table
             yield self.side
         yield self.line
+        yield self.said
         yield self.keys
 
     def on_mount(self) -> None:
+        self.said.display = False
         self.table.focus()
         self.redraw()
         self.set_interval(REDRAW_S, self.redraw)
@@ -162,8 +170,11 @@ class Window(App[int]):
                 shown(rule), self.panes.style("failed") if faded else self.panes.style("faint"), no_wrap=True
             )
         )
+        self.table.empty = self._why_empty()
         self.table.put(rows, faded)
         self._draw_side()
+        if self.said.display and time.monotonic() > self._said_until:
+            self.said.display = False
         self._draw_keys(width)
 
     def _rows(self, picture: Snapshot) -> Sequence[Any]:
@@ -176,6 +187,11 @@ class Window(App[int]):
         if order.by:
             rows = sorted(rows, key=lambda row: _sort_key(getattr(row, order.by)), reverse=order.reverse)
         return rows
+
+    def _why_empty(self) -> str:
+        if not self.pattern:
+            return self.view.empty
+        return f"nothing matches {shown(self.pattern)}\nEsc shows all again"
 
     def _fits(self, row: Any) -> bool:
         text = " ".join(part.text for part in self.view.cells(self.panes)(row))
@@ -192,9 +208,16 @@ class Window(App[int]):
             text.append_text(facts_text(first.facts) if first.facts else Text(first.text))
         self.side.update(text)
 
+    def say(self, text: str, word: str = "") -> None:
+        """A remark on a line above the keys, for a few seconds; word: of the state whose style it has."""
+        self.said.update(Text(f" {shown(text)}", self.panes.style(word), no_wrap=True, overflow="ellipsis"))
+        self.said.display = True
+        self._said_until = time.monotonic() + SAID_S
+
     def _draw_keys(self, width: int) -> None:
         if self.mistake and self.typing == "filter":
-            self.keys.update(Text(cut(f" {shown(self.mistake)}", width), self.panes.style("failed")))
+            text = Text(f" {shown(self.mistake)}", self.panes.style("failed"), no_wrap=True)
+            self.keys.update(text)
         else:
             views = (
                 " " + " ".join(f"{v.key} {v.name}" for v in VIEWS) + " " if width >= WIDE else " 1-8 views "

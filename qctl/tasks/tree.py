@@ -15,11 +15,6 @@ Record = dict[str, Any]
 
 def draw(session: Session, family: list[Record]) -> None:
     """Print the tree, or its items."""
-    ids = {r["id"] for r in family}
-    children: dict[str | None, list[Record]] = {}
-    for record in family:
-        parent = record.get("parent_id")
-        children.setdefault(parent if parent in ids else None, []).append(record)
     longest = _longest(family)
     out = session.out
     if not out.for_people:
@@ -36,11 +31,23 @@ def draw(session: Session, family: list[Record]) -> None:
         ]
         out.document("task.tree", {"items": items})
         return
+    for line in tree_lines(family):
+        out.text(line)
+
+
+def tree_lines(family: list[Record]) -> Iterator[str]:
+    """A line for each task: name, state, duration, id; the longest path is marked."""
+    ids = {r["id"] for r in family}
+    children: dict[str | None, list[Record]] = {}
+    for record in family:
+        parent = record.get("parent_id")
+        children.setdefault(parent if parent in ids else None, []).append(record)
+    longest = _longest(family)
     for record, before in _lines(family, children):
         took = age(record["runtime_s"]) if record.get("runtime_s") else "-"
         mark = " *" if record["id"] in longest else ""
         name, state = record.get("name") or "?", record.get("state") or "?"
-        out.text(f"{before}{name}  {state}  {took}  {record['id'][:8]}{mark}")
+        yield f"{before}{name}  {state}  {took}  {record['id'][:8]}{mark}"
 
 
 def _lines(family: list[Record], children: dict[str | None, list[Record]]) -> Iterator[tuple[Record, str]]:
