@@ -87,6 +87,10 @@ NO_TASKS = (
 )
 
 
+#: cells of the broker's address that stay before rates are shown beside it
+LEAST_ADDRESS = 20
+
+
 class Where(NamedTuple):
     """Which fleet this is: the context's name, the colour it wants, and words of warning (PROD, RO)."""
 
@@ -113,7 +117,8 @@ class Panes:
         """Glyph, word and colour of a state. What is well is not coloured."""
         look = theme.look(state)
         glyph = look.ascii if self.plain else look.glyph
-        return Part(f"{glyph} {look.word}", "" if state == "online" else self.style(look.word))
+        well = state in ("online", "SUCCESS")
+        return Part(f"{glyph} {look.word}", "" if well else self.style(look.word))
 
     def worker(self, row: WorkerRow) -> list[Part]:
         slots = "-" if row.slots is None else str(row.slots)
@@ -209,37 +214,31 @@ class Panes:
         else:
             link = Part(f"{glyph} reconnecting, try {snapshot.tries}", self.style("failed"))
         clock = time.strftime("%H:%M:%S", time.localtime(snapshot.at))
-        lost = [f"lost {snapshot.missed:,}"] if snapshot.missed else []
+        lost = f"lost {snapshot.missed:,}" if snapshot.missed else ""
         tail = [f"up {snapshot.up}/{len(snapshot.workers)}", clock]
         if frozen is not None:
             tail = [f"FROZEN, {frozen:,} behind", clock]
-        right = [
-            *lost,
-            f"~{snapshot.events_per_s:,.0f} ev/s",
-            f"~{snapshot.done_per_s:,.0f} done/s",
-            f"lag {snapshot.lag_s:.1f}s",
-        ]
         left = [Part("qctl", "bold")]
         if where.context:
             left.append(Part(where.context, self.style(where.colour) if where.colour else "bold"))
         left += [Part(word, f"bold reverse {self.style('failed')}".strip()) for word in where.warnings]
-        taken = sum(len(p.text) + 2 for p in (*left, link)) + sum(len(t) + 2 for t in tail)
-        shows = []
-        for text in right:
-            if taken + len(text) + 2 + 12 > width and text not in lost:
+        taken = sum(len(p.text) + 2 for p in (*left, link)) + sum(len(t) + 2 for t in (*tail, lost))
+        rates = []
+        for text in (
+            f"~{snapshot.events_per_s:,.0f} ev/s",
+            f"~{snapshot.done_per_s:,.0f} done/s",
+            f"lag {snapshot.lag_s:.1f}s",
+        ):
+            if taken + len(text) + 2 + LEAST_ADDRESS > width:
                 break
             taken += len(text) + 2
-            shows.append(text)
-        address = cut_middle(snapshot.broker, max(width - taken, 8))
-        after = "  ".join([*shows, *tail])
-        parts = [one for p in (*left, Part(address), link) for one in (p, Part("  "))]
+            rates.append(text)
+        address = Part(cut_middle(snapshot.broker, max(width - taken - 2, 8)))
+        parts = [one for p in (*left, address, link) for one in (p, Part("  "))]
+        after = "  ".join([*rates, *tail])
         used = sum(cells(p.text) for p in parts)
-        parts.append(
-            Part(
-                after.rjust(max(width - used, 0)),
-                self.style("retrying") if frozen is not None else self.style("failed") if lost else "",
-            )
-        )
+        parts.append(Part(lost.rjust(max(width - used - len(after) - 2, 0)), self.style("failed")))
+        parts.append(Part("  " + after, self.style("retrying") if frozen is not None else ""))
         return parts
 
     def rule(self, snapshot: Snapshot, view: str, shown: int, pattern: str, width: int) -> str:

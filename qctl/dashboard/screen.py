@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import msgspec
 from textual.binding import Binding, BindingType
+from textual.command import SearchIcon
 from textual.widgets import Input
 
 from qctl import exits, theme
@@ -199,8 +200,16 @@ class Dashboard(Window):
         self.say(f"mouse {'off: the terminal selects' if on else 'on'}")
 
     def action_redraw(self) -> None:
-        self.refresh(layout=True)
-        self.redraw()
+        self.paint_all()
+
+    def action_command_palette(self) -> None:
+        super().action_command_palette()
+        # Its sign is two cells wide in one terminal and one in another.
+        self.call_after_refresh(self._plain_icon)
+
+    def _plain_icon(self) -> None:
+        for found in self.screen.query(SearchIcon):
+            found.icon = ":"
 
     # --- keys: copying
 

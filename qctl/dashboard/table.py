@@ -333,7 +333,8 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
             first = False
             text = shown(part.text)
             text = cut_middle(text, width) if field.middle else cut(text, width)
-            style = line + Style.parse(part.style) if part.style and not self.faded else line
+            plain = self.faded or not part.style or (under_cursor and self.has_focus)
+            style = line if plain else line + Style.parse(part.style)
             segments.append(Segment(pad(text, width, field.right), style))
             used += width
         segments.append(Segment(" " * max(0, room - used), line))

@@ -120,12 +120,19 @@ class Window(App[int]):
         self.table.focus()
         self.redraw()
         self.set_interval(REDRAW_S, self.redraw)
+        self.app_resume_signal.subscribe(self, lambda _: self.paint_all())
         if not self.is_headless:
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
 
     def on_resize(self) -> None:
         self.call_after_refresh(self.draw)
+
+    def paint_all(self) -> None:
+        """Draw every line again, also those that have not changed."""
+        self.screen.refresh(layout=True)
+        self.table.refresh()
+        self.redraw()
 
     def use_theme(self, palette: Palette) -> None:
         self.panes.palette = palette
