@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qcore import App
 from qcore.errors import BrokerDown
+from qcore.events.recording import Recorder
 from qcore.events.state import State
 from qcore.wire import event as event_wire
 from qctl.dashboard.feed import Feed
+from qctl.dashboard.finder import Wanted
 from qctl.dashboard.panes import TASK_FIELDS, Panes
+from qctl.dashboard.rows import TaskRows
 from qctl.dashboard.screen import Dashboard
 from qctl.dashboard.table import VirtualTable
+from qctl.dashboard.tape import Tape
 from qctl.dashboard.views import VIEWS
+from qctl.filters import parse
+from qctl.seen import record_of
 from tests.processes import Processes
 from tests.waiting import wait_for
 
@@ -113,7 +120,7 @@ def app(memory_url: str) -> App:
 
 
 def play(
-    feed: Feed, script: Any, size: tuple[int, int] = (80, 24), plain: bool = False, view: str = "3"
+    feed: Any, script: Any, size: tuple[int, int] = (80, 24), plain: bool = False, view: str = "3"
 ) -> Dashboard:
     """Open the dashboard headless at a view, run the script with a pilot, close it."""
     window = Dashboard(feed, plain)
@@ -408,5 +415,96 @@ def test_every_view_has_columns_and_says_why_it_is_empty(app: App) -> None:
             heading = next(line for line in text if view.fields[0].name in line)
             assert sum(f.name in heading for f in view.fields) >= 2
             assert view.empty.split("\n")[0] in "\n".join(text) or window.table.items
+
+    play(feed, script)
+
+
+# --- recordings
+
+
+def test_a_recording_is_gone_through_to_and_fro(tmp_path: Path) -> None:
+    recorder = Recorder(str(tmp_path / "day.ndjson.gz"))
+    for number in range(100):
+        at = START + number
+        recorder.write(
+            [{**event("task-failed", f"u{number}", number, exception="KeyError(1)"), "name": "proj.add"}], at
+        )
+    recorder.close()
+    tape = Tape(App("tape", broker="memory://"), recorder.path, 1.0, 1000, None)
+    tape.pause(True)
+    tape.start()
+
+    async def script(window: Dashboard, pilot: Any) -> None:
+        await until(pilot, lambda: len(window.table.items) == 1, "the first task")
+        await pilot.press(*["right_square_bracket"] * 5)
+        await until(pilot, lambda: len(window.table.items) == 51, "fifty seconds later")
+        assert "51% paused" in screen_text(window)[0]
+        await pilot.press(*["left_square_bracket"] * 3)
+        await until(pilot, lambda: len(window.table.items) == 21, "thirty seconds before")
+        await pilot.press("r")
+        await until(pilot, lambda: "this is a recording" in "\n".join(screen_text(window)), "refused")
+        await pilot.press("5")
+        await until(
+            pilot, lambda: "~21 proj.add" in " ".join("\n".join(screen_text(window)).split()), "group"
+        )
+        tape.pause(False)
+        await pilot.press(*["greater_than_sign"] * 8)
+        await until(pilot, lambda: "100% end" in screen_text(window)[0], "the end")
+
+    play(tape, script)
+    tape.stop()
+
+
+# --- a million tasks
+
+
+def test_filters_orders_and_far_rows_of_many_tasks(app: App) -> None:
+    feed = Feed(app, 100_000)
+    for number in range(40_000):
+        kind = "task-failed" if number % 100 == 7 else "task-succeeded"
+        more = {"exception": "KeyError(1)"} if number % 100 == 7 else {"runtime": number / 1000}
+        feed.fold(
+            [
+                event("task-received", f"u{number:06}", name=f"proj.t{number % 3}", args=f"({number},)"),
+                event(kind, f"u{number:06}", **more),
+            ]
+        )
+    every = [feed.memory.state.table.task(row) for row in feed.memory.state.table.rows()]
+
+    for text in (
+        "state:failed",
+        "name:proj.t1 state:failed",
+        "args.0=107",
+        "runtime>39.5",
+        "-state:done",
+        "u00012",
+        "exc:KeyError or name:*t2",
+        'args~"3999"',
+    ):
+        wanted = parse(text)
+        rows = TaskRows(feed.memory.state.table, feed.memory.finder.find(Wanted(wanted)).rows)
+        assert [t.uuid for t in rows] == [t.uuid for t in every if wanted.matches(record_of(t))], text
+    found = feed.memory.finder.find(Wanted(parse("-state:failed"), "time"))
+    assert found.complete
+    assert TaskRows(feed.memory.state.table, found.rows)[0].uuid == "u039999"
+    rows = TaskRows(feed.memory.state.table)
+    assert [rows[i].uuid for i in (0, 20_000, 39_999)] == ["u039999", "u019999", "u000000"]
+    assert rows.find("u019999") == 20_000
+
+
+def test_the_cursor_stays_with_its_task_while_others_come(app: App) -> None:
+    feed = Feed(app)
+    feed.fold([event("task-received", f"u{n:03}", name="proj.add") for n in range(50)])
+
+    async def script(window: Dashboard, pilot: Any) -> None:
+        await pilot.press("j", "j", "space", "k", "k")
+        feed.fold([event("task-received", f"v{n:03}", name="proj.add") for n in range(100)])
+        await until(pilot, lambda: len(window.table.items) == 150, "more tasks")
+        assert window.table.current.uuid == "u048"
+        assert set(window.table.marked) == {"u047"}
+        assert "u048" in "".join(screen_text(window))
+        await pilot.press("f")
+        await pilot.pause()
+        assert window.table.current.uuid == "v099"
 
     play(feed, script)

@@ -55,31 +55,68 @@ def replay(
 ) -> Iterator[Iterator[list[Event]]]:
     """What a recording holds, as receiver.listen() gives it: batches, at `speed` times the pace at which
     they came; speed 0: without a pause. Lines that are no events are left out. Raises as Recorder does."""
+
+    def paced(batches: Iterator[tuple[float, list[Event]]]) -> Iterator[list[Event]]:
+        last: float | None = None
+        for at, batch in batches:
+            if speed > 0 and last is not None and at > last:
+                sleep(min(at - last, LONGEST_PAUSE_S) / speed)
+            last = at
+            yield batch
+
+    with recorded(path) as batches:
+        yield paced(batches)
+
+
+@contextmanager
+def recorded(path: str) -> Iterator[Iterator[tuple[float, list[Event]]]]:
+    """The batches of a recording without any pause, each with our clock when it came (epoch seconds)."""
     file = _opened(path, "r")
 
-    def batches() -> Iterator[list[Event]]:
+    def batches() -> Iterator[tuple[float, list[Event]]]:
         batch: list[Event] = []
-        last: float | None = None
+        last = 0.0
         for line in file:
             event = _event(line)
             if event is None:
                 continue
-            at = event.pop("heard_at", event["timestamp"])
-            at = float(at) if isinstance(at, int | float) else float(event["timestamp"])
+            at = _heard_at(event)
+            event.pop("heard_at", None)
             if batch and (at != last or len(batch) >= BATCH):
-                yield batch
+                yield last, batch
                 batch = []
-                if speed > 0 and last is not None and at > last:
-                    sleep(min(at - last, LONGEST_PAUSE_S) / speed)
             last = at
             batch.append(event)
         if batch:
-            yield batch
+            yield last, batch
 
     try:
         yield batches()
     finally:
         file.close()
+
+
+def span(path: str) -> tuple[float, float] | None:
+    """When the first and the last event of a recording came (epoch seconds); None: it has none."""
+    file = _opened(path, "r")
+    try:
+        first = next((e for e in map(_event, file) if e is not None), None)
+        last = first
+        line = b""
+        for line in file:  # noqa: B007 - only the last one is read as an event
+            pass
+        last = _event(line) or first
+    finally:
+        file.close()
+    if first is None or last is None:
+        return None
+    begin, end = _heard_at(first), _heard_at(last)
+    return begin, max(begin, end)
+
+
+def _heard_at(event: Event) -> float:
+    at = event.get("heard_at")
+    return float(at if isinstance(at, int | float) else event["timestamp"])
 
 
 def _event(line: bytes) -> Event | None:

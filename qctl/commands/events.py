@@ -29,7 +29,7 @@ FEW, MANY = 10_000, 1_000_000
         ("qctl events --dump --limit 10 --for 30s", "ten events, or thirty seconds"),
         ("qctl events --dump 'name:proj.* exc:Timeout'", "only of these tasks"),
         ("qctl events --record today.ndjson.gz", "keep what happens in a file"),
-        ("qctl events --dump --replay today.ndjson.gz --speed 10", "look at it again, faster"),
+        ("qctl events --replay today.ndjson.gz --speed 10", "look at it again, faster; [ ] go to and fro"),
         ("qctl -A proj events -c proj.Camera -F 5", "a program's look at the state, every 5 s"),
     ],
     exit_codes={
@@ -49,7 +49,7 @@ FEW, MANY = 10_000, 1_000_000
     help="Tasks to remember. [default: 1000000 in at most 320 MiB; with --dump 10000]",
 )
 @click.option("--record", metavar="FILE", help="Write them to a file: JSON lines; .gz or .zst compressed.")
-@click.option("--replay", metavar="FILE", help="--dump: from a recording, not from the broker.")
+@click.option("--replay", metavar="FILE", help="From a recording, not from the broker.")
 @click.option("--speed", type=float, default=1.0, help="--replay: so much faster; 0: at once. [default: 1]")
 @click.option("-c", "--camera", metavar="CLASS", help="Call its on_shutter(state) now and then.")
 @click.option(
@@ -84,8 +84,6 @@ def command(
         from qctl.camera import run_camera
 
         return run_camera(session, camera, frequency, max_tasks or FEW, duration)
-    if replay is not None and not (dump or kinds or tasks or not session.out.for_people):
-        dump = True
     if record is not None and not dump:
         kinds = kinds or ("",)  # nothing has this type, so nothing is printed
     if dump or limit or duration or kinds or tasks or not session.out.for_people:
@@ -103,6 +101,8 @@ def command(
         raise exits.Stop(
             exits.USAGE, "the dashboard needs a terminal", "`qctl events --dump` prints lines instead"
         )
-    from qctl.dashboard.running import run
+    from qctl.dashboard.running import live, replayed, run
 
-    return run(session, max_tasks or MANY, ascii, theme)
+    many = max_tasks or MANY
+    feed = live(session, many) if replay is None else replayed(session, replay, speed, many)
+    return run(session, feed, ascii, theme)

@@ -29,6 +29,8 @@ LOOK = (
     Key("w", "wide", "w", "all columns, beyond the edge (h, l go there)"),
     Key("left_square_bracket", "history(-1)", "[", "the view before; in a recording: 10 s back"),
     Key("right_square_bracket", "history(1)", "]", "the view after; in a recording: 10 s on"),
+    Key("less_than_sign", "faster(0.5)", "<", "a recording: half as fast"),
+    Key("greater_than_sign", "faster(2)", ">", "a recording: twice as fast"),
     Key("y", "copy_id", "y", "copy the id"),
     Key("Y", "copy_all", "Y", "copy all of it as JSON"),
     Key("o", "copy_line", "o", "copy the command line that shows it"),

@@ -164,6 +164,14 @@ def failure_sheet(row: FailureRow) -> Sheet:
         ("queue", row.queue),
     ]
     newest, tabs = row.sample, list[Tab]()
+    if isinstance(newest, TaskSeen):
+        seen = [
+            ("", ""),
+            ("the newest", newest.uuid),
+            *task_facts(newest)[3:],
+            ("traceback", newest.traceback),
+        ]
+        return Sheet(f"Failures of {row.name}", (Tab("Summary", _known([*facts, *seen])),), ("failed", "ls"))
     if newest is not None:
         facts += [
             ("", ""),

@@ -14,6 +14,7 @@ from qcore.brokers.base import Broker, Member, open_broker
 from qcore.errors import mask_url
 from qcore.events.receiver import listen
 from qcore.wire.event import Event
+from qctl.dashboard.failing import seen_failures
 from qctl.dashboard.finder import Wanted
 from qctl.dashboard.fleet import Fleet
 from qctl.dashboard.looking import Looker
@@ -188,6 +189,7 @@ class Feed:
                 consumers = self._fleet.consumers()
             queues, failures, facts = looker.queues(consumers, done), looker.failures(), looker.broker()
             with self._lock:
+                failures = (*failures, *seen_failures(self.memory.state.table, failures))
                 self._queues, self._failures, self._broker_facts = queues, failures, facts
                 self._round_trip_s = looker.round_trip_s
             self._recovered("look")

@@ -6,7 +6,7 @@ In:  a Snapshot or one row of it.  Out: text with styles.
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from qcore.events.table import TaskSeen
 from qctl import theme
@@ -176,13 +176,13 @@ class Panes:
 
     def failure(self, row: FailureRow) -> list[Part]:
         return [
-            Part(f"{row.count:,}", self.style("failed")),
+            Part(f"{'' if row.exact else '~'}{row.count:,}", self.style("failed")),
             Part(row.name),
             Part(row.exc_type or "?"),
             Part(age(max(self.now - row.last_at, 0.0))),
             Part(age(max(self.now - row.first_at, 0.0))),
             Part(row.queue),
-            Part(row.sample.exc_message if row.sample is not None else ""),
+            Part(_message(row.sample)),
         ]
 
     def event(self, row: EventRow) -> list[Part]:
@@ -206,7 +206,9 @@ class Panes:
         """The one line on top, for a terminal of this width: where this is, whether it is connected, and
         as much of how it goes as there is room for."""
         glyph = ("+" if self.plain else "●") if snapshot.connected else ("x" if self.plain else "○")
-        if snapshot.connected:
+        if snapshot.tape:
+            link = Part(snapshot.tape, self.style("retrying"))
+        elif snapshot.connected:
             trip = "" if snapshot.round_trip_s is None else f" {snapshot.round_trip_s * 1000:.1f}ms"
             link = Part(f"{glyph}{trip or ' connected'}", self.style("online"))
         elif not snapshot.asked and not snapshot.trouble:
@@ -281,6 +283,10 @@ class Panes:
             room = max(width - 9 - 9, 0)
             rows.append((label, f"{label:<9}{sparkline(series.last(room), room, self.plain)}{now:>9}"))
         return rows
+
+
+def _message(sample: Any) -> str:
+    return str(getattr(sample, "exc_message", "") or getattr(sample, "exception", ""))
 
 
 def _number(value: int | None) -> str:

@@ -14,6 +14,7 @@ from qctl import exits
 from qctl.dashboard.feed import Feed
 from qctl.dashboard.panes import Where
 from qctl.dashboard.screen import Dashboard
+from qctl.dashboard.tape import Tape
 from qctl.dashboard.themes import THEMES, Palette, chosen
 from qctl.guard import permit
 
@@ -24,21 +25,30 @@ if TYPE_CHECKING:
 MOST_BYTES = 320 * 2**20
 
 
-def run(session: Session, max_tasks: int, plain: bool, colours: str | None = None) -> int:
+def run(session: Session, feed: Feed | Tape, plain: bool, colours: str | None = None) -> int:
     """Show the dashboard until it is left; the exit code."""
     if session.options.no_color:
         os.environ["NO_COLOR"] = "1"
-    feed = Feed(session.app, max_tasks, MOST_BYTES)
-    feed.start()
     window = window_for(session, feed, plain, palette_named(colours))
+    feed.start()
     try:
-        code: Any = window.run(mouse=True)
+        code: Any = window.run()
     finally:
         feed.stop()
     failure = getattr(window, "_exception", None)
     if failure is not None:
         raise failure
     return code if isinstance(code, int) else exits.OK
+
+
+def live(session: Session, max_tasks: int) -> Feed:
+    """What the session's fleet does now."""
+    return Feed(session.app, max_tasks, MOST_BYTES)
+
+
+def replayed(session: Session, path: str, speed: float, max_tasks: int) -> Tape:
+    """What a recording has."""
+    return Tape(session.app, path, speed, max_tasks, MOST_BYTES)
 
 
 def palette_named(name: str | None) -> Palette:
@@ -50,7 +60,7 @@ def palette_named(name: str | None) -> Palette:
         raise exits.Stop(exits.USAGE, words, f"there are {', '.join(THEMES)}") from None
 
 
-def window_for(session: Session, feed: Feed, plain: bool, palette: Palette) -> Dashboard:
+def window_for(session: Session, feed: Feed | Tape, plain: bool, palette: Palette) -> Dashboard:
     """The window for a session: which context it is, and whether anything may be changed."""
     context = session.context
     extra = ["--context", context.name] if context is not None else []
@@ -71,4 +81,5 @@ def window_for(session: Session, feed: Feed, plain: bool, palette: Palette) -> D
             permit(session, "qctl control")
     except exits.Stop as stop:
         window.refusal = f"{stop.message}; {stop.hint}"
+    window.refusal = getattr(feed, "refusal", "") or window.refusal
     return window

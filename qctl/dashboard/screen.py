@@ -74,6 +74,10 @@ class Dashboard(Window):
             self.visit += by
             self.action_view(self.visited[self.visit].name, remember=False)
 
+    def action_faster(self, factor: float) -> None:
+        if (change := getattr(self.feed, "faster", None)) is not None:
+            change(factor)
+
     @property
     def under_cursor(self) -> Any:
         row = self.table.current
@@ -103,6 +107,8 @@ class Dashboard(Window):
         self._draw_side()
 
     def action_freeze(self) -> None:
+        if (pause := getattr(self.feed, "pause", None)) is not None:
+            pause(self.frozen_at is None)
         if self.frozen_at is None:
             self.frozen_at = self.picture.events
             if isinstance(self.picture.tasks, TaskRows):

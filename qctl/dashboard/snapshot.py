@@ -53,7 +53,8 @@ class FailureRow(msgspec.Struct, frozen=True):
     count: int
     first_at: float  # epoch seconds
     last_at: float
-    sample: Any = None  # the newest of them: a wire.failure.Failure
+    sample: Any = None  # the newest of them: a wire.failure.Failure; seen by events only: a TaskSeen
+    exact: bool = True  # they are kept, and can be tried again; else events told of them
 
     @property
     def filter_words(self) -> tuple[str, ...]:
@@ -98,6 +99,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     round_trip_s: float | None = None  # to the broker and back
     broker_facts: tuple[tuple[str, str], ...] = ()
     charts: Charts | None = None
+    tape: str = ""  # of a recording: where it is
 
     @property
     def up(self) -> int:

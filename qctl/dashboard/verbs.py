@@ -42,7 +42,7 @@ def retry(rows: Sequence[Any], every: str) -> Act | None:
         return _retry(
             (f"id:{','.join(t.uuid for t in failed)}",), f"try {what} again, with the same arguments"
         )
-    groups = [r for r in rows if isinstance(r, FailureRow)]
+    groups = [r for r in rows if isinstance(r, FailureRow) and r.exact]
     if len(groups) == 1:
         (row,) = groups
         what = f"try {count(row.count, 'failed task')} again: {row.name}, {row.exc_type}"

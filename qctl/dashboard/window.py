@@ -32,6 +32,7 @@ from qctl.output.text import cut, shown
 
 if TYPE_CHECKING:
     from qctl.dashboard.feed import Feed
+    from qctl.dashboard.tape import Tape
 
 REDRAW_S = 0.25
 #: how long a remark stays, and an undo can be thought of
@@ -67,7 +68,7 @@ class Window(App[int]):
 
     def __init__(
         self,
-        feed: Feed,
+        feed: Feed | Tape,
         plain: bool = False,
         extra: Sequence[str] = (),
         palette: Palette | None = None,

@@ -1,0 +1,48 @@
+"""Failures by task and exception as events told of them, where no store of failed tasks has them.
+
+In:  the table of tasks.  Out: FailureRows that are not exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qcore.events.table import BITS, FAILURE, MASK, TaskTable
+from qctl.dashboard.snapshot import FailureRow
+
+#: of so many remembered errors at most
+MOST = 50_000
+
+
+def seen_failures(table: TaskTable, known: Iterable[FailureRow] = ()) -> tuple[FailureRow, ...]:
+    """Groups that are not among the known, the most first."""
+    groups: dict[tuple[int, str], list[int]] = {}
+    for number, (uuid, more) in enumerate(list(table.more.items())):
+        row = table.index.get(uuid)
+        if number >= MOST or row is None or not more.exception:
+            continue
+        chunk, place = table.chunks[row >> BITS], row & MASK
+        if chunk.states[place] == FAILURE:
+            kind = more.exception.partition("(")[0][:80]
+            groups.setdefault((chunk.names[place], kind), []).append(row)
+    have = {(k.name, k.exc_type) for k in known}
+    rows = []
+    for (code, kind), members in groups.items():
+        name = table.names.words[code]
+        if (name, kind) in have:
+            continue
+        newest = table.task(members[-1])
+        first = table.task(members[0])
+        rows.append(
+            FailureRow(
+                name,
+                kind,
+                newest.queue,
+                len(members),
+                first.ended or first.updated,
+                newest.ended or newest.updated,
+                newest,
+                False,
+            )
+        )
+    return tuple(sorted(rows, key=lambda r: (-r.count, r.name)))
