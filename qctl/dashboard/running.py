@@ -80,6 +80,5 @@ def window_for(session: Session, feed: Feed | Tape, plain: bool, palette: Palett
         if not window.needs_reason or session.is_read_only:
             permit(session, "qctl control")
     except exits.Stop as stop:
-        window.refusal = f"{stop.message}; {stop.hint}"
-    window.refusal = getattr(feed, "refusal", "") or window.refusal
+        window.refusal = window.refusal or f"{stop.message}; {stop.hint}"
     return window

@@ -84,7 +84,7 @@ class Window(App[int]):
         self.use_theme(palette or THEMES["ansi" if plain else "default-dark"])
         self.picture = Snapshot()
         #: why nothing may be changed here; empty: it may
-        self.refusal = ""
+        self.refusal: str = getattr(feed, "refusal", "")
         #: a change needs a reason here
         self.needs_reason = False
         self.frozen_at: int | None = None
