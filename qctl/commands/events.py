@@ -30,6 +30,7 @@ FEW, MANY = 10_000, 1_000_000
         ("qctl events --dump 'name:proj.* exc:Timeout'", "only of these tasks"),
         ("qctl events --record today.ndjson.gz", "keep what happens in a file"),
         ("qctl events --replay today.ndjson.gz --speed 10", "look at it again, faster; [ ] go to and fro"),
+        ("qctl events --serve --port 8800", "in a browser on this machine"),
         ("qctl -A proj events -c proj.Camera -F 5", "a program's look at the state, every 5 s"),
     ],
     exit_codes={
@@ -59,6 +60,14 @@ FEW, MANY = 10_000, 1_000_000
 @click.option(
     "--theme", metavar="NAME", help="Dashboard: its colours; ? and T have the names. [env: QCTL_THEME]"
 )
+@click.option("--serve", is_flag=True, help="The dashboard in a browser, read-only unless --read-write.")
+@click.option("--host", default="127.0.0.1", help="--serve: listen here. [default: 127.0.0.1]")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    help="--serve: on this port; 0: any. [default: 8000]",
+)
 def command(
     tasks: tuple[str, ...],
     dump: bool,
@@ -73,6 +82,9 @@ def command(
     frequency: float,
     ascii: bool,
     theme: str | None,
+    serve: bool,
+    host: str,
+    port: int,
 ) -> int:
     """Watch what happens: dashboard, or --dump.
 
@@ -97,7 +109,19 @@ def command(
             wanted = parse(" ".join(tasks))
         choice = Choice(kinds, limit, duration, wanted)
         return print_events(session, choice, Reel(record, replay, speed), max_tasks or FEW)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") in ("dumb", ""):
+    if serve:
+        from qctl.dashboard.serving import serve as in_a_browser
+
+        words = [
+            *(["--theme", theme] if theme else []),
+            *(["--ascii"] if ascii else []),
+            *(["--replay", replay, "--speed", str(speed)] if replay else []),
+            *(["--max-tasks", str(max_tasks)] if max_tasks else []),
+        ]
+        return in_a_browser(session, host, port, words)
+    in_browser = "TEXTUAL_DRIVER" in os.environ
+    terminal = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "")
+    if not (terminal or in_browser):
         raise exits.Stop(
             exits.USAGE, "the dashboard needs a terminal", "`qctl events --dump` prints lines instead"
         )

@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "QCTL_LEASE": "seconds after which the tasks of a dead worker run again (30)",
     "QCTL_OUTPUT": "the output format, as -o",
     "QCTL_THEME": "the colours of the dashboard, as `events --theme`",
+    "QCTL_SERVE_TOKEN": "the token of `events --serve`; without it a new one each time",
     "QCTL_DEBUG": "show tracebacks of errors, as --debug",
     "QCTL_CONTROL_KEY": "ID:SECRET or file:PATH: sign requests to the workers with it",
     "QCTL_CONTROL_UNSIGNED": "what unsigned requests may do: allow, read, refuse (control_unsigned)",

@@ -1,0 +1,113 @@
+"""`qctl events --serve`: the same dashboard in a browser.
+
+In:  a session, an address.  Out: a web server, until Ctrl-C.  Only who has the token gets in: it is in the
+address that is printed, and then in a cookie that no other site can send. Nothing can be changed unless
+--read-write says so. Each browser has a dashboard process of its own.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import os
+import secrets
+import shlex
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+from qctl import exits
+
+if TYPE_CHECKING:
+    from qctl.session import Session
+
+COOKIE = "qctl_token"
+TOKEN = "QCTL_SERVE_TOKEN"
+LEAST_TOKEN = 16
+
+
+def serve(session: Session, host: str, port: int, words: list[str]) -> int:
+    """Serve until Ctrl-C; words: options of `qctl events` that the dashboard gets. port 0: any that is
+    free. Raises Stop when the extra is not installed or the address cannot be had."""
+    try:
+        from aiohttp import web
+        from textual_serve.server import Server
+    except ImportError:
+        raise exits.Stop(
+            exits.BAD_CONFIG, "--serve needs packages that are not installed", "pip install 'qctl[web]'"
+        ) from None
+    token = os.environ.get(TOKEN) or secrets.token_urlsafe(24)
+    if len(token) < LEAST_TOKEN:
+        raise exits.Stop(exits.BAD_CONFIG, f"{TOKEN} is too short", f"at least {LEAST_TOKEN} characters")
+    port = _free(host, port)
+    os.environ["QCTL_BROKER_URL"] = session.app.broker_url()
+    writes = session.options.read_only is False
+    command = [sys.executable, "-m", "qctl", *_context(session), "events", *words]
+    command.append("--read-write" if writes else "--read-only")
+
+    @web.middleware
+    async def admit(request: Any, handler: Any) -> Any:
+        """Nobody without the token; whoever brings it in the address keeps it in a cookie."""
+        said = request.query.get("token", "")
+        if said and _same(said, token):
+            answer = web.HTTPFound("/")
+            answer.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
+            raise answer
+        if not _same(request.cookies.get(COOKIE, ""), token):
+            raise web.HTTPForbidden(text="the address that `qctl events --serve` printed has the token\n")
+        return await handler(request)
+
+    class Guarded(Server):
+        """Behind the token, and quiet."""
+
+        def initialize_logging(self) -> None:
+            """Errors only, on stderr."""
+
+        async def _make_app(self) -> Any:
+            made = await super()._make_app()
+            made.middlewares.append(admit)
+            return made
+
+        async def on_startup(self, app: Any) -> None:
+            session.out.text(f"{self.public_url}/?token={token}")
+            session.out.note(f"the dashboard is served {'' if writes else 'read-only '}until Ctrl-C")
+            if not _is_loopback(host):
+                session.out.warn(
+                    f"{host} can be reached from other machines, and what is sent is not encrypted"
+                )
+            sys.stdout.flush()
+
+    shown = f"[{host}]" if ":" in host else host
+    Guarded(shlex.join(command), host, port, "qctl", f"http://{shown}:{port}").serve()
+    return exits.OK
+
+
+def _context(session: Session) -> list[str]:
+    return ["--context", session.context.name] if session.context is not None else []
+
+
+def _same(said: str, token: str) -> bool:
+    return hmac.compare_digest(said.encode(), token.encode())
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _free(host: str, port: int) -> int:
+    """The port, or one that is free; raises Stop when it cannot be had."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            return int(probe.getsockname()[1])
+    except OSError as exc:
+        raise exits.Stop(
+            exits.USAGE,
+            f"{host}:{port} cannot be listened on: {exc.strerror or exc}",
+            "choose another --port",
+        ) from None
