@@ -5,6 +5,7 @@ After this: dump.py or dashboard/screen.py.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -27,6 +28,7 @@ from qctl.session import current
         ("qctl events --dump 'name:proj.* exc:Timeout'", "only of these tasks"),
         ("qctl events --record today.ndjson.gz", "keep what happens in a file"),
         ("qctl events --dump --replay today.ndjson.gz --speed 10", "look at it again, faster"),
+        ("qctl events --demo", "of a fleet that is not there, to look around"),
         ("qctl -A proj events -c proj.Camera -F 5", "a program's look at the state, every 5 s"),
     ],
     exit_codes={
@@ -50,6 +52,11 @@ from qctl.session import current
 @click.option(
     "-F", "--frequency", "--freq", type=Span(), default=1.0, help="--camera: so often. [default: 1s]"
 )
+@click.option("--demo", is_flag=True, help="Of workers that are not there, on a broker of its own.")
+@click.option("--workers", type=click.IntRange(1, 1000), default=20, help="--demo: so many. [default: 20]")
+@click.option(
+    "--rate", type=click.FloatRange(1, 20_000), default=200.0, help="--demo: events a second. [default: 200]"
+)
 @click.option("--ascii", is_flag=True, help="Dashboard: plain characters for states and lines.")
 def command(
     tasks: tuple[str, ...],
@@ -63,37 +70,46 @@ def command(
     speed: float,
     camera: str | None,
     frequency: float,
+    demo: bool,
+    workers: int,
+    rate: float,
     ascii: bool,
 ) -> int:
     """Watch what happens: dashboard, or --dump.
 
     Workers send task events only when started with -E, or after `qctl control enable_events`. FILTER
-    is as `qctl help filters` has it. --record alone writes and prints nothing.
+    is as `qctl help filters` has it. --record alone writes and prints nothing. --demo needs no broker
+    and no worker: it shows what a fleet of a shop would say.
     """
     session = current()
-    if camera is not None:
-        from qctl.camera import run_camera
+    with contextlib.ExitStack() as stage:
+        if demo:
+            from qctl.demo_fleet.stage import on_stage
 
-        return run_camera(session, camera, frequency, max_tasks, duration)
-    if replay is not None and not (dump or kinds or tasks or not session.out.for_people):
-        dump = True
-    if record is not None and not dump:
-        kinds = kinds or ("",)  # nothing has this type, so nothing is printed
-    if dump or limit or duration or kinds or tasks or not session.out.for_people:
-        from qctl.dump import Choice, Reel
-        from qctl.dump import dump as print_events
+            stage.enter_context(on_stage(session, workers, rate))
+        if camera is not None:
+            from qctl.camera import run_camera
 
-        wanted = None
-        if tasks:
-            from qctl.filters import parse
+            return run_camera(session, camera, frequency, max_tasks, duration)
+        if replay is not None and not (dump or kinds or tasks or not session.out.for_people):
+            dump = True
+        if record is not None and not dump:
+            kinds = kinds or ("",)  # nothing has this type, so nothing is printed
+        if dump or limit or duration or kinds or tasks or not session.out.for_people:
+            from qctl.dump import Choice, Reel
+            from qctl.dump import dump as print_events
 
-            wanted = parse(" ".join(tasks))
-        choice = Choice(kinds, limit, duration, wanted)
-        return print_events(session, choice, Reel(record, replay, speed), max_tasks)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") in ("dumb", ""):
-        raise exits.Stop(
-            exits.USAGE, "the dashboard needs a terminal", "`qctl events --dump` prints lines instead"
-        )
-    from qctl.dashboard.screen import run
+            wanted = None
+            if tasks:
+                from qctl.filters import parse
 
-    return run(session, max_tasks=max_tasks, plain=ascii)
+                wanted = parse(" ".join(tasks))
+            choice = Choice(kinds, limit, duration, wanted)
+            return print_events(session, choice, Reel(record, replay, speed), max_tasks)
+        if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") in ("dumb", ""):
+            raise exits.Stop(
+                exits.USAGE, "the dashboard needs a terminal", "`qctl events --dump` prints lines instead"
+            )
+        from qctl.dashboard.screen import run
+
+        return run(session, max_tasks=max_tasks, plain=ascii)
