@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from benchmarks.contestants import Contestant, load
+from benchmarks.intake import overhear, remember, take_in
 
 LOOK_S = 0.002
 GIVE_UP_S = 180.0
@@ -232,6 +233,7 @@ def _await_go() -> None:
 
 MEASURES: tuple[Callable[..., dict[str, Any]], ...] = (
     describe, workers, publish, bulk, trips, warm, fill, drain, backlog, lateness, hold, workflows,
+    take_in, remember, overhear,
 )  # fmt: skip
 
 

@@ -117,6 +117,22 @@ VALUES = (
         "history of 1,000,000 tasks, intake (events/s)",
         goals=(Goal("absolute", 10_000, "10,000"),),
     ),
+    Value(
+        "events",
+        "events taken in, fed directly (events/s of CPU)",
+        goals=(Goal("celery", 5, "5x Celery's"), Goal("peer", 5, "5x Flower's")),
+    ),
+    Value(
+        "events_redis",
+        "events taken in, through Redis (events/s of CPU)",
+        goals=(Goal("celery", 5, "5x Celery's"),),
+    ),
+    Value(
+        "event_bytes",
+        "memory of a remembered task (bytes)",
+        True,
+        goals=(Goal("peer", 1 / 6, "1/6 of Flower's"),),
+    ),
     Value("history_search", "the same, searched (ms)", True, 0, (Goal("absolute", 300, "300 ms"),)),
 )
 

@@ -44,5 +44,6 @@ SIDES = (
     Side("rq", "rq", "rq"),
     Side("raw", "raw", "raw", "roof"),
     Side(ROOF, "raw_wire", "raw", "roof"),
+    Side("flower", "flower", "flower", "peer", "", ("events",)),
     Side("huey-sqlite", "huey", "huey", "peer", "", ("sqlite",)),
 )

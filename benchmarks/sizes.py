@@ -20,9 +20,11 @@ class Sizes(NamedTuple):
     backlog: int = 1_000_000  # queued in all
     crowd: int = 200  # idle workers
     remembered: int = 1_000_000  # tasks of a history
+    watched: float = 20.0  # seconds of a fleet's events, 10,000 each
 
 
 QUICK = Sizes(
     tasks=300, trips=50, trips_s=3.0, idle_s=1.0, later=100, held=300, members=50, links=10, first=300,
     backlog=5000, crowd=20, remembered=20_000,
+    watched=1.0,
 )  # fmt: skip

@@ -14,7 +14,7 @@ from qcore import App
 from qcore.events.recording import Recorder, replay
 from qcore.events.snapshot import Polaroid
 from qcore.events.state import State
-from qcore.events.table import ROWS
+from qcore.events.table import BITS, ROWS
 from qctl import exits
 from tests.processes import Processes
 from tests.test_cli import one_sentence, qctl
@@ -70,7 +70,7 @@ def test_what_ended_well_is_forgotten_before_what_failed_and_what_runs() -> None
     assert len(state.tasks) + state.forgotten == 2 * most
     assert state.tasks[str(uuid.UUID(int=2 * most - 1))].result == "4"
     assert sum(state.table.totals) == len(state.tasks)
-    assert all(state.table.chunks[r >> 14].ids[r & (ROWS - 1)] == u for u, r in state.table.index.items())
+    assert all(state.table.chunks[r >> BITS].ids[r & (ROWS - 1)] == u for u, r in state.table.index.items())
 
 
 def test_the_bytes_of_arguments_are_bounded_too() -> None:

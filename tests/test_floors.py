@@ -54,6 +54,7 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.bench_app",
             "qctl.tasks",
             "qctl.camera",
+            "qctl.demo_fleet",
             "qctl.seen",
             "qctl.doctor",
             "qctl.conditions",

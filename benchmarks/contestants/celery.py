@@ -111,3 +111,27 @@ def left() -> int:
 
 def ready() -> int:
     return int(client().llen(QUEUE))
+
+
+def watcher(most: int) -> Any:
+    """What remembers so many tasks of the batches that it is given."""
+    return watch_with(app.events.State(max_tasks_in_memory=most))
+
+
+def watch_with(state: Any) -> Any:
+    """The receiver adds its own time to each event; without it there is no state."""
+
+    def watch(batch: list[dict[str, Any]]) -> None:
+        for event in batch:
+            if "local_received" not in event:
+                event["local_received"] = event["timestamp"]
+            state.event(event)
+
+    return watch
+
+
+def overhear(watch: Any) -> None:
+    """Give watch() what the broker says; it ends by raising."""
+    with app.connection() as connection:
+        receiver = app.events.Receiver(connection, handlers={"*": lambda event: watch([event])})
+        receiver.capture(limit=None, timeout=60, wakeup=False)

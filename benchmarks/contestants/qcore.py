@@ -9,6 +9,8 @@ from typing import Any
 from benchmarks.contestants import QUEUE, keeps_results, queue, sends_events, url
 from benchmarks.contestants.parts import in_parts
 from qcore import App, chain, chord, group
+from qcore.events.receiver import listen
+from qcore.events.state import State
 
 __all__ = ["app", "chain", "chord", "group"]
 
@@ -98,3 +100,16 @@ def _metas(handles: list[str]) -> list[Any]:
 
 def _is_success(meta: Any) -> bool:
     return meta is not None and meta.status == "SUCCESS"
+
+
+def watcher(most: int) -> Any:
+    """What remembers so many tasks of the batches that it is given."""
+    return State(most).fold
+
+
+def overhear(watch: Any) -> None:
+    """Give watch() what the broker says; it ends by raising."""
+    with listen(app.broker) as batches:
+        for batch in batches:
+            if batch:
+                watch(batch)

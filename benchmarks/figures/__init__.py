@@ -26,7 +26,7 @@ class Figure(Protocol):
 #: in the order of the report
 NAMES = (
     "publish bulk drain drain_off drain_events roundtrip cold idle late held flows sqlite rabbit "
-    "backlog crowd operators history"
+    "backlog crowd operators history events"
 ).split()
 #: the ones that `--quick` takes without `--only`
 QUICK = ("publish", "bulk", "drain", "roundtrip", "operators")

@@ -109,9 +109,14 @@ class State:
                     seen = event["timestamp"] if now is None else now
                     if seen > worker.seen:
                         worker.seen = seen
-                    worker.online = True
-                    if "seq" in event:
-                        _count_missed(worker, kind, event)
+                    if not worker.online:
+                        worker.online = True
+                    seq = event.get("seq")
+                    if type(seq) is int:
+                        if seq == worker.last_seq + 1:
+                            worker.last_seq = seq  # as nearly always
+                        else:
+                            _count_missed(worker, kind, event)
             elif kind.startswith("worker-"):
                 self._worker(kind, event, event["timestamp"] if now is None else now)
             elif kind.startswith("task-") and type(event.get("uuid")) is str:

@@ -3,7 +3,7 @@
 In:  task events.  Out: tasks as records, newest or oldest first; row numbers that match conditions.
 Before this: state.py, which also minds the workers.  A late event never turns a state back.
 
-Each task is a row of a chunk of 16,384. Names, workers and queues are numbers into tables of words, times
+Each task is a row of a chunk of 4,096. Names, workers and queues are numbers into tables of words, times
 are doubles, arguments one string; what few tasks have (errors, workflow) stands beside. The oldest chunk is
 forgotten when there are too many tasks or bytes: first those that ended well, later the rest.
 """
@@ -19,7 +19,7 @@ import msgspec
 
 from qcore.wire.event import Event
 
-BITS = 14
+BITS = 12
 ROWS = 1 << BITS
 MASK = ROWS - 1
 TEXT_LIMIT = 1024
@@ -145,17 +145,20 @@ class Chunk:
             column.append(0.0)
         return len(self.ids) - 1
 
-    def keep(self, places: Sequence[int]) -> None:
-        """Only these rows stay, in their order."""
+    def drop(self, places: Sequence[int]) -> None:
+        """These rows go, in ascending order; the others stay in theirs."""
+        first, behind = places[0], places[-1] + 1
+        leaving = set(places)
+        staying = [i for i in range(first, behind) if i not in leaving]
+        self.text_bytes -= sum(len(self.texts[i]) for i in places)
         for name in Chunk.__slots__:
             if name == "text_bytes":
                 continue
             column = getattr(self, name)
-            kept = [column[i] for i in places]
-            setattr(
-                self, name, array(column.typecode, kept) if isinstance(column, array) else type(column)(kept)
+            kept = [column[i] for i in staying]
+            column[first:behind] = (
+                array(column.typecode, kept) if isinstance(column, array) else type(column)(kept)
             )
-        self.text_bytes = sum(map(len, self.texts))
 
 
 class TaskTable:
@@ -317,31 +320,35 @@ class TaskTable:
         spare = well and len(self.index) - well <= self.max_tasks * KEPT_SHARE
         for number in list(self.chunks):
             states = self.chunks[number].states
-            gone = [i for i, s in enumerate(states) if s in (SUCCESS, REVOKED)] if spare else []
-            gone = gone or ([] if spare else list(range(len(states))))
+            if not spare:
+                gone = list(range(len(states)))
+            elif SUCCESS in states or REVOKED in states:
+                gone = [i for i, s in enumerate(states) if s in (SUCCESS, REVOKED)]
+            else:
+                continue  # what is left of a chunk: none of it ended well
             if gone:
                 break
         if number == self._next - 1:
             gone = gone[: max(1, len(states) // 16)]
-        leaving = set(gone)
-        self._keep(number, [i for i in range(len(states)) if i not in leaving])
+        if gone:
+            self._drop(number, gone)
 
-    def _keep(self, number: int, places: list[int]) -> None:
+    def _drop(self, number: int, places: list[int]) -> None:
         chunk, index = self.chunks[number], self.index
-        staying = set(places)
-        self.generation += 1
-        for i, uuid in enumerate(chunk.ids):
-            if i not in staying:
-                del index[uuid]
-                self.more.pop(uuid, None)
-                self.totals[chunk.states[i]] -= 1
-                self.forgotten += 1
-        if not places and number != self._next - 1:
+        self.generation += 1  # twice, so that a reader who began in between notices too
+        for i in places:
+            uuid = chunk.ids[i]
+            del index[uuid]
+            self.more.pop(uuid, None)
+            self.totals[chunk.states[i]] -= 1
+        self.forgotten += len(places)
+        if len(places) == len(chunk.ids) and number != self._next - 1:
             del self.chunks[number]
             return
-        chunk.keep(places)
-        for i, uuid in enumerate(chunk.ids):
-            index[uuid] = number << BITS | i
+        chunk.drop(places)
+        for i in range(places[0], len(chunk.ids)):
+            index[chunk.ids[i]] = number << BITS | i
+        self.generation += 1
 
     # --- tasks out
 

@@ -5,6 +5,7 @@ After this: dump.py or dashboard/screen.py.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -31,6 +32,7 @@ FEW, MANY = 10_000, 1_000_000
         ("qctl events --record today.ndjson.gz", "keep what happens in a file"),
         ("qctl events --replay today.ndjson.gz --speed 10", "look at it again, faster; [ ] go to and fro"),
         ("qctl events --serve --port 8800", "in a browser on this machine"),
+        ("qctl events --demo", "of a fleet that is not there, to look around"),
         ("qctl -A proj events -c proj.Camera -F 5", "a program's look at the state, every 5 s"),
     ],
     exit_codes={
@@ -56,6 +58,11 @@ FEW, MANY = 10_000, 1_000_000
 @click.option(
     "-F", "--frequency", "--freq", type=Span(), default=1.0, help="--camera: so often. [default: 1s]"
 )
+@click.option("--demo", is_flag=True, help="Of workers that are not there, on a broker of its own.")
+@click.option("--workers", type=click.IntRange(1, 1000), default=20, help="--demo: so many. [default: 20]")
+@click.option(
+    "--rate", type=click.FloatRange(1, 20_000), default=200.0, help="--demo: events a second. [default: 200]"
+)
 @click.option("--ascii", is_flag=True, help="Dashboard: plain characters for states and lines, no colours.")
 @click.option(
     "--theme", metavar="NAME", help="Dashboard: its colours; ? and T have the names. [env: QCTL_THEME]"
@@ -80,6 +87,9 @@ def command(
     speed: float,
     camera: str | None,
     frequency: float,
+    demo: bool,
+    workers: int,
+    rate: float,
     ascii: bool,
     theme: str | None,
     serve: bool,
@@ -89,44 +99,50 @@ def command(
     """Watch what happens: dashboard, or --dump.
 
     Workers send task events only when started with -E, or after `qctl control enable_events`. FILTER
-    is as `qctl help filters` has it. --record alone writes and prints nothing.
+    is as `qctl help filters` has it. --record alone writes and prints nothing. --demo needs no broker
+    and no worker: it shows what a fleet of a shop would say.
     """
     session = current()
-    if camera is not None:
-        from qctl.camera import run_camera
+    with contextlib.ExitStack() as stage:
+        if demo:
+            from qctl.demo_fleet.stage import on_stage
 
-        return run_camera(session, camera, frequency, max_tasks or FEW, duration)
-    if record is not None and not dump:
-        kinds = kinds or ("",)  # nothing has this type, so nothing is printed
-    if dump or limit or duration or kinds or tasks or not session.out.for_people:
-        from qctl.dump import Choice, Reel
-        from qctl.dump import dump as print_events
+            stage.enter_context(on_stage(session, workers, rate))
+        if camera is not None:
+            from qctl.camera import run_camera
 
-        wanted = None
-        if tasks:
-            from qctl.filters import parse
+            return run_camera(session, camera, frequency, max_tasks or FEW, duration)
+        if record is not None and not dump:
+            kinds = kinds or ("",)  # nothing has this type, so nothing is printed
+        if dump or limit or duration or kinds or tasks or not session.out.for_people:
+            from qctl.dump import Choice, Reel
+            from qctl.dump import dump as print_events
 
-            wanted = parse(" ".join(tasks))
-        choice = Choice(kinds, limit, duration, wanted)
-        return print_events(session, choice, Reel(record, replay, speed), max_tasks or FEW)
-    if serve:
-        from qctl.dashboard.serving import serve as in_a_browser
+            wanted = None
+            if tasks:
+                from qctl.filters import parse
 
-        words = [
-            *(["--theme", theme] if theme else []),
-            *(["--ascii"] if ascii else []),
-            *(["--replay", replay, "--speed", str(speed)] if replay else []),
-            *(["--max-tasks", str(max_tasks)] if max_tasks else []),
-        ]
-        return in_a_browser(session, host, port, words)
-    in_browser = "TEXTUAL_DRIVER" in os.environ
-    terminal = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "")
-    if not (terminal or in_browser):
-        raise exits.Stop(
-            exits.USAGE, "the dashboard needs a terminal", "`qctl events --dump` prints lines instead"
-        )
-    from qctl.dashboard.running import live, replayed, run
+                wanted = parse(" ".join(tasks))
+            choice = Choice(kinds, limit, duration, wanted)
+            return print_events(session, choice, Reel(record, replay, speed), max_tasks or FEW)
+        if serve:
+            from qctl.dashboard.serving import serve as in_a_browser
 
-    many = max_tasks or MANY
-    feed = live(session, many) if replay is None else replayed(session, replay, speed, many)
-    return run(session, feed, ascii, theme)
+            words = [
+                *(["--theme", theme] if theme else []),
+                *(["--ascii"] if ascii else []),
+                *(["--replay", replay, "--speed", str(speed)] if replay else []),
+                *(["--max-tasks", str(max_tasks)] if max_tasks else []),
+            ]
+            return in_a_browser(session, host, port, words)
+        in_browser = "TEXTUAL_DRIVER" in os.environ
+        terminal = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "")
+        if not (terminal or in_browser):
+            raise exits.Stop(
+                exits.USAGE, "the dashboard needs a terminal", "`qctl events --dump` prints lines instead"
+            )
+        from qctl.dashboard.running import live, replayed, run
+
+        many = max_tasks or MANY
+        feed = live(session, many) if replay is None else replayed(session, replay, speed, many)
+        return run(session, feed, ascii, theme)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from qcore.events.table import BITS, STATES, Chunk, TaskTable, Words
@@ -40,7 +40,6 @@ class Found(NamedTuple):
     rows: array[int]
     looked_at: int = 0
     complete: bool = False
-    generation: int = 0
 
 
 class Finder:
@@ -90,25 +89,33 @@ class Finder:
         answer to the same question is there."""
         table = self._table
         sieve = Sieve(table, wanted.filter) if wanted.filter is not None else None
-        rows, looked_at, generation = array("Q"), 0, table.generation
+        rows, looked_at = array("Q"), 0
         fresh = self.found.wanted != wanted
         for number, chunk in sorted(table.chunks.items(), reverse=True):
             if self._stopped or self._wanted != wanted:
                 return
-            size = len(chunk.runtimes)
-            places = range(size) if sieve is None else sieve.places(chunk)
-            if table.generation != generation:
-                # Rows have other numbers now. Those of older chunks only: what was found stays true.
-                generation = table.generation
-                places = range(len(chunk.runtimes)) if sieve is None else sieve.places(chunk)
+            places = self._places(sieve, chunk)
             base = number << BITS
             rows.extend(base | i for i in reversed(places))
-            looked_at += size
+            looked_at += len(chunk.runtimes)
             if fresh and not wanted.order:
-                self.found = Found(wanted, array("Q", rows), looked_at, False, generation)
+                self.found = Found(wanted, array("Q", rows), looked_at)
         if wanted.order:
             rows = self._ordered(rows, wanted)
-        self.found = Found(wanted, rows, looked_at, True, generation)
+        self.found = Found(wanted, rows, looked_at, True)
+
+    def _places(self, sieve: Sieve | None, chunk: Chunk) -> Sequence[int]:
+        """What fits in a chunk. When its rows get other numbers meanwhile, it is looked at again."""
+        while True:
+            before = self._table.generation
+            try:
+                places = range(len(chunk.runtimes)) if sieve is None else sieve.places(chunk)
+            except (IndexError, ValueError):
+                if self._table.generation == before:
+                    raise
+                continue
+            if self._table.generation == before:
+                return places
 
     def _ordered(self, rows: array[int], wanted: Wanted) -> array[int]:
         key = _key(self._table, wanted.order)

@@ -101,6 +101,7 @@ class Window(App[int]):
         self.rule, self.side = Static(id="rule"), Static(id="side")
         self.said, self.keys = Static(id="said"), Static(id="keys")
         self._said_until = 0.0
+        self._shown: dict[str | None, Text] = {}
         self.line = Input(id="line", suggester=FilterHints(self._live))
 
     wanted: Filter | None
@@ -163,20 +164,21 @@ class Window(App[int]):
         header = Text(no_wrap=True)
         for part in self.panes.header(picture, self.where, width, behind):
             header.append(shown(part.text), part.style)
-        self.header.update(header)
+        self._put(self.header, header)
         self.side.display = width >= WIDE and not small
         self.charts.display = not small and (self.view is VIEWS[0] or (width >= WIDEST and height >= 30))
         self.rule.display = not small or faded
         if self.charts.display and picture.charts is not None:
             lines = [line for _, line in self.panes.charts(picture.charts, width)]
-            self.charts.update(Text("\n".join(lines), style="dim" if faded else "", no_wrap=True))
+            self._put(self.charts, Text("\n".join(lines), style="dim" if faded else "", no_wrap=True))
         rows = self._rows(picture)
         pattern = self.pattern + (" (all marked)" if self.every else "")
         rule = self.panes.rule(picture, self.view.name, len(rows), pattern, width)
-        self.rule.update(
+        self._put(
+            self.rule,
             Text(
                 shown(rule), self.panes.style("failed") if faded else self.panes.style("faint"), no_wrap=True
-            )
+            ),
         )
         self.table.empty = self._why_empty()
         self.table.put(rows, faded)
@@ -184,6 +186,13 @@ class Window(App[int]):
         if self.said.display and time.monotonic() > self._said_until:
             self.said.display = False
         self._draw_keys(width)
+
+    def _put(self, where: Static, text: Text) -> None:
+        """Change what stands there, if it is not the same: an idle screen sends next to nothing."""
+        before = self._shown.get(where.id)
+        if before is None or (before, before.style) != (text, text.style):
+            self._shown[where.id] = text
+            where.update(text)
 
     def _rows(self, picture: Snapshot) -> Sequence[Any]:
         rows = self.view.rows(picture, max(self.table.size.height - 1, 3))
@@ -214,7 +223,7 @@ class Window(App[int]):
             text.append(f"{cut(shown(sheet.heading), SIDE - 1)}\n", "bold")
             first = sheet.tabs[0]
             text.append_text(facts_text(first.facts) if first.facts else Text(first.text))
-        self.side.update(text)
+        self._put(self.side, text)
 
     def say(self, text: str, word: str = "") -> None:
         """A remark on a line above the keys, for a few seconds; word: of the state whose style it has."""
@@ -225,12 +234,12 @@ class Window(App[int]):
     def _draw_keys(self, width: int) -> None:
         if self.mistake and self.typing == "filter":
             text = Text(f" {shown(self.mistake)}", self.panes.style("failed"), no_wrap=True)
-            self.keys.update(text)
+            self._put(self.keys, text)
         else:
             views = (
                 " " + " ".join(f"{v.key} {v.name}" for v in VIEWS) + " " if width >= WIDE else " 1-8 views "
             )
-            self.keys.update(footer(tuple(k for k in MAIN if self._helps(k.action)), views))
+            self._put(self.keys, footer(tuple(k for k in MAIN if self._helps(k.action)), views))
 
     def _helps(self, action: str) -> bool:
         """Whether a key does something in this view; in a read-only fleet none changes anything."""

@@ -1,0 +1,17 @@
+"""Flower: what it keeps of events, without its web server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flower.events import EventsState
+
+from benchmarks.contestants.celery import watch_with
+
+SETTINGS = "its state of events with its counters and search index, fed directly"
+PACKAGES = ("flower", "celery", "prometheus_client")
+TASKS = 1000
+
+
+def watcher(most: int) -> Any:
+    return watch_with(EventsState(max_tasks_in_memory=most))
