@@ -155,9 +155,9 @@ page = Page(
     help="""List the queues: what waits where, since when, and who takes it.
 
     IN FLIGHT is what qcore's workers hold; what Celery's hold is said apart, since their ledger is one for
-    all queues. OLDEST is for how long the first ready message has been so; Redis and RabbitMQ do not
-    know. CONSUMERS are the workers that answered within 0.3 s. With --watch, CHANGE/S says how fast READY
-    grew since the look before: what came less what was taken.""",
+    all queues. OLDEST is for how long the first ready message has been so. Redis knows it of tasks
+    that qcore sent, RabbitMQ of none. CONSUMERS are the workers that answered within 0.3 s. With
+    --watch, CHANGE/S says how fast READY grew since the look before: what came less what was taken.""",
     examples=[("qctl queue ls -o json", "for a program"), ("qctl queue ls -w", "again and again")],
     exit_codes=(exits.FAILED,),
     see_also=["queue peek", "queue pause", "inspect active_queues"],
