@@ -37,6 +37,7 @@ from qcore.worker.repeats import Repeats
 from qcore.worker.say import Say
 from qcore.worker.settle import Rules
 from qcore.worker.stage import ColdStop, Stage
+from qcore.worker.takings import Takings
 
 if TYPE_CHECKING:
     from qcore.app import App
@@ -91,6 +92,7 @@ class Loop:
         self._gather = Gather(consumer.gather_s)
         self._ears = Ears()
         self.pulse = Pulse(node, pool.name == "solo")
+        self.takings = Takings()
 
     # --- from other threads and from signal handlers
 
@@ -299,6 +301,7 @@ class Loop:
         return max(room, 0)
 
     def _admit_all(self, deliveries: Sequence[Delivery]) -> None:
+        self.takings.add(deliveries)
         try:
             self.admission.look_up(deliveries)
         except BrokerError as exc:

@@ -348,6 +348,7 @@ class Worker(Verbs):
             "pool": self.pool.name,
             "concurrency": self.pool.size,
             "started_at": self.started_at,
+            "taken": self.loop.takings.told(),
             "at": time.time(),  # beside the broker's clock it shows when this host's is wrong
         }
 
