@@ -101,6 +101,10 @@ class Loop:
         self._requests.append(what)
         self._ears.pipe.ring()
 
+    def look(self) -> None:
+        """Claim soon, and wait anew."""
+        self.call_soon(lambda: setattr(self, "_hungry", True))
+
     def signals_wake(self) -> None:
         self._ears.pipe.signals_ring()
 

@@ -163,7 +163,7 @@ class Worker(Verbs):
             for task in app.tasks.values():
                 self.set_rate_limit(task.name, task.rate_limit)
             self.loop.admission.revoked.load(app.broker)
-            self.keeper = Keeper(consumer, app.broker, self.node, self.instance, self._facts)
+            self.keeper = Keeper(consumer, app.broker, self.node, self.instance, self._facts, self.loop.look)
             # Leases before deliveries; the bus after both, so that what answers can also work.
             services: list[Any] = [self.loop.pulse, self.keeper, self.events]
             if self.mailbox is not None:
