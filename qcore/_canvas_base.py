@@ -14,6 +14,7 @@ from qcore.brokers.base import Message
 from qcore.errors import ConfigError
 from qcore.result import AsyncResult, Handle
 from qcore.times import new_id
+from qcore.wire import identity
 
 if TYPE_CHECKING:
     from qcore.app import App
@@ -35,7 +36,7 @@ class Plan:
 
     def add(self, name: str, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> str:
         """One call; its task id."""
-        task_id: str = options.get("task_id") or new_id()
+        task_id: str = options.get("task_id") or identity.make()
         task = self.app.tasks.get(name)
         self.messages.append(self.app.message(name, args, kwargs, task_id, options, task))
         return task_id
@@ -174,6 +175,10 @@ class Signature(dict[str, Any]):
         mine.update({k: v for k, v in options.items() if v is not None})
         return AsyncResult(mine["task_id"], self._app, task_name=self.task)
 
+    def leaving(self) -> list[Signature]:
+        """The calls in it that go out when it is sent, not those that follow them."""
+        return [self]
+
     def emit(
         self,
         plan: Plan,
@@ -230,6 +235,9 @@ class Flow(Signature):
         for errback in as_list(options.pop("link_error", None)):
             mine.link_error(errback)
         add_to_parent, retry = options.pop("add_to_parent", True), options.pop("retry", None)
+        for call in mine.leaving():
+            # Ids of what is sent later must not tell the time of now.
+            call.options.setdefault("task_id", identity.make())
         result = mine.freeze(**tail)
         plan = Plan(app)
         mine.emit(plan, args, kwargs, options)

@@ -27,8 +27,8 @@ from qcore.result import AsyncResult, GroupResult, Handle
 from qcore.results.base import ResultStore, results
 from qcore.routes import Routes
 from qcore.task import Task, current_request, make_task
-from qcore.times import new_id
 from qcore.version import __version__
+from qcore.wire import identity
 from qcore.wire import result as result_wire
 
 if TYPE_CHECKING:
@@ -322,7 +322,7 @@ class App:
         with it sends nothing and returns the first task's handle, for task_idempotency_expires).
         Returns when the broker has it. Raises BrokerDown, Unroutable, TypeError, Unsupported.
         """
-        task_id = options.get("task_id") or new_id()
+        task_id = options.get("task_id") or identity.make()
         key = calls.key_of(options) if "idempotency_key" in options else None
         message = self.message(name, args or (), kwargs or {}, task_id, options, task)
         if key is None:
@@ -346,7 +346,7 @@ class App:
         messages, found = [], []
         for sig in signatures:
             args, kwargs, options = sig.merged()
-            task_id = options.get("task_id") or new_id()
+            task_id = options.get("task_id") or identity.make()
             message = self.message(sig.task, args, kwargs, task_id, options, self.tasks.get(sig.task))
             key = calls.key_of(options)
             if key is None:

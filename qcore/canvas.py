@@ -94,6 +94,10 @@ class chain(Flow):
                 step.link_error(errback)
         return steps
 
+    def leaving(self) -> list[Signature]:
+        # A chain of one has the id that its caller gave to the whole.
+        return self.tasks[0].leaving() if len(self.tasks) > 1 else []
+
     def freeze(self, task_id: str | None = None, **options: Any) -> Handle:
         if not self.tasks:
             raise ConfigError("a chain needs at least one task")
@@ -182,6 +186,9 @@ class group(Flow):
         for task in self.tasks:
             task.link_error(errback)
         return errback
+
+    def leaving(self) -> list[Signature]:
+        return [call for task in self.tasks for call in task.leaving()]
 
     def freeze(self, task_id: str | None = None, **options: Any) -> GroupResult:
         mine = self.options
@@ -275,6 +282,9 @@ class chord(Flow):
         if self.app.conf.task_allow_error_cb_on_chord_header:
             self.tasks.link_error(errback)
         return self.body.link_error(errback)
+
+    def leaving(self) -> list[Signature]:
+        return self.tasks.leaving()
 
     def freeze(self, task_id: str | None = None, **options: Any) -> Handle:
         body, mine = self.body, self.options

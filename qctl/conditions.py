@@ -2,7 +2,7 @@
 
 In:  text.  Out: a Condition, which looks at the broker and says whether it holds.
 
-    queue:NAME  ready delayed in_flight depth (all three) paused oldest (seconds; SQLite)
+    queue:NAME  ready delayed in_flight depth (all three) paused oldest (seconds; not RabbitMQ)
     queues      the same, over all queues
     workers     online silent
     task:ID     state (pending, started, succeeded, failed, …), done

@@ -91,7 +91,7 @@ def try_again(broker: Broker, items: Sequence[Item]) -> list[Done]:
     """Publish new tries of these; what became of each."""
     from qcore.brokers._failures import NewTry
     from qcore.errors import Malformed
-    from qcore.times import new_id
+    from qcore.wire import identity
     from qcore.wire.failure import tried_again
 
     done: dict[str, Done] = {}
@@ -101,7 +101,7 @@ def try_again(broker: Broker, items: Sequence[Item]) -> list[Done]:
         if failure is None:
             done[item.id] = Done(item, "gone")
             continue
-        task_id = new_id()
+        task_id = identity.make()
         try:
             raw = tried_again(failure.raw, task_id)
         except Malformed as exc:

@@ -18,9 +18,11 @@ from qcore.errors import BrokerError, Unsupported
 from qcore.events.receiver import listen
 from qcore.events.state import State
 from qctl.histogram import Histogram
+from qctl.queueing.rates import counts_of
 
 if TYPE_CHECKING:
     from qcore.app import App
+    from qcore.control.bus import Answers
     from qcore.wire.event import Event
 
 MOST_NAMES, MOST_QUEUES = 25, 100
@@ -48,6 +50,8 @@ class Collector:
         self._ran: dict[str, Histogram] = {}
         self._waited: dict[str, Histogram] = {}
         self._missed = 0
+        self._taken: Counter[str] = Counter()
+        self._told: dict[str, dict[str, int]] = {}  # by worker, what it had taken at the last look
         self._stop = threading.Event()
         self.listening = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
@@ -159,6 +163,7 @@ class Collector:
         yield from _metric("qcore_queue_oldest_seconds", "gauge", what, ages)
         consumers = [({"queue": queue}, taken[queue]) for queue in queues]
         yield from _metric("qcore_queue_consumers", "gauge", "workers that take from the queue", consumers)
+        yield from self._taken_lines(answers, set(queues))
         paused = set(broker.paused())
         flags = [({"queue": queue}, int(queue in paused)) for queue in queues]
         yield from _metric("qcore_queue_paused", "gauge", "1: workers take no more from it", flags)
@@ -167,6 +172,25 @@ class Collector:
             yield from _metric("qcore_failed_tasks", "gauge", "failed tasks that are kept", [({}, kept)])
         except Unsupported:
             pass
+
+    def _taken_lines(self, answers: Answers, queues: set[str]) -> Iterator[str]:
+        """What workers of qcore took, also those that have left since the first look."""
+        with self._lock:
+            told, self._told = self._told, {}
+            for node, member in answers.members.items():
+                who = str(member.info.get("instance") or node)
+                before = told.get(who, {})
+                said = counts_of(answers, node)
+                now = before if said is None else {queue: count for queue, (count, _) in said.items()}
+                for queue, count in now.items():
+                    self._taken[queue] += max(0, count - before.get(queue, 0))
+                self._told[who] = now
+            counted: Counter[str] = Counter()
+            for queue, count in self._taken.items():
+                counted[queue if queue in queues else OTHERS] += count
+        samples = [({"queue": queue}, count) for queue, count in sorted(counted.items())]
+        what = "messages that workers of qcore took, as their heartbeats told"
+        yield from _metric("qcore_queue_taken_total", "counter", what, samples)
 
     def _event_lines(self) -> Iterator[str]:
         state = self._state

@@ -147,6 +147,7 @@ def test_queues_are_listed_and_purged(fleet: Fleet) -> None:
     purged = json.loads(fleet.run("purge", "-Q", "nobody", "--yes", "-o", "json").stdout)["items"]
 
     assert {i["queue"]: i["ready"] for i in listed} == {"celery": 0, "nobody": 1}
+    assert {i["queue"]: (i["out_per_s"], i["rates"]) for i in listed}["celery"] == (None, "net")
     assert purged[0]["deleted"] == 1
 
 

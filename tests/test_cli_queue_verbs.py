@@ -65,7 +65,7 @@ def test_counts_are_what_was_enqueued_and_who_paused_it_is_said(url: str) -> Non
     assert (mails["paused"], mails["pause_reason"], mails["consumers"]) == (True, "db upgrade", 0)
     assert mails["paused_by"] and mails["paused_until_at"] > mails["paused_at"]
     assert "db upgrade" in table
-    assert (mails["oldest_at"] is None) == url.startswith("redis")
+    assert (mails["oldest_at"] is None) == url.startswith("redis")  # ids that tell nothing
     assert (after["paused"], after["paused_by"], after["paused_until_at"]) == (False, None, None)
 
 

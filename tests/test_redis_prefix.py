@@ -12,6 +12,7 @@ from qcore.brokers.base import Message
 from qcore.wire.result import KEY_PREFIX
 from tests.processes import Processes
 from tests.redis_server import RedisServer
+from tests.test_cli import qctl
 from tests.waiting import wait_for
 
 PREFIXES = ("one:", "two:")
@@ -92,3 +93,18 @@ def test_results_that_celery_reads_have_the_prefix_of_the_result_backend(redis_u
         assert app.broker.call("EXISTS", f"{prefix}{KEY_PREFIX}an-id") == 1  # type: ignore[attr-defined]
         app.broker.call("DEL", f"{prefix}{KEY_PREFIX}an-id")  # type: ignore[attr-defined]
         app.close()
+
+
+def test_a_bench_stays_under_the_prefix(redis_url: str, redis_server: RedisServer) -> None:
+    settings = {"broker_transport_options": {"global_keyprefix": "one:"}}
+
+    done = qctl(
+        *("-A", PROJECT, "-b", redis_url, "bench", "--tasks", "50", "--trips", "3", "-c", "1", "-o", "json"),
+        SERVED_SETTINGS=json.dumps(settings),
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["items"]) == 6
+    with redis_server.client() as client:
+        # Results have a prefix of their own (result_backend_transport_options), and were deleted.
+        assert {key for key in client.scan_iter() if not key.startswith(b"one:")} == set()

@@ -20,7 +20,9 @@ class Depth(msgspec.Struct, frozen=True):
     ready: int
     delayed: int | None = None
     in_flight: int | None = None
-    oldest_at: float | None = None  # since when the oldest ready one is so, epoch seconds; None: unknown
+    #: since when the oldest ready one is so, epoch seconds; None: unknown. On Redis the id of a task says it
+    #: (wire/identity.py): since when it was sent or due, whatever happened to it since then
+    oldest_at: float | None = None
 
 
 class Pause(msgspec.Struct, frozen=True):

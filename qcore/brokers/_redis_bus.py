@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._forks import tell_after_fork
-from qcore.brokers._redis_door import Door, ReplyError
+from qcore.brokers._redis_door import QUIET, Door, ReplyError
 from qcore.brokers._redis_keys import CONTROL_QUEUE_END, Keys
 from qcore.brokers._redis_link import Link
 from qcore.brokers._redis_scripts import OPEN_INBOX, Script
@@ -40,6 +40,7 @@ class RedisSubscription(Subscription):
         self._table = keys.binding(exchange)
         self._member = ""
         self._closed = False
+        self._looks = 0
         self._heard = self._asked = 0.0  # when something came last, and when a sign of life was asked for
         if node and not pattern:
             # As kombu does it: the binding table shows who listens for commands.
@@ -68,12 +69,13 @@ class RedisSubscription(Subscription):
                 self._link.drop()
                 door.fail(TimeoutError())
             return left
-        left = self._heard + door.heartbeat_s / 2 - now
+        left = self._heard + door.heartbeat_s * QUIET - now
         if left > 0:
             return left
         self._link.send_command("PING")
-        self._asked = now
-        self._enter()  # whatever emptied the table, tools that look there find us again
+        self._asked, self._looks = now, self._looks + 1
+        if self._looks % 3 == 1:
+            self._enter()  # whatever emptied the table, tools that look there find us again
         return door.reply_timeout_s
 
     def get(self, timeout_s: float | None) -> bytes | None:

@@ -28,7 +28,7 @@ from qcore.brokers._redis_scripts import (
     RETURN_FIELDS,
     SETTLE,
 )
-from qcore.brokers._redis_watch import Direct, Owner, RedisWaking, Watch, adoption, flag
+from qcore.brokers._redis_watch import BLOCK_S, Direct, Owner, RedisWaking, Watch, adoption, flag
 from qcore.brokers._turns import Turns
 from qcore.brokers.base import Delivery, Message, Settle, Settlement
 from qcore.crashpoints import crashpoint
@@ -37,6 +37,7 @@ from qcore.wire.failure import split
 
 SWEEP_EVERY_S = 60.0
 SWEPT_AT_ONCE = 500
+LATE_S = 5.0  # a server is at most so late in ending a wait
 MOST_CLAIMED = 1000  # Lua passes at most some thousand values to one command
 _HOW = {Settle.ACK: "a", Settle.REQUEUE: "r", Settle.RETURN: "t", Settle.DELAY: "d", Settle.QUARANTINE: "q"}
 
@@ -286,10 +287,12 @@ class RedisConsumer(RedisWaking):
             if self._closed:
                 return False
             owner, asked_at = self._owner, time.monotonic()
-            if not self._side.run(
-                RENEW, (owner.lease, self._keys.owners), (owner.id, self._lease_ms), safe=True
-            ):
+            arguments = (owner.id, self._lease_ms, BLOCK_S + LATE_S)
+            soon = self._side.run(RENEW, (owner.lease, self._keys.owners), arguments, safe=True)
+            if soon is None:
                 self._switch(owner, self._side)
+            else:
+                self.reap_in_s = float(soon)
             self._renewed_at = asked_at
             lost, self._lost = self._lost, False
             return not lost
@@ -315,8 +318,9 @@ class RedisConsumer(RedisWaking):
                 # Reapers come by now and then, so they also take out failed tasks that are too old.
                 swept = self._side.run(SWEEP, (), (keys.failures, *self._kept_as, SWEPT_AT_ONCE), safe=True)
                 self._sweep_at += 0 if swept == SWEPT_AT_ONCE else SWEEP_EVERY_S
-            prefixes = (keys.lease, keys.ledger, keys.claim, keys.watched)
-            count, self.owners = self._side.run(REAP, (keys.owners, keys.reaped), prefixes, safe=True)
+            arguments = (keys.lease, keys.ledger, keys.claim, keys.watched, BLOCK_S + LATE_S)
+            count, self.owners, soon = self._side.run(REAP, (keys.owners, keys.reaped), arguments, safe=True)
+            self.reap_in_s = float(soon)
             return int(count)
 
     def reconnect(self) -> None:

@@ -20,6 +20,7 @@ from qcore.errors import BrokerDown, BrokerError, BrokerFull, ConfigError, mask_
 ReplyError = hiredis.ReplyError
 
 HEARTBEAT_S = 10.0
+QUIET = 0.6  # after this part of a heartbeat without a word, whoever waits asks for one
 LEAST_CONNECT_S = 0.2
 SENTINEL = "sentinel"
 

@@ -6,6 +6,7 @@ Nothing here is on the way of a task.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,10 +17,12 @@ from qcore.brokers._redis_keys import Keys
 from qcore.brokers._redis_looking_scripts import DEPTHS, HELD, PAUSE, PAUSES, RESUME, TAKE_THESE
 from qcore.brokers._redis_scripts import Script, unmark
 from qcore.brokers.base import Broker
+from qcore.times import epoch
 
 QUEUES_AT_ONCE = 1000
 READ_AT_ONCE = 500
 TAKEN_AT_ONCE = 200  # each may cost a walk through a long list
+CLOCK_SKEW_S = 5.0  # what is further in the future is not ready yet, or a clock is wrong
 
 
 class RedisLooking(Broker):
@@ -41,13 +44,14 @@ class RedisLooking(Broker):
     def depths(self, queues: Sequence[str]) -> list[Depth]:
         keys = self._keys
         head = (keys.prefix, keys.sep, keys.delayed_prefix, len(keys.steps), *keys.steps)
-        counts: list[int] = []
+        counts: list[Any] = []
         for start in range(0, len(queues), QUEUES_AT_ONCE):
             counts += self.run(DEPTHS, (), (*head, *queues[start : start + QUEUES_AT_ONCE]))
         held = self._held(queues)
+        now, parts = time.time(), zip(counts[::3], counts[1::3], counts[2::3], strict=True)
         return [
-            Depth(ready, delayed, held.get(queue, 0))
-            for queue, ready, delayed in zip(queues, counts[::2], counts[1::2], strict=True)
+            Depth(ready, delayed, held.get(queue, 0), _oldest_at(times, now) if times else None)
+            for queue, (ready, delayed, times) in zip(queues, parts, strict=True)
         ]
 
     def _held(self, queues: Sequence[str]) -> dict[str, int]:
@@ -135,3 +139,18 @@ class RedisLooking(Broker):
             done += map(bool, self.run(TAKE_THESE, (*places, keys.sequence), (*head, *values)))
             start = end
         return done
+
+
+def _oldest_at(times: bytes, now: float) -> float | None:
+    """Since when the oldest of these has been ready: DEPTHS says how they are written."""
+    found = []
+    for one in times.decode("ascii", "replace").split(";"):
+        made_ms, _, eta = one.partition(",")
+        since = float(made_ms) / 1000 if made_ms else 0.0
+        try:
+            since = max(since, epoch(eta)) if eta else since
+        except (ValueError, OverflowError):
+            continue
+        if 0.0 < since <= now + CLOCK_SKEW_S:
+            found.append(min(since, now))
+    return min(found, default=None)

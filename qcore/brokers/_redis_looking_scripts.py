@@ -5,20 +5,49 @@ from __future__ import annotations
 from qcore.brokers._redis_administration_scripts import CARRY_FUNCTION
 from qcore.brokers._redis_scripts import NOW, SHELVE_FUNCTION, Script
 
+#: so many messages of a list are looked at for one that tells its time
+LOOKED_AT = 5
+
 # ARGV: prefix, separator, what delayed sets begin with, how many steps, the steps, then the queues.
-# Returns for each queue how many are ready, how many are delayed.
+# Returns for each queue how many are ready, how many are delayed, and what the first of each list that
+# tells its time says of it: 'milliseconds of its id,its ETA;…', either may be empty.
+# wire/identity.py says which ids have a time. A retry keeps its id and a replacement takes over another's, so
+# of those only an ETA counts.
 DEPTHS = Script(
+    f"""
+local function told(list)
+  for back = 1, {LOOKED_AT} do
+    local raw = redis.call('LINDEX', list, -back)
+    if not raw then return end
+    local at = string.find(raw, '"headers"', 1, true)
+    if at then
+      local head = string.sub(raw, at, at + 4095)
+      local made = string.match(head, '"id": ?"%x+%-%x+%-8%x%x%x%-[89ab]%x%x%x%-(%x+)"') or ''
+      local eta = string.match(head, '"eta": ?"([^"]+)"') or ''
+      local again = string.find(head, '"retries": ?[1-9]')
+        or string.find(head, '"replaced_task_nesting": ?[1-9]')
+      if again or #made ~= 12 then made = '' end
+      if eta ~= '' or made ~= '' then
+        return (made ~= '' and tostring(tonumber(made, 16)) or '') .. ',' .. eta
+      end
+    end
+  end
+end
+"""
     """
 local steps, found = tonumber(ARGV[4]), {}
 for i = 5 + steps, #ARGV do
-  local ready = 0
+  local ready, times = 0, {}
   for s = 5, 4 + steps do
     local list = ARGV[1] .. ARGV[i]
     if ARGV[s] ~= '0' then list = list .. ARGV[2] .. ARGV[s] end
-    ready = ready + redis.call('LLEN', list)
+    local length = redis.call('LLEN', list)
+    ready = ready + length
+    if length > 0 then times[#times+1] = told(list) end
   end
   found[#found+1] = ready
   found[#found+1] = redis.call('ZCARD', ARGV[3] .. ARGV[i])
+  found[#found+1] = table.concat(times, ';')
 end
 return found
 """

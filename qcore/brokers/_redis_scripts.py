@@ -83,22 +83,32 @@ end
 """
 )
 
+# Owners are sorted by when their leases end.
 # KEYS: lease, owners.  ARGV: owner, lease ms.
 ENROL = Script(
     NOW
     + """
 redis.call('SET', KEYS[1], '1', 'PX', ARGV[2])
-redis.call('ZADD', KEYS[2], now, ARGV[1])
+redis.call('ZADD', KEYS[2], now + ARGV[2] / 1000, ARGV[1])
 """
 )
 
-# KEYS: lease, owners.  ARGV: owner, lease ms.  Returns 1, or 0 when the lease is gone.
+_SOON = """
+local function soon(owners, late)
+  local first = redis.call('ZRANGEBYSCORE', owners, now - late, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  return string.format('%.3f', first[2] and math.max(0, tonumber(first[2]) - now) or 3600)
+end
+"""
+
+# KEYS: lease, owners.  ARGV: owner, lease ms, as for REAP the time of late waits.  Returns in how many
+# seconds a reaper can find something, or nil when the lease is gone.
 RENEW = Script(
     NOW
+    + _SOON
     + """
-if redis.call('PEXPIRE', KEYS[1], ARGV[2]) == 0 then return 0 end
-redis.call('ZADD', KEYS[2], now, ARGV[1])
-return 1
+if redis.call('PEXPIRE', KEYS[1], ARGV[2]) == 0 then return nil end
+redis.call('ZADD', KEYS[2], now + ARGV[2] / 1000, ARGV[1])
+return soon(KEYS[2], ARGV[3])
 """
 )
 
@@ -337,15 +347,18 @@ end
 
 # What a wake-up took may have been started, as may what is in a ledger.
 # KEYS: owners, the mark of the last look.  ARGV: what the names of leases, ledgers, claim lists and
-# watched sets begin with.  Returns {messages returned, owners}.  A look costs as much as there are owners,
-# so in a large fleet only one of those who come within 0.2 s looks.
+# watched sets begin with, and for how long after its lease's end an owner may still get something: its waits.
+# Returns {messages returned, owners, seconds until another look can find something}.  A look costs as much as
+# there are owners, so in a large fleet only one of those who come within 0.2 s looks.
 REAP = Script(
     NOW
+    + _SOON
     + _GIVE_BACK
     + f"""
 local count = 0
 local owners = redis.call('ZCARD', KEYS[1])
-if owners > 16 and not redis.call('SET', KEYS[2], '1', 'NX', 'PX', 200) then return {{0, owners}} end
+local soon = soon(KEYS[1], ARGV[5])
+if owners > 16 and not redis.call('SET', KEYS[2], '1', 'NX', 'PX', 200) then return {{0, owners, soon}} end
 local all = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 for i = 1, #all, 2 do
   local owner = all[i]
@@ -358,7 +371,7 @@ for i = 1, #all, 2 do
     end
   end
 end
-return {{count, owners}}
+return {{count, owners, soon}}
 """
 )
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from qcore.brokers._redis_door import Door, ReplyError
+from qcore.brokers._redis_door import QUIET, Door, ReplyError
 from qcore.brokers._redis_keys import Keys
 from qcore.brokers._redis_link import Call, Link
 from qcore.brokers._redis_scripts import ADOPT, RETURN_CLAIMS, unmark
@@ -23,6 +23,8 @@ from qcore.errors import BrokerDown
 from qcore.times import new_id
 
 BLOCK_S = 30
+NET_S = 6.0  # an idle consumer looks that often, should a wake-up have been lost
+PAUSED_S = 1.0  # a pause may end by itself, which rings no bell
 MOST_WATCHED = 16  # lists with a blocked connection of their own
 MOST_DIRECT_BYTES = 65_536  # what is settled from the claim list is sent once more, so it is small
 
@@ -75,6 +77,7 @@ class RedisWaking(Consumer):
     _renewed_at: float
     _lease_s: float
     _unsure: bool
+    _look_at_once = False
 
     def fds(self) -> list[int]:
         links = [w.link for w in self._watches.values() if w.blocked]
@@ -87,6 +90,7 @@ class RedisWaking(Consumer):
         if not self._bell.is_open and self.queues:
             self._bell.send_command("SUBSCRIBE", *[self._keys.bell(q) for q in self.queues])
             self._bell.wait(1.0)
+            self._look_at_once = True  # what was rung before this nobody heard
         if self._paused:
             self._leave_paused()
         for source in self._wanted[:MOST_WATCHED]:
@@ -195,8 +199,13 @@ class RedisWaking(Consumer):
         return [delivery]
 
     def idle_s(self) -> float:
+        if self._look_at_once:
+            self._look_at_once = False
+            return 0.0
         # The look is also what finds out that the server is gone while everything is idle.
-        net = min(1.0, self._door.heartbeat_s / 2) if len(self._wanted) <= MOST_WATCHED else 0.2
+        net = min(PAUSED_S if self._paused else NET_S, self._door.heartbeat_s * QUIET)
+        if len(self._wanted) > MOST_WATCHED:
+            net = 0.2
         if self._next_due is None:
             return net
         return max(0.0, min(net, self._next_due - time.monotonic()))

@@ -181,6 +181,9 @@ class Consumer(ABC):
     gather_s: float = 0.0
     #: how many owners the last reap() found, itself among them; 1 where looking at them costs nothing
     owners: int = 1
+    #: in how many seconds reap() can find something, as the last renew() or reap() saw it; None: nobody
+    #: knows. Leases that others took since then end later, if they are not shorter than ours
+    reap_in_s: float | None = None
 
     @abstractmethod
     def claim(self, limit: int) -> list[Delivery]:

@@ -39,6 +39,8 @@ log = logging.getLogger("qcore.events")
 BATCH = 48
 WAITING_MOST = 20_000
 HEARTBEAT_S = 2.0
+#: between heartbeats that nobody hears, as far as the broker tells; who begins to listen misses a few
+UNHEARD_BEAT_S = 10.0
 #: how long events gather for one message: while somebody listens, and while nobody does
 GATHER_S, UNHEARD_S = 0.005, 0.02
 SOFTWARE = {"sw_ident": "py-qcore", "sw_ver": __version__, "sw_sys": os.uname().sysname}
@@ -59,6 +61,7 @@ class EventSender:
         self._app, self.node, self._facts = app, node, facts
         self.tasks_on = task_events
         self.heartbeat_s = heartbeat_s
+        self._alone = False  # nobody heard what was said last
         self.dropped = 0
         self._seq = 0
         self._waiting: deque[Note | wire.Event] = deque()
@@ -119,12 +122,15 @@ class EventSender:
             self._wake.wait(max(next_beat - time.monotonic(), 0) if self.heartbeat_s else 60.0)
             self._wake.clear()
             self._rung = False
-            if self.heartbeat_s and time.monotonic() >= next_beat:
-                next_beat = time.monotonic() + self.heartbeat_s
+            beats = bool(self.heartbeat_s) and time.monotonic() >= next_beat
+            if beats:
                 self._say("worker-heartbeat")
             if self._stop:
                 self._say("worker-offline")
             heard = self._flush()
+            if self.heartbeat_s and (beats or not self._alone):
+                pause_s = max(self.heartbeat_s, UNHEARD_BEAT_S if self._alone else 0.0)
+                next_beat = min(next_beat if not beats else 1e18, time.monotonic() + pause_s)
             if self._stop:
                 with contextlib.suppress(BrokerError):
                     self._broker.close()
@@ -161,6 +167,7 @@ class EventSender:
         try:
             raw = wire.encode(events, self.node, key)
             heard: int | None = self._broker.broadcast(self._app.conf.event_exchange, key, raw)
+            self._alone = heard == 0
             return heard
         except (BrokerError, TypeError) as exc:
             self.dropped += len(events) if isinstance(events, list) else 1

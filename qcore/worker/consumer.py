@@ -37,6 +37,7 @@ from qcore.worker.repeats import Repeats
 from qcore.worker.say import Say
 from qcore.worker.settle import Rules
 from qcore.worker.stage import ColdStop, Stage
+from qcore.worker.takings import Takings
 
 if TYPE_CHECKING:
     from qcore.app import App
@@ -91,6 +92,7 @@ class Loop:
         self._gather = Gather(consumer.gather_s)
         self._ears = Ears()
         self.pulse = Pulse(node, pool.name == "solo")
+        self.takings = Takings()
 
     # --- from other threads and from signal handlers
 
@@ -98,6 +100,10 @@ class Loop:
         """Run `what` in the loop."""
         self._requests.append(what)
         self._ears.pipe.ring()
+
+    def look(self) -> None:
+        """Claim soon, and wait anew."""
+        self.call_soon(lambda: setattr(self, "_hungry", True))
 
     def signals_wake(self) -> None:
         self._ears.pipe.signals_ring()
@@ -299,6 +305,7 @@ class Loop:
         return max(room, 0)
 
     def _admit_all(self, deliveries: Sequence[Delivery]) -> None:
+        self.takings.add(deliveries)
         try:
             self.admission.look_up(deliveries)
         except BrokerError as exc:

@@ -18,6 +18,8 @@ from qcore.errors import BrokerError
 from qcore.worker.twin import Twin
 
 MOST_REAP_S = 10.0
+MOST_IDLE_S = 30.0  # reapers do other things too, and a lease may be gone before its end
+EARLY_S = 0.02  # behind the end of a lease, so that it is over then
 
 log = logging.getLogger("qcore.worker")
 
@@ -32,7 +34,10 @@ class Keeper:
         node: str,
         instance: str,
         facts: Callable[[], dict[str, Any]],
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
+        """lost() is called when the lease was lost, so that waits go on under the new one."""
+        self._lost = lost
         self._consumer, self._broker, self._node, self._facts = consumer, broker, node, facts
         self._instance, self._twin = instance, Twin(node, instance)
         self._every_s = max(min(broker.lease_s / 3, 10.0), 0.05)
@@ -65,16 +70,21 @@ class Keeper:
         while not self._stop.wait(max(min(next_renew, next_reap) - time.monotonic(), 0.0)):
             renew, reap = time.monotonic() >= next_renew, time.monotonic() >= next_reap
             self._turn(reap, renew)
+            now = time.monotonic()
             if renew:
-                next_renew = time.monotonic() + self._every_s
-            if reap:
-                next_reap = time.monotonic() + self._reap_every_s()
+                next_renew = now + self._every_s
+            next_reap = min(next_reap if not reap else now + MOST_IDLE_S, now + self._reap_every_s())
 
     def _reap_every_s(self) -> float:
         """Somebody looks 8 times a second, whatever the size of the fleet: with everybody at it twice a
         second, a thousand workers would keep a server busy with nothing else."""
         usual = min(max(self._every_s, 0.25), 0.5, self._every_s)
-        turn = min(self._consumer.owners / 8, MOST_REAP_S)
+        owners, soon = self._consumer.owners, self._consumer.reap_in_s
+        if soon is not None and soon > usual and not self._away:
+            # All leases run on: nothing to find before the first of them can end. Renewing ours tells that
+            # time too, and comes before the end of any lease that was taken since the last time.
+            return soon + EARLY_S + random.uniform(0.0, min(owners / 100, 0.4))
+        turn = min(owners / 8, MOST_REAP_S)
         return usual if turn <= usual else turn * random.uniform(0.5, 1.5)
 
     def _announce(self) -> None:
@@ -89,6 +99,8 @@ class Keeper:
                 crashpoint("before_renew")
                 if not self._consumer.renew():
                     self.leases_lost += 1
+                    reap = True  # what was held under it
+                    self._lost()
                     log.warning(
                         "the lease on what this worker holds was lost (was it stopped?); "
                         "others may run those tasks again, and late outcomes are refused"

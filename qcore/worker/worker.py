@@ -163,7 +163,7 @@ class Worker(Verbs):
             for task in app.tasks.values():
                 self.set_rate_limit(task.name, task.rate_limit)
             self.loop.admission.revoked.load(app.broker)
-            self.keeper = Keeper(consumer, app.broker, self.node, self.instance, self._facts)
+            self.keeper = Keeper(consumer, app.broker, self.node, self.instance, self._facts, self.loop.look)
             # Leases before deliveries; the bus after both, so that what answers can also work.
             services: list[Any] = [self.loop.pulse, self.keeper, self.events]
             if self.mailbox is not None:
@@ -348,6 +348,7 @@ class Worker(Verbs):
             "pool": self.pool.name,
             "concurrency": self.pool.size,
             "started_at": self.started_at,
+            "taken": self.loop.takings.told(),
             "at": time.time(),  # beside the broker's clock it shows when this host's is wrong
         }
 

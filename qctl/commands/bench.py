@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 import click
 
 from qctl import exits
-from qctl.bench_app import QUEUE
+from qctl.bench_app import CARRIED, QUEUE, SETTINGS
 from qctl.consent import ask
 from qctl.output.progress import Progress
 from qctl.output.table import Column
@@ -118,6 +119,9 @@ def _start(session: Session, concurrency: int) -> tuple[subprocess.Popen[bytes],
     env.pop("QCTL_CONTEXT", None)  # what it says is said already
     if session.app.conf.result_backend:
         env["QCTL_RESULT_BACKEND"] = str(session.app.conf.result_backend)
+    # The worker must be at the same place: under the same prefix, with the same certificates.
+    conf = session.app.conf
+    env[SETTINGS] = json.dumps({name: conf[name] for name in CARRIED if conf.get(name)}, default=str)
     words = [
         "-A",
         "qctl.bench_app",

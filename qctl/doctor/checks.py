@@ -6,12 +6,12 @@ In:  Facts.  Out: Symptoms, each with the command that mends it. Pure; each chec
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from qcore.brokers.symptoms import ERROR, WARNING, Symptom
 from qctl.doctor.facts import Facts
-from qctl.output.text import count, stamp
+from qctl.output.text import age, count, stamp
 
 #: clocks that differ by more are wrong: dates of events and expiries are compared across hosts
 SKEW_S = 2.0
@@ -25,7 +25,13 @@ def no_worker(facts: Facts) -> Iterator[Symptom]:
     if not facts.nodes and not facts.silent:
         level = ERROR if waiting else WARNING
         what = f"no worker is online; {count(waiting, 'message')} wait"
-        yield Symptom("no-worker", level, what, "qctl -A APP worker")
+        yield Symptom("no-worker", level, what + _age(facts, facts.depths), "qctl -A APP worker")
+
+
+def _age(facts: Facts, queues: Iterable[str]) -> str:
+    """For how long what waits in these has done so, where the broker knows."""
+    times = [at for queue in queues if (at := facts.depths[queue].oldest_at) is not None]
+    return f", the oldest for {age(facts.at - min(times))}" if times else ""
 
 
 def silent_workers(facts: Facts) -> Iterator[Symptom]:
@@ -45,6 +51,7 @@ def unconsumed_queues(facts: Facts) -> Iterator[Symptom]:
     for queue, depth in facts.depths.items():
         if depth.ready and facts.nodes and not facts.consumers(queue):
             what = f"{count(depth.ready, 'message')} wait in '{queue}', and no worker takes from it"
+            what += _age(facts, [queue])
             fix = f"qctl control add_consumer {shlex.quote(queue)}"
             yield Symptom("unconsumed-queue", ERROR, what, fix, queue)
 
@@ -116,6 +123,7 @@ def paused_queues(facts: Facts) -> Iterator[Symptom]:
             by, why = (f" by {pause.by}" if pause.by else ""), (f" ({pause.reason})" if pause.reason else "")
             until = f" until {stamp(pause.until, False)}" if pause.until is not None else ""
             what = f"'{queue}' is paused{by}{until}{why} while {count(ready, 'message')} wait"
+            what += _age(facts, [queue])
             yield Symptom("paused-queue", WARNING, what, f"qctl queue resume {shlex.quote(queue)}", queue)
 
 

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,11 +17,13 @@ from qctl import exits
 from qctl.output.table import Column
 from qctl.output.text import age, count, stamp
 from qctl.pages import Page
-from qctl.params import WatchOption
+from qctl.params import Span, WatchOption
+from qctl.queueing import rates
 from qctl.session import Session, current
 
 if TYPE_CHECKING:
-    from qcore.brokers._administration import Pause
+    from qcore.brokers._administration import Depth, Pause
+    from qcore.control.bus import Answers
 
 ASK_S = 0.3
 _COLUMNS = [
@@ -32,34 +34,26 @@ _COLUMNS = [
     Column("OLDEST", True, "oldest_at"),
     Column("CONSUMERS", True),
 ]
-_CHANGE = Column("CHANGE/S", True, "change_per_s")
+_RATES = [Column("IN/S", True, "in_per_s"), Column("OUT/S", True, "out_per_s")]
 _PAUSED = Column("PAUSED")
 _LAST = "qctl.queue.ls"
 
 
-class _Look(NamedTuple):
-    """What an earlier look of --watch saw."""
-
-    at: float
-    ready: dict[str, int]
-
-
 def item_of(queue: str) -> dict[str, Any]:
     """One queue, without its consumers."""
-    return _items(current(), [queue], None)[0]
+    session = current()
+    return _items(session, [queue], session.broker.depths([queue]), None)[0]
 
 
 def show(items: Sequence[dict[str, Any]]) -> None:
     """Print queues as `queue ls` does."""
-    watching = any("change_per_s" in item for item in items)
-    columns = [*_COLUMNS, *([_CHANGE] if watching else []), _PAUSED]
+    rated = any(item["rates"] for item in items)
+    columns = [*_COLUMNS, *(_RATES if rated else []), _PAUSED]
     rows = []
     for item in items:
         row = [item["queue"], *[_number(item[k]) for k in ("ready", "delayed", "in_flight")]]
         row += [_since(item["oldest_at"]), _number(item["consumers"])]
-        if watching:
-            change = item["change_per_s"]
-            row.append("-" if change is None else f"{change:+,.1f}")
+        row += rates.words(item) if rated else []
         rows.append([*row, _words(item)])
     current().out.items("queue", items, columns, rows, "queue")
 
@@ -80,9 +74,10 @@ def _words(item: dict[str, Any]) -> str:
     return " ".join(parts) + (f": {reason}" if reason else "")
 
 
-def _items(session: Session, queues: Sequence[str], consumers: Counter[str] | None) -> list[dict[str, Any]]:
-    broker = session.broker
-    pauses = {pause.queue: pause for pause in broker.pauses()}
+def _items(
+    session: Session, queues: Sequence[str], depths: Sequence[Depth], consumers: Counter[str] | None
+) -> list[dict[str, Any]]:
+    pauses = {pause.queue: pause for pause in session.broker.pauses()}
     return [
         {
             "queue": queue,
@@ -92,8 +87,9 @@ def _items(session: Session, queues: Sequence[str], consumers: Counter[str] | No
             "oldest_at": None if depth.oldest_at is None else stamp(depth.oldest_at),
             "consumers": None if consumers is None else consumers[queue],
             **_pause(pauses.get(queue)),
+            **rates.UNKNOWN,
         }
-        for queue, depth in zip(queues, broker.depths(queues), strict=True)
+        for queue, depth in zip(queues, depths, strict=True)
     ]
 
 
@@ -107,28 +103,37 @@ def _pause(pause: Pause | None) -> dict[str, Any]:
     }
 
 
-def _consumers(session: Session) -> tuple[Counter[str], int]:
-    """How many workers take from each queue, and how many did not say."""
-    answers = session.app.control.ask("active_queues", timeout_s=ASK_S)
+def _consumers(answers: Answers) -> Counter[str]:
+    """How many workers take from each queue."""
     found: Counter[str] = Counter()
     for queues in answers.replies.values():
         if isinstance(queues, list):
             found.update({str(q.get("name")) for q in queues if isinstance(q, dict)})
-    return found, len(answers.silent)
+    return found
 
 
-def _show_list() -> None:
+def _show_list(rates_s: float | None) -> None:
     session, broker = current(), current().broker
-    consumers, silent = _consumers(session)
+    last: rates.Look | None = None
+    if rates_s is not None:
+        known = sorted(broker.queues())
+        last = rates.look(known, broker.depths(known))
+        time.sleep(rates_s)
+    answers = session.app.control.ask("active_queues", timeout_s=ASK_S)
+    consumers, silent = _consumers(answers), len(answers.silent)
     # RabbitMQ names its queues to nobody, but the workers know theirs.
     queues = sorted({*broker.queues(), *broker.paused(), *consumers})
     if not queues:
         broker.check()  # an empty list must not stand for a broker that is away
-    items = _items(session, queues, consumers)
-    meta = click.get_current_context().meta
+    depths = broker.depths(queues)
+    looked, meta = rates.look(queues, depths), click.get_current_context().meta
+    items = _items(session, queues, depths, consumers)
+    found = rates.rates(looked, last or meta.get(_LAST), rates.taken(answers))
+    for item in items:
+        item.update(found[item["queue"]])
+    # A program that watches gets a line for each item that has changed, which a rate does all the time.
     if session.out.for_people and meta.get(WatchOption.KEY) is not None:
-        _add_changes(items, meta.get(_LAST))
-        meta[_LAST] = _Look(time.monotonic(), {item["queue"]: item["ready"] for item in items})
+        meta[_LAST] = looked
     show(items)
     if silent:
         session.out.note(f"{count(silent, 'worker')} did not say what it takes within {ASK_S:g} s")
@@ -137,28 +142,33 @@ def _show_list() -> None:
         session.out.note(f"{count(others, 'more message')} held by Celery's workers, of all queues")
 
 
-def _add_changes(items: Sequence[dict[str, Any]], last: _Look | None) -> None:
-    """How fast each grew since the look before: what came less what was taken."""
-    now = time.monotonic()
-    for item in items:
-        before = last.ready.get(item["queue"]) if last else None
-        item["change_per_s"] = (
-            None if last is None or before is None else round((item["ready"] - before) / (now - last.at), 2)
-        )
-
-
 page = Page(
     "ls",
     callback=_show_list,
-    params=[],
+    params=[
+        click.Option(
+            ["--rates", "rates_s"],
+            type=Span(),
+            metavar="TIME",
+            help="Look twice, so far apart, to know IN/S too.",
+        )
+    ],
     lists=True,
     help="""List the queues: what waits where, since when, and who takes it.
 
     IN FLIGHT is what qcore's workers hold; what Celery's hold is said apart, since their ledger is one for
-    all queues. OLDEST is for how long the first ready message has been so; Redis and RabbitMQ do not
-    know. CONSUMERS are the workers that answered within 0.3 s. With --watch, CHANGE/S says how fast READY
-    grew since the look before: what came less what was taken.""",
-    examples=[("qctl queue ls -o json", "for a program"), ("qctl queue ls -w", "again and again")],
+    all queues. OLDEST is for how long the first ready message has been so. Redis knows it of tasks
+    that qcore sent, RabbitMQ of none. CONSUMERS are the workers that answered within 0.3 s.
+
+    OUT/S is what qcore's workers took, in the mean of the last 10 to 20 seconds: they tell it with
+    their heartbeats. IN/S is that and what READY and DELAYED grew by between two looks, so it needs
+    --rates or --watch. Celery's workers tell nothing: where they take too, both are only the
+    difference of two looks, with a ~ before them.""",
+    examples=[
+        ("qctl queue ls -o json", "for a program"),
+        ("qctl queue ls --rates 1s", "how fast messages come and go"),
+        ("qctl queue ls -w", "again and again"),
+    ],
     exit_codes=(exits.FAILED,),
     see_also=["queue peek", "queue pause", "inspect active_queues"],
 )
