@@ -27,6 +27,7 @@ ENVIRONMENT = {
     "QCTL_CONTROL_KEY": "ID:SECRET or file:PATH: sign requests to the workers with it",
     "QCTL_CONTROL_UNSIGNED": "what unsigned requests may do: allow, read, refuse (control_unsigned)",
     "QCTL_DEFAULT_QUEUE": "the queue of tasks without one (setting task_default_queue)",
+    "QCTL_BENCH_SETTINGS": "set by `bench` for its worker",
     "QCTL_CONDITION": "set by `watch --exec` for its command; so are QCTL_READY and the like",
     "NO_COLOR": "no colours",
     "FORCE_COLOR": "colours even when the output is no terminal (also CLICOLOR_FORCE)",
