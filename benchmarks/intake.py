@@ -1,7 +1,7 @@
 """A monitor's work, in a contestant's process: events folded into what it remembers. Part of client.py.
 
-In:  a contestant with `watcher(most)`, which gives a function that takes a batch, and `overhear(watch)`; a file
-of batches, one JSON list a line.  Out: events a second of CPU time, bytes a task.
+In:  a contestant with `watcher(most)`, which gives a function that takes a batch, and `overhear(watch)`; a
+file of batches, one JSON list a line.  Out: events a second of CPU time, bytes a task.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class Done(Exception):
 
 def take_in(side: Any, path: str, most: str) -> dict[str, float]:
     """Events a second of CPU time, handed over as objects."""
-    batches = [json.loads(line) for line in Path(path).open()]
+    with Path(path).open() as file:
+        batches = [json.loads(line) for line in file]
     watch = side.watcher(int(most))
     gc.collect()
     gc.freeze()  # what waits here is no part of what is measured
