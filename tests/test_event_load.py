@@ -108,11 +108,11 @@ def test_events_that_nobody_reads_and_a_reader_that_is_killed_leave_nothing(
         broker = open_broker(redis_server.url)
         before = client.info("memory")["used_memory"]
         keys = set(client.keys())
-        tell(broker, fleet, 50 if FULL else 5)
+        tell(broker, fleet, 52 if FULL else 5)
         unread = client.info("memory")["used_memory"] - before
         reader = processes.qctl("-b", redis_server.url, "events", "--dump")
         reader.wait_output("listening")
-        tell(broker, fleet, 50 if FULL else 5, kill=reader.kill9)
+        tell(broker, fleet, 52 if FULL else 5, kill=reader.kill9)
         left = wait_for(lambda: client.info("memory")["used_memory"] - before < 2**26)
         broker.close()
 
