@@ -24,7 +24,8 @@ class Done(Exception):
 
 def take_in(side: Any, path: str, most: str) -> dict[str, float]:
     """Events a second of CPU time, handed over as objects."""
-    batches = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    with Path(path).open() as file:
+        batches = [json.loads(line) for line in file]
     watch = side.watcher(int(most))
     gc.collect()
     gc.freeze()  # what waits here is no part of what is measured

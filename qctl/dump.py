@@ -11,6 +11,7 @@ import fnmatch
 import os
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from qctl import exits, theme
@@ -69,7 +70,7 @@ def dump(session: Session, chosen: Choice, reel: Reel, max_tasks: int) -> int:
     recorder = Recorder(reel.record) if reel.record else None
     missed: dict[str, int] = {}
     deadline = None if chosen.duration_s is None else time.monotonic() + chosen.duration_s
-    printed = 0
+    printed, unreadable = 0, Counter[str]()
     if session.out.format == "csv":
         session.out.records([], FIELDS)
         session.options.listing.headers = False  # one heading for all events
@@ -78,7 +79,11 @@ def dump(session: Session, chosen: Choice, reel: Reel, max_tasks: int) -> int:
         source = (
             replay(reel.replay, reel.speed)
             if reel.replay
-            else listen(session.broker, exchange=session.app.conf.event_exchange)
+            else listen(
+                session.broker,
+                exchange=session.app.conf.event_exchange,
+                on_unreadable=lambda number: unreadable.update(messages=number),
+            )
         )
         with source as batches:
             if not reel.replay:
@@ -104,7 +109,10 @@ def dump(session: Session, chosen: Choice, reel: Reel, max_tasks: int) -> int:
         if recorder is not None:
             recorder.close()
     lost = sum(missed.values())
-    session.out.note(f"{count(printed, 'event')}" + (f"; {lost} never arrived" if lost else ""))
+    told = [count(printed, "event")]
+    told += [f"{lost} never arrived"] if lost else []
+    told += [f"{unreadable['messages']} unreadable"] if unreadable else []
+    session.out.note("; ".join(told))
     if recorder is not None:
         session.out.note(f"{count(recorder.events, 'event')} recorded in {recorder.path}")
     return exits.OK

@@ -31,6 +31,7 @@ FAILED = Look("✗", "x", "failed", "#E8743B", "31", True)
 REVOKED = Look("⊘", "-", "revoked", "#CC79A7", "35")
 REJECTED = Look("⊘", "-", "rejected", "#CC79A7", "35")
 ONLINE = Look("✓", "+", "online", "#009E73", "32")
+ENDED = Look("?", "?", "ended", "#999999", "90")  # nobody has it any more; how it ended was not heard
 SILENT = Look("?", "?", "silent", "#E8743B", "4;31", True)
 GONE = Look("⊘", "-", "gone", "#999999", "90")
 
@@ -45,6 +46,7 @@ STATES: dict[str, Look] = {
     "REVOKED": REVOKED,
     "REJECTED": REJECTED,
     "IGNORED": DONE,
+    "ENDED": ENDED,
     "online": ONLINE,
     "silent": SILENT,
     "gone": GONE,

@@ -14,7 +14,7 @@ from qcore import App
 from qcore.events.recording import Recorder, replay
 from qcore.events.snapshot import Polaroid
 from qcore.events.state import State
-from qcore.events.table import BITS, ROWS
+from qcore.events.table import BITS, FAILURE, ROWS
 from qctl import exits
 from tests.processes import Processes
 from tests.test_cli import one_sentence, qctl
@@ -66,7 +66,7 @@ def test_what_ended_well_is_forgotten_before_what_failed_and_what_runs() -> None
 
     assert most * 0.6 <= len(state.tasks) <= most
     assert state.tasks["running"].state == "STARTED"
-    assert state.table.totals[6] == 99  # FAILURE
+    assert state.table.totals[FAILURE] == 99
     assert len(state.tasks) + state.forgotten == 2 * most
     assert state.tasks[str(uuid.UUID(int=2 * most - 1))].result == "4"
     assert sum(state.table.totals) == len(state.tasks)

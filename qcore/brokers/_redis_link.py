@@ -27,6 +27,7 @@ pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
 # One buffer of more than 128 KiB is mapped and unmapped by the C library each time it is used, which costs
 # more than the whole round trip.
 RECV_BYTES = 65_536
+READS_AT_ONCE = 4
 
 
 #: a script, its keys, its arguments
@@ -164,21 +165,28 @@ class Link:
             return reply
         if self._sock is None:
             self.door.fail(ConnectionResetError("not connected"))
-        try:
-            self._receive_what_is_here(self._sock)
-        except OSError as exc:
+        more = True
+        while more and reply is False:
+            try:
+                more = self._receive_what_is_here(self._sock)
+            except OSError as exc:
+                reply = self._reader.gets()
+                if reply is not False:
+                    return reply  # said before it hung up; the next poll reports the end
+                self.drop()
+                self.door.fail(exc)
             reply = self._reader.gets()
-            if reply is not False:
-                return reply  # said before it hung up; the next poll reports the end
-            self.drop()
-            self.door.fail(exc)
-        return self._reader.gets()
+        return reply
 
-    def _receive_what_is_here(self, sock: socket.socket) -> None:
+    def _receive_what_is_here(self, sock: socket.socket) -> bool:
+        """Whether there may be more. Not all at once: the reader moves what it holds with each reply, and
+        megabytes may wait for somebody who listens to events."""
         if type(sock) is socket.socket:
-            while self._poller.poll(0):
+            for _ in range(READS_AT_ONCE):
+                if not self._poller.poll(0):
+                    return False
                 self._feed(sock.recv(RECV_BYTES))
-            return
+            return True
         sock.settimeout(0)
         try:
             while True:  # TLS may hold more than one record
@@ -189,6 +197,7 @@ class Link:
             if type(exc).__name__ != "SSLWantReadError":  # the module ssl is loaded only where it is used
                 raise
         sock.settimeout(self.door.reply_timeout_s)
+        return False
 
     def _feed(self, data: bytes) -> None:
         if not data:

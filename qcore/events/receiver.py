@@ -5,7 +5,7 @@ In:  a broker.  Out: batches of event mappings.  Format: wire/event.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from qcore.brokers.base import Broker
@@ -18,13 +18,17 @@ TICK_S = 0.5
 
 @contextmanager
 def listen(
-    broker: Broker, pattern: str = "#", exchange: str = wire.EXCHANGE
+    broker: Broker,
+    pattern: str = "#",
+    exchange: str = wire.EXCHANGE,
+    on_unreadable: Callable[[int], None] | None = None,
 ) -> Iterator[Iterator[list[Event]]]:
     """Open an ear on the events, from now on.
 
     pattern is a topic pattern of routing keys ('#', 'worker.#', 'task.#'). The iterator gives one
     list for each message, and an empty list every half second in which nothing came, so that its
-    user can look up. Raises BrokerDown. Unreadable messages are left out.
+    user can look up. Raises BrokerDown. Unreadable messages, and
+    things in them that are no events, are left out; on_unreadable gets their number.
     """
     ear = broker.subscribe(exchange, pattern)
 
@@ -35,9 +39,13 @@ def listen(
                 yield []
                 continue
             try:
-                yield wire.decode(raw)
+                batch, bad = wire.decode_counted(raw)
             except Malformed:
-                continue
+                batch, bad = [], 1
+            if on_unreadable is not None and bad:
+                on_unreadable(bad)
+            if batch:
+                yield batch
 
     try:
         yield batches()

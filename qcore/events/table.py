@@ -29,7 +29,8 @@ ROW_BYTES = 260
 #: this share of what is remembered may be tasks that did not end well before they are forgotten too
 KEPT_SHARE = 0.5
 
-STATES = ("PENDING", "RETRY", "REJECTED", "RECEIVED", "STARTED", "REVOKED", "FAILURE", "SUCCESS")
+#: ENDED: nobody has it any more, and no event said how it ended (repair.py)
+STATES = ("PENDING", "RETRY", "REJECTED", "RECEIVED", "STARTED", "ENDED", "REVOKED", "FAILURE", "SUCCESS")
 #: which state a task event leads to
 STATE_OF = {
     "task-sent": "PENDING",
@@ -42,8 +43,8 @@ STATE_OF = {
     "task-retried": "RETRY",
 }
 CODE_OF = {kind: STATES.index(state) for kind, state in STATE_OF.items()}
-PENDING, RETRY, REJECTED, RECEIVED, STARTED, REVOKED, FAILURE, SUCCESS = range(8)
-READY = frozenset(("SUCCESS", "FAILURE", "REVOKED"))
+PENDING, RETRY, REJECTED, RECEIVED, STARTED, ENDED, REVOKED, FAILURE, SUCCESS = range(9)
+READY = frozenset(("SUCCESS", "FAILURE", "REVOKED", "ENDED"))
 _SEP = "\x1f"
 
 
@@ -216,13 +217,22 @@ class TaskTable:
         old = chunk.states[i]
         # States are numbered so that the higher one stands. A retry follows what was not an end; the next
         # attempt's states are higher again.
-        if code > old or (code == RETRY and old < REVOKED):
+        if code > old or (code == RETRY and old <= ENDED):
             chunk.states[i] = code
             self.totals[old] -= 1
             self.totals[code] += 1
             if code >= FAILURE:
                 queue = chunk.queues[i]
                 self.ended_in[queue] = self.ended_in.get(queue, 0) + 1
+
+    def settle(self, uuid: str, code: int) -> None:
+        """It has ended, as somebody else than its worker's events says; when, nobody told."""
+        row = self.index[uuid]
+        states = self.chunks[row >> BITS].states
+        old = states[row & MASK]
+        states[row & MASK] = code
+        self.totals[old] -= 1
+        self.totals[code] += 1
 
     def note(self, event: Event, uuid: str) -> None:
         """A task event of a user's own kind: it changes no state."""
@@ -316,14 +326,14 @@ class TaskTable:
     def _forget(self) -> None:
         """Forget the oldest chunk's tasks that ended well; when most of what is left did not, all of it.
         In the newest chunk, which a small table has only, a few of the oldest."""
-        well = self.totals[SUCCESS] + self.totals[REVOKED]
+        well = self.totals[SUCCESS] + self.totals[REVOKED] + self.totals[ENDED]
         spare = well and len(self.index) - well <= self.max_tasks * KEPT_SHARE
         for number in list(self.chunks):
             states = self.chunks[number].states
             if not spare:
                 gone = list(range(len(states)))
-            elif SUCCESS in states or REVOKED in states:
-                gone = [i for i, s in enumerate(states) if s in (SUCCESS, REVOKED)]
+            elif SUCCESS in states or REVOKED in states or ENDED in states:
+                gone = [i for i, s in enumerate(states) if s in (SUCCESS, REVOKED, ENDED)]
             else:
                 continue  # what is left of a chunk: none of it ended well
             if gone:

@@ -37,13 +37,19 @@ def encode(events: Event | list[Event], node: str, key: str) -> bytes:
 
 def decode(raw: bytes) -> list[Event]:
     """The events in one message, malformed ones left out; raises Malformed when none can be read."""
+    good, bad = decode_counted(raw)
+    if bad and not good:
+        raise Malformed("bad_event", "no event in the message has a type, a hostname and a time")
+    return good
+
+
+def decode_counted(raw: bytes) -> tuple[list[Event], int]:
+    """The events in one message, and how many things in it are none; raises Malformed."""
     found = envelope.decode(raw)
     value = envelope.body_value(found)
     batch = value if isinstance(value, list) else [value]
     good = [e for e in batch if is_event(e)]
-    if batch and not good:
-        raise Malformed("bad_event", "no event in the message has a type, a hostname and a time")
-    return good
+    return good, len(batch) - len(good)
 
 
 def is_event(value: Any) -> bool:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qcore.brokers.base import Broker, Member, open_broker
 from qcore.errors import mask_url
 from qcore.events.receiver import listen
+from qcore.events.table import READY, STATES
 from qcore.wire.event import Event
 from qctl.dashboard.failing import seen_failures
 from qctl.dashboard.finder import Wanted
@@ -29,6 +31,9 @@ ASK_EVERY_S = 2.0
 #: so many workers are asked in a second, not more: a large fleet's turn takes longer
 ASKED_PER_S = 100
 ASK_TIMEOUT_S = 1.0
+QUESTIONS = ("active", "reserved", "scheduled", "active_queues")
+#: so many results of tasks whose end was not heard are looked up in a turn
+MOST_LOOKED_UP = 500
 RETRY_S = (0.5, 1.0, 2.0, 3.0)
 #: turns without an answer after which the broker hangs rather than refuses
 STALE_TURNS = 4
@@ -163,22 +168,33 @@ class Feed:
 
     def _ask_forever(self) -> None:
         while not self._stopped.is_set():
-            control = self.app.control
+            control, asked_at = self.app.control, time.time()
             stats = control.ask("stats", timeout_s=ASK_TIMEOUT_S)
             members = control.known()
-            active = control.ask("active", timeout_s=ASK_TIMEOUT_S) if stats.replies else None
-            queues = control.ask("active_queues", timeout_s=ASK_TIMEOUT_S) if stats.replies else None
-            self.learn(stats, members, active, queues)
+            answers = {}
+            if stats.replies:
+                answers = {name: control.ask(name, timeout_s=ASK_TIMEOUT_S) for name in QUESTIONS}
+            self.learn(stats, members, answers, asked_at)
             self._recovered("ask")
             self._ask_now.wait(self.turn_s)
             self._ask_now.clear()
 
     def learn(
-        self, stats: Answers, members: list[Member], active: Answers | None, queues: Answers | None
+        self, stats: Answers, members: list[Member], answers: Mapping[str, Answers], asked_at: float
     ) -> None:
-        """Take the answers of one round in."""
+        """Take the answers of one round in; how unheard tasks ended is in their results, if anywhere."""
         with self._lock:
-            self._fleet.learn(self.memory.state, stats, members, active, queues)
+            lost = self._fleet.learn(self.memory.state, stats, members, answers, asked_at)
+        if not lost or not self.app.results.keeps:
+            return
+        some = lost[:MOST_LOOKED_UP]
+        found = self.app.results.get(some)
+        with self._lock:
+            table = self.memory.state.table
+            for task_id, meta in zip(some, found, strict=True):
+                task = table.get(task_id)
+                if meta is not None and meta.status in READY and task is not None and task.state == "ENDED":
+                    table.settle(task_id, STATES.index(meta.status))
 
     def _look_forever(self) -> None:
         looker = Looker(self.app)

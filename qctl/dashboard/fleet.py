@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qcore.brokers.base import Member
+from qcore.events.repair import Held, repair
 from qcore.events.state import State, WorkerSeen
 from qctl.dashboard.snapshot import WorkerRow
 from qctl.output.text import software
@@ -39,24 +40,29 @@ class Fleet:
         state: State,
         stats: Answers,
         members: list[Member],
-        active: Answers | None,
-        queues: Answers | None,
-    ) -> None:
-        """Take the answers of one round in; running tasks that no event told of go into the state."""
+        answers: Mapping[str, Answers],
+        asked_at: float,
+    ) -> list[str]:
+        """Take the answers of one round in, and make the tasks agree with them.
+
+        answers: to `active`, `reserved`, `scheduled`, `active_queues`; asked_at: epoch seconds, before the
+        first question. The ids of tasks that have ended unheard.
+        """
         self.asked, self.as_of = True, time.time()
         self._members = {m.node: m for m in members}
         self._silent = {s.node: s.age_s for s in stats.silent}
         self._answers = {n: v for n, v in stats.replies.items() if isinstance(v, dict)}
-        for node, value in (active.replies if active else {}).items():
-            tasks = [t for t in value if isinstance(t, dict)] if isinstance(value, list) else []
+        told = {name: {n: _tasks(v) for n, v in answer.replies.items()} for name, answer in answers.items()}
+        for node, tasks in told.get("active", {}).items():
             if node in self._answers:
                 self._answers[node] = {**self._answers[node], "running": len(tasks)}
             for task in tasks:
                 _note_running(state, node, task)
-        for node, value in (queues.replies if queues else {}).items():
-            if node in self._answers and isinstance(value, list):
-                names = tuple(str(q.get("name")) for q in value if isinstance(q, dict))
+        for node, queues in told.get("active_queues", {}).items():
+            if node in self._answers:
+                names = tuple(str(q.get("name")) for q in queues)
                 self._answers[node] = {**self._answers[node], "queues": names}
+        return _repaired(state, told, asked_at)
 
     def consumers(self) -> Counter[str]:
         """Workers by the queues they take from."""
@@ -105,6 +111,33 @@ class Fleet:
         if node in self._silent or (member is not None and member.alive):
             return "silent"
         return "gone"
+
+
+def _tasks(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _repaired(
+    state: State, told: Mapping[str, Mapping[str, list[dict[str, Any]]]], asked_at: float
+) -> list[str]:
+    """Tasks that events left open and that no worker has any more; events may be lost, answers are not."""
+    kinds = [told.get(name, {}) for name in ("active", "reserved", "scheduled")]
+    answered = set.intersection(*(set(kind) for kind in kinds))
+    held = []
+    for number, kind in enumerate(kinds):
+        for node, tasks in kind.items():
+            for task in tasks:
+                about = task.get("request", task)
+                if isinstance(about, dict) and isinstance(about.get("id"), str):
+                    held.append(Held(about["id"], node, number == 0, name=str(about.get("name") or "")))
+    lost: list[str] = []
+
+    def ends(ids: Sequence[str]) -> dict[str, str]:
+        lost.extend(ids)
+        return {}
+
+    repair(state, held, sorted(answered), asked_at, ends)
+    return lost
 
 
 def _note_running(state: State, node: str, task: dict[str, Any]) -> None:

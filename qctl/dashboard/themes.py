@@ -44,6 +44,7 @@ class Palette(NamedTuple):
 _ROLE_OF = {
     **{role: role for role in ROLES},
     "rejected": "revoked",
+    "ended": "queued",
     "silent": "failed",
     "gone": "queued",
     "online": "done",

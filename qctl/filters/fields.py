@@ -49,6 +49,7 @@ STATES: dict[str, tuple[str, ...]] = {
     "retrying": ("retry", "retried"),
     "revoked": ("cancelled", "canceled", "terminated", "expired"),
     "rejected": ("reject", "refused"),
+    "ended": ("unheard",),
 }
 
 _WORD_OF = {word: state for state, words in STATES.items() for word in (state, *words)}

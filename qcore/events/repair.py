@@ -1,0 +1,73 @@
+"""Make what events told agree with what the workers say: events may be lost, answers are the truth.
+
+In:  a State, and what the workers that answered hold.  Out: the State without tasks that nobody has any more.
+A task that the table has as received or started, of a worker that answered without it, has ended: how is
+in its result, where there is one; else its state is ENDED. A later event of its end still counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from qcore.events.state import State
+from qcore.events.table import CODE_OF, ENDED, TaskTable
+
+OPEN = frozenset(("RECEIVED", "STARTED"))
+_KIND_OF = {"SUCCESS": "task-succeeded", "FAILURE": "task-failed", "REVOKED": "task-revoked"}
+
+
+class Held(NamedTuple):
+    """A task that a worker says it has."""
+
+    task_id: str
+    node: str
+    runs: bool  # else it waits there
+    since: float | None = None  # epoch seconds, when it began
+    name: str = ""
+
+
+def repair(
+    state: State,
+    held: Sequence[Held],
+    answered: Sequence[str],
+    asked_at: float,
+    ends: Callable[[Sequence[str]], Mapping[str, str]] | None = None,
+) -> int:
+    """The number of tasks that were put right.
+
+    answered: the nodes whose answers `held` is of; tasks of others are left alone. asked_at: epoch seconds,
+    our clock, before anybody was asked; what changed since then is left alone too, so clocks of workers
+    may be behind ours, not ahead. ends(ids): the final states of those that have a result.
+    """
+    table, there, put_right = state.table, set(answered), 0
+    known = {task.task_id: task for task in held}
+    lost = []
+    for row in list(table.search(states=OPEN)):
+        task = table.task(row)
+        if task.uuid not in known and task.updated < asked_at and task.worker in there:
+            lost.append(task)
+    found = ends([task.uuid for task in lost]) if ends is not None and lost else {}
+    for task in lost:
+        kind = _KIND_OF.get(found.get(task.uuid, ""))
+        table.settle(task.uuid, ENDED if kind is None else CODE_OF[kind])
+        put_right += 1
+    for has in held:
+        put_right += _add(table, has, asked_at)
+    return put_right
+
+
+def _add(table: TaskTable, has: Held, asked_at: float) -> bool:
+    """A task whose beginning was not heard."""
+    task = table.get(has.task_id)
+    kind = "task-started" if has.runs else "task-received"
+    if task is not None and (task.is_ready or task.updated >= asked_at):
+        return False
+    if task is not None and task.state in ("STARTED", "RECEIVED" if not has.runs else "STARTED"):
+        return False
+    event = {"type": kind, "hostname": has.node, "timestamp": has.since or asked_at, "name": has.name}
+    if task is None and has.runs:
+        # Only the event that a task was received brings its name.
+        table.take(CODE_OF["task-received"], event, has.task_id)
+    table.take(CODE_OF[kind], event, has.task_id)
+    return True
