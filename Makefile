@@ -13,14 +13,14 @@ WORKERS ?= 2
 demo: $(RUN_STAMP)
 	$(BIN)/qctl demo
 
-test: $(TEST_STAMP) rabbitmq
+test: $(TEST_STAMP) packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 # The fault tests at their full sizes; `make test` runs the same ones, smaller.
-faults: $(TEST_STAMP) rabbitmq
+faults: $(TEST_STAMP) packages
 	QCORE_FAULTS=full $(BIN)/python -m pytest tests/faults tests/test_mixed_fleet.py -n $(WORKERS) --timeout 1800 -rA
 
 # A worker under load for 15 minutes: memory, descriptors, threads and connections stay as they are.
@@ -35,7 +35,7 @@ types: $(TEST_STAMP)
 	$(BIN)/mypy
 
 # Everything against everybody: about 25 minutes on two cores. The contestants' environments are made
-# in .bench/ the first time. RabbitMQ's figures need its server (`make rabbitmq`).
+# in .bench/ the first time. RabbitMQ's figures need its server (`make packages`).
 bench: $(TEST_STAMP)
 	$(BIN)/python -m benchmarks --cpu
 
@@ -60,11 +60,12 @@ $(TEST_STAMP): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[test,yaml]'
 	touch $(RUN_STAMP) $@
 
-# The tests start a RabbitMQ of their own when the server is installed. Where we may (root on a
-# Debian system) it is installed; elsewhere those tests are skipped, and fail when CI is set.
-.PHONY: rabbitmq
-rabbitmq:
-	@command -v rabbitmq-server >/dev/null || test -x /usr/sbin/rabbitmq-server || sh tests/install-rabbitmq.sh
+# The tests start a RabbitMQ of their own, and tmux, when they are installed. Where we may (root on a
+# Debian system) they are installed; elsewhere those tests are skipped (RabbitMQ's fail when CI is set).
+.PHONY: packages
+packages:
+	@{ command -v rabbitmq-server || test -x /usr/sbin/rabbitmq-server; } >/dev/null \
+		&& command -v tmux >/dev/null || sh tests/install-packages.sh
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

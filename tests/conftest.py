@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.certificates",
     "tests.sentinels",
     "tests.processes",
+    "tests.terminal",
 ]
 
 

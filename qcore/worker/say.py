@@ -88,6 +88,8 @@ class Say:
         """Revoked or expired."""
         log.info("Discarding %s task: %s[%s]", why, held.message.shown_name, held.message.id)
         fields = {"terminated": False, "signum": None, "expired": why == "expired"}
+        held.received_at = held.received_at or time.time()
+        self.waits(held)  # whoever watches learns its name
         self.events.note(_event, "task-revoked", held.message.id, time.time(), fields)
 
     def refused(self, queue: str, reason: str, detail: str, task_id: str | None) -> None:

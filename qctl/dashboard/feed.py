@@ -34,7 +34,7 @@ ASK_TIMEOUT_S = 1.0
 QUESTIONS = ("active", "reserved", "scheduled", "active_queues")
 #: so many results of tasks whose end was not heard are looked up in a turn
 MOST_LOOKED_UP = 500
-RETRY_S = (0.5, 1.0, 2.0, 3.0)
+RETRY_S = (0.5, 1.0, 2.0)
 #: turns without an answer after which the broker hangs rather than refuses
 STALE_TURNS = 4
 
