@@ -1,0 +1,134 @@
+"""A thousand workers and ten thousand events a second on Redis, seen by the real dashboard in a terminal.
+
+Nothing may be dropped unsaid; what the process costs is CPU time, so another test beside it does no harm.
+Full size: ten minutes, and how long a key takes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.waiting import wait_for
+
+FULL = os.environ.get("QCORE_FAULTS") == "full"
+SECONDS = 600.0 if FULL else 60.0
+WORKERS, RATE = 1_000, 10_000
+#: of a core: 0.3 for taking events in, 0.2 for painting
+CPU_SHARE = 0.5
+MEMORY_MIB = 450
+_CODES = re.compile(r"\x1b(\[[0-9;?>$]*[a-zA-Z]|\][^\x07\x1b]*(\x07|\x1b\\))")
+
+
+class Screen:
+    """`qctl events` on a pty; what it writes is read all the time."""
+
+    def __init__(self, pid: int, fd: int) -> None:
+        self.pid, self._fd, self._tail = pid, fd, ""
+        self.bytes = 0
+
+    def read(self, seconds: float, until: str = "") -> bool:
+        """Read for so long, or until this was written."""
+        ends = time.monotonic() + seconds
+        found = ""
+        while (left := ends - time.monotonic()) > 0:
+            if not select.select([self._fd], [], [], left)[0]:
+                break
+            data = os.read(self._fd, 1 << 16)
+            self.bytes += len(data)
+            found = (found + _CODES.sub("", data.decode(errors="replace")))[-200_000:]
+            if until and until in found:
+                self._tail = found
+                return True
+        self._tail = found
+        return not until
+
+    def press(self, key: str) -> None:
+        os.write(self._fd, key.encode())
+
+    def number(self, label: str) -> int:
+        """What stands behind a label, as it was written last."""
+        found = re.findall(rf"{label}\s+([\d,]+)", self._tail)
+        return int(found[-1].replace(",", "")) if found else -1
+
+    @property
+    def cpu_s(self) -> float:
+        with open(f"/proc/{self.pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def memory_mib(self) -> float:
+        with open(f"/proc/{self.pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+@contextmanager
+def dashboard(url: str) -> Iterator[Screen]:
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm-256color"
+        os.execv(sys.executable, [sys.executable, "-m", "qctl", "-b", url, "events"])
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    screen = Screen(pid, fd)
+    try:
+        yield screen
+        screen.press("q")
+        screen.read(3.0, "\x00")
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+        os.waitpid(pid, 0)
+
+
+@pytest.mark.timeout(SECONDS + 120)
+def test_the_dashboard_takes_in_ten_thousand_events_a_second(redis_url: str) -> None:
+    with dashboard(redis_url) as screen:
+        assert screen.read(20, "overview")
+        words = ["-m", "qctl.demo_fleet.speaking", redis_url, "--workers", str(WORKERS), "--rate", str(RATE)]
+        source = subprocess.Popen(
+            [sys.executable, *words, "--for", str(SECONDS)], stdout=subprocess.PIPE, text=True
+        )
+        assert source.stdout is not None
+        assert source.stdout.readline() == "ready\n"
+        screen.press("3")
+        began, cpu, waits = time.monotonic(), screen.cpu_s, []
+        while source.poll() is None:
+            screen.read(1.0)
+            pressed = time.monotonic()
+            screen.press("?")
+            assert screen.read(5.0, "go to a view")
+            waits.append(time.monotonic() - pressed)
+            screen.press("q")
+            screen.read(0.3)
+        took = time.monotonic() - began
+        share, memory = (screen.cpu_s - cpu) / took, screen.memory_mib
+        sent = json.loads(source.stdout.read())["events"]
+        screen.press("8")
+        wait_for(lambda: screen.read(1.0) and screen.number("events heard") >= sent, 15)
+        heard, lost = screen.number("events heard"), screen.number("events lost")
+    waits.sort()
+    p95 = waits[int(len(waits) * 0.95)]
+    print(f"{sent} sent, {heard} heard, {lost} lost; {share:.2f} of a core, {memory:.0f} MiB")
+    print(f"a key took {p95 * 1000:.0f} ms or less, 19 times of 20")
+
+    assert sent > 0.9 * RATE * SECONDS
+    assert (heard, lost) == (sent, 0)
+    assert share <= CPU_SHARE
+    assert memory <= MEMORY_MIB
+    if FULL:
+        assert p95 <= 0.1
