@@ -49,12 +49,27 @@ class Sieve:
         for part in self._rest:
             for trace in part.hints.traces:
                 found = _with_trace(chunk, found, trace)
-            found = self._tested(chunk, found, part)
+            if part.reads == {"name", "id"} and part.within:
+                found = self._named(chunk, found, part)
+            else:
+                found = self._tested(chunk, found, part)
         return found
+
+    def _named(self, chunk: Chunk, found: Sequence[int], part: Part) -> list[int]:
+        """Name or id has a text in it: names are asked once each, ids only where any of the chunk has it."""
+        names, words = chunk.names, self._table.names.words
+        test, ids = part.test, chunk.ids
+        fits = {code: test({"name": words[code]}) for code in set(names)}
+        if part.within.lower() in "\n".join(ids).lower():
+            return [i for i in found if fits[names[i]] or test({"id": ids[i]})]
+        return [i for i in found if fits[names[i]]]
 
     def _tested(self, chunk: Chunk, found: Sequence[int], part: Part) -> list[int]:
         reads = [(key, self._reader(chunk, key)) for key in part.reads]
         record: dict[str, Any] = {}
+        if part.reads == {"exc"} and not part.test(record):
+            more, ids = self._table.more, chunk.ids
+            found = [i for i in found if ids[i] in more]  # the others have no exception
         kept, test = [], part.test
         for i in found:
             for key, read in reads:
@@ -130,9 +145,14 @@ def _with_trace(chunk: Chunk, found: Sequence[int], trace: Trace) -> Sequence[in
     if trace.key not in _TEXTS:
         return found
     texts = chunk.texts
+    everything = "\n".join(texts)
     if trace.caseless:
-        pieces = [piece.lower() for piece in trace.any_of]
+        pieces, everything = [piece.lower() for piece in trace.any_of], everything.lower()
+        if not any(p in everything for p in pieces):
+            return []
         return [i for i in found if any(p in texts[i].lower() for p in pieces)]
+    if not any(piece in everything for piece in trace.any_of):
+        return []
     if len(trace.any_of) == 1:
         piece = trace.any_of[0]
         return [i for i in found if piece in texts[i]]

@@ -45,6 +45,7 @@ class Part(NamedTuple):
     hints: Hints = Hints()
     values: bool = False  # it looks into arguments, so it needs them as values and not as cut-off text
     reads: frozenset[str] = frozenset()  # the keys of a record that it looks at
+    within: str = ""  # text that one of these keys has in it, in any case; '': not known
     all_of: tuple[Part, ...] = ()  # the parts that all have to match, when there are several
 
 
@@ -84,7 +85,7 @@ def every(parts: Sequence[Part]) -> Part:
     all_of = tuple(inner for part in parts for inner in part.all_of or (part,))
     if len(tests) == 2:
         first, second = tests
-        return Part(lambda record: first(record) and second(record), hints, values, reads, all_of)
+        return Part(lambda record: first(record) and second(record), hints, values, reads, all_of=all_of)
 
     def test(record: Record) -> bool:
         for one in tests:  # noqa: SIM110 - twice as fast as all() over a generator
@@ -92,7 +93,7 @@ def every(parts: Sequence[Part]) -> Part:
                 return False
         return True
 
-    return Part(test, hints, values, reads, all_of)
+    return Part(test, hints, values, reads, all_of=all_of)
 
 
 def some(parts: Sequence[Part]) -> Part:

@@ -62,13 +62,14 @@ def _fits(value: Value, contains: bool) -> Fits:
 
 def word(value: Value) -> Part:
     """A term without a field: about the name or the id."""
-    fits = _fits(value, contains=is_exact(value))
+    exact = is_exact(value)
+    fits = _fits(value, contains=exact)
 
     def test(record: Record) -> bool:
         name, task_id = record.get("name"), record.get("id")
         return bool((name and fits(name)) or (task_id and fits(task_id)))
 
-    return Part(test, reads=frozenset(("name", "id")))
+    return Part(test, reads=frozenset(("name", "id")), within=value.text if exact else "")
 
 
 def _text(field: Field, operator: str, values: Sequence[Value]) -> Part:
