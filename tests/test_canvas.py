@@ -226,7 +226,7 @@ def test_a_body_is_sent_once_although_workers_are_killed(
     app: App, url: str, processes: Processes, tmp_path: Path
 ) -> None:
     s, logs = sigs(app), [tmp_path / f"log{i}" for i in range(10)]
-    env = {"QCTL_WORKER_LEASE": "1"}
+    env = {"QCTL_LEASE": "1"}
     first = processes.start_qcore_worker(url, "-c", "2", app=FLOWS, env=env)
     for log in logs:
         chord([s("add", i, i) for i in range(30)])(s("note_body", str(log)))
