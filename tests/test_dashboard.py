@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from qcore.errors import BrokerDown
 from qcore.events.recording import Recorder
 from qcore.events.state import State
 from qcore.wire import event as event_wire
+from qctl.dashboard.failing import seen_failures
 from qctl.dashboard.feed import Feed
 from qctl.dashboard.finder import Wanted
 from qctl.dashboard.panes import TASK_FIELDS, Panes
 from qctl.dashboard.rows import TaskRows
 from qctl.dashboard.screen import Dashboard
+from qctl.dashboard.snapshot import QueueRow
 from qctl.dashboard.table import VirtualTable
 from qctl.dashboard.tape import Tape
 from qctl.dashboard.views import VIEWS
@@ -508,3 +511,89 @@ def test_the_cursor_stays_with_its_task_while_others_come(app: App) -> None:
         assert window.table.current.uuid == "v099"
 
     play(feed, script)
+
+
+# --- text from elsewhere
+
+HOSTILE = "\x1b[31m\x1b]8;;http://x\x07L\x1b]52;c;eA==\x07\x9b2J\r\n\t\x07\u202edesrever\u200b[red]R[/red][@click=app.quit]q[/]\x1bPq"
+
+
+def test_text_from_elsewhere_is_shown_as_text_on_every_screen(app: App) -> None:
+    feed = Feed(app)
+    fields = (
+        "name",
+        "args",
+        "kwargs",
+        "result",
+        "exception",
+        "traceback",
+        "eta",
+        "expires",
+        "queue",
+        "routing_key",
+    )
+    about = {field: f"{field}{HOSTILE}" for field in (*fields, "root_id", "parent_id")}
+    node = f"w{HOSTILE}@h"
+    feed.fold([event(kind, f"u{HOSTILE}", node=node, **about) for kind in ("task-received", "task-failed")])
+    feed.fold([{"type": "worker-heartbeat", "hostname": node, "timestamp": time.time(), "sw_ident": HOSTILE}])
+    feed.fold(
+        [event(f"task-{HOSTILE}", "u2", node=node), event("task-received", "x" * 10, args="A" * 1_000_000)]
+    )
+    feed._failures = seen_failures(feed.memory.state.table)
+    feed._queues = (QueueRow(f"q{HOSTILE}", 3),)
+    feed._broker_facts = {f"f{HOSTILE}": HOSTILE}
+    unsafe = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+
+    async def script(window: Dashboard, pilot: Any) -> None:
+        async def clean(what: str) -> None:
+            await pilot.pause()
+            strips = window.screen._compositor.render_strips()
+            assert not [s for strip in strips for s in strip if unsafe.search(s.text)], what
+            assert not [
+                s
+                for strip in strips
+                for s in strip
+                if s.style and (s.style.link or s.style.meta.get("@click"))
+            ], what
+
+        window._answer = lambda words: HOSTILE  # type: ignore[method-assign]
+        for view in VIEWS:
+            await pilot.press(view.key)
+            await clean(view.name)
+            await pilot.press("G", "enter")
+            for _ in range(3 if view.name != "tasks" else 7):
+                await clean(f"a page of {view.name}")
+                await pilot.press("tab")
+            await pilot.press("escape", "y")
+            await clean(f"copied from {view.name}")
+        await pilot.press("3", "G")
+        await pilot.pause()
+        assert "name\\x1b[31m\\x1b]8;;http://x" in "".join(screen_text(window))
+        await pilot.press("r")
+        await clean("a question")
+        await pilot.press("escape", "slash", *"name:na")
+        await clean("a filter")
+
+    play(feed, script, (160, 40))
+
+
+def test_what_is_no_event_changes_nothing(app: App) -> None:
+    feed = Feed(app)
+    feed.start()
+    wait_for(lambda: feed.listening.is_set())
+    bad: list[Any] = [
+        "x",
+        {},
+        {"type": "task-received"},
+        {"type": "task-started", "hostname": "w", "timestamp": "now"},
+    ]
+    bad += [{"type": "task-sent", "hostname": "w", "timestamp": float("1e300"), "uuid": "u"}, [1, None, "x"]]
+    for value in bad:
+        app.broker.broadcast("celeryev", "task.x", event_wire.encode(value, "w", "task.x"))
+    app.broker.broadcast("celeryev", "task.x", b"no envelope")
+    say(app, "task-received", "good", name="proj.add", utcoffset="x", pid=[1], seq=-3)
+    wait_for(lambda: len(feed.take().tasks) == 1)
+    feed.stop()
+
+    assert feed.take().tasks[0].uuid == "good"
+    assert not feed.take().missed

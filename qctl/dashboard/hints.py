@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from textual.suggester import Suggester
 
 from qctl.filters.fields import completions
+from qctl.output.text import shown
 
 #: the words that are there now, by what they name: name, queue, worker, …
 Live = Callable[[], Mapping[str, Iterable[str]]]
@@ -31,6 +32,7 @@ class FilterHints(Suggester):
         field, colon, part = word.removeprefix("-").partition(":")
         if colon and part:
             names = sorted(n for n in self._live().get(field, ()) if n.startswith(part) and n != part)
+            names = [n for n in names if shown(n) == n and " " not in n]
             if names:
                 return f"{head}{space}{sign}{field}:{names[0]}"
         fits = [text for text, _ in completions(word) if text.startswith(word) and text != word]

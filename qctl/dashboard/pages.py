@@ -39,6 +39,7 @@ def footer(keys: tuple[Key, ...], before: str = "") -> Text:
 
 def facts_text(facts: Sequence[tuple[str, str]]) -> Text:
     """Names and values, the values below each other."""
+    facts = [(shown(name), value) for name, value in facts]
     wide = max((len(name) for name, _ in facts), default=0)
     text = Text(overflow="fold")
     for name, value in facts:
