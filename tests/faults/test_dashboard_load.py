@@ -25,7 +25,7 @@ import pytest
 from tests.waiting import wait_for
 
 FULL = os.environ.get("QCORE_FAULTS") == "full"
-SECONDS = 600.0 if FULL else 60.0
+SECONDS = float(os.environ.get("QCORE_LOAD_S", 600 if FULL else 60))
 WORKERS, RATE = 1_000, 10_000
 #: of a core: 0.3 for taking events in, 0.2 for painting
 CPU_SHARE = 0.5
@@ -108,13 +108,17 @@ def test_the_dashboard_takes_in_ten_thousand_events_a_second(redis_url: str) -> 
         screen.press("3")
         began, cpu, waits = time.monotonic(), screen.cpu_s, []
         while source.poll() is None:
-            screen.read(1.0)
-            pressed = time.monotonic()
-            screen.press("?")
-            assert screen.read(5.0, "go to a view")
-            waits.append(time.monotonic() - pressed)
-            screen.press("q")
-            screen.read(0.3)
+            for key, seen in (
+                ("4", "IN FLIGHT"),
+                ("3", "ARGUMENTS"),
+                ("?", "go to a view"),
+                ("q", "ARGUMENTS"),
+            ):
+                screen.read(0.5)
+                pressed = time.monotonic()
+                screen.press(key)
+                assert screen.read(5.0, seen), key
+                waits.append(time.monotonic() - pressed)
         took = time.monotonic() - began
         share, memory = (screen.cpu_s - cpu) / took, screen.memory_mib
         sent = json.loads(source.stdout.read())["events"]
