@@ -217,6 +217,7 @@ TABLE: dict[str, Setting] = {
             True,
             "a redelivered task whose success is stored is not run again; one that still runs is waited for",
         ),
+        Setting("task_log_lines", (int,), 200, "lines that a task logs and `qctl task logs` shows; 0: none"),
         Setting("worker_store_failed", (bool,), True, "keep what failed for good, for `qctl failed`"),
         Setting("failed_task_expires", _opt_seconds, 604_800.0, "seconds it is kept; None or 0: for ever"),
         Setting("failed_tasks_max", (int,), 100_000, "how many are kept; the oldest go first"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from qcore.brokers._administration import Pause, Waiting
+from qcore.brokers._lines import TASKS
 from qcore.brokers._memory_place import PRIORITIES, Entry, Place
 from qcore.brokers._waiting import is_one_of, priority_of
 from qcore.brokers.base import Broker, Message, Quarantined
@@ -146,6 +147,18 @@ class MemoryAdministration(Broker):
             self._place.once[key] = (task_id, now + ttl_s)
             self._place.put(message, queue)
             return task_id
+
+    def keep_lines(self, lines: Mapping[str, Sequence[bytes]], most: int) -> None:
+        with self._place.changed:
+            kept = self._place.lines
+            for task_id, new in lines.items():
+                kept[task_id] = [*kept.pop(task_id, []), *new][-most:]
+            while len(kept) > TASKS:
+                del kept[next(iter(kept))]
+
+    def lines_of(self, task_id: str) -> list[bytes]:
+        with self._place.changed:
+            return list(self._place.lines.get(task_id, ()))
 
     def audit(self, entry: bytes) -> None:
         with self._place.changed:

@@ -63,6 +63,7 @@ class Place:
         self.owners: set[Owner] = set()
         self.consumers: set[MemoryConsumer] = set()
         self.audit: deque[bytes] = deque(maxlen=AUDIT_SIZE)
+        self.lines: dict[str, list[bytes]] = {}  # what tasks log
         self.quarantine: deque[Quarantined] = deque(maxlen=QUARANTINE_SIZE)
         self.results: dict[str, tuple[bytes, float | None]] = {}
         self.chords: dict[str, Count] = {}

@@ -31,6 +31,7 @@ class Keys:
         self.queues, self.sequence = f"{p}qcore.queues", f"{p}qcore.sequence"
         self.quarantine, self.revoked = f"{p}qcore.quarantine", f"{p}qcore.revoked"
         self.audit = f"{p}qcore.audit"
+        self.lined, self.line = f"{p}qcore.lines", f"{p}qcore.lines."
         self.paused, self._once = f"{p}qcore.paused", f"{p}qcore.once."
         self.paused_until, self.pause_notes = f"{p}qcore.paused.until", f"{p}qcore.paused.notes"
         self.unacked = f"{p}unacked"  # what Celery's workers hold

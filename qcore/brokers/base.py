@@ -27,6 +27,7 @@ from qcore.brokers._administration import Administration, Depth
 from qcore.brokers._audit import Audit
 from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._failures import FailureStore
+from qcore.brokers._lines import Lines
 from qcore.brokers.endpoints import split_urls
 from qcore.brokers.symptoms import Symptom
 from qcore.errors import ConfigError, Malformed, UnknownName, Unsupported, mask_url
@@ -60,6 +61,7 @@ class Features(msgspec.Struct, frozen=True):
     once: bool = False  # publish_once() knows the keys of earlier calls
     failures: bool = False  # keeps failed tasks (brokers/_failures.py)
     audits: bool = False  # keeps the log of what people changed
+    lines: bool = False  # keeps what tasks log (brokers/_lines.py)
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -248,7 +250,7 @@ class Consumer(ABC):
         """Give everything held but unsettled back (not flagged) and stop."""
 
 
-class Broker(Administration, FailureStore, Audit, ABC):
+class Broker(Administration, FailureStore, Lines, Audit, ABC):
     """One URL. Connects when first needed; safe to use from several threads."""
 
     name: ClassVar[str]

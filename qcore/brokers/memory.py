@@ -55,6 +55,7 @@ class MemoryBroker(MemoryFailures, MemoryChords, MemoryAdministration):
         once=True,
         failures=True,
         audits=True,
+        lines=True,
     )
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:

@@ -26,6 +26,7 @@ from qcore.brokers._redis_consumer import RedisConsumer
 from qcore.brokers._redis_door import Door
 from qcore.brokers._redis_failures import RedisFailures
 from qcore.brokers._redis_keys import Keys
+from qcore.brokers._redis_lines import RedisLines
 from qcore.brokers._redis_link import Link
 from qcore.brokers._redis_looking_scripts import UNREVOKE
 from qcore.brokers._redis_scripts import (
@@ -60,7 +61,7 @@ _COMPRESSED = b"\x00celery-compressed\x00"
 
 
 @brokers.register("redis")
-class RedisBroker(RedisFailures, RedisChords, RedisAdministration, RedisSymptoms):
+class RedisBroker(RedisFailures, RedisChords, RedisLines, RedisAdministration, RedisSymptoms):
     """One database of one server."""
 
     name: ClassVar[str] = "redis"
@@ -76,6 +77,7 @@ class RedisBroker(RedisFailures, RedisChords, RedisAdministration, RedisSymptoms
         once=True,
         failures=True,
         audits=True,
+        lines=True,
     )
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:

@@ -25,6 +25,7 @@ from qcore.brokers._sqlite_consumer import SqliteConsumer, keep_results, put, ro
 from qcore.brokers._sqlite_depths import depths
 from qcore.brokers._sqlite_failures import SqliteFailures
 from qcore.brokers._sqlite_file import Bell, Connection, File
+from qcore.brokers._sqlite_lines import SqliteLines
 from qcore.brokers.base import (
     Features,
     Member,
@@ -41,7 +42,7 @@ _DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
 
 
 @brokers.register("sqlite")
-class SqliteBroker(SqliteFailures, SqliteChords, SqliteAdministration):
+class SqliteBroker(SqliteFailures, SqliteChords, SqliteLines, SqliteAdministration):
     """One file."""
 
     name: ClassVar[str] = "sqlite"
@@ -59,6 +60,7 @@ class SqliteBroker(SqliteFailures, SqliteChords, SqliteAdministration):
         once=True,
         failures=True,
         audits=True,
+        lines=True,
     )
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:

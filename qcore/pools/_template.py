@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import logging
 import os
 import select
 import signal
@@ -155,6 +156,7 @@ def _serve(sock: socket.socket, child_main: Callable[[int, list[int]], None], pa
                 with contextlib.suppress(Exception):
                     sys.stdout.flush()
                     sys.stderr.flush()
+                    logging.shutdown()
                 os._exit(code)
         for descriptor in descriptors:
             os.close(descriptor)

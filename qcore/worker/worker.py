@@ -24,7 +24,7 @@ from qcore.events.sender import HEARTBEAT_S, EventSender
 from qcore.pools.base import PoolSetup, pools
 from qcore.times import new_id
 from qcore.version import __version__
-from qcore.worker import logs
+from qcore.worker import lines, logs
 from qcore.worker.autoscale import Autoscaler, bounds, keepalive_s
 from qcore.worker.consumer import Loop
 from qcore.worker.drain import Drain
@@ -130,6 +130,7 @@ class Worker(Verbs):
         """Start, run until told to stop, stop. The exit code. Raises ConfigError, BrokerDown."""
         app = self.app
         logs.set_up(app.conf, *self._log)
+        lines.keep(app, self.node)
         app.import_modules()
         app.broker.check()
         for task in app.tasks.values():
@@ -198,6 +199,7 @@ class Worker(Verbs):
         """services, in the order in which they stop: who is not announced any more must not answer, and
         what is closed must not be renewed."""
         self.pool.stop()
+        lines.flush()
         for service in services:
             if service is not self.events:
                 self._stop(service)

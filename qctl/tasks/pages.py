@@ -1,4 +1,4 @@
-"""The pages of `qctl task` that look: ls, show, timeline, tree, record."""
+"""The pages of `qctl task` that look: ls, show, timeline, logs, tree, record."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _one(session: Session, task_id: str) -> tuple[dict[str, Any], list[str]]:
+def one(session: Session, task_id: str) -> tuple[dict[str, Any], list[str]]:
     """Everything that anybody knows of a task, and who knows it; ends the command when nobody does."""
     sources = []
     record: dict[str, Any] = {}
@@ -173,7 +173,7 @@ def _epoch(text: str | None) -> float | None:
 
 def _show(task_id: str, only_args: bool) -> None:
     session = current()
-    record, sources = _one(session, task_id)
+    record, sources = one(session, task_id)
     out = session.out
     fields = {**_item(record), "error": record.get("error"), "traceback": record.get("traceback")}
     if only_args:
@@ -192,7 +192,7 @@ def _show(task_id: str, only_args: bool) -> None:
 
 def _timeline(task_id: str) -> None:
     session = current()
-    record, _ = _one(session, task_id)
+    record, _ = one(session, task_id)
     happened: set[tuple[float, int, str, str]] = set()
     for order, key in enumerate(TIMES):
         if (at := record.get(key)) is not None:
@@ -240,6 +240,12 @@ def _tree(task_id: str) -> None:
     if len(family) == FAMILY:
         session.out.warn(f"only the first {FAMILY:,} tasks of the workflow are shown")
     draw(session, family)
+
+
+def _logs(task_id: str, follow: bool) -> int:
+    from qctl.tasks.logs import logs
+
+    return logs(task_id, follow, one)
 
 
 def _record(keep: float, most: int, duration: float | None) -> int:
@@ -305,6 +311,21 @@ def _pages() -> list[Page]:
             examples=[("qctl task timeline 2f9c1e0a-…", "where did the time go?")],
             exit_codes={exits.NOT_FOUND: "nobody knows it"},
             see_also=["task show"],
+        ),
+        Page(
+            "logs",
+            callback=_logs,
+            watches=False,
+            params=[
+                task_id,
+                click.Option(["-f", "--follow"], is_flag=True, help="Go on until it has ended, or Ctrl-C."),
+            ],
+            help="""Print what a task has logged and printed.
+
+            qcore workers keep the newest lines of a task for a day (task_log_lines).""",
+            examples=[("qctl task logs 2f9c1e0a-… -f", "watch it work")],
+            exit_codes={exits.NOT_FOUND: "nobody knows it"},
+            see_also=["task show", "task timeline"],
         ),
         Page(
             "tree",

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from qcore import App
+from qcore.worker.logs import get_task_logger
 
 app = App("proj")
 
@@ -84,3 +85,18 @@ def ignored(path: str = "", ident: str = "") -> str:
     if path:
         note(path, f"ignored {ident}")
     return "nobody sees this"
+
+
+@app.task(name="proj.chatty")
+def chatty(count: int = 3, pause: float = 0.0) -> int:
+    """Logs, prints, and logs an error at its end."""
+    log = get_task_logger(__name__)
+    for number in range(count):
+        log.info("step %d \x1b[31m of %d", number, count)
+        time.sleep(pause)
+    print("printed")
+    try:
+        raise KeyError("lost")
+    except KeyError:
+        log.exception("it went wrong")
+    return count
