@@ -11,7 +11,7 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qcore import calls
@@ -19,9 +19,9 @@ from qcore import task as tasks_module
 from qcore._canvas_builtin import BUILT_IN, add_built_in
 from qcore.brokers.base import Broker, Message, StoredResult, open_broker
 from qcore.brokers.endpoints import join_urls
-from qcore.config import Config, masked
+from qcore.config import Config, masked, settings_in
 from qcore.current import set_current
-from qcore.errors import ConfigError, NotRegistered, ResultsNotKept, UnknownName, mask_url
+from qcore.errors import ConfigError, NotRegistered, ResultsNotKept, mask_url
 from qcore.publishing import retried
 from qcore.result import AsyncResult, GroupResult, Handle
 from qcore.results.base import ResultStore, results
@@ -95,22 +95,7 @@ class App:
         """
         if isinstance(source, str):
             source = _import_name(source)
-        values = source if isinstance(source, Mapping) else vars(source)
-        for name, value in values.items():
-            if namespace:
-                prefix = f"{namespace}_"
-                if name.startswith(prefix):
-                    self.conf[name[len(prefix) :].lower()] = value
-            elif isinstance(source, Mapping):
-                self.conf[name] = value
-            elif "_" in name.strip("_") and not name.startswith("_") and not callable(value):
-                self._take(name, value)
-
-    def _take(self, name: str, value: Any) -> None:
-        try:
-            self.conf[name] = value
-        except UnknownName:
-            pass  # a module may hold names that are no settings; a mapping may not
+        self.conf.update(settings_in(source, namespace))
 
     def config_from_envvar(self, variable: str) -> None:
         """Take settings from the module named in an environment variable."""

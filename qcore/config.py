@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from qcore.errors import ConfigError, UnknownName
 from qcore.old_names import new_name
+from qcore.setting_values import checked
 
 
 class Setting(NamedTuple):
@@ -283,7 +284,7 @@ class Config(Mapping[str, Any]):
         object.__setattr__(self, "_values", {})
         variables = os.environ if environ is None else environ
         pinned = {
-            setting.name: _checked(setting, next(text for v in setting.env if (text := variables.get(v))))
+            setting.name: checked(setting, next(text for v in setting.env if (text := variables.get(v))))
             for setting in TABLE.values()
             if any(variables.get(v) for v in setting.env)
         }
@@ -297,6 +298,7 @@ class Config(Mapping[str, Any]):
     def update(self, *mappings: Mapping[str, Any], **values: Any) -> None:
         """Set many; raises ConfigError naming the setting that is wrong."""
         for mapping in (*mappings, values):
+            refuse_conflicts(mapping)
             for name, value in mapping.items():
                 self[name] = value
 
@@ -304,7 +306,7 @@ class Config(Mapping[str, Any]):
         name = canonical(name)
         setting = TABLE.get(name)
         if setting is not None:
-            value = _checked(setting, value)
+            value = checked(setting, value)
         self._values[name] = value
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -312,7 +314,7 @@ class Config(Mapping[str, Any]):
 
     def override(self, name: str, value: Any) -> None:
         """Set what neither the app nor the environment may change: an option of a command line."""
-        self._pinned[canonical(name)] = _checked(TABLE[canonical(name)], value)
+        self._pinned[canonical(name)] = checked(TABLE[canonical(name)], value)
 
     def __getitem__(self, name: str) -> Any:
         for values in (self._pinned, self._values):
@@ -359,6 +361,46 @@ def canonical(name: str) -> str:
     raise UnknownName("setting", name, list(TABLE))
 
 
+def settings_in(source: Any, namespace: str | None = None) -> Mapping[str, Any]:
+    """The settings of a mapping, a module or an object. namespace: only names that start with it and '_'.
+
+    A module may hold names that are no settings; a mapping may not, which is noticed when it is taken.
+    """
+    values: Mapping[str, Any] = source if isinstance(source, Mapping) else vars(source)
+    if namespace:
+        head = f"{namespace}_"
+        return {n[len(head) :].lower(): v for n, v in values.items() if n.startswith(head)}
+    if isinstance(source, Mapping):
+        return values
+    return {n: v for n, v in values.items() if not callable(v) and _may_be_setting(n)}
+
+
+def _may_be_setting(name: str) -> bool:
+    """Whether a name in a module is that of a setting. One word is too likely to be something else."""
+    if name.startswith("_") or "_" not in name.strip("_"):
+        return False
+    try:
+        return bool(canonical(name))
+    except UnknownName:
+        return False
+
+
+def refuse_conflicts(values: Mapping[str, Any]) -> None:
+    """Raises ConfigError when two names of one source mean one setting (CELERY_TASK_ALWAYS_EAGER and
+    task_always_eager) and say different things."""
+    seen: dict[str, str] = {}
+    for name in values:
+        try:
+            setting = canonical(name)
+        except UnknownName:
+            continue
+        other = seen.setdefault(setting, name)
+        if other != name and values[other] != values[name]:
+            raise ConfigError(
+                f"'{other}' and '{name}' are one setting and say different things; keep only '{setting}'"
+            )
+
+
 def _is_typo(name: str) -> bool:
     """A name so close to one of ours that it can only be meant as that one."""
     import difflib
@@ -372,41 +414,6 @@ _CELERY_ONLY = frozenset(
     "task_reject_on_worker_lost task_retry_on_worker_lost event_queue_ttl "
     "result_exchange result_persistent worker_pool_restarts worker_pool_putlocks".split()
 )
-
-
-def _checked(setting: Setting, value: Any) -> Any:
-    if isinstance(value, str) and str not in setting.types:
-        value = _from_text(setting, value)
-    fits = isinstance(value, setting.types) and not (
-        isinstance(value, bool) and bool not in setting.types and int in setting.types
-    )
-    if not fits:
-        kinds = " or ".join(t.__name__.replace("NoneType", "None") for t in setting.types)
-        raise ConfigError(
-            f"the setting {setting.name} takes {kinds}, not {type(value).__name__} ({value!r:.60})"
-        )
-    return value
-
-
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
-
-
-def _from_text(setting: Setting, text: str) -> Any:
-    """Text (from a command line or the environment) as the type the setting takes."""
-    lower = text.strip().lower()
-    if type(None) in setting.types and lower in ("", "none"):
-        return None
-    if bool in setting.types and lower in _TRUE + _FALSE:
-        return lower in _TRUE
-    for kind in (int, float):
-        if kind in setting.types:
-            try:
-                return kind(text)
-            except ValueError:
-                continue
-    if list in setting.types or tuple in setting.types:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    return text
 
 
 def masked(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,10 @@ def _try_module(name: str, module_name: str) -> ModuleType | None:
         if module_name.startswith(".") or not module_name.replace(".", "_").isidentifier():
             return None
         raise AppNotFound(name, _broke(exc)) from exc
+    except AppNotFound as exc:
+        raise AppNotFound(name, str(exc)) from exc
+    except ConfigError as exc:
+        raise ConfigError(f"the app '{name}' has a wrong setting: {exc}") from exc
     except QcoreError as exc:
         raise AppNotFound(name, str(exc)) from exc
     except (Exception, SystemExit) as exc:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qctl import exits
-from qctl.consent import CODES, ask
+from qctl.consent import CODES, ask, confirm_option
 from qctl.consent import options as consent_options
 from qctl.output.table import Column
 from qctl.output.text import count, stamp
@@ -23,6 +23,7 @@ from qctl.session import current
 if TYPE_CHECKING:
     from qcore.brokers.base import Quarantined
 
+DELETED = "deleted"
 MOST = 10_000  # as many as brokers keep
 COLUMNS = [
     Column("ID"),
@@ -93,9 +94,12 @@ class Aside:
         return Page(
             "rm",
             callback=self.remove,
-            params=self._chosen(),
+            params=[*self._chosen(), confirm_option()],
             changes=True,
-            help="Delete messages that were set aside.",
+            help="""Delete messages that were set aside.
+
+            With --all the names of their queues have to be typed, with commas between them; or give --yes, in
+            prod --confirm NAMES.""",
             examples=[
                 (f"qctl {self.name} rm 17", "this one, after a question"),
                 (f"qctl {self.name} rm --all --dry-run", "only say what would be deleted"),
@@ -158,7 +162,7 @@ class Aside:
 
     def remove(self, message_ids: tuple[str, ...], everything: bool, yes: bool, dry_run: bool) -> None:
         broker = current().broker
-        self._change(message_ids, everything, yes, dry_run, "deleted", lambda i: broker.forget(i))
+        self._change(message_ids, everything, yes, dry_run, DELETED, lambda i: broker.forget(i))
 
     def _change(
         self,
@@ -173,7 +177,9 @@ class Aside:
             raise exits.Stop(exits.USAGE, "name messages, or give --all", f"see `qctl {self.name} ls`")
         chosen = self._found() if everything else self._named(list(ids))
         if chosen and not dry_run:
-            ask(count(len(chosen), "message"), done, yes)
+            queues = ",".join(sorted({q.queue for q in chosen})) or self.name
+            for_good = queues if everything and done == DELETED else ""
+            ask(count(len(chosen), "message"), done, yes, irreversible=for_good)
         items = []
         # The oldest first, so that what goes back comes in the order in which it came before.
         for q in sorted(chosen, key=lambda q: q.at):
@@ -182,6 +188,7 @@ class Aside:
         columns = [Column("ID"), Column("QUEUE"), Column("REASON"), Column(done.upper())]
         rows = [[i["id"], i["queue"], i["reason"], "yes" if i[done] else "no"] for i in items]
         out = current().out
-        out.items(self.name, items, columns, rows, "id", dry_run=dry_run)  # type: ignore[arg-type]
+        fields = ("id", "queue", "reason", done)
+        out.items(self.name, items, columns, rows, "id", fields, dry_run=dry_run)  # type: ignore[arg-type]
         total = sum(bool(i[done]) for i in items)
         out.note(f"nothing was {done} (--dry-run)" if dry_run else f"{count(total, 'message')} {done}")

@@ -6,7 +6,6 @@ replies and says who did not answer.  Before this: qctl/commands/inspect.py, con
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from qctl.consent import options as consent_options
 from qctl.output import replies
 from qctl.output.text import count, shown
 from qctl.pages import Page, PageGroup
-from qctl.params import Destinations, TaskName, global_options
+from qctl.params import Destinations, TaskName, global_options, names_on_stdin
 from qctl.session import Session, current, session_of
 from qctl.shutdown import Manner, shut_down
 from qctl.verdict import verdict
@@ -208,9 +207,7 @@ def nodes(destination: Sequence[Sequence[str]]) -> list[str] | None:
     """The words of -d as one list; None: everybody. '-' reads stdin."""
     names = [name for group in destination for name in group]
     if "-" in names:
-        # What editors and other systems leave there is no part of a name: a byte order mark, NULs.
-        read = sys.stdin.read().translate({0xFEFF: None, 0: None, ord(","): " "}).split()
-        names = [n for n in names if n != "-"] + read
+        names = [n for n in names if n != "-"] + names_on_stdin()
         if not names:
             raise exits.Stop(exits.NOT_FOUND, "no worker was named on stdin")
     return names or None

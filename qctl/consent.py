@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from qctl import exits
+from qctl.output.text import shown
 from qctl.session import current, session_of
 
 #: for the page of a command that asks
@@ -56,15 +57,16 @@ def ask(what: str, done: str, yes: bool, irreversible: str = "") -> None:
         return
     if not sys.stdin.isatty():
         raise exits.Stop(exits.REFUSED, f"{what} would be {done}", "say --yes to do it")
-    if not click.confirm(f"{what} will be {done}; go on?", default=False, err=True):
+    if not click.confirm(f"{shown(what)} will be {done}; go on?", default=False, err=True):
         raise exits.Stop(exits.FAILED, f"nothing was {done}")
 
 
 def _ask_by_name(what: str, done: str, yes: bool, name: str) -> None:
     session = current()
     given = session.options.confirm
+    as_shown = shown(name)  # others may have chosen it, and a terminal must not act on it
     if given is not None:
-        if given != name:
+        if given not in (name, as_shown):
             raise exits.Stop(exits.REFUSED, f"--confirm says '{given}', not '{name}'; nothing was {done}")
         return
     prod = session.context is not None and session.context.is_prod
@@ -74,10 +76,10 @@ def _ask_by_name(what: str, done: str, yes: bool, name: str) -> None:
         how = f"--confirm '{name}'" if prod else "--yes"
         raise exits.Stop(exits.REFUSED, f"{what} would be {done}", f"say {how} to do it")
     typed = click.prompt(
-        f"{what} will be {done}, and nobody can take it back; type '{name}' to go on",
+        f"{shown(what)} will be {done}, and nobody can take it back; type '{as_shown}' to go on",
         default="",
         show_default=False,
         err=True,
     )
-    if typed.strip() != name:
+    if typed.strip() not in (name.strip(), as_shown.strip()):
         raise exits.Stop(exits.FAILED, f"that is not '{name}'; nothing was {done}")

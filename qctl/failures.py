@@ -14,7 +14,7 @@ from qctl.session import Session
 
 def print_error(stop: exits.Stop, session: Session) -> None:
     from qcore.errors import mask_url
-    from qctl.output.text import shown
+    from qctl.output.text import shown, shown_lines
 
     try:
         session.out.nothing()
@@ -29,7 +29,7 @@ def print_error(stop: exits.Stop, session: Session) -> None:
             "version": 1,
             "code": stop.code,
             "message": mask_url(stop.message),
-            "hint": stop.hint or None,
+            "hint": mask_url(stop.hint) or None,
             "retryable": stop.code in exits.RETRYABLE,
         }
         sys.stderr.write(json.dumps(error) + "\n")
@@ -37,4 +37,4 @@ def print_error(stop: exits.Stop, session: Session) -> None:
     lines = [shown(line) for line in mask_url(stop.message).split("\n")]
     sys.stderr.write(f"qctl: {lines[0]}\n" + "".join(f"{line}\n" for line in lines[1:]))
     if stop.hint:
-        sys.stderr.write(f"      {stop.hint}\n")
+        sys.stderr.write(f"      {shown_lines(mask_url(stop.hint))}\n")

@@ -6,6 +6,7 @@ Global options are known to every command at every depth, so they may stand befo
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -403,3 +404,9 @@ def list_options(taken: Iterable[str]) -> list[click.Option]:
     ]
     taken = set(taken)
     return [o for o in made if not taken & set(o.opts)]
+
+
+def names_on_stdin() -> list[str]:
+    """The words on stdin, with blanks, commas or line ends between them."""
+    # What editors and other systems leave there is no part of a name: a byte order mark, NULs.
+    return sys.stdin.read().translate({0xFEFF: None, 0: None, ord(","): " "}).split()

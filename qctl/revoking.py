@@ -23,6 +23,7 @@ from qctl.filters import Filter, parse
 from qctl.output.table import Column
 from qctl.output.text import count
 from qctl.pages import Page
+from qctl.params import names_on_stdin
 from qctl.queueing.records import matching, sample_of
 from qctl.session import current
 
@@ -323,7 +324,7 @@ def _revoke(
 def _ids(words: Sequence[str]) -> list[str]:
     if "-" not in words:
         return list(words)
-    return [w for w in words if w != "-"] + sys.stdin.read().split()
+    return [w for w in words if w != "-"] + names_on_stdin()
 
 
 def _unrevoke(ids: tuple[str, ...]) -> int:

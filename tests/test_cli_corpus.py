@@ -1,5 +1,5 @@
 """Words that a command line should not contain, through the front door: one sentence and the right code;
-and secrets, which no output shows."""
+settings that cannot be meant; and secrets, which no output shows."""
 
 from __future__ import annotations
 
@@ -128,6 +128,39 @@ def test_any_width_will_do(columns: str, monkeypatch: pytest.MonkeyPatch, url: s
 
     for words in (["queue", "ls", "-b", url], ["--help"], ["help", "worker"]):
         assert run(*words)[0] == exits.OK
+
+
+# --- K09 to K11
+
+
+def app_with(folder: Path, settings: str) -> tuple[int, str]:
+    """What `report` says of an app with these settings."""
+    (folder / "odd.py").write_text(
+        f"from qcore import App\napp = App('odd', set_as_current=False)\napp.conf.update({settings})\n"
+    )
+    done = qctl("report", "-A", "odd", "--workdir", str(folder))
+    assert "Traceback" not in done.stderr and len(done.stderr.splitlines()) == 1
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("task_time_limit=-5", ["task_time_limit", "from 0 on, not -5", "default is None"]),  # K09
+        ("timezone='Europe/Berln'", ["timezone", "'Europe/Berln'", "did you mean 'Europe/Berlin'"]),  # K10
+        (
+            "{'CELERY_ALWAYS_EAGER': True, 'task_always_eager': False}",
+            ["'CELERY_ALWAYS_EAGER' and 'task_always_eager'", "keep only 'task_always_eager'"],
+        ),  # K11
+    ],
+)
+def test_a_setting_that_cannot_be_meant_is_one_sentence(
+    settings: str, words: list[str], tmp_path: Path
+) -> None:
+    code, err = app_with(tmp_path, settings)
+
+    assert code == exits.BAD_CONFIG
+    assert "'odd'" in err and all(word in err for word in words)
 
 
 # --- secrets

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import shlex
 import time
+from collections import Counter
 from typing import Any
 
 import msgspec
 import pytest
 import redis
 
-from qcore.brokers.base import Settle, Settlement, open_broker
+from qcore import App
+from qcore.brokers.base import Member, Settle, Settlement, open_broker
+from qcore.control.bus import Answers
 from qctl import exits
+from qctl.doctor.checks import not_trusted, unsigned_control, visibility_timeout
+from qctl.doctor.facts import Facts
+from qctl.doctor.guarantees import guarantees
 from tests.processes import Processes
 from tests.redis_server import RedisServer
 from tests.suites.consuming import put, take
@@ -75,7 +81,7 @@ def test_seeded_faults_are_found_by_name_and_mended(
     sick = found(redis_url)
     broker.retire("w9@far")
     for name in sick:
-        if name not in ("quarantine", "dead-letters", "clock-skew", "silent-worker"):
+        if name not in ("quarantine", "dead-letters", "clock-skew", "silent-worker", "nobody-signs"):
             mend(redis_url, sick[name]["fix"], server)
     well = found(redis_url)
 
@@ -86,22 +92,90 @@ def test_seeded_faults_are_found_by_name_and_mended(
     assert sick["clock-skew"]["about"] == "w9@far" and "90 s ahead" in sick["clock-skew"]["what"]
     assert sick["unconsumed-queue"]["about"] == "later"
     assert sick["unregistered-task"]["about"] == "proj.nosuch"
-    assert set(well) == {"quarantine", "dead-letters"}
+    assert set(well) == {"quarantine", "dead-letters", "nobody-signs"}
+
+
+def facts_of(said: dict[str, dict[str, Any]], at: float = 0.0) -> Facts:
+    members = {node: Member(node, {}, at, True) for node in said["conf"] if node.startswith("w")}
+    return Facts(at, members, [], {"stats": {}, **said}, {}, {}, [], Counter(), [], True, 0.0, True)
+
+
+KEYS = {"ops": {"secret": "********", "scope": "admin"}}
+
+
+@pytest.mark.parametrize(
+    ("confs", "expected"),
+    [
+        ([{}, {}], [("nobody-signs", "warning", "")]),
+        ([{"control_keys": KEYS}, {}], []),
+        ([{"control_unsigned": "refuse"}], []),
+        (
+            [{"control_keys": KEYS, "control_unsigned": "allow"}, {"control_keys": KEYS}],
+            [("unsigned-control", "error", "w0@h")],
+        ),
+        ([{"error": "refused (unsigned): …"}], []),
+    ],
+)
+def test_unsigned_control_is_named(confs: list[Any], expected: list[Any]) -> None:
+    facts = facts_of({"conf": {f"w{i}@h": conf for i, conf in enumerate(confs)} | {"celery@h": {}}})
+
+    assert [(s.name, s.level, s.about) for s in unsigned_control(facts)] == expected
+
+
+def test_a_worker_that_wants_a_signature_is_not_simply_left_out() -> None:
+    (symptom,) = not_trusted(facts_of({"conf": {}, "stats": {"w1@h": {"error": "refused (unsigned): sign"}}}))
+
+    assert (symptom.name, symptom.about) == ("not-trusted", "w1@h")
+
+
+def promised(url: str) -> dict[str, tuple[str, str]]:
+    done = qctl("doctor", "--guarantees", "-b", url, "-o", "json")
+    assert done.returncode == exits.OK, done.stderr
+    return {item["name"]: (item["holds"], item["what"]) for item in json.loads(done.stdout)["items"]}
+
+
+def test_which_promises_hold_is_said_of_each_broker(
+    redis_server: RedisServer, redis_url: str, sqlite_url: str
+) -> None:
+    server = redis_server.client()
+    server.config_set("appendonly", "no")
+    on_redis, on_sqlite = promised(redis_url), promised(sqlite_url)
+    rabbit = {p.name: p.holds for p in open_broker("amqp://127.0.0.1:1//").promises()}
+    emulated = {p.name: p.holds for p in open_broker("filesystem://").promises()}
+
+    assert set(on_redis) == set(on_sqlite)
+    assert {name for name, (holds, _) in on_sqlite.items() if holds != "yes"} == {"signed-control"}
+    assert on_redis["durable-publish"][0] == "no"
+    assert rabbit == {"confirmed-publish": "yes", "durable-publish": "yes"}
+    assert emulated == {"confirmed-publish": "no", "durable-publish": "unknown"}
+
+
+def test_promises_follow_the_settings_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    keyed = {"task_max_deliveries": 5, "task_acks_late": True, "control_keys": KEYS}
+    early = {"task_max_deliveries": 5, "task_acks_late": False, "control_keys": KEYS}
+    app = App("x", broker="memory://promises", set_as_current=False)
+
+    def found(*confs: Any) -> dict[str, str]:
+        answers = Answers({f"w{i}@h": conf for i, conf in enumerate(confs)}, [], [], [], None, 0.0)
+        monkeypatch.setattr(type(app.control), "ask", lambda *_, **__: answers)
+        return {p.name: p.holds for p in guarantees(app).promises}
+
+    assert found(keyed)["at-least-once"] == found(keyed)["signed-control"] == "yes"
+    assert found(early)["at-least-once"] == "no"
+    assert found(early, keyed)["at-least-once"] == "partly"
+    assert found(keyed, keyed | {"control_unsigned": "allow"})["signed-control"] == "partly"
+    assert found(keyed | {"task_reject_on_worker_lost": False})["at-least-once"] == "no"
+    app.close()
 
 
 def test_a_long_task_of_celerys_behind_a_short_visibility_is_named() -> None:
-    from collections import Counter
-
-    from qctl.doctor.checks import visibility_timeout
-    from qctl.doctor.facts import Facts
-
     now = time.time()
     said: dict[str, dict[str, Any]] = {
         "stats": {"c1@h": {"broker": {"transport": "redis"}}},
         "conf": {"c1@h": {"broker_transport_options": {"visibility_timeout": 5}}},
         "active": {"c1@h": [{"name": "proj.nap", "time_start": now - 60}]},
     }
-    facts = Facts(now, {}, [], said, {}, {}, [], Counter(), [], True, 0.0)
+    facts = facts_of(said, now)
 
     (symptom,) = visibility_timeout(facts)
 

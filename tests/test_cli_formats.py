@@ -21,6 +21,7 @@ from qctl import exits
 from qctl.main import main
 from qctl.manual import pages
 from qctl.output import yaml as our_yaml
+from qctl.output.fields import fields_of
 from qctl.output.template import Template
 from tests.suites.consuming import take
 from tests.test_cli import qctl
@@ -121,6 +122,16 @@ def test_what_a_terminal_would_act_on_is_shown_in_words(form: str, url: str) -> 
     assert not set(out) & set("\x1b\x07\x9b\r\u202e\u200b")
 
 
+@pytest.mark.parametrize("words", ["queue ls", "quarantine ls", "list bindings", "config ls"])
+def test_csv_has_the_same_heading_when_nothing_is_there(words: str, url: str, tmp_path: Path) -> None:
+    command, empty = words.split(), f"sqlite:///{tmp_path}/empty.db"
+
+    (item, *_) = json.loads(run(*command, "-b", url, "-o", "json")[1])["items"]
+    headings = {run(*command, "-b", place, "-o", "csv")[1].splitlines()[0] for place in (url, empty)}
+
+    assert headings == {",".join(item)}
+
+
 def test_csv_is_safe_in_a_spreadsheet(url: str) -> None:
     _, out, _ = run("quarantine", "ls", "-b", url, "-o", "csv")
 
@@ -150,7 +161,7 @@ def test_an_empty_list_is_right_in_every_format(tmp_path: Path) -> None:
         "table": "",
         "wide": "",
         "ndjson": "",
-        "csv": "queue,ready,delayed,in_flight,oldest_at,consumers,paused\n",
+        "csv": f"{','.join(fields_of('queue'))}\n",
         "tsv": "",
         "name": "",
         "fields=x": "",

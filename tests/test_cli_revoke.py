@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -10,9 +13,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from qcore import App, chain, signature
-from qcore.brokers.base import Message
+from qcore.brokers.base import Message, open_broker
 from qcore.wire import task as task_wire
 from qctl import exits
+from qctl.revoking import Revoker
 from tests.faults import FULL
 from tests.processes import Processes
 from tests.redis_server import RedisServer
@@ -153,3 +157,59 @@ def test_what_was_revoked_by_mistake_runs(fleet: Fleet) -> None:
 def test_it_must_be_said_which_tasks(sqlite_url: str) -> None:
     assert run("task", "revoke", "-b", sqlite_url)[0] == exits.USAGE
     assert run("task", "revoke", "a", "--match", "x", "-b", sqlite_url)[0] == exits.USAGE
+
+
+def test_one_that_was_stopped_goes_on_with_the_rest(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = open_broker(sqlite_url)
+    ids = {f"t{i}" for i in range(450)}
+    broker.publish(
+        [Message(task_wire.build("proj.x", (), {}, task_id=one), queue="far") for one in sorted(ids)]
+    )
+    change, batches = Revoker.change, []
+
+    def change_and_be_stopped(self: Revoker, items: Any) -> Any:
+        batches.append([item.id for item in items])
+        if len(batches) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return change(self, items)
+
+    monkeypatch.setattr(Revoker, "change", change_and_be_stopped)
+    words = ("task", "revoke", "--match", "name:proj.x", "--yes", "-b", sqlite_url, "-o", "ndjson")
+
+    stopped, first, said = run(*words)
+    waiting = broker.depth("far").ready
+    done, second, _ = run(*words)
+
+    assert (stopped, done) == (exits.INTERRUPTED, exits.OK)
+    assert "run the same again" in said
+    some, others = ([json.loads(line)["id"] for line in out.splitlines()] for out in (first, second))
+    assert len(some) == 200 and waiting == 250
+    assert sorted(some + others) == sorted(ids) == sorted(one for batch in batches for one in batch)
+    assert broker.depth("far").ready == 0
+    broker.close()
+
+
+def test_ids_may_come_from_stdin(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = open_broker(sqlite_url)
+    broker.publish(
+        [Message(task_wire.build("proj.x", (), {}, task_id=f"t{i}"), queue="far") for i in range(4)]
+    )
+    monkeypatch.setattr("sys.stdin", io.StringIO("\ufefft1\r\nt2\x00\nno-such-id\n\n"))
+
+    assert revoke(sqlite_url, "t0", "-") == (
+        exits.PARTIAL,
+        {**dict.fromkeys(("t0", "t1", "t2"), "removed from queue"), "no-such-id": "unknown id"},
+    )
+    assert broker.depth("far").ready == 1
+    broker.close()
+
+
+def test_a_queue_is_drained_when_its_worker_is_idle(fleet: Fleet) -> None:
+    naps = [fleet.app.send_task("served.nap", (0.3,)) for _ in range(3)]
+
+    early, _, _ = run("queue", "drain", "celery", "-b", fleet.url)
+    code, out, err = run("queue", "drain", "celery", "--wait", "-t", "20", "-o", "json", "-b", fleet.url)
+
+    assert (early, code) == (exits.NOT_MET, exits.OK), err
+    assert {json.loads(out)[key] for key in ("ready", "delayed", "in_flight")} == {0}
+    assert [fleet.app.AsyncResult(nap.id).state for nap in naps] == ["SUCCESS"] * 3

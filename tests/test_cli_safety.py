@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -12,9 +13,10 @@ from pathlib import Path
 import click
 import pytest
 
-from qcore.brokers.base import Broker, Message, open_broker
+from qcore.brokers.base import Broker, Message, Settle, Settlement, open_broker
 from qctl import exits
 from qctl.manual import pages
+from tests.suites.consuming import take
 from tests.test_cli_formats import WORDS, run
 
 LOOKING = ("status", "inspect", "events", "report", "ctx", "config", "completion", "help", "demo", "result")
@@ -97,6 +99,34 @@ def test_prod_wants_a_reason_and_a_name(url: str, broker: Broker) -> None:
     assert wrong_name[0] == exits.REFUSED and "'mails'" in wrong_name[2]
     assert done[0] == exits.OK
     assert broker.depth("mails").ready == 0
+
+
+def test_what_was_set_aside_is_all_removed_only_by_the_name_of_its_queue(
+    url: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.publish([Message(b"{}", queue="odd\x1b[2J")])
+    consumer = broker.consumer(["odd\x1b[2J"])
+    consumer.settle([Settlement(take(consumer, 1)[0], Settle.QUARANTINE, reason="crashed_too_often")])
+    consumer.close()
+    assert run("ctx", "add", "prod", "-b", url, "--class", "prod")[0] == exits.OK
+    remove = ["--context", "prod", "--read-write", "dead", "rm", "--all", "--reason", "old"]
+
+    refused = run(*remove, "--yes")
+    wrong = run(*remove, "--confirm", "dead")
+    with monkeypatch.context() as patch:
+        stdin = io.StringIO("mails\n")
+        stdin.isatty = lambda: True  # type: ignore[method-assign]
+        patch.setattr("sys.stdin", stdin)
+        mistyped = run(*remove)
+    assert len(broker.quarantined()) == 1
+    done = run(*remove, "--confirm", "odd\\x1b[2J")  # as it is shown
+
+    assert {refused[0], wrong[0]} == {exits.REFUSED}
+    assert mistyped[0] == exits.FAILED and "type 'odd\\x1b[2J'" in mistyped[2] + mistyped[1]
+    for _, out, err in (refused, wrong, mistyped, done):
+        assert "\x1b[2J" not in out + err
+    assert done[0] == exits.OK
+    assert broker.quarantined() == []
 
 
 @pytest.mark.parametrize("words", [["purge", "-Q", "mails"], ["queue", "move", "mails", "later"]])

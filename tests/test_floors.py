@@ -19,7 +19,15 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
     ),
     (
         "formats",
-        ("qcore.wire", "qcore.config", "qcore.old_names", "qcore.routes", "qcore.states", "qcore.schedules"),
+        (
+            "qcore.wire",
+            "qcore.config",
+            "qcore.setting_values",
+            "qcore.old_names",
+            "qcore.routes",
+            "qcore.states",
+            "qcore.schedules",
+        ),
     ),
     (
         "contracts",

@@ -10,8 +10,9 @@ from typing import Any
 
 from qcore.brokers._redis_keys import Keys
 from qcore.brokers.base import Broker
+from qcore.brokers.promises import CONFIRMED, DURABLE, NO, PARTLY, UNKNOWN, YES, Promise
 from qcore.brokers.symptoms import ERROR, WARNING, Symptom
-from qcore.errors import BrokerError, UnknownName
+from qcore.errors import BrokerDown, BrokerError, UnknownName
 
 LOOK_S = 2.0  # at most this long is spent on scanning
 #: Celery's default visibility time-out, seconds; a message held for longer is either forgotten or runs again
@@ -84,12 +85,41 @@ class RedisSymptoms(Broker):
             fix = "start a Celery worker, which returns them, or raise its visibility_timeout"
             yield Symptom("celery-unacked", WARNING, what, fix)
 
-    def _settings(self) -> Iterator[Symptom]:
+    def promises(self) -> list[Promise]:
+        info = self._info("persistence")
+        setting = "appendonly, appendfsync of the server"
+        if info is None:
+            what = "whether the server keeps what it has cannot be seen: this user may not use INFO"
+            durable = Promise(DURABLE, UNKNOWN, what, setting)
+        elif info.get("aof_enabled") == "1" and info.get("aof_last_write_status", "ok") != "ok":
+            what = "the last write to the append-only file failed: a server that dies now loses tasks"
+            durable = Promise(DURABLE, NO, what, setting)
+        elif info.get("aof_enabled") == "1":
+            what = (
+                "in the append-only file; with appendfsync everysec, the server's default, a crash of its "
+                "host loses up to two seconds, with always nothing; which it is, INFO does not say"
+            )
+            durable = Promise(DURABLE, PARTLY, what, setting)
+        else:
+            what = "in memory only: what came since the last snapshot is lost when the server dies"
+            durable = Promise(DURABLE, NO, what, setting)
+        confirmed = Promise(CONFIRMED, YES, "publish returns when the server has answered that it has it")
+        return [confirmed, durable]
+
+    def _info(self, *parts: str) -> dict[str, str] | None:
+        """What the server says of itself; None when this user may not ask."""
         try:
-            text = b"".join(self.call("INFO", part) for part in ("memory", "persistence")).decode()
+            text = b"".join(self.call("INFO", part) for part in parts).decode()
+        except BrokerDown:
+            raise
         except BrokerError:
-            return  # this user may not ask
-        info = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+            return None
+        return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+    def _settings(self) -> Iterator[Symptom]:
+        info = self._info("memory", "persistence")
+        if info is None:
+            return
         policy = info.get("maxmemory_policy", "noeviction")
         if policy != "noeviction":
             what = (

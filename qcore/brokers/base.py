@@ -29,6 +29,7 @@ from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._failures import FailureStore
 from qcore.brokers._lines import Lines
 from qcore.brokers.endpoints import split_urls
+from qcore.brokers.promises import DURABLE, UNKNOWN, Promise
 from qcore.brokers.symptoms import Symptom
 from qcore.errors import ConfigError, Malformed, UnknownName, Unsupported, mask_url
 from qcore.plugins import Registry
@@ -403,6 +404,10 @@ class Broker(Administration, FailureStore, Lines, Audit, ABC):
     def symptoms(self) -> list[Symptom]:
         """What is wrong at the broker, as far as it can be seen there."""
         return []
+
+    def promises(self) -> list[Promise]:
+        """Which promises about publishing hold here. Raises BrokerDown."""
+        return [Promise(DURABLE, UNKNOWN, f"the broker {self.name} does not say where it keeps messages")]
 
     def mend(self, name: str) -> int:
         """Mend the symptom of that name; how many things were mended. Raises UnknownName."""

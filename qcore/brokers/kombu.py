@@ -34,6 +34,7 @@ from qcore.brokers.base import (
     Quarantined,
     brokers,
 )
+from qcore.brokers.promises import CONFIRMED, DURABLE, NO, UNKNOWN, YES, Promise
 from qcore.crashpoints import crashpoint
 from qcore.errors import Unroutable, mask_url
 from qcore.times import new_id
@@ -261,6 +262,13 @@ class KombuBroker(Broker):
         finally:
             link.close()
 
+    def promises(self) -> list[Promise]:
+        kept = "persistent messages in durable queues: on one disk, in quorum queues on several"
+        return [
+            Promise(CONFIRMED, YES, "publish returns when the server has confirmed every message"),
+            Promise(DURABLE, YES, kept, "task_default_queue_type, task_create_missing_queue_type"),
+        ]
+
     def close(self) -> None:
         self._link.close()
 
@@ -283,3 +291,7 @@ class EmulatedBroker(KombuBroker):
         multi_host=True,
         lease=False,
     )
+
+    def promises(self) -> list[Promise]:
+        what = "this transport confirms nothing: a publish that returned may be lost"
+        return [Promise(CONFIRMED, NO, what), Promise(DURABLE, UNKNOWN, "that is up to the transport")]

@@ -30,6 +30,7 @@ from qcore.brokers.base import (
     StoredResult,
     brokers,
 )
+from qcore.brokers.promises import DURABLE, NO, Promise
 from qcore.wire.result import ResultMeta, decode
 
 _places: dict[str, Place] = {}
@@ -207,6 +208,9 @@ class MemoryBroker(MemoryFailures, MemoryChords, MemoryAdministration):
 
     def check(self) -> None:
         pass
+
+    def promises(self) -> list[Promise]:
+        return [Promise(DURABLE, NO, "messages are in the memory of this process and end with it")]
 
     def close(self) -> None:
         pass

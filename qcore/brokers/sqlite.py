@@ -34,11 +34,15 @@ from qcore.brokers.base import (
     StoredResult,
     brokers,
 )
+from qcore.brokers.promises import CONFIRMED, DURABLE, PARTLY, YES, Promise
 from qcore.crashpoints import crashpoint
 from qcore.wire.result import ResultMeta, decode
 
 _READY = "queue=? AND owner IS NULL AND due_at IS NULL"
 _DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
+
+#: what the numbers of PRAGMA synchronous mean (sqlite.org/pragma.html#pragma_synchronous)
+LEVELS = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
 
 
 @brokers.register("sqlite")
@@ -243,6 +247,18 @@ class SqliteBroker(SqliteFailures, SqliteChords, SqliteLines, SqliteAdministrati
 
     def check(self) -> None:
         self._file.rows("SELECT 1 FROM counters")
+
+    def promises(self) -> list[Promise]:
+        ((mode,),) = self._file.rows("PRAGMA journal_mode")
+        ((level,),) = self._file.rows("PRAGMA synchronous")
+        setting = f"journal_mode={mode}, synchronous={LEVELS.get(level, level)}"
+        what = "publish returns when the transaction is on disk, as far as the disk tells the truth"
+        if level < 2:
+            what = "the last transactions may be lost when the host loses power"
+        return [
+            Promise(CONFIRMED, YES, "publish returns when its transaction is committed"),
+            Promise(DURABLE, YES if level >= 2 else PARTLY, what, setting),
+        ]
 
     def close(self) -> None:
         with self._lock:

@@ -51,7 +51,7 @@ def command(local: bool, since: float | None, limit: int) -> None:
     items = _read(lines, earliest, limit)
     columns = [Column(f.upper(), f in ("pid", "code"), f, f in WIDE) for f in FIELDS]
     rows: list[list[str | Cell]] = [[text(item[f]) or "-" for f in FIELDS] for item in items]
-    session.out.items("audit", items, columns, rows, "at")
+    session.out.items("audit", items, columns, rows, "at", FIELDS)
     session.out.note(count(len(items), "change"))
 
 

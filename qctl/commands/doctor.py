@@ -19,6 +19,7 @@ COLUMNS = [Column("LEVEL"), Column("NAME"), Column("WHAT")]
     examples=[
         ("qctl doctor", "everything that is wrong, each with what mends it"),
         ("qctl doctor -o json", "for a program; exit code 6 when there is an error"),
+        ("qctl doctor --guarantees", "which promises hold with these settings"),
         ("qctl doctor --fix reply-queues", "delete replies that nobody will read"),
     ],
     exit_codes={
@@ -29,7 +30,8 @@ COLUMNS = [Column("LEVEL"), Column("NAME"), Column("WHAT")]
     see_also=["health", "status", "queue ls"],
 )
 @click.option("--fix", metavar="NAME", help="Mend what has that name and no command of its own.")
-def command(fix: str | None) -> int:
+@click.option("--guarantees", is_flag=True, help="Say which promises hold here instead.")
+def command(fix: str | None, guarantees: bool) -> int:
     """Say what is wrong with the fleet and its broker.
 
     It looks at workers, queues, clocks, settings of the server and keys that were left behind, and
@@ -42,6 +44,8 @@ def command(fix: str | None) -> int:
     out = session.out
     if fix is not None:
         return _mend(fix)
+    if guarantees:
+        return _promise()
     facts = gather(session.app)
     found = examine(facts)
     items = [
@@ -63,6 +67,20 @@ def command(fix: str | None) -> int:
     )
     out.note(f"{words} ({workers}; the broker answers in {facts.round_trip_s * 1000:.1f} ms)")
     return exits.NOT_MET if errors else exits.OK
+
+
+def _promise() -> int:
+    from qctl.doctor.guarantees import guarantees
+
+    session = current()
+    found = guarantees(session.app)
+    items = [{"name": p.name, "holds": p.holds, "what": p.what, "setting": p.setting} for p in found.promises]
+    rows = [list(item.values()) for item in items]
+    columns = [Column("NAME"), Column("HOLDS"), Column("WHAT"), Column("SETTING", wide=True)]
+    session.out.items("doctor.guarantees", items, columns, rows, "name", workers=found.workers)
+    whose = f"of {count(found.workers, 'worker')}" if found.workers else "of the app; no worker answered"
+    session.out.note(f"settings {whose}; all promises are in docs/guarantees.md")
+    return exits.OK
 
 
 def _mend(name: str) -> int:

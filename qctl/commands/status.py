@@ -10,6 +10,7 @@ import click
 
 from qctl import exits, theme
 from qctl.bus import nodes
+from qctl.output.fields import fields_of
 from qctl.output.table import Cell, Column
 from qctl.output.text import age, count, software
 from qctl.pages import command as page
@@ -65,7 +66,9 @@ def command(destination: Sequence[list[str]], everybody: bool, all_contexts: boo
 
         found, code = everywhere(session, whom, timeout, _items)
         rows = [[i["context"], *_row(session, i)] for i in found]
-        session.out.items("status", found, [Column("CONTEXT"), *COLUMNS], rows, "node")
+        session.out.items(
+            "status", found, [Column("CONTEXT"), *COLUMNS], rows, "node", ["context", *fields_of("status")]
+        )
         return code
     answers = session.app.control.ask("ping", None, whom, timeout)
     items = _items(answers)

@@ -145,6 +145,30 @@ def results_not_kept(facts: Facts) -> Iterator[Symptom]:
         yield Symptom("no-results", WARNING, what, "set result_backend, for instance to redis://HOST/1")
 
 
+def unsigned_control(facts: Facts) -> Iterator[Symptom]:
+    """Workers of ours that do what an unsigned request says. A broker on this host only is left alone."""
+    confs = {n: c for n, c in facts.said["conf"].items() if n in facts.members and isinstance(c, dict)}
+    heard = {node: conf for node, conf in confs.items() if set(conf) != {"error"}}
+    keyed = [node for node, conf in heard.items() if conf.get("control_keys")]
+    for node in sorted(keyed):
+        if heard[node].get("control_unsigned") == "allow":
+            what = f"{node} has control keys and does what unsigned requests say all the same"
+            yield Symptom("unsigned-control", ERROR, what, "set control_unsigned to read", node)
+    refusing = any(conf.get("control_unsigned") in ("read", "refuse") for conf in heard.values())
+    if facts.networked and heard and not keyed and not refusing:
+        what = "nobody signs: whoever reaches the broker may stop workers and revoke tasks"
+        yield Symptom("nobody-signs", WARNING, what, "set control_keys, as docs/architecture.md says")
+
+
+def not_trusted(facts: Facts) -> Iterator[Symptom]:
+    """Workers that do not answer us for want of a signature."""
+    for node, said in sorted(facts.said["stats"].items()):
+        words = said.get("error") if isinstance(said, dict) and set(said) == {"error"} else None
+        if isinstance(words, str) and words.startswith("refused ("):
+            what = f"{node} does not answer this qctl: {words}"
+            yield Symptom("not-trusted", WARNING, what, "export QCTL_CONTROL_KEY=ID:SECRET", node)
+
+
 def at_the_broker(facts: Facts) -> Iterator[Symptom]:
     yield from facts.symptoms
 
@@ -160,6 +184,8 @@ CHECKS: tuple[Check, ...] = (
     clock_skew,
     events_off,
     results_not_kept,
+    unsigned_control,
+    not_trusted,
     at_the_broker,
 )
 

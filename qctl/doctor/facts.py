@@ -50,6 +50,8 @@ class Facts(msgspec.Struct):
     symptoms: list[Symptom]
     keeps_results: bool
     round_trip_s: float
+    #: other hosts can reach the broker
+    networked: bool = False
 
     @property
     def nodes(self) -> set[str]:
@@ -101,6 +103,7 @@ def gather(app: App) -> Facts:
         symptoms=broker.symptoms(),
         keeps_results=app.results.keeps,
         round_trip_s=round_trip_s,
+        networked=broker.features.multi_host,
     )
 
 

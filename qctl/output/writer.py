@@ -17,6 +17,7 @@ from qcore.errors import mask_url
 from qctl import theme
 from qctl.options import Globals
 from qctl.output import formats, records, yaml
+from qctl.output.fields import fields_of
 from qctl.output.secrets import hide
 from qctl.output.shape import shaped
 from qctl.output.table import Cell, Column, lines
@@ -121,10 +122,8 @@ class Output:
             self.printed = now
 
     def records(self, items: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> None:
-        """Lines of fields: csv, tsv, fields= and template=. fields: those of an empty list, or those that
-        --columns chose."""
-        names = list(fields) if fields and (self.options.listing.columns or not items) else None
-        names = names or records.all_fields(items)
+        """Lines of fields: csv, tsv, fields= and template=. fields: those to show; none: all there are."""
+        names = list(fields) or records.all_fields(items)
         for line in records.lines(self.chosen, items, names, self.options.listing.headers):
             self.line(line)
 
@@ -146,9 +145,11 @@ class Output:
         columns: Sequence[Column],
         rows: Sequence[Sequence[str | Cell]],
         name: str,
+        fields: Sequence[str] = (),
         **more: Any,
     ) -> None:
-        """A list in any format: rows are the items as people see them; name is the key of the names."""
+        """A list in any format: rows are the items as people see them; name is the key of the names; fields:
+        of the items, where they are not those of output/fields.py."""
         shape = shaped(self.options.listing, items, columns, rows)
         safe = [hide(dict(item)) for item in shape.items]
         if self.format in ("json", "yaml"):
@@ -161,7 +162,11 @@ class Output:
         elif self.for_people:
             self.table(shape.columns, shape.rows)
         else:
-            self.records(safe, [column.key for column in shape.columns])
+            chosen = [column.key for column in shape.columns]
+            if not self.options.listing.columns:
+                every = dict.fromkeys([*(fields or fields_of(schema)), *records.all_fields(safe)])
+                chosen = list(every) or chosen
+            self.records(safe, chosen)
         if shape.left_out:
             self.note(f"{shape.left_out} more are not shown (--limit)")
 

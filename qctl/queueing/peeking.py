@@ -10,6 +10,7 @@ import click
 
 from qctl import exits
 from qctl.filters import parse
+from qctl.output.fields import fields_of
 from qctl.output.table import Column
 from qctl.output.text import count
 from qctl.output.writer import to_json
@@ -64,7 +65,8 @@ def _peek(name: str, words: tuple[str, ...], limit: int | None, group_by: str | 
         ]
         for i in items
     ]
-    session.out.items("queue.peek", items, _COLUMNS, rows, "id")
+    fields = [*fields_of("queue.peek"), *(["raw"] if raw else [])]
+    session.out.items("queue.peek", items, _COLUMNS, rows, "id", fields)
     more = f", and perhaps more (-n {most})" if len(shown) == most else ""
     session.out.note(f"{count(len(shown), 'message')}{more}")
 
