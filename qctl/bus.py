@@ -235,6 +235,10 @@ def ask(session: Session, found: Command, arguments: dict[str, Any], whom: list[
         session.out.note(f"{len(answers.replies)} of {count(asked, 'worker')} answered")
     if refused and code == exits.OK:
         return exits.FAILED if len(refused) == len(answers.replies) else exits.PARTIAL
+    if found.name == "revoke" and whom is None and code == exits.OK:
+        from qctl.whereabouts import tell
+
+        return tell(session, [str(i) for i in arguments["task_id"]], answers)
     if found.name == "query_task" and code == exits.OK and not any(answers.replies.values()):
         raise exits.Stop(
             exits.NOT_FOUND, f"no worker has {' or '.join(arguments['ids'])}", "see `qctl result ID`"

@@ -213,3 +213,29 @@ def test_a_queue_is_drained_when_its_worker_is_idle(fleet: Fleet) -> None:
     assert (early, code) == (exits.NOT_MET, exits.OK), err
     assert {json.loads(out)[key] for key in ("ready", "delayed", "in_flight")} == {0}
     assert [fleet.app.AsyncResult(nap.id).state for nap in naps] == ["SUCCESS"] * 3
+
+
+def test_control_revoke_says_where_a_task_was(fleet: Fleet) -> None:
+    nap = fleet.app.send_task("served.nap", (1.0,)).id
+    wait_for(lambda: nap in run("inspect", "active", "-b", fleet.url)[1], 20)
+    done = fleet.early["kept"]
+    fleet.app.broker.purge("far")  # among too many messages nobody looks
+    far = fleet.app.send_task("served.add", (1, 1), queue="nobody-takes").id
+
+    def revoked(*ids: str) -> tuple[int, str]:
+        code, _, err = run("control", "revoke", *ids, "-b", fleet.url)
+        return code, err
+
+    code, said = revoked(nap, done, far)
+    one_of_two, mixed = revoked(done, "no-such-id")
+    unknown, nobody = revoked("no-such-id")
+    only_one, _, quiet = run("control", "revoke", "no-such-id", "-d", "w@test", "-b", fleet.url)
+    _, out, _ = run("control", "revoke", nap, "-o", "json", "-b", fleet.url)
+
+    assert code == one_of_two == only_one == exits.OK
+    assert f"{nap}: still runs on w@test" in said and f"{done}: already finished" in said
+    assert f"{far}: waits in nobody-takes and will be refused" in said
+    assert "no-such-id: unknown" in mixed
+    assert unknown == exits.NOT_FOUND and "no worker, queue or result knows no-such-id" in nobody
+    assert "no-such-id:" not in quiet
+    assert json.loads(out)["replies"]["w@test"]["held"] == {nap: "active"}

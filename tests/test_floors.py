@@ -70,6 +70,7 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.queueing",
             "qctl.held",
             "qctl.revoking",
+            "qctl.whereabouts",
             "qctl.migration",
             "qctl.multi",
             "qctl.consent",

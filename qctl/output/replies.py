@@ -48,7 +48,7 @@ def write(out: Output, command: Command, answers: Answers) -> None:
     """Print the replies in the chosen format."""
     replies = {node: hide(value) for node, value in sorted(answers.replies.items())}
     refused = errors(answers)
-    answered = {n: v for n, v in replies.items() if n not in refused}
+    answered = {n: _without_held(v) for n, v in replies.items() if n not in refused}
     if out.format in ("json", "yaml"):
         silent = [{"node": s.node, "age_s": s.age_s} for s in answers.silent]
         _document(out, command, replies, silent, answers.unknown)
@@ -61,6 +61,13 @@ def write(out: Output, command: Command, answers: Answers) -> None:
         _write_table(out, command.name, answered)
     else:
         _write_records(out, command.name, answered)
+
+
+def _without_held(value: Any) -> Any:
+    """What a worker had when tasks were revoked is said in words of its own (qctl/whereabouts.py)."""
+    if isinstance(value, dict) and set(value) == {"ok", "held"}:
+        return {"ok": value["ok"]}
+    return value
 
 
 def write_empty(out: Output, command: Command) -> None:

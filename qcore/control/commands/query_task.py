@@ -10,8 +10,12 @@ from qcore.control.commands.base import WorkerView, command
 @command("query_task", kind="inspect", variadic="ids", signature="<id1> [id2 [... [idN]]]")
 def query_task(worker: WorkerView, ids: list[str] | tuple[str, ...] | str = (), **_: Any) -> Any:
     """Where tasks of these ids are on the worker."""
-    wanted = {ids} if isinstance(ids, str) else set(ids)
-    found: dict[str, Any] = {}
+    return where(worker, {ids} if isinstance(ids, str) else set(ids))
+
+
+def where(worker: WorkerView, wanted: set[str]) -> dict[str, list[Any]]:
+    """[state, task] of those of these ids that the worker has: reserved, active or scheduled."""
+    found: dict[str, list[Any]] = {}
     for state, tasks in (("reserved", worker.reserved()), ("active", worker.active())):
         found.update({t["id"]: [state, t] for t in tasks if t["id"] in wanted})
     for entry in worker.scheduled():
