@@ -26,6 +26,8 @@ TEXT_LIMIT = 1024
 MOST_WORDS = 65_000
 #: what a row costs beside its texts: columns, the id, the index (bytes, measured)
 ROW_BYTES = 260
+MORE_BYTES = 400
+REMADE = 100_000
 #: this share of what is remembered may be tasks that did not end well before they are forgotten too
 KEPT_SHARE = 0.5
 
@@ -157,9 +159,12 @@ class Chunk:
                 continue
             column = getattr(self, name)
             kept = [column[i] for i in staying]
-            column[first:behind] = (
-                array(column.typecode, kept) if isinstance(column, array) else type(column)(kept)
-            )
+            same = array(column.typecode, kept) if isinstance(column, array) else type(column)(kept)
+            if len(column) - len(places) < ROWS // 2:
+                # A new column: one that shrinks where it is leaves a hole that no other fits into.
+                setattr(self, name, column[:first] + same + column[behind:])
+            else:
+                column[first:behind] = same
 
 
 class TaskTable:
@@ -171,6 +176,8 @@ class TaskTable:
         self.chunks: dict[int, Chunk] = {}
         self.names, self.workers, self.queues = Words(), Words(), Words()
         self.more: dict[str, More] = {}
+        self._more_bytes = 0
+        self._added = 0  # to the index, since it was last made anew
         self.totals = [0] * len(STATES)
         self.forgotten = 0
         #: changes whenever rows get other numbers
@@ -295,7 +302,9 @@ class TaskTable:
             more = self.more.get(uuid)
             if more is None:
                 more = self.more[uuid] = More()
+                self._more_bytes += MORE_BYTES
             for field, value in found.items():
+                self._more_bytes += len(value) - len(getattr(more, field))
                 setattr(more, field, value)
 
     def _add(self, uuid: str) -> int:
@@ -304,6 +313,10 @@ class TaskTable:
             chunk = self._last = self._new_chunk()
         row = (self._next - 1) << BITS | chunk.add(uuid)
         self.index[uuid] = row
+        self._added += 1
+        if self._added > REMADE and self._added * 4 > len(self.index):
+            # A dict in which entries come and go grows to twice of what it needs.
+            self.index, self._added = dict(self.index), 0
         self.totals[PENDING] += 1
         if len(self.index) > self.max_tasks:
             self._forget()  # which may renumber
@@ -319,7 +332,8 @@ class TaskTable:
 
     def size(self) -> int:
         """About how many bytes are used."""
-        return len(self.index) * ROW_BYTES + sum(c.text_bytes for c in self.chunks.values())
+        texts = sum(c.text_bytes for c in self.chunks.values())
+        return len(self.index) * ROW_BYTES + texts + self._more_bytes
 
     # --- forgetting
 
@@ -349,7 +363,8 @@ class TaskTable:
         for i in places:
             uuid = chunk.ids[i]
             del index[uuid]
-            self.more.pop(uuid, None)
+            if (more := self.more.pop(uuid, None)) is not None:
+                self._more_bytes -= MORE_BYTES + sum(len(getattr(more, f)) for f in more.__struct_fields__)
             self.totals[chunk.states[i]] -= 1
         self.forgotten += len(places)
         if len(places) == len(chunk.ids) and number != self._next - 1:

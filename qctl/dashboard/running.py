@@ -21,8 +21,8 @@ from qctl.guard import permit
 if TYPE_CHECKING:
     from qctl.session import Session
 
-#: bytes of memory that remembered tasks may take
-MOST_BYTES = 320 * 2**20
+#: bytes that remembered tasks may take; the process stays below 450 MiB then, also as they come and go
+MOST_BYTES = 245 * 2**20
 
 
 def run(session: Session, feed: Feed | Tape, plain: bool, colours: str | None = None) -> int:

@@ -322,8 +322,8 @@ def _pages() -> list[Page]:
             ],
             help="""Print what a task has logged and printed.
 
-            qcore workers keep the newest lines of a task for a day (task_log_lines), of the levels that their -l
-            lets through.""",
+            qcore workers keep the newest lines of a task for a day (task_log_lines), of the levels that
+            their -l lets through.""",
             examples=[("qctl task logs 2f9c1e0a-… -f", "watch it work")],
             exit_codes={exits.NOT_FOUND: "nobody knows it"},
             see_also=["task show", "task timeline"],
