@@ -6,11 +6,13 @@ from typing import Any
 
 from flower.events import EventsState
 
-from benchmarks.contestants.celery import watch_with
+from benchmarks.contestants.celery import overhear, watch_with
 
-SETTINGS = "its state of events with its counters and search index, fed directly"
+SETTINGS = "its state of events with its counters and search index, fed directly or by Celery's receiver"
 PACKAGES = ("flower", "celery", "prometheus_client")
 TASKS = 1000
+
+__all__ = ["PACKAGES", "SETTINGS", "TASKS", "overhear", "watcher"]
 
 
 def watcher(most: int) -> Any:

@@ -1,8 +1,8 @@
 """A monitor's work: events taken in for each second of CPU time, and the memory of a remembered task.
 
 Fed directly, and through Redis with each one's own receiver; the same events, of a fleet that is not there:
-about three events a task, in messages of twenty. Flower is fed directly only: it takes the events from
-Celery's receiver and passes them from one thread to another.
+about three events a task, in messages of twenty. Flower takes the events from Celery's receiver, here without
+the queue by which it passes them from one thread to another.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ def measure(arena: Arena, side: Side, sizes: Sizes) -> dict[str, float]:
             "events": arena.ask(side, "take_in", path, most)["rate"],
             "event_bytes": arena.ask(side, "remember", path, tasks)["bytes"],
         }
-        if side.is_both:
-            found["events_redis"] = _through_redis(arena, side, batches, most)
+        found["events_redis"] = _through_redis(arena, side, batches, most)
     return found
 
 
