@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from qcore import App
+from qcore.events.receiver import listen
 from qcore.events.recording import Recorder, replay
+from qcore.events.sender import EventSender
 from qcore.events.snapshot import Polaroid
 from qcore.events.state import State
 from qcore.events.table import BITS, FAILURE, ROWS
@@ -170,3 +172,17 @@ def test_a_camera_that_is_none_is_one_sentence() -> None:
 
     assert done.returncode == exits.USAGE
     assert "is no camera" in done.stderr
+
+
+def test_events_are_sent_in_the_order_of_their_numbers(memory_url: str) -> None:
+    app = App("sender", broker=memory_url)
+    sender = EventSender(app, "w1@test", dict, True, None)
+    with listen(app.broker) as batches:
+        sender._broker = app.broker
+        for number in range(3):
+            sender.note(lambda n: [{"type": "task-started", "uuid": f"u{n}", "timestamp": 1.0}], number)
+            sender.send("worker-heartbeat")
+        sender._flush()
+        heard = [event["seq"] for _, batch in zip(range(6), batches, strict=False) for event in batch]
+
+    assert heard == [1, 2, 3, 4, 5, 6]

@@ -143,10 +143,11 @@ class EventSender:
         heard = True
         while self._waiting:
             batch: list[wire.Event] = []
-            while self._waiting and len(batch) < BATCH:
+            alone: wire.Event | None = None  # an event with a message of its own, behind those before it
+            while self._waiting and len(batch) < BATCH and alone is None:
                 event = self._waiting.popleft()
                 if not isinstance(event, Note):
-                    self._publish(self._numbered(event), wire.routing_key(event["type"]))
+                    alone = event
                 elif heard:
                     batch += map(self._numbered, event.build(*event.about))
                 else:
@@ -154,6 +155,8 @@ class EventSender:
             # Whoever listened when these happened listens still, or does not care any more.
             if batch:
                 heard = self._publish(batch, wire.BATCH_KEY) != 0
+            if alone is not None:
+                self._publish(self._numbered(alone), wire.routing_key(alone["type"]))
         return heard
 
     def _numbered(self, event: wire.Event) -> wire.Event:

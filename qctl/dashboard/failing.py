@@ -1,6 +1,6 @@
 """Failures by task and exception as events told of them, where no store of failed tasks has them.
 
-In:  the table of tasks.  Out: FailureRows that are not exact.
+In:  the table of tasks, which another thread may add to.  Out: FailureRows that are not exact.
 """
 
 from __future__ import annotations
@@ -16,23 +16,25 @@ MOST = 50_000
 
 def seen_failures(table: TaskTable, known: Iterable[FailureRow] = ()) -> tuple[FailureRow, ...]:
     """Groups that are not among the known, the most first."""
-    groups: dict[tuple[int, str], list[int]] = {}
+    groups: dict[tuple[int, str], list[str]] = {}
     for number, (uuid, more) in enumerate(list(table.more.items())):
         row = table.index.get(uuid)
-        if number >= MOST or row is None or not more.exception:
+        chunk = None if row is None else table.chunks.get(row >> BITS)
+        if number >= MOST or row is None or chunk is None or not more.exception:
             continue
-        chunk, place = table.chunks[row >> BITS], row & MASK
-        if chunk.states[place] == FAILURE:
+        place = row & MASK
+        if place < len(chunk.runtimes) and chunk.states[place] == FAILURE:
             kind = more.exception.partition("(")[0][:80]
-            groups.setdefault((chunk.names[place], kind), []).append(row)
+            groups.setdefault((chunk.names[place], kind), []).append(uuid)
     have = {(k.name, k.exc_type) for k in known}
     rows = []
     for (code, kind), members in groups.items():
         name = table.names.words[code]
         if (name, kind) in have:
             continue
-        newest = table.task(members[-1])
-        first = table.task(members[0])
+        newest, first = table.get(members[-1]), table.get(members[0])
+        if newest is None or first is None:
+            continue  # forgotten just now
         rows.append(
             FailureRow(
                 name,

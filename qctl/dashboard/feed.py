@@ -171,7 +171,9 @@ class Feed:
             control, asked_at = self.app.control, time.time()
             stats = control.ask("stats", timeout_s=ASK_TIMEOUT_S)
             members = control.known()
-            answers = {}
+            answers: dict[str, Answers] = {}
+            if not self._fleet.asked:
+                self.learn(stats, members, answers, asked_at)  # who is there is shown at once
             if stats.replies:
                 answers = {name: control.ask(name, timeout_s=ASK_TIMEOUT_S) for name in QUESTIONS}
             self.learn(stats, members, answers, asked_at)
@@ -204,8 +206,8 @@ class Feed:
                 done = self.memory.ended_by_queue(self._queues[0].name if len(self._queues) == 1 else "")
                 consumers = self._fleet.consumers()
             queues, failures, facts = looker.queues(consumers, done), looker.failures(), looker.broker()
+            failures = (*failures, *seen_failures(self.memory.state.table, failures))
             with self._lock:
-                failures = (*failures, *seen_failures(self.memory.state.table, failures))
                 self._queues, self._failures, self._broker_facts = queues, failures, facts
                 self._round_trip_s = looker.round_trip_s
             self._recovered("look")
