@@ -20,8 +20,8 @@ while i <= #ARGV do
   local id, count = ARGV[i], tonumber(ARGV[i+1])
   local name = ARGV[1] .. id
   for n = i + 2, i + 1 + count do redis.call('RPUSH', name, ARGV[n]) end
-  redis.call('LTRIM', name, -tonumber(ARGV[2]), -1)
   redis.call('EXPIRE', name, ARGV[3])
+  for n = 1, redis.call('LLEN', name) - tonumber(ARGV[2]) do redis.call('LPOP', name) end
   redis.call('ZADD', KEYS[1], at, id)
   i = i + 2 + count
 end

@@ -50,6 +50,7 @@ class SqliteLines(Lines):
 
 def _forget(db: Connection, now: float) -> None:
     """What is too old, and the tasks that logged longest ago when there are too many."""
-    db.execute("DELETE FROM lines WHERE at<?", (now - KEPT_S,))
+    old = "SELECT task_id FROM lines GROUP BY task_id HAVING max(at)<?"
+    db.execute(f"DELETE FROM lines WHERE task_id IN ({old})", (now - KEPT_S,))
     few = "SELECT task_id FROM lines GROUP BY task_id ORDER BY max(id) DESC LIMIT -1 OFFSET ?"
     db.execute(f"DELETE FROM lines WHERE task_id IN ({few})", (TASKS,))

@@ -51,7 +51,7 @@ class LineKeeper(logging.Handler):
             {
                 "at": iso(record.created),
                 "level": record.levelname,
-                "text": text if len(text) <= LONGEST else f"{text[:LONGEST]}…",
+                "text": _ends(text),
                 "worker": self._node,
                 # Which line this is, should the broker get it twice.
                 "line": f"{self._pid}.{next(self._numbers)}",
@@ -82,7 +82,11 @@ class LineKeeper(logging.Handler):
         """Hand over what waits."""
         if self._pid != os.getpid() or not self._waiting:
             return
-        waiting, self._waiting = self._waiting, []
+        self.acquire()
+        try:
+            waiting, self._waiting = self._waiting, []
+        finally:
+            self.release()
         lines: dict[str, list[bytes]] = {}
         for task_id, line in waiting:
             lines.setdefault(task_id, []).append(line)
@@ -90,6 +94,12 @@ class LineKeeper(logging.Handler):
             self._app.broker.keep_lines(lines, self._most)
         except BrokerError:
             pass
+
+
+def _ends(text: str) -> str:
+    """A long text without its middle: an exception's last line says what went wrong."""
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]}\n(…)\n{text[-half:]}"
 
 
 def keep(app: App, node: str) -> None:

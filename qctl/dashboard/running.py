@@ -5,6 +5,8 @@ In:  a session and options.  Out: the exit code; the terminal as it was before.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,15 @@ if TYPE_CHECKING:
     from qctl.session import Session
 
 #: bytes that remembered tasks may take; the process stays below 450 MiB then, also as they come and go
-MOST_BYTES = 245 * 2**20
+MOST_BYTES = 220 * 2**20
+
+_M_MMAP_THRESHOLD = -3
+
+
+def _give_memory_back() -> None:
+    """Large blocks go back to the system when they are freed, whatever lies behind them (glibc only)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 17)
 
 
 def run(session: Session, feed: Feed | Tape, plain: bool, colours: str | None = None) -> int:
@@ -30,6 +40,7 @@ def run(session: Session, feed: Feed | Tape, plain: bool, colours: str | None = 
     if session.options.no_color:
         os.environ["NO_COLOR"] = "1"
     window = window_for(session, feed, plain, palette_named(colours))
+    _give_memory_back()
     feed.start()
     try:
         code: Any = window.run()
