@@ -70,6 +70,7 @@ class Page(Screen[None]):
         yield Static(footer(DETAILS), id="keys")
 
     def on_mount(self) -> None:
+        self.query_one("#search").display = False
         self.query_one("#body").focus()
         self.query_one("#tabs").display = len(self.sheet.tabs) > 1
         self._show()
@@ -126,9 +127,9 @@ class Page(Screen[None]):
 
     def action_leave(self) -> None:
         field = self.query_one("#search", Input)
-        if field.has_class("open"):
-            field.remove_class("open")
-            self.query_one("#body").focus()
+        if field.display:
+            field.display = False
+            self.set_focus(self.query_one("#body"))
         else:
             self.app.pop_screen()
 
@@ -146,8 +147,8 @@ class Page(Screen[None]):
 
     def action_search(self) -> None:
         field = self.query_one("#search", Input)
-        field.add_class("open")
-        field.focus()
+        field.display = True
+        self.set_focus(field)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

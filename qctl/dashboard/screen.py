@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
+from textual import events
 from textual.binding import Binding, BindingType
 from textual.command import SearchIcon
 from textual.widgets import Input
@@ -49,6 +50,15 @@ class Dashboard(Window):
         self.last_act: Act | None = None
         #: where commands that are typed are looked up
         self.root_command: Any = None
+
+    async def on_event(self, event: events.Event) -> None:
+        """A table's keys act at once, in their order: the next key may already be for what this one opens."""
+        if isinstance(event, events.Key) and isinstance(self.focused, VirtualTable):
+            active = self.screen.active_bindings.get(event.key)
+            if active is not None and active.enabled:
+                await self.run_action(active.binding.action, active.node)
+                return
+        await super().on_event(event)
 
     # --- keys: looking
 
@@ -256,14 +266,14 @@ class Dashboard(Window):
         self.typing = what
         self.line.placeholder = hint
         self.line.value = text
-        self.line.add_class("open")
-        self.line.focus()
+        self.line.display = True
+        self.screen.set_focus(self.line)  # now, since the next key may be typed already
         self.line.cursor_position = len(text)
 
     def _leave_line(self) -> None:
         self.typing = ""
-        self.line.remove_class("open")
-        self.table.focus()
+        self.line.display = False
+        self.screen.set_focus(self.table)
 
     def action_leave(self) -> None:
         """Leave what was opened last: the input line, marks, the filter, the view."""

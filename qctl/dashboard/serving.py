@@ -7,6 +7,7 @@ address that is printed, and then in a cookie that no other site can send. Nothi
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import os
@@ -69,6 +70,12 @@ def serve(session: Session, host: str, port: int, words: list[str]) -> int:
             return made
 
         async def on_startup(self, app: Any) -> None:
+            self._saying = asyncio.create_task(self._say_where())
+
+        async def _say_where(self) -> None:
+            """When it can be reached, not before."""
+            while not await _answers(host, port):
+                await asyncio.sleep(0.02)
             session.out.text(f"{self.public_url}/?token={token}")
             session.out.note(f"the dashboard is served {'' if writes else 'read-only '}until Ctrl-C")
             if not _is_loopback(host):
@@ -84,6 +91,15 @@ def serve(session: Session, host: str, port: int, words: list[str]) -> int:
 
 def _context(session: Session) -> list[str]:
     return ["--context", session.context.name] if session.context is not None else []
+
+
+async def _answers(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 def _same(said: str, token: str) -> bool:

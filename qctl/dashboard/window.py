@@ -57,8 +57,7 @@ class Window(App[int]):
     #main { width: 1fr; height: 100%; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
     #side { width: 46; height: 100%; padding: 0 0 0 1; overflow: hidden; }
     VirtualTable { overflow-x: hidden; background: $background; }
-    #line, #search { height: 1; border: none; padding: 0; display: none; background: $background; }
-    #line.open, #search.open { display: block; }
+    #line, #search { height: 1; border: none; padding: 0; background: $background; }
     #body { height: 1fr; background: $background; }
     Question, Choice { align: center middle; background: transparent; }
     #box { width: 76; max-width: 100%; height: auto; max-height: 100%; border: solid $warning; padding: 0 1;
@@ -118,7 +117,7 @@ class Window(App[int]):
         yield self.keys
 
     def on_mount(self) -> None:
-        self.said.display = False
+        self.said.display = self.line.display = False
         self.table.focus()
         self.redraw()
         self.set_interval(REDRAW_S, self.redraw)
@@ -184,7 +183,7 @@ class Window(App[int]):
         self.table.put(rows, faded)
         self._draw_side()
         if self.said.display and time.monotonic() > self._said_until:
-            self.said.display = False
+            self.said.display = self.line.display = False
         self._draw_keys(width)
 
     def _put(self, where: Static, text: Text) -> None:
