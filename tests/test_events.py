@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 import uuid
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 
 from qcore import App
+from qcore.events.columns import ROWS
+from qcore.events.ids import Index
 from qcore.events.receiver import listen
 from qcore.events.recording import Recorder, replay
 from qcore.events.sender import EventSender
 from qcore.events.snapshot import Polaroid
 from qcore.events.state import State
-from qcore.events.table import BITS, FAILURE, ROWS
+from qcore.events.table import FAILURE, STARTED
 from qctl import exits
 from tests.processes import Processes
 from tests.test_cli import one_sentence, qctl
@@ -72,7 +75,8 @@ def test_what_ended_well_is_forgotten_before_what_failed_and_what_runs() -> None
     assert len(state.tasks) + state.forgotten == 2 * most
     assert state.tasks[str(uuid.UUID(int=2 * most - 1))].result == "4"
     assert sum(state.table.totals) == len(state.tasks)
-    assert all(state.table.chunks[r >> BITS].ids[r & (ROWS - 1)] == u for u, r in state.table.index.items())
+    assert all(state.table.row(state.table.id(row)) == row for row in state.table.rows())
+    assert len(set(state.tasks)) == len(state.tasks)
 
 
 def test_the_bytes_of_arguments_are_bounded_too() -> None:
@@ -86,8 +90,87 @@ def test_the_bytes_of_arguments_are_bounded_too() -> None:
             ]
         )
 
-    assert state.table.size() < 50_000_000
+    assert state.table.size() < 30_000_000 + ROWS * 1000
     assert state.forgotten > 0
+
+
+def test_what_did_not_end_well_does_not_outgrow_the_bytes_either() -> None:
+    state = State(max_tasks=1_000_000, max_bytes=3_000_000)
+
+    state.fold(e for n in range(8 * ROWS) for e in life(n, end="task-failed" if n % 10 else "task-succeeded"))
+
+    assert state.table.size() < 3_000_000 + ROWS * 1000
+    assert state.tasks[str(uuid.UUID(int=8 * ROWS - 1))].state == "FAILURE"
+
+
+def test_the_few_failures_among_many_tasks_need_few_chunks() -> None:
+    state = State(max_tasks=2 * ROWS)
+
+    state.fold(
+        e for n in range(40 * ROWS) for e in life(n, end="task-succeeded" if n % 500 else "task-failed")
+    )
+
+    assert state.table.totals[FAILURE] == 40 * ROWS // 500 + 1
+    assert len(state.table.chunks) <= 4
+    failed = [state.table.task(row) for row in state.table.search(states=frozenset(["FAILURE"]))]
+    assert [task.args for task in failed[-2:]] == ["(500, 2)", "(0, 2)"]
+
+
+ODD_IDS = [
+    *("import-17", "", "x" * 36, "X" * 36, "💥", "\udc80", "-" * 36, " " * 36),
+    *(str(uuid.UUID(int=5)).upper().replace("0", "A"), uuid.UUID(int=6).hex, f"{{{uuid.UUID(int=7)}}}"),
+    *("00000000-0000-0000-0000-00000000000 ", "0000000-00000-0000-0000-0000000000ab", "a" * 300),
+]
+
+
+def test_ids_of_every_kind_come_back_as_they_were() -> None:
+    state = State(max_tasks=100)
+    ids = [*ODD_IDS, str(uuid.uuid4()), str(uuid.UUID(int=0))]
+
+    state.fold(event("task-received", task_id, name="proj.t", args=repr(task_id)) for task_id in ids)
+    state.fold(event("task-started", task_id, 1) for task_id in ids)
+
+    assert list(state.tasks) == ids
+    assert all(state.tasks[task_id].args == repr(task_id) for task_id in ids)
+    assert state.table.totals[STARTED] == len(ids)
+
+
+def test_the_table_remembers_what_a_dict_would_as_tasks_come_and_go() -> None:
+    rng = random.Random(11)
+    state, told = State(max_tasks=1500), dict[str, tuple[str, str]]()
+    ids = [str(uuid.UUID(int=rng.getrandbits(128), version=4)) for _ in range(6000)]
+    ids[::7] = [f"odd-{n}" for n in range(len(ids[::7]))]
+    ends = ("task-succeeded", "task-failed", "task-retried", "task-revoked", "task-started")
+
+    for n, task_id in enumerate(ids):
+        for one, kind in (
+            (task_id, "task-received"),
+            (ids[rng.randint(max(0, n - 900), n)], rng.choice(ends)),
+        ):
+            if one not in state.tasks:
+                told.pop(one, None)
+            state.fold([event(kind, one, n, exception=f"E{n}()" if kind == "task-failed" else None)])
+            told[one] = state.tasks[one].state, state.tasks[one].exception
+
+        if n % 250 == 0:
+            have = {task.uuid: (task.state, task.exception) for task in state.newest()}
+            assert have == {one: told[one] for one in have}
+            assert len(have) == len(state.tasks) == sum(state.table.totals) <= 1500
+            assert all(state.table.row(state.table.id(row)) == row for row in state.table.rows())
+            assert not any(one in state.tasks for one in told if one not in have)
+    assert state.forgotten > 3000
+
+
+def test_an_index_that_was_thought_smaller_grows() -> None:
+    index, keys = Index(4), [uuid.uuid4().bytes for _ in range(500)]
+
+    for row, key in enumerate(keys):
+        index.add(key, row)
+    for row in range(0, 500, 2):
+        index.remove(keys[row], row)
+
+    found = [index.find(key, lambda row, key: keys[row] == key) for key in keys]
+    assert found == [row if row % 2 else None for row in range(500)]
 
 
 # --- recordings

@@ -50,16 +50,19 @@ class Tasks(Mapping[str, TaskSeen]):
         self._table = table
 
     def __getitem__(self, uuid: str) -> TaskSeen:
-        return self._table.task(self._table.index[uuid])
+        task = self._table.get(uuid)
+        if task is None:
+            raise KeyError(uuid)
+        return task
 
     def __contains__(self, uuid: object) -> bool:
-        return uuid in self._table.index
+        return isinstance(uuid, str) and self._table.row(uuid) is not None
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._table.index)
+        return (self._table.id(row) for row in self._table.rows(newest_first=False))
 
     def __len__(self) -> int:
-        return len(self._table.index)
+        return len(self._table)
 
 
 class State:

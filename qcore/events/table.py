@@ -11,23 +11,23 @@ forgotten when there are too many tasks or bytes: first those that ended well, l
 from __future__ import annotations
 
 import sys
-from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
+from qcore.events.columns import BITS, MASK, ROWS, Chunk, More, Words
+from qcore.events.ids import ODD_BYTES, Ids, Index, odd_key, uuid_key
 from qcore.wire.event import Event
 
-BITS = 12
-ROWS = 1 << BITS
-MASK = ROWS - 1
 TEXT_LIMIT = 1024
-MOST_WORDS = 65_000
 #: what a row costs beside its texts: columns, the id, the index (bytes, measured)
-ROW_BYTES = 260
+ROW_BYTES = 135
 MORE_BYTES = 400
-REMADE = 100_000
+#: the index has room for so many without growing
+MOST_EXPECTED = 1_000_000
+#: tasks whose rows are known without a search: those that events came of last
+NEAR = 20_000
 #: this share of what is remembered may be tasks that did not end well before they are forgotten too
 KEPT_SHARE = 0.5
 
@@ -48,18 +48,6 @@ CODE_OF = {kind: STATES.index(state) for kind, state in STATE_OF.items()}
 PENDING, RETRY, REJECTED, RECEIVED, STARTED, ENDED, REVOKED, FAILURE, SUCCESS = range(9)
 READY = frozenset(("SUCCESS", "FAILURE", "REVOKED", "ENDED"))
 _SEP = "\x1f"
-
-
-class More(msgspec.Struct, gc=False):
-    """What only some tasks have."""
-
-    exception: str = ""
-    traceback: str = ""
-    eta: str = ""
-    expires: str = ""
-    routing_key: str = ""
-    root_id: str = ""
-    parent_id: str = ""
 
 
 class TaskSeen(msgspec.Struct):
@@ -93,91 +81,17 @@ class TaskSeen(msgspec.Struct):
         return self.state in READY
 
 
-class Words:
-    """Words by number; 0 is the empty word. When there are too many, the rest is one word."""
-
-    def __init__(self) -> None:
-        self.codes: dict[str, int] = {"": 0}
-        self.words: list[str] = [""]
-
-    def code(self, word: str) -> int:
-        found = self.codes.get(word)
-        if found is None:
-            if len(self.words) >= MOST_WORDS:
-                word = "(others)"
-                if word in self.codes:
-                    return self.codes[word]
-            found = self.codes[word] = len(self.words)
-            self.words.append(sys.intern(word[:255]))
-        return found
-
-    def where(self, fits: Callable[[str], bool]) -> frozenset[int]:
-        """Numbers of the words that fit."""
-        return frozenset(i for i, word in enumerate(self.words) if fits(word))
-
-
-class Chunk:
-    """Up to ROWS tasks, column by column."""
-
-    __slots__ = (
-        *("ids", "texts", "states", "names", "workers", "queues", "retries"),
-        *("sent", "received", "started", "ended", "updated", "runtimes", "text_bytes"),
-    )
-
-    def __init__(self) -> None:
-        self.ids: list[str] = []
-        self.texts: list[str] = []  # args, kwargs, result
-        self.states = bytearray()
-        self.retries = bytearray()
-        self.names, self.workers, self.queues = array("H"), array("H"), array("H")
-        self.sent, self.received, self.started = array("d"), array("d"), array("d")
-        self.ended, self.updated = array("d"), array("d")
-        self.runtimes = array("f")
-        self.text_bytes = 0
-
-    def add(self, uuid: str) -> int:
-        """A new row; its place in the chunk."""
-        self.ids.append(uuid)
-        self.texts.append("")
-        self.states.append(0)
-        self.retries.append(0)
-        self.names.append(0)
-        self.workers.append(0)
-        self.queues.append(0)
-        for column in (self.sent, self.received, self.started, self.ended, self.updated, self.runtimes):
-            column.append(0.0)
-        return len(self.ids) - 1
-
-    def drop(self, places: Sequence[int]) -> None:
-        """These rows go, in ascending order; the others stay in theirs."""
-        first, behind = places[0], places[-1] + 1
-        leaving = set(places)
-        staying = [i for i in range(first, behind) if i not in leaving]
-        self.text_bytes -= sum(len(self.texts[i]) for i in places)
-        for name in Chunk.__slots__:
-            if name == "text_bytes":
-                continue
-            column = getattr(self, name)
-            kept = [column[i] for i in staying]
-            same = array(column.typecode, kept) if isinstance(column, array) else type(column)(kept)
-            if len(column) - len(places) < ROWS // 2:
-                # A new column: one that shrinks where it is leaves a hole that no other fits into.
-                setattr(self, name, column[:first] + same + column[behind:])
-            else:
-                column[first:behind] = same
-
-
 class TaskTable:
     """Tasks by id, in the order in which they were first heard of."""
 
     def __init__(self, max_tasks: int, max_bytes: int | None = None) -> None:
         self.max_tasks, self.max_bytes = max_tasks, max_bytes
-        self.index: dict[str, int] = {}
+        self._index, self._odd = Index(min(max_tasks, MOST_EXPECTED)), dict[bytes, str]()
+        self._near: dict[str, int] = {}
+        self._size = 0
         self.chunks: dict[int, Chunk] = {}
         self.names, self.workers, self.queues = Words(), Words(), Words()
-        self.more: dict[str, More] = {}
         self._more_bytes = 0
-        self._added = 0  # to the index, since it was last made anew
         self.totals = [0] * len(STATES)
         self.forgotten = 0
         #: changes whenever rows get other numbers
@@ -188,18 +102,24 @@ class TaskTable:
         self._last = self._new_chunk()
 
     def __len__(self) -> int:
-        return len(self.index)
+        return self._size
 
-    def __contains__(self, uuid: str) -> bool:
-        return uuid in self.index
+    def row(self, uuid: str) -> int | None:
+        """The row of a task, None if it is not remembered."""
+        row = self._near.get(uuid)
+        return self._index.find(uuid_key(uuid) or odd_key(uuid), self._holds) if row is None else row
+
+    def _holds(self, row: int, key: bytes) -> bool:
+        chunk = self.chunks.get(row >> BITS)
+        return chunk is not None and chunk.ids.has(row & MASK, key)
 
     # --- events in
 
     def take(self, code: int, event: Event, uuid: str) -> None:
         """Fold a task event; code is that of CODE_OF for its type."""
-        row = self.index.get(uuid)
+        row = self._near.get(uuid)
         if row is None:
-            row = self._add(uuid)
+            row = self._row_of(uuid)
         chunk = self.chunks[row >> BITS]
         i = row & MASK
         stamp = float(event["timestamp"])
@@ -234,7 +154,7 @@ class TaskTable:
 
     def settle(self, uuid: str, code: int) -> None:
         """It has ended, as somebody else than its worker's events says; when, nobody told."""
-        row = self.index[uuid]
+        row = self._row_of(uuid)
         states = self.chunks[row >> BITS].states
         old = states[row & MASK]
         states[row & MASK] = code
@@ -243,9 +163,9 @@ class TaskTable:
 
     def note(self, event: Event, uuid: str) -> None:
         """A task event of a user's own kind: it changes no state."""
-        row = self.index.get(uuid)
+        row = self._near.get(uuid)
         if row is None:
-            row = self._add(uuid)
+            row = self._row_of(uuid)
         chunk = self.chunks[row >> BITS]
         chunk.updated[row & MASK] = max(chunk.updated[row & MASK], float(event["timestamp"]))
         name = event.get("name")
@@ -276,16 +196,16 @@ class TaskTable:
             old = chunk.texts[i]
             text = f"{_text(args)}{_SEP}{_text(kwargs)}{_SEP}{old.rpartition(_SEP)[2] if old else ''}"
             chunk.texts[i] = text
-            chunk.text_bytes += len(text) - len(old)
-        self._add_more(event, uuid)
+            chunk.text_bytes += sys.getsizeof(text) - sys.getsizeof(old)
+        self._add_more(chunk, i, event, uuid)
 
     def _add_result(self, chunk: Chunk, i: int, result: Any) -> None:
         old = chunk.texts[i]
         text = f"{old.rpartition(_SEP)[0] or _SEP}{_SEP}{_text(result)}"
         chunk.texts[i] = text
-        chunk.text_bytes += len(text) - len(old)
+        chunk.text_bytes += sys.getsizeof(text) - sys.getsizeof(old)
 
-    def _add_more(self, event: Event, uuid: str) -> None:
+    def _add_more(self, chunk: Chunk, i: int, event: Event, uuid: str) -> None:
         found: dict[str, str] = {}
         for field in ("exception", "eta", "expires", "routing_key"):
             value = event.get(field)
@@ -299,41 +219,53 @@ class TaskTable:
         if type(parent) is str:
             found["parent_id"] = sys.intern(parent[:255])
         if found:
-            more = self.more.get(uuid)
+            more = chunk.more.get(i)
             if more is None:
-                more = self.more[uuid] = More()
+                more = chunk.more[i] = More()
                 self._more_bytes += MORE_BYTES
             for field, value in found.items():
                 self._more_bytes += len(value) - len(getattr(more, field))
                 setattr(more, field, value)
 
-    def _add(self, uuid: str) -> int:
+    def _row_of(self, uuid: str) -> int:
+        """The row of a task, a new one if it has none."""
+        key = uuid_key(uuid)
+        if key is None:
+            self._odd[key := odd_key(uuid)] = uuid
+        row = self._index.find(key, self._holds)
+        if row is None:
+            row = self._add(key)
+        if len(self._near) >= NEAR:
+            self._near.clear()
+        self._near[uuid] = row
+        return row
+
+    def _add(self, key: bytes) -> int:
         chunk = self._last
-        if len(chunk.ids) >= ROWS:
+        if len(chunk.states) >= ROWS:
             chunk = self._last = self._new_chunk()
-        row = (self._next - 1) << BITS | chunk.add(uuid)
-        self.index[uuid] = row
-        self._added += 1
-        if self._added > REMADE and self._added * 4 > len(self.index):
-            # A dict in which entries come and go grows to twice of what it needs.
-            self.index, self._added = dict(self.index), 0
+        row = (self._next - 1) << BITS | chunk.add(key)
+        self._index.add(key, row)
+        self._size += 1
         self.totals[PENDING] += 1
-        if len(self.index) > self.max_tasks:
+        if self._size > self.max_tasks:
             self._forget()  # which may renumber
-            return self.index[uuid]
+            found = self._index.find(key, self._holds)
+            assert found is not None
+            return found
         return row
 
     def _new_chunk(self) -> Chunk:
-        chunk = self.chunks[self._next] = Chunk()
+        chunk = self.chunks[self._next] = Chunk(Ids(self._odd))
         self._next += 1
-        if self.max_bytes is not None and len(self.chunks) > 1 and self.size() > self.max_bytes:
+        while self.max_bytes is not None and len(self.chunks) > 1 and self.size() > self.max_bytes:
             self._forget()
         return chunk
 
     def size(self) -> int:
         """About how many bytes are used."""
         texts = sum(c.text_bytes for c in self.chunks.values())
-        return len(self.index) * ROW_BYTES + texts + self._more_bytes
+        return self._size * ROW_BYTES + len(self._odd) * ODD_BYTES + texts + self._more_bytes
 
     # --- forgetting
 
@@ -341,7 +273,8 @@ class TaskTable:
         """Forget the oldest chunk's tasks that ended well; when most of what is left did not, all of it.
         In the newest chunk, which a small table has only, a few of the oldest."""
         well = self.totals[SUCCESS] + self.totals[REVOKED] + self.totals[ENDED]
-        spare = well and len(self.index) - well <= self.max_tasks * KEPT_SHARE
+        spare = well and self._size - well <= self._size * KEPT_SHARE
+        before = None
         for number in list(self.chunks):
             states = self.chunks[number].states
             if not spare:
@@ -349,37 +282,59 @@ class TaskTable:
             elif SUCCESS in states or REVOKED in states or ENDED in states:
                 gone = [i for i, s in enumerate(states) if s in (SUCCESS, REVOKED, ENDED)]
             else:
-                continue  # what is left of a chunk: none of it ended well
+                before = number  # what is left of a chunk: none of it ended well
+                continue
             if gone:
                 break
         if number == self._next - 1:
             gone = gone[: max(1, len(states) // 16)]
         if gone:
             self._drop(number, gone)
+        if before is not None and number in self.chunks:
+            self._join(before, number)
 
     def _drop(self, number: int, places: list[int]) -> None:
-        chunk, index = self.chunks[number], self.index
+        chunk, base = self.chunks[number], number << BITS
         self.generation += 1  # twice, so that a reader who began in between notices too
+        self._near.clear()
         for i in places:
-            uuid = chunk.ids[i]
-            del index[uuid]
-            if (more := self.more.pop(uuid, None)) is not None:
+            key = chunk.ids.key(i)
+            self._index.remove(key, base | i)
+            self._odd.pop(key, None)
+            if (more := chunk.more.get(i)) is not None:
                 self._more_bytes -= MORE_BYTES + sum(len(getattr(more, f)) for f in more.__struct_fields__)
             self.totals[chunk.states[i]] -= 1
         self.forgotten += len(places)
+        self._size -= len(places)
         if len(places) == len(chunk.ids) and number != self._next - 1:
             del self.chunks[number]
             return
-        chunk.drop(places)
-        for i in range(places[0], len(chunk.ids)):
-            index[chunk.ids[i]] = number << BITS | i
+        for place, before in enumerate(chunk.drop(places), places[0]):
+            self._index.move(chunk.ids.key(place), base | before, base | place)
+        self.generation += 1
+
+    def _join(self, before: int, number: int) -> None:
+        """What is left of a chunk goes to the one before it: few rows are not worth a chunk."""
+        into, chunk = self.chunks[before], self.chunks[number]
+        first = len(into.states)
+        if number == self._next - 1 or first + len(chunk.states) > ROWS:
+            return
+        self.generation += 1
+        into.extend(chunk)
+        for i in range(len(chunk.states)):
+            self._index.move(chunk.ids.key(i), number << BITS | i, before << BITS | first + i)
+        del self.chunks[number]
         self.generation += 1
 
     # --- tasks out
 
     def get(self, uuid: str) -> TaskSeen | None:
-        row = self.index.get(uuid)
+        row = self.row(uuid)
         return None if row is None else self.task(row)
+
+    def id(self, row: int) -> str:
+        """The id of a row."""
+        return self.chunks[row >> BITS].ids[row & MASK]
 
     def task(self, row: int) -> TaskSeen:
         """The task of a row as a record of its own."""
@@ -405,7 +360,7 @@ class TaskTable:
             queue=self.queues.words[chunk.queues[i]],
             updated=chunk.updated[i],
         )
-        more = self.more.get(uuid)
+        more = chunk.more.get(i)
         if more is not None:
             for field in more.__struct_fields__:
                 setattr(task, field, getattr(more, field))
@@ -414,9 +369,11 @@ class TaskTable:
 
     def family(self, root_id: str) -> list[TaskSeen]:
         """The remembered tasks of a workflow, by the id of its root, in the order of their ids' arrival."""
-        ids = [uuid for uuid, more in list(self.more.items()) if more.root_id == root_id]
-        rows = sorted(self.index[u] for u in dict.fromkeys((root_id, *ids)) if u in self.index)
-        return [self.task(row) for row in rows]
+        root = self.row(root_id)
+        rows = {root} if root is not None else set()
+        for number, chunk in list(self.chunks.items()):
+            rows.update(number << BITS | i for i, more in list(chunk.more.items()) if more.root_id == root_id)
+        return [self.task(row) for row in sorted(rows)]
 
     def rows(self, newest_first: bool = True) -> Iterator[int]:
         """Every row, in the order in which the tasks were first heard of."""

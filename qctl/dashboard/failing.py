@@ -5,9 +5,11 @@ In:  the table of tasks, which another thread may add to.  Out: FailureRows that
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
-from qcore.events.table import BITS, FAILURE, MASK, TaskTable
+from qcore.events.columns import Chunk, More
+from qcore.events.table import FAILURE, TaskTable
 from qctl.dashboard.snapshot import FailureRow
 
 #: of so many remembered errors at most
@@ -17,15 +19,10 @@ MOST = 50_000
 def seen_failures(table: TaskTable, known: Iterable[FailureRow] = ()) -> tuple[FailureRow, ...]:
     """Groups that are not among the known, the most first."""
     groups: dict[tuple[int, str], list[str]] = {}
-    for number, (uuid, more) in enumerate(list(table.more.items())):
-        row = table.index.get(uuid)
-        chunk = None if row is None else table.chunks.get(row >> BITS)
-        if number >= MOST or row is None or chunk is None or not more.exception:
-            continue
-        place = row & MASK
-        if place < len(chunk.runtimes) and chunk.states[place] == FAILURE:
+    for chunk, i, more in islice(_errors(table), MOST):
+        if i < len(chunk.runtimes) and chunk.states[i] == FAILURE:
             kind = more.exception.partition("(")[0][:80]
-            groups.setdefault((chunk.names[place], kind), []).append(uuid)
+            groups.setdefault((chunk.names[i], kind), []).append(chunk.ids[i])
     have = {(k.name, k.exc_type) for k in known}
     rows = []
     for (code, kind), members in groups.items():
@@ -48,3 +45,11 @@ def seen_failures(table: TaskTable, known: Iterable[FailureRow] = ()) -> tuple[F
             )
         )
     return tuple(sorted(rows, key=lambda r: (-r.count, r.name)))
+
+
+def _errors(table: TaskTable) -> Iterator[tuple[Chunk, int, More]]:
+    """What has an exception, in the order of arrival."""
+    for chunk in list(table.chunks.values()):
+        for i, more in list(chunk.more.items()):
+            if more.exception:
+                yield chunk, i, more

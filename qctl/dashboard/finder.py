@@ -12,7 +12,8 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from qcore.events.table import BITS, STATES, Chunk, TaskTable, Words
+from qcore.events.columns import BITS, Chunk, Words
+from qcore.events.table import STATES, TaskTable
 from qctl.dashboard.sieve import Sieve
 from qctl.filters import Filter
 

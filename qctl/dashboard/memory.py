@@ -12,8 +12,8 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
 
+from qcore.events.columns import BITS, MASK
 from qcore.events.state import State
-from qcore.events.table import BITS, MASK
 from qcore.wire.event import Event
 from qctl.dashboard.charts import Charts
 from qctl.dashboard.finder import Finder, Found, Wanted
@@ -63,9 +63,9 @@ class Memory:
             return
         table, looked = self.state.table, 0
         for event in batch:
-            if event["type"] != "task-started":
+            if event["type"] != "task-started" or not isinstance(event.get("uuid"), str):
                 continue
-            row = table.index.get(event.get("uuid", ""))
+            row = table.row(event["uuid"])
             if row is not None:
                 wait = waited(table.chunks[row >> BITS], row & MASK)
                 if wait is not None:

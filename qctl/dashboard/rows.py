@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, overload
 
-from qcore.events.table import BITS, MASK, TaskSeen, TaskTable
+from qcore.events.columns import BITS, MASK
+from qcore.events.table import TaskSeen, TaskTable
 from qcore.wire.event import Event
 from qctl.dashboard.snapshot import EventRow
 
@@ -81,7 +82,7 @@ class TaskRows(Lazy):
 
     def find(self, uuid: str) -> int | None:
         """Where a task is in this list."""
-        row = self._table.index.get(uuid)
+        row = self._table.row(uuid)
         if row is None:
             return None
         if self._rows is not None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from qcore.events.table import STATES, SUCCESS, Chunk, TaskTable
+from qcore.events.columns import Chunk
+from qcore.events.table import STATES, SUCCESS, TaskTable
 from qctl.filters import Filter
 from qctl.filters.fields import state_named
 from qctl.filters.predicate import Part, Test, Trace
@@ -60,16 +61,15 @@ class Sieve:
         names, words = chunk.names, self._table.names.words
         test, ids = part.test, chunk.ids
         fits = {code: test({"name": words[code]}) for code in set(names)}
-        if part.within.lower() in "\n".join(ids).lower():
-            return [i for i in found if fits[names[i]] or test({"id": ids[i]})]
-        return [i for i in found if fits[names[i]]]
+        fit = {i for i in ids.places_with(part.within.lower()) if test({"id": ids[i]})}
+        return [i for i in found if fits[names[i]] or i in fit]
 
     def _tested(self, chunk: Chunk, found: Sequence[int], part: Part) -> list[int]:
         reads = [(key, self._reader(chunk, key)) for key in part.reads]
         record: dict[str, Any] = {}
         if part.reads == {"exc"} and not part.test(record):
-            more, ids = self._table.more, chunk.ids
-            found = [i for i in found if ids[i] in more]  # the others have no exception
+            more = chunk.more
+            found = [i for i in found if i in more]  # the others have no exception
         kept, test = [], part.test
         for i in found:
             for key, read in reads:
@@ -89,7 +89,7 @@ class Sieve:
 
     def _reader(self, chunk: Chunk, key: str) -> Read:
         """Reads one key of the record of a row (qctl.seen has the whole record)."""
-        more, ids, texts = self._table.more, chunk.ids, chunk.texts
+        more, ids, texts = chunk.more, chunk.ids, chunk.texts
         if key in WORDS:
             column, word = self._column(chunk, key), self._answers.word
             return lambda i: word(key, column[i])
@@ -107,8 +107,8 @@ class Sieve:
             "tries": lambda i: chunk.retries[i] + 1,
             "runtime_s": lambda i: chunk.runtimes[i] if chunk.states[i] == SUCCESS else None,
             "wait_s": lambda i: waited(chunk, i),
-            "exc": lambda i: ((found := more.get(ids[i])) and found.exception) or None,
-            "root_id": lambda i: ((found := more.get(ids[i])) and found.root_id) or ids[i],
+            "exc": lambda i: ((found := more.get(i)) and found.exception) or None,
+            "root_id": lambda i: ((found := more.get(i)) and found.root_id) or ids[i],
         }
         return readers[key]
 

@@ -157,7 +157,7 @@ class Recorder:
             self._steps.clear()
         if self._changed:
             table = self._state.table
-            rows = (table.index.get(task_id) for task_id in self._changed)
+            rows = (table.row(task_id) for task_id in self._changed)
             self._history.keep(table.task(row) for row in rows if row is not None)
             self._changed.clear()
         self.heard_at = time.time()

@@ -1,0 +1,164 @@
+"""Ids of a million tasks without an object for each: 16 bytes in a column, 8 in an index.
+
+In:  ids as they stand in events.  Out: their keys, and the rows that they are at.
+After this: table.py, which holds both.  An id that is no UUID is kept as it is beside its key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
+from mmap import mmap
+
+KEY = 16
+#: what an id that is no UUID costs beside its key (bytes, measured)
+ODD_BYTES = 250
+_TAG_BITS = 24
+_TAG = (1 << _TAG_BITS) - 1
+_DIGITS = frozenset("0123456789abcdef")
+_MOST_SLOTS = 1 << _TAG_BITS
+#: a piece of an id with fewer digits is in so many ids that each is looked at
+_FEW_DIGITS = 3
+
+
+def uuid_key(uuid: str) -> bytes | None:
+    """The 16 bytes of a UUID as it is usually written, None for any other id."""
+    digits = uuid.replace("-", "")
+    if len(uuid) != 36 or len(digits) != 32 or uuid[8:24:5] != "----":
+        return None
+    try:
+        key = bytes.fromhex(digits)
+    except ValueError:
+        return None
+    return key if key.hex() == digits else None
+
+
+def odd_key(uuid: str) -> bytes:
+    """The 16 bytes that an id which is no UUID is known by."""
+    return blake2b(uuid.encode("utf-8", "surrogatepass"), digest_size=KEY).digest()
+
+
+def _uuid(key: bytes) -> str:
+    digits = key.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+class Ids(Sequence[str]):
+    """A column of ids. odd: the ids that are no UUIDs, by their keys; shared by the columns of a table."""
+
+    __slots__ = ("_keys", "_odd")
+
+    def __init__(self, odd: dict[bytes, str]) -> None:
+        self._keys, self._odd = bytearray(), odd
+
+    def __len__(self) -> int:
+        return len(self._keys) // KEY
+
+    def __getitem__(self, place: int) -> str:  # type: ignore[override]  # places only, no slices
+        key = self.key(place)
+        return self._odd[key] if key in self._odd else _uuid(key)
+
+    def key(self, place: int) -> bytes:
+        """The key of a place; raises IndexError."""
+        key = bytes(self._keys[place * KEY : place * KEY + KEY])
+        if len(key) != KEY:
+            raise IndexError(place)
+        return key
+
+    def has(self, place: int, key: bytes) -> bool:
+        """Whether it is this key that is there."""
+        return self._keys[place * KEY : place * KEY + KEY] == key
+
+    def append(self, key: bytes) -> None:
+        self._keys += key
+
+    def keep(self, staying: Sequence[int], first: int) -> None:
+        """From the place `first` on only those stay."""
+        self._keys = self._keys[: first * KEY] + b"".join(map(self.key, staying))
+
+    def places_with(self, piece: str) -> Iterable[int]:
+        """The places whose ids may have this (lower-case) text in them."""
+        digits = piece.replace("-", "")
+        if self._odd or len(digits) < _FEW_DIGITS:
+            return range(len(self))
+        if not _DIGITS.issuperset(digits):
+            return ()
+        everything, found = self._keys.hex(), []
+        at = everything.find(digits)
+        while at >= 0:
+            place = at // (2 * KEY)
+            found.append(place)
+            at = everything.find(digits, (place + 1) * 2 * KEY - len(digits) + 1)
+        return found
+
+
+class Index:
+    """Rows by key, in open addressing. A slot is 24 bits of the key's hash, then 40 bits of the row plus
+    one, so whoever asks says whether a row does hold the key. Pages of it that nobody used take no memory."""
+
+    __slots__ = ("_mask", "_slots", "_used")
+
+    def __init__(self, rows: int) -> None:
+        """rows: about how many there will be; more than that make it grow, which takes a moment."""
+        self._used = 0
+        self._make(min(max(rows, 8), _MOST_SLOTS // 2))
+
+    def _make(self, rows: int) -> None:
+        size = 1 << (2 * rows - 1).bit_length()
+        self._mask = size - 1
+        self._slots = memoryview(mmap(-1, 8 * size)).cast("Q")
+
+    def find(self, key: bytes, holds: Callable[[int, bytes], bool]) -> int | None:
+        """The row of a key, None if it is not there."""
+        slots, mask, tag = self._slots, self._mask, hash(key) & _TAG
+        at = tag & mask
+        while slot := slots[at]:
+            if slot & _TAG == tag and holds((slot >> _TAG_BITS) - 1, key):
+                return (slot >> _TAG_BITS) - 1
+            at = at + 1 & mask
+        return None
+
+    def add(self, key: bytes, row: int) -> None:
+        self._used += 1
+        if self._used * 4 > self._mask * 3:
+            self._grow()
+        tag = hash(key) & _TAG
+        self._put(tag, row + 1 << _TAG_BITS | tag)
+
+    def move(self, key: bytes, row: int, to: int) -> None:
+        """The key that was at `row` is at another one now."""
+        self._slots[self._place(key, row)] = to + 1 << _TAG_BITS | hash(key) & _TAG
+
+    def remove(self, key: bytes, row: int) -> None:
+        """What was put behind it because its own slot was taken comes forward, so that it is still found."""
+        slots, mask = self._slots, self._mask
+        hole = at = self._place(key, row)
+        self._used -= 1
+        while slot := slots[at := at + 1 & mask]:
+            if (at - slot & mask) >= (at - hole & mask):
+                slots[hole], hole = slot, at
+        slots[hole] = 0
+
+    def _put(self, tag: int, entry: int) -> None:
+        slots, mask = self._slots, self._mask
+        at = tag & mask
+        while slots[at]:
+            at = at + 1 & mask
+        slots[at] = entry
+
+    def _place(self, key: bytes, row: int) -> int:
+        slots, mask, tag = self._slots, self._mask, hash(key) & _TAG
+        entry = row + 1 << _TAG_BITS | tag
+        at = tag & mask
+        while (slot := slots[at]) != entry:
+            if not slot:
+                raise KeyError(key)
+            at = at + 1 & mask
+        return at
+
+    def _grow(self) -> None:
+        old = self._slots
+        self._make(self._mask + 1)
+        for slot in old:
+            if slot:
+                self._put(slot & _TAG, slot)
