@@ -67,7 +67,11 @@ def dump(session: Session, chosen: Choice, reel: Reel, max_tasks: int) -> int:
     from qcore.events.state import State
 
     state = State(max_tasks)
-    recorder = Recorder(reel.record) if reel.record else None
+    try:
+        recorder = Recorder(reel.record) if reel.record else None
+    except FileExistsError:
+        words = f"'{reel.record}' is there already, and may be what somebody needs"
+        raise exits.Stop(exits.REFUSED, words, "name another file, or remove it") from None
     missed: dict[str, int] = {}
     deadline = None if chosen.duration_s is None else time.monotonic() + chosen.duration_s
     printed, unreadable = 0, Counter[str]()

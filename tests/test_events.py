@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 import threading
 import uuid
 from pathlib import Path
@@ -15,7 +17,7 @@ from qcore import App
 from qcore.events.columns import ROWS
 from qcore.events.ids import Index
 from qcore.events.receiver import listen
-from qcore.events.recording import Recorder, replay
+from qcore.events.recording import Recorder, recorded, replay, span
 from qcore.events.sender import EventSender
 from qcore.events.snapshot import Polaroid
 from qcore.events.state import State
@@ -176,7 +178,7 @@ def test_an_index_that_was_thought_smaller_grows() -> None:
 # --- recordings
 
 
-@pytest.mark.parametrize("name", ["a.ndjson", "a.ndjson.gz"])
+@pytest.mark.parametrize("name", ["a.ndjson", "a.ndjson.gz", "a.ndjson.zst"])
 def test_a_recording_gives_the_same_events_at_a_pace(tmp_path: Path, name: str) -> None:
     path, slept = str(tmp_path / name), list[float]()
     recorder = Recorder(path)
@@ -189,6 +191,40 @@ def test_a_recording_gives_the_same_events_at_a_pace(tmp_path: Path, name: str) 
 
     assert found == [life(n) for n in range(3)]
     assert slept == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("name", ["a.ndjson", "a.ndjson.gz", "a.ndjson.zst"])
+def test_what_a_killed_recorder_wrote_can_be_read(tmp_path: Path, name: str) -> None:
+    path = str(tmp_path / name)
+    program = f"""
+import os
+from qcore.events.recording import Recorder
+recorder = Recorder({path!r})
+for n in range(1, 300):
+    recorder._flush_at = 0 if n % 100 == 0 else float("inf")
+    event = {{"type": "task-sent", "uuid": str(n), "hostname": "w@h", "timestamp": {START} + n}}
+    recorder.write([event], {START} + n)
+os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", program], check=False)
+
+    with recorded(path) as batches:
+        found = [event["uuid"] for _, batch in batches for event in batch]
+
+    assert found[:200] == [str(n) for n in range(1, 201)]
+    assert span(path) == (START + 1, START + len(found))
+
+
+def test_a_damaged_recording_and_one_that_is_there_already_are_one_sentence(tmp_path: Path) -> None:
+    for name in ("a.gz", "a.zst"):
+        (tmp_path / name).write_text("no such compression\n")
+        damaged = qctl("events", "--dump", "--replay", str(tmp_path / name))
+        again = qctl("events", "--record", str(tmp_path / name))
+
+        assert damaged.returncode == exits.BAD_CONFIG and one_sentence(damaged)
+        assert "is damaged" in damaged.stderr
+        assert again.returncode == exits.REFUSED and "is there already" in again.stderr
+        assert (tmp_path / name).read_text() == "no such compression\n"
 
 
 def test_a_replayed_gap_and_a_filter(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import gzip
 import importlib
-import io
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import zlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,11 +30,13 @@ BATCH = 500
 
 
 class Recorder:
-    """Writes events to a file as they come. Raises OSError, ConfigError for a compression we have not."""
+    """Writes events to a new file (or a pipe) as they come. Raises OSError, FileExistsError among them, and
+    ConfigError for a compression we have not."""
 
     def __init__(self, path: str) -> None:
         self.path, self.events = path, 0
-        self._file: IO[bytes] = _opened(path, "w")
+        is_special = Path(path).exists() and not Path(path).is_file()
+        self._file: IO[bytes] = _opened(path, "w" if is_special else "x")
         self._flush_at = 0.0
 
     def write(self, events: list[Event], now: float) -> None:
@@ -54,7 +57,8 @@ def replay(
     path: str, speed: float = 1.0, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[Iterator[list[Event]]]:
     """What a recording holds, as receiver.listen() gives it: batches, at `speed` times the pace at which
-    they came; speed 0: without a pause. Lines that are no events are left out. Raises as Recorder does."""
+    they came; speed 0: without a pause. Lines that are no events are left out, and a file that was not
+    closed is read as far as it goes. Raises as Recorder does, ConfigError also when the file is damaged."""
 
     def paced(batches: Iterator[tuple[float, list[Event]]]) -> Iterator[list[Event]]:
         last: float | None = None
@@ -71,47 +75,60 @@ def replay(
 @contextmanager
 def recorded(path: str) -> Iterator[Iterator[tuple[float, list[Event]]]]:
     """The batches of a recording without any pause, each with our clock when it came (epoch seconds)."""
-    file = _opened(path, "r")
+    with closing(_lines(path)) as lines:
+        yield _batches(lines)
 
-    def batches() -> Iterator[tuple[float, list[Event]]]:
-        batch: list[Event] = []
-        last = 0.0
-        for line in file:
-            event = _event(line)
-            if event is None:
-                continue
-            at = _heard_at(event)
-            event.pop("heard_at", None)
-            if batch and (at != last or len(batch) >= BATCH):
-                yield last, batch
-                batch = []
-            last = at
-            batch.append(event)
-        if batch:
+
+def _batches(lines: Iterator[bytes]) -> Iterator[tuple[float, list[Event]]]:
+    batch: list[Event] = []
+    last = 0.0
+    for line in lines:
+        event = _event(line)
+        if event is None:
+            continue
+        at = _heard_at(event)
+        event.pop("heard_at", None)
+        if batch and (at != last or len(batch) >= BATCH):
             yield last, batch
-
-    try:
-        yield batches()
-    finally:
-        file.close()
+            batch = []
+        last = at
+        batch.append(event)
+    if batch:
+        yield last, batch
 
 
 def span(path: str) -> tuple[float, float] | None:
     """When the first and the last event of a recording came (epoch seconds); None: it has none."""
-    file = _opened(path, "r")
-    try:
-        first = next((e for e in map(_event, file) if e is not None), None)
-        last = first
-        line = b""
-        for line in file:  # noqa: B007 - only the last one is read as an event
-            pass
-        last = _event(line) or first
-    finally:
-        file.close()
-    if first is None or last is None:
+    with closing(_lines(path)) as lines:
+        first = next((e for e in map(_event, lines) if e is not None), None)
+        last = deque(lines, 2)  # the very last may be half a line
+    if first is None:
         return None
-    begin, end = _heard_at(first), _heard_at(last)
+    events = [e for e in map(_event, last) if e is not None]
+    begin, end = _heard_at(first), _heard_at(events[-1] if events else first)
     return begin, max(begin, end)
+
+
+def _lines(path: str) -> Generator[bytes]:
+    damage: tuple[type[Exception], ...] = (gzip.BadGzipFile, zlib.error)
+    if path.endswith(".zst"):
+        damage = (_zstandard(path).ZstdError,)
+    try:
+        with _opened(path, "r") as file:
+            yield from _unpacked(file) if path.endswith(".zst") else file
+    except EOFError:
+        return  # whoever wrote it was killed, or is still at it
+    except damage as exc:
+        raise ConfigError(f"'{path}' is damaged, or is not compressed as its name says: {exc}") from exc
+
+
+def _unpacked(file: IO[bytes]) -> Iterator[bytes]:
+    """Lines of a zstd file. Its own reader keeps the last of a frame that was not ended to itself."""
+    unpack, rest = _zstandard(file.name).ZstdDecompressor().decompressobj(read_across_frames=True), b""
+    while data := file.read(1 << 16):
+        *lines, rest = (rest + unpack.decompress(data)).split(b"\n")
+        yield from lines
+    yield rest
 
 
 def _heard_at(event: Event) -> float:
@@ -128,19 +145,19 @@ def _event(line: bytes) -> Event | None:
 
 
 def _opened(path: str, mode: str) -> IO[bytes]:
-    """The file, compressed as its name says."""
-    if path.endswith(".zst"):
-        try:
-            zstandard: Any = importlib.import_module("zstandard")
-        except ImportError:
-            raise ConfigError(
-                f"'{path}' needs the package zstandard, which is not installed; .gz needs nothing"
-            ) from None
-        raw = Path(path).open(f"{mode}b")  # noqa: SIM115 - closed with the stream around it
-        if mode == "w":
-            made: IO[bytes] = zstandard.ZstdCompressor().stream_writer(raw)
-            return made
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw))
+    """The file, compressed as its name says; of zstd what is in it."""
     if path.endswith(".gz"):
         return gzip.open(path, f"{mode}b", compresslevel=5)  # type: ignore[return-value]
+    if path.endswith(".zst") and mode != "r":
+        packer = _zstandard(path).ZstdCompressor()
+        made: IO[bytes] = packer.stream_writer(Path(path).open(f"{mode}b"))  # noqa: SIM115 - it closes that
+        return made
     return Path(path).open(f"{mode}b")
+
+
+def _zstandard(path: str) -> Any:
+    try:
+        return importlib.import_module("zstandard")
+    except ImportError:
+        words = f"'{path}' needs the package zstandard: pip install 'qctl[zstd]'; .gz needs nothing"
+        raise ConfigError(words) from None

@@ -99,10 +99,25 @@ THEMES: dict[str, Palette] = {
             "#f0a8d0",
             "#c8c8c8",
         ),
-        # Red and green are told apart by lightness and by blue here.
-        _DARK._replace(name="deuteranopia", done="#6cc4f5", failed="bold #ffb000", retrying="#f0e442"),
-        # Blue and green, and yellow and pink, are told apart by lightness.
-        _DARK._replace(name="tritanopia", reserved="#40d0d0", done="#d6d9dd", failed="bold #ff6a6a"),
+        # In these two every state is told apart as such eyes see it; tests/test_themes.py simulates them.
+        _DARK._replace(
+            name="deuteranopia",
+            reserved="#348cb2",
+            running="bold #3d84ff",
+            done="#1ad1ff",
+            retrying="#ffff66",
+            failed="bold #ff981a",
+            revoked="#e8cfdf",
+        ),
+        _DARK._replace(
+            name="tritanopia",
+            reserved="#3492b2",
+            running="bold #b8edff",
+            done="#36e236",
+            retrying="#ffd91a",
+            failed="bold #ff1a21",
+            revoked="#ff66fa",
+        ),
         Palette(
             "ansi",
             True,
