@@ -2,7 +2,7 @@
 
 In:  events, from the broker or a recording.  Out: lines, each written at once.  Names are remembered from
 earlier events, because Celery's later events of a task carry only its id. What a worker said and we did
-not hear is a line of its own: a gap.
+not hear is a line of its own: a gap; so is the time in which the broker was away, which is waited for.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
+from qcore.errors import BrokerError
 from qctl import exits, theme
 from qctl.output import yaml
 from qctl.output.secrets import hide
@@ -33,6 +36,9 @@ _IN_HEAD = frozenset(
 #: what csv and tsv have of an event
 FIELDS = ("timestamp", "hostname", "type", "uuid", "name")
 NODE_CELLS, KIND_CELLS = 20, 16
+#: an event of our own: something was not heard
+GAP = "gap"
+RETRY_S = (0.5, 1.0, 2.0)
 
 
 class Choice(NamedTuple):
@@ -62,16 +68,11 @@ class Reel(NamedTuple):
 
 def dump(session: Session, chosen: Choice, reel: Reel, max_tasks: int) -> int:
     """Print events until the limit, the time, the end of the recording or Ctrl-C; the exit code."""
-    from qcore.events.receiver import listen
     from qcore.events.recording import Recorder, replay
     from qcore.events.state import State
 
     state = State(max_tasks)
-    try:
-        recorder = Recorder(reel.record) if reel.record else None
-    except FileExistsError:
-        words = f"'{reel.record}' is there already, and may be what somebody needs"
-        raise exits.Stop(exits.REFUSED, words, "name another file, or remove it") from None
+    recorder: Recorder | None = None
     missed: dict[str, int] = {}
     deadline = None if chosen.duration_s is None else time.monotonic() + chosen.duration_s
     printed, unreadable = 0, Counter[str]()
@@ -80,26 +81,20 @@ def dump(session: Session, chosen: Choice, reel: Reel, max_tasks: int) -> int:
         session.options.listing.headers = False  # one heading for all events
         session.options.listing.columns = list(FIELDS)
     try:
-        source = (
-            replay(reel.replay, reel.speed)
-            if reel.replay
-            else listen(
-                session.broker,
-                exchange=session.app.conf.event_exchange,
-                on_unreadable=lambda number: unreadable.update(messages=number),
-            )
-        )
+        source = replay(reel.replay, reel.speed) if reel.replay else nullcontext(_live(session, unreadable))
         with source as batches:
-            if not reel.replay:
-                session.out.note("listening; Ctrl-C ends")
             for batch in batches:
+                if reel.record and recorder is None:  # not earlier: no file where no broker is
+                    recorder = Recorder(reel.record)
                 if recorder is not None:
                     recorder.write(batch, time.time())
                 for event in batch:
                     state.event(event)
                     if (gap := _gap(event, state, missed)) is not None:
                         _write(session, gap, state)
-                    if chosen.takes(event, state):
+                    if event["type"] == GAP:
+                        _write(session, event, state)
+                    elif chosen.takes(event, state):
                         _write(session, event, state)
                         printed += 1
                         if chosen.limit is not None and printed >= chosen.limit:
@@ -109,6 +104,9 @@ def dump(session: Session, chosen: Choice, reel: Reel, max_tasks: int) -> int:
                     break
     except KeyboardInterrupt:
         pass
+    except FileExistsError:
+        words = f"'{reel.record}' is there already, and may be what somebody needs"
+        raise exits.Stop(exits.REFUSED, words, "name another file, or remove it") from None
     finally:
         if recorder is not None:
             recorder.close()
@@ -122,6 +120,40 @@ def dump(session: Session, chosen: Choice, reel: Reel, max_tasks: int) -> int:
     return exits.OK
 
 
+def _live(session: Session, unreadable: Counter[str]) -> Iterator[list[Event]]:
+    """What is heard from now on. A broker that goes away is tried until it is back, and an event of our own
+    says since when nothing was heard. Raises BrokerDown when it was not there at the beginning."""
+    from qcore.events.receiver import listen
+
+    heard_at: float | None = None  # epoch seconds
+    failed = 0
+    while True:
+        try:
+            with listen(
+                session.broker,
+                exchange=session.app.conf.event_exchange,
+                on_unreadable=lambda number: unreadable.update(messages=number),
+            ) as batches:
+                session.out.note("listening again" if failed else "listening; Ctrl-C ends")
+                if heard_at is not None:
+                    now, why = time.time(), "the broker was away"
+                    yield [
+                        {"type": GAP, "hostname": "qctl", "timestamp": now, "since": heard_at, "reason": why}
+                    ]
+                failed, heard_at = 0, time.time()
+                for batch in batches:
+                    yield batch
+                    heard_at = time.time()
+        except BrokerError as exc:
+            if heard_at is None:
+                raise  # it was never there: a wrong address, most likely
+            if not failed:
+                session.out.warn(f"{exc}; trying again")
+            yield []  # its user looks up
+            time.sleep(RETRY_S[min(failed, len(RETRY_S) - 1)])
+            failed += 1
+
+
 def _gap(event: Event, state: State, missed: dict[str, int]) -> Event | None:
     """An event of our own about what never arrived from this one's sender."""
     node = event["hostname"]
@@ -130,7 +162,7 @@ def _gap(event: Event, state: State, missed: dict[str, int]) -> Event | None:
         return None
     count = worker.missed - missed.get(node, 0)
     missed[node] = worker.missed
-    return {"type": "gap", "hostname": node, "timestamp": event["timestamp"], "missed": count}
+    return {"type": GAP, "hostname": node, "timestamp": event["timestamp"], "missed": count}
 
 
 def _write(session: Session, event: Event, state: State) -> None:
@@ -158,7 +190,7 @@ def line(event: Event, state: State, colour: bool) -> str:
     kind = event["type"]
     head = [stamp(event["timestamp"]), pad(cut(shown(event["hostname"]), NODE_CELLS), NODE_CELLS)]
     bad = ("task-failed", "task-retried", "task-revoked")
-    ansi = theme.look(STATE_OF[kind]).ansi if kind in bad else "33" if kind == "gap" else ""
+    ansi = theme.look(STATE_OF[kind]).ansi if kind in bad else "33" if kind == GAP else ""
     head.append(theme.paint(pad(shown(kind), KIND_CELLS), ansi, colour))
     uuid = event.get("uuid")
     if isinstance(uuid, str):

@@ -119,6 +119,72 @@ def test_events_that_nobody_reads_and_a_reader_that_is_killed_leave_nothing(
         assert set(client.keys()) <= keys and client.pubsub_numpat() == 0
 
 
+def test_a_monitor_that_hangs_is_let_go_and_says_what_it_missed_when_it_goes_on(
+    redis_server: RedisServer, processes: Processes
+) -> None:
+    fleet = Fleet(200, 10_000, since=time.time())
+    with redis_server.client() as client:
+        if not FULL:  # else the server's own: 32 MB, or 8 MB for a minute
+            client.config_set("client-output-buffer-limit", "pubsub 2mb 1mb 2")
+        before = client.info("memory")["used_memory"]
+        monitor = processes.qctl("-b", redis_server.url, "events", "--dump")
+        monitor.wait_output("listening")
+        broker = open_broker(redis_server.url)
+        tell(broker, fleet, 1)
+        monitor.wait_output("task-started")
+        monitor._process.send_signal(signal.SIGSTOP)
+        tell(broker, fleet, 52 if FULL else 5)
+        stopped = time.monotonic()
+        wait_for(lambda: client.pubsub_numpat() == 0, 65)
+        wait_for(lambda: client.info("memory")["used_memory"] - before < 2**20, 10)
+        gone_s = time.monotonic() - stopped
+        monitor._process.send_signal(signal.SIGCONT)
+        monitor.wait_output("listening again")
+        tell(broker, fleet, 1)
+        broker.close()
+        monitor.wait_output("gap .* reason=the broker was away")
+        monitor.wait_output("gap .* missed=")
+
+    assert gone_s < 60
+
+
+def test_a_recorder_outlives_its_broker_and_keeps_the_gap(
+    redis_server: RedisServer, processes: Processes, tmp_path: Path
+) -> None:
+    def say(kind: str) -> None:
+        broker = open_broker(redis_server.url)
+        one = {"type": kind, "hostname": "test@h", "timestamp": time.time()}
+        broker.broadcast(event.EXCHANGE, event.BATCH_KEY, event.encode(one, "test@h", event.BATCH_KEY))
+        broker.close()
+
+    path = str(tmp_path / "a.ndjson")
+    recorder = processes.qctl("-b", redis_server.url, "events", "--dump", "--record", path, "-o", "name")
+    recorder.wait_output("listening")
+    say("before")
+    recorder.wait_output("before")
+    redis_server.kill9()
+    recorder.wait_output("trying again")
+    redis_server.restart()
+    recorder.wait_output("listening again")
+    say("after")
+    recorder.wait_output("after")
+    recorder._process.send_signal(signal.SIGINT)
+    code = recorder.wait()
+    replayed = qctl("events", "--dump", "--replay", path, "--speed", "0", "-o", "name", "--type", "after")
+
+    assert code == exits.OK
+    assert replayed.stdout.split() == ["gap", "after"]
+
+
+def test_where_no_broker_is_no_recording_is_begun(tmp_path: Path) -> None:
+    path = tmp_path / "a.ndjson"
+
+    done = qctl("-b", "redis://127.0.0.1:1/0", "events", "--record", str(path))
+
+    assert done.returncode == exits.UNAVAILABLE
+    assert not path.exists()
+
+
 def tell(broker: Any, fleet: Fleet, seconds: float, kill: Any = None) -> None:
     for number, turn in enumerate(fleet.turns(seconds)):
         broker.broadcast(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from qcore.events.columns import BITS, MASK
 from qcore.events.state import State
 from qcore.events.table import CODE_OF, ENDED, TaskTable
 
@@ -42,11 +43,14 @@ def repair(
     """
     table, there, put_right = state.table, set(answered), 0
     known = {task.task_id: task for task in held}
+    theirs = table.workers.where(there.__contains__)
     lost = []
     for row in list(table.search(states=OPEN)):
-        task = table.task(row)
-        if task.uuid not in known and task.updated < asked_at and task.worker in there:
-            lost.append(task)
+        chunk, place = table.chunks[row >> BITS], row & MASK
+        if chunk.workers[place] in theirs and chunk.updated[place] < asked_at:
+            task = table.task(row)
+            if task.uuid not in known:
+                lost.append(task)
     found = ends([task.uuid for task in lost]) if ends is not None and lost else {}
     for task in lost:
         kind = _KIND_OF.get(found.get(task.uuid, ""))

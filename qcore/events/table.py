@@ -10,6 +10,7 @@ forgotten when there are too many tasks or bytes: first those that ended well, l
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -406,14 +407,15 @@ class TaskTable:
         """Rows that may match, newest first: of these states, names, queues, with a sign of life since
         then, and all of the needles in their arguments or result. Columns are looked through in turn,
         each only where the one before left something."""
-        codes = None if states is None else frozenset(STATES.index(s) for s in states if s in STATES)
+        codes = None if states is None else bytes(STATES.index(s) for s in states if s in STATES)
+        of_state = re.compile(b"[" + re.escape(codes) + b"]" if codes else b"(?!)")
         name_codes = None if names is None else self.names.where(names)
         queue_codes = None if queues is None else self.queues.where(queues.__contains__)
         for number in reversed(list(self.chunks)):
             chunk = self.chunks[number]
             found: Any = range(len(chunk.ids))
             if codes is not None:
-                found = [i for i, code in enumerate(chunk.states) if code in codes]
+                found = [match.start() for match in of_state.finditer(bytes(chunk.states))]
             if name_codes is not None:
                 column = chunk.names
                 found = [i for i in found if column[i] in name_codes]

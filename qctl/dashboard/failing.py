@@ -18,20 +18,23 @@ MOST = 50_000
 
 def seen_failures(table: TaskTable, known: Iterable[FailureRow] = ()) -> tuple[FailureRow, ...]:
     """Groups that are not among the known, the most first."""
-    groups: dict[tuple[int, str], list[str]] = {}
+    groups: dict[tuple[int, str], list[tuple[Chunk, int]]] = {}
     for chunk, i, more in islice(_errors(table), MOST):
         if i < len(chunk.runtimes) and chunk.states[i] == FAILURE:
             kind = more.exception.partition("(")[0][:80]
-            groups.setdefault((chunk.names[i], kind), []).append(chunk.ids[i])
+            groups.setdefault((chunk.names[i], kind), []).append((chunk, i))
     have = {(k.name, k.exc_type) for k in known}
     rows = []
     for (code, kind), members in groups.items():
         name = table.names.words[code]
         if (name, kind) in have:
             continue
-        newest, first = table.get(members[-1]), table.get(members[0])
-        if newest is None or first is None:
+        try:
+            newest, first = (table.get(chunk.ids[i]) for chunk, i in (members[-1], members[0]))
+        except IndexError:
             continue  # forgotten just now
+        if newest is None or first is None:
+            continue
         rows.append(
             FailureRow(
                 name,

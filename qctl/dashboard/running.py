@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +36,20 @@ def _give_memory_back() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 17)
 
 
+def _collect_seldom() -> None:
+    """What was imported is no garbage, and what events are made of goes without a search for cycles; with
+    the usual limits the collector stopped everything for a tenth of a second every other second."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 def run(session: Session, feed: Feed | Tape, plain: bool, colours: str | None = None) -> int:
     """Show the dashboard until it is left; the exit code."""
     if session.options.no_color:
         os.environ["NO_COLOR"] = "1"
     window = window_for(session, feed, plain, palette_named(colours))
     _give_memory_back()
+    _collect_seldom()
     feed.start()
     try:
         code: Any = window.run()
