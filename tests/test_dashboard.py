@@ -17,16 +17,12 @@ from qcore.events.state import State
 from qcore.wire import event as event_wire
 from qctl.dashboard.failing import seen_failures
 from qctl.dashboard.feed import Feed
-from qctl.dashboard.finder import Wanted
 from qctl.dashboard.panes import TASK_FIELDS, Panes
-from qctl.dashboard.rows import TaskRows
 from qctl.dashboard.screen import Dashboard
 from qctl.dashboard.snapshot import QueueRow
 from qctl.dashboard.table import VirtualTable
 from qctl.dashboard.tape import Tape
 from qctl.dashboard.views import VIEWS
-from qctl.filters import parse
-from qctl.seen import record_of
 from tests.processes import Processes
 from tests.waiting import wait_for
 
@@ -459,40 +455,6 @@ def test_a_recording_is_gone_through_to_and_fro(tmp_path: Path) -> None:
 
 
 # --- a million tasks
-
-
-def test_filters_orders_and_far_rows_of_many_tasks(app: App) -> None:
-    feed = Feed(app, 100_000)
-    for number in range(40_000):
-        kind = "task-failed" if number % 100 == 7 else "task-succeeded"
-        more = {"exception": "KeyError(1)"} if number % 100 == 7 else {"runtime": number / 1000}
-        feed.fold(
-            [
-                event("task-received", f"u{number:06}", name=f"proj.t{number % 3}", args=f"({number},)"),
-                event(kind, f"u{number:06}", **more),
-            ]
-        )
-    every = [feed.memory.state.table.task(row) for row in feed.memory.state.table.rows()]
-
-    for text in (
-        "state:failed",
-        "name:proj.t1 state:failed",
-        "args.0=107",
-        "runtime>39.5",
-        "-state:done",
-        "u00012",
-        "exc:KeyError or name:*t2",
-        'args~"3999"',
-    ):
-        wanted = parse(text)
-        rows = TaskRows(feed.memory.state.table, feed.memory.finder.find(Wanted(wanted)).rows)
-        assert [t.uuid for t in rows] == [t.uuid for t in every if wanted.matches(record_of(t))], text
-    found = feed.memory.finder.find(Wanted(parse("-state:failed"), "time"))
-    assert found.complete
-    assert TaskRows(feed.memory.state.table, found.rows)[0].uuid == "u039999"
-    rows = TaskRows(feed.memory.state.table)
-    assert [rows[i].uuid for i in (0, 20_000, 39_999)] == ["u039999", "u019999", "u000000"]
-    assert rows.find("u019999") == 20_000
 
 
 def test_the_cursor_stays_with_its_task_while_others_come(app: App) -> None:

@@ -86,9 +86,8 @@ class Ids(Sequence[str]):
         everything, found = self._keys.hex(), []
         at = everything.find(digits)
         while at >= 0:
-            place = at // (2 * KEY)
-            found.append(place)
-            at = everything.find(digits, (place + 1) * 2 * KEY - len(digits) + 1)
+            found.append(at // (2 * KEY))
+            at = everything.find(digits, at + 1)
         return found
 
 

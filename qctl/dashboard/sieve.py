@@ -9,7 +9,7 @@ are compared next; text is read last, and only where the pieces that every match
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from qcore.events.columns import Chunk
@@ -25,6 +25,7 @@ NUMBERS = frozenset(("at", "runtime_s", "wait_s", "tries", *WORDS))
 _STATE_WORDS = tuple(state_named(s) or s.lower() for s in STATES)
 _TEXTS = {"args": 0, "kwargs": 1, "result": 2}
 _SEP = "\x1f"
+_ROW_END = "\x1e"  # between rows; where a text has it, rows are looked at one by one
 
 
 class Sieve:
@@ -48,8 +49,7 @@ class Sieve:
             codes: Any = columns[0] if len(columns) == 1 else zip(*columns, strict=True)
             found = [i for i, code in enumerate(codes) if answers[code]]
         for part in self._rest:
-            for trace in part.hints.traces:
-                found = _with_trace(chunk, found, trace)
+            found = _with_traces(chunk, found, part.hints.traces)
             if part.reads == {"name", "id"} and part.within:
                 found = self._named(chunk, found, part)
             else:
@@ -140,20 +140,46 @@ def waited(chunk: Chunk, i: int) -> float | None:
     return max(began - sent, 0.0) if sent and began else None
 
 
-def _with_trace(chunk: Chunk, found: Sequence[int], trace: Trace) -> Sequence[int]:
-    """Where one of the pieces is anywhere in the texts of a row."""
-    if trace.key not in _TEXTS:
-        return found
-    texts = chunk.texts
-    everything = "\n".join(texts)
-    if trace.caseless:
-        pieces, everything = [piece.lower() for piece in trace.any_of], everything.lower()
-        if not any(p in everything for p in pieces):
-            return []
-        return [i for i in found if any(p in texts[i].lower() for p in pieces)]
-    if not any(piece in everything for piece in trace.any_of):
-        return []
-    if len(trace.any_of) == 1:
-        piece = trace.any_of[0]
-        return [i for i in found if piece in texts[i]]
-    return [i for i in found if any(p in texts[i] for p in trace.any_of)]
+def _with_traces(chunk: Chunk, found: Sequence[int], traces: Iterable[Trace]) -> Sequence[int]:
+    """Where, for each trace, one of its pieces is anywhere in the texts of a row; of the traces that are one
+    piece, the rarest is looked for in all rows at once."""
+    texts, rest = chunk.texts, []
+    rarest = len(texts) // 4, "", ""
+    plain = lower = ""
+    for trace in traces:
+        if trace.key not in _TEXTS:
+            continue
+        plain = plain or _ROW_END.join(texts)
+        everything, pieces = plain, trace.any_of
+        if trace.caseless:
+            everything = lower = lower or plain.lower()
+            pieces = tuple(piece.lower() for piece in pieces)
+        if len(pieces) == 1:
+            number = everything.count(pieces[0])
+            if not number:
+                return []
+            rarest = min(rarest, (number, pieces[0], everything))
+        rest.append((trace.caseless, pieces))
+    _, piece, everything = rarest
+    if piece and everything.count(_ROW_END) == len(texts) - 1:
+        rows = set(_rows_with(everything, piece))
+        found = [i for i in found if i in rows]
+    for caseless, pieces in rest:
+        if caseless:
+            found = [i for i in found if any(piece in texts[i].lower() for piece in pieces)]
+        else:
+            found = [i for i in found if any(piece in texts[i] for piece in pieces)]
+    return found
+
+
+def _rows_with(everything: str, piece: str) -> Iterator[int]:
+    """The numbers of the rows of a joined text that have a piece in them."""
+    row = seen = 0
+    at = everything.find(piece)
+    while at >= 0:
+        row += everything.count(_ROW_END, seen, at)
+        yield row
+        seen = everything.find(_ROW_END, at)
+        if seen < 0:
+            return
+        at = everything.find(piece, seen)
