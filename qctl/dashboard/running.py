@@ -24,8 +24,8 @@ from qctl.guard import permit
 if TYPE_CHECKING:
     from qctl.session import Session
 
-#: bytes that remembered tasks may take; the process stays below 450 MiB then, also as they come and go
-MOST_BYTES = 260 * 2**20
+#: bytes that remembered tasks may take; the process stays below 450 MB then, also as they come and go
+MOST_BYTES = 235 * 2**20
 
 _M_MMAP_THRESHOLD = -3
 

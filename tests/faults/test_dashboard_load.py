@@ -22,6 +22,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.processes import Processes
+from tests.simulator import node_of
 from tests.waiting import wait_for
 
 FULL = os.environ.get("QCORE_FAULTS") == "full"
@@ -149,3 +151,30 @@ def test_the_dashboard_takes_in_ten_thousand_events_a_second(redis_url: str) -> 
         assert intake <= INTAKE_SHARE
         assert painting <= PAINTING_SHARE
         assert p95 <= 0.1
+
+
+def test_a_large_fleet_is_listed_and_put_in_order(redis_url: str, processes: Processes) -> None:
+    count = 1_000 if FULL else 200
+    fleet = processes.start(sys.executable, "-m", "tests.simulator", redis_url, str(count), name="fleet")
+    fleet.wait_output("ready")
+    began = time.monotonic()
+    with dashboard(redis_url) as screen:
+        assert screen.read(20, f"up {count}/{count}")
+        listed = time.monotonic() - began
+        screen.press("2")
+        assert screen.read(5, node_of(0))
+        screen.press("s")
+        assert screen.read(5, "order by")
+        screen.press("w")
+        screen.read(1)
+        pressed = time.monotonic()
+        screen.press("S")
+        assert screen.read(5, node_of(count - 1))
+        took = time.monotonic() - pressed
+    print(
+        f"{count} workers listed {listed:.2f} s after the start; {took * 1000:.0f} ms to reverse their order"
+    )
+
+    if FULL:
+        assert listed <= 1.5
+        assert took <= 0.1
