@@ -105,6 +105,16 @@ def test_what_did_not_end_well_does_not_outgrow_the_bytes_either() -> None:
     assert state.tasks[str(uuid.UUID(int=8 * ROWS - 1))].state == "FAILURE"
 
 
+def test_many_failures_are_forgotten_before_what_still_runs() -> None:
+    state = State(max_tasks=3 * ROWS)
+    state.fold(event("task-started", f"running{n}") for n in range(50))
+
+    state.fold(e for n in range(9 * ROWS) for e in life(n, end="task-failed" if n % 2 else "task-succeeded"))
+
+    assert state.table.totals[STARTED] == 50
+    assert 0.3 * len(state.tasks) < state.table.totals[FAILURE] < 0.6 * len(state.tasks)
+
+
 def test_the_few_failures_among_many_tasks_need_few_chunks() -> None:
     state = State(max_tasks=2 * ROWS)
 

@@ -29,8 +29,9 @@ MORE_BYTES = 400
 MOST_EXPECTED = 1_000_000
 #: tasks whose rows are known without a search: those that events came of last
 NEAR = 20_000
-#: this share of what is remembered may be tasks that did not end well before they are forgotten too
-KEPT_SHARE = 0.5
+#: what ended well is forgotten first, while the rest is no more than this share of what is remembered; what
+#: failed goes next, while what has not ended is no more than that share
+FAILED_SHARE, OPEN_SHARE = 0.1, 0.5
 
 #: ENDED: nobody has it any more, and no event said how it ended (repair.py)
 STATES = ("PENDING", "RETRY", "REJECTED", "RECEIVED", "STARTED", "ENDED", "REVOKED", "FAILURE", "SUCCESS")
@@ -47,6 +48,8 @@ STATE_OF = {
 }
 CODE_OF = {kind: STATES.index(state) for kind, state in STATE_OF.items()}
 PENDING, RETRY, REJECTED, RECEIVED, STARTED, ENDED, REVOKED, FAILURE, SUCCESS = range(9)
+WELL = frozenset((SUCCESS, REVOKED, ENDED))
+ENDS = WELL | {FAILURE}
 READY = frozenset(("SUCCESS", "FAILURE", "REVOKED", "ENDED"))
 _SEP = "\x1f"
 
@@ -271,28 +274,30 @@ class TaskTable:
     # --- forgetting
 
     def _forget(self) -> None:
-        """Forget the oldest chunk's tasks that ended well; when most of what is left did not, all of it.
-        In the newest chunk, which a small table has only, a few of the oldest."""
-        well = self.totals[SUCCESS] + self.totals[REVOKED] + self.totals[ENDED]
-        spare = well and self._size - well <= self._size * KEPT_SHARE
+        """Forget the oldest chunk's tasks of the states that go first. A small table has one chunk only; there
+        it is a few of the oldest."""
+        leaving = self._leaving()
         before = None
         for number in list(self.chunks):
             states = self.chunks[number].states
-            if not spare:
-                gone = list(range(len(states)))
-            elif SUCCESS in states or REVOKED in states or ENDED in states:
-                gone = [i for i, s in enumerate(states) if s in (SUCCESS, REVOKED, ENDED)]
-            else:
-                before = number  # what is left of a chunk: none of it ended well
-                continue
+            gone = [i for i, state in enumerate(states) if state in leaving]
             if gone:
                 break
+            before = number  # what is left of a chunk
         if number == self._next - 1:
             gone = gone[: max(1, len(states) // 16)]
         if gone:
             self._drop(number, gone)
         if before is not None and number in self.chunks:
             self._join(before, number)
+
+    def _leaving(self) -> frozenset[int]:
+        """The states of what is forgotten next."""
+        for states, share in ((WELL, FAILED_SHARE), (ENDS, OPEN_SHARE)):
+            number = sum(self.totals[state] for state in states)
+            if number and self._size - number <= self._size * share:
+                return states
+        return frozenset(range(len(STATES)))
 
     def _drop(self, number: int, places: list[int]) -> None:
         chunk, base = self.chunks[number], number << BITS
