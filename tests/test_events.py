@@ -174,14 +174,17 @@ def test_the_table_remembers_what_a_dict_would_as_tasks_come_and_go() -> None:
 
 
 def test_an_index_that_was_thought_smaller_grows() -> None:
+    def holds(row: int, key: bytes) -> bool:
+        return keys[row] == key
+
     index, keys = Index(4), [uuid.uuid4().bytes for _ in range(500)]
 
     for row, key in enumerate(keys):
-        index.add(key, row)
+        assert index.find_or_add(key, row, holds) == row
     for row in range(0, 500, 2):
         index.remove(keys[row], row)
 
-    found = [index.find(key, lambda row, key: keys[row] == key) for key in keys]
+    found = [index.find(key, holds) for key in keys]
     assert found == [row if row % 2 else None for row in range(500)]
 
 

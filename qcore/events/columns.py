@@ -76,8 +76,8 @@ class Chunk:
         self.runtimes = array("f")
         self.text_bytes = 0
 
-    def add(self, key: bytes) -> int:
-        """A new row; its place in the chunk."""
+    def add(self, key: bytes) -> None:
+        """A new row."""
         self.ids.append(key)
         self.texts.append("")
         self.states.append(0)
@@ -87,14 +87,16 @@ class Chunk:
         self.queues.append(0)
         for column in (self.sent, self.received, self.started, self.ended, self.updated, self.runtimes):
             column.append(0.0)
-        return len(self.states) - 1
+
+    def measure(self) -> None:
+        """Count the bytes of the texts."""
+        self.text_bytes = sum(map(sys.getsizeof, self.texts)) - NO_TEXT * len(self.texts)
 
     def drop(self, places: Sequence[int]) -> list[int]:
         """These rows go, in ascending order; the places of those that stay, from the first that goes on."""
         first, behind = places[0], places[-1] + 1
         leaving = set(places)
         staying = [i for i in range(first, behind) if i not in leaving]
-        self.text_bytes -= sum(sys.getsizeof(self.texts[i]) - NO_TEXT for i in places)
         self.more = {i - bisect_left(places, i): m for i, m in self.more.items() if i not in leaving}
         moved = [*staying, *range(behind, len(self.ids))]
         for name in Chunk.__slots__[2:-1]:
@@ -107,6 +109,7 @@ class Chunk:
             else:
                 column[first:behind] = same
         self.ids.keep(moved, first)
+        self.measure()
         return moved
 
     def extend(self, other: Chunk) -> None:

@@ -117,12 +117,19 @@ class Index:
             at = at + 1 & mask
         return None
 
-    def add(self, key: bytes, row: int) -> None:
+    def find_or_add(self, key: bytes, row: int, holds: Callable[[int, bytes], bool]) -> int:
+        """The row of a key; if it has none, this one from now on."""
+        slots, mask, tag = self._slots, self._mask, hash(key) & _TAG
+        at = tag & mask
+        while slot := slots[at]:
+            if slot & _TAG == tag and holds((slot >> _TAG_BITS) - 1, key):
+                return (slot >> _TAG_BITS) - 1
+            at = at + 1 & mask
+        slots[at] = row + 1 << _TAG_BITS | tag
         self._used += 1
-        if self._used * 4 > self._mask * 3:
+        if self._used * 4 > mask * 3:
             self._grow()
-        tag = hash(key) & _TAG
-        self._put(tag, row + 1 << _TAG_BITS | tag)
+        return row
 
     def move(self, key: bytes, row: int, to: int) -> None:
         """The key that was at `row` is at another one now."""
@@ -138,13 +145,6 @@ class Index:
                 slots[hole], hole = slot, at
         slots[hole] = 0
 
-    def _put(self, tag: int, entry: int) -> None:
-        slots, mask = self._slots, self._mask
-        at = tag & mask
-        while slots[at]:
-            at = at + 1 & mask
-        slots[at] = entry
-
     def _place(self, key: bytes, row: int) -> int:
         slots, mask, tag = self._slots, self._mask, hash(key) & _TAG
         entry = row + 1 << _TAG_BITS | tag
@@ -158,6 +158,10 @@ class Index:
     def _grow(self) -> None:
         old = self._slots
         self._make(self._mask + 1)
+        slots, mask = self._slots, self._mask
         for slot in old:
             if slot:
-                self._put(slot & _TAG, slot)
+                at = slot & mask & _TAG
+                while slots[at]:
+                    at = at + 1 & mask
+                slots[at] = slot

@@ -29,6 +29,8 @@ MORE_BYTES = 400
 MOST_EXPECTED = 1_000_000
 #: tasks whose rows are known without a search: those that events came of last
 NEAR = 20_000
+#: results come after arguments, so the texts of so many chunks are measured when a new one is begun
+MEASURED_AGAIN = 3
 #: what ended well is forgotten first, while the rest is no more than this share of what is remembered; what
 #: failed goes next, while what has not ended is no more than that share
 FAILED_SHARE, OPEN_SHARE = 0.1, 0.5
@@ -198,16 +200,13 @@ class TaskTable:
         args, kwargs = event.get("args"), event.get("kwargs")
         if args is not None or kwargs is not None:
             old = chunk.texts[i]
-            text = f"{_text(args)}{_SEP}{_text(kwargs)}{_SEP}{old.rpartition(_SEP)[2] if old else ''}"
-            chunk.texts[i] = text
-            chunk.text_bytes += sys.getsizeof(text) - sys.getsizeof(old)
+            result = old.rpartition(_SEP)[2] if old else ""
+            chunk.texts[i] = f"{_text(args)}{_SEP}{_text(kwargs)}{_SEP}{result}"
         self._add_more(chunk, i, event, uuid)
 
     def _add_result(self, chunk: Chunk, i: int, result: Any) -> None:
         old = chunk.texts[i]
-        text = f"{old.rpartition(_SEP)[0] or _SEP}{_SEP}{_text(result)}"
-        chunk.texts[i] = text
-        chunk.text_bytes += sys.getsizeof(text) - sys.getsizeof(old)
+        chunk.texts[i] = f"{old.rpartition(_SEP)[0] or _SEP}{_SEP}{_text(result)}"
 
     def _add_more(self, chunk: Chunk, i: int, event: Event, uuid: str) -> None:
         found: dict[str, str] = {}
@@ -236,30 +235,27 @@ class TaskTable:
         key = uuid_key(uuid)
         if key is None:
             self._odd[key := odd_key(uuid)] = uuid
-        row = self._index.find(key, self._holds)
-        if row is None:
-            row = self._add(key)
+        chunk = self._last
+        if len(chunk.states) >= ROWS:
+            chunk = self._last = self._new_chunk()
+        free = (self._next - 1) << BITS | len(chunk.states)
+        row = self._index.find_or_add(key, free, self._holds)
+        if row == free:
+            chunk.add(key)
+            self._size += 1
+            self.totals[PENDING] += 1
+            if self._size > self.max_tasks:
+                self._forget()  # which may renumber
+                row = self._index.find_or_add(key, free, self._holds)
         if len(self._near) >= NEAR:
             self._near.clear()
         self._near[uuid] = row
         return row
 
-    def _add(self, key: bytes) -> int:
-        chunk = self._last
-        if len(chunk.states) >= ROWS:
-            chunk = self._last = self._new_chunk()
-        row = (self._next - 1) << BITS | chunk.add(key)
-        self._index.add(key, row)
-        self._size += 1
-        self.totals[PENDING] += 1
-        if self._size > self.max_tasks:
-            self._forget()  # which may renumber
-            found = self._index.find(key, self._holds)
-            assert found is not None
-            return found
-        return row
-
     def _new_chunk(self) -> Chunk:
+        for number in range(max(0, self._next - MEASURED_AGAIN), self._next):
+            if number in self.chunks:
+                self.chunks[number].measure()
         chunk = self.chunks[self._next] = Chunk(Ids(self._odd))
         self._next += 1
         while self.max_bytes is not None and len(self.chunks) > 1 and self.size() > self.max_bytes:
@@ -267,15 +263,15 @@ class TaskTable:
         return chunk
 
     def size(self) -> int:
-        """About how many bytes are used."""
+        """About how many bytes are used; the texts of the newest chunk are not counted yet."""
         texts = sum(c.text_bytes for c in self.chunks.values())
         return self._size * ROW_BYTES + len(self._odd) * ODD_BYTES + texts + self._more_bytes
 
     # --- forgetting
 
     def _forget(self) -> None:
-        """Forget the oldest chunk's tasks of the states that go first. A small table has one chunk only; there
-        it is a few of the oldest."""
+        """Forget the oldest chunk's tasks of the states that go first; of the newest chunk, the only one of a
+        small table, a few of the oldest."""
         leaving = self._leaving()
         before = None
         for number in list(self.chunks):
