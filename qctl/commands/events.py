@@ -38,6 +38,7 @@ FEW, MANY = 10_000, 1_000_000
     exit_codes={
         exits.OK: "ended by you, or by --limit or --for",
         exits.USAGE: "wrong usage; or the dashboard without a terminal",
+        exits.REFUSED: "--record: the file is there already",
     },
     see_also=["control enable_events", "status"],
 )
@@ -51,7 +52,9 @@ FEW, MANY = 10_000, 1_000_000
     type=click.IntRange(10),
     help="Tasks to remember. [default: 1000000 in at most 235 MiB; with --dump 10000]",
 )
-@click.option("--record", metavar="FILE", help="Write them to a file: JSON lines; .gz or .zst compressed.")
+@click.option(
+    "--record", metavar="FILE", help="Write them to a new file: JSON lines; .gz or .zst compressed."
+)
 @click.option("--replay", metavar="FILE", help="From a recording, not from the broker.")
 @click.option("--speed", type=float, default=1.0, help="--replay: so much faster; 0: at once. [default: 1]")
 @click.option("-c", "--camera", metavar="CLASS", help="Call its on_shutter(state) now and then.")
@@ -99,8 +102,9 @@ def command(
     """Watch what happens: dashboard, or --dump.
 
     Workers send task events only when started with -E, or after `qctl control enable_events`. FILTER
-    is as `qctl help filters` has it. --record alone writes and prints nothing. --demo needs no broker
-    and no worker: it shows what a fleet of a shop would say.
+    is as `qctl help filters` has it. --record alone writes and prints nothing; it and --dump wait for a
+    broker that goes away, and a line `gap` says what was not heard. --demo needs no broker and no
+    worker: it shows what a fleet of a shop would say.
     """
     session = current()
     with contextlib.ExitStack() as stage:
