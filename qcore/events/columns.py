@@ -85,8 +85,12 @@ class Chunk:
         self.names.append(0)
         self.workers.append(0)
         self.queues.append(0)
-        for column in (self.sent, self.received, self.started, self.ended, self.updated, self.runtimes):
-            column.append(0.0)
+        self.sent.append(0.0)
+        self.received.append(0.0)
+        self.started.append(0.0)
+        self.ended.append(0.0)
+        self.updated.append(0.0)
+        self.runtimes.append(0.0)
 
     def measure(self) -> None:
         """Count the bytes of the texts."""
@@ -116,7 +120,7 @@ class Chunk:
         """The rows of another one come behind those that are here."""
         self.more |= {len(self.states) + i: more for i, more in other.more.items()}
         self.text_bytes += other.text_bytes
-        for i in range(len(other.ids)):
-            self.ids.append(other.ids.key(i))
+        for key in other.ids.keys(range(len(other.ids))):
+            self.ids.append(key)
         for name in Chunk.__slots__[2:-1]:
             getattr(self, name).extend(getattr(other, name))

@@ -65,6 +65,11 @@ class Ids(Sequence[str]):
             raise IndexError(place)
         return key
 
+    def keys(self, places: Iterable[int]) -> list[bytes]:
+        """The keys of these places."""
+        keys = bytes(self._keys)
+        return [keys[at : at + KEY] for at in (place * KEY for place in places)]
+
     def has(self, place: int, key: bytes) -> bool:
         """Whether it is this key that is there."""
         return self._keys[place * KEY : place * KEY + KEY] == key
@@ -74,7 +79,7 @@ class Ids(Sequence[str]):
 
     def keep(self, staying: Sequence[int], first: int) -> None:
         """From the place `first` on only those stay."""
-        self._keys = self._keys[: first * KEY] + b"".join(map(self.key, staying))
+        self._keys = self._keys[: first * KEY] + b"".join(self.keys(staying))
 
     def places_with(self, piece: str) -> Iterable[int]:
         """The places whose ids may have this (lower-case) text in them."""
@@ -131,27 +136,32 @@ class Index:
             self._grow()
         return row
 
-    def move(self, key: bytes, row: int, to: int) -> None:
-        """The key that was at `row` is at another one now."""
-        self._slots[self._place(key, row)] = to + 1 << _TAG_BITS | hash(key) & _TAG
+    def move(self, keys: Iterable[bytes], rows: Iterable[int], to: Iterable[int]) -> None:
+        """The keys that were at these rows are at others now. Raises KeyError."""
+        slots = self._slots
+        for key, row, new in zip(keys, rows, to, strict=True):
+            tag = hash(key) & _TAG
+            slots[self._at(tag, row)] = new + 1 << _TAG_BITS | tag
 
-    def remove(self, key: bytes, row: int) -> None:
-        """What was put behind it because its own slot was taken comes forward, so that it is still found."""
+    def remove(self, keys: Iterable[bytes], rows: Iterable[int]) -> None:
+        """What was put behind them because its own slot was taken comes forward, so that it is still found.
+        Raises KeyError."""
         slots, mask = self._slots, self._mask
-        hole = at = self._place(key, row)
-        self._used -= 1
-        while slot := slots[at := at + 1 & mask]:
-            if (at - slot & mask) >= (at - hole & mask):
-                slots[hole], hole = slot, at
-        slots[hole] = 0
+        for key, row in zip(keys, rows, strict=True):
+            hole = at = self._at(hash(key) & _TAG, row)
+            self._used -= 1
+            while slot := slots[at := at + 1 & mask]:
+                if (at - slot & mask) >= (at - hole & mask):
+                    slots[hole], hole = slot, at
+            slots[hole] = 0
 
-    def _place(self, key: bytes, row: int) -> int:
-        slots, mask, tag = self._slots, self._mask, hash(key) & _TAG
+    def _at(self, tag: int, row: int) -> int:
+        slots, mask = self._slots, self._mask
         entry = row + 1 << _TAG_BITS | tag
         at = tag & mask
         while (slot := slots[at]) != entry:
             if not slot:
-                raise KeyError(key)
+                raise KeyError(row)
             at = at + 1 & mask
         return at
 

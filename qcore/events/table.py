@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ MOST_EXPECTED = 1_000_000
 #: tasks whose rows are known without a search: those that events came of last
 NEAR = 20_000
 #: results come after arguments, so the texts of so many chunks are measured when a new one is begun
-MEASURED_AGAIN = 3
+MEASURED = 2
 #: what ended well is forgotten first, while the rest is no more than this share of what is remembered; what
 #: failed goes next, while what has not ended is no more than that share
 FAILED_SHARE, OPEN_SHARE = 0.1, 0.5
@@ -253,9 +254,10 @@ class TaskTable:
         return row
 
     def _new_chunk(self) -> Chunk:
-        for number in range(max(0, self._next - MEASURED_AGAIN), self._next):
-            if number in self.chunks:
-                self.chunks[number].measure()
+        if self.max_bytes is not None:
+            for number in range(max(0, self._next - MEASURED), self._next):
+                if number in self.chunks:
+                    self.chunks[number].measure()
         chunk = self.chunks[self._next] = Chunk(Ids(self._odd))
         self._next += 1
         while self.max_bytes is not None and len(self.chunks) > 1 and self.size() > self.max_bytes:
@@ -263,7 +265,8 @@ class TaskTable:
         return chunk
 
     def size(self) -> int:
-        """About how many bytes are used; the texts of the newest chunk are not counted yet."""
+        """About how many bytes are used. Texts are counted when there is a limit, those of the newest chunk
+        not yet."""
         texts = sum(c.text_bytes for c in self.chunks.values())
         return self._size * ROW_BYTES + len(self._odd) * ODD_BYTES + texts + self._more_bytes
 
@@ -299,34 +302,42 @@ class TaskTable:
         chunk, base = self.chunks[number], number << BITS
         self.generation += 1  # twice, so that a reader who began in between notices too
         self._near.clear()
-        for i in places:
-            key = chunk.ids.key(i)
-            self._index.remove(key, base | i)
-            self._odd.pop(key, None)
-            if (more := chunk.more.get(i)) is not None:
-                self._more_bytes -= MORE_BYTES + sum(len(getattr(more, f)) for f in more.__struct_fields__)
-            self.totals[chunk.states[i]] -= 1
+        keys = chunk.ids.keys(places)
+        self._index.remove(keys, [base | i for i in places])
+        if self._odd:
+            for key in keys:
+                self._odd.pop(key, None)
+        for more in map(chunk.more.__getitem__, chunk.more.keys() & places):
+            self._more_bytes -= MORE_BYTES + sum(len(getattr(more, f)) for f in more.__struct_fields__)
+        for state, count in Counter(map(chunk.states.__getitem__, places)).items():
+            self.totals[state] -= count
         self.forgotten += len(places)
         self._size -= len(places)
         if len(places) == len(chunk.ids) and number != self._next - 1:
             del self.chunks[number]
             return
-        for place, before in enumerate(chunk.drop(places), places[0]):
-            self._index.move(chunk.ids.key(place), base | before, base | place)
+        before = chunk.drop(places)
+        first = places[0]
+        self._renumbered(chunk, first, [base | i for i in before], base | first)
         self.generation += 1
 
     def _join(self, before: int, number: int) -> None:
         """What is left of a chunk goes to the one before it: few rows are not worth a chunk."""
         into, chunk = self.chunks[before], self.chunks[number]
-        first = len(into.states)
-        if number == self._next - 1 or first + len(chunk.states) > ROWS:
+        first, size = len(into.states), len(chunk.states)
+        if number == self._next - 1 or first + size > ROWS:
             return
         self.generation += 1
         into.extend(chunk)
-        for i in range(len(chunk.states)):
-            self._index.move(chunk.ids.key(i), number << BITS | i, before << BITS | first + i)
+        base = number << BITS
+        self._renumbered(into, first, range(base, base + size), before << BITS | first)
         del self.chunks[number]
         self.generation += 1
+
+    def _renumbered(self, chunk: Chunk, first: int, old: Sequence[int], new: int) -> None:
+        """The rows of a chunk from a place on had other numbers; the first of them has this one now."""
+        keys = chunk.ids.keys(range(first, first + len(old)))
+        self._index.move(keys, old, range(new, new + len(old)))
 
     # --- tasks out
 
