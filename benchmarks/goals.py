@@ -125,7 +125,7 @@ VALUES = (
     Value(
         "events_redis",
         "events taken in, through Redis (events/s of CPU)",
-        goals=(Goal("celery", 5, "5x Celery's"),),
+        goals=(Goal("celery", 5, "5x Celery's"), Goal("peer", 5, "5x Flower's")),
     ),
     Value(
         "event_bytes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -171,6 +172,21 @@ def test_the_table_remembers_what_a_dict_would_as_tasks_come_and_go() -> None:
             assert all(state.table.row(state.table.id(row)) == row for row in state.table.rows())
             assert not any(one in state.tasks for one in told if one not in have)
     assert state.forgotten > 3000
+
+
+def test_a_child_process_has_an_index_of_its_own() -> None:
+    state = State()
+    state.fold(life(1))
+
+    child = os.fork()
+    if child == 0:
+        state.fold(life(2))
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert state.table.row(str(uuid.UUID(int=2))) is None
+    state.fold(life(2))
+    assert list(state.tasks) == [str(uuid.UUID(int=n)) for n in (1, 2)]
 
 
 def test_an_index_that_was_thought_smaller_grows() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
-from mmap import mmap
+from mmap import ACCESS_COPY, mmap
 
 KEY = 16
 #: what an id that is no UUID costs beside its key (bytes, measured)
@@ -56,7 +56,8 @@ class Ids(Sequence[str]):
 
     def __getitem__(self, place: int) -> str:  # type: ignore[override]  # places only, no slices
         key = self.key(place)
-        return self._odd[key] if key in self._odd else _uuid(key)
+        odd = self._odd.get(key)
+        return _uuid(key) if odd is None else odd
 
     def key(self, place: int) -> bytes:
         """The key of a place; raises IndexError."""
@@ -83,12 +84,13 @@ class Ids(Sequence[str]):
 
     def places_with(self, piece: str) -> Iterable[int]:
         """The places whose ids may have this (lower-case) text in them."""
-        digits = piece.replace("-", "")
-        if self._odd or len(digits) < _FEW_DIGITS:
+        digits, odd = piece.replace("-", ""), self._odd
+        if len(digits) < _FEW_DIGITS:
             return range(len(self))
+        found = [i for i, key in enumerate(self.keys(range(len(self)))) if key in odd] if odd else []
         if not _DIGITS.issuperset(digits):
-            return ()
-        everything, found = self._keys.hex(), []
+            return found
+        everything = self._keys.hex()
         at = everything.find(digits)
         while at >= 0:
             found.append(at // (2 * KEY))
@@ -110,7 +112,8 @@ class Index:
     def _make(self, rows: int) -> None:
         size = 1 << (2 * rows - 1).bit_length()
         self._mask = size - 1
-        self._slots = memoryview(mmap(-1, 8 * size)).cast("Q")
+        # A copy: a child of this process must not write into its parent's.
+        self._slots = memoryview(mmap(-1, 8 * size, access=ACCESS_COPY)).cast("Q")
 
     def find(self, key: bytes, holds: Callable[[int, bytes], bool]) -> int | None:
         """The row of a key, None if it is not there."""

@@ -50,7 +50,7 @@ FEW, MANY = 10_000, 1_000_000
 @click.option(
     "--max-tasks",
     type=click.IntRange(10),
-    help="Tasks to remember. [default: 1000000 in at most 235 MiB; with --dump 10000]",
+    help="Tasks to remember. [default: 1000000 in at most 220 MiB; with --dump 10000]",
 )
 @click.option(
     "--record", metavar="FILE", help="Write them to a new file: JSON lines; .gz or .zst compressed."

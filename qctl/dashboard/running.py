@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from qctl.session import Session
 
 #: bytes that remembered tasks may take; the process stays below 450 MB then, also as they come and go
-MOST_BYTES = 235 * 2**20
+MOST_BYTES = 220 * 2**20
 
 _M_MMAP_THRESHOLD = -3
 
