@@ -82,7 +82,7 @@ def dump(session: Session, chosen: Choice, reel: Reel, max_tasks: int) -> int:
         session.options.listing.columns = list(FIELDS)
     try:
         source = replay(reel.replay, reel.speed) if reel.replay else nullcontext(_live(session, unreadable))
-        with source as batches:
+        with exits.sigterm_like_ctrl_c() if reel.record else nullcontext(), source as batches:
             for batch in batches:
                 if reel.record and recorder is None:  # not earlier: no file where no broker is
                     recorder = Recorder(reel.record)

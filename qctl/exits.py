@@ -6,6 +6,9 @@ Before this: a command raises.  After this: main.py prints and exits.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 OK = 0
 FAILED = 1
 USAGE = 2
@@ -85,3 +88,15 @@ def explain(exc: BaseException) -> Stop | None:
         if isinstance(exc, kind):
             return Stop(code, str(exc), hint)
     return None
+
+
+@contextmanager
+def sigterm_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM, by which services are ended, is a Ctrl-C: what has been heard is written."""
+    import signal
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

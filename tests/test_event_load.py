@@ -168,7 +168,7 @@ def test_a_recorder_outlives_its_broker_and_keeps_the_gap(
     recorder.wait_output("listening again")
     say("after")
     recorder.wait_output("after")
-    recorder._process.send_signal(signal.SIGINT)
+    recorder._process.send_signal(signal.SIGTERM)
     code = recorder.wait()
     replayed = qctl("events", "--dump", "--replay", path, "--speed", "0", "-o", "name", "--type", "after")
 

@@ -117,27 +117,27 @@ class Index:
 
     def find(self, key: bytes, holds: Callable[[int, bytes], bool]) -> int | None:
         """The row of a key, None if it is not there."""
-        slots, mask, tag = self._slots, self._mask, hash(key) & _TAG
-        at = tag & mask
-        while slot := slots[at]:
-            if slot & _TAG == tag and holds((slot >> _TAG_BITS) - 1, key):
-                return (slot >> _TAG_BITS) - 1
-            at = at + 1 & mask
-        return None
+        slot = self._slots[self._probe(key, holds)]
+        return (slot >> _TAG_BITS) - 1 if slot else None
 
     def find_or_add(self, key: bytes, row: int, holds: Callable[[int, bytes], bool]) -> int:
         """The row of a key; if it has none, this one from now on."""
-        slots, mask, tag = self._slots, self._mask, hash(key) & _TAG
-        at = tag & mask
-        while slot := slots[at]:
-            if slot & _TAG == tag and holds((slot >> _TAG_BITS) - 1, key):
-                return (slot >> _TAG_BITS) - 1
-            at = at + 1 & mask
-        slots[at] = row + 1 << _TAG_BITS | tag
+        at = self._probe(key, holds)
+        if slot := self._slots[at]:
+            return (slot >> _TAG_BITS) - 1
+        self._slots[at] = row + 1 << _TAG_BITS | hash(key) & _TAG
         self._used += 1
-        if self._used * 4 > mask * 3:
+        if self._used * 4 > self._mask * 3:
             self._grow()
         return row
+
+    def _probe(self, key: bytes, holds: Callable[[int, bytes], bool]) -> int:
+        """The slot of a key, or the free one where it would be."""
+        slots, mask, tag = self._slots, self._mask, hash(key) & _TAG
+        at = tag & mask
+        while (slot := slots[at]) and not (slot & _TAG == tag and holds((slot >> _TAG_BITS) - 1, key)):
+            at = at + 1 & mask
+        return at
 
     def move(self, keys: Iterable[bytes], rows: Iterable[int], to: Iterable[int]) -> None:
         """The keys that were at these rows are at others now. Raises KeyError."""

@@ -154,15 +154,16 @@ def _stop(worker: subprocess.Popen[bytes]) -> None:
 
 
 def _drain(session: Session, worker: subprocess.Popen[bytes], began: float) -> float:
-    """Until nothing is left, from the moment the first was taken."""
+    """Until nothing is left, from the last look at which none was taken."""
     broker = session.broker
     first = broker.depth(QUEUE).ready
-    taken: float | None = None
+    taken, before = None, began
     while True:
         depth = broker.depth(QUEUE)
         now = time.perf_counter()
         if taken is None and depth.ready < first:
-            taken = now
+            taken = before
+        before = now
         if not depth.ready and not depth.in_flight:
             return now - (taken or began)
         if worker.poll() is not None or (taken is None and now - began > READY_S):

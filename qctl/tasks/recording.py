@@ -6,10 +6,7 @@ A broker that goes away is waited for. Times in which nobody listened are kept a
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qcore.errors import BrokerError
@@ -36,7 +33,7 @@ def record(session: Session, keep_s: float, most: int, duration_s: float | None)
     ends = None if duration_s is None else time.monotonic() + duration_s
     failed = 0
     try:
-        with _ends_like_ctrl_c():
+        with exits.sigterm_like_ctrl_c():
             while True:
                 try:
                     if _listen(session, recorder, ends):
@@ -71,16 +68,6 @@ def _listen(session: Session, recorder: Recorder, ends: float | None) -> bool:
             if ends is not None and time.monotonic() >= ends:
                 return True
     return False
-
-
-@contextmanager
-def _ends_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM, by which services are ended, is a Ctrl-C: what has been heard is written."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class Recorder:
