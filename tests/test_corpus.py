@@ -147,12 +147,12 @@ raws = [base64.b64decode(line) for line in sys.stdin]
 before = most_kib()
 took = []
 for raw in raws:
-    begun = time.perf_counter()
+    begun = time.process_time()  # others use this machine too
     try:
         task.read_body(task.read(raw))
     except Malformed:
         pass
-    took.append(time.perf_counter() - begun)
+    took.append(time.process_time() - begun)
 print(json.dumps([took, most_kib() - before]))
 """
 

@@ -110,7 +110,8 @@ def test_a_stopped_child_holds_up_nobody(make: Callable[[int], Bench]) -> None:
         return Counter(bench.outcomes[n].pid for n in bench.outcomes.keys() - seen)
 
     work_for(0.5)
-    for _ in range(size(2, 10)):
+    shares: list[float] = []
+    for _ in range(size(3, 10)):
         pid = bench.pool.pids()[0]
         before = work_for(1.0)
         tell(pid, signal.SIGSTOP)
@@ -122,7 +123,10 @@ def test_a_stopped_child_holds_up_nobody(make: Callable[[int], Bench]) -> None:
         was = sum(before[o] for o in others) / 1.0
         now = sum(during[o] for o in others) / stopped_s
         print(f"others: {was:.0f}/s before, {now:.0f}/s while one child was stopped")
-        assert now >= 0.9 * was
+        shares.append(now / was)
+        assert now >= 0.5 * was  # nobody waits for it; a machine that others use takes less than this
+    # What a stopped child costs it costs each time, and what the machine's other users cost it does not.
+    assert max(shares) >= 0.9
     bench.all_done(given)
 
     assert all(o.end in (End.SUCCESS, End.LOST) for o in bench.outcomes.values())

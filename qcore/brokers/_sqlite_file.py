@@ -306,7 +306,7 @@ class File:
 
 def patiently(ask: Callable[[], Answer]) -> Answer:
     """What ask() returns once the file is not locked; its error after BUSY_S."""
-    until = 0.0
+    began = 0.0
     while True:
         try:
             return ask()
@@ -314,10 +314,11 @@ def patiently(ask: Callable[[], Answer]) -> Answer:
             if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise
             now = time.monotonic()
-            until = until or now + BUSY_S
-            if now >= until:
+            began = began or now
+            if now >= began + BUSY_S:
                 raise
-            time.sleep(random.uniform(0.001, 0.01))
+            # Who has waited longer looks more often, and so comes before who has just begun.
+            time.sleep(random.uniform(0.001, 0.01) / (1 + now - began))
 
 
 _inherited: list[Connection] = []

@@ -146,7 +146,7 @@ for _ in range(int(sys.argv[3])):
     time.sleep(float(sys.argv[2]))
     db.execute("COMMIT")
     print("free", flush=True)
-    time.sleep(0.5)
+    time.sleep(1)
 """
 
 
@@ -187,7 +187,7 @@ def test_locks_of_three_seconds_are_waited_for(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     with locked(tmp_path / "q.sqlite3", 3.0, LOCKS) as locker:
-        locker.wait(LOCKS * 5 + 30)
+        locker.wait(LOCKS * 6 + 30)
         before = sum(counts)
         wait_for(lambda: sum(counts) > before + 8, 20)
     over.set()

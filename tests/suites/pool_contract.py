@@ -245,9 +245,9 @@ class ManySlots:
         bench.give(*(bench.job("add", i, 1) for i in range(200)))
         bench.all_done(200)
 
-        naps = [bench.job("nap", 1.0), bench.job("nap", 1.0)]
+        naps = [bench.job("nap", 1.5), bench.job("nap", 1.5)]
         bench.give(*naps, *(bench.job("add", i, 1) for i in range(20)))
-        bench.until(lambda: len(bench.released) + len(bench.outcomes) - 200 >= 20, timeout_s=0.9)
+        bench.until(lambda: len(bench.released) + len(bench.outcomes) - 200 >= 20, timeout_s=1.4)
 
         assert bench.released
         assert not set(bench.released) & {n.number for n in naps}
@@ -256,7 +256,7 @@ class ManySlots:
         bench = make(1)
 
         bench.pool.grow(2)
-        bench.give(*(bench.job("nap", 0.4) for _ in range(3)))
+        bench.give(*(bench.job("nap", 0.6) for _ in range(3)))
         started = time.monotonic()
         bench.all_done(3)
         took = time.monotonic() - started
@@ -264,7 +264,7 @@ class ManySlots:
         bench.give(bench.job("add", 1, 1))
         bench.all_done(4)
 
-        assert took < 1.1
+        assert took < 1.7
         assert bench.pool.size == 1
         with pytest.raises(ValueError, match="at least one"):
             bench.pool.shrink(1)
