@@ -121,7 +121,12 @@ def path_of(url: str) -> Path:
 
 
 class Connection(sqlite3.Connection):
-    """As the base; a class of our own can be referred to weakly."""
+    """As the base, and `busy` is held while it is used: SQLite must not be closed in the middle of that."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.busy = threading.RLock()
+        self.closed = False
 
 
 class File:
@@ -155,6 +160,15 @@ class File:
             with self.translated():
                 found = self._local.db = self._connect()
         return found
+
+    def _held(self) -> Connection:
+        """This thread's connection, with `busy` held; a new one if another thread has just closed it."""
+        while True:
+            db = self.db()
+            db.busy.acquire()
+            if not db.closed:
+                return db
+            db.busy.release()
 
     def _connect(self) -> Connection:
         with self._lock:
@@ -213,13 +227,15 @@ class File:
 
     def close(self) -> None:
         with self._lock:
-            for db in list(self._all):
-                db.close()
-            self._all.clear()
+            closing, self._all = list(self._all), weakref.WeakSet()
             self._local = threading.local()
             if self._sender is not None:
                 self._sender.close()
                 self._sender = None
+        for db in closing:
+            with db.busy:
+                db.close()
+                db.closed = True
 
     # --- reading and writing
 
@@ -248,29 +264,39 @@ class File:
     def rows(self, sql: str, *values: Any) -> list[Any]:
         """The rows of one query outside a transaction."""
         with self.translated():
-            db = self.db()
-            return patiently(lambda: db.execute(sql, values).fetchall())
+            db = self._held()
+            try:
+                return patiently(lambda: db.execute(sql, values).fetchall())
+            finally:
+                db.busy.release()
 
     def in_transaction(self, work: Callable[[Connection], Any], durable: bool) -> Any:
         """Run `work` with the write lock held. Not durable: this commit is on disk only after a later
         durable one, which is enough for what a power failure may take back (claims, leases, the bus)."""
         with self.translated():
-            db = self.db()
-            if not durable:
-                db.execute("PRAGMA synchronous=NORMAL")
+            db = self._held()
             try:
-                patiently(lambda: db.execute("BEGIN IMMEDIATE"))
-                try:
-                    value = work(db)
-                    db.execute("COMMIT")
-                except BaseException:
-                    if db.in_transaction:
-                        db.execute("ROLLBACK")
-                    raise
+                return self._committed(db, work, durable)
             finally:
-                if not durable:
-                    db.execute("PRAGMA synchronous=FULL")
-            return value
+                db.busy.release()
+
+    @staticmethod
+    def _committed(db: Connection, work: Callable[[Connection], Any], durable: bool) -> Any:
+        if not durable:
+            db.execute("PRAGMA synchronous=NORMAL")
+        try:
+            patiently(lambda: db.execute("BEGIN IMMEDIATE"))
+            try:
+                value = work(db)
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+        finally:
+            if not durable:
+                db.execute("PRAGMA synchronous=FULL")
+        return value
 
     # --- bells
 
@@ -283,13 +309,13 @@ class File:
 
     def ring_paths(self, paths: Iterable[str]) -> int:
         """How many of these bells there still are."""
-        heard, dead = 0, []
-        if self._sender is None:
-            self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._sender.setblocking(False)
+        heard, dead, sender = 0, [], self._sender
+        if sender is None:
+            sender = self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            sender.setblocking(False)
         for path in paths:
             try:
-                self._sender.sendto(b"!", _address(path))
+                sender.sendto(b"!", _address(path))
             except BlockingIOError:
                 pass  # rung more often than it has looked
             except (ConnectionRefusedError, FileNotFoundError):

@@ -191,6 +191,26 @@ class Delivering:
         if broker.features.lease:
             assert texts(again) == list("abc") and not any(d.redelivered for d in again)
 
+    def test_closing_disturbs_no_other_thread(self, broker: Broker, queue: str) -> None:
+        names: list[str] = []
+
+        def publish(which: int) -> None:
+            for i in range(100):
+                put(broker, queue, f"{which}-{i}")
+                names.append(f"{which}-{i}")
+
+        threads = [threading.Thread(target=publish, args=(which,)) for which in range(3)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            broker.close()
+            time.sleep(0.002)
+
+        assert len(names) == 300
+        consumer = broker.consumer([queue])
+        assert sorted(texts(take(consumer, 300))) == sorted(names)
+        nothing_for(consumer)
+
     def test_sends_happen_with_the_settlement(self, broker: Broker, queue: str) -> None:
         put(broker, queue, "a")
         consumer = broker.consumer([queue])

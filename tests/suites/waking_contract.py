@@ -119,14 +119,12 @@ class Waking:
             pytest.skip("this driver wakes by time only")
 
         for name in "abc":
-            consumer.arm()
-            threading.Timer(0.05, put, (broker, queue, name)).start()
-            began = time.monotonic()
-            while not (got := claim(consumer, 1)):
-                assert time.monotonic() - began < 0.5, "not woken"
-                wait_woken(consumer, 0.5)
-            took = time.monotonic() - began
-            assert texts(got) == [name] and 0.04 < took < 0.45
+            woken, got = False, claim(consumer, 1)
+            assert not got
+            threading.Timer(0.1, put, (broker, queue, name)).start()
+            while not got:
+                woken, got = wait_woken(consumer, 5.0), claim(consumer, 1)
+            assert woken and texts(got) == [name]
 
     def test_each_of_several_queues_wakes(self, broker: Broker, queue: str) -> None:
         consumer = broker.consumer([queue, queue + "-2"])
