@@ -11,6 +11,17 @@ import aiohttp
 from tests.processes import Processes
 
 
+async def downloaded(browser: aiohttp.ClientSession, base: str, socket: Any) -> str:
+    """The next file that the dashboard offers."""
+    while True:
+        message = await socket.receive(20)
+        assert message.type in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT), message
+        if message.type == aiohttp.WSMsgType.TEXT and message.json()[0] == "deliver_file_start":
+            async with browser.get(f"{base}download/{message.json()[1]}") as answer:
+                assert "attachment; filename=qctl-overview-" in answer.headers["Content-Disposition"]
+                return await answer.text()
+
+
 async def visit(address: str) -> dict[str, Any]:
     """What a browser gets: without the token, with it, and what the dashboard draws."""
     base, _, token = address.partition("?token=")
@@ -33,6 +44,8 @@ async def visit(address: str) -> dict[str, Any]:
                 if message.type == aiohttp.WSMsgType.BINARY:
                     text += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", message.data.decode(errors="replace"))
             seen["text"] = text
+            await socket.send_json(["stdin", "\x13"])
+            seen["svg"] = await downloaded(browser, base, socket)
     return seen
 
 
@@ -49,6 +62,7 @@ def test_a_browser_gets_the_dashboard_only_with_the_token(redis_url: str, proces
     assert (seen["to"], seen["page"]) == ("/", 200)
     assert "RO" in seen["text"]
     assert "overview" in seen["text"]
+    assert seen["svg"].startswith("<svg") and seen["svg"].endswith("</svg>\n")
 
 
 def test_a_short_token_is_refused(processes: Processes) -> None:

@@ -34,6 +34,7 @@ LOOK = (
     Key("y", "copy_id", "y", "copy the id"),
     Key("Y", "copy_all", "Y", "copy all of it as JSON"),
     Key("o", "copy_line", "o", "copy the command line that shows it"),
+    Key("ctrl+s", "picture", "ctrl-s", "save the screen as SVG and text"),
     Key("exclamation_mark", "audit", "!", "what was changed, by whom"),
     Key("m", "mouse", "m", "mouse off, so that the terminal selects; or on"),
     Key("T", "theme", "T", "other colours"),

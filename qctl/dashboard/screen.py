@@ -23,6 +23,7 @@ from qctl.dashboard.doing import Did, command_of, do, has_option
 from qctl.dashboard.overview import Link
 from qctl.dashboard.pages import Page
 from qctl.dashboard.palette import Everything
+from qctl.dashboard.picture import save
 from qctl.dashboard.questions import Choice, Question
 from qctl.dashboard.rows import TaskRows
 from qctl.dashboard.table import Order, VirtualTable
@@ -244,6 +245,16 @@ class Dashboard(Window):
         sheet = sheet_of(self.under_cursor)
         if sheet is not None:
             self._copy("qctl " + shlex.join(sheet.words))
+
+    def action_picture(self) -> None:
+        try:
+            said, word = save(self), ""
+        except OSError as exc:
+            said, word = f"not saved: {exc.strerror}: {exc.filename}", "failed"
+        if len(self.screen_stack) > 1:  # a page hides the line for remarks
+            self.notify(said, timeout=3)
+        else:
+            self.say(said, word)
 
     def _copy(self, text: str) -> None:
         """To the terminal's clipboard, and to the eyes: not every terminal takes it."""
