@@ -32,6 +32,7 @@ REVOKED = Look("⊘", "-", "revoked", "#CC79A7", "35")
 REJECTED = Look("⊘", "-", "rejected", "#CC79A7", "35")
 ONLINE = Look("✓", "+", "online", "#009E73", "32")
 ENDED = Look("?", "?", "ended", "#999999", "90")  # nobody has it any more; how it ended was not heard
+DRAINING = Look("‖", "=", "drains", "#E69F00", "33")  # takes no more tasks
 SILENT = Look("?", "?", "silent", "#E8743B", "4;31", True)
 GONE = Look("⊘", "-", "gone", "#999999", "90")
 
@@ -48,6 +49,7 @@ STATES: dict[str, Look] = {
     "IGNORED": DONE,
     "ENDED": ENDED,
     "online": ONLINE,
+    "draining": DRAINING,
     "silent": SILENT,
     "gone": GONE,
 }

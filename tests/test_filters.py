@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qctl import exits
@@ -237,6 +237,7 @@ plain = st.text("aZ05.-_+é", min_size=1, max_size=4)
     st.integers() | plain | st.floats() | st.booleans() | st.none(),
     plain | st.integers().map(str) | st.sampled_from(["true", "null", "-0", "1e3", "1.0"]),
 )
+@example("a", -0.0, "0")
 def test_a_trace_is_in_every_text_that_matches(key: str, value: Any, typed: str) -> None:
     for said in (typed, str(value)):
         wanted = parse(f"kwargs.{key}={said}")

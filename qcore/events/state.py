@@ -12,12 +12,14 @@ from typing import Any
 
 import msgspec
 
-from qcore.events.table import CODE_OF, PENDING, TaskSeen, TaskTable
+from qcore.events.table import CODE_OF, FAILURE, PENDING, TaskSeen, TaskTable
 from qcore.wire.event import Event
 
 DEFAULT_MAX_TASKS = 10_000
 MAX_WORKERS = 5_000
 MOST_KINDS = 200
+#: seconds a beat by which an apparent difference of clocks may grow: what is late looks like one
+SKEW_STEP_S = 0.25
 #: heartbeats that may be missed before a worker counts as silent
 MISSED_BEATS = 3
 DEFAULT_FREQ_S = 2.0
@@ -32,11 +34,13 @@ class WorkerSeen(msgspec.Struct):
     online: bool = True  # False after worker-offline
     active: int = 0
     processed: int = 0
+    failed: int = 0  # tasks, since we listen
     loadavg: tuple[float, ...] = ()
     pid: int = 0
     software: str = ""
     last_seq: int = 0
     missed: int = 0  # events of this worker that never arrived, by their numbers
+    skew_s: float | None = None  # its clock minus ours, less what its events took to come
 
     def is_alive(self, now: float) -> bool:
         """Whether a sign of life came within the last few heartbeats."""
@@ -114,6 +118,8 @@ class State:
                         worker.seen = seen
                     if not worker.online:
                         worker.online = True
+                    if code == FAILURE:
+                        worker.failed += 1
                     seq = event.get("seq")
                     if type(seq) is int:
                         if seq == worker.last_seq + 1:
@@ -121,7 +127,7 @@ class State:
                         else:
                             _count_missed(worker, kind, event)
             elif kind.startswith("worker-"):
-                self._worker(kind, event, event["timestamp"] if now is None else now)
+                self._worker(kind, event, now)
             elif kind.startswith("task-") and type(event.get("uuid")) is str:
                 self.table.note(event, event["uuid"])
             if on_event is not None:
@@ -136,10 +142,13 @@ class State:
 
     # --- workers
 
-    def _worker(self, kind: str, event: Event, now: float) -> None:
-        node = event["hostname"]
+    def _worker(self, kind: str, event: Event, now: float | None) -> None:
+        node, sent = event["hostname"], event["timestamp"]
         worker = self.workers.get(node) or self._new_worker(node)
-        worker.seen = max(worker.seen, now)
+        worker.seen = max(worker.seen, sent if now is None else now)
+        if now is not None:
+            least = sent - now if worker.skew_s is None else worker.skew_s - SKEW_STEP_S
+            worker.skew_s = max(sent - now, least)
         if kind != "worker-offline":
             worker.online = True
         else:

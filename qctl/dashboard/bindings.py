@@ -56,7 +56,7 @@ ACT = (
     Key("Z", "act('purge')", "Z", "delete what waits in the queue"),
     Key("plus", "act('grow')", "+", "one slot more"),
     Key("minus", "act('shrink')", "-", "one slot less"),
-    Key("e", "act('events_on')", "e", "task events on or off"),
+    Key("e", "act('events_on')", "e", "task events on; of a worker whose are on: off"),
     Key("X", "act('shut_down')", "X", "stop the worker"),
     Key("u", "undo", "u", "undo the last change that can be"),
 )

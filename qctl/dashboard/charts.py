@@ -79,6 +79,14 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
 
 
+def bar(part: int | None, whole: int | None, plain: bool = False, width: int = 8) -> str:
+    """How much of a whole is taken; empty when that is not known."""
+    if part is None or not whole:
+        return ""
+    full = min(round(part / whole * width) or min(part, 1), width)
+    return ("#" if plain else "█") * full + ("." if plain else "░") * (width - full)
+
+
 def sparkline(values: Sequence[float], width: int, plain: bool = False) -> str:
     """Values as blocks, the newest at the right; the highest is a full block."""
     blocks = PLAIN_BLOCKS if plain else BLOCKS

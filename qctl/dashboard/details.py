@@ -105,13 +105,19 @@ def timeline(row: TaskSeen) -> str:
 def worker_sheet(row: WorkerRow) -> Sheet:
     facts = [
         ("worker", row.node),
-        ("state", theme.look(row.state).word),
+        ("state", "draining: takes no more tasks" if row.draining else theme.look(row.state).word),
         ("last seen", "now" if not row.age_s else f"{age(row.age_s)} ago"),
         ("software", row.software),
         ("process", _number(row.pid)),
         ("running", f"{_number(row.running)} of {_number(row.slots)} slots"),
         ("done", _number(row.done)),
         ("queues", ", ".join(row.queues)),
+        ("rate", "" if row.per_s is None else f"{row.per_s:,.1f} tasks/s begun"),
+        ("failed", f"{row.failed:,} seen" if row.failed else ""),
+        ("memory", "" if row.memory is None else f"{row.memory / 2**20:.0f} MiB at most, its main process"),
+        ("up for", "" if row.uptime_s is None else age(row.uptime_s)),
+        ("clock", f"{row.clock} of ours" if row.clock else ""),
+        ("events", "off: `e` turns them on" if row.task_events is False else ""),
         ("lost events", str(row.missed) if row.missed else ""),
         ("numbers", "exact: its own answer" if row.exact else "seen: what its events add up to"),
     ]

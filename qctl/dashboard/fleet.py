@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qcore.brokers.base import Member
 from qcore.events.repair import Held, repair
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 GONE_AFTER_S = 300.0
 
 
+class Began(NamedTuple):
+    """How many tasks a worker had begun at a time (epoch seconds), and how many a second lately."""
+
+    total: int
+    at: float
+    per_s: float | None = None
+
+
 class Fleet:
     """The workers. Not thread-safe."""
 
@@ -30,6 +38,7 @@ class Fleet:
         self._answers: dict[str, dict[str, Any]] = {}  # node -> its stats
         self._silent: dict[str, float | None] = {}
         self._members: dict[str, Member] = {}
+        self._began: dict[str, Began | None] = {}
         self.asked, self.as_of = False, 0.0
 
     def __len__(self) -> int:
@@ -52,6 +61,7 @@ class Fleet:
         self._members = {m.node: m for m in members}
         self._silent = {s.node: s.age_s for s in stats.silent}
         self._answers = {n: v for n, v in stats.replies.items() if isinstance(v, dict)}
+        self._began = {n: _began(self._began.get(n), _done(v), asked_at) for n, v in self._answers.items()}
         told = {name: {n: _tasks(v) for n, v in answer.replies.items()} for name, answer in answers.items()}
         for node, tasks in told.get("active", {}).items():
             if node in self._answers:
@@ -78,8 +88,7 @@ class Fleet:
         member = self._members.get(node)
         pool = stats.get("pool") if isinstance(stats.get("pool"), dict) else {}
         assert isinstance(pool, dict)
-        total = stats.get("total")
-        done = sum(v for v in total.values() if isinstance(v, int)) if isinstance(total, dict) else None
+        done, began = _done(stats), self._began.get(node)
         age = None if node in self._answers else self._silent.get(node)
         if age is None and node not in self._answers:
             last = max(seen.seen if seen else 0.0, member.seen_at if member else 0.0)
@@ -100,6 +109,9 @@ class Fleet:
             pid=stats.get("pid") or (seen.pid if seen and seen.pid else None),
             missed=seen.missed if seen else 0,
             stats=stats,
+            per_s=began.per_s if began else None,
+            failed=seen.failed if seen else 0,
+            skew_s=seen.skew_s if seen else None,
         )
 
     def _state_of(self, node: str, seen: WorkerSeen | None, now: float) -> str:
@@ -111,6 +123,21 @@ class Fleet:
         if node in self._silent or (member is not None and member.alive):
             return "silent"
         return "gone"
+
+
+def _done(stats: Mapping[str, Any]) -> int | None:
+    total = stats.get("total")
+    return sum(v for v in total.values() if isinstance(v, int)) if isinstance(total, dict) else None
+
+
+def _began(before: Began | None, total: int | None, at: float) -> Began | None:
+    """The rate between two answers, and half of what it was before."""
+    if total is None or before is None:
+        return None if total is None else Began(total, at)
+    if at <= before.at:
+        return before
+    rate = max(total - before.total, 0) / (at - before.at)
+    return Began(total, at, rate if before.per_s is None else (rate + before.per_s) / 2)
 
 
 def _tasks(value: Any) -> list[dict[str, Any]]:

@@ -59,7 +59,7 @@ def rows(snapshot: Snapshot, lines: int) -> Sequence[Link]:
 
 def ails(worker: WorkerRow) -> bool:
     """Whether somebody should look at it."""
-    return worker.state != "online" or worker.missed > 0
+    return worker.state != "online" or worker.missed > 0 or bool(worker.clock)
 
 
 def _name(row: Any) -> str:
@@ -89,8 +89,10 @@ def cells(panes: Panes, link: Link) -> list[Part]:
         total, task, exception, last, first, queue, _ = panes.failure(row)
         return [Part(f"{task.text}  {exception.text}"), total, last, first, queue]
     if isinstance(row, WorkerRow):
-        name, state, running = panes.worker(row)[:3]
+        name, state, running, *_ = panes.worker(row)
         lost = Part(f"{row.missed:,}" if row.missed else "", panes.style("failed"))
+        if row.clock:
+            name = Part(f"{row.node}  clock {row.clock}", panes.style("failed"))
         return [name, state, running, Part(age(row.age_s) if row.age_s else "now"), lost]
     if link.words and link.words[0]:
         return [Part(word, "bold") for word in link.words]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from qcore.events.table import TaskSeen
 from qctl import theme
-from qctl.dashboard.charts import Charts, sparkline
+from qctl.dashboard.charts import Charts, bar, sparkline
 from qctl.dashboard.snapshot import EventRow, FailureRow, QueueRow, Snapshot, WorkerRow
 from qctl.dashboard.table import Field, Part
 from qctl.dashboard.themes import THEMES, Palette
@@ -22,10 +22,16 @@ WORKER_FIELDS = (
     Field("WORKER", 14, 0, grows=True, middle=True, order="node"),
     Field("STATE", 8, 0, order="state"),
     Field("RUN", 7, 0, right=True, order="running"),
+    Field("SLOTS", 8, 9),
     Field("DONE", 8, 0, right=True, order="done"),
+    Field("RATE", 6, 7, right=True, order="per_s"),
+    Field("~FAILED", 7, 8, right=True, order="failed"),
     Field("HELD", 5, 3, right=True, order="held"),
     Field("LOAD", 5, 4, right=True, order="load"),
+    Field("MEMORY", 6, 10, right=True, order="memory"),
     Field("AGE", 6, 2, right=True, order="age_s"),
+    Field("UPTIME", 6, 11, right=True, order="uptime_s"),
+    Field("CLOCK", 6, 12, right=True, order="skew_s"),
     Field("LOST", 5, 6, right=True, order="missed"),
     Field("QUEUES", 12, 1, grows=True, order="queues"),
     Field("SOFTWARE", 16, 5, order="software"),
@@ -126,12 +132,18 @@ class Panes:
         running = "-" if row.running is None else f"{seen}{row.running}"
         return [
             Part(row.node),
-            self.state(row.state),
+            self.state("draining" if row.draining and row.state == "online" else row.state),
             Part(f"{running}/{slots}"),
+            Part(bar(row.running, row.slots, self.plain)),
             Part("-" if row.done is None else f"{seen}{row.done}"),
+            Part("-" if row.per_s is None else f"{row.per_s:,.1f}"),
+            Part(f"{row.failed:,}" if row.failed else "", self.style("failed")),
             Part(_number(row.held)),
             Part("-" if row.load is None else f"{row.load:.2f}"),
+            Part("-" if row.memory is None else f"{row.memory / 2**20:.0f}M"),
             Part("now" if not row.age_s else age(row.age_s)),
+            Part("-" if row.uptime_s is None else age(row.uptime_s)),
+            Part(row.clock, self.style("failed")),
             Part(str(row.missed) if row.missed else "", self.style("failed")),
             Part(",".join(row.queues) or "-"),
             Part(row.software or "-"),

@@ -10,6 +10,9 @@ import msgspec
 from qcore.events.table import TaskSeen
 from qctl.dashboard.charts import Charts
 
+#: seconds by which clocks may seem to differ before it is said
+LEAST_SKEW_S = 2.0
+
 
 class WorkerRow(msgspec.Struct, frozen=True):
     """One worker."""
@@ -28,6 +31,37 @@ class WorkerRow(msgspec.Struct, frozen=True):
     missed: int = 0  # events of it that never arrived
     stats: dict[str, Any] = {}
     exact: bool = True  # its numbers are its own answer; else what its events add up to
+    per_s: float | None = None  # tasks that it began lately, by its own count
+    failed: int = 0  # tasks, since we listen
+    skew_s: float | None = None  # its clock minus ours
+
+    @property
+    def draining(self) -> bool:
+        """It takes no more tasks."""
+        return self.stats.get("state") == "draining"
+
+    @property
+    def task_events(self) -> bool | None:
+        """Whether it sends events of tasks; None: Celery's workers do not say."""
+        said = self.stats.get("task_events")
+        return said if isinstance(said, bool) else None
+
+    @property
+    def uptime_s(self) -> float | None:
+        said = self.stats.get("uptime")
+        return float(said) if isinstance(said, int | float) else None
+
+    @property
+    def memory(self) -> float | None:
+        """The most memory that its main process has had, in bytes."""
+        usage = self.stats.get("rusage")
+        said = usage.get("maxrss") if isinstance(usage, dict) else None
+        return said * 1024.0 if isinstance(said, int | float) and said > 0 else None
+
+    @property
+    def clock(self) -> str:
+        """How far its clock is ahead of ours, or behind; empty: no more than messages take."""
+        return "" if self.skew_s is None or abs(self.skew_s) < LEAST_SKEW_S else f"{self.skew_s:+.1f}s"
 
 
 class QueueRow(msgspec.Struct, frozen=True):

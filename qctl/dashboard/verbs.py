@@ -151,7 +151,10 @@ def events_on(rows: Sequence[Any], every: str) -> Act | None:
     nodes = ",".join(r.node for r in rows if isinstance(r, WorkerRow))
     here = ("-d", nodes) if nodes else ()
     what = f"task events of {nodes or 'every worker'}"
-    return Act(("control", "enable_events", *here), what, REVERSIBLE, ("control", "disable_events", *here))
+    on, off = ("control", "enable_events", *here), ("control", "disable_events", *here)
+    if nodes and all(r.task_events for r in rows if isinstance(r, WorkerRow)):
+        on, off = off, on
+    return Act(on, what, REVERSIBLE, off)
 
 
 def shut_down(rows: Sequence[Any], every: str) -> Act | None:

@@ -205,6 +205,11 @@ class Window(App[int]):
         return rows
 
     def _why_empty(self) -> str:
+        silent = [w.node for w in self.picture.workers if w.task_events is False]
+        if not self.pattern and silent and self.view.name in ("tasks", "events"):
+            names = ", ".join(silent[:3]) + (f" and {len(silent) - 3} more" if len(silent) > 3 else "")
+            how = "press e to turn them on (qctl control enable_events)"
+            return f"{shown(names)}: task events are off\n{how}"
         if not self.pattern:
             return self.view.empty
         return f"nothing matches {shown(self.pattern)}\nEsc shows all again"

@@ -23,6 +23,7 @@ from qcore.version import __version__
 from qcore.wire import control, event
 from qctl.demo_fleet.life import KINDS, SLOTS, Fleet, Job, Worker
 
+BEGAN = time.monotonic()
 ANNOUNCE_EVERY_S = 10.0
 NAP_S = 0.004  # what falls due meanwhile is sent together
 
@@ -143,9 +144,11 @@ def _task(worker: Worker, job: Job, runs: bool) -> dict[str, Any]:
 
 def _stats(worker: Worker) -> dict[str, Any]:
     return {
-        "total": dict(worker.total), "pid": worker.pid, "clock": worker.seq, "uptime": 60,
+        "total": dict(worker.total), "pid": worker.pid, "clock": worker.seq,
+        "uptime": int(time.monotonic() - BEGAN),
         "pool": {"implementation": "demo", "max-concurrency": SLOTS, "processes": []},
-        "prefetch_count": SLOTS * 4, "broker": {"transport": "demo"}, "rusage": {},
+        "prefetch_count": SLOTS * 4, "broker": {"transport": "demo"},
+        "rusage": {"maxrss": 61_440},
     }  # fmt: skip
 
 

@@ -61,4 +61,4 @@ def _written(value: Value) -> str | None:
     if isinstance(literal, str):
         return literal
     whole = isinstance(literal, int) and not isinstance(literal, bool)
-    return str(literal) if whole and abs(literal) < _LARGEST else None
+    return str(literal) if whole and 0 < abs(literal) < _LARGEST else None  # 0 may be -0.0
