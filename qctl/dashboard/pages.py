@@ -49,6 +49,13 @@ def facts_text(facts: Sequence[tuple[str, str]]) -> Text:
     return text
 
 
+def _style(line: str) -> str:
+    """Of a traceback's line: what was raised stands out, where it passed does not."""
+    if line.startswith("Traceback ") or line.lstrip().startswith('File "'):
+        return "dim"
+    return "" if line.startswith(" ") else "bold"
+
+
 class Page(Screen[None]):
     """A full page over the tables."""
 
@@ -95,7 +102,7 @@ class Page(Screen[None]):
         text = self._text()
         plain = Text(overflow="fold")
         for line in shown_lines(text[:LONGEST]).split("\n"):
-            plain.append(f" {line}\n")
+            plain.append(f" {line}\n", _style(line) if tab.name == "Traceback" else "")
         if len(text) > LONGEST:
             plain.append(f" … {len(text) - LONGEST:,} more characters", "bold")
         return plain
