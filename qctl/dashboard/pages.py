@@ -6,6 +6,7 @@ In:  a Sheet.  Out: a screen; parts that a command answers are filled when they 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -37,13 +38,15 @@ def footer(keys: tuple[Key, ...], before: str = "") -> Text:
     return text
 
 
-def facts_text(facts: Sequence[tuple[str, str]]) -> Text:
-    """Names and values, the values below each other."""
+def facts_text(facts: Sequence[tuple[str, str]], width: int = 0) -> Text:
+    """Names and values, the values below each other; width: cells for it all, 0: as many as it takes."""
     facts = [(shown(name), value) for name, value in facts]
     wide = max((len(name) for name, _ in facts), default=0)
     text = Text(overflow="fold")
     for name, value in facts:
-        lines = shown_lines(value).split("\n") or [""]
+        lines = shown_lines(value).split("\n")
+        if width:
+            lines = [part for line in lines for part in textwrap.wrap(line, max(width - wide - 3, 8)) or [""]]
         text.append(f" {name:<{wide}}  ", style="bold")
         text.append(f"\n {'':<{wide}}  ".join(lines) + "\n")
     return text

@@ -226,7 +226,7 @@ class Window(App[int]):
         if sheet is not None:
             text.append(f"{cut(shown(sheet.heading), SIDE - 1)}\n", "bold")
             first = sheet.tabs[0]
-            text.append_text(facts_text(first.facts) if first.facts else Text(first.text))
+            text.append_text(facts_text(first.facts, SIDE - 1) if first.facts else Text(first.text))
         self._put(self.side, text)
 
     def say(self, text: str, word: str = "") -> None:
