@@ -21,6 +21,8 @@ from qctl.session import Session
 
 #: between two looks, seconds
 LOOK_S = 0.25
+#: a save is often two writes, the first of which leaves the file empty
+SETTLE_S = 0.05
 #: tasks that run may finish before the new code comes
 WARM_S = 10.0
 #: a process that is asked to stop at once does so
@@ -64,7 +66,7 @@ class Reloader:
             if code is not None:
                 self._say(f"the worker ended with code {code}; the next save starts it anew")
                 self._child = None
-            now = times(self._place)
+            now = settled(self._place, seen)
             changed = sorted(p for p in now.keys() | seen.keys() if now.get(p) != seen.get(p))
             seen, first = now, first and not changed
             if changed and self._is_code(changed):
@@ -85,7 +87,8 @@ class Reloader:
                 where = path.relative_to(self._place)
                 line = f", line {exc.lineno}" if isinstance(exc, SyntaxError) and exc.lineno else ""
                 why = exc.msg if isinstance(exc, SyntaxError) else str(exc)
-                self._say(f"{where}{line}: {why}; the worker goes on with the old code until the next save")
+                goes = "no worker runs" if self._child is None else "the worker goes on with the old code"
+                self._say(f"{where}{line}: {why}; {goes} until the next save")
                 return False
         return True
 
@@ -138,6 +141,15 @@ def _end_with_parent() -> None:
 def times(place: Path) -> Times:
     """When each .py file below was written, and its size; without hidden directories and environments."""
     return {path: (s.st_mtime_ns, s.st_size) for path, s in _files(place)}
+
+
+def settled(place: Path, seen: Times) -> Times:
+    """The times that are not those seen before, once nobody writes."""
+    now = times(place)
+    while now != seen:
+        time.sleep(SETTLE_S)
+        seen, now = now, times(place)
+    return now
 
 
 def _files(place: Path) -> Iterator[tuple[Path, os.stat_result]]:

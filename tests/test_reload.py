@@ -7,7 +7,9 @@ import signal
 import time
 from pathlib import Path
 
-from qctl import exits
+import pytest
+
+from qctl import exits, reload
 from tests.processes import ROOT, Processes
 from tests.test_cli_formats import run
 from tests.waiting import wait_for
@@ -55,9 +57,21 @@ def test_a_save_starts_the_worker_anew(tmp_path: Path, sqlite_url: str, processe
     assert call() == "new"
     proj.write_text("import no_such_module\n")
     worker.wait_output("the next save starts it anew")
+    proj.write_text("def broken(:\n")
+    worker.wait_output(r"proj.py, line 1: .*; no worker runs until the next save")
     proj.write_text(CODE.format(what="mended"))
     begin = time.monotonic()
     assert call() == "mended"
     print(f"{time.monotonic() - begin:.2f} s from the save to a result, nothing running")
     os.kill(worker.pid, signal.SIGTERM)
     assert worker.wait(10) == exits.OK
+
+
+def test_a_save_in_several_writes_is_one_save(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path("proj.py")
+    before, emptied, saved = {path: (1, 90)}, {path: (2, 0)}, {path: (3, 95)}
+    looks = iter([emptied, saved, saved])
+    monkeypatch.setattr(reload, "times", lambda place: next(looks))
+
+    assert reload.settled(Path(), before) == saved
+    assert next(looks, None) is None
