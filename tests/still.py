@@ -125,7 +125,7 @@ FAILURES = (
     ),
 )
 QUEUES = (
-    QueueRow("payments", 1_204, 0, 3, 9.0, 2.0, 1, False, 512.0),
+    QueueRow("payments", 1_204, 0, 3, 9.0, 2.0, 1, False, 512.0, True),
     QueueRow("mails", 88, 12, 8, 55.0, 61.0, 2, False, 1.4),
     QueueRow("default", 0, 3, 0, 1.0, 1.0, 2, False),
     QueueRow("reports", 40, 0, 0, 0.0, 0.0, 0, True, 3_700.0),

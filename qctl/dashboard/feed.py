@@ -204,8 +204,9 @@ class Feed:
             with self._lock:
                 # Celery's events name no queue; where there is one only, that is it.
                 done = self.memory.ended_by_queue(self._queues[0].name if len(self._queues) == 1 else "")
-                consumers = self._fleet.consumers()
-            queues, failures, facts = looker.queues(consumers, done), looker.failures(), looker.broker()
+                consumers, taken = self._fleet.consumers(), self._fleet.taken
+            queues = looker.queues(consumers, done, taken)
+            failures, facts = looker.failures(), looker.broker()
             failures = (*failures, *seen_failures(self.memory.state.table, failures))
             with self._lock:
                 self._queues, self._failures, self._broker_facts = queues, failures, facts

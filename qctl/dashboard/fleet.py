@@ -16,6 +16,7 @@ from qcore.events.repair import Held, repair
 from qcore.events.state import State, WorkerSeen
 from qctl.dashboard.snapshot import WorkerRow
 from qctl.output.text import software
+from qctl.queueing import rates
 
 if TYPE_CHECKING:
     from qcore.control.bus import Answers
@@ -40,6 +41,7 @@ class Fleet:
         self._members: dict[str, Member] = {}
         self._began: dict[str, Began | None] = {}
         self.asked, self.as_of = False, 0.0
+        self.taken: rates.Taken | None = None  # what workers take of their queues; None: nobody was asked
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -62,6 +64,8 @@ class Fleet:
         self._silent = {s.node: s.age_s for s in stats.silent}
         self._answers = {n: v for n, v in stats.replies.items() if isinstance(v, dict)}
         self._began = {n: _began(self._began.get(n), _done(v), asked_at) for n, v in self._answers.items()}
+        if "active_queues" in answers:
+            self.taken = self._taken(answers["active_queues"])
         told = {name: {n: _tasks(v) for n, v in answer.replies.items()} for name, answer in answers.items()}
         for node, tasks in told.get("active", {}).items():
             if node in self._answers:
@@ -73,6 +77,20 @@ class Fleet:
                 names = tuple(str(q.get("name")) for q in queues)
                 self._answers[node] = {**self._answers[node], "queues": names}
         return _repaired(state, told, asked_at)
+
+    def _taken(self, answers: Answers) -> rates.Taken:
+        """As workers tell; of Celery's, who do not, how many tasks they begin, where that is of one queue."""
+        per_s, others = rates.taken(answers).per_s, set[str]()
+        for node, queues in answers.replies.items():
+            names, began = {str(q.get("name")) for q in _tasks(queues)}, self._began.get(node)
+            if rates.counts_of(answers, node) is not None:
+                continue
+            if len(names) == 1 and began is not None and began.per_s is not None:
+                (name,) = names
+                per_s[name] = per_s.get(name, 0.0) + began.per_s
+            else:
+                others |= names
+        return rates.Taken(per_s, others)
 
     def consumers(self) -> Counter[str]:
         """Workers by the queues they take from."""

@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING
 
 from qcore.errors import Unsupported
 from qctl.dashboard.snapshot import FailureRow, QueueRow
+from qctl.queueing import rates
 
 if TYPE_CHECKING:
     from qcore.app import App
+    from qcore.brokers._administration import Depth
     from qcore.wire.failure import Failure
 
 MOST_QUEUES = 500
 MOST_FAILURES = 2_000
+
+
+#: seconds between two looks from which a rate can be told
+LEAST_SPAN_S = 0.2
 
 
 class Looker:
@@ -25,36 +31,49 @@ class Looker:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._before: dict[str, tuple[float, int]] = {}
+        self._held: dict[str, int] = {}
+        self._last: rates.Look | None = None
         #: how long the broker took to answer, in seconds
         self.round_trip_s: float | None = None
 
-    def queues(self, consumers: Counter[str], done: Counter[str]) -> tuple[QueueRow, ...]:
-        """consumers: workers by queue; done: tasks that ended since the last look, by queue."""
+    def queues(
+        self, consumers: Counter[str], done: Counter[str], taken: rates.Taken | None
+    ) -> tuple[QueueRow, ...]:
+        """consumers: workers by queue; done: tasks that were seen to end since the last look, by queue;
+        taken: what workers say they take, which is the truth where they all say it."""
         broker = self._app.broker
         begin = time.perf_counter()
         paused = set(broker.paused())
         self.round_trip_s = time.perf_counter() - begin
-        now, rows = time.monotonic(), []
         names = sorted({*broker.queues(), *consumers, *paused})[:MOST_QUEUES]
-        for name in names:
-            depth = broker.depth(name)
-            here = depth.ready + (depth.delayed or 0) + (depth.in_flight or 0)
-            at, before = self._before.get(name, (now, here))
-            self._before[name] = (now, here)
-            span = now - at
-            out = done[name] / span if span > 0.2 else None
+        depths = broker.depths(names)
+        last, looked = self._last, rates.look(names, depths)
+        told = rates.rates(looked, last, taken or rates.Taken({}, set()))
+        span = 0.0 if last is None else looked.at - last.at
+        rows, before, now = [], self._held, time.time()
+        self._last, self._held = looked, {n: _held(d) for n, d in zip(names, depths, strict=True)}
+        for name, depth in zip(names, depths, strict=True):
+            came, went = told[name]["in_per_s"], told[name]["out_per_s"]
+            seen = taken is None or name in taken.others
+            if seen:
+                # Events of Celery's workers name no queue; then nobody knows.
+                known = span > LEAST_SPAN_S and (done[name] > 0 or not done[""])
+                change = self._held[name] - before.get(name, self._held[name])
+                went = done[name] / span if known else None
+                came = max(0.0, (change + done[name]) / span) if known else None
+            oldest_s = None if depth.oldest_at is None else max(0.0, now - depth.oldest_at)
             rows.append(
                 QueueRow(
                     name,
                     depth.ready,
                     depth.delayed,
                     depth.in_flight,
-                    max(0.0, (here - before + done[name]) / span) if span > 0.2 else None,
-                    out,
+                    came,
+                    went,
                     consumers[name],
                     name in paused,
-                    None if depth.oldest_at is None else max(0.0, time.time() - depth.oldest_at),
+                    oldest_s,
+                    seen,
                 )
             )
         return tuple(rows)
@@ -109,3 +128,8 @@ class Looker:
         for symptom in broker.symptoms():
             facts[symptom.name] = f"{symptom.level}: {symptom.what} → {symptom.fix}"
         return facts
+
+
+def _held(depth: Depth) -> int:
+    """All that has not ended."""
+    return depth.ready + (depth.delayed or 0) + (depth.in_flight or 0)

@@ -19,7 +19,7 @@ FIELDS = (
     Field("OLDEST QUEUES", 18, 0, grows=True, middle=True),
     Field("READY", 9, 0, right=True),
     Field("OLDEST", 9, 0, right=True),
-    Field("~OUT/S", 9, 1, right=True),
+    Field("OUT/S", 9, 1, right=True),
     Field("WORKERS", 9, 2, right=True),
 )
 FAILING = ("FAILING", "COUNT", "LAST", "FIRST", "QUEUE")

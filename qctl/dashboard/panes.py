@@ -55,8 +55,8 @@ QUEUE_FIELDS = (
     Field("IN FLIGHT", 9, 0, right=True, order="in_flight"),
     Field("DELAYED", 8, 1, right=True, order="delayed"),
     Field("OLDEST", 7, 3, right=True, order="oldest_s"),
-    Field("~IN/S", 7, 5, right=True, order="in_per_s"),
-    Field("~OUT/S", 7, 2, right=True, order="out_per_s"),
+    Field("IN/S", 7, 5, right=True, order="in_per_s"),
+    Field("OUT/S", 7, 2, right=True, order="out_per_s"),
     Field("EMPTY IN", 8, 4, right=True),
     Field("WORKERS", 7, 1, right=True, order="consumers"),
     Field("PAUSED", 8, 0, order="paused"),
@@ -166,7 +166,7 @@ class Panes:
         ]
 
     def queue(self, row: QueueRow) -> list[Part]:
-        out = row.out_per_s or 0.0
+        out, seen = row.out_per_s or 0.0, "~" if row.seen else ""
         alarm = self.style("failed") if row.ready and not row.consumers else ""
         return [
             Part(row.name),
@@ -174,8 +174,8 @@ class Panes:
             Part("-" if row.in_flight is None else f"{row.in_flight:,}"),
             Part("-" if row.delayed is None else f"{row.delayed:,}"),
             Part("-" if row.oldest_s is None else age(row.oldest_s)),
-            Part("-" if row.in_per_s is None else f"{row.in_per_s:.0f}"),
-            Part("-" if row.out_per_s is None else f"{row.out_per_s:.0f}"),
+            Part("-" if row.in_per_s is None else f"{seen}{row.in_per_s:,.0f}"),
+            Part("-" if row.out_per_s is None else f"{seen}{row.out_per_s:,.0f}"),
             Part(age(row.ready / out) if row.ready and out > 0.5 else "-"),
             Part(str(row.consumers), alarm),
             self.paused(row.paused),

@@ -76,6 +76,7 @@ class QueueRow(msgspec.Struct, frozen=True):
     consumers: int = 0
     paused: bool = False
     oldest_s: float | None = None  # how long the oldest has waited
+    seen: bool = False  # the rates are what events add up to; else what workers say they take
 
 
 class FailureRow(msgspec.Struct, frozen=True):
