@@ -146,15 +146,15 @@ for _ in range(int(sys.argv[3])):
     time.sleep(float(sys.argv[2]))
     db.execute("COMMIT")
     print("free", flush=True)
-    time.sleep(1)
+    sys.stdin.readline()
 """
 
 
 @contextmanager
 def locked(path: Path, seconds: float, times: int = 1) -> Iterator[subprocess.Popen[str]]:
     words = [sys.executable, "-c", LOCK, str(path), str(seconds), str(times)]
-    locker = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    assert locker.stdout is not None
+    locker = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert locker.stdout is not None and locker.stdin is not None
     assert locker.stdout.readline() == "locked\n"
     try:
         yield locker
@@ -162,6 +162,7 @@ def locked(path: Path, seconds: float, times: int = 1) -> Iterator[subprocess.Po
         locker.kill()
         locker.wait()
         locker.stdout.close()
+        locker.stdin.close()
 
 
 @pytest.mark.slow
@@ -187,9 +188,14 @@ def test_locks_of_three_seconds_are_waited_for(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     with locked(tmp_path / "q.sqlite3", 3.0, LOCKS) as locker:
-        locker.wait(LOCKS * 6 + 30)
-        before = sum(counts)
-        wait_for(lambda: sum(counts) > before + 8, 20)
+        assert locker.stdout is not None and locker.stdin is not None
+        for _ in range(LOCKS):
+            wait_for(lambda: locker.stdout.readline() == "free\n")
+            before = list(counts)
+            wait_for(
+                lambda before=before: all(now > was for now, was in zip(counts, before, strict=True)), 30
+            )
+            print(file=locker.stdin, flush=True)
     over.set()
     for thread in threads:
         thread.join()
