@@ -19,7 +19,7 @@ from typing import IO, Any
 import msgspec
 
 from qcore.errors import ConfigError
-from qcore.wire.event import Event, is_event
+from qcore.wire.event import Event, is_event, sane
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _decode = msgspec.json.Decoder().decode
@@ -133,7 +133,8 @@ def _unpacked(file: IO[bytes]) -> Iterator[bytes]:
 
 def _heard_at(event: Event) -> float:
     at = event.get("heard_at")
-    return float(at if isinstance(at, int | float) else event["timestamp"])
+    heard = sane(at)
+    return float(event["timestamp"]) if heard is None else heard
 
 
 def _event(line: bytes) -> Event | None:

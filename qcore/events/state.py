@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from qcore.events.table import CODE_OF, FAILURE, PENDING, TaskSeen, TaskTable
-from qcore.wire.event import Event
+from qcore.wire.event import LARGEST, Event, sane
 
 DEFAULT_MAX_TASKS = 10_000
 MAX_WORKERS = 5_000
@@ -155,14 +155,14 @@ class State:
             worker.online = False
         _count_missed(worker, kind, event)
         for field in ("active", "processed", "pid"):
-            value = event.get(field)
-            if isinstance(value, int):
-                setattr(worker, field, value)
-        freq, load = event.get("freq"), event.get("loadavg")
-        if isinstance(freq, int | float) and 0 < freq < 3600:
-            worker.freq = float(freq)
+            value = sane(event.get(field))
+            if value is not None:
+                setattr(worker, field, int(value))
+        freq, load = sane(event.get("freq")), event.get("loadavg")
+        if freq is not None and 0 < freq < 3600:
+            worker.freq = freq
         if isinstance(load, list | tuple):
-            worker.loadavg = tuple(float(x) for x in load[:3] if isinstance(x, int | float))
+            worker.loadavg = tuple(x for x in map(sane, load[:3]) if x is not None)
         if isinstance(event.get("sw_ident"), str):
             worker.software = sys.intern(f"{event['sw_ident']} {event.get('sw_ver', '')}".strip()[:80])
 
@@ -176,7 +176,7 @@ class State:
 def _count_missed(worker: WorkerSeen, kind: str, event: Any) -> None:
     """Our workers number their events, so that a gap can be seen."""
     seq = event.get("seq")
-    if not isinstance(seq, int) or isinstance(seq, bool):
+    if type(seq) is not int or not 0 <= seq < LARGEST:
         return
     if kind == "worker-online" or seq <= 1:
         worker.last_seq = seq

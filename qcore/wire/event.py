@@ -18,6 +18,9 @@ BATCH_KEY = "task.multi"
 
 Event = dict[str, Any]
 
+#: no count, time or size of anybody's is larger
+LARGEST = 10**15
+
 
 def routing_key(kind: str) -> str:
     """`task-sent` is published under `task.sent`."""
@@ -50,6 +53,13 @@ def decode_counted(raw: bytes) -> tuple[list[Event], int]:
     batch = value if isinstance(value, list) else [value]
     good = [e for e in batch if is_event(e)]
     return good, len(batch) - len(good)
+
+
+def sane(value: object) -> float | None:
+    """A number that somebody else wrote; None: it is none, or larger than anything that is meant."""
+    if (type(value) is int or type(value) is float) and -LARGEST < value < LARGEST:
+        return float(value)
+    return None
 
 
 def is_event(value: Any) -> bool:

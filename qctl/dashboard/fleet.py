@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qcore.brokers.base import Member
 from qcore.events.repair import Held, repair
 from qcore.events.state import State, WorkerSeen
+from qcore.wire.event import sane
 from qctl.dashboard.snapshot import WorkerRow
 from qctl.output.text import software
 from qctl.queueing import rates
@@ -116,15 +117,15 @@ class Fleet:
             node=node,
             state=self._state_of(node, seen, now),
             running=stats.get("running", seen.active if seen else None),
-            slots=pool.get("max-concurrency"),
+            slots=_count(pool.get("max-concurrency")),
             done=done if done is not None else (seen.processed if seen else None),
             exact=bool(stats),
-            held=stats.get("prefetch_count"),
+            held=_count(stats.get("prefetch_count")),
             load=seen.loadavg[0] if seen and seen.loadavg else None,
             age_s=0.0 if node in self._answers else age,
             queues=tuple(stats.get("queues") or info.get("queues") or ()),
             software=software(info) or (seen.software if seen else ""),
-            pid=stats.get("pid") or (seen.pid if seen and seen.pid else None),
+            pid=_count(stats.get("pid")) or (seen.pid if seen and seen.pid else None),
             missed=seen.missed if seen else 0,
             stats=stats,
             per_s=began.per_s if began else None,
@@ -145,7 +146,12 @@ class Fleet:
 
 def _done(stats: Mapping[str, Any]) -> int | None:
     total = stats.get("total")
-    return sum(v for v in total.values() if isinstance(v, int)) if isinstance(total, dict) else None
+    return sum(_count(v) or 0 for v in total.values()) if isinstance(total, dict) else None
+
+
+def _count(value: object) -> int | None:
+    found = sane(value)
+    return None if found is None or found < 0 else int(found)
 
 
 def _began(before: Began | None, total: int | None, at: float) -> Began | None:
@@ -187,7 +193,7 @@ def _repaired(
 
 def _note_running(state: State, node: str, task: dict[str, Any]) -> None:
     """A task that began before we listened, or whose worker sends no events."""
-    uuid, started = task.get("id"), task.get("time_start")
+    uuid, started = task.get("id"), sane(task.get("time_start"))
     if not isinstance(uuid, str):
         return
     seen = state.tasks.get(uuid)
@@ -198,7 +204,7 @@ def _note_running(state: State, node: str, task: dict[str, Any]) -> None:
         {
             "type": "task-started",
             "hostname": node,
-            "timestamp": started if isinstance(started, int | float) else time.time(),
+            "timestamp": started if started is not None and 0 <= started < 1e11 else time.time(),
             "uuid": uuid,
             "name": task.get("name"),
             "args": task.get("args"),

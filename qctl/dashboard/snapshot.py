@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from qcore.events.table import TaskSeen
+from qcore.wire.event import sane
 from qctl.dashboard.charts import Charts
 
 #: seconds by which clocks may seem to differ before it is said
@@ -48,15 +49,14 @@ class WorkerRow(msgspec.Struct, frozen=True):
 
     @property
     def uptime_s(self) -> float | None:
-        said = self.stats.get("uptime")
-        return float(said) if isinstance(said, int | float) else None
+        return sane(self.stats.get("uptime"))
 
     @property
     def memory(self) -> float | None:
         """The most memory that its main process has had, in bytes."""
         usage = self.stats.get("rusage")
-        said = usage.get("maxrss") if isinstance(usage, dict) else None
-        return said * 1024.0 if isinstance(said, int | float) and said > 0 else None
+        said = sane(usage.get("maxrss")) if isinstance(usage, dict) else None
+        return said * 1024.0 if said is not None and said > 0 else None
 
     @property
     def clock(self) -> str:

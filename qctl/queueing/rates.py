@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from qcore.wire.event import sane
+
 if TYPE_CHECKING:
     from qcore.brokers._administration import Depth
     from qcore.control.bus import Answers
@@ -60,11 +62,12 @@ def counts_of(answers: Answers, node: str) -> Mapping[str, tuple[int, float]] | 
     told = member.info.get("taken") if member is not None and member.alive else None
     if not isinstance(told, dict):
         return None
-    return {
-        queue: (int(one[0]), float(one[1]))
-        for queue, one in told.items()
-        if isinstance(one, list | tuple) and len(one) == 2 and all(isinstance(n, int | float) for n in one)
-    }
+    found = {}
+    for queue, one in told.items():
+        count, rate = map(sane, one) if isinstance(one, list | tuple) and len(one) == 2 else (None, None)
+        if count is not None and rate is not None:
+            found[queue] = int(count), rate
+    return found
 
 
 def rates(now: Look, before: Look | None, found: Taken) -> dict[str, dict[str, Any]]:
