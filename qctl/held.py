@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from qcore.wire.event import moment
+
 if TYPE_CHECKING:
     from qcore.app import App
 
@@ -88,7 +90,6 @@ def _held(task: Any, state: str, worker: str) -> Held | None:
         return None
     delivery = task.get("delivery_info")
     queue = str(delivery.get("routing_key") or "") if isinstance(delivery, Mapping) else ""
-    since = task.get("time_start")
     return Held(
         task["id"],
         str(task.get("name") or task.get("type") or ""),
@@ -97,5 +98,5 @@ def _held(task: Any, state: str, worker: str) -> Held | None:
         worker,
         task.get("args"),
         task.get("kwargs"),
-        float(since) if isinstance(since, int | float) else None,
+        moment(task.get("time_start")),
     )

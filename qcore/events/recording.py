@@ -19,7 +19,7 @@ from typing import IO, Any
 import msgspec
 
 from qcore.errors import ConfigError
-from qcore.wire.event import Event, is_event, sane
+from qcore.wire.event import Event, is_event, moment
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _decode = msgspec.json.Decoder().decode
@@ -133,7 +133,7 @@ def _unpacked(file: IO[bytes]) -> Iterator[bytes]:
 
 def _heard_at(event: Event) -> float:
     at = event.get("heard_at")
-    heard = sane(at)
+    heard = moment(at)
     return float(event["timestamp"]) if heard is None else heard
 
 

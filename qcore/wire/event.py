@@ -18,8 +18,8 @@ BATCH_KEY = "task.multi"
 
 Event = dict[str, Any]
 
-#: no count, time or size of anybody's is larger
-LARGEST = 10**15
+#: no count or size of anybody's is larger, and no time (epoch seconds) later
+LARGEST, LATEST = 10**15, 1e11
 
 
 def routing_key(kind: str) -> str:
@@ -62,6 +62,12 @@ def sane(value: object) -> float | None:
     return None
 
 
+def moment(value: object) -> float | None:
+    """A time that somebody else wrote, in epoch seconds; None: it is none."""
+    found = sane(value)
+    return None if found is None or not 0 <= found < LATEST else found
+
+
 def is_event(value: Any) -> bool:
     """Whether a decoded value has what every event has."""
     if type(value) is not dict:
@@ -70,7 +76,7 @@ def is_event(value: Any) -> bool:
     # By type(), since this is asked of every event that a monitor hears.
     return (
         (type(stamp) is float or type(stamp) is int)
-        and 0 <= stamp < 1e11
+        and 0 <= stamp < LATEST
         and type(value.get("type")) is str
         and type(value.get("hostname")) is str
     )

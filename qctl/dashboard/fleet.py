@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qcore.brokers.base import Member
 from qcore.events.repair import Held, repair
 from qcore.events.state import State, WorkerSeen
-from qcore.wire.event import sane
+from qcore.wire.event import moment, sane
 from qctl.dashboard.snapshot import WorkerRow
 from qctl.output.text import software
 from qctl.queueing import rates
@@ -193,7 +193,7 @@ def _repaired(
 
 def _note_running(state: State, node: str, task: dict[str, Any]) -> None:
     """A task that began before we listened, or whose worker sends no events."""
-    uuid, started = task.get("id"), sane(task.get("time_start"))
+    uuid, started = task.get("id"), moment(task.get("time_start"))
     if not isinstance(uuid, str):
         return
     seen = state.tasks.get(uuid)
@@ -204,7 +204,7 @@ def _note_running(state: State, node: str, task: dict[str, Any]) -> None:
         {
             "type": "task-started",
             "hostname": node,
-            "timestamp": started if started is not None and 0 <= started < 1e11 else time.time(),
+            "timestamp": time.time() if started is None else started,
             "uuid": uuid,
             "name": task.get("name"),
             "args": task.get("args"),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from qcore.brokers.symptoms import ERROR, WARNING, Symptom
+from qcore.wire.event import moment, sane
 from qctl.doctor.facts import Facts
 from qctl.output.text import age, count, stamp
 
@@ -99,8 +100,8 @@ def visibility_timeout(facts: Facts) -> Iterator[Symptom]:
             continue  # ours have leases, which do not run out while the worker lives
         active = facts.said["active"].get(node)
         for task in active if isinstance(active, list) else ():
-            started = task.get("time_start") if isinstance(task, dict) else None
-            if isinstance(started, int | float) and facts.at - started > limit:
+            started = moment(task.get("time_start")) if isinstance(task, dict) else None
+            if started is not None and facts.at - started > limit:
                 what = (
                     f"{task.get('name')} has run for {facts.at - started:.0f} s on {node}, longer than the "
                     f"visibility time-out of that Celery worker ({limit:.0f} s): another one runs it as well"
@@ -111,8 +112,8 @@ def visibility_timeout(facts: Facts) -> Iterator[Symptom]:
 
 def _visibility(conf: Any) -> float:
     options = conf.get("broker_transport_options") if isinstance(conf, dict) else None
-    value = options.get("visibility_timeout") if isinstance(options, dict) else None
-    return float(value) if isinstance(value, int | float) else CELERY_VISIBILITY_S
+    value = sane(options.get("visibility_timeout")) if isinstance(options, dict) else None
+    return CELERY_VISIBILITY_S if value is None else value
 
 
 def paused_queues(facts: Facts) -> Iterator[Symptom]:
