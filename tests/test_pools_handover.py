@@ -90,7 +90,7 @@ def test_a_child_killed_while_it_takes_a_large_job_loses_nothing(
 def test_a_stopped_child_holds_up_nobody(make: Callable[[int], Bench]) -> None:
     bench = make(3)
     bench.until(lambda: len(bench.pool.pids()) == 3)
-    stopped_s, lags = size(3, 10), []
+    stopped_s, lags = size(2, 10), []
     given = 0
 
     def work_for(seconds: float) -> Counter[int]:
