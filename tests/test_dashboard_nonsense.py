@@ -5,24 +5,24 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import pytest
-
 from qcore import App
 from qcore.brokers.base import Member
 from qcore.control.bus import Answers
 from qctl.dashboard.feed import Feed
 from qctl.dashboard.screen import Dashboard
 from qctl.dashboard.views import VIEWS
-from tests.test_dashboard import event, play
+from tests.test_dashboard import event, play, screen_text
 
 NONSENSE = (10**400, -(10**400), -1, 0, 1e300, -1e300, "x", "", None, True, [], {}, [10**400], {"a": 10**400})
 FIELDS = "retries runtime queue args result exception eta expires root_id seq clock pid utcoffset".split()
-ANSWERS = ("active", "reserved", "scheduled", "active_queues")
+ABOUT = ("id", "name", "time_start", "args")
+KINDS = ("task-sent", "task-received", "task-started", "task-failed", "task-retried")
+ASKED = ("active", "reserved", "scheduled", "active_queues")
 
 
-def answers(reply: Any, info: Any = None) -> Answers:
-    members = {"w1@host": Member("w1@host", time.time(), True, info)} if isinstance(info, dict) else {}
-    return Answers({"w1@host": reply}, [], [], [], None, 0.0, members=members)
+def answers(replies: dict[str, Any], info: Any = None) -> Answers:
+    members = {node: Member(node, time.time(), True, info[node]) for node in info or ()}
+    return Answers(replies, [], [], [], None, 0.0, members=members)
 
 
 def stats_of(bad: Any) -> Any:
@@ -38,28 +38,36 @@ def stats_of(bad: Any) -> Any:
     }
 
 
-@pytest.mark.parametrize("bad", NONSENSE, ids=lambda bad: repr(bad)[:12])
-def test_every_screen_is_drawn(bad: Any, memory_url: str) -> None:
-    feed = Feed(App("watched", broker=memory_url))
-    now = time.time()
-    feed.fold([{"type": "worker-heartbeat", "hostname": "w1@host", "timestamp": now, "loadavg": [bad] * 3}])
-    beat = dict.fromkeys(("freq", "active", "processed", "pid", "sw_ident", "loadavg", "seq"), bad)
-    feed.fold([{"type": "worker-heartbeat", "hostname": "w1@host", "timestamp": now, **beat}])
-    kinds = ("task-sent", "task-received", "task-started", "task-failed", "task-retried")
-    feed.fold([event(kind, f"u{kind}", **dict.fromkeys(FIELDS, bad)) for kind in kinds])
-    about = {"id": bad, "name": bad, "time_start": bad, "args": bad}
-    for turn, stats in enumerate((stats_of(bad), stats_of(1), stats_of(bad), bad)):
-        told = {name: answers([about, bad, {"name": bad}]) for name in ANSWERS}
-        told["active_queues"] = answers([{"name": "celery"}], {"taken": {"celery": [bad, bad]}})
-        feed.learn(answers(stats), [], told if turn < 2 else {n: answers(bad) for n in ANSWERS}, now + turn)
+def test_every_screen_is_drawn(memory_url: str) -> None:
+    feed, now = Feed(App("watched", broker=memory_url)), time.time()
+    workers = {f"w{number:02}@host": bad for number, bad in enumerate(NONSENSE)}
+    for node, bad in workers.items():
+        beat = {"type": "worker-heartbeat", "hostname": node, "timestamp": now}
+        feed.fold([{**beat, "loadavg": [bad] * 3}])
+        feed.fold([{**beat, **dict.fromkeys(("freq", "active", "processed", "pid", "loadavg", "seq"), bad)}])
+        about = dict.fromkeys(FIELDS, bad)
+        feed.fold([event(kind, f"{kind} {node}", node=node, **about) for kind in KINDS])
+    fair = {
+        name: answers({n: [dict.fromkeys(ABOUT, bad), bad] for n, bad in workers.items()}) for name in ASKED
+    }
+    taken = {n: {"taken": {"celery": [bad, bad]}} for n, bad in workers.items()}
+    fair["active_queues"] = answers({n: [{"name": "celery"}, bad] for n, bad in workers.items()}, taken)
+    unfair = {name: answers(workers) for name in ASKED}
+    for turn, stats in enumerate((stats_of, lambda _: stats_of(1), lambda bad: bad, stats_of)):
+        told = answers({n: stats(bad) for n, bad in workers.items()})
+        feed.learn(told, [], unfair if turn == 2 else fair, now + turn)
+    shown = []
 
     async def script(window: Dashboard, pilot: Any) -> None:
         window._answer = lambda words: ""  # type: ignore[method-assign]
         for view in VIEWS:
-            await pilot.press(view.key)
-            await pilot.press("G", "enter", "escape", "s", "escape")
-        for key in "sdfmruc":
-            await pilot.press("2", "s", key, "escape")
-        assert window.is_running
+            await pilot.press(view.key, "G", "enter", "escape")
+        await pilot.press("2", "g")
+        for _ in workers:
+            await pilot.press("enter", "escape", "j")
+        for key in "wsdfmruc":
+            await pilot.press("s", key, "escape")
+        shown.extend(screen_text(window))
 
     play(feed, script, (200, 40))
+    assert sum("@host" in line for line in shown) >= len(workers)
