@@ -136,7 +136,7 @@ def test_no_child_outlives_its_parent(redis_url: str, processes: Processes) -> N
 
     os.kill(worker.pid, signal.SIGKILL)
 
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 2.0)
     app.close()
 
 
