@@ -17,6 +17,7 @@ from qcore.brokers._administration import Depth
 from qcore.errors import BrokerError, Unsupported
 from qcore.events.receiver import listen
 from qcore.events.state import State
+from qcore.wire.event import sane
 from qctl.histogram import Histogram
 from qctl.queueing.rates import counts_of
 
@@ -95,8 +96,8 @@ class Collector:
                     self._ended[name, word] += 1
                 elif task is not None and (since := task.sent or task.received) is not None:
                     self._waited.setdefault(name, Histogram()).add(event["timestamp"] - since)
-                runtime = event.get("runtime")
-                if kind == "task-succeeded" and isinstance(runtime, int | float):
+                runtime = sane(event.get("runtime"))
+                if kind == "task-succeeded" and runtime is not None:
                     self._ran.setdefault(name, Histogram()).add(runtime)
 
     def _name(self, name: str) -> str:

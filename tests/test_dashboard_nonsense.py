@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import time
+from collections import Counter
 from typing import Any
 
 from qcore import App
 from qcore.brokers.base import Member
 from qcore.control.bus import Answers
+from qcore.control.commands.base import find
 from qctl.dashboard.feed import Feed
 from qctl.dashboard.screen import Dashboard
 from qctl.dashboard.views import VIEWS
+from qctl.doctor.checks import clock_skew
+from qctl.doctor.facts import Facts
+from qctl.metrics import Collector
+from qctl.output.replies import write
+from qctl.output.writer import Output
+from qctl.session import Globals
 from tests.test_dashboard import event, play, screen_text
 
 NONSENSE = (10**400, -(10**400), -1, 0, 1e300, -1e300, "x", "", None, True, [], {}, [10**400], {"a": 10**400})
 FIELDS = "retries runtime queue args result exception eta expires root_id seq clock pid utcoffset".split()
 ABOUT = ("id", "name", "time_start", "args")
-KINDS = ("task-sent", "task-received", "task-started", "task-failed", "task-retried")
+WORDS = "sent received started retried failed succeeded revoked rejected x".split()
+KINDS = [f"task-{kind}" for kind in WORDS]
 ASKED = ("active", "reserved", "scheduled", "active_queues")
 
 
@@ -71,3 +82,22 @@ def test_every_screen_is_drawn(memory_url: str) -> None:
 
     play(feed, script, (200, 40))
     assert sum("@host" in line for line in shown) >= len(workers)
+
+
+def test_commands_go_on_too(memory_url: str) -> None:
+    app, now = App("watched", broker=memory_url), time.time()
+    collector = Collector(app)
+    members, said = {}, io.StringIO()
+    for number, bad in enumerate(NONSENSE):
+        members[f"w{number}@host"] = Member(f"w{number}@host", now, True, {"at": bad})
+        collector.fold([event("task-succeeded", f"u{number}", name="proj.add", runtime=bad)])
+    ahead = Member("ahead@host", now, True, {"at": now + 3600, "host": "h"})
+    active = {node: [{"id": "u", "time_start": bad}] for node, bad in zip(members, NONSENSE, strict=True)}
+
+    with contextlib.redirect_stdout(said):
+        write(Output(Globals()), find("active"), answers(active))
+    facts = Facts(now, {**members, "ahead@host": ahead}, [], {}, {}, {}, [], Counter(), [], True, 0.0, True)
+
+    assert said.getvalue().count("@host") == len(NONSENSE)
+    assert "ahead@host" in [symptom.about for symptom in clock_skew(facts)]
+    assert "qcore" in collector.text()

@@ -55,4 +55,4 @@ def test_what_cannot_be_saved_is_a_sentence(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
 
-    assert pressed("3", "ctrl+s").startswith(" not saved: No such file or directory: qctl-tasks-")
+    assert pressed("3", "ctrl+s") == " not saved in this folder: No such file or directory"

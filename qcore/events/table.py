@@ -20,7 +20,7 @@ import msgspec
 
 from qcore.events.columns import BITS, MASK, ROWS, Chunk, More, Words
 from qcore.events.ids import ODD_BYTES, Ids, Index, odd_key, uuid_key
-from qcore.wire.event import Event
+from qcore.wire.event import LARGEST, Event
 
 TEXT_LIMIT = 1024
 #: what a row costs beside its texts: columns, the id, the index (bytes, measured)
@@ -138,7 +138,7 @@ class TaskTable:
             if result is not None:
                 self._add_result(chunk, i, result)
             runtime = event.get("runtime")
-            if type(runtime) is float or type(runtime) is int:
+            if type(runtime) is float or (type(runtime) is int and 0 <= runtime < LARGEST):
                 chunk.runtimes[i] = runtime
             if not chunk.workers[i]:
                 chunk.workers[i] = self.workers.code(event["hostname"])

@@ -7,11 +7,13 @@ screen is a browser. Nothing in the SVG is fetched from anywhere when it is look
 from __future__ import annotations
 
 import io
-import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+
+from qctl.settings.places import write_private
 
 if TYPE_CHECKING:
     from qctl.dashboard.window import Window
@@ -64,9 +66,7 @@ def save(window: Window) -> str:
     if window.is_web:
         window.deliver_text(io.StringIO(svg), save_filename=f"{name}.svg", mime_type="image/svg+xml")
         return f"{name}.svg is yours to download"
-    for suffix, content in ((".svg", svg), (".txt", text)):
-        # Whoever may look at the fleet may not be everybody on this machine.
-        descriptor = os.open(name + suffix, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
+    # Whoever may look at the fleet may not be everybody on this machine.
+    write_private(Path(f"{name}.svg"), svg)
+    write_private(Path(f"{name}.txt"), text)
     return f"saved {name}.svg and .txt"

@@ -250,7 +250,7 @@ class Dashboard(Window):
         try:
             said, word = save(self), ""
         except OSError as exc:
-            said, word = f"not saved: {exc.strerror}: {exc.filename}", "failed"
+            said, word = f"not saved in this folder: {exc.strerror}", "failed"
         if len(self.screen_stack) > 1:  # a page hides the line for remarks
             self.notify(said, timeout=3)
         else:

@@ -81,8 +81,8 @@ def events_off(facts: Facts) -> Iterator[Symptom]:
 
 def clock_skew(facts: Facts) -> Iterator[Symptom]:
     for node, member in facts.members.items():
-        told = member.info.get("at")
-        if member.alive and isinstance(told, int | float) and abs(told - member.seen_at) > SKEW_S:
+        told = moment(member.info.get("at"))
+        if member.alive and told is not None and abs(told - member.seen_at) > SKEW_S:
             ahead = told - member.seen_at
             what = (
                 f"the clock of {node}'s host ({member.info.get('host')}) is {abs(ahead):.0f} s "

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from qcore.wire.event import moment
 from qctl.output.secrets import hide
 from qctl.output.table import Cell, Column
 from qctl.output.text import age, shown
@@ -164,8 +165,8 @@ def _arguments(value: Any) -> str:
 def _tasks(value: Any) -> Rows:
     now = time.time()
     for task in _dicts(value):
-        started = task.get("time_start")
-        running = age(now - started) if isinstance(started, int | float) else "-"
+        started = moment(task.get("time_start"))
+        running = "-" if started is None else age(now - started)
         yield [
             _text(task.get("id")),
             _text(task.get("name")),
