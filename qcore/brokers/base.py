@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -149,6 +149,7 @@ class Settlement(msgspec.Struct):
     reason: str = ""  # for QUARANTINE: a stable code
     failure: Failure | None = None  # only for drivers with features.failures
     before: Before | None = None  # for the worker, which sees to it first; drivers ignore it
+    report: Callable[[], None] | None = None  # for the worker, once this was accepted; drivers ignore it
 
 
 class Quarantined(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ Before this: brokers/X claimed it.  After this: worker/consumer.py hands it to t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from qcore.brokers.base import Delivery, Settle, Settlement
 from qcore.errors import Malformed
@@ -65,8 +66,10 @@ class Admission:
             # The broker holds it until then; nothing waits in a worker's memory.
             return None, message, Settlement(delivery, Settle.DELAY, due_at=message.eta)
         if self._rules.is_suspect(delivery):
-            self._say.refused(delivery.queue, "crashed_too_often", "its workers died", message.id)
-            return None, message, self._rules.crashed(held)
+            settlement = self._rules.crashed(held)
+            told = delivery.queue, "crashed_too_often", "its workers died", message.id
+            settlement.report = partial(self._say.refused, *told)
+            return None, message, settlement
         bucket = self.buckets.get(task.name)
         wait = bucket.reserve(message.id, now) if bucket is not None else 0.0
         if wait > 0:
@@ -91,9 +94,11 @@ class Admission:
         task_id: str | None,
         message: TaskMessage | None = None,
     ) -> Settlement:
-        self._say.refused(delivery.queue, reason, detail, task_id)
-        return self._rules.refused(delivery, reason, detail, task_id, message)
+        settlement = self._rules.refused(delivery, reason, detail, task_id, message)
+        settlement.report = partial(self._say.refused, delivery.queue, reason, detail, task_id)
+        return settlement
 
     def _drop(self, held: Held, why: str) -> Settlement:
-        self._say.not_run(held, why)
-        return self._rules.not_run(held, why)
+        settlement = self._rules.not_run(held, why)
+        settlement.report = partial(self._say.not_run, held, why)
+        return settlement

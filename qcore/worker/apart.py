@@ -6,6 +6,7 @@ import logging
 
 from qcore.brokers.base import Consumer, Settlement
 from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull
+from qcore.worker.say import report
 
 log = logging.getLogger("qcore.worker")
 
@@ -26,7 +27,7 @@ def settle_apart(consumer: Consumer, batch: list[Settlement], exc: BrokerError) 
     again: list[Settlement] = []
     for settlement in batch:
         try:
-            consumer.settle([settlement])
+            report([settlement], consumer.settle([settlement]))
         except (BrokerDown, BrokerFull, BrokerBusy):
             again.append(settlement)
         except BrokerError as own:

@@ -12,6 +12,7 @@ import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qcore.brokers.base import Consumer, Delivery, Settle, Settlement
@@ -34,7 +35,7 @@ from qcore.worker.held import Held
 from qcore.worker.outage import Outage
 from qcore.worker.pulse import Pulse
 from qcore.worker.repeats import Repeats
-from qcore.worker.say import Say
+from qcore.worker.say import Say, report
 from qcore.worker.settle import Rules
 from qcore.worker.stage import ColdStop, Stage
 from qcore.worker.takings import Takings
@@ -77,7 +78,7 @@ class Loop:
         self.returned = 0  # runs that were cut short by a cold stop
         self.stale = 0  # settlements that were refused because the delivery was not ours any more
         self._tasks: dict[str, Task] = app.tasks
-        self.repeats = Repeats(app, results, self._add)
+        self.repeats = Repeats(app, results, self._add, say)
         self._tracks = any(task.track_started for task in self._tasks.values())
         self._inline = results.in_broker
         self._settlements: list[Settlement] = []
@@ -253,6 +254,7 @@ class Loop:
             else:
                 refused, deliveries = self.consumer.settle(batch), []
             self.stale += len(refused)
+            report(batch, refused)
             self._outage.works()
         except BrokerBusy as exc:
             log.warning("%s; trying again", exc)
@@ -366,13 +368,10 @@ class Loop:
             return  # its delivery was given up already
         crashpoint("run_ended")
         self._limited.discard(outcome.number)
-        if outcome.end == End.MALFORMED:
-            self.say.refused(held.delivery.queue, outcome.text, outcome.traceback, held.message.id)
-        else:
-            self.say.ended(held, outcome)
         if outcome.end == End.LOST:
             held.deaths = self._deaths.count(held.message.id)
         settlement = self.rules.settlement(held, outcome)
+        settlement.report = partial(self.say.ended, held, outcome)
         if held.acked:
             self._record_late(held, settlement)
         else:

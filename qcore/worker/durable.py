@@ -21,6 +21,7 @@ from qcore.wire import result as result_wire
 from qcore.worker.chords import Chords
 from qcore.worker.held import Held
 from qcore.worker.outage import Outage
+from qcore.worker.say import report
 
 if TYPE_CHECKING:
     from qcore.app import App
@@ -141,6 +142,7 @@ class Durable:
             except BrokerError as exc:
                 log.error("an outcome of a task acknowledged early could not be recorded: %s", exc)
             del self._records[0]
+            report([settlement], ())
             self._works()
 
     def _works(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qcore.brokers.base import Delivery, Settle, Settlement, sent_again
@@ -22,6 +23,7 @@ from qcore.wire.result import ResultMeta
 from qcore.wire.task import TaskMessage
 from qcore.worker import follow
 from qcore.worker.held import Held
+from qcore.worker.say import Say
 
 if TYPE_CHECKING:
     from qcore.app import App
@@ -39,10 +41,14 @@ class Repeats:
     """Belongs to the loop, and is called by its thread. Does nothing for what comes the first time."""
 
     def __init__(
-        self, app: App, results: ResultStore, add: Callable[[TaskMessage | None, Settlement], None]
+        self,
+        app: App,
+        results: ResultStore,
+        add: Callable[[TaskMessage | None, Settlement], None],
+        say: Say,
     ) -> None:
         """add queues a settlement; the message is given when its result may have a reader."""
-        self._app, self._results, self._add = app, results, add
+        self._app, self._results, self._add, self._say = app, results, add, say
         self._on = bool(app.conf.worker_deduplicate_successful_tasks)
         # Where the result is stored in the step that acknowledges, what came again was not done.
         self._asks = results.keeps and results.shared and not results.in_broker
@@ -98,6 +104,7 @@ class Repeats:
         now, and marked: whoever gets it looks whether that is done as well."""
         log.info("Task %s[%s] came again and is done: not run", message.task, message.id)
         settlement = Settlement(delivery, Settle.ACK)
+        settlement.report = partial(self._say.was_done, message, meta.result)
         try:
             embed = task_wire.read_body(message, frozenset(self._app.conf.accept_content)).embed
             if any(embed.values()):

@@ -7,14 +7,35 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
+from qcore.brokers.base import Settlement
 from qcore.events.sender import EventSender
 from qcore.wire.outcome import End, Outcome
-from qcore.wire.task import TaskMessage
+from qcore.wire.task import TaskMessage, short_repr
 from qcore.worker.held import Held
 
 log = logging.getLogger("qcore.worker")
+
+
+def report(settled: Sequence[Settlement], refused: Sequence[int]) -> None:
+    """Report the settlements that the broker has accepted. `refused` are the numbers of those that it has
+    not: their deliveries are not this worker's any more, and another run of the task counts."""
+    silent = 0
+    for settlement in settled:
+        if settlement.report is None:
+            continue
+        if refused and settlement.delivery.number in refused:
+            silent += 1
+        else:
+            settlement.report()
+    if silent:
+        log.warning(
+            "%d outcome(s) were refused by the broker: their leases had ended, so other workers run "
+            "these tasks again",
+            silent,
+        )
 
 
 class Say:
@@ -42,6 +63,10 @@ class Say:
                 self.events.note(_event, "task-started", held.message.id, since, {})
 
     def ended(self, held: Held, outcome: Outcome) -> None:
+        """Report how a run ended; called once its settlement was accepted."""
+        if outcome.end == End.MALFORMED:
+            self.refused(held.delivery.queue, outcome.text, outcome.traceback, held.message.id)
+            return
         end, name, task_id = outcome.end, held.message.shown_name, held.message.id
         events = self.events if self.events.tasks_on and held.task.send_events else None
         if events and end == End.SUCCESS and not held.said_received:
@@ -52,7 +77,8 @@ class Say:
 
         def say(kind: str, **fields: Any) -> None:
             if events:
-                events.note(_event, kind, task_id, time.time(), fields)
+                # When it ended, which is earlier than now when the result store was away.
+                events.note(_event, kind, task_id, outcome.started + outcome.runtime_s, fields)
 
         if end == End.SUCCESS:
             if log.isEnabledFor(logging.INFO):
@@ -83,6 +109,11 @@ class Say:
             )
             log.error("Task %s[%s]: %s", name, task_id, words)
             say("task-failed", exception=words, traceback="")
+
+    def was_done(self, message: TaskMessage, value: Any) -> None:
+        """The event of a run whose result was stored, and whose first settlement was refused."""
+        fields = {"result": short_repr(value), "runtime": None}
+        self.events.note(_event, "task-succeeded", message.id, time.time(), fields)
 
     def not_run(self, held: Held, why: str) -> None:
         """Revoked or expired."""
