@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from datetime import UTC, datetime, timedelta
 
 _SPAN = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|h|d)?\s*$")
@@ -41,6 +42,11 @@ def span_s(text: str) -> float:
     if not found:
         raise ValueError(f"'{text}' is not a length of time; write 30s, 10m, 2h or 1d")
     return float(found[1]) * _SPAN_S[found[2]]
+
+
+def epoch_of(moment: float) -> float:
+    """A monotonic time of this host as epoch seconds, by the wall clock as it is now."""
+    return time.time() - (time.monotonic() - moment)
 
 
 def new_id() -> str:

@@ -23,7 +23,7 @@ from qcore.worker.run import Tools, run
 WORDS = 8  # of 64 bits, a slot
 MAX_SLOTS = 512
 # What the words mean: the sequence number of the last job that was started, its start in microseconds
-# since the epoch (0: it is over), and the first and last sequence number that were taken back.
+# of the monotonic clock (0: it is over), and the first and last sequence number that were taken back.
 # And the last job that the child has looked at, whether it was to start or not: a sign of life.
 CURRENT, SINCE, FIRST, LAST, SEEN = range(5)
 
@@ -68,7 +68,7 @@ class Slot:
         mine = not words[FIRST] <= seq <= words[LAST]
         if mine:
             words[CURRENT] = seq
-            words[SINCE] = int(time.time() * 1e6)
+            words[SINCE] = int(time.monotonic() * 1e6)
         os.write(self._token_w, b"x")
         return mine
 

@@ -63,7 +63,7 @@ class Line:
         self._moved_at = 0.0
 
     def running(self) -> tuple[Job, float] | None:
-        """The job that runs, and since when (epoch seconds)."""
+        """The job that runs, and since when (monotonic seconds)."""
         seq, since = self.slot.current()
         if since:
             for job in self.outstanding:

@@ -22,6 +22,7 @@ from qcore.pools._asyncio_watch import Watch
 from qcore.pools._inside import InsidePool
 from qcore.pools._limits import thread_limit
 from qcore.pools.base import PoolFeatures, PoolSetup, Running, pools
+from qcore.times import epoch_of
 from qcore.wire.outcome import End, Job, Outcome
 from qcore.worker.run import Run, Tools
 
@@ -38,7 +39,7 @@ class Flight:
     __slots__ = ("end", "job", "killed_at", "over", "run", "since", "task", "thread")
 
     def __init__(self, run: Run) -> None:
-        self.run, self.job, self.since = run, run.job, time.time()
+        self.run, self.job, self.since = run, run.job, time.monotonic()
         self.task: asyncio.Task[None] | None = None
         self.thread: int | None = None
         self.end: End | None = None
@@ -150,7 +151,7 @@ class AsyncioPool(InsidePool):
         goes back for others."""
         flights = list(self._flights.values())
         self._watch.look(bool(flights))
-        now = time.time()
+        now = time.monotonic()
         for flight in flights:
             if flight.killed_at and now - flight.killed_at > STOP_S:
                 self._give_up(flight)
@@ -186,7 +187,7 @@ class AsyncioPool(InsidePool):
         flight = self._flights.get(number)
         if flight is None or flight.over:
             return False
-        flight.end, flight.killed_at = end, time.time()
+        flight.end, flight.killed_at = end, time.monotonic()
         if flight.task is not None:
             self._loop.call_soon_threadsafe(flight.task.cancel)
         else:
@@ -199,10 +200,10 @@ class AsyncioPool(InsidePool):
         """It was told to stop and has not."""
         assert flight.end is not None
         log.warning("%s was told to stop %.0f s ago and runs on; its slot is used again", flight, STOP_S)
-        now = time.time()
+        now = time.monotonic()
         self._ended(
             flight,
-            Outcome(flight.job.number, flight.end, flight.since, now - flight.since, os.getpid()),
+            Outcome(flight.job.number, flight.end, epoch_of(flight.since), now - flight.since, os.getpid()),
         )
         self._loop.call_soon_threadsafe(self._start_more)
 

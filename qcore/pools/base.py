@@ -54,7 +54,7 @@ class Running(msgspec.Struct, frozen=True):
     """One running job."""
 
     number: int
-    since: float  # epoch seconds
+    since: float  # monotonic seconds, which all processes of a host share
     pid: int
 
 

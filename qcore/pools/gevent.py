@@ -20,6 +20,7 @@ from qcore.errors import ConfigError, SoftTimeLimitExceeded
 from qcore.pools import _gevent_patch
 from qcore.pools._inside import InsidePool
 from qcore.pools.base import PoolFeatures, PoolSetup, Running, pools
+from qcore.times import epoch_of
 from qcore.wire.outcome import End, Job, Outcome
 from qcore.worker.run import Run, Tools
 
@@ -32,7 +33,7 @@ class Flight:
     __slots__ = ("end", "greenlet", "job", "over", "since")
 
     def __init__(self, job: Job) -> None:
-        self.job, self.since = job, time.time()
+        self.job, self.since = job, time.monotonic()
         self.greenlet: Any = None
         self.end: End | None = None
         self.over = False
@@ -120,7 +121,7 @@ class GeventPool(InsidePool):
     def _gone(self, flight: Flight) -> None:
         if not flight.over:
             end = flight.end or End.LOST
-            self._ended(flight, Outcome(flight.job.number, end, flight.since, 0.0, os.getpid()))
+            self._ended(flight, Outcome(flight.job.number, end, epoch_of(flight.since), 0.0, os.getpid()))
 
     def _ended(self, flight: Flight, outcome: Outcome) -> None:
         """Report an outcome, once."""
@@ -143,7 +144,7 @@ class GeventPool(InsidePool):
 
     def tick(self) -> list[int]:
         """When every slot is stuck, what waits goes back for others."""
-        now = time.time()
+        now = time.monotonic()
         if self._waiting and sum(now - f.since > 0.1 for f in list(self._flights.values())) >= self._size:
             return self.withdraw()
         return []

@@ -24,6 +24,7 @@ from qcore.pools import _child
 from qcore.pools._line import Line
 from qcore.pools._template import Template
 from qcore.pools.base import SLOW_S, STUCK_S, Pace, Pool, PoolFeatures, PoolSetup, Running, pools
+from qcore.times import epoch_of
 from qcore.wire.outcome import RECV_BYTES, End, Job, Outcome, pack_jobs, unpack_outcome
 from qcore.worker.run import Tools
 
@@ -115,7 +116,7 @@ class PreforkPool(Pool):
         if child.retiring or child.eof or child.backlog or child.silent_at is not None:
             return 0
         room = child.pace.depth - held
-        if held and child.slot.current()[1] and time.time() - child.slot.current()[1] > STUCK_S:
+        if held and child.slot.current()[1] and time.monotonic() - child.slot.current()[1] > STUCK_S:
             return 0  # busy with something slow: nothing shall wait behind it
         limit = self.setup.max_tasks_per_child
         return min(room, limit - child.given) if limit else room
@@ -242,10 +243,15 @@ class PreforkPool(Pool):
             end = End.LOST
             if child.killed is not None and child.killed[0] == job.seq:
                 end = child.killed[1]
-            now = time.time()
+            now = time.monotonic()
             self._outcomes.append(
                 Outcome(
-                    job.number, end, since or now, now - (since or now), child.pid, text=_exit(child.status)
+                    job.number,
+                    end,
+                    epoch_of(since or now),
+                    now - (since or now),
+                    child.pid,
+                    text=_exit(child.status),
                 )
             )
         child.outstanding.clear()
@@ -265,9 +271,9 @@ class PreforkPool(Pool):
     # --- fairness
 
     def tick(self) -> list[int]:
-        now = time.time()
+        now = time.monotonic()
         back: list[int] = []
-        if time.monotonic() >= self._next_watch:
+        if now >= self._next_watch:
             self._watch_over()
         idle = self.is_idle()
         for child in self._children.values():

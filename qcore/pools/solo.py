@@ -51,7 +51,7 @@ class SoloPool(Pool):
         if not self._waiting:
             return []
         job = self._waiting.popleft()
-        self._current = Running(job.number, time.time(), os.getpid())
+        self._current = Running(job.number, time.monotonic(), os.getpid())
         try:
             outcome = run(job, self._tools)
         finally:

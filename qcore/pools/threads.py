@@ -50,7 +50,7 @@ class ThreadPool(InsidePool):
     def _serve(self) -> None:
         me = threading.get_ident()
         while (job := self._jobs.get()) is not None:
-            self._current[me] = Running(job.number, time.time(), os.getpid())
+            self._current[me] = Running(job.number, time.monotonic(), os.getpid())
             outcome = run(job, self._tools)
             self._current.pop(me, None)
             self._done.append(outcome)
@@ -73,7 +73,7 @@ class ThreadPool(InsidePool):
         """When every thread is stuck in a long task, what waits goes back for others."""
         if self._held <= self._size:
             return []
-        now = time.time()
+        now = time.monotonic()
         stuck = sum(now - r.since > 0.1 for r in self.running())
         return self.withdraw() if stuck >= self._size else []
 

@@ -45,9 +45,9 @@ class Admission:
                 continue  # judge() says so
         self.revoked.look_up(ids)
 
-    def judge(self, delivery: Delivery, now: float) -> Verdict:
+    def judge(self, delivery: Delivery, now: float, ticks: float) -> Verdict:
         """A Held, or the end of the delivery; both when it is acknowledged before its run. Also the
-        message, when it could be read."""
+        message, when it could be read. `now` is in epoch seconds, `ticks` in monotonic ones."""
         try:
             message = task_wire.read(delivery.raw)
         except Malformed as exc:
@@ -71,7 +71,7 @@ class Admission:
             settlement.report = partial(self._say.refused, *told)
             return None, message, settlement
         bucket = self.buckets.get(task.name)
-        wait = bucket.reserve(message.id, now) if bucket is not None else 0.0
+        wait = bucket.reserve(message.id, ticks) if bucket is not None else 0.0
         if wait > 0:
             return None, message, Settlement(delivery, Settle.DELAY, due_at=now + wait)
         held.acked = not held.late

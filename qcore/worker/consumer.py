@@ -21,6 +21,7 @@ from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull
 from qcore.pools.base import Pool
 from qcore.results.base import ResultStore
 from qcore.task import Task
+from qcore.times import epoch_of
 from qcore.wire.outcome import End, Job, Outcome
 from qcore.wire.task import TaskMessage
 from qcore.worker.admission import Admission
@@ -315,11 +316,11 @@ class Loop:
             self._settlements += [Settlement(d, Settle.REQUEUE) for d in deliveries]
             self._outage.begins(exc)
             return
-        now, early = time.time(), list[Settlement]()
+        now, ticks, early = time.time(), time.monotonic(), list[Settlement]()
         jobs = [
             job
             for d in self.repeats.new(deliveries, self.held)
-            if (job := self._admit(d, now, early)) is not None
+            if (job := self._admit(d, now, ticks, early)) is not None
         ]
         if early:
             jobs = self._acknowledge(early, jobs)
@@ -340,9 +341,9 @@ class Loop:
             self.held.pop(number, None)
         return [job for job in jobs if job.number not in stopped]
 
-    def _admit(self, delivery: Delivery, now: float, early: list[Settlement]) -> Job | None:
+    def _admit(self, delivery: Delivery, now: float, ticks: float, early: list[Settlement]) -> Job | None:
         """A job for the pool; None when the delivery ends here, for a reason that is recorded."""
-        held, message, settlement = self.admission.judge(delivery, now)
+        held, message, settlement = self.admission.judge(delivery, now, ticks)
         if settlement is not None and held is not None:
             early.append(settlement)
         elif settlement is not None:
@@ -352,7 +353,7 @@ class Loop:
         number = delivery.number
         self.held[number] = held
         self.total[held.message.task] += 1
-        held.received_at = now
+        held.received_at, held.came_at = now, ticks
         self.say.received(held)
         held.hard_s = held.message.hard_s or held.task.time_limit
         if held.hard_s:
@@ -404,25 +405,25 @@ class Loop:
         released = self.pool.tick()
         if released:
             self._release(released)
-        now = time.time()
+        now = time.monotonic()
         if now < self._next_look or not self.held:
             return
         self._next_look = now + STARTED_LOOK_S
         if self.say.events.tasks_on:
             for one in self.held.values():
-                if now - one.received_at > STARTED_LOOK_S:
+                if now - one.came_at > STARTED_LOOK_S:
                     self.say.waits(one)
         for run in self.pool.running():
             held = self.held.get(run.number)
             if held is None:
                 continue
             if not held.said_started and now - run.since > STARTED_LOOK_S:
-                self.say.started(held, run.since, run.pid)
+                self.say.started(held, epoch_of(run.since), run.pid)
                 if held.task.track_started and not held.message.ignore_result:
                     self.durable.started(held, run.pid, self.node, self.rules.ttl_s)
             if held.hard_s and now - run.since > held.hard_s and not held.killing:
                 held.killing = self.pool.kill(run.number, End.TIME_LIMIT, signal.SIGKILL)
-        if self._deadline is not None and time.monotonic() >= self._deadline:
+        if self._deadline is not None and now >= self._deadline:
             self.stop(Stage.COLD)
 
     def _waiting(self) -> int:

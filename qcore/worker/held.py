@@ -9,6 +9,7 @@ import msgspec
 from qcore.brokers.base import Delivery
 from qcore.errors import Malformed
 from qcore.task import Task
+from qcore.times import epoch_of
 from qcore.wire import task as task_wire
 from qcore.wire.task import TaskMessage
 
@@ -22,14 +23,15 @@ class Held(msgspec.Struct):
     late: bool  # acknowledged after the run
     acked: bool = False
     hard_s: float | None = None
-    received_at: float = 0.0  # epoch seconds
+    received_at: float = 0.0  # epoch seconds, for display
+    came_at: float = 0.0  # monotonic seconds
     said_received: bool = False
     said_started: bool = False
     killing: bool = False
     deaths: int = 0  # processes of this worker that died running it, this time included
 
     def info(self, node: str, since: float | None, pid: int | None) -> dict[str, Any]:
-        """Celery's TASK_INFO of this delivery."""
+        """Celery's TASK_INFO of this delivery; `since` is monotonic, None: it does not run."""
         message = self.message
         try:
             body = task_wire.read_body(message)
@@ -44,7 +46,7 @@ class Held(msgspec.Struct):
             "kwargs": kwargs,
             "type": message.task,
             "hostname": node,
-            "time_start": since,
+            "time_start": epoch_of(since) if since is not None else None,
             "acknowledged": self.acked,
             "delivery_info": {
                 "exchange": (message.envelope.properties.delivery_info or {}).get("exchange", ""),

@@ -42,7 +42,7 @@ class Bucket:
         self._places: dict[str, float] = {}
 
     def reserve(self, task_id: str, now: float) -> float:
-        """How many seconds from now this task may start (0: now). Times are epoch seconds."""
+        """How many seconds from now this task may start (0: now). Times are monotonic."""
         at = self._places.pop(task_id, None)
         if at is None:
             at = max(self._next, now)

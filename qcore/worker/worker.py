@@ -81,7 +81,7 @@ class Worker(Verbs):
         self.node = node_name(hostname)
         self.pid = os.getpid()
         self.instance = new_id()
-        self.started_at = time.time()
+        self.started_at, self._began = time.time(), time.monotonic()
         self._log = (loglevel, logfile)
         self._queues = queue_names(conf, queues, exclude_queues)
         self._purge, self._pidfile = purge, pidfile
@@ -307,7 +307,7 @@ class Worker(Verbs):
             "total": {name: count for name, count in dict(self.loop.total).items() if count},
             "pid": self.pid,
             "clock": str(self.clock()),
-            "uptime": int(time.time() - self.started_at),
+            "uptime": int(time.monotonic() - self._began),
             "pool": self.pool.info(),
             "broker": {
                 "insist": False,
