@@ -87,8 +87,8 @@ def message(
     embed = None
     if options.get("link") or options.get("link_error") or options.get("chain") or options.get("chord"):
         embed = {
-            "callbacks": _as_list(options.get("link")),
-            "errbacks": _as_list(options.get("link_error")),
+            "callbacks": as_list(options.get("link")),
+            "errbacks": as_list(options.get("link_error")),
             "chain": options.get("chain"),
             "chord": options.get("chord"),
         }
@@ -161,7 +161,8 @@ def say_sent(app: App, message: Message) -> None:
     app.broker.broadcast(app.conf.event_exchange, key, event_wire.encode(event, task_wire.origin(), key))
 
 
-def _as_list(links: Any) -> list[Any] | None:
+def as_list(links: Any) -> list[Any] | None:
+    """Callbacks as a list: one, several, or None for none."""
     if links is None:
         return None
     return list(links) if isinstance(links, list | tuple) else [links]

@@ -325,6 +325,9 @@ class Task:
     ) -> Retry:
         """Try again later: raises Retry, which ends this run; the worker sends the next attempt.
 
+        args and kwargs replace those of this run. The options are those of apply_async; the next attempt
+        has this message's own for all that are not given, and the task's serializer.
+
         Raises `exc` (or MaxRetriesExceededError) when it was tried max_retries times.
         """
         request = self.request
@@ -343,8 +346,8 @@ class Task:
                 task_kwargs=request.kwargs,
             )
         sig = {
-            "args": request.args if args is None else args,
-            "kwargs": request.kwargs if kwargs is None else kwargs,
+            "args": args,
+            "kwargs": kwargs,
             "retries": retries,
             "eta": eta,
             "countdown": countdown,

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from qcore.calls import as_list
 from qcore.errors import (
     Ignore,
     Malformed,
@@ -22,6 +23,7 @@ from qcore.errors import (
     SoftTimeLimitExceeded,
 )
 from qcore.task import Replaced, Request, Task, next_attempt, pop, push
+from qcore.times import iso, when
 from qcore.wire import result as result_wire
 from qcore.wire import task as task_wire
 from qcore.wire.failure import exception_names
@@ -151,7 +153,14 @@ class Run:
         state = result_wire.FAILURE
         if isinstance(exc, Retry):
             state = result_wire.RETRY
-            self._retried(exc)
+            try:
+                self._retried(exc)
+            except (
+                Exception
+            ) as bad:  # options that cannot travel: without a next attempt this one is the last
+                outcome.sends, outcome.retry_due = [], None
+                self._failed(bad)
+                return
             if hooks.on_retry is not Task.on_retry:
                 _quietly(task.on_retry, exc, message.id, args, kwargs, None)
         elif isinstance(exc, Replaced):
@@ -196,47 +205,71 @@ class Run:
 
     def _retried(self, exc: Retry) -> None:
         """The next attempt is a message of its own with the same id; the settling of this one sends it."""
-        message, body, outcome = self.message, self.body, self.outcome
+        message, outcome = self.message, self.outcome
         outcome.end, outcome.text = End.RETRY, str(exc)
         outcome.traceback = _traceback(exc)
-        sig = exc.sig or {"args": body.args, "kwargs": body.kwargs, "retries": message.retries + 1}
-        due, eta = next_attempt({"eta": None, "countdown": 0, **sig}, time.time())
+        sig = exc.sig or {"retries": message.retries + 1}
+        now = time.time()
+        due, eta = next_attempt({"eta": None, "countdown": 0, **sig}, now)
         outcome.retry_due = due
-        options = sig.get("options") or {}
-        info = message.envelope.properties.delivery_info or {}
-        queue = options.get("queue") or self.request.delivery_info["routing_key"]  # type: ignore
-        head = message.headers
-        raw = task_wire.build(
-            message.task,
-            sig["args"],
-            sig["kwargs"],
-            task_id=message.id,
-            exchange=info.get("exchange") or "",
-            routing_key=queue,
-            priority=options.get("priority", message.priority),
-            eta=eta,
-            expires=head.get("expires"),
-            retries=sig["retries"],
-            time_limit=message.hard_s,
-            soft_time_limit=message.soft_s,
-            root_id=message.root_id,
-            parent_id=message.parent_id,
-            group_id=message.group,
-            group_index=head.get("group_index"),
-            shadow=head.get("shadow"),
-            ignore_result=bool(message.ignore_result),
-            reply_to=message.reply_to,
-            embed=body.embed,
-            headers={k: v for k, v in head.items() if k not in task_wire.KNOWN_HEADERS}
-            | (options.get("headers") or {}),
-            stamped_headers=head.get("stamped_headers"),
-            stamps=head.get("stamps"),
-            serializer=options.get("serializer") or "json",
-            compression=head.get("compression"),
-        )
-        outcome.sends = [Send(raw, queue=queue, priority=message.priority, due_at=due)]
+        outcome.sends = [self._next_attempt(sig, due, eta, now)]
         if self.keep:
             outcome.meta = self._meta(result_wire.RETRY, exc, outcome.traceback)
+
+    def _next_attempt(self, sig: dict[str, Any], due: float, eta: str, now: float) -> Send:
+        """The message of the next attempt: as this one, but for the options that retry() was given.
+        Raises TypeError and ValueError for options that cannot travel."""
+        message, body, options = self.message, self.body, sig.get("options") or {}
+        head, info = message.headers, message.envelope.properties.delivery_info or {}
+
+        args, kwargs = _arguments(self.task, sig.get("args"), sig.get("kwargs"), body)
+        expires, expires_at = head.get("expires"), None
+        if "expires" in options:
+            expires_at = when(options["expires"], now) if options["expires"] is not None else None
+            expires = iso(expires_at) if expires_at is not None else None
+        priority = options.get("priority")
+        priority = message.priority if priority is None else min(max(priority, 0), 9)
+        # Without a word about the place it goes back to the queue it came from.
+        exchange, key = options.get("exchange"), options.get("routing_key")
+        queue = options.get("queue")
+        queue = getattr(queue, "name", queue)
+        if queue is None and exchange is None:
+            queue = key or self.job.queue or info.get("routing_key")
+            exchange, key = ("" if key else info.get("exchange") or ""), key or info.get("routing_key")
+        elif queue is not None:
+            exchange, key = "", queue
+        own = {k: v for k, v in head.items() if k not in task_wire.KNOWN_HEADERS}
+        raw = task_wire.build(
+            message.task,
+            args,
+            kwargs,
+            task_id=options.get("task_id", message.id),
+            exchange=exchange or "",
+            routing_key=key or queue or "",
+            priority=priority,
+            eta=eta,
+            expires=expires,
+            expiration_ms=str(max(int((expires_at - now) * 1000), 0)) if expires_at is not None else None,
+            retries=sig["retries"],
+            time_limit=options.get("time_limit", message.hard_s),
+            soft_time_limit=options.get("soft_time_limit", message.soft_s),
+            root_id=options.get("root_id", message.root_id),
+            parent_id=options.get("parent_id", message.parent_id),
+            group_id=options.get("group_id", message.group),
+            group_index=options.get("group_index", head.get("group_index")),
+            shadow=options.get("shadow", head.get("shadow")),
+            ignore_result=bool(options.get("ignore_result", message.ignore_result)),
+            reply_to=options.get("reply_to", message.reply_to),
+            embed=_links(body.embed, options),
+            headers=options.get("headers", own),
+            stamped_headers=options.get("stamped_headers", head.get("stamped_headers")),
+            stamps=options.get("stamps", head.get("stamps")),
+            serializer=options.get("serializer") or self.task.serializer or "json",
+            compression=options.get("compression", head.get("compression")),
+        )
+        if queue is None:
+            return Send(raw, exchange=exchange or "", routing_key=key or "", priority=priority, due_at=due)
+        return Send(raw, queue=queue, priority=priority, due_at=due)
 
     def _meta(self, state: str, value: Any, traceback: str | None = None) -> bytes:
         message, body, tools = self.message, self.body, self.tools
@@ -303,6 +336,39 @@ async def _attempt_async(task: Task, args: list[Any], kwargs: dict[str, Any], so
         if task.autoretry_for:
             task.auto_retry(exc)
         raise
+
+
+def _links(embed: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """What follows the next attempt: as now, but for what retry() was given."""
+    lists = {"callbacks": "link", "errbacks": "link_error"}
+    given: dict[str, Any] = {name: as_list(options[k]) for name, k in lists.items() if k in options}
+    return embed | given | {k: options[k] for k in ("chain", "chord") if k in options}
+
+
+def _arguments(
+    task: Task, args: Any, kwargs: dict[str, Any] | None, body: Body
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of the next attempt. What retry() was given replaces what this attempt has of the same
+    parameters, however either was passed; the rest is kept."""
+    if (args is None) == (kwargs is None) or not (body.kwargs if kwargs is None else body.args):
+        return list(body.args if args is None else args), body.kwargs if kwargs is None else kwargs
+    import inspect
+
+    try:
+        signature = inspect.signature(task.run)
+        either = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, either)
+        if kwargs is None:
+            places = [p for p in signature.parameters.values() if p.kind in kinds][: len(args)]
+            taken = {p.name for p in places if p.kind == either}
+            return list(args), {k: v for k, v in body.kwargs.items() if k not in taken}
+        bound = signature.bind_partial(*body.args)
+    except (TypeError, ValueError):  # no signature, or arguments that never fitted: the next attempt says so
+        return list(body.args if args is None else args), body.kwargs if kwargs is None else kwargs
+    rest = dict(kwargs)
+    for name in [k for k in rest if k in bound.arguments and signature.parameters[k].kind == either]:
+        bound.arguments[name] = rest.pop(name)
+    return list(bound.args), {**bound.kwargs, **rest}
 
 
 def make_request(job: Job, message: TaskMessage, body: Body, node: str) -> Request:
