@@ -278,14 +278,28 @@ def signature(task: Any, *args: Any, app: App | None = None, **kwargs: Any) -> S
     """A signature from a task name, a task, or the mapping of one. `args` and `kwargs` as in Celery:
     signature('proj.add', args=(2, 2), countdown=10)."""
     if isinstance(task, dict):
-        found = task if isinstance(task, Signature) else _from_mapping(task)
-        found._app = app or found._app
+        if isinstance(task, Signature):
+            task._app = app or task._app
+            return task
+        found = _from_mapping(task)
+        if app is not None:
+            _belong(found, app)
         return found
     positional = args[0] if args else kwargs.pop("args", ())
     named = args[1] if len(args) > 1 else kwargs.pop("kwargs", None)
     immutable = bool(kwargs.pop("immutable", False))
     options = {**(kwargs.pop("options", None) or {}), **kwargs}
     return Signature(task, positional, named, options, immutable=immutable, app=app)
+
+
+def _belong(sig: Signature, app: App) -> None:
+    """It and the signatures inside it are of this app."""
+    sig._app = app
+    if sig.get("subtask_type") in TYPES:
+        for part in (sig.get("kwargs") or {}).values():
+            for inner in part if isinstance(part, list) else (part,):
+                if isinstance(inner, Signature):
+                    _belong(inner, app)
 
 
 def _from_mapping(data: dict[str, Any]) -> Signature:

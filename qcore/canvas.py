@@ -132,7 +132,9 @@ class chain(Flow):
         steps = self.clone().steps()
         result: Any = None
         for number, step in enumerate(steps):
-            given = options if number == len(steps) - 1 else {}
+            # Only an errback is for every step; the rest is for the last.
+            last = number == len(steps) - 1
+            given = options if last else {k: v for k, v in options.items() if k == "link_error"}
             before, result = result, step.apply(args, kwargs, **given)
             result.parent = before
             if isinstance(result, AsyncResult) and not result.successful():

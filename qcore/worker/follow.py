@@ -175,7 +175,7 @@ def _errbacks(
         if not isinstance(link, dict):
             continue
         sig = signature(link, app=plan.app)
-        if live is not None and _wants_it_all(sig):
+        if live is not None and wants_it_all(sig):
             try:
                 sig(*live, traceback)
             except Exception:
@@ -185,7 +185,7 @@ def _errbacks(
         sig.emit(plan, (task_id,), None, {"root_id": root_id or task_id, "parent_id": task_id})
 
 
-def _wants_it_all(sig: Signature) -> bool:
+def wants_it_all(sig: Signature) -> bool:
     """Celery's rule: a task of this process with more than one argument, not a bound one."""
     task = sig.app._tasks.get(sig.task)
     if task is None or task.bind:

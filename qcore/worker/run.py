@@ -43,6 +43,7 @@ class Tools(NamedTuple):
     accept: frozenset[str]
     limit: Any  # a function(seconds) -> context manager that raises SoftTimeLimitExceeded inside
     extended: bool = False  # store name, args and the like with the result
+    eager: bool = False  # in the caller, by Task.apply()
 
 
 class Run:
@@ -73,7 +74,7 @@ class Run:
         except NotRegistered as exc:
             outcome.end, outcome.text, outcome.traceback = End.MALFORMED, "unregistered", str(exc)
             return
-        self.request = make_request(job, message, self.body, tools.node)
+        self.request = make_request(job, message, self.body, tools)
         self.keep = not _ignores(self.task, message)
 
     def call(self) -> Outcome:
@@ -371,7 +372,7 @@ def _arguments(
     return list(bound.args), {**bound.kwargs, **rest}
 
 
-def make_request(job: Job, message: TaskMessage, body: Body, node: str) -> Request:
+def make_request(job: Job, message: TaskMessage, body: Body, tools: Tools) -> Request:
     """The request a task sees: every header is an attribute."""
     headers = message.headers
     request = Request()
@@ -387,7 +388,8 @@ def make_request(job: Job, message: TaskMessage, body: Body, node: str) -> Reque
         retries=message.retries,
         group=message.group,
         headers=own or None,
-        hostname=node,
+        hostname=tools.node,
+        is_eager=tools.eager,
         reply_to=message.reply_to,
         correlation_id=message.correlation_id,
         delivery_info={
