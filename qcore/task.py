@@ -26,7 +26,8 @@ CO_COROUTINE = 0x80  # as in inspect, which costs 5 ms to import
 
 
 class Request:
-    """What a running task may know of its message. Unknown headers are attributes too.
+    """What a running task may know of its message. Headers of the caller are attributes too; any other
+    name raises AttributeError.
 
     called_directly is True outside a worker; then most attributes are None.
     """
@@ -50,6 +51,8 @@ class Request:
     properties: dict[str, Any] | None = None
     headers: dict[str, Any] | None = None
     timelimit: Any = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
     ignore_result: bool = False
     is_eager: bool = False
     called_directly: bool = True
@@ -78,10 +81,8 @@ class Request:
     def get(self, name: str, default: Any = None) -> Any:
         return getattr(self, name, default)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return None
+    def update(self, *args: Any, **fields: Any) -> None:
+        self.__dict__.update(*args, **fields)
 
 
 #: (task, request, the frame around it) of what runs here: in this thread, or in this coroutine

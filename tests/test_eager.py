@@ -8,9 +8,11 @@ from typing import Any
 
 import celery
 import pytest
+from celery.app.task import Context
 
 from qcore import App, canvas
 from qcore.brokers.base import open_broker
+from qcore.task import Request
 from qcore.wire import task as task_wire
 
 Ran = list[tuple[Any, ...]]
@@ -143,3 +145,28 @@ def test_an_errback_of_a_chain_is_called_whichever_step_fails(eager: bool) -> No
 
     assert result.state == "FAILURE"
     assert ours.ran == [("bad", 1), ("full", "ValueError")]
+
+
+def test_a_request_has_the_fields_of_celerys_and_no_others() -> None:
+    theirs, ours = Context(), Request()
+    fields = [k for k in dir(theirs) if not k.startswith("_") and not callable(getattr(theirs, k))]
+
+    assert {k: getattr(ours, k) for k in fields} == {k: getattr(theirs, k) for k in fields}
+    assert ours.get("retires", 7) == theirs.get("retires", 7) == 7
+    for request in (theirs, ours):
+        with pytest.raises(AttributeError, match="retires"):
+            request.retires  # noqa: B018
+        request.update({"mine": 1})
+        assert request.mine == 1
+
+
+def test_a_task_that_misspells_a_field_of_its_request_fails() -> None:
+    app = App("t", broker="memory://misspelt", set_as_current=False)
+
+    @app.task(name="t.misspelt", bind=True)
+    def misspelt(self: Any, name: str) -> Any:
+        return getattr(self.request, name)
+
+    assert misspelt.apply(("time_limit",), time_limit=7).get() == 7
+    assert misspelt.apply(("mine",), headers={"mine": "x"}).get() == "x"
+    assert repr(misspelt.apply(("retires",)).result).startswith("AttributeError")

@@ -389,6 +389,8 @@ def make_request(job: Job, message: TaskMessage, body: Body, tools: Tools) -> Re
         group=message.group,
         headers=own or None,
         hostname=tools.node,
+        time_limit=message.hard_s,
+        soft_time_limit=message.soft_s,
         is_eager=tools.eager,
         reply_to=message.reply_to,
         correlation_id=message.correlation_id,
