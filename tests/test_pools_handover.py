@@ -153,3 +153,52 @@ def test_what_a_stopped_child_has_not_started_is_taken_back_and_it_is_replaced(
 
     assert took < 2.0
     assert {o.end for o in bench.outcomes.values()} == {End.SUCCESS}
+
+
+def test_a_signal_for_a_job_that_ends_meanwhile_meets_no_other_job(
+    make: Callable[[int], Bench], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bench, path = make(1), tmp_path / "ran"
+    pool = bench.pool
+    assert isinstance(pool, PreforkPool)
+    for _ in range(20):  # so short that several are handed over at once
+        bench.give(bench.job("add", 1, 1))
+    bench.all_done(20)
+    first = bench.job("note", str(path), "first", 0.2)
+    second = bench.job("note", str(path), "second", 0.5)
+    send = pool._template.signal
+
+    def late(pid: int, signum: int) -> None:
+        """The signal goes out when the job that it is for is over, and the next one has begun if it may."""
+        (line,) = pool._children.values()
+        started = line.slot.current()[0]
+        wait_for(lambda: not line.slot.current()[1] or line.slot.current()[0] > started)
+        until = time.monotonic() + 0.2
+        while line.slot.current()[0] == started and time.monotonic() < until:
+            time.sleep(0.001)
+        send(pid, signum)
+
+    pool.give([first, second])
+    wait_for(lambda: path.exists())
+    monkeypatch.setattr(pool._template, "signal", late)
+    assert pool.kill(first.number, End.TERMINATED, signal.SIGKILL)
+    bench.until(lambda: {first.number, second.number} <= bench.outcomes.keys())
+
+    assert bench.outcomes[second.number].end == End.SUCCESS
+    assert bench.outcomes[first.number].end in (End.SUCCESS, End.TERMINATED)
+    assert path.read_text().split() == ["first", "second"]
+
+
+def test_a_child_that_lives_on_after_a_signal_starts_its_next_jobs(make: Callable[[int], Bench]) -> None:
+    bench = make(1)
+    first = bench.job("nap", 0.2)
+    bench.give(first)
+    bench.until(lambda: bool(bench.pool.running()))
+    (pid,) = bench.pool.pids()
+
+    assert bench.pool.kill(first.number, End.TERMINATED, signal.SIGWINCH)
+    bench.give(*(bench.job("add", i, 1) for i in range(5)))
+    bench.all_done(6)
+
+    assert {o.end for o in bench.outcomes.values()} == {End.SUCCESS}
+    assert bench.pool.pids() == [pid]

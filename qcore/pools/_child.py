@@ -41,13 +41,14 @@ class Slot:
     that started is never taken back.
     """
 
-    __slots__ = ("_token_r", "_token_w", "_words")
+    __slots__ = ("_holds", "_token_r", "_token_w", "_words")
 
     def __init__(self, memory: mmap.mmap, index: int, token_r: int, token_w: int) -> None:
         # One aligned word is stored in one instruction, so a reader without the token never sees half
         # of one (struct.pack_into would clear the bytes first).
         self._words = memoryview(memory).cast("q")[index * WORDS : (index + 1) * WORDS]
         self._token_r, self._token_w = token_r, token_w
+        self._holds = False  # the parent has the token, for longer than one decision
 
     def clear(self) -> None:
         """A new child starts: nothing runs, nothing was taken back."""
@@ -88,15 +89,32 @@ class Slot:
     def take_back(self, last: int) -> int | None:
         """Take back every job up to `last` that has not started. The last one that has started, or
         None when the child is deciding just now (try again)."""
-        try:
-            os.read(self._token_r, 1)
-        except BlockingIOError:
+        held = self._holds
+        if not self.hold():
             return None
         words = self._words
         started = words[CURRENT]
         words[FIRST], words[LAST] = started + 1, last
-        os.write(self._token_w, b"x")
+        if not held:
+            self.release()
         return started
+
+    def hold(self) -> bool:
+        """Take the token and keep it: until release() the child starts nothing. False when the child is
+        deciding just now (try again)."""
+        if not self._holds:
+            try:
+                os.read(self._token_r, 1)
+            except BlockingIOError:
+                return False
+            self._holds = True
+        return True
+
+    def release(self) -> None:
+        """Give the token back; nothing when it is not held."""
+        if self._holds:
+            self._holds = False
+            os.write(self._token_w, b"x")
 
 
 def token_pipe() -> tuple[int, int]:

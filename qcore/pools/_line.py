@@ -40,6 +40,7 @@ class Line:
         "retiring",
         "sent",
         "seq",
+        "signals",
         "silent_at",
         "slot",
         "sock",
@@ -54,7 +55,8 @@ class Line:
         self.frames = Frames()
         self.backlog = bytearray()  # bytes that the socket did not take yet
         self.outstanding: deque[Job] = deque()  # in the order they were given
-        self.killed: tuple[int, End] | None = None  # the sequence number we killed it for
+        self.killed: tuple[int, End] | None = None  # the sequence number we signalled it for
+        self.signals = 0  # that the template has not sent yet
         self.retiring = self.eof = self.dead = False
         self.status: int | None = None
         self.sent = self.heard = 0  # writes that got through, reads that brought something
@@ -70,6 +72,14 @@ class Line:
                 if job.seq == seq:
                     return job, since
         return None
+
+    def spare(self) -> None:
+        """Let it start jobs again once the one it was signalled for is over, and no signal is on its way."""
+        if self.killed is None or self.signals:
+            return
+        if not self.outstanding or self.outstanding[0].seq > self.killed[0]:
+            self.killed = None
+            self.slot.release()
 
     def write(self, data: bytes) -> None:
         """Send without waiting; what the socket does not take stays in the backlog."""

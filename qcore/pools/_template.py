@@ -69,13 +69,14 @@ class Template:
             socket.send_fds(self._sock, [REQUEST.pack(FORK, slot, 0)], descriptors)
 
     def signal(self, pid: int, signum: int) -> None:
-        """Signal a child; nothing happens when it is gone, whoever has its pid now."""
+        """Signal a child; nothing happens when it is gone, whoever has its pid now. reports() says when
+        that has been done."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._sock.sendall(REQUEST.pack(SIGNAL, pid, signum))
 
     def reports(self) -> list[list[Any]]:
-        """What has been reported: ['born', slot, pid] and ['died', pid, status]. Raises PoolBroken when
-        the template itself is gone, and every child with it."""
+        """What has been reported: ['born', slot, pid], ['signalled', pid, signum], ['died', pid, status].
+        Raises PoolBroken when the template itself is gone, and every child with it."""
         try:
             data = self._sock.recv(65536)
         except ConnectionResetError:
@@ -135,6 +136,7 @@ def _serve(sock: socket.socket, child_main: Callable[[int, list[int]], None], pa
         if verb == SIGNAL:
             if one in alive:
                 os.kill(one, two)
+            sock.sendall(anything(["signalled", one, two]))
             continue
         pid = os.fork()
         if pid == 0:

@@ -31,6 +31,8 @@ from qcore.worker.run import Tools
 FRAME_JOBS = 16
 COLLECT_EVERY = 50_000  # objects more than were freed
 LOOK_EVERY_S = 1.0
+#: how often a token is tried for that the child has
+TRIES = 100
 #: how often children that have work are looked at for signs of life
 WATCH_S = 0.25
 
@@ -194,6 +196,8 @@ class PreforkPool(Pool):
             # Jobs end in the order they were given, so the first one is it.
             if outstanding.popleft().number == outcome.number:
                 break
+        if child.killed is not None:
+            child.spare()
         child.pace.saw(outcome.runtime_s)
         self.pace.saw(outcome.runtime_s)
         self._outcomes.append(outcome)
@@ -213,7 +217,12 @@ class PreforkPool(Pool):
             if verb == "born":
                 self._children[one].pid = two
                 if self._children[one].killed is not None:
-                    self._template.signal(two, signal.SIGKILL)
+                    self._signal(self._children[one], signal.SIGKILL)
+            elif verb == "signalled":
+                for child in self._children.values():
+                    if child.pid == one:
+                        child.signals -= 1
+                        child.spare()
             else:
                 for child in list(self._children.values()):
                     if child.pid == one:
@@ -311,7 +320,7 @@ class PreforkPool(Pool):
             if child.is_gone(now):
                 log.warning("the child with pid %d has been silent too long; it is replaced", child.pid)
                 child.silent_at = now  # the next kill, if it needs one, comes as much later
-                self._template.signal(child.pid, signal.SIGKILL)
+                self._signal(child, signal.SIGKILL)
 
     def _all_slow(self, now: float) -> bool:
         listening = [c for c in self._children.values() if c.silent_at is None]
@@ -344,7 +353,7 @@ class PreforkPool(Pool):
         numbers = [job.number for job in self._homeless]
         self._homeless.clear()
         for child in self._children.values():
-            for _ in range(100):  # the token is held for microseconds, unless the child is stopped
+            for _ in range(TRIES):  # the token is held for microseconds, unless the child is stopped
                 taken = self._take_back(child)
                 if taken or not child.outstanding or child.slot.current()[0] >= child.outstanding[-1].seq:
                     break
@@ -372,11 +381,24 @@ class PreforkPool(Pool):
             now = child.running()
             if now is None or now[0].number != number:
                 continue
+            # The token is held until the signal was sent and the job is over: what the child would begin
+            # meanwhile must not get a signal that is meant for this one.
+            if not any(child.slot.hold() for _ in range(TRIES)):
+                return False
+            now = child.running()
+            if now is None or now[0].number != number:
+                if child.killed is None:
+                    child.slot.release()
+                return False
             child.killed = (now[0].seq, end)
-            if child.pid:
-                self._template.signal(child.pid, signum)
+            self._signal(child, signum)
             return True
         return False
+
+    def _signal(self, child: Line, signum: int) -> None:
+        if child.pid:
+            child.signals += 1
+            self._template.signal(child.pid, signum)
 
     @property
     def size(self) -> int:
