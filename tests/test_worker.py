@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from qcore import App
-from qcore.errors import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
+from qcore.errors import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from tests.processes import Processes
 from tests.waiting import wait_for
 
@@ -321,7 +321,7 @@ def test_results_can_be_kept_apart_from_the_broker(
 # --- when parts of the worker die
 
 
-def test_when_the_fork_server_dies_what_ran_is_returned_and_flagged(
+def test_when_the_fork_server_dies_another_one_is_started_and_what_ran_is_run_again(
     app: App, url: str, processes: Processes, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
@@ -332,11 +332,35 @@ def test_when_the_fork_server_dies_what_ran_is_returned_and_flagged(
 
     os.kill(template, signal.SIGKILL)
 
-    assert worker.wait(10) == 1
-    assert "has died" in worker.output() and "Traceback" not in worker.output()
-    processes.start_qcore_worker(url, "-c", "1")
     wait_for(lambda: "done a" in lines(log))
+    assert app.send_task("proj.add", (1, 2)).get(timeout=10) == 3
+    assert worker.is_running
+    assert "has died" in worker.output() and "Traceback" not in worker.output()
     assert [line.split()[1] for line in lines(log) if not line.startswith("done")] == ["False", "True"]
+
+
+def test_a_task_that_kills_the_fork_server_is_set_aside_and_the_worker_goes_on(
+    app: App, url: str, processes: Processes
+) -> None:
+    worker = processes.start_qcore_worker(url, "-c", "2", app="tests.projects.odd")
+
+    poison = app.send_task("odd.kill_server")
+    with pytest.raises(WorkerLostError):
+        poison.get(timeout=20)
+
+    assert app.send_task("odd.early", ("/dev/null", 0.0)).get(timeout=10) == "early"
+    assert worker.is_running
+
+
+def test_a_fork_server_that_dies_again_and_again_ends_the_worker_with_a_sentence(
+    app: App, url: str, processes: Processes
+) -> None:
+    worker = processes.start_qcore_worker(url, "-c", "1", app="tests.projects.odd")
+    for _ in range(3):
+        app.send_task("odd.kill_server")
+
+    assert worker.wait(20) == 1
+    assert "has died, 6 times within 60 s" in worker.output() and "Traceback" not in worker.output()
 
 
 def test_a_task_that_kills_its_process_is_set_aside_on_rabbitmq(

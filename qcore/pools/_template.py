@@ -2,7 +2,9 @@
 
 In:  requests from the worker's parent on a socket (fork a child for a slot, signal a child).
 Out: reports (born, died with what status). No fork ever happens in a process that has threads or
-broker connections, and every child dies with the template, which dies with the parent.
+broker connections, and every child dies with the template. The template is itself forked by a *seed*,
+which does nothing else, so that there can be another one when a task or the kernel has ended it; the seed
+dies with the parent, and the template with the seed.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ import struct
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -27,12 +30,21 @@ from qcore.errors import PoolBroken
 from qcore.wire.outcome import Frames, anything
 
 REQUEST = struct.Struct("<cii")
+PID = struct.Struct("<i")
+#: so many templates may die within this time, more than a task that kills its own is tried; the worker
+#: stops after that
+DEATHS_MOST, DEATHS_WITHIN_S = 5, 60.0
+#: how long a template may take to end its children and itself
+END_S = 1.0
 FORK, SIGNAL = b"F", b"S"
 _PR_SET_PDEATHSIG = 1
 
 
 class Template:
     """The parent's handle on the template process."""
+
+    _sock: socket.socket | None = None
+    pid = 0
 
     def __init__(self, child_main: Callable[[int, list[int]], None]) -> None:
         """Fork it, now; child_main(slot, descriptors) is what each child runs."""
@@ -42,43 +54,66 @@ class Template:
         gc.collect()
         gc.freeze()  # what is alive now is never written by a child's collector: the pages stay shared
         parent = os.getpid()
-        self.pid = os.fork()
-        if self.pid == 0:
-            code = 1
-            try:
-                ours.close()
-                _serve(theirs, child_main, parent)
-                code = 0
-            except BaseException:
-                import traceback
-
-                traceback.print_exc()
-            finally:
-                os._exit(code)
+        self._seed_pid = os.fork()
+        if self._seed_pid == 0:
+            ours.close()
+            _guarded(partial(_keep_seed, theirs, child_main, parent))
         gc.unfreeze()
         theirs.close()
-        self._sock = ours
-        self._frames = Frames()
+        self._seed = ours
+        self._deaths: list[float] = []  # when templates died lately, monotonic
+        self.start()
+
+    def start(self) -> None:
+        """Have a template, a new one when the last one has died. Raises PoolBroken when none can be had."""
+        ours, theirs = socket.socketpair()
+        try:
+            socket.send_fds(self._seed, [b"T"], [theirs.fileno()])
+            answer = self._seed.recv(PID.size)
+        except OSError:
+            answer = b""
+        theirs.close()
+        if len(answer) < PID.size:
+            raise PoolBroken("the processes that fork the pool's children have died")
+        (self.pid,) = PID.unpack(answer)
+        if self._sock is not None:
+            self._sock.close()
+        self._sock, self._frames = ours, Frames()
+
+    def count_death(self, exc: PoolBroken) -> None:
+        """The template has died, as `exc` says; raises PoolBroken when too many did lately."""
+        now = time.monotonic()
+        self._deaths = [at for at in self._deaths if now - at < DEATHS_WITHIN_S] + [now]
+        if len(self._deaths) > DEATHS_MOST:
+            raise PoolBroken(
+                f"{exc}, {len(self._deaths)} times within {DEATHS_WITHIN_S:.0f} s; look for a task that "
+                "signals its parent, or for a lack of memory"
+            ) from exc
+
+    @property
+    def _line(self) -> socket.socket:
+        assert self._sock is not None
+        return self._sock
 
     def fileno(self) -> int:
-        return self._sock.fileno()
+        return self._line.fileno()
 
     def fork(self, slot: int, descriptors: list[int]) -> None:
         """Ask for a child for `slot` that gets these descriptors."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # reports() will tell
-            socket.send_fds(self._sock, [REQUEST.pack(FORK, slot, 0)], descriptors)
+            socket.send_fds(self._line, [REQUEST.pack(FORK, slot, 0)], descriptors)
 
     def signal(self, pid: int, signum: int) -> None:
         """Signal a child; nothing happens when it is gone, whoever has its pid now. reports() says when
         that has been done."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._sock.sendall(REQUEST.pack(SIGNAL, pid, signum))
+            self._line.sendall(REQUEST.pack(SIGNAL, pid, signum))
 
     def reports(self) -> list[list[Any]]:
         """What has been reported: ['born', slot, pid], ['signalled', pid, signum], ['died', pid, status].
         Raises PoolBroken when the template itself is gone, and every child with it."""
         try:
-            data = self._sock.recv(65536)
+            data = self._line.recv(65536)
         except ConnectionResetError:
             data = b""
         if not data:
@@ -87,14 +122,66 @@ class Template:
 
     def close(self) -> None:
         """End it and every child."""
-        self._sock.close()
+        self._line.close()
+        self._seed.close()
         with contextlib.suppress(ChildProcessError):
-            for _ in range(200):
-                if os.waitpid(self.pid, os.WNOHANG)[0]:
-                    return
-                time.sleep(0.01)
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+            if not _ended(self._seed_pid, 2 * END_S):
+                os.kill(self._seed_pid, signal.SIGKILL)
+                os.waitpid(self._seed_pid, 0)
+
+
+def _ended(pid: int, patience_s: float) -> bool:
+    """Whether a child process of this one ends in that time. Raises ChildProcessError when it has."""
+    until = time.monotonic() + patience_s
+    while not os.waitpid(pid, os.WNOHANG)[0]:
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _guarded(serve: Callable[[], object]) -> NoReturn:
+    """Serve in a process that was just forked, and end it."""
+    code = 1
+    try:
+        serve()
+        code = 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _keep_seed(sock: socket.socket, child_main: Callable[[int, list[int]], None], parent: int) -> None:
+    """The seed of templates: as the worker was before it had threads. It forks a template for each request,
+    and ends the last one when the worker closes its socket."""
+    die_with(parent)
+    _ignore_signals()
+    me, pid = os.getpid(), 0
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(sock, 1, 1)
+        with contextlib.suppress(ChildProcessError):
+            if not data:
+                if pid and not _ended(pid, END_S):
+                    os.kill(pid, signal.SIGKILL)
+                return
+            if pid:
+                os.kill(pid, signal.SIGKILL)  # whoever asks for another one has lost this one
+                os.waitpid(pid, 0)
+        pid = os.fork()
+        if pid == 0:
+            sock.close()
+            _guarded(partial(_serve, socket.socket(fileno=descriptors[0]), child_main, me))
+        os.close(descriptors[0])
+        sock.sendall(PID.pack(pid))
+
+
+def _ignore_signals() -> None:
+    """The worker decides about shutdown; a signal to the whole group must not end running tasks."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1):
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def die_with(parent: int) -> None:
@@ -107,9 +194,7 @@ def die_with(parent: int) -> None:
 
 def _serve(sock: socket.socket, child_main: Callable[[int, list[int]], None], parent: int) -> None:
     die_with(parent)
-    # The parent decides about shutdown; a signal to the whole group must not end running tasks.
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1):
-        signal.signal(signum, signal.SIG_IGN)
+    _ignore_signals()
     wake_r, wake_w = os.pipe()
     os.set_blocking(wake_r, False)
     os.set_blocking(wake_w, False)

@@ -8,10 +8,12 @@ The parent writes without ever blocking on a child, and knows of every job where
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import mmap
 import os
+import select
 import signal
 import socket
 import time
@@ -20,6 +22,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from qcore.crashpoints import crashpoint
+from qcore.errors import PoolBroken
 from qcore.pools import _child
 from qcore.pools._line import Line
 from qcore.pools._template import Template
@@ -31,6 +34,8 @@ from qcore.worker.run import Tools
 FRAME_JOBS = 16
 COLLECT_EVERY = 50_000  # objects more than were freed
 LOOK_EVERY_S = 1.0
+#: how long the end of file of a child that was killed may take
+BURY_S = 0.5
 #: how often a token is tried for that the child has
 TRIES = 100
 #: how often children that have work are looked at for signs of life
@@ -213,7 +218,12 @@ class PreforkPool(Pool):
                 pass
 
     def _hear_template(self) -> None:
-        for verb, one, two in self._template.reports():
+        try:
+            reports = self._template.reports()
+        except PoolBroken as exc:
+            self._begin_again(exc)
+            return
+        for verb, one, two in reports:
             if verb == "born":
                 self._children[one].pid = two
                 if self._children[one].killed is not None:
@@ -232,6 +242,24 @@ class PreforkPool(Pool):
                             pass
                         child.eof = True
                         self._bury(child)
+
+    def _begin_again(self, exc: PoolBroken) -> None:
+        """The template has died, and every child with it: another one, and what ran is lost. Raises
+        PoolBroken when that happens too often."""
+        self._template.count_death(exc)
+        log.error("%s, and its children with it; a new one is started", exc)
+        children = list(self._children.values())
+        for child in children:
+            if child.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.pid, signal.SIGKILL)  # where the kernel does not do it
+        self._template.start()
+        for child in children:
+            # What it said before its end counts; its end of file comes within milliseconds.
+            while not child.eof and select.select([child.sock], [], [], BURY_S)[0]:
+                self._read(child)
+            child.eof, child.status = True, child.status if child.status is not None else signal.SIGKILL
+            self._bury(child)
 
     def _bury(self, child: Line) -> None:
         """Once both its socket and its parent have told its end: account for all it held."""

@@ -114,8 +114,9 @@ class Fleet:
 
 
 def children(worker: Process) -> list[int]:
-    """The processes that run tasks: children of the worker's template."""
-    (template,) = _children_of(worker.pid) or [0]
+    """The processes that run tasks: children of the worker's template, which is a child of the seed."""
+    (seed,) = _children_of(worker.pid) or [0]
+    (template,) = (_children_of(seed) if seed else []) or [0]
     return _children_of(template) if template else []
 
 
