@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from qcore.pools._asyncio_threads import Threads, interrupt
+from qcore.pools._asyncio_threads import Stopped, Threads, interrupt
 from qcore.pools._asyncio_watch import Watch
 from qcore.pools._inside import InsidePool
 from qcore.pools._limits import thread_limit
@@ -69,7 +69,9 @@ class AsyncioPool(InsidePool):
         self._waiting: deque[Job] = deque()
         self._flights: dict[int, Flight] = {}
         self._starting = False
-        self._tools = Tools(setup.app, setup.node, setup.accept, thread_limit, setup.extended)
+        self._tools = Tools(
+            setup.app, setup.node, setup.accept, thread_limit, setup.extended, passes=(Stopped,)
+        )
         self._threads = Threads()
         self._ending = threading.Lock()
 

@@ -67,7 +67,10 @@ class GeventPool(InsidePool):
             )
         self._waiting: deque[Job] = deque()
         self._flights: dict[int, Flight] = {}
-        self._tools = Tools(setup.app, setup.node, setup.accept, greenlet_limit, setup.extended)
+        killed: Any = importlib.import_module("gevent").GreenletExit
+        self._tools = Tools(
+            setup.app, setup.node, setup.accept, greenlet_limit, setup.extended, passes=(killed,)
+        )
         self._stopping = False
 
     def start(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from qcore import errors
-from qcore.errors import Malformed, RemoteError
+from qcore.errors import Malformed, RemoteError, WorkerLostError
 from qcore.times import iso
 from qcore.wire import content
 
@@ -145,6 +145,9 @@ def exception_from(data: Any) -> BaseException:
             found = _BY_NAME[name]
         elif "." not in name and "__" not in name and module in sys.modules:
             found = getattr(sys.modules[module], name, None)
+    if isinstance(found, type) and issubclass(found, SystemExit | KeyboardInterrupt):
+        # Raised in a caller they would end it; other clients store them.
+        return WorkerLostError(f"the task ended its process: {name}({', '.join(map(repr, arguments))})")
     if isinstance(found, type) and issubclass(found, BaseException):
         try:
             return found(*arguments)

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from qcore.app import App
 
 
+#: what ends this process and is no failure of the task
+EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)
+
+
 class EagerResult(AsyncResult):
     """The result of a run that is over."""
 
@@ -46,8 +50,9 @@ def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
     raw = app.message(task.name, args, kwargs, task_id, options, task).raw
     accept = frozenset(app.conf.accept_content)
     app.tasks  # noqa: B018 (options are filled in)
+    tools = Tools(app, "eager", accept, lambda seconds: nullcontext(), eager=True, passes=EXITS)
     while True:
-        outcome = run(Job(0, raw), Tools(app, "eager", accept, lambda seconds: nullcontext(), eager=True))
+        outcome = run(Job(0, raw), tools)
         if outcome.end != End.RETRY or not outcome.sends:
             break
         raw = outcome.sends[0].raw

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 from qcore.config import Config
@@ -120,6 +121,10 @@ class _ToLog:
     """A stream that writes lines to a logger."""
 
     encoding = "utf-8"
+    errors: str | None = "backslashreplace"
+    name = "<log>"
+    mode = "w"
+    closed = False  # a task may close it; the next one prints all the same
 
     def __init__(self, logger: logging.Logger, at: int, under: TextIO) -> None:
         self._logger, self._level, self._under = logger, at, under
@@ -144,6 +149,23 @@ class _ToLog:
         if self._rest:
             self.write("\n")
 
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    @property
+    def buffer(self) -> _Bytes:
+        return _Bytes(self)
+
+    def close(self) -> None:
+        self.flush()
+
+    def __enter__(self) -> _ToLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+
     def isatty(self) -> bool:
         return False
 
@@ -152,6 +174,30 @@ class _ToLog:
 
     def writable(self) -> bool:
         return True
+
+    def readable(self) -> bool:
+        return False
+
+    seekable = readable
+
+
+class _Bytes:
+    """The same stream for those who write bytes."""
+
+    closed = False
+
+    def __init__(self, text: _ToLog) -> None:
+        self._text = text
+
+    def write(self, data: bytes) -> int:
+        self._text.write(bytes(data).decode("utf-8", "backslashreplace"))
+        return len(data)
+
+    def flush(self) -> None:
+        self._text.flush()
+
+    def close(self) -> None:
+        self._text.flush()
 
 
 def redirect_output(conf: Config) -> None:

@@ -21,6 +21,7 @@ from qcore.errors import (
     Reject,
     Retry,
     SoftTimeLimitExceeded,
+    WorkerLostError,
 )
 from qcore.task import Replaced, Request, Task, next_attempt, pop, push
 from qcore.times import iso, when
@@ -30,6 +31,7 @@ from qcore.wire.failure import exception_names
 from qcore.wire.outcome import End, Job, Outcome, Send
 from qcore.wire.task import Body, TaskMessage
 from qcore.worker import follow
+from qcore.worker.stage import ColdStop
 
 if TYPE_CHECKING:
     from qcore.app import App
@@ -44,6 +46,7 @@ class Tools(NamedTuple):
     limit: Any  # a function(seconds) -> context manager that raises SoftTimeLimitExceeded inside
     extended: bool = False  # store name, args and the like with the result
     eager: bool = False  # in the caller, by Task.apply()
+    passes: tuple[type[BaseException], ...] = (ColdStop,)  # what ends a run from outside: no outcome of it
 
 
 class Run:
@@ -92,7 +95,9 @@ class Run:
                 else:
                     value = _attempt(task, self.body.args, self.body.kwargs, soft_s)
                 self._succeeded(value)
-            except (Exception, SystemExit, KeyboardInterrupt) as exc:
+            except self.tools.passes:
+                raise
+            except BaseException as exc:
                 self._raised(exc)  # a task may raise anything; we go on
         finally:
             pop()
@@ -120,7 +125,9 @@ class Run:
                 else:
                     self.outcome.end, self.outcome.meta = end, None
                     self.outcome.text = "it was cancelled"
-            except (Exception, SystemExit, KeyboardInterrupt) as exc:
+            except self.tools.passes:
+                raise
+            except BaseException as exc:
                 self._raised(exc)
         finally:
             pop()
@@ -187,6 +194,9 @@ class Run:
 
     def _failed(self, exc: BaseException) -> None:
         task, outcome, embed = self.task, self.outcome, self.body.embed
+        if isinstance(exc, SystemExit | KeyboardInterrupt):
+            # As in Celery, where it does end the process: whoever asks for the result must not end as well.
+            exc = WorkerLostError(f"the task ended its process: {exc!r}").with_traceback(exc.__traceback__)
         outcome.end = End.FAILURE
         outcome.text = task_wire.short_repr(exc)
         outcome.traceback = _traceback(exc)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 
 from qcore import App
@@ -26,3 +27,42 @@ def kill_server() -> None:
     """End the process that has forked this one, as the kernel does when memory is short."""
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(30)
+
+
+class Own(BaseException):
+    """An exception that is no Exception."""
+
+
+@app.task(name="odd.raise_it")
+def raise_it(kind: str) -> None:
+    kinds: dict[str, type[BaseException]] = {
+        "SystemExit": SystemExit,
+        "KeyboardInterrupt": KeyboardInterrupt,
+        "GeneratorExit": GeneratorExit,
+        "Own": Own,
+    }
+    raise kinds[kind](3)
+
+
+@app.task(name="odd.raise_async")
+async def raise_async(kind: str) -> None:
+    raise_it.run(kind)
+
+
+@app.task(name="odd.close_output")
+def close_output(how: str) -> int:
+    """Close standard output, or its descriptor; the process that did it."""
+    if how == "stream":
+        with sys.stdout:
+            sys.stdout.writelines(["part ", "of a line"])
+            sys.stdout.buffer.write(b" in bytes")
+        sys.stdout.close()
+    else:
+        os.close(1)
+    return os.getpid()
+
+
+@app.task(name="odd.speak")
+def speak(text: str) -> int:
+    print(text, flush=True)
+    return os.getpid()

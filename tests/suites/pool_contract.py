@@ -151,7 +151,7 @@ class PoolContract:
 
         assert [bench.outcomes[n].end for n in (1, 2)] == [End.FAILURE, End.FAILURE]
         assert "ValueError: boom" in bench.outcomes[1].traceback
-        assert bench.outcomes[2].text == "SystemExit(3)"
+        assert bench.outcomes[2].text == "WorkerLostError('the task ended its process: SystemExit(3)')"
 
     def test_a_malformed_body_is_an_outcome(self, make: Callable[..., Bench]) -> None:
         bench = make()
