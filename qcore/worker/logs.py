@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import sys
@@ -10,6 +11,7 @@ from typing import Any, TextIO
 
 from qcore.config import Config
 from qcore.errors import ConfigError
+from qcore.escapes import in_json, in_lines, shown
 from qcore.task import current_request
 from qcore.times import iso
 from qcore.wire.content import to_json
@@ -27,6 +29,31 @@ def level(name: str | int) -> int:
     return int(getattr(logging, name.upper()))
 
 
+class Lines(str):
+    """An argument of a log record that may have several lines, such as a traceback."""
+
+    __slots__ = ()
+
+
+def _one_line(value: Any) -> Any:
+    if isinstance(value, BaseException):
+        value = str(value)
+    return shown(value) if isinstance(value, str) and not isinstance(value, Lines) else value
+
+
+def _safe(record: logging.LogRecord) -> logging.LogRecord:
+    """A record of ours with arguments of one line each; what a task logs itself may have more."""
+    ours = record.name.startswith("qcore.") and not record.name.startswith(TASK_LOGGER)
+    if not ours or not isinstance(record.args, tuple) or not record.args:
+        return record
+    fixed = tuple(map(_one_line, record.args))
+    if fixed == record.args:
+        return record
+    found = copy.copy(record)
+    found.args = fixed
+    return found
+
+
 class _Format(logging.Formatter):
     """Celery's line; child processes are named by their pid."""
 
@@ -42,7 +69,7 @@ class _Format(logging.Formatter):
         request = current_request()
         record.task_name = (request.task if request else None) or "???"
         record.task_id = (request.id if request else None) or "???"
-        line = super().format(record)
+        line = in_lines(super().format(_safe(record)))
         if self._colour and record.levelno >= logging.ERROR:
             return f"\x1b[31m{line}\x1b[0m"
         if self._colour and record.levelno >= logging.WARNING:
@@ -66,7 +93,7 @@ class _Json(logging.Formatter):
             entry |= {"task_name": request.task, "task_id": request.id}
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return to_json(entry).decode()
+        return in_json(to_json(entry).decode())
 
 
 def _formatter(fmt: str, colour: bool) -> logging.Formatter:

@@ -15,6 +15,7 @@ from qcore.events.sender import EventSender
 from qcore.wire.outcome import End, Outcome
 from qcore.wire.task import TaskMessage, short_repr
 from qcore.worker.held import Held
+from qcore.worker.logs import Lines
 
 log = logging.getLogger("qcore.worker")
 
@@ -89,7 +90,11 @@ class Say:
                 log.info("Task %s[%s] raised expected: %s", name, task_id, outcome.text)
             else:
                 log.error(
-                    "Task %s[%s] raised unexpected: %s\n%s", name, task_id, outcome.text, outcome.traceback
+                    "Task %s[%s] raised unexpected: %s\n%s",
+                    name,
+                    task_id,
+                    outcome.text,
+                    Lines(outcome.traceback),
                 )
             say("task-failed", exception=outcome.text, traceback=outcome.traceback)
         elif end == End.RETRY:

@@ -6,27 +6,12 @@ terminal escapes or direction marks, of a known width.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-_UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
-)
-_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-
-
-def _escape(found: re.Match[str]) -> str:
-    char = found[0]
-    code = ord(char)
-    return _SHORT.get(char) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
-
-
-def shown(text: str) -> str:
-    """One line of text in which control characters appear as \\x1b and the like."""
-    return _UNSAFE.sub(_escape, text)
+from qcore.escapes import shown as shown
 
 
 def shown_lines(text: str) -> str:

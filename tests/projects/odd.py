@@ -6,8 +6,11 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
 from qcore import App
+from qcore.errors import Reject
+from qcore.worker.logs import get_task_logger
 from tests.projects.proj import note
 
 app = App("odd")
@@ -66,3 +69,33 @@ def close_output(how: str) -> int:
 def speak(text: str) -> int:
     print(text, flush=True)
     return os.getpid()
+
+
+class Loud(Exception):
+    """Its repr is its text, as it is."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+@app.task(name="odd.loud", bind=True, max_retries=1)
+def loud(self: Any, text: str, how: str) -> str:
+    """Bring a text into the log, by one of the ways that there are."""
+    log = get_task_logger(__name__)
+    if how == "print":
+        print(text)
+    elif how == "log":
+        log.warning("argument %s", text)
+        log.warning(text)
+    elif how == "raise":
+        raise Loud(text)
+    elif how == "logged":
+        try:
+            raise Loud(text)
+        except Loud:
+            log.exception("caught")
+    elif how == "retry":
+        raise self.retry(exc=Loud(text), countdown=0)
+    elif how == "reject":
+        raise Reject(text)
+    return text
