@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.brokers.base import Message
 from qcore.errors import ConfigError
+from qcore.keywords import check_call
 from qcore.result import AsyncResult, Handle
 from qcore.times import new_id
 from qcore.wire import identity
@@ -137,6 +138,7 @@ class Signature(dict[str, Any]):
         """Add options (queue, countdown, …) in place."""
         if immutable is not None:
             self["immutable"] = immutable
+        check_call(options)
         self.options.update(options)
         return self
 
@@ -225,6 +227,7 @@ class Flow(Signature):
 
     def apply_async(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
         """Send it, all that can go now in one round trip; the handle on its last result."""
+        check_call(options)
         app = self.app
         if app.conf.task_always_eager:
             return self.apply(args, kwargs, **options)
@@ -289,6 +292,7 @@ def signature(task: Any, *args: Any, app: App | None = None, **kwargs: Any) -> S
     named = args[1] if len(args) > 1 else kwargs.pop("kwargs", None)
     immutable = bool(kwargs.pop("immutable", False))
     options = {**(kwargs.pop("options", None) or {}), **kwargs}
+    check_call(options)
     return Signature(task, positional, named, options, immutable=immutable, app=app)
 
 

@@ -11,7 +11,7 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qcore import calls
@@ -22,6 +22,7 @@ from qcore.brokers.endpoints import join_urls
 from qcore.config import Config, masked, settings_in
 from qcore.current import set_current
 from qcore.errors import ConfigError, NotRegistered, ResultsNotKept, mask_url
+from qcore.keywords import check_app, check_call
 from qcore.publishing import retried
 from qcore.result import AsyncResult, GroupResult, Handle
 from qcore.results.base import ResultStore, results
@@ -43,8 +44,8 @@ class App:
     """A project: its tasks and where they are sent.
 
     main names tasks of scripts; broker and backend are URLs; include lists modules with tasks;
-    other keywords are settings (config.py). Nothing is connected before it is needed, and a
-    forked child connects anew.
+    other keywords are settings (config.py); anything else raises TypeError. Nothing is connected before
+    it is needed, and a forked child connects anew.
     """
 
     #: made from a Celery app's configuration: it can call and inspect, and runs no worker
@@ -64,7 +65,8 @@ class App:
         self.conf = Config()
         if config_source is not None:
             self.config_from_object(config_source)
-        self.conf.update({k: v for k, v in settings.items() if k in _SETTING_KEYWORDS or "_" in k})
+        check_app(settings, _SETTING_KEYWORDS)
+        self.conf.update(settings)
         if broker:
             self.conf["broker_url"] = broker
         if backend:
@@ -119,7 +121,13 @@ class App:
             return self._add(make_task(self, args[0], self.main, {}))
         if args:
             raise TypeError("@app.task takes keyword options only")
-        return lambda function: self._add(make_task(self, function, self.main, dict(options)))
+        change = options.pop("filter", None)
+
+        def decorate(function: Callable[..., Any]) -> Any:
+            made = self._add(make_task(self, function, self.main, dict(options)))
+            return made if change is None else change(made)
+
+        return decorate
 
     def register_task(self, task: Task | type[Task]) -> Task:
         """Add a task written as a class."""
@@ -307,6 +315,7 @@ class App:
         with it sends nothing and returns the first task's handle, for task_idempotency_expires).
         Returns when the broker has it. Raises BrokerDown, Unroutable, TypeError, Unsupported.
         """
+        check_call(options)
         task_id = options.get("task_id") or identity.make()
         key = calls.key_of(options) if "idempotency_key" in options else None
         message = self.message(name, args or (), kwargs or {}, task_id, options, task)
@@ -331,6 +340,7 @@ class App:
         messages, found = [], []
         for sig in signatures:
             args, kwargs, options = sig.merged()
+            check_call(options)
             task_id = options.get("task_id") or identity.make()
             message = self.message(sig.task, args, kwargs, task_id, options, self.tasks.get(sig.task))
             key = calls.key_of(options)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qcore.brokers.base import Message
+from qcore.keywords import unknown_to_calls
 from qcore.task import Task, current_request
 from qcore.times import iso, when
 from qcore.wire import event as event_wire
@@ -119,6 +120,7 @@ def message(
         headers=_headers(options),
         stamped_headers=options.get("stamped_headers"),
         stamps=options.get("stamps"),
+        properties={name: options[name] for name in unknown_to_calls(options)},
     )
     return Message(
         raw=raw,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from qcore.errors import ConfigError, UnknownName
+from qcore.errors import ConfigError, UnknownName, keep_secret
 from qcore.old_names import new_name
 from qcore.setting_values import checked
 
@@ -284,7 +284,9 @@ class Config(Mapping[str, Any]):
         object.__setattr__(self, "_values", {})
         variables = os.environ if environ is None else environ
         pinned = {
-            setting.name: checked(setting, next(text for v in setting.env if (text := variables.get(v))))
+            setting.name: _noted(
+                setting.name, checked(setting, next(text for v in setting.env if (text := variables.get(v))))
+            )
             for setting in TABLE.values()
             if any(variables.get(v) for v in setting.env)
         }
@@ -306,7 +308,7 @@ class Config(Mapping[str, Any]):
         name = canonical(name)
         setting = TABLE.get(name)
         if setting is not None:
-            value = checked(setting, value)
+            value = _noted(name, checked(setting, value))
         self._values[name] = value
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -314,7 +316,8 @@ class Config(Mapping[str, Any]):
 
     def override(self, name: str, value: Any) -> None:
         """Set what neither the app nor the environment may change: an option of a command line."""
-        self._pinned[canonical(name)] = checked(TABLE[canonical(name)], value)
+        name = canonical(name)
+        self._pinned[name] = _noted(name, checked(TABLE[name], value))
 
     def __getitem__(self, name: str) -> Any:
         for values in (self._pinned, self._values):
@@ -346,6 +349,17 @@ class Config(Mapping[str, Any]):
         """A setting that is a length of time, as seconds; None and 0 stay None."""
         value = self[name]
         return (value.total_seconds() if isinstance(value, timedelta) else value) or None
+
+
+_URLS = ("broker_url", "broker_read_url", "result_backend")
+
+
+def _noted(name: str, value: Any) -> Any:
+    """`value`; when it is a URL its password is hidden from now on."""
+    if name in _URLS and value:
+        for url in [value] if isinstance(value, str) else value:
+            keep_secret(str(url))
+    return value
 
 
 def canonical(name: str) -> str:

@@ -49,15 +49,71 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return "; did you mean " + " or ".join(f"'{n}'" for n in near) + "?"
 
 
-# The scheme has a length, so that a long text without one takes no longer than its length.
-_URL_SECRET = re.compile(r"(?P<head>[a-z][a-z0-9+.-]{0,30}://(?:[^\s:/@]*)):(?P<secret>[^\s/]*)@", re.I)
-_QUERY_SECRET = re.compile(r"(?P<head>[?&](?:ssl_)?password=)[^&;\s]+", re.I)
+HIDDEN = "********"
+# A scheme, also a mistyped one (`redis:/`, `redis//`). It has a length, so that a long text without one
+# takes no longer than its length.
+_SCHEME = r"(?<![a-z0-9+._-])[a-z][a-z0-9+._-]{0,30}(?::+/+|//+)"
+# Passwords hold what nobody escaped: in running text they end at a blank or a quote, and begin another URL
+# nowhere.
+_URL_SECRET = re.compile(rf"(?P<head>{_SCHEME}[^\s:/@]*):(?P<secret>(?:(?!://)[^\s\"<>])*)@", re.I)
+_QUERY_SECRET = re.compile(r"(?P<head>[?&][\w.-]{0,40}(?:password|passwd|secret|token)=)[^&;\s\"<>]+", re.I)
+_WHOLE = re.compile(rf"(?P<head>{_SCHEME})(?P<rest>.*)", re.I | re.S)
+_NEXT_URL = re.compile(rf";(?={_SCHEME})", re.I)
+_WHOLE_QUERY = re.compile(r"(?P<head>[?&][\w.-]{0,40}(?:password|passwd|secret|token)=)[^&]+", re.I)
+#: how long a password is before it is looked for in texts on its own
+LONG_SECRET = 5
+MOST_SECRETS = 256
+#: texts that must not be shown, longest first when they are used -> what stands for them
+_secrets: dict[str, str] = {}
+
+
+def keep_secret(url: str) -> None:
+    """The passwords in `url` are hidden from now on, wherever mask_url() meets them, in whatever form a
+    client library quotes them. url: one or several with `;` between them."""
+    if not isinstance(url, str) or url in _secrets or ("@" not in url and "=" not in url):
+        return
+    masked = _mask_whole(url)
+    if masked == url:
+        return
+    if len(_secrets) > MOST_SECRETS:
+        _secrets.clear()
+    _secrets[url] = masked
+    for one in _NEXT_URL.split(url):
+        found = _WHOLE.match(one)
+        userinfo, at, _ = (found["rest"] if found else "").rpartition("@")
+        _, colon, password = userinfo.partition(":")
+        words = [password] if at and colon else []
+        words += [m.group().partition("=")[2] for m in _WHOLE_QUERY.finditer(one)]
+        for word in words:
+            for part in (word, *re.split(r"[/#?\s@]", word)):
+                if len(part) >= LONG_SECRET:
+                    _secrets[part] = HIDDEN
 
 
 def mask_url(text: str) -> str:
     """`text` with the password of every URL in it replaced by asterisks."""
-    text = _URL_SECRET.sub(lambda m: f"{m['head']}:********@", text)
-    return _QUERY_SECRET.sub(lambda m: f"{m['head']}********", text)
+    if _secrets:
+        for secret in sorted(_secrets, key=len, reverse=True):
+            if secret in text:
+                text = text.replace(secret, _secrets[secret])
+    text = _URL_SECRET.sub(lambda m: f"{m['head']}:{HIDDEN}@", text)
+    return _QUERY_SECRET.sub(lambda m: f"{m['head']}{HIDDEN}", text)
+
+
+def _mask_whole(url: str) -> str:
+    """A text that is nothing but URLs, whatever their passwords are made of."""
+    return ";".join(_mask_one(one) for one in _NEXT_URL.split(url))
+
+
+def _mask_one(url: str) -> str:
+    found = _WHOLE.match(url)
+    if found is None:
+        return url
+    userinfo, at, rest = found["rest"].rpartition("@")
+    user, colon, _ = userinfo.partition(":")
+    if at and colon:
+        url = f"{found['head']}{user}:{HIDDEN}@{rest}"
+    return _WHOLE_QUERY.sub(lambda m: f"{m['head']}{HIDDEN}", url)
 
 
 class QcoreError(Exception):

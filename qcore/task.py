@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from qcore.errors import ConfigError, Ignore, MaxRetriesExceededError, Retry
+from qcore.keywords import check_call, check_task, take_out_celerys
 from qcore.times import iso, when
 
 if TYPE_CHECKING:
@@ -262,6 +263,7 @@ class Task:
         """Run it here, with everything a worker does around a run; the result is ready at once."""
         from qcore.worker.eager import apply
 
+        check_call(options)
         return apply(self, args or (), kwargs or {}, options)
 
     def s(self, *args: Any, **kwargs: Any) -> Signature:
@@ -276,6 +278,7 @@ class Task:
     ) -> Signature:
         from qcore.canvas import Signature
 
+        check_call(options)
         return Signature(self.name, args, kwargs, options, immutable=immutable, app=self._app)
 
     subtask = signature
@@ -331,6 +334,7 @@ class Task:
 
         Raises `exc` (or MaxRetriesExceededError) when it was tried max_retries times.
         """
+        check_call(options)
         request = self.request
         if request.called_directly:
             raise exc or Retry("Task can be retried", None)
@@ -425,8 +429,8 @@ def make_task(
     base = options.pop("base", None) or Task
     name = options.pop("name", None) or task_name(function.__module__, function.__name__, main)
     bind = bool(options.pop("bind", False))
-    for known in ("shared", "lazy", "filter", "pydantic"):
-        options.pop(known, None)
+    take_out_celerys(options)
+    check_task(options, base)
     fields: dict[str, Any] = {
         "name": name,
         "bind": bind,
@@ -449,6 +453,8 @@ class SharedTask:
     """A task of whichever app is current: what @shared_task returns."""
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        take_out_celerys(options)
+        check_task(options, options.get("base") or Task)
         self._function, self._options = function, options
         self._name = options.get("name") or task_name(function.__module__, function.__name__, None)
         shared.append(self)

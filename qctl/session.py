@@ -72,6 +72,7 @@ class Session:
         """Give the options the values that count. Doing it again changes nothing."""
         if self._layers is not None:
             return
+        from qcore.errors import keep_secret
         from qctl.settings.addresses import is_reference, resolve
 
         options, layers = self.options, self.layers
@@ -82,6 +83,8 @@ class Session:
                 setattr(options, name, resolve(value, self.out.warn))
             elif value and source not in ("environment", "built in"):  # these are there already
                 setattr(options, name, value)
+            if name in ("broker", "result_backend"):
+                keep_secret(getattr(options, name) or value)
 
     def _timeout(self, layers: Layers) -> float | None:
         value = layers.value("timeout")

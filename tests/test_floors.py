@@ -30,6 +30,7 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
         (
             "qcore.wire",
             "qcore.config",
+            "qcore.keywords",
             "qcore.setting_values",
             "qcore.old_names",
             "qcore.routes",

@@ -80,9 +80,10 @@ def wrap(
     correlation_id: str | None = None,
     reply_to: str | None = None,
     expiration: str | None = None,
+    more: dict[str, Any] | None = None,
 ) -> bytes:
-    """Body and headers as one message in envelope form."""
-    return encode(
+    """Body and headers as one message in envelope form; `more` adds to its properties."""
+    raw = encode(
         Envelope(
             body=binascii.b2a_base64(body, newline=False).decode(),
             content_encoding=content_encoding,
@@ -100,6 +101,11 @@ def wrap(
             ),
         )
     )
+    if not more:
+        return raw
+    found = content.from_json(raw)
+    found["properties"] = {**more, **found["properties"]}
+    return content.to_json(found)
 
 
 def body_bytes(envelope: Envelope) -> bytes:

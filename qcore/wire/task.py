@@ -116,8 +116,12 @@ def build(
     replaced_task_nesting: int = 0,
     argsrepr: str | None = None,
     kwargsrepr: str | None = None,
+    properties: dict[str, Any] | None = None,
 ) -> bytes:
-    """One call as message bytes (protocol 2); raises TypeError for arguments with no JSON form."""
+    """One call as message bytes (protocol 2); raises TypeError for arguments with no JSON form.
+
+    properties: more properties of the message, which cannot replace those that the transport needs.
+    """
     links = _NO_LINKS if not embed else {**_NO_LINKS, **embed}
     mime, encoding, body = content.dumps((args, kwargs, links), serializer)
     head: dict[str, Any] = {
@@ -156,6 +160,7 @@ def build(
         correlation_id=task_id,
         reply_to=reply_to,
         expiration=expiration_ms,
+        more=properties,
     )
 
 

@@ -26,7 +26,7 @@ def hide(value: Any, name: str = "") -> Any:
     if value and any(word in name.lower() for word in _WORDS) and not isinstance(value, Mapping | bool):
         return HIDDEN
     if isinstance(value, str):
-        return mask_url(value) if "://" in value else value
+        return mask_url(value) if "@" in value or "=" in value else value
     if isinstance(value, Mapping):
         return {key: hide(inner, str(key)) for key, inner in value.items()}
     if isinstance(value, list | tuple):

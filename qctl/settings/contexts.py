@@ -53,6 +53,8 @@ def file() -> Path:
 
 def load(warn: Callable[[str], None] = lambda words: None, path: Path | None = None) -> dict[str, Context]:
     """Every context by name; raises Stop for a file with a mistake."""
+    from qcore.errors import keep_secret
+
     path = path or file()
     if not path.exists():
         return {}
@@ -68,6 +70,8 @@ def load(warn: Callable[[str], None] = lambda words: None, path: Path | None = N
         if colour not in COLOURS:
             line = tables.line_of(path, header, "colour")
             raise tables.bad(path, line, f"no colour named '{colour}'; there are {', '.join(COLOURS)}")
+        for url in ("broker", "result_backend"):
+            keep_secret(values.get(url) or "")
         made[name] = Context(name, values)
     _warn_of_readers(path, made, warn)
     return made

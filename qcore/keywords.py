@@ -1,0 +1,101 @@
+"""Keywords of an app, a task and a call: which are known, and which are misspelt.
+
+In:  the names that were given.  Out: nothing, or a TypeError that names what was meant.
+Unknown names that resemble none of ours are left alone: a task keeps them as attributes and a message
+carries them, since packages for Celery read both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+#: how alike two names are when one is taken for a misspelling of the other, from 0 to 1
+ALIKE = 0.82
+
+#: options of one call: ours, and those of Celery that have no effect on the message here
+CALL = frozenset(
+    "task_id queue exchange routing_key priority countdown eta expires headers serializer compression "
+    "time_limit soft_time_limit ignore_result shadow link link_error retries retry reply_to root_id "
+    "parent_id group_id group_index chord chain stamped_headers stamps idempotency_key add_to_parent "
+    "immutable args kwargs".split()
+)
+#: Celery's, which are about its own client: no property of a message
+CALL_OF_CELERY = frozenset(
+    "producer connection publisher router result_cls route_name task_type replaced_task_nesting "
+    "retry_policy delivery_mode mandatory immediate declare exchange_type create_sent_event".split()
+)
+_CALL_KNOWN = CALL | CALL_OF_CELERY
+
+#: options of the task decorators that are no attributes of Task
+TASK = frozenset("base name bind shared lazy filter pydantic".split())
+
+#: keywords of App that are no settings
+APP = frozenset("main broker backend include config_source set_as_current".split())
+#: Celery's keywords of an app for which there is nothing here
+APP_OF_CELERY = frozenset(
+    "loader amqp events log control tasks changes fixups task_cls autofinalize namespace strict_typing "
+    "config_source_silent".split()
+)
+
+
+def check_call(options: Iterable[str]) -> None:
+    """Raises TypeError when one of the options of a call is a misspelling of one of ours."""
+    if not _CALL_KNOWN.issuperset(options):
+        for name in options:
+            _refuse_misspelt("call", name, _CALL_KNOWN)
+
+
+def unknown_to_calls(options: Iterable[str]) -> list[str]:
+    """The options that are neither ours nor Celery's own: they travel as properties of the message."""
+    return [] if _CALL_KNOWN.issuperset(options) else [o for o in options if o not in _CALL_KNOWN]
+
+
+def check_task(options: Iterable[str], base: type) -> None:
+    """Raises TypeError when one of the options of a task is a misspelling. Attributes of `base` are known."""
+    known = TASK | {n for n in dir(base) if n[0] != "_"}
+    for name in options:
+        _refuse_misspelt("task", name, known)
+
+
+def take_out_celerys(options: dict[str, Any]) -> None:
+    """Remove the options that Celery knows and that ask for what is done anyway.
+
+    Raises TypeError for those that ask for something else.
+    """
+    options.pop("lazy", None)  # a task is made when it is decorated, which nobody can tell from later
+    if options.pop("shared", None):
+        raise TypeError("a task of an app is not shared with other apps; use @shared_task")
+    if options.pop("pydantic", None):
+        raise TypeError("a task has no option 'pydantic'; validate the arguments in the task")
+    if options.pop("filter", None):
+        raise TypeError("a shared task has no option 'filter'; decorate the function instead")
+
+
+def check_app(names: Iterable[str], settings: frozenset[str]) -> None:
+    """Raises TypeError for keywords of an app that are not its own and cannot be settings.
+
+    settings: names of settings without an underscore. Names with one are checked as settings are.
+    """
+    for name in names:
+        _refuse_misspelt("app", name, APP)
+        if name in APP_OF_CELERY or ("_" not in name and name not in settings):
+            raise TypeError(
+                f"an app has no keyword '{name}'; its keywords are {', '.join(sorted(APP))} and settings"
+            )
+
+
+def _refuse_misspelt(kind: str, name: str, known: Iterable[str]) -> None:
+    if name in known:
+        return
+    from difflib import get_close_matches  # needed only once something is unknown
+
+    # Two letters exchanged make short names less alike than the bound asks for.
+    near = get_close_matches(name, known, n=1, cutoff=ALIKE) or [k for k in known if _same_letters(k, name)]
+    if near:
+        a_kind = "an app" if kind == "app" else f"a {kind}"
+        raise TypeError(f"{a_kind} has no option '{name}'; did you mean '{near[0]}'?")
+
+
+def _same_letters(one: str, other: str) -> bool:
+    return len(one) > 3 and sorted(one) == sorted(other)
