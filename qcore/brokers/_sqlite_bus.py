@@ -57,7 +57,7 @@ class SqliteSubscription(Subscription):
         self._file, self._exchange, self._pattern = file, exchange, pattern
         self._heard: deque[bytes] = deque()
         self._bell = Bell(file)
-        self._seen = 0
+        self._seen, self._generation = 0, file.generation
 
         def last(db: Connection) -> int:
             return int(
@@ -78,6 +78,8 @@ class SqliteSubscription(Subscription):
         return self._heard.popleft()
 
     def _look(self) -> None:
+        if self._generation != self._file.generation:  # another file has numbers of its own
+            self._seen, self._generation = 0, self._file.generation
         sql = "SELECT id, routing_key, raw FROM bus WHERE exchange=? AND id>? ORDER BY id LIMIT 1000"
         for number, key, raw in self._file.rows(sql, self._exchange, self._seen):
             self._seen = number

@@ -305,8 +305,10 @@ class SqliteConsumer(Consumer):
     def _switch(self, lost: str) -> None:
         """Go on as a new owner; what the old one holds is for reap()."""
         with self._owner_lock:
-            if self._owner == lost:
-                self._owner, self._lost = self._enrol(), True
+            if self._owner != lost:
+                return
+            self._owner, self._lost = self._enrol(), True
+        self.set_queues(self.queues)  # the file may be another one, which knows nothing of them
 
     def reap(self) -> int:
         if self._closed:

@@ -8,6 +8,7 @@ Next: brokers/sqlite.py, brokers/_sqlite_consumer.py, brokers/_sqlite_bus.py.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import random
 import socket
@@ -34,6 +35,10 @@ BUSY_S = 5.0
 #: the lock free; we let it wait so long only, and try again after a moment that is not everybody's
 SQLITE_WAITS_MS = 10
 SCHEMA_VERSION = 5
+#: how often it is looked whether the file that is open is still the one that is there, seconds
+LOOK_S = 0.5
+
+log = logging.getLogger("qcore.broker")
 
 # A message is ready (no owner, no due_at), delayed (no owner, due_at) or in flight (owner).
 # `position` orders the ready ones; a message that goes back keeps its own, so it is at the head.
@@ -135,6 +140,10 @@ class File:
     def __init__(self, url: str) -> None:
         self.url, self.path = url, path_of(url)
         self._ready = False
+        self._identity: tuple[int, int] | None = None  # of the file that is open
+        self._next_look = 0.0
+        self.generation = 0  # how often there was another file at that place
+        self.bells: weakref.WeakSet[Bell] = weakref.WeakSet()
         self._start()
         tell_after_fork(self)
 
@@ -181,10 +190,49 @@ class File:
             db.execute("PRAGMA synchronous=FULL")
             if not self._ready:
                 self._create_tables(db)
-                self._ready = True
+                self._identity, self._ready = self._found(), True
             db.execute(f"PRAGMA busy_timeout={SQLITE_WAITS_MS}")
             self._all.add(db)
             return db
+
+    def _found(self) -> tuple[int, int] | None:
+        """Which file is there; None: there is none."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def look(self, always: bool = True) -> None:
+        """Go on with the file that is there, when it is another one than the one that is open. To be called
+        before the file is used; not `always`: a few times a second are enough. Raises BrokerDown."""
+        now = time.monotonic()
+        if not self._ready or (now < self._next_look and not always):
+            return
+        db: Connection | None = getattr(self._local, "db", None)
+        if db is not None and db.in_transaction:
+            return
+        self._next_look = now + LOOK_S
+        with self.translated():
+            found = self._found()
+        if found == self._identity:
+            return
+        with self._lock:
+            if found == self._identity or not self._ready:
+                return  # another thread was quicker
+            was, self._identity, self._ready = self._identity, None, False
+            self.generation += 1
+        if (self.path, was) not in _told:
+            _told.add((self.path, was))
+            log.error(
+                "the SQLite file %s was removed or replaced while it was in use; going on with %s, and what "
+                "the old one held is not in it",
+                self.path,
+                "a new one" if found is None else "the one that is there",
+            )
+        self.close()
+        for bell in list(self.bells):
+            bell.hear_again()
 
     def _create(self) -> None:
         """Nobody else may read what is in the file, whatever the umask says."""
@@ -263,6 +311,7 @@ class File:
 
     def rows(self, sql: str, *values: Any) -> list[Any]:
         """The rows of one query outside a transaction."""
+        self.look(always=False)
         with self.translated():
             db = self._held()
             try:
@@ -273,6 +322,7 @@ class File:
     def in_transaction(self, work: Callable[[Connection], Any], durable: bool) -> Any:
         """Run `work` with the write lock held. Not durable: this commit is on disk only after a later
         durable one, which is enough for what a power failure may take back (claims, leases, the bus)."""
+        self.look(always=durable)
         with self.translated():
             db = self._held()
             try:
@@ -348,6 +398,8 @@ def patiently(ask: Callable[[], Answer]) -> Answer:
 
 
 _inherited: list[Connection] = []
+#: the files whose end was said, with where they were
+_told: set[tuple[Path, tuple[int, int] | None]] = set()
 
 
 def _forget_bells(db: Connection, paths: list[str]) -> None:
@@ -372,17 +424,26 @@ class Bell:
             self._folder = tempfile.mkdtemp(prefix="qcore-")
             self.path = self._folder + "/bell"
         self._socket.bind(_address(self.path))
+        self._topics: list[str] = []
+        self._pattern = ""
+        file.bells.add(self)
         tell_after_fork(self)
 
     def hear(self, topics: Iterable[str], pattern: str = "") -> None:
         """From now on these topics ring, and no others."""
-        rows = [(topic, self.path, pattern) for topic in topics]
+        self._topics, self._pattern = list(topics), pattern
+        rows = [(topic, self.path, pattern) for topic in self._topics]
 
         def write(db: Connection) -> None:
             _forget_bells(db, [self.path])
             db.executemany("INSERT OR REPLACE INTO bells VALUES (?, ?, ?)", rows)
 
         self._file.in_transaction(write, durable=False)
+
+    def hear_again(self) -> None:
+        """The same topics, in another file."""
+        if self._topics and self._socket.fileno() >= 0:
+            self.hear(self._topics, self._pattern)
 
     def fileno(self) -> int:
         return self._socket.fileno()

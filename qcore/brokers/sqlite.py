@@ -77,6 +77,7 @@ class SqliteBroker(SqliteFailures, SqliteChords, SqliteLines, SqliteAdministrati
     def _start(self) -> None:
         self._lock = threading.Lock()
         self._noted: set[str] = set()
+        self._generation = self._file.generation  # of the file that they are noted in
         self._idle_bells: list[Bell] = []  # wait_result() keeps them for the next wait
 
     def after_fork(self) -> None:
@@ -89,6 +90,9 @@ class SqliteBroker(SqliteFailures, SqliteChords, SqliteLines, SqliteAdministrati
             return
         routed = [(m, m.queue or route(self._file, m)) for m in messages]
         queues = {queue for _, queue in routed}
+        self._file.look()
+        if self._generation != self._file.generation:
+            self._noted, self._generation = set(), self._file.generation
         fresh = [(queue,) for queue in queues - self._noted]
 
         def write(db: Connection) -> None:
