@@ -42,7 +42,7 @@ class PreforkPool(Pool):
 
     name: ClassVar[str] = "prefork"
     features: ClassVar[PoolFeatures] = PoolFeatures(
-        grow=True, terminate=True, soft_limit=True, hard_limit=True
+        grow=True, terminate=True, soft_signal=True, soft_limit=True, hard_limit=True
     )
 
     def __init__(self, setup: PoolSetup) -> None:
@@ -366,7 +366,8 @@ class PreforkPool(Pool):
             now = child.running()
             if now is None or now[0].number != number:
                 continue
-            child.killed = (now[0].seq, end)
+            if signum != signal.SIGUSR1:  # which the task survives, if it wants to
+                child.killed = (now[0].seq, end)
             if child.pid:
                 self._template.signal(child.pid, signum)
             return True

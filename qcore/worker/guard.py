@@ -65,15 +65,38 @@ class Guard:
         self._warn(request, reason, scope)
         return f"refused ({reason}): {request.method} needs the scope '{scope}', and {WORDS[reason]}"
 
+    def may_ask(self, request: Request, scope: str) -> bool:
+        """Whether its seal, or the lack of one, allows it; whether it was received before is not asked.
+        A refusal is counted and logged."""
+        reason = self._unproven(request, scope)
+        if reason is not None:
+            self.refused[reason] += 1
+            self._warn(request, reason, scope)
+        return reason is None
+
     def _reason(self, request: Request, scope: str) -> str | None:
+        reason = self._unproven(request, scope)
+        if reason is not None or request.seal is None or not self._checks:
+            return reason
+        seal, now = request.seal, self._clock()
+        if seal.nonce in self._nonces:
+            return "replayed"
+        return None if self._remember(seal.nonce, seal.valid_until + SKEW_S, now) else "too_many"
+
+    @property
+    def _checks(self) -> bool:
+        """Whether there is anything to check a seal with; if not, it was signed for others of its fleet."""
+        return bool(self.keys) or self.unsigned != "allow"
+
+    def _unproven(self, request: Request, scope: str) -> str | None:
         seal, now = request.seal, self._clock()
         if seal is None:
             if request.sealed:
                 return "bad_signature"
             free = self.unsigned == "allow" or (self.unsigned == "read" and scope == "read")
             return None if free else "unsigned"
-        if not self.keys and self.unsigned == "allow":
-            return None  # signed for others of its fleet; this worker has nothing to check it with
+        if not self._checks:
+            return None
         key = self.keys.get(seal.key)
         if key is None:
             return "unknown_key"
@@ -85,10 +108,6 @@ class Guard:
             return "bad_signature"
         if seal.issued_at > now + SKEW_S or not now - SKEW_S <= seal.valid_until < seal.issued_at + LONGEST_S:
             return "expired"
-        if seal.nonce in self._nonces:
-            return "replayed"
-        if not self._remember(seal.nonce, seal.valid_until + SKEW_S, now):
-            return "too_many"
         return None if key.may(scope) else "wrong_scope"
 
     def _remember(self, nonce: str, until: float, now: float) -> bool:
