@@ -119,8 +119,10 @@ def exception_data(exc: BaseException) -> dict[str, Any]:
     return {"exc_type": kind.__qualname__, "exc_message": arguments, "exc_module": module}
 
 
-_BY_NAME: dict[str, type[BaseException]] = {
-    name: value for name, value in vars(errors).items() if isinstance(value, type)
+_BY_NAME: dict[str, type[Exception]] = {
+    name: value
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and issubclass(value, Exception)
 }
 #: our errors have Celery's names, and are called by them on the wire, so that its clients know them
 _CELERY_MODULES = dict.fromkeys(
@@ -128,11 +130,18 @@ _CELERY_MODULES = dict.fromkeys(
 )
 
 
-def exception_from(data: Any) -> BaseException:
+#: a class whose attribute of this name is True says that its constructor may be called with what a message
+#: holds; its subclasses say so too
+ASKS = "rebuilt_from_result"
+
+
+def exception_from(data: Any) -> Exception:
     """The exception in a meta's result.
 
-    Our own errors and classes of modules already imported come back as themselves; anything else is
-    a RemoteError that carries the names as data. Nothing is imported.
+    Our own errors, built-in exceptions, and classes of modules already imported that ask for it (ASKS) come
+    back as themselves; anything else is a RemoteError that carries the names as data. Who wrote the result
+    chose the names and arguments, so nothing is imported, no module's __getattr__ and no other constructor
+    is called, and what ends a process or thread (SystemExit, KeyboardInterrupt) is never raised.
     """
     if not isinstance(data, dict) or not isinstance(data.get("exc_type"), str):
         return RemoteError("Exception", [data])
@@ -144,10 +153,20 @@ def exception_from(data: Any) -> BaseException:
         if module.startswith(("celery.", "billiard.", "qcore.")) and name in _BY_NAME:
             found = _BY_NAME[name]
         elif "." not in name and "__" not in name and module in sys.modules:
-            found = getattr(sys.modules[module], name, None)
-    if isinstance(found, type) and issubclass(found, BaseException):
+            found = vars(sys.modules[module]).get(name)
+            if not _may_be_rebuilt(found, module):
+                found = None
+    if found is not None:
         try:
-            return found(*arguments)
+            made = found(*arguments)
+            if isinstance(made, Exception):
+                return made
         except Exception:  # a constructor with other ideas: keep the facts as data
             pass
     return RemoteError(name, arguments, module if isinstance(module, str) else "")
+
+
+def _may_be_rebuilt(found: Any, module: str) -> bool:
+    if not issubclass(type(found), type) or Exception not in type.mro(found):
+        return False
+    return module == "builtins" or any(vars(kind).get(ASKS) is True for kind in type.mro(found))

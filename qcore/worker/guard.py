@@ -11,9 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from qcore.brokers.base import Broker
 from qcore.config import Config
 from qcore.control.keys import known_keys, unsigned
 from qcore.wire.control import Request
+from qcore.wire.seal import Seal
 
 log = logging.getLogger("qcore.control")
 
@@ -28,6 +30,7 @@ WORDS = {
     "unknown_key": "this worker knows no key of that id; add it to control_keys",
     "expired": "its time is over, or not yet come; are the clocks of both hosts right?",
     "replayed": "it was received before",
+    "too_old": "it is older than this worker, so it was meant for another one; send it again",
     "wrong_scope": "its key may not do this; use one with a wider scope",
     "other_node": "it was signed for other workers",
     "too_many": "too many signed requests are remembered; try again later",
@@ -37,13 +40,24 @@ WORDS = {
 class Guard:
     """Of one worker; used by its control thread."""
 
-    def __init__(self, conf: Config, clock: Callable[[], float] = time.time) -> None:
-        """Raises ConfigError for keys that cannot be used."""
+    def __init__(
+        self, conf: Config, clock: Callable[[], float] = time.time, started_at: float | None = None
+    ) -> None:
+        """started_at (epoch seconds, now if absent) is when the worker began. Raises ConfigError for keys
+        that cannot be used."""
         self.keys, self.unsigned = known_keys(conf), unsigned(conf)
         self._clock = clock
+        self._started_at = clock() if started_at is None else started_at
+        self._first_time: Callable[[str, float], bool] | None = None
         self._nonces: dict[str, float] = {}  # nonce -> until when it could come again
         self._warned: dict[str, float] = {}
         self.refused: Counter[str] = Counter()
+
+    def remember_at(self, broker: Broker, node: str) -> None:
+        """Note what was received at the broker too, so that a worker of this name that comes after this one
+        refuses it. A broker that cannot do that leaves the time of issue as the only means."""
+        if broker.features.once and self._checks:
+            self._first_time = lambda nonce, ttl_s: broker.first_time(f"{node} {nonce}", ttl_s)
 
     def words(self) -> str:
         """For the start banner."""
@@ -81,7 +95,21 @@ class Guard:
         seal, now = request.seal, self._clock()
         if seal.nonce in self._nonces:
             return "replayed"
-        return None if self._remember(seal.nonce, seal.valid_until + SKEW_S, now) else "too_many"
+        until = seal.valid_until + SKEW_S
+        if not self._remember(seal.nonce, until, now):
+            return "too_many"
+        return None if scope == "read" else self._received_by_another(seal, until - now)
+
+    def _received_by_another(self, seal: Seal, ttl_s: float) -> str | None:
+        """Why a request that changes something may have been carried out by a worker before this one; one
+        round trip. Raises BrokerError: what cannot be checked is not carried out."""
+        if self._first_time is None:
+            return "too_old" if seal.issued_at < self._started_at else None
+        if seal.issued_at < self._started_at - SKEW_S:
+            return "too_old"
+        is_first = self._first_time(seal.nonce, ttl_s)
+        # What was issued later no worker before this one can have had: two of one name both carry it out.
+        return "replayed" if not is_first and seal.issued_at <= self._started_at + 2 * SKEW_S else None
 
     @property
     def _checks(self) -> bool:

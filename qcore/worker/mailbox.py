@@ -43,6 +43,7 @@ class Mailbox:
 
     def start(self) -> None:
         self._broker = open_broker(self._app.broker_url(), self._app.broker_options())
+        self.guard.remember_at(self._broker, self._view.node)
         commands.commands()  # import them before the first request comes
         self._listen()
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
