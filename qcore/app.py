@@ -74,13 +74,14 @@ class App:
         if include:
             self.conf["include"] = tuple(include)
         self._tasks: dict[str, Task] = {}
+        self._unattached: list[Task] = []  # options not filled in yet
         self._shared_taken = 0
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._broker: Broker | None = None
         self._results: ResultStore | None = None
         self._routes: Routes | None = None
-        self._clock = 0
+        self._clock, self._clock_lock = 0, threading.Lock()
         if set_as_current:
             self.set_current()
 
@@ -139,6 +140,8 @@ class App:
 
     def _add(self, task: Task) -> Task:
         known = self._tasks.setdefault(task.name, task)
+        if not known._bound:
+            self._unattached.append(known)
         known._app = self
         return known
 
@@ -151,12 +154,20 @@ class App:
         if taken < len(tasks_module.shared):
             self._shared_taken = len(tasks_module.shared)
             for shared in tasks_module.shared[taken:]:
-                if shared._name not in self._tasks:
+                if shared.name_for(self) not in self._tasks:
                     self._add(shared.make(self))
-        for task in list(self._tasks.values()):
-            if not task._bound:
-                task.attach(self)
+        if self._unattached:
+            self._attach_new()
         return self._tasks
+
+    def _attach_new(self) -> None:
+        with self._lock:  # others wait, and see no task without its options
+            while self._unattached:
+                task = self._unattached[0]
+                if not task._bound:
+                    task.attach(self)
+                if self._unattached and self._unattached[0] is task:
+                    del self._unattached[0]
 
     def task_named(self, name: str) -> Task:
         """The task called `name`; raises NotRegistered with near misses."""
@@ -264,7 +275,7 @@ class App:
 
     def _after_fork(self) -> None:
         """A child must not talk on its parent's sockets; drop them untouched."""
-        self._lock = threading.RLock()
+        self._lock, self._clock_lock = threading.RLock(), threading.Lock()
         self._pid = os.getpid()
         self._broker = self._results = None
 
@@ -291,9 +302,10 @@ class App:
         return Events(self)
 
     def tick_clock(self, seen: int = 0) -> int:
-        """The next value of the logical clock, above `seen`."""
-        self._clock = max(self._clock, seen) + 1
-        return self._clock
+        """The next value of the logical clock, above `seen`; never the same twice, in any thread."""
+        with self._clock_lock:
+            self._clock = max(self._clock, seen) + 1
+            return self._clock
 
     # --- sending
 

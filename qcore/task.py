@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from qcore.errors import ConfigError, Ignore, MaxRetriesExceededError, Retry
+from qcore.errors import ConfigError, Ignore, MaxRetriesExceededError, QcoreError, Retry
 from qcore.keywords import check_call, check_task, take_out_celerys
 from qcore.times import iso, when
 
@@ -456,8 +456,12 @@ class SharedTask:
         take_out_celerys(options)
         check_task(options, options.get("base") or Task)
         self._function, self._options = function, options
-        self._name = options.get("name") or task_name(function.__module__, function.__name__, None)
         shared.append(self)
+
+    def name_for(self, app: App) -> str:
+        """Its name in `app`: that of a script's function begins with the app's."""
+        function = self._function
+        return self._options.get("name") or task_name(function.__module__, function.__name__, app.main)
 
     def make(self, app: App) -> Task:
         """This task, for `app`."""
@@ -466,16 +470,24 @@ class SharedTask:
     def _task(self) -> Task:
         from qcore.current import current_app
 
-        return current_app().task_named(self._name)
+        app = current_app()
+        return app.task_named(self.name_for(app))
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._task(), name)
+        if name in ("_function", "_options"):
+            raise AttributeError(name)  # it is being copied and has none yet
+        try:
+            task = self._task()
+        except QcoreError as exc:
+            raise AttributeError(f"{self!r} has no '{name}': {exc}") from exc
+        return getattr(task, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._task()(*args, **kwargs)
 
     def __repr__(self) -> str:
-        return f"<shared task {self._name}>"
+        name = self._options.get("name") or f"{self._function.__module__}.{self._function.__name__}"
+        return f"<shared task {name}>"
 
 
 #: every shared task seen so far; apps take them over when they are first used

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from qcore.app import App
+from qcore.brokers.base import Broker, open_broker
 from qcore.config import Config
 from qcore.control.commands.base import commands
 from qcore.control.keys import signing_key
@@ -74,7 +75,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def guard(clock: Clock) -> Guard:
-    return Guard(Config({"control_keys": KEYS}), clock)
+    return Guard(Config({"control_keys": KEYS}), clock, started_at=0.0)
 
 
 def test_what_is_signed_rightly_is_carried_out_once(guard: Guard) -> None:
@@ -301,3 +302,51 @@ def test_qctl_signs_with_the_key_it_is_given(guarded: Guarded, tmp_path: Path) -
     stopped = run("control", "shutdown", "--yes", key=f"boss:{SECRETS['boss']}")
     assert stopped.returncode == exits.OK, stopped.stderr
     assert guarded.worker.wait() == 0
+
+
+def test_what_an_earlier_worker_received_is_refused_by_the_next(clock: Clock) -> None:
+    """With a broker that remembers, and with one that does not."""
+
+    def started(broker: Broker | None) -> Guard:
+        guard = Guard(Config({"control_keys": KEYS}), clock)
+        if broker is not None:
+            guard.remember_at(broker, "w1@a")
+        return guard
+
+    for broker in (open_broker("memory://replays"), None):
+        clock.now += 1000
+        raw, before = request(at=clock.now, nonce="a"), request(at=clock.now - 40, nonce="b")
+        assert refused(started(broker), raw) == ""
+        clock.now += 3
+        again = started(broker)
+        assert refused(again, raw) == ("replayed" if broker else "too_old")
+        assert refused(again, before) == "too_old"
+        assert refused(again, request(at=clock.now, nonce="c")) == ""
+        assert refused(again, request("eye", at=clock.now - 3, nonce="d"), "read") == ""
+
+
+def test_a_recorded_shutdown_does_not_end_the_worker_that_was_started_again(
+    redis_url: str, processes: Processes
+) -> None:
+    settings = {"SERVED_SETTINGS": json.dumps({"control_keys": KEYS})}
+
+    def start() -> Process:
+        return processes.start_qcore_worker(
+            redis_url, "-P", "threads", name="w1@test", app="tests.projects.served", env=settings
+        )
+
+    app = App("asker", broker=redis_url, set_as_current=False)
+    first = start()
+    recorded = request("boss", at=time.time(), nonce="recorded")
+    app.broker.broadcast(app.control.exchange, "", recorded)
+    assert first.wait() == 0
+
+    second = start()
+    app.broker.broadcast(app.control.exchange, "", recorded)
+
+    second.wait_output("was refused .(replayed|too_old)")
+    assert app.control.ask("ping").replies == {"w1@test": {"ok": "pong"}}
+    fresh = request("boss", at=time.time(), nonce="fresh")
+    app.broker.broadcast(app.control.exchange, "", fresh)
+    assert second.wait() == 0
+    app.close()

@@ -136,6 +136,15 @@ class MemoryAdministration(Broker):
     def _quarantined(self, entry_id: str) -> Quarantined | None:
         return next((q for q in self._place.quarantine if q.id == entry_id), None)
 
+    def first_time(self, key: str, ttl_s: float) -> bool:
+        now = time.time()
+        with self._place.changed:
+            if self._place.said.get(key, 0.0) > now:
+                return False
+            self._place.said = {k: until for k, until in self._place.said.items() if until > now}
+            self._place.said[key] = now + ttl_s
+            return True
+
     def publish_once(self, message: Message, key: str, task_id: str, ttl_s: float) -> str:
         now = time.time()
         with self._place.changed:

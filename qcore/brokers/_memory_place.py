@@ -72,6 +72,7 @@ class Place:
         self.members: dict[str, tuple[float, float, dict[str, Any]]] = {}
         self.revoked: dict[str, float] = {}
         self.pauses: dict[str, Pause] = {}
+        self.said: dict[str, float] = {}  # keys of first_time(), until when
         self.once: dict[str, tuple[str, float]] = {}  # key -> the task that has it, until when
         self.failures: dict[str, Failure] = {}  # the newest last
         self.failures_dropped = 0

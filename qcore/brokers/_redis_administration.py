@@ -107,6 +107,10 @@ class RedisAdministration(RedisLooking):
 
     # --- once
 
+    def first_time(self, key: str, ttl_s: float) -> bool:
+        ttl_ms = max(int(ttl_s * 1000), 1)
+        return self.call("SET", self._keys.said(key), "1", "PX", ttl_ms, "NX") is not None
+
     def publish_once(self, message: Message, key: str, task_id: str, ttl_s: float) -> str:
         keys, places = self._keys, list[Any]()
         due = "" if message.due_at is None else repr(message.due_at)

@@ -71,6 +71,10 @@ class Keys:
         """Where the task that has an idempotency key is noted."""
         return self._once + key
 
+    def said(self, key: str) -> str:
+        """Where it is noted that a signed control request was received."""
+        return f"{self.prefix}qcore.said.{key}"
+
     def bell(self, queue: str) -> str:
         return self._bell + queue
 

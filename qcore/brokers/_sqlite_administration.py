@@ -145,6 +145,16 @@ class SqliteAdministration(Broker):
         self._file.ring([f"q:{queue}"])
         return owner
 
+    def first_time(self, key: str, ttl_s: float) -> bool:
+        now, name = time.time(), f"said\0{key}"  # keys of callers come without that
+
+        def write(db: Connection) -> bool:
+            db.execute("DELETE FROM once WHERE key=? AND expires_at<=?", (name, now))
+            row = (name, "", now + ttl_s)
+            return bool(db.execute("INSERT OR IGNORE INTO once VALUES (?,?,?)", row).rowcount)
+
+        return bool(self._file.in_transaction(write, durable=True))
+
     def audit(self, entry: bytes) -> None:
         def write(db: Connection) -> None:
             # Made when first needed, so that the format of the file is that of older versions too.

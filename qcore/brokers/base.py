@@ -59,7 +59,7 @@ class Features(msgspec.Struct, frozen=True):
     lease: bool = True  # in-flight messages come back after lease_s; else when the connection ends
     pauses: bool = False  # keeps which queues are paused
     moves: bool = False  # moves, drops and replays single messages, each in one step
-    once: bool = False  # publish_once() knows the keys of earlier calls
+    once: bool = False  # publish_once() and first_time() know the keys of earlier calls
     failures: bool = False  # keeps failed tasks (brokers/_failures.py)
     audits: bool = False  # keeps the log of what people changed
     lines: bool = False  # keeps what tasks log (brokers/_lines.py)
@@ -305,6 +305,10 @@ class Broker(Administration, FailureStore, Lines, Audit, ABC):
         that has the key, which is task_id when this call is the first. In one step, so a caller may
         try again after BrokerDown. Raises as publish()."""
         raise Unsupported(self.name, "keep idempotency keys")
+
+    def first_time(self, key: str, ttl_s: float) -> bool:
+        """Whether nobody has said this key within ttl_s of now; it counts as said from now on."""
+        raise Unsupported(self.name, "remember control requests")
 
     # --- results, for drivers with features.results
     def results_of(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:

@@ -17,7 +17,7 @@ import msgspec
 from qcore.brokers.base import Member
 from qcore.control.commands import base as commands
 from qcore.control.keys import signing_key
-from qcore.errors import Malformed
+from qcore.errors import Malformed, UnknownName
 from qcore.times import new_id
 from qcore.wire import control as wire
 from qcore.wire import seal
@@ -280,7 +280,10 @@ class Inspect:
         self._control, self._destination, self._timeout = control, destination, timeout
 
     def __getattr__(self, name: str) -> Any:
-        command = commands.find(name)
+        try:
+            command = commands.find(name)
+        except UnknownName as exc:
+            raise AttributeError(str(exc)) from None
 
         def ask(*words: Any, **arguments: Any) -> dict[str, Any] | None:
             found = {**command.arguments([str(w) for w in words]), **arguments}

@@ -12,11 +12,15 @@ import os
 import select
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 
 from qcore.crashpoints import crashpoint
+from qcore.errors import SoftTimeLimitExceeded
 from qcore.pools._limits import alarm_limit
+from qcore.task import current_request
 from qcore.wire.outcome import RECV_BYTES, Frames, pack_outcome, unpack_jobs
 from qcore.worker.run import Tools, run
 
@@ -125,9 +129,26 @@ def token_pipe() -> tuple[int, int]:
     return r, w
 
 
+def _take_soft_signals(slot: Slot) -> None:
+    """SIGUSR1 raises SoftTimeLimitExceeded in the task that runs, and does nothing when none does."""
+
+    def told(signum: int, frame: FrameType | None) -> None:
+        seq, since = slot.current()
+        if current_request() is not None:
+            raise SoftTimeLimitExceeded()
+        if since:  # it is entered as running, and has not come as far as the task's code
+            threading.Timer(0.01, again, (seq,)).start()
+
+    def again(seq: int) -> None:
+        if slot.current()[0] == seq:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    signal.signal(signal.SIGUSR1, told)
+
+
 def serve(sock: socket.socket, slot: Slot, tools: Tools, before_run: Callable[[], None] | None) -> None:
     """Run jobs until the parent closes the socket."""
-    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    _take_soft_signals(slot)
     if before_run is not None:
         before_run()
     crashpoint("child_born")

@@ -220,7 +220,10 @@ def _serve(sock: socket.socket, child_main: Callable[[int, list[int]], None], pa
         verb, one, two = REQUEST.unpack(data)
         if verb == SIGNAL:
             if one in alive:
-                os.kill(one, two)
+                try:
+                    os.kill(one, two)
+                except OSError as exc:  # all children would die with us
+                    print(f"worker: signal {two} was not sent to process {one}: {exc}", file=sys.stderr)
             sock.sendall(anything(["signalled", one, two]))
             continue
         pid = os.fork()

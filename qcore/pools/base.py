@@ -32,6 +32,7 @@ class PoolFeatures(msgspec.Struct, frozen=True):
 
     grow: bool = False
     terminate: bool = False  # stop one running task
+    soft_signal: bool = False  # kill() with SIGUSR1 raises SoftTimeLimitExceeded in the task
     soft_limit: bool = False
     hard_limit: bool = False
 

@@ -50,7 +50,7 @@ class PreforkPool(Pool):
 
     name: ClassVar[str] = "prefork"
     features: ClassVar[PoolFeatures] = PoolFeatures(
-        grow=True, terminate=True, soft_limit=True, hard_limit=True
+        grow=True, terminate=True, soft_signal=True, soft_limit=True, hard_limit=True
     )
 
     def __init__(self, setup: PoolSetup) -> None:
@@ -418,7 +418,8 @@ class PreforkPool(Pool):
                 if child.killed is None:
                     child.slot.release()
                 return False
-            child.killed = (now[0].seq, end)
+            # A task survives SIGUSR1, if it wants to; a process that does not was lost.
+            child.killed = (now[0].seq, End.LOST if signum == signal.SIGUSR1 else end)
             self._signal(child, signum)
             return True
         return False

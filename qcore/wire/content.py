@@ -28,6 +28,7 @@ MAX_INFLATED_BYTES = 64 * 1024 * 1024
 MAX_RATIO = 100  # of inflated to compressed, above SMALL_BYTES
 SMALL_BYTES = 1024 * 1024
 MAX_DEPTH = 64
+MAX_YAML_NODES = 1_000_000  # with what aliases stand for
 
 CONTENT_TYPES = {
     "json": ("application/json", "utf-8"),
@@ -164,16 +165,49 @@ def loads(raw: bytes, content_type: str, accept: frozenset[str] | None = None) -
         return from_json(raw)
     try:
         if name == "yaml":
-            return _yaml().safe_load(raw)
+            return _load_yaml(raw)
         if name == "msgpack":
             return msgspec.msgpack.decode(raw)
     except RecursionError as exc:
         raise Malformed("too_deep", f"the {name} is nested too deeply") from exc
-    except ConfigError:
+    except (ConfigError, Malformed):
         raise
     except Exception as exc:  # a third-party parser: whatever it raises means it is not that format
         raise Malformed(f"not_{name}", str(exc)[:200]) from exc
     return raw
+
+
+def _load_yaml(raw: bytes) -> Any:
+    """The value in YAML text. Its depth and what its aliases stand for are counted first, event by event, so
+    that text which is costly to build is given up where that shows. Raises Malformed and yaml.YAMLError."""
+    yaml = _yaml()
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = raw.decode()
+    sizes: dict[str, int] = {}  # of what an anchor names, with all that its aliases stand for
+    open_nodes: list[tuple[str | None, int]] = [(None, 0)]  # anchor, and size so far
+    for event in yaml.parse(text, Loader=loader):
+        kind, anchor = type(event).__name__, getattr(event, "anchor", None)
+        if kind in ("SequenceStartEvent", "MappingStartEvent"):
+            if len(open_nodes) > MAX_DEPTH:
+                raise Malformed("too_deep", "the yaml is nested too deeply")
+            open_nodes.append((anchor, 1))
+            continue
+        if kind in ("SequenceEndEvent", "MappingEndEvent"):
+            anchor, size = open_nodes.pop()
+        elif kind == "ScalarEvent":
+            size = 1
+        elif kind == "AliasEvent":
+            if anchor not in sizes:
+                raise Malformed("not_yaml", f"the alias {anchor!r:.40} stands for nothing before it")
+            size, anchor = sizes[anchor], None
+        else:
+            continue
+        if anchor is not None:
+            sizes[anchor] = size
+        open_nodes[-1] = (open_nodes[-1][0], open_nodes[-1][1] + size)
+        if open_nodes[-1][1] > MAX_YAML_NODES:
+            raise Malformed("too_large", f"the yaml stands for more than {MAX_YAML_NODES:,} values")
+    return yaml.load(text, Loader=loader)  # a safe loader: plain values only
 
 
 def _yaml() -> Any:

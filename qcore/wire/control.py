@@ -40,12 +40,18 @@ class Request(msgspec.Struct):
     sealed: bool = False  # there is something in the place of a seal
     body: bytes = b""  # as it came
 
+    def has_expression(self) -> bool:
+        """Whether is_for() tries a regular expression, which only those may have tried who may ask at all."""
+        return self.destination is None and bool(self.pattern) and self.matcher == "pcre"
+
     def is_for(self, node: str) -> bool:
-        """Whether the worker called `node` should act on this."""
+        """Whether the worker called `node` should act on this. Raises Malformed for a pattern that could
+        run for long; see has_expression()."""
         if self.destination is not None:
             return node in self.destination
         if self.pattern:
             if self.matcher == "pcre":
+                _refuse_costly(self.pattern)
                 return re.match(self.pattern, node) is not None
             return fnmatch.fnmatchcase(node, self.pattern)
         return True
@@ -113,13 +119,11 @@ def decode_request(raw: bytes) -> Request:
     pattern, matcher = body.get("pattern"), body.get("matcher")
     if not (pattern is None or (isinstance(pattern, str) and len(pattern) <= MAX_PATTERN)):
         raise Malformed("bad_control", f"pattern {pattern!r:.60}")
-    if pattern and matcher == "pcre":
-        _refuse_costly(pattern)
     reply_to = body.get("reply_to")
     exchange = key = None
     if isinstance(reply_to, dict):
         exchange, key = reply_to.get("exchange"), reply_to.get("routing_key")
-        if not isinstance(exchange, str) or not isinstance(key, str):
+        if not isinstance(exchange, str) or not isinstance(key, str) or not _travels(exchange + key):
             raise Malformed("bad_control", f"reply_to {reply_to!r:.60}")
         # Replies go only to names of the reply namespace: a request must not make a worker
         # write into a task queue.
@@ -128,6 +132,8 @@ def decode_request(raw: bytes) -> Request:
     elif reply_to is not None:
         raise Malformed("bad_control", f"reply_to {reply_to!r:.60}")
     ticket = body.get("ticket")
+    if isinstance(ticket, str) and not _travels(ticket):
+        raise Malformed("bad_control", f"ticket {ticket!r:.60}")
     clock, expires = found.headers.get("clock"), found.headers.get("expires")
     return Request(
         method=method,
@@ -139,7 +145,7 @@ def decode_request(raw: bytes) -> Request:
         reply_exchange=exchange,
         reply_key=key,
         clock=clock if isinstance(clock, int) and 0 <= clock < 2**63 else 0,
-        expires=float(expires) if isinstance(expires, int | float) else 0.0,
+        expires=float(expires) if isinstance(expires, int | float) and abs(expires) < 1e15 else 0.0,
         seal=seals.read(sealed),
         sealed=sealed is not None,
         body=raw_body,
@@ -180,6 +186,11 @@ def _message(body: bytes, exchange: str, routing_key: str, headers: dict[str, An
         headers=headers,
         delivery_mode=1,
     )
+
+
+def _travels(text: str) -> bool:
+    """Whether it has a form in UTF-8."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _refuse_costly(pattern: str) -> None:

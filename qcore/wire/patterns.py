@@ -12,6 +12,9 @@ import re
 MAX_PATTERN = 256
 #: each endless repeat multiplies the time by the length of the text
 MAX_ENDLESS = 4
+#: in so many ways may a text be tried: each repeat and each choice multiplies them
+MAX_WAYS = 2**20
+_ENDLESS_WAYS = 2**5  # of one endless repeat, whose number MAX_ENDLESS bounds as well
 
 #: comments may hide what is looked for
 _COMMENTS = re.compile(r"\(\?(#|[a-zA-Z]*x)")
@@ -32,33 +35,49 @@ def refuse_costly(pattern: str) -> None:
 
 
 def _look_for_nesting(pattern: str) -> None:
-    open_groups = [False]  # whether each group that is open repeats or chooses inside
+    # Of each open group: whether it repeats or chooses inside, in how many ways the branches before this one
+    # can match, and this one.
+    open_groups: list[tuple[bool, int, int]] = [(False, 0, 1)]
     after_group, endless, at = False, 0, 0
     while at < len(pattern):
         char, repeat = pattern[at], _REPEAT.match(pattern, at)
+        _, before, ways = open_groups[-1]
         if char == "\\":
             after_group, at = False, at + 2
         elif char == "[":
             after_group, at = False, _end_of_class(pattern, at)
         elif char == "(":
-            open_groups.append(False)
+            open_groups.append((False, 0, 1))
             # What follows "(?" says of which kind the group is.
             after_group, at = False, at + (2 if pattern.startswith("(?", at) else 1)
         elif char == ")":
-            after_group, at = open_groups.pop(), at + 1
-            open_groups[-1] = open_groups[-1] or after_group
+            after_group, at = open_groups.pop()[0], at + 1
+            around = open_groups[-1]
+            open_groups[-1] = (around[0] or after_group, around[1], around[2] * (before + ways))
         elif repeat is not None:
             if after_group and repeat[0] != "?":
                 raise ValueError("repeats a repetition")
-            open_groups[-1] = True
-            endless += repeat[0] in "*+" or (repeat[2] == "," and not repeat[3])
+            is_endless = repeat[0] in "*+" or (repeat[2] == "," and not repeat[3])
+            endless += is_endless
+            open_groups[-1] = (True, before, ways * (_ENDLESS_WAYS if is_endless else _ways(repeat)))
             after_group, at = False, repeat.end()
             at += pattern.startswith(("?", "+"), at)  # lazy or possessive
         else:
-            open_groups[-1] = open_groups[-1] or char == "|"
+            if char == "|":
+                open_groups[-1] = (True, before + ways, 1)
             after_group, at = False, at + 1
     if endless > MAX_ENDLESS:
         raise ValueError(f"has more than {MAX_ENDLESS} endless repeats")
+    if sum(open_groups[-1][1:]) > MAX_WAYS:
+        raise ValueError("has too many optional parts or alternatives")
+
+
+def _ways(repeat: re.Match[str]) -> int:
+    """How many numbers of times a repeat with an end stands for: `?` or {m}, {m,n}, {,n}."""
+    if repeat[0] == "?":
+        return 2
+    least = int(repeat[1] or 0)
+    return max(int(repeat[3] or least) - least, 0) + 1
 
 
 def _end_of_class(pattern: str, at: int) -> int:

@@ -7,6 +7,7 @@ In:  an outcome.  Out: JSON bytes; and back.  The exception of a failed run is d
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -119,8 +120,10 @@ def exception_data(exc: BaseException) -> dict[str, Any]:
     return {"exc_type": kind.__qualname__, "exc_message": arguments, "exc_module": module}
 
 
-_BY_NAME: dict[str, type[BaseException]] = {
-    name: value for name, value in vars(errors).items() if isinstance(value, type)
+_BY_NAME: dict[str, type[Exception]] = {
+    name: value
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and issubclass(value, Exception)
 }
 #: our errors have Celery's names, and are called by them on the wire, so that its clients know them
 _CELERY_MODULES = dict.fromkeys(
@@ -128,11 +131,20 @@ _CELERY_MODULES = dict.fromkeys(
 )
 
 
-def exception_from(data: Any) -> BaseException:
+#: a class whose attribute of this name is True says that its constructor may be called with what a message
+#: holds; its subclasses say so too
+ASKS = "rebuilt_from_result"
+
+
+def exception_from(data: Any) -> Exception:
     """The exception in a meta's result.
 
-    Our own errors and classes of modules already imported come back as themselves; anything else is
-    a RemoteError that carries the names as data. Nothing is imported.
+    Our own errors, and exception classes that a module already imported defines, come back as themselves;
+    anything else is a RemoteError that carries the names as data. The writer of the result chose the names
+    and arguments, so nothing is imported, no `__getattr__` of a module is called, and no code of the app: a
+    class with a constructor of its own is not called, its instance has `args` and nothing else, unless the
+    class asks for the call (ASKS). What is no Exception (SystemExit, say) would end a caller that reads the
+    result; it comes back as WorkerLostError.
     """
     if not isinstance(data, dict) or not isinstance(data.get("exc_type"), str):
         return RemoteError("Exception", [data])
@@ -144,13 +156,26 @@ def exception_from(data: Any) -> BaseException:
         if module.startswith(("celery.", "billiard.", "qcore.")) and name in _BY_NAME:
             found = _BY_NAME[name]
         elif "." not in name and "__" not in name and module in sys.modules:
-            found = getattr(sys.modules[module], name, None)
-    if isinstance(found, type) and issubclass(found, SystemExit | KeyboardInterrupt):
-        # Raised in a caller they would end it; other clients store them.
+            found = vars(sys.modules[module]).get(name)
+    if type(found) is not type or BaseException not in found.__mro__:  # a metaclass would be code, too
+        return RemoteError(name, arguments, module if isinstance(module, str) else "")
+    if Exception not in found.__mro__:
         return WorkerLostError(f"the task ended its process: {name}({', '.join(map(repr, arguments))})")
-    if isinstance(found, type) and issubclass(found, BaseException):
+    return _rebuilt(found, arguments)
+
+
+def _rebuilt(kind: type[Exception], arguments: Sequence[Any]) -> Exception:
+    """An instance of `kind` with these arguments; its constructor is called where that is harmless."""
+    classes = kind.__mro__
+    foreign = [c for c in classes if c.__module__ not in ("builtins", errors.__name__)]
+    own = any("__init__" in vars(c) or "__new__" in vars(c) for c in foreign)
+    if not own or any(vars(c).get(ASKS) is True for c in classes):
         try:
-            return found(*arguments)
+            made = kind(*arguments)
+            if isinstance(made, Exception):
+                return made
         except Exception:  # a constructor with other ideas: keep the facts as data
             pass
-    return RemoteError(name, arguments, module if isinstance(module, str) else "")
+        return RemoteError(kind.__qualname__, list(arguments), kind.__module__)
+    bare: Exception = Exception.__new__(kind, *arguments)
+    return bare

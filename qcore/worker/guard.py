@@ -11,9 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from qcore.brokers.base import Broker
 from qcore.config import Config
 from qcore.control.keys import known_keys, unsigned
 from qcore.wire.control import Request
+from qcore.wire.seal import Seal
 
 log = logging.getLogger("qcore.control")
 
@@ -28,6 +30,7 @@ WORDS = {
     "unknown_key": "this worker knows no key of that id; add it to control_keys",
     "expired": "its time is over, or not yet come; are the clocks of both hosts right?",
     "replayed": "it was received before",
+    "too_old": "it is older than this worker, so it was meant for another one; send it again",
     "wrong_scope": "its key may not do this; use one with a wider scope",
     "other_node": "it was signed for other workers",
     "too_many": "too many signed requests are remembered; try again later",
@@ -37,13 +40,24 @@ WORDS = {
 class Guard:
     """Of one worker; used by its control thread."""
 
-    def __init__(self, conf: Config, clock: Callable[[], float] = time.time) -> None:
-        """Raises ConfigError for keys that cannot be used."""
+    def __init__(
+        self, conf: Config, clock: Callable[[], float] = time.time, started_at: float | None = None
+    ) -> None:
+        """started_at (epoch seconds, now if absent) is when the worker began. Raises ConfigError for keys
+        that cannot be used."""
         self.keys, self.unsigned = known_keys(conf), unsigned(conf)
         self._clock = clock
+        self._started_at = clock() if started_at is None else started_at
+        self._first_time: Callable[[str, float], bool] | None = None
         self._nonces: dict[str, float] = {}  # nonce -> until when it could come again
         self._warned: dict[str, float] = {}
         self.refused: Counter[str] = Counter()
+
+    def remember_at(self, broker: Broker, node: str) -> None:
+        """Note what was received at the broker too, so that a worker of this name that comes after this one
+        refuses it. A broker that cannot do that leaves the time of issue as the only means."""
+        if broker.features.once and self._checks:
+            self._first_time = lambda nonce, ttl_s: broker.first_time(f"{node} {nonce}", ttl_s)
 
     def words(self) -> str:
         """For the start banner."""
@@ -65,15 +79,52 @@ class Guard:
         self._warn(request, reason, scope)
         return f"refused ({reason}): {request.method} needs the scope '{scope}', and {WORDS[reason]}"
 
+    def may_ask(self, request: Request, scope: str) -> bool:
+        """Whether its seal, or the lack of one, allows it; whether it was received before is not asked.
+        A refusal is counted and logged."""
+        reason = self._unproven(request, scope)
+        if reason is not None:
+            self.refused[reason] += 1
+            self._warn(request, reason, scope)
+        return reason is None
+
     def _reason(self, request: Request, scope: str) -> str | None:
+        reason = self._unproven(request, scope)
+        if reason is not None or request.seal is None or not self._checks:
+            return reason
+        seal, now = request.seal, self._clock()
+        if seal.nonce in self._nonces:
+            return "replayed"
+        until = seal.valid_until + SKEW_S
+        if not self._remember(seal.nonce, until, now):
+            return "too_many"
+        return None if scope == "read" else self._received_by_another(seal, until - now)
+
+    def _received_by_another(self, seal: Seal, ttl_s: float) -> str | None:
+        """Why a request that changes something may have been carried out by a worker before this one; one
+        round trip. Raises BrokerError: what cannot be checked is not carried out."""
+        if self._first_time is None:
+            return "too_old" if seal.issued_at < self._started_at else None
+        if seal.issued_at < self._started_at - SKEW_S:
+            return "too_old"
+        is_first = self._first_time(seal.nonce, ttl_s)
+        # What was issued later no worker before this one can have had: two of one name both carry it out.
+        return "replayed" if not is_first and seal.issued_at <= self._started_at + 2 * SKEW_S else None
+
+    @property
+    def _checks(self) -> bool:
+        """Whether there is anything to check a seal with; if not, it was signed for others of its fleet."""
+        return bool(self.keys) or self.unsigned != "allow"
+
+    def _unproven(self, request: Request, scope: str) -> str | None:
         seal, now = request.seal, self._clock()
         if seal is None:
             if request.sealed:
                 return "bad_signature"
             free = self.unsigned == "allow" or (self.unsigned == "read" and scope == "read")
             return None if free else "unsigned"
-        if not self.keys and self.unsigned == "allow":
-            return None  # signed for others of its fleet; this worker has nothing to check it with
+        if not self._checks:
+            return None
         key = self.keys.get(seal.key)
         if key is None:
             return "unknown_key"
@@ -85,10 +136,6 @@ class Guard:
             return "bad_signature"
         if seal.issued_at > now + SKEW_S or not now - SKEW_S <= seal.valid_until < seal.issued_at + LONGEST_S:
             return "expired"
-        if seal.nonce in self._nonces:
-            return "replayed"
-        if not self._remember(seal.nonce, seal.valid_until + SKEW_S, now):
-            return "too_many"
         return None if key.may(scope) else "wrong_scope"
 
     def _remember(self, nonce: str, until: float, now: float) -> bool:

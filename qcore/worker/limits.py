@@ -5,6 +5,9 @@ In:  '10/s', '100/m', '5/h' or a number a second.  Out: how long the next start 
 
 from __future__ import annotations
 
+import math
+
+SLOWEST = 1e-9  # starts a second
 _PER = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -20,8 +23,10 @@ def per_second(limit: str | float | int | None) -> float | None:
             rate = float(count) / _PER[unit or "s"]
         except (ValueError, KeyError):
             raise ValueError(f"'{limit}' is not a rate; write 5/s, 10/m, 100/h, or 0 for no limit") from None
-    if rate < 0 or rate != rate:
-        raise ValueError(f"'{limit}' is not a rate; it must not be negative")
+    if not (rate == 0 or SLOWEST <= rate < math.inf):
+        raise ValueError(
+            f"'{limit}' is not a rate; it is 0 or from one start in 30 years upwards, and finite"
+        )
     return rate or None
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("qcore.control")
 
 MOST_BYTES = 8 << 20  # of a reply
+MOST_LINES = 20  # a minute, about requests that failed and want no reply
 
 
 class Mailbox:
@@ -37,10 +38,12 @@ class Mailbox:
         self._thread: threading.Thread | None = None
         self._ear: Subscription | None = None
         self.malformed = 0
+        self._minute_began, self._lines = float("-inf"), 0
         self.guard = Guard(app.conf)
 
     def start(self) -> None:
         self._broker = open_broker(self._app.broker_url(), self._app.broker_options())
+        self.guard.remember_at(self._broker, self._view.node)
         commands.commands()  # import them before the first request comes
         self._listen()
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
@@ -68,6 +71,8 @@ class Mailbox:
                 self._drop()
                 self._stop.wait(wait_s)
                 wait_s = min(wait_s * 2, 2.0)
+            except Exception:  # a fault of ours with one request must not end the answering of others
+                log.exception("a control request could not be answered")
         self._drop()
 
     def _listen(self) -> None:
@@ -86,6 +91,8 @@ class Mailbox:
     def _answer(self, raw: bytes) -> None:
         try:
             request = wire.decode_request(raw)
+            if request.has_expression() and not self._may_ask(request):
+                return  # whom it is for cannot be known, so nobody answers
             if not request.is_for(self._view.node):
                 return
         except Malformed as exc:
@@ -96,13 +103,15 @@ class Mailbox:
             return  # its caller left long ago
         clock = self._app.tick_clock(request.clock)
         refusal, value = self._run(request)
+        if request.reply_key is None and not refusal and isinstance(value, dict) and "error" in value:
+            self._warn_unheard(request, str(value["error"]))
         if request.reply_key is None or (request.method == "shutdown" and not refusal):
             return
         exchange = request.reply_exchange or wire.REPLY_EXCHANGE
         reply = wire.Reply(self._view.node, value, request.ticket, clock, self._view.instance)
         try:
             message = wire.encode_reply(reply, exchange, request.reply_key)
-        except TypeError as exc:
+        except (TypeError, ValueError, RecursionError) as exc:
             reply.value = {"error": f"the answer has no JSON form: {exc}"}
             message = wire.encode_reply(reply, exchange, request.reply_key)
         if len(message) > MOST_BYTES:
@@ -110,6 +119,24 @@ class Mailbox:
             reply.value = {"error": words}
             message = wire.encode_reply(reply, exchange, request.reply_key)
         self._broker.reply(exchange, request.reply_key, message)
+
+    def _may_ask(self, request: wire.Request) -> bool:
+        try:
+            scope = commands.find(request.method).scope_for(request.arguments)
+        except UnknownName:
+            scope = "read"  # it gets as far as the answer that there is no such command
+        return self.guard.may_ask(request, scope)
+
+    def _warn_unheard(self, request: wire.Request, reason: str) -> None:
+        """Nobody waits for the reply, so the log has the reason; so many lines a minute and no more."""
+        now = time.monotonic()
+        if now - self._minute_began >= 60.0:
+            self._minute_began, self._lines = now, 0
+        self._lines += 1
+        if self._lines <= MOST_LINES:
+            log.warning("control request %.64r failed, and wants no reply: %.300s", request.method, reason)
+        elif self._lines == MOST_LINES + 1:
+            log.warning("more control requests failed; the next are not logged before a minute has passed")
 
     def _run(self, request: wire.Request) -> tuple[bool, Any]:
         """Whether it was refused, and the answer."""
@@ -124,7 +151,7 @@ class Mailbox:
 
     def _carry_out(self, found: commands.Command, request: wire.Request) -> Any:
         try:
-            return found.handler(self._view, **request.arguments)
+            return found.handler(self._view, **found.checked(request.arguments))
         except ValueError as exc:
             return {"error": str(exc)}
         except Exception as exc:  # a handler, perhaps a user's: the caller gets to know, we go on

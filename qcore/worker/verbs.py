@@ -77,7 +77,9 @@ class Verbs:
         """What was revoked while nobody here listened; raises BrokerError."""
         self.loop.admission.revoked.load(broker)
 
-    def do_revoke_stamps(self, stamps: dict[str, Any], terminate: bool, signal: str | int) -> str:
+    def do_revoke_stamps(self, stamps: dict[str, Any], terminate: bool, signal: str | int | None) -> str:
+        if terminate:
+            self._ending_signal(signal)
         wanted = {k: set(map(str, v)) if isinstance(v, list) else {str(v)} for k, v in stamps.items()}
         for key, values in wanted.items():
             self.loop.admission.revoked_stamps.setdefault(key, set()).update(values)
@@ -90,10 +92,8 @@ class Verbs:
         ]
         return self.do_terminate(ids, signal) if ids else f"headers {stamps} were not terminated"
 
-    def do_terminate(self, task_ids: list[str], signal: str | int = "TERM") -> str:
-        signum = signal_number(signal)
-        if not self.pool.features.terminate:
-            raise ValueError(f"the {self.pool.name} pool cannot stop a running task")
+    def do_terminate(self, task_ids: list[str], signal: str | int | None = None) -> str:
+        signum = self._ending_signal(signal)
         self.do_revoke(task_ids)
         held = {h.message.id: n for n, h in list(self.loop.held.items())}
         numbers = {r.number for r in self.pool.running()}
@@ -105,6 +105,15 @@ class Verbs:
 
         self.loop.call_soon(kill)
         return f"terminate: {', '.join(found)}" if found else "terminate: tasks unknown"
+
+    def _ending_signal(self, said: str | int | None) -> int:
+        """The signal to send; raises ValueError for what is none, and where the pool cannot do it."""
+        signum = signal_number(said)
+        if not self.pool.features.terminate:
+            raise ValueError(f"the {self.pool.name} pool cannot stop a running task")
+        if signum == SOFT and not self.pool.features.soft_signal:
+            raise ValueError(f"the {self.pool.name} pool cannot send the signal USR1 to a task; use KILL")
+        return signum
 
     def do_rate_limit(self, task_name: str, rate_limit: str | float) -> str:
         if task_name not in self.app.tasks:
@@ -183,17 +192,20 @@ class Verbs:
         self.loop.call_soon(lambda: self.loop.set_queues(queues))
 
 
-def signal_number(name: str | int) -> int:
-    """The signal to send to a child. Children ignore the signals that stop a whole worker, so that
-    a supervisor's TERM to the group stays warm; an operator's TERM therefore kills."""
-    if isinstance(name, int):
-        number = name
-    else:
-        text = name.upper()
-        found = getattr(signal, text if text.startswith("SIG") else f"SIG{text}", None)
-        if not isinstance(found, signal.Signals):
-            raise ValueError(f"no signal named '{name}'")
-        number = int(found)
+#: signals that end a task, SOFT by raising SoftTimeLimitExceeded in it, as in Celery
+ENDING = {name: int(signal.Signals[f"SIG{name}"]) for name in "TERM INT QUIT HUP KILL ABRT USR1 USR2".split()}
+SOFT = ENDING["USR1"]
+
+
+def signal_number(said: str | int | None) -> int:
+    """The signal to send to a child, by name with or without SIG, or by number; None is TERM. Raises
+    ValueError for one that does not end a task, before it is sent to any process. Children ignore the
+    signals that stop a whole worker, so that a supervisor's TERM to the group stays warm; an operator's
+    TERM therefore kills."""
+    text = "TERM" if said is None else str(said).upper().removeprefix("SIG")
+    number = ENDING.get(text, int(text) if text.isascii() and text.isdecimal() else 0)
+    if number not in ENDING.values() or isinstance(said, bool):
+        raise ValueError(f"{said!r:.40} is no signal that ends a task; use one of {', '.join(ENDING)}")
     ignored = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
     return int(signal.SIGKILL) if number in ignored else number
 

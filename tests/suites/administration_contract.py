@@ -316,6 +316,15 @@ class Once:
 
         assert texts(take(broker.consumer([queue]), 2)) == ["a", "b"]
 
+    def test_a_key_is_said_for_the_first_time_once(self, opened: Open) -> None:
+        broker, other = opened(), opened()
+        needs(broker, "once")
+
+        assert [one.first_time("a", 60) for one in (broker, other, broker)] == [True, False, False]
+        assert broker.first_time("b", 0.05)
+        wait_for(lambda: broker.first_time("b", 60))
+        assert not broker.first_time("b", 60)
+
     def test_a_delayed_message_is_published_once_too(self, broker: Broker, queue: str) -> None:
         needs(broker, "once")
         late = Message(message("a"), queue=queue, due_at=time.time() + 1000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qcore.control.commands.base import Arg, WorkerView, command
+from qcore.control.commands.base import Arg, QueueName, WorkerView, command
 
 
 @command(
@@ -18,6 +18,6 @@ from qcore.control.commands.base import Arg, WorkerView, command
     ),
     signature="<queue> [exchange [type [routing_key]]]",
 )
-def add_consumer(worker: WorkerView, queue: str, **_: Any) -> Any:
+def add_consumer(worker: WorkerView, queue: QueueName, **_: Any) -> Any:
     """Take tasks from another queue too."""
     return {"ok": worker.call("add_consumer", queue=queue)}

@@ -11,12 +11,16 @@ the worker calls the function. One command a file; the file name is what people 
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 import re
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from functools import cache
+from typing import Annotated, Any, Protocol, get_type_hints
 
 import msgspec
+from msgspec import Meta
 
 from qcore.errors import UnknownName
 
@@ -42,6 +46,28 @@ class WorkerView(Protocol):
         rate_limit, time_limit, pool_grow, pool_shrink, pool_restart, add_consumer, cancel_consumer,
         shutdown, enable_events, disable_events, heartbeat. Raises ValueError with words for people."""
 
+
+MOST_IDS = 50_000
+#: types of arguments, with the words that a refusal uses; a handler's annotations are what requests must fit
+QueueName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[^\x00-\x1f\x7f]+\Z",
+        description="the name of a queue, of 1 to 255 printable characters",
+    ),
+]
+Name = Annotated[str, Meta(max_length=255, description="text of at most 255 characters")]
+Ids = Annotated[
+    list[Name] | Name,
+    Meta(description=f"an id or a list of at most {MOST_IDS:,} ids"),
+]
+Seconds = Annotated[float, Meta(ge=0, lt=1e10, description="a number of seconds, not negative, below 1e10")]
+Slots = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]
+SignalName = Annotated[
+    int | Name | None, Meta(description="the name of a signal that ends a task, like KILL, or its number")
+]
 
 #: what a key may do, each with all before it: look; change what a worker does; end tasks, pools and workers
 SCOPES = ("read", "operate", "admin")
@@ -76,6 +102,23 @@ class Command(msgspec.Struct, frozen=True):
         """The scope that these arguments need: whoever also terminates needs the widest."""
         return "admin" if arguments.get("terminate") else self.scope
 
+    def checked(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a request, each of the type that the handler declares (numbers may be text, as
+        on the command line); those that a built-in command does not know are left out. Raises ValueError."""
+        kinds, takes_all = _declared(self)
+        found = {k: v for k, v in arguments.items() if takes_all or k in kinds}
+        for name, value in found.items():
+            kind = kinds.get(name, Any)
+            try:
+                _require_text_that_travels(value)
+                found[name] = msgspec.convert(value, kind, strict=False)
+            except (ValueError, OverflowError, RecursionError):  # ValidationError is a ValueError
+                raise ValueError(f"{name} of {self.name} takes {_words(kind)}, not {_shown(value)}") from None
+        missing = [a.name for a in self.args if a.required and a.name not in found]
+        if missing and not takes_all:
+            raise ValueError(f"{self.name} needs {missing[0]} ({self.signature or missing[0]})")
+        return found
+
     def arguments(self, words: Sequence[str]) -> dict[str, Any]:
         """Words from a command line as the request's arguments; raises ValueError in words."""
         found: dict[str, Any] = {}
@@ -108,6 +151,38 @@ class Command(msgspec.Struct, frozen=True):
 
 _BOOLS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 _KINDS = {int: "a whole number", float: "a number", bool: "yes or no", str: "text"}
+
+
+@cache
+def _declared(found: Command) -> tuple[dict[str, Any], bool]:
+    """The types of a command's arguments, and whether it takes others too. Of an app's own command only what
+    it declares in `args` is known: its annotations may mean anything."""
+    if not _is_builtin(found):
+        return {a.name: a.type | None for a in found.args}, True
+    hints = get_type_hints(found.handler, include_extras=True)
+    return {name: kind for name, kind in hints.items() if name not in ("worker", "_", "return")}, False
+
+
+def _require_text_that_travels(value: Any) -> None:
+    """Raises UnicodeEncodeError, a ValueError, for text that no broker can store (lone surrogates)."""
+    json.dumps(value, ensure_ascii=False, default=str).encode()
+
+
+def _words(kind: Any) -> str:
+    for part in getattr(kind, "__metadata__", ()):
+        if part.description:
+            return str(part.description)
+    if args := [a for a in getattr(kind, "__args__", ()) if a is not type(None)]:
+        return " or ".join(dict.fromkeys(map(_words, args)))
+    return _KINDS.get(kind, "text, numbers, lists and objects that JSON can say")
+
+
+def _shown(value: Any) -> str:
+    try:
+        return reprlib.repr(value)[:60]
+    except ValueError:  # an integer of more digits than Python prints
+        return "a number beyond all bounds"
+
 
 _known: dict[str, Command] = {}
 _builtin_loaded = False
@@ -171,8 +246,12 @@ def _of_user(kind: str, words: tuple[Any, ...], options: dict[str, Any]) -> Any:
 
 def of_users() -> list[Command]:
     """The commands that apps brought, without hidden ones."""
+    return [c for c in commands() if c.visible and not _is_builtin(c)]
+
+
+def _is_builtin(found: Command) -> bool:
     own = __name__.rpartition(".")[0]
-    return [c for c in commands() if c.visible and not c.handler.__module__.startswith(f"{own}.")]
+    return found.handler.__module__.startswith(f"{own}.")
 
 
 def described(found: Command) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from qcore.control.commands.base import WorkerView, command
+from qcore.control.commands.base import Name, WorkerView, command
 
 
 @command("hello", kind="inspect", visible=False)
 def hello(
-    worker: WorkerView, from_node: str, revoked: list[str] | dict[str, Any] | None = None, **_: Any
+    worker: WorkerView, from_node: Name, revoked: list[Name] | dict[str, Any] | None = None, **_: Any
 ) -> Any:
     """Handshake of a worker that starts: exchange revoked ids and clocks."""
     if from_node == worker.node:

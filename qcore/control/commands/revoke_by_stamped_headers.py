@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from qcore.control.commands.base import WorkerView, command
+from qcore.control.commands.base import Name, SignalName, WorkerView, command
+
+Stamp = str | int | float | bool | None
 
 
 @command(
@@ -15,9 +17,9 @@ from qcore.control.commands.base import WorkerView, command
 )
 def revoke_by_stamped_headers(
     worker: WorkerView,
-    headers: dict[str, Any] | list[str] | None = None,
+    headers: dict[Name, Stamp | list[Stamp]] | list[Name] | None = None,
     terminate: bool = False,
-    signal: str | int = "TERM",
+    signal: SignalName = None,
     **_: Any,
 ) -> Any:
     """Do not run tasks that carry one of these stamps."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from qcore.control.commands.base import Arg, WorkerView, command
+from qcore.control.commands.base import Arg, Ids, SignalName, WorkerView, command
+from qcore.control.commands.query_task import ids_of
 
 
 @command(
@@ -15,9 +16,7 @@ from qcore.control.commands.base import Arg, WorkerView, command
     variadic="task_id",
     signature="<signal> <id1> [id2 [... [idN]]]",
 )
-def terminate(
-    worker: WorkerView, signal: str | int, task_id: str | list[str] | tuple[str, ...] = (), **_: Any
-) -> Any:
+def terminate(worker: WorkerView, signal: SignalName, task_id: Ids = "", **_: Any) -> Any:
     """Stop these tasks even if they run."""
-    ids = [task_id] if isinstance(task_id, str) else [str(i) for i in task_id]
+    ids = ids_of(task_id)
     return {"ok": worker.call("terminate", task_ids=ids, signal=signal)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qcore.control.commands.base import Arg, WorkerView, command
+from qcore.control.commands.base import Arg, Name, Seconds, WorkerView, command
 
 
 @command(
@@ -14,7 +14,7 @@ from qcore.control.commands.base import Arg, WorkerView, command
     signature="<task_name> <soft_secs> [hard_secs]",
 )
 def time_limit(
-    worker: WorkerView, task_name: str, hard: float | None = None, soft: float | None = None, **_: Any
+    worker: WorkerView, task_name: Name, hard: Seconds | None = None, soft: Seconds | None = None, **_: Any
 ) -> Any:
     """Set the soft and hard time limit of a task on the worker."""
     return {"ok": worker.call("time_limit", task_name=task_name, soft=soft, hard=hard)}
