@@ -15,7 +15,15 @@ ROOT = Path(__file__).parent.parent
 FLOORS: list[tuple[str, tuple[str, ...]]] = [
     (
         "ground",
-        ("qcore.errors", "qcore.plugins", "qcore.times", "qcore.version", "qcore.crashpoints", "qcore.pipe"),
+        (
+            "qcore.errors",
+            "qcore.plugins",
+            "qcore.private_files",
+            "qcore.times",
+            "qcore.version",
+            "qcore.crashpoints",
+            "qcore.pipe",
+        ),
     ),
     (
         "formats",
