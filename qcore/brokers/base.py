@@ -437,6 +437,8 @@ class Broker(Administration, FailureStore, Lines, Audit, ABC):
 brokers: Registry[type[Broker]] = Registry(
     "broker",
     "qcore.brokers",
+    "qcore.brokers",
+    ("kombu", "memory", "redis", "sqlite"),
     aliases={
         "rediss": "redis",
         "redis+socket": "redis",
