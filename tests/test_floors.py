@@ -85,6 +85,7 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.consent",
             "qctl.completion",
             "qctl.live",
+            "qctl.orphans",
             "qctl.reload",
             "qctl.exits",
             "qctl.filters",

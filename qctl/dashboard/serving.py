@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from qctl import exits
+from qctl.orphans import with_us
 
 if TYPE_CHECKING:
     from qctl.session import Session
@@ -91,7 +92,9 @@ def serve(session: Session, host: str, port: int, words: list[str]) -> int:
             sys.stdout.flush()
 
     shown = f"[{host}]" if ":" in host else host
-    Guarded(shlex.join(command), host, port, "qctl", f"http://{shown}:{port}").serve()
+    # The shell that textual-serve starts becomes the dashboard, which ends with this process.
+    os.environ.update(with_us({}))
+    Guarded(f"exec {shlex.join(command)}", host, port, "qctl", f"http://{shown}:{port}").serve()
     return exits.OK
 
 
