@@ -7,8 +7,9 @@ import re
 import time
 from datetime import UTC, datetime, timedelta
 
-_SPAN = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|h|d)?\s*$")
-_SPAN_S = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SECONDS = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*$")
+_PART = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|h|d)\s*")
+_SPAN_S = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
 def iso(epoch_s: float) -> str:
@@ -37,11 +38,19 @@ def when(value: float | int | timedelta | datetime | str, now: float) -> float:
 
 
 def span_s(text: str) -> float:
-    """'90', '1.5s', '10m', '2h', '1d' as seconds; raises ValueError."""
-    found = _SPAN.match(text)
-    if not found:
-        raise ValueError(f"'{text}' is not a length of time; write 30s, 10m, 2h or 1d")
-    return float(found[1]) * _SPAN_S[found[2]]
+    """'90', '1.5s', '10m', '1h30m', '1d' as seconds; raises ValueError. Of several parts each has a unit,
+    the largest first."""
+    if plain := _SECONDS.match(text):
+        return float(plain[1])
+    total, at, units = 0.0, 0, list(_SPAN_S)
+    while units and (part := _PART.match(text, at)):
+        if part[2] not in units:
+            break
+        total += float(part[1]) * _SPAN_S[part[2]]
+        at, units = part.end(), units[units.index(part[2]) + 1 :]
+    if not text or at != len(text):
+        raise ValueError(f"'{text}' is not a length of time; write 30s, 10m, 1h30m or 1d")
+    return total
 
 
 def epoch_of(moment: float) -> float:

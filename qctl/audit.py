@@ -111,9 +111,10 @@ def file() -> Path:
 
 
 def _append(path: Path, line: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-    descriptor = os.open(path, flags, 0o600)
+    from qcore.private_files import make_folder, open_to_append
+
+    make_folder(path.parent)
+    descriptor = open_to_append(path)
     try:
         # One write, so that lines of two commands do not mix.
         os.write(descriptor, line.encode("utf-8", "backslashreplace"))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qctl import exits, theme
+from qctl.orphans import with_us
 from qctl.session import Session
 
 START_S = 15.0
@@ -35,13 +36,14 @@ class Demo:
 
     def __init__(self, session: Session, place: Path) -> None:
         self.place, self.colour = place, session.out.colour
-        self.env = {
+        env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("QCTL_", "CELERY_"))},
             "QCTL_BROKER_URL": f"sqlite:///{place}/broker.sqlite",
             "QCTL_CONFIG": str(place),  # no context of the user's
             "QCTL_READ_ONLY": "0",
             "PYTHONUNBUFFERED": "1",
         }
+        self.env = with_us(env)
         self.wrong: list[str] = []
         self.worker: subprocess.Popen[bytes] | None = None
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from qcore.private_files import open_to_append
 from qctl import exits
 
 
@@ -70,7 +71,7 @@ def to_background(options: Mapping[str, Any]) -> bool:
     prints goes to the log file, or nowhere."""
     log = Path(options.get("logfile") or os.devnull)
     try:
-        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        out = open_to_append(log, 0o644)
     except OSError as exc:
         raise exits.Stop(exits.USAGE, f"cannot write the log file '{log}': {exc.strerror}") from None
     sys.stdout.flush()

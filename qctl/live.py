@@ -152,11 +152,8 @@ def _read() -> dict[str, Any]:
 def _write(values: dict[str, Any]) -> None:
     path = _file()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = path.with_suffix(f".{os.getpid()}")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(values, file)
-        fresh.replace(path)
+        from qcore.private_files import replace
+
+        replace(path, json.dumps(values).encode())
     except OSError:
         return

@@ -87,6 +87,7 @@ More: qctl --help, qctl help COMMAND.  Never used it before? qctl demo
     cls=LazyGroup,
     sections=SECTIONS,
     package="qctl.commands",
+    extends="qctl.commands",
     invoke_without_command=True,
     subcommand_metavar="COMMAND [ARGUMENTS]...",
     examples=[

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from qctl import VERSION
+from qctl import VERSION, exits
 from qctl.commands.help import ENVIRONMENT
 from qctl.completion import FILES, SCRIPTS
 from qctl.main import cli
@@ -139,7 +139,7 @@ def markdown_page(name: str, page: Page, ctx: click.Context) -> str:
     """One section of docs/cli.md."""
     out = [f"## {name}\n", f"{page.summary()}.\n", f"    {usage(page, ctx)}\n"]
     if page.text():
-        out.append(page.text().replace("\b\n", "") + "\n")
+        out += [f"{part}\n" for part in map(_markdown_part, page.text().split("\n\n"))]
     if page.examples:
         wide = max(len(e.line) for e in page.examples)
         out += ["Examples:\n", *(f"    {e.line:<{wide}}   # {e.what}" for e in page.examples), ""]
@@ -151,6 +151,12 @@ def markdown_page(name: str, page: Page, ctx: click.Context) -> str:
         out += _markdown_table("Variable", [(f"`{o}`", words) for o, words in ENVIRONMENT.items()])
     out += _markdown_table("Exit code", [(str(code), words) for code, words in page.exit_codes.items()])
     return "\n".join(out)
+
+
+def _markdown_part(text: str) -> str:
+    """A paragraph; one whose lines are to stay as they are is indented."""
+    head, _, rest = text.partition("\n")
+    return "\n".join(f"    {line}" for line in rest.split("\n")) if head == "\b" else text
 
 
 def _markdown_table(heading: str, rows: list[tuple[str, str]]) -> list[str]:
@@ -173,7 +179,11 @@ def stale(root: Path = ROOT) -> list[str]:
 
 
 def main(argv: list[str]) -> int:
-    """Write the files, or with --check only name the stale ones."""
+    """Write the files, or with --check only name the stale ones. Only in a checkout: an installed package
+    has no such files."""
+    if not (ROOT / "pyproject.toml").exists():
+        sys.stderr.write(f"{ROOT} is no checkout of qctl; get its sources and run this there\n")
+        return exits.USAGE
     wrong = stale()
     if "--check" in argv:
         sys.stderr.write("".join(f"stale: {path}\n" for path in wrong))

@@ -14,11 +14,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import click
 
+from qcore.private_files import NotPrivate, make_folder, open_to_append, read, replace
 from qctl import exits
 from qctl.params import nearest
 
@@ -65,7 +66,8 @@ class Node:
     def pid(self) -> int | None:
         """Its process; None: it does not run."""
         try:
-            pid = int(Path(self.pidfile).read_text())
+            said, owner = read(Path(self.pidfile))
+            pid = int(said)
             os.kill(pid, 0)
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -74,14 +76,17 @@ class Node:
         except (OSError, ValueError):
             return None
         # Another process may have that number by now.
-        return pid if state != "Z" and self.name.encode() in words else None
+        if state == "Z" or self.name.encode() not in words:
+            return None
+        # Root reads pid files of others, and then only for processes of the same user.
+        return pid if Path(f"/proc/{pid}").stat().st_uid == owner else None
 
     def start(self) -> None:
         """Start it in the background; it goes on when we leave."""
         fields = {k: v for k, v in vars(self).items() if k != "process"}
         for file in (self.pidfile, self.logfile):
-            Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with Path(self.logfile).open("ab") as log:
+            make_folder(Path(file).parent)
+        with os.fdopen(open_to_append(Path(self.logfile), 0o644), "ab") as log:
             self.process = subprocess.Popen(
                 self.argv,
                 cwd=self.workdir,
@@ -91,9 +96,7 @@ class Node:
                 stderr=log,
                 start_new_session=True,
             )
-        private = os.open(memory(self.pidfile), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(private, "w") as stream:
-            json.dump(fields, stream)
+        replace(memory(self.pidfile), json.dumps(fields).encode())
 
     def is_ready(self, log_start: int) -> bool:
         with Path(self.logfile).open("rb") as log:
@@ -112,13 +115,19 @@ def folder() -> Path:
     return Path(base) / "qctl" / "multi"
 
 
-def remembered(pidfile: str | None) -> list[Node]:
-    """Every node that was started before and has its files where `pidfile` says."""
+def remembered(pidfile: str | None, warn: Callable[[str], None]) -> list[Node]:
+    """Every node that was started before and has its files where `pidfile` says. What is in a file that
+    another user could have written is a command line of theirs: it is left out, and `warn` is told."""
     place = Path(pidfile).parent if pidfile else folder()
     found = []
     for file in sorted(place.glob("*.json")):
         try:
-            found.append(Node(**json.loads(file.read_bytes())))
+            said, owner = read(file)
+            if owner != os.geteuid():
+                raise NotPrivate(file, "belongs to another user")
+            found.append(Node(**json.loads(said)))
+        except NotPrivate as exc:
+            warn(f"{exc}; it is ignored")
         except (OSError, ValueError, TypeError):
             continue  # not one of ours
     return found

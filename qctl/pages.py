@@ -218,19 +218,40 @@ class LazyGroup(PageGroup):
     """
 
     def __init__(
-        self, *args: Any, sections: Mapping[str, Mapping[str, str]], package: str, **attributes: Any
+        self,
+        *args: Any,
+        sections: Mapping[str, Mapping[str, str]],
+        package: str,
+        extends: str = "",
+        **attributes: Any,
     ) -> None:
+        """extends: the group of entry points that add commands; they are not listed, since looking for
+        them takes longer than the help page."""
         super().__init__(*args, **attributes)
-        self.sections, self.package = sections, package
+        self.sections, self.package, self.extends = sections, package, extends
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for names in self.sections.values() for name in names]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
-            return None
+            return self._of_others(cmd_name)
         module = importlib.import_module(f"{self.package}.{cmd_name}")
         found: click.Command = module.command
+        return found
+
+    def _of_others(self, name: str) -> click.Command | None:
+        """A command of an installed package: an entry point of the group `qctl.commands`."""
+        if not self.extends or not name.isidentifier():
+            return None
+        from qcore.plugins import entry_points_of, load
+
+        point = entry_points_of(self.extends).get(name)
+        if point is None:
+            return None
+        found = load(point)
+        if not isinstance(found, click.Command):
+            raise exits.Stop(exits.BAD_CONFIG, f"'{point.value}' is no click command (entry point {name})")
         return found
 
     def summary_of(self, ctx: click.Context, name: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from qctl import exits
+from qctl.orphans import with_us
 from qctl.session import Session
 
 #: between two looks, seconds
@@ -97,7 +98,7 @@ class Reloader:
         env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-m", "qctl", *self._words]
         # In a group of its own it gets each signal once, from here.
-        self._child = subprocess.Popen(command, env=env, process_group=0, preexec_fn=_end_with_parent)
+        self._child = subprocess.Popen(command, env=with_us(env), process_group=0)
 
     def _stop(self) -> None:
         child = self._child
@@ -129,13 +130,6 @@ class Reloader:
         self._told = number
         if self._child is not None and self._child.poll() is None:
             self._child.send_signal(number)
-
-
-def _end_with_parent() -> None:
-    """In the new process: stop warmly when whoever started it dies."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def times(place: Path) -> Times:

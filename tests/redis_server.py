@@ -102,6 +102,19 @@ class RedisServer:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+class ClusterServer(RedisServer):
+    """A cluster of one node, which holds all slots."""
+
+    def start(self) -> None:
+        command = [self.binary, *self._ports(), "--bind", "127.0.0.1", "--dir", self.dir]
+        # By itself the second port is 10,000 higher, and that may be none.
+        cluster = ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+        self.launch([*command, "--save", "", "--appendonly", "no", *cluster])
+        with self.client() as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            wait_for(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
+
+
 class TlsServer(RedisServer):
     """A server that speaks TLS only, with this certificate; `ca` is whom its own client trusts."""
 

@@ -256,3 +256,24 @@ def test_ctx_imports_no_broker(home: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_comments_of_the_user_stay(home: Path) -> None:
+    path = contexts_file(
+        home,
+        "# our fleets\n\n[contexts.prod] # careful\nbroker = 'redis://h/0' # the big one\n\n"
+        "# the old one goes soon\n[contexts.old]\nbroker = 'redis://old/0'\n",
+    )
+
+    good("ctx", "add", "new", "-b", "redis://n/1", "--colour", "green")
+    good("ctx", "add", "prod", "-b", "redis://h/2", "--replace")
+    text = path.read_text()
+    good("ctx", "rm", "old", "--yes")
+
+    assert [
+        w for w in ("# our fleets", "# careful", "# the old one goes soon", "[contexts.new]") if w not in text
+    ] == []
+    assert [i["name"] for i in good("ctx", "ls")] == ["prod", "new"]
+    assert good("ctx", "show", "prod")[0]["broker"] == "redis://h/2"
+    assert "# our fleets" in path.read_text()
+    assert "# careful" in path.read_text()

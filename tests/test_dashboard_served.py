@@ -10,6 +10,14 @@ import aiohttp
 
 from tests.processes import Processes
 
+#: what a browser sends for a page of somebody else, with the cookie of ours
+FOREIGN = {
+    "other page": {"Origin": "https://evil.example"},
+    "other port": {"Origin": "http://127.0.0.1:1"},
+    "no page": {"Origin": "null"},
+    "other name": {"Host": "evil.example"},
+}
+
 
 async def downloaded(browser: aiohttp.ClientSession, base: str, socket: Any) -> str:
     """The next file that the dashboard offers."""
@@ -35,6 +43,11 @@ async def visit(address: str) -> dict[str, Any]:
             seen["to"] = answer.headers["Location"]
         async with browser.get(base) as answer:
             seen["page"] = answer.status
+        for what, headers in FOREIGN.items():
+            async with browser.get(f"{base}ws?width=100&height=30", headers=headers) as answer:
+                seen[what] = answer.status
+        async with browser.get(base, headers={"Origin": base.rstrip("/")}) as answer:
+            seen["own page"] = answer.status
         async with browser.ws_connect(f"{base}ws?width=100&height=30") as socket:
             text = ""
             await socket.send_json(["resize", {"width": 100, "height": 30}])
@@ -59,7 +72,9 @@ def test_a_browser_gets_the_dashboard_only_with_the_token(redis_url: str, proces
     assert [seen[p] for p in ("", "ws", "?token=wrong", "static/js/textual.js")] == [403] * 4
     assert "HttpOnly" in seen["cookie"]
     assert "SameSite=Strict" in seen["cookie"]
-    assert (seen["to"], seen["page"]) == ("/", 200)
+    assert found[0].partition("?token=")[2] not in seen["cookie"]
+    assert (seen["to"], seen["page"], seen["own page"]) == ("/", 200, 200)
+    assert [seen[what] for what in FOREIGN] == [403] * 4
     assert "RO" in seen["text"]
     assert "overview" in seen["text"]
     assert seen["svg"].startswith("<svg") and seen["svg"].endswith("</svg>\n")

@@ -17,8 +17,8 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
         "ground",
         (
             "qcore.errors",
-            "qcore.escapes",
             "qcore.plugins",
+            "qcore.private_files",
             "qcore.times",
             "qcore.version",
             "qcore.crashpoints",
@@ -85,6 +85,7 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qctl.consent",
             "qctl.completion",
             "qctl.live",
+            "qctl.orphans",
             "qctl.reload",
             "qctl.exits",
             "qctl.filters",

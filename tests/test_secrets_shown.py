@@ -53,7 +53,7 @@ COMMANDS = [
     ["metrics"],
     ["migrate", "redis://127.0.0.1:1/1", "redis://127.0.0.1:1/2"],
     ["worker"],
-    ["bench", "-n", "1"],
+    ["bench", "--tasks", "10"],
     ["wait", "queue celery is empty"],
     ["audit"],
 ]

@@ -156,6 +156,17 @@ class Door:
         if isinstance(error, ReplyError):
             if text.startswith("OOM") or "OOM command not allowed" in text:
                 raise BrokerFull(f"Redis has no memory left: {text}") from error
+            if text.startswith("CROSSSLOT") or "do not hash to the same slot" in text:
+                raise ConfigError(
+                    "this Redis is in cluster mode, where all keys of a fleet must be in one slot: set "
+                    "broker_transport_options={'global_keyprefix': '{name}'} in the app, with the braces"
+                ) from error
+            if text.startswith("MOVED "):
+                where = text.split()[-1]
+                raise ConfigError(
+                    f"this node of a Redis cluster does not hold the fleet's keys: use redis://{where}/0 as "
+                    "broker_url"
+                ) from error
             if not text.startswith(_NOT_THERE) and not any(f" {w}" in text for w in _NOT_THERE[:5]):
                 raise BrokerError(f"Redis refuses: {text}") from error
         elif isinstance(error, TimeoutError):

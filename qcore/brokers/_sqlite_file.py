@@ -26,6 +26,7 @@ from urllib.parse import unquote, urlsplit
 
 from qcore.brokers._forks import tell_after_fork
 from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull, ConfigError
+from qcore.private_files import create, make_folder
 from qcore.times import new_id
 
 Answer = TypeVar("Answer")
@@ -236,16 +237,12 @@ class File:
 
     def _create(self) -> None:
         """Nobody else may read what is in the file, whatever the umask says."""
-        folder = self.path.parent
-        if not folder.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            folder.chmod(0o700)
+        make_folder(self.path.parent)
         try:
-            fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            # SQLite would create what a link leads to, with the umask's mode.
+            os.close(create(os.path.realpath(self.path)))
         except FileExistsError:
             return
-        os.fchmod(fd, 0o600)
-        os.close(fd)
 
     @staticmethod
     def _to_wal(db: Connection) -> None:

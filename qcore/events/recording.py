@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import os
 import time
 import zlib
 from collections import deque
@@ -19,6 +20,7 @@ from typing import IO, Any
 import msgspec
 
 from qcore.errors import ConfigError
+from qcore.private_files import create
 from qcore.wire.event import Event, is_event, moment
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -147,13 +149,33 @@ def _event(line: bytes) -> Event | None:
 
 def _opened(path: str, mode: str) -> IO[bytes]:
     """The file, compressed as its name says; of zstd what is in it."""
-    if path.endswith(".gz"):
-        return gzip.open(path, f"{mode}b", compresslevel=5)  # type: ignore[return-value]
     if path.endswith(".zst") and mode != "r":
         packer = _zstandard(path).ZstdCompressor()
-        made: IO[bytes] = packer.stream_writer(Path(path).open(f"{mode}b"))  # noqa: SIM115 - it closes that
+        made: IO[bytes] = packer.stream_writer(_plain(path, mode))
         return made
-    return Path(path).open(f"{mode}b")
+    if path.endswith(".gz"):
+        zipped: Any = _Gzip(_plain(path, mode), "wb" if mode == "x" else f"{mode}b")
+        return zipped  # type: ignore[no-any-return]
+    return _plain(path, mode)
+
+
+def _plain(path: str, mode: str) -> IO[bytes]:
+    """The file itself; a new one only its owner may read, since events hold arguments of tasks."""
+    return os.fdopen(create(path), "wb") if mode == "x" else Path(path).open(f"{mode}b")
+
+
+class _Gzip(gzip.GzipFile):
+    """As the base, and the file below is closed with it."""
+
+    def __init__(self, file: IO[bytes], mode: str) -> None:
+        super().__init__(fileobj=file, mode=mode, compresslevel=5)
+        self._below = file
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            self._below.close()
 
 
 def _zstandard(path: str) -> Any:

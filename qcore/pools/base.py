@@ -187,5 +187,9 @@ class Pace:
 
 
 pools: Registry[type[Pool]] = Registry(
-    "pool", "qcore.pools", aliases={"processes": "prefork", "thread": "threads"}
+    "pool",
+    "qcore.pools",
+    "qcore.pools",
+    ("asyncio", "gevent", "prefork", "solo", "threads"),
+    aliases={"processes": "prefork", "thread": "threads"},
 )

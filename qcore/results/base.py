@@ -74,6 +74,8 @@ class ResultStore(ABC):
 
 results: Registry[type[ResultStore]] = Registry(
     "result backend",
+    "qcore.result_stores",
     "qcore.results",
+    ("broker", "disabled", "memory", "redis", "rpc", "sqlite"),
     aliases={"rediss": "redis", "redis+socket": "redis", "unix": "redis", "sentinel": "redis"},
 )

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from qcore.errors import ConfigError
+from qcore.private_files import create, read
 
 
 class PidFile:
@@ -19,7 +20,7 @@ class PidFile:
             return
         for _ in range(2):
             try:
-                fd = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+                fd = create(self._path)
             except FileExistsError:
                 self._clear_stale()
                 continue
@@ -33,9 +34,13 @@ class PidFile:
     def _clear_stale(self) -> None:
         assert self._path is not None
         try:
-            pid = int(self._path.read_text().strip() or 0)
-        except (OSError, ValueError):
+            pid = int(read(self._path)[0].strip() or 0)
+        except FileNotFoundError:
+            return
+        except ValueError:
             pid = 0
+        except OSError as exc:
+            raise ConfigError(f"cannot read the pid file '{self._path}': {exc.strerror}") from exc
         if pid and Path(f"/proc/{pid}").exists():
             raise ConfigError(f"a worker is running with pid {pid} (pid file '{self._path}')")
         self._path.unlink(missing_ok=True)

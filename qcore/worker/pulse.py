@@ -12,6 +12,7 @@ import struct
 import time
 from pathlib import Path
 
+from qcore.private_files import create
 from qcore.wire import pulse as wire
 from qcore.worker.stage import Stage
 
@@ -34,7 +35,7 @@ class Pulse:
         try:
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
             self._forget_the_dead()
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            file = create(self._path, os.O_RDWR)
             os.write(file, wire.encode(self._node, os.getpid(), time.time()))
             self._page = mmap.mmap(file, wire.LAYOUT.size)
             os.close(file)

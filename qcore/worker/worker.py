@@ -35,6 +35,7 @@ from qcore.worker.mailbox import Mailbox
 from qcore.worker.names import concurrency_of, node_name, queue_names
 from qcore.worker.pidfile import PidFile
 from qcore.worker.say import Say
+from qcore.worker.services import EVENTS, KEEPER, MAILBOX, PULSE, Service, in_order
 from qcore.worker.settle import Rules
 from qcore.worker.stage import ColdStop, Stage
 from qcore.worker.verbs import Verbs, note
@@ -166,14 +167,15 @@ class Worker(Verbs):
             self.loop.admission.revoked.load(app.broker)
             self.keeper = Keeper(consumer, app.broker, self.node, self.instance, self._facts, self.loop.look)
             # Leases before deliveries; the bus after both, so that what answers can also work.
-            services: list[Any] = [self.loop.pulse, self.keeper, self.events]
+            own: dict[str, Service] = {PULSE: self.loop.pulse, KEEPER: self.keeper, EVENTS: self.events}
             if self.mailbox is not None:
-                services.append(self.mailbox)
+                own[MAILBOX] = self.mailbox
+            wanted = in_order(own, self)
             self._catch_signals()
-            started = []
+            started: list[Any] = []
             try:
-                for service in services:
-                    service.start()
+                for name, service in wanted.items():
+                    self._start(name, service, is_own=name in own)
                     started.append(service)
                 self._say_ready()
                 self.loop.run()
@@ -214,11 +216,22 @@ class Worker(Verbs):
         self.app.close()
 
     @staticmethod
+    def _start(name: str, service: Any, is_own: bool) -> None:
+        try:
+            service.start()
+        except Exception as exc:
+            if is_own:
+                raise
+            raise ConfigError(f"the service '{name}' does not start: {exc}") from exc
+
+    @staticmethod
     def _stop(service: Any) -> None:
         try:
             service.stop()
         except BrokerError as exc:
             log.debug("stopping: %s", exc)
+        except Exception:  # code of somebody else must not keep the worker from leaving
+            log.exception("a service did not stop: %r", service)
 
     def _before_run(self) -> None:
         """In every process that runs tasks."""

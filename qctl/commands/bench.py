@@ -15,6 +15,7 @@ import click
 from qctl import exits
 from qctl.bench_app import CARRIED, QUEUE, SETTINGS
 from qctl.consent import ask
+from qctl.orphans import with_us
 from qctl.output.progress import Progress
 from qctl.output.table import Column
 from qctl.output.text import count
@@ -136,7 +137,7 @@ def _start(session: Session, concurrency: int) -> tuple[subprocess.Popen[bytes],
     began = time.perf_counter()
     worker = subprocess.Popen(
         [sys.executable, "-m", "qctl", *words],
-        env=env,
+        env=with_us(env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -84,7 +84,7 @@ def _plan(words: Sequence[str]) -> Plan:
 def _known(words: Sequence[str]) -> list[Node]:
     """The nodes that are named, as they were started; all when none is named."""
     plan = _plan(words)
-    started = {n.name: n for n in remembered(plan.own.get("--pidfile"))}
+    started = {n.name: n for n in remembered(plan.own.get("--pidfile"), current().out.warn)}
     if not plan.names:
         return list(started.values())
     chosen = []

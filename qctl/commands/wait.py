@@ -24,12 +24,13 @@ EVERY_S = 0.25
     ],
     exit_codes={exits.OK: "it is so", exits.NOT_MET: "-t ran out and it is not so"},
     see_also=["watch", "queue ls", "health"],
+    watches=False,
 )
 @click.argument("condition", metavar="CONDITION", nargs=-1, required=True)
 @click.option("--hold", type=Span(), default=0.0, help="It must have been so for this long.")
 @click.option("--every", type=Span(), default=EVERY_S, help="Time between looks. [default: 0.25s]")
 def command(condition: tuple[str, ...], hold: float, every: float) -> int:
-    r"""Wait until something is so.
+    """Wait until something is so.
 
     Without -t it waits as long as it takes. All comparisons of a condition must hold at the same
     look. Without a subject the app's default queue is meant.

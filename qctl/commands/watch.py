@@ -27,6 +27,7 @@ EVERY_S = 2.0
     ],
     exit_codes={exits.NOT_MET: "--fail: it has become so"},
     see_also=["wait", "events"],
+    watches=False,
 )
 @click.option("--when", required=True, metavar="CONDITION", help="As `qctl wait` has them.")
 @click.option("--exec", "line", metavar="COMMAND", help="Run this in a shell each time that it becomes so.")

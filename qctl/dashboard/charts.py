@@ -37,6 +37,13 @@ class Series:
         values = self._rings[ring]
         return list(values)[-count:] if count > 0 else []
 
+    def copy(self) -> Series:
+        """The same values, which stay as they are."""
+        made = Series()
+        made._rings = [ring.copy() for ring in self._rings]
+        made._sums, made._counts = list(self._sums), list(self._counts)
+        return made
+
     @property
     def now(self) -> float:
         return self._rings[0][-1] if self._rings[0] else 0.0
@@ -71,6 +78,12 @@ class Charts:
             for _ in range(passed):
                 series.add(value)
         self._second, self._totals = second, totals
+
+    def copy(self) -> Charts:
+        """What is to be drawn of them; it does not go on."""
+        made = Charts()
+        made.series = {name: series.copy() for name, series in self.series.items()}
+        return made
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -7,9 +7,11 @@ quick as it was; the broker's address travels in its environment, not in its wor
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from qcore.app import App
@@ -17,7 +19,7 @@ from qcore.app import App
 if TYPE_CHECKING:
     import click
 
-PATIENCE_S = 30.0
+PATIENCE_S, TELL_S = 30.0, 1.0
 
 
 class Did(NamedTuple):
@@ -28,26 +30,58 @@ class Did(NamedTuple):
     text: str = ""
 
 
-def do(app: App, words: Sequence[str], extra: Sequence[str] = ()) -> Did:
-    """Run `qctl WORDS` on the app's broker; extra: global options such as --context."""
-    env = {**os.environ, "QCTL_BROKER_URL": app.broker_url(), "NO_COLOR": "1"}
-    if app.conf.result_backend:
-        env["QCTL_RESULT_BACKEND"] = str(app.conf.result_backend)
-    try:
-        done = subprocess.run(
+class Running:
+    """A command that runs. Raises OSError when it cannot be started."""
+
+    def __init__(self, app: App, words: Sequence[str], extra: Sequence[str] = ()) -> None:
+        """`qctl WORDS` on the app's broker; extra: global options such as --context."""
+        env = {**os.environ, "QCTL_BROKER_URL": app.broker_url(), "NO_COLOR": "1"}
+        if app.conf.result_backend:
+            env["QCTL_RESULT_BACKEND"] = str(app.conf.result_backend)
+        self.words = tuple(words)
+        self._cancelled = False
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "qctl", *extra, *words],
             env=env,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=PATIENCE_S,
-            check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        return Did(False, str(exc))
-    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    said = lines[-1].removeprefix("qctl: ") if lines else "done"
-    return Did(done.returncode == 0, said, "\n".join(filter(None, (done.stdout, done.stderr))))
+
+    def cancel(self) -> None:
+        """End it as Ctrl-C does: what it is doing with one message is finished."""
+        self._cancelled = True
+        self._process.send_signal(signal.SIGINT)
+
+    def wait(self, limit_s: float | None = None, tell: Callable[[float], None] = lambda seconds: None) -> Did:
+        """How it ended. limit_s: it is ended after so many seconds; None: it may take as long as it takes.
+        tell: is told every second for how many it has run."""
+        started = time.monotonic()
+        while True:
+            try:
+                out, err = self._process.communicate(timeout=min(TELL_S, limit_s or TELL_S))
+                break
+            except subprocess.TimeoutExpired:
+                passed = time.monotonic() - started
+            if limit_s is not None and passed >= limit_s:
+                self._process.kill()
+                self._process.communicate()
+                return Did(False, f"it took longer than {limit_s:g} s and was stopped")
+            tell(passed)
+        lines = [line.strip() for line in (err or out).splitlines() if line.strip()]
+        said = lines[-1].removeprefix("qctl: ") if lines else "done"
+        if self._cancelled and self._process.returncode:
+            said = f"cancelled after {time.monotonic() - started:.0f} s; what was done by then is done"
+        return Did(self._process.returncode == 0, said, "\n".join(filter(None, (out, err))))
+
+
+def answer(app: App, words: Sequence[str], extra: Sequence[str] = ()) -> Did:
+    """What a command that only looks says. It may take PATIENCE_S, since somebody waits for the page."""
+    try:
+        return Running(app, words, extra).wait(PATIENCE_S)
+    except OSError as exc:
+        return Did(False, f"cannot start Python: {exc.strerror}")
 
 
 def command_of(root: click.Command | None, words: Sequence[str]) -> click.Command | None:

@@ -122,7 +122,7 @@ class Feed:
                 log=memory.log(),
                 round_trip_s=self._round_trip_s,
                 broker_facts=tuple({**self._broker_facts, **memory.facts()}.items()),
-                charts=memory.charts,
+                charts=memory.charts.copy(),
             )
 
     @property

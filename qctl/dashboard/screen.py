@@ -19,7 +19,7 @@ from textual.widgets import Input
 from qctl import exits, theme
 from qctl.dashboard.bindings import DETAILS, MAIN, TABLE
 from qctl.dashboard.details import Sheet, Tab, sheet_of
-from qctl.dashboard.doing import Did, command_of, do, has_option
+from qctl.dashboard.doing import Did, Running, answer, command_of, has_option
 from qctl.dashboard.overview import Link
 from qctl.dashboard.pages import Page
 from qctl.dashboard.palette import Everything
@@ -49,6 +49,7 @@ class Dashboard(Window):
         super().__init__(*args, **options)
         self.visited, self.visit = [VIEWS[0]], 0
         self.last_act: Act | None = None
+        self.works: list[Running] = []  # commands that change something and have not ended
         #: where commands that are typed are looked up
         self.root_command: Any = None
 
@@ -108,7 +109,7 @@ class Dashboard(Window):
             if len(family) > 1:
                 records = [{**record_of(t), "parent_id": t.parent_id or None} for t in family]
                 return "\n".join(tree_lines(records))
-        did = do(self.feed.app, line, self.extra)
+        did = answer(self.feed.app, line, self.extra)
         return did.text or did.said
 
     def on_virtual_table_chosen(self) -> None:
@@ -287,11 +288,13 @@ class Dashboard(Window):
         self.screen.set_focus(self.table)
 
     def action_leave(self) -> None:
-        """Leave what was opened last: the input line, marks, the filter, the view."""
+        """Leave what was opened last: the input line, a command that runs, marks, the filter, the view."""
         if self.typing:
             if self.typing == "filter":
                 self._set_pattern("")
             self._leave_line()
+        elif self.works:
+            self.works[-1].cancel()
         elif self.table.marked or self.every:
             self.every = False
             self.table.clear_marks()
@@ -403,7 +406,20 @@ class Dashboard(Window):
         self.every = False
         self.table.clear_marks()
         self.say(f"{act.line} …")
-        self.run_worker(lambda: self._done(act, do(self.feed.app, act.words, self.extra)), thread=True)
+        self.run_worker(lambda: self._done(act, self._work(act)), thread=True)
+
+    def _work(self, act: Act) -> Did:
+        """Do it, however long it takes; in a thread."""
+        try:
+            running = Running(self.feed.app, act.words, self.extra)
+        except OSError as exc:
+            return Did(False, f"cannot start Python: {exc.strerror}")
+        self.works.append(running)
+        try:
+            told = f"{act.line} … {{:.0f}} s (Esc cancels it)"
+            return running.wait(tell=lambda seconds: self.call_from_thread(self.say, told.format(seconds)))
+        finally:
+            self.works.remove(running)
 
     def _done(self, act: Act, did: Did) -> None:
         def say() -> None:

@@ -16,8 +16,10 @@ import shlex
 import socket
 import sys
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from qctl import exits
+from qctl.orphans import with_us
 
 if TYPE_CHECKING:
     from qctl.session import Session
@@ -40,6 +42,7 @@ def serve(session: Session, host: str, port: int, words: list[str]) -> int:
     token = os.environ.get(TOKEN) or secrets.token_urlsafe(24)
     if len(token) < LEAST_TOKEN:
         raise exits.Stop(exits.BAD_CONFIG, f"{TOKEN} is too short", f"at least {LEAST_TOKEN} characters")
+    sessions: set[str] = set()
     port = _free(host, port)
     os.environ["QCTL_BROKER_URL"] = session.app.broker_url()
     writes = session.options.read_only is False
@@ -48,13 +51,17 @@ def serve(session: Session, host: str, port: int, words: list[str]) -> int:
 
     @web.middleware
     async def admit(request: Any, handler: Any) -> Any:
-        """Nobody without the token; whoever brings it in the address keeps it in a cookie."""
+        """Only a browser that brought the token, and only from pages of this server. Each gets a session of
+        its own, whose id is worth nothing once the server has ended."""
+        if why := _foreign(request.headers.get("Host", ""), request.headers.get("Origin"), host):
+            raise web.HTTPForbidden(text=f"{why}\n")
         said = request.query.get("token", "")
         if said and _same(said, token):
             answer = web.HTTPFound("/")
-            answer.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
+            sessions.add(own := secrets.token_urlsafe(24))
+            answer.set_cookie(COOKIE, own, httponly=True, samesite="Strict")
             raise answer
-        if not _same(request.cookies.get(COOKIE, ""), token):
+        if request.cookies.get(COOKIE, "") not in sessions:
             raise web.HTTPForbidden(text="the address that `qctl events --serve` printed has the token\n")
         return await handler(request)
 
@@ -85,7 +92,9 @@ def serve(session: Session, host: str, port: int, words: list[str]) -> int:
             sys.stdout.flush()
 
     shown = f"[{host}]" if ":" in host else host
-    Guarded(shlex.join(command), host, port, "qctl", f"http://{shown}:{port}").serve()
+    # The shell that textual-serve starts becomes the dashboard, which ends with this process.
+    os.environ.update(with_us({}))
+    Guarded(f"exec {shlex.join(command)}", host, port, "qctl", f"http://{shown}:{port}").serve()
     return exits.OK
 
 
@@ -104,6 +113,32 @@ async def _answers(host: str, port: int) -> bool:
 
 def _same(said: str, token: str) -> bool:
     return hmac.compare_digest(said.encode(), token.encode())
+
+
+def _foreign(said: str, origin: str | None, host: str) -> str:
+    """Why a request does not come from a page of this server; empty: it does.
+
+    said: its Host. A name that somebody else points at this address is not ours, so only addresses, our
+    own names and the one that we listen on are. origin: None where no browser asks.
+    """
+    try:
+        name = urlsplit(f"//{said}").hostname or ""
+    except ValueError:
+        name = ""
+    ours = {host.lower(), "localhost", socket.gethostname().lower(), socket.getfqdn().lower()}
+    if name not in ours and not _is_address(name):
+        return f"this server has no name '{said}'; use the address that `qctl events --serve` printed"
+    if origin is not None and urlsplit(origin).netloc.lower() != said.lower():
+        return f"a page of {origin} may not use this dashboard"
+    return ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(host: str) -> bool:

@@ -136,7 +136,7 @@ class Tape:
                 failures=self._failures,
                 log=memory.log(),
                 broker_facts=(("recording", self.path), *memory.facts().items()),
-                charts=memory.charts,
+                charts=memory.charts.copy(),
                 tape=self._where(now),
             )
 

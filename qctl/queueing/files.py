@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from qcore.private_files import create
 from qctl import exits
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Saver:
         """Raises Stop when there is such a file already, or none can be made."""
         self.path, self.count = path, 0
         try:
-            self._file = os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
+            self._file = os.fdopen(create(path), "wb")
         except FileExistsError:
             raise exits.Stop(exits.USAGE, f"there is a file '{path}' already", "give another name") from None
         except IsADirectoryError:

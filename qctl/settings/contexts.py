@@ -86,8 +86,10 @@ def _warn_of_readers(path: Path, found: dict[str, Context], warn: Callable[[str]
 
 
 def save(found: dict[str, Context]) -> None:
-    """Write all contexts, in one step."""
-    write_private(file(), tables.written({c.name: c.values for c in found.values()}, "contexts"))
+    """Write all contexts, in one step; comments and the order of what is there stay."""
+    path = file()
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    write_private(path, tables.changed(before, {c.name: c.values for c in found.values()}, "contexts"))
 
 
 def valid_name(name: str) -> str:

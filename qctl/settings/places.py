@@ -30,19 +30,9 @@ def _user_dir(variable: str, usual: str, name: str) -> Path:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file in one step, for the user alone (mode 0600, directory 0700)."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
+    from qcore.private_files import replace
+
+    replace(path, text.encode())
 
 
 def others_can_read(path: Path) -> bool:

@@ -6,7 +6,6 @@ nearest name.  A file is at most 1 MiB; nothing in it is ever run.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -118,19 +117,24 @@ def line_of(path: Path, header: str, key: str = "") -> int:
     return at
 
 
-def written(tables: Mapping[str, Mapping[str, str | bool]], head: str) -> str:
-    """TOML with one table for each entry, its name below `head`."""
-    parts = []
-    for name, values in tables.items():
-        lines = [f"{key} = {_value(value)}" for key, value in values.items()]
-        parts.append("\n".join([f"[{head}.{_key(name)}]", *lines]) + "\n")
-    return "\n".join(parts)
+def changed(text: str, wanted: Mapping[str, Mapping[str, str | bool]], head: str) -> str:
+    """The TOML `text` with one table below `head` for each entry of `wanted` and no others. What stays as it
+    is keeps its comments."""
+    import tomlkit  # only for those who write
 
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _value(name)
-
-
-def _value(value: str | bool) -> str:
-    # Basic strings of TOML are those of JSON, but for DEL, which has to be escaped.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    document = tomlkit.parse(text)
+    if head not in document:
+        document[head] = tomlkit.table(is_super_table=True)
+    tables: Any = document[head]
+    for name in [name for name in tables if name not in wanted]:
+        del tables[name]
+    for name, values in wanted.items():
+        if name not in tables:
+            tables[name] = tomlkit.table()
+        table = tables[name]
+        for key in [key for key in table if key not in values]:
+            del table[key]
+        for key, value in values.items():
+            if key not in table or table[key] != value:
+                table[key] = value
+    return tomlkit.dumps(document)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qcore.events.table import TaskSeen
+from qcore.private_files import make_folder, open_to_append
 from qctl import exits
 from qctl.filters import Filter
 from qctl.seen import record_of
@@ -96,8 +97,8 @@ class History:
     def __init__(self, path: Path, write: bool = False) -> None:
         self.path = path
         if write:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+            make_folder(path.parent)
+            os.close(open_to_append(path))
         mode = "rwc" if write else "ro"
         with self._told():
             self._db = sqlite3.connect(

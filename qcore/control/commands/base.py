@@ -23,6 +23,7 @@ import msgspec
 from msgspec import Meta
 
 from qcore.errors import UnknownName
+from qcore.plugins import entry_points_of, load
 
 
 class WorkerView(Protocol):
@@ -333,4 +334,7 @@ def _load_builtin() -> None:
     for module in pkgutil.iter_modules(package.__path__):
         if module.name != "base":
             importlib.import_module(f"{package.__name__}.{module.name}")
+    # Whatever they load, a function or a module, registers its commands by its decorators.
+    for point in entry_points_of("qcore.control_commands").values():
+        load(point)
     _builtin_loaded = True
