@@ -74,3 +74,23 @@ def test_a_clock_that_jumps_back_stops_no_rate_limited_task(
 
     assert app.send_task("proj.add", (1, 2)).get(timeout=10) == 3
     app.close()
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_jumps_ends_no_lease_in_a_file(
+    hours: int, sqlite_url: str, processes: Processes, tmp_path: Path
+) -> None:
+    clock, log = Clock(tmp_path / "clock"), tmp_path / "log"
+    app = App("clock", broker=sqlite_url, set_as_current=False)
+    clock.worker(processes, sqlite_url, "-c", "1")
+    processes.start_qcore_worker(sqlite_url, "-c", "1")
+    sent = [app.send_task("proj.log_start", (str(log), name, 4.0)) for name in ("a", "b")]
+    wait_for(lambda: len(lines(log)) == 2)
+
+    clock.shift(hours * HOUR)
+    for result in sent:
+        result.get(timeout=20)
+
+    heads = [line.split()[:2] for line in lines(log) if not line.startswith("done")]
+    assert sorted(heads) == [["a", "False"], ["b", "False"]]
+    app.close()

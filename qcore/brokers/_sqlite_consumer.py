@@ -19,7 +19,7 @@ from typing import Any
 from qcore.brokers._failures import FailureLimits
 from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._sqlite_failure_rows import keep_failures
-from qcore.brokers._sqlite_file import Bell, Connection, File
+from qcore.brokers._sqlite_file import Bell, Connection, File, boot_id
 from qcore.brokers._turns import Turns
 from qcore.brokers.base import Consumer, Delivery, Message, Settle, Settlement, StoredResult
 from qcore.crashpoints import crashpoint
@@ -82,10 +82,10 @@ def route(file: File, message: Message) -> str:
 def this_host() -> str:
     """Names the process table that our pids belong to; empty when that cannot be said."""
     try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return f"{socket.gethostname()} {file.read().strip()} {Path('/proc/self/ns/pid').readlink()}"
+        boot, place = boot_id(), Path("/proc/self/ns/pid").readlink()
     except OSError:
         return ""
+    return f"{socket.gethostname()} {boot} {place}" if boot else ""
 
 
 def started(pid: int) -> str | None:
@@ -122,7 +122,7 @@ class SqliteConsumer(Consumer):
 
     def _enrol(self) -> str:
         owner, pid = new_id(), os.getpid()
-        row = (owner, self._node, time.time() + self._lease_s, this_host(), pid, started(pid))
+        row = (owner, self._node, self._file.steady_s() + self._lease_s, this_host(), pid, started(pid))
         self._file.in_transaction(
             lambda db: db.execute("INSERT INTO owners VALUES (?,?,?,?,?,?)", row), durable=False
         )
@@ -160,7 +160,7 @@ class SqliteConsumer(Consumer):
         """Whether it is worth taking the write lock: for a message, or because our lease has ended."""
         now, nearest = time.time(), None
         leased = "SELECT 1 FROM owners WHERE id=? AND lease_until>?"
-        found = not self._file.rows(leased, self._owner, now)
+        found = not self._file.rows(leased, self._owner, self._file.steady_s())
         paused = {queue for (queue,) in self._file.rows(PAUSED, now)}
         for queue in self.queues:
             if queue in paused:
@@ -174,7 +174,8 @@ class SqliteConsumer(Consumer):
 
     def _take(self, db: Connection, owner: str, limit: int) -> list[Any] | None:
         now = time.time()
-        if not db.execute("SELECT 1 FROM owners WHERE id=? AND lease_until>?", (owner, now)).fetchone():
+        leased = "SELECT 1 FROM owners WHERE id=? AND lease_until>?"
+        if not db.execute(leased, (owner, self._file.steady_s())).fetchone():
             return None
         paused = {queue for (queue,) in db.execute(PAUSED, (now,))}
         queues = [queue for queue in self.queues if queue not in paused]
@@ -294,7 +295,7 @@ class SqliteConsumer(Consumer):
     def renew(self) -> bool:
         if self._closed:
             return False
-        owner, now = self._owner, time.time()
+        owner, now = self._owner, self._file.steady_s()
         sql = "UPDATE owners SET lease_until=? WHERE id=? AND lease_until>?"
         values = (now + self._lease_s, owner, now)
         if not self._file.in_transaction(lambda db: db.execute(sql, values).rowcount, durable=False):
@@ -340,7 +341,7 @@ class SqliteConsumer(Consumer):
                 self._file.in_transaction(partial(_delete_expired, table=table, now=now), durable=False)
 
     def _dead(self) -> list[str]:
-        now, host = time.time(), this_host()
+        now, host = self._file.steady_s(), this_host()
         return [
             owner
             for owner, until, place, pid, since in self._file.rows(

@@ -145,6 +145,7 @@ class File:
         self._next_look = 0.0
         self.generation = 0  # how often there was another file at that place
         self.bells: weakref.WeakSet[Bell] = weakref.WeakSet()
+        self._steady: tuple[int, float] | None = None  # generation, epoch less monotonic seconds
         self._start()
         tell_after_fork(self)
 
@@ -345,6 +346,21 @@ class File:
                 db.execute("PRAGMA synchronous=FULL")
         return value
 
+    def steady_s(self) -> float:
+        """Epoch seconds for leases, which no setting of the clock moves: the first process since the host was
+        started writes down how they follow from the monotonic clock. Elsewhere the wall clock's time."""
+        if self._steady is None or self._steady[0] != self.generation:
+            if not (boot := boot_id()):
+                return time.time()
+            generation, sql = self.generation, "SELECT n FROM counters WHERE name=?"
+            row = (f"clock {boot}", int((time.time() - time.monotonic()) * 1e6))
+            if not (found := self.rows(sql, row[0])):
+                put = "INSERT OR IGNORE INTO counters VALUES (?, ?)"
+                self.in_transaction(lambda db: db.execute(put, row), durable=False)
+                found = self.rows(sql, row[0])
+            self._steady = generation, found[0][0] / 1e6
+        return time.monotonic() + self._steady[1]
+
     # --- bells
 
     def ring(self, topics: Iterable[str]) -> int:
@@ -375,6 +391,15 @@ class File:
         if dead:
             self.in_transaction(lambda db: _forget_bells(db, dead), durable=False)
         return heard
+
+
+def boot_id() -> str:
+    """Names the time since this host was started; empty when that cannot be said."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def patiently(ask: Callable[[], Answer]) -> Answer:

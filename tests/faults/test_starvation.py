@@ -1,16 +1,20 @@
-"""Urgent messages without end, and one that is not urgent now and then: it is served all the same."""
+"""Nobody starves: neither a message that is not urgent among urgent ones, nor a worker beside others."""
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 
 import pytest
 
+from qcore import App
 from qcore.brokers.base import open_broker
 from qcore.times import new_id
 from tests.faults import FULL, size
+from tests.processes import Processes
 from tests.suites.consuming import end, put, texts
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -66,3 +70,33 @@ def test_a_low_priority_is_served_under_saturating_urgent_load(
     print(f"{kind}: {urgent} urgent, {len(waited)} low, p99 {p99:.2f} s, longest {max(waited):.2f} s")
     assert urgent > 10 * len(waited) > 0, "the load was not urgent enough to say anything"
     assert p99 <= MOST_WAITED_S
+
+
+@pytest.mark.parametrize("burst", [1, 5])
+@pytest.mark.parametrize("workers", [2, 4, 8])
+def test_workers_get_even_shares_of_short_tasks(
+    workers: int, burst: int, redis_url: str, processes: Processes
+) -> None:
+    """Tasks of 0 to 20 ms, 200 a second, in random order: whoever is idle has the same chance as whoever
+    has just ended one."""
+    tasks, rate, dice = size(800, 5000), 200.0, random.Random(1)
+    app = App("shares", broker=redis_url, set_as_current=False)
+    names = [f"w{number}@test" for number in range(workers)]
+    for name in names:
+        processes.start_qcore_worker(redis_url, "-c", "2", name=name)
+
+    due = time.monotonic()
+    for _ in range(tasks // burst):
+        app.send_many([app.signature("proj.nap", (dice.random() * 0.02,)) for _ in range(burst)])
+        due += dice.expovariate(rate / burst)
+        time.sleep(max(due - time.monotonic(), 0.0))
+
+    def shares() -> list[int]:
+        answers = app.control.inspect(destination=names, timeout=5).stats() or {}
+        return [sum(answers.get(name, {}).get("total", {}).values()) for name in names]
+
+    wait_for(lambda: sum(shares()) == tasks, 60)
+    found = sorted(shares())
+    print(f"{workers} workers, bursts of {burst}: {found}")
+    assert found[-1] <= 1.5 * found[0]
+    app.close()
