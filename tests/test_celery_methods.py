@@ -7,16 +7,22 @@ docs/celery.md explains under that name.
 
 from __future__ import annotations
 
+import base64
 import json
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import celery
 import pytest
 from celery.exceptions import TaskRevokedError
+from kombu import Exchange
 
 from qcore.times import new_id
-from tests.processes import ROOT, Process, Processes
+from tests.processes import ROOT, Process, Processes, celery_env
+from tests.rabbit_server import free_port
 from tests.redis_server import RedisServer
 from tests.waiting import wait_for
 
@@ -187,8 +193,6 @@ def routed(side: Side) -> Any:
     """A queue bound to an exchange of its own name and key gets what is sent there."""
     said = side.told("add_consumer", "mails", exchange="post", exchange_type="direct", routing_key="in.mail")
     wait_for(lambda: "mails" in names(side.inspect.active_queues()[NODE]), 30)
-    from kombu import Exchange
-
     result = side.sent(exchange=Exchange("post", "direct"), routing_key="in.mail")
     return said, result.get(timeout=20), shape(side.told("cancel_consumer", "mails"))
 
@@ -196,9 +200,8 @@ def routed(side: Side) -> Any:
 def topical(side: Side) -> Any:
     said = side.told("add_consumer", "news", exchange="world", exchange_type="topic", routing_key="news.#")
     wait_for(lambda: "news" in names(side.inspect.active_queues()[NODE]), 30)
-    from kombu import Exchange
-
-    result = side.sent(exchange=Exchange("world", "topic"), routing_key="news.of.today")
+    exchange = Exchange("world", "topic", durable=True)
+    result = side.sent(exchange=exchange, routing_key="news.of.today", declare=[exchange])
     return said, result.get(timeout=20), shape(side.told("cancel_consumer", "news"))
 
 
@@ -218,8 +221,6 @@ def raw(side: Side, **changes: Any) -> Any:
         "delivery_info": {"exchange": "", "routing_key": "celery"},
         **changes.pop("properties", {}),
     }
-    import base64
-
     old = changes.pop("protocol_1", None)
     body = [[1, 2], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
     headers = {"lang": "py", "task": "proj.add", "id": task_id, "retries": 0, "root_id": task_id, **changes}
@@ -334,3 +335,67 @@ def test_a_method_does_here_what_it_does_there(sides: tuple[Side, Side], row: Ro
         assert f"| `{row.differs}` |" in (ROOT / "docs/celery.md").read_text()
     else:
         assert ours == theirs
+
+
+# --- Flower's buttons
+
+BUTTONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "refresh": ("workers", {"refresh": 1}),
+    "pool grow": (f"worker/pool/grow/{NODE}", {"n": 1}),
+    "pool shrink": (f"worker/pool/shrink/{NODE}", {"n": 1}),
+    "autoscale": (f"worker/pool/autoscale/{NODE}", {"min": 1, "max": 3}),
+    "add a queue": (f"worker/queue/add-consumer/{NODE}", {"queue": "flowers"}),
+    "cancel a queue": (f"worker/queue/cancel-consumer/{NODE}", {"queue": "flowers"}),
+    "cancel an unknown queue": (f"worker/queue/cancel-consumer/{NODE}", {"queue": "unknown"}),
+    "time limit": ("task/timeout/proj.mul", {"workername": NODE, "soft": 10, "hard": 20}),
+    "time limit of an unknown task": ("task/timeout/no.such", {"workername": NODE, "soft": 10}),
+    "rate limit": ("task/rate-limit/proj.mul", {"workername": NODE, "ratelimit": "10/m"}),
+    "wrong rate limit": ("task/rate-limit/proj.mul", {"workername": NODE, "ratelimit": "often"}),
+    "revoke": ("task/revoke/nobody", {}),
+    "revoke and terminate": ("task/revoke/nobody", {"terminate": "true"}),
+    "pool restart": (f"worker/pool/restart/{NODE}", {}),
+    "shut down": (f"worker/shutdown/{NODE}", {}),  # the last
+}
+#: Celery refuses unless worker_pool_restarts is set; a wrong rate and autoscaling are refused in other words
+OTHER_WORDS = {"pool restart", "wrong rate limit", "autoscale"}
+
+
+def test_flowers_buttons_do_here_what_they_do_there(
+    sides: tuple[Side, Side], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    processes = Processes(tmp_path_factory.mktemp("flower"))
+    found: list[dict[str, Any]] = []
+    for side in sides:
+        port = free_port()
+        env = {**celery_env(side.url, side.url), "FLOWER_UNAUTHENTICATED_API": "true"}
+        flower = processes.celery(
+            "-A", "tests.projects.celeryproj", "flower", f"--port={port}", "--address=127.0.0.1", env=env
+        )
+        flower.wait_output(r"Visit me|Connected to", 60)
+
+        def press(path: str, fields: dict[str, Any], port: int = port) -> Any:
+            url = f"http://127.0.0.1:{port}/api/{path}"
+            data = urllib.parse.urlencode(fields).encode()
+            if path == "workers":
+                url, data = f"{url}?{data.decode()}", None  # type: ignore[assignment]
+            try:
+                with urllib.request.urlopen(url, data=data, timeout=30) as answer:
+                    said = json.load(answer)
+                    return NODE in said if path == "workers" else (answer.status, said)
+            except urllib.error.HTTPError as exc:
+                return exc.code, exc.reason
+            except OSError:
+                return None
+
+        wait_for(lambda press=press: press("workers", {"refresh": 1}), 60, "flower lists the worker")
+        found.append({name: press(*said) for name, said in BUTTONS.items()})
+        side.worker.wait(30)
+    processes.close()
+
+    theirs, ours = found
+    same = set(BUTTONS) - OTHER_WORDS
+    assert {name: ours[name] for name in same} == {name: theirs[name] for name in same}
+    assert {name: ours[name][0] for name in OTHER_WORDS - {"pool restart"}} == {
+        name: theirs[name][0] for name in OTHER_WORDS - {"pool restart"}
+    }
+    assert ours["pool restart"][0] == 200
