@@ -212,6 +212,7 @@ class App:
             "broker_failover_strategy": conf.broker_failover_strategy,
             "broker_use_ssl": conf.broker_use_ssl,
             "broker_native_delayed_delivery_queue_type": conf.broker_native_delayed_delivery_queue_type,
+            "control_exchange": f"{conf.control_exchange}.pidbox",
             "task_default_queue": conf.task_default_queue,
             "task_default_queue_type": conf.task_default_queue_type,
             "task_create_missing_queue_type": conf.task_create_missing_queue_type,

@@ -129,7 +129,7 @@ def entries() -> Iterator[Entry]:
     yield entry("T19", "no delivery info", without(m(), "properties", "delivery_info"), "runs")
     yield entry("T20", "the delivery tag is a list", p(delivery_tag=["a"]))
     yield entry("T21", "the delivery tag of another message", p(delivery_tag="tag-corpus-0001"), "runs")
-    yield entry("T22", "the priority is text", p(priority="high"))
+    yield entry("T22", "the priority is text", p(priority="high"), "runs")
     yield entry("T23a", "priority -1", p(priority=-1), "runs")
     yield entry("T23b", "priority a billion", p(priority=10**9), "runs")
     yield entry("T24", "reply_to is an object", p(reply_to={"a": 1}))

@@ -108,3 +108,16 @@ def test_a_bench_stays_under_the_prefix(redis_url: str, redis_server: RedisServe
     with redis_server.client() as client:
         # Results have a prefix of their own (result_backend_transport_options), and were deleted.
         assert {key for key in client.scan_iter() if not key.startswith(b"one:")} == set()
+
+
+def test_workers_of_celery_are_known_under_another_control_exchange(
+    redis_url: str, redis_server: RedisServer
+) -> None:
+    app = App("other", broker=redis_url, set_as_current=False, control_exchange="other")
+    with redis_server.client() as client:
+        for exchange, node in (("other.pidbox", "c1@here"), ("celery.pidbox", "c2@there")):
+            client.sadd(f"_kombu.binding.{exchange}", f"\x06\x16\x06\x16{node}.{exchange}")
+
+    assert app.broker.foreign_members() == ["c1@here"]
+    assert app.broker.roster()[1] == ["c1@here"]
+    app.close()

@@ -17,6 +17,7 @@ from typing import Any
 from amqp.exceptions import AccessRefused, ChannelError, NotFound, PreconditionFailed
 
 from qcore.brokers._kombu_link import Link
+from qcore.errors import ConfigError
 from qcore.wire import control
 
 BITS = 28
@@ -140,6 +141,21 @@ class Topology:
         except ChannelError:
             pass
         return True
+
+    def bind(self, queue: str, exchange: str, kind: str, routing_key: str) -> None:
+        """Bind a queue that exists to an exchange, which is made when it is missing. Raises ConfigError when
+        there is one of another type, or the server does not know the type or does not allow it."""
+
+        def declare(channel: Any) -> None:
+            channel.exchange_declare(exchange, kind, durable=True, auto_delete=False)
+            channel.queue_bind(queue, exchange, routing_key=routing_key)
+
+        try:
+            self.link.attempt(declare)
+        except ChannelError as exc:
+            raise ConfigError(
+                f"'{queue}' cannot be bound to the exchange '{exchange}' of the type '{kind}': {exc}"
+            ) from exc
 
     def has_exchange(self, name: str) -> bool:
         """Whether messages can be sent to it."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from qcore.brokers._ears import Inbox, Subscription
 from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._redis_door import QUIET, Door, ReplyError
-from qcore.brokers._redis_keys import CONTROL_QUEUE_END, Keys
+from qcore.brokers._redis_keys import Keys
 from qcore.brokers._redis_link import Link
 from qcore.brokers._redis_scripts import OPEN_INBOX, Script
 from qcore.errors import BrokerDown, BrokerError
@@ -193,6 +193,7 @@ class RedisInbox(Inbox):
         self._link.drop()
 
 
-def control_node(queue: str) -> str | None:
-    """The node whose control queue this is."""
-    return queue.removesuffix(CONTROL_QUEUE_END) if queue.endswith(CONTROL_QUEUE_END) else None
+def control_node(queue: str, exchange: str) -> str | None:
+    """The node whose queue for this control exchange it is."""
+    end = f".{exchange}"
+    return queue.removesuffix(end) if queue.endswith(end) else None

@@ -10,12 +10,13 @@ from typing import Any
 from qcore.wire.result import KEY_PREFIX
 
 GROUP_PREFIX = "celery-taskset-meta-"
-CONTROL_QUEUE_END = ".celery.pidbox"
+CONTROL_EXCHANGE = "celery.pidbox"
 
 
 class Keys:
     def __init__(self, db: int, options: dict[str, Any]) -> None:
         self.prefix = p = str(options.get("global_keyprefix") or "")
+        self.control = str(options.get("control_exchange") or CONTROL_EXCHANGE)
         self.sep = str(options.get("sep") or "\x06\x16")
         self.steps = tuple(sorted(int(s) for s in options.get("priority_steps") or (0, 3, 6, 9)))
         fanout = options.get("fanout_prefix", True)

@@ -18,7 +18,7 @@ LOOK_S = 2.0  # at most this long is spent on scanning
 #: Celery's default visibility time-out, seconds; a message held for longer is either forgotten or runs again
 CELERY_VISIBILITY_S = 3600.0
 #: name -> the lists that this is about, as glob
-LEFT_OVER = {"reply-queues": "*.reply.celery.pidbox", "event-queues": "celeryev.*"}
+LEFT_OVER = {"reply-queues": "*.reply.{control}", "event-queues": "celeryev.*"}
 
 
 class RedisSymptoms(Broker):
@@ -32,7 +32,7 @@ class RedisSymptoms(Broker):
 
     def mend(self, name: str) -> int:
         if name in LEFT_OVER:
-            found = list(self._lists(LEFT_OVER[name]))
+            found = list(self._lists(LEFT_OVER[name].format(control=self._keys.control)))
             return sum(int(self.call("DEL", key)) for key in found)
         if name == "stuck-in-flight":
             consumer = self.consumer([])
@@ -48,7 +48,7 @@ class RedisSymptoms(Broker):
             "event-queues": "lists of events that no monitor reads any more; every event makes them longer",
         }
         for name, glob in LEFT_OVER.items():
-            found = list(self._lists(glob))
+            found = list(self._lists(glob.format(control=self._keys.control)))
             size = sum(int(self.call("LLEN", key)) for key in found)
             if found:
                 what = f"{len(found)} {words[name]} ({size} messages)"

@@ -275,6 +275,11 @@ class Broker(Administration, FailureStore, Lines, Audit, ABC):
     def consumer(self, queues: Sequence[str], node: str = "") -> Consumer:
         """Open a consumer; node is the worker's name, for people who look at the broker."""
 
+    def bind(self, queue: str, exchange: str, kind: str, routing_key: str) -> None:
+        """Have the queue get what is sent to an exchange (direct, topic or fanout) with this key; declares
+        both. Raises BrokerDown, and Unsupported where there are no exchanges or none of that kind."""
+        raise Unsupported(self.name, "bind queues to exchanges; name the queue alone")
+
     @abstractmethod
     def depth(self, queue: str) -> Depth: ...
 

@@ -142,6 +142,11 @@ class KombuBroker(Broker):
 
             return self._link.attempt(look)
 
+    def bind(self, queue: str, exchange: str, kind: str, routing_key: str) -> None:
+        with self._on_link():
+            self._topology.queue(queue)
+            self._topology.bind(queue, exchange, kind, routing_key)
+
     def purge(self, queue: str) -> int:
         """Ready messages only: delayed ones of all queues are in the same place."""
         with self._on_link():

@@ -51,7 +51,7 @@ from qcore.brokers.base import (
     brokers,
 )
 from qcore.crashpoints import crashpoint
-from qcore.errors import BrokerDown, NotReplicated, Unroutable
+from qcore.errors import BrokerDown, NotReplicated, Unroutable, Unsupported
 from qcore.wire.content import decompress
 from qcore.wire.result import ResultMeta, decode
 
@@ -184,6 +184,14 @@ class RedisBroker(RedisFailures, RedisChords, RedisLines, RedisAdministration, R
             raise Unroutable(f"no queue is bound to the exchange '{exchange}' for the key '{key}'")
         return sorted(found)
 
+    def bind(self, queue: str, exchange: str, kind: str, routing_key: str) -> None:
+        if kind not in ("direct", "topic"):
+            raise Unsupported(self.name, f"bind a queue of tasks to an exchange of the type '{kind}'")
+        keys = self._keys
+        member = keys.member(routing_key, _topic_pattern(routing_key) if kind == "topic" else "", queue)
+        for table in (keys.binding(exchange), keys.permanent(exchange)):
+            self.call("SADD", table, member)
+
     def _exists(self, queue: str) -> bool:
         with self._lock:
             known = ("SISMEMBER", self._keys.queues, queue)
@@ -311,7 +319,8 @@ class RedisBroker(RedisFailures, RedisChords, RedisLines, RedisAdministration, R
         return self.roster()[1]
 
     def roster(self) -> tuple[list[Member], list[str]]:
-        bound = [control_node(q) for _, _, q in self._bindings(self._keys.binding("celery.pidbox"))]
+        control = self._keys.control
+        bound = [control_node(q, control) for _, _, q in self._bindings(self._keys.binding(control))]
         members = self.members()
         ours = {m.node for m in members}
         return members, sorted({node for node in bound if node and node not in ours})
@@ -370,6 +379,12 @@ def _matches(pattern: str, key: str) -> bool:
         return re.match(pattern, key) is not None
     except re.error:
         return False
+
+
+def _topic_pattern(key: str) -> str:
+    """A topic key as the expression that kombu keeps in a binding."""
+    words = {"*": r".*?[^\.]", "#": r".*?"}
+    return "^" + r"\.".join(words.get(word, word) for word in key.split(".")) + "$"
 
 
 def _glob_safe(text: str) -> str:

@@ -60,6 +60,8 @@ def decode(raw: bytes) -> Envelope:
     try:
         return _decode(raw)
     except msgspec.ValidationError as exc:
+        if (found := _with_a_number(raw)) is not None:
+            return found
         raise Malformed("bad_envelope", str(exc)[:200], _readable_id(raw)) from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise Malformed("not_json", str(exc)[:200]) from exc
@@ -133,6 +135,24 @@ def body_value(envelope: Envelope, accept: frozenset[str] | None = None) -> Any:
 
 def _bad_compression(mime: Any) -> bytes:
     raise Malformed("compression_unknown", f"compression {mime!r:.80}")
+
+
+def _with_a_number(raw: bytes) -> Envelope | None:
+    """The envelope in `raw` when only its priority is wrong: text, a fraction, anything that clients of other
+    languages write and Celery's workers do not look at. None when something else is wrong too."""
+    try:
+        found = msgspec.json.decode(raw)
+        said = found["properties"]["priority"]
+        if said is None or type(said) is int:
+            return None
+        try:
+            number = int(float(said))
+        except (ValueError, TypeError, OverflowError):
+            number = 0
+        found["properties"]["priority"] = number
+        return msgspec.convert(found, Envelope)
+    except (msgspec.MsgspecError, KeyError, TypeError, IndexError, RecursionError, UnicodeDecodeError):
+        return None
 
 
 def _readable_id(raw: bytes) -> str | None:

@@ -27,6 +27,7 @@ HEADERS_LIMIT = 1000
 STRING_LIMIT = 4096
 CHAIN_LIMIT = 10_000
 RETRIES_LIMIT = 1_000_000
+_DIGITS = re.compile(r"[0-9]{1,9}")
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}")
 
 #: headers that Celery's clients write; everything else is the caller's own
@@ -280,6 +281,8 @@ def _checked(found: Envelope, name: Any, task_id: str, fields: dict[str, Any], p
         raise wrong("bad_expires", "expires") from None
     hard, soft = _limits(fields, wrong)
     retries = fields.get("retries") or 0
+    if isinstance(retries, str) and _DIGITS.fullmatch(retries):
+        retries = int(retries)  # as clients of other languages write it
     if type(retries) is not int or not 0 <= retries <= RETRIES_LIMIT:
         raise wrong("bad_retries", "retries")
     for key in ("root_id", "parent_id", "group"):

@@ -11,7 +11,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
-from qcore.errors import ConfigError
+from qcore.errors import ConfigError, Unsupported
 from qcore.events.sender import EventSender
 from qcore.wire.outcome import End
 from qcore.worker.autoscale import bounds
@@ -176,15 +176,19 @@ class Verbs:
             raise ValueError(str(exc)) from None
         self.loop.call_soon(lambda: scaler.change(upper, lower))
 
-    def do_add_consumer(self, queue: str) -> str:
+    def do_add_consumer(self, queue: str, binding: tuple[str, str, str] | None = None) -> str:
+        """binding: exchange, its type and the routing key; None where the queue has its own exchange only."""
+        if binding is not None:
+            try:
+                self.app.broker.bind(queue, *binding)
+            except (Unsupported, ConfigError) as exc:
+                raise ValueError(str(exc)) from None
         if queue in self.queues():
             return f"already consuming from '{queue}'"
         self._set_queues([*self.queues(), queue])
         return f"add consumer {queue}"
 
     def do_cancel_consumer(self, queue: str) -> str:
-        if queue not in self.queues():
-            raise ValueError(f"not consuming from '{queue}'")
         self._set_queues([q for q in self.queues() if q != queue])
         return f"no longer consuming from {queue}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -9,7 +10,7 @@ import time
 import pytest
 
 from qcore.brokers.base import Broker, Message, Settle
-from qcore.errors import Unsupported
+from qcore.errors import Unroutable, Unsupported
 from tests.suites.consuming import (
     Open,
     end,
@@ -315,6 +316,22 @@ class Once:
         wait_for(lambda: broker.publish_once(Message(message("b"), queue=queue), "k", "b", 60) == "b")
 
         assert texts(take(broker.consumer([queue]), 2)) == ["a", "b"]
+
+    def test_a_queue_gets_what_is_sent_to_an_exchange_it_is_bound_to(
+        self, broker: Broker, queue: str
+    ) -> None:
+        exchange = f"{queue}.world"
+        try:
+            broker.bind(queue, exchange, "topic", "news.#")
+        except Unsupported as exc:
+            assert broker.name in ("sqlite", "memory") and "name the queue alone" in str(exc)
+            return
+        broker.publish([Message(message("a"), exchange=exchange, routing_key="news.of.today")])
+        with contextlib.suppress(Unroutable):  # emulated brokers drop it without a word
+            broker.publish([Message(message("b"), exchange=exchange, routing_key="weather")])
+
+        assert broker.depth(queue).ready == 1
+        assert texts(take(broker.consumer([queue]), 1)) == ["a"]
 
     def test_a_key_is_said_for_the_first_time_once(self, opened: Open) -> None:
         broker, other = opened(), opened()

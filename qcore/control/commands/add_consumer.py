@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from qcore.control.commands.base import Arg, QueueName, WorkerView, command
+from qcore.control.commands.base import Arg, Name, QueueName, WorkerView, command
 
 
 @command(
@@ -18,6 +18,18 @@ from qcore.control.commands.base import Arg, QueueName, WorkerView, command
     ),
     signature="<queue> [exchange [type [routing_key]]]",
 )
-def add_consumer(worker: WorkerView, queue: QueueName, **_: Any) -> Any:
-    """Take tasks from another queue too."""
-    return {"ok": worker.call("add_consumer", queue=queue)}
+def add_consumer(
+    worker: WorkerView,
+    queue: QueueName,
+    exchange: QueueName | Literal[""] | None = None,
+    exchange_type: Name | None = None,
+    routing_key: Name | None = None,
+    **_: Any,
+) -> Any:
+    """Take tasks from another queue too, and bind it where an exchange or a routing key is given."""
+    kind = exchange_type or "direct"
+    if kind not in ("direct", "topic", "fanout"):
+        raise ValueError(f"exchange_type of add_consumer takes direct, topic or fanout, not {kind!r:.60}")
+    bound = (exchange or queue, kind, routing_key or queue)
+    binding = None if bound == (queue, "direct", queue) else bound
+    return {"ok": worker.call("add_consumer", queue=queue, binding=binding)}

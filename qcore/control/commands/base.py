@@ -17,6 +17,7 @@ import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from inspect import signature
 from typing import Annotated, Any, Protocol, get_type_hints
 
 import msgspec
@@ -108,6 +109,8 @@ class Command(msgspec.Struct, frozen=True):
         on the command line); those that a built-in command does not know are left out. Raises ValueError."""
         kinds, takes_all = _declared(self)
         found = {k: v for k, v in arguments.items() if takes_all or k in kinds}
+        if not takes_all:  # Celery's clients send null for what they leave to the worker
+            found = {k: v for k, v in found.items() if v is not None or k not in _optional(self)}
         for name, value in found.items():
             kind = kinds.get(name, Any)
             try:
@@ -162,6 +165,12 @@ def _declared(found: Command) -> tuple[dict[str, Any], bool]:
         return {a.name: a.type | None for a in found.args}, True
     hints = get_type_hints(found.handler, include_extras=True)
     return {name: kind for name, kind in hints.items() if name not in ("worker", "_", "return")}, False
+
+
+@cache
+def _optional(found: Command) -> frozenset[str]:
+    given = signature(found.handler).parameters.values()
+    return frozenset(p.name for p in given if p.default is not p.empty)
 
 
 def _require_text_that_travels(value: Any) -> None:

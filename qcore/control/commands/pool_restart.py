@@ -11,6 +11,6 @@ from qcore.control.commands.base import WorkerView, command
 def pool_restart(worker: WorkerView, modules: list[str] | None = None, reload: bool = False, **_: Any) -> Any:
     """Replace the processes of the pool, each after its task."""
     if reload or modules:
-        raise ValueError("code is not reloaded in a running worker; restart it")
+        raise ValueError("a running worker does not import or reload modules; restart it")
     worker.call("pool_restart")
     return {"ok": "reload started"}
