@@ -83,6 +83,8 @@ def read_all() -> list[Pulse]:
     """The pulses of this host's workers, of this user."""
     found = []
     try:
+        if os.stat(folder()).st_uid != os.getuid():  # noqa: PTH116 - as below
+            return []  # in /tmp somebody else may have made it before us
         names = sorted(os.listdir(folder()))  # noqa: PTH208 - pathlib takes longer to import than all the rest
     except OSError:
         return []
