@@ -50,12 +50,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 HIDDEN = "********"
-# A scheme, also a mistyped one (`redis:/`, `redis//`). It has a length, so that a long text without one
-# takes no longer than its length.
+# A scheme, also a mistyped one (`redis:/`, `redis//`). Each part has a length, so that a long text takes no
+# longer than its length.
 _SCHEME = r"(?<![a-z0-9+._-])[a-z][a-z0-9+._-]{0,30}(?::+/+|//+)"
 # Passwords hold what nobody escaped: in running text they end at a blank or a quote, and begin another URL
 # nowhere.
-_URL_SECRET = re.compile(rf"(?P<head>{_SCHEME}[^\s:/@]*):(?P<secret>(?:(?!://)[^\s\"<>])*)@", re.I)
+_URL_SECRET = re.compile(
+    rf"(?P<head>{_SCHEME}[^\s:/@]{{0,256}}):(?P<secret>(?:(?!://)[^\s\"<>]){{0,512}})@", re.I
+)
 _QUERY_SECRET = re.compile(r"(?P<head>[?&][\w.-]{0,40}(?:password|passwd|secret|token)=)[^&;\s\"<>]+", re.I)
 _WHOLE = re.compile(rf"(?P<head>{_SCHEME})(?P<rest>.*)", re.I | re.S)
 _NEXT_URL = re.compile(rf";(?={_SCHEME})", re.I)
@@ -63,6 +65,8 @@ _WHOLE_QUERY = re.compile(r"(?P<head>[?&][\w.-]{0,40}(?:password|passwd|secret|t
 #: how long a password is before it is looked for in texts on its own
 LONG_SECRET = 5
 MOST_SECRETS = 256
+# What client libraries cut URLs at: a password with one of these in it may be quoted in pieces.
+_CUT = re.compile(r"[/#?\s@]")
 #: texts that must not be shown, longest first when they are used -> what stands for them
 _secrets: dict[str, str] = {}
 
@@ -72,30 +76,29 @@ def keep_secret(url: str) -> None:
     client library quotes them. url: one or several with `;` between them."""
     if not isinstance(url, str) or url in _secrets or ("@" not in url and "=" not in url):
         return
-    masked = _mask_whole(url)
-    if masked == url:
-        return
-    if len(_secrets) > MOST_SECRETS:
-        _secrets.clear()
-    _secrets[url] = masked
+    words = []
     for one in _NEXT_URL.split(url):
         found = _WHOLE.match(one)
         userinfo, at, _ = (found["rest"] if found else "").rpartition("@")
-        _, colon, password = userinfo.partition(":")
-        words = [password] if at and colon else []
+        words += [userinfo.partition(":")[2]] if at else []
         words += [m.group().partition("=")[2] for m in _WHOLE_QUERY.finditer(one)]
-        for word in words:
-            for part in (word, *re.split(r"[/#?\s@]", word)):
-                if len(part) >= LONG_SECRET:
-                    _secrets[part] = HIDDEN
+    # Others are seen by the patterns wherever their URL stands, and may be common words besides.
+    odd = [word for word in words if _CUT.search(word)]
+    if not odd:
+        return
+    while len(_secrets) > MOST_SECRETS:
+        _secrets.pop(next(iter(_secrets)), None)  # the oldest
+    _secrets[url] = _mask_whole(url)
+    for word in odd:
+        _secrets.update((p, HIDDEN) for p in (word, *_CUT.split(word)) if len(p) >= LONG_SECRET)
 
 
 def mask_url(text: str) -> str:
     """`text` with the password of every URL in it replaced by asterisks."""
     if _secrets:
-        for secret in sorted(_secrets, key=len, reverse=True):
+        for secret in sorted(list(_secrets), key=len, reverse=True):  # a copy: other threads add to it
             if secret in text:
-                text = text.replace(secret, _secrets[secret])
+                text = text.replace(secret, _secrets.get(secret, HIDDEN))
     text = _URL_SECRET.sub(lambda m: f"{m['head']}:{HIDDEN}@", text)
     return _QUERY_SECRET.sub(lambda m: f"{m['head']}{HIDDEN}", text)
 

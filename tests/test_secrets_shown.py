@@ -113,6 +113,14 @@ def test_a_password_is_hidden_in_what_a_client_library_says(url: str) -> None:
     assert "********" in shown
 
 
+def test_a_password_that_is_a_common_word_hides_nothing_else() -> None:
+    keep_secret("amqp://celery:celery@host:5672//")
+
+    shown = mask_url("the queue celery at amqp://celery:celery@host:5672// is empty")
+
+    assert shown == "the queue celery at amqp://celery:********@host:5672// is empty"
+
+
 @pytest.mark.parametrize(
     "text",
     [
