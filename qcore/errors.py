@@ -53,11 +53,11 @@ HIDDEN = "********"
 # A scheme, also a mistyped one (`redis:/`, `redis//`). Each part has a length, so that a long text takes no
 # longer than its length.
 _SCHEME = r"(?<![a-z0-9+._-])[a-z][a-z0-9+._-]{0,30}(?::+/+|//+)"
-# Passwords hold what nobody escaped: in running text they end at a blank or a quote, and begin another URL
-# nowhere.
-_URL_SECRET = re.compile(
-    rf"(?P<head>{_SCHEME}[^\s:/@]{{0,256}}):(?P<secret>(?:(?!://)[^\s\"<>]){{0,512}})@", re.I
-)
+# Passwords hold what nobody escaped: in running text they end at a blank or a quote, or where another URL
+# begins. Runs are taken one by one, so that the time grows with the length of the text only.
+_RUN = re.compile(r"[^\s\"<>]+")
+_URL_STARTS = re.compile(r"(?=(?<![a-z0-9+._-])[a-z][a-z0-9+._-]{0,30}://)", re.I)
+_USER = re.compile(rf"{_SCHEME}[^\s:/@]{{0,256}}:", re.I)
 _QUERY_SECRET = re.compile(r"(?P<head>[?&][\w.-]{0,40}(?:password|passwd|secret|token)=)[^&;\s\"<>]+", re.I)
 _WHOLE = re.compile(rf"(?P<head>{_SCHEME})(?P<rest>.*)", re.I | re.S)
 _NEXT_URL = re.compile(rf";(?={_SCHEME})", re.I)
@@ -96,11 +96,25 @@ def keep_secret(url: str) -> None:
 def mask_url(text: str) -> str:
     """`text` with the password of every URL in it replaced by asterisks."""
     if _secrets:
-        for secret in sorted(list(_secrets), key=len, reverse=True):  # a copy: other threads add to it
+        for secret in sorted(_secrets, key=len, reverse=True):
             if secret in text:
                 text = text.replace(secret, _secrets.get(secret, HIDDEN))
-    text = _URL_SECRET.sub(lambda m: f"{m['head']}:{HIDDEN}@", text)
+    if "@" in text:
+        text = _RUN.sub(_masked_run, text)
     return _QUERY_SECRET.sub(lambda m: f"{m['head']}{HIDDEN}", text)
+
+
+def _masked_run(found: re.Match[str]) -> str:
+    """A run without blanks, with the passwords of its URLs hidden."""
+    run = found.group()
+    if "@" not in run:
+        return run
+    parts = []
+    for part in _URL_STARTS.split(run):
+        user = _USER.search(part) if "@" in part else None
+        end = part.rfind("@")
+        parts.append(f"{part[: user.end()]}{HIDDEN}{part[end:]}" if user and end >= user.end() else part)
+    return "".join(parts)
 
 
 def _mask_whole(url: str) -> str:
