@@ -50,12 +50,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 HIDDEN = "********"
-# A scheme, also a mistyped one (`redis:/`, `redis//`). It has a length, so that a long text without one
-# takes no longer than its length.
+# A scheme, also a mistyped one (`redis:/`, `redis//`). Each part has a length, so that a long text takes no
+# longer than its length.
 _SCHEME = r"(?<![a-z0-9+._-])[a-z][a-z0-9+._-]{0,30}(?::+/+|//+)"
-# Passwords hold what nobody escaped: in running text they end at a blank or a quote, and begin another URL
-# nowhere.
-_URL_SECRET = re.compile(rf"(?P<head>{_SCHEME}[^\s:/@]*):(?P<secret>(?:(?!://)[^\s\"<>])*)@", re.I)
+# Passwords hold what nobody escaped: in running text they end at a blank or a quote, or where another URL
+# begins. Runs are taken one by one, so that the time grows with the length of the text only.
+_RUN = re.compile(r"[^\s\"<>]+")
+_URL_STARTS = re.compile(r"(?=(?<![a-z0-9+._-])[a-z][a-z0-9+._-]{0,30}://)", re.I)
+_USER = re.compile(rf"{_SCHEME}[^\s:/@]{{0,256}}:", re.I)
 _QUERY_SECRET = re.compile(r"(?P<head>[?&][\w.-]{0,40}(?:password|passwd|secret|token)=)[^&;\s\"<>]+", re.I)
 _WHOLE = re.compile(rf"(?P<head>{_SCHEME})(?P<rest>.*)", re.I | re.S)
 _NEXT_URL = re.compile(rf";(?={_SCHEME})", re.I)
@@ -63,6 +65,8 @@ _WHOLE_QUERY = re.compile(r"(?P<head>[?&][\w.-]{0,40}(?:password|passwd|secret|t
 #: how long a password is before it is looked for in texts on its own
 LONG_SECRET = 5
 MOST_SECRETS = 256
+# What client libraries cut URLs at: a password with one of these in it may be quoted in pieces.
+_CUT = re.compile(r"[/#?\s@]")
 #: texts that must not be shown, longest first when they are used -> what stands for them
 _secrets: dict[str, str] = {}
 
@@ -72,22 +76,21 @@ def keep_secret(url: str) -> None:
     client library quotes them. url: one or several with `;` between them."""
     if not isinstance(url, str) or url in _secrets or ("@" not in url and "=" not in url):
         return
-    masked = _mask_whole(url)
-    if masked == url:
-        return
-    if len(_secrets) > MOST_SECRETS:
-        _secrets.clear()
-    _secrets[url] = masked
+    words = []
     for one in _NEXT_URL.split(url):
         found = _WHOLE.match(one)
         userinfo, at, _ = (found["rest"] if found else "").rpartition("@")
-        _, colon, password = userinfo.partition(":")
-        words = [password] if at and colon else []
+        words += [userinfo.partition(":")[2]] if at else []
         words += [m.group().partition("=")[2] for m in _WHOLE_QUERY.finditer(one)]
-        for word in words:
-            for part in (word, *re.split(r"[/#?\s@]", word)):
-                if len(part) >= LONG_SECRET:
-                    _secrets[part] = HIDDEN
+    # Others are seen by the patterns wherever their URL stands, and may be common words besides.
+    odd = [word for word in words if _CUT.search(word)]
+    if not odd:
+        return
+    while len(_secrets) > MOST_SECRETS:
+        _secrets.pop(next(iter(_secrets)), None)  # the oldest
+    _secrets[url] = _mask_whole(url)
+    for word in odd:
+        _secrets.update((p, HIDDEN) for p in (word, *_CUT.split(word)) if len(p) >= LONG_SECRET)
 
 
 def mask_url(text: str) -> str:
@@ -95,9 +98,23 @@ def mask_url(text: str) -> str:
     if _secrets:
         for secret in sorted(_secrets, key=len, reverse=True):
             if secret in text:
-                text = text.replace(secret, _secrets[secret])
-    text = _URL_SECRET.sub(lambda m: f"{m['head']}:{HIDDEN}@", text)
+                text = text.replace(secret, _secrets.get(secret, HIDDEN))
+    if "@" in text:
+        text = _RUN.sub(_masked_run, text)
     return _QUERY_SECRET.sub(lambda m: f"{m['head']}{HIDDEN}", text)
+
+
+def _masked_run(found: re.Match[str]) -> str:
+    """A run without blanks, with the passwords of its URLs hidden."""
+    run = found.group()
+    if "@" not in run:
+        return run
+    parts = []
+    for part in _URL_STARTS.split(run):
+        user = _USER.search(part) if "@" in part else None
+        end = part.rfind("@")
+        parts.append(f"{part[: user.end()]}{HIDDEN}{part[end:]}" if user and end >= user.end() else part)
+    return "".join(parts)
 
 
 def _mask_whole(url: str) -> str:

@@ -38,6 +38,9 @@ APP_OF_CELERY = frozenset(
     "config_source_silent".split()
 )
 
+#: options of Celery's worker that ask for what is so anyway
+WORKER_OF_CELERY = frozenset("without_gossip without_mingle optimization quiet".split())
+
 
 def check_call(options: Iterable[str]) -> None:
     """Raises TypeError when one of the options of a call is a misspelling of one of ours."""
@@ -83,6 +86,14 @@ def check_app(names: Iterable[str], settings: frozenset[str]) -> None:
             raise TypeError(
                 f"an app has no keyword '{name}'; its keywords are {', '.join(sorted(APP))} and settings"
             )
+
+
+def check_worker(names: Iterable[str], known: Iterable[str]) -> None:
+    """Raises TypeError for keywords of a worker that are not among the known ones."""
+    for name in names:
+        if name not in WORKER_OF_CELERY:
+            _refuse_misspelt("worker", name, known)
+            raise TypeError(f"a worker has no option '{name}'; `qctl worker --help` lists them")
 
 
 def _refuse_misspelt(kind: str, name: str, known: Iterable[str]) -> None:

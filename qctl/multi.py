@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from pathlib import Path
 import click
 
 from qcore.private_files import NotPrivate, make_folder, open_to_append, read, replace
+from qcore.process_facts import command_line, is_running, owner
 from qctl import exits
 from qctl.params import nearest
 
@@ -66,20 +68,15 @@ class Node:
     def pid(self) -> int | None:
         """Its process; None: it does not run."""
         try:
-            said, owner = read(Path(self.pidfile))
+            said, whose = read(Path(self.pidfile))
             pid = int(said)
-            os.kill(pid, 0)
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except PermissionError:
-            return pid
         except (OSError, ValueError):
             return None
         # Another process may have that number by now.
-        if state == "Z" or self.name.encode() not in words:
+        if not is_running(pid) or self.name not in re.split(r"[\0 ]", command_line(pid)):
             return None
         # Root reads pid files of others, and then only for processes of the same user.
-        return pid if Path(f"/proc/{pid}").stat().st_uid == owner else None
+        return pid if owner(pid) == whose else None
 
     def start(self) -> None:
         """Start it in the background; it goes on when we leave."""
@@ -122,8 +119,8 @@ def remembered(pidfile: str | None, warn: Callable[[str], None]) -> list[Node]:
     found = []
     for file in sorted(place.glob("*.json")):
         try:
-            said, owner = read(file)
-            if owner != os.geteuid():
+            said, whose = read(file)
+            if whose != os.geteuid():
                 raise NotPrivate(file, "belongs to another user")
             found.append(Node(**json.loads(said)))
         except NotPrivate as exc:

@@ -19,6 +19,7 @@ FLOORS: list[tuple[str, tuple[str, ...]]] = [
             "qcore.errors",
             "qcore.plugins",
             "qcore.private_files",
+            "qcore.process_facts",
             "qcore.times",
             "qcore.version",
             "qcore.crashpoints",

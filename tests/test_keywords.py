@@ -29,6 +29,7 @@ def add(x: int = 0, y: int = 0) -> int:
         (lambda app: app.task(retry_bakoff=True)(add), "retry_backoff"),
         (lambda app: app.task(nmae="a.b")(add), "name"),
         (lambda app: shared_task(max_retires=4)(add), "max_retries"),
+        (lambda app: app.worker(concurency=3), "concurrency"),
         (lambda app: app.task(add).apply_async((1, 2), conutdown=3), "countdown"),
         (lambda app: app.task(add).apply((1, 2), conutdown=3), "countdown"),
         (lambda app: app.task(add).signature((1, 2), prioritty=3), "priority"),
@@ -50,6 +51,11 @@ def test_a_misspelt_keyword_is_an_error_that_names_what_was_meant(
 def test_a_keyword_that_an_app_does_not_have_is_an_error(name: str) -> None:
     with pytest.raises(TypeError, match=f"no keyword '{name}'"):
         App("p", set_as_current=False, **{name: object()})
+
+
+def test_a_keyword_that_a_worker_does_not_have_is_an_error() -> None:
+    with pytest.raises(TypeError, match="no option 'state_db'"):
+        small_app().worker(state_db="x")
 
 
 @pytest.mark.parametrize(

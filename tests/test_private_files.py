@@ -16,6 +16,7 @@ import pytest
 from qcore import App
 from qcore.events.recording import Recorder
 from qcore.private_files import NotPrivate, create, make_folder, read, replace
+from qcore.wire import pulse
 from tests.processes import ROOT
 
 is_root = os.geteuid() == 0
@@ -204,3 +205,18 @@ def test_multi_does_not_write_a_log_through_a_link_of_another_user(tmp_path: Pat
     assert ran.returncode != 0
     assert "another user made" in ran.stderr
     assert not victim.exists()
+
+
+@pytest.mark.skipif(not is_root, reason="only root can make a folder of another user")
+def test_pulses_in_a_folder_of_another_user_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    folder = tmp_path / "qctl"
+    folder.mkdir()
+    (folder / "forged.pulse").write_bytes(pulse.encode("w1@host", os.getpid(), 1.0))
+    assert [p.node for p in pulse.read_all()] == ["w1@host"]
+
+    os.chown(folder, 65534, 65534)
+
+    assert pulse.read_all() == []

@@ -8,10 +8,11 @@ take longer than that moment, this gives up looking, and tries again now and the
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
+
+from qcore.process_facts import usable_processors
 
 SPIN_S = 100e-6
 #: after so many answers that came too late, so many are waited for asleep
@@ -26,7 +27,7 @@ class Spin:
     def __init__(self) -> None:
         self._late = 0
         # With one processor the answer cannot come while we look for it.
-        self._asleep = 0 if len(os.sched_getaffinity(0)) > 1 else -1
+        self._asleep = 0 if usable_processors() > 1 else -1
 
     def wait(self, poll: Callable[[int], Any], now: Callable[[], float] = perf_counter) -> None:
         """poll(0) says whether there is an answer."""

@@ -13,17 +13,17 @@ import threading
 import time
 from collections.abc import Sequence
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 from qcore.brokers._failures import FailureLimits
 from qcore.brokers._forks import tell_after_fork
 from qcore.brokers._sqlite_failure_rows import keep_failures
-from qcore.brokers._sqlite_file import Bell, Connection, File, boot_id
+from qcore.brokers._sqlite_file import Bell, Connection, File
 from qcore.brokers._turns import Turns
 from qcore.brokers.base import Consumer, Delivery, Message, Settle, Settlement, StoredResult
 from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerError, Unroutable
+from qcore.process_facts import process_table, started
 from qcore.times import new_id
 
 QUARANTINE_SIZE = 10_000
@@ -81,21 +81,8 @@ def route(file: File, message: Message) -> str:
 @cache
 def this_host() -> str:
     """Names the process table that our pids belong to; empty when that cannot be said."""
-    try:
-        boot, place = boot_id(), Path("/proc/self/ns/pid").readlink()
-    except OSError:
-        return ""
-    return f"{socket.gethostname()} {boot} {place}" if boot else ""
-
-
-def started(pid: int) -> str | None:
-    """When a process was started, in the kernel's own words; None when it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in (b"Z", b"X") else fields[19].decode()
+    table = process_table()
+    return f"{socket.gethostname()} {table}" if table else ""
 
 
 class SqliteConsumer(Consumer):

@@ -27,6 +27,7 @@ from urllib.parse import unquote, urlsplit
 from qcore.brokers._forks import tell_after_fork
 from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull, ConfigError
 from qcore.private_files import create, make_folder
+from qcore.process_facts import boot_id
 from qcore.times import new_id
 
 Answer = TypeVar("Answer")
@@ -38,6 +39,7 @@ SQLITE_WAITS_MS = 10
 SCHEMA_VERSION = 5
 #: how often it is looked whether the file that is open is still the one that is there, seconds
 LOOK_S = 0.5
+
 
 log = logging.getLogger("qcore.broker")
 
@@ -391,15 +393,6 @@ class File:
         if dead:
             self.in_transaction(lambda db: _forget_bells(db, dead), durable=False)
         return heard
-
-
-def boot_id() -> str:
-    """Names the time since this host was started; empty when that cannot be said."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
 
 
 def patiently(ask: Callable[[], Answer]) -> Answer:

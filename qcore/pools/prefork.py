@@ -27,6 +27,7 @@ from qcore.pools import _child
 from qcore.pools._line import Line
 from qcore.pools._template import Template
 from qcore.pools.base import SLOW_S, STUCK_S, Pace, Pool, PoolFeatures, PoolSetup, Running, pools
+from qcore.process_facts import resident_kib
 from qcore.times import epoch_of
 from qcore.wire.outcome import RECV_BYTES, End, Job, Outcome, pack_jobs, unpack_outcome
 from qcore.worker.run import Tools
@@ -486,8 +487,4 @@ def _exit(status: int | None) -> str:
 
 
 def _resident_kib(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
-    except OSError:
-        return 0
+    return resident_kib(pid)

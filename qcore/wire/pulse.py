@@ -14,6 +14,8 @@ import struct
 import time
 from typing import NamedTuple
 
+from qcore import process_facts
+
 MAGIC = b"QPULSE1\0"
 LAYOUT = struct.Struct("<8sIIdddI4x264s")
 FLAGS_AT, TURN_AT, TALK_AT = 12, 24, 32
@@ -67,18 +69,22 @@ def folder() -> str:
 
 def started_mark(pid: int) -> int:
     """When a process started, as a number; tells it from a later one with the same id. 0: not there."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            words = stat.read().rpartition(b")")[2].split()
-    except OSError:
+    said = process_facts.started(pid)
+    if said is None:
         return 0
-    return 0 if words[0] == b"Z" else int(words[19]) & 0xFFFFFFFF
+    if said.isdecimal():
+        return int(said) & 0xFFFFFFFF
+    import zlib  # only where there is no /proc
+
+    return zlib.crc32(said.encode())
 
 
 def read_all() -> list[Pulse]:
     """The pulses of this host's workers, of this user."""
     found = []
     try:
+        if os.stat(folder()).st_uid != os.getuid():  # noqa: PTH116 - as below
+            return []  # in /tmp somebody else may have made it before us
         names = sorted(os.listdir(folder()))  # noqa: PTH208 - pathlib takes longer to import than all the rest
     except OSError:
         return []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qcore.errors import ConfigError
 from qcore.private_files import create, read
+from qcore.process_facts import is_running
 
 
 class PidFile:
@@ -41,7 +42,7 @@ class PidFile:
             pid = 0
         except OSError as exc:
             raise ConfigError(f"cannot read the pid file '{self._path}': {exc.strerror}") from exc
-        if pid and Path(f"/proc/{pid}").exists():
+        if is_running(pid):
             raise ConfigError(f"a worker is running with pid {pid} (pid file '{self._path}')")
         self._path.unlink(missing_ok=True)
 

@@ -34,6 +34,8 @@ class Pulse:
     def start(self) -> None:
         try:
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
+            if self._path.parent.stat().st_uid != os.getuid():
+                return  # somebody else made it before us
             self._forget_the_dead()
             file = create(self._path, os.O_RDWR)
             os.write(file, wire.encode(self._node, os.getpid(), time.time()))

@@ -6,6 +6,7 @@ were cut short and returned, 1 it could not go on.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import resource
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from qcore.crashpoints import crashpoint
 from qcore.errors import BrokerError, ConfigError, PoolBroken, mask_url
 from qcore.events.sender import HEARTBEAT_S, EventSender
+from qcore.keywords import check_worker
 from qcore.pools.base import PoolSetup, pools
 from qcore.times import new_id
 from qcore.version import __version__
@@ -75,8 +77,9 @@ class Worker(Verbs):
         without_heartbeat: bool = False,
         drain_timeout: float | None = None,
         pidfile: str | None = None,
-        **_: Any,
+        **others: Any,
     ) -> None:
+        check_worker(others, inspect.signature(type(self).__init__).parameters)
         self.app = app
         conf = app.conf
         self.node = node_name(hostname)

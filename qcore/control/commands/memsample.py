@@ -6,11 +6,10 @@ import os
 from typing import Any
 
 from qcore.control.commands.base import WorkerView, command
+from qcore.process_facts import resident_kib
 
 
 @command("memsample", kind="inspect")
 def memsample(worker: WorkerView, **_: Any) -> Any:
     """Resident memory of the worker."""
-    with open("/proc/self/statm") as file:
-        pages = int(file.read().split()[1])
-    return f"{pages * os.sysconf('SC_PAGE_SIZE') / 1024 / 1024:.1f}MB"
+    return f"{resident_kib(os.getpid()) / 1024:.1f}MB"

@@ -1,0 +1,121 @@
+"""What the system knows about processes: whether one runs, since when, whose it is, how large it is.
+
+In:  a process id.  Out: facts.  On Linux they are read from /proc; elsewhere `ps` is asked, which takes some
+milliseconds. This module is the only one that knows of either.
+"""
+
+from __future__ import annotations
+
+import os
+
+PROC = "/proc"
+
+
+def has_proc() -> bool:
+    """Whether there is a /proc as Linux has it."""
+    return os.path.exists(f"{PROC}/self/stat")  # noqa: PTH110 - pathlib takes longer to import than this file
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat behind the name; empty when there is no such process."""
+    try:
+        with open(f"{PROC}/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+def _ps(pid: int, field: str) -> str:
+    """One field of `ps`; empty when there is no such process, or no ps."""
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            ["ps", "-o", f"{field}=", "-p", str(pid)], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process and it has not ended; one that its parent has not fetched has."""
+    if pid <= 0:
+        return False
+    if has_proc():
+        fields = _stat(pid)
+        return bool(fields) and fields[0] not in (b"Z", b"X")
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _ps(pid, "state").startswith("Z")
+
+
+def started(pid: int) -> str | None:
+    """When a process was started, in the system's own words; None when it is gone."""
+    if not has_proc():
+        return _ps(pid, "lstart") or None
+    fields = _stat(pid)
+    return None if not fields or fields[0] in (b"Z", b"X") else fields[19].decode()
+
+
+def command_line(pid: int) -> str:
+    """The words of a process with a NUL or a blank between them; empty when it is gone or has none."""
+    if not has_proc():
+        return _ps(pid, "command")
+    try:
+        with open(f"{PROC}/{pid}/cmdline", "rb") as file:
+            return file.read().decode("utf-8", "surrogateescape")
+    except OSError:
+        return ""
+
+
+def owner(pid: int) -> int | None:
+    """The user id of a process; None when it is gone."""
+    if not has_proc():
+        said = _ps(pid, "uid")
+        return int(said) if said.isdecimal() else None
+    try:
+        return os.stat(f"{PROC}/{pid}").st_uid  # noqa: PTH116 - as above
+    except OSError:
+        return None
+
+
+def resident_kib(pid: int) -> int:
+    """Resident memory; 0 when the process is gone."""
+    if not has_proc():
+        said = _ps(pid, "rss")
+        return int(said) if said.isdecimal() else 0
+    try:
+        with open(f"{PROC}/{pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    except OSError:
+        return 0
+
+
+def boot_id() -> str:
+    """An id that the kernel makes at each start of the system; empty when that cannot be said."""
+    try:
+        with open(f"{PROC}/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def process_table() -> str:
+    """Names the table that process ids of this host belong to; empty when that cannot be said."""
+    try:
+        place = os.readlink(f"{PROC}/self/ns/pid")  # noqa: PTH115 - as above
+    except OSError:
+        return ""
+    boot = boot_id()
+    return f"{boot} {place}" if boot else ""
+
+
+def usable_processors() -> int:
+    """How many processors this process may use; where the system does not say, how many there are."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
