@@ -22,7 +22,7 @@ test: $(TEST_STAMP) packages
 
 # The fault tests at their full sizes; `make test` runs the same ones, smaller.
 faults: $(TEST_STAMP) packages
-	QCORE_FAULTS=full $(BIN)/python -m pytest tests/faults tests/test_mixed_fleet.py -n $(WORKERS) --timeout 1800 -rA
+	QCORE_FAULTS=full $(BIN)/python -m pytest tests/faults tests/end_to_end/test_mixed_fleet.py -n $(WORKERS) --timeout 1800 -rA
 
 # A worker under load for 15 minutes: memory, descriptors, threads and connections stay as they are.
 soak: $(TEST_STAMP)

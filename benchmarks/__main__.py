@@ -21,7 +21,7 @@ from benchmarks.report import report
 from benchmarks.sizes import QUICK, Sizes
 from benchmarks.table import Round
 from benchmarks.venvs import NotInstalled
-from tests.redis_server import find_server
+from tests.support.redis_server import find_server
 
 HERE = Path(__file__).parent
 

@@ -17,9 +17,9 @@ from typing import Any
 from benchmarks import machine
 from benchmarks.lineup import Side
 from benchmarks.venvs import interpreter
-from tests.processes import Processes
-from tests.rabbit_server import RabbitServer, find_rabbitmq
-from tests.redis_server import RedisServer
+from tests.support.processes import Processes
+from tests.support.rabbit_server import RabbitServer, find_rabbitmq
+from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTLE_S = 30.0

@@ -13,7 +13,9 @@ import select
 import sys
 import time
 
-from qcore.brokers.base import Consumer, Delivery, Settlement, StoredResult, open_broker
+from qcore.brokers.contract.consumer import Consumer
+from qcore.brokers.contract.records import Delivery, Settlement, StoredResult
+from qcore.brokers.registry import open_broker
 
 RENEW_S = 10.0
 

@@ -10,12 +10,12 @@
 
 The life of a task, in the order to read it:
 
-    app.py, calls.py   a call becomes a message            (before: task.py, the user's side)
+    app.py, app/sending.py   a call becomes a message            (before: task.py, the user's side)
     wire/task.py       what the message looks like
     brokers/X.py       publish, claim, settle, leases
-    worker/consumer.py the loop: claim, refuse or hand over, settle
+    worker/loop.py the loop: claim, refuse or hand over, settle
     pools/X.py         where tasks run
-    worker/run.py      one run: from message to outcome
+    execution/run.py      one run: from message to outcome
     results/X.py       where the outcome is kept
     result.py          the caller's handle on it
 """
@@ -61,24 +61,24 @@ _WHERE = {
 __all__ = [*_WHERE, "__version__"]
 
 if TYPE_CHECKING:
-    from qcore.app import App as App
-    from qcore.canvas import Signature as Signature
-    from qcore.canvas import chain as chain
-    from qcore.canvas import chord as chord
-    from qcore.canvas import chunks as chunks
-    from qcore.canvas import group as group
-    from qcore.canvas import signature as signature
-    from qcore.canvas import xmap as xmap
-    from qcore.canvas import xstarmap as xstarmap
+    from qcore.app.app import App as App
     from qcore.control.commands.base import control_command as control_command
     from qcore.control.commands.base import inspect_command as inspect_command
-    from qcore.current import current_app as current_app
-    from qcore.result import AsyncResult as AsyncResult
-    from qcore.result import GroupResult as GroupResult
-    from qcore.result import ResultSet as ResultSet
-    from qcore.task import Task as Task
-    from qcore.task import current_task as current_task
-    from qcore.task import shared_task as shared_task
+    from qcore.tasks.canvas import Signature as Signature
+    from qcore.tasks.canvas import chain as chain
+    from qcore.tasks.canvas import chord as chord
+    from qcore.tasks.canvas import chunks as chunks
+    from qcore.tasks.canvas import group as group
+    from qcore.tasks.canvas import signature as signature
+    from qcore.tasks.canvas import xmap as xmap
+    from qcore.tasks.canvas import xstarmap as xstarmap
+    from qcore.tasks.current_app import current_app as current_app
+    from qcore.tasks.request import current_task as current_task
+    from qcore.tasks.result import AsyncResult as AsyncResult
+    from qcore.tasks.result import GroupResult as GroupResult
+    from qcore.tasks.result import ResultSet as ResultSet
+    from qcore.tasks.task import Task as Task
+    from qcore.tasks.task import shared_task as shared_task
 
 
 def __getattr__(name: str) -> Any:

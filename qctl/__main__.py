@@ -7,10 +7,10 @@ import sys
 def main() -> int:
     """Run the command line; the exit code. A local probe is over before the rest is imported."""
     if "QCTL_PARENT_PID" in os.environ:
-        from qctl.orphans import end_with_parent
+        from qctl.cli.orphans import end_with_parent
 
         end_with_parent(sys.argv[1:])
-    from qctl.probe import quick
+    from qctl.commands.health.local_probe import quick
 
     code = quick(sys.argv[1:]) if sys.argv[1:2] == ["health"] else None
     if code is None:

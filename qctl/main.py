@@ -1,6 +1,6 @@
 """The door: parse, dispatch, and turn every error into one sentence and an exit code.
 
-In:  the words of the command line.  Out: an exit code of exits.py.
+In:  the words of the command line.  Out: an exit code of exit_codes.py.
 After this: qctl/commands/<name>.py.  Imports here are paid by every run of qctl, `--help` included:
 no kombu, no redis, no textual, no rich and not the user's app.
 """
@@ -15,10 +15,10 @@ from typing import Any
 
 import click
 
-from qctl import VERSION, exits
-from qctl.failures import print_error
-from qctl.pages import LazyGroup
-from qctl.session import Session
+from qctl import VERSION, exit_codes
+from qctl.cli.command import LazyGroup
+from qctl.cli.print_error import print_error
+from qctl.cli.session import Session
 
 SECTIONS = {
     "Run": {
@@ -97,7 +97,7 @@ More: qctl --help, qctl help COMMAND.  Never used it before? qctl demo
         ("qctl -b redis://host/0 status", "which workers are online"),
         ("qctl -b redis://host/0 events", "the dashboard"),
     ],
-    exit_codes=list(exits.TABLE),
+    exit_codes=list(exit_codes.TABLE),
 )
 @click.option("--version", "show_version", is_flag=True, help="Print the version and leave.")
 @click.pass_context
@@ -142,7 +142,7 @@ def _run(argv: list[str], session: Session) -> int:
     if "_QCTL_COMPLETE" in os.environ:
         from click.shell_completion import shell_complete
 
-        from qctl.completion import take_line
+        from qctl.cli.completion import take_line
 
         take_line(os.environ)
         return shell_complete(cli, {"obj": session}, "qctl", "_QCTL_COMPLETE", os.environ["_QCTL_COMPLETE"])
@@ -154,38 +154,38 @@ def _run(argv: list[str], session: Session) -> int:
         value = exc.exit_code
     finally:
         session.close()
-    return value if isinstance(value, int) else exits.OK
+    return value if isinstance(value, int) else exit_codes.OK
 
 
 def _report(exc: BaseException, session: Session) -> int:
     """Say what went wrong on stderr; the exit code."""
     if isinstance(exc, SystemExit):
-        return exc.code if isinstance(exc.code, int) else exits.FAILED
+        return exc.code if isinstance(exc.code, int) else exit_codes.FAILED
     if isinstance(exc, BrokenPipeError):
-        return exits.CLOSED_PIPE
+        return exit_codes.CLOSED_PIPE
     if session.options.debug and not isinstance(exc, click.ClickException | click.Abort):
         import traceback
 
         traceback.print_exception(exc)
     if isinstance(exc, KeyboardInterrupt | click.Abort | EOFError):
         sys.stderr.write("\n" if sys.stderr.isatty() else "")
-        return exits.INTERRUPTED
+        return exit_codes.INTERRUPTED
     if isinstance(exc, click.exceptions.NoArgsIsHelpError):
         click.echo(exc.format_message())
-        return exits.OK
-    stop = _usage(exc) if isinstance(exc, click.ClickException) else exits.explain(exc)
+        return exit_codes.OK
+    stop = _usage(exc) if isinstance(exc, click.ClickException) else exit_codes.explain(exc)
     if stop is None:
-        stop = exits.Stop(exits.BUG, f"{type(exc).__name__}: {exc}", _write_report(exc))
+        stop = exit_codes.Stop(exit_codes.BUG, f"{type(exc).__name__}: {exc}", _write_report(exc))
     if stop.message:
         print_error(stop, session)
     return stop.code
 
 
-def _usage(exc: click.ClickException) -> exits.Stop:
+def _usage(exc: click.ClickException) -> exit_codes.Stop:
     context = getattr(exc, "ctx", None)
     path = context.command_path if context else "qctl"
     message = exc.format_message().removesuffix(".")
-    return exits.Stop(exits.USAGE, message, f"see `{path} --help`")
+    return exit_codes.Stop(exit_codes.USAGE, message, f"see `{path} --help`")
 
 
 def _write_report(exc: BaseException) -> str:
@@ -209,10 +209,10 @@ def _flush(code: int) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        code = exits.CLOSED_PIPE
+        code = exit_codes.CLOSED_PIPE
     except ValueError:  # stdout was closed before we started
         return code
-    if code == exits.CLOSED_PIPE:
+    if code == exit_codes.CLOSED_PIPE:
         # The interpreter flushes once more at exit and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import click
 
-from qctl import VERSION, exits
+from qctl import VERSION, exit_codes
+from qctl.cli.command import Page, PageGroup
+from qctl.cli.completion import FILES, SCRIPTS
+from qctl.cli.global_options import GlobalOption
 from qctl.commands.help import ENVIRONMENT
-from qctl.completion import FILES, SCRIPTS
 from qctl.main import cli
 from qctl.options import FORMATS
-from qctl.pages import Page, PageGroup
-from qctl.params import GlobalOption
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -183,7 +183,7 @@ def main(argv: list[str]) -> int:
     has no such files."""
     if not (ROOT / "pyproject.toml").exists():
         sys.stderr.write(f"{ROOT} is no checkout of qctl; get its sources and run this there\n")
-        return exits.USAGE
+        return exit_codes.USAGE
     wrong = stale()
     if "--check" in argv:
         sys.stderr.write("".join(f"stale: {path}\n" for path in wrong))

@@ -8,12 +8,12 @@ import signal
 import pytest
 
 pytest_plugins = [
-    "tests.redis_server",
-    "tests.rabbit_server",
-    "tests.certificates",
-    "tests.sentinels",
-    "tests.processes",
-    "tests.terminal",
+    "tests.support.redis_server",
+    "tests.support.rabbit_server",
+    "tests.support.certificates",
+    "tests.support.sentinels",
+    "tests.support.processes",
+    "tests.support.terminal",
 ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.arena import Arena, Invalid
 from benchmarks.lineup import Side
 from benchmarks.sizes import Sizes
-from tests.processes import Processes
+from tests.support.processes import Processes
 
 SECONDS = 1.2
 

@@ -15,7 +15,7 @@ from benchmarks.arena import Arena
 from benchmarks.contestants import QUEUE
 from benchmarks.lineup import OURS, Side
 from benchmarks.sizes import Sizes
-from tests.processes import Processes
+from tests.support.processes import Processes
 
 SECONDS = 10.0
 PROCESSES = 4

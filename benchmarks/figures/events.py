@@ -19,8 +19,8 @@ from benchmarks.arena import Arena, Invalid
 from benchmarks.lineup import Side
 from benchmarks.sizes import Sizes
 from qcore.wire import event as wire
-from qctl.demo_fleet.life import Fleet
-from tests.waiting import wait_for
+from qctl.commands.demo.fleet_events import Fleet
+from tests.support.waiting import wait_for
 
 SECONDS = 30.0
 WORKERS, RATE = 100, 10_000.0

@@ -17,9 +17,9 @@ from typing import Any
 from benchmarks.arena import Arena
 from benchmarks.lineup import OURS, Side
 from benchmarks.sizes import Sizes
+from qctl.commands.task.history import History
+from qctl.commands.task.record import Recorder
 from qctl.filters import parse
-from qctl.tasks.history import History
-from qctl.tasks.recording import Recorder
 
 SECONDS = 60.0
 ROUNDS = 1

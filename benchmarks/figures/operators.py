@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.arena import ROOT, Arena
 from benchmarks.lineup import OURS, Side
 from benchmarks.sizes import QUICK, Sizes
-from tests.processes import Processes
+from tests.support.processes import Processes
 
 SECONDS = 20.0
 WORKERS = 3

@@ -10,7 +10,7 @@ from benchmarks.contestants import QUEUE, WAITING
 from benchmarks.figures.drain import WARM
 from benchmarks.lineup import Side
 from benchmarks.sizes import Sizes
-from tests.rabbit_server import RabbitServer
+from tests.support.rabbit_server import RabbitServer
 
 SECONDS = 18.0
 GIVE_UP_S = 120.0

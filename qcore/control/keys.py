@@ -18,7 +18,7 @@ from qcore.control.commands.base import SCOPES
 from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
-    from qcore.config import Config
+    from qcore.settings.config import Config
 
 UNSIGNED = ("allow", "read", "refuse")
 SHORTEST = 16  # characters of a secret

@@ -22,7 +22,7 @@ from qcore.wire import event as wire
 from qcore.wire.event import Event
 
 if TYPE_CHECKING:
-    from qcore.app import App
+    from qcore.app.app import App
 
 Handler = Callable[[Event], Any]
 

@@ -19,8 +19,8 @@ from typing import IO, Any
 
 import msgspec
 
+from qcore.base.private_files import create
 from qcore.errors import ConfigError
-from qcore.private_files import create
 from qcore.wire.event import Event, is_event, moment
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from qcore.events.columns import BITS, MASK
 from qcore.events.state import State
-from qcore.events.table import CODE_OF, ENDED, TaskTable
+from qcore.events.store.columns import BITS, MASK
+from qcore.events.store.table import CODE_OF, ENDED, TaskTable
 
 OPEN = frozenset(("RECEIVED", "STARTED"))
 _KIND_OF = {"SUCCESS": "task-succeeded", "FAILURE": "task-failed", "REVOKED": "task-revoked"}

@@ -23,7 +23,7 @@ from qcore.version import __version__
 from qcore.wire import event as wire
 
 if TYPE_CHECKING:
-    from qcore.app import App
+    from qcore.app.app import App
 
 
 class Note(NamedTuple):
@@ -74,7 +74,7 @@ class EventSender:
         self._broker: Any = None
 
     def start(self) -> None:
-        from qcore.brokers.base import open_broker
+        from qcore.brokers.registry import open_broker
 
         self._broker = open_broker(self._app.broker_url(), self._app.broker_options())
         self._say("worker-online")

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from qcore.events.table import CODE_OF, FAILURE, PENDING, TaskSeen, TaskTable
+from qcore.events.store.table import CODE_OF, FAILURE, PENDING, TaskSeen, TaskTable
 from qcore.wire.event import LARGEST, Event, sane
 
 DEFAULT_MAX_TASKS = 10_000

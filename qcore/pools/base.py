@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from qcore.plugins import Registry
 from qcore.wire.outcome import End, Job, Outcome
 
 #: how much work a slot holds ahead, in seconds: enough to hide a round trip to the broker
@@ -184,12 +183,3 @@ class Pace:
         self.typical_s = typical
         if not self._strict:
             self.depth = MAX_DEPTH if typical * MAX_DEPTH < AHEAD_S else max(int(AHEAD_S / typical), 1)
-
-
-pools: Registry[type[Pool]] = Registry(
-    "pool",
-    "qcore.pools",
-    "qcore.pools",
-    ("asyncio", "gevent", "prefork", "solo", "threads"),
-    aliases={"processes": "prefork", "thread": "threads"},
-)

@@ -12,13 +12,12 @@ from collections import deque
 from collections.abc import Sequence
 from typing import ClassVar
 
-from qcore.pools._limits import alarm_limit
-from qcore.pools.base import Pool, PoolFeatures, PoolSetup, Running, pools
+from qcore.execution.run import Tools, run
+from qcore.execution.soft_limits import alarm_limit
+from qcore.pools.base import Pool, PoolFeatures, PoolSetup, Running
 from qcore.wire.outcome import Job, Outcome
-from qcore.worker.run import Tools, run
 
 
-@pools.register("solo")
 class SoloPool(Pool):
     """One slot: this thread."""
 

@@ -13,14 +13,13 @@ import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from qcore.pools._inside import InsidePool
-from qcore.pools._limits import thread_limit
-from qcore.pools.base import PoolFeatures, PoolSetup, Running, pools
+from qcore.execution.run import Tools, run
+from qcore.execution.soft_limits import thread_limit
+from qcore.pools.base import PoolFeatures, PoolSetup, Running
+from qcore.pools.in_process import InsidePool
 from qcore.wire.outcome import Job
-from qcore.worker.run import Tools, run
 
 
-@pools.register("threads")
 class ThreadPool(InsidePool):
     """Run tasks in threads of the worker process."""
 

@@ -11,9 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from qcore.brokers.base import FullChord, Message, StoredResult
+from qcore.brokers.contract.records import FullChord, Message, StoredResult
 from qcore.errors import Unsupported
-from qcore.plugins import Registry
 from qcore.wire.outcome import Part
 from qcore.wire.result import ResultMeta
 
@@ -70,12 +69,3 @@ class ResultStore(ABC):
         return None
 
     def close(self) -> None: ...
-
-
-results: Registry[type[ResultStore]] = Registry(
-    "result backend",
-    "qcore.result_stores",
-    "qcore.results",
-    ("broker", "disabled", "memory", "redis", "rpc", "sqlite"),
-    aliases={"rediss": "redis", "redis+socket": "redis", "unix": "redis", "sentinel": "redis"},
-)

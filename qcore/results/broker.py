@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from qcore.brokers.base import Broker, FullChord, Message, StoredResult, open_broker
+from qcore.brokers.base import Broker
+from qcore.brokers.contract.records import FullChord, Message, StoredResult
+from qcore.brokers.registry import open_broker
 from qcore.errors import Unsupported
-from qcore.results.base import ResultStore, results
+from qcore.results.base import ResultStore
 from qcore.wire.outcome import Part
 from qcore.wire.result import ResultMeta
 
 
-@results.register("broker")
 class BrokerResults(ResultStore):
     """Results in the broker's own keys or tables."""
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
-from qcore.brokers.base import StoredResult
+from qcore.brokers.contract.records import StoredResult
 from qcore.errors import ResultsNotKept
-from qcore.results.base import ResultStore, results
+from qcore.results.base import ResultStore
 from qcore.wire.result import ResultMeta
 
 
-@results.register("disabled")
 class NoResults(ResultStore):
     """Keeps nothing."""
 

@@ -16,19 +16,15 @@ from typing import Any
 
 import msgspec
 
-from qcore.brokers._ears import Subscription
-from qcore.brokers._forks import tell_after_fork
-from qcore.brokers.base import (
-    Broker,
-    Consumer,
-    Message,
-    Settlement,
-    StoredResult,
-    open_broker,
-)
+from qcore.base.times import new_id
+from qcore.brokers.base import Broker
+from qcore.brokers.contract.consumer import Consumer
+from qcore.brokers.contract.records import Message, Settlement, StoredResult
+from qcore.brokers.contract.subscription import Subscription
+from qcore.brokers.registry import open_broker
+from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerDown, ConfigError, Malformed
-from qcore.results.base import ResultStore, results
-from qcore.times import new_id
+from qcore.results.base import ResultStore
 from qcore.wire import envelope
 from qcore.wire.result import READY_STATES, ResultMeta, decode
 
@@ -39,7 +35,6 @@ SLICE_S = 0.5  # how long one thread reads for all before another may
 TRANSIENT = 1
 
 
-@results.register("rpc")
 class RpcStore(ResultStore):
     """One reply queue per process."""
 

@@ -36,7 +36,7 @@ class Request(msgspec.Struct):
     reply_key: str | None = None
     clock: int = 0
     expires: float = 0.0  # epoch seconds, 0: never
-    seal: Seal | None = None  # not proven to be genuine: worker/guard.py does that
+    seal: Seal | None = None  # not proven to be genuine: control/authorization.py does that
     sealed: bool = False  # there is something in the place of a seal
     body: bytes = b""  # as it came
 

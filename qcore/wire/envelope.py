@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
+from qcore.base.times import new_id
 from qcore.errors import Malformed
-from qcore.times import new_id
 from qcore.wire import content
 
 

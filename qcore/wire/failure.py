@@ -2,15 +2,15 @@
 
 In:  facts of a run that failed for good.  Out: two pieces of MessagePack, so that a list of thousands is
 read without their tracebacks and messages; and the message with which it is tried again.
-Before this: worker/failures.py.  After this: brokers/X; qctl reads them.
+Before this: worker/settling/failed_tasks.py.  After this: brokers/X; qctl reads them.
 """
 
 from __future__ import annotations
 
 import msgspec
 
+from qcore.base.times import new_id
 from qcore.errors import Malformed
-from qcore.times import new_id
 from qcore.wire import envelope
 
 #: the header that leads from a retried task to the task that failed

@@ -14,7 +14,7 @@ import struct
 import time
 from typing import NamedTuple
 
-from qcore import process_facts
+from qcore.base import process_facts
 
 MAGIC = b"QPULSE1\0"
 LAYOUT = struct.Struct("<8sIIdddI4x264s")

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from qcore import errors
+from qcore.base.times import iso
 from qcore.errors import Malformed, RemoteError, WorkerLostError
-from qcore.times import iso
 from qcore.wire import content
 
 KEY_PREFIX = "celery-task-meta-"

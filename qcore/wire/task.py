@@ -1,8 +1,8 @@
 """Task messages: Celery's protocol 2 (written and read) and protocol 1 (read only).
 
 In:  a call (name, args, kwargs, options) or message bytes.  Out: message bytes, or a TaskMessage.
-Before this: task.py builds one.  After this: brokers/X carry the bytes; worker/consumer.py reads
-the head, worker/run.py reads the body in the process that runs the task.
+Before this: task.py builds one.  After this: brokers/X carry the bytes; worker/loop.py reads
+the head, execution/run.py reads the body in the process that runs the task.
 Format: parity with celery 5.7, `headers` and the `[args, kwargs, embed]` body.
 """
 
@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from qcore.base.times import epoch
 from qcore.errors import Malformed
-from qcore.times import epoch
 from qcore.wire import content, envelope
 from qcore.wire.envelope import Envelope, Properties
 

@@ -19,31 +19,31 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from qcore.crashpoints import crashpoint
+from qcore.base.crashpoints import crashpoint
+from qcore.base.keywords import check_worker
+from qcore.base.times import new_id
+from qcore.control.server import Mailbox
 from qcore.errors import BrokerError, ConfigError, PoolBroken, mask_url
 from qcore.events.sender import HEARTBEAT_S, EventSender
-from qcore.keywords import check_worker
-from qcore.pools.base import PoolSetup, pools
-from qcore.times import new_id
+from qcore.pools.base import PoolSetup
+from qcore.pools.registry import pools
 from qcore.version import __version__
-from qcore.worker import lines, logs
-from qcore.worker.autoscale import Autoscaler, bounds, keepalive_s
-from qcore.worker.consumer import Loop
-from qcore.worker.drain import Drain
-from qcore.worker.failures import Failures
-from qcore.worker.keeper import Keeper
-from qcore.worker.limits import per_second
-from qcore.worker.mailbox import Mailbox
-from qcore.worker.names import concurrency_of, node_name, queue_names
-from qcore.worker.pidfile import PidFile
-from qcore.worker.say import Say
-from qcore.worker.services import EVENTS, KEEPER, MAILBOX, PULSE, Service, in_order
-from qcore.worker.settle import Rules
-from qcore.worker.stage import ColdStop, Stage
-from qcore.worker.verbs import Verbs, note
+from qcore.worker.intake.rate_limits import per_second
+from qcore.worker.loop import Loop
+from qcore.worker.process import log_setup, task_logs
+from qcore.worker.process.options import concurrency_of, node_name, queue_names
+from qcore.worker.process.pidfile import PidFile
+from qcore.worker.remote_control import Drain, Verbs, note
+from qcore.worker.services.autoscale import Autoscaler, bounds, keepalive_s
+from qcore.worker.services.base import EVENTS, KEEPER, MAILBOX, PULSE, Service, in_order
+from qcore.worker.services.lease import Keeper
+from qcore.worker.services.reporting import Say
+from qcore.worker.settling.failed_tasks import Failures
+from qcore.worker.settling.rules import Rules
+from qcore.worker.shutdown_stage import ColdStop, Stage
 
 if TYPE_CHECKING:
-    from qcore.app import App
+    from qcore.app.app import App
 
 log = logging.getLogger("qcore.worker")
 
@@ -133,8 +133,8 @@ class Worker(Verbs):
     def run(self) -> int:
         """Start, run until told to stop, stop. The exit code. Raises ConfigError, BrokerDown."""
         app = self.app
-        logs.set_up(app.conf, *self._log)
-        lines.keep(app, self.node)
+        log_setup.set_up(app.conf, *self._log)
+        task_logs.keep(app, self.node)
         app.import_modules()
         app.broker.check()
         for task in app.tasks.values():
@@ -204,7 +204,7 @@ class Worker(Verbs):
         """services, in the order in which they stop: who is not announced any more must not answer, and
         what is closed must not be renewed."""
         self.pool.stop()
-        lines.flush()
+        task_logs.flush()
         for service in services:
             if service is not self.events:
                 self._stop(service)
@@ -238,7 +238,7 @@ class Worker(Verbs):
 
     def _before_run(self) -> None:
         """In every process that runs tasks."""
-        logs.redirect_output(self.app.conf)
+        log_setup.redirect_output(self.app.conf)
 
     def _say_ready(self) -> None:
         url = mask_url(self.app.broker_url())
@@ -305,7 +305,7 @@ class Worker(Verbs):
         return [h.info(self.node, None, None) for n, h in list(self.loop.held.items()) if n not in running]
 
     def scheduled(self) -> list[dict[str, Any]]:
-        from qcore.worker.scheduled import scheduled
+        from qcore.worker.remote_control import scheduled
 
         return scheduled(self.app.broker, self.queues(), self.node)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from qctl import exits
-from qctl.pages import command as page
-from qctl.params import nearest
+from qctl import exit_codes
+from qctl.cli.command import command as page
+from qctl.cli.types import nearest
 
 INSTEAD = {
     "queue.purge": "qctl queue purge QUEUE",
@@ -24,7 +24,7 @@ INSTEAD = {
 @page(
     "amqp",
     examples=[("qctl amqp basic.get", "which command looks at messages")],
-    exit_codes={exits.FAILED: "always: it only says what to use"},
+    exit_codes={exit_codes.FAILED: "always: it only says what to use"},
     see_also=["queue", "call", "list bindings"],
 )
 @click.argument("words", nargs=-1, metavar="[COMMAND] [ARGUMENTS]...")
@@ -36,8 +36,12 @@ def command(words: tuple[str, ...]) -> None:
     """
     if not words:
         lines = [f"  {name:<17} {instead}" for name, instead in INSTEAD.items()]
-        raise exits.Stop(exits.FAILED, "there is no AMQP shell here; instead of\n" + "\n".join(lines))
+        raise exit_codes.Stop(
+            exit_codes.FAILED, "there is no AMQP shell here; instead of\n" + "\n".join(lines)
+        )
     name = words[0]
     if name not in INSTEAD:
-        raise exits.Stop(exits.USAGE, f"no AMQP command named '{name}'{nearest(name, INSTEAD)}")
-    raise exits.Stop(exits.FAILED, f"there is no AMQP shell here; instead of {name}: {INSTEAD[name]}")
+        raise exit_codes.Stop(exit_codes.USAGE, f"no AMQP command named '{name}'{nearest(name, INSTEAD)}")
+    raise exit_codes.Stop(
+        exit_codes.FAILED, f"there is no AMQP shell here; instead of {name}: {INSTEAD[name]}"
+    )

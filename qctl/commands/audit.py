@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
-from qctl import exits
-from qctl.audit import local_lines
+from qctl import exit_codes
+from qctl.cli.audit import local_lines
+from qctl.cli.command import command as page
+from qctl.cli.session import current
+from qctl.cli.types import Span
 from qctl.output.records import text
 from qctl.output.table import Cell, Column
 from qctl.output.text import count, stamp
-from qctl.pages import command as page
-from qctl.params import Span
-from qctl.session import current
 
 MOST = 10_000  # as many as brokers keep
 FIELDS = ("at", "user", "host", "pid", "context", "broker", "command", "code", "reason")
@@ -30,7 +30,7 @@ WIDE = ("host", "pid", "broker")
         ("qctl audit --since 2h -o json", "in the last two hours, for a program"),
         ("qctl audit --local", "what you changed from this host, at any broker"),
     ],
-    exit_codes={exits.FAILED: "this broker keeps no log; --local shows your own"},
+    exit_codes={exit_codes.FAILED: "this broker keeps no log; --local shows your own"},
     see_also=["ctx", "help exit-codes"],
     lists=True,
 )

@@ -1,7 +1,7 @@
 """`qctl call`: send a task; with --wait print how it ended.
 
 In:  a task name and options.  Out: the task id, and nothing else, on stdout.
-After this: qcore/app.py builds the message.
+After this: qcore/app/app.py builds the message.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qctl import exits
+from qctl import exit_codes
+from qctl.cli.command import command as page
+from qctl.cli.session import Session, current
+from qctl.cli.types import Header, Json, Moment, OneOf, QueueName, Span, TaskName, nearest
 from qctl.output.table import Column
-from qctl.pages import command as page
-from qctl.params import Header, Json, Moment, OneOf, QueueName, Span, TaskName, nearest
-from qctl.session import Session, current
 
 if TYPE_CHECKING:
-    from qcore.control.bus import Answers
+    from qcore.control.client import Answers
 
 #: how long the fleet may take to say which tasks it knows
 CHECK_S = 0.5
@@ -40,10 +40,10 @@ BATCH = 1000
         ("qctl call proj.load -k @load.json --dry-run", "print the message; send nothing"),
     ],
     exit_codes={
-        exits.FAILED: "--wait: the task failed; its traceback is on stderr",
-        exits.NOT_FOUND: "no worker knows a task of that name (nothing was sent)",
-        exits.NO_ANSWER: "--wait: the task was sent, and no worker is online to run it",
-        exits.TIMED_OUT: "--wait: no result within -t; the task may still run",
+        exit_codes.FAILED: "--wait: the task failed; its traceback is on stderr",
+        exit_codes.NOT_FOUND: "no worker knows a task of that name (nothing was sent)",
+        exit_codes.NO_ANSWER: "--wait: the task was sent, and no worker is online to run it",
+        exit_codes.TIMED_OUT: "--wait: no result within -t; the task may still run",
     },
     see_also=["result", "inspect registered"],
 )
@@ -102,7 +102,7 @@ def command(
     """
     session = current()
     if count > 1 and (wait or options["task_id"] or options["idempotency_key"]):
-        raise exits.Stop(exits.USAGE, "--count goes without --wait, --id and --idempotency-key")
+        raise exit_codes.Stop(exit_codes.USAGE, "--count goes without --wait, --id and --idempotency-key")
     given = {k: v for k, v in {**options, "headers": dict(header) or None}.items() if v is not None}
     if dry_run:
         return _show(session, name, args or [], kwargs or {}, given)
@@ -115,14 +115,14 @@ def command(
     if wait:
         return _wait(session, ids[0], nobody=fleet is not None and not fleet.replies and not fleet.silent)
     _print_ids(session, name, ids)
-    return exits.OK
+    return exit_codes.OK
 
 
 def _show(
     session: Session, name: str, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any]
 ) -> int:
     """Print the message that would be sent."""
-    from qcore.times import new_id
+    from qcore.base.times import new_id
     from qcore.wire import envelope
 
     with _refusing(name):
@@ -144,7 +144,7 @@ def _show(
     else:
         session.out.document("call.message", fields)
     session.out.note("nothing was sent (--dry-run)")
-    return exits.OK
+    return exit_codes.OK
 
 
 def _check_name(session: Session, name: str) -> Answers | None:
@@ -159,8 +159,8 @@ def _check_name(session: Session, name: str) -> Answers | None:
         for line in reply
     }
     if known and name not in known:
-        raise exits.Stop(
-            exits.NOT_FOUND,
+        raise exit_codes.Stop(
+            exit_codes.NOT_FOUND,
             f"no worker knows a task named '{name}'{nearest(name, known)}",
             "`qctl inspect registered` lists them; --no-check sends it all the same",
         )
@@ -191,7 +191,7 @@ def _refusing(name: str) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError, ImportError) as exc:
-        raise exits.Stop(exits.USAGE, f"cannot send '{name}': {exc}") from exc
+        raise exit_codes.Stop(exit_codes.USAGE, f"cannot send '{name}': {exc}") from exc
 
 
 def _print_ids(session: Session, name: str, ids: list[str]) -> None:
@@ -206,8 +206,8 @@ def _print_ids(session: Session, name: str, ids: list[str]) -> None:
 
 
 def _wait(session: Session, task_id: str, nobody: bool) -> int:
-    from qctl.await_result import await_result
-    from qctl.outcome import finish
+    from qctl.fleet.await_result import await_result
+    from qctl.fleet.print_result import finish
 
     timeout = session.options.timeout
     patience = min(GRACE_S, timeout or GRACE_S) if nobody else timeout
@@ -215,13 +215,13 @@ def _wait(session: Session, task_id: str, nobody: bool) -> int:
     if meta is not None:
         return finish(session, meta, "stderr")
     if nobody:
-        raise exits.Stop(
-            exits.NO_ANSWER,
+        raise exit_codes.Stop(
+            exit_codes.NO_ANSWER,
             f"no worker is online to run the task; it was sent as {task_id} and waits in its queue",
             f"start a worker, then `qctl result {task_id} --wait`",
         )
-    raise exits.Stop(
-        exits.TIMED_OUT,
+    raise exit_codes.Stop(
+        exit_codes.TIMED_OUT,
         f"no result of {task_id} within {timeout:g} s; the task may still run",
         f"`qctl result {task_id} --wait` goes on waiting",
     )

@@ -2,9 +2,9 @@
 
 import click
 
-from qctl.completion import SCRIPTS
-from qctl.pages import command as page
-from qctl.params import OneOf
+from qctl.cli.command import command as page
+from qctl.cli.completion import SCRIPTS
+from qctl.cli.types import OneOf
 
 
 @page(

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from qctl import exits
+from qctl import exit_codes
+from qctl.cli.command import Page, PageGroup
+from qctl.cli.session import current
+from qctl.cli.types import OneOf
+from qctl.configuration.layers import KEYS, Layers
 from qctl.output.table import Cell, Column
-from qctl.pages import Page, PageGroup
-from qctl.params import OneOf
-from qctl.session import current
-from qctl.settings.layers import KEYS, Layers
 
 command = PageGroup(
     "config",
@@ -21,7 +21,7 @@ command = PageGroup(
     the project's qctl.toml or [tool.qctl] of pyproject.toml, the context chosen with `ctx use`, your own
     config.toml, and what is built in. The app's own settings come last.""",
     examples=[("qctl config ls", "what counts"), ("qctl config explain broker", "who says what about it")],
-    exit_codes=(exits.BAD_CONFIG,),
+    exit_codes=(exit_codes.BAD_CONFIG,),
     subcommand_metavar="COMMAND [ARGUMENTS]...",
     see_also=["ctx", "help env"],
 )

@@ -8,16 +8,17 @@ from typing import Any
 
 import click
 
-from qctl import exits, theme
-from qctl.consent import CODES, ask
-from qctl.consent import options as consent_options
+from qctl import exit_codes
+from qctl.cli.command import Page, PageGroup
+from qctl.cli.confirm import CODES, ask
+from qctl.cli.confirm import options as consent_options
+from qctl.cli.session import current
+from qctl.cli.types import ContextName, OneOf
+from qctl.configuration import contexts
+from qctl.configuration.contexts import COLOURS, Context
+from qctl.output import state_styles
 from qctl.output.table import Cell, Column
 from qctl.output.text import age
-from qctl.pages import Page, PageGroup
-from qctl.params import ContextName, OneOf
-from qctl.session import current
-from qctl.settings import contexts
-from qctl.settings.contexts import COLOURS, Context
 
 COLUMNS = [
     *(Column("IN USE", field="current"), Column("NAME"), Column("CLASS"), Column("BROKER")),
@@ -52,7 +53,7 @@ command = ContextGroup(
         ("qctl ctx -", "back to the one before"),
         ("qctl --context prod status", "only this once"),
     ],
-    exit_codes=(exits.NOT_FOUND, exits.BAD_CONFIG),
+    exit_codes=(exit_codes.NOT_FOUND, exit_codes.BAD_CONFIG),
     subcommand_metavar="COMMAND [ARGUMENTS]...",
     see_also=["config explain", "status"],
 )
@@ -111,7 +112,7 @@ def _named(name: str) -> Context:
 def _in_use() -> str:
     name = current().options.given.get("context") or os.environ.get("QCTL_CONTEXT") or contexts.chosen()[0]
     if not name:
-        raise exits.Stop(exits.NOT_FOUND, "no context is in use", "see `qctl ctx ls`")
+        raise exit_codes.Stop(exit_codes.NOT_FOUND, "no context is in use", "see `qctl ctx ls`")
     return str(name)
 
 
@@ -120,7 +121,7 @@ def _show(name: str | None) -> None:
 
 
 def _add(name: str, kind: str | None, colour: str | None, queue: str | None, replace: bool) -> None:
-    from qctl.settings.addresses import why_bad
+    from qctl.configuration.addresses import why_bad
 
     given = current().options.given
     kept = ("broker", "result_backend", "app", "read_only", "output")
@@ -130,10 +131,12 @@ def _add(name: str, kind: str | None, colour: str | None, queue: str | None, rep
     values |= {k: v for k, v in (("class", kind), ("colour", colour), ("queue", queue)) if v is not None}
     for key in ("broker", "result_backend"):
         if key in values and (why := why_bad(values[key])):
-            raise exits.Stop(exits.BAD_CONFIG, f"the {key.replace('_', ' ')} {why}")
+            raise exit_codes.Stop(exit_codes.BAD_CONFIG, f"the {key.replace('_', ' ')} {why}")
     found = contexts.load(current().out.warn)
     if contexts.valid_name(name) in found and not replace:
-        raise exits.Stop(exits.USAGE, f"there is a context '{name}' already", "--replace writes it anew")
+        raise exit_codes.Stop(
+            exit_codes.USAGE, f"there is a context '{name}' already", "--replace writes it anew"
+        )
     found[name] = Context(name, values)
     contexts.save(found)
     _print([found[name]], contexts.chosen()[0])
@@ -142,7 +145,7 @@ def _add(name: str, kind: str | None, colour: str | None, queue: str | None, rep
 
 def _use(name: str | None, none: bool) -> None:
     if bool(name) is none:
-        raise exits.Stop(exits.USAGE, "name a context, or give --none")
+        raise exit_codes.Stop(exit_codes.USAGE, "name a context, or give --none")
     if none:
         contexts.choose("")
         _print([], "")
@@ -151,7 +154,7 @@ def _use(name: str | None, none: bool) -> None:
     if name == "-":
         name = contexts.chosen()[1]
         if not name:
-            raise exits.Stop(exits.NOT_FOUND, "no context was in use before")
+            raise exit_codes.Stop(exit_codes.NOT_FOUND, "no context was in use before")
     context = _named(name or "")
     contexts.choose(context.name)
     _print([context], context.name)
@@ -176,21 +179,21 @@ def _edit() -> None:
     import subprocess
     import sys
 
-    from qctl.settings.places import write_private
+    from qctl.configuration.directories import write_private
 
     path = contexts.file()
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     if not sys.stdin.isatty() and "VISUAL" not in os.environ and "EDITOR" not in os.environ:
-        raise exits.Stop(exits.USAGE, "there is no terminal to edit on", f"the file is {path}")
+        raise exit_codes.Stop(exit_codes.USAGE, "there is no terminal to edit on", f"the file is {path}")
     copy = path.with_name("contexts.edited.toml")
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     write_private(copy, before or '# [contexts.NAME]\n# broker = "redis://host/0"\n')
     try:
         code = subprocess.run([*shlex.split(editor), str(copy)], check=False).returncode
     except (OSError, ValueError) as exc:
-        raise exits.Stop(exits.FAILED, f"cannot run the editor '{editor}': {exc}") from None
+        raise exit_codes.Stop(exit_codes.FAILED, f"cannot run the editor '{editor}': {exc}") from None
     if code:
-        raise exits.Stop(exits.FAILED, f"the editor left with {code}; nothing was changed")
+        raise exit_codes.Stop(exit_codes.FAILED, f"the editor left with {code}; nothing was changed")
     found = contexts.load(current().out.warn, copy)  # what is wrong stays in the copy
     write_private(path, copy.read_text(encoding="utf-8"))
     copy.unlink()
@@ -213,7 +216,7 @@ def _test(names: tuple[str, ...]) -> int:
             finally:
                 other.close()
         except Exception as exc:
-            stop = exits.explain(exc)
+            stop = exit_codes.explain(exc)
             if stop is None:
                 raise
             error = mask_url(stop.message)
@@ -228,7 +231,7 @@ def _test(names: tuple[str, ...]) -> int:
                 "error": error or None,
             }
         )
-        state = Cell("unreachable", theme.FAILED.ansi) if error else Cell("reachable")
+        state = Cell("unreachable", state_styles.FAILED.ansi) if error else Cell("reachable")
         rows.append([Cell(name, context.ansi), state, age(took_s), broker, error])
         codes.append(bool(error))
     columns = [
@@ -239,7 +242,7 @@ def _test(names: tuple[str, ...]) -> int:
         Column("ERROR"),
     ]
     session.out.items("ctx.test", items, columns, rows, "name")
-    return exits.OK if not any(codes) else exits.UNAVAILABLE if all(codes) else exits.PARTIAL
+    return exit_codes.OK if not any(codes) else exit_codes.UNAVAILABLE if all(codes) else exit_codes.PARTIAL
 
 
 def _page(name: str, **attributes: Any) -> Page:
@@ -276,7 +279,7 @@ for page in (
             ("qctl ctx add prod -b env:PROD_BROKER --class prod", "the URL stays in the environment"),
             ("qctl ctx add here -b sqlite:///q.db -A proj", "with an app"),
         ],
-        exit_codes={exits.BAD_CONFIG: "the URL cannot be used, or contexts.toml has a mistake"},
+        exit_codes={exit_codes.BAD_CONFIG: "the URL cannot be used, or contexts.toml has a mistake"},
         see_also=["ctx use", "ctx edit"],
     ),
     _page(
@@ -289,7 +292,10 @@ for page in (
         watches=False,
         help="Talk to this fleet from now on; - is the one before.",
         examples=[("qctl ctx use prod", "until another is chosen"), ("qctl ctx use -", "the one before")],
-        exit_codes={exits.NOT_FOUND: "none was in use before", exits.BAD_CONFIG: "no context of that name"},
+        exit_codes={
+            exit_codes.NOT_FOUND: "none was in use before",
+            exit_codes.BAD_CONFIG: "no context of that name",
+        },
         see_also=["ctx ls"],
     ),
     _page(
@@ -298,7 +304,10 @@ for page in (
         params=[_name_argument(required=False)],
         help="Show one context, or the one in use; passwords are hidden.",
         examples=[("qctl ctx show prod -o yaml", "everything about it")],
-        exit_codes={exits.NOT_FOUND: "no context is in use", exits.BAD_CONFIG: "no context of that name"},
+        exit_codes={
+            exit_codes.NOT_FOUND: "no context is in use",
+            exit_codes.BAD_CONFIG: "no context of that name",
+        },
         see_also=["config explain"],
     ),
     _page(
@@ -307,7 +316,10 @@ for page in (
         params=[click.Argument(["names"], nargs=-1, type=ContextName(), metavar="[NAME]...")],
         help="Say whether the brokers of contexts can be reached.",
         examples=[("qctl ctx test prod", "and how long it took")],
-        exit_codes={exits.PARTIAL: "some cannot be reached", exits.UNAVAILABLE: "none can be reached"},
+        exit_codes={
+            exit_codes.PARTIAL: "some cannot be reached",
+            exit_codes.UNAVAILABLE: "none can be reached",
+        },
         see_also=["status"],
     ),
     _page(
@@ -320,7 +332,10 @@ for page in (
         What you write is looked through before it counts. With a mistake in it, it stays in
         contexts.edited.toml beside the old file.""",
         examples=[("qctl ctx edit", "all contexts in one file")],
-        exit_codes={exits.BAD_CONFIG: "a mistake in what was written", exits.FAILED: "the editor failed"},
+        exit_codes={
+            exit_codes.BAD_CONFIG: "a mistake in what was written",
+            exit_codes.FAILED: "the editor failed",
+        },
         see_also=["ctx ls"],
     ),
     _page(
@@ -330,7 +345,7 @@ for page in (
         watches=False,
         help="Delete a context; its fleet is not touched.",
         examples=[("qctl ctx rm old --yes", "without a question")],
-        exit_codes={**CODES, exits.BAD_CONFIG: "no context of that name"},
+        exit_codes={**CODES, exit_codes.BAD_CONFIG: "no context of that name"},
         see_also=["ctx ls"],
     ),
 ):

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qctl import exits
-from qctl.bulk import SAMPLES, Bulk, Chosen, Item, Rate, sample
-from qctl.consent import CODES
-from qctl.consent import options as consent_options
-from qctl.failed import arguments, forget, item_of, scan, try_again
+from qctl import exit_codes
+from qctl.cli.bulk import SAMPLES, Bulk, Chosen, Item, Rate, sample
+from qctl.cli.command import Page, PageGroup
+from qctl.cli.confirm import CODES
+from qctl.cli.confirm import options as consent_options
+from qctl.cli.session import current
+from qctl.cli.types import FilterWord, OneOf
 from qctl.filters import Filter, parse
+from qctl.fleet.failed_tasks import arguments, forget, item_of, scan, try_again
 from qctl.output.table import Column
 from qctl.output.text import age, count, cut, stamp
-from qctl.pages import Page, PageGroup
-from qctl.params import FilterWord, OneOf
-from qctl.session import current
 
 if TYPE_CHECKING:
     from qcore.wire.failure import Failure
@@ -35,7 +35,7 @@ command = PageGroup(
         ("qctl failed ls 'name:proj.mail.* since:2h'", "those of the last two hours"),
         ("qctl failed retry 'exc:TimeoutError' --rate 50/s", "again, after a question"),
     ],
-    exit_codes=(exits.NOT_FOUND,),
+    exit_codes=(exit_codes.NOT_FOUND,),
     subcommand_metavar="COMMAND [ARGUMENTS]...",
     see_also=["dead", "quarantine", "result"],
 )
@@ -137,7 +137,9 @@ def _show_one(task_id: str) -> None:
     session = current()
     (failure,) = session.broker.failures_of([task_id])
     if failure is None:
-        raise exits.Stop(exits.NOT_FOUND, f"no failed task '{task_id}' is kept", "see `qctl failed ls`")
+        raise exit_codes.Stop(
+            exit_codes.NOT_FOUND, f"no failed task '{task_id}' is kept", "see `qctl failed ls`"
+        )
     args, kwargs = arguments(failure)
     fields = {**item_of(failure), "args": args, "kwargs": kwargs, "traceback": failure.traceback}
     out = session.out
@@ -184,7 +186,9 @@ def _choose(words: tuple[str, ...], everything: bool, limit: int | None, again: 
     """What the filter means, the oldest first."""
     wanted = _filter(words)
     if wanted.is_all and not everything:
-        raise exits.Stop(exits.USAGE, "say which ones with a filter, or give --all", "see `qctl failed ls`")
+        raise exit_codes.Stop(
+            exit_codes.USAGE, "say which ones with a filter, or give --all", "see `qctl failed ls`"
+        )
     items: list[Item] = []
     oldest: deque[Failure] = deque(maxlen=SAMPLES)
     for failure in scan(current().broker, wanted):
@@ -226,7 +230,7 @@ def _remove(words: tuple[str, ...], everything: bool, limit: int | None, yes: bo
 
 # --- pages
 
-_UNSUPPORTED = {exits.FAILED: "you answered no, or this broker keeps no failed tasks"}
+_UNSUPPORTED = {exit_codes.FAILED: "you answered no, or this broker keeps no failed tasks"}
 _ALL = click.Option(["--all", "everything"], is_flag=True, help="All of them; instead of a filter.")
 _LIMIT = click.Option(["--limit"], type=click.IntRange(1), help="At most so many, the oldest first.")
 
@@ -246,7 +250,7 @@ command.add_command(
             ("qctl failed ls 'since:2h -exc:ValueError'", "see `qctl help filters`"),
             ("qctl failed ls -o json --limit 1000", "for a program"),
         ],
-        exit_codes={exits.FAILED: "this broker keeps no failed tasks"},
+        exit_codes={exit_codes.FAILED: "this broker keeps no failed tasks"},
         see_also=["failed show", "failed group"],
     )
 )
@@ -271,7 +275,7 @@ command.add_command(
             ("qctl failed group", "which exceptions there are"),
             ("qctl failed group --by name 'since:1d'", "which tasks failed today"),
         ],
-        exit_codes={exits.FAILED: "this broker keeps no failed tasks"},
+        exit_codes={exit_codes.FAILED: "this broker keeps no failed tasks"},
         see_also=["failed ls", "failed retry"],
     )
 )
@@ -283,8 +287,8 @@ command.add_command(
         help="Print one failed task with its traceback and all of its arguments.",
         examples=[("qctl failed show 1f0c…", "for people; -o json for a program")],
         exit_codes={
-            exits.NOT_FOUND: "no failed task of that id is kept",
-            exits.FAILED: "this broker keeps no failed tasks",
+            exit_codes.NOT_FOUND: "no failed task of that id is kept",
+            exit_codes.FAILED: "this broker keeps no failed tasks",
         },
         see_also=["failed ls", "result"],
     )
@@ -316,8 +320,8 @@ command.add_command(
         exit_codes={
             **CODES,
             **_UNSUPPORTED,
-            exits.NOT_FOUND: "no failed task matches",
-            exits.PARTIAL: "some had expired meanwhile, or cannot be sent again",
+            exit_codes.NOT_FOUND: "no failed task matches",
+            exit_codes.PARTIAL: "some had expired meanwhile, or cannot be sent again",
         },
         see_also=["failed ls", "dead replay"],
     )
@@ -333,7 +337,7 @@ command.add_command(
             ("qctl failed rm 'until:3d'", "those of more than three days ago, after a question"),
             ("qctl failed rm --all --yes", "all, without a question"),
         ],
-        exit_codes={**CODES, **_UNSUPPORTED, exits.NOT_FOUND: "no failed task matches"},
+        exit_codes={**CODES, **_UNSUPPORTED, exit_codes.NOT_FOUND: "no failed task matches"},
         see_also=["failed ls"],
     )
 )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from qctl import exits
+from qctl import exit_codes
+from qctl.cli.command import Page, PageGroup
+from qctl.cli.session import current
+from qctl.fleet.silent_workers import verdict
 from qctl.output.writer import to_json
-from qctl.pages import Page, PageGroup
-from qctl.session import current
-from qctl.verdict import verdict
 
 #: (part, what it needs to be started first)
 PARTS = (
@@ -25,7 +25,7 @@ command = PageGroup(
     "graph",
     help="Print pictures of the fleet and of a worker, as DOT text.",
     examples=[("qctl graph workers | dot -Tsvg > fleet.svg", "who takes what from where")],
-    exit_codes=(exits.NO_ANSWER,),
+    exit_codes=(exit_codes.NO_ANSWER,),
     subcommand_metavar="COMMAND",
     see_also=["inspect active_queues", "status"],
 )
@@ -76,7 +76,7 @@ command.add_command(
         params=[],
         help="Print which worker takes from which queue.",
         examples=[("qctl graph workers -o json", "for a program")],
-        exit_codes=(exits.PARTIAL, exits.NO_ANSWER),
+        exit_codes=(exit_codes.PARTIAL, exit_codes.NO_ANSWER),
         see_also=["inspect active_queues"],
     )
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from qctl import exits
+from qctl import exit_codes
+from qctl.cli.command import LazyGroup, PageGroup
+from qctl.cli.command import command as page
+from qctl.cli.types import nearest
 from qctl.options import FORMATS
-from qctl.pages import LazyGroup, PageGroup
-from qctl.pages import command as page
-from qctl.params import nearest
 
 ENVIRONMENT = {
     "QCTL_APP": "the app, as -A",
@@ -39,7 +39,7 @@ ENVIRONMENT = {
 
 def exit_codes() -> str:
     """The topic exit-codes."""
-    rows = [f"  {code:>3}  {words}" for code, words in exits.TABLE.items()]
+    rows = [f"  {code:>3}  {words}" for code, words in exit_codes.TABLE.items()]
     return "Exit codes\n\n" + "\n".join(rows)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from qctl import exits
+from qctl import exit_codes
+from qctl.cli.command import Page, PageGroup
+from qctl.cli.session import current
 from qctl.output.table import Column
-from qctl.pages import Page, PageGroup
-from qctl.session import current
 
 COLUMNS = [
     Column("QUEUE"),
@@ -76,7 +76,7 @@ command.add_command(
 
         Those of the app's settings, and those that workers take from; WORKERS says how many.""",
         examples=[("qctl -A proj list bindings -o json", "for a program")],
-        exit_codes=(exits.BAD_CONFIG,),
+        exit_codes=(exit_codes.BAD_CONFIG,),
         see_also=["queue ls", "inspect active_queues"],
     )
 )

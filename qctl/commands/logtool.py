@@ -11,10 +11,10 @@ from typing import Any
 import click
 import msgspec
 
+from qctl.cli.command import Page, PageGroup
+from qctl.cli.session import current
 from qctl.output.table import Column
 from qctl.output.text import count
-from qctl.pages import Page, PageGroup
-from qctl.session import current
 
 #: [2026-01-31 12:00:00,000: INFO/MainProcess] text
 _LINE = re.compile(r"^\[(?P<at>[^\]]*?): (?P<level>[A-Z]+)/(?P<process>[^\]]*)\] (?P<text>.*)")

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from qctl import exits
-from qctl.consent import CODES, ask, confirm_option
+from qctl import exit_codes
+from qctl.cli.command import command as page
+from qctl.cli.confirm import CODES, ask, confirm_option
+from qctl.cli.session import Session, current
+from qctl.cli.types import Names, QueueNames, nearest
 from qctl.output.table import Column
 from qctl.output.text import count
-from qctl.pages import command as page
-from qctl.params import Names, QueueNames, nearest
-from qctl.session import Session, current
 
 COLUMNS = [
     Column("QUEUE"),
@@ -40,7 +40,7 @@ def confirm(function: Any) -> Any:
     ],
     exit_codes={
         **CODES,
-        exits.NOT_FOUND: "no queue of that name",
+        exit_codes.NOT_FOUND: "no queue of that name",
     },
     see_also=["inspect reserved", "inspect active_queues"],
 )
@@ -79,7 +79,7 @@ def command(
             }
         )
     _print(session, items, dry_run)
-    return exits.OK
+    return exit_codes.OK
 
 
 def _queues(session: Session, named: list[str] | None) -> list[str]:
@@ -97,7 +97,9 @@ def _refuse_unknown(session: Session, queues: Sequence[str]) -> None:
         if known and queue not in known:
             depth = session.broker.depth(queue)
             if not depth.ready and not depth.delayed:
-                raise exits.Stop(exits.NOT_FOUND, f"no queue named '{queue}'{nearest(queue, known)}")
+                raise exit_codes.Stop(
+                    exit_codes.NOT_FOUND, f"no queue named '{queue}'{nearest(queue, known)}"
+                )
 
 
 def _print(session: Session, items: list[dict[str, Any]], dry_run: bool) -> None:

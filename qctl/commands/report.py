@@ -1,7 +1,7 @@
 """`qctl report`: versions, platform and settings."""
 
-from qctl.pages import command as page
-from qctl.session import current
+from qctl.cli.command import command as page
+from qctl.cli.session import current
 
 
 @page(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from qctl import exits
-from qctl.outcome import finish
-from qctl.pages import command as page
-from qctl.session import Session, current
+from qctl import exit_codes
+from qctl.cli.command import command as page
+from qctl.cli.session import Session, current
+from qctl.fleet.print_result import finish
 
 
 @page(
@@ -18,11 +18,11 @@ from qctl.session import Session, current
         ("qctl result 2f9c1e0a-… --traceback", "why it failed"),
     ],
     exit_codes={
-        exits.FAILED: "the task failed or was revoked",
-        exits.NOT_FOUND: "no result is known for that id",
-        exits.NOT_MET: "the task has begun and has not finished",
-        exits.BAD_CONFIG: "no results are kept: no result store is configured",
-        exits.TIMED_OUT: "--wait: no result within -t",
+        exit_codes.FAILED: "the task failed or was revoked",
+        exit_codes.NOT_FOUND: "no result is known for that id",
+        exit_codes.NOT_MET: "the task has begun and has not finished",
+        exit_codes.BAD_CONFIG: "no results are kept: no result store is configured",
+        exit_codes.TIMED_OUT: "--wait: no result within -t",
     },
     see_also=["call", "inspect query_task"],
 )
@@ -41,7 +41,7 @@ def command(task_id: str, wait: bool, traceback: bool) -> int:
         raise ResultsNotKept(session.app.broker_url())
     meta = None
     if wait:
-        from qctl.await_result import await_result
+        from qctl.fleet.await_result import await_result
 
         meta = await_result(session, task_id, session.options.timeout)
     if meta is None:
@@ -49,14 +49,14 @@ def command(task_id: str, wait: bool, traceback: bool) -> int:
         if wait:
             raise _too_late(session, task_id)
     if meta is None:
-        raise exits.Stop(
-            exits.NOT_FOUND,
+        raise exit_codes.Stop(
+            exit_codes.NOT_FOUND,
             f"no result is known for the id {task_id}",
             "it may still wait in a queue, its result may have expired, or the id is wrong",
         )
     return finish(session, meta, "stdout" if traceback else "hint")
 
 
-def _too_late(session: Session, task_id: str) -> exits.Stop:
+def _too_late(session: Session, task_id: str) -> exit_codes.Stop:
     limit = f"{session.options.timeout or 0:g} s"
-    return exits.Stop(exits.TIMED_OUT, f"no result of {task_id} within {limit}")
+    return exit_codes.Stop(exit_codes.TIMED_OUT, f"no result of {task_id} within {limit}")

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from qctl import exits
-from qctl.pages import command as page
-from qctl.session import current
+from qctl import exit_codes
+from qctl.cli.command import command as page
+from qctl.cli.session import current
 
 
 @page(
@@ -19,7 +19,7 @@ from qctl.session import current
         ("qctl -A proj shell", "then: add.delay(2, 2).get(timeout=5)"),
         ("qctl -A proj shell --no-exec", "only list the names that it would have"),
     ],
-    exit_codes={exits.USAGE: "no app, or a shell that is not installed"},
+    exit_codes={exit_codes.USAGE: "no app, or a shell that is not installed"},
     see_also=["call", "inspect registered"],
 )
 @click.option("-I", "--ipython", is_flag=True, help="IPython; an error when it is not installed.")
@@ -41,10 +41,12 @@ def command(ipython: bool, bpython: bool, plain: bool, without_tasks: bool, no_e
     lines = [f"  {name:<20} {_what(value)}" for name, value in names.items()]
     session.out.note("names at hand:\n" + "\n".join(lines))
     if no_exec:
-        return exits.OK
+        return exit_codes.OK
     wanted = "IPython" if ipython else "bpython" if bpython else "" if plain else None
     if wanted and importlib.util.find_spec(wanted) is None:
-        raise exits.Stop(exits.USAGE, f"{wanted} is not installed", "leave out the option, or install it")
+        raise exit_codes.Stop(
+            exit_codes.USAGE, f"{wanted} is not installed", "leave out the option, or install it"
+        )
     if wanted is None:
         wanted = next((n for n in ("IPython", "bpython") if importlib.util.find_spec(n)), "")
     return _start(wanted, names)
@@ -80,4 +82,4 @@ def _start(shell: str, names: dict[str, Any]) -> int:
         import code
 
         code.interact(banner=f"Python {sys.version.split()[0]}", local=names, exitmsg="")
-    return exits.OK
+    return exit_codes.OK

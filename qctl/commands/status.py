@@ -8,15 +8,16 @@ from typing import Any
 
 import click
 
-from qctl import exits, theme
-from qctl.bus import nodes
-from qctl.output.fields import fields_of
+from qctl import exit_codes
+from qctl.cli.command import command as page
+from qctl.cli.session import Session, current
+from qctl.cli.types import Destinations
+from qctl.commands.remote.group import nodes
+from qctl.fleet.silent_workers import verdict
+from qctl.output import state_styles
+from qctl.output.csv_fields import fields_of
 from qctl.output.table import Cell, Column
 from qctl.output.text import age, count, software
-from qctl.pages import command as page
-from qctl.params import Destinations
-from qctl.session import Session, current
-from qctl.verdict import verdict
 
 COLUMNS = [
     Column("WORKER", field="node"),
@@ -38,10 +39,10 @@ COLUMNS = [
         ("qctl status --all-contexts", "the workers of every fleet that has a name"),
     ],
     exit_codes={
-        exits.OK: "every worker answered",
-        exits.NOT_FOUND: "no worker of that name",
-        exits.PARTIAL: "some workers are silent",
-        exits.NO_ANSWER: "no worker is online",
+        exit_codes.OK: "every worker answered",
+        exit_codes.NOT_FOUND: "no worker of that name",
+        exit_codes.PARTIAL: "some workers are silent",
+        exit_codes.NO_ANSWER: "no worker is online",
     },
     see_also=["inspect ping", "inspect stats", "events"],
     lists=True,
@@ -62,7 +63,7 @@ def command(destination: Sequence[list[str]], everybody: bool, all_contexts: boo
     timeout = session.options.timeout or 1.0
     whom = nodes(destination)
     if all_contexts:
-        from qctl.everywhere import everywhere
+        from qctl.fleet.all_contexts import everywhere
 
         found, code = everywhere(session, whom, timeout, _items)
         rows = [[i["context"], *_row(session, i)] for i in found]
@@ -77,7 +78,7 @@ def command(destination: Sequence[list[str]], everybody: bool, all_contexts: boo
     stop = None
     try:
         code = verdict(session, answers, whom, timeout)
-    except exits.Stop as exc:
+    except exit_codes.Stop as exc:
         stop, code = exc, exc.code
     session.out.items("status", items, COLUMNS, [_row(session, i) for i in items], "node")
     if stop is not None:
@@ -131,9 +132,9 @@ def _gone(answers: Any, whom: list[str] | None) -> list[dict[str, Any]]:
 def _row(session: Session, item: dict[str, Any]) -> list[str | Cell]:
     import sys
 
-    look = theme.look(item["state"])
+    look = state_styles.look(item["state"])
     twice = ", twice" if item["twins"] else ""
-    state = f"{theme.glyph(look, sys.stdout.encoding)} {look.word}{twice}"
+    state = f"{state_styles.glyph(look, sys.stdout.encoding)} {look.word}{twice}"
     # Healthy rows stay uncoloured; colour is for what needs a person.
     colour = look.ansi if item["state"] != "online" else "33" if twice else ""
     return [

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from qctl import exits
+from qctl import exit_codes
+from qctl.cli.command import Page, PageGroup
+from qctl.cli.session import current
 from qctl.output.table import Column
 from qctl.output.text import count
-from qctl.pages import Page, PageGroup
-from qctl.session import current
 
 #: a name in capitals at the start of a line, or as an attribute or key
 _NAME = re.compile(r"(?m)^(?P<before>\s*(?:\w+\.conf\.|[\w.]*conf\[['\"])?)(?P<name>[A-Z][A-Z0-9_]+)\b")
@@ -22,16 +22,16 @@ command = PageGroup(
     "upgrade",
     help="Write old names of settings as they are called now.",
     examples=[("qctl upgrade settings celeryconfig.py --dry-run", "show what would change")],
-    exit_codes=(exits.NOT_PERMITTED,),
+    exit_codes=(exit_codes.NOT_PERMITTED,),
     subcommand_metavar="settings FILE",
     see_also=["report"],
 )
 
 
 def _settings(file: str, django: bool, no_backup: bool, dry_run: bool) -> None:
-    from qcore.config import canonical
     from qcore.errors import UnknownName
-    from qcore.old_names import new_name
+    from qcore.settings.config import canonical
+    from qcore.settings.old_names import new_name
 
     out = current().out
     path = Path(file)
@@ -90,7 +90,7 @@ command.add_command(
             ("qctl upgrade settings celeryconfig.py", "keeps celeryconfig.py.orig"),
             ("qctl upgrade settings proj/settings.py --django --dry-run", "only show the difference"),
         ],
-        exit_codes=(exits.NOT_PERMITTED,),
+        exit_codes=(exit_codes.NOT_PERMITTED,),
         see_also=["upgrade"],
     )
 )

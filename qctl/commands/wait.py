@@ -6,10 +6,11 @@ import time
 
 import click
 
-from qctl import conditions, exits
-from qctl.pages import command as page
-from qctl.params import Span
-from qctl.session import current
+from qctl import exit_codes
+from qctl.cli.command import command as page
+from qctl.cli.session import current
+from qctl.cli.types import Span
+from qctl.fleet import conditions
 
 EVERY_S = 0.25
 
@@ -22,7 +23,7 @@ EVERY_S = 0.25
         ("qctl wait 'task:2f9c1e0a done=yes'", "until it has ended, however"),
         ("qctl wait 'queues ready<100' --hold 10s", "and has been so for ten seconds"),
     ],
-    exit_codes={exits.OK: "it is so", exits.NOT_MET: "-t ran out and it is not so"},
+    exit_codes={exit_codes.OK: "it is so", exit_codes.NOT_MET: "-t ran out and it is not so"},
     see_also=["watch", "queue ls", "health"],
     watches=False,
 )
@@ -65,6 +66,6 @@ def command(condition: tuple[str, ...], hold: float, every: float) -> int:
         session.out.document("wait", fields)
     said = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
     if not met:
-        raise exits.Stop(exits.NOT_MET, f"not so within {timeout:g} s: {wanted.text} ({said})")
+        raise exit_codes.Stop(exit_codes.NOT_MET, f"not so within {timeout:g} s: {wanted.text} ({said})")
     session.out.note(f"{wanted.text} ({said})")
-    return exits.OK
+    return exit_codes.OK

@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
-from qctl import conditions, exits
+from qctl import exit_codes
+from qctl.cli.command import command as page
+from qctl.cli.session import current
+from qctl.cli.types import Span
+from qctl.fleet import conditions
 from qctl.output.text import stamp
-from qctl.pages import command as page
-from qctl.params import Span
-from qctl.session import current
 
 EVERY_S = 2.0
 
@@ -25,7 +26,7 @@ EVERY_S = 2.0
         ("qctl watch --when 'workers<3' --fail", "leave with exit code 6 as soon as it is so"),
         ("qctl watch --when 'queues depth>0' -o ndjson", "one line each time that it changes"),
     ],
-    exit_codes={exits.NOT_MET: "--fail: it has become so"},
+    exit_codes={exit_codes.NOT_MET: "--fail: it has become so"},
     see_also=["wait", "events"],
     watches=False,
 )
@@ -52,9 +53,9 @@ def command(when: str, line: str | None, fail: bool, every: float) -> int:
             if holds and line:
                 _run(wanted, facts, line)
             if holds and fail:
-                return exits.NOT_MET
+                return exit_codes.NOT_MET
         if ends is not None and time.monotonic() + every > ends:
-            return exits.OK
+            return exit_codes.OK
         time.sleep(every)
 
 

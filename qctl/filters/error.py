@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from qctl import exits
+from qctl import exit_codes
 from qctl.output.text import place_in
 
 
-class FilterError(exits.Stop):
+class FilterError(exit_codes.Stop):
     """`text` is no filter; position (from 0 to its length) is where, and message says why."""
 
     def __init__(self, text: str, position: int, message: str) -> None:
         line, column = place_in(text, position)
         whole = f"this is no filter: {message}\n  {line}\n  {' ' * column}^"
-        super().__init__(exits.USAGE, whole, "see `qctl help filters`")
+        super().__init__(exit_codes.USAGE, whole, "see `qctl help filters`")
         self.text, self.position, self.why = text, position, message

@@ -123,3 +123,16 @@ Examples:
   kwargs.user.id=12 until:14:30
 
 Put the whole filter in quotes, so that the shell leaves it alone."""
+
+
+class Value(NamedTuple):
+    """A value as it was typed."""
+
+    text: str
+    kind: str  # bare | quoted | regex
+    position: int
+
+
+def is_exact(value: Value) -> bool:
+    """Whether it means this very text, and no pattern."""
+    return value.kind == "quoted" or (value.kind == "bare" and not ("*" in value.text or "?" in value.text))

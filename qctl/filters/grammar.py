@@ -16,10 +16,9 @@ import time
 from qcore.errors import did_you_mean
 from qctl.filters import terms
 from qctl.filters.error import FilterError
-from qctl.filters.fields import FIELDS
+from qctl.filters.fields import FIELDS, Value
 from qctl.filters.predicate import Filter, Part, every, everything, none_of, some
 from qctl.filters.terms import Wrong
-from qctl.filters.value import Value
 
 LONGEST = 4096
 DEEPEST = 50

@@ -13,13 +13,12 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from qcore.base.times import epoch, span_s
 from qcore.errors import did_you_mean
-from qcore.times import epoch, span_s
 from qcore.wire.patterns import MAX_PATTERN, refuse_costly
 from qctl.filters import traces
-from qctl.filters.fields import Field, spellings, state_named, state_words
+from qctl.filters.fields import Field, Value, is_exact, spellings, state_named, state_words
 from qctl.filters.predicate import Hints, Part, Record
-from qctl.filters.value import Value, is_exact
 
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 _MISSING = object()

@@ -10,8 +10,8 @@ import json
 import re
 from collections.abc import Sequence
 
+from qctl.filters.fields import Value, is_exact
 from qctl.filters.predicate import Hints, Trace
-from qctl.filters.value import Value, is_exact
 
 #: what JSON and Python write as it is, inside of text
 _PLAIN = re.compile(r"[A-Za-z0-9_.@:+ -]+")

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from qctl import exits
+from qctl import exit_codes
 from qctl.output.formats import Format
 from qctl.output.template import value_at
 from qctl.output.text import shown
@@ -53,7 +53,7 @@ def refuse_unknown(names: Iterable[str], items: Sequence[Mapping[str, Any]]) -> 
             from qcore.errors import did_you_mean
 
             near = did_you_mean(name, known) or f"; there are {', '.join(known)}"
-            raise exits.Stop(exits.USAGE, f"no field named '{name}'{near}")
+            raise exit_codes.Stop(exit_codes.USAGE, f"no field named '{name}'{near}")
 
 
 def text(value: Any) -> str:

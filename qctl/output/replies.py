@@ -18,7 +18,7 @@ from qctl.output.text import age, shown
 from qctl.output.writer import Output, to_json
 
 if TYPE_CHECKING:
-    from qcore.control.bus import Answers
+    from qcore.control.client import Answers
     from qcore.control.commands.base import Command
 
 Row = list[str | Cell]
@@ -65,7 +65,7 @@ def write(out: Output, command: Command, answers: Answers) -> None:
 
 
 def _without_held(value: Any) -> Any:
-    """What a worker had when tasks were revoked is said in words of its own (qctl/whereabouts.py)."""
+    """What a worker had when tasks were revoked is said in words of its own (qctl/fleet/task_location.py)."""
     if isinstance(value, dict) and set(value) == {"ok", "held"}:
         return {"ok": value["ok"]}
     return value

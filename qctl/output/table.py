@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from qctl.output.state_styles import paint
 from qctl.output.text import cut, pad, shown, width
-from qctl.theme import paint
 
 GAP = "  "
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from qctl import exits
+from qctl import exit_codes
 
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|\\[tn\\]|[^{}\\]+|\\")
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
@@ -44,8 +44,8 @@ class Template:
         return "".join(texts[piece] if is_field else piece for piece, is_field in self.pieces)
 
 
-def _wrong(text: str, place: int, why: str) -> exits.Stop:
-    return exits.Stop(exits.USAGE, f"in the template: {why}\n  {text}\n  {' ' * place}^")
+def _wrong(text: str, place: int, why: str) -> exit_codes.Stop:
+    return exit_codes.Stop(exit_codes.USAGE, f"in the template: {why}\n  {text}\n  {' ' * place}^")
 
 
 def value_at(item: Any, field: str) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from qcore.escapes import shown as shown
+from qcore.base.escapes import shown as shown
 
 
 def shown_lines(text: str) -> str:

@@ -14,12 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from qcore.errors import mask_url
-from qctl import theme
 from qctl.options import Globals
-from qctl.output import formats, records, yaml
-from qctl.output.fields import fields_of
+from qctl.output import formats, records, state_styles, yaml
+from qctl.output.csv_fields import fields_of
 from qctl.output.secrets import hide
-from qctl.output.shape import shaped
+from qctl.output.sort_and_columns import shaped
 from qctl.output.table import Cell, Column, lines
 from qctl.output.text import shown, shown_lines
 
@@ -74,7 +73,7 @@ class Output:
 
     @property
     def colour(self) -> bool:
-        return theme.wants_colour(sys.stdout, self.options.no_color)
+        return state_styles.wants_colour(sys.stdout, self.options.no_color)
 
     def line(self, text: str) -> None:
         """One line of the answer, for people."""
@@ -149,7 +148,7 @@ class Output:
         **more: Any,
     ) -> None:
         """A list in any format: rows are the items as people see them; name is the key of the names; fields:
-        of the items, where they are not those of output/fields.py."""
+        of the items, where they are not those of output/csv_fields.py."""
         shape = shaped(self.options.listing, items, columns, rows)
         safe = [hide(dict(item)) for item in shape.items]
         if self.format in ("json", "yaml"):

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from qcore import App
-from qcore.brokers.base import Depth, Message
-from qcore.times import new_id
+from qcore.base.times import new_id
+from qcore.brokers.base import Depth
+from qcore.brokers.contract.records import Message
 from qcore.wire import envelope
 from tests.faults.history import History, Verdict, note_all
-from tests.processes import Process, Processes
-from tests.waiting import wait_for
+from tests.support.processes import Process, Processes
+from tests.support.waiting import wait_for
 
 PROJECT = "tests.faults.project"
 

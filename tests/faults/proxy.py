@@ -30,7 +30,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.faults.wires import PROTOCOLS
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 BOTH = ("up", "down")
 

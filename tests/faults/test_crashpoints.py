@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import pytest
 
-from qcore.brokers.base import Message
-from qcore.crashpoints import VARIABLE, armed
+from qcore.base.crashpoints import VARIABLE, armed
+from qcore.brokers.contract.records import Message
 from tests.faults import FULL
 from tests.faults.fleet import Fleet, no_surprises
 from tests.faults.history import note_all
-from tests.processes import ROOT, Process
-from tests.waiting import wait_for
+from tests.support.processes import ROOT, Process
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

@@ -6,14 +6,16 @@ import time
 
 import pytest
 
-from qcore.brokers._redis_scripts import CLAIM, ENROL, RENEW, SETTLE
-from qcore.brokers.base import Message, open_broker
+from qcore.brokers.contract.records import Message
+from qcore.brokers.redis.delivery_scripts import CLAIM, SETTLE
+from qcore.brokers.redis.scripts import ENROL, RENEW
+from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerDown
+from tests.contracts.consuming import end, message, take, text_of, texts
 from tests.faults import size
 from tests.faults.fleet import Fleet, no_surprises
 from tests.faults.proxy import Proxy, proxied
-from tests.suites.consuming import end, message, take, text_of, texts
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(180)]
 

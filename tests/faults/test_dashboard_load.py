@@ -22,9 +22,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.processes import Processes
-from tests.simulator import node_of
-from tests.waiting import wait_for
+from tests.support.processes import Processes
+from tests.support.simulator import node_of
+from tests.support.waiting import wait_for
 
 FULL = os.environ.get("QCORE_FAULTS") == "full"
 SECONDS = float(os.environ.get("QCORE_LOAD_S", 600 if FULL else 60))
@@ -108,7 +108,15 @@ def dashboard(url: str) -> Iterator[Screen]:
 def test_the_dashboard_takes_in_ten_thousand_events_a_second(redis_url: str) -> None:
     with dashboard(redis_url) as screen:
         assert screen.read(20, "overview")
-        words = ["-m", "qctl.demo_fleet.speaking", redis_url, "--workers", str(WORKERS), "--rate", str(RATE)]
+        words = [
+            "-m",
+            "qctl.commands.demo.fleet_publisher",
+            redis_url,
+            "--workers",
+            str(WORKERS),
+            "--rate",
+            str(RATE),
+        ]
         source = subprocess.Popen(
             [sys.executable, *words, "--for", str(SECONDS)], stdout=subprocess.PIPE, text=True
         )
@@ -155,7 +163,9 @@ def test_the_dashboard_takes_in_ten_thousand_events_a_second(redis_url: str) -> 
 
 def test_a_large_fleet_is_listed_and_put_in_order(redis_url: str, processes: Processes) -> None:
     count = 1_000 if FULL else 200
-    fleet = processes.start(sys.executable, "-m", "tests.simulator", redis_url, str(count), name="fleet")
+    fleet = processes.start(
+        sys.executable, "-m", "tests.support.simulator", redis_url, str(count), name="fleet"
+    )
     fleet.wait_output("ready")
     began = time.monotonic()
     with dashboard(redis_url) as screen:

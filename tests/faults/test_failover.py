@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from qcore import App
-from qcore.brokers.base import Message, open_broker
+from qcore.brokers.contract.records import Message
+from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerDown
 from tests.faults import FULL, size
 from tests.faults.fleet import Fleet, no_surprises
 from tests.faults.history import note_all
 from tests.faults.proxy import proxied
-from tests.processes import Processes
-from tests.redis_server import RedisServer, require_server
-from tests.waiting import wait_for
+from tests.support.processes import Processes
+from tests.support.redis_server import RedisServer, require_server
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from qcore.brokers._redis_scripts import CLAIM, SETTLE
-from qcore.brokers.base import open_broker
+from qcore.brokers.redis.delivery_scripts import CLAIM, SETTLE
+from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerDown, ConfigError
 from tests.faults import size
 from tests.faults.fleet import Fleet, no_surprises
 from tests.faults.proxy import Proxy, proxied
-from tests.redis_server import RedisServer
-from tests.waiting import wait_for
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

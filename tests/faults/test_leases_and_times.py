@@ -7,11 +7,12 @@ import time
 
 import pytest
 
-from qcore.brokers.base import Depth, Message
+from qcore.brokers.base import Depth
+from qcore.brokers.contract.records import Message
 from qcore.errors import TaskRevokedError
 from tests.faults import size
 from tests.faults.fleet import Fleet, no_surprises, rss_kib
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -8,11 +8,11 @@ from collections import Counter
 
 from qcore import App
 from qcore.wire import event as wire
-from qctl.dashboard.feed import Feed
+from qctl.dashboard.sources.live import Feed
 from tests.faults.lossy import Lossy
-from tests.processes import Processes
-from tests.redis_server import RedisServer
-from tests.waiting import wait_for
+from tests.support.processes import Processes
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_for
 
 FULL = os.environ.get("QCORE_FAULTS") == "full"
 TASKS = 33_000 if FULL else 1_700

@@ -20,13 +20,16 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from qcore.brokers import _redis_consumer
-from qcore.brokers._redis_scripts import Script
-from qcore.brokers.base import Broker, Consumer, Delivery, Message, Settle, Settlement, open_broker
-from qcore.times import new_id
+from qcore.base.times import new_id
+from qcore.brokers.base import Broker
+from qcore.brokers.contract.consumer import Consumer
+from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement
+from qcore.brokers.redis import consumer
+from qcore.brokers.redis.scripts import Script
+from qcore.brokers.registry import open_broker
+from tests.contracts.consuming import message, text_of
 from tests.faults import size
-from tests.redis_server import RedisServer
-from tests.suites.consuming import message, text_of
+from tests.support.redis_server import RedisServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -437,9 +440,9 @@ PLANTED = {
 @pytest.mark.parametrize("fault", PLANTED)
 def test_the_model_finds_a_script_that(fault: str, redis: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     name, right, wrong = PLANTED[fault]
-    text = getattr(_redis_consumer, name).text
+    text = getattr(consumer, name).text
     assert text.count(right) == 1
-    monkeypatch.setattr(_redis_consumer, name, Script(text.replace(right, wrong)))
+    monkeypatch.setattr(consumer, name, Script(text.replace(right, wrong)))
 
     with pytest.raises(AssertionError):
         check(redis, 100, consumers=8, most=3, shrink=False)

@@ -9,13 +9,13 @@ import sys
 
 import pytest
 
-from qcore.app import App
-from qcore.brokers._redis_administration_scripts import PUBLISH_ONCE
-from qcore.brokers.base import open_broker
+from qcore.app.app import App
+from qcore.brokers.redis.administration_scripts import PUBLISH_ONCE
+from qcore.brokers.registry import open_broker
 from qcore.errors import Unsupported
+from tests.contracts.consuming import text_of
 from tests.faults import size
 from tests.faults.proxy import proxied
-from tests.suites.consuming import text_of
 
 pytestmark = [pytest.mark.timeout(180)]
 

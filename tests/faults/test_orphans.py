@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults import size
 from tests.faults.fleet import Fleet, children, parent_of
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.faults.fleet import Fleet
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(60)]
 

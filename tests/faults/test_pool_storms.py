@@ -12,7 +12,7 @@ import pytest
 from qcore.errors import TimeLimitExceeded
 from tests.faults import SEED, size
 from tests.faults.fleet import PROJECT, Fleet, children, no_surprises
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -9,17 +9,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from qcore.brokers.base import Broker, Message, Settlement, open_broker
+from qcore.base.times import new_id
+from qcore.brokers.base import Broker
+from qcore.brokers.contract.records import Message, Settlement
+from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerDown, BrokerFull
-from qcore.times import new_id
 from qcore.wire import task
+from tests.contracts.broker_contract import opened
+from tests.contracts.consuming import Open, message, text_of
 from tests.faults import size
 from tests.faults.fleet import Fleet, no_surprises
 from tests.faults.proxy import Proxy, proxied
-from tests.rabbit_server import RabbitServer
-from tests.suites.broker_contract import opened
-from tests.suites.consuming import Open, message, text_of
-from tests.waiting import wait_for
+from tests.support.rabbit_server import RabbitServer
+from tests.support.waiting import wait_for
 
 __all__ = ["opened"]
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from qcore.app import App
-from qcore.crashpoints import VARIABLE
+from qcore.app.app import App
+from qcore.base.crashpoints import VARIABLE
 from tests.faults import size
 from tests.faults.fleet import Fleet, no_surprises
 from tests.faults.proxy import Proxy, proxied
-from tests.processes import Process
-from tests.rabbit_server import RabbitServer
-from tests.waiting import wait_for
+from tests.support.processes import Process
+from tests.support.rabbit_server import RabbitServer
+from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.slow,

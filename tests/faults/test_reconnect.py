@@ -11,9 +11,9 @@ import pytest
 from tests.faults import size
 from tests.faults.fleet import Fleet, no_surprises
 from tests.faults.proxy import Proxy, proxied
-from tests.processes import Process, Processes
-from tests.redis_server import RedisServer, require_server
-from tests.waiting import wait_for
+from tests.support.processes import Process, Processes
+from tests.support.redis_server import RedisServer, require_server
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

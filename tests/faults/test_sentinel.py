@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from qcore import App
-from qcore.brokers.base import Message, open_broker
+from qcore.brokers.contract.records import Message
+from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerDown, NotReplicated
 from tests.faults import size
 from tests.faults.fleet import Fleet, no_surprises
 from tests.faults.history import note_all
-from tests.processes import Processes
-from tests.sentinels import NAME, Watched
-from tests.waiting import wait_for
+from tests.support.processes import Processes
+from tests.support.sentinels import NAME, Watched
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from qcore.brokers.base import Broker, Message, StoredResult, open_broker
+from qcore.brokers.base import Broker
+from qcore.brokers.contract.records import Message, StoredResult
+from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerBusy, BrokerFull
+from tests.contracts.consuming import end, message, put, take, text_of
 from tests.faults import SEED, size
-from tests.suites.consuming import end, message, put, take, text_of
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(400)]
 
@@ -81,7 +83,7 @@ LIMITED = """
 import json, random, resource, signal, sys
 from qcore.brokers.base import Message, Settlement, open_broker
 from qcore.errors import BrokerFull
-from tests.suites.consuming import message
+from tests.contracts.consuming import message
 url, limit, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 rng = random.Random(seed)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

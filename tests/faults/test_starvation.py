@@ -9,12 +9,12 @@ import time
 import pytest
 
 from qcore import App
-from qcore.brokers.base import open_broker
-from qcore.times import new_id
+from qcore.base.times import new_id
+from qcore.brokers.registry import open_broker
+from tests.contracts.consuming import end, put, texts
 from tests.faults import FULL, size
-from tests.processes import Processes
-from tests.suites.consuming import end, put, texts
-from tests.waiting import wait_for
+from tests.support.processes import Processes
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -12,8 +12,8 @@ from qcore import App
 from qcore.wire import envelope
 from tests.faults import FULL, size
 from tests.faults.fleet import Fleet, no_surprises, rss_kib
-from tests.redis_server import RedisServer, require_server
-from tests.waiting import wait_for
+from tests.support.redis_server import RedisServer, require_server
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from qcore import App
 from qcore.errors import Reject
-from qcore.worker.logs import get_task_logger
+from qcore.worker.process.log_setup import get_task_logger
 from tests.projects.proj import note
 
 app = App("odd")

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from qcore import App
-from qcore.worker.logs import get_task_logger
+from qcore.worker.process.log_setup import get_task_logger
 
 app = App("proj")
 

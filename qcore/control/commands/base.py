@@ -10,9 +10,7 @@ the worker calls the function. One command a file; the file name is what people 
 
 from __future__ import annotations
 
-import importlib
 import json
-import pkgutil
 import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +21,7 @@ from typing import Annotated, Any, Protocol, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from qcore.errors import UnknownName
-from qcore.plugins import entry_points_of, load
+from qcore.control.commands.registry import commands
 
 
 class WorkerView(Protocol):
@@ -195,7 +192,6 @@ def _shown(value: Any) -> str:
 
 
 _known: dict[str, Command] = {}
-_builtin_loaded = False
 
 
 def command(
@@ -316,34 +312,3 @@ def from_description(said: Any) -> Command | None:
         alias=said.get("alias"),
         signature=str(said.get("signature") or "")[:200],
     )
-
-
-def commands(kind: str | None = None) -> list[Command]:
-    """Every known command, sorted by name."""
-    _load_builtin()
-    return sorted((c for c in _known.values() if kind in (None, c.kind)), key=lambda c: c.name)
-
-
-def find(name: str) -> Command:
-    """The command called `name` (or its alias); raises UnknownName with near misses."""
-    _load_builtin()
-    if name in _known:
-        return _known[name]
-    for candidate in _known.values():
-        if candidate.alias == name:
-            return candidate
-    raise UnknownName("control command", name, list(_known))
-
-
-def _load_builtin() -> None:
-    global _builtin_loaded
-    if _builtin_loaded:
-        return
-    package = importlib.import_module("qcore.control.commands")
-    for module in pkgutil.iter_modules(package.__path__):
-        if module.name != "base":
-            importlib.import_module(f"{package.__name__}.{module.name}")
-    # Whatever they load, a function or a module, registers its commands by its decorators.
-    for point in entry_points_of("qcore.control_commands").values():
-        load(point)
-    _builtin_loaded = True

@@ -1,0 +1,506 @@
+"""The app: settings, tasks, one broker, one result store; and the way from a call to a message.
+
+In:  send_task(name, args, kwargs, options).  Out: a published message and an AsyncResult.
+Before this: task.py.  After this: wire/task.py, brokers/X.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qcore.app import sending
+from qcore.app.routing import Routes
+from qcore.app.sending import retried
+from qcore.base.keywords import check_app, check_call
+from qcore.brokers.base import Broker
+from qcore.brokers.contract.records import Message, StoredResult
+from qcore.brokers.registry import open_broker
+from qcore.brokers.shared.endpoints import join_urls
+from qcore.errors import ConfigError, NotRegistered, ResultsNotKept, mask_url
+from qcore.results.base import ResultStore
+from qcore.results.registry import results
+from qcore.settings.config import Config, masked, settings_in
+from qcore.tasks import task as tasks_module
+from qcore.tasks.builtins import BUILT_IN, add_built_in
+from qcore.tasks.current_app import set_current
+from qcore.tasks.request import current_request
+from qcore.tasks.result import AsyncResult, GroupResult, Handle
+from qcore.tasks.task import Task, make_task
+from qcore.version import __version__
+from qcore.wire import identity
+from qcore.wire import result as result_wire
+
+if TYPE_CHECKING:
+    from qcore.control.client import Control
+    from qcore.events.api import Events
+    from qcore.tasks.canvas import Signature
+
+DEFAULT_BROKER = "sqlite://"
+
+
+class App:
+    """A project: its tasks and where they are sent.
+
+    main names tasks of scripts; broker and backend are URLs; include lists modules with tasks;
+    other keywords are settings (config.py); anything else raises TypeError. Nothing is connected before
+    it is needed, and a forked child connects anew.
+    """
+
+    #: made from a Celery app's configuration: it can call and inspect, and runs no worker
+    is_celery = False
+
+    def __init__(
+        self,
+        main: str | None = None,
+        broker: str | None = None,
+        backend: str | None = None,
+        include: Sequence[str] = (),
+        config_source: Any = None,
+        set_as_current: bool = True,
+        **settings: Any,
+    ) -> None:
+        self.main = main
+        self.conf = Config()
+        if config_source is not None:
+            self.config_from_object(config_source)
+        check_app(settings, _SETTING_KEYWORDS)
+        self.conf.update(settings)
+        if broker:
+            self.conf["broker_url"] = broker
+        if backend:
+            self.conf["result_backend"] = backend
+        if include:
+            self.conf["include"] = tuple(include)
+        self._tasks: dict[str, Task] = {}
+        self._unattached: list[Task] = []  # options not filled in yet
+        self._shared_taken = 0
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._broker: Broker | None = None
+        self._results: ResultStore | None = None
+        self._routes: Routes | None = None
+        self._clock, self._clock_lock = 0, threading.Lock()
+        if set_as_current:
+            self.set_current()
+
+    def set_current(self) -> None:
+        """Make this the app that shared tasks and bare signatures use."""
+        set_current(self)
+
+    # --- configuration
+
+    def config_from_object(self, source: Any, namespace: str | None = None) -> None:
+        """Take settings from a mapping, a module or object, or the dotted name of one.
+
+        With namespace only names that start with `<NAMESPACE>_` count, as Django projects have them.
+        """
+        if isinstance(source, str):
+            source = _import_name(source)
+        self.conf.update(settings_in(source, namespace))
+
+    def config_from_envvar(self, variable: str) -> None:
+        """Take settings from the module named in an environment variable."""
+        name = os.environ.get(variable)
+        if not name:
+            raise ConfigError(f"the environment variable {variable} names no configuration module")
+        self.config_from_object(name)
+
+    def autodiscover_tasks(self, packages: Iterable[str] = (), related_name: str | None = "tasks") -> None:
+        """Import `<package>.tasks` of each package when the tasks are first needed."""
+        self.conf["include"] = (
+            *self.conf.include,
+            *(f"{p}.{related_name}" if related_name else p for p in packages),
+        )
+
+    # --- tasks
+
+    def task(self, *args: Any, **options: Any) -> Any:
+        """Decorator: make a function a task of this app. Options are attributes of Task."""
+        if len(args) == 1 and callable(args[0]) and not options:
+            return self._add(make_task(self, args[0], self.main, {}))
+        if args:
+            raise TypeError("@app.task takes keyword options only")
+        change = options.pop("filter", None)
+
+        def decorate(function: Callable[..., Any]) -> Any:
+            made = self._add(make_task(self, function, self.main, dict(options)))
+            return made if change is None else change(made)
+
+        return decorate
+
+    def register_task(self, task: Task | type[Task]) -> Task:
+        """Add a task written as a class."""
+        instance = task() if isinstance(task, type) else task
+        if not instance.name:
+            kind = type(instance)
+            instance.name = tasks_module.task_name(kind.__module__, kind.__name__, self.main)
+        return self._add(instance)
+
+    def _add(self, task: Task) -> Task:
+        known = self._tasks.setdefault(task.name, task)
+        if not known._bound:
+            self._unattached.append(known)
+        known._app = self
+        return known
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """Every task by name, options filled in from the settings."""
+        if BUILT_IN[0] not in self._tasks:
+            add_built_in(self)
+        taken = self._shared_taken
+        if taken < len(tasks_module.shared):
+            self._shared_taken = len(tasks_module.shared)
+            for shared in tasks_module.shared[taken:]:
+                if shared.name_for(self) not in self._tasks:
+                    self._add(shared.make(self))
+        if self._unattached:
+            self._attach_new()
+        return self._tasks
+
+    def _attach_new(self) -> None:
+        with self._lock:  # others wait, and see no task without its options
+            while self._unattached:
+                task = self._unattached[0]
+                if not task._bound:
+                    task.attach(self)
+                if self._unattached and self._unattached[0] is task:
+                    del self._unattached[0]
+
+    def task_named(self, name: str) -> Task:
+        """The task called `name`; raises NotRegistered with near misses."""
+        found = self.tasks.get(name)
+        if found is None:
+            raise NotRegistered(name, sorted(self._tasks))
+        return found
+
+    def import_modules(self) -> None:
+        """Import what `imports` and `include` name; raises ConfigError naming the module."""
+        for name in (*self.conf.imports, *self.conf.include):
+            try:
+                __import__(name)
+            except ImportError as exc:
+                if name.endswith(".tasks") and exc.name == name:
+                    continue  # autodiscover: a package without tasks is fine
+                raise ConfigError(f"cannot import '{name}' (settings imports/include): {exc}") from exc
+
+    # --- connections
+
+    @property
+    def broker(self) -> Broker:
+        """The broker of the settings, connected when first used."""
+        if self._pid != os.getpid():
+            self._after_fork()
+        if self._broker is None:
+            with self._lock:
+                if self._broker is None:
+                    self._broker = open_broker(self.broker_url(), self.broker_options())
+        return self._broker
+
+    def broker_url(self) -> str:
+        """The broker's URL, or several with `;` between them, with their passwords; the embedded one when
+        none is set."""
+        return join_urls(self.conf.broker_url or self.conf.broker_read_url or DEFAULT_BROKER)
+
+    def broker_options(self) -> dict[str, Any]:
+        conf = self.conf
+        return {
+            "connect_timeout_s": conf.broker_connection_timeout,
+            "broker_heartbeat": conf.broker_heartbeat,
+            "broker_failover_strategy": conf.broker_failover_strategy,
+            "broker_use_ssl": conf.broker_use_ssl,
+            "broker_native_delayed_delivery_queue_type": conf.broker_native_delayed_delivery_queue_type,
+            "control_exchange": f"{conf.control_exchange}.pidbox",
+            "task_default_queue": conf.task_default_queue,
+            "task_default_queue_type": conf.task_default_queue_type,
+            "task_create_missing_queue_type": conf.task_create_missing_queue_type,
+            "lease_s": conf.seconds("worker_lease") or 30.0,
+            "failed_ttl_s": conf.seconds("failed_task_expires"),
+            "failed_max": conf.failed_tasks_max,
+            "result_prefix": self._result_prefix(),
+            "result_chord_ordered": conf.result_backend_transport_options.get("result_chord_ordered", True),
+            **conf.broker_transport_options,
+        }
+
+    def _result_prefix(self) -> str:
+        """What stands before the keys of results. Without a result store of their own they are the
+        broker's, and so is the prefix; else it is Celery's setting alone, since its clients read them."""
+        conf = self.conf
+        own = conf.result_backend_transport_options.get("global_keyprefix", "")
+        if own or conf.result_backend:
+            return str(own)
+        return str(conf.broker_transport_options.get("global_keyprefix") or "")
+
+    @property
+    def results(self) -> ResultStore:
+        """The result store of the settings, or the broker's own."""
+        if self._pid != os.getpid():
+            self._after_fork()
+        if self._results is None:
+            with self._lock:
+                if self._results is None:
+                    self._results = self._open_results()
+        return self._results
+
+    def _open_results(self) -> ResultStore:
+        url = self.conf.result_backend
+        if not url or _same_place(url, self.broker_url()):
+            if self.broker.features.results:
+                from qcore.results.broker import BrokerResults
+
+                return BrokerResults(self.broker_url(), broker=self.broker)
+            if not url:
+                return results.get("disabled")(self.broker_url())
+        url = str(url)
+        scheme = url.partition("://")[0].removeprefix("cache+").removeprefix("db+").rstrip(":/")
+        if url.startswith("db+"):
+            url = url[3:]
+        given = self.conf.result_backend_transport_options
+        options = {
+            "connect_timeout_s": self.conf.broker_connection_timeout,
+            "broker_failover_strategy": self.conf.broker_failover_strategy,
+            "broker_use_ssl": self.conf.redis_backend_use_ssl,
+            # Its prefix is one of results, not of everything, so it goes by another name.
+            **{k: v for k, v in given.items() if k != "global_keyprefix"},
+            "result_prefix": self.conf.result_backend_transport_options.get("global_keyprefix", ""),
+            "result_chord_ordered": self.conf.result_backend_transport_options.get(
+                "result_chord_ordered", True
+            ),
+            "result_expires_s": self.conf.seconds("result_expires"),
+        }
+        if scheme == "rpc":
+            options["broker"] = self.broker
+        return results.get(scheme)(url, options)
+
+    def _after_fork(self) -> None:
+        """A child must not talk on its parent's sockets; drop them untouched."""
+        self._lock, self._clock_lock = threading.RLock(), threading.Lock()
+        self._pid = os.getpid()
+        self._broker = self._results = None
+
+    def close(self) -> None:
+        """Close the connections; the app can be used again."""
+        if self._pid == os.getpid():
+            for thing in (self._results, self._broker):
+                if thing is not None:
+                    thing.close()
+        self._broker = self._results = None
+
+    @property
+    def control(self) -> Control:
+        """Requests to workers."""
+        from qcore.control.client import Control
+
+        return Control(self)
+
+    @property
+    def events(self) -> Events:
+        """What happens: `app.events.Receiver`, `State` and `Dispatcher`, as Celery's users know them."""
+        from qcore.events.api import Events
+
+        return Events(self)
+
+    def tick_clock(self, seen: int = 0) -> int:
+        """The next value of the logical clock, above `seen`; never the same twice, in any thread."""
+        with self._clock_lock:
+            self._clock = max(self._clock, seen) + 1
+            return self._clock
+
+    # --- sending
+
+    def send_task(
+        self,
+        name: str,
+        args: Any = None,
+        kwargs: dict[str, Any] | None = None,
+        *,
+        task: Task | None = None,
+        **options: Any,
+    ) -> AsyncResult:
+        """Publish a call and return the handle on its result.
+
+        Options: task_id, queue, exchange, routing_key, priority (0 to 9), countdown (seconds), eta
+        (datetime or ISO text), expires (seconds, datetime or ISO text), headers, serializer,
+        compression, time_limit, soft_time_limit, ignore_result, shadow, link, link_error, retries,
+        reply_to, root_id, parent_id, group_id, group_index, retry, idempotency_key (text: a second call
+        with it sends nothing and returns the first task's handle, for task_idempotency_expires).
+        Returns when the broker has it. Raises BrokerDown, Unroutable, TypeError, Unsupported.
+        """
+        check_call(options)
+        task_id = options.get("task_id") or identity.make()
+        key = sending.key_of(options) if "idempotency_key" in options else None
+        message = self.message(name, args or (), kwargs or {}, task_id, options, task)
+        if key is None:
+            self.send_messages([message], options.get("retry"))
+        else:
+            task_id = self._send_once(message, key, task_id, options.get("retry"))
+        result = AsyncResult(task_id, self, task_name=name)
+        if options.get("add_to_parent", True):
+            self.adopt(result)
+        return result
+
+    def adopt(self, result: Handle) -> None:
+        """Note that the running task, if one runs here, has called this."""
+        parent = current_request()
+        if parent is not None:
+            parent.children.append(result)
+
+    def send_many(self, signatures: Iterable[Signature]) -> list[AsyncResult]:
+        """Publish many calls in one round trip, those with an idempotency_key one by one. Raises as
+        send_task; then none may have been sent."""
+        messages, found = [], []
+        for sig in signatures:
+            args, kwargs, options = sig.merged()
+            check_call(options)
+            task_id = options.get("task_id") or identity.make()
+            message = self.message(sig.task, args, kwargs, task_id, options, self.tasks.get(sig.task))
+            key = sending.key_of(options)
+            if key is None:
+                messages.append(message)
+            else:
+                task_id = self._send_once(message, key, task_id, options.get("retry"))
+            found.append(AsyncResult(task_id, self, task_name=sig.task))
+        self.send_messages(messages)
+        return found
+
+    def _send_once(self, message: Message, key: str, task_id: str, retry: bool | None) -> str:
+        """Publish unless this key was used before; the id of the task that has the key."""
+        ttl_s = self.conf.seconds("task_idempotency_expires") or 86400.0
+        owner = retried(lambda: self.broker.publish_once(message, key, task_id, ttl_s), self.conf, retry)
+        if owner == task_id and self.conf.task_send_sent_event:
+            sending.say_sent(self, message)
+        return owner
+
+    def send_messages(self, messages: Sequence[Message], retry: bool | None = None) -> None:
+        """Publish task messages in one round trip, and say so where it is asked for."""
+        self.publish(messages, retry)
+        if self.conf.task_send_sent_event:
+            for message in messages:
+                sending.say_sent(self, message)
+
+    def chord_ttl_s(self) -> float | None:
+        """How long the count of a chord is kept."""
+        return self.conf.seconds("result_chord_expires") or self.conf.seconds("result_expires")
+
+    def message(
+        self,
+        name: str,
+        args: Any,
+        kwargs: dict[str, Any],
+        task_id: str,
+        options: dict[str, Any],
+        task: Task | None = None,
+    ) -> Message:
+        """A call as a message with a place to go to; options as in send_task."""
+        return sending.message(self, name, args, kwargs, task_id, options, task)
+
+    def publish(self, messages: Sequence[Message], retry: bool | None = None) -> None:
+        """Hand messages to the broker, trying again as task_publish_retry_policy says."""
+        retried(lambda: self.broker.publish(messages), self.conf, retry)
+
+    @property
+    def routes(self) -> Routes:
+        if self._routes is None:
+            self._routes = Routes(self.conf.task_routes)
+        return self._routes
+
+    def reply_to(self) -> str | None:
+        """Where results come back as messages (rpc); None where they are stored."""
+        if self._results is None and not str(self.conf.result_backend or "").startswith("rpc"):
+            return None
+        return self.results.reply_to()
+
+    def store_state(self, task_id: str, state: str, result: Any, **extra: Any) -> None:
+        """Store a state of a task that is not its end."""
+        meta = result_wire.encode(task_id, state, result, now=time.time(), **extra)
+        self.results.store([StoredResult(task_id, meta, self.conf.seconds("result_expires"))])
+
+    def GroupResult(self, group_id: str, results: Sequence[Any]) -> Any:
+        return GroupResult(group_id, results, app=self)
+
+    def AsyncResult(self, task_id: str) -> Any:
+        return AsyncResult(task_id, self)
+
+    def signature(self, task: Any, *args: Any, **kwargs: Any) -> Signature:
+        from qcore.tasks.canvas import signature
+
+        return signature(task, *args, app=self, **kwargs)
+
+    # --- processes
+
+    def worker(self, **options: Any) -> Any:
+        """A worker for this app, not yet running: see worker/worker.py for the options."""
+        from qcore.worker.worker import Worker
+
+        return Worker(self, **options)
+
+    Worker = worker
+
+    def worker_main(self, argv: Sequence[str] | None = None) -> None:
+        """Run a worker with command line options, as `qctl worker` does; leaves the process."""
+        from importlib import import_module
+
+        # The command line is a floor above; it is reached by name, at the user's request only.
+        words = list(sys.argv[1:] if argv is None else argv)
+        if words[:1] == ["worker"]:
+            del words[0]
+        import_module("qctl.main").run_worker(self, words)
+
+    def bugreport(self) -> str:
+        """Versions, platform and changed settings, secrets hidden."""
+        import kombu
+        import redis
+
+        try:
+            store = "none" if not self.results.keeps else mask_url(self.results.url)
+        except (ConfigError, ResultsNotKept) as exc:
+            store = str(exc)
+        lines = [
+            "",
+            f"software -> qcore:{__version__} kombu:{kombu.__version__} py:{platform.python_version()}",
+            f"            redis:{redis.__version__}",
+            f"platform -> system:{platform.system()} arch:{platform.machine()}",
+            f"            kernel version:{platform.release()} imp:{platform.python_implementation()}",
+            f"settings -> transport:{self.broker.name} results:{store}",
+            "",
+            *(f"{k}: {v!r}" for k, v in masked(self.conf.changed()).items()),
+        ]
+        return "\n".join(lines) + "\n"
+
+    def __repr__(self) -> str:
+        return f"<App {self.main or '?'} {mask_url(self.broker_url())}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an App cannot be pickled; import it where it is needed")
+
+
+_SETTING_KEYWORDS = frozenset(("timezone", "imports"))
+
+
+def _same_place(one: str, other: str) -> bool:
+    def plain(url: str) -> str:
+        url = url.removeprefix("db+")
+        if url.startswith(("redis://", "rediss://")):
+            url = url.replace("localhost", "127.0.0.1", 1).rstrip("/")
+            if url.count("/") == 2:
+                url += "/0"
+        return url
+
+    return plain(one) == plain(other)
+
+
+def _import_name(name: str) -> Any:
+    import importlib
+
+    module, _, attribute = name.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except ImportError as exc:
+        raise ConfigError(f"cannot import the configuration '{name}': {exc}") from exc
+    return getattr(found, attribute) if attribute else found

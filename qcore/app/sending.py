@@ -1,0 +1,200 @@
+"""From a call to a message: options, routes and settings decide what it says and where it goes.
+
+In:  a task name, arguments, options.  Out: a Message.
+Before this: app.py (send_task).  After this: wire/task.py writes the bytes, brokers/X publish them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from qcore.base.keywords import unknown_to_calls
+from qcore.base.times import iso, when
+from qcore.brokers.contract.records import Message
+from qcore.errors import BrokerDown
+from qcore.settings.config import Config
+from qcore.tasks.request import current_request
+from qcore.tasks.task import Task
+from qcore.wire import event as event_wire
+from qcore.wire import task as task_wire
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+
+KEY_HEADER = "idempotency_key"
+MOST_KEY_BYTES = 512
+
+
+def key_of(options: Mapping[str, Any]) -> str | None:
+    """The idempotency key of a call, checked; None without one. Raises TypeError, ValueError."""
+    key = options.get("idempotency_key")
+    if key is None:
+        return None
+    if not isinstance(key, str):
+        raise TypeError(f"an idempotency_key is text, not {type(key).__name__}")
+    if not 0 < len(key.encode("utf-8", "surrogatepass")) <= MOST_KEY_BYTES:
+        raise ValueError(f"an idempotency_key has 1 to {MOST_KEY_BYTES} bytes")
+    return key
+
+
+def message(
+    app: App,
+    name: str,
+    args: Any,
+    kwargs: dict[str, Any],
+    task_id: str,
+    options: dict[str, Any],
+    task: Task | None = None,
+) -> Message:
+    """A call as a message with a place to go to; options as in App.send_task.
+
+    Raises TypeError for arguments that cannot travel.
+    """
+    if not isinstance(args, list | tuple):
+        raise TypeError(f"args of {name} must be a list, not {type(args).__name__}")
+    if not isinstance(kwargs, Mapping):
+        raise TypeError(f"kwargs of {name} must be an object, not {type(kwargs).__name__}")
+    conf = app.conf
+    now = time.time()
+
+    def option(key: str) -> Any:
+        value = options.get(key)
+        return getattr(task, key, None) if value is None and task is not None else value
+
+    routed = app.routes.route(name, args, kwargs, options)
+    queue, exchange, key = option("queue"), option("exchange"), option("routing_key")
+    if queue is None and exchange is None and key is None and routed:
+        queue, exchange, key = (routed.get(k) for k in ("queue", "exchange", "routing_key"))
+    if queue is not None and not isinstance(queue, str):
+        queue = queue.name  # a kombu Queue
+    if queue is None and exchange is None:
+        if key is None:
+            queue = conf.task_default_queue
+        else:
+            exchange = conf.task_default_exchange or conf.task_default_queue
+    priority = option("priority")
+    if priority is None:
+        priority = routed.get("priority")
+        caller = current_request()
+        if priority is None and caller is not None and conf.task_inherit_parent_priority:
+            priority = (caller.delivery_info or {}).get("priority")
+        if priority is None:
+            priority = conf.task_default_priority or 0
+    eta, countdown, expires = options.get("eta"), options.get("countdown"), option("expires")
+    due_at = now + countdown if countdown else (when(eta, now) if eta is not None else None)
+    expires_at = when(expires, now) if expires is not None else None
+    ignore = option("ignore_result")
+    parent = current_request()
+    embed = None
+    if options.get("link") or options.get("link_error") or options.get("chain") or options.get("chord"):
+        embed = {
+            "callbacks": as_list(options.get("link")),
+            "errbacks": as_list(options.get("link_error")),
+            "chain": options.get("chain"),
+            "chord": options.get("chord"),
+        }
+    raw = task_wire.build(
+        name,
+        args,
+        dict(kwargs),
+        task_id=task_id,
+        exchange="" if queue else exchange or "",
+        routing_key=queue or key or "",
+        serializer=option("serializer") or conf.task_serializer,
+        compression=option("compression") or conf.task_compression,
+        priority=priority,
+        eta=iso(due_at) if due_at is not None else None,
+        expires=iso(expires_at) if expires_at is not None else None,
+        expiration_ms=str(max(int((expires_at - now) * 1000), 0)) if expires_at is not None else None,
+        retries=options.get("retries") or 0,
+        time_limit=options.get("time_limit"),
+        soft_time_limit=options.get("soft_time_limit"),
+        root_id=options.get("root_id") or (parent.root_id or parent.id if parent else None),
+        parent_id=options.get("parent_id") or (parent.id if parent else None),
+        group_id=options.get("group_id"),
+        group_index=options.get("group_index"),
+        shadow=options.get("shadow"),
+        ignore_result=bool(ignore if ignore is not None else conf.task_ignore_result),
+        reply_to=options.get("reply_to") or app.reply_to(),
+        embed=embed,
+        headers=_headers(options),
+        stamped_headers=options.get("stamped_headers"),
+        stamps=options.get("stamps"),
+        properties={name: options[name] for name in unknown_to_calls(options)},
+    )
+    return Message(
+        raw=raw,
+        queue=queue or "",
+        exchange="" if queue else exchange or "",
+        routing_key=key or "",
+        priority=priority,
+        due_at=due_at if due_at is not None and due_at > now else None,
+    )
+
+
+def _headers(options: dict[str, Any]) -> Any:
+    """The caller's own headers, and the key under which the call is sent once."""
+    key = options.get("idempotency_key")
+    return options.get("headers") if key is None else {**(options.get("headers") or {}), KEY_HEADER: key}
+
+
+def say_sent(app: App, message: Message) -> None:
+    """Send the task-sent event of a message."""
+    found = task_wire.read(message.raw)
+    head = found.headers
+    queue = message.queue or None
+    event = {
+        "type": "task-sent",
+        "hostname": task_wire.origin(),
+        "utcoffset": 0,
+        "pid": os.getpid(),
+        "clock": app.tick_clock(),
+        "timestamp": time.time(),
+        "uuid": found.id,
+        "name": found.task,
+        "args": head.get("argsrepr"),
+        "kwargs": head.get("kwargsrepr"),
+        **{k: head.get(k) for k in ("root_id", "parent_id", "retries", "eta", "expires")},
+        "queue": queue,
+        "exchange": message.exchange,
+        "routing_key": message.routing_key or queue,
+    }
+    key = event_wire.routing_key("task-sent")
+    app.broker.broadcast(app.conf.event_exchange, key, event_wire.encode(event, task_wire.origin(), key))
+
+
+def as_list(links: Any) -> list[Any] | None:
+    """Callbacks as a list: one, several, or None for none."""
+    if links is None:
+        return None
+    return list(links) if isinstance(links, list | tuple) else [links]
+
+
+Published = TypeVar("Published")
+
+
+def retried(publish: Callable[[], Published], conf: Config, retry: bool | None) -> Published:
+    """What publish() returns in the end; raises its BrokerDown when the policy is used up. retry: the
+    caller's own word instead of task_publish_retry."""
+    try:
+        return publish()
+    except BrokerDown:
+        if not (conf.task_publish_retry if retry is None else retry):
+            raise
+    policy = {"max_retries": 3, "interval_start": 0, "interval_max": 1, "interval_step": 0.2}
+    policy.update(conf.task_publish_retry_policy)
+    wait = float(policy["interval_start"] or 0)
+    tries = policy["max_retries"]
+    attempt = 0
+    while True:
+        attempt += 1
+        time.sleep(wait)
+        wait = min(wait + float(policy["interval_step"]), float(policy["interval_max"]))
+        try:
+            return publish()
+        except BrokerDown:
+            if tries is not None and attempt >= tries:
+                raise

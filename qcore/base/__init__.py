@@ -1,0 +1,1 @@
+"""The ground: the standard library only, and nothing of qcore but errors."""

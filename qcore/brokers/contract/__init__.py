@@ -1,0 +1,1 @@
+"""What a broker promises, in records and abstract classes."""

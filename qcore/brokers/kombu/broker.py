@@ -1,0 +1,295 @@
+"""The broker driver for RabbitMQ (amqp://, amqps://), and for kombu's other transports as far as it goes.
+
+In:  the contract of base.py.  Out: AMQP 0-9-1 through pyamqp, with Celery's names and arguments.
+After this: connection.py (connections), messages.py (message forms), publisher.py,
+topology.py (what is declared), consumer.py, bus.py.
+
+RabbitMQ has no leases: what a consumer holds comes back when its connection ends. Every message
+that goes back, for whatever reason, is flagged as redelivered. Priorities are carried, but queues
+are declared as Celery declares them, without x-max-priority; the transport option `max_priority`
+(then the same for every client) changes that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from qcore.base.crashpoints import crashpoint
+from qcore.base.times import new_id
+from qcore.brokers.base import Broker
+from qcore.brokers.contract.administration import Depth
+from qcore.brokers.contract.consumer import Consumer
+from qcore.brokers.contract.diagnosis import CONFIRMED, DURABLE, NO, UNKNOWN, YES, Promise
+from qcore.brokers.contract.records import Features, Member, Message, Quarantined
+from qcore.brokers.contract.subscription import Inbox, Subscription
+from qcore.brokers.kombu.bus import KombuListener, Place
+from qcore.brokers.kombu.connection import Link, is_native
+from qcore.brokers.kombu.consumer import KombuConsumer
+from qcore.brokers.kombu.members import Roster
+from qcore.brokers.kombu.messages import incoming, outgoing
+from qcore.brokers.kombu.publisher import Publisher
+from qcore.brokers.kombu.topology import QUARANTINE, Topology, bus_type
+from qcore.errors import Unroutable, mask_url
+
+HEARTBEAT_S = 60.0
+CONTROL_TTL_S, CONTROL_EXPIRES_S = 300.0, 10.0
+EVENT_TTL_S, EVENT_EXPIRES_S = 5.0, 60.0
+QUARANTINE_READ = 10_000
+GONE_S = 60.0  # how long it is known that a worker has left: longer than its last announcement
+
+
+class KombuBroker(Broker):
+    """RabbitMQ."""
+
+    name: ClassVar[str] = "kombu"
+    features: ClassVar[Features] = Features(
+        results=False,
+        delay=True,
+        priority=False,
+        fanout=True,
+        receivers_known=False,
+        members_known=True,
+        foreign_known=False,
+        peek=True,
+        revokes=True,
+        multi_host=True,
+        lease=False,
+    )
+
+    def __new__(cls, url: str, options: dict[str, Any] | None = None) -> KombuBroker:
+        return object.__new__(cls if is_native(url) else EmulatedBroker)
+
+    def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+        super().__init__(url, options)
+        beat_s = self.options.get("broker_heartbeat")
+        self._beat_s = HEARTBEAT_S if beat_s is None else float(beat_s)
+        if self._beat_s:
+            # What a lease is elsewhere: a third of it passes between two calls of renew().
+            self.lease_s = min(self.lease_s, self._beat_s)
+        # Nobody ticks between two publishes, so this connection asks for no heartbeats: a publish
+        # notices a dead one by itself.
+        self._link = Link(url, self.options, name="qcore client")
+        self._topology, self._publisher = Topology(self._link), Publisher(self._link)
+        self._roster = Roster(self._link, self._topology, self._publisher)
+        self._named: dict[str, None] = {}
+
+    def _new_link(self, name: str, heartbeat: bool = True) -> Link:
+        return Link(self.url, self.options, heartbeat_s=self._beat_s if heartbeat else 0.0, name=name)
+
+    @contextmanager
+    def _on_link(self) -> Iterator[None]:
+        """Hold the connection of this broker. Nothing was sent so far, so a stale one may be replaced."""
+        with self._link.lock:
+            self._link.refresh()
+            with self._link.use():
+                yield
+
+    # --- tasks
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        with self._on_link():
+            crashpoint("before_publish")
+            self._send(messages)
+            crashpoint("published")
+        for message in messages:
+            if message.queue:
+                self._named[message.queue] = None
+
+    def _send(self, messages: Sequence[Message]) -> None:
+        for index, reason in self._publisher.deliver(messages, self._topology).items():
+            message = messages[index]
+            where = message.queue or f"{message.exchange}' with key '{message.routing_key}"
+            raise Unroutable(f"no queue took the message for '{where}': {reason}")
+
+    def consumer(self, queues: Sequence[str], node: str = "") -> Consumer:
+        self._named.update(dict.fromkeys(queues))
+        link = self._new_link(f"qcore worker {node}".strip())
+        sender = self._new_link(f"qcore sender {node}".strip(), heartbeat=False) if link.native else None
+        return KombuConsumer(link, queues, sender)
+
+    def depth(self, queue: str) -> Depth:
+        with self._on_link():
+            return Depth(ready=self._topology.size(queue))
+
+    def peek(self, queue: str, limit: int = 20) -> list[bytes]:
+        return [incoming(m, queue, self._link.native).raw for m in self._look(queue, limit)]
+
+    def _look(self, queue: str, limit: int) -> list[Any]:
+        """Take messages and put them back where they were; they will be flagged as redelivered."""
+        with self._on_link():
+            if not self._topology.has_queue(queue):
+                return []
+
+            def look(channel: Any) -> list[Any]:
+                found: list[Any] = []
+                while len(found) < limit:
+                    message = channel.basic_get(queue)
+                    if message is None:
+                        break
+                    found.append(message)
+                for message in reversed(found):
+                    channel.basic_reject(message.delivery_tag, requeue=True)
+                return found
+
+            return self._link.attempt(look)
+
+    def bind(self, queue: str, exchange: str, kind: str, routing_key: str) -> None:
+        with self._on_link():
+            self._topology.queue(queue)
+            self._topology.bind(queue, exchange, kind, routing_key)
+
+    def purge(self, queue: str) -> int:
+        """Ready messages only: delayed ones of all queues are in the same place."""
+        with self._on_link():
+            if not self._topology.has_queue(queue):
+                return 0
+            return self._link.attempt(lambda channel: int(channel.queue_purge(queue) or 0))
+
+    def queues(self) -> list[str]:
+        return list(self._named)
+
+    def quarantined(self, limit: int = 100) -> list[Quarantined]:
+        found = []
+        for message in self._look(QUARANTINE, QUARANTINE_READ):
+            headers = message.properties.get("application_headers") or getattr(message, "headers", None) or {}
+            at = headers.get("at")
+            found.append(
+                Quarantined(
+                    id=str(message.properties.get("message_id") or ""),
+                    queue=str(headers.get("queue", "")),
+                    reason=str(headers.get("reason", "")),
+                    at=float(at) if isinstance(at, int | float) else 0.0,
+                    raw=incoming(message, QUARANTINE, self._link.native).raw,
+                )
+            )
+        return found[::-1][:limit]
+
+    # --- bus
+
+    def broadcast(self, exchange: str, routing_key: str, raw: bytes) -> int | None:
+        if not self._link.native or bus_type(exchange)[0] != "fanout":
+            self._say(exchange, routing_key, raw)
+            return None
+        with self._on_link():
+            return self._roster.reach(exchange, raw)
+
+    def _say(self, exchange: str, routing_key: str, raw: bytes) -> None:
+        with self._on_link():
+            self._topology.bus_exchange(exchange)
+            self._publisher.send([(outgoing(raw, exchange, routing_key, mandatory=False), raw)])
+
+    def subscribe(self, exchange: str, pattern: str = "", node: str = "") -> Subscription:
+        name = f"{node}.{exchange}" if node and not pattern else f"{exchange}.{new_id()}"
+        control = not pattern
+        place = Place(
+            name=name,
+            exchange=exchange,
+            key=pattern,
+            expires_s=CONTROL_EXPIRES_S if control else EVENT_EXPIRES_S,
+            ttl_s=CONTROL_TTL_S if control else float(self.options.get("event_ttl_s") or EVENT_TTL_S),
+        )
+        return KombuListener(self._new_link(f"qcore listener {node}".strip()), place)
+
+    def inbox(self, exchange: str, key: str) -> Inbox:
+        place = Place(
+            name=f"{key}.{exchange}",
+            exchange=exchange,
+            key=key,
+            expires_s=CONTROL_EXPIRES_S,
+            ttl_s=CONTROL_TTL_S,
+        )
+        return KombuListener(self._new_link("qcore inbox", heartbeat=False), place, key)
+
+    def reply(self, exchange: str, key: str, raw: bytes) -> None:
+        self._say(exchange, key, raw)
+
+    def open_replies(self, name: str, expires_s: float) -> Inbox:
+        """A queue for results that are sent to us (`rpc://`), declared as Celery's clients do."""
+        place = Place(name=name, expires_s=expires_s, exclusive=False, durable=True)
+        return KombuListener(self._new_link("qcore results", heartbeat=False), place, name)
+
+    # --- who is there, what was revoked
+
+    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> None:  # what it replaced is unknown
+        if self.features.members_known:
+            with self._on_link():
+                self._roster.announce(node, info, ttl_s)
+
+    def retire(self, node: str) -> None:
+        if self.features.members_known:
+            with self._on_link():
+                self._roster.announce(node, None, GONE_S)
+
+    def members(self) -> list[Member]:
+        """seen_at is the clock of the worker itself."""
+        if not self.features.members_known:
+            return []
+        with self._on_link():
+            return self._roster.members()
+
+    def revoke(self, task_ids: Sequence[str], ttl_s: float = 10800.0) -> None:
+        if self.features.revokes:
+            with self._on_link():
+                self._roster.revoke(task_ids, ttl_s)
+
+    def revoked(self, limit: int = 50_000) -> list[str]:
+        if not self.features.revokes:
+            return []
+        with self._on_link():
+            return self._roster.revoked(limit)
+
+    # --- life
+
+    @property
+    def place(self) -> str:
+        return self._link.ends.current
+
+    def info(self) -> dict[str, Any]:
+        return {
+            **super().info(),
+            "alternates": [mask_url(u) for u in self._link.ends.urls if u != self.place],
+        }
+
+    def check(self) -> None:
+        link = self._new_link("qcore check", heartbeat=False)
+        try:
+            with link.use():
+                link.attempt(lambda channel: None)
+        finally:
+            link.close()
+
+    def promises(self) -> list[Promise]:
+        kept = "persistent messages in durable queues: on one disk, in quorum queues on several"
+        return [
+            Promise(CONFIRMED, YES, "publish returns when the server has confirmed every message"),
+            Promise(DURABLE, YES, kept, "task_default_queue_type, task_create_missing_queue_type"),
+        ]
+
+    def close(self) -> None:
+        self._link.close()
+
+
+class EmulatedBroker(KombuBroker):
+    """One of kombu's emulated transports: polled, without confirms, and it cannot delay.
+
+    A delayed message is taken at once and held by the consumer until it is due.
+    """
+
+    features: ClassVar[Features] = Features(
+        results=False,
+        delay=False,
+        priority=False,
+        fanout=True,
+        receivers_known=False,
+        members_known=False,
+        peek=True,
+        revokes=False,
+        multi_host=True,
+        lease=False,
+    )
+
+    def promises(self) -> list[Promise]:
+        what = "this transport confirms nothing: a publish that returned may be lost"
+        return [Promise(CONFIRMED, NO, what), Promise(DURABLE, UNKNOWN, "that is up to the transport")]

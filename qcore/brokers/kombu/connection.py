@@ -1,0 +1,334 @@
+"""One connection of the kombu driver: open it, use it under its lock, know when it is another one.
+
+In:  a URL of any kombu transport.  Out: channels, and frames that have arrived.
+Before this: broker.py, consumer.py, bus.py.
+`native` means pyamqp and so RabbitMQ: it has a descriptor, heartbeats and confirms. The other
+transports of kombu are emulations that can only be polled.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from amqp.exceptions import AMQPError, ChannelError, MessageNacked
+from kombu.connection import Connection
+from kombu.exceptions import KombuError
+
+from qcore.brokers.kombu.frames import Inbox, reader
+from qcore.brokers.shared.endpoints import ROUND_ROBIN, shared
+from qcore.brokers.shared.fork_hooks import tell_after_fork
+from qcore.errors import BrokerDown, ConfigError, QcoreError, mask_url
+
+T = TypeVar("T")
+
+NATIVE_SCHEMES = frozenset(("amqp", "amqps", "pyamqp"))
+ANSWER_S = 10.0  # the longest wait for the broker's answer to anything
+STALL_S = 0.2  # the longest wait for the rest of a frame that has begun to arrive
+FRAMES_AT_ONCE = 20_000
+CONNECT_TIMEOUT_S = 4.0
+# Not for pyamqp: options of qcore, and the confirms that publisher.py does in its own way.
+_OURS = frozenset(
+    "lease_s connect_timeout_s result_prefix event_ttl_s max_priority confirm_publish confirm_timeout".split()
+)
+#: settings that come with the options
+_SETTINGS = ("broker_", "task_", "result_")
+
+#: Connections of the parent process. Kept for ever: letting go of one could say goodbye on a socket
+#: that the parent still uses.
+_inherited: list[Any] = []
+
+
+def is_native(url: str) -> bool:
+    return url.partition("://")[0] in NATIVE_SCHEMES
+
+
+class Link:
+    """A connection that opens when used. Everything on it happens under `lock`.
+
+    epoch counts connections: what was received on an older one cannot be settled on this one.
+    """
+
+    def __init__(
+        self, url: str, options: dict[str, Any], *, heartbeat_s: float = 0.0, name: str = ""
+    ) -> None:
+        self.url, self.options, self.heartbeat_s, self.name = url, options, heartbeat_s, name
+        self.native = is_native(url)
+        self.lock = threading.RLock()
+        self.epoch = 0
+        self.blocked = False  # the broker takes no messages because memory or disk are short
+        # Nodes of one cluster: other connections of this process may be at another one.
+        self.ends = shared(url, str(options.get("broker_failover_strategy") or ROUND_ROBIN))
+        self._transport: Any = None
+        self._connection: Any = None
+        self._poll: Any = None
+        self._pid = os.getpid()
+        self._errors: tuple[type[BaseException], ...] = (
+            AMQPError,
+            MessageNacked,
+            KombuError,
+            OSError,
+        )
+        self._channel_errors: tuple[type[BaseException], ...] = ()
+        tell_after_fork(self)
+
+    # --- open and close
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password."""
+        return mask_url(self.url)
+
+    @property
+    def is_open(self) -> bool:
+        connection = self._connection
+        if connection is None:
+            return False
+        return bool(connection.connected) if self.native else True
+
+    @contextmanager
+    def use(self, connect: bool = True) -> Iterator[None]:
+        """Hold the lock; errors of the client library become BrokerDown and end the connection."""
+        with self.lock:
+            try:
+                if connect:
+                    self.open()
+                elif not self.is_open:
+                    raise BrokerDown(self.url, "the connection is closed")
+                yield
+            except QcoreError:
+                raise
+            except self._errors as exc:
+                raise self._broken(exc) from exc
+            except (AttributeError, TypeError, KeyError) as exc:
+                # What pyamqp raises when the connection went away under one of its methods.
+                if self.is_open:
+                    raise
+                raise self._broken(exc) from exc
+
+    def open(self) -> None:
+        """Connect if needed, to a server of the list that answers. Raises BrokerDown."""
+        if self.is_open:
+            return
+        self.drop()
+        reason: BaseException | None = None
+        for url in self.ends.to_try():
+            try:
+                self._connect(url)
+            except self._errors as exc:
+                self.ends.failed(url)
+                reason = exc
+            else:
+                self.ends.reached(url)
+                return
+        raise BrokerDown(self.url, describe(reason)) from reason
+
+    def _connect(self, url: str) -> None:
+        timeout_s = float(self.options.get("connect_timeout_s", CONNECT_TIMEOUT_S)) / len(self.ends.urls)
+        extra = {k: v for k, v in self.options.items() if k not in _OURS and not k.startswith(_SETTINGS)}
+        if self.native:
+            extra.update(
+                read_timeout=ANSWER_S,
+                write_timeout=ANSWER_S,
+                frame_handler=reader,
+                on_blocked=self._on_blocked,
+                on_unblocked=self._on_unblocked,
+                client_properties={
+                    "connection_name": self.name or "qcore",
+                    **extra.pop("client_properties", {}),
+                },
+            )
+        try:
+            client: Any = Connection(  # type: ignore[no-untyped-call]  # kombu has no types
+                url,
+                connect_timeout=timeout_s,
+                heartbeat=self.heartbeat_s if self.native else 0,
+                ssl=self.options.get("broker_use_ssl"),
+                transport_options=extra,
+            )
+            transport = client.transport
+        except (KeyError, ImportError, ValueError) as exc:
+            raise ConfigError(f"kombu has no transport for this broker URL: {exc}") from exc
+        connection = transport.establish_connection()
+        self._transport, self._connection = transport, connection
+        self._pid, self.blocked = os.getpid(), False
+        self.epoch += 1
+        if self.native:
+            self._poll = select.poll()
+            self._poll.register(connection.sock.fileno(), select.POLLIN)
+            self._inbox = Inbox(connection.transport)
+        else:
+            self._channel_errors = tuple(transport.channel_errors)
+            self._errors = (*self._errors, *transport.connection_errors, *transport.channel_errors)
+
+    def drop(self) -> None:
+        """Forget the connection without a word to the broker."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            if self.native:
+                sock = connection.sock if connection.connected else None
+                if sock is not None:
+                    sock.settimeout(STALL_S)  # a TLS goodbye could wait for ever
+                connection.collect()
+            else:
+                self._transport.close_connection(connection)
+        except Exception:  # it is broken already; nothing of what this raises is news
+            pass
+
+    def close(self) -> None:
+        """Say goodbye, for at most a second."""
+        with self.lock:
+            connection = self._connection
+            if connection is not None and self.native and self.is_open:
+                try:
+                    wait = struct.pack("ll", 1, 0)
+                    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
+                    connection.close()
+                except Exception:  # the connection ends either way
+                    pass
+            self.drop()
+
+    def after_fork(self) -> None:
+        self.lock = threading.RLock()
+        _inherited.append((self._connection, self._transport))
+        self._connection = self._transport = None
+        self.epoch += 1
+
+    def _broken(self, exc: BaseException) -> BrokerDown:
+        self.drop()
+        return BrokerDown(self.url, describe(exc))
+
+    def _on_blocked(self, reason: str) -> None:
+        self.blocked = True
+
+    def _on_unblocked(self) -> None:
+        self.blocked = False
+
+    # --- talk (all under the lock)
+
+    def channel(self) -> Any:
+        """A new channel. Bodies stay bytes: they are whatever their publisher sent."""
+        channel = self._transport.create_channel(self._connection)
+        if self.native:
+            channel.auto_decode = False
+        return channel
+
+    def attempt(self, operation: Callable[[Any], T]) -> T:
+        """Run `operation` on a channel of its own, because an error closes the channel.
+
+        Errors of the channel (not found, precondition failed, …) are raised as amqp raises them.
+        """
+        channel = self.channel()
+        try:
+            answer = operation(channel)
+        except (ChannelError, *self._channel_errors):
+            if self.is_open:
+                channel.close()  # pyamqp has opened another under its number
+            raise
+        channel.close()
+        return answer
+
+    def fileno(self) -> int:
+        """The descriptor, or -1 when there is none."""
+        if not self.native or not self.is_open:
+            return -1
+        number: int = self._connection.sock.fileno()
+        return number
+
+    def readable(self, timeout_s: float = 0.0) -> bool:
+        """Whether something has arrived (native only)."""
+        if self._inbox.has_frame():
+            return True
+        return self._socket_readable(timeout_s)
+
+    def _socket_readable(self, timeout_s: float) -> bool:
+        sock = self._connection.sock
+        if sock is None:
+            raise OSError("the connection is closed")
+        if hasattr(sock, "pending") and sock.pending():
+            return True  # TLS has decrypted more than was asked of it
+        return bool(self._poll.poll(timeout_s * 1000))
+
+    def pump(self) -> None:
+        """Handle everything that has arrived, without waiting for more (native only)."""
+        connection, inbox = self._connection, self._inbox
+        handle, transport = connection.on_inbound_frame, connection.transport
+        with transport.having_timeout(STALL_S):
+            for _ in range(FRAMES_AT_ONCE):
+                try:
+                    if inbox.is_torn:
+                        if not self._socket_readable(0.0) and not inbox:
+                            return
+                        handle(transport.read_frame())
+                        continue
+                    frame = inbox.frame()
+                    if frame is not None:
+                        handle(frame)
+                    elif self._socket_readable(0.0):
+                        inbox.fill()
+                    else:
+                        return
+                except TimeoutError:
+                    return  # half a frame; it is kept until the rest is here
+
+    def refresh(self) -> None:
+        """Notice that the broker has closed an idle connection, and open another."""
+        if self.native and self.is_open:
+            try:
+                self.pump()
+            except self._errors:
+                self.drop()
+            except (AttributeError, TypeError, KeyError):
+                if self.is_open:
+                    raise
+        self.open()
+
+    def tick(self) -> None:
+        """Send a heartbeat if one is due; raises when the broker has been silent for too long."""
+        if self.native and self.heartbeat_s:
+            self.pump()  # before judging its silence, hear what it has said
+            self._connection.heartbeat_tick()
+
+
+def describe(exc: BaseException | None) -> str:
+    """What went wrong, for people."""
+    if isinstance(exc, TimeoutError):
+        return "it did not answer in time"
+    text = getattr(exc, "reply_text", None) or str(exc)
+    return text or type(exc).__name__
+
+
+class Bell:
+    """A descriptor that can be made readable by hand."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        self._rung = False
+
+    def fileno(self) -> int:
+        return self._read
+
+    def ring(self) -> None:
+        if not self._rung and self._write >= 0:
+            self._rung = True
+            os.write(self._write, b"!")
+
+    def hush(self) -> None:
+        if self._rung and self._read >= 0:
+            self._rung = False
+            os.read(self._read, 64)
+
+    def close(self) -> None:
+        if self._read >= 0:
+            os.close(self._read)
+            os.close(self._write)
+            self._read = self._write = -1

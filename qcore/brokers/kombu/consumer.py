@@ -1,0 +1,431 @@
+"""One owner of deliveries on an AMQP broker, or on one of kombu's emulations of one.
+
+In:  queue names.  Out: Delivery records, and their ends.
+Before this: worker/loop.py.  Messages come in one of two ways: pushed, after arm() or once
+prefetch() has said how many; pulled one by one otherwise, which is exact and all that an emulation
+can do. A delivery belongs to the connection it came on; when that ends, the broker returns it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from qcore.base.crashpoints import crashpoint
+from qcore.base.times import new_id
+from qcore.brokers.contract.consumer import Consumer
+from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement, sent_again
+from qcore.brokers.kombu.connection import Bell, Link
+from qcore.brokers.kombu.messages import incoming
+from qcore.brokers.kombu.publisher import Publisher
+from qcore.brokers.kombu.topology import Topology
+from qcore.errors import BrokerDown, BrokerError
+
+log = logging.getLogger(__name__)
+
+SAFETY_NET_S = 5.0  # pushed messages wake us; this is for what nobody thought of
+POLL_S = 0.05
+
+
+class Held(msgspec.Struct):
+    """A message that the broker counts as ours."""
+
+    epoch: int
+    tag: Any
+    delivery: Delivery
+
+
+class KombuConsumer(Consumer):
+    """Deliveries of one connection at a time."""
+
+    gather_s = 0.003
+
+    def __init__(self, link: Link, queues: Sequence[str], sender: Link | None = None) -> None:
+        """sender is the connection for what follows from tasks. A broker that is short of space stops
+        reading from those that publish: acknowledgements must not wait behind that."""
+        self.queues = tuple(queues)
+        self._link, self._topology = link, Topology(link)
+        self._sender = sender or link
+        self._publisher, self._places = Publisher(self._sender), Topology(self._sender)
+        self._bell = Bell()
+        self._numbers = itertools.count(1)
+        self._held: dict[int, Held] = {}  # handed out
+        self._arrived: dict[str, deque[Any]] = {}  # pushed, not yet handed out
+        self._parked: list[tuple[float, int, Held]] = []  # delayed here, where the broker cannot
+        self._prefetch: int | None = None
+        self._channel: Any = None
+        self._consuming: dict[str, str] = {}  # queue -> consumer tag
+        self._spent: set[str] = set()  # queues whose window of one was used: they cannot wake us
+        self._epoch = -1
+        self._pushed = False
+        self._claiming = False
+        with link.use():
+            self._ready()
+
+    # --- taking
+
+    def claim(self, limit: int) -> list[Delivery]:
+        with self._link.use(connect=False):
+            self._ready()
+            self._claiming = True
+            try:
+                return self._claim(limit)
+            finally:
+                self._claiming = False
+
+    def _claim(self, limit: int) -> list[Delivery]:
+        found = self._due(limit)
+        if self._link.native:
+            self._link.pump()
+            if self._prefetch is not None:
+                self._consume()
+            for queue in self.queues:
+                waiting = self._arrived.get(queue)
+                while waiting and len(found) < limit:
+                    self._take(waiting.popleft(), queue, found)
+            if not any(self._arrived.values()):
+                self._bell.hush()
+            if self._prefetch is not None:
+                return found
+        for queue in self.queues:
+            while len(found) < limit:
+                message = self._channel.basic_get(queue)
+                if message is None:
+                    break
+                self._take(message, queue, found)
+        return found
+
+    def _take(self, message: Any, queue: str, found: list[Delivery]) -> None:
+        """Hand a message out, or hold it back for the rest of its delay: less than a second where
+        the broker delays by whole seconds, all of it where the broker cannot delay."""
+        came = incoming(message, queue, self._link.native)
+        delivery = Delivery(
+            number=next(self._numbers),
+            queue=queue,
+            raw=came.raw,
+            redelivered=came.redelivered,
+            deliveries=came.deliveries,
+            handle=(self._link.epoch, came.tag),
+        )
+        held = Held(self._link.epoch, came.tag, delivery)
+        if came.due_at > time.time():
+            heapq.heappush(self._parked, (came.due_at, delivery.number, held))
+        else:
+            self._held[delivery.number] = held
+            found.append(delivery)
+
+    def _due(self, limit: int) -> list[Delivery]:
+        """What we have held back until now, under new numbers."""
+        found: list[Delivery] = []
+        while self._parked and len(found) < limit and self._parked[0][0] <= time.time():
+            _, _, held = heapq.heappop(self._parked)
+            again = msgspec.structs.replace(held.delivery, number=next(self._numbers))
+            self._held[again.number] = Held(held.epoch, held.tag, again)
+            found.append(again)
+        return found
+
+    def _ready(self) -> None:
+        """A channel of the present connection, and the queues; older deliveries are forgotten."""
+        if self._epoch == self._link.epoch and self._channel is not None:
+            return
+        self._held.clear()
+        self._arrived.clear()
+        self._parked.clear()
+        self._consuming.clear()
+        self._spent.clear()
+        self._channel = self._link.channel()
+        self._epoch = self._link.epoch
+        for queue in self.queues:
+            self._topology.queue(queue)
+        if self._pushed:
+            self._consume()
+
+    def _consume(self) -> None:
+        """Have messages pushed."""
+        if not self._pushed or not self._consuming:
+            self._set_window()
+        self._pushed = True
+        for queue in self.queues:
+            if queue not in self._consuming:
+                tag = f"qcore-{new_id()}"
+                self._consuming[queue] = tag
+                self._channel.basic_consume(
+                    queue,
+                    consumer_tag=tag,
+                    callback=partial(self._on_message, queue),
+                    on_cancel=self._on_cancel,
+                )
+
+    def _set_window(self) -> None:
+        # Not global: RabbitMQ 4 has no other kind. It counts per consumer, so per queue.
+        self._channel.basic_qos(0, min(self._prefetch or 1, 65535), False)
+
+    def _on_message(self, queue: str, message: Any) -> None:
+        self._arrived.setdefault(queue, deque()).append(message)
+        if self._prefetch is None:
+            self._spent.add(queue)
+        if not self._claiming:
+            # Read along with the answer to something else, or by the renewing thread: the descriptor
+            # of the connection will not tell.
+            self._bell.ring()
+
+    def _on_cancel(self, tag: str) -> None:
+        """The queue was deleted; it is declared again when the next claim finds it not consumed."""
+        for queue, mine in list(self._consuming.items()):
+            if mine == tag:
+                del self._consuming[queue]
+                self._topology.forget(queue)
+                self._topology.queue(queue)
+                self._bell.ring()
+
+    def set_queues(self, queues: Sequence[str]) -> None:
+        with self._link.use(connect=False):
+            self._ready()
+            gone = [q for q in self.queues if q not in queues]
+            self.queues = tuple(queues)
+            for queue in self.queues:
+                self._topology.queue(queue)
+            for queue in gone:
+                self._stop(queue)
+            if self._pushed:
+                self._consume()
+
+    # --- waking
+
+    def fds(self) -> list[int]:
+        number = self._link.fileno()
+        return [number, self._bell.fileno()] if number >= 0 else []
+
+    def arm(self) -> None:
+        if not self._link.native:
+            return
+        with self._link.use(connect=False):
+            self._ready()
+            for queue in [q for q in self._spent if not self._arrived.get(q)]:
+                self._stop(queue)  # its successor has a window of its own
+            self._consume()
+            if any(self._arrived.values()):
+                self._bell.ring()
+
+    def disarm(self) -> None:
+        """What was pushed but not claimed goes back: another worker may have room for it. With a
+        prefetch() it stays: then that many are meant to be held."""
+        if self._prefetch is not None or not self._consuming or not self._link.is_open:
+            return
+        with self._link.use(connect=False):
+            self._ready()
+            self._pushed = False
+            for queue in list(self._consuming):
+                self._stop(queue)
+            self._bell.hush()
+
+    def _stop(self, queue: str) -> None:
+        """Have no more of this queue pushed; give back what was pushed and not handed out."""
+        tag = self._consuming.pop(queue, None)
+        if tag is not None:
+            self._channel.basic_cancel(tag)
+        self._spent.discard(queue)
+        for message in reversed(self._arrived.pop(queue, ())):
+            self._channel.basic_reject(message.delivery_tag, requeue=True)
+
+    def wake(self, fd: int) -> tuple[()]:
+        if self._link.native:
+            with self._link.use(connect=False):
+                if fd == self._bell.fileno():
+                    self._bell.hush()
+                self._claiming = True
+                try:
+                    self._link.pump()
+                finally:
+                    self._claiming = False
+        return ()
+
+    def idle_s(self) -> float:
+        if any(self._arrived.values()):
+            return 0.0
+        wakes = self._link.native and self._link.is_open and not self._spent
+        longest = SAFETY_NET_S if wakes else POLL_S
+        if self._parked:
+            longest = min(longest, max(self._parked[0][0] - time.time(), 0.0))
+        return longest
+
+    def prefetch(self, count: int) -> None:
+        self._prefetch = max(count, 1)
+        if self._pushed and self._link.native:
+            with self._link.use(connect=False):
+                self._ready()
+                # The window of a consumer is the one that was set before it began.
+                for queue in list(self._consuming):
+                    self._stop(queue)
+                self._consume()
+
+    # --- settling
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[int]:
+        with self._link.use(connect=False):
+            self._ready()
+            if self._link.native:
+                self._link.pump()  # hear of the end of the connection before anything is sent on it
+            refused: list[int] = []
+            ours: list[Settlement] = []
+            seen: set[int] = set()
+            for one in settlements:
+                number = one.delivery.number
+                held = self._held.get(number)
+                if held is None or held.epoch != self._link.epoch or number in seen:
+                    refused.append(number)
+                else:
+                    seen.add(number)
+                    ours.append(one)
+        crashpoint("before_settle")
+        sending = [one for one in ours if one.sends or one.action in (Settle.DELAY, Settle.QUARANTINE)]
+        if sending and len(sending) < len(ours):
+            # A broker without space must not keep these with us as well.
+            with self._link.use(connect=False):
+                self._end([one for one in ours if one not in sending], set())
+            ours = sending
+        # Not under the lock: heartbeats go on while the broker takes its time.
+        try:
+            back = self._send(ours)
+        except BrokerError:
+            for one in ours:  # it may be there all the same
+                one.sends = tuple(map(sent_again, one.sends))
+            raise
+        with self._link.use(connect=False):
+            self._end(ours, back)
+        crashpoint("settled")
+        return refused
+
+    def _send(self, settlements: Sequence[Settlement]) -> set[int]:
+        """Publish all that follows from them, confirmed; the numbers of deliveries that could not be
+        delayed. A continuation that no queue takes goes to quarantine: refusing its settlement would
+        only bring it back."""
+        messages: list[Message] = []
+        owners: list[Settlement] = []
+        aside: list[tuple[bytes, str, str]] = []
+        for one in settlements:
+            messages += one.sends
+            owners += [one] * len(one.sends)
+            if one.action is Settle.DELAY and self._link.native:
+                delivery = one.delivery
+                messages.append(Message(delivery.raw, queue=delivery.queue, due_at=one.due_at))
+                owners.append(one)
+            elif one.action is Settle.QUARANTINE:
+                aside.append((one.delivery.raw, one.delivery.queue, one.reason))
+        back: set[int] = set()
+        if messages or aside:
+            with self._sender.lock:
+                self._sender.refresh()
+                with self._sender.use():
+                    self._deliver(messages, owners, aside, back)
+        crashpoint("sent_before_ack")
+        return back
+
+    def _deliver(
+        self,
+        messages: list[Message],
+        owners: list[Settlement],
+        aside: list[tuple[bytes, str, str]],
+        back: set[int],
+    ) -> None:
+        for index, reason in self._publisher.deliver(messages, self._places).items():
+            message, owner = messages[index], owners[index]
+            if message in owner.sends:
+                where = message.queue or f"{message.exchange}/{message.routing_key}"
+                log.error("a message for %s found no queue and is in quarantine: %s", where, reason)
+                aside.append((message.raw, where, "unroutable"))
+            else:
+                back.add(owner.delivery.number)
+        self._publisher.set_aside(aside, self._places)
+
+    def _end(self, settlements: Sequence[Settlement], back: set[int]) -> None:
+        done: list[Any] = []
+        returned: list[Any] = []
+        for one in settlements:
+            held = self._held.pop(one.delivery.number)
+            if one.action in (Settle.REQUEUE, Settle.RETURN) or one.delivery.number in back:
+                returned.append(held.tag)
+            elif one.action is Settle.DELAY and not self._link.native:
+                heapq.heappush(self._parked, (one.due_at, one.delivery.number, held))
+            else:
+                done.append(held.tag)
+        self._ack(done)
+        for tag in sorted(returned, reverse=True):
+            self._channel.basic_reject(tag, requeue=True)
+        if returned and self._link.native:
+            # Rejects are not answered. This is, and after them, so another consumer finds them now.
+            self._set_window()
+
+    def _ack(self, tags: list[Any]) -> None:
+        if self._link.native and len(tags) > 1:
+            # One frame for all up to the oldest message that stays with us.
+            others = [h.tag for h in self._held.values()]
+            others += [m.delivery_tag for waiting in self._arrived.values() for m in waiting]
+            others += [held.tag for _, _, held in self._parked]
+            tags.sort()
+            upto = min(others, default=tags[-1] + 1)
+            below = [tag for tag in tags if tag < upto]
+            if below:
+                self._channel.basic_ack(below[-1], multiple=True)
+                tags = tags[len(below) :]
+        for tag in tags:
+            self._channel.basic_ack(tag)
+
+    # --- staying alive
+
+    def renew(self) -> bool:
+        if not self._link.native:
+            return True
+        try:
+            with self._link.use(connect=False):
+                self._link.tick()
+        except BrokerDown as exc:
+            log.debug("the connection of a consumer is gone: %s", exc)
+            return False
+        return True
+
+    def reap(self) -> int:
+        return 0  # the broker does it when a connection ends
+
+    def reconnect(self) -> None:
+        """A connection that still works is kept, and with it all that it holds: what broke may have
+        been the one we send on, or the result store."""
+        with self._link.lock:
+            if not self._link.native or not self.renew():
+                self._link.drop()
+            with self._link.use():
+                self._ready()
+
+    def close(self) -> None:
+        try:
+            with self._link.use(connect=False):
+                if self._epoch == self._link.epoch:
+                    self._give_back()
+        except BrokerDown:
+            pass  # then the broker gives them back itself
+        self._link.close()
+        self._sender.close()
+        self._bell.close()
+
+    def _give_back(self) -> None:
+        for tag in self._consuming.values():
+            self._channel.basic_cancel(tag)
+        self._consuming.clear()
+        tags = [held.tag for held in self._held.values()]
+        tags += [message.delivery_tag for waiting in self._arrived.values() for message in waiting]
+        tags += [held.tag for _, _, held in self._parked]
+        for tag in sorted(tags, reverse=True):
+            self._channel.basic_reject(tag, requeue=True)
+        self._held.clear()
+        self._arrived.clear()
+        self._parked.clear()
+        if tags and self._link.native:
+            self._set_window()

@@ -1,0 +1,96 @@
+"""Who is there on RabbitMQ, what was revoked, and how many heard a request.
+
+In:  announcements, ids, requests.  Out: Members, ids, a number of listeners.
+RabbitMQ names neither its queues nor the bindings of an exchange to its clients, so workers announce
+themselves on a board, and ours listen on an exchange behind the one of all: see reach().
+Before this: broker.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from qcore.base.times import new_id
+from qcore.brokers.contract.records import Member
+from qcore.brokers.kombu.bulletin import Board, Note
+from qcore.brokers.kombu.connection import Link
+from qcore.brokers.kombu.messages import outgoing
+from qcore.brokers.kombu.publisher import Publisher
+from qcore.brokers.kombu.topology import Topology
+
+MEMBERS, REVOKES = "qcore.members", "qcore.revokes"
+ANNOUNCE_S = 1.0  # a broker without space must not keep a worker from its heartbeats
+REMEMBERED_S = 60.0  # how long after its last announcement a worker is still named
+FRESH_S = 1.0  # a request that follows a look at the board needs no second one
+IDS_A_NOTE = 1000
+#: Routing key of a request on the exchange of all. A fanout exchange ignores it; ours, bound behind it,
+#: is direct and takes the empty key only, which is that of Celery's requests.
+ASIDE = "not.qcore"
+
+
+class Roster:
+    """Of one link, which its methods are called under."""
+
+    def __init__(self, link: Link, topology: Topology, publisher: Publisher) -> None:
+        self._topology, self._publisher = topology, publisher
+        self._members, self._revokes = (Board(link, publisher, name) for name in (MEMBERS, REVOKES))
+        self._seen: list[Member] = []
+        self._seen_at = 0.0
+
+    def announce(self, node: str, info: dict[str, Any] | None, ttl_s: float) -> None:
+        """None: it has left."""
+        now = time.time()
+        self._members.post([Note(node, now, now + ttl_s, info)], REMEMBERED_S, ANNOUNCE_S)
+
+    def members(self) -> list[Member]:
+        now = time.time()
+        latest = {note.topic: note for note in self._members.read()}
+        self._seen = [
+            Member(node, note.at, note.until > now, note.data)
+            for node, note in sorted(latest.items())
+            if isinstance(note.data, dict) and note.until + REMEMBERED_S > now
+        ]
+        self._seen_at = now
+        return self._seen
+
+    def revoke(self, task_ids: Sequence[str], ttl_s: float) -> None:
+        now = time.time()
+        parts = [list(task_ids[i : i + IDS_A_NOTE]) for i in range(0, len(task_ids), IDS_A_NOTE)]
+        self._revokes.post([Note("", now, now + ttl_s, part) for part in parts])
+
+    def revoked(self, limit: int) -> list[str]:
+        """Newest first."""
+        now = time.time()
+        found: dict[str, None] = {}
+        for note in reversed(self._revokes.read()):
+            if note.until > now and isinstance(note.data, list):
+                found.update(dict.fromkeys(str(i) for i in reversed(note.data)))
+            if len(found) >= limit:
+                break
+        return list(found)[:limit]
+
+    def reach(self, exchange: str, raw: bytes) -> int | None:
+        """Say a request to all who listen; how many they are, None when there are others than ours.
+
+        It is published twice. On the exchange of all with a key that ours do not take: when the broker
+        returns that one, nobody else is listening. And on the exchange of ours, whom we can count.
+        """
+        ours = self._topology.control_exchange(exchange)
+        first, second = (
+            outgoing(raw, exchange, ASIDE, mandatory=True),
+            outgoing(raw, ours, "", mandatory=True),
+        )
+        first.properties["message_id"] = new_id()  # it must be known which of them is returned
+        both = [(first, raw), (second, raw)]
+        nobody = self._publisher.send(both if ours != exchange else both[:1])
+        if 0 not in nobody:
+            return None
+        if 1 in nobody:
+            return 0
+        if time.time() - self._seen_at > FRESH_S:
+            self.members()
+        # One that announced itself but has ended since has no queue; one that is stopped still has.
+        names = (f"{member.node}.{exchange}" for member in self._seen if member.alive)
+        return sum(self._topology.exists(name) for name in names) or None

@@ -1,0 +1,229 @@
+"""Publish on a channel in confirm mode: many messages, one wait, and who was not taken.
+
+In:  a Link (held) and Outgoing messages.  Out: the broker has them, or which of them it returned.
+Before this: broker.py and consumer.py.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from amqp import Message as NativeMessage
+from amqp.exceptions import FrameSyntaxError
+
+from qcore.base.times import new_id
+from qcore.brokers.contract.records import Message
+from qcore.brokers.kombu.connection import ANSWER_S, Link
+from qcore.brokers.kombu.messages import NAME_BYTES, OPAQUE, PERSISTENT, Outgoing, outgoing
+from qcore.brokers.kombu.topology import FIRST_EXCHANGE, QUARANTINE, Topology, delay_key
+from qcore.errors import BrokerDown, BrokerFull, Unroutable
+
+_CANNOT_SPELL = (FrameSyntaxError, struct.error, UnicodeError, OverflowError, TypeError, ValueError)
+
+
+class Publisher:
+    """The publishing channel of one link; a channel that broke is never used again."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self._channel: Any = None
+        self._epoch = -1
+        self._trusted = False
+        self._sent = 0  # publishes on this channel; confirms count the same way
+        self._waiting: dict[int, int] = {}  # publish number -> index in the batch
+        self._places: dict[str, int] = {}  # message id -> index in the batch
+        self._failed: dict[int, str] = {}
+        self._refused = False
+
+    def deliver(self, messages: Sequence[Message], topology: Topology) -> dict[int, str]:
+        """Publish each where it is meant to arrive; the indexes of those that no queue took, and why.
+
+        A queue that was deleted since we saw it is declared again: a message that was returned was
+        not stored, so sending it once more is not sending it twice.
+        """
+        failed = self._deliver(dict(enumerate(messages)), topology)
+        lost = {i: messages[i] for i in failed if messages[i].queue}
+        if lost:
+            for message in lost.values():
+                topology.forget(message.queue)
+            failed = {i: why for i, why in failed.items() if i not in lost}
+            failed.update(self._deliver(lost, topology))
+        return failed
+
+    def _deliver(self, messages: dict[int, Message], topology: Topology) -> dict[int, str]:
+        failed: dict[int, str] = {}
+        batch: list[tuple[Outgoing, bytes]] = []
+        indexes: list[int] = []
+        for index, message in messages.items():
+            try:
+                batch.append((route(topology, message), message.raw))
+                indexes.append(index)
+            except Unroutable as exc:
+                failed[index] = str(exc)
+        failed.update({indexes[i]: why for i, why in self.send(batch).items()})
+        return failed
+
+    def set_aside(self, messages: Sequence[tuple[bytes, str, str]], topology: Topology) -> None:
+        """Put (bytes, queue, reason) into quarantine, the bytes as they are."""
+        if not messages:
+            return
+        topology.quarantine()
+        now = time.time()
+        self.send(
+            [
+                (
+                    Outgoing(
+                        raw,
+                        {
+                            "content_type": OPAQUE,
+                            "message_id": new_id(),
+                            "delivery_mode": PERSISTENT,
+                            "application_headers": {"reason": reason, "queue": queue, "at": now},
+                        },
+                        "",
+                        QUARANTINE,
+                        True,
+                    ),
+                    raw,
+                )
+                for raw, queue, reason in messages
+            ]
+        )
+
+    def send(self, batch: Sequence[tuple[Outgoing, bytes]], longest_s: float = 0.0) -> dict[int, str]:
+        """Publish (message, its envelope bytes) in order; the indexes of those that found no queue,
+        with the reason. Raises BrokerDown and BrokerFull when no confirm comes for longest_s (0: the
+        option `confirm_timeout`)."""
+        if not batch:
+            return {}
+        self._open()
+        self._waiting.clear()
+        self._places.clear()
+        self._failed, self._refused = {}, False
+        for index, (message, raw) in enumerate(batch):
+            for name in (message.exchange, message.routing_key):
+                if len(name.encode()) > NAME_BYTES:
+                    self._failed[index] = f"the name is longer than {NAME_BYTES} bytes"
+            if index not in self._failed:
+                self._publish(index, message, raw)
+        if self.link.native:
+            self._wait(longest_s or float(self.link.options.get("confirm_timeout") or ANSWER_S))
+        return self._failed
+
+    def _open(self) -> None:
+        if self._channel is not None and self._epoch == self.link.epoch and self._trusted:
+            return
+        channel = self.link.channel()
+        self._channel, self._epoch, self._sent, self._trusted = channel, self.link.epoch, 0, True
+        if self.link.native:
+            channel.confirm_select()
+            channel.events["basic_ack"].add(self._on_ack)
+            channel.events["basic_nack"].add(self._on_nack)
+            channel.events["basic_return"].add(self._on_return)
+
+    def _publish(self, index: int, message: Outgoing, raw: bytes) -> None:
+        try:
+            self._hand_over(index, message)
+        except _CANNOT_SPELL:
+            # pyamqp spells out all of a message before it writes any, so nothing was sent.
+            self._hand_over(index, message.opaque(raw))
+
+    def _hand_over(self, index: int, message: Outgoing) -> None:
+        channel = self._channel
+        if not self.link.native:
+            given = dict(message.properties)
+            channel.basic_publish(
+                channel.prepare_message(
+                    message.body,
+                    priority=given.pop("priority", 0),
+                    content_type=given.pop("content_type", None),
+                    content_encoding=given.pop("content_encoding", None) or "binary",
+                    headers=given.pop("application_headers", None) or {},
+                    properties=given,
+                ),
+                exchange=message.exchange,
+                routing_key=message.routing_key,
+            )
+            return
+        self._places[message.properties["message_id"]] = index
+        channel.basic_publish(
+            NativeMessage(message.body, **message.properties),
+            exchange=message.exchange,
+            routing_key=message.routing_key,
+            mandatory=message.mandatory,
+        )
+        self._sent += 1
+        self._waiting[self._sent] = index
+
+    def _wait(self, longest_s: float) -> None:
+        """Until every publish is confirmed. Progress, not the size of the batch, sets the limit."""
+        deadline, left = time.monotonic() + longest_s, len(self._waiting)
+        try:
+            while self._waiting:
+                if self.link.readable(max(deadline - time.monotonic(), 0)):
+                    self.link.pump()
+                if len(self._waiting) < left:
+                    deadline, left = time.monotonic() + longest_s, len(self._waiting)
+                elif time.monotonic() >= deadline:
+                    raise self._silence(longest_s)
+        except BaseException:
+            # Confirms may still be on their way and would be counted for other messages.
+            self._trusted = False
+            raise
+        if self._refused:
+            raise BrokerFull(f"the broker at {self.link.shown_url} has no space for one more message")
+
+    def _silence(self, waited_s: float) -> Exception:
+        if self.link.blocked:
+            self.link.drop()
+            return BrokerFull(
+                f"the broker at {self.link.shown_url} takes no messages: it is short of memory or disk"
+            )
+        self.link.drop()
+        return BrokerDown(self.link.url, f"a publish was not confirmed within {waited_s:g} s")
+
+    def _numbers(self, tag: int, multiple: bool) -> list[int]:
+        return [n for n in self._waiting if n <= tag] if multiple else [tag]
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        for number in self._numbers(tag, multiple):
+            self._waiting.pop(number, None)
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        for number in self._numbers(tag, multiple):
+            if self._waiting.pop(number, None) is not None:
+                self._refused = True
+
+    def _on_return(self, error: Any, exchange: str, routing_key: str, message: Any) -> None:
+        index = self._places.get(message.properties.get("message_id"))
+        if index is not None:
+            self._failed[index] = str(getattr(error, "reply_text", "") or "no route")
+
+
+def route(topology: Topology, message: Message) -> Outgoing:
+    """Where a message is published so that it arrives where it is meant to; declares what that needs."""
+    exchange, routing_key = message.exchange, message.routing_key
+    queue = message.queue or (routing_key if not exchange else "")
+    out = outgoing(message.raw, "" if queue else exchange, queue or routing_key, message.priority)
+    if not queue:
+        if not topology.has_exchange(exchange):
+            raise Unroutable(f"there is no exchange '{exchange}'")
+        # Nobody can tell which queues a delayed message of a foreign exchange belongs to, so it is
+        # not delayed: the worker sees that it is early and delays it on the queue it came from.
+        return out
+    if not out.mandatory:
+        return out  # a reply: its queue is its reader's to declare
+    topology.queue(queue)
+    wait_s = message.due_at - time.time() if message.due_at is not None else 0.0
+    if message.due_at is None or wait_s <= 0:
+        return out
+    out = out.due(message.due_at)
+    if topology.link.native and wait_s >= 1:
+        topology.delay(queue)
+        out.exchange, out.routing_key = FIRST_EXCHANGE, delay_key(wait_s, queue)
+        # It would be counted on every level of the delay; the header `expires` still holds.
+        out.properties.pop("expiration", None)
+    return out

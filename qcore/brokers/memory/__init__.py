@@ -1,0 +1,1 @@
+"""The driver for one process: queues in memory."""

@@ -1,0 +1,208 @@
+"""A broker inside one process, for tests and notebooks.
+
+In:  memory://name; Broker objects with the same URL share one place.  Out: the whole contract.
+Nothing outlives the process. One lock guards a place; every wait is on its one condition.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from qcore.brokers.contract.administration import Depth
+from qcore.brokers.contract.diagnosis import DURABLE, NO, Promise
+from qcore.brokers.contract.failed_tasks import limits_of
+from qcore.brokers.contract.records import Features, Member, Message, Quarantined, StoredResult
+from qcore.brokers.contract.subscription import Inbox, Subscription
+from qcore.brokers.memory.administration import MemoryAdministration
+from qcore.brokers.memory.bus import MemoryInbox, MemorySubscription
+from qcore.brokers.memory.chords import Count, MemoryChords
+from qcore.brokers.memory.consumer import MemoryConsumer
+from qcore.brokers.memory.failed_tasks import MemoryFailures
+from qcore.brokers.memory.state import Place, Queue
+from qcore.brokers.shared.topics import hears
+from qcore.wire.result import ResultMeta, decode
+
+_places: dict[str, Place] = {}
+_places_lock = threading.Lock()
+
+
+class MemoryBroker(MemoryFailures, MemoryChords, MemoryAdministration):
+    """Queues in this process."""
+
+    name: ClassVar[str] = "memory"
+    takes_lists: ClassVar[bool] = False
+    features: ClassVar[Features] = Features(
+        results=True,
+        receivers_known=True,
+        members_known=True,
+        members_replaced=True,
+        revokes=True,
+        revoked_lookup=True,
+        multi_host=False,
+        pauses=True,
+        moves=True,
+        once=True,
+        failures=True,
+        audits=True,
+        lines=True,
+    )
+
+    def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+        super().__init__(url, options)
+        self._failure_limits = limits_of(self.options)
+        with _places_lock:
+            self._place = _places.setdefault(url.partition("://")[2].strip("/"), Place())
+
+    def _chords(self) -> tuple[threading.Condition, dict[str, Count]]:
+        return self._place.changed, self._place.chords
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        with self._place.changed:
+            routed = [(m, self._place.route(m)) for m in messages]
+            for message, queue in routed:
+                self._place.put(message, queue)
+
+    def consumer(self, queues: Sequence[str], node: str = "") -> MemoryConsumer:
+        return MemoryConsumer(self._place, queues, self.lease_s, self._failure_limits)
+
+    def depth(self, queue: str) -> Depth:
+        with self._place.changed:
+            found = self._place.queues.get(queue) or Queue()
+            held = sum(e.queue == queue for o in self._place.owners for e in o.held.values())
+            heads = [entries[0].ready_at for entries in found.ready if entries]
+            return Depth(sum(map(len, found.ready)), len(found.delayed), held, min(heads, default=None))
+
+    def peek(self, queue: str, limit: int = 20) -> list[bytes]:
+        with self._place.changed:
+            found = self._place.queues.get(queue) or Queue()
+            return [e.raw for e in itertools.islice(itertools.chain(*found.ready), limit)]
+
+    def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
+        with self._place.changed:
+            found = self._place.queues.get(queue) or Queue()
+            return [(due_at, e.raw) for due_at, _, e in sorted(found.delayed)[:limit]]
+
+    def purge(self, queue: str) -> int:
+        with self._place.changed:
+            found = self._place.queues.get(queue)
+            if found is None:
+                return 0
+            self._place.queues[queue] = Queue()
+            return sum(map(len, found.ready)) + len(found.delayed)
+
+    def queues(self) -> list[str]:
+        with self._place.changed:
+            return sorted(self._place.queues)
+
+    def quarantined(self, limit: int = 100) -> list[Quarantined]:
+        with self._place.changed:
+            return list(itertools.islice(reversed(self._place.quarantine), limit))
+
+    def results_of(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
+        with self._place.changed:
+            return [self._meta(task_id) for task_id in task_ids]
+
+    def _meta(self, task_id: str) -> ResultMeta | None:
+        meta, until = self._place.results.get(task_id, (None, None))
+        if until is not None and until <= time.time():
+            del self._place.results[task_id]
+            return None
+        return None if meta is None else decode(meta, task_id)
+
+    def store_results(self, results: Sequence[StoredResult]) -> None:
+        with self._place.changed:
+            for result in results:
+                self._place.keep_result(result)
+
+    def wait_result(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
+        def ready() -> ResultMeta | None:
+            meta = self._meta(task_id)
+            return meta if meta is not None and meta.is_ready else None
+
+        with self._place.changed:
+            return self._place.changed.wait_for(ready, timeout_s)
+
+    def forget_results(self, task_ids: Sequence[str]) -> int:
+        with self._place.changed:
+            return sum(self._place.results.pop(task_id, None) is not None for task_id in task_ids)
+
+    def broadcast(self, exchange: str, routing_key: str, raw: bytes) -> int:
+        with self._place.changed:
+            ears = [e for e in self._place.ears if e.exchange == exchange and hears(e.pattern, routing_key)]
+            for ear in ears:
+                ear.heard.append(raw)
+            self._place.changed.notify_all()
+            return len(ears)
+
+    def subscribe(self, exchange: str, pattern: str = "", node: str = "") -> Subscription:
+        ear = MemorySubscription(self._place, exchange, pattern)
+        with self._place.changed:
+            self._place.ears.add(ear)
+        return ear
+
+    def inbox(self, exchange: str, key: str) -> Inbox:
+        box = MemoryInbox(self._place, exchange, key)
+        with self._place.changed:
+            self._place.inboxes.setdefault((exchange, key), []).append(box)
+        return box
+
+    def reply(self, exchange: str, key: str, raw: bytes) -> None:
+        with self._place.changed:
+            for box in self._place.inboxes.get((exchange, key), ())[:1]:
+                box.heard.append(raw)
+            self._place.changed.notify_all()
+
+    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> dict[str, Any] | None:
+        with self._place.changed:
+            before = self._place.members.get(node)
+            self._place.members[node] = (time.time(), ttl_s, dict(info))
+            return before[2] if before else None
+
+    def retire(self, node: str) -> None:
+        with self._place.changed:
+            self._place.members.pop(node, None)
+
+    def members(self) -> list[Member]:
+        now = time.time()
+        with self._place.changed:
+            return [
+                Member(node, seen, now < seen + ttl, dict(info))
+                for node, (seen, ttl, info) in sorted(self._place.members.items())
+                if now < seen + ttl + 3600
+            ]
+
+    def revoke(self, task_ids: Sequence[str], ttl_s: float = 10800.0) -> None:
+        with self._place.changed:
+            for task_id in task_ids:
+                self._place.revoked.pop(task_id, None)  # so that the newest is last
+                self._place.revoked[task_id] = time.time() + ttl_s
+
+    def unrevoke(self, task_ids: Sequence[str]) -> int:
+        now = time.time()
+        with self._place.changed:
+            found = [self._place.revoked.pop(task_id, 0.0) for task_id in task_ids]
+        return sum(until > now for until in found)
+
+    def revoked(self, limit: int = 50_000) -> list[str]:
+        now = time.time()
+        with self._place.changed:
+            self._place.revoked = {i: until for i, until in self._place.revoked.items() if until > now}
+            return list(itertools.islice(reversed(self._place.revoked), limit))
+
+    def revoked_among(self, task_ids: Sequence[str]) -> set[str]:
+        now = time.time()
+        with self._place.changed:
+            return {i for i in task_ids if self._place.revoked.get(i, 0.0) > now}
+
+    def check(self) -> None:
+        pass
+
+    def promises(self) -> list[Promise]:
+        return [Promise(DURABLE, NO, "messages are in the memory of this process and end with it")]
+
+    def close(self) -> None:
+        pass

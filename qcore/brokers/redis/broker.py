@@ -1,0 +1,375 @@
+"""The Redis and Valkey broker, on Celery's own queue lists.
+
+In:  redis://, rediss://, unix:// and sentinel:// URLs, or a list of them.  Out: the whole contract,
+results included.
+Queues, bindings, control and result keys are kombu's, so both kinds of workers share them. What is
+in flight is in our own ledgers (brokers/redis/consumer.py), which Celery neither sees nor touches.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from qcore.base.crashpoints import crashpoint
+from qcore.brokers.contract.failed_tasks import limits_of
+from qcore.brokers.contract.records import Features, Member, Message, Quarantined, StoredResult
+from qcore.brokers.contract.subscription import Inbox, Subscription
+from qcore.brokers.redis.administration import RedisAdministration
+from qcore.brokers.redis.administration_scripts import UNREVOKE
+from qcore.brokers.redis.bus import RedisInbox, RedisSubscription, control_node
+from qcore.brokers.redis.bus_scripts import ANNOUNCE, MEMBERS, REPLY, REVOKE, REVOKED, REVOKED_AMONG
+from qcore.brokers.redis.chords import RedisChords
+from qcore.brokers.redis.connection import Link
+from qcore.brokers.redis.consumer import RedisConsumer
+from qcore.brokers.redis.delivery_scripts import SHELVE
+from qcore.brokers.redis.diagnosis import RedisSymptoms
+from qcore.brokers.redis.failed_tasks import RedisFailures
+from qcore.brokers.redis.keys import Keys
+from qcore.brokers.redis.result_waits import Waits
+from qcore.brokers.redis.scripts import Script, unmark
+from qcore.brokers.redis.servers import Door
+from qcore.brokers.redis.task_logs import RedisLines
+from qcore.brokers.shared.fork_hooks import tell_after_fork
+from qcore.errors import BrokerDown, NotReplicated, Unroutable, Unsupported
+from qcore.wire.compression import decompress
+from qcore.wire.result import ResultMeta, decode
+
+UNREVOKED_AT_ONCE = 5000
+SCAN_S = 2.0  # at most this long is spent on looking for binding tables
+_COMPRESSED = b"\x00celery-compressed\x00"
+
+
+class RedisBroker(RedisFailures, RedisChords, RedisLines, RedisAdministration, RedisSymptoms):
+    """One database of one server."""
+
+    name: ClassVar[str] = "redis"
+    features: ClassVar[Features] = Features(
+        results=True,
+        receivers_known=True,
+        members_known=True,
+        members_replaced=True,
+        revokes=True,
+        revoked_lookup=True,
+        pauses=True,
+        moves=True,
+        once=True,
+        failures=True,
+        audits=True,
+        lines=True,
+    )
+
+    def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+        super().__init__(url, options)
+        self._door = Door(url, self.options)
+        self._keys = Keys(self._door.db, self.options)
+        self._failure_limits = limits_of(self.options)
+        self._renew_connections()
+        self._replicas = int(self.options.get("publish_wait_replicas") or 0)
+        tell_after_fork(self)
+
+    def _renew_connections(self) -> None:
+        self._lock = threading.RLock()
+        self._link = Link(self._door)
+        self._waits = Waits(self._door)
+        self._noted: set[str] = set()  # queue names that this process has entered in the set
+
+    def after_fork(self) -> None:
+        link, waits = self._link, self._waits
+        self._renew_connections()
+        link.drop()
+        waits.close()
+
+    def call(self, *command: Any) -> Any:
+        """One command on the shared connection."""
+        with self._lock:
+            return self._link.safe_calls([command])[0]
+
+    def run(self, script: Script, keys: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
+        """One script on the shared connection."""
+        with self._lock:
+            return self._link.run(script, keys, arguments, safe=True)
+
+    # --- tasks
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        keys = self._keys
+        crashpoint("before_publish")
+        pushes: dict[str, list[bytes]] = {}
+        bells: dict[str, None] = {}
+        fresh: set[str] = set()
+        shelved: list[Any] = []
+        for message in messages:
+            for queue in (message.queue,) if message.queue else self._route(message):
+                if queue not in self._noted:
+                    fresh.add(queue)
+                name = keys.list_for(queue, message.priority) if message.priority else keys.prefix + queue
+                if message.due_at is not None:
+                    bell, due = keys.bell(queue), repr(message.due_at)
+                    shelved += (keys.delayed(queue), bell, due, name, message.raw)
+                    continue
+                pushes.setdefault(name, []).append(message.raw)
+                if not keys.is_base(name):
+                    bells[keys.bell(queue)] = None
+        commands: list[tuple[Any, ...]] = [("LPUSH", name, *raws) for name, raws in pushes.items()]
+        commands += [("PUBLISH", bell, "1") for bell in bells]
+        if fresh:
+            commands.append(("SADD", keys.queues, *fresh))
+        with self._lock:
+            if commands:
+                self._link.safe_calls(commands)
+            # 1,000 at a time, so that one script never holds the server for long.
+            for start in range(0, len(shelved), 5000):
+                self._link.run(SHELVE, (keys.sequence,), shelved[start : start + 5000], safe=True)
+            if self._replicas:
+                self._wait_replicas()
+        crashpoint("published")
+        self._noted |= fresh
+
+    def _published_to(self, queues: Sequence[str]) -> None:
+        """What publishing by a script of its own still has to do."""
+        fresh = set(queues) - self._noted
+        with self._lock:
+            if fresh:
+                self._link.safe_calls([("SADD", self._keys.queues, *fresh)])
+            if self._replicas:
+                self._wait_replicas()
+        self._noted |= fresh
+
+    def _wait_replicas(self) -> None:
+        """Until enough replicas have what this connection wrote; raises NotReplicated, BrokerDown."""
+        opened = self._link.opened
+        wait_s = min(float(self.options.get("publish_wait_s") or 1.0), self._door.reply_timeout_s / 2)
+        count = self._link.call("WAIT", self._replicas, max(1, int(wait_s * 1000)))
+        # On a new connection the server knows of no writes, and says that all replicas have them.
+        have = count if self._link.opened == opened else 0
+        if have < self._replicas:
+            raise NotReplicated(have, self._replicas, wait_s)
+
+    def _route(self, message: Message) -> list[str]:
+        """The queues that take this message; raises Unroutable."""
+        if message.queue:
+            return [message.queue]
+        exchange, key = message.exchange, message.routing_key
+        if not exchange and key:
+            return [key]
+        found = set()
+        for routing_key, pattern, queue in self._bindings(self._keys.binding(exchange)):
+            if routing_key == key or (pattern and _matches(pattern, key)):
+                found.add(queue)
+        if not found and key and self._exists(key):
+            found.add(key)
+        if not found:
+            raise Unroutable(f"no queue is bound to the exchange '{exchange}' for the key '{key}'")
+        return sorted(found)
+
+    def bind(self, queue: str, exchange: str, kind: str, routing_key: str) -> None:
+        if kind not in ("direct", "topic"):
+            raise Unsupported(self.name, f"bind a queue of tasks to an exchange of the type '{kind}'")
+        keys = self._keys
+        member = keys.member(routing_key, _topic_pattern(routing_key) if kind == "topic" else "", queue)
+        for table in (keys.binding(exchange), keys.permanent(exchange)):
+            self.call("SADD", table, member)
+
+    def _exists(self, queue: str) -> bool:
+        with self._lock:
+            known = ("SISMEMBER", self._keys.queues, queue)
+            return any(self._link.safe_calls([known, ("EXISTS", *self._keys.lists(queue))]))
+
+    def _bindings(self, table: str) -> Iterable[tuple[str, str, str]]:
+        for member in self.call("SMEMBERS", table):
+            fields = member.decode("utf-8", "replace").split(self._keys.sep)
+            if len(fields) == 3 and fields[2]:
+                yield fields[0], fields[1], fields[2]
+
+    def consumer(self, queues: Sequence[str], node: str = "") -> RedisConsumer:
+        limits = self._failure_limits
+        return RedisConsumer(self._door, self._keys, queues, self.lease_s, self._route, limits)
+
+    def peek(self, queue: str, limit: int = 20) -> list[bytes]:
+        found: list[bytes] = []
+        for name in self._keys.lists(queue):
+            if len(found) < limit:
+                found += [unmark(raw)[0] for raw in self.call("LRANGE", name, len(found) - limit, -1)[::-1]]
+        return found
+
+    def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
+        shelved = self.call("ZRANGE", self._keys.delayed(queue), 0, limit - 1, "WITHSCORES")
+        members, scores = shelved[::2], shelved[1::2]
+        return [(float(s), unmark(m.partition(b"\0")[2])[0]) for m, s in zip(members, scores, strict=True)]
+
+    def purge(self, queue: str) -> int:
+        keys, lists = self._keys, self._keys.lists(queue)
+        with self._lock:
+            counts = [("LLEN", name) for name in lists]
+            gone = ("DEL", *lists, keys.delayed(queue))
+            replies = self._link.safe_calls([*counts, ("ZCARD", keys.delayed(queue)), gone])
+        return sum(replies[:-1])
+
+    def queues(self) -> list[str]:
+        names = {name.decode("utf-8", "replace") for name in self.call("SMEMBERS", self._keys.queues)}
+        until, cursor = time.monotonic() + SCAN_S, b"0"
+        pattern = _glob_safe(self._keys.binding("")) + "*"
+        while True:
+            cursor, tables = self.call("SCAN", cursor, "MATCH", pattern, "COUNT", 5000, "TYPE", "set")
+            for table in tables:
+                # Control, reply and event queues are not for tasks.
+                if not table.endswith((b".pidbox", b".celeryev")):
+                    names.update(queue for _, _, queue in self._bindings(table))
+            if cursor == b"0" or time.monotonic() > until:
+                return sorted(names)
+
+    def quarantined(self, limit: int = 100) -> list[Quarantined]:
+        found = []
+        for number, pairs in self.call("XREVRANGE", self._keys.quarantine, "+", "-", "COUNT", limit):
+            fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
+            queue, reason = fields[b"queue"].decode(), fields[b"reason"].decode()
+            at = int(number.partition(b"-")[0]) / 1000
+            found.append(Quarantined(number.decode(), queue, reason, at, fields[b"raw"]))
+        return found
+
+    # --- results
+
+    def results_of(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
+        if not task_ids:
+            return []
+        found = self.call("MGET", *[self._keys.result(i) for i in task_ids])
+        return [_meta(raw, i) for raw, i in zip(found, task_ids, strict=True)]
+
+    def store_results(self, results: Sequence[StoredResult]) -> None:
+        commands: list[tuple[Any, ...]] = []
+        for result in results:
+            key = self._keys.result(result.task_id)
+            if result.ttl_s is None:
+                commands.append(("SET", key, result.meta))
+            else:
+                commands.append(("SET", key, result.meta, "PX", max(1, int(result.ttl_s * 1000))))
+            commands.append(("PUBLISH", key, result.meta))
+        if commands:
+            with self._lock:
+                self._link.safe_calls(commands)
+
+    def wait_result(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
+        return self._waits.wait(self._keys.result(task_id), timeout_s, lambda raw: _meta(raw, task_id))
+
+    def forget_results(self, task_ids: Sequence[str]) -> int:
+        return int(self.call("DEL", *[self._keys.result(i) for i in task_ids])) if task_ids else 0
+
+    # --- bus
+
+    def broadcast(self, exchange: str, routing_key: str, raw: bytes) -> int:
+        return int(self.call("PUBLISH", self._keys.channel(exchange, routing_key), raw))
+
+    def subscribe(self, exchange: str, pattern: str = "", node: str = "") -> Subscription:
+        return RedisSubscription(self._door, self._keys, self, exchange, pattern, node)
+
+    def inbox(self, exchange: str, key: str) -> Inbox:
+        return RedisInbox(self._door, self._keys, self, exchange, key)
+
+    def reply(self, exchange: str, key: str, raw: bytes) -> None:
+        keys = self._keys
+        self.run(REPLY, (keys.binding(exchange),), (exchange, key, keys.sep, keys.prefix, raw))
+
+    # --- who is there
+
+    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> dict[str, Any] | None:
+        noted = msgspec.json.encode({"ttl_s": ttl_s, "info": info}, enc_hook=str)
+        before = self.run(ANNOUNCE, (self._keys.members, self._keys.infos), (node, noted))
+        found: dict[str, Any] | None = msgspec.json.decode(before).get("info") if before else None
+        return found
+
+    def retire(self, node: str) -> None:
+        with self._lock:
+            self._link.safe_calls([("ZREM", self._keys.members, node), ("HDEL", self._keys.infos, node)])
+
+    def members(self) -> list[Member]:
+        now, seen, infos = self.run(MEMBERS, (self._keys.members, self._keys.infos), ())
+        noted = dict(zip(infos[::2], infos[1::2], strict=True))
+        found = []
+        for node, score in zip(seen[::2], seen[1::2], strict=True):
+            entry = msgspec.json.decode(noted.get(node, b"{}"))
+            at, ttl_s = float(score), float(entry.get("ttl_s", 0))
+            if float(now) < at + ttl_s + 3600:
+                alive = float(now) < at + ttl_s
+                found.append(Member(node.decode(), at, alive, entry.get("info", {})))
+        return sorted(found, key=lambda member: member.node)
+
+    def foreign_members(self) -> list[str]:
+        return self.roster()[1]
+
+    def roster(self) -> tuple[list[Member], list[str]]:
+        control = self._keys.control
+        bound = [control_node(q, control) for _, _, q in self._bindings(self._keys.binding(control))]
+        members = self.members()
+        ours = {m.node for m in members}
+        return members, sorted({node for node in bound if node and node not in ours})
+
+    # --- revoked ids
+
+    def revoke(self, task_ids: Sequence[str], ttl_s: float = 10800.0) -> None:
+        self.run(REVOKE, (self._keys.revoked,), (repr(float(ttl_s)), *task_ids))
+
+    def unrevoke(self, task_ids: Sequence[str]) -> int:
+        starts = range(0, len(task_ids), UNREVOKED_AT_ONCE)
+        some = (tuple(task_ids[at : at + UNREVOKED_AT_ONCE]) for at in starts)
+        return sum(int(self.run(UNREVOKE, (self._keys.revoked,), ids)) for ids in some)
+
+    def revoked(self, limit: int = 50_000) -> list[str]:
+        return [i.decode() for i in self.run(REVOKED, (self._keys.revoked,), (limit,))]
+
+    def revoked_among(self, task_ids: Sequence[str]) -> set[str]:
+        if not task_ids:
+            return set()
+        found = self.run(REVOKED_AMONG, (self._keys.revoked,), tuple(task_ids))
+        return {one.decode() for one in found}
+
+    def check(self) -> None:
+        link = Link(self._door)
+        try:
+            link.open()
+            link.send_command("PING")
+            if link.read_within(self._door.connect_timeout_s) is False:
+                raise BrokerDown(self.url, "connected, but the server does not answer")
+        finally:
+            link.drop()
+
+    @property
+    def place(self) -> str:
+        return self._door.place or super().place
+
+    def close(self) -> None:
+        with self._lock:
+            self._link.drop()
+        self._waits.close()
+
+
+def _meta(raw: bytes | None, task_id: str) -> ResultMeta | None:
+    if raw is None:
+        return None
+    if raw.startswith(_COMPRESSED):  # Celery's result_compression
+        mime, _, packed = raw[len(_COMPRESSED) :].partition(b"\x00")
+        raw = decompress(packed, mime.decode("ascii", "replace"))
+    return decode(raw, task_id)
+
+
+def _matches(pattern: str, key: str) -> bool:
+    """kombu keeps the topic pattern as an expression in the binding."""
+    try:
+        return re.match(pattern, key) is not None
+    except re.error:
+        return False
+
+
+def _topic_pattern(key: str) -> str:
+    """A topic key as the expression that kombu keeps in a binding."""
+    words = {"*": r".*?[^\.]", "#": r".*?"}
+    return "^" + r"\.".join(words.get(word, word) for word in key.split(".")) + "$"
+
+
+def _glob_safe(text: str) -> str:
+    return re.sub(r"([*?\[\]\\])", r"\\\1", text)

@@ -1,0 +1,200 @@
+"""Ears and inboxes on Redis, and the wait for a result.
+
+In:  exchanges and patterns in AMQP's words.  Out: messages from connections of their own.
+Channels and bindings are kombu's, so Celery's workers and monitors hear us and we hear them.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+from qcore.brokers.contract.subscription import Inbox, Subscription
+from qcore.brokers.redis.bus_scripts import OPEN_INBOX
+from qcore.brokers.redis.connection import Link
+from qcore.brokers.redis.keys import Keys
+from qcore.brokers.redis.scripts import Script
+from qcore.brokers.redis.servers import QUIET, Door, ReplyError
+from qcore.brokers.shared.fork_hooks import tell_after_fork
+from qcore.errors import BrokerDown, BrokerError
+
+INBOX_BLOCK_S = 20.0
+MOST_AT_ONCE = 500  # replies that are read in one go
+
+
+class Shared(Protocol):
+    """The broker's own connection, behind its lock."""
+
+    def call(self, *command: Any) -> Any: ...
+
+    def run(self, script: Script, keys: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any: ...
+
+
+class RedisSubscription(Subscription):
+    """One pattern on a connection of its own; after BrokerDown the next get() listens again."""
+
+    def __init__(
+        self, door: Door, keys: Keys, shared: Shared, exchange: str, pattern: str, node: str
+    ) -> None:
+        self._link, self._keys, self._shared = Link(door), keys, shared
+        self._pattern = keys.channel(exchange, pattern.replace("#", "*"))
+        self._table = keys.binding(exchange)
+        self._member = ""
+        self._closed = False
+        self._looks = 0
+        self._heard = self._asked = 0.0  # when something came last, and when a sign of life was asked for
+        if node and not pattern:
+            # As kombu does it: the binding table shows who listens for commands.
+            self._member = keys.member("", "", f"{node}.{exchange}")
+        tell_after_fork(self)
+        self._listen()
+
+    def _listen(self) -> None:
+        self._link.call("PSUBSCRIBE", self._pattern)
+        self._heard = self._asked = time.monotonic()
+        self._enter()
+
+    def _enter(self) -> None:
+        if self._member:
+            self._shared.call("SADD", self._table, self._member)
+
+    def _probe(self) -> float:
+        """See that the server still speaks, and ask it to; how long until the next look, in seconds.
+
+        Nobody writes on this connection, so without this a peer that is gone would never be missed.
+        """
+        door, now = self._link.door, time.monotonic()
+        if self._asked > self._heard:
+            left = self._asked + door.reply_timeout_s - now
+            if left <= 0:
+                self._link.drop()
+                door.fail(TimeoutError())
+            return left
+        left = self._heard + door.heartbeat_s * QUIET - now
+        if left > 0:
+            return left
+        self._link.send_command("PING")
+        self._asked, self._looks = now, self._looks + 1
+        if self._looks % 3 == 1:
+            self._enter()  # whatever emptied the table, tools that look there find us again
+        return door.reply_timeout_s
+
+    def get(self, timeout_s: float | None) -> bytes | None:
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        if self._closed:
+            raise BrokerDown(self._link.door.url, "the subscription is closed")
+        if not self._link.is_open:
+            self._listen()
+        while True:
+            said = self._link.poll()
+            if said is False:
+                look = self._probe()
+                left = look if until is None else min(look, until - time.monotonic())
+                said = self._link.read_within(max(0.0, left))
+            if said is False:
+                if until is not None and time.monotonic() >= until:
+                    return None
+                continue
+            self._heard = time.monotonic()
+            if isinstance(said, ReplyError):
+                self._link.door.fail(said)
+            elif said[0] == b"pmessage":
+                found: bytes = said[3]
+                return found
+
+    def close(self) -> None:
+        self._closed = True
+        self._link.drop()
+        if self._member:
+            try:
+                self._shared.call("SREM", self._table, self._member)
+            except BrokerError:
+                pass  # a stale name in the table; foreign_members() says it may be
+
+    def after_fork(self) -> None:
+        self._link.drop()
+
+
+class RedisInbox(Inbox):
+    """A list that replies are pushed to, found through the exchange's binding table."""
+
+    def __init__(self, door: Door, keys: Keys, shared: Shared, exchange: str, key: str) -> None:
+        self.key = key
+        self._link, self._keys, self._shared = Link(door), keys, shared
+        self._exchange, self._list = exchange, f"{keys.prefix}{key}.{exchange}"
+        self._member = keys.member(key, "", f"{key}.{exchange}")
+        self._seen = self._since = 0.0
+        self._waiting = self._closed = False
+        tell_after_fork(self)
+        self._enter()
+
+    def _enter(self) -> None:
+        """Be found by repliers; must be done before the request is sent."""
+        self._shared.run(
+            OPEN_INBOX,
+            (self._keys.binding(self._exchange), self._keys.deadlines, self._keys.inboxes),
+            (self._member, self._exchange, self._keys.prefix, self._keys.sep),
+        )
+        self._seen = time.monotonic()
+
+    def get(self, timeout_s: float | None) -> bytes | None:
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            if self._closed:
+                raise BrokerDown(self._link.door.url, "the inbox is closed")
+            if time.monotonic() - self._seen > INBOX_BLOCK_S:
+                self._enter()
+            left = INBOX_BLOCK_S if until is None else until - time.monotonic()
+            if not self._waiting:
+                # With time left for one look, a plain pop does; else wait in the server.
+                if left <= 0:
+                    found = self._link.call("RPOP", self._list)
+                    return found if isinstance(found, bytes) else None
+                self._link.send_command("BRPOP", self._list, INBOX_BLOCK_S)
+                self._waiting, self._since = True, time.monotonic()
+            try:
+                said = self._link.read_within(max(0.0, left))
+            except BrokerDown:
+                self._waiting = False
+                raise
+            if said is False:
+                if time.monotonic() - self._since > INBOX_BLOCK_S + self._link.door.reply_timeout_s:
+                    self._waiting = False
+                    self._link.drop()
+                    self._link.door.fail(TimeoutError())
+                if until is not None:
+                    return None  # the wait goes on and the next get() reads its answer
+                continue
+            self._waiting = False
+            if isinstance(said, ReplyError):
+                self._link.door.fail(said)
+            if said is not None:
+                raw: bytes = said[1]
+                return raw
+
+    def take(self, timeout_s: float | None) -> list[bytes]:
+        first = self.get(timeout_s)
+        if first is None:
+            return []
+        # A fleet answers within milliseconds, and a round trip for each reply would take longer than that.
+        more = self._link.call("RPOP", self._list, MOST_AT_ONCE)
+        return [first, *(more or ())]
+
+    def close(self) -> None:
+        self._closed = True
+        self._link.drop()
+        try:
+            self._shared.call("SREM", self._keys.binding(self._exchange), self._member)
+            self._shared.call("ZREM", self._keys.inboxes, self._member)
+            self._shared.call("DEL", self._list)
+        except BrokerError:
+            pass  # swept when the next inbox is opened
+
+    def after_fork(self) -> None:
+        self._link.drop()
+
+
+def control_node(queue: str, exchange: str) -> str | None:
+    """The node whose queue for this control exchange it is."""
+    end = f".{exchange}"
+    return queue.removesuffix(end) if queue.endswith(end) else None

@@ -1,0 +1,44 @@
+"""Wait awake for an answer that is nearly here.
+
+A process that sleeps for an answer from a server on the same host, or next to it, is woken later than
+the answer comes: on a virtual machine the sleep and the waking take several times as long as the
+answer. Looking again and again for a moment costs less processor time than sleeping does. Where answers
+take longer than that moment, this gives up looking, and tries again now and then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from qcore.base.process_facts import usable_processors
+
+SPIN_S = 100e-6
+#: after so many answers that came too late, so many are waited for asleep
+LATE_MOST, ASLEEP = 4, 64
+
+
+class Spin:
+    """For one connection. wait() returns when there is an answer, or when sleeping is better."""
+
+    __slots__ = ("_asleep", "_late")
+
+    def __init__(self) -> None:
+        self._late = 0
+        # With one processor the answer cannot come while we look for it.
+        self._asleep = 0 if usable_processors() > 1 else -1
+
+    def wait(self, poll: Callable[[int], Any], now: Callable[[], float] = perf_counter) -> None:
+        """poll(0) says whether there is an answer."""
+        if self._asleep:
+            self._asleep -= self._asleep > 0
+            return
+        until = now() + SPIN_S
+        while not poll(0):
+            if now() >= until:
+                self._late += 1
+                if self._late >= LATE_MOST:
+                    self._late, self._asleep = LATE_MOST - 1, ASLEEP
+                return
+        self._late = 0

@@ -1,0 +1,366 @@
+"""The Redis consumer: claims and settlements as one script call each, and the lease.
+
+In:  queue names.  Out: deliveries held in the ledger of an owner whose lease this consumer renews.
+Losing the lease means going on as a new owner; the old one's ledger is then anybody's to reap.
+Before this: brokers/redis/wakeup.py, which wakes an idle consumer.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from qcore.base.crashpoints import crashpoint
+from qcore.brokers.contract.failed_tasks import FailureLimits
+from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement
+from qcore.brokers.redis.connection import Call, Link
+from qcore.brokers.redis.delivery_scripts import CLAIM, SETTLE
+from qcore.brokers.redis.failed_tasks import SWEEP, ttl_us
+from qcore.brokers.redis.keys import Keys
+from qcore.brokers.redis.scripts import ENROL, LEAVE, REAP, RENEW, RETURN_CLAIMS, RETURN_FIELDS
+from qcore.brokers.redis.servers import Door
+from qcore.brokers.redis.wakeup import BLOCK_S, Direct, Owner, RedisWaking, Watch, adoption, flag
+from qcore.brokers.shared.fairness import Turns
+from qcore.brokers.shared.fork_hooks import tell_after_fork
+from qcore.errors import BrokerError
+from qcore.wire.failure import split
+
+SWEEP_EVERY_S = 60.0
+SWEPT_AT_ONCE = 500
+LATE_S = 5.0  # a server is at most so late in ending a wait
+MOST_CLAIMED = 1000  # Lua passes at most some thousand values to one command
+_HOW = {Settle.ACK: "a", Settle.REQUEUE: "r", Settle.RETURN: "t", Settle.DELAY: "d", Settle.QUARANTINE: "q"}
+
+Route = Callable[[Message], list[str]]
+
+
+class _Claim(NamedTuple):
+    """A claim on its way."""
+
+    owner: Owner
+    first: int  # the number of the first delivery it brings
+    watched: list[Watch]
+    call: Call
+
+
+class RedisConsumer(RedisWaking):
+    """One owner of deliveries."""
+
+    def __init__(
+        self,
+        door: Door,
+        keys: Keys,
+        queues: Sequence[str],
+        lease_s: float,
+        route: Route,
+        limits: FailureLimits,
+    ) -> None:
+        self._door, self._keys, self._route = door, keys, route
+        self._kept_as = (ttl_us(limits), limits.most)
+        self._sweep_at = time.monotonic() + SWEEP_EVERY_S
+        self._lease_s, self._lease_ms = lease_s, max(1, int(lease_s * 1000))
+        self._link = Link(door)
+        self._side = Link(door)  # for renew() and reap(), which another thread may call
+        self._side_lock = threading.Lock()
+        self._owner_lock = threading.Lock()
+        self._owner = Owner(keys)
+        self._lost = False
+        self._next = 1
+        self._held: set[int] = set()
+        self._direct: dict[int, Direct] = {}
+        self._renewed_at = time.monotonic()
+        self._unsure = False  # a claim was sent whose answer never came
+        self._watches: dict[str, Watch] = {}
+        self._bell = Link(door)
+        self._next_due: float | None = None
+        self._turns = Turns()
+        self._paused: frozenset[str] = frozenset()
+        self._closed = False
+        # A child of this process that held one of these sockets would keep a dead owner's wait alive.
+        tell_after_fork(self)
+        self._enrol(self._link, self._owner)
+        self.set_queues(queues)
+
+    def _enrol(self, link: Link, owner: Owner) -> None:
+        link.run(ENROL, (owner.lease, self._keys.owners), (owner.id, self._lease_ms))
+
+    def set_queues(self, queues: Sequence[str]) -> None:
+        keys = self._keys
+        self.queues = tuple(queues)
+        self._base = [keys.list_for(q, 0) for q in self.queues]
+        by_step = zip(*[keys.lists(q) for q in self.queues], strict=True)
+        self._lists = [name for step in by_step for name in step]
+        self._delayed = [keys.delayed(q) for q in self.queues]
+        self._queue_of = {name.encode(): q for q in self.queues for name in keys.lists(q)}
+        self._wanted = list(self._base)
+        for source in [s for s in self._watches if s not in self._lists]:
+            self._unwatch(self._watches.pop(source))
+        self._bell.drop()
+        self._declare()
+
+    def _declare(self) -> None:
+        """Enter the queues where Celery's publishers and people look for them."""
+        keys = self._keys
+        if self.queues:
+            bindings = [
+                ("SADD", table, keys.member(q, "", q))
+                for q in self.queues
+                for table in (keys.binding(q), keys.permanent(q))
+            ]
+            self._link.calls([("SADD", keys.queues, *self.queues), *bindings])
+
+    # --- claim and settle
+
+    def claim(self, limit: int) -> list[Delivery]:
+        if self._unsure:
+            self._recover()
+        if self._paused:
+            self._leave_paused()
+        for _ in range(2):
+            request = self._claim_request(limit)
+            *_, reply = self._link.run_all((*map(adoption, self._direct.values()), request.call))
+            self._direct.clear()
+            found = self._claimed(request, reply)
+            if found is not None:
+                return found
+        raise BrokerError("the lease of this consumer expires as fast as it is taken; lease_s is too short")
+
+    def _claim_request(self, limit: int) -> _Claim:
+        owner, first = self._owner, self._next
+        count = max(0, min(limit, MOST_CLAIMED))
+        # Whether or not the answer arrives, these numbers are used up: a second claim under the
+        # same ones would write over messages that only the ledger knows of.
+        self._next += count
+        self._unsure = True
+        watched = [w for w in self._watches.values() if w.owner is owner]
+        keys = (
+            *(owner.lease, owner.ledger, self._keys.paused, *self._lists, *self._delayed),
+            *[f"{owner.claim} {w.source}" for w in watched],
+        )
+        sizes = (count, first, len(self._lists), len(self._delayed))
+        turn = (*self._turn(count), len(self._keys.delayed_prefix) + 1)
+        return _Claim(owner, first, watched, (CLAIM, keys, (*sizes, *turn, *[w.source for w in watched])))
+
+    def _turn(self, count: int) -> tuple[int, int]:
+        """How many of `count` messages are for what is less urgent, and which list they begin with: the
+        last, then the one before it, and so on, never the first."""
+        due = self._turns.due(count)
+        return due, self._turns.next_of(len(self._lists)) if due else 0
+
+    def _claimed(self, request: _Claim, reply: list[Any]) -> list[Delivery] | None:
+        """What the answer brought; None when the lease was gone: try again as the new owner."""
+        self._unsure = False
+        if reply[0]:
+            for watch, taken in zip(request.watched, reply[4], strict=True):
+                watch.stale = watch.stale or taken > watch.waiting
+                watch.waiting = max(0, watch.waiting - taken)
+            self._paused = frozenset(self.queues[place - 1] for place in reply[5])
+            self._turns.took(len(reply[3]))
+            return self._deliveries(reply, request.first)
+        self._switch(request.owner, self._link)
+        return None
+
+    def turn(self, settlements: Sequence[Settlement], limit: int) -> tuple[list[int], list[Delivery]]:
+        if not settlements or self._unsure or not self._link.is_open:
+            return super().turn(settlements, limit)
+        if self._paused:
+            self._leave_paused()
+        # Everything leaves the claim lists first: the claim would take what it finds there.
+        direct, self._direct = self._direct, {}
+        ending, request = self._settle_calls(settlements)[1], self._claim_request(limit)
+        try:
+            *_, ended, reply = self._link.run_all((*map(adoption, direct.values()), ending, request.call))
+        except BaseException:
+            self._direct = direct  # adopting it a second time does nothing
+            raise
+        refused = self._settled(settlements, ended)
+        found = self._claimed(request, reply)
+        return refused, self.claim(limit) if found is None else found
+
+    def _deliveries(self, reply: list[Any], first: int) -> list[Delivery]:
+        _, next_due, fields, raws, *_ = reply
+        self._next_due = time.monotonic() + float(next_due) if next_due else None
+        self._held.update(range(first, first + len(raws)))
+        queue_of = self._queue_of
+        found = []
+        number = first
+        try:
+            for field, raw in zip(fields, raws, strict=True):
+                queue = queue_of[field[field.index(b" ") + 1 :]]
+                found.append(Delivery(number, queue, raw, False, 1, field))
+                number += 1
+        except KeyError:  # taken by a wake-up from a queue that is not consumed any more
+            found = [
+                Delivery(first + i, self._keys.queue_of(f.partition(b" ")[2].decode()), r, False, 1, f)
+                for i, (f, r) in enumerate(zip(fields, raws, strict=True))
+            ]
+        for delivery in found:
+            if delivery.raw.endswith(b" "):
+                flag(delivery)
+        if len(self._wanted) < len(self._lists):
+            for field in {f.partition(b" ")[2] for f in fields}:
+                if (name := field.decode()) in self._lists and name not in self._wanted:
+                    self._wanted.append(name)  # a priority list that is in use
+        return found
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[int]:
+        if not settlements:
+            return []
+        before, ending = self._settle_calls(settlements)
+        return self._settled(settlements, self._link.run_all((*before, ending))[-1])
+
+    def _settle_calls(self, settlements: Sequence[Settlement]) -> tuple[list[Call], Call]:
+        """The settlement, and the adoptions that must come before it."""
+        arguments: list[object] = []
+        put, prefix = arguments.extend, self._keys.result_prefix
+        before: list[Call] = []
+        for s in settlements:
+            delivery, result = s.delivery, s.result
+            direct = self._direct.get(delivery.number) if self._direct else None
+            if s.action or s.sends or s.failure is not None:
+                if direct is not None:
+                    before.append(adoption(direct))
+                self._put_general(s, arguments)
+                continue
+            place = () if direct is None else (direct.claim_list, direct.stored)
+            if result is None:
+                put((delivery.handle, "a" if direct is None else "b", *place))
+            else:
+                ttl = "" if result.ttl_s is None else max(1, int(result.ttl_s * 1000))
+                key = prefix + result.task_id
+                put((delivery.handle, "A" if direct is None else "B", *place, key, ttl, result.meta))
+        owner, keys = self._owner, self._keys
+        crashpoint("before_settle")
+        return before, (SETTLE, (owner.ledger, keys.quarantine, keys.sequence), arguments)
+
+    def _settled(self, settlements: Sequence[Settlement], refused: list[bytes]) -> list[int]:
+        self._held.difference_update([s.delivery.number for s in settlements])
+        for s in settlements if self._direct else ():
+            self._direct.pop(s.delivery.number, None)
+        crashpoint("settled")
+        return [int(field.partition(b" ")[0]) for field in refused] if refused else []
+
+    def _put_general(self, s: Settlement, arguments: list[object]) -> None:
+        keys, delivery, action = self._keys, s.delivery, s.action
+        steps: list[object] = []
+        count = 0
+        if s.result is not None:
+            ttl = "" if s.result.ttl_s is None else max(1, int(s.result.ttl_s * 1000))
+            steps += ("r", keys.result(s.result.task_id), ttl, s.result.meta)
+            count += 1
+        for message in s.sends:
+            for queue in self._route(message):
+                name = keys.list_for(queue, message.priority)
+                bell = keys.bell(queue)
+                if message.due_at is None:
+                    steps += ("s", name, message.raw, "" if keys.is_base(name) else bell)
+                else:
+                    steps += ("d", keys.delayed(queue), bell, repr(message.due_at), name, message.raw)
+                count += 1
+        if s.failure is not None:
+            steps += ("f", keys.failures, s.failure.task_id, *self._kept_as, *split(s.failure))
+            count += 1
+        extra = bell = ""
+        due: object = ""
+        if action == Settle.QUARANTINE:
+            due, extra = delivery.queue, s.reason
+        elif action == Settle.DELAY:
+            due, extra, bell = repr(s.due_at), keys.delayed(delivery.queue), keys.bell(delivery.queue)
+        elif action != Settle.ACK and not keys.is_base(delivery.handle.decode()):
+            bell = keys.bell(delivery.queue)
+        arguments += (delivery.handle, "g", _HOW[action], due, extra, bell, count, *steps)
+
+    # --- lease
+
+    def renew(self) -> bool:
+        with self._side_lock:
+            if self._closed:
+                return False
+            owner, asked_at = self._owner, time.monotonic()
+            arguments = (owner.id, self._lease_ms, BLOCK_S + LATE_S)
+            soon = self._side.run(RENEW, (owner.lease, self._keys.owners), arguments, safe=True)
+            if soon is None:
+                self._switch(owner, self._side)
+            else:
+                self.reap_in_s = float(soon)
+            self._renewed_at = asked_at
+            lost, self._lost = self._lost, False
+            return not lost
+
+    def _switch(self, lost: Owner, link: Link) -> None:
+        """Go on as a new owner."""
+        with self._owner_lock:
+            if self._owner is not lost:
+                return
+            fresh = Owner(self._keys)
+            self._enrol(link, fresh)
+            crashpoint("lease_renamed")
+            self._owner, self._lost = fresh, True
+            # What a wake-up took goes back at once; the ledger may be large, so it is reaped.
+            link.run(RETURN_CLAIMS, (lost.watched,), (lost.claim, "crashed"))
+
+    def reap(self) -> int:
+        keys = self._keys
+        with self._side_lock:
+            if self._closed:
+                return 0
+            if time.monotonic() >= self._sweep_at:
+                # Reapers come by now and then, so they also take out failed tasks that are too old.
+                swept = self._side.run(SWEEP, (), (keys.failures, *self._kept_as, SWEPT_AT_ONCE), safe=True)
+                self._sweep_at += 0 if swept == SWEPT_AT_ONCE else SWEEP_EVERY_S
+            arguments = (keys.lease, keys.ledger, keys.claim, keys.watched, BLOCK_S + LATE_S)
+            count, self.owners, soon = self._side.run(REAP, (keys.owners, keys.reaped), arguments, safe=True)
+            self.reap_in_s = float(soon)
+            return int(count)
+
+    def reconnect(self) -> None:
+        for link in (self._link, self._bell, *[w.link for w in self._watches.values()]):
+            link.drop()
+        for watch in self._watches.values():
+            watch.blocked = False
+        self._recover()
+        self._declare()  # the server may have come back empty
+
+    def _recover(self) -> None:
+        """Give back what was claimed in an answer that never came."""
+        owner = self._owner
+        self._link.kill_predecessor()
+        self._adopt()
+        fields = self._link.call("HKEYS", owner.ledger)
+        unknown = [f for f in fields if int(f.partition(b" ")[0]) not in self._held]
+        if unknown:
+            self._link.run(RETURN_FIELDS, (owner.ledger,), unknown)
+        self._unsure = False
+
+    def close(self) -> None:
+        with self._side_lock:
+            if self._closed:
+                return
+            self._closed = True
+        try:
+            self.disarm()
+            self._leave()
+        except BrokerError:
+            pass  # the lease ends by itself, and the next reaper gives everything back
+        finally:
+            self._drop_all()
+
+    def _leave(self) -> None:
+        owner, keys = self._owner, self._keys
+        self._link.run(
+            LEAVE, (owner.lease, owner.ledger, keys.owners, owner.watched), (owner.claim, owner.id)
+        )
+        self._held.clear()
+        self._direct.clear()
+
+    def after_fork(self) -> None:
+        """In a child: the parent goes on, so there is nothing here to give back."""
+        self._closed = True
+        self._side_lock, self._owner_lock = threading.Lock(), threading.Lock()
+        self._drop_all()
+
+    def _drop_all(self) -> None:
+        for link in (self._link, self._side, self._bell, *[w.link for w in self._watches.values()]):
+            link.drop()

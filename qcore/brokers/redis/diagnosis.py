@@ -1,0 +1,144 @@
+"""What is wrong at a Redis: keys that nobody needs any more, messages that nobody returns, settings that
+lose data. Looks with bounded scans and reads; mends by deleting what was left, or by reaping.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from qcore.brokers.base import Broker
+from qcore.brokers.contract.diagnosis import (
+    CONFIRMED,
+    DURABLE,
+    ERROR,
+    NO,
+    PARTLY,
+    UNKNOWN,
+    WARNING,
+    YES,
+    Promise,
+    Symptom,
+)
+from qcore.brokers.redis.keys import Keys
+from qcore.errors import BrokerDown, BrokerError, UnknownName
+
+LOOK_S = 2.0  # at most this long is spent on scanning
+#: Celery's default visibility time-out, seconds; a message held for longer is either forgotten or runs again
+CELERY_VISIBILITY_S = 3600.0
+#: name -> the lists that this is about, as glob
+LEFT_OVER = {"reply-queues": "*.reply.{control}", "event-queues": "celeryev.*"}
+
+
+class RedisSymptoms(Broker):
+    _keys: Keys
+
+    def call(self, *command: Any) -> Any:
+        raise NotImplementedError
+
+    def symptoms(self) -> list[Symptom]:
+        return [*self._left_over(), *self._stuck(), *self._held_by_celery(), *self._settings()]
+
+    def mend(self, name: str) -> int:
+        if name in LEFT_OVER:
+            found = list(self._lists(LEFT_OVER[name].format(control=self._keys.control)))
+            return sum(int(self.call("DEL", key)) for key in found)
+        if name == "stuck-in-flight":
+            consumer = self.consumer([])
+            try:
+                return consumer.reap()
+            finally:
+                consumer.close()
+        raise UnknownName("symptom that can be mended here", name, [*LEFT_OVER, "stuck-in-flight"])
+
+    def _left_over(self) -> Iterator[Symptom]:
+        words = {
+            "reply-queues": "lists of replies that nobody will read, left by clients that died",
+            "event-queues": "lists of events that no monitor reads any more; every event makes them longer",
+        }
+        for name, glob in LEFT_OVER.items():
+            found = list(self._lists(glob.format(control=self._keys.control)))
+            size = sum(int(self.call("LLEN", key)) for key in found)
+            if found:
+                what = f"{len(found)} {words[name]} ({size} messages)"
+                yield Symptom(name, ERROR, what, f"qctl doctor --fix {name}")
+
+    def _lists(self, glob: str) -> Iterator[bytes]:
+        """Lists of that name without a time to live; what lives is read or expires."""
+        cursor, ends = b"0", time.monotonic() + LOOK_S
+        while True:
+            pattern = self._keys.prefix + glob
+            cursor, keys = self.call("SCAN", cursor, "MATCH", pattern, "COUNT", 1000, "TYPE", "list")
+            yield from (key for key in keys if int(self.call("TTL", key)) == -1)
+            if cursor in (b"0", 0) or time.monotonic() > ends:
+                return
+
+    def _stuck(self) -> Iterator[Symptom]:
+        keys = self._keys
+        owners = [o.decode() for o in self.call("ZRANGE", keys.owners, 0, -1)]
+        dead = [o for o in owners if not self.call("EXISTS", keys.lease + o)]
+        held = sum(int(self.call("HLEN", keys.ledger + o)) for o in dead)
+        if held:
+            what = f"{held} messages are held by {len(dead)} dead workers, and none lives to return them"
+            yield Symptom("stuck-in-flight", ERROR, what, "qctl doctor --fix stuck-in-flight")
+
+    def _held_by_celery(self) -> Iterator[Symptom]:
+        oldest = self.call("ZRANGE", f"{self._keys.prefix}unacked_index", 0, 0, "WITHSCORES")
+        age_s = time.time() - float(oldest[1]) if oldest else 0.0
+        if age_s > CELERY_VISIBILITY_S:
+            count = int(self.call("ZCARD", f"{self._keys.prefix}unacked_index"))
+            what = (
+                f"{count} messages are held by Celery workers, the oldest for {age_s / 3600:.1f} h: its task "
+                "runs longer than their visibility time-out and so runs twice, or nobody returns it"
+            )
+            fix = "start a Celery worker, which returns them, or raise its visibility_timeout"
+            yield Symptom("celery-unacked", WARNING, what, fix)
+
+    def promises(self) -> list[Promise]:
+        info = self._info("persistence")
+        setting = "appendonly, appendfsync of the server"
+        if info is None:
+            what = "whether the server keeps what it has cannot be seen: this user may not use INFO"
+            durable = Promise(DURABLE, UNKNOWN, what, setting)
+        elif info.get("aof_enabled") == "1" and info.get("aof_last_write_status", "ok") != "ok":
+            what = "the last write to the append-only file failed: a server that dies now loses tasks"
+            durable = Promise(DURABLE, NO, what, setting)
+        elif info.get("aof_enabled") == "1":
+            what = (
+                "in the append-only file; with appendfsync everysec, the server's default, a crash of its "
+                "host loses up to two seconds, with always nothing; which it is, INFO does not say"
+            )
+            durable = Promise(DURABLE, PARTLY, what, setting)
+        else:
+            what = "in memory only: what came since the last snapshot is lost when the server dies"
+            durable = Promise(DURABLE, NO, what, setting)
+        confirmed = Promise(CONFIRMED, YES, "publish returns when the server has answered that it has it")
+        return [confirmed, durable]
+
+    def _info(self, *parts: str) -> dict[str, str] | None:
+        """What the server says of itself; None when this user may not ask."""
+        try:
+            text = b"".join(self.call("INFO", part) for part in parts).decode()
+        except BrokerDown:
+            raise
+        except BrokerError:
+            return None
+        return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+    def _settings(self) -> Iterator[Symptom]:
+        info = self._info("memory", "persistence")
+        if info is None:
+            return
+        policy = info.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            what = (
+                f"maxmemory-policy is {policy}: when memory runs short the server deletes queues and results"
+            )
+            yield Symptom("eviction", ERROR, what, "redis-cli CONFIG SET maxmemory-policy noeviction")
+        if info.get("aof_enabled") == "0":
+            what = (
+                "no append-only file: what was published since the last snapshot is lost when the server dies"
+            )
+            fix = "redis-cli CONFIG SET appendonly yes"
+            yield Symptom("not-durable", WARNING, what, fix)

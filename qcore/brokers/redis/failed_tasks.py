@@ -1,0 +1,188 @@
+"""Failed tasks on Redis: kept by the script that settles, listed in pages, tried again in one step.
+
+Lua never looks into what is stored; `failed_task_scripts.py` says which keys there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from qcore.base.crashpoints import crashpoint
+from qcore.brokers.contract.failed_tasks import (
+    FailureCounts,
+    FailureLimits,
+    FailurePage,
+    FailureStore,
+    NewTry,
+)
+from qcore.brokers.redis.failed_task_scripts import KEEP_FUNCTION
+from qcore.brokers.redis.keys import Keys
+from qcore.brokers.redis.scripts import Script
+from qcore.wire.failure import Failure, join, split
+
+AT_ONCE = 500  # entries to a script, so that none holds the server for long
+
+# ARGV: prefix, ttl in microseconds or '', most, then for each: id, facts, detail.
+KEEP = Script(
+    KEEP_FUNCTION
+    + """
+for i = 4, #ARGV, 3 do keep_failure(ARGV[1], ARGV[i], ARGV[2], ARGV[3], ARGV[i+1], ARGV[i+2]) end
+"""
+)
+
+# ARGV: prefix, ttl in microseconds or '', most, how many at most.  Returns how many went.
+SWEEP = Script(KEEP_FUNCTION + "return sweep_failures(ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]))")
+
+_ROW = """
+local t, p = redis.call('TIME'), ARGV[1]
+local rows = {t[1] * 1000000 + t[2]}
+local function row(id, at, whole)
+  local facts = redis.call('HGET', p .. 'facts', id)
+  if not facts then return end
+  local n = #rows
+  rows[n+1], rows[n+2], rows[n+3] = id, at, facts
+  rows[n+4] = redis.call('HGET', p .. 'retried', id) or ''
+  rows[n+5] = whole and redis.call('HGET', p .. 'detail', id) or ''
+end
+"""
+
+# ARGV: prefix, newest, oldest, how many at most, '1' for whole ones.
+# Returns {now in microseconds, then for each: id, time, facts, retried as, detail}, and the last time.
+PAGE = Script(
+    _ROW
+    + """
+local newest, oldest = ARGV[2], ARGV[3]
+local found = redis.call('ZREVRANGEBYSCORE', p .. 'order', newest, oldest, 'WITHSCORES', 'LIMIT', 0, ARGV[4])
+for i = 1, #found, 2 do row(found[i], found[i+1], ARGV[5] == '1') end
+return {rows, #found == 2 * tonumber(ARGV[4]) and found[#found] or ''}
+"""
+)
+
+# ARGV: prefix, ids.  Returns as PAGE; the times are those of the workers.
+THESE = Script(
+    _ROW
+    + """
+for i = 2, #ARGV do row(ARGV[i], '', true) end
+return {rows, ''}
+"""
+)
+
+# ARGV: prefix, ids.  Returns how many there were.
+FORGET = Script(
+    KEEP_FUNCTION
+    + """
+local count = 0
+for i = 2, #ARGV do count = count + drop_failure(ARGV[1], ARGV[i]) end
+return count
+"""
+)
+
+# ARGV: prefix, then for each: failed id, new id, list, bell, message.  Returns who tries each again.
+RETRY = Script(
+    """
+local p, owners = ARGV[1], {}
+for i = 2, #ARGV, 5 do
+  local id, owner = ARGV[i], ''
+  if redis.call('HGET', p .. 'facts', id) then
+    owner = redis.call('HGET', p .. 'retried', id)
+    if not owner then
+      owner = ARGV[i+1]
+      redis.call('HSET', p .. 'retried', id, owner)
+      redis.call('LPUSH', ARGV[i+2], ARGV[i+4])
+      redis.call('PUBLISH', ARGV[i+3], '1')
+    end
+  end
+  owners[#owners+1] = owner
+end
+return owners
+"""
+)
+
+
+def ttl_us(limits: FailureLimits) -> str:
+    """How the scripts are told how long failures are kept."""
+    return "" if limits.ttl_s is None else f"{limits.ttl_s * 1e6:.0f}"
+
+
+class RedisFailures(FailureStore):
+    """Failed tasks."""
+
+    _keys: Keys
+    _failure_limits: FailureLimits
+
+    def call(self, *command: Any) -> Any:
+        raise NotImplementedError
+
+    def run(self, script: Script, keys: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
+        raise NotImplementedError
+
+    def _published_to(self, queues: Sequence[str]) -> None:
+        raise NotImplementedError
+
+    def keep_failures(self, failures: Sequence[Failure]) -> None:
+        limits = self._failure_limits
+        for start in range(0, len(failures), AT_ONCE):
+            values = [v for f in failures[start : start + AT_ONCE] for v in (f.task_id, *split(f))]
+            self.run(KEEP, (), (self._keys.failures, ttl_us(limits), limits.most, *values))
+
+    def failures(
+        self,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = AT_ONCE,
+        after: str = "",
+        whole: bool = False,
+    ) -> FailurePage:
+        newest = f"({after}" if after else "+inf" if until is None else f"{until * 1e6:.0f}"
+        oldest = "-inf" if since is None else f"{since * 1e6:.0f}"
+        arguments = (self._keys.failures, newest, oldest, max(1, min(limit, AT_ONCE)), "1" if whole else "")
+        rows, cursor = self.run(PAGE, (), arguments)
+        return FailurePage(_read(rows), cursor.decode())
+
+    def failures_of(self, task_ids: Sequence[str]) -> list[Failure | None]:
+        found: dict[str, Failure] = {}
+        for start in range(0, len(task_ids), AT_ONCE):
+            some = task_ids[start : start + AT_ONCE]
+            rows, _ = self.run(THESE, (), (self._keys.failures, *some))
+            found.update({f.task_id: f for f in _read(rows)})
+        return [found.get(task_id) for task_id in task_ids]
+
+    def forget_failures(self, task_ids: Sequence[str]) -> int:
+        parts = [task_ids[start : start + AT_ONCE] for start in range(0, len(task_ids), AT_ONCE)]
+        return sum(int(self.run(FORGET, (), (self._keys.failures, *some))) for some in parts)
+
+    def retry_failures(self, tries: Sequence[NewTry]) -> list[str]:
+        keys, owners = self._keys, list[str]()
+        crashpoint("before_publish")
+        for start in range(0, len(tries), AT_ONCE):
+            values = [
+                value
+                for one in tries[start : start + AT_ONCE]
+                for value in (
+                    one.failed_id,
+                    one.task_id,
+                    keys.list_for(one.queue, one.priority),
+                    keys.bell(one.queue),
+                    one.raw,
+                )
+            ]
+            owners += [owner.decode() for owner in self.run(RETRY, (), (keys.failures, *values))]
+        self._published_to([one.queue for one in tries])
+        crashpoint("published")
+        return owners
+
+    def failure_counts(self) -> FailureCounts:
+        kept = self.call("ZCARD", self._keys.failures + "order")
+        return FailureCounts(int(kept), int(self.call("GET", self._keys.failures + "dropped") or 0))
+
+
+def _read(rows: list[Any]) -> list[Failure]:
+    now, found = int(rows[0]) / 1e6, []
+    for at in range(1, len(rows), 5):
+        _, time_us, facts, retried_as, detail = rows[at : at + 5]
+        failed_at = int(float(time_us)) / 1e6 if time_us else None
+        one = join(facts, detail, failed_at, retried_as.decode())
+        if failed_at is None or one.ttl_s is None or failed_at + one.ttl_s > now:
+            found.append(one)
+    return found

@@ -1,0 +1,100 @@
+"""Waiting for results on Redis.
+
+In:  a task id.  Out: its meta as soon as it is ready.
+A waiting connection speaks RESP3, in which subscribing and looking are one write and one answer: what
+was stored before the subscription is in the key, what is stored later is said on the channel.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from qcore.brokers.redis.connection import Link, pack
+from qcore.brokers.redis.servers import Door, ReplyError
+from qcore.errors import BrokerDown
+from qcore.wire.result import ResultMeta
+
+#: the net, should a message have been lost
+LOOK_AGAIN_S = 5.0
+MOST_IDLE = 4
+
+Read = Callable[[bytes], ResultMeta | None]
+
+
+class Waits:
+    """The connections of one broker on which threads wait for results."""
+
+    def __init__(self, door: Door) -> None:
+        self._door, self._lock = door, threading.Lock()
+        self._idle: list[tuple[Link, str]] = []  # with the channel that each is still subscribed to
+
+    def wait(self, key: str, timeout_s: float | None, read: Read) -> ResultMeta | None:
+        """The meta under `key`, which is also its channel, once `read` calls it ready; None after
+        timeout_s. Raises BrokerDown."""
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        link, before = self._take()
+        try:
+            # The last channel is left only now: that needs no round trip of its own.
+            leave = pack(("UNSUBSCRIBE", before)) if before else b""
+            link.send_or_fail(leave + pack(("SUBSCRIBE", key)) + pack(("GET", key)))
+            found = self._listen(link, key, until, read)
+        except BaseException:
+            link.drop()
+            raise
+        with self._lock:
+            self._idle.append((link, key))
+            spare = self._idle.pop(0)[0] if len(self._idle) > MOST_IDLE else None
+        if spare is not None:
+            spare.drop()
+        return found
+
+    def _listen(self, link: Link, key: str, until: float | None, read: Read) -> ResultMeta | None:
+        channel, unanswered = key.encode(), 1
+        while True:
+            left = LOOK_AGAIN_S if until is None else min(LOOK_AGAIN_S, until - time.monotonic())
+            # The first look is always waited for: a time-out of nothing asks what is there now.
+            said: Any = link.read() if unanswered else link.read_within(left) if left > 0 else False
+            if said is False:
+                if until is not None and time.monotonic() >= until:
+                    return None
+                link.send_command("GET", key)
+                unanswered = 1
+                continue
+            if isinstance(said, ReplyError):
+                link.fail(said)
+            raw = None
+            if not isinstance(said, list):
+                raw, unanswered = said, 0
+            elif said[0] == b"message" and said[1] == channel:
+                raw = said[2]
+            if raw is not None:
+                meta = read(raw)
+                if meta is not None and meta.is_ready:
+                    if unanswered:
+                        link.read()
+                    return meta
+
+    def _take(self) -> tuple[Link, str]:
+        while True:
+            with self._lock:
+                if not self._idle:
+                    break
+                link, before = self._idle.pop()
+            try:
+                while link.poll() is not False:
+                    pass  # what the last channel still said
+                return link, before
+            except BrokerDown:
+                continue
+        link = Link(self._door)
+        link.call("HELLO", "3")
+        return link, ""
+
+    def close(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for link, _ in idle:
+            link.drop()

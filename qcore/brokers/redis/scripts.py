@@ -1,0 +1,174 @@
+"""The Lua scripts of the Redis broker: every step that must happen wholly or not at all.
+
+Message bytes are never decoded in Lua. A ledger is a hash `<number> <list key>` -> message; so a
+message's place is known without looking into it and the bytes come back as they were.
+Delayed messages are members `<16 digits><list key> NUL <message>` of one sorted set per queue; the
+sequence keeps equal messages apart and messages due at the same moment in order.
+A message that somebody may have started comes back with a mark behind its last byte: white space that
+JSON readers skip, and as many blanks as times it came back. Only these scripts and unmark() know of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+QUARANTINE_SIZE = 10_000
+FORGET_OWNER_S = 3600  # a wait that was answered late may land in a dead owner's claim list
+
+
+MOST_RETURNS = 99  # more are not counted
+_MARK = re.compile(rb"\t\r\t( {1,99})\Z")
+
+
+def unmark(raw: bytes) -> tuple[bytes, int]:
+    """The message as it was published, and how often it came back."""
+    found = _MARK.search(raw, max(0, len(raw) - MOST_RETURNS - 3)) if raw.endswith(b" ") else None
+    return (raw[: found.start()], len(found[1])) if found else (raw, 0)
+
+
+class Script:
+    def __init__(self, text: str, whole: bool = False) -> None:
+        """whole: always sent as text, because what follows in the same write relies on it: a digest
+        that the server does not know would be executed after that."""
+        self.text = text
+        self.sha = hashlib.sha1(text.encode()).hexdigest()
+        self.head = ("EVAL", text) if whole else ("EVALSHA", self.sha)
+
+
+NOW = """
+local t = redis.call('TIME')
+local now = t[1] + t[2] / 1000000
+"""
+
+_MARKS = f"""
+local function unmark(raw)
+  local tail = string.sub(raw, -{MOST_RETURNS + 3})
+  local at, _, blanks = string.find(tail, '\\t\\r\\t( +)$')
+  if not at then return raw, 0 end
+  return string.sub(raw, 1, #raw - #tail + at - 1), #blanks
+end
+local function mark(raw)
+  local bare, count = unmark(raw)
+  return bare .. '\\t\\r\\t' .. string.rep(' ', math.min(count + 1, {MOST_RETURNS}))
+end
+"""
+
+
+# Owners are sorted by when their leases end.
+# KEYS: lease, owners.  ARGV: owner, lease ms.
+ENROL = Script(
+    NOW
+    + """
+redis.call('SET', KEYS[1], '1', 'PX', ARGV[2])
+redis.call('ZADD', KEYS[2], now + ARGV[2] / 1000, ARGV[1])
+"""
+)
+
+_SOON = """
+local function soon(owners, late)
+  local first = redis.call('ZRANGEBYSCORE', owners, now - late, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  return string.format('%.3f', first[2] and math.max(0, tonumber(first[2]) - now) or 3600)
+end
+"""
+
+# KEYS: lease, owners.  ARGV: owner, lease ms, as for REAP the time of late waits.  Returns in how many
+# seconds a reaper can find something, or nil when the lease is gone.
+RENEW = Script(
+    NOW
+    + _SOON
+    + """
+if redis.call('PEXPIRE', KEYS[1], ARGV[2]) == 0 then return nil end
+redis.call('ZADD', KEYS[2], now + ARGV[2] / 1000, ARGV[1])
+return soon(KEYS[2], ARGV[3])
+"""
+)
+
+
+_GIVE_BACK = (
+    _MARKS
+    + """
+local function give_back(ledger, crashed, only)
+  local found = {}
+  if only then
+    for _, field in ipairs(only) do
+      local raw = redis.call('HGET', ledger, field)
+      if raw then found[#found+1] = {field, raw} end
+      redis.call('HDEL', ledger, field)
+    end
+  else
+    local all = redis.call('HGETALL', ledger)
+    for i = 1, #all, 2 do found[#found+1] = {all[i], all[i+1]} end
+    redis.call('DEL', ledger)
+  end
+  local function number(field) return tonumber(string.sub(field, 1, string.find(field, ' ', 1, true) - 1)) end
+  for _, one in ipairs(found) do one[3] = number(one[1]) end
+  -- The first that was taken goes back last, so that it is at the head.
+  table.sort(found, function(a, b) return a[3] > b[3] end)
+  for _, one in ipairs(found) do
+    local list = string.sub(one[1], string.find(one[1], ' ', 1, true) + 1)
+    redis.call('RPUSH', list, crashed and mark(one[2]) or one[2])
+  end
+  return #found
+end
+local function give_back_claims(claim, watched, crashed)
+  local count = 0
+  for _, source in ipairs(redis.call('SMEMBERS', watched)) do
+    local raw = redis.call('LPOP', claim .. ' ' .. source)
+    while raw do
+      redis.call('RPUSH', source, crashed and mark(raw) or raw)
+      count = count + 1
+      raw = redis.call('LPOP', claim .. ' ' .. source)
+    end
+  end
+  return count
+end
+"""
+)
+
+# What a wake-up took may have been started, as may what is in a ledger.
+# KEYS: owners, the mark of the last look.  ARGV: what the names of leases, ledgers, claim lists and
+# watched sets begin with, and for how long after its lease's end an owner may still get something: its waits.
+# Returns {messages returned, owners, seconds until another look can find something}.  A look costs as much as
+# there are owners, so in a large fleet only one of those who come within 0.2 s looks.
+REAP = Script(
+    NOW
+    + _SOON
+    + _GIVE_BACK
+    + f"""
+local count = 0
+local owners = redis.call('ZCARD', KEYS[1])
+local soon = soon(KEYS[1], ARGV[5])
+if owners > 16 and not redis.call('SET', KEYS[2], '1', 'NX', 'PX', 200) then return {{0, owners, soon}} end
+local all = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+for i = 1, #all, 2 do
+  local owner = all[i]
+  if redis.call('EXISTS', ARGV[1] .. owner) == 0 then
+    count = count + give_back(ARGV[2] .. owner, true)
+    count = count + give_back_claims(ARGV[3] .. owner, ARGV[4] .. owner, true)
+    if now - tonumber(all[i+1]) > {FORGET_OWNER_S} then
+      redis.call('ZREM', KEYS[1], owner)
+      redis.call('DEL', ARGV[4] .. owner)
+    end
+  end
+end
+return {{count, owners, soon}}
+"""
+)
+
+# KEYS: ledger.  ARGV: fields that nobody was told of.
+RETURN_FIELDS = Script(_GIVE_BACK + "return give_back(KEYS[1], false, ARGV)")
+
+# KEYS: watched.  ARGV: claim list, 'crashed' or ''.
+RETURN_CLAIMS = Script(_GIVE_BACK + "return give_back_claims(ARGV[1], KEYS[1], ARGV[2] ~= '')")
+
+# KEYS: lease, ledger, owners, watched.  ARGV: claim list, owner.
+LEAVE = Script(
+    _GIVE_BACK
+    + """
+local count = give_back(KEYS[2], false) + give_back_claims(ARGV[1], KEYS[4], false)
+redis.call('DEL', KEYS[1], KEYS[4])
+redis.call('ZREM', KEYS[3], ARGV[2])
+return count
+"""
+)

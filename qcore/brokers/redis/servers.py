@@ -1,0 +1,200 @@
+"""How to reach Redis: one server, the servers of a fail-over list, or the primary that Sentinel names.
+
+In:  the broker's URL and options.  Out: logged-in sockets, and errors in our words.
+socket_tcp.py opens ordinary connections, redis-py (socket_redispy.py) all others.
+Next: brokers/redis/connection.py, which talks on them.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol
+
+import hiredis
+
+from qcore.brokers.redis.socket_tcp import CannotConnect, PlainConnection, read_plain
+from qcore.brokers.shared.endpoints import ROUND_ROBIN, shared, split_urls
+from qcore.errors import BrokerDown, BrokerError, BrokerFull, ConfigError, mask_url
+
+ReplyError = hiredis.ReplyError
+
+HEARTBEAT_S = 10.0
+QUIET = 0.6  # after this part of a heartbeat without a word, whoever waits asks for one
+LEAST_CONNECT_S = 0.2
+SENTINEL = "sentinel"
+
+_UNFIT = ("READONLY", "MASTERDOWN", "LOADING")
+_NOT_THERE = (*_UNFIT, "NOAUTH", "WRONGPASS", "CLUSTERDOWN", "MISCONF", "BUSY ")
+
+
+class Connection(Protocol):
+    """A logged-in connection."""
+
+    sock: socket.socket
+
+    def role(self) -> str: ...
+    def disconnect(self) -> None: ...
+
+
+class Door:
+    """How to reach the broker: makes connections and words their errors.
+
+    place is the server that is in use; a connection to any other is to be given up.
+    """
+
+    def __init__(self, url: str, options: dict[str, Any]) -> None:
+        self.url = url
+        self.connect_timeout_s = _seconds(options, "connect_timeout_s", 4.0)
+        self.heartbeat_s = _seconds(options, "heartbeat_s", HEARTBEAT_S)
+        # A server that owes an answer for that long counts as dead.
+        self.reply_timeout_s = _seconds(options, "socket_timeout", self.heartbeat_s)
+        self._options = options
+        self._sentinel: Any = None
+        urls = split_urls(url)
+        self.db = 0
+        self._ways: dict[str, Callable[..., Connection]] = {}
+        if any(one.startswith(f"{SENTINEL}://") for one in urls):
+            if not all(one.startswith(f"{SENTINEL}://") for one in urls):
+                raise ConfigError(f"a list of sentinels names nothing else: {mask_url(url)}")
+            self._ways[url] = self._way_to_primary()
+        else:
+            for one in reversed(urls):  # the first one's database counts
+                self._ways[one] = self._way(one, len(urls))
+        strategy = str(options.get("broker_failover_strategy") or ROUND_ROBIN)
+        self._endpoints = shared(url, strategy) if self._sentinel is None else None
+        self._primary = ""
+
+    # --- where
+
+    @property
+    def place(self) -> str:
+        """The URL of the server in use; behind Sentinel '' before there was one."""
+        return self._primary if self._endpoints is None else self._endpoints.current
+
+    @property
+    def _has_choice(self) -> bool:
+        return self._endpoints is None or len(self._endpoints.urls) > 1
+
+    def leave(self, place: str) -> None:
+        """The server there is not to be used now."""
+        if self._endpoints is not None and place:
+            self._endpoints.failed(place)
+
+    # --- connect
+
+    def connect(self) -> tuple[Connection, str]:
+        """A connection, logged in, and its place. Raises BrokerDown."""
+        if self._endpoints is None:
+            host, port = self._sentinel.primary()
+            try:
+                made = self._made(self._ways[self.url], host=host, port=port)
+            except CannotConnect as exc:
+                raise BrokerDown(self.url, str(exc)) from exc
+            self._primary = f"redis://{host}:{port}/{self.db}"
+            return made, self._primary
+        reasons: dict[str, None] = {}
+        cause: Exception | None = None
+        for place in self._endpoints.to_try():
+            try:
+                made = self._made(self._ways[place])
+            except CannotConnect as exc:
+                self._endpoints.failed(place)
+                reasons[str(exc)], cause = None, exc
+                continue
+            self._endpoints.reached(place)
+            return made, place
+        raise BrokerDown(self.url, "; ".join(reasons)) from cause
+
+    def _made(self, way: Callable[..., Connection], **where: Any) -> Connection:
+        made = way(**where)
+        try:
+            # One that keeps its role secret is believed: it will say READONLY when it is asked to write.
+            if self._has_choice and made.role() not in ("master", ""):
+                raise CannotConnect("it is a replica")
+        except BaseException:
+            made.disconnect()
+            raise
+        return made
+
+    # --- how
+
+    def _way(self, url: str, of: int) -> Callable[..., Connection]:
+        """How to reach this server, one `of` so many; raises ConfigError."""
+        options, probes = self._options, _kernel_probes(self.heartbeat_s)
+        connect_s = max(self.connect_timeout_s / of, LEAST_CONNECT_S)
+        login = None if options.get("broker_use_ssl") else read_plain(url, options)
+        if login is not None:
+            self.db = login.db
+            return lambda: PlainConnection(login, connect_s, probes)
+        from qcore.brokers.redis.socket_redispy import way_to
+
+        way = way_to(url, options, connect_s, probes)
+        self.db = way.db
+        return way.open
+
+    def _way_to_primary(self) -> Callable[..., Connection]:
+        from qcore.brokers.redis.sentinel import Directory
+        from qcore.brokers.redis.socket_redispy import way_to_primary
+
+        self._sentinel = found = Directory(self.url, self._options, self.connect_timeout_s)
+        probes = _kernel_probes(self.heartbeat_s)
+        way = way_to_primary(found.login, found.name, self._options, self.connect_timeout_s, probes)
+        self.db = way.db
+        return way.open
+
+    # --- what went wrong
+
+    def is_unfit(self, reply: ReplyError) -> bool:
+        """Whether this answer says that the server is not a primary that can be used now."""
+        text = str(reply)
+        return text.startswith(_UNFIT) or " READONLY " in text
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Raise our error for one of the server's, the client's or the socket's."""
+        text = str(error) or type(error).__name__
+        if isinstance(error, ReplyError):
+            if text.startswith("OOM") or "OOM command not allowed" in text:
+                raise BrokerFull(f"Redis has no memory left: {text}") from error
+            if text.startswith("CROSSSLOT") or "do not hash to the same slot" in text:
+                raise ConfigError(
+                    "this Redis is in cluster mode, where all keys of a fleet must be in one slot: set "
+                    "broker_transport_options={'global_keyprefix': '{name}'} in the app, with the braces"
+                ) from error
+            if text.startswith("MOVED "):
+                where = text.split()[-1]
+                raise ConfigError(
+                    f"this node of a Redis cluster does not hold the fleet's keys: use redis://{where}/0 as "
+                    "broker_url"
+                ) from error
+            if not text.startswith(_NOT_THERE) and not any(f" {w}" in text for w in _NOT_THERE[:5]):
+                raise BrokerError(f"Redis refuses: {text}") from error
+        elif isinstance(error, TimeoutError):
+            text = f"no answer for {self.reply_timeout_s:g} s"
+        raise BrokerDown(self.url, text) from error
+
+
+def _seconds(options: dict[str, Any], name: str, default: float) -> float:
+    """An option that is a length of time; the default for None and 0."""
+    value = options.get(name)
+    try:
+        seconds = float(value) if value else default
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not 0 < seconds < 1e6:
+        raise ConfigError(f"the transport option {name} is a number of seconds above 0, not {value!r}")
+    return seconds
+
+
+def _kernel_probes(heartbeat_s: float) -> dict[int, int]:
+    """Socket options by which the kernel finds a peer that is gone, also while nobody speaks: probes
+    in every half heartbeat, and the end of the connection when nothing was confirmed for two.
+    A server that is only slow confirms in its kernel, so none of this ends a connection to it."""
+    probe_s = max(1, int(heartbeat_s / 2))
+    values = {
+        "TCP_KEEPIDLE": probe_s,
+        "TCP_KEEPINTVL": probe_s,
+        "TCP_KEEPCNT": 3,
+        "TCP_USER_TIMEOUT": max(1000, int(heartbeat_s * 2000)),
+    }
+    return {getattr(socket, name): value for name, value in values.items() if hasattr(socket, name)}

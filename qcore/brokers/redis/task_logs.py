@@ -1,0 +1,54 @@
+"""What tasks log, on Redis: a list for each task, and which tasks have one by when they last logged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from qcore.brokers.contract.task_logs import KEPT_S, TASKS, Lines
+from qcore.brokers.redis.keys import Keys
+from qcore.brokers.redis.scripts import Script
+
+# KEYS: the order of tasks.  ARGV: what names of lists begin with, lines of a task, seconds, tasks, then for
+# each task its id, how many lines follow, and they.
+KEEP_LINES = Script(
+    """
+local t = redis.call('TIME')
+local at = string.format('%.0f', t[1] * 1000000 + t[2])
+local i = 5
+while i <= #ARGV do
+  local id, count = ARGV[i], tonumber(ARGV[i+1])
+  local name = ARGV[1] .. id
+  for n = i + 2, i + 1 + count do redis.call('RPUSH', name, ARGV[n]) end
+  redis.call('EXPIRE', name, ARGV[3])
+  for n = 1, redis.call('LLEN', name) - tonumber(ARGV[2]) do redis.call('LPOP', name) end
+  redis.call('ZADD', KEYS[1], at, id)
+  i = i + 2 + count
+end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+local over = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[4])
+if over > 0 then
+  for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, over - 1)) do
+    redis.call('DEL', ARGV[1] .. id)
+    redis.call('ZREM', KEYS[1], id)
+  end
+end
+"""
+)
+
+
+class RedisLines(Lines):
+    """A list each."""
+
+    _keys: Keys
+    run: Callable[..., Any]
+    call: Callable[..., Any]
+
+    def keep_lines(self, lines: Mapping[str, Sequence[bytes]], most: int) -> None:
+        values: list[Any] = []
+        for task_id, new in lines.items():
+            values += (task_id, len(new[-most:]), *new[-most:])
+        self.run(KEEP_LINES, (self._keys.lined,), (self._keys.line, most, KEPT_S, TASKS, *values))
+
+    def lines_of(self, task_id: str) -> list[bytes]:
+        return list(self.call("LRANGE", self._keys.line + task_id, 0, -1))

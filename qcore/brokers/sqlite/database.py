@@ -1,0 +1,419 @@
+"""The SQLite file: where it is, its tables, transactions, and the bells that wake its readers.
+
+In:  a sqlite:// URL.  Out: connections (one for each thread), transactions that are synced to disk or
+not, datagram sockets that other processes ring after their commits.
+Next: brokers/sqlite/broker.py, brokers/sqlite/consumer.py, brokers/sqlite/bus.py.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import random
+import socket
+import sqlite3
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from qcore.base.private_files import create, make_folder
+from qcore.base.process_facts import boot_id
+from qcore.base.times import new_id
+from qcore.brokers.shared.fork_hooks import tell_after_fork
+from qcore.brokers.sqlite.schema import NEW_COLUMNS, SCHEMA, SCHEMA_VERSION
+from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull, ConfigError
+
+Answer = TypeVar("Answer")
+
+BUSY_S = 5.0
+#: SQLite's own waiting sleeps for up to 100 ms between two looks, so that where many write some never find
+#: the lock free; we let it wait so long only, and try again after a moment that is not everybody's
+SQLITE_WAITS_MS = 10
+#: how often it is looked whether the file that is open is still the one that is there, seconds
+LOOK_S = 0.5
+
+
+log = logging.getLogger("qcore.broker")
+
+
+def path_of(url: str) -> Path:
+    """The file that a URL names; `sqlite://` alone is in the user's state directory."""
+    parts = urlsplit(url)
+    if parts.netloc:
+        raise ConfigError(
+            f"'{url}' names a host; write sqlite:///relative/path, sqlite:////absolute/path or sqlite://"
+        )
+    name = unquote(parts.path)
+    if name in ("", "/"):
+        from platformdirs import user_state_dir  # 5 ms, and only here
+
+        return Path(user_state_dir("qctl")) / "qcore.sqlite3"
+    if name == "/:memory:":
+        raise ConfigError("an SQLite database in memory cannot be shared; use memory://")
+    return Path(name[1:]).absolute()
+
+
+class Connection(sqlite3.Connection):
+    """As the base, and `busy` is held while it is used: SQLite must not be closed in the middle of that."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.busy = threading.RLock()
+        self.closed = False
+
+
+class File:
+    """One database file, for all threads of this process."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.path = url, path_of(url)
+        self._ready = False
+        self._identity: tuple[int, int] | None = None  # of the file that is open
+        self._next_look = 0.0
+        self.generation = 0  # how often there was another file at that place
+        self.bells: weakref.WeakSet[Bell] = weakref.WeakSet()
+        self._steady: tuple[int, float] | None = None  # generation, epoch less monotonic seconds
+        self._start()
+        tell_after_fork(self)
+
+    def _start(self) -> None:
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._sender: socket.socket | None = None
+
+    def after_fork(self) -> None:
+        # Closing an inherited connection could end the parent's write-ahead log, so it is kept open.
+        _inherited.extend(self._all)
+        if self._sender is not None:
+            self._sender.close()
+        self._start()
+
+    # --- connections
+
+    def db(self) -> Connection:
+        """This thread's connection; raises BrokerDown."""
+        found: Connection | None = getattr(self._local, "db", None)
+        if found is None:
+            with self.translated():
+                found = self._local.db = self._connect()
+        return found
+
+    def _held(self) -> Connection:
+        """This thread's connection, with `busy` held; a new one if another thread has just closed it."""
+        while True:
+            db = self.db()
+            db.busy.acquire()
+            if not db.closed:
+                return db
+            db.busy.release()
+
+    def _connect(self) -> Connection:
+        with self._lock:
+            if not self._ready:
+                self._create()
+            db = sqlite3.connect(
+                self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, factory=Connection
+            )
+            self._to_wal(db)
+            db.execute("PRAGMA synchronous=FULL")
+            if not self._ready:
+                self._create_tables(db)
+                self._identity, self._ready = self._found(), True
+            db.execute(f"PRAGMA busy_timeout={SQLITE_WAITS_MS}")
+            self._all.add(db)
+            return db
+
+    def _found(self) -> tuple[int, int] | None:
+        """Which file is there; None: there is none."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def look(self, always: bool = True) -> None:
+        """Go on with the file that is there, when it is another one than the one that is open. To be called
+        before the file is used; not `always`: a few times a second are enough. Raises BrokerDown."""
+        now = time.monotonic()
+        if not self._ready or (now < self._next_look and not always):
+            return
+        db: Connection | None = getattr(self._local, "db", None)
+        if db is not None and db.in_transaction:
+            return
+        self._next_look = now + LOOK_S
+        with self.translated():
+            found = self._found()
+        if found == self._identity:
+            return
+        with self._lock:
+            if found == self._identity or not self._ready:
+                return  # another thread was quicker
+            was, self._identity, self._ready = self._identity, None, False
+            self.generation += 1
+        if (self.path, was) not in _told:
+            _told.add((self.path, was))
+            log.error(
+                "the SQLite file %s was removed or replaced while it was in use; going on with %s, and what "
+                "the old one held is not in it",
+                self.path,
+                "a new one" if found is None else "the one that is there",
+            )
+        self.close()
+        for bell in list(self.bells):
+            bell.hear_again()
+
+    def _create(self) -> None:
+        """Nobody else may read what is in the file, whatever the umask says."""
+        make_folder(self.path.parent)
+        try:
+            # SQLite would create what a link leads to, with the umask's mode.
+            os.close(create(os.path.realpath(self.path)))
+        except FileExistsError:
+            return
+
+    @staticmethod
+    def _to_wal(db: Connection) -> None:
+        until = time.monotonic() + BUSY_S
+        while db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            try:
+                db.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError:
+                # Another process is doing the same; SQLite does not wait for that by itself.
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
+
+    @staticmethod
+    def _create_tables(db: Connection) -> None:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise ConfigError(f"the database was written by a newer qcore (format {version})")
+        if version < SCHEMA_VERSION:
+            db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+            db.execute("BEGIN IMMEDIATE")
+            for table, column, kind in NEW_COLUMNS:
+                if column not in {row[1] for row in db.execute(f"PRAGMA table_info({table})")}:
+                    db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+            db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            db.execute("COMMIT")
+
+    def close(self) -> None:
+        with self._lock:
+            closing, self._all = list(self._all), weakref.WeakSet()
+            self._local = threading.local()
+            if self._sender is not None:
+                self._sender.close()
+                self._sender = None
+        for db in closing:
+            with db.busy:
+                db.close()
+                db.closed = True
+
+    # --- reading and writing
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Errors of SQLite become ours."""
+        try:
+            yield
+        except sqlite3.Error as exc:
+            code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise BrokerBusy(f"{self.path} is held by another process for over {BUSY_S:.0f} s") from exc
+            # A quota or a limit on the size of files is an I/O error to SQLite.
+            refused = getattr(exc, "sqlite_errorcode", 0) in (
+                sqlite3.SQLITE_IOERR_WRITE,
+                sqlite3.SQLITE_IOERR_SHMSIZE,
+            )
+            if code == sqlite3.SQLITE_FULL or refused:
+                raise BrokerFull(f"no space left for {self.path}") from exc
+            if isinstance(exc, sqlite3.DataError | sqlite3.InterfaceError | sqlite3.IntegrityError):
+                raise BrokerError(f"{self.path}: {exc}") from exc
+            raise BrokerDown(self.url, exc) from exc
+        except OSError as exc:
+            raise BrokerDown(self.url, exc) from exc
+
+    def rows(self, sql: str, *values: Any) -> list[Any]:
+        """The rows of one query outside a transaction."""
+        self.look(always=False)
+        with self.translated():
+            db = self._held()
+            try:
+                return patiently(lambda: db.execute(sql, values).fetchall())
+            finally:
+                db.busy.release()
+
+    def in_transaction(self, work: Callable[[Connection], Any], durable: bool) -> Any:
+        """Run `work` with the write lock held. Not durable: this commit is on disk only after a later
+        durable one, which is enough for what a power failure may take back (claims, leases, the bus)."""
+        self.look(always=durable)
+        with self.translated():
+            db = self._held()
+            try:
+                return self._committed(db, work, durable)
+            finally:
+                db.busy.release()
+
+    @staticmethod
+    def _committed(db: Connection, work: Callable[[Connection], Any], durable: bool) -> Any:
+        if not durable:
+            db.execute("PRAGMA synchronous=NORMAL")
+        try:
+            patiently(lambda: db.execute("BEGIN IMMEDIATE"))
+            try:
+                value = work(db)
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+        finally:
+            if not durable:
+                db.execute("PRAGMA synchronous=FULL")
+        return value
+
+    def steady_s(self) -> float:
+        """Epoch seconds for leases, which no setting of the clock moves: the first process since the host was
+        started writes down how they follow from the monotonic clock. Elsewhere the wall clock's time."""
+        if self._steady is None or self._steady[0] != self.generation:
+            if not (boot := boot_id()):
+                return time.time()
+            generation, sql = self.generation, "SELECT n FROM counters WHERE name=?"
+            row = (f"clock {boot}", int((time.time() - time.monotonic()) * 1e6))
+            if not (found := self.rows(sql, row[0])):
+                put = "INSERT OR IGNORE INTO counters VALUES (?, ?)"
+                self.in_transaction(lambda db: db.execute(put, row), durable=False)
+                found = self.rows(sql, row[0])
+            self._steady = generation, found[0][0] / 1e6
+        return time.monotonic() + self._steady[1]
+
+    # --- bells
+
+    def ring(self, topics: Iterable[str]) -> int:
+        """Wake everybody who has a bell for one of these; call it after the commit."""
+        found: set[str] = set()
+        for topic in topics:
+            found.update(path for (path,) in self.rows("SELECT path FROM bells WHERE topic=?", topic))
+        return self.ring_paths(found)
+
+    def ring_paths(self, paths: Iterable[str]) -> int:
+        """How many of these bells there still are."""
+        heard, dead, sender = 0, [], self._sender
+        if sender is None:
+            sender = self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            sender.setblocking(False)
+        for path in paths:
+            try:
+                sender.sendto(b"!", _address(path))
+            except BlockingIOError:
+                pass  # rung more often than it has looked
+            except (ConnectionRefusedError, FileNotFoundError):
+                dead.append(path)
+                continue
+            except OSError as exc:
+                if exc.errno != errno.ENOBUFS:  # which is as above
+                    continue
+            heard += 1
+        if dead:
+            self.in_transaction(lambda db: _forget_bells(db, dead), durable=False)
+        return heard
+
+
+def patiently(ask: Callable[[], Answer]) -> Answer:
+    """What ask() returns once the file is not locked; its error after BUSY_S."""
+    began = 0.0
+    while True:
+        try:
+            return ask()
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            now = time.monotonic()
+            began = began or now
+            if now >= began + BUSY_S:
+                raise
+            # Who has waited longer looks more often, and so comes before who has just begun.
+            time.sleep(random.uniform(0.001, 0.01) / (1 + now - began))
+
+
+_inherited: list[Connection] = []
+#: the files whose end was said, with where they were
+_told: set[tuple[Path, tuple[int, int] | None]] = set()
+
+
+def _forget_bells(db: Connection, paths: list[str]) -> None:
+    db.executemany("DELETE FROM bells WHERE path=?", [(p,) for p in paths])
+
+
+def _address(path: str) -> str:
+    return "\0" + path[1:] if path.startswith("@") else path
+
+
+class Bell:
+    """A socket that becomes readable when another process has written under one of our topics."""
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._folder = ""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        if sys.platform == "linux":
+            self.path = "@qcore-" + new_id()
+        else:
+            self._folder = tempfile.mkdtemp(prefix="qcore-")
+            self.path = self._folder + "/bell"
+        self._socket.bind(_address(self.path))
+        self._topics: list[str] = []
+        self._pattern = ""
+        file.bells.add(self)
+        tell_after_fork(self)
+
+    def hear(self, topics: Iterable[str], pattern: str = "") -> None:
+        """From now on these topics ring, and no others."""
+        self._topics, self._pattern = list(topics), pattern
+        rows = [(topic, self.path, pattern) for topic in self._topics]
+
+        def write(db: Connection) -> None:
+            _forget_bells(db, [self.path])
+            db.executemany("INSERT OR REPLACE INTO bells VALUES (?, ?, ?)", rows)
+
+        self._file.in_transaction(write, durable=False)
+
+    def hear_again(self) -> None:
+        """The same topics, in another file."""
+        if self._topics and self._socket.fileno() >= 0:
+            self.hear(self._topics, self._pattern)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def silence(self) -> None:
+        try:
+            while True:
+                self._socket.recv(16)
+        except (BlockingIOError, OSError):
+            pass
+
+    def close(self) -> None:
+        if self._socket.fileno() < 0:
+            return
+        self.after_fork()
+        try:
+            self._file.in_transaction(lambda db: _forget_bells(db, [self.path]), durable=False)
+        except BrokerError:
+            pass  # whoever rings it next removes it
+        if self._folder:
+            Path(self.path).unlink(missing_ok=True)
+            Path(self._folder).rmdir()
+
+    def after_fork(self) -> None:
+        self._socket.close()

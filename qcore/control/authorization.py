@@ -1,0 +1,164 @@
+"""Who may have this worker do what: the check of signed control requests.
+
+In:  a request and the scope that its command needs.  Out: None, or why it is refused.
+Before this: control/server.py.  Keys: control/keys.py; the form of a seal: wire/seal.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from qcore.brokers.base import Broker
+from qcore.control.keys import known_keys, unsigned
+from qcore.settings.config import Config
+from qcore.wire.control import Request
+from qcore.wire.seal import Seal
+
+log = logging.getLogger("qcore.control")
+
+SKEW_S = 30.0  # how far apart the clocks of two hosts may be
+LONGEST_S = 3600.0  # no request is valid for longer
+MOST_NONCES = 100_000
+WARN_EVERY_S = 60.0
+
+WORDS = {
+    "unsigned": "it is not signed; sign it with a control key (QCTL_CONTROL_KEY or control_sign_key)",
+    "bad_signature": "its signature does not fit; was it altered, or is the secret another one?",
+    "unknown_key": "this worker knows no key of that id; add it to control_keys",
+    "expired": "its time is over, or not yet come; are the clocks of both hosts right?",
+    "replayed": "it was received before",
+    "too_old": "it is older than this worker, so it was meant for another one; send it again",
+    "wrong_scope": "its key may not do this; use one with a wider scope",
+    "other_node": "it was signed for other workers",
+    "too_many": "too many signed requests are remembered; try again later",
+}
+
+
+class Guard:
+    """Of one worker; used by its control thread."""
+
+    def __init__(
+        self, conf: Config, clock: Callable[[], float] = time.time, started_at: float | None = None
+    ) -> None:
+        """started_at (epoch seconds, now if absent) is when the worker began. Raises ConfigError for keys
+        that cannot be used."""
+        self.keys, self.unsigned = known_keys(conf), unsigned(conf)
+        self._clock = clock
+        self._started_at = clock() if started_at is None else started_at
+        self._first_time: Callable[[str, float], bool] | None = None
+        self._nonces: dict[str, float] = {}  # nonce -> until when it could come again
+        self._warned: dict[str, float] = {}
+        self.refused: Counter[str] = Counter()
+
+    def remember_at(self, broker: Broker, node: str) -> None:
+        """Note what was received at the broker too, so that a worker of this name that comes after this one
+        refuses it. A broker that cannot do that leaves the time of issue as the only means."""
+        if broker.features.once and self._checks:
+            self._first_time = lambda nonce, ttl_s: broker.first_time(f"{node} {nonce}", ttl_s)
+
+    def words(self) -> str:
+        """For the start banner."""
+        free = {
+            "allow": "unsigned may do everything",
+            "read": "unsigned may only look",
+            "refuse": "signed only",
+        }
+        if not self.keys:
+            return f"{free[self.unsigned]} (no control_keys)"
+        return f"{len(self.keys)} key{'s' if len(self.keys) > 1 else ''}; {free[self.unsigned]}"
+
+    def refusal(self, request: Request, scope: str) -> str | None:
+        """Why the request must not be carried out, in words for its caller; None: it may be."""
+        reason = self._reason(request, scope)
+        if reason is None:
+            return None
+        self.refused[reason] += 1
+        self._warn(request, reason, scope)
+        return f"refused ({reason}): {request.method} needs the scope '{scope}', and {WORDS[reason]}"
+
+    def may_ask(self, request: Request, scope: str) -> bool:
+        """Whether its seal, or the lack of one, allows it; whether it was received before is not asked.
+        A refusal is counted and logged."""
+        reason = self._unproven(request, scope)
+        if reason is not None:
+            self.refused[reason] += 1
+            self._warn(request, reason, scope)
+        return reason is None
+
+    def _reason(self, request: Request, scope: str) -> str | None:
+        reason = self._unproven(request, scope)
+        if reason is not None or request.seal is None or not self._checks:
+            return reason
+        seal, now = request.seal, self._clock()
+        if seal.nonce in self._nonces:
+            return "replayed"
+        until = seal.valid_until + SKEW_S
+        if not self._remember(seal.nonce, until, now):
+            return "too_many"
+        return None if scope == "read" else self._received_by_another(seal, until - now)
+
+    def _received_by_another(self, seal: Seal, ttl_s: float) -> str | None:
+        """Why a request that changes something may have been carried out by a worker before this one; one
+        round trip. Raises BrokerError: what cannot be checked is not carried out."""
+        if self._first_time is None:
+            return "too_old" if seal.issued_at < self._started_at else None
+        if seal.issued_at < self._started_at - SKEW_S:
+            return "too_old"
+        is_first = self._first_time(seal.nonce, ttl_s)
+        # What was issued later no worker before this one can have had: two of one name both carry it out.
+        return "replayed" if not is_first and seal.issued_at <= self._started_at + 2 * SKEW_S else None
+
+    @property
+    def _checks(self) -> bool:
+        """Whether there is anything to check a seal with; if not, it was signed for others of its fleet."""
+        return bool(self.keys) or self.unsigned != "allow"
+
+    def _unproven(self, request: Request, scope: str) -> str | None:
+        seal, now = request.seal, self._clock()
+        if seal is None:
+            if request.sealed:
+                return "bad_signature"
+            free = self.unsigned == "allow" or (self.unsigned == "read" and scope == "read")
+            return None if free else "unsigned"
+        if not self._checks:
+            return None
+        key = self.keys.get(seal.key)
+        if key is None:
+            return "unknown_key"
+        if not seal.is_of(key.secret):
+            return "bad_signature"
+        if not seal.is_for(request.destination, request.pattern, request.matcher):
+            return "other_node"
+        if not seal.fits(request.body):
+            return "bad_signature"
+        if seal.issued_at > now + SKEW_S or not now - SKEW_S <= seal.valid_until < seal.issued_at + LONGEST_S:
+            return "expired"
+        return None if key.may(scope) else "wrong_scope"
+
+    def _remember(self, nonce: str, until: float, now: float) -> bool:
+        """False: there is no room. Forgetting one before its time would let it be replayed."""
+        if len(self._nonces) >= MOST_NONCES:
+            self._nonces = {n: t for n, t in self._nonces.items() if t >= now}
+        if len(self._nonces) >= MOST_NONCES:
+            return False
+        self._nonces[nonce] = until
+        return True
+
+    def _warn(self, request: Request, reason: str, scope: str) -> None:
+        """One line for each reason and minute: who floods the bus must not flood the log."""
+        now = self._clock()
+        if now - self._warned.get(reason, float("-inf")) < WARN_EVERY_S:
+            return
+        self._warned[reason] = now
+        key = f" by the key '{request.seal.key:.64}'" if request.seal is not None else ""
+        log.warning(
+            "a control request was refused (%s): %.64r%s, reply to %.64r: %s",
+            reason,
+            request.method,
+            key,
+            request.reply_key,
+            WORDS[reason],
+        )

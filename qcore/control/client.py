@@ -1,0 +1,357 @@
+"""The caller's side of the control bus: ask workers, and know when everybody has answered.
+
+In:  a command and whom it is for.  Out: Answers: who replied what, who stays silent, who is unknown.
+A request ends when all who are expected have replied, not when a time-out has passed: the broker says
+how many heard it, or the members known to it say who is there. Wire: wire/control.py.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qcore.base.times import new_id
+from qcore.brokers.contract.records import Member
+from qcore.control.commands import base as commands
+from qcore.control.keys import signing_key
+from qcore.errors import Malformed, UnknownName
+from qcore.wire import control as wire
+from qcore.wire import seal
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+
+DEFAULT_TIMEOUT_S = 1.0
+#: how long a signed request is valid, in seconds: as long as its caller waits, within these bounds
+VALID_S, MOST_VALID_S = 60.0, 1800.0
+
+
+class Silent(msgspec.Struct, frozen=True):
+    """A worker that should have answered and did not."""
+
+    node: str
+    age_s: float | None = None  # since its last sign of life; None: never seen by the broker
+
+
+class Answers(msgspec.Struct):
+    """What came of one request."""
+
+    replies: dict[str, Any]
+    silent: list[Silent]
+    unknown: list[str]  # asked for by name, and nobody has heard of them
+    known: list[str]  # every node that the broker knows of, for near misses
+    heard: int | None  # how many were listening, None when the broker cannot tell
+    took_s: float
+    malformed: int = 0  # replies that could not be read
+    members: dict[str, Member] = {}  # all who announced themselves, by node
+    instances: dict[str, set[str]] = {}  # node -> those who replied under that name
+    #: a name of Celery's outlives its worker: when fewer are silent than there are such names, all of them
+    suspects: list[str] = []
+
+    @property
+    def now(self) -> float:
+        """Epoch seconds, never before the broker's latest word."""
+        return max(time.time(), *(m.seen_at for m in self.members.values()), 0.0)
+
+    @property
+    def count(self) -> int:
+        """How many workers replied; those of one name are told apart."""
+        return sum(map(len, self.instances.values()))
+
+    @property
+    def twins(self) -> dict[str, list[str]]:
+        """Names that more than one worker has -> where those are, as far as they have said."""
+        found: dict[str, list[str]] = {}
+        for node in {*self.replies, *self.members}:
+            member = self.members.get(node)
+            info = member.info if member is not None and member.alive else {}
+            twin = info.get("twin")
+            if len(self.instances.get(node, ())) > 1 or isinstance(twin, dict):
+                whose = [info, *([twin] if isinstance(twin, dict) else [])]
+                found[node] = [f"process {w.get('pid')} on {w.get('host')}" for w in whose if w.get("pid")]
+        return dict(sorted(found.items()))
+
+
+class Control:
+    """Requests to the workers of an app's broker."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    @property
+    def exchange(self) -> str:
+        return f"{self.app.conf.control_exchange}.pidbox"
+
+    @property
+    def reply_exchange(self) -> str:
+        return f"reply.{self.exchange}"
+
+    def known(self) -> list[Member]:
+        """Workers that announced themselves to the broker; Celery's do not."""
+        return self.app.broker.members()
+
+    def ask(
+        self,
+        method: str,
+        arguments: dict[str, Any] | None = None,
+        destination: Sequence[str] | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        pattern: str | None = None,
+        matcher: str | None = None,
+    ) -> Answers:
+        """Send a request and gather the replies until nobody is missing or timeout_s has passed.
+
+        destination holds node names, or globs of them; None asks everybody. Raises BrokerDown.
+        """
+        started = time.monotonic()
+        broker = self.app.broker
+        announced, others = broker.roster()
+        members = {m.node: m for m in announced}
+        foreign = set(others) - set(members)
+        features = broker.features
+        whom = _Whom.of(destination, members, foreign, features.members_known and features.foreign_known)
+        key, ticket = new_id(), new_id()
+        inbox = broker.inbox(self.reply_exchange, key)
+        try:
+            heard: int | None = 0
+            sealer = self._sealer(timeout_s)
+            if whom.names is None or whom.names:
+                request = wire.Request(
+                    method=method,
+                    arguments=arguments or {},
+                    destination=whom.names,
+                    pattern=whom.pattern or pattern,
+                    matcher="glob" if whom.pattern else matcher,
+                    ticket=ticket,
+                    reply_exchange=self.reply_exchange,
+                    reply_key=key,
+                    clock=self.app.tick_clock(),
+                    expires=time.time() + timeout_s,
+                )
+                heard = broker.broadcast(self.exchange, "", wire.encode_request(request, sealer))
+            answers = Answers({}, [], whom.unknown, sorted({*members, *foreign}), heard, 0.0, 0, members)
+            deadline = started + timeout_s
+            while not _is_done(answers, whom, heard, members):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                for raw in inbox.take(left):
+                    self._take(raw, ticket, answers)
+        finally:
+            inbox.close()
+        answers.silent, answers.suspects = _silent(answers, whom, members, foreign)
+        answers.took_s = time.monotonic() - started
+        return answers
+
+    def _take(self, raw: bytes, ticket: str, answers: Answers) -> None:
+        try:
+            replies = wire.decode_replies(raw)
+        except Malformed:
+            answers.malformed += 1
+            return
+        for reply in replies:
+            if reply.ticket != ticket:
+                answers.malformed += 1
+                continue
+            answers.replies[reply.node] = reply.value
+            answers.instances.setdefault(reply.node, set()).add(reply.instance)
+            self.app.tick_clock(reply.clock)
+
+    def tell(
+        self,
+        method: str,
+        arguments: dict[str, Any] | None = None,
+        destination: Sequence[str] | None = None,
+        pattern: str | None = None,
+        matcher: str | None = None,
+    ) -> int | None:
+        """Send a request that nobody answers; how many heard it, None when that is unknown."""
+        request = wire.Request(
+            method=method,
+            arguments=arguments or {},
+            destination=list(destination) if destination is not None else None,
+            pattern=pattern,
+            matcher=matcher,
+            clock=self.app.tick_clock(),
+        )
+        raw = wire.encode_request(request, self._sealer())
+        return self.app.broker.broadcast(self.exchange, "", raw)
+
+    def _sealer(self, timeout_s: float = 0.0) -> wire.Sealer | None:
+        """What signs a request, when this process has a key; raises ConfigError."""
+        key = signing_key(self.app.conf)
+        if key is None:
+            return None
+
+        def header(body: bytes, whom: str) -> str:
+            now = time.time()
+            until = now + min(max(timeout_s, VALID_S), MOST_VALID_S)
+            return seal.make(key.id, key.secret, new_id(), now, until, whom, body).text()
+
+        return header
+
+    # --- Celery's words
+
+    def broadcast(
+        self,
+        command: str,
+        arguments: dict[str, Any] | None = None,
+        destination: Sequence[str] | None = None,
+        reply: bool = False,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        pattern: str | None = None,
+        matcher: str | None = None,
+        **_: Any,
+    ) -> list[dict[str, Any]] | None:
+        """Send a command; with reply the list of {node: value}."""
+        if not reply:
+            self.tell(command, arguments, destination, pattern, matcher)
+            return None
+        answers = self.ask(command, arguments, destination, timeout, pattern, matcher)
+        return [{node: value} for node, value in answers.replies.items()]
+
+    def inspect(
+        self, destination: Sequence[str] | None = None, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> Inspect:
+        return Inspect(self, destination, timeout)
+
+    def ping(
+        self, destination: Sequence[str] | None = None, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> list[dict[str, Any]]:
+        return self.broadcast("ping", destination=destination, reply=True, timeout=timeout) or []
+
+    def revoke(
+        self, task_id: str | Sequence[str], terminate: bool = False, signal: str = "TERM", **options: Any
+    ) -> list[dict[str, Any]] | None:
+        """Remember in the broker that these must not run, then tell the workers."""
+        ids = [task_id] if isinstance(task_id, str) else list(task_id)
+        self.app.broker.revoke(ids)
+        arguments = {"task_id": ids, "terminate": terminate, "signal": signal}
+        return self.broadcast("revoke", arguments, **options)
+
+    def terminate(self, task_id: str | Sequence[str], signal: str = "TERM", **options: Any) -> Any:
+        return self.revoke(task_id, terminate=True, signal=signal, **options)
+
+    def rate_limit(self, task_name: str, rate_limit: str | float, **options: Any) -> Any:
+        return self.broadcast("rate_limit", {"task_name": task_name, "rate_limit": rate_limit}, **options)
+
+    def time_limit(
+        self, task_name: str, soft: float | None = None, hard: float | None = None, **options: Any
+    ) -> Any:
+        return self.broadcast("time_limit", {"task_name": task_name, "soft": soft, "hard": hard}, **options)
+
+    def enable_events(self, **options: Any) -> Any:
+        return self.broadcast("enable_events", **options)
+
+    def disable_events(self, **options: Any) -> Any:
+        return self.broadcast("disable_events", **options)
+
+    def autoscale(self, max: int, min: int, **options: Any) -> Any:
+        """Other bounds for pools that scale themselves."""
+        return self.broadcast("autoscale", {"max": max, "min": min}, **options)
+
+    def pool_grow(self, n: int = 1, **options: Any) -> Any:
+        return self.broadcast("pool_grow", {"n": n}, **options)
+
+    def pool_shrink(self, n: int = 1, **options: Any) -> Any:
+        return self.broadcast("pool_shrink", {"n": n}, **options)
+
+    def add_consumer(self, queue: str, **options: Any) -> Any:
+        return self.broadcast("add_consumer", {"queue": queue}, **options)
+
+    def cancel_consumer(self, queue: str, **options: Any) -> Any:
+        return self.broadcast("cancel_consumer", {"queue": queue}, **options)
+
+    def heartbeat(self, **options: Any) -> Any:
+        return self.broadcast("heartbeat", **options)
+
+    def shutdown(self, **options: Any) -> Any:
+        return self.broadcast("shutdown", **options)
+
+
+class Inspect:
+    """`app.control.inspect().active()`: one method for each inspect command; {node: value} or None."""
+
+    def __init__(self, control: Control, destination: Sequence[str] | None, timeout: float) -> None:
+        self._control, self._destination, self._timeout = control, destination, timeout
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            command = commands.find(name)
+        except UnknownName as exc:
+            raise AttributeError(str(exc)) from None
+
+        def ask(*words: Any, **arguments: Any) -> dict[str, Any] | None:
+            found = {**command.arguments([str(w) for w in words]), **arguments}
+            answers = self._control.ask(command.name, found, self._destination, self._timeout)
+            return answers.replies or None
+
+        return ask
+
+
+class _Whom(msgspec.Struct):
+    """Whom a request is for, as far as it can be known before asking."""
+
+    names: list[str] | None  # exact names to send it to; None: everybody
+    pattern: str | None = None  # one glob for the workers to match, where no members are known
+    unknown: list[str] = []
+
+    def includes(self, node: str) -> bool:
+        """Whether it is among those who answer when everybody is asked."""
+        return self.pattern is None or fnmatch.fnmatchcase(node, self.pattern)
+
+    @classmethod
+    def of(
+        cls, wanted: Sequence[str] | None, members: dict[str, Member], foreign: set[str], roster: bool
+    ) -> _Whom:
+        if wanted is None:
+            return cls(None)
+        there = {*(n for n, m in members.items() if m.alive), *foreign}
+        names: list[str] = []
+        unknown: list[str] = []
+        globs = [w for w in wanted if set(w) & set("*?[")]
+        if globs and not roster:
+            return cls(None, pattern=globs[0]) if len(wanted) == 1 else cls(None)
+        for want in wanted:
+            if want in globs:
+                found = sorted(n for n in there if fnmatch.fnmatchcase(n, want))
+            else:
+                found = [want] if want in there or not roster else []
+            names.extend(n for n in found if n not in names)
+            if not found:
+                unknown.append(want)
+        return cls(names, unknown=unknown)
+
+
+def _is_done(answers: Answers, whom: _Whom, heard: int | None, members: dict[str, Member]) -> bool:
+    if whom.names is not None:
+        return all(n in answers.replies for n in whom.names)
+    if heard is not None and whom.pattern:
+        return all(n in answers.replies for n, m in members.items() if m.alive and whom.includes(n))
+    return heard is not None and answers.count >= heard
+
+
+def _silent(
+    answers: Answers, whom: _Whom, members: dict[str, Member], foreign: set[str]
+) -> tuple[list[Silent], list[str]]:
+    """Who is silent, and, when that cannot be said, the names among which those are."""
+    now = answers.now
+
+    def silent(node: str) -> Silent:
+        member = members.get(node)
+        return Silent(node, max(now - member.seen_at, 0.0) if member else None)
+
+    if whom.names is not None:
+        return [silent(n) for n in whom.names if n not in answers.replies], []
+    asked = [n for n, m in sorted(members.items()) if m.alive and whom.includes(n)]
+    missing = [silent(n) for n in asked if n not in answers.replies]
+    # Bindings of Celery's workers outlive them; only as many as heard us and said nothing are real.
+    lacking = (answers.heard or 0) - answers.count - len(missing)
+    others = sorted(foreign - set(answers.replies))
+    if 0 < lacking < len(others):
+        return missing, others
+    return missing + [silent(n) for n in others if lacking > 0], []

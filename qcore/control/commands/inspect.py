@@ -1,0 +1,192 @@
+"""Commands that read a worker: what it runs, holds, knows and has counted."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from msgspec import to_builtins
+
+from qcore.base.process_facts import resident_kib
+from qcore.control.commands.base import MOST_IDS, Arg, Ids, Name, WorkerView, command, described, of_users
+from qcore.settings.config import masked
+
+
+@command("active", kind="inspect", alias="dump_active")
+def active(worker: WorkerView, safe: bool = False, **_: Any) -> Any:
+    """Running tasks."""
+    tasks = worker.active()
+    if safe:
+        return [{**t, "args": repr(t["args"]), "kwargs": repr(t["kwargs"])} for t in tasks]
+    return tasks
+
+
+@command("active_queues", kind="inspect")
+def active_queues(worker: WorkerView, **_: Any) -> Any:
+    """Queues the worker takes tasks from."""
+    pauses = {pause.queue: pause for pause in worker.app.broker.pauses()}
+    return [
+        {
+            "name": name,
+            "exchange": {
+                "name": name,
+                "type": "direct",
+                "arguments": None,
+                "durable": True,
+                "passive": False,
+                "auto_delete": False,
+                "delivery_mode": None,
+                "no_declare": False,
+            },
+            "routing_key": name,
+            "queue_arguments": None,
+            "binding_arguments": None,
+            "consumer_arguments": None,
+            "durable": True,
+            "exclusive": False,
+            "auto_delete": False,
+            "no_ack": False,
+            "alias": None,
+            "bindings": [],
+            "no_declare": None,
+            "expires": None,
+            "message_ttl": None,
+            "max_length": None,
+            "max_length_bytes": None,
+            "max_priority": None,
+            "paused": name in pauses,
+            "pause": to_builtins(pauses[name]) if name in pauses else None,
+        }
+        for name in worker.queues()
+    ]
+
+
+@command("clock", kind="inspect")
+def clock(worker: WorkerView, **_: Any) -> Any:
+    """The logical clock of the worker."""
+    return {"clock": worker.clock()}
+
+
+@command("commands", kind="inspect", visible=False)
+def commands(worker: WorkerView, **_: Any) -> Any:
+    """List the control commands that the app of this worker brings."""
+    return [described(found) for found in of_users()]
+
+
+@command(
+    "conf",
+    kind="inspect",
+    alias="dump_conf",
+    args=(Arg("with_defaults", bool, False, False, "show every setting, not only the changed ones"),),
+    signature="[include_defaults=False]",
+)
+def conf(worker: WorkerView, with_defaults: bool = False, **_: Any) -> Any:
+    """Settings of the worker, secrets hidden."""
+    conf = worker.app.conf
+    return masked(dict(conf) if with_defaults else conf.changed())
+
+
+@command("election", kind="control", visible=False)
+def election(worker: WorkerView, id: Name, topic: Name, action: Any = None, **_: Any) -> Any:
+    """Accepted for Celery's workers, which elect among themselves; answers nothing."""
+    return None
+
+
+@command("hello", kind="inspect", visible=False)
+def hello(
+    worker: WorkerView, from_node: Name, revoked: list[Name] | dict[str, Any] | None = None, **_: Any
+) -> Any:
+    """Handshake of a worker that starts: exchange revoked ids and clocks."""
+    if from_node == worker.node:
+        return None
+    if revoked:
+        worker.call("revoke", task_ids=[str(i) for i in revoked], store=False)
+    return {"revoked": worker.revoked(), "clock": worker.clock()}
+
+
+@command("memsample", kind="inspect")
+def memsample(worker: WorkerView, **_: Any) -> Any:
+    """Resident memory of the worker."""
+    return f"{resident_kib(os.getpid()) / 1024:.1f}MB"
+
+
+@command("ping", kind="inspect")
+def ping(worker: WorkerView, **_: Any) -> Any:
+    """Say that the worker lives."""
+    return {"ok": "pong"}
+
+
+@command("query_task", kind="inspect", variadic="ids", signature="<id1> [id2 [... [idN]]]")
+def query_task(worker: WorkerView, ids: Ids = "", **_: Any) -> Any:
+    """Where tasks of these ids are on the worker."""
+    return where(worker, set(ids_of(ids)))
+
+
+def ids_of(said: str | list[str]) -> list[str]:
+    """The ids in an argument that holds one or several; raises ValueError for too many."""
+    ids = [said] if isinstance(said, str) else said
+    if len(ids) > MOST_IDS:
+        raise ValueError(f"at most {MOST_IDS:,} ids in one request, not {len(ids):,}")
+    return [one for one in ids if one]
+
+
+def where(worker: WorkerView, wanted: set[str]) -> dict[str, list[Any]]:
+    """[state, task] of those of these ids that the worker has: reserved, active or scheduled."""
+    found: dict[str, list[Any]] = {}
+    for state, tasks in (("reserved", worker.reserved()), ("active", worker.active())):
+        found.update({t["id"]: [state, t] for t in tasks if t["id"] in wanted})
+    for entry in worker.scheduled():
+        if entry["request"]["id"] in wanted:
+            found[entry["request"]["id"]] = ["scheduled", entry["request"]]
+    return found
+
+
+@command(
+    "registered",
+    kind="inspect",
+    alias="dump_tasks",
+    variadic="taskinfoitems",
+    signature="[attr1 [attr2 [... [attrN]]]]",
+)
+def registered(
+    worker: WorkerView, taskinfoitems: list[str] | None = None, builtins: bool = False, **_: Any
+) -> Any:
+    """Names of the tasks the worker knows, with chosen attributes."""
+    wanted = taskinfoitems or ["rate_limit"]
+
+    def line(name: str, task: Any) -> str:
+        found = [f"{a}={getattr(task, a)}" for a in wanted if getattr(task, a, None) is not None]
+        return f"{name} [{' '.join(found)}]" if found else name
+
+    tasks = worker.app.tasks
+    return [line(n, tasks[n]) for n in sorted(tasks) if builtins or not n.startswith("celery.")]
+
+
+@command("report", kind="inspect")
+def report(worker: WorkerView, **_: Any) -> Any:
+    """Versions, platform and settings of the worker, for bug reports."""
+    return {"ok": worker.app.bugreport()}
+
+
+@command("reserved", kind="inspect", alias="dump_reserved")
+def reserved(worker: WorkerView, **_: Any) -> Any:
+    """Tasks held by the worker and not started."""
+    return worker.reserved()
+
+
+@command("revoked", kind="inspect", alias="dump_revoked")
+def revoked(worker: WorkerView, **_: Any) -> Any:
+    """Ids of tasks that will not be run."""
+    return worker.revoked()
+
+
+@command("scheduled", kind="inspect", alias="dump_schedule")
+def scheduled(worker: WorkerView, **_: Any) -> Any:
+    """Tasks waiting for their time on the worker's queues."""
+    return worker.scheduled()
+
+
+@command("stats", kind="inspect")
+def stats(worker: WorkerView, **_: Any) -> Any:
+    """Numbers of the worker, its pool, its broker and its resources."""
+    return worker.stats()

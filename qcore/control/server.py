@@ -1,0 +1,159 @@
+"""Answer the control bus: requests in, replies out, in a thread of its own.
+
+In:  requests on the control exchange (wire/control.py).  Out: replies.  It answers within
+milliseconds while every slot is busy; a malformed request is counted and skipped.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from qcore.brokers.contract.subscription import Subscription
+from qcore.brokers.registry import open_broker
+from qcore.control.authorization import Guard
+from qcore.control.commands import base as commands
+from qcore.control.commands.base import WorkerView
+from qcore.errors import BrokerError, Malformed, UnknownName
+from qcore.wire import control as wire
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+
+log = logging.getLogger("qcore.control")
+
+MOST_BYTES = 8 << 20  # of a reply
+MOST_LINES = 20  # a minute, about requests that failed and want no reply
+
+
+class Mailbox:
+    """A service: one subscription, one thread."""
+
+    def __init__(self, app: App, view: WorkerView) -> None:
+        self._app, self._view = app, view
+        self._exchange = f"{app.conf.control_exchange}.pidbox"
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._ear: Subscription | None = None
+        self.malformed = 0
+        self._minute_began, self._lines = float("-inf"), 0
+        self.guard = Guard(app.conf)
+
+    def start(self) -> None:
+        self._broker = open_broker(self._app.broker_url(), self._app.broker_options())
+        self.guard.remember_at(self._broker, self._view.node)
+        commands.commands()  # import them before the first request comes
+        self._listen()
+        self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=3.0)
+        self._broker.close()
+
+    def _serve(self) -> None:
+        wait_s = 0.1
+        while not self._stop.is_set():
+            try:
+                if self._ear is None:
+                    self._listen()
+                    wait_s = 0.1
+                assert self._ear is not None
+                raw = self._ear.get(0.2)
+                if raw is not None:
+                    self._answer(raw)
+            except BrokerError as exc:
+                log.debug("control: %s", exc)
+                self._drop()
+                self._stop.wait(wait_s)
+                wait_s = min(wait_s * 2, 2.0)
+            except Exception:  # a fault of ours with one request must not end the answering of others
+                log.exception("a control request could not be answered")
+        self._drop()
+
+    def _listen(self) -> None:
+        """What was revoked while we did not listen is read once we do, so that nothing is missed."""
+        self._ear = self._broker.subscribe(self._exchange, "", self._view.node)
+        self._view.call("load_revoked", broker=self._broker)
+
+    def _drop(self) -> None:
+        ear, self._ear = self._ear, None
+        if ear is not None:
+            try:
+                ear.close()
+            except BrokerError:
+                pass
+
+    def _answer(self, raw: bytes) -> None:
+        try:
+            request = wire.decode_request(raw)
+            if request.has_expression() and not self._may_ask(request):
+                return  # whom it is for cannot be known, so nobody answers
+            if not request.is_for(self._view.node):
+                return
+        except Malformed as exc:
+            self.malformed += 1
+            log.warning("a malformed control request was ignored: %s", exc)
+            return
+        if request.expires and request.expires < time.time() - 60:
+            return  # its caller left long ago
+        clock = self._app.tick_clock(request.clock)
+        refusal, value = self._run(request)
+        if request.reply_key is None and not refusal and isinstance(value, dict) and "error" in value:
+            self._warn_unheard(request, str(value["error"]))
+        if request.reply_key is None or (request.method == "shutdown" and not refusal):
+            return
+        exchange = request.reply_exchange or wire.REPLY_EXCHANGE
+        reply = wire.Reply(self._view.node, value, request.ticket, clock, self._view.instance)
+        try:
+            message = wire.encode_reply(reply, exchange, request.reply_key)
+        except (TypeError, ValueError, RecursionError) as exc:
+            reply.value = {"error": f"the answer has no JSON form: {exc}"}
+            message = wire.encode_reply(reply, exchange, request.reply_key)
+        if len(message) > MOST_BYTES:
+            words = f"the answer has {len(message) >> 20} MiB; no more than {MOST_BYTES >> 20} are sent"
+            reply.value = {"error": words}
+            message = wire.encode_reply(reply, exchange, request.reply_key)
+        self._broker.reply(exchange, request.reply_key, message)
+
+    def _may_ask(self, request: wire.Request) -> bool:
+        try:
+            scope = commands.find(request.method).scope_for(request.arguments)
+        except UnknownName:
+            scope = "read"  # it gets as far as the answer that there is no such command
+        return self.guard.may_ask(request, scope)
+
+    def _warn_unheard(self, request: wire.Request, reason: str) -> None:
+        """Nobody waits for the reply, so the log has the reason; so many lines a minute and no more."""
+        now = time.monotonic()
+        if now - self._minute_began >= 60.0:
+            self._minute_began, self._lines = now, 0
+        self._lines += 1
+        if self._lines <= MOST_LINES:
+            log.warning("control request %.64r failed, and wants no reply: %.300s", request.method, reason)
+        elif self._lines == MOST_LINES + 1:
+            log.warning("more control requests failed; the next are not logged before a minute has passed")
+
+    def _run(self, request: wire.Request) -> tuple[bool, Any]:
+        """Whether it was refused, and the answer."""
+        try:
+            found = commands.find(request.method)
+        except UnknownName:
+            return False, {"error": f"KeyError({request.method!r})"}  # Celery's words, which its tools know
+        refusal = self.guard.refusal(request, found.scope_for(request.arguments))
+        if refusal is not None:
+            return True, {"error": refusal}
+        return False, self._carry_out(found, request)
+
+    def _carry_out(self, found: commands.Command, request: wire.Request) -> Any:
+        try:
+            return found.handler(self._view, **found.checked(request.arguments))
+        except ValueError as exc:
+            return {"error": str(exc)}
+        except Exception as exc:  # a handler, perhaps a user's: the caller gets to know, we go on
+            log.warning("control command %s: %r", request.method, exc)
+            return {"error": repr(exc)}

@@ -1,0 +1,40 @@
+"""Cameras: programs that look at the state now and then. `qctl events -c proj.Camera -F 2`.
+
+class Camera(Polaroid):
+    def on_shutter(self, state):
+        print(len(state.tasks), "tasks,", len(state.workers), "workers")
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from qcore.events.state import State
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+
+DEFAULT_FREQ_S = 1.0
+
+
+class Polaroid:
+    """A camera: on_shutter(state) is called every freq seconds. Subclass it, as with Celery's."""
+
+    def __init__(self, state: State, freq: float = DEFAULT_FREQ_S, app: App | None = None, **_: Any) -> None:
+        self.state, self.freq, self.app = state, float(freq), app
+        self._next = time.monotonic() + self.freq
+
+    def on_shutter(self, state: State) -> None:
+        """The user's part."""
+
+    def on_cleanup(self) -> None:
+        """Called when it ends."""
+
+    def tick(self, now: float) -> bool:
+        """Take a picture when it is time (monotonic seconds); whether one was taken."""
+        if now < self._next:
+            return False
+        self._next = now + self.freq
+        self.on_shutter(self.state)
+        return True

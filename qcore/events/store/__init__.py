@@ -1,0 +1,1 @@
+"""The table of a million tasks, in columns."""

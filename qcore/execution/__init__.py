@@ -1,0 +1,1 @@
+"""Run one task; below the pools and the worker."""

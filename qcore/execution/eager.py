@@ -1,0 +1,93 @@
+"""Run a task in the caller: Task.apply() and task_always_eager.
+
+In:  a task and a call.  Out: a result that is ready.  The run is the worker's own (execution/run.py), so
+that what passes here passes there; retries happen at once.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from qcore.base.times import new_id
+from qcore.execution import continuations
+from qcore.execution.run import Tools, run
+from qcore.tasks.canvas import signature
+from qcore.tasks.result import AsyncResult
+from qcore.tasks.task import Task
+from qcore.wire import result as result_wire
+from qcore.wire import task as task_wire
+from qcore.wire.outcome import End, Job
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+
+
+#: what ends this process and is no failure of the task
+EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)
+
+
+class EagerResult(AsyncResult):
+    """The result of a run that is over."""
+
+    __slots__ = ()
+
+    def forget(self) -> None:
+        return None
+
+
+def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> AsyncResult:
+    """Run `task` here, and then what follows from it, as Celery does: callbacks are sent to the broker, or
+    run here with task_always_eager; errbacks run here.
+
+    With throw=True, by default task_eager_propagates, its exception is raised, and no errback is called.
+    """
+    app = task.app
+    task_id = options.get("task_id") or new_id()
+    throw = options.get("throw")
+    throw = app.conf.task_eager_propagates if throw is None else throw
+    options = {**options, "ignore_result": False, "link_error": None if throw else options.get("link_error")}
+    raw = app.message(task.name, args, kwargs, task_id, options, task).raw
+    accept = frozenset(app.conf.accept_content)
+    app.tasks  # noqa: B018 (options are filled in)
+    tools = Tools(app, "eager", accept, lambda seconds: nullcontext(), eager=True, passes=EXITS)
+    while True:
+        outcome = run(Job(0, raw), tools)
+        if outcome.end != End.RETRY or not outcome.sends:
+            break
+        raw = outcome.sends[0].raw
+    result = EagerResult(task_id, app, task_name=task.name)
+    meta = outcome.meta or result_wire.encode(task_id, result_wire.SUCCESS, None, now=outcome.started)
+    result._meta = result_wire.decode(meta, task_id)
+    message = task_wire.read(raw)
+    embed = task_wire.read_body(message, accept).embed
+    family = {"root_id": message.root_id or task_id, "parent_id": task_id}
+    if outcome.end == End.SUCCESS:
+        _succeeded(app, embed, result._meta.result, family)
+    elif throw:
+        result.get()
+    elif outcome.end == End.FAILURE:
+        _failed(app, embed, task_id, family)
+    return result
+
+
+def _succeeded(app: App, embed: dict[str, Any], value: Any, family: dict[str, Any]) -> None:
+    """The callbacks, and the next link of a chain."""
+    for link in embed.get("callbacks") or ():
+        signature(link, app=app).apply_async((value,), **family)
+    chain = embed.get("chain")
+    if chain:
+        rest = {"chain": chain[:-1]} if chain[:-1] else {}
+        signature(chain[-1], app=app).apply_async((value,), **family, **rest)
+
+
+def _failed(app: App, embed: dict[str, Any], task_id: str, family: dict[str, Any]) -> None:
+    """The errbacks that want an id; those that want the exception were called in the run."""
+    for link in embed.get("errbacks") or ():
+        sig = signature(link, app=app)
+        if continuations.wants_it_all(sig):
+            continue
+        if sig.task in app.tasks:
+            sig.apply((task_id,), **family)
+        else:
+            sig.apply_async((task_id,), **family)

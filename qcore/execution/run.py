@@ -1,0 +1,450 @@
+"""Run one task: from a job to its outcome.
+
+In:  a Job, in the process (or thread) that runs it.  Out: an Outcome, encoded result included.
+Before this: worker/loop.py handed the message to a pool.  After this: worker/settling/rules.py.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback as tracebacks
+from collections.abc import Callable
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qcore.app.sending import as_list
+from qcore.base.times import iso, when
+from qcore.errors import (
+    Ignore,
+    Malformed,
+    NotRegistered,
+    Reject,
+    Retry,
+    SoftTimeLimitExceeded,
+    WorkerLostError,
+)
+from qcore.execution import continuations
+from qcore.tasks.request import Request, pop, push
+from qcore.tasks.task import Replaced, Task, next_attempt
+from qcore.wire import result as result_wire
+from qcore.wire import task as task_wire
+from qcore.wire.failure import exception_names
+from qcore.wire.outcome import End, Job, Outcome, Send
+from qcore.wire.task import Body, TaskMessage
+from qcore.worker.shutdown_stage import ColdStop
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+
+
+class Tools(NamedTuple):
+    """What a run needs of the process it is in."""
+
+    app: App
+    node: str
+    accept: frozenset[str]
+    limit: Any  # a function(seconds) -> context manager that raises SoftTimeLimitExceeded inside
+    extended: bool = False  # store name, args and the like with the result
+    eager: bool = False  # in the caller, by Task.apply()
+    passes: tuple[type[BaseException], ...] = (ColdStop,)  # what ends a run from outside: no outcome of it
+
+
+class Run:
+    """One run on its way: the call, and the outcome that is being written.
+
+    The task is called by call(), or by call_async() in a loop; what is around the call is the same.
+    """
+
+    __slots__ = ("body", "clock", "job", "keep", "message", "outcome", "request", "task", "tools")
+
+    task: Task
+    message: TaskMessage
+    body: Body
+
+    def __init__(self, job: Job, tools: Tools) -> None:
+        """Read the message; when that fails the outcome says so, and there is no request."""
+        self.job, self.tools, self.clock = job, tools, time.perf_counter()
+        self.outcome = outcome = Outcome(job.number, End.SUCCESS, time.time(), 0.0, os.getpid())
+        self.request: Request | None = None
+        try:
+            self.message = message = task_wire.read(job.raw)
+            self.body = task_wire.read_body(message, tools.accept)
+            self.task = tools.app._tasks.get(message.task) or tools.app.task_named(message.task)
+        except Malformed as exc:
+            outcome.end, outcome.text = End.MALFORMED, exc.reason
+            outcome.traceback = str(exc)
+            return
+        except NotRegistered as exc:
+            outcome.end, outcome.text, outcome.traceback = End.MALFORMED, "unregistered", str(exc)
+            return
+        self.request = make_request(job, message, self.body, tools)
+        self.keep = not _ignores(self.task, message)
+
+    def call(self) -> Outcome:
+        """Call the task, here and now."""
+        if self.request is None:
+            return self.outcome
+        push(self.task, self.request)
+        try:
+            try:
+                self._before()
+                soft_s, task = self.job.soft_s, self.task
+                if soft_s and not task.is_async:
+                    with self.tools.limit(soft_s):
+                        value = _attempt(task, self.body.args, self.body.kwargs, None)
+                else:
+                    value = _attempt(task, self.body.args, self.body.kwargs, soft_s)
+                self._succeeded(value)
+            except self.tools.passes:
+                raise
+            except BaseException as exc:
+                self._raised(exc)  # a task may raise anything; we go on
+        finally:
+            pop()
+            self.outcome.runtime_s = time.perf_counter() - self.clock
+        return self.outcome
+
+    async def call_async(self, was_killed: Callable[[], End | None]) -> Outcome:
+        """Await the task. It is stopped by cancelling the asyncio task around it: was_killed() then
+        says what for, None when the task has cancelled itself."""
+        if self.request is None:
+            return self.outcome
+        from asyncio import CancelledError
+
+        push(self.task, self.request)
+        try:
+            try:
+                self._before()
+                self._succeeded(
+                    await _attempt_async(self.task, self.body.args, self.body.kwargs, self.job.soft_s)
+                )
+            except CancelledError as exc:
+                end = was_killed()
+                if end is None:
+                    self._raised(exc)
+                else:
+                    self.outcome.end, self.outcome.meta = end, None
+                    self.outcome.text = "it was cancelled"
+            except self.tools.passes:
+                raise
+            except BaseException as exc:
+                self._raised(exc)
+        finally:
+            pop()
+            self.outcome.runtime_s = time.perf_counter() - self.clock
+        return self.outcome
+
+    def _before(self) -> None:
+        if type(self.task).before_start is not Task.before_start:
+            self.task.before_start(self.message.id, self.body.args, self.body.kwargs)
+
+    def _succeeded(self, value: Any) -> None:
+        """Write down the result and what follows. What goes wrong in here is a failure of the task."""
+        task, message, outcome, (args, kwargs, embed) = self.task, self.message, self.outcome, self.body
+        if embed and any(embed.values()):
+            following = continuations.succeeded(embed, value, message, self.tools.app)
+            outcome.sends, outcome.before = following.sends(), following.before
+        if self.keep:
+            outcome.meta = self._meta(result_wire.SUCCESS, value)
+        outcome.text = task_wire.short_repr(value)
+        hooks = type(task)
+        if hooks.on_success is not Task.on_success:
+            task.on_success(value, message.id, args, kwargs)
+        if hooks.after_return is not Task.after_return:
+            _quietly(task.after_return, result_wire.SUCCESS, value, message.id, args, kwargs, None)
+
+    def _raised(self, exc: BaseException) -> None:
+        """The run ended with an exception: some are answers, others failures."""
+        task, message, outcome, (args, kwargs, _) = self.task, self.message, self.outcome, self.body
+        hooks = type(task)
+        outcome.sends, outcome.before, outcome.meta = [], None, None
+        state = result_wire.FAILURE
+        if isinstance(exc, Retry):
+            state = result_wire.RETRY
+            try:
+                self._retried(exc)
+            except (
+                Exception
+            ) as bad:  # options that cannot travel: without a next attempt this one is the last
+                outcome.sends, outcome.retry_due = [], None
+                self._failed(bad)
+                return
+            if hooks.on_retry is not Task.on_retry:
+                _quietly(task.on_retry, exc, message.id, args, kwargs, None)
+        elif isinstance(exc, Replaced):
+            following = continuations.replaced(exc.sig, self.tools.app)
+            outcome.sends, outcome.before = following.sends(), following.before
+            outcome.end = End.IGNORED
+            return
+        elif isinstance(exc, Ignore):
+            outcome.end = End.IGNORED
+            return
+        elif isinstance(exc, Reject):
+            outcome.end = End.REQUEUED if exc.requeue else End.REJECTED
+            outcome.text = str(exc)
+            if not exc.requeue and self.keep:
+                outcome.meta = self._meta(result_wire.FAILURE, exc)
+            return
+        else:
+            self._failed(exc)
+            if hooks.on_failure is not Task.on_failure:
+                _quietly(task.on_failure, exc, message.id, args, kwargs, None)
+        if hooks.after_return is not Task.after_return:
+            _quietly(task.after_return, state, exc, message.id, args, kwargs, None)
+
+    def _failed(self, exc: BaseException) -> None:
+        task, outcome, embed = self.task, self.outcome, self.body.embed
+        if isinstance(exc, SystemExit | KeyboardInterrupt):
+            # As in Celery, where it does end the process: whoever asks for the result must not end as well.
+            exc = WorkerLostError(f"the task ended its process: {exc!r}").with_traceback(exc.__traceback__)
+        outcome.end = End.FAILURE
+        outcome.text = task_wire.short_repr(exc)
+        outcome.traceback = _traceback(exc)
+        outcome.error = exception_names(exc)
+        outcome.expected = isinstance(exc, task.throws) if task.throws else False
+        if embed and any(embed.values()):
+            assert self.request is not None
+            _quietly(self._follow_failure, exc, outcome.traceback, self.request)
+        if self.keep or task.store_errors_even_if_ignored:
+            outcome.meta = self._meta(result_wire.FAILURE, exc, outcome.traceback)
+
+    def _follow_failure(self, exc: BaseException, traceback: str, request: Request) -> None:
+        error, message = result_wire.exception_data(exc), self.message
+        state, live = result_wire.FAILURE, (request, exc)
+        following = continuations.failed(
+            self.body.embed, message, self.tools.app, state, error, traceback, live
+        )
+        self.outcome.sends, self.outcome.before = following.sends(), following.before
+
+    def _retried(self, exc: Retry) -> None:
+        """The next attempt is a message of its own with the same id; the settling of this one sends it."""
+        message, outcome = self.message, self.outcome
+        outcome.end, outcome.text = End.RETRY, str(exc)
+        outcome.traceback = _traceback(exc)
+        sig = exc.sig or {"retries": message.retries + 1}
+        now = time.time()
+        due, eta = next_attempt({"eta": None, "countdown": 0, **sig}, now)
+        outcome.retry_due = due
+        outcome.sends = [self._next_attempt(sig, due, eta, now)]
+        if self.keep:
+            outcome.meta = self._meta(result_wire.RETRY, exc, outcome.traceback)
+
+    def _next_attempt(self, sig: dict[str, Any], due: float, eta: str, now: float) -> Send:
+        """The message of the next attempt: as this one, but for the options that retry() was given.
+        Raises TypeError and ValueError for options that cannot travel."""
+        message, body, options = self.message, self.body, sig.get("options") or {}
+        head, info = message.headers, message.envelope.properties.delivery_info or {}
+
+        args, kwargs = _arguments(self.task, sig.get("args"), sig.get("kwargs"), body)
+        expires, expires_at = head.get("expires"), None
+        if "expires" in options:
+            expires_at = when(options["expires"], now) if options["expires"] is not None else None
+            expires = iso(expires_at) if expires_at is not None else None
+        priority = options.get("priority")
+        priority = message.priority if priority is None else min(max(priority, 0), 9)
+        # Without a word about the place it goes back to the queue it came from.
+        exchange, key = options.get("exchange"), options.get("routing_key")
+        queue = options.get("queue")
+        queue = getattr(queue, "name", queue)
+        if queue is None and exchange is None:
+            queue = key or self.job.queue or info.get("routing_key")
+            exchange, key = ("" if key else info.get("exchange") or ""), key or info.get("routing_key")
+        elif queue is not None:
+            exchange, key = "", queue
+        own = {k: v for k, v in head.items() if k not in task_wire.KNOWN_HEADERS}
+        raw = task_wire.build(
+            message.task,
+            args,
+            kwargs,
+            task_id=options.get("task_id", message.id),
+            exchange=exchange or "",
+            routing_key=key or queue or "",
+            priority=priority,
+            eta=eta,
+            expires=expires,
+            expiration_ms=str(max(int((expires_at - now) * 1000), 0)) if expires_at is not None else None,
+            retries=sig["retries"],
+            time_limit=options.get("time_limit", message.hard_s),
+            soft_time_limit=options.get("soft_time_limit", message.soft_s),
+            root_id=options.get("root_id", message.root_id),
+            parent_id=options.get("parent_id", message.parent_id),
+            group_id=options.get("group_id", message.group),
+            group_index=options.get("group_index", head.get("group_index")),
+            shadow=options.get("shadow", head.get("shadow")),
+            ignore_result=bool(options.get("ignore_result", message.ignore_result)),
+            reply_to=options.get("reply_to", message.reply_to),
+            embed=_links(body.embed, options),
+            headers=options.get("headers", own),
+            stamped_headers=options.get("stamped_headers", head.get("stamped_headers")),
+            stamps=options.get("stamps", head.get("stamps")),
+            serializer=options.get("serializer") or self.task.serializer or "json",
+            compression=options.get("compression", head.get("compression")),
+        )
+        if queue is None:
+            return Send(raw, exchange=exchange or "", routing_key=key or "", priority=priority, due_at=due)
+        return Send(raw, queue=queue, priority=priority, due_at=due)
+
+    def _meta(self, state: str, value: Any, traceback: str | None = None) -> bytes:
+        message, body, tools = self.message, self.body, self.tools
+        extended = None
+        if tools.extended:
+            extended = {
+                "name": message.task,
+                "args": body.args,
+                "kwargs": body.kwargs,
+                "worker": tools.node,
+                "retries": message.retries,
+                "queue": (message.envelope.properties.delivery_info or {}).get("routing_key"),
+            }
+        result = value
+        if state in result_wire.EXCEPTION_STATES:
+            cause = value.exc if isinstance(value, Retry) and isinstance(value.exc, BaseException) else value
+            result = result_wire.exception_data(cause)
+        return result_wire.encode(
+            message.id,
+            state,
+            result,
+            now=time.time(),
+            traceback=traceback,
+            children=[c.as_tuple() for c in (self.request.children if self.request is not None else ())],
+            group_id=message.group,
+            parent_id=message.parent_id,
+            extended=extended,
+        )
+
+
+def run(job: Job, tools: Tools) -> Outcome:
+    """The outcome of one job. Raises nothing; only a second signal may end it."""
+    return Run(job, tools).call()
+
+
+def _attempt(task: Task, args: list[Any], kwargs: dict[str, Any], soft_s: float | None) -> Any:
+    if not task.autoretry_for:
+        value = task.run(*args, **kwargs)
+        return value if type(value) is not CoroutineType else _complete(value, soft_s)
+    try:
+        value = task.run(*args, **kwargs)
+        return value if type(value) is not CoroutineType else _complete(value, soft_s)
+    except (Ignore, Reject, Retry, SoftTimeLimitExceeded):
+        raise
+    except Exception as exc:
+        task.auto_retry(exc)  # raises Retry, or the exception itself when it was the last try
+        raise
+
+
+def _complete(coro: Any, soft_s: float | None) -> Any:
+    from qcore.execution.coroutines import complete
+
+    return complete(coro, soft_s)
+
+
+async def _attempt_async(task: Task, args: list[Any], kwargs: dict[str, Any], soft_s: float | None) -> Any:
+    from qcore.execution.coroutines import Guard
+
+    try:
+        return await Guard(task.run(*args, **kwargs), soft_s)
+    except (Ignore, Reject, Retry, SoftTimeLimitExceeded):
+        raise
+    except Exception as exc:
+        if task.autoretry_for:
+            task.auto_retry(exc)
+        raise
+
+
+def _links(embed: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """What follows the next attempt: as now, but for what retry() was given."""
+    lists = {"callbacks": "link", "errbacks": "link_error"}
+    given: dict[str, Any] = {name: as_list(options[k]) for name, k in lists.items() if k in options}
+    return embed | given | {k: options[k] for k in ("chain", "chord") if k in options}
+
+
+def _arguments(
+    task: Task, args: Any, kwargs: dict[str, Any] | None, body: Body
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of the next attempt. What retry() was given replaces what this attempt has of the same
+    parameters, however either was passed; the rest is kept."""
+    if (args is None) == (kwargs is None) or not (body.kwargs if kwargs is None else body.args):
+        return list(body.args if args is None else args), body.kwargs if kwargs is None else kwargs
+    import inspect
+
+    try:
+        signature = inspect.signature(task.run)
+        either = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, either)
+        if kwargs is None:
+            places = [p for p in signature.parameters.values() if p.kind in kinds][: len(args)]
+            taken = {p.name for p in places if p.kind == either}
+            return list(args), {k: v for k, v in body.kwargs.items() if k not in taken}
+        bound = signature.bind_partial(*body.args)
+    except (TypeError, ValueError):  # no signature, or arguments that never fitted: the next attempt says so
+        return list(body.args if args is None else args), body.kwargs if kwargs is None else kwargs
+    rest = dict(kwargs)
+    for name in [k for k in rest if k in bound.arguments and signature.parameters[k].kind == either]:
+        bound.arguments[name] = rest.pop(name)
+    return list(bound.args), {**bound.kwargs, **rest}
+
+
+def make_request(job: Job, message: TaskMessage, body: Body, tools: Tools) -> Request:
+    """The request a task sees: every header is an attribute."""
+    headers = message.headers
+    request = Request()
+    fields = request.__dict__
+    fields.update(headers)
+    own = {k: v for k, v in headers.items() if k not in task_wire.KNOWN_HEADERS}
+    info = message.envelope.properties.delivery_info or {}
+    fields.update(
+        id=message.id,
+        task=message.task,
+        args=body.args,
+        kwargs=body.kwargs,
+        retries=message.retries,
+        group=message.group,
+        headers=own or None,
+        hostname=tools.node,
+        time_limit=message.hard_s,
+        soft_time_limit=message.soft_s,
+        is_eager=tools.eager,
+        reply_to=message.reply_to,
+        correlation_id=message.correlation_id,
+        delivery_info={
+            "exchange": info.get("exchange", ""),
+            "routing_key": info.get("routing_key", job.queue),
+            "priority": message.priority,
+            "redelivered": job.redelivered,
+        },
+        redelivered=job.redelivered,
+        deliveries=job.deliveries,
+        called_directly=False,
+        callbacks=body.embed.get("callbacks"),
+        errbacks=body.embed.get("errbacks"),
+        chain=body.embed.get("chain"),
+        chord=body.embed.get("chord"),
+    )
+    return request
+
+
+def _ignores(task: Task, message: TaskMessage) -> bool:
+    return bool(message.ignore_result if message.ignore_result is not None else task.ignore_result)
+
+
+#: files whose frames are not the task's
+_OURS = (__file__, __file__.replace("execution/run.py", "execution/coroutines.py"))
+
+
+def _traceback(exc: BaseException) -> str:
+    """The traceback from the task's own frame on; our own say nothing."""
+    tb = exc.__traceback__
+    while tb is not None and tb.tb_frame.f_code.co_filename in _OURS:
+        tb = tb.tb_next
+    return "".join(tracebacks.format_exception(type(exc), exc, tb))
+
+
+def _quietly(hook: Any, *args: Any) -> None:
+    """A hook that fails must not change how the run ended."""
+    try:
+        hook(*args)
+    except Exception:
+        import logging
+
+        logging.getLogger("qcore.worker").exception("what follows from a task raised")

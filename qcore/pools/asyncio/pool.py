@@ -1,0 +1,250 @@
+"""The asyncio pool: coroutine tasks, hundreds in flight in one event loop.
+
+The loop has a thread of its own, so that no task can hold up the worker's talk with the broker. A task
+that computes or blocks holds up its neighbours; it is found and named in the log. Plain functions run
+in threads. A coroutine is stopped by cancelling it, a function by an exception in its thread; what does
+not end then is given up: its outcome is reported, its slot is used again, and the log says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from qcore.base.times import epoch_of
+from qcore.execution.run import Run, Tools
+from qcore.execution.soft_limits import thread_limit
+from qcore.pools.asyncio.threads import Stopped, Threads, interrupt
+from qcore.pools.asyncio.watchdog import Watch
+from qcore.pools.base import PoolFeatures, PoolSetup, Running
+from qcore.pools.in_process import InsidePool
+from qcore.wire.outcome import End, Job, Outcome
+
+log = logging.getLogger("qcore.worker")
+
+#: how long a task that was told to stop may take for it
+STOP_S = 2.0
+LOOK_S = 0.25
+
+
+class Flight:
+    """One job that runs."""
+
+    __slots__ = ("end", "job", "killed_at", "over", "run", "since", "task", "thread")
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.job, self.since = run, run.job, time.monotonic()
+        self.task: asyncio.Task[None] | None = None
+        self.thread: int | None = None
+        self.end: End | None = None
+        self.killed_at = 0.0
+        self.over = False
+
+    def was_killed(self) -> End | None:
+        return self.end
+
+    def __str__(self) -> str:
+        return f"{self.run.message.task}[{self.run.message.id}]"
+
+
+class AsyncioPool(InsidePool):
+    """Run coroutines in one event loop."""
+
+    name: ClassVar[str] = "asyncio"
+    features: ClassVar[PoolFeatures] = PoolFeatures(
+        grow=True, terminate=True, soft_limit=True, hard_limit=True
+    )
+    default_concurrency: ClassVar[int | None] = 100
+    most: ClassVar[int] = 10_000
+
+    def __init__(self, setup: PoolSetup) -> None:
+        super().__init__(setup)
+        self._waiting: deque[Job] = deque()
+        self._flights: dict[int, Flight] = {}
+        self._starting = False
+        self._tools = Tools(
+            setup.app, setup.node, setup.accept, thread_limit, setup.extended, passes=(Stopped,)
+        )
+        self._threads = Threads()
+        self._ending = threading.Lock()
+
+    def start(self) -> None:
+        if self.setup.before_run is not None:
+            self.setup.before_run()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="asyncio-pool", daemon=True)
+        self._thread.start()
+        self._watch = Watch(self._loop, self._thread, self._named)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    # --- in the loop's thread
+
+    def _start_more(self) -> None:
+        self._starting = False
+        while self._waiting and len(self._flights) < self._size:
+            try:
+                job = self._waiting.popleft()
+            except IndexError:
+                return  # withdrawn at this very moment
+            flight = Flight(Run(job, self._tools))
+            self._flights[job.number] = flight
+            if flight.run.request is None:
+                self._ended(flight, flight.run.outcome)
+            elif flight.run.task.is_async:
+                flight.task = self._loop.create_task(self._fly(flight), name=str(flight))
+            else:
+                self._threads.submit(self._call, flight)
+
+    async def _fly(self, flight: Flight) -> None:
+        self._ended(flight, await flight.run.call_async(flight.was_killed))
+
+    # --- in any of the threads
+
+    def _call(self, flight: Flight) -> None:
+        flight.thread = threading.get_ident()
+        try:
+            outcome = flight.run.call()
+        except BaseException as exc:  # Stopped, wherever it struck
+            outcome = flight.run.outcome
+            outcome.end, outcome.text = End.FAILURE, repr(exc)
+        with self._ending:
+            flight.thread = None
+        if flight.end is not None:
+            outcome.end, outcome.meta, outcome.sends, outcome.before = flight.end, None, [], None
+        self._ended(flight, outcome)
+        self._loop.call_soon_threadsafe(self._start_more)
+
+    def _ended(self, flight: Flight, outcome: Outcome) -> None:
+        """Report an outcome, once."""
+        with self._ending:
+            if flight.over:
+                return
+            flight.over = True
+        self._flights.pop(flight.job.number, None)
+        self._done.append(outcome)
+        if self._waiting and flight.task is not None and threading.get_ident() == self._thread.ident:
+            self._start_more()
+        self._pipe.ring()
+
+    # --- in the worker's thread
+
+    def room(self) -> int:
+        return max(self._size + self.pace.depth - 1 - self._held, 0)
+
+    def give(self, jobs: Sequence[Job]) -> None:
+        self._held += len(jobs)
+        self._waiting.extend(jobs)
+        if not self._starting:
+            self._starting = True
+            self._loop.call_soon_threadsafe(self._start_more)
+
+    def tick(self) -> list[int]:
+        """Look at the loop and at those who were told to stop; when every slot is stuck, what waits
+        goes back for others."""
+        flights = list(self._flights.values())
+        self._watch.look(bool(flights))
+        now = time.monotonic()
+        for flight in flights:
+            if flight.killed_at and now - flight.killed_at > STOP_S:
+                self._give_up(flight)
+        if self._waiting and sum(now - f.since > 0.1 for f in flights) >= self._size:
+            return self.withdraw()
+        return []
+
+    def tick_s(self) -> float:
+        if self._waiting:
+            return 0.1
+        return LOOK_S if self._flights else 1.0
+
+    def withdraw(self) -> list[int]:
+        numbers = []
+        while True:
+            try:
+                numbers.append(self._waiting.popleft().number)
+            except IndexError:
+                self._held -= len(numbers)
+                return numbers
+
+    def running(self) -> list[Running]:
+        pid = os.getpid()
+        return [Running(f.job.number, f.since, pid) for f in list(self._flights.values())]
+
+    def _named(self) -> dict[Any, str]:
+        """The coroutines that run, by their asyncio task."""
+        return {f.task: str(f) for f in list(self._flights.values()) if f.task is not None}
+
+    # --- stopping one
+
+    def kill(self, number: int, end: End, signum: int) -> bool:
+        flight = self._flights.get(number)
+        if flight is None or flight.over:
+            return False
+        flight.end, flight.killed_at = end, time.monotonic()
+        if flight.task is not None:
+            self._loop.call_soon_threadsafe(flight.task.cancel)
+        else:
+            with self._ending:
+                if flight.thread is not None:
+                    interrupt(flight.thread)
+        return True
+
+    def _give_up(self, flight: Flight) -> None:
+        """It was told to stop and has not."""
+        assert flight.end is not None
+        log.warning("%s was told to stop %.0f s ago and runs on; its slot is used again", flight, STOP_S)
+        now = time.monotonic()
+        self._ended(
+            flight,
+            Outcome(flight.job.number, flight.end, epoch_of(flight.since), now - flight.since, os.getpid()),
+        )
+        self._loop.call_soon_threadsafe(self._start_more)
+
+    # --- changing
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def grow(self, n: int) -> None:
+        self._size += n
+        self._loop.call_soon_threadsafe(self._start_more)
+
+    def shrink(self, n: int) -> None:
+        if n >= self._size:
+            raise ValueError(f"the pool has {self._size} slots; at least one must stay")
+        self._size -= n
+
+    def info(self) -> dict[str, Any]:
+        return {**super().info(), "in-flight": len(self._flights)}
+
+    def stop(self) -> None:
+        """Cancel what runs. What does not listen ends with the process; its outcome is not wanted."""
+        self.withdraw()
+        if not self._loop.is_running():
+            return
+        for flight in list(self._flights.values()):
+            with self._ending:
+                flight.over = True
+            if flight.thread is not None:
+                interrupt(flight.thread)
+        asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop)
+        self._thread.join(STOP_S)
+        self._threads.stop()
+
+    async def _cancel_all(self) -> None:
+        mine = asyncio.current_task()
+        others = [t for t in asyncio.all_tasks() if t is not mine]
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others, timeout=1.0)
+        self._loop.stop()

@@ -1,0 +1,44 @@
+"""What the pools have in common whose tasks run in the worker's own process, beside its loop.
+
+In:  outcomes, from other threads.  Out: collected ones, in the worker's thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from qcore.base.wakeup import WakePipe
+from qcore.pools.base import Pool, PoolSetup
+from qcore.wire.outcome import Outcome
+
+
+class InsidePool(Pool):
+    """Whoever ends a job appends to `_done` and rings `_pipe`."""
+
+    def __init__(self, setup: PoolSetup) -> None:
+        super().__init__(setup)
+        self._size = setup.concurrency
+        self._held = 0  # the worker's thread counts what it gave and got back
+        self._done: deque[Outcome] = deque()
+        self._pipe = WakePipe()
+
+    def is_idle(self) -> bool:
+        return self._held < self._size
+
+    def busy(self) -> int:
+        return self._held
+
+    def fds(self) -> list[int]:
+        return [self._pipe.fileno()]
+
+    def ready(self, fd: int) -> None:
+        self._pipe.hush()
+
+    def collect(self) -> list[Outcome]:
+        found: list[Outcome] = []
+        while self._done:
+            outcome = self._done.popleft()
+            self.pace.saw(outcome.runtime_s)
+            found.append(outcome)
+        self._held -= len(found)
+        return found

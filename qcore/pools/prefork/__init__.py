@@ -1,0 +1,1 @@
+"""The prefork pool: a fork server and its children."""

@@ -1,0 +1,65 @@
+"""A child of the prefork pool, and the slot of shared memory through which it is watched.
+
+In:  frames of jobs on a socket.  Out: one frame for each outcome, sent at once.
+The slot says which job runs since when, so that `inspect active`, time limits and crash reports
+cost no message; and which range of jobs the parent took back.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from qcore.base.crashpoints import crashpoint
+from qcore.errors import SoftTimeLimitExceeded
+from qcore.execution.run import Tools, run
+from qcore.execution.soft_limits import alarm_limit
+from qcore.pools.prefork.slot import Slot
+from qcore.tasks.request import current_request
+from qcore.wire.outcome import RECV_BYTES, Frames, pack_outcome, unpack_jobs
+
+
+def _take_soft_signals(slot: Slot) -> None:
+    """SIGUSR1 raises SoftTimeLimitExceeded in the task that runs, and does nothing when none does."""
+
+    def told(signum: int, frame: FrameType | None) -> None:
+        seq, since = slot.current()
+        if current_request() is not None:
+            raise SoftTimeLimitExceeded()
+        if since:  # it is entered as running, and has not come as far as the task's code
+            threading.Timer(0.01, again, (seq,)).start()
+
+    def again(seq: int) -> None:
+        if slot.current()[0] == seq:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    signal.signal(signal.SIGUSR1, told)
+
+
+def serve(sock: socket.socket, slot: Slot, tools: Tools, before_run: Callable[[], None] | None) -> None:
+    """Run jobs until the parent closes the socket."""
+    _take_soft_signals(slot)
+    if before_run is not None:
+        before_run()
+    crashpoint("child_born")
+    frames = Frames()
+    limits = tools._replace(limit=alarm_limit)
+    while True:
+        data = sock.recv(RECV_BYTES)
+        if not data:
+            return
+        for frame in frames.feed(data):
+            for job in unpack_jobs(frame):
+                if not slot.start(job.seq):
+                    continue
+                crashpoint("child_start")
+                outcome = run(job, limits)
+                crashpoint("child_ran")
+                slot.finish()
+                # At once and alone: held back, a finished result would wait for the next task.
+                sock.sendall(pack_outcome(outcome))
+                crashpoint("child_sent")

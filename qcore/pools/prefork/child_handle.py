@@ -1,0 +1,122 @@
+"""The parent's line to one child of the prefork pool: what it was given, and whether it listens.
+
+In:  frames to send, bytes that came.  Out: nothing ever waits: what the socket does not take stays in
+the backlog until it is writable. A child that neither reads nor runs nor answers for HAND_OVER_S is
+silent: what it has not started goes elsewhere, and after REPLACE_S more it is replaced.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+
+from qcore.pools.base import Pace
+from qcore.pools.prefork.slot import Slot
+from qcore.wire.outcome import End, Frames, Job
+
+#: how long a child may take to look at what it was handed
+HAND_OVER_S = 1.0
+#: and how long a silent one may take to come back
+REPLACE_S = 4.0
+
+
+class Line:
+    """One child, as its parent sees it."""
+
+    __slots__ = (
+        "_moved_at",
+        "_sign",
+        "backlog",
+        "dead",
+        "eof",
+        "frames",
+        "given",
+        "heard",
+        "index",
+        "killed",
+        "outstanding",
+        "pace",
+        "pid",
+        "retiring",
+        "sent",
+        "seq",
+        "signals",
+        "silent_at",
+        "slot",
+        "sock",
+        "status",
+    )
+
+    def __init__(self, index: int, sock: socket.socket, slot: Slot, pace: Pace) -> None:
+        self.index, self.sock, self.slot, self.pace = index, sock, slot, pace
+        self.pid = 0
+        self.seq = 0
+        self.given = 0
+        self.frames = Frames()
+        self.backlog = bytearray()  # bytes that the socket did not take yet
+        self.outstanding: deque[Job] = deque()  # in the order they were given
+        self.killed: tuple[int, End] | None = None  # the sequence number we signalled it for
+        self.signals = 0  # that the template has not sent yet
+        self.retiring = self.eof = self.dead = False
+        self.status: int | None = None
+        self.sent = self.heard = 0  # writes that got through, reads that brought something
+        self.silent_at: float | None = None  # monotonic; None while it listens
+        self._sign = (0, 0, 0)
+        self._moved_at = 0.0
+
+    def running(self) -> tuple[Job, float] | None:
+        """The job that runs, and since when (monotonic seconds)."""
+        seq, since = self.slot.current()
+        if since:
+            for job in self.outstanding:
+                if job.seq == seq:
+                    return job, since
+        return None
+
+    def spare(self) -> None:
+        """Let it start jobs again once the one it was signalled for is over, and no signal is on its way."""
+        if self.killed is None or self.signals:
+            return
+        if not self.outstanding or self.outstanding[0].seq > self.killed[0]:
+            self.killed = None
+            self.slot.release()
+
+    def write(self, data: bytes) -> None:
+        """Send without waiting; what the socket does not take stays in the backlog."""
+        sent = 0
+        if not self.backlog:
+            try:
+                sent = self.sock.send(data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                return  # it is dying; its end of file tells the rest
+            self.sent += 1
+            if sent == len(data):
+                return
+        self.backlog += memoryview(data)[sent:]
+
+    def flush(self) -> None:
+        """Send more of the backlog."""
+        try:
+            sent = self.sock.send(self.backlog)
+        except OSError:
+            return  # not yet, or it is dying
+        self.sent += 1
+        del self.backlog[:sent]
+
+    def listens(self, now: float) -> bool:
+        """Whether it takes what it is handed; `now` is monotonic. To be asked a few times a second."""
+        sign = (self.slot.seen(), self.sent, self.heard)
+        if sign != self._sign or not self.outstanding or self.slot.current()[1]:
+            self._sign, self._moved_at = sign, now
+        if self.silent_at is not None:
+            if sign[0] >= self.seq and not self.backlog:
+                self.silent_at = None  # it has looked at everything it was ever given
+        elif now - self._moved_at > HAND_OVER_S:
+            self.silent_at = now
+        return self.silent_at is None
+
+    def is_gone(self, now: float) -> bool:
+        """Whether it has been silent for so long that it shall be replaced."""
+        return self.silent_at is not None and now - self.silent_at > REPLACE_S and not self.slot.current()[1]

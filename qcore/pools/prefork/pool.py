@@ -1,0 +1,489 @@
+"""The prefork pool: tasks run in child processes, one at a time in each.
+
+In:  jobs.  Out: outcomes.  Each child has a socket of its own; frames of up to 16 jobs go in, each
+outcome comes out at once. A child holds as much work ahead as it does in about 20 ms. What waits
+behind a slow task is taken back and given to a free child, or to the broker.
+The parent writes without ever blocking on a child, and knows of every job where it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import mmap
+import os
+import select
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from qcore.base.crashpoints import crashpoint
+from qcore.base.process_facts import resident_kib
+from qcore.base.times import epoch_of
+from qcore.errors import PoolBroken
+from qcore.execution.run import Tools
+from qcore.pools.base import SLOW_S, STUCK_S, Pace, Pool, PoolFeatures, PoolSetup, Running
+from qcore.pools.prefork import child
+from qcore.pools.prefork.child_handle import Line
+from qcore.pools.prefork.fork_server import Template
+from qcore.wire.outcome import RECV_BYTES, End, Job, Outcome, pack_jobs, unpack_outcome
+
+FRAME_JOBS = 16
+COLLECT_EVERY = 50_000  # objects more than were freed
+LOOK_EVERY_S = 1.0
+#: how long the end of file of a child that was killed may take
+BURY_S = 0.5
+#: how often a token is tried for that the child has
+TRIES = 100
+#: how often children that have work are looked at for signs of life
+WATCH_S = 0.25
+
+log = logging.getLogger("qcore.worker")
+
+
+class PreforkPool(Pool):
+    """Run tasks in child processes."""
+
+    name: ClassVar[str] = "prefork"
+    features: ClassVar[PoolFeatures] = PoolFeatures(
+        grow=True, terminate=True, soft_signal=True, soft_limit=True, hard_limit=True
+    )
+
+    def __init__(self, setup: PoolSetup) -> None:
+        super().__init__(setup)
+        self._memory: mmap.mmap = child.shared_slots()
+        self._children: dict[int, Line] = {}  # by slot
+        self._by_fd: dict[int, Line] = {}
+        self._wanted = min(setup.concurrency, child.MAX_SLOTS)
+        self._outcomes: list[Outcome] = []
+        self._homeless: deque[Job] = deque()  # taken from dead or slow children, not yet given again
+        self._next_look = self._next_watch = 0.0
+        self._stopping = False
+
+    # --- life
+
+    def start(self) -> None:
+        tools = Tools(self.setup.app, self.setup.node, self.setup.accept, None, self.setup.extended)
+        memory, before_run = self._memory, self.setup.before_run
+
+        def child_main(index: int, descriptors: list[int]) -> None:
+            sock = socket.socket(fileno=descriptors[0])
+            slot = child.Slot(memory, index, descriptors[1], descriptors[2])
+            child.serve(sock, slot, tools, before_run)
+
+        self._template = Template(child_main)
+        # No user code runs here, and what the loop makes is freed by counting. Left alone, the collector
+        # looks through all that is in flight again and again, which costs as much as a task does.
+        self._thresholds = gc.get_threshold()
+        gc.freeze()
+        gc.set_threshold(COLLECT_EVERY, 20, 50)
+        for _ in range(self._wanted):
+            self._fork()
+
+    def _fork(self) -> None:
+        index = next(i for i in range(child.MAX_SLOTS) if i not in self._children)
+        ours, theirs = socket.socketpair()
+        token_r, token_w = child.token_pipe()
+        slot = child.Slot(self._memory, index, token_r, token_w)
+        slot.clear()
+        self._template.fork(index, [theirs.fileno(), token_r, token_w])
+        theirs.close()
+        ours.setblocking(False)
+        pace = Pace(self.setup.strict_prefetch)
+        if self.pace.typical_s is not None:
+            pace.saw(self.pace.typical_s)
+        child = Line(index, ours, slot, pace)
+        self._children[index] = child
+        self._by_fd[ours.fileno()] = child
+
+    def stop(self) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        gc.set_threshold(*self._thresholds)
+        gc.unfreeze()
+        self._template.close()
+        for child in self._children.values():
+            child.sock.close()
+        self._children.clear()
+
+    # --- jobs in
+
+    def room(self) -> int:
+        if self._homeless:
+            return 0
+        return sum(self._room_of(c) for c in self._children.values())
+
+    def _room_of(self, child: Line) -> int:
+        held = len(child.outstanding)
+        if child.retiring or child.eof or child.backlog or child.silent_at is not None:
+            return 0
+        room = child.pace.depth - held
+        if held and child.slot.current()[1] and time.monotonic() - child.slot.current()[1] > STUCK_S:
+            return 0  # busy with something slow: nothing shall wait behind it
+        limit = self.setup.max_tasks_per_child
+        return min(room, limit - child.given) if limit else room
+
+    def is_idle(self) -> bool:
+        return any(
+            not c.outstanding and not c.retiring and not c.eof and c.silent_at is None
+            for c in self._children.values()
+        )
+
+    def give(self, jobs: Sequence[Job]) -> None:
+        waiting = deque(jobs)
+        while waiting:
+            free = [
+                (len(c.outstanding), r, c) for c in self._children.values() if (r := self._room_of(c)) > 0
+            ]
+            if not free:
+                self._homeless.extend(waiting)
+                return
+            free.sort(key=lambda entry: entry[0])
+            share = -(-len(waiting) // len(free))
+            for _, room, child in free:
+                count = min(room, share, FRAME_JOBS, len(waiting))
+                if count > 0:
+                    self._hand_over(child, [waiting.popleft() for _ in range(count)])
+
+    def _hand_over(self, child: Line, jobs: list[Job]) -> None:
+        for job in jobs:
+            child.seq += 1
+            job.seq = child.seq
+        child.given += len(jobs)
+        child.outstanding.extend(jobs)
+        child.write(pack_jobs(jobs))
+
+    # --- outcomes out
+
+    def fds(self) -> list[int]:
+        if self._stopping:
+            return []
+        return [self._template.fileno(), *(fd for fd, c in self._by_fd.items() if not c.eof)]
+
+    def blocked_fds(self) -> list[int]:
+        return [fd for fd, c in self._by_fd.items() if c.backlog and not c.eof]
+
+    def ready(self, fd: int) -> None:
+        child = self._by_fd.get(fd)
+        if child is not None:
+            self._read(child)
+            if child.backlog and not child.eof:
+                child.flush()
+        elif fd == self._template.fileno():
+            self._hear_template()
+
+    def _read(self, child: Line) -> bool:
+        """Take what it has said; whether there may be more."""
+        try:
+            data = child.sock.recv(RECV_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            child.eof = True
+            self._bury(child)
+            return False
+        child.heard += 1
+        for frame in child.frames.feed(data):
+            self._take(child, unpack_outcome(frame))
+        self._retire_if_done(child)
+        return True
+
+    def _take(self, child: Line, outcome: Outcome) -> None:
+        outstanding = child.outstanding
+        while outstanding:
+            # Jobs end in the order they were given, so the first one is it.
+            if outstanding.popleft().number == outcome.number:
+                break
+        if child.killed is not None:
+            child.spare()
+        child.pace.saw(outcome.runtime_s)
+        self.pace.saw(outcome.runtime_s)
+        self._outcomes.append(outcome)
+
+    def _retire_if_done(self, child: Line) -> None:
+        limit = self.setup.max_tasks_per_child
+        if limit and child.given >= limit and not child.retiring:
+            child.retiring = True
+        if child.retiring and not child.outstanding and not child.eof:
+            try:
+                child.sock.shutdown(socket.SHUT_WR)  # it reads the end of its work and leaves
+            except OSError:
+                pass
+
+    def _hear_template(self) -> None:
+        try:
+            reports = self._template.reports()
+        except PoolBroken as exc:
+            self._begin_again(exc)
+            return
+        for verb, one, two in reports:
+            if verb == "born":
+                self._children[one].pid = two
+                if self._children[one].killed is not None:
+                    self._signal(self._children[one], signal.SIGKILL)
+            elif verb == "signalled":
+                for child in self._children.values():
+                    if child.pid == one:
+                        child.signals -= 1
+                        child.spare()
+            else:
+                for child in list(self._children.values()):
+                    if child.pid == one:
+                        child.status = two
+                        # Its own children may hold its socket open: no end of file is waited for.
+                        while not child.eof and self._read(child):
+                            pass
+                        child.eof = True
+                        self._bury(child)
+
+    def _begin_again(self, exc: PoolBroken) -> None:
+        """The template has died, and every child with it: another one, and what ran is lost. Raises
+        PoolBroken when that happens too often."""
+        self._template.count_death(exc)
+        log.error("%s, and its children with it; a new one is started", exc)
+        children = list(self._children.values())
+        for child in children:
+            if child.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.pid, signal.SIGKILL)  # where the kernel does not do it
+        self._template.start()
+        for child in children:
+            # What it said before its end counts; its end of file comes within milliseconds.
+            while not child.eof and select.select([child.sock], [], [], BURY_S)[0]:
+                self._read(child)
+            child.eof, child.status = True, child.status if child.status is not None else signal.SIGKILL
+            self._bury(child)
+
+    def _bury(self, child: Line) -> None:
+        """Once both its socket and its parent have told its end: account for all it held."""
+        if not child.eof or child.status is None or child.dead:
+            return
+        child.dead = True
+        crashpoint("child_buried")
+        del self._children[child.index]
+        self._by_fd.pop(child.sock.fileno(), None)
+        child.sock.close()
+        for token in (child.slot._token_r, child.slot._token_w):
+            os.close(token)
+        started, since = child.slot.current()
+        for job in child.outstanding:
+            if job.seq > started:
+                self._homeless.append(job)  # it never saw it
+                continue
+            end = End.LOST
+            if child.killed is not None and child.killed[0] == job.seq:
+                end = child.killed[1]
+            now = time.monotonic()
+            self._outcomes.append(
+                Outcome(
+                    job.number,
+                    end,
+                    epoch_of(since or now),
+                    now - (since or now),
+                    child.pid,
+                    text=_exit(child.status),
+                )
+            )
+        child.outstanding.clear()
+        if not self._stopping and len(self._children) < self._wanted:
+            self._fork()
+
+    def collect(self) -> list[Outcome]:
+        if self._homeless:
+            self._rehouse()
+        found, self._outcomes = self._outcomes, []
+        return found
+
+    def _rehouse(self) -> None:
+        waiting, self._homeless = self._homeless, deque()
+        self.give(waiting)
+
+    # --- fairness
+
+    def tick(self) -> list[int]:
+        now = time.monotonic()
+        back: list[int] = []
+        if now >= self._next_watch:
+            self._watch_over()
+        idle = self.is_idle()
+        for child in self._children.values():
+            if len(child.outstanding) < 2 or child.eof:
+                continue
+            since = child.slot.current()[1]
+            if not since or now - since < (SLOW_S if idle else STUCK_S):
+                continue
+            taken = self._take_back(child)
+            if idle:
+                self._homeless.extend(taken)
+            else:
+                back.extend(job.number for job in taken)
+        if self._homeless:
+            self._rehouse()
+            if not self.is_idle() and self._homeless and self._all_slow(now):
+                back.extend(job.number for job in self._homeless)
+                self._homeless.clear()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_EVERY_S
+            self._look_after_memory()
+        return back
+
+    def _watch_over(self) -> None:
+        """Take from silent children what they have not started, and replace those that stay silent."""
+        now = time.monotonic()
+        self._next_watch = now + WATCH_S
+        for child in self._children.values():
+            if child.eof or not child.pid or child.listens(now):
+                continue
+            taken = self._take_back(child)
+            if taken:
+                log.warning("the child with pid %d does not take its tasks; others get them", child.pid)
+                self._homeless.extend(taken)
+            if child.is_gone(now):
+                log.warning("the child with pid %d has been silent too long; it is replaced", child.pid)
+                child.silent_at = now  # the next kill, if it needs one, comes as much later
+                self._signal(child, signal.SIGKILL)
+
+    def _all_slow(self, now: float) -> bool:
+        listening = [c for c in self._children.values() if c.silent_at is None]
+        sinces = [c.slot.current()[1] for c in listening]
+        return bool(self._children) and all(s and now - s > STUCK_S for s in sinces)
+
+    def _take_back(self, child: Line) -> list[Job]:
+        """The jobs that wait in this child, which will not start there any more."""
+        if not child.outstanding:
+            return []
+        # Up to the last one ever given: what was taken back earlier may still lie unread in the child.
+        started = child.slot.take_back(child.seq)
+        if started is None:
+            return []
+        taken = [job for job in child.outstanding if job.seq > started]
+        for _ in taken:
+            child.outstanding.pop()
+        child.given -= len(taken)
+        return taken
+
+    def tick_s(self) -> float:
+        if self._homeless:
+            return 0.005
+        crowded = [c for c in self._children.values() if len(c.outstanding) > 1]
+        if not crowded:
+            return WATCH_S if any(c.outstanding for c in self._children.values()) else LOOK_EVERY_S
+        return SLOW_S if self.is_idle() else STUCK_S
+
+    def withdraw(self) -> list[int]:
+        numbers = [job.number for job in self._homeless]
+        self._homeless.clear()
+        for child in self._children.values():
+            for _ in range(TRIES):  # the token is held for microseconds, unless the child is stopped
+                taken = self._take_back(child)
+                if taken or not child.outstanding or child.slot.current()[0] >= child.outstanding[-1].seq:
+                    break
+            numbers.extend(job.number for job in taken)
+        return numbers
+
+    # --- looking and changing
+
+    def busy(self) -> int:
+        return len(self._homeless) + sum(len(c.outstanding) for c in self._children.values())
+
+    def running(self) -> list[Running]:
+        found = []
+        for child in list(self._children.values()):
+            try:
+                now = child.running()
+            except RuntimeError:  # the deque changed under another thread's eyes: look again
+                now = child.running()
+            if now is not None:
+                found.append(Running(now[0].number, now[1], child.pid))
+        return found
+
+    def kill(self, number: int, end: End, signum: int) -> bool:
+        for child in self._children.values():
+            now = child.running()
+            if now is None or now[0].number != number:
+                continue
+            # The token is held until the signal was sent and the job is over: what the child would begin
+            # meanwhile must not get a signal that is meant for this one.
+            if not any(child.slot.hold() for _ in range(TRIES)):
+                return False
+            now = child.running()
+            if now is None or now[0].number != number:
+                if child.killed is None:
+                    child.slot.release()
+                return False
+            # A task survives SIGUSR1, if it wants to; a process that does not was lost.
+            child.killed = (now[0].seq, End.LOST if signum == signal.SIGUSR1 else end)
+            self._signal(child, signum)
+            return True
+        return False
+
+    def _signal(self, child: Line, signum: int) -> None:
+        if child.pid:
+            child.signals += 1
+            self._template.signal(child.pid, signum)
+
+    @property
+    def size(self) -> int:
+        return self._wanted
+
+    def grow(self, n: int) -> None:
+        if self._wanted + n > child.MAX_SLOTS:
+            raise ValueError(f"the pool has {self._wanted} processes; {child.MAX_SLOTS} is the most")
+        self._wanted += n
+        for _ in range(n):
+            self._fork()
+
+    def shrink(self, n: int) -> None:
+        if n >= self._wanted:
+            raise ValueError(f"the pool has {self._wanted} processes; at least one must stay")
+        self._wanted -= n
+        # Idle ones first; a busy one leaves after its task.
+        leaving = sorted(
+            (c for c in self._children.values() if not c.retiring), key=lambda c: len(c.outstanding)
+        )
+        for child in leaving[:n]:
+            self._retire(child)
+
+    def restart(self) -> None:
+        for child in list(self._children.values()):
+            self._retire(child)
+
+    def _retire(self, child: Line) -> None:
+        """It leaves after its task; what waits in it goes elsewhere."""
+        child.retiring = True
+        self._homeless.extend(self._take_back(child))
+        self._retire_if_done(child)
+
+    def _look_after_memory(self) -> None:
+        limit = self.setup.max_memory_per_child_kib
+        if not limit:
+            return
+        for child in self._children.values():
+            if child.pid and not child.retiring and _resident_kib(child.pid) > limit:
+                self._retire(child)
+
+    def pids(self) -> list[int]:
+        return [c.pid for c in list(self._children.values()) if c.pid]
+
+    def info(self) -> dict[str, Any]:
+        return {**super().info(), "template": self._template.pid}
+
+
+def _exit(status: int | None) -> str:
+    """A wait status in words."""
+    if status is None:
+        return "it is gone"
+    if os.WIFSIGNALED(status):
+        return f"signal {os.WTERMSIG(status)} ({signal.Signals(os.WTERMSIG(status)).name})"
+    return f"exit code {os.waitstatus_to_exitcode(status)}"
+
+
+def _resident_kib(pid: int) -> int:
+    return resident_kib(pid)

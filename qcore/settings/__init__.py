@@ -1,0 +1,1 @@
+"""Settings: names, types, defaults, where they come from."""

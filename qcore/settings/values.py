@@ -1,0 +1,75 @@
+"""Values of settings: of the right type, in their range; text is read as what the setting takes.
+
+In:  a row of the table of config.py and a value.  Out: the value; or a ConfigError that names the setting.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from qcore.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from qcore.settings.table import Setting
+
+
+def checked(setting: Setting, value: Any) -> Any:
+    if isinstance(value, str) and str not in setting.types:
+        value = _from_text(setting, value)
+    fits = isinstance(value, setting.types) and not (
+        isinstance(value, bool) and bool not in setting.types and int in setting.types
+    )
+    if not fits:
+        kinds = " or ".join(t.__name__.replace("NoneType", "None") for t in setting.types)
+        raise ConfigError(
+            f"the setting {setting.name} takes {kinds}, not {type(value).__name__} ({value!r:.60})"
+        )
+    if isinstance(value, timedelta):
+        _refuse_odd_number(setting, value.total_seconds())
+    elif isinstance(value, int | float):
+        _refuse_odd_number(setting, value)
+    elif setting.name == "timezone" and value is not None:
+        _refuse_unknown_zone(value)
+    return value
+
+
+def _refuse_odd_number(setting: Setting, value: float) -> None:
+    """No setting is about less than nothing, or about what is no number."""
+    if not 0 <= value < float("inf"):
+        raise ConfigError(
+            f"the setting {setting.name} takes a number from 0 on, not {value:g}; its default is "
+            f"{setting.default}"
+        )
+
+
+def _refuse_unknown_zone(name: str) -> None:
+    from zoneinfo import ZoneInfo, available_timezones  # seldom needed
+
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        if known := available_timezones():  # else this host has no list of them
+            near = did_you_mean(name, known) or "; write it like 'Europe/Berlin', or leave it out for UTC"
+            raise ConfigError(f"the setting timezone names no zone: '{name:.60}'{near}") from None
+
+
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+def _from_text(setting: Setting, text: str) -> Any:
+    """Text (from a command line or the environment) as the type the setting takes."""
+    lower = text.strip().lower()
+    if type(None) in setting.types and lower in ("", "none"):
+        return None
+    if bool in setting.types and lower in _TRUE + _FALSE:
+        return lower in _TRUE
+    for kind in (int, float):
+        if kind in setting.types:
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+    if list in setting.types or tuple in setting.types:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return text

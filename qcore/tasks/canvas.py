@@ -1,0 +1,491 @@
+"""Workflows: chain, group, chord and the like, which are signatures made of signatures.
+
+In:  signatures (signature.py).  Out: messages in Celery's form, so that its workers run parts of them.
+A chain travels with its messages: each carries the steps that are left. A group is many messages with
+one group id. A chord is a group whose members carry the body; the result store counts them, and
+whoever counts the last one sends the body (worker/settling/chords.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from qcore.base.times import new_id
+from qcore.errors import ConfigError
+from qcore.tasks.result import AsyncResult, GroupResult, Handle
+from qcore.tasks.signature import JOIN, TYPES, Flow, Plan, Signature, as_list, plain, signature
+
+if TYPE_CHECKING:
+    from qcore.tasks.request import Request
+
+__all__ = [
+    "Plan",
+    "Signature",
+    "chain",
+    "chord",
+    "chunks",
+    "group",
+    "signature",
+    "stand_in",
+    "xmap",
+    "xstarmap",
+]
+
+
+def _members(tasks: Iterable[Any], app: Any) -> list[Signature]:
+    return [signature(task, app=app) for task in tasks]
+
+
+class chain(Flow):
+    """Each step is called with the result of the one before: `chain(add.s(2, 2), mul.s(10))`."""
+
+    def __init__(self, *tasks: Any, app: Any = None, **options: Any) -> None:
+        if len(tasks) == 1 and not (isinstance(tasks[0], Signature)):
+            tasks = tuple(tasks[0])
+        super().__init__(
+            "celery.chain",
+            (),
+            {"tasks": _members(tasks, app)},
+            options,
+            subtask_type="chain",
+            app=app or _app_of(tasks),
+        )
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> chain:
+        return cls(list(data["kwargs"]["tasks"]), **(data.get("options") or {}))
+
+    @property
+    def tasks(self) -> list[Signature]:
+        return self["kwargs"]["tasks"]  # type: ignore[no-any-return]  # set by __init__
+
+    def clone(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> chain:
+        tasks = [t.clone(args, kwargs) if not i else t.clone() for i, t in enumerate(self.tasks)]
+        return chain(tasks, app=self._app, **{**self.options, **options})
+
+    def tail(self, **options: Any) -> None:
+        if self.tasks:
+            self.tasks[-1].tail(**options)
+
+    def steps(self) -> list[Signature]:
+        """The steps as they run: nested chains are part of it, a group with something after it is a
+        chord, callbacks belong to the last step and errbacks to every one."""
+        steps: list[Signature] = []
+        for task in self.tasks:
+            for step in task.steps() if isinstance(task, chain) else [task]:
+                if isinstance(step, group) and not step.tasks and len(self.tasks) > 1:
+                    continue  # an empty group in between does nothing
+                last = steps[-1] if steps else None
+                if isinstance(last, group):
+                    steps[-1] = chord(last, step, app=self._app)
+                elif isinstance(last, chord) and isinstance(last.body, group):
+                    steps[-1] = chord(last.tasks, chord(last.body, step), app=self._app, **last.options)
+                else:
+                    steps.append(step)
+        options = self.options
+        if steps:
+            steps[-1].tail(**{k: options.pop(k) for k in _ENDS if k in options})
+            for callback in as_list(options.pop("link", None)):
+                steps[-1].link(callback)
+        for errback in as_list(options.pop("link_error", None)):
+            for step in steps:
+                step.link_error(errback)
+        return steps
+
+    def leaving(self) -> list[Signature]:
+        # A chain of one has the id that its caller gave to the whole.
+        return self.tasks[0].leaving() if len(self.tasks) > 1 else []
+
+    def freeze(self, task_id: str | None = None, **options: Any) -> Handle:
+        if not self.tasks:
+            raise ConfigError("a chain needs at least one task")
+        self["kwargs"]["tasks"] = steps = self.steps()
+        root_id = options.get("root_id")
+        results: list[Handle] = [step.freeze(root_id=root_id) for step in steps[:-1]]
+        # A chain's own id is its last step's.
+        last = steps[-1].freeze(task_id or self.options.pop("task_id", None), **options)
+        results.append(last)
+        for before, after in pairwise(results):
+            _first(after).parent = before
+        return last
+
+    def emit(
+        self,
+        plan: Plan,
+        args: Any = (),
+        kwargs: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        first, *rest = self.tasks
+        given = {**{k: v for k, v in self.options.items() if k not in _OWN}, **(options or {})}
+        left = [*(given.pop("chain", None) or ()), *reversed(plain(rest))]
+        if left:
+            given["chain"] = left
+        if args and self.immutable:
+            args = ()
+        first.emit(plan, args, kwargs, given)
+
+    def apply(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        """Run it here, step by step; a step that fails ends it."""
+        steps = self.clone().steps()
+        result: Any = None
+        for number, step in enumerate(steps):
+            # Only an errback is for every step; the rest is for the last.
+            last = number == len(steps) - 1
+            given = options if last else {k: v for k, v in options.items() if k == "link_error"}
+            before, result = result, step.apply(args, kwargs, **given)
+            result.parent = before
+            if isinstance(result, AsyncResult) and not result.successful():
+                break
+            args, kwargs = (result.get(),), None
+        return result
+
+    def __repr__(self) -> str:
+        return " | ".join(map(repr, self.tasks)) or "<empty chain>"
+
+
+class group(Flow):
+    """All of them, side by side: `group(add.s(i, i) for i in range(10))`."""
+
+    def __init__(self, *tasks: Any, app: Any = None, **options: Any) -> None:
+        if len(tasks) == 1 and not isinstance(tasks[0], Signature):
+            tasks = tuple(tasks[0])
+        found: list[Signature] = []
+        for task in _members(tasks, app):
+            found.extend(task.tasks if isinstance(task, group) else [task])
+        super().__init__(
+            "celery.group", (), {"tasks": found}, options, subtask_type="group", app=app or _app_of(found)
+        )
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> group:
+        return cls(list(data["kwargs"]["tasks"]), **(data.get("options") or {}))
+
+    @property
+    def tasks(self) -> list[Signature]:
+        return self["kwargs"]["tasks"]  # type: ignore[no-any-return]  # set by __init__
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def clone(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> group:
+        tasks = [task.clone(args, kwargs) for task in self.tasks]
+        return group(tasks, app=self._app, **{**self.options, **options})
+
+    def tail(self, **options: Any) -> None:
+        for task in self.tasks:
+            task.tail(**{k: v for k, v in options.items() if k not in ("task_id", "group_id", "group_index")})
+
+    def link(self, callback: dict[str, Any]) -> dict[str, Any]:
+        raise TypeError("a group has many results; to call something with all of them make it a chord")
+
+    def link_error(self, errback: dict[str, Any]) -> dict[str, Any]:
+        for task in self.tasks:
+            task.link_error(errback)
+        return errback
+
+    def leaving(self) -> list[Signature]:
+        return [call for task in self.tasks for call in task.leaving()]
+
+    def freeze(self, task_id: str | None = None, **options: Any) -> GroupResult:
+        mine = self.options
+        if not mine.get("task_id"):
+            mine["task_id"] = task_id or new_id()
+        group_id: str = mine["task_id"]
+        if options.get("chord") is None:
+            options.pop("chord", None)
+        options.update(group_id=group_id)
+        results = []
+        for index, task in enumerate(self.tasks):
+            results.append(task.freeze(**{**options, "group_index": index}))
+        return GroupResult(group_id, results, app=self._app)
+
+    def emit(
+        self,
+        plan: Plan,
+        args: Any = (),
+        kwargs: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        given = {k: v for k, v in {**self.options, **(options or {})}.items() if k not in _OWN}
+        for task in self.tasks:
+            task.emit(plan, args, kwargs, given)
+
+    def apply(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> GroupResult:
+        """Run them here, one after the other."""
+        options = {k: v for k, v in options.items() if k not in _OWN}
+        return GroupResult(
+            self.options.get("task_id") or new_id(),
+            [task.apply(args, kwargs, **options) for task in self.tasks],
+            app=self._app,
+        )
+
+    def __repr__(self) -> str:
+        return f"group({', '.join(map(repr, self.tasks))})"
+
+
+class chord(Flow):
+    """A group, and a body that is called with the list of its results: `chord(header)(body)`."""
+
+    def __init__(self, header: Any, body: Any = None, app: Any = None, **options: Any) -> None:
+        if not isinstance(header, group):
+            header = group([header] if isinstance(header, Signature) else header, app=app)
+        found = signature(body, app=app) if body is not None else None
+        super().__init__(
+            "celery.chord",
+            (),
+            {"kwargs": {}, "header": header, "body": found},
+            options,
+            subtask_type="chord",
+            app=app or header._app or (found._app if found is not None else None),
+        )
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> chord:
+        header, options = data["kwargs"]["header"], dict(data.get("options") or {})
+        if isinstance(header, dict):
+            header = signature(header)
+        return cls(header, data["kwargs"]["body"], **options)
+
+    @property
+    def tasks(self) -> group:
+        return self["kwargs"]["header"]  # type: ignore[no-any-return]  # set by __init__
+
+    @property
+    def body(self) -> Signature:
+        found: Signature | None = self["kwargs"]["body"]
+        if found is None:
+            raise ConfigError("a chord needs a body: chord(header)(body)")
+        return found
+
+    def __call__(self, body: Any = None, **options: Any) -> Any:
+        if body is not None:
+            return chord(self.tasks, body, app=self._app, **self.options).apply_async(**options)
+        return self.apply_async(**options)
+
+    def clone(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> chord:
+        header, body = self.tasks.clone(args, kwargs), self["kwargs"]["body"]
+        return chord(
+            header, body.clone() if body is not None else None, app=self._app, **{**self.options, **options}
+        )
+
+    def tail(self, **options: Any) -> None:
+        self.body.tail(**options)
+
+    def link(self, callback: dict[str, Any]) -> dict[str, Any]:
+        return self.body.link(callback)
+
+    def link_error(self, errback: dict[str, Any]) -> dict[str, Any]:
+        if self.app.conf.task_allow_error_cb_on_chord_header:
+            self.tasks.link_error(errback)
+        return self.body.link_error(errback)
+
+    def leaving(self) -> list[Signature]:
+        return self.tasks.leaving()
+
+    def freeze(self, task_id: str | None = None, **options: Any) -> Handle:
+        body, mine = self.body, self.options
+        body.tail(**{k: mine.pop(k) for k in _ENDS if k in mine})
+        # A chain as body: its first step is the body, the others travel with it.
+        last = body.freeze(task_id, **options)
+        header = self.tasks
+        header["kwargs"]["tasks"] = [_with_one_end(task) for task in header.tasks]
+        # As in Celery, a chord's own id is the header's; who waits for it waits for the body.
+        members = header.freeze(mine.get("task_id"), root_id=options.get("root_id"))
+        mine["task_id"] = members.id
+        if not isinstance(body, group):
+            body.options.setdefault("group_id", members.id)
+        _first(last).parent = members
+        return last
+
+    def emit(
+        self,
+        plan: Plan,
+        args: Any = (),
+        kwargs: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        given = {**self.options, **(options or {})}
+        given.pop("task_id", None)
+        header, body = self.tasks, self.body.clone()
+        rest = list(given.pop("chain", None) or ())
+        for key in ("link", "link_error"):
+            for one in as_list(given.pop(key, None)):
+                body.link(one) if key == "link" else body.link_error(one)
+        if isinstance(body, chain):
+            first, *steps = body.steps()
+            rest += reversed(plain(steps))
+            body = first
+        if rest:
+            # What was left of the body's own chain comes before what follows the chord.
+            body.options["chain"] = [*rest, *(body.options.get("chain") or ())]
+        later = {k: v for k, v in given.items() if k not in ("countdown", "eta", "parent_id", *_OWN)}
+        body.options.update({k: v for k, v in later.items() if k not in body.options})
+        if not header.tasks:
+            body.emit(plan, ([],))
+            return
+        carried = plain(body)
+        for task in header.tasks:
+            task.tail(chord=carried)
+        plan.sizes.append((header.options["task_id"], len(header.tasks)))
+        header.emit(plan, args, kwargs, given)
+
+    def apply(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        """Run it here: the header, then the body."""
+        found = self.tasks.apply(args, kwargs)
+        body = self.body.clone()
+        for callback in as_list(self.options.get("link")):
+            body.link(callback)
+        result = body.apply((found.get(),), **options)
+        result.parent = found
+        return result
+
+    def __repr__(self) -> str:
+        return f"chord({self.tasks!r}, {self['kwargs']['body']!r})"
+
+
+class xmap(Signature):
+    """One call that runs a task for each item."""
+
+    name, kind = "celery.map", "xmap"
+
+    def __init__(self, task: Any, it: Iterable[Any], app: Any = None, **options: Any) -> None:
+        found = signature(task, app=app)
+        items = {"task": plain(found), "it": list(it)}
+        super().__init__(
+            self.name, (), items, options, immutable=True, subtask_type=self.kind, app=app or found._app
+        )
+
+
+class xstarmap(xmap):
+    """One call that runs a task for each tuple of arguments."""
+
+    name, kind = "celery.starmap", "xstarmap"
+
+
+class chunks(Flow):
+    """Tuples of arguments in portions of n: a group of xstarmap."""
+
+    def __init__(self, task: Any, it: Iterable[Any], n: int, app: Any = None, **options: Any) -> None:
+        found = signature(task, app=app)
+        super().__init__(
+            "celery.chunks",
+            (),
+            {"task": found, "it": list(it), "n": n},
+            options,
+            subtask_type="chunks",
+            app=app or found._app,
+        )
+
+    def group(self) -> group:
+        task, it, n = (self["kwargs"][k] for k in ("task", "it", "n"))
+        return group(
+            [xstarmap(task, it[i : i + n], app=self._app) for i in range(0, len(it), n)], app=self._app
+        )
+
+    def apply_async(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        return self.group().apply_async((), None, **{**self.options, **options})
+
+    def apply(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        return self.group().apply()
+
+
+#: options of a group that are not its members'
+_OWN = ("task_id", "group_id", "group_index", "chord")
+#: options of a flow that are its last task's
+_ENDS = ("chord", "group_id", "group_index")
+
+
+def _app_of(tasks: Iterable[Any]) -> Any:
+    return next((t._app for t in tasks if isinstance(t, Signature) and t._app is not None), None)
+
+
+def _first(result: Handle) -> Handle:
+    """The end of a line of parents: where another may be hung on."""
+    while result.parent is not None:
+        result = result.parent
+    return result
+
+
+def _with_one_end(sig: Signature) -> Signature:
+    """A header's member that ends in a group gets a last task, which collects: members count once."""
+    if isinstance(sig, chain):
+        steps = sig.steps()
+        ending = _with_one_end(steps[-1]) if steps else None
+        if ending is not None and ending is not steps[-1]:
+            return chain([*steps[:-1], ending], app=sig._app, **sig.options)
+    elif isinstance(sig, group):
+        return chord(sig, _collect(sig), app=sig._app)
+    elif isinstance(sig, chord):
+        body = _with_one_end(sig.body)
+        if body is not sig.body:
+            return chord(sig.tasks, body, app=sig._app, **sig.options)
+    return sig
+
+
+def _collect(sig: Signature) -> Signature:
+    return Signature("celery.accumulate", (), {"index": 0}, app=sig._app)
+
+
+def stand_in(sig: Signature, request: Request) -> Signature:
+    """`sig` with the id and the duties of a running task (Task.replace); frozen."""
+    found = _with_one_end(sig.clone())
+    for callback in as_list(request.callbacks):
+        found.link(callback)
+    for errback in as_list(request.errbacks):
+        found.link_error(errback)
+    nesting = (request.replaced_task_nesting or 0) + 1
+    rest = list(request.chain or ())
+    if rest:
+        for step in rest:
+            step.setdefault("options", {})["replaced_task_nesting"] = nesting
+        found.freeze(request.id, root_id=request.root_id)
+        found = chain([found, *(signature(step) for step in reversed(rest))], app=sig._app)
+        found.freeze(root_id=request.root_id)
+        found.tail(chord=request.chord, group_id=request.group, group_index=request.group_index)
+        return found
+    found.freeze(
+        request.id,
+        root_id=request.root_id,
+        chord=request.chord,
+        group_id=request.group,
+        group_index=request.group_index,
+    )
+    return found
+
+
+def _joined(first: Signature, then: Signature) -> Signature:
+    """`first | then`, as Celery reads it."""
+    if isinstance(first, group):
+        return chord(first, then, app=first._app)
+    if isinstance(first, chord) and not isinstance(then, Flow):
+        found = first.clone()
+        found["kwargs"]["body"] = first.body | then
+        return found
+    before = first.tasks if isinstance(first, chain) else [first]
+    after = then.tasks if isinstance(then, chain) else [then]
+    app = first._app or then._app
+    joined = chain([*(t.clone() for t in before), *(t.clone() for t in after)], app=app)
+    for one in (first, then):
+        if isinstance(one, chain):
+            joined.options.update(one.options)
+    return joined
+
+
+def _map_of(kind: type[xmap], data: dict[str, Any]) -> Signature:
+    return kind(data["kwargs"]["task"], data["kwargs"]["it"], **(data.get("options") or {}))
+
+
+TYPES.update(
+    chain=chain.of,
+    group=group.of,
+    chord=chord.of,
+    xmap=lambda data: _map_of(xmap, data),
+    xstarmap=lambda data: _map_of(xstarmap, data),
+)
+JOIN.append(_joined)

@@ -1,0 +1,104 @@
+"""The request: what a running task may ask about the message that started it."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from qcore.tasks.task import Task
+
+if TYPE_CHECKING:
+    from qcore.tasks.result import AsyncResult, GroupResult
+
+
+class Request:
+    """What a running task may know of its message. Headers of the caller are attributes too; any other
+    name raises AttributeError.
+
+    called_directly is True outside a worker; then most attributes are None.
+    """
+
+    id: str | None = None
+    task: str | None = None
+    args: Any = None
+    kwargs: Any = None
+    retries: int = 0
+    eta: str | None = None
+    expires: str | None = None
+    root_id: str | None = None
+    parent_id: str | None = None
+    group: str | None = None
+    group_index: int | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    hostname: str | None = None
+    origin: str | None = None
+    delivery_info: dict[str, Any] | None = None
+    properties: dict[str, Any] | None = None
+    headers: dict[str, Any] | None = None
+    timelimit: Any = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    ignore_result: bool = False
+    is_eager: bool = False
+    called_directly: bool = True
+    redelivered: bool = False
+    deliveries: int = 1
+    callbacks: Any = None
+    errbacks: Any = None
+    chain: Any = None
+    chord: Any = None
+    shadow: str | None = None
+    stamped_headers: Any = None
+    stamps: Any = None
+    replaced_task_nesting: int = 0
+    lang: str | None = None
+    argsrepr: str | None = None
+    kwargsrepr: str | None = None
+    loglevel: Any = None
+    logfile: Any = None
+    taskset: Any = None
+    utc: Any = None
+
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
+        self.children: list[AsyncResult | GroupResult] = []
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return getattr(self, name, default)
+
+    def update(self, *args: Any, **fields: Any) -> None:
+        self.__dict__.update(*args, **fields)
+
+
+#: (task, request, the frame around it) of what runs here: in this thread, or in this coroutine
+_Frame = tuple["Task", Request, Any]
+
+
+_running: ContextVar[_Frame | None] = ContextVar("running", default=None)
+
+
+_no_request = Request()
+
+
+def push(task: Task, request: Request) -> None:
+    """`task` runs now, in this thread or coroutine, for `request`."""
+    _running.set((task, request, _running.get()))
+
+
+def pop() -> None:
+    frame = _running.get()
+    if frame is not None:
+        _running.set(frame[2])
+
+
+def current_request() -> Request | None:
+    """The request of the task that runs here, if one does."""
+    frame = _running.get()
+    return frame[1] if frame is not None else None
+
+
+def current_task() -> Task | None:
+    """The task that runs here, if one does."""
+    frame = _running.get()
+    return frame[0] if frame is not None else None

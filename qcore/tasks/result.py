@@ -1,0 +1,313 @@
+"""The caller's handle on a task, AsyncResult, and on several, GroupResult.
+
+In:  a task id and an app.  Out: its state, its value, or the exception it ended with.
+Before this: results/X kept what execution/run.py reported.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qcore.errors import ResultsNotKept, TimeoutError
+from qcore.wire import result as states
+from qcore.wire.result import ResultMeta, exception_from
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+
+
+class AsyncResult:
+    """One task, by id. Cheap to make; nothing is asked of the store before it is needed."""
+
+    __slots__ = ("_app", "_meta", "_task_name", "id", "parent")
+
+    def __init__(
+        self,
+        id: str,
+        app: App | None = None,
+        parent: AsyncResult | GroupResult | None = None,
+        task_name: str | None = None,
+    ) -> None:
+        if not id or not isinstance(id, str):
+            raise ValueError(f"a result needs a task id, not {id!r}")
+        self.id, self._app, self.parent, self._task_name = id, app, parent, task_name
+        self._meta: ResultMeta | None = None
+
+    @property
+    def app(self) -> App:
+        if self._app is None:
+            from qcore.tasks.current_app import current_app
+
+            self._app = current_app()
+        return self._app
+
+    def meta(self) -> ResultMeta:
+        """What the store knows now; state PENDING when it knows nothing. Final answers are remembered.
+
+        Raises ResultsNotKept, BrokerDown.
+        """
+        if self._meta is None or not self._meta.is_ready:
+            self._meta = self.app.results.get([self.id])[0]
+        return self._meta or ResultMeta(task_id=self.id)
+
+    def get(
+        self, timeout: float | None = None, propagate: bool = True, interval: float = 0.0, **_: Any
+    ) -> Any:
+        """Wait for the value.
+
+        timeout is in seconds, None waits for ever. With propagate a failed task raises its
+        exception (see wire/result.py for which class), else the exception is returned.
+        Raises TimeoutError, ResultsNotKept, BrokerDown, TaskRevokedError.
+        """
+        if self._meta is None or not self._meta.is_ready:
+            found = self.app.results.wait(self.id, timeout)
+            if found is None:
+                raise TimeoutError(f"no result of {self.id} within {timeout} s")
+            self._meta = found
+        if self._meta.status in states.PROPAGATE_STATES:
+            error = self._error(self._meta)
+            if propagate:
+                raise error
+            return error
+        return self._meta.result
+
+    wait = get
+
+    def _error(self, meta: ResultMeta) -> BaseException:
+        error = exception_from(meta.result)
+        if meta.traceback and self.app.conf.task_remote_tracebacks:
+            error.add_note(meta.traceback)
+        return error
+
+    @property
+    def state(self) -> str:
+        return self.meta().status
+
+    status = state
+
+    @property
+    def result(self) -> Any:
+        """The value; for failed, revoked and retried tasks the exception."""
+        meta = self.meta()
+        return self._error(meta) if meta.status in states.EXCEPTION_STATES else meta.result
+
+    info = result
+
+    @property
+    def traceback(self) -> str | None:
+        return self.meta().traceback
+
+    @property
+    def date_done(self) -> str | None:
+        return self.meta().date_done
+
+    @property
+    def children(self) -> list[AsyncResult | GroupResult]:
+        """Tasks and groups that this one called."""
+        found = []
+        for child in self.meta().children or []:
+            try:
+                found.append(result_from_tuple(child, self._app))
+            except (TypeError, IndexError, ValueError):
+                continue  # a shape of a later Celery: better one child less than no answer
+        return found
+
+    def ready(self) -> bool:
+        return self.state in states.READY_STATES
+
+    def successful(self) -> bool:
+        """Whether it succeeded. Raises ValueError before it is ready, as Celery does."""
+        if not self.ready():
+            raise ValueError(f"task {self.id} is not ready yet")
+        return self.state == states.SUCCESS
+
+    def failed(self) -> bool:
+        return self.state == states.FAILURE
+
+    def forget(self) -> None:
+        """Delete the result from the store."""
+        self._meta = None
+        self.app.results.forget([self.id])
+
+    def revoke(self, terminate: bool = False, signal: str = "TERM", **_: Any) -> None:
+        """Do not run it; with terminate stop it if it runs."""
+        self.app.control.revoke(self.id, terminate=terminate, signal=signal)
+
+    def kept(self) -> bool:
+        """Whether results are kept at all."""
+        try:
+            return self.app.results.keeps
+        except ResultsNotKept:
+            return False
+
+    def as_tuple(self) -> tuple[tuple[str, Any], None]:
+        return (self.id, self.parent and self.parent.as_tuple()), None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AsyncResult) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __repr__(self) -> str:
+        return f"<AsyncResult: {self.id}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AsyncResult, (self.id,)
+
+
+#: how long a group waits for one result before it looks at all of them again
+SLICE_S = 0.5
+
+
+class ResultSet:
+    """Several results, in order. They are asked for together, in one round trip."""
+
+    def __init__(self, results: Sequence[AsyncResult | GroupResult] = (), app: App | None = None) -> None:
+        self.results: list[AsyncResult | GroupResult] = list(results)
+        self._app = app
+
+    @property
+    def app(self) -> App:
+        if self._app is None:
+            from qcore.tasks.current_app import current_app
+
+            self._app = current_app()
+        return self._app
+
+    def _leaves(self) -> Iterator[AsyncResult]:
+        for result in self.results:
+            if isinstance(result, ResultSet):
+                yield from result._leaves()
+            else:
+                yield result
+
+    def _look(self) -> list[AsyncResult]:
+        """Ask for all that are not ready; those that are still not."""
+        waiting = [r for r in self._leaves() if r._meta is None or not r._meta.is_ready]
+        if waiting:
+            metas = self.app.results.get([r.id for r in waiting])
+            for result, meta in zip(waiting, metas, strict=True):
+                result._meta = meta
+        return [r for r in waiting if r._meta is None or not r._meta.is_ready]
+
+    def get(
+        self, timeout: float | None = None, propagate: bool = True, interval: float = 0.0, **_: Any
+    ) -> list[Any]:
+        """The values in order, once all are there; with propagate the first failure seen is raised.
+
+        Raises TimeoutError, ResultsNotKept, BrokerDown.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        waiting = self._look()
+        while waiting:
+            if propagate:
+                self._raise_what_failed()
+            left = SLICE_S if until is None else min(SLICE_S, until - time.monotonic())
+            if left <= 0:
+                raise TimeoutError(f"{len(waiting)} of {len(self)} results not there within {timeout} s")
+            # The last one is likely to be the last to end; in between the others are looked at.
+            self.app.results.wait(waiting[-1].id, left)
+            waiting = self._look()
+        return [
+            r.get(timeout=0, propagate=propagate) if isinstance(r, AsyncResult) else r.get(None, propagate)
+            for r in self.results
+        ]
+
+    join = join_native = get
+
+    def _raise_what_failed(self) -> None:
+        for result in self._leaves():
+            if result._meta is not None and result._meta.status in states.PROPAGATE_STATES:
+                result.get(timeout=0)
+
+    def ready(self) -> bool:
+        return not self._look()
+
+    def successful(self) -> bool:
+        return not self._look() and all(r.state == states.SUCCESS for r in self._leaves())
+
+    def failed(self) -> bool:
+        self._look()
+        return any(r._meta is not None and r._meta.status == states.FAILURE for r in self._leaves())
+
+    def waiting(self) -> bool:
+        return bool(self._look())
+
+    def completed_count(self) -> int:
+        """How many have succeeded."""
+        self._look()
+        return sum(r._meta is not None and r._meta.status == states.SUCCESS for r in self._leaves())
+
+    def add(self, result: AsyncResult | GroupResult) -> None:
+        if result not in self.results:
+            self.results.append(result)
+
+    def forget(self) -> None:
+        self.app.results.forget([r.id for r in self._leaves()])
+
+    def revoke(self, terminate: bool = False, signal: str = "TERM", **_: Any) -> None:
+        """Do not run any of them."""
+        self.app.control.revoke([r.id for r in self._leaves()], terminate=terminate, signal=signal)
+
+    def __iter__(self) -> Iterator[AsyncResult | GroupResult]:
+        return iter(self.results)
+
+    def __getitem__(self, index: int) -> AsyncResult | GroupResult:
+        return self.results[index]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __bool__(self) -> bool:
+        return True
+
+
+class GroupResult(ResultSet):
+    """The results of a group, by its id."""
+
+    def __init__(
+        self,
+        id: str,
+        results: Sequence[AsyncResult | GroupResult] = (),
+        app: App | None = None,
+        parent: AsyncResult | GroupResult | None = None,
+    ) -> None:
+        super().__init__(results, app)
+        self.id, self.parent = id, parent
+
+    @property
+    def children(self) -> list[AsyncResult | GroupResult]:
+        return self.results
+
+    def as_tuple(self) -> tuple[tuple[str, Any], list[Any]]:
+        return (self.id, self.parent and self.parent.as_tuple()), [r.as_tuple() for r in self.results]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, GroupResult) and other.id == self.id and other.results == self.results
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __repr__(self) -> str:
+        return f"<GroupResult: {self.id} [{', '.join(str(r) for r in self.results)}]>"
+
+
+def result_from_tuple(data: Any, app: App | None = None) -> AsyncResult | GroupResult:
+    """A handle from what as_tuple() made of it. Raises TypeError, IndexError, ValueError."""
+    (found, parent), members = data if isinstance(data[0], list | tuple) else ((data[0], data[1]), None)
+    above = result_from_tuple(parent, app) if parent else None
+    if members is None:
+        return AsyncResult(found, app, above)
+    return GroupResult(found, [result_from_tuple(m, app) for m in members], app, above)
+
+
+Handle = AsyncResult | GroupResult

@@ -1,0 +1,316 @@
+"""Signatures: calls not yet sent, as data that travels in messages; and Plan, which gathers what is sent.
+
+In:  a task, its arguments, its options.  Out: a mapping with Celery's keys (task, args, kwargs,
+options, subtask_type, immutable), which can be sent now or put into another message.
+After this: canvas.py, the signatures made of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from qcore.base.keywords import check_call
+from qcore.base.times import new_id
+from qcore.brokers.contract.records import Message
+from qcore.errors import ConfigError
+from qcore.tasks.result import AsyncResult, Handle
+from qcore.wire import identity
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+
+#: kinds of signatures that are made of others, by their subtask_type
+TYPES: dict[str, Callable[[dict[str, Any]], Signature]] = {}
+#: options that belong to whatever comes last in a signature
+TAIL = ("task_id", "group_id", "group_index", "chord", "chain", "link")
+
+
+class Plan:
+    """Messages to send and chords to set up. They go out together: the chords first, then every
+    message in one round trip."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.messages: list[Message] = []
+        self.sizes: list[tuple[str, int]] = []
+
+    def add(self, name: str, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> str:
+        """One call; its task id."""
+        task_id: str = options.get("task_id") or identity.make()
+        task = self.app.tasks.get(name)
+        self.messages.append(self.app.message(name, args, kwargs, task_id, options, task))
+        return task_id
+
+    def send(self, retry: bool | None = None) -> None:
+        """Send all of it. Raises BrokerDown, Unroutable, Unsupported (chords)."""
+        if self.sizes:
+            self.app.results.chord_sizes(self.sizes, self.app.chord_ttl_s())
+        self.app.send_messages(self.messages, retry)
+
+
+class Signature(dict[str, Any]):
+    """One call: `add.s(2, 2)`. Partial arguments of a later call come before its own."""
+
+    _app: App | None = None
+
+    def __init__(
+        self,
+        task: str | dict[str, Any] | Any = None,
+        args: tuple[Any, ...] | list[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+        *,
+        immutable: bool = False,
+        subtask_type: str | None = None,
+        app: App | None = None,
+    ) -> None:
+        if isinstance(task, dict):
+            super().__init__(task)
+        else:
+            name = task if isinstance(task, str) else task.name
+            super().__init__(
+                task=name,
+                args=tuple(args or ()),
+                kwargs=dict(kwargs or {}),
+                options=dict(options or {}),
+                subtask_type=subtask_type,
+                immutable=immutable,
+            )
+        self._app = app
+
+    @property
+    def task(self) -> str:
+        return str(self["task"])
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        return tuple(self.get("args") or ())
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        return self.get("kwargs") or {}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        options: dict[str, Any] | None = self.get("options")
+        if options is None:
+            options = self["options"] = {}
+        return options
+
+    @property
+    def immutable(self) -> bool:
+        return bool(self.get("immutable"))
+
+    @property
+    def id(self) -> str | None:
+        """The task id, once it is frozen."""
+        return self.options.get("task_id")
+
+    @property
+    def app(self) -> App:
+        if self._app is None:
+            from qcore.tasks.current_app import current_app
+
+            self._app = current_app()
+        return self._app
+
+    # --- what a call comes to
+
+    def merged(
+        self, args: Any = (), kwargs: dict[str, Any] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]:
+        """What a call with these partial arguments comes to."""
+        together = {**self.options, **(options or {})}
+        if self.immutable:
+            return self.args, self.kwargs, together
+        return (*tuple(args or ()), *self.args), {**self.kwargs, **(kwargs or {})}, together
+
+    def clone(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Signature:
+        """A copy with partial arguments and options added."""
+        a, k, o = self.merged(args, kwargs, options)
+        for links in ("link", "link_error"):
+            if isinstance(o.get(links), list):
+                o[links] = list(o[links])
+        return Signature(self.task, a, k, o, immutable=self.immutable, app=self._app)
+
+    def set(self, immutable: bool | None = None, **options: Any) -> Signature:
+        """Add options (queue, countdown, …) in place."""
+        if immutable is not None:
+            self["immutable"] = immutable
+        check_call(options)
+        self.options.update(options)
+        return self
+
+    def tail(self, **options: Any) -> None:
+        """Set options on whatever comes last in it."""
+        self.options.update(options)
+
+    def link(self, callback: dict[str, Any]) -> dict[str, Any]:
+        """Call `callback` with the result when this succeeds."""
+        self.options["link"] = [*as_list(self.options.get("link")), callback]
+        return callback
+
+    def link_error(self, errback: dict[str, Any]) -> dict[str, Any]:
+        """Call `errback` with the id when this fails."""
+        self.options["link_error"] = [*as_list(self.options.get("link_error")), errback]
+        return errback
+
+    def on_error(self, errback: dict[str, Any]) -> Signature:
+        """link_error() that returns this signature."""
+        self.link_error(errback)
+        return self
+
+    # --- sending
+
+    def freeze(self, task_id: str | None = None, **options: Any) -> Handle:
+        """Give it an id, so that it can be waited for before it is sent. What has one keeps it.
+
+        options: group_id, group_index, chord, root_id, parent_id; None for those that do not count.
+        """
+        mine = self.options
+        if not mine.get("task_id"):
+            mine["task_id"] = task_id or new_id()
+        reply_to = self.app.reply_to()
+        if reply_to and not mine.get("reply_to"):
+            mine["reply_to"] = reply_to
+        mine.update({k: v for k, v in options.items() if v is not None})
+        return AsyncResult(mine["task_id"], self._app, task_name=self.task)
+
+    def leaving(self) -> list[Signature]:
+        """The calls in it that go out when it is sent, not those that follow them."""
+        return [self]
+
+    def emit(
+        self,
+        plan: Plan,
+        args: Any = (),
+        kwargs: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        """Put the messages of a frozen signature into a plan."""
+        plan.add(self.task, *self.merged(args, kwargs, options))
+
+    def apply_async(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        """Send it."""
+        a, k, o = self.merged(args, kwargs, options)
+        task = self.app.tasks.get(self.task)
+        if task is not None:
+            return task.apply_async(a, k, **o)
+        return self.app.send_task(self.task, a, k, **o)
+
+    def delay(self, *args: Any, **kwargs: Any) -> Any:
+        return self.apply_async(args, kwargs)
+
+    def apply(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        """Run it here; the result is ready at once."""
+        a, k, o = self.merged(args, kwargs, options)
+        return self.app.task_named(self.task).apply(a, k, **o)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        a, k, _ = self.merged(args, kwargs)
+        return self.app.task_named(self.task)(*a, **k)
+
+    def __or__(self, other: Any) -> Any:
+        """`a | b`: b is called with the result of a."""
+        if not isinstance(other, dict):
+            return NotImplemented
+        return join(self, signature(other, app=self._app))
+
+    def __repr__(self) -> str:
+        shown = [repr(a) for a in self.args] + [f"{k}={v!r}" for k, v in self.kwargs.items()]
+        return f"{self.task}({', '.join(shown)})"
+
+
+class Flow(Signature):
+    """A signature made of others. It is frozen as a whole, then sent as a whole."""
+
+    def apply_async(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        """Send it, all that can go now in one round trip; the handle on its last result."""
+        check_call(options)
+        app = self.app
+        if app.conf.task_always_eager:
+            return self.apply(args, kwargs, **options)
+        mine = self.clone()
+        tail = {key: options.pop(key) for key in TAIL if key in options}
+        for callback in as_list(tail.pop("link", None)):
+            mine.link(callback)
+        for errback in as_list(options.pop("link_error", None)):
+            mine.link_error(errback)
+        add_to_parent, retry = options.pop("add_to_parent", True), options.pop("retry", None)
+        for call in mine.leaving():
+            # Ids of what is sent later must not tell the time of now.
+            call.options.setdefault("task_id", identity.make())
+        result = mine.freeze(**tail)
+        plan = Plan(app)
+        mine.emit(plan, args, kwargs, options)
+        plan.send(retry)
+        if add_to_parent:
+            app.adopt(result)
+        return result
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.apply_async(args, kwargs)
+
+
+def join(first: Signature, then: Signature) -> Signature:
+    """`first | then`; canvas.py says what that is for each kind."""
+    return JOIN[0](first, then)
+
+
+#: canvas.py puts its function here, which knows every kind
+JOIN: list[Callable[[Signature, Signature], Signature]] = []
+
+
+def as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def plain(value: Any) -> Any:
+    """Signatures as plain mappings, all the way down: so they are written fast."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return value
+
+
+def signature(task: Any, *args: Any, app: App | None = None, **kwargs: Any) -> Signature:
+    """A signature from a task name, a task, or the mapping of one. `args` and `kwargs` as in Celery:
+    signature('proj.add', args=(2, 2), countdown=10)."""
+    if isinstance(task, dict):
+        if isinstance(task, Signature):
+            task._app = app or task._app
+            return task
+        found = _from_mapping(task)
+        if app is not None:
+            _belong(found, app)
+        return found
+    positional = args[0] if args else kwargs.pop("args", ())
+    named = args[1] if len(args) > 1 else kwargs.pop("kwargs", None)
+    immutable = bool(kwargs.pop("immutable", False))
+    options = {**(kwargs.pop("options", None) or {}), **kwargs}
+    check_call(options)
+    return Signature(task, positional, named, options, immutable=immutable, app=app)
+
+
+def _belong(sig: Signature, app: App) -> None:
+    """It and the signatures inside it are of this app."""
+    sig._app = app
+    if sig.get("subtask_type") in TYPES:
+        for part in (sig.get("kwargs") or {}).values():
+            for inner in part if isinstance(part, list) else (part,):
+                if isinstance(inner, Signature):
+                    _belong(inner, app)
+
+
+def _from_mapping(data: dict[str, Any]) -> Signature:
+    if not isinstance(data.get("task"), str):
+        raise ConfigError(f"not a signature: {data!r:.80}")
+    made = TYPES.get(str(data.get("subtask_type")))
+    try:
+        return made(data) if made is not None else Signature(data)
+    except (KeyError, TypeError) as exc:
+        raise ConfigError(f"not a {data['subtask_type']}: {data!r:.80}") from exc

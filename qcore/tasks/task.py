@@ -1,0 +1,419 @@
+"""Tasks: functions that can be called from afar, and the request of a running one.
+
+In:  a function and options.  Out: an object with delay(), apply_async(), retry(), request.
+After this: app.py turns a call into a message.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from qcore.base.keywords import check_call, check_task, take_out_celerys
+from qcore.base.times import iso, when
+from qcore.errors import ConfigError, Ignore, MaxRetriesExceededError, QcoreError, Retry
+from qcore.tasks.request import Request, _no_request, _running, pop, push
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from qcore.app.app import App
+    from qcore.tasks.canvas import Signature
+    from qcore.tasks.result import AsyncResult
+
+
+CO_COROUTINE = 0x80  # as in inspect, which costs 5 ms to import
+
+
+class Replaced(Ignore):
+    """The running task gives its id and its duties to `sig`: see Task.replace()."""
+
+    def __init__(self, sig: Signature) -> None:
+        super().__init__(f"replaced by {sig!r}")
+        self.sig = sig
+
+
+class Task:
+    """One task of one app. Options that are None follow the settings."""
+
+    name: str = ""
+    max_retries: int | None = 3
+    default_retry_delay: float = 180
+    autoretry_for: tuple[type[BaseException], ...] = ()
+    dont_autoretry_for: tuple[type[BaseException], ...] = ()
+    retry_kwargs: dict[str, Any] | None = None
+    retry_backoff: bool | float = False
+    retry_backoff_max: float = 600
+    retry_jitter: bool = True
+    throws: tuple[type[BaseException], ...] = ()
+    bind: bool = False
+    typing: bool = True
+    ignore_result: bool | None = None
+    store_errors_even_if_ignored: bool | None = None
+    acks_late: bool | None = None
+    acks_on_failure_or_timeout: bool | None = None
+    reject_on_worker_lost: bool | None = None
+    track_started: bool | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    rate_limit: str | float | int | None = None
+    serializer: str | None = None
+    compression: str | None = None
+    priority: int | None = None
+    expires: Any = None
+    queue: str | None = None
+    exchange: str | None = None
+    routing_key: str | None = None
+    send_events: bool = True
+    abstract: bool = False
+    #: whether run() is a coroutine function
+    is_async: bool = False
+
+    #: options that follow a setting when neither the class nor the decorator gives them
+    FROM_SETTINGS = (
+        ("ignore_result", "task_ignore_result"),
+        ("store_errors_even_if_ignored", "task_store_errors_even_if_ignored"),
+        ("acks_late", "task_acks_late"),
+        ("acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout"),
+        ("reject_on_worker_lost", "task_reject_on_worker_lost"),
+        ("track_started", "task_track_started"),
+        ("time_limit", "task_time_limit"),
+        ("soft_time_limit", "task_soft_time_limit"),
+        ("rate_limit", "task_default_rate_limit"),
+        ("serializer", "task_serializer"),
+        ("compression", "task_compression"),
+        ("priority", "task_default_priority"),
+    )
+
+    _app: App | None = None
+    _bound = False
+
+    @property
+    def app(self) -> App:
+        if self._app is None:
+            from qcore.tasks.current_app import current_app
+
+            return current_app()
+        return self._app
+
+    def attach(self, app: App) -> None:
+        """Fill in what the settings say; called once, when the app is first used."""
+        self._app = app
+        if self._bound:
+            return
+        self._bound = True
+        self.is_async = bool(getattr(getattr(self.run, "__code__", None), "co_flags", 0) & CO_COROUTINE)
+        for option, setting in self.FROM_SETTINGS:
+            if getattr(self, option) is None:
+                setattr(self, option, app.conf[setting])
+        for options in _annotations(app.conf.task_annotations, self.name):
+            for option, value in options.items():
+                setattr(self, option, value)
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """The body of the task."""
+        raise NotImplementedError(f"task {self.name} has no body: define run()")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it here and now, as a plain call."""
+        push(self, Request(args=args, kwargs=kwargs))
+        try:
+            return self.run(*args, **kwargs)
+        finally:
+            pop()
+
+    # hooks, for subclasses
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None: ...
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None: ...
+    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None: ...
+    def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None: ...
+    def after_return(
+        self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
+    ) -> None: ...
+
+    @property
+    def request(self) -> Request:
+        """The request this task runs for; an empty one when called directly."""
+        frame = _running.get()
+        while frame is not None:
+            if frame[0] is self:
+                return frame[1]
+            frame = frame[2]
+        return _no_request
+
+    @property
+    def backend(self) -> Any:
+        return self.app.results
+
+    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
+        """Send a call with these arguments."""
+        return self.apply_async(args, kwargs)
+
+    def apply_async(
+        self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> AsyncResult:
+        """Send a call; options as in App.send_task.
+
+        Raises TypeError when the arguments do not fit the function, BrokerDown, Unroutable.
+        """
+        app = self.app
+        if self.typing:
+            self._check_arguments(args or (), kwargs or {})
+        if app.conf.task_always_eager:
+            return self.apply(args, kwargs, **options)
+        return app.send_task(self.name, args or (), kwargs or {}, task=self, **options)
+
+    def _check_arguments(self, args: Any, kwargs: dict[str, Any]) -> None:
+        check = self.__dict__.get("_signature_check")
+        if check is None:
+            check = self.__dict__["_signature_check"] = _arity(self.run)
+        check(args, kwargs)
+
+    def apply(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> AsyncResult:
+        """Run it here, with everything a worker does around a run; the result is ready at once."""
+        from qcore.execution.eager import apply
+
+        check_call(options)
+        return apply(self, args or (), kwargs or {}, options)
+
+    def s(self, *args: Any, **kwargs: Any) -> Signature:
+        return self.signature(args, kwargs)
+
+    def si(self, *args: Any, **kwargs: Any) -> Signature:
+        """An immutable signature: a previous result is not added to its arguments."""
+        return self.signature(args, kwargs, immutable=True)
+
+    def signature(
+        self, args: Any = None, kwargs: dict[str, Any] | None = None, immutable: bool = False, **options: Any
+    ) -> Signature:
+        from qcore.tasks.canvas import Signature
+
+        check_call(options)
+        return Signature(self.name, args, kwargs, options, immutable=immutable, app=self._app)
+
+    subtask = signature
+
+    def map(self, it: Any) -> Signature:
+        """One call that runs this for each item."""
+        from qcore.tasks.canvas import xmap
+
+        return xmap(self.s(), it, app=self._app)
+
+    def starmap(self, it: Any) -> Signature:
+        """One call that runs this for each tuple of arguments."""
+        from qcore.tasks.canvas import xstarmap
+
+        return xstarmap(self.s(), it, app=self._app)
+
+    def chunks(self, it: Any, n: int) -> Signature:
+        """Calls that each run this for n tuples of arguments."""
+        from qcore.tasks.canvas import chunks
+
+        return chunks(self.s(), it, n, app=self._app)
+
+    def replace(self, sig: Signature) -> Any:
+        """End this run and let `sig` take its place: its id, its callbacks, what comes after it in a
+        chain, its place in a chord. Raises Replaced; in eager mode it returns the value of `sig`."""
+        from qcore.tasks.canvas import stand_in
+
+        request = self.request
+        if request.is_eager:
+            return sig.apply().get()
+        raise Replaced(stand_in(sig, request))
+
+    def AsyncResult(self, task_id: str) -> AsyncResult:
+        from qcore.tasks.result import AsyncResult
+
+        return AsyncResult(task_id, self.app, task_name=self.name)
+
+    def retry(
+        self,
+        args: Any = None,
+        kwargs: dict[str, Any] | None = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Retry:
+        """Try again later: raises Retry, which ends this run; the worker sends the next attempt.
+
+        args and kwargs replace those of this run. The options are those of apply_async; the next attempt
+        has this message's own for all that are not given, and the task's serializer.
+
+        Raises `exc` (or MaxRetriesExceededError) when it was tried max_retries times.
+        """
+        check_call(options)
+        request = self.request
+        if request.called_directly:
+            raise exc or Retry("Task can be retried", None)
+        limit = self.max_retries if max_retries is None else max_retries
+        retries = request.retries + 1
+        if eta is None and countdown is None:
+            countdown = self.default_retry_delay
+        if limit is not None and retries > limit:
+            if exc is not None:
+                raise exc
+            raise MaxRetriesExceededError(
+                f"Can't retry {self.name}[{request.id}] args:{request.args} kwargs:{request.kwargs}",
+                task_args=request.args,
+                task_kwargs=request.kwargs,
+            )
+        sig = {
+            "args": args,
+            "kwargs": kwargs,
+            "retries": retries,
+            "eta": eta,
+            "countdown": countdown,
+            "options": options,
+        }
+        error = Retry(exc=exc, when=eta if eta is not None else countdown, sig=sig, is_eager=request.is_eager)
+        if throw:
+            raise error from exc
+        return error
+
+    def auto_retry(self, exc: BaseException, jitter: Callable[[], float] = random.random) -> None:
+        """Retry when `exc` is one of autoretry_for, with the back-off asked for; else do nothing."""
+        if not isinstance(exc, self.autoretry_for) or isinstance(exc, self.dont_autoretry_for):
+            return
+        wanted = dict(self.retry_kwargs or {})
+        if self.retry_backoff:
+            factor = 1.0 if self.retry_backoff is True else float(self.retry_backoff)
+            delay = min(factor * 2**self.request.retries, self.retry_backoff_max)
+            wanted["countdown"] = delay * jitter() if self.retry_jitter else delay
+        self.retry(exc=exc, **wanted)
+
+    def update_state(self, task_id: str | None = None, state: str | None = None, meta: Any = None) -> None:
+        """Store an intermediate state of the running task, such as PROGRESS."""
+        self.app.store_state(task_id or self.request.id or "", state or "PENDING", meta)
+
+    def _called(self, sig: dict[str, Any]) -> tuple[Task, list[Any], dict[str, Any]]:
+        """The task of a signature, and its own arguments."""
+        return self.app.task_named(sig["task"]), list(sig.get("args") or ()), sig.get("kwargs") or {}
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+
+def _annotations(setting: Any, name: str) -> list[dict[str, Any]]:
+    if not setting:
+        return []
+    maps = setting if isinstance(setting, list | tuple) else [setting]
+    return [m[key] for m in maps for key in ("*", name) if key in m]
+
+
+def _arity(run: Callable[..., Any]) -> Callable[[Any, dict[str, Any]], None]:
+    """A function that raises TypeError when arguments do not fit `run`; cheap for plain functions."""
+    import inspect
+
+    try:
+        sig = inspect.signature(run)
+    except (TypeError, ValueError):
+        return lambda args, kwargs: None
+    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
+    least = sum(p.default is p.empty and p.kind in plain for p in sig.parameters.values())
+    only_plain = all(p.kind in plain for p in sig.parameters.values())
+    most = len(sig.parameters)
+
+    def check(args: Any, kwargs: dict[str, Any]) -> None:
+        if only_plain and not kwargs and least <= len(args) <= most:
+            return
+        sig.bind(*args, **kwargs)
+
+    return check
+
+
+# --- making tasks ------------------------------------------------------------------------------
+
+
+def task_name(module: str, name: str, main: str | None) -> str:
+    """`module.name`; functions of a script are named after the app."""
+    return f"{main if module == '__main__' and main else module}.{name}"
+
+
+def make_task(
+    app: App | None, function: Callable[..., Any], main: str | None, options: dict[str, Any]
+) -> Task:
+    """The task object around a function."""
+    base = options.pop("base", None) or Task
+    name = options.pop("name", None) or task_name(function.__module__, function.__name__, main)
+    bind = bool(options.pop("bind", False))
+    take_out_celerys(options)
+    check_task(options, base)
+    fields: dict[str, Any] = {
+        "name": name,
+        "bind": bind,
+        "run": function if bind else staticmethod(function),
+        "__doc__": function.__doc__,
+        "__module__": function.__module__,
+        "__wrapped__": staticmethod(function),
+    }
+    if isinstance(options.get("autoretry_for"), list):
+        options["autoretry_for"] = tuple(options["autoretry_for"])
+    for option in options:
+        if option.startswith("_"):
+            raise ConfigError(f"a task has no option '{option}'")
+    task: Task = type(function.__name__, (base,), {**fields, **options})()
+    task._app = app
+    return task
+
+
+class SharedTask:
+    """A task of whichever app is current: what @shared_task returns."""
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        take_out_celerys(options)
+        check_task(options, options.get("base") or Task)
+        self._function, self._options = function, options
+        shared.append(self)
+
+    def name_for(self, app: App) -> str:
+        """Its name in `app`: that of a script's function begins with the app's."""
+        function = self._function
+        return self._options.get("name") or task_name(function.__module__, function.__name__, app.main)
+
+    def make(self, app: App) -> Task:
+        """This task, for `app`."""
+        return make_task(app, self._function, app.main, dict(self._options))
+
+    def _task(self) -> Task:
+        from qcore.tasks.current_app import current_app
+
+        app = current_app()
+        return app.task_named(self.name_for(app))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("_function", "_options"):
+            raise AttributeError(name)  # it is being copied and has none yet
+        try:
+            task = self._task()
+        except QcoreError as exc:
+            raise AttributeError(f"{self!r} has no '{name}': {exc}") from exc
+        return getattr(task, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._task()(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        name = self._options.get("name") or f"{self._function.__module__}.{self._function.__name__}"
+        return f"<shared task {name}>"
+
+
+#: every shared task seen so far; apps take them over when they are first used
+shared: list[SharedTask] = []
+
+
+def shared_task(*args: Any, **options: Any) -> Any:
+    """Decorator: a task for whichever app is current, for libraries that own no app."""
+    if len(args) == 1 and callable(args[0]) and not options:
+        return SharedTask(args[0], {})
+    return lambda function: SharedTask(function, options)
+
+
+def next_attempt(sig: dict[str, Any], now: float) -> tuple[float, str]:
+    """When the attempt described by Retry.sig is due: epoch seconds, and the eta header's text."""
+    eta = sig["eta"]
+    due = when(eta, now) if eta is not None else now + max(float(sig["countdown"] or 0), 0.0)
+    return due, iso(due)

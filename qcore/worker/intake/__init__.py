@@ -1,0 +1,1 @@
+"""Between a claim and the pool: admission, redelivery, revoked ids, rate limits."""

@@ -1,0 +1,104 @@
+"""Who is let in: what becomes of a delivery before any of it is run.
+
+In:  a delivery.  Out: a Held for the pool, or the settlement that ends it here: malformed,
+unregistered, revoked, expired, not yet due, over its rate, or a suspect.
+Before this: brokers/X claimed it.  After this: worker/loop.py hands it to the pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from qcore.brokers.contract.records import Delivery, Settle, Settlement
+from qcore.errors import Malformed
+from qcore.tasks.task import Task
+from qcore.wire import task as task_wire
+from qcore.wire.task import TaskMessage
+from qcore.worker.in_flight import Held
+from qcore.worker.intake.rate_limits import Bucket
+from qcore.worker.intake.revoked import Revoked
+from qcore.worker.services.reporting import Say
+from qcore.worker.settling.rules import Rules
+
+Verdict = tuple[Held | None, TaskMessage | None, Settlement | None]
+
+
+class Admission:
+    """The rules of one worker. What is revoked and limited may be changed by other threads."""
+
+    def __init__(self, tasks: Mapping[str, Task], say: Say, rules: Rules) -> None:
+        self._tasks, self._say, self._rules = tasks, say, rules
+        self.revoked = Revoked()
+        self.revoked_stamps: dict[str, set[str]] = {}
+        self.buckets: dict[str, Bucket] = {}
+
+    def look_up(self, deliveries: Sequence[Delivery]) -> None:
+        """Ask the broker which of these are revoked, when there are too many to know; raises BrokerError."""
+        if not self.revoked.asks:
+            return
+        ids = []
+        for delivery in deliveries:
+            try:
+                ids.append(task_wire.read(delivery.raw).id)
+            except Malformed:
+                continue  # judge() says so
+        self.revoked.look_up(ids)
+
+    def judge(self, delivery: Delivery, now: float, ticks: float) -> Verdict:
+        """A Held, or the end of the delivery; both when it is acknowledged before its run. Also the
+        message, when it could be read. `now` is in epoch seconds, `ticks` in monotonic ones."""
+        try:
+            message = task_wire.read(delivery.raw)
+        except Malformed as exc:
+            return None, None, self._refuse(delivery, exc.reason, exc.detail, exc.task_id)
+        task = self._tasks.get(message.task)
+        if task is None:
+            words = f"no task named '{message.task}'"
+            refusal = self._refuse(delivery, "unregistered", words, message.id, message)
+            return None, message, refusal
+        held = Held(delivery, message, task, late=bool(task.acks_late))
+        if message.id in self.revoked.ids or (self.revoked_stamps and self.has_revoked_stamp(message)):
+            return None, message, self._drop(held, "revoked")
+        if message.expires is not None and message.expires <= now:
+            return None, message, self._drop(held, "expired")
+        if message.eta is not None and message.eta > now:
+            # The broker holds it until then; nothing waits in a worker's memory.
+            return None, message, Settlement(delivery, Settle.DELAY, due_at=message.eta)
+        if self._rules.is_suspect(delivery):
+            settlement = self._rules.crashed(held)
+            told = delivery.queue, "crashed_too_often", "its workers died", message.id
+            settlement.report = partial(self._say.refused, *told)
+            return None, message, settlement
+        bucket = self.buckets.get(task.name)
+        wait = bucket.reserve(message.id, ticks) if bucket is not None else 0.0
+        if wait > 0:
+            return None, message, Settlement(delivery, Settle.DELAY, due_at=now + wait)
+        held.acked = not held.late
+        return held, message, Settlement(delivery, Settle.ACK) if held.acked else None
+
+    def has_revoked_stamp(self, message: TaskMessage) -> bool:
+        """Whether it carries a stamp that was revoked."""
+        stamps = message.headers.get("stamps") or {}
+        for key, values in self.revoked_stamps.items():
+            found = stamps.get(key)
+            if not values.isdisjoint(map(str, found) if isinstance(found, list) else (str(found),)):
+                return True
+        return False
+
+    def _refuse(
+        self,
+        delivery: Delivery,
+        reason: str,
+        detail: str,
+        task_id: str | None,
+        message: TaskMessage | None = None,
+    ) -> Settlement:
+        settlement = self._rules.refused(delivery, reason, detail, task_id, message)
+        settlement.report = partial(self._say.refused, delivery.queue, reason, detail, task_id)
+        return settlement
+
+    def _drop(self, held: Held, why: str) -> Settlement:
+        settlement = self._rules.not_run(held, why)
+        settlement.report = partial(self._say.not_run, held, why)
+        return settlement

@@ -1,0 +1,493 @@
+"""The loop: claim, refuse or hand over, gather outcomes, settle.
+
+In:  deliveries of a broker's Consumer.  Out: settlements.  One thread, one selector over the broker's
+waiting descriptors, the pool's sockets and a wake-up pipe; no thread stands on a task's path.
+Before this: brokers/X.  After this: pools/X, execution/run.py, and back to worker/settling/rules.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qcore.base.crashpoints import crashpoint
+from qcore.base.times import epoch_of
+from qcore.brokers.contract.consumer import Consumer
+from qcore.brokers.contract.records import Delivery, Settle, Settlement
+from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull
+from qcore.pools.base import Pool
+from qcore.results.base import ResultStore
+from qcore.tasks.task import Task
+from qcore.wire.outcome import End, Job, Outcome
+from qcore.wire.task import TaskMessage
+from qcore.worker.in_flight import Held
+from qcore.worker.intake.admission import Admission
+from qcore.worker.intake.redelivery import Repeats
+from qcore.worker.outage import Outage
+from qcore.worker.poller import Ears
+from qcore.worker.services.autoscale import LOOK_S, Autoscaler
+from qcore.worker.services.health_file import Pulse
+from qcore.worker.services.reporting import Say, report
+from qcore.worker.services.throughput import Takings
+from qcore.worker.settling.batching import Gather
+from qcore.worker.settling.chords import Chords
+from qcore.worker.settling.durable import Durable, settle_apart
+from qcore.worker.settling.rules import Deaths, Rules
+from qcore.worker.shutdown_stage import ColdStop, Stage
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+
+log = logging.getLogger("qcore.worker")
+
+STARTED_LOOK_S = 0.02
+#: how long a warm shutdown waits for a broker that is away, to tell it the last outcomes
+LAST_WORD_S = 10.0
+
+
+class Loop:
+    """The worker's main loop. Every method but call_soon() and stop() belongs to its thread."""
+
+    def __init__(
+        self,
+        app: App,
+        node: str,
+        consumer: Consumer,
+        pool: Pool,
+        results: ResultStore,
+        say: Say,
+        rules: Rules,
+        drain_timeout_s: float | None = None,
+    ) -> None:
+        self.app, self.node, self.consumer, self.pool, self.results = app, node, consumer, pool, results
+        self.say, self.rules = say, rules
+        chords = Chords(app, results, rules.ttl_s)
+        rules.follow = chords.consequences
+        self.durable = Durable(app, results, chords)
+        self.drain_timeout_s = drain_timeout_s
+        self.stage = Stage.RUNNING
+        self.held: dict[int, Held] = {}
+        self.admission = Admission(app.tasks, say, rules)
+        self.autoscaler: Autoscaler | None = None
+        self.total: Counter[str] = Counter()
+        self.returned = 0  # runs that were cut short by a cold stop
+        self.stale = 0  # settlements that were refused because the delivery was not ours any more
+        self._tasks: dict[str, Task] = app.tasks
+        self.repeats = Repeats(app, results, self._add, say)
+        self._tracks = any(task.track_started for task in self._tasks.values())
+        self._inline = results.in_broker
+        self._settlements: list[Settlement] = []
+        self._deaths = Deaths()
+        self._requests: deque[Callable[[], None]] = deque()
+        self._hungry = self._armed = True  # nothing to arm before the first claim
+        self._next_claim = 0.0
+        self._deadline: float | None = None
+        self._next_look = 0.0
+        self._limited: set[int] = set()  # numbers with a hard time limit
+        self._outage = Outage()
+        self._gather = Gather(consumer.gather_s)
+        self._ears = Ears()
+        self.pulse = Pulse(node, pool.name == "solo")
+        self.takings = Takings()
+
+    # --- from other threads and from signal handlers
+
+    def call_soon(self, what: Callable[[], None]) -> None:
+        """Run `what` in the loop."""
+        self._requests.append(what)
+        self._ears.pipe.ring()
+
+    def look(self) -> None:
+        """Claim soon, and wait anew."""
+        self.call_soon(lambda: setattr(self, "_hungry", True))
+
+    def signals_wake(self) -> None:
+        self._ears.pipe.signals_ring()
+
+    def stop(self, stage: Stage) -> None:
+        """Go on to `stage`; never back."""
+        self.stage = max(self.stage, stage)
+        self._ears.pipe.ring()
+
+    # --- the loop
+
+    def run(self) -> None:
+        """Until everything is settled and the stage is DONE. Whatever goes wrong in here, what ran is
+        given back flagged; PoolBroken and errors of our own are raised after that."""
+        try:
+            self._run()
+        except Exception:
+            self.stage = Stage.COLD
+            self._abandon()
+            if not self._is_away():
+                self._talk()
+            raise
+        finally:
+            self.stage = Stage.DONE
+
+    def _run(self) -> None:
+        entered = Stage.RUNNING
+        while True:
+            if self.stage > entered:
+                entered = self.stage
+                self._enter(entered)
+            if self._is_away() and not self._outage.left_s():
+                self._come_back()
+            self._sleep()
+            away = self._is_away() or self.durable.is_away()
+            self.pulse.beat(self.stage, away, self.pool.is_idle(), self._outage.worked_at)
+            while self._requests:
+                self._requests.popleft()()
+            try:
+                for outcome in self.pool.collect():
+                    self._ended(outcome)
+            except ColdStop:
+                continue  # the stage says so too; what ran is given back there
+            self._look_after()
+            if not self._is_away():
+                self._talk()
+            if entered >= Stage.WARM and entered == self.stage and self._is_finished():
+                return
+
+    def _is_finished(self) -> bool:
+        if self.stage < Stage.COLD and self.pool.busy():
+            return False
+        if self.durable.waits():
+            if self.stage < Stage.COLD and self.durable.lasted_s() < LAST_WORD_S:
+                return False
+            back = self.durable.give_up()
+            self.returned += len(back)
+            self._settlements += back
+            return False  # once more, to tell the broker
+        if not self._settlements:
+            return True
+        if not self._is_away():
+            return False
+        if self.stage < Stage.COLD and self._outage.lasted_s() < LAST_WORD_S:
+            return False
+        self.returned += len(self._settlements)
+        log.error(
+            "%d outcome(s) could not be told to the broker; those tasks run again when the lease ends",
+            len(self._settlements),
+        )
+        return True
+
+    def _sleep(self) -> None:
+        self._watch()
+        for kind, fd in self._ears.hear(self._pause_s()):
+            if kind in ("pool", "blocked"):
+                self.pool.ready(fd)
+            elif kind == "broker":
+                try:
+                    if brought := self.consumer.wake(fd):
+                        self._admit_all(brought)
+                        self._armed = False
+                    else:
+                        self._hungry = True
+                except BrokerDown as exc:
+                    self._outage.begins(exc)
+
+    def _pause_s(self) -> float:
+        if self.pool.wants_turn() or self._requests:
+            return 0.0
+        now = time.monotonic()
+        pause = self.pool.tick_s()
+        if (left := self._gather.left_s(now)) is not None:
+            return min(pause, left)
+        if self._is_away():
+            pause = min(pause, self._outage.left_s())
+        elif self.stage == Stage.RUNNING and self._room():
+            # Without room there is nothing to wake for: an outcome makes some.
+            pause = 0.0 if self._hungry else min(pause, max(self._next_claim - now, 0.0))
+        if self._settlements:
+            pause = min(pause, 0.05)
+        if self.durable.waits() and not self._is_away():
+            pause = min(pause, self.durable.left_s())
+        if self.autoscaler is not None and (self.held or self.pool.size > self.autoscaler.least):
+            pause = min(pause, LOOK_S)
+        if self._limited or (self.held and (self._tracks or self.say.events.tasks_on)):
+            pause = min(pause, STARTED_LOOK_S)
+        if self._deadline is not None:
+            pause = min(pause, max(self._deadline - now, 0.0))
+        return pause
+
+    def _watch(self) -> None:
+        wanted = dict.fromkeys(self.pool.fds(), "pool") | dict.fromkeys(self.pool.blocked_fds(), "blocked")
+        if not self._is_away() and self.stage == Stage.RUNNING:
+            wanted |= dict.fromkeys(self.consumer.fds(), "broker")
+        self._ears.watch(wanted)
+
+    def set_queues(self, queues: list[str]) -> None:
+        """Consume from these from now on."""
+        try:
+            self.consumer.set_queues(queues)
+            self._hungry = True
+        except BrokerError as exc:
+            self._outage.begins(exc)
+
+    # --- claiming
+
+    def _talk(self) -> None:
+        """Tell the broker what has ended and ask for more, in one go."""
+        if self.stage == Stage.RUNNING and self._gather.holds(
+            len(self._settlements), self.pool, time.monotonic()
+        ):
+            return
+        batch, self._settlements = self._settlements, []
+        room = 0
+        try:
+            if batch or self.durable.waits():
+                self._hungry = self._hungry or self.durable.is_away()  # looks when it is back
+                batch = self.durable.ready(batch)
+            room = self._wanted()
+            if not batch and not room:
+                self._arm()
+                return
+            if room:
+                refused, deliveries = self.consumer.turn(batch, room)
+                self._hungry = len(deliveries) >= room
+            else:
+                refused, deliveries = self.consumer.settle(batch), []
+            self.stale += len(refused)
+            report(batch, refused)
+            self._outage.works()
+        except BrokerBusy as exc:
+            log.warning("%s; trying again", exc)
+            self._settlements = batch + self._settlements
+            return
+        except (BrokerDown, BrokerFull) as exc:
+            self._settlements = batch + self._settlements
+            self._outage.begins(exc)
+            return
+        except BrokerError as exc:
+            if not batch:
+                self._outage.begins(exc)
+            self._settlements += settle_apart(self.consumer, batch, exc)
+            return
+        if deliveries:
+            crashpoint("claimed")
+            self._admit_all(deliveries)
+        self._armed = self._armed and not room
+        self._arm()
+
+    def _arm(self) -> None:
+        """Be woken by what comes, after all that was there has been handed over."""
+        if self._armed or self._hungry or self.stage != Stage.RUNNING or not self._room():
+            return
+        self._armed = True
+        try:
+            self.consumer.arm()
+            self._next_claim = time.monotonic() + self.consumer.idle_s()
+        except BrokerError as exc:
+            self._outage.begins(exc)
+
+    def _wanted(self) -> int:
+        """How many messages to ask for now; 0 when it is not the time."""
+        if self.stage != Stage.RUNNING:
+            return 0
+        room = self._room()
+        if not room and (not self.pool.room() or self.durable.is_away()):
+            self.consumer.disarm()
+            self._armed = False
+        return room if self._hungry or time.monotonic() >= self._next_claim else 0
+
+    def _room(self) -> int:
+        """What the pool would take, or 0 when it pays to wait: while slots are busy, a few outcomes
+        are waited for, so that claims stay large; and while no result can be stored."""
+        if self.durable.is_away():
+            return 0
+        room = self.pool.room()
+        if room * 4 < self.pool.size * self.pool.pace.depth and not self.pool.is_idle():
+            return 0
+        return max(room, 0)
+
+    def _admit_all(self, deliveries: Sequence[Delivery]) -> None:
+        self.takings.add(deliveries)
+        try:
+            self.admission.look_up(deliveries)
+        except BrokerError as exc:
+            # Who cannot know whether a task was revoked must not run it.
+            self._settlements += [Settlement(d, Settle.REQUEUE) for d in deliveries]
+            self._outage.begins(exc)
+            return
+        now, ticks, early = time.time(), time.monotonic(), list[Settlement]()
+        jobs = [
+            job
+            for d in self.repeats.new(deliveries, self.held)
+            if (job := self._admit(d, now, ticks, early)) is not None
+        ]
+        if early:
+            jobs = self._acknowledge(early, jobs)
+        if jobs:
+            crashpoint("before_hand_over")
+            self.pool.give(jobs)
+            crashpoint("handed_over")
+
+    def _acknowledge(self, early: list[Settlement], jobs: list[Job]) -> list[Job]:
+        """Before they start: else a crash would run them twice. The jobs that may start."""
+        try:
+            stopped = set(self.consumer.settle(early))
+        except BrokerError as exc:
+            self._outage.begins(exc)
+            stopped = {s.delivery.number for s in early}
+            self._settlements += [Settlement(s.delivery, Settle.REQUEUE) for s in early]
+        for number in stopped:
+            self.held.pop(number, None)
+        return [job for job in jobs if job.number not in stopped]
+
+    def _admit(self, delivery: Delivery, now: float, ticks: float, early: list[Settlement]) -> Job | None:
+        """A job for the pool; None when the delivery ends here, for a reason that is recorded."""
+        held, message, settlement = self.admission.judge(delivery, now, ticks)
+        if settlement is not None and held is not None:
+            early.append(settlement)
+        elif settlement is not None:
+            self._add(message, settlement)
+        if held is None:
+            return None
+        number = delivery.number
+        self.held[number] = held
+        self.total[held.message.task] += 1
+        held.received_at, held.came_at = now, ticks
+        self.say.received(held)
+        held.hard_s = held.message.hard_s or held.task.time_limit
+        if held.hard_s:
+            self._limited.add(number)
+        soft = held.message.soft_s or held.task.soft_time_limit
+        return Job(number, delivery.raw, delivery.redelivered, delivery.deliveries, soft, delivery.queue)
+
+    # --- outcomes
+
+    def _ended(self, outcome: Outcome) -> None:
+        held = self.held.pop(outcome.number, None)
+        if held is None:
+            return  # its delivery was given up already
+        crashpoint("run_ended")
+        self._limited.discard(outcome.number)
+        if outcome.end == End.LOST:
+            held.deaths = self._deaths.count(held.message.id)
+        settlement = self.rules.settlement(held, outcome)
+        settlement.report = partial(self.say.ended, held, outcome)
+        if held.acked:
+            self._record_late(held, settlement)
+        else:
+            self._add(held.message, settlement)
+
+    def _add(self, message: TaskMessage | None, settlement: Settlement) -> None:
+        """Queue a settlement; where results travel as messages (rpc), its result becomes one."""
+        if message is not None:
+            self._address(message, settlement)
+        self._settlements.append(settlement)
+
+    def _address(self, message: TaskMessage, settlement: Settlement) -> None:
+        if settlement.result is None or not message.reply_to or self._inline:
+            return
+        reply = self.results.reply(settlement.result, message.reply_to, message.correlation_id)
+        if reply is not None:
+            settlement.sends = (*settlement.sends, reply)
+            settlement.result = None
+
+    def _record_late(self, held: Held, settlement: Settlement) -> None:
+        """The delivery was acknowledged before the run: what is left are the result and what follows."""
+        self._address(held.message, settlement)
+        self.durable.record(settlement)
+
+    # --- looking after
+
+    def _look_after(self) -> None:
+        if self.autoscaler is not None and self.stage == Stage.RUNNING:
+            self.autoscaler.look(self._waiting, time.monotonic())
+        released = self.pool.tick()
+        if released:
+            self._release(released)
+        now = time.monotonic()
+        if now < self._next_look or not self.held:
+            return
+        self._next_look = now + STARTED_LOOK_S
+        if self.say.events.tasks_on:
+            for one in self.held.values():
+                if now - one.came_at > STARTED_LOOK_S:
+                    self.say.waits(one)
+        for run in self.pool.running():
+            held = self.held.get(run.number)
+            if held is None:
+                continue
+            if not held.said_started and now - run.since > STARTED_LOOK_S:
+                self.say.started(held, epoch_of(run.since), run.pid)
+                if held.task.track_started and not held.message.ignore_result:
+                    self.durable.started(held, run.pid, self.node, self.rules.ttl_s)
+            if held.hard_s and now - run.since > held.hard_s and not held.killing:
+                held.killing = self.pool.kill(run.number, End.TIME_LIMIT, signal.SIGKILL)
+        if self._deadline is not None and now >= self._deadline:
+            self.stop(Stage.COLD)
+
+    def _waiting(self) -> int:
+        """Messages that wait for a slot, here or in the broker."""
+        here = max(self.pool.busy() - self.pool.size, 0)
+        if here or self._is_away():
+            return here
+        try:
+            return sum(self.app.broker.depth(queue).ready for queue in self.consumer.queues)
+        except BrokerError:
+            return 0
+
+    def give_back_waiting(self) -> None:
+        self._release(self.pool.withdraw())
+
+    def _release(self, numbers: list[int]) -> None:
+        """Jobs that never started go back to the head of their queue."""
+        for number in numbers:
+            held = self.held.pop(number, None)
+            self._limited.discard(number)
+            if held is not None and not held.acked:
+                self.total[held.message.task] -= 1
+                self._settlements.append(Settlement(held.delivery, Settle.REQUEUE))
+
+    # --- the broker goes and comes
+
+    def _is_away(self) -> bool:
+        return self._outage.since is not None
+
+    def _come_back(self) -> None:
+        try:
+            self.consumer.reconnect()
+        except BrokerError as exc:
+            self._outage.begins(exc)
+            return
+        self._outage.ends()
+        self._hungry = True
+
+    # --- leaving
+
+    def _enter(self, stage: Stage) -> None:
+        if stage >= Stage.WARM:
+            if not self._is_away():
+                try:
+                    # What was taken by waking, or pushed ahead, goes back now and not when we end.
+                    self.consumer.set_queues(())
+                    crashpoint("shutdown_begun")
+                except BrokerError as exc:
+                    self._outage.begins(exc)
+            self.give_back_waiting()
+            crashpoint("shutdown_withdrawn")
+            if self.drain_timeout_s is not None and stage == Stage.WARM:
+                self._deadline = time.monotonic() + self.drain_timeout_s
+        if stage == Stage.COLD:
+            self._deadline = None
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Kill what runs and give it back, flagged: it may have done something."""
+        for outcome in self.pool.collect():
+            self._ended(outcome)
+        crashpoint("abandoning")
+        self.pool.stop()
+        for held in self.held.values():
+            self.returned += 1
+            if not held.acked:
+                self._settlements.append(Settlement(held.delivery, Settle.RETURN))
+        self.held.clear()

@@ -1,0 +1,238 @@
+"""Logging of a worker: Celery's formats, to stderr or a file; what tasks print goes there too."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from qcore.base.escapes import in_json, in_lines, shown
+from qcore.base.times import iso
+from qcore.errors import ConfigError
+from qcore.settings.config import Config
+from qcore.tasks.request import current_request
+from qcore.wire.content import to_json
+
+TASK_LOGGER = "qcore.task"
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
+
+
+def level(name: str | int) -> int:
+    """A level's number; raises ConfigError with the names that exist."""
+    if isinstance(name, int):
+        return name
+    if name.upper() not in LEVELS:
+        raise ConfigError(f"no log level named '{name}'; known: {', '.join(LEVELS)}")
+    return int(getattr(logging, name.upper()))
+
+
+class Lines(str):
+    """An argument of a log record that may have several lines, such as a traceback."""
+
+    __slots__ = ()
+
+
+def _one_line(value: Any) -> Any:
+    if isinstance(value, BaseException):
+        value = str(value)
+    return shown(value) if isinstance(value, str) and not isinstance(value, Lines) else value
+
+
+def _safe(record: logging.LogRecord) -> logging.LogRecord:
+    """A record of ours with arguments of one line each; what a task logs itself may have more."""
+    ours = record.name.startswith("qcore.") and not record.name.startswith(TASK_LOGGER)
+    if not ours or not isinstance(record.args, tuple) or not record.args:
+        return record
+    fixed = tuple(map(_one_line, record.args))
+    if fixed == record.args:
+        return record
+    found = copy.copy(record)
+    found.args = fixed
+    return found
+
+
+class _Format(logging.Formatter):
+    """Celery's line; child processes are named by their pid."""
+
+    def __init__(self, fmt: str, main_pid: int, colour: bool) -> None:
+        super().__init__(fmt)
+        self._main_pid, self._colour = main_pid, colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.process == self._main_pid:
+            record.processName = "MainProcess"
+        else:
+            record.processName = f"ForkPoolWorker-{record.process}"
+        request = current_request()
+        record.task_name = (request.task if request else None) or "???"
+        record.task_id = (request.id if request else None) or "???"
+        line = in_lines(super().format(_safe(record)))
+        if self._colour and record.levelno >= logging.ERROR:
+            return f"\x1b[31m{line}\x1b[0m"
+        if self._colour and record.levelno >= logging.WARNING:
+            return f"\x1b[33m{line}\x1b[0m"
+        return line
+
+
+class _Json(logging.Formatter):
+    """One JSON object a line, for programs that read logs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        request = current_request()
+        entry = {
+            "time": iso(record.created),
+            "level": record.levelname,
+            "logger": record.name,
+            "pid": record.process,
+            "message": record.getMessage(),
+        }
+        if request is not None and request.id:
+            entry |= {"task_name": request.task, "task_id": request.id}
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return in_json(to_json(entry).decode())
+
+
+def _formatter(fmt: str, colour: bool) -> logging.Formatter:
+    """The formatter for a format string, or for the word json."""
+    return _Json() if fmt == "json" else _Format(fmt, os.getpid(), colour)
+
+
+def set_up(conf: Config, loglevel: str | int = "WARNING", logfile: str | None = None) -> None:
+    """Log as the settings say. The log goes to stderr unless logfile is given; raises ConfigError."""
+    if not conf.worker_hijack_root_logger:
+        return
+    handler: logging.StreamHandler[Any]
+    if logfile:
+        try:
+            handler = logging.FileHandler(logfile)
+        except OSError as exc:
+            raise ConfigError(f"cannot write the log file '{logfile}': {exc.strerror}") from exc
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+    colour = conf.worker_log_color
+    if colour is None:
+        colour = not logfile and sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    try:
+        handler.setFormatter(_formatter(conf.worker_log_format, bool(colour)))
+        twin = _like(handler, _formatter(conf.worker_task_log_format, bool(colour)))
+    except ValueError as exc:
+        raise ConfigError(f"worker_log_format or worker_task_log_format is no log format: {exc}") from exc
+    # A full disk under the log must not stop tasks, nor flood stderr.
+    for one in (handler, twin):
+        one.handleError = lambda record: None  # type: ignore[method-assign]
+    for_tasks = logging.getLogger(TASK_LOGGER)
+    for_tasks.handlers[:] = [twin]
+    for_tasks.propagate = False
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level(loglevel))
+
+
+def _like(handler: logging.StreamHandler[Any], format_: logging.Formatter) -> logging.Handler:
+    """Another handler on the same stream or file."""
+    twin: logging.Handler = logging.StreamHandler(handler.stream)
+    twin.setFormatter(format_)
+    return twin
+
+
+def get_task_logger(name: str) -> logging.Logger:
+    """A logger for use in tasks, as in Celery: its lines carry the task's name and id."""
+    return logging.getLogger(f"{TASK_LOGGER}.{name}")
+
+
+class _ToLog:
+    """A stream that writes lines to a logger."""
+
+    encoding = "utf-8"
+    errors: str | None = "backslashreplace"
+    name = "<log>"
+    mode = "w"
+    closed = False  # a task may close it; the next one prints all the same
+
+    def __init__(self, logger: logging.Logger, at: int, under: TextIO) -> None:
+        self._logger, self._level, self._under = logger, at, under
+        self._rest = ""
+        self._inside = False
+
+    def write(self, text: str) -> int:
+        if self._inside:
+            return len(text)  # the log handler itself writes: no circles
+        self._rest += text
+        *lines, self._rest = self._rest.split("\n")
+        self._inside = True
+        try:
+            for line in lines:
+                if line.strip():
+                    self._logger.log(self._level, "%s", line)
+        finally:
+            self._inside = False
+        return len(text)
+
+    def flush(self) -> None:
+        if self._rest:
+            self.write("\n")
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    @property
+    def buffer(self) -> _Bytes:
+        return _Bytes(self)
+
+    def close(self) -> None:
+        self.flush()
+
+    def __enter__(self) -> _ToLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return self._under.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    seekable = readable
+
+
+class _Bytes:
+    """The same stream for those who write bytes."""
+
+    closed = False
+
+    def __init__(self, text: _ToLog) -> None:
+        self._text = text
+
+    def write(self, data: bytes) -> int:
+        self._text.write(bytes(data).decode("utf-8", "backslashreplace"))
+        return len(data)
+
+    def flush(self) -> None:
+        self._text.flush()
+
+    def close(self) -> None:
+        self._text.flush()
+
+
+def redirect_output(conf: Config) -> None:
+    """Send what is printed in this process to the log, as worker_redirect_stdouts says."""
+    if not conf.worker_redirect_stdouts or not conf.worker_hijack_root_logger:
+        return
+    at = level(conf.worker_redirect_stdouts_level)
+    logger = logging.getLogger("qcore.redirected")
+    out: Any = _ToLog(logger, at, sys.__stdout__ or sys.stdout)
+    err: Any = _ToLog(logger, at, sys.__stderr__ or sys.stderr)
+    sys.stdout, sys.stderr = out, err

@@ -1,0 +1,119 @@
+"""What tasks log, kept at the broker so that `qctl task logs` can show and follow it.
+
+In:  log records of the process that runs a task, printed lines among them.  Out: lines of JSON, handed to the
+broker a few times a second by a thread of their own, so that no task waits. A task that logs nothing costs
+nothing. Lines that cannot be kept are dropped: they are in the worker's log too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from qcore.base.times import iso
+from qcore.errors import BrokerError
+from qcore.tasks.request import current_request
+from qcore.wire.content import to_json
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+
+FLUSH_S = 0.2
+LONGEST = 1_000  # characters of a line
+#: lines that wait to be handed over; a task that logs faster loses the oldest
+MOST_WAITING = 10_000
+
+
+class LineKeeper(logging.Handler):
+    """Keeps the records of tasks, the newest `most` of each."""
+
+    def __init__(self, app: App, node: str, most: int) -> None:
+        super().__init__()
+        self._app, self._node, self._most = app, node, most
+        self._numbers = itertools.count(1)
+        self._waiting: list[tuple[str, bytes]] = []
+        self._pid = 0
+        self._wake = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        request = current_request()
+        if request is None or not request.id:
+            return
+        if self._pid != os.getpid():
+            self._begin()
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[0] is not None:
+            text += f"\n{logging.Formatter().formatException(record.exc_info)}"
+        line = to_json(
+            {
+                "at": iso(record.created),
+                "level": record.levelname,
+                "text": _ends(text),
+                "worker": self._node,
+                # Which line this is, should the broker get it twice.
+                "line": f"{self._pid}.{next(self._numbers)}",
+            }
+        )
+        self._waiting.append((request.id, line))
+        if len(self._waiting) > MOST_WAITING:
+            del self._waiting[: MOST_WAITING // 10]
+        self._wake.set()
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A record that cannot be read must not stop a task."""
+
+    def _begin(self) -> None:
+        """The first line in this process: a child has no threads of its parent."""
+        self._pid, self._waiting, self._wake = os.getpid(), [], threading.Event()
+        threading.Thread(target=self._serve, name="lines", daemon=True).start()
+
+    def _serve(self) -> None:
+        pause = threading.Event()
+        while True:
+            self._wake.wait()
+            pause.wait(FLUSH_S)
+            self._wake.clear()
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand over what waits."""
+        if self._pid != os.getpid() or not self._waiting:
+            return
+        self.acquire()
+        try:
+            waiting, self._waiting = self._waiting, []
+        finally:
+            self.release()
+        lines: dict[str, list[bytes]] = {}
+        for task_id, line in waiting:
+            lines.setdefault(task_id, []).append(line)
+        try:
+            self._app.broker.keep_lines(lines, self._most)
+        except BrokerError:
+            pass
+
+
+def _ends(text: str) -> str:
+    """A long text without its middle: an exception's last line says what went wrong."""
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]}\n(…)\n{text[-half:]}"
+
+
+def keep(app: App, node: str) -> None:
+    """Keep what tasks log from now on, if the settings and the broker say so."""
+    most = app.conf.task_log_lines
+    if not most or not app.broker.features.lines or not app.conf.worker_hijack_root_logger:
+        return
+    keeper = LineKeeper(app, node, most)
+    for logger in (logging.getLogger(), logging.getLogger("qcore.task")):
+        logger.addHandler(keeper)
+
+
+def flush() -> None:
+    """Before this process ends."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LineKeeper):
+            handler.flush()

@@ -1,0 +1,270 @@
+"""What remote control may have a worker do.
+
+In:  a verb's name and arguments, in the control thread.  Out: words for the reply.
+What touches the pool or the consumer is handed to the loop; the rest is done at once.
+Before this: control/commands/*, which check and describe; after this: the loop and the pool.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from qcore.base.times import iso
+from qcore.brokers.base import Broker
+from qcore.brokers.contract.records import Delivery
+from qcore.errors import ConfigError, Malformed, Unsupported
+from qcore.events.sender import EventSender
+from qcore.tasks.task import Task
+from qcore.wire import task as task_wire
+from qcore.wire.outcome import End
+from qcore.worker.in_flight import Held
+from qcore.worker.intake.rate_limits import Bucket, per_second
+from qcore.worker.loop import Loop
+from qcore.worker.services.autoscale import bounds
+from qcore.worker.shutdown_stage import Stage
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+    from qcore.brokers.base import Broker
+    from qcore.pools.base import Pool
+
+
+class Verbs:
+    """Mixed into Worker, which has the app, the loop, the pool and the events."""
+
+    app: App
+    loop: Loop
+    drain: Drain
+    pool: Pool
+    events: EventSender
+
+    def queues(self) -> list[str]:
+        """Queues that are consumed."""
+        return list(self.loop.consumer.queues)
+
+    def call(self, what: str, **arguments: Any) -> Any:
+        """One of the worker's verbs, by name."""
+        verb = getattr(self, f"do_{what}", None)
+        if verb is None:
+            raise ValueError(f"the worker has no verb '{what}'")
+        return verb(**arguments)
+
+    def do_enable_events(self) -> str:
+        if self.events.tasks_on:
+            return "task events already enabled"
+        self.events.tasks_on = True
+        return "task events enabled"
+
+    def do_disable_events(self) -> str:
+        if not self.events.tasks_on:
+            return "task events already disabled"
+        self.events.tasks_on = False
+        return "task events disabled"
+
+    def do_heartbeat(self) -> None:
+        self.events.heartbeat()
+
+    def do_shutdown(self) -> None:
+        note("worker: warm shutdown (asked for by remote control)")
+        self.loop.stop(Stage.WARM)
+
+    def do_revoke(self, task_ids: list[str], store: bool = True) -> None:
+        if store:
+            self.app.broker.revoke(task_ids)
+        self.loop.admission.revoked.add(task_ids)
+
+    def do_unrevoke(self, task_ids: list[str]) -> None:
+        self.loop.admission.revoked.discard(task_ids)
+
+    def do_load_revoked(self, broker: Broker) -> None:
+        """What was revoked while nobody here listened; raises BrokerError."""
+        self.loop.admission.revoked.load(broker)
+
+    def do_revoke_stamps(self, stamps: dict[str, Any], terminate: bool, signal: str | int | None) -> str:
+        if terminate:
+            self._ending_signal(signal)
+        wanted = {k: set(map(str, v)) if isinstance(v, list) else {str(v)} for k, v in stamps.items()}
+        for key, values in wanted.items():
+            self.loop.admission.revoked_stamps.setdefault(key, set()).update(values)
+        if not terminate:
+            return f"headers {stamps} flagged as revoked, but not terminated"
+        ids = [
+            h.message.id
+            for h in list(self.loop.held.values())
+            if self.loop.admission.has_revoked_stamp(h.message)
+        ]
+        return self.do_terminate(ids, signal) if ids else f"headers {stamps} were not terminated"
+
+    def do_terminate(self, task_ids: list[str], signal: str | int | None = None) -> str:
+        signum = self._ending_signal(signal)
+        self.do_revoke(task_ids)
+        held = {h.message.id: n for n, h in list(self.loop.held.items())}
+        numbers = {r.number for r in self.pool.running()}
+        found = [i for i in task_ids if held.get(i) in numbers]
+
+        def kill() -> None:
+            for task_id in found:
+                self.pool.kill(held[task_id], End.TERMINATED, signum)
+
+        self.loop.call_soon(kill)
+        return f"terminate: {', '.join(found)}" if found else "terminate: tasks unknown"
+
+    def _ending_signal(self, said: str | int | None) -> int:
+        """The signal to send; raises ValueError for what is none, and where the pool cannot do it."""
+        signum = signal_number(said)
+        if not self.pool.features.terminate:
+            raise ValueError(f"the {self.pool.name} pool cannot stop a running task")
+        if signum == SOFT and not self.pool.features.soft_signal:
+            raise ValueError(f"the {self.pool.name} pool cannot send the signal USR1 to a task; use KILL")
+        return signum
+
+    def do_rate_limit(self, task_name: str, rate_limit: str | float) -> str:
+        if task_name not in self.app.tasks:
+            raise ValueError("unknown task")
+        try:
+            rate = per_second(rate_limit)
+        except ValueError as exc:
+            raise ValueError(f"Invalid rate limit string: {exc}") from None
+        self.app.tasks[task_name].rate_limit = rate_limit if rate else None
+        self.set_rate_limit(task_name, rate_limit)
+        return "new rate limit set successfully" if rate else "rate limit disabled successfully"
+
+    def set_rate_limit(self, task_name: str, limit: Any) -> None:
+        rate = None if self.app.conf.worker_disable_rate_limits else per_second(limit)
+        if rate is None:
+            self.loop.admission.buckets.pop(task_name, None)
+        else:
+            self.loop.admission.buckets[task_name] = Bucket(rate)
+
+    def do_time_limit(self, task_name: str, soft: float | None, hard: float | None) -> str:
+        task = self.app.tasks.get(task_name)
+        if task is None:
+            raise ValueError("unknown task")
+        if hard and not self.pool.features.hard_limit:
+            raise ValueError(f"the {self.pool.name} pool has no hard time limits")
+        task.soft_time_limit, task.time_limit = soft or None, hard or None
+        return "time limits set successfully"
+
+    def do_drain(self) -> str:
+        return self.drain.begin()
+
+    def do_resume(self) -> str:
+        return self.drain.end()
+
+    def do_pool_restart(self) -> None:
+        self.loop.call_soon(self.pool.restart)
+
+    def do_pool_grow(self, n: int) -> None:
+        self._resize("grow", n)
+
+    def do_pool_shrink(self, n: int) -> None:
+        self._resize("shrink", n)
+
+    def _resize(self, verb: str, n: int) -> None:
+        if not isinstance(n, int) or not 0 < n <= 1000:
+            raise ValueError(f"{verb} takes a number from 1 to 1000, not {n!r:.40}")
+        if not self.pool.features.grow:
+            raise ValueError(f"the {self.pool.name} pool cannot {verb}")
+        if verb == "shrink" and n >= self.pool.size:
+            raise ValueError(f"Can't shrink pool: it has {self.pool.size} and one must stay")
+        self.loop.call_soon(lambda: getattr(self.pool, verb)(n))
+
+    def do_autoscale(self, most: int, least: int) -> None:
+        scaler = self.loop.autoscaler
+        if scaler is None:
+            raise ValueError("Autoscale not enabled")  # Celery's words
+        try:
+            upper, lower = bounds((most, least), type(self.pool).most)
+        except ConfigError as exc:
+            raise ValueError(str(exc)) from None
+        self.loop.call_soon(lambda: scaler.change(upper, lower))
+
+    def do_add_consumer(self, queue: str, binding: tuple[str, str, str] | None = None) -> str:
+        """binding: exchange, its type and the routing key; None where the queue has its own exchange only."""
+        if binding is not None:
+            try:
+                self.app.broker.bind(queue, *binding)
+            except (Unsupported, ConfigError) as exc:
+                raise ValueError(str(exc)) from None
+        if queue in self.queues():
+            return f"already consuming from '{queue}'"
+        self._set_queues([*self.queues(), queue])
+        return f"add consumer {queue}"
+
+    def do_cancel_consumer(self, queue: str) -> str:
+        self._set_queues([q for q in self.queues() if q != queue])
+        return f"no longer consuming from {queue}"
+
+    def _set_queues(self, queues: list[str]) -> None:
+        self.loop.call_soon(lambda: self.loop.set_queues(queues))
+
+
+#: signals that end a task, SOFT by raising SoftTimeLimitExceeded in it, as in Celery
+ENDING = {name: int(signal.Signals[f"SIG{name}"]) for name in "TERM INT QUIT HUP KILL ABRT USR1 USR2".split()}
+SOFT = ENDING["USR1"]
+
+
+def signal_number(said: str | int | None) -> int:
+    """The signal to send to a child, by name with or without SIG, or by number; None is TERM. Raises
+    ValueError for one that does not end a task, before it is sent to any process. Children ignore the
+    signals that stop a whole worker, so that a supervisor's TERM to the group stays warm; an operator's
+    TERM therefore kills."""
+    text = "TERM" if said is None else str(said).upper().removeprefix("SIG")
+    number = ENDING.get(text, int(text) if text.isascii() and text.isdecimal() else 0)
+    if number not in ENDING.values() or isinstance(said, bool):
+        raise ValueError(f"{said!r:.40} is no signal that ends a task; use one of {', '.join(ENDING)}")
+    ignored = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+    return int(signal.SIGKILL) if number in ignored else number
+
+
+def note(text: str) -> None:
+    """A line on stderr that is safe in a signal handler."""
+    os.write(2, f"{text}\n".encode())
+
+
+class Drain:
+    """Of one worker. Its methods may be called by any thread; the loop does the work."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self.queues: list[str] | None = None  # those to go on with; None: it is not draining
+
+    def begin(self) -> str:
+        if self.queues is not None:
+            return "already draining"
+        self.queues = list(self._loop.consumer.queues)
+        self._loop.call_soon(self._stop_taking)
+        return "draining"
+
+    def _stop_taking(self) -> None:
+        self._loop.set_queues([])
+        self._loop.give_back_waiting()
+
+    def end(self) -> str:
+        queues, self.queues = self.queues, None
+        if queues is None:
+            return "it was not draining"
+        # What was added meanwhile stays.
+        wanted = [*queues, *(q for q in self._loop.consumer.queues if q not in queues)]
+        self._loop.call_soon(lambda: self._loop.set_queues(wanted))
+        return f"taking tasks from {', '.join(wanted)}"
+
+
+SHOWN_MOST = 1000
+
+
+def scheduled(broker: Broker, queues: Sequence[str], node: str) -> list[dict[str, Any]]:
+    """Celery's answer to `inspect scheduled`, nearest first, at most 1,000 a queue."""
+    found = []
+    for queue in queues:
+        for due_at, raw in broker.delayed(queue, SHOWN_MOST):
+            try:
+                message = task_wire.read(raw)
+            except Malformed:
+                continue
+            held = Held(Delivery(0, queue, raw), message, Task(), late=True)
+            found.append({"eta": iso(due_at), "priority": 6, "request": held.info(node, None, None)})
+    return sorted(found, key=lambda entry: str(entry["eta"]))

@@ -1,0 +1,1 @@
+"""What runs beside the loop in threads: lease, reports, health file, throughput, autoscale."""

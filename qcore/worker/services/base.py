@@ -1,0 +1,55 @@
+"""The services of a worker: what runs beside its loop, in an order in which each finds what it needs.
+
+In:  the worker's own services, and those of installed packages (entry points of the group qcore.services).
+Out: all of them, in the order in which they start. They stop in the reverse order.
+Before this: worker.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from qcore.base.plugins import Registry
+from qcore.errors import ConfigError
+
+
+class Service(Protocol):
+    """What a worker starts before its first task and stops after its last.
+
+    start() returns once the service works, and raises when it cannot; then the worker does not start.
+    stop() is called once, in the main thread, also after a cold shutdown.
+    """
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+#: name -> a callable that makes the service of a worker (control/commands/base.py: WorkerView). An
+#: attribute `after` of the callable names the services that must have started before; without one all
+#: of the worker's own are.
+services: Registry[Callable[[Any], Service]] = Registry("service", "qcore.services", "qcore.worker", ())
+
+PULSE, KEEPER, EVENTS, MAILBOX = "pulse", "keeper", "events", "mailbox"
+
+
+def in_order(own: dict[str, Service], worker: Any) -> dict[str, Service]:
+    """The worker's own services, by name and in their order, and those that are installed, each after what
+    it names. Raises ConfigError when one names a service that is not there, or itself in a circle."""
+    makers = {name: services.get(name) for name in services.names()}
+    wanted = {name: tuple(getattr(make, "after", tuple(own))) for name, make in makers.items()}
+    for name, after in wanted.items():
+        # One that is switched off, as remote control can be, is not waited for.
+        unknown = [n for n in after if n not in (*own, *makers, PULSE, KEEPER, EVENTS, MAILBOX)]
+        if unknown:
+            raise ConfigError(f"the service '{name}' starts after '{unknown[0]}', which does not exist")
+    found = dict(own)
+    left = list(makers)
+    while left:
+        free = [n for n in left if not any(a in left for a in wanted[n])]
+        if not free:
+            raise ConfigError(f"the services {', '.join(left)} wait for each other: change their `after`")
+        for name in free:
+            left.remove(name)
+            found[name] = makers[name](worker)
+    return found

@@ -1,0 +1,79 @@
+"""The pulse of a worker: every turn of the loop leaves its time in a mapped file (wire/pulse.py).
+
+A probe reads it without disturbing anybody: no broker, no import of the app, no answer to wait for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import struct
+import time
+from pathlib import Path
+
+from qcore.base.private_files import create
+from qcore.wire import pulse as wire
+from qcore.worker.shutdown_stage import Stage
+
+_turn = struct.Struct("<d")
+_flags = struct.Struct("<I")
+
+
+class Pulse:
+    """A service. Where the file cannot be written there is no pulse, and the worker runs all the same."""
+
+    def __init__(self, node: str, solo: bool) -> None:
+        self._node, self._kind = node, wire.SOLO if solo else 0
+        self._page: mmap.mmap | None = None
+        self._path = (
+            Path(wire.folder()) / f"{hashlib.sha1(node.encode()).hexdigest()[:16]}-{os.getpid()}.pulse"
+        )
+        self._said = 0
+
+    def start(self) -> None:
+        try:
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)
+            if self._path.parent.stat().st_uid != os.getuid():
+                return  # somebody else made it before us
+            self._forget_the_dead()
+            file = create(self._path, os.O_RDWR)
+            os.write(file, wire.encode(self._node, os.getpid(), time.time()))
+            self._page = mmap.mmap(file, wire.LAYOUT.size)
+            os.close(file)
+        except OSError:
+            self._page = None
+
+    def beat(self, stage: Stage, away: bool, idle: bool, talked_at: float) -> None:
+        """The loop has turned. away: the broker or the result store; talked_at: monotonic, when the
+        broker last gave or took something."""
+        if self._page is None:
+            return
+        flags = wire.READY | self._kind
+        if stage > Stage.RUNNING:
+            flags |= wire.STOPPING
+        if away:
+            flags |= wire.AWAY
+        if not idle:
+            flags |= wire.BUSY
+        _turn.pack_into(self._page, wire.TURN_AT, time.monotonic())
+        _turn.pack_into(self._page, wire.TALK_AT, talked_at)
+        if flags != self._said:
+            _flags.pack_into(self._page, wire.FLAGS_AT, flags)
+            self._said = flags
+
+    def stop(self) -> None:
+        if self._page is not None:
+            self._page.close()
+            self._page = None
+            self._path.unlink(missing_ok=True)
+
+    def _forget_the_dead(self) -> None:
+        """Files of workers that were killed stay until the next one starts."""
+        for path in self._path.parent.glob("*.pulse"):
+            try:
+                gone = not wire.decode(path.read_bytes()).runs
+            except ValueError:
+                gone = True
+            if gone:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,173 @@
+"""What the worker says about tasks: log lines in Celery's words, and events.
+
+Nothing is formatted for a log level that is off, and nothing is built for events that nobody wants.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from qcore.brokers.contract.records import Settlement
+from qcore.events.sender import EventSender
+from qcore.wire.outcome import End, Outcome
+from qcore.wire.task import TaskMessage, short_repr
+from qcore.worker.in_flight import Held
+from qcore.worker.process.log_setup import Lines
+
+log = logging.getLogger("qcore.worker")
+
+
+def report(settled: Sequence[Settlement], refused: Sequence[int]) -> None:
+    """Report the settlements that the broker has accepted. `refused` are the numbers of those that it has
+    not: their deliveries are not this worker's any more, and another run of the task counts."""
+    silent = 0
+    for settlement in settled:
+        if settlement.report is None:
+            continue
+        if refused and settlement.delivery.number in refused:
+            silent += 1
+        else:
+            settlement.report()
+    if silent:
+        log.warning(
+            "%d outcome(s) were refused by the broker: their leases had ended, so other workers run "
+            "these tasks again",
+            silent,
+        )
+
+
+class Say:
+    """Reports of one worker."""
+
+    def __init__(self, events: EventSender) -> None:
+        self.events = events
+
+    def received(self, held: Held) -> None:
+        if log.isEnabledFor(logging.INFO):
+            log.info("Task %s[%s] received", held.message.shown_name, held.message.id)
+
+    def waits(self, held: Held) -> None:
+        """The event that it was received, which for short tasks is sent with those of its end."""
+        if not held.said_received:
+            held.said_received = True
+            if self.events.tasks_on and held.task.send_events:
+                self.events.note(_received, held.message, held.received_at)
+
+    def started(self, held: Held, since: float, pid: int) -> None:
+        if not held.said_started:
+            held.said_started = True
+            self.waits(held)
+            if self.events.tasks_on and held.task.send_events:
+                self.events.note(_event, "task-started", held.message.id, since, {})
+
+    def ended(self, held: Held, outcome: Outcome) -> None:
+        """Report how a run ended; called once its settlement was accepted."""
+        if outcome.end == End.MALFORMED:
+            self.refused(held.delivery.queue, outcome.text, outcome.traceback, held.message.id)
+            return
+        end, name, task_id = outcome.end, held.message.shown_name, held.message.id
+        events = self.events if self.events.tasks_on and held.task.send_events else None
+        if events and end == End.SUCCESS and not held.said_received:
+            events.note(_whole_run, held.message, held.received_at, outcome, makes=3)
+            events = None
+        elif events:
+            self.started(held, outcome.started, outcome.pid)
+
+        def say(kind: str, **fields: Any) -> None:
+            if events:
+                # When it ended, which is earlier than now when the result store was away.
+                events.note(_event, kind, task_id, outcome.started + outcome.runtime_s, fields)
+
+        if end == End.SUCCESS:
+            if log.isEnabledFor(logging.INFO):
+                log.info("Task %s[%s] succeeded in %.6fs: %s", name, task_id, outcome.runtime_s, outcome.text)
+            say("task-succeeded", result=outcome.text, runtime=outcome.runtime_s)
+        elif end == End.FAILURE:
+            if outcome.expected:
+                log.info("Task %s[%s] raised expected: %s", name, task_id, outcome.text)
+            else:
+                log.error(
+                    "Task %s[%s] raised unexpected: %s\n%s",
+                    name,
+                    task_id,
+                    outcome.text,
+                    Lines(outcome.traceback),
+                )
+            say("task-failed", exception=outcome.text, traceback=outcome.traceback)
+        elif end == End.RETRY:
+            log.info("Task %s[%s] retry: %s", name, task_id, outcome.text)
+            say("task-retried", exception=outcome.text, traceback=outcome.traceback)
+        elif end in (End.REJECTED, End.REQUEUED):
+            log.info("Task %s[%s] rejected (%s)", name, task_id, outcome.text)
+            say("task-rejected", requeue=end == End.REQUEUED)
+        elif end == End.TERMINATED:
+            log.warning("Task %s[%s] terminated", name, task_id)
+            say("task-revoked", terminated=True, signum=outcome.text, expired=False)
+        elif end in (End.LOST, End.TIME_LIMIT):
+            words = (
+                f"the process running it ended: {outcome.text}"
+                if end == End.LOST
+                else f"hard time limit of {held.hard_s}s passed; its process was killed"
+            )
+            log.error("Task %s[%s]: %s", name, task_id, words)
+            say("task-failed", exception=words, traceback="")
+
+    def was_done(self, message: TaskMessage, value: Any) -> None:
+        """The event of a run whose result was stored, and whose first settlement was refused."""
+        fields = {"result": short_repr(value), "runtime": None}
+        self.events.note(_event, "task-succeeded", message.id, time.time(), fields)
+
+    def not_run(self, held: Held, why: str) -> None:
+        """Revoked or expired."""
+        log.info("Discarding %s task: %s[%s]", why, held.message.shown_name, held.message.id)
+        fields = {"terminated": False, "signum": None, "expired": why == "expired"}
+        held.received_at = held.received_at or time.time()
+        self.waits(held)  # whoever watches learns its name
+        self.events.note(_event, "task-revoked", held.message.id, time.time(), fields)
+
+    def refused(self, queue: str, reason: str, detail: str, task_id: str | None) -> None:
+        log.error(
+            "A message from queue '%s' was set aside (%s%s); see `qctl quarantine ls`",
+            queue,
+            f"task {task_id}: " if task_id else "",
+            detail or reason,
+        )
+        if task_id:
+            fields = {"exception": f"{reason}: {detail}", "traceback": ""}
+            self.events.note(_event, "task-failed", task_id, time.time(), fields)
+
+
+# --- events, in Celery's words
+
+
+def _event(kind: str, task_id: str, timestamp: float, fields: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"type": kind, "uuid": task_id, "timestamp": timestamp, **fields}]
+
+
+def _received(message: TaskMessage, at: float) -> list[dict[str, Any]]:
+    headers = message.headers
+    fields = {
+        "name": message.shown_name,
+        "args": headers.get("argsrepr"),
+        "kwargs": headers.get("kwargsrepr"),
+        "root_id": message.root_id,
+        "parent_id": message.parent_id,
+        "retries": message.retries,
+        "eta": headers.get("eta"),
+        "expires": headers.get("expires"),
+    }
+    return _event("task-received", message.id, at, fields)
+
+
+def _whole_run(message: TaskMessage, received_at: float, outcome: Outcome) -> list[dict[str, Any]]:
+    """All events of a short task that succeeded."""
+    started, runtime = outcome.started, outcome.runtime_s
+    ended = {"result": outcome.text, "runtime": runtime}
+    return [
+        *_received(message, received_at),
+        *_event("task-started", message.id, started, {}),
+        *_event("task-succeeded", message.id, started + runtime, ended),
+    ]

@@ -1,0 +1,151 @@
+"""What must be durable before a delivery is settled: other results, and the counts of chords.
+
+In:  settlements with a `before`.  Out: the same, ready to be settled; bodies of full chords are sent.
+A member's result is stored, the member is counted, the body is sent, and only then is the member
+acknowledged: a crash in between brings the member back, and it finds how far things had come. Where
+the result store is the broker, sending the body and marking the chord as done are one step, so the
+body is sent once. Elsewhere a crash between the two sends it twice, with the same id.
+Before this: worker/settling/rules.py.  After this: brokers/X, settle().
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from qcore.brokers.contract.records import FullChord, Message, Settlement, StoredResult
+from qcore.errors import ConfigError, Malformed, ResultsNotKept, Unroutable, Unsupported
+from qcore.execution import continuations
+from qcore.execution.continuations import Follow
+from qcore.results.base import ResultStore
+from qcore.wire import result as result_wire
+from qcore.wire import task as task_wire
+from qcore.wire.content import from_json
+from qcore.wire.outcome import Before, Part
+from qcore.wire.task import TaskMessage
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+
+log = logging.getLogger("qcore.worker")
+
+
+class Chords:
+    """Belongs to the loop, and is called by its thread."""
+
+    def __init__(self, app: App, results: ResultStore, ttl_s: float | None) -> None:
+        self.app, self.results, self.ttl_s = app, results, ttl_s
+        self._said = False
+
+    def consequences(
+        self, message: TaskMessage, state: str, error: BaseException
+    ) -> tuple[tuple[Message, ...], Before | None]:
+        """What follows from a run that was refused, or ended from outside."""
+        try:
+            embed = task_wire.read_body(message, frozenset(self.app.conf.accept_content)).embed
+            if not any(embed.values()):
+                return (), None
+            data = result_wire.exception_data(error)
+            found = continuations.failed(embed, message, self.app, state, data)
+        except (Malformed, ConfigError, TypeError) as exc:
+            log.error("what follows from %s[%s] cannot be read: %s", message.task, message.id, exc)
+            return (), None
+        return tuple(found.messages), found.before
+
+    def before(self, batch: Sequence[Settlement]) -> None:
+        """Do what these settlements must wait for. Raises BrokerDown; then all of it may be tried again."""
+        waiting = [s for s in batch if s.before is not None]
+        if not waiting:
+            return
+        results = [s.result for s in waiting if s.result is not None]
+        sizes: list[tuple[str, int]] = []
+        parts: list[Part] = []
+        for s in waiting:
+            assert s.before is not None
+            results += self._stored(s.before)
+            sizes += s.before.sizes
+            parts += s.before.parts
+        try:
+            self._make_durable(results, sizes)
+            while parts:
+                full = self.results.chord_parts(parts, self.app.chord_ttl_s())
+                found = zip(parts, full, strict=True)
+                parts = [after for part, chord in found if chord for after in self._send_body(part, chord)]
+        except (Unsupported, ResultsNotKept) as exc:
+            if not self._said:
+                self._said = True
+                log.error("a chord cannot run here: %s", exc)
+        for s in waiting:
+            s.before = None
+
+    def _stored(self, before: Before) -> list[StoredResult]:
+        return [StoredResult(task_id, meta, self.ttl_s) for task_id, meta in before.results]
+
+    def _make_durable(self, results: list[StoredResult], sizes: list[tuple[str, int]]) -> None:
+        if results and self.results.keeps:
+            self.results.store(results)
+        if sizes:
+            self.results.chord_sizes(sizes, self.app.chord_ttl_s())
+
+    def _send_body(self, part: Part, full: FullChord) -> list[Part]:
+        """Send the body of a full chord, or fail it; parts of a chord around it that follow from that."""
+        body = from_json(part.body)
+        try:
+            entries = [from_json(entry) for entry in full.entries]
+            bad = next((e for e in entries if e[2] in result_wire.PROPAGATE_STATES), None)
+            if bad is not None:
+                return self._fail(body, part, f"Dependency {bad[1]} raised {_shown(bad[3])}")
+            value = self._shaped(full, entries)
+            sent = continuations.body(body, value, part, self.app)
+            if sent.before is not None:
+                self._make_durable(self._stored(sent.before), sent.before.sizes)
+            if not self._publish(full, sent):
+                log.info("the body of chord %s was sent by another worker", full.group)
+        except (Unroutable, ConfigError, Malformed, TypeError, ValueError, LookupError) as exc:
+            return self._fail(body, part, f"Callback error: {exc!r}")
+        return []
+
+    def _publish(self, full: FullChord, sent: Follow) -> bool:
+        if self.results.in_broker:
+            return self.results.chord_done(full, sent.messages)
+        self.app.broker.publish(sent.messages)
+        return self.results.chord_done(full)
+
+    def _shaped(self, full: FullChord, entries: list[Any]) -> list[Any]:
+        """The list that the body gets; groups within the header keep their form."""
+        values = {entry[1]: entry[3] for entry in entries}
+        if full.shape is None:
+            return [entry[3] for entry in entries]
+
+        def value(node: Any) -> Any:
+            (task_id, _), members = node
+            return values[task_id] if members is None else [value(member) for member in members]
+
+        return [value(member) for member in from_json(full.shape)["result"][1]]
+
+    def _fail(self, body: dict[str, Any], part: Part, why: str) -> list[Part]:
+        """As Celery does: the body's result is a ChordError, and its errbacks are called."""
+        log.error("chord %s: %s", part.group, why)
+        error = {"exc_type": "ChordError", "exc_message": [why], "exc_module": "celery.exceptions"}
+        found = continuations.body_failed(
+            body, self.app, error, f"celery.exceptions.ChordError: {why}\n", part.root_id
+        )
+        if found.before is not None:
+            self._make_durable(self._stored(found.before), [])
+        try:
+            if found.messages:
+                self.app.broker.publish(found.messages)
+        except Unroutable as exc:
+            log.error("an errback of chord %s was not sent: %s", part.group, exc)
+        self.results.chord_failed(part.group)
+        return found.before.parts if found.before is not None else []
+
+
+def _shown(error: Any) -> str:
+    """The repr of an exception that is known as data."""
+    if not isinstance(error, dict):
+        return repr(error)
+    words = error.get("exc_message")
+    shown = ", ".join(map(repr, words)) if isinstance(words, list | tuple) else repr(words)
+    return f"{error.get('exc_type')}({shown})"

@@ -1,0 +1,60 @@
+"""What is written down of a task that failed for good.
+
+In:  the Held delivery and what is known of its last run.  Out: a Failure for the settlement.
+Nothing here is called for a task that succeeds.
+Before this: worker/settling/rules.py.  After this: brokers/X stores it in the step that ends the delivery.
+"""
+
+from __future__ import annotations
+
+import time
+
+from qcore.errors import Malformed
+from qcore.wire import task as task_wire
+from qcore.wire.failure import RETRY_OF, TEXT_BYTES, Failure, short, short_end
+from qcore.wire.task import TaskMessage
+from qcore.worker.in_flight import Held
+
+
+class Failures:
+    """Of one worker."""
+
+    def __init__(self, node: str, ttl_s: float | None) -> None:
+        self._node, self._ttl_s = node, ttl_s
+
+    def of(self, held: Held, error: tuple[str, str], traceback: str, runtime_s: float) -> Failure:
+        """error: type and message of the exception."""
+        message, delivery = held.message, held.delivery
+        args, kwargs = _arguments(message)
+        retry_of = message.headers.get(RETRY_OF)
+        return Failure(
+            task_id=message.id,
+            name=message.task,
+            queue=delivery.queue,
+            worker=self._node,
+            exc_type=error[0],
+            exc_message=error[1],
+            args=args,
+            kwargs=kwargs,
+            tries=message.retries + 1,
+            failed_at=time.time(),
+            runtime_s=runtime_s,
+            root_id=message.root_id or "",
+            retry_of=retry_of if isinstance(retry_of, str) else "",
+            priority=message.priority,
+            ttl_s=self._ttl_s,
+            traceback=short_end(traceback),
+            raw=delivery.raw,
+        )
+
+
+def _arguments(message: TaskMessage) -> tuple[str, str]:
+    """As the message shows them, else as they are."""
+    shown = message.headers.get("argsrepr"), message.headers.get("kwargsrepr")
+    if isinstance(shown[0], str) and isinstance(shown[1], str):
+        return short(shown[0], TEXT_BYTES), short(shown[1], TEXT_BYTES)
+    try:
+        body = task_wire.read_body(message)
+    except Malformed:
+        return "", ""
+    return short(task_wire.short_repr(tuple(body.args))), short(task_wire.short_repr(body.kwargs))

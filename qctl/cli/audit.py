@@ -1,0 +1,138 @@
+"""The audit log: what people changed with qctl, here and at the broker.
+
+In:  a command that has run, and its exit code.  Out: one entry, a JSON object in a line, in a file of the
+user's and in the log that all share at the broker. Neither can make the command fail.
+Before this: pages.py.  Read by: qctl/commands/audit.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from qctl import exit_codes
+from qctl.cli.session import Session
+from qctl.configuration.directories import state_dir
+from qctl.output.secrets import hide
+from qctl.output.text import stamp
+from qctl.output.writer import to_json
+
+MOST_BYTES = 5_000_000
+#: longer words of a command line are not kept
+MOST_CHARACTERS = 1000
+#: nothing was changed, and nothing was tried
+NOTHING_DONE = (exit_codes.USAGE, exit_codes.REFUSED, exit_codes.BAD_CONFIG)
+_VALUES = ("-a", "--args", "-k", "--kwargs")
+
+
+def record(session: Session, code: int) -> None:
+    """Note the command that ran, with the code that it ends with."""
+    if code in NOTHING_DONE:
+        return
+    raw = to_json(_entry(session, code))
+    try:
+        _append(file(), raw + "\n")
+    except OSError as exc:
+        session.out.warn(f"warning: the audit log {file()} cannot be written: {exc.strerror}")
+    if code == exit_codes.UNAVAILABLE or "app" not in session.__dict__:
+        return  # the broker was not reached
+    try:
+        if session.broker.features.audits:
+            session.broker.audit(raw.encode("utf-8", "backslashreplace"))
+    except Exception:
+        return  # what was done is done; that it could not be noted there too is no failure of it
+
+
+def _entry(session: Session, code: int) -> dict[str, Any]:
+    from qcore.errors import mask_url
+
+    context = session.context
+    app = session.__dict__.get("app")
+    return {
+        "at": stamp(time.time()),
+        "user": _user(),
+        "host": os.uname().nodename,
+        "pid": os.getpid(),
+        "context": context.name if context else None,
+        "broker": mask_url(str(app.broker_url())) if app is not None else None,
+        "command": "qctl " + shlex.join(masked(session.argv)),
+        "code": code,
+        "reason": session.options.reason,
+    }
+
+
+def masked(words: Sequence[str]) -> list[str]:
+    """The words of a command line without passwords in URLs and values whose names say that they are
+    secret: KEY=VALUE, and what is in the JSON of -a and -k."""
+    from qcore.errors import mask_url
+
+    found, before = [], ""
+    for word in words:
+        name, sign, value = word.partition("=")
+        if len(word) > MOST_CHARACTERS:
+            word = f"…({len(word)} characters)"
+        elif before in _VALUES:
+            word = _json(word)
+        elif sign and name in _VALUES:
+            word = f"{name}={_json(value)}"
+        elif sign and "://" not in name:
+            word = f"{name}={hide(value, name)}"
+        before = word
+        found.append(mask_url(word))
+    return found
+
+
+def _json(text: str) -> str:
+    try:
+        return to_json(hide(json.loads(text)))
+    except (ValueError, RecursionError):
+        return text
+
+
+def _user() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+# --- the file
+
+
+def file() -> Path:
+    return state_dir() / "audit.ndjson"
+
+
+def _append(path: Path, line: str) -> None:
+    from qcore.base.private_files import make_folder, open_to_append
+
+    make_folder(path.parent)
+    descriptor = open_to_append(path)
+    try:
+        # One write, so that lines of two commands do not mix.
+        os.write(descriptor, line.encode("utf-8", "backslashreplace"))
+        full = os.fstat(descriptor).st_size > MOST_BYTES
+    finally:
+        os.close(descriptor)
+    if full:
+        path.replace(_older(path))
+
+
+def _older(path: Path) -> Path:
+    return path.with_suffix(".1.ndjson")
+
+
+def local_lines() -> Iterator[bytes]:
+    """The lines of the user's own log, the newest first."""
+    for path in (file(), _older(file())):
+        try:
+            yield from reversed(path.read_bytes().splitlines())
+        except FileNotFoundError:
+            continue

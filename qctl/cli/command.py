@@ -1,0 +1,274 @@
+"""Commands that carry their own manual page, and groups that load commands when they are needed.
+
+In:  a function with click parameters, examples and exit codes.  Out: a command whose --help shows
+the examples first and its exit codes last; did-you-mean for names at every level.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import click
+
+from qctl import exit_codes
+from qctl.cli.global_options import GlobalOption, WatchOption, global_options, list_options, reason_option
+from qctl.cli.session import session_of
+from qctl.cli.types import nearest
+
+WIDTH = 80
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}
+
+
+class Example(NamedTuple):
+    """A command line that works, and what it is for."""
+
+    line: str
+    what: str
+
+
+class Page(click.Command):
+    """A click command with examples, exit codes and see-also; takes the global options too."""
+
+    def __init__(
+        self,
+        *args: Any,
+        examples: Sequence[tuple[str, str]] = (),
+        exit_codes: Mapping[int, str] | Sequence[int] = (),
+        see_also: Sequence[str] = (),
+        groups: Mapping[str, Sequence[str]] | None = None,
+        changes: bool = False,
+        lists: bool = False,
+        watches: bool | None = None,
+        settles: bool = True,
+        **attributes: Any,
+    ) -> None:
+        """groups: heading -> names of options; those that are not named come last, under "Options".
+        changes: it alters something at the broker or at workers. lists: it prints a list, so it takes
+        --columns, --sort, --limit and --no-headers. watches: it takes --watch; when not given, all that
+        change nothing do. settles: it needs to know which context and which defaults count."""
+        attributes["context_settings"] = {**CONTEXT, **(attributes.get("context_settings") or {})}
+        super().__init__(*args, **attributes)
+        self.examples = [Example(*e) for e in examples]
+        self.see_also = list(see_also)
+        self.changes = changes
+        self.settles = settles
+        taken = {name for p in self.params for name in p.opts} & {"-w", "--watch"}
+        self.watches = watches is not False and not (changes or taken or isinstance(self, click.Group))
+        self.groups = dict(groups or {})
+        self.exit_codes = all_codes(exit_codes)
+        if changes:
+            self.exit_codes = dict(
+                sorted({exit_codes.REFUSED: exit_codes.TABLE[exit_codes.REFUSED], **self.exit_codes}.items())
+            )
+            if not any("--reason" in p.opts for p in self.params):
+                self.params.append(reason_option())
+        if lists:
+            self.params.extend(list_options(name for p in self.params for name in p.opts))
+        if self.watches:
+            self.params.append(WatchOption())
+        self.params.extend(global_options())
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, WatchOption.spelled_out(args) if self.watches else args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if self.settles and not isinstance(self, click.Group):
+            session_of(ctx).settle()
+        if self.changes and not ctx.params.get("dry_run"):
+            return self._change(ctx)
+        every_s = ctx.meta.get(WatchOption.KEY) if self.watches else None
+        if every_s is None:
+            return super().invoke(ctx)
+        from qctl.cli.repeat import watch
+
+        look = super().invoke
+        return watch(session_of(ctx), ctx.command_path, lambda: look(ctx), every_s)
+
+    def _change(self, ctx: click.Context) -> Any:
+        from qctl.cli.audit import record
+        from qctl.cli.read_only import permit
+
+        session = session_of(ctx)
+        session.options.reason = session.options.reason or ctx.params.get("reason")
+        permit(session, ctx.command_path)
+        code = exit_codes.BUG
+        try:
+            value = super().invoke(ctx)
+            code = value if isinstance(value, int) else exit_codes.OK
+            return value
+        except (Exception, KeyboardInterrupt) as exc:
+            stop = exit_codes.explain(exc)
+            stopped = isinstance(exc, KeyboardInterrupt | click.Abort)
+            usage = isinstance(exc, click.UsageError)
+            code = (
+                stop.code
+                if stop
+                else exit_codes.INTERRUPTED
+                if stopped
+                else exit_codes.USAGE
+                if usage
+                else code
+            )
+            raise
+        finally:
+            record(session, code)
+
+    def summary(self) -> str:
+        """The first sentence of the help text."""
+        return (self.help or "").strip().split("\n", 1)[0].rstrip(".")
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        return self.summary()
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write(f"{self.summary()}.\n\n")
+        self.format_usage(ctx, formatter)
+        self._write_examples(formatter)
+        self._write_text(formatter)
+        self.format_options(ctx, formatter)
+        self._write_ends(formatter)
+
+    def own_options(self) -> list[click.Parameter]:
+        """Options that only this command has."""
+        return [p for p in self.params if isinstance(p, click.Option) and not isinstance(p, GlobalOption)]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own = {p.name or "": r for p in self.own_options() if (r := p.get_help_record(ctx)) is not None}
+        for heading, names in self.groups.items():
+            with formatter.section(heading):
+                formatter.write_dl([own.pop(name) for name in names])
+        records = [*own.values(), ("-h, --help", "Show this page.")]
+        with formatter.section("Options"):
+            formatter.write_dl(records)
+        common = [p for p in self.params if isinstance(p, GlobalOption)]
+        with formatter.section("Global options (before or after the command)"):
+            formatter.write_dl([r for p in common if (r := p.get_help_record(ctx)) is not None])
+
+    def text(self) -> str:
+        """What follows the summary in the help text."""
+        import inspect
+
+        return inspect.cleandoc(self.help or "").partition("\n\n")[2].strip()
+
+    def _write_text(self, formatter: click.HelpFormatter) -> None:
+        if self.text():
+            formatter.write_paragraph()
+            formatter.write_text(self.text())
+
+    def _write_examples(self, formatter: click.HelpFormatter) -> None:
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"  {example.line}\n      {example.what}\n")
+
+    def _write_ends(self, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), words) for code, words in self.exit_codes.items()])
+        if self.see_also:
+            with formatter.section("See also"):
+                formatter.write_text(", ".join(f"qctl {name}" for name in self.see_also))
+
+
+def all_codes(own: Mapping[int, str] | Sequence[int]) -> dict[int, str]:
+    """A command's own exit codes and those that every command has, with their words."""
+    words = own if isinstance(own, Mapping) else {code: exit_codes.TABLE[code] for code in own}
+    codes = {exit_codes.OK: exit_codes.TABLE[exit_codes.OK], **words}
+    codes.update({code: exit_codes.TABLE[code] for code in exit_codes.COMMON if code not in codes})
+    return dict(sorted(codes.items()))
+
+
+def command(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], Page]:
+    """Decorator: the function becomes the Page called `name`."""
+    made: Callable[[Callable[..., Any]], Page] = click.command(name, cls=Page, **attributes)
+    return made
+
+
+class PageGroup(Page, click.Group):
+    """A group of commands with a page of its own."""
+
+    kind = "command"
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        found = self.get_command(ctx, name)
+        if found is None and not ctx.resilient_parsing:
+            if name.startswith("-"):
+                return super().resolve_command(ctx, args)
+            known = self.list_commands(ctx)
+            hint = nearest(name, known) or self.other_home(ctx, name)
+            raise click.UsageError(f"no {self.kind} named '{name}'{hint}", ctx)
+        return name if found else None, found, args[1:]
+
+    def other_home(self, ctx: click.Context, name: str) -> str:
+        """Words about a name that is no command of this group but known elsewhere."""
+        return ""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        Page.format_options(self, ctx, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self.summary_of(ctx, name)) for name in self.list_commands(ctx)])
+
+    def summary_of(self, ctx: click.Context, name: str) -> str:
+        found = self.get_command(ctx, name)
+        return found.get_short_help_str() if found else ""
+
+
+class LazyGroup(PageGroup):
+    """A group whose commands live in files that are imported when they are run.
+
+    sections: heading -> {name: one line}; package: where `<name>.py` with a `command` in it is.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        sections: Mapping[str, Mapping[str, str]],
+        package: str,
+        extends: str = "",
+        **attributes: Any,
+    ) -> None:
+        """extends: the group of entry points that add commands; they are not listed, since looking for
+        them takes longer than the help page."""
+        super().__init__(*args, **attributes)
+        self.sections, self.package, self.extends = sections, package, extends
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for names in self.sections.values() for name in names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return self._of_others(cmd_name)
+        module = importlib.import_module(f"{self.package}.{cmd_name}")
+        found: click.Command = module.command
+        return found
+
+    def _of_others(self, name: str) -> click.Command | None:
+        """A command of an installed package: an entry point of the group `qctl.commands`."""
+        if not self.extends or not name.isidentifier():
+            return None
+        from qcore.base.plugins import entry_points_of, load
+
+        point = entry_points_of(self.extends).get(name)
+        if point is None:
+            return None
+        found = load(point)
+        if not isinstance(found, click.Command):
+            raise exit_codes.Stop(
+                exit_codes.BAD_CONFIG, f"'{point.value}' is no click command (entry point {name})"
+            )
+        return found
+
+    def summary_of(self, ctx: click.Context, name: str) -> str:
+        return next(names[name] for names in self.sections.values() if name in names)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for heading, names in self.sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(list(names.items()))

@@ -1,0 +1,159 @@
+"""What the fleet knows right now, for completion and help: names of workers, tasks, queues, commands.
+
+In:  a session, and what is looked for.  Out: a list, within a budget of time; empty when the broker is away,
+slow, or anything else is wrong, without a word. What was found counts for 30 seconds, for the same broker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qctl.cli.session import Session
+
+#: how long a look at the broker may take while somebody waits for a completion, seconds
+BUDGET_S = 0.1
+CACHE_S = 30.0
+#: importing what talks to brokers is over by then on any machine
+IMPORT_S = 1.0
+
+
+def known(session: Session, what: str, budget_s: float = BUDGET_S) -> list[Any]:
+    """The values of LOOKS[what], from the cache or the fleet."""
+    found: list[Any] = []
+    engine = _Engine()
+
+    def look() -> None:
+        try:
+            found.extend(_look(session, what, budget_s, engine))
+        except BaseException:  # whatever is wrong, a shell that is being typed in must not show it
+            pass
+
+    # A thread, since nothing else can end a connection attempt, a name server or somebody's module in time.
+    ours = sys.stdout
+    worker = threading.Thread(target=look, daemon=True)
+    worker.start()
+    worker.join(budget_s)
+    if worker.is_alive() and engine.asked_for.is_set():
+        # Importing ends by itself; the budget is for what may not.
+        engine.there.wait(IMPORT_S)
+        worker.join(budget_s)
+    if worker.is_alive():
+        sys.stdout = ours  # the thread may have put another in its place while it loads an app
+        return []
+    return found
+
+
+class _Engine:
+    """The modules that talk to a broker, imported only when the cache does not know."""
+
+    def __init__(self) -> None:
+        self.asked_for, self.there = threading.Event(), threading.Event()
+
+    def load(self, url: str) -> None:
+        self.asked_for.set()
+        try:
+            importlib.import_module("qcore.app")
+            importlib.import_module("qcore.control.client")
+            if url.startswith("redis"):
+                importlib.import_module("qcore.brokers.redis.broker")
+        finally:
+            self.there.set()
+
+
+def _look(session: Session, what: str, budget_s: float, engine: _Engine) -> list[Any]:
+    session.settle()
+    options = session.options
+    url = options.broker or os.environ.get("QCTL_BROKER_URL", "")
+    where = "|".join([options.app or "", url, options.workdir or ""])
+    # A digest, since an address may have a password in it.
+    key = f"{hashlib.sha256(where.encode()).hexdigest()[:32]} {what}"
+    cached = _read()
+    hit = cached.get(key)
+    if isinstance(hit, list) and len(hit) == 2 and 0 <= time.time() - hit[0] < CACHE_S:
+        return list(hit[1])
+    engine.load(url)
+    session.app.conf["broker_connection_timeout"] = budget_s
+    values = LOOKS[what](session, budget_s)
+    now = time.time()
+    fresh = {k: v for k, v in cached.items() if isinstance(v, list) and v and now - v[0] < CACHE_S}
+    _write({**fresh, key: [now, values]})
+    return values
+
+
+def _nodes(session: Session, budget_s: float) -> list[Any]:
+    broker = session.broker
+    if not broker.features.members_known:
+        return sorted(session.app.control.ask("ping", timeout_s=budget_s).replies)
+    members, others = broker.roster()
+    return sorted({*(m.node for m in members if m.alive), *others})
+
+
+def _tasks(session: Session, budget_s: float) -> list[Any]:
+    answers = session.app.control.ask("registered", timeout_s=budget_s * 0.8)
+    replies = [r for r in answers.replies.values() if isinstance(r, list)]
+    return sorted({str(line).split(" [")[0] for reply in replies for line in reply})
+
+
+def _queues(session: Session, budget_s: float) -> list[Any]:
+    return sorted({*session.broker.queues(), *session.broker.paused()})
+
+
+def _commands(session: Session, budget_s: float) -> list[Any]:
+    """The commands that the app of -A and the apps of the fleet bring, as commands.base.described has them.
+    Only workers that announced themselves are asked: Celery's would log an error about it."""
+    from qcore.control.commands.base import described, of_users
+    from qcore.errors import QcoreError
+
+    app = session.app
+    found = {c.name: described(c) for c in of_users()}
+    try:
+        nodes = [m.node for m in session.broker.members() if m.alive]
+        answers = app.control.ask("commands", None, nodes, budget_s * 0.8)
+    except QcoreError:
+        return [found[name] for name in sorted(found)]  # the app's own are known without a broker
+    for reply in answers.replies.values():
+        for said in reply if isinstance(reply, list) else ():
+            if isinstance(said, dict):
+                found.setdefault(str(said.get("name")), said)
+    return [found[name] for name in sorted(found)]
+
+
+LOOKS: dict[str, Callable[[Session, float], list[Any]]] = {
+    "nodes": _nodes,
+    "tasks": _tasks,
+    "queues": _queues,
+    "commands": _commands,
+}
+
+
+def _file() -> Path:
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("qctl")) / "completion.json"
+
+
+def _read() -> dict[str, Any]:
+    try:
+        found = json.loads(_file().read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(values: dict[str, Any]) -> None:
+    path = _file()
+    try:
+        from qcore.base.private_files import replace
+
+        replace(path, json.dumps(values).encode())
+    except OSError:
+        return

@@ -1,0 +1,87 @@
+"""Ask before something is deleted, moved or stopped.
+
+In:  what would happen, in words.  Out: nothing when it may; else the command ends.
+What costs something is asked with yes or no. What nobody can take back is asked by its name: it has to
+be typed, or given with --confirm. In a context of class prod --yes is not enough for that.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from qctl import exit_codes
+from qctl.cli.session import current, session_of
+from qctl.output.text import shown
+
+#: for the page of a command that asks
+CODES = {
+    exit_codes.FAILED: "you answered no",
+    exit_codes.REFUSED: "no --yes, and there is no terminal to ask on",
+}
+
+
+def options() -> list[click.Parameter]:
+    """The options of a command that asks."""
+    return [
+        click.Option(["-y", "--yes"], is_flag=True, help="Do not ask."),
+        click.Option(["-n", "--dry-run"], is_flag=True, help="Change nothing; say what would be done."),
+    ]
+
+
+def confirm_option() -> click.Option:
+    """The option of a command that asks for a name."""
+
+    def keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        if value is not None:
+            session_of(ctx).options.confirm = value
+
+    return click.Option(
+        ["--confirm"],
+        metavar="NAME",
+        expose_value=False,
+        callback=keep,
+        help="The name that would have to be typed; in prod --yes is not enough.",
+    )
+
+
+def ask(what: str, done: str, yes: bool, irreversible: str = "") -> None:
+    """Go on only when it is wanted. what: '3 messages of mails'; done: 'deleted'; irreversible: the name
+    that has to be typed, when nobody can take it back."""
+    if irreversible:
+        _ask_by_name(what, done, yes, irreversible)
+        return
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise exit_codes.Stop(exit_codes.REFUSED, f"{what} would be {done}", "say --yes to do it")
+    if not click.confirm(f"{shown(what)} will be {done}; go on?", default=False, err=True):
+        raise exit_codes.Stop(exit_codes.FAILED, f"nothing was {done}")
+
+
+def _ask_by_name(what: str, done: str, yes: bool, name: str) -> None:
+    session = current()
+    given = session.options.confirm
+    as_shown = shown(name)  # others may have chosen it, and a terminal must not act on it
+    if given is not None:
+        if given not in (name, as_shown):
+            raise exit_codes.Stop(
+                exit_codes.REFUSED, f"--confirm says '{given}', not '{name}'; nothing was {done}"
+            )
+        return
+    prod = session.context is not None and session.context.is_prod
+    if yes and not prod:
+        return
+    if not sys.stdin.isatty():
+        how = f"--confirm '{name}'" if prod else "--yes"
+        raise exit_codes.Stop(exit_codes.REFUSED, f"{what} would be {done}", f"say {how} to do it")
+    typed = click.prompt(
+        f"{shown(what)} will be {done}, and nobody can take it back; type '{as_shown}' to go on",
+        default="",
+        show_default=False,
+        err=True,
+    )
+    if typed.strip() not in (name.strip(), as_shown.strip()):
+        raise exit_codes.Stop(exit_codes.FAILED, f"that is not '{name}'; nothing was {done}")

@@ -1,0 +1,181 @@
+"""What a command needs: the app, its broker and the output, each made when first asked for.
+
+In:  the global options, and what settings/ adds to them.  Out: an App (that of -A, or one without tasks
+at the broker that counts) and an Output.  Before this: types.py filled the options.
+After this: qctl/commands/*.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import redirect_stdout
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qctl import exit_codes
+from qctl.options import Globals
+from qctl.output.writer import Output
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+    from qcore.brokers.base import Broker
+    from qctl.configuration.contexts import Context
+    from qctl.configuration.layers import Layers
+
+#: how long a command may take to reach the broker
+CONNECT_S = 1.5
+_LOADING = threading.Lock()
+
+
+class Session:
+    """One run of qctl."""
+
+    def __init__(self) -> None:
+        self.options = Globals()
+        #: a process that runs for hours waits longer for its broker than a command that is over soon
+        self.patient = False
+        #: the words of the command line
+        self.argv: list[str] = []
+        self._layers: Layers | None = None
+
+    @cached_property
+    def out(self) -> Output:
+        return Output(self.options)
+
+    # --- what counts
+
+    @property
+    def layers(self) -> Layers:
+        """Every place that says something about the options; raises Stop for a mistake in a file."""
+        if self._layers is None:
+            from qctl.configuration.layers import gather
+
+            start = Path(self.options.workdir or ".").absolute()
+            self._layers = gather(self.options.given, start, self.out.warn)
+        return self._layers
+
+    @property
+    def context(self) -> Context | None:
+        """The context that counts; None: there is none."""
+        return self.layers.context
+
+    @property
+    def is_read_only(self) -> bool:
+        return bool(self.layers.value("read_only"))
+
+    def settle(self) -> None:
+        """Give the options the values that count. Doing it again changes nothing."""
+        if self._layers is not None:
+            return
+        from qcore.errors import keep_secret
+        from qctl.configuration.addresses import is_reference, resolve
+
+        options, layers = self.options, self.layers
+        options.timeout = self._timeout(layers)
+        for name in ("output", "app", "broker", "result_backend"):
+            value, source = str(layers.value(name) or ""), layers.source(name)
+            if is_reference(value) and name in ("broker", "result_backend"):
+                setattr(options, name, resolve(value, self.out.warn))
+            elif value and source not in ("environment", "built in"):  # these are there already
+                setattr(options, name, value)
+            if name in ("broker", "result_backend"):
+                keep_secret(getattr(options, name) or value)
+
+    def _timeout(self, layers: Layers) -> float | None:
+        value = layers.value("timeout")
+        if not isinstance(value, str):
+            return self.options.timeout if value is None else float(value)
+        from qcore.base.times import span_s
+
+        try:
+            return span_s(value)
+        except ValueError as exc:
+            raise exit_codes.Stop(
+                exit_codes.BAD_CONFIG, f"the timeout ({layers.source('timeout')}): {exc}"
+            ) from None
+
+    def without_layers(self) -> None:
+        """Only what the options hold now counts: somebody runs a command from a program."""
+        from qctl.configuration.layers import Layers
+
+        self._layers = Layers()
+
+    def in_context(self, name: str) -> Session:
+        """A session of its own for another context, with the other options of this command line."""
+        other = Session()
+        kept = {k: v for k, v in self.options.given.items() if k not in ("broker", "result_backend")}
+        other.options.given = {**kept, "context": name}
+        other.options.quiet, other.options.no_color = self.options.quiet, self.options.no_color
+        other.settle()
+        return other
+
+    @cached_property
+    def app(self) -> App:
+        """The app of -A, or one without tasks that only knows a broker."""
+        self.settle()
+        if self.options.workdir:
+            _enter(self.options.workdir)
+        if self.options.app:
+            from qcore.app.loader import find_app
+
+            # What a module prints is no part of an answer. One at a time, since stdout is everybody's.
+            with _LOADING, redirect_stdout(sys.stderr):
+                app = find_app(self.options.app)
+        else:
+            from qcore.app.app import App
+
+            app = App("qctl")
+        given = {"broker_url": self.options.broker, "result_backend": self.options.result_backend}
+        for setting, value in given.items():
+            if value is not None:
+                app.conf.override(setting, value)
+        if not self.patient:
+            usual = app.conf.broker_connection_timeout
+            app.conf["broker_connection_timeout"] = min(float(usual or CONNECT_S), CONNECT_S)
+        return app
+
+    @property
+    def broker(self) -> Broker:
+        return self.app.broker
+
+    def needs_app(self, what: str) -> None:
+        """Refuse to go on without -A."""
+        if not self.options.app:
+            raise exit_codes.Stop(
+                exit_codes.USAGE,
+                f"{what} needs an app: give -A module",
+                "or set QCTL_APP, or try `qctl demo`",
+            )
+
+    def close(self) -> None:
+        """Close what was opened."""
+        app = self.__dict__.get("app")
+        if app is not None:
+            app.close()
+        sys.stdout.flush()
+
+
+def _enter(workdir: str) -> None:
+    try:
+        os.chdir(workdir)
+    except OSError as exc:
+        raise exit_codes.Stop(exit_codes.USAGE, f"cannot work in '{workdir}': {exc.strerror}") from None
+
+
+def session_of(ctx: click.Context) -> Session:
+    """The session of this run; made on first use."""
+    root = ctx.find_root()
+    if not isinstance(root.obj, Session):
+        root.obj = Session()
+    session: Session = root.obj
+    return session
+
+
+def current() -> Session:
+    """The session of the command that is being run."""
+    return session_of(click.get_current_context())

@@ -1,0 +1,292 @@
+"""The global options and the types of option values.
+
+In:  words from the command line.  Out: values, or a usage error that shows the word and the way out.
+Global options are known to every command at every depth, so they may stand before or after its name.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import click
+
+from qctl import exit_codes
+from qctl.cli.completion import live_values
+from qctl.output import formats
+from qctl.output.text import place_in
+
+if TYPE_CHECKING:
+    Kind = click.ParamType[Any]
+else:
+    Kind = click.ParamType  # generic only in newer versions of click
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """'; did you mean 'x'?' or nothing."""
+    from qcore.errors import did_you_mean
+
+    return did_you_mean(word, known)
+
+
+class OneOf(Kind):
+    """One of a few names; anything else is answered with the nearest."""
+
+    name = "name"
+
+    def __init__(self, kind: str, names: Iterable[str]) -> None:
+        self.kind, self.names = kind, list(names)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self.names:
+            return str(value)
+        by_case = {known.lower(): known for known in self.names}
+        lower = str(value).lower()
+        if lower in by_case:
+            return by_case[lower]
+        hint = nearest(lower, by_case) or f"; there are {', '.join(self.names)}"
+        raise click.BadParameter(f"no {self.kind} named '{value}'{hint}", ctx=ctx, param=param)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(n) for n in self.names if n.startswith(incomplete)]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "|".join(self.names) if len(self.names) < 6 else self.kind.upper()
+
+
+class FormatName(Kind):
+    """The word of -o."""
+
+    name = "format"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            formats.parse(str(value))
+        except exit_codes.Stop as stop:
+            raise click.BadParameter(stop.message.removesuffix(" (-o)"), ctx=ctx, param=param) from None
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(n) for n in formats.COMPLETED if n.startswith(incomplete)]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "FORMAT"
+
+
+class Span(Kind):
+    """A length of time: 90, 1.5s, 10m, 2h, 1d; becomes seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        from qcore.base.times import span_s
+
+        try:
+            return span_s(value)
+        except ValueError as exc:
+            raise click.BadParameter(str(exc), ctx=ctx, param=param) from None
+
+
+class Moment(Kind):
+    """A point in time (ISO 8601, UTC when it has no offset) or a length of time from now.
+
+    Becomes epoch seconds for a point, and a negative number never: lengths become a timedelta.
+    """
+
+    name = "when"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from datetime import UTC, datetime, timedelta
+
+        from qcore.base.times import epoch, span_s
+
+        if not isinstance(value, str):
+            return value
+        try:
+            return timedelta(seconds=span_s(value))
+        except ValueError:
+            pass
+        try:
+            return datetime.fromtimestamp(epoch(value), UTC)
+        except (ValueError, OverflowError):
+            raise click.BadParameter(
+                f"'{value}' is neither a time such as 2030-01-31T12:00:00+01:00 nor a length such as 10m",
+                ctx=ctx,
+                param=param,
+            ) from None
+
+
+class Names(Kind):
+    """Names separated by commas; becomes a list."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        if isinstance(value, list):
+            return value
+        return [part.strip() for part in value.split(",") if part.strip()]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "NAME[,NAME…]"
+
+
+class Destinations(Names):
+    """Node names or patterns; completes with the workers that are known."""
+
+    name = "nodes"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "NODE[,NODE…]"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        return live_values(ctx, "nodes", incomplete)
+
+
+class TaskName(Kind):
+    """The name of a task; completes with the names the fleet knows."""
+
+    name = "task"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        return live_values(ctx, "tasks", incomplete)
+
+
+class QueueName(Kind):
+    """The name of a queue; completes with those that the broker knows."""
+
+    name = "queue"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        return live_values(ctx, "queues", incomplete)
+
+
+class QueueNames(Names):
+    """Names of queues separated by commas; completes with those that the broker knows."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        return live_values(ctx, "queues", incomplete)
+
+
+class WorkerName(Kind):
+    """The name of a worker, or a pattern; completes with the workers that are known."""
+
+    name = "worker"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        return live_values(ctx, "nodes", incomplete)
+
+
+class FilterWord(Kind):
+    """A word of a filter; completes with the fields that filters know."""
+
+    name = "filter"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        from qctl.filters.fields import completions
+
+        return [CompletionItem(text, help=words) for text, words in completions(incomplete)]
+
+
+def _text_of(value: str, ctx: click.Context | None, param: click.Parameter | None) -> str:
+    """The text that is meant: '-' is what stdin holds, '@name' what the file holds."""
+    if value != "-" and not value.startswith("@"):
+        return value
+    try:
+        with click.open_file(value.removeprefix("@"), encoding="utf-8") as file:
+            return str(file.read())
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+        raise click.BadParameter(
+            f"cannot read '{value.removeprefix('@')}': {why}", ctx=ctx, param=param
+        ) from None
+
+
+class ContextName(Kind):
+    """The name of a context; completes with those there are."""
+
+    name = "name"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        from qctl.configuration import contexts
+
+        try:
+            names = list(contexts.load())
+        except exit_codes.Stop:
+            return []
+        return [CompletionItem(n) for n in names if n.startswith(incomplete)]
+
+
+class Json(Kind):
+    """JSON text of one kind (list or object), from the word, stdin or a file; a mistake is shown at its
+    place."""
+
+    name = "json"
+    _KINDS: ClassVar[dict[type, str]] = {
+        dict: "an object",
+        list: "a list",
+        str: "text",
+        bool: "a truth value",
+        type(None): "null",
+    }
+
+    def __init__(self, kind: type, example: str) -> None:
+        self.kind, self.example = kind, example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        import json
+
+        value = _text_of(value, ctx, param)
+        wanted = f"takes a JSON {self._KINDS[self.kind].split()[-1]} such as {self.example}"
+        try:
+            found = json.loads(value)
+        except ValueError as exc:
+            place = getattr(exc, "pos", 0)
+            line, column = place_in(value, place)
+            words = getattr(exc, "msg", str(exc))
+            raise click.BadParameter(
+                f"{wanted}; this is not JSON: {words}\n  {line}\n  {' ' * column}^", ctx=ctx, param=param
+            ) from None
+        except RecursionError:
+            raise click.BadParameter(f"{wanted}; this is nested too deeply", ctx=ctx, param=param) from None
+        if not isinstance(found, self.kind):
+            is_a = self._KINDS.get(type(found), "a number")
+            raise click.BadParameter(f"{wanted}; this is {is_a}\n  {value:.70}\n  ^", ctx=ctx, param=param)
+        return found
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "JSON"
+
+
+class Header(Kind):
+    """KEY=VALUE; the value is taken as text."""
+
+    name = "key=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        key, sign, rest = value.partition("=")
+        if not sign or not key:
+            raise click.BadParameter(f"'{value}' is not KEY=VALUE", ctx=ctx, param=param)
+        return key, rest
+
+
+def names_on_stdin() -> list[str]:
+    """The words on stdin, with blanks, commas or line ends between them."""
+    # What editors and other systems leave there is no part of a name: a byte order mark, NULs.
+    return sys.stdin.read().translate({0xFEFF: None, 0: None, ord(","): " "}).split()

@@ -1,0 +1,97 @@
+"""`qctl doctor`: what is wrong with the fleet and its broker, and what mends it."""
+
+from __future__ import annotations
+
+import click
+
+from qctl import exit_codes
+from qctl.cli.command import command as page
+from qctl.cli.session import current
+from qctl.output.state_styles import FAILED, RETRYING, paint
+from qctl.output.table import Column
+from qctl.output.text import count
+
+COLUMNS = [Column("LEVEL"), Column("NAME"), Column("WHAT")]
+
+
+@page(
+    "doctor",
+    examples=[
+        ("qctl doctor", "everything that is wrong, each with what mends it"),
+        ("qctl doctor -o json", "for a program; exit code 6 when there is an error"),
+        ("qctl doctor --guarantees", "which promises hold with these settings"),
+        ("qctl doctor --fix reply-queues", "delete replies that nobody will read"),
+    ],
+    exit_codes={
+        exit_codes.OK: "nothing is wrong, or only warnings",
+        exit_codes.NOT_FOUND: "--fix: nothing of that name can be mended here",
+        exit_codes.NOT_MET: "there are errors",
+    },
+    see_also=["health", "status", "queue ls"],
+)
+@click.option("--fix", metavar="NAME", help="Mend what has that name and no command of its own.")
+@click.option("--guarantees", is_flag=True, help="Say which promises hold here instead.")
+def command(fix: str | None, guarantees: bool) -> int:
+    """Say what is wrong with the fleet and its broker.
+
+    It looks at workers, queues, clocks, settings of the server and keys that were left behind, and
+    changes nothing. Below each thing is the command that mends it.
+    """
+    from qctl.commands.doctor.checks import examine
+    from qctl.fleet.facts import gather
+
+    session = current()
+    out = session.out
+    if fix is not None:
+        return _mend(fix)
+    if guarantees:
+        return _promise()
+    facts = gather(session.app)
+    found = examine(facts)
+    items = [
+        {"level": s.level, "name": s.name, "about": s.about or None, "what": s.what, "fix": s.fix}
+        for s in found
+    ]
+    errors = sum(s.level == "error" for s in found)
+    if out.for_people:
+        for symptom in found:
+            ansi = FAILED.ansi if symptom.level == "error" else RETRYING.ansi
+            out.line(f"{paint(symptom.level, ansi, out.colour)} {symptom.name}")
+            out.text(f"  {symptom.what}\n  → {symptom.fix}")
+    else:
+        rows = [[s.level, s.name, s.what] for s in found]
+        out.items("doctor", items, COLUMNS, rows, "name", round_trip_s=round(facts.round_trip_s, 6))
+    workers = f"{count(len(facts.nodes), 'worker')}, {count(len(facts.depths), 'queue')}"
+    words = (
+        f"{count(errors, 'error')}, {count(len(found) - errors, 'warning')}" if found else "nothing is wrong"
+    )
+    out.note(f"{words} ({workers}; the broker answers in {facts.round_trip_s * 1000:.1f} ms)")
+    return exit_codes.NOT_MET if errors else exit_codes.OK
+
+
+def _promise() -> int:
+    from qctl.commands.doctor.guarantees import guarantees
+
+    session = current()
+    found = guarantees(session.app)
+    items = [{"name": p.name, "holds": p.holds, "what": p.what, "setting": p.setting} for p in found.promises]
+    rows = [list(item.values()) for item in items]
+    columns = [Column("NAME"), Column("HOLDS"), Column("WHAT"), Column("SETTING", wide=True)]
+    session.out.items("doctor.guarantees", items, columns, rows, "name", workers=found.workers)
+    whose = f"of {count(found.workers, 'worker')}" if found.workers else "of the app; no worker answered"
+    session.out.note(f"settings {whose}; all promises are in docs/guarantees.md")
+    return exit_codes.OK
+
+
+def _mend(name: str) -> int:
+    from qcore.errors import UnknownName
+
+    session = current()
+    try:
+        done = session.broker.mend(name)
+    except UnknownName as exc:
+        raise exit_codes.Stop(exit_codes.NOT_FOUND, str(exc), "see `qctl doctor`") from None
+    if not session.out.for_people:
+        session.out.document("doctor.fix", {"name": name, "mended": done})
+    session.out.note(f"{count(done, 'thing')} mended")
+    return exit_codes.OK

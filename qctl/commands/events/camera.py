@@ -1,0 +1,54 @@
+"""`qctl events -c proj.Camera`: let a program look at the state now and then.
+
+In:  the name of a class like qcore.events.camera.Polaroid.  Out: its on_shutter(state) is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from qctl import exit_codes
+
+if TYPE_CHECKING:
+    from qctl.cli.session import Session
+
+
+def run_camera(session: Session, name: str, every_s: float, max_tasks: int, duration_s: float | None) -> int:
+    """Until Ctrl-C, or for duration_s; the exit code."""
+    from qcore.events.receiver import listen
+    from qcore.events.state import State
+
+    session.patient = True
+    app = session.app
+    state = State(max_tasks)
+    camera = _find(name)(state, freq=every_s, app=app)
+    ends = None if duration_s is None else time.monotonic() + duration_s
+    try:
+        with listen(session.broker, exchange=app.conf.event_exchange) as batches:
+            for batch in batches:
+                state.fold(batch, time.time())
+                camera.tick(time.monotonic())
+                if ends is not None and time.monotonic() >= ends:
+                    break
+    except KeyboardInterrupt:
+        pass
+    finally:
+        camera.on_cleanup()
+    return exit_codes.OK
+
+
+def _find(name: str) -> Any:
+    module, _, attribute = name.replace(":", ".").rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute) if module else None
+    except (ImportError, AttributeError) as exc:
+        raise exit_codes.Stop(exit_codes.USAGE, f"cannot load the camera '{name}': {exc}") from None
+    if not callable(found) or not hasattr(found, "on_shutter"):
+        raise exit_codes.Stop(
+            exit_codes.USAGE,
+            f"'{name}' is no camera: it has no on_shutter(state)",
+            "write -c module.Class, a subclass of qcore.events.camera.Polaroid",
+        )
+    return found

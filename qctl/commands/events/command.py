@@ -1,0 +1,154 @@
+"""`qctl events`: the dashboard; with --dump one line for each event.
+
+After this: dump.py or dashboard/screens/keys.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+import click
+
+from qctl import exit_codes
+from qctl.cli.command import command as page
+from qctl.cli.session import current
+from qctl.cli.types import Span
+
+#: tasks that are remembered where few are needed, and by the dashboard
+FEW, MANY = 10_000, 1_000_000
+
+
+@page(
+    "events",
+    watches=False,
+    examples=[
+        ("qctl events", "the dashboard (Enter opens, q leaves, ? explains)"),
+        ("qctl events --dump", "one line for each event, until Ctrl-C"),
+        ("qctl events --dump -o ndjson --type 'task-failed'", "failures only, for a program"),
+        ("qctl events --dump --limit 10 --for 30s", "ten events, or thirty seconds"),
+        ("qctl events --dump 'name:proj.* exc:Timeout'", "only of these tasks"),
+        ("qctl events --record today.ndjson.gz", "keep what happens in a file"),
+        ("qctl events --replay today.ndjson.gz --speed 10", "look at it again, faster; [ ] go to and fro"),
+        ("qctl events --serve --port 8800", "in a browser on this machine"),
+        ("qctl events --demo", "of a fleet that is not there, to look around"),
+        ("qctl -A proj events -c proj.Camera -F 5", "a program's look at the state, every 5 s"),
+    ],
+    exit_codes={
+        exit_codes.OK: "ended by you, or by --limit or --for",
+        exit_codes.USAGE: "wrong usage; or the dashboard without a terminal",
+        exit_codes.REFUSED: "--record: the file is there already",
+    },
+    see_also=["control enable_events", "status"],
+)
+@click.argument("tasks", metavar="[FILTER]...", nargs=-1)
+@click.option("--dump", is_flag=True, help="Print events instead of opening the dashboard.")
+@click.option("--limit", type=click.IntRange(1), help="--dump: end after so many events.")
+@click.option("--for", "duration", type=Span(), help="--dump: end after this time.")
+@click.option("--type", "kinds", multiple=True, metavar="GLOB", help="--dump: only these types; repeatable.")
+@click.option(
+    "--max-tasks",
+    type=click.IntRange(10),
+    help="Tasks to remember. [default: 1000000 in at most 220 MiB; with --dump 10000]",
+)
+@click.option(
+    "--record", metavar="FILE", help="Write them to a new file: JSON lines; .gz or .zst compressed."
+)
+@click.option("--replay", metavar="FILE", help="From a recording, not from the broker.")
+@click.option("--speed", type=float, default=1.0, help="--replay: so much faster; 0: at once. [default: 1]")
+@click.option("-c", "--camera", metavar="CLASS", help="Call its on_shutter(state) now and then.")
+@click.option(
+    "-F", "--frequency", "--freq", type=Span(), default=1.0, help="--camera: so often. [default: 1s]"
+)
+@click.option("--demo", is_flag=True, help="Of workers that are not there, on a broker of its own.")
+@click.option("--workers", type=click.IntRange(1, 1000), default=20, help="--demo: so many. [default: 20]")
+@click.option(
+    "--rate", type=click.FloatRange(1, 20_000), default=200.0, help="--demo: events a second. [default: 200]"
+)
+@click.option("--ascii", is_flag=True, help="Dashboard: plain characters for states and lines, no colours.")
+@click.option(
+    "--theme", metavar="NAME", help="Dashboard: its colours; ? and T have the names. [env: QCTL_THEME]"
+)
+@click.option("--serve", is_flag=True, help="The dashboard in a browser, read-only unless --read-write.")
+@click.option("--host", default="127.0.0.1", help="--serve: listen here. [default: 127.0.0.1]")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    help="--serve: on this port; 0: any. [default: 8000]",
+)
+def command(
+    tasks: tuple[str, ...],
+    dump: bool,
+    limit: int | None,
+    duration: float | None,
+    kinds: tuple[str, ...],
+    max_tasks: int | None,
+    record: str | None,
+    replay: str | None,
+    speed: float,
+    camera: str | None,
+    frequency: float,
+    demo: bool,
+    workers: int,
+    rate: float,
+    ascii: bool,
+    theme: str | None,
+    serve: bool,
+    host: str,
+    port: int,
+) -> int:
+    """Watch what happens: dashboard, or --dump.
+
+    Workers send task events only when started with -E, or after `qctl control enable_events`. FILTER
+    is as `qctl help filters` has it. --record alone writes and prints nothing; it and --dump wait for a
+    broker that goes away, and a line `gap` says what was not heard. --demo needs no broker and no
+    worker: it shows what a fleet of a shop would say.
+    """
+    session = current()
+    with contextlib.ExitStack() as stage:
+        if demo:
+            from qctl.commands.demo.fleet_broker import on_stage
+
+            stage.enter_context(on_stage(session, workers, rate))
+        if camera is not None:
+            from qctl.commands.events.camera import run_camera
+
+            return run_camera(session, camera, frequency, max_tasks or FEW, duration)
+        if record is not None and not dump:
+            kinds = kinds or ("",)  # nothing has this type, so nothing is printed
+        if dump or limit or duration or kinds or tasks or not session.out.for_people:
+            from qctl.commands.events.dump import Choice, Reel
+            from qctl.commands.events.dump import dump as print_events
+
+            wanted = None
+            if tasks:
+                from qctl.filters import parse
+
+                wanted = parse(" ".join(tasks))
+            choice = Choice(kinds, limit, duration, wanted)
+            return print_events(session, choice, Reel(record, replay, speed), max_tasks or FEW)
+        if serve:
+            from qctl.dashboard.browser import serve as in_a_browser
+
+            words = [
+                *(["--theme", theme] if theme else []),
+                *(["--ascii"] if ascii else []),
+                *(["--replay", replay, "--speed", str(speed)] if replay else []),
+                *(["--max-tasks", str(max_tasks)] if max_tasks else []),
+            ]
+            return in_a_browser(session, host, port, words)
+        in_browser = "TEXTUAL_DRIVER" in os.environ
+        terminal = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "")
+        if not (terminal or in_browser):
+            raise exit_codes.Stop(
+                exit_codes.USAGE,
+                "the dashboard needs a terminal",
+                "`qctl events --dump` prints lines instead",
+            )
+        from qctl.dashboard.start import live, replayed, run
+
+        many = max_tasks or MANY
+        feed = live(session, many) if replay is None else replayed(session, replay, speed, many)
+        return run(session, feed, ascii, theme)

@@ -1,0 +1,54 @@
+"""`qctl explain`: what a field of the documents means."""
+
+from __future__ import annotations
+
+import click
+
+from qctl import exit_codes
+from qctl.cli.command import command as page
+from qctl.cli.session import current
+from qctl.cli.types import OneOf, nearest
+from qctl.commands.explain.field_docs import MEANINGS, meaning
+from qctl.output.table import Column
+
+
+class FieldName(OneOf):
+    """The name of a field; completes with all of them, and leaves it to the command to say what is wrong."""
+
+    def __init__(self) -> None:
+        super().__init__("field", MEANINGS)
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value)
+
+
+@page(
+    "explain",
+    lists=True,
+    watches=False,
+    settles=False,
+    examples=[
+        ("qctl explain in_flight", "what this field of -o json means"),
+        ("qctl explain", "all of them"),
+    ],
+    exit_codes={exit_codes.NOT_FOUND: "no field of that name"},
+    see_also=["help formats", "help filters"],
+)
+@click.argument("fields", nargs=-1, type=FieldName(), metavar="[FIELD]...")
+def command(fields: tuple[str, ...]) -> None:
+    """Say what the fields of the answers mean.
+
+    Fields ending in _s are seconds, those ending in _at are points in time.
+    """
+    out = current().out
+    items = []
+    for name in fields or MEANINGS:
+        words = meaning(name)
+        if words is None:
+            hint = nearest(name, MEANINGS)
+            raise exit_codes.Stop(
+                exit_codes.NOT_FOUND, f"no field is called '{name}'{hint}", "see `qctl explain`"
+            )
+        items.append({"field": name, "meaning": words})
+    rows = [[i["field"], i["meaning"]] for i in items]
+    out.items("explain", items, [Column("FIELD"), Column("MEANING")], rows, "field")

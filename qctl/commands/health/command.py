@@ -1,0 +1,85 @@
+"""`qctl health`: is a worker, or the fleet, fit to work? For orchestrators and people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from qctl import exit_codes
+from qctl.cli.command import command as page
+from qctl.cli.session import Session, current
+from qctl.cli.types import Destinations
+from qctl.commands.health.local_probe import probe
+from qctl.commands.remote.group import nodes
+from qctl.output.table import Column
+from qctl.output.text import count
+
+CODES = {
+    exit_codes.OK: "fit",
+    exit_codes.NOT_MET: "not fit; why is printed",
+    exit_codes.NOT_FOUND: "no worker of that name",
+    exit_codes.UNAVAILABLE: "without --local: the broker cannot be reached",
+}
+
+
+@page(
+    "health",
+    examples=[
+        ("qctl health --local --live", "a liveness probe: about 30 ms, no broker, no app"),
+        ("qctl health --local --ready", "a readiness probe; fails while the broker is away"),
+        ("qctl health", "the fleet: broker, workers, and whether every queue has one"),
+        ("qctl health -d w1@host", "one worker, asked over the bus"),
+    ],
+    exit_codes=CODES,
+    see_also=["status", "doctor", "wait"],
+)
+@click.option("--local", is_flag=True, help="The workers of this user on this host, by their pulse.")
+@click.option("--live", "kind", flag_value="live", help="Does it live? Not while its loop is stuck.")
+@click.option("--ready", "kind", flag_value="ready", default="ready", help="Does it take work? [default]")
+@click.option("--startup", "kind", flag_value="startup", help="Has it started?")
+@click.option("-d", "--destination", type=Destinations(), multiple=True, help="Only these workers.")
+def command(local: bool, kind: str, destination: Sequence[list[str]]) -> int:
+    """Say whether workers are fit to work.
+
+    With --local nobody is asked: each turn of a worker's loop leaves its time in a small file. A broker
+    that is away makes it unready, not dead. A loop that has not turned for 20 s, or that is idle and has
+    not asked for work for 20 s, is dead. (A solo worker's loop stands still while its task runs; of
+    that no pulse can tell.) Without --local the broker and the workers are asked.
+    """
+    session = current()
+    whom = nodes(destination)
+    if local or kind in ("live", "startup"):
+        return probe(kind, whom or [], session.out.format in ("json", "ndjson"), session.options.quiet)
+    return _fleet(session, whom)
+
+
+def _fleet(session: Session, whom: list[str] | None) -> int:
+    """Ask the broker and the workers; each answer is one line."""
+    broker = session.broker
+    broker.check()
+    answers = session.app.control.ask("active_queues", None, whom, session.options.timeout or 1.0)
+    taken = {
+        q.get("name")
+        for reply in answers.replies.values()
+        if isinstance(reply, list)
+        for q in reply
+        if isinstance(q, dict) and not q.get("paused")
+    }
+    idle = [q for q in broker.queues() if q not in taken and broker.depth(q).ready] if whom is None else []
+    items = [{"what": "broker", "ok": True, "why": ""}]
+    for silent in answers.silent:
+        items.append({"what": silent.node, "ok": False, "why": "it does not answer"})
+    items += [{"what": name, "ok": False, "why": "no such worker"} for name in answers.unknown]
+    items += [{"what": node, "ok": True, "why": ""} for node in sorted(answers.replies)]
+    items += [{"what": f"queue {q}", "ok": False, "why": "messages wait and no worker takes"} for q in idle]
+    if not answers.replies and not answers.unknown:
+        items.append({"what": "workers", "ok": False, "why": "none is online"})
+    rows = [[str(i["what"]), "ok" if i["ok"] else str(i["why"])] for i in items]
+    session.out.items("health", items, [Column("WHAT"), Column("HEALTH")], rows, "what")
+    bad = sum(not i["ok"] for i in items)
+    if answers.unknown and not answers.replies:
+        return exit_codes.NOT_FOUND
+    if bad:
+        session.out.note(f"{count(bad, 'thing')} not fit")
+    return exit_codes.NOT_MET if bad else exit_codes.OK

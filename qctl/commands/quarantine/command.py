@@ -1,0 +1,24 @@
+"""`qctl quarantine`: messages that could not be a task, kept byte for byte."""
+
+from __future__ import annotations
+
+from qctl import exit_codes
+from qctl.cli.command import PageGroup
+from qctl.commands.quarantine.group import Aside
+
+command = Aside("quarantine", None).add_to(
+    PageGroup(
+        "quarantine",
+        help="""Look at messages that are not tasks, and replay them.
+
+        What a worker cannot read is neither run nor lost: it is set aside with the reason.""",
+        examples=[
+            ("qctl quarantine ls", "what was set aside, newest first"),
+            ("qctl quarantine show 17", "the bytes of one message"),
+            ("qctl quarantine replay 17", "back into its queue"),
+        ],
+        exit_codes=(exit_codes.NOT_FOUND,),
+        subcommand_metavar="COMMAND [ARGUMENTS]...",
+        see_also=["dead"],
+    )
+)

@@ -1,0 +1,23 @@
+"""`qctl dead`: tasks whose runs killed their workers too often."""
+
+from __future__ import annotations
+
+from qctl import exit_codes
+from qctl.cli.command import PageGroup
+from qctl.commands.quarantine.group import Aside
+
+command = Aside("dead", "crashed_too_often").add_to(
+    PageGroup(
+        "dead",
+        help="""Look at tasks that killed their workers, and replay them.
+
+        A task whose worker died task_max_deliveries times is set aside, so that it kills no more.""",
+        examples=[
+            ("qctl dead ls", "what was set aside, newest first"),
+            ("qctl dead replay --all", "try them again, after a question"),
+        ],
+        exit_codes=(exit_codes.NOT_FOUND,),
+        subcommand_metavar="COMMAND [ARGUMENTS]...",
+        see_also=["quarantine"],
+    )
+)

@@ -1,0 +1,36 @@
+"""`qctl queue`: what waits where, and what can be done to it. Its pages are in qctl/queueing."""
+
+from __future__ import annotations
+
+from qctl import exit_codes
+from qctl.cli.command import PageGroup
+from qctl.commands.queue.ls import page as ls_page
+from qctl.commands.queue.messages import load_page, move_page, purge_page, save_page
+from qctl.commands.queue.pause import drain_page, pause_page, resume_page
+from qctl.commands.queue.peek import page as peek_page
+
+command = PageGroup(
+    "queue",
+    help="List queues, look into them, pause them, move and delete messages.",
+    examples=[
+        ("qctl queue ls", "what waits where"),
+        ("qctl queue peek mails --group-by name", "what is in there"),
+        ("qctl queue pause mails --for 30m", "workers take no more from it"),
+        ("qctl queue move mails mails-later --limit 100", "the next hundred"),
+    ],
+    exit_codes=(exit_codes.NOT_FOUND,),
+    subcommand_metavar="COMMAND [ARGUMENTS]...",
+    see_also=["purge", "inspect active_queues"],
+)
+for page in (
+    ls_page,
+    peek_page,
+    pause_page,
+    resume_page,
+    drain_page,
+    purge_page,
+    move_page,
+    save_page,
+    load_page,
+):
+    command.add_command(page)

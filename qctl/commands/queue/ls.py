@@ -1,0 +1,186 @@
+"""`queue ls`: what waits where, since when, and who takes it.
+
+In:  counts from the broker, pauses, answers of workers.  Out: one item for each queue.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qctl import exit_codes
+from qctl.cli.command import Page
+from qctl.cli.global_options import WatchOption
+from qctl.cli.session import Session, current
+from qctl.cli.types import Span, nearest
+from qctl.fleet import queue_rates
+from qctl.output.table import Column
+from qctl.output.text import age, count, stamp
+
+if TYPE_CHECKING:
+    from qcore.brokers.contract.administration import Depth, Pause
+    from qcore.control.client import Answers
+
+ASK_S = 0.3
+_COLUMNS = [
+    Column("QUEUE"),
+    Column("READY", True),
+    Column("DELAYED", True),
+    Column("IN FLIGHT", True),
+    Column("OLDEST", True, "oldest_at"),
+    Column("CONSUMERS", True),
+]
+_RATES = [Column("IN/S", True, "in_per_s"), Column("OUT/S", True, "out_per_s")]
+_PAUSED = Column("PAUSED")
+_LAST = "qctl.queue.ls"
+
+
+def item_of(queue: str) -> dict[str, Any]:
+    """One queue, without its consumers."""
+    session = current()
+    return _items(session, [queue], session.broker.depths([queue]), None)[0]
+
+
+def show(items: Sequence[dict[str, Any]]) -> None:
+    """Print queues as `queue ls` does."""
+    rated = any(item["rates"] for item in items)
+    columns = [*_COLUMNS, *(_RATES if rated else []), _PAUSED]
+    rows = []
+    for item in items:
+        row = [item["queue"], *[_number(item[k]) for k in ("ready", "delayed", "in_flight")]]
+        row += [_since(item["oldest_at"]), _number(item["consumers"])]
+        row += queue_rates.words(item) if rated else []
+        rows.append([*row, _words(item)])
+    current().out.items("queue", items, columns, rows, "queue")
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _since(at: str | None) -> str:
+    return age(None if at is None else time.time() - datetime.fromisoformat(at).timestamp())
+
+
+def _words(item: dict[str, Any]) -> str:
+    if not item["paused"]:
+        return ""
+    until, by, reason = (item[k] for k in ("paused_until_at", "paused_by", "pause_reason"))
+    parts = ["yes", *([f"until {until}"] if until else []), *([f"by {by}"] if by else [])]
+    return " ".join(parts) + (f": {reason}" if reason else "")
+
+
+def _items(
+    session: Session, queues: Sequence[str], depths: Sequence[Depth], consumers: Counter[str] | None
+) -> list[dict[str, Any]]:
+    pauses = {pause.queue: pause for pause in session.broker.pauses()}
+    return [
+        {
+            "queue": queue,
+            "ready": depth.ready,
+            "delayed": depth.delayed,
+            "in_flight": depth.in_flight,
+            "oldest_at": None if depth.oldest_at is None else stamp(depth.oldest_at),
+            "consumers": None if consumers is None else consumers[queue],
+            **_pause(pauses.get(queue)),
+            **queue_rates.UNKNOWN,
+        }
+        for queue, depth in zip(queues, depths, strict=True)
+    ]
+
+
+def _pause(pause: Pause | None) -> dict[str, Any]:
+    return {
+        "paused": pause is not None,
+        "paused_by": (pause.by or None) if pause else None,
+        "pause_reason": (pause.reason or None) if pause else None,
+        "paused_at": stamp(pause.at, False) if pause and pause.at is not None else None,
+        "paused_until_at": stamp(pause.until, False) if pause and pause.until is not None else None,
+    }
+
+
+def _consumers(answers: Answers) -> Counter[str]:
+    """How many workers take from each queue."""
+    found: Counter[str] = Counter()
+    for queues in answers.replies.values():
+        if isinstance(queues, list):
+            found.update({str(q.get("name")) for q in queues if isinstance(q, dict)})
+    return found
+
+
+def _show_list(rates_s: float | None) -> None:
+    session, broker = current(), current().broker
+    last: queue_rates.Look | None = None
+    if rates_s is not None:
+        known = sorted(broker.queues())
+        last = queue_rates.look(known, broker.depths(known))
+        time.sleep(rates_s)
+    answers = session.app.control.ask("active_queues", timeout_s=ASK_S)
+    consumers, silent = _consumers(answers), len(answers.silent)
+    # RabbitMQ names its queues to nobody, but the workers know theirs.
+    queues = sorted({*broker.queues(), *broker.paused(), *consumers})
+    if not queues:
+        broker.check()  # an empty list must not stand for a broker that is away
+    depths = broker.depths(queues)
+    looked, meta = queue_rates.look(queues, depths), click.get_current_context().meta
+    items = _items(session, queues, depths, consumers)
+    found = queue_rates.rates(looked, last or meta.get(_LAST), queue_rates.taken(answers))
+    for item in items:
+        item.update(found[item["queue"]])
+    # A program that watches gets a line for each item that has changed, which a rate does all the time.
+    if session.out.for_people and meta.get(WatchOption.KEY) is not None:
+        meta[_LAST] = looked
+    show(items)
+    if silent:
+        session.out.note(f"{count(silent, 'worker')} did not say what it takes within {ASK_S:g} s")
+    others = broker.held_by_others()
+    if others:
+        session.out.note(f"{count(others, 'more message')} held by Celery's workers, of all queues")
+
+
+page = Page(
+    "ls",
+    callback=_show_list,
+    params=[
+        click.Option(
+            ["--rates", "rates_s"],
+            type=Span(),
+            metavar="TIME",
+            help="Look twice, so far apart, to know IN/S too.",
+        )
+    ],
+    lists=True,
+    help="""List the queues: what waits where, since when, and who takes it.
+
+    IN FLIGHT is what qcore's workers hold; what Celery's hold is said apart, since their ledger is one for
+    all queues. OLDEST is for how long the first ready message has been so. Redis knows it of tasks
+    that qcore sent, RabbitMQ of none. CONSUMERS are the workers that answered within 0.3 s.
+
+    OUT/S is what qcore's workers took, in the mean of the last 10 to 20 seconds: they tell it with
+    their heartbeats. IN/S is that and what READY and DELAYED grew by between two looks, so it needs
+    --rates or --watch. Celery's workers tell nothing: where they take too, both are only the
+    difference of two looks, with a ~ before them.""",
+    examples=[
+        ("qctl queue ls -o json", "for a program"),
+        ("qctl queue ls --rates 1s", "how fast messages come and go"),
+        ("qctl queue ls -w", "again and again"),
+    ],
+    exit_codes=(exit_codes.FAILED,),
+    see_also=["queue peek", "queue pause", "inspect active_queues"],
+)
+
+
+def refuse_unknown(queue: str) -> None:
+    """Stop when there is nothing of that name at the broker."""
+    broker = current().broker
+    known = {*broker.queues(), *broker.paused()}
+    if queue in known or not known:
+        return
+    depth = broker.depth(queue)
+    if not depth.ready and not depth.delayed:
+        raise exit_codes.Stop(exit_codes.NOT_FOUND, f"no queue named '{queue}'{nearest(queue, known)}")

@@ -1,0 +1,105 @@
+"""`queue peek`: the next messages of a queue, without touching them."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from itertools import islice
+
+import click
+
+from qctl import exit_codes
+from qctl.cli.command import Page
+from qctl.cli.session import current
+from qctl.cli.types import OneOf, QueueName
+from qctl.commands.queue.ls import refuse_unknown
+from qctl.filters import parse
+from qctl.fleet.queued_messages import item, matching
+from qctl.output.csv_fields import fields_of
+from qctl.output.table import Column
+from qctl.output.text import count
+from qctl.output.writer import to_json
+
+NEXT = 20
+_COLUMNS = [
+    Column("ID"),
+    Column("NAME"),
+    Column("STATE"),
+    Column("PRIORITY", True),
+    Column("DUE AT"),
+    Column("REDELIVERED"),
+    Column("ARGS"),
+]
+
+
+def _peek(name: str, words: tuple[str, ...], limit: int | None, group_by: str | None, raw: bool) -> None:
+    refuse_unknown(name)
+    session, wanted = current(), parse(" ".join(words))
+    found = matching(session.broker, name, wanted)
+    if group_by:
+        counts = Counter(str(r[group_by] or "(no task)") for _, r in islice(found, limit))
+        groups = [{group_by: key, "count": number} for key, number in counts.most_common()]
+        rows = [[str(g[group_by]), str(g["count"])] for g in groups]
+        columns = [Column(group_by.upper()), Column("COUNT", True)]
+        session.out.items("queue.peek.group", groups, columns, rows, group_by)
+        session.out.note(count(counts.total(), "message"))
+        return
+    most = NEXT if limit is None else limit
+    shown = list(islice(found, most))
+    if raw and session.out.for_people:
+        sys.stdout.flush()
+        for one, _ in shown:
+            sys.stdout.buffer.write(one.raw + b"\n")
+        sys.stdout.buffer.flush()
+        return
+    items = [item(one, record, raw) for one, record in shown]
+    rows = [
+        [
+            i["id"] or "-",
+            i["name"] or f"no task: {i['problem']}",
+            i["state"],
+            str(i["priority"]),
+            i["due_at"] or "-",
+            "yes" if i["redelivered"] else "",
+            " ".join(v if isinstance(v, str) else to_json(v) for v in (i["args"], i["kwargs"]) if v),
+        ]
+        for i in items
+    ]
+    fields = [*fields_of("queue.peek"), *(["raw"] if raw else [])]
+    session.out.items("queue.peek", items, _COLUMNS, rows, "id", fields)
+    more = f", and perhaps more (-n {most})" if len(shown) == most else ""
+    session.out.note(f"{count(len(shown), 'message')}{more}")
+
+
+page = Page(
+    "peek",
+    callback=_peek,
+    params=[
+        click.Argument(["name"], type=QueueName()),
+        click.Argument(["words"], metavar="[FILTER]...", nargs=-1),
+        click.Option(
+            ["-n", "--limit", "limit"],
+            type=click.IntRange(1),
+            help=f"At most so many; {NEXT}, or with --group-by all, when not given.",
+        ),
+        click.Option(
+            ["--group-by"], type=OneOf("grouping", ("name", "queue", "state")), help="Count them by this."
+        ),
+        click.Option(["--raw"], is_flag=True, help="Print the bytes; in JSON as base64."),
+    ],
+    lists=True,
+    help="""Show the next messages of a queue, and alter nothing.
+
+    First what is ready, in the order in which it will be taken, then what waits for its time. RabbitMQ
+    cannot be looked into without flagging its messages as redelivered, so this refuses there.""",
+    examples=[
+        ("qctl queue peek mails", "the next twenty"),
+        ("qctl queue peek mails --group-by name", "how many of what"),
+        ("qctl queue peek mails 'name:proj.* kwargs.user=12' -o json", "see `qctl help filters`"),
+    ],
+    exit_codes={
+        exit_codes.NOT_FOUND: "no queue of that name",
+        exit_codes.FAILED: "this broker cannot do that",
+    },
+    see_also=["queue ls", "queue save"],
+)

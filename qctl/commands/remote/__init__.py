@@ -1,0 +1,1 @@
+"""`qctl inspect` and `qctl control`."""

@@ -1,0 +1,113 @@
+"""`control shutdown`: tell workers to stop, and see them go.
+
+Workers that stop cannot answer, so the announcements they withdraw are the answer.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qctl import exit_codes
+from qctl.cli.confirm import ask
+from qctl.cli.session import Session
+from qctl.fleet.silent_workers import verdict
+from qctl.output import replies, state_styles
+from qctl.output.table import Cell, Column
+from qctl.output.text import count
+
+if TYPE_CHECKING:
+    from qcore.control.client import Answers
+    from qcore.control.commands.base import Command
+
+PATIENCE_S = 10.0
+REFUSAL_S = 0.25
+LOOK_S = 0.1
+#: patterns of -d that mean the whole fleet
+EVERYBODY = {"*", "*@*"}
+COLUMNS = [Column("WORKER", field="node"), Column("STATE")]
+
+
+class Manner(NamedTuple):
+    """How to stop workers."""
+
+    wait: bool = True  # until they are gone
+    yes: bool = False  # without a question
+    dry_run: bool = False  # only say who would be told
+
+
+def shut_down(
+    session: Session, found: Command, arguments: dict[str, Any], whom: list[str] | None, manner: Manner
+) -> int:
+    """Tell them, wait until they are gone (at most -t seconds, 10), report; the exit code."""
+    control = session.app.control
+    answers = control.ask("ping", None, whom, 1.0)
+    try:
+        code = _ignoring_silence(verdict(session, answers, whom, 1.0), answers)
+    except exit_codes.Stop:
+        _print(session, [], 0)
+        raise
+    # A silent worker is told too: it may wake up and hear it.
+    told = sorted({*answers.replies, *(s.node for s in answers.silent)})
+    if manner.dry_run:
+        _print(session, [{"node": node, "state": "untold"} for node in told], 0)
+        session.out.note(f"nobody was told (--dry-run); {count(len(told), 'worker')} would be")
+        return code
+    if whom is None or EVERYBODY & set(whom):
+        name = session.context.name if session.context else "all"
+        ask(f"{count(len(told), 'worker')}, the whole fleet,", "told to stop", manner.yes, name)
+    wait = manner.wait
+    present = _present(session, alive=False)  # asked first: Celery's leave no trace when they go
+    # Nobody answers this but those who refuse it, and they do so at once.
+    said = control.ask(found.name, arguments, told if whom is not None else None, REFUSAL_S)
+    heard, refused = said.heard, replies.errors(said)
+    for node, words in refused.items():
+        session.out.warn(f"{node} refused: {words}")
+    if refused and not set(told) - set(refused):
+        return exit_codes.FAILED
+    told = [node for node in told if node not in refused]
+    known = present & set(told)
+    patience = session.options.timeout if session.options.timeout is not None else PATIENCE_S
+    left = _wait(session, known, patience) if wait else known
+    items = [{"node": node, "state": _state(node, known, left, wait)} for node in told]
+    _print(session, items, heard)
+    session.out.note(f"{count(len(told), 'worker')} told to stop")
+    if wait and left:
+        session.out.warn(f"still there after {patience:g} s, finishing tasks: {', '.join(sorted(left))}")
+        return exit_codes.PARTIAL
+    return exit_codes.PARTIAL if refused else code
+
+
+def _print(session: Session, items: list[dict[str, Any]], heard: int | None) -> None:
+    rows = [
+        (i["node"], Cell(i["state"], state_styles.GONE.ansi if i["state"] == "gone" else "")) for i in items
+    ]
+    session.out.items("control.shutdown", items, COLUMNS, rows, "node", heard=heard)
+
+
+def _ignoring_silence(code: int, answers: Answers) -> int:
+    return code if answers.silent or answers.unknown else exit_codes.OK
+
+
+def _wait(session: Session, nodes: set[str], patience: float) -> set[str]:
+    """Those of `nodes` that are still there when patience ends."""
+    deadline = time.monotonic() + patience
+    left = set(nodes)
+    while left:
+        left = _present(session) & nodes
+        if not left or time.monotonic() > deadline:
+            break
+        time.sleep(LOOK_S)
+    return left
+
+
+def _present(session: Session, alive: bool = True) -> set[str]:
+    """Who has announced itself, or, of Celery's workers, has its name in the table of those who listen."""
+    members, others = session.broker.roster()
+    return {*(m.node for m in members if m.alive or not alive), *others}
+
+
+def _state(node: str, known: set[str], left: set[str], wait: bool) -> str:
+    if not wait or node not in known:
+        return "told"
+    return "stopping" if node in left else "gone"

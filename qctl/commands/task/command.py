@@ -1,0 +1,24 @@
+"""`qctl task`: single tasks, wherever they are. Its pages are in qctl/tasks/ and qctl/commands/task/revoke.py."""
+
+from __future__ import annotations
+
+from qctl import exit_codes
+from qctl.cli.command import PageGroup
+from qctl.commands.task.revoke import revoke_page, unrevoke_page
+from qctl.commands.task.show import add_to
+
+command = PageGroup(
+    "task",
+    help="Find tasks, look at them, revoke them.",
+    examples=[
+        ("qctl task ls state:running", "what runs now"),
+        ("qctl task show 2f9c1e0a-…", "everything known of one task"),
+        ("qctl task revoke 2f9c1e0a-…", "it must not run"),
+    ],
+    exit_codes=(exit_codes.NOT_FOUND,),
+    subcommand_metavar="COMMAND [ARGUMENTS]...",
+    see_also=["failed", "queue", "result", "help filters"],
+)
+add_to(command)
+for page in (revoke_page, unrevoke_page):
+    command.add_command(page)

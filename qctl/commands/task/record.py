@@ -1,0 +1,164 @@
+"""`qctl task record`: from events to the history, a batch at a time.
+
+In:  events.  Out: rows of the history file.  A task is written when it has changed, at most once a second.
+A broker that goes away is waited for. Times in which nobody listened are kept as gaps.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from qcore.errors import BrokerError
+from qctl import exit_codes
+from qctl.commands.task.history import Gap, History, Step, path_for
+from qctl.output.text import count
+
+if TYPE_CHECKING:
+    from qcore.wire.event import Event
+    from qctl.cli.session import Session
+
+#: tasks that are remembered until they have ended; the file has the rest
+REMEMBERED = 200_000
+WRITE_S, FORGET_S = 1.0, 60.0
+RETRY_S = (0.5, 1.0, 2.0, 5.0)
+#: a new recorder that starts this soon after the last one has missed next to nothing
+SOON_S = 2.0
+
+
+def record(session: Session, keep_s: float, most: int, duration_s: float | None) -> int:
+    """Until Ctrl-C or SIGTERM, or for duration_s; the exit code."""
+    session.patient = True
+    recorder = Recorder(History(path_for(session.broker.place), write=True), keep_s, most)
+    ends = None if duration_s is None else time.monotonic() + duration_s
+    failed = 0
+    try:
+        with exit_codes.sigterm_like_ctrl_c():
+            while True:
+                try:
+                    if _listen(session, recorder, ends):
+                        break
+                    failed = 0
+                except BrokerError as exc:
+                    if recorder.heard_at is None:
+                        raise  # it was never there: a wrong address, most likely
+                    if recorder.lose("the broker was away"):
+                        failed = 0
+                        session.out.warn(f"{exc}; trying again")
+                    time.sleep(RETRY_S[min(failed, len(RETRY_S) - 1)])
+                    failed += 1
+    except KeyboardInterrupt:
+        pass
+    finally:
+        recorder.close()
+    lost = f"; {recorder.missed} events never arrived" if recorder.missed else ""
+    session.out.note(f"{count(recorder.total, 'task')} in the history{lost}")
+    return exit_codes.OK
+
+
+def _listen(session: Session, recorder: Recorder, ends: float | None) -> bool:
+    """Record until the time is over (True). Raises BrokerDown."""
+    from qcore.events.receiver import listen
+
+    with listen(session.broker, exchange=session.app.conf.event_exchange) as batches:
+        recorder.hear()
+        session.out.note("recording; Ctrl-C ends")
+        for batch in batches:
+            recorder.take(batch)
+            if ends is not None and time.monotonic() >= ends:
+                return True
+    return False
+
+
+class Recorder:
+    """Folds events and writes what has changed."""
+
+    def __init__(self, history: History, keep_s: float, most: int) -> None:
+        from qcore.events.state import State
+
+        self._history, self._keep_s, self._most = history, keep_s, most
+        self._state, self._changed = State(REMEMBERED), set[str]()
+        self._write_at, self._forget_at = 0.0, time.monotonic()
+        self._steps: list[Step] = []
+        self._gap: Gap | None = None  # it is going on
+        self._missed_at, self._missed_said = time.time(), 0
+        #: epoch seconds; None: it has not listened yet
+        self.heard_at: float | None = None
+        self.total = 0
+
+    @property
+    def missed(self) -> int:
+        """Events that workers have numbered and that never arrived."""
+        return sum(worker.missed for worker in self._state.workers.values())
+
+    def hear(self) -> None:
+        """Events arrive from now on; what has been missed since the last time is a gap."""
+        now = time.time()
+        before = self._history.heard_at if self.heard_at is None else None
+        if before is not None and now - before > SOON_S:
+            self._history.note_gap(Gap(before, now, "nobody recorded"))
+        if self._gap is not None:
+            self._history.note_gap(self._gap._replace(until=now))
+            self._gap = None
+        self.heard_at = now
+        self._history.note_alive(now)
+
+    def lose(self, why: str) -> bool:
+        """Events arrive no more; whether that is news."""
+        if self._gap is not None:
+            return False
+        since = self.heard_at or time.time()
+        self._gap = Gap(since, since, why)
+        return True
+
+    def take(self, batch: list[Event]) -> None:
+        """Fold these events; write, and forget what is old, when it is time."""
+        self._fold(batch)
+        self._changed.update(uuid for e in batch if isinstance(uuid := e.get("uuid"), str))
+        now = time.monotonic()
+        if now >= self._write_at:
+            self._write()
+            self._write_at = time.monotonic() + WRITE_S
+        if now >= self._forget_at:
+            self._history.forget(self._most, time.time() - self._keep_s)
+            self._forget_at = time.monotonic() + FORGET_S
+
+    def _fold(self, batch: list[Event]) -> None:
+        """A try that is over is written apart: the next one takes its times in the table."""
+        start = 0
+        for number, event in enumerate(batch):
+            if event["type"] != "task-retried" or not isinstance(event.get("uuid"), str):
+                continue
+            self._state.fold(batch[start:number], time.time())
+            start = number
+            task = self._state.table.get(event["uuid"])
+            times = [("received", task.received), ("started", task.started)] if task else []
+            for what, at in (*times, ("retried", float(event["timestamp"]))):
+                if at is not None:
+                    self._steps.append(Step(event["uuid"], at, what, event["hostname"]))
+        self._state.fold(batch[start:], time.time())
+
+    def _write(self) -> None:
+        if self._steps:
+            self._history.note_steps(self._steps)
+            self._steps.clear()
+        if self._changed:
+            table = self._state.table
+            rows = (table.row(task_id) for task_id in self._changed)
+            self._history.keep(table.task(row) for row in rows if row is not None)
+            self._changed.clear()
+        self.heard_at = time.time()
+        if self.missed > self._missed_said:
+            lost = self.missed - self._missed_said
+            self._history.note_gap(Gap(self._missed_at, self.heard_at, f"{lost} events never arrived"))
+        self._missed_at, self._missed_said = self.heard_at, max(self.missed, self._missed_said)
+        self._history.note_alive(self.heard_at)
+
+    def close(self) -> None:
+        """Write what is left; total is then how many the history has."""
+        try:
+            if self.heard_at is not None and self._gap is None:
+                self._write()
+            self.total = len(self._history)
+        finally:
+            self._history.close()

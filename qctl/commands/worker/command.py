@@ -1,0 +1,225 @@
+"""`qctl worker`: run a worker for the app of -A. After this: qcore/worker/worker.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from qctl import exit_codes
+from qctl.cli.command import PageGroup
+from qctl.cli.session import current
+from qctl.cli.types import Kind, Names, OneOf, Span
+from qctl.commands.worker.detach import Identity, to_background
+from qctl.commands.worker.manage import pages
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
+
+
+class Concurrency(Kind):
+    """A number of slots, or 'auto'."""
+
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, int):
+            return value
+        try:
+            number = int(value)
+        except ValueError:
+            number = 0
+        if number < 1:
+            raise click.BadParameter(f"'{value}' is not a number of tasks, 1 or more", ctx=ctx, param=param)
+        return number
+
+
+class PoolName(Kind):
+    """The name of a pool; the known ones are looked up only when a worker is started."""
+
+    name = "pool"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from qcore.pools.registry import pools
+
+        aliases = {"processes": "prefork", "thread": "threads"}
+        name = aliases.get(str(value), str(value))
+        if name in pools:
+            return name
+        return OneOf("pool", [*pools.names(), *aliases]).convert(name, param, ctx)
+
+
+def refused(*names: str, why: str, is_flag: bool = False) -> Callable[[Any], Any]:
+    """An option of Celery's that a worker here does not have; the answer is one sentence."""
+
+    def refuse(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        if value:
+            raise click.UsageError(f"{names[-1]} is not taken here: {why}", ctx)
+
+    metavar = None if is_flag else "…"
+    return click.option(
+        *names,
+        is_flag=is_flag,
+        metavar=metavar,
+        hidden=True,
+        expose_value=False,
+        callback=refuse,
+        help=f"Refused: {why}.",
+    )
+
+
+def accepted(*names: str, why: str, is_flag: bool = True) -> Callable[[Any], Any]:
+    """An option of Celery's that asks for what is so anyway."""
+    metavar = None if is_flag else "…"
+    return click.option(
+        *names, is_flag=is_flag, metavar=metavar, expose_value=False, help=f"No effect: {why}."
+    )
+
+
+NO_BEAT = "a worker does not send the schedule; run one beat process beside the workers"
+
+GROUPS = {
+    "Worker": (
+        "hostname",
+        "loglevel",
+        "logfile",
+        "include",
+        "task_events",
+        "heartbeat_interval",
+        "drain_timeout",
+        "reload",
+    ),
+    "Pool": (
+        *("pool", "concurrency", "autoscale", "prefetch_multiplier", "disable_prefetch", "time_limit"),
+        *("soft_time_limit", "max_tasks_per_child", "max_memory_per_child"),
+    ),
+    "Queues": ("queues", "exclude_queues", "purge"),
+    "Daemon": ("detach", "pidfile", "uid", "gid", "umask"),
+    "Taken as Celery has them": (
+        *("without_heartbeat", "without_gossip", "without_mingle", "optimization", "statedb"),
+        *("skip_checks", "pool_start_method"),
+    ),
+}
+
+
+@click.group(
+    "worker",
+    watches=False,
+    cls=PageGroup,
+    invoke_without_command=True,
+    subcommand_metavar="[COMMAND [ARGUMENTS]...]",
+    groups=GROUPS,
+    examples=[
+        ("qctl -A proj worker", "run the tasks of proj.py, as many at once as there are CPUs"),
+        ("qctl -A proj worker -c 8 -Q mails,reports -E", "eight at once, two queues, with events"),
+        ("qctl -A proj worker --autoscale 20,2", "from two to twenty at once, as many as are needed"),
+        ("qctl -A proj worker -D --pidfile w.pid -f w.log", "in the background; TERM to that pid stops it"),
+        ("qctl -A proj worker --reload", "while writing code: each save starts it anew"),
+        ("qctl -A proj worker -P threads -n io1@%h -l info", "threads, named, talkative"),
+    ],
+    exit_codes={
+        exit_codes.OK: "stopped when asked to, every running task finished",
+        exit_codes.USAGE: "wrong usage, no app, or an app that cannot be loaded",
+        exit_codes.FAILED: "it could not go on",
+        exit_codes.NOT_FOUND: "stopped at once: running tasks were cut short and returned to their queues",
+    },
+    see_also=["status", "inspect stats", "control shutdown", "events"],
+)
+@click.option(
+    "-n", "--hostname", metavar="NAME", help="Node name; %h host, %n its first part, %d its domain."
+)
+@click.option(
+    "-P", "--pool", type=PoolName(), help="Where tasks run: prefork, threads, asyncio, gevent, solo."
+)
+@click.option(
+    "-c", "--concurrency", type=Concurrency(), help="Tasks at once. [default: CPUs; asyncio, gevent: 100]"
+)
+@click.option("--autoscale", metavar="MAX,MIN", help="Grow to MAX while messages wait, shrink to MIN.")
+@click.option("-Q", "--queues", type=Names(), help="Queues to take tasks from, in this order.")
+@click.option("-X", "--exclude-queues", type=Names(), help="Configured queues not to take from.")
+@click.option("-E", "--task-events", "--events", is_flag=True, help="Send task events, for the dashboard.")
+@click.option("-l", "--loglevel", type=OneOf("log level", LEVELS), help="How much to log. [default: WARNING]")
+@click.option("-f", "--logfile", metavar="FILE", help="Log there, not to stderr.")
+@click.option("--time-limit", type=Span(), help="Kill tasks that run longer.")
+@click.option("--soft-time-limit", type=Span(), help="Tell tasks to stop that run longer.")
+@click.option("--max-tasks-per-child", type=click.IntRange(1), help="Replace a child after so many tasks.")
+@click.option("--max-memory-per-child", type=click.IntRange(1), help="Replace a child above so many KiB.")
+@click.option("--prefetch-multiplier", type=click.IntRange(0), help="Messages held for each slot at most.")
+@click.option("-I", "--include", type=Names(), help="More modules with tasks.")
+@click.option("--purge", "--discard", is_flag=True, help="Delete what waits in the queues first.")
+@click.option("--pidfile", metavar="FILE", help="Write the process id there; refuse to start twice.")
+@click.option("--heartbeat-interval", type=Span(), help="Time between signs of life.")
+@click.option("--drain-timeout", type=Span(), help="Time that running tasks get when asked to stop.")
+@click.option("--without-heartbeat", is_flag=True, help="Send no heartbeat events.")
+@click.option("--disable-prefetch", is_flag=True, help="Hold no message that no slot is free for.")
+@click.option("-D", "--detach", is_flag=True, help="Run in the background; give --logfile too.")
+@click.option("--uid", metavar="USER", help="Become this user, by name or number.")
+@click.option("--gid", metavar="GROUP", help="Become a member of this group only.")
+@click.option("--umask", metavar="MODE", help="Mask of the modes of new files, octal: 022.")
+@click.option("--reload", is_flag=True, help="Start it anew whenever a .py file below here is saved.")
+@accepted("--without-gossip", why="workers here do not gossip")
+@accepted("--without-mingle", why="nor do they ask each other at the start")
+@accepted("-O", "--optimization", why="tasks are always spread fairly", is_flag=False)
+@accepted("-S", "--statedb", why="the broker keeps what was revoked", is_flag=False)
+@accepted("-T", "--skip-checks", why="there are none to skip")
+@click.option(
+    "--pool-start-method", type=OneOf("start method", ("fork",)), expose_value=False, help="Only fork."
+)
+@refused("-B", "--beat", why=NO_BEAT, is_flag=True)
+@refused("-s", "--schedule-filename", "--schedule", why=NO_BEAT)
+@refused("--scheduler", why=NO_BEAT)
+@refused("--executable", why="start it with that Python: `PYTHON -m qctl worker`")
+def command(
+    detach: bool,
+    disable_prefetch: bool,
+    uid: str | None,
+    gid: str | None,
+    umask: str | None,
+    reload: bool,
+    **options: Any,
+) -> int:
+    """Start a worker for the app.
+
+    The commands see to workers that run; without one, a worker is started here. Ctrl-C or SIGTERM
+    stops it: running tasks finish first, waiting ones stay in the broker. A second one stops it at
+    once; then unfinished tasks are run again by another worker.
+    """
+    if click.get_current_context().invoked_subcommand is not None:
+        return exit_codes.OK
+    if reload:
+        from qctl.commands.worker.reload import run
+
+        if detach:
+            raise exit_codes.Stop(exit_codes.USAGE, "--reload is for a terminal, and goes without --detach")
+        return run(current())
+    if options["pool"] == "gevent":
+        from qcore.pools.gevent.patch import patch
+
+        patch()  # before the app is imported
+    session = current()
+    session.needs_app("a worker")
+    session.patient = True
+    if options["purge"]:
+        from qctl.cli.read_only import permit
+
+        permit(session, "qctl worker --purge")
+    app = session.app
+    if app.is_celery:
+        raise exit_codes.Stop(
+            exit_codes.USAGE,
+            f"'{session.options.app}' is a Celery app; its tasks need Celery's worker",
+            "to run them here: `from qcore import App as Celery` in its module",
+        )
+    if disable_prefetch:
+        options["prefetch_multiplier"] = 1
+    identity = Identity(uid, gid, umask)
+    if detach and not to_background(options):
+        return exit_codes.OK
+    identity.take()
+    given = {key: value for key, value in options.items() if value not in (None, False)}
+    code: int = app.worker(**given).run()
+    return code
+
+
+for _each in pages():
+    command.add_command(_each)

@@ -1,0 +1,91 @@
+"""A process in the background, and as another user.
+
+In:  -D, --uid, --gid, --umask.  Out: the process that goes on: without a terminal, as that user.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qcore.base.private_files import open_to_append
+from qctl import exit_codes
+
+
+class Identity(NamedTuple):
+    """Whom to become; None for as it is."""
+
+    uid: str | None
+    gid: str | None
+    umask: str | None
+
+    def take(self) -> None:
+        """Become it. Raises Stop when there is no such user, or we may not."""
+        if self.umask is not None:
+            try:
+                os.umask(int(self.umask, 8))
+            except ValueError:
+                raise exit_codes.Stop(
+                    exit_codes.USAGE, f"--umask is an octal number such as 022, not '{self.umask}'"
+                ) from None
+        if self.uid is None and self.gid is None:
+            return
+        user = _user(self.uid) if self.uid is not None else None
+        group = _group(self.gid) if self.gid is not None else user.pw_gid if user else os.getgid()
+        try:
+            # The groups first: afterwards we may not change them any more.
+            if user is not None and self.gid is None:
+                os.initgroups(user.pw_name, group)
+            else:
+                os.setgroups([group])
+            os.setgid(group)
+            if user is not None:
+                os.setuid(user.pw_uid)
+        except PermissionError:
+            raise exit_codes.Stop(
+                exit_codes.USAGE, "only root may become another user; leave out --uid and --gid"
+            ) from None
+
+
+def _user(name: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+    except KeyError:
+        raise exit_codes.Stop(exit_codes.USAGE, f"there is no user '{name}' (--uid)") from None
+
+
+def _group(name: str) -> int:
+    try:
+        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise exit_codes.Stop(exit_codes.USAGE, f"there is no group '{name}' (--gid)") from None
+
+
+def to_background(options: Mapping[str, Any]) -> bool:
+    """Go on in a process without a terminal: True there, False in the one that was started. What it
+    prints goes to the log file, or nowhere."""
+    log = Path(options.get("logfile") or os.devnull)
+    try:
+        out = open_to_append(log, 0o644)
+    except OSError as exc:
+        raise exit_codes.Stop(
+            exit_codes.USAGE, f"cannot write the log file '{log}': {exc.strerror}"
+        ) from None
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if (pid := os.fork()) != 0:
+        os.close(out)
+        print(f"a worker starts in the background (pid {pid}); its log is {log}", file=sys.stderr)
+        return False
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for ours, theirs in ((nothing, 0), (out, 1), (out, 2)):
+        os.dup2(ours, theirs)
+    os.close(nothing)
+    os.close(out)
+    return True

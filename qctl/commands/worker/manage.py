@@ -1,0 +1,278 @@
+"""`qctl worker ls, drain, resume, restart`: what is done with workers that run.
+
+In:  names or globs of workers.  Out: lists, and an exit code that says whether all came about.
+Before this: qctl/commands/worker/command.py, whose group they are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+from qctl import exit_codes
+from qctl.cli.command import Page
+from qctl.cli.confirm import CODES, ask
+from qctl.cli.confirm import options as consent_options
+from qctl.cli.session import current
+from qctl.cli.types import WorkerName
+from qctl.fleet.silent_workers import verdict
+from qctl.output import replies
+from qctl.output.table import Column
+from qctl.output.text import age, count
+
+LOOK_S = 0.2
+ENDS = {
+    exit_codes.NOT_FOUND: "no worker of that name",
+    exit_codes.PARTIAL: "some are silent, refused, or are not done in time",
+    exit_codes.NO_ANSWER: "no worker is online",
+}
+
+
+def _timeout() -> float:
+    return min(current().options.timeout or 1.0, 1.0)
+
+
+def _ask(method: str, whom: list[str] | None) -> tuple[dict[str, Any], dict[str, str], int]:
+    """Replies, refusals and the exit code; raises Stop when nobody is there."""
+    session = current()
+    answers = session.app.control.ask(method, None, whom, _timeout())
+    code = verdict(session, answers, whom, _timeout())
+    refused = replies.errors(answers)
+    for node, words in refused.items():
+        session.out.warn(f"{node} refused: {words}")
+    if refused:
+        code = exit_codes.FAILED if len(refused) == len(answers.replies) else exit_codes.PARTIAL
+    return {n: v for n, v in sorted(answers.replies.items()) if n not in refused}, refused, code
+
+
+def _ls(whom: tuple[str, ...]) -> int:
+    session = current()
+    found, _, code = _ask("stats", list(whom) or None)
+    running, queues = _of_celery([node for node, stats in found.items() if "queues" not in stats])
+    items = []
+    for node, stats in found.items():
+        pool = stats.get("pool") or {}
+        items.append(
+            {
+                "node": node,
+                "state": stats.get("state") or "running",
+                "pool": str(pool.get("implementation") or "").partition(":")[0].rpartition(".")[2] or None,
+                "slots_used": stats.get("active", running.get(node)),
+                "slots": pool.get("max-concurrency"),
+                "processed": sum((stats.get("total") or {}).values()),
+                "queues": stats.get("queues") or queues.get(node) or [],
+                "uptime_s": stats.get("uptime"),
+                "version": stats.get("version"),
+            }
+        )
+    columns = [
+        *(
+            Column("WORKER"),
+            Column("STATE"),
+            Column("POOL"),
+            Column("SLOTS", True),
+            Column("PROCESSED", True),
+        ),
+        *(Column("QUEUES"), Column("UPTIME", True), Column("VERSION")),
+    ]
+    rows = [
+        [
+            i["node"],
+            i["state"],
+            i["pool"] or "-",
+            f"{'-' if i['slots_used'] is None else i['slots_used']}/{i['slots'] or '-'}",
+            str(i["processed"]),
+            ",".join(i["queues"]) or "-",
+            age(i["uptime_s"]),
+            i["version"] or "-",
+        ]
+        for i in items
+    ]
+    session.out.items("worker", items, columns, rows, "node")
+    return code
+
+
+def _of_celery(nodes: list[str]) -> tuple[dict[str, int], dict[str, list[str]]]:
+    """How many tasks run, and which queues are taken from, by node: Celery's stats do not say."""
+    if not nodes:
+        return {}, {}
+    control = current().app.control
+    active = control.ask("active", None, nodes, _timeout()).replies
+    taken = control.ask("active_queues", None, nodes, _timeout()).replies
+    return (
+        {node: len(tasks) for node, tasks in active.items() if isinstance(tasks, list)},
+        {node: [q["name"] for q in found] for node, found in taken.items() if isinstance(found, list)},
+    )
+
+
+def _looks(timeout_s: float) -> Iterator[None]:
+    """At once, then every LOOK_S until timeout_s has passed, and once after that."""
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        yield
+        time.sleep(min(LOOK_S, max(until - time.monotonic(), 0.0)))
+    yield
+
+
+def _left(nodes: list[str]) -> list[dict[str, Any]]:
+    """What these workers still run or hold; a worker that does not answer has its row too."""
+    control = current().app.control
+    found = []
+    for method, state in (("active", "running"), ("reserved", "reserved")):
+        answers = control.ask(method, None, nodes, _timeout())
+        for node, tasks in sorted(answers.replies.items()):
+            for task in tasks if isinstance(tasks, list) else ():
+                since = task.get("time_start")
+                ago = max(time.time() - since, 0.0) if since else None
+                found.append(
+                    {"node": node, "id": task["id"], "name": task["name"], "state": state, "age_s": ago}
+                )
+    return found
+
+
+def _drain(whom: tuple[str, ...], wait: bool, yes: bool, dry_run: bool) -> int:
+    session = current()
+    patience = session.options.timeout if session.options.timeout is not None else 300.0
+    known, _, code = _ask("ping", list(whom) or None)
+    nodes = list(known)
+    if not dry_run and nodes:
+        ask(count(len(nodes), "worker"), "told to take no more tasks", yes)
+        _, refused, code = _ask("drain", nodes)
+        nodes = [n for n in nodes if n not in refused]
+    left = _left(nodes) if nodes else []
+    if wait and not dry_run:
+        shown = -1
+        for _ in _looks(patience):
+            left = _left(nodes) if nodes else []
+            if not left:
+                break
+            if len(left) != shown:
+                shown = len(left)
+                oldest = max((i["age_s"] or 0.0 for i in left), default=0.0)
+                session.out.note(f"{count(shown, 'task')} left, the oldest runs for {age(oldest)}")
+    columns = [Column("WORKER"), Column("TASK"), Column("NAME"), Column("STATE"), Column("AGE", True)]
+    rows = [[i["node"], i["id"], i["name"], i["state"], age(i["age_s"])] for i in left]
+    session.out.items("worker.drain", left, columns, rows, "id", workers=nodes, dry_run=dry_run)
+    if dry_run:
+        session.out.note(f"{count(len(nodes), 'worker')} would be drained (--dry-run)")
+        return code
+    if wait and left:
+        session.out.warn(f"{count(len(left), 'task')} still there after {patience:g} s; they are listed")
+        return exit_codes.PARTIAL
+    undo = "; `qctl worker resume` undoes it" if nodes else ""
+    session.out.note(f"{count(len(nodes), 'worker')} drained{undo}")
+    return code
+
+
+def _resume(whom: tuple[str, ...]) -> int:
+    found, _, code = _ask("resume", list(whom) or None)
+    items = [{"node": node, "reply": value.get("ok")} for node, value in found.items()]
+    rows = [[i["node"], str(i["reply"])] for i in items]
+    current().out.items("worker.resume", items, [Column("WORKER"), Column("REPLY")], rows, "node")
+    return code
+
+
+def _pids(stats: dict[str, Any]) -> set[int]:
+    return set((stats.get("pool") or {}).get("processes") or ())
+
+
+def _restart(whom: tuple[str, ...], yes: bool, dry_run: bool) -> int:
+    """One worker after the other, so that the others go on taking tasks."""
+    session = current()
+    patience = session.options.timeout if session.options.timeout is not None else 300.0
+    known, _, code = _ask("stats", list(whom) or None)
+    items = []
+    if not dry_run and known:
+        ask(f"the pools of {count(len(known), 'worker')}", "replaced, one after the other", yes)
+    for node, stats in known.items():
+        state = "would be restarted" if dry_run else _restart_one(node, _pids(stats), patience)
+        items.append({"node": node, "state": state})
+    rows = [[i["node"], i["state"]] for i in items]
+    columns = [Column("WORKER"), Column("STATE")]
+    session.out.items("worker.restart", items, columns, rows, "node", dry_run=dry_run)
+    return code if all(i["state"] not in ("refused", "not done") for i in items) else exit_codes.PARTIAL
+
+
+def _restart_one(node: str, before: set[int], patience: float) -> str:
+    control = current().app.control
+    said = control.ask("pool_restart", {}, [node], _timeout())
+    if node not in said.replies or replies.errors(said):
+        for words in replies.errors(said).values():
+            current().out.warn(f"{node} refused: {words}")
+        return "refused"
+    for _ in _looks(patience):
+        now = control.ask("stats", None, [node], _timeout()).replies.get(node)
+        if not isinstance(now, dict):
+            continue
+        pids = _pids(now)
+        if pids and now.get("pid") in pids:
+            return "nothing to replace"  # a pool of threads: its process is the worker itself
+        if pids and not pids & before:
+            return "restarted"
+    return "not done"
+
+
+def pages() -> list[Page]:
+    """The commands below `qctl worker`."""
+    return [
+        _page("ls", _ls, "List the workers and what each of them does.", [("qctl worker ls", "all of them")]),
+        _page(
+            "drain",
+            _drain,
+            """Have workers take no more tasks.
+
+            What they hold and have not started goes back to its queue at once; what runs goes on. They
+            stay, until `qctl worker resume` or a shutdown. With --wait the command ends when nothing runs
+            any more, or after --timeout (5 minutes), with code 4 and a list of what still runs.""",
+            [
+                ("qctl worker drain 'w*@h' --wait --timeout 5m", "before a deployment"),
+                ("qctl worker drain --yes && qctl control shutdown", "all of them, without a question"),
+            ],
+            click.Option(["-w", "--wait"], is_flag=True, help="Until nothing runs any more."),
+            *consent_options(),
+            changes=True,
+        ),
+        _page(
+            "resume",
+            _resume,
+            "Have workers take tasks again after a drain.",
+            [("qctl worker resume 'w*@h'", "after the deployment")],
+            changes=True,
+        ),
+        _page(
+            "restart",
+            _restart,
+            """Replace the processes of the pools, one worker after the other.
+
+            Each process leaves after its task, so no task is cut short. The code of the app is not loaded
+            again: for that stop the worker and start it anew. A pool without processes of its own
+            (threads, asyncio, gevent, solo) has nothing to replace.""",
+            [("qctl worker restart 'w*@h' --yes", "when children have grown too large")],
+            *consent_options(),
+            changes=True,
+        ),
+    ]
+
+
+def _page(
+    name: str,
+    callback: Callable[..., int],
+    words: str,
+    examples: list[tuple[str, str]],
+    *options: click.Parameter,
+    changes: bool = False,
+) -> Page:
+    asks = {**CODES} if any(o.name == "yes" for o in options) else {}
+    return Page(
+        name,
+        callback=callback,
+        params=[click.Argument(["whom"], nargs=-1, type=WorkerName(), metavar="[WORKER]..."), *options],
+        help=words,
+        examples=examples,
+        exit_codes={**asks, **ENDS},
+        see_also=["worker", "status", "control shutdown"],
+        changes=changes,
+    )

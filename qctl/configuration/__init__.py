@@ -1,0 +1,1 @@
+"""Contexts, configuration files and their order."""

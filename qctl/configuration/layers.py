@@ -1,0 +1,146 @@
+"""Which value of a setting counts, and where it came from.
+
+In:  what the command line said, the environment, the project's file, the context, the user's defaults.
+Out: the values that count, with all the others below them.  Before this: session.py.
+
+A context counts where it was named: by --context just below the options, by QCTL_CONTEXT just below the
+environment, and one that was chosen before (`qctl ctx use`) below the project's file. The latter says
+nothing any more when the broker is another one than its own: its app, its class and its being read-only
+are about its own fleet. Whether changes are refused is no matter of rank: any place may say so, and only
+the command line and the environment can say otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qctl import exit_codes
+from qctl.configuration import contexts, project, tables
+from qctl.configuration.contexts import Context
+from qctl.configuration.directories import config_dir
+
+ENVIRONMENT = {
+    "context": ("QCTL_CONTEXT",),
+    "broker": ("QCTL_BROKER_URL", "CELERY_BROKER_URL"),
+    "result_backend": ("QCTL_RESULT_BACKEND", "CELERY_RESULT_BACKEND"),
+    "app": ("QCTL_APP",),
+    "output": ("QCTL_OUTPUT",),
+    "timeout": ("QCTL_TIMEOUT",),
+    "read_only": ("QCTL_READ_ONLY",),
+}
+BUILT_IN: dict[str, Any] = {"output": "table", "broker": "sqlite://", "read_only": False}
+KEYS = (*ENVIRONMENT, "class", "colour", "queue")
+OPTIONS = {
+    "broker": "-b",
+    "app": "-A",
+    "output": "-o",
+    "timeout": "-t",
+    "result_backend": "--result-backend",
+    "read_only": "--read-only or --read-write",
+    "context": "--context",
+}
+
+
+class Place(NamedTuple):
+    """Something that says values: its name for people, and what it says."""
+
+    name: str
+    values: Mapping[str, Any]
+    binding: bool = False  # the command line or the environment
+
+
+@dataclass
+class Layers:
+    """All places, the strongest first; and the context that counts."""
+
+    places: list[Place] = field(default_factory=list)
+    context: Context | None = None
+
+    def said(self, key: str) -> list[tuple[str, Any]]:
+        """(place, value) of everybody who says something about `key`; the first one counts."""
+        found = [(p, p.values[key]) for p in self.places if p.values.get(key) is not None]
+        if key == "read_only":
+            # Nobody below the environment can take back that another one is careful.
+            found.sort(key=lambda pair: (not pair[0].binding, not pair[1]))
+        return [(place.name, value) for place, value in found]
+
+    def value(self, key: str) -> Any:
+        """The value that counts; None: nobody says anything."""
+        return next((value for _, value in self.said(key)), None)
+
+    def source(self, key: str) -> str:
+        return next((name for name, _ in self.said(key)), "")
+
+
+def gather(given: Mapping[str, Any], start: Path, warn: Callable[[str], None]) -> Layers:
+    """Ask every place; raises Stop for a mistake in a file or a context that is not there."""
+    flags = Place("command line", given, True)
+    env = Place("environment", _environment(), True)
+    found = project.load(start, warn)
+    ours = Place(str(found[0]), found[1]) if found else None
+    user_file = config_dir() / "config.toml"
+    user = None
+    if user_file.exists():
+        user = Place(str(user_file), tables.check(user_file, tables.read(user_file), tables.DEFAULTS))
+    built_in = Place("built in", BUILT_IN)
+    places = [p for p in (flags, env, ours, user, built_in) if p is not None]
+
+    before = len(places)
+    chosen = _context(places, warn)
+    if chosen is None:
+        return Layers(places)
+    context, rank = chosen
+    named = _place(context)
+    places.insert(before - 1 - (user is not None) if rank is None else rank + 1, named)
+    layers = Layers(places, context)
+    explicit = rank is not None and places[rank].binding
+    own = context.values.get("broker")
+    if not explicit and own is not None and layers.value("broker") != own:
+        layers.places.remove(named)
+        layers.context = None
+    return layers
+
+
+def _context(places: list[Place], warn: Callable[[str], None]) -> tuple[Context, int | None] | None:
+    """The context, and the number of the place that names it; None: it was chosen earlier."""
+    for rank, place in enumerate(places):
+        name = place.values.get("context")
+        if name == "":  # an empty QCTL_CONTEXT: none at all
+            return None
+        if name is not None:
+            return contexts.named(contexts.load(warn), str(name), place.name), rank
+    name, _ = contexts.chosen()
+    if not name:
+        return None
+    return contexts.named(contexts.load(warn), name, "chosen with `qctl ctx use`"), None
+
+
+def _place(context: Context) -> Place:
+    values = {**context.values}
+    if context.read_only:
+        values["read_only"] = True
+    return Place(f"context '{context.name}'", values)
+
+
+def _environment() -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, names in ENVIRONMENT.items():
+        text = next((os.environ[n] for n in names if os.environ.get(n)), None)
+        if text is not None:
+            values[key] = _truth(text, names[0]) if key == "read_only" else text
+    if os.environ.get("QCTL_CONTEXT") == "":
+        values["context"] = ""
+    return values
+
+
+def _truth(text: str, name: str) -> bool:
+    lower = text.strip().lower()
+    if lower in ("1", "true", "yes", "on"):
+        return True
+    if lower in ("0", "false", "no", "off"):
+        return False
+    raise exit_codes.Stop(exit_codes.BAD_CONFIG, f"{name} is 1 or 0, not '{text}'")

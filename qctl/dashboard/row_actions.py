@@ -1,0 +1,180 @@
+"""What the dashboard's keys do to what is under the cursor: each is a command line of qctl, run as one.
+
+In:  rows of a view, or a filter that means them.  Out: the words of a command.  After this: run_command.py runs
+them. So guards, reasons and the audit log are those of the command line, and the screen teaches it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from qcore.events.store.table import TaskSeen
+from qctl.dashboard.state.snapshot import FailureRow, QueueRow, WorkerRow
+from qctl.output.text import count
+
+REVERSIBLE, COSTLY, IRREVERSIBLE = "reversible", "costly", "irreversible"
+
+
+class Act(NamedTuple):
+    """One thing to do: the words behind `qctl`, what it is in a sentence, how careful to be, how to take
+    it back (none: it cannot be), how to see first what it would do, and the name that has to be typed."""
+
+    words: tuple[str, ...]
+    what: str
+    grade: str
+    undo: tuple[str, ...] = ()
+    preview: bool = False  # the command has --dry-run
+    name: str = ""
+
+    @property
+    def line(self) -> str:
+        return "qctl " + shlex.join(w for w in self.words if w != "--yes")
+
+
+def retry(rows: Sequence[Any], every: str) -> Act | None:
+    failed = [r for r in rows if isinstance(r, TaskSeen) and r.state == "FAILURE"]
+    if every and rows and isinstance(rows[0], TaskSeen):
+        return _retry((every,), f"try all failed tasks again that match {every}")
+    if failed:
+        what = failed[0].name or failed[0].uuid if len(failed) == 1 else count(len(failed), "failed task")
+        return _retry(
+            (f"id:{','.join(t.uuid for t in failed)}",), f"try {what} again, with the same arguments"
+        )
+    groups = [r for r in rows if isinstance(r, FailureRow) and r.exact]
+    if len(groups) == 1:
+        (row,) = groups
+        what = f"try {count(row.count, 'failed task')} again: {row.name}, {row.exc_type}"
+        return _retry(row.filter_words, what)
+    if groups:
+        words = " or ".join(f"({' '.join(g.filter_words)})" for g in groups)
+        return _retry((words,), f"try {count(sum(g.count for g in groups), 'failed task')} again")
+    return None
+
+
+def _retry(words: tuple[str, ...], what: str) -> Act:
+    return Act(("failed", "retry", *words, "--yes"), what, COSTLY, preview=True)
+
+
+def revoke(rows: Sequence[Any], every: str) -> Act | None:
+    if every and rows and isinstance(rows[0], TaskSeen):
+        what = f"revoke all tasks that wait and match {every}"
+        return Act(("task", "revoke", "--match", every, "--yes"), what, COSTLY, preview=True)
+    tasks = [r for r in rows if isinstance(r, TaskSeen) and not r.is_ready]
+    if not tasks:
+        return None
+    ids = tuple(t.uuid for t in tasks)
+    what = tasks[0].name or ids[0] if len(tasks) == 1 else count(len(tasks), "task")
+    words = ("task", "revoke", *ids, "--yes")
+    return Act(words, f"revoke {what}: it will not start", COSTLY, ("task", "unrevoke", *ids), preview=True)
+
+
+def terminate(rows: Sequence[Any], every: str) -> Act | None:
+    tasks = [r for r in rows if isinstance(r, TaskSeen) and r.state == "STARTED"]
+    if not tasks or every:
+        return None
+    what = f"kill {tasks[0].name or tasks[0].uuid} while it runs on {tasks[0].worker}"
+    if len(tasks) > 1:
+        what = f"kill {count(len(tasks), 'running task')}"
+    return Act(("control", "terminate", "KILL", *(t.uuid for t in tasks)), what, COSTLY)
+
+
+def _queue_of(rows: Sequence[Any]) -> tuple[str, bool] | None:
+    """The queue that one row is about, and whether it is paused."""
+    if len(rows) != 1:
+        return None
+    (row,) = rows
+    if isinstance(row, QueueRow):
+        return row.name, row.paused
+    if isinstance(row, TaskSeen | FailureRow) and row.queue:
+        return row.queue, False
+    return None
+
+
+def pause(rows: Sequence[Any], every: str) -> Act | None:
+    found = _queue_of(rows)
+    if found is None:
+        return None
+    queue, paused = found
+    on, off = ("queue", "pause", queue), ("queue", "resume", queue)
+    if paused:
+        return Act(off, f"let workers take from {queue} again", REVERSIBLE, on)
+    return Act(on, f"workers take no more from {queue}", REVERSIBLE, off)
+
+
+def resume(rows: Sequence[Any], every: str) -> Act | None:
+    found = _queue_of(rows)
+    if found is None:
+        return None
+    return Act(("queue", "resume", found[0]), f"let workers take from {found[0]} again", REVERSIBLE)
+
+
+def drain(rows: Sequence[Any], every: str) -> Act | None:
+    workers = tuple(r.node for r in rows if isinstance(r, WorkerRow))
+    if workers:
+        what = f"{', '.join(workers)}: take no more tasks"
+        words = ("worker", "drain", *workers, "--yes")
+        return Act(words, what, COSTLY, ("worker", "resume", *workers), preview=True)
+    found = _queue_of(rows)
+    if found is None:
+        return None
+    return Act(("queue", "drain", found[0]), f"is {found[0]} empty, and nothing of it in flight?", REVERSIBLE)
+
+
+def purge(rows: Sequence[Any], every: str) -> Act | None:
+    if len(rows) != 1 or not isinstance(rows[0], QueueRow):
+        return None
+    queue = rows[0].name
+    words = ("queue", "purge", queue, "--confirm", queue)
+    what = f"delete all that waits in {queue}; it cannot be brought back"
+    return Act(words, what, IRREVERSIBLE, preview=True, name=queue)
+
+
+def grow(rows: Sequence[Any], every: str) -> Act | None:
+    return _size(rows, "pool_grow", "pool_shrink", "one more slot")
+
+
+def shrink(rows: Sequence[Any], every: str) -> Act | None:
+    return _size(rows, "pool_shrink", "pool_grow", "one slot less")
+
+
+def _size(rows: Sequence[Any], verb: str, back: str, what: str) -> Act | None:
+    nodes = ",".join(r.node for r in rows if isinstance(r, WorkerRow))
+    if not nodes:
+        return None
+    tail = ("1", "-d", nodes)
+    return Act(("control", verb, *tail), f"{what} on {nodes}", REVERSIBLE, ("control", back, *tail))
+
+
+def events_on(rows: Sequence[Any], every: str) -> Act | None:
+    nodes = ",".join(r.node for r in rows if isinstance(r, WorkerRow))
+    here = ("-d", nodes) if nodes else ()
+    what = f"task events of {nodes or 'every worker'}"
+    on, off = ("control", "enable_events", *here), ("control", "disable_events", *here)
+    if nodes and all(r.task_events for r in rows if isinstance(r, WorkerRow)):
+        on, off = off, on
+    return Act(on, what, REVERSIBLE, off)
+
+
+def shut_down(rows: Sequence[Any], every: str) -> Act | None:
+    nodes = ",".join(r.node for r in rows if isinstance(r, WorkerRow))
+    if not nodes:
+        return None
+    words = ("control", "shutdown", "-d", nodes, "--no-wait", "--yes")
+    return Act(words, f"stop {nodes}: running tasks finish first", COSTLY)
+
+
+VERBS: dict[str, Callable[[Sequence[Any], str], Act | None]] = {
+    "retry": retry,
+    "revoke": revoke,
+    "terminate": terminate,
+    "pause": pause,
+    "resume": resume,
+    "drain": drain,
+    "purge": purge,
+    "grow": grow,
+    "shrink": shrink,
+    "events_on": events_on,
+    "shut_down": shut_down,
+}

@@ -1,0 +1,101 @@
+"""Run a command of qctl for the dashboard, in the background.
+
+In:  the words of a command.  Out: what it said.  It is a process of its own, so that the screen stays as
+quick as it was; the broker's address travels in its environment, not in its words.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from qcore.app.app import App
+
+if TYPE_CHECKING:
+    import click
+
+PATIENCE_S, TELL_S = 30.0, 1.0
+
+
+class Did(NamedTuple):
+    """How a command ended: whether it did what was asked, its last remark, and its whole answer."""
+
+    ok: bool
+    said: str
+    text: str = ""
+
+
+class Running:
+    """A command that runs. Raises OSError when it cannot be started."""
+
+    def __init__(self, app: App, words: Sequence[str], extra: Sequence[str] = ()) -> None:
+        """`qctl WORDS` on the app's broker; extra: global options such as --context."""
+        env = {**os.environ, "QCTL_BROKER_URL": app.broker_url(), "NO_COLOR": "1"}
+        if app.conf.result_backend:
+            env["QCTL_RESULT_BACKEND"] = str(app.conf.result_backend)
+        self.words = tuple(words)
+        self._cancelled = False
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "qctl", *extra, *words],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def cancel(self) -> None:
+        """End it as Ctrl-C does: what it is doing with one message is finished."""
+        self._cancelled = True
+        self._process.send_signal(signal.SIGINT)
+
+    def wait(self, limit_s: float | None = None, tell: Callable[[float], None] = lambda seconds: None) -> Did:
+        """How it ended. limit_s: it is ended after so many seconds; None: it may take as long as it takes.
+        tell: is told every second for how many it has run."""
+        started = time.monotonic()
+        while True:
+            try:
+                out, err = self._process.communicate(timeout=min(TELL_S, limit_s or TELL_S))
+                break
+            except subprocess.TimeoutExpired:
+                passed = time.monotonic() - started
+            if limit_s is not None and passed >= limit_s:
+                self._process.kill()
+                self._process.communicate()
+                return Did(False, f"it took longer than {limit_s:g} s and was stopped")
+            tell(passed)
+        lines = [line.strip() for line in (err or out).splitlines() if line.strip()]
+        said = lines[-1].removeprefix("qctl: ") if lines else "done"
+        if self._cancelled and self._process.returncode:
+            said = f"cancelled after {time.monotonic() - started:.0f} s; what was done by then is done"
+        return Did(self._process.returncode == 0, said, "\n".join(filter(None, (out, err))))
+
+
+def answer(app: App, words: Sequence[str], extra: Sequence[str] = ()) -> Did:
+    """What a command that only looks says. It may take PATIENCE_S, since somebody waits for the page."""
+    try:
+        return Running(app, words, extra).wait(PATIENCE_S)
+    except OSError as exc:
+        return Did(False, f"cannot start Python: {exc.strerror}")
+
+
+def command_of(root: click.Command | None, words: Sequence[str]) -> click.Command | None:
+    """The command that these words call; None: there is none, or the words end at a group."""
+    import click
+
+    command = root
+    for word in words:
+        if not isinstance(command, click.Group):
+            break
+        command = command.get_command(click.Context(command), word)
+    return None if isinstance(command, click.Group) else command
+
+
+def has_option(command: click.Command | None, option: str) -> bool:
+    """Whether a command takes this option."""
+    return command is not None and any(option in p.opts for p in command.params)

@@ -1,0 +1,187 @@
+"""Pages over the tables: all that is known of one thing, in parts; and what a command answered.
+
+In:  a Sheet.  Out: a screen; parts that a command answers are filled when they are opened.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import Screen
+from textual.widgets import Input, Static
+
+from qctl.dashboard.keys import DETAILS, Key
+from qctl.dashboard.views.details import Sheet, Tab
+from qctl.output.text import shown, shown_lines
+
+#: a longer text is cut; the command that shows all of it is said
+LONGEST = 200_000
+
+#: the answer of a command
+Ask = Callable[[tuple[str, ...]], str]
+
+
+def footer(keys: tuple[Key, ...], before: str = "") -> Text:
+    """The keys that matter here, on one line."""
+    text = Text(before, style="dim", no_wrap=True)
+    for key in keys:
+        if key.in_footer:
+            text.append(f" {key.shown}", "bold")
+            text.append(f" {key.words.partition(':')[0]} ", "dim")
+    return text
+
+
+def facts_text(facts: Sequence[tuple[str, str]], width: int = 0) -> Text:
+    """Names and values, the values below each other; width: cells for it all, 0: as many as it takes."""
+    facts = [(shown(name), value) for name, value in facts]
+    wide = max((len(name) for name, _ in facts), default=0)
+    text = Text(overflow="fold")
+    for name, value in facts:
+        lines = shown_lines(value).split("\n")
+        if width:
+            lines = [part for line in lines for part in textwrap.wrap(line, max(width - wide - 3, 8)) or [""]]
+        text.append(f" {name:<{wide}}  ", style="bold")
+        text.append(f"\n {'':<{wide}}  ".join(lines) + "\n")
+    return text
+
+
+def _style(line: str) -> str:
+    """Of a traceback's line: what was raised stands out, where it passed does not."""
+    if line.startswith("Traceback ") or line.lstrip().startswith('File "'):
+        return "dim"
+    return "" if line.startswith(" ") else "bold"
+
+
+class Page(Screen[None]):
+    """A full page over the tables."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding(k.keys, k.action, k.words) for k in DETAILS]
+
+    def __init__(self, sheet: Sheet, ask: Ask | None = None) -> None:
+        """ask: runs the words of a command, outside of the thread that draws."""
+        super().__init__()
+        self.sheet, self.ask, self.at = sheet, ask, 0
+        self._answers: dict[int, str] = {}
+        self._pattern, self._found = "", -1
+
+    def compose(self) -> ComposeResult:
+        yield Static(Text(f" {shown(self.sheet.heading)}", style="bold", no_wrap=True), id="title")
+        yield Static(id="tabs")
+        with VerticalScroll(id="body"):
+            yield Static(id="text")
+        yield Input(placeholder="search", id="search")
+        yield Static(footer(DETAILS), id="keys")
+
+    def on_mount(self) -> None:
+        self.query_one("#search").display = False
+        self.query_one("#body").focus()
+        self.query_one("#tabs").display = len(self.sheet.tabs) > 1
+        self._show()
+
+    @property
+    def tab(self) -> Tab:
+        return self.sheet.tabs[self.at]
+
+    def _show(self) -> None:
+        names = Text(" ", no_wrap=True)
+        for number, tab in enumerate(self.sheet.tabs):
+            names.append(f" {tab.name} ", "bold reverse" if number == self.at else "dim")
+            names.append(" ")
+        self.query_one("#tabs", Static).update(names)
+        self.query_one("#text", Static).update(self._content())
+        self._found = -1
+
+    def _content(self) -> Text:
+        tab = self.tab
+        if tab.facts:
+            return facts_text(tab.facts)
+        text = self._text()
+        plain = Text(overflow="fold")
+        for line in shown_lines(text[:LONGEST]).split("\n"):
+            plain.append(f" {line}\n", _style(line) if tab.name == "Traceback" else "")
+        if len(text) > LONGEST:
+            plain.append(f" … {len(text) - LONGEST:,} more characters", "bold")
+        return plain
+
+    def _text(self) -> str:
+        tab = self.tab
+        if tab.facts:
+            return "\n".join(f"{name}: {value}" for name, value in tab.facts if name)
+        if not tab.words:
+            return tab.text
+        if self.at not in self._answers:
+            self._answers[self.at] = f"qctl {' '.join(tab.words)} …"
+            if self.ask is not None:
+                self.run_worker(lambda at=self.at: self._fetch(at), thread=True)
+        return self._answers[self.at]
+
+    def _fetch(self, at: int) -> None:
+        words = self.sheet.tabs[at].words
+        answer = self.ask(words) if self.ask else ""
+
+        def fill() -> None:
+            self._answers[at] = answer or "nothing"
+            if self.is_mounted and self.at == at:
+                self._show()
+
+        self.app.call_from_thread(fill)
+
+    # --- keys
+
+    def action_leave(self) -> None:
+        field = self.query_one("#search", Input)
+        if field.display:
+            field.display = False
+            self.set_focus(self.query_one("#body"))
+        else:
+            self.app.pop_screen()
+
+    def action_tab(self, by: int) -> None:
+        self.at = (self.at + by) % len(self.sheet.tabs)
+        self.query_one("#body").scroll_home(animate=False)
+        self._show()
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one("#body").scroll_relative(y=by, animate=False)
+
+    def action_copy(self) -> None:
+        self.app.copy_to_clipboard(self._text())
+        self.notify("copied", timeout=3)
+
+    def action_search(self) -> None:
+        field = self.query_one("#search", Input)
+        field.display = True
+        self.set_focus(field)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._pattern, self._found = event.value, -1
+        self.action_leave()
+        self.action_next(1)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+
+    def action_next(self, by: int) -> None:
+        """Go to the next line that has the pattern in it, and show where."""
+        if not self._pattern:
+            return
+        content = self._content()
+        lines = content.plain.split("\n")
+        wanted = re.compile(re.escape(self._pattern), re.IGNORECASE)
+        hits = [i for i, line in enumerate(lines) if wanted.search(line)]
+        if not hits:
+            self.notify(f"no {shown(self._pattern)} here", timeout=3)
+            return
+        after = [i for i in hits if i > self._found] if by > 0 else [i for i in hits if i < self._found]
+        self._found = (after[0] if by > 0 else after[-1]) if after else hits[0 if by > 0 else -1]
+        content.highlight_regex(wanted, "reverse")
+        self.query_one("#text", Static).update(content)
+        self.query_one("#body").scroll_to(y=self._found, animate=False)

@@ -1,0 +1,448 @@
+"""The dashboard's keys: looking around, choosing, typing, doing.
+
+In:  keys and clicks.  Out: another picture, a page, or a command line that is run.
+Before this: main.py draws.  Beside it: verbs.py says what a key does to a row.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.command import SearchIcon
+from textual.widgets import Input
+
+from qctl import exit_codes
+from qctl.dashboard.keys import DETAILS, MAIN, TABLE
+from qctl.dashboard.row_actions import COSTLY, REVERSIBLE, VERBS, Act
+from qctl.dashboard.run_command import Did, Running, answer, command_of, has_option
+from qctl.dashboard.screens.command_palette import Everything
+from qctl.dashboard.screens.details import Page
+from qctl.dashboard.screens.dialogs import Choice, Question
+from qctl.dashboard.screens.main import TASKS, Window
+from qctl.dashboard.screens.screenshot import save
+from qctl.dashboard.state.lazy_rows import TaskRows
+from qctl.dashboard.themes import THEMES
+from qctl.dashboard.views.details import Sheet, Tab, sheet_of
+from qctl.dashboard.views.overview import Link
+from qctl.dashboard.views.views import VIEWS, view_named
+from qctl.dashboard.widgets.virtual_table import Order, VirtualTable
+from qctl.filters import FilterError, parse
+from qctl.fleet.event_record import record_of
+from qctl.fleet.task_tree import tree_lines
+from qctl.output import state_styles
+
+
+class Dashboard(Window):
+    """The window, with keys."""
+
+    COMMANDS: ClassVar[Any] = {Everything}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(k.keys, k.action, k.words) for k in MAIN),
+        *(Binding(view.key, f"view('{view.name}')", view.name) for view in VIEWS),
+    ]
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.visited, self.visit = [VIEWS[0]], 0
+        self.last_act: Act | None = None
+        self.works: list[Running] = []  # commands that change something and have not ended
+        #: where commands that are typed are looked up
+        self.root_command: Any = None
+
+    async def on_event(self, event: events.Event) -> None:
+        """A table's keys act at once, in their order: the next key may already be for what this one opens."""
+        if isinstance(event, events.Key) and isinstance(self.focused, VirtualTable):
+            active = self.screen.active_bindings.get(event.key)
+            if active is not None and active.enabled:
+                await self.run_action(active.binding.action, active.node)
+                return
+        await super().on_event(event)
+
+    # --- keys: looking
+
+    def action_view(self, name: str, remember: bool = True) -> None:
+        """Show another screen."""
+        view = next(v for v in VIEWS if v.name == name)
+        if view is not self.view:
+            self._set_pattern("")
+            if remember:
+                self.visited = [*self.visited[: self.visit + 1], view][-50:]
+                self.visit = len(self.visited) - 1
+        self.view, self.every = view, False
+        self.table.show(view.fields, view.id_of, view.cells(self.panes), view.empty)
+        self._leave_line()
+        self.redraw()
+
+    def action_history(self, by: int) -> None:
+        step = getattr(self.feed, "step", None)
+        if step is not None:  # a recording
+            step(by * 10.0)
+            self.redraw()
+        elif 0 <= self.visit + by < len(self.visited):
+            self.visit += by
+            self.action_view(self.visited[self.visit].name, remember=False)
+
+    def action_faster(self, factor: float) -> None:
+        if (change := getattr(self.feed, "faster", None)) is not None:
+            change(factor)
+
+    @property
+    def under_cursor(self) -> Any:
+        row = self.table.current
+        return row.target if isinstance(row, Link) else row
+
+    def action_details(self) -> None:
+        if self.focused is self.line:
+            return
+        sheet = sheet_of(self.under_cursor)
+        if sheet is not None:
+            self.push_screen(Page(sheet, self._answer))
+
+    def _answer(self, line: tuple[str, ...]) -> str:
+        """What a command says; a workflow that is remembered here needs no command."""
+        if line[:2] == ("task", "tree"):
+            family = self.feed.memory.state.table.family(line[2])
+            if len(family) > 1:
+                records = [{**record_of(t), "parent_id": t.parent_id or None} for t in family]
+                return "\n".join(tree_lines(records))
+        did = answer(self.feed.app, line, self.extra)
+        return did.text or did.said
+
+    def on_virtual_table_chosen(self) -> None:
+        self.action_details()
+
+    def on_virtual_table_moved(self) -> None:
+        self._draw_side()
+
+    def action_freeze(self) -> None:
+        if (pause := getattr(self.feed, "pause", None)) is not None:
+            pause(self.frozen_at is None)
+        if self.frozen_at is None:
+            self.frozen_at = self.picture.events
+            if isinstance(self.picture.tasks, TaskRows):
+                self.picture.tasks.pin(self.table.cursor)
+        else:
+            self.frozen_at = None
+        self.redraw()
+
+    def action_help(self) -> None:
+        views = [(view.key, view.name) for view in VIEWS]
+        keys = [(k.shown, k.words) for k in MAIN]
+        moving = [(k.shown, k.words) for k in TABLE]
+        inside = [(k.shown, k.words) for k in DETAILS]
+        states = [
+            (f"{look.glyph} {look.ascii}", look.word) for look in dict.fromkeys(state_styles.STATES.values())
+        ]
+        marks = [("~", "seen: counted from events since this began; without it, exact")]
+        tabs = (
+            Tab("Keys", [*keys, ("", ""), *views]),
+            Tab("Rows", moving),
+            Tab("Pages", inside),
+            Tab("Signs", [*states, *marks]),
+            Tab("Filters", words=("help", "filters")),
+        )
+        self.push_screen(Page(Sheet("Keys", tabs), self._answer))
+
+    def action_audit(self) -> None:
+        tab = Tab("Audit", words=("audit", "--limit", "100"))
+        self.push_screen(Page(Sheet("What was changed", (tab,)), self._answer))
+
+    # --- keys: columns, order, colours
+
+    def action_sort(self) -> None:
+        names = {f.name.strip("~").lower(): f.order for f in self.table.fields if f.order}
+        if names:
+            now = [n for n, by in names.items() if by == self.table.order.by]
+            self._choose("order by", names, now, self._sort_by)
+
+    def _sort_by(self, by: str) -> None:
+        same = self.table.order.by == by
+        self.table.order = Order() if same and self.table.order.reverse else Order(by, same)
+        self.table.follows = True
+        self.redraw()
+
+    def on_virtual_table_sort(self, event: VirtualTable.Sort) -> None:
+        self._sort_by(event.by)
+
+    def action_reverse(self) -> None:
+        order = self.table.order
+        if order.by:
+            self.table.order = Order(order.by, not order.reverse)
+            self.redraw()
+
+    def action_columns(self) -> None:
+        names = {f.name.strip("~").lower(): f.name for f in self.table.fields}
+        self._choose(
+            "columns (* shown)",
+            names,
+            [n for n, f in names.items() if f not in self.table.hidden],
+            self._toggle_column,
+        )
+
+    def _toggle_column(self, name: str) -> None:
+        hidden = self.table.hidden ^ {name}
+        if len(hidden) < len(self.table.fields):
+            self.table.hidden = hidden
+            self.table.refresh()
+
+    def action_wide(self) -> None:
+        self.table.wide = not self.table.wide
+        self.table.scroll_to(x=0, animate=False)
+        self.draw()
+        self.table.refresh()
+
+    def action_theme(self) -> None:
+        names = {name: name for name in THEMES}
+        self._choose("colours", names, [self.panes.palette.name], lambda n: self._set_theme(n))
+
+    def _set_theme(self, name: str) -> None:
+        self.use_theme(THEMES[name])
+        self.redraw()
+        self.table.refresh()
+
+    def _choose(self, title: str, names: Mapping[str, str], now: Sequence[str], then: Any) -> None:
+        self.push_screen(
+            Choice(title, list(names), now), lambda name: then(names[name]) if name is not None else None
+        )
+
+    def action_mouse(self) -> None:
+        """Let the terminal have the mouse, to select text; or take it back."""
+        driver: Any = self._driver
+        on = not getattr(self, "_mouse_off", False)
+        self._mouse_off = on
+        switch = getattr(driver, "_disable_mouse_support" if on else "_enable_mouse_support", None)
+        if switch is not None:
+            switch()
+        self.say(f"mouse {'off: the terminal selects' if on else 'on'}")
+
+    def action_redraw(self) -> None:
+        self.paint_all()
+
+    def action_command_palette(self) -> None:
+        super().action_command_palette()
+        # Its sign is two cells wide in one terminal and one in another.
+        self.call_after_refresh(self._plain_icon)
+
+    def _plain_icon(self) -> None:
+        for found in self.screen.query(SearchIcon):
+            found.icon = ":"
+
+    # --- keys: copying
+
+    def action_copy_id(self) -> None:
+        if (row := self.under_cursor) is not None:
+            self._copy(_id_of(row))
+
+    def action_copy_all(self) -> None:
+        sheet = sheet_of(self.under_cursor)
+        if sheet is not None:
+            raw = [t.text for t in sheet.tabs if t.name == "Raw"]
+            facts = {k: v for k, v in sheet.tabs[0].facts if k}
+            self._copy(raw[0] if raw else msgspec.json.encode(facts).decode())
+
+    def action_copy_line(self) -> None:
+        sheet = sheet_of(self.under_cursor)
+        if sheet is not None:
+            self._copy("qctl " + shlex.join(sheet.words))
+
+    def action_picture(self) -> None:
+        try:
+            said, word = save(self), ""
+        except OSError as exc:
+            said, word = f"not saved in this folder: {exc.strerror}", "failed"
+        if len(self.screen_stack) > 1:  # a page hides the line for remarks
+            self.notify(said, timeout=3)
+        else:
+            self.say(said, word)
+
+    def _copy(self, text: str) -> None:
+        """To the terminal's clipboard, and to the eyes: not every terminal takes it."""
+        self.copy_to_clipboard(text)
+        self.say(f"copied: {text}")
+
+    # --- keys: typing
+
+    def action_filter(self) -> None:
+        self._open_line("filter", self.pattern, "name:proj.* state:failed, or part of a name")
+
+    def action_command(self) -> None:
+        self.open_command("")
+
+    def open_command(self, text: str) -> None:
+        """Let a command be typed that begins so."""
+        self._open_line("command", text, "a view, or a command without `qctl`: queue peek mails")
+
+    def _open_line(self, what: str, text: str, hint: str) -> None:
+        self.typing = what
+        self.line.placeholder = hint
+        self.line.value = text
+        self.line.display = True
+        self.screen.set_focus(self.line)  # now, since the next key may be typed already
+        self.line.cursor_position = len(text)
+
+    def _leave_line(self) -> None:
+        self.typing = ""
+        self.line.display = False
+        self.screen.set_focus(self.table)
+
+    def action_leave(self) -> None:
+        """Leave what was opened last: the input line, a command that runs, marks, the filter, the view."""
+        if self.typing:
+            if self.typing == "filter":
+                self._set_pattern("")
+            self._leave_line()
+        elif self.works:
+            self.works[-1].cancel()
+        elif self.table.marked or self.every:
+            self.every = False
+            self.table.clear_marks()
+        elif self.pattern:
+            self._set_pattern("")
+        elif self.visit > 0 and not hasattr(self.feed, "step"):
+            self.action_history(-1)
+            return
+        self.redraw()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if self.typing == "filter":
+            self._set_pattern(event.value)
+            self.redraw()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        what, text = self.typing, event.value.strip()
+        self._leave_line()
+        if what == "command":
+            self._run_line(text)
+        elif self.mistake:
+            self.say(f"not a filter: {self.mistake}", "failed")
+        self.redraw()
+
+    def _set_pattern(self, text: str) -> None:
+        """What to show: for tasks a filter, elsewhere a part of what is seen. While it is not yet a filter,
+        the last one stays."""
+        self.pattern, self.mistake, self.every = text, "", False
+        self.table.follows = True
+        if self.view is not TASKS or not text.strip():
+            self.wanted = None
+            return
+        try:
+            self.wanted = parse(text)
+        except FilterError as exc:
+            self.mistake = " ".join(str(exc).split())
+
+    def _run_line(self, text: str) -> None:
+        """A view's name, or any command of qctl."""
+        view = view_named(text)
+        if view is not None:
+            self.action_view(view.name)
+            return
+        try:
+            line = tuple(shlex.split(text))
+        except ValueError as exc:
+            self.say(f"not run: {exc}", "failed")
+            return
+        if line[:1] == ("qctl",):
+            line = line[1:]
+        if not line:
+            return
+        command = command_of(self.root_command, line)
+        if getattr(command, "changes", True):
+            if has_option(command, "--yes") and "--yes" not in line:
+                line = (*line, "--yes")
+            self._ask_or_do(Act(line, "run this", COSTLY, preview=has_option(command, "--dry-run")))
+        else:
+            self.push_screen(Page(Sheet(" ".join(line), (Tab("Answer", words=line),)), self._answer))
+
+    # --- keys: doing
+
+    def action_mark_all(self) -> None:
+        """Mark all that match; of tasks also those that are not seen."""
+        if self.view is TASKS:
+            if self.wanted is None:
+                self.say("type a filter first: all that match it are marked then")
+                return
+            self.every = True
+        else:
+            self.table.marked = {self.view.id_of(row): row for row in self.table.items}
+            self.table.refresh()
+        self.redraw()
+
+    def action_act(self, verb: str) -> None:
+        """Do something to what is marked or under the cursor; what is costly only after a question."""
+        if self.focused is self.line:
+            return
+        rows = [r.target if isinstance(r, Link) else r for r in self.table.marked.values()]
+        if not rows and self.under_cursor is not None:
+            rows = [self.under_cursor]
+        act = VERBS[verb](rows, self.pattern if self.every else "")
+        if act is None and not self.refusal:
+            self.say(f"{verb.replace('_', ' ')} does not go with this row")
+        elif act is not None or self.refusal:
+            self._ask_or_do(act)
+
+    def _ask_or_do(self, act: Act | None) -> None:
+        if self.picture.trouble and self.picture.asked:
+            self.say("not done: the broker is away", "failed")
+        elif self.refusal or act is None:
+            self.say(f"not done: {self.refusal}", "failed")
+        elif act.grade == REVERSIBLE and not self.needs_reason:
+            self._do(act)
+        else:
+            preview = (*(w for w in act.words if w != "--yes"), "--dry-run")
+            ask = (lambda: self._answer(preview)) if act.preview else None
+            self.push_screen(
+                Question(act, ask, self.needs_reason),
+                lambda more: self._do(act._replace(words=(*act.words, *more))) if more is not None else None,
+            )
+
+    def action_undo(self) -> None:
+        act, self.last_act = self.last_act, None
+        if act is not None and act.undo:
+            self._do(Act(act.undo, f"undo: {act.what}", act.grade))
+
+    def _do(self, act: Act) -> None:
+        self.every = False
+        self.table.clear_marks()
+        self.say(f"{act.line} …")
+        self.run_worker(lambda: self._done(act, self._work(act)), thread=True)
+
+    def _work(self, act: Act) -> Did:
+        """Do it, however long it takes; in a thread."""
+        try:
+            running = Running(self.feed.app, act.words, self.extra)
+        except OSError as exc:
+            return Did(False, f"cannot start Python: {exc.strerror}")
+        self.works.append(running)
+        try:
+            told = f"{act.line} … {{:.0f}} s (Esc cancels it)"
+            return running.wait(tell=lambda seconds: self.call_from_thread(self.say, told.format(seconds)))
+        finally:
+            self.works.remove(running)
+
+    def _done(self, act: Act, did: Did) -> None:
+        def say() -> None:
+            self.last_act = act if did.ok and act.undo else None
+            more = " (u undoes it)" if self.last_act else ""
+            self.say(f"{did.said}{more}: {act.line}", "done" if did.ok else "failed")
+            self.feed.ask_soon()
+
+        self.call_from_thread(say)
+
+    async def action_quit(self) -> None:
+        self.exit(exit_codes.OK)
+
+    def _fatal_error(self) -> None:
+        """A bug of ours: leave the terminal as it was; main.py says so in one line."""
+        self._close_messages_no_wait()
+
+
+def _id_of(row: Any) -> str:
+    for name in ("uuid", "node", "name"):
+        if getattr(row, name, ""):
+            return str(getattr(row, name))
+    return str(getattr(row, "event", row))

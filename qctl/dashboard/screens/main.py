@@ -1,0 +1,274 @@
+"""The dashboard's window and how it is drawn: header, charts, one table, details beside it, keys.
+
+In:  a feed, whose snapshots it draws four times a second.  Out: the screen.
+After this: keys.py acts on keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.containers import Horizontal
+from textual.widgets import Input, Static
+
+from qctl.dashboard.keys import MAIN
+from qctl.dashboard.screens.details import facts_text, footer
+from qctl.dashboard.state.search import Wanted
+from qctl.dashboard.state.snapshot import Snapshot
+from qctl.dashboard.themes import THEMES, Palette, textual_theme
+from qctl.dashboard.views import cells as words
+from qctl.dashboard.views.details import sheet_of
+from qctl.dashboard.views.views import VIEWS, View
+from qctl.dashboard.widgets.filter_suggester import FilterHints
+from qctl.dashboard.widgets.virtual_table import VirtualTable
+from qctl.filters import Filter
+from qctl.output.text import cut, shown
+
+if TYPE_CHECKING:
+    from qctl.dashboard.sources.live import Feed
+    from qctl.dashboard.sources.replay import Tape
+
+REDRAW_S = 0.25
+#: how long a remark stays, and an undo can be thought of
+SAID_S = 10.0
+#: a terminal narrower or lower than this has one list and the keys
+NARROW, LOW = 60, 15
+#: from this width on details stand beside the table; from the second on the charts too
+WIDE, WIDEST = 120, 160
+SIDE = 46
+TASKS = next(v for v in VIEWS if v.name == "tasks")
+
+
+class Window(App[int]):
+    """Header, charts, one table, details beside it, keys."""
+
+    CSS = """
+    Screen { background: $background; color: $foreground; }
+    #header, #rule, #said, #keys, #title, #tabs { height: 1; width: 100%; text-wrap: nowrap;
+                                                  text-overflow: ellipsis; }
+    #charts { height: 4; width: 100%; }
+    #middle { height: 1fr; }
+    #main { width: 1fr; height: 100%; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
+    #side { width: 46; height: 100%; padding: 0 0 0 1; overflow: hidden; }
+    VirtualTable { overflow-x: hidden; background: $background; }
+    #line, #search { height: 1; border: none; padding: 0; background: $background; }
+    #body { height: 1fr; background: $background; }
+    Question, Choice { align: center middle; background: transparent; }
+    #box { width: 76; max-width: 100%; height: auto; max-height: 100%; border: solid $warning; padding: 0 1;
+           background: $background; }
+    #box Input { height: 1; border: none; padding: 0; background: $background; }
+    """
+
+    def __init__(
+        self,
+        feed: Feed | Tape,
+        plain: bool = False,
+        extra: Sequence[str] = (),
+        palette: Palette | None = None,
+        where: words.Where | None = None,
+    ) -> None:
+        """extra: global options for the command lines of verbs; where: which fleet this is."""
+        super().__init__()
+        self.feed, self.plain, self.extra = feed, plain, tuple(extra)
+        self.where = where or words.Where()
+        self.panes = words.Panes(plain)
+        for one in THEMES.values():
+            self.register_theme(textual_theme(one))
+        self.use_theme(palette or THEMES["ansi" if plain else "default-dark"])
+        self.picture = Snapshot()
+        #: why nothing may be changed here; empty: it may
+        self.refusal: str = getattr(feed, "refusal", "")
+        #: a change needs a reason here
+        self.needs_reason = False
+        self.frozen_at: int | None = None
+        self.pattern, self.wanted = "", None
+        self.mistake = ""  # why the pattern is no filter
+        self.every = False  # all that match are marked, seen or not
+        self.view: View = VIEWS[0]
+        self.typing = ""  # what the input line is for: filter or command
+        self.table: VirtualTable[Any] = VirtualTable(
+            self.view.fields, self.view.id_of, self.view.cells(self.panes), self.view.empty, id="main"
+        )
+        self.table.mark = "*" if plain else "▪"
+        self.header, self.charts = Static(id="header"), Static(id="charts")
+        self.rule, self.side = Static(id="rule"), Static(id="side")
+        self.said, self.keys = Static(id="said"), Static(id="keys")
+        self._said_until = 0.0
+        self._shown: dict[str | None, Text] = {}
+        self.line = Input(id="line", suggester=FilterHints(self._live))
+
+    wanted: Filter | None
+
+    def compose(self) -> ComposeResult:
+        yield self.header
+        yield self.charts
+        yield self.rule
+        with Horizontal(id="middle"):
+            yield self.table
+            yield self.side
+        yield self.line
+        yield self.said
+        yield self.keys
+
+    def on_mount(self) -> None:
+        self.said.display = self.line.display = False
+        self.table.focus()
+        self.redraw()
+        self.set_interval(REDRAW_S, self.redraw)
+        self.app_resume_signal.subscribe(self, lambda _: self.paint_all())
+        if not self.is_headless:
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.draw)
+
+    def paint_all(self) -> None:
+        """Draw every line again, also those that have not changed."""
+        self.screen.refresh(layout=True)
+        self.table.refresh()
+        self.redraw()
+
+    def use_theme(self, palette: Palette) -> None:
+        self.panes.palette = palette
+        self.theme = palette.name
+
+    # --- drawing
+
+    @property
+    def selection(self) -> Wanted:
+        """The tasks to show, and their order."""
+        if self.view is not TASKS:
+            return Wanted()
+        return Wanted(self.wanted, self.table.order.by, self.table.order.reverse)
+
+    def redraw(self) -> None:
+        """Fetch a picture and draw it; while frozen only count what is behind."""
+        fresh = self.feed.take(self.selection)
+        if self.frozen_at is None:
+            self.picture = fresh
+        self.draw(None if self.frozen_at is None else fresh.events - self.frozen_at)
+
+    def draw(self, behind: int | None = None) -> None:
+        picture, width, height = self.picture, self.size.width, self.size.height
+        self.panes.now = picture.at
+        small = width < NARROW or height < LOW
+        faded = bool(picture.trouble)
+        header = Text(no_wrap=True)
+        for part in self.panes.header(picture, self.where, width, behind):
+            header.append(shown(part.text), part.style)
+        self._put(self.header, header)
+        self.side.display = width >= WIDE and not small
+        self.charts.display = not small and (self.view is VIEWS[0] or (width >= WIDEST and height >= 30))
+        self.rule.display = not small or faded
+        if self.charts.display and picture.charts is not None:
+            lines = [line for _, line in self.panes.charts(picture.charts, width)]
+            self._put(self.charts, Text("\n".join(lines), style="dim" if faded else "", no_wrap=True))
+        rows = self._rows(picture)
+        pattern = self.pattern + (" (all marked)" if self.every else "")
+        rule = self.panes.rule(picture, self.view.name, len(rows), pattern, width)
+        self._put(
+            self.rule,
+            Text(
+                shown(rule), self.panes.style("failed") if faded else self.panes.style("faint"), no_wrap=True
+            ),
+        )
+        self.table.empty = self._why_empty()
+        self.table.put(rows, faded)
+        self._draw_side()
+        if self.said.display and time.monotonic() > self._said_until:
+            self.said.display = self.line.display = False
+        self._draw_keys(width)
+
+    def _put(self, where: Static, text: Text) -> None:
+        """Change what stands there, if it is not the same: an idle screen sends next to nothing."""
+        before = self._shown.get(where.id)
+        if before is None or (before, before.style) != (text, text.style):
+            self._shown[where.id] = text
+            where.update(text)
+
+    def _rows(self, picture: Snapshot) -> Sequence[Any]:
+        rows = self.view.rows(picture, max(self.table.size.height - 1, 3))
+        if self.view is TASKS:
+            return rows
+        if self.pattern and self.view is not VIEWS[0]:
+            rows = [row for row in rows if self._fits(row)]
+        order = self.table.order
+        if order.by:
+            rows = sorted(rows, key=lambda row: _sort_key(getattr(row, order.by)), reverse=order.reverse)
+        return rows
+
+    def _why_empty(self) -> str:
+        silent = [w.node for w in self.picture.workers if w.task_events is False]
+        if not self.pattern and silent and self.view.name in ("tasks", "events"):
+            names = ", ".join(silent[:3]) + (f" and {len(silent) - 3} more" if len(silent) > 3 else "")
+            how = "press e to turn them on (qctl control enable_events)"
+            return f"{shown(names)}: task events are off\n{how}"
+        if not self.pattern:
+            return self.view.empty
+        return f"nothing matches {shown(self.pattern)}\nEsc shows all again"
+
+    def _fits(self, row: Any) -> bool:
+        text = " ".join(part.text for part in self.view.cells(self.panes)(row))
+        return self.pattern.lower() in text.lower()
+
+    def _draw_side(self) -> None:
+        if not self.side.display:
+            return
+        sheet = sheet_of(self.table.current)
+        text = Text(no_wrap=False)
+        if sheet is not None:
+            text.append(f"{cut(shown(sheet.heading), SIDE - 1)}\n", "bold")
+            first = sheet.tabs[0]
+            text.append_text(facts_text(first.facts, SIDE - 1) if first.facts else Text(first.text))
+        self._put(self.side, text)
+
+    def say(self, text: str, word: str = "") -> None:
+        """A remark on a line above the keys, for a few seconds; word: of the state whose style it has."""
+        self.said.update(Text(f" {shown(text)}", self.panes.style(word), no_wrap=True, overflow="ellipsis"))
+        self.said.display = True
+        self._said_until = time.monotonic() + SAID_S
+
+    def _draw_keys(self, width: int) -> None:
+        if self.mistake and self.typing == "filter":
+            text = Text(f" {shown(self.mistake)}", self.panes.style("failed"), no_wrap=True)
+            self._put(self.keys, text)
+        else:
+            views = (
+                " " + " ".join(f"{v.key} {v.name}" for v in VIEWS) + " " if width >= WIDE else " 1-8 views "
+            )
+            self._put(self.keys, footer(tuple(k for k in MAIN if self._helps(k.action)), views))
+
+    def _helps(self, action: str) -> bool:
+        """Whether a key does something in this view; in a read-only fleet none changes anything."""
+        if not action.startswith("act("):
+            return True
+        fits = {
+            "retry": ("tasks", "failures"),
+            "revoke": ("tasks",),
+            "pause": ("queues", "failures", "tasks"),
+        }
+        name = action[5:-2]
+        return not self.refusal and (self.view is VIEWS[0] or self.view.name in fits.get(name, ()))
+
+    def _live(self) -> Mapping[str, Iterable[str]]:
+        """Names that may be typed next."""
+        table = self.feed.memory.state.table
+        return {
+            "name": table.names.codes,
+            "queue": [*table.queues.codes, *(q.name for q in self.picture.queues)],
+            "worker": [w.node for w in self.picture.workers],
+        }
+
+
+def _sort_key(value: Any) -> tuple[bool, Any]:
+    """What is unknown comes last; numbers the largest first, everything else by its letters."""
+    if isinstance(value, int | float):
+        return False, -value
+    return value is None, "" if value is None else str(value)

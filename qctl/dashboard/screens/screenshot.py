@@ -1,0 +1,72 @@
+"""The screen as it is, as two files for notes on an incident: SVG and text.
+
+In:  the window.  Out: files in the current folder that only their owner can read, or a download where the
+screen is a browser. Nothing in the SVG is fetched from anywhere when it is looked at.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from qctl.configuration.directories import write_private
+
+if TYPE_CHECKING:
+    from qctl.dashboard.screens.main import Window
+
+#: rich's names for the parts of a picture; see its Console.export_svg
+SVG = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+<style>
+.{unique_id}-matrix {{ font: {char_height}px monospace; line-height: {line_height}px }}
+.{unique_id}-title {{ font: bold 18px sans-serif }}
+{styles}
+</style>
+<defs>
+<clipPath id="{unique_id}-clip-terminal">
+<rect width="{terminal_width}" height="{terminal_height}"/>
+</clipPath>
+{lines}
+</defs>
+{chrome}
+<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+{backgrounds}
+<g class="{unique_id}-matrix" xml:space="preserve">
+{matrix}
+</g>
+</g>
+</svg>
+"""
+
+
+def picture_of(window: Window, title: str) -> tuple[str, str]:
+    """The screen as SVG and as text."""
+    console = Console(
+        file=io.StringIO(),
+        width=window.size.width,
+        height=window.size.height,
+        force_terminal=True,
+        color_system="truecolor",
+        record=True,
+        legacy_windows=False,
+    )
+    # As Textual's own export_screenshot() does, whose SVG takes its letters from a server.
+    console.print(window.screen._compositor.render_update(full=True))
+    text = "\n".join(line.rstrip() for line in console.export_text(clear=False).rstrip("\n").split("\n"))
+    return console.export_svg(title=title, code_format=SVG, font_aspect_ratio=0.6), f"{text}\n"
+
+
+def save(window: Window) -> str:
+    """Write both, or offer the SVG for download; what became of it, in words. Raises OSError."""
+    name = f"qctl-{window.view.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    svg, text = picture_of(window, name)
+    if window.is_web:
+        window.deliver_text(io.StringIO(svg), save_filename=f"{name}.svg", mime_type="image/svg+xml")
+        return f"{name}.svg is yours to download"
+    # Whoever may look at the fleet may not be everybody on this machine.
+    write_private(Path(f"{name}.svg"), svg)
+    write_private(Path(f"{name}.txt"), text)
+    return f"saved {name}.svg and .txt"

@@ -1,0 +1,1 @@
+"""Where the dashboard's facts come from: live, or a recording."""

@@ -1,0 +1,223 @@
+"""Fetch: one thread listens to events, one asks the workers, one looks at the broker, one searches.
+
+In:  an app.  Out: Snapshots, made when take() is called. Answers of the fleet are the truth about who
+is there; events say what happens in between. A broker that goes away is tried again until it is back.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from qcore.brokers.base import Broker
+from qcore.brokers.contract.records import Member
+from qcore.brokers.registry import open_broker
+from qcore.errors import mask_url
+from qcore.events.receiver import listen
+from qcore.events.store.table import READY, STATES
+from qcore.wire.event import Event
+from qctl.dashboard.sources.broker_poll import Looker
+from qctl.dashboard.state.event_log import Memory
+from qctl.dashboard.state.failures import seen_failures
+from qctl.dashboard.state.search import Wanted
+from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot
+from qctl.dashboard.state.workers import Fleet
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+    from qcore.control.client import Answers
+
+ASK_EVERY_S = 2.0
+#: so many workers are asked in a second, not more: a large fleet's turn takes longer
+ASKED_PER_S = 100
+ASK_TIMEOUT_S = 1.0
+QUESTIONS = ("active", "reserved", "scheduled", "active_queues")
+#: so many results of tasks whose end was not heard are looked up in a turn
+MOST_LOOKED_UP = 500
+RETRY_S = (0.5, 1.0, 2.0)
+#: turns without an answer after which the broker hangs rather than refuses
+STALE_TURNS = 4
+
+
+class Feed:
+    """What the dashboard knows; start(), then take() as often as the screen is drawn, then stop()."""
+
+    def __init__(self, app: App, max_tasks: int = 10_000, max_bytes: int | None = None) -> None:
+        self.app = app
+        self.listening = threading.Event()  # events that are sent from now on arrive
+        self.memory = Memory(max_tasks, max_bytes)
+        self._lock = self.memory.lock
+        self._fleet = Fleet()
+        self._stopped = threading.Event()
+        self._ask_now, self._look_now = threading.Event(), threading.Event()
+        self._trouble: dict[str, str] = {}  # which thread -> what ails it
+        self._tries = 0
+        self._next_try = 0.0
+        self._queues: tuple[QueueRow, ...] = ()
+        self._failures: tuple[FailureRow, ...] = ()
+        self._broker_facts: dict[str, str] = {}
+        self._round_trip_s: float | None = None
+        self._threads = [
+            threading.Thread(target=self._keep_doing, args=(name, work), name=name, daemon=True)
+            for name, work in (
+                ("events", self._listen),
+                ("ask", self._ask_forever),
+                ("look", self._look_forever),
+            )
+        ]
+
+    def start(self) -> None:
+        self.memory.finder.start()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.ask_soon()
+        self.memory.finder.stop()
+        for thread in self._threads:
+            thread.join(ASK_TIMEOUT_S * 2)
+
+    def ask_soon(self) -> None:
+        """Ask the fleet and look at the broker without waiting for the next turn."""
+        self._ask_now.set()
+        self._look_now.set()
+
+    def fold(self, batch: list[Event]) -> None:
+        """Take events in."""
+        self.memory.fold(batch)
+
+    def take(self, wanted: Wanted | None = None) -> Snapshot:
+        """The present picture, with the tasks that are wanted (all, the newest first)."""
+        now = time.time()
+        with self._lock:
+            memory, fleet = self.memory, self._fleet
+            events_per_s, done_per_s = memory.rates(now)
+            trouble = self._trouble.get("ask") or self._trouble.get("events") or self._trouble.get("look", "")
+            if not trouble and fleet.asked and now - fleet.as_of > STALE_TURNS * self.turn_s:
+                trouble = f"no answer for {now - fleet.as_of:.0f} s"
+            tasks, found = memory.tasks(wanted or Wanted())
+            return Snapshot(
+                at=now,
+                as_of=fleet.as_of,
+                broker=mask_url(self.app.broker_url()),
+                connected=not trouble and fleet.asked,
+                trouble=trouble,
+                tries=self._tries,
+                next_try_s=max(0.0, self._next_try - now) if trouble else 0.0,
+                workers=fleet.rows(memory.state.workers, now),
+                tasks=tasks,
+                searched=None if found is None or found.complete else found.looked_at,
+                remembered=len(memory.state.table),
+                counts=memory.counts,
+                events=memory.state.events,
+                events_per_s=events_per_s,
+                done_per_s=done_per_s,
+                lag_s=memory.lag_s,
+                missed=memory.missed,
+                forgotten=memory.state.forgotten,
+                asked=fleet.asked,
+                queues=self._queues,
+                failures=self._failures,
+                log=memory.log(),
+                round_trip_s=self._round_trip_s,
+                broker_facts=tuple({**self._broker_facts, **memory.facts()}.items()),
+                charts=memory.charts.copy(),
+            )
+
+    @property
+    def turn_s(self) -> float:
+        """How often the fleet is asked."""
+        return max(ASK_EVERY_S, len(self._fleet) / ASKED_PER_S)
+
+    # --- threads
+
+    def _keep_doing(self, name: str, work: Any) -> None:
+        """Run `work` again and again until stop(); what goes wrong is shown, never raised."""
+        failed = 0
+        while not self._stopped.is_set():
+            try:
+                work()
+                failed = 0
+            except Exception as exc:  # the picture must survive whatever the broker does
+                pause = RETRY_S[min(failed, len(RETRY_S) - 1)]
+                with self._lock:
+                    failed = failed + 1 if name in self._trouble else 1
+                    # The address is in the header already; the line needs the reason.
+                    reason = getattr(exc, "reason", "") or str(exc) or type(exc).__name__
+                    self._trouble[name] = mask_url(str(reason))
+                    self._tries += name == "ask"
+                    self._next_try = time.time() + pause
+                self._stopped.wait(pause)
+
+    def _listen(self) -> None:
+        # A connection of its own: waiting for events must not hold up questions.
+        broker: Broker = open_broker(self.app.broker_url(), self.app.broker_options())
+        try:
+            with listen(broker, exchange=self.app.conf.event_exchange) as batches:
+                self.listening.set()
+                for batch in batches:
+                    if self._trouble:
+                        self._recovered("events")
+                    if self._stopped.is_set():
+                        return
+                    self.fold(batch)
+        finally:
+            self.listening.clear()
+            broker.close()
+
+    def _ask_forever(self) -> None:
+        while not self._stopped.is_set():
+            control, asked_at = self.app.control, time.time()
+            stats = control.ask("stats", timeout_s=ASK_TIMEOUT_S)
+            members = control.known()
+            answers: dict[str, Answers] = {}
+            if not self._fleet.asked:
+                self.learn(stats, members, answers, asked_at)  # who is there is shown at once
+            if stats.replies:
+                answers = {name: control.ask(name, timeout_s=ASK_TIMEOUT_S) for name in QUESTIONS}
+            self.learn(stats, members, answers, asked_at)
+            self._recovered("ask")
+            self._ask_now.wait(self.turn_s)
+            self._ask_now.clear()
+
+    def learn(
+        self, stats: Answers, members: list[Member], answers: Mapping[str, Answers], asked_at: float
+    ) -> None:
+        """Take the answers of one round in; how unheard tasks ended is in their results, if anywhere."""
+        with self._lock:
+            lost = self._fleet.learn(self.memory.state, stats, members, answers, asked_at)
+        if not lost or not self.app.results.keeps:
+            return
+        some = lost[:MOST_LOOKED_UP]
+        found = self.app.results.get(some)
+        with self._lock:
+            table = self.memory.state.table
+            for task_id, meta in zip(some, found, strict=True):
+                task = table.get(task_id)
+                if meta is not None and meta.status in READY and task is not None and task.state == "ENDED":
+                    table.settle(task_id, STATES.index(meta.status))
+
+    def _look_forever(self) -> None:
+        looker = Looker(self.app)
+        while not self._stopped.is_set():
+            with self._lock:
+                # Celery's events name no queue; where there is one only, that is it.
+                done = self.memory.ended_by_queue(self._queues[0].name if len(self._queues) == 1 else "")
+                consumers, taken = self._fleet.consumers(), self._fleet.taken
+            queues = looker.queues(consumers, done, taken)
+            failures, facts = looker.failures(), looker.broker()
+            failures = (*failures, *seen_failures(self.memory.state.table, failures))
+            with self._lock:
+                self._queues, self._failures, self._broker_facts = queues, failures, facts
+                self._round_trip_s = looker.round_trip_s
+            self._recovered("look")
+            self._look_now.wait(ASK_EVERY_S)
+            self._look_now.clear()
+
+    def _recovered(self, name: str) -> None:
+        with self._lock:
+            if self._trouble.pop(name, None) is not None and not self._trouble:
+                self._tries = 0

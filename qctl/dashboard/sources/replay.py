@@ -1,0 +1,147 @@
+"""A recording instead of a broker: the same pictures, at any moment of it.
+
+In:  a file of events, a speed.  Out: Snapshots, as live.py makes them. Forward is folding faster; backward
+is folding again from the beginning.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from qcore.events.recording import recorded, span
+from qctl import exit_codes
+from qctl.dashboard.state.event_log import Memory
+from qctl.dashboard.state.failures import seen_failures
+from qctl.dashboard.state.search import Wanted
+from qctl.dashboard.state.snapshot import FailureRow, Snapshot
+from qctl.dashboard.state.workers import Fleet
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+
+TICK_S = 0.02
+LOOK_EVERY_S = 1.0
+
+
+class Tape:
+    """What a recording shows; start(), take() as often as it is drawn, stop()."""
+
+    def __init__(self, app: App, path: str, speed: float, max_tasks: int, max_bytes: int | None) -> None:
+        """speed: so many seconds of the recording in one; 0: all of it at once. Raises Stop when there is
+        no event in the file."""
+        self.app, self.path, self.speed = app, path, speed
+        found = span(path)
+        if found is None:
+            raise exit_codes.Stop(
+                exit_codes.USAGE, f"there is no event in '{path}'", "`qctl events --record` makes one"
+            )
+        self.begin, self.end = found
+        self._limits = (max_tasks, max_bytes)
+        self.memory = Memory(*self._limits)
+        self.refusal = "this is a recording"
+        self._now = self.begin if speed > 0 else self.end
+        self._paused = self._stopped = self._again = False
+        self._folded = self.begin  # up to here
+        self._failures: tuple[FailureRow, ...] = ()
+        self._looked = 0.0
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._play, name="tape", daemon=True)
+
+    def start(self) -> None:
+        self.memory.finder.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped = True
+        self.memory.finder.stop()
+        self._thread.join(2.0)
+
+    def ask_soon(self) -> None:
+        """There is nobody to ask."""
+
+    # --- where it is
+
+    def step(self, seconds: float) -> None:
+        """Go on, or back, by so much."""
+        with self._lock:
+            self._now = min(max(self._now + seconds, self.begin), self.end)
+            self._again = self._again or self._now < self._folded
+
+    def pause(self, paused: bool) -> None:
+        self._paused = paused
+
+    def faster(self, factor: float) -> None:
+        self.speed = min(max((self.speed or 1.0) * factor, 0.125), 1024.0)
+
+    @property
+    def is_at_end(self) -> bool:
+        return self._now >= self.end
+
+    def _play(self) -> None:
+        while not self._stopped:
+            self._again = False
+            with recorded(self.path) as batches:
+                for at, batch in batches:
+                    while at > self._now and not (self._again or self._stopped):
+                        self._tick()
+                    if self._again or self._stopped:
+                        break
+                    self.memory.fold(batch, at)
+                    self._folded = at
+            while not (self._again or self._stopped):
+                self._tick()
+            if self._again:
+                self._rewind()
+
+    def _tick(self) -> None:
+        time.sleep(TICK_S)
+        if not self._paused:
+            with self._lock:
+                self._now = min(self._now + TICK_S * self.speed, self.end)
+
+    def _rewind(self) -> None:
+        self.memory.finder.stop()
+        fresh = Memory(*self._limits)
+        fresh.finder.start()
+        self.memory, self._folded = fresh, self.begin
+
+    # --- what is seen
+
+    def take(self, wanted: Wanted | None = None) -> Snapshot:
+        """The picture of the moment that the recording has come to."""
+        memory, now = self.memory, self._now
+        with memory.lock:
+            events_per_s, done_per_s = memory.rates(now)
+            tasks, found = memory.tasks(wanted or Wanted())
+            if time.monotonic() - self._looked > LOOK_EVERY_S:
+                self._looked, self._failures = time.monotonic(), seen_failures(memory.state.table)
+            return Snapshot(
+                at=now,
+                as_of=now,
+                broker=self.path,
+                connected=True,
+                asked=True,
+                workers=Fleet().rows(memory.state.workers, now),
+                tasks=tasks,
+                searched=None if found is None or found.complete else found.looked_at,
+                remembered=len(memory.state.table),
+                counts=memory.counts,
+                events=memory.state.events,
+                events_per_s=events_per_s,
+                done_per_s=done_per_s,
+                missed=memory.missed,
+                forgotten=memory.state.forgotten,
+                failures=self._failures,
+                log=memory.log(),
+                broker_facts=(("recording", self.path), *memory.facts().items()),
+                charts=memory.charts.copy(),
+                tape=self._where(now),
+            )
+
+    def _where(self, now: float) -> str:
+        share = (now - self.begin) / (self.end - self.begin) if self.end > self.begin else 1.0
+        bar = "=" * round(share * 8)
+        state = "end" if self.is_at_end else "paused" if self._paused else f"x{self.speed:g}"
+        return f"[{bar:<8}] {share:.0%} {state}"

@@ -1,0 +1,104 @@
+"""`qctl events`: the dashboard from its start to the last key.
+
+In:  a session and options.  Out: the exit code; the terminal as it was before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qctl import exit_codes
+from qctl.cli.read_only import permit
+from qctl.dashboard.screens.keys import Dashboard
+from qctl.dashboard.sources.live import Feed
+from qctl.dashboard.sources.replay import Tape
+from qctl.dashboard.themes import THEMES, Palette, chosen
+from qctl.dashboard.views.cells import Where
+
+if TYPE_CHECKING:
+    from qctl.cli.session import Session
+
+#: bytes that remembered tasks may take; the process stays below 450 MB then, also as they come and go
+MOST_BYTES = 220 * 2**20
+
+_M_MMAP_THRESHOLD = -3
+
+
+def _give_memory_back() -> None:
+    """Large blocks go back to the system when they are freed, whatever lies behind them (glibc only)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 17)
+
+
+def _collect_seldom() -> None:
+    """What was imported is no garbage, and what events are made of goes without a search for cycles; with
+    the usual limits the collector stopped everything for a tenth of a second every other second."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+def run(session: Session, feed: Feed | Tape, plain: bool, colours: str | None = None) -> int:
+    """Show the dashboard until it is left; the exit code."""
+    if session.options.no_color:
+        os.environ["NO_COLOR"] = "1"
+    window = window_for(session, feed, plain, palette_named(colours))
+    _give_memory_back()
+    _collect_seldom()
+    feed.start()
+    try:
+        code: Any = window.run()
+    finally:
+        feed.stop()
+    failure = getattr(window, "_exception", None)
+    if failure is not None:
+        raise failure
+    return code if isinstance(code, int) else exit_codes.OK
+
+
+def live(session: Session, max_tasks: int) -> Feed:
+    """What the session's fleet does now."""
+    return Feed(session.app, max_tasks, MOST_BYTES)
+
+
+def replayed(session: Session, path: str, speed: float, max_tasks: int) -> Tape:
+    """What a recording has."""
+    return Tape(session.app, path, speed, max_tasks, MOST_BYTES)
+
+
+def palette_named(name: str | None) -> Palette:
+    """The theme; raises Stop when there is none of that name."""
+    try:
+        return chosen(name)
+    except KeyError as exc:
+        words = f"no theme named {exc}"
+        raise exit_codes.Stop(exit_codes.USAGE, words, f"there are {', '.join(THEMES)}") from None
+
+
+def window_for(session: Session, feed: Feed | Tape, plain: bool, palette: Palette) -> Dashboard:
+    """The window for a session: which context it is, and whether anything may be changed."""
+    context = session.context
+    extra = ["--context", context.name] if context is not None else []
+    if session.options.reason:
+        extra += ["--reason", session.options.reason]
+    warnings = []
+    if context is not None and context.is_prod:
+        warnings.append("PROD")
+    if session.is_read_only:
+        warnings.append("RO")
+    where = Where(context.name if context is not None else "", warnings=tuple(warnings))
+    window = Dashboard(feed, plain, extra, palette, where)
+    context_of_click = click.get_current_context(silent=True)
+    window.root_command = context_of_click.find_root().command if context_of_click else None
+    window.needs_reason = bool(context is not None and context.is_prod and not session.options.reason)
+    try:
+        if not window.needs_reason or session.is_read_only:
+            permit(session, "qctl control")
+    except exit_codes.Stop as stop:
+        window.refusal = window.refusal or f"{stop.message}; {stop.hint}"
+    return window

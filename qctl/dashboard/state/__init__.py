@@ -1,0 +1,1 @@
+"""The dashboard's state: what events and answers add up to."""

@@ -1,0 +1,139 @@
+"""What events have told the dashboard: tasks, workers, the last events, rates and charts.
+
+In:  batches of events, from one thread.  Out: what a Snapshot shows of them, for another thread.
+Before this: sources/live.py or sources/replay.py, where events come from.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Any
+
+from qcore.events.state import State
+from qcore.events.store.columns import BITS, MASK
+from qcore.wire.event import Event
+from qctl.dashboard.state.filter_columns import waited
+from qctl.dashboard.state.lazy_rows import LogRows, TaskRows
+from qctl.dashboard.state.search import Finder, Found, Wanted
+from qctl.dashboard.state.series import Charts
+
+RATE_WINDOW_S = 5.0
+LOG_SIZE = 1000
+#: of so many tasks a batch the waiting time is looked at, for the chart
+WAITS_LOOKED_AT = 4
+MOST_WAITS = 2000
+
+
+class Memory:
+    """Events folded; at most max_tasks tasks in at most max_bytes."""
+
+    def __init__(self, max_tasks: int, max_bytes: int | None = None) -> None:
+        self.lock = threading.Lock()
+        self.state = State(max_tasks, max_bytes=max_bytes)
+        self.finder = Finder(self.state.table)
+        self.charts = Charts()
+        self.lag_s = 0.0  # how old the newest event was when it was folded
+        self.since: float | None = None  # epoch seconds of the first event
+        self._log: deque[list[Event]] = deque()
+        self._logged = 0
+        self._samples: deque[tuple[float, int, int]] = deque()
+        self._ended_before: dict[int, int] = {}
+
+    def fold(self, batch: list[Event], now: float | None = None) -> None:
+        """Take events in; now: our clock (epoch seconds)."""
+        if not batch:
+            return
+        at = time.time() if now is None else now
+        with self.lock:
+            self.state.fold(batch, at)
+            if self.since is None:
+                self.since = at
+            self.lag_s = at - batch[-1]["timestamp"]
+            self._log.append(batch)
+            self._logged += len(batch)
+            while self._logged - len(self._log[0]) >= LOG_SIZE:
+                self._logged -= len(self._log.popleft())
+            self._look_at_waits(batch)
+
+    def _look_at_waits(self, batch: Sequence[Event]) -> None:
+        if len(self.charts.waits) >= MOST_WAITS:
+            return
+        table, looked = self.state.table, 0
+        for event in batch:
+            if event["type"] != "task-started" or not isinstance(event.get("uuid"), str):
+                continue
+            row = table.row(event["uuid"])
+            if row is not None:
+                wait = waited(table.chunks[row >> BITS], row & MASK)
+                if wait is not None:
+                    self.charts.waits.append(wait)
+            looked += 1
+            if looked == WAITS_LOOKED_AT:
+                return
+
+    # --- out; under the lock
+
+    def tasks(self, wanted: Wanted) -> tuple[TaskRows, Found | None]:
+        """The tasks that are wanted, and how far the search for them is; None: all are there."""
+        self.finder.want(wanted)
+        if wanted.is_plain:
+            return TaskRows(self.state.table), None
+        found = self.finder.found
+        if found.wanted != wanted:
+            found = Found(wanted, type(found.rows)("Q"))
+        return TaskRows(self.state.table, found.rows), found
+
+    def log(self) -> LogRows:
+        return LogRows(self._log, self.state.events, LOG_SIZE)
+
+    def rates(self, now: float) -> tuple[float, float]:
+        """Events and finished tasks a second over the last few seconds; also samples the charts."""
+        counts = self.state.counts
+        failed = counts.get("task-failed", 0)
+        done = counts.get("task-succeeded", 0) + failed
+        self.charts.sample(now, {"in": counts.get("task-received", 0), "done": done, "failed": failed})
+        self._samples.append((now, self.state.events, done))
+        while len(self._samples) > 2 and self._samples[1][0] < now - RATE_WINDOW_S:
+            self._samples.popleft()
+        first = self._samples[0]
+        span = now - first[0]
+        if span < 0.2:
+            return 0.0, 0.0
+        return (self.state.events - first[1]) / span, (done - first[2]) / span
+
+    def ended_by_queue(self, only_queue: str) -> Counter[str]:
+        """Tasks that ended since this was last asked; only_queue: where those of a sender that names no
+        queue were."""
+        table = self.state.table
+        found: Counter[str] = Counter()
+        for code, total in table.ended_in.items():
+            new = total - self._ended_before.get(code, 0)
+            if new:
+                found[table.queues.words[code] or only_queue] += new
+        self._ended_before = dict(table.ended_in)
+        return found
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Remembered tasks by state."""
+        from qcore.events.store.table import STATES
+
+        return {s: n for s, n in zip(STATES, self.state.table.totals, strict=True) if n}
+
+    @property
+    def missed(self) -> int:
+        """Events that never arrived, by the numbers that workers give them."""
+        return sum(w.missed for w in self.state.workers.values())
+
+    def facts(self) -> dict[str, Any]:
+        """What the broker's page says of the events."""
+        table = self.state.table
+        return {
+            "events heard": f"{self.state.events:,}",
+            "events lost": f"{self.missed:,}",
+            "tasks remembered": f"{len(table):,} in about {table.size() / 2**20:.1f} MiB",
+            "tasks forgotten": f"{table.forgotten:,}",
+        }

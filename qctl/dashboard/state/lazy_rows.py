@@ -1,0 +1,121 @@
+"""Lists that make their items when they are looked at: tasks of a table, events of batches.
+
+In:  the table; row numbers.  Out: sequences for a VirtualTable. A million tasks cost nothing until seen.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any, overload
+
+from qcore.events.store.columns import BITS, MASK
+from qcore.events.store.table import TaskSeen, TaskTable
+from qcore.wire.event import Event
+from qctl.dashboard.state.snapshot import EventRow
+
+FORGOTTEN = TaskSeen("", "(forgotten)")
+#: rows around the cursor that stay as they are while the screen is frozen
+PINNED = 200
+
+
+class Lazy(Sequence[Any]):
+    """A sequence of which only one item at a time is made."""
+
+    def _item(self, position: int) -> Any:
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, position: int) -> Any: ...
+    @overload
+    def __getitem__(self, position: slice) -> Sequence[Any]: ...
+    def __getitem__(self, position: int | slice) -> Any:
+        if isinstance(position, slice):
+            return [self._item(i) for i in range(*position.indices(len(self)))]
+        if position < 0:
+            position += len(self)
+        if not 0 <= position < len(self):
+            raise IndexError(position)
+        return self._item(position)
+
+
+class TaskRows(Lazy):
+    """All tasks of a table, the newest first, or those of `rows` in their order.
+
+    How many there are stays as it was; what they are is looked up. To be made by the thread that folds, or
+    under its lock.
+    """
+
+    def __init__(self, table: TaskTable, rows: Sequence[int] | None = None) -> None:
+        self._table, self._rows = table, rows
+        self._pinned: dict[int, TaskSeen] = {}
+        self._numbers: list[int] = []  # chunks, the newest first
+        self._ends: list[int] = []  # how many tasks these and those before them have
+        if rows is None:
+            total = 0
+            for number, chunk in sorted(table.chunks.items(), reverse=True):
+                total += len(chunk.runtimes)
+                self._numbers.append(number)
+                self._ends.append(total)
+        self._size = len(rows) if rows is not None else self._ends[-1] if self._ends else 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def _item(self, position: int) -> TaskSeen:
+        if position in self._pinned:
+            return self._pinned[position]
+        try:
+            return self._table.task(self._row(position))
+        except (KeyError, IndexError):  # forgotten since this list was made
+            return FORGOTTEN
+
+    def _row(self, position: int) -> int:
+        if self._rows is not None:
+            return self._rows[position]
+        place = bisect_right(self._ends, position)
+        return self._numbers[place] << BITS | self._ends[place] - 1 - position
+
+    def find(self, uuid: str) -> int | None:
+        """Where a task is in this list."""
+        row = self._table.row(uuid)
+        if row is None:
+            return None
+        if self._rows is not None:
+            try:
+                return self._rows.index(row)
+            except ValueError:
+                return None
+        try:
+            place = self._numbers.index(row >> BITS)
+        except ValueError:
+            return None
+        position = self._ends[place] - 1 - (row & MASK)
+        return position if position >= (self._ends[place - 1] if place else 0) else None
+
+    def pin(self, around: int) -> None:
+        """Keep the tasks near a position as they are now."""
+        near = range(max(0, around - PINNED), min(self._size, around + PINNED))
+        self._pinned = {i: self._item(i) for i in near}
+
+
+class LogRows(Lazy):
+    """The last events of batches, the newest first; `total` is the number of the newest."""
+
+    def __init__(self, batches: Iterable[list[Event]], total: int, most: int) -> None:
+        self._batches, self._total = tuple(batches), total
+        self._size = min(sum(map(len, self._batches)), most)
+        self._events: list[Event] | None = None
+
+    def __len__(self) -> int:
+        return self._size
+
+    def _item(self, position: int) -> EventRow:
+        if self._events is None:
+            newest = (e for batch in reversed(self._batches) for e in reversed(batch))
+            self._events = list(islice(newest, self._size))
+        return EventRow(self._total - position, self._events[position])

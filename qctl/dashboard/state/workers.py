@@ -1,0 +1,217 @@
+"""Who is there: what workers answered, what the broker knows of them, what their events say.
+
+In:  answers to `stats`, `active` and `active_queues`.  Out: a WorkerRow for each.  Answers are the truth;
+heartbeats fill the time between them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qcore.brokers.contract.records import Member
+from qcore.events.repair import Held, repair
+from qcore.events.state import State, WorkerSeen
+from qcore.wire.event import moment, sane
+from qctl.dashboard.state.snapshot import WorkerRow
+from qctl.fleet import queue_rates
+from qctl.output.text import software
+
+if TYPE_CHECKING:
+    from qcore.control.client import Answers
+
+GONE_AFTER_S = 300.0
+
+
+class Began(NamedTuple):
+    """How many tasks a worker had begun at a time (epoch seconds), and how many a second lately."""
+
+    total: int
+    at: float
+    per_s: float | None = None
+
+
+class Fleet:
+    """The workers. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, dict[str, Any]] = {}  # node -> its stats
+        self._silent: dict[str, float | None] = {}
+        self._members: dict[str, Member] = {}
+        self._began: dict[str, Began | None] = {}
+        self.asked, self.as_of = False, 0.0
+        self.taken: queue_rates.Taken | None = (
+            None  # what workers take of their queues; None: nobody was asked
+        )
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def learn(
+        self,
+        state: State,
+        stats: Answers,
+        members: list[Member],
+        answers: Mapping[str, Answers],
+        asked_at: float,
+    ) -> list[str]:
+        """Take the answers of one round in, and make the tasks agree with them.
+
+        answers: to `active`, `reserved`, `scheduled`, `active_queues`; asked_at: epoch seconds, before the
+        first question. The ids of tasks that have ended unheard.
+        """
+        self.asked, self.as_of = True, time.time()
+        self._members = {m.node: m for m in members}
+        self._silent = {s.node: s.age_s for s in stats.silent}
+        self._answers = {n: v for n, v in stats.replies.items() if isinstance(v, dict)}
+        self._began = {n: _began(self._began.get(n), _done(v), asked_at) for n, v in self._answers.items()}
+        if "active_queues" in answers:
+            self.taken = self._taken(answers["active_queues"])
+        told = {name: {n: _tasks(v) for n, v in answer.replies.items()} for name, answer in answers.items()}
+        for node, tasks in told.get("active", {}).items():
+            if node in self._answers:
+                self._answers[node] = {**self._answers[node], "running": len(tasks)}
+            for task in tasks:
+                _note_running(state, node, task)
+        for node, queues in told.get("active_queues", {}).items():
+            if node in self._answers:
+                names = tuple(str(q.get("name")) for q in queues)
+                self._answers[node] = {**self._answers[node], "queues": names}
+        return _repaired(state, told, asked_at)
+
+    def _taken(self, answers: Answers) -> queue_rates.Taken:
+        """As workers tell; of Celery's, who do not, how many tasks they begin, where that is of one queue."""
+        per_s, others = queue_rates.taken(answers).per_s, set[str]()
+        for node, queues in answers.replies.items():
+            names, began = {str(q.get("name")) for q in _tasks(queues)}, self._began.get(node)
+            if queue_rates.counts_of(answers, node) is not None:
+                continue
+            if len(names) == 1 and began is not None and began.per_s is not None:
+                (name,) = names
+                per_s[name] = per_s.get(name, 0.0) + began.per_s
+            else:
+                others |= names
+        return queue_rates.Taken(per_s, others)
+
+    def consumers(self) -> Counter[str]:
+        """Workers by the queues they take from."""
+        return Counter(q for answer in self._answers.values() for q in answer.get("queues") or ())
+
+    def rows(self, seen: Mapping[str, WorkerSeen], now: float) -> tuple[WorkerRow, ...]:
+        nodes = {*seen, *self._answers, *self._silent, *self._members}
+        rows = (self._row(node, seen.get(node), now) for node in sorted(nodes))
+        return tuple(r for r in rows if r.state != "gone" or (r.age_s or 0) < GONE_AFTER_S)
+
+    def _row(self, node: str, seen: WorkerSeen | None, now: float) -> WorkerRow:
+        stats = self._answers.get(node, {})
+        member = self._members.get(node)
+        pool = stats.get("pool") if isinstance(stats.get("pool"), dict) else {}
+        assert isinstance(pool, dict)
+        done, began = _done(stats), self._began.get(node)
+        age = None if node in self._answers else self._silent.get(node)
+        if age is None and node not in self._answers:
+            last = max(seen.seen if seen else 0.0, member.seen_at if member else 0.0)
+            age = now - last if last else None
+        info = member.info if member else {}
+        return WorkerRow(
+            node=node,
+            state=self._state_of(node, seen, now),
+            running=stats.get("running", seen.active if seen else None),
+            slots=_count(pool.get("max-concurrency")),
+            done=done if done is not None else (seen.processed if seen else None),
+            exact=bool(stats),
+            held=_count(stats.get("prefetch_count")),
+            load=seen.loadavg[0] if seen and seen.loadavg else None,
+            age_s=0.0 if node in self._answers else age,
+            queues=tuple(stats.get("queues") or info.get("queues") or ()),
+            software=software(info) or (seen.software if seen else ""),
+            pid=_count(stats.get("pid")) or (seen.pid if seen and seen.pid else None),
+            missed=seen.missed if seen else 0,
+            stats=stats,
+            per_s=began.per_s if began else None,
+            failed=seen.failed if seen else 0,
+            skew_s=seen.skew_s if seen else None,
+        )
+
+    def _state_of(self, node: str, seen: WorkerSeen | None, now: float) -> str:
+        member = self._members.get(node)
+        if seen is not None and not seen.online:
+            return "gone"
+        if node in self._answers or (seen is not None and seen.is_alive(now) and node not in self._silent):
+            return "online"
+        if node in self._silent or (member is not None and member.alive):
+            return "silent"
+        return "gone"
+
+
+def _done(stats: Mapping[str, Any]) -> int | None:
+    total = stats.get("total")
+    return sum(_count(v) or 0 for v in total.values()) if isinstance(total, dict) else None
+
+
+def _count(value: object) -> int | None:
+    found = sane(value)
+    return None if found is None or found < 0 else int(found)
+
+
+def _began(before: Began | None, total: int | None, at: float) -> Began | None:
+    """The rate between two answers, and half of what it was before."""
+    if total is None or before is None:
+        return None if total is None else Began(total, at)
+    if at <= before.at:
+        return before
+    rate = max(total - before.total, 0) / (at - before.at)
+    return Began(total, at, rate if before.per_s is None else (rate + before.per_s) / 2)
+
+
+def _tasks(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _repaired(
+    state: State, told: Mapping[str, Mapping[str, list[dict[str, Any]]]], asked_at: float
+) -> list[str]:
+    """Tasks that events left open and that no worker has any more; events may be lost, answers are not."""
+    kinds = [told.get(name, {}) for name in ("active", "reserved", "scheduled")]
+    answered = set.intersection(*(set(kind) for kind in kinds))
+    held = []
+    for number, kind in enumerate(kinds):
+        for node, tasks in kind.items():
+            for task in tasks:
+                about = task.get("request", task)
+                if isinstance(about, dict) and isinstance(about.get("id"), str):
+                    held.append(Held(about["id"], node, number == 0, name=str(about.get("name") or "")))
+    lost: list[str] = []
+
+    def ends(ids: Sequence[str]) -> dict[str, str]:
+        lost.extend(ids)
+        return {}
+
+    repair(state, held, sorted(answered), asked_at, ends)
+    return lost
+
+
+def _note_running(state: State, node: str, task: dict[str, Any]) -> None:
+    """A task that began before we listened, or whose worker sends no events."""
+    uuid, started = task.get("id"), moment(task.get("time_start"))
+    if not isinstance(uuid, str):
+        return
+    seen = state.tasks.get(uuid)
+    if seen is not None and seen.state not in ("PENDING", "RECEIVED"):
+        return
+    before = state.events, dict(state.counts)
+    state.event(
+        {
+            "type": "task-started",
+            "hostname": node,
+            "timestamp": time.time() if started is None else started,
+            "uuid": uuid,
+            "name": task.get("name"),
+            "args": task.get("args"),
+            "kwargs": task.get("kwargs"),
+        },
+        time.time(),
+    )
+    state.events, state.counts = before  # nobody sent this event

@@ -1,0 +1,1 @@
+"""Views: rows and cells of each table."""

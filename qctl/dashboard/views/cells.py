@@ -1,0 +1,328 @@
+"""What the tables and the header show of a Snapshot. Nothing here fetches or decides.
+
+In:  a Snapshot or one row of it.  Out: text with styles.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+from qcore.events.store.table import TaskSeen
+from qctl.dashboard.state.series import Charts, bar, sparkline
+from qctl.dashboard.state.snapshot import EventRow, FailureRow, QueueRow, Snapshot, WorkerRow
+from qctl.dashboard.themes import THEMES, Palette
+from qctl.dashboard.widgets.virtual_table import Field, Part
+from qctl.output import state_styles
+from qctl.output.secrets import hide
+from qctl.output.text import age, cut_middle
+from qctl.output.text import width as cells
+
+WORKER_FIELDS = (
+    Field("WORKER", 14, 0, grows=True, middle=True, order="node"),
+    Field("STATE", 8, 0, order="state"),
+    Field("RUN", 7, 0, right=True, order="running"),
+    Field("SLOTS", 8, 9),
+    Field("DONE", 8, 0, right=True, order="done"),
+    Field("RATE", 6, 7, right=True, order="per_s"),
+    Field("~FAILED", 7, 8, right=True, order="failed"),
+    Field("HELD", 5, 3, right=True, order="held"),
+    Field("LOAD", 5, 4, right=True, order="load"),
+    Field("MEMORY", 6, 10, right=True, order="memory"),
+    Field("AGE", 6, 2, right=True, order="age_s"),
+    Field("UPTIME", 6, 11, right=True, order="uptime_s"),
+    Field("CLOCK", 6, 12, right=True, order="skew_s"),
+    Field("LOST", 5, 6, right=True, order="missed"),
+    Field("QUEUES", 12, 1, grows=True, order="queues"),
+    Field("SOFTWARE", 16, 5, order="software"),
+)
+
+TASK_FIELDS = (
+    Field("STATE", 10, 0, order="state"),
+    Field("NAME", 16, 0, grows=True, order="name"),
+    Field("ID", 8, 0, order="id"),
+    Field("WORKER", 12, 2, middle=True, order="worker"),
+    Field("TIME", 7, 0, right=True, order="time"),
+    Field("TRY", 3, 4, right=True, order="try"),
+    Field("QUEUE", 10, 5, order="queue"),
+    Field("ARGUMENTS", 12, 1, grows=True, order="arguments"),
+    Field("RESULT", 14, 3, grows=True),
+)
+
+QUEUE_FIELDS = (
+    Field("QUEUE", 14, 0, grows=True, order="name"),
+    Field("READY", 8, 0, right=True, order="ready"),
+    Field("IN FLIGHT", 9, 0, right=True, order="in_flight"),
+    Field("DELAYED", 8, 1, right=True, order="delayed"),
+    Field("OLDEST", 7, 3, right=True, order="oldest_s"),
+    Field("IN/S", 7, 5, right=True, order="in_per_s"),
+    Field("OUT/S", 7, 2, right=True, order="out_per_s"),
+    Field("EMPTY IN", 8, 4, right=True),
+    Field("WORKERS", 7, 1, right=True, order="consumers"),
+    Field("PAUSED", 8, 0, order="paused"),
+)
+
+FAILURE_FIELDS = (
+    Field("COUNT", 6, 0, right=True, order="count"),
+    Field("TASK", 16, 0, grows=True, order="name"),
+    Field("EXCEPTION", 16, 0, grows=True, order="exc_type"),
+    Field("LAST", 7, 0, right=True, order="last_at"),
+    Field("FIRST", 7, 3, right=True, order="first_at"),
+    Field("QUEUE", 10, 2, order="queue"),
+    Field("MESSAGE", 14, 1, grows=True),
+)
+
+EVENT_FIELDS = (
+    Field("TIME", 12, 0),
+    Field("TYPE", 16, 0),
+    Field("WORKER", 14, 1, middle=True),
+    Field("TASK", 12, 0, grows=True),
+    Field("WHAT", 14, 2, grows=True),
+)
+
+FACT_FIELDS = (Field("FACT", 22, 0), Field("VALUE", 30, 0, grows=True))
+
+NO_QUEUES = "the broker knows of no queue yet\nsend a task: qctl call NAME"
+NO_FAILURES = "no failed task is kept\n(or this broker keeps none; see `qctl failed ls`)"
+NO_EVENTS = "no event has come\npress e to turn task events on (qctl control enable_events)"
+NO_WORKERS = "no worker is online\nstart one: qctl -A proj worker -E"
+NO_TASKS = (
+    "no task has been seen yet\n"
+    "workers send task events when started with -E; press e to turn them on\n"
+    "(qctl control enable_events)"
+)
+
+
+#: cells of the broker's address that stay before rates are shown beside it
+LEAST_ADDRESS = 20
+
+
+class Where(NamedTuple):
+    """Which fleet this is: the context's name, the colour it wants, and words of warning (PROD, RO)."""
+
+    context: str = ""
+    colour: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class Panes:
+    """Cells in a theme's colours, in Unicode or, with plain, in ASCII and without colour.
+
+    `now` (epoch seconds) is what ages are counted from; the screen sets it to the time of the picture.
+    """
+
+    def __init__(self, plain: bool = False, palette: Palette | None = None) -> None:
+        self.plain, self.palette = plain, palette or THEMES["default-dark"]
+        self.now = time.time()
+
+    def style(self, word: str) -> str:
+        """The style of a state's word, or of 'failed' and the like for what needs a person."""
+        return "" if self.plain else self.palette.style(word)
+
+    def state(self, state: str) -> Part:
+        """Glyph, word and colour of a state. What is well is not coloured."""
+        look = state_styles.look(state)
+        glyph = look.ascii if self.plain else look.glyph
+        well = state in ("online", "SUCCESS")
+        return Part(f"{glyph} {look.word}", "" if well else self.style(look.word))
+
+    def worker(self, row: WorkerRow) -> list[Part]:
+        slots = "-" if row.slots is None else str(row.slots)
+        seen = "" if row.exact else "~"
+        running = "-" if row.running is None else f"{seen}{row.running}"
+        return [
+            Part(row.node),
+            self.state("draining" if row.draining and row.state == "online" else row.state),
+            Part(f"{running}/{slots}"),
+            Part(bar(row.running, row.slots, self.plain)),
+            Part("-" if row.done is None else f"{seen}{row.done}"),
+            Part("-" if row.per_s is None else f"{row.per_s:,.1f}"),
+            Part(f"{row.failed:,}" if row.failed else "", self.style("failed")),
+            Part(_number(row.held)),
+            Part("-" if row.load is None else f"{row.load:.2f}"),
+            Part("-" if row.memory is None else f"{row.memory / 2**20:.0f}M"),
+            Part("now" if not row.age_s else age(row.age_s)),
+            Part("-" if row.uptime_s is None else age(row.uptime_s)),
+            Part(row.clock, self.style("failed")),
+            Part(str(row.missed) if row.missed else "", self.style("failed")),
+            Part(",".join(row.queues) or "-"),
+            Part(row.software or "-"),
+        ]
+
+    def task(self, row: TaskSeen) -> list[Part]:
+        return [
+            self.state(row.state),
+            Part(row.name or "?"),
+            Part(row.uuid[:8]),
+            Part(row.worker or "-"),
+            Part(_took(row, self.now)),
+            Part(str(row.retries) if row.retries else ""),
+            Part(row.queue or "-"),
+            Part(arguments(row)),
+            Part(
+                row.exception or row.result,
+                self.style("failed") if row.exception and row.state == "FAILURE" else "",
+            ),
+        ]
+
+    def queue(self, row: QueueRow) -> list[Part]:
+        out, seen = row.out_per_s or 0.0, "~" if row.seen else ""
+        alarm = self.style("failed") if row.ready and not row.consumers else ""
+        return [
+            Part(row.name),
+            Part(f"{row.ready:,}", alarm),
+            Part("-" if row.in_flight is None else f"{row.in_flight:,}"),
+            Part("-" if row.delayed is None else f"{row.delayed:,}"),
+            Part("-" if row.oldest_s is None else age(row.oldest_s)),
+            Part("-" if row.in_per_s is None else f"{seen}{row.in_per_s:,.0f}"),
+            Part("-" if row.out_per_s is None else f"{seen}{row.out_per_s:,.0f}"),
+            Part(age(row.ready / out) if row.ready and out > 0.5 else "-"),
+            Part(str(row.consumers), alarm),
+            self.paused(row.paused),
+        ]
+
+    def paused(self, paused: bool) -> Part:
+        if not paused:
+            return Part("")
+        return Part(("=" if self.plain else "‖") + " paused", f"reverse {self.style('paused')}".strip())
+
+    def failure(self, row: FailureRow) -> list[Part]:
+        return [
+            Part(f"{'' if row.exact else '~'}{row.count:,}", self.style("failed")),
+            Part(row.name),
+            Part(row.exc_type or "?"),
+            Part(age(max(self.now - row.last_at, 0.0))),
+            Part(age(max(self.now - row.first_at, 0.0))),
+            Part(row.queue),
+            Part(_message(row.sample)),
+        ]
+
+    def event(self, row: EventRow) -> list[Part]:
+        event = row.event
+        kind = str(event["type"])
+        rest = {
+            k: v for k, v in event.items() if k in ("name", "args", "result", "exception", "runtime", "queue")
+        }
+        return [
+            Part(_clock(event["timestamp"])),
+            Part(kind, self.style("failed") if kind == "task-failed" else ""),
+            Part(str(event["hostname"])),
+            Part(str(event.get("uuid") or "")),
+            Part(" ".join(f"{k}={hide(v, k)}" for k, v in rest.items() if v is not None)),
+        ]
+
+    def fact(self, row: tuple[str, str]) -> list[Part]:
+        return [Part(row[0]), Part(row[1])]
+
+    def header(self, snapshot: Snapshot, where: Where, width: int, frozen: int | None) -> list[Part]:
+        """The one line on top, for a terminal of this width: where this is, whether it is connected, and
+        as much of how it goes as there is room for."""
+        glyph = ("+" if self.plain else "●") if snapshot.connected else ("x" if self.plain else "○")
+        if snapshot.tape:
+            link = Part(snapshot.tape, self.style("retrying"))
+        elif snapshot.connected:
+            trip = "" if snapshot.round_trip_s is None else f" {snapshot.round_trip_s * 1000:.1f}ms"
+            link = Part(f"{glyph}{trip or ' connected'}", self.style("online"))
+        elif not snapshot.asked and not snapshot.trouble:
+            link = Part(f"{glyph} connecting", self.style("retrying"))
+        else:
+            link = Part(f"{glyph} reconnecting, try {snapshot.tries}", self.style("failed"))
+        clock = time.strftime("%H:%M:%S", time.localtime(snapshot.at))
+        lost = f"lost {snapshot.missed:,}" if snapshot.missed else ""
+        tail = [f"up {snapshot.up}/{len(snapshot.workers)}", clock]
+        if frozen is not None:
+            tail = [f"FROZEN, {frozen:,} behind", clock]
+        left = [Part("qctl", "bold")]
+        if where.context:
+            left.append(Part(where.context, self.style(where.colour) if where.colour else "bold"))
+        left += [Part(word, f"bold reverse {self.style('failed')}".strip()) for word in where.warnings]
+        taken = sum(len(p.text) + 2 for p in (*left, link)) + sum(len(t) + 2 for t in (*tail, lost))
+        rates = []
+        for text in (
+            f"~{snapshot.events_per_s:,.0f} ev/s",
+            f"~{snapshot.done_per_s:,.0f} done/s",
+            f"lag {snapshot.lag_s:.1f}s",
+        ):
+            if taken + len(text) + 2 + LEAST_ADDRESS > width:
+                break
+            taken += len(text) + 2
+            rates.append(text)
+        address = Part(cut_middle(snapshot.broker, max(width - taken - 2, 8)))
+        parts = [one for p in (*left, address, link) for one in (p, Part("  "))]
+        after = "  ".join([*rates, *tail])
+        used = sum(cells(p.text) for p in parts)
+        parts.append(Part(lost.rjust(max(width - used - len(after) - 2, 0)), self.style("failed")))
+        parts.append(Part("  " + after, self.style("retrying") if frozen is not None else ""))
+        return parts
+
+    def rule(self, snapshot: Snapshot, view: str, shown: int, pattern: str, width: int) -> str:
+        """The line above the main table: which view it is, and what it holds."""
+        text = f"{view} {shown:,}"
+        if view == "tasks":
+            text = f"tasks {snapshot.remembered:,}"
+            if snapshot.forgotten:
+                text += f" (+{snapshot.forgotten:,} forgotten)"
+            if pattern:
+                text += f"  /{pattern}/ {shown:,}"
+            if snapshot.searched is not None:
+                text += f" in {snapshot.searched:,} so far"
+            text += "".join(
+                f"  {state_styles.look(s).word} {snapshot.counts[s]:,}"
+                for s in ("STARTED", "FAILURE", "RETRY")
+                if s in snapshot.counts
+            )
+        elif view == "overview":
+            text = "overview"
+        elif pattern:
+            text += f"  /{pattern}/"
+        if snapshot.trouble:
+            good = (
+                time.strftime("as of %H:%M:%S", time.localtime(snapshot.as_of))
+                if snapshot.asked
+                else "no answer yet"
+            )
+            text = f"{good}, reconnecting, try {snapshot.tries}, next in {snapshot.next_try_s:.0f} s: "
+            text += snapshot.trouble
+        line = "-" if self.plain else "─"
+        return f"{line * 2} {text} {line * width}"[:width]
+
+    def charts(self, charts: Charts, width: int) -> list[tuple[str, str]]:
+        """(label, line) for each chart, in this width: how it went, how it is."""
+        rows = []
+        for name, series in charts.series.items():
+            label = {"wait": "wait p95"}.get(name, f"{name}/s")
+            now = f"{series.now:.2f}s" if name == "wait" else f"~{series.now:,.0f}"
+            room = max(width - 9 - 9, 0)
+            rows.append((label, f"{label:<9}{sparkline(series.last(room), room, self.plain)}{now:>9}"))
+        return rows
+
+
+def _message(sample: Any) -> str:
+    return str(getattr(sample, "exc_message", "") or getattr(sample, "exception", ""))
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _clock(epoch_s: float) -> str:
+    """Hours to milliseconds, in local time."""
+    return f"{time.strftime('%H:%M:%S', time.localtime(epoch_s))}.{int(epoch_s % 1 * 1000):03d}"
+
+
+def _took(row: TaskSeen, now: float) -> str:
+    if row.runtime is not None and row.is_ready:
+        if row.runtime < 0.001:
+            return "<1ms"
+        return f"{row.runtime * 1000:.0f}ms" if row.runtime < 1 else age(row.runtime)
+    began = row.started or row.received
+    if began is not None and not row.is_ready and row.state in ("STARTED", "RECEIVED"):
+        return age(now - began)
+    if row.ended is not None and row.started is not None:
+        return age(row.ended - row.started)
+    return "-"
+
+
+def arguments(row: TaskSeen) -> str:
+    kwargs = row.kwargs if row.kwargs not in ("{}", "") else ""
+    return f"{row.args} {kwargs}".strip()

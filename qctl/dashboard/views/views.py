@@ -1,0 +1,104 @@
+"""The dashboard's screens, as data: which rows, which columns, what is said when there are none.
+
+In:  a Snapshot.  Out: for each view its rows; fields and cells come from cells.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from qctl.dashboard.state.snapshot import Snapshot
+from qctl.dashboard.views import cells as words
+from qctl.dashboard.views import overview
+from qctl.dashboard.views.cells import Panes
+from qctl.dashboard.widgets.virtual_table import Field, Part
+
+#: rows of a snapshot, for so many lines
+Rows = Callable[[Snapshot, int], Sequence[Any]]
+
+
+class View(NamedTuple):
+    """One screen: a table over the whole width."""
+
+    name: str
+    key: str  # a number key
+    fields: tuple[Field, ...]
+    rows: Rows
+    id_of: Callable[[Any], str]
+    cells: Callable[[Panes], Callable[[Any], list[Part]]]
+    empty: str
+
+
+VIEWS: tuple[View, ...] = (
+    View(
+        "overview",
+        "1",
+        overview.FIELDS,
+        overview.rows,
+        lambda link: str(link.key),
+        lambda panes: partial(overview.cells, panes),
+        "",
+    ),
+    View(
+        "workers",
+        "2",
+        words.WORKER_FIELDS,
+        lambda s, _: s.workers,
+        lambda w: str(w.node),
+        lambda p: p.worker,
+        words.NO_WORKERS,
+    ),
+    View(
+        "tasks",
+        "3",
+        words.TASK_FIELDS,
+        lambda s, _: s.tasks,
+        lambda t: str(t.uuid),
+        lambda p: p.task,
+        words.NO_TASKS,
+    ),
+    View(
+        "queues",
+        "4",
+        words.QUEUE_FIELDS,
+        lambda s, _: s.queues,
+        lambda q: str(q.name),
+        lambda p: p.queue,
+        words.NO_QUEUES,
+    ),
+    View(
+        "failures",
+        "5",
+        words.FAILURE_FIELDS,
+        lambda s, _: s.failures,
+        lambda f: f"{f.name} {f.exc_type}",
+        lambda p: p.failure,
+        words.NO_FAILURES,
+    ),
+    View(
+        "events",
+        "7",
+        words.EVENT_FIELDS,
+        lambda s, _: s.log,
+        lambda e: str(e.number),
+        lambda p: p.event,
+        words.NO_EVENTS,
+    ),
+    View(
+        "broker",
+        "8",
+        words.FACT_FIELDS,
+        lambda s, _: s.broker_facts,
+        lambda f: str(f[0]),
+        lambda p: p.fact,
+        "the broker has not answered yet",
+    ),
+)
+
+
+def view_named(word: str) -> View | None:
+    """The view of this name, or the only one whose name begins so."""
+    found = [v for v in VIEWS if v.name.startswith(word.lower())]
+    return found[0] if word and found and (len(found) == 1 or found[0].name == word) else None

@@ -1,0 +1,341 @@
+"""A table that holds no rows of its own: it draws the few that are seen.
+
+In:  a sequence of any length and a function that makes cells of one item.  Out: lines.
+Columns that do not fit are left out by their priority, or with `wide` lie beyond the edge; a row never
+wraps. The cursor stays with its item when rows move; while the table follows, it stays on the first row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from qctl.dashboard.keys import TABLE
+from qctl.output.text import cut, cut_middle, pad, shown
+
+T = TypeVar("T")
+GAP = 1
+#: a row is looked for this far from where it was, when its list cannot say where it is
+NEAR_BEFORE, NEAR_AFTER = 50, 2000
+
+
+class Part(NamedTuple):
+    """One cell: text and its style."""
+
+    text: str
+    style: str = ""
+
+
+class Field(NamedTuple):
+    """One column."""
+
+    name: str
+    width: int  # least width
+    priority: int = 0  # the highest number is left out first
+    right: bool = False
+    grows: bool = False  # takes what is left over
+    middle: bool = False  # too long: cut in the middle
+    order: str = ""  # what rows are ordered by when this column is chosen; empty: they are not
+
+
+class Order(NamedTuple):
+    """A column by which rows are ordered."""
+
+    by: str = ""  # a Field's `order`; empty: as they come
+    reverse: bool = False
+
+
+class VirtualTable(ScrollView, Generic[T], can_focus=True):
+    """Draws `items` through `cells`."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding(k.keys, k.action, k.words, show=False) for k in TABLE]
+
+    class Chosen(Message):
+        """Somebody double-clicked a row."""
+
+    class Moved(Message):
+        """The cursor is on another row."""
+
+    class Sort(Message):
+        """Somebody clicked a column's heading."""
+
+        def __init__(self, by: str) -> None:
+            super().__init__()
+            self.by = by
+
+    def __init__(
+        self,
+        fields: Sequence[Field],
+        key: Callable[[T], str],
+        cells: Callable[[T], Sequence[Part]],
+        empty: str = "",
+        **attributes: Any,
+    ) -> None:
+        super().__init__(**attributes)
+        self.fields, self.key, self.cells, self.empty = tuple(fields), key, cells, empty
+        self.items: Sequence[T] = ()
+        self.cursor = 0
+        self.follows = True
+        self.faded = self.wide = False
+        self.order = Order()
+        self.hidden: set[str] = set()  # names of columns that nobody wants to see
+        self.marked: dict[str, T] = {}
+        self.mark = "▪"
+        self._cursor_key: str | None = None
+        self._lines: dict[int, tuple[Any, ...]] = {}
+
+    # --- what to show
+
+    def show(
+        self,
+        fields: Sequence[Field],
+        key: Callable[[T], str],
+        cells: Callable[[T], Sequence[Part]],
+        empty: str = "",
+    ) -> None:
+        """Hold another kind of items from now on."""
+        self.fields, self.key, self.cells, self.empty = tuple(fields), key, cells, empty
+        self.items, self.cursor, self._cursor_key, self.follows = (), 0, None, True
+        self.order, self.hidden, self.marked = Order(), set(), {}
+        self._lines = {}
+        self.scroll_to(0, 0, animate=False, immediate=True)
+        self.refresh()
+
+    def put(self, items: Sequence[T], faded: bool = False) -> None:
+        """Show these items from now on."""
+        self.items = items
+        moved = 0
+        if self.follows:
+            self.cursor = 0
+        elif self._cursor_key is not None:
+            moved = self._follow()
+        self.cursor = max(0, min(self.cursor, len(items) - 1))
+        self._remember()
+        room = self.size.width
+        size = Size(max(room, self._natural()) if self.wide else room, len(items) + 1)
+        if size != self.virtual_size:
+            self.virtual_size = size
+        if moved:
+            # The picture stays where it was, under the cursor.
+            self.scroll_to(y=self.scroll_offset.y + moved, animate=False, immediate=True)
+        changed = faded != self.faded
+        self.faded = faded
+        self._repaint(everything=changed or bool(moved))
+
+    def _follow(self) -> int:
+        """Put the cursor on its item; by how many rows that has moved."""
+        before, key = self.cursor, self._cursor_key
+        find = getattr(self.items, "find", None)
+        if find is not None:
+            found = find(key)
+        else:
+            near = range(max(0, before - NEAR_BEFORE), min(len(self.items), before + NEAR_AFTER))
+            found = next((i for i in near if self.key(self.items[i]) == key), None)
+        if found is None:
+            return 0
+        self.cursor = found
+        return int(found) - before
+
+    def _remember(self) -> None:
+        self._cursor_key = self.key(self.items[self.cursor]) if self.items else None
+
+    def _repaint(self, everything: bool = False) -> None:
+        """Repaint only the lines whose cells have changed."""
+        fresh: dict[int, tuple[Any, ...]] = {}
+        for y in range(1, self.size.height):
+            index = y - 1 + self.scroll_offset.y
+            if index < len(self.items):
+                item = self.items[index]
+                fresh[y] = (index == self.cursor, self.key(item) in self.marked, *self.cells(item))
+        if everything or fresh.keys() != self._lines.keys():
+            self.refresh()
+        else:
+            regions = [
+                Region(0, y, self.size.width, 1) for y, line in fresh.items() if self._lines[y] != line
+            ]
+            if regions:
+                self.refresh(*regions)
+        self._lines = fresh
+
+    @property
+    def current(self) -> T | None:
+        """The item under the cursor."""
+        return self.items[self.cursor] if 0 <= self.cursor < len(self.items) else None
+
+    @property
+    def columns(self) -> list[Field]:
+        """The columns that are wanted."""
+        return [f for f in self.fields if f.name not in self.hidden]
+
+    # --- moving
+
+    def _go(self, index: int) -> None:
+        self.cursor = max(0, min(index, len(self.items) - 1))
+        self.follows = self.cursor == 0
+        self._remember()
+        page = max(1, self.size.height - 1)
+        top = self.scroll_offset.y
+        if self.cursor < top:
+            self.scroll_to(y=self.cursor, animate=False, immediate=True)
+        elif self.cursor >= top + page:
+            self.scroll_to(y=self.cursor - page + 1, animate=False, immediate=True)
+        self.refresh()
+        self.post_message(self.Moved())
+
+    def action_move(self, by: int) -> None:
+        self._go(self.cursor + by)
+
+    def action_page(self, by: int) -> None:
+        self._go(self.cursor + by * max(1, self.size.height - 2))
+
+    def action_first(self) -> None:
+        self._go(0)
+
+    def action_last(self) -> None:
+        self._go(len(self.items) - 1)
+
+    def action_sideways(self, by: int) -> None:
+        """With `wide`: see the columns beyond the edge."""
+        if self.wide:
+            self.scroll_relative(x=by * 16, animate=False)
+
+    def action_follow(self) -> None:
+        """Stay on the newest row, or no longer."""
+        if self.follows:
+            self.follows = False
+        else:
+            self._go(0)
+
+    # --- marking
+
+    def action_mark(self) -> None:
+        """Mark the row, or unmark it, and go to the next."""
+        if (item := self.current) is not None:
+            key = self.key(item)
+            if self.marked.pop(key, None) is None:
+                self.marked[key] = item
+            self._go(self.cursor + 1)
+
+    def action_mark_range(self) -> None:
+        """Mark from the nearest marked row above to the cursor."""
+        start = next(
+            (i for i in range(self.cursor, -1, -1) if self.key(self.items[i]) in self.marked), self.cursor
+        )
+        for index in range(start, self.cursor + 1):
+            if index < len(self.items):
+                self.marked[self.key(self.items[index])] = self.items[index]
+        self.refresh()
+
+    def clear_marks(self) -> None:
+        self.marked = {}
+        self.refresh()
+
+    # --- mouse
+
+    def on_click(self, event: Any) -> None:
+        if event.y == 0:
+            self._click_heading(event.x + self.scroll_offset.x)
+            return
+        index = event.y - 1 + self.scroll_offset.y
+        if index < len(self.items):
+            self._go(index)
+            if event.chain == 2:
+                self.post_message(self.Chosen())
+
+    def _click_heading(self, x: int) -> None:
+        start = self._gutter
+        for field, width in zip(self.columns, self.widths(self._room), strict=True):
+            if width and start <= x < start + width + GAP and field.order:
+                self.post_message(self.Sort(field.order))
+            start += width + GAP if width else 0
+
+    # --- drawing
+
+    @property
+    def _gutter(self) -> int:
+        return 2 if self.marked else 0
+
+    @property
+    def _room(self) -> int:
+        return max(self.size.width, self._natural()) if self.wide else self.size.width
+
+    def _natural(self) -> int:
+        """How wide the table is with all columns, the growing ones at their double."""
+        return sum(f.width * (2 if f.grows else 1) + GAP for f in self.columns) + self._gutter
+
+    def widths(self, room: int) -> list[int]:
+        """The width of each wanted column, 0 for those left out."""
+        fields = self.columns
+        room -= self._gutter
+        wide = [f.width for f in fields]
+
+        def total() -> int:
+            return sum(wide) + GAP * (sum(w > 0 for w in wide) - 1)
+
+        for number in sorted(range(len(wide)), key=lambda n: (-fields[n].priority, -n)):
+            if total() <= room or fields[number].priority == 0:
+                break
+            wide[number] = 0
+        growing = [n for n, f in enumerate(fields) if f.grows and wide[n]]
+        spare = room - total()
+        for turn, number in enumerate(growing):
+            wide[number] += max(0, spare // len(growing) + (turn < spare % len(growing)))
+        return wide
+
+    def render_line(self, y: int) -> Strip:
+        left, room = self.scroll_offset.x, self.size.width
+        base = self.rich_style
+        if y == 0:
+            return self._heading(base).crop(left, left + room)
+        index = y - 1 + self.scroll_offset.y
+        if index < len(self.items):
+            return self._row(self.items[index], index == self.cursor, base).crop(left, left + room)
+        lines = [] if self.items else self.empty.split("\n")
+        text = lines[y - 2] if 2 <= y < 2 + len(lines) else ""
+        return Strip([Segment(pad(cut(f" {text}", room), room), base + Style(dim=True))], room)
+
+    def _heading(self, base: Style) -> Strip:
+        room = self._room
+        style = base + Style(bold=True, underline=self.has_focus)
+        texts = []
+        for field, width in zip(self.columns, self.widths(room), strict=True):
+            if width:
+                sign = ("v" if self.order.reverse else "^") if self.order.by == field.order else ""
+                name = field.name + sign if field.order else field.name
+                texts.append(pad(cut(name, width), width, field.right))
+        text = " " * self._gutter + (" " * GAP).join(texts)
+        return Strip([Segment(pad(text, room), style)], room)
+
+    def _row(self, item: T, under_cursor: bool, base: Style) -> Strip:
+        room = self._room
+        line = base + Style(reverse=under_cursor and self.has_focus, bold=under_cursor, dim=self.faded)
+        segments: list[Segment] = []
+        used = self._gutter
+        if used:
+            mark = self.mark if self.key(item) in self.marked else " "
+            segments.append(Segment(pad(mark, used), line + Style(bold=True)))
+        first = True
+        cells = [c for f, c in zip(self.fields, self.cells(item), strict=True) if f.name not in self.hidden]
+        for field, width, part in zip(self.columns, self.widths(room), cells, strict=True):
+            if not width:
+                continue
+            if not first:
+                segments.append(Segment(" " * GAP, line))
+                used += GAP
+            first = False
+            text = shown(part.text)
+            text = cut_middle(text, width) if field.middle else cut(text, width)
+            plain = self.faded or not part.style or (under_cursor and self.has_focus)
+            style = line if plain else line + Style.parse(part.style)
+            segments.append(Segment(pad(text, width, field.right), style))
+            used += width
+        segments.append(Segment(" " * max(0, room - used), line))
+        return Strip(segments).crop(0, room)

@@ -1,0 +1,1 @@
+"""What commands and the dashboard both ask of a fleet."""

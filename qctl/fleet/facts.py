@@ -1,0 +1,126 @@
+"""What the doctor looks at, in one go: the broker, its queues, and what the workers say.
+
+In:  an app.  Out: Facts.  After this: checks.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qcore.brokers.contract.administration import Depth, Pause
+from qcore.brokers.contract.diagnosis import Symptom
+from qcore.brokers.contract.records import Member
+from qcore.errors import Malformed, Unsupported
+from qcore.wire import envelope
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+    from qcore.control.client import Silent
+
+ASK_S = 1.0
+QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("stats", {}),
+    ("registered", {"builtins": True}),
+    ("active_queues", {}),
+    ("conf", {}),
+    ("active", {}),
+)
+#: messages of each queue that are looked at for their task names
+PEEK = 200
+#: queues that are looked into
+MOST_QUEUES = 200
+
+
+class Facts(msgspec.Struct):
+    """A moment of a fleet."""
+
+    at: float
+    members: dict[str, Member]
+    silent: list[Silent]
+    #: by command, by node: stats, registered, active_queues, conf, active
+    said: dict[str, dict[str, Any]]
+    depths: dict[str, Depth]
+    waiting: dict[str, Counter[str]]  # by queue: names of tasks among its next messages
+    paused: list[Pause]
+    quarantined: Counter[str]  # by reason
+    symptoms: list[Symptom]
+    keeps_results: bool
+    round_trip_s: float
+    #: other hosts can reach the broker
+    networked: bool = False
+
+    @property
+    def nodes(self) -> set[str]:
+        """Workers that answered."""
+        return set(self.said["stats"])
+
+    def consumers(self, queue: str) -> list[str]:
+        """Workers that take from the queue."""
+        return [
+            node
+            for node, queues in self.said["active_queues"].items()
+            if isinstance(queues, list)
+            and any(isinstance(q, dict) and q.get("name") == queue for q in queues)
+        ]
+
+    def registered(self, node: str) -> set[str]:
+        lines = self.said["registered"].get(node)
+        return {str(line).split(" [")[0] for line in lines} if isinstance(lines, list) else set()
+
+
+def gather(app: App) -> Facts:
+    """Look at everything. Raises BrokerDown."""
+    broker = app.broker
+    started = time.monotonic()
+    broker.check()
+    round_trip_s = time.monotonic() - started
+    said: dict[str, dict[str, Any]] = {}
+    silent: list[Silent] = []
+    whom: list[str] | None = None
+    for command, arguments in QUESTIONS:
+        answers = app.control.ask(command, arguments, whom, ASK_S)
+        said[command] = answers.replies
+        silent = silent or answers.silent
+        if silent or answers.suspects:
+            whom = sorted(answers.replies)  # who is silent is waited for once, not five times
+        if not answers.replies:
+            said |= {name: {} for name, _ in QUESTIONS}
+            break  # nobody is there: no use in asking four times more
+    queues = sorted(broker.queues())[:MOST_QUEUES]
+    return Facts(
+        at=time.time(),
+        members={m.node: m for m in broker.members()},
+        silent=silent,
+        said=said,
+        depths={queue: broker.depth(queue) for queue in queues},
+        waiting={queue: _names(app, queue) for queue in queues} if broker.features.peek else {},
+        paused=broker.pauses(),
+        quarantined=Counter(q.reason for q in _quarantined(app)),
+        symptoms=broker.symptoms(),
+        keeps_results=app.results.keeps,
+        round_trip_s=round_trip_s,
+        networked=broker.features.multi_host,
+    )
+
+
+def _quarantined(app: App) -> list[Any]:
+    try:
+        return list(app.broker.quarantined(10_000))
+    except Unsupported:
+        return []
+
+
+def _names(app: App, queue: str) -> Counter[str]:
+    names: Counter[str] = Counter()
+    for raw in app.broker.peek(queue, PEEK):
+        try:
+            name = envelope.decode(raw).headers.get("task")
+        except Malformed:
+            continue
+        if isinstance(name, str):
+            names[name] += 1
+    return names

@@ -1,0 +1,122 @@
+"""Failed tasks for commands: found by a filter, shown, and tried again.
+
+In:  a broker that keeps them, and a Filter.  Out: failures page by page, records for filters, new tries.
+After this: qctl/commands/failed.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qctl.cli.bulk import Done, Item
+from qctl.output.text import stamp
+
+if TYPE_CHECKING:
+    from qcore.brokers.base import Broker
+    from qcore.wire.failure import Failure
+    from qctl.filters import Filter
+
+PAGE = 500
+
+
+def scan(broker: Broker, wanted: Filter) -> Iterator[Failure]:
+    """The failures that match, newest first, without tracebacks and messages."""
+    hints, cursor = wanted.hints, ""
+    while True:
+        page = broker.failures(hints.since, hints.until, PAGE, cursor, whole=wanted.needs_values)
+        for failure in page.entries:
+            if wanted.matches(record(failure, wanted.needs_values)):
+                yield failure
+        cursor = page.cursor
+        if not cursor:
+            return
+
+
+def record(failure: Failure, values: bool = False) -> dict[str, Any]:
+    """What filters look at. values: arguments as values, which needs the message."""
+    args: Any = failure.args
+    kwargs: Any = failure.kwargs
+    if values:
+        args, kwargs = arguments(failure)
+    return {
+        "id": failure.task_id,
+        "name": failure.name,
+        "state": "failed",
+        "queue": failure.queue,
+        "worker": failure.worker,
+        "exc": failure.exception,
+        "args": args,
+        "kwargs": kwargs,
+        "runtime_s": failure.runtime_s,
+        "tries": failure.tries,
+        "at": failure.failed_at,
+        "root_id": failure.root_id,
+    }
+
+
+def arguments(failure: Failure) -> tuple[Any, Any]:
+    """args and kwargs from the message; as they were shown when it cannot be read."""
+    from qcore.errors import Malformed
+    from qcore.wire import task as task_wire
+
+    try:
+        body = task_wire.read_body(task_wire.read(failure.raw))
+    except Malformed:
+        return failure.args, failure.kwargs
+    return body.args, body.kwargs
+
+
+def item_of(failure: Failure) -> dict[str, Any]:
+    """A failure as the tools print it."""
+    return {
+        "id": failure.task_id,
+        "name": failure.name,
+        "queue": failure.queue,
+        "worker": failure.worker,
+        "exc_type": failure.exc_type,
+        "exc_message": failure.exc_message,
+        "args": failure.args,
+        "kwargs": failure.kwargs,
+        "tries": failure.tries,
+        "failed_at": stamp(failure.failed_at),
+        "runtime_s": round(failure.runtime_s, 6),
+        "root_id": failure.root_id,
+        "retry_of": failure.retry_of or None,
+        "retried_as": failure.retried_as or None,
+    }
+
+
+def try_again(broker: Broker, items: Sequence[Item]) -> list[Done]:
+    """Publish new tries of these; what became of each."""
+    from qcore.brokers.contract.failed_tasks import NewTry
+    from qcore.errors import Malformed
+    from qcore.wire import identity
+    from qcore.wire.failure import tried_again
+
+    done: dict[str, Done] = {}
+    tries: list[NewTry] = []
+    found = broker.failures_of([item.id for item in items])
+    for item, failure in zip(items, found, strict=True):
+        if failure is None:
+            done[item.id] = Done(item, "gone")
+            continue
+        task_id = identity.make()
+        try:
+            raw = tried_again(failure.raw, task_id)
+        except Malformed as exc:
+            done[item.id] = Done(item, "refused", {"reason": str(exc)})
+            continue
+        tries.append(NewTry(item.id, task_id, raw, failure.queue, failure.priority))
+    owners = broker.retry_failures(tries) if tries else []
+    by_id = {item.id: item for item in items}
+    for one, owner in zip(tries, owners, strict=True):
+        word = "retried" if owner == one.task_id else "already_retried" if owner else "gone"
+        done[one.failed_id] = Done(by_id[one.failed_id], word, {"retried_as": owner or None})
+    return [done[item.id] for item in items]
+
+
+def forget(broker: Broker, items: Sequence[Item]) -> list[Done]:
+    """Delete these; what became of each is known only as a number, so the last ones count as gone."""
+    count = broker.forget_failures([item.id for item in items])
+    return [Done(item, "deleted" if i < count else "gone") for i, item in enumerate(items)]

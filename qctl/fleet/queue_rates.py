@@ -1,0 +1,98 @@
+"""How fast messages come into queues and leave them.
+
+In:  what workers announced, and what an earlier look at the queues saw.  Out: rates for each item.
+Workers of qcore tell how many messages they take; the rest is arithmetic: what came is what was taken and
+what there is more than before. Celery's workers tell nothing, so of a queue of theirs only the difference
+between two looks is known.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qcore.wire.event import sane
+
+if TYPE_CHECKING:
+    from qcore.brokers.contract.administration import Depth
+    from qcore.control.client import Answers
+
+WORKERS, NET = "workers", "net"
+#: no rates are known, as far as it goes
+UNKNOWN: dict[str, Any] = {"in_per_s": None, "out_per_s": None, "rates": None}
+
+
+class Look(NamedTuple):
+    """How much waited at a moment."""
+
+    at: float  # monotonic
+    waiting: dict[str, int]
+
+
+class Taken(NamedTuple):
+    """What qcore's workers told, and which queues others take from as well."""
+
+    per_s: dict[str, float]
+    others: set[str]
+
+
+def look(queues: Sequence[str], depths: Sequence[Depth]) -> Look:
+    waiting = {q: d.ready + (d.delayed or 0) for q, d in zip(queues, depths, strict=True)}
+    return Look(time.monotonic(), waiting)
+
+
+def taken(answers: Answers) -> Taken:
+    """From the answers to active_queues, and what those who answered announced. Who is silent takes
+    nothing that anybody knows of."""
+    per_s: dict[str, float] = {}
+    others: set[str] = set()
+    for node, queues in answers.replies.items():
+        told = counts_of(answers, node)
+        if told is None and isinstance(queues, list):
+            others |= {str(q.get("name")) for q in queues if isinstance(q, dict)}
+        for queue, (_, rate) in (told or {}).items():
+            per_s[queue] = per_s.get(queue, 0.0) + rate
+    return Taken(per_s, others)
+
+
+def counts_of(answers: Answers, node: str) -> Mapping[str, tuple[int, float]] | None:
+    """How many this worker has taken of each queue, and how many a second; None: it does not tell."""
+    member = answers.members.get(node)
+    told = member.info.get("taken") if member is not None and member.alive else None
+    if not isinstance(told, dict):
+        return None
+    found = {}
+    for queue, one in told.items():
+        count, rate = map(sane, one) if isinstance(one, list | tuple) and len(one) == 2 else (None, None)
+        if count is not None and rate is not None:
+            found[queue] = int(count), rate
+    return found
+
+
+def rates(now: Look, before: Look | None, found: Taken) -> dict[str, dict[str, Any]]:
+    """For each queue of the look in_per_s, out_per_s and how they are known."""
+    return {queue: _rates(queue, now, before, found) for queue in now.waiting}
+
+
+def _rates(queue: str, now: Look, before: Look | None, found: Taken) -> dict[str, Any]:
+    change = None
+    if before is not None and queue in before.waiting and now.at > before.at:
+        change = (now.waiting[queue] - before.waiting[queue]) / (now.at - before.at)
+    if queue in found.others:
+        came, went = (None, None) if change is None else (max(change, 0.0), max(-change, 0.0))
+        return {"in_per_s": _round(came), "out_per_s": _round(went), "rates": NET}
+    went = found.per_s.get(queue, 0.0)
+    came = None if change is None else max(went + change, 0.0)
+    return {"in_per_s": _round(came), "out_per_s": _round(went), "rates": WORKERS}
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def words(item: Mapping[str, Any]) -> list[str]:
+    """Both rates for people; ~ is before those that are a difference only."""
+    mark = "~" if item["rates"] == NET else ""
+    values = (item["in_per_s"], item["out_per_s"])
+    return ["-" if value is None else f"{mark}{value:,.1f}" for value in values]

@@ -1,0 +1,88 @@
+"""Messages that wait, as filters see them and as people do.
+
+In:  Waiting, as the broker shows it.  Out: records for filters, items, samples, lines of a file.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from qctl.cli.bulk import sample
+from qctl.output.text import stamp
+
+if TYPE_CHECKING:
+    from qcore.brokers.base import Broker
+    from qcore.brokers.contract.administration import Waiting
+    from qctl.filters import Filter
+
+
+def record(one: Waiting, values: bool = False) -> dict[str, Any]:
+    """What filters look at; values: arguments as values, which needs the body. A message that is no task
+    has only its queue and a `problem`."""
+    from qcore.errors import Malformed
+    from qcore.wire import task as task_wire
+
+    found: dict[str, Any] = {
+        "id": None,
+        "name": None,
+        "state": "queued" if one.due_at is None else "delayed",
+        "queue": one.queue,
+    }
+    try:
+        message = task_wire.read(one.raw)
+        args, kwargs = message.headers.get("argsrepr"), message.headers.get("kwargsrepr")
+        if values or args is None:
+            body = task_wire.read_body(message)
+            args, kwargs = body.args, body.kwargs
+    except Malformed as exc:
+        return {**found, "problem": str(exc)}
+    return {
+        **found,
+        "id": message.id,
+        "name": message.shown_name,
+        "args": args,
+        "kwargs": kwargs,
+        "tries": message.retries + 1,
+        "root_id": message.root_id or message.id,
+        "eta": message.eta,
+    }
+
+
+def matching(broker: Broker, queue: str, wanted: Filter) -> Iterator[tuple[Waiting, dict[str, Any]]]:
+    """What waits in the queue and is meant, each with its record."""
+    if wanted.hints.queues is not None and queue not in wanted.hints.queues:
+        return
+    if wanted.hints.states is not None and not wanted.hints.states & {"queued", "delayed"}:
+        return
+    for one in broker.waiting(queue):
+        found = record(one, wanted.needs_values)
+        if wanted.is_all or wanted.matches(found):
+            yield one, found
+
+
+def item(one: Waiting, found: dict[str, Any], raw: bool) -> dict[str, Any]:
+    """A message as the tools print it."""
+    eta = found.get("eta")
+    fields = {
+        "id": found["id"],
+        "name": found["name"],
+        "queue": one.queue,
+        "state": found["state"],
+        "args": found.get("args"),
+        "kwargs": found.get("kwargs"),
+        "priority": one.priority,
+        "eta_at": None if eta is None else stamp(eta),
+        "due_at": None if one.due_at is None else stamp(one.due_at),
+        "redelivered": one.returns > 0,
+        "size_bytes": len(one.raw),
+        "problem": found.get("problem"),
+    }
+    return {**fields, "raw": base64.b64encode(one.raw).decode()} if raw else fields
+
+
+def sample_of(one: Waiting, found: dict[str, Any]) -> str:
+    """A line about one message."""
+    arguments = f"{found.get('args')} {found.get('kwargs')}" if found["id"] else repr(one.raw[:60])
+    return sample(found["id"] or "no task", found["name"] or "", arguments)

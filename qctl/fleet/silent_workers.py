@@ -1,0 +1,74 @@
+"""Who did not answer: words for stderr, and the exit code that follows from them.
+
+In:  Answers of the control bus.  Out: an exit code; raises Stop when nobody is there at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qctl import exit_codes
+from qctl.cli.session import Session
+from qctl.cli.types import nearest
+from qctl.output.text import count
+
+if TYPE_CHECKING:
+    from qcore.control.client import Answers
+
+
+def verdict(session: Session, answers: Answers, whom: list[str] | None, timeout: float) -> int:
+    """Name silent and unknown workers on stderr; the exit code. Raises Stop when nobody is there."""
+    say = session.out.warn
+    now = answers.now
+    for name in answers.unknown:
+        if (gone := answers.members.get(name)) is not None:
+            say(f"{name} is gone: last sign of life {now - gone.seen_at:.0f} s ago")
+            continue
+        say(f"no worker named '{name}'{nearest(name, answers.known) or _list(answers.known)}")
+    for silent in answers.silent:
+        last = "of Celery's workers the last sign of life is not known"
+        if silent.age_s is not None:
+            last = f"last sign of life {silent.age_s:.0f} s ago"
+        say(f"{silent.node} is silent: no answer within {timeout:g} s ({last})")
+    for node, places in answers.twins.items():
+        where = f" ({'; '.join(places)})" if places else ""
+        say(f"more than one worker is called {node}{where}; give each a name of its own with -n")
+    lost = (answers.heard or 0) - answers.count - len(answers.silent) if whom is None else 0
+    if lost > 0:
+        heard = f"{count(lost, 'more worker')} heard the question and did not answer"
+        say(f"{heard} within {timeout:g} s{_among(answers)}")
+    if answers.malformed:
+        say(f"{count(answers.malformed, 'reply', 'replies')} could not be read")
+    if answers.silent or (lost > 0 and answers.replies):
+        return exit_codes.PARTIAL
+    if answers.unknown:
+        return exit_codes.PARTIAL if answers.replies else exit_codes.NOT_FOUND
+    if not answers.replies:
+        from qcore.errors import mask_url
+
+        where = mask_url(session.app.broker_url())
+        if lost > 0:
+            raise exit_codes.Stop(
+                exit_codes.NO_ANSWER, f"nobody answered within {timeout:g} s", "try a longer -t"
+            )
+        raise exit_codes.Stop(
+            exit_codes.NO_ANSWER,
+            f"no worker is online at {where}",
+            "the broker is fine; start a worker with `qctl -A proj worker`",
+        )
+    return exit_codes.OK
+
+
+def _among(answers: Answers) -> str:
+    """Which names those may have who heard the question; Celery's workers that were killed leave theirs."""
+    names = answers.suspects
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f": among {', '.join(names[:5])}{more}, of which the others are gone" if names else ""
+
+
+def _list(known: Sequence[str]) -> str:
+    if not known:
+        return "; no worker is known at all"
+    more = f" and {len(known) - 5} more" if len(known) > 5 else ""
+    return f"; known: {', '.join(known[:5])}{more}"

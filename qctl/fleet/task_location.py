@@ -1,0 +1,95 @@
+"""Where the tasks of a `control revoke` were: said from what the workers answered anyway.
+
+In:  ids and the answers of a whole fleet.  Out: a remark for each id, and the exit code.
+Only for ids that no worker has is anything more asked: the result store, and queues with few messages. An id
+is called unknown when that is certain, so never where the broker does not show what waits, or too much does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from qctl import exit_codes
+from qctl.output.text import count
+
+if TYPE_CHECKING:
+    from qcore.brokers.base import Broker
+    from qcore.control.client import Answers
+    from qctl.cli.session import Session
+
+#: so many ids are told of one by one
+FEW = 20
+#: queues are looked through while they hold no more messages together
+FEW_MESSAGES = 1000
+_WORDS = {
+    "active": "still runs on {}",
+    "reserved": "will be refused by {}",
+    "scheduled": "will be refused by {}",
+}
+
+
+def tell(session: Session, ids: Sequence[str], answers: Answers) -> int:
+    """Say where each was; NOT_FOUND when nobody has ever heard of any."""
+    held, all_said = _held(answers)
+    words = {one: _WORDS[held[one][1]].format(held[one][0]) for one in ids if one in held}
+    lost = [one for one in dict.fromkeys(ids) if one not in held]
+    if lost and all_said:
+        words |= _elsewhere(session, lost)
+    unknown = [one for one in lost if words.get(one) == "unknown"]
+    if len(ids) <= FEW:
+        for one, word in words.items():
+            session.out.note(f"{one}: {word}")
+    else:
+        session.out.note(f"{count(len(held.keys() & set(ids)), 'task')} at workers, {len(unknown):,} unknown")
+    if ids and len(unknown) == len(set(ids)):
+        which = unknown[0] if len(unknown) == 1 else f"any of {len(unknown):,} ids"
+        hint = "it is remembered all the same; `qctl task unrevoke` takes that back"
+        raise exit_codes.Stop(exit_codes.NOT_FOUND, f"no worker, queue or result knows {which}", hint)
+    return exit_codes.OK
+
+
+def _held(answers: Answers) -> tuple[dict[str, tuple[str, str]], bool]:
+    """(worker, state) by id; and whether every worker said what it has (Celery's do not)."""
+    found: dict[str, tuple[str, str]] = {}
+    all_said = True
+    for worker, reply in sorted(answers.replies.items()):
+        held = reply.get("held") if isinstance(reply, Mapping) else None
+        if not isinstance(held, Mapping):
+            all_said = False
+            continue
+        found.update({str(one): (worker, state) for one, state in held.items() if state in _WORDS})
+    return found, all_said
+
+
+def _elsewhere(session: Session, ids: Sequence[str]) -> dict[str, str]:
+    """Where those are that no worker has; without those of which nothing can be said."""
+    # In the order in which tasks move on, so that one that moves meanwhile is not overlooked.
+    waiting = _waiting(session.broker, set(ids))
+    words = {one: f"waits in {queue} and will be refused" for one, queue in (waiting or {}).items()}
+    rest, results = [one for one in ids if one not in words], session.app.results
+    metas = results.get(rest) if rest and results.keeps else [None] * len(rest)
+    for one, meta in zip(rest, metas, strict=True):
+        if meta is not None and meta.is_ready:
+            words[one] = "already finished"
+        elif waiting is not None:
+            words[one] = "unknown"
+    return words
+
+
+def _waiting(broker: Broker, ids: set[str]) -> dict[str, str] | None:
+    """The queues in which these wait; None: the broker does not show it, or there is too much."""
+    from qcore.brokers.shared.message_ids import id_of
+
+    if not broker.features.moves:
+        return None
+    names = sorted({*broker.queues(), *broker.paused()})
+    depths = broker.depths(names)
+    if sum(depth.ready + (depth.delayed or 0) for depth in depths) > FEW_MESSAGES:
+        return None
+    found: dict[str, str] = {}
+    for name, depth in zip(names, depths, strict=True):
+        for one in broker.waiting(name) if depth.ready or depth.delayed else ():
+            if (task_id := id_of(one.raw)) in ids and task_id is not None:
+                found[task_id] = name
+    return found

@@ -1,0 +1,102 @@
+"""What workers hold: running, reserved, or waiting for their time in a worker.
+
+In:  a control bus.  Out: one Held for each task, from whoever answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qcore.wire.event import moment
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+
+ASK_S = 1.0
+#: control command -> our word
+_QUESTIONS = {"reserved": "reserved", "scheduled": "delayed", "active": "running"}
+#: ids in one question
+MOST_IDS = 5000
+
+
+class Held(NamedTuple):
+    """A task that a worker holds."""
+
+    id: str
+    name: str
+    queue: str
+    state: str  # running, reserved, delayed
+    worker: str
+    args: Any = None
+    kwargs: Any = None
+    started_at: float | None = None
+
+    def record(self) -> dict[str, Any]:
+        """What filters look at."""
+        return {**self._asdict(), "root_id": None}
+
+
+class Seen(NamedTuple):
+    """What was found; silent: names of the workers that did not answer."""
+
+    tasks: list[Held]
+    silent: list[str]
+
+
+def everything(app: App, timeout_s: float = ASK_S) -> Seen:
+    """All tasks that workers hold."""
+    found: dict[tuple[str, str], Held] = {}
+    silent: set[str] = set()
+    for command, state in _QUESTIONS.items():
+        answers = app.control.ask(command, timeout_s=timeout_s)
+        silent.update(s.node for s in answers.silent)
+        for worker, tasks in answers.replies.items():
+            for task in tasks if isinstance(tasks, list) else ():
+                if (held := _held(task, state, worker)) is not None:
+                    found[held.id, worker] = held  # the last question knows best: it may run by now
+        if not answers.replies and not answers.silent:
+            break  # nobody is there
+    return Seen(list(found.values()), sorted(silent))
+
+
+def named(app: App, ids: Sequence[str], timeout_s: float = ASK_S) -> Seen:
+    """Those of these ids that workers hold."""
+    found: list[Held] = []
+    silent: set[str] = set()
+    for start in range(0, len(ids), MOST_IDS):
+        some = list(ids[start : start + MOST_IDS])
+        answers = app.control.ask("query_task", {"ids": some}, timeout_s=timeout_s)
+        silent.update(s.node for s in answers.silent)
+        for worker, tasks in answers.replies.items():
+            for value in tasks.values() if isinstance(tasks, dict) else ():
+                if not (isinstance(value, list | tuple) and len(value) == 2):
+                    continue
+                word = _QUESTIONS.get(str(value[0]), "reserved")
+                if (held := _held(value[1], word, worker)) is not None:
+                    found.append(held)
+        if not answers.replies and not answers.silent:
+            break
+    return Seen(found, sorted(silent))
+
+
+def _held(task: Any, state: str, worker: str) -> Held | None:
+    """One task of a reply, which anybody may have written."""
+    if not isinstance(task, Mapping):
+        return None
+    inner = task.get("request")
+    task = inner if isinstance(inner, Mapping) else task
+    if not isinstance(task.get("id"), str):
+        return None
+    delivery = task.get("delivery_info")
+    queue = str(delivery.get("routing_key") or "") if isinstance(delivery, Mapping) else ""
+    return Held(
+        task["id"],
+        str(task.get("name") or task.get("type") or ""),
+        queue,
+        state,
+        worker,
+        task.get("args"),
+        task.get("kwargs"),
+        moment(task.get("time_start")),
+    )

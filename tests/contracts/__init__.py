@@ -1,0 +1,1 @@
+"""One suite a plug-in family; every plug-in passes it."""

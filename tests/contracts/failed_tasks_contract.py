@@ -1,0 +1,188 @@
+"""The part of the broker suite about failed tasks: kept with the settlement, listed, tried again once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import cache
+from typing import Any
+
+import pytest
+
+from qcore.brokers.base import Broker
+from qcore.brokers.contract.failed_tasks import FailureCounts, NewTry
+from qcore.brokers.contract.records import Settlement
+from qcore.errors import Unsupported
+from qcore.wire.failure import Failure
+from tests.contracts.consuming import Open, end, message, needs, put, take, text_of
+from tests.support.waiting import wait_for
+
+
+@cache
+def _raw(name: str) -> bytes:
+    return message(name)
+
+
+def failure(name: str, **more: Any) -> Failure:
+    facts = {"exc_type": "ValueError", "exc_message": "no", "ttl_s": 60.0, "traceback": "tb", **more}
+    return Failure(task_id=name, name="proj.add", queue="q", raw=_raw(name), **facts)
+
+
+def ids(broker: Broker, **query: Any) -> list[str]:
+    """All of them, page by page."""
+    found: list[str] = []
+    cursor = ""
+    while True:
+        page = broker.failures(after=cursor, **query)
+        found += [one.task_id for one in page.entries]
+        cursor = page.cursor
+        if not cursor:
+            return found
+
+
+class Failing:
+    def test_a_failure_is_kept_in_the_step_that_ends_its_delivery(self, broker: Broker, queue: str) -> None:
+        needs(broker, "failures")
+        put(broker, queue, "a", "b")
+        consumer = broker.consumer([queue])
+        a, b = take(consumer, 2)
+        before = time.time()
+
+        assert end(consumer, b) == []
+        assert end(consumer, a, failure=failure("a", args="(1,)", tries=3, runtime_s=0.5)) == []
+        late = consumer.settle([Settlement(b, failure=failure("b"))])
+
+        assert late == [b.number]
+        (found,) = broker.failures(whole=True).entries
+        assert before - 1 < found.failed_at < time.time() + 1
+        found.failed_at = 0.0
+        assert found == failure("a", args="(1,)", tries=3, runtime_s=0.5)
+        (bare,) = broker.failures().entries
+        assert (bare.task_id, bare.traceback, bare.raw) == ("a", "", b"")
+
+    def test_failures_are_listed_newest_first_in_pages(self, broker: Broker) -> None:
+        needs(broker, "failures")
+        broker.keep_failures([failure(f"t{i}") for i in range(25)])
+        newest = [f"t{i}" for i in reversed(range(25))]
+
+        first = broker.failures(limit=10)
+        broker.keep_failures([failure("later")])
+        broker.forget_failures(["t12", "t3", "nobody"])
+        rest = ids(broker, limit=10)
+        second = broker.failures(limit=10, after=first.cursor)
+
+        assert [f.task_id for f in first.entries] == newest[:10]
+        assert [f.task_id for f in second.entries] == [t for t in newest[10:21] if t != "t12"]
+        assert rest == ["later", *[t for t in newest if t not in ("t12", "t3")]]
+
+    def test_failures_between_two_times_are_found(self, broker: Broker) -> None:
+        needs(broker, "failures")
+        broker.keep_failures([failure("a"), failure("b"), failure("c")])
+        c, b, a = broker.failures().entries
+
+        assert ids(broker, since=b.failed_at - 2e-7, until=b.failed_at + 2e-7) == ["b"]
+        assert ids(broker, since=c.failed_at + 1) == ids(broker, until=a.failed_at - 1) == []
+
+    def test_one_that_fails_again_takes_the_place_of_the_older(self, broker: Broker) -> None:
+        needs(broker, "failures")
+        broker.keep_failures([failure("a"), failure("b")])
+        broker.retry_failures([NewTry("a", "new", message("new"), "q")])
+
+        broker.keep_failures([failure("a", exc_type="KeyError")])
+
+        assert ids(broker) == ["a", "b"]
+        (again,) = broker.failures_of(["a"])
+        assert again is not None
+        assert (again.exc_type, again.retried_as) == ("KeyError", "")
+        assert broker.failure_counts() == FailureCounts(2, 0)
+
+    def test_failures_end_after_their_time(self, opened: Open) -> None:
+        broker = opened(failed_ttl_s=0.3)
+        needs(broker, "failures")
+        broker.keep_failures([failure("a", ttl_s=0.3), failure("b", ttl_s=0.3)])
+        assert ids(broker) == ["b", "a"]
+
+        wait_for(lambda: ids(broker) == [])
+        broker.keep_failures([failure("c", ttl_s=60.0)])
+
+        assert ids(broker) == ["c"]
+        assert broker.failures_of(["a"]) == [None]
+        assert broker.failure_counts() == FailureCounts(1, 0)
+
+    def test_when_there_are_too_many_the_oldest_go_and_are_counted(self, opened: Open) -> None:
+        broker = opened(failed_max=3)
+        needs(broker, "failures")
+
+        for name in "abcde":
+            broker.keep_failures([failure(name)])
+
+        assert ids(broker) == ["e", "d", "c"]
+        assert broker.failure_counts() == FailureCounts(3, 2)
+
+    def test_a_failure_is_tried_again_once(self, opened: Open, queue: str) -> None:
+        broker, other = opened(), opened()
+        needs(broker, "failures")
+        broker.keep_failures([failure("a"), failure("b")])
+
+        first = broker.retry_failures(
+            [NewTry("a", "a2", message("a2"), queue), NewTry("gone", "x", message("x"), queue)]
+        )
+        second = other.retry_failures(
+            [NewTry("a", "a3", message("a3"), queue), NewTry("b", "b2", message("b2"), queue, 9)]
+        )
+
+        assert (first, second) == (["a2", ""], ["a2", "b2"])
+        got = take(broker.consumer([queue]), 2)
+        assert [(text_of(d.raw), d.redelivered) for d in got] == [("a2", False), ("b2", False)]
+        assert [f.retried_as for f in broker.failures().entries] == ["b2", "a2"]
+        assert queue in broker.queues() and broker.depth(queue).ready == 0
+
+    def test_of_many_that_try_again_at_once_one_wins(self, opened: Open, queue: str) -> None:
+        broker = opened()
+        needs(broker, "failures")
+        broker.keep_failures([failure(f"t{i}") for i in range(40)])
+        owners: list[list[str]] = []
+
+        def try_all(name: str) -> None:
+            mine = opened()
+            tries = [NewTry(f"t{i}", f"{name}{i}", message(f"{name}{i}"), queue) for i in range(40)]
+            owners.append(
+                [o for start in range(0, 40, 5) for o in mine.retry_failures(tries[start : start + 5])]
+            )
+
+        threads = [threading.Thread(target=try_all, args=(name,)) for name in "abc"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert len(owners) == 3 and owners[0] == owners[1] == owners[2]
+        published = [text_of(d.raw) for d in take(broker.consumer([queue]), 40)]
+        assert sorted(published) == sorted(owners[0])
+        assert broker.depth(queue).ready == 0
+
+    def test_a_new_try_wakes_a_sleeping_consumer(self, broker: Broker, queue: str) -> None:
+        needs(broker, "failures")
+        broker.keep_failures([failure("a")])
+        consumer = broker.consumer([queue])
+
+        broker.retry_failures([NewTry("a", "b", message("b"), queue, 9)])
+
+        assert [text_of(d.raw) for d in take(consumer, 1, 0.9)] == ["b"]
+
+    def test_prefixes_keep_failures_apart(self, opened: Open) -> None:
+        one, two = opened(global_keyprefix="one:"), opened(global_keyprefix="two:")
+        needs(one, "failures")
+        if one.name != "redis":
+            pytest.skip("only Redis knows prefixes")
+        one.keep_failures([failure("a")])
+
+        assert (ids(one), ids(two)) == (["a"], [])
+
+    def test_what_keeps_no_failures_says_so(self, broker: Broker) -> None:
+        if broker.features.failures:
+            pytest.skip("it keeps them")
+
+        for ask in (broker.failures, broker.failure_counts, lambda: broker.retry_failures([])):
+            with pytest.raises(Unsupported):
+                ask()

@@ -1,0 +1,127 @@
+"""The suite that every result store that keeps results passes.
+
+In:  a fixture `open_store` that opens the store under test, as often as it is called.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from qcore.base.times import new_id
+from qcore.brokers.contract.records import StoredResult
+from qcore.results.base import ResultStore
+from qcore.wire import result
+from tests.support.waiting import wait_for
+
+OpenStore = Callable[[], ResultStore]
+
+
+def stored(task_id: str, value: object, state: str = "SUCCESS", ttl_s: float | None = 60.0) -> StoredResult:
+    return StoredResult(task_id, result.encode(task_id, state, value, now=time.time()), ttl_s)
+
+
+class ResultContract:
+    @pytest.fixture
+    def task_id(self) -> str:
+        return new_id()
+
+    def test_what_is_stored_is_found_by_others(self, open_store: OpenStore, task_id: str) -> None:
+        writer, reader = open_store(), open_store()
+
+        writer.store([stored(task_id, {"x": [1, "é"]}), stored(task_id + "-2", 2, ttl_s=None)])
+
+        first, nothing, second = reader.get([task_id, "unknown", task_id + "-2"])
+        assert first and (first.task_id, first.status, first.result) == (task_id, "SUCCESS", {"x": [1, "é"]})
+        assert nothing is None
+        assert second and second.result == 2
+
+    def test_nothing_asked_is_nothing_found(self, open_store: OpenStore) -> None:
+        store = open_store()
+
+        store.store([])
+
+        assert store.get([]) == [] and store.forget([]) == 0
+
+    def test_a_later_result_replaces_the_earlier(self, open_store: OpenStore, task_id: str) -> None:
+        store = open_store()
+        store.store([stored(task_id, None, "STARTED")])
+
+        store.store([stored(task_id, 7)])
+
+        (meta,) = store.get([task_id])
+        assert meta and (meta.status, meta.result) == ("SUCCESS", 7)
+
+    def test_waiting_ends_when_the_result_comes(self, open_store: OpenStore, task_id: str) -> None:
+        reader, writer = open_store(), open_store()
+        writer.store([stored(task_id, None, "STARTED")])
+        threading.Timer(0.15, writer.store, ([stored(task_id, 3)],)).start()
+        began = time.monotonic()
+
+        meta = reader.wait(task_id, 10)
+
+        assert meta and meta.result == 3
+        assert 0.1 < time.monotonic() - began < 0.6
+
+    def test_waiting_for_what_is_there_is_short(self, open_store: OpenStore, task_id: str) -> None:
+        store = open_store()
+        store.store([stored(task_id, 3)])
+        began = time.monotonic()
+
+        meta = store.wait(task_id, None)
+
+        assert meta and meta.result == 3
+        assert time.monotonic() - began < 0.5
+
+    def test_waiting_has_an_end(self, open_store: OpenStore, task_id: str) -> None:
+        store = open_store()
+        began = time.monotonic()
+
+        assert store.wait(task_id, 0.2) is None
+        assert 0.15 < time.monotonic() - began < 1.0
+        assert store.wait(task_id, 0) is None
+
+    def test_several_threads_wait_at_once(self, open_store: OpenStore, task_id: str) -> None:
+        reader, writer = open_store(), open_store()
+        found: list[object] = []
+
+        def wait(i: int) -> None:
+            meta = reader.wait(f"{task_id}-{i}", 10)
+            found.append(meta.result if meta else None)
+
+        threads = [threading.Thread(target=wait, args=(i,)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        writer.store([stored(f"{task_id}-{i}", i) for i in range(4)])
+        for thread in threads:
+            thread.join()
+
+        assert sorted(found, key=str) == [0, 1, 2, 3]
+
+    def test_results_expire(self, open_store: OpenStore, task_id: str) -> None:
+        store = open_store()
+        store.store([stored(task_id, 1, ttl_s=0.3)])
+        assert store.get([task_id]) != [None]
+
+        wait_for(lambda: store.get([task_id]) == [None], what="the result to expire")
+
+    def test_forgotten_results_are_gone(self, open_store: OpenStore, task_id: str) -> None:
+        store = open_store()
+        store.store([stored(task_id, 1)])
+
+        assert store.forget([task_id, "unknown"]) == 1
+        assert open_store().get([task_id]) == [None]
+
+    def test_a_failure_keeps_its_facts(self, open_store: OpenStore, task_id: str) -> None:
+        store = open_store()
+        data = result.exception_data(ValueError("no", 3))
+
+        store.store([stored(task_id, data, "FAILURE")])
+
+        meta = store.wait(task_id, 1)
+        assert meta and meta.status == "FAILURE" and meta.date_done
+        error = result.exception_from(meta.result)
+        assert isinstance(error, ValueError) and error.args == ("no", 3)

@@ -1,0 +1,1 @@
+"""Whole fleets, as their users run them."""

@@ -1,0 +1,265 @@
+"""qcore and Celery 5.7 as neighbours: each one's workers with the other's clients and tools.
+
+Real processes, real Redis and RabbitMQ. `side` is a broker URL with a place for results.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import celery
+import pytest
+from celery.exceptions import NotRegistered
+
+from qcore import App
+from tests.support.processes import Process, Processes, celery_env
+from tests.support.rabbit_server import free_port
+from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.slow
+
+NODE = "q@interop"
+TWO_SLOTS = ("-c", "2", "-P", "threads")
+
+
+class Side(NamedTuple):
+    url: str
+    backend: str
+
+
+@pytest.fixture(params=["redis", "rabbit"])
+def side(request: pytest.FixtureRequest) -> Side:
+    if request.param == "redis":
+        url = request.getfixturevalue("redis_url")
+        return Side(url, url)
+    return Side(request.getfixturevalue("rabbit_url"), "rpc://")
+
+
+@pytest.fixture
+def rabbit_side(rabbit_url: str) -> Side:
+    return Side(rabbit_url, "rpc://")
+
+
+@pytest.fixture
+def client(side: Side) -> Iterator[celery.Celery]:
+    """A Celery app that only sends and asks."""
+    app = celery.Celery("client", broker=side.url, backend=side.backend, set_as_current=False)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def ours(side: Side) -> Iterator[App]:
+    """A qcore app that only sends and asks."""
+    app = App("client", broker=side.url, backend=side.backend)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def worker(side: Side, processes: Processes) -> Process:
+    return processes.start_qcore_worker(side.url, *TWO_SLOTS, "-E", name=NODE, backend=side.backend)
+
+
+@pytest.fixture
+def celery_worker(side: Side, processes: Processes) -> Process:
+    return processes.start_celery_worker(
+        side.url, side.backend, "-c", "1", "-P", "solo", "-E", name="c@interop"
+    )
+
+
+# --- Celery's client, our worker
+
+
+def test_a_celery_client_gets_what_our_worker_returns(client: celery.Celery, worker: Process) -> None:
+    results = [client.send_task("proj.add", (i, 1)) for i in range(20)]
+
+    assert [r.get(timeout=20) for r in results] == list(range(1, 21))
+
+
+def test_a_celery_client_gets_our_exceptions(client: celery.Celery, worker: Process) -> None:
+    sent = client.send_task("proj.fail")
+
+    with pytest.raises(ValueError, match="boom"):
+        sent.get(timeout=20)
+    assert sent.state == "FAILURE"
+    assert "raise ValueError" in sent.traceback
+
+
+def test_a_task_that_retries_ends_well(client: celery.Celery, worker: Process) -> None:
+    assert client.send_task("proj.flaky").get(timeout=20) == 2
+
+
+def test_a_countdown_is_kept(client: celery.Celery, worker: Process) -> None:
+    began = time.time()
+
+    assert client.send_task("proj.add", (1, 2), countdown=1.5).get(timeout=20) == 3
+    assert 1.5 <= time.time() - began < 6
+
+
+def test_an_unknown_task_fails_and_is_named(client: celery.Celery, worker: Process) -> None:
+    sent = client.send_task("proj.unknown")
+
+    with pytest.raises(NotRegistered):
+        sent.get(timeout=20)
+    assert client.send_task("proj.add", (1, 1)).get(timeout=20) == 2
+
+
+def test_an_ignored_result_is_not_stored(client: celery.Celery, worker: Process, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    sent = client.send_task("proj.ignored", (str(log), "x"))
+
+    wait_for(lambda: log.exists() and "ignored x" in log.read_text())
+    assert client.send_task("proj.add", (1, 1)).get(timeout=20) == 2
+    assert sent.state == "PENDING"
+
+
+def test_a_chain_of_celerys_runs_on_our_worker(client: celery.Celery, worker: Process) -> None:
+    add = client.signature("proj.add", args=(1, 2))
+    chain = celery.chain(add, client.signature("proj.mul", args=(10,)), app=client)
+
+    assert chain.apply_async().get(timeout=20) == 30
+
+
+# --- Celery's tools, our worker
+
+
+@pytest.fixture
+def tool(side: Side, processes: Processes) -> Callable[..., str]:
+    """Runs one of celery's commands to its end; what it printed."""
+
+    def run(*args: str, code: int = 0) -> str:
+        process = processes.celery("-A", "tests.projects.celeryproj", *args, env=celery_env(*side))
+        assert process.wait(40) == code, process.output()
+        return process.output()
+
+    return run
+
+
+def test_celery_inspects_our_worker(worker: Process, tool: Callable[..., str], client: celery.Celery) -> None:
+    naps = [client.send_task("proj.nap", (4,)) for _ in range(3)]
+    wait_for(lambda: (client.control.inspect(timeout=1).active() or {}).get(NODE), 20)
+
+    pong = json.loads(tool("inspect", "ping", "--json"))
+    active = json.loads(tool("inspect", "active", "--json"))
+    registered = json.loads(tool("inspect", "registered", "--json"))
+    stats = json.loads(tool("inspect", "stats", "--json"))
+    reserved = json.loads(tool("inspect", "reserved", "--json"))
+
+    assert pong == {NODE: {"ok": "pong"}}
+    assert {t["name"] for t in active[NODE]} <= {"proj.nap"}
+    assert {"proj.add", "proj.flaky"} <= {line.split()[0] for line in registered[NODE]}
+    assert stats[NODE]["pid"] and "pool" in stats[NODE] and "total" in stats[NODE]
+    assert isinstance(reserved[NODE], list)
+    assert [n.get(timeout=30) for n in naps] == [4] * 3
+
+
+def test_celery_controls_our_worker(worker: Process, tool: Callable[..., str]) -> None:
+    assert "OK" in tool("control", "enable_events")
+    assert "OK" in tool("control", "rate_limit", "proj.add", "10/m")
+    assert re.search(rf"{NODE}.*OK", tool("status"))
+
+
+def test_celery_sees_our_events(
+    worker: Process, side: Side, processes: Processes, client: celery.Celery
+) -> None:
+    watcher = processes.celery("-A", "tests.projects.celeryproj", "events", "--dump", env=celery_env(*side))
+    watcher.wait_output(NODE)  # a heartbeat: from here on it hears us
+
+    client.send_task("proj.add", (1, 2)).get(timeout=20)
+
+    watcher.wait_output(r"proj\.add")
+    watcher.wait_output(r"task succeeded")
+
+
+def test_flower_lists_our_worker_and_its_tasks(
+    worker: Process, side: Side, processes: Processes, client: celery.Celery
+) -> None:
+    port = free_port()
+    env = {**celery_env(*side), "FLOWER_UNAUTHENTICATED_API": "true"}
+    flower = processes.celery(
+        "-A", "tests.projects.celeryproj", "flower", f"--port={port}", "--address=127.0.0.1", env=env
+    )
+    flower.wait_output(r"Visit me|Connected to", 40)
+
+    def ask(path: str) -> Any:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/{path}", timeout=10) as answer:
+                return json.load(answer)
+        except OSError:
+            return None
+
+    wait_for(lambda: NODE in (ask("workers?refresh=1") or {}), 40, "flower lists the worker")
+    sent = client.send_task("proj.add", (1, 2))
+    sent.get(timeout=20)
+
+    seen = wait_for(lambda: (ask("tasks") or {}).get(sent.id), 20, "flower lists the task")
+    assert seen["name"] == "proj.add"
+    found = wait_for(lambda: (ask("tasks") or {}).get(sent.id, {}).get("state") == "SUCCESS", 20)
+    assert found
+
+
+# --- our client and tools, Celery's worker
+
+
+def test_our_client_gets_what_a_celery_worker_returns(ours: App, celery_worker: Process) -> None:
+    sent = [ours.send_task("proj.add", (i, 1)) for i in range(10)]
+
+    assert [r.get(timeout=20) for r in sent] == list(range(1, 11))
+    with pytest.raises(ValueError, match="boom"):
+        ours.send_task("proj.fail").get(timeout=20)
+    assert ours.send_task("proj.flaky").get(timeout=20) == 2
+
+
+def test_our_countdown_is_kept_by_a_celery_worker(ours: App, celery_worker: Process) -> None:
+    began = time.time()
+
+    assert ours.send_task("proj.add", (1, 2), countdown=1.5).get(timeout=20) == 3
+    assert 1.5 <= time.time() - began < 8
+
+
+def test_qctl_works_on_a_celery_worker(celery_worker: Process, side: Side, processes: Processes) -> None:
+    def qctl(*args: str) -> str:
+        process = processes.qctl("-b", side.url, "--result-backend", side.backend, *args)
+        assert process.wait(30) == 0, process.output()
+        return process.output()
+
+    assert "c@interop" in qctl("status", "-t", "2")
+    assert "c@interop" in qctl("inspect", "ping", "-t", "2")
+    assert "proj.add" in qctl("inspect", "registered", "-t", "2")
+    assert "5" in qctl("call", "proj.add", "-a", "[2, 3]", "--wait", "-t", "20")
+    assert "c@interop" in qctl("control", "enable_events", "-t", "2")
+
+
+# --- both at once
+
+
+def test_a_shared_queue_is_drained_by_both_and_nothing_is_lost(
+    side: Side, processes: Processes, client: celery.Celery, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    workers = [
+        processes.start_qcore_worker(side.url, *TWO_SLOTS, name=NODE, backend=side.backend),
+        processes.start_celery_worker(
+            side.url, side.backend, "-c", "1", "-P", "solo", "--without-gossip", "--without-mingle"
+        ),
+    ]
+
+    for i in range(500):
+        client.send_task("proj.log_start", (str(log), f"t{i}", 0.002), ignore_result=True)
+
+    def done() -> list[str]:
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [line.split()[1] for line in lines if line.startswith("done ")]
+
+    wait_for(lambda: len(set(done())) == 500, 60, "500 tasks done")
+    assert sorted(done()) == sorted(f"t{i}" for i in range(500))  # each once: nobody died
+    pids = {line.split()[2] for line in log.read_text().splitlines() if not line.startswith("done ")}
+    assert len(pids) >= 2
+    assert all(worker.is_running for worker in workers)

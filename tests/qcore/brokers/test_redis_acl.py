@@ -1,0 +1,135 @@
+"""The ACL that docs/brokers.md publishes is enough for everything, and allows nothing that it should not."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qcore import App, chord, signature
+from qcore.brokers.base import Depth
+from qcore.brokers.contract.records import Message
+from qcore.brokers.registry import open_broker
+from qcore.errors import BrokerError
+from tests.contracts.consuming import take
+from tests.qctl.cli.test_command_line import qctl
+from tests.support.processes import ROOT, Processes
+from tests.support.redis_server import RedisServer, require_server
+from tests.support.waiting import wait_for
+
+PASSWORD = "not-a-secret"
+
+
+def published_acl() -> str:
+    """The `user` line of the page, on one line."""
+    text = (ROOT / "docs" / "brokers.md").read_text()
+    found = re.search(r"^```\n(user qcore .*?)^```$", text, re.M | re.S)
+    assert found is not None
+    return " ".join(found[1].split()).replace(">PASSWORD", f">{PASSWORD}")
+
+
+class GuardedServer(RedisServer):
+    """A server whose default user may do nothing but answer the test that it is there."""
+
+    def _ports(self) -> list[str]:
+        acl = Path(self.dir) / "users.acl"
+        acl.write_text(f"user default on nopass -@all +ping +acl|log\n{published_acl()}\n")
+        return [*super()._ports(), "--aclfile", str(acl)]
+
+    @property
+    def url(self) -> str:
+        return f"redis://qcore:{PASSWORD}@127.0.0.1:{self.port}/0"
+
+    def denied(self) -> list[str]:
+        """What was asked for and refused."""
+        with self.client() as client:
+            return [entry["object"] for entry in client.acl_log()]
+
+
+@pytest.fixture
+def guarded() -> Iterator[GuardedServer]:
+    server = GuardedServer(require_server())
+    yield server
+    server.stop()
+
+
+def test_the_published_acl_is_enough(guarded: GuardedServer, processes: Processes) -> None:
+    url, project = guarded.url, "tests.projects.served"
+    worker = processes.start_qcore_worker(url, "-c", "2", "-E", app=project, name="w@test")
+    app = App("client", broker=url, set_as_current=False)
+
+    def sig(name: str, *args: object, **options: object) -> object:
+        return signature(f"served.{name}", args, app=app, **options)
+
+    ear = app.broker.subscribe("celeryev", "#")
+    # results, chords, priorities, delays
+    assert app.send_task("served.add", (1, 2)).get(timeout=20) == 3
+    assert app.send_task("served.add", (1, 2), priority=9, countdown=0.2).get(timeout=20) == 3
+    whole = chord([sig("add", i, i) for i in range(3)])(sig("total"))  # type: ignore[operator]
+    assert whole.get(timeout=20) == 6
+    # control, inspect, events, revokes
+    assert app.control.ping(timeout=2) == [{"w@test": {"ok": "pong"}}]
+    napping = app.send_task("served.nap", (60,))
+    wait_for(lambda: "served.nap" in qctl("inspect", "active", QCTL_BROKER_URL=url).stdout, 20)
+    app.control.revoke(napping.id, terminate=True)
+    wait_for(lambda: napping.state == "REVOKED", 20)
+    status = json.loads(qctl("status", "-o", "json", QCTL_BROKER_URL=url).stdout)
+    assert [item["node"] for item in status["items"]] == ["w@test"]
+    assert ear.get(5) is not None
+    # what fails, and is tried again
+    failing = app.send_task("served.add", (1, "x"))
+    wait_for(lambda: app.broker.failures_of([failing.id]) != [None], 20)
+    for words in (["ls"], ["group"], ["retry", "--all", "--yes"], ["rm", "--all", "--yes"]):
+        assert qctl("failed", *words, QCTL_BROKER_URL=url).returncode == 0
+    # what is no task, what dies, what is deleted
+    app.broker.publish([Message(b"not a task", queue="celery")])
+    wait_for(lambda: app.broker.quarantined(), 20)
+    app.broker.publish([Message(b"x", queue="other"), Message(b"y", queue="other", due_at=4e9)])
+    for line in (
+        "queue ls",
+        "queue pause other --for 30m",
+        "queue resume other",
+        "queue peek other",
+        "queue move other far --match state:queued,delayed --yes",
+        "queue purge far --match state:queued --yes",
+        "task revoke nobody",
+        "task unrevoke nobody",
+    ):
+        assert qctl(*line.split(), QCTL_BROKER_URL=url).returncode in (0, 3), line
+    assert qctl("purge", "-Q", "other", "--yes", QCTL_BROKER_URL=url).returncode == 0
+    assert "purge -Q other" in qctl("audit", QCTL_BROKER_URL=url).stdout
+    for _ in range(3):
+        app.broker.keep_lines({"chatty": [b"1", b"2"]}, 3)
+    assert app.broker.lines_of("chatty") == [b"2", b"1", b"2"]
+    assert app.broker.depth("other") == Depth(0, 0, 0)
+    held = open_broker(url, {"lease_s": 0.2}).consumer(["mine"])
+    app.broker.publish([Message(b"z", queue="mine")])
+    assert take(held, 1)
+    other = open_broker(url).consumer(["mine"])
+    assert wait_for(other.reap, 10) == 1
+    other.close()
+    # every connection cut, and a new worker after one that was killed
+    worker.term(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert "celery" in app.broker.queues()
+    app.broker.results_of(["x"])
+    app.broker.forget_results([napping.id])
+    ear.close()
+    app.close()
+    assert guarded.denied() == []
+
+
+@pytest.mark.parametrize(
+    "command", ["CONFIG GET *", "KEYS *", "FLUSHALL", "SCRIPT FLUSH", "SHUTDOWN", "ACL LIST"]
+)
+def test_the_published_acl_allows_no_more(guarded: GuardedServer, command: str) -> None:
+    broker = open_broker(guarded.url)
+
+    with pytest.raises(BrokerError, match="NOPERM"):
+        broker.call(*command.split())  # type: ignore[attr-defined]
+
+    broker.close()

@@ -1,0 +1,105 @@
+"""The gevent pool passes the pool suite, in a process whose standard library is patched."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from qcore import App
+from tests.contracts.pool_contract import ManySlots, PoolContract
+from tests.support.processes import ROOT, Processes
+from tests.support.waiting import wait_for
+
+pytest.importorskip("gevent")
+
+from qcore.pools.gevent.patch import is_patched
+
+START = (
+    "from qcore.pools.gevent.patch import patch; patch(); import sys, pytest; "
+    "sys.exit(pytest.main(sys.argv[1:]))"
+)
+
+
+@pytest.mark.skipif(not is_patched(), reason="runs in the process that the next test starts")
+class TestGevent(PoolContract, ManySlots):
+    kind = "gevent"
+
+
+def test_the_pool_passes_the_suite_in_a_patched_process() -> None:
+    if is_patched():
+        pytest.skip("this is that process")
+
+    ran = subprocess.run(
+        [sys.executable, "-c", START, "-q", "-k", "TestGevent", __file__],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+    assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-2000:]
+
+
+@pytest.fixture
+def worker(redis_url: str, processes: Processes) -> Any:
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return processes.start_qcore_worker(redis_url, "-P", "gevent", "-c", "600", env={"PYTHONPATH": path})
+
+
+def test_five_hundred_tasks_sleep_at_once(redis_url: str, worker: Any) -> None:
+    app = App("greens", broker=redis_url, set_as_current=False)
+    began = time.monotonic()
+
+    results = [app.send_task("proj.nap", (1.0,)) for _ in range(500)]
+    for result in results:
+        result.get(timeout=20)
+
+    took = time.monotonic() - began
+    print(f"500 tasks of 1 s took {took:.2f} s")
+    assert took < 3.0
+    worker.term()
+    assert worker.wait() == 0
+    app.close()
+
+
+def test_terminate_and_limits_end_a_greenlet(redis_url: str, worker: Any) -> None:
+    from qcore.errors import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
+
+    app = App("greens", broker=redis_url, set_as_current=False)
+    long = app.send_task("proj.nap", (60,))
+    soft = app.send_task("proj.nap", (60,), soft_time_limit=0.3)
+    hard = app.send_task("proj.nap", (60,), time_limit=0.5)
+    wait_for(lambda: long.id in str(app.control.inspect(timeout=5).active()))
+
+    app.control.revoke(long.id, terminate=True)
+
+    with pytest.raises(TaskRevokedError):
+        long.get(timeout=10)
+    with pytest.raises(SoftTimeLimitExceeded):
+        soft.get(timeout=10)
+    with pytest.raises(TimeLimitExceeded):
+        hard.get(timeout=10)
+    app.close()
+
+
+def test_a_greenlet_that_computes_does_not_hold_up_the_worker(redis_url: str, worker: Any) -> None:
+    app = App("greens", broker=redis_url, set_as_current=False)
+    computing = app.send_task("proj.compute", (2.0,))
+    wait_for(lambda: computing.id in str(app.control.inspect(timeout=5).active()))
+    slowest = 0.0
+
+    for _ in range(5):
+        began = time.monotonic()
+        assert app.control.inspect(timeout=5).ping()
+        slowest = max(slowest, time.monotonic() - began)
+    assert not computing.ready(), "it was over too soon to mean anything"
+
+    assert slowest < 0.5
+    assert computing.get(timeout=10) == "computed"
+    app.close()

@@ -1,0 +1,478 @@
+"""The worker from outside: real processes, real brokers, what it promises about tasks and its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qcore import App
+from qcore.errors import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded, WorkerLostError
+from tests.support.processes import Processes
+from tests.support.waiting import wait_for
+
+KINDS = ["sqlite", "redis", "rabbit"]
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request: pytest.FixtureRequest) -> str:
+    found: str = request.getfixturevalue(f"{request.param}_url")
+    return found
+
+
+@pytest.fixture
+def app(url: str) -> Iterator[App]:
+    made = App("outside", broker=url, set_as_current=False)
+    yield made
+    made.close()
+
+
+def active(app: App) -> list[dict[str, Any]]:
+    found = app.control.inspect().active() or {}
+    return [task for tasks in found.values() for task in tasks]
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+# --- ends
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_term_lets_running_tasks_finish_and_returns_the_rest_at_once(
+    kind: str, request: pytest.FixtureRequest, processes: Processes, tmp_path: Path
+) -> None:
+    url: str = request.getfixturevalue(f"{kind}_url")
+    app = App("warm", broker=url, set_as_current=False)
+    log = tmp_path / "log"
+    worker = processes.start_qcore_worker(url, "-c", "2", name="w1@test")
+    for i in range(12):
+        app.send_task("proj.log_start", (str(log), str(i), 2.0), ignore_result=True)
+    wait_for(lambda: len(lines(log)) == 2)
+
+    worker.term()
+    stopped = time.monotonic()
+    wait_for(lambda: app.broker.depth("celery").ready == 10, 1.5, "unstarted tasks are back")
+    code = worker.wait(10)
+
+    assert time.monotonic() - stopped < 5
+    assert code == 0
+    assert sum(line.startswith("done") for line in lines(log)) == 2
+    assert app.broker.depth("celery").ready == 10
+    app.close()
+
+
+def test_a_second_interrupt_stops_cold_and_returns_what_ran(
+    app: App, url: str, processes: Processes, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    worker = processes.start_qcore_worker(url, "-c", "2")
+    for i in range(4):
+        app.send_task("proj.log_start", (str(log), str(i), 30.0))
+    wait_for(lambda: len(lines(log)) == 2)
+
+    os.killpg(worker.pid, signal.SIGINT)  # as the terminal does: to the whole group
+    worker.wait_output("warm shutdown")
+    assert worker.is_running
+    os.killpg(worker.pid, signal.SIGINT)
+    code = worker.wait(5)
+
+    assert code == 3
+    assert app.broker.depth("celery").ready == 4
+    second = processes.start_qcore_worker(url, "-c", "2")
+    wait_for(lambda: len(lines(log)) == 4)
+    assert sorted(line.split()[1] for line in lines(log)) == ["False", "False", "True", "True"]
+    second.kill9()
+
+
+def test_quit_stops_cold_at_once(app: App, url: str, processes: Processes) -> None:
+    worker = processes.start_qcore_worker(url, "-c", "1")
+    app.send_task("proj.nap", (30,))
+    wait_for(lambda: active(app))
+
+    worker.term(signal.SIGQUIT)
+
+    assert worker.wait(5) == 3
+
+
+def test_a_drain_timeout_turns_warm_into_cold(app: App, url: str, processes: Processes) -> None:
+    worker = processes.start_qcore_worker(url, "-c", "1", "--drain-timeout", "0.5")
+    app.send_task("proj.nap", (30,))
+    wait_for(lambda: active(app))
+
+    worker.term()
+
+    assert worker.wait(5) == 3
+
+
+@pytest.mark.parametrize("pool", ["solo", "threads"])
+def test_the_other_pools_stop_as_well(pool: str, app: App, url: str, processes: Processes) -> None:
+    worker = processes.start_qcore_worker(url, "-c", "2", "-P", pool)
+    assert app.send_task("proj.add", (1, 2)).get(timeout=10) == 3
+    app.send_task("proj.nap", (20,))
+    wait_for(lambda: active(app))
+
+    worker.term()
+    worker.wait_output("warm shutdown")
+    worker.term(signal.SIGINT)
+
+    assert worker.wait(5) == 3
+    assert app.broker.depth("celery").ready == 1
+
+
+def test_no_child_outlives_its_parent(redis_url: str, processes: Processes) -> None:
+    app = App("orphans", broker=redis_url, set_as_current=False)
+    worker = processes.start_qcore_worker(redis_url, "-c", "2")
+    app.send_task("proj.nap", (60,))
+    wait_for(lambda: active(app))
+    pids = next(iter((app.control.inspect().stats() or {}).values()))["pool"]["processes"]
+
+    os.kill(worker.pid, signal.SIGKILL)
+
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 2.0)
+    app.close()
+
+
+# --- limits, revokes, times
+
+
+def test_time_limits(app: App, url: str, processes: Processes) -> None:
+    processes.start_qcore_worker(url, "-c", "2")
+
+    soft = app.send_task("proj.nap", (20,), soft_time_limit=0.3)
+    hard = app.send_task("proj.nap", (20,), time_limit=0.5)
+    after = [app.send_task("proj.add", (i, 1)) for i in range(10)]
+
+    with pytest.raises(SoftTimeLimitExceeded):
+        soft.get(timeout=5)
+    with pytest.raises(TimeLimitExceeded):
+        hard.get(timeout=5)
+    assert [r.get(timeout=5) for r in after] == list(range(1, 11))
+
+
+def test_a_task_revoked_while_no_worker_runs_never_runs(
+    app: App, url: str, processes: Processes, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    revoked = app.send_task("proj.log_start", (str(log), "revoked"))
+    kept = app.send_task("proj.log_start", (str(log), "kept"))
+    revoked.revoke()
+
+    processes.start_qcore_worker(url, "-c", "1")
+
+    assert kept.get(timeout=10) == "kept"
+    with pytest.raises(TaskRevokedError):
+        revoked.get(timeout=10)
+    assert not any(line.startswith("revoked") for line in lines(log))
+
+
+def test_terminate_stops_a_running_task(app: App, url: str, processes: Processes) -> None:
+    processes.start_qcore_worker(url, "-c", "1")
+    nap = app.send_task("proj.nap", (60,))
+    wait_for(lambda: active(app))
+
+    nap.revoke(terminate=True)
+
+    with pytest.raises(TaskRevokedError, match="terminated"):
+        nap.get(timeout=5)
+    assert app.send_task("proj.add", (1, 1)).get(timeout=5) == 2
+
+
+def test_expired_tasks_are_not_run(app: App, url: str, processes: Processes, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    late = app.send_task("proj.log_start", (str(log), "late"), expires=0.05)
+    time.sleep(0.1)
+
+    processes.start_qcore_worker(url, "-c", "1")
+
+    with pytest.raises(TaskRevokedError, match="expired"):
+        late.get(timeout=10)
+    assert lines(log) == []
+
+
+def test_a_countdown_waits_in_the_broker(app: App, url: str, processes: Processes) -> None:
+    processes.start_qcore_worker(url, "-c", "1", name="w1@test")
+    far = app.send_task("proj.add", (1, 1), countdown=3600)
+    sent = time.time()
+    near = app.send_task("proj.add", (1, 1), countdown=0.7)
+
+    assert near.get(timeout=5) == 2
+    assert 0.69 <= time.time() - sent < 2.0
+    assert app.broker.depth("celery").delayed == 1
+    (scheduled,) = (app.control.inspect().scheduled() or {})["w1@test"]
+    assert scheduled["request"]["id"] == far.id
+
+
+def test_a_rate_limit_spreads_starts(app: App, url: str, processes: Processes) -> None:
+    processes.start_qcore_worker(url, "-c", "2")
+    answer = app.control.rate_limit("proj.add", "10/s", reply=True)
+    assert next(iter(answer[0].values())) == {"ok": "new rate limit set successfully"}
+
+    started = time.monotonic()
+    results = [app.send_task("proj.add", (i, 0)) for i in range(10)]
+    assert [r.get(timeout=10) for r in results] == list(range(10))
+
+    assert 0.85 <= time.monotonic() - started < 4
+
+
+def test_states_are_tracked_when_asked(url: str, processes: Processes) -> None:
+    app = App("states", broker=url, set_as_current=False)
+    processes.start_qcore_worker(url, "-c", "1", app="tests.projects.tracked")
+    result = app.send_task("tracked.nap", (1.0,))
+
+    assert result.state == "PENDING"
+    wait_for(lambda: result.state == "STARTED")
+    assert result.result["hostname"]
+    assert result.get(timeout=10) == "rested"
+    assert result.state == "SUCCESS"
+    result.forget()
+    assert app.AsyncResult(result.id).state == "PENDING"
+    app.close()
+
+
+def test_callbacks_and_chains_of_clients_run(app: App, url: str, processes: Processes) -> None:
+    processes.start_qcore_worker(url, "-c", "2")
+    final = "the-end-of-the-chain"
+    step = {"task": "proj.mul", "args": [10], "kwargs": {}, "options": {"task_id": final}}
+    middle = {"task": "proj.add", "args": [1], "kwargs": {}, "options": {}}
+
+    app.send_task("proj.add", (1, 2), chain=[step, middle])
+
+    assert app.AsyncResult(final).get(timeout=10) == 40
+
+
+def test_early_acknowledged_tasks_store_their_results(url: str, processes: Processes) -> None:
+    app = App("early", broker=url, set_as_current=False)
+    processes.start_qcore_worker(url, "-c", "1", app="tests.projects.tracked")
+
+    assert app.send_task("tracked.early", (2,)).get(timeout=10) == 4
+    app.close()
+
+
+# --- the broker goes away
+
+
+def test_a_worker_outlives_its_redis(processes: Processes, redis_server: Any, tmp_path: Path) -> None:
+    redis_server.client().config_set("appendonly", "yes")
+    app = App("outage", broker=redis_server.url, set_as_current=False)
+    worker = processes.start_qcore_worker(redis_server.url, "-c", "2", "-l", "WARNING")
+    assert app.send_task("proj.add", (1, 1)).get(timeout=10) == 2
+
+    for _ in range(3):
+        redis_server.kill9()
+        time.sleep(0.3)
+        redis_server.restart()
+        app.close()
+        assert app.send_task("proj.add", (1, 1)).get(timeout=10) == 2
+
+    assert worker.is_running
+    assert "Traceback" not in worker.output()
+    app.close()
+
+
+def test_events_are_numbered_without_gaps(app: App, url: str, processes: Processes) -> None:
+    from qcore.events.receiver import listen
+
+    processes.start_qcore_worker(url, "-c", "2", "-E", name="w1@test")
+    seen: list[dict[str, Any]] = []
+    with listen(app.broker) as batches:
+        results = [app.send_task("proj.add", (i, 0)) for i in range(50)]
+        assert [r.get(timeout=10) for r in results] == list(range(50))
+        deadline = time.monotonic() + 10
+        for batch in batches:
+            seen += batch
+            done = sum(e["type"] == "task-succeeded" for e in seen)
+            if done == 50 or time.monotonic() > deadline:
+                break
+
+    kinds = {e["type"] for e in seen}
+    assert {"task-received", "task-started", "task-succeeded"} <= kinds
+    numbers = [e["seq"] for e in seen]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+# --- results kept elsewhere
+
+
+@pytest.mark.parametrize("kind", ["redis", "rabbit"])
+def test_results_can_be_kept_apart_from_the_broker(
+    kind: str, request: pytest.FixtureRequest, processes: Processes, redis_url: str
+) -> None:
+    url: str = request.getfixturevalue(f"{kind}_url")
+    backend = redis_url.rsplit("/", 1)[0] + "/9"
+    app = App("apart", broker=url, backend=backend, set_as_current=False)
+    worker = processes.start_qcore_worker(url, "-c", "1", backend=backend)
+
+    result = app.send_task("proj.add", (2, 2))
+
+    assert result.get(timeout=10) == 4
+    assert backend in worker.output()
+    assert App("bare", broker=redis_url, set_as_current=False).AsyncResult(result.id).state == "PENDING"
+    app.close()
+
+
+# --- when parts of the worker die
+
+
+def test_when_the_fork_server_dies_another_one_is_started_and_what_ran_is_run_again(
+    app: App, url: str, processes: Processes, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    worker = processes.start_qcore_worker(url, "-c", "1")
+    app.send_task("proj.log_start", (str(log), "a", 1.0))
+    wait_for(lambda: lines(log))
+    template = next(iter((app.control.inspect().stats() or {}).values()))["pool"]["template"]
+
+    os.kill(template, signal.SIGKILL)
+
+    wait_for(lambda: "done a" in lines(log))
+    assert app.send_task("proj.add", (1, 2)).get(timeout=10) == 3
+    assert worker.is_running
+    assert "has died" in worker.output() and "Traceback" not in worker.output()
+    assert [line.split()[1] for line in lines(log) if not line.startswith("done")] == ["False", "True"]
+
+
+def test_a_task_that_kills_the_fork_server_is_set_aside_and_the_worker_goes_on(
+    app: App, url: str, processes: Processes
+) -> None:
+    worker = processes.start_qcore_worker(url, "-c", "2", app="tests.projects.odd")
+
+    poison = app.send_task("odd.kill_server")
+    with pytest.raises(WorkerLostError):
+        poison.get(timeout=20)
+
+    assert app.send_task("odd.early", ("/dev/null", 0.0)).get(timeout=10) == "early"
+    assert worker.is_running
+
+
+def test_a_fork_server_that_dies_again_and_again_ends_the_worker_with_a_sentence(
+    app: App, url: str, processes: Processes
+) -> None:
+    worker = processes.start_qcore_worker(url, "-c", "1", app="tests.projects.odd")
+    for _ in range(3):
+        app.send_task("odd.kill_server")
+
+    assert worker.wait(20) == 1
+    assert "has died, 6 times within 60 s" in worker.output() and "Traceback" not in worker.output()
+
+
+def test_a_task_that_kills_its_process_is_set_aside_on_rabbitmq(
+    rabbit_url: str, processes: Processes
+) -> None:
+    app = App("poison", broker=rabbit_url, set_as_current=False)
+    worker = processes.start_qcore_worker(rabbit_url, "-c", "2", app="tests.projects.poison")
+
+    app.send_task("poison.die")
+
+    wait_for(lambda: [q.reason for q in app.broker.quarantined()] == ["crashed_too_often"])
+    assert worker.output().count("the process running it ended") == 3
+    app.close()
+
+
+def test_a_grandchild_does_not_hold_up_the_news_of_a_death(app: App, url: str, processes: Processes) -> None:
+    processes.start_qcore_worker(url, "-c", "1", app="tests.projects.poison")
+
+    started = time.monotonic()
+    with pytest.raises(TimeLimitExceeded):
+        app.send_task("poison.fork_and_hang", time_limit=0.5).get(timeout=10)
+
+    assert time.monotonic() - started < 4
+    assert app.send_task("poison.add", (1, 1)).get(timeout=10) == 2
+
+
+def test_any_exception_of_a_task_is_only_a_failure(app: App, url: str, processes: Processes) -> None:
+    processes.start_qcore_worker(url, "-c", "1", app="tests.projects.poison")
+
+    results = [app.send_task("poison.interrupt") for _ in range(3)]
+
+    for result in results:
+        with pytest.raises(BaseException, match="by hand"):
+            result.get(timeout=10)
+    assert not app.broker.quarantined()
+
+
+def test_stamped_tasks_can_be_revoked_by_stamp(
+    app: App, url: str, processes: Processes, tmp_path: Path
+) -> None:
+    processes.start_qcore_worker(url, "-c", "1")
+    answer = app.control.broadcast("revoke_by_stamped_headers", {"headers": {"batch": ["7"]}}, reply=True)
+    assert "flagged as revoked" in next(iter((answer or [{}])[0].values()))["ok"]
+
+    stamped = app.send_task("proj.add", (1, 1), stamped_headers=["batch"], stamps={"batch": 7})
+    other = app.send_task("proj.add", (1, 1), stamped_headers=["batch"], stamps={"batch": 8})
+
+    assert other.get(timeout=10) == 2
+    with pytest.raises(TaskRevokedError, match="revoked"):
+        stamped.get(timeout=10)
+
+
+def test_the_pool_can_be_restarted_and_resized(app: App, url: str, processes: Processes) -> None:
+    processes.start_qcore_worker(url, "-c", "2", name="w1@test")
+
+    def pids() -> set[int]:
+        return set((app.control.inspect().stats() or {})["w1@test"]["pool"]["processes"])
+
+    before = pids()
+    app.control.broadcast("pool_restart", reply=True)
+    wait_for(lambda: len(pids()) == 2 and not pids() & before)
+    app.control.pool_grow(1)
+    wait_for(lambda: len(pids()) == 3)
+
+    assert [app.send_task("proj.add", (i, 1)).get(timeout=10) for i in range(5)] == [1, 2, 3, 4, 5]
+
+
+def test_the_log_can_be_json(redis_url: str, processes: Processes) -> None:
+    app = App("json", broker=redis_url, set_as_current=False)
+    worker = processes.start_qcore_worker(redis_url, "-c", "1", env={"QCTL_LOG_FORMAT": "json"})
+    app.send_task("proj.add", (1, 1)).get(timeout=10)
+    worker.wait_output("succeeded")
+
+    entries = [json.loads(line) for line in worker.output().splitlines() if line.startswith("{")]
+
+    assert {"time", "level", "logger", "pid", "message"} <= set(entries[0])
+    assert any("succeeded in" in e["message"] for e in entries)
+    app.close()
+
+
+def test_a_callback_that_cannot_be_sent_stops_nobody(
+    redis_url: str, processes: Processes, redis_server: Any
+) -> None:
+    """A client may name any place for a callback, such as a key that is no list."""
+    app = App("hostile", broker=redis_url, set_as_current=False)
+    worker = processes.start_qcore_worker(redis_url, "-c", "1")
+    app.send_task("proj.add", (1, 1)).get(timeout=10)
+    redis_server.client().set("no-list", "text")
+    bad = {"task": "proj.add", "args": [1], "kwargs": {}, "options": {"queue": "no-list"}}
+
+    results = [app.send_task("proj.add", (i, 1), link=bad if i == 3 else None) for i in range(10)]
+
+    assert [r.get(timeout=10) for r in results] == list(range(1, 11))
+    worker.wait_output("was not sent")
+    wait_for(lambda: app.broker.depth("celery").in_flight == 0)
+    app.close()
+
+
+def test_a_worker_whose_slots_are_all_busy_sleeps(app: App, url: str, processes: Processes) -> None:
+    worker = processes.start_qcore_worker(url, "-c", "1")
+    for _ in range(5):
+        app.send_task("proj.nap", (30,))
+    wait_for(lambda: active(app))
+    deadline = time.monotonic() + 1.0
+    before = cpu_s(worker.pid)
+
+    wait_for(lambda: time.monotonic() > deadline)
+
+    assert cpu_s(worker.pid) - before < 0.3, "it looks for work it has no room for"
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,120 @@
+"""Every screen at three sizes, dark, light and plain, as kept pictures.
+
+A picture is the terminal's text with its colours, so `cat tests/pictures/*` shows it. After a wanted change:
+QCORE_PICTURES=write python -m pytest tests/qctl/dashboard/test_pictures.py, and look at them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.segment import Segment
+
+from qctl.dashboard.screens.keys import Dashboard
+from qctl.dashboard.themes import THEMES
+from qctl.dashboard.views.cells import Where
+from tests.support.still import NOW, Still
+
+FOLDER = Path(__file__).parent / "pictures"
+SIZES = ((80, 24), (120, 40), (200, 50))
+LOOKS = {"dark": ("default-dark", False), "light": ("default-light", False), "plain": ("ansi", True)}
+#: name -> the keys that lead there
+SCREENS: dict[str, tuple[str, ...]] = {
+    "overview": ("1",),
+    "workers": ("2",),
+    "tasks": ("3",),
+    "queues": ("4",),
+    "failures": ("5",),
+    "events": ("7",),
+    "broker": ("8",),
+    "task": ("3", "G", "k", "enter"),
+    "group": ("5", "enter"),
+    "filtered": ("3", "slash", *"-state:done", "enter", "j"),
+    "marked": ("3", "space", "space"),
+    "question": ("4", "Z"),
+    "keys": ("question_mark",),
+}
+AWAY = {
+    "connected": False,
+    "trouble": "connection refused",
+    "tries": 4,
+    "next_try_s": 3.0,
+    "as_of": NOW - 62,
+}
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+async def pictures(look: str, size: tuple[int, int]) -> dict[str, str]:
+    """Each of the screens, in one window; at last the overview without a broker."""
+    theme, plain = LOOKS[look]
+    feed, taken = Still(), {}
+    window = Dashboard(feed, plain, (), THEMES[theme], Where("shop", "", ("PROD",)))
+    window._answer = lambda words: f"what `qctl {' '.join(words)}` says"  # type: ignore[method-assign]
+    async with window.run_test(size=size) as pilot:
+        for name, keys in SCREENS.items():
+            await pilot.press(*keys)
+            await window.workers.wait_for_complete()
+            await pilot.pause()
+            taken[name] = painted(window, size)
+            if len(window.screen_stack) > 1:
+                await pilot.press("escape")
+        feed.changes = AWAY
+        await pilot.press("1")
+        await pilot.pause()
+        taken["away"] = painted(window, size)
+    return taken
+
+
+def painted(window: Dashboard, size: tuple[int, int]) -> str:
+    """The screen as a terminal gets it."""
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        force_terminal=True,
+        color_system="standard" if window.plain else "truecolor",
+        width=size[0],
+        legacy_windows=False,
+    )
+    for strip in window.screen._compositor.render_strips():
+        segments = list(strip) if not window.plain else [Segment(s.text) for s in strip]
+        console.print(*[_text(segments)], end="\n", soft_wrap=True)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _text(segments: list[Segment]) -> Any:
+    from rich.text import Text
+
+    text = Text(no_wrap=True)
+    for segment in Segment.simplify(segments):
+        text.append(segment.text, segment.style)
+    return text
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+def test_every_screen_looks_as_it_did(look: str, size: tuple[int, int]) -> None:
+    taken = asyncio.run(pictures(look, size))
+    changed = []
+    for name, picture in taken.items():
+        path = FOLDER / f"{name}-{size[0]}x{size[1]}-{look}.ansi"
+        if os.environ.get("QCORE_PICTURES") == "write":
+            path.write_text(picture)
+        elif not path.exists() or path.read_text() != picture:
+            changed.append(f"{path.name}\n{picture}")
+    assert not changed, "look at these, then write them anew:\n" + "\n".join(changed)

@@ -1,0 +1,75 @@
+"""The queues' screen: how fast messages come and go, and whether that is said by workers or only seen."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+from qcore import App
+from qctl.dashboard.sources.broker_poll import Looker
+from qctl.dashboard.sources.live import Feed
+from qctl.dashboard.state.snapshot import QueueRow
+from qctl.fleet.queue_rates import Taken
+from tests.support.processes import Processes
+from tests.support.waiting import wait_for
+
+
+def test_rates_are_what_workers_say_or_what_events_add_up_to(redis_url: str, processes: Processes) -> None:
+    processes.start_qcore_worker(redis_url, "-c", "1", "-Q", "ours", name="q1@test")  # without events
+    processes.start_celery_worker(redis_url, redis_url, "-c", "1", "-E", "-Q", "theirs", name="c1@test")
+    client = App("client", broker=redis_url, set_as_current=False)
+    feed = Feed(client)
+    feed.start()
+    wait_for(lambda: feed.take().up == 2 and feed.listening.is_set())
+    over = threading.Event()
+
+    def publish() -> None:
+        while not over.wait(0.1):
+            for queue in ("ours", "theirs", "nobodys"):
+                for _ in range(4):
+                    client.send_task("proj.add", (1, 2), queue=queue)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+
+    def rows() -> dict[str, QueueRow]:
+        return {row.name: row for row in feed.take().queues}
+
+    def flows() -> bool:
+        found = rows()
+        return found.keys() >= {"ours", "theirs", "nobodys"} and all(
+            10 < (rate or 0) < 60
+            for rate in (
+                found["ours"].out_per_s,
+                found["ours"].in_per_s,
+                found["theirs"].out_per_s,
+                found["theirs"].in_per_s,
+                found["nobodys"].in_per_s,
+            )
+        )
+
+    try:
+        wait_for(flows, 30)
+        found = rows()
+    finally:
+        over.set()
+        thread.join()
+        feed.stop()
+        client.close()
+    assert not found["ours"].seen and not found["theirs"].seen, "both have one queue only"
+    assert (found["nobodys"].out_per_s, found["nobodys"].seen, found["nobodys"].consumers) == (0.0, False, 0)
+
+
+def test_a_rate_that_nobody_can_know_is_not_shown(memory_url: str) -> None:
+    client = App("client", broker=memory_url, set_as_current=False)
+    client.send_task("proj.add", (1, 2), queue="named")
+    client.send_task("proj.add", (1, 2), queue="other")
+    looker, celerys = Looker(client), Taken({}, {"named", "other"})
+    looker.queues(Counter(), Counter(), celerys)
+
+    time.sleep(0.3)
+    named, other = looker.queues(Counter(), Counter({"named": 3, "": 2}), celerys)
+
+    assert named.seen and 5 < (named.out_per_s or 0) < 11 and (named.in_per_s or 0) > 5
+    assert other.seen and (other.in_per_s, other.out_per_s) == (None, None)

@@ -1,0 +1,99 @@
+"""The workers' screen: what each is doing, whether it sends events, and whose clock is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qcore import App
+from qcore.control.client import Answers
+from qcore.events.state import State
+from qctl.dashboard.screens.keys import Dashboard
+from qctl.dashboard.sources.live import Feed
+from qctl.dashboard.state.workers import Fleet
+from tests.qctl.dashboard.test_dashboard import Incident, play, until
+from tests.support.processes import Processes
+from tests.support.waiting import wait_for
+
+START = 1_700_000_000.0
+
+
+def beat(state: State, node: str, sent: float, heard: float) -> None:
+    state.event({"type": "worker-heartbeat", "hostname": node, "timestamp": sent}, now=heard)
+
+
+def test_a_clock_that_is_wrong_is_seen_and_late_messages_are_not() -> None:
+    state = State()
+    for second in range(0, 120, 2):
+        at = START + second
+        beat(state, "right@host", at, at + 0.01)
+        beat(state, "late@host", at, at + (20.0 if second == 60 else 0.01))
+        beat(state, "behind@host", at - 90, at + 0.01)
+        beat(state, "set right@host", at + (90 if second < 20 else 0), at)
+
+    clocks = {row.node: row.clock for row in Fleet().rows(state.workers, START + 120)}
+    assert clocks == {"right@host": "", "late@host": "", "behind@host": "-90.0s", "set right@host": "+77.5s"}
+    for second in range(120, 800, 2):
+        beat(state, "set right@host", START + second, START + second)
+    assert Fleet().rows({"x": state.workers["set right@host"]}, START + 800)[0].clock == ""
+
+
+def test_failures_are_counted_for_each_worker() -> None:
+    state = State()
+    for number in range(6):
+        kind = "task-failed" if number % 3 == 0 else "task-succeeded"
+        state.event({"type": kind, "hostname": f"w{number % 2}", "timestamp": START, "uuid": f"u{number}"})
+
+    assert {node: seen.failed for node, seen in state.workers.items()} == {"w0": 1, "w1": 1}
+
+
+def test_a_rate_is_what_a_worker_began_between_two_answers() -> None:
+    fleet, state = Fleet(), State()
+    rates = []
+    for turn, total in enumerate((100, 100, 140, 5)):  # 5: it was started again
+        stats = Answers({"w1@host": {"total": {"proj.add": total}}}, [], [], [], None, 0.0)
+        fleet.learn(state, stats, [], {}, START + 2.0 * turn)
+        rates.append(fleet.rows({}, START)[0].per_s)
+
+    assert rates == [None, 0.0, 10.0, 5.0]
+
+
+def test_a_worker_is_drained_and_its_events_turned_on_and_off(redis_url: str, processes: Processes) -> None:
+    processes.start_qcore_worker(redis_url, "-c", "2", name="w1@test")
+    processes.start_celery_worker(redis_url, redis_url, "-c", "2", name="c1@test")
+    client = App("client", broker=redis_url, set_as_current=False)
+    feed = Feed(client)
+    feed.start()
+    wait_for(lambda: feed.take().up == 2 and feed.listening.is_set())
+
+    def events_on() -> bool:
+        stats: Any = client.control.ask("stats", destination=["w1@test"]).replies["w1@test"]
+        return bool(stats["task_events"])
+
+    async def script(window: Dashboard, pilot: Any) -> None:
+        hand = Incident(window, pilot)
+        await hand.sees("w1@test: task events are off", "press e")
+        await hand.press("e")
+        await until(pilot, events_on, "events are on", 15)
+        await hand.press("2", "j")
+        await until(pilot, lambda: window.under_cursor.task_events, "the dashboard knows it", 15)
+        await hand.press("e")
+        await until(pilot, lambda: not events_on(), "events are off", 15)
+        await hand.press("D")
+        await hand.sees("take no more tasks", "qctl worker drain w1@test")
+        await hand.press("y")
+        await hand.sees("‖ drains")
+        client.send_task("proj.fail")
+        await until(pilot, lambda: window.picture.workers[0].failed == 1, "c1 had it", 15)
+        await hand.press("enter")
+        await hand.sees(
+            "draining: takes no more tasks", "MiB at most", "up for", "events", "`e` turns them on"
+        )
+
+    play(feed, script, size=(160, 30))
+    rows = feed.take().workers
+    feed.stop()
+    client.close()
+
+    assert [row.node for row in rows] == ["c1@test", "w1@test"]
+    assert all(row.memory and row.uptime_s is not None and row.per_s is not None for row in rows)
+    assert not any(row.clock for row in rows)

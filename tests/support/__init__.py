@@ -1,0 +1,1 @@
+"""Servers, processes, terminals and simulated fleets for tests."""

@@ -1,0 +1,185 @@
+"""Real processes for tests: workers of qcore and Celery, started, stopped, killed, cleaned up.
+
+In:  a command line.  Out: a Process, in a session of its own, that ends with its test.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support.waiting import wait_for
+
+ROOT = Path(__file__).resolve().parent.parent
+READY = r"\bready\b"
+
+
+class Process:
+    """One process and everything it starts, with a log file of what they print."""
+
+    def __init__(self, command: Sequence[str], log: Path, env: dict[str, str] | None = None) -> None:
+        self.command, self.log = list(command), log
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(
+                self.command,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def _tell(self, number: int, group: bool) -> None:
+        try:
+            if group:
+                os.killpg(self.pid, number)
+            else:
+                os.kill(self.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def kill9(self, group: bool = True) -> None:
+        """SIGKILL, by default to the children too: a machine that loses power."""
+        self._tell(signal.SIGKILL, group)
+        self._process.wait(10)
+
+    def stop(self) -> None:
+        """SIGSTOP to all of it: a machine that hangs."""
+        self._tell(signal.SIGSTOP, True)
+
+    def cont(self) -> None:
+        self._tell(signal.SIGCONT, True)
+
+    def term(self, number: int = signal.SIGTERM) -> None:
+        """A signal to the process itself; it has to see to its children."""
+        self._tell(number, False)
+
+    def wait(self, timeout: float = 20.0) -> int:
+        """The exit code; fails the test when it does not come."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(
+                f"{self.command} still runs after {timeout} s:\n{self.output()[-3000:]}"
+            ) from None
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_output(self, pattern: str, timeout: float = 20.0) -> re.Match[str]:
+        """Until something that was printed matches; fails at once when the process has ended."""
+
+        def look() -> re.Match[str] | None:
+            running = self.is_running  # asked first: what it printed last is then in the file
+            found = re.search(pattern, self.output())
+            if found is None and not running:
+                raise AssertionError(
+                    f"{self.command} ended with {self._process.returncode}, without {pattern!r}:\n"
+                    + self.output()[-3000:]
+                )
+            return found
+
+        try:
+            found = wait_for(look, timeout, pattern)
+        except AssertionError as exc:
+            raise AssertionError(f"{exc}\n--- output\n{self.output()[-3000:]}") from None
+        assert found is not None
+        return found
+
+    def end(self) -> None:
+        """Gone, with all of its group, whatever state it is in."""
+        self._tell(signal.SIGCONT, True)
+        self._tell(signal.SIGKILL, True)
+        if self.is_running:
+            self._process.wait(10)
+
+
+class Processes:
+    """Starts processes and ends them with the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._all: list[Process] = []
+
+    def start(self, *command: str, env: dict[str, str] | None = None, name: str = "") -> Process:
+        log = self.folder / f"{name or Path(command[0]).name}-{len(self._all)}.log"
+        self._all.append(Process(command, log, env))
+        return self._all[-1]
+
+    def qctl(self, *args: str, env: dict[str, str] | None = None) -> Process:
+        return self.start(sys.executable, "-m", "qctl", *args, env=env, name="qctl")
+
+    def celery(self, *args: str, env: dict[str, str] | None = None) -> Process:
+        return self.start(sys.executable, "-m", "celery", *args, env=env, name="celery")
+
+    def start_qcore_worker(
+        self,
+        url: str,
+        *args: str,
+        name: str = "",
+        app: str = "tests.projects.proj",
+        backend: str = "",
+        ready: bool = True,
+        env: dict[str, str] | None = None,
+    ) -> Process:
+        """`qctl worker`, ready to work when this returns."""
+        node = name or f"q{uuid.uuid4().hex[:6]}@test"
+        more = {"QCTL_RESULT_BACKEND": backend} if backend else {}
+        worker = self.qctl(
+            "-A", app, "-b", url, "worker", "-n", node, "-l", "INFO", *args, env={**more, **(env or {})}
+        )
+        if ready:
+            worker.wait_output(READY)
+        return worker
+
+    def start_celery_worker(
+        self,
+        url: str,
+        backend: str,
+        *args: str,
+        name: str = "",
+        app: str = "tests.projects.celeryproj",
+        ready: bool = True,
+    ) -> Process:
+        """Celery's own worker with the same tasks, ready to work when this returns."""
+        node = name or f"c{uuid.uuid4().hex[:6]}@test"
+        worker = self.celery(
+            "-A", app, "worker", "-n", node, "-l", "INFO", *args, env=celery_env(url, backend)
+        )
+        if ready:
+            worker.wait_output(READY, 40)
+        return worker
+
+    def close(self) -> None:
+        for process in self._all:
+            process.end()
+
+
+def celery_env(url: str, backend: str) -> dict[str, str]:
+    return {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": backend}
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    started = Processes(tmp_path)
+    try:
+        yield started
+    finally:
+        started.close()

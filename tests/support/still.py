@@ -1,0 +1,246 @@
+"""A fleet that stands still: the same picture at every look, for pictures of the dashboard's screens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from qcore import App
+from qcore.wire.failure import Failure
+from qctl.dashboard.state.event_log import Memory
+from qctl.dashboard.state.search import Wanted
+from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot, WorkerRow
+
+START = 1_700_000_000.0
+NOW = START + 600.0
+
+STATS = {"uptime": 93_600, "rusage": {"maxrss": 62_000}, "task_events": True}
+WORKERS = (
+    WorkerRow(
+        "mail1@ams",
+        "online",
+        3,
+        4,
+        18_204,
+        4,
+        0.71,
+        0.0,
+        ("mails", "default"),
+        "qcore 0.1.0",
+        4021,
+        stats=STATS,
+        per_s=31.4,
+        failed=7,
+    ),
+    WorkerRow(
+        "mail2@ams",
+        "online",
+        4,
+        4,
+        17_990,
+        4,
+        1.02,
+        0.0,
+        ("mails", "default"),
+        "qcore 0.1.0",
+        4022,
+        stats={**STATS, "state": "draining"},
+        per_s=29.9,
+    ),
+    WorkerRow(
+        "pay1@fra",
+        "online",
+        1,
+        2,
+        402,
+        0,
+        0.11,
+        0.0,
+        ("payments",),
+        "celery 5.7.0",
+        311,
+        missed=12,
+        stats={"uptime": 420, "rusage": {"maxrss": 58_072}},
+        per_s=0.2,
+        failed=312,
+        skew_s=-61.3,
+    ),
+    WorkerRow(
+        "pay2@fra", "silent", 2, 2, 398, 0, 0.40, 47.0, ("payments",), "celery 5.7.0", 312, exact=False
+    ),
+    WorkerRow("old@ber", "gone", None, None, 12, None, None, 190.0, (), "celery 5.6.2", exact=False),
+)
+TRACE = """Traceback (most recent call last):
+  File "/srv/shop/payments.py", line 88, in charge
+    card = gateway.charge(order, amount)
+  File "/srv/shop/gateway.py", line 41, in charge
+    raise Timeout(f"no answer in {limit} s")
+shop.gateway.Timeout: no answer in 30 s"""
+
+
+def failure(number: int, name: str, exc_type: str, message: str, queue: str) -> Failure:
+    return Failure(
+        task_id=f"{number:08x}-0000-4000-8000-000000000000",
+        name=name,
+        queue=queue,
+        exc_type=exc_type,
+        exc_message=message,
+        traceback=TRACE,
+        args="(4711,)",
+        kwargs="{'amount': 1999, 'currency': 'EUR'}",
+        worker="pay1@fra",
+        tries=3,
+        failed_at=NOW - 40,
+    )
+
+
+FAILURES = (
+    FailureRow(
+        "shop.charge",
+        "Timeout",
+        "payments",
+        312,
+        NOW - 580,
+        NOW - 2,
+        failure(1, "shop.charge", "Timeout", "no answer in 30 s", "payments"),
+    ),
+    FailureRow(
+        "shop.send_mail",
+        "SMTPServerDisconnected",
+        "mails",
+        7,
+        NOW - 300,
+        NOW - 61,
+        failure(2, "shop.send_mail", "SMTPServerDisconnected", "please run connect() first", "mails"),
+    ),
+    FailureRow(
+        "shop.résumé",
+        "KeyError",
+        "default",
+        1,
+        NOW - 30,
+        NOW - 30,
+        failure(3, "shop.résumé", "KeyError", "'日本語'", "default"),
+    ),
+)
+QUEUES = (
+    QueueRow("payments", 1_204, 0, 3, 9.0, 2.0, 1, False, 512.0, True),
+    QueueRow("mails", 88, 12, 8, 55.0, 61.0, 2, False, 1.4),
+    QueueRow("default", 0, 3, 0, 1.0, 1.0, 2, False),
+    QueueRow("reports", 40, 0, 0, 0.0, 0.0, 0, True, 3_700.0),
+    QueueRow("eu-west-1.customer-exports.low-priority", 5, 0, 0, 0.0, 0.0, 0, False, 61.0),
+)
+FACTS = (
+    ("address", "redis://redis.internal:6379/0"),
+    ("answers in", "0.4 ms"),
+    ("can", "delays, priorities, revokes, pauses"),
+    ("results", "redis://redis.internal:6379/0"),
+    ("eviction", "warning: keys may be evicted → set maxmemory-policy noeviction"),
+)
+NAMES = ("shop.charge", "shop.send_mail", "shop.render_invoice", "shop.sync_stock", "shop.résumé")
+
+
+def events() -> list[dict[str, Any]]:
+    """The lives of forty tasks: most done, some of each other state."""
+    made: list[dict[str, Any]] = []
+    for number in range(40):
+        uuid, at = f"{number * 0x1F3D5B79 % 2**32:08x}-0000-4000-8000-{number:012d}", START + 10 * number
+        name, worker = NAMES[number % 5], WORKERS[number % 4].node
+        about = {"uuid": uuid, "hostname": worker}
+        queue = ("payments", "mails", "default")[number % 3]
+        made.append({"type": "task-sent", "timestamp": at, "name": name, "queue": queue, **about})
+        if number == 39:
+            continue
+        args, kwargs = (
+            f"({4711 + number},)",
+            "{'amount': 1999, 'note': 'plain \\x1b[31m red'}" if number == 3 else "{}",
+        )
+        made.append(
+            {
+                "type": "task-received",
+                "timestamp": at + 0.02,
+                "name": name,
+                "args": args,
+                "kwargs": kwargs,
+                **about,
+            }
+        )
+        if number == 38:
+            continue
+        made.append({"type": "task-started", "timestamp": at + 0.05, **about})
+        if number % 9 == 4:
+            made.append(
+                {
+                    "type": "task-failed",
+                    "timestamp": at + 30.1,
+                    "exception": "Timeout('no answer in 30 s')",
+                    "traceback": TRACE,
+                    **about,
+                }
+            )
+        elif number == 35:
+            made.append(
+                {
+                    "type": "task-retried",
+                    "timestamp": at + 1,
+                    "exception": "OSError(111)",
+                    "retries": 1,
+                    **about,
+                }
+            )
+        elif number == 34:
+            made.append({"type": "task-revoked", "timestamp": at + 1, "terminated": True, **about})
+        elif number < 37:
+            made.append(
+                {"type": "task-succeeded", "timestamp": at + 0.3, "runtime": 0.25, "result": "'ok'", **about}
+            )
+    return made
+
+
+class Still:
+    """Has the parts of a Feed that the window uses."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.app = App("still", broker="memory://", set_as_current=False)
+        self.memory = Memory(10_000)
+        self.memory.fold(events(), NOW)
+        total = 0
+        for second in range(200):
+            self.memory.charts.waits += [0.02 * (second % 17), 0.05]
+            total += 300 + 40 * (second % 7)
+            totals = {"in": total, "done": total - second % 30, "failed": second // 9}
+            self.memory.charts.sample(NOW - 200 + second, totals)
+        self.changes = changes
+
+    def take(self, wanted: Wanted | None = None) -> Snapshot:
+        memory = self.memory
+        if wanted is not None and not wanted.is_plain:
+            memory.finder.find(wanted)
+        tasks, _ = memory.tasks(wanted or Wanted())
+        picture = Snapshot(
+            at=NOW,
+            as_of=NOW - 1,
+            broker="redis://:***@redis.internal:6379/0",
+            connected=True,
+            workers=WORKERS,
+            tasks=tasks,
+            remembered=len(memory.state.table),
+            counts=memory.counts,
+            events=memory.state.events,
+            events_per_s=1_234.0,
+            done_per_s=321.0,
+            lag_s=0.1,
+            missed=12,
+            asked=True,
+            queues=QUEUES,
+            failures=FAILURES,
+            log=memory.log(),
+            round_trip_s=0.0004,
+            broker_facts=FACTS,
+            charts=memory.charts,
+        )
+        return msgspec.structs.replace(picture, **self.changes)
+
+    def ask_soon(self) -> None:
+        """Nobody is asked."""
