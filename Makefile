@@ -62,12 +62,12 @@ $(TEST_STAMP): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[test,yaml]'
 	touch $(RUN_STAMP) $@
 
-# The tests start a RabbitMQ of their own, and tmux, when they are installed. Where we may (root on a
+# The tests start a RabbitMQ and a Redis of their own, and tmux, when they are installed. Where we may (root on a
 # Debian system) they are installed; elsewhere those tests are skipped (RabbitMQ's fail when CI is set).
 .PHONY: packages
 packages:
 	@{ command -v rabbitmq-server || test -x /usr/sbin/rabbitmq-server; } >/dev/null \
-		&& command -v tmux >/dev/null || sh tests/install-packages.sh
+		&& command -v tmux >/dev/null && command -v redis-server >/dev/null || sh tests/install-packages.sh
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

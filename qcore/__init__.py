@@ -24,26 +24,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qcore.base import provided
 from qcore.version import __version__
 
 _WHERE = {
-    "App": "qcore.app",
-    "current_app": "qcore.current",
-    "shared_task": "qcore.task",
-    "Task": "qcore.task",
-    "current_task": "qcore.task",
-    "Signature": "qcore.canvas",
-    "signature": "qcore.canvas",
-    "chain": "qcore.canvas",
-    "chord": "qcore.canvas",
-    "chunks": "qcore.canvas",
-    "group": "qcore.canvas",
-    "xmap": "qcore.canvas",
-    "xstarmap": "qcore.canvas",
-    "AsyncResult": "qcore.result",
-    "GroupResult": "qcore.result",
-    "ResultSet": "qcore.result",
-    "states": "qcore.states",
+    "App": "qcore.app.app",
+    "current_app": "qcore.tasks.current_app",
+    "shared_task": "qcore.tasks.task",
+    "Task": "qcore.tasks.task",
+    "current_task": "qcore.tasks.request",
+    "Signature": "qcore.tasks.canvas",
+    "signature": "qcore.tasks.canvas",
+    "chain": "qcore.tasks.canvas",
+    "chord": "qcore.tasks.canvas",
+    "chunks": "qcore.tasks.canvas",
+    "group": "qcore.tasks.canvas",
+    "xmap": "qcore.tasks.canvas",
+    "xstarmap": "qcore.tasks.canvas",
+    "AsyncResult": "qcore.tasks.result",
+    "GroupResult": "qcore.tasks.result",
+    "ResultSet": "qcore.tasks.result",
+    "states": "qcore.tasks.states",
     "control_command": "qcore.control.commands.base",
     "inspect_command": "qcore.control.commands.base",
     "Ignore": "qcore.errors",
@@ -72,13 +73,30 @@ if TYPE_CHECKING:
     from qcore.tasks.canvas import signature as signature
     from qcore.tasks.canvas import xmap as xmap
     from qcore.tasks.canvas import xstarmap as xstarmap
-    from qcore.tasks.current_app import current_app as current_app
-    from qcore.tasks.request import current_task as current_task
     from qcore.tasks.result import AsyncResult as AsyncResult
     from qcore.tasks.result import GroupResult as GroupResult
     from qcore.tasks.result import ResultSet as ResultSet
     from qcore.tasks.task import Task as Task
     from qcore.tasks.task import shared_task as shared_task
+    from qcore.worker.worker import Worker
+
+    def current_app() -> App: ...
+    def current_task() -> Task | None: ...
+
+
+def _default_app() -> App:
+    from qcore.app.app import App
+
+    return App("default")
+
+
+def _worker_class() -> type[Worker]:
+    from qcore.worker.worker import Worker
+
+    return Worker
+
+
+provided.update(app=_default_app, worker=_worker_class)
 
 
 def __getattr__(name: str) -> Any:

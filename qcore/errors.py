@@ -19,7 +19,7 @@ QcoreError
 └── TaskPredicate               raised by tasks to say how a run ends: Retry, Ignore, Reject
 
 SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError and Terminated stand alone, as in Celery,
-so that a task's own `except` clauses treat them alike.
+so that a task's own `except` clauses treat them alike. ColdShutdown is no error: it ends a solo worker's run.
 """
 
 from __future__ import annotations
@@ -383,3 +383,7 @@ class WorkerLostError(Exception):
 
 class Terminated(Exception):
     """The run was stopped by an operator."""
+
+
+class ColdShutdown(BaseException):
+    """Raised inside a solo worker's running task by the signal that stops the worker at once."""

@@ -10,9 +10,11 @@ def main() -> int:
         from qctl.cli.orphans import end_with_parent
 
         end_with_parent(sys.argv[1:])
-    from qctl.commands.health.local_probe import quick
+    code = None
+    if sys.argv[1:2] == ["health"]:
+        from qctl.commands.health.local_probe import quick
 
-    code = quick(sys.argv[1:]) if sys.argv[1:2] == ["health"] else None
+        code = quick(sys.argv[1:])
     if code is None:
         from qctl.main import main as door
 

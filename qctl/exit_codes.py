@@ -32,8 +32,8 @@ TABLE: dict[int, str] = {
     USAGE: "wrong usage, or an app (-A) that cannot be loaded",
     NOT_FOUND: "no such task, queue, worker, file or name",
     PARTIAL: "some workers are silent or refused; they are named on stderr",
-    NO_ANSWER: "nobody answered; the broker itself can be reached",
-    NOT_MET: "not so yet: the task has not finished",
+    NO_ANSWER: "no worker answered; the broker can be reached",
+    NOT_MET: "condition not met: the task has not finished",
     REFUSED: "refused for safety: read-only, no --reason, or no --yes and no terminal to ask on",
     UNAVAILABLE: "the broker or the result store cannot be reached",
     BUG: "a bug in qctl; a report was written",
@@ -41,7 +41,7 @@ TABLE: dict[int, str] = {
     BAD_CONFIG: "a setting or URL that cannot be used; results are not kept",
     TIMED_OUT: "--timeout ran out before the result came",
     INTERRUPTED: "interrupted with Ctrl-C",
-    CLOSED_PIPE: "whoever read the output stopped reading",
+    CLOSED_PIPE: "the reader of the output closed the pipe",
     TERMINATED: "ended by SIGTERM",
 }
 

@@ -1,4 +1,4 @@
-"""Make the man pages, the completion files and docs/cli.md: `python -m qctl.manual [--check]`.
+"""Make the man pages, the completion files, docs/cli.md and docs/api.md: `python -m qctl.manual [--check]`.
 
 In:  the tree of commands.  Out: files that are checked in; a test fails when they are stale.
 Nothing in them depends on the time, the machine or the version of click.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from qctl import VERSION, exit_codes
+from qctl import VERSION, api_reference, exit_codes
 from qctl.cli.command import Page, PageGroup
 from qctl.cli.completion import FILES, SCRIPTS
 from qctl.cli.global_options import GlobalOption
@@ -46,6 +46,7 @@ def files() -> dict[str, str]:
         made[f"man/{name.replace(' ', '-')}.1"] = man_page(name, page, ctx)
         markdown.append(markdown_page(name, page, ctx))
     made["docs/cli.md"] = "\n".join(markdown)
+    made["docs/api.md"] = api_reference.page()
     return made
 
 

@@ -15,16 +15,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qcore.app import sending
+from qcore.app.connections import Connections
 from qcore.app.routing import Routes
 from qcore.app.sending import retried
+from qcore.base import provided
 from qcore.base.keywords import check_app, check_call
+from qcore.base.plugins import Registry
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.records import Message, StoredResult
-from qcore.brokers.registry import open_broker
-from qcore.brokers.shared.endpoints import join_urls
 from qcore.errors import ConfigError, NotRegistered, ResultsNotKept, mask_url
 from qcore.results.base import ResultStore
-from qcore.results.registry import results
 from qcore.settings.config import Config, masked, settings_in
 from qcore.tasks import task as tasks_module
 from qcore.tasks.builtins import BUILT_IN, add_built_in
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from qcore.events.api import Events
     from qcore.tasks.canvas import Signature
 
-DEFAULT_BROKER = "sqlite://"
+#: commands that run an app, from the entry-point group of that name: `worker` is that of `qctl worker`
+programs: Registry[Callable[[App, Sequence[str]], None]] = Registry("program", "qcore.programs")
 
 
 class App:
@@ -81,9 +82,7 @@ class App:
         self._unattached: list[Task] = []  # options not filled in yet
         self._shared_taken = 0
         self._lock = threading.RLock()
-        self._pid = os.getpid()
-        self._broker: Broker | None = None
-        self._results: ResultStore | None = None
+        self._connections = Connections(self.conf, self._after_fork)
         self._routes: Routes | None = None
         self._clock, self._clock_lock = 0, threading.Lock()
         if set_as_current:
@@ -195,102 +194,29 @@ class App:
     @property
     def broker(self) -> Broker:
         """The broker of the settings, connected when first used."""
-        if self._pid != os.getpid():
-            self._after_fork()
-        if self._broker is None:
-            with self._lock:
-                if self._broker is None:
-                    self._broker = open_broker(self.broker_url(), self.broker_options())
-        return self._broker
-
-    def broker_url(self) -> str:
-        """The broker's URL, or several with `;` between them, with their passwords; the embedded one when
-        none is set."""
-        return join_urls(self.conf.broker_url or self.conf.broker_read_url or DEFAULT_BROKER)
-
-    def broker_options(self) -> dict[str, Any]:
-        conf = self.conf
-        return {
-            "connect_timeout_s": conf.broker_connection_timeout,
-            "broker_heartbeat": conf.broker_heartbeat,
-            "broker_failover_strategy": conf.broker_failover_strategy,
-            "broker_use_ssl": conf.broker_use_ssl,
-            "broker_native_delayed_delivery_queue_type": conf.broker_native_delayed_delivery_queue_type,
-            "control_exchange": f"{conf.control_exchange}.pidbox",
-            "task_default_queue": conf.task_default_queue,
-            "task_default_queue_type": conf.task_default_queue_type,
-            "task_create_missing_queue_type": conf.task_create_missing_queue_type,
-            "lease_s": conf.seconds("worker_lease") or 30.0,
-            "failed_ttl_s": conf.seconds("failed_task_expires"),
-            "failed_max": conf.failed_tasks_max,
-            "result_prefix": self._result_prefix(),
-            "result_chord_ordered": conf.result_backend_transport_options.get("result_chord_ordered", True),
-            **conf.broker_transport_options,
-        }
-
-    def _result_prefix(self) -> str:
-        """What stands before the keys of results. Without a result store of their own they are the
-        broker's, and so is the prefix; else it is Celery's setting alone, since its clients read them."""
-        conf = self.conf
-        own = conf.result_backend_transport_options.get("global_keyprefix", "")
-        if own or conf.result_backend:
-            return str(own)
-        return str(conf.broker_transport_options.get("global_keyprefix") or "")
+        return self._connections.broker
 
     @property
     def results(self) -> ResultStore:
         """The result store of the settings, or the broker's own."""
-        if self._pid != os.getpid():
-            self._after_fork()
-        if self._results is None:
-            with self._lock:
-                if self._results is None:
-                    self._results = self._open_results()
-        return self._results
+        return self._connections.results
 
-    def _open_results(self) -> ResultStore:
-        url = self.conf.result_backend
-        if not url or _same_place(url, self.broker_url()):
-            if self.broker.features.results:
-                from qcore.results.broker import BrokerResults
+    def broker_url(self) -> str:
+        """The broker's URL, or several with `;` between them, with their passwords; the embedded one when
+        none is set."""
+        return self._connections.broker_url()
 
-                return BrokerResults(self.broker_url(), broker=self.broker)
-            if not url:
-                return results.get("disabled")(self.broker_url())
-        url = str(url)
-        scheme = url.partition("://")[0].removeprefix("cache+").removeprefix("db+").rstrip(":/")
-        if url.startswith("db+"):
-            url = url[3:]
-        given = self.conf.result_backend_transport_options
-        options = {
-            "connect_timeout_s": self.conf.broker_connection_timeout,
-            "broker_failover_strategy": self.conf.broker_failover_strategy,
-            "broker_use_ssl": self.conf.redis_backend_use_ssl,
-            # Its prefix is one of results, not of everything, so it goes by another name.
-            **{k: v for k, v in given.items() if k != "global_keyprefix"},
-            "result_prefix": self.conf.result_backend_transport_options.get("global_keyprefix", ""),
-            "result_chord_ordered": self.conf.result_backend_transport_options.get(
-                "result_chord_ordered", True
-            ),
-            "result_expires_s": self.conf.seconds("result_expires"),
-        }
-        if scheme == "rpc":
-            options["broker"] = self.broker
-        return results.get(scheme)(url, options)
-
-    def _after_fork(self) -> None:
-        """A child must not talk on its parent's sockets; drop them untouched."""
-        self._lock, self._clock_lock = threading.RLock(), threading.Lock()
-        self._pid = os.getpid()
-        self._broker = self._results = None
+    def broker_options(self) -> dict[str, Any]:
+        """What the settings say to a driver: see brokers/registry.py, open_broker()."""
+        return self._connections.broker_options()
 
     def close(self) -> None:
         """Close the connections; the app can be used again."""
-        if self._pid == os.getpid():
-            for thing in (self._results, self._broker):
-                if thing is not None:
-                    thing.close()
-        self._broker = self._results = None
+        self._connections.close()
+
+    def _after_fork(self) -> None:
+        """A lock may have been held by a thread that the child does not have."""
+        self._lock, self._clock_lock = threading.RLock(), threading.Lock()
 
     @property
     def control(self) -> Control:
@@ -412,9 +338,7 @@ class App:
 
     def reply_to(self) -> str | None:
         """Where results come back as messages (rpc); None where they are stored."""
-        if self._results is None and not str(self.conf.result_backend or "").startswith("rpc"):
-            return None
-        return self.results.reply_to()
+        return self._connections.reply_to()
 
     def store_state(self, task_id: str, state: str, result: Any, **extra: Any) -> None:
         """Store a state of a task that is not its end."""
@@ -434,23 +358,24 @@ class App:
 
     # --- processes
 
+    def run_here(self, task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> Any:
+        """Run `task` in this process, with everything a worker does around a run: Task.apply()."""
+        from qcore.execution.eager import apply
+
+        return apply(task, args, kwargs, options)
+
     def worker(self, **options: Any) -> Any:
         """A worker for this app, not yet running: see worker/worker.py for the options."""
-        from qcore.worker.worker import Worker
-
-        return Worker(self, **options)
+        return provided["worker"]()(self, **options)
 
     Worker = worker
 
     def worker_main(self, argv: Sequence[str] | None = None) -> None:
         """Run a worker with command line options, as `qctl worker` does; leaves the process."""
-        from importlib import import_module
-
-        # The command line is a floor above; it is reached by name, at the user's request only.
         words = list(sys.argv[1:] if argv is None else argv)
         if words[:1] == ["worker"]:
             del words[0]
-        import_module("qctl.main").run_worker(self, words)
+        programs.get("worker")(self, words)
 
     def bugreport(self) -> str:
         """Versions, platform and changed settings, secrets hidden."""
@@ -481,18 +406,6 @@ class App:
 
 
 _SETTING_KEYWORDS = frozenset(("timezone", "imports"))
-
-
-def _same_place(one: str, other: str) -> bool:
-    def plain(url: str) -> str:
-        url = url.removeprefix("db+")
-        if url.startswith(("redis://", "rediss://")):
-            url = url.replace("localhost", "127.0.0.1", 1).rstrip("/")
-            if url.count("/") == 2:
-                url += "/0"
-        return url
-
-    return plain(one) == plain(other)
 
 
 def _import_name(name: str) -> Any:

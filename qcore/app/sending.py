@@ -9,20 +9,28 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from qcore.app.routing import Routes
 from qcore.base.keywords import unknown_to_calls
 from qcore.base.times import iso, when
 from qcore.brokers.contract.records import Message
 from qcore.errors import BrokerDown
 from qcore.settings.config import Config
+from qcore.tasks.interface import SendingApp
 from qcore.tasks.request import current_request
+from qcore.tasks.signature import as_list
 from qcore.tasks.task import Task
 from qcore.wire import event as event_wire
 from qcore.wire import task as task_wire
 
-if TYPE_CHECKING:
-    from qcore.app.app import App
+
+class RoutingApp(SendingApp, Protocol):
+    """An app with routes: what a call is turned into a message with."""
+
+    @property
+    def routes(self) -> Routes: ...
+
 
 KEY_HEADER = "idempotency_key"
 MOST_KEY_BYTES = 512
@@ -41,7 +49,7 @@ def key_of(options: Mapping[str, Any]) -> str | None:
 
 
 def message(
-    app: App,
+    app: RoutingApp,
     name: str,
     args: Any,
     kwargs: dict[str, Any],
@@ -91,8 +99,8 @@ def message(
     embed = None
     if options.get("link") or options.get("link_error") or options.get("chain") or options.get("chord"):
         embed = {
-            "callbacks": as_list(options.get("link")),
-            "errbacks": as_list(options.get("link_error")),
+            "callbacks": as_list(options.get("link")) or None,
+            "errbacks": as_list(options.get("link_error")) or None,
             "chain": options.get("chain"),
             "chord": options.get("chord"),
         }
@@ -141,7 +149,7 @@ def _headers(options: dict[str, Any]) -> Any:
     return options.get("headers") if key is None else {**(options.get("headers") or {}), KEY_HEADER: key}
 
 
-def say_sent(app: App, message: Message) -> None:
+def say_sent(app: RoutingApp, message: Message) -> None:
     """Send the task-sent event of a message."""
     found = task_wire.read(message.raw)
     head = found.headers
@@ -164,13 +172,6 @@ def say_sent(app: App, message: Message) -> None:
     }
     key = event_wire.routing_key("task-sent")
     app.broker.broadcast(app.conf.event_exchange, key, event_wire.encode(event, task_wire.origin(), key))
-
-
-def as_list(links: Any) -> list[Any] | None:
-    """Callbacks as a list: one, several, or None for none."""
-    if links is None:
-        return None
-    return list(links) if isinstance(links, list | tuple) else [links]
 
 
 Published = TypeVar("Published")

@@ -1,1 +1,10 @@
 """The ground: the standard library only, and nothing of qcore but errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+#: What a lower floor needs of an upper one, by name; qcore/__init__.py fills it in when the package is
+#: imported: "app" makes the default App, "worker" returns the class Worker.
+provided: dict[str, Callable[[], Any]] = {}

@@ -13,8 +13,12 @@ from qcore.errors import ConfigError, mask_url
 brokers: Registry[type[Broker]] = Registry(
     "broker",
     "qcore.brokers",
-    "qcore.brokers",
-    ("kombu", "memory", "redis", "sqlite"),
+    {
+        "kombu": "qcore.brokers.kombu.broker:KombuBroker",
+        "memory": "qcore.brokers.memory.broker:MemoryBroker",
+        "redis": "qcore.brokers.redis.broker:RedisBroker",
+        "sqlite": "qcore.brokers.sqlite.broker:SqliteBroker",
+    },
     aliases={
         "rediss": "redis",
         "redis+socket": "redis",
@@ -41,8 +45,10 @@ def open_broker(url: str, options: dict[str, Any] | None = None) -> Broker:
         for one in urls:
             _ = urlsplit(one).port
     except ValueError:  # its words quote the URL, and so the password
-        hint = "; in a password write '/' as %2F, '#' as %23, '?' as %3F and '@' as %40" if "@" in url else ""
-        raise ConfigError(f"the broker URL {mask_url(url)} has a bad port or host{hint}") from None
+        raise ConfigError(
+            f"the broker URL {mask_url(url)} has a port or host that cannot be read; in a password write "
+            "'/' as %2F, '#' as %23, '?' as %3F and '@' as %40"
+        ) from None
     kinds = {_driver(one) for one in urls}
     if len(kinds) > 1:
         raise ConfigError(

@@ -16,14 +16,14 @@ import msgspec
 
 from qcore.base.times import new_id
 from qcore.brokers.contract.records import Member
-from qcore.control.commands import base as commands
+from qcore.control.commands.registry import find
 from qcore.control.keys import signing_key
 from qcore.errors import Malformed, UnknownName
 from qcore.wire import control as wire
 from qcore.wire import seal
 
 if TYPE_CHECKING:
-    from qcore.app.app import App
+    from qcore.tasks.interface import ClientApp
 
 DEFAULT_TIMEOUT_S = 1.0
 #: how long a signed request is valid, in seconds: as long as its caller waits, within these bounds
@@ -79,7 +79,7 @@ class Answers(msgspec.Struct):
 class Control:
     """Requests to the workers of an app's broker."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: ClientApp) -> None:
         self.app = app
 
     @property
@@ -281,7 +281,7 @@ class Inspect:
 
     def __getattr__(self, name: str) -> Any:
         try:
-            command = commands.find(name)
+            command = find(name)
         except UnknownName as exc:
             raise AttributeError(str(exc)) from None
 

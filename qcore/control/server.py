@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from qcore.brokers.contract.subscription import Subscription
 from qcore.brokers.registry import open_broker
 from qcore.control.authorization import Guard
-from qcore.control.commands import base as commands
-from qcore.control.commands.base import WorkerView
+from qcore.control.commands.base import Command, WorkerView
+from qcore.control.commands.registry import commands, find
 from qcore.errors import BrokerError, Malformed, UnknownName
 from qcore.wire import control as wire
 
 if TYPE_CHECKING:
-    from qcore.app.app import App
+    from qcore.tasks.interface import ClientApp
 
 log = logging.getLogger("qcore.control")
 
@@ -31,7 +31,7 @@ MOST_LINES = 20  # a minute, about requests that failed and want no reply
 class Mailbox:
     """A service: one subscription, one thread."""
 
-    def __init__(self, app: App, view: WorkerView) -> None:
+    def __init__(self, app: ClientApp, view: WorkerView) -> None:
         self._app, self._view = app, view
         self._exchange = f"{app.conf.control_exchange}.pidbox"
         self._stop = threading.Event()
@@ -44,7 +44,7 @@ class Mailbox:
     def start(self) -> None:
         self._broker = open_broker(self._app.broker_url(), self._app.broker_options())
         self.guard.remember_at(self._broker, self._view.node)
-        commands.commands()  # import them before the first request comes
+        commands()  # import them before the first request comes
         self._listen()
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
         self._thread.start()
@@ -122,7 +122,7 @@ class Mailbox:
 
     def _may_ask(self, request: wire.Request) -> bool:
         try:
-            scope = commands.find(request.method).scope_for(request.arguments)
+            scope = find(request.method).scope_for(request.arguments)
         except UnknownName:
             scope = "read"  # it gets as far as the answer that there is no such command
         return self.guard.may_ask(request, scope)
@@ -141,7 +141,7 @@ class Mailbox:
     def _run(self, request: wire.Request) -> tuple[bool, Any]:
         """Whether it was refused, and the answer."""
         try:
-            found = commands.find(request.method)
+            found = find(request.method)
         except UnknownName:
             return False, {"error": f"KeyError({request.method!r})"}  # Celery's words, which its tools know
         refusal = self.guard.refusal(request, found.scope_for(request.arguments))
@@ -149,7 +149,7 @@ class Mailbox:
             return True, {"error": refusal}
         return False, self._carry_out(found, request)
 
-    def _carry_out(self, found: commands.Command, request: wire.Request) -> Any:
+    def _carry_out(self, found: Command, request: wire.Request) -> Any:
         try:
             return found.handler(self._view, **found.checked(request.arguments))
         except ValueError as exc:

@@ -22,7 +22,7 @@ from qcore.wire import event as wire
 from qcore.wire.event import Event
 
 if TYPE_CHECKING:
-    from qcore.app.app import App
+    from qcore.tasks.interface import ClientApp
 
 Handler = Callable[[Event], Any]
 
@@ -30,7 +30,7 @@ Handler = Callable[[Event], Any]
 class Events:
     """What `app.events` is."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: ClientApp) -> None:
         self._app = app
 
     def Receiver(
@@ -62,7 +62,7 @@ class Events:
 class Receiver:
     """Calls handlers by event type; '*' gets what no other handler is for."""
 
-    def __init__(self, app: App, handlers: Mapping[str, Handler], routing_key: str) -> None:
+    def __init__(self, app: ClientApp, handlers: Mapping[str, Handler], routing_key: str) -> None:
         self.app, self.handlers, self.routing_key = app, dict(handlers), routing_key
         #: set it to end capture() after the event that is being handled
         self.should_stop = False
@@ -113,7 +113,7 @@ class Receiver:
 class Dispatcher:
     """Sends events of the user's own: `with app.events.Dispatcher() as d: d.send('task-noticed', uuid=…)`."""
 
-    def __init__(self, app: App, hostname: str | None = None, enabled: bool = True) -> None:
+    def __init__(self, app: ClientApp, hostname: str | None = None, enabled: bool = True) -> None:
         self.app, self.enabled = app, enabled
         self.hostname = hostname or f"gen{os.getpid()}@{socket.gethostname()}"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qcore.events.state import State
 
 if TYPE_CHECKING:
-    from qcore.app.app import App
+    from qcore.tasks.interface import ClientApp
 
 DEFAULT_FREQ_S = 1.0
 
@@ -21,7 +21,9 @@ DEFAULT_FREQ_S = 1.0
 class Polaroid:
     """A camera: on_shutter(state) is called every freq seconds. Subclass it, as with Celery's."""
 
-    def __init__(self, state: State, freq: float = DEFAULT_FREQ_S, app: App | None = None, **_: Any) -> None:
+    def __init__(
+        self, state: State, freq: float = DEFAULT_FREQ_S, app: ClientApp | None = None, **_: Any
+    ) -> None:
         self.state, self.freq, self.app = state, float(freq), app
         self._next = time.monotonic() + self.freq
 

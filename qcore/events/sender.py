@@ -23,7 +23,7 @@ from qcore.version import __version__
 from qcore.wire import event as wire
 
 if TYPE_CHECKING:
-    from qcore.app.app import App
+    from qcore.tasks.interface import ClientApp
 
 
 class Note(NamedTuple):
@@ -51,7 +51,7 @@ class EventSender:
 
     def __init__(
         self,
-        app: App,
+        app: ClientApp,
         node: str,
         facts: Callable[[], dict[str, Any]],
         task_events: bool = False,

@@ -12,15 +12,16 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qcore.brokers.contract.records import Message
-from qcore.tasks.canvas import Plan, Signature, signature
+from qcore.tasks.signature import Plan, Signature, signature
+from qcore.tasks.task import Task
 from qcore.wire import result as result_wire
 from qcore.wire.content import to_json
 from qcore.wire.outcome import Before, Part, Send
 from qcore.wire.task import TaskMessage
 
 if TYPE_CHECKING:
-    from qcore.app.app import App
     from qcore.tasks.request import Request
+    from qcore.tasks.task import TaskApp
 
 log = logging.getLogger("qcore.worker")
 CO_VARARGS = 0x04
@@ -36,7 +37,7 @@ class Follow(NamedTuple):
         return [Send(m.raw, m.queue, m.exchange, m.routing_key, m.priority, m.due_at) for m in self.messages]
 
 
-def succeeded(embed: dict[str, Any], value: Any, message: TaskMessage, app: App) -> Follow:
+def succeeded(embed: dict[str, Any], value: Any, message: TaskMessage, app: TaskApp) -> Follow:
     """The callbacks and the next link of the chain; a chord's member is counted."""
     plan = Plan(app)
     family = {"root_id": message.root_id or message.id, "parent_id": message.id}
@@ -49,7 +50,7 @@ def succeeded(embed: dict[str, Any], value: Any, message: TaskMessage, app: App)
     return Follow(plan.messages, _before(plan, [], parts))
 
 
-def replaced(sig: Signature, app: App) -> Follow:
+def replaced(sig: Signature, app: TaskApp) -> Follow:
     """The signature that takes a task's place, its id and its duties."""
     plan = Plan(app)
     sig.emit(plan)
@@ -59,7 +60,7 @@ def replaced(sig: Signature, app: App) -> Follow:
 def failed(
     embed: dict[str, Any],
     message: TaskMessage,
-    app: App,
+    app: TaskApp,
     state: str,
     error: dict[str, Any],
     traceback: str | None = None,
@@ -81,7 +82,7 @@ def failed(
     return Follow(plan.messages, _before(plan, results, parts))
 
 
-def body(sig: dict[str, Any], values: list[Any], part: Part, app: App) -> Follow:
+def body(sig: dict[str, Any], values: list[Any], part: Part, app: TaskApp) -> Follow:
     """A chord's body, called with the values of its members."""
     plan = Plan(app)
     _emit(plan, sig, values, {"root_id": part.root_id or part.task_id, "parent_id": part.task_id})
@@ -89,7 +90,7 @@ def body(sig: dict[str, Any], values: list[Any], part: Part, app: App) -> Follow
 
 
 def body_failed(
-    body: dict[str, Any], app: App, error: dict[str, Any], traceback: str, root_id: str | None
+    body: dict[str, Any], app: TaskApp, error: dict[str, Any], traceback: str, root_id: str | None
 ) -> Follow:
     """A chord's body that will not run: it failed, and so did all that was to come after it."""
     plan = Plan(app)
@@ -187,8 +188,8 @@ def _errbacks(
 
 def wants_it_all(sig: Signature) -> bool:
     """Celery's rule: a task of this process with more than one argument, not a bound one."""
-    task = sig.app._tasks.get(sig.task)
-    if task is None or task.bind:
+    task = sig.app.tasks.get(sig.task)
+    if not isinstance(task, Task) or task.bind:
         return False
     code = getattr(task.run, "__code__", None)
     if code is None:

@@ -20,7 +20,7 @@ from qcore.wire import task as task_wire
 from qcore.wire.outcome import End, Job
 
 if TYPE_CHECKING:
-    from qcore.app.app import App
+    from qcore.tasks.task import TaskApp
 
 
 #: what ends this process and is no failure of the task
@@ -71,7 +71,7 @@ def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
     return result
 
 
-def _succeeded(app: App, embed: dict[str, Any], value: Any, family: dict[str, Any]) -> None:
+def _succeeded(app: TaskApp, embed: dict[str, Any], value: Any, family: dict[str, Any]) -> None:
     """The callbacks, and the next link of a chain."""
     for link in embed.get("callbacks") or ():
         signature(link, app=app).apply_async((value,), **family)
@@ -81,7 +81,7 @@ def _succeeded(app: App, embed: dict[str, Any], value: Any, family: dict[str, An
         signature(chain[-1], app=app).apply_async((value,), **family, **rest)
 
 
-def _failed(app: App, embed: dict[str, Any], task_id: str, family: dict[str, Any]) -> None:
+def _failed(app: TaskApp, embed: dict[str, Any], task_id: str, family: dict[str, Any]) -> None:
     """The errbacks that want an id; those that want the exception were called in the run."""
     for link in embed.get("errbacks") or ():
         sig = signature(link, app=app)

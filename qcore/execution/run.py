@@ -13,9 +13,9 @@ from collections.abc import Callable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qcore.app.sending import as_list
 from qcore.base.times import iso, when
 from qcore.errors import (
+    ColdShutdown,
     Ignore,
     Malformed,
     NotRegistered,
@@ -26,28 +26,30 @@ from qcore.errors import (
 )
 from qcore.execution import continuations
 from qcore.tasks.request import Request, pop, push
+from qcore.tasks.signature import as_list
 from qcore.tasks.task import Replaced, Task, next_attempt
 from qcore.wire import result as result_wire
 from qcore.wire import task as task_wire
 from qcore.wire.failure import exception_names
 from qcore.wire.outcome import End, Job, Outcome, Send
 from qcore.wire.task import Body, TaskMessage
-from qcore.worker.shutdown_stage import ColdStop
 
 if TYPE_CHECKING:
-    from qcore.app.app import App
+    from qcore.tasks.task import TaskApp
 
 
 class Tools(NamedTuple):
     """What a run needs of the process it is in."""
 
-    app: App
+    app: TaskApp
     node: str
     accept: frozenset[str]
     limit: Any  # a function(seconds) -> context manager that raises SoftTimeLimitExceeded inside
     extended: bool = False  # store name, args and the like with the result
     eager: bool = False  # in the caller, by Task.apply()
-    passes: tuple[type[BaseException], ...] = (ColdStop,)  # what ends a run from outside: no outcome of it
+    passes: tuple[type[BaseException], ...] = (
+        ColdShutdown,
+    )  # what ends a run from outside: no outcome of it
 
 
 class Run:
@@ -70,7 +72,7 @@ class Run:
         try:
             self.message = message = task_wire.read(job.raw)
             self.body = task_wire.read_body(message, tools.accept)
-            self.task = tools.app._tasks.get(message.task) or tools.app.task_named(message.task)
+            self.task = tools.app.task_named(message.task)
         except Malformed as exc:
             outcome.end, outcome.text = End.MALFORMED, exc.reason
             outcome.traceback = str(exc)
@@ -355,7 +357,7 @@ async def _attempt_async(task: Task, args: list[Any], kwargs: dict[str, Any], so
 def _links(embed: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """What follows the next attempt: as now, but for what retry() was given."""
     lists = {"callbacks": "link", "errbacks": "link_error"}
-    given: dict[str, Any] = {name: as_list(options[k]) for name, k in lists.items() if k in options}
+    given: dict[str, Any] = {name: as_list(options[k]) or None for name, k in lists.items() if k in options}
     return embed | given | {k: options[k] for k in ("chain", "chord") if k in options}
 
 

@@ -8,7 +8,12 @@ from qcore.pools.base import Pool
 pools: Registry[type[Pool]] = Registry(
     "pool",
     "qcore.pools",
-    "qcore.pools",
-    ("asyncio", "gevent", "prefork", "solo", "threads"),
+    {
+        "asyncio": "qcore.pools.asyncio.pool:AsyncioPool",
+        "gevent": "qcore.pools.gevent.pool:GeventPool",
+        "prefork": "qcore.pools.prefork.pool:PreforkPool",
+        "solo": "qcore.pools.solo:SoloPool",
+        "threads": "qcore.pools.threads:ThreadPool",
+    },
     aliases={"processes": "prefork", "thread": "threads"},
 )

@@ -8,7 +8,13 @@ from qcore.results.base import ResultStore
 results: Registry[type[ResultStore]] = Registry(
     "result backend",
     "qcore.result_stores",
-    "qcore.results",
-    ("broker", "disabled", "memory", "redis", "rpc", "sqlite"),
+    {
+        "broker": "qcore.results.broker:BrokerResults",
+        "disabled": "qcore.results.disabled:NoResults",
+        "memory": "qcore.results.broker:BrokerResults",
+        "redis": "qcore.results.broker:BrokerResults",
+        "rpc": "qcore.results.rpc:RpcStore",
+        "sqlite": "qcore.results.broker:BrokerResults",
+    },
     aliases={"rediss": "redis", "redis+socket": "redis", "unix": "redis", "sentinel": "redis"},
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qcore.tasks.task import Task, make_task
 
 if TYPE_CHECKING:
-    from qcore.app.app import App
+    from qcore.tasks.task import TaskApp
 
 
 def _accumulate(*args: Any, **kwargs: Any) -> Any:
@@ -34,7 +34,7 @@ def _xstarmap(self: Task, task: dict[str, Any], it: list[Any]) -> list[Any]:
 BUILT_IN = ("celery.accumulate", "celery.map", "celery.starmap")
 
 
-def add_built_in(app: App) -> None:
+def add_built_in(app: TaskApp) -> None:
     """Make them tasks of `app`."""
     for name, function, bind in zip(
         BUILT_IN, (_accumulate, _xmap, _xstarmap), (False, True, True), strict=True

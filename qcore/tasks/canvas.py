@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qcore.base.times import new_id
 from qcore.errors import ConfigError
+from qcore.tasks.request import Request
 from qcore.tasks.result import AsyncResult, GroupResult, Handle
-from qcore.tasks.signature import JOIN, TYPES, Flow, Plan, Signature, as_list, plain, signature
-
-if TYPE_CHECKING:
-    from qcore.tasks.request import Request
+from qcore.tasks.signature import TYPES, Flow, Plan, Signature, as_list, plain, set_join, signature
 
 __all__ = [
     "Plan",
@@ -488,4 +486,4 @@ TYPES.update(
     xmap=lambda data: _map_of(xmap, data),
     xstarmap=lambda data: _map_of(xstarmap, data),
 )
-JOIN.append(_joined)
+set_join(_joined)

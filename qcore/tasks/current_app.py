@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from qcore.app.app import App
+from qcore.base import provided
 
-_current: App | None = None
+_current: Any = None
 
 
-def set_current(app: App) -> None:
-    """From now on `app` is the current one."""
+def set_current(app: Any) -> None:
+    """From now on `app`, an App, is the current one."""
     global _current
     _current = app
 
 
-def current_app() -> App:
-    """The app made last, or chosen with set_current(); a default one on the embedded broker if none."""
+def current_app() -> Any:
+    """The App made last, or chosen with set_current(); a default one on the embedded broker if none."""
     if _current is None:
-        from qcore.app.app import App
-
-        set_current(App("default"))
-    assert _current is not None
+        set_current(provided["app"]())
     return _current

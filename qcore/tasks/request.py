@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
-
-from qcore.tasks.task import Task
-
-if TYPE_CHECKING:
-    from qcore.tasks.result import AsyncResult, GroupResult
+from typing import Any
 
 
 class Request:
@@ -62,7 +57,7 @@ class Request:
 
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)
-        self.children: list[AsyncResult | GroupResult] = []
+        self.children: list[Any] = []  # AsyncResult or GroupResult: what this task called
 
     def get(self, name: str, default: Any = None) -> Any:
         return getattr(self, name, default)
@@ -72,33 +67,33 @@ class Request:
 
 
 #: (task, request, the frame around it) of what runs here: in this thread, or in this coroutine
-_Frame = tuple["Task", Request, Any]
+Frame = tuple[Any, Request, Any]
 
 
-_running: ContextVar[_Frame | None] = ContextVar("running", default=None)
+running: ContextVar[Frame | None] = ContextVar("running", default=None)
 
 
-_no_request = Request()
+NO_REQUEST = Request()
 
 
-def push(task: Task, request: Request) -> None:
+def push(task: Any, request: Request) -> None:
     """`task` runs now, in this thread or coroutine, for `request`."""
-    _running.set((task, request, _running.get()))
+    running.set((task, request, running.get()))
 
 
 def pop() -> None:
-    frame = _running.get()
+    frame = running.get()
     if frame is not None:
-        _running.set(frame[2])
+        running.set(frame[2])
 
 
 def current_request() -> Request | None:
     """The request of the task that runs here, if one does."""
-    frame = _running.get()
+    frame = running.get()
     return frame[1] if frame is not None else None
 
 
-def current_task() -> Task | None:
-    """The task that runs here, if one does."""
-    frame = _running.get()
+def current_task() -> Any:
+    """The Task that runs here; None outside of a run."""
+    frame = running.get()
     return frame[0] if frame is not None else None

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qcore.errors import ResultsNotKept, TimeoutError
+from qcore.tasks.current_app import current_app
 from qcore.wire import result as states
 from qcore.wire.result import ResultMeta, exception_from
 
 if TYPE_CHECKING:
-    from qcore.app.app import App
+    from qcore.tasks.interface import ClientApp
 
 
 class AsyncResult:
@@ -26,7 +27,7 @@ class AsyncResult:
     def __init__(
         self,
         id: str,
-        app: App | None = None,
+        app: ClientApp | None = None,
         parent: AsyncResult | GroupResult | None = None,
         task_name: str | None = None,
     ) -> None:
@@ -36,10 +37,8 @@ class AsyncResult:
         self._meta: ResultMeta | None = None
 
     @property
-    def app(self) -> App:
+    def app(self) -> ClientApp:
         if self._app is None:
-            from qcore.tasks.current_app import current_app
-
             self._app = current_app()
         return self._app
 
@@ -168,15 +167,15 @@ SLICE_S = 0.5
 class ResultSet:
     """Several results, in order. They are asked for together, in one round trip."""
 
-    def __init__(self, results: Sequence[AsyncResult | GroupResult] = (), app: App | None = None) -> None:
+    def __init__(
+        self, results: Sequence[AsyncResult | GroupResult] = (), app: ClientApp | None = None
+    ) -> None:
         self.results: list[AsyncResult | GroupResult] = list(results)
         self._app = app
 
     @property
-    def app(self) -> App:
+    def app(self) -> ClientApp:
         if self._app is None:
-            from qcore.tasks.current_app import current_app
-
             self._app = current_app()
         return self._app
 
@@ -275,7 +274,7 @@ class GroupResult(ResultSet):
         self,
         id: str,
         results: Sequence[AsyncResult | GroupResult] = (),
-        app: App | None = None,
+        app: ClientApp | None = None,
         parent: AsyncResult | GroupResult | None = None,
     ) -> None:
         super().__init__(results, app)
@@ -301,7 +300,7 @@ class GroupResult(ResultSet):
         return f"<GroupResult: {self.id} [{', '.join(str(r) for r in self.results)}]>"
 
 
-def result_from_tuple(data: Any, app: App | None = None) -> AsyncResult | GroupResult:
+def result_from_tuple(data: Any, app: ClientApp | None = None) -> AsyncResult | GroupResult:
     """A handle from what as_tuple() made of it. Raises TypeError, IndexError, ValueError."""
     (found, parent), members = data if isinstance(data[0], list | tuple) else ((data[0], data[1]), None)
     above = result_from_tuple(parent, app) if parent else None

@@ -14,11 +14,12 @@ from qcore.base.keywords import check_call
 from qcore.base.times import new_id
 from qcore.brokers.contract.records import Message
 from qcore.errors import ConfigError
+from qcore.tasks.current_app import current_app
 from qcore.tasks.result import AsyncResult, Handle
 from qcore.wire import identity
 
 if TYPE_CHECKING:
-    from qcore.app.app import App
+    from qcore.tasks.interface import SendingApp
 
 #: kinds of signatures that are made of others, by their subtask_type
 TYPES: dict[str, Callable[[dict[str, Any]], Signature]] = {}
@@ -30,7 +31,7 @@ class Plan:
     """Messages to send and chords to set up. They go out together: the chords first, then every
     message in one round trip."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: SendingApp) -> None:
         self.app = app
         self.messages: list[Message] = []
         self.sizes: list[tuple[str, int]] = []
@@ -52,7 +53,7 @@ class Plan:
 class Signature(dict[str, Any]):
     """One call: `add.s(2, 2)`. Partial arguments of a later call come before its own."""
 
-    _app: App | None = None
+    _app: SendingApp | None = None
 
     def __init__(
         self,
@@ -63,7 +64,7 @@ class Signature(dict[str, Any]):
         *,
         immutable: bool = False,
         subtask_type: str | None = None,
-        app: App | None = None,
+        app: SendingApp | None = None,
     ) -> None:
         if isinstance(task, dict):
             super().__init__(task)
@@ -108,10 +109,8 @@ class Signature(dict[str, Any]):
         return self.options.get("task_id")
 
     @property
-    def app(self) -> App:
+    def app(self) -> SendingApp:
         if self._app is None:
-            from qcore.tasks.current_app import current_app
-
             self._app = current_app()
         return self._app
 
@@ -215,7 +214,7 @@ class Signature(dict[str, Any]):
         """`a | b`: b is called with the result of a."""
         if not isinstance(other, dict):
             return NotImplemented
-        return join(self, signature(other, app=self._app))
+        return _JOIN[0](self, signature(other, app=self._app))
 
     def __repr__(self) -> str:
         shown = [repr(a) for a in self.args] + [f"{k}={v!r}" for k, v in self.kwargs.items()]
@@ -253,13 +252,12 @@ class Flow(Signature):
         return self.apply_async(args, kwargs)
 
 
-def join(first: Signature, then: Signature) -> Signature:
-    """`first | then`; canvas.py says what that is for each kind."""
-    return JOIN[0](first, then)
+def set_join(join: Callable[[Signature, Signature], Signature]) -> None:
+    """Called by canvas.py, which knows every kind of signature: `join(a, b)` makes `a | b`."""
+    _JOIN.append(join)
 
 
-#: canvas.py puts its function here, which knows every kind
-JOIN: list[Callable[[Signature, Signature], Signature]] = []
+_JOIN: list[Callable[[Signature, Signature], Signature]] = []
 
 
 def as_list(value: Any) -> list[Any]:
@@ -277,7 +275,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def signature(task: Any, *args: Any, app: App | None = None, **kwargs: Any) -> Signature:
+def signature(task: Any, *args: Any, app: SendingApp | None = None, **kwargs: Any) -> Signature:
     """A signature from a task name, a task, or the mapping of one. `args` and `kwargs` as in Celery:
     signature('proj.add', args=(2, 2), countdown=10)."""
     if isinstance(task, dict):
@@ -296,7 +294,7 @@ def signature(task: Any, *args: Any, app: App | None = None, **kwargs: Any) -> S
     return Signature(task, positional, named, options, immutable=immutable, app=app)
 
 
-def _belong(sig: Signature, app: App) -> None:
+def _belong(sig: Signature, app: SendingApp) -> None:
     """It and the signatures inside it are of this app."""
     sig._app = app
     if sig.get("subtask_type") in TYPES:

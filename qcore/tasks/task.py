@@ -7,20 +7,20 @@ After this: app.py turns a call into a message.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from qcore.base.keywords import check_call, check_task, take_out_celerys
 from qcore.base.times import iso, when
 from qcore.errors import ConfigError, Ignore, MaxRetriesExceededError, QcoreError, Retry
-from qcore.tasks.request import Request, _no_request, _running, pop, push
+from qcore.tasks.canvas import Signature, chunks, stand_in, xmap, xstarmap
+from qcore.tasks.current_app import current_app
+from qcore.tasks.interface import SendingApp
+from qcore.tasks.request import NO_REQUEST, Request, pop, push, running
+from qcore.tasks.result import AsyncResult
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    from qcore.app.app import App
-    from qcore.tasks.canvas import Signature
-    from qcore.tasks.result import AsyncResult
 
 
 CO_COROUTINE = 0x80  # as in inspect, which costs 5 ms to import
@@ -32,6 +32,24 @@ class Replaced(Ignore):
     def __init__(self, sig: Signature) -> None:
         super().__init__(f"replaced by {sig!r}")
         self.sig = sig
+
+
+class TaskApp(SendingApp, Protocol):
+    """An app that has tasks, and can run one where it is called."""
+
+    @property
+    def main(self) -> str | None: ...
+
+    @property
+    def tasks(self) -> Mapping[str, Task]: ...
+
+    def task_named(self, name: str) -> Task: ...
+
+    def register_task(self, task: Task | type[Task]) -> Task: ...
+
+    def run_here(self, task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> Any: ...
+
+    def store_state(self, task_id: str, state: str, result: Any) -> None: ...
 
 
 class Task:
@@ -86,18 +104,17 @@ class Task:
         ("priority", "task_default_priority"),
     )
 
-    _app: App | None = None
+    _app: TaskApp | None = None
     _bound = False
 
     @property
-    def app(self) -> App:
+    def app(self) -> TaskApp:
         if self._app is None:
-            from qcore.tasks.current_app import current_app
-
-            return current_app()
+            app: TaskApp = current_app()
+            return app
         return self._app
 
-    def attach(self, app: App) -> None:
+    def attach(self, app: TaskApp) -> None:
         """Fill in what the settings say; called once, when the app is first used."""
         self._app = app
         if self._bound:
@@ -135,12 +152,12 @@ class Task:
     @property
     def request(self) -> Request:
         """The request this task runs for; an empty one when called directly."""
-        frame = _running.get()
+        frame = running.get()
         while frame is not None:
             if frame[0] is self:
                 return frame[1]
             frame = frame[2]
-        return _no_request
+        return NO_REQUEST
 
     @property
     def backend(self) -> Any:
@@ -162,7 +179,8 @@ class Task:
             self._check_arguments(args or (), kwargs or {})
         if app.conf.task_always_eager:
             return self.apply(args, kwargs, **options)
-        return app.send_task(self.name, args or (), kwargs or {}, task=self, **options)
+        result: AsyncResult = app.send_task(self.name, args or (), kwargs or {}, task=self, **options)
+        return result
 
     def _check_arguments(self, args: Any, kwargs: dict[str, Any]) -> None:
         check = self.__dict__.get("_signature_check")
@@ -172,10 +190,9 @@ class Task:
 
     def apply(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> AsyncResult:
         """Run it here, with everything a worker does around a run; the result is ready at once."""
-        from qcore.execution.eager import apply
-
         check_call(options)
-        return apply(self, args or (), kwargs or {}, options)
+        result: AsyncResult = self.app.run_here(self, args or (), kwargs or {}, options)
+        return result
 
     def s(self, *args: Any, **kwargs: Any) -> Signature:
         return self.signature(args, kwargs)
@@ -187,8 +204,6 @@ class Task:
     def signature(
         self, args: Any = None, kwargs: dict[str, Any] | None = None, immutable: bool = False, **options: Any
     ) -> Signature:
-        from qcore.tasks.canvas import Signature
-
         check_call(options)
         return Signature(self.name, args, kwargs, options, immutable=immutable, app=self._app)
 
@@ -196,35 +211,25 @@ class Task:
 
     def map(self, it: Any) -> Signature:
         """One call that runs this for each item."""
-        from qcore.tasks.canvas import xmap
-
         return xmap(self.s(), it, app=self._app)
 
     def starmap(self, it: Any) -> Signature:
         """One call that runs this for each tuple of arguments."""
-        from qcore.tasks.canvas import xstarmap
-
         return xstarmap(self.s(), it, app=self._app)
 
     def chunks(self, it: Any, n: int) -> Signature:
         """Calls that each run this for n tuples of arguments."""
-        from qcore.tasks.canvas import chunks
-
         return chunks(self.s(), it, n, app=self._app)
 
     def replace(self, sig: Signature) -> Any:
         """End this run and let `sig` take its place: its id, its callbacks, what comes after it in a
         chain, its place in a chord. Raises Replaced; in eager mode it returns the value of `sig`."""
-        from qcore.tasks.canvas import stand_in
-
         request = self.request
         if request.is_eager:
             return sig.apply().get()
         raise Replaced(stand_in(sig, request))
 
     def AsyncResult(self, task_id: str) -> AsyncResult:
-        from qcore.tasks.result import AsyncResult
-
         return AsyncResult(task_id, self.app, task_name=self.name)
 
     def retry(
@@ -334,7 +339,7 @@ def task_name(module: str, name: str, main: str | None) -> str:
 
 
 def make_task(
-    app: App | None, function: Callable[..., Any], main: str | None, options: dict[str, Any]
+    app: TaskApp | None, function: Callable[..., Any], main: str | None, options: dict[str, Any]
 ) -> Task:
     """The task object around a function."""
     base = options.pop("base", None) or Task
@@ -369,19 +374,17 @@ class SharedTask:
         self._function, self._options = function, options
         shared.append(self)
 
-    def name_for(self, app: App) -> str:
+    def name_for(self, app: TaskApp) -> str:
         """Its name in `app`: that of a script's function begins with the app's."""
         function = self._function
         return self._options.get("name") or task_name(function.__module__, function.__name__, app.main)
 
-    def make(self, app: App) -> Task:
+    def make(self, app: TaskApp) -> Task:
         """This task, for `app`."""
         return make_task(app, self._function, app.main, dict(self._options))
 
     def _task(self) -> Task:
-        from qcore.tasks.current_app import current_app
-
-        app = current_app()
+        app: TaskApp = current_app()
         return app.task_named(self.name_for(app))
 
     def __getattr__(self, name: str) -> Any:

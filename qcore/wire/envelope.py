@@ -16,6 +16,7 @@ import msgspec
 from qcore.base.times import new_id
 from qcore.errors import Malformed
 from qcore.wire import content
+from qcore.wire.compression import decompress
 
 
 class Properties(msgspec.Struct, omit_defaults=True):
@@ -124,7 +125,7 @@ def body_bytes(envelope: Envelope) -> bytes:
         raise Malformed("body_encoding_unknown", f"body_encoding {encoding!r:.60}")
     mime = envelope.headers.get("compression")
     if mime:
-        return content.decompress(raw, mime) if isinstance(mime, str) else _bad_compression(mime)
+        return decompress(raw, mime) if isinstance(mime, str) else _bad_compression(mime)
     return raw
 
 

@@ -18,6 +18,7 @@ import msgspec
 from qcore.base.times import epoch
 from qcore.errors import Malformed
 from qcore.wire import content, envelope
+from qcore.wire.compression import compress
 from qcore.wire.envelope import Envelope, Properties
 
 ORIGIN_HOST = socket.gethostname()
@@ -149,7 +150,7 @@ def build(
     if headers:
         head.update({k: v for k, v in headers.items() if k not in KNOWN_HEADERS})
     if compression:
-        head["compression"], body = content.compress(body, compression)
+        head["compression"], body = compress(body, compression)
     return envelope.wrap(
         body,
         exchange=exchange,

@@ -19,7 +19,7 @@ from qcore.base.crashpoints import crashpoint
 from qcore.base.times import epoch_of
 from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.records import Delivery, Settle, Settlement
-from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull
+from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull, ColdShutdown
 from qcore.pools.base import Pool
 from qcore.results.base import ResultStore
 from qcore.tasks.task import Task
@@ -38,7 +38,7 @@ from qcore.worker.settling.batching import Gather
 from qcore.worker.settling.chords import Chords
 from qcore.worker.settling.durable import Durable, settle_apart
 from qcore.worker.settling.rules import Deaths, Rules
-from qcore.worker.shutdown_stage import ColdStop, Stage
+from qcore.worker.shutdown_stage import Stage
 
 if TYPE_CHECKING:
     from qcore.app.app import App
@@ -146,7 +146,7 @@ class Loop:
             try:
                 for outcome in self.pool.collect():
                     self._ended(outcome)
-            except ColdStop:
+            except ColdShutdown:
                 continue  # the stage says so too; what ran is given back there
             self._look_after()
             if not self._is_away():

@@ -12,7 +12,3 @@ class Stage(enum.IntEnum):
     WARM = 1  # nothing new; what runs may finish
     COLD = 2  # what runs is killed and returned
     DONE = 3
-
-
-class ColdStop(BaseException):
-    """Raised inside a solo worker's running task by the signal that stops it at once."""

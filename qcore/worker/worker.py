@@ -23,7 +23,7 @@ from qcore.base.crashpoints import crashpoint
 from qcore.base.keywords import check_worker
 from qcore.base.times import new_id
 from qcore.control.server import Mailbox
-from qcore.errors import BrokerError, ConfigError, PoolBroken, mask_url
+from qcore.errors import BrokerError, ColdShutdown, ConfigError, PoolBroken, mask_url
 from qcore.events.sender import HEARTBEAT_S, EventSender
 from qcore.pools.base import PoolSetup
 from qcore.pools.registry import pools
@@ -40,7 +40,7 @@ from qcore.worker.services.lease import Keeper
 from qcore.worker.services.reporting import Say
 from qcore.worker.settling.failed_tasks import Failures
 from qcore.worker.settling.rules import Rules
-from qcore.worker.shutdown_stage import ColdStop, Stage
+from qcore.worker.shutdown_stage import Stage
 
 if TYPE_CHECKING:
     from qcore.app.app import App
@@ -287,7 +287,7 @@ class Worker(Verbs):
             note("worker: cold shutdown (running tasks are stopped and returned)")
         self.loop.stop(Stage.COLD)
         if self.pool.name == "solo" and self.pool.running():
-            raise ColdStop
+            raise ColdShutdown
 
     # --- what the control commands see and do (control/commands/base.py: WorkerView)
 

@@ -2,7 +2,7 @@
 
 In:  a command that has run, and its exit code.  Out: one entry, a JSON object in a line, in a file of the
 user's and in the log that all share at the broker. Neither can make the command fail.
-Before this: pages.py.  Read by: qctl/commands/audit.py.
+Before this: cli/command.py.  Read by: qctl/commands/audit.py.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from qctl import exit_codes
+from qctl import exit_codes as codes_of
 from qctl.cli.global_options import GlobalOption, WatchOption, global_options, list_options, reason_option
 from qctl.cli.session import session_of
 from qctl.cli.types import nearest
@@ -60,7 +60,7 @@ class Page(click.Command):
         self.exit_codes = all_codes(exit_codes)
         if changes:
             self.exit_codes = dict(
-                sorted({exit_codes.REFUSED: exit_codes.TABLE[exit_codes.REFUSED], **self.exit_codes}.items())
+                sorted({codes_of.REFUSED: codes_of.TABLE[codes_of.REFUSED], **self.exit_codes}.items())
             )
             if not any("--reason" in p.opts for p in self.params):
                 self.params.append(reason_option())
@@ -93,23 +93,17 @@ class Page(click.Command):
         session = session_of(ctx)
         session.options.reason = session.options.reason or ctx.params.get("reason")
         permit(session, ctx.command_path)
-        code = exit_codes.BUG
+        code = codes_of.BUG
         try:
             value = super().invoke(ctx)
-            code = value if isinstance(value, int) else exit_codes.OK
+            code = value if isinstance(value, int) else codes_of.OK
             return value
         except (Exception, KeyboardInterrupt) as exc:
-            stop = exit_codes.explain(exc)
+            stop = codes_of.explain(exc)
             stopped = isinstance(exc, KeyboardInterrupt | click.Abort)
             usage = isinstance(exc, click.UsageError)
             code = (
-                stop.code
-                if stop
-                else exit_codes.INTERRUPTED
-                if stopped
-                else exit_codes.USAGE
-                if usage
-                else code
+                stop.code if stop else codes_of.INTERRUPTED if stopped else codes_of.USAGE if usage else code
             )
             raise
         finally:
@@ -173,9 +167,9 @@ class Page(click.Command):
 
 def all_codes(own: Mapping[int, str] | Sequence[int]) -> dict[int, str]:
     """A command's own exit codes and those that every command has, with their words."""
-    words = own if isinstance(own, Mapping) else {code: exit_codes.TABLE[code] for code in own}
-    codes = {exit_codes.OK: exit_codes.TABLE[exit_codes.OK], **words}
-    codes.update({code: exit_codes.TABLE[code] for code in exit_codes.COMMON if code not in codes})
+    words = own if isinstance(own, Mapping) else {code: codes_of.TABLE[code] for code in own}
+    codes = {codes_of.OK: codes_of.TABLE[codes_of.OK], **words}
+    codes.update({code: codes_of.TABLE[code] for code in codes_of.COMMON if code not in codes})
     return dict(sorted(codes.items()))
 
 
@@ -221,23 +215,23 @@ class PageGroup(Page, click.Group):
 
 
 class LazyGroup(PageGroup):
-    """A group whose commands live in files that are imported when they are run.
+    """A group whose commands live in modules that are imported when they are run.
 
-    sections: heading -> {name: one line}; package: where `<name>.py` with a `command` in it is.
+    sections: heading -> {name: one line}; modules: name -> the module with a `command` in it.
     """
 
     def __init__(
         self,
         *args: Any,
         sections: Mapping[str, Mapping[str, str]],
-        package: str,
+        modules: Mapping[str, str],
         extends: str = "",
         **attributes: Any,
     ) -> None:
         """extends: the group of entry points that add commands; they are not listed, since looking for
         them takes longer than the help page."""
         super().__init__(*args, **attributes)
-        self.sections, self.package, self.extends = sections, package, extends
+        self.sections, self.modules, self.extends = sections, modules, extends
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for names in self.sections.values() for name in names]
@@ -245,7 +239,7 @@ class LazyGroup(PageGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return self._of_others(cmd_name)
-        module = importlib.import_module(f"{self.package}.{cmd_name}")
+        module = importlib.import_module(self.modules[cmd_name])
         found: click.Command = module.command
         return found
 
@@ -253,15 +247,15 @@ class LazyGroup(PageGroup):
         """A command of an installed package: an entry point of the group `qctl.commands`."""
         if not self.extends or not name.isidentifier():
             return None
-        from qcore.base.plugins import entry_points_of, load
+        from qcore.base.plugins import entry_points_of
 
         point = entry_points_of(self.extends).get(name)
         if point is None:
             return None
-        found = load(point)
+        found = point.load()
         if not isinstance(found, click.Command):
-            raise exit_codes.Stop(
-                exit_codes.BAD_CONFIG, f"'{point.value}' is no click command (entry point {name})"
+            raise codes_of.Stop(
+                codes_of.BAD_CONFIG, f"'{point.value}' is no click command (entry point {name})"
             )
         return found
 

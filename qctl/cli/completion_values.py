@@ -61,7 +61,7 @@ class _Engine:
     def load(self, url: str) -> None:
         self.asked_for.set()
         try:
-            importlib.import_module("qcore.app")
+            importlib.import_module("qcore.app.app")
             importlib.import_module("qcore.control.client")
             if url.startswith("redis"):
                 importlib.import_module("qcore.brokers.redis.broker")

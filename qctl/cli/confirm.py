@@ -43,7 +43,7 @@ def confirm_option() -> click.Option:
         metavar="NAME",
         expose_value=False,
         callback=keep,
-        help="The name that would have to be typed; in prod --yes is not enough.",
+        help="Confirm without a prompt by giving the name; in prod --yes is not enough.",
     )
 
 

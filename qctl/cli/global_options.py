@@ -57,11 +57,11 @@ def global_options() -> list[click.Option]:
             help="How to print the answer: json, wide, csv, …; see `help formats`. [env: QCTL_OUTPUT]",
         ),
         option("-j", "--json", "as_json", is_flag=True, help="The same as -o json."),
-        option("-t", "--timeout", type=Span(), help="How long to wait: 2, 1.5s, 10m. [env: QCTL_TIMEOUT]"),
+        option("-t", "--timeout", type=Span(), help="Timeout: 2, 1.5s, 10m. [env: QCTL_TIMEOUT]"),
         option(
             "--read-only/--read-write",
             default=None,
-            help="Refuse to change anything, or not. [env: QCTL_READ_ONLY]",
+            help="Refuse every change, or allow changes. [env: QCTL_READ_ONLY]",
         ),
         option("-q", "--quiet", is_flag=True, help="No counts and remarks on stderr."),
         option("-C", "--no-color", is_flag=True, help="No colours. [env: NO_COLOR]"),

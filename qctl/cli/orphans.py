@@ -52,9 +52,10 @@ def _ask_kernel(number: signal.Signals) -> None:
 def _register(parent: int) -> None:
     from qcore.worker.services.base import services
 
-    @services.register("parent")
     def watch(worker: Any) -> Watch:
         return Watch(parent, signal.SIGQUIT)
+
+    services.register("parent", watch)
 
 
 class Watch:

@@ -1,7 +1,7 @@
 """Whether a command may change something: read-only fleets, and reasons.
 
 In:  a session and the command that is about to run.  Out: nothing when it may; else the command ends
-before the broker has heard of it.  Before this: pages.py.
+before the broker has heard of it.  Before this: cli/command.py.
 """
 
 from __future__ import annotations

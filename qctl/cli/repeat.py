@@ -2,7 +2,7 @@
 
 In:  a command that only looks, and the time between two looks.  Out: on a terminal the newest answer
 in place of the one before; elsewhere one answer after the other; with -o ndjson a line for each item
-that has changed.  Ctrl-C ends it.  Before this: pages.py.
+that has changed.  Ctrl-C ends it.  Before this: cli/command.py.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ BATCH = 1000
 @click.option("--count", type=click.IntRange(1, 1_000_000), default=1, help="So many times.")
 @click.option("--dry-run", is_flag=True, help="Print the message; send nothing.")
 @click.option("--wait", is_flag=True, help="Wait for the result and print it; -t says how long.")
-@click.option("--no-check", is_flag=True, help="Send it even if no worker knows the name.")
+@click.option("--no-check", is_flag=True, help="Send without checking that a worker has registered the task.")
 def command(
     name: str,
     args: list[Any] | None,

@@ -49,7 +49,7 @@ command = ContextGroup(
     broker than its own.""",
     examples=[
         ("qctl ctx add prod -b redis://host/0 --class prod", "name a fleet"),
-        ("qctl ctx use prod", "talk to it from now on"),
+        ("qctl ctx use prod", "set it as the default"),
         ("qctl ctx -", "back to the one before"),
         ("qctl --context prod status", "only this once"),
     ],
@@ -290,7 +290,7 @@ for page in (
             click.Option(["--none"], is_flag=True, help="Use no context."),
         ],
         watches=False,
-        help="Talk to this fleet from now on; - is the one before.",
+        help="Set this fleet as the default; - is the previous one.",
         examples=[("qctl ctx use prod", "until another is chosen"), ("qctl ctx use -", "the one before")],
         exit_codes={
             exit_codes.NOT_FOUND: "none was in use before",

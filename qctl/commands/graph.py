@@ -24,7 +24,7 @@ PARTS = (
 command = PageGroup(
     "graph",
     help="Print pictures of the fleet and of a worker, as DOT text.",
-    examples=[("qctl graph workers | dot -Tsvg > fleet.svg", "who takes what from where")],
+    examples=[("qctl graph workers | dot -Tsvg > fleet.svg", "workers and the queues they consume")],
     exit_codes=(exit_codes.NO_ANSWER,),
     subcommand_metavar="COMMAND",
     see_also=["inspect active_queues", "status"],

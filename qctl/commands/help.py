@@ -37,7 +37,7 @@ ENVIRONMENT = {
 }
 
 
-def exit_codes() -> str:
+def exit_codes_topic() -> str:
     """The topic exit-codes."""
     rows = [f"  {code:>3}  {words}" for code, words in exit_codes.TABLE.items()]
     return "Exit codes\n\n" + "\n".join(rows)
@@ -82,7 +82,7 @@ def filters() -> str:
     return explanation()
 
 
-TOPICS = {"exit-codes": exit_codes, "env": environment, "formats": formats, "filters": filters}
+TOPICS = {"exit-codes": exit_codes_topic, "env": environment, "formats": formats, "filters": filters}
 
 
 @page(

@@ -1,4 +1,4 @@
-"""`qctl wait`: until something is so."""
+"""`qctl wait`: wait until a condition holds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EVERY_S = 0.25
         ("qctl wait 'task:2f9c1e0a done=yes'", "until it has ended, however"),
         ("qctl wait 'queues ready<100' --hold 10s", "and has been so for ten seconds"),
     ],
-    exit_codes={exit_codes.OK: "it is so", exit_codes.NOT_MET: "-t ran out and it is not so"},
+    exit_codes={exit_codes.OK: "the condition holds", exit_codes.NOT_MET: "-t ran out first"},
     see_also=["watch", "queue ls", "health"],
     watches=False,
 )
@@ -31,7 +31,7 @@ EVERY_S = 0.25
 @click.option("--hold", type=Span(), default=0.0, help="It must have been so for this long.")
 @click.option("--every", type=Span(), default=EVERY_S, help="Time between looks. [default: 0.25s]")
 def command(condition: tuple[str, ...], hold: float, every: float) -> int:
-    """Wait until something is so.
+    """Wait until a condition holds.
 
     Without -t it waits as long as it takes. All comparisons of a condition must hold at the same
     look. Without a subject the app's default queue is meant.

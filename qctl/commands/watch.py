@@ -1,4 +1,4 @@
-"""`qctl watch`: do something whenever something becomes so."""
+"""`qctl watch`: run a command whenever a condition becomes true."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ EVERY_S = 2.0
 @page(
     "watch",
     examples=[
-        ("qctl watch --when 'queue:mails ready>1000' --exec ./page-me", "each time that it becomes so"),
-        ("qctl watch --when 'workers<3' --fail", "leave with exit code 6 as soon as it is so"),
+        (
+            "qctl watch --when 'queue:mails ready>1000' --exec ./page-me",
+            "whenever the condition becomes true",
+        ),
+        ("qctl watch --when 'workers<3' --fail", "exit with code 6 when it is true"),
         ("qctl watch --when 'queues depth>0' -o ndjson", "one line each time that it changes"),
     ],
     exit_codes={exit_codes.NOT_MET: "--fail: it has become so"},
@@ -31,11 +34,13 @@ EVERY_S = 2.0
     watches=False,
 )
 @click.option("--when", required=True, metavar="CONDITION", help="As `qctl wait` has them.")
-@click.option("--exec", "line", metavar="COMMAND", help="Run this in a shell each time that it becomes so.")
-@click.option("--fail", is_flag=True, help="Leave with 6 as soon as it is so.")
+@click.option(
+    "--exec", "line", metavar="COMMAND", help="Shell command to run each time the condition becomes true."
+)
+@click.option("--fail", is_flag=True, help="Exit with code 6 as soon as the condition is true.")
 @click.option("--every", type=Span(), default=EVERY_S, help="Time between looks. [default: 2s]")
 def command(when: str, line: str | None, fail: bool, every: float) -> int:
-    """Do something whenever something becomes so.
+    """Run a command whenever a condition becomes true.
 
     The command finds what was seen in its environment: QCTL_CONDITION, and QCTL_READY and the like.
     While the broker is away it waits. -t ends it; else Ctrl-C does.

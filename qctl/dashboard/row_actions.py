@@ -1,7 +1,7 @@
 """What the dashboard's keys do to what is under the cursor: each is a command line of qctl, run as one.
 
-In:  rows of a view, or a filter that means them.  Out: the words of a command.  After this: run_command.py runs
-them. So guards, reasons and the audit log are those of the command line, and the screen teaches it.
+In:  rows of a view, or a filter that means them.  Out: the words of a command.  After this: run_command.py
+runs them. So guards, reasons and the audit log are those of the command line, and the screen teaches it.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import click
 from qctl import exit_codes
 from qctl.cli.read_only import permit
 from qctl.dashboard.screens.keys import Dashboard
+from qctl.dashboard.sources.base import Source
 from qctl.dashboard.sources.live import Feed
 from qctl.dashboard.sources.replay import Tape
 from qctl.dashboard.themes import THEMES, Palette, chosen
@@ -43,7 +44,7 @@ def _collect_seldom() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def run(session: Session, feed: Feed | Tape, plain: bool, colours: str | None = None) -> int:
+def run(session: Session, feed: Source, plain: bool, colours: str | None = None) -> int:
     """Show the dashboard until it is left; the exit code."""
     if session.options.no_color:
         os.environ["NO_COLOR"] = "1"
@@ -80,7 +81,7 @@ def palette_named(name: str | None) -> Palette:
         raise exit_codes.Stop(exit_codes.USAGE, words, f"there are {', '.join(THEMES)}") from None
 
 
-def window_for(session: Session, feed: Feed | Tape, plain: bool, palette: Palette) -> Dashboard:
+def window_for(session: Session, feed: Source, plain: bool, palette: Palette) -> Dashboard:
     """The window for a session: which context it is, and whether anything may be changed."""
     context = session.context
     extra = ["--context", context.name] if context is not None else []

@@ -1,7 +1,7 @@
 """Colours of the dashboard: for dark and light terminals, for people who see colours differently, for few
 colours.
 
-In:  a theme's name.  Out: colours by the word of a state (output/state_styles.py has the words), ground and text.
+In:  a theme's name.  Out: colours by the word of a state (words: output/state_styles.py), ground and text.
 The colours are Okabe and Ito's; the blue and the vermilion are lightened on dark ground and all are
 darkened on light ground until they differ enough from it (4.5 to 1; high-contrast: 7 to 1). A glyph and a
 word always go with a colour.
@@ -99,7 +99,7 @@ THEMES: dict[str, Palette] = {
             "#f0a8d0",
             "#c8c8c8",
         ),
-        # In these two every state is told apart as such eyes see it; tests/qctl/dashboard/test_themes.py simulates them.
+        # In these two every state is told apart as such eyes see it; test_themes.py simulates them.
         _DARK._replace(
             name="deuteranopia",
             reserved="#348cb2",

@@ -387,8 +387,8 @@ class Auditing:
 
     def test_the_oldest_are_forgotten(self, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
         needs(broker, "audits")
-        for module in ("_redis_administration", "_sqlite_administration"):
-            monkeypatch.setattr(f"qcore.brokers.{module}.AUDIT_SIZE", 5)
+        for driver in ("redis", "sqlite"):
+            monkeypatch.setattr(f"qcore.brokers.{driver}.administration.AUDIT_SIZE", 5)
 
         for i in range(20):
             broker.audit(str(i).encode())

@@ -1,4 +1,4 @@
-"""The control bus with many workers: simulated ones (tests/support/simulator.py), and real ones beside them."""
+"""The control bus with many workers: simulated ones (support/simulator.py), and real ones beside them."""
 
 from __future__ import annotations
 

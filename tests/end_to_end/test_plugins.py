@@ -27,9 +27,9 @@ from qcore import App
 from qcore.brokers.sqlite.broker import SqliteBroker
 from qcore.control.commands.base import inspect_command
 from qcore.pools.solo import SoloPool
-from qcore.results.sqlite import SqliteResults
-from qctl.pages import command as page
-from qctl.session import current
+from qcore.results.broker import BrokerResults
+from qctl.cli.command import command as page
+from qctl.cli.session import current
 
 
 class Shelf(SqliteBroker):
@@ -39,7 +39,7 @@ class Shelf(SqliteBroker):
         super().__init__(url.replace("shelf://", "sqlite://", 1), options)
 
 
-class Memo(SqliteResults):
+class Memo(BrokerResults):
     def __init__(self, url, options=None):
         super().__init__(url.replace("memo://", "sqlite://", 1), options)
 
@@ -169,7 +169,7 @@ def test_only_plug_ins_are_offered() -> None:
 
 @pytest.mark.parametrize("registry", [brokers, results, pools])
 def test_every_built_in_plug_in_can_be_had(registry: type) -> None:
-    for name in registry.built_in:  # type: ignore[attr-defined]
+    for name in registry.builtin:  # type: ignore[attr-defined]
         assert registry.get(name) is not None  # type: ignore[attr-defined]
 
 

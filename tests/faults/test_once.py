@@ -47,7 +47,7 @@ def test_a_lost_answer_and_a_retry_enqueue_once(redis_url: str) -> None:
 
 WRITER = """
 import sys
-from qcore.app import App
+from qcore import App
 app = App("proj", broker=sys.argv[1])
 for i in range(int(sys.argv[2])):
     print(app.send_task("proj.add", (i, i), idempotency_key=f"k{i}").id, flush=True)

@@ -81,7 +81,8 @@ def texts_of(broker: Broker) -> list[str]:
 
 LIMITED = """
 import json, random, resource, signal, sys
-from qcore.brokers.base import Message, Settlement, open_broker
+from qcore.brokers.contract.records import Message, Settlement
+from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerFull
 from tests.contracts.consuming import message
 url, limit, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

@@ -1,119 +1,43 @@
-"""Imports go down the floors, without loops; deferred imports count.
+"""Imports go down the floors and never run in a circle.
 
-The floors are those of docs/architecture.md.
+Every import counts: at module level, inside functions, for type checkers only, and by name in a string.
+The floors are those of docs/architecture.md. There is no list of exceptions.
 """
 
 from __future__ import annotations
 
 import ast
 import gc
+import re
+from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 #: from the ground up; a module may import from its own floor and from those below
-FLOORS: list[tuple[str, tuple[str, ...]]] = [
-    (
-        "ground",
-        (
-            "qcore.errors",
-            "qcore.plugins",
-            "qcore.base.private_files",
-            "qcore.base.process_facts",
-            "qcore.times",
-            "qcore.version",
-            "qcore.crashpoints",
-            "qcore.pipe",
-        ),
-    ),
-    (
-        "formats",
-        (
-            "qcore.wire",
-            "qcore.config",
-            "qcore.base.keywords",
-            "qcore.setting_values",
-            "qcore.old_names",
-            "qcore.routes",
-            "qcore.states",
-            "qcore.schedules",
-        ),
-    ),
-    (
-        "contracts",
-        ("qcore.brokers", "qcore.results", "qcore.control.commands", "qcore.schedulers"),
-    ),
-    ("lines", ("qcore.control", "qcore.events", "qcore.result")),
-    (
-        "app",
-        (
-            "qcore.app",
-            "qcore.task",
-            "qcore.calls",
-            "qcore.publishing",
-            "qcore.canvas",
-            "qcore._canvas_base",
-            "qcore._canvas_builtin",
-            "qcore.loader",
-            "qcore.current",
-        ),
-    ),
-    ("services", ("qcore.worker", "qcore.pools", "qcore.beat", "qcore.testing")),
-    ("roof", ("qcore",)),
-    (
-        "hall",
-        (
-            "qctl.session",
-            "qctl.output",
-            "qctl.params",
-            "qctl.aside",
-            "qctl.metrics",
-            "qctl.histogram",
-            "qctl.commands.bench.app",
-            "qctl.tasks",
-            "qctl.camera",
-            "qctl.demo_fleet",
-            "qctl.seen",
-            "qctl.doctor",
-            "qctl.conditions",
-            "qctl.probe",
-            "qctl.queueing",
-            "qctl.held",
-            "qctl.revoking",
-            "qctl.whereabouts",
-            "qctl.migration",
-            "qctl.multi",
-            "qctl.consent",
-            "qctl.completion",
-            "qctl.live",
-            "qctl.cli.orphans",
-            "qctl.reload",
-            "qctl.exits",
-            "qctl.filters",
-            "qctl.bulk",
-            "qctl.failed",
-            "qctl.theme",
-            "qctl.bus",
-            "qctl.outcome",
-            "qctl.await_result",
-            "qctl.settings",
-            "qctl.cli.audit",
-            "qctl.guard",
-            "qctl.everywhere",
-            "qctl.pages",
-            "qctl.watch",
-            "qctl.failures",
-            "qctl.shutdown",
-            "qctl.workers",
-            "qctl.detached",
-            "qctl",
-        ),
-    ),
-    ("rooms", ("qctl.commands", "qctl.dashboard")),
-    ("door", ("qctl.main", "qctl.__main__", "qctl.manual")),
-]
+FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("base", ("qcore.errors", "qcore.version", "qcore.base")),
+    ("formats", ("qcore.wire", "qcore.settings", "qcore.signals", "qcore.schedules")),
+    ("brokers", ("qcore.brokers",)),
+    ("results", ("qcore.results",)),
+    ("tasks", ("qcore.tasks",)),
+    ("execution", ("qcore.execution", "qcore.control", "qcore.events")),
+    ("app", ("qcore.app", "qcore.pools")),
+    ("services", ("qcore.worker", "qcore.beat")),
+    ("roof", ("qcore", "qcore.testing", "qcore.celery", "qcore.contrib")),
+    ("ground floor", ("qctl.exit_codes", "qctl.options")),
+    ("means", ("qctl.output", "qctl.configuration", "qctl.filters")),
+    ("command line", ("qctl.cli", "qctl")),
+    ("fleet", ("qctl.fleet",)),
+    ("dashboard", ("qctl.dashboard",)),
+    ("commands", ("qctl.commands",)),
+    ("door", ("qctl.main", "qctl.__main__", "qctl.manual", "qctl.api_reference")),
+)
+#: rooms whose inside has an order of its own, from the ground up
+ROOMS: dict[str, tuple[str, ...]] = {}
 
 
+@cache
 def modules() -> dict[str, Path]:
     found = {}
     for package in ("qcore", "qctl"):
@@ -128,7 +52,7 @@ def floor_of(module: str) -> int:
     best, level = "", -1
     for number, (_, prefixes) in enumerate(FLOORS):
         for prefix in prefixes:
-            fits = module == prefix or module.startswith(prefix + ".")
+            fits = module == prefix or (module.startswith(prefix + ".") and prefix not in ("qcore", "qctl"))
             if fits and len(prefix) > len(best):
                 best, level = prefix, number
     return level
@@ -143,26 +67,46 @@ def parsed(path: Path) -> ast.Module:
         gc.enable()
 
 
-def imports(path: Path, known: dict[str, Path]) -> set[str]:
-    """Modules of ours that a file imports at run time, wherever in the file it does."""
-    found: set[str] = set()
-    tree = parsed(path)
-    skipped = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
+def imports(path: Path) -> set[str]:
+    """Modules of ours that a file imports, wherever in the file and however it does."""
+    known, found = modules(), set()
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
-            found.update(a.name for a in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: write the whole name instead of dots"
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                found.add(full if full in known else node.module)
+                found.add(full if full in known else str(node.module))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            named = re.fullmatch(r"(q(?:core|ctl)\.[a-z_.]+)(?::\w+)?", node.value)
+            if named and named[1] in known and not _is_logger(node, path):
+                found.add(named[1])
     return {name for name in found if name in known}
+
+
+@cache
+def _logger_names(path: Path) -> frozenset[int]:
+    """Positions of strings that name a logger, not a module."""
+    return frozenset(
+        id_of(argument)
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call) and "getLogger" in ast.dump(node.func)
+        for argument in node.args
+    )
+
+
+def id_of(node: ast.AST) -> int:
+    return getattr(node, "lineno", 0) * 1000 + getattr(node, "col_offset", 0)
+
+
+def _is_logger(node: ast.AST, path: Path) -> bool:
+    return id_of(node) in _logger_names(path)
+
+
+@cache
+def graph() -> dict[str, frozenset[str]]:
+    return {module: frozenset(imports(path) - {module}) for module, path in modules().items()}
 
 
 def test_every_module_stands_on_a_floor() -> None:
@@ -172,60 +116,80 @@ def test_every_module_stands_on_a_floor() -> None:
 
 
 def test_imports_go_down() -> None:
-    known = modules()
-
     upward = [
         f"{module} imports {target}"
-        for module, path in known.items()
-        for target in imports(path, known)
-        if floor_of(target) > floor_of(module) and (module, target) not in DOORS
+        for module, targets in graph().items()
+        for target in targets
+        if floor_of(target) > floor_of(module)
     ]
 
-    assert not upward, "\n".join(upward)
+    assert not upward, "\n".join(sorted(upward))
 
 
-#: the few places that open an upper floor on a user's request, each with its reason
-DOORS = {
-    # an App is the user's handle on everything: app.worker(), task.apply(), app.control
-    ("qcore.app", "qcore.worker.worker"),
-    ("qcore.task", "qcore.execution.eager"),
-    # what has no app of its own finds the current one, and that may have to be made
-    ("qcore.result", "qcore.current"),
-    ("qcore.current", "qcore.app"),
-}
-
-
-def test_qcore_never_imports_qctl() -> None:
-    known = modules()
-
+def test_qcore_never_mentions_qctl_as_code() -> None:
     wrong = [
+        f"{module}: {node.value!r}"
+        for module, path in modules().items()
+        if module.split(".")[0] == "qcore"
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("qctl.")
+    ]
+    wrong += [
         f"{module} imports {target}"
-        for module, path in known.items()
-        if module.startswith("qcore")
-        for target in imports(path, known)
-        if target.startswith("qctl")
+        for module, targets in graph().items()
+        if module.split(".")[0] == "qcore"
+        for target in targets
+        if target.split(".")[0] == "qctl"
     ]
 
     assert not wrong
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
-    known = modules()
-    graph = {
-        m: {t for t in imports(p, known) if (m, t) not in DOORS and floor_of(t) <= floor_of(m)}
-        for m, p in known.items()
-    }
-    done: set[str] = set()
+    circles = [sorted(ring) for ring in rings(graph()) if len(ring) > 1]
 
-    def walk(module: str, path: tuple[str, ...]) -> list[str]:
-        if module in path:
-            return [" -> ".join((*path[path.index(module) :], module))]
-        if module in done:
-            return []
-        circles = [c for target in graph[module] for c in walk(target, (*path, module))]
-        done.add(module)
-        return circles
+    assert not circles, "\n".join(" <-> ".join(ring) for ring in circles)
 
-    circles = [c for module in graph for c in walk(module, ())]
 
-    assert not circles, "\n".join(circles)
+def rings(edges: dict[str, frozenset[str]]) -> list[set[str]]:
+    """The strongly connected parts of a graph."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[set[str]] = []
+
+    def visit(module: str) -> None:
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for target in edges[module]:
+            if target not in index:
+                visit(target)
+                low[module] = min(low[module], low[target])
+            elif target in stack:
+                low[module] = min(low[module], index[target])
+        if low[module] == index[module]:
+            ring = set()
+            while module not in ring:
+                ring.add(stack.pop())
+            found.append(ring)
+
+    for module in edges:
+        if module not in index:
+            visit(module)
+    return found
+
+
+def test_folders_and_files_have_a_size_that_one_can_read() -> None:
+    files = {m: p for m, p in modules().items() if p.name != "__init__.py"}
+    lines = {m: len(p.read_text().splitlines()) for m, p in files.items()}
+    folders: dict[Path, int] = {}
+    for path in files.values():
+        folders[path.parent] = folders.get(path.parent, 0) + 1
+
+    crowded = {str(folder): count for folder, count in folders.items() if count > 24}
+    long = {module: count for module, count in lines.items() if count > 500}
+    thin = [module for module, count in lines.items() if count <= 50]
+
+    assert not crowded
+    assert not long
+    assert len(thin) <= 60, f"{len(thin)} files of 50 lines or fewer"

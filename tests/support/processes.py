@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.waiting import wait_for
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 READY = r"\bready\b"
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -22,10 +22,6 @@ from qcore.brokers.contract.records import Message, Quarantined, StoredResult
 from qcore.brokers.memory.chords import Count
 from qcore.errors import Unroutable
 from qcore.wire.failure import Failure
-
-if TYPE_CHECKING:
-    from qcore.brokers.memory.bus import MemoryInbox, MemorySubscription
-    from qcore.brokers.memory.consumer import MemoryConsumer
 
 QUARANTINE_SIZE = 10_000
 PRIORITIES = range(10)
@@ -39,6 +35,30 @@ class Entry(msgspec.Struct):
     priority: int
     crashes: int = 0  # how often a dead or unsure owner gave it back
     ready_at: float = 0.0  # epoch seconds, since when it is ready
+
+
+class Waiter(Protocol):
+    """A consumer that may be waiting for messages."""
+
+    armed: bool
+
+    @property
+    def queues(self) -> tuple[str, ...]: ...
+
+    def ring(self) -> None: ...
+
+
+class Listener(Protocol):
+    """A subscription or an inbox; what is published is appended to `heard`."""
+
+    @property
+    def exchange(self) -> str: ...
+
+    @property
+    def pattern(self) -> str: ...
+
+    @property
+    def heard(self) -> deque[bytes]: ...
 
 
 class Queue:
@@ -60,14 +80,14 @@ class Place:
         self.changed = threading.Condition()
         self.queues: dict[str, Queue] = {}
         self.owners: set[Owner] = set()
-        self.consumers: set[MemoryConsumer] = set()
+        self.consumers: set[Waiter] = set()
         self.audit: deque[bytes] = deque(maxlen=AUDIT_SIZE)
         self.lines: dict[str, list[bytes]] = {}  # what tasks log
         self.quarantine: deque[Quarantined] = deque(maxlen=QUARANTINE_SIZE)
         self.results: dict[str, tuple[bytes, float | None]] = {}
         self.chords: dict[str, Count] = {}
-        self.ears: set[MemorySubscription] = set()
-        self.inboxes: dict[tuple[str, str], list[MemoryInbox]] = {}
+        self.ears: set[Listener] = set()
+        self.inboxes: dict[tuple[str, str], list[Listener]] = {}
         self.members: dict[str, tuple[float, float, dict[str, Any]]] = {}
         self.revoked: dict[str, float] = {}
         self.pauses: dict[str, Pause] = {}

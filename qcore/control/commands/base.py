@@ -21,8 +21,6 @@ from typing import Annotated, Any, Protocol, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from qcore.control.commands.registry import commands
-
 
 class WorkerView(Protocol):
     """What a command may see and do of a worker. Called from the control thread."""
@@ -252,7 +250,7 @@ def _of_user(kind: str, words: tuple[Any, ...], options: dict[str, Any]) -> Any:
 
 def of_users() -> list[Command]:
     """The commands that apps brought, without hidden ones."""
-    return [c for c in commands() if c.visible and not _is_builtin(c)]
+    return sorted((c for c in _known.values() if c.visible and not _is_builtin(c)), key=lambda c: c.name)
 
 
 def _is_builtin(found: Command) -> bool:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 
-from qcore.base.plugins import entry_points_of, load
+from qcore.base.plugins import entry_points_of
 from qcore.control.commands.base import Command, _known
 from qcore.errors import UnknownName
+
+BUILTIN = (
+    "qcore.control.commands.events",
+    "qcore.control.commands.inspect",
+    "qcore.control.commands.pool",
+    "qcore.control.commands.queues",
+    "qcore.control.commands.tasks",
+)
+#: installed packages name modules in this entry-point group; importing one defines its commands
+GROUP = "qcore.control_commands"
 
 _builtin_loaded = False
 
@@ -30,14 +39,13 @@ def find(name: str) -> Command:
 
 
 def _load_builtin() -> None:
+    """Import the modules that define commands: ours, and those of installed packages."""
     global _builtin_loaded
     if _builtin_loaded:
         return
-    package = importlib.import_module("qcore.control.commands")
-    for module in pkgutil.iter_modules(package.__path__):
-        if module.name != "base":
-            importlib.import_module(f"{package.__name__}.{module.name}")
+    for module in BUILTIN:
+        importlib.import_module(module)
     # Whatever they load, a function or a module, registers its commands by its decorators.
-    for point in entry_points_of("qcore.control_commands").values():
-        load(point)
+    for point in entry_points_of(GROUP).values():
+        point.load()
     _builtin_loaded = True

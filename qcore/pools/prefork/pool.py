@@ -27,9 +27,10 @@ from qcore.base.times import epoch_of
 from qcore.errors import PoolBroken
 from qcore.execution.run import Tools
 from qcore.pools.base import SLOW_S, STUCK_S, Pace, Pool, PoolFeatures, PoolSetup, Running
-from qcore.pools.prefork import child
+from qcore.pools.prefork.child import serve
 from qcore.pools.prefork.child_handle import Line
 from qcore.pools.prefork.fork_server import Template
+from qcore.pools.prefork.slot import MAX_SLOTS, Slot, shared_slots, token_pipe
 from qcore.wire.outcome import RECV_BYTES, End, Job, Outcome, pack_jobs, unpack_outcome
 
 FRAME_JOBS = 16
@@ -55,10 +56,10 @@ class PreforkPool(Pool):
 
     def __init__(self, setup: PoolSetup) -> None:
         super().__init__(setup)
-        self._memory: mmap.mmap = child.shared_slots()
+        self._memory: mmap.mmap = shared_slots()
         self._children: dict[int, Line] = {}  # by slot
         self._by_fd: dict[int, Line] = {}
-        self._wanted = min(setup.concurrency, child.MAX_SLOTS)
+        self._wanted = min(setup.concurrency, MAX_SLOTS)
         self._outcomes: list[Outcome] = []
         self._homeless: deque[Job] = deque()  # taken from dead or slow children, not yet given again
         self._next_look = self._next_watch = 0.0
@@ -72,8 +73,8 @@ class PreforkPool(Pool):
 
         def child_main(index: int, descriptors: list[int]) -> None:
             sock = socket.socket(fileno=descriptors[0])
-            slot = child.Slot(memory, index, descriptors[1], descriptors[2])
-            child.serve(sock, slot, tools, before_run)
+            slot = Slot(memory, index, descriptors[1], descriptors[2])
+            serve(sock, slot, tools, before_run)
 
         self._template = Template(child_main)
         # No user code runs here, and what the loop makes is freed by counting. Left alone, the collector
@@ -85,10 +86,10 @@ class PreforkPool(Pool):
             self._fork()
 
     def _fork(self) -> None:
-        index = next(i for i in range(child.MAX_SLOTS) if i not in self._children)
+        index = next(i for i in range(MAX_SLOTS) if i not in self._children)
         ours, theirs = socket.socketpair()
-        token_r, token_w = child.token_pipe()
-        slot = child.Slot(self._memory, index, token_r, token_w)
+        token_r, token_w = token_pipe()
+        slot = Slot(self._memory, index, token_r, token_w)
         slot.clear()
         self._template.fork(index, [theirs.fileno(), token_r, token_w])
         theirs.close()
@@ -434,8 +435,8 @@ class PreforkPool(Pool):
         return self._wanted
 
     def grow(self, n: int) -> None:
-        if self._wanted + n > child.MAX_SLOTS:
-            raise ValueError(f"the pool has {self._wanted} processes; {child.MAX_SLOTS} is the most")
+        if self._wanted + n > MAX_SLOTS:
+            raise ValueError(f"the pool has {self._wanted} processes; {MAX_SLOTS} is the most")
         self._wanted += n
         for _ in range(n):
             self._fork()

@@ -28,7 +28,7 @@ class Service(Protocol):
 #: name -> a callable that makes the service of a worker (control/commands/base.py: WorkerView). An
 #: attribute `after` of the callable names the services that must have started before; without one all
 #: of the worker's own are.
-services: Registry[Callable[[Any], Service]] = Registry("service", "qcore.services", "qcore.worker", ())
+services: Registry[Callable[[Any], Service]] = Registry("service", "qcore.services")
 
 PULSE, KEEPER, EVENTS, MAILBOX = "pulse", "keeper", "events", "mailbox"
 

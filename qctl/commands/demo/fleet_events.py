@@ -1,7 +1,8 @@
 """What happens in a fleet that is not there: events of N workers, R a second, in its own time.
 
 In:  how many, how many a second.  Out: turns, each the message of one worker: its events, as real ones
-send them, numbered; and what each worker runs and holds meanwhile.  After this: fleet_publisher.py tells a broker.
+send them, numbered; and what each worker runs and holds meanwhile.  After this:
+fleet_publisher.py sends it to a broker.
 
 Each task is received, started and ended; few fail, are tried again, or are revoked. The second worker is ten
 times slower than the others, and the last one says nothing for half a minute of each two.

@@ -1,8 +1,8 @@
 """Let a fleet that is not there speak on a broker: events at their time, answers to control requests.
 
 In:  a broker's URL and a Fleet.  Out: what its workers would publish, announce and reply.  Before this:
-fleet_events.py.  `python -m qctl.commands.demo.fleet_publisher URL` is a process of its own; it says `ready`, and what it did
-when it has ended: after --for seconds, or with SIGTERM.
+fleet_events.py.  `python -m qctl.commands.demo.fleet_publisher URL` is a process of its own; it prints
+`ready`, and what it did when it has ended: after --for seconds, or with SIGTERM.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def run(session: Session, keep: bool = False) -> int:
 
 def _app() -> tuple[str, ...]:
     """The example project where it lies beside us, as in a checkout; else the copy that is installed."""
-    examples = Path(__file__).parent.parent / "examples"
+    examples = Path(__file__).parents[3] / "examples"
     if (examples / "proj.py").exists():
         return ("-A", "proj", "--workdir", os.path.relpath(examples))
     return ("-A", "qctl.commands.demo.app")

@@ -32,7 +32,7 @@ FEW, MANY = 10_000, 1_000_000
         ("qctl events --record today.ndjson.gz", "keep what happens in a file"),
         ("qctl events --replay today.ndjson.gz --speed 10", "look at it again, faster; [ ] go to and fro"),
         ("qctl events --serve --port 8800", "in a browser on this machine"),
-        ("qctl events --demo", "of a fleet that is not there, to look around"),
+        ("qctl events --demo", "with simulated workers and tasks"),
         ("qctl -A proj events -c proj.Camera -F 5", "a program's look at the state, every 5 s"),
     ],
     exit_codes={

@@ -99,7 +99,7 @@ MEANINGS: dict[str, str] = {
     "at": "when, RFC 3339 in UTC",
     # --- conditions, checks, settings
     "condition": "the condition that was waited for",
-    "met": "whether it is so",
+    "met": "whether the condition holds",
     "facts": "the numbers that the condition was compared with",
     "level": "error or warning",
     "fix": "the command that mends it",

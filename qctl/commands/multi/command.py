@@ -60,7 +60,7 @@ command = PageGroup(
     examples=[
         ("qctl -A proj multi start w1 w2 -c 4 -Q:w2 mails", "two workers, one with a queue of its own"),
         ("qctl -A proj multi start 3 -l info --pidfile run/%n.pid --logfile log/%n.log", "three"),
-        ("qctl multi restart w1", "as it was started"),
+        ("qctl multi restart w1", "with its original options"),
         ("qctl multi stopwait", "all of them; running tasks finish first"),
     ],
     exit_codes={

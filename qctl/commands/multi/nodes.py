@@ -1,6 +1,6 @@
 """Several workers of one host: which they are, and the command line of each.
 
-In:  the words behind `qctl multi start`.  Out: Nodes.  After this: commands/multi/command.py starts and stops them.
+In:  the words behind `qctl multi start`.  Out: Nodes.  After this: multi/command.py starts and stops them.
 The words are Celery's: names, or a number of workers; options for all; `-c:w1 4` or `-c:1-3 4` for some.
 What a node was started with is kept beside its pid file, so that a restart needs no options.
 """

@@ -16,7 +16,7 @@ command = PageGroup(
         ("qctl queue ls", "what waits where"),
         ("qctl queue peek mails --group-by name", "what is in there"),
         ("qctl queue pause mails --for 30m", "workers take no more from it"),
-        ("qctl queue move mails mails-later --limit 100", "the next hundred"),
+        ("qctl queue move mails mails-later --limit 100", "move 100 messages"),
     ],
     exit_codes=(exit_codes.NOT_FOUND,),
     subcommand_metavar="COMMAND [ARGUMENTS]...",

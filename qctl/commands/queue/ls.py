@@ -167,7 +167,7 @@ page = Page(
     difference of two looks, with a ~ before them.""",
     examples=[
         ("qctl queue ls -o json", "for a program"),
-        ("qctl queue ls --rates 1s", "how fast messages come and go"),
+        ("qctl queue ls --rates 1s", "arrival and departure rates"),
         ("qctl queue ls -w", "again and again"),
     ],
     exit_codes=(exit_codes.FAILED,),

@@ -243,7 +243,7 @@ def _print_file(schema: str, item: dict[str, Any]) -> None:
 
 # --- pages
 
-_MATCH = click.Option(["--match"], metavar="FILTER", default="", help="Only what this filter means.")
+_MATCH = click.Option(["--match"], metavar="FILTER", default="", help="Only messages that match FILTER.")
 _NO_QUEUE = {exit_codes.NOT_FOUND: "no queue of that name, or nothing matches"}
 
 purge_page = Page(
@@ -286,7 +286,7 @@ move_page = Page(
     They keep their bytes, priorities and times, and are in one of the two queues at any instant.
     What a worker holds stays.""",
     examples=[
-        ("qctl queue move mails later --limit 100", "the next hundred, after a question"),
+        ("qctl queue move mails later --limit 100", "move 100 messages; asks for confirmation"),
         ("qctl queue move mails later --id 1f0c… --yes", "the message of one task"),
         ("qctl queue move mails later --match 'name:proj.slow'", "those that match"),
     ],

@@ -121,7 +121,7 @@ drain_page = Page(
     callback=_drain,
     params=[
         click.Argument(["name"], type=QueueName()),
-        click.Option(["--wait"], is_flag=True, help="Wait until it is so, or until -t runs out."),
+        click.Option(["--wait"], is_flag=True, help="Wait until the queue is drained, or until -t runs out."),
         click.Option(["--but-delayed"], is_flag=True, help="What waits for its time does not count."),
     ],
     watches=False,

@@ -1,4 +1,4 @@
-"""`qctl task`: single tasks, wherever they are. Its pages are in qctl/tasks/ and qctl/commands/task/revoke.py."""
+"""`qctl task`: single tasks, wherever they are. Each of its commands is a file of this folder."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ GROUPS = {
 @click.option("--umask", metavar="MODE", help="Mask of the modes of new files, octal: 022.")
 @click.option("--reload", is_flag=True, help="Start it anew whenever a .py file below here is saved.")
 @accepted("--without-gossip", why="workers here do not gossip")
-@accepted("--without-mingle", why="nor do they ask each other at the start")
+@accepted("--without-mingle", why="workers do not synchronise at start")
 @accepted("-O", "--optimization", why="tasks are always spread fairly", is_flag=False)
 @accepted("-S", "--statedb", why="the broker keeps what was revoked", is_flag=False)
 @accepted("-T", "--skip-checks", why="there are none to skip")
@@ -180,7 +180,7 @@ def command(
 ) -> int:
     """Start a worker for the app.
 
-    The commands see to workers that run; without one, a worker is started here. Ctrl-C or SIGTERM
+    Without a command, start a worker. The commands manage running workers. Ctrl-C or SIGTERM
     stops it: running tasks finish first, waiting ones stay in the broker. A second one stops it at
     once; then unfinished tasks are run again by another worker.
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import Any, Protocol, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
@@ -15,18 +15,29 @@ from qcore.control.commands.registry import commands
 from qctl.dashboard.keys import ACT, LOOK
 from qctl.dashboard.views.views import VIEWS
 
-if TYPE_CHECKING:
-    from qctl.dashboard.screens.keys import Dashboard
-
 Do = Callable[[], None]
+
+
+class CommandTarget(Protocol):
+    """What the palette needs of the dashboard."""
+
+    refusal: str
+
+    def action_view(self, name: str) -> None: ...
+
+    def open_command(self, text: str) -> None: ...
+
+    def call_later(self, callback: Callable[..., Any], *args: Any) -> bool: ...
+
+    async def run_action(self, action: str) -> bool: ...
 
 
 class Everything(Provider):
     """What can be done here; in a read-only context nothing that changes anything."""
 
     @property
-    def _window(self) -> Dashboard:
-        return cast("Dashboard", self.app)
+    def _window(self) -> CommandTarget:
+        return cast("CommandTarget", self.app)
 
     def _all(self) -> Iterator[tuple[str, str, Do]]:
         window = self._window

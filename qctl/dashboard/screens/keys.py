@@ -1,7 +1,7 @@
 """The dashboard's keys: looking around, choosing, typing, doing.
 
 In:  keys and clicks.  Out: another picture, a page, or a command line that is run.
-Before this: main.py draws.  Beside it: verbs.py says what a key does to a row.
+Before this: main.py draws.  Beside it: row_actions.py says what a key does to a row.
 """
 
 from __future__ import annotations
@@ -79,17 +79,15 @@ class Dashboard(Window):
         self.redraw()
 
     def action_history(self, by: int) -> None:
-        step = getattr(self.feed, "step", None)
-        if step is not None:  # a recording
-            step(by * 10.0)
+        if self.feed.can_seek:
+            self.feed.step(by * 10.0)
             self.redraw()
         elif 0 <= self.visit + by < len(self.visited):
             self.visit += by
             self.action_view(self.visited[self.visit].name, remember=False)
 
     def action_faster(self, factor: float) -> None:
-        if (change := getattr(self.feed, "faster", None)) is not None:
-            change(factor)
+        self.feed.faster(factor)
 
     @property
     def under_cursor(self) -> Any:
@@ -120,8 +118,7 @@ class Dashboard(Window):
         self._draw_side()
 
     def action_freeze(self) -> None:
-        if (pause := getattr(self.feed, "pause", None)) is not None:
-            pause(self.frozen_at is None)
+        self.feed.pause(self.frozen_at is None)
         if self.frozen_at is None:
             self.frozen_at = self.picture.events
             if isinstance(self.picture.tasks, TaskRows):
@@ -303,7 +300,7 @@ class Dashboard(Window):
             self.table.clear_marks()
         elif self.pattern:
             self._set_pattern("")
-        elif self.visit > 0 and not hasattr(self.feed, "step"):
+        elif self.visit > 0 and not self.feed.can_seek:
             self.action_history(-1)
             return
         self.redraw()

@@ -31,8 +31,7 @@ from qctl.filters import Filter
 from qctl.output.text import cut, shown
 
 if TYPE_CHECKING:
-    from qctl.dashboard.sources.live import Feed
-    from qctl.dashboard.sources.replay import Tape
+    from qctl.dashboard.sources.base import Source
 
 REDRAW_S = 0.25
 #: how long a remark stays, and an undo can be thought of
@@ -67,7 +66,7 @@ class Window(App[int]):
 
     def __init__(
         self,
-        feed: Feed | Tape,
+        feed: Source,
         plain: bool = False,
         extra: Sequence[str] = (),
         palette: Palette | None = None,
@@ -83,7 +82,7 @@ class Window(App[int]):
         self.use_theme(palette or THEMES["ansi" if plain else "default-dark"])
         self.picture = Snapshot()
         #: why nothing may be changed here; empty: it may
-        self.refusal: str = getattr(feed, "refusal", "")
+        self.refusal: str = feed.refusal
         #: a change needs a reason here
         self.needs_reason = False
         self.frozen_at: int | None = None

@@ -18,6 +18,7 @@ from qcore.errors import mask_url
 from qcore.events.receiver import listen
 from qcore.events.store.table import READY, STATES
 from qcore.wire.event import Event
+from qctl.dashboard.sources.base import Source
 from qctl.dashboard.sources.broker_poll import Looker
 from qctl.dashboard.state.event_log import Memory
 from qctl.dashboard.state.failures import seen_failures
@@ -41,7 +42,7 @@ RETRY_S = (0.5, 1.0, 2.0)
 STALE_TURNS = 4
 
 
-class Feed:
+class Feed(Source):
     """What the dashboard knows; start(), then take() as often as the screen is drawn, then stop()."""
 
     def __init__(self, app: App, max_tasks: int = 10_000, max_bytes: int | None = None) -> None:

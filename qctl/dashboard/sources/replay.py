@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qcore.events.recording import recorded, span
 from qctl import exit_codes
+from qctl.dashboard.sources.base import Source
 from qctl.dashboard.state.event_log import Memory
 from qctl.dashboard.state.failures import seen_failures
 from qctl.dashboard.state.search import Wanted
@@ -25,8 +26,11 @@ TICK_S = 0.02
 LOOK_EVERY_S = 1.0
 
 
-class Tape:
+class Tape(Source):
     """What a recording shows; start(), take() as often as it is drawn, stop()."""
+
+    refusal = "this is a recording"
+    can_seek = True
 
     def __init__(self, app: App, path: str, speed: float, max_tasks: int, max_bytes: int | None) -> None:
         """speed: so many seconds of the recording in one; 0: all of it at once. Raises Stop when there is
@@ -40,7 +44,6 @@ class Tape:
         self.begin, self.end = found
         self._limits = (max_tasks, max_bytes)
         self.memory = Memory(*self._limits)
-        self.refusal = "this is a recording"
         self._now = self.begin if speed > 0 else self.end
         self._paused = self._stopped = self._again = False
         self._folded = self.begin  # up to here
@@ -57,9 +60,6 @@ class Tape:
         self._stopped = True
         self.memory.finder.stop()
         self._thread.join(2.0)
-
-    def ask_soon(self) -> None:
-        """There is nobody to ask."""
 
     # --- where it is
 

@@ -45,9 +45,9 @@ class GuardedServer(RedisServer):
         return f"redis://qcore:{PASSWORD}@127.0.0.1:{self.port}/0"
 
     def denied(self) -> list[str]:
-        """What was asked for and refused."""
+        """What the user of the page asked for and was refused."""
         with self.client() as client:
-            return [entry["object"] for entry in client.acl_log()]
+            return [entry["object"] for entry in client.acl_log() if entry["username"] == "qcore"]
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def broker_url(sqlite_url: str) -> str:
 HOLD = """
 import sys, time
 from qcore.brokers.contract.administration import Pause
-from qcore.brokers.base import open_broker
+from qcore.brokers.registry import open_broker
 consumer = open_broker(sys.argv[1]).consumer([sys.argv[2]])
 print(len(consumer.claim(2)), flush=True)
 time.sleep(60)
@@ -87,7 +87,8 @@ def test_a_killed_process_is_seen_without_waiting_for_its_lease(broker: Broker, 
 
 
 def test_other_processes_wake_us(broker: Broker, queue: str) -> None:
-    script = "import sys; from qcore.brokers.base import open_broker, Message\n"
+    script = "import sys; from qcore.brokers.contract.records import Message\n"
+    script += "from qcore.brokers.registry import open_broker\n"
     script += "open_broker(sys.argv[1]).publish([Message(b'x', queue=sys.argv[2])])"
     consumer = broker.consumer([queue])
     nothing_for(consumer, 0.05)

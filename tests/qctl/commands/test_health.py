@@ -14,7 +14,7 @@ import pytest
 from qcore.wire import pulse as wire
 from qctl import exit_codes
 from tests.qctl.cli.test_command_line import qctl
-from tests.support.processes import Processes
+from tests.support.processes import ROOT, Processes
 from tests.support.redis_server import RedisServer, require_server
 from tests.support.waiting import wait_for
 
@@ -111,7 +111,7 @@ def test_a_local_probe_imports_next_to_nothing(place: str) -> None:
         capture_output=True,
         text=True,
         check=True,
-        env={"XDG_RUNTIME_DIR": place, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env={"XDG_RUNTIME_DIR": place, "PYTHONPATH": str(ROOT)},
     )
 
     assert done.stdout.splitlines()[-1] == "[]"

@@ -15,7 +15,7 @@ from tests.support.waiting import wait_for
 TASKS = 10_000
 CRASH = """
 import sys
-from qctl.dashboard import window
+from qctl.dashboard.screens import main as window
 from qctl.main import main
 window.Window.draw = lambda *_: 1 / 0
 sys.exit(main())

@@ -1,0 +1,150 @@
+"""The broker and the result store of an app, connected when first used.
+
+In:  settings.  Out: an open Broker and ResultStore, of this process: a forked child connects anew.
+Before this: app.py.  After this: brokers/registry.py and results/registry.py choose the drivers.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from qcore.brokers.base import Broker
+from qcore.brokers.registry import open_broker
+from qcore.brokers.shared.endpoints import join_urls
+from qcore.results.base import ResultStore
+from qcore.results.registry import results
+from qcore.settings.config import Config
+
+DEFAULT_BROKER = "sqlite://"
+
+
+class Connections:
+    """after_fork is called in a forked child when it first uses a connection."""
+
+    def __init__(self, conf: Config, after_fork: Callable[[], None]) -> None:
+        self.conf, self._after_fork = conf, after_fork
+        self._lock, self._pid = threading.RLock(), os.getpid()
+        self._broker: Broker | None = None
+        self._results: ResultStore | None = None
+
+    @property
+    def broker(self) -> Broker:
+        """The broker of the settings, connected when first used."""
+        if self._pid != os.getpid():
+            self._forked()
+        if self._broker is None:
+            with self._lock:
+                if self._broker is None:
+                    self._broker = open_broker(self.broker_url(), self.broker_options())
+        return self._broker
+
+    def broker_url(self) -> str:
+        """The broker's URL, or several with `;` between them, with their passwords; the embedded one when
+        none is set."""
+        return join_urls(self.conf.broker_url or self.conf.broker_read_url or DEFAULT_BROKER)
+
+    def broker_options(self) -> dict[str, Any]:
+        conf = self.conf
+        return {
+            "connect_timeout_s": conf.broker_connection_timeout,
+            "broker_heartbeat": conf.broker_heartbeat,
+            "broker_failover_strategy": conf.broker_failover_strategy,
+            "broker_use_ssl": conf.broker_use_ssl,
+            "broker_native_delayed_delivery_queue_type": conf.broker_native_delayed_delivery_queue_type,
+            "control_exchange": f"{conf.control_exchange}.pidbox",
+            "task_default_queue": conf.task_default_queue,
+            "task_default_queue_type": conf.task_default_queue_type,
+            "task_create_missing_queue_type": conf.task_create_missing_queue_type,
+            "lease_s": conf.seconds("worker_lease") or 30.0,
+            "failed_ttl_s": conf.seconds("failed_task_expires"),
+            "failed_max": conf.failed_tasks_max,
+            "result_prefix": self._result_prefix(),
+            "result_chord_ordered": conf.result_backend_transport_options.get("result_chord_ordered", True),
+            **conf.broker_transport_options,
+        }
+
+    def _result_prefix(self) -> str:
+        """What stands before the keys of results. Without a result store of their own they are the
+        broker's, and so is the prefix; else it is Celery's setting alone, since its clients read them."""
+        conf = self.conf
+        own = conf.result_backend_transport_options.get("global_keyprefix", "")
+        if own or conf.result_backend:
+            return str(own)
+        return str(conf.broker_transport_options.get("global_keyprefix") or "")
+
+    @property
+    def results(self) -> ResultStore:
+        """The result store of the settings, or the broker's own."""
+        if self._pid != os.getpid():
+            self._forked()
+        if self._results is None:
+            with self._lock:
+                if self._results is None:
+                    self._results = self._open_results()
+        return self._results
+
+    def _open_results(self) -> ResultStore:
+        url = self.conf.result_backend
+        if not url or _same_place(url, self.broker_url()):
+            if self.broker.features.results:
+                from qcore.results.broker import BrokerResults
+
+                return BrokerResults(self.broker_url(), broker=self.broker)
+            if not url:
+                return results.get("disabled")(self.broker_url())
+        url = str(url)
+        scheme = url.partition("://")[0].removeprefix("cache+").removeprefix("db+").rstrip(":/")
+        if url.startswith("db+"):
+            url = url[3:]
+        given = self.conf.result_backend_transport_options
+        options = {
+            "connect_timeout_s": self.conf.broker_connection_timeout,
+            "broker_failover_strategy": self.conf.broker_failover_strategy,
+            "broker_use_ssl": self.conf.redis_backend_use_ssl,
+            # Its prefix is one of results, not of everything, so it goes by another name.
+            **{k: v for k, v in given.items() if k != "global_keyprefix"},
+            "result_prefix": self.conf.result_backend_transport_options.get("global_keyprefix", ""),
+            "result_chord_ordered": self.conf.result_backend_transport_options.get(
+                "result_chord_ordered", True
+            ),
+            "result_expires_s": self.conf.seconds("result_expires"),
+        }
+        if scheme == "rpc":
+            options["broker"] = self.broker
+        return results.get(scheme)(url, options)
+
+    def _forked(self) -> None:
+        """A child must not talk on its parent's sockets; drop them untouched."""
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._broker = self._results = None
+        self._after_fork()
+
+    def reply_to(self) -> str | None:
+        """Where results come back as messages (rpc); None where they are stored."""
+        if self._results is None and not str(self.conf.result_backend or "").startswith("rpc"):
+            return None
+        return self.results.reply_to()
+
+    def close(self) -> None:
+        """Close both; the next use connects again."""
+        if self._pid == os.getpid():
+            for thing in (self._results, self._broker):
+                if thing is not None:
+                    thing.close()
+        self._broker = self._results = None
+
+
+def _same_place(one: str, other: str) -> bool:
+    def plain(url: str) -> str:
+        url = url.removeprefix("db+")
+        if url.startswith(("redis://", "rediss://")):
+            url = url.replace("localhost", "127.0.0.1", 1).rstrip("/")
+            if url.count("/") == 2:
+                url += "/0"
+        return url
+
+    return plain(one) == plain(other)

@@ -1,0 +1,93 @@
+"""What the lower floors may ask of an app, as protocols; `qcore/app/app.py` is the app.
+
+Results, the control bus and events need a ClientApp, signatures a SendingApp, tasks a TaskApp. Each
+protocol names only what its users call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from qcore.brokers.base import Broker
+from qcore.brokers.contract.records import Message
+from qcore.results.base import ResultStore
+from qcore.settings.config import Config
+
+
+class RemoteControl(Protocol):
+    """Requests to workers: see control/client.py."""
+
+    def revoke(
+        self, task_id: str | Sequence[str], terminate: bool = False, signal: str = "TERM", **options: Any
+    ) -> Any: ...
+
+    def tell(self, method: str, arguments: dict[str, Any] | None = None) -> int | None: ...
+
+
+class ClientApp(Protocol):
+    """An app that is connected: settings, broker, results, control bus."""
+
+    @property
+    def conf(self) -> Config: ...
+
+    @property
+    def broker(self) -> Broker: ...
+
+    @property
+    def results(self) -> ResultStore: ...
+
+    @property
+    def control(self) -> RemoteControl: ...
+
+    def broker_url(self) -> str: ...
+
+    def broker_options(self) -> dict[str, Any]: ...
+
+    def tick_clock(self, seen: int = 0) -> int:
+        """The next value of the logical clock, above `seen`."""
+
+
+class CallableTask(Protocol):
+    """A task as a signature sees it: what can be sent, or run here."""
+
+    @property
+    def name(self) -> str: ...
+
+    def apply_async(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any: ...
+
+    def apply(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any: ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+class SendingApp(ClientApp, Protocol):
+    """An app that turns calls into messages and sends them; handles on results are typed Any."""
+
+    @property
+    def tasks(self) -> Mapping[str, CallableTask]: ...
+
+    def task_named(self, name: str) -> CallableTask: ...
+
+    def message(
+        self,
+        name: str,
+        args: Any,
+        kwargs: dict[str, Any],
+        task_id: str,
+        options: dict[str, Any],
+        task: Any = None,
+    ) -> Message: ...
+
+    def send_task(
+        self, name: str, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> Any: ...
+
+    def send_messages(self, messages: Sequence[Message], retry: bool | None = None) -> None: ...
+
+    def adopt(self, result: Any) -> None:
+        """Note that the running task, if one runs here, has called this."""
+
+    def chord_ttl_s(self) -> float | None: ...
+
+    def reply_to(self) -> str | None: ...

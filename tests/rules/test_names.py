@@ -1,0 +1,57 @@
+"""Names use the words of docs/glossary.md; words that were given up do not come back."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from tests.rules.test_floors import modules, parsed
+
+#: words that nobody outside this project would understand, and what is said instead
+RETIRED = {
+    "apart": "individually",
+    "aside": "quarantine",
+    "ears": "poller, subscription",
+    "hush": "drain",
+    "keeper": "lease",
+    "looker": "poll",
+    "manner": "options",
+    "reel": "recording",
+    "sieve": "column filter",
+    "takings": "throughput",
+    "tape": "replay",
+    "twin": "duplicate name",
+    "verbs": "commands, actions",
+    "whereabouts": "location",
+}
+#: names that are someone else's: Celery's class for cameras
+ALLOWED = {"twins", "set_aside"}
+
+
+def words_of(name: str) -> set[str]:
+    """The words of a snake_case or CamelCase name, in lower case."""
+    return {w.lower() for part in name.split("_") for w in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", part)}
+
+
+def public_names(tree: ast.Module) -> list[str]:
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return [node.name for node in ast.walk(tree) if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+@pytest.mark.parametrize("word", RETIRED)
+def test_a_retired_word_is_in_no_name(word: str) -> None:
+    found = [module for module in modules() if word in words_of(module.rpartition(".")[2])]
+    for module, path in modules().items():
+        found += [
+            f"{module}: {n}" for n in public_names(parsed(path)) if n not in ALLOWED and word in words_of(n)
+        ]
+
+    assert not found, f"say {RETIRED[word]}: {found}"
+
+
+def test_the_words_of_a_name_are_told_apart() -> None:
+    assert words_of("LeaseKeeper") == {"lease", "keeper"}
+    assert words_of("set_aside") == {"set", "aside"}
+    assert words_of("RPCStore2") == {"rpc", "store"}
