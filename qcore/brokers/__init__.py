@@ -1,1 +1,1 @@
-"""Brokers: one file each, named as in the URL scheme."""
+"""Broker drivers: one package each, named as in the URL scheme."""

@@ -1,12 +1,12 @@
-"""The broker contract: batch first, one place for every message, leases instead of time-outs.
+"""The broker contract: batch first, one place for every message, leases instead of visibility time-outs.
 
 A message is bytes in envelope form (wire/envelope.py) and a place. At any instant it is in exactly
 one of: ready, delayed, in flight (held by one owner under a lease), dead, quarantine.
 
-    Broker      one URL.  Publish, look, administer, broadcast, subscribe, results.  Thread-safe.
+    Broker      one URL.  Publish, inspect, administer, broadcast, subscribe, results.  Thread-safe.
     Consumer    one owner of deliveries: claim, settle, wait, renew, reap.  One thread, except
                 renew() and reap(), which a second thread may call at any time.
-    Subscription, Inbox   open ends of the control and event bus, with connections of their own.
+    Subscription, Inbox   receiving ends of the control and event bus, with their own connections.
 
 Every driver passes tests/contracts/broker_contract.py. What a driver cannot do is a field of its
 `features`; the suite and qctl read it there. Errors of client libraries never leave a driver: they
@@ -36,7 +36,7 @@ DEFAULT_LEASE_S = 30.0
 
 
 class Broker(Administration, FailureStore, Lines, Audit, ABC):
-    """One URL. Connects when first needed; safe to use from several threads."""
+    """One URL. Connects on first use; safe to use from several threads."""
 
     name: ClassVar[str]
     #: whether the URL may be a list of servers with `;` between them (brokers/shared/endpoints.py)
@@ -44,7 +44,7 @@ class Broker(Administration, FailureStore, Lines, Audit, ABC):
     features: ClassVar[Features]
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
-        """options are `broker_transport_options` and what the settings add: `connect_timeout_s`
+        """options: `broker_transport_options` and those derived from the settings: `connect_timeout_s`
         (float, 4), `result_prefix` (text), `event_ttl_s`, `lease_s` (30)."""
         self.url, self.options = url, dict(options or {})
         self.lease_s = float(self.options.get("lease_s", DEFAULT_LEASE_S))
@@ -52,11 +52,11 @@ class Broker(Administration, FailureStore, Lines, Audit, ABC):
     # --- tasks
     @abstractmethod
     def publish(self, messages: Sequence[Message]) -> None:
-        """Returns when the broker has all of them. Raises BrokerDown, Unroutable, BrokerFull."""
+        """Returns when the broker has stored all of them. Raises BrokerDown, Unroutable, BrokerFull."""
 
     @abstractmethod
     def consumer(self, queues: Sequence[str], node: str = "") -> Consumer:
-        """Open a consumer; node is the worker's name, for people who look at the broker."""
+        """Open a consumer; node is the worker's name, shown to operators of the broker."""
 
     def bind(self, queue: str, exchange: str, kind: str, routing_key: str) -> None:
         """Have the queue get what is sent to an exchange (direct, topic or fanout) with this key; declares
@@ -68,30 +68,30 @@ class Broker(Administration, FailureStore, Lines, Audit, ABC):
 
     @abstractmethod
     def peek(self, queue: str, limit: int = 20) -> list[bytes]:
-        """The next messages that would be claimed, byte for byte, altering nothing."""
+        """The next messages to be claimed, byte for byte, without changing anything."""
 
     def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
-        """The messages held until their time, nearest first: (due at, bytes). Empty where the driver
-        cannot look."""
+        """The delayed messages, nearest first: (due at, bytes). Empty where the driver cannot list
+        them."""
         return []
 
     @abstractmethod
     def purge(self, queue: str) -> int:
-        """Delete the ready and delayed messages; the number deleted."""
+        """Delete the ready and delayed messages; returns the number deleted."""
 
     @abstractmethod
     def queues(self) -> list[str]:
-        """Names of queues that the broker knows of or that have been consumed, as far as it can tell."""
+        """Names of the queues that exist or have been consumed, as far as the broker can list them."""
 
     @abstractmethod
     def quarantined(self, limit: int = 100) -> list[Quarantined]:
-        """What could not be a task, newest first."""
+        """The malformed messages, newest first."""
 
     # --- for drivers with features.once
     def publish_once(self, message: Message, key: str, task_id: str, ttl_s: float) -> str:
-        """Publish unless a call with the same key was published within ttl_s of now; the id of the task
-        that has the key, which is task_id when this call is the first. In one step, so a caller may
-        try again after BrokerDown. Raises as publish()."""
+        """Publish unless a call with the same key was published less than ttl_s ago; returns the id of the
+        task that has the key, which is task_id when this call is the first. One atomic step, so a caller
+        may try again after BrokerDown. Raises as publish()."""
         raise Unsupported(self.name, "keep idempotency keys")
 
     def first_time(self, key: str, ttl_s: float) -> bool:
@@ -100,73 +100,73 @@ class Broker(Administration, FailureStore, Lines, Audit, ABC):
 
     # --- results, for drivers with features.results
     def results_of(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
-        """What is stored for each id, None for nothing."""
+        """The stored result of each id, None where there is none."""
         raise Unsupported(self.name, "keep results")
 
     def store_results(self, results: Sequence[StoredResult]) -> None:
         raise Unsupported(self.name, "keep results")
 
     def wait_result(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
-        """The meta once the task is in a ready state; None after timeout_s."""
+        """The meta once the task is in a ready state; None after timeout_s seconds."""
         raise Unsupported(self.name, "keep results")
 
     def forget_results(self, task_ids: Sequence[str]) -> int:
         raise Unsupported(self.name, "keep results")
 
-    # --- chords, for drivers with features.results; worker/settling/chords.py says how they are used
+    # --- chords, for drivers with features.results; worker/settling/chords.py describes their use
     def chord_sizes(self, sizes: Sequence[tuple[str, int]], ttl_s: float | None) -> None:
-        """New chords: (group, number of members)."""
+        """Create chords: (group, number of members)."""
         raise Unsupported(self.name, "count the members of a chord")
 
     def chord_parts(self, parts: Sequence[Part], ttl_s: float | None) -> list[FullChord | None]:
-        """Count members that have ended, each once, however often it is told. For each part the
-        chord that is now full, when its body may be sent for this member: whoever counts the last
-        one gets it, and gets it again until chord_done()."""
+        """Count members that have ended, each once, even when it is reported repeatedly. For each part, the
+        chord that is now complete, when its body may be sent for this member: the process that counts the
+        last member receives it, and receives it again until chord_done()."""
         raise Unsupported(self.name, "count the members of a chord")
 
     def chord_done(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
-        """Publish the body and forget the chord, in one step. False: it is done already."""
+        """Publish the body and delete the chord, in one step. False: it was already done."""
         raise Unsupported(self.name, "count the members of a chord")
 
     def chord_failed(self, group: str) -> None:
-        """The body will not run: late members must not fail it again."""
+        """Record that the body will not run, so that late members do not fail it again."""
         raise Unsupported(self.name, "count the members of a chord")
 
     # --- bus
     @abstractmethod
     def broadcast(self, exchange: str, routing_key: str, raw: bytes) -> int | None:
-        """Say it to everybody who listens now; how many heard it, None when that is unknown."""
+        """Publish to all current subscribers; returns how many received it, None when unknown."""
 
     @abstractmethod
     def subscribe(self, exchange: str, pattern: str = "", node: str = "") -> Subscription:
-        """Listen from the moment this returns. pattern: '' for the bare exchange (control), or an
-        AMQP topic pattern such as '#', 'worker.#', 'task.#' (events). node names the listener's
-        queue where queues have names (`<node>.celery.pidbox` for control)."""
+        """Receive from the moment this returns. pattern: '' for the bare exchange (control), or an
+        AMQP topic pattern such as '#', 'worker.#', 'task.#' (events). node is the name of the
+        subscriber's queue where queues have names (`<node>.celery.pidbox` for control)."""
 
     @abstractmethod
     def inbox(self, exchange: str, key: str) -> Inbox:
-        """Open a place for replies sent to (exchange, key). Gone within a minute if we die."""
+        """Open a queue for replies sent to (exchange, key). Deleted within a minute if this process dies."""
 
     @abstractmethod
     def reply(self, exchange: str, key: str, raw: bytes) -> None:
-        """Send a reply; silently dropped when nobody has that inbox."""
+        """Send a reply; silently dropped when that inbox does not exist."""
 
-    # --- who is there
+    # --- members
     def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> dict[str, Any] | None:
-        """Say that a worker lives; forgotten after ttl_s without another call. What was said before
-        under this name (by anybody), where features.members_replaced is True; else None."""
+        """Announce a live worker; expires after ttl_s seconds without another call. Returns the previous
+        announcement under this name (by any process), where features.members_replaced is True; else None."""
         return None
 
     def retire(self, node: str) -> None:
-        """The worker has left."""
+        """Remove the worker's announcement."""
 
     def members(self) -> list[Member]:
-        """Workers that announced themselves, the expired ones of the last hour with alive=False;
+        """Workers that announced themselves, those that expired in the last hour with alive=False;
         empty where features.members_known is False."""
         return []
 
     def foreign_members(self) -> list[str]:
-        """Nodes of other kinds (Celery) that seem bound to the control exchange; may be stale."""
+        """Nodes of other kinds (Celery) that appear bound to the control exchange; may be stale."""
         return []
 
     def roster(self) -> tuple[list[Member], list[str]]:
@@ -175,35 +175,35 @@ class Broker(Administration, FailureStore, Lines, Audit, ABC):
 
     # --- revoked ids
     def revoke(self, task_ids: Sequence[str], ttl_s: float = 10800.0) -> None:
-        """Remember that these must not run; does nothing where features.revokes is False."""
+        """Store that these tasks must not run; does nothing where features.revokes is False."""
 
     def unrevoke(self, task_ids: Sequence[str]) -> int:
-        """Forget that these must not run; how many were remembered. For drivers with
+        """Delete these revoked ids; returns how many were stored. For drivers with
         features.revoked_lookup."""
         raise Unsupported(self.name, "forget revoked ids")
 
     def revoked(self, limit: int = 50_000) -> list[str]:
-        """Remembered ids, newest first."""
+        """Revoked ids, newest first."""
         return []
 
     def revoked_among(self, task_ids: Sequence[str]) -> set[str]:
-        """Which of these are remembered; for drivers with features.revoked_lookup."""
+        """The revoked ids among these; for drivers with features.revoked_lookup."""
         raise Unsupported(self.name, "look revoked ids up")
 
     @abstractmethod
     def check(self) -> None:
-        """Connect and talk once; raises BrokerDown within the connect time-out."""
+        """Connect and make one round trip; raises BrokerDown within the connect time-out."""
 
     def symptoms(self) -> list[Symptom]:
-        """What is wrong at the broker, as far as it can be seen there."""
+        """The problems at the broker, as far as they can be detected."""
         return []
 
     def promises(self) -> list[Promise]:
-        """Which promises about publishing hold here. Raises BrokerDown."""
+        """The publishing guarantees that hold here. Raises BrokerDown."""
         return [Promise(DURABLE, UNKNOWN, f"the broker {self.name} does not say where it keeps messages")]
 
     def mend(self, name: str) -> int:
-        """Mend the symptom of that name; how many things were mended. Raises UnknownName."""
+        """Fix the symptom of that name; returns how many things were fixed. Raises UnknownName."""
         raise UnknownName("symptom that can be mended here", name, [])
 
     @abstractmethod

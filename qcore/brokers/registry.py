@@ -1,4 +1,4 @@
-"""Which driver a broker URL means: the built-in ones by name, and installed ones."""
+"""The driver of a broker URL: built-in ones by name, and installed ones."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ brokers: Registry[type[Broker]] = Registry(
 
 
 def open_broker(url: str, options: dict[str, Any] | None = None) -> Broker:
-    """The broker at `url`, or at one of several URLs with `;` between them; the scheme chooses the
-    driver, schemes of other kombu transports go to the kombu driver. Raises ConfigError for a URL that
-    is none."""
+    """The broker at `url`, or at one of several URLs with `;` between them; the scheme selects the
+    driver, and the schemes of other kombu transports select the kombu driver. Raises ConfigError for
+    an invalid URL."""
     urls = split_urls(url) or [""]
     scheme = urls[0].partition("://")[0] if "://" in url else ""
     if not scheme:

@@ -1,1 +1,1 @@
-"""What a broker promises, in records and abstract classes."""
+"""The broker contract, as records and abstract classes."""

@@ -1,7 +1,7 @@
-"""The part of the broker contract for people: what waits where, pauses, single messages.
+"""The part of the broker contract for operators: queue contents, pauses, single messages.
 
-In:  names of queues, messages that wait.  Out: counts, messages as they wait, what could be done to them.
-For drivers with features.pauses and features.moves; the others say that they cannot.
+In:  names of queues, waiting messages.  Out: counts, waiting messages, how many were changed.
+For drivers with features.pauses and features.moves; the others raise Unsupported.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ from qcore.errors import Unsupported
 
 
 class Depth(msgspec.Struct, frozen=True):
-    """How many messages of a queue are where; None: the driver cannot tell."""
+    """The number of messages of a queue in each place; None: the driver cannot determine it."""
 
     ready: int
     delayed: int | None = None
     in_flight: int | None = None
-    #: since when the oldest ready one is so, epoch seconds; None: unknown. On Redis the id of a task says it
-    #: (wire/identity.py): since when it was sent or due, whatever happened to it since then
+    #: since when the oldest ready message is ready, epoch seconds; None: unknown. On Redis it is derived from
+    #: the task id (wire/identity.py): when the task was sent or due, whatever happened to it since then
     oldest_at: float | None = None
 
 
 class Pause(msgspec.Struct, frozen=True):
-    """A paused queue: who did it, why, when and until when, in epoch seconds of the broker's clock."""
+    """A paused queue: by whom, why, when and until when, in epoch seconds of the broker's clock."""
 
     queue: str
     reason: str = ""
     by: str = ""
-    at: float | None = None  # None: it was paused by a version that did not note it
-    until: float | None = None  # None: until somebody resumes it
+    at: float | None = None  # None: paused by a version that did not record it
+    until: float | None = None  # None: until it is resumed
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """A message that waits, as nobody has taken it."""
+    """A message that no consumer holds: ready or delayed."""
 
     queue: str
     raw: bytes  # as it was published
     priority: int = 0
-    due_at: float | None = None  # epoch seconds; None: it is ready
-    returns: int = 0  # how often somebody who may have started it gave it back
-    handle: Any = None  # the driver's own
+    due_at: float | None = None  # epoch seconds; None: ready
+    returns: int = 0  # how often it was returned by an owner that may have started it
+    handle: Any = None  # the driver's own data
 
 
 class Administration:
-    """What operators do."""
+    """Operations for operators."""
 
     name: ClassVar[str]
 
@@ -61,19 +61,19 @@ class Administration:
         return [self.depth(queue) for queue in queues]
 
     def held_by_others(self) -> int | None:
-        """How many messages workers of other kinds (Celery) hold, of all queues; None: unknown."""
+        """The number of messages held by workers of other kinds (Celery), over all queues; None: unknown."""
         return None
 
     def waiting(self, queue: str) -> Iterator[Waiting]:
-        """The messages that wait: the ready ones in the order of claiming, then the delayed ones. Alters
-        nothing and reads a page at a time; what comes or goes meanwhile may be missed."""
+        """The waiting messages: the ready ones in claim order, then the delayed ones. Alters nothing and
+        reads page by page; messages that arrive or leave meanwhile may be missed."""
         raise Unsupported(self.name, "read all messages of a queue")
 
     # --- pausing
 
     def pause(self, queue: str, reason: str = "", by: str = "", for_s: float | None = None) -> None:
-        """Until resume(), or for so many seconds, no consumer of ours takes from the queue; running tasks
-        and publishers go on. Kept by the broker; consumers know within a second."""
+        """Until resume(), or for for_s seconds, no qcore consumer claims from the queue; running tasks and
+        publishers continue. Stored by the broker; takes effect within a second."""
         raise Unsupported(self.name, "pause a queue (`qctl control cancel_consumer` tells today's workers)")
 
     def resume(self, queue: str) -> None:
@@ -93,25 +93,25 @@ class Administration:
         self, source: str, target: str, limit: int | None = None, ids: Sequence[str] | None = None
     ) -> int:
         """Move waiting messages, ready ones first, to the back of another queue, byte for byte and with
-        their priorities and times; the number moved. Each is in one of the two at any instant. ids:
-        only those of these tasks. Never what a consumer holds."""
+        their priorities and times; returns the number moved. Each is in exactly one of the two at any
+        instant. ids: only the messages of these tasks. Never moves a message in flight."""
         raise Unsupported(self.name, "move messages")
 
     def drop(self, queue: str, ids: Sequence[str]) -> int:
-        """Delete the waiting messages of these tasks; the number deleted."""
+        """Delete the waiting messages of these tasks; returns the number deleted."""
         raise Unsupported(self.name, "delete single messages")
 
     def drop_these(self, found: Sequence[Waiting]) -> list[bool]:
-        """Delete messages that waiting() has shown, tasks or not; for each whether it still waited and is
-        gone now. Each message in one step."""
+        """Delete messages that waiting() returned, tasks or not; for each, whether it still waited and is
+        now deleted. Each message in one step."""
         raise Unsupported(self.name, "delete single messages")
 
     def move_these(self, found: Sequence[Waiting], target: str) -> list[bool]:
-        """Move messages that waiting() has shown, as move() does; for each whether it still waited."""
+        """Move messages that waiting() returned, as move() does; for each, whether it still waited."""
         raise Unsupported(self.name, "move messages")
 
     def replay(self, entry_id: str) -> bool:
-        """Put one quarantined message back into its queue, byte for byte and as if never delivered.
+        """Requeue one quarantined message, byte for byte and as if never delivered.
         False: there is no such entry (any more)."""
         raise Unsupported(self.name, "replay a message")
 

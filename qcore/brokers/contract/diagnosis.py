@@ -1,4 +1,4 @@
-"""What holds at a broker with its settings, as far as it can be seen: for `qctl doctor --guarantees`."""
+"""Guarantees and problems of a broker with its settings, for `qctl doctor --guarantees`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ YES, NO, PARTLY, UNKNOWN = "yes", "no", "partly", "unknown"
 
 
 class Promise(msgspec.Struct, frozen=True):
-    """One promise of docs/guarantees.md."""
+    """One guarantee of docs/guarantees.md."""
 
     name: str  # a stable word: 'durable-publish'
     holds: str  # yes, no, partly, unknown
-    what: str  # one sentence: what holds, or what comes of it that it does not
-    setting: str = ""  # what decides it
+    what: str  # one sentence: what holds, or the consequence of it not holding
+    setting: str = ""  # the setting that decides it
 
 
 DURABLE = "durable-publish"
@@ -24,10 +24,10 @@ ERROR, WARNING = "error", "warning"
 
 
 class Symptom(msgspec.Struct, frozen=True):
-    """One thing that is wrong."""
+    """One problem at the broker."""
 
     name: str  # a stable word: 'reply-queues'
-    level: str  # error: it costs tasks or memory; warning: it may
-    what: str  # one sentence: what is wrong, and what comes of it
-    fix: str  # the command line that mends it
-    about: str = ""  # the queue, worker or task it is about
+    level: str  # error: loses tasks or leaks memory; warning: may do so
+    what: str  # one sentence: what is wrong, and its consequence
+    fix: str  # the command line that fixes it
+    about: str = ""  # the queue, worker or task concerned

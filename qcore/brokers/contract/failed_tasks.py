@@ -1,7 +1,7 @@
-"""The part of the broker contract that keeps failed tasks, for drivers with features.failures.
+"""The part of the broker contract that stores failed tasks, for drivers with features.failures.
 
-In:  failures, with the settlements that end their deliveries.  Out: pages of them; new tries.
-Options of the broker: `failed_ttl_s` (None: for ever) and `failed_max`; the oldest go first.
+In:  failures, with the settlements that end their deliveries.  Out: pages of failures; retries.
+Options of the broker: `failed_ttl_s` (None: never expires) and `failed_max`; the oldest are deleted first.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from qcore.wire.failure import Failure
 
 DEFAULT_TTL_S = 604_800.0
 DEFAULT_MAX = 100_000
-#: old entries that go with each new one, so that no step is long
+#: old entries deleted with each new one, which bounds the duration of a step
 SWEPT_WITH_EACH = 4
 
 
 class FailurePage(msgspec.Struct, frozen=True):
-    """Some failures, newest first. cursor is for the next page, '' when there is none; a page may be
-    shorter than asked for, or empty, and still not be the last."""
+    """One page of failures, newest first. cursor selects the next page, '' when there is none; a page
+    may hold fewer than the limit, or none, without being the last."""
 
     entries: list[Failure]
     cursor: str
 
 
 class NewTry(msgspec.Struct, frozen=True):
-    """A failed task, and the message and id with which it is to be tried again."""
+    """A failed task, with the message and id of its retry."""
 
     failed_id: str
     task_id: str
@@ -39,7 +39,7 @@ class NewTry(msgspec.Struct, frozen=True):
 
 
 class FailureCounts(msgspec.Struct, frozen=True):
-    """kept: how many there are, those about to expire included; dropped: because there were too many."""
+    """kept: the number stored, those about to expire included; dropped: deleted because of `failed_max`."""
 
     kept: int
     dropped: int
@@ -58,12 +58,12 @@ def limits_of(options: Mapping[str, Any]) -> FailureLimits:
 
 
 class FailureStore:
-    """Failed tasks by their ids; one that fails again under the same id takes the place of the older."""
+    """Failed tasks by task id; a later failure under the same id replaces the earlier one."""
 
     name: ClassVar[str]
 
     def keep_failures(self, failures: Sequence[Failure]) -> None:
-        """Store these; drivers do the same in the step of a Settlement that has one."""
+        """Store failures; drivers do the same in the step of a Settlement that has one."""
         raise self._unsupported()
 
     def failures(
@@ -74,24 +74,23 @@ class FailureStore:
         after: str = "",
         whole: bool = False,
     ) -> FailurePage:
-        """Newest first, those that failed between two times (epoch seconds). after: the cursor of the
-        page before. whole: with tracebacks and messages. What is stored meanwhile is not in later
-        pages, what is deleted meanwhile is passed over."""
+        """Failures between two times (epoch seconds), newest first. after: the cursor of the previous
+        page. whole: include tracebacks and messages. Later pages skip failures stored or deleted
+        meanwhile."""
         raise self._unsupported()
 
     def failures_of(self, task_ids: Sequence[str]) -> list[Failure | None]:
-        """These, whole; None for what is not there."""
+        """The failures of these ids with all fields; None for an unknown id."""
         raise self._unsupported()
 
     def forget_failures(self, task_ids: Sequence[str]) -> int:
-        """Delete these; how many there were."""
+        """Delete the failures of these ids; returns how many existed."""
         raise self._unsupported()
 
     def retry_failures(self, tries: Sequence[NewTry]) -> list[str]:
-        """Publish each new try and note it with its failure, in one step for each, unless it was tried
-        again before. For each the id of the task that tries it again, which is `task_id` when this call
-        was the first, and '' when the failure is not there any more. May be called again after
-        BrokerDown, with the same ids."""
+        """Publish each retry and record it with its failure, in one step for each, unless the failure was
+        retried before. Returns for each the id of the retry: `task_id` when this call was the first, ''
+        when the failure no longer exists. May be called again with the same ids after BrokerDown."""
         raise self._unsupported()
 
     def failure_counts(self) -> FailureCounts:

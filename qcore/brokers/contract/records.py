@@ -1,4 +1,4 @@
-"""The records of the broker contract: messages, deliveries, settlements, and what a driver can do."""
+"""The records of the broker contract: messages, deliveries, settlements, and a driver's features."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from qcore.wire.outcome import Before
 
 
 class Features(msgspec.Struct, frozen=True):
-    """What a driver can do."""
+    """The capabilities of a driver."""
 
-    results: bool = False  # keeps results itself, in the same write as the ack
-    delay: bool = True  # holds delayed messages itself
+    results: bool = False  # stores results itself, in the same write as the acknowledgement
+    delay: bool = True  # stores delayed messages itself
     priority: bool = True
     fanout: bool = True  # broadcast and subscribe
-    receivers_known: bool = False  # broadcast() can say how many heard it
+    receivers_known: bool = False  # broadcast() returns the number of subscribers reached
     members_known: bool = False  # members() names the live workers
-    members_replaced: bool = False  # announce() says what it replaced, so that two of one name find out
-    foreign_known: bool = True  # foreign_members() too: a node that nobody names is not there
+    members_replaced: bool = False  # announce() returns the one it replaced: detects two workers of one name
+    foreign_known: bool = True  # foreign_members() is complete: a node not returned does not exist
     peek: bool = True
     revokes: bool = False  # stores revoked ids
-    revoked_lookup: bool = False  # revoked_among(), so that they need not all be read
+    revoked_lookup: bool = False  # revoked_among() exists, so a worker need not read all revoked ids
     multi_host: bool = True
     lease: bool = True  # in-flight messages come back after lease_s; else when the connection ends
     pauses: bool = False  # keeps which queues are paused
@@ -41,10 +41,10 @@ class Features(msgspec.Struct, frozen=True):
 class Message(msgspec.Struct, frozen=True):
     """A message to publish.
 
-    Either `queue` is named (the default exchange), or exchange and routing_key are, and the broker
+    Either `queue` is set (the default exchange), or exchange and routing_key are, and the broker
     finds the bound queues. due_at (epoch seconds) delays it inside the broker. priority goes from 0,
-    which is served first, to 9, as with Celery on Redis; of every 16 messages that a consumer takes one
-    is not the most urgent but what waited longest, so that no priority waits for ever.
+    which is served first, to 9, as with Celery on Redis; of every 16 messages that a consumer claims one
+    is not the most urgent but the oldest, so that no priority starves.
     """
 
     raw: bytes
@@ -56,8 +56,8 @@ class Message(msgspec.Struct, frozen=True):
 
 
 def sent_again(message: Message) -> Message:
-    """The same message, marked as one that may have been sent before: whoever gets it looks whether
-    it is done. What is no envelope stays as it is."""
+    """A copy of the message with the flag that it may have been published before: its receiver checks
+    whether the task is already done. Bytes that are not an envelope are returned unchanged."""
     try:
         found = envelope.decode(message.raw)
     except Malformed:
@@ -67,24 +67,24 @@ def sent_again(message: Message) -> Message:
 
 
 class Delivery(msgspec.Struct):
-    """A message held by a consumer; it must be settled."""
+    """A message in flight, held by a consumer, which must settle it."""
 
-    number: int  # chosen by the consumer, grows, unique in its life
+    number: int  # chosen by the consumer, increasing, unique during its life
     queue: str
     raw: bytes
-    redelivered: bool = False  # somebody may have started it before
-    deliveries: int = 1  # this is the n-th time it is handed out after a crash, as far as known
-    handle: Any = None  # the driver's own
+    redelivered: bool = False  # an earlier run may have started it
+    deliveries: int = 1  # this is the n-th delivery after a crash, as far as known
+    handle: Any = None  # the driver's own data
 
 
 class Settle(enum.IntEnum):
-    """What becomes of a delivery."""
+    """How a delivery is settled."""
 
-    ACK = 0  # done with: gone
-    REQUEUE = 1  # not started: back to the head of its queue, not counted as a redelivery
-    RETURN = 2  # started or unknown: back to the head, flagged redelivered
-    DELAY = 3  # held by the broker until due_at
-    QUARANTINE = 4  # kept byte for byte with a reason, out of the way
+    ACK = 0  # acknowledge: delete the message
+    REQUEUE = 1  # not started: to the head of its queue, not counted as a redelivery
+    RETURN = 2  # started or unknown: to the head of its queue, flagged redelivered
+    DELAY = 3  # stored by the broker until due_at
+    QUARANTINE = 4  # set aside byte for byte with a reason
 
 
 class StoredResult(msgspec.Struct, frozen=True):
@@ -92,26 +92,26 @@ class StoredResult(msgspec.Struct, frozen=True):
 
     task_id: str
     meta: bytes
-    ttl_s: float | None = 86400.0  # None: for ever
+    ttl_s: float | None = 86400.0  # None: never expires
 
 
 class FullChord(msgspec.Struct):
-    """A chord whose members have all ended, as far as the one who counted the last was told.
+    """A chord whose members have all ended, as known to the process that counted the last one.
 
     token is the right to send its body: chord_done() checks it.
     """
 
     group: str
     token: str
-    entries: list[bytes]  # one for each member, in their order: JSON [1, id, state, result]
-    shape: bytes | None = None  # the saved GroupResult, when a client of Celery's nested groups
+    entries: list[bytes]  # one for each member, in member order: JSON [1, id, state, result]
+    shape: bytes | None = None  # the saved GroupResult, for the nested groups of a Celery client
 
 
 class Settlement(msgspec.Struct):
-    """One delivery's end: all of it happens in one atomic step where the driver can.
+    """How one delivery ends: one atomic step where the driver supports it.
 
-    Order where it cannot: result, sends, then the delivery itself. Fenced: when the delivery is no
-    longer ours (lease lost, channel closed), nothing of it happens.
+    Order where it does not: result, sends, then the delivery itself. Fenced: when the delivery is no
+    longer held (lease lost, channel closed), no part of it takes effect.
     """
 
     delivery: Delivery
@@ -126,7 +126,7 @@ class Settlement(msgspec.Struct):
 
 
 class Quarantined(msgspec.Struct, frozen=True):
-    """A message that is not a task, kept with the reason."""
+    """A malformed message, stored with the reason."""
 
     id: str
     queue: str
@@ -136,7 +136,7 @@ class Quarantined(msgspec.Struct, frozen=True):
 
 
 class Member(msgspec.Struct, frozen=True):
-    """A worker that has announced itself; seen_at is the broker's clock."""
+    """A worker that has announced itself; seen_at is in the broker's clock."""
 
     node: str
     seen_at: float

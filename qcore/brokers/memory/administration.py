@@ -1,4 +1,4 @@
-"""What operators do with queues and single messages, in memory."""
+"""Operations on queues and single messages, in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qcore.brokers.shared.message_ids import is_one_of, priority_of
 
 
 class MemoryAdministration(Broker):
-    """Pause, move, drop, replay; and publishing once."""
+    """Pause, move, drop, replay; and publish once."""
 
     _place: Place
 
@@ -59,7 +59,7 @@ class MemoryAdministration(Broker):
         return done
 
     def _pick(self, one: Waiting) -> bool:
-        """Take out the very entry that was shown."""
+        """Remove exactly the entry that waiting() returned."""
         source, entry = self._place.queue(one.queue), one.handle
         for entries in source.ready:
             for place, other in enumerate(entries):
@@ -99,7 +99,7 @@ class MemoryAdministration(Broker):
     def _take_out(
         self, queue: str, limit: int | None, ids: Sequence[str] | None
     ) -> list[tuple[float | None, Entry]]:
-        """The first `limit` waiting messages, with the time for which each is held."""
+        """The first `limit` waiting messages, each with the time until which it is delayed."""
         source, wanted = self._place.queue(queue), None if ids is None else set(ids)
         found: list[tuple[float | None, Entry]] = []
 
@@ -180,7 +180,7 @@ class MemoryAdministration(Broker):
 
 
 def _keep(entries: deque[Entry], wanted: Callable[[Entry], bool]) -> None:
-    """Leave out what is not wanted, in place."""
+    """Remove the entries that are not wanted, in place."""
     for _ in range(len(entries)):
         entry = entries.popleft()
         if wanted(entry):

@@ -1,7 +1,7 @@
 """A broker inside one process, for tests and notebooks.
 
-In:  memory://name; Broker objects with the same URL share one place.  Out: the whole contract.
-Nothing outlives the process. One lock guards a place; every wait is on its one condition.
+In:  memory://name; Broker objects with the same URL share one Place.  Out: the whole contract.
+Nothing outlives the process. One lock guards a Place; every wait uses its one condition.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Listening in memory: subscriptions and inboxes of one place."""
+"""The bus in memory: subscriptions and inboxes of one Place."""
 
 from __future__ import annotations
 

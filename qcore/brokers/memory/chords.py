@@ -24,11 +24,11 @@ class Count(msgspec.Struct):
 
 
 class MemoryChords(Broker):
-    """The part of the broker that counts."""
+    """The part of the broker that counts chord members."""
 
     @abstractmethod
     def _chords(self) -> tuple[threading.Condition, dict[str, Count]]:
-        """The lock of the place, and its chords."""
+        """The lock of the Place, and its chords."""
 
     def chord_sizes(self, sizes: Sequence[tuple[str, int]], ttl_s: float | None) -> None:
         changed, chords = self._chords()

@@ -1,6 +1,6 @@
-"""The memory consumer: claims and settlements under the lock of its place.
+"""The memory consumer: claims and settlements under the lock of its Place.
 
-In:  queue names.  Out: deliveries held by an owner of that place.
+In:  queue names.  Out: deliveries held by an owner of that Place.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class MemoryConsumer(Consumer):
             return found
 
     def _sources(self) -> list[Queue]:
-        """The queues to take from, without those that are paused."""
+        """The queues to claim from, without the paused ones."""
         return [self._place.queue(name) for name in self.queues if not self._place.is_paused(name)]
 
     def _hand_out(self, entry: Entry) -> Delivery:
@@ -75,7 +75,7 @@ class MemoryConsumer(Consumer):
         return Delivery(number, entry.queue, entry.raw, entry.crashes > 0, entry.crashes + 1)
 
     def _ripen(self) -> None:
-        """Due delayed messages become ready."""
+        """Make due delayed messages ready."""
         now, nearest = time.time(), None
         for source in self._sources():
             while source.delayed and source.delayed[0][0] <= now:
@@ -92,7 +92,7 @@ class MemoryConsumer(Consumer):
         with self._place.changed:
             for s in settlements:
                 for message in s.sends:
-                    self._place.route(message)  # before anything is done
+                    self._place.route(message)  # raises before anything is changed
             for s in settlements:
                 entry = self._owner.held.pop(s.delivery.number, None)
                 if entry is None:
@@ -161,7 +161,7 @@ class MemoryConsumer(Consumer):
             return not lost
 
     def _switch(self) -> None:
-        """Go on as a new owner; the old one's messages are for reap()."""
+        """Continue as a new owner; reap() returns the old owner's messages."""
         self._lost = True
         self._owner = Owner(self._lease_s)
         self._place.owners.add(self._owner)

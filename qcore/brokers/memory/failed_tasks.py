@@ -20,7 +20,7 @@ from qcore.wire.failure import Failure
 
 
 class MemoryFailures(FailureStore):
-    """Failed tasks."""
+    """Failed tasks of one process."""
 
     _place: Place
     _failure_limits: FailureLimits

@@ -1,6 +1,6 @@
-"""What all memory brokers of one URL share: queues, owners, results, listeners.
+"""The state shared by all memory brokers of one URL: queues, owners, results, subscribers.
 
-In:  messages and deliveries.  Out: entries in their places; whoever touches one holds `changed`.
+In:  messages and deliveries.  Out: entries in their places; every access holds `changed`.
 Next: brokers/memory/consumer.py, brokers/memory/bus.py, brokers/memory/broker.py.
 """
 
@@ -28,17 +28,17 @@ PRIORITIES = range(10)
 
 
 class Entry(msgspec.Struct):
-    """One message wherever it is."""
+    """One message with its state."""
 
     raw: bytes
     queue: str
     priority: int
-    crashes: int = 0  # how often a dead or unsure owner gave it back
-    ready_at: float = 0.0  # epoch seconds, since when it is ready
+    crashes: int = 0  # how often a dead or uncertain owner returned it
+    ready_at: float = 0.0  # epoch seconds since which it is ready
 
 
 class Waiter(Protocol):
-    """A consumer that may be waiting for messages."""
+    """A consumer that may wait for messages."""
 
     armed: bool
 
@@ -49,7 +49,7 @@ class Waiter(Protocol):
 
 
 class Listener(Protocol):
-    """A subscription or an inbox; what is published is appended to `heard`."""
+    """A subscription or an inbox; published messages are appended to `heard`."""
 
     @property
     def exchange(self) -> str: ...
@@ -74,7 +74,7 @@ class Owner:
 
 
 class Place:
-    """What all Broker objects of one URL share."""
+    """The shared state of all Broker objects of one URL."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -82,7 +82,7 @@ class Place:
         self.owners: set[Owner] = set()
         self.consumers: set[Waiter] = set()
         self.audit: deque[bytes] = deque(maxlen=AUDIT_SIZE)
-        self.lines: dict[str, list[bytes]] = {}  # what tasks log
+        self.lines: dict[str, list[bytes]] = {}  # task logs
         self.quarantine: deque[Quarantined] = deque(maxlen=QUARANTINE_SIZE)
         self.results: dict[str, tuple[bytes, float | None]] = {}
         self.chords: dict[str, Count] = {}
@@ -112,7 +112,7 @@ class Place:
             self.ring(queue)
 
     def append(self, entry: Entry) -> None:
-        """To the back of its queue."""
+        """Append to the back of its queue."""
         entry.ready_at = time.time()
         self.queue(entry.queue).ready[entry.priority].append(entry)
         self.ring(entry.queue)
@@ -121,7 +121,7 @@ class Place:
         heapq.heappush(self.queue(entry.queue).delayed, (due_at, next(self.sequence), entry))
 
     def give_back(self, entries: Iterable[Entry], crashed: bool) -> int:
-        """To the heads of their queues, the first of `entries` foremost."""
+        """Requeue at the heads of their queues; the first of `entries` comes first."""
         count = 0
         for entry in reversed(list(entries)):
             entry.crashes += crashed

@@ -1,7 +1,7 @@
-"""What operators do with queues and single messages on Redis, and publishing once.
+"""Operations on queues and single messages on Redis, and publishing once.
 
-Moving is by script, so each message is in one place at any instant; looking for the messages of some
-tasks is done here, since Lua never decodes a message, and then each is taken by its value.
+A script moves messages, so each message is in one place at any instant. The messages of given tasks
+are searched for here, since Lua never decodes a message; each is then taken by its value.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.scripts import Script, unmark
 from qcore.brokers.shared.message_ids import is_one_of, priority_of
 
-AT_ONCE = 500  # messages to a script, so that none holds the server for long
+AT_ONCE = 500  # messages per script call, so that no call blocks the server for long
 
 
 class RedisAdministration(Broker):
-    """Move, drop, replay; and publishing once."""
+    """Move, drop, replay; and publish once."""
 
     def _route(self, message: Message) -> list[str]:
         raise NotImplementedError
@@ -64,7 +64,7 @@ class RedisAdministration(Broker):
                 values = [value for one in found[start : start + AT_ONCE] for value in one]
                 count += int(self.run(MOVE_THESE, (*places, keys.sequence), (*head, *values)))
             return count
-        # No further than what is there now: somebody may publish as fast as we move.
+        # At most the present length: a publisher may be as fast as the move.
         left = self._size(source) if limit is None else limit
         while left > 0:
             moved = int(self.run(MOVE, (*places, keys.sequence), (*head, min(left, AT_ONCE))))
@@ -87,7 +87,7 @@ class RedisAdministration(Broker):
         return count
 
     def _find(self, queue: str, task_ids: Collection[str]) -> Iterator[tuple[int, bytes, str]]:
-        """Where the messages of these tasks are: which list (0: the delayed set), value, score."""
+        """The messages of these tasks: which list (0: the delayed set), value, score."""
         for place, name in enumerate(self._keys.lists(queue), 1):
             seen = 0
             while some := self.call("LRANGE", name, -seen - AT_ONCE, -seen - 1):
@@ -114,7 +114,7 @@ class RedisAdministration(Broker):
     def forget(self, entry_id: str) -> bool:
         return _is_entry(entry_id) and bool(self.call("XDEL", self._keys.quarantine, entry_id))
 
-    # --- what people changed
+    # --- audit log
 
     def audit(self, entry: bytes) -> None:
         self.call("XADD", self._keys.audit, "MAXLEN", AUDIT_SIZE, "*", "entry", entry)
@@ -170,7 +170,7 @@ class RedisAdministration(Broker):
         ]
 
     def _held(self, queues: Sequence[str]) -> dict[str, int]:
-        """How many messages of each queue are in flight."""
+        """The number of messages of each queue in flight."""
         keys = self._keys
         pairs = self.run(HELD, (keys.owners,), (keys.ledger, keys.claim, keys.watched))
         counts = dict(zip((name.decode() for name in pairs[::2]), pairs[1::2], strict=True))
@@ -202,7 +202,7 @@ class RedisAdministration(Broker):
         for name in sorted(names):
             until = ends.get(name)
             if until is not None and until <= float(now):
-                continue  # the next claim forgets it
+                continue  # expired; the next claim deletes it
             at, _, note = noted.get(name, b"").partition(b" ")
             reason, by = msgspec.json.decode(note) if note else ("", "")
             queue = name.decode("utf-8", "replace")
@@ -240,7 +240,7 @@ class RedisAdministration(Broker):
         return self._take(found, target)
 
     def _take(self, found: Sequence[Waiting], target: str) -> list[bool]:
-        """Take out what is of one queue or of several; '' deletes it."""
+        """Remove messages of one or several queues; target '' deletes them."""
         keys, done = self._keys, list[bool]()
         start = 0
         while start < len(found):
@@ -257,7 +257,7 @@ class RedisAdministration(Broker):
 
 
 def _is_entry(text: str) -> bool:
-    """Whether the server takes it for the id of an entry of a stream."""
+    """Whether the server accepts it as the id of a stream entry."""
     first, _, second = text.partition("-")
     return text.isascii() and first.isdigit() and second.isdigit() and len(text) < 40
 
@@ -268,14 +268,14 @@ QUEUES_AT_ONCE = 1000
 READ_AT_ONCE = 500
 
 
-TAKEN_AT_ONCE = 200  # each may cost a walk through a long list
+TAKEN_AT_ONCE = 200  # each may cost a scan of a long list
 
 
-CLOCK_SKEW_S = 5.0  # what is further in the future is not ready yet, or a clock is wrong
+CLOCK_SKEW_S = 5.0  # times further in the future: not ready yet, or a clock is wrong
 
 
 def _oldest_at(times: bytes, now: float) -> float | None:
-    """Since when the oldest of these has been ready: DEPTHS says how they are written."""
+    """Since when the oldest of these has been ready; DEPTHS describes the format."""
     found = []
     for one in times.decode("ascii", "replace").split(";"):
         made_ms, _, eta = one.partition(",")

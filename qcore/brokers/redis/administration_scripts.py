@@ -1,4 +1,4 @@
-"""The Lua scripts of what operators do, and of publishing once; see brokers/redis/scripts.py."""
+"""The Lua scripts of administration, and of publishing once; see brokers/redis/scripts.py."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ end
 """
 
 # KEYS: the source's lists, the target's, the delayed set of each, seq.
-# ARGV: how many lists, the target's bell, at most so many.  Returns how many.
+# ARGV: how many lists, the target's wake-up channel, the limit.  Returns how many were moved.
 MOVE = Script(
     SHELVE_FUNCTION
     + CARRY_FUNCTION
@@ -43,8 +43,8 @@ return count
 """
 )
 
-# KEYS as for MOVE.  ARGV: how many lists, the target's bell, then for each message which list (0: the
-# delayed set), its value there, its score.  What has gone meanwhile is passed over.
+# KEYS as for MOVE.  ARGV: how many lists, the target's wake-up channel, then for each message which list (0:
+# the delayed set), its value there, its score.  Messages that no longer wait are skipped.
 MOVE_THESE = Script(
     SHELVE_FUNCTION
     + CARRY_FUNCTION
@@ -63,7 +63,7 @@ return count
 """
 )
 
-# KEYS: quarantine.  ARGV: entry, list, bell, message.
+# KEYS: quarantine.  ARGV: entry, list, wake-up channel, message.
 REPLAY = Script(
     """
 if redis.call('XDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
@@ -73,7 +73,7 @@ return 1
 """
 )
 
-# KEYS: key, seq.  ARGV: task id, ttl ms, then for each queue: delayed set, bell, due or '', list, message.
+# KEYS: key, seq.  ARGV: task id, ttl ms, then for each queue: delayed set, channel, due or '', list, message.
 # Returns the id of the task that has the key.
 PUBLISH_ONCE = Script(
     SHELVE_FUNCTION
@@ -93,15 +93,15 @@ return ARGV[1]
 )
 
 
-#: so many messages of a list are looked at for one that tells its time
+#: how many messages of a list are checked for one whose time is known
 LOOKED_AT = 5
 
 
-# ARGV: prefix, separator, what delayed sets begin with, how many steps, the steps, then the queues.
-# Returns for each queue how many are ready, how many are delayed, and what the first of each list that
-# tells its time says of it: 'milliseconds of its id,its ETA;…', either may be empty.
-# wire/identity.py says which ids have a time. A retry keeps its id and a replacement takes over another's, so
-# of those only an ETA counts.
+# ARGV: prefix, separator, prefix of the delayed sets, how many steps, the steps, then the queues.
+# Returns for each queue the number of ready and of delayed messages, and for each list the times of its first
+# message whose time is known: 'milliseconds of its id,its ETA;…', either may be empty.
+# wire/identity.py defines which ids contain a time. A retry keeps its id and a replacement takes over
+# another's, so of those only an ETA counts.
 DEPTHS = Script(
     f"""
 local function told(list)
@@ -143,7 +143,7 @@ return found
 )
 
 
-# KEYS: owners.  ARGV: what ledgers, claim lists and watched sets begin with.
+# KEYS: owners.  ARGV: the prefixes of ledgers, claim lists and watched sets.
 # Returns list, how many messages of it are in flight, list, …
 HELD = Script(
     """
@@ -167,11 +167,11 @@ return found
 
 
 # KEYS: the source's lists, those of the target (or the source's again), the delayed set of each, seq.
-# ARGV: how many lists, the target's bell or '' to delete, a text that no message is, then for each message:
-# which list (0: the delayed set), how far from the tail it was seen (from 1), its value, its score.
+# ARGV: how many lists, the target's wake-up channel or '' to delete, a text that equals no message, then for
+# each message: which list (0: the delayed set), its distance from the tail when read (from 1), value, score.
 # Returns 1 for each that was still there, 0 for the others.
-# Looking for a value goes through the whole list, so only the first of those that have shifted is looked
-# for; the rest are where they must be then. They become the text, and all go in one pass.
+# A search by value scans the whole list, so only the first of the shifted messages is searched for; the
+# others have shifted as far. Each is overwritten with the text, and all are removed in one pass.
 TAKE_THESE = Script(
     SHELVE_FUNCTION
     + CARRY_FUNCTION
@@ -207,7 +207,7 @@ return done
 )
 
 
-# KEYS: paused, until, notes, bell.  ARGV: queue, note, seconds or ''.
+# KEYS: paused, until, notes, wake-up channel.  ARGV: queue, note, seconds or ''.
 PAUSE = Script(
     NOW
     + """
@@ -220,7 +220,7 @@ redis.call('PUBLISH', KEYS[4], '1')
 )
 
 
-# KEYS: paused, until, notes, bell.  ARGV: queue.
+# KEYS: paused, until, notes, wake-up channel.  ARGV: queue.
 RESUME = Script(
     """
 redis.call('SREM', KEYS[1], ARGV[1])
@@ -241,7 +241,7 @@ return {tostring(now), redis.call('SMEMBERS', KEYS[1]), redis.call('ZRANGE', KEY
 )
 
 
-# KEYS: revoked.  ARGV: ids.  Returns how many of them were remembered.
+# KEYS: revoked.  ARGV: ids.  Returns how many of them were stored.
 UNREVOKE = Script(
     """
 local count = 0

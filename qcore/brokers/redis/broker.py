@@ -2,8 +2,8 @@
 
 In:  redis://, rediss://, unix:// and sentinel:// URLs, or a list of them.  Out: the whole contract,
 results included.
-Queues, bindings, control and result keys are kombu's, so both kinds of workers share them. What is
-in flight is in our own ledgers (brokers/redis/consumer.py), which Celery neither sees nor touches.
+Queues, bindings, control and result keys are kombu's, so both kinds of workers share them. Messages
+in flight are in qcore's own ledgers (brokers/redis/consumer.py), which Celery neither reads nor changes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from qcore.wire.compression import decompress
 from qcore.wire.result import ResultMeta, decode
 
 UNREVOKED_AT_ONCE = 5000
-SCAN_S = 2.0  # at most this long is spent on looking for binding tables
+SCAN_S = 2.0  # the longest time spent on scanning for binding tables
 _COMPRESSED = b"\x00celery-compressed\x00"
 
 
@@ -77,7 +77,7 @@ class RedisBroker(RedisFailures, RedisChords, RedisLines, RedisAdministration, R
         self._lock = threading.RLock()
         self._link = Link(self._door)
         self._waits = Waits(self._door)
-        self._noted: set[str] = set()  # queue names that this process has entered in the set
+        self._noted: set[str] = set()  # queue names that this process has added to the set
 
     def after_fork(self) -> None:
         link, waits = self._link, self._waits
@@ -86,12 +86,12 @@ class RedisBroker(RedisFailures, RedisChords, RedisLines, RedisAdministration, R
         waits.close()
 
     def call(self, *command: Any) -> Any:
-        """One command on the shared connection."""
+        """Run one command on the shared connection."""
         with self._lock:
             return self._link.safe_calls([command])[0]
 
     def run(self, script: Script, keys: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
-        """One script on the shared connection."""
+        """Run one script on the shared connection."""
         with self._lock:
             return self._link.run(script, keys, arguments, safe=True)
 
@@ -123,7 +123,7 @@ class RedisBroker(RedisFailures, RedisChords, RedisLines, RedisAdministration, R
         with self._lock:
             if commands:
                 self._link.safe_calls(commands)
-            # 1,000 at a time, so that one script never holds the server for long.
+            # 1,000 messages at a time, so that no script call blocks the server for long.
             for start in range(0, len(shelved), 5000):
                 self._link.run(SHELVE, (keys.sequence,), shelved[start : start + 5000], safe=True)
             if self._replicas:
@@ -132,7 +132,7 @@ class RedisBroker(RedisFailures, RedisChords, RedisLines, RedisAdministration, R
         self._noted |= fresh
 
     def _published_to(self, queues: Sequence[str]) -> None:
-        """What publishing by a script of its own still has to do."""
+        """The remaining steps of publishing when a script of its own published the messages."""
         fresh = set(queues) - self._noted
         with self._lock:
             if fresh:
@@ -142,17 +142,17 @@ class RedisBroker(RedisFailures, RedisChords, RedisLines, RedisAdministration, R
         self._noted |= fresh
 
     def _wait_replicas(self) -> None:
-        """Until enough replicas have what this connection wrote; raises NotReplicated, BrokerDown."""
+        """Wait until enough replicas have this connection's writes; raises NotReplicated, BrokerDown."""
         opened = self._link.opened
         wait_s = min(float(self.options.get("publish_wait_s") or 1.0), self._door.reply_timeout_s / 2)
         count = self._link.call("WAIT", self._replicas, max(1, int(wait_s * 1000)))
-        # On a new connection the server knows of no writes, and says that all replicas have them.
+        # A new connection has no writes on record, so the server would report all replicas as up to date.
         have = count if self._link.opened == opened else 0
         if have < self._replicas:
             raise NotReplicated(have, self._replicas, wait_s)
 
     def _route(self, message: Message) -> list[str]:
-        """The queues that take this message; raises Unroutable."""
+        """The queues that receive this message; raises Unroutable."""
         if message.queue:
             return [message.queue]
         exchange, key = message.exchange, message.routing_key
@@ -218,7 +218,7 @@ class RedisBroker(RedisFailures, RedisChords, RedisLines, RedisAdministration, R
         while True:
             cursor, tables = self.call("SCAN", cursor, "MATCH", pattern, "COUNT", 5000, "TYPE", "set")
             for table in tables:
-                # Control, reply and event queues are not for tasks.
+                # Control, reply and event queues hold no tasks.
                 if not table.endswith((b".pidbox", b".celeryev")):
                     names.update(queue for _, _, queue in self._bindings(table))
             if cursor == b"0" or time.monotonic() > until:
@@ -275,7 +275,7 @@ class RedisBroker(RedisFailures, RedisChords, RedisLines, RedisAdministration, R
         keys = self._keys
         self.run(REPLY, (keys.binding(exchange),), (exchange, key, keys.sep, keys.prefix, raw))
 
-    # --- who is there
+    # --- members
 
     def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> dict[str, Any] | None:
         noted = msgspec.json.encode({"ttl_s": ttl_s, "info": info}, enc_hook=str)
@@ -358,7 +358,7 @@ def _meta(raw: bytes | None, task_id: str) -> ResultMeta | None:
 
 
 def _matches(pattern: str, key: str) -> bool:
-    """kombu keeps the topic pattern as an expression in the binding."""
+    """kombu stores the topic pattern as a regular expression in the binding."""
     try:
         return re.match(pattern, key) is not None
     except re.error:

@@ -1,7 +1,7 @@
-"""Ears and inboxes on Redis, and the wait for a result.
+"""Subscriptions and inboxes on Redis.
 
-In:  exchanges and patterns in AMQP's words.  Out: messages from connections of their own.
-Channels and bindings are kombu's, so Celery's workers and monitors hear us and we hear them.
+In:  exchanges and patterns in AMQP's terms.  Out: messages, each end with its own connection.
+Channels and bindings are kombu's, so Celery's workers and monitors interoperate with ours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerDown, BrokerError
 
 INBOX_BLOCK_S = 20.0
-MOST_AT_ONCE = 500  # replies that are read in one go
+MOST_AT_ONCE = 500  # replies read per round trip
 
 
 class Shared(Protocol):
@@ -31,7 +31,7 @@ class Shared(Protocol):
 
 
 class RedisSubscription(Subscription):
-    """One pattern on a connection of its own; after BrokerDown the next get() listens again."""
+    """One pattern on its own connection; after BrokerDown the next get() subscribes again."""
 
     def __init__(
         self, door: Door, keys: Keys, shared: Shared, exchange: str, pattern: str, node: str
@@ -42,9 +42,9 @@ class RedisSubscription(Subscription):
         self._member = ""
         self._closed = False
         self._looks = 0
-        self._heard = self._asked = 0.0  # when something came last, and when a sign of life was asked for
+        self._heard = self._asked = 0.0  # time of the last message, and of the last PING
         if node and not pattern:
-            # As kombu does it: the binding table shows who listens for commands.
+            # As in kombu: the binding table lists who receives commands.
             self._member = keys.member("", "", f"{node}.{exchange}")
         tell_after_fork(self)
         self._listen()
@@ -59,9 +59,9 @@ class RedisSubscription(Subscription):
             self._shared.call("SADD", self._table, self._member)
 
     def _probe(self) -> float:
-        """See that the server still speaks, and ask it to; how long until the next look, in seconds.
+        """Send a PING when due, and check its answer; returns the seconds until the next probe.
 
-        Nobody writes on this connection, so without this a peer that is gone would never be missed.
+        Nothing else is written on this connection, so without it a lost server would not be detected.
         """
         door, now = self._link.door, time.monotonic()
         if self._asked > self._heard:
@@ -76,7 +76,7 @@ class RedisSubscription(Subscription):
         self._link.send_command("PING")
         self._asked, self._looks = now, self._looks + 1
         if self._looks % 3 == 1:
-            self._enter()  # whatever emptied the table, tools that look there find us again
+            self._enter()  # so that tools find this subscription again after the table was emptied
         return door.reply_timeout_s
 
     def get(self, timeout_s: float | None) -> bytes | None:
@@ -109,7 +109,7 @@ class RedisSubscription(Subscription):
             try:
                 self._shared.call("SREM", self._table, self._member)
             except BrokerError:
-                pass  # a stale name in the table; foreign_members() says it may be
+                pass  # a stale name in the table, which foreign_members() allows for
 
     def after_fork(self) -> None:
         self._link.drop()
@@ -129,7 +129,7 @@ class RedisInbox(Inbox):
         self._enter()
 
     def _enter(self) -> None:
-        """Be found by repliers; must be done before the request is sent."""
+        """Register the inbox for repliers; required before the request is sent."""
         self._shared.run(
             OPEN_INBOX,
             (self._keys.binding(self._exchange), self._keys.deadlines, self._keys.inboxes),
@@ -146,7 +146,7 @@ class RedisInbox(Inbox):
                 self._enter()
             left = INBOX_BLOCK_S if until is None else until - time.monotonic()
             if not self._waiting:
-                # With time left for one look, a plain pop does; else wait in the server.
+                # With no time left a plain RPOP is enough; else BRPOP waits in the server.
                 if left <= 0:
                     found = self._link.call("RPOP", self._list)
                     return found if isinstance(found, bytes) else None
@@ -163,7 +163,7 @@ class RedisInbox(Inbox):
                     self._link.drop()
                     self._link.door.fail(TimeoutError())
                 if until is not None:
-                    return None  # the wait goes on and the next get() reads its answer
+                    return None  # the BRPOP continues; the next get() reads its answer
                 continue
             self._waiting = False
             if isinstance(said, ReplyError):
@@ -176,7 +176,7 @@ class RedisInbox(Inbox):
         first = self.get(timeout_s)
         if first is None:
             return []
-        # A fleet answers within milliseconds, and a round trip for each reply would take longer than that.
+        # A fleet answers within milliseconds; a round trip for each reply would take longer than that.
         more = self._link.call("RPOP", self._list, MOST_AT_ONCE)
         return [first, *(more or ())]
 
@@ -188,7 +188,7 @@ class RedisInbox(Inbox):
             self._shared.call("ZREM", self._keys.inboxes, self._member)
             self._shared.call("DEL", self._list)
         except BrokerError:
-            pass  # swept when the next inbox is opened
+            pass  # deleted when the next inbox is opened
 
     def after_fork(self) -> None:
         self._link.drop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qcore.brokers.redis.scripts import NOW, Script
 
 # KEYS: binding set, deadlines, inboxes.  ARGV: member, exchange, prefix, separator.
-# Enter an inbox, and sweep away those whose owners died without closing them.
+# Register an inbox, and delete those whose owners died without closing them.
 OPEN_INBOX = Script(
     NOW
     + """
@@ -45,7 +45,7 @@ return sent
 )
 
 
-# KEYS: members, infos.  ARGV: node, info.  Returns the info before it, if there is one.
+# KEYS: members, infos.  ARGV: node, info.  Returns the previous info, if there is one.
 ANNOUNCE = Script(
     NOW
     + """
@@ -89,7 +89,7 @@ return redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', string.format('(%.6f', no
 )
 
 
-# KEYS: revoked.  ARGV: ids.  Returns those that are remembered.
+# KEYS: revoked.  ARGV: ids.  Returns those that are stored.
 REVOKED_AMONG = Script(
     NOW
     + """

@@ -1,9 +1,9 @@
-"""Wait awake for an answer that is nearly here.
+"""Busy-poll the socket for a moment before blocking.
 
-A process that sleeps for an answer from a server on the same host, or next to it, is woken later than
-the answer comes: on a virtual machine the sleep and the waking take several times as long as the
-answer. Looking again and again for a moment costs less processor time than sleeping does. Where answers
-take longer than that moment, this gives up looking, and tries again now and then.
+A process that sleeps until a server on the same host, or next to it, answers is woken later than the
+answer arrives: on a virtual machine going to sleep and waking up take several times as long as the
+answer. Polling for a moment costs less processor time than sleeping does. Where answers take longer than
+that moment, polling stops, and is tried again now and then.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 from qcore.base.process_facts import usable_processors
 
 SPIN_S = 100e-6
-#: after so many answers that came too late, so many are waited for asleep
+#: after LATE_MOST answers that came too late, ASLEEP answers are waited for without polling
 LATE_MOST, ASLEEP = 4, 64
 
 
 class Spin:
-    """For one connection. wait() returns when there is an answer, or when sleeping is better."""
+    """For one connection. wait() returns when there is an answer, or when blocking is better."""
 
     __slots__ = ("_asleep", "_late")
 
@@ -30,7 +30,7 @@ class Spin:
         self._asleep = 0 if usable_processors() > 1 else -1
 
     def wait(self, poll: Callable[[int], Any], now: Callable[[], float] = perf_counter) -> None:
-        """poll(0) says whether there is an answer."""
+        """poll(0) returns whether there is an answer."""
         if self._asleep:
             self._asleep -= self._asleep > 0
             return

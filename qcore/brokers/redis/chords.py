@@ -1,8 +1,8 @@
-"""Counting the members of chords in Redis, with Celery's keys and Celery's rules.
+"""Count the members of chords in Redis, with Celery's keys and Celery's rules.
 
-In:  parts.  Out: full chords.  For a group the keys are `celery-taskset-meta-<gid>` and after it
-`.s` the size, `.j` the entries, `.d` who was counted, `.t` members added later, `.c` who may send the
-body, then "done". A worker of Celery may count one member and one of ours the next.
+In:  parts.  Out: complete chords.  For a group the keys are `celery-taskset-meta-<gid>` with the suffixes
+`.s` the size, `.j` the entries, `.d` the counted members, `.t` members added later, `.c` the token of the
+member that may send the body, then "done". Celery's workers and ours may count members of the same chord.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.scripts import Script
 from qcore.wire.outcome import Part
 
-CLAIM_S = 30  # how long the right to send a body is kept for whoever counted the last member
+CLAIM_S = 30  # seconds for which the member counted last may send the body
 DONE_S = 300
 
 # ARGV: prefix, '1' for a sorted set, ttl s or '', claim s, then for each part: group, id, entry, score.
 # For each part {} or {token, entries, saved group or ''}.
-# The token names the member and not the worker: when its worker dies before the body is sent, the
-# member comes again, and with it the right to send the body.
+# The token identifies the member and not the worker: when its worker dies before the body is sent, the
+# member is redelivered, and with it the right to send the body.
 PARTS = Script(
     """
 local call, found = redis.call, {}
@@ -55,7 +55,7 @@ return found
 )
 
 # KEYS: seq.  ARGV: prefix .. group, token, done s, then steps:
-#   's', list, raw, bell | 'd', zset, bell, due, list, raw.  1, or 0 when somebody else has done it.
+#   's', list, raw, channel | 'd', zset, channel, due, list, raw.  1, or 0 when the chord was already done.
 DONE = Script(
     SHELVE_FUNCTION
     + """
@@ -81,7 +81,7 @@ return 1
 
 
 class RedisChords(Broker):
-    """The part of the broker that counts."""
+    """The part of the broker that counts chord members."""
 
     _keys: Keys
 

@@ -1,9 +1,9 @@
-"""One connection to Redis, with every byte on it written and read here.
+"""One connection to Redis; every byte on it is written and read here.
 
 In:  commands as tuples.  Out: replies; ReplyError from the server and OSError from the socket become
-the errors of qcore/errors.py.  redis-py opens the connection (brokers/redis/servers.py); the talking is
-done by hand because a redis-py command costs more than everything else a task needs, and because only
-so is it certain whether a request has left this process.
+the errors of qcore/errors.py.  brokers/redis/servers.py opens the connection. Requests and replies are
+handled here because a redis-py command costs more than everything else a task needs, and because only
+this way is it certain whether a request has left this process.
 Next: brokers/redis/broker.py, brokers/redis/consumer.py, brokers/redis/bus.py.
 """
 
@@ -24,8 +24,8 @@ from qcore.errors import BrokerDown, BrokerError
 
 pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
 
-# One buffer of more than 128 KiB is mapped and unmapped by the C library each time it is used, which costs
-# more than the whole round trip.
+# The C library maps and unmaps a buffer of more than 128 KiB at each use, which costs more than the whole
+# round trip.
 RECV_BYTES = 65_536
 READS_AT_ONCE = 4
 
@@ -35,20 +35,20 @@ Call = tuple[Script, Sequence[Any], Sequence[Any]]
 
 
 class NotSent(Exception):
-    """The request has surely not been executed."""
+    """The request has certainly not been executed."""
 
 
 class Link:
-    """One connection, for one thread at a time; opened when first needed."""
+    """One connection, for one thread at a time; opened on first use."""
 
     def __init__(self, door: Door) -> None:
         self.door = door
-        self.id = 0  # the server's number of this connection, 0 until asked for
-        self.opened = 0  # how many connections there have been
+        self.id = 0  # the server's id of this connection, 0 until requested
+        self.opened = 0  # how many connections were opened
         self._made: Any = None
         self._sock: socket.socket | None = None
         self._reader = hiredis.Reader()
-        self._address = ""  # of this end, as the server sees it
+        self._address = ""  # of this end, as reported by the server
         self._predecessor = ""
         self._place = ""  # the server at the other end
 
@@ -65,7 +65,7 @@ class Link:
             self._sock = self._made.sock
             self.opened += 1
             if place != self._place:
-                self._place, self._predecessor = place, ""  # that was another server's
+                self._place, self._predecessor = place, ""  # the predecessor was on another server
             self._reader = hiredis.Reader()
             self._sock.settimeout(self.door.reply_timeout_s)
             self._spin = Spin()
@@ -78,43 +78,43 @@ class Link:
                 self._address = f"[{name[0]}]:{name[1]}"
 
     def kill_predecessor(self) -> None:
-        """A request still waiting in the connection before this one must not be executed any more."""
+        """Make sure that no request still waiting on the previous connection is executed any more."""
         old, self._predecessor = self._predecessor, ""
         if old:
             try:
                 self.call("CLIENT", "KILL", "TYPE", "normal", "ADDR", old)
             except BrokerError as exc:
                 if isinstance(exc, BrokerDown):
-                    raise  # anything else: not allowed to, and the window is small
+                    raise  # anything else means no permission; the window is small
 
     def identify(self) -> int:
-        """Ask for the server's number of this connection, so that it can be unblocked or killed."""
+        """Request the server's id of this connection, with which it can be unblocked or killed."""
         if not self.id or self._sock is None:
             try:
                 self.id = self.call("CLIENT", "ID")
             except BrokerError as exc:
                 if isinstance(exc, BrokerDown):
                     raise
-                self.id = 0  # not allowed to ask
+                self.id = 0  # no permission
         return self.id
 
     def drop(self) -> None:
-        """Close. In a forked child this leaves the parent's connection alone."""
+        """Close. In a forked child this does not affect the parent's connection."""
         made, self._made, self._sock, self.id = self._made, None, None, 0
         if made is not None:
             self._predecessor = self._address
             made.disconnect()
 
     def is_stale(self) -> bool:
-        """The server has hung up, or says something nobody asked for."""
+        """Whether the server has closed the connection, or sent data without a request."""
         return self._sock is not None and bool(self._poller.poll(0))
 
     def send(self, packed: bytes) -> None:
-        """Write it all, or raise NotSent (the connection is closed then)."""
+        """Write all of it, or raise NotSent (the connection is closed then)."""
         if self._sock is None:
             self.open()
         elif self._place != self.door.place:
-            # Another connection of this process found this server gone: all must be at the same one.
+            # Another connection of this process lost this server: all connections must use the same one.
             self.drop()
             raise NotSent(f"the broker is now at {self.door.place}")
         assert self._sock is not None
@@ -142,7 +142,7 @@ class Link:
             self.door.fail(exc)
 
     def read_within(self, timeout_s: float) -> Any:
-        """The next reply, or False after timeout_s."""
+        """The next reply, or False after timeout_s seconds."""
         until = time.monotonic() + timeout_s
         while True:
             reply = self.poll()
@@ -154,12 +154,12 @@ class Link:
             self.wait(left)
 
     def wait(self, timeout_s: float) -> None:
-        """Until there may be something to read."""
+        """Wait until there may be something to read."""
         if self._sock is not None:
             self._poller.poll(max(1, int(timeout_s * 1000)))
 
     def poll(self) -> Any:
-        """The next reply if it is already here, else False. Raises BrokerDown."""
+        """The next reply if it has arrived, else False. Raises BrokerDown."""
         reply = self._reader.gets()
         if reply is not False:
             return reply
@@ -172,15 +172,15 @@ class Link:
             except OSError as exc:
                 reply = self._reader.gets()
                 if reply is not False:
-                    return reply  # said before it hung up; the next poll reports the end
+                    return reply  # received before the connection closed; the next poll reports the end
                 self.drop()
                 self.door.fail(exc)
             reply = self._reader.gets()
         return reply
 
     def _receive_what_is_here(self, sock: socket.socket) -> bool:
-        """Whether there may be more. Not all at once: the reader moves what it holds with each reply, and
-        megabytes may wait for somebody who listens to events."""
+        """Whether there may be more. Bounded: the reader moves its whole buffer with each reply, and
+        megabytes may wait on an event subscription."""
         if type(sock) is socket.socket:
             for _ in range(READS_AT_ONCE):
                 if not self._poller.poll(0):
@@ -205,18 +205,18 @@ class Link:
         self._reader.feed(data)
 
     def send_command(self, *command: Any) -> None:
-        """One command whose reply is read later; raises BrokerDown."""
+        """Send one command whose reply is read later; raises BrokerDown."""
         self.send_or_fail(pack(command))
 
     def send_or_fail(self, packed: bytes) -> None:
-        """Write it all; raises BrokerDown."""
+        """Write all of it; raises BrokerDown."""
         try:
             self.send(packed)
         except NotSent as exc:
             raise BrokerDown(self.door.url, exc) from exc
 
     def fail(self, reply: ReplyError) -> NoReturn:
-        """Raise our error for a reply. A server that is no primary (any more) is left for another."""
+        """Raise the qcore error for a reply. A server that is not a primary (any more) is marked unusable."""
         if self.door.is_unfit(reply):
             self.door.leave(self._place)
             self.drop()
@@ -225,11 +225,11 @@ class Link:
     # --- whole requests
 
     def call(self, *command: Any) -> Any:
-        """One command; raises BrokerDown, BrokerFull, BrokerError."""
+        """Send one command; raises BrokerDown, BrokerFull, BrokerError."""
         return self.calls([command])[0]
 
     def calls(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Several commands in one write; the first error is raised when all replies are read."""
+        """Send several commands in one write; raises the first error when all replies are read."""
         self.send_or_fail(pack(commands[0]) if len(commands) == 1 else b"".join([pack(c) for c in commands]))
         replies = [self.read() for _ in commands]
         for reply in replies:
@@ -238,8 +238,8 @@ class Link:
         return replies
 
     def safe_calls(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """The same in one transaction, once more on a new connection when the first was found dead
-        before anything can have been executed."""
+        """calls() in one transaction, repeated once on a new connection when the first connection was found
+        dead before anything can have been executed."""
         if self.is_stale():
             self.drop()
         single = len(commands) == 1
@@ -266,7 +266,7 @@ class Link:
         return replies
 
     def run(self, script: Script, keys: Sequence[Any], arguments: Sequence[Any], safe: bool = False) -> Any:
-        """A script by its digest; its text is sent only when the server does not know it."""
+        """Run a script by its digest; its text is sent only when the server does not have it."""
         if safe and self.is_stale():
             self.drop()
         rest = (len(keys), *keys, *arguments)
@@ -277,7 +277,7 @@ class Link:
         return reply
 
     def _spell_out(self, reply: ReplyError, script: Script, rest: Sequence[Any]) -> Any:
-        """Send the text of a script that the server does not know by its digest."""
+        """Send the text of a script whose digest is unknown to the server."""
         if str(reply).startswith("NOSCRIPT"):
             self.send_command("EVAL", script.text, *rest)
             reply = self.read()
@@ -286,7 +286,7 @@ class Link:
         return reply
 
     def run_all(self, calls: Sequence[Call]) -> list[Any]:
-        """Scripts in one write, one after the other; none knows what those before it brought."""
+        """Run scripts in one write, in order; none of them can use results of the earlier ones."""
         packed = [pack((*c[0].head, len(c[1]), *c[1], *c[2])) for c in calls]
         self.send_or_fail(b"".join(packed))
         replies = [self.read() for _ in calls]

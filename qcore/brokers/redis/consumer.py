@@ -1,7 +1,7 @@
 """The Redis consumer: claims and settlements as one script call each, and the lease.
 
 In:  queue names.  Out: deliveries held in the ledger of an owner whose lease this consumer renews.
-Losing the lease means going on as a new owner; the old one's ledger is then anybody's to reap.
+After losing its lease it continues as a new owner; any reaper may return the old owner's ledger.
 Before this: brokers/redis/wakeup.py, which wakes an idle consumer.
 """
 
@@ -29,7 +29,7 @@ from qcore.wire.failure import split
 
 SWEEP_EVERY_S = 60.0
 SWEPT_AT_ONCE = 500
-LATE_S = 5.0  # a server is at most so late in ending a wait
+LATE_S = 5.0  # the longest delay with which a server ends a wait
 MOST_CLAIMED = 1000  # Lua passes at most some thousand values to one command
 _HOW = {Settle.ACK: "a", Settle.REQUEUE: "r", Settle.RETURN: "t", Settle.DELAY: "d", Settle.QUARANTINE: "q"}
 
@@ -37,10 +37,10 @@ Route = Callable[[Message], list[str]]
 
 
 class _Claim(NamedTuple):
-    """A claim on its way."""
+    """A claim whose answer is pending."""
 
     owner: Owner
-    first: int  # the number of the first delivery it brings
+    first: int  # the number of the first delivery it returns
     watched: list[Watch]
     call: Call
 
@@ -71,14 +71,14 @@ class RedisConsumer(RedisWaking):
         self._held: set[int] = set()
         self._direct: dict[int, Direct] = {}
         self._renewed_at = time.monotonic()
-        self._unsure = False  # a claim was sent whose answer never came
+        self._unsure = False  # a claim was sent whose answer never arrived
         self._watches: dict[str, Watch] = {}
         self._bell = Link(door)
         self._next_due: float | None = None
         self._turns = Turns()
         self._paused: frozenset[str] = frozenset()
         self._closed = False
-        # A child of this process that held one of these sockets would keep a dead owner's wait alive.
+        # A forked child that inherits one of these sockets would keep a dead owner's wait alive.
         tell_after_fork(self)
         self._enrol(self._link, self._owner)
         self.set_queues(queues)
@@ -101,7 +101,7 @@ class RedisConsumer(RedisWaking):
         self._declare()
 
     def _declare(self) -> None:
-        """Enter the queues where Celery's publishers and people look for them."""
+        """Register the queues where Celery's publishers and tools look for them."""
         keys = self._keys
         if self.queues:
             bindings = [
@@ -130,8 +130,8 @@ class RedisConsumer(RedisWaking):
     def _claim_request(self, limit: int) -> _Claim:
         owner, first = self._owner, self._next
         count = max(0, min(limit, MOST_CLAIMED))
-        # Whether or not the answer arrives, these numbers are used up: a second claim under the
-        # same ones would write over messages that only the ledger knows of.
+        # Whether or not the answer arrives, these numbers are used up: a second claim with the
+        # same ones would overwrite messages that only the ledger still holds.
         self._next += count
         self._unsure = True
         watched = [w for w in self._watches.values() if w.owner is owner]
@@ -144,13 +144,13 @@ class RedisConsumer(RedisWaking):
         return _Claim(owner, first, watched, (CLAIM, keys, (*sizes, *turn, *[w.source for w in watched])))
 
     def _turn(self, count: int) -> tuple[int, int]:
-        """How many of `count` messages are for what is less urgent, and which list they begin with: the
+        """How many of `count` messages go to lower priorities, and which list they start with: the
         last, then the one before it, and so on, never the first."""
         due = self._turns.due(count)
         return due, self._turns.next_of(len(self._lists)) if due else 0
 
     def _claimed(self, request: _Claim, reply: list[Any]) -> list[Delivery] | None:
-        """What the answer brought; None when the lease was gone: try again as the new owner."""
+        """The deliveries of the answer; None when the lease was lost: try again as the new owner."""
         self._unsure = False
         if reply[0]:
             for watch, taken in zip(request.watched, reply[4], strict=True):
@@ -167,13 +167,13 @@ class RedisConsumer(RedisWaking):
             return super().turn(settlements, limit)
         if self._paused:
             self._leave_paused()
-        # Everything leaves the claim lists first: the claim would take what it finds there.
+        # All deliveries leave the claim lists first: the claim would take what it finds there.
         direct, self._direct = self._direct, {}
         ending, request = self._settle_calls(settlements)[1], self._claim_request(limit)
         try:
             *_, ended, reply = self._link.run_all((*map(adoption, direct.values()), ending, request.call))
         except BaseException:
-            self._direct = direct  # adopting it a second time does nothing
+            self._direct = direct  # a second adoption has no effect
             raise
         refused = self._settled(settlements, ended)
         found = self._claimed(request, reply)
@@ -191,7 +191,7 @@ class RedisConsumer(RedisWaking):
                 queue = queue_of[field[field.index(b" ") + 1 :]]
                 found.append(Delivery(number, queue, raw, False, 1, field))
                 number += 1
-        except KeyError:  # taken by a wake-up from a queue that is not consumed any more
+        except KeyError:  # a wake-up took it from a queue that is no longer consumed
             found = [
                 Delivery(first + i, self._keys.queue_of(f.partition(b" ")[2].decode()), r, False, 1, f)
                 for i, (f, r) in enumerate(zip(fields, raws, strict=True))
@@ -212,7 +212,7 @@ class RedisConsumer(RedisWaking):
         return self._settled(settlements, self._link.run_all((*before, ending))[-1])
 
     def _settle_calls(self, settlements: Sequence[Settlement]) -> tuple[list[Call], Call]:
-        """The settlement, and the adoptions that must come before it."""
+        """The settlement, and the adoptions that must precede it."""
         arguments: list[object] = []
         put, prefix = arguments.extend, self._keys.result_prefix
         before: list[Call] = []
@@ -290,7 +290,7 @@ class RedisConsumer(RedisWaking):
             return not lost
 
     def _switch(self, lost: Owner, link: Link) -> None:
-        """Go on as a new owner."""
+        """Continue as a new owner."""
         with self._owner_lock:
             if self._owner is not lost:
                 return
@@ -298,7 +298,7 @@ class RedisConsumer(RedisWaking):
             self._enrol(link, fresh)
             crashpoint("lease_renamed")
             self._owner, self._lost = fresh, True
-            # What a wake-up took goes back at once; the ledger may be large, so it is reaped.
+            # Messages taken by a wake-up are returned at once; the ledger may be large, so it is reaped.
             link.run(RETURN_CLAIMS, (lost.watched,), (lost.claim, "crashed"))
 
     def reap(self) -> int:
@@ -307,7 +307,7 @@ class RedisConsumer(RedisWaking):
             if self._closed:
                 return 0
             if time.monotonic() >= self._sweep_at:
-                # Reapers come by now and then, so they also take out failed tasks that are too old.
+                # Reapers run periodically, so they also delete failed tasks that are too old.
                 swept = self._side.run(SWEEP, (), (keys.failures, *self._kept_as, SWEPT_AT_ONCE), safe=True)
                 self._sweep_at += 0 if swept == SWEPT_AT_ONCE else SWEEP_EVERY_S
             arguments = (keys.lease, keys.ledger, keys.claim, keys.watched, BLOCK_S + LATE_S)
@@ -321,10 +321,10 @@ class RedisConsumer(RedisWaking):
         for watch in self._watches.values():
             watch.blocked = False
         self._recover()
-        self._declare()  # the server may have come back empty
+        self._declare()  # the server may have restarted empty
 
     def _recover(self) -> None:
-        """Give back what was claimed in an answer that never came."""
+        """Return the messages of a claim whose answer never arrived."""
         owner = self._owner
         self._link.kill_predecessor()
         self._adopt()
@@ -343,7 +343,7 @@ class RedisConsumer(RedisWaking):
             self.disarm()
             self._leave()
         except BrokerError:
-            pass  # the lease ends by itself, and the next reaper gives everything back
+            pass  # the lease expires, and the next reaper returns everything
         finally:
             self._drop_all()
 
@@ -356,7 +356,7 @@ class RedisConsumer(RedisWaking):
         self._direct.clear()
 
     def after_fork(self) -> None:
-        """In a child: the parent goes on, so there is nothing here to give back."""
+        """In a child: the parent continues to hold the deliveries, so nothing is returned here."""
         self._closed = True
         self._side_lock, self._owner_lock = threading.Lock(), threading.Lock()
         self._drop_all()

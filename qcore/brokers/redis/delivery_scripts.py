@@ -15,10 +15,10 @@ end
 """
 
 
-# Only consumers of ours look into the delayed sets. Where none listens for the queue now, a message
-# that says its time itself (the eta header) goes to the queue at once: Celery's workers hold it, and
-# one of ours that comes later puts it into the set.
-# KEYS: seq.  ARGV: (zset, bell, due, list, raw)…
+# Only qcore's consumers read the delayed sets. Where none consumes the queue now, a message with its own
+# time (the eta header) goes to the queue at once: Celery's workers hold it until then, and a qcore
+# consumer that claims it later moves it to the set.
+# KEYS: seq.  ARGV: (zset, wake-up channel, due, list, raw)…
 SHELVE = Script(
     SHELVE_FUNCTION
     + """
@@ -36,8 +36,8 @@ end
 
 # KEYS: lease, ledger, paused, then the lists in order of preference (those of all queues for one step,
 # then for the next), the delayed sets, the claim lists.
-# ARGV: limit, first number, how many lists, how many delayed sets, how many messages are for what is less
-# urgent, which list such a turn looks at first, where in the name of a delayed set the queue's begins,
+# ARGV: limit, first number, how many lists, how many delayed sets, how many messages go to lower
+# priorities, which list such a turn starts with, where the queue starts in the name of a delayed set,
 # then the source of each claim list.
 # Returns {0} when the lease is gone, else {1, seconds to the next due message or '', {field, …},
 # {message, …}, {how many from each claim list, …}, {which of the queues are paused, …}}.
@@ -136,8 +136,8 @@ return {1, tostring(next_due), fields, raws, woken, paused}
 )
 
 
-# What a wake-up took and was handed out at once goes from the claim list to the ledger.
-# KEYS: claim list, ledger.  ARGV: field, message.  Returns 0 when it is not ours any more.
+# Moves a message that a wake-up took and that was delivered at once from the claim list to the ledger.
+# KEYS: claim list, ledger.  ARGV: field, message.  Returns 0 when it is no longer held.
 ADOPT = Script(
     """
 if redis.call('LREM', KEYS[1], 1, ARGV[2]) == 0 then return 0 end
@@ -148,16 +148,16 @@ return 1
 )
 
 
-# One round trip ends a batch.  KEYS: ledger, quarantine, seq.
+# One round trip settles a batch.  KEYS: ledger, quarantine, seq.
 # ARGV, for each delivery: field, action, and
-#   'a'                            done with
-#   'A', key, ttl ms or '', meta   done with, and a result
-#   'b', claim list, message             done with, and never in the ledger
+#   'a'                            acknowledge
+#   'A', key, ttl ms or '', meta   acknowledge, and store a result
+#   'b', claim list, message             acknowledge a message that was never in the ledger
 #   'B', claim list, message, key, ttl, meta
-#   'g', how, due, extra, bell, count of steps, steps…   anything; how is one of a r t d q
-#        steps: 'r', key, ttl ms, meta | 's', list, raw, bell | 'd', zset, bell, due, list, raw
+#   'g', how, due, extra, channel, count of steps, steps…   anything; how is one of a r t d q
+#        steps: 'r', key, ttl ms, meta | 's', list, raw, channel | 'd', zset, channel, due, list, raw
 #               | 'f', prefix, task id, ttl in microseconds or '', most, facts, detail
-# A delivery that is not in its place is refused with everything that belongs to it.
+# A delivery that is not in its place is refused, with all steps that belong to it.
 SETTLE = Script(
     SHELVE_FUNCTION
     + _MARKS

@@ -1,5 +1,5 @@
-"""What is wrong at a Redis: keys that nobody needs any more, messages that nobody returns, settings that
-lose data. Looks with bounded scans and reads; mends by deleting what was left, or by reaping.
+"""Problems at a Redis: keys that are no longer used, messages that are never redelivered, settings that
+lose data. Checks with bounded scans and reads; fixes by deleting leftovers, or by reaping.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from qcore.brokers.contract.diagnosis import (
 from qcore.brokers.redis.keys import Keys
 from qcore.errors import BrokerDown, BrokerError, UnknownName
 
-LOOK_S = 2.0  # at most this long is spent on scanning
-#: Celery's default visibility time-out, seconds; a message held for longer is either forgotten or runs again
+LOOK_S = 2.0  # the longest time spent on scanning, seconds
+#: Celery's default visibility time-out, seconds; a message held longer is either lost or runs again
 CELERY_VISIBILITY_S = 3600.0
 #: name -> the lists that this is about, as glob
 LEFT_OVER = {"reply-queues": "*.reply.{control}", "event-queues": "celeryev.*"}
@@ -65,7 +65,7 @@ class RedisSymptoms(Broker):
                 yield Symptom(name, ERROR, what, f"qctl doctor --fix {name}")
 
     def _lists(self, glob: str) -> Iterator[bytes]:
-        """Lists of that name without a time to live; what lives is read or expires."""
+        """Lists matching the pattern without a time to live; those in use are read or expire."""
         cursor, ends = b"0", time.monotonic() + LOOK_S
         while True:
             pattern = self._keys.prefix + glob
@@ -117,7 +117,7 @@ class RedisSymptoms(Broker):
         return [confirmed, durable]
 
     def _info(self, *parts: str) -> dict[str, str] | None:
-        """What the server says of itself; None when this user may not ask."""
+        """The sections of the server's INFO; None when this user lacks the permission."""
         try:
             text = b"".join(self.call("INFO", part) for part in parts).decode()
         except BrokerDown:

@@ -1,8 +1,8 @@
-"""The Lua text that keeps a failure; it is part of the script that settles.
+"""The Lua text that stores a failure; it is part of the script that settles.
 
 Keys begin with one prefix: `order` (sorted set: task id by the time of its failure in microseconds, each
-time once), `facts`, `detail` and `retried` (hashes by task id), `dropped` (how many went because there were
-too many).
+time once), `facts`, `detail` and `retried` (hashes by task id), `dropped` (how many were deleted because of
+the maximum number).
 """
 
 from __future__ import annotations

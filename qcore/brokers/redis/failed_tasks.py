@@ -1,6 +1,6 @@
-"""Failed tasks on Redis: kept by the script that settles, listed in pages, tried again in one step.
+"""Failed tasks on Redis: stored by the script that settles, listed in pages, retried in one step.
 
-Lua never looks into what is stored; `failed_task_scripts.py` says which keys there are.
+Lua never parses what is stored; `failed_task_scripts.py` lists the keys.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.scripts import Script
 from qcore.wire.failure import Failure, join, split
 
-AT_ONCE = 500  # entries to a script, so that none holds the server for long
+AT_ONCE = 500  # entries per script call, so that no call blocks the server for long
 
-# ARGV: prefix, ttl in microseconds or '', most, then for each: id, facts, detail.
+# ARGV: prefix, ttl in microseconds or '', maximum number, then for each: id, facts, detail.
 KEEP = Script(
     KEEP_FUNCTION
     + """
@@ -31,7 +31,7 @@ for i = 4, #ARGV, 3 do keep_failure(ARGV[1], ARGV[i], ARGV[2], ARGV[3], ARGV[i+1
 """
 )
 
-# ARGV: prefix, ttl in microseconds or '', most, how many at most.  Returns how many went.
+# ARGV: prefix, ttl in microseconds or '', maximum number, how many to delete at most.  Returns how many were.
 SWEEP = Script(KEEP_FUNCTION + "return sweep_failures(ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]))")
 
 _ROW = """
@@ -47,8 +47,8 @@ local function row(id, at, whole)
 end
 """
 
-# ARGV: prefix, newest, oldest, how many at most, '1' for whole ones.
-# Returns {now in microseconds, then for each: id, time, facts, retried as, detail}, and the last time.
+# ARGV: prefix, newest, oldest, limit, '1' for all fields.
+# Returns {now in microseconds, then for each: id, time, facts, retry's id, detail}, and the last time.
 PAGE = Script(
     _ROW
     + """
@@ -59,7 +59,7 @@ return {rows, #found == 2 * tonumber(ARGV[4]) and found[#found] or ''}
 """
 )
 
-# ARGV: prefix, ids.  Returns as PAGE; the times are those of the workers.
+# ARGV: prefix, ids.  Returns as PAGE; the times are those of the workers' clocks.
 THESE = Script(
     _ROW
     + """
@@ -68,7 +68,7 @@ return {rows, ''}
 """
 )
 
-# ARGV: prefix, ids.  Returns how many there were.
+# ARGV: prefix, ids.  Returns how many existed.
 FORGET = Script(
     KEEP_FUNCTION
     + """
@@ -78,7 +78,7 @@ return count
 """
 )
 
-# ARGV: prefix, then for each: failed id, new id, list, bell, message.  Returns who tries each again.
+# ARGV: prefix, then for each: failed id, new id, list, wake-up channel, message.  Returns each retry's id.
 RETRY = Script(
     """
 local p, owners = ARGV[1], {}
@@ -101,12 +101,12 @@ return owners
 
 
 def ttl_us(limits: FailureLimits) -> str:
-    """How the scripts are told how long failures are kept."""
+    """How long failures are kept, as the scripts' ttl argument."""
     return "" if limits.ttl_s is None else f"{limits.ttl_s * 1e6:.0f}"
 
 
 class RedisFailures(FailureStore):
-    """Failed tasks."""
+    """Failed tasks of one broker."""
 
     _keys: Keys
     _failure_limits: FailureLimits

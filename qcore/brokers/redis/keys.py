@@ -1,4 +1,4 @@
-"""The names of everything qcore keeps in Redis, and of the keys it shares with Celery.
+"""The names of all keys and channels of qcore in Redis, and of the keys it shares with Celery.
 
 In:  transport options.  Out: key and channel names, all with `global_keyprefix` in front.
 """
@@ -20,7 +20,7 @@ class Keys:
         self.sep = str(options.get("sep") or "\x06\x16")
         self.steps = tuple(sorted(int(s) for s in options.get("priority_steps") or (0, 3, 6, 9)))
         fanout = options.get("fanout_prefix", True)
-        # Channels know no database numbers, so the number is part of their names.
+        # Channels are not separated by database, so the number is part of their names.
         self._fanout = p + ("/{db}." if fanout is True else str(fanout or "")).replace("{db}", str(db))
         self._fanout_keys = bool(options.get("fanout_patterns", True))
         self._bell = f"{p}qcore.bell.{db}."
@@ -35,9 +35,9 @@ class Keys:
         self.lined, self.line = f"{p}qcore.lines", f"{p}qcore.lines."
         self.paused, self._once = f"{p}qcore.paused", f"{p}qcore.once."
         self.paused_until, self.pause_notes = f"{p}qcore.paused.until", f"{p}qcore.paused.notes"
-        self.unacked = f"{p}unacked"  # what Celery's workers hold
+        self.unacked = f"{p}unacked"  # messages that Celery's workers hold
         self.delayed_prefix = f"{p}qcore.delayed."
-        self.failures = f"{p}qcore.failed."  # failed_task_scripts.py says what follows
+        self.failures = f"{p}qcore.failed."  # failed_task_scripts.py lists the suffixes
         self.members, self.infos = f"{p}qcore.members", f"{p}qcore.members.info"
         self.inboxes, self.deadlines = f"{p}qcore.inboxes", f"{p}_kombu.binding_deadlines"
 
@@ -46,7 +46,7 @@ class Keys:
         return [self._list(queue, step) for step in self.steps]
 
     def list_for(self, queue: str, priority: int) -> str:
-        """The list of the largest step that is not above the priority."""
+        """The list of the largest priority step that is not above the priority."""
         chosen = self.steps[0]
         for step in self.steps:
             if step <= priority:
@@ -62,14 +62,14 @@ class Keys:
         )
 
     def is_base(self, list_key: str) -> bool:
-        """Lists that consumers always watch; the others need a bell."""
+        """Whether consumers always watch this list; the others need a wake-up notification."""
         return self.sep not in list_key
 
     def delayed(self, queue: str) -> str:
         return self.delayed_prefix + queue
 
     def once(self, key: str) -> str:
-        """Where the task that has an idempotency key is noted."""
+        """The key that holds the task id of an idempotency key."""
         return self._once + key
 
     def said(self, key: str) -> str:
@@ -93,7 +93,7 @@ class Keys:
         return self._fanout + exchange + tail
 
     def group(self, group_id: str) -> str:
-        """Where a chord is counted; suffixes say what is in each key."""
+        """The prefix of a chord's keys; each suffix holds another part of the count."""
         return self._group_prefix + group_id
 
     def result(self, task_id: str) -> str:

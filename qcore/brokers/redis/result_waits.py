@@ -1,8 +1,8 @@
 """Waiting for results on Redis.
 
 In:  a task id.  Out: its meta as soon as it is ready.
-A waiting connection speaks RESP3, in which subscribing and looking are one write and one answer: what
-was stored before the subscription is in the key, what is stored later is said on the channel.
+A waiting connection uses RESP3, in which subscribing and reading are one write and one answer: a result
+stored before the subscription is in the key, one stored later is published on the channel.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from qcore.brokers.redis.servers import Door, ReplyError
 from qcore.errors import BrokerDown
 from qcore.wire.result import ResultMeta
 
-#: the net, should a message have been lost
+#: fallback poll interval in seconds, in case a message was lost
 LOOK_AGAIN_S = 5.0
 MOST_IDLE = 4
 
@@ -32,12 +32,12 @@ class Waits:
         self._idle: list[tuple[Link, str]] = []  # with the channel that each is still subscribed to
 
     def wait(self, key: str, timeout_s: float | None, read: Read) -> ResultMeta | None:
-        """The meta under `key`, which is also its channel, once `read` calls it ready; None after
-        timeout_s. Raises BrokerDown."""
+        """The meta under `key`, which is also its channel, once `read` finds it ready; None after
+        timeout_s seconds. Raises BrokerDown."""
         until = None if timeout_s is None else time.monotonic() + timeout_s
         link, before = self._take()
         try:
-            # The last channel is left only now: that needs no round trip of its own.
+            # The last channel is unsubscribed only now: that needs no round trip of its own.
             leave = pack(("UNSUBSCRIBE", before)) if before else b""
             link.send_or_fail(leave + pack(("SUBSCRIBE", key)) + pack(("GET", key)))
             found = self._listen(link, key, until, read)
@@ -55,7 +55,7 @@ class Waits:
         channel, unanswered = key.encode(), 1
         while True:
             left = LOOK_AGAIN_S if until is None else min(LOOK_AGAIN_S, until - time.monotonic())
-            # The first look is always waited for: a time-out of nothing asks what is there now.
+            # The first read always waits for its answer: with a time-out of 0 it returns the present state.
             said: Any = link.read() if unanswered else link.read_within(left) if left > 0 else False
             if said is False:
                 if until is not None and time.monotonic() >= until:
@@ -85,7 +85,7 @@ class Waits:
                 link, before = self._idle.pop()
             try:
                 while link.poll() is not False:
-                    pass  # what the last channel still said
+                    pass  # late messages of the last channel
                 return link, before
             except BrokerDown:
                 continue

@@ -1,11 +1,11 @@
-"""The Lua scripts of the Redis broker: every step that must happen wholly or not at all.
+"""The Lua scripts of the Redis broker: every step that must be atomic.
 
-Message bytes are never decoded in Lua. A ledger is a hash `<number> <list key>` -> message; so a
-message's place is known without looking into it and the bytes come back as they were.
+Message bytes are never decoded in Lua. A ledger is a hash `<number> <list key>` -> message; so the
+queue of a message is known without parsing it and the bytes are returned unchanged.
 Delayed messages are members `<16 digits><list key> NUL <message>` of one sorted set per queue; the
 sequence keeps equal messages apart and messages due at the same moment in order.
-A message that somebody may have started comes back with a mark behind its last byte: white space that
-JSON readers skip, and as many blanks as times it came back. Only these scripts and unmark() know of it.
+A message that an earlier run may have started is returned with a mark behind its last byte: white space
+that JSON readers skip, with one blank per redelivery. Only these scripts and unmark() use it.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import hashlib
 import re
 
 QUARANTINE_SIZE = 10_000
-FORGET_OWNER_S = 3600  # a wait that was answered late may land in a dead owner's claim list
+FORGET_OWNER_S = 3600  # a wait that is answered late may write into a dead owner's claim list
 
 
-MOST_RETURNS = 99  # more are not counted
+MOST_RETURNS = 99  # redeliveries beyond this are not counted
 _MARK = re.compile(rb"\t\r\t( {1,99})\Z")
 
 
 def unmark(raw: bytes) -> tuple[bytes, int]:
-    """The message as it was published, and how often it came back."""
+    """The message as it was published, and how often it was redelivered."""
     found = _MARK.search(raw, max(0, len(raw) - MOST_RETURNS - 3)) if raw.endswith(b" ") else None
     return (raw[: found.start()], len(found[1])) if found else (raw, 0)
 
 
 class Script:
     def __init__(self, text: str, whole: bool = False) -> None:
-        """whole: always sent as text, because what follows in the same write relies on it: a digest
-        that the server does not know would be executed after that."""
+        """whole: always sent as text, because later commands of the same write rely on it: a script whose
+        digest is unknown to the server would be executed after them."""
         self.text = text
         self.sha = hashlib.sha1(text.encode()).hexdigest()
         self.head = ("EVAL", text) if whole else ("EVALSHA", self.sha)
@@ -72,8 +72,8 @@ local function soon(owners, late)
 end
 """
 
-# KEYS: lease, owners.  ARGV: owner, lease ms, as for REAP the time of late waits.  Returns in how many
-# seconds a reaper can find something, or nil when the lease is gone.
+# KEYS: lease, owners.  ARGV: owner, lease ms, the grace time for late waits as for REAP.  Returns the
+# seconds until a reaper can find something, or nil when the lease is gone.
 RENEW = Script(
     NOW
     + _SOON
@@ -126,11 +126,11 @@ end
 """
 )
 
-# What a wake-up took may have been started, as may what is in a ledger.
-# KEYS: owners, the mark of the last look.  ARGV: what the names of leases, ledgers, claim lists and
-# watched sets begin with, and for how long after its lease's end an owner may still get something: its waits.
-# Returns {messages returned, owners, seconds until another look can find something}.  A look costs as much as
-# there are owners, so in a large fleet only one of those who come within 0.2 s looks.
+# A message that a wake-up took may have been started, as may one in a ledger.
+# KEYS: owners, the mark of the last check.  ARGV: the prefixes of leases, ledgers, claim lists and
+# watched sets, and how long after the end of its lease an owner's waits may still receive a message.
+# Returns {messages returned, owners, seconds until another check can find something}.  The cost of a check
+# grows with the number of owners, so in a large fleet only one of those within 0.2 s runs.
 REAP = Script(
     NOW
     + _SOON
@@ -156,7 +156,7 @@ return {{count, owners, soon}}
 """
 )
 
-# KEYS: ledger.  ARGV: fields that nobody was told of.
+# KEYS: ledger.  ARGV: fields whose messages were never delivered.
 RETURN_FIELDS = Script(_GIVE_BACK + "return give_back(KEYS[1], false, ARGV)")
 
 # KEYS: watched.  ARGV: claim list, 'crashed' or ''.

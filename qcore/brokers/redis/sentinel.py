@@ -1,9 +1,9 @@
-"""Ask Redis Sentinel where the primary is.
+"""Ask Redis Sentinel for the address of the primary.
 
 In:  `sentinel://h1:26379;sentinel://h2:26379/0` with Celery's transport options `master_name`,
 `sentinel_kwargs` and `min_other_sentinels`.  Out: the primary's host and port.
-User, password and database of the first URL that has them are the primary's, as in kombu; those of the
-sentinels themselves come in `sentinel_kwargs`.
+User, password and database come from the first URL that has them and are the primary's, as in kombu;
+those of the sentinels themselves come in `sentinel_kwargs`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SCHEME = "sentinel"
 
 
 class Directory:
-    """The sentinels of one URL. They are asked anew for every connection, so that nothing here goes stale."""
+    """The sentinels of one URL. They are asked again for every connection, so no address becomes stale."""
 
     def __init__(self, url: str, options: dict[str, Any], timeout_s: float) -> None:
         self._url = url
@@ -45,9 +45,9 @@ class Directory:
         }
 
     def primary(self) -> tuple[str, int]:
-        """Host and port; raises BrokerDown when no sentinel knows one, ConfigError for bad options."""
+        """Host and port; raises BrokerDown when no sentinel has an address, ConfigError for bad options."""
         try:
-            # One for each question: several threads ask, and it keeps connections.
+            # A new client for each request: several threads ask, and a client keeps connections.
             sentinel = _Sentinel(self._addresses, self._others, sentinel_kwargs=self._keywords)
         except (TypeError, ValueError) as exc:
             raise ConfigError(f"the transport option sentinel_kwargs cannot be used: {exc}") from None

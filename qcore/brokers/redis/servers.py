@@ -1,8 +1,8 @@
-"""How to reach Redis: one server, the servers of a fail-over list, or the primary that Sentinel names.
+"""How to connect to Redis: one server, a fail-over list of servers, or the primary that Sentinel names.
 
-In:  the broker's URL and options.  Out: logged-in sockets, and errors in our words.
+In:  the broker's URL and options.  Out: logged-in sockets, and errors of qcore/errors.py.
 socket_tcp.py opens ordinary connections, redis-py (socket_redispy.py) all others.
-Next: brokers/redis/connection.py, which talks on them.
+Next: brokers/redis/connection.py, which sends commands on them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from qcore.errors import BrokerDown, BrokerError, BrokerFull, ConfigError, mask_
 ReplyError = hiredis.ReplyError
 
 HEARTBEAT_S = 10.0
-QUIET = 0.6  # after this part of a heartbeat without a word, whoever waits asks for one
+QUIET = 0.6  # after this part of a heartbeat without an answer, a waiting connection sends a probe
 LEAST_CONNECT_S = 0.2
 SENTINEL = "sentinel"
 
@@ -38,16 +38,16 @@ class Connection(Protocol):
 
 
 class Door:
-    """How to reach the broker: makes connections and words their errors.
+    """Selects the broker's server, opens connections and translates their errors.
 
-    place is the server that is in use; a connection to any other is to be given up.
+    place is the server that is in use; a connection to any other server must be closed.
     """
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         self.url = url
         self.connect_timeout_s = _seconds(options, "connect_timeout_s", 4.0)
         self.heartbeat_s = _seconds(options, "heartbeat_s", HEARTBEAT_S)
-        # A server that owes an answer for that long counts as dead.
+        # A server that does not answer for this long counts as dead.
         self.reply_timeout_s = _seconds(options, "socket_timeout", self.heartbeat_s)
         self._options = options
         self._sentinel: Any = None
@@ -59,17 +59,17 @@ class Door:
                 raise ConfigError(f"a list of sentinels names nothing else: {mask_url(url)}")
             self._ways[url] = self._way_to_primary()
         else:
-            for one in reversed(urls):  # the first one's database counts
+            for one in reversed(urls):  # the database of the first URL applies
                 self._ways[one] = self._way(one, len(urls))
         strategy = str(options.get("broker_failover_strategy") or ROUND_ROBIN)
         self._endpoints = shared(url, strategy) if self._sentinel is None else None
         self._primary = ""
 
-    # --- where
+    # --- address
 
     @property
     def place(self) -> str:
-        """The URL of the server in use; behind Sentinel '' before there was one."""
+        """The URL of the server in use; with Sentinel '' until the first connection."""
         return self._primary if self._endpoints is None else self._endpoints.current
 
     @property
@@ -77,14 +77,14 @@ class Door:
         return self._endpoints is None or len(self._endpoints.urls) > 1
 
     def leave(self, place: str) -> None:
-        """The server there is not to be used now."""
+        """Mark the server at `place` as unusable for now."""
         if self._endpoints is not None and place:
             self._endpoints.failed(place)
 
     # --- connect
 
     def connect(self) -> tuple[Connection, str]:
-        """A connection, logged in, and its place. Raises BrokerDown."""
+        """Open a connection and log in; returns it and its place. Raises BrokerDown."""
         if self._endpoints is None:
             host, port = self._sentinel.primary()
             try:
@@ -109,7 +109,7 @@ class Door:
     def _made(self, way: Callable[..., Connection], **where: Any) -> Connection:
         made = way(**where)
         try:
-            # One that keeps its role secret is believed: it will say READONLY when it is asked to write.
+            # A server that hides its role counts as a primary: as a replica it answers READONLY to a write.
             if self._has_choice and made.role() not in ("master", ""):
                 raise CannotConnect("it is a replica")
         except BaseException:
@@ -117,10 +117,10 @@ class Door:
             raise
         return made
 
-    # --- how
+    # --- connection factories
 
     def _way(self, url: str, of: int) -> Callable[..., Connection]:
-        """How to reach this server, one `of` so many; raises ConfigError."""
+        """The connection factory of one server among `of`; raises ConfigError."""
         options, probes = self._options, _kernel_probes(self.heartbeat_s)
         connect_s = max(self.connect_timeout_s / of, LEAST_CONNECT_S)
         login = None if options.get("broker_use_ssl") else read_plain(url, options)
@@ -143,15 +143,15 @@ class Door:
         self.db = way.db
         return way.open
 
-    # --- what went wrong
+    # --- errors
 
     def is_unfit(self, reply: ReplyError) -> bool:
-        """Whether this answer says that the server is not a primary that can be used now."""
+        """Whether this error means that the server is not a usable primary now."""
         text = str(reply)
         return text.startswith(_UNFIT) or " READONLY " in text
 
     def fail(self, error: BaseException) -> NoReturn:
-        """Raise our error for one of the server's, the client's or the socket's."""
+        """Raise the qcore error for an error of the server, the client library or the socket."""
         text = str(error) or type(error).__name__
         if isinstance(error, ReplyError):
             if text.startswith("OOM") or "OOM command not allowed" in text:
@@ -175,7 +175,7 @@ class Door:
 
 
 def _seconds(options: dict[str, Any], name: str, default: float) -> float:
-    """An option that is a length of time; the default for None and 0."""
+    """A duration option in seconds; the default for None and 0."""
     value = options.get(name)
     try:
         seconds = float(value) if value else default
@@ -187,9 +187,9 @@ def _seconds(options: dict[str, Any], name: str, default: float) -> float:
 
 
 def _kernel_probes(heartbeat_s: float) -> dict[int, int]:
-    """Socket options by which the kernel finds a peer that is gone, also while nobody speaks: probes
-    in every half heartbeat, and the end of the connection when nothing was confirmed for two.
-    A server that is only slow confirms in its kernel, so none of this ends a connection to it."""
+    """Socket options by which the kernel detects an unreachable peer, also on an idle connection: a probe
+    every half heartbeat, and the connection ends when two heartbeats pass without a confirmation.
+    The kernel of a slow server still confirms, so these options do not end a connection to it."""
     probe_s = max(1, int(heartbeat_s / 2))
     values = {
         "TCP_KEEPIDLE": probe_s,

@@ -1,4 +1,4 @@
-"""Connections to Redis that redis-py opens: TLS, unix sockets, and URLs with options in them.
+"""Connections to Redis that redis-py opens: TLS, unix sockets, and URLs with options.
 
 In:  a URL, or the address of a primary, and options.  Out: logged-in sockets, as from socket_tcp.py.
 """
@@ -17,7 +17,7 @@ from qcore.brokers.redis.socket_tcp import CannotConnect
 from qcore.brokers.redis.tls import tls_keywords, tls_reason, wants_tls
 from qcore.errors import ConfigError, mask_url
 
-#: no CLIENT SETINFO, which costs two round trips and is no command before Redis 7.2
+#: no CLIENT SETINFO: it costs two round trips and does not exist before Redis 7.2
 _UNNAMED: dict[str, Any] = (
     {"driver_info": None}
     if "driver_info" in inspect.signature(redis.connection.AbstractConnection.__init__).parameters
@@ -27,20 +27,20 @@ _OPTIONS = ("username", "password", "client_name", "socket_keepalive")
 
 
 class Way:
-    """How redis-py reaches one server."""
+    """How redis-py connects to one server."""
 
     def __init__(self, kind: Any, keywords: dict[str, Any]) -> None:
         self.kind, self.keywords = kind, keywords
         self.db = int(keywords.get("db", 0) or 0)
 
     def open(self, **where: Any) -> ClientConnection:
-        """Connect; `where` is the host and port, when they are not part of the way."""
+        """Connect; `where` is the host and port, when they are not part of the factory."""
         return ClientConnection(self.kind(**{**self.keywords, **where}))
 
 
 def way_to(url: str, options: dict[str, Any], connect_s: float, probes: dict[int, int]) -> Way:
-    """The way to the server of a URL; raises ConfigError."""
-    # kombu's words for a unix socket
+    """The connection factory for the server of a URL; raises ConfigError."""
+    # kombu's notation for a unix socket
     plain = url.replace("redis+socket://", "unix://", 1).replace("?virtual_host=", "?db=")
     try:
         pool = redis.ConnectionPool.from_url(plain, protocol=2)
@@ -53,7 +53,7 @@ def way_to(url: str, options: dict[str, Any], connect_s: float, probes: dict[int
 def way_to_primary(
     login: dict[str, Any], name: str, options: dict[str, Any], connect_s: float, probes: dict[int, int]
 ) -> Way:
-    """The way to the primary that Sentinel calls `name`, wherever it is."""
+    """The connection factory for the primary that Sentinel calls `name`, at any address."""
     keywords = {"protocol": 2, **login}
     return _way(redis.Connection, keywords, f"sentinel '{name}'", options, connect_s, probes)
 
@@ -81,7 +81,7 @@ def _way(
 
 
 class ClientConnection:
-    """One connection of redis-py, as connection.py takes it."""
+    """One connection of redis-py, as connection.py uses it."""
 
     def __init__(self, made: Any) -> None:
         self._made = made
@@ -90,11 +90,11 @@ class ClientConnection:
         except (RedisError, OSError) as exc:
             made.disconnect()
             raise CannotConnect(tls_reason(exc) or str(exc) or type(exc).__name__) from exc
-        # redis-py offers no public way to the socket, nor to reading without blocking.
+        # redis-py has no public access to the socket, nor to reading without blocking.
         self.sock = made._sock
 
     def role(self) -> str:
-        """`master` or another; '' when it keeps that secret. Raises CannotConnect."""
+        """`master` or another role; '' when the server does not reveal it. Raises CannotConnect."""
         try:
             self._made.send_command("ROLE")
             answer = self._made.read_response()
@@ -108,5 +108,5 @@ class ClientConnection:
         return name.decode() if isinstance(name, bytes) else str(name)
 
     def disconnect(self) -> None:
-        """Close. In a forked child this leaves the parent's connection alone: redis-py compares pids."""
+        """Close. In a forked child this does not affect the parent's connection: redis-py compares pids."""
         self._made.disconnect()

@@ -1,8 +1,8 @@
 """A connection to Redis over plain TCP: connect, AUTH, SELECT.
 
 In:  a redis:// URL without a query.  Out: a logged-in socket.
-Everything else (TLS, unix sockets, options in the URL) is redis-py's to open (socket_redispy.py);
-importing that takes longer than most commands of qctl do.
+redis-py opens everything else (TLS, unix sockets, options in the URL; socket_redispy.py);
+importing it takes longer than most commands of qctl.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ DEFAULT_PORT = 6379
 
 
 class CannotConnect(Exception):
-    """Nobody there, or one who refuses us; the text says why."""
+    """No server answers, or it refuses the connection; the text gives the reason."""
 
 
 class Login(NamedTuple):
-    """Where and as whom."""
+    """Address and credentials."""
 
     host: str
     port: int
@@ -33,7 +33,7 @@ class Login(NamedTuple):
 
 
 def read_plain(url: str, options: dict[str, Any]) -> Login | None:
-    """What a URL says when it needs no more than this file; options win. None: it needs more."""
+    """The login of a URL that this file can open; options win. None: it needs redis-py."""
     parts = urlsplit(url)
     db = parts.path.strip("/")
     if parts.scheme != "redis" or parts.query or not (db.isdigit() or not db):
@@ -53,7 +53,7 @@ def read_plain(url: str, options: dict[str, Any]) -> Login | None:
 
 
 class PlainConnection:
-    """One connection, as connection.py takes it."""
+    """One connection, as connection.py uses it."""
 
     def __init__(self, login: Login, timeout_s: float, probes: dict[int, int]) -> None:
         """Connect and log in; raises CannotConnect. timeout_s is for each step, probes are TCP options."""
@@ -100,7 +100,7 @@ class PlainConnection:
         return answer
 
     def role(self) -> str:
-        """`master` or another; '' when it keeps that secret. Raises CannotConnect."""
+        """`master` or another role; '' when the server does not reveal it. Raises CannotConnect."""
         try:
             answer = self._answer("ROLE")
         except OSError as exc:
@@ -112,7 +112,7 @@ class PlainConnection:
         return str(answer[0].decode()) if isinstance(answer, list) and answer else ""
 
     def disconnect(self) -> None:
-        """Close. In a forked child this leaves the parent's connection alone."""
+        """Close. In a forked child this does not affect the parent's connection."""
         if os.getpid() == self._pid:
             try:
                 self.sock.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""What tasks log, on Redis: a list for each task, and which tasks have one by when they last logged."""
+"""Task logs on Redis: a list for each task, and a sorted set of the tasks by their last log line."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from qcore.brokers.contract.task_logs import KEPT_S, TASKS, Lines
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.scripts import Script
 
-# KEYS: the order of tasks.  ARGV: what names of lists begin with, lines of a task, seconds, tasks, then for
-# each task its id, how many lines follow, and they.
+# KEYS: the order of tasks.  ARGV: the prefix of the lists, maximum lines of a task, seconds, maximum tasks,
+# then for each task its id, the number of its lines, and the lines.
 KEEP_LINES = Script(
     """
 local t = redis.call('TIME')
@@ -38,7 +38,7 @@ end
 
 
 class RedisLines(Lines):
-    """A list each."""
+    """One Redis list for each task."""
 
     _keys: Keys
     run: Callable[..., Any]

@@ -1,8 +1,8 @@
-"""TLS to Redis: from Celery's settings to what redis-py takes, and its failures in words.
+"""TLS to Redis: translate Celery's settings into redis-py's, and explain failures.
 
 In:  `broker_use_ssl`, `ssl_…` options and the query of a rediss:// URL.  Out: `ssl_…` keywords.
 Certificates are verified against the system's authorities or `ssl_ca_certs`, and names are checked,
-unless somebody has said otherwise in so many words; that is logged once in each process.
+unless the settings disable that explicitly; this is logged once in each process.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _warned: set[str] = set()
 
 
 def tls_keywords(options: dict[str, Any], query: dict[str, Any], where: str) -> dict[str, Any]:
-    """The keywords of an SSLConnection. query: what the URL says, which wins; where: for people.
+    """The keywords of an SSLConnection. query: the URL's options, which win; where: shown in messages.
 
-    Raises ConfigError for what redis-py would not understand and for files that are not there.
+    Raises ConfigError for values that redis-py would not understand and for missing files.
     """
     chosen = options.get("broker_use_ssl")
     found = dict(chosen) if isinstance(chosen, dict) else {}
@@ -44,7 +44,7 @@ def tls_keywords(options: dict[str, Any], query: dict[str, Any], where: str) -> 
         if found.get(name) and not Path(found[name]).exists():
             raise ConfigError(f"there is no file '{found[name]}', which {name} names for the broker")
     if found.get("ssl_cert_reqs") == "none":
-        # Python refuses to check the name of a certificate that it does not check.
+        # Python does not check the host name of a certificate that it does not verify.
         found["ssl_check_hostname"] = False
         _warn(where, "the certificate of the broker at %s is not checked: ssl_cert_reqs is CERT_NONE")
     elif found.get("ssl_check_hostname") is False:
@@ -53,14 +53,14 @@ def tls_keywords(options: dict[str, Any], query: dict[str, Any], where: str) -> 
 
 
 def wants_tls(options: dict[str, Any]) -> bool:
-    """Whether `broker_use_ssl` asks for TLS where the URL does not say."""
+    """Whether `broker_use_ssl` requests TLS where the URL does not."""
     return bool(options.get("broker_use_ssl"))
 
 
 def _needed(value: Any) -> str:
-    """Celery says ssl.CERT_REQUIRED or CERT_REQUIRED, redis-py says required."""
+    """Celery's ssl.CERT_REQUIRED or 'CERT_REQUIRED' as redis-py's 'required'."""
     if value is None:
-        return "none"  # as redis-py reads it
+        return "none"  # as redis-py treats None
     if isinstance(value, str):
         word = value.upper().removeprefix("SSL.").removeprefix("CERT_").lower()
     else:
@@ -77,7 +77,7 @@ def _warn(where: str, words: str) -> None:
 
 
 def tls_reason(error: BaseException | None) -> str:
-    """Why a handshake failed, for people; '' when TLS is not what failed."""
+    """Why a handshake failed, as text for operators; '' when TLS is not the cause."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

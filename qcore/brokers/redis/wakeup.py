@@ -1,10 +1,10 @@
-"""How a Redis consumer is woken: connections blocked on its lists, and a bell for the rest.
+"""How a Redis consumer is woken: connections blocked on its lists, and a notification channel.
 
-In:  the lists that a consumer wants to be woken for.  Out: what a wake-up brought, or that it is worth
-claiming. A connection blocked in BLMOVE for each watched list wakes exactly one of all idle consumers
-and takes no list of names to ring; the bell tells what no blocked list can.
-What wakes an idle consumer is handed out straight from the claim list; it enters the ledger only when
-something else is asked of the server while it is held.
+In:  the lists that wake a consumer.  Out: the message a wake-up brought, or a hint to claim.
+A connection blocked in BLMOVE for each watched list wakes exactly one of all idle consumers
+and needs no list of consumers to notify; the channel covers the lists without a blocked connection.
+A message that wakes an idle consumer is delivered straight from the claim list; it enters the ledger
+only when another request is sent to the server while it is held.
 Next: brokers/redis/consumer.py, which claims and settles.
 """
 
@@ -25,14 +25,14 @@ from qcore.brokers.redis.servers import QUIET, Door, ReplyError
 from qcore.errors import BrokerDown
 
 BLOCK_S = 30
-NET_S = 6.0  # an idle consumer looks that often, should a wake-up have been lost
-PAUSED_S = 1.0  # a pause may end by itself, which rings no bell
+NET_S = 6.0  # fallback poll interval of an idle consumer, in case a wake-up was lost
+PAUSED_S = 1.0  # a pause may end by itself, which sends no notification
 MOST_WATCHED = 16  # lists with a blocked connection of their own
-MOST_DIRECT_BYTES = 65_536  # what is settled from the claim list is sent once more, so it is small
+MOST_DIRECT_BYTES = 65_536  # a settlement from the claim list sends the message again, so it must be small
 
 
 class Owner:
-    """The names of everything one owner has in Redis."""
+    """The names of all Redis keys of one owner."""
 
     def __init__(self, keys: Keys) -> None:
         self.id = new_id()
@@ -47,8 +47,8 @@ class Watch:
         self.link, self.source = Link(door), source
         self.owner: Owner | None = None
         self.blocked = False  # a wait was sent whose answer has not been read
-        self.stale = False  # a claim has taken what that answer will bring
-        self.waiting = 0  # answers that were read, and wait in the claim list for a claim
+        self.stale = False  # a claim has taken the message of that answer
+        self.waiting = 0  # answers that were read, whose messages wait in the claim list for a claim
 
 
 class Direct(NamedTuple):
@@ -61,7 +61,7 @@ class Direct(NamedTuple):
 
 
 class RedisWaking(Consumer):
-    """The waking half of a Redis consumer; the other half has these."""
+    """The wake-up half of a Redis consumer; the other half provides these attributes."""
 
     _door: Door
     _keys: Keys
@@ -73,7 +73,7 @@ class RedisWaking(Consumer):
     _held: set[int]
     _wanted: list[str]
     _queue_of: dict[bytes, str]
-    _paused: frozenset[str]  # queues of which the last claim said so
+    _paused: frozenset[str]  # queues that the last claim found paused
     _next: int
     _next_due: float | None
     _renewed_at: float
@@ -92,7 +92,7 @@ class RedisWaking(Consumer):
         if not self._bell.is_open and self.queues:
             self._bell.send_command("SUBSCRIBE", *[self._keys.bell(q) for q in self.queues])
             self._bell.wait(1.0)
-            self._look_at_once = True  # what was rung before this nobody heard
+            self._look_at_once = True  # notifications sent before the subscription were not received
         if self._paused:
             self._leave_paused()
         for source in self._wanted[:MOST_WATCHED]:
@@ -103,7 +103,7 @@ class RedisWaking(Consumer):
                 watch = self._watches[source] = Watch(self._door, source)
             if watch.blocked and watch.owner is owner:
                 continue
-            if watch.blocked:  # still taking for an owner we are no more
+            if watch.blocked:  # still takes messages for the previous owner
                 watch.link.drop()
             self._block(watch, owner)
 
@@ -115,7 +115,7 @@ class RedisWaking(Consumer):
 
     def _block(self, watch: Watch, owner: Owner) -> None:
         if watch.owner is not owner:
-            # Written down first, so that a reaper finds what the wake-up may take.
+            # Recorded first, so that a reaper finds what the wake-up may take.
             self._link.call("SADD", owner.watched, watch.source)
             watch.owner, watch.waiting = owner, 0
         watch.link.identify()
@@ -135,7 +135,7 @@ class RedisWaking(Consumer):
                 watch.waiting = 0
 
     def _unblock(self, watch: Watch) -> None:
-        """End a wait; a connection on which that fails is closed."""
+        """End a wait; close the connection on which that fails."""
         watch.blocked = False
         if watch.link.id:
             for _ in range(20):
@@ -155,7 +155,7 @@ class RedisWaking(Consumer):
         if watch.owner is not None:
             self._adopt()
             self._link.run(RETURN_CLAIMS, (watch.owner.watched,), (watch.owner.claim, ""))
-            for other in self._watches.values():  # what their answers bring has just been returned
+            for other in self._watches.values():  # the messages of their answers have just been returned
                 other.stale, other.waiting = True, 0
 
     def wake(self, fd: int) -> list[Delivery]:
@@ -173,18 +173,18 @@ class RedisWaking(Consumer):
                         watch.link.drop()
                     return self._hand_out(watch, reply) if isinstance(reply, bytes) else []
         except BrokerDown:
-            # The connection is closed; arm() opens another or says that there is no server.
+            # The connection is closed; arm() opens another one or reports that there is no server.
             for watch in self._watches.values():
                 watch.blocked = watch.blocked and watch.link.is_open
         return []
 
     def _hand_out(self, watch: Watch, stored: bytes) -> list[Delivery]:
-        """The message that woke an idle consumer, without asking the server anything. Nothing when
-        that is not safe: the next claim finds it."""
+        """The message that woke an idle consumer, without a request to the server. Empty when
+        that is not safe: the next claim finds the message."""
         owner = self._owner
         if watch.stale:
             return []
-        # Late, the lease may be gone, which a claim would notice.
+        # The lease may have ended by now; a claim would detect that.
         late = time.monotonic() - self._renewed_at > self._lease_s / 2
         paused = bool(self._paused) and self._queue_of[watch.source.encode()] in self._paused
         unsafe = self._held or self._unsure or late or paused
@@ -204,7 +204,7 @@ class RedisWaking(Consumer):
         if self._look_at_once:
             self._look_at_once = False
             return 0.0
-        # The look is also what finds out that the server is gone while everything is idle.
+        # The poll also detects a lost server while everything is idle.
         net = min(PAUSED_S if self._paused else NET_S, self._door.heartbeat_s * QUIET)
         if len(self._wanted) > MOST_WATCHED:
             net = 0.2
@@ -213,14 +213,14 @@ class RedisWaking(Consumer):
         return max(0.0, min(net, self._next_due - time.monotonic()))
 
     def _adopt(self) -> None:
-        """Bring what is still in claim lists, and handed out, into the ledger."""
+        """Move delivered messages that are still in claim lists into the ledger."""
         if self._direct:
             self._link.run_all([adoption(d) for d in self._direct.values()])
             self._direct.clear()
 
 
 def flag(delivery: Delivery) -> None:
-    """Take the mark of a message that came back for what it says."""
+    """Set the redelivery fields of a delivery from the mark of its message."""
     delivery.raw, returns = unmark(delivery.raw)
     delivery.redelivered, delivery.deliveries = returns > 0, returns + 1
 

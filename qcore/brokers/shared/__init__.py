@@ -1,1 +1,1 @@
-"""What more than one driver uses."""
+"""Parts that several drivers use."""

@@ -1,10 +1,10 @@
 """The servers of one broker URL: which one is in use, and which to try next when it fails.
 
 In:  `redis://a/0;redis://b/0`, or a list of such URLs.  Out: the order in which to try them.
-Nothing here connects: a driver asks `to_try()`, connects, and says `reached()` or `failed()`. All
+Nothing here connects: a driver calls `to_try()`, connects, and calls `reached()` or `failed()`. All
 connections of one process with the same list, and those of the processes it forks, share one Endpoints
-(`shared()`), so that tasks, what they send, control and events are always at the same server.
-Next: brokers/redis/servers.py; any driver whose servers come as a list.
+(`shared()`), so that tasks, what they send, control and events always use the same server.
+Next: brokers/redis/servers.py; any driver that takes a list of servers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def split_urls(url: str | Iterable[str]) -> list[str]:
 
 
 def join_urls(urls: str | Iterable[str]) -> str:
-    """The same as one text."""
+    """The URLs as one text with `;` between them."""
     return ";".join(split_urls(urls))
 
 
@@ -39,9 +39,9 @@ class Endpoints:
     """One list of at most 255 servers. `current` is the one that was reached last.
 
     strategy is Celery's `broker_failover_strategy`: round-robin keeps the order of the list, shuffle
-    takes one of its own for each process. A server that failed is left alone for 0.1 s, doubling to
-    1 s, while there is another to try. Used from several threads without a lock: each step is one
-    assignment, and the worst of a race is one attempt too many.
+    uses a separate random order for each process. A server that failed is skipped for 0.1 s, doubling
+    to 1 s, while there is another one. Used from several threads without a lock: each step is one
+    assignment, and the worst case of a race is one extra attempt.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Endpoints:
         self.urls = list(urls)
         if strategy == SHUFFLE:
             shuffle(self.urls)
-        # Memory that forked processes share: a task that publishes must do so where its worker is.
+        # Memory shared with forked processes: a task must publish to the server that its worker uses.
         self._at: mmap.mmap | bytearray = mmap.mmap(-1, 1) if len(self.urls) > 1 else bytearray(1)
         self._clock = clock
         self._failures = dict.fromkeys(self.urls, 0)
@@ -72,8 +72,8 @@ class Endpoints:
         return self.urls[self._at[0]]
 
     def to_try(self) -> list[str]:
-        """The servers to try now, in this order: the current one, then those after it in the list.
-        Those that failed a moment ago are left out, but one is always named."""
+        """The servers to try now, in order: the current one, then those after it in the list.
+        Servers that failed a moment ago are left out, but at least one is returned."""
         at = self._at[0]
         ring = self.urls[at:] + self.urls[:at]
         now = self._clock()
@@ -81,12 +81,12 @@ class Endpoints:
         return due or [min(ring, key=self._due.__getitem__)]
 
     def reached(self, url: str) -> None:
-        """It answers, and as what it should be."""
+        """Record that the server answers and has the expected role."""
         self._failures[url], self._due[url] = 0, 0.0
         self._at[0] = self.urls.index(url)
 
     def failed(self, url: str) -> None:
-        """It cannot be used now."""
+        """Record that the server cannot be used now."""
         count = self._failures[url] = self._failures[url] + 1
         wait_s = BACKOFF_LEAST_S * 2.0 ** min(count - 1, 10)
         self._due[url] = self._clock() + min(wait_s, BACKOFF_MOST_S)

@@ -1,9 +1,9 @@
-"""Nothing waits for ever: of every 16 messages that a consumer takes, one is not the most urgent.
+"""Prevent starvation: of every 16 messages that a consumer claims, one is not the most urgent.
 
-In:  how many messages were taken.  Out: how many of the next claim go to what is less urgent, and where.
-The turns go round, from the least urgent upwards: were they all for the lowest priority, those between
-would wait for ever instead. Counted by each consumer for itself, and by messages, so that claims of any
-size keep the share.
+In:  the number of claimed messages.  Out: how many of the next claim go to lower priorities, and which.
+These turns rotate, from the least urgent priority upwards: if all went to the lowest one, those between
+would starve instead. Each consumer counts for itself, and counts messages, so that claims of any size
+keep the share.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ class Turns:
         self._taken = 0
 
     def due(self, limit: int) -> int:
-        """How many of the next `limit` messages are for what is less urgent."""
+        """How many of the next `limit` messages are for lower priorities."""
         return min(limit, self._owed // ONE_OF)
 
     def took(self, count: int) -> None:
-        """A claim brought so many; as many turns were taken in it as were due."""
+        """Record a claim of `count` messages; the turns that were due in it are used up."""
         self._owed = self._owed - ONE_OF * self.due(count) + count
 
     def next_of(self, places: int) -> int:
-        """Which of so many places that have messages, the most urgent first, has this turn: each but the
-        first, the last foremost."""
+        """The index of the place that has this turn, among `places` with messages, most urgent first: each
+        except the first in rotation, starting at the last."""
         self._taken += 1
         return places - 1 - (self._taken - 1) % (places - 1) if places > 1 else 0

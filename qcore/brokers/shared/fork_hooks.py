@@ -1,6 +1,6 @@
 """What a forked child must not inherit: locks in an unknown state, connections of its parent.
 
-Whoever owns such things registers here and gets `after_fork()` called in every child.
+An owner of such resources registers here; its `after_fork()` runs in every child.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 class Forked(Protocol):
     def after_fork(self) -> None:
-        """Runs in the child: make new locks, let go of connections without writing to them."""
+        """Runs in the child: create new locks, drop connections without writing to them."""
 
 
 _known: weakref.WeakSet[Any] = weakref.WeakSet()

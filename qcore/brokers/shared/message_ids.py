@@ -1,6 +1,6 @@
-"""Single messages by their task id, for people who move, drop and replay them.
+"""Single messages by their task id, for operators who move, drop and replay them.
 
-In:  message bytes.  Out: whose they are. Only what operators do reads messages here: no driver's
+In:  message bytes.  Out: the task id. Only administration reads messages here: no driver's
 publish, claim or settle does.
 """
 
@@ -27,7 +27,7 @@ _read = msgspec.json.Decoder(_Message).decode
 
 
 def id_of(raw: bytes) -> str | None:
-    """The id in the headers, without reading the rest; None when there is none."""
+    """The id in the headers, read without the rest; None when there is none."""
     try:
         found = _read(raw).headers.id
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -36,9 +36,9 @@ def id_of(raw: bytes) -> str | None:
 
 
 def is_one_of(raw: bytes, task_ids: Collection[str]) -> bool:
-    """Whether the message is that of one of these tasks (its header `id`)."""
+    """Whether the message has the id of one of these tasks (its header `id`)."""
     if not any(task_id.encode() in raw for task_id in task_ids):
-        return False  # without reading it
+        return False  # cheap test before the message is read
     try:
         return envelope.decode(raw).headers.get("id") in task_ids
     except Malformed:
@@ -46,7 +46,7 @@ def is_one_of(raw: bytes, task_ids: Collection[str]) -> bool:
 
 
 def priority_of(raw: bytes) -> int:
-    """The priority that the message itself says; 0 when it cannot be read."""
+    """The priority that the message itself contains; 0 when it cannot be read."""
     try:
         return envelope.decode(raw).properties.priority or 0
     except Malformed:

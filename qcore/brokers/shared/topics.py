@@ -1,4 +1,4 @@
-"""AMQP topic patterns: which routing keys a listener wants.
+"""AMQP topic patterns: which routing keys a subscription receives.
 
 In:  a pattern such as 'task.#' and a routing key.  Out: yes or no.
 """
@@ -20,7 +20,7 @@ def _topic(pattern: str) -> re.Pattern[str]:
 
 
 def hears(pattern: str, routing_key: str) -> bool:
-    """Whether a listener with this pattern takes this key; the pattern '' is the bare exchange."""
+    """Whether a subscription with this pattern receives this key; '' is the bare exchange."""
     if not pattern:
         return not routing_key
     return _topic(pattern).fullmatch("." + routing_key) is not None
