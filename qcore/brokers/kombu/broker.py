@@ -1,11 +1,11 @@
-"""The broker driver for RabbitMQ (amqp://, amqps://), and for kombu's other transports as far as it goes.
+"""The broker driver for RabbitMQ (amqp://, amqps://), and for kombu's other transports as far as possible.
 
 In:  the contract of base.py.  Out: AMQP 0-9-1 through pyamqp, with Celery's names and arguments.
 After this: connection.py (connections), messages.py (message forms), publisher.py,
-topology.py (what is declared), consumer.py, bus.py.
+topology.py (declarations), consumer.py, bus.py.
 
-RabbitMQ has no leases: what a consumer holds comes back when its connection ends. Every message
-that goes back, for whatever reason, is flagged as redelivered. Priorities are carried, but queues
+RabbitMQ has no leases: the messages of a consumer are redelivered when its connection ends. Every
+returned message, for whatever reason, is flagged as redelivered. Priorities are sent, but queues
 are declared as Celery declares them, without x-max-priority; the transport option `max_priority`
 (then the same for every client) changes that.
 """
@@ -37,11 +37,11 @@ HEARTBEAT_S = 60.0
 CONTROL_TTL_S, CONTROL_EXPIRES_S = 300.0, 10.0
 EVENT_TTL_S, EVENT_EXPIRES_S = 5.0, 60.0
 QUARANTINE_READ = 10_000
-GONE_S = 60.0  # how long it is known that a worker has left: longer than its last announcement
+GONE_S = 60.0  # how long a departed worker is remembered: longer than its last announcement
 
 
 class KombuBroker(Broker):
-    """RabbitMQ."""
+    """The driver for RabbitMQ."""
 
     name: ClassVar[str] = "kombu"
     features: ClassVar[Features] = Features(
@@ -66,10 +66,10 @@ class KombuBroker(Broker):
         beat_s = self.options.get("broker_heartbeat")
         self._beat_s = HEARTBEAT_S if beat_s is None else float(beat_s)
         if self._beat_s:
-            # What a lease is elsewhere: a third of it passes between two calls of renew().
+            # The counterpart of a lease: a third of it passes between two calls of renew().
             self.lease_s = min(self.lease_s, self._beat_s)
-        # Nobody ticks between two publishes, so this connection asks for no heartbeats: a publish
-        # notices a dead one by itself.
+        # No heartbeats are sent between two publishes, so this connection requests none: a publish
+        # detects a dead connection itself.
         self._link = Link(url, self.options, name="qcore client")
         self._topology, self._publisher = Topology(self._link), Publisher(self._link)
         self._roster = Roster(self._link, self._topology, self._publisher)
@@ -80,7 +80,7 @@ class KombuBroker(Broker):
 
     @contextmanager
     def _on_link(self) -> Iterator[None]:
-        """Hold the connection of this broker. Nothing was sent so far, so a stale one may be replaced."""
+        """Hold this broker's connection. Nothing is sent yet, so a stale one may be replaced."""
         with self._link.lock:
             self._link.refresh()
             with self._link.use():
@@ -117,7 +117,7 @@ class KombuBroker(Broker):
         return [incoming(m, queue, self._link.native).raw for m in self._look(queue, limit)]
 
     def _look(self, queue: str, limit: int) -> list[Any]:
-        """Take messages and put them back where they were; they will be flagged as redelivered."""
+        """Take messages and return them to their places; they are then flagged as redelivered."""
         with self._on_link():
             if not self._topology.has_queue(queue):
                 return []
@@ -141,7 +141,7 @@ class KombuBroker(Broker):
             self._topology.bind(queue, exchange, kind, routing_key)
 
     def purge(self, queue: str) -> int:
-        """Ready messages only: delayed ones of all queues are in the same place."""
+        """Delete ready messages only: delayed ones of all queues share the same queues."""
         with self._on_link():
             if not self._topology.has_queue(queue):
                 return 0
@@ -206,13 +206,13 @@ class KombuBroker(Broker):
         self._say(exchange, key, raw)
 
     def open_replies(self, name: str, expires_s: float) -> Inbox:
-        """A queue for results that are sent to us (`rpc://`), declared as Celery's clients do."""
+        """A queue for results sent to this process (`rpc://`), declared as Celery's clients do."""
         place = Place(name=name, expires_s=expires_s, exclusive=False, durable=True)
         return KombuListener(self._new_link("qcore results", heartbeat=False), place, name)
 
-    # --- who is there, what was revoked
+    # --- members, revoked ids
 
-    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> None:  # what it replaced is unknown
+    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> None:  # returns nothing
         if self.features.members_known:
             with self._on_link():
                 self._roster.announce(node, info, ttl_s)
@@ -223,7 +223,7 @@ class KombuBroker(Broker):
                 self._roster.announce(node, None, GONE_S)
 
     def members(self) -> list[Member]:
-        """seen_at is the clock of the worker itself."""
+        """Members whose seen_at is in the clock of the worker itself."""
         if not self.features.members_known:
             return []
         with self._on_link():
@@ -240,7 +240,7 @@ class KombuBroker(Broker):
         with self._on_link():
             return self._roster.revoked(limit)
 
-    # --- life
+    # --- lifecycle
 
     @property
     def place(self) -> str:
@@ -272,9 +272,9 @@ class KombuBroker(Broker):
 
 
 class EmulatedBroker(KombuBroker):
-    """One of kombu's emulated transports: polled, without confirms, and it cannot delay.
+    """One of kombu's emulated transports: polled, without confirms or delayed delivery.
 
-    A delayed message is taken at once and held by the consumer until it is due.
+    A delayed message is claimed at once and held by the consumer until it is due.
     """
 
     features: ClassVar[Features] = Features(

@@ -1,10 +1,10 @@
-"""Notice boards: queues that everybody reads and nobody empties. Notes leave when their time is over.
+"""Bulletin queues: messages are read without being acknowledged, and expire by TTL.
 
-In:  a name, notes.  Out: the notes that are there, oldest first.
-AMQP has no place that can be looked at, so who reads takes all notes at once, with the right to be the
-only one, and lets go of them unacknowledged: they are back in their places. It takes milliseconds;
-who comes in between waits.
-Before this: broker.py (who is there, what was revoked).
+In:  a name, notes.  Out: the current notes, oldest first.
+AMQP cannot read a queue without consuming it, so a reader takes all notes at once as the exclusive
+consumer, and releases them unacknowledged, which restores their places. It takes milliseconds;
+another reader waits meanwhile.
+Before this: broker.py (members, revoked ids).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from qcore.brokers.kombu.connection import Link
 from qcore.brokers.kombu.messages import PERSISTENT, Outgoing
 from qcore.brokers.kombu.publisher import Publisher
 
-NOTES_MOST = 20_000  # then the oldest is dropped
+NOTES_MOST = 20_000  # beyond that the oldest is dropped
 WAIT_S, PAUSE_S = 0.5, 0.01  # for another reader
 READS_MOST = 100
 
 
 class Note(msgspec.Struct):
-    """What hangs there. Times are epoch seconds of the clock of whoever wrote it."""
+    """One note. Times are epoch seconds in the clock of its writer."""
 
     topic: str
     at: float
@@ -39,18 +39,18 @@ _decode = msgspec.json.Decoder(Note).decode
 
 
 class Board:
-    """One such queue, durable."""
+    """One bulletin queue, durable."""
 
     def __init__(self, link: Link, publisher: Publisher, name: str) -> None:
         self.name = name
         self._link, self._publisher = link, publisher
         self._epoch = -1
 
-    # Both are called under the link, which is open.
+    # Both require the link to be held and open.
 
     def post(self, notes: list[Note], keep_s: float = 0.0, longest_s: float = 0.0) -> None:
-        """Hang these up. They can be read until keep_s after their time. Raises BrokerDown, BrokerFull
-        after longest_s (0: as any publish)."""
+        """Publish notes. They stay readable until keep_s after their time. Raises BrokerDown, BrokerFull
+        after longest_s seconds (0: as any publish)."""
         now = time.time()
         batch = []
         for note in notes:
@@ -64,7 +64,7 @@ class Board:
             batch.append((Outgoing(raw, properties, "", self.name, mandatory=True), raw))
         self._declare()
         if self._publisher.send(batch, longest_s):
-            self._epoch = -1  # somebody has deleted it
+            self._epoch = -1  # the queue was deleted
             self._declare()
             self._publisher.send(batch, longest_s)
 
@@ -79,11 +79,11 @@ class Board:
         try:
             self._link.attempt(declare)
         except (PreconditionFailed, AccessRefused):
-            pass  # it is there in another form, or only others may make it; sending will tell
+            pass  # it exists with other arguments, or we may not declare it; sending finds out
         self._epoch = self._link.epoch
 
     def read(self) -> list[Note]:
-        """All notes. Nothing when there is no board, or when it may not be read."""
+        """All notes. Empty when the queue does not exist or may not be read."""
         deadline = time.monotonic() + WAIT_S
         while True:
             try:
@@ -91,7 +91,7 @@ class Board:
             except NotFound:
                 return []
             except AccessRefused as exc:
-                # The same code for another reader, who is soon done, and for a lack of rights.
+                # The same code for another reader, which is soon done, and for a missing permission.
                 if "exclusive" not in str(exc.reply_text) or time.monotonic() > deadline:
                     return []
                 time.sleep(PAUSE_S)
@@ -102,7 +102,7 @@ class Board:
         arrived: list[Any] = []
         channel.basic_consume(self.name, exclusive=True, callback=arrived.append)
         for _ in range(READS_MOST):
-            # Answered after all that the queue had sent before it.
+            # Answered after all messages that the queue sent before it.
             if not channel.queue_declare(self.name, passive=True).message_count:
                 break
         notes = []
@@ -110,5 +110,5 @@ class Board:
             try:
                 notes.append(_decode(bytes(message.body)))
             except msgspec.MsgspecError:
-                continue  # not one of ours
+                continue  # not a note of qcore
         return notes

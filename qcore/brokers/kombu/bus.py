@@ -1,6 +1,6 @@
-"""Open ends of the control and event bus, and of result queues: queues of our own with one reader.
+"""Receiving ends of the control and event bus, and of result queues: own queues with one reader.
 
-In:  an exchange and a pattern, or a name to be answered at.  Out: envelope bytes, one by one.
+In:  an exchange and a pattern, or the name of a reply queue.  Out: envelope bytes, one by one.
 Before this: broker.py.  Names, flags and times are those of kombu's pidbox and Celery's receiver.
 """
 
@@ -31,7 +31,7 @@ SLICE_S = 5.0  # heartbeats are sent at least this often
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A queue to listen on."""
+    """A queue to receive from."""
 
     name: str
     exchange: str = ""  # '': the default exchange, which needs no binding
@@ -43,7 +43,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class KombuListener(Inbox):
-    """A subscription or an inbox, on a connection of its own."""
+    """A subscription or an inbox, with its own connection."""
 
     def __init__(self, link: Link, place: Place, key: str = "") -> None:
         self.key = key
@@ -98,7 +98,7 @@ class KombuListener(Inbox):
         if self._exchange:
             channel.queue_bind(name, self._exchange, routing_key=place.key)
         if not self._link.native:
-            channel.queue_purge(name)  # an emulation goes on filling queues that were deleted
+            channel.queue_purge(name)  # an emulation continues to fill deleted queues
 
     def _on_message(self, message: Any) -> None:
         self._arrived.append(incoming(message, self._queue, self._link.native).raw)
@@ -145,7 +145,7 @@ class KombuListener(Inbox):
             if self._closed:
                 return
             self._closed = True
-            self._bell.ring()  # whoever waits in get() returns
+            self._bell.ring()  # wakes a thread that waits in get()
             if not self._link.native and self._link.is_open:
                 try:
                     with self._link.use(connect=False):

@@ -1,9 +1,9 @@
-"""One connection of the kombu driver: open it, use it under its lock, know when it is another one.
+"""One connection of the kombu driver: open it, use it under its lock, detect when it is a new one.
 
-In:  a URL of any kombu transport.  Out: channels, and frames that have arrived.
+In:  a URL of any kombu transport.  Out: channels, and received frames.
 Before this: broker.py, consumer.py, bus.py.
-`native` means pyamqp and so RabbitMQ: it has a descriptor, heartbeats and confirms. The other
-transports of kombu are emulations that can only be polled.
+`native` means pyamqp and so RabbitMQ: it has a descriptor, heartbeats and confirms. kombu's other
+transports are emulations that can only be polled.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from qcore.errors import BrokerDown, ConfigError, QcoreError, mask_url
 T = TypeVar("T")
 
 NATIVE_SCHEMES = frozenset(("amqp", "amqps", "pyamqp"))
-ANSWER_S = 10.0  # the longest wait for the broker's answer to anything
-STALL_S = 0.2  # the longest wait for the rest of a frame that has begun to arrive
+ANSWER_S = 10.0  # the longest wait for any answer of the broker
+STALL_S = 0.2  # the longest wait for the rest of a partly received frame
 FRAMES_AT_ONCE = 20_000
 CONNECT_TIMEOUT_S = 4.0
-# Not for pyamqp: options of qcore, and the confirms that publisher.py does in its own way.
+# Not for pyamqp: options of qcore, and confirms, which publisher.py handles itself.
 _OURS = frozenset(
     "lease_s connect_timeout_s result_prefix event_ttl_s max_priority confirm_publish confirm_timeout".split()
 )
-#: settings that come with the options
+#: settings passed with the options
 _SETTINGS = ("broker_", "task_", "result_")
 
-#: Connections of the parent process. Kept for ever: letting go of one could say goodbye on a socket
-#: that the parent still uses.
+#: Connections of the parent process. Kept for ever: releasing one could close the AMQP connection on a
+#: socket that the parent still uses.
 _inherited: list[Any] = []
 
 
@@ -50,9 +50,9 @@ def is_native(url: str) -> bool:
 
 
 class Link:
-    """A connection that opens when used. Everything on it happens under `lock`.
+    """A connection that opens on first use. Every access holds `lock`.
 
-    epoch counts connections: what was received on an older one cannot be settled on this one.
+    epoch counts connections: a delivery of an older one cannot be settled on this one.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class Link:
         self.native = is_native(url)
         self.lock = threading.RLock()
         self.epoch = 0
-        self.blocked = False  # the broker takes no messages because memory or disk are short
-        # Nodes of one cluster: other connections of this process may be at another one.
+        self.blocked = False  # the broker accepts no messages because memory or disk are short
+        # Nodes of one cluster: other connections of this process may use another one.
         self.ends = shared(url, str(options.get("broker_failover_strategy") or ROUND_ROBIN))
         self._transport: Any = None
         self._connection: Any = None
@@ -107,7 +107,7 @@ class Link:
             except self._errors as exc:
                 raise self._broken(exc) from exc
             except (AttributeError, TypeError, KeyError) as exc:
-                # What pyamqp raises when the connection went away under one of its methods.
+                # pyamqp raises these when the connection closed during one of its methods.
                 if self.is_open:
                     raise
                 raise self._broken(exc) from exc
@@ -168,7 +168,7 @@ class Link:
             self._errors = (*self._errors, *transport.connection_errors, *transport.channel_errors)
 
     def drop(self) -> None:
-        """Forget the connection without a word to the broker."""
+        """Drop the connection without sending anything to the broker."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -176,15 +176,15 @@ class Link:
             if self.native:
                 sock = connection.sock if connection.connected else None
                 if sock is not None:
-                    sock.settimeout(STALL_S)  # a TLS goodbye could wait for ever
+                    sock.settimeout(STALL_S)  # a TLS shutdown could wait for ever
                 connection.collect()
             else:
                 self._transport.close_connection(connection)
-        except Exception:  # it is broken already; nothing of what this raises is news
+        except Exception:  # it is broken already; its errors add nothing
             pass
 
     def close(self) -> None:
-        """Say goodbye, for at most a second."""
+        """Close the connection properly, within a second."""
         with self.lock:
             connection = self._connection
             if connection is not None and self.native and self.is_open:
@@ -212,10 +212,10 @@ class Link:
     def _on_unblocked(self) -> None:
         self.blocked = False
 
-    # --- talk (all under the lock)
+    # --- use (all under the lock)
 
     def channel(self) -> Any:
-        """A new channel. Bodies stay bytes: they are whatever their publisher sent."""
+        """A new channel. Bodies stay bytes, as published."""
         channel = self._transport.create_channel(self._connection)
         if self.native:
             channel.auto_decode = False
@@ -231,7 +231,7 @@ class Link:
             answer = operation(channel)
         except (ChannelError, *self._channel_errors):
             if self.is_open:
-                channel.close()  # pyamqp has opened another under its number
+                channel.close()  # pyamqp has opened another one under its number
             raise
         channel.close()
         return answer
@@ -244,7 +244,7 @@ class Link:
         return number
 
     def readable(self, timeout_s: float = 0.0) -> bool:
-        """Whether something has arrived (native only)."""
+        """Whether data has arrived (native only)."""
         if self._inbox.has_frame():
             return True
         return self._socket_readable(timeout_s)
@@ -254,11 +254,11 @@ class Link:
         if sock is None:
             raise OSError("the connection is closed")
         if hasattr(sock, "pending") and sock.pending():
-            return True  # TLS has decrypted more than was asked of it
+            return True  # TLS has decrypted more than was read
         return bool(self._poll.poll(timeout_s * 1000))
 
     def pump(self) -> None:
-        """Handle everything that has arrived, without waiting for more (native only)."""
+        """Handle all received frames, without waiting for more (native only)."""
         connection, inbox = self._connection, self._inbox
         handle, transport = connection.on_inbound_frame, connection.transport
         with transport.having_timeout(STALL_S):
@@ -277,10 +277,10 @@ class Link:
                     else:
                         return
                 except TimeoutError:
-                    return  # half a frame; it is kept until the rest is here
+                    return  # a partial frame; it is kept until the rest arrives
 
     def refresh(self) -> None:
-        """Notice that the broker has closed an idle connection, and open another."""
+        """Detect that the broker has closed an idle connection, and open a new one."""
         if self.native and self.is_open:
             try:
                 self.pump()
@@ -294,12 +294,12 @@ class Link:
     def tick(self) -> None:
         """Send a heartbeat if one is due; raises when the broker has been silent for too long."""
         if self.native and self.heartbeat_s:
-            self.pump()  # before judging its silence, hear what it has said
+            self.pump()  # read what has arrived before judging the silence
             self._connection.heartbeat_tick()
 
 
 def describe(exc: BaseException | None) -> str:
-    """What went wrong, for people."""
+    """The error as text for operators."""
     if isinstance(exc, TimeoutError):
         return "it did not answer in time"
     text = getattr(exc, "reply_text", None) or str(exc)
@@ -307,7 +307,7 @@ def describe(exc: BaseException | None) -> str:
 
 
 class Bell:
-    """A descriptor that can be made readable by hand."""
+    """A descriptor that this process can make readable."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()

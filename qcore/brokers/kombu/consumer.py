@@ -1,9 +1,9 @@
 """One owner of deliveries on an AMQP broker, or on one of kombu's emulations of one.
 
-In:  queue names.  Out: Delivery records, and their ends.
-Before this: worker/loop.py.  Messages come in one of two ways: pushed, after arm() or once
-prefetch() has said how many; pulled one by one otherwise, which is exact and all that an emulation
-can do. A delivery belongs to the connection it came on; when that ends, the broker returns it.
+In:  queue names.  Out: Delivery records, and their settlements.
+Before this: worker/loop.py.  Messages arrive in one of two ways: pushed, after arm() or once
+prefetch() has set the window; pulled one by one otherwise, which is exact and the only way of an
+emulation. A delivery belongs to its connection; when that ends, the broker redelivers it.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from qcore.errors import BrokerDown, BrokerError
 
 log = logging.getLogger(__name__)
 
-SAFETY_NET_S = 5.0  # pushed messages wake us; this is for what nobody thought of
+SAFETY_NET_S = 5.0  # fallback poll interval in case a wake-up is missed
 POLL_S = 0.05
 
 
 class Held(msgspec.Struct):
-    """A message that the broker counts as ours."""
+    """An unacknowledged message of this consumer."""
 
     epoch: int
     tag: Any
@@ -49,28 +49,28 @@ class KombuConsumer(Consumer):
     gather_s = 0.003
 
     def __init__(self, link: Link, queues: Sequence[str], sender: Link | None = None) -> None:
-        """sender is the connection for what follows from tasks. A broker that is short of space stops
-        reading from those that publish: acknowledgements must not wait behind that."""
+        """sender is the connection for messages that follow from tasks. A broker that is short of memory or
+        disk stops reading from publishing connections: acknowledgements must not wait behind that."""
         self.queues = tuple(queues)
         self._link, self._topology = link, Topology(link)
         self._sender = sender or link
         self._publisher, self._places = Publisher(self._sender), Topology(self._sender)
         self._bell = Bell()
         self._numbers = itertools.count(1)
-        self._held: dict[int, Held] = {}  # handed out
-        self._arrived: dict[str, deque[Any]] = {}  # pushed, not yet handed out
-        self._parked: list[tuple[float, int, Held]] = []  # delayed here, where the broker cannot
+        self._held: dict[int, Held] = {}  # delivered to the caller
+        self._arrived: dict[str, deque[Any]] = {}  # pushed, not yet claimed
+        self._parked: list[tuple[float, int, Held]] = []  # delayed here, where the broker cannot delay
         self._prefetch: int | None = None
         self._channel: Any = None
         self._consuming: dict[str, str] = {}  # queue -> consumer tag
-        self._spent: set[str] = set()  # queues whose window of one was used: they cannot wake us
+        self._spent: set[str] = set()  # queues whose window of one is used up: they cannot wake us
         self._epoch = -1
         self._pushed = False
         self._claiming = False
         with link.use():
             self._ready()
 
-    # --- taking
+    # --- claim
 
     def claim(self, limit: int) -> list[Delivery]:
         with self._link.use(connect=False):
@@ -104,7 +104,7 @@ class KombuConsumer(Consumer):
         return found
 
     def _take(self, message: Any, queue: str, found: list[Delivery]) -> None:
-        """Hand a message out, or hold it back for the rest of its delay: less than a second where
+        """Deliver a message, or hold it for the rest of its delay: less than a second where
         the broker delays by whole seconds, all of it where the broker cannot delay."""
         came = incoming(message, queue, self._link.native)
         delivery = Delivery(
@@ -123,7 +123,7 @@ class KombuConsumer(Consumer):
             found.append(delivery)
 
     def _due(self, limit: int) -> list[Delivery]:
-        """What we have held back until now, under new numbers."""
+        """Up to `limit` parked messages that are due, with new numbers."""
         found: list[Delivery] = []
         while self._parked and len(found) < limit and self._parked[0][0] <= time.time():
             _, _, held = heapq.heappop(self._parked)
@@ -133,7 +133,7 @@ class KombuConsumer(Consumer):
         return found
 
     def _ready(self) -> None:
-        """A channel of the present connection, and the queues; older deliveries are forgotten."""
+        """Open a channel of the current connection and declare the queues; drop older deliveries."""
         if self._epoch == self._link.epoch and self._channel is not None:
             return
         self._held.clear()
@@ -149,7 +149,7 @@ class KombuConsumer(Consumer):
             self._consume()
 
     def _consume(self) -> None:
-        """Have messages pushed."""
+        """Start consuming, so that the broker pushes messages."""
         if not self._pushed or not self._consuming:
             self._set_window()
         self._pushed = True
@@ -165,7 +165,7 @@ class KombuConsumer(Consumer):
                 )
 
     def _set_window(self) -> None:
-        # Not global: RabbitMQ 4 has no other kind. It counts per consumer, so per queue.
+        # Not global: RabbitMQ 4 has only this kind, which counts per consumer and so per queue.
         self._channel.basic_qos(0, min(self._prefetch or 1, 65535), False)
 
     def _on_message(self, queue: str, message: Any) -> None:
@@ -173,12 +173,12 @@ class KombuConsumer(Consumer):
         if self._prefetch is None:
             self._spent.add(queue)
         if not self._claiming:
-            # Read along with the answer to something else, or by the renewing thread: the descriptor
-            # of the connection will not tell.
+            # Read together with another answer, or by the renewing thread: the descriptor of the connection
+            # will not become readable for it.
             self._bell.ring()
 
     def _on_cancel(self, tag: str) -> None:
-        """The queue was deleted; it is declared again when the next claim finds it not consumed."""
+        """The queue was deleted; it is declared again when the next claim finds no consumer on it."""
         for queue, mine in list(self._consuming.items()):
             if mine == tag:
                 del self._consuming[queue]
@@ -198,7 +198,7 @@ class KombuConsumer(Consumer):
             if self._pushed:
                 self._consume()
 
-    # --- waking
+    # --- wake-up
 
     def fds(self) -> list[int]:
         number = self._link.fileno()
@@ -210,14 +210,14 @@ class KombuConsumer(Consumer):
         with self._link.use(connect=False):
             self._ready()
             for queue in [q for q in self._spent if not self._arrived.get(q)]:
-                self._stop(queue)  # its successor has a window of its own
+                self._stop(queue)  # the next consumer has a window of its own
             self._consume()
             if any(self._arrived.values()):
                 self._bell.ring()
 
     def disarm(self) -> None:
-        """What was pushed but not claimed goes back: another worker may have room for it. With a
-        prefetch() it stays: then that many are meant to be held."""
+        """Return pushed messages that are not claimed: another worker may have free slots. With a
+        prefetch() they stay, since then that many are to be held."""
         if self._prefetch is not None or not self._consuming or not self._link.is_open:
             return
         with self._link.use(connect=False):
@@ -228,7 +228,7 @@ class KombuConsumer(Consumer):
             self._bell.hush()
 
     def _stop(self, queue: str) -> None:
-        """Have no more of this queue pushed; give back what was pushed and not handed out."""
+        """Cancel the consumer of this queue; return pushed messages that are not claimed."""
         tag = self._consuming.pop(queue, None)
         if tag is not None:
             self._channel.basic_cancel(tag)
@@ -262,7 +262,7 @@ class KombuConsumer(Consumer):
         if self._pushed and self._link.native:
             with self._link.use(connect=False):
                 self._ready()
-                # The window of a consumer is the one that was set before it began.
+                # A consumer keeps the window that was set before it began.
                 for queue in list(self._consuming):
                     self._stop(queue)
                 self._consume()
@@ -273,7 +273,7 @@ class KombuConsumer(Consumer):
         with self._link.use(connect=False):
             self._ready()
             if self._link.native:
-                self._link.pump()  # hear of the end of the connection before anything is sent on it
+                self._link.pump()  # detect the end of the connection before anything is sent on it
             refused: list[int] = []
             ours: list[Settlement] = []
             seen: set[int] = set()
@@ -288,15 +288,15 @@ class KombuConsumer(Consumer):
         crashpoint("before_settle")
         sending = [one for one in ours if one.sends or one.action in (Settle.DELAY, Settle.QUARANTINE)]
         if sending and len(sending) < len(ours):
-            # A broker without space must not keep these with us as well.
+            # A broker short of memory or disk must not delay these settlements as well.
             with self._link.use(connect=False):
                 self._end([one for one in ours if one not in sending], set())
             ours = sending
-        # Not under the lock: heartbeats go on while the broker takes its time.
+        # Not under the lock: heartbeats continue while the broker takes its time.
         try:
             back = self._send(ours)
         except BrokerError:
-            for one in ours:  # it may be there all the same
+            for one in ours:  # they may have been stored all the same
                 one.sends = tuple(map(sent_again, one.sends))
             raise
         with self._link.use(connect=False):
@@ -305,9 +305,9 @@ class KombuConsumer(Consumer):
         return refused
 
     def _send(self, settlements: Sequence[Settlement]) -> set[int]:
-        """Publish all that follows from them, confirmed; the numbers of deliveries that could not be
-        delayed. A continuation that no queue takes goes to quarantine: refusing its settlement would
-        only bring it back."""
+        """Publish all messages that follow from them, confirmed; returns the numbers of deliveries that could
+        not be delayed. An unroutable continuation is quarantined: refusing its settlement would only
+        redeliver the task."""
         messages: list[Message] = []
         owners: list[Settlement] = []
         aside: list[tuple[bytes, str, str]] = []
@@ -361,12 +361,12 @@ class KombuConsumer(Consumer):
         for tag in sorted(returned, reverse=True):
             self._channel.basic_reject(tag, requeue=True)
         if returned and self._link.native:
-            # Rejects are not answered. This is, and after them, so another consumer finds them now.
+            # Rejects have no answer. This has one, after them, so another consumer finds the messages now.
             self._set_window()
 
     def _ack(self, tags: list[Any]) -> None:
         if self._link.native and len(tags) > 1:
-            # One frame for all up to the oldest message that stays with us.
+            # One frame for all up to the oldest message that stays unacknowledged.
             others = [h.tag for h in self._held.values()]
             others += [m.delivery_tag for waiting in self._arrived.values() for m in waiting]
             others += [held.tag for _, _, held in self._parked]
@@ -379,7 +379,7 @@ class KombuConsumer(Consumer):
         for tag in tags:
             self._channel.basic_ack(tag)
 
-    # --- staying alive
+    # --- liveness
 
     def renew(self) -> bool:
         if not self._link.native:
@@ -396,8 +396,8 @@ class KombuConsumer(Consumer):
         return 0  # the broker does it when a connection ends
 
     def reconnect(self) -> None:
-        """A connection that still works is kept, and with it all that it holds: what broke may have
-        been the one we send on, or the result store."""
+        """Keep a connection that still works, with all its deliveries: the error may have come from the
+        sending connection, or from the result store."""
         with self._link.lock:
             if not self._link.native or not self.renew():
                 self._link.drop()
@@ -410,7 +410,7 @@ class KombuConsumer(Consumer):
                 if self._epoch == self._link.epoch:
                     self._give_back()
         except BrokerDown:
-            pass  # then the broker gives them back itself
+            pass  # then the broker returns them itself
         self._link.close()
         self._sender.close()
         self._bell.close()

@@ -1,9 +1,9 @@
-"""What RabbitMQ says, read fast: bytes to frames to messages, in place of pyamqp's own way of doing it.
+"""Fast parsing of RabbitMQ's stream: bytes to frames to messages, in place of pyamqp's own parser.
 
 In:  the socket of a pyamqp connection.  Out: its methods, dispatched as pyamqp would; delivered
-messages whose headers are JSON data.  A message that cannot be understood arrives without properties,
-so it is no task and ends in quarantine; otherwise it would end the connection, come back, and do so
-for ever.
+messages whose headers are JSON data.  A message that cannot be parsed is delivered without properties,
+so it is not a task and is quarantined; otherwise it would end the connection, be redelivered, and end
+the next one too.
 Format: AMQP 0-9-1, sections 2.3.5 (frames), 2.3.5.2 (content), 4.2.5.5 (tables), with the types
 RabbitMQ uses for tables.
 Before this: connection.py.  After this: messages.py.
@@ -39,7 +39,7 @@ Frame = tuple[int, int, bytes]
 
 
 class Inbox:
-    """What has arrived on one connection and has not been read: by pyamqp, when it waits for an answer,
+    """Received bytes of one connection that are not consumed yet: by pyamqp, when it waits for an answer,
     or by frame()."""
 
     def __init__(self, transport: Any) -> None:
@@ -49,7 +49,7 @@ class Inbox:
         transport._quick_recv = self.recv
 
     def recv(self, count: int) -> bytes:
-        """For pyamqp: at most so many bytes, waiting as its socket does."""
+        """For pyamqp: at most `count` bytes, waiting as its socket does."""
         if self._at >= len(self._data):
             self._data, self._at = self._receive(RECV_BYTES), 0
         part = self._data[self._at : self._at + count]
@@ -67,17 +67,17 @@ class Inbox:
         return self._at < len(self._data)
 
     def has_frame(self) -> bool:
-        """Whether the next frame is here, as a whole."""
+        """Whether the next frame has arrived completely."""
         at = self._at
         return len(self._data) - at >= 8 and len(self._data) > at + 7 + _frame(self._data, at)[2]
 
     @property
     def is_torn(self) -> bool:
-        """Whether pyamqp has begun to read a frame, and must go on with it."""
+        """Whether pyamqp has begun to read a frame, and must continue with it."""
         return bool(self._transport._read_buffer)
 
     def frame(self) -> Frame | None:
-        """The next frame when all of it is here."""
+        """The next frame, or None until all of it has arrived."""
         data, at = self._data, self._at
         if len(data) - at < 8:
             return None
@@ -92,8 +92,8 @@ class Inbox:
 
 
 def reader(connection: Any, callback: Any) -> Callable[[Frame], bool]:
-    """pyamqp's `frame_handler`: a function that takes a frame and says whether it completed something."""
-    halves: dict[int, Message] = {}  # by channel: messages whose content is on its way
+    """pyamqp's `frame_handler`: a function that takes a frame and returns whether it completed something."""
+    halves: dict[int, Message] = {}  # by channel: messages whose content is not complete yet
 
     def complete(channel: int, message: Any) -> bool:
         del halves[channel]
@@ -150,7 +150,7 @@ def _short(data: bytes, at: int) -> tuple[str, int]:
     return data[at + 1 : end].decode("utf-8", "surrogateescape"), end
 
 
-#: the properties of basic, from the highest flag down: name, kind
+#: the properties of basic, from the highest flag downwards: name, kind
 _PROPERTIES = (
     (0x8000, "content_type", "s"),
     (0x4000, "content_encoding", "s"),
@@ -192,8 +192,8 @@ def read_properties(data: bytes) -> dict[str, Any]:
 
 
 def read_table(data: bytes, at: int, depth: int = 0) -> tuple[dict[str, Any], int]:
-    """A table as JSON data, and where it ends. Raises KeyError for a type that nobody knows, and
-    what cut bytes make struct and indexing raise."""
+    """A table as JSON data, and where it ends. Raises KeyError for an unknown type, and whatever struct and
+    indexing raise for truncated bytes."""
     if depth > MAX_DEPTH:
         raise ValueError("the table is nested too deeply")
     end = at + 4 + _u32(data, at)[0]
@@ -272,7 +272,7 @@ def _value(kind: int, data: bytes, at: int, depth: int) -> tuple[Any, int]:
 
 
 def _text(data: bytes) -> str:
-    """Text, or what is no text as base64."""
+    """The bytes as text, or as base64 when they are not UTF-8."""
     try:
         return data.decode()
     except UnicodeDecodeError:

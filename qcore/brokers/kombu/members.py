@@ -1,8 +1,8 @@
-"""Who is there on RabbitMQ, what was revoked, and how many heard a request.
+"""Members and revoked ids on RabbitMQ, and how many workers a request reaches.
 
-In:  announcements, ids, requests.  Out: Members, ids, a number of listeners.
-RabbitMQ names neither its queues nor the bindings of an exchange to its clients, so workers announce
-themselves on a board, and ours listen on an exchange behind the one of all: see reach().
+In:  announcements, ids, requests.  Out: Members, ids, a number of receivers.
+RabbitMQ does not list its queues or the bindings of an exchange to clients, so workers announce
+themselves on a bulletin queue, and ours bind to an exchange behind the shared one: see reach().
 Before this: broker.py.
 """
 
@@ -21,17 +21,17 @@ from qcore.brokers.kombu.publisher import Publisher
 from qcore.brokers.kombu.topology import Topology
 
 MEMBERS, REVOKES = "qcore.members", "qcore.revokes"
-ANNOUNCE_S = 1.0  # a broker without space must not keep a worker from its heartbeats
-REMEMBERED_S = 60.0  # how long after its last announcement a worker is still named
-FRESH_S = 1.0  # a request that follows a look at the board needs no second one
+ANNOUNCE_S = 1.0  # a broker short of memory or disk must not delay a worker's heartbeat
+REMEMBERED_S = 60.0  # how long after its last announcement a worker is still listed
+FRESH_S = 1.0  # a request within this time after a read of the bulletin queue needs no second read
 IDS_A_NOTE = 1000
-#: Routing key of a request on the exchange of all. A fanout exchange ignores it; ours, bound behind it,
-#: is direct and takes the empty key only, which is that of Celery's requests.
+#: Routing key of a request on the shared exchange. A fanout exchange ignores it; ours, bound behind it,
+#: is direct and routes the empty key only, which is that of Celery's requests.
 ASIDE = "not.qcore"
 
 
 class Roster:
-    """Of one link, which its methods are called under."""
+    """The members of one link, which the caller holds."""
 
     def __init__(self, link: Link, topology: Topology, publisher: Publisher) -> None:
         self._topology, self._publisher = topology, publisher
@@ -40,7 +40,7 @@ class Roster:
         self._seen_at = 0.0
 
     def announce(self, node: str, info: dict[str, Any] | None, ttl_s: float) -> None:
-        """None: it has left."""
+        """Announce a worker; None: it has left."""
         now = time.time()
         self._members.post([Note(node, now, now + ttl_s, info)], REMEMBERED_S, ANNOUNCE_S)
 
@@ -61,7 +61,7 @@ class Roster:
         self._revokes.post([Note("", now, now + ttl_s, part) for part in parts])
 
     def revoked(self, limit: int) -> list[str]:
-        """Newest first."""
+        """Revoked ids, newest first."""
         now = time.time()
         found: dict[str, None] = {}
         for note in reversed(self._revokes.read()):
@@ -72,17 +72,17 @@ class Roster:
         return list(found)[:limit]
 
     def reach(self, exchange: str, raw: bytes) -> int | None:
-        """Say a request to all who listen; how many they are, None when there are others than ours.
+        """Send a request to all workers; returns their number, None when workers of other kinds receive it.
 
-        It is published twice. On the exchange of all with a key that ours do not take: when the broker
-        returns that one, nobody else is listening. And on the exchange of ours, whom we can count.
+        It is published twice. On the shared exchange with a key that our queues do not match: when the broker
+        returns that one, there are no other workers. And on our own exchange, whose receivers can be counted.
         """
         ours = self._topology.control_exchange(exchange)
         first, second = (
             outgoing(raw, exchange, ASIDE, mandatory=True),
             outgoing(raw, ours, "", mandatory=True),
         )
-        first.properties["message_id"] = new_id()  # it must be known which of them is returned
+        first.properties["message_id"] = new_id()  # identifies which of them is returned
         both = [(first, raw), (second, raw)]
         nobody = self._publisher.send(both if ours != exchange else both[:1])
         if 0 not in nobody:
@@ -91,6 +91,6 @@ class Roster:
             return 0
         if time.time() - self._seen_at > FRESH_S:
             self.members()
-        # One that announced itself but has ended since has no queue; one that is stopped still has.
+        # The queue of a worker that has ended is deleted; that of a stopped process still exists.
         names = (f"{member.node}.{exchange}" for member in self._seen if member.alive)
         return sum(self._topology.exists(name) for name in names) or None

@@ -1,9 +1,9 @@
-"""Messages of AMQP and messages in envelope form, each as the other.
+"""Convert between AMQP messages and messages in envelope form.
 
 In:  envelope bytes.  Out: body, properties and headers for a publish; and back for a delivery.
 Before this: broker.py (publish), consumer.py and bus.py (deliveries).
-The envelope's delivery_tag travels as AMQP's message_id, so that bytes come back as they went in.
-Bytes that are no envelope, or that AMQP cannot spell, travel whole as application/octet-stream.
+The envelope's delivery_tag travels as AMQP's message_id, so that the bytes survive the round trip.
+Bytes that are not an envelope, or that AMQP cannot encode, travel whole as application/octet-stream.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ TRANSIENT, PERSISTENT = 1, 2
 # All headers of a message travel in one frame, and a frame has 128 KiB.
 HEADERS_BYTES = 100_000
 NAME_BYTES = 255
-#: What RabbitMQ writes on its way; written by a client, x-death makes it drop the message as a cycle.
+#: Headers that RabbitMQ adds; a client's x-death makes it drop the message as a cycle.
 _BROKERS_OWN = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "qcore-due")
-#: Ours, and never above the drivers: the moment before which a consumer of ours does not hand it out.
+#: Used only inside the driver: the moment before which our consumers do not deliver the message.
 DUE_HEADER = "qcore-due"
 
 
@@ -38,10 +38,10 @@ class Outgoing(msgspec.Struct):
     properties: dict[str, Any]  # AMQP names; application_headers among them
     exchange: str
     routing_key: str
-    mandatory: bool  # somebody must take it, else it is an error
+    mandatory: bool  # it must reach a queue, else it is an error
 
     def opaque(self, raw: bytes) -> Outgoing:
-        """The same publish with `raw` as its body: for headers that AMQP cannot spell."""
+        """The same publish with `raw` as its body: for headers that AMQP cannot encode."""
         properties = {k: v for k, v in self.properties.items() if k in ("priority", "delivery_mode")}
         properties["content_type"] = OPAQUE
         properties["message_id"] = new_id()
@@ -50,7 +50,7 @@ class Outgoing(msgspec.Struct):
         return again if due_at is None else again.due(due_at)
 
     def due(self, due_at: float) -> Outgoing:
-        """The same, not to be handed out before due_at."""
+        """The same publish, not to be delivered before due_at."""
         headers = {**self.properties.get("application_headers", {}), DUE_HEADER: float(due_at)}
         self.properties = {**self.properties, "application_headers": headers}
         return self
@@ -59,10 +59,10 @@ class Outgoing(msgspec.Struct):
 def outgoing(
     raw: bytes, exchange: str, routing_key: str, priority: int = 0, mandatory: bool | None = None
 ) -> Outgoing:
-    """What to publish for the envelope in `raw`.
+    """The AMQP publish for the envelope in `raw`.
 
-    mandatory None: all but transient messages must find a queue. Transient ones are replies and
-    results, whose reader may have gone.
+    mandatory None: all but transient messages must reach a queue. Transient ones are replies and
+    results, whose reader may have ended.
     """
     plain = Outgoing(
         raw,
@@ -113,17 +113,17 @@ def _without_brokers_own(headers: dict[str, Any]) -> dict[str, Any]:
 
 
 class Incoming(msgspec.Struct):
-    """What arrived, in envelope form."""
+    """A received message, in envelope form."""
 
     raw: bytes
     redelivered: bool
     deliveries: int
-    tag: Any  # what the channel wants to hear at the end
-    due_at: float = 0.0  # not to be handed out before; 0: at once
+    tag: Any  # the delivery tag, with which the channel settles it
+    due_at: float = 0.0  # not to be delivered before; 0: at once
 
 
 def incoming(message: Any, queue: str, native: bool) -> Incoming:
-    """A message from pyamqp, or from one of kombu's emulations; never raises for what it holds."""
+    """A message from pyamqp, or from one of kombu's emulations; never raises, whatever its content."""
     if native:
         properties: dict[str, Any] = message.properties
         headers: Any = properties.get("application_headers") or {}
@@ -132,7 +132,7 @@ def incoming(message: Any, queue: str, native: bool) -> Incoming:
         properties, headers = message.properties or {}, message.headers or {}
         kind, coding = message.content_type, message.content_encoding
         if "compression" in headers and not message.errors:
-            headers = {k: v for k, v in headers.items() if k != "compression"}  # kombu has undone it
+            headers = {k: v for k, v in headers.items() if k != "compression"}  # kombu has decompressed it
     info = message.delivery_info or {}
     redelivered = bool(info.get("redelivered") or (not native and message._raw.get("redelivered")))
     counted = headers.get("x-delivery-count")
@@ -146,7 +146,7 @@ def incoming(message: Any, queue: str, native: bool) -> Incoming:
     else:
         exchange, routing_key = info.get("exchange") or "", info.get("routing_key") or ""
         if exchange == DELIVERY_EXCHANGE:
-            # It waited; what the delay wrote on it says nothing about where it belongs.
+            # It was delayed; the exchange and key of the delay do not name its own queue.
             exchange, routing_key = "", queue
         if not native and not content._is_plain(headers):  # natively they are read as JSON data
             headers = _plain(headers)
@@ -191,7 +191,7 @@ def _enveloped(
     try:
         return envelope.encode(found)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
-        # Text that is not Unicode: JSON can spell it, but no reader takes it, which is what we want.
+        # Text that is not Unicode: JSON can encode it, but no reader accepts it, which is intended.
         return json.dumps({"body": found.body, "unreadable": repr(headers)[:4096]}).encode()
 
 

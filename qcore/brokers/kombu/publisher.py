@@ -1,6 +1,6 @@
-"""Publish on a channel in confirm mode: many messages, one wait, and who was not taken.
+"""Publish on a channel in confirm mode: many messages, one wait, and the unroutable ones.
 
-In:  a Link (held) and Outgoing messages.  Out: the broker has them, or which of them it returned.
+In:  a Link (held) and Outgoing messages.  Out: the broker has stored them, or which it returned.
 Before this: broker.py and consumer.py.
 """
 
@@ -25,24 +25,24 @@ _CANNOT_SPELL = (FrameSyntaxError, struct.error, UnicodeError, OverflowError, Ty
 
 
 class Publisher:
-    """The publishing channel of one link; a channel that broke is never used again."""
+    """The publishing channel of one link; a broken channel is never used again."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
         self._channel: Any = None
         self._epoch = -1
         self._trusted = False
-        self._sent = 0  # publishes on this channel; confirms count the same way
+        self._sent = 0  # publishes on this channel; confirms use the same count
         self._waiting: dict[int, int] = {}  # publish number -> index in the batch
         self._places: dict[str, int] = {}  # message id -> index in the batch
         self._failed: dict[int, str] = {}
         self._refused = False
 
     def deliver(self, messages: Sequence[Message], topology: Topology) -> dict[int, str]:
-        """Publish each where it is meant to arrive; the indexes of those that no queue took, and why.
+        """Publish each message to its destination; returns the indexes of the unroutable ones, and why.
 
-        A queue that was deleted since we saw it is declared again: a message that was returned was
-        not stored, so sending it once more is not sending it twice.
+        A queue that was deleted since it was last seen is declared again: a returned message was
+        not stored, so sending it once more does not duplicate it.
         """
         failed = self._deliver(dict(enumerate(messages)), topology)
         lost = {i: messages[i] for i in failed if messages[i].queue}
@@ -67,7 +67,7 @@ class Publisher:
         return failed
 
     def set_aside(self, messages: Sequence[tuple[bytes, str, str]], topology: Topology) -> None:
-        """Put (bytes, queue, reason) into quarantine, the bytes as they are."""
+        """Put (bytes, queue, reason) into quarantine, the bytes unchanged."""
         if not messages:
             return
         topology.quarantine()
@@ -94,9 +94,9 @@ class Publisher:
         )
 
     def send(self, batch: Sequence[tuple[Outgoing, bytes]], longest_s: float = 0.0) -> dict[int, str]:
-        """Publish (message, its envelope bytes) in order; the indexes of those that found no queue,
-        with the reason. Raises BrokerDown and BrokerFull when no confirm comes for longest_s (0: the
-        option `confirm_timeout`)."""
+        """Publish (message, its envelope bytes) in order; returns the indexes of the unroutable ones,
+        with the reason. Raises BrokerDown and BrokerFull when no confirm arrives for longest_s seconds
+        (0: the option `confirm_timeout`)."""
         if not batch:
             return {}
         self._open()
@@ -128,7 +128,7 @@ class Publisher:
         try:
             self._hand_over(index, message)
         except _CANNOT_SPELL:
-            # pyamqp spells out all of a message before it writes any, so nothing was sent.
+            # pyamqp encodes the whole message before it writes any of it, so nothing was sent.
             self._hand_over(index, message.opaque(raw))
 
     def _hand_over(self, index: int, message: Outgoing) -> None:
@@ -159,7 +159,7 @@ class Publisher:
         self._waiting[self._sent] = index
 
     def _wait(self, longest_s: float) -> None:
-        """Until every publish is confirmed. Progress, not the size of the batch, sets the limit."""
+        """Wait until every publish is confirmed. Progress, not the size of the batch, sets the limit."""
         deadline, left = time.monotonic() + longest_s, len(self._waiting)
         try:
             while self._waiting:
@@ -170,7 +170,7 @@ class Publisher:
                 elif time.monotonic() >= deadline:
                     raise self._silence(longest_s)
         except BaseException:
-            # Confirms may still be on their way and would be counted for other messages.
+            # Late confirms may still arrive and would be counted for other messages.
             self._trusted = False
             raise
         if self._refused:
@@ -204,18 +204,18 @@ class Publisher:
 
 
 def route(topology: Topology, message: Message) -> Outgoing:
-    """Where a message is published so that it arrives where it is meant to; declares what that needs."""
+    """The publish that brings a message to its destination; declares what that needs."""
     exchange, routing_key = message.exchange, message.routing_key
     queue = message.queue or (routing_key if not exchange else "")
     out = outgoing(message.raw, "" if queue else exchange, queue or routing_key, message.priority)
     if not queue:
         if not topology.has_exchange(exchange):
             raise Unroutable(f"there is no exchange '{exchange}'")
-        # Nobody can tell which queues a delayed message of a foreign exchange belongs to, so it is
-        # not delayed: the worker sees that it is early and delays it on the queue it came from.
+        # The queues of a delayed message for a foreign exchange are unknown, so it is
+        # not delayed: the worker finds it early and delays it on its own queue.
         return out
     if not out.mandatory:
-        return out  # a reply: its queue is its reader's to declare
+        return out  # a reply: its reader declares the queue
     topology.queue(queue)
     wait_s = message.due_at - time.time() if message.due_at is not None else 0.0
     if message.due_at is None or wait_s <= 0:
@@ -224,6 +224,6 @@ def route(topology: Topology, message: Message) -> Outgoing:
     if topology.link.native and wait_s >= 1:
         topology.delay(queue)
         out.exchange, out.routing_key = FIRST_EXCHANGE, delay_key(wait_s, queue)
-        # It would be counted on every level of the delay; the header `expires` still holds.
+        # It would apply on every level of the delay; the header `expires` still holds.
         out.properties.pop("expiration", None)
     return out

@@ -1,11 +1,11 @@
-"""What qcore declares on an AMQP broker, under Celery's names and with Celery's arguments.
+"""The queues, exchanges and bindings that qcore declares on an AMQP broker, named as Celery's.
 
 In:  a Link (held), a name.  Out: queues, exchanges and bindings that exist.
-Everything is looked for before it is declared, so that what somebody declared otherwise is used as
-it is instead of being refused with 406.
+Everything is checked for before it is declared, so that an existing queue with other arguments is
+used as it is instead of being refused with 406.
 
-Delays are RabbitMQ's own, laid out as Celery 5.5 and kombu do it: 28 levels, level n holding a
-message for 2**n seconds if bit n of the delay is set. The routing key spells the delay, highest bit
+Delays are RabbitMQ's own, laid out as Celery 5.5 and kombu do it: 28 levels, level n delays a
+message for 2**n seconds if bit n of the delay is set. The routing key contains the delay, highest bit
 first, then the queue.
 """
 
@@ -29,7 +29,7 @@ _TYPES = ("classic", "quorum")
 
 
 class Topology:
-    """What is known to exist on the connection of one link."""
+    """The objects known to exist on the connection of one link."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
@@ -46,25 +46,25 @@ class Topology:
         self._known.add((kind, name))
 
     def forget(self, queue: str) -> None:
-        """It may have been deleted."""
+        """Forget a queue that may have been deleted."""
         self._known.discard(("queue", queue))
         self._known.discard(("delay", queue))
 
     # --- queues
 
     def queue(self, name: str) -> None:
-        """A queue as Celery declares one that nobody has described: durable, on its own exchange."""
+        """Declare a queue as Celery declares one without a definition: durable, on its own exchange."""
         if not self._is_new("queue", name):
             return
         if not self.link.native or self._size(name) is None:
             self._declare_queue(name, self._arguments(name))
         if self.link.native and self._exists(DELIVERY_EXCHANGE):
-            # Celery's clients delay messages too; they leave it to the worker to bind its queues.
+            # Celery's clients delay messages too; they rely on the worker to bind its queues.
             self._bind_delay(name)
         self._note("queue", name)
 
     def _arguments(self, name: str) -> dict[str, Any]:
-        """As Celery's settings want a queue; a classic one has no x-queue-type, as with Celery."""
+        """The arguments that Celery's settings require; as with Celery, a classic queue has no x-queue-type."""
         options = self.link.options
         default = name == options.get("task_default_queue", "celery")
         kind = options.get("task_default_queue_type" if default else "task_create_missing_queue_type")
@@ -86,16 +86,16 @@ class Topology:
         try:
             self.link.attempt(declare)
         except PreconditionFailed:
-            pass  # another process was quicker and wanted it otherwise
+            pass  # another process declared it first with other arguments
         except AccessRefused:
-            return  # no right to declare; a publish will tell whether it exists
+            return  # no permission to declare; a publish finds out whether it exists
         try:
             self.link.attempt(bind)
         except (PreconditionFailed, AccessRefused):
-            pass  # an exchange of another type has the name; the default exchange is enough for us
+            pass  # an exchange of another type has the name; the default exchange is sufficient
 
     def _size(self, name: str) -> int | None:
-        """Ready messages; None when there is no such queue."""
+        """The number of ready messages; None when there is no such queue."""
 
         def look(channel: Any) -> int:
             return int(channel.queue_declare(name, passive=True).message_count)
@@ -107,14 +107,14 @@ class Topology:
         except ChannelError as exc:
             if exc.reply_code == 404:
                 return None  # kombu's emulations have their own classes
-            return 0  # it exists and is somebody's own
+            return 0  # it exists and is exclusive to another connection
 
     def exists(self, queue: str) -> bool:
-        """Whether there is such a queue now, whoever's it is."""
+        """Whether the queue exists now, exclusive ones of other connections included."""
         return self._size(queue) is not None
 
     def size(self, name: str) -> int:
-        """Ready messages; 0 when there is no such queue."""
+        """The number of ready messages; 0 when there is no such queue."""
         if self.link.native:
             return self._size(name) or 0
         size: int = self.link.attempt(lambda channel: int(channel._size(name)))
@@ -158,7 +158,7 @@ class Topology:
             ) from exc
 
     def has_exchange(self, name: str) -> bool:
-        """Whether messages can be sent to it."""
+        """Whether the exchange exists, so that messages can be sent to it."""
         if not self._is_new("exchange", name):
             return True
         if self.link.native and not self._exists(name):
@@ -167,7 +167,7 @@ class Topology:
         return True
 
     def bus_exchange(self, name: str) -> None:
-        """An exchange of the control or event bus."""
+        """Declare an exchange of the control or event bus."""
         if not self._is_new("exchange", name):
             return
         kind, durable = bus_type(name)
@@ -178,12 +178,12 @@ class Topology:
         try:
             self.link.attempt(declare)
         except (PreconditionFailed, AccessRefused):
-            pass  # it exists with another type, or only others may create it: use it as it is
+            pass  # it exists with another type, or we lack the permission to create it: use it as it is
         self._note("exchange", name)
 
     def control_exchange(self, name: str) -> str:
-        """The exchange on which our workers hear what is said to all on `name`, with an empty key;
-        `name` itself for users that may not have one of their own."""
+        """The exchange on which our workers receive requests sent to all on `name`, with an empty key;
+        `name` itself for users without the permission to declare one."""
         ours = f"qcore.{name}"
         self.bus_exchange(name)
         if self._is_new("exchange", ours):
@@ -202,13 +202,13 @@ class Topology:
     # --- delays
 
     def delay(self, queue: str) -> None:
-        """What a delayed message needs to get to `queue`."""
+        """Declare everything that a delayed message needs to reach `queue`."""
         if not self._is_new("delay", queue):
             return
         if self._is_new("delay", ""):
-            # Declared last, so its presence means that all of it is there.
+            # Declared last: when it exists, all levels exist.
             if self._exists(DELIVERY_EXCHANGE):
-                # Except its own binding, which is made after it.
+                # Its own binding is made after it and may be missing.
                 self._bind_level("celery_delayed_0", DELIVERY_EXCHANGE, "*." * (BITS - 1))
             else:
                 self._declare_levels()
@@ -218,7 +218,7 @@ class Topology:
         self._note("delay", queue)
 
     def _bind_delay(self, queue: str) -> None:
-        # Exactly 28 words in front: Celery's '#.name' would also take what is meant for 'other.name'.
+        # Exactly 28 words in front: Celery's '#.name' would also match messages for 'other.name'.
         key = "*." * BITS + queue
 
         def bind(channel: Any) -> None:
@@ -254,7 +254,7 @@ class Topology:
                 self.link.attempt(partial(_durable_queue, name, arguments))
                 return
             except PreconditionFailed:
-                # Declared with the other type; all of its kin will be too. With neither: used as it is.
+                # Declared with the other type, as are all other levels then. With neither: used as it is.
                 kinds.append(kinds.pop(0))
 
     def _bind_level(self, name: str, below: str, zeros: str) -> None:
@@ -273,7 +273,7 @@ def _durable_queue(name: str, arguments: dict[str, Any], channel: Any) -> None:
 def delay_key(wait_s: float, queue: str) -> str:
     """The routing key on FIRST_EXCHANGE that brings a message to `queue` after so many whole seconds.
 
-    Rounded down: our consumers hold a message for the rest, and Celery's look at its eta.
+    Rounded down: our consumers hold a message for the rest, and Celery's check its eta.
     """
     return ".".join(f"{min(int(wait_s), LONGEST_DELAY_S):0{BITS}b}") + "." + queue
 

@@ -1,4 +1,4 @@
-"""What operators do with queues and single messages in the SQLite file, each as one transaction."""
+"""Operations on queues and single messages in the SQLite file, each as one transaction."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from qcore.brokers.sqlite.database import Connection, File
 
 _AUDIT = "CREATE TABLE IF NOT EXISTS audit (id INTEGER PRIMARY KEY AUTOINCREMENT, entry BLOB NOT NULL)"
 _WAITING = "queue=? AND owner IS NULL"
-#: ready in the order of claiming, then delayed by their times
+#: ready messages in claim order, then delayed ones by their times
 _ORDER = "ORDER BY due_at IS NOT NULL, CASE WHEN due_at IS NULL THEN priority END, due_at, position"
-#: a message that was shown, and not another that got its number since
+#: the message that waiting() returned, and not a later one with the same number
 _THIS = "queue=? AND owner IS NULL AND id=? AND raw=?"
-AT_ONCE = 500  # messages that are read at once
+AT_ONCE = 500  # messages read per query
 
 
 class SqliteAdministration(Broker):
-    """Pause, move, drop, replay; and publishing once."""
+    """Pause, move, drop, replay; and publish once."""
 
     _file: File
 
@@ -157,7 +157,7 @@ class SqliteAdministration(Broker):
 
     def audit(self, entry: bytes) -> None:
         def write(db: Connection) -> None:
-            # Made when first needed, so that the format of the file is that of older versions too.
+            # Created on first use, so that older versions can still use the file.
             db.execute(_AUDIT)
             db.execute("INSERT INTO audit(entry) VALUES (?)", (entry,))
             db.execute("DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - ?", (AUDIT_SIZE,))
@@ -172,7 +172,7 @@ class SqliteAdministration(Broker):
 
 
 def _waiting(db: Connection, queue: str, limit: int | None, ids: Sequence[str] | None) -> list[int]:
-    """Rows of what waits in a queue: ready in the order of claiming, then delayed by their times."""
+    """Rows of the waiting messages of a queue: ready ones in claim order, then delayed ones by due time."""
     most = -1 if limit is None else limit
     if ids is None:
         rows = db.execute(f"SELECT id FROM messages WHERE {_WAITING} {_ORDER} LIMIT ?", (queue, most))
@@ -186,14 +186,14 @@ def _waiting(db: Connection, queue: str, limit: int | None, ids: Sequence[str] |
 
 
 def _take_aside(db: Connection, entry_id: str) -> Any:
-    """Take one message out of the quarantine: (queue, raw), or None."""
+    """Remove one message from the quarantine: (queue, raw), or None."""
     if not entry_id.isdecimal() or len(entry_id) > 18:
         return None
     sql = "DELETE FROM quarantine WHERE id=? RETURNING queue, raw"
     return next(iter(db.execute(sql, (int(entry_id),)).fetchall()), None)
 
 
-#: what is ready, by queue and priority, with the first of each; the first is the oldest of its priority
+#: the ready messages by queue and priority, with the first of each, which is the oldest of its priority
 _READY = (
     "SELECT heads.queue, heads.n, m.ready_at FROM (SELECT queue, priority, min(position) AS first,"
     " count(*) AS n FROM messages WHERE owner IS NULL AND due_at IS NULL{of} GROUP BY queue, priority)"
@@ -211,7 +211,7 @@ _HELD = "SELECT queue, count(*) FROM messages WHERE owner IS NOT NULL{of} GROUP 
 
 
 def depths(file: File, queues: Sequence[str]) -> list[Depth]:
-    """One for each queue, in their order."""
+    """The Depth of each queue, in the given order."""
     of, values = (" AND queue=?", (queues[0],)) if len(queues) == 1 else ("", ())
     ready: dict[str, int] = {}
     oldest: dict[str, float] = {}

@@ -1,8 +1,8 @@
 """The SQLite broker: one file instead of a server, for every process of one host.
 
 In:  sqlite:// (the user's own file), sqlite:///relative or sqlite:////absolute.  Out: the whole contract.
-Publishing and settling are on disk when they return. Nobody polls: a writer rings the bells of those
-who wait (brokers/sqlite/database.py), and a look every second is only a net.
+Publishing and settling are on disk when they return. Waiting processes do not poll: a writer sends them a
+wake-up notification (brokers/sqlite/database.py); a check every second is only the fallback.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from qcore.wire.result import ResultMeta, decode
 _READY = "queue=? AND owner IS NULL AND due_at IS NULL"
 _DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
 
-#: what the numbers of PRAGMA synchronous mean (sqlite.org/pragma.html#pragma_synchronous)
+#: the meaning of the numbers of PRAGMA synchronous (sqlite.org/pragma.html#pragma_synchronous)
 LEVELS = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
 
 
@@ -188,7 +188,7 @@ class SqliteBroker(SqliteFailures, SqliteChords, SqliteLines, SqliteAdministrati
     def reply(self, exchange: str, key: str, raw: bytes) -> None:
         answer(self._file, exchange, key, raw)
 
-    # --- who is there
+    # --- members
 
     def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> dict[str, Any] | None:
         row = (node, time.time(), ttl_s, msgspec.json.encode(info, enc_hook=str))

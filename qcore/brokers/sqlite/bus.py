@@ -1,6 +1,6 @@
-"""Ears and inboxes on the SQLite file: a log of what was said, and a bell for each listener.
+"""Subscriptions and inboxes on the SQLite file: a log of messages, and a wake-up socket for each.
 
-In:  exchanges and AMQP patterns.  Out: messages written after the listener began.
+In:  exchanges and AMQP patterns.  Out: messages written since the subscription.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ KEEP_S = 60.0
 
 
 def wait_rung(bell: Bell, until: float | None) -> bool:
-    """Sleep until the bell rings or it is time to look anyway; False when `until` has passed."""
+    """Block until a notification arrives or a fallback check is due; False when `until` has passed."""
     left = LOOK_AGAIN_S if until is None else min(LOOK_AGAIN_S, until - time.monotonic())
     if left <= 0:
         return False
     try:
         select.select([bell.fileno()], [], [], left)
     except (OSError, ValueError):
-        return True  # closed by another thread, as the caller is about to see
+        return True  # closed by another thread, which the caller detects next
     bell.silence()
     return True
 
 
 def say(file: File, exchange: str, routing_key: str, raw: bytes) -> int:
-    """Write it down for everybody who listens, wake them; how many heard."""
+    """Store a message for all subscribers and wake them; returns how many were reached."""
     ears = [
         path
         for path, pattern in file.rows("SELECT path, pattern FROM bells WHERE topic=?", f"x:{exchange}")
@@ -91,7 +91,7 @@ class SqliteSubscription(Subscription):
 
 
 def answer(file: File, exchange: str, key: str, raw: bytes) -> None:
-    """A reply for whoever has that inbox; dropped when nobody has."""
+    """Send a reply to the owner of that inbox; dropped when the inbox does not exist."""
     topic = f"r:{exchange}:{key}"
     if not file.rows("SELECT 1 FROM bells WHERE topic=?", topic):
         return

@@ -1,7 +1,7 @@
-"""Counting the members of chords in the SQLite file.
+"""Count the members of chords in the SQLite file.
 
-In:  parts.  Out: full chords.  A full chord belongs to the member that was counted last, until its
-body is sent; when that member's worker dies the member comes again and finds the chord still its own.
+In:  parts.  Out: complete chords.  A complete chord belongs to the member counted last, until its
+body is sent; when that member's worker dies the member is redelivered and still owns the chord.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FOR_EVER = 1e12
 
 
 class SqliteChords(Broker):
-    """The part of the broker that counts."""
+    """The part of the broker that counts chord members."""
 
     _file: File
 

@@ -1,4 +1,4 @@
-"""The SQLite consumer: claim and settle as one transaction each, leases, and the dead.
+"""The SQLite consumer: claim and settle as one transaction each, leases, and dead owners.
 
 In:  queue names.  Out: deliveries marked with this owner in the table of messages.
 An owner is dead when its lease has ended, or at once when it ran on this host and its process is gone.
@@ -34,7 +34,7 @@ FIRST_PRIORITY, LAST_PRIORITY = 0, 9
 _READY = "queue=? AND owner IS NULL AND due_at IS NULL"
 _DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
 
-#: names of the paused queues; ?: now
+#: names of the paused queues; the parameter is the current time
 PAUSED = "SELECT queue FROM paused WHERE until IS NULL OR until>?"
 
 _Place = tuple[int, int, int, int]  # priority, order of its queue, position, id
@@ -44,13 +44,13 @@ _Place = tuple[int, int, int, int]  # priority, order of its queue, position, id
 
 
 def next_position(db: Connection, count: int) -> int:
-    """The first of `count` fresh positions at the back of every queue."""
+    """The first of `count` new positions at the back of every queue."""
     sql = "UPDATE counters SET n=n+? WHERE name='position' RETURNING n"
     return int(db.execute(sql, (count,)).fetchone()[0]) - count + 1
 
 
 def put(db: Connection, messages: Sequence[tuple[Message, str]]) -> None:
-    """Store messages for their queues."""
+    """Insert messages into their queues."""
     first, now = next_position(db, len(messages)), time.time()
     rows = [
         (queue, min(LAST_PRIORITY, max(FIRST_PRIORITY, m.priority)), first + i, m.due_at, m.raw, now)
@@ -67,7 +67,7 @@ def keep_results(db: Connection, results: Sequence[StoredResult]) -> None:
 
 
 def route(file: File, message: Message) -> str:
-    """The queue that takes this message; raises Unroutable."""
+    """The queue that receives this message; raises Unroutable."""
     if message.queue:
         return message.queue
     exchange, key = message.exchange, message.routing_key
@@ -76,7 +76,7 @@ def route(file: File, message: Message) -> str:
     raise Unroutable(f"no queue is bound to the exchange '{exchange}' for the key '{key}'")
 
 
-# --- who is alive
+# --- liveness
 
 
 @cache
@@ -99,14 +99,14 @@ class SqliteConsumer(Consumer):
         self._lost = self._closed = False
         self._prune_at = time.monotonic()
         self._turns = Turns()
-        self._more = False  # the last claim was full, so look without asking first
+        self._more = False  # the last claim was full, so the next one skips the check for work
         self._owner = self._enrol()
         self._bell = Bell(file)
         tell_after_fork(self)
         self.set_queues(queues)
 
     def after_fork(self) -> None:
-        self._closed = True  # the parent's
+        self._closed = True  # the socket belongs to the parent
 
     def _enrol(self) -> str:
         owner, pid = new_id(), os.getpid()
@@ -145,7 +145,7 @@ class SqliteConsumer(Consumer):
         raise BrokerError("the lease of this consumer expires as fast as it is taken; lease_s is too short")
 
     def _something(self) -> bool:
-        """Whether it is worth taking the write lock: for a message, or because our lease has ended."""
+        """Whether the write lock is worth taking: for a message, or because our lease has ended."""
         now, nearest = time.time(), None
         leased = "SELECT 1 FROM owners WHERE id=? AND lease_until>?"
         found = not self._file.rows(leased, self._owner, self._file.steady_s())
@@ -192,7 +192,7 @@ class SqliteConsumer(Consumer):
         waiting: list[list[_Place]] = []
         for order, queue in enumerate(queues):
             priority = FIRST_PRIORITY - 1
-            # One look into the index for each priority that has messages: all of it would be long.
+            # One index lookup for each priority with messages, since a full scan could be long.
             after = f"SELECT min(priority) FROM messages WHERE {_READY} AND priority>?"
             while (row := db.execute(after, (queue, priority)).fetchone()) and row[0] is not None:
                 (priority,) = row
@@ -206,7 +206,7 @@ class SqliteConsumer(Consumer):
 
     @staticmethod
     def _ripen(db: Connection, now: float, queues: Sequence[str]) -> float | None:
-        """Due delayed messages go to the back of their queues; when the next one is due."""
+        """Move due delayed messages to the back of their queues; returns when the next one is due."""
         nearest: float | None = None
         for queue in queues:
             sql = (
@@ -259,7 +259,7 @@ class SqliteConsumer(Consumer):
 
     @staticmethod
     def _end(db: Connection, owner: str, s: Settlement, topics: set[str]) -> bool:
-        """End one delivery; False when it is not ours."""
+        """Settle one delivery; False when it is not held by this owner."""
         delivery, action = s.delivery, s.action
         key = (*delivery.handle, owner)
         mine = "WHERE id=? AND batch=? AND owner=?"
@@ -292,7 +292,7 @@ class SqliteConsumer(Consumer):
         return not lost
 
     def _switch(self, lost: str) -> None:
-        """Go on as a new owner; what the old one holds is for reap()."""
+        """Continue as a new owner; reap() returns the messages of the old one."""
         with self._owner_lock:
             if self._owner != lost:
                 return
@@ -309,7 +309,7 @@ class SqliteConsumer(Consumer):
             return 0
 
         def return_all(db: Connection) -> list[Any]:
-            for owner in self._dead():  # again, now that nobody can renew
+            for owner in self._dead():  # again, now that no owner can renew
                 db.execute("DELETE FROM owners WHERE id=?", (owner,))
             change = "UPDATE messages SET owner=NULL, batch=NULL, crashes=crashes+1"
             return db.execute(f"{change} WHERE {orphans} RETURNING queue").fetchall()
@@ -319,7 +319,7 @@ class SqliteConsumer(Consumer):
         return len(queues)
 
     def _prune(self) -> None:
-        """Reapers come by now and then, so they also take out what has expired."""
+        """Delete expired rows. Called by reap(), which runs periodically."""
         if time.monotonic() < self._prune_at:
             return
         self._prune_at = time.monotonic() + PRUNE_EVERY_S
@@ -344,7 +344,7 @@ class SqliteConsumer(Consumer):
     # --- wake-ups
 
     def fds(self) -> list[int]:
-        # The bell stays entered while we are busy: ringing costs a writer less than entering costs us.
+        # The socket stays registered while busy: a notification is cheaper for writers than registering is here.
         return [] if self._closed else [self._bell.fileno()]
 
     def wake(self, fd: int) -> tuple[()]:
@@ -372,7 +372,7 @@ class SqliteConsumer(Consumer):
             self._bell.close()
             self._file.ring({f"q:{queue}" for (queue,) in queues})
         except BrokerError:
-            self._bell.close()  # the next reaper sees that we are gone
+            self._bell.close()  # the next reaper finds that the owner has ended
 
 
 def _delete_expired(db: Connection, table: str, now: float) -> None:

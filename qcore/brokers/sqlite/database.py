@@ -1,7 +1,7 @@
-"""The SQLite file: where it is, its tables, transactions, and the bells that wake its readers.
+"""The SQLite file: its path, its tables, transactions, and the sockets that wake its readers.
 
 In:  a sqlite:// URL.  Out: connections (one for each thread), transactions that are synced to disk or
-not, datagram sockets that other processes ring after their commits.
+not, datagram sockets to which other processes write after their commits.
 Next: brokers/sqlite/broker.py, brokers/sqlite/consumer.py, brokers/sqlite/bus.py.
 """
 
@@ -34,8 +34,8 @@ from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull, Config
 Answer = TypeVar("Answer")
 
 BUSY_S = 5.0
-#: SQLite's own waiting sleeps for up to 100 ms between two looks, so that where many write some never find
-#: the lock free; we let it wait so long only, and try again after a moment that is not everybody's
+#: SQLite's own waiting sleeps for up to 100 ms between two attempts, so that with many writers some never
+#: find the lock free; it waits this long only, and the next attempt follows after a random pause
 SQLITE_WAITS_MS = 10
 #: how often it is looked whether the file that is open is still the one that is there, seconds
 LOOK_S = 0.5
@@ -45,7 +45,7 @@ log = logging.getLogger("qcore.broker")
 
 
 def path_of(url: str) -> Path:
-    """The file that a URL names; `sqlite://` alone is in the user's state directory."""
+    """The file of a URL; `sqlite://` alone means the one in the user's state directory."""
     parts = urlsplit(url)
     if parts.netloc:
         raise ConfigError(
@@ -53,7 +53,7 @@ def path_of(url: str) -> Path:
         )
     name = unquote(parts.path)
     if name in ("", "/"):
-        from platformdirs import user_state_dir  # 5 ms, and only here
+        from platformdirs import user_state_dir  # 5 ms, and needed only here
 
         return Path(user_state_dir("qctl")) / "qcore.sqlite3"
     if name == "/:memory:":
@@ -62,7 +62,7 @@ def path_of(url: str) -> Path:
 
 
 class Connection(sqlite3.Connection):
-    """As the base, and `busy` is held while it is used: SQLite must not be closed in the middle of that."""
+    """A connection whose `busy` lock is held during use: SQLite must not be closed at that time."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -108,7 +108,7 @@ class File:
         return found
 
     def _held(self) -> Connection:
-        """This thread's connection, with `busy` held; a new one if another thread has just closed it."""
+        """This thread's connection with `busy` held; a new one if another thread has just closed it."""
         while True:
             db = self.db()
             db.busy.acquire()
@@ -187,7 +187,7 @@ class File:
             try:
                 db.execute("PRAGMA journal_mode=WAL")
             except sqlite3.OperationalError:
-                # Another process is doing the same; SQLite does not wait for that by itself.
+                # Another process does the same; SQLite itself does not wait for that.
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.01)
@@ -222,14 +222,14 @@ class File:
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Errors of SQLite become ours."""
+        """Translate SQLite's errors into those of qcore/errors.py."""
         try:
             yield
         except sqlite3.Error as exc:
             code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise BrokerBusy(f"{self.path} is held by another process for over {BUSY_S:.0f} s") from exc
-            # A quota or a limit on the size of files is an I/O error to SQLite.
+            # SQLite reports an exceeded quota or file size limit as an I/O error.
             refused = getattr(exc, "sqlite_errorcode", 0) in (
                 sqlite3.SQLITE_IOERR_WRITE,
                 sqlite3.SQLITE_IOERR_SHMSIZE,
@@ -299,14 +299,14 @@ class File:
     # --- bells
 
     def ring(self, topics: Iterable[str]) -> int:
-        """Wake everybody who has a bell for one of these; call it after the commit."""
+        """Notify every Bell of these topics; returns how many were reached. Call it after the commit."""
         found: set[str] = set()
         for topic in topics:
             found.update(path for (path,) in self.rows("SELECT path FROM bells WHERE topic=?", topic))
         return self.ring_paths(found)
 
     def ring_paths(self, paths: Iterable[str]) -> int:
-        """How many of these bells there still are."""
+        """Notify the sockets at these paths; returns how many still exist."""
         heard, dead, sender = 0, [], self._sender
         if sender is None:
             sender = self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -315,12 +315,12 @@ class File:
             try:
                 sender.sendto(b"!", _address(path))
             except BlockingIOError:
-                pass  # rung more often than it has looked
+                pass  # notified more often than it has read
             except (ConnectionRefusedError, FileNotFoundError):
                 dead.append(path)
                 continue
             except OSError as exc:
-                if exc.errno != errno.ENOBUFS:  # which is as above
+                if exc.errno != errno.ENOBUFS:  # the same: its buffer is full
                     continue
             heard += 1
         if dead:
@@ -329,7 +329,7 @@ class File:
 
 
 def patiently(ask: Callable[[], Answer]) -> Answer:
-    """What ask() returns once the file is not locked; its error after BUSY_S."""
+    """The result of ask() once the file is not locked; raises its error after BUSY_S seconds."""
     began = 0.0
     while True:
         try:
@@ -341,7 +341,7 @@ def patiently(ask: Callable[[], Answer]) -> Answer:
             began = began or now
             if now >= began + BUSY_S:
                 raise
-            # Who has waited longer looks more often, and so comes before who has just begun.
+            # The longer a thread has waited the more often it tries, so it succeeds before later ones.
             time.sleep(random.uniform(0.001, 0.01) / (1 + now - began))
 
 
@@ -359,7 +359,7 @@ def _address(path: str) -> str:
 
 
 class Bell:
-    """A socket that becomes readable when another process has written under one of our topics."""
+    """A datagram socket that becomes readable when another process has written to one of its topics."""
 
     def __init__(self, file: File) -> None:
         self._file = file
@@ -410,7 +410,7 @@ class Bell:
         try:
             self._file.in_transaction(lambda db: _forget_bells(db, [self.path]), durable=False)
         except BrokerError:
-            pass  # whoever rings it next removes it
+            pass  # the next sender removes it
         if self._folder:
             Path(self.path).unlink(missing_ok=True)
             Path(self._folder).rmdir()

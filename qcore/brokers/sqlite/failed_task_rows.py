@@ -20,14 +20,14 @@ def keep_failures(db: Connection, failures: Sequence[Failure], limits: FailureLi
     until = None if limits.ttl_s is None else now + limits.ttl_s
     rows = [(first + i, f.task_id, until, *split(f)) for i, f in enumerate(failures)]
     sql = "INSERT INTO failures (at_us, task_id, expires_at, facts, detail) VALUES (?,?,?,?,?)"
-    for row in rows:  # one task may be among them twice
+    for row in rows:  # one task may occur twice
         db.execute("DELETE FROM failures WHERE task_id=?", (row[1],))
         db.execute(sql, row)
     sweep(db, limits, now, SWEPT_WITH_EACH * len(failures))
 
 
 def sweep(db: Connection, limits: FailureLimits, now: float, most: int) -> None:
-    """Take out at most so many that are too old or too many."""
+    """Delete at most `most` failures that exceed the maximum age or number."""
     expired = "at_us IN (SELECT at_us FROM failures WHERE expires_at<=? ORDER BY at_us LIMIT ?)"
     db.execute(f"DELETE FROM failures WHERE {expired}", (now, most))
     (kept,) = db.execute("SELECT n FROM counters WHERE name='failures'").fetchone()

@@ -1,4 +1,4 @@
-"""Failed tasks in the SQLite file: pages of them, and new tries, each as one transaction."""
+"""Failed tasks in the SQLite file: pages of failures, and retries, each as one transaction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from qcore.wire.failure import Failure, join
 
 
 class SqliteFailures(FailureStore):
-    """Failed tasks."""
+    """Failed tasks of one file."""
 
     _file: File
     _failure_limits: FailureLimits

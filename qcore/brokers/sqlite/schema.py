@@ -6,9 +6,9 @@ SCHEMA_VERSION = 5
 
 
 # A message is ready (no owner, no due_at), delayed (no owner, due_at) or in flight (owner).
-# `position` orders the ready ones; a message that goes back keeps its own, so it is at the head.
-# `ready_at` is when it became ready, for people who look (epoch seconds; NULL: by an older version).
-# `batch` is the first number of the claim that took it: with the owner it fences settlements.
+# `position` orders the ready ones; a requeued message keeps its own, so it is at the head.
+# `ready_at` is when it became ready, for operators (epoch seconds; NULL: by an older version).
+# `batch` is the first number of the claim that holds it: with the owner it fences settlements.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (
     id INTEGER PRIMARY KEY, queue TEXT NOT NULL, priority INTEGER NOT NULL, position INTEGER NOT NULL,
@@ -63,7 +63,7 @@ CREATE TRIGGER IF NOT EXISTS failure_went AFTER DELETE ON failures
 """
 
 
-#: what older files lack: (table, column, type)
+#: columns that older files lack: (table, column, type)
 NEW_COLUMNS = (
     ("messages", "ready_at", "REAL"),
     ("paused", "reason", "TEXT NOT NULL DEFAULT ''"),

@@ -1,4 +1,4 @@
-"""What tasks log, in the SQLite file: a row for each line."""
+"""Task logs in the SQLite file: a row for each line."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from qcore.brokers.contract.task_logs import KEPT_S, TASKS, Lines
 from qcore.brokers.sqlite.database import Connection, File
 
-# Made when first needed, so that the format of the file is that of older versions too.
+# Created on first use, so that older versions can still use the file.
 _TABLE = "CREATE TABLE IF NOT EXISTS lines (id INTEGER PRIMARY KEY, task_id TEXT, at REAL, line BLOB)"
 _INDEX = "CREATE INDEX IF NOT EXISTS lines_of ON lines(task_id, id)"
-#: tasks are counted once in so many rows, since that reads all of them
+#: rows between two counts of the tasks, since a count reads all rows
 COUNT_EVERY = 500
 
 
 class SqliteLines(Lines):
-    """Rows."""
+    """Task logs of one file."""
 
     _file: File
 
@@ -49,7 +49,7 @@ class SqliteLines(Lines):
 
 
 def _forget(db: Connection, now: float) -> None:
-    """What is too old, and the tasks that logged longest ago when there are too many."""
+    """Delete expired lines, and those of the tasks that logged longest ago beyond the maximum."""
     old = "SELECT task_id FROM lines GROUP BY task_id HAVING max(at)<?"
     db.execute(f"DELETE FROM lines WHERE task_id IN ({old})", (now - KEPT_S,))
     few = "SELECT task_id FROM lines GROUP BY task_id ORDER BY max(id) DESC LIMIT -1 OFFSET ?"
