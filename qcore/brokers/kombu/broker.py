@@ -212,7 +212,7 @@ class KombuBroker(Broker):
 
     # --- members, revoked ids
 
-    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> None:  # returns nothing
+    def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> None:  # previous one unknown
         if self.features.members_known:
             with self._on_link():
                 self._roster.announce(node, info, ttl_s)

@@ -64,7 +64,7 @@ class Topology:
         self._note("queue", name)
 
     def _arguments(self, name: str) -> dict[str, Any]:
-        """The arguments that Celery's settings require; as with Celery, a classic queue has no x-queue-type."""
+        """The arguments that Celery's settings require; a classic queue has no x-queue-type, as in Celery."""
         options = self.link.options
         default = name == options.get("task_default_queue", "celery")
         kind = options.get("task_default_queue_type" if default else "task_create_missing_queue_type")

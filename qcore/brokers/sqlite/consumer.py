@@ -344,7 +344,7 @@ class SqliteConsumer(Consumer):
     # --- wake-ups
 
     def fds(self) -> list[int]:
-        # The socket stays registered while busy: a notification is cheaper for writers than registering is here.
+        # The socket stays registered while busy: a notification costs less than registering again.
         return [] if self._closed else [self._bell.fileno()]
 
     def wake(self, fd: int) -> tuple[()]:
