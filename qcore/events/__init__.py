@@ -1,1 +1,1 @@
-"""Events: what workers say happened."""
+"""Events: what workers and clients report."""

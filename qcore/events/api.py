@@ -1,4 +1,4 @@
-"""`app.events`: events as Celery's users write programs for them.
+"""`app.events`: the events interface for programs written for Celery.
 
     with app.connection() as connection:
         receiver = app.events.Receiver(connection, handlers={"task-failed": told, "*": state.event})
@@ -28,7 +28,7 @@ Handler = Callable[[Event], Any]
 
 
 class Events:
-    """What `app.events` is."""
+    """The type of `app.events`."""
 
     def __init__(self, app: ClientApp) -> None:
         self._app = app
@@ -40,11 +40,11 @@ class Events:
         routing_key: str = "#",
         **_: Any,
     ) -> Receiver:
-        """connection is taken for Celery's sake; ours is made when capture() begins."""
+        """connection is accepted for compatibility with Celery; capture() opens its own."""
         return Receiver(self._app, handlers or {}, routing_key)
 
     def State(self, callback: Callable[[State, Event], Any] | None = None, **options: Any) -> State:
-        """callback(state, event) is called with each event, as Celery's State does it."""
+        """callback(state, event) is called with each event, as Celery's State does."""
         most = options.get("max_tasks_in_memory", 10_000)
         state = State(int(most))
         if callback is not None:
@@ -60,18 +60,18 @@ class Events:
 
 
 class Receiver:
-    """Calls handlers by event type; '*' gets what no other handler is for."""
+    """Calls handlers by event type; '*' handles all types without a handler of their own."""
 
     def __init__(self, app: ClientApp, handlers: Mapping[str, Handler], routing_key: str) -> None:
         self.app, self.handlers, self.routing_key = app, dict(handlers), routing_key
-        #: set it to end capture() after the event that is being handled
+        #: when True, capture() ends after the current event
         self.should_stop = False
 
     def capture(self, limit: int | None = None, timeout: float | None = None, wakeup: bool = True) -> None:
-        """Handle events until limit of them came, none came for timeout seconds, or should_stop.
+        """Handle events until `limit` events arrived, none arrived for timeout seconds, or should_stop.
 
-        wakeup asks the workers for a sign of life first. Raises BrokerDown, and TimeoutError like
-        Celery's when the time ran out.
+        wakeup requests a heartbeat from every worker first. Raises BrokerDown, and TimeoutError, as Celery
+        does, after the time-out.
         """
         for _ in self.itercapture(limit, timeout, wakeup):
             pass
@@ -79,7 +79,7 @@ class Receiver:
     def itercapture(
         self, limit: int | None = None, timeout: float | None = None, wakeup: bool = True
     ) -> Iterator[Event]:
-        """The same, giving each event after it was handled."""
+        """As capture(), returning each event after it was handled."""
         exchange = self.app.conf.event_exchange
         with listen(self.app.broker, self.routing_key, exchange) as batches:
             if wakeup:
@@ -106,19 +106,19 @@ class Receiver:
             handler(event)
 
     def wakeup_workers(self) -> None:
-        """Let every worker send a heartbeat now."""
+        """Make every worker send a heartbeat now."""
         self.app.control.tell("heartbeat")
 
 
 class Dispatcher:
-    """Sends events of the user's own: `with app.events.Dispatcher() as d: d.send('task-noticed', uuid=…)`."""
+    """Sends custom events: `with app.events.Dispatcher() as d: d.send('task-noticed', uuid=…)`."""
 
     def __init__(self, app: ClientApp, hostname: str | None = None, enabled: bool = True) -> None:
         self.app, self.enabled = app, enabled
         self.hostname = hostname or f"gen{os.getpid()}@{socket.gethostname()}"
 
     def send(self, type: str, **fields: Any) -> int | None:
-        """Send one event; how many heard it where the broker tells. Raises BrokerDown, TypeError."""
+        """Send one event; returns how many received it where known. Raises BrokerDown, TypeError."""
         if not self.enabled:
             return None
         event: Event = {
@@ -141,7 +141,7 @@ class Dispatcher:
         self.enabled = False
 
     def close(self) -> None:
-        """Nothing is kept open; the app's broker is used."""
+        """No effect: the dispatcher uses the app's broker."""
 
     def __enter__(self) -> Dispatcher:
         return self

@@ -1,4 +1,4 @@
-"""Cameras: programs that look at the state now and then. `qctl events -c proj.Camera -F 2`.
+"""Cameras: programs that read the state periodically. `qctl events -c proj.Camera -F 2`.
 
 class Camera(Polaroid):
     def on_shutter(self, state):
@@ -28,13 +28,13 @@ class Polaroid:
         self._next = time.monotonic() + self.freq
 
     def on_shutter(self, state: State) -> None:
-        """The user's part."""
+        """The user's code."""
 
     def on_cleanup(self) -> None:
-        """Called when it ends."""
+        """Called when the camera stops."""
 
     def tick(self, now: float) -> bool:
-        """Take a picture when it is time (monotonic seconds); whether one was taken."""
+        """Call on_shutter() when it is due (now: monotonic seconds); returns whether it was called."""
         if now < self._next:
             return False
         self._next = now + self.freq

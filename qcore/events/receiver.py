@@ -1,4 +1,4 @@
-"""Listen to events: what workers and clients say as it happens.
+"""Receive events: what workers and clients publish.
 
 In:  a broker.  Out: batches of event mappings.  Format: wire/event.py.
 """
@@ -23,12 +23,12 @@ def listen(
     exchange: str = wire.EXCHANGE,
     on_unreadable: Callable[[int], None] | None = None,
 ) -> Iterator[Iterator[list[Event]]]:
-    """Open an ear on the events, from now on.
+    """Subscribe to the events from now on.
 
-    pattern is a topic pattern of routing keys ('#', 'worker.#', 'task.#'). The iterator gives one
-    list for each message, and an empty list every half second in which nothing came, so that its
-    user can look up. Raises BrokerDown. Unreadable messages, and
-    things in them that are no events, are left out; on_unreadable gets their number.
+    pattern is a topic pattern of routing keys ('#', 'worker.#', 'task.#'). The iterator returns one
+    list for each message, and an empty list every half second without a message, so that its
+    user regains control. Raises BrokerDown. Unreadable messages, and list items that are
+    not events, are left out; on_unreadable gets their number.
     """
     ear = broker.subscribe(exchange, pattern)
 

@@ -1,7 +1,7 @@
-"""Events in a file: what was heard, to be looked at again later.
+"""Events in a file: record received events and replay them later.
 
 In:  batches of events.  Out: a file of JSON lines (`.gz` and `.zst` are compressed), and batches again, at
-the pace at which they came or faster.  Each line is one event with `heard_at`, our clock when it came.
+the original pace or faster.  Each line is one event with `heard_at`, our clock when it was received.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from qcore.wire.event import Event, is_event, moment
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _decode = msgspec.json.Decoder().decode
-#: a pause in a recording is cut to this when it is replayed, seconds
+#: a longer pause in a recording is shortened to this when it is replayed, seconds
 LONGEST_PAUSE_S = 5.0
 FLUSH_S = 1.0
 BATCH = 500
 
 
 class Recorder:
-    """Writes events to a new file (or a pipe) as they come. Raises OSError, FileExistsError among them, and
-    ConfigError for a compression we have not."""
+    """Writes events to a new file (or a pipe) as they arrive. Raises OSError, FileExistsError among them, and
+    ConfigError for an unsupported compression."""
 
     def __init__(self, path: str) -> None:
         self.path, self.events = path, 0
@@ -58,9 +58,9 @@ class Recorder:
 def replay(
     path: str, speed: float = 1.0, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[Iterator[list[Event]]]:
-    """What a recording holds, as receiver.listen() gives it: batches, at `speed` times the pace at which
-    they came; speed 0: without a pause. Lines that are no events are left out, and a file that was not
-    closed is read as far as it goes. Raises as Recorder does, ConfigError also when the file is damaged."""
+    """The content of a recording, as receiver.listen() returns it: batches, at `speed` times the original
+    pace; speed 0: without a pause. Lines that are not events are skipped, and an unfinished file is
+    read as far as possible. Raises as Recorder does, and ConfigError when the file is damaged."""
 
     def paced(batches: Iterator[tuple[float, list[Event]]]) -> Iterator[list[Event]]:
         last: float | None = None
@@ -76,7 +76,7 @@ def replay(
 
 @contextmanager
 def recorded(path: str) -> Iterator[Iterator[tuple[float, list[Event]]]]:
-    """The batches of a recording without any pause, each with our clock when it came (epoch seconds)."""
+    """The batches of a recording without pauses, each with our clock when it was received (epoch seconds)."""
     with closing(_lines(path)) as lines:
         yield _batches(lines)
 
@@ -100,7 +100,7 @@ def _batches(lines: Iterator[bytes]) -> Iterator[tuple[float, list[Event]]]:
 
 
 def span(path: str) -> tuple[float, float] | None:
-    """When the first and the last event of a recording came (epoch seconds); None: it has none."""
+    """When the first and the last event were received (epoch seconds); None: the recording has none."""
     with closing(_lines(path)) as lines:
         first = next((e for e in map(_event, lines) if e is not None), None)
         last = deque(lines, 2)  # the very last may be half a line
@@ -119,13 +119,13 @@ def _lines(path: str) -> Generator[bytes]:
         with _opened(path, "r") as file:
             yield from _unpacked(file) if path.endswith(".zst") else file
     except EOFError:
-        return  # whoever wrote it was killed, or is still at it
+        return  # the writer was killed, or still runs
     except damage as exc:
         raise ConfigError(f"'{path}' is damaged, or is not compressed as its name says: {exc}") from exc
 
 
 def _unpacked(file: IO[bytes]) -> Iterator[bytes]:
-    """Lines of a zstd file. Its own reader keeps the last of a frame that was not ended to itself."""
+    """Lines of a zstd file. Its own reader withholds the last data of an unfinished frame."""
     unpack, rest = _zstandard(file.name).ZstdDecompressor().decompressobj(read_across_frames=True), b""
     while data := file.read(1 << 16):
         *lines, rest = (rest + unpack.decompress(data)).split(b"\n")

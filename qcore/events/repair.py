@@ -1,8 +1,8 @@
-"""Make what events told agree with what the workers say: events may be lost, answers are the truth.
+"""Correct the state from the workers' answers: events may be lost, answers are authoritative.
 
-In:  a State, and what the workers that answered hold.  Out: the State without tasks that nobody has any more.
-A task that the table has as received or started, of a worker that answered without it, has ended: how is
-in its result, where there is one; else its state is ENDED. A later event of its end still counts.
+In:  a State, and the tasks that answering workers hold.  Out: the State without tasks that no worker holds.
+A task that is received or started in the table, of a worker that answered without it, has ended: its state
+is that of its result, where there is one; else ENDED. A later event of its end still applies.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _KIND_OF = {"SUCCESS": "task-succeeded", "FAILURE": "task-failed", "REVOKED": "t
 
 
 class Held(NamedTuple):
-    """A task that a worker says it has."""
+    """A task that a worker reports as held."""
 
     task_id: str
     node: str
     runs: bool  # else it waits there
-    since: float | None = None  # epoch seconds, when it began
+    since: float | None = None  # epoch seconds, when it started
     name: str = ""
 
 
@@ -35,11 +35,11 @@ def repair(
     asked_at: float,
     ends: Callable[[Sequence[str]], Mapping[str, str]] | None = None,
 ) -> int:
-    """The number of tasks that were put right.
+    """Returns the number of corrected tasks.
 
-    answered: the nodes whose answers `held` is of; tasks of others are left alone. asked_at: epoch seconds,
-    our clock, before anybody was asked; what changed since then is left alone too, so clocks of workers
-    may be behind ours, not ahead. ends(ids): the final states of those that have a result.
+    answered: the nodes whose answers are in `held`; tasks of other nodes are not changed. asked_at: epoch
+    seconds, our clock, before the request; later changes are kept too, so clocks of workers may be
+    behind ours, not ahead. ends(ids): the final states of those that have a result.
     """
     table, there, put_right = state.table, set(answered), 0
     known = {task.task_id: task for task in held}
@@ -62,7 +62,7 @@ def repair(
 
 
 def _add(table: TaskTable, has: Held, asked_at: float) -> bool:
-    """A task whose beginning was not heard."""
+    """Add a task whose start event was missed."""
     task = table.get(has.task_id)
     kind = "task-started" if has.runs else "task-received"
     if task is not None and (task.is_ready or task.updated >= asked_at):
@@ -71,7 +71,7 @@ def _add(table: TaskTable, has: Held, asked_at: float) -> bool:
         return False
     event = {"type": kind, "hostname": has.node, "timestamp": has.since or asked_at, "name": has.name}
     if task is None and has.runs:
-        # Only the event that a task was received brings its name.
+        # Only the task-received event contains the name.
         table.take(CODE_OF["task-received"], event, has.task_id)
     table.take(CODE_OF[kind], event, has.task_id)
     return True

@@ -1,10 +1,10 @@
-"""Say what happens: the worker's side of the events.
+"""Publish events: the worker's side.
 
 In:  note() and send() from any thread, never blocking.  Out: messages on the event exchange: task
 events in batches of up to 48 under `task.multi`, worker events alone, a heartbeat every two seconds.
-Events are numbered per worker (`seq`), so that a reader sees what it missed; when the broker is away
-they are dropped and counted. A task event is a note until somebody is known to listen: where the broker
-tells that nobody heard a batch, what was noted until then is never built.
+Events are numbered per worker (`seq`), so that a reader detects gaps; when the broker is away
+they are dropped and counted. A task event is a note until a subscriber is known: when the broker
+reports that a batch had no subscribers, the events noted until then are never built.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Note(NamedTuple):
 
     build: Callable[..., list[wire.Event]]  # (*about) -> the events: type, uuid, timestamp, their own fields
     about: tuple[Any, ...]
-    makes: int  # so many
+    makes: int  # the number of events
 
 
 log = logging.getLogger("qcore.events")
@@ -39,15 +39,15 @@ log = logging.getLogger("qcore.events")
 BATCH = 48
 WAITING_MOST = 20_000
 HEARTBEAT_S = 2.0
-#: between heartbeats that nobody hears, as far as the broker tells; who begins to listen misses a few
+#: between heartbeats while there are no subscribers, as far as known; a new subscriber misses a few
 UNHEARD_BEAT_S = 10.0
-#: how long events gather for one message: while somebody listens, and while nobody does
+#: how long events are collected for one message: with subscribers, and without
 GATHER_S, UNHEARD_S = 0.005, 0.02
 SOFTWARE = {"sw_ident": "py-qcore", "sw_ver": __version__, "sw_sys": os.uname().sysname}
 
 
 class EventSender:
-    """A service with a thread and a broker connection of its own."""
+    """A service with its own thread and broker connection."""
 
     def __init__(
         self,
@@ -57,15 +57,15 @@ class EventSender:
         task_events: bool = False,
         heartbeat_s: float | None = HEARTBEAT_S,
     ) -> None:
-        """facts() gives the fields of worker events: active, processed."""
+        """facts() returns the fields of worker events: active, processed."""
         self._app, self.node, self._facts = app, node, facts
         self.tasks_on = task_events
         self.heartbeat_s = heartbeat_s
-        self._alone = False  # nobody heard what was said last
+        self._alone = False  # the last message had no subscribers
         self.dropped = 0
         self._seq = 0
         self._waiting: deque[Note | wire.Event] = deque()
-        self._rung = False  # the thread has been told that something waits
+        self._rung = False  # the thread has been notified of waiting events
         self._wake = threading.Event()
         self._stop = False
         self._pid = os.getpid()
@@ -82,20 +82,20 @@ class EventSender:
         self._thread.start()
 
     def stop(self) -> None:
-        """Send what waits, then worker-offline."""
+        """Send the waiting events, then worker-offline."""
         self._stop = True
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout=3.0)
 
     def note(self, build: Callable[..., list[wire.Event]], *about: Any, makes: int = 1) -> None:
-        """So many task events, when task events are on; build(*about) makes them when they are sent, so
-        what they are about must not change any more."""
+        """Note `makes` task events, when task events are on; build(*about) creates them when they are sent,
+        so the objects in `about` must not change any more."""
         if self.tasks_on:
             self._add(Note(build, about, makes))
 
     def send(self, kind: str, **fields: Any) -> None:
-        """Any event, as it is."""
+        """Send one event of any type, unchanged."""
         self._add({"type": kind, "timestamp": time.time(), **fields})
 
     def _add(self, event: Note | wire.Event) -> None:
@@ -108,7 +108,7 @@ class EventSender:
             self._wake.set()
 
     def heartbeat(self) -> None:
-        """One heartbeat now."""
+        """Send a heartbeat now."""
         self._say("worker-heartbeat")
 
     def _say(self, kind: str) -> None:
@@ -135,15 +135,15 @@ class EventSender:
                 with contextlib.suppress(BrokerError):
                     self._broker.close()
                 return
-            # A moment for the next events of a burst to join the same message.
+            # A delay, so that the next events of a burst join the same message.
             time.sleep(GATHER_S if heard else UNHEARD_S)
 
     def _flush(self) -> bool:
-        """Send what waits; whether somebody may have heard it."""
+        """Send the waiting events; returns whether they may have reached a subscriber."""
         heard = True
         while self._waiting:
             batch: list[wire.Event] = []
-            alone: wire.Event | None = None  # an event with a message of its own, behind those before it
+            alone: wire.Event | None = None  # an event sent in its own message, after those before it
             while self._waiting and len(batch) < BATCH and alone is None:
                 event = self._waiting.popleft()
                 if not isinstance(event, Note):
@@ -152,7 +152,7 @@ class EventSender:
                     batch += map(self._numbered, event.build(*event.about))
                 else:
                     self._seq += event.makes
-            # Whoever listened when these happened listens still, or does not care any more.
+            # The subscribers at the time of these events are still subscribed, or no longer need them.
             if batch:
                 heard = self._publish(batch, wire.BATCH_KEY) != 0
             if alone is not None:
@@ -166,7 +166,7 @@ class EventSender:
         return event
 
     def _publish(self, events: wire.Event | list[wire.Event], key: str) -> int | None:
-        """How many heard it, as far as the broker tells."""
+        """Publish; returns the number of subscribers reached, None when unknown."""
         try:
             raw = wire.encode(events, self.node, key)
             heard: int | None = self._broker.broadcast(self._app.conf.event_exchange, key, raw)

@@ -1,4 +1,4 @@
-"""What events add up to: the workers that are alive and the tasks that were seen, bounded.
+"""The state that events add up to: live workers and observed tasks, bounded.
 
 In:  event mappings, in any order.  Out: `workers` and `tasks`, with Celery's state names.
 Before this: receiver.py.  After this: table.py keeps the tasks, a monitor draws them.
@@ -18,15 +18,15 @@ from qcore.wire.event import LARGEST, Event, sane
 DEFAULT_MAX_TASKS = 10_000
 MAX_WORKERS = 5_000
 MOST_KINDS = 200
-#: seconds a beat by which an apparent difference of clocks may grow: what is late looks like one
+#: seconds per heartbeat by which a measured clock difference may change: late events look like one
 SKEW_STEP_S = 0.25
-#: heartbeats that may be missed before a worker counts as silent
+#: missed heartbeats after which a worker counts as silent
 MISSED_BEATS = 3
 DEFAULT_FREQ_S = 2.0
 
 
 class WorkerSeen(msgspec.Struct):
-    """One worker as its events tell it."""
+    """One worker as described by its events."""
 
     node: str
     seen: float = 0.0  # our clock, when its last event arrived
@@ -34,21 +34,21 @@ class WorkerSeen(msgspec.Struct):
     online: bool = True  # False after worker-offline
     active: int = 0
     processed: int = 0
-    failed: int = 0  # tasks, since we listen
+    failed: int = 0  # tasks, since the monitor started
     loadavg: tuple[float, ...] = ()
     pid: int = 0
     software: str = ""
     last_seq: int = 0
-    missed: int = 0  # events of this worker that never arrived, by their numbers
-    skew_s: float | None = None  # its clock minus ours, less what its events took to come
+    missed: int = 0  # events of this worker that never arrived, by sequence number
+    skew_s: float | None = None  # its clock minus ours, less the delay of its events
 
     def is_alive(self, now: float) -> bool:
-        """Whether a sign of life came within the last few heartbeats."""
+        """Whether an event arrived within the last few heartbeats."""
         return self.online and now - self.seen <= max(self.freq * MISSED_BEATS, 2.0)
 
 
 class Tasks(Mapping[str, TaskSeen]):
-    """The remembered tasks by id; each look makes a record of its own."""
+    """The remembered tasks by id; each access creates a new record."""
 
     def __init__(self, table: TaskTable) -> None:
         self._table = table
@@ -70,10 +70,10 @@ class Tasks(Mapping[str, TaskSeen]):
 
 
 class State:
-    """Fold events; at most max_tasks tasks are remembered, those that ended well are forgotten first.
+    """Apply events; at most max_tasks tasks are remembered, successful ones are dropped first.
 
-    on_event, when given, is called with each event after it was folded. Not thread-safe: one thread
-    folds, and readers of another thread look under a lock of their own.
+    on_event, when given, is called with each event after it was applied. Not thread-safe: one thread
+    applies events, and readers in other threads need their own lock.
     """
 
     def __init__(
@@ -94,11 +94,11 @@ class State:
         return self.table.forgotten
 
     def event(self, event: Event, now: float | None = None) -> None:
-        """Fold one event. now is our clock, for deciding later who is silent; its own time if None."""
+        """Apply one event. now is our clock, for detecting silent workers; None: the event's time."""
         self.fold((event,), now)
 
     def fold(self, events: Iterable[Event], now: float | None = None) -> None:
-        """Fold events in their order; see event()."""
+        """Apply events in their order; see event()."""
         counts, workers, take = self.counts, self.workers, self.table.take
         on_event = self.on_event
         for event in events:
@@ -111,7 +111,7 @@ class State:
                 uuid = event.get("uuid")
                 if type(uuid) is str:
                     take(code, event, uuid)
-                if code != PENDING:  # clients say that, not workers
+                if code != PENDING:  # clients publish that event, not workers
                     worker = workers.get(event["hostname"]) or self._new_worker(event["hostname"])
                     seen = event["timestamp"] if now is None else now
                     if seen > worker.seen:
@@ -123,7 +123,7 @@ class State:
                     seq = event.get("seq")
                     if type(seq) is int:
                         if seq == worker.last_seq + 1:
-                            worker.last_seq = seq  # as nearly always
+                            worker.last_seq = seq  # the usual case
                         else:
                             _count_missed(worker, kind, event)
             elif kind.startswith("worker-"):
@@ -134,7 +134,7 @@ class State:
                 on_event(event)
 
     def newest(self, limit: int | None = None) -> Iterator[TaskSeen]:
-        """Tasks, the one that was seen first last."""
+        """Tasks, in reverse order of their first events."""
         for number, row in enumerate(self.table.rows()):
             if limit is not None and number >= limit:
                 return
@@ -174,7 +174,7 @@ class State:
 
 
 def _count_missed(worker: WorkerSeen, kind: str, event: Any) -> None:
-    """Our workers number their events, so that a gap can be seen."""
+    """Count the gap before an event; our workers number their events."""
     seq = event.get("seq")
     if type(seq) is not int or not 0 <= seq < LARGEST:
         return

@@ -1,4 +1,4 @@
-"""Columns of tasks: numbers in arrays, words by number, ids and arguments; 4,096 rows a chunk.
+"""Columns of tasks: numbers in arrays, names as numbers, ids and arguments; 4,096 rows a chunk.
 
 In and out: rows, which table.py adds, fills and drops.
 """
@@ -22,7 +22,7 @@ NO_TEXT = sys.getsizeof("")
 
 
 class More(msgspec.Struct, gc=False):
-    """What only some tasks have."""
+    """Fields that only some tasks have."""
 
     exception: str = ""
     traceback: str = ""
@@ -34,7 +34,7 @@ class More(msgspec.Struct, gc=False):
 
 
 class Words:
-    """Words by number; 0 is the empty word. When there are too many, the rest is one word."""
+    """Words by number; 0 is the empty word. Beyond the maximum, all further words share one number."""
 
     def __init__(self) -> None:
         self.codes: dict[str, int] = {"": 0}
@@ -52,7 +52,7 @@ class Words:
         return found
 
     def where(self, fits: Callable[[str], bool]) -> frozenset[int]:
-        """Numbers of the words that fit."""
+        """Numbers of the words for which fits() is true."""
         return frozenset(i for i, word in enumerate(self.words) if fits(word))
 
 
@@ -77,7 +77,7 @@ class Chunk:
         self.text_bytes = 0
 
     def add(self, key: bytes) -> None:
-        """A new row."""
+        """Append a row."""
         self.ids.append(key)
         self.texts.append("")
         self.states.append(0)
@@ -97,7 +97,7 @@ class Chunk:
         self.text_bytes = sum(map(sys.getsizeof, self.texts)) - NO_TEXT * len(self.texts)
 
     def drop(self, places: Sequence[int]) -> list[int]:
-        """These rows go, in ascending order; the places of those that stay, from the first that goes on."""
+        """Delete these rows (ascending order); returns the remaining places from the first deleted on."""
         first, behind = places[0], places[-1] + 1
         leaving = set(places)
         staying = [i for i in range(first, behind) if i not in leaving]
@@ -108,7 +108,7 @@ class Chunk:
             kept = [column[i] for i in staying]
             same = array(column.typecode, kept) if isinstance(column, array) else type(column)(kept)
             if len(column) - len(places) < ROWS // 2:
-                # A new column: one that shrinks where it is leaves a hole that no other fits into.
+                # A new column: one that shrinks in place leaves a gap in memory that no other fits into.
                 setattr(self, name, column[:first] + same + column[behind:])
             else:
                 column[first:behind] = same
@@ -117,7 +117,7 @@ class Chunk:
         return moved
 
     def extend(self, other: Chunk) -> None:
-        """The rows of another one come behind those that are here."""
+        """Append the rows of another chunk."""
         self.more |= {len(self.states) + i: more for i, more in other.more.items()}
         self.text_bytes += other.text_bytes
         for key in other.ids.keys(range(len(other.ids))):

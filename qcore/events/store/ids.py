@@ -1,7 +1,7 @@
-"""Ids of a million tasks without an object for each: 16 bytes in a column, 8 in an index.
+"""Ids of a million tasks without one object each: 16 bytes in a column, 8 in an index.
 
-In:  ids as they stand in events.  Out: their keys, and the rows that they are at.
-After this: table.py, which holds both.  An id that is no UUID is kept as it is beside its key.
+In:  ids as written in events.  Out: their keys, and their rows.
+After this: table.py, which holds both.  An id that is not a UUID is stored as text beside its key.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from hashlib import blake2b
 from mmap import ACCESS_COPY, mmap
 
 KEY = 16
-#: what an id that is no UUID costs beside its key (bytes, measured)
+#: the cost of an id that is not a UUID, beside its key (bytes, measured)
 ODD_BYTES = 250
 _TAG_BITS = 24
 _TAG = (1 << _TAG_BITS) - 1
 _DIGITS = frozenset("0123456789abcdef")
 _MOST_SLOTS = 1 << _TAG_BITS
-#: a piece of an id with fewer digits is in so many ids that each is looked at
+#: a search text with fewer digits occurs in so many ids that each is checked
 _FEW_DIGITS = 3
 
 
@@ -34,7 +34,7 @@ def uuid_key(uuid: str) -> bytes | None:
 
 
 def odd_key(uuid: str) -> bytes:
-    """The 16 bytes that an id which is no UUID is known by."""
+    """The 16-byte key of an id that is not a UUID."""
     return blake2b(uuid.encode("utf-8", "surrogatepass"), digest_size=KEY).digest()
 
 
@@ -44,7 +44,7 @@ def _uuid(key: bytes) -> str:
 
 
 class Ids(Sequence[str]):
-    """A column of ids. odd: the ids that are no UUIDs, by their keys; shared by the columns of a table."""
+    """A column of ids. odd: the ids that are not UUIDs, by their keys; shared by the columns of a table."""
 
     __slots__ = ("_keys", "_odd")
 
@@ -60,7 +60,7 @@ class Ids(Sequence[str]):
         return _uuid(key) if odd is None else odd
 
     def key(self, place: int) -> bytes:
-        """The key of a place; raises IndexError."""
+        """The key at a place; raises IndexError."""
         key = bytes(self._keys[place * KEY : place * KEY + KEY])
         if len(key) != KEY:
             raise IndexError(place)
@@ -72,18 +72,18 @@ class Ids(Sequence[str]):
         return [keys[at : at + KEY] for at in (place * KEY for place in places)]
 
     def has(self, place: int, key: bytes) -> bool:
-        """Whether it is this key that is there."""
+        """Whether this key is at this place."""
         return self._keys[place * KEY : place * KEY + KEY] == key
 
     def append(self, key: bytes) -> None:
         self._keys += key
 
     def keep(self, staying: Sequence[int], first: int) -> None:
-        """From the place `first` on only those stay."""
+        """From the place `first` on, keep only the places in `staying`."""
         self._keys = self._keys[: first * KEY] + b"".join(self.keys(staying))
 
     def places_with(self, piece: str) -> Iterable[int]:
-        """The places whose ids may have this (lower-case) text in them."""
+        """The places whose ids may contain this (lower-case) text."""
         digits, odd = piece.replace("-", ""), self._odd
         if len(digits) < _FEW_DIGITS:
             return range(len(self))
@@ -100,28 +100,28 @@ class Ids(Sequence[str]):
 
 class Index:
     """Rows by key, in open addressing. A slot is 24 bits of the key's hash, then 40 bits of the row plus
-    one, so whoever asks says whether a row does hold the key. Pages of it that nobody used take no memory."""
+    one, so the caller checks whether a row does hold the key. Pages never used take no memory."""
 
     __slots__ = ("_mask", "_slots", "_used")
 
     def __init__(self, rows: int) -> None:
-        """rows: about how many there will be; more than that make it grow, which takes a moment."""
+        """rows: the expected number; more of them make the index grow, which takes a moment."""
         self._used = 0
         self._make(min(max(rows, 8), _MOST_SLOTS // 2))
 
     def _make(self, rows: int) -> None:
         size = 1 << (2 * rows - 1).bit_length()
         self._mask = size - 1
-        # A copy: a child of this process must not write into its parent's.
+        # Copy on write: a forked child must not write into its parent's index.
         self._slots = memoryview(mmap(-1, 8 * size, access=ACCESS_COPY)).cast("Q")
 
     def find(self, key: bytes, holds: Callable[[int, bytes], bool]) -> int | None:
-        """The row of a key, None if it is not there."""
+        """The row of a key, None if it is not present."""
         slot = self._slots[self._probe(key, holds)]
         return (slot >> _TAG_BITS) - 1 if slot else None
 
     def find_or_add(self, key: bytes, row: int, holds: Callable[[int, bytes], bool]) -> int:
-        """The row of a key; if it has none, this one from now on."""
+        """The row of a key; if it has none, it gets `row`."""
         at = self._probe(key, holds)
         if slot := self._slots[at]:
             return (slot >> _TAG_BITS) - 1
@@ -132,7 +132,7 @@ class Index:
         return row
 
     def _probe(self, key: bytes, holds: Callable[[int, bytes], bool]) -> int:
-        """The slot of a key, or the free one where it would be."""
+        """The slot of a key, or the free slot where it belongs."""
         slots, mask, tag = self._slots, self._mask, hash(key) & _TAG
         at = tag & mask
         while (slot := slots[at]) and not (slot & _TAG == tag and holds((slot >> _TAG_BITS) - 1, key)):
@@ -140,14 +140,14 @@ class Index:
         return at
 
     def move(self, keys: Iterable[bytes], rows: Iterable[int], to: Iterable[int]) -> None:
-        """The keys that were at these rows are at others now. Raises KeyError."""
+        """Change the rows of these keys from `rows` to `to`. Raises KeyError."""
         slots = self._slots
         for key, row, new in zip(keys, rows, to, strict=True):
             tag = hash(key) & _TAG
             slots[self._at(tag, row)] = new + 1 << _TAG_BITS | tag
 
     def remove(self, keys: Iterable[bytes], rows: Iterable[int]) -> None:
-        """What was put behind them because its own slot was taken comes forward, so that it is still found.
+        """Remove keys. Keys displaced by them are moved forward, so that they are still found.
         Raises KeyError."""
         slots, mask = self._slots, self._mask
         for key, row in zip(keys, rows, strict=True):

@@ -1,11 +1,11 @@
-"""A million tasks in memory: columns instead of objects, in chunks that are forgotten one at a time.
+"""A million tasks in memory: columns instead of objects, in chunks that are dropped one at a time.
 
 In:  task events.  Out: tasks as records, newest or oldest first; row numbers that match conditions.
-Before this: state.py, which also minds the workers.  A late event never turns a state back.
+Before this: state.py, which also keeps the workers.  A late event never reverts a state.
 
 Each task is a row of a chunk of 4,096. Names, workers and queues are numbers into tables of words, times
-are doubles, arguments one string; what few tasks have (errors, workflow) stands beside. The oldest chunk is
-forgotten when there are too many tasks or bytes: first those that ended well, later the rest.
+are doubles, arguments one string; rare fields (errors, workflow) are separate. The oldest chunk is
+dropped when there are too many tasks or bytes: successful tasks first, later the rest.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from qcore.events.store.ids import ODD_BYTES, Ids, Index, odd_key, uuid_key
 from qcore.wire.event import LARGEST, Event
 
 TEXT_LIMIT = 1024
-#: what a row costs beside its texts: columns, the id, the index (bytes, measured)
+#: the cost of a row without its texts: columns, the id, the index (bytes, measured)
 ROW_BYTES = 135
 MORE_BYTES = 400
-#: the index has room for so many without growing
+#: the index has space for this many rows without growing
 MOST_EXPECTED = 1_000_000
-#: tasks whose rows are known without a search: those that events came of last
+#: number of the tasks of the latest events, whose rows are found without an index search
 NEAR = 20_000
-#: results come after arguments, so the texts of so many chunks are measured when a new one is begun
+#: results arrive after arguments, so the texts of this many chunks are measured when a new one begins
 MEASURED = 2
-#: what ended well is forgotten first, while the rest is no more than this share of what is remembered; what
-#: failed goes next, while what has not ended is no more than that share
+#: successful tasks are dropped first, while the rest is at most this share of all tasks; failed ones
+#: are next, while unfinished ones are at most that share
 FAILED_SHARE, OPEN_SHARE = 0.1, 0.5
 
-#: ENDED: nobody has it any more, and no event said how it ended (repair.py)
+#: ENDED: no worker holds it any more, and no event reported how it ended (repair.py)
 STATES = ("PENDING", "RETRY", "REJECTED", "RECEIVED", "STARTED", "ENDED", "REVOKED", "FAILURE", "SUCCESS")
-#: which state a task event leads to
+#: the state that follows each task event
 STATE_OF = {
     "task-sent": "PENDING",
     "task-received": "RECEIVED",
@@ -58,7 +58,7 @@ _SEP = "\x1f"
 
 
 class TaskSeen(msgspec.Struct):
-    """One task as its events tell it. Times are epoch seconds, None: no such event was seen."""
+    """One task as described by its events. Times are epoch seconds, None: no such event was received."""
 
     uuid: str
     name: str = ""
@@ -89,7 +89,7 @@ class TaskSeen(msgspec.Struct):
 
 
 class TaskTable:
-    """Tasks by id, in the order in which they were first heard of."""
+    """Tasks by id, in the order of their first events."""
 
     def __init__(self, max_tasks: int, max_bytes: int | None = None) -> None:
         self.max_tasks, self.max_bytes = max_tasks, max_bytes
@@ -101,9 +101,9 @@ class TaskTable:
         self._more_bytes = 0
         self.totals = [0] * len(STATES)
         self.forgotten = 0
-        #: changes whenever rows get other numbers
+        #: changes whenever rows are renumbered
         self.generation = 0
-        #: tasks that have ended (succeeded, failed), by the number of their queue's word
+        #: number of tasks that have ended (succeeded, failed), by the number of their queue's word
         self.ended_in: dict[int, int] = {}
         self._next = 0  # the number of the next chunk
         self._last = self._new_chunk()
@@ -112,7 +112,7 @@ class TaskTable:
         return self._size
 
     def row(self, uuid: str) -> int | None:
-        """The row of a task, None if it is not remembered."""
+        """The row of a task, None if it is unknown."""
         row = self._near.get(uuid)
         return self._index.find(uuid_key(uuid) or odd_key(uuid), self._holds) if row is None else row
 
@@ -123,7 +123,7 @@ class TaskTable:
     # --- events in
 
     def take(self, code: int, event: Event, uuid: str) -> None:
-        """Fold a task event; code is that of CODE_OF for its type."""
+        """Apply a task event; code is that of CODE_OF for its type."""
         row = self._near.get(uuid)
         if row is None:
             row = self._row_of(uuid)
@@ -149,8 +149,8 @@ class TaskTable:
         else:
             self._facts(chunk, i, code, event, uuid, stamp)
         old = chunk.states[i]
-        # States are numbered so that the higher one stands. A retry follows what was not an end; the next
-        # attempt's states are higher again.
+        # States are numbered so that the higher one wins. A retry may follow any state that is not final; the
+        # states of the next attempt are higher again.
         if code > old or (code == RETRY and old <= ENDED):
             chunk.states[i] = code
             self.totals[old] -= 1
@@ -160,7 +160,7 @@ class TaskTable:
                 self.ended_in[queue] = self.ended_in.get(queue, 0) + 1
 
     def settle(self, uuid: str, code: int) -> None:
-        """It has ended, as somebody else than its worker's events says; when, nobody told."""
+        """Mark the task as ended from a source other than its events; the end time is unknown."""
         row = self._row_of(uuid)
         states = self.chunks[row >> BITS].states
         old = states[row & MASK]
@@ -169,7 +169,7 @@ class TaskTable:
         self.totals[code] += 1
 
     def note(self, event: Event, uuid: str) -> None:
-        """A task event of a user's own kind: it changes no state."""
+        """Apply a custom task event, which changes no state."""
         row = self._near.get(uuid)
         if row is None:
             row = self._row_of(uuid)
@@ -180,7 +180,7 @@ class TaskTable:
             chunk.names[row & MASK] = self.names.code(name)
 
     def _facts(self, chunk: Chunk, i: int, code: int, event: Event, uuid: str, stamp: float) -> None:
-        """What the less frequent events bring, and those that say the most."""
+        """Store the fields of the less frequent events, and of those with the most fields."""
         if code == RECEIVED:
             chunk.received[i] = stamp
         elif code == PENDING:
@@ -232,7 +232,7 @@ class TaskTable:
                 setattr(more, field, value)
 
     def _row_of(self, uuid: str) -> int:
-        """The row of a task, a new one if it has none."""
+        """The row of a task; adds one if it has none."""
         key = uuid_key(uuid)
         if key is None:
             self._odd[key := odd_key(uuid)] = uuid
@@ -246,7 +246,7 @@ class TaskTable:
             self._size += 1
             self.totals[PENDING] += 1
             if self._size > self.max_tasks:
-                self._forget()  # which may renumber
+                self._forget()  # which may renumber rows
                 row = self._index.find_or_add(key, free, self._holds)
         if len(self._near) >= NEAR:
             self._near.clear()
@@ -265,15 +265,15 @@ class TaskTable:
         return chunk
 
     def size(self) -> int:
-        """About how many bytes are used. Texts are counted when there is a limit, those of the newest chunk
-        not yet."""
+        """The approximate memory in bytes. Texts are counted only when there is a limit, and those of the
+        newest chunk not yet."""
         texts = sum(c.text_bytes for c in self.chunks.values())
         return self._size * ROW_BYTES + len(self._odd) * ODD_BYTES + texts + self._more_bytes
 
     # --- forgetting
 
     def _forget(self) -> None:
-        """Forget the oldest chunk's tasks of the states that go first; of the newest chunk, the only one of a
+        """Drop the oldest chunk's tasks in the states that go first; in the newest chunk, the only one of a
         small table, a few of the oldest."""
         leaving = self._leaving()
         before = None
@@ -282,7 +282,7 @@ class TaskTable:
             gone = [i for i, state in enumerate(states) if state in leaving]
             if gone:
                 break
-            before = number  # what is left of a chunk
+            before = number  # its number, if it keeps some tasks
         if number == self._next - 1:
             gone = gone[: max(1, len(states) // 16)]
         if gone:
@@ -291,7 +291,7 @@ class TaskTable:
             self._join(before, number)
 
     def _leaving(self) -> frozenset[int]:
-        """The states of what is forgotten next."""
+        """The states that are dropped next."""
         for states, share in ((WELL, FAILED_SHARE), (ENDS, OPEN_SHARE)):
             number = sum(self.totals[state] for state in states)
             if number and self._size - number <= self._size * share:
@@ -300,7 +300,7 @@ class TaskTable:
 
     def _drop(self, number: int, places: list[int]) -> None:
         chunk, base = self.chunks[number], number << BITS
-        self.generation += 1  # twice, so that a reader who began in between notices too
+        self.generation += 1  # twice, so that a reader who started in between detects it too
         self._near.clear()
         keys = chunk.ids.keys(places)
         self._index.remove(keys, [base | i for i in places])
@@ -322,7 +322,7 @@ class TaskTable:
         self.generation += 1
 
     def _join(self, before: int, number: int) -> None:
-        """What is left of a chunk goes to the one before it: few rows are not worth a chunk."""
+        """Append the rest of a chunk to the previous one, because few rows do not justify a chunk."""
         into, chunk = self.chunks[before], self.chunks[number]
         first, size = len(into.states), len(chunk.states)
         if number == self._next - 1 or first + size > ROWS:
@@ -335,7 +335,7 @@ class TaskTable:
         self.generation += 1
 
     def _renumbered(self, chunk: Chunk, first: int, old: Sequence[int], new: int) -> None:
-        """The rows of a chunk from a place on had other numbers; the first of them has this one now."""
+        """Update the index: the rows of a chunk from `first` on had the numbers `old`, now `new` and up."""
         keys = chunk.ids.keys(range(first, first + len(old)))
         self._index.move(keys, old, range(new, new + len(old)))
 
@@ -350,7 +350,7 @@ class TaskTable:
         return self.chunks[row >> BITS].ids[row & MASK]
 
     def task(self, row: int) -> TaskSeen:
-        """The task of a row as a record of its own."""
+        """The task of a row as a separate record."""
         chunk, i = self.chunks[row >> BITS], row & MASK
         uuid = chunk.ids[i]
         args, _, rest = chunk.texts[i].partition(_SEP)
@@ -381,7 +381,7 @@ class TaskTable:
         return task
 
     def family(self, root_id: str) -> list[TaskSeen]:
-        """The remembered tasks of a workflow, by the id of its root, in the order of their ids' arrival."""
+        """The remembered tasks of a workflow, by the id of its root, in the order of their arrival."""
         root = self.row(root_id)
         rows = {root} if root is not None else set()
         for number, chunk in list(self.chunks.items()):
@@ -389,7 +389,7 @@ class TaskTable:
         return [self.task(row) for row in sorted(rows)]
 
     def rows(self, newest_first: bool = True) -> Iterator[int]:
-        """Every row, in the order in which the tasks were first heard of."""
+        """Every row, in the order of the tasks' first events."""
         numbers = list(self.chunks)
         for number in reversed(numbers) if newest_first else numbers:
             places = range(len(self.chunks[number].ids))
@@ -416,9 +416,9 @@ class TaskTable:
         since: float | None = None,
         needles: Sequence[str] = (),
     ) -> Iterator[int]:
-        """Rows that may match, newest first: of these states, names, queues, with a sign of life since
-        then, and all of the needles in their arguments or result. Columns are looked through in turn,
-        each only where the one before left something."""
+        """Rows that may match, newest first: of these states, names and queues, with an event since then,
+        and with all needles in their arguments or result. Columns are searched in turn, each only
+        where the previous ones left something."""
         codes = None if states is None else bytes(STATES.index(s) for s in states if s in STATES)
         of_state = re.compile(b"[" + re.escape(codes) + b"]" if codes else b"(?!)")
         name_codes = None if names is None else self.names.where(names)
@@ -446,7 +446,7 @@ class TaskTable:
 
 
 def _ends(text: str) -> str:
-    """A long traceback without its middle: where it began and what went wrong matter most."""
+    """A long traceback without its middle: its start and the error itself matter most."""
     if len(text) <= 2 * TEXT_LIMIT:
         return text
     return f"{text[:TEXT_LIMIT]}\n  (…)\n{text[-TEXT_LIMIT:]}"
