@@ -1,1 +1,1 @@
-"""Every format that crosses a process, as typed records; nothing else holds one."""
+"""Every format that crosses a process, as typed records; no format is defined elsewhere."""

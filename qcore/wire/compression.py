@@ -1,4 +1,4 @@
-"""Compression of message bodies, by the names that Celery uses."""
+"""Compression of message bodies, by Celery's names."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def compress(raw: bytes, name: str) -> tuple[str, bytes]:
 
 
 def decompress(raw: bytes, mime: str) -> bytes:
-    """`raw` inflated, within the caps; raises Malformed."""
+    """`raw` decompressed, within the caps; raises Malformed."""
     most = min(MAX_INFLATED_BYTES, max(SMALL_BYTES, MAX_RATIO * len(raw)))
     inflate: Any
     if mime == "application/x-gzip":

@@ -44,12 +44,12 @@ _fast_decode = msgspec.json.Decoder().decode
 
 
 def to_json(value: Any) -> bytes:
-    """`value` as JSON; raises TypeError (kombu's EncodeError) for what has no JSON form."""
+    """`value` as JSON; raises TypeError (kombu's EncodeError) for values that JSON cannot represent."""
     if _is_plain(value):
         try:
             return _fast_encode(value)
         except (OverflowError, TypeError, msgspec.MsgspecError, UnicodeEncodeError):
-            pass  # integers above 64 bits and the like: the standard library writes them
+            pass  # integers above 64 bits and the like: the standard library encodes them
     return json.dumps(value, default=_typed, separators=(",", ":")).encode()
 
 
@@ -72,7 +72,7 @@ def from_json(raw: bytes | str) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether the fast encoder writes `value` just as the standard library would."""
+    """Whether the fast encoder writes `value` exactly as the standard library would."""
     kind = type(value)
     if kind is str or kind is int or kind is bool or value is None:
         return True
@@ -150,7 +150,7 @@ def dumps(value: Any, serializer: str = "json") -> tuple[str, str, bytes]:
 
 
 def loads(raw: bytes, content_type: str, accept: frozenset[str] | None = None) -> Any:
-    """The value in `raw`; raises Malformed when the type is not accepted or the bytes are not it.
+    """The value in `raw`; raises Malformed when the type is not accepted or the bytes do not match it.
 
     accept holds serializer names or content types; None accepts JSON only.
     """
@@ -169,7 +169,7 @@ def loads(raw: bytes, content_type: str, accept: frozenset[str] | None = None) -
         raise Malformed("too_deep", f"the {name} is nested too deeply") from exc
     except (ConfigError, Malformed):
         raise
-    except Exception as exc:  # a third-party parser: whatever it raises means it is not that format
+    except Exception as exc:  # a third-party parser: any exception means that the format is wrong
         raise Malformed(f"not_{name}", str(exc)[:200]) from exc
     return raw
 

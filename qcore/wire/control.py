@@ -24,7 +24,7 @@ MAX_DESTINATIONS = 10_000
 
 
 class Request(msgspec.Struct):
-    """One control request; without reply_to nobody answers."""
+    """One control request; without reply_to no replies are sent."""
 
     method: str
     arguments: dict[str, Any]
@@ -36,9 +36,9 @@ class Request(msgspec.Struct):
     reply_key: str | None = None
     clock: int = 0
     expires: float = 0.0  # epoch seconds, 0: never
-    seal: Seal | None = None  # not proven to be genuine: control/authorization.py does that
-    sealed: bool = False  # there is something in the place of a seal
-    body: bytes = b""  # as it came
+    seal: Seal | None = None  # not verified; control/authorization.py does that
+    sealed: bool = False  # the header of the seal is present
+    body: bytes = b""  # as received
 
     def has_expression(self) -> bool:
         """Whether is_for() tries a regular expression, which only those may have tried who may ask at all."""
@@ -58,16 +58,16 @@ class Request(msgspec.Struct):
 
 
 class Reply(msgspec.Struct):
-    """What one node answered."""
+    """The answer of one node."""
 
     node: str
     value: Any
     ticket: str | None = None
     clock: int = 0
-    instance: str = ""  # tells workers of one name apart; empty: a Celery worker's
+    instance: str = ""  # distinguishes workers of one name; empty: a Celery worker's
 
 
-#: from the bytes of a body and a digest of whom it is for to the header that seals it
+#: from the bytes of a body and the digest of its recipients to the header that seals it
 Sealer = Callable[[bytes, str], str]
 
 
@@ -126,7 +126,7 @@ def decode_request(raw: bytes) -> Request:
         if not isinstance(exchange, str) or not isinstance(key, str) or not _travels(exchange + key):
             raise Malformed("bad_control", f"reply_to {reply_to!r:.60}")
         # Replies go only to names of the reply namespace: a request must not make a worker
-        # write into a task queue.
+        # publish to a task queue.
         if not exchange.startswith("reply.") or not key or len(key) > 255:
             raise Malformed("bad_control", f"reply_to {reply_to!r:.60} is outside the reply namespace")
     elif reply_to is not None:
@@ -153,7 +153,7 @@ def decode_request(raw: bytes) -> Request:
 
 
 def encode_reply(reply: Reply, exchange: str, routing_key: str) -> bytes:
-    """A reply as message bytes; values with no JSON form travel as their repr."""
+    """A reply as message bytes; values that JSON cannot represent are sent as their repr."""
     headers = {"ticket": reply.ticket, "clock": reply.clock, "qcore-instance": reply.instance}
     return _message(content.to_json({reply.node: reply.value}), exchange, routing_key, headers)
 

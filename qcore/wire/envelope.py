@@ -2,7 +2,7 @@
 
 In:  body bytes, headers, properties.  Out: one JSON object as bytes, and back.
 Format: kombu 5.7 virtual transports (`body`, `content-type`, `content-encoding`, `headers`,
-`properties`). Drivers with native properties (AMQP) translate at their own door, so that everything
+`properties`). Drivers with native properties (AMQP) convert messages themselves, so that everything
 above the brokers handles one form: these bytes.
 """
 
@@ -20,7 +20,7 @@ from qcore.wire.compression import decompress
 
 
 class Properties(msgspec.Struct, omit_defaults=True):
-    """What the transport needs to know about a message."""
+    """The fields of a message that the transport uses."""
 
     correlation_id: str | None = None
     reply_to: str | None = None
@@ -33,7 +33,7 @@ class Properties(msgspec.Struct, omit_defaults=True):
 
 
 class Envelope(msgspec.Struct):
-    """One message as it travels; `body` is text, base64 when properties.body_encoding says so."""
+    """One message as it is sent; `body` is text, base64 when properties.body_encoding says so."""
 
     body: str
     content_encoding: str = msgspec.field(name="content-encoding", default="utf-8")
@@ -47,7 +47,7 @@ _decode = msgspec.json.Decoder(Envelope).decode
 
 
 def encode(envelope: Envelope) -> bytes:
-    """The envelope as JSON bytes; raises TypeError when a header has no JSON form."""
+    """The envelope as JSON bytes; raises TypeError for a header that JSON cannot represent."""
     try:
         return _encode(envelope)
     except (OverflowError, TypeError, ValueError):
@@ -112,7 +112,7 @@ def wrap(
 
 
 def body_bytes(envelope: Envelope) -> bytes:
-    """The serialized body: base64 and compression undone, within the caps; raises Malformed."""
+    """The serialized body after base64 decoding and decompression, within the caps; raises Malformed."""
     encoding = envelope.properties.body_encoding
     if encoding == "base64":
         try:
@@ -157,7 +157,7 @@ def _with_a_number(raw: bytes) -> Envelope | None:
 
 
 def _readable_id(raw: bytes) -> str | None:
-    """The task id of a message whose envelope is wrong elsewhere, if it can be read at all."""
+    """The task id of a malformed envelope, if it can be read at all."""
     try:
         found = msgspec.json.decode(raw)
         task_id = found["headers"]["id"]

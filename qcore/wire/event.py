@@ -1,9 +1,9 @@
-"""Events: what workers and clients say happened, in Celery's celeryev format.
+"""Events: what workers and clients report, in Celery's celeryev format.
 
 In:  event mappings.  Out: one message holding one event or a list of them; and back.
 Common fields: type hostname utcoffset pid clock timestamp; ours add `seq`, the number of the event
-since the sender started, so that a reader sees gaps. An event stays a plain dict: user code may
-send any fields it likes.
+since the sender started, so that a reader detects gaps. An event stays a plain dict: user code may
+send any fields.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BATCH_KEY = "task.multi"
 
 Event = dict[str, Any]
 
-#: no count or size of anybody's is larger, and no time (epoch seconds) later
+#: no real count or size is larger, and no real time (epoch seconds) later
 LARGEST, LATEST = 10**15, 1e11
 
 
@@ -28,7 +28,7 @@ def routing_key(kind: str) -> str:
 
 
 def encode(events: Event | list[Event], node: str, key: str) -> bytes:
-    """One event, or a list of them, as message bytes; values with no JSON form are an error."""
+    """One event, or a list of them, as message bytes; raises for values that JSON cannot represent."""
     return envelope.wrap(
         content.to_json(events),
         exchange=EXCHANGE,
@@ -47,7 +47,7 @@ def decode(raw: bytes) -> list[Event]:
 
 
 def decode_counted(raw: bytes) -> tuple[list[Event], int]:
-    """The events in one message, and how many things in it are none; raises Malformed."""
+    """The events in one message, and the number of items that are not events; raises Malformed."""
     found = envelope.decode(raw)
     value = envelope.body_value(found)
     batch = value if isinstance(value, list) else [value]
@@ -56,24 +56,24 @@ def decode_counted(raw: bytes) -> tuple[list[Event], int]:
 
 
 def sane(value: object) -> float | None:
-    """A number that somebody else wrote; None: it is none, or larger than anything that is meant."""
+    """A number from outside; None: not a number, or implausibly large."""
     if (type(value) is int or type(value) is float) and -LARGEST < value < LARGEST:
         return float(value)
     return None
 
 
 def moment(value: object) -> float | None:
-    """A time that somebody else wrote, in epoch seconds; None: it is none."""
+    """A time from outside, in epoch seconds; None: not a time."""
     found = sane(value)
     return None if found is None or not 0 <= found < LATEST else found
 
 
 def is_event(value: Any) -> bool:
-    """Whether a decoded value has what every event has."""
+    """Whether a decoded value has the fields that every event has."""
     if type(value) is not dict:
         return False
     stamp = value.get("timestamp")
-    # By type(), since this is asked of every event that a monitor hears.
+    # By type(), since this runs for every event that a monitor receives.
     return (
         (type(stamp) is float or type(stamp) is int)
         and 0 <= stamp < LATEST

@@ -1,7 +1,7 @@
-"""A failed task as it is kept: what is known of its last run, and the message itself.
+"""A failed task as it is stored: the facts of its last run, and the message itself.
 
 In:  facts of a run that failed for good.  Out: two pieces of MessagePack, so that a list of thousands is
-read without their tracebacks and messages; and the message with which it is tried again.
+read without tracebacks and messages; and the message of a retry.
 Before this: worker/settling/failed_tasks.py.  After this: brokers/X; qctl reads them.
 """
 
@@ -13,7 +13,7 @@ from qcore.base.times import new_id
 from qcore.errors import Malformed
 from qcore.wire import envelope
 
-#: the header that leads from a retried task to the task that failed
+#: the header of a retried task that contains the id of the failed task
 RETRY_OF = "qcore_retry_of"
 
 TEXT_BYTES = 1024
@@ -25,26 +25,26 @@ class Failure(msgspec.Struct, omit_defaults=True):
 
     task_id: str
     name: str
-    queue: str  # from which it was taken
+    queue: str  # from which it was claimed
     worker: str = ""
-    exc_type: str = ""  # with its module, but for the built-in ones
+    exc_type: str = ""  # with its module, except for built-in types
     exc_message: str = ""
-    args: str = ""  # as the message shows them: repr, perhaps cut
+    args: str = ""  # as in the message: repr, possibly truncated
     kwargs: str = ""
     tries: int = 1
     failed_at: float = 0.0  # epoch seconds, the broker's clock once it is stored
     runtime_s: float = 0.0  # of the last run
     root_id: str = ""
-    retry_of: str = ""  # the failed task that this one tries again
+    retry_of: str = ""  # the failed task that this one retries
     priority: int = 0
-    ttl_s: float | None = None  # None: kept for ever
-    retried_as: str = ""  # the task that tries this one again; set by the store
-    traceback: str = ""  # these two only when they are asked for
+    ttl_s: float | None = None  # None: never expires
+    retried_as: str = ""  # the task that retries this one; set by the store
+    traceback: str = ""  # this and raw are filled only on request
     raw: bytes = b""  # the message, byte for byte
 
     @property
     def exception(self) -> str:
-        """Type and message in one text."""
+        """Type and message as one text."""
         return f"{self.exc_type}: {self.exc_message}" if self.exc_message else self.exc_type
 
 
@@ -54,13 +54,13 @@ _detail = msgspec.msgpack.Decoder(tuple[str, bytes]).decode
 
 
 def split(failure: Failure) -> tuple[bytes, bytes]:
-    """The facts, and apart from them traceback and message."""
+    """The facts, and separately the traceback and message."""
     facts = msgspec.structs.replace(failure, traceback="", raw=b"", retried_as="")
     return _encode(facts), _encode((failure.traceback, failure.raw))
 
 
 def join(facts: bytes, detail: bytes, failed_at: float | None, retried_as: str) -> Failure:
-    """What was split; detail may be empty, and failed_at None as it was. Raises Malformed."""
+    """The failure that split() took apart; detail may be empty, failed_at None keeps it. Raises Malformed."""
     try:
         found = _facts(facts)
         found.retried_as = retried_as
@@ -74,7 +74,7 @@ def join(facts: bytes, detail: bytes, failed_at: float | None, retried_as: str) 
 
 
 def short(text: str, most: int = TEXT_BYTES) -> str:
-    """At most so many bytes of UTF-8; what has no UTF-8 is replaced."""
+    """At most `most` bytes of UTF-8; characters that UTF-8 cannot encode are replaced."""
     raw = text.encode("utf-8", "backslashreplace")
     return (raw if len(raw) <= most else raw[: most - 3]).decode("utf-8", "ignore") + (
         "..." if len(raw) > most else ""
@@ -82,26 +82,26 @@ def short(text: str, most: int = TEXT_BYTES) -> str:
 
 
 def short_end(text: str, most: int = TRACEBACK_BYTES) -> str:
-    """The same, but the end is kept: there a traceback says most."""
+    """As short(), but keeps the end, which is the important part of a traceback."""
     raw = text.encode("utf-8", "backslashreplace")
     return raw.decode() if len(raw) <= most else "..." + raw[3 - most :].decode("utf-8", "ignore")
 
 
 def exception_names(exc: BaseException) -> tuple[str, str]:
-    """Type and message of an exception, short."""
+    """Type and message of an exception, shortened."""
     kind = type(exc)
     plain = kind.__module__ in ("builtins", "qcore.errors")
     name = kind.__qualname__ if plain else f"{kind.__module__}.{kind.__qualname__}"
     try:
         message = str(exc)
-    except Exception as own:  # user classes: their str may do anything
+    except Exception as own:  # user classes: their str may raise anything
         message = f"<no text: {type(own).__name__}>"
     return short(name, 255), short(message)
 
 
 def tried_again(raw: bytes, task_id: str) -> bytes:
-    """The message `raw` as the new task `task_id`: the body byte for byte, and of the headers only what
-    must change: id, number of retries, when it expires, and the link back. Raises Malformed."""
+    """The message `raw` as the new task `task_id`: the body byte for byte, with changes only to these
+    headers: id, number of retries, expiry, and the reference to the failed task. Raises Malformed."""
     found = envelope.decode(raw)
     old = found.headers.get("id")
     if not isinstance(old, str):

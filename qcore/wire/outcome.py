@@ -1,4 +1,4 @@
-"""Jobs and outcomes: what the worker's parent and its children say to each other.
+"""Jobs and outcomes: the messages between the worker's parent process and its children.
 
 In:  a delivery handed to a slot (Job).  Out: how its run ended (Outcome).
 Both cross a socket pair as MessagePack arrays behind a four-byte length; both ends are the same
@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 LENGTH = struct.Struct("<I")
-#: how much is read at once; the C library maps and unmaps larger buffers at each use, which is slow
+#: bytes per read; the C library maps and unmaps larger buffers at each use, which is slow
 RECV_BYTES = 65_536
 
 
@@ -25,10 +25,10 @@ class End(enum.IntEnum):
     FAILURE = 1
     RETRY = 2
     IGNORED = 3
-    REJECTED = 4  # for good
-    REQUEUED = 5  # another worker shall have it
+    REJECTED = 4  # not requeued
+    REQUEUED = 5  # requeue for another worker
     MALFORMED = 6  # the body was not a call
-    LOST = 7  # the process died; said by the parent
+    LOST = 7  # the process died; reported by the parent
     TIME_LIMIT = 8  # killed by the parent at the hard limit
     TERMINATED = 9  # killed by an operator
 
@@ -57,18 +57,18 @@ class Send(msgspec.Struct, array_like=True):
 
 
 class Part(msgspec.Struct, array_like=True):
-    """A member of a chord has ended."""
+    """The end of one member of a chord."""
 
     group: str
     task_id: str
     index: int | None
-    entry: bytes  # JSON [1, id, state, result], as Celery keeps it for the body
+    entry: bytes  # JSON [1, id, state, result], as Celery stores it for the body
     body: bytes  # the signature of the chord's body, JSON
     root_id: str | None = None
 
 
 class Before(msgspec.Struct, array_like=True):
-    """What must be durable before what follows from a run is sent, and its delivery settled."""
+    """Data that must be durable before the messages of a run are sent and its delivery is settled."""
 
     results: list[tuple[str, bytes]] = []  # (id, meta) of tasks that will not run
     sizes: list[tuple[str, int]] = []  # (group, members) of chords that are sent
@@ -119,7 +119,7 @@ def unpack_outcome(frame: bytes) -> Outcome:
 
 
 class Frames:
-    """Bytes as they arrive, cut into frames."""
+    """Splits received bytes into frames."""
 
     __slots__ = ("_buffer",)
 
@@ -127,7 +127,7 @@ class Frames:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Add bytes; the frames that are complete now."""
+        """Add bytes; returns the frames that are now complete."""
         buffer = self._buffer
         buffer += data
         frames: list[bytes] = []
@@ -144,6 +144,6 @@ class Frames:
 
 
 def anything(value: Any) -> bytes:
-    """Any plain value as one frame (the fork server's small talk)."""
+    """Any plain value as one frame (messages of the fork server)."""
     body = msgspec.msgpack.encode(value)
     return LENGTH.pack(len(body)) + body

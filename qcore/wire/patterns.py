@@ -1,8 +1,8 @@
-"""Regular expressions from outside: whether trying one is safe.
+"""Regular expressions from outside: whether matching one is safe.
 
-In:  a pattern that somebody typed or sent.  Out: nothing, or ValueError with the reason in words.
-An expression that repeats what itself repeats or chooses can run for ever on a short text, and Python
-cannot interrupt it. So such expressions are refused before they are tried.
+In:  a pattern that a user typed or sent.  Out: nothing, or ValueError with the reason as text.
+An expression that repeats a part with a repeat or an alternative in it can run for ever on a short text, and
+Python cannot interrupt it. So such expressions are refused before they are matched.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from __future__ import annotations
 import re
 
 MAX_PATTERN = 256
-#: each endless repeat multiplies the time by the length of the text
+#: each unbounded repeat multiplies the time by the length of the text
 MAX_ENDLESS = 4
 #: in so many ways may a text be tried: each repeat and each choice multiplies them
 MAX_WAYS = 2**20
 _ENDLESS_WAYS = 2**5  # of one endless repeat, whose number MAX_ENDLESS bounds as well
 
-#: comments may hide what is looked for
+#: comments may hide the constructs that are searched for
 _COMMENTS = re.compile(r"\(\?(#|[a-zA-Z]*x)")
 _REPEAT = re.compile(r"[*+?]|\{(\d*)(,?)(\d*)\}")
 
 
 def refuse_costly(pattern: str) -> None:
-    """Raises ValueError for a pattern that is none, is too long, or could run for ever."""
+    """Raises ValueError for a pattern that is invalid, is too long, or could run for ever."""
     if len(pattern) > MAX_PATTERN:
         raise ValueError(f"is longer than {MAX_PATTERN} characters")
     try:
@@ -81,7 +81,7 @@ def _ways(repeat: re.Match[str]) -> int:
 
 
 def _end_of_class(pattern: str, at: int) -> int:
-    """Behind the set of characters that begins at `at`."""
+    """The position after the character class that begins at `at`."""
     at += 2 if pattern.startswith("[^", at) else 1
     at += pattern.startswith("]", at)
     while at < len(pattern) and pattern[at] != "]":

@@ -1,9 +1,9 @@
-"""A worker's pulse: a small file by which a probe on the same host sees how it is.
+"""A worker's health file, from which a probe on the same host reads its state.
 
-In:  facts, about every turn of the worker's loop.  Out: 320 bytes, read without asking the worker and
-without a broker. Standard library only: a probe runs every few seconds, and imports are its cost.
-Layout, little-endian: 8 bytes magic; u32 pid; u32 flags; three f64: started (epoch seconds), last turn of
-the loop and last talk with the broker (CLOCK_MONOTONIC, which all processes of a host share); u32 boot
+In:  facts, about every iteration of the worker's loop.  Out: 320 bytes, read without a request to the worker
+or the broker. Standard library only: a probe runs every few seconds, and imports are its main cost.
+Layout, little-endian: 8 bytes magic; u32 pid; u32 flags; three f64: started (epoch seconds), last iteration
+of the loop and last contact with the broker (CLOCK_MONOTONIC, shared by all processes of a host); u32 boot
 mark of the process (its start time in /proc, low 32 bits); 4 blank; the node's name in UTF-8, zero-padded.
 """
 
@@ -21,14 +21,14 @@ LAYOUT = struct.Struct("<8sIIdddI4x264s")
 FLAGS_AT, TURN_AT, TALK_AT = 12, 24, 32
 
 READY, AWAY, STOPPING, BUSY = 1, 2, 4, 8
-SOLO = 16  # runs tasks in the loop itself, so that a long task cannot be told from a stuck loop
+SOLO = 16  # runs tasks in the loop itself, so a long task looks like a stuck loop
 
-#: a loop that has not turned, or an idle one that has not asked for work, for this long is stuck, seconds
+#: a loop without an iteration, or an idle one without a claim, for this long is stuck, seconds
 STUCK_S = 20.0
 
 
 class Pulse(NamedTuple):
-    """What the file said."""
+    """The content of the file."""
 
     node: str
     pid: int
@@ -36,11 +36,11 @@ class Pulse(NamedTuple):
     started_at: float
     turned_ago_s: float
     talked_ago_s: float
-    runs: bool  # its process is there
+    runs: bool  # its process exists
 
     @property
     def trouble(self) -> str:
-        """Why it is not alive, '' when it is."""
+        """Why the worker is not alive, '' when it is."""
         if not self.runs:
             return "its process is gone"
         if self.flags & READY and not self.flags & SOLO and self.turned_ago_s > STUCK_S:
@@ -51,7 +51,7 @@ class Pulse(NamedTuple):
 
     @property
     def unready(self) -> str:
-        """Why it takes no work, '' when it does."""
+        """Why it accepts no tasks, '' when it does."""
         if self.trouble:
             return self.trouble
         if not self.flags & READY:
@@ -62,7 +62,7 @@ class Pulse(NamedTuple):
 
 
 def folder() -> str:
-    """Where the pulses of this user's workers are."""
+    """The folder of the health files of this user's workers."""
     base = os.environ.get("XDG_RUNTIME_DIR")
     return f"{base}/qctl" if base else f"/tmp/qctl-{os.getuid()}"
 
@@ -80,7 +80,7 @@ def started_mark(pid: int) -> int:
 
 
 def read_all() -> list[Pulse]:
-    """The pulses of this host's workers, of this user."""
+    """The health files of this user's workers on this host."""
     found = []
     try:
         if os.stat(folder()).st_uid != os.getuid():  # noqa: PTH116 - as below
@@ -101,7 +101,7 @@ def read_all() -> list[Pulse]:
 
 
 def decode(raw: bytes) -> Pulse:
-    """Raises ValueError for what is none."""
+    """The record in `raw`; raises ValueError when it has another format."""
     if len(raw) != LAYOUT.size:
         raise ValueError("too short for a pulse")
     magic, pid, flags, started, turned, talked, mark, node = LAYOUT.unpack(raw)
@@ -120,7 +120,7 @@ def decode(raw: bytes) -> Pulse:
 
 
 def encode(node: str, pid: int, started_at: float) -> bytes:
-    """A pulse that is just starting."""
+    """The record of a worker that is just starting."""
     now = time.monotonic()
     name = node.encode()[:255]
     return LAYOUT.pack(MAGIC, pid, 0, started_at, now, now, started_mark(pid), name)

@@ -29,7 +29,7 @@ PROPAGATE_STATES = frozenset((FAILURE, REVOKED))
 
 
 class ResultMeta(msgspec.Struct):
-    """What is known of a task's result; `result` is JSON data (for failures the exception as data)."""
+    """The stored result of a task; `result` is JSON data (for failures the exception as data)."""
 
     task_id: str
     status: str = PENDING
@@ -63,7 +63,7 @@ def encode(
     parent_id: str | None = None,
     extended: dict[str, Any] | None = None,
 ) -> bytes:
-    """One meta as JSON bytes; raises TypeError when `result` has no JSON form."""
+    """One meta as JSON bytes; raises TypeError when JSON cannot represent `result`."""
     meta: dict[str, Any] = {
         "status": status,
         "result": result,
@@ -125,7 +125,7 @@ _BY_NAME: dict[str, type[Exception]] = {
     for name, value in vars(errors).items()
     if isinstance(value, type) and issubclass(value, Exception)
 }
-#: our errors have Celery's names, and are called by them on the wire, so that its clients know them
+#: our errors carry Celery's names and modules on the wire, so that its clients recognise them
 _CELERY_MODULES = dict.fromkeys(
     ("SoftTimeLimitExceeded", "TimeLimitExceeded", "WorkerLostError", "Terminated"), "billiard.exceptions"
 )

@@ -1,10 +1,10 @@
-"""The seal of a control request: who says it, to whom, until when, and that nothing was altered.
+"""The seal of a control request: signer, recipients, validity, and integrity.
 
 In:  a request's bytes and a secret.  Out: the text of the header `qcore-signature`, and back.
 Format (ours; Celery ignores the header): eight fields with ';' between them: `1`, key id, nonce, issued at,
-valid until (epoch seconds), digest of whom it is for, digest of the body, HMAC-SHA256 of all before it.
+valid until (epoch seconds), digest of the recipients, digest of the body, HMAC-SHA256 of all before it.
 The body holds method, arguments, destination, pattern, ticket and reply_to, and is sealed as the bytes that
-travel. Whom it is for has a digest of its own, so that a refusal can say that it was meant for others.
+travel. The recipients have their own digest, so that a refusal can report a request meant for others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MOST_CHARACTERS = 600
 
 
 class Seal(msgspec.Struct, frozen=True):
-    """What the header says; nothing of it is proven before is_of() has said so."""
+    """The content of the header; unverified until is_of() returns True."""
 
     key: str
     nonce: str
@@ -40,7 +40,7 @@ class Seal(msgspec.Struct, frozen=True):
         return ";".join((VERSION, self.key, self.nonce, *times, self.whom, self.body))
 
     def is_of(self, secret: bytes) -> bool:
-        """Whether somebody who has the secret wrote this header."""
+        """Whether this header was written with the secret."""
         return hmac.compare_digest(self.mac, _mac(secret, self._sealed()))
 
     def is_for(self, destination: Sequence[str] | None, pattern: str | None, matcher: str | None) -> bool:
@@ -59,7 +59,7 @@ def make(
 
 
 def read(text: object) -> Seal | None:
-    """The seal in a header; None when it has no such form."""
+    """The seal in a header; None when the header has another format."""
     if not isinstance(text, str) or len(text) > MOST_CHARACTERS or not text.isascii():
         return None
     fields = text.split(";")

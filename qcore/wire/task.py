@@ -31,7 +31,7 @@ RETRIES_LIMIT = 1_000_000
 _DIGITS = re.compile(r"[0-9]{1,9}")
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}")
 
-#: headers that Celery's clients write; everything else is the caller's own
+#: headers that Celery's clients write; all others are the caller's own
 KNOWN_HEADERS = frozenset(
     "lang task id shadow eta expires group group_index retries timelimit root_id parent_id argsrepr "
     "kwargsrepr origin ignore_result replaced_task_nesting stamped_headers stamps compression "
@@ -44,18 +44,18 @@ class TaskMessage(msgspec.Struct):
 
     id: str
     task: str
-    whole: Envelope | None = None  # None: nobody has needed all of it yet
-    raw: bytes = b""  # the message, where `whole` may be absent
+    whole: Envelope | None = None  # None: not decoded completely yet
+    raw: bytes = b""  # the message, where `whole` may be None
     eta: float | None = None  # epoch seconds, None: at once
     expires: float | None = None  # epoch seconds, None: never
     retries: int = 0
     hard_s: float | None = None  # hard time limit of this message
     soft_s: float | None = None
-    ignore_result: bool | None = None  # None: the task's own setting counts
+    ignore_result: bool | None = None  # None: the task's own setting applies
     root_id: str | None = None
     parent_id: str | None = None
     group: str | None = None
-    shadow: str | None = None  # a name to show instead of the task's
+    shadow: str | None = None  # a name to display instead of the task's
     reply_to: str | None = None
     priority: int = 0
     protocol: int = 2
@@ -80,7 +80,7 @@ class TaskMessage(msgspec.Struct):
 
 
 class Body(NamedTuple):
-    """What the task is called with, and what follows it."""
+    """The arguments of the call, and the signatures that follow it."""
 
     args: list[Any]
     kwargs: dict[str, Any]
@@ -170,10 +170,10 @@ _NO_LINKS: dict[str, Any] = {"callbacks": None, "errbacks": None, "chain": None,
 
 
 def short_repr(value: Any) -> str:
-    """repr, at most 1024 characters, as Celery puts it into messages and events; never raises."""
+    """repr, at most 1024 characters, as Celery writes it in messages and events; never raises."""
     try:
         text = repr(value)
-    except Exception as exc:  # user classes: their repr may do anything
+    except Exception as exc:  # user classes: their repr may raise anything
         text = f"<unrepresentable {type(value).__name__}: {type(exc).__name__}>"
     return text if len(text) <= REPR_LIMIT else text[: REPR_LIMIT - 3] + "..."
 
@@ -182,7 +182,7 @@ _origin: tuple[int, str] = (0, "")
 
 
 def origin() -> str:
-    """`gen<pid>@<host>`: who sent a message."""
+    """`gen<pid>@<host>`: the sender of a message."""
     global _origin
     pid = os.getpid()
     if _origin[0] != pid:
@@ -194,7 +194,7 @@ def origin() -> str:
 
 
 class _Head(msgspec.Struct):
-    """The headers that decide what becomes of a message, of the types they mostly have."""
+    """The headers that decide how a message is handled, with their usual types."""
 
     id: str
     task: str
@@ -212,7 +212,7 @@ class _Head(msgspec.Struct):
 
 
 class _Ordinary(msgspec.Struct):
-    """An envelope of which only the head is wanted; whatever fits here fits Envelope as well."""
+    """An envelope decoded for its head only; everything that fits here fits Envelope as well."""
 
     headers: _Head
     body: str
@@ -222,7 +222,7 @@ class _Ordinary(msgspec.Struct):
 
 
 _ordinary = msgspec.json.Decoder(_Ordinary).decode
-#: in so few bytes there are no more headers than HEADERS_LIMIT, and none longer than a header may be
+#: a message this small has at most HEADERS_LIMIT headers, and none longer than allowed
 _ORDINARY_BYTES = 4096
 
 
@@ -232,7 +232,7 @@ def read(raw: bytes) -> TaskMessage:
         try:
             found = _ordinary(raw)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return check(envelope.decode(raw))  # which finds out what is special about it
+            return check(envelope.decode(raw))  # which finds the reason
         head, retries = found.headers, found.headers.retries or 0
         sound = _PRINTABLE.fullmatch(head.id) and _PRINTABLE.fullmatch(head.task)
         if sound and 0 <= retries <= RETRIES_LIMIT:
@@ -318,7 +318,7 @@ def _checked(found: Envelope, name: Any, task_id: str, fields: dict[str, Any], p
 
 
 def _protocol_1(found: Envelope) -> TaskMessage:
-    """Celery's older form: everything is in the body, an object."""
+    """Celery's older format: all fields are in the body, an object."""
     if not found.body:
         raise Malformed("no_id", "neither headers nor a body say which task this is")
     fields = envelope.body_value(found)
@@ -327,7 +327,7 @@ def _protocol_1(found: Envelope) -> TaskMessage:
     task_id = fields.get("id")
     if not isinstance(task_id, str) or not _PRINTABLE.fullmatch(task_id):
         raise Malformed("no_id" if task_id is None else "bad_id", f"id {task_id!r:.80}")
-    # A protocol 1 message has no such headers; the ones that matter are lifted so that
+    # A protocol 1 message has no such headers; the important ones are copied so that
     # requests look alike to the task.
     found.headers = {
         **found.headers,
@@ -345,7 +345,7 @@ def _protocol_1(found: Envelope) -> TaskMessage:
 
 
 def read_body(message: TaskMessage, accept: frozenset[str] | None = None) -> Body:
-    """args, kwargs and what follows; raises Malformed and nothing else."""
+    """args, kwargs and the following signatures; raises Malformed and nothing else."""
 
     def wrong(detail: str) -> Malformed:
         return Malformed("bad_body", detail, message.id)
