@@ -1,8 +1,8 @@
-"""The result store contract: where outcomes are kept until somebody asks.
+"""The result store contract: where results are stored until they are read.
 
 In:  StoredResult records.  Out: ResultMeta records.
-When the broker keeps results itself (features.results) and no other store is configured, the store
-is the broker: results/broker.py, and the worker stores in the same step as the ack.
+When the broker stores results itself (features.results) and no other store is configured, the store
+is the broker: results/broker.py, and the worker stores in the same step as the acknowledgement.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ CANNOT_COUNT = "count the members of a chord; use redis://, sqlite:// or memory:
 class ResultStore(ABC):
     """One URL. Safe to use from several threads."""
 
-    #: whether anything is kept; False for the store that stands for "none configured"
+    #: whether results are stored; False for the store that means "none configured"
     keeps: bool = True
-    #: whether it is the very broker that tasks come from, so that result and ack are one step
+    #: whether it is the broker that tasks come from, so that result and acknowledgement are one step
     in_broker: bool = False
     #: whether a result that any process stored can be read by any other
     shared: bool = True
@@ -34,21 +34,21 @@ class ResultStore(ABC):
 
     @abstractmethod
     def store(self, results: Sequence[StoredResult]) -> None:
-        """Durable when this returns. Raises BrokerDown."""
+        """Store results; durable when this returns. Raises BrokerDown."""
 
     @abstractmethod
     def get(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
-        """What is known of each id, None for nothing."""
+        """The stored result of each id, None where there is none."""
 
     @abstractmethod
     def wait(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
-        """The meta once the task is in a ready state; None after timeout_s (None: for ever)."""
+        """The meta once the task is in a ready state; None after timeout_s seconds (None: for ever)."""
 
     @abstractmethod
     def forget(self, task_ids: Sequence[str]) -> int: ...
 
     def chord_sizes(self, sizes: Sequence[tuple[str, int]], ttl_s: float | None) -> None:
-        """This and the following as in brokers/base.py; for stores that can count."""
+        """This and the following methods as in brokers/base.py; for stores that count chord members."""
         raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_COUNT)
 
     def chord_parts(self, parts: Sequence[Part], ttl_s: float | None) -> list[FullChord | None]:
@@ -61,11 +61,11 @@ class ResultStore(ABC):
         raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_COUNT)
 
     def reply_to(self) -> str | None:
-        """The `reply_to` that messages must carry so that results come back here (rpc)."""
+        """The `reply_to` that messages must carry so that results are sent here (rpc)."""
         return None
 
     def reply(self, result: StoredResult, reply_to: str, correlation_id: str) -> Message | None:
-        """The result as a message to its caller, for stores that keep nothing (rpc)."""
+        """The result as a message to its caller, for stores that send results instead (rpc)."""
         return None
 
     def close(self) -> None: ...

@@ -1,7 +1,7 @@
 """The result store that is the broker itself.
 
-In:  a broker that keeps results.  Out: the store; the worker then stores in the same step as the ack.
-Opened by name it connects to the broker URL it is given; usually it is made around an open Broker.
+In:  a broker that stores results.  Out: the store; the worker then stores in the step of the acknowledgement.
+Opened by name it connects to the given broker URL; usually it is created around an open Broker.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The result store that stands for "none configured": nothing is kept, and asking says so.
+"""The result store for "none configured": it stores nothing, and reading raises an error.
 
-In:  results, which are dropped.  Out: ResultsNotKept for whoever asks for one.
+In:  results, which are dropped.  Out: ResultsNotKept for every request.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from qcore.wire.result import ResultMeta
 
 
 class NoResults(ResultStore):
-    """Keeps nothing."""
+    """Stores nothing."""
 
     keeps = False
 

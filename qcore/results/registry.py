@@ -1,4 +1,4 @@
-"""Which result store a URL means: the built-in ones by name, and installed ones."""
+"""The result store of a URL: built-in ones by name, and installed ones."""
 
 from __future__ import annotations
 

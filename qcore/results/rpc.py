@@ -1,8 +1,8 @@
 """Results as messages to their caller: rpc://, through the broker, as Celery's rpc backend does it.
 
-In:  messages in a queue of our own, named in `reply_to`.  Out: ResultMeta; nothing is stored.
+In:  messages in the process's own queue, named in `reply_to`.  Out: ResultMeta; nothing is stored.
 Options: `broker` (the open Broker) and `result_expires_s`. Only the process that sent a task can
-ask for its result, once it has arrived it is kept in this process, the oldest are forgotten first.
+read its result; received results stay in this process, the oldest are dropped first.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from qcore.wire.result import READY_STATES, ResultMeta, decode
 EXPIRES_S = 86400.0
 KEPT = 10_000
 POLL_S = 0.05
-SLICE_S = 0.5  # how long one thread reads for all before another may
+SLICE_S = 0.5  # how long one thread reads for all threads before another takes over
 TRANSIENT = 1
 
 
@@ -58,13 +58,13 @@ class RpcStore(ResultStore):
         self._queue: Subscription | None = None
 
     def after_fork(self) -> None:
-        """A child is a caller of its own, with a queue of its own."""
+        """In a child: it is a separate caller, with a queue of its own."""
         self._start()
 
     # --- the worker's side
 
     def store(self, results: Sequence[StoredResult]) -> None:
-        """Nothing is stored; reply() makes the message that brings a result to its caller."""
+        """Does nothing; reply() creates the message that brings a result to its caller."""
 
     def reply(self, result: StoredResult, reply_to: str, correlation_id: str) -> Message | None:
         if not reply_to:
@@ -74,14 +74,14 @@ class RpcStore(ResultStore):
             exchange="",
             routing_key=reply_to,
             correlation_id=correlation_id,
-            delivery_mode=TRANSIENT,  # a caller that has gone wants nothing
+            delivery_mode=TRANSIENT,  # worthless once the caller has ended
         )
         return Message(raw, queue=reply_to)
 
     # --- the caller's side
 
     def reply_to(self) -> str | None:
-        """The queue, which exists once this has returned."""
+        """The name of the queue, which exists when this returns."""
         self._open()
         return self._name
 
@@ -115,7 +115,7 @@ class RpcStore(ResultStore):
             self._read(min(left, SLICE_S))
 
     def _read(self, timeout_s: float) -> None:
-        """Take what has arrived, waiting for it at most so long; one thread reads for all."""
+        """Read received results, waiting up to timeout_s seconds; one thread reads for all."""
         queue = self._open()
         with self._changed:
             if self._reading:
@@ -129,7 +129,7 @@ class RpcStore(ResultStore):
                 raw = queue.get(0)
         except BrokerDown:
             with self._changed:
-                # The queue keeps its name: a caller who asks again listens on it again.
+                # The queue keeps its name: the next request opens it again.
                 self._queue = None
             queue.close()
             raise
@@ -145,7 +145,7 @@ class RpcStore(ResultStore):
             task_id = found.properties.correlation_id or msgspec.json.decode(body)["task_id"]
             meta = decode(body, task_id)
         except (Malformed, msgspec.MsgspecError, KeyError, TypeError):
-            return  # not a result; whoever sent it, nobody waits for it
+            return  # not a result, so no caller waits for it
         with self._changed:
             known = self._metas.get(task_id)
             if known is not None and known.is_ready:
@@ -167,7 +167,7 @@ class RpcStore(ResultStore):
 
 
 class ConsumedReplies(Subscription):
-    """The reply queue on brokers where it is a queue like any other."""
+    """The reply queue on brokers where it is an ordinary queue."""
 
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
