@@ -1,7 +1,7 @@
-"""Named places where a process can be made to kill itself, so that tests can crash it there.
+"""Named places where a process can be made to kill itself, for crash tests.
 
 In:  QCORE_CRASHPOINT=name or name:n in the environment, read once, at import.
-Out: SIGKILL to this process the n-th time that the named place is reached, counted together with its
+Out: SIGKILL to this process when the named place is reached for the n-th time, counted together with its
 forks, so that the replacement of a killed child is not killed as well. Without the variable a place
 costs one empty call.
 """
@@ -17,11 +17,11 @@ VARIABLE = "QCORE_CRASHPOINT"
 
 
 def _pass(name: str) -> None:
-    """Nothing is to happen anywhere."""
+    """Used when no crash point is armed."""
 
 
 def armed(spec: str) -> Callable[[str], None]:
-    """What `crashpoint` is for a value of the variable."""
+    """The function `crashpoint` for a value of the variable."""
     wanted, _, nth = spec.partition(":")
     fatal = int(nth or 1)
     seen = memoryview(mmap.mmap(-1, 8)).cast("q")  # shared with every process forked from this one

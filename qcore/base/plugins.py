@@ -23,8 +23,8 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """The plug-ins of one kind.
 
-    kind is the word used in messages; group is the entry-point group with which installed packages add
-    theirs; builtin maps names to `module:attribute`; aliases map other names people type (a URL scheme,
+    kind is the word used in messages; group is the entry-point group in which installed packages register
+    theirs; builtin maps names to `module:attribute`; aliases map other accepted names (a URL scheme,
     say) to one of these.
     """
 
@@ -40,7 +40,7 @@ class Registry(Generic[T]):
         self._loaded: dict[str, T] = {}
 
     def register(self, name: str, plugin: T) -> None:
-        """From now on `name` means `plugin`, in this process."""
+        """Make `name` mean `plugin` in this process."""
         self._loaded[name] = plugin
 
     def names(self) -> list[str]:

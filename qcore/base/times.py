@@ -29,7 +29,7 @@ def epoch(value: str | datetime) -> float:
 
 
 def when(value: float | int | timedelta | datetime | str, now: float) -> float:
-    """A relative number of seconds, a timedelta, a datetime or ISO text as epoch seconds."""
+    """A number of seconds from now, a timedelta, a datetime or ISO text, as epoch seconds."""
     if isinstance(value, int | float):
         return now + value
     if isinstance(value, timedelta):

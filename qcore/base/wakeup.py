@@ -7,7 +7,7 @@ import signal
 
 
 class WakePipe:
-    """Readable from ring() until hush()."""
+    """Its read end is readable from ring() until hush()."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
@@ -18,15 +18,15 @@ class WakePipe:
         return self._read
 
     def signals_ring(self) -> None:
-        """Signals wake it as well (main thread only)."""
+        """Make signals wake it as well (main thread only)."""
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
 
     def ring(self) -> None:
-        """Wake whoever watches; safe in a signal handler, and after close()."""
+        """Wake the waiting loop; safe in a signal handler, and after close()."""
         try:
             os.write(self._write, b"x")
         except OSError:
-            pass  # it is full of wake-ups already, or closed
+            pass  # it already holds enough wake-ups, or is closed
 
     def hush(self) -> None:
         try:
