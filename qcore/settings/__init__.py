@@ -1,1 +1,1 @@
-"""Settings: names, types, defaults, where they come from."""
+"""Settings: names, types, defaults, sources."""

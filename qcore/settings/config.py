@@ -1,8 +1,8 @@
-"""Settings: one typed table, from which validation, defaults, environment names and docs come.
+"""Settings: one typed table, the source of validation, defaults, environment names and docs.
 
 In:  mappings, modules and environment variables with Celery's lower-case names (or its old upper-case
 ones).  Out: a Config whose attributes have the declared types.
-Defaults are Celery's, except where one of them would break a promise of ours: `task_acks_late` is
+Defaults are Celery's, except where one of them would break a guarantee of qcore: `task_acks_late` is
 true here, and the broker is the embedded SQLite one.
 """
 
@@ -43,10 +43,10 @@ class Config(Mapping[str, Any]):
             self.update(values)
 
     _values: dict[str, Any]
-    _pinned: dict[str, Any]  # what the environment said when the app was made
+    _pinned: dict[str, Any]  # the environment's values when the app was created
 
     def update(self, *mappings: Mapping[str, Any], **values: Any) -> None:
-        """Set many; raises ConfigError naming the setting that is wrong."""
+        """Set several; raises ConfigError naming the invalid setting."""
         for mapping in (*mappings, values):
             refuse_conflicts(mapping)
             for name, value in mapping.items():
@@ -90,11 +90,11 @@ class Config(Mapping[str, Any]):
         return len({**TABLE, **self._values})
 
     def changed(self) -> dict[str, Any]:
-        """What differs from the defaults."""
+        """The settings that differ from the defaults."""
         return {n: self[n] for n in self if n not in TABLE or self[n] != TABLE[n].default}
 
     def seconds(self, name: str) -> float | None:
-        """A setting that is a length of time, as seconds; None and 0 stay None."""
+        """A duration setting in seconds; None and 0 stay None."""
         value = self[name]
         return (value.total_seconds() if isinstance(value, timedelta) else value) or None
 
@@ -126,7 +126,7 @@ def canonical(name: str) -> str:
 def settings_in(source: Any, namespace: str | None = None) -> Mapping[str, Any]:
     """The settings of a mapping, a module or an object. namespace: only names that start with it and '_'.
 
-    A module may hold names that are no settings; a mapping may not, which is noticed when it is taken.
+    A module may contain names that are not settings; a mapping may not, which update() checks.
     """
     values: Mapping[str, Any] = source if isinstance(source, Mapping) else vars(source)
     if namespace:
@@ -138,7 +138,7 @@ def settings_in(source: Any, namespace: str | None = None) -> Mapping[str, Any]:
 
 
 def _may_be_setting(name: str) -> bool:
-    """Whether a name in a module is that of a setting. One word is too likely to be something else."""
+    """Whether a name in a module is a setting. A single word is too likely to mean something else."""
     if name.startswith("_") or "_" not in name.strip("_"):
         return False
     try:
@@ -148,8 +148,8 @@ def _may_be_setting(name: str) -> bool:
 
 
 def refuse_conflicts(values: Mapping[str, Any]) -> None:
-    """Raises ConfigError when two names of one source mean one setting (CELERY_TASK_ALWAYS_EAGER and
-    task_always_eager) and say different things."""
+    """Raises ConfigError when two names in one source mean the same setting (CELERY_TASK_ALWAYS_EAGER and
+    task_always_eager) and have different values."""
     seen: dict[str, str] = {}
     for name in values:
         try:
@@ -164,14 +164,14 @@ def refuse_conflicts(values: Mapping[str, Any]) -> None:
 
 
 def _is_typo(name: str) -> bool:
-    """A name so close to one of ours that it can only be meant as that one."""
+    """Whether a name is so close to a known setting that it can only be a misspelling of it."""
     import difflib
 
     return name not in _CELERY_ONLY and bool(difflib.get_close_matches(name, TABLE, n=1, cutoff=0.93))
 
 
 def masked(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings as they may be shown: passwords in URLs and secrets by name hidden."""
+    """The settings for display: passwords in URLs and secrets by name hidden."""
     from qcore.errors import mask_url
 
     def hide(name: str, value: Any) -> Any:

@@ -1,13 +1,13 @@
-"""Names of settings from before Celery 4, in capitals, and what they are called since.
+"""Setting names from before Celery 4, in capitals, and their current names.
 
-In:  CELERYD_CONCURRENCY.  Out: worker_concurrency.  Source: the old names that Celery 5.7 still knows.
+In:  CELERYD_CONCURRENCY.  Out: worker_concurrency.  Source: the old names that Celery 5.7 still accepts.
 """
 
 from __future__ import annotations
 
 _PREFIXES = (("celery_task_", "task_"), ("celeryd_", "worker_"), ("celerybeat_", "beat_"), ("celery_", ""))
 
-#: CELERY_X that became task_x
+#: CELERY_X names that became task_x
 _TASK = frozenset(
     "acks_late acks_on_failure_or_timeout acks_on_failure acks_on_timeout always_eager annotations "
     "create_missing_queues create_missing_queue_type create_missing_queue_exchange_type "
@@ -17,7 +17,7 @@ _TASK = frozenset(
     "remote_tracebacks repr_maxlevels routes store_errors_even_if_ignored track_started "
     "allow_error_cb_on_chord_header".split()
 )
-#: CELERY_X that became worker_x
+#: CELERY_X names that became worker_x
 _WORKER = frozenset(
     "disable_rate_limits enable_remote_control redirect_stdouts redirect_stdouts_level".split()
 )
@@ -39,7 +39,7 @@ _OTHER = {
 
 
 def new_name(old: str) -> str:
-    """What a setting in capitals is called in small letters; of unknown ones the likely name."""
+    """The current name of a setting in capitals; for unknown ones the likely name."""
     if old in _OTHER:
         return _OTHER[old]
     lower = old.lower()

@@ -38,19 +38,19 @@ TABLE: dict[str, Setting] = {
     s.name: s
     for s in (
         # general
-        Setting("accept_content", _seq, ("json",), "serializers that are read; pickle never is"),
-        Setting("timezone", _opt_str, None, "zone of times without an offset; UTC when not set"),
-        Setting("imports", _seq, (), "modules the worker imports at start"),
-        Setting("include", _seq, (), "more modules the worker imports at start"),
+        Setting("accept_content", _seq, ("json",), "accepted serializers; pickle is never accepted"),
+        Setting("timezone", _opt_str, None, "time zone of times without an offset; default: UTC"),
+        Setting("imports", _seq, (), "modules that the worker imports at start"),
+        Setting("include", _seq, (), "further modules that the worker imports at start"),
         # broker
         Setting(
             "broker_url",
             (str, list, tuple, type(None)),
             None,
-            "where tasks are queued; the embedded SQLite broker when not set",
+            "URL of the broker; default: the embedded SQLite broker",
             ("QCTL_BROKER_URL", "CELERY_BROKER_URL"),
         ),
-        Setting("broker_read_url", _opt_str, None, "broker for workers, when it differs"),
+        Setting("broker_read_url", _opt_str, None, "URL of the broker for workers, when it differs"),
         Setting(
             "broker_transport_options", (dict,), {}, "options of the driver (global_keyprefix, lease_s, …)"
         ),
@@ -58,7 +58,7 @@ TABLE: dict[str, Setting] = {
             "broker_failover_strategy",
             (str,),
             "round-robin",
-            "which server of a broker_url with several is tried next: round-robin or shuffle",
+            "order in which the servers of a broker_url are tried: round-robin or shuffle",
         ),
         Setting(
             "broker_use_ssl",
@@ -67,7 +67,7 @@ TABLE: dict[str, Setting] = {
             "TLS to the broker: true, or a dict (ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_cert_reqs)",
         ),
         Setting("broker_connection_timeout", _num, 4.0, "seconds to wait for a connection"),
-        Setting("broker_heartbeat", _opt_num, 60.0, "seconds between AMQP heartbeats; 0: none"),
+        Setting("broker_heartbeat", _opt_num, 60.0, "seconds between AMQP heartbeats; 0: no heartbeats"),
         Setting(
             "broker_native_delayed_delivery_queue_type",
             (str,),
@@ -79,7 +79,7 @@ TABLE: dict[str, Setting] = {
             "result_backend",
             _opt_str,
             None,
-            "where results are kept; the broker's own store when not set; 'disabled://' keeps none",
+            "URL of the result store; default: the broker; 'disabled://' stores no results",
             ("QCTL_RESULT_BACKEND", "CELERY_RESULT_BACKEND"),
         ),
         Setting("result_backend_transport_options", (dict,), {}, "options of the result store"),
@@ -89,22 +89,24 @@ TABLE: dict[str, Setting] = {
             None,
             "TLS to a result store in Redis, as broker_use_ssl",
         ),
-        Setting("result_expires", _opt_seconds, 86400.0, "seconds a result is kept; None or 0: for ever"),
+        Setting("result_expires", _opt_seconds, 86400.0, "seconds until a result expires; None or 0: never"),
         Setting(
             "result_chord_expires",
             _opt_seconds,
             None,
-            "seconds the count of a chord is kept; None: as result_expires",
+            "seconds until the counter of a chord expires; None: as result_expires",
         ),
         Setting("result_extended", (bool,), False, "store name, args, kwargs, worker, queue with the result"),
         # tasks
-        Setting("task_acks_late", (bool,), True, "acknowledge after the run; false: before it"),
+        Setting(
+            "task_acks_late", (bool,), True, "acknowledge after the run (late); false: before it (early)"
+        ),
         Setting("task_acks_on_failure_or_timeout", (bool,), True, "acknowledge failed runs too"),
         Setting(
             "task_reject_on_worker_lost",
             (bool, type(None)),
             None,
-            "run again when the process died; true for late ack",
+            "redeliver a late-acknowledged task when its process died; default: true",
         ),
         Setting("task_always_eager", (bool,), False, "run tasks in the caller, for tests"),
         Setting("task_eager_propagates", (bool,), False, "eager tasks raise their exceptions"),
@@ -112,7 +114,7 @@ TABLE: dict[str, Setting] = {
             "task_annotations",
             (dict, list, tuple, type(None)),
             None,
-            "options set on tasks by name: {'proj.add': {'rate_limit': '10/s'}, '*': {…}}",
+            "task options by task name: {'proj.add': {'rate_limit': '10/s'}, '*': {…}}",
         ),
         Setting("task_compression", _opt_str, None, "compression of messages: gzip, bzip2, lzma"),
         Setting(
@@ -125,22 +127,24 @@ TABLE: dict[str, Setting] = {
             "task_create_missing_queue_type",
             (str,),
             "classic",
-            "RabbitMQ: type of the other queues that are declared, classic or quorum",
+            "RabbitMQ: type of other queues that qcore declares, classic or quorum",
         ),
-        Setting("task_default_exchange", _opt_str, None, "exchange of the default queue"),
-        Setting("task_default_routing_key", _opt_str, None, "its routing key"),
+        Setting("task_default_exchange", _opt_str, None, "exchange of task_default_queue"),
+        Setting("task_default_routing_key", _opt_str, None, "routing key of task_default_queue"),
         Setting("task_default_priority", (int, type(None)), None, "priority of tasks without one, 0 to 9"),
         Setting(
             "task_default_rate_limit", (str, int, float, type(None)), None, "rate limit of tasks without one"
         ),
         Setting("task_ignore_result", (bool,), False, "store no results"),
-        Setting("task_store_errors_even_if_ignored", (bool,), False, "store failures all the same"),
+        Setting(
+            "task_store_errors_even_if_ignored", (bool,), False, "store failures even if results are ignored"
+        ),
         Setting("task_publish_retry", (bool,), True, "try again when publishing fails"),
         Setting(
             "task_publish_retry_policy",
             (dict,),
             {"max_retries": 3, "interval_start": 0, "interval_max": 1, "interval_step": 0.2},
-            "how often and how fast",
+            "retry policy: number of retries, and intervals in seconds",
         ),
         Setting(
             "task_queues",
@@ -148,11 +152,16 @@ TABLE: dict[str, Setting] = {
             None,
             "queues to consume: names or kombu Queue objects",
         ),
-        Setting("task_routes", (dict, list, tuple, str, type(None)), None, "which task goes to which queue"),
+        Setting("task_routes", (dict, list, tuple, str, type(None)), None, "rules that map tasks to queues"),
         Setting("task_send_sent_event", (bool,), False, "clients send task-sent events"),
         Setting("task_serializer", (str,), "json", "serializer of messages: json, yaml, msgpack"),
-        Setting("task_soft_time_limit", _opt_num, None, "seconds after which a task is told to stop"),
-        Setting("task_time_limit", _opt_num, None, "seconds after which its process is killed"),
+        Setting(
+            "task_soft_time_limit",
+            _opt_num,
+            None,
+            "seconds after which SoftTimeLimitExceeded is raised in the task",
+        ),
+        Setting("task_time_limit", _opt_num, None, "seconds after which the task's process is killed"),
         Setting("task_track_started", (bool,), False, "store STARTED when a run begins"),
         Setting("task_remote_tracebacks", (bool,), False, "show remote tracebacks when results raise"),
         Setting(
@@ -168,70 +177,94 @@ TABLE: dict[str, Setting] = {
             "task_idempotency_expires",
             _seconds,
             86400.0,
-            "seconds for which a call with the same idempotency_key is the same task",
+            "seconds during which calls with the same idempotency_key are one task",
         ),
-        Setting("task_max_deliveries", (int,), 3, "crash deliveries after which a message is set aside"),
+        Setting(
+            "task_max_deliveries",
+            (int,),
+            3,
+            "deliveries that ended in a crash before a message is quarantined",
+        ),
         # worker
         Setting(
             "worker_concurrency",
             (int, str, type(None)),
             None,
-            "tasks at once; the number of CPUs when not set",
+            "number of concurrent tasks; default: the number of CPUs",
         ),
-        Setting("worker_pool", (str,), "prefork", "where tasks run: prefork, threads, asyncio, gevent, solo"),
+        Setting("worker_pool", (str,), "prefork", "worker pool: prefork, threads, asyncio, gevent, solo"),
         Setting(
-            "worker_prefetch_multiplier", (int,), 4, "messages held per slot at most, while tasks are slow"
+            "worker_prefetch_multiplier",
+            (int,),
+            4,
+            "prefetch limit: messages held per slot while tasks are slow",
         ),
         Setting(
-            "worker_max_tasks_per_child", (int, type(None)), None, "replace a child after that many tasks"
+            "worker_max_tasks_per_child",
+            (int, type(None)),
+            None,
+            "replace a child process after this many tasks",
         ),
         Setting(
-            "worker_max_memory_per_child", (int, type(None)), None, "replace a child above that many KiB"
+            "worker_max_memory_per_child",
+            (int, type(None)),
+            None,
+            "replace a child process above this many KiB",
         ),
         Setting("worker_send_task_events", (bool,), False, "send task events from the start (-E)"),
         Setting("worker_enable_remote_control", (bool,), True, "answer inspect and control"),
         Setting("worker_disable_rate_limits", (bool,), False, "ignore rate limits"),
         Setting("worker_hijack_root_logger", (bool,), True, "set up logging"),
-        Setting("worker_redirect_stdouts", (bool,), True, "what tasks print goes to the log"),
-        Setting("worker_redirect_stdouts_level", (str,), "WARNING", "at this level"),
+        Setting("worker_redirect_stdouts", (bool,), True, "write the output of tasks to the log"),
+        Setting("worker_redirect_stdouts_level", (str,), "WARNING", "log level of redirected output"),
         Setting(
             "worker_log_format",
             (str,),
             "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s",
-            "log line; the word json gives one JSON object a line",
+            "log format; `json`: one JSON object per line",
             ("QCTL_LOG_FORMAT",),
         ),
         Setting(
             "worker_task_log_format",
             (str,),
             "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s",
-            "log line of a task's own logger",
+            "log format of task loggers",
             ("QCTL_LOG_FORMAT",),
         ),
         Setting(
-            "worker_log_color", (bool, type(None)), None, "colours in the log; on a terminal when not set"
+            "worker_log_color", (bool, type(None)), None, "colours in the log; default: only on a terminal"
         ),
         Setting(
             "worker_deduplicate_successful_tasks",
             (bool,),
             True,
-            "a redelivered task whose success is stored is not run again; one that still runs is waited for",
+            "skip a redelivered task whose success is stored; wait for one that still runs",
         ),
-        Setting("task_log_lines", (int,), 200, "lines that a task logs and `qctl task logs` shows; 0: none"),
-        Setting("worker_store_failed", (bool,), True, "keep what failed for good, for `qctl failed`"),
-        Setting("failed_task_expires", _opt_seconds, 604_800.0, "seconds it is kept; None or 0: for ever"),
-        Setting("failed_tasks_max", (int,), 100_000, "how many are kept; the oldest go first"),
+        Setting("task_log_lines", (int,), 200, "log lines kept per task, for `qctl task logs`; 0: none"),
+        Setting("worker_store_failed", (bool,), True, "store failed tasks, for `qctl failed`"),
+        Setting(
+            "failed_task_expires",
+            _opt_seconds,
+            604_800.0,
+            "seconds until a failed task expires; None or 0: never",
+        ),
+        Setting(
+            "failed_tasks_max",
+            (int,),
+            100_000,
+            "maximum number of failed tasks; the oldest are deleted first",
+        ),
         Setting(
             "worker_soft_shutdown_timeout",
             _num,
             0.0,
-            "seconds running tasks get before a soft stop turns cold",
+            "seconds that a graceful shutdown waits for running tasks; 0: until they end",
         ),
         Setting(
             "worker_lease",
             _seconds,
             30.0,
-            "seconds after which a dead worker's tasks are run again",
+            "seconds after which the tasks of a dead worker are redelivered",
             ("QCTL_LEASE",),
         ),
         # bus
@@ -247,14 +280,14 @@ TABLE: dict[str, Setting] = {
             "control_sign_key",
             _opt_str,
             None,
-            "what requests are signed with: id:secret, file:PATH, or an id of control_keys",
+            "key that signs control requests: id:secret, file:PATH, or an id of control_keys",
             ("QCTL_CONTROL_KEY",),
         ),
         Setting(
             "control_unsigned",
             _opt_str,
             None,
-            "what unsigned requests may do: allow, read or refuse; when not set, read if there are "
+            "permissions of unsigned requests: allow, read or refuse; default: read with "
             "control_keys, else allow",
             ("QCTL_CONTROL_UNSIGNED",),
         ),

@@ -1,6 +1,6 @@
-"""Values of settings: of the right type, in their range; text is read as what the setting takes.
+"""Values of settings: type and range checks; text is converted to the setting's type.
 
-In:  a row of the table of config.py and a value.  Out: the value; or a ConfigError that names the setting.
+In:  a row of the table (table.py) and a value.  Out: the value; or a ConfigError that names the setting.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def checked(setting: Setting, value: Any) -> Any:
 
 
 def _refuse_odd_number(setting: Setting, value: float) -> None:
-    """No setting is about less than nothing, or about what is no number."""
+    """Refuse negative numbers, infinity and NaN. Raises ConfigError."""
     if not 0 <= value < float("inf"):
         raise ConfigError(
             f"the setting {setting.name} takes a number from 0 on, not {value:g}; its default is "
@@ -44,7 +44,7 @@ def _refuse_odd_number(setting: Setting, value: float) -> None:
 
 
 def _refuse_unknown_zone(name: str) -> None:
-    from zoneinfo import ZoneInfo, available_timezones  # seldom needed
+    from zoneinfo import ZoneInfo, available_timezones  # rarely needed
 
     try:
         ZoneInfo(name)
@@ -58,7 +58,7 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 def _from_text(setting: Setting, text: str) -> Any:
-    """Text (from a command line or the environment) as the type the setting takes."""
+    """Text (from a command line or the environment) as the type of the setting."""
     lower = text.strip().lower()
     if type(None) in setting.types and lower in ("", "none"):
         return None
