@@ -1,1 +1,1 @@
-"""Pools: where tasks run. One file each, named as with `--pool`."""
+"""Pools: how tasks run. One file each, named as with `--pool`."""

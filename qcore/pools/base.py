@@ -1,9 +1,9 @@
-"""The pool contract: where jobs run, and who knows what runs where.
+"""The pool contract: where jobs run, and which job runs where.
 
 In:  jobs.  Out: outcomes, one for each job that was started.
 The worker's loop owns the pool and is the only one to call it, except running() and info(), which
 any thread may call. A job is in exactly one place: waiting in the pool, running, or out of it;
-withdraw() takes back what waits, and what was taken back never starts.
+withdraw() takes back waiting jobs, and a job that was taken back never starts.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import msgspec
 
 from qcore.wire.outcome import End, Job, Outcome
 
-#: how much work a slot holds ahead, in seconds: enough to hide a round trip to the broker
+#: seconds of work a slot holds ahead: enough to hide a round trip to the broker
 AHEAD_S = 0.02
 MAX_DEPTH = 64
-#: a task running longer than this makes way: what waits behind it goes elsewhere
+#: jobs waiting behind a task that runs longer than this, in seconds, go to another slot
 SLOW_S = 0.002
-#: and when nobody here is free, back to the broker after this
+#: or back to the broker after this time, when no slot is free
 STUCK_S = 0.1
 
 
 class PoolFeatures(msgspec.Struct, frozen=True):
-    """What a pool can do."""
+    """The capabilities of a pool."""
 
     grow: bool = False
     terminate: bool = False  # stop one running task
@@ -37,7 +37,7 @@ class PoolFeatures(msgspec.Struct, frozen=True):
 
 
 class PoolSetup(msgspec.Struct):
-    """What a pool is made from."""
+    """The settings a pool is created from."""
 
     app: Any
     node: str
@@ -45,7 +45,7 @@ class PoolSetup(msgspec.Struct):
     accept: frozenset[str] = frozenset(("json",))
     max_tasks_per_child: int | None = None
     max_memory_per_child_kib: int | None = None
-    strict_prefetch: bool = False  # worker_prefetch_multiplier=1: never hold more than one a slot
+    strict_prefetch: bool = False  # worker_prefetch_multiplier=1: never hold more than one job per slot
     extended: bool = False  # result_extended
     before_run: Any = None  # called once in every process that runs tasks (logging)
 
@@ -63,9 +63,9 @@ class Pool(ABC):
 
     name: ClassVar[str]
     features: ClassVar[PoolFeatures]
-    #: slots when nobody says how many; None: one for each CPU
+    #: slots when no number is configured; None: one for each CPU
     default_concurrency: ClassVar[int | None] = None
-    #: and the most there may be
+    #: the maximum number of slots
     most: ClassVar[int] = 512
 
     def __init__(self, setup: PoolSetup) -> None:
@@ -74,60 +74,60 @@ class Pool(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Be ready. Called before the process has threads or broker connections."""
+        """Start the slots. Called before the process has threads or broker connections."""
 
     @abstractmethod
     def room(self) -> int:
-        """How many more jobs it would take now."""
+        """The number of further jobs that it accepts now."""
 
     @abstractmethod
     def is_idle(self) -> bool:
-        """Whether a slot has nothing to do."""
+        """Whether a slot has no job."""
 
     @abstractmethod
     def give(self, jobs: Sequence[Job]) -> None:
-        """Take jobs; at most room() of them."""
+        """Accept jobs; at most room() of them."""
 
     def fds(self) -> list[int]:
-        """Readable when ready() should be called."""
+        """Descriptors that are readable when ready() should be called."""
         return []
 
     def blocked_fds(self) -> list[int]:
-        """Those of fds() for which ready() should be called when they are writable as well."""
+        """Those of fds() for which ready() should also be called when they are writable."""
         return []
 
     def ready(self, fd: int) -> None:
-        """A descriptor of fds() is readable, or one of blocked_fds() writable."""
+        """Handle a readable descriptor of fds(), or a writable one of blocked_fds()."""
 
     @abstractmethod
     def collect(self) -> list[Outcome]:
-        """Outcomes since the last call. A pool without slots of its own runs one job in here."""
+        """The outcomes since the last call. A pool without slots of its own runs one job here."""
 
     def wants_turn(self) -> bool:
         """Whether collect() should be called again at once."""
         return False
 
     def tick(self) -> list[int]:
-        """Look after the slots; the numbers of waiting jobs that should go back to the broker."""
+        """Check the slots; returns the numbers of waiting jobs that should go back to the broker."""
         return []
 
     def tick_s(self) -> float:
-        """How soon tick() should be called again, seconds."""
+        """The longest time until the next tick(), seconds."""
         return 1.0
 
     @abstractmethod
     def withdraw(self) -> list[int]:
-        """Take back every job that has not started."""
+        """Take back every job that has not started; returns their numbers."""
 
     @abstractmethod
     def busy(self) -> int:
-        """How many jobs it holds, running and waiting."""
+        """The number of jobs it holds, running and waiting."""
 
     @abstractmethod
     def running(self) -> list[Running]: ...
 
     def kill(self, number: int, end: End, signum: int) -> bool:
-        """Stop a running job; its outcome will say `end`. False: it does not run here."""
+        """Stop a running job; its outcome will have `end`. False: it does not run here."""
         return False
 
     @property
@@ -141,14 +141,14 @@ class Pool(ABC):
         raise ValueError(f"the {self.name} pool cannot shrink")
 
     def restart(self) -> None:
-        """Replace the processes, each after its task; nothing to do where there are none."""
+        """Replace the processes, each after its task; no effect in pools without processes."""
 
     def pids(self) -> list[int]:
         """Processes that run tasks."""
         return [os.getpid()]
 
     def info(self) -> dict[str, Any]:
-        """For `inspect stats`, with Celery's keys."""
+        """The pool's part of `inspect stats`, with Celery's keys."""
         return {
             "implementation": f"qcore.pools.{self.name}",
             "max-concurrency": self.size,
@@ -160,11 +160,11 @@ class Pool(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """End the slots; nothing runs any more, or what runs is killed."""
+        """Stop the slots; running tasks end first or are killed."""
 
 
 class Pace:
-    """How long runs take lately, and how many jobs a slot should hold therefore."""
+    """The recent runtime of tasks, and how many jobs a slot should hold as a consequence."""
 
     __slots__ = ("_strict", "depth", "typical_s")
 
@@ -174,7 +174,7 @@ class Pace:
         self._strict = strict
 
     def saw(self, runtime_s: float) -> None:
-        """A run took that long. One slow run weighs at once, many fast ones slowly."""
+        """Record a runtime. One slow run weighs at once, many fast ones slowly."""
         typical = self.typical_s
         if typical is None:
             typical = runtime_s

@@ -1,4 +1,4 @@
-"""What the pools have in common whose tasks run in the worker's own process, beside its loop.
+"""The common part of pools whose tasks run in the worker's own process, beside its loop.
 
 In:  outcomes, from other threads.  Out: collected ones, in the worker's thread.
 """
@@ -13,12 +13,12 @@ from qcore.wire.outcome import Outcome
 
 
 class InsidePool(Pool):
-    """Whoever ends a job appends to `_done` and rings `_pipe`."""
+    """A pool whose threads append each outcome to `_done` and ring `_pipe`."""
 
     def __init__(self, setup: PoolSetup) -> None:
         super().__init__(setup)
         self._size = setup.concurrency
-        self._held = 0  # the worker's thread counts what it gave and got back
+        self._held = 0  # jobs given, less those returned; changed only in the worker's thread
         self._done: deque[Outcome] = deque()
         self._pipe = WakePipe()
 

@@ -1,4 +1,4 @@
-"""Which pool a name means: the built-in ones, and installed ones."""
+"""The pool of a name: built-in ones, and installed ones."""
 
 from __future__ import annotations
 

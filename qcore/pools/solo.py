@@ -1,7 +1,7 @@
 """The solo pool: tasks run one after the other in the worker's own loop.
 
-For debugging, and for code that must run in the main thread. While a task runs the loop stands
-still; leases, events and control have threads of their own and go on.
+For debugging, and for code that must run in the main thread. The loop does not run while a task
+runs; leases, events and control have their own threads and continue.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class SoloPool(Pool):
         return [outcome]
 
     def tick(self) -> list[int]:
-        # The last task was slow: what waits behind the next one may find a freer worker.
+        # The last task was slow: jobs that wait behind the next one may run sooner at another worker.
         if self.pace.depth > 1 or len(self._waiting) < 2:
             return []
         extra = [self._waiting.pop().number for _ in range(len(self._waiting) - 1)]

@@ -1,7 +1,7 @@
 """The threads pool: tasks run in threads of the worker process.
 
-For tasks that wait more than they compute. A waiting job can be taken by any thread, so none waits
-behind a slow one. Threads cannot be killed: hard time limits and terminate are not offered.
+For tasks that wait more than they compute. Any thread can take a waiting job, so none waits
+behind a slow one. Threads cannot be killed: hard time limits and terminate are not supported.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class ThreadPool(InsidePool):
             self._jobs.put(job)
 
     def tick(self) -> list[int]:
-        """When every thread is stuck in a long task, what waits goes back for others."""
+        """When every thread is stuck in a long task, return the waiting jobs to the broker."""
         if self._held <= self._size:
             return []
         now = time.monotonic()

@@ -1,9 +1,9 @@
 """The asyncio pool: coroutine tasks, hundreds in flight in one event loop.
 
-The loop has a thread of its own, so that no task can hold up the worker's talk with the broker. A task
-that computes or blocks holds up its neighbours; it is found and named in the log. Plain functions run
-in threads. A coroutine is stopped by cancelling it, a function by an exception in its thread; what does
-not end then is given up: its outcome is reported, its slot is used again, and the log says so.
+The loop has its own thread, so that no task delays the worker's requests to the broker. A task
+that computes or blocks delays the other tasks; it is named in the log. Plain functions run
+in threads. A coroutine is stopped by cancelling it, a function by an exception in its thread; a task that
+does not end then is given up: its outcome is reported, its slot is reused, and a warning is logged.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from qcore.wire.outcome import End, Job, Outcome
 
 log = logging.getLogger("qcore.worker")
 
-#: how long a task that was told to stop may take for it
+#: how long a task may take to end after it was stopped, seconds
 STOP_S = 2.0
 LOOK_S = 0.25
 
 
 class Flight:
-    """One job that runs."""
+    """One running job."""
 
     __slots__ = ("end", "job", "killed_at", "over", "run", "since", "task", "thread")
 
@@ -94,7 +94,7 @@ class AsyncioPool(InsidePool):
             try:
                 job = self._waiting.popleft()
             except IndexError:
-                return  # withdrawn at this very moment
+                return  # withdrawn at this moment
             flight = Flight(Run(job, self._tools))
             self._flights[job.number] = flight
             if flight.run.request is None:
@@ -113,7 +113,7 @@ class AsyncioPool(InsidePool):
         flight.thread = threading.get_ident()
         try:
             outcome = flight.run.call()
-        except BaseException as exc:  # Stopped, wherever it struck
+        except BaseException as exc:  # Stopped, raised at any point
             outcome = flight.run.outcome
             outcome.end, outcome.text = End.FAILURE, repr(exc)
         with self._ending:
@@ -148,8 +148,8 @@ class AsyncioPool(InsidePool):
             self._loop.call_soon_threadsafe(self._start_more)
 
     def tick(self) -> list[int]:
-        """Look at the loop and at those who were told to stop; when every slot is stuck, what waits
-        goes back for others."""
+        """Check the loop and the tasks that were stopped; when every slot is stuck, return the waiting
+        jobs to the broker."""
         flights = list(self._flights.values())
         self._watch.look(bool(flights))
         now = time.monotonic()
@@ -179,7 +179,7 @@ class AsyncioPool(InsidePool):
         return [Running(f.job.number, f.since, pid) for f in list(self._flights.values())]
 
     def _named(self) -> dict[Any, str]:
-        """The coroutines that run, by their asyncio task."""
+        """The names of the running coroutines, by their asyncio task."""
         return {f.task: str(f) for f in list(self._flights.values()) if f.task is not None}
 
     # --- stopping one
@@ -198,7 +198,7 @@ class AsyncioPool(InsidePool):
         return True
 
     def _give_up(self, flight: Flight) -> None:
-        """It was told to stop and has not."""
+        """Report a task that was stopped but has not ended, and reuse its slot."""
         assert flight.end is not None
         log.warning("%s was told to stop %.0f s ago and runs on; its slot is used again", flight, STOP_S)
         now = time.monotonic()
@@ -227,7 +227,7 @@ class AsyncioPool(InsidePool):
         return {**super().info(), "in-flight": len(self._flights)}
 
     def stop(self) -> None:
-        """Cancel what runs. What does not listen ends with the process; its outcome is not wanted."""
+        """Cancel running tasks. Those that ignore it end with the process; their outcomes are dropped."""
         self.withdraw()
         if not self._loop.is_running():
             return

@@ -1,6 +1,6 @@
-"""Threads for the plain functions of the asyncio pool: made when needed, kept, and left behind at the end.
+"""Threads for the plain functions of the asyncio pool: created on demand, reused, abandoned at exit.
 
-Not concurrent.futures: a process waits for its threads when it ends, however long they take.
+Not concurrent.futures: with it a process waits for its threads at exit, however long they take.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 
 
 class Stopped(BaseException):
-    """Raised inside a function that was told to stop."""
+    """Raised inside a function that is to stop."""
 
 
 def interrupt(ident: int) -> None:
-    """Raise Stopped in a thread, at its next bytecode: code blocked in C notices when it comes back."""
+    """Raise Stopped in a thread, at its next bytecode: code blocked in C receives it when it returns."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Stopped))
 
 
 class Threads:
-    """As many as there are functions running at once."""
+    """As many threads as there are running functions."""
 
     def __init__(self) -> None:
         self._work: queue.SimpleQueue[tuple[Callable[[Any], None], Any] | None] = queue.SimpleQueue()
@@ -46,7 +46,7 @@ class Threads:
             try:
                 work[0](work[1])
             except Stopped:
-                pass  # it came too late for the function it was meant for
+                pass  # it arrived after its function had ended
             with self._lock:
                 self._idle += 1
 

@@ -1,7 +1,7 @@
-"""The watchdog of the asyncio pool: it names the task that holds up the event loop.
+"""The watchdog of the asyncio pool: it names the task that blocks the event loop.
 
 In:  look(), called a few times a second by the worker's thread.  Out: a warning in the log.
-The loop is asked to answer; when it has not after HELD_S, its thread's stack says who has it.
+A callback is scheduled on the loop; if it has not run after HELD_S, the thread's stack names the culprit.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Watch:
         self._warned = False
 
     def look(self, busy: bool) -> None:
-        """See whether the loop still turns."""
+        """Check whether the loop still runs callbacks."""
         now = time.monotonic()
         if self._asked_at is None:
             if busy:

@@ -1,9 +1,9 @@
-"""Make the standard library cooperative, before anything of the user's is imported.
+"""Make the standard library cooperative, before any user code is imported.
 
 The whole process is patched, locks and threads included: a greenlet that waits while it holds a lock
-(a connection pool's, or ours around a request to the broker) would otherwise stop its thread, and with it
-the greenlet that is to free the lock. The services of the worker become greenlets of the main thread,
-which run none of the user's code; that has a thread of its own (pool.py).
+(a connection pool's, or ours around a request to the broker) would otherwise block its thread, and with it
+the greenlet that releases the lock. The services of the worker become greenlets of the main thread,
+which runs no user code; that has a thread of its own (pool.py).
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from qcore.errors import ConfigError
 
 
 def patch() -> None:
-    """Once, as early as can be. Raises ConfigError when gevent is not installed."""
+    """Patch once, as early as possible. Raises ConfigError when gevent is not installed."""
     try:
         from gevent import monkey
     except ImportError:
         raise ConfigError("the gevent pool needs gevent: pip install 'qctl[gevent]'") from None
     if not monkey.is_module_patched("threading"):
-        # The signals of the worker are caught by the worker.
+        # The worker handles signals itself.
         monkey.patch_all(signal=False)
 
 

@@ -1,8 +1,8 @@
 """The gevent pool: tasks run in greenlets, hundreds at once, for code that waits on sockets.
 
-The greenlets have a thread and a hub of their own, so that a task that computes holds up its neighbours
+The greenlets have their own thread and hub, so that a task that computes delays other tasks
 but neither the worker's loop nor its lease. `qctl worker -P gevent` patches the standard library before
-the app is imported (patch.py); from Python the caller does.
+the app is imported (patch.py); from Python the caller does it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STOP_S = 2.0
 
 
 class Flight:
-    """One job that runs."""
+    """One running job."""
 
     __slots__ = ("end", "greenlet", "job", "over", "since")
 
@@ -41,7 +41,7 @@ class Flight:
 
 @contextmanager
 def greenlet_limit(seconds: float) -> Iterator[None]:
-    """The soft limit: raised where the greenlet waits."""
+    """The soft limit: raises where the greenlet waits."""
     gevent: Any = importlib.import_module("gevent")
     with gevent.Timeout(seconds, SoftTimeLimitExceeded()):
         yield
@@ -78,7 +78,7 @@ class GeventPool(InsidePool):
         monkey: Any = importlib.import_module("gevent.monkey")
         self._hub: Any = None
         ready_r, ready_w = os.pipe()
-        # A thread of the system: `threading` makes greenlets now.
+        # A system thread: `threading` creates greenlets now.
         monkey.get_original("_thread", "start_new_thread")(self._serve, (ready_w,))
         os.read(ready_r, 1)
         os.close(ready_r)
@@ -92,10 +92,10 @@ class GeventPool(InsidePool):
         os.write(ready, b"x")
         os.close(ready)
         while not self._stopping:
-            gevent.sleep(0.5)  # keeps the hub at work; callbacks come in between
+            gevent.sleep(0.5)  # keeps the hub running; callbacks run in between
 
     def _soon(self, what: Callable[[], None]) -> None:
-        """Call `what` in that thread's hub, from any thread."""
+        """Call `what` in the hub of the greenlets' thread, from any thread."""
         self._hub.loop.run_callback_threadsafe(what)
 
     def _start_more(self) -> None:
@@ -103,17 +103,17 @@ class GeventPool(InsidePool):
             try:
                 job = self._waiting.popleft()
             except IndexError:
-                return  # withdrawn at this very moment
+                return  # withdrawn at this moment
             flight = self._flights[job.number] = Flight(job)
             flight.greenlet = self._spawn(self._fly, flight)
-            # One that is killed before its first step never gets to say so itself.
+            # A greenlet killed before its first step runs no code that could report its end.
             flight.greenlet.rawlink(lambda _, flight=flight: self._gone(flight))
 
     def _fly(self, flight: Flight) -> None:
         run = Run(flight.job, self._tools)
         try:
             outcome = run.outcome if run.request is None else run.call()
-        except BaseException as exc:  # killed, wherever it struck
+        except BaseException as exc:  # killed, at any point
             outcome = run.outcome
             outcome.end, outcome.text = End.FAILURE, repr(exc)
         if flight.end is not None:
@@ -192,7 +192,7 @@ class GeventPool(InsidePool):
         return {**super().info(), "in-flight": len(self._flights)}
 
     def stop(self) -> None:
-        """Kill what runs; its outcome is not wanted."""
+        """Kill running tasks; their outcomes are dropped."""
         if self._stopping:
             return
         self.withdraw()

@@ -1,8 +1,8 @@
-"""A child of the prefork pool, and the slot of shared memory through which it is watched.
+"""A child of the prefork pool, and the slot of shared memory through which it is observed.
 
 In:  frames of jobs on a socket.  Out: one frame for each outcome, sent at once.
-The slot says which job runs since when, so that `inspect active`, time limits and crash reports
-cost no message; and which range of jobs the parent took back.
+The slot records which job runs since when, so that `inspect active`, time limits and crash reports
+need no message; and which range of jobs the parent took back.
 """
 
 from __future__ import annotations
@@ -60,6 +60,6 @@ def serve(sock: socket.socket, slot: Slot, tools: Tools, before_run: Callable[[]
                 outcome = run(job, limits)
                 crashpoint("child_ran")
                 slot.finish()
-                # At once and alone: held back, a finished result would wait for the next task.
+                # At once: delayed, a finished result would wait for the next task.
                 sock.sendall(pack_outcome(outcome))
                 crashpoint("child_sent")

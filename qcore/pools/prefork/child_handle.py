@@ -1,8 +1,8 @@
-"""The parent's line to one child of the prefork pool: what it was given, and whether it listens.
+"""The parent's handle of one child of the prefork pool: its jobs, and whether it is responsive.
 
-In:  frames to send, bytes that came.  Out: nothing ever waits: what the socket does not take stays in
+In:  frames to send, received bytes.  Out: nothing ever blocks: bytes that the socket does not accept stay in
 the backlog until it is writable. A child that neither reads nor runs nor answers for HAND_OVER_S is
-silent: what it has not started goes elsewhere, and after REPLACE_S more it is replaced.
+silent: jobs it has not started go elsewhere, and after REPLACE_S more it is replaced.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from qcore.pools.base import Pace
 from qcore.pools.prefork.slot import Slot
 from qcore.wire.outcome import End, Frames, Job
 
-#: how long a child may take to look at what it was handed
+#: how long a child may take to read its jobs, seconds
 HAND_OVER_S = 1.0
-#: and how long a silent one may take to come back
+#: how long a silent child may take to respond, seconds
 REPLACE_S = 4.0
 
 
 class Line:
-    """One child, as its parent sees it."""
+    """One child, as seen by its parent."""
 
     __slots__ = (
         "_moved_at",
@@ -59,8 +59,8 @@ class Line:
         self.signals = 0  # that the template has not sent yet
         self.retiring = self.eof = self.dead = False
         self.status: int | None = None
-        self.sent = self.heard = 0  # writes that got through, reads that brought something
-        self.silent_at: float | None = None  # monotonic; None while it listens
+        self.sent = self.heard = 0  # successful writes, reads that returned data
+        self.silent_at: float | None = None  # monotonic; None while it is responsive
         self._sign = (0, 0, 0)
         self._moved_at = 0.0
 
@@ -82,7 +82,7 @@ class Line:
             self.slot.release()
 
     def write(self, data: bytes) -> None:
-        """Send without waiting; what the socket does not take stays in the backlog."""
+        """Send without blocking; bytes that the socket does not accept stay in the backlog."""
         sent = 0
         if not self.backlog:
             try:
@@ -90,7 +90,7 @@ class Line:
             except BlockingIOError:
                 pass
             except OSError:
-                return  # it is dying; its end of file tells the rest
+                return  # it is dying; its end of file follows
             self.sent += 1
             if sent == len(data):
                 return
@@ -106,17 +106,17 @@ class Line:
         del self.backlog[:sent]
 
     def listens(self, now: float) -> bool:
-        """Whether it takes what it is handed; `now` is monotonic. To be asked a few times a second."""
+        """Whether it reads its jobs; `now` is monotonic. Must be called a few times a second."""
         sign = (self.slot.seen(), self.sent, self.heard)
         if sign != self._sign or not self.outstanding or self.slot.current()[1]:
             self._sign, self._moved_at = sign, now
         if self.silent_at is not None:
             if sign[0] >= self.seq and not self.backlog:
-                self.silent_at = None  # it has looked at everything it was ever given
+                self.silent_at = None  # it has read every job it was given
         elif now - self._moved_at > HAND_OVER_S:
             self.silent_at = now
         return self.silent_at is None
 
     def is_gone(self, now: float) -> bool:
-        """Whether it has been silent for so long that it shall be replaced."""
+        """Whether it has been silent for so long that it must be replaced."""
         return self.silent_at is not None and now - self.silent_at > REPLACE_S and not self.slot.current()[1]

@@ -1,4 +1,4 @@
-"""The template: a single-threaded process that has imported the app and forks the pool's children.
+"""The template (fork server): a single-threaded process that has imported the app and forks the children.
 
 In:  requests from the worker's parent on a socket (fork a child for a slot, signal a child).
 Out: reports (born, died with what status). No fork ever happens in a process that has threads or
@@ -41,18 +41,18 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Template:
-    """The parent's handle on the template process."""
+    """The parent's handle of the template process."""
 
     _sock: socket.socket | None = None
     pid = 0
 
     def __init__(self, child_main: Callable[[int, list[int]], None]) -> None:
-        """Fork it, now; child_main(slot, descriptors) is what each child runs."""
+        """Fork the template now; child_main(slot, descriptors) runs in each child."""
         ours, theirs = socket.socketpair()
         sys.stdout.flush()
         sys.stderr.flush()
         gc.collect()
-        gc.freeze()  # what is alive now is never written by a child's collector: the pages stay shared
+        gc.freeze()  # objects that exist now are never written by a child's collector: the pages stay shared
         parent = os.getpid()
         self._seed_pid = os.fork()
         if self._seed_pid == 0:
@@ -185,11 +185,11 @@ def _ignore_signals() -> None:
 
 
 def die_with(parent: int) -> None:
-    """Be killed when `parent` dies (Linux); elsewhere the closed socket ends an idle process."""
+    """Have the kernel kill this process when `parent` dies (Linux); else its socket ends it when idle."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != parent:
-        os._exit(1)  # it died before we asked
+        os._exit(1)  # the parent died before the request
 
 
 def _serve(sock: socket.socket, child_main: Callable[[int, list[int]], None], parent: int) -> None:

@@ -1,9 +1,9 @@
 """The prefork pool: tasks run in child processes, one at a time in each.
 
 In:  jobs.  Out: outcomes.  Each child has a socket of its own; frames of up to 16 jobs go in, each
-outcome comes out at once. A child holds as much work ahead as it does in about 20 ms. What waits
-behind a slow task is taken back and given to a free child, or to the broker.
-The parent writes without ever blocking on a child, and knows of every job where it is.
+outcome is sent at once. A child holds about 20 ms of work ahead. Jobs that wait
+behind a slow task are taken back and given to a free child, or to the broker.
+The parent never blocks on a write to a child, and records where every job is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from qcore.pools.prefork.slot import MAX_SLOTS, Slot, shared_slots, token_pipe
 from qcore.wire.outcome import RECV_BYTES, End, Job, Outcome, pack_jobs, unpack_outcome
 
 FRAME_JOBS = 16
-COLLECT_EVERY = 50_000  # objects more than were freed
+COLLECT_EVERY = 50_000  # allocations minus deallocations of objects
 LOOK_EVERY_S = 1.0
 #: how long the end of file of a child that was killed may take
 BURY_S = 0.5
@@ -65,7 +65,7 @@ class PreforkPool(Pool):
         self._next_look = self._next_watch = 0.0
         self._stopping = False
 
-    # --- life
+    # --- lifecycle
 
     def start(self) -> None:
         tools = Tools(self.setup.app, self.setup.node, self.setup.accept, None, self.setup.extended)
@@ -77,8 +77,8 @@ class PreforkPool(Pool):
             serve(sock, slot, tools, before_run)
 
         self._template = Template(child_main)
-        # No user code runs here, and what the loop makes is freed by counting. Left alone, the collector
-        # looks through all that is in flight again and again, which costs as much as a task does.
+        # No user code runs here, and the loop's objects are freed by reference counting. With the default
+        # thresholds the collector would scan all jobs in flight again and again, at the cost of a task.
         self._thresholds = gc.get_threshold()
         gc.freeze()
         gc.set_threshold(COLLECT_EVERY, 20, 50)
@@ -179,7 +179,7 @@ class PreforkPool(Pool):
             self._hear_template()
 
     def _read(self, child: Line) -> bool:
-        """Take what it has said; whether there may be more."""
+        """Read its outcomes; returns whether there may be more."""
         try:
             data = child.sock.recv(RECV_BYTES)
         except BlockingIOError:
@@ -199,7 +199,7 @@ class PreforkPool(Pool):
     def _take(self, child: Line, outcome: Outcome) -> None:
         outstanding = child.outstanding
         while outstanding:
-            # Jobs end in the order they were given, so the first one is it.
+            # Outcomes arrive in the order of the jobs, so the first one is the right one.
             if outstanding.popleft().number == outcome.number:
                 break
         if child.killed is not None:
@@ -214,7 +214,7 @@ class PreforkPool(Pool):
             child.retiring = True
         if child.retiring and not child.outstanding and not child.eof:
             try:
-                child.sock.shutdown(socket.SHUT_WR)  # it reads the end of its work and leaves
+                child.sock.shutdown(socket.SHUT_WR)  # the child reads the end of its input and exits
             except OSError:
                 pass
 
@@ -238,7 +238,7 @@ class PreforkPool(Pool):
                 for child in list(self._children.values()):
                     if child.pid == one:
                         child.status = two
-                        # Its own children may hold its socket open: no end of file is waited for.
+                        # Its own children may hold its socket open, so no end of file is awaited.
                         while not child.eof and self._read(child):
                             pass
                         child.eof = True
@@ -263,7 +263,7 @@ class PreforkPool(Pool):
             self._bury(child)
 
     def _bury(self, child: Line) -> None:
-        """Once both its socket and its parent have told its end: account for all it held."""
+        """When both its socket and the fork server have reported its end: settle all its jobs."""
         if not child.eof or child.status is None or child.dead:
             return
         child.dead = True
@@ -276,7 +276,7 @@ class PreforkPool(Pool):
         started, since = child.slot.current()
         for job in child.outstanding:
             if job.seq > started:
-                self._homeless.append(job)  # it never saw it
+                self._homeless.append(job)  # it never started
                 continue
             end = End.LOST
             if child.killed is not None and child.killed[0] == job.seq:
@@ -336,7 +336,7 @@ class PreforkPool(Pool):
         return back
 
     def _watch_over(self) -> None:
-        """Take from silent children what they have not started, and replace those that stay silent."""
+        """Take back the jobs that silent children have not started, and replace children that stay silent."""
         now = time.monotonic()
         self._next_watch = now + WATCH_S
         for child in self._children.values():
@@ -357,10 +357,10 @@ class PreforkPool(Pool):
         return bool(self._children) and all(s and now - s > STUCK_S for s in sinces)
 
     def _take_back(self, child: Line) -> list[Job]:
-        """The jobs that wait in this child, which will not start there any more."""
+        """Take back the jobs that wait in this child; they will not start there any more."""
         if not child.outstanding:
             return []
-        # Up to the last one ever given: what was taken back earlier may still lie unread in the child.
+        # Up to the last job ever given: jobs taken back earlier may still be unread in the child.
         started = child.slot.take_back(child.seq)
         if started is None:
             return []
@@ -389,7 +389,7 @@ class PreforkPool(Pool):
             numbers.extend(job.number for job in taken)
         return numbers
 
-    # --- looking and changing
+    # --- inspect and change
 
     def busy(self) -> int:
         return len(self._homeless) + sum(len(c.outstanding) for c in self._children.values())
@@ -399,7 +399,7 @@ class PreforkPool(Pool):
         for child in list(self._children.values()):
             try:
                 now = child.running()
-            except RuntimeError:  # the deque changed under another thread's eyes: look again
+            except RuntimeError:  # another thread changed the deque meanwhile: try again
                 now = child.running()
             if now is not None:
                 found.append(Running(now[0].number, now[1], child.pid))
@@ -445,7 +445,7 @@ class PreforkPool(Pool):
         if n >= self._wanted:
             raise ValueError(f"the pool has {self._wanted} processes; at least one must stay")
         self._wanted -= n
-        # Idle ones first; a busy one leaves after its task.
+        # Idle ones first; a busy one exits after its task.
         leaving = sorted(
             (c for c in self._children.values() if not c.retiring), key=lambda c: len(c.outstanding)
         )
@@ -457,7 +457,7 @@ class PreforkPool(Pool):
             self._retire(child)
 
     def _retire(self, child: Line) -> None:
-        """It leaves after its task; what waits in it goes elsewhere."""
+        """Let it exit after its task; its waiting jobs go elsewhere."""
         child.retiring = True
         self._homeless.extend(self._take_back(child))
         self._retire_if_done(child)
@@ -478,7 +478,7 @@ class PreforkPool(Pool):
 
 
 def _exit(status: int | None) -> str:
-    """A wait status in words."""
+    """A wait status as text."""
     if status is None:
         return "it is gone"
     if os.WIFSIGNALED(status):

@@ -1,4 +1,4 @@
-"""The shared words of one child: which job it runs, since when, and the token that guards them."""
+"""The shared words of one child: its running job, the start time, and the token that guards them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import select
 import time
 
-WORDS = 8  # of 64 bits, a slot
+WORDS = 8  # of 64 bits, per slot
 
 
 MAX_SLOTS = 512
@@ -20,14 +20,14 @@ CURRENT, SINCE, FIRST, LAST, SEEN = range(5)
 
 
 def shared_slots() -> mmap.mmap:
-    """Memory for all slots, to be made before the template is forked."""
+    """Memory for all slots, to be created before the template is forked."""
     return mmap.mmap(-1, 8 * WORDS * MAX_SLOTS)
 
 
 class Slot:
     """One child's part of the shared memory, guarded by a token in a pipe.
 
-    Who holds the token may compare the two halves: the child to decide that it starts a job, the
+    The holder of the token may compare the two halves: the child to decide that it starts a job, the
     parent to decide that it takes jobs back. So a job that was taken back never starts, and one
     that started is never taken back.
     """
@@ -42,13 +42,13 @@ class Slot:
         self._holds = False  # the parent has the token, for longer than one decision
 
     def clear(self) -> None:
-        """A new child starts: nothing runs, nothing was taken back."""
+        """Reset for a new child: no job runs, none was taken back."""
         for word in (CURRENT, SINCE, FIRST, LAST, SEEN):
             self._words[word] = 0
 
     # --- the child
     def start(self, seq: int) -> bool:
-        """Enter `seq` as running; False when it was taken back."""
+        """Record `seq` as running; False when it was taken back."""
         while True:
             try:
                 os.read(self._token_r, 1)
@@ -69,12 +69,12 @@ class Slot:
 
     # --- the parent
     def current(self) -> tuple[int, float]:
-        """The last job that was started, and since when it runs (0.0: it is over)."""
+        """The last job that was started, and since when it runs (0.0: it has ended)."""
         words = self._words
         return words[CURRENT], words[SINCE] / 1e6
 
     def seen(self) -> int:
-        """The last job that the child has looked at."""
+        """The last job that the child has read."""
         return self._words[SEEN]
 
     def take_back(self, last: int) -> int | None:
@@ -109,7 +109,7 @@ class Slot:
 
 
 def token_pipe() -> tuple[int, int]:
-    """A pipe with one token in it; nobody ever blocks on it unawares."""
+    """A pipe with one token in it; reading from it never blocks."""
     r, w = os.pipe()
     os.set_blocking(r, False)
     os.write(w, b"x")
