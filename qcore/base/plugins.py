@@ -1,4 +1,4 @@
-"""Find plug-ins by the name people type: built-in ones first, then installed entry points.
+"""Find plug-ins by name: built-in ones first, then installed entry points.
 
 In:  a kind ('broker') and a table of built-in names.  Out: the object that the name stands for.
 Nothing is imported before it is asked for. An installed package adds plug-ins with entry points of the

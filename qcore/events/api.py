@@ -1,7 +1,7 @@
 """`app.events`: the events interface for programs written for Celery.
 
     with app.connection() as connection:
-        receiver = app.events.Receiver(connection, handlers={"task-failed": told, "*": state.event})
+        receiver = app.events.Receiver(connection, handlers={"task-failed": on_failed, "*": state.event})
         receiver.capture(limit=None, timeout=None, wakeup=True)
 
 In:  an app.  Out: a Receiver, a State, a Dispatcher.  After this: receiver.py, state.py, wire/event.py.
@@ -68,7 +68,7 @@ class Receiver:
         self.should_stop = False
 
     def capture(self, limit: int | None = None, timeout: float | None = None, wakeup: bool = True) -> None:
-        """Handle events until `limit` events arrived, none arrived for timeout seconds, or should_stop.
+        """Handle events until `limit` events arrived, none arrived for timeout seconds, or should_stop is set.
 
         wakeup requests a heartbeat from every worker first. Raises BrokerDown, and TimeoutError, as Celery
         does, after the time-out.

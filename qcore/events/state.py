@@ -1,7 +1,7 @@
 """The state that events add up to: live workers and observed tasks, bounded.
 
 In:  event mappings, in any order.  Out: `workers` and `tasks`, with Celery's state names.
-Before this: receiver.py.  After this: table.py keeps the tasks, a monitor draws them.
+Before this: receiver.py.  After this: table.py keeps the tasks, a monitor displays them.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Setting(NamedTuple):
-    """One setting: its name, the types it takes, its default, what it does."""
+    """One setting: its name, the types it takes, its default, its description."""
 
     name: str
     types: tuple[type, ...]

@@ -1,7 +1,7 @@
 """Bodies: values to bytes and back, by content type, with caps before allocation.
 
 In:  a value and a serializer name, or bytes and a content type.  Out: the other one.
-JSON follows kombu: types that JSON lacks travel as {"__type__": T, "__value__": V}.
+JSON follows kombu: types that JSON lacks are encoded as {"__type__": T, "__value__": V}.
 Pickle is never read. YAML and msgpack need their extras.
 """
 

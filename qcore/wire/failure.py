@@ -21,7 +21,7 @@ TRACEBACK_BYTES = 16_384
 
 
 class Failure(msgspec.Struct, omit_defaults=True):
-    """A task that failed for good. Within a version of the stores fields are only added."""
+    """A task that failed for good. Fields are only added within a version of the stores."""
 
     task_id: str
     name: str

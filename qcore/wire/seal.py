@@ -3,8 +3,8 @@
 In:  a request's bytes and a secret.  Out: the text of the header `qcore-signature`, and back.
 Format (ours; Celery ignores the header): eight fields with ';' between them: `1`, key id, nonce, issued at,
 valid until (epoch seconds), digest of the recipients, digest of the body, HMAC-SHA256 of all before it.
-The body holds method, arguments, destination, pattern, ticket and reply_to, and is sealed as the bytes that
-travel. The recipients have their own digest, so that a refusal can report a request meant for others.
+The body holds method, arguments, destination, pattern, ticket and reply_to, and is sealed as the bytes
+that are sent. The recipients have their own digest, so that a refusal can report a request for others.
 """
 
 from __future__ import annotations

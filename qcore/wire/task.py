@@ -1,7 +1,7 @@
 """Task messages: Celery's protocol 2 (written and read) and protocol 1 (read only).
 
 In:  a call (name, args, kwargs, options) or message bytes.  Out: message bytes, or a TaskMessage.
-Before this: task.py builds one.  After this: brokers/X carry the bytes; worker/loop.py reads
+Before this: task.py builds one.  After this: brokers/X transport the bytes; worker/loop.py reads
 the head, execution/run.py reads the body in the process that runs the task.
 Format: parity with celery 5.7, `headers` and the `[args, kwargs, embed]` body.
 """

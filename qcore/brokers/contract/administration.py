@@ -51,7 +51,7 @@ class Administration:
 
     name: ClassVar[str]
 
-    # --- looking
+    # --- inspect
 
     def depth(self, queue: str) -> Depth:
         raise NotImplementedError
@@ -69,7 +69,7 @@ class Administration:
         reads page by page; messages that arrive or leave meanwhile may be missed."""
         raise Unsupported(self.name, "read all messages of a queue")
 
-    # --- pausing
+    # --- pause
 
     def pause(self, queue: str, reason: str = "", by: str = "", for_s: float | None = None) -> None:
         """Until resume(), or for for_s seconds, no qcore consumer claims from the queue; running tasks and

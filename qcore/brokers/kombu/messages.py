@@ -2,8 +2,8 @@
 
 In:  envelope bytes.  Out: body, properties and headers for a publish; and back for a delivery.
 Before this: broker.py (publish), consumer.py and bus.py (deliveries).
-The envelope's delivery_tag travels as AMQP's message_id, so that the bytes survive the round trip.
-Bytes that are not an envelope, or that AMQP cannot encode, travel whole as application/octet-stream.
+The envelope's delivery_tag is sent as AMQP's message_id, so that the bytes survive the round trip.
+Bytes that are not an envelope, or that AMQP cannot encode, are sent whole as application/octet-stream.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from qcore.wire.envelope import Envelope, Properties
 
 OPAQUE = "application/octet-stream"
 TRANSIENT, PERSISTENT = 1, 2
-# All headers of a message travel in one frame, and a frame has 128 KiB.
+# All headers of a message are sent in one frame, and a frame has 128 KiB.
 HEADERS_BYTES = 100_000
 NAME_BYTES = 255
 #: Headers that RabbitMQ adds; a client's x-death makes it drop the message as a cycle.

@@ -271,7 +271,7 @@ def _durable_queue(name: str, arguments: dict[str, Any], channel: Any) -> None:
 
 
 def delay_key(wait_s: float, queue: str) -> str:
-    """The routing key on FIRST_EXCHANGE that brings a message to `queue` after so many whole seconds.
+    """The routing key on FIRST_EXCHANGE that brings a message to `queue` after wait_s in whole seconds.
 
     Rounded down: our consumers hold a message for the rest, and Celery's check its eta.
     """

@@ -1,4 +1,4 @@
-"""Counting the members of chords in this process; the rules are those of sqlite/chords.py."""
+"""Count the members of chords in this process; the rules are those of sqlite/chords.py."""
 
 from __future__ import annotations
 

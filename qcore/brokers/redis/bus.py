@@ -42,7 +42,7 @@ class RedisSubscription(Subscription):
         self._member = ""
         self._closed = False
         self._looks = 0
-        self._heard = self._asked = 0.0  # time of the last message, and of the last PING
+        self._heard = self._asked = 0.0  # times of the last received data, and of the last PING
         if node and not pattern:
             # As in kombu: the binding table lists who receives commands.
             self._member = keys.member("", "", f"{node}.{exchange}")

@@ -1,4 +1,4 @@
-"""Waiting for results on Redis.
+"""Wait for results on Redis.
 
 In:  a task id.  Out: its meta as soon as it is ready.
 A waiting connection uses RESP3, in which subscribing and reading are one write and one answer: a result

@@ -130,7 +130,7 @@ end
 # KEYS: owners, the mark of the last check.  ARGV: the prefixes of leases, ledgers, claim lists and
 # watched sets, and how long after the end of its lease an owner's waits may still receive a message.
 # Returns {messages returned, owners, seconds until another check can find something}.  The cost of a check
-# grows with the number of owners, so in a large fleet only one of those within 0.2 s runs.
+# grows with the number of owners, so in a large fleet at most one check runs within 0.2 s.
 REAP = Script(
     NOW
     + _SOON

@@ -13,7 +13,7 @@ from functools import lru_cache
 def _topic(pattern: str) -> re.Pattern[str]:
     """`*` stands for one word, `#` for any number of words, none included.
 
-    Every word carries the dot in front of it, so that 'task.#' also takes 'task'.
+    Every word includes the dot in front of it, so that 'task.#' also matches 'task'.
     """
     parts = {"*": r"\.[^.]*", "#": r"(?:\.[^.]*)*"}
     return re.compile("".join(parts.get(word) or r"\." + re.escape(word) for word in pattern.split(".")))

@@ -1,7 +1,7 @@
 """The SQLite consumer: claim and settle as one transaction each, leases, and dead owners.
 
 In:  queue names.  Out: deliveries marked with this owner in the table of messages.
-An owner is dead when its lease has ended, or at once when it ran on this host and its process is gone.
+An owner is dead when its lease has ended, or at once when it ran on this host and its process has ended.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The watchdog of the asyncio pool: it names the task that blocks the event loop.
 
 In:  look(), called a few times a second by the worker's thread.  Out: a warning in the log.
-A callback is scheduled on the loop; if it has not run after HELD_S, the thread's stack names the culprit.
+A callback is scheduled on the loop; if it has not run after HELD_S, the thread's stack shows what blocks it.
 """
 
 from __future__ import annotations
