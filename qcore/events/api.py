@@ -68,7 +68,7 @@ class Receiver:
         self.should_stop = False
 
     def capture(self, limit: int | None = None, timeout: float | None = None, wakeup: bool = True) -> None:
-        """Handle events until `limit` events arrived, none arrived for timeout seconds, or should_stop is set.
+        """Handle events until `limit` arrived, none arrived for timeout seconds, or should_stop is set.
 
         wakeup requests a heartbeat from every worker first. Raises BrokerDown, and TimeoutError, as Celery
         does, after the time-out.
