@@ -83,7 +83,7 @@ def claim(consumer: Consumer, limit: int) -> list[Delivery]:
     return _brought.pop(consumer, []) or list(consumer.claim(limit))
 
 
-def take(consumer: Consumer, count: int, timeout_s: float = 10.0) -> list[Delivery]:
+def take(consumer: Consumer, count: int, timeout_s: float = 60.0) -> list[Delivery]:
     """Exactly `count` deliveries."""
     found: list[Delivery] = []
     until = time.monotonic() + timeout_s

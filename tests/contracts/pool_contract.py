@@ -104,13 +104,13 @@ class Bench:
         self.released.extend(self.pool.tick())
         self._feed()
 
-    def until(self, condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    def until(self, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, f"not so after {timeout_s} s; {len(self.outcomes)} outcomes"
             self.turn()
 
-    def all_done(self, count: int, timeout_s: float = 20.0) -> None:
+    def all_done(self, count: int, timeout_s: float = 60.0) -> None:
         self.until(lambda: len(self.outcomes) + len(self.released) >= count, timeout_s)
 
 

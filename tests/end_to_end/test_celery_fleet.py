@@ -61,7 +61,7 @@ def start(processes: Processes, url: str, backend: str, nodes: list[str]) -> Fle
         processes.start_celery_worker(url, backend, "-c", "1", "-E", name=n, ready=False) for n in nodes
     ]
     for worker in workers:
-        worker.wait_output(r"\bready\b", 40)
+        worker.wait_output(r"\bready\b", 60)
     return Fleet(url, backend, workers, processes)
 
 
@@ -133,7 +133,7 @@ def test_waiting_shows_how_the_task_stands_and_ctrl_c_only_stops_the_waiting(fle
     while b"goes on waiting" not in left:
         left += os.read(ours, 4096)
 
-    out, _ = call.communicate(timeout=10)
+    out, _ = call.communicate(timeout=60)
     os.close(ours)
     assert (call.returncode, out) == (exit_codes.INTERRUPTED, b"")
     assert b"stopped waiting; the task napping goes on" in left
@@ -184,7 +184,7 @@ def test_events_of_celery_are_printed(fleet: Fleet) -> None:
 
     wait_for(printed)
 
-    assert dump.wait(5) == exit_codes.OK
+    assert dump.wait(60) == exit_codes.OK
     event = json.loads(dump.output().splitlines()[-1])
     assert (event["type"], event["result"]) == ("task-succeeded", "4")
 
@@ -220,7 +220,7 @@ def test_shutdown_sees_the_workers_go(fleet: Fleet) -> None:
 
     assert one.returncode == exit_codes.OK
     assert json.loads(one.stdout)["items"] == [{"node": "c2@test", "state": "gone"}]
-    assert fleet.workers[1].wait(10) == 0
+    assert fleet.workers[1].wait(60) == 0
 
 
 def test_a_fleet_on_rabbitmq_answers_too(

@@ -26,7 +26,7 @@ class Shell:
         self.env |= {"HOME": str(home), "XDG_STATE_HOME": str(home / "state"), **env}
 
     def qctl(
-        self, *words: str, code: int | None = 0, timeout: float = 30
+        self, *words: str, code: int | None = 0, timeout: float = 100
     ) -> subprocess.CompletedProcess[str]:
         ran = subprocess.run(
             [sys.executable, "-m", "qctl", *words],
@@ -76,7 +76,7 @@ def test_the_first_lines_a_user_types(
     shell.qctl("call", "proj.add", "-a", "[3,3]")
     dump.wait_output(r"task-succeeded\s+proj\.add")
     shell.qctl("control", "shutdown", "--yes")
-    assert worker.wait(15) == 0
+    assert worker.wait(60) == 0
 
 
 def test_inspect_ping_ends_with_the_third_answer_and_names_a_stopped_worker(

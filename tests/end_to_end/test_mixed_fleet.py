@@ -94,7 +94,7 @@ def test_a_long_task_of_ours_runs_once_beside_celerys_visibility_timeout(
 
     processes.start_qcore_worker(redis_url, "-c", "1", env=env)
     processes.start_celery_worker(redis_url, redis_url, "-c", "1", app="tests.projects.hasty")
-    wait_for(lambda: "long" in History(log).done, 20)
+    wait_for(lambda: "long" in History(log).done, 60)
     time.sleep(1.5)
 
     assert History(log).starts["long"] == [False]

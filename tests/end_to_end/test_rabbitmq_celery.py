@@ -106,7 +106,7 @@ def test_a_celery_client_gets_an_rpc_result_of_ours(broker: KombuBroker, queue: 
     assert reply is not None
     end(consumer, got, sends=(reply,))
 
-    assert sent.get(timeout=10) == 3
+    assert sent.get(timeout=60) == 3
     app.close()
 
 

@@ -58,7 +58,7 @@ def typed(command: str) -> str:
         return both.buffer.getvalue().decode()  # type: ignore[attr-defined]
     if words[0] == "qctl":
         words = [sys.executable, "-m", *words]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=100)
     return done.stdout + done.stderr
 
 

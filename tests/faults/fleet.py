@@ -92,7 +92,7 @@ class Fleet:
         """Until every published task has finished and the broker holds nothing."""
         try:
             wait_for(self.history.all_finished, timeout_s, "all tasks finished")
-            wait_for(lambda: self.depth() in (Depth(0, 0, 0), Depth(0, None, None)), 15, "nothing is left")
+            wait_for(lambda: self.depth() in (Depth(0, 0, 0), Depth(0, None, None)), 60, "nothing is left")
         except AssertionError as exc:
             verdict = self.history.verdict()
             words = f"{exc}\n{verdict}; {self.depth()}\n{verdict.stories(verdict.lost)}"
@@ -104,7 +104,7 @@ class Fleet:
     def verdict(self, late_after_s: float | None = None) -> Verdict:
         return self.history.verdict(late_after_s)
 
-    def wait_started(self, count: int, timeout_s: float = 30.0) -> None:
+    def wait_started(self, count: int, timeout_s: float = 60.0) -> None:
         wait_for(lambda: self.history.count("started") >= count, timeout_s, f"{count} tasks started")
 
     def wait_finished(self, count: int, timeout_s: float = 60.0) -> None:

@@ -127,7 +127,7 @@ def die_at(fleet: Fleet, name: str, point: Point, backend: str) -> Process | Non
     )
     if int(found[1]) != worker.pid:
         return worker
-    worker.wait(5)
+    worker.wait(60)
     return None
 
 
@@ -175,7 +175,7 @@ def test_a_worker_that_lost_its_lease_dies_while_it_takes_a_new_one(fleet: Fleet
     fleet.wait_done()
     worker.cont()
     worker.wait_output("crashpoint lease_renamed reached")
-    worker.wait(5)
+    worker.wait(60)
     fleet.publish_many(TASKS, 0.01, "more")
     fleet.wait_done()
 
@@ -200,7 +200,7 @@ def test_a_worker_dies_with_what_woke_it(fleet: Fleet, nth: int) -> None:
         return "crashpoint handed_out reached" in worker.output()
 
     wait_for(is_reached)
-    worker.wait(5)
+    worker.wait(60)
 
     second = fleet.worker()
     fleet.wait_done()

@@ -41,7 +41,7 @@ def cut_while_working(fleet: Fleet, way: str, name: str, cuts: int, protocol: st
                 break
         fleet.wait_done()
         worker.term()
-        assert worker.wait(15) == 0
+        assert worker.wait(60) == 0
         no_surprises([worker])
         print(f"{protocol} {way} {name[:20]}: {proxy.counts()['cut']} cuts, {fleet.verdict()}")
         return proxy.counts()["cut"]

@@ -141,7 +141,7 @@ def test_the_dashboard_takes_in_ten_thousand_events_a_second(redis_url: str) -> 
         memory = screen.memory_mb
         sent = json.loads(source.stdout.read())["events"]
         screen.press("8")
-        wait_for(lambda: screen.read(1.0) and screen.number("events heard") >= sent, 15)
+        wait_for(lambda: screen.read(1.0) and screen.number("events heard") >= sent, 60)
         heard, lost = screen.number("events heard"), screen.number("events lost")
         remembered, forgotten = screen.number("tasks remembered"), screen.number("tasks forgotten")
     waits.sort()

@@ -62,14 +62,14 @@ def test_a_peer_that_is_gone_is_found_within_two_heartbeats(
     for number in range(ROUNDS):
         dig(fleet, proxy, number)
         began = time.monotonic()
-        wait_for(lambda n=number: worker.output().count(AWAY) > n, 30, "the worker has noticed")
+        wait_for(lambda n=number: worker.output().count(AWAY) > n, 60, "the worker has noticed")
         found.append(time.monotonic() - began)
         proxy.clear()
         fleet.publish_many(1, 0.0, f"after{number}-")
         fleet.wait_done()
 
     worker.term()
-    assert worker.wait(15) == 0
+    assert worker.wait(60) == 0
     no_surprises([worker])
     print(f"{dig.__name__}: found after {max(found):.2f} s at most: {' '.join(f'{t:.2f}' for t in found)}")
     assert max(found) <= 2 * HEARTBEAT_S

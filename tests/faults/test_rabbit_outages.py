@@ -69,7 +69,7 @@ def drained(url: str) -> set[str]:
         consumer.settle([Settlement(d) for d in deliveries])
         return not deliveries and not broker.depth("q").ready
 
-    wait_for(take_all, 30)
+    wait_for(take_all, 60)
     consumer.close()
     broker.close()
     return found
@@ -221,12 +221,12 @@ def test_a_worker_outlives_its_rabbitmq(fleet: Fleet, rabbit_server: RabbitServe
         rabbit_server.restart()
         began = time.monotonic()
         fleet.app.close()
-        wait_for(fleet.history.all_finished, 30)
+        wait_for(fleet.history.all_finished, 60)
         print(f"all was done {time.monotonic() - began:.2f} s after the broker was back")
     fleet.wait_done()
 
     worker.term()
-    assert worker.wait(15) == 0
+    assert worker.wait(60) == 0
     fleet.verdict().require(0)
     no_surprises([worker])
 

@@ -78,7 +78,7 @@ def test_a_worker_is_back_after_three_resets_in_a_row(outage: Fleet, proxy: Prox
         for _ in range(3):
             proxy.reset()
             opened = proxy.counts()["connections"]
-            wait_for(lambda opened=opened: proxy.counts()["connections"] > opened, 10)
+            wait_for(lambda opened=opened: proxy.counts()["connections"] > opened, 60)
 
     worker = outage.worker(url=proxy.url, lease_s=10)
 

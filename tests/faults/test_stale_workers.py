@@ -34,7 +34,7 @@ def test_what_a_stopped_worker_says_later_is_refused_and_counted(fleet: Fleet) -
         then = app.signature("faults.work", (str(fleet.path), f"after-{name}"), immutable=True)
         if second is not None:
             second.term()
-            second.wait(10)
+            second.wait(60)
         message = fleet.work(name, 0.5, ignore_result=False, link=then)
         fleet.publish({name: message})
         wait_for(lambda name=name: name in fleet.history.tasks and fleet.history.tasks[name].started)

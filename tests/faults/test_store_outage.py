@@ -80,6 +80,6 @@ def test_a_worker_that_leaves_while_the_store_is_away_gives_back_what_ran(
 
     worker.term(signal.SIGQUIT)
 
-    assert worker.wait(20) == 3
+    assert worker.wait(60) == 3
     assert fleet.depth().ready == 2
     assert fleet.depth().in_flight == 0

@@ -24,7 +24,7 @@ def add(x: int, y: int) -> int:
 @app.task(name="poison.fork_and_hang")
 def fork_and_hang() -> None:
     if os.fork() == 0:
-        time.sleep(8)  # with everything inherited still open
+        time.sleep(100)  # with everything inherited still open
         os._exit(0)
     time.sleep(60)
 

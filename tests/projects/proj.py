@@ -75,6 +75,16 @@ def log_start(self: Any, path: str, ident: str, seconds: float = 0.0) -> str:
     return ident
 
 
+@app.task(name="proj.hold")
+def hold(path: str, ident: str, release: str) -> str:
+    """As log_start, but it ends when the file `release` is there."""
+    note(path, f"{ident} started")
+    while not os.path.exists(release):
+        time.sleep(0.02)
+    note(path, f"done {ident}")
+    return ident
+
+
 @app.task(name="proj.echo")
 def echo(**kw: Any) -> dict[str, Any]:
     return kw

@@ -58,7 +58,7 @@ class Process:
     def kill9(self, group: bool = True) -> None:
         """SIGKILL, by default to the children too: a machine that loses power."""
         self._tell(signal.SIGKILL, group)
-        self._process.wait(10)
+        self._process.wait(60)
 
     def stop(self) -> None:
         """SIGSTOP to all of it: a machine that hangs."""
@@ -71,7 +71,7 @@ class Process:
         """A signal to the process itself; it has to see to its children."""
         self._tell(number, False)
 
-    def wait(self, timeout: float = 20.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """The exit code; fails the test when it does not come."""
         try:
             return self._process.wait(timeout)
@@ -83,7 +83,7 @@ class Process:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def wait_output(self, pattern: str, timeout: float = 20.0) -> re.Match[str]:
+    def wait_output(self, pattern: str, timeout: float = 60.0) -> re.Match[str]:
         """Until something that was printed matches; fails at once when the process has ended."""
 
         def look() -> re.Match[str] | None:
@@ -108,7 +108,7 @@ class Process:
         self._tell(signal.SIGCONT, True)
         self._tell(signal.SIGKILL, True)
         if self.is_running:
-            self._process.wait(10)
+            self._process.wait(60)
 
 
 class Processes:
@@ -164,7 +164,7 @@ class Processes:
             "-A", app, "worker", "-n", node, "-l", "INFO", *args, env=celery_env(url, backend)
         )
         if ready:
-            worker.wait_output(READY, 40)
+            worker.wait_output(READY, 60)
         return worker
 
     def close(self) -> None:

@@ -119,7 +119,7 @@ class RabbitServer:
                 start_new_session=True,  # a Ctrl-C is ours to handle
                 preexec_fn=_die_with_parent,
             )
-            wait_for(lambda: _listens(self.epmd_port), 10, "epmd listens")
+            wait_for(lambda: _listens(self.epmd_port), 60, "epmd listens")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [str(self.bin_dir / "rabbitmq-server")],
@@ -139,7 +139,7 @@ class RabbitServer:
             raise AssertionError(f"RabbitMQ ended: {self.log.read_text(errors='replace')[-2000:]}")
         return _listens(self.port)
 
-    def ask(self, expression: str, timeout_s: float = 15.0) -> str:
+    def ask(self, expression: str, timeout_s: float = 60.0) -> str:
         """Evaluate one Erlang expression in the node; what it returns, as text."""
         process = self.process
         assert process is not None and process.stdin is not None
@@ -192,7 +192,7 @@ class RabbitServer:
         """As a power cut would end it."""
         if self.process is not None and self.process.poll() is None:
             _signal(self.process, signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(60)
 
     def restart(self) -> None:
         """Killed if it still runs, then started with the same data on the same port."""
@@ -215,7 +215,7 @@ class RabbitServer:
             if process is None or process.poll() is not None:
                 continue
             _signal(process, signal.SIGKILL)
-            process.wait(10)
+            process.wait(60)
             if process.stdin is not None:
                 process.stdin.close()
         shutil.rmtree(self.home, ignore_errors=True)

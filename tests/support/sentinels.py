@@ -43,9 +43,9 @@ class Watched:
         primary, replica = self.servers
         with replica.client() as client:
             client.replicaof("127.0.0.1", primary.port)
-            wait_for(lambda: client.info("replication").get("master_link_status") == "up", 20, "in step")
+            wait_for(lambda: client.info("replication").get("master_link_status") == "up", 60, "in step")
         self.sentinels = [SentinelServer(binary, primary.port) for _ in range(3)]
-        wait_for(self._agreed, 20, "the sentinels know of each other and of the replica")
+        wait_for(self._agreed, 60, "the sentinels know of each other and of the replica")
 
     def _agreed(self) -> bool:
         states = [self.state(sentinel) for sentinel in self.sentinels]
@@ -73,7 +73,7 @@ class Watched:
                     continue
             return None
 
-        found = wait_for(find, 20, "a primary")
+        found = wait_for(find, 60, "a primary")
         assert found is not None
         return found
 

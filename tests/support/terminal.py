@@ -47,7 +47,7 @@ class Terminal:
     def screen(self) -> list[str]:
         return self._tmux("capture-pane", "-p").split("\n")
 
-    def sees(self, *texts: str, not_this: Sequence[str] = (), timeout_s: float = 15.0) -> None:
+    def sees(self, *texts: str, not_this: Sequence[str] = (), timeout_s: float = 60.0) -> None:
         """Wait until all of these are on the screen, and none of those."""
 
         def seen() -> bool:

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], timeout_s: float = 15.0, what: str = "") -> T:
+def wait_for(condition: Callable[[], T], timeout_s: float = 60.0, what: str = "") -> T:
     """Call `condition` until it returns something true; that value. Fails after timeout_s."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -47,14 +47,14 @@ def test_two_fleets_on_one_server_see_nothing_of_each_other(
 
     # tasks and results: only the first has a worker
     done, waiting = one.send_task("served.add", (1, 2)), two.send_task("served.add", (1, 2))
-    assert done.get(timeout=20) == 3
+    assert done.get(timeout=60) == 3
     assert two.broker.depth("celery").ready == 1
     assert one.broker.depth("celery").ready == 0
     assert two.broker.results_of([done.id]) == [None]
     assert ears[0].get(5) is not None
     assert ears[1].get(0) is None
     start(processes, redis_url, "two:")
-    assert waiting.get(timeout=20) == 3
+    assert waiting.get(timeout=60) == 3
     assert one.broker.results_of([waiting.id]) == [None]
     # control, members, events
     for app, node in ((one, "one@test"), (two, "two@test")):
@@ -66,7 +66,7 @@ def test_two_fleets_on_one_server_see_nothing_of_each_other(
     one.control.revoke(task.id)
     assert one.broker.revoked() == [task.id]
     assert two.broker.revoked() == []
-    assert task.get(timeout=20) == 7
+    assert task.get(timeout=60) == 7
     # what is no task
     one.broker.publish([Message(b"not a task", queue="celery")])
     wait_for(one.broker.quarantined)

@@ -52,7 +52,7 @@ def test_a_good_certificate_works_end_to_end(
     result = app.send_task("proj.add", (2, 3))
     status = qctl("status", "-o", "json", QCTL_BROKER_URL=url)
 
-    assert result.get(timeout=20) == 5
+    assert result.get(timeout=60) == 5
     assert [item["node"] for item in json.loads(status.stdout)["items"]] == ["w@test"]
     worker.term()
     assert worker.wait() == 0

@@ -242,7 +242,7 @@ def test_a_worker_does_not_run_what_was_revoked_among_many(
     dropped = app.send_task("proj.add", (1, 1), task_id="the oldest")
     run = app.send_task("proj.add", (1, 2))
 
-    assert run.get(timeout=10) == 3
+    assert run.get(timeout=60) == 3
     wait_for(lambda: dropped.state == "REVOKED")
     assert started < 4, "start-up of two seconds, and what starting a process takes"
     assert rss_kib(worker.pid) < 80 * 1024

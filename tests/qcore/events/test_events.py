@@ -303,7 +303,7 @@ def test_programs_receive_dispatch_and_take_pictures(redis_url: str, processes: 
     wait_for(lambda: "w1@test" in state.workers)  # capture woke the worker, so it listens
     camera.wait_output("w1@test")
 
-    app.send_task("proj.add", (2, 2)).get(timeout=10)
+    app.send_task("proj.add", (2, 2)).get(timeout=60)
     with app.events.Dispatcher() as dispatcher:
         dispatcher.send("my-news", text="hello")
     wait_for(lambda: done and state.counts.get("my-news"))

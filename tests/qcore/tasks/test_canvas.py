@@ -235,8 +235,8 @@ def test_a_body_is_sent_once_although_workers_are_killed(
     first.kill9()
     processes.start_qcore_worker(url, "-c", "2", app=FLOWS, env=env)
 
-    wait_for(lambda: all(lines(log) for log in logs), 40, "every body ran")
-    wait_for(lambda: _idle(app), 20)
+    wait_for(lambda: all(lines(log) for log in logs), 60, "every body ran")
+    wait_for(lambda: _idle(app), 60)
     # A body that ran as it was killed may run again, and is marked so; none was sent twice.
     fresh = [lines(log).count("again False") for log in logs]
     assert max(fresh) <= 1
@@ -340,9 +340,9 @@ def test_celerys_workflows_run_on_our_worker(
         return celery_client.signature(f"flows.{name}", args=args)
 
     for flow, value in shapes(celery, s):
-        assert flow.apply_async().get(timeout=20) == value, flow
+        assert flow.apply_async().get(timeout=60) == value, flow
     bad = celery.chord([s("add", 1, 1), s("fail")], s("total")).apply_async()
-    wait_for(lambda: bad.state == "FAILURE", 20)
+    wait_for(lambda: bad.state == "FAILURE", 60)
     assert isinstance(bad.result, celery.exceptions.ChordError)
 
 
@@ -359,9 +359,9 @@ def test_our_workflows_run_on_celerys_worker(redis_url: str, processes: Processe
     s = sigs(app)
 
     for flow, value in shapes(qcore, s):
-        assert flow.apply_async().get(timeout=20) == value, flow
+        assert flow.apply_async().get(timeout=60) == value, flow
     with pytest.raises(ChordError):
-        chord([s("add", 1, 1), s("fail")])(s("total")).get(timeout=20)
+        chord([s("add", 1, 1), s("fail")])(s("total")).get(timeout=60)
     app.close()
 
 
@@ -378,5 +378,5 @@ def test_both_kinds_of_workers_count_one_chord(redis_url: str, processes: Proces
 
     results = [chord([s("add", i, i) for i in range(40)])(s("total")) for _ in range(5)]
 
-    assert [r.get(timeout=30) for r in results] == [2 * sum(range(40))] * 5
+    assert [r.get(timeout=60) for r in results] == [2 * sum(range(40))] * 5
     app.close()

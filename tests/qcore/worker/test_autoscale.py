@@ -110,7 +110,7 @@ def test_a_worker_scales_its_pool(pool: str, redis_url: str, processes: Processe
     assert scaler() == {"max": 4, "min": 1, "current": 1, "qty": 0}
     results = [app.send_task("proj.nap", (0.3,)) for _ in range(40)]
     wait_for(lambda: scaler()["current"] == 4, what="it has grown")
-    assert [r.get(timeout=20) for r in results] == [0.3] * 40
+    assert [r.get(timeout=60) for r in results] == [0.3] * 40
     wait_for(lambda: scaler()["current"] == 1, what="it has shrunk")
     app.control.autoscale(3, 2)
     wait_for(lambda: scaler()["current"] == 2, what="it follows the command")

@@ -28,7 +28,7 @@ def qctl(*words: str, stdin: str = "", **env: str) -> subprocess.CompletedProces
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
 
@@ -366,8 +366,8 @@ def test_a_celery_app_can_be_looked_at_but_runs_no_worker(tmp_path: Path) -> Non
     words = [sys.executable, "-m", "qctl", "-A", "tests.projects.celeryproj"]
     words += ["-b", f"sqlite:///{tmp_path}/broker.sqlite"]
 
-    worker = subprocess.run([*words, "worker"], capture_output=True, text=True, timeout=30, check=False)
-    status = subprocess.run([*words, "status"], capture_output=True, text=True, timeout=30, check=False)
+    worker = subprocess.run([*words, "worker"], capture_output=True, text=True, timeout=100, check=False)
+    status = subprocess.run([*words, "status"], capture_output=True, text=True, timeout=100, check=False)
 
     assert worker.returncode == exit_codes.USAGE
     assert "is a Celery app" in worker.stderr

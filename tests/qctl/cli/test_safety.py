@@ -159,7 +159,7 @@ def test_on_a_terminal_the_name_has_to_be_typed(
     os.close(theirs)
     os.write(ours, f"{typed}\n".encode())
 
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     os.close(ours)
 
     assert process.returncode == code

@@ -42,11 +42,11 @@ class Watched:
                     break
             return self.seen if re.search(pattern, self.seen, re.S) else None
 
-        return wait_for(look, 10)
+        return wait_for(look, 60)
 
     def interrupt(self) -> int:
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(10)
+        return self.process.wait(60)
 
 
 @contextmanager

@@ -59,7 +59,7 @@ class Fleet(NamedTuple):
             found = [f for f in broker.failures_of(ids) if f is not None]
             return found if len(found) == len(ids) else []
 
-        return wait_for(look, 20, f"{ids} failed")
+        return wait_for(look, 60, f"{ids} failed")
 
 
 @pytest.fixture(scope="module", params=["redis", "sqlite"])
@@ -134,7 +134,7 @@ def test_what_failed_is_looked_at_mended_and_tried_again_once(fleet: Fleet) -> N
     assert nothing.returncode == exit_codes.NOT_FOUND
     new_ids = {i["id"]: i["retried_as"] for i in [*first, *lines]}
     for new in new_ids.values():
-        assert fleet.app.AsyncResult(new).get(timeout=15) == "mended"
+        assert fleet.app.AsyncResult(new).get(timeout=60) == "mended"
     again = {i["id"]: i["retried_as"] for i in fleet.items("ls", *mine)}
     assert again == new_ids
 
@@ -182,7 +182,7 @@ def test_a_worker_that_is_told_so_keeps_no_failures(sqlite_url: str, processes: 
     app = App("client", broker=sqlite_url, set_as_current=False)
 
     with pytest.raises(ValueError):
-        app.send_task("failing.nothing", (1,)).get(timeout=15)
+        app.send_task("failing.nothing", (1,)).get(timeout=60)
 
     assert app.broker.failure_counts().kept == 0
     app.close()
@@ -221,7 +221,7 @@ def test_two_who_retry_at_once_send_each_task_once(url: str) -> None:
     fill(broker, 300, "nobody")
 
     both = [retrying(url, "--rate", "1000/s", "-o", "json") for _ in range(2)]
-    said = [json.loads(one.communicate(timeout=30)[0])["items"] for one in both]
+    said = [json.loads(one.communicate(timeout=60)[0])["items"] for one in both]
 
     words = Counter(item["done"] for items in said for item in items)
     assert words["retried"] == broker.depth("nobody").ready == 300
@@ -235,10 +235,10 @@ def test_an_interrupted_retry_says_what_was_done_and_can_be_continued(url: str) 
     first = retrying(url, "--rate", "50/s")
     wait_for(lambda: broker.depth("nobody").ready >= 10)
     first.send_signal(signal.SIGINT)
-    _, said = first.communicate(timeout=10)
+    _, said = first.communicate(timeout=60)
     done = broker.depth("nobody").ready
     second = retrying(url)
-    _, after = second.communicate(timeout=20)
+    _, after = second.communicate(timeout=60)
 
     assert first.returncode == exit_codes.INTERRUPTED and "Traceback" not in said
     assert 10 <= done < 120 and f"{done} of 120 failed tasks retried" in said and "go on" in said

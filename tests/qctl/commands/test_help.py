@@ -105,14 +105,14 @@ def closed_pipe(url: str, patch: pytest.MonkeyPatch, processes: Processes) -> in
     process = subprocess.Popen([sys.executable, "-m", "qctl", "help", "filters"], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.close()
-    return process.wait(20)
+    return process.wait(60)
 
 
 def terminated(url: str, patch: pytest.MonkeyPatch, processes: Processes) -> int:
     dump = processes.qctl("-b", url, "events", "--dump")
     dump.wait_output("listening")
     dump.term(signal.SIGTERM)
-    code = dump.wait(10)
+    code = dump.wait(60)
     return 128 - code if code < 0 else code  # as a shell says it
 
 

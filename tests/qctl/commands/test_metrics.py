@@ -47,7 +47,7 @@ def test_metrics_over_http(redis_url: str, processes: Processes) -> None:
 
     wait_for(lambda: scraped().get("qcore_events_total", 0) > 0)
     for _ in range(3):
-        app.send_task("proj.add", (1, 2)).get(timeout=10)
+        app.send_task("proj.add", (1, 2)).get(timeout=60)
     app.send_task("proj.fail", ())
     seen = wait_for(
         lambda: (now := scraped()).get('qcore_tasks_total{name="proj.fail",state="failed"}') and now

@@ -27,7 +27,7 @@ def test_a_tasks_lines_are_shown_and_followed(
         "-b", url, "--result-backend", url, "task", "logs", "-f", client.send_task("proj.chatty", (5, 0.2)).id
     )
     done, quiet = client.send_task("proj.chatty", (3,)), client.send_task("proj.add", (1, 2))
-    assert done.get(timeout=20) == 3 and quiet.get(timeout=20) == 3
+    assert done.get(timeout=60) == 3 and quiet.get(timeout=60) == 3
     wait_for(lambda: len(client.broker.lines_of(done.id)) == 5)
 
     shown = qctl("-b", url, "task", "logs", done.id)

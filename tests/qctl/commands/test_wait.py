@@ -29,7 +29,7 @@ def test_waiting_ends_when_it_is_so(redis_url: str, processes: Processes) -> Non
     assert late.returncode == exit_codes.NOT_MET and one_sentence(late)
     assert "ready 1" in late.stderr
     assert json.loads(there.stdout)["met"] is True
-    assert waiting.wait(20) == exit_codes.OK
+    assert waiting.wait(60) == exit_codes.OK
     assert json.loads(done.stdout)["facts"] == {"state": "succeeded", "done": 1}
     assert empty.returncode == exit_codes.OK
 

@@ -68,7 +68,7 @@ def test_a_fleet_is_listed_drained_resumed_and_restarted(redis_url: str, process
     assert drained.returncode == exit_codes.OK, drained.stderr
     assert (resting["state"], resting["queues"]) == ("draining", [])
     assert resumed.returncode == exit_codes.OK
-    assert [b.get(timeout=5) for b in behind] == [1, 2, 3]
+    assert [b.get(timeout=60) for b in behind] == [1, 2, 3]
     assert listed()["state"] == "running"
 
     restarted = run("restart", "w1@test", "--yes", "-o", "json", "-t", "10")

@@ -65,7 +65,7 @@ def test_a_save_starts_the_worker_anew(tmp_path: Path, sqlite_url: str, processe
     assert call() == "mended"
     print(f"{time.monotonic() - begin:.2f} s from the save to a result, nothing running")
     os.kill(worker.pid, signal.SIGTERM)
-    assert worker.wait(10) == exit_codes.OK
+    assert worker.wait(60) == exit_codes.OK
 
 
 def test_a_save_in_several_writes_is_one_save(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,7 +138,7 @@ def screen_text(window: Dashboard) -> list[str]:
     return ["".join(s.text for s in strip) for strip in window.screen._compositor.render_strips()]
 
 
-async def until(pilot: Any, condition: Any, what: str, timeout_s: float = 4) -> None:
+async def until(pilot: Any, condition: Any, what: str, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, what

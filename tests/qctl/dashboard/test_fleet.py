@@ -43,14 +43,14 @@ def test_a_mixed_fleet_is_shown_as_it_was(redis_url: str, processes: Processes) 
     dropped = [client.send_task("proj.nap", (9,), countdown=1) for _ in range(5)]
     client.control.revoke([r.id for r in dropped])
     results = {r.id: r for some in (*sent.values(), dropped) for r in some}
-    wait_for(lambda: all(r.state in ("SUCCESS", "FAILURE", "REVOKED") for r in results.values()), 30)
+    wait_for(lambda: all(r.state in ("SUCCESS", "FAILURE", "REVOKED") for r in results.values()), 60)
     until = time.time()
 
     def settled() -> bool:
         shown = {t.uuid: t for t in feed.take().tasks}
         return shown.keys() == results.keys() and all(t.is_ready for t in shown.values())
 
-    wait_for(settled, 10)
+    wait_for(settled, 60)
     feed.ask_soon()
     wait_for(lambda: not any(w.running for w in feed.take().workers))
     picture = feed.take()

@@ -50,7 +50,7 @@ def test_rates_are_what_workers_say_or_what_events_add_up_to(redis_url: str, pro
         )
 
     try:
-        wait_for(flows, 30)
+        wait_for(flows, 60)
         found = rows()
     finally:
         over.set()
