@@ -9,6 +9,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,14 @@ def nap(seconds: float) -> str:
     while (left := deadline - time.monotonic()) > 0:
         time.sleep(min(left, 0.01))
     return "rested"
+
+
+@app.task
+def hold(path: str) -> str:
+    """Runs until there is a file of this name."""
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return "let go"
 
 
 @app.task
@@ -191,11 +200,9 @@ class PoolContract:
     def test_the_soft_limit_interrupts(self, make: Callable[..., Bench]) -> None:
         bench = make()
 
-        bench.give(bench.job("nap", 5.0, soft_s=0.2))
-        started = time.monotonic()
+        bench.give(bench.job("nap", 100.0, soft_s=0.2))
         bench.all_done(1)
 
-        assert time.monotonic() - started < 2.0
         assert "SoftTimeLimitExceeded" in bench.outcomes[1].text
 
     def test_what_is_withdrawn_never_runs(self, make: Callable[..., Bench], tmp_path: Any) -> None:
@@ -229,43 +236,56 @@ def _words(path: str) -> list[str]:
 class ManySlots:
     """For pools with more than one slot."""
 
-    def test_quick_jobs_do_not_wait_behind_a_slow_one(self, make: Callable[..., Bench]) -> None:
+    def test_quick_jobs_do_not_wait_behind_a_slow_one(
+        self, make: Callable[..., Bench], tmp_path: Path
+    ) -> None:
+        bench = make()
+        quick = {job.number: job for job in (bench.job("add", i, 1) for i in range(400))}
+        slow = bench.job("hold", str(tmp_path / "release"))
+
+        def all_quick_are_done() -> bool:
+            # On a busy machine a quick one may seem slow, and what waits behind it is given back.
+            back, bench.released = bench.released, []
+            bench.give(*(quick[number] for number in back))
+            return len(bench.outcomes) >= len(quick)
+
+        bench.give(*list(quick.values())[:200])
+        bench.all_done(200)
+        bench.give(slow, *list(quick.values())[200:])
+        bench.until(all_quick_are_done)
+
+        assert slow.number not in bench.outcomes
+        (tmp_path / "release").touch()
+        bench.until(lambda: slow.number in bench.outcomes)
+
+    def test_what_waits_goes_back_when_every_slot_is_stuck(
+        self, make: Callable[..., Bench], tmp_path: Path
+    ) -> None:
         bench = make()
         bench.give(*(bench.job("add", i, 1) for i in range(200)))
         bench.all_done(200)
 
-        bench.give(bench.job("nap", 1.5), *(bench.job("add", i, 1) for i in range(200)))
-        started = time.monotonic()
-        bench.until(lambda: len(bench.outcomes) >= 400)
-
-        assert time.monotonic() - started < 1.0
-        assert 201 not in bench.outcomes
-
-    def test_what_waits_goes_back_when_every_slot_is_stuck(self, make: Callable[..., Bench]) -> None:
-        bench = make()
-        bench.give(*(bench.job("add", i, 1) for i in range(200)))
-        bench.all_done(200)
-
-        naps = [bench.job("nap", 1.5), bench.job("nap", 1.5)]
-        bench.give(*naps, *(bench.job("add", i, 1) for i in range(20)))
-        bench.until(lambda: len(bench.released) + len(bench.outcomes) - 200 >= 20, timeout_s=1.4)
+        stuck = [bench.job("hold", str(tmp_path / "release")) for _ in range(2)]
+        bench.give(*stuck, *(bench.job("add", i, 1) for i in range(20)))
+        bench.until(lambda: len(bench.released) + len(bench.outcomes) >= 220)
 
         assert bench.released
-        assert not set(bench.released) & {n.number for n in naps}
+        assert not {job.number for job in stuck} & {*bench.released, *bench.outcomes}
+        (tmp_path / "release").touch()
+        bench.until(lambda: bench.pool.busy() == 0)
 
-    def test_grows_and_shrinks(self, make: Callable[..., Bench]) -> None:
+    def test_grows_and_shrinks(self, make: Callable[..., Bench], tmp_path: Path) -> None:
         bench = make(1)
 
         bench.pool.grow(2)
-        bench.give(*(bench.job("nap", 0.6) for _ in range(3)))
-        started = time.monotonic()
+        bench.give(*(bench.job("hold", str(tmp_path / "release")) for _ in range(3)))
+        bench.until(lambda: len(bench.pool.running()) == 3)
+        (tmp_path / "release").touch()
         bench.all_done(3)
-        took = time.monotonic() - started
         bench.pool.shrink(2)
         bench.give(bench.job("add", 1, 1))
         bench.all_done(4)
 
-        assert took < 1.7
         assert bench.pool.size == 1
         with pytest.raises(ValueError, match="at least one"):
             bench.pool.shrink(1)
@@ -336,7 +356,7 @@ class Processes:
             bench.released.clear()
             if dice.random() < 0.03 and bench.pool.pids():
                 os.kill(dice.choice(bench.pool.pids()), signal.SIGKILL)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while len(bench.outcomes) < len(words):
             assert time.monotonic() < deadline
             bench.turn()

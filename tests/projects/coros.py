@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import Any
 
@@ -61,17 +62,26 @@ async def log_start(path: str, word: str, seconds: float) -> str:
     return word
 
 
+@app.task(name="coros.hold")
+async def hold(path: str, word: str, release: str) -> str:
+    """Runs until the file `release` is there."""
+    note(path, word)
+    while not os.path.exists(release):
+        await asyncio.sleep(0.1)
+    return word
+
+
+@app.task(name="coros.plain_hold")
+def plain_hold(path: str, word: str, release: str) -> str:
+    note(path, word)
+    while not os.path.exists(release):
+        time.sleep(0.01)
+    return word
+
+
 @app.task(name="coros.plain")
 def plain(x: int, y: int) -> int:
     return x + y
-
-
-@app.task(name="coros.plain_block")
-def plain_block(seconds: float) -> str:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        time.sleep(0.01)
-    return "rested"
 
 
 @app.task(name="coros.boom")

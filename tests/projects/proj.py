@@ -80,7 +80,7 @@ def hold(path: str, ident: str, release: str) -> str:
     """As log_start, but it ends when the file `release` is there."""
     note(path, f"{ident} started")
     while not os.path.exists(release):
-        time.sleep(0.02)
+        time.sleep(0.1)
     note(path, f"done {ident}")
     return ident
 

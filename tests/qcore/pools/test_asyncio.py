@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,16 +44,16 @@ def lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def test_five_hundred_wait_at_once(redis_url: str, processes: Processes) -> None:
+def test_five_hundred_wait_at_once(redis_url: str, processes: Processes, tmp_path: Path) -> None:
     processes.start_qcore_worker(redis_url, "-P", "asyncio", "-c", "500", app=COROS)
     app = App("many", broker=redis_url, set_as_current=False)
-    began = time.monotonic()
+    log, release = tmp_path / "log", tmp_path / "release"
 
-    sent = [app.send_task("coros.nap", (1.0,)) for _ in range(500)]
-    values = [r.get(timeout=60) for r in sent]
+    sent = [app.send_task("coros.hold", (str(log), str(i), str(release))) for i in range(500)]
+    wait_for(lambda: len(lines(log)) == 500, what="all of them run at the same time")
+    release.touch()
 
-    assert values == [1.0] * 500
-    assert time.monotonic() - began < 6
+    assert [r.get(timeout=60) for r in sent] == [str(i) for i in range(500)]
     app.close()
 
 
@@ -67,13 +66,10 @@ def test_a_task_that_blocks_is_named(app: App, worker: Process) -> None:
 
 
 def test_control_answers_while_a_task_blocks(app: App, worker: Process) -> None:
-    app.send_task("coros.block", (1.5,))
-    wait_for(lambda: app.control.inspect(timeout=1).active()["a@test"])
+    app.send_task("coros.block", (100.0,))
+    wait_for(lambda: (app.control.inspect(timeout=50).active() or {}).get("a@test"), 50)
 
-    began = time.monotonic()
-    assert app.control.ping(timeout=1)
-
-    assert time.monotonic() - began < 1.0
+    assert app.control.ping(timeout=40)
 
 
 def test_each_coroutine_has_its_own_request(app: App, worker: Process) -> None:
@@ -101,51 +97,58 @@ def test_the_soft_limit_is_raised_inside(app: App, worker: Process) -> None:
 
 
 def test_the_hard_limit_cancels(app: App, worker: Process) -> None:
-    sent = app.send_task("coros.limited", (20,))
-    began = time.monotonic()
+    sent = app.send_task("coros.limited", (100,))
 
     with pytest.raises(TimeLimitExceeded):
         sent.get(timeout=60)
-    assert time.monotonic() - began < 3
 
 
-@pytest.mark.parametrize("name", ["coros.nap", "coros.plain_block"])
-def test_terminate_stops_one_and_not_its_neighbours(app: App, worker: Process, name: str) -> None:
-    bad, good = app.send_task(name, (30,)), app.send_task(name, (1.5,))
-    wait_for(lambda: len((app.control.inspect(timeout=1).active() or {}).get("a@test", ())) == 2)
+@pytest.mark.parametrize("name", ["coros.hold", "coros.plain_hold"])
+def test_terminate_stops_one_and_not_its_neighbours(
+    app: App, worker: Process, name: str, tmp_path: Path
+) -> None:
+    log, release = tmp_path / "log", tmp_path / "release"
+    bad = app.send_task(name, (str(log), "bad", str(tmp_path / "never")))
+    good = app.send_task(name, (str(log), "good", str(release)))
+    wait_for(lambda: len(lines(log)) == 2)
 
     app.control.revoke(bad.id, terminate=True)
 
     with pytest.raises(TaskRevokedError):
         bad.get(timeout=60)
-    assert good.get(timeout=60) in (1.5, "rested")
+    release.touch()
+    assert good.get(timeout=60) == "good"
 
 
 def test_a_cold_stop_returns_what_ran(app: App, url: str, processes: Processes, tmp_path: Path) -> None:
     log = tmp_path / "log"
     worker = processes.start_qcore_worker(url, "-P", "asyncio", "-c", "3", app=COROS)
     for i in range(5):
-        app.send_task("coros.log_start", (str(log), str(i), 30.0))
+        app.send_task("coros.log_start", (str(log), str(i), 100.0))
     wait_for(lambda: len(lines(log)) == 3)
 
     worker.term(signal.SIGQUIT)
 
-    assert worker.wait(60) == 3
+    assert worker.wait(50) == 3
     assert app.broker.depth("celery").ready == 5
 
 
 def test_a_warm_stop_waits_for_what_runs(app: App, url: str, processes: Processes, tmp_path: Path) -> None:
-    log = tmp_path / "log"
+    log, release = tmp_path / "log", tmp_path / "release"
     worker = processes.start_qcore_worker(url, "-P", "asyncio", "-c", "3", app=COROS)
     for i in range(5):
-        app.send_task("coros.log_start", (str(log), str(i), 1.0))
+        app.send_task("coros.hold", (str(log), str(i), str(release)))
     wait_for(lambda: len(lines(log)) == 3)
 
     worker.term()
+    wait_for(lambda: app.broker.depth("celery").ready == 2, what="what has not begun is back")
+    assert worker.is_running
+    release.touch()
 
-    assert worker.wait(60) == 0
-    assert sum(line.startswith("done") for line in lines(log)) == 3
-    assert app.broker.depth("celery").ready == 2
+    assert worker.wait() == 0
+    assert len(lines(log)) == 3
+    left = app.broker.depth("celery")
+    assert (left.ready, left.in_flight) == (2, 0)
 
 
 def test_without_c_there_are_a_hundred_slots(redis_url: str, processes: Processes) -> None:

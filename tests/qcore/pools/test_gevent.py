@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,17 +52,18 @@ def worker(redis_url: str, processes: Processes) -> Any:
     return processes.start_qcore_worker(redis_url, "-P", "gevent", "-c", "600", env={"PYTHONPATH": path})
 
 
-def test_five_hundred_tasks_sleep_at_once(redis_url: str, worker: Any) -> None:
+def test_five_hundred_tasks_sleep_at_once(redis_url: str, worker: Any, tmp_path: Path) -> None:
     app = App("greens", broker=redis_url, set_as_current=False)
-    began = time.monotonic()
+    log, release = tmp_path / "log", tmp_path / "release"
 
-    results = [app.send_task("proj.nap", (1.0,)) for _ in range(500)]
-    for result in results:
-        result.get(timeout=60)
+    results = [app.send_task("proj.hold", (str(log), str(i), str(release))) for i in range(500)]
+    wait_for(
+        lambda: log.exists() and log.read_text().count("started") == 500,
+        what="all of them run at the same time",
+    )
+    release.touch()
 
-    took = time.monotonic() - began
-    print(f"500 tasks of 1 s took {took:.2f} s")
-    assert took < 3.0
+    assert [result.get(timeout=60) for result in results] == [str(i) for i in range(500)]
     worker.term()
     assert worker.wait() == 0
     app.close()
@@ -90,16 +91,15 @@ def test_terminate_and_limits_end_a_greenlet(redis_url: str, worker: Any) -> Non
 
 def test_a_greenlet_that_computes_does_not_hold_up_the_worker(redis_url: str, worker: Any) -> None:
     app = App("greens", broker=redis_url, set_as_current=False)
-    computing = app.send_task("proj.compute", (2.0,))
-    wait_for(lambda: computing.id in str(app.control.inspect(timeout=5).active()))
-    slowest = 0.0
+    for seconds in (2.0, 10.0, 30.0):  # on a busy machine the shorter ones may end before the last answer
+        computing = app.send_task("proj.compute", (seconds,))
+        wait_for(lambda one=computing: one.id in str(app.control.inspect(timeout=60).active()) or one.ready())
+        answers = [app.control.inspect(timeout=60).ping() for _ in range(5)]
+        answered_first = not computing.ready()
+        assert computing.get(timeout=60) == "computed"
+        if answered_first:
+            break
 
-    for _ in range(5):
-        began = time.monotonic()
-        assert app.control.inspect(timeout=5).ping()
-        slowest = max(slowest, time.monotonic() - began)
-    assert not computing.ready(), "it was over too soon to mean anything"
-
-    assert slowest < 0.5
-    assert computing.get(timeout=60) == "computed"
+    assert all(answers)
+    assert answered_first, "the answers came after the task"
     app.close()

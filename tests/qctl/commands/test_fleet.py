@@ -28,7 +28,7 @@ def fleet(redis_url: str, processes: Processes) -> tuple[Qctl, list[Process]]:
         worker.wait_output(r"\bready\b")
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return qctl(*words, QCTL_BROKER_URL=redis_url)
+        return qctl(*words, QCTL_BROKER_URL=redis_url, QCTL_TIMEOUT="60")
 
     return run, workers
 
@@ -71,7 +71,10 @@ def test_a_stopped_worker_is_named_as_silent(fleet: tuple[Qctl, list[Process]]) 
     run, workers = fleet
 
     workers[1].stop()
-    ping, status = run("inspect", "ping", "-t", "0.5"), run("status", "-t", "0.5", "-o", "json")
+    for timeout in ("0.5", "3", "10"):  # on a busy machine w1 may need more than the first
+        ping, status = run("inspect", "ping", "-t", timeout), run("status", "-t", timeout, "-o", "json")
+        if "w1@test" in ping.stdout and "online" in status.stdout:
+            break
 
     assert ping.returncode == status.returncode == exit_codes.PARTIAL
     assert "w2@test is silent" in ping.stderr
@@ -96,11 +99,11 @@ def test_calls_and_results(fleet: tuple[Qctl, list[Process]]) -> None:
 
     sent = run("call", "proj.add", "-a", "[2, 2]")
     task_id = sent.stdout.strip()
-    waited = run("result", task_id, "--wait", "-t", "5")
-    failed = run("call", "proj.fail", "--wait", "-t", "5")
+    waited = run("result", task_id, "--wait", "-t", "60")
+    failed = run("call", "proj.fail", "--wait", "-t", "60")
     typo = run("call", "proj.ad", "-a", "[2, 2]")
     unknown = run("result", "nosuch")
-    late = run("call", "proj.nap", "-a", "[3]", "--wait", "-t", "0.3")
+    late = run("call", "proj.nap", "-a", "[100]", "--wait", "-t", "0.3")
 
     assert sent.stdout == f"{task_id}\n"
     assert sent.stderr == ""
@@ -118,7 +121,7 @@ def test_calls_and_results(fleet: tuple[Qctl, list[Process]]) -> None:
 
 def test_what_runs_is_shown_as_a_table(fleet: tuple[Qctl, list[Process]]) -> None:
     run, _ = fleet
-    task_id = run("call", "proj.nap", "-a", "[20]").stdout.strip()
+    task_id = run("call", "proj.nap", "-a", "[100]").stdout.strip()
 
     def active() -> list[list[str]]:
         return [line.split() for line in run("inspect", "active").stdout.splitlines() if task_id in line]
@@ -127,7 +130,7 @@ def test_what_runs_is_shown_as_a_table(fleet: tuple[Qctl, list[Process]]) -> Non
 
     assert row[0] in ("w1@test", "w2@test")
     assert row[1:3] == [task_id, "proj.nap"]
-    assert row[4] == "[20]"
+    assert row[4] == "[100]"
 
 
 def test_shutdown_waits_until_the_workers_are_gone(fleet: tuple[Qctl, list[Process]]) -> None:
@@ -197,12 +200,12 @@ def test_ctrl_c_ends_the_dump_with_0(processes: Processes, sqlite_url: str) -> N
 def test_a_call_that_nobody_can_run_says_so(sqlite_url: str) -> None:
     before = time.monotonic()
 
-    done = qctl("call", "proj.add", "-a", "[2, 2]", "--wait", "-b", sqlite_url)
+    done = qctl("call", "proj.add", "-a", "[2, 2]", "--wait", "-t", "90", "-b", sqlite_url)
 
     assert done.returncode == exit_codes.NO_ANSWER
     assert done.stdout == ""
     assert "no worker is online" in done.stderr
-    assert time.monotonic() - before < 2.5
+    assert time.monotonic() - before < 45  # it did not wait for the time-out
 
 
 def test_purge_asks_or_refuses(sqlite_url: str) -> None:
@@ -242,7 +245,7 @@ def test_a_revoke_without_workers_is_remembered(processes: Processes, sqlite_url
     revoked = qctl("control", "revoke", "doomed", "-b", sqlite_url)
     processes.start_qcore_worker(sqlite_url, "-c", "1", "-P", "threads")
 
-    found = qctl("result", "doomed", "--wait", "-t", "10", "-b", sqlite_url)
+    found = qctl("result", "doomed", "--wait", "-t", "60", "-b", sqlite_url)
 
     assert sent.stdout == "doomed\n"
     assert revoked.returncode == exit_codes.OK
