@@ -52,7 +52,7 @@ RETRYABLE = frozenset((PARTIAL, NO_ANSWER, NOT_MET, UNAVAILABLE, TIMED_OUT))
 COMMON = (USAGE, UNAVAILABLE, BAD_CONFIG, INTERRUPTED)
 
 
-class Stop(Exception):
+class CommandError(Exception):
     """End the command with `code`. message: one sentence for stderr; hint: what to do about it."""
 
     def __init__(self, code: int, message: str = "", hint: str = "") -> None:
@@ -60,14 +60,14 @@ class Stop(Exception):
         self.code, self.message, self.hint = code, message, hint
 
 
-def explain(exc: BaseException) -> Stop | None:
+def explain(exc: BaseException) -> CommandError | None:
     """What an error of qcore or the system means to the caller; None when it is a bug."""
-    if isinstance(exc, Stop):
+    if isinstance(exc, CommandError):
         return exc
     if isinstance(exc, PermissionError):
-        return Stop(NOT_PERMITTED, f"{exc.strerror}: {exc.filename}")
+        return CommandError(NOT_PERMITTED, f"{exc.strerror}: {exc.filename}")
     if isinstance(exc, FileNotFoundError | IsADirectoryError | NotADirectoryError) and exc.filename:
-        return Stop(NOT_FOUND, f"{exc.strerror}: {exc.filename}")
+        return CommandError(NOT_FOUND, f"{exc.strerror}: {exc.filename}")
     from qcore import errors  # not needed while nothing goes wrong
 
     for kind, code, hint in (
@@ -86,7 +86,7 @@ def explain(exc: BaseException) -> Stop | None:
         (errors.QcoreError, FAILED, ""),
     ):
         if isinstance(exc, kind):
-            return Stop(code, str(exc), hint)
+            return CommandError(code, str(exc), hint)
     return None
 
 

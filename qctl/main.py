@@ -214,17 +214,17 @@ def _report(exc: BaseException, session: Session) -> int:
         return exit_codes.OK
     stop = _usage(exc) if isinstance(exc, click.ClickException) else exit_codes.explain(exc)
     if stop is None:
-        stop = exit_codes.Stop(exit_codes.BUG, f"{type(exc).__name__}: {exc}", _write_report(exc))
+        stop = exit_codes.CommandError(exit_codes.BUG, f"{type(exc).__name__}: {exc}", _write_report(exc))
     if stop.message:
         print_error(stop, session)
     return stop.code
 
 
-def _usage(exc: click.ClickException) -> exit_codes.Stop:
+def _usage(exc: click.ClickException) -> exit_codes.CommandError:
     context = getattr(exc, "ctx", None)
     path = context.command_path if context else "qctl"
     message = exc.format_message().removesuffix(".")
-    return exit_codes.Stop(exit_codes.USAGE, message, f"see `{path} --help`")
+    return exit_codes.CommandError(exit_codes.USAGE, message, f"see `{path} --help`")
 
 
 def _write_report(exc: BaseException) -> str:

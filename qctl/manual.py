@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from qctl import VERSION, api_reference, exit_codes
-from qctl.cli.command import Page, PageGroup
+from qctl.cli.command import CliCommand, CliGroup
 from qctl.cli.completion import FILES, SCRIPTS
 from qctl.cli.global_options import GlobalOption
 from qctl.commands.help import ENVIRONMENT
@@ -23,15 +23,17 @@ from qctl.options import FORMATS
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def pages() -> Iterator[tuple[str, Page, click.Context]]:
+def pages() -> Iterator[tuple[str, CliCommand, click.Context]]:
     """Every command, the groups before what is in them: its full name, its page and a context."""
     yield from _walk("qctl", cli, click.Context(cli, info_name="qctl"))
 
 
-def _walk(name: str, page: click.Command, ctx: click.Context) -> Iterator[tuple[str, Page, click.Context]]:
-    assert isinstance(page, Page)
+def _walk(
+    name: str, page: click.Command, ctx: click.Context
+) -> Iterator[tuple[str, CliCommand, click.Context]]:
+    assert isinstance(page, CliCommand)
     yield name, page, ctx
-    if isinstance(page, PageGroup):
+    if isinstance(page, CliGroup):
         for inner in page.list_commands(ctx):
             found = page.get_command(ctx, inner)
             assert found is not None
@@ -50,21 +52,21 @@ def files() -> dict[str, str]:
     return made
 
 
-def usage(page: Page, ctx: click.Context) -> str:
+def usage(page: CliCommand, ctx: click.Context) -> str:
     """The usage line without its heading."""
     return " ".join([ctx.command_path, *page.collect_usage_pieces(ctx)])
 
 
-def options(page: Page, ctx: click.Context, shared: bool) -> list[tuple[str, str]]:
+def options(page: CliCommand, ctx: click.Context, shared: bool) -> list[tuple[str, str]]:
     """Options with their help: those of the command, or the global ones."""
     chosen = [p for p in page.params if isinstance(p, click.Option)]
     chosen = [p for p in chosen if isinstance(p, GlobalOption) is shared]
     return [r for p in chosen if (r := p.get_help_record(ctx)) is not None]
 
 
-def inner(page: Page, ctx: click.Context) -> list[tuple[str, str]]:
+def inner(page: CliCommand, ctx: click.Context) -> list[tuple[str, str]]:
     """The commands of a group with one line each."""
-    if not isinstance(page, PageGroup):
+    if not isinstance(page, CliGroup):
         return []
     return [(name, page.summary_of(ctx, name)) for name in page.list_commands(ctx)]
 
@@ -72,7 +74,7 @@ def inner(page: Page, ctx: click.Context) -> list[tuple[str, str]]:
 # --- man
 
 
-def man_page(name: str, page: Page, ctx: click.Context) -> str:
+def man_page(name: str, page: CliCommand, ctx: click.Context) -> str:
     """One page in roff."""
     title = name.replace(" ", "-")
     out = [f'.TH "{title.upper()}" "1" "" "qctl {VERSION}" "qctl"', ".SH NAME"]
@@ -136,7 +138,7 @@ def _roff(text: str) -> str:
 # --- markdown
 
 
-def markdown_page(name: str, page: Page, ctx: click.Context) -> str:
+def markdown_page(name: str, page: CliCommand, ctx: click.Context) -> str:
     """One section of docs/cli.md."""
     out = [f"## {name}\n", f"{page.summary()}.\n", f"    {usage(page, ctx)}\n"]
     if page.text():

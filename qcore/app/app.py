@@ -300,7 +300,7 @@ class App:
         ttl_s = self.conf.seconds("task_idempotency_expires") or 86400.0
         owner = retried(lambda: self.broker.publish_once(message, key, task_id, ttl_s), self.conf, retry)
         if owner == task_id and self.conf.task_send_sent_event:
-            sending.say_sent(self, message)
+            sending.publish_sent_event(self, message)
         return owner
 
     def send_messages(self, messages: Sequence[Message], retry: bool | None = None) -> None:
@@ -308,7 +308,7 @@ class App:
         self.publish(messages, retry)
         if self.conf.task_send_sent_event:
             for message in messages:
-                sending.say_sent(self, message)
+                sending.publish_sent_event(self, message)
 
     def chord_ttl_s(self) -> float | None:
         """How long the count of a chord is kept."""

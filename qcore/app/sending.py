@@ -149,7 +149,7 @@ def _headers(options: dict[str, Any]) -> Any:
     return options.get("headers") if key is None else {**(options.get("headers") or {}), KEY_HEADER: key}
 
 
-def say_sent(app: RoutingApp, message: Message) -> None:
+def publish_sent_event(app: RoutingApp, message: Message) -> None:
     """Send the task-sent event of a message."""
     found = task_wire.read(message.raw)
     head = found.headers

@@ -17,7 +17,7 @@ class WakePipe:
     def fileno(self) -> int:
         return self._read
 
-    def signals_ring(self) -> None:
+    def install_wakeup_fd(self) -> None:
         """Make signals wake it as well (main thread only)."""
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
 
@@ -28,7 +28,7 @@ class WakePipe:
         except OSError:
             pass  # it already holds enough wake-ups, or is closed
 
-    def hush(self) -> None:
+    def drain_pipe(self) -> None:
         try:
             os.read(self._read, 65_536)
         except BlockingIOError:

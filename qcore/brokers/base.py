@@ -22,20 +22,20 @@ from urllib.parse import urlsplit
 
 from qcore.brokers.contract.administration import Administration, Audit, Depth
 from qcore.brokers.contract.consumer import Consumer
-from qcore.brokers.contract.diagnosis import DURABLE, UNKNOWN, Promise, Symptom
-from qcore.brokers.contract.failed_tasks import FailureStore
+from qcore.brokers.contract.diagnosis import DURABLE, UNKNOWN, Guarantee, Symptom
+from qcore.brokers.contract.failed_tasks import FailedTaskStore
 from qcore.brokers.contract.records import Features, FullChord, Member, Message, Quarantined, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
-from qcore.brokers.contract.task_logs import Lines
+from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.shared.endpoints import split_urls
 from qcore.errors import UnknownName, Unsupported
-from qcore.wire.outcome import Part
+from qcore.wire.outcome import ChordPart
 from qcore.wire.result import ResultMeta
 
 DEFAULT_LEASE_S = 30.0
 
 
-class Broker(Administration, FailureStore, Lines, Audit, ABC):
+class Broker(Administration, FailedTaskStore, TaskLogs, Audit, ABC):
     """One URL. Connects on first use; safe to use from several threads."""
 
     name: ClassVar[str]
@@ -118,7 +118,7 @@ class Broker(Administration, FailureStore, Lines, Audit, ABC):
         """Create chords: (group, number of members)."""
         raise Unsupported(self.name, "count the members of a chord")
 
-    def chord_parts(self, parts: Sequence[Part], ttl_s: float | None) -> list[FullChord | None]:
+    def chord_parts(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
         """Count members that have ended, each once, even when it is reported repeatedly. For each part, the
         chord that is now complete, when its body may be sent for this member: the process that counts the
         last member receives it, and receives it again until chord_done()."""
@@ -198,9 +198,9 @@ class Broker(Administration, FailureStore, Lines, Audit, ABC):
         """The problems at the broker, as far as they can be detected."""
         return []
 
-    def promises(self) -> list[Promise]:
+    def promises(self) -> list[Guarantee]:
         """The publishing guarantees that hold here. Raises BrokerDown."""
-        return [Promise(DURABLE, UNKNOWN, f"the broker {self.name} does not say where it keeps messages")]
+        return [Guarantee(DURABLE, UNKNOWN, f"the broker {self.name} does not say where it keeps messages")]
 
     def mend(self, name: str) -> int:
         """Fix the symptom of that name; returns how many things were fixed. Raises UnknownName."""

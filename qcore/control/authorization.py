@@ -24,7 +24,7 @@ LONGEST_S = 3600.0  # no request is valid for longer
 MOST_NONCES = 100_000
 WARN_EVERY_S = 60.0
 
-WORDS = {
+REFUSALS = {
     "unsigned": "it is not signed; sign it with a control key (QCTL_CONTROL_KEY or control_sign_key)",
     "bad_signature": "its signature does not fit; was it altered, or is the secret another one?",
     "unknown_key": "this worker knows no key of that id; add it to control_keys",
@@ -37,7 +37,7 @@ WORDS = {
 }
 
 
-class Guard:
+class Authorizer:
     """Of one worker; used by its control thread."""
 
     def __init__(
@@ -77,7 +77,7 @@ class Guard:
             return None
         self.refused[reason] += 1
         self._warn(request, reason, scope)
-        return f"refused ({reason}): {request.method} needs the scope '{scope}', and {WORDS[reason]}"
+        return f"refused ({reason}): {request.method} needs the scope '{scope}', and {REFUSALS[reason]}"
 
     def may_ask(self, request: Request, scope: str) -> bool:
         """Whether its seal, or the lack of one, allows it; whether it was received before is not asked.
@@ -160,5 +160,5 @@ class Guard:
             request.method,
             key,
             request.reply_key,
-            WORDS[reason],
+            REFUSALS[reason],
         )

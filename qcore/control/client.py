@@ -30,7 +30,7 @@ DEFAULT_TIMEOUT_S = 1.0
 VALID_S, MOST_VALID_S = 60.0, 1800.0
 
 
-class Silent(msgspec.Struct, frozen=True):
+class SilentWorker(msgspec.Struct, frozen=True):
     """A worker that should have answered and did not."""
 
     node: str
@@ -41,7 +41,7 @@ class Answers(msgspec.Struct):
     """What came of one request."""
 
     replies: dict[str, Any]
-    silent: list[Silent]
+    silent: list[SilentWorker]
     unknown: list[str]  # asked for by name, and nobody has heard of them
     known: list[str]  # every node that the broker knows of, for near misses
     heard: int | None  # how many were listening, None when the broker cannot tell
@@ -50,7 +50,7 @@ class Answers(msgspec.Struct):
     members: dict[str, Member] = {}  # all who announced themselves, by node
     instances: dict[str, set[str]] = {}  # node -> those who replied under that name
     #: a name of Celery's outlives its worker: when fewer are silent than there are such names, all of them
-    suspects: list[str] = []
+    possibly_silent: list[str] = []
 
     @property
     def now(self) -> float:
@@ -113,7 +113,7 @@ class Control:
         members = {m.node: m for m in announced}
         foreign = set(others) - set(members)
         features = broker.features
-        whom = _Whom.of(destination, members, foreign, features.members_known and features.foreign_known)
+        whom = Recipients.of(destination, members, foreign, features.members_known and features.foreign_known)
         key, ticket = new_id(), new_id()
         inbox = broker.inbox(self.reply_exchange, key)
         try:
@@ -143,7 +143,7 @@ class Control:
                     self._take(raw, ticket, answers)
         finally:
             inbox.close()
-        answers.silent, answers.suspects = _silent(answers, whom, members, foreign)
+        answers.silent, answers.possibly_silent = _silent(answers, whom, members, foreign)
         answers.took_s = time.monotonic() - started
         return answers
 
@@ -293,7 +293,7 @@ class Inspect:
         return ask
 
 
-class _Whom(msgspec.Struct):
+class Recipients(msgspec.Struct):
     """Whom a request is for, as far as it can be known before asking."""
 
     names: list[str] | None  # exact names to send it to; None: everybody
@@ -307,7 +307,7 @@ class _Whom(msgspec.Struct):
     @classmethod
     def of(
         cls, wanted: Sequence[str] | None, members: dict[str, Member], foreign: set[str], roster: bool
-    ) -> _Whom:
+    ) -> Recipients:
         if wanted is None:
             return cls(None)
         there = {*(n for n, m in members.items() if m.alive), *foreign}
@@ -327,7 +327,7 @@ class _Whom(msgspec.Struct):
         return cls(names, unknown=unknown)
 
 
-def _is_done(answers: Answers, whom: _Whom, heard: int | None, members: dict[str, Member]) -> bool:
+def _is_done(answers: Answers, whom: Recipients, heard: int | None, members: dict[str, Member]) -> bool:
     if whom.names is not None:
         return all(n in answers.replies for n in whom.names)
     if heard is not None and whom.pattern:
@@ -336,14 +336,14 @@ def _is_done(answers: Answers, whom: _Whom, heard: int | None, members: dict[str
 
 
 def _silent(
-    answers: Answers, whom: _Whom, members: dict[str, Member], foreign: set[str]
-) -> tuple[list[Silent], list[str]]:
+    answers: Answers, whom: Recipients, members: dict[str, Member], foreign: set[str]
+) -> tuple[list[SilentWorker], list[str]]:
     """Who is silent, and, when that cannot be said, the names among which those are."""
     now = answers.now
 
-    def silent(node: str) -> Silent:
+    def silent(node: str) -> SilentWorker:
         member = members.get(node)
-        return Silent(node, max(now - member.seen_at, 0.0) if member else None)
+        return SilentWorker(node, max(now - member.seen_at, 0.0) if member else None)
 
     if whom.names is not None:
         return [silent(n) for n in whom.names if n not in answers.replies], []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.brokers.contract.subscription import Subscription
 from qcore.brokers.registry import open_broker
-from qcore.control.authorization import Guard
+from qcore.control.authorization import Authorizer
 from qcore.control.commands.base import Command, WorkerView
 from qcore.control.commands.registry import commands, find
 from qcore.errors import BrokerError, Malformed, UnknownName
@@ -28,7 +28,7 @@ MOST_BYTES = 8 << 20  # of a reply
 MOST_LINES = 20  # a minute, about requests that failed and want no reply
 
 
-class Mailbox:
+class ControlServer:
     """A service: one subscription, one thread."""
 
     def __init__(self, app: ClientApp, view: WorkerView) -> None:
@@ -39,7 +39,7 @@ class Mailbox:
         self._ear: Subscription | None = None
         self.malformed = 0
         self._minute_began, self._lines = float("-inf"), 0
-        self.guard = Guard(app.conf)
+        self.guard = Authorizer(app.conf)
 
     def start(self) -> None:
         self._broker = open_broker(self._app.broker_url(), self._app.broker_options())

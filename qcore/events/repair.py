@@ -18,7 +18,7 @@ OPEN = frozenset(("RECEIVED", "STARTED"))
 _KIND_OF = {"SUCCESS": "task-succeeded", "FAILURE": "task-failed", "REVOKED": "task-revoked"}
 
 
-class Held(NamedTuple):
+class HeldTasks(NamedTuple):
     """A task that a worker reports as held."""
 
     task_id: str
@@ -30,7 +30,7 @@ class Held(NamedTuple):
 
 def repair(
     state: State,
-    held: Sequence[Held],
+    held: Sequence[HeldTasks],
     answered: Sequence[str],
     asked_at: float,
     ends: Callable[[Sequence[str]], Mapping[str, str]] | None = None,
@@ -61,7 +61,7 @@ def repair(
     return put_right
 
 
-def _add(table: TaskTable, has: Held, asked_at: float) -> bool:
+def _add(table: TaskTable, has: HeldTasks, asked_at: float) -> bool:
     """Add a task whose start event was missed."""
     task = table.get(has.task_id)
     kind = "task-started" if has.runs else "task-received"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from qcore.tasks.interface import ClientApp
 
 
-class Note(NamedTuple):
+class QueuedEvent(NamedTuple):
     """Task events that are not built yet."""
 
     build: Callable[..., list[wire.Event]]  # (*about) -> the events: type, uuid, timestamp, their own fields
@@ -61,11 +61,11 @@ class EventSender:
         self._app, self.node, self._facts = app, node, facts
         self.tasks_on = task_events
         self.heartbeat_s = heartbeat_s
-        self._alone = False  # the last message had no subscribers
+        self._no_listeners = False  # the last message had no subscribers
         self.dropped = 0
         self._seq = 0
-        self._waiting: deque[Note | wire.Event] = deque()
-        self._rung = False  # the thread has been notified of waiting events
+        self._waiting: deque[QueuedEvent | wire.Event] = deque()
+        self._wake_pending = False  # the thread has been notified of waiting events
         self._wake = threading.Event()
         self._stop = False
         self._pid = os.getpid()
@@ -92,19 +92,19 @@ class EventSender:
         """Note `makes` task events, when task events are on; build(*about) creates them when they are sent,
         so the objects in `about` must not change any more."""
         if self.tasks_on:
-            self._add(Note(build, about, makes))
+            self._add(QueuedEvent(build, about, makes))
 
     def send(self, kind: str, **fields: Any) -> None:
         """Send one event of any type, unchanged."""
         self._add({"type": kind, "timestamp": time.time(), **fields})
 
-    def _add(self, event: Note | wire.Event) -> None:
+    def _add(self, event: QueuedEvent | wire.Event) -> None:
         if len(self._waiting) >= WAITING_MOST:
             self.dropped += 1
             return
         self._waiting.append(event)
-        if not self._rung:
-            self._rung = True
+        if not self._wake_pending:
+            self._wake_pending = True
             self._wake.set()
 
     def heartbeat(self) -> None:
@@ -121,15 +121,15 @@ class EventSender:
         while True:
             self._wake.wait(max(next_beat - time.monotonic(), 0) if self.heartbeat_s else 60.0)
             self._wake.clear()
-            self._rung = False
+            self._wake_pending = False
             beats = bool(self.heartbeat_s) and time.monotonic() >= next_beat
             if beats:
                 self._say("worker-heartbeat")
             if self._stop:
                 self._say("worker-offline")
             heard = self._flush()
-            if self.heartbeat_s and (beats or not self._alone):
-                pause_s = max(self.heartbeat_s, UNHEARD_BEAT_S if self._alone else 0.0)
+            if self.heartbeat_s and (beats or not self._no_listeners):
+                pause_s = max(self.heartbeat_s, UNHEARD_BEAT_S if self._no_listeners else 0.0)
                 next_beat = min(next_beat if not beats else 1e18, time.monotonic() + pause_s)
             if self._stop:
                 with contextlib.suppress(BrokerError):
@@ -146,7 +146,7 @@ class EventSender:
             alone: wire.Event | None = None  # an event sent in its own message, after those before it
             while self._waiting and len(batch) < BATCH and alone is None:
                 event = self._waiting.popleft()
-                if not isinstance(event, Note):
+                if not isinstance(event, QueuedEvent):
                     alone = event
                 elif heard:
                     batch += map(self._numbered, event.build(*event.about))
@@ -170,7 +170,7 @@ class EventSender:
         try:
             raw = wire.encode(events, self.node, key)
             heard: int | None = self._broker.broadcast(self._app.conf.event_exchange, key, raw)
-            self._alone = heard == 0
+            self._no_listeners = heard == 0
             return heard
         except (BrokerError, TypeError) as exc:
             self.dropped += len(events) if isinstance(events, list) else 1

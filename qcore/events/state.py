@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from qcore.events.store.table import CODE_OF, FAILURE, PENDING, TaskSeen, TaskTable
-from qcore.wire.event import LARGEST, Event, sane
+from qcore.wire.event import LARGEST, Event, finite_number
 
 DEFAULT_MAX_TASKS = 10_000
 MAX_WORKERS = 5_000
@@ -155,14 +155,14 @@ class State:
             worker.online = False
         _count_missed(worker, kind, event)
         for field in ("active", "processed", "pid"):
-            value = sane(event.get(field))
+            value = finite_number(event.get(field))
             if value is not None:
                 setattr(worker, field, int(value))
-        freq, load = sane(event.get("freq")), event.get("loadavg")
+        freq, load = finite_number(event.get("freq")), event.get("loadavg")
         if freq is not None and 0 < freq < 3600:
             worker.freq = freq
         if isinstance(load, list | tuple):
-            worker.loadavg = tuple(x for x in map(sane, load[:3]) if x is not None)
+            worker.loadavg = tuple(x for x in map(finite_number, load[:3]) if x is not None)
         if isinstance(event.get("sw_ident"), str):
             worker.software = sys.intern(f"{event['sw_ident']} {event.get('sw_ver', '')}".strip()[:80])
 

@@ -12,11 +12,11 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qcore.brokers.contract.records import Message
-from qcore.tasks.signature import Plan, Signature, signature
+from qcore.tasks.signature import SendPlan, Signature, signature
 from qcore.tasks.task import Task
 from qcore.wire import result as result_wire
 from qcore.wire.content import to_json
-from qcore.wire.outcome import Before, Part, Send
+from qcore.wire.outcome import ChordPart, Preconditions, Send
 from qcore.wire.task import TaskMessage
 
 if TYPE_CHECKING:
@@ -27,19 +27,19 @@ log = logging.getLogger("qcore.worker")
 CO_VARARGS = 0x04
 
 
-class Follow(NamedTuple):
+class Continuations(NamedTuple):
     """Messages to send, and what comes before them (None: nothing)."""
 
     messages: list[Message]
-    before: Before | None
+    before: Preconditions | None
 
     def sends(self) -> list[Send]:
         return [Send(m.raw, m.queue, m.exchange, m.routing_key, m.priority, m.due_at) for m in self.messages]
 
 
-def succeeded(embed: dict[str, Any], value: Any, message: TaskMessage, app: TaskApp) -> Follow:
+def succeeded(embed: dict[str, Any], value: Any, message: TaskMessage, app: TaskApp) -> Continuations:
     """The callbacks and the next link of the chain; a chord's member is counted."""
-    plan = Plan(app)
+    plan = SendPlan(app)
     family = {"root_id": message.root_id or message.id, "parent_id": message.id}
     for link in embed.get("callbacks") or ():
         _emit(plan, link, value, family)
@@ -47,14 +47,14 @@ def succeeded(embed: dict[str, Any], value: Any, message: TaskMessage, app: Task
     if chain:
         _emit(plan, chain[-1], value, {**family, "chain": chain[:-1]} if chain[:-1] else family)
     parts = _part(embed, message, result_wire.SUCCESS, value)
-    return Follow(plan.messages, _before(plan, [], parts))
+    return Continuations(plan.messages, _before(plan, [], parts))
 
 
-def replaced(sig: Signature, app: TaskApp) -> Follow:
+def replaced(sig: Signature, app: TaskApp) -> Continuations:
     """The signature that takes a task's place, its id and its duties."""
-    plan = Plan(app)
+    plan = SendPlan(app)
     sig.emit(plan)
-    return Follow(plan.messages, _before(plan, [], []))
+    return Continuations(plan.messages, _before(plan, [], []))
 
 
 def failed(
@@ -65,41 +65,41 @@ def failed(
     error: dict[str, Any],
     traceback: str | None = None,
     live: tuple[Request, BaseException] | None = None,
-) -> Follow:
+) -> Continuations:
     """The errbacks; the rest of the chain, which fails too; a chord's member is counted.
 
     error is the exception as data. With `live`, in the process that ran the task, errbacks that take
     more than an id are called at once with (request, exception, traceback); all others are sent.
     A task that was revoked has no errbacks called, as in Celery.
     """
-    plan = Plan(app)
+    plan = SendPlan(app)
     if state != result_wire.REVOKED:
         _errbacks(plan, embed.get("errbacks"), message.id, message.root_id, live, traceback)
     results: list[tuple[str, bytes]] = []
     parts = _part(embed, message, state, error)
     for link in embed.get("chain") or ():
         fail_signature(link, state, error, results, parts, traceback=traceback)
-    return Follow(plan.messages, _before(plan, results, parts))
+    return Continuations(plan.messages, _before(plan, results, parts))
 
 
-def body(sig: dict[str, Any], values: list[Any], part: Part, app: TaskApp) -> Follow:
+def body(sig: dict[str, Any], values: list[Any], part: ChordPart, app: TaskApp) -> Continuations:
     """A chord's body, called with the values of its members."""
-    plan = Plan(app)
+    plan = SendPlan(app)
     _emit(plan, sig, values, {"root_id": part.root_id or part.task_id, "parent_id": part.task_id})
-    return Follow(plan.messages, _before(plan, [], []))
+    return Continuations(plan.messages, _before(plan, [], []))
 
 
 def body_failed(
     body: dict[str, Any], app: TaskApp, error: dict[str, Any], traceback: str, root_id: str | None
-) -> Follow:
+) -> Continuations:
     """A chord's body that will not run: it failed, and so did all that was to come after it."""
-    plan = Plan(app)
+    plan = SendPlan(app)
     results: list[tuple[str, bytes]] = []
-    parts: list[Part] = []
+    parts: list[ChordPart] = []
     fail_signature(
         body, result_wire.FAILURE, error, results, parts, plan=plan, root_id=root_id, traceback=traceback
     )
-    return Follow(plan.messages, _before(plan, results, parts))
+    return Continuations(plan.messages, _before(plan, results, parts))
 
 
 def fail_signature(
@@ -107,9 +107,9 @@ def fail_signature(
     state: str,
     error: dict[str, Any],
     results: list[tuple[str, bytes]],
-    parts: list[Part],
+    parts: list[ChordPart],
     *,
-    plan: Plan | None = None,
+    plan: SendPlan | None = None,
     root_id: str | None = None,
     traceback: str | None = None,
 ) -> None:
@@ -138,34 +138,34 @@ def fail_signature(
     chord = options.get("chord")
     if isinstance(chord, dict) and group:
         entry = to_json([1, task_id, state, error])
-        parts.append(Part(group, task_id, options.get("group_index"), entry, to_json(chord), root_id))
+        parts.append(ChordPart(group, task_id, options.get("group_index"), entry, to_json(chord), root_id))
 
 
-def _emit(plan: Plan, link: Any, value: Any, options: dict[str, Any]) -> None:
+def _emit(plan: SendPlan, link: Any, value: Any, options: dict[str, Any]) -> None:
     if isinstance(link, dict):
         sig = signature(link, app=plan.app)
         plan.app.adopt(sig.freeze())
         sig.emit(plan, (value,), None, options)
 
 
-def _part(embed: dict[str, Any], message: TaskMessage, state: str, value: Any) -> list[Part]:
+def _part(embed: dict[str, Any], message: TaskMessage, state: str, value: Any) -> list[ChordPart]:
     chord = embed.get("chord")
     if not chord or not message.group:
         return []
     index = message.headers.get("group_index")
     entry = to_json([1, message.id, state, value])
     index = index if isinstance(index, int) else None
-    return [Part(message.group, message.id, index, entry, to_json(chord), message.root_id)]
+    return [ChordPart(message.group, message.id, index, entry, to_json(chord), message.root_id)]
 
 
-def _before(plan: Plan, results: list[tuple[str, bytes]], parts: list[Part]) -> Before | None:
+def _before(plan: SendPlan, results: list[tuple[str, bytes]], parts: list[ChordPart]) -> Preconditions | None:
     if plan.sizes or results or parts:
-        return Before(results, plan.sizes, parts)
+        return Preconditions(results, plan.sizes, parts)
     return None
 
 
 def _errbacks(
-    plan: Plan,
+    plan: SendPlan,
     links: Any,
     task_id: str,
     root_id: str | None,

@@ -15,7 +15,7 @@ from typing import Any
 from qcore.errors import SoftTimeLimitExceeded
 
 
-class Guard:
+class CoroutineDriver:
     """Await a coroutine; after soft_s it gets SoftTimeLimitExceeded where it waits.
 
     A task can only be cancelled from outside, so that is done, and what is thrown in is replaced on
@@ -83,7 +83,7 @@ def complete(coro: Coroutine[Any, Any, Any], soft_s: float | None) -> Any:
 
 
 async def _await(coro: Coroutine[Any, Any, Any], soft_s: float | None) -> Any:
-    return await Guard(coro, soft_s)
+    return await CoroutineDriver(coro, soft_s)
 
 
 def _in_a_thread(coro: Coroutine[Any, Any, Any], soft_s: float | None, context: contextvars.Context) -> Any:

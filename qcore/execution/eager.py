@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.base.times import new_id
 from qcore.execution import continuations
-from qcore.execution.run import Tools, run
+from qcore.execution.run import RunContext, run
 from qcore.tasks.canvas import signature
 from qcore.tasks.result import AsyncResult
 from qcore.tasks.task import Task
@@ -50,7 +50,7 @@ def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
     raw = app.message(task.name, args, kwargs, task_id, options, task).raw
     accept = frozenset(app.conf.accept_content)
     app.tasks  # noqa: B018 (options are filled in)
-    tools = Tools(app, "eager", accept, lambda seconds: nullcontext(), eager=True, passes=EXITS)
+    tools = RunContext(app, "eager", accept, lambda seconds: nullcontext(), eager=True, passes=EXITS)
     while True:
         outcome = run(Job(0, raw), tools)
         if outcome.end != End.RETRY or not outcome.sends:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from qcore.tasks.task import TaskApp
 
 
-class Tools(NamedTuple):
+class RunContext(NamedTuple):
     """What a run needs of the process it is in."""
 
     app: TaskApp
@@ -64,7 +64,7 @@ class Run:
     message: TaskMessage
     body: Body
 
-    def __init__(self, job: Job, tools: Tools) -> None:
+    def __init__(self, job: Job, tools: RunContext) -> None:
         """Read the message; when that fails the outcome says so, and there is no request."""
         self.job, self.tools, self.clock = job, tools, time.perf_counter()
         self.outcome = outcome = Outcome(job.number, End.SUCCESS, time.time(), 0.0, os.getpid())
@@ -316,7 +316,7 @@ class Run:
         )
 
 
-def run(job: Job, tools: Tools) -> Outcome:
+def run(job: Job, tools: RunContext) -> Outcome:
     """The outcome of one job. Raises nothing; only a second signal may end it."""
     return Run(job, tools).call()
 
@@ -342,10 +342,10 @@ def _complete(coro: Any, soft_s: float | None) -> Any:
 
 
 async def _attempt_async(task: Task, args: list[Any], kwargs: dict[str, Any], soft_s: float | None) -> Any:
-    from qcore.execution.coroutines import Guard
+    from qcore.execution.coroutines import CoroutineDriver
 
     try:
-        return await Guard(task.run(*args, **kwargs), soft_s)
+        return await CoroutineDriver(task.run(*args, **kwargs), soft_s)
     except (Ignore, Reject, Retry, SoftTimeLimitExceeded):
         raise
     except Exception as exc:
@@ -387,7 +387,7 @@ def _arguments(
     return list(bound.args), {**bound.kwargs, **rest}
 
 
-def make_request(job: Job, message: TaskMessage, body: Body, tools: Tools) -> Request:
+def make_request(job: Job, message: TaskMessage, body: Body, tools: RunContext) -> Request:
     """The request a task sees: every header is an attribute."""
     headers = message.headers
     request = Request()

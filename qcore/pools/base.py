@@ -70,7 +70,7 @@ class Pool(ABC):
 
     def __init__(self, setup: PoolSetup) -> None:
         self.setup = setup
-        self.pace = Pace(setup.strict_prefetch)
+        self.pace = RuntimeEstimate(setup.strict_prefetch)
 
     @abstractmethod
     def start(self) -> None:
@@ -163,7 +163,7 @@ class Pool(ABC):
         """Stop the slots; running tasks end first or are killed."""
 
 
-class Pace:
+class RuntimeEstimate:
     """The recent runtime of tasks, and how many jobs a slot should hold as a consequence."""
 
     __slots__ = ("_strict", "depth", "typical_s")
@@ -173,7 +173,7 @@ class Pace:
         self.depth = 1
         self._strict = strict
 
-    def saw(self, runtime_s: float) -> None:
+    def add_runtime(self, runtime_s: float) -> None:
         """Record a runtime. One slow run weighs at once, many fast ones slowly."""
         typical = self.typical_s
         if typical is None:

@@ -12,7 +12,7 @@ from qcore.pools.base import Pool, PoolSetup
 from qcore.wire.outcome import Outcome
 
 
-class InsidePool(Pool):
+class InProcessPool(Pool):
     """A pool whose threads append each outcome to `_done` and ring `_pipe`."""
 
     def __init__(self, setup: PoolSetup) -> None:
@@ -32,13 +32,13 @@ class InsidePool(Pool):
         return [self._pipe.fileno()]
 
     def ready(self, fd: int) -> None:
-        self._pipe.hush()
+        self._pipe.drain_pipe()
 
     def collect(self) -> list[Outcome]:
         found: list[Outcome] = []
         while self._done:
             outcome = self._done.popleft()
-            self.pace.saw(outcome.runtime_s)
+            self.pace.add_runtime(outcome.runtime_s)
             found.append(outcome)
         self._held -= len(found)
         return found

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import ClassVar
 
-from qcore.execution.run import Tools, run
+from qcore.execution.run import RunContext, run
 from qcore.execution.soft_limits import alarm_limit
 from qcore.pools.base import Pool, PoolFeatures, PoolSetup, Running
 from qcore.wire.outcome import Job, Outcome
@@ -28,7 +28,7 @@ class SoloPool(Pool):
         super().__init__(setup)
         self._waiting: deque[Job] = deque()
         self._current: Running | None = None
-        self._tools = Tools(setup.app, setup.node, setup.accept, alarm_limit, setup.extended)
+        self._tools = RunContext(setup.app, setup.node, setup.accept, alarm_limit, setup.extended)
 
     def start(self) -> None:
         if self.setup.before_run is not None:
@@ -55,7 +55,7 @@ class SoloPool(Pool):
             outcome = run(job, self._tools)
         finally:
             self._current = None
-        self.pace.saw(outcome.runtime_s)
+        self.pace.add_runtime(outcome.runtime_s)
         return [outcome]
 
     def tick(self) -> list[int]:

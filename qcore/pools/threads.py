@@ -13,14 +13,14 @@ import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from qcore.execution.run import Tools, run
+from qcore.execution.run import RunContext, run
 from qcore.execution.soft_limits import thread_limit
 from qcore.pools.base import PoolFeatures, PoolSetup, Running
-from qcore.pools.in_process import InsidePool
+from qcore.pools.in_process import InProcessPool
 from qcore.wire.outcome import Job
 
 
-class ThreadPool(InsidePool):
+class ThreadPool(InProcessPool):
     """Run tasks in threads of the worker process."""
 
     name: ClassVar[str] = "threads"
@@ -31,7 +31,7 @@ class ThreadPool(InsidePool):
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._current: dict[int, Running] = {}
         self._threads: list[threading.Thread] = []
-        self._tools = Tools(setup.app, setup.node, setup.accept, thread_limit, setup.extended)
+        self._tools = RunContext(setup.app, setup.node, setup.accept, thread_limit, setup.extended)
 
     def start(self) -> None:
         if self.setup.before_run is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from qcore.brokers.contract.records import FullChord, Message, StoredResult
 from qcore.errors import Unsupported
-from qcore.wire.outcome import Part
+from qcore.wire.outcome import ChordPart
 from qcore.wire.result import ResultMeta
 
 CANNOT_COUNT = "count the members of a chord; use redis://, sqlite:// or memory:// results"
@@ -51,7 +51,7 @@ class ResultStore(ABC):
         """This and the following methods as in brokers/base.py; for stores that count chord members."""
         raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_COUNT)
 
-    def chord_parts(self, parts: Sequence[Part], ttl_s: float | None) -> list[FullChord | None]:
+    def chord_parts(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
         raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_COUNT)
 
     def chord_done(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:

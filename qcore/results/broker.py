@@ -14,7 +14,7 @@ from qcore.brokers.contract.records import FullChord, Message, StoredResult
 from qcore.brokers.registry import open_broker
 from qcore.errors import Unsupported
 from qcore.results.base import ResultStore
-from qcore.wire.outcome import Part
+from qcore.wire.outcome import ChordPart
 from qcore.wire.result import ResultMeta
 
 
@@ -44,7 +44,7 @@ class BrokerResults(ResultStore):
     def chord_sizes(self, sizes: Sequence[tuple[str, int]], ttl_s: float | None) -> None:
         self.broker.chord_sizes(sizes, ttl_s)
 
-    def chord_parts(self, parts: Sequence[Part], ttl_s: float | None) -> list[FullChord | None]:
+    def chord_parts(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
         return self.broker.chord_parts(parts, ttl_s)
 
     def chord_done(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:

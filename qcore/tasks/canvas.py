@@ -16,10 +16,10 @@ from qcore.base.times import new_id
 from qcore.errors import ConfigError
 from qcore.tasks.request import Request
 from qcore.tasks.result import AsyncResult, GroupResult, Handle
-from qcore.tasks.signature import TYPES, Flow, Plan, Signature, as_list, plain, set_join, signature
+from qcore.tasks.signature import TYPES, Flow, SendPlan, Signature, as_list, plain, set_join, signature
 
 __all__ = [
-    "Plan",
+    "SendPlan",
     "Signature",
     "chain",
     "chord",
@@ -111,7 +111,7 @@ class chain(Flow):
 
     def emit(
         self,
-        plan: Plan,
+        plan: SendPlan,
         args: Any = (),
         kwargs: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
@@ -205,7 +205,7 @@ class group(Flow):
 
     def emit(
         self,
-        plan: Plan,
+        plan: SendPlan,
         args: Any = (),
         kwargs: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
@@ -303,7 +303,7 @@ class chord(Flow):
 
     def emit(
         self,
-        plan: Plan,
+        plan: SendPlan,
         args: Any = (),
         kwargs: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,

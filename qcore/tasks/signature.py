@@ -27,7 +27,7 @@ TYPES: dict[str, Callable[[dict[str, Any]], Signature]] = {}
 TAIL = ("task_id", "group_id", "group_index", "chord", "chain", "link")
 
 
-class Plan:
+class SendPlan:
     """Messages to send and chords to set up. They go out together: the chords first, then every
     message in one round trip."""
 
@@ -182,7 +182,7 @@ class Signature(dict[str, Any]):
 
     def emit(
         self,
-        plan: Plan,
+        plan: SendPlan,
         args: Any = (),
         kwargs: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
@@ -241,7 +241,7 @@ class Flow(Signature):
             # Ids of what is sent later must not tell the time of now.
             call.options.setdefault("task_id", identity.make())
         result = mine.freeze(**tail)
-        plan = Plan(app)
+        plan = SendPlan(app)
         mine.emit(plan, args, kwargs, options)
         plan.send(retry)
         if add_to_parent:

@@ -55,7 +55,7 @@ def decode_counted(raw: bytes) -> tuple[list[Event], int]:
     return good, len(batch) - len(good)
 
 
-def sane(value: object) -> float | None:
+def finite_number(value: object) -> float | None:
     """A number from outside; None: not a number, or implausibly large."""
     if (type(value) is int or type(value) is float) and -LARGEST < value < LARGEST:
         return float(value)
@@ -64,7 +64,7 @@ def sane(value: object) -> float | None:
 
 def moment(value: object) -> float | None:
     """A time from outside, in epoch seconds; None: not a time."""
-    found = sane(value)
+    found = finite_number(value)
     return None if found is None or not 0 <= found < LATEST else found
 
 

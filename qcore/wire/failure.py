@@ -20,7 +20,7 @@ TEXT_BYTES = 1024
 TRACEBACK_BYTES = 16_384
 
 
-class Failure(msgspec.Struct, omit_defaults=True):
+class FailedTask(msgspec.Struct, omit_defaults=True):
     """A task that failed for good. Fields are only added within a version of the stores."""
 
     task_id: str
@@ -49,17 +49,17 @@ class Failure(msgspec.Struct, omit_defaults=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_facts = msgspec.msgpack.Decoder(Failure).decode
+_facts = msgspec.msgpack.Decoder(FailedTask).decode
 _detail = msgspec.msgpack.Decoder(tuple[str, bytes]).decode
 
 
-def split(failure: Failure) -> tuple[bytes, bytes]:
+def split(failure: FailedTask) -> tuple[bytes, bytes]:
     """The facts, and separately the traceback and message."""
     facts = msgspec.structs.replace(failure, traceback="", raw=b"", retried_as="")
     return _encode(facts), _encode((failure.traceback, failure.raw))
 
 
-def join(facts: bytes, detail: bytes, failed_at: float | None, retried_as: str) -> Failure:
+def join(facts: bytes, detail: bytes, failed_at: float | None, retried_as: str) -> FailedTask:
     """The failure that split() took apart; detail may be empty, failed_at None keeps it. Raises Malformed."""
     try:
         found = _facts(facts)

@@ -56,7 +56,7 @@ class Send(msgspec.Struct, array_like=True):
     due_at: float | None = None
 
 
-class Part(msgspec.Struct, array_like=True):
+class ChordPart(msgspec.Struct, array_like=True):
     """The end of one member of a chord."""
 
     group: str
@@ -67,12 +67,12 @@ class Part(msgspec.Struct, array_like=True):
     root_id: str | None = None
 
 
-class Before(msgspec.Struct, array_like=True):
+class Preconditions(msgspec.Struct, array_like=True):
     """Data that must be durable before the messages of a run are sent and its delivery is settled."""
 
     results: list[tuple[str, bytes]] = []  # (id, meta) of tasks that will not run
     sizes: list[tuple[str, int]] = []  # (group, members) of chords that are sent
-    parts: list[Part] = []
+    parts: list[ChordPart] = []
 
 
 class Outcome(msgspec.Struct, array_like=True):
@@ -89,7 +89,7 @@ class Outcome(msgspec.Struct, array_like=True):
     traceback: str = ""
     expected: bool = False  # the exception is one of the task's `throws`: no traceback in the log
     retry_due: float | None = None
-    before: Before | None = None
+    before: Preconditions | None = None
     error: tuple[str, str] | None = None  # of a failure: type and message of the exception
 
 

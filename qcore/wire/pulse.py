@@ -27,7 +27,7 @@ SOLO = 16  # runs tasks in the loop itself, so a long task looks like a stuck lo
 STUCK_S = 20.0
 
 
-class Pulse(NamedTuple):
+class HealthRecord(NamedTuple):
     """The content of the file."""
 
     node: str
@@ -79,7 +79,7 @@ def started_mark(pid: int) -> int:
     return zlib.crc32(said.encode())
 
 
-def read_all() -> list[Pulse]:
+def read_all() -> list[HealthRecord]:
     """The health files of this user's workers on this host."""
     found = []
     try:
@@ -100,7 +100,7 @@ def read_all() -> list[Pulse]:
     return found
 
 
-def decode(raw: bytes) -> Pulse:
+def decode(raw: bytes) -> HealthRecord:
     """The record in `raw`; raises ValueError when it has another format."""
     if len(raw) != LAYOUT.size:
         raise ValueError("too short for a pulse")
@@ -108,7 +108,7 @@ def decode(raw: bytes) -> Pulse:
     if magic != MAGIC:
         raise ValueError("no pulse")
     now = time.monotonic()
-    return Pulse(
+    return HealthRecord(
         node.rstrip(b"\0").decode("utf-8", "replace"),
         pid,
         flags,

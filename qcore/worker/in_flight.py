@@ -14,7 +14,7 @@ from qcore.wire import task as task_wire
 from qcore.wire.task import TaskMessage
 
 
-class Held(msgspec.Struct):
+class InFlight(msgspec.Struct):
     """A delivery on its way through the worker."""
 
     delivery: Delivery

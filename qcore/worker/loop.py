@@ -25,20 +25,20 @@ from qcore.results.base import ResultStore
 from qcore.tasks.task import Task
 from qcore.wire.outcome import End, Job, Outcome
 from qcore.wire.task import TaskMessage
-from qcore.worker.in_flight import Held
+from qcore.worker.in_flight import InFlight
 from qcore.worker.intake.admission import Admission
-from qcore.worker.intake.redelivery import Repeats
+from qcore.worker.intake.redelivery import Deduplicator
 from qcore.worker.outage import Outage
-from qcore.worker.poller import Ears
+from qcore.worker.poller import Poller
 from qcore.worker.services.autoscale import LOOK_S, Autoscaler
-from qcore.worker.services.health_file import Pulse
-from qcore.worker.services.reporting import Say, report
-from qcore.worker.services.throughput import Takings
-from qcore.worker.settling.batching import Gather
+from qcore.worker.services.health_file import HealthFile
+from qcore.worker.services.reporting import TaskReporter, report
+from qcore.worker.services.throughput import QueueThroughput
+from qcore.worker.settling.batching import AcknowledgementBatcher
 from qcore.worker.settling.chords import Chords
-from qcore.worker.settling.durable import Durable, settle_apart
-from qcore.worker.settling.rules import Deaths, Rules
-from qcore.worker.shutdown_stage import Stage
+from qcore.worker.settling.durable import ResultOutbox, settle_individually
+from qcore.worker.settling.rules import CrashCounter, SettlementRules
+from qcore.worker.shutdown_stage import ShutdownStage
 
 if TYPE_CHECKING:
     from qcore.app.app import App
@@ -60,59 +60,59 @@ class Loop:
         consumer: Consumer,
         pool: Pool,
         results: ResultStore,
-        say: Say,
-        rules: Rules,
+        reporter: TaskReporter,
+        rules: SettlementRules,
         drain_timeout_s: float | None = None,
     ) -> None:
         self.app, self.node, self.consumer, self.pool, self.results = app, node, consumer, pool, results
-        self.say, self.rules = say, rules
+        self.reporter, self.rules = reporter, rules
         chords = Chords(app, results, rules.ttl_s)
         rules.follow = chords.consequences
-        self.durable = Durable(app, results, chords)
+        self.durable = ResultOutbox(app, results, chords)
         self.drain_timeout_s = drain_timeout_s
-        self.stage = Stage.RUNNING
-        self.held: dict[int, Held] = {}
-        self.admission = Admission(app.tasks, say, rules)
+        self.stage = ShutdownStage.RUNNING
+        self.held: dict[int, InFlight] = {}
+        self.admission = Admission(app.tasks, reporter, rules)
         self.autoscaler: Autoscaler | None = None
         self.total: Counter[str] = Counter()
         self.returned = 0  # runs that were cut short by a cold stop
         self.stale = 0  # settlements that were refused because the delivery was not ours any more
         self._tasks: dict[str, Task] = app.tasks
-        self.repeats = Repeats(app, results, self._add, say)
+        self.repeats = Deduplicator(app, results, self._add, reporter)
         self._tracks = any(task.track_started for task in self._tasks.values())
         self._inline = results.in_broker
         self._settlements: list[Settlement] = []
-        self._deaths = Deaths()
+        self._deaths = CrashCounter()
         self._requests: deque[Callable[[], None]] = deque()
-        self._hungry = self._armed = True  # nothing to arm before the first claim
+        self._claim_requested = self._armed = True  # nothing to arm before the first claim
         self._next_claim = 0.0
         self._deadline: float | None = None
         self._next_look = 0.0
         self._limited: set[int] = set()  # numbers with a hard time limit
         self._outage = Outage()
-        self._gather = Gather(consumer.gather_s)
-        self._ears = Ears()
-        self.pulse = Pulse(node, pool.name == "solo")
-        self.takings = Takings()
+        self._gather = AcknowledgementBatcher(consumer.gather_s)
+        self._poller = Poller()
+        self.pulse = HealthFile(node, pool.name == "solo")
+        self.throughput = QueueThroughput()
 
     # --- from other threads and from signal handlers
 
     def call_soon(self, what: Callable[[], None]) -> None:
         """Run `what` in the loop."""
         self._requests.append(what)
-        self._ears.pipe.ring()
+        self._poller.pipe.ring()
 
     def look(self) -> None:
         """Claim soon, and wait anew."""
         self.call_soon(lambda: setattr(self, "_hungry", True))
 
-    def signals_wake(self) -> None:
-        self._ears.pipe.signals_ring()
+    def install_wakeup_fd(self) -> None:
+        self._poller.pipe.install_wakeup_fd()
 
-    def stop(self, stage: Stage) -> None:
+    def stop(self, stage: ShutdownStage) -> None:
         """Go on to `stage`; never back."""
         self.stage = max(self.stage, stage)
-        self._ears.pipe.ring()
+        self._poller.pipe.ring()
 
     # --- the loop
 
@@ -122,22 +122,22 @@ class Loop:
         try:
             self._run()
         except Exception:
-            self.stage = Stage.COLD
+            self.stage = ShutdownStage.COLD
             self._abandon()
             if not self._is_away():
-                self._talk()
+                self._exchange()
             raise
         finally:
-            self.stage = Stage.DONE
+            self.stage = ShutdownStage.DONE
 
     def _run(self) -> None:
-        entered = Stage.RUNNING
+        entered = ShutdownStage.RUNNING
         while True:
             if self.stage > entered:
                 entered = self.stage
                 self._enter(entered)
             if self._is_away() and not self._outage.left_s():
-                self._come_back()
+                self._reconnect()
             self._sleep()
             away = self._is_away() or self.durable.is_away()
             self.pulse.beat(self.stage, away, self.pool.is_idle(), self._outage.worked_at)
@@ -148,17 +148,17 @@ class Loop:
                     self._ended(outcome)
             except ColdShutdown:
                 continue  # the stage says so too; what ran is given back there
-            self._look_after()
+            self._run_checks()
             if not self._is_away():
-                self._talk()
-            if entered >= Stage.WARM and entered == self.stage and self._is_finished():
+                self._exchange()
+            if entered >= ShutdownStage.WARM and entered == self.stage and self._is_finished():
                 return
 
     def _is_finished(self) -> bool:
-        if self.stage < Stage.COLD and self.pool.busy():
+        if self.stage < ShutdownStage.COLD and self.pool.busy():
             return False
         if self.durable.waits():
-            if self.stage < Stage.COLD and self.durable.lasted_s() < LAST_WORD_S:
+            if self.stage < ShutdownStage.COLD and self.durable.down_for_s() < LAST_WORD_S:
                 return False
             back = self.durable.give_up()
             self.returned += len(back)
@@ -168,7 +168,7 @@ class Loop:
             return True
         if not self._is_away():
             return False
-        if self.stage < Stage.COLD and self._outage.lasted_s() < LAST_WORD_S:
+        if self.stage < ShutdownStage.COLD and self._outage.down_for_s() < LAST_WORD_S:
             return False
         self.returned += len(self._settlements)
         log.error(
@@ -179,7 +179,7 @@ class Loop:
 
     def _sleep(self) -> None:
         self._watch()
-        for kind, fd in self._ears.hear(self._pause_s()):
+        for kind, fd in self._poller.poll(self._pause_s()):
             if kind in ("pool", "blocked"):
                 self.pool.ready(fd)
             elif kind == "broker":
@@ -188,7 +188,7 @@ class Loop:
                         self._admit_all(brought)
                         self._armed = False
                     else:
-                        self._hungry = True
+                        self._claim_requested = True
                 except BrokerDown as exc:
                     self._outage.begins(exc)
 
@@ -201,16 +201,16 @@ class Loop:
             return min(pause, left)
         if self._is_away():
             pause = min(pause, self._outage.left_s())
-        elif self.stage == Stage.RUNNING and self._room():
+        elif self.stage == ShutdownStage.RUNNING and self._room():
             # Without room there is nothing to wake for: an outcome makes some.
-            pause = 0.0 if self._hungry else min(pause, max(self._next_claim - now, 0.0))
+            pause = 0.0 if self._claim_requested else min(pause, max(self._next_claim - now, 0.0))
         if self._settlements:
             pause = min(pause, 0.05)
         if self.durable.waits() and not self._is_away():
             pause = min(pause, self.durable.left_s())
         if self.autoscaler is not None and (self.held or self.pool.size > self.autoscaler.least):
             pause = min(pause, LOOK_S)
-        if self._limited or (self.held and (self._tracks or self.say.events.tasks_on)):
+        if self._limited or (self.held and (self._tracks or self.reporter.events.tasks_on)):
             pause = min(pause, STARTED_LOOK_S)
         if self._deadline is not None:
             pause = min(pause, max(self._deadline - now, 0.0))
@@ -218,23 +218,23 @@ class Loop:
 
     def _watch(self) -> None:
         wanted = dict.fromkeys(self.pool.fds(), "pool") | dict.fromkeys(self.pool.blocked_fds(), "blocked")
-        if not self._is_away() and self.stage == Stage.RUNNING:
+        if not self._is_away() and self.stage == ShutdownStage.RUNNING:
             wanted |= dict.fromkeys(self.consumer.fds(), "broker")
-        self._ears.watch(wanted)
+        self._poller.watch(wanted)
 
     def set_queues(self, queues: list[str]) -> None:
         """Consume from these from now on."""
         try:
             self.consumer.set_queues(queues)
-            self._hungry = True
+            self._claim_requested = True
         except BrokerError as exc:
             self._outage.begins(exc)
 
     # --- claiming
 
-    def _talk(self) -> None:
+    def _exchange(self) -> None:
         """Tell the broker what has ended and ask for more, in one go."""
-        if self.stage == Stage.RUNNING and self._gather.holds(
+        if self.stage == ShutdownStage.RUNNING and self._gather.holds(
             len(self._settlements), self.pool, time.monotonic()
         ):
             return
@@ -242,7 +242,9 @@ class Loop:
         room = 0
         try:
             if batch or self.durable.waits():
-                self._hungry = self._hungry or self.durable.is_away()  # looks when it is back
+                self._claim_requested = (
+                    self._claim_requested or self.durable.is_away()
+                )  # looks when it is back
                 batch = self.durable.ready(batch)
             room = self._wanted()
             if not batch and not room:
@@ -250,7 +252,7 @@ class Loop:
                 return
             if room:
                 refused, deliveries = self.consumer.turn(batch, room)
-                self._hungry = len(deliveries) >= room
+                self._claim_requested = len(deliveries) >= room
             else:
                 refused, deliveries = self.consumer.settle(batch), []
             self.stale += len(refused)
@@ -267,7 +269,7 @@ class Loop:
         except BrokerError as exc:
             if not batch:
                 self._outage.begins(exc)
-            self._settlements += settle_apart(self.consumer, batch, exc)
+            self._settlements += settle_individually(self.consumer, batch, exc)
             return
         if deliveries:
             crashpoint("claimed")
@@ -277,7 +279,7 @@ class Loop:
 
     def _arm(self) -> None:
         """Be woken by what comes, after all that was there has been handed over."""
-        if self._armed or self._hungry or self.stage != Stage.RUNNING or not self._room():
+        if self._armed or self._claim_requested or self.stage != ShutdownStage.RUNNING or not self._room():
             return
         self._armed = True
         try:
@@ -288,13 +290,13 @@ class Loop:
 
     def _wanted(self) -> int:
         """How many messages to ask for now; 0 when it is not the time."""
-        if self.stage != Stage.RUNNING:
+        if self.stage != ShutdownStage.RUNNING:
             return 0
         room = self._room()
         if not room and (not self.pool.room() or self.durable.is_away()):
             self.consumer.disarm()
             self._armed = False
-        return room if self._hungry or time.monotonic() >= self._next_claim else 0
+        return room if self._claim_requested or time.monotonic() >= self._next_claim else 0
 
     def _room(self) -> int:
         """What the pool would take, or 0 when it pays to wait: while slots are busy, a few outcomes
@@ -307,7 +309,7 @@ class Loop:
         return max(room, 0)
 
     def _admit_all(self, deliveries: Sequence[Delivery]) -> None:
-        self.takings.add(deliveries)
+        self.throughput.add(deliveries)
         try:
             self.admission.look_up(deliveries)
         except BrokerError as exc:
@@ -353,7 +355,7 @@ class Loop:
         self.held[number] = held
         self.total[held.message.task] += 1
         held.received_at, held.came_at = now, ticks
-        self.say.received(held)
+        self.reporter.received(held)
         held.hard_s = held.message.hard_s or held.task.time_limit
         if held.hard_s:
             self._limited.add(number)
@@ -371,7 +373,7 @@ class Loop:
         if outcome.end == End.LOST:
             held.deaths = self._deaths.count(held.message.id)
         settlement = self.rules.settlement(held, outcome)
-        settlement.report = partial(self.say.ended, held, outcome)
+        settlement.report = partial(self.reporter.ended, held, outcome)
         if held.acked:
             self._record_late(held, settlement)
         else:
@@ -391,15 +393,15 @@ class Loop:
             settlement.sends = (*settlement.sends, reply)
             settlement.result = None
 
-    def _record_late(self, held: Held, settlement: Settlement) -> None:
+    def _record_late(self, held: InFlight, settlement: Settlement) -> None:
         """The delivery was acknowledged before the run: what is left are the result and what follows."""
         self._address(held.message, settlement)
         self.durable.record(settlement)
 
     # --- looking after
 
-    def _look_after(self) -> None:
-        if self.autoscaler is not None and self.stage == Stage.RUNNING:
+    def _run_checks(self) -> None:
+        if self.autoscaler is not None and self.stage == ShutdownStage.RUNNING:
             self.autoscaler.look(self._waiting, time.monotonic())
         released = self.pool.tick()
         if released:
@@ -408,22 +410,22 @@ class Loop:
         if now < self._next_look or not self.held:
             return
         self._next_look = now + STARTED_LOOK_S
-        if self.say.events.tasks_on:
+        if self.reporter.events.tasks_on:
             for one in self.held.values():
                 if now - one.came_at > STARTED_LOOK_S:
-                    self.say.waits(one)
+                    self.reporter.waits(one)
         for run in self.pool.running():
             held = self.held.get(run.number)
             if held is None:
                 continue
             if not held.said_started and now - run.since > STARTED_LOOK_S:
-                self.say.started(held, epoch_of(run.since), run.pid)
+                self.reporter.started(held, epoch_of(run.since), run.pid)
                 if held.task.track_started and not held.message.ignore_result:
                     self.durable.started(held, run.pid, self.node, self.rules.ttl_s)
             if held.hard_s and now - run.since > held.hard_s and not held.killing:
                 held.killing = self.pool.kill(run.number, End.TIME_LIMIT, signal.SIGKILL)
         if self._deadline is not None and now >= self._deadline:
-            self.stop(Stage.COLD)
+            self.stop(ShutdownStage.COLD)
 
     def _waiting(self) -> int:
         """Messages that wait for a slot, here or in the broker."""
@@ -452,19 +454,19 @@ class Loop:
     def _is_away(self) -> bool:
         return self._outage.since is not None
 
-    def _come_back(self) -> None:
+    def _reconnect(self) -> None:
         try:
             self.consumer.reconnect()
         except BrokerError as exc:
             self._outage.begins(exc)
             return
         self._outage.ends()
-        self._hungry = True
+        self._claim_requested = True
 
     # --- leaving
 
-    def _enter(self, stage: Stage) -> None:
-        if stage >= Stage.WARM:
+    def _enter(self, stage: ShutdownStage) -> None:
+        if stage >= ShutdownStage.WARM:
             if not self._is_away():
                 try:
                     # What was taken by waking, or pushed ahead, goes back now and not when we end.
@@ -474,9 +476,9 @@ class Loop:
                     self._outage.begins(exc)
             self.give_back_waiting()
             crashpoint("shutdown_withdrawn")
-            if self.drain_timeout_s is not None and stage == Stage.WARM:
+            if self.drain_timeout_s is not None and stage == ShutdownStage.WARM:
                 self._deadline = time.monotonic() + self.drain_timeout_s
-        if stage == Stage.COLD:
+        if stage == ShutdownStage.COLD:
             self._deadline = None
             self._abandon()
 

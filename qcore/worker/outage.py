@@ -34,14 +34,14 @@ class Outage:
 
     def ends(self) -> None:
         """Connected; works() says when it is more than that."""
-        log.info("connected to %s again after %.1f s", self.what, self.lasted_s())
+        log.info("connected to %s again after %.1f s", self.what, self.down_for_s())
         self.since = None
 
     def works(self) -> None:
         self.worked_at = time.monotonic()
         self._backoff_s = BACKOFF_LEAST_S
 
-    def lasted_s(self) -> float:
+    def down_for_s(self) -> float:
         return time.monotonic() - self.since if self.since is not None else 0.0
 
     def left_s(self) -> float:

@@ -11,7 +11,7 @@ import selectors
 from qcore.base.wakeup import WakePipe
 
 
-class Ears:
+class Poller:
     """A pipe of its own (`wake`), and what broker and pool want watched."""
 
     def __init__(self) -> None:
@@ -34,10 +34,10 @@ class Ears:
             self._selector.register(fd, selectors.EVENT_READ | also)
         self._watched = wanted
 
-    def hear(self, timeout_s: float) -> list[tuple[str, int]]:
+    def poll(self, timeout_s: float) -> list[tuple[str, int]]:
         """(kind, descriptor) of those that are ready; rings of the pipe only end the wait."""
         found = [(self._watched[key.fd], key.fd) for key, _ in self._selector.select(timeout_s)]
         for kind, _ in found:
             if kind == "wake":
-                self.pipe.hush()
+                self.pipe.drain_pipe()
         return found

@@ -20,11 +20,11 @@ from qcore.events.sender import EventSender
 from qcore.tasks.task import Task
 from qcore.wire import task as task_wire
 from qcore.wire.outcome import End
-from qcore.worker.in_flight import Held
-from qcore.worker.intake.rate_limits import Bucket, per_second
+from qcore.worker.in_flight import InFlight
+from qcore.worker.intake.rate_limits import TokenBucket, per_second
 from qcore.worker.loop import Loop
 from qcore.worker.services.autoscale import bounds
-from qcore.worker.shutdown_stage import Stage
+from qcore.worker.shutdown_stage import ShutdownStage
 
 if TYPE_CHECKING:
     from qcore.app.app import App
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from qcore.pools.base import Pool
 
 
-class Verbs:
+class WorkerCommands:
     """Mixed into Worker, which has the app, the loop, the pool and the events."""
 
     app: App
     loop: Loop
-    drain: Drain
+    drain: DrainMode
     pool: Pool
     events: EventSender
 
@@ -69,7 +69,7 @@ class Verbs:
 
     def do_shutdown(self) -> None:
         note("worker: warm shutdown (asked for by remote control)")
-        self.loop.stop(Stage.WARM)
+        self.loop.stop(ShutdownStage.WARM)
 
     def do_revoke(self, task_ids: list[str], store: bool = True) -> None:
         if store:
@@ -137,7 +137,7 @@ class Verbs:
         if rate is None:
             self.loop.admission.buckets.pop(task_name, None)
         else:
-            self.loop.admission.buckets[task_name] = Bucket(rate)
+            self.loop.admission.buckets[task_name] = TokenBucket(rate)
 
     def do_time_limit(self, task_name: str, soft: float | None, hard: float | None) -> str:
         task = self.app.tasks.get(task_name)
@@ -225,7 +225,7 @@ def note(text: str) -> None:
     os.write(2, f"{text}\n".encode())
 
 
-class Drain:
+class DrainMode:
     """Of one worker. Its methods may be called by any thread; the loop does the work."""
 
     def __init__(self, loop: Loop) -> None:
@@ -265,6 +265,6 @@ def scheduled(broker: Broker, queues: Sequence[str], node: str) -> list[dict[str
                 message = task_wire.read(raw)
             except Malformed:
                 continue
-            held = Held(Delivery(0, queue, raw), message, Task(), late=True)
+            held = InFlight(Delivery(0, queue, raw), message, Task(), late=True)
             found.append({"eta": iso(due_at), "priority": 6, "request": held.info(node, None, None)})
     return sorted(found, key=lambda entry: str(entry["eta"]))

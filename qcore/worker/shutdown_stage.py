@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 
 
-class Stage(enum.IntEnum):
+class ShutdownStage(enum.IntEnum):
     """Of the loop; only ever upwards."""
 
     RUNNING = 0

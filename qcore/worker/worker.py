@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from qcore.base.crashpoints import crashpoint
 from qcore.base.keywords import check_worker
 from qcore.base.times import new_id
-from qcore.control.server import Mailbox
+from qcore.control.server import ControlServer
 from qcore.errors import BrokerError, ColdShutdown, ConfigError, PoolBroken, mask_url
 from qcore.events.sender import HEARTBEAT_S, EventSender
 from qcore.pools.base import PoolSetup
@@ -33,14 +33,14 @@ from qcore.worker.loop import Loop
 from qcore.worker.process import log_setup, task_logs
 from qcore.worker.process.options import concurrency_of, node_name, queue_names
 from qcore.worker.process.pidfile import PidFile
-from qcore.worker.remote_control import Drain, Verbs, note
+from qcore.worker.remote_control import DrainMode, WorkerCommands, note
 from qcore.worker.services.autoscale import Autoscaler, bounds, keepalive_s
 from qcore.worker.services.base import EVENTS, KEEPER, MAILBOX, PULSE, Service, in_order
-from qcore.worker.services.lease import Keeper
-from qcore.worker.services.reporting import Say
-from qcore.worker.settling.failed_tasks import Failures
-from qcore.worker.settling.rules import Rules
-from qcore.worker.shutdown_stage import Stage
+from qcore.worker.services.lease import LeaseKeeper
+from qcore.worker.services.reporting import TaskReporter
+from qcore.worker.settling.failed_tasks import FailedTaskRecorder
+from qcore.worker.settling.rules import SettlementRules
+from qcore.worker.shutdown_stage import ShutdownStage
 
 if TYPE_CHECKING:
     from qcore.app.app import App
@@ -50,7 +50,7 @@ log = logging.getLogger("qcore.worker")
 EXIT_SETTLED, EXIT_FAILED, EXIT_CUT_SHORT = 0, 1, 3
 
 
-class Worker(Verbs):
+class Worker(WorkerCommands):
     """One worker process (and its children). See `qctl worker --help` for the options."""
 
     def __init__(
@@ -124,7 +124,7 @@ class Worker(Verbs):
         events_on = conf.worker_send_task_events if task_events is None else task_events
         beat = None if without_heartbeat else (heartbeat_interval or HEARTBEAT_S)
         self.events = EventSender(app, self.node, self._event_facts, bool(events_on), beat)
-        self.mailbox = Mailbox(app, self) if conf.worker_enable_remote_control else None
+        self.mailbox = ControlServer(app, self) if conf.worker_enable_remote_control else None
         self._interrupts = 0
         self._solo_running = False
 
@@ -158,17 +158,19 @@ class Worker(Verbs):
                 consumer,
                 self.pool,
                 app.results,
-                Say(self.events),
+                TaskReporter(self.events),
                 self._rules(),
                 self._drain_timeout_s,
             )
-            self.drain = Drain(self.loop)
+            self.drain = DrainMode(self.loop)
             if self._bounds is not None:
                 self.loop.autoscaler = Autoscaler(self.pool, *self._bounds, keepalive_s())
             for task in app.tasks.values():
                 self.set_rate_limit(task.name, task.rate_limit)
             self.loop.admission.revoked.load(app.broker)
-            self.keeper = Keeper(consumer, app.broker, self.node, self.instance, self._facts, self.loop.look)
+            self.keeper = LeaseKeeper(
+                consumer, app.broker, self.node, self.instance, self._facts, self.loop.look
+            )
             # Leases before deliveries; the bus after both, so that what answers can also work.
             own: dict[str, Service] = {PULSE: self.loop.pulse, KEEPER: self.keeper, EVENTS: self.events}
             if self.mailbox is not None:
@@ -193,12 +195,12 @@ class Worker(Verbs):
                 return EXIT_CUT_SHORT
             return EXIT_SETTLED
 
-    def _rules(self) -> Rules:
+    def _rules(self) -> SettlementRules:
         app, failures = self.app, None
         conf = app.conf
         if conf.worker_store_failed and app.broker.features.failures:
-            failures = Failures(self.node, conf.seconds("failed_task_expires"))
-        return Rules(conf.seconds("result_expires"), conf.task_max_deliveries, failures)
+            failures = FailedTaskRecorder(self.node, conf.seconds("failed_task_expires"))
+        return SettlementRules(conf.seconds("result_expires"), conf.task_max_deliveries, failures)
 
     def _stop_all(self, services: list[Any], consumer: Any) -> None:
         """services, in the order in which they stop: who is not announced any more must not answer, and
@@ -268,24 +270,24 @@ class Worker(Verbs):
         signal.signal(signal.SIGQUIT, self._on_quit)
         signal.signal(signal.SIGHUP, self._on_term)
         # Python runs a handler only between bytecodes; the byte wakes a sleeping select.
-        self.loop.signals_wake()
+        self.loop.install_wakeup_fd()
 
     def _on_term(self, signum: int, frame: FrameType | None) -> None:
-        if self.loop.stage == Stage.RUNNING:
+        if self.loop.stage == ShutdownStage.RUNNING:
             note("worker: warm shutdown (running tasks finish; Ctrl-C or SIGQUIT stops at once)")
-        self.loop.stop(Stage.WARM)
+        self.loop.stop(ShutdownStage.WARM)
 
     def _on_interrupt(self, signum: int, frame: FrameType | None) -> None:
         self._interrupts += 1
-        if self.loop.stage == Stage.RUNNING:
+        if self.loop.stage == ShutdownStage.RUNNING:
             self._on_term(signum, frame)
         else:
             self._on_quit(signum, frame)
 
     def _on_quit(self, signum: int, frame: FrameType | None) -> None:
-        if self.loop.stage < Stage.COLD:
+        if self.loop.stage < ShutdownStage.COLD:
             note("worker: cold shutdown (running tasks are stopped and returned)")
-        self.loop.stop(Stage.COLD)
+        self.loop.stop(ShutdownStage.COLD)
         if self.pool.name == "solo" and self.pool.running():
             raise ColdShutdown
 
@@ -366,7 +368,7 @@ class Worker(Verbs):
             "pool": self.pool.name,
             "concurrency": self.pool.size,
             "started_at": self.started_at,
-            "taken": self.loop.takings.told(),
+            "taken": self.loop.throughput.rates(),
             "at": time.time(),  # beside the broker's clock it shows when this host's is wrong
         }
 

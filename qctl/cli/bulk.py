@@ -120,7 +120,9 @@ class Bulk:
     ) -> int:
         """Ask, change, report; the exit code. Raises Stop when it may not, or when it was interrupted."""
         if not len(chosen):
-            raise exit_codes.Stop(exit_codes.NOT_FOUND, f"no {self.noun} matches", "see `qctl help filters`")
+            raise exit_codes.CommandError(
+                exit_codes.NOT_FOUND, f"no {self.noun} matches", "see `qctl help filters`"
+            )
         if dry_run or not yes:
             chosen.describe(self.out, self.noun)
         if dry_run:
@@ -140,7 +142,7 @@ class Bulk:
         self._print()
         self.summary(len(chosen), began)
         if self._stopped:
-            raise exit_codes.Stop(
+            raise exit_codes.CommandError(
                 exit_codes.INTERRUPTED, "interrupted", "run the same again to go on with the rest"
             )
         return self.code()

@@ -28,7 +28,7 @@ class Example(NamedTuple):
     what: str
 
 
-class Page(click.Command):
+class CliCommand(click.Command):
     """A click command with examples, exit codes and see-also; takes the global options too."""
 
     def __init__(
@@ -173,13 +173,13 @@ def all_codes(own: Mapping[int, str] | Sequence[int]) -> dict[int, str]:
     return dict(sorted(codes.items()))
 
 
-def command(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], Page]:
+def command(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], CliCommand]:
     """Decorator: the function becomes the Page called `name`."""
-    made: Callable[[Callable[..., Any]], Page] = click.command(name, cls=Page, **attributes)
+    made: Callable[[Callable[..., Any]], CliCommand] = click.command(name, cls=CliCommand, **attributes)
     return made
 
 
-class PageGroup(Page, click.Group):
+class CliGroup(CliCommand, click.Group):
     """A group of commands with a page of its own."""
 
     kind = "command"
@@ -203,7 +203,7 @@ class PageGroup(Page, click.Group):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.format_commands(ctx, formatter)
-        Page.format_options(self, ctx, formatter)
+        CliCommand.format_options(self, ctx, formatter)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -214,7 +214,7 @@ class PageGroup(Page, click.Group):
         return found.get_short_help_str() if found else ""
 
 
-class LazyGroup(PageGroup):
+class LazyGroup(CliGroup):
     """A group whose commands live in modules that are imported when they are run.
 
     sections: heading -> {name: one line}; modules: name -> the module with a `command` in it.
@@ -254,7 +254,7 @@ class LazyGroup(PageGroup):
             return None
         found = point.load()
         if not isinstance(found, click.Command):
-            raise codes_of.Stop(
+            raise codes_of.CommandError(
                 codes_of.BAD_CONFIG, f"'{point.value}' is no click command (entry point {name})"
             )
         return found

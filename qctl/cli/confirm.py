@@ -56,9 +56,9 @@ def ask(what: str, done: str, yes: bool, irreversible: str = "") -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise exit_codes.Stop(exit_codes.REFUSED, f"{what} would be {done}", "say --yes to do it")
+        raise exit_codes.CommandError(exit_codes.REFUSED, f"{what} would be {done}", "say --yes to do it")
     if not click.confirm(f"{shown(what)} will be {done}; go on?", default=False, err=True):
-        raise exit_codes.Stop(exit_codes.FAILED, f"nothing was {done}")
+        raise exit_codes.CommandError(exit_codes.FAILED, f"nothing was {done}")
 
 
 def _ask_by_name(what: str, done: str, yes: bool, name: str) -> None:
@@ -67,7 +67,7 @@ def _ask_by_name(what: str, done: str, yes: bool, name: str) -> None:
     as_shown = shown(name)  # others may have chosen it, and a terminal must not act on it
     if given is not None:
         if given not in (name, as_shown):
-            raise exit_codes.Stop(
+            raise exit_codes.CommandError(
                 exit_codes.REFUSED, f"--confirm says '{given}', not '{name}'; nothing was {done}"
             )
         return
@@ -76,7 +76,7 @@ def _ask_by_name(what: str, done: str, yes: bool, name: str) -> None:
         return
     if not sys.stdin.isatty():
         how = f"--confirm '{name}'" if prod else "--yes"
-        raise exit_codes.Stop(exit_codes.REFUSED, f"{what} would be {done}", f"say {how} to do it")
+        raise exit_codes.CommandError(exit_codes.REFUSED, f"{what} would be {done}", f"say {how} to do it")
     typed = click.prompt(
         f"{shown(what)} will be {done}, and nobody can take it back; type '{as_shown}' to go on",
         default="",
@@ -84,4 +84,4 @@ def _ask_by_name(what: str, done: str, yes: bool, name: str) -> None:
         err=True,
     )
     if typed.strip() not in (name.strip(), as_shown.strip()):
-        raise exit_codes.Stop(exit_codes.FAILED, f"that is not '{name}'; nothing was {done}")
+        raise exit_codes.CommandError(exit_codes.FAILED, f"that is not '{name}'; nothing was {done}")

@@ -12,14 +12,14 @@ from qctl import exit_codes
 from qctl.cli.session import Session
 
 
-def print_error(stop: exit_codes.Stop, session: Session) -> None:
+def print_error(stop: exit_codes.CommandError, session: Session) -> None:
     from qcore.errors import mask_url
     from qctl.output.text import shown, shown_lines
 
     try:
         session.out.nothing()
         as_objects = session.out.as_objects
-    except (exit_codes.Stop, OSError, ValueError):  # no such format; nobody reads
+    except (exit_codes.CommandError, OSError, ValueError):  # no such format; nobody reads
         as_objects = False
     if as_objects:
         import json

@@ -14,14 +14,14 @@ def permit(session: Session, what: str) -> None:
     """Raises Stop when `what` (`qctl purge`) may not be done here."""
     if session.is_read_only:
         source = session.layers.source("read_only")
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.REFUSED,
             f"`{what}` changes something, and this is read-only ({source})",
             "--read-write says that you mean it",
         )
     context = session.context
     if context is not None and context.is_prod and not (session.options.reason or "").strip():
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.REFUSED,
             f"a change of '{context.name}' needs a reason, since its class is prod",
             "say why with --reason TEXT",

@@ -95,7 +95,7 @@ class Session:
         try:
             return span_s(value)
         except ValueError as exc:
-            raise exit_codes.Stop(
+            raise exit_codes.CommandError(
                 exit_codes.BAD_CONFIG, f"the timeout ({layers.source('timeout')}): {exc}"
             ) from None
 
@@ -146,7 +146,7 @@ class Session:
     def needs_app(self, what: str) -> None:
         """Refuse to go on without -A."""
         if not self.options.app:
-            raise exit_codes.Stop(
+            raise exit_codes.CommandError(
                 exit_codes.USAGE,
                 f"{what} needs an app: give -A module",
                 "or set QCTL_APP, or try `qctl demo`",
@@ -164,7 +164,9 @@ def _enter(workdir: str) -> None:
     try:
         os.chdir(workdir)
     except OSError as exc:
-        raise exit_codes.Stop(exit_codes.USAGE, f"cannot work in '{workdir}': {exc.strerror}") from None
+        raise exit_codes.CommandError(
+            exit_codes.USAGE, f"cannot work in '{workdir}': {exc.strerror}"
+        ) from None
 
 
 def session_of(ctx: click.Context) -> Session:

@@ -65,7 +65,7 @@ class FormatName(Kind):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
             formats.parse(str(value))
-        except exit_codes.Stop as stop:
+        except exit_codes.CommandError as stop:
             raise click.BadParameter(stop.message.removesuffix(" (-o)"), ctx=ctx, param=param) from None
         return str(value)
 
@@ -222,7 +222,7 @@ class ContextName(Kind):
 
         try:
             names = list(contexts.load())
-        except exit_codes.Stop:
+        except exit_codes.CommandError:
             return []
         return [CompletionItem(n) for n in names if n.startswith(incomplete)]
 

@@ -36,12 +36,14 @@ def command(words: tuple[str, ...]) -> None:
     """
     if not words:
         lines = [f"  {name:<17} {instead}" for name, instead in INSTEAD.items()]
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.FAILED, "there is no AMQP shell here; instead of\n" + "\n".join(lines)
         )
     name = words[0]
     if name not in INSTEAD:
-        raise exit_codes.Stop(exit_codes.USAGE, f"no AMQP command named '{name}'{nearest(name, INSTEAD)}")
-    raise exit_codes.Stop(
+        raise exit_codes.CommandError(
+            exit_codes.USAGE, f"no AMQP command named '{name}'{nearest(name, INSTEAD)}"
+        )
+    raise exit_codes.CommandError(
         exit_codes.FAILED, f"there is no AMQP shell here; instead of {name}: {INSTEAD[name]}"
     )

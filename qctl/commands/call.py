@@ -102,7 +102,9 @@ def command(
     """
     session = current()
     if count > 1 and (wait or options["task_id"] or options["idempotency_key"]):
-        raise exit_codes.Stop(exit_codes.USAGE, "--count goes without --wait, --id and --idempotency-key")
+        raise exit_codes.CommandError(
+            exit_codes.USAGE, "--count goes without --wait, --id and --idempotency-key"
+        )
     given = {k: v for k, v in {**options, "headers": dict(header) or None}.items() if v is not None}
     if dry_run:
         return _show(session, name, args or [], kwargs or {}, given)
@@ -159,7 +161,7 @@ def _check_name(session: Session, name: str) -> Answers | None:
         for line in reply
     }
     if known and name not in known:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.NOT_FOUND,
             f"no worker knows a task named '{name}'{nearest(name, known)}",
             "`qctl inspect registered` lists them; --no-check sends it all the same",
@@ -191,7 +193,7 @@ def _refusing(name: str) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError, ImportError) as exc:
-        raise exit_codes.Stop(exit_codes.USAGE, f"cannot send '{name}': {exc}") from exc
+        raise exit_codes.CommandError(exit_codes.USAGE, f"cannot send '{name}': {exc}") from exc
 
 
 def _print_ids(session: Session, name: str, ids: list[str]) -> None:
@@ -207,20 +209,20 @@ def _print_ids(session: Session, name: str, ids: list[str]) -> None:
 
 def _wait(session: Session, task_id: str, nobody: bool) -> int:
     from qctl.fleet.await_result import await_result
-    from qctl.fleet.print_result import finish
+    from qctl.fleet.print_result import print_result
 
     timeout = session.options.timeout
     patience = min(GRACE_S, timeout or GRACE_S) if nobody else timeout
     meta = await_result(session, task_id, patience)
     if meta is not None:
-        return finish(session, meta, "stderr")
+        return print_result(session, meta, "stderr")
     if nobody:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.NO_ANSWER,
             f"no worker is online to run the task; it was sent as {task_id} and waits in its queue",
             f"start a worker, then `qctl result {task_id} --wait`",
         )
-    raise exit_codes.Stop(
+    raise exit_codes.CommandError(
         exit_codes.TIMED_OUT,
         f"no result of {task_id} within {timeout:g} s; the task may still run",
         f"`qctl result {task_id} --wait` goes on waiting",

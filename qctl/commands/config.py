@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import Page, PageGroup
+from qctl.cli.command import CliCommand, CliGroup
 from qctl.cli.session import current
 from qctl.cli.types import OneOf
 from qctl.configuration.layers import KEYS, Layers
 from qctl.output.table import Cell, Column
 
-command = PageGroup(
+command = CliGroup(
     "config",
     help="""Show which settings count, and who said so.
 
@@ -79,7 +79,7 @@ def _explain(key: str | None) -> None:
 
 
 command.add_command(
-    Page(
+    CliCommand(
         "ls",
         callback=_show_list,
         params=[],
@@ -90,7 +90,7 @@ command.add_command(
     )
 )
 command.add_command(
-    Page(
+    CliCommand(
         "explain",
         callback=_explain,
         params=[click.Argument(["key"], type=OneOf("key", KEYS), required=False)],

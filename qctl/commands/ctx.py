@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import Page, PageGroup
+from qctl.cli.command import CliCommand, CliGroup
 from qctl.cli.confirm import CODES, ask
 from qctl.cli.confirm import options as consent_options
 from qctl.cli.session import current
@@ -27,7 +27,7 @@ COLUMNS = [
 ]
 
 
-class ContextGroup(PageGroup):
+class ContextGroup(CliGroup):
     """`qctl ctx -` is short for `qctl ctx use -`."""
 
     def resolve_command(
@@ -112,7 +112,7 @@ def _named(name: str) -> Context:
 def _in_use() -> str:
     name = current().options.given.get("context") or os.environ.get("QCTL_CONTEXT") or contexts.chosen()[0]
     if not name:
-        raise exit_codes.Stop(exit_codes.NOT_FOUND, "no context is in use", "see `qctl ctx ls`")
+        raise exit_codes.CommandError(exit_codes.NOT_FOUND, "no context is in use", "see `qctl ctx ls`")
     return str(name)
 
 
@@ -131,10 +131,10 @@ def _add(name: str, kind: str | None, colour: str | None, queue: str | None, rep
     values |= {k: v for k, v in (("class", kind), ("colour", colour), ("queue", queue)) if v is not None}
     for key in ("broker", "result_backend"):
         if key in values and (why := why_bad(values[key])):
-            raise exit_codes.Stop(exit_codes.BAD_CONFIG, f"the {key.replace('_', ' ')} {why}")
+            raise exit_codes.CommandError(exit_codes.BAD_CONFIG, f"the {key.replace('_', ' ')} {why}")
     found = contexts.load(current().out.warn)
     if contexts.valid_name(name) in found and not replace:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.USAGE, f"there is a context '{name}' already", "--replace writes it anew"
         )
     found[name] = Context(name, values)
@@ -145,7 +145,7 @@ def _add(name: str, kind: str | None, colour: str | None, queue: str | None, rep
 
 def _use(name: str | None, none: bool) -> None:
     if bool(name) is none:
-        raise exit_codes.Stop(exit_codes.USAGE, "name a context, or give --none")
+        raise exit_codes.CommandError(exit_codes.USAGE, "name a context, or give --none")
     if none:
         contexts.choose("")
         _print([], "")
@@ -154,7 +154,7 @@ def _use(name: str | None, none: bool) -> None:
     if name == "-":
         name = contexts.chosen()[1]
         if not name:
-            raise exit_codes.Stop(exit_codes.NOT_FOUND, "no context was in use before")
+            raise exit_codes.CommandError(exit_codes.NOT_FOUND, "no context was in use before")
     context = _named(name or "")
     contexts.choose(context.name)
     _print([context], context.name)
@@ -184,16 +184,18 @@ def _edit() -> None:
     path = contexts.file()
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     if not sys.stdin.isatty() and "VISUAL" not in os.environ and "EDITOR" not in os.environ:
-        raise exit_codes.Stop(exit_codes.USAGE, "there is no terminal to edit on", f"the file is {path}")
+        raise exit_codes.CommandError(
+            exit_codes.USAGE, "there is no terminal to edit on", f"the file is {path}"
+        )
     copy = path.with_name("contexts.edited.toml")
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     write_private(copy, before or '# [contexts.NAME]\n# broker = "redis://host/0"\n')
     try:
         code = subprocess.run([*shlex.split(editor), str(copy)], check=False).returncode
     except (OSError, ValueError) as exc:
-        raise exit_codes.Stop(exit_codes.FAILED, f"cannot run the editor '{editor}': {exc}") from None
+        raise exit_codes.CommandError(exit_codes.FAILED, f"cannot run the editor '{editor}': {exc}") from None
     if code:
-        raise exit_codes.Stop(exit_codes.FAILED, f"the editor left with {code}; nothing was changed")
+        raise exit_codes.CommandError(exit_codes.FAILED, f"the editor left with {code}; nothing was changed")
     found = contexts.load(current().out.warn, copy)  # what is wrong stays in the copy
     write_private(path, copy.read_text(encoding="utf-8"))
     copy.unlink()
@@ -245,8 +247,8 @@ def _test(names: tuple[str, ...]) -> int:
     return exit_codes.OK if not any(codes) else exit_codes.UNAVAILABLE if all(codes) else exit_codes.PARTIAL
 
 
-def _page(name: str, **attributes: Any) -> Page:
-    return Page(name, settles=False, **attributes)
+def _page(name: str, **attributes: Any) -> CliCommand:
+    return CliCommand(name, settles=False, **attributes)
 
 
 for page in (

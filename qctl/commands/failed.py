@@ -11,7 +11,7 @@ import click
 
 from qctl import exit_codes
 from qctl.cli.bulk import SAMPLES, Bulk, Chosen, Item, Rate, sample
-from qctl.cli.command import Page, PageGroup
+from qctl.cli.command import CliCommand, CliGroup
 from qctl.cli.confirm import CODES
 from qctl.cli.confirm import options as consent_options
 from qctl.cli.session import current
@@ -22,9 +22,9 @@ from qctl.output.table import Column
 from qctl.output.text import age, count, cut, stamp
 
 if TYPE_CHECKING:
-    from qcore.wire.failure import Failure
+    from qcore.wire.failure import FailedTask
 
-command = PageGroup(
+command = CliGroup(
     "failed",
     help="""Look at tasks that failed for good, and try them again.
 
@@ -49,7 +49,7 @@ COLUMNS = [
     Column("RETRIED AS"),
     Column("EXCEPTION"),
 ]
-KEYS: dict[str, Callable[[Failure], str]] = {
+KEYS: dict[str, Callable[[FailedTask], str]] = {
     "exception": lambda f: f.exc_type,
     "name": lambda f: f.name,
     "queue": lambda f: f.queue,
@@ -65,7 +65,7 @@ def _filter(words: tuple[str, ...]) -> Filter:
     return parse(" ".join(words))
 
 
-def _first(found: Iterator[Failure], limit: int | None) -> Iterator[Failure]:
+def _first(found: Iterator[FailedTask], limit: int | None) -> Iterator[FailedTask]:
     for number, failure in enumerate(found):
         if number == limit:
             return
@@ -137,7 +137,7 @@ def _show_one(task_id: str) -> None:
     session = current()
     (failure,) = session.broker.failures_of([task_id])
     if failure is None:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.NOT_FOUND, f"no failed task '{task_id}' is kept", "see `qctl failed ls`"
         )
     args, kwargs = arguments(failure)
@@ -151,7 +151,7 @@ def _show_one(task_id: str) -> None:
     _write(failure, args, kwargs)
 
 
-def _write(failure: Failure, args: Any, kwargs: Any) -> None:
+def _write(failure: FailedTask, args: Any, kwargs: Any) -> None:
     from qctl.output.secrets import hide
     from qctl.output.text import shown
     from qctl.output.writer import to_json
@@ -186,11 +186,11 @@ def _choose(words: tuple[str, ...], everything: bool, limit: int | None, again: 
     """What the filter means, the oldest first."""
     wanted = _filter(words)
     if wanted.is_all and not everything:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.USAGE, "say which ones with a filter, or give --all", "see `qctl failed ls`"
         )
     items: list[Item] = []
-    oldest: deque[Failure] = deque(maxlen=SAMPLES)
+    oldest: deque[FailedTask] = deque(maxlen=SAMPLES)
     for failure in scan(current().broker, wanted):
         if again or not failure.retried_as:
             items.append(Item(failure.task_id, intern(failure.name), intern(failure.queue)))
@@ -200,7 +200,7 @@ def _choose(words: tuple[str, ...], everything: bool, limit: int | None, again: 
     return Chosen(items[:limit], [_sample_of(failure) for failure in first])
 
 
-def _sample_of(failure: Failure) -> str:
+def _sample_of(failure: FailedTask) -> str:
     shown_args = f"{failure.args} {failure.kwargs}"
     return sample(failure.task_id, failure.name, cut(failure.exception, 50), shown_args)
 
@@ -235,7 +235,7 @@ _ALL = click.Option(["--all", "everything"], is_flag=True, help="All of them; in
 _LIMIT = click.Option(["--limit"], type=click.IntRange(1), help="At most so many, the oldest first.")
 
 command.add_command(
-    Page(
+    CliCommand(
         "ls",
         lists=True,
         callback=_show_list,
@@ -255,7 +255,7 @@ command.add_command(
     )
 )
 command.add_command(
-    Page(
+    CliCommand(
         "group",
         callback=_group,
         params=[
@@ -280,7 +280,7 @@ command.add_command(
     )
 )
 command.add_command(
-    Page(
+    CliCommand(
         "show",
         callback=_show_one,
         params=[click.Argument(["task_id"], metavar="ID")],
@@ -294,7 +294,7 @@ command.add_command(
     )
 )
 command.add_command(
-    Page(
+    CliCommand(
         "retry",
         callback=_retry,
         changes=True,
@@ -327,7 +327,7 @@ command.add_command(
     )
 )
 command.add_command(
-    Page(
+    CliCommand(
         "rm",
         callback=_remove,
         changes=True,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from qctl import exit_codes
-from qctl.cli.command import Page, PageGroup
+from qctl.cli.command import CliCommand, CliGroup
 from qctl.cli.session import current
 from qctl.fleet.silent_workers import verdict
 from qctl.output.writer import to_json
@@ -21,7 +21,7 @@ PARTS = (
     ("control", ("events", "loop")),
 )
 
-command = PageGroup(
+command = CliGroup(
     "graph",
     help="Print pictures of the fleet and of a worker, as DOT text.",
     examples=[("qctl graph workers | dot -Tsvg > fleet.svg", "workers and the queues they consume")],
@@ -70,7 +70,7 @@ def _parts() -> None:
 
 
 command.add_command(
-    Page(
+    CliCommand(
         "workers",
         callback=_workers,
         params=[],
@@ -81,7 +81,7 @@ command.add_command(
     )
 )
 command.add_command(
-    Page(
+    CliCommand(
         "bootsteps",
         callback=_parts,
         params=[],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import LazyGroup, PageGroup
+from qctl.cli.command import CliGroup, LazyGroup
 from qctl.cli.command import command as page
 from qctl.cli.types import nearest
 from qctl.options import FORMATS
@@ -105,9 +105,9 @@ def command(ctx: click.Context, words: tuple[str, ...]) -> None:
         return
     found, context = root.command, root
     for word in words:
-        inner = found.get_command(context, word) if isinstance(found, PageGroup) else None
+        inner = found.get_command(context, word) if isinstance(found, CliGroup) else None
         if inner is None:
-            known = found.list_commands(context) if isinstance(found, PageGroup) else []
+            known = found.list_commands(context) if isinstance(found, CliGroup) else []
             topics = list(TOPICS) if isinstance(found, LazyGroup) else []
             raise click.UsageError(f"no page for '{word}'{nearest(word, [*known, *topics])}", ctx)
         context = click.Context(inner, info_name=word, parent=context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qctl import exit_codes
-from qctl.cli.command import Page, PageGroup
+from qctl.cli.command import CliCommand, CliGroup
 from qctl.cli.session import current
 from qctl.output.table import Column
 
@@ -17,7 +17,7 @@ COLUMNS = [
     Column("WORKERS", True),
 ]
 
-command = PageGroup(
+command = CliGroup(
     "list",
     help="List the bindings of queues.",
     examples=[("qctl list bindings", "which queue gets what")],
@@ -68,7 +68,7 @@ def _row(queue: Any) -> tuple[str, str, str, str] | None:
 
 
 command.add_command(
-    Page(
+    CliCommand(
         "bindings",
         callback=_bindings,
         params=[],

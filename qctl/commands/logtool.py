@@ -11,7 +11,7 @@ from typing import Any
 import click
 import msgspec
 
-from qctl.cli.command import Page, PageGroup
+from qctl.cli.command import CliCommand, CliGroup
 from qctl.cli.session import current
 from qctl.output.table import Column
 from qctl.output.text import count
@@ -83,7 +83,7 @@ def _entry(line: str) -> Entry | None:
     return entry
 
 
-command = PageGroup(
+command = CliGroup(
     "logtool",
     help="""Count and find things in logs of workers.
 
@@ -186,7 +186,7 @@ for name, callback, words in (
     ("debug", _debug, "Print records of level DEBUG"),
 ):
     command.add_command(
-        Page(
+        CliCommand(
             name,
             callback=callback,
             params=[

@@ -97,7 +97,7 @@ def _refuse_unknown(session: Session, queues: Sequence[str]) -> None:
         if known and queue not in known:
             depth = session.broker.depth(queue)
             if not depth.ready and not depth.delayed:
-                raise exit_codes.Stop(
+                raise exit_codes.CommandError(
                     exit_codes.NOT_FOUND, f"no queue named '{queue}'{nearest(queue, known)}"
                 )
 

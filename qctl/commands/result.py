@@ -7,7 +7,7 @@ import click
 from qctl import exit_codes
 from qctl.cli.command import command as page
 from qctl.cli.session import Session, current
-from qctl.fleet.print_result import finish
+from qctl.fleet.print_result import print_result
 
 
 @page(
@@ -49,14 +49,14 @@ def command(task_id: str, wait: bool, traceback: bool) -> int:
         if wait:
             raise _too_late(session, task_id)
     if meta is None:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.NOT_FOUND,
             f"no result is known for the id {task_id}",
             "it may still wait in a queue, its result may have expired, or the id is wrong",
         )
-    return finish(session, meta, "stdout" if traceback else "hint")
+    return print_result(session, meta, "stdout" if traceback else "hint")
 
 
-def _too_late(session: Session, task_id: str) -> exit_codes.Stop:
+def _too_late(session: Session, task_id: str) -> exit_codes.CommandError:
     limit = f"{session.options.timeout or 0:g} s"
-    return exit_codes.Stop(exit_codes.TIMED_OUT, f"no result of {task_id} within {limit}")
+    return exit_codes.CommandError(exit_codes.TIMED_OUT, f"no result of {task_id} within {limit}")

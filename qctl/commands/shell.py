@@ -44,7 +44,7 @@ def command(ipython: bool, bpython: bool, plain: bool, without_tasks: bool, no_e
         return exit_codes.OK
     wanted = "IPython" if ipython else "bpython" if bpython else "" if plain else None
     if wanted and importlib.util.find_spec(wanted) is None:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.USAGE, f"{wanted} is not installed", "leave out the option, or install it"
         )
     if wanted is None:

@@ -78,7 +78,7 @@ def command(destination: Sequence[list[str]], everybody: bool, all_contexts: boo
     stop = None
     try:
         code = verdict(session, answers, whom, timeout)
-    except exit_codes.Stop as exc:
+    except exit_codes.CommandError as exc:
         stop, code = exc, exc.code
     session.out.items("status", items, COLUMNS, [_row(session, i) for i in items], "node")
     if stop is not None:

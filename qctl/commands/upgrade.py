@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import Page, PageGroup
+from qctl.cli.command import CliCommand, CliGroup
 from qctl.cli.session import current
 from qctl.output.table import Column
 from qctl.output.text import count
@@ -18,7 +18,7 @@ from qctl.output.text import count
 #: a name in capitals at the start of a line, or as an attribute or key
 _NAME = re.compile(r"(?m)^(?P<before>\s*(?:\w+\.conf\.|[\w.]*conf\[['\"])?)(?P<name>[A-Z][A-Z0-9_]+)\b")
 
-command = PageGroup(
+command = CliGroup(
     "upgrade",
     help="Write old names of settings as they are called now.",
     examples=[("qctl upgrade settings celeryconfig.py --dry-run", "show what would change")],
@@ -71,7 +71,7 @@ def _settings(file: str, django: bool, no_backup: bool, dry_run: bool) -> None:
 
 
 command.add_command(
-    Page(
+    CliCommand(
         "settings",
         callback=_settings,
         params=[

@@ -66,6 +66,8 @@ def command(condition: tuple[str, ...], hold: float, every: float) -> int:
         session.out.document("wait", fields)
     said = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
     if not met:
-        raise exit_codes.Stop(exit_codes.NOT_MET, f"not so within {timeout:g} s: {wanted.text} ({said})")
+        raise exit_codes.CommandError(
+            exit_codes.NOT_MET, f"not so within {timeout:g} s: {wanted.text} ({said})"
+        )
     session.out.note(f"{wanted.text} ({said})")
     return exit_codes.OK

@@ -48,13 +48,13 @@ def resolve(text: str, warn: Callable[[str], None] = lambda words: None) -> str:
     found = {"env": _from_env, "file": _from_file, "keyring": _from_keyring}[kind](name, warn).strip()
     why = "is empty" if not found else why_bad(found) or ("refers to another" if is_reference(found) else "")
     if why:
-        raise exit_codes.Stop(exit_codes.BAD_CONFIG, f"the address in {text} {why}")
+        raise exit_codes.CommandError(exit_codes.BAD_CONFIG, f"the address in {text} {why}")
     return found
 
 
 def _from_env(name: str, warn: Callable[[str], None]) -> str:
     if name not in os.environ:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.BAD_CONFIG, f"the address is env:{name}, and that variable is not set"
         )
     return os.environ[name]
@@ -67,7 +67,7 @@ def _from_file(name: str, warn: Callable[[str], None]) -> str:
             text = file.read(_MOST)
     except (OSError, UnicodeDecodeError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "it is no text"
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.BAD_CONFIG, f"cannot read the address in file:{name}: {why}"
         ) from None
     if others_can_read(path):
@@ -79,10 +79,12 @@ def _from_keyring(name: str, warn: Callable[[str], None]) -> str:
     try:
         import keyring  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.BAD_CONFIG, f"keyring:{name} needs the package 'keyring', which is not installed"
         ) from None
     found = keyring.get_password("qctl", name)
     if found is None:
-        raise exit_codes.Stop(exit_codes.BAD_CONFIG, f"the keyring has nothing called '{name}' for qctl")
+        raise exit_codes.CommandError(
+            exit_codes.BAD_CONFIG, f"the keyring has nothing called '{name}' for qctl"
+        )
     return str(found)

@@ -95,7 +95,7 @@ def save(found: dict[str, Context]) -> None:
 def valid_name(name: str) -> str:
     """The name again; raises Stop for one that cannot be typed or shown."""
     if not _NAME.fullmatch(name):
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.USAGE,
             f"'{name}' is no name for a context",
             "letters, digits, '_', '-' and '.', at most 63",
@@ -110,7 +110,7 @@ def named(found: dict[str, Context], name: str, where: str) -> Context:
     from qcore.errors import did_you_mean
 
     near = did_you_mean(name, found) or (f"; there are {', '.join(found)}" if found else "; there is none")
-    raise exit_codes.Stop(
+    raise exit_codes.CommandError(
         exit_codes.BAD_CONFIG, f"no context named '{name}' ({where}){near}", "see `qctl ctx ls`"
     )
 

@@ -143,4 +143,4 @@ def _truth(text: str, name: str) -> bool:
         return True
     if lower in ("0", "false", "no", "off"):
         return False
-    raise exit_codes.Stop(exit_codes.BAD_CONFIG, f"{name} is 1 or 0, not '{text}'")
+    raise exit_codes.CommandError(exit_codes.BAD_CONFIG, f"{name} is 1 or 0, not '{text}'")

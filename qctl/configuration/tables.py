@@ -67,7 +67,7 @@ def read(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise bad(path, 1, "the file is nested too deeply") from None
     except OSError as exc:
-        raise exit_codes.Stop(exit_codes.NOT_PERMITTED, f"{exc.strerror}: {path}") from None
+        raise exit_codes.CommandError(exit_codes.NOT_PERMITTED, f"{exc.strerror}: {path}") from None
 
 
 def check(path: Path, table: Any, fields: Mapping[str, Field], header: str = "") -> dict[str, Any]:
@@ -96,9 +96,9 @@ def check_table(path: Path, value: Any, name: str) -> dict[str, Any]:
     return value
 
 
-def bad(path: Path, line: int, words: str) -> exit_codes.Stop:
+def bad(path: Path, line: int, words: str) -> exit_codes.CommandError:
     """The error of a file with a mistake."""
-    return exit_codes.Stop(exit_codes.BAD_CONFIG, f"{path}:{line}: {words}")
+    return exit_codes.CommandError(exit_codes.BAD_CONFIG, f"{path}:{line}: {words}")
 
 
 def line_of(path: Path, header: str, key: str = "") -> int:

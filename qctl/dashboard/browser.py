@@ -36,12 +36,12 @@ def serve(session: Session, host: str, port: int, words: list[str]) -> int:
         from aiohttp import web
         from textual_serve.server import Server
     except ImportError:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.BAD_CONFIG, "--serve needs packages that are not installed", "pip install 'qctl[web]'"
         ) from None
     token = os.environ.get(TOKEN) or secrets.token_urlsafe(24)
     if len(token) < LEAST_TOKEN:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.BAD_CONFIG, f"{TOKEN} is too short", f"at least {LEAST_TOKEN} characters"
         )
     sessions: set[str] = set()
@@ -159,7 +159,7 @@ def _free(host: str, port: int) -> int:
             probe.bind((host, port))
             return int(probe.getsockname()[1])
     except OSError as exc:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.USAGE,
             f"{host}:{port} cannot be listened on: {exc.strerror or exc}",
             "choose another --port",

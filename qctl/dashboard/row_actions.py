@@ -17,7 +17,7 @@ from qctl.output.text import count
 REVERSIBLE, COSTLY, IRREVERSIBLE = "reversible", "costly", "irreversible"
 
 
-class Act(NamedTuple):
+class RowAction(NamedTuple):
     """One thing to do: the words behind `qctl`, what it is in a sentence, how careful to be, how to take
     it back (none: it cannot be), how to see first what it would do, and the name that has to be typed."""
 
@@ -33,7 +33,7 @@ class Act(NamedTuple):
         return "qctl " + shlex.join(w for w in self.words if w != "--yes")
 
 
-def retry(rows: Sequence[Any], every: str) -> Act | None:
+def retry(rows: Sequence[Any], every: str) -> RowAction | None:
     failed = [r for r in rows if isinstance(r, TaskSeen) and r.state == "FAILURE"]
     if every and rows and isinstance(rows[0], TaskSeen):
         return _retry((every,), f"try all failed tasks again that match {every}")
@@ -53,31 +53,33 @@ def retry(rows: Sequence[Any], every: str) -> Act | None:
     return None
 
 
-def _retry(words: tuple[str, ...], what: str) -> Act:
-    return Act(("failed", "retry", *words, "--yes"), what, COSTLY, preview=True)
+def _retry(words: tuple[str, ...], what: str) -> RowAction:
+    return RowAction(("failed", "retry", *words, "--yes"), what, COSTLY, preview=True)
 
 
-def revoke(rows: Sequence[Any], every: str) -> Act | None:
+def revoke(rows: Sequence[Any], every: str) -> RowAction | None:
     if every and rows and isinstance(rows[0], TaskSeen):
         what = f"revoke all tasks that wait and match {every}"
-        return Act(("task", "revoke", "--match", every, "--yes"), what, COSTLY, preview=True)
+        return RowAction(("task", "revoke", "--match", every, "--yes"), what, COSTLY, preview=True)
     tasks = [r for r in rows if isinstance(r, TaskSeen) and not r.is_ready]
     if not tasks:
         return None
     ids = tuple(t.uuid for t in tasks)
     what = tasks[0].name or ids[0] if len(tasks) == 1 else count(len(tasks), "task")
     words = ("task", "revoke", *ids, "--yes")
-    return Act(words, f"revoke {what}: it will not start", COSTLY, ("task", "unrevoke", *ids), preview=True)
+    return RowAction(
+        words, f"revoke {what}: it will not start", COSTLY, ("task", "unrevoke", *ids), preview=True
+    )
 
 
-def terminate(rows: Sequence[Any], every: str) -> Act | None:
+def terminate(rows: Sequence[Any], every: str) -> RowAction | None:
     tasks = [r for r in rows if isinstance(r, TaskSeen) and r.state == "STARTED"]
     if not tasks or every:
         return None
     what = f"kill {tasks[0].name or tasks[0].uuid} while it runs on {tasks[0].worker}"
     if len(tasks) > 1:
         what = f"kill {count(len(tasks), 'running task')}"
-    return Act(("control", "terminate", "KILL", *(t.uuid for t in tasks)), what, COSTLY)
+    return RowAction(("control", "terminate", "KILL", *(t.uuid for t in tasks)), what, COSTLY)
 
 
 def _queue_of(rows: Sequence[Any]) -> tuple[str, bool] | None:
@@ -92,80 +94,82 @@ def _queue_of(rows: Sequence[Any]) -> tuple[str, bool] | None:
     return None
 
 
-def pause(rows: Sequence[Any], every: str) -> Act | None:
+def pause(rows: Sequence[Any], every: str) -> RowAction | None:
     found = _queue_of(rows)
     if found is None:
         return None
     queue, paused = found
     on, off = ("queue", "pause", queue), ("queue", "resume", queue)
     if paused:
-        return Act(off, f"let workers take from {queue} again", REVERSIBLE, on)
-    return Act(on, f"workers take no more from {queue}", REVERSIBLE, off)
+        return RowAction(off, f"let workers take from {queue} again", REVERSIBLE, on)
+    return RowAction(on, f"workers take no more from {queue}", REVERSIBLE, off)
 
 
-def resume(rows: Sequence[Any], every: str) -> Act | None:
+def resume(rows: Sequence[Any], every: str) -> RowAction | None:
     found = _queue_of(rows)
     if found is None:
         return None
-    return Act(("queue", "resume", found[0]), f"let workers take from {found[0]} again", REVERSIBLE)
+    return RowAction(("queue", "resume", found[0]), f"let workers take from {found[0]} again", REVERSIBLE)
 
 
-def drain(rows: Sequence[Any], every: str) -> Act | None:
+def drain(rows: Sequence[Any], every: str) -> RowAction | None:
     workers = tuple(r.node for r in rows if isinstance(r, WorkerRow))
     if workers:
         what = f"{', '.join(workers)}: take no more tasks"
         words = ("worker", "drain", *workers, "--yes")
-        return Act(words, what, COSTLY, ("worker", "resume", *workers), preview=True)
+        return RowAction(words, what, COSTLY, ("worker", "resume", *workers), preview=True)
     found = _queue_of(rows)
     if found is None:
         return None
-    return Act(("queue", "drain", found[0]), f"is {found[0]} empty, and nothing of it in flight?", REVERSIBLE)
+    return RowAction(
+        ("queue", "drain", found[0]), f"is {found[0]} empty, and nothing of it in flight?", REVERSIBLE
+    )
 
 
-def purge(rows: Sequence[Any], every: str) -> Act | None:
+def purge(rows: Sequence[Any], every: str) -> RowAction | None:
     if len(rows) != 1 or not isinstance(rows[0], QueueRow):
         return None
     queue = rows[0].name
     words = ("queue", "purge", queue, "--confirm", queue)
     what = f"delete all that waits in {queue}; it cannot be brought back"
-    return Act(words, what, IRREVERSIBLE, preview=True, name=queue)
+    return RowAction(words, what, IRREVERSIBLE, preview=True, name=queue)
 
 
-def grow(rows: Sequence[Any], every: str) -> Act | None:
+def grow(rows: Sequence[Any], every: str) -> RowAction | None:
     return _size(rows, "pool_grow", "pool_shrink", "one more slot")
 
 
-def shrink(rows: Sequence[Any], every: str) -> Act | None:
+def shrink(rows: Sequence[Any], every: str) -> RowAction | None:
     return _size(rows, "pool_shrink", "pool_grow", "one slot less")
 
 
-def _size(rows: Sequence[Any], verb: str, back: str, what: str) -> Act | None:
+def _size(rows: Sequence[Any], verb: str, back: str, what: str) -> RowAction | None:
     nodes = ",".join(r.node for r in rows if isinstance(r, WorkerRow))
     if not nodes:
         return None
     tail = ("1", "-d", nodes)
-    return Act(("control", verb, *tail), f"{what} on {nodes}", REVERSIBLE, ("control", back, *tail))
+    return RowAction(("control", verb, *tail), f"{what} on {nodes}", REVERSIBLE, ("control", back, *tail))
 
 
-def events_on(rows: Sequence[Any], every: str) -> Act | None:
+def events_on(rows: Sequence[Any], every: str) -> RowAction | None:
     nodes = ",".join(r.node for r in rows if isinstance(r, WorkerRow))
     here = ("-d", nodes) if nodes else ()
     what = f"task events of {nodes or 'every worker'}"
     on, off = ("control", "enable_events", *here), ("control", "disable_events", *here)
     if nodes and all(r.task_events for r in rows if isinstance(r, WorkerRow)):
         on, off = off, on
-    return Act(on, what, REVERSIBLE, off)
+    return RowAction(on, what, REVERSIBLE, off)
 
 
-def shut_down(rows: Sequence[Any], every: str) -> Act | None:
+def shut_down(rows: Sequence[Any], every: str) -> RowAction | None:
     nodes = ",".join(r.node for r in rows if isinstance(r, WorkerRow))
     if not nodes:
         return None
     words = ("control", "shutdown", "-d", nodes, "--no-wait", "--yes")
-    return Act(words, f"stop {nodes}: running tasks finish first", COSTLY)
+    return RowAction(words, f"stop {nodes}: running tasks finish first", COSTLY)
 
 
-VERBS: dict[str, Callable[[Sequence[Any], str], Act | None]] = {
+VERBS: dict[str, Callable[[Sequence[Any], str], RowAction | None]] = {
     "retry": retry,
     "revoke": revoke,
     "terminate": terminate,

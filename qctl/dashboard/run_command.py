@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PATIENCE_S, TELL_S = 30.0, 1.0
 
 
-class Did(NamedTuple):
+class CommandResult(NamedTuple):
     """How a command ended: whether it did what was asked, its last remark, and its whole answer."""
 
     ok: bool
@@ -54,7 +54,9 @@ class Running:
         self._cancelled = True
         self._process.send_signal(signal.SIGINT)
 
-    def wait(self, limit_s: float | None = None, tell: Callable[[float], None] = lambda seconds: None) -> Did:
+    def wait(
+        self, limit_s: float | None = None, tell: Callable[[float], None] = lambda seconds: None
+    ) -> CommandResult:
         """How it ended. limit_s: it is ended after so many seconds; None: it may take as long as it takes.
         tell: is told every second for how many it has run."""
         started = time.monotonic()
@@ -67,21 +69,21 @@ class Running:
             if limit_s is not None and passed >= limit_s:
                 self._process.kill()
                 self._process.communicate()
-                return Did(False, f"it took longer than {limit_s:g} s and was stopped")
+                return CommandResult(False, f"it took longer than {limit_s:g} s and was stopped")
             tell(passed)
         lines = [line.strip() for line in (err or out).splitlines() if line.strip()]
         said = lines[-1].removeprefix("qctl: ") if lines else "done"
         if self._cancelled and self._process.returncode:
             said = f"cancelled after {time.monotonic() - started:.0f} s; what was done by then is done"
-        return Did(self._process.returncode == 0, said, "\n".join(filter(None, (out, err))))
+        return CommandResult(self._process.returncode == 0, said, "\n".join(filter(None, (out, err))))
 
 
-def answer(app: App, words: Sequence[str], extra: Sequence[str] = ()) -> Did:
+def answer(app: App, words: Sequence[str], extra: Sequence[str] = ()) -> CommandResult:
     """What a command that only looks says. It may take PATIENCE_S, since somebody waits for the page."""
     try:
         return Running(app, words, extra).wait(PATIENCE_S)
     except OSError as exc:
-        return Did(False, f"cannot start Python: {exc.strerror}")
+        return CommandResult(False, f"cannot start Python: {exc.strerror}")
 
 
 def command_of(root: click.Command | None, words: Sequence[str]) -> click.Command | None:

@@ -17,8 +17,8 @@ from qctl import exit_codes
 from qctl.cli.read_only import permit
 from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.sources.base import Source
-from qctl.dashboard.sources.live import Feed
-from qctl.dashboard.sources.replay import Tape
+from qctl.dashboard.sources.live import LiveSource
+from qctl.dashboard.sources.replay import Replay
 from qctl.dashboard.themes import THEMES, Palette, chosen
 from qctl.dashboard.views.cells import Where
 
@@ -62,14 +62,14 @@ def run(session: Session, feed: Source, plain: bool, colours: str | None = None)
     return code if isinstance(code, int) else exit_codes.OK
 
 
-def live(session: Session, max_tasks: int) -> Feed:
+def live(session: Session, max_tasks: int) -> LiveSource:
     """What the session's fleet does now."""
-    return Feed(session.app, max_tasks, MOST_BYTES)
+    return LiveSource(session.app, max_tasks, MOST_BYTES)
 
 
-def replayed(session: Session, path: str, speed: float, max_tasks: int) -> Tape:
+def replayed(session: Session, path: str, speed: float, max_tasks: int) -> Replay:
     """What a recording has."""
-    return Tape(session.app, path, speed, max_tasks, MOST_BYTES)
+    return Replay(session.app, path, speed, max_tasks, MOST_BYTES)
 
 
 def palette_named(name: str | None) -> Palette:
@@ -78,7 +78,7 @@ def palette_named(name: str | None) -> Palette:
         return chosen(name)
     except KeyError as exc:
         words = f"no theme named {exc}"
-        raise exit_codes.Stop(exit_codes.USAGE, words, f"there are {', '.join(THEMES)}") from None
+        raise exit_codes.CommandError(exit_codes.USAGE, words, f"there are {', '.join(THEMES)}") from None
 
 
 def window_for(session: Session, feed: Source, plain: bool, palette: Palette) -> Dashboard:
@@ -100,6 +100,6 @@ def window_for(session: Session, feed: Source, plain: bool, palette: Palette) ->
     try:
         if not window.needs_reason or session.is_read_only:
             permit(session, "qctl control")
-    except exit_codes.Stop as stop:
+    except exit_codes.CommandError as stop:
         window.refusal = window.refusal or f"{stop.message}; {stop.hint}"
     return window

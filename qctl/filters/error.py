@@ -6,7 +6,7 @@ from qctl import exit_codes
 from qctl.output.text import place_in
 
 
-class FilterError(exit_codes.Stop):
+class FilterError(exit_codes.CommandError):
     """`text` is no filter; position (from 0 to its length) is where, and message says why."""
 
     def __init__(self, text: str, position: int, message: str) -> None:

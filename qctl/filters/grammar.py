@@ -18,7 +18,7 @@ from qctl.filters import terms
 from qctl.filters.error import FilterError
 from qctl.filters.fields import FIELDS, Value
 from qctl.filters.predicate import Filter, Part, every, everything, none_of, some
-from qctl.filters.terms import Wrong
+from qctl.filters.terms import FilterSyntaxError
 
 LONGEST = 4096
 DEEPEST = 50
@@ -120,7 +120,7 @@ class _Reader:
             self.at = head.end()
             values = self.values(head[0])
             return terms.term(field, path.split(".")[1:], operator, values, self.now)
-        except Wrong as exc:
+        except FilterSyntaxError as exc:
             raise self.wrong(str(exc), exc.value.position if exc.value else start) from None
 
     def values(self, head: str) -> list[Value]:

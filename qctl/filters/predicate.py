@@ -15,7 +15,7 @@ Record = Mapping[str, Any]
 Test = Callable[[Record], bool]
 
 
-class Trace(NamedTuple):
+class SubstringHint(NamedTuple):
     """Text that what matches has in it: under `key`, at least one of these. caseless: in any case (ASCII).
     About records whose arguments are text, as events tell them."""
 
@@ -35,7 +35,7 @@ class Hints(NamedTuple):
     workers: frozenset[str] | None = None
     roots: frozenset[str] | None = None
     ids: frozenset[str] | None = None
-    traces: tuple[Trace, ...] = ()
+    traces: tuple[SubstringHint, ...] = ()
 
 
 class Part(NamedTuple):

@@ -27,7 +27,7 @@ _READ_AT_MOST = 65_536  # characters of a text that is to be read as a value
 Fits = Callable[[str], bool]
 
 
-class Wrong(Exception):
+class FilterSyntaxError(Exception):
     """The value behind an operator cannot be used."""
 
     def __init__(self, message: str, value: Value | None = None) -> None:
@@ -45,7 +45,7 @@ def _fits(value: Value, contains: bool) -> Fits:
         try:
             refuse_costly(text)
         except ValueError as exc:
-            raise Wrong(f"the regular expression {exc}", value) from None
+            raise FilterSyntaxError(f"the regular expression {exc}", value) from None
         found = re.compile(text).search
         return lambda have: found(have) is not None
     if contains:
@@ -53,7 +53,7 @@ def _fits(value: Value, contains: bool) -> Fits:
         return lambda have: lower in have.lower()
     if value.kind == "bare" and ("*" in text or "?" in text):
         if len(text) > MAX_PATTERN:
-            raise Wrong(f"a pattern has at most {MAX_PATTERN} characters", value)
+            raise FilterSyntaxError(f"a pattern has at most {MAX_PATTERN} characters", value)
         whole = re.compile(fnmatch.translate(text)).match
         return lambda have: whole(have) is not None
     return text.__eq__
@@ -125,7 +125,7 @@ def _state(field: Field, operator: str, values: Sequence[Value]) -> Part:
         state = state_named(value.text)
         if state is None or value.kind == "regex":
             near = did_you_mean(value.text.lower(), state_words())
-            raise Wrong(f"no state named '{value.text}'{near}", value)
+            raise FilterSyntaxError(f"no state named '{value.text}'{near}", value)
         states.add(state)
     wanted = frozenset(w for state in states for w in spellings(state))
     if operator == "!=":
@@ -161,7 +161,7 @@ def _span(field: Field, operator: str, values: Sequence[Value]) -> Part:
     try:
         return _compared(field.key, operator, span_s(value.text))
     except ValueError as exc:
-        raise Wrong(str(exc), value) from None
+        raise FilterSyntaxError(str(exc), value) from None
 
 
 def _number(field: Field, operator: str, values: Sequence[Value]) -> Part:
@@ -169,12 +169,12 @@ def _number(field: Field, operator: str, values: Sequence[Value]) -> Part:
     try:
         return _compared(field.key, operator, float(value.text))
     except ValueError:
-        raise Wrong(f"'{value.text}' is not a number", value) from None
+        raise FilterSyntaxError(f"'{value.text}' is not a number", value) from None
 
 
 def _one(field: Field, values: Sequence[Value]) -> Sequence[Value]:
     if len(values) != 1:
-        raise Wrong(f"{field.name} takes one value", values[1])
+        raise FilterSyntaxError(f"{field.name} takes one value", values[1])
     return values
 
 
@@ -200,7 +200,7 @@ def _epoch(value: Value, now: float) -> float:
             return (at if at.timestamp() <= now else at - timedelta(days=1)).timestamp()
         return epoch(text)
     except (ValueError, OverflowError):
-        raise Wrong(
+        raise FilterSyntaxError(
             f"'{text}' is neither a length of time such as 2h nor a time such as 14:30 or "
             "2026-01-31T14:30:00Z",
             value,
@@ -213,14 +213,14 @@ def _epoch(value: Value, now: float) -> float:
 def _payload(field: Field, path: Sequence[str], operator: str, values: Sequence[Value]) -> Part:
     if not path:
         if operator not in ("~", "!~"):
-            raise Wrong(f"write {field.name}~text, or say where to look: {field.name}.NAME=value")
+            raise FilterSyntaxError(f"write {field.name}~text, or say where to look: {field.name}.NAME=value")
         return _anywhere(field.key, operator, values)
     if operator in (">", ">=", "<", "<="):
         (value,) = _one(field, values)
         try:
             limit = float(value.text)
         except ValueError:
-            raise Wrong(f"'{value.text}' is not a number", value) from None
+            raise FilterSyntaxError(f"'{value.text}' is not a number", value) from None
         how = _ORDER[operator]
         return _inside(field.key, path, lambda have: _is_number(have) and how(have, limit))
     tests = [_same(v) if operator in (":", "=", "!=") else _within(v) for v in values]
@@ -336,10 +336,14 @@ _SIMPLE: dict[str, Callable[[Field, str, Sequence[Value]], Part]] = {
 def term(field: Field, path: Sequence[str], operator: str, values: Sequence[Value], now: float) -> Part:
     """The test of `field.path operator values`; raises Wrong."""
     if path and field.kind != "payload":
-        raise Wrong(f"there is nothing inside {field.name}; only args, kwargs and result have parts")
+        raise FilterSyntaxError(
+            f"there is nothing inside {field.name}; only args, kwargs and result have parts"
+        )
     known = _OPERATORS[field.kind]
     if operator not in known:
-        raise Wrong(f"{field.name} cannot be compared with {operator}; it takes {' '.join(known)}")
+        raise FilterSyntaxError(
+            f"{field.name} cannot be compared with {operator}; it takes {' '.join(known)}"
+        )
     if field.kind == "payload":
         part = _payload(field, path, operator, values)
     elif field.kind == "moment":

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from qctl.filters.fields import Value, is_exact
-from qctl.filters.predicate import Hints, Trace
+from qctl.filters.predicate import Hints, SubstringHint
 
 #: what JSON and Python write as it is, inside of text
 _PLAIN = re.compile(r"[A-Za-z0-9_.@:+ -]+")
@@ -23,19 +23,19 @@ def within(key: str, values: Sequence[Value]) -> Hints:
     """The text under `key` has one of these in it, in any case."""
     if not all(value.kind != "regex" and value.text.isascii() for value in values):
         return Hints()
-    return Hints(traces=(Trace(key, tuple(value.text for value in values), caseless=True),))
+    return Hints(traces=(SubstringHint(key, tuple(value.text for value in values), caseless=True),))
 
 
 def same(key: str, path: Sequence[str], values: Sequence[Value]) -> Hints:
     """What is under `key`, at `path` inside of it, is one of these."""
     plain = [step for step in path if _PLAIN.fullmatch(step) and not step.isdecimal()]
-    found = [Trace(key, (step,)) for step in plain]
+    found = [SubstringHint(key, (step,)) for step in plain]
     written = [_written(value) for value in values]
     texts = tuple(text for text in written if text is not None)
     if len(texts) == len(values):
-        found.append(Trace(key, texts))
+        found.append(SubstringHint(key, texts))
         if plain and plain[-1] is path[-1]:
-            found.append(Trace(key, _together(path[-1], texts)))
+            found.append(SubstringHint(key, _together(path[-1], texts)))
     return Hints(traces=tuple(found))
 
 

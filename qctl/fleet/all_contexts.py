@@ -24,7 +24,7 @@ def everywhere(
     """The items of all contexts, in their order. items: makes them from the answers of one fleet."""
     names = list(contexts.load(session.out.warn))
     if not names:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.NOT_FOUND, "there is no context", "`qctl ctx add NAME -b URL` makes one"
         )
 

@@ -37,7 +37,7 @@ def await_result(session: Session, task_id: str, timeout_s: float | None) -> Res
             return session.app.results.wait(task_id, timeout_s)
         return _drawn(session, task_id, timeout_s)
     except KeyboardInterrupt:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.INTERRUPTED,
             f"stopped waiting; the task {task_id} goes on",
             f"`qctl result {task_id} --wait` goes on waiting, `qctl control revoke {task_id}` cancels it",

@@ -159,7 +159,7 @@ def _number(text: str, value: str) -> float:
         raise _refusal(text, f"'{value}' is neither a number nor a time such as 30s") from None
 
 
-def _refusal(text: str, why: str) -> exit_codes.Stop:
-    return exit_codes.Stop(
+def _refusal(text: str, why: str) -> exit_codes.CommandError:
+    return exit_codes.CommandError(
         exit_codes.USAGE, f"the condition '{text}' cannot be read: {why}", "see `qctl wait --help`"
     )

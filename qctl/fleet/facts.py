@@ -19,7 +19,7 @@ from qcore.wire import envelope
 
 if TYPE_CHECKING:
     from qcore.app.app import App
-    from qcore.control.client import Silent
+    from qcore.control.client import SilentWorker
 
 ASK_S = 1.0
 QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -40,7 +40,7 @@ class Facts(msgspec.Struct):
 
     at: float
     members: dict[str, Member]
-    silent: list[Silent]
+    silent: list[SilentWorker]
     #: by command, by node: stats, registered, active_queues, conf, active
     said: dict[str, dict[str, Any]]
     depths: dict[str, Depth]
@@ -79,13 +79,13 @@ def gather(app: App) -> Facts:
     broker.check()
     round_trip_s = time.monotonic() - started
     said: dict[str, dict[str, Any]] = {}
-    silent: list[Silent] = []
+    silent: list[SilentWorker] = []
     whom: list[str] | None = None
     for command, arguments in QUESTIONS:
         answers = app.control.ask(command, arguments, whom, ASK_S)
         said[command] = answers.replies
         silent = silent or answers.silent
-        if silent or answers.suspects:
+        if silent or answers.possibly_silent:
             whom = sorted(answers.replies)  # who is silent is waited for once, not five times
         if not answers.replies:
             said |= {name: {} for name, _ in QUESTIONS}

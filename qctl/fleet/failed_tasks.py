@@ -14,13 +14,13 @@ from qctl.output.text import stamp
 
 if TYPE_CHECKING:
     from qcore.brokers.base import Broker
-    from qcore.wire.failure import Failure
+    from qcore.wire.failure import FailedTask
     from qctl.filters import Filter
 
 PAGE = 500
 
 
-def scan(broker: Broker, wanted: Filter) -> Iterator[Failure]:
+def scan(broker: Broker, wanted: Filter) -> Iterator[FailedTask]:
     """The failures that match, newest first, without tracebacks and messages."""
     hints, cursor = wanted.hints, ""
     while True:
@@ -33,7 +33,7 @@ def scan(broker: Broker, wanted: Filter) -> Iterator[Failure]:
             return
 
 
-def record(failure: Failure, values: bool = False) -> dict[str, Any]:
+def record(failure: FailedTask, values: bool = False) -> dict[str, Any]:
     """What filters look at. values: arguments as values, which needs the message."""
     args: Any = failure.args
     kwargs: Any = failure.kwargs
@@ -55,7 +55,7 @@ def record(failure: Failure, values: bool = False) -> dict[str, Any]:
     }
 
 
-def arguments(failure: Failure) -> tuple[Any, Any]:
+def arguments(failure: FailedTask) -> tuple[Any, Any]:
     """args and kwargs from the message; as they were shown when it cannot be read."""
     from qcore.errors import Malformed
     from qcore.wire import task as task_wire
@@ -67,7 +67,7 @@ def arguments(failure: Failure) -> tuple[Any, Any]:
     return body.args, body.kwargs
 
 
-def item_of(failure: Failure) -> dict[str, Any]:
+def item_of(failure: FailedTask) -> dict[str, Any]:
     """A failure as the tools print it."""
     return {
         "id": failure.task_id,
@@ -89,13 +89,13 @@ def item_of(failure: Failure) -> dict[str, Any]:
 
 def try_again(broker: Broker, items: Sequence[Item]) -> list[Done]:
     """Publish new tries of these; what became of each."""
-    from qcore.brokers.contract.failed_tasks import NewTry
+    from qcore.brokers.contract.failed_tasks import RetryRequest
     from qcore.errors import Malformed
     from qcore.wire import identity
     from qcore.wire.failure import tried_again
 
     done: dict[str, Done] = {}
-    tries: list[NewTry] = []
+    tries: list[RetryRequest] = []
     found = broker.failures_of([item.id for item in items])
     for item, failure in zip(items, found, strict=True):
         if failure is None:
@@ -107,7 +107,7 @@ def try_again(broker: Broker, items: Sequence[Item]) -> list[Done]:
         except Malformed as exc:
             done[item.id] = Done(item, "refused", {"reason": str(exc)})
             continue
-        tries.append(NewTry(item.id, task_id, raw, failure.queue, failure.priority))
+        tries.append(RetryRequest(item.id, task_id, raw, failure.queue, failure.priority))
     owners = broker.retry_failures(tries) if tries else []
     by_id = {item.id: item for item in items}
     for one, owner in zip(tries, owners, strict=True):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qctl.cli.session import Session
 
 
-def finish(session: Session, meta: ResultMeta, traceback: str = "hint") -> int:
+def print_result(session: Session, meta: ResultMeta, traceback: str = "hint") -> int:
     """Print the outcome; the exit code.
 
     traceback: 'hint' says how to see it, 'stderr' and 'stdout' print it there.
@@ -33,7 +33,7 @@ def finish(session: Session, meta: ResultMeta, traceback: str = "hint") -> int:
         return exit_codes.OK
     if meta.is_ready:
         return _failed(session, meta, traceback)
-    raise exit_codes.Stop(
+    raise exit_codes.CommandError(
         exit_codes.NOT_MET,
         f"task {meta.task_id} is {meta.status} and has not finished",
         "--wait waits for it",
@@ -49,7 +49,9 @@ def _failed(session: Session, meta: ResultMeta, traceback: str) -> int:
         out.warn(meta.traceback.rstrip())
     verb = "was revoked" if meta.status == "REVOKED" else "failed"
     hint = f"see `qctl result {meta.task_id} --traceback`" if meta.traceback and traceback == "hint" else ""
-    raise exit_codes.Stop(exit_codes.FAILED, f"task {meta.task_id} {verb}: {_error(meta.result)}", hint)
+    raise exit_codes.CommandError(
+        exit_codes.FAILED, f"task {meta.task_id} {verb}: {_error(meta.result)}", hint
+    )
 
 
 def _error(data: Any) -> str:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qcore.wire.event import sane
+from qcore.wire.event import finite_number
 
 if TYPE_CHECKING:
     from qcore.brokers.contract.administration import Depth
@@ -23,7 +23,7 @@ WORKERS, NET = "workers", "net"
 UNKNOWN: dict[str, Any] = {"in_per_s": None, "out_per_s": None, "rates": None}
 
 
-class Look(NamedTuple):
+class QueueSample(NamedTuple):
     """How much waited at a moment."""
 
     at: float  # monotonic
@@ -37,9 +37,9 @@ class Taken(NamedTuple):
     others: set[str]
 
 
-def look(queues: Sequence[str], depths: Sequence[Depth]) -> Look:
+def look(queues: Sequence[str], depths: Sequence[Depth]) -> QueueSample:
     waiting = {q: d.ready + (d.delayed or 0) for q, d in zip(queues, depths, strict=True)}
-    return Look(time.monotonic(), waiting)
+    return QueueSample(time.monotonic(), waiting)
 
 
 def taken(answers: Answers) -> Taken:
@@ -64,18 +64,20 @@ def counts_of(answers: Answers, node: str) -> Mapping[str, tuple[int, float]] | 
         return None
     found = {}
     for queue, one in told.items():
-        count, rate = map(sane, one) if isinstance(one, list | tuple) and len(one) == 2 else (None, None)
+        count, rate = (
+            map(finite_number, one) if isinstance(one, list | tuple) and len(one) == 2 else (None, None)
+        )
         if count is not None and rate is not None:
             found[queue] = int(count), rate
     return found
 
 
-def rates(now: Look, before: Look | None, found: Taken) -> dict[str, dict[str, Any]]:
+def rates(now: QueueSample, before: QueueSample | None, found: Taken) -> dict[str, dict[str, Any]]:
     """For each queue of the look in_per_s, out_per_s and how they are known."""
     return {queue: _rates(queue, now, before, found) for queue in now.waiting}
 
 
-def _rates(queue: str, now: Look, before: Look | None, found: Taken) -> dict[str, Any]:
+def _rates(queue: str, now: QueueSample, before: QueueSample | None, found: Taken) -> dict[str, Any]:
     change = None
     if before is not None and queue in before.waiting and now.at > before.at:
         change = (now.waiting[queue] - before.waiting[queue]) / (now.at - before.at)

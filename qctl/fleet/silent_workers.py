@@ -49,10 +49,10 @@ def verdict(session: Session, answers: Answers, whom: list[str] | None, timeout:
 
         where = mask_url(session.app.broker_url())
         if lost > 0:
-            raise exit_codes.Stop(
+            raise exit_codes.CommandError(
                 exit_codes.NO_ANSWER, f"nobody answered within {timeout:g} s", "try a longer -t"
             )
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.NO_ANSWER,
             f"no worker is online at {where}",
             "the broker is fine; start a worker with `qctl -A proj worker`",
@@ -62,7 +62,7 @@ def verdict(session: Session, answers: Answers, whom: list[str] | None, timeout:
 
 def _among(answers: Answers) -> str:
     """Which names those may have who heard the question; Celery's workers that were killed leave theirs."""
-    names = answers.suspects
+    names = answers.possibly_silent
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f": among {', '.join(names[:5])}{more}, of which the others are gone" if names else ""
 

@@ -29,7 +29,7 @@ _WORDS = {
 }
 
 
-def tell(session: Session, ids: Sequence[str], answers: Answers) -> int:
+def report_location(session: Session, ids: Sequence[str], answers: Answers) -> int:
     """Say where each was; NOT_FOUND when nobody has ever heard of any."""
     held, all_said = _held(answers)
     words = {one: _WORDS[held[one][1]].format(held[one][0]) for one in ids if one in held}
@@ -45,7 +45,7 @@ def tell(session: Session, ids: Sequence[str], answers: Answers) -> int:
     if ids and len(unknown) == len(set(ids)):
         which = unknown[0] if len(unknown) == 1 else f"any of {len(unknown):,} ids"
         hint = "it is remembered all the same; `qctl task unrevoke` takes that back"
-        raise exit_codes.Stop(exit_codes.NOT_FOUND, f"no worker, queue or result knows {which}", hint)
+        raise exit_codes.CommandError(exit_codes.NOT_FOUND, f"no worker, queue or result knows {which}", hint)
     return exit_codes.OK
 
 

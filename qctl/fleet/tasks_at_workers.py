@@ -20,7 +20,7 @@ _QUESTIONS = {"reserved": "reserved", "scheduled": "delayed", "active": "running
 MOST_IDS = 5000
 
 
-class Held(NamedTuple):
+class TasksAtWorkers(NamedTuple):
     """A task that a worker holds."""
 
     id: str
@@ -37,16 +37,16 @@ class Held(NamedTuple):
         return {**self._asdict(), "root_id": None}
 
 
-class Seen(NamedTuple):
+class WorkerTask(NamedTuple):
     """What was found; silent: names of the workers that did not answer."""
 
-    tasks: list[Held]
+    tasks: list[TasksAtWorkers]
     silent: list[str]
 
 
-def everything(app: App, timeout_s: float = ASK_S) -> Seen:
+def everything(app: App, timeout_s: float = ASK_S) -> WorkerTask:
     """All tasks that workers hold."""
-    found: dict[tuple[str, str], Held] = {}
+    found: dict[tuple[str, str], TasksAtWorkers] = {}
     silent: set[str] = set()
     for command, state in _QUESTIONS.items():
         answers = app.control.ask(command, timeout_s=timeout_s)
@@ -57,12 +57,12 @@ def everything(app: App, timeout_s: float = ASK_S) -> Seen:
                     found[held.id, worker] = held  # the last question knows best: it may run by now
         if not answers.replies and not answers.silent:
             break  # nobody is there
-    return Seen(list(found.values()), sorted(silent))
+    return WorkerTask(list(found.values()), sorted(silent))
 
 
-def named(app: App, ids: Sequence[str], timeout_s: float = ASK_S) -> Seen:
+def named(app: App, ids: Sequence[str], timeout_s: float = ASK_S) -> WorkerTask:
     """Those of these ids that workers hold."""
-    found: list[Held] = []
+    found: list[TasksAtWorkers] = []
     silent: set[str] = set()
     for start in range(0, len(ids), MOST_IDS):
         some = list(ids[start : start + MOST_IDS])
@@ -77,10 +77,10 @@ def named(app: App, ids: Sequence[str], timeout_s: float = ASK_S) -> Seen:
                     found.append(held)
         if not answers.replies and not answers.silent:
             break
-    return Seen(found, sorted(silent))
+    return WorkerTask(found, sorted(silent))
 
 
-def _held(task: Any, state: str, worker: str) -> Held | None:
+def _held(task: Any, state: str, worker: str) -> TasksAtWorkers | None:
     """One task of a reply, which anybody may have written."""
     if not isinstance(task, Mapping):
         return None
@@ -90,7 +90,7 @@ def _held(task: Any, state: str, worker: str) -> Held | None:
         return None
     delivery = task.get("delivery_info")
     queue = str(delivery.get("routing_key") or "") if isinstance(delivery, Mapping) else ""
-    return Held(
+    return TasksAtWorkers(
         task["id"],
         str(task.get("name") or task.get("type") or ""),
         queue,

@@ -38,10 +38,10 @@ def parse(word: str, where: str = "-o") -> Format:
         from qcore.errors import did_you_mean
 
         near = did_you_mean(name, NAMES) or f"; there are {', '.join(FORMATS)}"
-        raise exit_codes.Stop(exit_codes.USAGE, f"no output format named '{name}'{near} ({where})")
+        raise exit_codes.CommandError(exit_codes.USAGE, f"no output format named '{name}'{near} ({where})")
     if bool(sign) is not (name in _WITH_VALUE) or (sign and not value.strip()):
         right = _WITH_VALUE.get(name, name)
-        raise exit_codes.Stop(exit_codes.USAGE, f"the output format is written {right} ({where})")
+        raise exit_codes.CommandError(exit_codes.USAGE, f"the output format is written {right} ({where})")
     if name == "template":
         return Format(name, template=Template(value))
     return Format(name, tuple(part.strip() for part in value.split(",") if part.strip()))

@@ -53,7 +53,7 @@ def refuse_unknown(names: Iterable[str], items: Sequence[Mapping[str, Any]]) -> 
             from qcore.errors import did_you_mean
 
             near = did_you_mean(name, known) or f"; there are {', '.join(known)}"
-            raise exit_codes.Stop(exit_codes.USAGE, f"no field named '{name}'{near}")
+            raise exit_codes.CommandError(exit_codes.USAGE, f"no field named '{name}'{near}")
 
 
 def text(value: Any) -> str:

@@ -58,7 +58,7 @@ def _places(names: Sequence[str] | None, columns: Sequence[Column]) -> list[int]
             from qcore.errors import did_you_mean
 
             near = did_you_mean(name, known) or f"; there are {', '.join(c.key for c in columns)}"
-            raise exit_codes.Stop(exit_codes.USAGE, f"no column named '{name}'{near}")
+            raise exit_codes.CommandError(exit_codes.USAGE, f"no column named '{name}'{near}")
         found.append(place)
     return found
 

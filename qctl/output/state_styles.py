@@ -11,7 +11,7 @@ import os
 from typing import NamedTuple, TextIO
 
 
-class Look(NamedTuple):
+class StateStyle(NamedTuple):
     """How one state is drawn."""
 
     glyph: str
@@ -22,21 +22,21 @@ class Look(NamedTuple):
     bold: bool = False
 
 
-QUEUED = Look("·", ".", "queued", "#999999", "90")
-RESERVED = Look("○", "o", "reserved", "#56B4E9", "36")
-RUNNING = Look("▶", ">", "running", "#4DA3DD", "94", True)
-DONE = Look("✓", "+", "done", "#009E73", "32")
-RETRYING = Look("↻", "~", "retrying", "#E69F00", "33")
-FAILED = Look("✗", "x", "failed", "#E8743B", "31", True)
-REVOKED = Look("⊘", "-", "revoked", "#CC79A7", "35")
-REJECTED = Look("⊘", "-", "rejected", "#CC79A7", "35")
-ONLINE = Look("✓", "+", "online", "#009E73", "32")
-ENDED = Look("?", "?", "ended", "#999999", "90")  # nobody has it any more; how it ended was not heard
-DRAINING = Look("‖", "=", "drains", "#E69F00", "33")  # takes no more tasks
-SILENT = Look("?", "?", "silent", "#E8743B", "4;31", True)
-GONE = Look("⊘", "-", "gone", "#999999", "90")
+QUEUED = StateStyle("·", ".", "queued", "#999999", "90")
+RESERVED = StateStyle("○", "o", "reserved", "#56B4E9", "36")
+RUNNING = StateStyle("▶", ">", "running", "#4DA3DD", "94", True)
+DONE = StateStyle("✓", "+", "done", "#009E73", "32")
+RETRYING = StateStyle("↻", "~", "retrying", "#E69F00", "33")
+FAILED = StateStyle("✗", "x", "failed", "#E8743B", "31", True)
+REVOKED = StateStyle("⊘", "-", "revoked", "#CC79A7", "35")
+REJECTED = StateStyle("⊘", "-", "rejected", "#CC79A7", "35")
+ONLINE = StateStyle("✓", "+", "online", "#009E73", "32")
+ENDED = StateStyle("?", "?", "ended", "#999999", "90")  # nobody has it any more; how it ended was not heard
+DRAINING = StateStyle("‖", "=", "drains", "#E69F00", "33")  # takes no more tasks
+SILENT = StateStyle("?", "?", "silent", "#E8743B", "4;31", True)
+GONE = StateStyle("⊘", "-", "gone", "#999999", "90")
 
-STATES: dict[str, Look] = {
+STATES: dict[str, StateStyle] = {
     "PENDING": QUEUED,
     "SENT": QUEUED,
     "RECEIVED": RESERVED,
@@ -55,9 +55,9 @@ STATES: dict[str, Look] = {
 }
 
 
-def look(state: str) -> Look:
+def look(state: str) -> StateStyle:
     """The look of a state; a state of the user's own is shown by its name."""
-    return STATES.get(state) or Look("○", "o", state.lower(), "#56B4E9", "36")
+    return STATES.get(state) or StateStyle("○", "o", state.lower(), "#56B4E9", "36")
 
 
 def wants_colour(stream: TextIO, refused: bool = False) -> bool:
@@ -74,6 +74,6 @@ def paint(text: str, ansi: str, on: bool) -> str:
     return f"\x1b[{ansi}m{text}\x1b[0m" if on and ansi else text
 
 
-def glyph(found: Look, encoding: str | None) -> str:
+def glyph(found: StateStyle, encoding: str | None) -> str:
     """The glyph that a stream of this encoding can show."""
     return found.glyph if (encoding or "").lower().replace("-", "") == "utf8" else found.ascii

@@ -44,8 +44,8 @@ class Template:
         return "".join(texts[piece] if is_field else piece for piece, is_field in self.pieces)
 
 
-def _wrong(text: str, place: int, why: str) -> exit_codes.Stop:
-    return exit_codes.Stop(exit_codes.USAGE, f"in the template: {why}\n  {text}\n  {' ' * place}^")
+def _wrong(text: str, place: int, why: str) -> exit_codes.CommandError:
+    return exit_codes.CommandError(exit_codes.USAGE, f"in the template: {why}\n  {text}\n  {' ' * place}^")
 
 
 def value_at(item: Any, field: str) -> Any:

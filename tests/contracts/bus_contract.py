@@ -6,7 +6,7 @@ import threading
 import time
 
 from qcore.brokers.base import Broker
-from qcore.control.authorization import Guard
+from qcore.control.authorization import Authorizer
 from qcore.settings.config import Config
 from qcore.wire import control as wire
 from qcore.wire import seal
@@ -29,7 +29,7 @@ class BusContract:
 
     def test_a_signed_request_arrives_as_it_was_signed(self, opened: Open, queue: str) -> None:
         needs(opened(), "fanout")
-        guard = Guard(Config({"control_keys": {"k": {"secret": "x" * 20, "scope": "admin"}}}))
+        guard = Authorizer(Config({"control_keys": {"k": {"secret": "x" * 20, "scope": "admin"}}}))
         ear = opened().subscribe(f"{queue}.pidbox", node="w@host")
 
         def sealer(body: bytes, whom: str) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from qcore.brokers.base import Broker
-from qcore.brokers.contract.failed_tasks import FailureCounts, NewTry
+from qcore.brokers.contract.failed_tasks import FailedTaskCounts, RetryRequest
 from qcore.brokers.contract.records import Settlement
 from qcore.errors import Unsupported
-from qcore.wire.failure import Failure
+from qcore.wire.failure import FailedTask
 from tests.contracts.consuming import Open, end, message, needs, put, take, text_of
 from tests.support.waiting import wait_for
 
@@ -23,9 +23,9 @@ def _raw(name: str) -> bytes:
     return message(name)
 
 
-def failure(name: str, **more: Any) -> Failure:
+def failure(name: str, **more: Any) -> FailedTask:
     facts = {"exc_type": "ValueError", "exc_message": "no", "ttl_s": 60.0, "traceback": "tb", **more}
-    return Failure(task_id=name, name="proj.add", queue="q", raw=_raw(name), **facts)
+    return FailedTask(task_id=name, name="proj.add", queue="q", raw=_raw(name), **facts)
 
 
 def ids(broker: Broker, **query: Any) -> list[str]:
@@ -62,11 +62,11 @@ class Failing:
 
     def test_failures_are_listed_newest_first_in_pages(self, broker: Broker) -> None:
         needs(broker, "failures")
-        broker.keep_failures([failure(f"t{i}") for i in range(25)])
+        broker.store_failed_tasks([failure(f"t{i}") for i in range(25)])
         newest = [f"t{i}" for i in reversed(range(25))]
 
         first = broker.failures(limit=10)
-        broker.keep_failures([failure("later")])
+        broker.store_failed_tasks([failure("later")])
         broker.forget_failures(["t12", "t3", "nobody"])
         rest = ids(broker, limit=10)
         second = broker.failures(limit=10, after=first.cursor)
@@ -77,7 +77,7 @@ class Failing:
 
     def test_failures_between_two_times_are_found(self, broker: Broker) -> None:
         needs(broker, "failures")
-        broker.keep_failures([failure("a"), failure("b"), failure("c")])
+        broker.store_failed_tasks([failure("a"), failure("b"), failure("c")])
         c, b, a = broker.failures().entries
 
         assert ids(broker, since=b.failed_at - 2e-7, until=b.failed_at + 2e-7) == ["b"]
@@ -85,50 +85,50 @@ class Failing:
 
     def test_one_that_fails_again_takes_the_place_of_the_older(self, broker: Broker) -> None:
         needs(broker, "failures")
-        broker.keep_failures([failure("a"), failure("b")])
-        broker.retry_failures([NewTry("a", "new", message("new"), "q")])
+        broker.store_failed_tasks([failure("a"), failure("b")])
+        broker.retry_failures([RetryRequest("a", "new", message("new"), "q")])
 
-        broker.keep_failures([failure("a", exc_type="KeyError")])
+        broker.store_failed_tasks([failure("a", exc_type="KeyError")])
 
         assert ids(broker) == ["a", "b"]
         (again,) = broker.failures_of(["a"])
         assert again is not None
         assert (again.exc_type, again.retried_as) == ("KeyError", "")
-        assert broker.failure_counts() == FailureCounts(2, 0)
+        assert broker.failure_counts() == FailedTaskCounts(2, 0)
 
     def test_failures_end_after_their_time(self, opened: Open) -> None:
         broker = opened(failed_ttl_s=0.3)
         needs(broker, "failures")
-        broker.keep_failures([failure("a", ttl_s=0.3), failure("b", ttl_s=0.3)])
+        broker.store_failed_tasks([failure("a", ttl_s=0.3), failure("b", ttl_s=0.3)])
         assert ids(broker) == ["b", "a"]
 
         wait_for(lambda: ids(broker) == [])
-        broker.keep_failures([failure("c", ttl_s=60.0)])
+        broker.store_failed_tasks([failure("c", ttl_s=60.0)])
 
         assert ids(broker) == ["c"]
         assert broker.failures_of(["a"]) == [None]
-        assert broker.failure_counts() == FailureCounts(1, 0)
+        assert broker.failure_counts() == FailedTaskCounts(1, 0)
 
     def test_when_there_are_too_many_the_oldest_go_and_are_counted(self, opened: Open) -> None:
         broker = opened(failed_max=3)
         needs(broker, "failures")
 
         for name in "abcde":
-            broker.keep_failures([failure(name)])
+            broker.store_failed_tasks([failure(name)])
 
         assert ids(broker) == ["e", "d", "c"]
-        assert broker.failure_counts() == FailureCounts(3, 2)
+        assert broker.failure_counts() == FailedTaskCounts(3, 2)
 
     def test_a_failure_is_tried_again_once(self, opened: Open, queue: str) -> None:
         broker, other = opened(), opened()
         needs(broker, "failures")
-        broker.keep_failures([failure("a"), failure("b")])
+        broker.store_failed_tasks([failure("a"), failure("b")])
 
         first = broker.retry_failures(
-            [NewTry("a", "a2", message("a2"), queue), NewTry("gone", "x", message("x"), queue)]
+            [RetryRequest("a", "a2", message("a2"), queue), RetryRequest("gone", "x", message("x"), queue)]
         )
         second = other.retry_failures(
-            [NewTry("a", "a3", message("a3"), queue), NewTry("b", "b2", message("b2"), queue, 9)]
+            [RetryRequest("a", "a3", message("a3"), queue), RetryRequest("b", "b2", message("b2"), queue, 9)]
         )
 
         assert (first, second) == (["a2", ""], ["a2", "b2"])
@@ -140,12 +140,12 @@ class Failing:
     def test_of_many_that_try_again_at_once_one_wins(self, opened: Open, queue: str) -> None:
         broker = opened()
         needs(broker, "failures")
-        broker.keep_failures([failure(f"t{i}") for i in range(40)])
+        broker.store_failed_tasks([failure(f"t{i}") for i in range(40)])
         owners: list[list[str]] = []
 
         def try_all(name: str) -> None:
             mine = opened()
-            tries = [NewTry(f"t{i}", f"{name}{i}", message(f"{name}{i}"), queue) for i in range(40)]
+            tries = [RetryRequest(f"t{i}", f"{name}{i}", message(f"{name}{i}"), queue) for i in range(40)]
             owners.append(
                 [o for start in range(0, 40, 5) for o in mine.retry_failures(tries[start : start + 5])]
             )
@@ -163,10 +163,10 @@ class Failing:
 
     def test_a_new_try_wakes_a_sleeping_consumer(self, broker: Broker, queue: str) -> None:
         needs(broker, "failures")
-        broker.keep_failures([failure("a")])
+        broker.store_failed_tasks([failure("a")])
         consumer = broker.consumer([queue])
 
-        broker.retry_failures([NewTry("a", "b", message("b"), queue, 9)])
+        broker.retry_failures([RetryRequest("a", "b", message("b"), queue, 9)])
 
         assert [text_of(d.raw) for d in take(consumer, 1, 0.9)] == ["b"]
 
@@ -175,7 +175,7 @@ class Failing:
         needs(one, "failures")
         if one.name != "redis":
             pytest.skip("only Redis knows prefixes")
-        one.keep_failures([failure("a")])
+        one.store_failed_tasks([failure("a")])
 
         assert (ids(one), ids(two)) == (["a"], [])
 

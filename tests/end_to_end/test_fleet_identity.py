@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qcore.worker.services.lease import FORGET_AFTER, Twin
+from qcore.worker.services.lease import FORGET_AFTER, DuplicateNameDetector
 from qctl import exit_codes
 from tests.faults import FULL
 from tests.qctl.cli.test_command_line import qctl
@@ -71,7 +71,7 @@ def test_two_workers_of_one_name_are_said_on_both_sides(redis_url: str, processe
 def test_a_successor_of_a_killed_worker_is_no_second_one() -> None:
     """What its first announcement replaces may be a dead worker's; a second time it is somebody alive."""
     dead, alive = {"instance": "dead"}, {"instance": "alive", "pid": 7, "host": "h"}
-    twin = Twin("w1@test", "mine")
+    twin = DuplicateNameDetector("w1@test", "mine")
 
     twin.look(dead)
     after_start = twin.facts

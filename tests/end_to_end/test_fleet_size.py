@@ -12,7 +12,7 @@ import pytest
 
 from qcore.app.app import App
 from qcore.brokers.registry import open_broker
-from qcore.worker.services.lease import Keeper
+from qcore.worker.services.lease import LeaseKeeper
 from qctl import exit_codes
 from tests.faults import FULL
 from tests.qctl.cli.test_command_line import qctl
@@ -131,7 +131,7 @@ def test_the_larger_the_fleet_the_rarer_each_looks_for_the_dead(memory_url: str)
     """Together they look about 8 times a second, and no worker less than every 15 s."""
     broker = open_broker(memory_url)
     consumer = broker.consumer(["q"])
-    keeper = Keeper(consumer, broker, "w1@test", "instance", dict)
+    keeper = LeaseKeeper(consumer, broker, "w1@test", "instance", dict)
 
     def pauses(owners: int) -> list[float]:
         consumer.owners = owners

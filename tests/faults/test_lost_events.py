@@ -8,7 +8,7 @@ from collections import Counter
 
 from qcore import App
 from qcore.wire import event as wire
-from qctl.dashboard.sources.live import Feed
+from qctl.dashboard.sources.live import LiveSource
 from tests.faults.lossy import Lossy
 from tests.support.processes import Processes
 from tests.support.redis_server import RedisServer
@@ -28,7 +28,7 @@ def test_what_is_lost_is_counted_and_put_right(
     lossy = Lossy(redis_server.port, LOST)
     client = App("client", broker=redis_url, backend=redis_url, set_as_current=False)
     through = f"redis://127.0.0.1:{lossy.port}/0"
-    feed = Feed(App("watch", broker=through, backend=redis_url, set_as_current=False), 100_000)
+    feed = LiveSource(App("watch", broker=through, backend=redis_url, set_as_current=False), 100_000)
     feed.start()
     wait_for(lambda: feed.listening.is_set() and feed.take().up == 2)
     before = feed.memory.missed

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from qcore import App
-from qcore.wire.failure import Failure
-from qctl.dashboard.state.event_log import Memory
+from qcore.wire.failure import FailedTask
+from qctl.dashboard.state.event_log import EventLog
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot, WorkerRow
 
@@ -79,8 +79,8 @@ TRACE = """Traceback (most recent call last):
 shop.gateway.Timeout: no answer in 30 s"""
 
 
-def failure(number: int, name: str, exc_type: str, message: str, queue: str) -> Failure:
-    return Failure(
+def failure(number: int, name: str, exc_type: str, message: str, queue: str) -> FailedTask:
+    return FailedTask(
         task_id=f"{number:08x}-0000-4000-8000-000000000000",
         name=name,
         queue=queue,
@@ -203,7 +203,7 @@ class Still:
 
     def __init__(self, **changes: Any) -> None:
         self.app = App("still", broker="memory://", set_as_current=False)
-        self.memory = Memory(10_000)
+        self.memory = EventLog(10_000)
         self.memory.fold(events(), NOW)
         total = 0
         for second in range(200):

@@ -7,7 +7,7 @@ import msgspec
 YES, NO, PARTLY, UNKNOWN = "yes", "no", "partly", "unknown"
 
 
-class Promise(msgspec.Struct, frozen=True):
+class Guarantee(msgspec.Struct, frozen=True):
     """One guarantee of docs/guarantees.md."""
 
     name: str  # a stable word: 'durable-publish'

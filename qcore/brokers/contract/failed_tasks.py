@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from qcore.errors import Unsupported
-from qcore.wire.failure import Failure
+from qcore.wire.failure import FailedTask
 
 DEFAULT_TTL_S = 604_800.0
 DEFAULT_MAX = 100_000
@@ -20,15 +20,15 @@ DEFAULT_MAX = 100_000
 SWEPT_WITH_EACH = 4
 
 
-class FailurePage(msgspec.Struct, frozen=True):
+class FailedTaskPage(msgspec.Struct, frozen=True):
     """One page of failures, newest first. cursor selects the next page, '' when there is none; a page
     may hold fewer than the limit, or none, without being the last."""
 
-    entries: list[Failure]
+    entries: list[FailedTask]
     cursor: str
 
 
-class NewTry(msgspec.Struct, frozen=True):
+class RetryRequest(msgspec.Struct, frozen=True):
     """A failed task, with the message and id of its retry."""
 
     failed_id: str
@@ -38,31 +38,31 @@ class NewTry(msgspec.Struct, frozen=True):
     priority: int = 0
 
 
-class FailureCounts(msgspec.Struct, frozen=True):
+class FailedTaskCounts(msgspec.Struct, frozen=True):
     """kept: the number stored, those about to expire included; dropped: deleted because of `failed_max`."""
 
     kept: int
     dropped: int
 
 
-class FailureLimits(msgspec.Struct, frozen=True):
+class FailedTaskLimits(msgspec.Struct, frozen=True):
     """How long failures are kept, and how many."""
 
     ttl_s: float | None
     most: int
 
 
-def limits_of(options: Mapping[str, Any]) -> FailureLimits:
+def limits_of(options: Mapping[str, Any]) -> FailedTaskLimits:
     ttl_s = options.get("failed_ttl_s", DEFAULT_TTL_S)
-    return FailureLimits(float(ttl_s) if ttl_s else None, int(options.get("failed_max", DEFAULT_MAX)))
+    return FailedTaskLimits(float(ttl_s) if ttl_s else None, int(options.get("failed_max", DEFAULT_MAX)))
 
 
-class FailureStore:
+class FailedTaskStore:
     """Failed tasks by task id; a later failure under the same id replaces the earlier one."""
 
     name: ClassVar[str]
 
-    def keep_failures(self, failures: Sequence[Failure]) -> None:
+    def store_failed_tasks(self, failures: Sequence[FailedTask]) -> None:
         """Store failures; drivers do the same in the step of a Settlement that has one."""
         raise self._unsupported()
 
@@ -73,13 +73,13 @@ class FailureStore:
         limit: int = 500,
         after: str = "",
         whole: bool = False,
-    ) -> FailurePage:
+    ) -> FailedTaskPage:
         """Failures between two times (epoch seconds), newest first. after: the cursor of the previous
         page. whole: include tracebacks and messages. Later pages skip failures stored or deleted
         meanwhile."""
         raise self._unsupported()
 
-    def failures_of(self, task_ids: Sequence[str]) -> list[Failure | None]:
+    def failures_of(self, task_ids: Sequence[str]) -> list[FailedTask | None]:
         """The failures of these ids with all fields; None for an unknown id."""
         raise self._unsupported()
 
@@ -87,13 +87,13 @@ class FailureStore:
         """Delete the failures of these ids; returns how many existed."""
         raise self._unsupported()
 
-    def retry_failures(self, tries: Sequence[NewTry]) -> list[str]:
+    def retry_failures(self, tries: Sequence[RetryRequest]) -> list[str]:
         """Publish each retry and record it with its failure, in one step for each, unless the failure was
         retried before. Returns for each the id of the retry: `task_id` when this call was the first, ''
         when the failure no longer exists. May be called again with the same ids after BrokerDown."""
         raise self._unsupported()
 
-    def failure_counts(self) -> FailureCounts:
+    def failure_counts(self) -> FailedTaskCounts:
         raise self._unsupported()
 
     def _unsupported(self) -> Unsupported:

@@ -10,8 +10,8 @@ import msgspec
 
 from qcore.errors import Malformed
 from qcore.wire import envelope
-from qcore.wire.failure import Failure
-from qcore.wire.outcome import Before
+from qcore.wire.failure import FailedTask
+from qcore.wire.outcome import Preconditions
 
 
 class Features(msgspec.Struct, frozen=True):
@@ -120,8 +120,8 @@ class Settlement(msgspec.Struct):
     sends: tuple[Message, ...] = ()  # continuations, retries
     due_at: float = 0.0  # for DELAY
     reason: str = ""  # for QUARANTINE: a stable code
-    failure: Failure | None = None  # only for drivers with features.failures
-    before: Before | None = None  # for the worker, which sees to it first; drivers ignore it
+    failure: FailedTask | None = None  # only for drivers with features.failures
+    before: Preconditions | None = None  # for the worker, which sees to it first; drivers ignore it
     report: Callable[[], None] | None = None  # for the worker, once this was accepted; drivers ignore it
 
 

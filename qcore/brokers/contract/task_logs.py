@@ -15,7 +15,7 @@ TASKS = 2_000
 KEPT_S = 86_400
 
 
-class Lines:
+class TaskLogs:
     """Task logs."""
 
     name: ClassVar[str]

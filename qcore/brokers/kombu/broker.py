@@ -21,13 +21,13 @@ from qcore.base.times import new_id
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.administration import Depth
 from qcore.brokers.contract.consumer import Consumer
-from qcore.brokers.contract.diagnosis import CONFIRMED, DURABLE, NO, UNKNOWN, YES, Promise
+from qcore.brokers.contract.diagnosis import CONFIRMED, DURABLE, NO, UNKNOWN, YES, Guarantee
 from qcore.brokers.contract.records import Features, Member, Message, Quarantined
 from qcore.brokers.contract.subscription import Inbox, Subscription
-from qcore.brokers.kombu.bus import KombuListener, Place
-from qcore.brokers.kombu.connection import Link, is_native
+from qcore.brokers.kombu.bus import BusState, KombuListener
+from qcore.brokers.kombu.connection import KombuConnection, is_native
 from qcore.brokers.kombu.consumer import KombuConsumer
-from qcore.brokers.kombu.members import Roster
+from qcore.brokers.kombu.members import MemberList
 from qcore.brokers.kombu.messages import incoming, outgoing
 from qcore.brokers.kombu.publisher import Publisher
 from qcore.brokers.kombu.topology import QUARANTINE, Topology, bus_type
@@ -70,13 +70,15 @@ class KombuBroker(Broker):
             self.lease_s = min(self.lease_s, self._beat_s)
         # No heartbeats are sent between two publishes, so this connection requests none: a publish
         # detects a dead connection itself.
-        self._link = Link(url, self.options, name="qcore client")
+        self._link = KombuConnection(url, self.options, name="qcore client")
         self._topology, self._publisher = Topology(self._link), Publisher(self._link)
-        self._roster = Roster(self._link, self._topology, self._publisher)
+        self._roster = MemberList(self._link, self._topology, self._publisher)
         self._named: dict[str, None] = {}
 
-    def _new_link(self, name: str, heartbeat: bool = True) -> Link:
-        return Link(self.url, self.options, heartbeat_s=self._beat_s if heartbeat else 0.0, name=name)
+    def _new_link(self, name: str, heartbeat: bool = True) -> KombuConnection:
+        return KombuConnection(
+            self.url, self.options, heartbeat_s=self._beat_s if heartbeat else 0.0, name=name
+        )
 
     @contextmanager
     def _on_link(self) -> Iterator[None]:
@@ -183,7 +185,7 @@ class KombuBroker(Broker):
     def subscribe(self, exchange: str, pattern: str = "", node: str = "") -> Subscription:
         name = f"{node}.{exchange}" if node and not pattern else f"{exchange}.{new_id()}"
         control = not pattern
-        place = Place(
+        place = BusState(
             name=name,
             exchange=exchange,
             key=pattern,
@@ -193,7 +195,7 @@ class KombuBroker(Broker):
         return KombuListener(self._new_link(f"qcore listener {node}".strip()), place)
 
     def inbox(self, exchange: str, key: str) -> Inbox:
-        place = Place(
+        place = BusState(
             name=f"{key}.{exchange}",
             exchange=exchange,
             key=key,
@@ -207,7 +209,7 @@ class KombuBroker(Broker):
 
     def open_replies(self, name: str, expires_s: float) -> Inbox:
         """A queue for results sent to this process (`rpc://`), declared as Celery's clients do."""
-        place = Place(name=name, expires_s=expires_s, exclusive=False, durable=True)
+        place = BusState(name=name, expires_s=expires_s, exclusive=False, durable=True)
         return KombuListener(self._new_link("qcore results", heartbeat=False), place, name)
 
     # --- members, revoked ids
@@ -260,11 +262,11 @@ class KombuBroker(Broker):
         finally:
             link.close()
 
-    def promises(self) -> list[Promise]:
+    def promises(self) -> list[Guarantee]:
         kept = "persistent messages in durable queues: on one disk, in quorum queues on several"
         return [
-            Promise(CONFIRMED, YES, "publish returns when the server has confirmed every message"),
-            Promise(DURABLE, YES, kept, "task_default_queue_type, task_create_missing_queue_type"),
+            Guarantee(CONFIRMED, YES, "publish returns when the server has confirmed every message"),
+            Guarantee(DURABLE, YES, kept, "task_default_queue_type, task_create_missing_queue_type"),
         ]
 
     def close(self) -> None:
@@ -290,6 +292,6 @@ class EmulatedBroker(KombuBroker):
         lease=False,
     )
 
-    def promises(self) -> list[Promise]:
+    def promises(self) -> list[Guarantee]:
         what = "this transport confirms nothing: a publish that returned may be lost"
-        return [Promise(CONFIRMED, NO, what), Promise(DURABLE, UNKNOWN, "that is up to the transport")]
+        return [Guarantee(CONFIRMED, NO, what), Guarantee(DURABLE, UNKNOWN, "that is up to the transport")]

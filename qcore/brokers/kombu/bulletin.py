@@ -16,7 +16,7 @@ import msgspec
 from amqp.exceptions import AccessRefused, ChannelError, NotFound, PreconditionFailed
 
 from qcore.base.times import new_id
-from qcore.brokers.kombu.connection import Link
+from qcore.brokers.kombu.connection import KombuConnection
 from qcore.brokers.kombu.messages import PERSISTENT, Outgoing
 from qcore.brokers.kombu.publisher import Publisher
 
@@ -25,7 +25,7 @@ WAIT_S, PAUSE_S = 0.5, 0.01  # for another reader
 READS_MOST = 100
 
 
-class Note(msgspec.Struct):
+class Bulletin(msgspec.Struct):
     """One note. Times are epoch seconds in the clock of its writer."""
 
     topic: str
@@ -35,20 +35,20 @@ class Note(msgspec.Struct):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Note).decode
+_decode = msgspec.json.Decoder(Bulletin).decode
 
 
-class Board:
+class BulletinQueue:
     """One bulletin queue, durable."""
 
-    def __init__(self, link: Link, publisher: Publisher, name: str) -> None:
+    def __init__(self, link: KombuConnection, publisher: Publisher, name: str) -> None:
         self.name = name
         self._link, self._publisher = link, publisher
         self._epoch = -1
 
     # Both require the link to be held and open.
 
-    def post(self, notes: list[Note], keep_s: float = 0.0, longest_s: float = 0.0) -> None:
+    def post(self, notes: list[Bulletin], keep_s: float = 0.0, longest_s: float = 0.0) -> None:
         """Publish notes. They stay readable until keep_s after their time. Raises BrokerDown, BrokerFull
         after longest_s seconds (0: as any publish)."""
         now = time.time()
@@ -82,7 +82,7 @@ class Board:
             pass  # it exists with other arguments, or we may not declare it; sending finds out
         self._epoch = self._link.epoch
 
-    def read(self) -> list[Note]:
+    def read(self) -> list[Bulletin]:
         """All notes. Empty when the queue does not exist or may not be read."""
         deadline = time.monotonic() + WAIT_S
         while True:
@@ -98,7 +98,7 @@ class Board:
             except ChannelError:
                 return []
 
-    def _take_all(self, channel: Any) -> list[Note]:
+    def _take_all(self, channel: Any) -> list[Bulletin]:
         arrived: list[Any] = []
         channel.basic_consume(self.name, exclusive=True, callback=arrived.append)
         for _ in range(READS_MOST):

@@ -18,7 +18,7 @@ from amqp.exceptions import ChannelError, ResourceLocked
 
 from qcore.base.times import new_id
 from qcore.brokers.contract.subscription import Inbox
-from qcore.brokers.kombu.connection import Bell, Link
+from qcore.brokers.kombu.connection import KombuConnection, WakeupSignal
 from qcore.brokers.kombu.messages import incoming
 from qcore.brokers.kombu.topology import Topology, bus_type
 from qcore.errors import BrokerDown
@@ -30,7 +30,7 @@ POLL_S = 0.05
 SLICE_S = 5.0  # heartbeats are sent at least this often
 
 
-class Place(msgspec.Struct, frozen=True):
+class BusState(msgspec.Struct, frozen=True):
     """A queue to receive from."""
 
     name: str
@@ -45,11 +45,11 @@ class Place(msgspec.Struct, frozen=True):
 class KombuListener(Inbox):
     """A subscription or an inbox, with its own connection."""
 
-    def __init__(self, link: Link, place: Place, key: str = "") -> None:
+    def __init__(self, link: KombuConnection, place: BusState, key: str = "") -> None:
         self.key = key
         self._link, self._place = link, place
         self._slice_s = min(SLICE_S, link.heartbeat_s / 3 or SLICE_S)
-        self._bell = Bell()
+        self._bell = WakeupSignal()
         self._arrived: deque[bytes] = deque()
         self._closed = False
         self._channel: Any = None

@@ -49,7 +49,7 @@ def is_native(url: str) -> bool:
     return url.partition("://")[0] in NATIVE_SCHEMES
 
 
-class Link:
+class KombuConnection:
     """A connection that opens on first use. Every access holds `lock`.
 
     epoch counts connections: a delivery of an older one cannot be settled on this one.
@@ -306,7 +306,7 @@ def describe(exc: BaseException | None) -> str:
     return text or type(exc).__name__
 
 
-class Bell:
+class WakeupSignal:
     """A descriptor that this process can make readable."""
 
     def __init__(self) -> None:
@@ -322,7 +322,7 @@ class Bell:
             self._rung = True
             os.write(self._write, b"!")
 
-    def hush(self) -> None:
+    def drain_pipe(self) -> None:
         if self._rung and self._read >= 0:
             self._rung = False
             os.read(self._read, 64)

@@ -23,7 +23,7 @@ from qcore.base.crashpoints import crashpoint
 from qcore.base.times import new_id
 from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement, sent_again
-from qcore.brokers.kombu.connection import Bell, Link
+from qcore.brokers.kombu.connection import KombuConnection, WakeupSignal
 from qcore.brokers.kombu.messages import incoming
 from qcore.brokers.kombu.publisher import Publisher
 from qcore.brokers.kombu.topology import Topology
@@ -35,7 +35,7 @@ SAFETY_NET_S = 5.0  # fallback poll interval in case a wake-up is missed
 POLL_S = 0.05
 
 
-class Held(msgspec.Struct):
+class HeldMessage(msgspec.Struct):
     """An unacknowledged message of this consumer."""
 
     epoch: int
@@ -48,18 +48,20 @@ class KombuConsumer(Consumer):
 
     gather_s = 0.003
 
-    def __init__(self, link: Link, queues: Sequence[str], sender: Link | None = None) -> None:
+    def __init__(
+        self, link: KombuConnection, queues: Sequence[str], sender: KombuConnection | None = None
+    ) -> None:
         """sender is the connection for messages that follow from tasks. A broker that is short of memory or
         disk stops reading from publishing connections: acknowledgements must not wait behind that."""
         self.queues = tuple(queues)
         self._link, self._topology = link, Topology(link)
         self._sender = sender or link
         self._publisher, self._places = Publisher(self._sender), Topology(self._sender)
-        self._bell = Bell()
+        self._bell = WakeupSignal()
         self._numbers = itertools.count(1)
-        self._held: dict[int, Held] = {}  # delivered to the caller
+        self._held: dict[int, HeldMessage] = {}  # delivered to the caller
         self._arrived: dict[str, deque[Any]] = {}  # pushed, not yet claimed
-        self._parked: list[tuple[float, int, Held]] = []  # delayed here, where the broker cannot delay
+        self._parked: list[tuple[float, int, HeldMessage]] = []  # delayed here, where the broker cannot delay
         self._prefetch: int | None = None
         self._channel: Any = None
         self._consuming: dict[str, str] = {}  # queue -> consumer tag
@@ -92,7 +94,7 @@ class KombuConsumer(Consumer):
                 while waiting and len(found) < limit:
                     self._take(waiting.popleft(), queue, found)
             if not any(self._arrived.values()):
-                self._bell.hush()
+                self._bell.drain_pipe()
             if self._prefetch is not None:
                 return found
         for queue in self.queues:
@@ -115,7 +117,7 @@ class KombuConsumer(Consumer):
             deliveries=came.deliveries,
             handle=(self._link.epoch, came.tag),
         )
-        held = Held(self._link.epoch, came.tag, delivery)
+        held = HeldMessage(self._link.epoch, came.tag, delivery)
         if came.due_at > time.time():
             heapq.heappush(self._parked, (came.due_at, delivery.number, held))
         else:
@@ -128,7 +130,7 @@ class KombuConsumer(Consumer):
         while self._parked and len(found) < limit and self._parked[0][0] <= time.time():
             _, _, held = heapq.heappop(self._parked)
             again = msgspec.structs.replace(held.delivery, number=next(self._numbers))
-            self._held[again.number] = Held(held.epoch, held.tag, again)
+            self._held[again.number] = HeldMessage(held.epoch, held.tag, again)
             found.append(again)
         return found
 
@@ -225,7 +227,7 @@ class KombuConsumer(Consumer):
             self._pushed = False
             for queue in list(self._consuming):
                 self._stop(queue)
-            self._bell.hush()
+            self._bell.drain_pipe()
 
     def _stop(self, queue: str) -> None:
         """Cancel the consumer of this queue; return pushed messages that are not claimed."""
@@ -240,7 +242,7 @@ class KombuConsumer(Consumer):
         if self._link.native:
             with self._link.use(connect=False):
                 if fd == self._bell.fileno():
-                    self._bell.hush()
+                    self._bell.drain_pipe()
                 self._claiming = True
                 try:
                     self._link.pump()

@@ -14,8 +14,8 @@ from typing import Any
 
 from qcore.base.times import new_id
 from qcore.brokers.contract.records import Member
-from qcore.brokers.kombu.bulletin import Board, Note
-from qcore.brokers.kombu.connection import Link
+from qcore.brokers.kombu.bulletin import Bulletin, BulletinQueue
+from qcore.brokers.kombu.connection import KombuConnection
 from qcore.brokers.kombu.messages import outgoing
 from qcore.brokers.kombu.publisher import Publisher
 from qcore.brokers.kombu.topology import Topology
@@ -30,19 +30,19 @@ IDS_A_NOTE = 1000
 ASIDE = "not.qcore"
 
 
-class Roster:
+class MemberList:
     """The members of one link, which the caller holds."""
 
-    def __init__(self, link: Link, topology: Topology, publisher: Publisher) -> None:
+    def __init__(self, link: KombuConnection, topology: Topology, publisher: Publisher) -> None:
         self._topology, self._publisher = topology, publisher
-        self._members, self._revokes = (Board(link, publisher, name) for name in (MEMBERS, REVOKES))
+        self._members, self._revokes = (BulletinQueue(link, publisher, name) for name in (MEMBERS, REVOKES))
         self._seen: list[Member] = []
         self._seen_at = 0.0
 
     def announce(self, node: str, info: dict[str, Any] | None, ttl_s: float) -> None:
         """Announce a worker; None: it has left."""
         now = time.time()
-        self._members.post([Note(node, now, now + ttl_s, info)], REMEMBERED_S, ANNOUNCE_S)
+        self._members.post([Bulletin(node, now, now + ttl_s, info)], REMEMBERED_S, ANNOUNCE_S)
 
     def members(self) -> list[Member]:
         now = time.time()
@@ -58,7 +58,7 @@ class Roster:
     def revoke(self, task_ids: Sequence[str], ttl_s: float) -> None:
         now = time.time()
         parts = [list(task_ids[i : i + IDS_A_NOTE]) for i in range(0, len(task_ids), IDS_A_NOTE)]
-        self._revokes.post([Note("", now, now + ttl_s, part) for part in parts])
+        self._revokes.post([Bulletin("", now, now + ttl_s, part) for part in parts])
 
     def revoked(self, limit: int) -> list[str]:
         """Revoked ids, newest first."""

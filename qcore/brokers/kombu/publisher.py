@@ -16,7 +16,7 @@ from amqp.exceptions import FrameSyntaxError
 
 from qcore.base.times import new_id
 from qcore.brokers.contract.records import Message
-from qcore.brokers.kombu.connection import ANSWER_S, Link
+from qcore.brokers.kombu.connection import ANSWER_S, KombuConnection
 from qcore.brokers.kombu.messages import NAME_BYTES, OPAQUE, PERSISTENT, Outgoing, outgoing
 from qcore.brokers.kombu.topology import FIRST_EXCHANGE, QUARANTINE, Topology, delay_key
 from qcore.errors import BrokerDown, BrokerFull, Unroutable
@@ -27,7 +27,7 @@ _CANNOT_SPELL = (FrameSyntaxError, struct.error, UnicodeError, OverflowError, Ty
 class Publisher:
     """The publishing channel of one link; a broken channel is never used again."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: KombuConnection) -> None:
         self.link = link
         self._channel: Any = None
         self._epoch = -1

@@ -16,7 +16,7 @@ from typing import Any
 
 from amqp.exceptions import AccessRefused, ChannelError, NotFound, PreconditionFailed
 
-from qcore.brokers.kombu.connection import Link
+from qcore.brokers.kombu.connection import KombuConnection
 from qcore.errors import ConfigError
 from qcore.wire import control
 
@@ -31,7 +31,7 @@ _TYPES = ("classic", "quorum")
 class Topology:
     """The objects known to exist on the connection of one link."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: KombuConnection) -> None:
         self.link = link
         self._epoch = -1
         self._known: set[tuple[str, str]] = set()

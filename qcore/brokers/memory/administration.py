@@ -11,60 +11,60 @@ from qcore.brokers.base import Broker
 from qcore.brokers.contract.administration import Pause, Waiting
 from qcore.brokers.contract.records import Message, Quarantined
 from qcore.brokers.contract.task_logs import TASKS
-from qcore.brokers.memory.state import PRIORITIES, Entry, Place
+from qcore.brokers.memory.state import PRIORITIES, Entry, MemoryState
 from qcore.brokers.shared.message_ids import is_one_of, priority_of
 
 
 class MemoryAdministration(Broker):
     """Pause, move, drop, replay; and publish once."""
 
-    _place: Place
+    _state: MemoryState
 
     def pause(self, queue: str, reason: str = "", by: str = "", for_s: float | None = None) -> None:
         now = time.time()
         until = None if for_s is None else now + for_s
-        with self._place.changed:
-            self._place.pauses[queue] = Pause(queue, reason, by, now, until)
+        with self._state.changed:
+            self._state.pauses[queue] = Pause(queue, reason, by, now, until)
 
     def resume(self, queue: str) -> None:
-        with self._place.changed:
-            self._place.pauses.pop(queue, None)
-            self._place.ring(queue)
+        with self._state.changed:
+            self._state.pauses.pop(queue, None)
+            self._state.ring(queue)
 
     def pauses(self) -> list[Pause]:
-        with self._place.changed:
-            held = sorted(self._place.pauses.items())
-            return [pause for queue, pause in held if self._place.is_paused(queue)]
+        with self._state.changed:
+            held = sorted(self._state.pauses.items())
+            return [pause for queue, pause in held if self._state.is_paused(queue)]
 
     def waiting(self, queue: str) -> Iterator[Waiting]:
-        with self._place.changed:
-            source = self._place.queue(queue)
+        with self._state.changed:
+            source = self._state.queue(queue)
             found = [(None, entry) for priority in PRIORITIES for entry in source.ready[priority]]
             held = [(due_at, entry) for due_at, _, entry in sorted(source.delayed, key=lambda one: one[:2])]
         for due_at, entry in [*found, *held]:
             yield Waiting(queue, entry.raw, entry.priority, due_at, entry.crashes, entry)
 
     def drop_these(self, found: Sequence[Waiting]) -> list[bool]:
-        with self._place.changed:
+        with self._state.changed:
             return [self._pick(one) for one in found]
 
     def move_these(self, found: Sequence[Waiting], target: str) -> list[bool]:
         done = []
-        with self._place.changed:
+        with self._state.changed:
             for one in found:
                 done.append(one.queue != target and self._pick(one))
                 if done[-1]:
                     self._put_into(target, one.handle, one.due_at)
-            self._place.ring(target)
+            self._state.ring(target)
         return done
 
     def _pick(self, one: Waiting) -> bool:
         """Remove exactly the entry that waiting() returned."""
-        source, entry = self._place.queue(one.queue), one.handle
+        source, entry = self._state.queue(one.queue), one.handle
         for entries in source.ready:
-            for place, other in enumerate(entries):
+            for state, other in enumerate(entries):
                 if other is entry:
-                    del entries[place]
+                    del entries[state]
                     return True
         left = [held for held in source.delayed if held[2] is not entry]
         found = len(left) < len(source.delayed)
@@ -76,31 +76,31 @@ class MemoryAdministration(Broker):
     def _put_into(self, target: str, entry: Entry, due_at: float | None) -> None:
         entry.queue = target
         if due_at is None:
-            self._place.append(entry)
+            self._state.append(entry)
         else:
-            self._place.hold(entry, due_at)
+            self._state.hold(entry, due_at)
 
     def move(
         self, source: str, target: str, limit: int | None = None, ids: Sequence[str] | None = None
     ) -> int:
         if source == target:
             return 0
-        with self._place.changed:
+        with self._state.changed:
             found = self._take_out(source, limit, ids)
             for due_at, entry in found:
                 self._put_into(target, entry, due_at)
-            self._place.ring(target)
+            self._state.ring(target)
             return len(found)
 
     def drop(self, queue: str, ids: Sequence[str]) -> int:
-        with self._place.changed:
+        with self._state.changed:
             return len(self._take_out(queue, None, ids))
 
     def _take_out(
         self, queue: str, limit: int | None, ids: Sequence[str] | None
     ) -> list[tuple[float | None, Entry]]:
         """The first `limit` waiting messages, each with the time until which it is delayed."""
-        source, wanted = self._place.queue(queue), None if ids is None else set(ids)
+        source, wanted = self._state.queue(queue), None if ids is None else set(ids)
         found: list[tuple[float | None, Entry]] = []
 
         def take(entry: Entry, due_at: float | None) -> bool:
@@ -119,64 +119,64 @@ class MemoryAdministration(Broker):
         return found
 
     def replay(self, entry_id: str) -> bool:
-        with self._place.changed:
+        with self._state.changed:
             one = self._quarantined(entry_id)
             if one is None:
                 return False
-            self._place.quarantine.remove(one)
-            self._place.put(Message(one.raw, queue=one.queue, priority=priority_of(one.raw)), one.queue)
+            self._state.quarantine.remove(one)
+            self._state.put(Message(one.raw, queue=one.queue, priority=priority_of(one.raw)), one.queue)
             return True
 
     def forget(self, entry_id: str) -> bool:
-        with self._place.changed:
+        with self._state.changed:
             one = self._quarantined(entry_id)
             if one is not None:
-                self._place.quarantine.remove(one)
+                self._state.quarantine.remove(one)
             return one is not None
 
     def _quarantined(self, entry_id: str) -> Quarantined | None:
-        return next((q for q in self._place.quarantine if q.id == entry_id), None)
+        return next((q for q in self._state.quarantine if q.id == entry_id), None)
 
     def first_time(self, key: str, ttl_s: float) -> bool:
         now = time.time()
-        with self._place.changed:
-            if self._place.said.get(key, 0.0) > now:
+        with self._state.changed:
+            if self._state.said.get(key, 0.0) > now:
                 return False
-            self._place.said = {k: until for k, until in self._place.said.items() if until > now}
-            self._place.said[key] = now + ttl_s
+            self._state.said = {k: until for k, until in self._state.said.items() if until > now}
+            self._state.said[key] = now + ttl_s
             return True
 
     def publish_once(self, message: Message, key: str, task_id: str, ttl_s: float) -> str:
         now = time.time()
-        with self._place.changed:
-            queue = self._place.route(message)
-            owner, until = self._place.once.get(key, ("", 0.0))
+        with self._state.changed:
+            queue = self._state.route(message)
+            owner, until = self._state.once.get(key, ("", 0.0))
             if until > now:
                 return owner
-            self._place.once = {k: v for k, v in self._place.once.items() if v[1] > now}
-            self._place.once[key] = (task_id, now + ttl_s)
-            self._place.put(message, queue)
+            self._state.once = {k: v for k, v in self._state.once.items() if v[1] > now}
+            self._state.once[key] = (task_id, now + ttl_s)
+            self._state.put(message, queue)
             return task_id
 
     def keep_lines(self, lines: Mapping[str, Sequence[bytes]], most: int) -> None:
-        with self._place.changed:
-            kept = self._place.lines
+        with self._state.changed:
+            kept = self._state.lines
             for task_id, new in lines.items():
                 kept[task_id] = [*kept.pop(task_id, []), *new][-most:]
             while len(kept) > TASKS:
                 del kept[next(iter(kept))]
 
     def lines_of(self, task_id: str) -> list[bytes]:
-        with self._place.changed:
-            return list(self._place.lines.get(task_id, ()))
+        with self._state.changed:
+            return list(self._state.lines.get(task_id, ()))
 
     def audit(self, entry: bytes) -> None:
-        with self._place.changed:
-            self._place.audit.append(entry)
+        with self._state.changed:
+            self._state.audit.append(entry)
 
     def audited(self, limit: int = 100) -> list[bytes]:
-        with self._place.changed:
-            return list(self._place.audit)[::-1][:limit]
+        with self._state.changed:
+            return list(self._state.audit)[::-1][:limit]
 
 
 def _keep(entries: deque[Entry], wanted: Callable[[Entry], bool]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from qcore.brokers.contract.administration import Depth
-from qcore.brokers.contract.diagnosis import DURABLE, NO, Promise
+from qcore.brokers.contract.diagnosis import DURABLE, NO, Guarantee
 from qcore.brokers.contract.failed_tasks import limits_of
 from qcore.brokers.contract.records import Features, Member, Message, Quarantined, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
@@ -21,16 +21,16 @@ from qcore.brokers.memory.administration import MemoryAdministration
 from qcore.brokers.memory.bus import MemoryInbox, MemorySubscription
 from qcore.brokers.memory.chords import Count, MemoryChords
 from qcore.brokers.memory.consumer import MemoryConsumer
-from qcore.brokers.memory.failed_tasks import MemoryFailures
-from qcore.brokers.memory.state import Place, Queue
+from qcore.brokers.memory.failed_tasks import MemoryFailedTasks
+from qcore.brokers.memory.state import MemoryState, Queue
 from qcore.brokers.shared.topics import hears
 from qcore.wire.result import ResultMeta, decode
 
-_places: dict[str, Place] = {}
+_places: dict[str, MemoryState] = {}
 _places_lock = threading.Lock()
 
 
-class MemoryBroker(MemoryFailures, MemoryChords, MemoryAdministration):
+class MemoryBroker(MemoryFailedTasks, MemoryChords, MemoryAdministration):
     """Queues in this process."""
 
     name: ClassVar[str] = "memory"
@@ -55,154 +55,158 @@ class MemoryBroker(MemoryFailures, MemoryChords, MemoryAdministration):
         super().__init__(url, options)
         self._failure_limits = limits_of(self.options)
         with _places_lock:
-            self._place = _places.setdefault(url.partition("://")[2].strip("/"), Place())
+            self._state = _places.setdefault(url.partition("://")[2].strip("/"), MemoryState())
 
     def _chords(self) -> tuple[threading.Condition, dict[str, Count]]:
-        return self._place.changed, self._place.chords
+        return self._state.changed, self._state.chords
 
     def publish(self, messages: Sequence[Message]) -> None:
-        with self._place.changed:
-            routed = [(m, self._place.route(m)) for m in messages]
+        with self._state.changed:
+            routed = [(m, self._state.route(m)) for m in messages]
             for message, queue in routed:
-                self._place.put(message, queue)
+                self._state.put(message, queue)
 
     def consumer(self, queues: Sequence[str], node: str = "") -> MemoryConsumer:
-        return MemoryConsumer(self._place, queues, self.lease_s, self._failure_limits)
+        return MemoryConsumer(self._state, queues, self.lease_s, self._failure_limits)
 
     def depth(self, queue: str) -> Depth:
-        with self._place.changed:
-            found = self._place.queues.get(queue) or Queue()
-            held = sum(e.queue == queue for o in self._place.owners for e in o.held.values())
+        with self._state.changed:
+            found = self._state.queues.get(queue) or Queue()
+            held = sum(e.queue == queue for o in self._state.owners for e in o.held.values())
             heads = [entries[0].ready_at for entries in found.ready if entries]
             return Depth(sum(map(len, found.ready)), len(found.delayed), held, min(heads, default=None))
 
     def peek(self, queue: str, limit: int = 20) -> list[bytes]:
-        with self._place.changed:
-            found = self._place.queues.get(queue) or Queue()
+        with self._state.changed:
+            found = self._state.queues.get(queue) or Queue()
             return [e.raw for e in itertools.islice(itertools.chain(*found.ready), limit)]
 
     def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
-        with self._place.changed:
-            found = self._place.queues.get(queue) or Queue()
+        with self._state.changed:
+            found = self._state.queues.get(queue) or Queue()
             return [(due_at, e.raw) for due_at, _, e in sorted(found.delayed)[:limit]]
 
     def purge(self, queue: str) -> int:
-        with self._place.changed:
-            found = self._place.queues.get(queue)
+        with self._state.changed:
+            found = self._state.queues.get(queue)
             if found is None:
                 return 0
-            self._place.queues[queue] = Queue()
+            self._state.queues[queue] = Queue()
             return sum(map(len, found.ready)) + len(found.delayed)
 
     def queues(self) -> list[str]:
-        with self._place.changed:
-            return sorted(self._place.queues)
+        with self._state.changed:
+            return sorted(self._state.queues)
 
     def quarantined(self, limit: int = 100) -> list[Quarantined]:
-        with self._place.changed:
-            return list(itertools.islice(reversed(self._place.quarantine), limit))
+        with self._state.changed:
+            return list(itertools.islice(reversed(self._state.quarantine), limit))
 
     def results_of(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
-        with self._place.changed:
+        with self._state.changed:
             return [self._meta(task_id) for task_id in task_ids]
 
     def _meta(self, task_id: str) -> ResultMeta | None:
-        meta, until = self._place.results.get(task_id, (None, None))
+        meta, until = self._state.results.get(task_id, (None, None))
         if until is not None and until <= time.time():
-            del self._place.results[task_id]
+            del self._state.results[task_id]
             return None
         return None if meta is None else decode(meta, task_id)
 
     def store_results(self, results: Sequence[StoredResult]) -> None:
-        with self._place.changed:
+        with self._state.changed:
             for result in results:
-                self._place.keep_result(result)
+                self._state.keep_result(result)
 
     def wait_result(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
         def ready() -> ResultMeta | None:
             meta = self._meta(task_id)
             return meta if meta is not None and meta.is_ready else None
 
-        with self._place.changed:
-            return self._place.changed.wait_for(ready, timeout_s)
+        with self._state.changed:
+            return self._state.changed.wait_for(ready, timeout_s)
 
     def forget_results(self, task_ids: Sequence[str]) -> int:
-        with self._place.changed:
-            return sum(self._place.results.pop(task_id, None) is not None for task_id in task_ids)
+        with self._state.changed:
+            return sum(self._state.results.pop(task_id, None) is not None for task_id in task_ids)
 
     def broadcast(self, exchange: str, routing_key: str, raw: bytes) -> int:
-        with self._place.changed:
-            ears = [e for e in self._place.ears if e.exchange == exchange and hears(e.pattern, routing_key)]
-            for ear in ears:
+        with self._state.changed:
+            subscriptions = [
+                e
+                for e in self._state.subscriptions
+                if e.exchange == exchange and hears(e.pattern, routing_key)
+            ]
+            for ear in subscriptions:
                 ear.heard.append(raw)
-            self._place.changed.notify_all()
-            return len(ears)
+            self._state.changed.notify_all()
+            return len(subscriptions)
 
     def subscribe(self, exchange: str, pattern: str = "", node: str = "") -> Subscription:
-        ear = MemorySubscription(self._place, exchange, pattern)
-        with self._place.changed:
-            self._place.ears.add(ear)
+        ear = MemorySubscription(self._state, exchange, pattern)
+        with self._state.changed:
+            self._state.subscriptions.add(ear)
         return ear
 
     def inbox(self, exchange: str, key: str) -> Inbox:
-        box = MemoryInbox(self._place, exchange, key)
-        with self._place.changed:
-            self._place.inboxes.setdefault((exchange, key), []).append(box)
+        box = MemoryInbox(self._state, exchange, key)
+        with self._state.changed:
+            self._state.inboxes.setdefault((exchange, key), []).append(box)
         return box
 
     def reply(self, exchange: str, key: str, raw: bytes) -> None:
-        with self._place.changed:
-            for box in self._place.inboxes.get((exchange, key), ())[:1]:
+        with self._state.changed:
+            for box in self._state.inboxes.get((exchange, key), ())[:1]:
                 box.heard.append(raw)
-            self._place.changed.notify_all()
+            self._state.changed.notify_all()
 
     def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> dict[str, Any] | None:
-        with self._place.changed:
-            before = self._place.members.get(node)
-            self._place.members[node] = (time.time(), ttl_s, dict(info))
+        with self._state.changed:
+            before = self._state.members.get(node)
+            self._state.members[node] = (time.time(), ttl_s, dict(info))
             return before[2] if before else None
 
     def retire(self, node: str) -> None:
-        with self._place.changed:
-            self._place.members.pop(node, None)
+        with self._state.changed:
+            self._state.members.pop(node, None)
 
     def members(self) -> list[Member]:
         now = time.time()
-        with self._place.changed:
+        with self._state.changed:
             return [
                 Member(node, seen, now < seen + ttl, dict(info))
-                for node, (seen, ttl, info) in sorted(self._place.members.items())
+                for node, (seen, ttl, info) in sorted(self._state.members.items())
                 if now < seen + ttl + 3600
             ]
 
     def revoke(self, task_ids: Sequence[str], ttl_s: float = 10800.0) -> None:
-        with self._place.changed:
+        with self._state.changed:
             for task_id in task_ids:
-                self._place.revoked.pop(task_id, None)  # so that the newest is last
-                self._place.revoked[task_id] = time.time() + ttl_s
+                self._state.revoked.pop(task_id, None)  # so that the newest is last
+                self._state.revoked[task_id] = time.time() + ttl_s
 
     def unrevoke(self, task_ids: Sequence[str]) -> int:
         now = time.time()
-        with self._place.changed:
-            found = [self._place.revoked.pop(task_id, 0.0) for task_id in task_ids]
+        with self._state.changed:
+            found = [self._state.revoked.pop(task_id, 0.0) for task_id in task_ids]
         return sum(until > now for until in found)
 
     def revoked(self, limit: int = 50_000) -> list[str]:
         now = time.time()
-        with self._place.changed:
-            self._place.revoked = {i: until for i, until in self._place.revoked.items() if until > now}
-            return list(itertools.islice(reversed(self._place.revoked), limit))
+        with self._state.changed:
+            self._state.revoked = {i: until for i, until in self._state.revoked.items() if until > now}
+            return list(itertools.islice(reversed(self._state.revoked), limit))
 
     def revoked_among(self, task_ids: Sequence[str]) -> set[str]:
         now = time.time()
-        with self._place.changed:
-            return {i for i in task_ids if self._place.revoked.get(i, 0.0) > now}
+        with self._state.changed:
+            return {i for i in task_ids if self._state.revoked.get(i, 0.0) > now}
 
     def check(self) -> None:
         pass
 
-    def promises(self) -> list[Promise]:
-        return [Promise(DURABLE, NO, "messages are in the memory of this process and end with it")]
+    def promises(self) -> list[Guarantee]:
+        return [Guarantee(DURABLE, NO, "messages are in the memory of this process and end with it")]
 
     def close(self) -> None:
         pass

@@ -11,7 +11,7 @@ import msgspec
 
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.records import FullChord, Message
-from qcore.wire.outcome import Part
+from qcore.wire.outcome import ChordPart
 
 
 class Count(msgspec.Struct):
@@ -35,13 +35,13 @@ class MemoryChords(Broker):
         with changed:
             chords.update({group: Count(size) for group, size in sizes})
 
-    def chord_parts(self, parts: Sequence[Part], ttl_s: float | None) -> list[FullChord | None]:
+    def chord_parts(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
         changed, chords = self._chords()
         with changed:
             return [self._count(chords.get(part.group), part) for part in parts]
 
     @staticmethod
-    def _count(chord: Count | None, part: Part) -> FullChord | None:
+    def _count(chord: Count | None, part: ChordPart) -> FullChord | None:
         if chord is None or chord.done:
             return None
         member = f"{part.task_id}:{part.index}"

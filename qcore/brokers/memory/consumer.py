@@ -12,43 +12,45 @@ from collections.abc import Sequence
 
 from qcore.base.wakeup import WakePipe
 from qcore.brokers.contract.consumer import Consumer
-from qcore.brokers.contract.failed_tasks import FailureLimits
+from qcore.brokers.contract.failed_tasks import FailedTaskLimits
 from qcore.brokers.contract.records import Delivery, Quarantined, Settle, Settlement
-from qcore.brokers.memory.state import PRIORITIES, Entry, Owner, Place, Queue
-from qcore.brokers.shared.fairness import Turns
+from qcore.brokers.memory.state import PRIORITIES, Entry, MemoryState, Owner, Queue
+from qcore.brokers.shared.fairness import PriorityFairness
 
 
 class MemoryConsumer(Consumer):
     """One owner of deliveries."""
 
-    def __init__(self, place: Place, queues: Sequence[str], lease_s: float, limits: FailureLimits) -> None:
+    def __init__(
+        self, state: MemoryState, queues: Sequence[str], lease_s: float, limits: FailedTaskLimits
+    ) -> None:
         self.armed, self._limits = False, limits
-        self._place, self._lease_s = place, lease_s
+        self._state, self._lease_s = state, lease_s
         self._numbers = itertools.count(1)
         self._limit: int | None = None
         self._pipe = WakePipe()
         self._closed = False
         self._next_due: float | None = None
         self._lost = False
-        self._turns = Turns()
+        self._turns = PriorityFairness()
         self.queues = ()
-        with place.changed:
+        with state.changed:
             self._owner = Owner(lease_s)
-            place.owners.add(self._owner)
-            place.consumers.add(self)
+            state.owners.add(self._owner)
+            state.consumers.add(self)
         self.set_queues(queues)
 
     def set_queues(self, queues: Sequence[str]) -> None:
-        with self._place.changed:
+        with self._state.changed:
             self.queues = tuple(queues)
             for name in self.queues:
-                self._place.queue(name)
+                self._state.queue(name)
 
     def prefetch(self, count: int) -> None:
         self._limit = count
 
     def claim(self, limit: int) -> list[Delivery]:
-        with self._place.changed:
+        with self._state.changed:
             if time.monotonic() >= self._owner.lease_until:
                 self._switch()
             self._ripen()
@@ -67,7 +69,7 @@ class MemoryConsumer(Consumer):
 
     def _sources(self) -> list[Queue]:
         """The queues to claim from, without the paused ones."""
-        return [self._place.queue(name) for name in self.queues if not self._place.is_paused(name)]
+        return [self._state.queue(name) for name in self.queues if not self._state.is_paused(name)]
 
     def _hand_out(self, entry: Entry) -> Delivery:
         number = next(self._numbers)
@@ -89,10 +91,10 @@ class MemoryConsumer(Consumer):
 
     def settle(self, settlements: Sequence[Settlement]) -> list[int]:
         refused = []
-        with self._place.changed:
+        with self._state.changed:
             for s in settlements:
                 for message in s.sends:
-                    self._place.route(message)  # raises before anything is changed
+                    self._state.route(message)  # raises before anything is changed
             for s in settlements:
                 entry = self._owner.held.pop(s.delivery.number, None)
                 if entry is None:
@@ -102,27 +104,27 @@ class MemoryConsumer(Consumer):
         return refused
 
     def _end(self, s: Settlement, entry: Entry) -> None:
-        place = self._place
+        state = self._state
         if s.result is not None:
-            place.keep_result(s.result)
+            state.keep_result(s.result)
         if s.failure is not None:
-            place.keep_failure(s.failure, self._limits)
+            state.store_failed_task(s.failure, self._limits)
         for message in s.sends:
-            place.put(message, place.route(message))
+            state.put(message, state.route(message))
         if s.action == Settle.REQUEUE or s.action == Settle.RETURN:
-            place.give_back([entry], s.action == Settle.RETURN)
+            state.give_back([entry], s.action == Settle.RETURN)
         elif s.action == Settle.DELAY:
-            place.hold(entry, s.due_at)
-            place.ring(entry.queue)
+            state.hold(entry, s.due_at)
+            state.ring(entry.queue)
         elif s.action == Settle.QUARANTINE:
-            number = str(next(place.sequence))
-            place.quarantine.append(Quarantined(number, entry.queue, s.reason, time.time(), entry.raw))
+            number = str(next(state.sequence))
+            state.quarantine.append(Quarantined(number, entry.queue, s.reason, time.time(), entry.raw))
 
     def fds(self) -> list[int]:
         return [] if self._closed else [self._pipe.fileno()]
 
     def arm(self) -> None:
-        with self._place.changed:
+        with self._state.changed:
             if self.armed:
                 return
             self.armed = True
@@ -135,13 +137,13 @@ class MemoryConsumer(Consumer):
         self.armed = False
 
     def disarm(self) -> None:
-        with self._place.changed:
+        with self._state.changed:
             self.armed = False
-            self._pipe.hush()
+            self._pipe.drain_pipe()
 
     def wake(self, fd: int) -> tuple[()]:
-        with self._place.changed:
-            self._pipe.hush()
+        with self._state.changed:
+            self._pipe.drain_pipe()
         return ()
 
     def idle_s(self) -> float:
@@ -149,11 +151,11 @@ class MemoryConsumer(Consumer):
         return 1.0 if due is None else max(0.0, min(1.0, due - time.time()))
 
     def renew(self) -> bool:
-        with self._place.changed:
+        with self._state.changed:
             if self._closed:
                 return False
             now = time.monotonic()
-            if now >= self._owner.lease_until or self._owner not in self._place.owners:
+            if now >= self._owner.lease_until or self._owner not in self._state.owners:
                 self._switch()
             else:
                 self._owner.lease_until = now + self._lease_s
@@ -164,16 +166,16 @@ class MemoryConsumer(Consumer):
         """Continue as a new owner; reap() returns the old owner's messages."""
         self._lost = True
         self._owner = Owner(self._lease_s)
-        self._place.owners.add(self._owner)
+        self._state.owners.add(self._owner)
 
     def reap(self) -> int:
-        with self._place.changed:
+        with self._state.changed:
             now = time.monotonic()
-            dead = [o for o in self._place.owners if now >= o.lease_until]
-            self._place.owners.difference_update(dead)
+            dead = [o for o in self._state.owners if now >= o.lease_until]
+            self._state.owners.difference_update(dead)
             count = 0
             for owner in dead:
-                count += self._place.give_back(owner.held.values(), crashed=True)
+                count += self._state.give_back(owner.held.values(), crashed=True)
                 owner.held.clear()
             return count
 
@@ -181,12 +183,12 @@ class MemoryConsumer(Consumer):
         pass
 
     def close(self) -> None:
-        with self._place.changed:
+        with self._state.changed:
             if self._closed:
                 return
             self._closed, self.armed = True, False
-            self._place.give_back(self._owner.held.values(), crashed=False)
+            self._state.give_back(self._owner.held.values(), crashed=False)
             self._owner.held.clear()
-            self._place.owners.discard(self._owner)
-            self._place.consumers.discard(self)
+            self._state.owners.discard(self._owner)
+            self._state.consumers.discard(self)
             self._pipe.close()

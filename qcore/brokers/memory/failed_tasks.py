@@ -8,27 +8,27 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from qcore.brokers.contract.failed_tasks import (
-    FailureCounts,
-    FailureLimits,
-    FailurePage,
-    FailureStore,
-    NewTry,
+    FailedTaskCounts,
+    FailedTaskLimits,
+    FailedTaskPage,
+    FailedTaskStore,
+    RetryRequest,
 )
 from qcore.brokers.contract.records import Message
-from qcore.brokers.memory.state import Place
-from qcore.wire.failure import Failure
+from qcore.brokers.memory.state import MemoryState
+from qcore.wire.failure import FailedTask
 
 
-class MemoryFailures(FailureStore):
+class MemoryFailedTasks(FailedTaskStore):
     """Failed tasks of one process."""
 
-    _place: Place
-    _failure_limits: FailureLimits
+    _state: MemoryState
+    _failure_limits: FailedTaskLimits
 
-    def keep_failures(self, failures: Sequence[Failure]) -> None:
-        with self._place.changed:
+    def store_failed_tasks(self, failures: Sequence[FailedTask]) -> None:
+        with self._state.changed:
             for failure in failures:
-                self._place.keep_failure(failure, self._failure_limits)
+                self._state.store_failed_task(failure, self._failure_limits)
 
     def failures(
         self,
@@ -37,11 +37,11 @@ class MemoryFailures(FailureStore):
         limit: int = 500,
         after: str = "",
         whole: bool = False,
-    ) -> FailurePage:
+    ) -> FailedTaskPage:
         now, before = time.time(), float(after) if after else None
-        found: list[Failure] = []
-        with self._place.changed:
-            for one in reversed(self._place.failures.values()):
+        found: list[FailedTask] = []
+        with self._state.changed:
+            for one in reversed(self._state.failures.values()):
                 at = one.failed_at
                 if (before is not None and at >= before) or (until is not None and at > until):
                     continue
@@ -49,28 +49,28 @@ class MemoryFailures(FailureStore):
                     break
                 found.append(replace(one) if whole else replace(one, traceback="", raw=b""))
                 if len(found) == limit:
-                    return FailurePage(found, repr(at))
-        return FailurePage(found, "")
+                    return FailedTaskPage(found, repr(at))
+        return FailedTaskPage(found, "")
 
-    def failures_of(self, task_ids: Sequence[str]) -> list[Failure | None]:
-        with self._place.changed:
-            return [replace(f) if (f := self._place.failures.get(i)) else None for i in task_ids]
+    def failures_of(self, task_ids: Sequence[str]) -> list[FailedTask | None]:
+        with self._state.changed:
+            return [replace(f) if (f := self._state.failures.get(i)) else None for i in task_ids]
 
     def forget_failures(self, task_ids: Sequence[str]) -> int:
-        with self._place.changed:
-            return sum(self._place.failures.pop(task_id, None) is not None for task_id in task_ids)
+        with self._state.changed:
+            return sum(self._state.failures.pop(task_id, None) is not None for task_id in task_ids)
 
-    def retry_failures(self, tries: Sequence[NewTry]) -> list[str]:
+    def retry_failures(self, tries: Sequence[RetryRequest]) -> list[str]:
         owners = []
-        with self._place.changed:
+        with self._state.changed:
             for one in tries:
-                failure = self._place.failures.get(one.failed_id)
+                failure = self._state.failures.get(one.failed_id)
                 if failure is not None and not failure.retried_as:
                     failure.retried_as = one.task_id
-                    self._place.put(Message(one.raw, one.queue, priority=one.priority), one.queue)
+                    self._state.put(Message(one.raw, one.queue, priority=one.priority), one.queue)
                 owners.append(failure.retried_as if failure is not None else "")
         return owners
 
-    def failure_counts(self) -> FailureCounts:
-        with self._place.changed:
-            return FailureCounts(len(self._place.failures), self._place.failures_dropped)
+    def failure_counts(self) -> FailedTaskCounts:
+        with self._state.changed:
+            return FailedTaskCounts(len(self._state.failures), self._state.failures_dropped)

@@ -17,11 +17,11 @@ from typing import Any, Protocol
 import msgspec
 
 from qcore.brokers.contract.administration import AUDIT_SIZE, Pause
-from qcore.brokers.contract.failed_tasks import FailureLimits
+from qcore.brokers.contract.failed_tasks import FailedTaskLimits
 from qcore.brokers.contract.records import Message, Quarantined, StoredResult
 from qcore.brokers.memory.chords import Count
 from qcore.errors import Unroutable
-from qcore.wire.failure import Failure
+from qcore.wire.failure import FailedTask
 
 QUARANTINE_SIZE = 10_000
 PRIORITIES = range(10)
@@ -73,7 +73,7 @@ class Owner:
         self.held: dict[int, Entry] = {}
 
 
-class Place:
+class MemoryState:
     """The shared state of all Broker objects of one URL."""
 
     def __init__(self) -> None:
@@ -86,14 +86,14 @@ class Place:
         self.quarantine: deque[Quarantined] = deque(maxlen=QUARANTINE_SIZE)
         self.results: dict[str, tuple[bytes, float | None]] = {}
         self.chords: dict[str, Count] = {}
-        self.ears: set[Listener] = set()
+        self.subscriptions: set[Listener] = set()
         self.inboxes: dict[tuple[str, str], list[Listener]] = {}
         self.members: dict[str, tuple[float, float, dict[str, Any]]] = {}
         self.revoked: dict[str, float] = {}
         self.pauses: dict[str, Pause] = {}
         self.said: dict[str, float] = {}  # keys of first_time(), until when
         self.once: dict[str, tuple[str, float]] = {}  # key -> the task that has it, until when
-        self.failures: dict[str, Failure] = {}  # the newest last
+        self.failures: dict[str, FailedTask] = {}  # the newest last
         self.failures_dropped = 0
         self.sequence = itertools.count(1)
 
@@ -144,7 +144,7 @@ class Place:
         self.results[result.task_id] = (result.meta, until)
         self.changed.notify_all()
 
-    def keep_failure(self, failure: Failure, limits: FailureLimits) -> None:
+    def store_failed_task(self, failure: FailedTask, limits: FailedTaskLimits) -> None:
         last = next(reversed(self.failures.values()), None)
         at = max(time.time(), last.failed_at + 1e-6 if last is not None else 0.0)
         self.failures.pop(failure.task_id, None)

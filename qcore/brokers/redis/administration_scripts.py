@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qcore.brokers.redis.delivery_scripts import SHELVE_FUNCTION
+from qcore.brokers.redis.delivery_scripts import DELAY_FUNCTION
 from qcore.brokers.redis.scripts import NOW, Script
 
 CARRY_FUNCTION = """
@@ -22,7 +22,7 @@ end
 # KEYS: the source's lists, the target's, the delayed set of each, seq.
 # ARGV: how many lists, the target's wake-up channel, the limit.  Returns how many were moved.
 MOVE = Script(
-    SHELVE_FUNCTION
+    DELAY_FUNCTION
     + CARRY_FUNCTION
     + """
 local left, count = tonumber(ARGV[3]), 0
@@ -46,7 +46,7 @@ return count
 # KEYS as for MOVE.  ARGV: how many lists, the target's wake-up channel, then for each message which list (0:
 # the delayed set), its value there, its score.  Messages that no longer wait are skipped.
 MOVE_THESE = Script(
-    SHELVE_FUNCTION
+    DELAY_FUNCTION
     + CARRY_FUNCTION
     + """
 local count = 0
@@ -76,7 +76,7 @@ return 1
 # KEYS: key, seq.  ARGV: task id, ttl ms, then for each queue: delayed set, channel, due or '', list, message.
 # Returns the id of the task that has the key.
 PUBLISH_ONCE = Script(
-    SHELVE_FUNCTION
+    DELAY_FUNCTION
     + """
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return redis.call('GET', KEYS[1]) end
 for i = 3, #ARGV, 5 do
@@ -173,7 +173,7 @@ return found
 # A search by value scans the whole list, so only the first of the shifted messages is searched for; the
 # others have shifted as far. Each is overwritten with the text, and all are removed in one pass.
 TAKE_THESE = Script(
-    SHELVE_FUNCTION
+    DELAY_FUNCTION
     + CARRY_FUNCTION
     + """
 local tomb, done, shift, dead = ARGV[3], {}, {}, {}

@@ -25,16 +25,16 @@ from qcore.brokers.redis.administration_scripts import UNREVOKE
 from qcore.brokers.redis.bus import RedisInbox, RedisSubscription, control_node
 from qcore.brokers.redis.bus_scripts import ANNOUNCE, MEMBERS, REPLY, REVOKE, REVOKED, REVOKED_AMONG
 from qcore.brokers.redis.chords import RedisChords
-from qcore.brokers.redis.connection import Link
+from qcore.brokers.redis.connection import RedisConnection
 from qcore.brokers.redis.consumer import RedisConsumer
-from qcore.brokers.redis.delivery_scripts import SHELVE
-from qcore.brokers.redis.diagnosis import RedisSymptoms
-from qcore.brokers.redis.failed_tasks import RedisFailures
+from qcore.brokers.redis.delivery_scripts import DELAY
+from qcore.brokers.redis.diagnosis import RedisDiagnosis
+from qcore.brokers.redis.failed_tasks import RedisFailedTasks
 from qcore.brokers.redis.keys import Keys
-from qcore.brokers.redis.result_waits import Waits
+from qcore.brokers.redis.result_waits import ResultWaits
 from qcore.brokers.redis.scripts import Script, unmark
-from qcore.brokers.redis.servers import Door
-from qcore.brokers.redis.task_logs import RedisLines
+from qcore.brokers.redis.servers import ServerSelector
+from qcore.brokers.redis.task_logs import RedisTaskLogs
 from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerDown, NotReplicated, Unroutable, Unsupported
 from qcore.wire.compression import decompress
@@ -45,7 +45,7 @@ SCAN_S = 2.0  # the longest time spent on scanning for binding tables
 _COMPRESSED = b"\x00celery-compressed\x00"
 
 
-class RedisBroker(RedisFailures, RedisChords, RedisLines, RedisAdministration, RedisSymptoms):
+class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministration, RedisDiagnosis):
     """One database of one server."""
 
     name: ClassVar[str] = "redis"
@@ -66,7 +66,7 @@ class RedisBroker(RedisFailures, RedisChords, RedisLines, RedisAdministration, R
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         super().__init__(url, options)
-        self._door = Door(url, self.options)
+        self._door = ServerSelector(url, self.options)
         self._keys = Keys(self._door.db, self.options)
         self._failure_limits = limits_of(self.options)
         self._renew_connections()
@@ -75,8 +75,8 @@ class RedisBroker(RedisFailures, RedisChords, RedisLines, RedisAdministration, R
 
     def _renew_connections(self) -> None:
         self._lock = threading.RLock()
-        self._link = Link(self._door)
-        self._waits = Waits(self._door)
+        self._link = RedisConnection(self._door)
+        self._waits = ResultWaits(self._door)
         self._noted: set[str] = set()  # queue names that this process has added to the set
 
     def after_fork(self) -> None:
@@ -125,7 +125,7 @@ class RedisBroker(RedisFailures, RedisChords, RedisLines, RedisAdministration, R
                 self._link.safe_calls(commands)
             # 1,000 messages at a time, so that no script call blocks the server for long.
             for start in range(0, len(shelved), 5000):
-                self._link.run(SHELVE, (keys.sequence,), shelved[start : start + 5000], safe=True)
+                self._link.run(DELAY, (keys.sequence,), shelved[start : start + 5000], safe=True)
             if self._replicas:
                 self._wait_replicas()
         crashpoint("published")
@@ -329,7 +329,7 @@ class RedisBroker(RedisFailures, RedisChords, RedisLines, RedisAdministration, R
         return {one.decode() for one in found}
 
     def check(self) -> None:
-        link = Link(self._door)
+        link = RedisConnection(self._door)
         try:
             link.open()
             link.send_command("PING")

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.redis.bus_scripts import OPEN_INBOX
-from qcore.brokers.redis.connection import Link
+from qcore.brokers.redis.connection import RedisConnection
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.scripts import Script
-from qcore.brokers.redis.servers import QUIET, Door, ReplyError
+from qcore.brokers.redis.servers import QUIET, ReplyError, ServerSelector
 from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerDown, BrokerError
 
@@ -34,9 +34,9 @@ class RedisSubscription(Subscription):
     """One pattern on its own connection; after BrokerDown the next get() subscribes again."""
 
     def __init__(
-        self, door: Door, keys: Keys, shared: Shared, exchange: str, pattern: str, node: str
+        self, door: ServerSelector, keys: Keys, shared: Shared, exchange: str, pattern: str, node: str
     ) -> None:
-        self._link, self._keys, self._shared = Link(door), keys, shared
+        self._link, self._keys, self._shared = RedisConnection(door), keys, shared
         self._pattern = keys.channel(exchange, pattern.replace("#", "*"))
         self._table = keys.binding(exchange)
         self._member = ""
@@ -118,9 +118,9 @@ class RedisSubscription(Subscription):
 class RedisInbox(Inbox):
     """A list that replies are pushed to, found through the exchange's binding table."""
 
-    def __init__(self, door: Door, keys: Keys, shared: Shared, exchange: str, key: str) -> None:
+    def __init__(self, door: ServerSelector, keys: Keys, shared: Shared, exchange: str, key: str) -> None:
         self.key = key
-        self._link, self._keys, self._shared = Link(door), keys, shared
+        self._link, self._keys, self._shared = RedisConnection(door), keys, shared
         self._exchange, self._list = exchange, f"{keys.prefix}{key}.{exchange}"
         self._member = keys.member(key, "", f"{key}.{exchange}")
         self._seen = self._since = 0.0

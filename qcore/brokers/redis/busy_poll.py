@@ -19,7 +19,7 @@ SPIN_S = 100e-6
 LATE_MOST, ASLEEP = 4, 64
 
 
-class Spin:
+class BusyPoll:
     """For one connection. wait() returns when there is an answer, or when blocking is better."""
 
     __slots__ = ("_asleep", "_late")

@@ -12,10 +12,10 @@ from typing import Any
 
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.records import FullChord, Message
-from qcore.brokers.redis.delivery_scripts import SHELVE_FUNCTION
+from qcore.brokers.redis.delivery_scripts import DELAY_FUNCTION
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.scripts import Script
-from qcore.wire.outcome import Part
+from qcore.wire.outcome import ChordPart
 
 CLAIM_S = 30  # seconds for which the member counted last may send the body
 DONE_S = 300
@@ -57,7 +57,7 @@ return found
 # KEYS: seq.  ARGV: prefix .. group, token, done s, then steps:
 #   's', list, raw, channel | 'd', zset, channel, due, list, raw.  1, or 0 when the chord was already done.
 DONE = Script(
-    SHELVE_FUNCTION
+    DELAY_FUNCTION
     + """
 local call, key = redis.call, ARGV[1]
 local token = call('GET', key .. '.c')
@@ -100,7 +100,7 @@ class RedisChords(Broker):
             self.call("DEL", key + ".c")
             self.call("SET", key + ".s", size, *(("EX", _whole(ttl_s)) if ttl_s else ()))
 
-    def chord_parts(self, parts: Sequence[Part], ttl_s: float | None) -> list[FullChord | None]:
+    def chord_parts(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
         ordered = "1" if self.options.get("result_chord_ordered", True) else "0"
         arguments: list[Any] = [self._keys.group(""), ordered, _whole(ttl_s) if ttl_s else "", CLAIM_S]
         for part in parts:

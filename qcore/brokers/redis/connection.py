@@ -17,9 +17,9 @@ from typing import Any, NoReturn
 
 import hiredis
 
-from qcore.brokers.redis.busy_poll import Spin
+from qcore.brokers.redis.busy_poll import BusyPoll
 from qcore.brokers.redis.scripts import Script
-from qcore.brokers.redis.servers import Door, ReplyError
+from qcore.brokers.redis.servers import ReplyError, ServerSelector
 from qcore.errors import BrokerDown, BrokerError
 
 pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
@@ -38,10 +38,10 @@ class NotSent(Exception):
     """The request has certainly not been executed."""
 
 
-class Link:
+class RedisConnection:
     """One connection, for one thread at a time; opened on first use."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: ServerSelector) -> None:
         self.door = door
         self.id = 0  # the server's id of this connection, 0 until requested
         self.opened = 0  # how many connections were opened
@@ -68,7 +68,7 @@ class Link:
                 self._place, self._predecessor = place, ""  # the predecessor was on another server
             self._reader = hiredis.Reader()
             self._sock.settimeout(self.door.reply_timeout_s)
-            self._spin = Spin()
+            self._spin = BusyPoll()
             self._poller = select.poll()
             self._poller.register(self._sock, select.POLLIN)
             name = self._sock.getsockname()

@@ -13,16 +13,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from qcore.base.crashpoints import crashpoint
-from qcore.brokers.contract.failed_tasks import FailureLimits
+from qcore.brokers.contract.failed_tasks import FailedTaskLimits
 from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement
-from qcore.brokers.redis.connection import Call, Link
+from qcore.brokers.redis.connection import Call, RedisConnection
 from qcore.brokers.redis.delivery_scripts import CLAIM, SETTLE
 from qcore.brokers.redis.failed_tasks import SWEEP, ttl_us
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.scripts import ENROL, LEAVE, REAP, RENEW, RETURN_CLAIMS, RETURN_FIELDS
-from qcore.brokers.redis.servers import Door
-from qcore.brokers.redis.wakeup import BLOCK_S, Direct, Owner, RedisWaking, Watch, adoption, flag
-from qcore.brokers.shared.fairness import Turns
+from qcore.brokers.redis.servers import ServerSelector
+from qcore.brokers.redis.wakeup import BLOCK_S, Direct, Owner, QueueWatch, RedisWakeups, adoption, flag
+from qcore.brokers.shared.fairness import PriorityFairness
 from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerError
 from qcore.wire.failure import split
@@ -41,28 +41,28 @@ class _Claim(NamedTuple):
 
     owner: Owner
     first: int  # the number of the first delivery it returns
-    watched: list[Watch]
+    watched: list[QueueWatch]
     call: Call
 
 
-class RedisConsumer(RedisWaking):
+class RedisConsumer(RedisWakeups):
     """One owner of deliveries."""
 
     def __init__(
         self,
-        door: Door,
+        door: ServerSelector,
         keys: Keys,
         queues: Sequence[str],
         lease_s: float,
         route: Route,
-        limits: FailureLimits,
+        limits: FailedTaskLimits,
     ) -> None:
         self._door, self._keys, self._route = door, keys, route
         self._kept_as = (ttl_us(limits), limits.most)
         self._sweep_at = time.monotonic() + SWEEP_EVERY_S
         self._lease_s, self._lease_ms = lease_s, max(1, int(lease_s * 1000))
-        self._link = Link(door)
-        self._side = Link(door)  # for renew() and reap(), which another thread may call
+        self._link = RedisConnection(door)
+        self._side = RedisConnection(door)  # for renew() and reap(), which another thread may call
         self._side_lock = threading.Lock()
         self._owner_lock = threading.Lock()
         self._owner = Owner(keys)
@@ -72,10 +72,10 @@ class RedisConsumer(RedisWaking):
         self._direct: dict[int, Direct] = {}
         self._renewed_at = time.monotonic()
         self._unsure = False  # a claim was sent whose answer never arrived
-        self._watches: dict[str, Watch] = {}
-        self._bell = Link(door)
+        self._watches: dict[str, QueueWatch] = {}
+        self._bell = RedisConnection(door)
         self._next_due: float | None = None
-        self._turns = Turns()
+        self._turns = PriorityFairness()
         self._paused: frozenset[str] = frozenset()
         self._closed = False
         # A forked child that inherits one of these sockets would keep a dead owner's wait alive.
@@ -83,7 +83,7 @@ class RedisConsumer(RedisWaking):
         self._enrol(self._link, self._owner)
         self.set_queues(queues)
 
-    def _enrol(self, link: Link, owner: Owner) -> None:
+    def _enrol(self, link: RedisConnection, owner: Owner) -> None:
         link.run(ENROL, (owner.lease, self._keys.owners), (owner.id, self._lease_ms))
 
     def set_queues(self, queues: Sequence[str]) -> None:
@@ -289,7 +289,7 @@ class RedisConsumer(RedisWaking):
             lost, self._lost = self._lost, False
             return not lost
 
-    def _switch(self, lost: Owner, link: Link) -> None:
+    def _switch(self, lost: Owner, link: RedisConnection) -> None:
         """Continue as a new owner."""
         with self._owner_lock:
             if self._owner is not lost:

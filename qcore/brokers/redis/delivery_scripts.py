@@ -5,7 +5,7 @@ from __future__ import annotations
 from qcore.brokers.redis.failed_task_scripts import KEEP_FUNCTION
 from qcore.brokers.redis.scripts import _MARKS, QUARANTINE_SIZE, Script
 
-SHELVE_FUNCTION = """
+DELAY_FUNCTION = """
 local function shelve(zset, seq, bell, due, list, raw)
   local first = redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')[2]
   local n = string.format('%016x', redis.call('INCR', seq))
@@ -19,8 +19,8 @@ end
 # time (the eta header) goes to the queue at once: Celery's workers hold it until then, and a qcore
 # consumer that claims it later moves it to the set.
 # KEYS: seq.  ARGV: (zset, wake-up channel, due, list, raw)…
-SHELVE = Script(
-    SHELVE_FUNCTION
+DELAY = Script(
+    DELAY_FUNCTION
     + """
 for i = 1, #ARGV, 5 do
   local raw = ARGV[i+4]
@@ -159,7 +159,7 @@ return 1
 #               | 'f', prefix, task id, ttl in microseconds or '', most, facts, detail
 # A delivery that is not in its place is refused, with all steps that belong to it.
 SETTLE = Script(
-    SHELVE_FUNCTION
+    DELAY_FUNCTION
     + _MARKS
     + KEEP_FUNCTION
     + f"""

@@ -18,7 +18,7 @@ from qcore.brokers.contract.diagnosis import (
     UNKNOWN,
     WARNING,
     YES,
-    Promise,
+    Guarantee,
     Symptom,
 )
 from qcore.brokers.redis.keys import Keys
@@ -31,7 +31,7 @@ CELERY_VISIBILITY_S = 3600.0
 LEFT_OVER = {"reply-queues": "*.reply.{control}", "event-queues": "celeryev.*"}
 
 
-class RedisSymptoms(Broker):
+class RedisDiagnosis(Broker):
     _keys: Keys
 
     def call(self, *command: Any) -> Any:
@@ -95,25 +95,25 @@ class RedisSymptoms(Broker):
             fix = "start a Celery worker, which returns them, or raise its visibility_timeout"
             yield Symptom("celery-unacked", WARNING, what, fix)
 
-    def promises(self) -> list[Promise]:
+    def promises(self) -> list[Guarantee]:
         info = self._info("persistence")
         setting = "appendonly, appendfsync of the server"
         if info is None:
             what = "whether the server keeps what it has cannot be seen: this user may not use INFO"
-            durable = Promise(DURABLE, UNKNOWN, what, setting)
+            durable = Guarantee(DURABLE, UNKNOWN, what, setting)
         elif info.get("aof_enabled") == "1" and info.get("aof_last_write_status", "ok") != "ok":
             what = "the last write to the append-only file failed: a server that dies now loses tasks"
-            durable = Promise(DURABLE, NO, what, setting)
+            durable = Guarantee(DURABLE, NO, what, setting)
         elif info.get("aof_enabled") == "1":
             what = (
                 "in the append-only file; with appendfsync everysec, the server's default, a crash of its "
                 "host loses up to two seconds, with always nothing; which it is, INFO does not say"
             )
-            durable = Promise(DURABLE, PARTLY, what, setting)
+            durable = Guarantee(DURABLE, PARTLY, what, setting)
         else:
             what = "in memory only: what came since the last snapshot is lost when the server dies"
-            durable = Promise(DURABLE, NO, what, setting)
-        confirmed = Promise(CONFIRMED, YES, "publish returns when the server has answered that it has it")
+            durable = Guarantee(DURABLE, NO, what, setting)
+        confirmed = Guarantee(CONFIRMED, YES, "publish returns when the server has answered that it has it")
         return [confirmed, durable]
 
     def _info(self, *parts: str) -> dict[str, str] | None:

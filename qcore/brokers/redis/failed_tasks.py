@@ -10,16 +10,16 @@ from typing import Any
 
 from qcore.base.crashpoints import crashpoint
 from qcore.brokers.contract.failed_tasks import (
-    FailureCounts,
-    FailureLimits,
-    FailurePage,
-    FailureStore,
-    NewTry,
+    FailedTaskCounts,
+    FailedTaskLimits,
+    FailedTaskPage,
+    FailedTaskStore,
+    RetryRequest,
 )
 from qcore.brokers.redis.failed_task_scripts import KEEP_FUNCTION
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.scripts import Script
-from qcore.wire.failure import Failure, join, split
+from qcore.wire.failure import FailedTask, join, split
 
 AT_ONCE = 500  # entries per script call, so that no call blocks the server for long
 
@@ -100,16 +100,16 @@ return owners
 )
 
 
-def ttl_us(limits: FailureLimits) -> str:
+def ttl_us(limits: FailedTaskLimits) -> str:
     """How long failures are kept, as the scripts' ttl argument."""
     return "" if limits.ttl_s is None else f"{limits.ttl_s * 1e6:.0f}"
 
 
-class RedisFailures(FailureStore):
+class RedisFailedTasks(FailedTaskStore):
     """Failed tasks of one broker."""
 
     _keys: Keys
-    _failure_limits: FailureLimits
+    _failure_limits: FailedTaskLimits
 
     def call(self, *command: Any) -> Any:
         raise NotImplementedError
@@ -120,7 +120,7 @@ class RedisFailures(FailureStore):
     def _published_to(self, queues: Sequence[str]) -> None:
         raise NotImplementedError
 
-    def keep_failures(self, failures: Sequence[Failure]) -> None:
+    def store_failed_tasks(self, failures: Sequence[FailedTask]) -> None:
         limits = self._failure_limits
         for start in range(0, len(failures), AT_ONCE):
             values = [v for f in failures[start : start + AT_ONCE] for v in (f.task_id, *split(f))]
@@ -133,15 +133,15 @@ class RedisFailures(FailureStore):
         limit: int = AT_ONCE,
         after: str = "",
         whole: bool = False,
-    ) -> FailurePage:
+    ) -> FailedTaskPage:
         newest = f"({after}" if after else "+inf" if until is None else f"{until * 1e6:.0f}"
         oldest = "-inf" if since is None else f"{since * 1e6:.0f}"
         arguments = (self._keys.failures, newest, oldest, max(1, min(limit, AT_ONCE)), "1" if whole else "")
         rows, cursor = self.run(PAGE, (), arguments)
-        return FailurePage(_read(rows), cursor.decode())
+        return FailedTaskPage(_read(rows), cursor.decode())
 
-    def failures_of(self, task_ids: Sequence[str]) -> list[Failure | None]:
-        found: dict[str, Failure] = {}
+    def failures_of(self, task_ids: Sequence[str]) -> list[FailedTask | None]:
+        found: dict[str, FailedTask] = {}
         for start in range(0, len(task_ids), AT_ONCE):
             some = task_ids[start : start + AT_ONCE]
             rows, _ = self.run(THESE, (), (self._keys.failures, *some))
@@ -152,7 +152,7 @@ class RedisFailures(FailureStore):
         parts = [task_ids[start : start + AT_ONCE] for start in range(0, len(task_ids), AT_ONCE)]
         return sum(int(self.run(FORGET, (), (self._keys.failures, *some))) for some in parts)
 
-    def retry_failures(self, tries: Sequence[NewTry]) -> list[str]:
+    def retry_failures(self, tries: Sequence[RetryRequest]) -> list[str]:
         keys, owners = self._keys, list[str]()
         crashpoint("before_publish")
         for start in range(0, len(tries), AT_ONCE):
@@ -172,12 +172,12 @@ class RedisFailures(FailureStore):
         crashpoint("published")
         return owners
 
-    def failure_counts(self) -> FailureCounts:
+    def failure_counts(self) -> FailedTaskCounts:
         kept = self.call("ZCARD", self._keys.failures + "order")
-        return FailureCounts(int(kept), int(self.call("GET", self._keys.failures + "dropped") or 0))
+        return FailedTaskCounts(int(kept), int(self.call("GET", self._keys.failures + "dropped") or 0))
 
 
-def _read(rows: list[Any]) -> list[Failure]:
+def _read(rows: list[Any]) -> list[FailedTask]:
     now, found = int(rows[0]) / 1e6, []
     for at in range(1, len(rows), 5):
         _, time_us, facts, retried_as, detail = rows[at : at + 5]

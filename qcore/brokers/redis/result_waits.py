@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from qcore.brokers.redis.connection import Link, pack
-from qcore.brokers.redis.servers import Door, ReplyError
+from qcore.brokers.redis.connection import RedisConnection, pack
+from qcore.brokers.redis.servers import ReplyError, ServerSelector
 from qcore.errors import BrokerDown
 from qcore.wire.result import ResultMeta
 
@@ -24,12 +24,14 @@ MOST_IDLE = 4
 Read = Callable[[bytes], ResultMeta | None]
 
 
-class Waits:
+class ResultWaits:
     """The connections of one broker on which threads wait for results."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: ServerSelector) -> None:
         self._door, self._lock = door, threading.Lock()
-        self._idle: list[tuple[Link, str]] = []  # with the channel that each is still subscribed to
+        self._idle: list[
+            tuple[RedisConnection, str]
+        ] = []  # with the channel that each is still subscribed to
 
     def wait(self, key: str, timeout_s: float | None, read: Read) -> ResultMeta | None:
         """The meta under `key`, which is also its channel, once `read` finds it ready; None after
@@ -51,7 +53,7 @@ class Waits:
             spare.drop()
         return found
 
-    def _listen(self, link: Link, key: str, until: float | None, read: Read) -> ResultMeta | None:
+    def _listen(self, link: RedisConnection, key: str, until: float | None, read: Read) -> ResultMeta | None:
         channel, unanswered = key.encode(), 1
         while True:
             left = LOOK_AGAIN_S if until is None else min(LOOK_AGAIN_S, until - time.monotonic())
@@ -77,7 +79,7 @@ class Waits:
                         link.read()
                     return meta
 
-    def _take(self) -> tuple[Link, str]:
+    def _take(self) -> tuple[RedisConnection, str]:
         while True:
             with self._lock:
                 if not self._idle:
@@ -89,7 +91,7 @@ class Waits:
                 return link, before
             except BrokerDown:
                 continue
-        link = Link(self._door)
+        link = RedisConnection(self._door)
         link.call("HELLO", "3")
         return link, ""
 

@@ -37,7 +37,7 @@ class Connection(Protocol):
     def disconnect(self) -> None: ...
 
 
-class Door:
+class ServerSelector:
     """Selects the broker's server, opens connections and translates their errors.
 
     place is the server that is in use; a connection to any other server must be closed.

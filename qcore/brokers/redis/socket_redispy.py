@@ -26,7 +26,7 @@ _UNNAMED: dict[str, Any] = (
 _OPTIONS = ("username", "password", "client_name", "socket_keepalive")
 
 
-class Way:
+class ConnectionFactory:
     """How redis-py connects to one server."""
 
     def __init__(self, kind: Any, keywords: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ class Way:
         return ClientConnection(self.kind(**{**self.keywords, **where}))
 
 
-def way_to(url: str, options: dict[str, Any], connect_s: float, probes: dict[int, int]) -> Way:
+def way_to(url: str, options: dict[str, Any], connect_s: float, probes: dict[int, int]) -> ConnectionFactory:
     """The connection factory for the server of a URL; raises ConfigError."""
     # kombu's notation for a unix socket
     plain = url.replace("redis+socket://", "unix://", 1).replace("?virtual_host=", "?db=")
@@ -52,7 +52,7 @@ def way_to(url: str, options: dict[str, Any], connect_s: float, probes: dict[int
 
 def way_to_primary(
     login: dict[str, Any], name: str, options: dict[str, Any], connect_s: float, probes: dict[int, int]
-) -> Way:
+) -> ConnectionFactory:
     """The connection factory for the primary that Sentinel calls `name`, at any address."""
     keywords = {"protocol": 2, **login}
     return _way(redis.Connection, keywords, f"sentinel '{name}'", options, connect_s, probes)
@@ -65,19 +65,19 @@ def _way(
     options: dict[str, Any],
     connect_s: float,
     probes: dict[int, int],
-) -> Way:
+) -> ConnectionFactory:
     keywords.update(_UNNAMED)
     keywords.update(socket_connect_timeout=connect_s, socket_timeout=connect_s, retry=Retry(NoBackoff(), 0))
     keywords.update({k: options[k] for k in _OPTIONS if k in options})
     if "path" in keywords:
-        return Way(kind, keywords)
+        return ConnectionFactory(kind, keywords)
     if wants_tls(options):
         kind = redis.SSLConnection
     if issubclass(kind, redis.SSLConnection):
         keywords.update(tls_keywords(options, keywords, shown))
     keywords.setdefault("socket_keepalive", True)
     keywords.setdefault("socket_keepalive_options", probes)
-    return Way(kind, keywords)
+    return ConnectionFactory(kind, keywords)
 
 
 class ClientConnection:

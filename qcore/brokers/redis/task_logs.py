@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from qcore.brokers.contract.task_logs import KEPT_S, TASKS, Lines
+from qcore.brokers.contract.task_logs import KEPT_S, TASKS, TaskLogs
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.scripts import Script
 
@@ -37,7 +37,7 @@ end
 )
 
 
-class RedisLines(Lines):
+class RedisTaskLogs(TaskLogs):
     """One Redis list for each task."""
 
     _keys: Keys

@@ -17,11 +17,11 @@ from qcore.base.crashpoints import crashpoint
 from qcore.base.times import new_id
 from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.records import Delivery
-from qcore.brokers.redis.connection import Call, Link
+from qcore.brokers.redis.connection import Call, RedisConnection
 from qcore.brokers.redis.delivery_scripts import ADOPT
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.scripts import RETURN_CLAIMS, unmark
-from qcore.brokers.redis.servers import QUIET, Door, ReplyError
+from qcore.brokers.redis.servers import QUIET, ReplyError, ServerSelector
 from qcore.errors import BrokerDown
 
 BLOCK_S = 30
@@ -40,11 +40,11 @@ class Owner:
         self.claim, self.watched = keys.claim + self.id, keys.watched + self.id
 
 
-class Watch:
+class QueueWatch:
     """A connection blocked on one list for one owner."""
 
-    def __init__(self, door: Door, source: str) -> None:
-        self.link, self.source = Link(door), source
+    def __init__(self, door: ServerSelector, source: str) -> None:
+        self.link, self.source = RedisConnection(door), source
         self.owner: Owner | None = None
         self.blocked = False  # a wait was sent whose answer has not been read
         self.stale = False  # a claim has taken the message of that answer
@@ -60,15 +60,15 @@ class Direct(NamedTuple):
     stored: bytes  # with its mark
 
 
-class RedisWaking(Consumer):
+class RedisWakeups(Consumer):
     """The wake-up half of a Redis consumer; the other half provides these attributes."""
 
-    _door: Door
+    _door: ServerSelector
     _keys: Keys
-    _link: Link
-    _bell: Link
+    _link: RedisConnection
+    _bell: RedisConnection
     _owner: Owner
-    _watches: dict[str, Watch]
+    _watches: dict[str, QueueWatch]
     _direct: dict[int, Direct]
     _held: set[int]
     _wanted: list[str]
@@ -100,7 +100,7 @@ class RedisWaking(Consumer):
                 continue
             watch = self._watches.get(source)
             if watch is None:
-                watch = self._watches[source] = Watch(self._door, source)
+                watch = self._watches[source] = QueueWatch(self._door, source)
             if watch.blocked and watch.owner is owner:
                 continue
             if watch.blocked:  # still takes messages for the previous owner
@@ -113,7 +113,7 @@ class RedisWaking(Consumer):
             if watch.blocked and self._queue_of[source.encode()] in self._paused:
                 self._unwatch(watch)
 
-    def _block(self, watch: Watch, owner: Owner) -> None:
+    def _block(self, watch: QueueWatch, owner: Owner) -> None:
         if watch.owner is not owner:
             # Recorded first, so that a reaper finds what the wake-up may take.
             self._link.call("SADD", owner.watched, watch.source)
@@ -134,7 +134,7 @@ class RedisWaking(Consumer):
             for watch in self._watches.values():
                 watch.waiting = 0
 
-    def _unblock(self, watch: Watch) -> None:
+    def _unblock(self, watch: QueueWatch) -> None:
         """End a wait; close the connection on which that fails."""
         watch.blocked = False
         if watch.link.id:
@@ -148,7 +148,7 @@ class RedisWaking(Consumer):
                     return
         watch.link.drop()
 
-    def _unwatch(self, watch: Watch) -> None:
+    def _unwatch(self, watch: QueueWatch) -> None:
         if watch.blocked:
             self._unblock(watch)
         watch.link.drop()
@@ -178,7 +178,7 @@ class RedisWaking(Consumer):
                 watch.blocked = watch.blocked and watch.link.is_open
         return []
 
-    def _hand_out(self, watch: Watch, stored: bytes) -> list[Delivery]:
+    def _hand_out(self, watch: QueueWatch, stored: bytes) -> list[Delivery]:
         """The message that woke an idle consumer, without a request to the server. Empty when
         that is not safe: the next claim finds the message."""
         owner = self._owner

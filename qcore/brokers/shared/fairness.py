@@ -11,7 +11,7 @@ from __future__ import annotations
 ONE_OF = 16
 
 
-class Turns:
+class PriorityFairness:
     def __init__(self) -> None:
         self._owed = 0
         self._taken = 0

@@ -16,18 +16,18 @@ import msgspec
 
 from qcore.base.crashpoints import crashpoint
 from qcore.brokers.contract.administration import Depth
-from qcore.brokers.contract.diagnosis import CONFIRMED, DURABLE, PARTLY, YES, Promise
+from qcore.brokers.contract.diagnosis import CONFIRMED, DURABLE, PARTLY, YES, Guarantee
 from qcore.brokers.contract.failed_tasks import limits_of
 from qcore.brokers.contract.records import Features, Member, Message, Quarantined, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.brokers.sqlite.administration import SqliteAdministration, depths
-from qcore.brokers.sqlite.bus import SqliteInbox, SqliteSubscription, answer, say, wait_rung
+from qcore.brokers.sqlite.bus import SqliteInbox, SqliteSubscription, answer, publish_event, wait_rung
 from qcore.brokers.sqlite.chords import SqliteChords
 from qcore.brokers.sqlite.consumer import SqliteConsumer, keep_results, put, route
-from qcore.brokers.sqlite.database import Bell, Connection, File
-from qcore.brokers.sqlite.failed_tasks import SqliteFailures
-from qcore.brokers.sqlite.task_logs import SqliteLines
+from qcore.brokers.sqlite.database import Connection, File, WakeupSocket
+from qcore.brokers.sqlite.failed_tasks import SqliteFailedTasks
+from qcore.brokers.sqlite.task_logs import SqliteTaskLogs
 from qcore.wire.result import ResultMeta, decode
 
 _READY = "queue=? AND owner IS NULL AND due_at IS NULL"
@@ -37,7 +37,7 @@ _DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
 LEVELS = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
 
 
-class SqliteBroker(SqliteFailures, SqliteChords, SqliteLines, SqliteAdministration):
+class SqliteBroker(SqliteFailedTasks, SqliteChords, SqliteTaskLogs, SqliteAdministration):
     """One file."""
 
     name: ClassVar[str] = "sqlite"
@@ -69,7 +69,7 @@ class SqliteBroker(SqliteFailures, SqliteChords, SqliteLines, SqliteAdministrati
         self._lock = threading.Lock()
         self._noted: set[str] = set()
         self._generation = self._file.generation  # of the file that they are noted in
-        self._idle_bells: list[Bell] = []  # wait_result() keeps them for the next wait
+        self._idle_bells: list[WakeupSocket] = []  # wait_result() keeps them for the next wait
 
     def after_fork(self) -> None:
         self._start()
@@ -153,8 +153,8 @@ class SqliteBroker(SqliteFailures, SqliteChords, SqliteLines, SqliteAdministrati
         with self._lock:
             bell = self._idle_bells.pop() if self._idle_bells else None
         if bell is None:
-            bell = Bell(self._file)
-            bell.hear(["results"])
+            bell = WakeupSocket(self._file)
+            bell.listen_to(["results"])
         try:
             while True:
                 (meta,) = self.results_of([task_id])
@@ -177,7 +177,7 @@ class SqliteBroker(SqliteFailures, SqliteChords, SqliteLines, SqliteAdministrati
     # --- bus
 
     def broadcast(self, exchange: str, routing_key: str, raw: bytes) -> int:
-        return say(self._file, exchange, routing_key, raw)
+        return publish_event(self._file, exchange, routing_key, raw)
 
     def subscribe(self, exchange: str, pattern: str = "", node: str = "") -> Subscription:
         return SqliteSubscription(self._file, exchange, pattern)
@@ -243,7 +243,7 @@ class SqliteBroker(SqliteFailures, SqliteChords, SqliteLines, SqliteAdministrati
     def check(self) -> None:
         self._file.rows("SELECT 1 FROM counters")
 
-    def promises(self) -> list[Promise]:
+    def promises(self) -> list[Guarantee]:
         ((mode,),) = self._file.rows("PRAGMA journal_mode")
         ((level,),) = self._file.rows("PRAGMA synchronous")
         setting = f"journal_mode={mode}, synchronous={LEVELS.get(level, level)}"
@@ -251,8 +251,8 @@ class SqliteBroker(SqliteFailures, SqliteChords, SqliteLines, SqliteAdministrati
         if level < 2:
             what = "the last transactions may be lost when the host loses power"
         return [
-            Promise(CONFIRMED, YES, "publish returns when its transaction is committed"),
-            Promise(DURABLE, YES if level >= 2 else PARTLY, what, setting),
+            Guarantee(CONFIRMED, YES, "publish returns when its transaction is committed"),
+            Guarantee(DURABLE, YES if level >= 2 else PARTLY, what, setting),
         ]
 
     def close(self) -> None:

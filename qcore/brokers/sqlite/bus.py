@@ -11,14 +11,14 @@ from collections import deque
 
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.shared.topics import hears
-from qcore.brokers.sqlite.database import Bell, Connection, File
+from qcore.brokers.sqlite.database import Connection, File, WakeupSocket
 from qcore.errors import BrokerDown
 
 LOOK_AGAIN_S = 1.0
 KEEP_S = 60.0
 
 
-def wait_rung(bell: Bell, until: float | None) -> bool:
+def wait_rung(bell: WakeupSocket, until: float | None) -> bool:
     """Block until a notification arrives or a fallback check is due; False when `until` has passed."""
     left = LOOK_AGAIN_S if until is None else min(LOOK_AGAIN_S, until - time.monotonic())
     if left <= 0:
@@ -31,7 +31,7 @@ def wait_rung(bell: Bell, until: float | None) -> bool:
     return True
 
 
-def say(file: File, exchange: str, routing_key: str, raw: bytes) -> int:
+def publish_event(file: File, exchange: str, routing_key: str, raw: bytes) -> int:
     """Store a message for all subscribers and wake them; returns how many were reached."""
     ears = [
         path
@@ -56,7 +56,7 @@ class SqliteSubscription(Subscription):
     def __init__(self, file: File, exchange: str, pattern: str) -> None:
         self._file, self._exchange, self._pattern = file, exchange, pattern
         self._heard: deque[bytes] = deque()
-        self._bell = Bell(file)
+        self._wakeup = WakeupSocket(file)
         self._seen, self._generation = 0, file.generation
 
         def last(db: Connection) -> int:
@@ -65,15 +65,15 @@ class SqliteSubscription(Subscription):
             )
 
         self._seen = file.in_transaction(last, durable=False)
-        self._bell.hear([f"x:{exchange}"], pattern)
+        self._wakeup.listen_to([f"x:{exchange}"], pattern)
 
     def get(self, timeout_s: float | None) -> bytes | None:
         until = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._heard:
-            if self._bell.fileno() < 0:
+            if self._wakeup.fileno() < 0:
                 raise BrokerDown(self._file.url, "the subscription is closed")
             self._look()
-            if not self._heard and not wait_rung(self._bell, until):
+            if not self._heard and not wait_rung(self._wakeup, until):
                 return None
         return self._heard.popleft()
 
@@ -87,7 +87,7 @@ class SqliteSubscription(Subscription):
                 self._heard.append(raw)
 
     def close(self) -> None:
-        self._bell.close()
+        self._wakeup.close()
 
 
 def answer(file: File, exchange: str, key: str, raw: bytes) -> None:
@@ -109,16 +109,16 @@ class SqliteInbox(Inbox):
     def __init__(self, file: File, exchange: str, key: str) -> None:
         self.key = key
         self._file, self._exchange = file, exchange
-        self._bell = Bell(file)
-        self._bell.hear([f"r:{exchange}:{key}"])
+        self._wakeup = WakeupSocket(file)
+        self._wakeup.listen_to([f"r:{exchange}:{key}"])
 
     def get(self, timeout_s: float | None) -> bytes | None:
         until = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            if self._bell.fileno() < 0:
+            if self._wakeup.fileno() < 0:
                 raise BrokerDown(self._file.url, "the inbox is closed")
             found = self._pop()
-            if found is not None or not wait_rung(self._bell, until):
+            if found is not None or not wait_rung(self._wakeup, until):
                 return found
 
     def _pop(self) -> bytes | None:
@@ -132,6 +132,6 @@ class SqliteInbox(Inbox):
         return row[0] if row else None
 
     def close(self) -> None:
-        self._bell.close()
+        self._wakeup.close()
         where = "DELETE FROM replies WHERE exchange=? AND key=?"
         self._file.in_transaction(lambda db: db.execute(where, (self._exchange, self.key)), durable=False)

@@ -13,7 +13,7 @@ from qcore.brokers.base import Broker
 from qcore.brokers.contract.records import FullChord, Message
 from qcore.brokers.sqlite.consumer import put, route
 from qcore.brokers.sqlite.database import Connection, File
-from qcore.wire.outcome import Part
+from qcore.wire.outcome import ChordPart
 
 DONE_S = 300.0
 _FOR_EVER = 1e12
@@ -40,7 +40,7 @@ class SqliteChords(Broker):
 
         self._file.in_transaction(write, durable=True)
 
-    def chord_parts(self, parts: Sequence[Part], ttl_s: float | None) -> list[FullChord | None]:
+    def chord_parts(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
         return list(self._file.in_transaction(lambda db: [_count(db, part) for part in parts], durable=True))
 
     def chord_done(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
@@ -65,7 +65,7 @@ class SqliteChords(Broker):
         self._file.in_transaction(lambda db: db.execute(sql, (group,)), durable=True)
 
 
-def _count(db: Connection, part: Part) -> FullChord | None:
+def _count(db: Connection, part: ChordPart) -> FullChord | None:
     found = db.execute("SELECT size, token, done FROM chords WHERE group_id=?", (part.group,)).fetchone()
     if found is None or found[2]:
         return None

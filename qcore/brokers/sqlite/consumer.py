@@ -19,12 +19,12 @@ from qcore.base.crashpoints import crashpoint
 from qcore.base.process_facts import process_table, started
 from qcore.base.times import new_id
 from qcore.brokers.contract.consumer import Consumer
-from qcore.brokers.contract.failed_tasks import FailureLimits
+from qcore.brokers.contract.failed_tasks import FailedTaskLimits
 from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement, StoredResult
-from qcore.brokers.shared.fairness import Turns
+from qcore.brokers.shared.fairness import PriorityFairness
 from qcore.brokers.shared.fork_hooks import tell_after_fork
-from qcore.brokers.sqlite.database import Bell, Connection, File
-from qcore.brokers.sqlite.failed_task_rows import keep_failures
+from qcore.brokers.sqlite.database import Connection, File, WakeupSocket
+from qcore.brokers.sqlite.failed_task_rows import store_failed_tasks
 from qcore.errors import BrokerError, Unroutable
 
 QUARANTINE_SIZE = 10_000
@@ -90,7 +90,7 @@ class SqliteConsumer(Consumer):
     """One owner of deliveries."""
 
     def __init__(
-        self, file: File, queues: Sequence[str], lease_s: float, node: str, limits: FailureLimits
+        self, file: File, queues: Sequence[str], lease_s: float, node: str, limits: FailedTaskLimits
     ) -> None:
         self._file, self._lease_s, self._node, self._limits = file, lease_s, node, limits
         self._owner_lock = threading.Lock()
@@ -98,10 +98,10 @@ class SqliteConsumer(Consumer):
         self._next_due: float | None = None
         self._lost = self._closed = False
         self._prune_at = time.monotonic()
-        self._turns = Turns()
+        self._turns = PriorityFairness()
         self._more = False  # the last claim was full, so the next one skips the check for work
         self._owner = self._enrol()
-        self._bell = Bell(file)
+        self._wakeup = WakeupSocket(file)
         tell_after_fork(self)
         self.set_queues(queues)
 
@@ -122,7 +122,7 @@ class SqliteConsumer(Consumer):
         self._file.in_transaction(
             lambda db: db.executemany("INSERT OR IGNORE INTO queues VALUES (?)", names), durable=False
         )
-        self._bell.hear(f"q:{name}" for name in self.queues)
+        self._wakeup.listen_to(f"q:{name}" for name in self.queues)
 
     # --- claim and settle
 
@@ -243,7 +243,7 @@ class SqliteConsumer(Consumer):
                     put(db, sent)
                     topics.update(f"q:{queue}" for _, queue in sent)
             if failures:
-                keep_failures(db, failures, self._limits)
+                store_failed_tasks(db, failures, self._limits)
             if results:
                 keep_results(db, results)
                 crashpoint("settle_uncommitted")
@@ -345,10 +345,10 @@ class SqliteConsumer(Consumer):
 
     def fds(self) -> list[int]:
         # The socket stays registered while busy: a notification costs less than registering again.
-        return [] if self._closed else [self._bell.fileno()]
+        return [] if self._closed else [self._wakeup.fileno()]
 
     def wake(self, fd: int) -> tuple[()]:
-        self._bell.silence()
+        self._wakeup.silence()
         return ()
 
     def idle_s(self) -> float:
@@ -369,10 +369,10 @@ class SqliteConsumer(Consumer):
 
         try:
             queues = self._file.in_transaction(leave, durable=False)
-            self._bell.close()
+            self._wakeup.close()
             self._file.ring({f"q:{queue}" for (queue,) in queues})
         except BrokerError:
-            self._bell.close()  # the next reaper finds that the owner has ended
+            self._wakeup.close()  # the next reaper finds that the owner has ended
 
 
 def _delete_expired(db: Connection, table: str, now: float) -> None:

@@ -79,7 +79,7 @@ class File:
         self._identity: tuple[int, int] | None = None  # of the file that is open
         self._next_look = 0.0
         self.generation = 0  # how often there was another file at that place
-        self.bells: weakref.WeakSet[Bell] = weakref.WeakSet()
+        self.bells: weakref.WeakSet[WakeupSocket] = weakref.WeakSet()
         self._steady: tuple[int, float] | None = None  # generation, epoch less monotonic seconds
         self._start()
         tell_after_fork(self)
@@ -358,7 +358,7 @@ def _address(path: str) -> str:
     return "\0" + path[1:] if path.startswith("@") else path
 
 
-class Bell:
+class WakeupSocket:
     """A datagram socket that becomes readable when another process has written to one of its topics."""
 
     def __init__(self, file: File) -> None:
@@ -377,7 +377,7 @@ class Bell:
         file.bells.add(self)
         tell_after_fork(self)
 
-    def hear(self, topics: Iterable[str], pattern: str = "") -> None:
+    def listen_to(self, topics: Iterable[str], pattern: str = "") -> None:
         """From now on these topics ring, and no others."""
         self._topics, self._pattern = list(topics), pattern
         rows = [(topic, self.path, pattern) for topic in self._topics]
@@ -391,7 +391,7 @@ class Bell:
     def hear_again(self) -> None:
         """The same topics, in another file."""
         if self._topics and self._socket.fileno() >= 0:
-            self.hear(self._topics, self._pattern)
+            self.listen_to(self._topics, self._pattern)
 
     def fileno(self) -> int:
         return self._socket.fileno()

@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from qcore.brokers.contract.failed_tasks import SWEPT_WITH_EACH, FailureLimits
+from qcore.brokers.contract.failed_tasks import SWEPT_WITH_EACH, FailedTaskLimits
 from qcore.brokers.sqlite.database import Connection
-from qcore.wire.failure import Failure, split
+from qcore.wire.failure import FailedTask, split
 
 
-def keep_failures(db: Connection, failures: Sequence[Failure], limits: FailureLimits) -> None:
+def store_failed_tasks(db: Connection, failures: Sequence[FailedTask], limits: FailedTaskLimits) -> None:
     now = time.time()
     (last,) = db.execute("SELECT max(at_us) FROM failures").fetchone()
     first = max(int(now * 1e6), (last or 0) + 1)
@@ -26,7 +26,7 @@ def keep_failures(db: Connection, failures: Sequence[Failure], limits: FailureLi
     sweep(db, limits, now, SWEPT_WITH_EACH * len(failures))
 
 
-def sweep(db: Connection, limits: FailureLimits, now: float, most: int) -> None:
+def sweep(db: Connection, limits: FailedTaskLimits, now: float, most: int) -> None:
     """Delete at most `most` failures that exceed the maximum age or number."""
     expired = "at_us IN (SELECT at_us FROM failures WHERE expires_at<=? ORDER BY at_us LIMIT ?)"
     db.execute(f"DELETE FROM failures WHERE {expired}", (now, most))

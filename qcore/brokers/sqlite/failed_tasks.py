@@ -8,29 +8,29 @@ from collections.abc import Sequence
 
 from qcore.base.crashpoints import crashpoint
 from qcore.brokers.contract.failed_tasks import (
-    FailureCounts,
-    FailureLimits,
-    FailurePage,
-    FailureStore,
-    NewTry,
+    FailedTaskCounts,
+    FailedTaskLimits,
+    FailedTaskPage,
+    FailedTaskStore,
+    RetryRequest,
 )
 from qcore.brokers.contract.records import Message
 from qcore.brokers.sqlite.consumer import put
 from qcore.brokers.sqlite.database import Connection, File
-from qcore.brokers.sqlite.failed_task_rows import keep_failures
-from qcore.wire.failure import Failure, join
+from qcore.brokers.sqlite.failed_task_rows import store_failed_tasks
+from qcore.wire.failure import FailedTask, join
 
 
-class SqliteFailures(FailureStore):
+class SqliteFailedTasks(FailedTaskStore):
     """Failed tasks of one file."""
 
     _file: File
-    _failure_limits: FailureLimits
+    _failure_limits: FailedTaskLimits
 
-    def keep_failures(self, failures: Sequence[Failure]) -> None:
+    def store_failed_tasks(self, failures: Sequence[FailedTask]) -> None:
         if failures:
             limits = self._failure_limits
-            self._file.in_transaction(lambda db: keep_failures(db, failures, limits), durable=True)
+            self._file.in_transaction(lambda db: store_failed_tasks(db, failures, limits), durable=True)
 
     def failures(
         self,
@@ -39,7 +39,7 @@ class SqliteFailures(FailureStore):
         limit: int = 500,
         after: str = "",
         whole: bool = False,
-    ) -> FailurePage:
+    ) -> FailedTaskPage:
         below = int(after) if after else 2**62 if until is None else round(until * 1e6) + 1
         sql = (
             f"SELECT at_us, facts, {'detail' if whole else chr(39) * 2}, retried_as FROM failures"
@@ -48,9 +48,9 @@ class SqliteFailures(FailureStore):
         )
         rows = self._file.rows(sql, below, round((since or 0) * 1e6), time.time(), limit)
         found = [join(facts, detail or b"", at / 1e6, retried) for at, facts, detail, retried in rows]
-        return FailurePage(found, str(rows[-1][0]) if len(rows) == limit else "")
+        return FailedTaskPage(found, str(rows[-1][0]) if len(rows) == limit else "")
 
-    def failures_of(self, task_ids: Sequence[str]) -> list[Failure | None]:
+    def failures_of(self, task_ids: Sequence[str]) -> list[FailedTask | None]:
         sql = (
             "SELECT at_us, facts, detail, retried_as FROM failures"
             " WHERE task_id IN (SELECT value FROM json_each(?))"
@@ -64,7 +64,7 @@ class SqliteFailures(FailureStore):
         wanted = json.dumps(list(task_ids))
         return int(self._file.in_transaction(lambda db: db.execute(sql, (wanted,)).rowcount, durable=True))
 
-    def retry_failures(self, tries: Sequence[NewTry]) -> list[str]:
+    def retry_failures(self, tries: Sequence[RetryRequest]) -> list[str]:
         def write(db: Connection) -> list[str]:
             owners, sent = [], []
             for one in tries:
@@ -88,6 +88,6 @@ class SqliteFailures(FailureStore):
         self._file.ring({f"q:{one.queue}" for one in tries})
         return owners
 
-    def failure_counts(self) -> FailureCounts:
+    def failure_counts(self) -> FailedTaskCounts:
         counts = dict(self._file.rows("SELECT name, n FROM counters"))
-        return FailureCounts(counts["failures"], counts["failures_dropped"])
+        return FailedTaskCounts(counts["failures"], counts["failures_dropped"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from qcore.brokers.contract.task_logs import KEPT_S, TASKS, Lines
+from qcore.brokers.contract.task_logs import KEPT_S, TASKS, TaskLogs
 from qcore.brokers.sqlite.database import Connection, File
 
 # Created on first use, so that older versions can still use the file.
@@ -15,7 +15,7 @@ _INDEX = "CREATE INDEX IF NOT EXISTS lines_of ON lines(task_id, id)"
 COUNT_EVERY = 500
 
 
-class SqliteLines(Lines):
+class SqliteTaskLogs(TaskLogs):
     """Task logs of one file."""
 
     _file: File

@@ -18,12 +18,12 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from qcore.base.times import epoch_of
-from qcore.execution.run import Run, Tools
+from qcore.execution.run import Run, RunContext
 from qcore.execution.soft_limits import thread_limit
 from qcore.pools.asyncio.threads import Stopped, Threads, interrupt
-from qcore.pools.asyncio.watchdog import Watch
+from qcore.pools.asyncio.watchdog import Watchdog
 from qcore.pools.base import PoolFeatures, PoolSetup, Running
-from qcore.pools.in_process import InsidePool
+from qcore.pools.in_process import InProcessPool
 from qcore.wire.outcome import End, Job, Outcome
 
 log = logging.getLogger("qcore.worker")
@@ -33,7 +33,7 @@ STOP_S = 2.0
 LOOK_S = 0.25
 
 
-class Flight:
+class RunningCoroutine:
     """One running job."""
 
     __slots__ = ("end", "job", "killed_at", "over", "run", "since", "task", "thread")
@@ -53,7 +53,7 @@ class Flight:
         return f"{self.run.message.task}[{self.run.message.id}]"
 
 
-class AsyncioPool(InsidePool):
+class AsyncioPool(InProcessPool):
     """Run coroutines in one event loop."""
 
     name: ClassVar[str] = "asyncio"
@@ -66,9 +66,9 @@ class AsyncioPool(InsidePool):
     def __init__(self, setup: PoolSetup) -> None:
         super().__init__(setup)
         self._waiting: deque[Job] = deque()
-        self._flights: dict[int, Flight] = {}
+        self._flights: dict[int, RunningCoroutine] = {}
         self._starting = False
-        self._tools = Tools(
+        self._tools = RunContext(
             setup.app, setup.node, setup.accept, thread_limit, setup.extended, passes=(Stopped,)
         )
         self._threads = Threads()
@@ -80,7 +80,7 @@ class AsyncioPool(InsidePool):
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="asyncio-pool", daemon=True)
         self._thread.start()
-        self._watch = Watch(self._loop, self._thread, self._named)
+        self._watch = Watchdog(self._loop, self._thread, self._named)
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -95,21 +95,21 @@ class AsyncioPool(InsidePool):
                 job = self._waiting.popleft()
             except IndexError:
                 return  # withdrawn at this moment
-            flight = Flight(Run(job, self._tools))
+            flight = RunningCoroutine(Run(job, self._tools))
             self._flights[job.number] = flight
             if flight.run.request is None:
                 self._ended(flight, flight.run.outcome)
             elif flight.run.task.is_async:
-                flight.task = self._loop.create_task(self._fly(flight), name=str(flight))
+                flight.task = self._loop.create_task(self._run_coroutine(flight), name=str(flight))
             else:
                 self._threads.submit(self._call, flight)
 
-    async def _fly(self, flight: Flight) -> None:
+    async def _run_coroutine(self, flight: RunningCoroutine) -> None:
         self._ended(flight, await flight.run.call_async(flight.was_killed))
 
     # --- in any of the threads
 
-    def _call(self, flight: Flight) -> None:
+    def _call(self, flight: RunningCoroutine) -> None:
         flight.thread = threading.get_ident()
         try:
             outcome = flight.run.call()
@@ -123,7 +123,7 @@ class AsyncioPool(InsidePool):
         self._ended(flight, outcome)
         self._loop.call_soon_threadsafe(self._start_more)
 
-    def _ended(self, flight: Flight, outcome: Outcome) -> None:
+    def _ended(self, flight: RunningCoroutine, outcome: Outcome) -> None:
         """Report an outcome, once."""
         with self._ending:
             if flight.over:
@@ -197,7 +197,7 @@ class AsyncioPool(InsidePool):
                     interrupt(flight.thread)
         return True
 
-    def _give_up(self, flight: Flight) -> None:
+    def _give_up(self, flight: RunningCoroutine) -> None:
         """Report a task that was stopped but has not ended, and reuse its slot."""
         assert flight.end is not None
         log.warning("%s was told to stop %.0f s ago and runs on; its slot is used again", flight, STOP_S)

@@ -21,7 +21,7 @@ log = logging.getLogger("qcore.worker")
 HELD_S = 1.0
 
 
-class Watch:
+class Watchdog:
     """Watches one loop."""
 
     def __init__(

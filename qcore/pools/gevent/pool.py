@@ -18,16 +18,16 @@ from typing import Any, ClassVar
 
 from qcore.base.times import epoch_of
 from qcore.errors import ConfigError, SoftTimeLimitExceeded
-from qcore.execution.run import Run, Tools
+from qcore.execution.run import Run, RunContext
 from qcore.pools.base import PoolFeatures, PoolSetup, Running
 from qcore.pools.gevent import patch
-from qcore.pools.in_process import InsidePool
+from qcore.pools.in_process import InProcessPool
 from qcore.wire.outcome import End, Job, Outcome
 
 STOP_S = 2.0
 
 
-class Flight:
+class RunningGreenlet:
     """One running job."""
 
     __slots__ = ("end", "greenlet", "job", "over", "since")
@@ -47,7 +47,7 @@ def greenlet_limit(seconds: float) -> Iterator[None]:
         yield
 
 
-class GeventPool(InsidePool):
+class GeventPool(InProcessPool):
     """Run tasks in greenlets of one thread."""
 
     name: ClassVar[str] = "gevent"
@@ -65,9 +65,9 @@ class GeventPool(InsidePool):
                 "call gevent.monkey.patch_all() before anything else is imported"
             )
         self._waiting: deque[Job] = deque()
-        self._flights: dict[int, Flight] = {}
+        self._flights: dict[int, RunningGreenlet] = {}
         killed: Any = importlib.import_module("gevent").GreenletExit
-        self._tools = Tools(
+        self._tools = RunContext(
             setup.app, setup.node, setup.accept, greenlet_limit, setup.extended, passes=(killed,)
         )
         self._stopping = False
@@ -104,12 +104,12 @@ class GeventPool(InsidePool):
                 job = self._waiting.popleft()
             except IndexError:
                 return  # withdrawn at this moment
-            flight = self._flights[job.number] = Flight(job)
-            flight.greenlet = self._spawn(self._fly, flight)
+            flight = self._flights[job.number] = RunningGreenlet(job)
+            flight.greenlet = self._spawn(self._run_coroutine, flight)
             # A greenlet killed before its first step runs no code that could report its end.
             flight.greenlet.rawlink(lambda _, flight=flight: self._gone(flight))
 
-    def _fly(self, flight: Flight) -> None:
+    def _run_coroutine(self, flight: RunningGreenlet) -> None:
         run = Run(flight.job, self._tools)
         try:
             outcome = run.outcome if run.request is None else run.call()
@@ -120,12 +120,12 @@ class GeventPool(InsidePool):
             outcome.end, outcome.meta, outcome.sends, outcome.before = flight.end, None, [], None
         self._ended(flight, outcome)
 
-    def _gone(self, flight: Flight) -> None:
+    def _gone(self, flight: RunningGreenlet) -> None:
         if not flight.over:
             end = flight.end or End.LOST
             self._ended(flight, Outcome(flight.job.number, end, epoch_of(flight.since), 0.0, os.getpid()))
 
-    def _ended(self, flight: Flight, outcome: Outcome) -> None:
+    def _ended(self, flight: RunningGreenlet, outcome: Outcome) -> None:
         """Report an outcome, once."""
         self._flights.pop(flight.job.number, None)
         if not flight.over:

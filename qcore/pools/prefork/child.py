@@ -16,7 +16,7 @@ from types import FrameType
 
 from qcore.base.crashpoints import crashpoint
 from qcore.errors import SoftTimeLimitExceeded
-from qcore.execution.run import Tools, run
+from qcore.execution.run import RunContext, run
 from qcore.execution.soft_limits import alarm_limit
 from qcore.pools.prefork.slot import Slot
 from qcore.tasks.request import current_request
@@ -40,7 +40,7 @@ def _take_soft_signals(slot: Slot) -> None:
     signal.signal(signal.SIGUSR1, told)
 
 
-def serve(sock: socket.socket, slot: Slot, tools: Tools, before_run: Callable[[], None] | None) -> None:
+def serve(sock: socket.socket, slot: Slot, tools: RunContext, before_run: Callable[[], None] | None) -> None:
     """Run jobs until the parent closes the socket."""
     _take_soft_signals(slot)
     if before_run is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from collections import deque
 
-from qcore.pools.base import Pace
+from qcore.pools.base import RuntimeEstimate
 from qcore.pools.prefork.slot import Slot
 from qcore.wire.outcome import End, Frames, Job
 
@@ -20,7 +20,7 @@ HAND_OVER_S = 1.0
 REPLACE_S = 4.0
 
 
-class Line:
+class ChildHandle:
     """One child, as seen by its parent."""
 
     __slots__ = (
@@ -47,7 +47,7 @@ class Line:
         "status",
     )
 
-    def __init__(self, index: int, sock: socket.socket, slot: Slot, pace: Pace) -> None:
+    def __init__(self, index: int, sock: socket.socket, slot: Slot, pace: RuntimeEstimate) -> None:
         self.index, self.sock, self.slot, self.pace = index, sock, slot, pace
         self.pid = 0
         self.seq = 0
@@ -105,7 +105,7 @@ class Line:
         self.sent += 1
         del self.backlog[:sent]
 
-    def listens(self, now: float) -> bool:
+    def is_responsive(self, now: float) -> bool:
         """Whether it reads its jobs; `now` is monotonic. Must be called a few times a second."""
         sign = (self.slot.seen(), self.sent, self.heard)
         if sign != self._sign or not self.outstanding or self.slot.current()[1]:

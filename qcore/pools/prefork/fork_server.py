@@ -40,7 +40,7 @@ FORK, SIGNAL = b"F", b"S"
 _PR_SET_PDEATHSIG = 1
 
 
-class Template:
+class ForkServer:
     """The parent's handle of the template process."""
 
     _sock: socket.socket | None = None

@@ -25,11 +25,11 @@ from qcore.base.crashpoints import crashpoint
 from qcore.base.process_facts import resident_kib
 from qcore.base.times import epoch_of
 from qcore.errors import PoolBroken
-from qcore.execution.run import Tools
-from qcore.pools.base import SLOW_S, STUCK_S, Pace, Pool, PoolFeatures, PoolSetup, Running
+from qcore.execution.run import RunContext
+from qcore.pools.base import SLOW_S, STUCK_S, Pool, PoolFeatures, PoolSetup, Running, RuntimeEstimate
 from qcore.pools.prefork.child import serve
-from qcore.pools.prefork.child_handle import Line
-from qcore.pools.prefork.fork_server import Template
+from qcore.pools.prefork.child_handle import ChildHandle
+from qcore.pools.prefork.fork_server import ForkServer
 from qcore.pools.prefork.slot import MAX_SLOTS, Slot, shared_slots, token_pipe
 from qcore.wire.outcome import RECV_BYTES, End, Job, Outcome, pack_jobs, unpack_outcome
 
@@ -57,18 +57,18 @@ class PreforkPool(Pool):
     def __init__(self, setup: PoolSetup) -> None:
         super().__init__(setup)
         self._memory: mmap.mmap = shared_slots()
-        self._children: dict[int, Line] = {}  # by slot
-        self._by_fd: dict[int, Line] = {}
+        self._children: dict[int, ChildHandle] = {}  # by slot
+        self._by_fd: dict[int, ChildHandle] = {}
         self._wanted = min(setup.concurrency, MAX_SLOTS)
         self._outcomes: list[Outcome] = []
-        self._homeless: deque[Job] = deque()  # taken from dead or slow children, not yet given again
+        self._unassigned: deque[Job] = deque()  # taken from dead or slow children, not yet given again
         self._next_look = self._next_watch = 0.0
         self._stopping = False
 
     # --- lifecycle
 
     def start(self) -> None:
-        tools = Tools(self.setup.app, self.setup.node, self.setup.accept, None, self.setup.extended)
+        tools = RunContext(self.setup.app, self.setup.node, self.setup.accept, None, self.setup.extended)
         memory, before_run = self._memory, self.setup.before_run
 
         def child_main(index: int, descriptors: list[int]) -> None:
@@ -76,7 +76,7 @@ class PreforkPool(Pool):
             slot = Slot(memory, index, descriptors[1], descriptors[2])
             serve(sock, slot, tools, before_run)
 
-        self._template = Template(child_main)
+        self._fork_server = ForkServer(child_main)
         # No user code runs here, and the loop's objects are freed by reference counting. With the default
         # thresholds the collector would scan all jobs in flight again and again, at the cost of a task.
         self._thresholds = gc.get_threshold()
@@ -91,13 +91,13 @@ class PreforkPool(Pool):
         token_r, token_w = token_pipe()
         slot = Slot(self._memory, index, token_r, token_w)
         slot.clear()
-        self._template.fork(index, [theirs.fileno(), token_r, token_w])
+        self._fork_server.fork(index, [theirs.fileno(), token_r, token_w])
         theirs.close()
         ours.setblocking(False)
-        pace = Pace(self.setup.strict_prefetch)
+        pace = RuntimeEstimate(self.setup.strict_prefetch)
         if self.pace.typical_s is not None:
-            pace.saw(self.pace.typical_s)
-        child = Line(index, ours, slot, pace)
+            pace.add_runtime(self.pace.typical_s)
+        child = ChildHandle(index, ours, slot, pace)
         self._children[index] = child
         self._by_fd[ours.fileno()] = child
 
@@ -107,7 +107,7 @@ class PreforkPool(Pool):
         self._stopping = True
         gc.set_threshold(*self._thresholds)
         gc.unfreeze()
-        self._template.close()
+        self._fork_server.close()
         for child in self._children.values():
             child.sock.close()
         self._children.clear()
@@ -115,11 +115,11 @@ class PreforkPool(Pool):
     # --- jobs in
 
     def room(self) -> int:
-        if self._homeless:
+        if self._unassigned:
             return 0
         return sum(self._room_of(c) for c in self._children.values())
 
-    def _room_of(self, child: Line) -> int:
+    def _room_of(self, child: ChildHandle) -> int:
         held = len(child.outstanding)
         if child.retiring or child.eof or child.backlog or child.silent_at is not None:
             return 0
@@ -142,7 +142,7 @@ class PreforkPool(Pool):
                 (len(c.outstanding), r, c) for c in self._children.values() if (r := self._room_of(c)) > 0
             ]
             if not free:
-                self._homeless.extend(waiting)
+                self._unassigned.extend(waiting)
                 return
             free.sort(key=lambda entry: entry[0])
             share = -(-len(waiting) // len(free))
@@ -151,7 +151,7 @@ class PreforkPool(Pool):
                 if count > 0:
                     self._hand_over(child, [waiting.popleft() for _ in range(count)])
 
-    def _hand_over(self, child: Line, jobs: list[Job]) -> None:
+    def _hand_over(self, child: ChildHandle, jobs: list[Job]) -> None:
         for job in jobs:
             child.seq += 1
             job.seq = child.seq
@@ -164,7 +164,7 @@ class PreforkPool(Pool):
     def fds(self) -> list[int]:
         if self._stopping:
             return []
-        return [self._template.fileno(), *(fd for fd, c in self._by_fd.items() if not c.eof)]
+        return [self._fork_server.fileno(), *(fd for fd, c in self._by_fd.items() if not c.eof)]
 
     def blocked_fds(self) -> list[int]:
         return [fd for fd, c in self._by_fd.items() if c.backlog and not c.eof]
@@ -175,10 +175,10 @@ class PreforkPool(Pool):
             self._read(child)
             if child.backlog and not child.eof:
                 child.flush()
-        elif fd == self._template.fileno():
-            self._hear_template()
+        elif fd == self._fork_server.fileno():
+            self._receive_from_fork_server()
 
-    def _read(self, child: Line) -> bool:
+    def _read(self, child: ChildHandle) -> bool:
         """Read its outcomes; returns whether there may be more."""
         try:
             data = child.sock.recv(RECV_BYTES)
@@ -188,7 +188,7 @@ class PreforkPool(Pool):
             data = b""
         if not data:
             child.eof = True
-            self._bury(child)
+            self._reap_child(child)
             return False
         child.heard += 1
         for frame in child.frames.feed(data):
@@ -196,7 +196,7 @@ class PreforkPool(Pool):
         self._retire_if_done(child)
         return True
 
-    def _take(self, child: Line, outcome: Outcome) -> None:
+    def _take(self, child: ChildHandle, outcome: Outcome) -> None:
         outstanding = child.outstanding
         while outstanding:
             # Outcomes arrive in the order of the jobs, so the first one is the right one.
@@ -204,11 +204,11 @@ class PreforkPool(Pool):
                 break
         if child.killed is not None:
             child.spare()
-        child.pace.saw(outcome.runtime_s)
-        self.pace.saw(outcome.runtime_s)
+        child.pace.add_runtime(outcome.runtime_s)
+        self.pace.add_runtime(outcome.runtime_s)
         self._outcomes.append(outcome)
 
-    def _retire_if_done(self, child: Line) -> None:
+    def _retire_if_done(self, child: ChildHandle) -> None:
         limit = self.setup.max_tasks_per_child
         if limit and child.given >= limit and not child.retiring:
             child.retiring = True
@@ -218,9 +218,9 @@ class PreforkPool(Pool):
             except OSError:
                 pass
 
-    def _hear_template(self) -> None:
+    def _receive_from_fork_server(self) -> None:
         try:
-            reports = self._template.reports()
+            reports = self._fork_server.reports()
         except PoolBroken as exc:
             self._begin_again(exc)
             return
@@ -242,27 +242,27 @@ class PreforkPool(Pool):
                         while not child.eof and self._read(child):
                             pass
                         child.eof = True
-                        self._bury(child)
+                        self._reap_child(child)
 
     def _begin_again(self, exc: PoolBroken) -> None:
         """The template has died, and every child with it: another one, and what ran is lost. Raises
         PoolBroken when that happens too often."""
-        self._template.count_death(exc)
+        self._fork_server.count_death(exc)
         log.error("%s, and its children with it; a new one is started", exc)
         children = list(self._children.values())
         for child in children:
             if child.pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child.pid, signal.SIGKILL)  # where the kernel does not do it
-        self._template.start()
+        self._fork_server.start()
         for child in children:
             # What it said before its end counts; its end of file comes within milliseconds.
             while not child.eof and select.select([child.sock], [], [], BURY_S)[0]:
                 self._read(child)
             child.eof, child.status = True, child.status if child.status is not None else signal.SIGKILL
-            self._bury(child)
+            self._reap_child(child)
 
-    def _bury(self, child: Line) -> None:
+    def _reap_child(self, child: ChildHandle) -> None:
         """When both its socket and the fork server have reported its end: settle all its jobs."""
         if not child.eof or child.status is None or child.dead:
             return
@@ -276,7 +276,7 @@ class PreforkPool(Pool):
         started, since = child.slot.current()
         for job in child.outstanding:
             if job.seq > started:
-                self._homeless.append(job)  # it never started
+                self._unassigned.append(job)  # it never started
                 continue
             end = End.LOST
             if child.killed is not None and child.killed[0] == job.seq:
@@ -297,13 +297,13 @@ class PreforkPool(Pool):
             self._fork()
 
     def collect(self) -> list[Outcome]:
-        if self._homeless:
-            self._rehouse()
+        if self._unassigned:
+            self._reassign()
         found, self._outcomes = self._outcomes, []
         return found
 
-    def _rehouse(self) -> None:
-        waiting, self._homeless = self._homeless, deque()
+    def _reassign(self) -> None:
+        waiting, self._unassigned = self._unassigned, deque()
         self.give(waiting)
 
     # --- fairness
@@ -322,14 +322,14 @@ class PreforkPool(Pool):
                 continue
             taken = self._take_back(child)
             if idle:
-                self._homeless.extend(taken)
+                self._unassigned.extend(taken)
             else:
                 back.extend(job.number for job in taken)
-        if self._homeless:
-            self._rehouse()
-            if not self.is_idle() and self._homeless and self._all_slow(now):
-                back.extend(job.number for job in self._homeless)
-                self._homeless.clear()
+        if self._unassigned:
+            self._reassign()
+            if not self.is_idle() and self._unassigned and self._all_slow(now):
+                back.extend(job.number for job in self._unassigned)
+                self._unassigned.clear()
         if now >= self._next_look:
             self._next_look = now + LOOK_EVERY_S
             self._look_after_memory()
@@ -340,12 +340,12 @@ class PreforkPool(Pool):
         now = time.monotonic()
         self._next_watch = now + WATCH_S
         for child in self._children.values():
-            if child.eof or not child.pid or child.listens(now):
+            if child.eof or not child.pid or child.is_responsive(now):
                 continue
             taken = self._take_back(child)
             if taken:
                 log.warning("the child with pid %d does not take its tasks; others get them", child.pid)
-                self._homeless.extend(taken)
+                self._unassigned.extend(taken)
             if child.is_gone(now):
                 log.warning("the child with pid %d has been silent too long; it is replaced", child.pid)
                 child.silent_at = now  # the next kill, if it needs one, comes as much later
@@ -356,7 +356,7 @@ class PreforkPool(Pool):
         sinces = [c.slot.current()[1] for c in listening]
         return bool(self._children) and all(s and now - s > STUCK_S for s in sinces)
 
-    def _take_back(self, child: Line) -> list[Job]:
+    def _take_back(self, child: ChildHandle) -> list[Job]:
         """Take back the jobs that wait in this child; they will not start there any more."""
         if not child.outstanding:
             return []
@@ -371,7 +371,7 @@ class PreforkPool(Pool):
         return taken
 
     def tick_s(self) -> float:
-        if self._homeless:
+        if self._unassigned:
             return 0.005
         crowded = [c for c in self._children.values() if len(c.outstanding) > 1]
         if not crowded:
@@ -379,8 +379,8 @@ class PreforkPool(Pool):
         return SLOW_S if self.is_idle() else STUCK_S
 
     def withdraw(self) -> list[int]:
-        numbers = [job.number for job in self._homeless]
-        self._homeless.clear()
+        numbers = [job.number for job in self._unassigned]
+        self._unassigned.clear()
         for child in self._children.values():
             for _ in range(TRIES):  # the token is held for microseconds, unless the child is stopped
                 taken = self._take_back(child)
@@ -392,7 +392,7 @@ class PreforkPool(Pool):
     # --- inspect and change
 
     def busy(self) -> int:
-        return len(self._homeless) + sum(len(c.outstanding) for c in self._children.values())
+        return len(self._unassigned) + sum(len(c.outstanding) for c in self._children.values())
 
     def running(self) -> list[Running]:
         found = []
@@ -425,10 +425,10 @@ class PreforkPool(Pool):
             return True
         return False
 
-    def _signal(self, child: Line, signum: int) -> None:
+    def _signal(self, child: ChildHandle, signum: int) -> None:
         if child.pid:
             child.signals += 1
-            self._template.signal(child.pid, signum)
+            self._fork_server.signal(child.pid, signum)
 
     @property
     def size(self) -> int:
@@ -456,10 +456,10 @@ class PreforkPool(Pool):
         for child in list(self._children.values()):
             self._retire(child)
 
-    def _retire(self, child: Line) -> None:
+    def _retire(self, child: ChildHandle) -> None:
         """Let it exit after its task; its waiting jobs go elsewhere."""
         child.retiring = True
-        self._homeless.extend(self._take_back(child))
+        self._unassigned.extend(self._take_back(child))
         self._retire_if_done(child)
 
     def _look_after_memory(self) -> None:
@@ -474,7 +474,7 @@ class PreforkPool(Pool):
         return [c.pid for c in list(self._children.values()) if c.pid]
 
     def info(self) -> dict[str, Any]:
-        return {**super().info(), "template": self._template.pid}
+        return {**super().info(), "template": self._fork_server.pid}
 
 
 def _exit(status: int | None) -> str:

@@ -15,23 +15,23 @@ from qcore.errors import Malformed
 from qcore.tasks.task import Task
 from qcore.wire import task as task_wire
 from qcore.wire.task import TaskMessage
-from qcore.worker.in_flight import Held
-from qcore.worker.intake.rate_limits import Bucket
+from qcore.worker.in_flight import InFlight
+from qcore.worker.intake.rate_limits import TokenBucket
 from qcore.worker.intake.revoked import Revoked
-from qcore.worker.services.reporting import Say
-from qcore.worker.settling.rules import Rules
+from qcore.worker.services.reporting import TaskReporter
+from qcore.worker.settling.rules import SettlementRules
 
-Verdict = tuple[Held | None, TaskMessage | None, Settlement | None]
+Verdict = tuple[InFlight | None, TaskMessage | None, Settlement | None]
 
 
 class Admission:
     """The rules of one worker. What is revoked and limited may be changed by other threads."""
 
-    def __init__(self, tasks: Mapping[str, Task], say: Say, rules: Rules) -> None:
+    def __init__(self, tasks: Mapping[str, Task], say: TaskReporter, rules: SettlementRules) -> None:
         self._tasks, self._say, self._rules = tasks, say, rules
         self.revoked = Revoked()
         self.revoked_stamps: dict[str, set[str]] = {}
-        self.buckets: dict[str, Bucket] = {}
+        self.buckets: dict[str, TokenBucket] = {}
 
     def look_up(self, deliveries: Sequence[Delivery]) -> None:
         """Ask the broker which of these are revoked, when there are too many to know; raises BrokerError."""
@@ -57,7 +57,7 @@ class Admission:
             words = f"no task named '{message.task}'"
             refusal = self._refuse(delivery, "unregistered", words, message.id, message)
             return None, message, refusal
-        held = Held(delivery, message, task, late=bool(task.acks_late))
+        held = InFlight(delivery, message, task, late=bool(task.acks_late))
         if message.id in self.revoked.ids or (self.revoked_stamps and self.has_revoked_stamp(message)):
             return None, message, self._drop(held, "revoked")
         if message.expires is not None and message.expires <= now:
@@ -98,7 +98,7 @@ class Admission:
         settlement.report = partial(self._say.refused, delivery.queue, reason, detail, task_id)
         return settlement
 
-    def _drop(self, held: Held, why: str) -> Settlement:
+    def _drop(self, held: InFlight, why: str) -> Settlement:
         settlement = self._rules.not_run(held, why)
         settlement.report = partial(self._say.not_run, held, why)
         return settlement

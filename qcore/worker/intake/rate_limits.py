@@ -34,7 +34,7 @@ def per_second(limit: str | float | int | None) -> float | None:
 PLACES_MOST = 10_000
 
 
-class Bucket:
+class TokenBucket:
     """One task's starts, spread evenly: each gets the next free place in time.
 
     A task that has to wait goes back to the broker until its place has come, and finds it kept.

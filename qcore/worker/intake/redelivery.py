@@ -22,8 +22,8 @@ from qcore.wire import result as result_wire
 from qcore.wire import task as task_wire
 from qcore.wire.result import ResultMeta
 from qcore.wire.task import TaskMessage
-from qcore.worker.in_flight import Held
-from qcore.worker.services.reporting import Say
+from qcore.worker.in_flight import InFlight
+from qcore.worker.services.reporting import TaskReporter
 
 if TYPE_CHECKING:
     from qcore.app.app import App
@@ -37,7 +37,7 @@ _MARK = b'"redelivered":true'
 Attempt = tuple[str, str, int]
 
 
-class Repeats:
+class Deduplicator:
     """Belongs to the loop, and is called by its thread. Does nothing for what comes the first time."""
 
     def __init__(
@@ -45,7 +45,7 @@ class Repeats:
         app: App,
         results: ResultStore,
         add: Callable[[TaskMessage | None, Settlement], None],
-        say: Say,
+        say: TaskReporter,
     ) -> None:
         """add queues a settlement; the message is given when its result may have a reader."""
         self._app, self._results, self._add, self._say = app, results, add, say
@@ -53,7 +53,7 @@ class Repeats:
         # Where the result is stored in the step that acknowledges, what came again was not done.
         self._asks = results.keeps and results.shared and not results.in_broker
 
-    def new(self, deliveries: Sequence[Delivery], held: Mapping[int, Held]) -> Sequence[Delivery]:
+    def new(self, deliveries: Sequence[Delivery], held: Mapping[int, InFlight]) -> Sequence[Delivery]:
         """The deliveries that are to be run, in their order; the others are seen to here."""
         again = {d.number for d in deliveries if d.redelivered or _MARK in d.raw}
         if not again or not self._on:
@@ -80,7 +80,7 @@ class Repeats:
                 fresh[attempt] = delivery
         return list(fresh.values())
 
-    def _join(self, held: Held, delivery: Delivery) -> None:
+    def _join(self, held: InFlight, delivery: Delivery) -> None:
         """It runs here: its outcome will settle the delivery that came now. The older one is gone
         from us, and settling it is refused; unless the broker has two copies, then it is one too many."""
         old, held.delivery = held.delivery, delivery

@@ -27,7 +27,7 @@ LONGEST = 1_000  # characters of a line
 MOST_WAITING = 10_000
 
 
-class LineKeeper(logging.Handler):
+class TaskLogHandler(logging.Handler):
     """Keeps the records of tasks, the newest `most` of each."""
 
     def __init__(self, app: App, node: str, most: int) -> None:
@@ -107,7 +107,7 @@ def keep(app: App, node: str) -> None:
     most = app.conf.task_log_lines
     if not most or not app.broker.features.lines or not app.conf.worker_hijack_root_logger:
         return
-    keeper = LineKeeper(app, node, most)
+    keeper = TaskLogHandler(app, node, most)
     for logger in (logging.getLogger(), logging.getLogger("qcore.task")):
         logger.addHandler(keeper)
 
@@ -115,5 +115,5 @@ def keep(app: App, node: str) -> None:
 def flush() -> None:
     """Before this process ends."""
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, LineKeeper):
+        if isinstance(handler, TaskLogHandler):
             handler.flush()

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from qcore.base.private_files import create
 from qcore.wire import pulse as wire
-from qcore.worker.shutdown_stage import Stage
+from qcore.worker.shutdown_stage import ShutdownStage
 
 _turn = struct.Struct("<d")
 _flags = struct.Struct("<I")
 
 
-class Pulse:
+class HealthFile:
     """A service. Where the file cannot be written there is no pulse, and the worker runs all the same."""
 
     def __init__(self, node: str, solo: bool) -> None:
@@ -44,13 +44,13 @@ class Pulse:
         except OSError:
             self._page = None
 
-    def beat(self, stage: Stage, away: bool, idle: bool, talked_at: float) -> None:
+    def beat(self, stage: ShutdownStage, away: bool, idle: bool, talked_at: float) -> None:
         """The loop has turned. away: the broker or the result store; talked_at: monotonic, when the
         broker last gave or took something."""
         if self._page is None:
             return
         flags = wire.READY | self._kind
-        if stage > Stage.RUNNING:
+        if stage > ShutdownStage.RUNNING:
             flags |= wire.STOPPING
         if away:
             flags |= wire.AWAY

@@ -24,7 +24,7 @@ EARLY_S = 0.02  # behind the end of a lease, so that it is over then
 log = logging.getLogger("qcore.worker")
 
 
-class Keeper:
+class LeaseKeeper:
     """A service: renews the lease, reaps dead owners, announces the worker."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Keeper:
         """lost() is called when the lease was lost, so that waits go on under the new one."""
         self._lost = lost
         self._consumer, self._broker, self._node, self._facts = consumer, broker, node, facts
-        self._instance, self._twin = instance, Twin(node, instance)
+        self._instance, self._twin = instance, DuplicateNameDetector(node, instance)
         self._every_s = max(min(broker.lease_s / 3, 10.0), 0.05)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -124,7 +124,7 @@ class Keeper:
 FORGET_AFTER = 3  # announcements without news of the other one
 
 
-class Twin:
+class DuplicateNameDetector:
     """Of one worker, which is told apart by its instance: an id that each start makes anew."""
 
     def __init__(self, node: str, instance: str) -> None:

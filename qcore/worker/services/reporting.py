@@ -14,7 +14,7 @@ from qcore.brokers.contract.records import Settlement
 from qcore.events.sender import EventSender
 from qcore.wire.outcome import End, Outcome
 from qcore.wire.task import TaskMessage, short_repr
-from qcore.worker.in_flight import Held
+from qcore.worker.in_flight import InFlight
 from qcore.worker.process.log_setup import Lines
 
 log = logging.getLogger("qcore.worker")
@@ -39,31 +39,31 @@ def report(settled: Sequence[Settlement], refused: Sequence[int]) -> None:
         )
 
 
-class Say:
+class TaskReporter:
     """Reports of one worker."""
 
     def __init__(self, events: EventSender) -> None:
         self.events = events
 
-    def received(self, held: Held) -> None:
+    def received(self, held: InFlight) -> None:
         if log.isEnabledFor(logging.INFO):
             log.info("Task %s[%s] received", held.message.shown_name, held.message.id)
 
-    def waits(self, held: Held) -> None:
+    def waits(self, held: InFlight) -> None:
         """The event that it was received, which for short tasks is sent with those of its end."""
         if not held.said_received:
             held.said_received = True
             if self.events.tasks_on and held.task.send_events:
                 self.events.note(_received, held.message, held.received_at)
 
-    def started(self, held: Held, since: float, pid: int) -> None:
+    def started(self, held: InFlight, since: float, pid: int) -> None:
         if not held.said_started:
             held.said_started = True
             self.waits(held)
             if self.events.tasks_on and held.task.send_events:
                 self.events.note(_event, "task-started", held.message.id, since, {})
 
-    def ended(self, held: Held, outcome: Outcome) -> None:
+    def ended(self, held: InFlight, outcome: Outcome) -> None:
         """Report how a run ended; called once its settlement was accepted."""
         if outcome.end == End.MALFORMED:
             self.refused(held.delivery.queue, outcome.text, outcome.traceback, held.message.id)
@@ -120,7 +120,7 @@ class Say:
         fields = {"result": short_repr(value), "runtime": None}
         self.events.note(_event, "task-succeeded", message.id, time.time(), fields)
 
-    def not_run(self, held: Held, why: str) -> None:
+    def not_run(self, held: InFlight, why: str) -> None:
         """Revoked or expired."""
         log.info("Discarding %s task: %s[%s]", why, held.message.shown_name, held.message.id)
         fields = {"terminated": False, "signum": None, "expired": why == "expired"}

@@ -16,7 +16,7 @@ from qcore.brokers.contract.records import Delivery
 SPAN_S = 10.0
 
 
-class Takings:
+class QueueThroughput:
     """Of one worker. add() belongs to the loop, told() to whoever announces."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Takings:
         else:
             self._counts.update([delivery.queue for delivery in batch])
 
-    def told(self) -> dict[str, tuple[int, float]]:
+    def rates(self) -> dict[str, tuple[int, float]]:
         """For each queue how many since the start, and how many a second of late."""
         now, counts = time.monotonic(), dict(self._counts)
         while len(self._looks) > 1 and self._looks[1][0] <= now - SPAN_S:

@@ -14,7 +14,7 @@ MOST = 32
 SHORT = 8
 
 
-class Gather:
+class AcknowledgementBatcher:
     """longest_s: how long the first may wait, in seconds; 0 for brokers that answer."""
 
     def __init__(self, longest_s: float) -> None:

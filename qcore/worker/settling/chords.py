@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from qcore.brokers.contract.records import FullChord, Message, Settlement, StoredResult
 from qcore.errors import ConfigError, Malformed, ResultsNotKept, Unroutable, Unsupported
 from qcore.execution import continuations
-from qcore.execution.continuations import Follow
+from qcore.execution.continuations import Continuations
 from qcore.results.base import ResultStore
 from qcore.wire import result as result_wire
 from qcore.wire import task as task_wire
 from qcore.wire.content import from_json
-from qcore.wire.outcome import Before, Part
+from qcore.wire.outcome import ChordPart, Preconditions
 from qcore.wire.task import TaskMessage
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Chords:
 
     def consequences(
         self, message: TaskMessage, state: str, error: BaseException
-    ) -> tuple[tuple[Message, ...], Before | None]:
+    ) -> tuple[tuple[Message, ...], Preconditions | None]:
         """What follows from a run that was refused, or ended from outside."""
         try:
             embed = task_wire.read_body(message, frozenset(self.app.conf.accept_content)).embed
@@ -60,7 +60,7 @@ class Chords:
             return
         results = [s.result for s in waiting if s.result is not None]
         sizes: list[tuple[str, int]] = []
-        parts: list[Part] = []
+        parts: list[ChordPart] = []
         for s in waiting:
             assert s.before is not None
             results += self._stored(s.before)
@@ -79,7 +79,7 @@ class Chords:
         for s in waiting:
             s.before = None
 
-    def _stored(self, before: Before) -> list[StoredResult]:
+    def _stored(self, before: Preconditions) -> list[StoredResult]:
         return [StoredResult(task_id, meta, self.ttl_s) for task_id, meta in before.results]
 
     def _make_durable(self, results: list[StoredResult], sizes: list[tuple[str, int]]) -> None:
@@ -88,7 +88,7 @@ class Chords:
         if sizes:
             self.results.chord_sizes(sizes, self.app.chord_ttl_s())
 
-    def _send_body(self, part: Part, full: FullChord) -> list[Part]:
+    def _send_body(self, part: ChordPart, full: FullChord) -> list[ChordPart]:
         """Send the body of a full chord, or fail it; parts of a chord around it that follow from that."""
         body = from_json(part.body)
         try:
@@ -106,7 +106,7 @@ class Chords:
             return self._fail(body, part, f"Callback error: {exc!r}")
         return []
 
-    def _publish(self, full: FullChord, sent: Follow) -> bool:
+    def _publish(self, full: FullChord, sent: Continuations) -> bool:
         if self.results.in_broker:
             return self.results.chord_done(full, sent.messages)
         self.app.broker.publish(sent.messages)
@@ -124,7 +124,7 @@ class Chords:
 
         return [value(member) for member in from_json(full.shape)["result"][1]]
 
-    def _fail(self, body: dict[str, Any], part: Part, why: str) -> list[Part]:
+    def _fail(self, body: dict[str, Any], part: ChordPart, why: str) -> list[ChordPart]:
         """As Celery does: the body's result is a ChordError, and its errbacks are called."""
         log.error("chord %s: %s", part.group, why)
         error = {"exc_type": "ChordError", "exc_message": [why], "exc_module": "celery.exceptions"}

@@ -19,7 +19,7 @@ from qcore.brokers.contract.records import Settle, Settlement, StoredResult
 from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull
 from qcore.results.base import ResultStore
 from qcore.wire import result as result_wire
-from qcore.worker.in_flight import Held
+from qcore.worker.in_flight import InFlight
 from qcore.worker.outage import Outage
 from qcore.worker.services.reporting import report
 from qcore.worker.settling.chords import Chords
@@ -32,7 +32,7 @@ log = logging.getLogger("qcore.worker")
 AWAY = (BrokerDown, BrokerFull, BrokerBusy)
 
 
-class Durable:
+class ResultOutbox:
     """Results kept apart from the broker, chords, and the records of tasks acknowledged early."""
 
     def __init__(self, app: App, results: ResultStore, chords: Chords) -> None:
@@ -53,8 +53,8 @@ class Durable:
         """Until the next try."""
         return self._outage.left_s()
 
-    def lasted_s(self) -> float:
-        return self._outage.lasted_s()
+    def down_for_s(self) -> float:
+        return self._outage.down_for_s()
 
     def ready(self, batch: list[Settlement]) -> list[Settlement]:
         """Of these, and of those that waited, the ones that may be settled now. Raises BrokerDown when
@@ -115,7 +115,7 @@ class Durable:
         if not (self.is_away() and self._outage.left_s()):
             self._try_records()
 
-    def started(self, held: Held, pid: int, node: str, ttl_s: float | None) -> None:
+    def started(self, held: InFlight, pid: int, node: str, ttl_s: float | None) -> None:
         """Store that a run has begun, for tasks that are tracked; nothing waits for it."""
         meta = result_wire.encode(
             held.message.id, result_wire.STARTED, {"pid": pid, "hostname": node}, now=time.time()
@@ -134,7 +134,7 @@ class Durable:
                     self._results.store([settlement.result])
                 self._chords.before([settlement])
                 if settlement.failure is not None:
-                    self._app.broker.keep_failures([settlement.failure])
+                    self._app.broker.store_failed_tasks([settlement.failure])
                 if settlement.sends:
                     self._app.broker.publish(settlement.sends)
             except AWAY as exc:
@@ -162,7 +162,7 @@ class Durable:
         return [Settlement(s.delivery, Settle.RETURN) for s in held]
 
 
-def settle_apart(consumer: Consumer, batch: list[Settlement], exc: BrokerError) -> list[Settlement]:
+def settle_individually(consumer: Consumer, batch: list[Settlement], exc: BrokerError) -> list[Settlement]:
     """Settle each of a refused batch; those to try again in the next turn.
 
     The broker refuses something in it, such as a callback to a place that does not exist: that is left
@@ -182,5 +182,5 @@ def settle_apart(consumer: Consumer, batch: list[Settlement], exc: BrokerError) 
         except (BrokerDown, BrokerFull, BrokerBusy):
             again.append(settlement)
         except BrokerError as own:
-            again += settle_apart(consumer, [settlement], own)
+            again += settle_individually(consumer, [settlement], own)
     return again

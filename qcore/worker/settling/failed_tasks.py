@@ -11,23 +11,23 @@ import time
 
 from qcore.errors import Malformed
 from qcore.wire import task as task_wire
-from qcore.wire.failure import RETRY_OF, TEXT_BYTES, Failure, short, short_end
+from qcore.wire.failure import RETRY_OF, TEXT_BYTES, FailedTask, short, short_end
 from qcore.wire.task import TaskMessage
-from qcore.worker.in_flight import Held
+from qcore.worker.in_flight import InFlight
 
 
-class Failures:
+class FailedTaskRecorder:
     """Of one worker."""
 
     def __init__(self, node: str, ttl_s: float | None) -> None:
         self._node, self._ttl_s = node, ttl_s
 
-    def of(self, held: Held, error: tuple[str, str], traceback: str, runtime_s: float) -> Failure:
+    def of(self, held: InFlight, error: tuple[str, str], traceback: str, runtime_s: float) -> FailedTask:
         """error: type and message of the exception."""
         message, delivery = held.message, held.delivery
         args, kwargs = _arguments(message)
         retry_of = message.headers.get(RETRY_OF)
-        return Failure(
+        return FailedTask(
             task_id=message.id,
             name=message.task,
             queue=delivery.queue,

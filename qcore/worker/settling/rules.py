@@ -14,29 +14,29 @@ from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement
 from qcore.errors import InvalidTaskError, NotRegistered, TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from qcore.wire import result as result_wire
 from qcore.wire.failure import exception_names
-from qcore.wire.outcome import Before, End, Outcome
+from qcore.wire.outcome import End, Outcome, Preconditions
 from qcore.wire.task import TaskMessage
-from qcore.worker.in_flight import Held
-from qcore.worker.settling.failed_tasks import Failures
+from qcore.worker.in_flight import InFlight
+from qcore.worker.settling.failed_tasks import FailedTaskRecorder
 
 #: A worker that dies takes all it holds with it, started or not, so its death says less of a task than
 #: the death of the process that ran it: a message is held by that many more dead workers before it
 #: is set aside for that alone.
-PATIENCE = 10
+EXTRA_WORKER_DEATHS = 10
 
 
 #: (message, state, error) -> messages that follow, and what must be durable before
-Consequences = Callable[[TaskMessage, str, BaseException], tuple[tuple[Message, ...], Before | None]]
+Consequences = Callable[[TaskMessage, str, BaseException], tuple[tuple[Message, ...], Preconditions | None]]
 
 
-class Rules:
+class SettlementRules:
     """How deliveries end; made once from the settings."""
 
     #: what comes after a run that ended here and not in its own process; set by the loop
     follow: Consequences | None = None
 
     def __init__(
-        self, result_expires_s: float | None, max_deliveries: int, failures: Failures | None = None
+        self, result_expires_s: float | None, max_deliveries: int, failures: FailedTaskRecorder | None = None
     ) -> None:
         """failures: writes down what failed for good; None where that is not kept."""
         self.ttl_s, self.max_deliveries = result_expires_s, max_deliveries
@@ -44,11 +44,11 @@ class Rules:
 
     def is_suspect(self, delivery: Delivery) -> bool:
         """Whether so many of its holders died that it must not be tried again."""
-        return delivery.deliveries > self.max_deliveries + PATIENCE
+        return delivery.deliveries > self.max_deliveries + EXTRA_WORKER_DEATHS
 
     # --- runs
 
-    def settlement(self, held: Held, outcome: Outcome) -> Settlement:
+    def settlement(self, held: InFlight, outcome: Outcome) -> Settlement:
         """What becomes of a delivery that was run."""
         end = outcome.end
         delivery, task = held.delivery, held.task
@@ -70,7 +70,7 @@ class Rules:
             settlement.failure = self._failures.of(held, error, outcome.traceback, outcome.runtime_s)
         return settlement
 
-    def _killed(self, held: Held, outcome: Outcome) -> Settlement:
+    def _killed(self, held: InFlight, outcome: Outcome) -> Settlement:
         delivery, task, ran_s = held.delivery, held.task, outcome.runtime_s
         if outcome.end == End.LOST:
             wants_rerun = task.reject_on_worker_lost is not False and held.late
@@ -115,17 +115,19 @@ class Rules:
             self._followed(settlement, message, result_wire.FAILURE, error)
         return settlement
 
-    def crashed(self, held: Held) -> Settlement:
+    def crashed(self, held: InFlight) -> Settlement:
         """A message whose earlier runs took their workers with them too often."""
         error = WorkerLostError(f"its workers died {held.delivery.deliveries - 1} times while it ran")
         return self._failed(held, error, 0.0, "crashed_too_often")
 
-    def not_run(self, held: Held, why: str) -> Settlement:
+    def not_run(self, held: InFlight, why: str) -> Settlement:
         """Revoked, expired or terminated."""
         settlement = Settlement(held.delivery, Settle.ACK, self.revoked(held.message, why))
         return self._followed(settlement, held.message, result_wire.REVOKED, TaskRevokedError(why))
 
-    def _failed(self, held: Held, error: BaseException, runtime_s: float, quarantine: str = "") -> Settlement:
+    def _failed(
+        self, held: InFlight, error: BaseException, runtime_s: float, quarantine: str = ""
+    ) -> Settlement:
         action = Settle.QUARANTINE if quarantine else Settle.ACK
         result = self.failure(held.message, error)
         settlement = Settlement(held.delivery, action, result, reason=quarantine)
@@ -170,7 +172,7 @@ class Rules:
 MOST = 10_000
 
 
-class Deaths:
+class CrashCounter:
     """Counts by task id; the longest ago is forgotten first."""
 
     def __init__(self) -> None:

@@ -58,7 +58,7 @@ def command(tasks: int, trips: int, concurrency: int, yes: bool) -> int:
     broker = session.broker
     broker.check()
     if broker.depth(QUEUE).ready:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.FAILED,
             f"the queue {QUEUE} is not empty",
             f"is another bench running? `qctl purge -Q {QUEUE}`",
@@ -168,7 +168,9 @@ def _drain(session: Session, worker: subprocess.Popen[bytes], began: float) -> f
         if not depth.ready and not depth.in_flight:
             return now - (taken or began)
         if worker.poll() is not None or (taken is None and now - began > READY_S):
-            raise exit_codes.Stop(exit_codes.FAILED, "the worker of the bench did not start; try `qctl demo`")
+            raise exit_codes.CommandError(
+                exit_codes.FAILED, "the worker of the bench did not start; try `qctl demo`"
+            )
         time.sleep(0.01)
 
 

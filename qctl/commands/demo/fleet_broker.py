@@ -40,7 +40,9 @@ def on_stage(session: Session, workers: int, rate: float) -> Iterator[None]:
         )
         try:
             if fleet.stdout is None or fleet.stdout.readline() != b"ready\n":
-                raise exit_codes.Stop(exit_codes.UNAVAILABLE, "the demonstration's fleet did not start")
+                raise exit_codes.CommandError(
+                    exit_codes.UNAVAILABLE, "the demonstration's fleet did not start"
+                )
             yield
         finally:
             fleet.terminate()

@@ -41,7 +41,7 @@ SILENT_AFTER_S, SILENT_S, SILENT_EVERY_S = 20.0, 30.0, 120.0
 SOFTWARE = {"sw_ident": "py-qcore", "sw_ver": __version__, "sw_sys": "Linux"}
 
 
-class Turn(NamedTuple):
+class FleetStep(NamedTuple):
     """One message of one worker."""
 
     at: float  # when it is to be sent
@@ -99,7 +99,7 @@ class Fleet:
         for worker in self.workers:
             worker.share *= spread
 
-    def turns(self, seconds: float = float("inf")) -> Iterator[Turn]:
+    def turns(self, seconds: float = float("inf")) -> Iterator[FleetStep]:
         """So many seconds of life, as fast as they are taken."""
         count = len(self.workers)
         step = max(TURN_S, count / MESSAGES_PER_S) / count
@@ -120,11 +120,11 @@ class Fleet:
                 kind = "worker-heartbeat" if worker.beat_at else "worker-online"
                 worker.beat_at = at + beat_s
                 worker.quota -= 1
-                yield Turn(at, worker.node, [self._beat(worker, kind, at, beat_s)], True)
+                yield FleetStep(at, worker.node, [self._beat(worker, kind, at, beat_s)], True)
             if worker.quota >= 1:
-                yield Turn(at, worker.node, self._live(worker, at), False)
+                yield FleetStep(at, worker.node, self._live(worker, at), False)
 
-    def finish(self, at: float) -> Iterator[Turn]:
+    def finish(self, at: float) -> Iterator[FleetStep]:
         """What runs and waits ends well, and nothing new comes: so ends a test."""
         for worker in self.workers:
             events: list[Event] = []
@@ -134,7 +134,7 @@ class Fleet:
                 else:
                     self._succeed(worker, worker.running.popleft(), at, events)
             for begin in range(0, len(events), 48):
-                yield Turn(at, worker.node, events[begin : begin + 48], False)
+                yield FleetStep(at, worker.node, events[begin : begin + 48], False)
 
     def _is_silent(self, age_s: float) -> bool:
         return SILENT_AFTER_S <= age_s % SILENT_EVERY_S < SILENT_AFTER_S + SILENT_S

@@ -29,7 +29,7 @@ ANNOUNCE_EVERY_S = 10.0
 NAP_S = 0.004  # what falls due meanwhile is sent together
 
 
-class Speaker:
+class FleetPublisher:
     """A fleet at a broker: one connection speaks, one answers, and each worker has one to listen."""
 
     def __init__(self, fleet: Fleet, url: str, options: dict[str, Any] | None = None) -> None:
@@ -167,7 +167,7 @@ ANSWERS: dict[str, Callable[[Worker], Any]] = {
 }
 
 
-def _end_with_us(speaker: Speaker) -> None:
+def _end_with_us(speaker: FleetPublisher) -> None:
     sys.stdin.read()
     speaker.stop()
 
@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--for", dest="seconds", type=float, help="end after so many seconds")
     parser.add_argument("--with-us", action="store_true", help="end when standard input does")
     given = parser.parse_args()
-    speaker = Speaker(Fleet(given.workers, given.rate), given.url)
+    speaker = FleetPublisher(Fleet(given.workers, given.rate), given.url)
     signal.signal(signal.SIGTERM, lambda *_: speaker.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: for who started us
     if given.with_us:

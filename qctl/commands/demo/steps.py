@@ -113,7 +113,9 @@ def run(session: Session, keep: bool = False) -> int:
         demo.worker = demo.start(*_app(), "worker", "-n", "demo@%h", "-c", "2")
         if not demo.wait_until_online():
             log = "\n".join(p.read_text(errors="replace") for p in place.glob("*.log"))
-            raise exit_codes.Stop(exit_codes.FAILED, "the worker did not come online", log.strip()[-2000:])
+            raise exit_codes.CommandError(
+                exit_codes.FAILED, "the worker did not come online", log.strip()[-2000:]
+            )
         _steps(demo)
     finally:
         _stop(demo)
@@ -122,7 +124,7 @@ def run(session: Session, keep: bool = False) -> int:
     if keep:
         demo.say(f"kept: {place}")
     if demo.wrong:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.FAILED, f"{len(demo.wrong)} steps went wrong: {'; '.join(demo.wrong)}"
         )
     demo.say("\nThat was all of it. Next: qctl --help, or your own app: qctl -A yourmodule worker", "32")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from qcore.brokers.contract.diagnosis import ERROR, WARNING, Symptom
-from qcore.wire.event import moment, sane
+from qcore.wire.event import finite_number, moment
 from qctl.fleet.facts import Facts
 from qctl.output.text import age, count, stamp
 
@@ -112,7 +112,7 @@ def visibility_timeout(facts: Facts) -> Iterator[Symptom]:
 
 def _visibility(conf: Any) -> float:
     options = conf.get("broker_transport_options") if isinstance(conf, dict) else None
-    value = sane(options.get("visibility_timeout")) if isinstance(options, dict) else None
+    value = finite_number(options.get("visibility_timeout")) if isinstance(options, dict) else None
     return CELERY_VISIBILITY_S if value is None else value
 
 

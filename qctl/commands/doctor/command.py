@@ -90,7 +90,7 @@ def _mend(name: str) -> int:
     try:
         done = session.broker.mend(name)
     except UnknownName as exc:
-        raise exit_codes.Stop(exit_codes.NOT_FOUND, str(exc), "see `qctl doctor`") from None
+        raise exit_codes.CommandError(exit_codes.NOT_FOUND, str(exc), "see `qctl doctor`") from None
     if not session.out.for_people:
         session.out.document("doctor.fix", {"name": name, "mended": done})
     session.out.note(f"{count(done, 'thing')} mended")

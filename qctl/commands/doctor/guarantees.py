@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qcore.brokers.contract.diagnosis import NO, PARTLY, YES, Promise
+from qcore.brokers.contract.diagnosis import NO, PARTLY, YES, Guarantee
 
 if TYPE_CHECKING:
     from qcore.app.app import App
@@ -19,7 +19,7 @@ ASK_S = 1.0
 class Guarantees(NamedTuple):
     """promises; workers: how many were asked about their settings, 0: those of the app were read."""
 
-    promises: list[Promise]
+    promises: list[Guarantee]
     workers: int
 
 
@@ -58,58 +58,58 @@ def guarantees(app: App) -> Guarantees:
     return Guarantees([mine[0], *app.broker.promises(), mine[1], *rest], said.workers)
 
 
-def _at_least_once(said: Settings) -> Promise:
+def _at_least_once(said: Settings) -> Guarantee:
     late, again = said.holds("task_acks_late"), said.holds("task_reject_on_worker_lost")
     setting = said.shown("task_acks_late")
     if late == YES and again != YES:
         what = "a task whose process dies is not run again"
-        return Promise("at-least-once", again, what, said.shown("task_reject_on_worker_lost"))
+        return Guarantee("at-least-once", again, what, said.shown("task_reject_on_worker_lost"))
     what = {
         YES: "acknowledged after the run, unless a task says otherwise: a crash repeats it",
         NO: "acknowledged before the run: at most once, a crash loses what was running",
         PARTLY: "workers differ: some acknowledge before the run and lose what runs in a crash",
     }[late]
-    return Promise("at-least-once", late, what, setting)
+    return Guarantee("at-least-once", late, what, setting)
 
 
-def _crash_count(app: App, said: Settings) -> Promise:
+def _crash_count(app: App, said: Settings) -> Guarantee:
     number = " or ".join(str(v) for v in said.values("task_max_deliveries"))
     what = f"a task that killed its process {number} times is set aside (`qctl dead ls`)"
     counts = app.broker.features.lease
     if not counts:
         what = "each worker counts for itself: " + what
-    return Promise("crash-count", YES if counts else PARTLY, what, said.shown("task_max_deliveries"))
+    return Guarantee("crash-count", YES if counts else PARTLY, what, said.shown("task_max_deliveries"))
 
 
-def _lease(app: App, said: Settings) -> Promise:
+def _lease(app: App, said: Settings) -> Guarantee:
     setting = said.shown("worker_lease")
     if app.broker.features.lease:
         length = " or ".join(f"{v} s" for v in said.values("worker_lease"))
-        return Promise("lease", YES, f"what a dead worker held is run again after about {length}", setting)
+        return Guarantee("lease", YES, f"what a dead worker held is run again after about {length}", setting)
     what = "no leases here: what a dead worker held comes back when the broker sees its connection end"
-    return Promise("lease", NO, what)
+    return Guarantee("lease", NO, what)
 
 
-def _with_the_ack(app: App) -> Promise:
+def _with_the_ack(app: App) -> Guarantee:
     setting = "result_backend"
     if not app.results.keeps:
-        return Promise("result-with-ack", NO, "results are kept nowhere", setting)
+        return Guarantee("result-with-ack", NO, "results are kept nowhere", setting)
     if app.results.in_broker:
-        return Promise(
+        return Guarantee(
             "result-with-ack", YES, "result, what follows and acknowledgement are one write", setting
         )
     what = "the result is written first, then the acknowledgement; a crash between them repeats the task"
-    return Promise("result-with-ack", NO, what, setting)
+    return Guarantee("result-with-ack", NO, what, setting)
 
 
-def _publish_once(app: App) -> Promise:
+def _publish_once(app: App) -> Guarantee:
     if app.broker.features.once:
         what = "a call with an idempotency_key is enqueued once"
-        return Promise("idempotency-key", YES, what, "task_idempotency_expires")
-    return Promise("idempotency-key", NO, "this broker keeps no idempotency keys")
+        return Guarantee("idempotency-key", YES, what, "task_idempotency_expires")
+    return Guarantee("idempotency-key", NO, "this broker keeps no idempotency keys")
 
 
-def _control(said: Settings) -> Promise:
+def _control(said: Settings) -> Guarantee:
     keyed = [bool(conf.get("control_keys")) for conf in said.confs]
     free = [
         conf.get("control_unsigned") or ("read" if keys else "allow")
@@ -117,8 +117,8 @@ def _control(said: Settings) -> Promise:
     ]
     setting = "control_keys, control_unsigned"
     if "allow" not in free:
-        return Promise("signed-control", YES, "only who has a key may change workers", setting)
+        return Guarantee("signed-control", YES, "only who has a key may change workers", setting)
     what = "whoever reaches the broker may stop workers and revoke tasks"
     if any(keyed):
         what += ", although there are keys"
-    return Promise("signed-control", NO if set(free) == {"allow"} else PARTLY, what, setting)
+    return Guarantee("signed-control", NO if set(free) == {"allow"} else PARTLY, what, setting)

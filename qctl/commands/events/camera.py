@@ -44,9 +44,9 @@ def _find(name: str) -> Any:
     try:
         found = getattr(importlib.import_module(module), attribute) if module else None
     except (ImportError, AttributeError) as exc:
-        raise exit_codes.Stop(exit_codes.USAGE, f"cannot load the camera '{name}': {exc}") from None
+        raise exit_codes.CommandError(exit_codes.USAGE, f"cannot load the camera '{name}': {exc}") from None
     if not callable(found) or not hasattr(found, "on_shutter"):
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.USAGE,
             f"'{name}' is no camera: it has no on_shutter(state)",
             "write -c module.Class, a subclass of qcore.events.camera.Polaroid",

@@ -119,7 +119,7 @@ def command(
         if record is not None and not dump:
             kinds = kinds or ("",)  # nothing has this type, so nothing is printed
         if dump or limit or duration or kinds or tasks or not session.out.for_people:
-            from qctl.commands.events.dump import Choice, Reel
+            from qctl.commands.events.dump import Choice, RecordingOptions
             from qctl.commands.events.dump import dump as print_events
 
             wanted = None
@@ -128,7 +128,7 @@ def command(
 
                 wanted = parse(" ".join(tasks))
             choice = Choice(kinds, limit, duration, wanted)
-            return print_events(session, choice, Reel(record, replay, speed), max_tasks or FEW)
+            return print_events(session, choice, RecordingOptions(record, replay, speed), max_tasks or FEW)
         if serve:
             from qctl.dashboard.browser import serve as in_a_browser
 
@@ -142,7 +142,7 @@ def command(
         in_browser = "TEXTUAL_DRIVER" in os.environ
         terminal = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "")
         if not (terminal or in_browser):
-            raise exit_codes.Stop(
+            raise exit_codes.CommandError(
                 exit_codes.USAGE,
                 "the dashboard needs a terminal",
                 "`qctl events --dump` prints lines instead",

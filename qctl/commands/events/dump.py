@@ -58,7 +58,7 @@ class Choice(NamedTuple):
         return seen is not None and self.tasks.matches(record_of(seen))
 
 
-class Reel(NamedTuple):
+class RecordingOptions(NamedTuple):
     """Recordings: one to write, one to read instead of the broker."""
 
     record: str | None = None
@@ -66,7 +66,7 @@ class Reel(NamedTuple):
     speed: float = 1.0
 
 
-def dump(session: Session, chosen: Choice, reel: Reel, max_tasks: int) -> int:
+def dump(session: Session, chosen: Choice, reel: RecordingOptions, max_tasks: int) -> int:
     """Print events until the limit, the time, the end of the recording or Ctrl-C; the exit code."""
     from qcore.events.recording import Recorder, replay
     from qcore.events.state import State
@@ -106,7 +106,7 @@ def dump(session: Session, chosen: Choice, reel: Reel, max_tasks: int) -> int:
         pass
     except FileExistsError:
         words = f"'{reel.record}' is there already, and may be what somebody needs"
-        raise exit_codes.Stop(exit_codes.REFUSED, words, "name another file, or remove it") from None
+        raise exit_codes.CommandError(exit_codes.REFUSED, words, "name another file, or remove it") from None
     finally:
         if recorder is not None:
             recorder.close()

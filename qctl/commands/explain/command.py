@@ -46,7 +46,7 @@ def command(fields: tuple[str, ...]) -> None:
         words = meaning(name)
         if words is None:
             hint = nearest(name, MEANINGS)
-            raise exit_codes.Stop(
+            raise exit_codes.CommandError(
                 exit_codes.NOT_FOUND, f"no field is called '{name}'{hint}", "see `qctl explain`"
             )
         items.append({"field": name, "meaning": words})

@@ -59,7 +59,7 @@ def probe(kind: str, nodes: Sequence[str], as_json: bool, quiet: bool = False) -
     return NOT_MET if bad else OK
 
 
-def _trouble(kind: str, pulse: wire.Pulse) -> str:
+def _trouble(kind: str, pulse: wire.HealthRecord) -> str:
     if kind == "ready":
         return pulse.unready
     if kind == "startup" and not pulse.flags & wire.READY:

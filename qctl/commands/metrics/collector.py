@@ -17,7 +17,7 @@ from qcore.brokers.contract.administration import Depth
 from qcore.errors import BrokerError, Unsupported
 from qcore.events.receiver import listen
 from qcore.events.state import State
-from qcore.wire.event import sane
+from qcore.wire.event import finite_number
 from qctl.commands.metrics.histogram import Histogram
 from qctl.fleet.queue_rates import counts_of
 
@@ -96,7 +96,7 @@ class Collector:
                     self._ended[name, word] += 1
                 elif task is not None and (since := task.sent or task.received) is not None:
                     self._waited.setdefault(name, Histogram()).add(event["timestamp"] - since)
-                runtime = sane(event.get("runtime"))
+                runtime = finite_number(event.get("runtime"))
                 if kind == "task-succeeded" and runtime is not None:
                     self._ran.setdefault(name, Histogram()).add(runtime)
 

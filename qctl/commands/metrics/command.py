@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import Page, PageGroup
+from qctl.cli.command import CliCommand, CliGroup
 from qctl.cli.session import current
 from qctl.cli.types import Span
 from qctl.commands.metrics.collector import Collector
 
 PORT = 9540
 
-command = PageGroup(
+command = CliGroup(
     "metrics",
     help="Numbers of the fleet, in the text format that Prometheus reads.",
     examples=[("qctl metrics serve", "at http://127.0.0.1:9540/metrics")],
@@ -65,7 +65,7 @@ def _serve(host: str, port: int) -> int:
     try:
         server = ThreadingHTTPServer((host, port), Handler)
     except OSError as exc:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.FAILED, f"cannot listen at {host}:{port}: {exc.strerror}", "choose another --port"
         ) from None
     collector.start()
@@ -81,7 +81,7 @@ def _serve(host: str, port: int) -> int:
 
 
 command.add_command(
-    Page(
+    CliCommand(
         "serve",
         callback=_serve,
         watches=False,
@@ -104,7 +104,7 @@ command.add_command(
     )
 )
 command.add_command(
-    Page(
+    CliCommand(
         "show",
         callback=_show,
         params=[

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import Page
+from qctl.cli.command import CliCommand
 from qctl.cli.confirm import CODES, ask
 from qctl.cli.confirm import options as consent_options
 from qctl.cli.progress import Progress
@@ -45,12 +45,12 @@ def _migrate(
         here.check()
         there.check()
         if here.place == there.place:
-            raise exit_codes.Stop(exit_codes.USAGE, "the two brokers are the same")
+            raise exit_codes.CommandError(exit_codes.USAGE, "the two brokers are the same")
         names = dict(_pair(q) for q in queues or here.queues())
         known = here.queues()
         for name in names:
             if known and name not in known and not here.depth(name).ready:
-                raise exit_codes.Stop(
+                raise exit_codes.CommandError(
                     exit_codes.NOT_FOUND, f"no queue named '{name}' at the source{nearest(name, known)}"
                 )
         depths = {name: here.depth(name) for name in names}
@@ -86,7 +86,7 @@ def _pair(text: str) -> tuple[str, str]:
     return name, target or name
 
 
-command = Page(
+command = CliCommand(
     "migrate",
     callback=_migrate,
     changes=True,

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import Page, PageGroup
+from qctl.cli.command import CliCommand, CliGroup
 from qctl.cli.global_options import GlobalOption
 from qctl.cli.session import current
 from qctl.cli.types import nearest
@@ -23,7 +23,7 @@ START_S = 15.0
 COLUMNS = [Column("WORKER"), Column("STATE"), Column("PID", True)]
 
 
-class Words(Page):
+class Words(CliCommand):
     """A page whose words are for the workers, except the global options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -49,7 +49,7 @@ class Words(Page):
         return super().parse_args(ctx, [*ours, "--", *rest])
 
 
-command = PageGroup(
+command = CliGroup(
     "multi",
     help="""Start, stop and restart several workers of this host.
 
@@ -92,7 +92,7 @@ def _known(words: Sequence[str]) -> list[Node]:
     for node in plan.nodes():
         if node.name not in started and node.pid() is None:
             hint = nearest(node.name, started)
-            raise exit_codes.Stop(
+            raise exit_codes.CommandError(
                 exit_codes.NOT_FOUND, f"no worker named '{node.name}' was started here{hint}"
             )
         chosen.append(started.get(node.name, node))
@@ -114,7 +114,7 @@ def _item(node: Node, state: str, pid: int | None) -> dict[str, Any]:
 def _start(words: tuple[str, ...]) -> int:
     plan = _plan(words)
     if not plan.names:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.USAGE, "name the workers, or say how many", "see `qctl multi --help`"
         )
     if current().options.app:
@@ -136,7 +136,7 @@ def _start_all(nodes: Sequence[Node]) -> int:
         try:
             node.start()
         except OSError as exc:
-            raise exit_codes.Stop(
+            raise exit_codes.CommandError(
                 exit_codes.NOT_PERMITTED, f"cannot start {node.name}: {exc.strerror}: {exc.filename}"
             ) from None
         waiting.append((node, size))
@@ -190,7 +190,7 @@ def _restart(words: tuple[str, ...]) -> int:
             os.kill(pid, signal.SIGTERM)
     left = wait_gone(nodes, current().options.timeout)
     if left:
-        raise exit_codes.Stop(exit_codes.PARTIAL, f"still running: {', '.join(n.name for n in left)}")
+        raise exit_codes.CommandError(exit_codes.PARTIAL, f"still running: {', '.join(n.name for n in left)}")
     return _start_all(nodes)
 
 
@@ -208,12 +208,12 @@ def _names(words: tuple[str, ...]) -> None:
 
 def _get(words: tuple[str, ...]) -> None:
     if not words:
-        raise exit_codes.Stop(exit_codes.USAGE, "name the worker")
+        raise exit_codes.CommandError(exit_codes.USAGE, "name the worker")
     plan = _plan(words[1:])
     found = {n.name.partition("@")[0]: n for n in plan.nodes()}
     node = found.get(words[0].partition("@")[0])
     if node is None:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.NOT_FOUND, f"no worker '{words[0]}' among them{nearest(words[0], found)}"
         )
     _lines("get", "command", [node.line])
@@ -221,7 +221,7 @@ def _get(words: tuple[str, ...]) -> None:
 
 def _expand(words: tuple[str, ...]) -> None:
     if not words:
-        raise exit_codes.Stop(exit_codes.USAGE, "give a template such as %n.log, then the names")
+        raise exit_codes.CommandError(exit_codes.USAGE, "give a template such as %n.log, then the names")
     _lines("expand", "text", [expand(words[0], node.name) for node in _plan(words[1:]).nodes()])
 
 

@@ -165,7 +165,7 @@ class Plan:
             option, colon, whom = option.partition(":")
             if self._needs_value(option) and not equals:
                 if not words:
-                    raise exit_codes.Stop(exit_codes.USAGE, f"{option} needs a value")
+                    raise exit_codes.CommandError(exit_codes.USAGE, f"{option} needs a value")
                 value = words.pop(0)
                 equals = "="
             said = [option, value] if equals else [option]
@@ -184,7 +184,7 @@ class Plan:
         short = option[:2]  # -c4, -Ofair
         if not option.startswith("--") and self._takes_value.get(short):
             return False
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.USAGE, f"a worker has no option {option}{nearest(option, self._takes_value)}"
         )
 
@@ -233,12 +233,12 @@ def _chosen(whom: str, names: Sequence[str]) -> Iterable[str]:
         elif first.isdecimal() and (last.isdecimal() or not dash):
             numbers = range(int(first), int(last or first) + 1)
             if numbers[0] < 1 or numbers[-1] > len(names):
-                raise exit_codes.Stop(
+                raise exit_codes.CommandError(
                     exit_codes.USAGE, f"there is no worker number {part}; {len(names)} are named"
                 )
             yield from (names[i - 1] for i in numbers)
         else:
-            raise exit_codes.Stop(
+            raise exit_codes.CommandError(
                 exit_codes.USAGE, f"no worker named '{part}' among them{nearest(part, short)}"
             )
 

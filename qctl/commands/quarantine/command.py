@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from qctl import exit_codes
-from qctl.cli.command import PageGroup
-from qctl.commands.quarantine.group import Aside
+from qctl.cli.command import CliGroup
+from qctl.commands.quarantine.group import SetAsideGroup
 
-command = Aside("quarantine", None).add_to(
-    PageGroup(
+command = SetAsideGroup("quarantine", None).add_to(
+    CliGroup(
         "quarantine",
         help="""Look at messages that are not tasks, and replay them.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from qctl import exit_codes
-from qctl.cli.command import PageGroup
-from qctl.commands.quarantine.group import Aside
+from qctl.cli.command import CliGroup
+from qctl.commands.quarantine.group import SetAsideGroup
 
-command = Aside("dead", "crashed_too_often").add_to(
-    PageGroup(
+command = SetAsideGroup("dead", "crashed_too_often").add_to(
+    CliGroup(
         "dead",
         help="""Look at tasks that killed their workers, and replay them.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import Page, PageGroup
+from qctl.cli.command import CliCommand, CliGroup
 from qctl.cli.confirm import CODES, ask, confirm_option
 from qctl.cli.confirm import options as consent_options
 from qctl.cli.session import current
@@ -34,13 +34,13 @@ COLUMNS = [
 ]
 
 
-class Aside:
+class SetAsideGroup:
     """One group of commands. reason: only what was set aside for it; None for all."""
 
     def __init__(self, name: str, reason: str | None) -> None:
         self.name, self.reason = name, reason
 
-    def add_to(self, group: PageGroup) -> PageGroup:
+    def add_to(self, group: CliGroup) -> CliGroup:
         """The group with its commands."""
         for page in (self._list_page(), self._show_page(), self._replay_page(), self._remove_page()):
             group.add_command(page)
@@ -48,11 +48,11 @@ class Aside:
 
     # --- pages
 
-    def _list_page(self) -> Page:
+    def _list_page(self) -> CliCommand:
         most = click.Option(
             ["--limit"], type=click.IntRange(1), default=100, show_default=True, help="At most so many."
         )
-        return Page(
+        return CliCommand(
             "ls",
             callback=self.show_list,
             params=[most],
@@ -62,8 +62,8 @@ class Aside:
             see_also=[f"{self.name} show"],
         )
 
-    def _show_page(self) -> Page:
-        return Page(
+    def _show_page(self) -> CliCommand:
+        return CliCommand(
             "show",
             callback=self.show_one,
             params=[click.Argument(["message_id"], metavar="ID")],
@@ -73,8 +73,8 @@ class Aside:
             see_also=[f"{self.name} ls"],
         )
 
-    def _replay_page(self) -> Page:
-        return Page(
+    def _replay_page(self) -> CliCommand:
+        return CliCommand(
             "replay",
             callback=self.replay,
             params=self._chosen(),
@@ -90,8 +90,8 @@ class Aside:
             see_also=[f"{self.name} ls", f"{self.name} rm"],
         )
 
-    def _remove_page(self) -> Page:
-        return Page(
+    def _remove_page(self) -> CliCommand:
+        return CliCommand(
             "rm",
             callback=self.remove,
             params=[*self._chosen(), confirm_option()],
@@ -149,7 +149,7 @@ class Aside:
         for message_id in ids:
             if message_id not in by_id:
                 near = nearest(message_id, by_id)
-                raise exit_codes.Stop(
+                raise exit_codes.CommandError(
                     exit_codes.NOT_FOUND,
                     f"no message '{message_id}' was set aside{near}",
                     f"see `qctl {self.name} ls`",
@@ -174,7 +174,7 @@ class Aside:
         change: Callable[[str], bool],
     ) -> None:
         if bool(ids) == everything:
-            raise exit_codes.Stop(
+            raise exit_codes.CommandError(
                 exit_codes.USAGE, "name messages, or give --all", f"see `qctl {self.name} ls`"
             )
         chosen = self._found() if everything else self._named(list(ids))

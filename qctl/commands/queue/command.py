@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from qctl import exit_codes
-from qctl.cli.command import PageGroup
+from qctl.cli.command import CliGroup
 from qctl.commands.queue.ls import page as ls_page
 from qctl.commands.queue.messages import load_page, move_page, purge_page, save_page
 from qctl.commands.queue.pause import drain_page, pause_page, resume_page
 from qctl.commands.queue.peek import page as peek_page
 
-command = PageGroup(
+command = CliGroup(
     "queue",
     help="List queues, look into them, pause them, move and delete messages.",
     examples=[

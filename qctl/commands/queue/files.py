@@ -37,11 +37,11 @@ class Saver:
         try:
             self._file = os.fdopen(create(path), "wb")
         except FileExistsError:
-            raise exit_codes.Stop(
+            raise exit_codes.CommandError(
                 exit_codes.USAGE, f"there is a file '{path}' already", "give another name"
             ) from None
         except IsADirectoryError:
-            raise exit_codes.Stop(exit_codes.USAGE, f"'{path}' is a directory") from None
+            raise exit_codes.CommandError(exit_codes.USAGE, f"'{path}' is a directory") from None
 
     def write(self, found: Sequence[Found]) -> int:
         """Add these, on disk when it returns; where they begin."""
@@ -88,7 +88,7 @@ def read(path: str, queue: str | None) -> Iterator[Message]:
     from qcore.brokers.contract.records import Message
 
     if not Path(path).is_file():
-        raise exit_codes.Stop(exit_codes.NOT_FOUND, f"there is no file '{path}'")
+        raise exit_codes.CommandError(exit_codes.NOT_FOUND, f"there is no file '{path}'")
     with Path(path).open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
@@ -101,5 +101,7 @@ def read(path: str, queue: str | None) -> Iterator[Message]:
             except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
                 good = False
             if not good or not name:
-                raise exit_codes.Stop(exit_codes.FAILED, f"line {number} of '{path}' is not a saved message")
+                raise exit_codes.CommandError(
+                    exit_codes.FAILED, f"line {number} of '{path}' is not a saved message"
+                )
             yield Message(raw, queue=name, priority=priority, due_at=due)

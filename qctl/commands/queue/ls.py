@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import Page
+from qctl.cli.command import CliCommand
 from qctl.cli.global_options import WatchOption
 from qctl.cli.session import Session, current
 from qctl.cli.types import Span, nearest
@@ -115,7 +115,7 @@ def _consumers(answers: Answers) -> Counter[str]:
 
 def _show_list(rates_s: float | None) -> None:
     session, broker = current(), current().broker
-    last: queue_rates.Look | None = None
+    last: queue_rates.QueueSample | None = None
     if rates_s is not None:
         known = sorted(broker.queues())
         last = queue_rates.look(known, broker.depths(known))
@@ -143,7 +143,7 @@ def _show_list(rates_s: float | None) -> None:
         session.out.note(f"{count(others, 'more message')} held by Celery's workers, of all queues")
 
 
-page = Page(
+page = CliCommand(
     "ls",
     callback=_show_list,
     params=[
@@ -183,4 +183,6 @@ def refuse_unknown(queue: str) -> None:
         return
     depth = broker.depth(queue)
     if not depth.ready and not depth.delayed:
-        raise exit_codes.Stop(exit_codes.NOT_FOUND, f"no queue named '{queue}'{nearest(queue, known)}")
+        raise exit_codes.CommandError(
+            exit_codes.NOT_FOUND, f"no queue named '{queue}'{nearest(queue, known)}"
+        )

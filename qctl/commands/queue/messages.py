@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import Page
+from qctl.cli.command import CliCommand
 from qctl.cli.confirm import CODES, ask, confirm_option
 from qctl.cli.confirm import options as consent_options
 from qctl.cli.progress import Progress
@@ -158,9 +158,9 @@ def _move(
 ) -> int:
     session, wanted = current(), parse(match)
     if source == target:
-        raise exit_codes.Stop(exit_codes.USAGE, "the two queues are the same")
+        raise exit_codes.CommandError(exit_codes.USAGE, "the two queues are the same")
     if task_ids and not wanted.is_all:
-        raise exit_codes.Stop(exit_codes.USAGE, "--id and --match do not go together")
+        raise exit_codes.CommandError(exit_codes.USAGE, "--id and --match do not go together")
     refuse_unknown(source)
     depth = session.broker.depth(source)
     waiting = depth.ready + (depth.delayed or 0)
@@ -246,7 +246,7 @@ def _print_file(schema: str, item: dict[str, Any]) -> None:
 _MATCH = click.Option(["--match"], metavar="FILTER", default="", help="Only messages that match FILTER.")
 _NO_QUEUE = {exit_codes.NOT_FOUND: "no queue of that name, or nothing matches"}
 
-purge_page = Page(
+purge_page = CliCommand(
     "purge",
     callback=_purge,
     changes=True,
@@ -269,7 +269,7 @@ purge_page = Page(
     exit_codes={**CODES, **_NO_QUEUE, exit_codes.PARTIAL: "workers took some of them meanwhile"},
     see_also=["purge", "queue load", "queue peek", "help filters"],
 )
-move_page = Page(
+move_page = CliCommand(
     "move",
     callback=_move,
     params=[
@@ -293,7 +293,7 @@ move_page = Page(
     exit_codes={**CODES, **_NO_QUEUE},
     see_also=["queue ls", "purge", "help filters"],
 )
-save_page = Page(
+save_page = CliCommand(
     "save",
     callback=_save,
     params=[click.Argument(["name"], type=QueueName()), click.Argument(["file"]), _MATCH],
@@ -306,7 +306,7 @@ save_page = Page(
     exit_codes={**_NO_QUEUE, exit_codes.FAILED: "this broker cannot do that"},
     see_also=["queue load", "queue purge"],
 )
-load_page = Page(
+load_page = CliCommand(
     "load",
     callback=_load,
     changes=True,

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import Page
+from qctl.cli.command import CliCommand
 from qctl.cli.session import current
 from qctl.cli.types import QueueName, Span
 from qctl.commands.queue.ls import item_of, refuse_unknown, show
@@ -74,7 +74,7 @@ def _drain(name: str, wait: bool, but_delayed: bool) -> int:
     held = "unknown" if depth.in_flight is None else depth.in_flight
     said = f"{depth.ready} ready, {depth.delayed or 0} delayed, {held} in flight"
     if left:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.NOT_MET, f"{name} is not empty: {said}", "" if wait else "--wait waits for it"
         )
     session.out.note(f"{name} is empty, and nothing of it is in flight")
@@ -85,7 +85,7 @@ def _drain(name: str, wait: bool, but_delayed: bool) -> int:
 
 _CODES = {exit_codes.NOT_FOUND: "no queue of that name", exit_codes.FAILED: "this broker cannot do that"}
 
-pause_page = Page(
+pause_page = CliCommand(
     "pause",
     callback=_pause,
     params=[
@@ -106,7 +106,7 @@ pause_page = Page(
     exit_codes=_CODES,
     see_also=["queue resume", "queue drain", "control cancel_consumer"],
 )
-resume_page = Page(
+resume_page = CliCommand(
     "resume",
     callback=_resume,
     params=[click.Argument(["name"], type=QueueName())],
@@ -116,7 +116,7 @@ resume_page = Page(
     exit_codes=_CODES,
     see_also=["queue pause"],
 )
-drain_page = Page(
+drain_page = CliCommand(
     "drain",
     callback=_drain,
     params=[

@@ -9,7 +9,7 @@ from itertools import islice
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import Page
+from qctl.cli.command import CliCommand
 from qctl.cli.session import current
 from qctl.cli.types import OneOf, QueueName
 from qctl.commands.queue.ls import refuse_unknown
@@ -71,7 +71,7 @@ def _peek(name: str, words: tuple[str, ...], limit: int | None, group_by: str | 
     session.out.note(f"{count(len(shown), 'message')}{more}")
 
 
-page = Page(
+page = CliCommand(
     "peek",
     callback=_peek,
     params=[

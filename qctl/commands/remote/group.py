@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import Page, PageGroup
+from qctl.cli.command import CliCommand, CliGroup
 from qctl.cli.confirm import confirm_option
 from qctl.cli.confirm import options as consent_options
 from qctl.cli.global_options import global_options
 from qctl.cli.session import Session, current, session_of
 from qctl.cli.types import Destinations, TaskName, names_on_stdin
-from qctl.commands.remote.shutdown import Manner, shut_down
+from qctl.commands.remote.shutdown import ShutdownOptions, shut_down
 from qctl.fleet.silent_workers import verdict
 from qctl.output import replies
 from qctl.output.text import count, shown
@@ -44,7 +44,7 @@ SAMPLES = {
 }
 
 
-class BusGroup(PageGroup):
+class BusGroup(CliGroup):
     """The commands of one kind: 'inspect' only looks, 'control' changes something."""
 
     def __init__(self, name: str, bus_kind: str, **attributes: Any) -> None:
@@ -115,7 +115,7 @@ class BusGroup(PageGroup):
         return f"; see `{ctx.command_path} --help`"
 
 
-def page_for(found: Command) -> Page:
+def page_for(found: Command) -> CliCommand:
     """The command line of one control command."""
     params: list[click.Parameter] = [
         *_words(found),
@@ -132,7 +132,7 @@ def page_for(found: Command) -> Page:
             *consent_options(),
             confirm_option(),
         ]
-    return Page(
+    return CliCommand(
         found.name,
         params=params,
         callback=_runner(found),
@@ -198,7 +198,7 @@ def _runner(found: Command) -> Callable[..., int]:
             raise click.UsageError(str(exc), click.get_current_context()) from None
         whom = nodes(destination)
         if not found.replies:
-            return shut_down(session, found, arguments, whom, Manner(not no_wait, yes, dry_run))
+            return shut_down(session, found, arguments, whom, ShutdownOptions(not no_wait, yes, dry_run))
         return ask(session, found, arguments, whom)
 
     return run
@@ -210,7 +210,7 @@ def nodes(destination: Sequence[Sequence[str]]) -> list[str] | None:
     if "-" in names:
         names = [n for n in names if n != "-"] + names_on_stdin()
         if not names:
-            raise exit_codes.Stop(exit_codes.NOT_FOUND, "no worker was named on stdin")
+            raise exit_codes.CommandError(exit_codes.NOT_FOUND, "no worker was named on stdin")
     return names or None
 
 
@@ -221,7 +221,7 @@ def ask(session: Session, found: Command, arguments: dict[str, Any], whom: list[
     answers = session.app.control.ask(found.name, arguments, whom, timeout)
     try:
         code = verdict(session, answers, whom, timeout)
-    except exit_codes.Stop as stop:
+    except exit_codes.CommandError as stop:
         replies.write_empty(session.out, found)
         if remembered and stop.code == exit_codes.NO_ANSWER:
             session.out.note("no worker is online; the broker remembers it for those that start")
@@ -237,11 +237,11 @@ def ask(session: Session, found: Command, arguments: dict[str, Any], whom: list[
     if refused and code == exit_codes.OK:
         return exit_codes.FAILED if len(refused) == len(answers.replies) else exit_codes.PARTIAL
     if found.name == "revoke" and whom is None and code == exit_codes.OK:
-        from qctl.fleet.task_location import tell
+        from qctl.fleet.task_location import report_location
 
-        return tell(session, [str(i) for i in arguments["task_id"]], answers)
+        return report_location(session, [str(i) for i in arguments["task_id"]], answers)
     if found.name == "query_task" and code == exit_codes.OK and not any(answers.replies.values()):
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.NOT_FOUND, f"no worker has {' or '.join(arguments['ids'])}", "see `qctl result ID`"
         )
     return code

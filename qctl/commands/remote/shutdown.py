@@ -28,7 +28,7 @@ EVERYBODY = {"*", "*@*"}
 COLUMNS = [Column("WORKER", field="node"), Column("STATE")]
 
 
-class Manner(NamedTuple):
+class ShutdownOptions(NamedTuple):
     """How to stop workers."""
 
     wait: bool = True  # until they are gone
@@ -37,14 +37,18 @@ class Manner(NamedTuple):
 
 
 def shut_down(
-    session: Session, found: Command, arguments: dict[str, Any], whom: list[str] | None, manner: Manner
+    session: Session,
+    found: Command,
+    arguments: dict[str, Any],
+    whom: list[str] | None,
+    manner: ShutdownOptions,
 ) -> int:
     """Tell them, wait until they are gone (at most -t seconds, 10), report; the exit code."""
     control = session.app.control
     answers = control.ask("ping", None, whom, 1.0)
     try:
         code = _ignoring_silence(verdict(session, answers, whom, 1.0), answers)
-    except exit_codes.Stop:
+    except exit_codes.CommandError:
         _print(session, [], 0)
         raise
     # A silent worker is told too: it may wake up and hear it.

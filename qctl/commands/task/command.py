@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from qctl import exit_codes
-from qctl.cli.command import PageGroup
+from qctl.cli.command import CliGroup
 from qctl.commands.task.revoke import revoke_page, unrevoke_page
 from qctl.commands.task.show import add_to
 
-command = PageGroup(
+command = CliGroup(
     "task",
     help="Find tasks, look at them, revoke them.",
     examples=[

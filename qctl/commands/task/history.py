@@ -82,7 +82,7 @@ class Step(NamedTuple):
     worker: str
 
 
-class HistoryUnusable(exit_codes.Stop):
+class HistoryUnusable(exit_codes.CommandError):
     """The file at `path` cannot be read or written; `why` in SQLite's words."""
 
     def __init__(self, path: Path, why: Exception) -> None:

@@ -50,7 +50,7 @@ def logs(task_id: str, follow: bool, one: Find) -> int:
 def _follow(session: Session, task_id: str, one: Find) -> int:
     """Until the task has ended, or Ctrl-C; a broker that goes away is waited for."""
     if not (session.out.for_people or session.out.as_objects):
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.USAGE, "-f prints lines as they come", "use it with -o ndjson, or without -o"
         )
     session.patient = True
@@ -79,7 +79,7 @@ def _follow(session: Session, task_id: str, one: Find) -> int:
 def _has_ended(session: Session, task_id: str, one: Find) -> bool:
     try:
         record, _ = one(session, task_id)
-    except exit_codes.Stop:
+    except exit_codes.CommandError:
         return True  # nobody has it any more, and no result is kept
     return record.get("state") in ENDED
 

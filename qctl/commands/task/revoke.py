@@ -17,7 +17,7 @@ import click
 
 from qctl import exit_codes
 from qctl.cli.bulk import Bulk, Chosen, Done, Item, sample
-from qctl.cli.command import Page
+from qctl.cli.command import CliCommand
 from qctl.cli.confirm import CODES
 from qctl.cli.confirm import options as consent_options
 from qctl.cli.session import current
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from qcore.app.app import App
     from qcore.brokers.contract.administration import Waiting
     from qcore.wire.task import TaskMessage
-    from qctl.fleet.tasks_at_workers import Held
+    from qctl.fleet.tasks_at_workers import TasksAtWorkers
 
 REMOVED, FINISHED, UNKNOWN = "removed from queue", "already finished", "unknown id"
 #: it waited when it was looked for, and then nobody had it and no result was there
@@ -155,7 +155,7 @@ class Revoker:
                 time.sleep(LOOK_S)
         return left
 
-    def _word(self, held: Held, refusal: str | None, still: set[str]) -> str:
+    def _word(self, held: TasksAtWorkers, refusal: str | None, still: set[str]) -> str:
         if not self._terminate:
             return f"still runs on {held.worker}"
         if refusal is not None:
@@ -305,7 +305,7 @@ def _revoke(
 ) -> int:
     session, wanted = current(), parse(match)
     if bool(ids) == (not wanted.is_all):
-        raise exit_codes.Stop(exit_codes.USAGE, "say which tasks: ids, or --match with a filter")
+        raise exit_codes.CommandError(exit_codes.USAGE, "say which tasks: ids, or --match with a filter")
     if ids:
         items, waiting = _named(_ids(ids))
         chosen = Chosen(items, [sample(item.id, item.task, item.queue) for item in items[:FEW]])
@@ -348,7 +348,7 @@ def _unrevoke(ids: tuple[str, ...]) -> int:
     )
 
 
-revoke_page = Page(
+revoke_page = CliCommand(
     "revoke",
     callback=_revoke,
     changes=True,
@@ -381,7 +381,7 @@ revoke_page = Page(
     },
     see_also=["task unrevoke", "inspect revoked", "help filters"],
 )
-unrevoke_page = Page(
+unrevoke_page = CliCommand(
     "unrevoke",
     callback=_unrevoke,
     changes=True,

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import Page
+from qctl.cli.command import CliCommand
 from qctl.cli.session import Session, current
 from qctl.cli.types import OneOf, Span
 from qctl.commands.task.history import History, path_for
@@ -59,7 +59,7 @@ def _search(
             remarks += _gaps(past, wanted.hints.since)
             past.close()
         elif where == HISTORY:
-            raise exit_codes.Stop(
+            raise exit_codes.CommandError(
                 exit_codes.NOT_FOUND, "there is no history of this broker", "`qctl task record` keeps one"
             )
     if where != HISTORY:
@@ -154,7 +154,7 @@ def one(session: Session, task_id: str) -> tuple[dict[str, Any], list[str]]:
     for remark in remarks:
         session.out.warn(remark)
     if not record:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.NOT_FOUND,
             f"nobody knows a task '{task_id}'",
             "its result may have expired; `qctl task record` keeps a history",
@@ -229,12 +229,12 @@ def _tree(task_id: str) -> None:
     session = current()
     past = _history(session)
     if past is None:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.NOT_FOUND, "there is no history of this broker", "`qctl task record` keeps one"
         )
     record = past.get(task_id)
     if record is None:
-        raise exit_codes.Stop(exit_codes.NOT_FOUND, f"the history knows no task '{task_id}'")
+        raise exit_codes.CommandError(exit_codes.NOT_FOUND, f"the history knows no task '{task_id}'")
     family = past.family(record.get("root_id") or task_id, FAMILY)
     past.close()
     if len(family) == FAMILY:
@@ -260,10 +260,10 @@ def add_to(group: click.Group) -> None:
         group.add_command(page)
 
 
-def _pages() -> list[Page]:
+def _pages() -> list[CliCommand]:
     task_id = click.Argument(["task_id"], metavar="ID")
     return [
-        Page(
+        CliCommand(
             "ls",
             callback=_list,
             lists=True,
@@ -288,7 +288,7 @@ def _pages() -> list[Page]:
             ],
             see_also=["task show", "failed ls", "help filters"],
         ),
-        Page(
+        CliCommand(
             "show",
             callback=_show,
             params=[
@@ -300,7 +300,7 @@ def _pages() -> list[Page]:
             exit_codes={exit_codes.NOT_FOUND: "nobody knows it"},
             see_also=["task timeline", "result"],
         ),
-        Page(
+        CliCommand(
             "timeline",
             callback=_timeline,
             lists=True,
@@ -312,7 +312,7 @@ def _pages() -> list[Page]:
             exit_codes={exit_codes.NOT_FOUND: "nobody knows it"},
             see_also=["task show"],
         ),
-        Page(
+        CliCommand(
             "logs",
             callback=_logs,
             watches=False,
@@ -328,7 +328,7 @@ def _pages() -> list[Page]:
             exit_codes={exit_codes.NOT_FOUND: "nobody knows it"},
             see_also=["task show", "task timeline"],
         ),
-        Page(
+        CliCommand(
             "tree",
             callback=_tree,
             params=[task_id],
@@ -339,7 +339,7 @@ def _pages() -> list[Page]:
             exit_codes={exit_codes.NOT_FOUND: "there is no history, or it does not know the task"},
             see_also=["task record"],
         ),
-        Page(
+        CliCommand(
             "record",
             callback=_record,
             watches=False,

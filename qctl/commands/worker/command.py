@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import PageGroup
+from qctl.cli.command import CliGroup
 from qctl.cli.session import current
 from qctl.cli.types import Kind, Names, OneOf, Span
 from qctl.commands.worker.detach import Identity, to_background
@@ -105,7 +105,7 @@ GROUPS = {
 @click.group(
     "worker",
     watches=False,
-    cls=PageGroup,
+    cls=CliGroup,
     invoke_without_command=True,
     subcommand_metavar="[COMMAND [ARGUMENTS]...]",
     groups=GROUPS,
@@ -190,7 +190,9 @@ def command(
         from qctl.commands.worker.reload import run
 
         if detach:
-            raise exit_codes.Stop(exit_codes.USAGE, "--reload is for a terminal, and goes without --detach")
+            raise exit_codes.CommandError(
+                exit_codes.USAGE, "--reload is for a terminal, and goes without --detach"
+            )
         return run(current())
     if options["pool"] == "gevent":
         from qcore.pools.gevent.patch import patch
@@ -205,7 +207,7 @@ def command(
         permit(session, "qctl worker --purge")
     app = session.app
     if app.is_celery:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.USAGE,
             f"'{session.options.app}' is a Celery app; its tasks need Celery's worker",
             "to run them here: `from qcore import App as Celery` in its module",

@@ -30,7 +30,7 @@ class Identity(NamedTuple):
             try:
                 os.umask(int(self.umask, 8))
             except ValueError:
-                raise exit_codes.Stop(
+                raise exit_codes.CommandError(
                     exit_codes.USAGE, f"--umask is an octal number such as 022, not '{self.umask}'"
                 ) from None
         if self.uid is None and self.gid is None:
@@ -47,7 +47,7 @@ class Identity(NamedTuple):
             if user is not None:
                 os.setuid(user.pw_uid)
         except PermissionError:
-            raise exit_codes.Stop(
+            raise exit_codes.CommandError(
                 exit_codes.USAGE, "only root may become another user; leave out --uid and --gid"
             ) from None
 
@@ -56,14 +56,14 @@ def _user(name: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
     except KeyError:
-        raise exit_codes.Stop(exit_codes.USAGE, f"there is no user '{name}' (--uid)") from None
+        raise exit_codes.CommandError(exit_codes.USAGE, f"there is no user '{name}' (--uid)") from None
 
 
 def _group(name: str) -> int:
     try:
         return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
     except KeyError:
-        raise exit_codes.Stop(exit_codes.USAGE, f"there is no group '{name}' (--gid)") from None
+        raise exit_codes.CommandError(exit_codes.USAGE, f"there is no group '{name}' (--gid)") from None
 
 
 def to_background(options: Mapping[str, Any]) -> bool:
@@ -73,7 +73,7 @@ def to_background(options: Mapping[str, Any]) -> bool:
     try:
         out = open_to_append(log, 0o644)
     except OSError as exc:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.USAGE, f"cannot write the log file '{log}': {exc.strerror}"
         ) from None
     sys.stdout.flush()

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import Page
+from qctl.cli.command import CliCommand
 from qctl.cli.confirm import CODES, ask
 from qctl.cli.confirm import options as consent_options
 from qctl.cli.session import current
@@ -215,7 +215,7 @@ def _restart_one(node: str, before: set[int], patience: float) -> str:
     return "not done"
 
 
-def pages() -> list[Page]:
+def pages() -> list[CliCommand]:
     """The commands below `qctl worker`."""
     return [
         _page("ls", _ls, "List the workers and what each of them does.", [("qctl worker ls", "all of them")]),
@@ -264,9 +264,9 @@ def _page(
     examples: list[tuple[str, str]],
     *options: click.Parameter,
     changes: bool = False,
-) -> Page:
+) -> CliCommand:
     asks = {**CODES} if any(o.name == "yes" for o in options) else {}
-    return Page(
+    return CliCommand(
         name,
         callback=callback,
         params=[click.Argument(["whom"], nargs=-1, type=WorkerName(), metavar="[WORKER]..."), *options],

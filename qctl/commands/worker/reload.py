@@ -39,7 +39,7 @@ def run(session: Session) -> int:
     session.settle()
     session.needs_app("a worker")
     if "app" in session.__dict__:
-        raise exit_codes.Stop(
+        raise exit_codes.CommandError(
             exit_codes.USAGE, "--reload starts processes, so it needs an app that -A can name"
         )
     words = [w for w in session.argv if w != "--reload"]

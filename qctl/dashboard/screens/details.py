@@ -59,7 +59,7 @@ def _style(line: str) -> str:
     return "" if line.startswith(" ") else "bold"
 
 
-class Page(Screen[None]):
+class DetailScreen(Screen[None]):
     """A full page over the tables."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding(k.keys, k.action, k.words) for k in DETAILS]

@@ -17,7 +17,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from qctl.dashboard.keys import ASK
-from qctl.dashboard.row_actions import IRREVERSIBLE, Act
+from qctl.dashboard.row_actions import IRREVERSIBLE, RowAction
 from qctl.dashboard.screens.details import footer
 from qctl.output.text import shown, shown_lines
 
@@ -39,7 +39,7 @@ class Question(ModalScreen[Answer | None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding(k.keys, k.action, k.words) for k in ASK]
 
     def __init__(
-        self, act: Act, preview: Callable[[], str] | None = None, needs_reason: bool = False
+        self, act: RowAction, preview: Callable[[], str] | None = None, needs_reason: bool = False
     ) -> None:
         super().__init__()
         self.act, self.preview, self.needs_reason = act, preview, needs_reason

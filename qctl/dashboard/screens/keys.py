@@ -18,12 +18,12 @@ from textual.widgets import Input
 
 from qctl import exit_codes
 from qctl.dashboard.keys import DETAILS, MAIN, TABLE
-from qctl.dashboard.row_actions import COSTLY, REVERSIBLE, VERBS, Act
-from qctl.dashboard.run_command import Did, Running, answer, command_of, has_option
+from qctl.dashboard.row_actions import COSTLY, REVERSIBLE, VERBS, RowAction
+from qctl.dashboard.run_command import CommandResult, Running, answer, command_of, has_option
 from qctl.dashboard.screens.command_palette import Everything
-from qctl.dashboard.screens.details import Page
+from qctl.dashboard.screens.details import DetailScreen
 from qctl.dashboard.screens.dialogs import Choice, Question
-from qctl.dashboard.screens.main import TASKS, Window
+from qctl.dashboard.screens.main import TASKS, MainWindow
 from qctl.dashboard.screens.screenshot import save
 from qctl.dashboard.state.lazy_rows import TaskRows
 from qctl.dashboard.themes import THEMES
@@ -37,7 +37,7 @@ from qctl.fleet.task_tree import tree_lines
 from qctl.output import state_styles
 
 
-class Dashboard(Window):
+class Dashboard(MainWindow):
     """The window, with keys."""
 
     COMMANDS: ClassVar[Any] = {Everything}
@@ -49,7 +49,7 @@ class Dashboard(Window):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.visited, self.visit = [VIEWS[0]], 0
-        self.last_act: Act | None = None
+        self.last_act: RowAction | None = None
         self.works: list[Running] = []  # commands that change something and have not ended
         #: where commands that are typed are looked up
         self.root_command: Any = None
@@ -99,7 +99,7 @@ class Dashboard(Window):
             return
         sheet = sheet_of(self.under_cursor)
         if sheet is not None:
-            self.push_screen(Page(sheet, self._answer))
+            self.push_screen(DetailScreen(sheet, self._answer))
 
     def _answer(self, line: tuple[str, ...]) -> str:
         """What a command says; a workflow that is remembered here needs no command."""
@@ -143,11 +143,11 @@ class Dashboard(Window):
             Tab("Signs", [*states, *marks]),
             Tab("Filters", words=("help", "filters")),
         )
-        self.push_screen(Page(Sheet("Keys", tabs), self._answer))
+        self.push_screen(DetailScreen(Sheet("Keys", tabs), self._answer))
 
     def action_audit(self) -> None:
         tab = Tab("Audit", words=("audit", "--limit", "100"))
-        self.push_screen(Page(Sheet("What was changed", (tab,)), self._answer))
+        self.push_screen(DetailScreen(Sheet("What was changed", (tab,)), self._answer))
 
     # --- keys: columns, order, colours
 
@@ -351,9 +351,9 @@ class Dashboard(Window):
         if getattr(command, "changes", True):
             if has_option(command, "--yes") and "--yes" not in line:
                 line = (*line, "--yes")
-            self._ask_or_do(Act(line, "run this", COSTLY, preview=has_option(command, "--dry-run")))
+            self._ask_or_do(RowAction(line, "run this", COSTLY, preview=has_option(command, "--dry-run")))
         else:
-            self.push_screen(Page(Sheet(" ".join(line), (Tab("Answer", words=line),)), self._answer))
+            self.push_screen(DetailScreen(Sheet(" ".join(line), (Tab("Answer", words=line),)), self._answer))
 
     # --- keys: doing
 
@@ -382,7 +382,7 @@ class Dashboard(Window):
         elif act is not None or self.refusal:
             self._ask_or_do(act)
 
-    def _ask_or_do(self, act: Act | None) -> None:
+    def _ask_or_do(self, act: RowAction | None) -> None:
         if self.picture.trouble and self.picture.asked:
             self.say("not done: the broker is away", "failed")
         elif self.refusal or act is None:
@@ -400,20 +400,20 @@ class Dashboard(Window):
     def action_undo(self) -> None:
         act, self.last_act = self.last_act, None
         if act is not None and act.undo:
-            self._do(Act(act.undo, f"undo: {act.what}", act.grade))
+            self._do(RowAction(act.undo, f"undo: {act.what}", act.grade))
 
-    def _do(self, act: Act) -> None:
+    def _do(self, act: RowAction) -> None:
         self.every = False
         self.table.clear_marks()
         self.say(f"{act.line} …")
         self.run_worker(lambda: self._done(act, self._work(act)), thread=True)
 
-    def _work(self, act: Act) -> Did:
+    def _work(self, act: RowAction) -> CommandResult:
         """Do it, however long it takes; in a thread."""
         try:
             running = Running(self.feed.app, act.words, self.extra)
         except OSError as exc:
-            return Did(False, f"cannot start Python: {exc.strerror}")
+            return CommandResult(False, f"cannot start Python: {exc.strerror}")
         self.works.append(running)
         try:
             told = f"{act.line} … {{:.0f}} s (Esc cancels it)"
@@ -421,7 +421,7 @@ class Dashboard(Window):
         finally:
             self.works.remove(running)
 
-    def _done(self, act: Act, did: Did) -> None:
+    def _done(self, act: RowAction, did: CommandResult) -> None:
         def say() -> None:
             self.last_act = act if did.ok and act.undo else None
             more = " (u undoes it)" if self.last_act else ""

@@ -44,7 +44,7 @@ SIDE = 46
 TASKS = next(v for v in VIEWS if v.name == "tasks")
 
 
-class Window(App[int]):
+class MainWindow(App[int]):
     """Header, charts, one table, details beside it, keys."""
 
     CSS = """
@@ -76,7 +76,7 @@ class Window(App[int]):
         super().__init__()
         self.feed, self.plain, self.extra = feed, plain, tuple(extra)
         self.where = where or words.Where()
-        self.panes = words.Panes(plain)
+        self.panes = words.CellFormatter(plain)
         for one in THEMES.values():
             self.register_theme(textual_theme(one))
         self.use_theme(palette or THEMES["ansi" if plain else "default-dark"])

@@ -16,7 +16,7 @@ from rich.console import Console
 from qctl.configuration.directories import write_private
 
 if TYPE_CHECKING:
-    from qctl.dashboard.screens.main import Window
+    from qctl.dashboard.screens.main import MainWindow
 
 #: rich's names for the parts of a picture; see its Console.export_svg
 SVG = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
@@ -42,7 +42,7 @@ SVG = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 """
 
 
-def picture_of(window: Window, title: str) -> tuple[str, str]:
+def picture_of(window: MainWindow, title: str) -> tuple[str, str]:
     """The screen as SVG and as text."""
     console = Console(
         file=io.StringIO(),
@@ -59,7 +59,7 @@ def picture_of(window: Window, title: str) -> tuple[str, str]:
     return console.export_svg(title=title, code_format=SVG, font_aspect_ratio=0.6), f"{text}\n"
 
 
-def save(window: Window) -> str:
+def save(window: MainWindow) -> str:
     """Write both, or offer the SVG for download; what became of it, in words. Raises OSError."""
     name = f"qctl-{window.view.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     svg, text = picture_of(window, name)

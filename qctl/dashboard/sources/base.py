@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from qctl.dashboard.state.event_log import Memory
+from qctl.dashboard.state.event_log import EventLog
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.snapshot import Snapshot
 
@@ -17,7 +17,7 @@ class Source(ABC):
     """start(), then take() as often as the screen is drawn, then stop()."""
 
     app: App
-    memory: Memory
+    memory: EventLog
     #: why nothing may be changed through this source; empty: it may
     refusal: str = ""
     #: whether step(), pause() and faster() have an effect

@@ -16,7 +16,7 @@ from qctl.fleet import queue_rates
 if TYPE_CHECKING:
     from qcore.app.app import App
     from qcore.brokers.contract.administration import Depth
-    from qcore.wire.failure import Failure
+    from qcore.wire.failure import FailedTask
 
 MOST_QUEUES = 500
 MOST_FAILURES = 2_000
@@ -26,13 +26,13 @@ MOST_FAILURES = 2_000
 LEAST_SPAN_S = 0.2
 
 
-class Looker:
+class BrokerPoll:
     """Keeps what the last look said, so that the next can tell rates."""
 
     def __init__(self, app: App) -> None:
         self._app = app
         self._held: dict[str, int] = {}
-        self._last: queue_rates.Look | None = None
+        self._last: queue_rates.QueueSample | None = None
         #: how long the broker took to answer, in seconds
         self.round_trip_s: float | None = None
 
@@ -80,7 +80,7 @@ class Looker:
 
     def failures(self) -> tuple[FailureRow, ...]:
         """Failed tasks that nobody has tried again, by name and exception, the most first."""
-        found: list[Failure] = []
+        found: list[FailedTask] = []
         cursor = ""
         try:
             while len(found) < MOST_FAILURES:
@@ -93,8 +93,8 @@ class Looker:
             return ()
         return self._grouped(found)
 
-    def _grouped(self, found: list[Failure]) -> tuple[FailureRow, ...]:
-        groups: dict[tuple[str, str], list[Failure]] = {}
+    def _grouped(self, found: list[FailedTask]) -> tuple[FailureRow, ...]:
+        groups: dict[tuple[str, str], list[FailedTask]] = {}
         for failure in found:
             groups.setdefault((failure.name, failure.exc_type), []).append(failure)
         rows = []

@@ -19,8 +19,8 @@ from qcore.events.receiver import listen
 from qcore.events.store.table import READY, STATES
 from qcore.wire.event import Event
 from qctl.dashboard.sources.base import Source
-from qctl.dashboard.sources.broker_poll import Looker
-from qctl.dashboard.state.event_log import Memory
+from qctl.dashboard.sources.broker_poll import BrokerPoll
+from qctl.dashboard.state.event_log import EventLog
 from qctl.dashboard.state.failures import seen_failures
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot
@@ -42,13 +42,13 @@ RETRY_S = (0.5, 1.0, 2.0)
 STALE_TURNS = 4
 
 
-class Feed(Source):
+class LiveSource(Source):
     """What the dashboard knows; start(), then take() as often as the screen is drawn, then stop()."""
 
     def __init__(self, app: App, max_tasks: int = 10_000, max_bytes: int | None = None) -> None:
         self.app = app
         self.listening = threading.Event()  # events that are sent from now on arrive
-        self.memory = Memory(max_tasks, max_bytes)
+        self.memory = EventLog(max_tasks, max_bytes)
         self._lock = self.memory.lock
         self._fleet = Fleet()
         self._stopped = threading.Event()
@@ -202,7 +202,7 @@ class Feed(Source):
                     table.settle(task_id, STATES.index(meta.status))
 
     def _look_forever(self) -> None:
-        looker = Looker(self.app)
+        looker = BrokerPoll(self.app)
         while not self._stopped.is_set():
             with self._lock:
                 # Celery's events name no queue; where there is one only, that is it.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from qcore.events.recording import recorded, span
 from qctl import exit_codes
 from qctl.dashboard.sources.base import Source
-from qctl.dashboard.state.event_log import Memory
+from qctl.dashboard.state.event_log import EventLog
 from qctl.dashboard.state.failures import seen_failures
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.snapshot import FailureRow, Snapshot
@@ -26,7 +26,7 @@ TICK_S = 0.02
 LOOK_EVERY_S = 1.0
 
 
-class Tape(Source):
+class Replay(Source):
     """What a recording shows; start(), take() as often as it is drawn, stop()."""
 
     refusal = "this is a recording"
@@ -38,12 +38,12 @@ class Tape(Source):
         self.app, self.path, self.speed = app, path, speed
         found = span(path)
         if found is None:
-            raise exit_codes.Stop(
+            raise exit_codes.CommandError(
                 exit_codes.USAGE, f"there is no event in '{path}'", "`qctl events --record` makes one"
             )
         self.begin, self.end = found
         self._limits = (max_tasks, max_bytes)
-        self.memory = Memory(*self._limits)
+        self.memory = EventLog(*self._limits)
         self._now = self.begin if speed > 0 else self.end
         self._paused = self._stopped = self._again = False
         self._folded = self.begin  # up to here
@@ -103,7 +103,7 @@ class Tape(Source):
 
     def _rewind(self) -> None:
         self.memory.finder.stop()
-        fresh = Memory(*self._limits)
+        fresh = EventLog(*self._limits)
         fresh.finder.start()
         self.memory, self._folded = fresh, self.begin
 

@@ -17,7 +17,7 @@ from qcore.events.store.columns import BITS, MASK
 from qcore.wire.event import Event
 from qctl.dashboard.state.filter_columns import waited
 from qctl.dashboard.state.lazy_rows import LogRows, TaskRows
-from qctl.dashboard.state.search import Finder, Found, Wanted
+from qctl.dashboard.state.search import Found, TaskSearch, Wanted
 from qctl.dashboard.state.series import Charts
 
 RATE_WINDOW_S = 5.0
@@ -27,13 +27,13 @@ WAITS_LOOKED_AT = 4
 MOST_WAITS = 2000
 
 
-class Memory:
+class EventLog:
     """Events folded; at most max_tasks tasks in at most max_bytes."""
 
     def __init__(self, max_tasks: int, max_bytes: int | None = None) -> None:
         self.lock = threading.Lock()
         self.state = State(max_tasks, max_bytes=max_bytes)
-        self.finder = Finder(self.state.table)
+        self.finder = TaskSearch(self.state.table)
         self.charts = Charts()
         self.lag_s = 0.0  # how old the newest event was when it was folded
         self.since: float | None = None  # epoch seconds of the first event

@@ -16,7 +16,7 @@ from qcore.events.store.columns import Chunk
 from qcore.events.store.table import STATES, SUCCESS, TaskTable
 from qctl.filters import Filter
 from qctl.filters.fields import state_named
-from qctl.filters.predicate import Part, Test, Trace
+from qctl.filters.predicate import Part, SubstringHint, Test
 
 Read = Callable[[int], Any]
 
@@ -28,7 +28,7 @@ _SEP = "\x1f"
 _ROW_END = "\x1e"  # between rows; where a text has it, rows are looked at one by one
 
 
-class Sieve:
+class ColumnFilter:
     """The tests of a filter in the order of their cost."""
 
     def __init__(self, table: TaskTable, wanted: Filter) -> None:
@@ -140,7 +140,7 @@ def waited(chunk: Chunk, i: int) -> float | None:
     return max(began - sent, 0.0) if sent and began else None
 
 
-def _with_traces(chunk: Chunk, found: Sequence[int], traces: Iterable[Trace]) -> Sequence[int]:
+def _with_traces(chunk: Chunk, found: Sequence[int], traces: Iterable[SubstringHint]) -> Sequence[int]:
     """Where, for each trace, one of its pieces is anywhere in the texts of a row; of the traces that are one
     piece, the rarest is looked for in all rows at once."""
     texts, rest = chunk.texts, []

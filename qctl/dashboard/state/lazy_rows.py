@@ -20,7 +20,7 @@ FORGOTTEN = TaskSeen("", "(forgotten)")
 PINNED = 200
 
 
-class Lazy(Sequence[Any]):
+class LazyRows(Sequence[Any]):
     """A sequence of which only one item at a time is made."""
 
     def _item(self, position: int) -> Any:
@@ -43,7 +43,7 @@ class Lazy(Sequence[Any]):
         return self._item(position)
 
 
-class TaskRows(Lazy):
+class TaskRows(LazyRows):
     """All tasks of a table, the newest first, or those of `rows` in their order.
 
     How many there are stays as it was; what they are is looked up. To be made by the thread that folds, or
@@ -103,7 +103,7 @@ class TaskRows(Lazy):
         self._pinned = {i: self._item(i) for i in near}
 
 
-class LogRows(Lazy):
+class LogRows(LazyRows):
     """The last events of batches, the newest first; `total` is the number of the newest."""
 
     def __init__(self, batches: Iterable[list[Event]], total: int, most: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from qcore.events.store.columns import BITS, Chunk, Words
 from qcore.events.store.table import STATES, TaskTable
-from qctl.dashboard.state.filter_columns import Sieve
+from qctl.dashboard.state.filter_columns import ColumnFilter
 from qctl.filters import Filter
 
 #: a search is repeated after this many times as long as it took, so that it costs a fifth of a core at most
@@ -43,7 +43,7 @@ class Found(NamedTuple):
     complete: bool = False
 
 
-class Finder:
+class TaskSearch:
     """want() what you like, look at `found`; start() and stop() the thread."""
 
     def __init__(self, table: TaskTable) -> None:
@@ -89,7 +89,7 @@ class Finder:
         """Newest chunk first. Until it is complete, what is found is shown, unless an older search's
         answer to the same question is there."""
         table = self._table
-        sieve = Sieve(table, wanted.filter) if wanted.filter is not None else None
+        sieve = ColumnFilter(table, wanted.filter) if wanted.filter is not None else None
         rows, looked_at = array("Q"), 0
         fresh = self.found.wanted != wanted
         for number, chunk in sorted(table.chunks.items(), reverse=True):
@@ -105,7 +105,7 @@ class Finder:
             rows = self._ordered(rows, wanted)
         self.found = Found(wanted, rows, looked_at, True)
 
-    def _places(self, sieve: Sieve | None, chunk: Chunk) -> Sequence[int]:
+    def _places(self, sieve: ColumnFilter | None, chunk: Chunk) -> Sequence[int]:
         """What fits in a chunk. When its rows get other numbers meanwhile, it is looked at again."""
         while True:
             before = self._table.generation

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from qcore.events.store.table import TaskSeen
-from qcore.wire.event import sane
+from qcore.wire.event import finite_number
 from qctl.dashboard.state.series import Charts
 
 #: seconds by which clocks may seem to differ before it is said
@@ -49,13 +49,13 @@ class WorkerRow(msgspec.Struct, frozen=True):
 
     @property
     def uptime_s(self) -> float | None:
-        return sane(self.stats.get("uptime"))
+        return finite_number(self.stats.get("uptime"))
 
     @property
     def memory(self) -> float | None:
         """The most memory that its main process has had, in bytes."""
         usage = self.stats.get("rusage")
-        said = sane(usage.get("maxrss")) if isinstance(usage, dict) else None
+        said = finite_number(usage.get("maxrss")) if isinstance(usage, dict) else None
         return said * 1024.0 if said is not None and said > 0 else None
 
     @property

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qcore.brokers.contract.records import Member
-from qcore.events.repair import Held, repair
+from qcore.events.repair import HeldTasks, repair
 from qcore.events.state import State, WorkerSeen
-from qcore.wire.event import moment, sane
+from qcore.wire.event import finite_number, moment
 from qctl.dashboard.state.snapshot import WorkerRow
 from qctl.fleet import queue_rates
 from qctl.output.text import software
@@ -152,7 +152,7 @@ def _done(stats: Mapping[str, Any]) -> int | None:
 
 
 def _count(value: object) -> int | None:
-    found = sane(value)
+    found = finite_number(value)
     return None if found is None or found < 0 else int(found)
 
 
@@ -182,7 +182,7 @@ def _repaired(
             for task in tasks:
                 about = task.get("request", task)
                 if isinstance(about, dict) and isinstance(about.get("id"), str):
-                    held.append(Held(about["id"], node, number == 0, name=str(about.get("name") or "")))
+                    held.append(HeldTasks(about["id"], node, number == 0, name=str(about.get("name") or "")))
     lost: list[str] = []
 
     def ends(ids: Sequence[str]) -> dict[str, str]:

@@ -105,7 +105,7 @@ class Where(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-class Panes:
+class CellFormatter:
     """Cells in a theme's colours, in Unicode or, with plain, in ASCII and without colour.
 
     `now` (epoch seconds) is what ages are counted from; the screen sets it to the time of the picture.

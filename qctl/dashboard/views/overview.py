@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot, WorkerRow
-from qctl.dashboard.views.cells import Panes
+from qctl.dashboard.views.cells import CellFormatter
 from qctl.dashboard.widgets.virtual_table import Field, Part
 from qctl.output.text import age
 
@@ -79,7 +79,7 @@ def _shares(sizes: list[int], room: int) -> list[int]:
     return shares
 
 
-def cells(panes: Panes, link: Link) -> list[Part]:
+def cells(panes: CellFormatter, link: Link) -> list[Part]:
     row = link.target
     if isinstance(row, QueueRow):
         name, ready, _, _, oldest, _, out, _, workers, paused = panes.queue(row)

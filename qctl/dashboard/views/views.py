@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.views import cells as words
 from qctl.dashboard.views import overview
-from qctl.dashboard.views.cells import Panes
+from qctl.dashboard.views.cells import CellFormatter
 from qctl.dashboard.widgets.virtual_table import Field, Part
 
 #: rows of a snapshot, for so many lines
@@ -27,7 +27,7 @@ class View(NamedTuple):
     fields: tuple[Field, ...]
     rows: Rows
     id_of: Callable[[Any], str]
-    cells: Callable[[Panes], Callable[[Any], list[Part]]]
+    cells: Callable[[CellFormatter], Callable[[Any], list[Part]]]
     empty: str
 
 

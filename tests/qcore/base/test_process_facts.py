@@ -14,7 +14,7 @@ import pytest
 from qcore import App
 from qcore.base import process_facts
 from qcore.base.process_facts import command_line, is_running, owner, resident_kib, started
-from qcore.brokers.redis.busy_poll import Spin
+from qcore.brokers.redis.busy_poll import BusyPoll
 from qcore.errors import ConfigError
 from qcore.wire.pulse import started_mark
 from qcore.worker.process.pidfile import PidFile
@@ -116,5 +116,5 @@ def test_without_processor_affinity_a_connection_is_made(
     app = App("mac", broker=redis_url, set_as_current=False)
 
     assert app.send_task("a.b").id
-    assert Spin() is not None
+    assert BusyPoll() is not None
     app.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qcore.brokers.redis.busy_poll import ASLEEP, LATE_MOST, SPIN_S, Spin
+from qcore.brokers.redis.busy_poll import ASLEEP, LATE_MOST, SPIN_S, BusyPoll
 
 
 class Server:
@@ -20,21 +20,21 @@ class Server:
         return self.time
 
 
-def looks(spin: Spin, after: int) -> int:
+def looks(spin: BusyPoll, after: int) -> int:
     server = Server(after)
     spin.wait(server.poll, server.now)
     return server.looks
 
 
 def test_an_answer_that_comes_soon_is_looked_for() -> None:
-    spin = Spin()
+    spin = BusyPoll()
     spin._asleep = 0
 
     assert [looks(spin, 5) for _ in range(20)] == [5] * 20
 
 
 def test_late_answers_are_slept_for_and_tried_again_now_and_then() -> None:
-    spin = Spin()
+    spin = BusyPoll()
     spin._asleep = 0
 
     found = [looks(spin, 1000) for _ in range(LATE_MOST + 2 * ASLEEP + 2)]
@@ -44,7 +44,7 @@ def test_late_answers_are_slept_for_and_tried_again_now_and_then() -> None:
 
 
 def test_a_server_that_is_fast_again_is_noticed() -> None:
-    spin = Spin()
+    spin = BusyPoll()
     spin._asleep = 0
     for _ in range(LATE_MOST):
         looks(spin, 1000)

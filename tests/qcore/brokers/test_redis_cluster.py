@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qcore import App
-from qcore.brokers.redis.servers import Door, ReplyError
+from qcore.brokers.redis.servers import ReplyError, ServerSelector
 from qcore.errors import ConfigError
 from tests.support.processes import ROOT, Processes
 from tests.support.redis_server import ClusterServer, require_server
@@ -89,7 +89,7 @@ def test_with_a_prefix_in_braces_a_task_runs(
 
 def test_a_node_that_does_not_hold_the_keys_names_the_one_that_does(cluster: ClusterServer) -> None:
     app = App("moved", broker=cluster.url, set_as_current=False)
-    door: Door = app.broker._door  # type: ignore[attr-defined]
+    door: ServerSelector = app.broker._door  # type: ignore[attr-defined]
 
     with pytest.raises(ConfigError, match=r"redis://10\.0\.0\.2:6379/0"):
         door.fail(ReplyError("MOVED 866 10.0.0.2:6379"))

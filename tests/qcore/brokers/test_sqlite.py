@@ -17,7 +17,7 @@ from qcore.brokers.contract.administration import Pause
 from qcore.brokers.registry import open_broker
 from qcore.brokers.sqlite.database import path_of
 from qcore.errors import BrokerBusy, BrokerDown, ConfigError
-from qcore.wire.failure import Failure
+from qcore.wire.failure import FailedTask
 from tests.contracts.broker_contract import broker, opened, queue
 from tests.contracts.consuming import Open, end, nothing_for, put, take, text_of, texts, wait_woken
 from tests.support.waiting import wait_for
@@ -177,7 +177,7 @@ def test_a_file_of_the_format_before_gets_what_it_lacks(sqlite_url: str) -> None
     db.close()
 
     broker = open_broker(sqlite_url)
-    broker.keep_failures([Failure("a", "proj.add", "q", failed_at=1.0)])
+    broker.store_failed_tasks([FailedTask("a", "proj.add", "q", failed_at=1.0)])
 
     assert [f.task_id for f in broker.failures().entries] == ["a"]
     assert broker.failure_counts().kept == 1

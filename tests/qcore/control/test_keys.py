@@ -13,7 +13,7 @@ import pytest
 from qcore.app.app import App
 from qcore.brokers.base import Broker
 from qcore.brokers.registry import open_broker
-from qcore.control.authorization import MOST_NONCES, SKEW_S, Guard
+from qcore.control.authorization import MOST_NONCES, SKEW_S, Authorizer
 from qcore.control.commands.registry import commands
 from qcore.control.keys import signing_key
 from qcore.errors import ConfigError
@@ -63,7 +63,7 @@ def altered(raw: bytes, **changes: Any) -> bytes:
     return envelope.wrap(body, exchange="celery.pidbox", routing_key="", headers=found.headers)
 
 
-def refused(guard: Guard, raw: bytes, scope: str = "admin") -> str:
+def refused(guard: Authorizer, raw: bytes, scope: str = "admin") -> str:
     """The reason, or '' when it may be carried out."""
     words = guard.refusal(wire.decode_request(raw), scope)
     return "" if words is None else words.partition("(")[2].partition(")")[0]
@@ -75,11 +75,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def guard(clock: Clock) -> Guard:
-    return Guard(Config({"control_keys": KEYS}), clock, started_at=0.0)
+def guard(clock: Clock) -> Authorizer:
+    return Authorizer(Config({"control_keys": KEYS}), clock, started_at=0.0)
 
 
-def test_what_is_signed_rightly_is_carried_out_once(guard: Guard) -> None:
+def test_what_is_signed_rightly_is_carried_out_once(guard: Authorizer) -> None:
     raw = request()
 
     assert refused(guard, raw) == ""
@@ -87,7 +87,7 @@ def test_what_is_signed_rightly_is_carried_out_once(guard: Guard) -> None:
     assert refused(guard, request(nonce="n2")) == ""
 
 
-def test_each_kind_of_forgery_has_its_reason(guard: Guard, clock: Clock) -> None:
+def test_each_kind_of_forgery_has_its_reason(guard: Authorizer, clock: Clock) -> None:
     to_one = request(destination=["w1@a"], nonce="n3")
     tampered = envelope.decode(request())
     tampered.headers = {**tampered.headers, seal.HEADER: tampered.headers[seal.HEADER].replace("n1", "n9")}
@@ -122,13 +122,13 @@ def test_each_kind_of_forgery_has_its_reason(guard: Guard, clock: Clock) -> None
     assert sum(guard.refused.values()) == len(cases)
 
 
-def test_clocks_may_be_half_a_minute_apart(guard: Guard, clock: Clock) -> None:
+def test_clocks_may_be_half_a_minute_apart(guard: Authorizer, clock: Clock) -> None:
     assert refused(guard, request(at=clock.now + SKEW_S - 1, nonce="a")) == ""
     assert refused(guard, request(at=clock.now - 60 - SKEW_S + 1, nonce="b")) == ""
     assert refused(guard, request(at=clock.now - 60 - SKEW_S - 1, nonce="c")) == "expired"
 
 
-def test_what_is_remembered_is_bounded_and_never_too_short(guard: Guard, clock: Clock) -> None:
+def test_what_is_remembered_is_bounded_and_never_too_short(guard: Authorizer, clock: Clock) -> None:
     first = request(nonce="first")
     assert refused(guard, first) == ""
     guard._nonces.update((str(i), clock.now + 90) for i in range(MOST_NONCES))
@@ -144,7 +144,7 @@ def test_without_keys_everybody_may_and_with_keys_only_look() -> None:
     plain = wire.encode_request(wire.Request("x", {}))
 
     def free(**settings: Any) -> list[str]:
-        guard = Guard(Config(settings))
+        guard = Authorizer(Config(settings))
         return [refused(guard, plain, scope) for scope in ("read", "operate", "admin")]
 
     assert free() == ["", "", ""]
@@ -308,8 +308,8 @@ def test_qctl_signs_with_the_key_it_is_given(guarded: Guarded, tmp_path: Path) -
 def test_what_an_earlier_worker_received_is_refused_by_the_next(clock: Clock) -> None:
     """With a broker that remembers, and with one that does not."""
 
-    def started(broker: Broker | None) -> Guard:
-        guard = Guard(Config({"control_keys": KEYS}), clock)
+    def started(broker: Broker | None) -> Authorizer:
+        guard = Authorizer(Config({"control_keys": KEYS}), clock)
         if broker is not None:
             guard.remember_at(broker, "w1@a")
         return guard

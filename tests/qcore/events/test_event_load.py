@@ -17,7 +17,7 @@ import pytest
 
 from qcore.brokers.registry import open_broker
 from qcore.events.recording import replay
-from qcore.events.repair import Held, repair
+from qcore.events.repair import HeldTasks, repair
 from qcore.events.state import State
 from qcore.events.store.table import ENDED, FAILURE, RECEIVED, STARTED
 from qcore.wire import envelope, event
@@ -211,7 +211,7 @@ def test_gaps_are_those_there_were_and_answers_put_the_table_right() -> None:
         state.fold([fleet._beat(worker, "worker-heartbeat", turn.at, 2.0)], turn.at)
     wrong = state.table.totals[STARTED] - sum(len(w.running) for w in fleet.workers)
     held = [
-        Held(job.task_id, w.node, runs, job.at, job.name)
+        HeldTasks(job.task_id, w.node, runs, job.at, job.name)
         for w in fleet.workers
         for runs, jobs in ((True, w.running), (False, w.held))
         for job in jobs

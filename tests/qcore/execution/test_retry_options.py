@@ -11,7 +11,7 @@ from celery.worker.request import Request as CeleryRequest
 
 from qcore import App
 from qcore.base.times import epoch
-from qcore.execution.run import Tools, run
+from qcore.execution.run import RunContext, run
 from qcore.wire import envelope
 from qcore.wire import task as task_wire
 from qcore.wire.outcome import End, Job, Outcome
@@ -120,7 +120,7 @@ def by_qcore(
     args, kwargs = fields.pop("args"), fields.pop("kwargs", {})
     sent = app.message("t.again", args, kwargs, ID, fields, app.tasks["t.again"])
     job = Job(1, sent.raw, queue=call.get("queue", "celery"))
-    outcome = run(job, Tools(app, "w@test", KINDS, None))
+    outcome = run(job, RunContext(app, "w@test", KINDS, None))
     if outcome.end != End.RETRY:
         return None, outcome
     (send,) = outcome.sends

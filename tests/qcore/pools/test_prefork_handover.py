@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.pools.prefork.child_handle import Line
+from qcore.pools.prefork.child_handle import ChildHandle
 from qcore.pools.prefork.pool import PreforkPool
 from qcore.wire.outcome import End, Job
 from tests.contracts.pool_contract import Bench
@@ -47,7 +47,7 @@ def tell(pid: int, signum: int) -> None:
         pass
 
 
-def line_with(bench: Bench, number: int) -> Line | None:
+def line_with(bench: Bench, number: int) -> ChildHandle | None:
     assert isinstance(bench.pool, PreforkPool)
     for line in bench.pool._children.values():
         if any(job.number == number for job in line.outstanding):
@@ -163,7 +163,7 @@ def test_a_signal_for_a_job_that_ends_meanwhile_meets_no_other_job(
     bench.all_done(20)
     first = bench.job("note", str(path), "first", 0.2)
     second = bench.job("note", str(path), "second", 0.5)
-    send = pool._template.signal
+    send = pool._fork_server.signal
 
     def late(pid: int, signum: int) -> None:
         """The signal goes out when the job that it is for is over, and the next one has begun if it may."""
@@ -177,7 +177,7 @@ def test_a_signal_for_a_job_that_ends_meanwhile_meets_no_other_job(
 
     pool.give([first, second])
     wait_for(lambda: path.exists())
-    monkeypatch.setattr(pool._template, "signal", late)
+    monkeypatch.setattr(pool._fork_server, "signal", late)
     assert pool.kill(first.number, End.TERMINATED, signal.SIGKILL)
     bench.until(lambda: {first.number, second.number} <= bench.outcomes.keys())
 

@@ -13,7 +13,7 @@ import pytest
 from qcore import App, chain, chord, chunks, group, signature
 from qcore.brokers.registry import open_broker
 from qcore.errors import ChordError, Unsupported
-from qcore.wire.outcome import Part
+from qcore.wire.outcome import ChordPart
 from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_for
 
@@ -254,7 +254,7 @@ def test_the_right_to_send_comes_back_to_the_member_that_had_it(url: str) -> Non
     broker = open_broker(url)
     broker.chord_sizes([("g", 2)], 60)
     first, last = (
-        Part("g", t, i, b'[1, "%s", "SUCCESS", 1]' % t.encode(), b"{}") for i, t in enumerate("ab")
+        ChordPart("g", t, i, b'[1, "%s", "SUCCESS", 1]' % t.encode(), b"{}") for i, t in enumerate("ab")
     )
 
     assert broker.chord_parts([first, first], 60) == [None, None]

@@ -12,7 +12,7 @@ import pytest
 from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.records import Message, Settle, Settlement
 from qcore.brokers.registry import open_broker
-from qcore.worker.services.lease import Keeper
+from qcore.worker.services.lease import LeaseKeeper
 from tests.contracts.consuming import take, wait_woken
 from tests.faults import FULL
 from tests.support.processes import Processes
@@ -70,7 +70,7 @@ def test_who_looks_for_the_dead_knows_when_one_can_die(redis_url: str, redis_ser
     broker = open_broker(redis_url, {"lease_s": 3.0})
     broker.publish([Message(b"held", queue="q")])
     dead, alive = dies(), broker.consumer(["other"])
-    keeper = Keeper(alive, broker, "w@test", "instance", dict)
+    keeper = LeaseKeeper(alive, broker, "w@test", "instance", dict)
     began = time.monotonic()
     keeper.start()
     try:
@@ -97,13 +97,13 @@ def test_a_thousand_idle_workers_leave_the_server_alone(redis_url: str, redis_se
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     broker = open_broker(redis_url)
-    plan: list[tuple[float, int, str, Consumer, Keeper]] = []
+    plan: list[tuple[float, int, str, Consumer, LeaseKeeper]] = []
     now = time.monotonic()
     for number in range(count):
         consumer = broker.consumer(["celery"])
         consumer.claim(1)
         consumer.arm()
-        keeper = Keeper(consumer, broker, f"w{number}@test", f"i{number}", dict)
+        keeper = LeaseKeeper(consumer, broker, f"w{number}@test", f"i{number}", dict)
         keeper._turn(reap=True)
         first = now + 20 + 10 * number / count
         plan += [(first, number, what, consumer, keeper) for what in ("claim", "renew", "reap")]

@@ -11,18 +11,18 @@ from qcore.brokers.contract.records import Delivery, Settle, Settlement
 from qcore.errors import MaxRetriesExceededError, Retry
 from qcore.events.sender import EventSender
 from qcore.execution import continuations
-from qcore.execution.run import Tools, run
+from qcore.execution.run import RunContext, run
 from qcore.wire import result as result_wire
 from qcore.wire import task as task_wire
 from qcore.wire.outcome import End, Job, Outcome
 from qcore.wire.task import TaskMessage
-from qcore.worker.in_flight import Held
+from qcore.worker.in_flight import InFlight
 from qcore.worker.intake.admission import Admission
-from qcore.worker.intake.rate_limits import Bucket
-from qcore.worker.intake.redelivery import Repeats
-from qcore.worker.services.reporting import Say, report
+from qcore.worker.intake.rate_limits import TokenBucket
+from qcore.worker.intake.redelivery import Deduplicator
+from qcore.worker.services.reporting import TaskReporter, report
 from qcore.worker.settling.chords import Chords
-from qcore.worker.settling.rules import PATIENCE, Rules
+from qcore.worker.settling.rules import EXTRA_WORKER_DEATHS, SettlementRules
 
 NOW = 1_800_000_000.0
 PAST, FUTURE = "2020-01-01T00:00:00+00:00", "2100-01-01T00:00:00+00:00"
@@ -44,16 +44,16 @@ class Place:
         }.items():
             app.task(name=name, **options)(lambda *args: None)
         self.said: list[str] = []
-        self.say = Say(EventSender(app, "w@test", dict, False, None))
-        self.rules = Rules(60.0, MOST)
+        self.say = TaskReporter(EventSender(app, "w@test", dict, False, None))
+        self.rules = SettlementRules(60.0, MOST)
         self.rules.follow = Chords(app, app.results, 60.0).consequences
         self.admission = Admission(app.tasks, self.say, self.rules)
 
-    def held(self, name: str, deaths: int = 0, **options: Any) -> Held:
+    def held(self, name: str, deaths: int = 0, **options: Any) -> InFlight:
         delivery = self.delivery(name, **options)
         task = self.app.tasks[name]
         message = task_wire.read(delivery.raw)
-        return Held(delivery, message, task, late=bool(task.acks_late), hard_s=7.0, deaths=deaths)
+        return InFlight(delivery, message, task, late=bool(task.acks_late), hard_s=7.0, deaths=deaths)
 
     def delivery(
         self, name: str, number: int = 1, deliveries: int = 1, redelivered: bool = False, **options: Any
@@ -88,8 +88,8 @@ ADMISSION: list[tuple[str, str, dict[str, Any], Any]] = [
     ("not due", "t.late", {"eta": FUTURE}, (False, Settle.DELAY)),
     ("due", "t.late", {"eta": PAST}, (True, None)),
     ("expired and not due", "t.late", {"expires": PAST, "eta": FUTURE}, (False, Settle.ACK)),
-    ("patience", "t.late", {"deliveries": MOST + PATIENCE}, (True, None)),
-    ("suspect", "t.late", {"deliveries": MOST + PATIENCE + 1}, (False, Settle.QUARANTINE)),
+    ("patience", "t.late", {"deliveries": MOST + EXTRA_WORKER_DEATHS}, (True, None)),
+    ("suspect", "t.late", {"deliveries": MOST + EXTRA_WORKER_DEATHS + 1}, (False, Settle.QUARANTINE)),
     ("revoked", "t.late", {"task_id": "gone"}, (False, Settle.ACK)),
     ("revoked by its stamp", "t.late", {"stamps": {"user": ["bad"]}}, (False, Settle.ACK)),
     ("another stamp", "t.late", {"stamps": {"user": ["good"]}}, (True, None)),
@@ -117,7 +117,7 @@ def test_bytes_that_are_no_task_are_set_aside(place: Place) -> None:
 
 
 def test_a_limited_task_waits_in_the_broker_for_its_place(place: Place) -> None:
-    place.admission.buckets["t.late"] = Bucket(0.5)  # every two seconds
+    place.admission.buckets["t.late"] = TokenBucket(0.5)  # every two seconds
 
     waits = []
     for number, ticks in ((1, 100.0), (2, 100.5), (3, 100.5), (2, 102.0)):
@@ -230,7 +230,9 @@ def test_what_comes_again_is_run_once(
 ) -> None:
     ended: list[Settlement] = []
     results: Any = Results()
-    repeats = Repeats(place.app, results, lambda message, settlement: ended.append(settlement), place.say)
+    repeats = Deduplicator(
+        place.app, results, lambda message, settlement: ended.append(settlement), place.say
+    )
     held = {90 + n: place.held("t.late", number=90 + n, task_id=i) for n, i in enumerate(going)}
     deliveries = [
         place.delivery("t.late", n, redelivered=again, task_id=i) for n, (i, again) in enumerate(came, 1)
@@ -246,7 +248,9 @@ def test_what_comes_again_is_run_once(
 def test_what_comes_again_settles_the_run_that_goes_on(place: Place) -> None:
     ended: list[Settlement] = []
     results: Any = Results()
-    repeats = Repeats(place.app, results, lambda message, settlement: ended.append(settlement), place.say)
+    repeats = Deduplicator(
+        place.app, results, lambda message, settlement: ended.append(settlement), place.say
+    )
     held = place.held("t.late", number=90, task_id="a")
     again = place.delivery("t.late", 1, redelivered=True, task_id="a")
 
@@ -263,7 +267,7 @@ LINK = {"task": "t.then", "args": [], "kwargs": {}, "options": {}}
 STEP = {"task": "t.then", "args": [], "kwargs": {}, "options": {"task_id": "step"}}
 
 
-def sent(found: continuations.Follow) -> list[tuple[str, list[Any]]]:
+def sent(found: continuations.Continuations) -> list[tuple[str, list[Any]]]:
     messages = [task_wire.read(m.raw) for m in found.messages]
     return [(m.task, task_wire.read_body(m).args) for m in messages]
 
@@ -348,7 +352,7 @@ def test_how_often_a_task_is_retried(
         raise self.retry(exc=throws, countdown=1)
 
     raw = place.delivery("t.again", retries=retries).raw
-    found = run(Job(1, raw, queue="q"), Tools(place.app, "w@test", frozenset(("json",)), None))
+    found = run(Job(1, raw, queue="q"), RunContext(place.app, "w@test", frozenset(("json",)), None))
 
     assert found.end == end
     assert (found.error[0] if found.error is not None else None) == error
@@ -362,7 +366,7 @@ def test_a_retry_that_is_not_thrown_sends_nothing(place: Place) -> None:
         return type(self.retry(countdown=1, throw=False)).__name__
 
     raw = place.delivery("t.kept").raw
-    found = run(Job(1, raw), Tools(place.app, "w@test", frozenset(("json",)), None))
+    found = run(Job(1, raw), RunContext(place.app, "w@test", frozenset(("json",)), None))
 
     assert found.end == End.SUCCESS and found.text == repr(Retry.__name__)
     assert found.sends == []

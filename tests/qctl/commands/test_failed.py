@@ -21,7 +21,7 @@ from qcore.brokers.base import Broker
 from qcore.brokers.registry import open_broker
 from qcore.wire import envelope
 from qcore.wire import task as task_wire
-from qcore.wire.failure import RETRY_OF, Failure
+from qcore.wire.failure import RETRY_OF, FailedTask
 from qctl import exit_codes
 from tests.faults import FULL, size
 from tests.qctl.cli.test_command_line import qctl
@@ -51,11 +51,11 @@ class Fleet(NamedTuple):
         found: list[dict[str, Any]] = json.loads(done.stdout)["items"]
         return found
 
-    def wait_failed(self, *ids: str) -> list[Failure]:
+    def wait_failed(self, *ids: str) -> list[FailedTask]:
         """Until all of these are kept."""
         broker = self.app.broker
 
-        def look() -> list[Failure]:
+        def look() -> list[FailedTask]:
             found = [f for f in broker.failures_of(ids) if f is not None]
             return found if len(found) == len(ids) else []
 
@@ -192,13 +192,13 @@ def test_a_worker_that_is_told_so_keeps_no_failures(sqlite_url: str, processes: 
 
 
 def fill(broker: Broker, count: int, queue: str) -> None:
-    def one(number: int) -> Failure:
+    def one(number: int) -> FailedTask:
         task_id = new_id()
         raw = task_wire.build("proj.add", [number], {}, task_id=task_id, routing_key=queue)
-        return Failure(task_id, "proj.add", queue, exc_type="OSError", failed_at=time.time(), raw=raw)
+        return FailedTask(task_id, "proj.add", queue, exc_type="OSError", failed_at=time.time(), raw=raw)
 
     for start in range(0, count, 5000):
-        broker.keep_failures([one(i) for i in range(start, min(count, start + 5000))])
+        broker.store_failed_tasks([one(i) for i in range(start, min(count, start + 5000))])
 
 
 def retrying(url: str, *words: str) -> subprocess.Popen[str]:

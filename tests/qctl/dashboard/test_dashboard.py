@@ -16,11 +16,11 @@ from qcore.events.recording import Recorder
 from qcore.events.state import State
 from qcore.wire import event as event_wire
 from qctl.dashboard.screens.keys import Dashboard
-from qctl.dashboard.sources.live import Feed
-from qctl.dashboard.sources.replay import Tape
+from qctl.dashboard.sources.live import LiveSource
+from qctl.dashboard.sources.replay import Replay
 from qctl.dashboard.state.failures import seen_failures
 from qctl.dashboard.state.snapshot import QueueRow
-from qctl.dashboard.views.cells import TASK_FIELDS, Panes
+from qctl.dashboard.views.cells import TASK_FIELDS, CellFormatter
 from qctl.dashboard.views.views import VIEWS
 from qctl.dashboard.widgets.virtual_table import VirtualTable
 from tests.support.processes import Processes
@@ -146,7 +146,7 @@ async def until(pilot: Any, condition: Any, what: str, timeout_s: float = 60) ->
 
 
 def test_the_screen_at_80x24(app: App) -> None:
-    feed = Feed(app)
+    feed = LiveSource(app)
     feed.start()
     wait_for(lambda: feed.take().asked and feed.listening.is_set())
     for number in range(30):
@@ -204,7 +204,7 @@ def test_the_screen_at_80x24(app: App) -> None:
 
 
 def test_a_broker_that_goes_away_leaves_the_last_picture(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    feed = Feed(app)
+    feed = LiveSource(app)
     feed.start()
     wait_for(lambda: feed.take().asked and feed.listening.is_set())
     say(app, "task-received", "u1", name="proj.add")
@@ -238,7 +238,7 @@ def test_a_broker_that_goes_away_leaves_the_last_picture(app: App, monkeypatch: 
 
 
 def test_frozen_keeps_the_picture_and_counts_what_is_behind(app: App) -> None:
-    feed = Feed(app)
+    feed = LiveSource(app)
     feed.fold([event("task-received", "u1", name="proj.add")])
 
     async def script(window: Dashboard, pilot: Any) -> None:
@@ -253,7 +253,7 @@ def test_frozen_keeps_the_picture_and_counts_what_is_behind(app: App) -> None:
 
 
 def test_an_empty_screen_says_what_to_do(app: App) -> None:
-    feed = Feed(app)
+    feed = LiveSource(app)
 
     async def script(window: Dashboard, pilot: Any) -> None:
         await pilot.pause()
@@ -266,7 +266,7 @@ def test_an_empty_screen_says_what_to_do(app: App) -> None:
 
 @pytest.mark.parametrize("size", [(40, 12), (80, 24), (200, 50)])
 def test_a_row_never_wraps_at_any_size(app: App, size: tuple[int, int]) -> None:
-    feed = Feed(app)
+    feed = LiveSource(app)
     feed.fold([event("task-received", f"u{n}", name="proj." + "x" * 60, args="y" * 300) for n in range(5)])
 
     async def script(window: Dashboard, pilot: Any) -> None:
@@ -279,7 +279,7 @@ def test_a_row_never_wraps_at_any_size(app: App, size: tuple[int, int]) -> None:
 
 
 def test_plain_characters_only(app: App) -> None:
-    feed = Feed(app)
+    feed = LiveSource(app)
     feed.fold([event("task-succeeded", "u1", name="proj.add")])
 
     async def script(window: Dashboard, pilot: Any) -> None:
@@ -290,7 +290,7 @@ def test_plain_characters_only(app: App) -> None:
 
 
 def test_columns_that_do_not_fit_are_left_out_by_priority() -> None:
-    table: VirtualTable[Any] = VirtualTable(TASK_FIELDS, str, Panes().task)
+    table: VirtualTable[Any] = VirtualTable(TASK_FIELDS, str, CellFormatter().task)
 
     shown = {
         room: [f.name for f, w in zip(TASK_FIELDS, table.widths(room), strict=True) if w]
@@ -335,7 +335,7 @@ class Incident:
 def test_an_incident_is_run_from_the_keyboard(redis_url: str, processes: Processes) -> None:
     worker = processes.start_qcore_worker(redis_url, "-c", "2", "-E", name="w1@test")
     client = App("client", broker=redis_url, set_as_current=False)
-    feed = Feed(client, max_tasks=20_000)
+    feed = LiveSource(client, max_tasks=20_000)
     feed.start()
     wait_for(lambda: feed.take().asked and feed.listening.is_set())
     for number in range(10_000):
@@ -384,7 +384,7 @@ def test_an_incident_is_run_from_the_keyboard(redis_url: str, processes: Process
 
 
 def test_nothing_is_done_without_a_yes_or_in_a_read_only_fleet(app: App) -> None:
-    feed = Feed(app)
+    feed = LiveSource(app)
     feed.fold([event("task-started", "u1", name="proj.nap")])
 
     async def script(window: Dashboard, pilot: Any) -> None:
@@ -403,7 +403,7 @@ def test_nothing_is_done_without_a_yes_or_in_a_read_only_fleet(app: App) -> None
 
 
 def test_every_view_has_columns_and_says_why_it_is_empty(app: App) -> None:
-    feed = Feed(app)
+    feed = LiveSource(app)
 
     async def script(window: Dashboard, pilot: Any) -> None:
         for view in VIEWS:
@@ -429,7 +429,7 @@ def test_a_recording_is_gone_through_to_and_fro(tmp_path: Path) -> None:
             [{**event("task-failed", f"u{number}", number, exception="KeyError(1)"), "name": "proj.add"}], at
         )
     recorder.close()
-    tape = Tape(App("tape", broker="memory://"), recorder.path, 1.0, 1000, None)
+    tape = Replay(App("tape", broker="memory://"), recorder.path, 1.0, 1000, None)
     tape.pause(True)
     tape.start()
 
@@ -458,7 +458,7 @@ def test_a_recording_is_gone_through_to_and_fro(tmp_path: Path) -> None:
 
 
 def test_the_cursor_stays_with_its_task_while_others_come(app: App) -> None:
-    feed = Feed(app)
+    feed = LiveSource(app)
     feed.fold([event("task-received", f"u{n:03}", name="proj.add") for n in range(50)])
 
     async def script(window: Dashboard, pilot: Any) -> None:
@@ -481,7 +481,7 @@ HOSTILE = "\x1b[31m\x1b]8;;http://x\x07L\x1b]52;c;eA==\x07\x9b2J\r\n\t\x07\u202e
 
 
 def test_text_from_elsewhere_is_shown_as_text_on_every_screen(app: App) -> None:
-    feed = Feed(app)
+    feed = LiveSource(app)
     fields = (
         "name",
         "args",
@@ -540,7 +540,7 @@ def test_text_from_elsewhere_is_shown_as_text_on_every_screen(app: App) -> None:
 
 
 def test_what_is_no_event_changes_nothing(app: App) -> None:
-    feed = Feed(app)
+    feed = LiveSource(app)
     feed.start()
     wait_for(lambda: feed.listening.is_set())
     bad: list[Any] = [

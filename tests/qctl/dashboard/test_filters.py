@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from qcore import App
-from qctl.dashboard.sources.live import Feed
+from qctl.dashboard.sources.live import LiveSource
 from qctl.dashboard.state.lazy_rows import TaskRows
 from qctl.dashboard.state.search import Wanted
 from qctl.filters import parse
@@ -17,7 +17,7 @@ from tests.qcore.events.test_events import event
 
 
 def test_filters_orders_and_far_rows_of_many_tasks() -> None:
-    feed = Feed(App("many", broker="memory://"), 100_000)
+    feed = LiveSource(App("many", broker="memory://"), 100_000)
     for number in range(40_000):
         kind = "task-failed" if number % 100 == 7 else "task-succeeded"
         more = {"exception": "KeyError(1)"} if number % 100 == 7 else {"runtime": number / 1000}
@@ -51,9 +51,9 @@ def test_filters_orders_and_far_rows_of_many_tasks() -> None:
 
 
 @pytest.fixture(scope="module")
-def shop() -> Feed:
+def shop() -> LiveSource:
     """20,000 tasks with UUIDs that say things which a search may stumble over."""
-    feed, rng = Feed(App("shop", broker="memory://"), 100_000), random.Random(3)
+    feed, rng = LiveSource(App("shop", broker="memory://"), 100_000), random.Random(3)
     for number in range(20_000):
         task_id = str(uuid.UUID(int=rng.getrandbits(128), version=4)) if number % 100 else f"beef-{number}"
         note = "Zürich" + rng.choice(["", " 1234", "\x1e", "\n"])
@@ -75,7 +75,7 @@ def shop() -> Feed:
         *("kwargs.client_id>1990 runtime<0.1", "kwargs~zürich result~77", "args~x"),
     ],
 )
-def test_a_search_in_columns_finds_what_a_look_at_each_task_finds(shop: Feed, text: str) -> None:
+def test_a_search_in_columns_finds_what_a_look_at_each_task_finds(shop: LiveSource, text: str) -> None:
     table, wanted = shop.memory.state.table, parse(text)
 
     found = [task.uuid for task in TaskRows(table, shop.memory.finder.find(Wanted(wanted)).rows)]

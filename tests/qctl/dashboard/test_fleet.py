@@ -6,7 +6,7 @@ import time
 from collections import Counter
 
 from qcore import App
-from qctl.dashboard.sources.live import Feed
+from qctl.dashboard.sources.live import LiveSource
 from tests.support.processes import Processes
 from tests.support.waiting import wait_for
 
@@ -23,7 +23,7 @@ def test_a_mixed_fleet_is_shown_as_it_was(redis_url: str, processes: Processes) 
         redis_url, redis_url, "-c", "2", "-E", "--prefetch-multiplier", "1", name="c1@test"
     )
     client = App("client", broker=redis_url, backend=redis_url, set_as_current=False)
-    feed = Feed(client)
+    feed = LiveSource(client)
     feed.start()
     wait_for(
         lambda: (
@@ -95,7 +95,7 @@ def test_what_is_active_is_what_the_workers_say_after_a_kill_and_a_new_dashboard
 ) -> None:
     doomed = processes.start_qcore_worker(redis_url, "-c", "2", "-E", name="q1@test", env={"QCTL_LEASE": "1"})
     client = App("client", broker=redis_url, set_as_current=False)
-    first = Feed(client)
+    first = LiveSource(client)
     first.start()
     wait_for(first.listening.is_set)
     naps = [client.send_task("proj.nap", (30,)) for _ in range(2)]
@@ -104,7 +104,7 @@ def test_what_is_active_is_what_the_workers_say_after_a_kill_and_a_new_dashboard
     processes.start_qcore_worker(redis_url, "-c", "3", "-E", name="q2@test", env={"QCTL_LEASE": "1"})
     wait_for(lambda: len((client.control.ask("active").replies or {}).get("q2@test", ())) == 2)
     first.ask_soon()
-    second = Feed(client)
+    second = LiveSource(client)
     second.start()
 
     for feed in (first, second):

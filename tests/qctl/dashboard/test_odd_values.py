@@ -16,7 +16,7 @@ from qctl.cli.session import Globals
 from qctl.commands.doctor.checks import clock_skew
 from qctl.commands.metrics.collector import Collector
 from qctl.dashboard.screens.keys import Dashboard
-from qctl.dashboard.sources.live import Feed
+from qctl.dashboard.sources.live import LiveSource
 from qctl.dashboard.views.views import VIEWS
 from qctl.fleet.facts import Facts
 from qctl.output.replies import write
@@ -50,7 +50,7 @@ def stats_of(bad: Any) -> Any:
 
 
 def test_every_screen_is_drawn(memory_url: str) -> None:
-    feed, now = Feed(App("watched", broker=memory_url)), time.time()
+    feed, now = LiveSource(App("watched", broker=memory_url)), time.time()
     workers = {f"w{number:02}@host": bad for number, bad in enumerate(NONSENSE)}
     for node, bad in workers.items():
         beat = {"type": "worker-heartbeat", "hostname": node, "timestamp": now}

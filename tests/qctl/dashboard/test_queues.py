@@ -7,8 +7,8 @@ import time
 from collections import Counter
 
 from qcore import App
-from qctl.dashboard.sources.broker_poll import Looker
-from qctl.dashboard.sources.live import Feed
+from qctl.dashboard.sources.broker_poll import BrokerPoll
+from qctl.dashboard.sources.live import LiveSource
 from qctl.dashboard.state.snapshot import QueueRow
 from qctl.fleet.queue_rates import Taken
 from tests.support.processes import Processes
@@ -19,7 +19,7 @@ def test_rates_are_what_workers_say_or_what_events_add_up_to(redis_url: str, pro
     processes.start_qcore_worker(redis_url, "-c", "1", "-Q", "ours", name="q1@test")  # without events
     processes.start_celery_worker(redis_url, redis_url, "-c", "1", "-E", "-Q", "theirs", name="c1@test")
     client = App("client", broker=redis_url, set_as_current=False)
-    feed = Feed(client)
+    feed = LiveSource(client)
     feed.start()
     wait_for(lambda: feed.take().up == 2 and feed.listening.is_set())
     over = threading.Event()
@@ -65,7 +65,7 @@ def test_a_rate_that_nobody_can_know_is_not_shown(memory_url: str) -> None:
     client = App("client", broker=memory_url, set_as_current=False)
     client.send_task("proj.add", (1, 2), queue="named")
     client.send_task("proj.add", (1, 2), queue="other")
-    looker, celerys = Looker(client), Taken({}, {"named", "other"})
+    looker, celerys = BrokerPoll(client), Taken({}, {"named", "other"})
     looker.queues(Counter(), Counter(), celerys)
 
     time.sleep(0.3)

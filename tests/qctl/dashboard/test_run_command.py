@@ -10,9 +10,9 @@ import pytest
 
 from qcore import App
 from qctl.dashboard import run_command
-from qctl.dashboard.row_actions import REVERSIBLE, Act
+from qctl.dashboard.row_actions import REVERSIBLE, RowAction
 from qctl.dashboard.screens.keys import Dashboard
-from qctl.dashboard.sources.live import Feed
+from qctl.dashboard.sources.live import LiveSource
 from qctl.dashboard.state.series import Charts
 
 #: they end by themselves after so many seconds, and not before; nobody brings the message
@@ -32,9 +32,9 @@ async def until(pilot: Any, condition: Any, what: str) -> None:
     raise AssertionError(f"never came: {what}")
 
 
-def run(app: App, act: Act, script: Any) -> None:
+def run(app: App, act: RowAction, script: Any) -> None:
     async def go() -> None:
-        window = Dashboard(Feed(app))
+        window = Dashboard(LiveSource(app))
         async with window.run_test(size=(120, 30)) as pilot:
             window._do(act)
             await script(window, pilot)
@@ -59,7 +59,7 @@ def test_a_command_that_changes_something_is_not_ended_after_a_time(
         await until(pilot, lambda: "…" not in said(window), "its end")
         told.append(said(window))
 
-    run(app, Act((*LONG, "1.5"), "wait", REVERSIBLE), script)
+    run(app, RowAction((*LONG, "1.5"), "wait", REVERSIBLE), script)
 
     assert "stopped" not in told[1]
     assert "nowhere" in told[1]
@@ -72,7 +72,7 @@ def test_escape_cancels_a_command_that_runs(app: App) -> None:
         await until(pilot, lambda: "cancelled after" in said(window), "that it was cancelled")
         assert window.works == []
 
-    run(app, Act((*LONG, "300"), "wait", REVERSIBLE), script)
+    run(app, RowAction((*LONG, "300"), "wait", REVERSIBLE), script)
 
 
 def test_an_answer_that_takes_too_long_is_a_sentence(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ def test_an_answer_that_takes_too_long_is_a_sentence(app: App, monkeypatch: pyte
 
 
 def test_the_charts_of_a_picture_stand_still(app: App) -> None:
-    feed = Feed(app)
+    feed = LiveSource(app)
 
     picture = feed.take()
     before = picture.charts.series["in"].last(10)

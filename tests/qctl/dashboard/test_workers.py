@@ -8,7 +8,7 @@ from qcore import App
 from qcore.control.client import Answers
 from qcore.events.state import State
 from qctl.dashboard.screens.keys import Dashboard
-from qctl.dashboard.sources.live import Feed
+from qctl.dashboard.sources.live import LiveSource
 from qctl.dashboard.state.workers import Fleet
 from tests.qctl.dashboard.test_dashboard import Incident, play, until
 from tests.support.processes import Processes
@@ -61,7 +61,7 @@ def test_a_worker_is_drained_and_its_events_turned_on_and_off(redis_url: str, pr
     processes.start_qcore_worker(redis_url, "-c", "2", name="w1@test")
     processes.start_celery_worker(redis_url, redis_url, "-c", "2", name="c1@test")
     client = App("client", broker=redis_url, set_as_current=False)
-    feed = Feed(client)
+    feed = LiveSource(client)
     feed.start()
     wait_for(lambda: feed.take().up == 2 and feed.listening.is_set())
 

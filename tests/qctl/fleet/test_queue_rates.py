@@ -12,7 +12,7 @@ from qcore import App
 from qcore.brokers.base import Depth
 from qcore.brokers.contract.records import Member
 from qcore.control.client import Answers
-from qcore.worker.services.throughput import Takings
+from qcore.worker.services.throughput import QueueThroughput
 from qctl.commands.metrics.collector import Collector
 from qctl.fleet import queue_rates
 from tests.contracts.consuming import Delivery
@@ -38,7 +38,7 @@ def answers(**told: Any) -> Answers:
 def test_a_worker_tells_what_it_took_and_how_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    takings = Takings()
+    takings = QueueThroughput()
     takings.add(batch("a", 40))
     takings.add([*batch("a", 1), *batch("b", 9)])
     now[0] = 110.0
@@ -68,7 +68,7 @@ def test_what_came_is_what_was_taken_and_what_there_is_more(
     told: dict[str, Any], before: int | None, expected: tuple[Any, ...]
 ) -> None:
     now = queue_rates.look(["q"], [Depth(90, 10)])
-    last = None if before is None else queue_rates.Look(now.at - 10, {"q": before})
+    last = None if before is None else queue_rates.QueueSample(now.at - 10, {"q": before})
 
     found = queue_rates.rates(now, last, queue_rates.taken(answers(**told)))["q"]
 

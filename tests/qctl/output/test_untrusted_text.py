@@ -17,7 +17,7 @@ from qcore.brokers.registry import open_broker
 from qcore.control.client import Answers, Control
 from qcore.events.recording import Recorder
 from qcore.wire import task as task_wire
-from qcore.wire.failure import Failure
+from qcore.wire.failure import FailedTask
 from qctl import exit_codes
 from tests.qctl.output.test_formats import run
 
@@ -45,10 +45,10 @@ class Place:
         raw = task_wire.build("proj.x", (EVIL,), {"k": EVIL}, task_id="evil-1", routing_key="mails")
         odd = task_wire.build(EVIL, (), {}, task_id="evil-5", routing_key="mails")
         broker.publish([Message(raw, queue="mails"), Message(odd, queue="mails")])
-        failure = Failure(
+        failure = FailedTask(
             "evil-2", EVIL, "mails", EVIL, "E", EVIL, EVIL, EVIL, failed_at=time.time(), raw=raw
         )
-        broker.keep_failures([failure])
+        broker.store_failed_tasks([failure])
         broker.close()
         self.recording = str(folder / "events.jsonl")
         recorder = Recorder(self.recording)
