@@ -35,7 +35,7 @@ from qcore.worker.process.options import concurrency_of, node_name, queue_names
 from qcore.worker.process.pidfile import PidFile
 from qcore.worker.remote_control import DrainMode, WorkerCommands, note
 from qcore.worker.services.autoscale import Autoscaler, bounds, keepalive_s
-from qcore.worker.services.base import EVENTS, KEEPER, MAILBOX, PULSE, Service, in_order
+from qcore.worker.services.base import CONTROL, EVENTS, HEALTH, LEASE, Service, in_order
 from qcore.worker.services.lease import LeaseKeeper
 from qcore.worker.services.reporting import TaskReporter
 from qcore.worker.settling.failed_tasks import FailedTaskRecorder
@@ -149,7 +149,11 @@ class Worker(WorkerCommands):
             # The pool first: it forks, and no fork may happen once there are threads or connections.
             self.pool = self._pool_kind(self._setup)
             self.pool.start()
-            consumer = app.broker.consumer(self._queues, self.node)
+            try:
+                consumer = app.broker.consumer(self._queues, self.node)
+            except BaseException:
+                self.pool.stop()  # else its processes report a parent that went away
+                raise
             most = self._bounds[0] if self._bounds else self._setup.concurrency
             consumer.prefetch(most * self._multiplier)
             self.loop = Loop(
@@ -172,9 +176,9 @@ class Worker(WorkerCommands):
                 consumer, app.broker, self.node, self.instance, self._facts, self.loop.look
             )
             # Leases before deliveries; the bus after both, so that what answers can also work.
-            own: dict[str, Service] = {PULSE: self.loop.pulse, KEEPER: self.keeper, EVENTS: self.events}
+            own: dict[str, Service] = {HEALTH: self.loop.pulse, LEASE: self.keeper, EVENTS: self.events}
             if self.mailbox is not None:
-                own[MAILBOX] = self.mailbox
+                own[CONTROL] = self.mailbox
             wanted = in_order(own, self)
             self._catch_signals()
             started: list[Any] = []

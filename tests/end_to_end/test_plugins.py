@@ -49,7 +49,7 @@ class Calm(SoloPool):
 
 
 class Diary:
-    after = ("keeper",)
+    after = ("lease",)
 
     def __init__(self, worker):
         self.worker, self.file = worker, Path(os.environ["DIARY"])
@@ -186,10 +186,10 @@ def made(*after: str) -> type[Quiet]:
 @pytest.mark.parametrize(
     ("extra", "order"),
     [
-        ({}, ["pulse", "keeper"]),
-        ({"a": Quiet}, ["pulse", "keeper", "a"]),
-        ({"a": made("b"), "b": made("keeper")}, ["pulse", "keeper", "b", "a"]),
-        ({"a": made("mailbox")}, ["pulse", "keeper", "a"]),
+        ({}, ["health", "lease"]),
+        ({"a": Quiet}, ["health", "lease", "a"]),
+        ({"a": made("b"), "b": made("lease")}, ["health", "lease", "b", "a"]),
+        ({"a": made("control")}, ["health", "lease", "a"]),
     ],
 )
 def test_services_start_after_those_they_name(
@@ -197,7 +197,7 @@ def test_services_start_after_those_they_name(
 ) -> None:
     monkeypatch.setattr(services, "_loaded", dict(extra))
 
-    found = in_order({"pulse": Quiet(None), "keeper": Quiet(None)}, None)
+    found = in_order({"health": Quiet(None), "lease": Quiet(None)}, None)
 
     assert list(found) == order
 
@@ -215,4 +215,4 @@ def test_services_that_cannot_be_ordered_are_refused(
     monkeypatch.setattr(services, "_loaded", dict(extra))
 
     with pytest.raises(ConfigError, match=why):
-        in_order({"pulse": Quiet(None)}, None)
+        in_order({"health": Quiet(None)}, None)

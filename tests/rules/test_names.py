@@ -15,7 +15,6 @@ RETIRED = {
     "aside": "quarantine",
     "ears": "poller, subscription",
     "hush": "drain",
-    "keeper": "lease",
     "looker": "poll",
     "manner": "options",
     "reel": "recording",

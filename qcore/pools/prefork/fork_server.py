@@ -146,6 +146,8 @@ def _guarded(serve: Callable[[], object]) -> NoReturn:
     try:
         serve()
         code = 0
+    except ConnectionError:
+        pass  # the worker closed its end in the middle of its start, and reports why
     except BaseException:
         import traceback
 

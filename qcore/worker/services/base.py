@@ -30,7 +30,7 @@ class Service(Protocol):
 #: of the worker's own are.
 services: Registry[Callable[[Any], Service]] = Registry("service", "qcore.services")
 
-PULSE, KEEPER, EVENTS, MAILBOX = "pulse", "keeper", "events", "mailbox"
+HEALTH, LEASE, EVENTS, CONTROL = "health", "lease", "events", "control"
 
 
 def in_order(own: dict[str, Service], worker: Any) -> dict[str, Service]:
@@ -40,7 +40,7 @@ def in_order(own: dict[str, Service], worker: Any) -> dict[str, Service]:
     wanted = {name: tuple(getattr(make, "after", tuple(own))) for name, make in makers.items()}
     for name, after in wanted.items():
         # One that is switched off, as remote control can be, is not waited for.
-        unknown = [n for n in after if n not in (*own, *makers, PULSE, KEEPER, EVENTS, MAILBOX)]
+        unknown = [n for n in after if n not in (*own, *makers, HEALTH, LEASE, EVENTS, CONTROL)]
         if unknown:
             raise ConfigError(f"the service '{name}' starts after '{unknown[0]}', which does not exist")
     found = dict(own)

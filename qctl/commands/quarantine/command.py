@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from qctl import exit_codes
 from qctl.cli.command import CliGroup
-from qctl.commands.quarantine.group import SetAsideGroup
+from qctl.commands.quarantine.group import QuarantineGroup
 
-command = SetAsideGroup("quarantine", None).add_to(
+command = QuarantineGroup("quarantine", None).add_to(
     CliGroup(
         "quarantine",
         help="""Look at messages that are not tasks, and replay them.

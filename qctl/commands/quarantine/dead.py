@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from qctl import exit_codes
 from qctl.cli.command import CliGroup
-from qctl.commands.quarantine.group import SetAsideGroup
+from qctl.commands.quarantine.group import QuarantineGroup
 
-command = SetAsideGroup("dead", "crashed_too_often").add_to(
+command = QuarantineGroup("dead", "crashed_too_often").add_to(
     CliGroup(
         "dead",
         help="""Look at tasks that killed their workers, and replay them.

@@ -34,7 +34,7 @@ COLUMNS = [
 ]
 
 
-class SetAsideGroup:
+class QuarantineGroup:
     """One group of commands. reason: only what was set aside for it; None for all."""
 
     def __init__(self, name: str, reason: str | None) -> None:
