@@ -62,12 +62,11 @@ class Loop:
         results: ResultStore,
         reporter: TaskReporter,
         rules: SettlementRules,
+        chords: Chords,
         drain_timeout_s: float | None = None,
     ) -> None:
         self.app, self.node, self.consumer, self.pool, self.results = app, node, consumer, pool, results
         self.reporter, self.rules = reporter, rules
-        chords = Chords(app, results, rules.ttl_s)
-        rules.follow = chords.consequences
         self.durable = ResultOutbox(app, results, chords)
         self.drain_timeout_s = drain_timeout_s
         self.stage = ShutdownStage.RUNNING
@@ -102,9 +101,12 @@ class Loop:
         self._requests.append(what)
         self._poller.pipe.ring()
 
-    def look(self) -> None:
-        """Claim soon, and wait anew."""
-        self.call_soon(lambda: setattr(self, "_hungry", True))
+    def request_claim(self) -> None:
+        """Claim in the next turn, and be woken anew; from any thread."""
+        self.call_soon(self._request_claim)
+
+    def _request_claim(self) -> None:
+        self._claim_requested = True
 
     def install_wakeup_fd(self) -> None:
         self._poller.pipe.install_wakeup_fd()

@@ -38,6 +38,7 @@ from qcore.worker.services.autoscale import Autoscaler, bounds, keepalive_s
 from qcore.worker.services.base import CONTROL, EVENTS, HEALTH, LEASE, Service, in_order
 from qcore.worker.services.lease import LeaseKeeper
 from qcore.worker.services.reporting import TaskReporter
+from qcore.worker.settling.chords import Chords
 from qcore.worker.settling.failed_tasks import FailedTaskRecorder
 from qcore.worker.settling.rules import SettlementRules
 from qcore.worker.shutdown_stage import ShutdownStage
@@ -156,6 +157,8 @@ class Worker(WorkerCommands):
                 raise
             most = self._bounds[0] if self._bounds else self._setup.concurrency
             consumer.prefetch(most * self._multiplier)
+            chords = Chords(app, app.results, app.conf.seconds("result_expires"))
+            rules = self._rules(chords)
             self.loop = Loop(
                 app,
                 self.node,
@@ -163,7 +166,8 @@ class Worker(WorkerCommands):
                 self.pool,
                 app.results,
                 TaskReporter(self.events),
-                self._rules(),
+                rules,
+                chords,
                 self._drain_timeout_s,
             )
             self.drain = DrainMode(self.loop)
@@ -173,7 +177,7 @@ class Worker(WorkerCommands):
                 self.set_rate_limit(task.name, task.rate_limit)
             self.loop.admission.revoked.load(app.broker)
             self.keeper = LeaseKeeper(
-                consumer, app.broker, self.node, self.instance, self._facts, self.loop.look
+                consumer, app.broker, self.node, self.instance, self._facts, self.loop.request_claim
             )
             # Leases before deliveries; the bus after both, so that what answers can also work.
             own: dict[str, Service] = {HEALTH: self.loop.pulse, LEASE: self.keeper, EVENTS: self.events}
@@ -199,12 +203,13 @@ class Worker(WorkerCommands):
                 return EXIT_CUT_SHORT
             return EXIT_SETTLED
 
-    def _rules(self) -> SettlementRules:
+    def _rules(self, chords: Chords) -> SettlementRules:
         app, failures = self.app, None
         conf = app.conf
         if conf.worker_store_failed and app.broker.features.failures:
             failures = FailedTaskRecorder(self.node, conf.seconds("failed_task_expires"))
-        return SettlementRules(conf.seconds("result_expires"), conf.task_max_deliveries, failures)
+        ttl_s = conf.seconds("result_expires")
+        return SettlementRules(ttl_s, conf.task_max_deliveries, failures, chords.consequences)
 
     def _stop_all(self, services: list[Any], consumer: Any) -> None:
         """services, in the order in which they stop: who is not announced any more must not answer, and

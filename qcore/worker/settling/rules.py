@@ -32,15 +32,17 @@ Consequences = Callable[[TaskMessage, str, BaseException], tuple[tuple[Message, 
 class SettlementRules:
     """How deliveries end; made once from the settings."""
 
-    #: what comes after a run that ended here and not in its own process; set by the loop
-    follow: Consequences | None = None
-
     def __init__(
-        self, result_expires_s: float | None, max_deliveries: int, failures: FailedTaskRecorder | None = None
+        self,
+        result_expires_s: float | None,
+        max_deliveries: int,
+        failures: FailedTaskRecorder | None = None,
+        follow: Consequences | None = None,
     ) -> None:
-        """failures: writes down what failed for good; None where that is not kept."""
+        """failures: records tasks that failed for good; None where they are not kept. follow: what comes
+        after a run that ended here and not in its own process."""
         self.ttl_s, self.max_deliveries = result_expires_s, max_deliveries
-        self._failures = failures
+        self._failures, self.follow = failures, follow
 
     def is_suspect(self, delivery: Delivery) -> bool:
         """Whether so many of its holders died that it must not be tried again."""
