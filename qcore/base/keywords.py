@@ -96,6 +96,15 @@ def check_worker(names: Iterable[str], known: Iterable[str]) -> None:
             raise TypeError(f"a worker has no option '{name}'; `qctl worker --help` lists them")
 
 
+def check_accepted(call: str, given: Iterable[str], own: str, celerys: str = "") -> None:
+    """Raises TypeError for keywords of `call` that it does not have. own: its keywords, with blanks between
+    them; celerys: those of Celery that have no meaning here and are accepted for its sake."""
+    for name in given:
+        if name not in celerys.split():
+            _refuse_misspelt(call, name, [*own.split(), *celerys.split()])
+            raise TypeError(f"{call} has no keyword '{name}'; it has {', '.join(own.split())}")
+
+
 def _refuse_misspelt(kind: str, name: str, known: Iterable[str]) -> None:
     if name in known:
         return
@@ -104,7 +113,7 @@ def _refuse_misspelt(kind: str, name: str, known: Iterable[str]) -> None:
     # Two letters exchanged make short names less alike than the bound asks for.
     near = get_close_matches(name, known, n=1, cutoff=ALIKE) or [k for k in known if _same_letters(k, name)]
     if near:
-        a_kind = "an app" if kind == "app" else f"a {kind}"
+        a_kind = {"app": "an app", "call": "a call", "task": "a task", "worker": "a worker"}.get(kind, kind)
         raise TypeError(f"{a_kind} has no option '{name}'; did you mean '{near[0]}'?")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -205,14 +205,25 @@ class Control:
         timeout: float = DEFAULT_TIMEOUT_S,
         pattern: str | None = None,
         matcher: str | None = None,
-        **_: Any,
+        connection: Any = None,
+        channel: Any = None,
+        limit: int | None = None,
+        callback: Callable[[dict[str, Any]], object] | None = None,
+        **more_arguments: Any,
     ) -> list[dict[str, Any]] | None:
-        """Send a command; with reply the list of {node: value}."""
+        """Send a command; with reply the list of {node: value}, at most `limit` of them, each given to
+        `callback`. Other keywords are arguments of the command, as in Celery; connection and channel are
+        accepted for its sake."""
+        arguments = {**(arguments or {}), **more_arguments}
         if not reply:
             self.tell(command, arguments, destination, pattern, matcher)
             return None
         answers = self.ask(command, arguments, destination, timeout, pattern, matcher)
-        return [{node: value} for node, value in answers.replies.items()]
+        found = [{node: value} for node, value in answers.replies.items()][:limit]
+        for one in found:
+            if callback is not None:
+                callback(one)
+        return found
 
     def inspect(
         self, destination: Sequence[str] | None = None, timeout: float = DEFAULT_TIMEOUT_S

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from qcore.base.keywords import check_accepted
 from qcore.events.receiver import listen
 from qcore.events.state import State
 from qcore.wire import event as wire
@@ -38,22 +39,28 @@ class Events:
         connection: Any = None,
         handlers: Mapping[str, Handler] | None = None,
         routing_key: str = "#",
-        **_: Any,
+        **celerys: Any,
     ) -> Receiver:
         """connection is accepted for compatibility with Celery; capture() opens its own."""
+        theirs = "node_id app queue_prefix accept queue_ttl queue_expires channel"
+        check_accepted("a Receiver", celerys, "connection handlers routing_key", theirs)
         return Receiver(self._app, handlers or {}, routing_key)
 
     def State(self, callback: Callable[[State, Event], Any] | None = None, **options: Any) -> State:
         """callback(state, event) is called with each event, as Celery's State does."""
-        most = options.get("max_tasks_in_memory", 10_000)
+        own = "callback max_tasks_in_memory"
+        most = options.pop("max_tasks_in_memory", 10_000)
+        check_accepted("a State", options, own, "max_workers_in_memory")
         state = State(int(most))
         if callback is not None:
             state.on_event = lambda event: callback(state, event)
         return state
 
     def Dispatcher(
-        self, connection: Any = None, hostname: str | None = None, enabled: bool = True, **_: Any
+        self, connection: Any = None, hostname: str | None = None, enabled: bool = True, **celerys: Any
     ) -> Dispatcher:
+        theirs = "channel buffer_while_offline app serializer groups delivery_mode buffer_group buffer_limit"
+        check_accepted("a Dispatcher", celerys, "connection hostname enabled", theirs)
         return Dispatcher(self._app, hostname, enabled)
 
     default_dispatcher = Dispatcher

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from qcore.base.keywords import check_accepted
 from qcore.events.state import State
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ class Polaroid:
     """A camera: on_shutter(state) is called every freq seconds. Subclass it, as with Celery's."""
 
     def __init__(
-        self, state: State, freq: float = DEFAULT_FREQ_S, app: ClientApp | None = None, **_: Any
+        self, state: State, freq: float = DEFAULT_FREQ_S, app: ClientApp | None = None, **celerys: Any
     ) -> None:
+        check_accepted("a camera", celerys, "state freq app", "maxrate cleanup_freq timer")
         self.state, self.freq, self.app = state, float(freq), app
         self._next = time.monotonic() + self.freq
 

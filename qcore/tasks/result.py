@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qcore.base.keywords import check_accepted
 from qcore.errors import ResultsNotKept, TimeoutError
 from qcore.tasks.current_app import current_app
 from qcore.wire import result as states
@@ -17,6 +18,16 @@ from qcore.wire.result import ResultMeta, exception_from
 
 if TYPE_CHECKING:
     from qcore.tasks.interface import ClientApp
+
+
+GET = "timeout propagate interval"
+#: keywords of Celery's get() that choose how it waits
+GET_OF_CELERY = "no_ack follow_parents disable_sync_subtasks EXCEPTION_STATES PROPAGATE_STATES"
+
+
+def _revoke_options(terminate: bool, signal: str | None, wait: bool, timeout: float | None) -> dict[str, Any]:
+    options = {"terminate": terminate, "signal": signal or "TERM", "reply": wait}
+    return options if timeout is None else {**options, "timeout": timeout}
 
 
 class AsyncResult:
@@ -52,14 +63,15 @@ class AsyncResult:
         return self._meta or ResultMeta(task_id=self.id)
 
     def get(
-        self, timeout: float | None = None, propagate: bool = True, interval: float = 0.0, **_: Any
+        self, timeout: float | None = None, propagate: bool = True, interval: float = 0.0, **celerys: Any
     ) -> Any:
         """Wait for the value.
 
-        timeout is in seconds, None waits for ever. With propagate a failed task raises its
-        exception (see wire/result.py for which class), else the exception is returned.
-        Raises TimeoutError, ResultsNotKept, BrokerDown, TaskRevokedError.
+        timeout is in seconds, None waits for ever; interval has no effect, since nothing polls. With
+        propagate a failed task raises its exception (see wire/result.py for which class), else the exception
+        is returned. Raises TimeoutError, ResultsNotKept, BrokerDown, TaskRevokedError.
         """
+        check_accepted("get()", celerys, GET, GET_OF_CELERY)
         if self._meta is None or not self._meta.is_ready:
             found = self.app.results.wait(self.id, timeout)
             if found is None:
@@ -130,9 +142,18 @@ class AsyncResult:
         self._meta = None
         self.app.results.forget([self.id])
 
-    def revoke(self, terminate: bool = False, signal: str = "TERM", **_: Any) -> None:
-        """Do not run it; with terminate stop it if it runs."""
-        self.app.control.revoke(self.id, terminate=terminate, signal=signal)
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Do not run it; with terminate stop it if it runs. wait: until the workers replied, at most timeout
+        seconds. connection is accepted for compatibility with Celery."""
+        options = _revoke_options(terminate, signal, wait, timeout)
+        self.app.control.revoke(self.id, **options)
 
     def kept(self) -> bool:
         """Whether results are kept at all."""
@@ -196,12 +217,13 @@ class ResultSet:
         return [r for r in waiting if r._meta is None or not r._meta.is_ready]
 
     def get(
-        self, timeout: float | None = None, propagate: bool = True, interval: float = 0.0, **_: Any
+        self, timeout: float | None = None, propagate: bool = True, interval: float = 0.0, **celerys: Any
     ) -> list[Any]:
         """The values in order, once all are there; with propagate the first failure seen is raised.
 
         Raises TimeoutError, ResultsNotKept, BrokerDown.
         """
+        check_accepted("get()", celerys, GET, GET_OF_CELERY)
         until = None if timeout is None else time.monotonic() + timeout
         waiting = self._look()
         while waiting:
@@ -250,9 +272,17 @@ class ResultSet:
     def forget(self) -> None:
         self.app.results.forget([r.id for r in self._leaves()])
 
-    def revoke(self, terminate: bool = False, signal: str = "TERM", **_: Any) -> None:
-        """Do not run any of them."""
-        self.app.control.revoke([r.id for r in self._leaves()], terminate=terminate, signal=signal)
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Do not run any of them; as AsyncResult.revoke()."""
+        options = _revoke_options(terminate, signal, wait, timeout)
+        self.app.control.revoke([r.id for r in self._leaves()], **options)
 
     def __iter__(self) -> Iterator[AsyncResult | GroupResult]:
         return iter(self.results)

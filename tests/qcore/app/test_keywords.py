@@ -113,3 +113,30 @@ def test_an_unknown_call_option_does_not_replace_a_property_that_the_transport_n
     assert found["body_encoding"] == "base64"
     assert found["delivery_tag"] != "mine"
     app.close()
+
+
+@pytest.mark.parametrize(
+    ("call", "given"),
+    [
+        (lambda app, k: app.AsyncResult("t").get(**k), "timeot"),
+        (lambda app, k: app.AsyncResult("t").get(**k), "on_interval"),
+        (lambda app, k: app.GroupResult("g", []).get(**k), "propagat"),
+        (lambda app, k: app.events.Receiver(None, **k), "handler"),
+        (lambda app, k: app.events.State(**k), "max_task_in_memory"),
+        (lambda app, k: app.events.Dispatcher(**k), "host"),
+    ],
+)
+def test_results_and_events_refuse_keywords_that_have_no_effect(
+    call: Callable[[App, dict[str, Any]], object], given: str
+) -> None:
+    app = App("kw", broker="memory://kw", set_as_current=False)
+
+    with pytest.raises(TypeError, match=f"no (keyword|option) '{given}'"):
+        call(app, {given: 1})
+
+
+def test_keywords_of_celery_that_choose_how_it_waits_are_accepted() -> None:
+    app = App("kw", broker="memory://kw", set_as_current=False)
+    app.store_state("t", "SUCCESS", 3)
+
+    assert app.AsyncResult("t").get(timeout=5, no_ack=True, disable_sync_subtasks=False) == 3
