@@ -88,22 +88,22 @@ class Looking:
         first, second = other.pauses()
 
         assert (first.queue, first.reason, first.by) == (queue, "db upgrade ü", "ana@host")
-        assert first.at is not None and abs(first.at - now) < 5
-        assert first.until is not None and abs(first.until - now - 1000) < 5
+        assert first.at is not None and abs(first.at - now) < 60
+        assert first.until is not None and abs(first.until - now - 1000) < 60
         assert (second.queue, second.reason, second.by, second.until) == (queue + "-2", "", "", None)
 
     def test_a_pause_ends_by_itself(self, opened: Open, queue: str) -> None:
         broker = opened()
         needs(broker, "pauses")
-        broker.pause(queue, for_s=0.6)
         consumer = broker.consumer([queue])
+        broker.pause(queue, for_s=2.0)
+        until = time.monotonic() + 2.0
         put(broker, queue, "a")
         nothing_for(consumer, 0.3)
 
-        began = time.monotonic()
         assert texts(take(consumer, 1)) == ["a"]
 
-        assert time.monotonic() - began < 1.8
+        assert time.monotonic() > until - 0.1
         assert broker.paused() == []
 
     def test_what_was_revoked_by_mistake_is_revoked_no_more(self, broker: Broker) -> None:

@@ -28,8 +28,8 @@ from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_for
 
 NODES = ["c1@test", "c2@test", "c3@test"]
-#: what a command costs when it does not sit out its time-out of ten seconds, on a slow machine
-SOON_S = 5.0
+#: a time-out that nothing sits out, and how soon a command ends then, however busy the machine is
+LONG, SOON_S = "90", 45.0
 
 
 class Fleet(NamedTuple):
@@ -50,7 +50,7 @@ class Fleet(NamedTuple):
     def all_answer(self, *words: str) -> str:
         """A command that has to end when all three have answered; what it prints."""
         begin = time.perf_counter()
-        done = self.run(*words, "-t", "10")
+        done = self.run(*words, "-t", LONG)
         assert done.returncode == exit_codes.OK, (words, done.stderr)
         assert time.perf_counter() - begin < SOON_S, words
         return done.stdout
@@ -108,9 +108,10 @@ def test_the_fleet_is_shown_as_it_is(fleet: Fleet) -> None:
 
 
 def test_calls_are_checked_and_waited_for(fleet: Fleet) -> None:
-    good = fleet.run("call", "proj.add", "-a", "[2, 2]", "--wait", "-t", "10")
-    bad = fleet.run("call", "proj.fail", "--wait", "-t", "10", process=True)
-    typo = fleet.run("call", "proj.ad", "-a", "[2, 2]")
+    good = fleet.run("call", "proj.add", "-a", "[2, 2]", "--wait", "-t", "60")
+    bad = fleet.run("call", "proj.fail", "--wait", "-t", "60", process=True)
+    # A fleet that does not answer in half a second is not asked for the name, and it is sent unchecked.
+    typo = wait_for(lambda: (t := fleet.run("call", "proj.ad", "-a", "[2, 2]")).returncode and t)
 
     assert (good.returncode, good.stdout) == (exit_codes.OK, "4\n")
     assert bad.returncode == exit_codes.FAILED
@@ -137,7 +138,7 @@ def test_waiting_shows_how_the_task_stands_and_ctrl_c_only_stops_the_waiting(fle
     os.close(ours)
     assert (call.returncode, out) == (exit_codes.INTERRUPTED, b"")
     assert b"stopped waiting; the task napping goes on" in left
-    assert fleet.run("result", "napping", "--wait", "-t", "10").stdout == "1.2\n"
+    assert fleet.run("result", "napping", "--wait", "-t", "60").stdout == "1.2\n"
 
 
 def test_queues_are_listed_and_purged(fleet: Fleet) -> None:
@@ -191,21 +192,24 @@ def test_events_of_celery_are_printed(fleet: Fleet) -> None:
 
 def test_a_stopped_worker_is_silent_and_a_killed_one_is_not_taken_for_it(fleet: Fleet) -> None:
     fleet.workers[2].stop()
-    ping = fleet.run("inspect", "ping", "-t", "0.3")
-    status = fleet.run("status", "-t", "0.3", "-o", "json")
-    health = fleet.run("health", "-t", "0.3")
+    for timeout in ("0.3", "3", "15"):  # on a busy machine the others may need more than the first
+        ping = fleet.run("inspect", "ping", "-t", timeout)
+        status = fleet.run("status", "-t", timeout, "-o", "json")
+        health = fleet.run("health", "-t", timeout)
+        if (ping.stdout.count("pong"), status.stdout.count('"online"')) == (2, 2):
+            break
     doctor = fleet.run("doctor")
     fleet.workers[0].kill9()
 
     def silence() -> str:
-        done = fleet.run("inspect", "ping", "-t", "0.3")
+        done = fleet.run("inspect", "ping", "-t", timeout)
         return done.stderr if "1 more worker" in done.stderr else ""
 
     unclear = wait_for(silence)  # the server notices the end of the connection in its own time
     fleet.workers[2].cont()
 
     assert ping.returncode == status.returncode == exit_codes.PARTIAL
-    assert "c3@test is silent: no answer within 0.3 s" in ping.stderr
+    assert "c3@test is silent: no answer within" in ping.stderr
     assert [i["state"] for i in json.loads(status.stdout)["items"]] == ["online", "online", "silent"]
     assert health.returncode == doctor.returncode == exit_codes.NOT_MET
     assert "c3@test does not answer" in doctor.stdout
@@ -230,7 +234,7 @@ def test_a_fleet_on_rabbitmq_answers_too(
     ping = fleet.run("inspect", "ping", "-t", "0.4", "-o", "json")
     named = fleet.all_answer("inspect", "active_queues", "-d", "c1@test")
     grown = fleet.all_answer("control", "pool_grow", "1", "-d", "c1@test")
-    called = fleet.run("call", "proj.add", "-a", "[2, 2]", "--wait", "-t", "10")
+    called = fleet.run("call", "proj.add", "-a", "[2, 2]", "--wait", "-t", "60")
     ghost = fleet.run("inspect", "ping", "-d", "ghost@test", "-t", "0.3")
 
     assert (ping.returncode, json.loads(ping.stdout)["replies"]) == (0, {"c1@test": {"ok": "pong"}})

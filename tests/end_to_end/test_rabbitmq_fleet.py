@@ -24,7 +24,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 __all__ = ["fleet"]
 
-REQUEST_S = 0.3  # of a request that all answer; the time-out is a second
+#: a time-out that nothing sits out, and how soon a request that all answer ends, however busy the machine is
+LONG_S, REQUEST_S = 60.0, 30.0
 
 
 @pytest.fixture
@@ -43,8 +44,8 @@ def three(processes: Processes, rabbit_url: str) -> list[str]:
     return ["a@test", "b@test", "c@test"]
 
 
-def ping(app: App, whom: list[str] | None = None) -> Answers:
-    return app.control.ask("ping", None, whom)
+def ping(app: App, whom: list[str] | None = None, timeout_s: float = LONG_S) -> Answers:
+    return app.control.ask("ping", None, whom, timeout_s)
 
 
 def test_a_request_ends_when_all_have_answered(app: App, three: list[str]) -> None:
@@ -64,7 +65,7 @@ def test_nobody_is_known_to_be_there_at_once(app: App) -> None:
     answers = ping(app)
 
     assert (answers.heard, answers.replies) == (0, {})
-    assert answers.took_s < 0.9
+    assert answers.took_s < REQUEST_S
 
 
 def test_who_is_stopped_is_silent_and_who_was_killed_is_not_waited_for(
@@ -72,17 +73,21 @@ def test_who_is_stopped_is_silent_and_who_was_killed_is_not_waited_for(
 ) -> None:
     processes._all[1].stop()
     processes._all[2].kill9()
-    wait_for(lambda: ping(app).heard == 2)
+    wait_for(lambda: ping(app, timeout_s=1.0).heard == 2)
 
-    answers = ping(app)
+    for timeout_s in (1.0, 4.0, 15.0):  # on a busy machine the first may be too short for a@test
+        answers = ping(app, timeout_s=timeout_s)
+        if answers.replies:
+            break
 
     assert list(answers.replies) == ["a@test"]
     assert three[1] in [one.node for one in answers.silent]
-    assert answers.took_s >= 1.0
+    assert answers.took_s >= timeout_s
     processes._all[1].cont()
     processes._all[1].term()
     processes._all[1].wait(60)
-    wait_for(lambda: ping(app).took_s < REQUEST_S)
+    wait_for(lambda: ping(app, timeout_s=1.0).heard == 1)
+    assert ping(app).took_s < REQUEST_S
 
 
 def test_a_restarted_worker_is_there_again_and_one_that_left_is_forgotten(
@@ -103,10 +108,10 @@ def test_celerys_workers_are_found_as_well(app: App, processes: Processes, rabbi
     processes.start_qcore_worker(rabbit_url, "-P", "solo", name="ours@test")
     processes.start_celery_worker(rabbit_url, "rpc://", "-P", "solo", name="theirs@test")
 
-    answers = ping(app)
+    answers = ping(app, timeout_s=5.0)
     by_name = ping(app, ["theirs@test"])
     with_celery = subprocess.run(
-        [sys.executable, "-m", "celery", "-b", rabbit_url, "inspect", "ping", "-j"],
+        [sys.executable, "-m", "celery", "-b", rabbit_url, "inspect", "ping", "-j", "--timeout", "5"],
         capture_output=True,
         text=True,
         timeout=100,
@@ -131,7 +136,7 @@ def test_a_user_who_may_only_do_what_celery_does_is_answered_at_the_time_out(
     processes.start_qcore_worker(url, "-P", "solo", name="ours@test")
     app = App("asks", broker=url, set_as_current=False)
 
-    answers = ping(app)
+    answers = ping(app, timeout_s=5.0)
 
     assert list(answers.replies) == ["ours@test"]
     assert answers.heard is None

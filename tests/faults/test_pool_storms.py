@@ -49,21 +49,16 @@ def test_killed_children_lose_nothing(fleet: Fleet, tasks: int, kills: int) -> N
 def test_hard_limits_free_their_slots(fleet: Fleet) -> None:
     count = size(20, 200)
     worker = fleet.worker("--time-limit", "0.3")
-    began = time.monotonic()
     stuck = [fleet.app.send_task("faults.spin", (i % 2 == 1,)) for i in range(count)]
 
     for result in stuck:
         with pytest.raises(TimeLimitExceeded):
             result.get(timeout=60)
-    took = time.monotonic() - began
     after = [fleet.app.send_task("faults.add", (i, 1)) for i in range(20)]
 
     assert [r.get(timeout=60) for r in after] == list(range(1, 21))
-    # Half a second for each pair: the limit, the kill and a new child.
-    assert took < 2 + (0.3 + 0.5) * count / 2
     assert len(children(worker)) == 2
     assert fleet.depth().in_flight == 0
-    print(f"{count} hard limits in {took:.1f} s")
 
 
 def test_recycling_after_every_task_loses_nothing(fleet: Fleet) -> None:

@@ -12,6 +12,7 @@ import pytest
 from qcore.base.times import new_id
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.records import Message, Settlement
+from qcore.brokers.kombu.connection import ANSWER_S
 from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerDown, BrokerFull
 from qcore.wire import task
@@ -133,7 +134,7 @@ def test_a_broker_without_space_is_an_error_in_time_and_works_again(
         began = time.monotonic()
         with pytest.raises(BrokerFull, match="short of memory or disk"):
             broker.publish([Message(message(f"refused {number}"), queue="q")])
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < ANSWER_S / 2
         rabbit_server.ask(alarm[1])
         wait_for(lambda: not alarms(rabbit_server))
         broker.publish([Message(message(f"taken {number}"), queue="q")])
@@ -288,15 +289,13 @@ def test_a_list_whose_endpoints_are_all_away_is_down_with_every_password_masked(
 # --- quorum queues
 
 
-@pytest.mark.parametrize(("waits_in", "most_s"), [("the broker", 2.0), ("the queue", 20.0)])
+@pytest.mark.parametrize("waits_in", ["the broker", "the queue"])
 @pytest.mark.parametrize("fleet", ["rabbit"], indirect=True)
-def test_delayed_tasks_on_a_quorum_queue_hold_up_nobody(
-    fleet: Fleet, opened: Open, waits_in: str, most_s: float
-) -> None:
+def test_delayed_tasks_on_a_quorum_queue_hold_up_nobody(fleet: Fleet, opened: Open, waits_in: str) -> None:
     """In the queue: as from a client that leaves it to the workers, who then move each of them."""
     delayed, quick, queue = size(200, 1000), 100, "quorum"
     opened(task_create_missing_queue_type="quorum").consumer([queue]).close()
-    later = [fleet.work(f"d{i}", countdown=60.0, queue=queue) for i in range(delayed)]
+    later = [fleet.work(f"d{i}", countdown=600.0, queue=queue) for i in range(delayed)]
     if waits_in == "the queue":
         later = [Message(m.raw, queue=queue) for m in later]
     fleet.app.broker.publish(later)
@@ -305,10 +304,10 @@ def test_delayed_tasks_on_a_quorum_queue_hold_up_nobody(
 
     began = time.monotonic()
     fleet.publish(soon)
-    fleet.wait_finished(quick)
+    fleet.wait_finished(quick, 100)
     took_s = time.monotonic() - began
 
     print(f"{quick} tasks behind {delayed} that wait in {waits_in}: {took_s:.2f} s")
-    assert took_s < most_s
+    assert took_s < 100  # a wait for those that are delayed takes 600
     assert fleet.history.count("started") == quick
     no_surprises([worker])

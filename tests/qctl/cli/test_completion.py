@@ -23,6 +23,11 @@ from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_for
 
 NODE = "w1@test-host"
+#: qctl that gives a fleet on a busy machine the time it needs
+PATIENT = (
+    "import sys; from qctl.cli import completion_values; completion_values.known.__defaults__ = (20.0,); "
+    "from qctl.main import main; sys.exit(main())"
+)
 
 
 class Shell(NamedTuple):
@@ -31,14 +36,14 @@ class Shell(NamedTuple):
     folder: Path
     url: str
 
-    def complete(self, line: str, url: str = "") -> list[str]:
+    def complete(self, line: str, url: str = "", program: str = "patient") -> list[str]:
         """What TAB at the end of this line offers."""
         script = f"""
             source completions/qctl.bash
             compopt() {{ :; }}
             COMP_WORDBREAKS=$' \\t\\n"\\'@><=;|&(:'
             COMP_LINE=$1 COMP_POINT=${{#1}}
-            _qctl_completion {self.folder}/qctl
+            _qctl_completion {self.folder}/{program}
             printf '%s\\n' "${{COMPREPLY[@]}}"
         """
         env = {**os.environ, "QCTL_BROKER_URL": url or self.url, "XDG_CACHE_HOME": str(self.folder / "cache")}
@@ -56,9 +61,9 @@ def shell(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -
     with redis_server.client() as client:
         client.flushall()
     folder = tmp_path_factory.mktemp("shell")
-    program = folder / "qctl"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m qctl "$@"\n')
-    program.chmod(0o755)
+    for name, how in (("qctl", "-m qctl"), ("patient", f"-c '{PATIENT}'")):
+        (folder / name).write_text(f'#!/bin/sh\nexec {sys.executable} {how} "$@"\n')
+        (folder / name).chmod(0o755)
     processes = Processes(folder)
     try:
         processes.start_qcore_worker(
@@ -86,8 +91,7 @@ def test_tab_offers_what_is_there(shell: Shell) -> None:
         "qctl control re": "refill",
         "qctl failed ls na": "name:",
     }.items():
-        # What the broker does not say within the budget is not offered, and asked for again by the next TAB.
-        wait_for(lambda line=line, offered=offered: offered in shell.complete(line), what=line)
+        assert offered in shell.complete(line), line
 
     cache = shell.folder / "cache" / "qctl" / "completion.json"
     assert stat.S_IMODE(cache.stat().st_mode) == 0o600
@@ -100,9 +104,9 @@ def test_a_broker_that_says_nothing_is_not_waited_for(shell: Shell) -> None:
 
         def is_quick() -> bool:
             began = time.monotonic()
-            assert shell.complete("qctl inspect ping -d ", url) == []
+            assert shell.complete("qctl inspect ping -d ", url, "qctl") == []
             took = time.monotonic() - began
-            shell.complete("qctl inspect pi")
+            shell.complete("qctl inspect pi", url, "qctl")
             bare = time.monotonic() - began - took
             return took < bare + HEARTBEAT_S / 2  # who waits for the broker waits a whole one
 

@@ -101,7 +101,8 @@ def test_calls_and_results(fleet: tuple[Qctl, list[Process]]) -> None:
     task_id = sent.stdout.strip()
     waited = run("result", task_id, "--wait", "-t", "60")
     failed = run("call", "proj.fail", "--wait", "-t", "60")
-    typo = run("call", "proj.ad", "-a", "[2, 2]")
+    # A fleet that does not answer in half a second is not asked for the name, and it is sent unchecked.
+    typo = wait_for(lambda: (t := run("call", "proj.ad", "-a", "[2, 2]")).returncode and t)
     unknown = run("result", "nosuch")
     late = run("call", "proj.nap", "-a", "[100]", "--wait", "-t", "0.3")
 
@@ -232,8 +233,12 @@ def test_results_that_are_not_kept_are_explained(sqlite_url: str) -> None:
     assert "--result-backend" in done.stderr
 
 
+@pytest.mark.timeout(400)
 def test_the_demo_does_everything() -> None:
-    done = qctl("demo")
+    for _ in range(3):  # it shows a task of two seconds while it runs, which a busy machine may miss
+        done = qctl("demo")
+        if done.returncode == exit_codes.OK:
+            break
 
     assert done.returncode == exit_codes.OK, done.stdout + done.stderr
     assert "$ qctl call proj.add -a '[2, 2]'" in done.stdout
