@@ -231,7 +231,7 @@ def test_a_fleet_on_rabbitmq_answers_too(
     rabbit_server: RabbitServer, rabbit_url: str, processes: Processes, tmp_path: Path
 ) -> None:
     fleet = start(processes, rabbit_url, "rpc://", ["c1@test"])
-    ping = fleet.run("inspect", "ping", "-t", "0.4", "-o", "json")
+    ping = fleet.run("inspect", "ping", "-t", "5", "-o", "json")
     named = fleet.all_answer("inspect", "active_queues", "-d", "c1@test")
     grown = fleet.all_answer("control", "pool_grow", "1", "-d", "c1@test")
     called = fleet.run("call", "proj.add", "-a", "[2, 2]", "--wait", "-t", "60")

@@ -134,9 +134,9 @@ def test_a_stopped_worker_is_fenced(
 def test_bytes_in_flight_come_back_byte_for_byte(redis_url: str, processes: Processes) -> None:
     app = App("bytes", broker=redis_url, set_as_current=False)
     worker = processes.start_qcore_worker(redis_url, "-c", "1", env={"QCTL_LEASE": "1"})
-    message = app.message("proj.nap", (30,), {}, "nap", {})
+    message = app.message("proj.nap", (100,), {}, "nap", {})
     app.broker.publish([Message(message.raw, queue="celery")])
-    wait_for(lambda: (app.control.inspect().active() or {}).popitem()[1])
+    wait_for(lambda: any((app.control.inspect(timeout=60).active() or {}).values()))
 
     worker.kill9()
     consumer = app.broker.consumer(["celery"])

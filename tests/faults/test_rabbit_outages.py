@@ -198,9 +198,9 @@ def test_a_channel_that_failed_is_not_used_again(opened: Open, rabbit_url: str) 
 def test_what_was_revoked_while_a_worker_was_cut_off_never_runs(fleet: Fleet) -> None:
     with proxied(fleet.url, "amqp") as proxy:
         worker = fleet.worker("-l", "INFO", url=proxy.url)
-        revoked = fleet.work("revoked", countdown=3.0)
+        revoked = fleet.work("revoked", countdown=12.0)
         fleet.app.broker.publish([revoked])
-        fleet.publish({"after": fleet.work("after", countdown=4.5)})
+        fleet.publish({"after": fleet.work("after", countdown=14.0)})
 
         proxy.hole(None)
         proxy.reset()

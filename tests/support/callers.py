@@ -41,7 +41,7 @@ def main() -> None:
     app = App("caller", broker=url, set_as_current=False)
     for number in range(count):
         if number % 2 == 0:
-            answered += bool(app.control.ask("ping", timeout_s=5).replies)
+            answered += bool(app.control.ask("ping", timeout_s=60).replies)
             continue
         pid = os.fork()
         if pid == 0:

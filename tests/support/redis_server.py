@@ -83,7 +83,7 @@ class RedisServer:
             return False
 
     def client(self) -> redis.Redis:
-        return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=5)
+        return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=60)
 
     def kill9(self) -> None:
         if self.process is not None:
@@ -132,7 +132,9 @@ class TlsServer(RedisServer):
         return ["--port", "0", "--tls-port", str(self.port), *pair, *more]
 
     def client(self) -> redis.Redis:
-        return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=5, ssl=True, ssl_cert_reqs="none")
+        return redis.Redis(
+            host="127.0.0.1", port=self.port, socket_timeout=60, ssl=True, ssl_cert_reqs="none"
+        )
 
 
 def require_server() -> str:

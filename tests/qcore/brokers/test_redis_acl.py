@@ -72,14 +72,14 @@ def test_the_published_acl_is_enough(guarded: GuardedServer, processes: Processe
     whole = chord([sig("add", i, i) for i in range(3)])(sig("total"))  # type: ignore[operator]
     assert whole.get(timeout=60) == 6
     # control, inspect, events, revokes
-    assert app.control.ping(timeout=2) == [{"w@test": {"ok": "pong"}}]
+    assert app.control.ping(timeout=60) == [{"w@test": {"ok": "pong"}}]
     napping = app.send_task("served.nap", (60,))
     wait_for(lambda: "served.nap" in qctl("inspect", "active", QCTL_BROKER_URL=url).stdout, 60)
     app.control.revoke(napping.id, terminate=True)
     wait_for(lambda: napping.state == "REVOKED", 60)
     status = json.loads(qctl("status", "-o", "json", QCTL_BROKER_URL=url).stdout)
     assert [item["node"] for item in status["items"]] == ["w@test"]
-    assert ear.get(5) is not None
+    assert ear.get(60) is not None
     # what fails, and is tried again
     failing = app.send_task("served.add", (1, "x"))
     wait_for(lambda: app.broker.failures_of([failing.id]) != [None], 60)

@@ -80,7 +80,7 @@ def test_a_killed_process_is_seen_without_waiting_for_its_lease(broker: Broker, 
 
     held.send_signal(signal.SIGKILL)  # and nobody waits for it: a zombie is dead too
 
-    assert wait_for(consumer.reap, timeout_s=2) == 2
+    assert wait_for(consumer.reap, timeout_s=15) == 2
     assert [(text_of(d.raw), d.deliveries) for d in take(consumer, 3)] == [("a", 2), ("b", 2), ("c", 1)]
     held.wait()
     held.stdout.close()

@@ -236,9 +236,9 @@ def test_a_live_worker_refuses_what_is_not_signed_and_says_why(guarded: Guarded)
         ("revoke", {"task_id": ["a"], "terminate": True}),
     ]
 
-    answers = {m: control.ask(m, a, timeout_s=2).replies["w1@test"] for m, a in told}
+    answers = {m: control.ask(m, a, timeout_s=60).replies["w1@test"] for m, a in told}
     pong = control.ask("ping").replies
-    count = control.ask("stats").replies["w1@test"]["control_refused_total"]
+    count = control.ask("stats", timeout_s=60).replies["w1@test"]["control_refused_total"]
 
     assert all(a["error"].startswith("refused (unsigned)") for a in answers.values()), answers
     assert "QCTL_CONTROL_KEY" in answers["shutdown"]["error"]
@@ -253,7 +253,7 @@ def test_a_live_worker_refuses_what_is_not_signed_and_says_why(guarded: Guarded)
 def test_a_live_worker_refuses_each_forgery(guarded: Guarded, tmp_path: Path) -> None:
     """C20 of the corpus: a bad, a missing, a replayed and a wrong-scope signature."""
     now, app = time.time(), guarded.app
-    before = app.control.ask("stats").replies["w1@test"]["control_refused_total"]
+    before = app.control.ask("stats", timeout_s=60).replies["w1@test"]["control_refused_total"]
     raw = request("hand", "disable_events", at=now, nonce="once")
 
     for said in (
@@ -268,7 +268,7 @@ def test_a_live_worker_refuses_each_forgery(guarded: Guarded, tmp_path: Path) ->
         app.broker.broadcast(app.control.exchange, "", said)
     after = wait_for(
         lambda: (
-            (c := app.control.ask("stats").replies["w1@test"]["control_refused_total"])
+            (c := app.control.ask("stats", timeout_s=60).replies["w1@test"]["control_refused_total"])
             and c.get("other_node")
             and c
         )

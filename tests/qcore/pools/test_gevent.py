@@ -76,7 +76,7 @@ def test_terminate_and_limits_end_a_greenlet(redis_url: str, worker: Any) -> Non
     long = app.send_task("proj.nap", (60,))
     soft = app.send_task("proj.nap", (60,), soft_time_limit=0.3)
     hard = app.send_task("proj.nap", (60,), time_limit=0.5)
-    wait_for(lambda: long.id in str(app.control.inspect(timeout=5).active()))
+    wait_for(lambda: long.id in str(app.control.inspect(timeout=60).active()))
 
     app.control.revoke(long.id, terminate=True)
 

@@ -112,7 +112,7 @@ def test_commands_tell_the_age(app: App) -> None:
     app.broker.publish([Message(task(id_made(90)), queue="old"), Message(task(new_id()), queue="new")])
 
     new, old = answer(url, "ls")
-    code, _, _ = run("wait", "queue:old oldest>60s", "-t", "5", "-b", url)
+    code, _, _ = run("wait", "queue:old oldest>60s", "-t", "60", "-b", url)
     _, metrics, _ = run("metrics", "show", "-b", url)
     _, said, _ = run("doctor", "-b", url)
 

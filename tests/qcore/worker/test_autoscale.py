@@ -104,7 +104,7 @@ def test_a_worker_scales_its_pool(pool: str, redis_url: str, processes: Processe
     )
 
     def scaler() -> dict[str, Any]:
-        (answer,) = app.control.inspect(timeout=5).stats().values()
+        (answer,) = app.control.inspect(timeout=60).stats().values()
         return dict(answer["autoscaler"])
 
     assert scaler() == {"max": 4, "min": 1, "current": 1, "qty": 0}
@@ -125,7 +125,7 @@ def test_a_worker_without_autoscale_says_so(redis_url: str, processes: Processes
     app = App("fixed", broker=redis_url, set_as_current=False)
     processes.start_qcore_worker(redis_url, "-c", "1")
 
-    (reply,) = app.control.autoscale(3, 2, reply=True, timeout=5)
+    (reply,) = app.control.autoscale(3, 2, reply=True, timeout=60)
 
     assert "Autoscale not enabled" in str(reply)
     app.close()

@@ -132,13 +132,13 @@ def test_the_other_pools_stop_as_well(pool: str, app: App, url: str, processes: 
 def test_no_child_outlives_its_parent(redis_url: str, processes: Processes) -> None:
     app = App("orphans", broker=redis_url, set_as_current=False)
     worker = processes.start_qcore_worker(redis_url, "-c", "2")
-    app.send_task("proj.nap", (60,))
+    app.send_task("proj.nap", (LONG_S,))
     wait_for(lambda: active(app))
     pids = next(iter(app.control.inspect(timeout=60).stats().values()))["pool"]["processes"]
 
     os.kill(worker.pid, signal.SIGKILL)
 
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 2.0)
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), SOON_S)
     app.close()
 
 
@@ -422,7 +422,7 @@ def test_the_pool_can_be_restarted_and_resized(app: App, url: str, processes: Pr
     processes.start_qcore_worker(url, "-c", "2", name="w1@test")
 
     def pids() -> set[int]:
-        return set((app.control.inspect().stats() or {})["w1@test"]["pool"]["processes"])
+        return set((app.control.inspect(timeout=60).stats() or {})["w1@test"]["pool"]["processes"])
 
     before = pids()
     app.control.broadcast("pool_restart", reply=True)

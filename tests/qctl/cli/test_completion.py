@@ -25,8 +25,8 @@ from tests.support.waiting import wait_for
 NODE = "w1@test-host"
 #: qctl that gives a fleet on a busy machine the time it needs
 PATIENT = (
-    "import sys; from qctl.cli import completion_values; completion_values.known.__defaults__ = (20.0,); "
-    "from qctl.main import main; sys.exit(main())"
+    "import sys; from qctl.cli import completion_values as values; values.BUDGET_S = 20.0; "
+    "values.known.__defaults__ = (20.0,); from qctl.main import main; sys.exit(main())"
 )
 
 

@@ -95,7 +95,7 @@ def test_failures_of_every_kind_are_kept_and_other_ends_are_not(fleet: Fleet) ->
         ("failing.slow", "TimeLimitExceeded", "0.2", 1),
     ]
     assert {f.worker for f in kept} == {"w@test"} and {f.queue for f in kept} == {"celery"}
-    assert 0.2 <= kept[3].runtime_s < 5 and "raise LookupError" in kept[2].traceback
+    assert 0.2 <= kept[3].runtime_s < 60 and "raise LookupError" in kept[2].traceback
     assert envelope.decode(kept[0].raw).headers["retries"] == 1
     wait_for(lambda: fleet.app.broker.depth("celery").in_flight == 0)
     assert fleet.app.broker.failures_of([*ends, unknown, expired]) == [None] * 5

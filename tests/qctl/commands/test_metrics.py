@@ -42,7 +42,7 @@ def test_metrics_over_http(redis_url: str, processes: Processes) -> None:
     app = App("client", broker=redis_url, set_as_current=False)
 
     def scraped() -> dict[str, float]:
-        text = urllib.request.urlopen(url, timeout=5).read().decode()
+        text = urllib.request.urlopen(url, timeout=60).read().decode()
         return {m[1]: float(m[2]) for m in re.finditer(r"(?m)^(\w[^ \n]*) ([\d.e+]+)$", text)}
 
     wait_for(lambda: scraped().get("qcore_events_total", 0) > 0)

@@ -160,7 +160,7 @@ def test_draining_waits_until_it_is_empty_and_idle(url: str) -> None:
 
     early, _, err = run("queue", "drain", "mails", "--wait", "-t", "0.3", "-b", url)
     consumer.settle([Settlement(d, Settle.ACK) for d in held])
-    late, _, _ = run("queue", "drain", "mails", "--wait", "-t", "5", "-b", url)
+    late, _, _ = run("queue", "drain", "mails", "--wait", "-t", "60", "-b", url)
 
     assert (early, late) == (exit_codes.NOT_MET, exit_codes.OK)
     assert "2 in flight" in err

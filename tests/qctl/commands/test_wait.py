@@ -23,8 +23,8 @@ def test_waiting_ends_when_it_is_so(redis_url: str, processes: Processes) -> Non
     waiting = processes.qctl("wait", "workers>=1", "-t", "20", *url)
     processes.start_qcore_worker(redis_url, "-P", "threads", name="w1@test")
     task_id = qctl("call", "proj.add", "-a", "[2, 2]", *url).stdout.strip()
-    done = qctl("wait", f"task:{task_id}", "state=succeeded,failed", "-t", "10", *url, "-o", "json")
-    empty = qctl("wait", "queues", "depth=0", "--hold", "0.3", "-t", "10", *url)
+    done = qctl("wait", f"task:{task_id}", "state=succeeded,failed", "-t", "60", *url, "-o", "json")
+    empty = qctl("wait", "queues", "depth=0", "--hold", "0.3", "-t", "60", *url)
 
     assert late.returncode == exit_codes.NOT_MET and one_sentence(late)
     assert "ready 1" in late.stderr

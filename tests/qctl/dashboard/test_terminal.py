@@ -93,7 +93,7 @@ def test_a_broker_that_is_killed_and_comes_back(terminal: Terminal, processes: P
         terminal.press("e")
         terminal.sees("not done: the broker is away")
         server.start()
-        terminal.sees("●", not_this=["reconnecting"], timeout_s=4)
+        terminal.sees("●", not_this=["reconnecting"])
         terminal.sees("4711", not_this=["Traceback"])
         client.send_task("proj.add", (4712, 2))
         terminal.sees("4712")
