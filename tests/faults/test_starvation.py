@@ -73,3 +73,33 @@ def test_a_low_priority_is_served_under_saturating_urgent_load(
     print(f"{kind}: {urgent} urgent, {len(served)} low, {longest} urgent ones in a row while another waited")
     assert urgent > 10 * len(served) > 0, "the load was not urgent enough to say anything"
     assert longest <= MOST_IN_A_ROW
+
+
+@pytest.mark.parametrize("burst", [1, 5])
+@pytest.mark.parametrize("workers", [2, 4, 8])
+def test_workers_get_even_shares_of_short_tasks(
+    workers: int, burst: int, redis_url: str, processes: Processes
+) -> None:
+    """Tasks of 0 to 20 ms, 200 a second, in random order: whoever is idle has the same chance as whoever
+    has just ended one."""
+    tasks, rate, dice = size(800, 5000), 200.0, random.Random(1)
+    app = App("shares", broker=redis_url, set_as_current=False)
+    names = [f"w{number}@test" for number in range(workers)]
+    for name in names:
+        processes.start_qcore_worker(redis_url, "-c", "2", name=name)
+
+    due = time.monotonic()
+    for _ in range(tasks // burst):
+        app.send_many([app.signature("proj.nap", (dice.random() * 0.02,)) for _ in range(burst)])
+        due += dice.expovariate(rate / burst)
+        time.sleep(max(due - time.monotonic(), 0.0))
+
+    def shares() -> list[int]:
+        answers = app.control.inspect(destination=names, timeout=5).stats() or {}
+        return [sum(answers.get(name, {}).get("total", {}).values()) for name in names]
+
+    wait_for(lambda: sum(shares()) == tasks, 60)
+    found = sorted(shares())
+    print(f"{workers} workers, bursts of {burst}: {found}")
+    assert found[-1] <= 1.5 * found[0]
+    app.close()

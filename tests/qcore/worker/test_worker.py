@@ -334,9 +334,6 @@ def test_when_the_fork_server_dies_another_one_is_started_and_what_ran_is_run_ag
 
     os.kill(template, signal.SIGKILL)
 
-    assert worker.wait() == 1
-    assert "has died" in worker.output() and "Traceback" not in worker.output()
-    processes.start_qcore_worker(url, "-c", "1")
     wait_for(lambda: "done a" in lines(log))
     assert app.send_task("proj.add", (1, 2)).get(timeout=10) == 3
     assert worker.is_running

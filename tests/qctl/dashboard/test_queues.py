@@ -65,7 +65,7 @@ def test_a_rate_that_nobody_can_know_is_not_shown(memory_url: str) -> None:
     client = App("client", broker=memory_url, set_as_current=False)
     client.send_task("proj.add", (1, 2), queue="named")
     client.send_task("proj.add", (1, 2), queue="other")
-    looker, celerys = Looker(client), Taken({}, {"named", "other"})
+    looker, celerys = BrokerPoll(client), Taken({}, {"named", "other"})
     began = time.monotonic()
     looker.queues(Counter(), Counter(), celerys)
     at_least = time.monotonic()
