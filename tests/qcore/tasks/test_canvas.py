@@ -209,9 +209,9 @@ def test_a_body_is_sent_once_although_members_come_twice(app: App, worker: Proce
     s, log = sigs(app), tmp_path / "log"
     flow = chord([s("add", i, i) for i in range(20)], s("write", str(log))).clone()
     flow.freeze()
-    from qcore.tasks.canvas import Plan
+    from qcore.tasks.signature import SendPlan
 
-    plan = Plan(app)
+    plan = SendPlan(app)
     flow.emit(plan)
     plan.send()
     app.publish(plan.messages)  # every member once more, as after a crash
