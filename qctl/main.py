@@ -33,7 +33,7 @@ SECTIONS = {
         "status": "List the workers that are online",
         "health": "Check that workers are healthy: exit code 0 or 1",
         "doctor": "Diagnose the fleet; each finding has the command that fixes it",
-        "inspect": "Query workers: active, reserved, registered, stats, ...",
+        "inspect": "Query workers: active, reserved, registered, stats",
         "events": "Live dashboard of events, or --dump for lines",
         "task": "Find, show and revoke single tasks",
         "failed": "Failed tasks: list, group, show, retry, delete",

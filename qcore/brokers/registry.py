@@ -45,10 +45,8 @@ def open_broker(url: str, options: dict[str, Any] | None = None) -> Broker:
         for one in urls:
             _ = urlsplit(one).port
     except ValueError:  # its words quote the URL, and so the password
-        raise ConfigError(
-            f"the broker URL {mask_url(url)} has a port or host that cannot be read; in a password write "
-            "'/' as %2F, '#' as %23, '?' as %3F and '@' as %40"
-        ) from None
+        hint = "; in a password write '/' as %2F, '#' as %23, '?' as %3F and '@' as %40" if "@" in url else ""
+        raise ConfigError(f"the broker URL {mask_url(url)} has a bad port or host{hint}") from None
     kinds = {_driver(one) for one in urls}
     if len(kinds) > 1:
         raise ConfigError(

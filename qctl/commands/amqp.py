@@ -29,7 +29,7 @@ INSTEAD = {
 )
 @click.argument("words", nargs=-1, metavar="[COMMAND] [ARGUMENTS]...")
 def command(words: tuple[str, ...]) -> None:
-    """Say what the commands of Celery's AMQP shell are called here.
+    """Equivalents of the commands of Celery's AMQP shell.
 
     That shell speaks to one kind of broker, and takes messages without a way back. The commands here
     work on every broker, and a message is in one place at any instant.

@@ -40,7 +40,7 @@ WIDE = ("host", "pid", "broker")
     "--limit", type=click.IntRange(1, MOST), default=100, show_default=True, help="At most so many."
 )
 def command(local: bool, since: float | None, limit: int) -> None:
-    """List what was changed with qctl: who, what, when and why.
+    """Audit log of changes made with qctl.
 
     Every command that changes something is noted twice: in a file of your own, and at the broker, where
     it has a place (Redis, SQLite). Passwords are hidden. A broker keeps the last 10,000.

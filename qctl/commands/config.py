@@ -15,7 +15,7 @@ from qctl.output.table import Cell, Column
 
 command = CliGroup(
     "config",
-    help="""Show which settings count, and who said so.
+    help="""Show the effective settings and where each comes from.
 
     The strongest first: the command line (and a context named there), the environment (and QCTL_CONTEXT),
     the project's qctl.toml or [tool.qctl] of pyproject.toml, the context chosen with `ctx use`, your own

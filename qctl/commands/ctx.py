@@ -38,7 +38,7 @@ class ContextGroup(CliGroup):
 
 command = ContextGroup(
     "ctx",
-    help="""Name fleets, and choose which one to talk to.
+    help="""Name fleets (contexts), and choose the default.
 
     A context has a broker, and what else would have to be typed: an app, a queue, a format. One of class
     prod is read-only unless said otherwise; there --read-write is needed to change something, and

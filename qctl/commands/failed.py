@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 command = CliGroup(
     "failed",
-    help="""Look at tasks that failed for good, and try them again.
+    help="""Failed tasks: list, group, show, retry, delete.
 
     Workers keep the message of such a task, with its traceback, for a week (failed_task_expires), and at
     most 100,000 of them (failed_tasks_max). RabbitMQ has no place for them.""",

@@ -23,7 +23,7 @@ PARTS = (
 
 command = CliGroup(
     "graph",
-    help="Print pictures of the fleet and of a worker, as DOT text.",
+    help="Graphs of the fleet or of a worker, as DOT text.",
     examples=[("qctl graph workers | dot -Tsvg > fleet.svg", "workers and the queues they consume")],
     exit_codes=(exit_codes.NO_ANSWER,),
     subcommand_metavar="COMMAND",

@@ -85,7 +85,7 @@ def _entry(line: str) -> Entry | None:
 
 command = CliGroup(
     "logtool",
-    help="""Count and find things in logs of workers.
+    help="""Count and find entries in worker logs.
 
     Logs are read in Celery's default format, ours, or as JSON lines; several files, or stdin.""",
     examples=[

@@ -53,7 +53,7 @@ def confirm(function: Any) -> Any:
 def command(
     queues: list[str] | None, exclude_queues: list[str] | None, yes: bool, force: bool, dry_run: bool
 ) -> int:
-    """Delete the waiting messages of queues.
+    """Delete the messages that wait in queues.
 
     Tasks that a worker holds already (in flight) are not deleted; revoke them instead. The names of the
     queues have to be typed, with commas between them; or give --yes, in prod --confirm NAMES.

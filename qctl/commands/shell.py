@@ -28,7 +28,7 @@ from qctl.cli.session import current
 @click.option("-T", "--without-tasks", is_flag=True, help="Only the app, not its tasks by name.")
 @click.option("--no-exec", is_flag=True, help="Start nothing; list the names.")
 def command(ipython: bool, bpython: bool, plain: bool, without_tasks: bool, no_exec: bool) -> int:
-    """Start Python with the app and its tasks at hand.
+    """Start Python with the app and its tasks loaded.
 
     Nothing that comes from the broker is run. Of the shells that are installed it takes IPython, then
     bpython, then Python's own.

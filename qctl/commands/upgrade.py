@@ -20,7 +20,7 @@ _NAME = re.compile(r"(?m)^(?P<before>\s*(?:\w+\.conf\.|[\w.]*conf\[['\"])?)(?P<n
 
 command = CliGroup(
     "upgrade",
-    help="Write old names of settings as they are called now.",
+    help="Convert old setting names to current ones.",
     examples=[("qctl upgrade settings celeryconfig.py --dry-run", "show what would change")],
     exit_codes=(exit_codes.NOT_PERMITTED,),
     subcommand_metavar="settings FILE",

@@ -8,6 +8,7 @@ import msgspec
 
 from qcore import App
 from qcore.wire.failure import FailedTask
+from qctl.dashboard.sources.base import Source
 from qctl.dashboard.state.event_log import EventLog
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot, WorkerRow
@@ -198,8 +199,8 @@ def events() -> list[dict[str, Any]]:
     return made
 
 
-class Still:
-    """Has the parts of a Feed that the window uses."""
+class Still(Source):
+    """A source of facts that never change."""
 
     def __init__(self, **changes: Any) -> None:
         self.app = App("still", broker="memory://", set_as_current=False)
@@ -212,6 +213,10 @@ class Still:
             totals = {"in": total, "done": total - second % 30, "failed": second // 9}
             self.memory.charts.sample(NOW - 200 + second, totals)
         self.changes = changes
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
 
     def take(self, wanted: Wanted | None = None) -> Snapshot:
         memory = self.memory

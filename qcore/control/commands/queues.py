@@ -26,7 +26,7 @@ def add_consumer(
     routing_key: Name | None = None,
     **_: Any,
 ) -> Any:
-    """Take tasks from another queue too, and bind it where an exchange or a routing key is given."""
+    """Consume from another queue too, bound to an exchange if one is given."""
     kind = exchange_type or "direct"
     if kind not in ("direct", "topic", "fanout"):
         raise ValueError(f"exchange_type of add_consumer takes direct, topic or fanout, not {kind!r:.60}")

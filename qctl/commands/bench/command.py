@@ -46,7 +46,7 @@ READY_S, STOP_S = 20.0, 20.0
 @click.option("-c", "--concurrency", type=click.IntRange(1), default=2, help="Processes. [default: 2]")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask, in a context of class prod.")
 def command(tasks: int, trips: int, concurrency: int, yes: bool) -> int:
-    """Measure this broker with tasks that do nothing.
+    """Measure the throughput of this broker with empty tasks.
 
     It sends them one at a time and many at a time to the queue qctl.bench, runs them with a worker of
     its own, and waits for single ones. No other queue is touched; at the end its own is emptied, and the

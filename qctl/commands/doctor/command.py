@@ -32,7 +32,7 @@ COLUMNS = [Column("LEVEL"), Column("NAME"), Column("WHAT")]
 @click.option("--fix", metavar="NAME", help="Mend what has that name and no command of its own.")
 @click.option("--guarantees", is_flag=True, help="Say which promises hold here instead.")
 def command(fix: str | None, guarantees: bool) -> int:
-    """Say what is wrong with the fleet and its broker.
+    """Diagnose the fleet; each finding has the command that fixes it.
 
     It looks at workers, queues, clocks, settings of the server and keys that were left behind, and
     changes nothing. Below each thing is the command that mends it.

@@ -99,7 +99,7 @@ def command(
     host: str,
     port: int,
 ) -> int:
-    """Watch what happens: dashboard, or --dump.
+    """Live dashboard of events, or --dump for lines.
 
     Workers send task events only when started with -E, or after `qctl control enable_events`. FILTER
     is as `qctl help filters` has it. --record alone writes and prints nothing; it and --dump wait for a

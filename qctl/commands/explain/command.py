@@ -36,7 +36,7 @@ class FieldName(OneOf):
 )
 @click.argument("fields", nargs=-1, type=FieldName(), metavar="[FIELD]...")
 def command(fields: tuple[str, ...]) -> None:
-    """Say what the fields of the answers mean.
+    """Explain the fields of the output.
 
     Fields ending in _s are seconds, those ending in _at are points in time.
     """

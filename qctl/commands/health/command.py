@@ -40,7 +40,7 @@ CODES = {
 @click.option("--startup", "kind", flag_value="startup", help="Has it started?")
 @click.option("-d", "--destination", type=Destinations(), multiple=True, help="Only these workers.")
 def command(local: bool, kind: str, destination: Sequence[list[str]]) -> int:
-    """Say whether workers are fit to work.
+    """Check that workers are healthy: exit code 0 or 1.
 
     With --local nobody is asked: each turn of a worker's loop leaves its time in a small file. A broker
     that is away makes it unready, not dead. A loop that has not turned for 20 s, or that is idle and has

@@ -17,7 +17,7 @@ PORT = 9540
 
 command = CliGroup(
     "metrics",
-    help="Numbers of the fleet, in the text format that Prometheus reads.",
+    help="Fleet metrics in Prometheus text format.",
     examples=[("qctl metrics serve", "at http://127.0.0.1:9540/metrics")],
     subcommand_metavar="COMMAND",
     see_also=["status", "queue ls", "events"],

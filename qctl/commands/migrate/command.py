@@ -114,7 +114,7 @@ command = CliCommand(
         *[o for o in consent_options() if o.name == "yes"],
         click.Option(["--dry-run"], is_flag=True, help="Change nothing; say what would be done."),
     ],
-    help="""Move the waiting messages of one broker to another.
+    help="""Move waiting messages from one broker to another.
 
     Each is published there before it is taken away here: killed at any instant, nothing is lost, and what
     was under way is at both. It ends when nothing is left. Bytes and priorities stay as they are. What

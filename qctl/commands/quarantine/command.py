@@ -9,7 +9,7 @@ from qctl.commands.quarantine.group import QuarantineGroup
 command = QuarantineGroup("quarantine", None).add_to(
     CliGroup(
         "quarantine",
-        help="""Look at messages that are not tasks, and replay them.
+        help="""Malformed messages that were set aside: show, replay, delete.
 
         What a worker cannot read is neither run nor lost: it is set aside with the reason.""",
         examples=[

@@ -9,7 +9,7 @@ from qctl.commands.quarantine.group import QuarantineGroup
 command = QuarantineGroup("dead", "crashed_too_often").add_to(
     CliGroup(
         "dead",
-        help="""Look at tasks that killed their workers, and replay them.
+        help="""Dead-lettered tasks, which crashed their worker: show, replay.
 
         A task whose worker died task_max_deliveries times is set aside, so that it kills no more.""",
         examples=[

@@ -11,7 +11,7 @@ from qctl.commands.queue.peek import page as peek_page
 
 command = CliGroup(
     "queue",
-    help="List queues, look into them, pause them, move and delete messages.",
+    help="List, peek, pause and drain queues; move and delete messages.",
     examples=[
         ("qctl queue ls", "what waits where"),
         ("qctl queue peek mails --group-by name", "what is in there"),

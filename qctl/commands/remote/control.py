@@ -5,7 +5,7 @@ from qctl.commands.remote.group import BusGroup
 command = BusGroup(
     "control",
     "control",
-    help="""Tell the workers to do something.
+    help="""Change workers at run time.
 
     Without -d every worker is told. Each says what it did; a refusal is an error.""",
     examples=[

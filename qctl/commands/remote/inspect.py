@@ -5,7 +5,7 @@ from qctl.commands.remote.group import BusGroup
 command = BusGroup(
     "inspect",
     "inspect",
-    help="""Ask the workers about themselves.
+    help="""Query workers: active, reserved, registered, stats.
 
     An answer is complete as soon as every worker that is there has replied; a worker that is there
     and silent is named. -t says how long to wait for it (1 second).""",

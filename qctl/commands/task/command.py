@@ -9,7 +9,7 @@ from qctl.commands.task.show import add_to
 
 command = CliGroup(
     "task",
-    help="Find tasks, look at them, revoke them.",
+    help="Find, show and revoke single tasks.",
     examples=[
         ("qctl task ls state:running", "what runs now"),
         ("qctl task show 2f9c1e0a-…", "everything known of one task"),

@@ -126,7 +126,7 @@ def test_a_held_lock_is_reported_as_busy(
 
 def test_bells_of_dead_processes_are_removed(broker: Broker, queue: str, opened: Open) -> None:
     gone = broker.consumer([queue])
-    gone._bell._socket.close()  # type: ignore[attr-defined]
+    gone._wakeup._socket.close()  # type: ignore[attr-defined]
 
     put(opened(), queue, "a")
 

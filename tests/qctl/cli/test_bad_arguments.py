@@ -183,7 +183,7 @@ def fail(password):
 
 
 @pytest.fixture
-def drain_pipe(tmp_path: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+def hush(tmp_path: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker whose settings are full of secrets, and an environment in which commands look at it."""
     (tmp_path / "hush.py").write_text(PROJECT)
     env = {

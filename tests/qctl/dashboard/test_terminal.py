@@ -17,7 +17,7 @@ CRASH = """
 import sys
 from qctl.dashboard.screens import main as window
 from qctl.main import main
-window.Window.draw = lambda *_: 1 / 0
+window.MainWindow.draw = lambda *_: 1 / 0
 sys.exit(main())
 """
 

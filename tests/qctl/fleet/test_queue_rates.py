@@ -42,12 +42,12 @@ def test_a_worker_tells_what_it_took_and_how_fast(monkeypatch: pytest.MonkeyPatc
     takings.add(batch("a", 40))
     takings.add([*batch("a", 1), *batch("b", 9)])
     now[0] = 110.0
-    assert takings.told() == {"a": (41, 4.1), "b": (9, 0.9)}
+    assert takings.rates() == {"a": (41, 4.1), "b": (9, 0.9)}
     takings.add(batch("b", 1))
     now[0] = 115.0
-    assert takings.told() == {"a": (41, 2.733), "b": (10, 0.667)}
+    assert takings.rates() == {"a": (41, 2.733), "b": (10, 0.667)}
     now[0] = 130.0
-    assert takings.told()["b"] == (10, 0.0)
+    assert takings.rates()["b"] == (10, 0.0)
 
 
 @pytest.mark.parametrize(
