@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import json
 import re
-import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from inspect import signature
 from typing import Annotated, Any, Protocol, get_type_hints
 
 import msgspec
@@ -164,6 +162,8 @@ def _declared(found: Command) -> tuple[dict[str, Any], bool]:
 
 @cache
 def _optional(found: Command) -> frozenset[str]:
+    from inspect import signature  # which costs 5 ms to import, and only workers need it
+
     given = signature(found.handler).parameters.values()
     return frozenset(p.name for p in given if p.default is not p.empty)
 
@@ -183,6 +183,8 @@ def _words(kind: Any) -> str:
 
 
 def _shown(value: Any) -> str:
+    import reprlib
+
     try:
         return reprlib.repr(value)[:60]
     except ValueError:  # an integer of more digits than Python prints

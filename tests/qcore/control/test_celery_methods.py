@@ -135,7 +135,9 @@ def revoked_running(side: Side, **options: Any) -> Any:
 def soft(side: Side) -> Any:
     result = side.running()
     result.revoke(terminate=True, signal="SIGUSR1")
-    return ended(result), "SoftTimeLimitExceeded" in str(result.traceback)
+    # A Celery worker stores REVOKED first, and then what the task has made of the signal.
+    last = wait_for(lambda: (r := side.app.AsyncResult(result.id)).state == "FAILURE" and r, 60)
+    return "SoftTimeLimitExceeded" in str(last.traceback)
 
 
 def failed(side: Side) -> Any:
