@@ -244,7 +244,7 @@ class Moving:
             thread.start()
         consumer = broker.consumer([queue, queue + "-t"])
         got: list[str] = []
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while len(got) < 300 and time.monotonic() < until:
             found = consumer.claim(3)
             got += texts(found)

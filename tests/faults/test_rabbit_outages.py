@@ -28,7 +28,8 @@ __all__ = ["opened"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-BACK_S = 3.0
+#: less than one answer that is waited for in vain
+BACK_S = ANSWER_S - 1
 
 
 @pytest.fixture

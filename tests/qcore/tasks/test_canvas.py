@@ -18,7 +18,7 @@ from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_for
 
 FLOWS = "tests.projects.flows"
-NEAR = {"timeout": 20}
+NEAR = {"timeout": 60}
 
 
 @pytest.fixture(params=["sqlite", "redis"])
