@@ -87,7 +87,7 @@ def test_of_a_large_fleet_exactly_the_silent_are_named_at_the_deadline(
 
     assert deadline_s <= answers.took_s < 3 * deadline_s  # and not so long for each of the silent
     assert {s.node for s in answers.silent} == expected
-    assert all(s.age_s is not None and s.age_s < 30 for s in answers.silent)
+    assert all(s.age_s is not None and s.age_s < 90 for s in answers.silent)
     assert len(answers.replies) == COUNT - SILENT
     assert status.returncode == exit_codes.PARTIAL
     states = {i["node"]: i["state"] for i in json.loads(status.stdout)["items"]}

@@ -40,18 +40,13 @@ def test_a_result_store_that_goes_away_costs_no_result_and_no_task(fleet: Fleet,
     ids = publish_with_results(fleet, tasks, 0.004)
     fleet.wait_finished(tasks // 20)
     before = rss_kib(worker.pid)
-    paused_after = []
+    left_waiting = []
 
     for outage in range(outages):
         fleet.wait_finished((outage + 1) * tasks // (outages + 2))
         store.kill9()
-        down = time.monotonic()
-        last = down, fleet.history.runs()
-        while time.monotonic() - down < away_s:
-            if (runs := fleet.history.runs()) != last[1]:
-                last = time.monotonic(), runs
-            time.sleep(0.02)
-        paused_after.append(last[0] - down)
+        time.sleep(away_s)  # enough to run all of them
+        left_waiting.append(tasks - fleet.history.runs())
         store.start()
     fleet.wait_done(120)
 
@@ -60,10 +55,10 @@ def test_a_result_store_that_goes_away_costs_no_result_and_no_task(fleet: Fleet,
     found = reader.results.get(list(ids.values()))
     reader.close()
     verdict = fleet.verdict()
-    print(f"{verdict}; claims paused after {max(paused_after):.2f} s, {grown:+} KiB")
+    print(f"{verdict}; waiting after each outage: {left_waiting}, {grown:+} KiB")
     assert sum(meta is None for meta in found) == 0, "results are lost"
     verdict.require(0)
-    assert max(paused_after) <= 1.0
+    assert min(left_waiting) > 0, "tasks were claimed while their results could not be kept"
     assert grown <= 20 * 1024
     no_surprises([worker])
 

@@ -44,13 +44,13 @@ def test_a_mixed_fleet_is_shown_as_it_was(redis_url: str, processes: Processes) 
     client.control.revoke([r.id for r in dropped])
     results = {r.id: r for some in (*sent.values(), dropped) for r in some}
     wait_for(lambda: all(r.state in ("SUCCESS", "FAILURE", "REVOKED") for r in results.values()), 60)
-    until = time.time()
 
     def settled() -> bool:
         shown = {t.uuid: t for t in feed.take().tasks}
         return shown.keys() == results.keys() and all(t.is_ready for t in shown.values())
 
     wait_for(settled, 60)
+    until = time.time()
     feed.ask_soon()
 
     def idle() -> bool:
