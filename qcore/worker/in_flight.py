@@ -1,4 +1,4 @@
-"""What the worker holds: one record for each delivery, and how they are shown to operators."""
+"""Deliveries in flight: one record for each, and its form in the replies of `inspect`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qcore.wire.task import TaskMessage
 
 
 class InFlight(msgspec.Struct):
-    """A delivery on its way through the worker."""
+    """A delivery that the worker holds, from admission to its settlement."""
 
     delivery: Delivery
     message: TaskMessage
@@ -28,10 +28,11 @@ class InFlight(msgspec.Struct):
     said_received: bool = False
     said_started: bool = False
     killing: bool = False
-    deaths: int = 0  # processes of this worker that died running it, this time included
+    deaths: int = 0  # processes of this worker that crashed running it, the last one included
 
     def info(self, node: str, since: float | None, pid: int | None) -> dict[str, Any]:
-        """Celery's TASK_INFO of this delivery; `since` is monotonic, None: it does not run."""
+        """This delivery in the format of Celery's `inspect active`. `since` is the start of the run in
+        monotonic seconds, None before it; `pid` is the process that runs it."""
         message = self.message
         try:
             body = task_wire.read_body(message)

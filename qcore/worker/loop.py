@@ -1,7 +1,7 @@
-"""The loop: claim, refuse or hand over, gather outcomes, settle.
+"""The main loop of a worker: claim deliveries, admit them, hand them to the pool, settle their outcomes.
 
-In:  deliveries of a broker's Consumer.  Out: settlements.  One thread, one selector over the broker's
-waiting descriptors, the pool's sockets and a wake-up pipe; no thread stands on a task's path.
+In:  deliveries of a broker's Consumer.  Out: settlements.  One thread polls the broker's descriptors,
+the pool's sockets and a wake-up pipe; a task passes through no other thread of the worker process.
 Before this: brokers/X.  After this: pools/X, execution/run.py, and back to worker/settling/rules.py.
 """
 
@@ -46,12 +46,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("qcore.worker")
 
 STARTED_LOOK_S = 0.02
-#: how long a warm shutdown waits for a broker that is away, to tell it the last outcomes
+#: seconds that a warm shutdown waits for an unavailable broker, to settle the last outcomes
 LAST_WORD_S = 10.0
 
 
 class Loop:
-    """The worker's main loop. Every method but call_soon() and stop() belongs to its thread."""
+    """The worker's main loop. Only its own thread may call it, except call_soon(), look() and stop()."""
 
     def __init__(
         self,
@@ -74,8 +74,8 @@ class Loop:
         self.admission = Admission(app.tasks, reporter, rules)
         self.autoscaler: Autoscaler | None = None
         self.total: Counter[str] = Counter()
-        self.returned = 0  # runs that were cut short by a cold stop
-        self.stale = 0  # settlements that were refused because the delivery was not ours any more
+        self.returned = 0  # runs that a cold shutdown interrupted, and outcomes that it did not settle
+        self.stale = 0  # settlements that the broker refused because the lease was lost
         self._tasks: dict[str, Task] = app.tasks
         self.repeats = Deduplicator(app, results, self._add, reporter)
         self._tracks = any(task.track_started for task in self._tasks.values())
@@ -97,7 +97,7 @@ class Loop:
     # --- from other threads and from signal handlers
 
     def call_soon(self, what: Callable[[], None]) -> None:
-        """Run `what` in the loop."""
+        """Run `what` in the loop's thread, in its next iteration."""
         self._requests.append(what)
         self._poller.pipe.ring()
 
@@ -112,15 +112,15 @@ class Loop:
         self._poller.pipe.install_wakeup_fd()
 
     def stop(self, stage: ShutdownStage) -> None:
-        """Go on to `stage`; never back."""
+        """Advance the shutdown to `stage`; an earlier stage has no effect. Safe in a signal handler."""
         self.stage = max(self.stage, stage)
         self._poller.pipe.ring()
 
     # --- the loop
 
     def run(self) -> None:
-        """Until everything is settled and the stage is DONE. Whatever goes wrong in here, what ran is
-        given back flagged; PoolBroken and errors of our own are raised after that."""
+        """Run until a shutdown is complete and every delivery is settled. On an exception, return the
+        running deliveries flagged as redelivered, then raise it (PoolBroken, or a programming error)."""
         try:
             self._run()
         except Exception:
@@ -149,7 +149,7 @@ class Loop:
                 for outcome in self.pool.collect():
                     self._ended(outcome)
             except ColdShutdown:
-                continue  # the stage says so too; what ran is given back there
+                continue  # the stage is COLD by now; entering it returns the running tasks
             self._run_checks()
             if not self._is_away():
                 self._exchange()
@@ -165,7 +165,7 @@ class Loop:
             back = self.durable.give_up()
             self.returned += len(back)
             self._settlements += back
-            return False  # once more, to tell the broker
+            return False  # the next iteration settles them
         if not self._settlements:
             return True
         if not self._is_away():
@@ -204,7 +204,7 @@ class Loop:
         if self._is_away():
             pause = min(pause, self._outage.left_s())
         elif self.stage == ShutdownStage.RUNNING and self._room():
-            # Without room there is nothing to wake for: an outcome makes some.
+            # Without a free slot there is nothing to claim for; an outcome frees one and wakes the loop.
             pause = 0.0 if self._claim_requested else min(pause, max(self._next_claim - now, 0.0))
         if self._settlements:
             pause = min(pause, 0.05)
@@ -225,7 +225,7 @@ class Loop:
         self._poller.watch(wanted)
 
     def set_queues(self, queues: list[str]) -> None:
-        """Consume from these from now on."""
+        """Consume from these queues instead of the current ones."""
         try:
             self.consumer.set_queues(queues)
             self._claim_requested = True
@@ -235,7 +235,7 @@ class Loop:
     # --- claiming
 
     def _exchange(self) -> None:
-        """Tell the broker what has ended and ask for more, in one go."""
+        """Settle what has ended and claim new messages, in one request to the broker."""
         if self.stage == ShutdownStage.RUNNING and self._gather.holds(
             len(self._settlements), self.pool, time.monotonic()
         ):
@@ -246,7 +246,7 @@ class Loop:
             if batch or self.durable.waits():
                 self._claim_requested = (
                     self._claim_requested or self.durable.is_away()
-                )  # looks when it is back
+                )  # claim as soon as the result store is available again
                 batch = self.durable.ready(batch)
             room = self._wanted()
             if not batch and not room:
@@ -280,7 +280,7 @@ class Loop:
         self._arm()
 
     def _arm(self) -> None:
-        """Be woken by what comes, after all that was there has been handed over."""
+        """Ask the broker for a wake-up at the next message, once the backlog that it had is claimed."""
         if self._armed or self._claim_requested or self.stage != ShutdownStage.RUNNING or not self._room():
             return
         self._armed = True
@@ -291,7 +291,7 @@ class Loop:
             self._outage.begins(exc)
 
     def _wanted(self) -> int:
-        """How many messages to ask for now; 0 when it is not the time."""
+        """How many messages to claim now; 0 when no claim is due."""
         if self.stage != ShutdownStage.RUNNING:
             return 0
         room = self._room()
@@ -301,8 +301,8 @@ class Loop:
         return room if self._claim_requested or time.monotonic() >= self._next_claim else 0
 
     def _room(self) -> int:
-        """What the pool would take, or 0 when it pays to wait: while slots are busy, a few outcomes
-        are waited for, so that claims stay large; and while no result can be stored."""
+        """How many messages the pool can take. 0 while the result store is unavailable, and while slots
+        are busy and less than a quarter of the pool's capacity is free, so that claims stay large."""
         if self.durable.is_away():
             return 0
         room = self.pool.room()
@@ -315,7 +315,7 @@ class Loop:
         try:
             self.admission.look_up(deliveries)
         except BrokerError as exc:
-            # Who cannot know whether a task was revoked must not run it.
+            # The revoked ids are unavailable, and a revoked task must not run: requeue all.
             self._settlements += [Settlement(d, Settle.REQUEUE) for d in deliveries]
             self._outage.begins(exc)
             return
@@ -333,7 +333,8 @@ class Loop:
             crashpoint("handed_over")
 
     def _acknowledge(self, early: list[Settlement], jobs: list[Job]) -> list[Job]:
-        """Before they start: else a crash would run them twice. The jobs that may start."""
+        """Acknowledge early, before the runs start: a crash must not run them twice. Returns the jobs
+        whose acknowledgement the broker accepted."""
         try:
             stopped = set(self.consumer.settle(early))
         except BrokerError as exc:
@@ -345,7 +346,7 @@ class Loop:
         return [job for job in jobs if job.number not in stopped]
 
     def _admit(self, delivery: Delivery, now: float, ticks: float, early: list[Settlement]) -> Job | None:
-        """A job for the pool; None when the delivery ends here, for a reason that is recorded."""
+        """The job for the pool; None when admission settles the delivery without a run."""
         held, message, settlement = self.admission.judge(delivery, now, ticks)
         if settlement is not None and held is not None:
             early.append(settlement)
@@ -369,7 +370,7 @@ class Loop:
     def _ended(self, outcome: Outcome) -> None:
         held = self.held.pop(outcome.number, None)
         if held is None:
-            return  # its delivery was given up already
+            return  # its delivery was already returned
         crashpoint("run_ended")
         self._limited.discard(outcome.number)
         if outcome.end == End.LOST:
@@ -382,7 +383,7 @@ class Loop:
             self._add(held.message, settlement)
 
     def _add(self, message: TaskMessage | None, settlement: Settlement) -> None:
-        """Queue a settlement; where results travel as messages (rpc), its result becomes one."""
+        """Queue a settlement; with the rpc result backend its result becomes a reply message."""
         if message is not None:
             self._address(message, settlement)
         self._settlements.append(settlement)
@@ -396,11 +397,11 @@ class Loop:
             settlement.result = None
 
     def _record_late(self, held: InFlight, settlement: Settlement) -> None:
-        """The delivery was acknowledged before the run: what is left are the result and what follows."""
+        """Record the outcome of a task acknowledged early: its result and the messages that follow."""
         self._address(held.message, settlement)
         self.durable.record(settlement)
 
-    # --- looking after
+    # --- periodic checks
 
     def _run_checks(self) -> None:
         if self.autoscaler is not None and self.stage == ShutdownStage.RUNNING:
@@ -430,7 +431,7 @@ class Loop:
             self.stop(ShutdownStage.COLD)
 
     def _waiting(self) -> int:
-        """Messages that wait for a slot, here or in the broker."""
+        """How many messages wait for a slot, in this worker or, if none does, in the broker's queues."""
         here = max(self.pool.busy() - self.pool.size, 0)
         if here or self._is_away():
             return here
@@ -443,7 +444,7 @@ class Loop:
         self._release(self.pool.withdraw())
 
     def _release(self, numbers: list[int]) -> None:
-        """Jobs that never started go back to the head of their queue."""
+        """Requeue jobs that have not started, at the head of their queue."""
         for number in numbers:
             held = self.held.pop(number, None)
             self._limited.discard(number)
@@ -451,7 +452,7 @@ class Loop:
                 self.total[held.message.task] -= 1
                 self._settlements.append(Settlement(held.delivery, Settle.REQUEUE))
 
-    # --- the broker goes and comes
+    # --- broker outages
 
     def _is_away(self) -> bool:
         return self._outage.since is not None
@@ -465,13 +466,13 @@ class Loop:
         self._outage.ends()
         self._claim_requested = True
 
-    # --- leaving
+    # --- shutdown
 
     def _enter(self, stage: ShutdownStage) -> None:
         if stage >= ShutdownStage.WARM:
             if not self._is_away():
                 try:
-                    # What was taken by waking, or pushed ahead, goes back now and not when we end.
+                    # Prefetched messages return to their queues now, and not when the worker ends.
                     self.consumer.set_queues(())
                     crashpoint("shutdown_begun")
                 except BrokerError as exc:
@@ -485,7 +486,7 @@ class Loop:
             self._abandon()
 
     def _abandon(self) -> None:
-        """Kill what runs and give it back, flagged: it may have done something."""
+        """Kill the running tasks and return their deliveries, flagged: a part of a run may be done."""
         for outcome in self.pool.collect():
             self._ended(outcome)
         crashpoint("abandoning")

@@ -1,4 +1,4 @@
-"""Something the worker needs is away: since when, and when to try again."""
+"""An outage of the broker or of the result store: its start, and the back-off of the next try."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger("qcore.worker")
 
 
 class Outage:
-    """The outages of the broker or of the result store; `since` is None while it is there."""
+    """The state of one server; `since` is the start of its outage, None while it is available."""
 
     def __init__(self, what: str = "the broker") -> None:
         self.what = what
@@ -23,21 +23,22 @@ class Outage:
         self._backoff_s = BACKOFF_LEAST_S
 
     def begins(self, exc: BrokerError) -> None:
-        """It failed, or failed again: the next try comes later than the one before."""
+        """Record a failure. Each failure in a row doubles the back-off, up to BACKOFF_MOST_S."""
         now = time.monotonic()
         if self.since is None:
             self.since = now
-            if self._backoff_s == BACKOFF_LEAST_S:  # else it came back only to fail again: said before
+            if self._backoff_s == BACKOFF_LEAST_S:  # else no operation succeeded since the last log line
                 log.error("%s is away: %s; running tasks go on, trying to reconnect", self.what, exc)
         self._retry_at = now + self._backoff_s
         self._backoff_s = min(self._backoff_s * 2, BACKOFF_MOST_S)
 
     def ends(self) -> None:
-        """Connected; works() says when it is more than that."""
+        """The connection is open again. Call works() after the first successful operation."""
         log.info("connected to %s again after %.1f s", self.what, self.down_for_s())
         self.since = None
 
     def works(self) -> None:
+        """An operation succeeded: reset the back-off."""
         self.worked_at = time.monotonic()
         self._backoff_s = BACKOFF_LEAST_S
 
@@ -45,5 +46,5 @@ class Outage:
         return time.monotonic() - self.since if self.since is not None else 0.0
 
     def left_s(self) -> float:
-        """Until the next try."""
+        """Seconds until the next try."""
         return max(self._retry_at - time.monotonic(), 0.0)

@@ -1,6 +1,6 @@
-"""What the loop listens to while it sleeps: one poll over descriptors of several kinds.
+"""The loop's selector: one poll over descriptors of several kinds.
 
-In:  descriptors and what they are.  Out: those that are ready.
+In:  descriptors and their kinds.  Out: those that are ready.
 Before this: worker/loop.py.
 """
 
@@ -12,17 +12,17 @@ from qcore.base.wakeup import WakePipe
 
 
 class Poller:
-    """A pipe of its own (`wake`), and what broker and pool want watched."""
+    """Polls its own wake-up pipe, and the descriptors of the broker and the pool."""
 
     def __init__(self) -> None:
-        # Not epoll: a descriptor closed and opened again under the same number (a new child, a new
-        # connection) would silently be watched no more.
+        # Not epoll: it silently drops a descriptor that was closed and opened again under the same
+        # number (a new child, a new connection).
         self._selector = selectors.PollSelector()
         self._watched: dict[int, str] = {}
         self.pipe = WakePipe()
 
     def watch(self, wanted: dict[int, str]) -> None:
-        """Descriptors and their kinds; `blocked` ones also when they can be written to."""
+        """Set the descriptors to poll, with their kinds; those of kind `blocked` also for writing."""
         wanted[self.pipe.fileno()] = "wake"
         if wanted == self._watched:
             return
@@ -35,7 +35,7 @@ class Poller:
         self._watched = wanted
 
     def poll(self, timeout_s: float) -> list[tuple[str, int]]:
-        """(kind, descriptor) of those that are ready; rings of the pipe only end the wait."""
+        """(kind, descriptor) of those that are ready after at most `timeout_s`; empties the wake-up pipe."""
         found = [(self._watched[key.fd], key.fd) for key, _ in self._selector.select(timeout_s)]
         for kind, _ in found:
             if kind == "wake":

@@ -1,8 +1,8 @@
-"""What remote control may have a worker do.
+"""The operations of a worker that remote control calls.
 
-In:  a verb's name and arguments, in the control thread.  Out: words for the reply.
-What touches the pool or the consumer is handed to the loop; the rest is done at once.
-Before this: control/commands/*, which check and describe; after this: the loop and the pool.
+In:  an operation's name and arguments, in the control thread.  Out: the text of the reply.
+Changes of the pool or the consumer run in the loop's thread; all others run at once.
+Before this: control/commands/*, which check the arguments.  After this: the loop and the pool.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class WorkerCommands:
     events: EventSender
 
     def queues(self) -> list[str]:
-        """Queues that are consumed."""
+        """The queues that the worker consumes."""
         return list(self.loop.consumer.queues)
 
     def call(self, what: str, **arguments: Any) -> Any:
-        """One of the worker's verbs, by name."""
+        """Call do_<what>() with these arguments. Raises ValueError for an unknown or refused operation."""
         verb = getattr(self, f"do_{what}", None)
         if verb is None:
             raise ValueError(f"the worker has no verb '{what}'")
@@ -80,7 +80,7 @@ class WorkerCommands:
         self.loop.admission.revoked.discard(task_ids)
 
     def do_load_revoked(self, broker: Broker) -> None:
-        """What was revoked while nobody here listened; raises BrokerError."""
+        """Load the ids that were revoked while this worker had no subscription; raises BrokerError."""
         self.loop.admission.revoked.load(broker)
 
     def do_revoke_stamps(self, stamps: dict[str, Any], terminate: bool, signal: str | int | None) -> str:
@@ -113,7 +113,7 @@ class WorkerCommands:
         return f"terminate: {', '.join(found)}" if found else "terminate: tasks unknown"
 
     def _ending_signal(self, said: str | int | None) -> int:
-        """The signal to send; raises ValueError for what is none, and where the pool cannot do it."""
+        """The signal to send; raises ValueError if it ends no task or the pool cannot send it."""
         signum = signal_number(said)
         if not self.pool.features.terminate:
             raise ValueError(f"the {self.pool.name} pool cannot stop a running task")
@@ -183,7 +183,8 @@ class WorkerCommands:
         self.loop.call_soon(lambda: scaler.change(upper, lower))
 
     def do_add_consumer(self, queue: str, binding: tuple[str, str, str] | None = None) -> str:
-        """binding: exchange, its type and the routing key; None where the queue has its own exchange only."""
+        """binding: exchange, its type and the routing key; None to consume the queue without a binding.
+        Raises ValueError where the broker cannot bind."""
         if binding is not None:
             try:
                 self.app.broker.bind(queue, *binding)
@@ -208,10 +209,10 @@ SOFT = ENDING["USR1"]
 
 
 def signal_number(said: str | int | None) -> int:
-    """The signal to send to a child, by name with or without SIG, or by number; None is TERM. Raises
-    ValueError for one that does not end a task, before it is sent to any process. Children ignore the
-    signals that stop a whole worker, so that a supervisor's TERM to the group stays warm; an operator's
-    TERM therefore kills."""
+    """The number of the signal to send to a child. `said` is a name with or without SIG, or a number; None
+    is TERM. Raises ValueError for a signal that does not end a task. Children ignore the signals that stop
+    a worker, so that a supervisor's TERM to the process group causes a warm shutdown; for those four
+    signals the result is therefore KILL."""
     text = "TERM" if said is None else str(said).upper().removeprefix("SIG")
     number = ENDING.get(text, int(text) if text.isascii() and text.isdecimal() else 0)
     if number not in ENDING.values() or isinstance(said, bool):
@@ -221,16 +222,16 @@ def signal_number(said: str | int | None) -> int:
 
 
 def note(text: str) -> None:
-    """A line on stderr that is safe in a signal handler."""
+    """Write a line to stderr without locks: safe in a signal handler."""
     os.write(2, f"{text}\n".encode())
 
 
 class DrainMode:
-    """Of one worker. Its methods may be called by any thread; the loop does the work."""
+    """The drain mode of one worker. Any thread may call begin() and end(); the loop does the work."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self.queues: list[str] | None = None  # those to go on with; None: it is not draining
+        self.queues: list[str] | None = None  # those to consume after end(); None: not draining
 
     def begin(self) -> str:
         if self.queues is not None:
@@ -247,7 +248,7 @@ class DrainMode:
         queues, self.queues = self.queues, None
         if queues is None:
             return "it was not draining"
-        # What was added meanwhile stays.
+        # Queues that were added while draining stay.
         wanted = [*queues, *(q for q in self._loop.consumer.queues if q not in queues)]
         self._loop.call_soon(lambda: self._loop.set_queues(wanted))
         return f"taking tasks from {', '.join(wanted)}"
@@ -257,7 +258,7 @@ SHOWN_MOST = 1000
 
 
 def scheduled(broker: Broker, queues: Sequence[str], node: str) -> list[dict[str, Any]]:
-    """Celery's answer to `inspect scheduled`, nearest first, at most 1,000 a queue."""
+    """Delayed tasks in the format of Celery's `inspect scheduled`, by eta, at most 1,000 for each queue."""
     found = []
     for queue in queues:
         for due_at, raw in broker.delayed(queue, SHOWN_MOST):

@@ -1,4 +1,4 @@
-"""How far a worker is on its way out."""
+"""The stages of a worker's shutdown."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import enum
 
 
 class ShutdownStage(enum.IntEnum):
-    """Of the loop; only ever upwards."""
+    """A stage of the loop; it only increases."""
 
     RUNNING = 0
-    WARM = 1  # nothing new; what runs may finish
-    COLD = 2  # what runs is killed and returned
+    WARM = 1  # claims nothing; running tasks finish
+    COLD = 2  # running tasks are killed and returned
     DONE = 3

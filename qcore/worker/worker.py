@@ -1,7 +1,7 @@
-"""The worker: put the services together, start them in order, run the loop, stop them.
+"""The worker: create the pool and the services, start them in order, run the loop, stop them.
 
-In:  an app and options (those of `qctl worker`).  Out: an exit code: 0 everything settled, 3 runs
-were cut short and returned, 1 it could not go on.
+In:  an app and options (those of `qctl worker`).  Out: an exit code: 0 every delivery is settled, 3 a cold
+shutdown returned running tasks, 1 the pool failed.
 """
 
 from __future__ import annotations
@@ -132,14 +132,15 @@ class Worker(WorkerCommands):
     # --- life
 
     def run(self) -> int:
-        """Start, run until told to stop, stop. The exit code. Raises ConfigError, BrokerDown."""
+        """Start, run until a shutdown is requested, stop. Returns the exit code. Raises ConfigError,
+        and BrokerDown when the broker is unavailable at the start."""
         app = self.app
         log_setup.set_up(app.conf, *self._log)
         task_logs.keep(app, self.node)
         app.import_modules()
         app.broker.check()
         for task in app.tasks.values():
-            per_second(task.rate_limit)  # a bad one is said before anything starts
+            per_second(task.rate_limit)  # a malformed limit fails before anything starts
         if self._purge:
             for queue in self._queues:
                 app.broker.purge(queue)
@@ -153,7 +154,7 @@ class Worker(WorkerCommands):
             try:
                 consumer = app.broker.consumer(self._queues, self.node)
             except BaseException:
-                self.pool.stop()  # else its processes report a parent that went away
+                self.pool.stop()  # else its processes log that their parent ended
                 raise
             most = self._bounds[0] if self._bounds else self._setup.concurrency
             consumer.prefetch(most * self._multiplier)
@@ -179,7 +180,7 @@ class Worker(WorkerCommands):
             self.keeper = LeaseKeeper(
                 consumer, app.broker, self.node, self.instance, self._facts, self.loop.request_claim
             )
-            # Leases before deliveries; the bus after both, so that what answers can also work.
+            # Leases before deliveries; remote control last: a worker that replies must be able to work.
             own: dict[str, Service] = {HEALTH: self.loop.pulse, LEASE: self.keeper, EVENTS: self.events}
             if self.mailbox is not None:
                 own[CONTROL] = self.mailbox
@@ -196,7 +197,7 @@ class Worker(WorkerCommands):
                 log.critical("%s; %d running task(s) returned to their queues", exc, self.loop.returned)
                 return EXIT_FAILED
             finally:
-                # Control and events stay up until the last settle; leases end last.
+                # Control and events run until the last settlement.
                 self._stop_all(list(reversed(started)), consumer)
             if self.loop.returned:
                 log.warning("cold shutdown: %d running task(s) returned to their queues", self.loop.returned)
@@ -212,8 +213,8 @@ class Worker(WorkerCommands):
         return SettlementRules(ttl_s, conf.task_max_deliveries, failures, chords.consequences)
 
     def _stop_all(self, services: list[Any], consumer: Any) -> None:
-        """services, in the order in which they stop: who is not announced any more must not answer, and
-        what is closed must not be renewed."""
+        """Stop `services` in the given order, then close the consumer and the events. The order matters:
+        a retired worker must not reply, and a closed consumer's lease must not be renewed."""
         self.pool.stop()
         task_logs.flush()
         for service in services:
@@ -244,11 +245,11 @@ class Worker(WorkerCommands):
             service.stop()
         except BrokerError as exc:
             log.debug("stopping: %s", exc)
-        except Exception:  # code of somebody else must not keep the worker from leaving
+        except Exception:  # a plug-in's error must not prevent the shutdown
             log.exception("a service did not stop: %r", service)
 
     def _before_run(self) -> None:
-        """In every process that runs tasks."""
+        """Called once in every process that runs tasks."""
         log_setup.redirect_output(self.app.conf)
 
     def _say_ready(self) -> None:
@@ -268,7 +269,7 @@ class Worker(WorkerCommands):
             flush=True,
         )
 
-    # --- signals: TERM and the first INT stop warm, QUIT and the second INT cold
+    # --- signals: TERM and the first INT cause a warm shutdown, QUIT and the second INT a cold one
 
     def _catch_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -300,7 +301,7 @@ class Worker(WorkerCommands):
         if self.pool.name == "solo" and self.pool.running():
             raise ColdShutdown
 
-    # --- what the control commands see and do (control/commands/base.py: WorkerView)
+    # --- what control commands read and change (control/commands/base.py: WorkerView)
 
     def clock(self) -> int:
         return self.app._clock
@@ -378,7 +379,7 @@ class Worker(WorkerCommands):
             "concurrency": self.pool.size,
             "started_at": self.started_at,
             "taken": self.loop.throughput.rates(),
-            "at": time.time(),  # beside the broker's clock it shows when this host's is wrong
+            "at": time.time(),  # compared with the broker's clock, it reveals a wrong clock of this host
         }
 
 

@@ -1,7 +1,7 @@
-"""Who is let in: what becomes of a delivery before any of it is run.
+"""Admission: decide whether a delivery is run.
 
-In:  a delivery.  Out: a Held for the pool, or the settlement that ends it here: malformed,
-unregistered, revoked, expired, not yet due, over its rate, or a suspect.
+In:  a delivery.  Out: an InFlight for the pool, or the settlement that ends the delivery without a run:
+malformed, unregistered, revoked, expired, not yet due, over its rate limit, or crashed too often.
 Before this: brokers/X claimed it.  After this: worker/loop.py hands it to the pool.
 """
 
@@ -25,7 +25,7 @@ Verdict = tuple[InFlight | None, TaskMessage | None, Settlement | None]
 
 
 class Admission:
-    """The rules of one worker. What is revoked and limited may be changed by other threads."""
+    """The admission rules of one worker. Other threads may change the revoked ids and rate limits."""
 
     def __init__(self, tasks: Mapping[str, Task], say: TaskReporter, rules: SettlementRules) -> None:
         self._tasks, self._say, self._rules = tasks, say, rules
@@ -34,7 +34,8 @@ class Admission:
         self.buckets: dict[str, TokenBucket] = {}
 
     def look_up(self, deliveries: Sequence[Delivery]) -> None:
-        """Ask the broker which of these are revoked, when there are too many to know; raises BrokerError."""
+        """Query the broker which of these are revoked, if the worker does not hold all revoked ids; raises
+        BrokerError."""
         if not self.revoked.asks:
             return
         ids = []
@@ -42,12 +43,12 @@ class Admission:
             try:
                 ids.append(task_wire.read(delivery.raw).id)
             except Malformed:
-                continue  # judge() says so
+                continue  # judge() refuses it
         self.revoked.look_up(ids)
 
     def judge(self, delivery: Delivery, now: float, ticks: float) -> Verdict:
-        """A Held, or the end of the delivery; both when it is acknowledged before its run. Also the
-        message, when it could be read. `now` is in epoch seconds, `ticks` in monotonic ones."""
+        """Returns an InFlight, or the settlement that ends the delivery; both when it is acknowledged
+        early. Also the message, unless it is malformed. `now` is epoch seconds, `ticks` monotonic seconds."""
         try:
             message = task_wire.read(delivery.raw)
         except Malformed as exc:
@@ -63,7 +64,7 @@ class Admission:
         if message.expires is not None and message.expires <= now:
             return None, message, self._drop(held, "expired")
         if message.eta is not None and message.eta > now:
-            # The broker holds it until then; nothing waits in a worker's memory.
+            # The broker holds it until its eta; no delayed task waits in a worker's memory.
             return None, message, Settlement(delivery, Settle.DELAY, due_at=message.eta)
         if self._rules.is_suspect(delivery):
             settlement = self._rules.crashed(held)
@@ -78,7 +79,7 @@ class Admission:
         return held, message, Settlement(delivery, Settle.ACK) if held.acked else None
 
     def has_revoked_stamp(self, message: TaskMessage) -> bool:
-        """Whether it carries a stamp that was revoked."""
+        """Whether the message carries a revoked stamp."""
         stamps = message.headers.get("stamps") or {}
         for key, values in self.revoked_stamps.items():
             found = stamps.get(key)

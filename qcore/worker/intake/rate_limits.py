@@ -1,18 +1,18 @@
 """Rate limits: how often a task may start on this worker. Token buckets, pure arithmetic.
 
-In:  '10/s', '100/m', '5/h' or a number a second.  Out: how long the next start has to wait.
+In:  '10/s', '100/m', '5/h' or a number of starts per second.  Out: seconds until the next start is allowed.
 """
 
 from __future__ import annotations
 
 import math
 
-SLOWEST = 1e-9  # starts a second
+SLOWEST = 1e-9  # starts per second
 _PER = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def per_second(limit: str | float | int | None) -> float | None:
-    """A rate limit as starts a second; None for no limit. Raises ValueError in words."""
+    """A rate limit as starts per second; None for no limit. Raises ValueError for a malformed one."""
     if limit is None or limit == "":
         return None
     if isinstance(limit, int | float) and not isinstance(limit, bool):
@@ -30,14 +30,14 @@ def per_second(limit: str | float | int | None) -> float | None:
     return rate or None
 
 
-#: places that are remembered for tasks which wait in the broker
+#: reserved start times that are kept for delayed tasks; beyond that the oldest is dropped
 PLACES_MOST = 10_000
 
 
 class TokenBucket:
-    """One task's starts, spread evenly: each gets the next free place in time.
+    """The starts of one task, spread evenly: each call reserves the next free start time.
 
-    A task that has to wait goes back to the broker until its place has come, and finds it kept.
+    A message that must wait is delayed in the broker until its start time, which stays reserved.
     """
 
     __slots__ = ("_next", "_places", "_step")
@@ -47,7 +47,7 @@ class TokenBucket:
         self._places: dict[str, float] = {}
 
     def reserve(self, task_id: str, now: float) -> float:
-        """How many seconds from now this task may start (0: now). Times are monotonic."""
+        """In how many seconds this task may start (0: now). `now` is monotonic seconds."""
         at = self._places.pop(task_id, None)
         if at is None:
             at = max(self._next, now)

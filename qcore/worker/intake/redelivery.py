@@ -1,9 +1,9 @@
-"""What comes again: joined to the run that is still going, or settled from the result that is stored.
+"""Redelivered messages: joined to a run in progress, or settled from the stored result.
 
-In:  claimed deliveries.  Out: those that are to be run.
-Where results and acknowledgements are two steps, a connection that ends between them brings back a
-message whose work is done, or is being done right here. Such a message is redelivered, or it is a
-continuation that we sent once more: then its header `redelivered` says so.
+In:  claimed deliveries.  Out: those to run.
+Where a result and its acknowledgement are two steps, a lost connection between them causes a redelivery of
+a task that is done or still runs on this worker. Such a message has the broker's redelivery flag, or the
+header `redelivered`, which a continuation carries when it is sent a second time.
 Before this: brokers/X claimed it.  After this: worker/intake/admission.py.
 """
 
@@ -30,15 +30,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("qcore.worker")
 
-#: how that header looks in an envelope that one of us wrote; read again properly when it is found
+#: that header in the bytes of a qcore envelope: a cheap first test, confirmed on the parsed message
 _MARK = b'"redelivered":true'
 
-#: what two messages of the same attempt have in common
+#: (task id, task name, retries): equal for two messages of the same attempt
 Attempt = tuple[str, str, int]
 
 
 class Deduplicator:
-    """Belongs to the loop, and is called by its thread. Does nothing for what comes the first time."""
+    """Removes duplicates of done and running tasks. Only the loop's thread calls it; a first delivery
+    passes unchanged."""
 
     def __init__(
         self,
@@ -47,14 +48,14 @@ class Deduplicator:
         add: Callable[[TaskMessage | None, Settlement], None],
         say: TaskReporter,
     ) -> None:
-        """add queues a settlement; the message is given when its result may have a reader."""
+        """add queues a settlement; it gets the message too if the result may have to be sent to a caller."""
         self._app, self._results, self._add, self._say = app, results, add, say
         self._on = bool(app.conf.worker_deduplicate_successful_tasks)
-        # Where the result is stored in the step that acknowledges, what came again was not done.
+        # Where one step stores the result and acknowledges, a redelivered task is never done.
         self._asks = results.keeps and results.shared and not results.in_broker
 
     def new(self, deliveries: Sequence[Delivery], held: Mapping[int, InFlight]) -> Sequence[Delivery]:
-        """The deliveries that are to be run, in their order; the others are seen to here."""
+        """The deliveries to run, in their order; the others are settled or joined to their run."""
         again = {d.number for d in deliveries if d.redelivered or _MARK in d.raw}
         if not again or not self._on:
             return deliveries
@@ -76,32 +77,32 @@ class Deduplicator:
             else:
                 copy = fresh.pop(attempt, None)
                 if copy is not None:
-                    self._add(None, Settlement(copy))  # this one stands for both
+                    self._add(None, Settlement(copy))  # the redelivered one runs for both
                 fresh[attempt] = delivery
         return list(fresh.values())
 
     def _join(self, held: InFlight, delivery: Delivery) -> None:
-        """It runs here: its outcome will settle the delivery that came now. The older one is gone
-        from us, and settling it is refused; unless the broker has two copies, then it is one too many."""
+        """The task runs on this worker: its outcome settles the new delivery. The old one is acknowledged:
+        the broker refuses that if its lease was lost, and drops the copy if it holds two."""
         old, held.delivery = held.delivery, delivery
         self._add(None, Settlement(old))
         log.info("Task %s[%s] came again while it runs here", held.message.task, held.message.id)
 
     def _done(self, task_ids: list[str]) -> dict[str, ResultMeta]:
-        """The stored successes among these."""
+        """The stored results of those tasks among these that succeeded, by task id."""
         if not self._asks or not task_ids:
             return {}
         try:
             found = zip(task_ids, self._results.get(task_ids), strict=True)
             return {i: m for i, m in found if m is not None and m.status == result_wire.SUCCESS}
         except BrokerError as exc:
-            # Running it once more is allowed; holding it back until the store is there is not better.
+            # A second run is allowed (at-least-once), and better than a wait for the result store.
             log.warning("whether redelivered tasks are done cannot be asked, so they run again: %s", exc)
             return {}
 
     def _settled(self, delivery: Delivery, message: TaskMessage, meta: ResultMeta) -> Settlement:
-        """Its end, from its stored result. What follows from it may not have been sent, so it is sent
-        now, and marked: whoever gets it looks whether that is done as well."""
+        """Settle the delivery from its stored result. Its continuations may not have been published: they
+        are published again with the header `redelivered`, so that their workers remove duplicates too."""
         log.info("Task %s[%s] came again and is done: not run", message.task, message.id)
         settlement = Settlement(delivery, Settle.ACK)
         settlement.report = partial(self._say.was_done, message, meta.result)

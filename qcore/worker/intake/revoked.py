@@ -1,8 +1,8 @@
-"""The revoked ids that a worker knows, and when it asks the broker instead.
+"""The revoked ids that a worker holds in memory, and its lookups at the broker.
 
-In:  ids from the broker and from the control bus.  Out: a set of at most MOST ids.
-Few ids are known by heart, so that no task costs a question. When there are more than that, the worker asks
-for each batch that it claims, until the broker has few again. What is revoked is never read whole.
+In:  ids from the broker and from control requests.  Out: a set of at most MOST ids.
+Up to MOST ids are held in memory, so that no task costs a request. If the broker has more, the worker looks
+up each batch that it claims, until the broker has fewer again. The list is never read whole.
 Before this: control/server.py, worker/remote_control.py.  After this: worker/intake/admission.py.
 """
 
@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterable, Sequence
 from qcore.brokers.base import Broker
 
 MOST = 10_000
-MOST_UNASKED = 50_000  # where the broker cannot be asked about single ids
-LOOK_AGAIN_S = 600.0  # how often it is seen whether there are few again
+MOST_UNASKED = 50_000  # where the broker has no lookup of single ids
+LOOK_AGAIN_S = 600.0  # seconds between two reloads, which may end the lookups
 
 
 class Revoked:
-    """Of one worker. add() and load() may be called by other threads."""
+    """The revoked ids of one worker. Other threads may call add(), load() and discard()."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.ids: set[str] = set()
-        self.asks = False  # whether there are more than are known
+        self.asks = False  # whether the broker has more ids than this set, so that batches are looked up
         self._broker: Broker | None = None
         self._clock, self._again_at = clock, 0.0
 
@@ -32,7 +32,7 @@ class Revoked:
         return MOST if self._broker is not None else MOST_UNASKED
 
     def load(self, broker: Broker) -> None:
-        """What the broker remembers, the newest first; raises BrokerError."""
+        """Add the ids that the broker keeps, at most as many as fit; raises BrokerError."""
         self._broker = broker if broker.features.revoked_lookup else None
         self._again_at = self._clock() + LOOK_AGAIN_S
         found = broker.revoked(self._most)
@@ -46,11 +46,11 @@ class Revoked:
             self.ids.pop()
 
     def discard(self, ids: Iterable[str]) -> None:
-        """These may run after all."""
+        """Remove ids: these tasks may run."""
         self.ids.difference_update(ids)
 
     def look_up(self, ids: Sequence[str]) -> None:
-        """Learn which of these are revoked; raises BrokerError."""
+        """Add those of these ids that the broker lists as revoked; raises BrokerError."""
         if self._broker is None:
             return
         if self._clock() >= self._again_at:
@@ -59,7 +59,7 @@ class Revoked:
         if self.asks:
             unknown = [one for one in ids if one not in self.ids]
             found = self._broker.revoked_among(unknown)
-            # Room first: these must not be the ones that add() throws out.
+            # Remove others first: a later add() must not drop the ids that were just looked up.
             while len(self.ids) > self._most - len(found):
                 self.ids.pop()
             self.ids |= found

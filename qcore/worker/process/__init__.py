@@ -1,1 +1,1 @@
-"""The worker as a process of its system: logging, pid file, options."""
+"""The worker as an operating system process: logging, pid file, options."""

@@ -1,4 +1,4 @@
-"""Logging of a worker: Celery's formats, to stderr or a file; what tasks print goes there too."""
+"""Logging of a worker: Celery's formats, to stderr or a file. The output of tasks is logged too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 
 def level(name: str | int) -> int:
-    """A level's number; raises ConfigError with the names that exist."""
+    """The number of a log level; raises ConfigError, with the known names, for an unknown one."""
     if isinstance(name, int):
         return name
     if name.upper() not in LEVELS:
@@ -30,7 +30,7 @@ def level(name: str | int) -> int:
 
 
 class Lines(str):
-    """An argument of a log record that may have several lines, such as a traceback."""
+    """A log argument that keeps its line breaks, such as a traceback."""
 
     __slots__ = ()
 
@@ -42,7 +42,7 @@ def _one_line(value: Any) -> Any:
 
 
 def _safe(record: logging.LogRecord) -> logging.LogRecord:
-    """A record of ours with arguments of one line each; what a task logs itself may have more."""
+    """Escape line breaks in the arguments of qcore's own records; records of tasks stay unchanged."""
     ours = record.name.startswith("qcore.") and not record.name.startswith(TASK_LOGGER)
     if not ours or not isinstance(record.args, tuple) or not record.args:
         return record
@@ -55,7 +55,7 @@ def _safe(record: logging.LogRecord) -> logging.LogRecord:
 
 
 class _Format(logging.Formatter):
-    """Celery's line; child processes are named by their pid."""
+    """Formats a record in Celery's format; child processes are named by their pid."""
 
     def __init__(self, fmt: str, main_pid: int, colour: bool) -> None:
         super().__init__(fmt)
@@ -78,7 +78,7 @@ class _Format(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    """One JSON object a line, for programs that read logs."""
+    """Formats a record as one JSON object on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
         request = current_request()
@@ -97,12 +97,12 @@ class _Json(logging.Formatter):
 
 
 def _formatter(fmt: str, colour: bool) -> logging.Formatter:
-    """The formatter for a format string, or for the word json."""
+    """The formatter for a format string of the logging module, or for the word `json`."""
     return _Json() if fmt == "json" else _Format(fmt, os.getpid(), colour)
 
 
 def set_up(conf: Config, loglevel: str | int = "WARNING", logfile: str | None = None) -> None:
-    """Log as the settings say. The log goes to stderr unless logfile is given; raises ConfigError."""
+    """Configure logging from the settings, to `logfile`, or to stderr if it is None. Raises ConfigError."""
     if not conf.worker_hijack_root_logger:
         return
     handler: logging.StreamHandler[Any]
@@ -121,7 +121,7 @@ def set_up(conf: Config, loglevel: str | int = "WARNING", logfile: str | None = 
         twin = _like(handler, _formatter(conf.worker_task_log_format, bool(colour)))
     except ValueError as exc:
         raise ConfigError(f"worker_log_format or worker_task_log_format is no log format: {exc}") from exc
-    # A full disk under the log must not stop tasks, nor flood stderr.
+    # A full disk must not stop tasks, and must not fill stderr with errors about it.
     for one in (handler, twin):
         one.handleError = lambda record: None  # type: ignore[method-assign]
     for_tasks = logging.getLogger(TASK_LOGGER)
@@ -133,25 +133,25 @@ def set_up(conf: Config, loglevel: str | int = "WARNING", logfile: str | None = 
 
 
 def _like(handler: logging.StreamHandler[Any], format_: logging.Formatter) -> logging.Handler:
-    """Another handler on the same stream or file."""
+    """Another handler that writes to the same stream or file."""
     twin: logging.Handler = logging.StreamHandler(handler.stream)
     twin.setFormatter(format_)
     return twin
 
 
 def get_task_logger(name: str) -> logging.Logger:
-    """A logger for use in tasks, as in Celery: its lines carry the task's name and id."""
+    """A logger for use in tasks, as in Celery: its records carry the task's name and id."""
     return logging.getLogger(f"{TASK_LOGGER}.{name}")
 
 
 class _ToLog:
-    """A stream that writes lines to a logger."""
+    """A text stream that logs each line written to it. Stands in for sys.stdout and sys.stderr."""
 
     encoding = "utf-8"
     errors: str | None = "backslashreplace"
     name = "<log>"
     mode = "w"
-    closed = False  # a task may close it; the next one prints all the same
+    closed = False  # close() of one task must not stop the output of the next
 
     def __init__(self, logger: logging.Logger, at: int, under: TextIO) -> None:
         self._logger, self._level, self._under = logger, at, under
@@ -160,7 +160,7 @@ class _ToLog:
 
     def write(self, text: str) -> int:
         if self._inside:
-            return len(text)  # the log handler itself writes: no circles
+            return len(text)  # the log handler itself writes: no recursion
         self._rest += text
         *lines, self._rest = self._rest.split("\n")
         self._inside = True
@@ -209,7 +209,7 @@ class _ToLog:
 
 
 class _Bytes:
-    """The same stream for those who write bytes."""
+    """The byte stream below it, as `sys.stdout.buffer`; decodes UTF-8."""
 
     closed = False
 
@@ -228,7 +228,7 @@ class _Bytes:
 
 
 def redirect_output(conf: Config) -> None:
-    """Send what is printed in this process to the log, as worker_redirect_stdouts says."""
+    """Log the output of this process, if the setting worker_redirect_stdouts is on."""
     if not conf.worker_redirect_stdouts or not conf.worker_hijack_root_logger:
         return
     at = level(conf.worker_redirect_stdouts_level)

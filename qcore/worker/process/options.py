@@ -1,4 +1,4 @@
-"""What a worker is called, what it consumes and how wide it is: options and settings as plain values."""
+"""The node name, the queues and the concurrency of a worker, from its options and settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qcore.errors import ConfigError
 
 
 def node_name(hostname: str | None) -> str:
-    """`name@host`, with Celery's abbreviations: %h the host, %n its name, %d its domain."""
+    """`name@host`; as in Celery: %h the host, %n its name, %d its domain. Raises ConfigError."""
     host = socket.gethostname()
     name, _, domain = host.partition(".")
     text = (hostname or "celery@%h").replace("%h", host).replace("%n", name).replace("%d", domain)
@@ -22,6 +22,9 @@ def node_name(hostname: str | None) -> str:
 
 
 def queue_names(conf: Any, queues: Any, exclude: Any) -> tuple[str, ...]:
+    """The queues to consume: `queues`, else task_queues, else task_default_queue; without those in
+    `exclude`. Raises ConfigError if none is left."""
+
     def names(value: Any) -> list[str]:
         if not value:
             return []
@@ -38,7 +41,7 @@ def queue_names(conf: Any, queues: Any, exclude: Any) -> tuple[str, ...]:
 
 
 def concurrency_of(value: int | str | None, default: int | None = None, most: int = 512) -> int:
-    """How many slots; default None means one for each CPU."""
+    """How many slots; without a value the default, or one for each CPU. Raises ConfigError."""
     if value is None:
         return default or os.cpu_count() or 1
     try:

@@ -1,4 +1,4 @@
-"""The pid file of a worker: held while it lives; one left by a dead process is taken over."""
+"""The pid file of a worker: it exists while the worker runs; the file of an ended process is replaced."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from qcore.errors import ConfigError
 
 
 class PidFile:
-    """A context: the file exists inside it. None for no file; raises ConfigError."""
+    """A context manager; the file exists inside it. `path` None: no file. Raises ConfigError when the file
+    cannot be written, or belongs to a running process."""
 
     def __init__(self, path: str | None) -> None:
         self._path = Path(path) if path else None

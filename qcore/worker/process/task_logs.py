@@ -1,8 +1,8 @@
-"""What tasks log, kept at the broker so that `qctl task logs` can show and follow it.
+"""Task logs: log records of tasks, stored in the broker for `qctl task logs`.
 
-In:  log records of the process that runs a task, printed lines among them.  Out: lines of JSON, handed to the
-broker a few times a second by a thread of their own, so that no task waits. A task that logs nothing costs
-nothing. Lines that cannot be kept are dropped: they are in the worker's log too.
+In:  log records and redirected output of the process that runs a task.  Out: lines of JSON, which a thread
+stores in the broker every FLUSH_S seconds, so that no task waits. A task that logs nothing costs nothing.
+Lines that the broker does not take are dropped here; the worker's own log has them too.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 FLUSH_S = 0.2
 LONGEST = 1_000  # characters of a line
-#: lines that wait to be handed over; a task that logs faster loses the oldest
+#: lines that wait for the next flush; beyond that the oldest tenth is dropped
 MOST_WAITING = 10_000
 
 
 class TaskLogHandler(logging.Handler):
-    """Keeps the records of tasks, the newest `most` of each."""
+    """Stores the log records of tasks, the newest `most` of each task."""
 
     def __init__(self, app: App, node: str, most: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class TaskLogHandler(logging.Handler):
                 "level": record.levelname,
                 "text": _ends(text),
                 "worker": self._node,
-                # Which line this is, should the broker get it twice.
+                # Identifies the line if the broker receives it twice.
                 "line": f"{self._pid}.{next(self._numbers)}",
             }
         )
@@ -63,10 +63,10 @@ class TaskLogHandler(logging.Handler):
         self._wake.set()
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """A record that cannot be read must not stop a task."""
+        """Ignore the error: a record that cannot be formatted must not stop a task."""
 
     def _begin(self) -> None:
-        """The first line in this process: a child has no threads of its parent."""
+        """Start the thread at the first line in this process; a forked child has no threads of its parent."""
         self._pid, self._waiting, self._wake = os.getpid(), [], threading.Event()
         threading.Thread(target=self._serve, name="lines", daemon=True).start()
 
@@ -79,7 +79,7 @@ class TaskLogHandler(logging.Handler):
             self.flush()
 
     def flush(self) -> None:
-        """Hand over what waits."""
+        """Store the waiting lines in the broker."""
         if self._pid != os.getpid() or not self._waiting:
             return
         self.acquire()
@@ -97,13 +97,13 @@ class TaskLogHandler(logging.Handler):
 
 
 def _ends(text: str) -> str:
-    """A long text without its middle: an exception's last line says what went wrong."""
+    """Cut the middle out of a long text; the last line of a traceback names the error."""
     half = LONGEST // 2
     return text if len(text) <= LONGEST else f"{text[:half]}\n(…)\n{text[-half:]}"
 
 
 def keep(app: App, node: str) -> None:
-    """Keep what tasks log from now on, if the settings and the broker say so."""
+    """Install the handler, if the settings ask for task logs and the broker can store them."""
     most = app.conf.task_log_lines
     if not most or not app.broker.features.lines or not app.conf.worker_hijack_root_logger:
         return
@@ -113,7 +113,7 @@ def keep(app: App, node: str) -> None:
 
 
 def flush() -> None:
-    """Before this process ends."""
+    """Store the waiting lines; to be called before the process ends."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, TaskLogHandler):
             handler.flush()

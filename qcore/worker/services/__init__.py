@@ -1,1 +1,1 @@
-"""What runs beside the loop in threads: lease, reports, health file, throughput, autoscale."""
+"""The worker's services: lease, health file, events and remote control; reports, throughput, autoscaling."""

@@ -1,8 +1,8 @@
-"""Change the size of the pool with the load.
+"""Autoscaling: grow and shrink the pool with the load.
 
-In:  how busy the pool is, and how many messages wait in the broker (asked only when every slot is busy).
-Out: a pool that has grown or shrunk. It grows at once, by half its size, while messages wait; it
-shrinks to the most it needed when that was less than its size for `keepalive_s`.
+In:  the number of busy slots, and the backlog of the broker (queried only while every slot is busy).
+Out: a pool that has grown or shrunk. While messages wait it grows by up to half its size at each check. If
+not all slots were busy for `keepalive_s`, it shrinks to the highest number that were.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from qcore.pools.base import Pool
 log = logging.getLogger("qcore.worker")
 
 KEEPALIVE_S = 30.0
-#: how often it looks
+#: seconds between two checks
 LOOK_S = 0.2
 
 
 class Autoscaler:
-    """Belongs to the loop; info() may be called by any thread."""
+    """Only the loop's thread calls it, except info()."""
 
     def __init__(self, pool: Pool, most: int, least: int, keepalive_s: float) -> None:
         self._pool, self.most, self.least, self._keepalive_s = pool, most, least, keepalive_s
-        self._needed = 0  # the most that was busy since _since
+        self._needed = 0  # the highest number of busy slots since _since
         self._since = 0.0
         self._next_look = 0.0
 
     def look(self, waiting: Callable[[], int], now: float) -> None:
-        """`waiting` counts the messages that wait for a slot; `now` is monotonic."""
+        """Check, and resize the pool. `waiting` counts the messages that wait for a slot; `now` is monotonic
+        seconds."""
         if now < self._next_look:
             return
         self._next_look = now + LOOK_S
@@ -68,12 +69,12 @@ class Autoscaler:
         log.info("the pool has shrunk by %d to %d", n, self._pool.size)
 
     def change(self, most: int, least: int) -> None:
-        """Other bounds from now on; the pool follows at the next look."""
+        """Set other bounds; the pool is resized at the next check."""
         self.most, self.least = most, least
         self._next_look = 0.0
 
     def info(self) -> dict[str, Any]:
-        """For `inspect stats`, with Celery's keys."""
+        """The bounds and sizes for `inspect stats`, with Celery's keys."""
         size = self._pool.size
         return {"max": self.most, "min": self.least, "current": size, "qty": self._pool.busy()}
 
@@ -85,14 +86,15 @@ def bounds(value: str | tuple[int, int], most: int) -> tuple[int, int]:
         upper, lower = numbers if len(numbers) == 2 else (*numbers, 1)
     except ValueError:
         raise ConfigError(f"--autoscale takes MAX,MIN such as 10,2, not '{value}'") from None
-    lower = max(lower, 1)  # without a slot nothing would look for work
+    lower = max(lower, 1)  # without a slot the worker would never claim
     if not lower <= upper <= most:
         raise ConfigError(f"--autoscale takes MAX,MIN with 1 <= MIN <= MAX <= {most}, not {upper},{lower}")
     return upper, lower
 
 
 def keepalive_s(environ: Mapping[str, str] = os.environ) -> float:
-    """How long slots may be idle, from AUTOSCALE_KEEPALIVE, which is Celery's name. Raises ConfigError."""
+    """Seconds that slots may be idle, from the environment variable AUTOSCALE_KEEPALIVE, as in Celery. Raises
+    ConfigError."""
     text = environ.get("AUTOSCALE_KEEPALIVE", "")
     try:
         return float(text) if text else KEEPALIVE_S

@@ -1,4 +1,4 @@
-"""The services of a worker: what runs beside its loop, in an order in which each finds what it needs.
+"""The services of a worker, which run beside its loop, and the order in which they start.
 
 In:  the worker's own services, and those of installed packages (entry points of the group qcore.services).
 Out: all of them, in the order in which they start. They stop in the reverse order.
@@ -15,9 +15,9 @@ from qcore.errors import ConfigError
 
 
 class Service(Protocol):
-    """What a worker starts before its first task and stops after its last.
+    """A part of a worker that starts before its first task and stops after its last.
 
-    start() returns once the service works, and raises when it cannot; then the worker does not start.
+    start() returns once the service works; if it raises, the worker does not start.
     stop() is called once, in the main thread, also after a cold shutdown.
     """
 
@@ -25,21 +25,21 @@ class Service(Protocol):
     def stop(self) -> None: ...
 
 
-#: name -> a callable that makes the service of a worker (control/commands/base.py: WorkerView). An
-#: attribute `after` of the callable names the services that must have started before; without one all
-#: of the worker's own are.
+#: name -> a callable that takes the worker (control/commands/base.py: WorkerView) and returns its service.
+#: The callable's attribute `after` names the services that must start first; the default is all of the
+#: worker's own.
 services: Registry[Callable[[Any], Service]] = Registry("service", "qcore.services")
 
 HEALTH, LEASE, EVENTS, CONTROL = "health", "lease", "events", "control"
 
 
 def in_order(own: dict[str, Service], worker: Any) -> dict[str, Service]:
-    """The worker's own services, by name and in their order, and those that are installed, each after what
-    it names. Raises ConfigError when one names a service that is not there, or itself in a circle."""
+    """The worker's own services in their order, then the installed ones, each after those it names. Raises
+    ConfigError if one names an unknown service, or if they wait for each other."""
     makers = {name: services.get(name) for name in services.names()}
     wanted = {name: tuple(getattr(make, "after", tuple(own))) for name, make in makers.items()}
     for name, after in wanted.items():
-        # One that is switched off, as remote control can be, is not waited for.
+        # A service that is switched off, as remote control can be, is a valid name and is not waited for.
         unknown = [n for n in after if n not in (*own, *makers, HEALTH, LEASE, EVENTS, CONTROL)]
         if unknown:
             raise ConfigError(f"the service '{name}' starts after '{unknown[0]}', which does not exist")

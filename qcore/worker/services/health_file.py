@@ -1,6 +1,6 @@
-"""The pulse of a worker: every turn of the loop leaves its time in a mapped file (wire/pulse.py).
+"""The health file of a worker: every iteration of the loop writes its time to a mapped file (wire/pulse.py).
 
-A probe reads it without disturbing anybody: no broker, no import of the app, no answer to wait for.
+A probe reads the file alone: it needs no broker, no import of the app and no reply of the worker.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _flags = struct.Struct("<I")
 
 
 class HealthFile:
-    """A service. Where the file cannot be written there is no pulse, and the worker runs all the same."""
+    """A service. If the file cannot be written, the worker runs without one."""
 
     def __init__(self, node: str, solo: bool) -> None:
         self._node, self._kind = node, wire.SOLO if solo else 0
@@ -35,7 +35,7 @@ class HealthFile:
         try:
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
             if self._path.parent.stat().st_uid != os.getuid():
-                return  # somebody else made it before us
+                return  # the directory belongs to another user
             self._forget_the_dead()
             file = create(self._path, os.O_RDWR)
             os.write(file, wire.encode(self._node, os.getpid(), time.time()))
@@ -45,8 +45,8 @@ class HealthFile:
             self._page = None
 
     def beat(self, stage: ShutdownStage, away: bool, idle: bool, talked_at: float) -> None:
-        """The loop has turned. away: the broker or the result store; talked_at: monotonic, when the
-        broker last gave or took something."""
+        """Record an iteration of the loop. away: the broker or the result store is unavailable; talked_at:
+        the last successful exchange with the broker, in monotonic seconds."""
         if self._page is None:
             return
         flags = wire.READY | self._kind
@@ -69,7 +69,7 @@ class HealthFile:
             self._path.unlink(missing_ok=True)
 
     def _forget_the_dead(self) -> None:
-        """Files of workers that were killed stay until the next one starts."""
+        """Remove the files of killed workers."""
         for path in self._path.parent.glob("*.pulse"):
             try:
                 gone = not wire.decode(path.read_bytes()).runs

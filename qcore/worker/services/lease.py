@@ -1,5 +1,6 @@
-"""Keep what we hold, return what the dead held, and tell the broker that we live.
+"""Renew this worker's lease, reap expired leases of other workers, and announce this worker to the broker.
 
+In:  a Consumer and the worker's facts.  Out: renewals, announcements, messages returned to their queues.
 A thread of its own, independent of user code: a lease must be renewed while a task computes.
 """
 
@@ -18,14 +19,14 @@ from qcore.brokers.contract.consumer import Consumer
 from qcore.errors import BrokerError
 
 MOST_REAP_S = 10.0
-MOST_IDLE_S = 30.0  # reapers do other things too, and a lease may be gone before its end
-EARLY_S = 0.02  # behind the end of a lease, so that it is over then
+MOST_IDLE_S = 30.0  # a reap also does other cleaning, and a lease may be lost before its end
+EARLY_S = 0.02  # added to the end of a lease, so that it has expired at the reap
 
 log = logging.getLogger("qcore.worker")
 
 
 class LeaseKeeper:
-    """A service: renews the lease, reaps dead owners, announces the worker."""
+    """A service: renews the lease, reaps expired owners, announces the worker."""
 
     def __init__(
         self,
@@ -36,7 +37,8 @@ class LeaseKeeper:
         facts: Callable[[], dict[str, Any]],
         lost: Callable[[], None] = lambda: None,
     ) -> None:
-        """lost() is called when the lease was lost, so that waits go on under the new one."""
+        """facts() returns the content of the announcement. lost() is called when the lease was lost, so that
+        the loop claims under the new one."""
         self._lost = lost
         self._consumer, self._broker, self._node, self._facts = consumer, broker, node, facts
         self._instance, self._twin = instance, DuplicateNameDetector(node, instance)
@@ -53,7 +55,7 @@ class LeaseKeeper:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop renewing; to be called after the last settle."""
+        """Stop renewing, and withdraw the announcement; to be called after the last settlement."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=3.0)
@@ -63,8 +65,8 @@ class LeaseKeeper:
             pass  # the announcement expires by itself
 
     def _serve(self) -> None:
-        # Reaping looks at every owner; renewing only at ourselves. A dead worker's tasks must be
-        # back within its lease and one second.
+        # A reap reads all owners, a renewal only this one. The tasks of a crashed worker must be back in
+        # their queues one second after the end of its lease.
         next_renew = time.monotonic() + self._every_s
         next_reap = time.monotonic() + self._reap_every_s()
         while not self._stop.wait(max(min(next_renew, next_reap) - time.monotonic(), 0.0)):
@@ -76,13 +78,13 @@ class LeaseKeeper:
             next_reap = min(next_reap if not reap else now + MOST_IDLE_S, now + self._reap_every_s())
 
     def _reap_every_s(self) -> float:
-        """Somebody looks 8 times a second, whatever the size of the fleet: with everybody at it twice a
-        second, a thousand workers would keep a server busy with nothing else."""
+        """Seconds between two reaps. All workers together reap about 8 times a second, whatever the size of
+        the fleet: if each of a thousand workers reaped twice a second, the server would do little else."""
         usual = min(max(self._every_s, 0.25), 0.5, self._every_s)
         owners, soon = self._consumer.owners, self._consumer.reap_in_s
         if soon is not None and soon > usual and not self._away:
-            # All leases run on: nothing to find before the first of them can end. Renewing ours tells that
-            # time too, and comes before the end of any lease that was taken since the last time.
+            # No lease expires before `soon`, so an earlier reap finds nothing. A renewal updates `soon`, and
+            # it comes before the end of any lease that began since the last renewal.
             return soon + EARLY_S + random.uniform(0.0, min(owners / 100, 0.4))
         turn = min(owners / 8, MOST_REAP_S)
         return usual if turn <= usual else turn * random.uniform(0.5, 1.5)
@@ -99,7 +101,7 @@ class LeaseKeeper:
                 crashpoint("before_renew")
                 if not self._consumer.renew():
                     self.leases_lost += 1
-                    reap = True  # what was held under it
+                    reap = True  # return what was held under the lost lease
                     self._lost()
                     log.warning(
                         "the lease on what this worker holds was lost (was it stopped?); "
@@ -121,21 +123,22 @@ class LeaseKeeper:
             self._away = True
 
 
-FORGET_AFTER = 3  # announcements without news of the other one
+FORGET_AFTER = 3  # announcements in a row that replaced none of another worker
 
 
 class DuplicateNameDetector:
-    """Of one worker, which is told apart by its instance: an id that each start makes anew."""
+    """Detects a second worker running under the same node name: each would answer the other's requests and
+    overwrite its announcement. `instance` is a random id of each start, which tells the two apart."""
 
     def __init__(self, node: str, instance: str) -> None:
         self._node, self._instance = node, instance
         self._announced = False
         self._warned: set[str] = set()
         self._unseen = 0
-        self.facts: dict[str, Any] = {}  # pid and host of the other one; empty when there is none
+        self.facts: dict[str, Any] = {}  # pid and host of the other worker; empty if there is none
 
     def look(self, replaced: dict[str, Any] | None) -> None:
-        """To be called after each announcement with what it replaced."""
+        """To be called after each announcement, with the announcement that it replaced, or None."""
         first, self._announced = not self._announced, True
         other = str((replaced or {}).get("instance") or "")
         if not other or other == self._instance:
@@ -144,7 +147,7 @@ class DuplicateNameDetector:
                 self.facts = {}
             return
         if first:
-            return  # perhaps of a worker that was killed, and ours is its successor
+            return  # perhaps left by a killed worker that this one replaces
         assert replaced is not None
         self._unseen = 0
         self.facts = {"pid": replaced.get("pid"), "host": replaced.get("host")}

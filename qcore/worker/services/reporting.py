@@ -1,6 +1,7 @@
-"""What the worker says about tasks: log lines in Celery's words, and events.
+"""Reports about tasks: log lines in Celery's format, and events.
 
-Nothing is formatted for a log level that is off, and nothing is built for events that nobody wants.
+In:  deliveries and outcomes.  Out: log records, and events for the EventSender. No text is built for a log
+level or for events that are off.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ log = logging.getLogger("qcore.worker")
 
 
 def report(settled: Sequence[Settlement], refused: Sequence[int]) -> None:
-    """Report the settlements that the broker has accepted. `refused` are the numbers of those that it has
-    not: their deliveries are not this worker's any more, and another run of the task counts."""
+    """Report the settlements that the broker accepted. `refused` are the delivery numbers of the others:
+    their leases were lost, and the outcome of another run counts."""
     silent = 0
     for settlement in settled:
         if settlement.report is None:
@@ -40,7 +41,7 @@ def report(settled: Sequence[Settlement], refused: Sequence[int]) -> None:
 
 
 class TaskReporter:
-    """Reports of one worker."""
+    """The log lines and events of one worker's tasks."""
 
     def __init__(self, events: EventSender) -> None:
         self.events = events
@@ -50,7 +51,7 @@ class TaskReporter:
             log.info("Task %s[%s] received", held.message.shown_name, held.message.id)
 
     def waits(self, held: InFlight) -> None:
-        """The event that it was received, which for short tasks is sent with those of its end."""
+        """Publish task-received, once. For a short task that succeeds, ended() publishes it instead."""
         if not held.said_received:
             held.said_received = True
             if self.events.tasks_on and held.task.send_events:
@@ -64,7 +65,7 @@ class TaskReporter:
                 self.events.note(_event, "task-started", held.message.id, since, {})
 
     def ended(self, held: InFlight, outcome: Outcome) -> None:
-        """Report how a run ended; called once its settlement was accepted."""
+        """Report the outcome of a run; to be called after the broker accepted its settlement."""
         if outcome.end == End.MALFORMED:
             self.refused(held.delivery.queue, outcome.text, outcome.traceback, held.message.id)
             return
@@ -78,7 +79,7 @@ class TaskReporter:
 
         def say(kind: str, **fields: Any) -> None:
             if events:
-                # When it ended, which is earlier than now when the result store was away.
+                # The end of the run, which is earlier than now after an outage of the result store.
                 events.note(_event, kind, task_id, outcome.started + outcome.runtime_s, fields)
 
         if end == End.SUCCESS:
@@ -116,16 +117,16 @@ class TaskReporter:
             say("task-failed", exception=words, traceback="")
 
     def was_done(self, message: TaskMessage, value: Any) -> None:
-        """The event of a run whose result was stored, and whose first settlement was refused."""
+        """Publish task-succeeded for a redelivered task whose result is stored already."""
         fields = {"result": short_repr(value), "runtime": None}
         self.events.note(_event, "task-succeeded", message.id, time.time(), fields)
 
     def not_run(self, held: InFlight, why: str) -> None:
-        """Revoked or expired."""
+        """Report a task that is not run: revoked, expired, or its `why`."""
         log.info("Discarding %s task: %s[%s]", why, held.message.shown_name, held.message.id)
         fields = {"terminated": False, "signum": None, "expired": why == "expired"}
         held.received_at = held.received_at or time.time()
-        self.waits(held)  # whoever watches learns its name
+        self.waits(held)  # task-received carries the task's name, task-revoked does not
         self.events.note(_event, "task-revoked", held.message.id, time.time(), fields)
 
     def refused(self, queue: str, reason: str, detail: str, task_id: str | None) -> None:
@@ -140,7 +141,7 @@ class TaskReporter:
             self.events.note(_event, "task-failed", task_id, time.time(), fields)
 
 
-# --- events, in Celery's words
+# --- events, in Celery's format
 
 
 def _event(kind: str, task_id: str, timestamp: float, fields: dict[str, Any]) -> list[dict[str, Any]]:
@@ -163,7 +164,7 @@ def _received(message: TaskMessage, at: float) -> list[dict[str, Any]]:
 
 
 def _whole_run(message: TaskMessage, received_at: float, outcome: Outcome) -> list[dict[str, Any]]:
-    """All events of a short task that succeeded."""
+    """All three events of a short task that succeeded."""
     started, runtime = outcome.started, outcome.runtime_s
     ended = {"result": outcome.text, "runtime": runtime}
     return [

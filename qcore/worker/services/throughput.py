@@ -1,7 +1,7 @@
-"""How many messages this worker has taken, of each queue, and how fast lately.
+"""Throughput: how many messages this worker has claimed from each queue, and how many per second.
 
-In:  batches of deliveries, from the loop.  Out: counts and rates for the worker's announcement, which other
-threads read. Whoever adds up the rates of all workers knows how fast a queue is emptied.
+In:  batches of deliveries, from the loop.  Out: counts and rates for the worker's announcement. The sum of
+the rates of all workers is the departure rate of a queue.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from collections.abc import Sequence
 
 from qcore.brokers.contract.records import Delivery
 
-#: a rate is the mean of so many seconds, and of the time since the announcement before them
+#: a rate is the mean since the last announcement that is at least so many seconds old
 SPAN_S = 10.0
 
 
 class QueueThroughput:
-    """Of one worker. add() belongs to the loop, told() to whoever announces."""
+    """The throughput of one worker. The loop's thread calls add(), the announcing thread calls rates()."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._looks: deque[tuple[float, dict[str, int]]] = deque([(time.monotonic(), {})])
 
     def add(self, batch: Sequence[Delivery]) -> None:
-        """These were taken. What goes back and is taken again counts twice, as it does for its queue."""
+        """Count claimed deliveries. A message that is returned and claimed again counts twice, as it does in
+        the arrival rate of its queue."""
         first = batch[0].queue
         if len(batch) == 1:
             self._counts[first] += 1
@@ -32,7 +33,7 @@ class QueueThroughput:
             self._counts.update([delivery.queue for delivery in batch])
 
     def rates(self) -> dict[str, tuple[int, float]]:
-        """For each queue how many since the start, and how many a second of late."""
+        """For each queue: messages since the start of the worker, and messages per second lately."""
         now, counts = time.monotonic(), dict(self._counts)
         while len(self._looks) > 1 and self._looks[1][0] <= now - SPAN_S:
             self._looks.popleft()

@@ -1,1 +1,1 @@
-"""From an outcome to what becomes of its delivery."""
+"""From the outcome of a run to the settlement of its delivery."""

@@ -1,8 +1,9 @@
-"""Outcomes of short tasks wait a moment for each other, where the broker does not make them.
+"""Batch the acknowledgements of short tasks, for brokers that do not reply to a settlement.
 
-Redis and SQLite answer each settlement, and what ends meanwhile makes the next batch. RabbitMQ answers
-none, so each outcome would be an acknowledgement of its own, which costs the server more than the task
-cost us. Nothing waits while a slot is free, and long tasks do not wait at all.
+In:  the number of waiting outcomes.  Out: whether to wait for more of them.
+Redis and SQLite reply to each settlement, and the outcomes of that time make the next batch. RabbitMQ does
+not reply, so each outcome would be an acknowledgement of its own, which costs the server more than the
+task costs the worker. No outcome waits while a slot is free, and those of long tasks never wait.
 """
 
 from __future__ import annotations
@@ -10,19 +11,19 @@ from __future__ import annotations
 from qcore.pools.base import Pool
 
 MOST = 32
-#: tasks are short when a slot takes so many ahead
+#: tasks count as short when the pool takes so many ahead for each slot
 SHORT = 8
 
 
 class AcknowledgementBatcher:
-    """longest_s: how long the first may wait, in seconds; 0 for brokers that answer."""
+    """longest_s: how many seconds the first outcome may wait; 0 for brokers that reply."""
 
     def __init__(self, longest_s: float) -> None:
         self._longest_s = longest_s
         self._until = 0.0
 
     def holds(self, count: int, pool: Pool, now: float) -> bool:
-        """Whether so many outcomes are better told a little later; `now` is monotonic."""
+        """Whether `count` outcomes should wait for more; `now` is monotonic seconds."""
         if not self._longest_s or not 0 < count < MOST or pool.pace.depth < SHORT or pool.is_idle():
             self._until = 0.0
             return False
@@ -34,5 +35,5 @@ class AcknowledgementBatcher:
         return False
 
     def left_s(self, now: float) -> float | None:
-        """Until they are told; None while nothing is held."""
+        """Seconds until the outcomes are settled; None while none waits."""
         return max(self._until - now, 0.0) if self._until else None

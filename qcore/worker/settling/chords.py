@@ -1,10 +1,10 @@
-"""What must be durable before a delivery is settled: other results, and the counts of chords.
+"""Preconditions of a settlement: other results, and the counts of chords, stored before it.
 
-In:  settlements with a `before`.  Out: the same, ready to be settled; bodies of full chords are sent.
-A member's result is stored, the member is counted, the body is sent, and only then is the member
-acknowledged: a crash in between brings the member back, and it finds how far things had come. Where
-the result store is the broker, sending the body and marking the chord as done are one step, so the
-body is sent once. Elsewhere a crash between the two sends it twice, with the same id.
+In:  settlements with a `before`.  Out: the same, ready to settle; bodies of complete chords are published.
+A member's result is stored, the member is counted, the body is published, and only then is the member
+acknowledged: after a crash in between, the member is redelivered and the steps continue. Where the result
+store is the broker, one step publishes the body and marks the chord as done, so the body is published
+once. Elsewhere a crash between the two publishes it twice, with the same id.
 Before this: worker/settling/rules.py.  After this: brokers/X, settle().
 """
 
@@ -32,7 +32,7 @@ log = logging.getLogger("qcore.worker")
 
 
 class Chords:
-    """Belongs to the loop, and is called by its thread."""
+    """The chords of one worker's tasks. Only the loop's thread calls it."""
 
     def __init__(self, app: App, results: ResultStore, ttl_s: float | None) -> None:
         self.app, self.results, self.ttl_s = app, results, ttl_s
@@ -41,7 +41,7 @@ class Chords:
     def consequences(
         self, message: TaskMessage, state: str, error: BaseException
     ) -> tuple[tuple[Message, ...], Preconditions | None]:
-        """What follows from a run that was refused, or ended from outside."""
+        """The messages and preconditions that follow from a task that was refused, revoked or killed."""
         try:
             embed = task_wire.read_body(message, frozenset(self.app.conf.accept_content)).embed
             if not any(embed.values()):
@@ -54,7 +54,7 @@ class Chords:
         return tuple(found.messages), found.before
 
     def before(self, batch: Sequence[Settlement]) -> None:
-        """Do what these settlements must wait for. Raises BrokerDown; then all of it may be tried again."""
+        """Carry out the preconditions of these settlements. After BrokerDown the call may be repeated."""
         waiting = [s for s in batch if s.before is not None]
         if not waiting:
             return
@@ -89,7 +89,8 @@ class Chords:
             self.results.chord_sizes(sizes, self.app.chord_ttl_s())
 
     def _send_body(self, part: ChordPart, full: FullChord) -> list[ChordPart]:
-        """Send the body of a full chord, or fail it; parts of a chord around it that follow from that."""
+        """Publish the body of a complete chord, or fail it. Returns the parts of an outer chord that this
+        completes."""
         body = from_json(part.body)
         try:
             entries = [from_json(entry) for entry in full.entries]
@@ -113,7 +114,7 @@ class Chords:
         return self.results.chord_done(full)
 
     def _shaped(self, full: FullChord, entries: list[Any]) -> list[Any]:
-        """The list that the body gets; groups within the header keep their form."""
+        """The list of results for the body; nested groups of the header become nested lists."""
         values = {entry[1]: entry[3] for entry in entries}
         if full.shape is None:
             return [entry[3] for entry in entries]
@@ -125,7 +126,7 @@ class Chords:
         return [value(member) for member in from_json(full.shape)["result"][1]]
 
     def _fail(self, body: dict[str, Any], part: ChordPart, why: str) -> list[ChordPart]:
-        """As Celery does: the body's result is a ChordError, and its errbacks are called."""
+        """As in Celery: store a ChordError as the body's result, and publish its errbacks."""
         log.error("chord %s: %s", part.group, why)
         error = {"exc_type": "ChordError", "exc_message": [why], "exc_module": "celery.exceptions"}
         found = continuations.body_failed(
@@ -143,7 +144,7 @@ class Chords:
 
 
 def _shown(error: Any) -> str:
-    """The repr of an exception that is known as data."""
+    """The repr of an exception in its stored form."""
     if not isinstance(error, dict):
         return repr(error)
     words = error.get("exc_message")

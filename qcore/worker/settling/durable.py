@@ -1,8 +1,8 @@
-"""What must be durable before deliveries are settled, and what happens while its store is away.
+"""The result outbox: results that are stored before their deliveries are settled, also through an outage.
 
-In:  settlements, as runs end.  Out: those that may be settled now. The rest stays here, held by this
-worker, and is tried again later and later; meanwhile the loop claims nothing. So a store that is away
-costs time, and no result, no task and no memory. The broker's own outages are the loop's (outage.py).
+In:  settlements, as runs end.  Out: those that may be settled now. While the result store is unavailable
+the others wait here in flight, and are tried again with a growing back-off; the loop claims nothing. An
+outage therefore costs time, and no result, no task and no memory. The loop handles outages of the broker.
 Before this: worker/settling/rules.py.  After this: brokers/X, settle().
 """
 
@@ -33,32 +33,32 @@ AWAY = (BrokerDown, BrokerFull, BrokerBusy)
 
 
 class ResultOutbox:
-    """Results kept apart from the broker, chords, and the records of tasks acknowledged early."""
+    """Stores results outside the broker, chords, and the outcomes of tasks acknowledged early."""
 
     def __init__(self, app: App, results: ResultStore, chords: Chords) -> None:
         self._app, self._results, self._chords = app, results, chords
         self._inline = results.in_broker
         self._outage = Outage("the result store")
-        self._held: list[Settlement] = []  # not settled yet: their deliveries are ours
+        self._held: list[Settlement] = []  # not settled: their deliveries are in flight
         self._records: list[Settlement] = []  # acknowledged before their run: only to be recorded
 
     def is_away(self) -> bool:
         return self._outage.since is not None
 
     def waits(self) -> bool:
-        """Whether something waits here for the store."""
+        """Whether a settlement waits for the result store."""
         return bool(self._held or self._records)
 
     def left_s(self) -> float:
-        """Until the next try."""
+        """Seconds until the next try."""
         return self._outage.left_s()
 
     def down_for_s(self) -> float:
         return self._outage.down_for_s()
 
     def ready(self, batch: list[Settlement]) -> list[Settlement]:
-        """Of these, and of those that waited, the ones that may be settled now. Raises BrokerDown when
-        the results are the broker's own affair, and what the store itself refuses."""
+        """Of these settlements and those that waited, the ones that may be settled now. Raises BrokerError
+        only where the result store is the broker."""
         if self._inline:
             self._chords.before(batch)
             self._try_records()
@@ -83,8 +83,8 @@ class ResultOutbox:
         return free + held
 
     def _one_by_one(self, batch: list[Settlement]) -> list[Settlement]:
-        """The store is there and does not take something in it: that must not hold up the others.
-        Those that may be settled."""
+        """Store each settlement of a refused batch alone, so that one bad result does not delay the others.
+        Returns those that may be settled."""
         done = []
         for settlement in batch:
             try:
@@ -101,7 +101,7 @@ class ResultOutbox:
         return done
 
     def _store(self, batch: Sequence[Settlement]) -> None:
-        """Result, then acknowledgement. Stored ones lose their result: a second try has less to do."""
+        """Store the results, and remove them from the settlements: a second try must not store them again."""
         found = [s.result for s in batch if s.result is not None]
         if found and self._results.keeps:
             self._results.store(found)
@@ -110,13 +110,14 @@ class ResultOutbox:
         crashpoint("stored_apart")
 
     def record(self, settlement: Settlement) -> None:
-        """The delivery was acknowledged before the run: what is left are the result and what follows."""
+        """Record the outcome of a task acknowledged early: its result and the messages that follow. While the
+        store is unavailable, the outcome waits."""
         self._records.append(settlement)
         if not (self.is_away() and self._outage.left_s()):
             self._try_records()
 
     def started(self, held: InFlight, pid: int, node: str, ttl_s: float | None) -> None:
-        """Store that a run has begun, for tasks that are tracked; nothing waits for it."""
+        """Store the state STARTED, for tasks with track_started; on an error it is dropped."""
         meta = result_wire.encode(
             held.message.id, result_wire.STARTED, {"pid": pid, "hostname": node}, now=time.time()
         )
@@ -152,7 +153,8 @@ class ResultOutbox:
         self._outage.works()
 
     def give_up(self) -> list[Settlement]:
-        """The worker leaves while the store is away: what ran goes back, flagged, to be run again."""
+        """For a shutdown during an outage: returns settlements that return the waiting deliveries, flagged.
+        The outcomes of tasks acknowledged early are lost; an error is logged."""
         if self._records:
             log.error("%d outcome(s) of tasks acknowledged early are lost", len(self._records))
             self._records.clear()
@@ -163,10 +165,10 @@ class ResultOutbox:
 
 
 def settle_individually(consumer: Consumer, batch: list[Settlement], exc: BrokerError) -> list[Settlement]:
-    """Settle each of a refused batch; those to try again in the next turn.
+    """Settle each delivery of a refused batch alone. Returns the settlements to try again.
 
-    The broker refuses something in it, such as a callback to a place that does not exist: that is left
-    out, and said.
+    A message that the broker refuses, such as a callback to an exchange that does not exist, is dropped and
+    an error is logged.
     """
     if len(batch) == 1:
         if not batch[0].sends:

@@ -1,7 +1,7 @@
-"""What is written down of a task that failed for good.
+"""The record of a failed task, for `qctl failed`.
 
-In:  the Held delivery and what is known of its last run.  Out: a Failure for the settlement.
-Nothing here is called for a task that succeeds.
+In:  the InFlight delivery and the error of its last run.  Out: a FailedTask for the settlement.
+A task that succeeds calls nothing in this file.
 Before this: worker/settling/rules.py.  After this: brokers/X stores it in the step that ends the delivery.
 """
 
@@ -17,13 +17,13 @@ from qcore.worker.in_flight import InFlight
 
 
 class FailedTaskRecorder:
-    """Of one worker."""
+    """Creates the failed-task records of one worker, which expire after `ttl_s` seconds; None: never."""
 
     def __init__(self, node: str, ttl_s: float | None) -> None:
         self._node, self._ttl_s = node, ttl_s
 
     def of(self, held: InFlight, error: tuple[str, str], traceback: str, runtime_s: float) -> FailedTask:
-        """error: type and message of the exception."""
+        """The record of this failed task. error: type and message of the exception."""
         message, delivery = held.message, held.delivery
         args, kwargs = _arguments(message)
         retry_of = message.headers.get(RETRY_OF)
@@ -49,7 +49,7 @@ class FailedTaskRecorder:
 
 
 def _arguments(message: TaskMessage) -> tuple[str, str]:
-    """As the message shows them, else as they are."""
+    """args and kwargs as text: from the message's headers, else from its body; "" if that is malformed."""
     shown = message.headers.get("argsrepr"), message.headers.get("kwargsrepr")
     if isinstance(shown[0], str) and isinstance(shown[1], str):
         return short(shown[0], TEXT_BYTES), short(shown[1], TEXT_BYTES)

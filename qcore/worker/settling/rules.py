@@ -1,8 +1,8 @@
-"""From an outcome to what becomes of its delivery: pure rules.
+"""Settlement rules: from the outcome of a run to the settlement of its delivery. No I/O.
 
-In:  an Outcome and the Held delivery.  Out: a Settlement, and what to say about it.
-The order of truth: the result is durable, then what follows is sent, then the delivery is
-acknowledged, then the event is sent.
+In:  an Outcome and the InFlight delivery.  Out: a Settlement.
+The order of its steps: the result is stored, then the messages that follow are published, then the
+delivery is acknowledged, then the event is published.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from qcore.wire.task import TaskMessage
 from qcore.worker.in_flight import InFlight
 from qcore.worker.settling.failed_tasks import FailedTaskRecorder
 
-#: A worker that dies takes all it holds with it, started or not, so its death says less of a task than
-#: the death of the process that ran it: a message is held by that many more dead workers before it
-#: is set aside for that alone.
+#: A crashed worker loses all deliveries in flight, started or not, so its crash is weaker evidence against
+#: a task than the crash of the process that ran it. That many more crashes of workers are allowed before
+#: a message is dead-lettered for them alone.
 EXTRA_WORKER_DEATHS = 10
 
 
-#: (message, state, error) -> messages that follow, and what must be durable before
+#: (message, state, error) -> messages that follow, and the preconditions of the settlement
 Consequences = Callable[[TaskMessage, str, BaseException], tuple[tuple[Message, ...], Preconditions | None]]
 
 
 class SettlementRules:
-    """How deliveries end; made once from the settings."""
+    """The settlement rules of one worker, made from its settings."""
 
     def __init__(
         self,
@@ -45,13 +45,13 @@ class SettlementRules:
         self._failures, self.follow = failures, follow
 
     def is_suspect(self, delivery: Delivery) -> bool:
-        """Whether so many of its holders died that it must not be tried again."""
+        """Whether too many workers crashed while they held it, so that it must not be run again."""
         return delivery.deliveries > self.max_deliveries + EXTRA_WORKER_DEATHS
 
     # --- runs
 
     def settlement(self, held: InFlight, outcome: Outcome) -> Settlement:
-        """What becomes of a delivery that was run."""
+        """The settlement of a delivery that was run."""
         end = outcome.end
         delivery, task = held.delivery, held.task
         if end == End.REQUEUED:
@@ -76,7 +76,7 @@ class SettlementRules:
         delivery, task, ran_s = held.delivery, held.task, outcome.runtime_s
         if outcome.end == End.LOST:
             wants_rerun = task.reject_on_worker_lost is not False and held.late
-            # Not every broker counts (RabbitMQ's classic queues do not), so we count what we see.
+            # Not every broker counts deliveries (RabbitMQ's classic queues do not), so the worker counts too.
             deaths = max(delivery.deliveries, held.deaths)
             if wants_rerun and deaths < self.max_deliveries:
                 return Settlement(delivery, Settle.RETURN)
@@ -101,7 +101,8 @@ class SettlementRules:
         task_id: str | None,
         message: TaskMessage | None = None,
     ) -> Settlement:
-        """Bytes that are no task for us: kept aside, and a failure stored when somebody may wait."""
+        """Quarantine a malformed message or an unregistered task. With a `task_id`, also store a failure,
+        because a caller may wait for the result."""
         error: Exception
         if reason == "unregistered":
             error = NotRegistered(message.task if message is not None else "?")
@@ -118,12 +119,12 @@ class SettlementRules:
         return settlement
 
     def crashed(self, held: InFlight) -> Settlement:
-        """A message whose earlier runs took their workers with them too often."""
+        """Dead-letter a message whose workers crashed too often."""
         error = WorkerLostError(f"its workers died {held.delivery.deliveries - 1} times while it ran")
         return self._failed(held, error, 0.0, "crashed_too_often")
 
     def not_run(self, held: InFlight, why: str) -> Settlement:
-        """Revoked, expired or terminated."""
+        """Acknowledge a revoked, expired or terminated task, and store the state REVOKED."""
         settlement = Settlement(held.delivery, Settle.ACK, self.revoked(held.message, why))
         return self._followed(settlement, held.message, result_wire.REVOKED, TaskRevokedError(why))
 
@@ -140,7 +141,7 @@ class SettlementRules:
     def _followed(
         self, settlement: Settlement, message: TaskMessage, state: str, error: BaseException
     ) -> Settlement:
-        """With what follows from the end of this message."""
+        """The same settlement, with the messages and preconditions that follow from this task's end."""
         if self.follow is not None:
             settlement.sends, settlement.before = self.follow(message, state, error)
         return settlement
@@ -170,18 +171,18 @@ class SettlementRules:
         return StoredResult(task_id, meta, self.ttl_s) if meta is not None else None
 
 
-#: tasks that are remembered
+#: how many tasks CrashCounter keeps
 MOST = 10_000
 
 
 class CrashCounter:
-    """Counts by task id; the longest ago is forgotten first."""
+    """Counts crashes by task id; beyond MOST the task counted longest ago is dropped."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
 
     def count(self, task_id: str) -> int:
-        """One more; how many so far."""
+        """Count one more crash; returns the new count."""
         count = self._counts.pop(task_id, 0) + 1
         self._counts[task_id] = count
         if len(self._counts) > MOST:
