@@ -1,1 +1,1 @@
-"""The control bus: requests to workers and their replies."""
+"""Remote control: requests to workers and their replies."""

@@ -1,6 +1,6 @@
-"""Who may have this worker do what: the check of signed control requests.
+"""Authorization of control requests: the check of their seals and of the scope of their key.
 
-In:  a request and the scope that its command needs.  Out: None, or why it is refused.
+In:  a request and the scope that its command needs.  Out: None, or the text of the refusal.
 Before this: control/server.py.  Keys: control/keys.py; the form of a seal: wire/seal.py.
 """
 
@@ -19,8 +19,8 @@ from qcore.wire.seal import Seal
 
 log = logging.getLogger("qcore.control")
 
-SKEW_S = 30.0  # how far apart the clocks of two hosts may be
-LONGEST_S = 3600.0  # no request is valid for longer
+SKEW_S = 30.0  # largest accepted difference between the clocks of two hosts
+LONGEST_S = 3600.0  # longest validity of a request
 MOST_NONCES = 100_000
 WARN_EVERY_S = 60.0
 
@@ -38,29 +38,29 @@ REFUSALS = {
 
 
 class Authorizer:
-    """Of one worker; used by its control thread."""
+    """Authorizes the control requests of one worker. Only its control thread calls it."""
 
     def __init__(
         self, conf: Config, clock: Callable[[], float] = time.time, started_at: float | None = None
     ) -> None:
-        """started_at (epoch seconds, now if absent) is when the worker began. Raises ConfigError for keys
-        that cannot be used."""
+        """started_at: the start of the worker in epoch seconds; None: now. Raises ConfigError for malformed
+        keys."""
         self.keys, self.unsigned = known_keys(conf), unsigned(conf)
         self._clock = clock
         self._started_at = clock() if started_at is None else started_at
         self._first_time: Callable[[str, float], bool] | None = None
-        self._nonces: dict[str, float] = {}  # nonce -> until when it could come again
+        self._nonces: dict[str, float] = {}  # nonce -> end of its validity, epoch seconds
         self._warned: dict[str, float] = {}
         self.refused: Counter[str] = Counter()
 
     def remember_at(self, broker: Broker, node: str) -> None:
-        """Note what was received at the broker too, so that a worker of this name that comes after this one
-        refuses it. A broker that cannot do that leaves the time of issue as the only means."""
+        """Record received nonces in the broker too, so that a later worker of this name refuses a replay.
+        With a broker that cannot record them, only the time of issue protects a later worker."""
         if broker.features.once and self._checks:
             self._first_time = lambda nonce, ttl_s: broker.first_time(f"{node} {nonce}", ttl_s)
 
     def words(self) -> str:
-        """For the start banner."""
+        """The line of the start banner."""
         free = {
             "allow": "unsigned may do everything",
             "read": "unsigned may only look",
@@ -71,7 +71,8 @@ class Authorizer:
         return f"{len(self.keys)} key{'s' if len(self.keys) > 1 else ''}; {free[self.unsigned]}"
 
     def refusal(self, request: Request, scope: str) -> str | None:
-        """Why the request must not be carried out, in words for its caller; None: it may be."""
+        """The text of the refusal for the caller, or None if the request is authorized. A refusal is counted
+        and logged. Raises BrokerError if the broker cannot be queried for a replay."""
         reason = self._reason(request, scope)
         if reason is None:
             return None
@@ -80,8 +81,8 @@ class Authorizer:
         return f"refused ({reason}): {request.method} needs the scope '{scope}', and {REFUSALS[reason]}"
 
     def may_ask(self, request: Request, scope: str) -> bool:
-        """Whether its seal, or the lack of one, allows it; whether it was received before is not asked.
-        A refusal is counted and logged."""
+        """Whether the seal, or its absence, allows the request; replays are not checked. A refusal is counted
+        and logged."""
         reason = self._unproven(request, scope)
         if reason is not None:
             self.refused[reason] += 1
@@ -101,19 +102,21 @@ class Authorizer:
         return None if scope == "read" else self._received_by_another(seal, until - now)
 
     def _received_by_another(self, seal: Seal, ttl_s: float) -> str | None:
-        """Why a request that changes something may have been carried out by a worker before this one; one
-        round trip. Raises BrokerError: what cannot be checked is not carried out."""
+        """The reason if an earlier worker of this name may have executed the request, else None. One round
+        trip. Raises BrokerError: a request that cannot be checked is not executed."""
         if self._first_time is None:
             return "too_old" if seal.issued_at < self._started_at else None
         if seal.issued_at < self._started_at - SKEW_S:
             return "too_old"
         is_first = self._first_time(seal.nonce, ttl_s)
-        # What was issued later no worker before this one can have had: two of one name both carry it out.
+        # An earlier worker cannot have received a request issued later, so the nonce was recorded by another
+        # worker that runs under the same name; both execute the request.
         return "replayed" if not is_first and seal.issued_at <= self._started_at + 2 * SKEW_S else None
 
     @property
     def _checks(self) -> bool:
-        """Whether there is anything to check a seal with; if not, it was signed for others of its fleet."""
+        """Whether seals are checked. Without keys and with control_unsigned=allow they are ignored: such a
+        request was signed for other workers of the fleet."""
         return bool(self.keys) or self.unsigned != "allow"
 
     def _unproven(self, request: Request, scope: str) -> str | None:
@@ -139,7 +142,8 @@ class Authorizer:
         return None if key.may(scope) else "wrong_scope"
 
     def _remember(self, nonce: str, until: float, now: float) -> bool:
-        """False: there is no room. Forgetting one before its time would let it be replayed."""
+        """Record a nonce; False if MOST_NONCES are recorded. None is dropped while its request is valid:
+        that would allow a replay."""
         if len(self._nonces) >= MOST_NONCES:
             self._nonces = {n: t for n, t in self._nonces.items() if t >= now}
         if len(self._nonces) >= MOST_NONCES:
@@ -148,7 +152,7 @@ class Authorizer:
         return True
 
     def _warn(self, request: Request, reason: str, scope: str) -> None:
-        """One line for each reason and minute: who floods the bus must not flood the log."""
+        """Log one line per reason and minute, so that a flood of requests does not flood the log."""
         now = self._clock()
         if now - self._warned.get(reason, float("-inf")) < WARN_EVERY_S:
             return

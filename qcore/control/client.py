@@ -1,8 +1,8 @@
-"""The caller's side of the control bus: ask workers, and know when everybody has answered.
+"""The caller's side of remote control: send a request to workers and gather the replies.
 
-In:  a command and whom it is for.  Out: Answers: who replied what, who stays silent, who is unknown.
-A request ends when all who are expected have replied, not when a time-out has passed: the broker says
-how many heard it, or the members known to it say who is there. Wire: wire/control.py.
+In:  a command and its recipients.  Out: Answers: the replies, the silent workers, the unknown names.
+A request ends when every recipient has replied, or at its time-out. The number of recipients is what the
+broker reports for the broadcast; their names are its members. Wire format: wire/control.py.
 """
 
 from __future__ import annotations
@@ -26,45 +26,46 @@ if TYPE_CHECKING:
     from qcore.tasks.interface import ClientApp
 
 DEFAULT_TIMEOUT_S = 1.0
-#: how long a signed request is valid, in seconds: as long as its caller waits, within these bounds
+#: validity of a signed request in seconds: the time-out of its caller, within these bounds
 VALID_S, MOST_VALID_S = 60.0, 1800.0
 
 
 class SilentWorker(msgspec.Struct, frozen=True):
-    """A worker that should have answered and did not."""
+    """A recipient that did not reply before the time-out."""
 
     node: str
-    age_s: float | None = None  # since its last sign of life; None: never seen by the broker
+    age_s: float | None = None  # since its last announcement; None: it never announced itself
 
 
 class Answers(msgspec.Struct):
-    """What came of one request."""
+    """The replies to one request, and the workers that did not reply."""
 
     replies: dict[str, Any]
     silent: list[SilentWorker]
-    unknown: list[str]  # asked for by name, and nobody has heard of them
-    known: list[str]  # every node that the broker knows of, for near misses
-    heard: int | None  # how many were listening, None when the broker cannot tell
+    unknown: list[str]  # names or globs in the destination that match no worker
+    known: list[str]  # every node that the broker lists, for near misses
+    heard: int | None  # how many subscribers received the request; None if the broker does not report it
     took_s: float
-    malformed: int = 0  # replies that could not be read
-    members: dict[str, Member] = {}  # all who announced themselves, by node
-    instances: dict[str, set[str]] = {}  # node -> those who replied under that name
-    #: a name of Celery's outlives its worker: when fewer are silent than there are such names, all of them
+    malformed: int = 0  # replies that are malformed, or belong to another request
+    members: dict[str, Member] = {}  # announced workers, by node
+    instances: dict[str, set[str]] = {}  # node -> instances that replied under that name
+    #: The name of a Celery worker may outlive it. If more such names did not reply than workers are missing,
+    #: all of these names are listed here and none of them in `silent`.
     possibly_silent: list[str] = []
 
     @property
     def now(self) -> float:
-        """Epoch seconds, never before the broker's latest word."""
+        """Epoch seconds; at least the time of the latest announcement, if this host's clock is behind."""
         return max(time.time(), *(m.seen_at for m in self.members.values()), 0.0)
 
     @property
     def count(self) -> int:
-        """How many workers replied; those of one name are told apart."""
+        """How many workers replied; several workers of one name count separately."""
         return sum(map(len, self.instances.values()))
 
     @property
     def twins(self) -> dict[str, list[str]]:
-        """Names that more than one worker has -> where those are, as far as they have said."""
+        """Names that more than one worker uses -> their processes and hosts, as announced."""
         found: dict[str, list[str]] = {}
         for node in {*self.replies, *self.members}:
             member = self.members.get(node)
@@ -91,7 +92,7 @@ class Control:
         return f"reply.{self.exchange}"
 
     def known(self) -> list[Member]:
-        """Workers that announced themselves to the broker; Celery's do not."""
+        """Workers that announced themselves to the broker; Celery's workers do not."""
         return self.app.broker.members()
 
     def ask(
@@ -103,9 +104,10 @@ class Control:
         pattern: str | None = None,
         matcher: str | None = None,
     ) -> Answers:
-        """Send a request and gather the replies until nobody is missing or timeout_s has passed.
+        """Publish a request and gather the replies until all recipients have replied or timeout_s has passed.
 
-        destination holds node names, or globs of them; None asks everybody. Raises BrokerDown.
+        destination holds node names, or globs of them; None means all workers. Raises BrokerDown, and
+        ConfigError for a malformed signing key.
         """
         started = time.monotonic()
         broker = self.app.broker
@@ -169,7 +171,8 @@ class Control:
         pattern: str | None = None,
         matcher: str | None = None,
     ) -> int | None:
-        """Send a request that nobody answers; how many heard it, None when that is unknown."""
+        """Publish a request without replies. Returns how many subscribers received it; None if the broker
+        does not report it. Raises BrokerDown, and ConfigError for a malformed signing key."""
         request = wire.Request(
             method=method,
             arguments=arguments or {},
@@ -182,7 +185,7 @@ class Control:
         return self.app.broker.broadcast(self.exchange, "", raw)
 
     def _sealer(self, timeout_s: float = 0.0) -> wire.Sealer | None:
-        """What signs a request, when this process has a key; raises ConfigError."""
+        """The function that signs a request, None without a signing key; raises ConfigError."""
         key = signing_key(self.app.conf)
         if key is None:
             return None
@@ -194,7 +197,7 @@ class Control:
 
         return header
 
-    # --- Celery's words
+    # --- Celery's API
 
     def broadcast(
         self,
@@ -238,7 +241,7 @@ class Control:
     def revoke(
         self, task_id: str | Sequence[str], terminate: bool = False, signal: str = "TERM", **options: Any
     ) -> list[dict[str, Any]] | None:
-        """Remember in the broker that these must not run, then tell the workers."""
+        """Store the revoked ids in the broker, then publish the request to the workers."""
         ids = [task_id] if isinstance(task_id, str) else list(task_id)
         self.app.broker.revoke(ids)
         arguments = {"task_id": ids, "terminate": terminate, "signal": signal}
@@ -262,7 +265,7 @@ class Control:
         return self.broadcast("disable_events", **options)
 
     def autoscale(self, max: int, min: int, **options: Any) -> Any:
-        """Other bounds for pools that scale themselves."""
+        """Set the bounds of autoscaled pools."""
         return self.broadcast("autoscale", {"max": max, "min": min}, **options)
 
     def pool_grow(self, n: int = 1, **options: Any) -> Any:
@@ -305,14 +308,14 @@ class Inspect:
 
 
 class Recipients(msgspec.Struct):
-    """Whom a request is for, as far as it can be known before asking."""
+    """The recipients of a request, as far as they are known before it is published."""
 
-    names: list[str] | None  # exact names to send it to; None: everybody
-    pattern: str | None = None  # one glob for the workers to match, where no members are known
+    names: list[str] | None  # exact node names; None: all workers
+    pattern: str | None = None  # a glob that the workers match themselves, if the broker lists no members
     unknown: list[str] = []
 
     def includes(self, node: str) -> bool:
-        """Whether it is among those who answer when everybody is asked."""
+        """Whether this node replies to a request without exact names."""
         return self.pattern is None or fnmatch.fnmatchcase(node, self.pattern)
 
     @classmethod
@@ -349,7 +352,7 @@ def _is_done(answers: Answers, whom: Recipients, heard: int | None, members: dic
 def _silent(
     answers: Answers, whom: Recipients, members: dict[str, Member], foreign: set[str]
 ) -> tuple[list[SilentWorker], list[str]]:
-    """Who is silent, and, when that cannot be said, the names among which those are."""
+    """The silent workers; and, if they cannot be determined, the names that may be silent."""
     now = answers.now
 
     def silent(node: str) -> SilentWorker:
@@ -360,7 +363,8 @@ def _silent(
         return [silent(n) for n in whom.names if n not in answers.replies], []
     asked = [n for n, m in sorted(members.items()) if m.alive and whom.includes(n)]
     missing = [silent(n) for n in asked if n not in answers.replies]
-    # Bindings of Celery's workers outlive them; only as many as heard us and said nothing are real.
+    # Bindings of Celery's workers outlive them: only as many are silent as received the request and did not
+    # reply.
     lacking = (answers.heard or 0) - answers.count - len(missing)
     others = sorted(foreign - set(answers.replies))
     if 0 < lacking < len(others):

@@ -1,7 +1,7 @@
-"""The keys of the control bus: which there are, what each may do, which of them this process signs with.
+"""The keys of remote control: their secrets and scopes, and the key that this process signs with.
 
 In:  the settings control_keys, control_sign_key and control_unsigned.  Out: Key objects.
-A secret may be written as it is, as `env:NAME` or as `file:PATH`.
+A secret is written literally, as `env:NAME` or as `file:PATH`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 
 class Key(msgspec.Struct, frozen=True):
-    """scope: the widest that it may do; '' when that is known to the workers only."""
+    """scope: the widest scope of the key, one of SCOPES; '' if only the workers know it."""
 
     id: str
     secret: bytes
@@ -40,15 +40,14 @@ class Key(msgspec.Struct, frozen=True):
 
 
 def known_keys(conf: Config) -> dict[str, Key]:
-    """The keys that workers accept, by id; raises ConfigError."""
+    """The keys of the setting control_keys, by id; raises ConfigError."""
     return {str(name): _read(str(name), said) for name, said in (conf.control_keys or {}).items()}
 
 
 def unsigned(conf: Config) -> str:
-    """What an unsigned request may do: 'allow' (everything), 'read' or 'refuse'.
+    """What an unsigned request may do: 'allow' (everything), 'read' or 'refuse'. Raises ConfigError.
 
-    Without a word on it: everything as long as there are no keys, since Celery's tools cannot sign; and
-    only read as soon as there are.
+    The default is 'allow' without control_keys, since Celery's tools cannot sign, and 'read' with them.
     """
     said = conf.control_unsigned
     if said is None:
@@ -59,10 +58,10 @@ def unsigned(conf: Config) -> str:
 
 
 def signing_key(conf: Config) -> Key | None:
-    """The key that this process signs its requests with; None: it signs nothing. Raises ConfigError.
+    """The key that signs this process's requests; None: requests are not signed. Raises ConfigError.
 
-    control_sign_key is `id:secret`, `file:PATH` of a file with that in it, or an id of control_keys;
-    without it the widest of control_keys is taken.
+    control_sign_key is `id:secret`, `file:PATH` of a file that contains this, or an id of control_keys;
+    without it the key of control_keys with the widest scope is used.
     """
     said = conf.control_sign_key
     if not said:

@@ -1,7 +1,7 @@
-"""Answer the control bus: requests in, replies out, in a thread of its own.
+"""The control server of a worker: receives control requests and sends replies, in a thread of its own.
 
-In:  requests on the control exchange (wire/control.py).  Out: replies.  It answers within
-milliseconds while every slot is busy; a malformed request is counted and skipped.
+In:  requests on the control exchange (wire/control.py).  Out: replies.  It replies within
+milliseconds while every slot is busy; a malformed request is counted, logged and dropped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("qcore.control")
 
 MOST_BYTES = 8 << 20  # of a reply
-MOST_LINES = 20  # a minute, about requests that failed and want no reply
+MOST_LINES = 20  # log lines per minute about failed requests without a reply
 
 
 class ControlServer:
@@ -44,7 +44,7 @@ class ControlServer:
     def start(self) -> None:
         self._broker = open_broker(self._app.broker_url(), self._app.broker_options())
         self.guard.remember_at(self._broker, self._view.node)
-        commands()  # import them before the first request comes
+        commands()  # import them before the first request arrives
         self._listen()
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
         self._thread.start()
@@ -71,12 +71,12 @@ class ControlServer:
                 self._drop()
                 self._stop.wait(wait_s)
                 wait_s = min(wait_s * 2, 2.0)
-            except Exception:  # a fault of ours with one request must not end the answering of others
+            except Exception:  # a bug in one request must not end the server
                 log.exception("a control request could not be answered")
         self._drop()
 
     def _listen(self) -> None:
-        """What was revoked while we did not listen is read once we do, so that nothing is missed."""
+        """Subscribe, then load the revoked ids: in this order no revocation is missed."""
         self._ear = self._broker.subscribe(self._exchange, "", self._view.node)
         self._view.call("load_revoked", broker=self._broker)
 
@@ -92,7 +92,7 @@ class ControlServer:
         try:
             request = wire.decode_request(raw)
             if request.has_expression() and not self._may_ask(request):
-                return  # whom it is for cannot be known, so nobody answers
+                return  # it selects workers by an expression, which is not evaluated without authorization
             if not request.is_for(self._view.node):
                 return
         except Malformed as exc:
@@ -100,7 +100,7 @@ class ControlServer:
             log.warning("a malformed control request was ignored: %s", exc)
             return
         if request.expires and request.expires < time.time() - 60:
-            return  # its caller left long ago
+            return  # its caller's time-out has passed
         clock = self._app.tick_clock(request.clock)
         refusal, value = self._run(request)
         if request.reply_key is None and not refusal and isinstance(value, dict) and "error" in value:
@@ -124,11 +124,11 @@ class ControlServer:
         try:
             scope = find(request.method).scope_for(request.arguments)
         except UnknownName:
-            scope = "read"  # it gets as far as the answer that there is no such command
+            scope = "read"  # an unknown command is reported by _run()
         return self.guard.may_ask(request, scope)
 
     def _warn_unheard(self, request: wire.Request, reason: str) -> None:
-        """Nobody waits for the reply, so the log has the reason; so many lines a minute and no more."""
+        """Log why a request without a reply failed, at most MOST_LINES times a minute."""
         now = time.monotonic()
         if now - self._minute_began >= 60.0:
             self._minute_began, self._lines = now, 0
@@ -139,11 +139,11 @@ class ControlServer:
             log.warning("more control requests failed; the next are not logged before a minute has passed")
 
     def _run(self, request: wire.Request) -> tuple[bool, Any]:
-        """Whether it was refused, and the answer."""
+        """Whether the request was refused, and the value of the reply."""
         try:
             found = find(request.method)
         except UnknownName:
-            return False, {"error": f"KeyError({request.method!r})"}  # Celery's words, which its tools know
+            return False, {"error": f"KeyError({request.method!r})"}  # Celery's text, which its tools parse
         refusal = self.guard.refusal(request, found.scope_for(request.arguments))
         if refusal is not None:
             return True, {"error": refusal}
@@ -154,6 +154,6 @@ class ControlServer:
             return found.handler(self._view, **found.checked(request.arguments))
         except ValueError as exc:
             return {"error": str(exc)}
-        except Exception as exc:  # a handler, perhaps a user's: the caller gets to know, we go on
+        except Exception as exc:  # of any handler, also an app's: the server must not end
             log.warning("control command %s: %r", request.method, exc)
             return {"error": repr(exc)}

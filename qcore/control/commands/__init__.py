@@ -1,1 +1,1 @@
-"""Control commands: one file each, named as people type it."""
+"""Control commands: one file for each subject."""

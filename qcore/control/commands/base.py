@@ -1,7 +1,8 @@
-"""The contract of control commands: a function, and a description of it.
+"""Control commands: the interface of their functions, and their descriptions.
 
+In:  functions with the decorator @command.  Out: Command objects.
 The command line, completion, the man page and the dashboard's palette are made from the descriptions;
-the worker calls the function. One command a file; the file name is what people type.
+the worker calls the function.
 
     @command("rate_limit", kind="control", args=(Arg("task_name", str), Arg("rate_limit", str)))
     def rate_limit(worker: WorkerView, task_name: str, rate_limit: str, **_: Any) -> Any:
@@ -21,10 +22,10 @@ from msgspec import Meta
 
 
 class WorkerView(Protocol):
-    """What a command may see and do of a worker. Called from the control thread."""
+    """What a command may read and call of a worker. Called from the control thread."""
 
     node: str
-    instance: str  # an id that each start of a worker makes anew
+    instance: str  # a random id of each start of a worker
     pid: int
     started_at: float  # epoch seconds
     app: Any
@@ -37,13 +38,13 @@ class WorkerView(Protocol):
     def stats(self) -> dict[str, Any]: ...
     def queues(self) -> list[str]: ...
     def call(self, what: str, **arguments: Any) -> Any:
-        """Run one of the worker's own verbs in its loop and return what it says: revoke, terminate,
+        """Call one of the worker's operations and return its text for the reply: revoke, terminate,
         rate_limit, time_limit, pool_grow, pool_shrink, pool_restart, add_consumer, cancel_consumer,
-        shutdown, enable_events, disable_events, heartbeat. Raises ValueError with words for people."""
+        shutdown, enable_events, disable_events, heartbeat. Raises ValueError with a text for the caller."""
 
 
 MOST_IDS = 50_000
-#: types of arguments, with the words that a refusal uses; a handler's annotations are what requests must fit
+#: types of arguments, with their text in error messages; requests must fit the annotations of the handler
 QueueName = Annotated[
     str,
     Meta(
@@ -64,7 +65,7 @@ SignalName = Annotated[
     int | Name | None, Meta(description="the name of a signal that ends a task, like KILL, or its number")
 ]
 
-#: what a key may do, each with all before it: look; change what a worker does; end tasks, pools and workers
+#: scopes of a key, each includes those before it: read; change a worker; end tasks, pools and workers
 SCOPES = ("read", "operate", "admin")
 
 
@@ -79,30 +80,31 @@ class Arg(msgspec.Struct, frozen=True):
 
 
 class Command(msgspec.Struct, frozen=True):
-    """One control command as everything but the worker sees it."""
+    """The description of a control command, and its handler."""
 
     name: str
-    kind: str  # "inspect": only looks; "control": changes something
+    kind: str  # "inspect": only reads; "control": changes something
     handler: Callable[..., Any]
     summary: str  # first line of the handler's docstring
     args: tuple[Arg, ...] = ()
-    variadic: str | None = None  # the argument that takes all further words
+    variadic: str | None = None  # the argument that takes all remaining words
     alias: str | None = None
     visible: bool = True
     signature: str = ""  # for usage lines, e.g. "<task_name> <rate_limit>"
-    replies: bool = True  # False: the command ends the worker before it could answer
-    scope: str = "operate"  # what a key must be allowed: one of SCOPES
+    replies: bool = True  # False: the command ends the worker before it could reply
+    scope: str = "operate"  # the scope that a key must have: one of SCOPES
 
     def scope_for(self, arguments: Mapping[str, Any]) -> str:
-        """The scope that these arguments need: whoever also terminates needs the widest."""
+        """The scope that a request with these arguments needs; `terminate` needs the widest."""
         return "admin" if arguments.get("terminate") else self.scope
 
     def checked(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of a request, each of the type that the handler declares (numbers may be text, as
-        on the command line); those that a built-in command does not know are left out. Raises ValueError."""
+        """The arguments of a request, converted to the types that the handler declares (numbers may be text,
+        as on the command line); arguments that a built-in command does not declare are dropped. Raises
+        ValueError."""
         kinds, takes_all = _declared(self)
         found = {k: v for k, v in arguments.items() if takes_all or k in kinds}
-        if not takes_all:  # Celery's clients send null for what they leave to the worker
+        if not takes_all:  # Celery's clients send null for an omitted argument
             found = {k: v for k, v in found.items() if v is not None or k not in _optional(self)}
         for name, value in found.items():
             kind = kinds.get(name, Any)
@@ -117,7 +119,7 @@ class Command(msgspec.Struct, frozen=True):
         return found
 
     def arguments(self, words: Sequence[str]) -> dict[str, Any]:
-        """Words from a command line as the request's arguments; raises ValueError in words."""
+        """The arguments of a request, from the words of a command line. Raises ValueError."""
         found: dict[str, Any] = {}
         rest = list(words)
         for arg in self.args:
@@ -152,8 +154,8 @@ _KINDS = {int: "a whole number", float: "a number", bool: "yes or no", str: "tex
 
 @cache
 def _declared(found: Command) -> tuple[dict[str, Any], bool]:
-    """The types of a command's arguments, and whether it takes others too. Of an app's own command only what
-    it declares in `args` is known: its annotations may mean anything."""
+    """The types of a command's arguments, and whether it accepts undeclared ones. For an app's own command
+    only `args` counts, since its annotations may have another purpose."""
     if not _is_builtin(found):
         return {a.name: a.type | None for a in found.args}, True
     hints = get_type_hints(found.handler, include_extras=True)
@@ -169,7 +171,7 @@ def _optional(found: Command) -> frozenset[str]:
 
 
 def _require_text_that_travels(value: Any) -> None:
-    """Raises UnicodeEncodeError, a ValueError, for text that no broker can store (lone surrogates)."""
+    """Raises UnicodeEncodeError, a ValueError, for text that is not valid UTF-8 (lone surrogates)."""
     json.dumps(value, ensure_ascii=False, default=str).encode()
 
 
@@ -206,8 +208,8 @@ def command(
     replies: bool = True,
     scope: str = "",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register the handler under `name`; the decorator behind @inspect_command and @control_command.
-    scope: one of SCOPES; without it 'read' for inspect commands and 'operate' for the others."""
+    """Decorator: register a handler under `name`. @inspect_command and @control_command use it too.
+    scope: one of SCOPES; the default is 'read' for inspect commands and 'operate' for the others."""
     needed = scope or ("read" if kind == "inspect" else "operate")
 
     def keep(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -221,17 +223,17 @@ def command(
 
 
 def inspect_command(*words: Any, **options: Any) -> Any:
-    """Decorator of an app's own command that only looks: it becomes `qctl inspect NAME`.
+    """Decorator of an app's own command that only reads; it becomes `qctl inspect NAME`.
 
-    The function takes the worker (WorkerView) and its arguments by name, and returns what JSON can say.
-    name: when it is not to be the function's; args: (("n", int), ...); signature, variadic, alias and
-    visible as in Celery, whose default_timeout is taken and not needed.
+    The function takes the worker (WorkerView) and its arguments by name, and returns a JSON value.
+    name: the default is the function's name; args: (("n", int), ...); signature, variadic, alias and
+    visible as in Celery. Celery's default_timeout is accepted and has no effect.
     """
     return _of_user("inspect", words, options)
 
 
 def control_command(*words: Any, **options: Any) -> Any:
-    """Decorator of an app's own command that changes something: `qctl control NAME`."""
+    """Decorator of an app's own command that changes something; it becomes `qctl control NAME`."""
     return _of_user("control", words, options)
 
 
@@ -251,7 +253,7 @@ def _of_user(kind: str, words: tuple[Any, ...], options: dict[str, Any]) -> Any:
 
 
 def of_users() -> list[Command]:
-    """The commands that apps brought, without hidden ones."""
+    """The visible commands that apps and installed packages define, by name."""
     return sorted((c for c in _known.values() if c.visible and not _is_builtin(c)), key=lambda c: c.name)
 
 
@@ -261,7 +263,7 @@ def _is_builtin(found: Command) -> bool:
 
 
 def described(found: Command) -> dict[str, Any]:
-    """The command as data that a worker can send; `from_description` reads it."""
+    """The description of a command as a JSON value; from_description() reads it."""
     fields = {k: getattr(found, k) for k in ("name", "kind", "summary", "variadic", "alias", "signature")}
     args = [
         {
@@ -281,7 +283,7 @@ _NAME = re.compile(r"[A-Za-z_][\w-]{0,63}")
 
 
 def from_description(said: Any) -> Command | None:
-    """The command that a worker described, to be sent and not to be run; None when it makes no sense."""
+    """The command that a worker described, without its handler; None for a malformed description."""
     if not isinstance(said, dict) or said.get("kind") not in ("inspect", "control"):
         return None
     listed = said.get("args")

@@ -1,4 +1,4 @@
-"""Commands that switch a worker's events on and off."""
+"""Commands that enable and disable a worker's events."""
 
 from __future__ import annotations
 

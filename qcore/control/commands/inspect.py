@@ -1,4 +1,4 @@
-"""Commands that read a worker: what it runs, holds, knows and has counted."""
+"""Commands that query a worker: its tasks, queues, settings and statistics."""
 
 from __future__ import annotations
 
@@ -131,7 +131,8 @@ def ids_of(said: str | list[str]) -> list[str]:
 
 
 def where(worker: WorkerView, wanted: set[str]) -> dict[str, list[Any]]:
-    """[state, task] of those of these ids that the worker has: reserved, active or scheduled."""
+    """[state, task] by id, for those of these ids that the worker holds (reserved or active), or that are
+    delayed on its queues (scheduled)."""
     found: dict[str, list[Any]] = {}
     for state, tasks in (("reserved", worker.reserved()), ("active", worker.active())):
         found.update({t["id"]: [state, t] for t in tasks if t["id"] in wanted})

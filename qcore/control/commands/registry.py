@@ -22,7 +22,7 @@ _builtin_loaded = False
 
 
 def commands(kind: str | None = None) -> list[Command]:
-    """Every known command, sorted by name."""
+    """All commands, or those of one kind (`inspect`, `control`), sorted by name."""
     _load_builtin()
     return sorted((c for c in _known.values() if kind in (None, c.kind)), key=lambda c: c.name)
 
@@ -39,13 +39,13 @@ def find(name: str) -> Command:
 
 
 def _load_builtin() -> None:
-    """Import the modules that define commands: ours, and those of installed packages."""
+    """Import the modules that define commands: qcore's, and those of installed packages."""
     global _builtin_loaded
     if _builtin_loaded:
         return
     for module in BUILTIN:
         importlib.import_module(module)
-    # Whatever they load, a function or a module, registers its commands by its decorators.
+    # An entry point may name a function or a module; loading it runs the decorators.
     for point in entry_points_of(GROUP).values():
         point.load()
     _builtin_loaded = True

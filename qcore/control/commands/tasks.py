@@ -55,7 +55,7 @@ def revoke(
 ) -> Any:
     """Do not run these tasks.
 
-    Besides Celery's `ok` the reply has `held`: of those ids that the worker has, the state.
+    Besides Celery's `ok` the reply has `held`: the state of those of these ids that the worker holds.
     """
     ids = ids_of(task_id)
     if terminate:
