@@ -1,1 +1,1 @@
-"""The app: settings, tasks, connections, and the way from a call to a message."""
+"""The app: settings, tasks, connections, and the publishing of calls."""

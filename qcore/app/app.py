@@ -1,4 +1,4 @@
-"""The app: settings, tasks, one broker, one result store; and the way from a call to a message.
+"""The app: settings, tasks, one broker, one result store; it turns calls into messages and publishes them.
 
 In:  send_task(name, args, kwargs, options).  Out: a published message and an AsyncResult.
 Before this: task.py.  After this: wire/task.py, brokers/X.
@@ -41,19 +41,19 @@ if TYPE_CHECKING:
     from qcore.events.api import Events
     from qcore.tasks.canvas import Signature
 
-#: commands that run an app, from the entry-point group of that name: `worker` is that of `qctl worker`
+#: programs that run an app, from the entry-point group qcore.programs; `worker` is `qctl worker`
 programs: Registry[Callable[[App, Sequence[str]], None]] = Registry("program", "qcore.programs")
 
 
 class App:
-    """A project: its tasks and where they are sent.
+    """A project: its settings, its tasks and its connections.
 
-    main names tasks of scripts; broker and backend are URLs; include lists modules with tasks;
-    other keywords are settings (config.py); anything else raises TypeError. Nothing is connected before
-    it is needed, and a forked child connects anew.
+    main: the prefix of task names in a script; broker, backend: URLs; include: modules with tasks;
+    other keywords are settings (settings/config.py); an unknown one raises TypeError. The app connects at
+    its first use, and a forked child opens its own connections.
     """
 
-    #: made from a Celery app's configuration: it can call and inspect, and runs no worker
+    #: made from a Celery app's configuration: it can publish calls and inspect, and cannot run a worker
     is_celery = False
 
     def __init__(
@@ -79,7 +79,7 @@ class App:
         if include:
             self.conf["include"] = tuple(include)
         self._tasks: dict[str, Task] = {}
-        self._unattached: list[Task] = []  # options not filled in yet
+        self._unattached: list[Task] = []  # tasks without the options that follow from settings
         self._shared_taken = 0
         self._lock = threading.RLock()
         self._connections = Connections(self.conf, self._after_fork)
@@ -95,23 +95,24 @@ class App:
     # --- configuration
 
     def config_from_object(self, source: Any, namespace: str | None = None) -> None:
-        """Take settings from a mapping, a module or object, or the dotted name of one.
+        """Read settings from a mapping, a module or object, or from the dotted name of one.
 
-        With namespace only names that start with `<NAMESPACE>_` count, as Django projects have them.
+        With a namespace only names that start with `<NAMESPACE>_` count, as in Django projects. Raises
+        ConfigError.
         """
         if isinstance(source, str):
             source = _import_name(source)
         self.conf.update(settings_in(source, namespace))
 
     def config_from_envvar(self, variable: str) -> None:
-        """Take settings from the module named in an environment variable."""
+        """Read settings from the module that an environment variable names. Raises ConfigError."""
         name = os.environ.get(variable)
         if not name:
             raise ConfigError(f"the environment variable {variable} names no configuration module")
         self.config_from_object(name)
 
     def autodiscover_tasks(self, packages: Iterable[str] = (), related_name: str | None = "tasks") -> None:
-        """Import `<package>.tasks` of each package when the tasks are first needed."""
+        """Add `<package>.tasks` of each package to the modules that import_modules() imports."""
         self.conf["include"] = (
             *self.conf.include,
             *(f"{p}.{related_name}" if related_name else p for p in packages),
@@ -120,7 +121,7 @@ class App:
     # --- tasks
 
     def task(self, *args: Any, **options: Any) -> Any:
-        """Decorator: make a function a task of this app. Options are attributes of Task."""
+        """Decorator: make a function a task of this app. The options are attributes of Task."""
         if len(args) == 1 and callable(args[0]) and not options:
             return self._add(make_task(self, args[0], self.main, {}))
         if args:
@@ -134,7 +135,7 @@ class App:
         return decorate
 
     def register_task(self, task: Task | type[Task]) -> Task:
-        """Add a task written as a class."""
+        """Register a task that is an instance or a class. Returns the instance."""
         instance = task() if isinstance(task, type) else task
         if not instance.name:
             kind = type(instance)
@@ -150,7 +151,7 @@ class App:
 
     @property
     def tasks(self) -> dict[str, Task]:
-        """Every task by name, options filled in from the settings."""
+        """All tasks by name, with the options that follow from the settings."""
         if BUILT_IN[0] not in self._tasks:
             add_built_in(self)
         taken = self._shared_taken
@@ -164,7 +165,7 @@ class App:
         return self._tasks
 
     def _attach_new(self) -> None:
-        with self._lock:  # others wait, and see no task without its options
+        with self._lock:  # no other thread sees a task without its options
             while self._unattached:
                 task = self._unattached[0]
                 if not task._bound:
@@ -180,7 +181,7 @@ class App:
         return found
 
     def import_modules(self) -> None:
-        """Import what `imports` and `include` name; raises ConfigError naming the module."""
+        """Import the modules of the settings `imports` and `include`; raises ConfigError with the module."""
         for name in (*self.conf.imports, *self.conf.include):
             try:
                 __import__(name)
@@ -193,7 +194,7 @@ class App:
 
     @property
     def broker(self) -> Broker:
-        """The broker of the settings, connected when first used."""
+        """The broker of the settings; connects at its first use."""
         return self._connections.broker
 
     @property
@@ -202,12 +203,12 @@ class App:
         return self._connections.results
 
     def broker_url(self) -> str:
-        """The broker's URL, or several with `;` between them, with their passwords; the embedded one when
-        none is set."""
+        """The broker's URL, or several joined by `;`, with their passwords; the embedded broker's if none is
+        set."""
         return self._connections.broker_url()
 
     def broker_options(self) -> dict[str, Any]:
-        """What the settings say to a driver: see brokers/registry.py, open_broker()."""
+        """The options of the settings for the broker's driver: see brokers/registry.py, open_broker()."""
         return self._connections.broker_options()
 
     def close(self) -> None:
@@ -215,7 +216,7 @@ class App:
         self._connections.close()
 
     def _after_fork(self) -> None:
-        """A lock may have been held by a thread that the child does not have."""
+        """Replace the locks: a thread that the child does not have may have held one."""
         self._lock, self._clock_lock = threading.RLock(), threading.Lock()
 
     @property
@@ -227,13 +228,13 @@ class App:
 
     @property
     def events(self) -> Events:
-        """What happens: `app.events.Receiver`, `State` and `Dispatcher`, as Celery's users know them."""
+        """Events: `app.events.Receiver`, `State` and `Dispatcher`, as in Celery."""
         from qcore.events.api import Events
 
         return Events(self)
 
     def tick_clock(self, seen: int = 0) -> int:
-        """The next value of the logical clock, above `seen`; never the same twice, in any thread."""
+        """The next value of the logical clock, above `seen`; unique across threads."""
         with self._clock_lock:
             self._clock = max(self._clock, seen) + 1
             return self._clock
@@ -249,14 +250,15 @@ class App:
         task: Task | None = None,
         **options: Any,
     ) -> AsyncResult:
-        """Publish a call and return the handle on its result.
+        """Publish a call and return the handle of its result.
 
         Options: task_id, queue, exchange, routing_key, priority (0 to 9), countdown (seconds), eta
         (datetime or ISO text), expires (seconds, datetime or ISO text), headers, serializer,
         compression, time_limit, soft_time_limit, ignore_result, shadow, link, link_error, retries,
         reply_to, root_id, parent_id, group_id, group_index, retry, idempotency_key (text: a second call
-        with it sends nothing and returns the first task's handle, for task_idempotency_expires).
-        Returns when the broker has it. Raises BrokerDown, Unroutable, TypeError, Unsupported.
+        with the same key publishes nothing and returns the first task's handle, for the duration
+        task_idempotency_expires).
+        Returns when the broker has the message. Raises BrokerDown, Unroutable, TypeError, Unsupported.
         """
         check_call(options)
         task_id = options.get("task_id") or identity.make()
@@ -272,14 +274,14 @@ class App:
         return result
 
     def adopt(self, result: Handle) -> None:
-        """Note that the running task, if one runs here, has called this."""
+        """Record `result` as a child of the task that runs in this thread or coroutine, if any."""
         parent = current_request()
         if parent is not None:
             parent.children.append(result)
 
     def send_many(self, signatures: Iterable[Signature]) -> list[AsyncResult]:
-        """Publish many calls in one round trip, those with an idempotency_key one by one. Raises as
-        send_task; then none may have been sent."""
+        """Publish many calls in one round trip; each with an idempotency_key in its own. Raises as
+        send_task() does; then some calls may not be published."""
         messages, found = [], []
         for sig in signatures:
             args, kwargs, options = sig.merged()
@@ -296,7 +298,7 @@ class App:
         return found
 
     def _send_once(self, message: Message, key: str, task_id: str, retry: bool | None) -> str:
-        """Publish unless this key was used before; the id of the task that has the key."""
+        """Publish, unless the key was used within its time. Returns the id of the task that has the key."""
         ttl_s = self.conf.seconds("task_idempotency_expires") or 86400.0
         owner = retried(lambda: self.broker.publish_once(message, key, task_id, ttl_s), self.conf, retry)
         if owner == task_id and self.conf.task_send_sent_event:
@@ -304,14 +306,14 @@ class App:
         return owner
 
     def send_messages(self, messages: Sequence[Message], retry: bool | None = None) -> None:
-        """Publish task messages in one round trip, and say so where it is asked for."""
+        """Publish task messages in one round trip, then task-sent events if task_send_sent_event is on."""
         self.publish(messages, retry)
         if self.conf.task_send_sent_event:
             for message in messages:
                 sending.publish_sent_event(self, message)
 
     def chord_ttl_s(self) -> float | None:
-        """How long the count of a chord is kept."""
+        """Seconds that the broker or result store keeps the count of a chord; None: without limit."""
         return self.conf.seconds("result_chord_expires") or self.conf.seconds("result_expires")
 
     def message(
@@ -323,11 +325,11 @@ class App:
         options: dict[str, Any],
         task: Task | None = None,
     ) -> Message:
-        """A call as a message with a place to go to; options as in send_task."""
+        """The message of a call, with its destination; options as in send_task(). Raises TypeError."""
         return sending.message(self, name, args, kwargs, task_id, options, task)
 
     def publish(self, messages: Sequence[Message], retry: bool | None = None) -> None:
-        """Hand messages to the broker, trying again as task_publish_retry_policy says."""
+        """Publish messages, with retries as configured by task_publish_retry_policy."""
         retried(lambda: self.broker.publish(messages), self.conf, retry)
 
     @property
@@ -337,11 +339,11 @@ class App:
         return self._routes
 
     def reply_to(self) -> str | None:
-        """Where results come back as messages (rpc); None where they are stored."""
+        """The queue for results with the rpc result backend; None where results are stored."""
         return self._connections.reply_to()
 
     def store_state(self, task_id: str, state: str, result: Any, **extra: Any) -> None:
-        """Store a state of a task that is not its end."""
+        """Store an intermediate state of a task."""
         meta = result_wire.encode(task_id, state, result, now=time.time(), **extra)
         self.results.store([StoredResult(task_id, meta, self.conf.seconds("result_expires"))])
 
@@ -359,26 +361,26 @@ class App:
     # --- processes
 
     def run_here(self, task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> Any:
-        """Run `task` in this process, with everything a worker does around a run: Task.apply()."""
+        """Run `task` in this process, with the same steps as in a worker: Task.apply()."""
         from qcore.execution.eager import apply
 
         return apply(task, args, kwargs, options)
 
     def worker(self, **options: Any) -> Any:
-        """A worker for this app, not yet running: see worker/worker.py for the options."""
+        """A worker for this app, not started: see worker/worker.py for the options."""
         return provided["worker"]()(self, **options)
 
     Worker = worker
 
     def worker_main(self, argv: Sequence[str] | None = None) -> None:
-        """Run a worker with command line options, as `qctl worker` does; leaves the process."""
+        """Run a worker with command line options, as `qctl worker` does; exits the process."""
         words = list(sys.argv[1:] if argv is None else argv)
         if words[:1] == ["worker"]:
             del words[0]
         programs.get("worker")(self, words)
 
     def bugreport(self) -> str:
-        """Versions, platform and changed settings, secrets hidden."""
+        """Versions, platform and changed settings; secrets are masked."""
         import kombu
         import redis
 

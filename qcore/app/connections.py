@@ -1,6 +1,6 @@
-"""The broker and the result store of an app, connected when first used.
+"""The connections of an app to its broker and its result store, opened at their first use.
 
-In:  settings.  Out: an open Broker and ResultStore, of this process: a forked child connects anew.
+In:  settings.  Out: an open Broker and ResultStore of this process; a forked child opens its own.
 Before this: app.py.  After this: brokers/registry.py and results/registry.py choose the drivers.
 """
 
@@ -22,7 +22,7 @@ DEFAULT_BROKER = "sqlite://"
 
 
 class Connections:
-    """after_fork is called in a forked child when it first uses a connection."""
+    """after_fork is called in a forked child at its first use of a connection."""
 
     def __init__(self, conf: Config, after_fork: Callable[[], None]) -> None:
         self.conf, self._after_fork = conf, after_fork
@@ -32,7 +32,7 @@ class Connections:
 
     @property
     def broker(self) -> Broker:
-        """The broker of the settings, connected when first used."""
+        """The broker of the settings; connects at its first use."""
         if self._pid != os.getpid():
             self._forked()
         if self._broker is None:
@@ -42,8 +42,8 @@ class Connections:
         return self._broker
 
     def broker_url(self) -> str:
-        """The broker's URL, or several with `;` between them, with their passwords; the embedded one when
-        none is set."""
+        """The broker's URL, or several joined by `;`, with their passwords; the embedded broker's if none is
+        set."""
         return join_urls(self.conf.broker_url or self.conf.broker_read_url or DEFAULT_BROKER)
 
     def broker_options(self) -> dict[str, Any]:
@@ -67,8 +67,8 @@ class Connections:
         }
 
     def _result_prefix(self) -> str:
-        """What stands before the keys of results. Without a result store of their own they are the
-        broker's, and so is the prefix; else it is Celery's setting alone, since its clients read them."""
+        """The prefix of result keys: global_keyprefix of the result backend, as in Celery, whose clients read
+        these keys. Without a result_backend the broker stores the results, and its prefix is the default."""
         conf = self.conf
         own = conf.result_backend_transport_options.get("global_keyprefix", "")
         if own or conf.result_backend:
@@ -104,7 +104,7 @@ class Connections:
             "connect_timeout_s": self.conf.broker_connection_timeout,
             "broker_failover_strategy": self.conf.broker_failover_strategy,
             "broker_use_ssl": self.conf.redis_backend_use_ssl,
-            # Its prefix is one of results, not of everything, so it goes by another name.
+            # This prefix is for results only, not for all keys, so the driver has another name for it.
             **{k: v for k, v in given.items() if k != "global_keyprefix"},
             "result_prefix": self.conf.result_backend_transport_options.get("global_keyprefix", ""),
             "result_chord_ordered": self.conf.result_backend_transport_options.get(
@@ -117,20 +117,20 @@ class Connections:
         return results.get(scheme)(url, options)
 
     def _forked(self) -> None:
-        """A child must not talk on its parent's sockets; drop them untouched."""
+        """Drop the connections without closing them: a child must not write to its parent's sockets."""
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._broker = self._results = None
         self._after_fork()
 
     def reply_to(self) -> str | None:
-        """Where results come back as messages (rpc); None where they are stored."""
+        """The queue for results with the rpc result backend; None where results are stored."""
         if self._results is None and not str(self.conf.result_backend or "").startswith("rpc"):
             return None
         return self.results.reply_to()
 
     def close(self) -> None:
-        """Close both; the next use connects again."""
+        """Close both connections; the next use opens new ones."""
         if self._pid == os.getpid():
             for thing in (self._results, self._broker):
                 if thing is not None:

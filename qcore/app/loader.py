@@ -1,7 +1,7 @@
-"""Find the app that -A names.
+"""Find and import the app that the option -A names.
 
 In:  'proj', 'proj:app', 'proj.app'.  Out: an App; or one built from a Celery app's configuration.
-Celery itself is never imported by us: a Celery app is recognised by what it has.
+qcore never imports Celery: a Celery app is recognised by the names of its classes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ USUAL_NAMES = ("app", "qcore", "celery")
 
 
 def find_app(name: str, workdir: str | None = None) -> App:
-    """The app called `name`, looked for from workdir (default: the current directory).
+    """The app called `name`, searched from workdir (default: the current directory) and the Python path.
 
-    Raises AppNotFound with one sentence: what was looked for, and what was there instead.
+    Raises AppNotFound, and ConfigError if a setting of the app is wrong.
     """
     place = str(Path(workdir or ".").resolve())
-    # Behind the standard library, so that a file called json.py here shadows nothing.
+    # After the standard library, so that a file called json.py in this directory does not shadow it.
     if place not in sys.path:
         sys.path.append(place)
     module_name, colon, attribute = name.partition(":")
@@ -55,7 +55,7 @@ def _module(name: str, module_name: str, place: str) -> ModuleType:
 
 
 def _try_module(name: str, module_name: str) -> ModuleType | None:
-    """The module, None when there is none of that name; raises AppNotFound when it breaks."""
+    """The module, or None if it does not exist; raises AppNotFound if its import fails."""
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as exc:
@@ -140,7 +140,7 @@ def _as_app(name: str, found: Any) -> App:
     raise AppNotFound(name, f"that is a {type(found).__name__}, not an app")
 
 
-#: settings of a Celery app that decide where its tasks are and how they are addressed
+#: settings of a Celery app that determine its broker, its result backend, its queues and its exchanges
 _FROM_CELERY = (
     "broker_url broker_transport_options broker_connection_timeout result_backend "
     "result_backend_transport_options result_expires task_default_queue task_default_exchange "
@@ -149,9 +149,9 @@ _FROM_CELERY = (
 
 
 def _from_celery(celery: Any) -> App:
-    """An App with a Celery app's configuration, to look at and talk to its fleet.
+    """An App with a Celery app's configuration, to inspect and control its fleet.
 
-    Its tasks stay Celery's: such an app can call and inspect, and runs no worker.
+    It has none of the Celery app's tasks: it can publish calls by name and inspect, and cannot run a worker.
     """
     app = App(celery.main)
     for key in _FROM_CELERY:
@@ -160,7 +160,7 @@ def _from_celery(celery: Any) -> App:
             try:
                 app.conf[key] = value
             except ConfigError:
-                continue  # a form only Celery understands; the default serves
+                continue  # a form that only Celery accepts; the default applies
     if not celery.conf.broker_url:
         app.conf["broker_url"] = "amqp://guest:guest@localhost:5672//"  # Celery's own default
     app.is_celery = True

@@ -1,4 +1,4 @@
-"""Which queue a task goes to: pure rules over the settings.
+"""Routing: the queue of a call, from the settings. No I/O.
 
 In:  a task name and the `task_routes` setting.  Out: options such as {'queue': 'feeds'}.
 Forms, as in Celery: a mapping of names or globs to a queue name or to options, a list of such
@@ -18,7 +18,7 @@ Router = Callable[[str, Any, Any, dict[str, Any]], Any]
 
 
 class Routes:
-    """The compiled `task_routes`. Answers from patterns are remembered by task name."""
+    """The compiled `task_routes`. Without router functions, results are cached by task name."""
 
     def __init__(self, routes: Any) -> None:
         self._steps: list[Router] = []
@@ -28,7 +28,7 @@ class Routes:
         self._seen: dict[str, dict[str, Any]] = {}
 
     def route(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> dict[str, Any]:
-        """Options for this call; empty when no rule speaks about it."""
+        """The options that the first matching rule gives this call; empty if none matches."""
         if not self._steps:
             return {}
         if self._pure and name in self._seen:

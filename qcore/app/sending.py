@@ -1,4 +1,4 @@
-"""From a call to a message: options, routes and settings decide what it says and where it goes.
+"""From a call to a message: its content and its destination, from options, routes and settings.
 
 In:  a task name, arguments, options.  Out: a Message.
 Before this: app.py (send_task).  After this: wire/task.py writes the bytes, brokers/X publish them.
@@ -26,7 +26,7 @@ from qcore.wire import task as task_wire
 
 
 class RoutingApp(SendingApp, Protocol):
-    """An app with routes: what a call is turned into a message with."""
+    """An app with routes: what message() needs of an app."""
 
     @property
     def routes(self) -> Routes: ...
@@ -37,7 +37,7 @@ MOST_KEY_BYTES = 512
 
 
 def key_of(options: Mapping[str, Any]) -> str | None:
-    """The idempotency key of a call, checked; None without one. Raises TypeError, ValueError."""
+    """The validated idempotency key of a call; None without one. Raises TypeError, ValueError."""
     key = options.get("idempotency_key")
     if key is None:
         return None
@@ -57,9 +57,9 @@ def message(
     options: dict[str, Any],
     task: Task | None = None,
 ) -> Message:
-    """A call as a message with a place to go to; options as in App.send_task.
+    """The message of a call, with its destination; options as in App.send_task().
 
-    Raises TypeError for arguments that cannot travel.
+    Raises TypeError for arguments that cannot be serialised.
     """
     if not isinstance(args, list | tuple):
         raise TypeError(f"args of {name} must be a list, not {type(args).__name__}")
@@ -144,13 +144,13 @@ def message(
 
 
 def _headers(options: dict[str, Any]) -> Any:
-    """The caller's own headers, and the key under which the call is sent once."""
+    """The caller's headers, with the idempotency key if there is one."""
     key = options.get("idempotency_key")
     return options.get("headers") if key is None else {**(options.get("headers") or {}), KEY_HEADER: key}
 
 
 def publish_sent_event(app: RoutingApp, message: Message) -> None:
-    """Send the task-sent event of a message."""
+    """Publish the task-sent event of a message."""
     found = task_wire.read(message.raw)
     head = found.headers
     queue = message.queue or None
@@ -178,8 +178,8 @@ Published = TypeVar("Published")
 
 
 def retried(publish: Callable[[], Published], conf: Config, retry: bool | None) -> Published:
-    """What publish() returns in the end; raises its BrokerDown when the policy is used up. retry: the
-    caller's own word instead of task_publish_retry."""
+    """Call publish() until it succeeds, and return its result; raises its last BrokerDown after the retries
+    of task_publish_retry_policy. retry: overrides the setting task_publish_retry unless it is None."""
     try:
         return publish()
     except BrokerDown:
