@@ -1,1 +1,1 @@
-"""What users write: tasks, signatures, workflows; and results."""
+"""The user's API: tasks, signatures, workflows and results."""

@@ -1,6 +1,6 @@
-"""The tasks that every app has, by Celery's names: the parts of workflows that run somewhere.
+"""The built-in tasks of every app, with Celery's names; workflows are made of them.
 
-In:  what canvas.py puts into messages.  Out: their results.
+In:  arguments that canvas.py puts into messages.  Out: results.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def _accumulate(*args: Any, **kwargs: Any) -> Any:
-    """Its arguments, or the one at `index`: the last task of a group that something follows."""
+    """Return its arguments, or the one at `index`. The body of a chord that collects a group's results."""
     index = kwargs.get("index")
     return args[index] if index is not None else args
 
 
 def _xmap(self: Task, task: dict[str, Any], it: list[Any]) -> list[Any]:
-    """The results of a task for each item."""
+    """Call a task once for each item; returns the list of results."""
     function, args, kwargs = self._called(task)
     return [function(item, *args, **kwargs) for item in it]
 
 
 def _xstarmap(self: Task, task: dict[str, Any], it: list[Any]) -> list[Any]:
-    """The results of a task for each tuple of arguments."""
+    """Call a task once for each tuple of arguments; returns the list of results."""
     function, args, kwargs = self._called(task)
     return [function(*items, *args, **kwargs) for items in it]
 
@@ -35,7 +35,7 @@ BUILT_IN = ("celery.accumulate", "celery.map", "celery.starmap")
 
 
 def add_built_in(app: TaskApp) -> None:
-    """Make them tasks of `app`."""
+    """Register the built-in tasks in `app`."""
     for name, function, bind in zip(
         BUILT_IN, (_accumulate, _xmap, _xstarmap), (False, True, True), strict=True
     ):

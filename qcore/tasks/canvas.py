@@ -1,9 +1,9 @@
-"""Workflows: chain, group, chord and the like, which are signatures made of signatures.
+"""Workflows: chain, group, chord, chunks, xmap and xstarmap: signatures that contain signatures.
 
-In:  signatures (signature.py).  Out: messages in Celery's form, so that its workers run parts of them.
-A chain travels with its messages: each carries the steps that are left. A group is many messages with
-one group id. A chord is a group whose members carry the body; the result store counts them, and
-whoever counts the last one sends the body (worker/settling/chords.py).
+In:  signatures (signature.py).  Out: messages in Celery's format, which Celery's workers run too.
+Each message of a chain carries the remaining steps. A group is many messages with one group id. A chord is
+a group whose members carry the body; the result store counts them, and the worker that counts the last one
+publishes the body (worker/settling/chords.py).
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ class chain(Flow):
             self.tasks[-1].tail(**options)
 
     def steps(self) -> list[Signature]:
-        """The steps as they run: nested chains are part of it, a group with something after it is a
-        chord, callbacks belong to the last step and errbacks to every one."""
+        """The steps as they run: nested chains are inlined, a group and the step after it become a chord,
+        callbacks go to the last step, and errbacks to every step."""
         steps: list[Signature] = []
         for task in self.tasks:
             for step in task.steps() if isinstance(task, chain) else [task]:
                 if isinstance(step, group) and not step.tasks and len(self.tasks) > 1:
-                    continue  # an empty group in between does nothing
+                    continue  # an empty group among other steps has no effect
                 last = steps[-1] if steps else None
                 if isinstance(last, group):
                     steps[-1] = chord(last, step, app=self._app)
@@ -93,7 +93,7 @@ class chain(Flow):
         return steps
 
     def leaving(self) -> list[Signature]:
-        # A chain of one has the id that its caller gave to the whole.
+        # The only step of a chain has the id of the chain.
         return self.tasks[0].leaving() if len(self.tasks) > 1 else []
 
     def freeze(self, task_id: str | None = None, **options: Any) -> Handle:
@@ -102,7 +102,7 @@ class chain(Flow):
         self["kwargs"]["tasks"] = steps = self.steps()
         root_id = options.get("root_id")
         results: list[Handle] = [step.freeze(root_id=root_id) for step in steps[:-1]]
-        # A chain's own id is its last step's.
+        # The id of a chain is the id of its last step.
         last = steps[-1].freeze(task_id or self.options.pop("task_id", None), **options)
         results.append(last)
         for before, after in pairwise(results):
@@ -126,11 +126,11 @@ class chain(Flow):
         first.emit(plan, args, kwargs, given)
 
     def apply(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
-        """Run it here, step by step; a step that fails ends it."""
+        """Run the steps in this process, one after the other, until one fails. Returns the last result."""
         steps = self.clone().steps()
         result: Any = None
         for number, step in enumerate(steps):
-            # Only an errback is for every step; the rest is for the last.
+            # An errback applies to every step, all other options to the last.
             last = number == len(steps) - 1
             given = options if last else {k: v for k, v in options.items() if k == "link_error"}
             before, result = result, step.apply(args, kwargs, **given)
@@ -145,7 +145,7 @@ class chain(Flow):
 
 
 class group(Flow):
-    """All of them, side by side: `group(add.s(i, i) for i in range(10))`."""
+    """Signatures that run in parallel: `group(add.s(i, i) for i in range(10))`."""
 
     def __init__(self, *tasks: Any, app: Any = None, **options: Any) -> None:
         if len(tasks) == 1 and not isinstance(tasks[0], Signature):
@@ -215,7 +215,7 @@ class group(Flow):
             task.emit(plan, args, kwargs, given)
 
     def apply(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> GroupResult:
-        """Run them here, one after the other."""
+        """Run the members in this process, one after the other."""
         options = {k: v for k, v in options.items() if k not in _OWN}
         return GroupResult(
             self.options.get("task_id") or new_id(),
@@ -228,7 +228,7 @@ class group(Flow):
 
 
 class chord(Flow):
-    """A group, and a body that is called with the list of its results: `chord(header)(body)`."""
+    """A group, the header, and a body that is called with the list of its results: `chord(header)(body)`."""
 
     def __init__(self, header: Any, body: Any = None, app: Any = None, **options: Any) -> None:
         if not isinstance(header, group):
@@ -289,11 +289,11 @@ class chord(Flow):
     def freeze(self, task_id: str | None = None, **options: Any) -> Handle:
         body, mine = self.body, self.options
         body.tail(**{k: mine.pop(k) for k in _ENDS if k in mine})
-        # A chain as body: its first step is the body, the others travel with it.
+        # If the body is a chain, its first step is the body and carries the others.
         last = body.freeze(task_id, **options)
         header = self.tasks
         header["kwargs"]["tasks"] = [_with_one_end(task) for task in header.tasks]
-        # As in Celery, a chord's own id is the header's; who waits for it waits for the body.
+        # As in Celery, the id of a chord is the group id of its header; its result is that of the body.
         members = header.freeze(mine.get("task_id"), root_id=options.get("root_id"))
         mine["task_id"] = members.id
         if not isinstance(body, group):
@@ -320,7 +320,7 @@ class chord(Flow):
             rest += reversed(plain(steps))
             body = first
         if rest:
-            # What was left of the body's own chain comes before what follows the chord.
+            # A chain is stored last step first: the body's own steps run before those that follow the chord.
             body.options["chain"] = [*rest, *(body.options.get("chain") or ())]
         later = {k: v for k, v in given.items() if k not in ("countdown", "eta", "parent_id", *_OWN)}
         body.options.update({k: v for k, v in later.items() if k not in body.options})
@@ -334,7 +334,7 @@ class chord(Flow):
         header.emit(plan, args, kwargs, given)
 
     def apply(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
-        """Run it here: the header, then the body."""
+        """Run the header, then the body, in this process."""
         found = self.tasks.apply(args, kwargs)
         body = self.body.clone()
         for callback in as_list(self.options.get("link")):
@@ -348,7 +348,7 @@ class chord(Flow):
 
 
 class xmap(Signature):
-    """One call that runs a task for each item."""
+    """One call that calls a task once for each item."""
 
     name, kind = "celery.map", "xmap"
 
@@ -361,13 +361,13 @@ class xmap(Signature):
 
 
 class xstarmap(xmap):
-    """One call that runs a task for each tuple of arguments."""
+    """One call that calls a task once for each tuple of arguments."""
 
     name, kind = "celery.starmap", "xstarmap"
 
 
 class chunks(Flow):
-    """Tuples of arguments in portions of n: a group of xstarmap."""
+    """A group of xstarmap calls, each with n tuples of arguments."""
 
     def __init__(self, task: Any, it: Iterable[Any], n: int, app: Any = None, **options: Any) -> None:
         found = signature(task, app=app)
@@ -393,9 +393,9 @@ class chunks(Flow):
         return self.group().apply()
 
 
-#: options of a group that are not its members'
+#: options of a group that its members do not inherit
 _OWN = ("task_id", "group_id", "group_index", "chord")
-#: options of a flow that are its last task's
+#: options of a workflow that belong to its last task
 _ENDS = ("chord", "group_id", "group_index")
 
 
@@ -404,14 +404,15 @@ def _app_of(tasks: Iterable[Any]) -> Any:
 
 
 def _first(result: Handle) -> Handle:
-    """The end of a line of parents: where another may be hung on."""
+    """The outermost parent of a result, which has no parent itself."""
     while result.parent is not None:
         result = result.parent
     return result
 
 
 def _with_one_end(sig: Signature) -> Signature:
-    """A header's member that ends in a group gets a last task, which collects: members count once."""
+    """The member of a chord's header with a single last task: one that ends in a group becomes a chord whose
+    body collects the results, since a member counts once."""
     if isinstance(sig, chain):
         steps = sig.steps()
         ending = _with_one_end(steps[-1]) if steps else None
@@ -431,7 +432,7 @@ def _collect(sig: Signature) -> Signature:
 
 
 def stand_in(sig: Signature, request: Request) -> Signature:
-    """`sig` with the id and the duties of a running task (Task.replace); frozen."""
+    """`sig`, frozen, with the id, callbacks, remaining chain and chord of a running task (Task.replace)."""
     found = _with_one_end(sig.clone())
     for callback in as_list(request.callbacks):
         found.link(callback)
@@ -458,7 +459,7 @@ def stand_in(sig: Signature, request: Request) -> Signature:
 
 
 def _joined(first: Signature, then: Signature) -> Signature:
-    """`first | then`, as Celery reads it."""
+    """`first | then`, with Celery's rules."""
     if isinstance(first, group):
         return chord(first, then, app=first._app)
     if isinstance(first, chord) and not isinstance(then, Flow):

@@ -1,4 +1,4 @@
-"""The current app: what shared tasks, bare signatures and bare results belong to."""
+"""The current app: the app of shared tasks, and of signatures and results without an app of their own."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _current: Any = None
 
 
 def set_current(app: Any) -> None:
-    """From now on `app`, an App, is the current one."""
+    """Make `app`, an App, the current one."""
     global _current
     _current = app
 
 
 def current_app() -> Any:
-    """The App made last, or chosen with set_current(); a default one on the embedded broker if none."""
+    """The App that was created or set as current last; if none, a default one with the embedded broker."""
     if _current is None:
         set_current(provided["app"]())
     return _current

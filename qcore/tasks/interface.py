@@ -1,6 +1,6 @@
-"""What the lower floors may ask of an app, as protocols; `qcore/app/app.py` is the app.
+"""The interface of an app for the packages below it, as protocols; `qcore/app/app.py` is the app.
 
-Results, the control bus and events need a ClientApp, signatures a SendingApp, tasks a TaskApp. Each
+Results, remote control and events need a ClientApp, signatures a SendingApp, tasks a TaskApp. Each
 protocol names only what its users call.
 """
 
@@ -26,7 +26,7 @@ class RemoteControl(Protocol):
 
 
 class ClientApp(Protocol):
-    """An app that is connected: settings, broker, results, control bus."""
+    """An app with connections: settings, broker, results, remote control."""
 
     @property
     def conf(self) -> Config: ...
@@ -49,7 +49,7 @@ class ClientApp(Protocol):
 
 
 class CallableTask(Protocol):
-    """A task as a signature sees it: what can be sent, or run here."""
+    """A task as signatures use it: it can be published, or run in this process."""
 
     @property
     def name(self) -> str: ...
@@ -62,7 +62,7 @@ class CallableTask(Protocol):
 
 
 class SendingApp(ClientApp, Protocol):
-    """An app that turns calls into messages and sends them; handles on results are typed Any."""
+    """An app that turns calls into messages and publishes them; result handles have the type Any."""
 
     @property
     def tasks(self) -> Mapping[str, CallableTask]: ...
@@ -86,7 +86,7 @@ class SendingApp(ClientApp, Protocol):
     def send_messages(self, messages: Sequence[Message], retry: bool | None = None) -> None: ...
 
     def adopt(self, result: Any) -> None:
-        """Note that the running task, if one runs here, has called this."""
+        """Record `result` as a child of the task that runs in this thread or coroutine, if any."""
 
     def chord_ttl_s(self) -> float | None: ...
 

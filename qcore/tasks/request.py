@@ -1,4 +1,4 @@
-"""The request: what a running task may ask about the message that started it."""
+"""The request: what a running task can read about its message."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 class Request:
-    """What a running task may know of its message. Headers of the caller are attributes too; any other
-    name raises AttributeError.
+    """The message of a running task, as attributes; headers of the caller are attributes too. Any other name
+    raises AttributeError.
 
-    called_directly is True outside a worker; then most attributes are None.
+    called_directly is True for a plain call of the task; then most attributes are None.
     """
 
     id: str | None = None
@@ -57,7 +57,7 @@ class Request:
 
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)
-        self.children: list[Any] = []  # AsyncResult or GroupResult: what this task called
+        self.children: list[Any] = []  # AsyncResult or GroupResult: the calls that this task published
 
     def get(self, name: str, default: Any = None) -> Any:
         return getattr(self, name, default)
@@ -66,7 +66,7 @@ class Request:
         self.__dict__.update(*args, **fields)
 
 
-#: (task, request, the frame around it) of what runs here: in this thread, or in this coroutine
+#: (task, request, outer frame) of the task that runs in this thread or coroutine
 Frame = tuple[Any, Request, Any]
 
 
@@ -77,7 +77,7 @@ NO_REQUEST = Request()
 
 
 def push(task: Any, request: Request) -> None:
-    """`task` runs now, in this thread or coroutine, for `request`."""
+    """Make `task` the running task of this thread or coroutine, with `request`; pop() ends it."""
     running.set((task, request, running.get()))
 
 
@@ -88,12 +88,12 @@ def pop() -> None:
 
 
 def current_request() -> Request | None:
-    """The request of the task that runs here, if one does."""
+    """The request of the task that runs in this thread or coroutine; None outside of a run."""
     frame = running.get()
     return frame[1] if frame is not None else None
 
 
 def current_task() -> Any:
-    """The Task that runs here; None outside of a run."""
+    """The Task that runs in this thread or coroutine; None outside of a run."""
     frame = running.get()
     return frame[0] if frame is not None else None

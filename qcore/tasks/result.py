@@ -1,7 +1,7 @@
-"""The caller's handle on a task, AsyncResult, and on several, GroupResult.
+"""The caller's handle of one result, AsyncResult, and of several, ResultSet and GroupResult.
 
-In:  a task id and an app.  Out: its state, its value, or the exception it ended with.
-Before this: results/X kept what execution/run.py reported.
+In:  a task id and an app.  Out: its state, and its value or exception.
+Before this: execution/run.py made the outcome, and results/X stored it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _revoke_options(terminate: bool, signal: str | None, wait: bool, timeout: fl
 
 
 class AsyncResult:
-    """One task, by id. Cheap to make; nothing is asked of the store before it is needed."""
+    """The result of one task, by id. Creating it makes no request to the result store."""
 
     __slots__ = ("_app", "_meta", "_task_name", "id", "parent")
 
@@ -54,7 +54,7 @@ class AsyncResult:
         return self._app
 
     def meta(self) -> ResultMeta:
-        """What the store knows now; state PENDING when it knows nothing. Final answers are remembered.
+        """The stored state and value; state PENDING if none is stored. A final state is cached.
 
         Raises ResultsNotKept, BrokerDown.
         """
@@ -65,7 +65,7 @@ class AsyncResult:
     def get(
         self, timeout: float | None = None, propagate: bool = True, interval: float = 0.0, **celerys: Any
     ) -> Any:
-        """Wait for the value.
+        """Wait for the value and return it.
 
         timeout is in seconds, None waits for ever; interval has no effect, since nothing polls. With
         propagate a failed task raises its exception (see wire/result.py for which class), else the exception
@@ -100,7 +100,7 @@ class AsyncResult:
 
     @property
     def result(self) -> Any:
-        """The value; for failed, revoked and retried tasks the exception."""
+        """The value; the exception of a failed, revoked or retried task."""
         meta = self.meta()
         return self._error(meta) if meta.status in states.EXCEPTION_STATES else meta.result
 
@@ -116,20 +116,20 @@ class AsyncResult:
 
     @property
     def children(self) -> list[AsyncResult | GroupResult]:
-        """Tasks and groups that this one called."""
+        """The results of the tasks and groups that this task called."""
         found = []
         for child in self.meta().children or []:
             try:
                 found.append(result_from_tuple(child, self._app))
             except (TypeError, IndexError, ValueError):
-                continue  # a shape of a later Celery: better one child less than no answer
+                continue  # a format of a later Celery: the other children are still valid
         return found
 
     def ready(self) -> bool:
         return self.state in states.READY_STATES
 
     def successful(self) -> bool:
-        """Whether it succeeded. Raises ValueError before it is ready, as Celery does."""
+        """Whether the task succeeded. Raises ValueError before the result is ready, as in Celery."""
         if not self.ready():
             raise ValueError(f"task {self.id} is not ready yet")
         return self.state == states.SUCCESS
@@ -156,7 +156,7 @@ class AsyncResult:
         self.app.control.revoke(self.id, **options)
 
     def kept(self) -> bool:
-        """Whether results are kept at all."""
+        """Whether the app stores results."""
         try:
             return self.app.results.keeps
         except ResultsNotKept:
@@ -181,12 +181,12 @@ class AsyncResult:
         return AsyncResult, (self.id,)
 
 
-#: how long a group waits for one result before it looks at all of them again
+#: seconds that a group waits for one result before it reads all of them again
 SLICE_S = 0.5
 
 
 class ResultSet:
-    """Several results, in order. They are asked for together, in one round trip."""
+    """Several results, in order, read in one round trip."""
 
     def __init__(
         self, results: Sequence[AsyncResult | GroupResult] = (), app: ClientApp | None = None
@@ -208,7 +208,7 @@ class ResultSet:
                 yield result
 
     def _look(self) -> list[AsyncResult]:
-        """Ask for all that are not ready; those that are still not."""
+        """Read all results that were not ready. Returns those that still are not."""
         waiting = [r for r in self._leaves() if r._meta is None or not r._meta.is_ready]
         if waiting:
             metas = self.app.results.get([r.id for r in waiting])
@@ -219,9 +219,9 @@ class ResultSet:
     def get(
         self, timeout: float | None = None, propagate: bool = True, interval: float = 0.0, **celerys: Any
     ) -> list[Any]:
-        """The values in order, once all are there; with propagate the first failure seen is raised.
+        """Wait for all values and return them in order; with propagate, raise the first failure that is read.
 
-        Raises TimeoutError, ResultsNotKept, BrokerDown.
+        timeout is in seconds; None waits without limit. Raises TimeoutError, ResultsNotKept, BrokerDown.
         """
         check_accepted("get()", celerys, GET, GET_OF_CELERY)
         until = None if timeout is None else time.monotonic() + timeout
@@ -232,7 +232,7 @@ class ResultSet:
             left = SLICE_S if until is None else min(SLICE_S, until - time.monotonic())
             if left <= 0:
                 raise TimeoutError(f"{len(waiting)} of {len(self)} results not there within {timeout} s")
-            # The last one is likely to be the last to end; in between the others are looked at.
+            # The last result is likely to be ready last; after SLICE_S all others are read too.
             self.app.results.wait(waiting[-1].id, left)
             waiting = self._look()
         return [
@@ -261,7 +261,7 @@ class ResultSet:
         return bool(self._look())
 
     def completed_count(self) -> int:
-        """How many have succeeded."""
+        """How many tasks have succeeded."""
         self._look()
         return sum(r._meta is not None and r._meta.status == states.SUCCESS for r in self._leaves())
 
@@ -298,7 +298,7 @@ class ResultSet:
 
 
 class GroupResult(ResultSet):
-    """The results of a group, by its id."""
+    """The results of a group, with the group id."""
 
     def __init__(
         self,
@@ -331,7 +331,7 @@ class GroupResult(ResultSet):
 
 
 def result_from_tuple(data: Any, app: ClientApp | None = None) -> AsyncResult | GroupResult:
-    """A handle from what as_tuple() made of it. Raises TypeError, IndexError, ValueError."""
+    """The handle from the return value of as_tuple(). Raises TypeError, IndexError, ValueError."""
     (found, parent), members = data if isinstance(data[0], list | tuple) else ((data[0], data[1]), None)
     above = result_from_tuple(parent, app) if parent else None
     if members is None:

@@ -1,8 +1,8 @@
-"""Signatures: calls not yet sent, as data that travels in messages; and Plan, which gathers what is sent.
+"""Signatures: calls that are not published yet; and SendPlan, which publishes several in one round trip.
 
 In:  a task, its arguments, its options.  Out: a mapping with Celery's keys (task, args, kwargs,
-options, subtask_type, immutable), which can be sent now or put into another message.
-After this: canvas.py, the signatures made of others.
+options, subtask_type, immutable), which can be published, or put into another message.
+After this: canvas.py, the signatures that contain others.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from qcore.wire import identity
 if TYPE_CHECKING:
     from qcore.tasks.interface import SendingApp
 
-#: kinds of signatures that are made of others, by their subtask_type
+#: subtask_type -> constructor, for the signatures that contain others
 TYPES: dict[str, Callable[[dict[str, Any]], Signature]] = {}
-#: options that belong to whatever comes last in a signature
+#: options that belong to the last task of a signature
 TAIL = ("task_id", "group_id", "group_index", "chord", "chain", "link")
 
 
 class SendPlan:
-    """Messages to send and chords to set up. They go out together: the chords first, then every
-    message in one round trip."""
+    """Messages to publish and sizes of chords to store. send() stores the sizes first, then publishes all
+    messages in one round trip."""
 
     def __init__(self, app: SendingApp) -> None:
         self.app = app
@@ -37,21 +37,21 @@ class SendPlan:
         self.sizes: list[tuple[str, int]] = []
 
     def add(self, name: str, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> str:
-        """One call; its task id."""
+        """Add the message of a call. Returns its task id."""
         task_id: str = options.get("task_id") or identity.make()
         task = self.app.tasks.get(name)
         self.messages.append(self.app.message(name, args, kwargs, task_id, options, task))
         return task_id
 
     def send(self, retry: bool | None = None) -> None:
-        """Send all of it. Raises BrokerDown, Unroutable, Unsupported (chords)."""
+        """Store and publish all. Raises BrokerDown, Unroutable, Unsupported (chords)."""
         if self.sizes:
             self.app.results.chord_sizes(self.sizes, self.app.chord_ttl_s())
         self.app.send_messages(self.messages, retry)
 
 
 class Signature(dict[str, Any]):
-    """One call: `add.s(2, 2)`. Partial arguments of a later call come before its own."""
+    """One call: `add.s(2, 2)`. Arguments given later come before its own."""
 
     _app: SendingApp | None = None
 
@@ -105,7 +105,7 @@ class Signature(dict[str, Any]):
 
     @property
     def id(self) -> str | None:
-        """The task id, once it is frozen."""
+        """The task id; None before freeze()."""
         return self.options.get("task_id")
 
     @property
@@ -114,19 +114,20 @@ class Signature(dict[str, Any]):
             self._app = current_app()
         return self._app
 
-    # --- what a call comes to
+    # --- arguments and options
 
     def merged(
         self, args: Any = (), kwargs: dict[str, Any] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]:
-        """What a call with these partial arguments comes to."""
+        """The arguments and options of a call with these additional ones. An immutable signature adds no
+        arguments."""
         together = {**self.options, **(options or {})}
         if self.immutable:
             return self.args, self.kwargs, together
         return (*tuple(args or ()), *self.args), {**self.kwargs, **(kwargs or {})}, together
 
     def clone(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Signature:
-        """A copy with partial arguments and options added."""
+        """A copy with additional arguments and options."""
         a, k, o = self.merged(args, kwargs, options)
         for links in ("link", "link_error"):
             if isinstance(o.get(links), list):
@@ -142,30 +143,30 @@ class Signature(dict[str, Any]):
         return self
 
     def tail(self, **options: Any) -> None:
-        """Set options on whatever comes last in it."""
+        """Set options of its last task."""
         self.options.update(options)
 
     def link(self, callback: dict[str, Any]) -> dict[str, Any]:
-        """Call `callback` with the result when this succeeds."""
+        """Call `callback` with the result when the task succeeds."""
         self.options["link"] = [*as_list(self.options.get("link")), callback]
         return callback
 
     def link_error(self, errback: dict[str, Any]) -> dict[str, Any]:
-        """Call `errback` with the id when this fails."""
+        """Call `errback` with the task id when the task fails."""
         self.options["link_error"] = [*as_list(self.options.get("link_error")), errback]
         return errback
 
     def on_error(self, errback: dict[str, Any]) -> Signature:
-        """link_error() that returns this signature."""
+        """As link_error(), but returns this signature."""
         self.link_error(errback)
         return self
 
     # --- sending
 
     def freeze(self, task_id: str | None = None, **options: Any) -> Handle:
-        """Give it an id, so that it can be waited for before it is sent. What has one keeps it.
+        """Set the task id, unless it has one. Returns the handle of its result, before it is published.
 
-        options: group_id, group_index, chord, root_id, parent_id; None for those that do not count.
+        options: group_id, group_index, chord, root_id, parent_id; a None is ignored.
         """
         mine = self.options
         if not mine.get("task_id"):
@@ -177,7 +178,7 @@ class Signature(dict[str, Any]):
         return AsyncResult(mine["task_id"], self._app, task_name=self.task)
 
     def leaving(self) -> list[Signature]:
-        """The calls in it that go out when it is sent, not those that follow them."""
+        """The calls that are published at once, without those that follow them."""
         return [self]
 
     def emit(
@@ -187,11 +188,11 @@ class Signature(dict[str, Any]):
         kwargs: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
-        """Put the messages of a frozen signature into a plan."""
+        """Add the messages of a frozen signature to a plan."""
         plan.add(self.task, *self.merged(args, kwargs, options))
 
     def apply_async(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
-        """Send it."""
+        """Publish the call. Returns the handle of its result."""
         a, k, o = self.merged(args, kwargs, options)
         task = self.app.tasks.get(self.task)
         if task is not None:
@@ -202,7 +203,7 @@ class Signature(dict[str, Any]):
         return self.apply_async(args, kwargs)
 
     def apply(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
-        """Run it here; the result is ready at once."""
+        """Run the task in this process; its result is ready at once."""
         a, k, o = self.merged(args, kwargs, options)
         return self.app.task_named(self.task).apply(a, k, **o)
 
@@ -211,7 +212,7 @@ class Signature(dict[str, Any]):
         return self.app.task_named(self.task)(*a, **k)
 
     def __or__(self, other: Any) -> Any:
-        """`a | b`: b is called with the result of a."""
+        """`a | b` is a chain: b is called with the result of a."""
         if not isinstance(other, dict):
             return NotImplemented
         return _JOIN[0](self, signature(other, app=self._app))
@@ -222,10 +223,10 @@ class Signature(dict[str, Any]):
 
 
 class Flow(Signature):
-    """A signature made of others. It is frozen as a whole, then sent as a whole."""
+    """A signature that contains others. It is frozen as a whole, then published as a whole."""
 
     def apply_async(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
-        """Send it, all that can go now in one round trip; the handle on its last result."""
+        """Publish the calls that can run now, in one round trip. Returns the handle of the last result."""
         check_call(options)
         app = self.app
         if app.conf.task_always_eager:
@@ -238,7 +239,7 @@ class Flow(Signature):
             mine.link_error(errback)
         add_to_parent, retry = options.pop("add_to_parent", True), options.pop("retry", None)
         for call in mine.leaving():
-            # Ids of what is sent later must not tell the time of now.
+            # Only ids of calls published now may contain the current time (wire/identity.py).
             call.options.setdefault("task_id", identity.make())
         result = mine.freeze(**tail)
         plan = SendPlan(app)
@@ -253,7 +254,7 @@ class Flow(Signature):
 
 
 def set_join(join: Callable[[Signature, Signature], Signature]) -> None:
-    """Called by canvas.py, which knows every kind of signature: `join(a, b)` makes `a | b`."""
+    """Set the function that makes `a | b`. canvas.py calls this, since it defines all kinds of signatures."""
     _JOIN.append(join)
 
 
@@ -267,7 +268,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def plain(value: Any) -> Any:
-    """Signatures as plain mappings, all the way down: so they are written fast."""
+    """Signatures as plain mappings, at every level, which are faster to serialise."""
     if isinstance(value, dict):
         return {key: plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -276,8 +277,8 @@ def plain(value: Any) -> Any:
 
 
 def signature(task: Any, *args: Any, app: SendingApp | None = None, **kwargs: Any) -> Signature:
-    """A signature from a task name, a task, or the mapping of one. `args` and `kwargs` as in Celery:
-    signature('proj.add', args=(2, 2), countdown=10)."""
+    """A signature from a task name, a task, or the mapping of a signature. `args` and `kwargs` as in Celery:
+    signature('proj.add', args=(2, 2), countdown=10). Raises ConfigError for any other mapping."""
     if isinstance(task, dict):
         if isinstance(task, Signature):
             task._app = app or task._app
@@ -295,7 +296,7 @@ def signature(task: Any, *args: Any, app: SendingApp | None = None, **kwargs: An
 
 
 def _belong(sig: Signature, app: SendingApp) -> None:
-    """It and the signatures inside it are of this app."""
+    """Set the app of a signature and of those that it contains."""
     sig._app = app
     if sig.get("subtask_type") in TYPES:
         for part in (sig.get("kwargs") or {}).values():

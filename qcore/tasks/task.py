@@ -1,4 +1,4 @@
-"""Tasks: functions that can be called from afar, and the request of a running one.
+"""Tasks: functions that can be called from another process.
 
 In:  a function and options.  Out: an object with delay(), apply_async(), retry(), request.
 After this: app.py turns a call into a message.
@@ -27,7 +27,7 @@ CO_COROUTINE = 0x80  # as in inspect, which costs 5 ms to import
 
 
 class Replaced(Ignore):
-    """The running task gives its id and its duties to `sig`: see Task.replace()."""
+    """Ends a run; `sig` takes over the id and the continuations of its task: see Task.replace()."""
 
     def __init__(self, sig: Signature) -> None:
         super().__init__(f"replaced by {sig!r}")
@@ -35,7 +35,7 @@ class Replaced(Ignore):
 
 
 class TaskApp(SendingApp, Protocol):
-    """An app that has tasks, and can run one where it is called."""
+    """An app that has tasks, and can run one in this process."""
 
     @property
     def main(self) -> str | None: ...
@@ -53,7 +53,7 @@ class TaskApp(SendingApp, Protocol):
 
 
 class Task:
-    """One task of one app. Options that are None follow the settings."""
+    """One task of one app. An option that is None takes its value from the settings."""
 
     name: str = ""
     max_retries: int | None = 3
@@ -88,7 +88,7 @@ class Task:
     #: whether run() is a coroutine function
     is_async: bool = False
 
-    #: options that follow a setting when neither the class nor the decorator gives them
+    #: (option, setting): the setting applies if neither the class nor the decorator gives the option
     FROM_SETTINGS = (
         ("ignore_result", "task_ignore_result"),
         ("store_errors_even_if_ignored", "task_store_errors_even_if_ignored"),
@@ -115,7 +115,7 @@ class Task:
         return self._app
 
     def attach(self, app: TaskApp) -> None:
-        """Fill in what the settings say; called once, when the app is first used."""
+        """Set the options that follow from the settings; called once, at the first use of the app's tasks."""
         self._app = app
         if self._bound:
             return
@@ -133,7 +133,7 @@ class Task:
         raise NotImplementedError(f"task {self.name} has no body: define run()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run it here and now, as a plain call."""
+        """Run the task in this process, as a plain function call."""
         push(self, Request(args=args, kwargs=kwargs))
         try:
             return self.run(*args, **kwargs)
@@ -151,7 +151,7 @@ class Task:
 
     @property
     def request(self) -> Request:
-        """The request this task runs for; an empty one when called directly."""
+        """The request of the current run of this task; an empty one outside of a run."""
         frame = running.get()
         while frame is not None:
             if frame[0] is self:
@@ -164,15 +164,15 @@ class Task:
         return self.app.results
 
     def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
-        """Send a call with these arguments."""
+        """Publish a call with these arguments. Returns the handle of its result."""
         return self.apply_async(args, kwargs)
 
     def apply_async(
         self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any
     ) -> AsyncResult:
-        """Send a call; options as in App.send_task.
+        """Publish a call; options as in App.send_task(). Returns the handle of its result.
 
-        Raises TypeError when the arguments do not fit the function, BrokerDown, Unroutable.
+        Raises TypeError if the arguments do not fit the function, BrokerDown, Unroutable.
         """
         app = self.app
         if self.typing:
@@ -189,7 +189,7 @@ class Task:
         check(args, kwargs)
 
     def apply(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> AsyncResult:
-        """Run it here, with everything a worker does around a run; the result is ready at once."""
+        """Run the task in this process, with the same steps as in a worker; its result is ready at once."""
         check_call(options)
         result: AsyncResult = self.app.run_here(self, args or (), kwargs or {}, options)
         return result
@@ -198,7 +198,7 @@ class Task:
         return self.signature(args, kwargs)
 
     def si(self, *args: Any, **kwargs: Any) -> Signature:
-        """An immutable signature: a previous result is not added to its arguments."""
+        """An immutable signature: the result of a previous task is not added to its arguments."""
         return self.signature(args, kwargs, immutable=True)
 
     def signature(
@@ -210,20 +210,20 @@ class Task:
     subtask = signature
 
     def map(self, it: Any) -> Signature:
-        """One call that runs this for each item."""
+        """A call that runs this task once for each item."""
         return xmap(self.s(), it, app=self._app)
 
     def starmap(self, it: Any) -> Signature:
-        """One call that runs this for each tuple of arguments."""
+        """A call that runs this task once for each tuple of arguments."""
         return xstarmap(self.s(), it, app=self._app)
 
     def chunks(self, it: Any, n: int) -> Signature:
-        """Calls that each run this for n tuples of arguments."""
+        """Calls that each run this task for n tuples of arguments."""
         return chunks(self.s(), it, n, app=self._app)
 
     def replace(self, sig: Signature) -> Any:
-        """End this run and let `sig` take its place: its id, its callbacks, what comes after it in a
-        chain, its place in a chord. Raises Replaced; in eager mode it returns the value of `sig`."""
+        """End this run and let `sig` take over the task id, the callbacks, the remaining chain and the place
+        in a chord. Raises Replaced; in eager mode it returns the value of `sig`."""
         request = self.request
         if request.is_eager:
             return sig.apply().get()
@@ -243,12 +243,12 @@ class Task:
         max_retries: int | None = None,
         **options: Any,
     ) -> Retry:
-        """Try again later: raises Retry, which ends this run; the worker sends the next attempt.
+        """Retry later: raises Retry, which ends this run; the worker publishes the next attempt.
 
-        args and kwargs replace those of this run. The options are those of apply_async; the next attempt
-        has this message's own for all that are not given, and the task's serializer.
+        args and kwargs replace those of this run. countdown is in seconds. The options are those of
+        apply_async(); the next attempt takes all others from this message, and the task's serializer.
 
-        Raises `exc` (or MaxRetriesExceededError) when it was tried max_retries times.
+        Raises `exc` (or MaxRetriesExceededError) after max_retries retries.
         """
         check_call(options)
         request = self.request
@@ -280,7 +280,7 @@ class Task:
         return error
 
     def auto_retry(self, exc: BaseException, jitter: Callable[[], float] = random.random) -> None:
-        """Retry when `exc` is one of autoretry_for, with the back-off asked for; else do nothing."""
+        """Retry if `exc` is one of autoretry_for, with the task's back-off; else do nothing."""
         if not isinstance(exc, self.autoretry_for) or isinstance(exc, self.dont_autoretry_for):
             return
         wanted = dict(self.retry_kwargs or {})
@@ -291,11 +291,11 @@ class Task:
         self.retry(exc=exc, **wanted)
 
     def update_state(self, task_id: str | None = None, state: str | None = None, meta: Any = None) -> None:
-        """Store an intermediate state of the running task, such as PROGRESS."""
+        """Store an intermediate state of the running task, such as PROGRESS, with `meta` as its result."""
         self.app.store_state(task_id or self.request.id or "", state or "PENDING", meta)
 
     def _called(self, sig: dict[str, Any]) -> tuple[Task, list[Any], dict[str, Any]]:
-        """The task of a signature, and its own arguments."""
+        """The task of a signature, and the signature's arguments."""
         return self.app.task_named(sig["task"]), list(sig.get("args") or ()), sig.get("kwargs") or {}
 
     def __repr__(self) -> str:
@@ -310,7 +310,7 @@ def _annotations(setting: Any, name: str) -> list[dict[str, Any]]:
 
 
 def _arity(run: Callable[..., Any]) -> Callable[[Any, dict[str, Any]], None]:
-    """A function that raises TypeError when arguments do not fit `run`; cheap for plain functions."""
+    """A function that raises TypeError if arguments do not fit `run`; fast for positional arguments."""
     import inspect
 
     try:
@@ -334,14 +334,14 @@ def _arity(run: Callable[..., Any]) -> Callable[[Any, dict[str, Any]], None]:
 
 
 def task_name(module: str, name: str, main: str | None) -> str:
-    """`module.name`; functions of a script are named after the app."""
+    """`module.name`; in a script `main` replaces the module."""
     return f"{main if module == '__main__' and main else module}.{name}"
 
 
 def make_task(
     app: TaskApp | None, function: Callable[..., Any], main: str | None, options: dict[str, Any]
 ) -> Task:
-    """The task object around a function."""
+    """The Task of a function. Raises ConfigError, or TypeError for an unknown option."""
     base = options.pop("base", None) or Task
     name = options.pop("name", None) or task_name(function.__module__, function.__name__, main)
     bind = bool(options.pop("bind", False))
@@ -366,7 +366,7 @@ def make_task(
 
 
 class SharedTask:
-    """A task of whichever app is current: what @shared_task returns."""
+    """The return value of @shared_task: a task of the current app."""
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
         take_out_celerys(options)
@@ -375,7 +375,7 @@ class SharedTask:
         shared.append(self)
 
     def name_for(self, app: TaskApp) -> str:
-        """Its name in `app`: that of a script's function begins with the app's."""
+        """Its name in `app`; in a script the name begins with app.main."""
         function = self._function
         return self._options.get("name") or task_name(function.__module__, function.__name__, app.main)
 
@@ -389,7 +389,7 @@ class SharedTask:
 
     def __getattr__(self, name: str) -> Any:
         if name in ("_function", "_options"):
-            raise AttributeError(name)  # it is being copied and has none yet
+            raise AttributeError(name)  # a copy in progress has neither
         try:
             task = self._task()
         except QcoreError as exc:
@@ -404,19 +404,19 @@ class SharedTask:
         return f"<shared task {name}>"
 
 
-#: every shared task seen so far; apps take them over when they are first used
+#: all shared tasks; an app registers them when its tasks are read
 shared: list[SharedTask] = []
 
 
 def shared_task(*args: Any, **options: Any) -> Any:
-    """Decorator: a task for whichever app is current, for libraries that own no app."""
+    """Decorator: a task of the current app, for libraries without an app of their own."""
     if len(args) == 1 and callable(args[0]) and not options:
         return SharedTask(args[0], {})
     return lambda function: SharedTask(function, options)
 
 
 def next_attempt(sig: dict[str, Any], now: float) -> tuple[float, str]:
-    """When the attempt described by Retry.sig is due: epoch seconds, and the eta header's text."""
+    """The due time of the attempt that Retry.sig describes: epoch seconds, and the text of the eta header."""
     eta = sig["eta"]
     due = when(eta, now) if eta is not None else now + max(float(sig["countdown"] or 0), 0.0)
     return due, iso(due)
