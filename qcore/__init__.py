@@ -1,4 +1,4 @@
-"""qcore: queues, workers, results and a control bus that speak Celery's wire protocol.
+"""qcore: a task queue with workers, results and remote control, compatible with Celery's wire protocol.
 
     from qcore import App
     app = App("proj")                       # embedded SQLite; or broker="redis://localhost/0"
@@ -8,16 +8,17 @@
 
     add.delay(2, 2).get(timeout=5)
 
-The life of a task, in the order to read it:
+The path of a task, in the order to read the code:
 
-    app.py, app/sending.py   a call becomes a message            (before: task.py, the user's side)
-    wire/task.py       what the message looks like
-    brokers/X.py       publish, claim, settle, leases
-    worker/loop.py the loop: claim, refuse or hand over, settle
-    pools/X.py         where tasks run
-    execution/run.py      one run: from message to outcome
-    results/X.py       where the outcome is kept
-    result.py          the caller's handle on it
+    tasks/task.py                  the user's side: delay(), apply_async()
+    app/app.py, app/sending.py     a call becomes a message
+    wire/task.py                   the format of the message
+    brokers/X                      publish, claim, settle, leases
+    worker/loop.py                 the worker's loop: claim, admit, hand to the pool, settle
+    pools/X                        processes, threads or coroutines that run tasks
+    execution/run.py               one run: from the message to the outcome
+    results/X                      store the result
+    tasks/result.py                the caller's handle of the result
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ provided.update(app=_default_app, worker=_worker_class)
 
 
 def __getattr__(name: str) -> Any:
-    """Import at the point of use: `qctl --help` must not pay for the engine."""
+    """Import names at their first use: `qctl --help` must not import the engine."""
     import importlib
 
     if name not in _WHERE:

@@ -1,25 +1,25 @@
-"""Every error that qcore raises, in one tree.
+"""All errors that qcore raises, in one tree.
 
 QcoreError
-├── ConfigError                 a setting, URL or app that cannot be used
-│   ├── UnknownName             no plug-in, setting or command of that name (knows near misses)
-│   └── AppNotFound             -A names nothing that can be loaded
+├── ConfigError                 a setting, URL or app is not usable
+│   ├── UnknownName             no plug-in, setting or command has that name (lists near misses)
+│   └── AppNotFound             the app that -A names cannot be loaded
 ├── BrokerError
-│   ├── BrokerDown              cannot be reached, or the connection broke
-│   ├── BrokerBusy              another process holds it for too long
-│   ├── BrokerFull              no space for one more message
-│   ├── NotReplicated           published, but on fewer replicas than asked for
-│   ├── Unroutable              published to a place that does not exist
-│   └── Unsupported             this driver cannot do that
-├── PoolBroken                  the pool cannot go on; what ran in it has to be returned
+│   ├── BrokerDown              the broker is unreachable, or the connection broke
+│   ├── BrokerBusy              another process locks the broker for too long
+│   ├── BrokerFull              the broker has no space for the message
+│   ├── NotReplicated           published, but on fewer replicas than required
+│   ├── Unroutable              published to a queue or exchange that does not exist
+│   └── Unsupported             the driver does not support the operation
+├── PoolBroken                  the pool cannot continue; its running tasks must be returned
 ├── ResultError
 │   └── ResultsNotKept          no result store is configured
-├── Malformed                   bytes that are not a task (reason code, task id when readable)
+├── Malformed                   bytes that are not a task (reason code, task id if readable)
 ├── TaskError                   Celery's names: NotRegistered, TimeoutError, TaskRevokedError, …
-└── TaskPredicate               raised by tasks to say how a run ends: Retry, Ignore, Reject
+└── TaskPredicate               raised by tasks to end a run: Retry, Ignore, Reject
 
-SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError and Terminated stand alone, as in Celery,
-so that a task's own `except` clauses treat them alike. ColdShutdown is no error: it ends a solo worker's run.
+SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError and Terminated are no QcoreErrors, as in Celery, so
+that the `except` clauses of tasks work alike. ColdShutdown is no error: it ends the run of a solo worker.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from typing import Any
 
 
 def near_misses(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
-    """The known names that look most like `name`, best first."""
-    import difflib  # needed only once something is wrong
+    """The known names that are most similar to `name`, best first."""
+    import difflib  # only an error message needs it
 
     names = sorted(set(known))
-    for cutoff in (0.8, 0.6):  # what is almost right says more than what is merely alike
+    for cutoff in (0.8, 0.6):  # a very similar name suppresses the less similar ones
         found = difflib.get_close_matches(name, names, n=limit, cutoff=cutoff)
         if found:
             return found
@@ -42,7 +42,7 @@ def near_misses(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """'; did you mean 'x'?' or nothing."""
+    """The text '; did you mean 'x'?', or '' without a near miss."""
     near = near_misses(name, known)
     if not near:
         return ""
@@ -50,11 +50,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 HIDDEN = "********"
-# A scheme, also a mistyped one (`redis:/`, `redis//`). Each part has a length, so that a long text takes no
-# longer than its length.
+# A scheme, also a mistyped one (`redis:/`, `redis//`). Each part has a maximum length, so that the search
+# takes linear time.
 _SCHEME = r"(?<![a-z0-9+._-])[a-z][a-z0-9+._-]{0,30}(?::+/+|//+)"
-# Passwords hold what nobody escaped: in running text they end at a blank or a quote, or where another URL
-# begins. Runs are taken one by one, so that the time grows with the length of the text only.
+# Passwords may contain unescaped characters: in running text they end at a blank or a quote, or at the start
+# of another URL. The text is processed in runs without blanks, so that the search takes linear time.
 _RUN = re.compile(r"[^\s\"<>]+")
 _URL_STARTS = re.compile(r"(?=(?<![a-z0-9+._-])[a-z][a-z0-9+._-]{0,30}://)", re.I)
 _USER = re.compile(rf"{_SCHEME}[^\s:/@]{{0,256}}:", re.I)
@@ -62,18 +62,18 @@ _QUERY_SECRET = re.compile(r"(?P<head>[?&][\w.-]{0,40}(?:password|passwd|secret|
 _WHOLE = re.compile(rf"(?P<head>{_SCHEME})(?P<rest>.*)", re.I | re.S)
 _NEXT_URL = re.compile(rf";(?={_SCHEME})", re.I)
 _WHOLE_QUERY = re.compile(r"(?P<head>[?&][\w.-]{0,40}(?:password|passwd|secret|token)=)[^&]+", re.I)
-#: how long a password is before it is looked for in texts on its own
+#: shortest password, in characters, that is also masked outside of URLs
 LONG_SECRET = 5
 MOST_SECRETS = 256
-# What client libraries cut URLs at: a password with one of these in it may be quoted in pieces.
+# Client libraries split URLs at these characters: their messages may quote parts of such a password.
 _CUT = re.compile(r"[/#?\s@]")
-#: texts that must not be shown, longest first when they are used -> what stands for them
+#: secret text -> its replacement; longer texts are replaced first
 _secrets: dict[str, str] = {}
 
 
 def keep_secret(url: str) -> None:
-    """The passwords in `url` are hidden from now on, wherever mask_url() meets them, in whatever form a
-    client library quotes them. url: one or several with `;` between them."""
+    """Register the passwords in `url`, so that mask_url() also masks the parts of them that client libraries
+    quote. url: one URL, or several joined by `;`."""
     if not isinstance(url, str) or url in _secrets or ("@" not in url and "=" not in url):
         return
     words = []
@@ -82,7 +82,7 @@ def keep_secret(url: str) -> None:
         userinfo, at, _ = (found["rest"] if found else "").rpartition("@")
         words += [userinfo.partition(":")[2]] if at else []
         words += [m.group().partition("=")[2] for m in _WHOLE_QUERY.finditer(one)]
-    # Others are seen by the patterns wherever their URL stands, and may be common words besides.
+    # The patterns find all others within their URLs; outside of URLs such a password may be a common word.
     odd = [word for word in words if _CUT.search(word)]
     if not odd:
         return
@@ -105,7 +105,7 @@ def mask_url(text: str) -> str:
 
 
 def _masked_run(found: re.Match[str]) -> str:
-    """A run without blanks, with the passwords of its URLs hidden."""
+    """A text without blanks, with the passwords of its URLs masked."""
     run = found.group()
     if "@" not in run:
         return run
@@ -118,7 +118,7 @@ def _masked_run(found: re.Match[str]) -> str:
 
 
 def _mask_whole(url: str) -> str:
-    """A text that is nothing but URLs, whatever their passwords are made of."""
+    """A text that consists of URLs only, with their passwords masked, whatever characters these contain."""
     return ";".join(_mask_one(one) for one in _NEXT_URL.split(url))
 
 
@@ -134,18 +134,18 @@ def _mask_one(url: str) -> str:
 
 
 class QcoreError(Exception):
-    """Base of all errors raised on purpose by qcore."""
+    """Base of all errors that qcore raises intentionally."""
 
 
 class ConfigError(QcoreError):
-    """A setting, a URL or an app cannot be used."""
+    """A setting, a URL or an app is not usable."""
 
 
 ImproperlyConfigured = ConfigError
 
 
 class UnknownName(ConfigError):
-    """There is no `kind` called `name`."""
+    """There is no `kind` (such as a setting or command) with this name."""
 
     def __init__(self, kind: str, name: str, known: Sequence[str] = ()) -> None:
         super().__init__(kind, name, tuple(known))
@@ -159,7 +159,7 @@ class UnknownName(ConfigError):
 
 
 class AppNotFound(ConfigError):
-    """The value of -A leads to no app."""
+    """The app that -A names cannot be loaded."""
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(name, why)
@@ -170,11 +170,11 @@ class AppNotFound(ConfigError):
 
 
 class BrokerError(QcoreError):
-    """Something about the broker."""
+    """Base of the broker's errors."""
 
 
 class BrokerDown(BrokerError):
-    """The broker at `url` cannot be reached, or the connection to it broke."""
+    """The broker at `url` is unreachable, or the connection to it broke."""
 
     def __init__(self, url: str, reason: object = "") -> None:
         super().__init__(url, str(reason))
@@ -186,15 +186,15 @@ class BrokerDown(BrokerError):
 
 
 class BrokerBusy(BrokerError):
-    """The broker is locked by another process for longer than we are willing to wait."""
+    """Another process locks the broker for longer than the time-out."""
 
 
 class BrokerFull(BrokerError):
-    """The broker has no space for one more message."""
+    """The broker has no space for the message."""
 
 
 class NotReplicated(BrokerError):
-    """The broker has what was published, but too few replicas said so in time."""
+    """The broker has the message, but too few replicas confirmed it in time."""
 
     def __init__(self, have: int, wanted: int, wait_s: float) -> None:
         super().__init__(have, wanted, wait_s)
@@ -208,11 +208,11 @@ class NotReplicated(BrokerError):
 
 
 class Unroutable(BrokerError):
-    """A message was published to a queue or exchange that does not take it."""
+    """A message was published to a queue or exchange that does not exist or does not accept it."""
 
 
 class Unsupported(BrokerError):
-    """The driver cannot do this; `what` says what, in words for the operator."""
+    """The driver does not support an operation; `what` describes it."""
 
     def __init__(self, driver: str, what: str) -> None:
         super().__init__(driver, what)
@@ -223,11 +223,11 @@ class Unsupported(BrokerError):
 
 
 class PoolBroken(QcoreError):
-    """The pool of a worker cannot go on."""
+    """The pool of a worker cannot continue."""
 
 
 class ResultError(QcoreError):
-    """Something about the result store."""
+    """Base of the result store's errors."""
 
 
 class ResultsNotKept(ResultError):
@@ -246,10 +246,10 @@ class ResultsNotKept(ResultError):
 
 
 class Malformed(QcoreError):
-    """Bytes that are not what they should be.
+    """Bytes that are not a valid message.
 
-    reason is a stable code such as 'not_json' or 'no_id'; detail is for people; task_id is the id of
-    the task when it could be read, so that a failure can be stored for whoever waits.
+    reason: a stable code such as 'not_json' or 'no_id'; detail: text for the operator; task_id: the id of
+    the task if it is readable, so that a failure can be stored for its caller.
     """
 
     def __init__(self, reason: str, detail: str = "", task_id: str | None = None) -> None:
@@ -264,11 +264,11 @@ class Malformed(QcoreError):
 
 
 class TaskError(QcoreError):
-    """A task could not be run or its result could not be had."""
+    """Base of the errors about tasks and their results."""
 
 
 class NotRegistered(KeyError, TaskError):
-    """No task of that name is known here."""
+    """No task of that name is registered in the app."""
 
     def __init__(self, name: str = "", known: Sequence[str] = ()) -> None:
         super().__init__(name)
@@ -284,12 +284,12 @@ class AlreadyRegistered(TaskError):
     """Two different tasks have the same name."""
 
 
-class TimeoutError(TaskError):  # the builtin's name on purpose: it is Celery's
-    """The result did not arrive in time."""
+class TimeoutError(TaskError):  # Celery's name, although a builtin has it too
+    """The result is not ready within the time-out."""
 
 
 class MaxRetriesExceededError(TaskError):
-    """The task was retried as often as it may be."""
+    """The task has used all of its max_retries."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args)
@@ -309,9 +309,9 @@ class ChordError(TaskError):
 
 
 class RemoteError(TaskError):
-    """A task failed elsewhere with an exception whose class is not known here.
+    """A task failed with an exception whose class this process has not imported.
 
-    exc_type, exc_module and exc_message are what the worker reported; nothing was imported to look.
+    exc_type, exc_module and exc_message are those of the stored result; no module is imported for them.
     """
 
     def __init__(self, exc_type: str, exc_message: Any = (), exc_module: str = "") -> None:
@@ -325,15 +325,15 @@ class RemoteError(TaskError):
 
 
 class TaskPredicate(QcoreError):
-    """Base of the exceptions by which a task says how its run ends."""
+    """Base of the exceptions with which a task decides how its run ends."""
 
 
 class Ignore(TaskPredicate):
-    """The task wants no outcome to be recorded."""
+    """End the run and acknowledge the message without storing a result."""
 
 
 class Reject(TaskPredicate):
-    """The task does not want the message; with `requeue` another worker gets it."""
+    """Reject the message; with `requeue` it returns to its queue for another worker."""
 
     def __init__(self, reason: object = None, requeue: bool = False) -> None:
         super().__init__(reason, requeue)
@@ -344,7 +344,7 @@ class Reject(TaskPredicate):
 
 
 class Retry(TaskPredicate):
-    """The task is to be tried again; carries the signature of the next attempt."""
+    """Retry the task; `sig` describes the next attempt."""
 
     def __init__(
         self,
@@ -378,12 +378,12 @@ class TimeLimitExceeded(Exception):
 
 
 class WorkerLostError(Exception):
-    """The process that ran the task ended without saying how the run went."""
+    """The process that ran the task ended without an outcome."""
 
 
 class Terminated(Exception):
-    """The run was stopped by an operator."""
+    """An operator stopped the run."""
 
 
 class ColdShutdown(BaseException):
-    """Raised inside a solo worker's running task by the signal that stops the worker at once."""
+    """Raised in the running task of a solo worker by the signal for a cold shutdown."""

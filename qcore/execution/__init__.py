@@ -1,1 +1,1 @@
-"""Run one task; below the pools and the worker."""
+"""The run of one task, from its message to its outcome; below the pools and the worker."""

@@ -1,7 +1,7 @@
-"""What follows from a run: callbacks, the next link of a chain, errbacks, a chord's count.
+"""The continuations of a run: callbacks, the next step of a chain, errbacks, the count of a chord.
 
-In:  how a run ended and the `embed` of its message.  Out: messages to send, and what must be durable
-before they are. Nothing is sent here: the settlement of the delivery does it (worker/settling/chords.py).
+In:  the end of a run and the `embed` of its message.  Out: messages to publish, and the preconditions that
+must be stored before them. The settlement of the delivery publishes them (worker/settling/chords.py).
 Before this: execution/run.py, or worker/settling/rules.py for runs that the parent ended.
 """
 
@@ -28,7 +28,7 @@ CO_VARARGS = 0x04
 
 
 class Continuations(NamedTuple):
-    """Messages to send, and what comes before them (None: nothing)."""
+    """Messages to publish, and the preconditions that must be stored before them (None: no precondition)."""
 
     messages: list[Message]
     before: Preconditions | None
@@ -38,7 +38,7 @@ class Continuations(NamedTuple):
 
 
 def succeeded(embed: dict[str, Any], value: Any, message: TaskMessage, app: TaskApp) -> Continuations:
-    """The callbacks and the next link of the chain; a chord's member is counted."""
+    """After a success: the callbacks, the next step of the chain, and the count of a chord's member."""
     plan = SendPlan(app)
     family = {"root_id": message.root_id or message.id, "parent_id": message.id}
     for link in embed.get("callbacks") or ():
@@ -51,7 +51,7 @@ def succeeded(embed: dict[str, Any], value: Any, message: TaskMessage, app: Task
 
 
 def replaced(sig: Signature, app: TaskApp) -> Continuations:
-    """The signature that takes a task's place, its id and its duties."""
+    """After Task.replace(): the messages of the replacement `sig`."""
     plan = SendPlan(app)
     sig.emit(plan)
     return Continuations(plan.messages, _before(plan, [], []))
@@ -66,11 +66,11 @@ def failed(
     traceback: str | None = None,
     live: tuple[Request, BaseException] | None = None,
 ) -> Continuations:
-    """The errbacks; the rest of the chain, which fails too; a chord's member is counted.
+    """After a failure: the errbacks, failures for the rest of the chain, and the count of a chord's member.
 
-    error is the exception as data. With `live`, in the process that ran the task, errbacks that take
-    more than an id are called at once with (request, exception, traceback); all others are sent.
-    A task that was revoked has no errbacks called, as in Celery.
+    error is the exception in its stored form. With `live`, in the process that ran the task, errbacks that
+    take more than an id are called at once with (request, exception, traceback); all others are published.
+    The errbacks of a revoked task are not called, as in Celery.
     """
     plan = SendPlan(app)
     if state != result_wire.REVOKED:
@@ -83,7 +83,7 @@ def failed(
 
 
 def body(sig: dict[str, Any], values: list[Any], part: ChordPart, app: TaskApp) -> Continuations:
-    """A chord's body, called with the values of its members."""
+    """The message of a chord's body, with the values of its members as the argument."""
     plan = SendPlan(app)
     _emit(plan, sig, values, {"root_id": part.root_id or part.task_id, "parent_id": part.task_id})
     return Continuations(plan.messages, _before(plan, [], []))
@@ -92,7 +92,7 @@ def body(sig: dict[str, Any], values: list[Any], part: ChordPart, app: TaskApp) 
 def body_failed(
     body: dict[str, Any], app: TaskApp, error: dict[str, Any], traceback: str, root_id: str | None
 ) -> Continuations:
-    """A chord's body that will not run: it failed, and so did all that was to come after it."""
+    """The failures of a chord's body that will not run, and of all tasks after it; with their errbacks."""
     plan = SendPlan(app)
     results: list[tuple[str, bytes]] = []
     parts: list[ChordPart] = []
@@ -113,8 +113,8 @@ def fail_signature(
     root_id: str | None = None,
     traceback: str | None = None,
 ) -> None:
-    """The results and parts that stand for a frozen signature which will not run; with a plan its
-    errbacks are called too."""
+    """Add to `results` and `parts` the failures of a frozen signature that will not run; with a plan, also
+    add its errbacks to the plan."""
     options = sig.get("options") or {}
     kind, kwargs = sig.get("subtask_type"), sig.get("kwargs") or {}
     inner: list[Any] = [*(options.get("chain") or ())]
@@ -187,7 +187,8 @@ def _errbacks(
 
 
 def wants_it_all(sig: Signature) -> bool:
-    """Celery's rule: a task of this process with more than one argument, not a bound one."""
+    """Whether an errback takes (request, exception, traceback). Celery's rule: it is a task of this app, not
+    bound, and takes more than one argument."""
     task = sig.app.tasks.get(sig.task)
     if not isinstance(task, Task) or task.bind:
         return False

@@ -1,7 +1,7 @@
-"""Coroutines of tasks: awaited under a soft time limit, or run to their end in a thread without a loop.
+"""Coroutines of tasks: awaited with a soft time limit, or run to completion from synchronous code.
 
 In:  the coroutine that a task returned.  Out: its value.
-Imported only when a task is a coroutine: asyncio takes 30 ms to import.
+Imported only if a task is a coroutine function: asyncio takes 30 ms to import.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from qcore.errors import SoftTimeLimitExceeded
 
 
 class CoroutineDriver:
-    """Await a coroutine; after soft_s it gets SoftTimeLimitExceeded where it waits.
+    """Await a coroutine; after soft_s seconds SoftTimeLimitExceeded is raised at its current `await`.
 
-    A task can only be cancelled from outside, so that is done, and what is thrown in is replaced on
-    its way to the coroutine.
+    asyncio can only cancel a task from outside. The driver does that, and raises SoftTimeLimitExceeded in
+    the coroutine instead of the CancelledError.
     """
 
     __slots__ = ("_coro", "_soft_s", "_task", "_too_late")
@@ -71,7 +71,8 @@ _runners = _Runners()
 
 
 def complete(coro: Coroutine[Any, Any, Any], soft_s: float | None) -> Any:
-    """The value of a coroutine, from code that is none. Each thread keeps its loop for the next one."""
+    """Run a coroutine from synchronous code and return its value. Each thread keeps its event loop for the
+    next call."""
     context = contextvars.copy_context()
     try:
         asyncio.get_running_loop()
@@ -87,7 +88,7 @@ async def _await(coro: Coroutine[Any, Any, Any], soft_s: float | None) -> Any:
 
 
 def _in_a_thread(coro: Coroutine[Any, Any, Any], soft_s: float | None, context: contextvars.Context) -> Any:
-    """The thread has a loop that is running: an eager task inside a program of coroutines."""
+    """Run it in a new thread, because this one has a running event loop: an eager task in async code."""
     ended: dict[str, Any] = {}
 
     def serve() -> None:

@@ -1,7 +1,7 @@
-"""Run a task in the caller: Task.apply() and task_always_eager.
+"""Run a task in the calling process: Task.apply() and task_always_eager.
 
-In:  a task and a call.  Out: a result that is ready.  The run is the worker's own (execution/run.py), so
-that what passes here passes there; retries happen at once.
+In:  a task and a call.  Out: a result that is ready.  The run is the same as in a worker (execution/run.py);
+retries happen at once.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from qcore.tasks.task import TaskApp
 
 
-#: what ends this process and is no failure of the task
+#: exceptions that end this process, and are not failures of the task
 EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 
 
 class EagerResult(AsyncResult):
-    """The result of a run that is over."""
+    """The result of a completed eager run; it is not in the result store."""
 
     __slots__ = ()
 
@@ -37,10 +37,10 @@ class EagerResult(AsyncResult):
 
 
 def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> AsyncResult:
-    """Run `task` here, and then what follows from it, as Celery does: callbacks are sent to the broker, or
-    run here with task_always_eager; errbacks run here.
+    """Run `task` in this process, and then its continuations, as in Celery: callbacks are published, or run
+    in this process with task_always_eager; errbacks of this app run in this process.
 
-    With throw=True, by default task_eager_propagates, its exception is raised, and no errback is called.
+    With throw=True (default: task_eager_propagates) the task's exception is raised and no errback is called.
     """
     app = task.app
     task_id = options.get("task_id") or new_id()
@@ -72,7 +72,7 @@ def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
 
 
 def _succeeded(app: TaskApp, embed: dict[str, Any], value: Any, family: dict[str, Any]) -> None:
-    """The callbacks, and the next link of a chain."""
+    """Call the callbacks and the next step of the chain."""
     for link in embed.get("callbacks") or ():
         signature(link, app=app).apply_async((value,), **family)
     chain = embed.get("chain")
@@ -82,7 +82,7 @@ def _succeeded(app: TaskApp, embed: dict[str, Any], value: Any, family: dict[str
 
 
 def _failed(app: TaskApp, embed: dict[str, Any], task_id: str, family: dict[str, Any]) -> None:
-    """The errbacks that want an id; those that want the exception were called in the run."""
+    """Call the errbacks that take an id; the run has called those that take the exception."""
     for link in embed.get("errbacks") or ():
         sig = signature(link, app=app)
         if continuations.wants_it_all(sig):

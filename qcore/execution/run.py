@@ -1,6 +1,6 @@
 """Run one task: from a job to its outcome.
 
-In:  a Job, in the process (or thread) that runs it.  Out: an Outcome, encoded result included.
+In:  a Job, in the process (or thread) that runs it.  Out: an Outcome, with the encoded result.
 Before this: worker/loop.py handed the message to a pool.  After this: worker/settling/rules.py.
 """
 
@@ -39,23 +39,23 @@ if TYPE_CHECKING:
 
 
 class RunContext(NamedTuple):
-    """What a run needs of the process it is in."""
+    """What a run needs of its process."""
 
     app: TaskApp
     node: str
     accept: frozenset[str]
     limit: Any  # a function(seconds) -> context manager that raises SoftTimeLimitExceeded inside
-    extended: bool = False  # store name, args and the like with the result
-    eager: bool = False  # in the caller, by Task.apply()
+    extended: bool = False  # store name, args, worker, retries and queue with the result
+    eager: bool = False  # called by Task.apply() in the caller's process
     passes: tuple[type[BaseException], ...] = (
         ColdShutdown,
-    )  # what ends a run from outside: no outcome of it
+    )  # exceptions that end a run from outside: run() raises them
 
 
 class Run:
-    """One run on its way: the call, and the outcome that is being written.
+    """One run: the call of the task, and its outcome.
 
-    The task is called by call(), or by call_async() in a loop; what is around the call is the same.
+    call() calls the task, call_async() awaits it in an event loop; all other steps are the same.
     """
 
     __slots__ = ("body", "clock", "job", "keep", "message", "outcome", "request", "task", "tools")
@@ -65,7 +65,8 @@ class Run:
     body: Body
 
     def __init__(self, job: Job, tools: RunContext) -> None:
-        """Read the message; when that fails the outcome says so, and there is no request."""
+        """Read the message. If it is malformed or its task unregistered, the outcome is MALFORMED and
+        `request` is None."""
         self.job, self.tools, self.clock = job, tools, time.perf_counter()
         self.outcome = outcome = Outcome(job.number, End.SUCCESS, time.time(), 0.0, os.getpid())
         self.request: Request | None = None
@@ -84,7 +85,7 @@ class Run:
         self.keep = not _ignores(self.task, message)
 
     def call(self) -> Outcome:
-        """Call the task, here and now."""
+        """Call the task and return the outcome. Raises only the exceptions in `passes`."""
         if self.request is None:
             return self.outcome
         push(self.task, self.request)
@@ -101,15 +102,15 @@ class Run:
             except self.tools.passes:
                 raise
             except BaseException as exc:
-                self._raised(exc)  # a task may raise anything; we go on
+                self._raised(exc)  # a task may raise any exception; the process continues
         finally:
             pop()
             self.outcome.runtime_s = time.perf_counter() - self.clock
         return self.outcome
 
     async def call_async(self, was_killed: Callable[[], End | None]) -> Outcome:
-        """Await the task. It is stopped by cancelling the asyncio task around it: was_killed() then
-        says what for, None when the task has cancelled itself."""
+        """Await the task. The pool stops it by cancelling its asyncio task: was_killed() then returns the
+        reason, None if the task cancelled itself."""
         if self.request is None:
             return self.outcome
         from asyncio import CancelledError
@@ -142,7 +143,8 @@ class Run:
             self.task.before_start(self.message.id, self.body.args, self.body.kwargs)
 
     def _succeeded(self, value: Any) -> None:
-        """Write down the result and what follows. What goes wrong in here is a failure of the task."""
+        """Set the result and the continuations of the outcome. An exception in this step, such as a result
+        that has no JSON form, is a failure of the task."""
         task, message, outcome, (args, kwargs, embed) = self.task, self.message, self.outcome, self.body
         if embed and any(embed.values()):
             following = continuations.succeeded(embed, value, message, self.tools.app)
@@ -157,7 +159,7 @@ class Run:
             _quietly(task.after_return, result_wire.SUCCESS, value, message.id, args, kwargs, None)
 
     def _raised(self, exc: BaseException) -> None:
-        """The run ended with an exception: some are answers, others failures."""
+        """Set the outcome after an exception: Retry, Ignore, Reject and Replaced, or a failure."""
         task, message, outcome, (args, kwargs, _) = self.task, self.message, self.outcome, self.body
         hooks = type(task)
         outcome.sends, outcome.before, outcome.meta = [], None, None
@@ -168,7 +170,7 @@ class Run:
                 self._retried(exc)
             except (
                 Exception
-            ) as bad:  # options that cannot travel: without a next attempt this one is the last
+            ) as bad:  # options that cannot be serialised: without a next attempt the task has failed
                 outcome.sends, outcome.retry_due = [], None
                 self._failed(bad)
                 return
@@ -198,7 +200,7 @@ class Run:
     def _failed(self, exc: BaseException) -> None:
         task, outcome, embed = self.task, self.outcome, self.body.embed
         if isinstance(exc, SystemExit | KeyboardInterrupt):
-            # As in Celery, where it does end the process: whoever asks for the result must not end as well.
+            # As in Celery, which also ends the process: stored unchanged, it would end the caller of get().
             exc = WorkerLostError(f"the task ended its process: {exc!r}").with_traceback(exc.__traceback__)
         outcome.end = End.FAILURE
         outcome.text = task_wire.short_repr(exc)
@@ -220,7 +222,7 @@ class Run:
         self.outcome.sends, self.outcome.before = following.sends(), following.before
 
     def _retried(self, exc: Retry) -> None:
-        """The next attempt is a message of its own with the same id; the settling of this one sends it."""
+        """Make the next attempt, a new message with the same id; the settlement of this one publishes it."""
         message, outcome = self.message, self.outcome
         outcome.end, outcome.text = End.RETRY, str(exc)
         outcome.traceback = _traceback(exc)
@@ -233,8 +235,8 @@ class Run:
             outcome.meta = self._meta(result_wire.RETRY, exc, outcome.traceback)
 
     def _next_attempt(self, sig: dict[str, Any], due: float, eta: str, now: float) -> Send:
-        """The message of the next attempt: as this one, but for the options that retry() was given.
-        Raises TypeError and ValueError for options that cannot travel."""
+        """The message of the next attempt: a copy of this one, with the options of retry() replaced. Raises
+        TypeError and ValueError for options that cannot be serialised."""
         message, body, options = self.message, self.body, sig.get("options") or {}
         head, info = message.headers, message.envelope.properties.delivery_info or {}
 
@@ -245,7 +247,7 @@ class Run:
             expires = iso(expires_at) if expires_at is not None else None
         priority = options.get("priority")
         priority = message.priority if priority is None else min(max(priority, 0), 9)
-        # Without a word about the place it goes back to the queue it came from.
+        # Without a queue, exchange or routing key in the options it returns to the queue of this message.
         exchange, key = options.get("exchange"), options.get("routing_key")
         queue = options.get("queue")
         queue = getattr(queue, "name", queue)
@@ -317,7 +319,7 @@ class Run:
 
 
 def run(job: Job, tools: RunContext) -> Outcome:
-    """The outcome of one job. Raises nothing; only a second signal may end it."""
+    """Run one job and return its outcome. Raises only the exceptions in `tools.passes`."""
     return Run(job, tools).call()
 
 
@@ -331,7 +333,7 @@ def _attempt(task: Task, args: list[Any], kwargs: dict[str, Any], soft_s: float 
     except (Ignore, Reject, Retry, SoftTimeLimitExceeded):
         raise
     except Exception as exc:
-        task.auto_retry(exc)  # raises Retry, or the exception itself when it was the last try
+        task.auto_retry(exc)  # raises Retry, or the exception itself after the last retry
         raise
 
 
@@ -355,7 +357,7 @@ async def _attempt_async(task: Task, args: list[Any], kwargs: dict[str, Any], so
 
 
 def _links(embed: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """What follows the next attempt: as now, but for what retry() was given."""
+    """The continuations of the next attempt: those of this one, with the options of retry() replaced."""
     lists = {"callbacks": "link", "errbacks": "link_error"}
     given: dict[str, Any] = {name: as_list(options[k]) or None for name, k in lists.items() if k in options}
     return embed | given | {k: options[k] for k in ("chain", "chord") if k in options}
@@ -364,8 +366,8 @@ def _links(embed: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
 def _arguments(
     task: Task, args: Any, kwargs: dict[str, Any] | None, body: Body
 ) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of the next attempt. What retry() was given replaces what this attempt has of the same
-    parameters, however either was passed; the rest is kept."""
+    """The arguments of the next attempt: those of this one, with the parameters given to retry() replaced,
+    whether they are positional or keyword arguments."""
     if (args is None) == (kwargs is None) or not (body.kwargs if kwargs is None else body.args):
         return list(body.args if args is None else args), body.kwargs if kwargs is None else kwargs
     import inspect
@@ -379,7 +381,7 @@ def _arguments(
             taken = {p.name for p in places if p.kind == either}
             return list(args), {k: v for k, v in body.kwargs.items() if k not in taken}
         bound = signature.bind_partial(*body.args)
-    except (TypeError, ValueError):  # no signature, or arguments that never fitted: the next attempt says so
+    except (TypeError, ValueError):  # no signature, or arguments that do not fit: the next attempt fails
         return list(body.args if args is None else args), body.kwargs if kwargs is None else kwargs
     rest = dict(kwargs)
     for name in [k for k in rest if k in bound.arguments and signature.parameters[k].kind == either]:
@@ -388,7 +390,7 @@ def _arguments(
 
 
 def make_request(job: Job, message: TaskMessage, body: Body, tools: RunContext) -> Request:
-    """The request a task sees: every header is an attribute."""
+    """The request of a running task; each header is an attribute."""
     headers = message.headers
     request = Request()
     fields = request.__dict__
@@ -430,12 +432,12 @@ def _ignores(task: Task, message: TaskMessage) -> bool:
     return bool(message.ignore_result if message.ignore_result is not None else task.ignore_result)
 
 
-#: files whose frames are not the task's
+#: files whose frames are left out of tracebacks
 _OURS = (__file__, __file__.replace("execution/run.py", "execution/coroutines.py"))
 
 
 def _traceback(exc: BaseException) -> str:
-    """The traceback from the task's own frame on; our own say nothing."""
+    """The traceback from the task's first frame on, without qcore's frames above it."""
     tb = exc.__traceback__
     while tb is not None and tb.tb_frame.f_code.co_filename in _OURS:
         tb = tb.tb_next
@@ -443,7 +445,7 @@ def _traceback(exc: BaseException) -> str:
 
 
 def _quietly(hook: Any, *args: Any) -> None:
-    """A hook that fails must not change how the run ended."""
+    """Call a hook; its exception is logged and does not change the outcome."""
     try:
         hook(*args)
     except Exception:

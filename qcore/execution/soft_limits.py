@@ -1,4 +1,4 @@
-"""Soft time limits: raise SoftTimeLimitExceeded inside the code that runs too long."""
+"""Soft time limits: context managers that raise SoftTimeLimitExceeded in code that runs too long."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qcore.errors import SoftTimeLimitExceeded
 
 @contextmanager
 def alarm_limit(seconds: float) -> Iterator[None]:
-    """By SIGALRM: exact, interrupts system calls; for the main thread only (else by thread_limit)."""
+    """With SIGALRM: exact, interrupts system calls. Outside the main thread it uses thread_limit()."""
     if threading.current_thread() is not threading.main_thread():
         with thread_limit(seconds):
             yield
@@ -34,7 +34,7 @@ def alarm_limit(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def thread_limit(seconds: float) -> Iterator[None]:
-    """In any thread, between two bytecodes: code blocked in C notices when it comes back."""
+    """In any thread, between two bytecodes: a blocking C call is interrupted only after it returns."""
     ident = ctypes.c_ulong(threading.get_ident())
     over = threading.Lock()
     finished = False
