@@ -233,6 +233,11 @@ class App:
 
         return Events(self)
 
+    @property
+    def clock_value(self) -> int:
+        """The value of the logical clock that was given out last."""
+        return self._clock
+
     def tick_clock(self, seen: int = 0) -> int:
         """The next value of the logical clock, above `seen`; unique across threads."""
         with self._clock_lock:

@@ -31,7 +31,7 @@ MOST_LINES = 20  # log lines per minute about failed requests without a reply
 class ControlServer:
     """A service: one subscription, one thread."""
 
-    def __init__(self, app: ClientApp, view: WorkerView) -> None:
+    def __init__(self, app: ClientApp, view: WorkerView, guard: Authorizer) -> None:
         self._app, self._view = app, view
         self._exchange = f"{app.conf.control_exchange}.pidbox"
         self._stop = threading.Event()
@@ -39,7 +39,7 @@ class ControlServer:
         self._ear: Subscription | None = None
         self.malformed = 0
         self._minute_began, self._lines = float("-inf"), 0
-        self.guard = Authorizer(app.conf)
+        self.guard = guard
 
     def start(self) -> None:
         self._broker = open_broker(self._app.broker_url(), self._app.broker_options())
@@ -78,7 +78,7 @@ class ControlServer:
     def _listen(self) -> None:
         """Subscribe, then load the revoked ids: in this order no revocation is missed."""
         self._ear = self._broker.subscribe(self._exchange, "", self._view.node)
-        self._view.call("load_revoked", broker=self._broker)
+        self._view.load_revoked(self._broker)
 
     def _drop(self) -> None:
         ear, self._ear = self._ear, None

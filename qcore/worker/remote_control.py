@@ -1,6 +1,6 @@
 """The operations of a worker that remote control calls.
 
-In:  an operation's name and arguments, in the control thread.  Out: the text of the reply.
+In:  calls from the control thread.  Out: facts, or the text of a reply.
 Changes of the pool or the consumer run in the loop's thread; all others run at once.
 Before this: control/commands/*, which check the arguments.  After this: the loop and the pool.
 """
@@ -8,8 +8,10 @@ Before this: control/commands/*, which check the arguments.  After this: the loo
 from __future__ import annotations
 
 import os
+import resource
 import signal
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qcore.base.times import iso
@@ -18,72 +20,140 @@ from qcore.brokers.contract.records import Delivery
 from qcore.errors import ConfigError, Malformed, Unsupported
 from qcore.events.sender import EventSender
 from qcore.tasks.task import Task
+from qcore.version import __version__
 from qcore.wire import task as task_wire
 from qcore.wire.outcome import End
 from qcore.worker.in_flight import InFlight
 from qcore.worker.intake.rate_limits import TokenBucket, per_second
 from qcore.worker.loop import Loop
 from qcore.worker.services.autoscale import bounds
+from qcore.worker.services.lease import LeaseKeeper
 from qcore.worker.shutdown_stage import ShutdownStage
 
 if TYPE_CHECKING:
     from qcore.app.app import App
-    from qcore.brokers.base import Broker
-    from qcore.pools.base import Pool
 
 
-class WorkerCommands:
-    """Mixed into Worker, which has the app, the loop, the pool and the events."""
+class RemoteControl:
+    """The worker as control commands see it (control/commands/base.py: WorkerView). Its methods are called
+    from the control thread."""
 
-    app: App
-    loop: Loop
-    drain: DrainMode
-    pool: Pool
-    events: EventSender
+    def __init__(
+        self,
+        app: App,
+        node: str,
+        instance: str,
+        loop: Loop,
+        events: EventSender,
+        lease: LeaseKeeper,
+        refused: Mapping[str, int],
+    ) -> None:
+        """instance: a random id of this start of the worker; refused: unauthorized requests by reason."""
+        self.app, self.node, self.instance, self.pid = app, node, instance, os.getpid()
+        self.started_at, self._began = time.time(), time.monotonic()
+        self.loop, self.pool, self.events = loop, loop.pool, events
+        self.drain = DrainMode(loop)
+        self._lease, self._refused = lease, refused
 
     def queues(self) -> list[str]:
         """The queues that the worker consumes."""
         return list(self.loop.consumer.queues)
 
-    def call(self, what: str, **arguments: Any) -> Any:
-        """Call do_<what>() with these arguments. Raises ValueError for an unknown or refused operation."""
-        verb = getattr(self, f"do_{what}", None)
-        if verb is None:
-            raise ValueError(f"the worker has no verb '{what}'")
-        return verb(**arguments)
+    # --- what commands read
 
-    def do_enable_events(self) -> str:
+    def clock(self) -> int:
+        return self.app.clock_value
+
+    def active(self) -> list[dict[str, Any]]:
+        held = self.loop.held
+        return [
+            held[r.number].info(self.node, r.since, r.pid) for r in self.pool.running() if r.number in held
+        ]
+
+    def reserved(self) -> list[dict[str, Any]]:
+        running = {r.number for r in self.pool.running()}
+        return [h.info(self.node, None, None) for n, h in list(self.loop.held.items()) if n not in running]
+
+    def scheduled(self) -> list[dict[str, Any]]:
+        return scheduled(self.app.broker, self.queues(), self.node)
+
+    def revoked(self) -> list[str]:
+        return sorted(self.loop.admission.revoked.ids)
+
+    def stats(self) -> dict[str, Any]:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        fields = (
+            "utime stime maxrss ixrss idrss isrss minflt majflt nswap inblock oublock msgsnd msgrcv "
+            "nsignals nvcsw nivcsw"
+        ).split()
+        broker = self.app.broker.info()
+        return {
+            "total": {name: count for name, count in dict(self.loop.total).items() if count},
+            "pid": self.pid,
+            "clock": str(self.clock()),
+            "uptime": int(time.monotonic() - self._began),
+            "pool": self.pool.info(),
+            "broker": {
+                "insist": False,
+                "connect_timeout": self.app.conf.broker_connection_timeout,
+                "transport_options": {},
+                "login_method": None,
+                "uri_prefix": None,
+                "heartbeat": self.app.conf.broker_heartbeat,
+                "failover_strategy": "round-robin",
+                "alternates": [],
+                "credential_provider": None,
+                **broker,
+            },
+            **({"autoscaler": self.loop.autoscaler.info()} if self.loop.autoscaler else {}),
+            "prefetch_count": len(self.loop.held),
+            "task_events": self.events.tasks_on,
+            "rusage": {f: getattr(usage, f"ru_{f}") for f in fields},
+            "events_dropped": self.events.dropped,
+            "leases_lost": self._lease.leases_lost,
+            "messages_reaped": self._lease.reaped,
+            "stale_settle_total": self.loop.stale,
+            "state": "draining" if self.drain.queues is not None else "running",
+            "active": len(self.pool.running()),
+            "queues": self.queues(),
+            "version": __version__,
+            "control_refused_total": dict(self._refused),
+        }
+
+    # --- what commands change
+
+    def enable_events(self) -> str:
         if self.events.tasks_on:
             return "task events already enabled"
         self.events.tasks_on = True
         return "task events enabled"
 
-    def do_disable_events(self) -> str:
+    def disable_events(self) -> str:
         if not self.events.tasks_on:
             return "task events already disabled"
         self.events.tasks_on = False
         return "task events disabled"
 
-    def do_heartbeat(self) -> None:
+    def heartbeat(self) -> None:
         self.events.heartbeat()
 
-    def do_shutdown(self) -> None:
+    def shutdown(self) -> None:
         note("worker: warm shutdown (asked for by remote control)")
         self.loop.stop(ShutdownStage.WARM)
 
-    def do_revoke(self, task_ids: list[str], store: bool = True) -> None:
+    def revoke(self, task_ids: list[str], store: bool = True) -> None:
         if store:
             self.app.broker.revoke(task_ids)
         self.loop.admission.revoked.add(task_ids)
 
-    def do_unrevoke(self, task_ids: list[str]) -> None:
+    def unrevoke(self, task_ids: list[str]) -> None:
         self.loop.admission.revoked.discard(task_ids)
 
-    def do_load_revoked(self, broker: Broker) -> None:
+    def load_revoked(self, broker: Broker) -> None:
         """Load the ids that were revoked while this worker had no subscription; raises BrokerError."""
         self.loop.admission.revoked.load(broker)
 
-    def do_revoke_stamps(self, stamps: dict[str, Any], terminate: bool, signal: str | int | None) -> str:
+    def revoke_stamps(self, stamps: dict[str, Any], terminate: bool, signal: str | int | None) -> str:
         if terminate:
             self._ending_signal(signal)
         wanted = {k: set(map(str, v)) if isinstance(v, list) else {str(v)} for k, v in stamps.items()}
@@ -96,11 +166,11 @@ class WorkerCommands:
             for h in list(self.loop.held.values())
             if self.loop.admission.has_revoked_stamp(h.message)
         ]
-        return self.do_terminate(ids, signal) if ids else f"headers {stamps} were not terminated"
+        return self.terminate(ids, signal) if ids else f"headers {stamps} were not terminated"
 
-    def do_terminate(self, task_ids: list[str], signal: str | int | None = None) -> str:
+    def terminate(self, task_ids: list[str], signal: str | int | None = None) -> str:
         signum = self._ending_signal(signal)
-        self.do_revoke(task_ids)
+        self.revoke(task_ids)
         held = {h.message.id: n for n, h in list(self.loop.held.items())}
         numbers = {r.number for r in self.pool.running()}
         found = [i for i in task_ids if held.get(i) in numbers]
@@ -121,7 +191,7 @@ class WorkerCommands:
             raise ValueError(f"the {self.pool.name} pool cannot send the signal USR1 to a task; use KILL")
         return signum
 
-    def do_rate_limit(self, task_name: str, rate_limit: str | float) -> str:
+    def rate_limit(self, task_name: str, rate_limit: str | float | None) -> str:
         if task_name not in self.app.tasks:
             raise ValueError("unknown task")
         try:
@@ -139,7 +209,7 @@ class WorkerCommands:
         else:
             self.loop.admission.buckets[task_name] = TokenBucket(rate)
 
-    def do_time_limit(self, task_name: str, soft: float | None, hard: float | None) -> str:
+    def time_limit(self, task_name: str, soft: float | None, hard: float | None) -> str:
         task = self.app.tasks.get(task_name)
         if task is None:
             raise ValueError("unknown task")
@@ -148,19 +218,19 @@ class WorkerCommands:
         task.soft_time_limit, task.time_limit = soft or None, hard or None
         return "time limits set successfully"
 
-    def do_drain(self) -> str:
+    def start_drain(self) -> str:
         return self.drain.begin()
 
-    def do_resume(self) -> str:
+    def resume(self) -> str:
         return self.drain.end()
 
-    def do_pool_restart(self) -> None:
+    def pool_restart(self) -> None:
         self.loop.call_soon(self.pool.restart)
 
-    def do_pool_grow(self, n: int) -> None:
+    def pool_grow(self, n: int) -> None:
         self._resize("grow", n)
 
-    def do_pool_shrink(self, n: int) -> None:
+    def pool_shrink(self, n: int) -> None:
         self._resize("shrink", n)
 
     def _resize(self, verb: str, n: int) -> None:
@@ -172,7 +242,7 @@ class WorkerCommands:
             raise ValueError(f"Can't shrink pool: it has {self.pool.size} and one must stay")
         self.loop.call_soon(lambda: getattr(self.pool, verb)(n))
 
-    def do_autoscale(self, most: int, least: int) -> None:
+    def autoscale(self, most: int, least: int) -> None:
         scaler = self.loop.autoscaler
         if scaler is None:
             raise ValueError("Autoscale not enabled")  # Celery's words
@@ -182,7 +252,7 @@ class WorkerCommands:
             raise ValueError(str(exc)) from None
         self.loop.call_soon(lambda: scaler.change(upper, lower))
 
-    def do_add_consumer(self, queue: str, binding: tuple[str, str, str] | None = None) -> str:
+    def add_consumer(self, queue: str, binding: tuple[str, str, str] | None = None) -> str:
         """binding: exchange, its type and the routing key; None to consume the queue without a binding.
         Raises ValueError where the broker cannot bind."""
         if binding is not None:
@@ -195,7 +265,7 @@ class WorkerCommands:
         self._set_queues([*self.queues(), queue])
         return f"add consumer {queue}"
 
-    def do_cancel_consumer(self, queue: str) -> str:
+    def cancel_consumer(self, queue: str) -> str:
         self._set_queues([q for q in self.queues() if q != queue])
         return f"no longer consuming from {queue}"
 

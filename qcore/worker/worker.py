@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from qcore.base.crashpoints import crashpoint
 from qcore.base.keywords import check_worker
 from qcore.base.times import new_id
+from qcore.control.authorization import Authorizer
 from qcore.control.server import ControlServer
 from qcore.errors import BrokerError, ColdShutdown, ConfigError, PoolBroken, mask_url
 from qcore.events.sender import HEARTBEAT_S, EventSender
@@ -33,7 +33,7 @@ from qcore.worker.loop import Loop
 from qcore.worker.process import log_setup, task_logs
 from qcore.worker.process.options import concurrency_of, node_name, queue_names
 from qcore.worker.process.pidfile import PidFile
-from qcore.worker.remote_control import DrainMode, WorkerCommands, note
+from qcore.worker.remote_control import RemoteControl, note
 from qcore.worker.services.autoscale import Autoscaler, bounds, keepalive_s
 from qcore.worker.services.base import CONTROL, EVENTS, HEALTH, LEASE, Service, in_order
 from qcore.worker.services.lease import LeaseKeeper
@@ -51,7 +51,7 @@ log = logging.getLogger("qcore.worker")
 EXIT_SETTLED, EXIT_FAILED, EXIT_CUT_SHORT = 0, 1, 3
 
 
-class Worker(WorkerCommands):
+class Worker:
     """One worker process (and its children). See `qctl worker --help` for the options."""
 
     def __init__(
@@ -125,7 +125,8 @@ class Worker(WorkerCommands):
         events_on = conf.worker_send_task_events if task_events is None else task_events
         beat = None if without_heartbeat else (heartbeat_interval or HEARTBEAT_S)
         self.events = EventSender(app, self.node, self._event_facts, bool(events_on), beat)
-        self.mailbox = ControlServer(app, self) if conf.worker_enable_remote_control else None
+        self._guard = Authorizer(conf)
+        self._has_remote_control = bool(conf.worker_enable_remote_control)
         self._interrupts = 0
         self._solo_running = False
 
@@ -171,20 +172,22 @@ class Worker(WorkerCommands):
                 chords,
                 self._drain_timeout_s,
             )
-            self.drain = DrainMode(self.loop)
             if self._bounds is not None:
                 self.loop.autoscaler = Autoscaler(self.pool, *self._bounds, keepalive_s())
-            for task in app.tasks.values():
-                self.set_rate_limit(task.name, task.rate_limit)
             self.loop.admission.revoked.load(app.broker)
             self.keeper = LeaseKeeper(
                 consumer, app.broker, self.node, self.instance, self._facts, self.loop.request_claim
             )
+            self.remote = RemoteControl(
+                app, self.node, self.instance, self.loop, self.events, self.keeper, self._guard.refused
+            )
+            for task in app.tasks.values():
+                self.remote.set_rate_limit(task.name, task.rate_limit)
             # Leases before deliveries; remote control last: a worker that replies must be able to work.
             own: dict[str, Service] = {HEALTH: self.loop.pulse, LEASE: self.keeper, EVENTS: self.events}
-            if self.mailbox is not None:
-                own[CONTROL] = self.mailbox
-            wanted = in_order(own, self)
+            if self._has_remote_control:
+                own[CONTROL] = ControlServer(app, self.remote, self._guard)
+            wanted = in_order(own, self.remote)
             self._catch_signals()
             started: list[Any] = []
             try:
@@ -262,7 +265,7 @@ class Worker(WorkerCommands):
             f"  concurrency  {self.pool.size} ({self.pool.name})\n"
             f"  queues       {', '.join(self._queues)}\n"
             f"  tasks        {tasks}\n"
-            f"  control      {self.mailbox.guard.words() if self.mailbox else 'off'}\n"
+            f"  control      {self._guard.words() if self._has_remote_control else 'off'}\n"
             f"  task events  {'on' if self.events.tasks_on else 'off (-E turns them on)'}\n"
             f"{self.node} ready.",
             file=sys.stderr,
@@ -301,69 +304,6 @@ class Worker(WorkerCommands):
         if self.pool.name == "solo" and self.pool.running():
             raise ColdShutdown
 
-    # --- what control commands read and change (control/commands/base.py: WorkerView)
-
-    def clock(self) -> int:
-        return self.app._clock
-
-    def active(self) -> list[dict[str, Any]]:
-        held = self.loop.held
-        return [
-            held[r.number].info(self.node, r.since, r.pid) for r in self.pool.running() if r.number in held
-        ]
-
-    def reserved(self) -> list[dict[str, Any]]:
-        running = {r.number for r in self.pool.running()}
-        return [h.info(self.node, None, None) for n, h in list(self.loop.held.items()) if n not in running]
-
-    def scheduled(self) -> list[dict[str, Any]]:
-        from qcore.worker.remote_control import scheduled
-
-        return scheduled(self.app.broker, self.queues(), self.node)
-
-    def revoked(self) -> list[str]:
-        return sorted(self.loop.admission.revoked.ids)
-
-    def stats(self) -> dict[str, Any]:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        fields = (
-            "utime stime maxrss ixrss idrss isrss minflt majflt nswap inblock oublock msgsnd msgrcv "
-            "nsignals nvcsw nivcsw"
-        ).split()
-        broker = self.app.broker.info()
-        return {
-            "total": {name: count for name, count in dict(self.loop.total).items() if count},
-            "pid": self.pid,
-            "clock": str(self.clock()),
-            "uptime": int(time.monotonic() - self._began),
-            "pool": self.pool.info(),
-            "broker": {
-                "insist": False,
-                "connect_timeout": self.app.conf.broker_connection_timeout,
-                "transport_options": {},
-                "login_method": None,
-                "uri_prefix": None,
-                "heartbeat": self.app.conf.broker_heartbeat,
-                "failover_strategy": "round-robin",
-                "alternates": [],
-                "credential_provider": None,
-                **broker,
-            },
-            **({"autoscaler": self.loop.autoscaler.info()} if self.loop.autoscaler else {}),
-            "prefetch_count": len(self.loop.held),
-            "task_events": self.events.tasks_on,
-            "rusage": {f: getattr(usage, f"ru_{f}") for f in fields},
-            "events_dropped": self.events.dropped,
-            "leases_lost": self.keeper.leases_lost,
-            "messages_reaped": self.keeper.reaped,
-            "stale_settle_total": self.loop.stale,
-            "state": "draining" if self.drain.queues is not None else "running",
-            "active": len(self.pool.running()),
-            "queues": self.queues(),
-            "version": __version__,
-            "control_refused_total": dict(self.mailbox.guard.refused) if self.mailbox else {},
-        }
-
     # --- facts
 
     def _event_facts(self) -> dict[str, Any]:
@@ -374,7 +314,7 @@ class Worker(WorkerCommands):
             "pid": self.pid,
             "host": socket.gethostname(),
             "version": __version__,
-            "queues": self.queues(),
+            "queues": list(self.loop.consumer.queues),
             "pool": self.pool.name,
             "concurrency": self.pool.size,
             "started_at": self.started_at,

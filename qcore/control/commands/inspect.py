@@ -100,7 +100,7 @@ def hello(
     if from_node == worker.node:
         return None
     if revoked:
-        worker.call("revoke", task_ids=[str(i) for i in revoked], store=False)
+        worker.revoke(task_ids=[str(i) for i in revoked], store=False)
     return {"revoked": worker.revoked(), "clock": worker.clock()}
 
 

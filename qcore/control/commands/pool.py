@@ -12,7 +12,7 @@ from qcore.control.commands.base import Arg, Slots, WorkerView, command
 )
 def pool_grow(worker: WorkerView, n: Slots = 1, **_: Any) -> Any:
     """Add slots to the pool."""
-    worker.call("pool_grow", n=n)
+    worker.pool_grow(n=n)
     return {"ok": "pool will grow"}
 
 
@@ -25,7 +25,7 @@ def pool_grow(worker: WorkerView, n: Slots = 1, **_: Any) -> Any:
 )
 def autoscale(worker: WorkerView, max: int, min: int, **_: Any) -> Any:
     """Set the bounds of a pool that scales itself (--autoscale)."""
-    worker.call("autoscale", most=max, least=min)
+    worker.autoscale(most=max, least=min)
     return {"ok": f"autoscale now max={max} min={min}"}
 
 
@@ -34,7 +34,7 @@ def pool_restart(worker: WorkerView, modules: list[str] | None = None, reload: b
     """Replace the processes of the pool, each after its task."""
     if reload or modules:
         raise ValueError("a running worker does not import or reload modules; restart it")
-    worker.call("pool_restart")
+    worker.pool_restart()
     return {"ok": "reload started"}
 
 
@@ -47,12 +47,12 @@ def pool_restart(worker: WorkerView, modules: list[str] | None = None, reload: b
 )
 def pool_shrink(worker: WorkerView, n: Slots = 1, **_: Any) -> Any:
     """Take slots away from the pool."""
-    worker.call("pool_shrink", n=n)
+    worker.pool_shrink(n=n)
     return {"ok": "pool will shrink"}
 
 
 @command("shutdown", kind="control", scope="admin", replies=False)
 def shutdown(worker: WorkerView, **_: Any) -> Any:
     """Stop the worker; running tasks finish first."""
-    worker.call("shutdown")
+    worker.shutdown()
     return None

@@ -32,22 +32,22 @@ def add_consumer(
         raise ValueError(f"exchange_type of add_consumer takes direct, topic or fanout, not {kind!r:.60}")
     bound = (exchange or queue, kind, routing_key or queue)
     binding = None if bound == (queue, "direct", queue) else bound
-    return {"ok": worker.call("add_consumer", queue=queue, binding=binding)}
+    return {"ok": worker.add_consumer(queue=queue, binding=binding)}
 
 
 @command("cancel_consumer", kind="control", args=(Arg("queue"),), signature="<queue>")
 def cancel_consumer(worker: WorkerView, queue: QueueName, **_: Any) -> Any:
     """Take no more tasks from a queue."""
-    return {"ok": worker.call("cancel_consumer", queue=queue)}
+    return {"ok": worker.cancel_consumer(queue=queue)}
 
 
 @command("drain", kind="control")
 def drain(worker: WorkerView, **_: Any) -> Any:
     """Take no more tasks, give back those that wait, let the others finish."""
-    return {"ok": worker.call("drain")}
+    return {"ok": worker.start_drain()}
 
 
 @command("resume", kind="control")
 def resume(worker: WorkerView, **_: Any) -> Any:
     """Take tasks again after a drain."""
-    return {"ok": worker.call("resume")}
+    return {"ok": worker.resume()}

@@ -31,7 +31,7 @@ def revoke_by_stamped_headers(
         headers = {key: value for key, _, value in pairs}
     if not isinstance(headers, dict) or not headers:
         raise ValueError("which stamps? write key=value")
-    return {"ok": worker.call("revoke_stamps", stamps=headers, terminate=terminate, signal=signal)}
+    return {"ok": worker.revoke_stamps(stamps=headers, terminate=terminate, signal=signal)}
 
 
 @command(
@@ -42,7 +42,7 @@ def revoke_by_stamped_headers(
 )
 def rate_limit(worker: WorkerView, task_name: Name, rate_limit: Name | int | float | None, **_: Any) -> Any:
     """Set how often a task may start on the worker."""
-    return {"ok": worker.call("rate_limit", task_name=task_name, rate_limit=rate_limit)}
+    return {"ok": worker.rate_limit(task_name=task_name, rate_limit=rate_limit)}
 
 
 @command("revoke", kind="control", variadic="task_id", signature="<id1> [id2 [... [idN]]]")
@@ -59,9 +59,9 @@ def revoke(
     """
     ids = ids_of(task_id)
     if terminate:
-        return {"ok": worker.call("terminate", task_ids=ids, signal=signal)}
+        return {"ok": worker.terminate(task_ids=ids, signal=signal)}
     held = {task_id: state for task_id, (state, _) in where(worker, set(ids)).items()}
-    worker.call("revoke", task_ids=ids)
+    worker.revoke(task_ids=ids)
     return {"ok": f"tasks {', '.join(ids)} flagged as revoked", "held": held}
 
 
@@ -76,7 +76,7 @@ def revoke(
 def terminate(worker: WorkerView, signal: SignalName, task_id: Ids = "", **_: Any) -> Any:
     """Stop these tasks even if they run."""
     ids = ids_of(task_id)
-    return {"ok": worker.call("terminate", task_ids=ids, signal=signal)}
+    return {"ok": worker.terminate(task_ids=ids, signal=signal)}
 
 
 @command(
@@ -89,12 +89,12 @@ def time_limit(
     worker: WorkerView, task_name: Name, hard: Seconds | None = None, soft: Seconds | None = None, **_: Any
 ) -> Any:
     """Set the soft and hard time limit of a task on the worker."""
-    return {"ok": worker.call("time_limit", task_name=task_name, soft=soft, hard=hard)}
+    return {"ok": worker.time_limit(task_name=task_name, soft=soft, hard=hard)}
 
 
 @command("unrevoke", kind="control", variadic="task_id", signature="<id1> [id2 [... [idN]]]")
 def unrevoke(worker: WorkerView, task_id: Ids = "", **_: Any) -> Any:
     """Run these tasks after all, as far as this worker is concerned."""
     ids = ids_of(task_id)
-    worker.call("unrevoke", task_ids=ids)
+    worker.unrevoke(task_ids=ids)
     return {"ok": f"{len(ids)} ids are revoked no more"}
