@@ -151,7 +151,7 @@ def test_workers_are_found_again_after_their_broker_was_restarted(
 
     def found() -> bool:
         try:
-            return sorted(ping(app).replies) == three
+            return sorted(ping(app, timeout_s=2.0).replies) == three
         except BrokerDown:
             return False
 

@@ -44,7 +44,7 @@ def test_what_is_lost_is_counted_and_put_right(
         right = all(t.state == truth[t.uuid] for t in picture.tasks if t.uuid in truth)
         return open_ == 0 and right and feed.memory.missed - before == injected > 0
 
-    wait_for(settled)
+    wait_for(settled, 150)
     picture = feed.take()
     shown = Counter(t.state for t in picture.tasks)
     unseen = len(truth) - len(picture.tasks)
