@@ -110,8 +110,7 @@ def test_the_fleet_is_shown_as_it_is(fleet: Fleet) -> None:
 def test_calls_are_checked_and_waited_for(fleet: Fleet) -> None:
     good = fleet.run("call", "proj.add", "-a", "[2, 2]", "--wait", "-t", "60")
     bad = fleet.run("call", "proj.fail", "--wait", "-t", "60", process=True)
-    # A fleet that does not answer in half a second is not asked for the name, and it is sent unchecked.
-    typo = wait_for(lambda: (t := fleet.run("call", "proj.ad", "-a", "[2, 2]")).returncode and t)
+    typo = qctl("-b", fleet.url, "call", "proj.ad", "-a", "[2, 2]", patient=True)
 
     assert (good.returncode, good.stdout) == (exit_codes.OK, "4\n")
     assert bad.returncode == exit_codes.FAILED

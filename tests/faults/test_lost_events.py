@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 
+import pytest
+
 from qcore import App
 from qcore.wire import event as wire
 from qctl.dashboard.sources.live import LiveSource
@@ -18,6 +20,7 @@ TASKS = 33_000 if FULL else 1_700
 LOST = 0.05
 
 
+@pytest.mark.timeout(500)
 def test_what_is_lost_is_counted_and_put_right(
     redis_url: str, redis_server: RedisServer, processes: Processes
 ) -> None:

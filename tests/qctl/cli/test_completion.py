@@ -16,18 +16,12 @@ import pytest
 
 from qcore.brokers.redis.servers import HEARTBEAT_S
 from qctl import exit_codes
-from tests.qctl.cli.test_command_line import qctl
+from tests.qctl.cli.test_command_line import PATIENT, qctl
 from tests.qctl.output.test_formats import run
 from tests.support.processes import Processes
 from tests.support.redis_server import RedisServer
-from tests.support.waiting import wait_for
 
 NODE = "w1@test-host"
-#: qctl that gives a fleet on a busy machine the time it needs
-PATIENT = (
-    "import sys; from qctl.cli import completion_values as values; values.BUDGET_S = 20.0; "
-    "values.known.__defaults__ = (20.0,); from qctl.main import main; sys.exit(main())"
-)
 
 
 class Shell(NamedTuple):
@@ -115,13 +109,9 @@ def test_a_broker_that_says_nothing_is_not_waited_for(shell: Shell) -> None:
 
 def test_commands_of_an_app_are_commands_of_qctl(shell: Shell) -> None:
     def page(says: str, *words: str, url: str = shell.url) -> str:
-        """What the fleet or the app does not say within a tenth of a second is left out of a page."""
-
-        def look() -> str:
-            text = qctl("-b", url, *words, "--help").stdout
-            return text if says in text else ""
-
-        return wait_for(look, what=says)
+        text = qctl("-b", url, *words, "--help", patient=True).stdout
+        assert says in text
+        return text
 
     page("Count what is in stock", "inspect")
     own = page("Put n apples into stock.", "control", "refill")

@@ -32,8 +32,8 @@ def test_a_fleet_is_listed_drained_resumed_and_restarted(
         return qctl("worker", *words, QCTL_BROKER_URL=url, QCTL_TIMEOUT="60")
 
     def listed() -> dict[str, Any]:
-        item: dict[str, Any] = json.loads(run("ls", "-o", "json").stdout)["items"][0]
-        return item
+        items: list[dict[str, Any]] = wait_for(lambda: json.loads(run("ls", "-o", "json").stdout)["items"])
+        return items[0]
 
     def processes_of_the_pool() -> list[int]:
         found: list[int] = app.control.ask("stats", timeout_s=60).replies["w1@test"]["pool"]["processes"]
