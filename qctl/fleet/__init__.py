@@ -1,1 +1,1 @@
-"""What commands and the dashboard both ask of a fleet."""
+"""Queries about a fleet that commands and the dashboard share."""

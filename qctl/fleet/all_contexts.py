@@ -1,7 +1,7 @@
-"""`status --all-contexts`: ask every fleet that has a name, all at the same time.
+"""`status --all-contexts`: query the fleets of all contexts at the same time.
 
 In:  a session.  Out: the items of all fleets, each with its context, and the worst exit code.
-A fleet that cannot be asked is an item too.
+An unreachable fleet gets an item too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Items = Callable[[Any], list[dict[str, Any]]]
 def everywhere(
     session: Session, whom: list[str] | None, timeout_s: float, items: Items
 ) -> tuple[list[dict[str, Any]], int]:
-    """The items of all contexts, in their order. items: makes them from the answers of one fleet."""
+    """The items of all contexts, in their order. `items` makes them from the answers of one fleet."""
     names = list(contexts.load(session.out.warn))
     if not names:
         raise exit_codes.CommandError(

@@ -1,7 +1,7 @@
-"""Wait for the result of a task: on a terminal one line on stderr says how it stands.
+"""Wait for the result of a task; on a terminal, one line on stderr shows its state.
 
-In:  a task id and how long.  Out: its meta, or None when the time is over; Ctrl-C ends the command and
-says how to go on.  Before this: `call --wait` and `result --wait`.
+In:  a task id and a time-out.  Out: its ResultMeta, or None after the time-out; Ctrl-C raises
+CommandError with the command that goes on waiting.  Before this: `call --wait` and `result --wait`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from qcore.wire.result import ResultMeta
     from qctl.cli.session import Session
 
-#: nothing is drawn before, seconds: most tasks have ended by then
+#: seconds before the line is first drawn: most tasks have ended by then
 QUIET_S = 0.3
 DRAW_S = 0.1
-#: how often the result store and the workers are asked how the task stands, and how long they may take
+#: seconds between two queries of the result store and the workers, and the time-out of a query
 ASK_EVERY_S = 2.0
 ASK_S = 0.2
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 PLAIN_SPINNER = "|/-\\"
-#: Celery's words in replies of query_task
+#: states in Celery's query_task replies, and the tools' words for them
 STATES = {"active": "running", "reserved": "reserved", "scheduled": "delayed", "ready": "queued"}
 
 
 def await_result(session: Session, task_id: str, timeout_s: float | None) -> ResultMeta | None:
-    """The meta of the task once it has ended; None after timeout_s (None: wait for ever)."""
+    """The ResultMeta of the ended task; None after `timeout_s` (None: no time-out)."""
     try:
         if not sys.stderr.isatty() or session.options.quiet or not session.out.for_people:
             return session.app.results.wait(task_id, timeout_s)
@@ -71,10 +71,10 @@ def _draw(state: str, elapsed_s: float, turn: int) -> None:
 
 
 def _state(session: Session, task_id: str) -> str:
-    """How the task stands, in the words of the tools, and at which worker."""
+    """The state of the task in the tools' words, and the worker that holds it."""
     (meta,) = session.app.results.get([task_id])
     if meta is not None and meta.status not in ("PENDING", "STARTED"):
-        return state_styles.look(meta.status).word  # also a state of the task's own
+        return state_styles.look(meta.status).word  # also a custom state of the task
     answers = session.app.control.ask("query_task", {"ids": [task_id]}, timeout_s=ASK_S)
     for node, reply in answers.replies.items():
         found = reply.get(task_id) if isinstance(reply, dict) else None

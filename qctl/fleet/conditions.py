@@ -1,6 +1,6 @@
-"""Conditions that `qctl wait` waits for and `qctl watch` watches: 'queue:mails depth=0'.
+"""Conditions for `qctl wait` and `qctl watch`: 'queue:mails depth=0'.
 
-In:  text.  Out: a Condition, which looks at the broker and says whether it holds.
+In:  text.  Out: a Condition, which queries the broker and evaluates its tests.
 
     queue:NAME  ready delayed in_flight depth (all three) paused oldest (seconds; not RabbitMQ)
     queues      the same, over all queues
@@ -39,7 +39,7 @@ FIELDS = {
     "workers": ("online", "silent"),
     "task": ("state", "done"),
 }
-#: Celery's words for states, as ours
+#: Celery's states, and the tools' words for them
 STATES = {"SUCCESS": "succeeded", "FAILURE": "failed", "RETRY": "retrying"}
 
 
@@ -61,7 +61,7 @@ class Test(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """What is looked at, and what must be so: all of the tests."""
+    """A subject (queue, queues, workers, task) and the tests that must all hold."""
 
     text: str
     subject: str
@@ -72,7 +72,7 @@ class Condition(NamedTuple):
         return all(test.holds(facts) for test in self.tests)
 
     def look(self, session: Session) -> dict[str, Any]:
-        """What is so now. Raises BrokerDown."""
+        """The current values of the subject's fields. Raises BrokerDown."""
         if self.subject == "workers":
             answers = session.app.control.ask("ping", timeout_s=0.5)
             return {"online": len(answers.replies), "silent": len(answers.silent)}
@@ -106,14 +106,14 @@ def _queue(session: Session, name: str) -> dict[str, Any]:
 
 
 def _age(depth: Depth) -> float | None:
-    """For how long the oldest message has been ready, in seconds; None when nobody knows."""
+    """Seconds for which the oldest message has been ready; None when the broker does not report it."""
     if not depth.ready:
         return 0.0
     return None if depth.oldest_at is None else max(0.0, time.time() - depth.oldest_at)
 
 
 def parse(text: str, default_queue: Callable[[], str]) -> Condition:
-    """The condition; raises Stop in words. default_queue names the queue when no subject is given."""
+    """Parse a condition. `default_queue` names the queue when no subject is given. Raises CommandError."""
     words = text.split()
     if not words:
         raise _refusal(text, "it is empty")

@@ -1,4 +1,4 @@
-"""A task as its events tell it, as a record for the filter language and for machine formats."""
+"""Convert a task of the event table to a record for filters and machine formats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qctl.filters.fields import state_named
 
 
 def record_of(task: TaskSeen) -> dict[str, Any]:
-    """The keys of filters/predicate.py; what is unknown is None."""
+    """A record with the keys of filters/predicate.py; unknown values are None."""
     began = task.started or task.received
     return {
         "id": task.uuid,

@@ -1,6 +1,6 @@
-"""What the doctor looks at, in one go: the broker, its queues, and what the workers say.
+"""Collect the facts that `qctl doctor` checks: the broker, its queues, and the workers' replies.
 
-In:  an app.  Out: Facts.  After this: checks.py.
+In:  an app.  Out: Facts.  After this: commands/doctor/checks.py.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("conf", {}),
     ("active", {}),
 )
-#: messages of each queue that are looked at for their task names
+#: messages of each queue that are read for their task names
 PEEK = 200
-#: queues that are looked into
+#: queues that are read
 MOST_QUEUES = 200
 
 
 class Facts(msgspec.Struct):
-    """A moment of a fleet."""
+    """A snapshot of a fleet."""
 
     at: float
     members: dict[str, Member]
     silent: list[SilentWorker]
-    #: by command, by node: stats, registered, active_queues, conf, active
+    #: replies by command and node: stats, registered, active_queues, conf, active
     said: dict[str, dict[str, Any]]
     depths: dict[str, Depth]
     waiting: dict[str, Counter[str]]  # by queue: names of tasks among its next messages
@@ -50,7 +50,7 @@ class Facts(msgspec.Struct):
     symptoms: list[Symptom]
     keeps_results: bool
     round_trip_s: float
-    #: other hosts can reach the broker
+    #: whether other hosts can reach the broker
     networked: bool = False
 
     @property
@@ -59,7 +59,7 @@ class Facts(msgspec.Struct):
         return set(self.said["stats"])
 
     def consumers(self, queue: str) -> list[str]:
-        """Workers that take from the queue."""
+        """Workers that consume from the queue."""
         return [
             node
             for node, queues in self.said["active_queues"].items()
@@ -73,7 +73,7 @@ class Facts(msgspec.Struct):
 
 
 def gather(app: App) -> Facts:
-    """Look at everything. Raises BrokerDown."""
+    """Collect all facts. Raises BrokerDown."""
     broker = app.broker
     started = time.monotonic()
     broker.check()
@@ -86,10 +86,10 @@ def gather(app: App) -> Facts:
         said[command] = answers.replies
         silent = silent or answers.silent
         if silent or answers.possibly_silent:
-            whom = sorted(answers.replies)  # who is silent is waited for once, not five times
+            whom = sorted(answers.replies)  # wait for silent workers once, not five times
         if not answers.replies:
             said |= {name: {} for name, _ in QUESTIONS}
-            break  # nobody is there: no use in asking four times more
+            break  # no worker is online: skip the other four queries
     queues = sorted(broker.queues())[:MOST_QUEUES]
     return Facts(
         at=time.time(),

@@ -1,7 +1,7 @@
-"""Failed tasks for commands: found by a filter, shown, and tried again.
+"""Failed tasks for commands: filter, show and retry them.
 
-In:  a broker that keeps them, and a Filter.  Out: failures page by page, records for filters, new tries.
-After this: qctl/commands/failed.py.
+In:  a broker that keeps failed tasks, and a Filter.  Out: failed tasks page by page, records for filters,
+published retries.  After this: qctl/commands/failed.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PAGE = 500
 
 
 def scan(broker: Broker, wanted: Filter) -> Iterator[FailedTask]:
-    """The failures that match, newest first, without tracebacks and messages."""
+    """The failed tasks that match, newest first, without tracebacks and messages."""
     hints, cursor = wanted.hints, ""
     while True:
         page = broker.failures(hints.since, hints.until, PAGE, cursor, whole=wanted.needs_values)
@@ -34,7 +34,7 @@ def scan(broker: Broker, wanted: Filter) -> Iterator[FailedTask]:
 
 
 def record(failure: FailedTask, values: bool = False) -> dict[str, Any]:
-    """What filters look at. values: arguments as values, which needs the message."""
+    """A record for filters. values: decode the arguments, which reads the message."""
     args: Any = failure.args
     kwargs: Any = failure.kwargs
     if values:
@@ -56,7 +56,7 @@ def record(failure: FailedTask, values: bool = False) -> dict[str, Any]:
 
 
 def arguments(failure: FailedTask) -> tuple[Any, Any]:
-    """args and kwargs from the message; as they were shown when it cannot be read."""
+    """args and kwargs from the message; their printed form when the message is malformed."""
     from qcore.errors import Malformed
     from qcore.wire import task as task_wire
 
@@ -68,7 +68,7 @@ def arguments(failure: FailedTask) -> tuple[Any, Any]:
 
 
 def item_of(failure: FailedTask) -> dict[str, Any]:
-    """A failure as the tools print it."""
+    """The printed fields of a failed task."""
     return {
         "id": failure.task_id,
         "name": failure.name,
@@ -88,7 +88,7 @@ def item_of(failure: FailedTask) -> dict[str, Any]:
 
 
 def try_again(broker: Broker, items: Sequence[Item]) -> list[Done]:
-    """Publish new tries of these; what became of each."""
+    """Publish a retry of each failed task; return what became of each."""
     from qcore.brokers.contract.failed_tasks import RetryRequest
     from qcore.errors import Malformed
     from qcore.wire import identity
@@ -117,6 +117,6 @@ def try_again(broker: Broker, items: Sequence[Item]) -> list[Done]:
 
 
 def forget(broker: Broker, items: Sequence[Item]) -> list[Done]:
-    """Delete these; what became of each is known only as a number, so the last ones count as gone."""
+    """Delete these failed tasks. The broker returns only a count, so the last items count as gone."""
     count = broker.forget_failures([item.id for item in items])
     return [Done(item, "deleted" if i < count else "gone") for i, item in enumerate(items)]

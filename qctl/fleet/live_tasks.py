@@ -1,6 +1,6 @@
-"""Tasks that are somewhere now: at workers, in queues, among the failed. Records for filters.
+"""Current tasks: held by workers, queued, or failed. Records for filters.
 
-In:  a session.  Out: records by id, the most certain last, so that it stands; and what was not looked at.
+In:  a session.  Out: records by id, merged so that the most certain source wins; remarks on what was skipped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qctl.filters import Filter
     from qctl.fleet.tasks_at_workers import TasksAtWorkers
 
-#: messages of a queue that are looked at, and failed tasks
+#: at most this number of messages per queue, and of failed tasks, is read
 PEEK = 5_000
 FAILED = 20_000
 
@@ -25,7 +25,7 @@ Record = dict[str, Any]
 
 
 def gather(session: Session, wanted: Filter) -> tuple[dict[str, Record], list[str]]:
-    """Every task that can be seen now, and sentences about what could not be looked at."""
+    """All current tasks by id, and remarks on what could not be read."""
     found: dict[str, Record] = {}
     remarks: list[str] = []
     for record in (*_failed(session, wanted, remarks), *_waiting(session, remarks), *_held(session, remarks)):
@@ -122,8 +122,8 @@ def _failed(session: Session, wanted: Filter, remarks: list[str]) -> Iterator[Re
 
 
 def find(session: Session, task_id: str) -> tuple[list[tuple[str, Record]], list[str]]:
-    """What is known now of one task, with all of its arguments: (who said so, record), the most certain
-    last; and sentences about what could not be looked at."""
+    """What is known now of one task, with all of its arguments: (source, record), the most certain source
+    last; and remarks on what could not be read."""
     from qctl.fleet.tasks_at_workers import named
 
     found: list[tuple[str, Record]] = []

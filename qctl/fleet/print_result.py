@@ -1,4 +1,4 @@
-"""Print how a task ended: its value, or its error.
+"""Print the result of a task: its value, or its error.
 
 In:  a ResultMeta.  Out: the value on stdout, an error on stderr, an exit code.
 Before this: `call --wait` and `result`.
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def print_result(session: Session, meta: ResultMeta, traceback: str = "hint") -> int:
-    """Print the outcome; the exit code.
+    """Print the result; return the exit code. Raises CommandError when the task failed or has not ended.
 
-    traceback: 'hint' says how to see it, 'stderr' and 'stdout' print it there.
+    traceback: 'hint' names the command that prints it, 'stderr' and 'stdout' print it there.
     """
     out = session.out
     if not out.for_people:
         fields = _fields(meta)
-        # The value is the task's own; what an error says may have an address in it.
+        # The value is user data; an error text may contain a URL with a password.
         out.document("result", fields if meta.status == "SUCCESS" else hide(fields))
     if meta.status == "SUCCESS":
         if out.for_people:

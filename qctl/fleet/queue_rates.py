@@ -1,9 +1,9 @@
-"""How fast messages come into queues and leave them.
+"""Arrival and departure rates of queues.
 
-In:  what workers announced, and what an earlier look at the queues saw.  Out: rates for each item.
-Workers of qcore tell how many messages they take; the rest is arithmetic: what came is what was taken and
-what there is more than before. Celery's workers tell nothing, so of a queue of theirs only the difference
-between two looks is known.
+In:  what workers announced, and an earlier sample of the queues.  Out: rates for each queue.
+Workers of qcore announce how many messages they claim. Arrivals are the claimed messages plus the growth
+of the backlog. Celery's workers announce nothing, so for their queues only the change of the backlog
+between two samples is known.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from qcore.control.client import Answers
 
 WORKERS, NET = "workers", "net"
-#: no rates are known, as far as it goes
+#: no rates are known
 UNKNOWN: dict[str, Any] = {"in_per_s": None, "out_per_s": None, "rates": None}
 
 
 class QueueSample(NamedTuple):
-    """How much waited at a moment."""
+    """The backlog of each queue at a moment."""
 
     at: float  # monotonic
     waiting: dict[str, int]
 
 
 class Taken(NamedTuple):
-    """What qcore's workers told, and which queues others take from as well."""
+    """Claim rates that qcore's workers announced, and the queues that other workers consume too."""
 
     per_s: dict[str, float]
     others: set[str]
@@ -43,8 +43,8 @@ def look(queues: Sequence[str], depths: Sequence[Depth]) -> QueueSample:
 
 
 def taken(answers: Answers) -> Taken:
-    """From the answers to active_queues, and what those who answered announced. Who is silent takes
-    nothing that anybody knows of."""
+    """Rates from the announcements of the workers that answered active_queues; silent workers count as
+    claiming nothing."""
     per_s: dict[str, float] = {}
     others: set[str] = set()
     for node, queues in answers.replies.items():
@@ -57,7 +57,7 @@ def taken(answers: Answers) -> Taken:
 
 
 def counts_of(answers: Answers, node: str) -> Mapping[str, tuple[int, float]] | None:
-    """How many this worker has taken of each queue, and how many a second; None: it does not tell."""
+    """By queue, how many messages this worker claimed, and how many per second; None: not announced."""
     member = answers.members.get(node)
     told = member.info.get("taken") if member is not None and member.alive else None
     if not isinstance(told, dict):
@@ -73,7 +73,7 @@ def counts_of(answers: Answers, node: str) -> Mapping[str, tuple[int, float]] | 
 
 
 def rates(now: QueueSample, before: QueueSample | None, found: Taken) -> dict[str, dict[str, Any]]:
-    """For each queue of the look in_per_s, out_per_s and how they are known."""
+    """For each queue of the sample: in_per_s, out_per_s, and the source of the rates."""
     return {queue: _rates(queue, now, before, found) for queue in now.waiting}
 
 
@@ -94,7 +94,7 @@ def _round(value: float | None) -> float | None:
 
 
 def words(item: Mapping[str, Any]) -> list[str]:
-    """Both rates for people; ~ is before those that are a difference only."""
+    """Both rates as text; ~ marks a change of the backlog."""
     mark = "~" if item["rates"] == NET else ""
     values = (item["in_per_s"], item["out_per_s"])
     return ["-" if value is None else f"{mark}{value:,.1f}" for value in values]

@@ -1,6 +1,6 @@
-"""Messages that wait, as filters see them and as people do.
+"""Queued messages for filters and for people.
 
-In:  Waiting, as the broker shows it.  Out: records for filters, items, samples, lines of a file.
+In:  Waiting records from the broker.  Out: records for filters, items, samples, lines of a file.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def record(one: Waiting, values: bool = False) -> dict[str, Any]:
-    """What filters look at; values: arguments as values, which needs the body. A message that is no task
-    has only its queue and a `problem`."""
+    """A record for filters. values: decode the arguments, which reads the body. A malformed message has only
+    its queue, its state and a `problem`."""
     from qcore.errors import Malformed
     from qcore.wire import task as task_wire
 
@@ -51,7 +51,7 @@ def record(one: Waiting, values: bool = False) -> dict[str, Any]:
 
 
 def matching(broker: Broker, queue: str, wanted: Filter) -> Iterator[tuple[Waiting, dict[str, Any]]]:
-    """What waits in the queue and is meant, each with its record."""
+    """Queued messages that match, each with its record."""
     if wanted.hints.queues is not None and queue not in wanted.hints.queues:
         return
     if wanted.hints.states is not None and not wanted.hints.states & {"queued", "delayed"}:
@@ -63,7 +63,7 @@ def matching(broker: Broker, queue: str, wanted: Filter) -> Iterator[tuple[Waiti
 
 
 def item(one: Waiting, found: dict[str, Any], raw: bool) -> dict[str, Any]:
-    """A message as the tools print it."""
+    """The printed fields of a message."""
     eta = found.get("eta")
     fields = {
         "id": found["id"],
@@ -83,6 +83,6 @@ def item(one: Waiting, found: dict[str, Any], raw: bool) -> dict[str, Any]:
 
 
 def sample_of(one: Waiting, found: dict[str, Any]) -> str:
-    """A line about one message."""
+    """One line that describes a message."""
     arguments = f"{found.get('args')} {found.get('kwargs')}" if found["id"] else repr(one.raw[:60])
     return sample(found["id"] or "no task", found["name"] or "", arguments)

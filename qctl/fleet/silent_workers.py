@@ -1,6 +1,6 @@
-"""Who did not answer: words for stderr, and the exit code that follows from them.
+"""Report silent and unknown workers on stderr, and derive the exit code.
 
-In:  Answers of the control bus.  Out: an exit code; raises Stop when nobody is there at all.
+In:  Answers of the control bus.  Out: an exit code; raises CommandError when no worker answers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def verdict(session: Session, answers: Answers, whom: list[str] | None, timeout: float) -> int:
-    """Name silent and unknown workers on stderr; the exit code. Raises Stop when nobody is there."""
+    """Name silent and unknown workers on stderr; return the exit code. CommandError when none answers."""
     say = session.out.warn
     now = answers.now
     for name in answers.unknown:
@@ -61,7 +61,7 @@ def verdict(session: Session, answers: Answers, whom: list[str] | None, timeout:
 
 
 def _among(answers: Answers) -> str:
-    """Which names those may have who heard the question; Celery's workers that were killed leave theirs."""
+    """Possible names of the silent receivers; killed workers of Celery leave their names behind."""
     names = answers.possibly_silent
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f": among {', '.join(names[:5])}{more}, of which the others are gone" if names else ""

@@ -1,8 +1,9 @@
-"""Where the tasks of a `control revoke` were: said from what the workers answered anyway.
+"""Report where the tasks of a `control revoke` were, from the workers' answers.
 
 In:  ids and the answers of a whole fleet.  Out: a remark for each id, and the exit code.
-Only for ids that no worker has is anything more asked: the result store, and queues with few messages. An id
-is called unknown when that is certain, so never where the broker does not show what waits, or too much does.
+Ids that no worker holds are looked up in the result store, and in the queues if they hold few messages. An
+id is reported as unknown only when that is certain: never when the broker cannot list queued messages, or
+when there are too many.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from qcore.control.client import Answers
     from qctl.cli.session import Session
 
-#: so many ids are told of one by one
+#: up to this number, ids are reported one by one
 FEW = 20
-#: queues are looked through while they hold no more messages together
+#: queues are read only while they hold no more messages together
 FEW_MESSAGES = 1000
 _WORDS = {
     "active": "still runs on {}",
@@ -30,7 +31,7 @@ _WORDS = {
 
 
 def report_location(session: Session, ids: Sequence[str], answers: Answers) -> int:
-    """Say where each was; NOT_FOUND when nobody has ever heard of any."""
+    """Report the location of each id. Raises CommandError (NOT_FOUND) when all of them are unknown."""
     held, all_said = _held(answers)
     words = {one: _WORDS[held[one][1]].format(held[one][0]) for one in ids if one in held}
     lost = [one for one in dict.fromkeys(ids) if one not in held]
@@ -50,7 +51,7 @@ def report_location(session: Session, ids: Sequence[str], answers: Answers) -> i
 
 
 def _held(answers: Answers) -> tuple[dict[str, tuple[str, str]], bool]:
-    """(worker, state) by id; and whether every worker said what it has (Celery's do not)."""
+    """(worker, state) by id; and whether every worker reported what it holds (Celery's do not)."""
     found: dict[str, tuple[str, str]] = {}
     all_said = True
     for worker, reply in sorted(answers.replies.items()):
@@ -63,8 +64,8 @@ def _held(answers: Answers) -> tuple[dict[str, tuple[str, str]], bool]:
 
 
 def _elsewhere(session: Session, ids: Sequence[str]) -> dict[str, str]:
-    """Where those are that no worker has; without those of which nothing can be said."""
-    # In the order in which tasks move on, so that one that moves meanwhile is not overlooked.
+    """Locations of ids that no worker holds; ids without a certain answer are left out."""
+    # In the order in which tasks progress, so that one that moves meanwhile is not missed.
     waiting = _waiting(session.broker, set(ids))
     words = {one: f"waits in {queue} and will be refused" for one, queue in (waiting or {}).items()}
     rest, results = [one for one in ids if one not in words], session.app.results
@@ -78,7 +79,7 @@ def _elsewhere(session: Session, ids: Sequence[str]) -> dict[str, str]:
 
 
 def _waiting(broker: Broker, ids: set[str]) -> dict[str, str] | None:
-    """The queues in which these wait; None: the broker does not show it, or there is too much."""
+    """The queue of each waiting id; None: the broker cannot list messages, or there are too many."""
     from qcore.brokers.shared.message_ids import id_of
 
     if not broker.features.moves:

@@ -1,4 +1,4 @@
-"""Draw a workflow: which task came from which, in what state, and which path took the longest."""
+"""Draw a workflow as a tree: parents, states, and the path to the task that ended last."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Record = dict[str, Any]
 
 
 def draw(session: Session, family: list[Record]) -> None:
-    """Print the tree, or its items."""
+    """Print the tree; in a machine format, its items."""
     longest = _longest(family)
     out = session.out
     if not out.for_people:
@@ -36,7 +36,7 @@ def draw(session: Session, family: list[Record]) -> None:
 
 
 def tree_lines(family: list[Record]) -> Iterator[str]:
-    """A line for each task: name, state, duration, id; the longest path is marked."""
+    """One line per task: name, state, duration, id; * marks the longest path."""
     ids = {r["id"] for r in family}
     children: dict[str | None, list[Record]] = {}
     for record in family:
@@ -51,10 +51,10 @@ def tree_lines(family: list[Record]) -> Iterator[str]:
 
 
 def _lines(family: list[Record], children: dict[str | None, list[Record]]) -> Iterator[tuple[Record, str]]:
-    """Each task once, with what stands before its name. What follows as the only one stays in its column,
-    so that a chain of a thousand is no wider than one of two."""
+    """Each task once, with the prefix of its line. An only child stays in its parent's column, so that a
+    chain of a thousand tasks is no wider than one of two."""
     drawn: set[str] = set()
-    # Records that name each other as parents hang from no root; they come last.
+    # Records that name each other as parents have no root; they come last.
     for top in (*children.get(None, []), *family):
         stack = [(top, "", "")]
         while stack:  # not recursive: a chain may be longer than Python's stack

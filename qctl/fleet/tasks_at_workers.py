@@ -1,6 +1,6 @@
-"""What workers hold: running, reserved, or waiting for their time in a worker.
+"""Tasks that workers hold: running, reserved, or delayed.
 
-In:  a control bus.  Out: one Held for each task, from whoever answered.
+In:  an app.  Out: one TasksAtWorkers for each task, from the workers that answered.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from qcore.app.app import App
 
 ASK_S = 1.0
-#: control command -> our word
+#: control command -> the tools' word for the state
 _QUESTIONS = {"reserved": "reserved", "scheduled": "delayed", "active": "running"}
-#: ids in one question
+#: ids per control request
 MOST_IDS = 5000
 
 
@@ -33,12 +33,12 @@ class TasksAtWorkers(NamedTuple):
     started_at: float | None = None
 
     def record(self) -> dict[str, Any]:
-        """What filters look at."""
+        """A record for filters."""
         return {**self._asdict(), "root_id": None}
 
 
 class WorkerTask(NamedTuple):
-    """What was found; silent: names of the workers that did not answer."""
+    """The tasks found; silent: names of the workers that did not answer."""
 
     tasks: list[TasksAtWorkers]
     silent: list[str]
@@ -54,9 +54,9 @@ def everything(app: App, timeout_s: float = ASK_S) -> WorkerTask:
         for worker, tasks in answers.replies.items():
             for task in tasks if isinstance(tasks, list) else ():
                 if (held := _held(task, state, worker)) is not None:
-                    found[held.id, worker] = held  # the last question knows best: it may run by now
+                    found[held.id, worker] = held  # the last reply wins: the task may run by now
         if not answers.replies and not answers.silent:
-            break  # nobody is there
+            break  # no worker is online
     return WorkerTask(list(found.values()), sorted(silent))
 
 
@@ -81,7 +81,7 @@ def named(app: App, ids: Sequence[str], timeout_s: float = ASK_S) -> WorkerTask:
 
 
 def _held(task: Any, state: str, worker: str) -> TasksAtWorkers | None:
-    """One task of a reply, which anybody may have written."""
+    """Parse one task of a reply; None when it is malformed. Any client may have written the reply."""
     if not isinstance(task, Mapping):
         return None
     inner = task.get("request")

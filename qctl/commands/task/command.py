@@ -1,4 +1,4 @@
-"""`qctl task`: single tasks, wherever they are. Each of its commands is a file of this folder."""
+"""`qctl task`: find, show and revoke single tasks. Each command is a file of this folder."""
 
 from __future__ import annotations
 

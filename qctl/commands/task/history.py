@@ -1,9 +1,9 @@
-"""A history of tasks in a file: what events told, kept for searches long after.
+"""Task history in a SQLite file: what task events reported, kept for later searches.
 
-In:  tasks as events tell them (events/store/table.py).  Out: records for filters, newest first.
-A SQLite file of the user, one for each broker. The state, the name, the queue and the worker are indexed by
-time, so a search that names one of them looks only at those. The rest of a filter is tried on each that has
-in it the pieces of text that every match has; finding those costs a fraction of reading arguments as values.
+In:  tasks from the event table (events/store/table.py).  Out: records for filters, newest first.
+The user has one file per broker. State, name, queue and worker are indexed by time, so a search that names
+one of them reads only matching rows. The rest of a filter is applied to the rows that contain the substrings
+which every match contains; that costs a fraction of parsing the arguments.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COLUMNS = (
     "id name state queue worker exc args kwargs result runtime_s wait_s tries at root_id parent_id "
     "sent_at received_at started_at ended_at traceback"
 ).split()
-#: rows in the order in which they came, so that those of one time are beside each other
+#: rows are stored in order of arrival, so that rows of the same time lie next to each other
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS tasks (id TEXT PRIMARY KEY, {", ".join(COLUMNS[1:])});
 CREATE INDEX IF NOT EXISTS by_state ON tasks (state, at);
@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS steps (id, at, what, worker);
 CREATE INDEX IF NOT EXISTS steps_of ON steps (id, at);
 """
 _ENDED = "('succeeded','failed','revoked')"
-#: when the new row knows less: a recorder that began in the middle of a task's life
+#: columns in which the new row may hold less: the recorder started in the middle of the task's life
 _MERGED = {
     "at": "max(at, excluded.at)",
     "tries": "max(tries, excluded.tries)",
@@ -53,20 +53,20 @@ _STORE = (
     f"INSERT INTO tasks VALUES ({','.join('?' * len(COLUMNS))}) ON CONFLICT (id) DO UPDATE SET "
     + ", ".join(f"{c}={_MERGED.get(c, f'coalesce(excluded.{c}, {c})')}" for c in COLUMNS if c != "id")
 )
-#: in this order tasks are forgotten when there are too many
+#: tasks are deleted in this order when the file holds too many
 _LEAVING = ("IN ('succeeded','revoked')", "='failed'", f"NOT IN {_ENDED}")
 BUSY_S = 10.0
 GAPS_KEPT = 1000
-READ = 5000  # rows at a time
+READ = 5000  # rows per read
 
 
 def path_for(place: str) -> Path:
-    """Where the history of the broker at this place is."""
+    """The path of the history file for the broker at `place`."""
     return state_dir() / "history" / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.db"
 
 
 class Gap(NamedTuple):
-    """A time in which events did not arrive: from, to (epoch seconds), and why."""
+    """A period in which no events arrived: from, to (epoch seconds), and why."""
 
     since: float
     until: float
@@ -74,7 +74,7 @@ class Gap(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Something that happened to a task in a try that was not its last."""
+    """An event of a task in an attempt that was not its last."""
 
     id: str
     at: float  # epoch seconds
@@ -83,7 +83,7 @@ class Step(NamedTuple):
 
 
 class HistoryUnusable(exit_codes.CommandError):
-    """The file at `path` cannot be read or written; `why` in SQLite's words."""
+    """The file at `path` cannot be read or written; `why` is SQLite's error."""
 
     def __init__(self, path: Path, why: Exception) -> None:
         words = f"the history {path} cannot be used: {why}"
@@ -92,7 +92,7 @@ class HistoryUnusable(exit_codes.CommandError):
 
 
 class History:
-    """One file. Raises HistoryUnusable; PermissionError when it is somebody else's."""
+    """One history file. Raises HistoryUnusable; PermissionError when another user owns the file."""
 
     def __init__(self, path: Path, write: bool = False) -> None:
         self.path = path
@@ -110,7 +110,7 @@ class History:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Errors of SQLite leave as one sentence."""
+        """Convert SQLite errors to HistoryUnusable."""
         try:
             yield
         except sqlite3.Error as exc:
@@ -122,7 +122,7 @@ class History:
     # --- writing
 
     def keep(self, tasks: Iterable[TaskSeen]) -> int:
-        """Store these as they are now; how many."""
+        """Store the current state of these tasks; return their number."""
         rows = [self._row(task) for task in tasks]
         with self._told(), self._step():
             self._db.executemany(_STORE, rows)
@@ -130,7 +130,7 @@ class History:
 
     @contextmanager
     def _step(self) -> Iterator[None]:
-        """All or nothing; the lock comes first, so that two recorders of one broker wait for each other."""
+        """One transaction; it locks first, so that two recorders of one broker wait for each other."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -141,19 +141,19 @@ class History:
             raise
 
     def note_gap(self, gap: Gap) -> None:
-        """Remember that events did not arrive; the last thousand gaps are kept."""
+        """Store a period without events; the last 1000 gaps are kept."""
         with self._told(), self._step():
             self._db.execute("INSERT INTO gaps VALUES (?,?,?)", gap)
             few = "SELECT rowid FROM gaps ORDER BY rowid DESC LIMIT -1 OFFSET ?"
             self._db.execute(f"DELETE FROM gaps WHERE rowid IN ({few})", (GAPS_KEPT,))
 
     def note_steps(self, steps: Iterable[Step]) -> None:
-        """Remember what happened in tries that were not the last."""
+        """Store the events of attempts that were not the last."""
         with self._told(), self._step():
             self._db.executemany("INSERT INTO steps VALUES (?,?,?,?)", steps)
 
     def note_alive(self, at: float) -> None:
-        """A recorder listens, or has listened until now."""
+        """Store the time (epoch seconds) until which a recorder received events."""
         with self._told():
             self._db.execute("INSERT OR REPLACE INTO facts VALUES ('heard_at', ?)", (at,))
 
@@ -171,8 +171,8 @@ class History:
         return tuple(record[c] for c in COLUMNS)
 
     def forget(self, most: int, older_than: float) -> int:
-        """Delete what is too old (epoch seconds) or too much: first the oldest that ended well, then the
-        oldest that failed, last what has not ended."""
+        """Delete tasks older than `older_than` (epoch seconds), then those beyond `most`: the succeeded and
+        revoked first, then the failed, last those that have not ended. Return the number deleted."""
         with self._told(), self._step():
             gone = self._db.execute("DELETE FROM tasks WHERE at<?", (older_than,)).rowcount
             self._db.execute("DELETE FROM gaps WHERE until<?", (older_than,))
@@ -182,7 +182,7 @@ class History:
             for which in _LEAVING:
                 if left <= most:
                     break
-                # By parts: ordering a million rows by their state first would take seconds.
+                # One query per state: sorting a million rows by state first would take seconds.
                 few = f"SELECT rowid FROM tasks WHERE state {which} ORDER BY at LIMIT ?"
                 done = self._db.execute(f"DELETE FROM tasks WHERE rowid IN ({few})", (left - most,)).rowcount
                 gone, left = gone + done, left - done
@@ -196,7 +196,7 @@ class History:
     # --- reading
 
     def search(self, wanted: Filter, limit: int | None) -> tuple[list[dict[str, Any]], int]:
-        """Records that match, newest first, at most so many; and how many were looked at."""
+        """At most `limit` matching records, newest first; and the number of records tested."""
         found: list[dict[str, Any]] = []
         looked = 0
         for record in self._candidates(wanted):
@@ -243,11 +243,11 @@ class History:
         return found[0] if found else None
 
     def family(self, root_id: str, most: int) -> list[dict[str, Any]]:
-        """The tasks of a workflow, by its root's id, in the order in which they began; the first so many."""
+        """The first `most` tasks of a workflow, given its root's id, in the order in which they began."""
         return self._records("root_id=? OR id=? ORDER BY received_at, at LIMIT ?", (root_id, root_id, most))
 
     def steps(self, task_id: str) -> list[Step]:
-        """What happened in the tries before the last one, in order."""
+        """The events of the attempts before the last one, oldest first."""
         with self._told():
             rows = self._db.execute("SELECT * FROM steps WHERE id=? ORDER BY at, rowid", (task_id,))
             return [Step(*row) for row in rows]
@@ -258,14 +258,14 @@ class History:
             return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
     def gaps(self, since: float | None = None) -> list[Gap]:
-        """The times in which nobody recorded, oldest first, as far as they reach past `since`."""
+        """Periods in which no recorder ran, oldest first; only those that end after `since`."""
         with self._told():
             rows = self._db.execute("SELECT * FROM gaps WHERE until>=? ORDER BY since", (since or 0.0,))
             return [Gap(*row) for row in rows]
 
     @property
     def heard_at(self) -> float | None:
-        """When a recorder last listened."""
+        """Epoch seconds at which a recorder last received events; None before the first."""
         return self._facts().get("heard_at")
 
     def _facts(self) -> dict[str, Any]:
@@ -277,12 +277,12 @@ class History:
         if "tasks" not in facts:
             with self._told():
                 return int(self._db.execute("SELECT count(*) FROM tasks").fetchone()[0])
-        # Counting a million rows takes longer than finding one: rows are only deleted by forget().
+        # Counting a million rows takes longer than reading one: only forget() deletes rows.
         return int(facts["tasks"]) + self._highest() - int(facts["highest"])
 
 
 def _pattern(text: str) -> str:
-    """A pattern of LIKE for what has this text in it."""
+    """A LIKE pattern that matches values containing `text`."""
     for special in ("\\", "%", "_"):
         text = text.replace(special, f"\\{special}")
     return f"%{text}%"

@@ -1,6 +1,6 @@
-"""`qctl task logs`: what a task has logged, and what it logs now.
+"""`qctl task logs`: print the log lines of a task, and follow new ones.
 
-In:  the id of a task.  Out: its lines, as the broker keeps them (qcore/worker/process/task_logs.py).
+In:  a task id.  Out: its log lines, as the broker keeps them (qcore/worker/process/task_logs.py).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from qctl.output.text import shown_lines
 
 COLUMNS = [Column("AT"), Column("LEVEL"), Column("TEXT")]
 EVERY_S = 0.3
-#: lines may still be on their way when the task has ended
+#: seconds to go on reading after the task has ended: lines may still be in transit
 AFTER_S = 0.6
 ENDED = ("succeeded", "failed", "revoked", "rejected")
 
 
-#: what is known of a task and who knows it; ends the command when nobody does
+#: return what is known of a task and the sources; raises CommandError when no source has it
 Find = Callable[[Session, str], tuple[dict[str, Any], list[str]]]
 
 
@@ -33,7 +33,7 @@ def logs(task_id: str, follow: bool, one: Find) -> int:
     session = current()
     lines = _fresh(session, task_id, set())
     if not lines:
-        one(session, task_id)  # ends here when nobody knows the task
+        one(session, task_id)  # raises CommandError when no source has the task
     if follow:
         return _follow(session, task_id, one)
     rows: list[list[str | Cell]] = [[i["at"], i["level"], i["text"]] for i in lines]
@@ -48,7 +48,7 @@ def logs(task_id: str, follow: bool, one: Find) -> int:
 
 
 def _follow(session: Session, task_id: str, one: Find) -> int:
-    """Until the task has ended, or Ctrl-C; a broker that goes away is waited for."""
+    """Print new lines until the task has ended, or Ctrl-C; retry while the broker is unreachable."""
     if not (session.out.for_people or session.out.as_objects):
         raise exit_codes.CommandError(
             exit_codes.USAGE, "-f prints lines as they come", "use it with -o ndjson, or without -o"
@@ -80,12 +80,12 @@ def _has_ended(session: Session, task_id: str, one: Find) -> bool:
     try:
         record, _ = one(session, task_id)
     except exit_codes.CommandError:
-        return True  # nobody has it any more, and no result is kept
+        return True  # no source has the task any more, and no result is kept
     return record.get("state") in ENDED
 
 
 def _fresh(session: Session, task_id: str, seen: set[str]) -> list[dict[str, Any]]:
-    """Lines that were not seen yet."""
+    """Lines whose identity is not in `seen`; add them to it."""
     found = []
     for raw in session.broker.lines_of(task_id):
         line = json.loads(raw)

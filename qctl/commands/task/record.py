@@ -1,7 +1,7 @@
-"""`qctl task record`: from events to the history, a batch at a time.
+"""`qctl task record`: write events to the history, batch by batch.
 
-In:  events.  Out: rows of the history file.  A task is written when it has changed, at most once a second.
-A broker that goes away is waited for. Times in which nobody listened are kept as gaps.
+In:  events.  Out: rows of the history file.  A changed task is written at most once a second.
+While the broker is unreachable the recorder retries. Periods without a recorder are stored as gaps.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from qcore.wire.event import Event
     from qctl.cli.session import Session
 
-#: tasks that are remembered until they have ended; the file has the rest
+#: tasks kept in memory until they have ended; the file holds the rest
 REMEMBERED = 200_000
 WRITE_S, FORGET_S = 1.0, 60.0
 RETRY_S = (0.5, 1.0, 2.0, 5.0)
-#: a new recorder that starts this soon after the last one has missed next to nothing
+#: no gap is stored when a recorder starts within this time after the last one
 SOON_S = 2.0
 
 
 def record(session: Session, keep_s: float, most: int, duration_s: float | None) -> int:
-    """Until Ctrl-C or SIGTERM, or for duration_s; the exit code."""
+    """Record until Ctrl-C or SIGTERM, or for `duration_s`; return the exit code."""
     session.patient = True
     recorder = Recorder(History(path_for(session.broker.place), write=True), keep_s, most)
     ends = None if duration_s is None else time.monotonic() + duration_s
@@ -41,7 +41,7 @@ def record(session: Session, keep_s: float, most: int, duration_s: float | None)
                     failed = 0
                 except BrokerError as exc:
                     if recorder.heard_at is None:
-                        raise  # it was never there: a wrong address, most likely
+                        raise  # the first connection failed: most likely a wrong address
                     if recorder.lose("the broker was away"):
                         failed = 0
                         session.out.warn(f"{exc}; trying again")
@@ -57,7 +57,7 @@ def record(session: Session, keep_s: float, most: int, duration_s: float | None)
 
 
 def _listen(session: Session, recorder: Recorder, ends: float | None) -> bool:
-    """Record until the time is over (True). Raises BrokerDown."""
+    """Record until `ends` (monotonic) and return True; False when the events end. Raises BrokerDown."""
     from qcore.events.receiver import listen
 
     with listen(session.broker, exchange=session.app.conf.event_exchange) as batches:
@@ -71,7 +71,7 @@ def _listen(session: Session, recorder: Recorder, ends: float | None) -> bool:
 
 
 class Recorder:
-    """Folds events and writes what has changed."""
+    """Folds events into a state and writes the tasks that changed."""
 
     def __init__(self, history: History, keep_s: float, most: int) -> None:
         from qcore.events.state import State
@@ -80,19 +80,19 @@ class Recorder:
         self._state, self._changed = State(REMEMBERED), set[str]()
         self._write_at, self._forget_at = 0.0, time.monotonic()
         self._steps: list[Step] = []
-        self._gap: Gap | None = None  # it is going on
+        self._gap: Gap | None = None  # the gap that is still open
         self._missed_at, self._missed_said = time.time(), 0
-        #: epoch seconds; None: it has not listened yet
+        #: epoch seconds of the last received events; None before the first subscription
         self.heard_at: float | None = None
         self.total = 0
 
     @property
     def missed(self) -> int:
-        """Events that workers have numbered and that never arrived."""
+        """Number of events that workers numbered and that never arrived."""
         return sum(worker.missed for worker in self._state.workers.values())
 
     def hear(self) -> None:
-        """Events arrive from now on; what has been missed since the last time is a gap."""
+        """Note that the subscription is open; store the time since the last subscription as a gap."""
         now = time.time()
         before = self._history.heard_at if self.heard_at is None else None
         if before is not None and now - before > SOON_S:
@@ -104,7 +104,7 @@ class Recorder:
         self._history.note_alive(now)
 
     def lose(self, why: str) -> bool:
-        """Events arrive no more; whether that is news."""
+        """Note that the subscription is lost; False when that was noted before."""
         if self._gap is not None:
             return False
         since = self.heard_at or time.time()
@@ -112,7 +112,7 @@ class Recorder:
         return True
 
     def take(self, batch: list[Event]) -> None:
-        """Fold these events; write, and forget what is old, when it is time."""
+        """Fold these events; write and delete old tasks when due."""
         self._fold(batch)
         self._changed.update(uuid for e in batch if isinstance(uuid := e.get("uuid"), str))
         now = time.monotonic()
@@ -124,7 +124,7 @@ class Recorder:
             self._forget_at = time.monotonic() + FORGET_S
 
     def _fold(self, batch: list[Event]) -> None:
-        """A try that is over is written apart: the next one takes its times in the table."""
+        """Fold a batch; store the times of an ended attempt first, since the next one overwrites them."""
         start = 0
         for number, event in enumerate(batch):
             if event["type"] != "task-retried" or not isinstance(event.get("uuid"), str):
@@ -155,7 +155,7 @@ class Recorder:
         self._history.note_alive(self.heard_at)
 
     def close(self) -> None:
-        """Write what is left; total is then how many the history has."""
+        """Write what is pending and close the file; `total` is then the number of tasks in it."""
         try:
             if self.heard_at is not None and self._gap is None:
                 self._write()

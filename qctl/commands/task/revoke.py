@@ -1,9 +1,9 @@
-"""`task revoke` and `task unrevoke`: what must not run, and what became of each.
+"""`task revoke` and `task unrevoke`: revoke tasks, and report what became of each.
 
-In:  ids, or a filter over what waits and what workers hold.  Out: for each task where it was found.
-First the broker remembers the ids; then their messages are taken out of the queues, each in one step; then
-the workers are told; what nobody has is looked for among the results. So whatever moves meanwhile is
-refused where it arrives.
+In:  ids, or a filter over queued tasks and tasks held by workers.  Out: for each task where it was found.
+The broker stores the revoked ids first; then the messages are removed from the queues, each in one step;
+then the workers are asked; ids found nowhere are looked up in the result store. So a task that moves
+meanwhile is refused where it arrives.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from qctl.fleet.tasks_at_workers import TasksAtWorkers
 
 REMOVED, FINISHED, UNKNOWN = "removed from queue", "already finished", "unknown id"
-#: it waited when it was looked for, and then nobody had it and no result was there
+#: it was in a queue at the first look-up; now no queue, worker or result store has it
 TAKEN = "taken meanwhile"
-#: the broker does not show what waits
+#: the broker cannot list queued messages
 UNSEEN = "will be refused if it waits"
 LATER = "will be refused by the worker that takes it"
 _NOT_DONE = ("still runs", "not stopped", TAKEN)
-#: so many are shown one by one, more are counted
+#: up to this number, tasks are listed one by one; beyond, they are counted
 FEW = 20
 STOP_S = 3.0
 LOOK_S = 0.1
@@ -48,10 +48,10 @@ TOLD_AT_ONCE = 5000
 
 
 class Revoker:
-    """Revokes tasks, a few at a time."""
+    """Revokes tasks, batch by batch."""
 
     def __init__(self, app: App, waiting: Mapping[str, Waiting], terminate: bool, signal: str) -> None:
-        """waiting: the messages of those that were seen in a queue, by id."""
+        """waiting: the queued messages of the tasks that were found in a queue, by id."""
         self._app, self._waiting = app, waiting
         self._terminate, self._signal = terminate, signal
         self.silent: set[str] = set()
@@ -73,7 +73,7 @@ class Revoker:
     # --- in the queues
 
     def _take_out(self, ids: Sequence[str]) -> dict[str, str]:
-        """What became of those that wait."""
+        """Remove queued messages; return what became of each of these ids."""
         words: dict[str, str] = {}
         found: list[tuple[Waiting, TaskMessage]] = []
         for one in ids:
@@ -89,7 +89,7 @@ class Revoker:
         return words | {message.id: REMOVED for message in removed}
 
     def _answer(self, removed: Sequence[TaskMessage]) -> None:
-        """Whoever waits for them is told, as a worker would have told."""
+        """Store or publish the REVOKED result of each removed task, as a worker would."""
         from qcore.brokers.contract.records import StoredResult
         from qcore.errors import TaskRevokedError
         from qcore.wire import result as result_wire
@@ -122,7 +122,7 @@ class Revoker:
     # --- at the workers
 
     def _tell(self, ids: Sequence[str], words: dict[str, str]) -> None:
-        """Tell the workers, and find out who has what."""
+        """Revoke the tasks at the workers, and record in `words` which worker holds what."""
         from qctl.fleet.tasks_at_workers import named
 
         control = self._app.control
@@ -143,7 +143,7 @@ class Revoker:
             words[held.id] = self._word(held, refused.get(held.worker), still)
 
     def _still_running(self, ids: Sequence[str]) -> set[str]:
-        """Which of these do not stop, where they were to be stopped."""
+        """The ids that still run after STOP_S; without --terminate, all of them."""
         from qctl.fleet.tasks_at_workers import named
 
         if not self._terminate or not ids:
@@ -168,7 +168,7 @@ class Revoker:
 
 
 def _alone(waiting: Waiting) -> TaskMessage | None:
-    """The message, unless something is to follow it: a worker that refuses it sees to that too."""
+    """The message; None when a chain or chord follows it: the worker that refuses it handles that too."""
     from qcore.errors import Malformed
     from qcore.wire import task as task_wire
 
@@ -186,7 +186,7 @@ def _place(word: str) -> dict[str, Any]:
 
 
 class Revokes(Bulk):
-    """How `task revoke` reports."""
+    """The output of `task revoke`."""
 
     def __init__(self, few: bool) -> None:
         super().__init__(current().out, "task.revoke", "task", "revoked")
@@ -222,7 +222,7 @@ class Revokes(Bulk):
 
 
 def _queues(wanted: Filter | None) -> list[str]:
-    """Queues with something in them."""
+    """Names of queues that hold messages."""
     broker = current().broker
     names = sorted({*broker.queues(), *broker.paused()})
     if wanted is not None and wanted.hints.queues is not None:
@@ -232,7 +232,7 @@ def _queues(wanted: Filter | None) -> list[str]:
 
 
 def _named(ids: Sequence[str]) -> tuple[list[Item], dict[str, Waiting]]:
-    """These tasks, and the messages of those that wait."""
+    """Items for these ids, and the queued messages of those found in a queue."""
     from qcore.brokers.shared.message_ids import id_of
     from qcore.errors import Malformed
     from qcore.wire import task as task_wire
@@ -256,7 +256,7 @@ def _named(ids: Sequence[str]) -> tuple[list[Item], dict[str, Waiting]]:
 
 
 def _matched(wanted: Filter, terminate: bool, limit: int | None) -> tuple[Chosen, dict[str, Waiting]]:
-    """What waits or is held and is meant."""
+    """Queued tasks and tasks held by workers that match, and the queued messages by id."""
     from qctl.fleet.tasks_at_workers import everything
 
     session, found, items, samples = current(), dict[str, Any](), list[Item](), list[str]()
@@ -309,7 +309,7 @@ def _revoke(
     if ids:
         items, waiting = _named(_ids(ids))
         chosen = Chosen(items, [sample(item.id, item.task, item.queue) for item in items[:FEW]])
-        yes = True  # each of them was named
+        yes = True  # no question: each task was named
     else:
         chosen, waiting = _matched(wanted, terminate, limit)
     revoker = Revoker(session.app, waiting, terminate, signal)

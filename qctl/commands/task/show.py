@@ -1,4 +1,4 @@
-"""The pages of `qctl task` that look: ls, show, timeline, logs, tree, record."""
+"""The read commands of `qctl task`: ls, show, timeline, logs, tree, record."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ COLUMNS = [
     Column("ARGS"),
 ]
 TIMES = ("sent_at", "received_at", "started_at", "ended_at")
-#: a recorder that runs says so every second
+#: a running recorder updates its time every second
 STALE_S = 10.0
-#: tasks of a workflow that are drawn
+#: at most this number of tasks of a workflow is drawn
 FAMILY = 20_000
 LIVE, HISTORY, BOTH = "live", "history", "all"
 
@@ -46,7 +46,7 @@ def _history(session: Session) -> History | None:
 def _search(
     session: Session, words: tuple[str, ...], where: str, limit: int
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Records that match, newest first; and sentences about how they were found."""
+    """Records that match, newest first; and remarks on how they were found."""
     wanted = parse(" ".join(words))
     found: dict[str, dict[str, Any]] = {}
     remarks: list[str] = []
@@ -70,13 +70,13 @@ def _search(
             if wanted.matches(merged):
                 found[task_id] = merged
             else:
-                found.pop(task_id, None)  # it has gone on since the history was written
+                found.pop(task_id, None)  # it changed after the history was written
     records = sorted(found.values(), key=lambda r: r.get("at") or time.time(), reverse=True)
     return records[:limit], remarks
 
 
 def _gaps(past: History, since: float | None) -> list[str]:
-    """Sentences about times of which the history knows nothing."""
+    """Remarks on the periods that the history does not cover."""
     gaps, heard_at = past.gaps(since), past.heard_at
     found = []
     if gaps:
@@ -126,7 +126,7 @@ def _text(value: Any) -> str:
 
 
 def one(session: Session, task_id: str) -> tuple[dict[str, Any], list[str]]:
-    """Everything that anybody knows of a task, and who knows it; ends the command when nobody does."""
+    """The merged record of a task, and its sources. Raises CommandError when no source has it."""
     sources = []
     record: dict[str, Any] = {}
     past = _history(session)
@@ -144,7 +144,7 @@ def one(session: Session, task_id: str) -> tuple[dict[str, Any], list[str]]:
             from qctl.filters.fields import state_named
 
             record.setdefault("id", task_id)
-            if meta.is_ready or not now:  # who holds it knows better than a result that is not there yet
+            if meta.is_ready or not now:  # a worker's state is newer than a missing result
                 record["state"] = state_named(meta.status) or meta.status.lower()
             record["result" if meta.status == "SUCCESS" else "error"] = meta.result
             record["traceback"] = meta.traceback or record.get("traceback")
@@ -255,7 +255,7 @@ def _record(keep: float, most: int, duration: float | None) -> int:
 
 
 def add_to(group: click.Group) -> None:
-    """Put these pages into `qctl task`."""
+    """Add these commands to `qctl task`."""
     for page in _pages():
         group.add_command(page)
 
