@@ -1,6 +1,6 @@
-"""`qctl events -c proj.Camera`: let a program look at the state now and then.
+"""`qctl events -c proj.Camera`: call a camera class with the event state at intervals.
 
-In:  the name of a class like qcore.events.camera.Polaroid.  Out: its on_shutter(state) is called.
+In:  the name of a class like qcore.events.camera.Polaroid.  Out: calls of its on_shutter(state).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run_camera(session: Session, name: str, every_s: float, max_tasks: int, duration_s: float | None) -> int:
-    """Until Ctrl-C, or for duration_s; the exit code."""
+    """Run until Ctrl-C, or for duration_s; return the exit code."""
     from qcore.events.receiver import listen
     from qcore.events.state import State
 

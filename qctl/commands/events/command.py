@@ -16,7 +16,7 @@ from qctl.cli.command import command as page
 from qctl.cli.session import current
 from qctl.cli.types import Span
 
-#: tasks that are remembered where few are needed, and by the dashboard
+#: tasks kept in memory: for --dump and cameras, and for the dashboard
 FEW, MANY = 10_000, 1_000_000
 
 
@@ -101,10 +101,10 @@ def command(
 ) -> int:
     """Live dashboard of events, or --dump for lines.
 
-    Workers send task events only when started with -E, or after `qctl control enable_events`. FILTER
-    is as `qctl help filters` has it. --record alone writes and prints nothing; it and --dump wait for a
-    broker that goes away, and a line `gap` says what was not heard. --demo needs no broker and no
-    worker: it shows what a fleet of a shop would say.
+    Workers send task events only when started with -E, or after `qctl control enable_events`. FILTER is
+    described in `qctl help filters`. --record alone writes and prints nothing; it and --dump reconnect to a
+    broker that is unreachable, and a line `gap` reports what was missed. --demo needs no broker and no
+    worker: it simulates the fleet of a shop.
     """
     session = current()
     with contextlib.ExitStack() as stage:
@@ -117,7 +117,7 @@ def command(
 
             return run_camera(session, camera, frequency, max_tasks or FEW, duration)
         if record is not None and not dump:
-            kinds = kinds or ("",)  # nothing has this type, so nothing is printed
+            kinds = kinds or ("",)  # no event has this type, so none is printed
         if dump or limit or duration or kinds or tasks or not session.out.for_people:
             from qctl.commands.events.dump import Choice, RecordingOptions
             from qctl.commands.events.dump import dump as print_events

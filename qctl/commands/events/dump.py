@@ -1,8 +1,8 @@
 """`qctl events --dump`: one aligned line, or one JSON object, for each event.
 
-In:  events, from the broker or a recording.  Out: lines, each written at once.  Names are remembered from
-earlier events, because Celery's later events of a task carry only its id. What a worker said and we did
-not hear is a line of its own: a gap; so is the time in which the broker was away, which is waited for.
+In:  events, from the broker or a recording.  Out: lines, each flushed at once.  Names are kept from earlier
+events, because Celery's later events of a task carry only its id. Missed events get a line of their own, a
+gap; so does the time in which the broker was unreachable, during which the command reconnects.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 _IN_HEAD = frozenset(
     "type hostname timestamp uuid name utcoffset pid clock seq root_id parent_id traceback".split()
 )
-#: what csv and tsv have of an event
+#: the fields of an event in csv and tsv
 FIELDS = ("timestamp", "hostname", "type", "uuid", "name")
 NODE_CELLS, KIND_CELLS = 20, 16
-#: an event of our own: something was not heard
+#: the type of qctl's own event: events were missed
 GAP = "gap"
 RETRY_S = (0.5, 1.0, 2.0)
 
@@ -47,7 +47,7 @@ class Choice(NamedTuple):
     kinds: tuple[str, ...] = ()
     limit: int | None = None
     duration_s: float | None = None
-    tasks: Filter | None = None  # only events of these tasks, as far as they are known by then
+    tasks: Filter | None = None  # only events of these tasks, judged by what is known of a task at that time
 
     def takes(self, event: Event, state: State) -> bool:
         if self.kinds and not any(fnmatch.fnmatchcase(event["type"], k) for k in self.kinds):
@@ -59,7 +59,7 @@ class Choice(NamedTuple):
 
 
 class RecordingOptions(NamedTuple):
-    """Recordings: one to write, one to read instead of the broker."""
+    """A recording to write, and a recording to read instead of the broker."""
 
     record: str | None = None
     replay: str | None = None
@@ -67,7 +67,7 @@ class RecordingOptions(NamedTuple):
 
 
 def dump(session: Session, chosen: Choice, reel: RecordingOptions, max_tasks: int) -> int:
-    """Print events until the limit, the time, the end of the recording or Ctrl-C; the exit code."""
+    """Print events until the limit, the duration, the recording's end or Ctrl-C; return the exit code."""
     from qcore.events.recording import Recorder, replay
     from qcore.events.state import State
 
@@ -84,7 +84,7 @@ def dump(session: Session, chosen: Choice, reel: RecordingOptions, max_tasks: in
         source = replay(reel.replay, reel.speed) if reel.replay else nullcontext(_live(session, unreadable))
         with exit_codes.sigterm_like_ctrl_c() if reel.record else nullcontext(), source as batches:
             for batch in batches:
-                if reel.record and recorder is None:  # not earlier: no file where no broker is
+                if reel.record and recorder is None:  # not earlier: no file without a broker
                     recorder = Recorder(reel.record)
                 if recorder is not None:
                     recorder.write(batch, time.time())
@@ -121,8 +121,8 @@ def dump(session: Session, chosen: Choice, reel: RecordingOptions, max_tasks: in
 
 
 def _live(session: Session, unreadable: Counter[str]) -> Iterator[list[Event]]:
-    """What is heard from now on. A broker that goes away is tried until it is back, and an event of our own
-    says since when nothing was heard. Raises BrokerDown when it was not there at the beginning."""
+    """Batches of events from now on. Reconnects to an unreachable broker, then yields a gap event with the
+    time since the last event. Raises BrokerDown when the first connection fails."""
     from qcore.events.receiver import listen
 
     heard_at: float | None = None  # epoch seconds
@@ -146,16 +146,16 @@ def _live(session: Session, unreadable: Counter[str]) -> Iterator[list[Event]]:
                     heard_at = time.time()
         except BrokerError as exc:
             if heard_at is None:
-                raise  # it was never there: a wrong address, most likely
+                raise  # the first connection failed: most likely a wrong address
             if not failed:
                 session.out.warn(f"{exc}; trying again")
-            yield []  # its user looks up
+            yield []  # lets the caller check its deadline
             time.sleep(RETRY_S[min(failed, len(RETRY_S) - 1)])
             failed += 1
 
 
 def _gap(event: Event, state: State, missed: dict[str, int]) -> Event | None:
-    """An event of our own about what never arrived from this one's sender."""
+    """A gap event for events of this event's sender that never arrived; None without new ones."""
     node = event["hostname"]
     worker = state.workers.get(node)
     if worker is None or worker.missed == missed.get(node, 0):
@@ -176,7 +176,7 @@ def _write(session: Session, event: Event, state: State) -> None:
     elif out.format == "yaml":
         sys.stdout.write("---\n" + yaml.dump(hide(event)))
     else:
-        # Events differ in their fields, so one that this event lacks is no mistake.
+        # Events differ in their fields, so a field that this event lacks is no error.
         template = out.chosen.template
         wanted = template.fields if template else out.chosen.fields or FIELDS
         out.records([{**dict.fromkeys(wanted), **hide(event)}], wanted)
@@ -207,7 +207,7 @@ def _value(value: object) -> str:
 
 
 def _notice_a_lost_reader() -> None:
-    """`events --dump | head -1` ends when head has left, not at the next event."""
+    """Raise BrokenPipeError when stdout's reader is gone, so that `| head -1` ends before the next event."""
     import select
 
     try:

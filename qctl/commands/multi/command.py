@@ -18,13 +18,13 @@ from qctl.cli.types import nearest
 from qctl.commands.multi.nodes import Node, Plan, expand, remembered, wait_gone, wait_ready
 from qctl.output.table import Column
 
-#: how long a worker may take until it is ready, and to stop when -t says nothing, seconds
+#: seconds until a worker must be ready; -t replaces it
 START_S = 15.0
 COLUMNS = [Column("WORKER"), Column("STATE"), Column("PID", True)]
 
 
 class Words(CliCommand):
-    """A page whose words are for the workers, except the global options."""
+    """A command that passes its words to the workers, except the global options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         takes = {
@@ -83,7 +83,7 @@ def _plan(words: Sequence[str]) -> Plan:
 
 
 def _known(words: Sequence[str]) -> list[Node]:
-    """The nodes that are named, as they were started; all when none is named."""
+    """The named nodes with their last options; without names all. Raises CommandError if unknown."""
     plan = _plan(words)
     started = {n.name: n for n in remembered(plan.own.get("--pidfile"), current().out.warn)}
     if not plan.names:
@@ -121,7 +121,7 @@ def _start(words: tuple[str, ...]) -> int:
         return _start_all(plan.nodes())
     if plan.names[0].isdecimal():
         current().needs_app("a worker")
-    return _start_all(_known(words))  # as they were started before
+    return _start_all(_known(words))  # with their last options
 
 
 def _start_all(nodes: Sequence[Node]) -> int:
@@ -226,7 +226,7 @@ def _expand(words: tuple[str, ...]) -> None:
 
 
 def _lines(schema: str, key: str, values: list[str]) -> None:
-    """One value a line, without a heading, as Celery's users know it."""
+    """One value per line, without a heading, as in Celery's multi."""
     out = current().out
     if out.for_people:
         for value in values:

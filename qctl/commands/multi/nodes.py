@@ -1,8 +1,8 @@
-"""Several workers of one host: which they are, and the command line of each.
+"""Several workers of one host: their names, and the command line of each.
 
-In:  the words behind `qctl multi start`.  Out: Nodes.  After this: multi/command.py starts and stops them.
+In:  the words after `qctl multi start`.  Out: Nodes.  After this: multi/command.py starts and stops them.
 The words are Celery's: names, or a number of workers; options for all; `-c:w1 4` or `-c:1-3 4` for some.
-What a node was started with is kept beside its pid file, so that a restart needs no options.
+A node's options are stored next to its pid file, so that a restart needs none.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ OWN = {
 
 
 class Node:
-    """One worker: its full name, the options it is started with, its files."""
+    """One worker: its full name, its options, its files."""
 
-    #: once it was started by us
+    #: set once this process has started it
     process: subprocess.Popen[bytes] | None = None
 
     def __init__(
         self, name: str, options: list[str], pidfile: str, logfile: str, workdir: str, env: dict[str, str]
     ) -> None:
-        """env: what has no place in a command line that all can see, such as URLs with passwords."""
+        """env: values that must not be in a public command line, such as URLs with passwords."""
         self.name, self.options, self.workdir, self.env = name, options, workdir, env
         self.pidfile, self.logfile = pidfile, logfile
 
     @property
     def argv(self) -> list[str]:
-        """The command that starts it."""
+        """The command that starts the worker."""
         return [
             *(sys.executable, "-m", "qctl", "worker", "-n", self.name),
             *("--pidfile", self.pidfile, "-f", self.logfile, *self.options),
@@ -66,20 +66,20 @@ class Node:
         return "qctl " + shlex.join(self.argv[3:])
 
     def pid(self) -> int | None:
-        """Its process; None: it does not run."""
+        """The process id; None when the worker does not run."""
         try:
             said, whose = read(Path(self.pidfile))
             pid = int(said)
         except (OSError, ValueError):
             return None
-        # Another process may have that number by now.
+        # Another process may have this number by now.
         if not is_running(pid) or self.name not in re.split(r"[\0 ]", command_line(pid)):
             return None
-        # Root reads pid files of others, and then only for processes of the same user.
+        # Root can read other users' pid files; they count only for processes of the same user.
         return pid if owner(pid) == whose else None
 
     def start(self) -> None:
-        """Start it in the background; it goes on when we leave."""
+        """Start the worker in a session of its own, and store its options. Raises OSError."""
         fields = {k: v for k, v in vars(self).items() if k != "process"}
         for file in (self.pidfile, self.logfile):
             make_folder(Path(file).parent)
@@ -102,19 +102,19 @@ class Node:
 
 
 def memory(pidfile: str) -> Path:
-    """Where it is kept what the worker of this pid file was started with."""
+    """The file that stores the options of the worker with this pid file."""
     return Path(f"{pidfile.removesuffix('.pid')}.json")
 
 
 def folder() -> Path:
-    """Where pid and log files are when nothing else is said."""
+    """The default directory of pid and log files."""
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "qctl" / "multi"
 
 
 def remembered(pidfile: str | None, warn: Callable[[str], None]) -> list[Node]:
-    """Every node that was started before and has its files where `pidfile` says. What is in a file that
-    another user could have written is a command line of theirs: it is left out, and `warn` is told."""
+    """Every node that was started before with its files in the directory of `pidfile`. A file that another
+    user could have written is ignored with a warning: it would be that user's command line."""
     place = Path(pidfile).parent if pidfile else folder()
     found = []
     for file in sorted(place.glob("*.json")):
@@ -126,18 +126,18 @@ def remembered(pidfile: str | None, warn: Callable[[str], None]) -> list[Node]:
         except NotPrivate as exc:
             warn(f"{exc}; it is ignored")
         except (OSError, ValueError, TypeError):
-            continue  # not one of ours
+            continue  # not a file of multi
     return found
 
 
 class Plan:
-    """The words of a command line, taken apart."""
+    """The parsed words of a command line."""
 
     def __init__(
         self, words: Sequence[str], worker: click.Command, common: Sequence[str], env: dict[str, str]
     ) -> None:
-        """worker: the command whose options the nodes get; common: what comes first for each; env: of
-        their processes."""
+        """worker: the command whose options the nodes take; common: the first options of each node; env: the
+        environment of their processes."""
         self._env = env
         self._takes_value = {
             name: not getattr(p, "is_flag", False)
@@ -189,7 +189,7 @@ class Plan:
         )
 
     def nodes(self) -> list[Node]:
-        """The nodes that are named; raises Stop when a `:node` names none of them."""
+        """The named nodes. Raises CommandError when a `:node` names none of them."""
         host = self.own.get("--hostname") or self.own.get("-n") or socket.gethostname()
         names = self.names
         if len(names) == 1 and names[0].isdecimal():
@@ -244,7 +244,7 @@ def _chosen(whom: str, names: Sequence[str]) -> Iterable[str]:
 
 
 def wait_ready(node: Node, log_start: int, patience_s: float) -> str:
-    """'started', 'starting' after patience_s, or why it ended."""
+    """'started'; 'starting' after patience_s seconds; or 'failed: ' with the last log line."""
     process = node.process
     assert process is not None
     deadline = time.monotonic() + patience_s
@@ -258,7 +258,7 @@ def wait_ready(node: Node, log_start: int, patience_s: float) -> str:
 
 
 def wait_gone(nodes: Sequence[Node], patience_s: float | None) -> list[Node]:
-    """Those that still run after patience_s (None: as long as it takes)."""
+    """Nodes that still run after patience_s seconds (None: no time-out)."""
     deadline = None if patience_s is None else time.monotonic() + patience_s
     left = list(nodes)
     while left := [n for n in left if n.pid() is not None]:

@@ -1,4 +1,4 @@
-"""`qctl quarantine`: messages that could not be a task, kept byte for byte."""
+"""`qctl quarantine`: malformed messages, kept byte for byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`qctl dead`: tasks whose runs killed their workers too often."""
+"""`qctl dead`: tasks that crashed their workers too often."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The commands over messages that were set aside: all of them, or those of one reason.
+"""Commands over quarantined messages: all of them, or those with one reason.
 
-In:  a group's name and the reason it is about.  Out: a group with ls, show, replay and rm.
+In:  a group's name and a reason.  Out: a group with ls, show, replay and rm.
 After this: qctl/commands/quarantine/command.py, qctl/commands/quarantine/dead.py.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qcore.brokers.contract.records import Quarantined
 
 DELETED = "deleted"
-MOST = 10_000  # as many as brokers keep
+MOST = 10_000  # brokers keep no more
 COLUMNS = [
     Column("ID"),
     Column("QUEUE"),
@@ -35,13 +35,13 @@ COLUMNS = [
 
 
 class QuarantineGroup:
-    """One group of commands. reason: only what was set aside for it; None for all."""
+    """One group of commands. reason: only messages quarantined for it; None for all."""
 
     def __init__(self, name: str, reason: str | None) -> None:
         self.name, self.reason = name, reason
 
     def add_to(self, group: CliGroup) -> CliGroup:
-        """The group with its commands."""
+        """Add the commands to the group and return it."""
         for page in (self._list_page(), self._show_page(), self._replay_page(), self._remove_page()):
             group.add_command(page)
         return group
@@ -144,7 +144,7 @@ class QuarantineGroup:
             out.document(f"{self.name}.message", {**fields, "raw": text})
 
     def _named(self, ids: list[str]) -> list[Quarantined]:
-        """The messages of these ids; ends the command when one is not there."""
+        """The messages with these ids. Raises CommandError when one does not exist."""
         by_id = {q.id: q for q in self._found()}
         for message_id in ids:
             if message_id not in by_id:
@@ -183,7 +183,7 @@ class QuarantineGroup:
             for_good = queues if everything and done == DELETED else ""
             ask(count(len(chosen), "message"), done, yes, irreversible=for_good)
         items = []
-        # The oldest first, so that what goes back comes in the order in which it came before.
+        # The oldest first, so that messages return to the queue in their old order.
         for q in sorted(chosen, key=lambda q: q.at):
             happened = not dry_run and change(q.id)
             items.append({"id": q.id, "queue": q.queue, "reason": q.reason, done: happened})

@@ -1,4 +1,4 @@
-"""`qctl queue`: what waits where, and what can be done to it. Its pages are in qctl/queueing."""
+"""`qctl queue`: list, inspect and change queues. Each command is a file of this folder."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Files of messages: a JSON object a line, with the bytes in base64.
+"""Files of messages: one JSON object per line, with the bytes in base64.
 
-In:  messages that wait.  Out: lines; and back.
+In:  queued messages.  Out: lines; and messages read from them.
 
     {"queue": "mails", "priority": 0, "due_at": null, "raw": "…", "id": "…", "name": "…", "returns": 0}
 
-due_at is in epoch seconds; id, name and returns are for people.
+due_at is in epoch seconds; id, name and returns are informative and not read back.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Saver:
     """A new file that only its owner may read."""
 
     def __init__(self, path: str) -> None:
-        """Raises Stop when there is such a file already, or none can be made."""
+        """Raises CommandError when the file exists or is a directory."""
         self.path, self.count = path, 0
         try:
             self._file = os.fdopen(create(path), "wb")
@@ -44,7 +44,7 @@ class Saver:
             raise exit_codes.CommandError(exit_codes.USAGE, f"'{path}' is a directory") from None
 
     def write(self, found: Sequence[Found]) -> int:
-        """Add these, on disk when it returns; where they begin."""
+        """Append these, synced to disk on return; return the file offset of the first."""
         start = self._file.tell()
         for one, record in found:
             self._file.write(_line(one, record))
@@ -54,7 +54,7 @@ class Saver:
         return start
 
     def rewrite(self, start: int, written: int, found: Sequence[Found]) -> None:
-        """Only these of the `written` that begin there."""
+        """Replace the `written` messages at offset `start` with these."""
         self._file.seek(start)
         self._file.truncate()
         self.count -= written
@@ -83,8 +83,8 @@ def _line(one: Waiting, record: dict[str, Any]) -> bytes:
 
 
 def read(path: str, queue: str | None) -> Iterator[Message]:
-    """The messages of a file in its order. queue: for this one, whatever the file says. Raises Stop, with
-    the number of the line, for what is no such file."""
+    """The messages of a file, in its order. queue: replaces the queue in the file. Raises CommandError with
+    the line number for a malformed line."""
     from qcore.brokers.contract.records import Message
 
     if not Path(path).is_file():

@@ -1,4 +1,4 @@
-"""`queue ls`: what waits where, since when, and who takes it.
+"""`queue ls`: backlog, age, consumers and rates of the queues.
 
 In:  counts from the broker, pauses, answers of workers.  Out: one item for each queue.
 """
@@ -41,13 +41,13 @@ _LAST = "qctl.queue.ls"
 
 
 def item_of(queue: str) -> dict[str, Any]:
-    """One queue, without its consumers."""
+    """The item of one queue, without its consumers."""
     session = current()
     return _items(session, [queue], session.broker.depths([queue]), None)[0]
 
 
 def show(items: Sequence[dict[str, Any]]) -> None:
-    """Print queues as `queue ls` does."""
+    """Print queues in the format of `queue ls`."""
     rated = any(item["rates"] for item in items)
     columns = [*_COLUMNS, *(_RATES if rated else []), _PAUSED]
     rows = []
@@ -105,7 +105,7 @@ def _pause(pause: Pause | None) -> dict[str, Any]:
 
 
 def _consumers(answers: Answers) -> Counter[str]:
-    """How many workers take from each queue."""
+    """Number of workers that consume from each queue."""
     found: Counter[str] = Counter()
     for queues in answers.replies.values():
         if isinstance(queues, list):
@@ -122,17 +122,17 @@ def _show_list(rates_s: float | None) -> None:
         time.sleep(rates_s)
     answers = session.app.control.ask("active_queues", timeout_s=ASK_S)
     consumers, silent = _consumers(answers), len(answers.silent)
-    # RabbitMQ names its queues to nobody, but the workers know theirs.
+    # RabbitMQ cannot list its queues, but the workers report theirs.
     queues = sorted({*broker.queues(), *broker.paused(), *consumers})
     if not queues:
-        broker.check()  # an empty list must not stand for a broker that is away
+        broker.check()  # an empty list must not hide an unreachable broker
     depths = broker.depths(queues)
     looked, meta = queue_rates.look(queues, depths), click.get_current_context().meta
     items = _items(session, queues, depths, consumers)
     found = queue_rates.rates(looked, last or meta.get(_LAST), queue_rates.taken(answers))
     for item in items:
         item.update(found[item["queue"]])
-    # A program that watches gets a line for each item that has changed, which a rate does all the time.
+    # A program that watches gets a line for each changed item, and a rate changes all the time.
     if session.out.for_people and meta.get(WatchOption.KEY) is not None:
         meta[_LAST] = looked
     show(items)
@@ -176,7 +176,7 @@ page = CliCommand(
 
 
 def refuse_unknown(queue: str) -> None:
-    """Stop when there is nothing of that name at the broker."""
+    """Raise CommandError (NOT_FOUND) when the broker knows no queue of that name."""
     broker = current().broker
     known = {*broker.queues(), *broker.paused()}
     if queue in known or not known:

@@ -1,7 +1,7 @@
-"""`queue purge`, `queue move`, `queue save`, `queue load`: messages that wait are taken out, or put in.
+"""`queue purge`, `queue move`, `queue save`, `queue load`: remove, copy or add queued messages.
 
-Only what a filter means is touched, and each message in one step. Since workers take messages meanwhile,
-what they took is counted and named, not assumed gone.
+Only messages that match are changed, each in one step. Workers claim messages meanwhile: those are counted
+and reported, not assumed gone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from qctl.output.table import Column
 from qctl.output.text import count
 
 AT_ONCE = 500
-#: a message may be overlooked while others are taken before it, so it is looked again
+#: a message may be missed while earlier ones are claimed, so the queue is read again
 PASSES = 5
 SAMPLES = 5
 
@@ -48,7 +48,7 @@ def _take(
     word: str,
     limit: int | None,
 ) -> int:
-    """Take out what is meant, again until nothing is left or `limit` are; how many."""
+    """Remove matching messages until none is left or `limit` are removed; return the number."""
     session, done, found = current(), 0, first
     with Progress(session, len(first), word) as progress:
         for _ in range(PASSES):
@@ -123,7 +123,7 @@ def _delete(name: str, wanted: Filter, found: Sequence[Found], save: str | None)
     with Saver(save) as saver:
 
         def save_and_drop(some: Sequence[Found]) -> Sequence[bool]:
-            # On disk before it is deleted; what a worker took in between must not be loaded later.
+            # Write before deleting; a message that a worker claimed in between must not be loaded later.
             start = saver.write(some)
             gone = broker.drop_these([one for one, _ in some])
             if not all(gone):
@@ -135,7 +135,7 @@ def _delete(name: str, wanted: Filter, found: Sequence[Found], save: str | None)
 
 
 def _held(name: str, wanted: Filter) -> list[dict[str, Any]]:
-    """What workers hold of the queue, by worker and state."""
+    """Matching tasks of the queue that workers hold, by worker and state."""
     from qctl.fleet.tasks_at_workers import everything
 
     tasks = everything(current().app).tasks
@@ -213,7 +213,7 @@ def _save(name: str, file: str, match: str) -> int:
 
 def _load(file: str, queue: str | None, yes: bool, dry_run: bool) -> int:
     session = current()
-    counts = Counter(message.queue for message in read(file, queue))  # all of it, before anything is sent
+    counts = Counter(message.queue for message in read(file, queue))  # read the whole file before publishing
     total = counts.total()
     if total and not dry_run:
         ask(count(total, "message"), f"put into {', '.join(sorted(counts))}", yes)

@@ -1,4 +1,4 @@
-"""`queue peek`: the next messages of a queue, without touching them."""
+"""`queue peek`: print the next messages of a queue without claiming them."""
 
 from __future__ import annotations
 

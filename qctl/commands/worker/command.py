@@ -18,7 +18,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 
 class Concurrency(Kind):
-    """A number of slots, or 'auto'."""
+    """A number of slots, 1 or more."""
 
     name = "N"
 
@@ -35,7 +35,7 @@ class Concurrency(Kind):
 
 
 class PoolName(Kind):
-    """The name of a pool; the known ones are looked up only when a worker is started."""
+    """The name of a pool. The registry is imported only when a worker is started."""
 
     name = "pool"
 
@@ -50,7 +50,7 @@ class PoolName(Kind):
 
 
 def refused(*names: str, why: str, is_flag: bool = False) -> Callable[[Any], Any]:
-    """An option of Celery's that a worker here does not have; the answer is one sentence."""
+    """An option of Celery's worker that is refused, with a one-sentence reason."""
 
     def refuse(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         if value:
@@ -69,7 +69,7 @@ def refused(*names: str, why: str, is_flag: bool = False) -> Callable[[Any], Any
 
 
 def accepted(*names: str, why: str, is_flag: bool = True) -> Callable[[Any], Any]:
-    """An option of Celery's that asks for what is so anyway."""
+    """An option of Celery's worker that is accepted without effect, because it requests the default."""
     metavar = None if is_flag else "…"
     return click.option(
         *names, is_flag=is_flag, metavar=metavar, expose_value=False, help=f"No effect: {why}."

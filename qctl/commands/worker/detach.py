@@ -1,6 +1,6 @@
-"""A process in the background, and as another user.
+"""Run a process in the background, and as another user.
 
-In:  -D, --uid, --gid, --umask.  Out: the process that goes on: without a terminal, as that user.
+In:  -D, --uid, --gid, --umask.  Out: the process that continues: without a terminal, as that user.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from qctl import exit_codes
 
 
 class Identity(NamedTuple):
-    """Whom to become; None for as it is."""
+    """The user, group and umask of the process; None keeps the current one."""
 
     uid: str | None
     gid: str | None
     umask: str | None
 
     def take(self) -> None:
-        """Become it. Raises Stop when there is no such user, or we may not."""
+        """Change user, group and umask. Raises CommandError for an unknown user or without permission."""
         if self.umask is not None:
             try:
                 os.umask(int(self.umask, 8))
@@ -38,7 +38,7 @@ class Identity(NamedTuple):
         user = _user(self.uid) if self.uid is not None else None
         group = _group(self.gid) if self.gid is not None else user.pw_gid if user else os.getgid()
         try:
-            # The groups first: afterwards we may not change them any more.
+            # The groups first: without root they cannot be changed any more.
             if user is not None and self.gid is None:
                 os.initgroups(user.pw_name, group)
             else:
@@ -67,8 +67,8 @@ def _group(name: str) -> int:
 
 
 def to_background(options: Mapping[str, Any]) -> bool:
-    """Go on in a process without a terminal: True there, False in the one that was started. What it
-    prints goes to the log file, or nowhere."""
+    """Fork and continue in a child without a terminal: True in the child, False in the parent. The child's
+    output goes to the log file, without one to /dev/null. Raises CommandError if it cannot be written."""
     log = Path(options.get("logfile") or os.devnull)
     try:
         out = open_to_append(log, 0o644)

@@ -1,7 +1,7 @@
-"""`qctl worker ls, drain, resume, restart`: what is done with workers that run.
+"""`qctl worker ls, drain, resume, restart`: manage running workers.
 
-In:  names or globs of workers.  Out: lists, and an exit code that says whether all came about.
-Before this: qctl/commands/worker/command.py, whose group they are.
+In:  names or globs of workers.  Out: lists, and an exit code that shows whether all workers complied.
+Before this: qctl/commands/worker/command.py, whose subcommands they are.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _timeout() -> float:
 
 
 def _ask(method: str, whom: list[str] | None) -> tuple[dict[str, Any], dict[str, str], int]:
-    """Replies, refusals and the exit code; raises Stop when nobody is there."""
+    """Replies, refusals and the exit code. Raises CommandError when no worker answers."""
     session = current()
     answers = session.app.control.ask(method, None, whom, _timeout())
     code = verdict(session, answers, whom, _timeout())
@@ -96,7 +96,7 @@ def _ls(whom: tuple[str, ...]) -> int:
 
 
 def _of_celery(nodes: list[str]) -> tuple[dict[str, int], dict[str, list[str]]]:
-    """How many tasks run, and which queues are taken from, by node: Celery's stats do not say."""
+    """Running tasks and consumed queues by node, for Celery's workers: their stats lack both."""
     if not nodes:
         return {}, {}
     control = current().app.control
@@ -109,7 +109,7 @@ def _of_celery(nodes: list[str]) -> tuple[dict[str, int], dict[str, list[str]]]:
 
 
 def _looks(timeout_s: float) -> Iterator[None]:
-    """At once, then every LOOK_S until timeout_s has passed, and once after that."""
+    """Yield at once, then every LOOK_S until timeout_s has passed, and once after that."""
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:
         yield
@@ -118,7 +118,7 @@ def _looks(timeout_s: float) -> Iterator[None]:
 
 
 def _left(nodes: list[str]) -> list[dict[str, Any]]:
-    """What these workers still run or hold; a worker that does not answer has its row too."""
+    """Tasks that these workers still run or hold; workers that do not answer have none."""
     control = current().app.control
     found = []
     for method, state in (("active", "running"), ("reserved", "reserved")):
@@ -180,7 +180,7 @@ def _pids(stats: dict[str, Any]) -> set[int]:
 
 
 def _restart(whom: tuple[str, ...], yes: bool, dry_run: bool) -> int:
-    """One worker after the other, so that the others go on taking tasks."""
+    """Restart the pools one worker at a time, so that the others continue to claim."""
     session = current()
     patience = session.options.timeout if session.options.timeout is not None else 300.0
     known, _, code = _ask("stats", list(whom) or None)
@@ -216,7 +216,7 @@ def _restart_one(node: str, before: set[int], patience: float) -> str:
 
 
 def pages() -> list[CliCommand]:
-    """The commands below `qctl worker`."""
+    """The subcommands of `qctl worker`."""
     return [
         _page("ls", _ls, "List the workers and what each of them does.", [("qctl worker ls", "all of them")]),
         _page(

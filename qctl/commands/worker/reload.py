@@ -1,8 +1,8 @@
-"""`qctl worker --reload`: a process that starts the worker anew whenever its code is saved.
+"""`qctl worker --reload`: restart the worker whenever a source file is saved.
 
-In:  the words of the command line.  Out: the exit code of the worker, once it ends by itself or is told to.
-The worker is a process of its own, so that nothing of the old code stays. Files are looked at by their
-times, which needs no library and works on every file system. After this: the worker, without --reload.
+In:  the words of the command line.  Out: the exit code of the worker, once it ends by itself or on a signal.
+The worker is a process of its own, so that no old code stays loaded. Changes are detected by polling file
+times and sizes: no library is needed, every file system works. After this: the worker, without --reload.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from qctl import exit_codes
 from qctl.cli.orphans import with_us
 from qctl.cli.session import Session
 
-#: between two looks, seconds
+#: seconds between two polls
 LOOK_S = 0.25
-#: a save is often two writes, the first of which leaves the file empty
+#: seconds without a change after which a save is complete: a first write may leave an empty file
 SETTLE_S = 0.05
-#: tasks that run may finish before the new code comes
+#: seconds for a warm shutdown: running tasks may finish before the new code starts
 WARM_S = 10.0
-#: a process that is asked to stop at once does so
+#: seconds for a cold shutdown
 COLD_S = 5.0
-#: how a worker ends that was told to stop
+#: exit codes of a worker that was asked to stop
 STOPPED = (exit_codes.OK, exit_codes.NOT_FOUND)
 
 Times = dict[Path, tuple[int, int]]
 
 
 def run(session: Session) -> int:
-    """Run the worker of this command line, again and again; its exit code. Raises Stop."""
+    """Run this command line's worker, restart it on changes; return its exit code. Raises CommandError."""
     session.settle()
     session.needs_app("a worker")
     if "app" in session.__dict__:
@@ -47,7 +47,7 @@ def run(session: Session) -> int:
 
 
 class Reloader:
-    """One worker after the other."""
+    """Runs and restarts one worker process."""
 
     def __init__(self, session: Session, words: list[str], place: Path) -> None:
         self._say = session.out.warn
@@ -80,7 +80,7 @@ class Reloader:
                 self._start()
 
     def _is_code(self, changed: list[Path]) -> bool:
-        """Whether Python can read what was saved; says why not. The worker that runs goes on then."""
+        """Whether the saved files compile; prints the error otherwise, and the running worker goes on."""
         for path in changed:
             try:
                 compile(path.read_bytes(), str(path), "exec")
@@ -96,10 +96,10 @@ class Reloader:
         return True
 
     def _start(self) -> None:
-        # Compiled files are told apart by whole seconds, and two saves may be in one.
+        # Compiled files are compared by whole seconds, and two saves may share a second.
         env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-m", "qctl", *self._words]
-        # In a group of its own it gets each signal once, from here.
+        # In its own process group the worker gets each signal once, from this process.
         self._child = subprocess.Popen(command, env=with_us(env), process_group=0)
 
     def _stop(self) -> None:
@@ -135,12 +135,12 @@ class Reloader:
 
 
 def times(place: Path) -> Times:
-    """When each .py file below was written, and its size; without hidden directories and environments."""
+    """Modification time and size of each .py file below; hidden directories and environments are skipped."""
     return {path: (s.st_mtime_ns, s.st_size) for path, s in _files(place)}
 
 
 def settled(place: Path, seen: Times) -> Times:
-    """The times that are not those seen before, once nobody writes."""
+    """The file times once they no longer change; `seen` are the previous ones."""
     now = times(place)
     while now != seen:
         time.sleep(SETTLE_S)
@@ -163,4 +163,4 @@ def _files(place: Path) -> Iterator[tuple[Path, os.stat_result]]:
             elif entry.name.endswith(".py"):
                 yield Path(entry.path), entry.stat()
         except OSError:
-            continue  # it went away while we looked
+            continue  # deleted during the scan
