@@ -1,1 +1,1 @@
-"""The commands of qctl: one file each, named as people type it, holding `command`."""
+"""The commands of qctl: one file or folder each, named after the command, with the attribute `command`."""

@@ -1,4 +1,4 @@
-"""`qctl amqp`: what its commands are called here."""
+"""`qctl amqp`: name the qctl equivalents of Celery's AMQP commands."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ INSTEAD = {
 def command(words: tuple[str, ...]) -> None:
     """Equivalents of the commands of Celery's AMQP shell.
 
-    That shell speaks to one kind of broker, and takes messages without a way back. The commands here
+    That shell works with one kind of broker, and takes messages without a way back. The commands here
     work on every broker, and a message is in one place at any instant.
     """
     if not words:

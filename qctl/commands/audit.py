@@ -18,7 +18,7 @@ from qctl.output.records import text
 from qctl.output.table import Cell, Column
 from qctl.output.text import count, stamp
 
-MOST = 10_000  # as many as brokers keep
+MOST = 10_000  # brokers keep no more
 FIELDS = ("at", "user", "host", "pid", "context", "broker", "command", "code", "reason")
 WIDE = ("host", "pid", "broker")
 
@@ -42,8 +42,8 @@ WIDE = ("host", "pid", "broker")
 def command(local: bool, since: float | None, limit: int) -> None:
     """Audit log of changes made with qctl.
 
-    Every command that changes something is noted twice: in a file of your own, and at the broker, where
-    it has a place (Redis, SQLite). Passwords are hidden. A broker keeps the last 10,000.
+    Every command that changes something is logged twice: in a file of your own, and at the broker, if it
+    stores such a log (Redis, SQLite). Passwords are hidden. A broker keeps the last 10,000.
     """
     session = current()
     lines = local_lines() if local else session.broker.audited(MOST if since else limit)
@@ -56,7 +56,7 @@ def command(local: bool, since: float | None, limit: int) -> None:
 
 
 def _read(lines: Iterable[bytes], earliest: str, limit: int) -> list[dict[str, Any]]:
-    """The entries; a line that is none is passed over, since anybody may write there."""
+    """The entries; malformed lines are skipped, since every client of the broker may write there."""
     items: list[dict[str, Any]] = []
     for line in lines:
         try:

@@ -1,4 +1,4 @@
-"""`qctl call`: send a task; with --wait print how it ended.
+"""`qctl call`: send a task; with --wait print its result.
 
 In:  a task name and options.  Out: the task id, and nothing else, on stdout.
 After this: qcore/app/app.py builds the message.
@@ -21,9 +21,9 @@ from qctl.output.table import Column
 if TYPE_CHECKING:
     from qcore.control.client import Answers
 
-#: how long the fleet may take to say which tasks it knows
+#: time-out of the query for the registered tasks, seconds
 CHECK_S = 0.5
-#: how long an idle worker without remote control may take to finish a task before we say that nobody is there
+#: seconds to wait for the result when no worker answered: an idle one may run without remote control
 GRACE_S = 0.6
 #: messages of --count in one round trip
 BATCH = 1000
@@ -97,8 +97,8 @@ def command(
 ) -> int:
     """Send a task, and wait for its result if asked.
 
-    The name is compared with what the workers know before anything is sent; when no worker is
-    online it is sent as it is and waits in its queue.
+    The name is compared with the tasks that workers have registered before the task is sent; when no
+    worker is online it is sent without that check and waits in its queue.
     """
     session = current()
     if count > 1 and (wait or options["task_id"] or options["idempotency_key"]):
@@ -123,7 +123,7 @@ def command(
 def _show(
     session: Session, name: str, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any]
 ) -> int:
-    """Print the message that would be sent."""
+    """Print the message without sending it."""
     from qcore.base.times import new_id
     from qcore.wire import envelope
 
@@ -150,7 +150,7 @@ def _show(
 
 
 def _check_name(session: Session, name: str) -> Answers | None:
-    """Whether a worker knows the task; raises Stop when workers answer and none does."""
+    """The workers' answers. Raises CommandError when workers answer and none has registered the task."""
     if session.options.app and name in session.app.tasks and not session.app.is_celery:
         return session.app.control.ask("ping", timeout_s=CHECK_S)
     answers = session.app.control.ask("registered", {"builtins": True}, timeout_s=CHECK_S)

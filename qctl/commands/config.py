@@ -1,4 +1,4 @@
-"""`qctl config`: which settings count, and who said so."""
+"""`qctl config`: print the effective settings and where each comes from."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ command = CliGroup(
 
 
 def _shown(value: Any) -> Any:
-    """The value as it may be shown: passwords hidden."""
+    """The value with passwords hidden."""
     from qctl.output.secrets import hide
 
     return hide(value)
@@ -39,7 +39,7 @@ def _words(value: Any) -> str:
 
 
 def _context(layers: Layers) -> tuple[Any, str]:
-    """The context that counts, and who chose it."""
+    """The name of the effective context, and what selected it."""
     if layers.context is None:
         return None, ""
     return layers.context.name, layers.source("context") or "chosen with `qctl ctx use`"

@@ -1,4 +1,4 @@
-"""`qctl ctx`: fleets by name, and which one the other commands talk to."""
+"""`qctl ctx`: named fleets, and the default one for other commands."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def _edit() -> None:
         raise exit_codes.CommandError(exit_codes.FAILED, f"cannot run the editor '{editor}': {exc}") from None
     if code:
         raise exit_codes.CommandError(exit_codes.FAILED, f"the editor left with {code}; nothing was changed")
-    found = contexts.load(current().out.warn, copy)  # what is wrong stays in the copy
+    found = contexts.load(current().out.warn, copy)  # on an error the edited text stays in the copy
     write_private(path, copy.read_text(encoding="utf-8"))
     copy.unlink()
     _print(list(found.values()), contexts.chosen()[0])

@@ -1,4 +1,4 @@
-"""`qctl failed`: tasks that failed for good; look at them, try them again, delete them."""
+"""`qctl failed`: list, group, show, retry and delete failed tasks."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def _write(failure: FailedTask, args: Any, kwargs: Any) -> None:
 
 
 def _choose(words: tuple[str, ...], everything: bool, limit: int | None, again: bool) -> Chosen:
-    """What the filter means, the oldest first."""
+    """The tasks that match the filter, oldest first. again: include those that were retried before."""
     wanted = _filter(words)
     if wanted.is_all and not everything:
         raise exit_codes.CommandError(

@@ -1,4 +1,4 @@
-"""`qctl graph`: pictures of a fleet and of a worker's parts, as DOT text."""
+"""`qctl graph`: graphs of a fleet and of a worker's parts, as DOT text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qctl.cli.session import current
 from qctl.fleet.silent_workers import verdict
 from qctl.output.writer import to_json
 
-#: (part, what it needs to be started first)
+#: (part, the parts that must start before it)
 PARTS = (
     ("pool", ()),
     ("consumer", ("pool",)),

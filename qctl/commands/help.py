@@ -1,4 +1,4 @@
-"""`qctl help`: the page of a command, or of a topic."""
+"""`qctl help`: the help of a command or of a topic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`qctl list bindings`: which queue gets what is sent to which exchange."""
+"""`qctl list bindings`: the bindings of queues to exchanges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`qctl logtool`: count and find things in logs of workers."""
+"""`qctl logtool`: count and search records in worker logs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ENDS = ("succeeded", "raised", "retry")
 
 
 class Entry(msgspec.Struct):
-    """One record of a log: its line, and those that follow it (tracebacks)."""
+    """One record of a log: its line, and the lines that follow it (tracebacks)."""
 
     at: str
     level: str
@@ -40,8 +40,8 @@ class Entry(msgspec.Struct):
 
 
 def entries(files: Sequence[str]) -> Iterator[Entry]:
-    """The records of logs in Celery's format, ours, or JSON lines; unknown lines belong to the record
-    before them."""
+    """The records of logs in Celery's format, qcore's, or JSON lines; lines of another format belong to the
+    record before them."""
     for file in files or ("-",):
         with click.open_file(file, encoding="utf-8", errors="replace") as lines:
             yield from _read(lines)

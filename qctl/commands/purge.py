@@ -1,4 +1,4 @@
-"""`qctl purge`: delete what waits in queues, after asking."""
+"""`qctl purge`: delete queued messages, with confirmation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLUMNS = [
 
 
 def confirm(function: Any) -> Any:
-    """Give the command its --confirm; the decorators of click keep parameters there."""
+    """Add --confirm to the command; click's decorators keep parameters in this attribute."""
     function.__click_params__ = [confirm_option(), *getattr(function, "__click_params__", [])]
     return function
 
@@ -83,7 +83,7 @@ def command(
 
 
 def _queues(session: Session, named: list[str] | None) -> list[str]:
-    """The queues to empty: those named, or those of the app's settings."""
+    """The queues to purge: the named ones, or those of the app's settings."""
     if named:
         return named
     conf = session.app.conf

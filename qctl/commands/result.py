@@ -1,4 +1,4 @@
-"""`qctl result`: the value of a finished task, or its error."""
+"""`qctl result`: print the value of a finished task, or its error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from qctl.fleet.print_result import print_result
 def command(task_id: str, wait: bool, traceback: bool) -> int:
     """Print the result of a task.
 
-    Text is printed as it is, every other value as JSON. Nothing is waited for without --wait.
+    Text is printed unchanged, every other value as JSON. Without --wait the command returns at once.
     """
     session = current()
     if not session.app.results.keeps:

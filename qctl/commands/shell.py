@@ -1,4 +1,4 @@
-"""`qctl shell`: Python with the app and its tasks at hand."""
+"""`qctl shell`: a Python shell with the app and its tasks as names."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from qctl.cli.session import current
 def command(ipython: bool, bpython: bool, plain: bool, without_tasks: bool, no_exec: bool) -> int:
     """Start Python with the app and its tasks loaded.
 
-    Nothing that comes from the broker is run. Of the shells that are installed it takes IPython, then
-    bpython, then Python's own.
+    It runs no tasks from the broker. Of the installed shells it takes IPython, then bpython, then
+    Python's own.
     """
     session = current()
     session.needs_app("a shell")

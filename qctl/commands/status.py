@@ -55,9 +55,9 @@ COLUMNS = [
 def command(destination: Sequence[list[str]], everybody: bool, all_contexts: bool) -> int:
     """List the workers that are online.
 
-    Workers that announced themselves and do not answer are listed as silent, with the time since
-    their last sign of life. One that gives no sign of life for three heartbeats is gone; --all lists
-    it for an hour. A worker that was stopped in order leaves at once and is not listed.
+    Workers that announced themselves and do not answer are listed as silent, with the time since their
+    last heartbeat. One without a heartbeat for three intervals is gone; --all lists it for an hour. A
+    worker that shut down in order is removed at once and not listed.
     """
     session = current()
     timeout = session.options.timeout or 1.0
@@ -90,7 +90,7 @@ def command(destination: Sequence[list[str]], everybody: bool, all_contexts: boo
 
 
 def _items(answers: Any) -> list[dict[str, Any]]:
-    """One item for each worker that answered or should have."""
+    """One item for each worker that answered or is silent."""
     members = answers.members
     ages = {s.node: s.age_s for s in answers.silent}
     twins = answers.twins
@@ -118,7 +118,7 @@ def _item(
 
 
 def _gone(answers: Any, whom: list[str] | None) -> list[dict[str, Any]]:
-    """Those whose announcement has expired; they are neither asked nor waited for."""
+    """Workers whose announcement has expired; they get no request."""
     now = answers.now
     return [
         _item(node, "gone", now - member.seen_at, member.info, {})
@@ -135,7 +135,7 @@ def _row(session: Session, item: dict[str, Any]) -> list[str | Cell]:
     look = state_styles.look(item["state"])
     twice = ", twice" if item["twins"] else ""
     state = f"{state_styles.glyph(look, sys.stdout.encoding)} {look.word}{twice}"
-    # Healthy rows stay uncoloured; colour is for what needs a person.
+    # Healthy rows stay uncoloured; colour marks rows that need attention.
     colour = look.ansi if item["state"] != "online" else "33" if twice else ""
     return [
         item["node"] or "-",

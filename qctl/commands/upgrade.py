@@ -1,4 +1,4 @@
-"""`qctl upgrade settings FILE`: write old names of settings as they are called now."""
+"""`qctl upgrade settings FILE`: convert old setting names to current ones."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _settings(file: str, django: bool, no_backup: bool, dry_run: bool) -> None:
         try:
             new = canonical(old)
         except UnknownName:
-            return found[0]  # a constant of their own
+            return found[0]  # not a setting
         if django:
             new = f"CELERY_{new.upper()}"
         if new == old or (not django and new != new_name(old) and new != old.lower()):

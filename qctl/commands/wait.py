@@ -33,8 +33,8 @@ EVERY_S = 0.25
 def command(condition: tuple[str, ...], hold: float, every: float) -> int:
     """Wait until a condition holds.
 
-    Without -t it waits as long as it takes. All comparisons of a condition must hold at the same
-    look. Without a subject the app's default queue is meant.
+    Without -t there is no time-out. All comparisons of a condition must hold at the same look. Without a
+    subject the condition is about the app's default queue.
 
     \b
     queue:NAME   ready, delayed, in_flight, depth (all three), paused

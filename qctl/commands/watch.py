@@ -42,8 +42,8 @@ EVERY_S = 2.0
 def command(when: str, line: str | None, fail: bool, every: float) -> int:
     """Run a command whenever a condition becomes true.
 
-    The command finds what was seen in its environment: QCTL_CONDITION, and QCTL_READY and the like.
-    While the broker is away it waits. -t ends it; else Ctrl-C does.
+    The command gets the values in its environment: QCTL_CONDITION, and QCTL_READY and the like. While
+    the broker is unreachable the watch goes on. -t ends it; else Ctrl-C does.
     """
     session = current()
     wanted = conditions.parse(when, lambda: session.app.conf.task_default_queue)
@@ -65,7 +65,7 @@ def command(when: str, line: str | None, fail: bool, every: float) -> int:
 
 
 def _look(wanted: conditions.Condition) -> dict[str, Any] | None:
-    """What is so; None while the broker is away."""
+    """The current values of the condition's fields; None while the broker is unreachable."""
     from qcore.errors import BrokerError
 
     session = current()

@@ -12,7 +12,7 @@ from typing import Any
 from qcore.app.app import App
 
 QUEUE = "qctl.bench"
-#: settings of the fleet that is measured, as JSON in the environment: those that say where things are
+#: broker settings of the measured fleet, as JSON in the environment
 SETTINGS = "QCTL_BENCH_SETTINGS"
 CARRIED = (
     "broker_transport_options",

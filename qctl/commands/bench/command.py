@@ -1,4 +1,4 @@
-"""`qctl bench`: how quick this broker is, from here."""
+"""`qctl bench`: measure publish, drain and round trip at a broker."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ READY_S, STOP_S = 20.0, 20.0
 def command(tasks: int, trips: int, concurrency: int, yes: bool) -> int:
     """Measure the throughput of this broker with empty tasks.
 
-    It sends them one at a time and many at a time to the queue qctl.bench, runs them with a worker of
-    its own, and waits for single ones. No other queue is touched; at the end its own is emptied, and the
-    results are deleted.
+    It publishes them one at a time and in batches to the queue qctl.bench, runs them with a worker of its
+    own, and measures round trips of single tasks. Other queues are not touched; at the end it purges its
+    queue and deletes the results.
     """
     session = current()
     if session.context is not None and session.context.is_prod:
@@ -100,7 +100,7 @@ def command(tasks: int, trips: int, concurrency: int, yes: bool) -> int:
 
 
 def _send_single(session: Session, number: int, ids: list[str]) -> float:
-    """Seconds; adds the ids of the tasks, as the others do."""
+    """Publish one by one; return the seconds. The ids are appended to `ids`, to delete the results later."""
     began = time.perf_counter()
     ids += [session.app.send_task(TASK, (i,), queue=QUEUE).id for i in range(number)]
     return time.perf_counter() - began
@@ -117,10 +117,10 @@ def _send_bulk(session: Session, number: int, ids: list[str]) -> float:
 
 def _start(session: Session, concurrency: int) -> tuple[subprocess.Popen[bytes], float]:
     env = {**os.environ, "QCTL_BROKER_URL": session.app.broker_url()}
-    env.pop("QCTL_CONTEXT", None)  # what it says is said already
+    env.pop("QCTL_CONTEXT", None)  # the broker URL is given
     if session.app.conf.result_backend:
         env["QCTL_RESULT_BACKEND"] = str(session.app.conf.result_backend)
-    # The worker must be at the same place: under the same prefix, with the same certificates.
+    # The worker must use the same broker settings: prefix, certificates.
     conf = session.app.conf
     env[SETTINGS] = json.dumps({name: conf[name] for name in CARRIED if conf.get(name)}, default=str)
     words = [
@@ -155,7 +155,7 @@ def _stop(worker: subprocess.Popen[bytes]) -> None:
 
 
 def _drain(session: Session, worker: subprocess.Popen[bytes], began: float) -> float:
-    """Until nothing is left, from the last look at which none was taken."""
+    """Seconds from the last poll before the first claim until the queue is empty and nothing is in flight."""
     broker = session.broker
     first = broker.depth(QUEUE).ready
     taken, before = None, began

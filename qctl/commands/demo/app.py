@@ -18,7 +18,7 @@ def add(x: float, y: float) -> float:
 
 @app.task(name="proj.nap")
 def nap(seconds: float) -> float:
-    """Sleep, to be seen running."""
+    """Sleep, to be visible as running."""
     time.sleep(seconds)
     return seconds
 

@@ -1,4 +1,4 @@
-"""`qctl demo`: everything once, in about ten seconds. After this: steps.py."""
+"""`qctl demo`: a tour of the commands in about ten seconds. After this: steps.py."""
 
 import click
 
@@ -17,10 +17,10 @@ from qctl.cli.session import current
 )
 @click.option("--keep", is_flag=True, help="Keep the directory with the broker and the worker's log.")
 def command(keep: bool) -> int:
-    """Try everything in ten seconds, without a server.
+    """Try the main commands in ten seconds, without a server.
 
-    A worker is started on an embedded broker in a new directory; every command is shown before it
-    is run, so that you can type it yourself. On a terminal the dashboard is offered at the end.
+    A worker is started on an embedded broker in a new directory; every command is printed before it is
+    run, so that you can type it yourself. On a terminal the dashboard is offered at the end.
     """
     from qctl.commands.demo.steps import run
 

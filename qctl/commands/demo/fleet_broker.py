@@ -1,7 +1,7 @@
-"""A broker of its own for the fleet that is not there, for as long as a command looks at it.
+"""A temporary broker for the simulated fleet, for as long as a command runs.
 
-In:  a session, sizes.  Out: the session looks at a new SQLite file at which the fleet speaks, from a process
-of its own, so that what is looked at costs the looker nothing. After this: fleet_publisher.py.
+In:  a session, sizes.  Out: the session uses a new SQLite file, to which a process of its own publishes the
+fleet's events, so that the simulation costs the command no time. After this: fleet_publisher.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STOP_S = 3.0
 
 @contextmanager
 def on_stage(session: Session, workers: int, rate: float) -> Iterator[None]:
-    """The session's broker is the demonstration's; what was chosen for it does not count. Raises Stop."""
+    """Replace the session's broker and settings with the demonstration's. Raises CommandError on failure."""
     with tempfile.TemporaryDirectory(prefix="qctl-demo-", ignore_cleanup_errors=True) as folder:
         url = f"sqlite:///{Path(folder) / 'broker.sqlite'}"
         session.without_layers()

@@ -1,11 +1,11 @@
-"""What happens in a fleet that is not there: events of N workers, R a second, in its own time.
+"""Simulate a fleet: events of N workers, R per second.
 
-In:  how many, how many a second.  Out: turns, each the message of one worker: its events, as real ones
-send them, numbered; and what each worker runs and holds meanwhile.  After this:
-fleet_publisher.py sends it to a broker.
+In:  number of workers, events per second.  Out: steps, each one message of one worker with its numbered
+events in the format of real workers; and what each worker runs and holds meanwhile.  After this:
+fleet_publisher.py publishes them.
 
-Each task is received, started and ended; few fail, are tried again, or are revoked. The second worker is ten
-times slower than the others, and the last one says nothing for half a minute of each two.
+Each task is received, started and ended; a few fail, are retried or are revoked. The second worker is ten
+times slower than the others, and the last one is silent for half a minute of every two.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from qcore.version import __version__
 from qcore.wire.event import Event
 
-#: a task's name, its queue, how often it comes, how often it fails
+#: task name, queue, weight, failure rate
 KINDS = (
     ("shop.charge", "payments", 3, 0.03),
     ("shop.receipt", "mail", 3, 0.01),
@@ -33,10 +33,10 @@ ERRORS = (
     ("ConnectionRefusedError(111, 'Connection refused')", "mailer.py", "connect"),
     ("KeyError('invoice')", "invoice.py", "lines_of"),
 )
-SLOTS, AHEAD = 4, 1  # running, and held beside them
+SLOTS, AHEAD = 4, 1  # running, and reserved
 RETRIED, REVOKED = 0.01, 0.003
-MESSAGES_PER_S = 1000  # at most, beside heartbeats; real workers gather events too
-TURN_S = 0.2  # a worker speaks so often where that is not too many messages
+MESSAGES_PER_S = 1000  # limit without heartbeats; real workers batch events too
+TURN_S = 0.2  # seconds between two messages of a worker, if MESSAGES_PER_S allows
 SILENT_AFTER_S, SILENT_S, SILENT_EVERY_S = 20.0, 30.0, 120.0
 SOFTWARE = {"sw_ident": "py-qcore", "sw_ver": __version__, "sw_sys": "Linux"}
 
@@ -44,10 +44,10 @@ SOFTWARE = {"sw_ident": "py-qcore", "sw_ver": __version__, "sw_sys": "Linux"}
 class FleetStep(NamedTuple):
     """One message of one worker."""
 
-    at: float  # when it is to be sent
+    at: float  # time to publish it
     node: str
     events: list[Event]
-    is_beat: bool  # a worker event, which goes alone
+    is_beat: bool  # a worker event, which is not batched
 
 
 class Job(NamedTuple):
@@ -64,7 +64,7 @@ class Job(NamedTuple):
 
 
 class Worker:
-    """One worker's memory."""
+    """The state of one simulated worker."""
 
     def __init__(self, number: int) -> None:
         self.node, self.pid = f"w{number:03}@demo", 20_000 + number
@@ -79,15 +79,15 @@ class Worker:
 
 
 class Fleet:
-    """Workers and what they do; the same seed gives the same life."""
+    """Workers and their tasks; the same seed gives the same events."""
 
     def __init__(self, workers: int = 20, rate: float = 200.0, seed: int = 1, since: float = 0.0) -> None:
-        """rate: events a second of all workers together, heartbeats included; since: epoch seconds."""
+        """rate: events per second of all workers together, with heartbeats; since: epoch seconds."""
         self.workers = [Worker(n) for n in range(workers)]
         self.by_node = {w.node: w for w in self.workers}
         self.rate, self.since = rate, since
         self.events = 0
-        #: tasks by what became of them, with the event that said so
+        #: ended tasks by the event type that reports the end
         self.ended: Counter[str] = Counter()
         self._chance = random.Random(seed)
         self._kinds = [kind for kind in KINDS for _ in range(kind[2])]
@@ -100,7 +100,7 @@ class Fleet:
             worker.share *= spread
 
     def turns(self, seconds: float = float("inf")) -> Iterator[FleetStep]:
-        """So many seconds of life, as fast as they are taken."""
+        """The steps of `seconds` simulated seconds, generated as fast as they are consumed."""
         count = len(self.workers)
         step = max(TURN_S, count / MESSAGES_PER_S) / count
         beat_s = 2.0 if count <= 100 else 5.0
@@ -125,7 +125,7 @@ class Fleet:
                 yield FleetStep(at, worker.node, self._live(worker, at), False)
 
     def finish(self, at: float) -> Iterator[FleetStep]:
-        """What runs and waits ends well, and nothing new comes: so ends a test."""
+        """Let all tasks succeed and start no new ones: the end of a test."""
         for worker in self.workers:
             events: list[Event] = []
             while worker.running or worker.held:
@@ -154,7 +154,7 @@ class Fleet:
         }  # fmt: skip
 
     def _live(self, worker: Worker, at: float) -> list[Event]:
-        """As many events as the worker may say by now."""
+        """The events that are due for the worker by its quota."""
         events: list[Event] = []
         while len(events) < worker.quota:
             if len(worker.running) >= SLOTS:
@@ -170,7 +170,7 @@ class Fleet:
         chance = self._chance.random()
         name, queue, _, fails = self._kinds[int(chance * len(self._kinds))]
         self._number += 1
-        # People see the first eight digits, so those differ from one to the next.
+        # People see the first eight digits, so those differ between ids.
         first, head = self._number * 0x9E3779B1 % 2**32, self._head
         task_id = f"{first:08x}-{head[8:12]}-{head[12:16]}-{head[16:20]}-{self._number:012x}"
         kwargs = f"{{'client_id': {int(chance * 5000)}, 'note': 'for the evening'}}"

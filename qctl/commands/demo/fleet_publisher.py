@@ -1,8 +1,8 @@
-"""Let a fleet that is not there speak on a broker: events at their time, answers to control requests.
+"""Publish a simulated fleet to a broker: events at their time, replies to control requests.
 
 In:  a broker's URL and a Fleet.  Out: what its workers would publish, announce and reply.  Before this:
 fleet_events.py.  `python -m qctl.commands.demo.fleet_publisher URL` is a process of its own; it prints
-`ready`, and what it did when it has ended: after --for seconds, or with SIGTERM.
+`ready`, and a summary as JSON when it ends: after --for seconds, or on SIGTERM.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from qctl.commands.demo.fleet_events import KINDS, SLOTS, Fleet, Job, Worker
 
 BEGAN = time.monotonic()
 ANNOUNCE_EVERY_S = 10.0
-NAP_S = 0.004  # what falls due meanwhile is sent together
+NAP_S = 0.004  # events that fall due meanwhile are published together
 
 
 class FleetPublisher:
-    """A fleet at a broker: one connection speaks, one answers, and each worker has one to listen."""
+    """A fleet at a broker: a connection to publish, one to reply, and a subscription per worker."""
 
     def __init__(self, fleet: Fleet, url: str, options: dict[str, Any] | None = None) -> None:
         self.fleet = fleet
@@ -44,7 +44,7 @@ class FleetPublisher:
         self._stopped.set()
 
     def run(self, seconds: float | None = None, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Speak until stop(), or for so many seconds of events. Raises BrokerDown."""
+        """Publish until stop(), or for `seconds` of events. Raises BrokerDown."""
         broker = open_broker(self._url, self._options)
         try:
             self._announce(broker)
@@ -89,7 +89,7 @@ class FleetPublisher:
 
     def _answer(self) -> None:
         broker = open_broker(self._url, self._options)
-        # Whoever asks counts who listens, so each worker has an ear; one of them is enough to hear.
+        # Clients count subscriptions, so each worker has one; the requests of one of them suffice.
         ears = [broker.subscribe(control.EXCHANGE, "", w.node) for w in self.fleet.workers]
         self._heard.set()
         try:
@@ -182,7 +182,7 @@ def main() -> None:
     given = parser.parse_args()
     speaker = FleetPublisher(Fleet(given.workers, given.rate), given.url)
     signal.signal(signal.SIGTERM, lambda *_: speaker.stop())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: for who started us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal: the parent process decides
     if given.with_us:
         threading.Thread(target=_end_with_us, args=(speaker,), daemon=True).start()
     speaker.run(given.seconds, lambda: print("ready", flush=True))

@@ -1,6 +1,6 @@
-"""The steps of `qctl demo`: each is a command that is shown, run as a process, and checked.
+"""The steps of `qctl demo`: each is a command that is printed, run as a process, and checked.
 
-In:  nothing.  Out: the conversation on stdout; 0 when every check held.
+In:  nothing.  Out: commands and their output on stdout; 0 when every check holds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STEP_S = 20.0
 
 
 class Step(NamedTuple):
-    """What a command said."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -33,14 +33,14 @@ class Step(NamedTuple):
 
 
 class Demo:
-    """One demonstration in a directory of its own."""
+    """One demonstration in its own directory."""
 
     def __init__(self, session: Session, place: Path) -> None:
         self.place, self.colour = place, session.out.colour
         env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("QCTL_", "CELERY_"))},
             "QCTL_BROKER_URL": f"sqlite:///{place}/broker.sqlite",
-            "QCTL_CONFIG": str(place),  # no context of the user's
+            "QCTL_CONFIG": str(place),  # ignore the user's contexts
             "QCTL_READ_ONLY": "0",
             "PYTHONUNBUFFERED": "1",
         }
@@ -56,13 +56,13 @@ class Demo:
         return [sys.executable, "-m", "qctl", *words]
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
-        """Show a command and start it; its output goes to a file."""
+        """Print a command and start it; its output goes to a file."""
         self.say(f"$ qctl {show(words)} &", "1")
         with (self.place / f"{len(list(self.place.iterdir()))}.log").open("wb") as log:
             return subprocess.Popen(self.process(*words), env=self.env, stdout=log, stderr=log)
 
     def step(self, why: str, words: tuple[str, ...], check: Callable[[Step], bool]) -> Step:
-        """Show a command, run it, print what it says, check it."""
+        """Print a command, run it, print its output, check it."""
         self.say()
         self.say(f"# {why}", "90")
         self.say(f"$ qctl {show(words)}", "1")
@@ -98,13 +98,13 @@ class Demo:
 
 
 def show(words: tuple[str, ...]) -> str:
-    """A command line as it would be typed."""
+    """A command line, quoted for a shell."""
     plain = "+-_./:@=%,"
     return " ".join(w if w and all(c.isalnum() or c in plain for c in w) else f"'{w}'" for w in words)
 
 
 def run(session: Session, keep: bool = False) -> int:
-    """The whole demonstration; the exit code."""
+    """Run the demonstration; return the exit code. Raises CommandError when a step fails."""
     place = Path(tempfile.mkdtemp(prefix="qctl-demo-"))
     demo = Demo(session, place)
     try:
@@ -132,7 +132,7 @@ def run(session: Session, keep: bool = False) -> int:
 
 
 def _app() -> tuple[str, ...]:
-    """The example project where it lies beside us, as in a checkout; else the copy that is installed."""
+    """The options for the example project in a checkout; else for the installed copy."""
     examples = Path(__file__).parents[3] / "examples"
     if (examples / "proj.py").exists():
         return ("-A", "proj", "--workdir", os.path.relpath(examples))
@@ -165,7 +165,7 @@ def _steps(demo: Demo) -> None:
 
 
 def _show_events(demo: Demo) -> None:
-    """Events come only while somebody listens, so the listener starts first."""
+    """Start the subscriber first: events without a subscription are dropped."""
     demo.say()
     demo.say("# What happens, as it happens:", "90")
     words = ("events", "--dump", "--limit", "3", "--for", "5s", "--type", "task-*")
@@ -193,7 +193,7 @@ def _offer_dashboard(demo: Demo) -> None:
 
 
 def _stop(demo: Demo) -> None:
-    """Whatever happened, leave no worker behind."""
+    """Stop the worker in every case."""
     worker = demo.worker
     if worker is None:
         return

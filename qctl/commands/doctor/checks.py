@@ -1,6 +1,6 @@
-"""What the doctor makes of the facts: one function for each thing that may be wrong.
+"""Checks over the collected facts; one function per kind of problem.
 
-In:  Facts.  Out: Symptoms, each with the command that mends it. Pure; each check names what it looks at.
+In:  Facts.  Out: Symptoms, each with the command that fixes it. Pure functions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from qcore.wire.event import finite_number, moment
 from qctl.fleet.facts import Facts
 from qctl.output.text import age, count, stamp
 
-#: clocks that differ by more are wrong: dates of events and expiries are compared across hosts
+#: larger clock differences are errors: event times and expiries are compared across hosts
 SKEW_S = 2.0
 CELERY_VISIBILITY_S = 3600.0
 
@@ -30,7 +30,7 @@ def no_worker(facts: Facts) -> Iterator[Symptom]:
 
 
 def _age(facts: Facts, queues: Iterable[str]) -> str:
-    """For how long what waits in these has done so, where the broker knows."""
+    """The age of the oldest message in these queues as text; empty if the broker does not report it."""
     times = [at for queue in queues if (at := facts.depths[queue].oldest_at) is not None]
     return f", the oldest for {age(facts.at - min(times))}" if times else ""
 
@@ -97,7 +97,7 @@ def visibility_timeout(facts: Facts) -> Iterator[Symptom]:
         stats = facts.said["stats"].get(node)
         broker = stats.get("broker") if isinstance(stats, dict) else None
         if node in facts.members or not isinstance(broker, dict) or broker.get("transport") != "redis":
-            continue  # ours have leases, which do not run out while the worker lives
+            continue  # qcore's workers have leases, which a live worker renews
         active = facts.said["active"].get(node)
         for task in active if isinstance(active, list) else ():
             started = moment(task.get("time_start")) if isinstance(task, dict) else None
@@ -147,7 +147,7 @@ def results_not_kept(facts: Facts) -> Iterator[Symptom]:
 
 
 def unsigned_control(facts: Facts) -> Iterator[Symptom]:
-    """Workers of ours that do what an unsigned request says. A broker on this host only is left alone."""
+    """Workers of qcore that execute unsigned requests. A broker that only this host reaches is no finding."""
     confs = {n: c for n, c in facts.said["conf"].items() if n in facts.members and isinstance(c, dict)}
     heard = {node: conf for node, conf in confs.items() if set(conf) != {"error"}}
     keyed = [node for node, conf in heard.items() if conf.get("control_keys")]
@@ -162,7 +162,7 @@ def unsigned_control(facts: Facts) -> Iterator[Symptom]:
 
 
 def not_trusted(facts: Facts) -> Iterator[Symptom]:
-    """Workers that do not answer us for want of a signature."""
+    """Workers that refuse this client's requests for lack of a valid signature."""
     for node, said in sorted(facts.said["stats"].items()):
         words = said.get("error") if isinstance(said, dict) and set(said) == {"error"} else None
         if isinstance(words, str) and words.startswith("refused ("):
@@ -192,6 +192,6 @@ CHECKS: tuple[Check, ...] = (
 
 
 def examine(facts: Facts) -> list[Symptom]:
-    """Everything that is wrong, errors first."""
+    """All symptoms, errors first."""
     found = [symptom for check in CHECKS for symptom in check(facts)]
     return sorted(found, key=lambda s: s.level != ERROR)

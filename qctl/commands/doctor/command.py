@@ -1,4 +1,4 @@
-"""`qctl doctor`: what is wrong with the fleet and its broker, and what mends it."""
+"""`qctl doctor`: diagnose the fleet and its broker; each finding comes with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ COLUMNS = [Column("LEVEL"), Column("NAME"), Column("WHAT")]
 def command(fix: str | None, guarantees: bool) -> int:
     """Diagnose the fleet; each finding has the command that fixes it.
 
-    It looks at workers, queues, clocks, settings of the server and keys that were left behind, and
-    changes nothing. Below each thing is the command that mends it.
+    It checks workers, queues, clocks, server settings and stale keys, and changes nothing. Each finding
+    comes with the command that fixes it.
     """
     from qctl.commands.doctor.checks import examine
     from qctl.fleet.facts import gather

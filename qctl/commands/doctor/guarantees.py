@@ -1,7 +1,7 @@
-"""Which promises of docs/guarantees.md hold here: `qctl doctor --guarantees`.
+"""Which guarantees of docs/guarantees.md hold here: `qctl doctor --guarantees`.
 
-In:  an app.  Out: Promises: what the broker says of itself, and what follows from the settings of the
-workers that answer, or of the app when none does.
+In:  an app.  Out: Guarantees: those of the broker, and those that follow from the settings of the workers
+that answer, or of the app when none does.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ ASK_S = 1.0
 
 
 class Guarantees(NamedTuple):
-    """promises; workers: how many were asked about their settings, 0: those of the app were read."""
+    """promises: the guarantees; workers: how many reported their settings, 0: the app's were read."""
 
     promises: list[Guarantee]
     workers: int
 
 
 class Settings:
-    """The settings that are in force: of each worker that answered, or of the app."""
+    """The effective settings: of each worker that answered, or of the app."""
 
     def __init__(self, app: App) -> None:
         replies = app.control.ask("conf", {"with_defaults": True}, timeout_s=ASK_S).replies
@@ -33,7 +33,7 @@ class Settings:
         self.confs: list[Any] = list(found.values()) or [app.conf]
 
     def values(self, name: str) -> list[Any]:
-        """What it is, without repetition."""
+        """The distinct values of a setting."""
         found: list[Any] = []
         for conf in self.confs:
             if (value := conf.get(name)) not in found:
@@ -41,7 +41,7 @@ class Settings:
         return found
 
     def holds(self, name: str, wrong: Any = False) -> str:
-        """Whether nobody, somebody or everybody has a value other than the wrong one."""
+        """YES when no worker has the wrong value, NO when all have it, else PARTLY."""
         values = self.values(name)
         return YES if wrong not in values else NO if values == [wrong] else PARTLY
 
@@ -50,7 +50,7 @@ class Settings:
 
 
 def guarantees(app: App) -> Guarantees:
-    """Look. Raises BrokerDown."""
+    """Collect the guarantees. Raises BrokerDown."""
     app.broker.check()
     said = Settings(app)
     mine = [_at_least_once(said), _crash_count(app, said)]

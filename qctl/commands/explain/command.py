@@ -1,4 +1,4 @@
-"""`qctl explain`: what a field of the documents means."""
+"""`qctl explain`: print the meaning of output fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qctl.output.table import Column
 
 
 class FieldName(OneOf):
-    """The name of a field; completes with all of them, and leaves it to the command to say what is wrong."""
+    """The name of a field: completes all names; the command reports unknown ones."""
 
     def __init__(self) -> None:
         super().__init__("field", MEANINGS)

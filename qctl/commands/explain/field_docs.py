@@ -1,7 +1,7 @@
-"""What the fields of the documents mean: one table, for `qctl explain` and for the tests that keep it whole.
+"""The meaning of each output field, for `qctl explain`; tests check that no field is missing.
 
-In:  nothing.  Out: name of a field -> its meaning. A field that means something else in one document has
-`schema.field` as its name, without the `qctl.` in front.
+In:  nothing.  Out: field name -> meaning. A field that differs in one document has the key `schema.field`,
+with the schema's name without the `qctl.` in front.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ MEANINGS: dict[str, str] = {
 
 
 def meaning(field: str) -> str | None:
-    """What a field means, also one that filters know; None when nobody knows it."""
+    """The meaning of an output field or a filter field; None for an unknown field."""
     from qctl.filters.fields import FIELDS
 
     found = MEANINGS.get(field)

@@ -1,4 +1,4 @@
-"""`qctl health`: is a worker, or the fleet, fit to work? For orchestrators and people."""
+"""`qctl health`: probes of a worker or a fleet, for orchestrators and people."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ CODES = {
 def command(local: bool, kind: str, destination: Sequence[list[str]]) -> int:
     """Check that workers are healthy: exit code 0 or 1.
 
-    With --local nobody is asked: each turn of a worker's loop leaves its time in a small file. A broker
-    that is away makes it unready, not dead. A loop that has not turned for 20 s, or that is idle and has
-    not asked for work for 20 s, is dead. (A solo worker's loop stands still while its task runs; of
-    that no pulse can tell.) Without --local the broker and the workers are asked.
+    With --local no request is sent: each iteration of a worker's loop writes its time to a small file. A
+    worker without its broker is unready, not dead. One whose loop has made no iteration for 20 s, or that
+    is idle and has made no claim for 20 s, is dead. (A solo worker's loop stands still while its task
+    runs; its file cannot show that.) Without --local the broker and the workers are queried.
     """
     session = current()
     whom = nodes(destination)
@@ -55,7 +55,7 @@ def command(local: bool, kind: str, destination: Sequence[list[str]]) -> int:
 
 
 def _fleet(session: Session, whom: list[str] | None) -> int:
-    """Ask the broker and the workers; each answer is one line."""
+    """Query the broker and the workers; print one line for each."""
     broker = session.broker
     broker.check()
     answers = session.app.control.ask("active_queues", None, whom, session.options.timeout or 1.0)

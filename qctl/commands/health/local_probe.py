@@ -1,7 +1,7 @@
-"""`qctl health --local` without the rest of qctl: what the pulses of this host's workers say.
+"""`qctl health --local` without the rest of qctl: evaluate the health files of this host's workers.
 
-In:  words.  Out: an exit code, a sentence.  Only the standard library and one format are imported: an
-orchestrator runs this every few seconds, and what it imports is what it costs.
+In:  command-line words.  Out: an exit code, lines on stdout.  Only the standard library and one format are
+imported: an orchestrator runs this every few seconds, and imports are most of its cost.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KINDS = ("live", "ready", "startup")
 
 
 def quick(argv: Sequence[str]) -> int | None:
-    """The exit code, when these words are a local probe and nothing else; None: somebody else's."""
+    """The exit code if these words are a plain local probe; None: the full command must parse them."""
     if not argv or argv[0] != "health" or "--local" not in argv:
         return None
     node, kind, form = "", "ready", "table"
@@ -37,10 +37,10 @@ def quick(argv: Sequence[str]) -> int | None:
 
 
 def probe(kind: str, nodes: Sequence[str], as_json: bool, quiet: bool = False) -> int:
-    """Look at the pulses of these nodes, or of all that run here; print; the exit code."""
+    """Read the health files of these nodes, or of all on this host; print; return the exit code."""
     found = [p for p in wire.read_all() if p.node in nodes] if nodes else wire.read_all()
     if not nodes and any(p.runs for p in found):
-        found = [p for p in found if p.runs]  # files of workers that were killed long ago
+        found = [p for p in found if p.runs]  # without the files of workers that were killed
     items = [
         {"node": p.node, "pid": p.pid, "ok": not _trouble(kind, p), "why": _trouble(kind, p)} for p in found
     ]

@@ -1,8 +1,8 @@
-"""Metrics of a fleet in the text format that Prometheus reads.
+"""Metrics of a fleet in Prometheus' text format.
 
-In:  the broker, the workers' answers, events.  Out: lines of text.  Format: text exposition 0.0.4.
-Labels are bounded: so many task names and queues, then "(others)"; workers are counted, not named, so a
-fleet whose workers come and go leaves no series behind.
+In:  the broker, the workers' replies, events.  Out: lines of text.  Format: text exposition 0.0.4.
+Labels are bounded: a limited number of task names and queues, then "(others)"; workers are counted, not
+named, so that workers that come and go leave no series behind.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MOST_NAMES, MOST_QUEUES = 25, 100
 REMEMBERED = 50_000
 OTHERS = "(others)"
 ASK_S = 1.0
-#: what ends a task, and the word for it
+#: events that end an attempt, and the state they report
 ENDS = {
     "task-succeeded": "succeeded",
     "task-failed": "failed",
@@ -41,7 +41,7 @@ ENDS = {
 
 
 class Collector:
-    """Counts events from start() on; text() looks at the rest when asked."""
+    """Counts events from start() on; text() queries the rest on each call."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -52,7 +52,7 @@ class Collector:
         self._waited: dict[str, Histogram] = {}
         self._missed = 0
         self._taken: Counter[str] = Counter()
-        self._told: dict[str, dict[str, int]] = {}  # by worker, what it had taken at the last look
+        self._told: dict[str, dict[str, int]] = {}  # by worker, its claim counts at the last query
         self._stop = threading.Event()
         self.listening = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
@@ -107,7 +107,7 @@ class Collector:
     # --- out
 
     def text(self) -> str:
-        """All metrics now. A broker that is away is a metric too."""
+        """All current metrics. An unreachable broker is a metric too."""
         lines: list[str] = []
         try:
             lines += self._broker_lines()
@@ -139,7 +139,7 @@ class Collector:
         )
         every = sorted({*broker.queues(), *taken})
         counted = dict(zip(every, broker.depths(every), strict=True))
-        # Those in which most waits are the ones to look at; the rest is one sum.
+        # The queues with the largest backlog get their own series; the rest is summed.
         queues = sorted(sorted(every, key=lambda q: -counted[q].ready)[:MOST_QUEUES])
         depths = {queue: counted[queue] for queue in queues}
         if rest := [counted[queue] for queue in every if queue not in depths]:
@@ -175,7 +175,7 @@ class Collector:
             pass
 
     def _taken_lines(self, answers: Answers, queues: set[str]) -> Iterator[str]:
-        """What workers of qcore took, also those that have left since the first look."""
+        """Messages that workers of qcore claimed, including workers that left after the first query."""
         with self._lock:
             told, self._told = self._told, {}
             for node, member in answers.members.items():
@@ -200,14 +200,14 @@ class Collector:
         yield from _histograms("qcore_task_runtime_seconds", "how long tasks ran", self._ran)
         yield from _histograms("qcore_task_wait_seconds", "from sent or received to started", self._waited)
         yield from _metric("qcore_events_total", "counter", "events heard", [({}, state.events)])
-        # Workers that are long gone are forgotten with what they missed; a counter may not go back.
+        # Workers that left are dropped with their count of missed events; a counter must not decrease.
         self._missed = max(self._missed, sum(worker.missed for worker in state.workers.values()))
         what = "events that never came"
         yield from _metric("qcore_events_missed_total", "counter", what, [({}, self._missed)])
 
 
 def _sum(depths: Sequence[Depth]) -> Depth:
-    """Of several queues; what is known of one only is not known of all."""
+    """The sum over several queues; None for a number that is unknown for one of them."""
 
     def total(numbers: list[int | None]) -> int | None:
         known = [n for n in numbers if n is not None]

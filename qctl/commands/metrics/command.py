@@ -1,4 +1,4 @@
-"""`qctl metrics`: numbers of a fleet for monitoring systems."""
+"""`qctl metrics`: fleet metrics in Prometheus text format."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _serve(host: str, port: int) -> int:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing: a scrape every few seconds is not worth a line."""
+            """Log nothing: a scrape every few seconds is not worth a line."""
 
     try:
         server = ThreadingHTTPServer((host, port), Handler)

@@ -1,13 +1,13 @@
-"""How long things take, counted in buckets that grow: fixed memory, mergeable.
+"""A histogram of durations in exponential buckets, with fixed memory.
 
-In:  seconds.  Out: counts by bucket.  Bounds are powers of two between 1 ms and about 2 h.
+In:  seconds.  Out: counts by bucket.  Bounds are powers of two from 1 ms to about 70 min.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 
-#: upper ends of the buckets, seconds; what is longer is in the last, which has no end
+#: upper bounds of the buckets, seconds; the last bucket, for longer durations, has none
 BOUNDS = tuple(0.001 * 2**i for i in range(23))
 
 
@@ -19,7 +19,7 @@ class Histogram:
         self.sum_s = 0.0
 
     def add(self, seconds: float) -> None:
-        """Count one; negative ones (clocks apart) count as none at all long."""
+        """Count one duration; a negative one (clock skew) counts as zero."""
         seconds = max(seconds, 0.0)
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.sum_s += seconds
@@ -29,7 +29,7 @@ class Histogram:
         return sum(self.counts)
 
     def cumulated(self) -> list[tuple[float, int]]:
-        """(upper end, how many were at most that long); the last end is infinite."""
+        """(upper bound, number of durations up to it); the last bound is infinite."""
         total, rows = 0, []
         for bound, number in zip((*BOUNDS, float("inf")), self.counts, strict=True):
             total += number

@@ -81,7 +81,7 @@ def _migrate(
 
 
 def _pair(text: str) -> tuple[str, str]:
-    """'mails' or 'mails:post', as Celery has it: the name here and the name there."""
+    """'mails' or 'mails:post', Celery's syntax: the names at the source and at the target."""
     name, _, target = text.partition(":")
     return name, target or name
 
@@ -110,7 +110,7 @@ command = CliCommand(
             expose_value=False,
             help="No effect: what was moved is always taken away at the source.",
         ),
-        # -n is the limit here, as Celery's fingers know it.
+        # -n is --limit here, as in Celery, so only --yes is taken from the shared options.
         *[o for o in consent_options() if o.name == "yes"],
         click.Option(["--dry-run"], is_flag=True, help="Change nothing; say what would be done."),
     ],

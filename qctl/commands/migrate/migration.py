@@ -1,8 +1,8 @@
-"""Messages from one broker to another: published there first, then taken away here.
+"""Move messages from one broker to another: publish at the target, then acknowledge at the source.
 
-In:  two brokers and the queues.  Out: counts.  Killed at any instant, a message is at the source, at the
-target, or at both; it is never at neither. What is at both was held when we died, so the source hands
-it out again, marked as one that may have been started.
+In:  two brokers and the queues.  Out: counts.  If the process is killed, a message is at the source, at the
+target, or at both; it is never lost. A message at both was held at that moment, so the source redelivers
+it, flagged as one that may have been started.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ PAUSE_S = 0.1
 
 
 class Moved(msgspec.Struct):
-    """What was done to one queue."""
+    """Counts for one queue."""
 
     source: str
     target: str
     moved: int = 0
     delayed: int = 0
-    left: int = 0  # of other tasks
+    left: int = 0  # messages of other tasks
 
 
 class Migration:
-    """One run: queues maps names at the source to names at the target."""
+    """One migration; queues maps names at the source to names at the target."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Migration:
         return sum(q.moved + q.delayed for q in self.queues.values())
 
     def run(self, patience_s: float, forever: bool) -> None:
-        """Move until nothing came for patience_s. Raises BrokerDown; what is held then goes back."""
+        """Move until no message arrives for patience_s. Raises BrokerDown; held messages then go back."""
         consumer = self._source.consumer(list(self.queues))
         try:
             last = time.monotonic()
@@ -66,7 +66,7 @@ class Migration:
                 else:
                     time.sleep(PAUSE_S)
         finally:
-            consumer.close()  # messages of other tasks go back to where they were
+            consumer.close()  # returns messages of other tasks to their queues
         if self._source.features.moves:
             for moved in self.queues.values():
                 self._move_delayed(moved)
@@ -78,7 +78,7 @@ class Migration:
         return BATCH if self._limit is None else min(BATCH, self._limit - self.done)
 
     def _batch(self, consumer: Consumer) -> bool:
-        """Move one batch; whether there was one."""
+        """Move one batch; return whether there was one."""
         held = consumer.claim(self._room())
         wanted = []
         for delivery in held:
@@ -120,11 +120,11 @@ class Migration:
             moved.delayed += len(batch)
             self._progress(self.done)
             if not dropped:
-                return  # somebody else took them meanwhile
+                return  # another consumer claimed them meanwhile
 
 
 def _read(raw: bytes) -> Envelope | None:
-    """The envelope; None: no envelope, which moves as it is."""
+    """The envelope; None for malformed bytes, which are moved unchanged."""
     try:
         return envelope.decode(raw)
     except Malformed:

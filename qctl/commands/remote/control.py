@@ -1,4 +1,4 @@
-"""`qctl control`: tell the workers to do something. The commands come from qcore's table."""
+"""`qctl control`: change workers at run time. The commands come from qcore's command table."""
 
 from qctl.commands.remote.group import BusGroup
 

@@ -1,7 +1,7 @@
-"""`inspect X` and `control X`: commands made from the table of control commands.
+"""`inspect X` and `control X`: click commands made from the table of control commands.
 
-In:  one row of the table.  Out: a command with a page of its own, which asks the fleet, prints the
-replies and says who did not answer.  Before this: qctl/commands/remote/inspect.py, control.py.
+In:  one row of the table.  Out: a command with its own help, which sends the request, prints the replies
+and reports silent workers.  Before this: qctl/commands/remote/inspect.py, control.py.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 CODES = (exit_codes.FAILED, exit_codes.NOT_FOUND, exit_codes.PARTIAL, exit_codes.NO_ANSWER)
 
-#: how long the fleet may take to say whether it knows a command that we do not, seconds
+#: time-out of the query whether a worker knows a command that qcore's table lacks, seconds
 PATIENCE_S = 0.5
 
-#: words for an example of each argument
+#: example values of arguments
 SAMPLES = {
     "queue": "reports",
     "task_name": "proj.add",
@@ -45,7 +45,7 @@ SAMPLES = {
 
 
 class BusGroup(CliGroup):
-    """The commands of one kind: 'inspect' only looks, 'control' changes something."""
+    """The commands of one kind: 'inspect' reads, 'control' changes something."""
 
     def __init__(self, name: str, bus_kind: str, **attributes: Any) -> None:
         super().__init__(name, exit_codes=CODES, subcommand_metavar="COMMAND [ARGUMENTS]...", **attributes)
@@ -56,7 +56,7 @@ class BusGroup(CliGroup):
         from qcore.control.commands.registry import commands
 
         names = {c.name for c in commands(self.bus_kind) if c.visible}
-        if ctx.resilient_parsing:  # somebody types it, and a key was pressed
+        if ctx.resilient_parsing:  # shell completion, which may take the time of a query
             names.update(c.name for c in self._of_fleet(ctx))
         return sorted(names)
 
@@ -64,7 +64,7 @@ class BusGroup(CliGroup):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if self._find(args[0]) is None:
-            # Whose command it is may be said behind it: `inspect mine -b URL`.
+            # The options that name the fleet may follow the command: `inspect mine -b URL`.
             taken: list[click.Parameter] = [*global_options(), click.Argument(["rest"], nargs=-1)]
             passing = {"ignore_unknown_options": True, "allow_extra_args": True}
             probe = click.Command("probe", params=taken, context_settings=passing, add_help_option=False)
@@ -74,7 +74,7 @@ class BusGroup(CliGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = self._find(cmd_name)
         if found is None and ctx.params is not None and self._has_app(session_of(ctx)):
-            _ = session_of(ctx).app  # the user's module may bring commands of its own
+            _ = session_of(ctx).app  # the user's module may register commands of its own
             found = self._find(cmd_name)
         if found is None and ctx.obj is not None:
             of_fleet = self._of_fleet(ctx, None if ctx.resilient_parsing else PATIENCE_S)
@@ -88,7 +88,7 @@ class BusGroup(CliGroup):
                 formatter.write_dl([(c.name, shown(c.summary)) for c in brought])
 
     def _of_fleet(self, ctx: click.Context, budget_s: float | None = None) -> list[Command]:
-        """The commands that the app of -A, or of a worker that is online, brings."""
+        """The commands that the app of -A, or of an online worker, registers."""
         from qcore.control.commands.base import from_description
         from qctl.cli.completion_values import BUDGET_S, known
 
@@ -116,7 +116,7 @@ class BusGroup(CliGroup):
 
 
 def page_for(found: Command) -> CliCommand:
-    """The command line of one control command."""
+    """The click command of one control command."""
     params: list[click.Parameter] = [
         *_words(found),
         click.Option(
@@ -146,7 +146,7 @@ def page_for(found: Command) -> CliCommand:
 
 
 def _words(found: Command) -> list[click.Parameter]:
-    """The positional arguments as one parameter; the table takes them apart and checks them."""
+    """The positional arguments as one parameter; the command table parses and checks them."""
     if not found.args and found.variadic is None:
         return []
     names = " ".join(f"[{a.name}]" if not a.required else a.name for a in found.args)
@@ -205,7 +205,7 @@ def _runner(found: Command) -> Callable[..., int]:
 
 
 def nodes(destination: Sequence[Sequence[str]]) -> list[str] | None:
-    """The words of -d as one list; None: everybody. '-' reads stdin."""
+    """The names of all -d options as one list; None: all workers. '-' reads stdin. CommandError if empty."""
     names = [name for group in destination for name in group]
     if "-" in names:
         names = [n for n in names if n != "-"] + names_on_stdin()
@@ -215,7 +215,7 @@ def nodes(destination: Sequence[Sequence[str]]) -> list[str] | None:
 
 
 def ask(session: Session, found: Command, arguments: dict[str, Any], whom: list[str] | None) -> int:
-    """Ask, print the replies, name who is missing; the exit code."""
+    """Send the request, print the replies, report silent workers; return the exit code."""
     timeout = session.options.timeout or 1.0
     remembered = _remember_revoked(session, found, arguments)
     answers = session.app.control.ask(found.name, arguments, whom, timeout)
@@ -248,7 +248,7 @@ def ask(session: Session, found: Command, arguments: dict[str, Any], whom: list[
 
 
 def _remember_revoked(session: Session, found: Command, arguments: dict[str, Any]) -> bool:
-    """A revoke outlives the workers that are there now; whether the broker keeps it."""
+    """Store a revoke at the broker for workers that start later; return whether the broker keeps it."""
     if found.name not in ("revoke", "terminate"):
         return False
     broker = session.broker

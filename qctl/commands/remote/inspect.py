@@ -1,4 +1,4 @@
-"""`qctl inspect`: ask the workers about themselves. The commands come from qcore's table."""
+"""`qctl inspect`: query workers. The commands come from qcore's command table."""
 
 from qctl.commands.remote.group import BusGroup
 

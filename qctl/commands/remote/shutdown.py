@@ -1,6 +1,6 @@
-"""`control shutdown`: tell workers to stop, and see them go.
+"""`control shutdown`: shut workers down, and wait until they are gone.
 
-Workers that stop cannot answer, so the announcements they withdraw are the answer.
+A worker that shuts down sends no reply, so its withdrawn announcement counts as the reply.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 PATIENCE_S = 10.0
 REFUSAL_S = 0.25
 LOOK_S = 0.1
-#: patterns of -d that mean the whole fleet
+#: patterns of -d that select the whole fleet
 EVERYBODY = {"*", "*@*"}
 COLUMNS = [Column("WORKER", field="node"), Column("STATE")]
 
 
 class ShutdownOptions(NamedTuple):
-    """How to stop workers."""
+    """Options of a shutdown."""
 
-    wait: bool = True  # until they are gone
-    yes: bool = False  # without a question
-    dry_run: bool = False  # only say who would be told
+    wait: bool = True  # until the workers are gone
+    yes: bool = False  # without confirmation
+    dry_run: bool = False  # only report which workers would be shut down
 
 
 def shut_down(
@@ -43,7 +43,7 @@ def shut_down(
     whom: list[str] | None,
     manner: ShutdownOptions,
 ) -> int:
-    """Tell them, wait until they are gone (at most -t seconds, 10), report; the exit code."""
+    """Send the request, wait until the workers are gone (-t, else 10 s), report; return the exit code."""
     control = session.app.control
     answers = control.ask("ping", None, whom, 1.0)
     try:
@@ -51,7 +51,7 @@ def shut_down(
     except exit_codes.CommandError:
         _print(session, [], 0)
         raise
-    # A silent worker is told too: it may wake up and hear it.
+    # Silent workers get the request too: they may process it later.
     told = sorted({*answers.replies, *(s.node for s in answers.silent)})
     if manner.dry_run:
         _print(session, [{"node": node, "state": "untold"} for node in told], 0)
@@ -61,8 +61,8 @@ def shut_down(
         name = session.context.name if session.context else "all"
         ask(f"{count(len(told), 'worker')}, the whole fleet,", "told to stop", manner.yes, name)
     wait = manner.wait
-    present = _present(session, alive=False)  # asked first: Celery's leave no trace when they go
-    # Nobody answers this but those who refuse it, and they do so at once.
+    present = _present(session, alive=False)  # read before the request: Celery's workers leave no trace
+    # Only a worker that refuses sends a reply, and it does so at once.
     said = control.ask(found.name, arguments, told if whom is not None else None, REFUSAL_S)
     heard, refused = said.heard, replies.errors(said)
     for node, words in refused.items():
@@ -94,7 +94,7 @@ def _ignoring_silence(code: int, answers: Answers) -> int:
 
 
 def _wait(session: Session, nodes: set[str], patience: float) -> set[str]:
-    """Those of `nodes` that are still there when patience ends."""
+    """The workers of `nodes` that are still present after `patience` seconds."""
     deadline = time.monotonic() + patience
     left = set(nodes)
     while left:
@@ -106,7 +106,7 @@ def _wait(session: Session, nodes: set[str], patience: float) -> set[str]:
 
 
 def _present(session: Session, alive: bool = True) -> set[str]:
-    """Who has announced itself, or, of Celery's workers, has its name in the table of those who listen."""
+    """Workers with an announcement, and Celery's workers with a subscription to control requests."""
     members, others = session.broker.roster()
     return {*(m.node for m in members if m.alive or not alive), *others}
 
