@@ -1,3 +1,3 @@
-"""The operator's cockpit for qcore and Celery workers."""
+"""Command line and dashboard for qcore and Celery workers."""
 
 VERSION = "0.1.0"

@@ -1,11 +1,11 @@
-"""`python -m qctl` is `qctl`."""
+"""`python -m qctl` runs `qctl`."""
 
 import os
 import sys
 
 
 def main() -> int:
-    """Run the command line; the exit code. A local probe is over before the rest is imported."""
+    """Run the command line; return the exit code. A local probe ends before the rest is imported."""
     if "QCTL_PARENT_PID" in os.environ:
         from qctl.cli.orphans import end_with_parent
 

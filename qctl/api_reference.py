@@ -1,7 +1,7 @@
-"""docs/api.md: the public Python API, made from the code.
+"""docs/api.md: the public Python API, generated from the code.
 
-In:  the names that `qcore` exports.  Out: one page of Markdown: each name with its signature, what it is
-for, and the public methods and attributes of classes. A test compares it, so that no change goes unseen.
+In:  the names that `qcore` exports.  Out: one page of Markdown: each name with its signature, its summary,
+and the public methods and attributes of classes. A test compares the page, so that changes are noticed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ names that are not on it may change between releases.
 
 
 def page() -> str:
-    """The whole page."""
+    """The text of docs/api.md."""
     names = sorted((n for n in qcore.__all__ if not n.startswith("__")), key=lambda n: (n.lower(), n))
     return HEAD + "".join(f"\n{text}" for name in names for text in _entry(name, getattr(qcore, name)))
 
@@ -41,7 +41,7 @@ def _entry(name: str, value: Any) -> Iterator[str]:
 
 
 def _members(kind: type) -> Iterator[str]:
-    """A line for each public method, property and attribute that qcore defines."""
+    """One line for each public method, property and attribute that qcore defines."""
     ours = [c for c in reversed(kind.__mro__) if c.__module__.split(".")[0] == "qcore"]
     found = {name: value for c in ours for name, value in vars(c).items() if not name.startswith("_")}
     for name in sorted(found):
@@ -63,7 +63,7 @@ def _signature(value: Any) -> str:
         text = str(inspect.signature(value))
     except (TypeError, ValueError):
         return "(…)"
-    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)  # annotations are text in our modules
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)  # annotations are strings in qcore's modules
     text = re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "…", text)
     return re.sub(r"\(self(, )?", "(", text, count=1)
 
@@ -79,6 +79,6 @@ def _after(value: Any) -> str:
 
 
 def _summary(value: Any) -> str:
-    """The first paragraph of its own docstring, on one line."""
+    """The first paragraph of the object's docstring, on one line."""
     text = inspect.cleandoc(getattr(value, "__doc__", None) or "").split("\n\n")[0]
     return " ".join(text.split())

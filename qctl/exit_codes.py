@@ -1,6 +1,6 @@
-"""Exit codes: one table, which every command, its help page and the manual read.
+"""Exit codes: one table for all commands, their help pages and the manual.
 
-In:  an error.  Out: the code to leave with, and the words for stderr.
+In:  an exception.  Out: the exit code, and the text for stderr.
 Before this: a command raises.  After this: main.py prints and exits.
 """
 
@@ -45,15 +45,15 @@ TABLE: dict[int, str] = {
     TERMINATED: "ended by SIGTERM",
 }
 
-#: codes that may go away when the same command is tried again
+#: codes after which a repetition of the same command may succeed
 RETRYABLE = frozenset((PARTIAL, NO_ANSWER, NOT_MET, UNAVAILABLE, TIMED_OUT))
 
-#: codes that any command can leave with; its page lists them after its own
+#: codes that any command may exit with; its help page lists them after its own
 COMMON = (USAGE, UNAVAILABLE, BAD_CONFIG, INTERRUPTED)
 
 
 class CommandError(Exception):
-    """End the command with `code`. message: one sentence for stderr; hint: what to do about it."""
+    """Ends the command with `code`. message: one sentence for stderr; hint: what to do about it."""
 
     def __init__(self, code: int, message: str = "", hint: str = "") -> None:
         super().__init__(message)
@@ -61,14 +61,14 @@ class CommandError(Exception):
 
 
 def explain(exc: BaseException) -> CommandError | None:
-    """What an error of qcore or the system means to the caller; None when it is a bug."""
+    """The CommandError for an error of qcore or the system; None for a bug."""
     if isinstance(exc, CommandError):
         return exc
     if isinstance(exc, PermissionError):
         return CommandError(NOT_PERMITTED, f"{exc.strerror}: {exc.filename}")
     if isinstance(exc, FileNotFoundError | IsADirectoryError | NotADirectoryError) and exc.filename:
         return CommandError(NOT_FOUND, f"{exc.strerror}: {exc.filename}")
-    from qcore import errors  # not needed while nothing goes wrong
+    from qcore import errors  # not imported without an error
 
     for kind, code, hint in (
         (errors.BrokerDown, UNAVAILABLE, "is it running? give another address with -b URL"),
@@ -92,7 +92,7 @@ def explain(exc: BaseException) -> CommandError | None:
 
 @contextmanager
 def sigterm_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM, by which services are ended, is a Ctrl-C: what has been heard is written."""
+    """Handle SIGTERM like Ctrl-C, so that buffered events are written when a service manager stops qctl."""
     import signal
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,7 +1,7 @@
-"""The door: parse, dispatch, and turn every error into one sentence and an exit code.
+"""The entry point: parse, dispatch, and turn every error into one sentence and an exit code.
 
 In:  the words of the command line.  Out: an exit code of exit_codes.py.
-After this: qctl/commands/<name>.py.  Imports here are paid by every run of qctl, `--help` included:
+After this: qctl/commands/<name>.py.  Every run of qctl pays for the imports here, `--help` included:
 no kombu, no redis, no textual, no rich and not the user's app.
 """
 
@@ -70,7 +70,7 @@ SECTIONS = {
     },
 }
 
-#: where each command is
+#: the module of each command
 MODULES = {
     "amqp": "qctl.commands.amqp",
     "audit": "qctl.commands.audit",
@@ -153,10 +153,10 @@ def cli(ctx: click.Context, show_version: bool) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; the exit code."""
+    """Run one command line; return the exit code."""
     session = Session()
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # names are shown as far as the locale can
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the locale cannot print are escaped
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv), session)
     except BaseException as exc:
@@ -165,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_worker(app: Any, words: Sequence[str]) -> None:
-    """`App.worker_main`: run a worker for this very app, then leave the process."""
+    """`App.worker_main`: run a worker for this app, then exit the process."""
     session = Session()
     session.__dict__["app"] = app
     session.options.app = app.main or "app"
@@ -197,7 +197,7 @@ def _run(argv: list[str], session: Session) -> int:
 
 
 def _report(exc: BaseException, session: Session) -> int:
-    """Say what went wrong on stderr; the exit code."""
+    """Print the error on stderr; return the exit code."""
     if isinstance(exc, SystemExit):
         return exc.code if isinstance(exc.code, int) else exit_codes.FAILED
     if isinstance(exc, BrokenPipeError):
@@ -228,7 +228,7 @@ def _usage(exc: click.ClickException) -> exit_codes.CommandError:
 
 
 def _write_report(exc: BaseException) -> str:
-    """Keep the traceback of a bug in a private file; where it is, in words."""
+    """Write the traceback of a bug to a private file; return a hint with its path."""
     import tempfile
     import traceback
 
@@ -244,14 +244,14 @@ def _write_report(exc: BaseException) -> str:
 
 
 def _flush(code: int) -> int:
-    """Write out what is buffered; a reader that has left is no error of ours."""
+    """Flush stdout; return CLOSED_PIPE if its reader closed it."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         code = exit_codes.CLOSED_PIPE
-    except ValueError:  # stdout was closed before we started
+    except ValueError:  # stdout was closed before the start
         return code
     if code == exit_codes.CLOSED_PIPE:
-        # The interpreter flushes once more at exit and would complain.
+        # The interpreter flushes again at exit and would print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code

@@ -1,4 +1,4 @@
-"""The global options of a run, and the output formats they can name."""
+"""The global options of a run, and the output formats."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ FORMATS = {
 
 
 class Listing:
-    """What the command line says about a list: which items, in which order, which columns."""
+    """The list options of the command line: columns, order, number of lines, headings."""
 
     def __init__(self) -> None:
         self.columns: list[str] | None = None
-        self.sort: str = ""  # a field; with '-' in front the largest first
+        self.sort: str = ""  # a field; with a leading '-' in descending order
         self.limit: int | None = None
         self.headers = True
 
 
 class Globals:
-    """The values of the global options. Until Session.settle() they are those of the environment and the
-    command line; then also those of the project, the context and the user's defaults."""
+    """The values of the global options: at first from the command line and the environment; after
+    Session.settle() also from the project, the context and the user's defaults."""
 
     def __init__(self) -> None:
         env = os.environ
-        #: what the command line said, by name
+        #: options given on the command line, by name
         self.given: dict[str, Any] = {}
         self.context: str | None = None
         self.read_only: bool | None = None
-        self.reason: str | None = None  # why something is changed
-        self.confirm: str | None = None  # the name of what is changed, instead of typing it
+        self.reason: str | None = None  # the reason of a change
+        self.confirm: str | None = None  # the name that confirms an irreversible change
         self.app: str | None = env.get("QCTL_APP") or None
         self.broker: str | None = None
         self.result_backend: str | None = None

@@ -1,1 +1,1 @@
-"""How a command line is parsed, guarded and reported."""
+"""Parsing, safety checks, progress and error reports of command lines."""

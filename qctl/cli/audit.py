@@ -1,7 +1,7 @@
-"""The audit log: what people changed with qctl, here and at the broker.
+"""The audit log: changes made with qctl, in a local file and at the broker.
 
-In:  a command that has run, and its exit code.  Out: one entry, a JSON object in a line, in a file of the
-user's and in the log that all share at the broker. Neither can make the command fail.
+In:  a command that has run, and its exit code.  Out: one entry, a JSON object per line, in a file of the user
+and in the shared log at the broker. A failure to write either does not fail the command.
 Before this: cli/command.py.  Read by: qctl/commands/audit.py.
 """
 
@@ -23,15 +23,15 @@ from qctl.output.text import stamp
 from qctl.output.writer import to_json
 
 MOST_BYTES = 5_000_000
-#: longer words of a command line are not kept
+#: longer words of a command line are replaced by their length
 MOST_CHARACTERS = 1000
-#: nothing was changed, and nothing was tried
+#: exit codes of commands that attempted no change
 NOTHING_DONE = (exit_codes.USAGE, exit_codes.REFUSED, exit_codes.BAD_CONFIG)
 _VALUES = ("-a", "--args", "-k", "--kwargs")
 
 
 def record(session: Session, code: int) -> None:
-    """Note the command that ran, with the code that it ends with."""
+    """Log the command that ran, with its exit code."""
     if code in NOTHING_DONE:
         return
     raw = to_json(_entry(session, code))
@@ -45,7 +45,7 @@ def record(session: Session, code: int) -> None:
         if session.broker.features.audits:
             session.broker.audit(raw.encode("utf-8", "backslashreplace"))
     except Exception:
-        return  # what was done is done; that it could not be noted there too is no failure of it
+        return  # the change is made; a missing log entry must not turn it into a failure
 
 
 def _entry(session: Session, code: int) -> dict[str, Any]:
@@ -67,8 +67,8 @@ def _entry(session: Session, code: int) -> dict[str, Any]:
 
 
 def masked(words: Sequence[str]) -> list[str]:
-    """The words of a command line without passwords in URLs and values whose names say that they are
-    secret: KEY=VALUE, and what is in the JSON of -a and -k."""
+    """The words of a command line, with secrets masked: passwords in URLs, and values with the name of a
+    secret, in KEY=VALUE and in the JSON of -a and -k."""
     from qcore.errors import mask_url
 
     found, before = [], ""
@@ -116,7 +116,7 @@ def _append(path: Path, line: str) -> None:
     make_folder(path.parent)
     descriptor = open_to_append(path)
     try:
-        # One write, so that lines of two commands do not mix.
+        # One write per line, so that lines of two commands do not mix.
         os.write(descriptor, line.encode("utf-8", "backslashreplace"))
         full = os.fstat(descriptor).st_size > MOST_BYTES
     finally:
@@ -130,7 +130,7 @@ def _older(path: Path) -> Path:
 
 
 def local_lines() -> Iterator[bytes]:
-    """The lines of the user's own log, the newest first."""
+    """The lines of the user's local log, newest first."""
     for path in (file(), _older(file())):
         try:
             yield from reversed(path.read_bytes().splitlines())

@@ -1,9 +1,9 @@
-"""Change many things, one after the other: what all bulk commands have in common.
+"""Change many items, batch by batch: the common part of all bulk commands.
 
-In:  what was chosen, and a function that changes a few of them at once.  Out: a question with counts and
-samples, progress, what became of each, and an exit code.
-Ctrl-C stops between two batches. Nothing is remembered here: what was changed is no longer chosen, so
-running the same command again goes on with the rest.
+In:  chosen items, and a function that changes one batch.  Out: a confirmation with counts and samples,
+progress, the outcome of each item, and an exit code.
+Ctrl-C stops between two batches. No state is kept: a changed item no longer matches, so the same command
+continues with the rest.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from qctl.output.writer import Output
 
 AT_ONCE = 100
 SAMPLES = 5
-#: rows of the table that says what was chosen; the rest is one row
+#: rows of the table of chosen items; the rest is counted in one row
 GROUPS = 20
 PROGRESS_EVERY_S = 0.2
-#: how long a sleep may be before it looks whether it was interrupted
+#: longest sleep between two checks for an interrupt, seconds
 LOOK_S = 0.05
 
 
 class Item(NamedTuple):
-    """Something that was chosen."""
+    """A chosen item."""
 
     id: str
     task: str
@@ -44,7 +44,7 @@ class Item(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What became of an item: the word is the verb's participle, or why nothing was done."""
+    """The outcome of an item: `word` is the verb's participle, or the reason why nothing was done."""
 
     item: Item
     word: str
@@ -52,7 +52,7 @@ class Done(NamedTuple):
 
 
 class Rate(Kind):
-    """How many at most in a time: 50/s, 600/m; becomes a number a second."""
+    """A rate such as 50/s or 600/m; becomes a number per second."""
 
     name = "rate"
 
@@ -66,10 +66,10 @@ class Rate(Kind):
 
 
 class Chosen:
-    """What a filter has chosen: the items, how they are spread, and a few samples in words."""
+    """The items that a filter chose, their counts by task and queue, and a few samples as text."""
 
     def __init__(self, items: Sequence[Item], samples: Sequence[str]) -> None:
-        """samples: a few of the items, each in a line."""
+        """samples: one line each for a few of the items."""
         self.items, self.samples = items, samples[:SAMPLES]
         self.spread = Counter((item.task, item.queue) for item in items)
 
@@ -77,7 +77,7 @@ class Chosen:
         return len(self.items)
 
     def describe(self, out: Output, noun: str) -> None:
-        """Say on stderr how many there are of what, with samples."""
+        """Print counts by task and queue on stderr, with samples."""
         for (task, queue), number in self.spread.most_common(GROUPS):
             out.note(f"  {number:>8,}  {task}  in {queue}")
         more = len(self.spread) - GROUPS
@@ -101,8 +101,8 @@ class Bulk:
         rate: float | None = None,
         harmless: Sequence[str] = (),
     ) -> None:
-        """noun, done: 'failed task', 'retried'. rate: at most so many a second. harmless: words of Done
-        that are neither success nor a reason for an exit code of their own."""
+        """noun, done: 'failed task', 'retried'. rate: at most this many per second. harmless: outcomes that
+        are no success, but keep the exit code at 0."""
         self.out, self.schema, self.noun, self.done = out, schema, noun, done
         self.rate, self.harmless = rate, (done, *harmless)
         self.words: Counter[str] = Counter()
@@ -118,7 +118,7 @@ class Bulk:
         yes: bool,
         dry_run: bool,
     ) -> int:
-        """Ask, change, report; the exit code. Raises Stop when it may not, or when it was interrupted."""
+        """Confirm, change, report; return the exit code. Raises CommandError if refused or interrupted."""
         if not len(chosen):
             raise exit_codes.CommandError(
                 exit_codes.NOT_FOUND, f"no {self.noun} matches", "see `qctl help filters`"
@@ -148,7 +148,7 @@ class Bulk:
         return self.code()
 
     def code(self) -> int:
-        """The exit code, from what became of the items."""
+        """The exit code, from the outcomes of the items."""
         return exit_codes.OK if set(self.words) <= set(self.harmless) else exit_codes.PARTIAL
 
     # --- doing
@@ -171,7 +171,7 @@ class Bulk:
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """The first Ctrl-C stops between two batches, the second at once."""
+        """The first Ctrl-C stops between two batches, the second one immediately."""
 
         def stop(signum: int, frame: object) -> None:
             if self._stopped:
@@ -210,7 +210,7 @@ class Bulk:
             self.out.items(self.schema, self._items, columns, rows, "id", **more)
 
     def summary(self, total: int, began: float) -> None:
-        """Say what became of how many."""
+        """Print the counts of the outcomes."""
         took_s = time.monotonic() - began
         others = [f"{n:,} {word.replace('_', ' ')}" for word, n in self.words.items() if word != self.done]
         text = f"{self.words[self.done]:,} of {count(total, self.noun)} {self.done} in {age(took_s)}"
@@ -236,6 +236,6 @@ class Bulk:
 
 
 def sample(*parts: str, wide: int = 140) -> str:
-    """A few facts about one item, in one line."""
+    """Facts about one item, in one line of at most `wide` characters."""
     text = "  ".join(shown(part) for part in parts if part)
     return text if len(text) <= wide else f"{text[: wide - 1]}…"

@@ -1,7 +1,7 @@
-"""Commands that carry their own manual page, and groups that load commands when they are needed.
+"""Click commands with a generated help page, and groups that import their commands on demand.
 
-In:  a function with click parameters, examples and exit codes.  Out: a command whose --help shows
-the examples first and its exit codes last; did-you-mean for names at every level.
+In:  a function with click parameters, examples and exit codes.  Out: a command whose --help prints
+examples first and exit codes last; near-miss suggestions for names at every level.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_w
 
 
 class Example(NamedTuple):
-    """A command line that works, and what it is for."""
+    """A working command line, and its purpose."""
 
     line: str
     what: str
 
 
 class CliCommand(click.Command):
-    """A click command with examples, exit codes and see-also; takes the global options too."""
+    """A click command with examples, exit codes and see-also; it takes the global options too."""
 
     def __init__(
         self,
@@ -44,10 +44,10 @@ class CliCommand(click.Command):
         settles: bool = True,
         **attributes: Any,
     ) -> None:
-        """groups: heading -> names of options; those that are not named come last, under "Options".
-        changes: it alters something at the broker or at workers. lists: it prints a list, so it takes
-        --columns, --sort, --limit and --no-headers. watches: it takes --watch; when not given, all that
-        change nothing do. settles: it needs to know which context and which defaults count."""
+        """groups: heading -> names of options; all others come last, under "Options". changes: the command
+        changes something at the broker or at workers. lists: it prints a list and takes --columns, --sort,
+        --limit and --no-headers. watches: it takes --watch; by default every command without changes does.
+        settles: it needs the effective context and defaults."""
         attributes["context_settings"] = {**CONTEXT, **(attributes.get("context_settings") or {})}
         super().__init__(*args, **attributes)
         self.examples = [Example(*e) for e in examples]
@@ -125,7 +125,7 @@ class CliCommand(click.Command):
         self._write_ends(formatter)
 
     def own_options(self) -> list[click.Parameter]:
-        """Options that only this command has."""
+        """Options that only this command takes."""
         return [p for p in self.params if isinstance(p, click.Option) and not isinstance(p, GlobalOption)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -141,7 +141,7 @@ class CliCommand(click.Command):
             formatter.write_dl([r for p in common if (r := p.get_help_record(ctx)) is not None])
 
     def text(self) -> str:
-        """What follows the summary in the help text."""
+        """The help text after its first line."""
         import inspect
 
         return inspect.cleandoc(self.help or "").partition("\n\n")[2].strip()
@@ -166,7 +166,7 @@ class CliCommand(click.Command):
 
 
 def all_codes(own: Mapping[int, str] | Sequence[int]) -> dict[int, str]:
-    """A command's own exit codes and those that every command has, with their words."""
+    """The command's own exit codes and the common ones, each with its text."""
     words = own if isinstance(own, Mapping) else {code: codes_of.TABLE[code] for code in own}
     codes = {codes_of.OK: codes_of.TABLE[codes_of.OK], **words}
     codes.update({code: codes_of.TABLE[code] for code in codes_of.COMMON if code not in codes})
@@ -174,13 +174,13 @@ def all_codes(own: Mapping[int, str] | Sequence[int]) -> dict[int, str]:
 
 
 def command(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], CliCommand]:
-    """Decorator: the function becomes the Page called `name`."""
+    """Decorator: turn the function into the CliCommand `name`."""
     made: Callable[[Callable[..., Any]], CliCommand] = click.command(name, cls=CliCommand, **attributes)
     return made
 
 
 class CliGroup(CliCommand, click.Group):
-    """A group of commands with a page of its own."""
+    """A group of commands with its own help page."""
 
     kind = "command"
 
@@ -198,7 +198,7 @@ class CliGroup(CliCommand, click.Group):
         return name if found else None, found, args[1:]
 
     def other_home(self, ctx: click.Context, name: str) -> str:
-        """Words about a name that is no command of this group but known elsewhere."""
+        """Text for a name that is no command of this group but exists elsewhere."""
         return ""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -215,9 +215,9 @@ class CliGroup(CliCommand, click.Group):
 
 
 class LazyGroup(CliGroup):
-    """A group whose commands live in modules that are imported when they are run.
+    """A group whose commands are imported when they run.
 
-    sections: heading -> {name: one line}; modules: name -> the module with a `command` in it.
+    sections: heading -> {name: one line}; modules: name -> the module with its `command`.
     """
 
     def __init__(
@@ -228,8 +228,8 @@ class LazyGroup(CliGroup):
         extends: str = "",
         **attributes: Any,
     ) -> None:
-        """extends: the group of entry points that add commands; they are not listed, since looking for
-        them takes longer than the help page."""
+        """extends: the entry point group of additional commands; they are not listed, since the look-up takes
+        longer than printing the help page."""
         super().__init__(*args, **attributes)
         self.sections, self.modules, self.extends = sections, modules, extends
 
@@ -244,7 +244,7 @@ class LazyGroup(CliGroup):
         return found
 
     def _of_others(self, name: str) -> click.Command | None:
-        """A command of an installed package: an entry point of the group `qctl.commands`."""
+        """The command of an installed package: an entry point of the group `extends`."""
         if not self.extends or not name.isidentifier():
             return None
         from qcore.base.plugins import entry_points_of

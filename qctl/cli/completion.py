@@ -1,7 +1,7 @@
-"""Completion: the scripts of the shells, and live names of workers and tasks.
+"""Shell completion: the scripts, and live names of workers, tasks and queues.
 
-In:  a shell's name, or a word being typed.  Out: a script, or candidates.
-The scripts call `qctl` with click's completion protocol. After this: live.py, which asks the fleet.
+In:  a shell's name, or an incomplete word.  Out: a script, or candidates.
+The scripts call `qctl` with click's completion protocol. After this: completion_values.py.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ FILES = {"bash": "qctl.bash", "zsh": "_qctl", "fish": "qctl.fish"}
 
 
 def take_line(env: MutableMapping[str, str]) -> None:
-    """Say to click which word is being typed. bash takes words apart at `@`, `:` and `=` too, which no name
-    of a worker survives, so its script hands over the line up to the cursor."""
+    """Set click's completion variables from the line up to the cursor. bash also splits words at `@`, `:` and
+    `=`, which occur in worker names, so its script passes the whole line."""
     from click.shell_completion import split_arg_string
 
     line = env.get("_QCTL_LINE")
@@ -97,8 +97,8 @@ def take_line(env: MutableMapping[str, str]) -> None:
 
 
 def live_values(ctx: click.Context, what: str, incomplete: str) -> list[Any]:
-    """Names of workers ('nodes'), 'tasks' or 'queues' that start with `incomplete`, which may be a list with
-    commas."""
+    """Names of workers ('nodes'), 'tasks' or 'queues' that start with `incomplete`, which may be a list
+    separated by commas."""
     from click.shell_completion import CompletionItem
 
     from qctl.cli.completion_values import known

@@ -1,7 +1,7 @@
-"""What the fleet knows right now, for completion and help: names of workers, tasks, queues, commands.
+"""Live values for completion and help: names of workers, tasks, queues, commands.
 
-In:  a session, and what is looked for.  Out: a list, within a budget of time; empty when the broker is away,
-slow, or anything else is wrong, without a word. What was found counts for 30 seconds, for the same broker.
+In:  a session, and the kind of values.  Out: a list, within a time budget; empty, without a message, when the
+broker is unreachable or slow, or on any other error. Values are cached for 30 seconds per broker and app.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from typing import Any
 
 from qctl.cli.session import Session
 
-#: how long a look at the broker may take while somebody waits for a completion, seconds
+#: default time budget for the broker, seconds: a user waits for the completion
 BUDGET_S = 0.1
 CACHE_S = 30.0
-#: importing what talks to brokers is over by then on any machine
+#: time-out for importing the engine, seconds; enough on any machine
 IMPORT_S = 1.0
 
 
 def known(session: Session, what: str, budget_s: float = BUDGET_S) -> list[Any]:
-    """The values of LOOKS[what], from the cache or the fleet."""
+    """The values of LOOKS[what], from the cache or the fleet; empty when the budget is exceeded."""
     found: list[Any] = []
     engine = _Engine()
 
     def look() -> None:
         try:
             found.extend(_look(session, what, budget_s, engine))
-        except BaseException:  # whatever is wrong, a shell that is being typed in must not show it
+        except BaseException:  # an error must not print into the line that the user types
             pass
 
-    # A thread, since nothing else can end a connection attempt, a name server or somebody's module in time.
+    # A thread, since connection attempts, name servers and user modules cannot be interrupted otherwise.
     ours = sys.stdout
     worker = threading.Thread(target=look, daemon=True)
     worker.start()
     worker.join(budget_s)
     if worker.is_alive() and engine.asked_for.is_set():
-        # Importing ends by itself; the budget is for what may not.
+        # Imports end by themselves; the budget is for what may not.
         engine.there.wait(IMPORT_S)
         worker.join(budget_s)
     if worker.is_alive():
-        sys.stdout = ours  # the thread may have put another in its place while it loads an app
+        sys.stdout = ours  # loading an app in the thread may have replaced it
         return []
     return found
 
 
 class _Engine:
-    """The modules that talk to a broker, imported only when the cache does not know."""
+    """The modules that connect to a broker, imported only after a cache miss."""
 
     def __init__(self) -> None:
         self.asked_for, self.there = threading.Event(), threading.Event()
@@ -74,7 +74,7 @@ def _look(session: Session, what: str, budget_s: float, engine: _Engine) -> list
     options = session.options
     url = options.broker or os.environ.get("QCTL_BROKER_URL", "")
     where = "|".join([options.app or "", url, options.workdir or ""])
-    # A digest, since an address may have a password in it.
+    # A digest, since an address may contain a password.
     key = f"{hashlib.sha256(where.encode()).hexdigest()[:32]} {what}"
     cached = _read()
     hit = cached.get(key)
@@ -108,8 +108,8 @@ def _queues(session: Session, budget_s: float) -> list[Any]:
 
 
 def _commands(session: Session, budget_s: float) -> list[Any]:
-    """The commands that the app of -A and the apps of the fleet bring, as commands.base.described has them.
-    Only workers that announced themselves are asked: Celery's would log an error about it."""
+    """Custom control commands of the -A app and of the fleet's apps, in the form of commands.base.described.
+    Only workers with an announcement are queried: Celery's would log an error."""
     from qcore.control.commands.base import described, of_users
     from qcore.errors import QcoreError
 
@@ -119,7 +119,7 @@ def _commands(session: Session, budget_s: float) -> list[Any]:
         nodes = [m.node for m in session.broker.members() if m.alive]
         answers = app.control.ask("commands", None, nodes, budget_s * 0.8)
     except QcoreError:
-        return [found[name] for name in sorted(found)]  # the app's own are known without a broker
+        return [found[name] for name in sorted(found)]  # the app's own commands are known without a broker
     for reply in answers.replies.values():
         for said in reply if isinstance(reply, list) else ():
             if isinstance(said, dict):

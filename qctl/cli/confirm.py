@@ -1,8 +1,8 @@
-"""Ask before something is deleted, moved or stopped.
+"""Confirmation before deleting, moving or stopping.
 
-In:  what would happen, in words.  Out: nothing when it may; else the command ends.
-What costs something is asked with yes or no. What nobody can take back is asked by its name: it has to
-be typed, or given with --confirm. In a context of class prod --yes is not enough for that.
+In:  a text of what would happen.  Out: nothing if confirmed; else raises CommandError.
+A reversible change is confirmed with yes or no. For an irreversible one its name must be typed, or given
+with --confirm; in a context of class prod --yes is not enough for that.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from qctl import exit_codes
 from qctl.cli.session import current, session_of
 from qctl.output.text import shown
 
-#: for the page of a command that asks
+#: exit codes of commands that ask for confirmation
 CODES = {
     exit_codes.FAILED: "you answered no",
     exit_codes.REFUSED: "no --yes, and there is no terminal to ask on",
@@ -24,7 +24,7 @@ CODES = {
 
 
 def options() -> list[click.Parameter]:
-    """The options of a command that asks."""
+    """The options of a command that asks for confirmation."""
     return [
         click.Option(["-y", "--yes"], is_flag=True, help="Do not ask."),
         click.Option(["-n", "--dry-run"], is_flag=True, help="Change nothing; say what would be done."),
@@ -32,7 +32,7 @@ def options() -> list[click.Parameter]:
 
 
 def confirm_option() -> click.Option:
-    """The option of a command that asks for a name."""
+    """The option of a command whose confirmation is a name."""
 
     def keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         if value is not None:
@@ -48,8 +48,8 @@ def confirm_option() -> click.Option:
 
 
 def ask(what: str, done: str, yes: bool, irreversible: str = "") -> None:
-    """Go on only when it is wanted. what: '3 messages of mails'; done: 'deleted'; irreversible: the name
-    that has to be typed, when nobody can take it back."""
+    """Return only if confirmed, else raise CommandError. what: '3 messages of mails'; done: 'deleted';
+    irreversible: the name that must be typed for an irreversible change."""
     if irreversible:
         _ask_by_name(what, done, yes, irreversible)
         return
@@ -64,7 +64,7 @@ def ask(what: str, done: str, yes: bool, irreversible: str = "") -> None:
 def _ask_by_name(what: str, done: str, yes: bool, name: str) -> None:
     session = current()
     given = session.options.confirm
-    as_shown = shown(name)  # others may have chosen it, and a terminal must not act on it
+    as_shown = shown(name)  # the name may come from others, and must not control the terminal
     if given is not None:
         if given not in (name, as_shown):
             raise exit_codes.CommandError(

@@ -18,11 +18,11 @@ else:
 
 
 class GlobalOption(click.Option):
-    """An option that every command takes; its value goes to the session."""
+    """An option that every command takes; its value is stored in the session."""
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    """Store a global option that was given on the command line; the innermost one wins."""
+    """Store a global option given on the command line; the innermost one wins."""
     assert param.name is not None
     if ctx.get_parameter_source(param.name) is not ParameterSource.COMMANDLINE:
         return
@@ -33,7 +33,7 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
 
 
 def global_options() -> list[click.Option]:
-    """New option objects, one set for each command."""
+    """New option objects; each command needs its own set."""
 
     def option(*names: str, **attributes: Any) -> click.Option:
         return GlobalOption([*names], expose_value=False, callback=_keep, **attributes)
@@ -70,7 +70,7 @@ def global_options() -> list[click.Option]:
 
 
 class WatchOption(click.Option):
-    """-w, or --watch=TIME: do it again and again. The time needs its '=', so that -w may stand before an
+    """-w, or --watch=TIME: repeat the command. The time needs its '=', so that -w may stand before an
     argument."""
 
     KEY = "qctl.watch_s"
@@ -89,7 +89,7 @@ class WatchOption(click.Option):
 
     @staticmethod
     def spelled_out(args: list[str]) -> list[str]:
-        """The words with the time that a bare -w means."""
+        """The words, with the default time added to a bare -w."""
         bare = {"-w": "--watch=2", "--watch": "--watch=2"}
         end = args.index("--") if "--" in args else len(args)
         return [*(bare.get(word, word.replace("-w=", "-w")) for word in args[:end]), *args[end:]]
@@ -103,7 +103,7 @@ class WatchOption(click.Option):
 
 
 def reason_option() -> click.Option:
-    """--reason of every command that changes something."""
+    """The --reason option of every command that changes something."""
 
     def keep(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
         if value is not None:

@@ -1,8 +1,8 @@
-"""Processes that end with the one that started them, however that ends.
+"""Child processes that end with their parent, even if the parent is killed.
 
-In:  the environment of a process that one of our commands starts for itself.  Out: it is gone at most two
-seconds after its parent: asked first, and ended when it does not listen. On Linux the kernel asks; a look at
-who the parent is does the same everywhere. Before this: demo, bench, --reload, events --serve.
+In:  the environment of a child that a qctl command starts.  Out: the child ends at most two seconds after its
+parent: by a signal first, by SIGKILL if that is not enough. On Linux the kernel sends the signal; everywhere
+the child polls its parent's pid. Before this: demo, bench, --reload, events --serve.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from typing import Any
 
 MARK = "QCTL_PARENT_PID"
 LOOK_S = 0.25
-#: what a process gets to end by itself before it is killed, seconds
+#: seconds between the signal and SIGKILL
 GRACE_S = 1.2
 _PR_SET_PDEATHSIG = 1
 
 
 def with_us(env: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which `qctl` ends with this process."""
+    """The environment in which a child `qctl` ends with this process."""
     return {**env, MARK: str(os.getpid())}
 
 
 def end_with_parent(words: list[str]) -> None:
-    """Do as the environment asks; to be called once, before anything else. words: the command line."""
-    parent = int(os.environ.pop(MARK))  # what we start ourselves is not meant
+    """Watch the parent if the environment requests it; to be called first of all. words: the command line."""
+    parent = int(os.environ.pop(MARK))  # removed: it does not apply to our own children
     if "worker" in words:
-        # A worker forks before it has threads, so its watch is one of its services. Running tasks are
-        # returned: a warm stop would wait for them.
+        # A worker forks before it starts threads, so its watch is one of its services. SIGQUIT returns
+        # running tasks: a warm shutdown would wait for them.
         _ask_kernel(signal.SIGQUIT)
         _register(parent)
     else:
         _ask_kernel(signal.SIGTERM)
         Watch(parent, signal.SIGTERM).start()
     if os.getppid() != parent:
-        os._exit(1)  # it died before we asked
+        os._exit(1)  # the parent ended before prctl()
 
 
 def _ask_kernel(number: signal.Signals) -> None:
@@ -59,7 +59,7 @@ def _register(parent: int) -> None:
 
 
 class Watch:
-    """A service: once `parent` is gone this process gets `number`, and is killed when that does not help."""
+    """A service: when `parent` is gone, send `number` to this process, then SIGKILL after GRACE_S."""
 
     def __init__(self, parent: int, number: signal.Signals) -> None:
         self._parent, self._number = parent, number
@@ -68,7 +68,7 @@ class Watch:
         threading.Thread(target=self._look, name="parent", daemon=True).start()
 
     def stop(self) -> None:
-        """It looks until the end: leaving may hang too."""
+        """Do nothing: the watch runs until the process ends, since a shutdown may hang too."""
 
     def _look(self) -> None:
         while os.getppid() == self._parent:

@@ -1,7 +1,7 @@
-"""Say what went wrong: one sentence and what to do, or an object where a program reads.
+"""Print an error: one sentence and a hint, or a JSON object for programs.
 
-In:  a Stop.  Out: words on stderr; and on stdout the empty document that a reader expects.
-Before this: main.py; watch.py, which then goes on.
+In:  a CommandError.  Out: text on stderr; on stdout the empty document that a program expects.
+Before this: main.py; repeat.py, which then continues.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def print_error(stop: exit_codes.CommandError, session: Session) -> None:
     try:
         session.out.nothing()
         as_objects = session.out.as_objects
-    except (exit_codes.CommandError, OSError, ValueError):  # no such format; nobody reads
+    except (exit_codes.CommandError, OSError, ValueError):  # no such format, or stdout is closed
         as_objects = False
     if as_objects:
         import json

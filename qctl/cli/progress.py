@@ -1,4 +1,4 @@
-"""How far a long piece of work is: one line on stderr, on a terminal, once it takes long."""
+"""Progress of a long operation: one line on stderr, only on a terminal and after QUIET_S."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qctl.cli.session import Session
 
-#: nothing is shown before, seconds
+#: seconds before the line is first shown
 QUIET_S = 0.3
 EVERY_S = 0.1
 
 
 class Progress:
-    """`with Progress(session, 1000, 'moved') as progress: progress.at(250)`. total 0: not known."""
+    """`with Progress(session, 1000, 'moved') as progress: progress.at(250)`. total 0: unknown."""
 
     def __init__(self, session: Session, total: int, word: str) -> None:
         self._total, self._word = total, word
@@ -29,7 +29,7 @@ class Progress:
         return self
 
     def at(self, done: int) -> None:
-        """So many are done."""
+        """Report that `done` items are done."""
         now = time.monotonic()
         if not self._on or now < self._next:
             return

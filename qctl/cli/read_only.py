@@ -1,7 +1,7 @@
-"""Whether a command may change something: read-only fleets, and reasons.
+"""Permission for changes: read-only fleets, and mandatory reasons.
 
-In:  a session and the command that is about to run.  Out: nothing when it may; else the command ends
-before the broker has heard of it.  Before this: cli/command.py.
+In:  a session and the command to run.  Out: nothing if permitted; else CommandError, before the broker is
+contacted.  Before this: cli/command.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from qctl.cli.session import Session
 
 
 def permit(session: Session, what: str) -> None:
-    """Raises Stop when `what` (`qctl purge`) may not be done here."""
+    """Raises CommandError when `what` (such as `qctl purge`) is not permitted here."""
     if session.is_read_only:
         source = session.layers.source("read_only")
         raise exit_codes.CommandError(

@@ -1,8 +1,8 @@
-"""`-w`: do a command again and again.
+"""`-w`: repeat a command.
 
-In:  a command that only looks, and the time between two looks.  Out: on a terminal the newest answer
-in place of the one before; elsewhere one answer after the other; with -o ndjson a line for each item
-that has changed.  Ctrl-C ends it.  Before this: cli/command.py.
+In:  a command without changes, and the seconds between two runs.  Out: on a terminal the newest answer
+replaces the previous one; elsewhere answers follow each other; with -o ndjson one line for each changed
+item.  Ctrl-C ends it.  Before this: cli/command.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qctl import exit_codes
 from qctl.cli.session import Session
 from qctl.output.text import stamp
 
-#: what another look does not change
+#: exit codes of errors that a repetition would not change
 LASTING = (exit_codes.USAGE, exit_codes.REFUSED, exit_codes.BAD_CONFIG, exit_codes.NOT_PERMITTED)
 
 HOME, TO_LINE_END, TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -27,7 +27,7 @@ WRAP_OFF, WRAP_ON = "\x1b[?7l", "\x1b[?7h"
 
 
 class Frame(io.StringIO):
-    """What a command prints for one look at a terminal; it is told that this is the terminal."""
+    """Captures the output of one run; reports itself as a terminal."""
 
     def __init__(self, terminal: TextIO) -> None:
         super().__init__()
@@ -42,8 +42,8 @@ class Frame(io.StringIO):
 
 
 def watch(session: Session, title: str, look: Callable[[], object], every_s: float) -> int:
-    """Look until Ctrl-C; the exit code: 0 once there was an answer. Raises what another look would only
-    say again: wrong usage, bad configuration."""
+    """Repeat `look` until Ctrl-C; return 0 if there was an answer. Raises errors that a repetition would not
+    change: wrong usage, bad configuration."""
     shows = _on_terminal if sys.stdout.isatty() and session.out.for_people else _one_after_the_other
     session.out.printed = {} if session.out.format == "ndjson" else None
     seen = False
@@ -59,7 +59,7 @@ def watch(session: Session, title: str, look: Callable[[], object], every_s: flo
 
 
 def _looked(session: Session, look: Callable[[], object]) -> None:
-    """One look; what went wrong is said, and the next look may go better."""
+    """Run once; print an error and go on, unless a repetition would not change it."""
     from qctl.cli.print_error import print_error
 
     try:
@@ -80,7 +80,7 @@ def _on_terminal(session: Session, title: str, look: Callable[[], object], first
     lines = [f"{title}  {stamp(time.time(), fraction=False)}", "", *frame.getvalue().splitlines()]
     if len(lines) > room:
         lines = [*lines[: room - 1], f"… {len(lines) - room + 1} more lines"]
-    # Each line is written over the one before and then cleared to its end, so nothing flickers.
+    # Each line overwrites the previous one and is then cleared to its end, so that nothing flickers.
     text = f"{TO_LINE_END}\n".join(lines)
     start = HOME + (TO_SCREEN_END if first else "")
     terminal.write(f"{start}{WRAP_OFF}{text}{TO_LINE_END}{WRAP_ON}{TO_SCREEN_END}")

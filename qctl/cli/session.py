@@ -1,7 +1,7 @@
-"""What a command needs: the app, its broker and the output, each made when first asked for.
+"""The session of a command: the app, its broker and the output, each created on first use.
 
-In:  the global options, and what settings/ adds to them.  Out: an App (that of -A, or one without tasks
-at the broker that counts) and an Output.  Before this: types.py filled the options.
+In:  the global options, and the values that configuration/ adds.  Out: an App (that of -A, or one without
+tasks for the effective broker) and an Output.  Before this: global_options.py filled the options.
 After this: qctl/commands/*.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qctl.configuration.contexts import Context
     from qctl.configuration.layers import Layers
 
-#: how long a command may take to reach the broker
+#: time-out for connecting to the broker, seconds
 CONNECT_S = 1.5
 _LOADING = threading.Lock()
 
@@ -37,7 +37,7 @@ class Session:
 
     def __init__(self) -> None:
         self.options = Globals()
-        #: a process that runs for hours waits longer for its broker than a command that is over soon
+        #: True for long-running commands: they use the app's own connection time-out
         self.patient = False
         #: the words of the command line
         self.argv: list[str] = []
@@ -51,7 +51,7 @@ class Session:
 
     @property
     def layers(self) -> Layers:
-        """Every place that says something about the options; raises Stop for a mistake in a file."""
+        """All sources of option values. Raises CommandError for an error in a file."""
         if self._layers is None:
             from qctl.configuration.layers import gather
 
@@ -61,7 +61,7 @@ class Session:
 
     @property
     def context(self) -> Context | None:
-        """The context that counts; None: there is none."""
+        """The effective context; None without one."""
         return self.layers.context
 
     @property
@@ -69,7 +69,7 @@ class Session:
         return bool(self.layers.value("read_only"))
 
     def settle(self) -> None:
-        """Give the options the values that count. Doing it again changes nothing."""
+        """Set the options to their effective values. A second call changes nothing."""
         if self._layers is not None:
             return
         from qcore.errors import keep_secret
@@ -81,7 +81,7 @@ class Session:
             value, source = str(layers.value(name) or ""), layers.source(name)
             if is_reference(value) and name in ("broker", "result_backend"):
                 setattr(options, name, resolve(value, self.out.warn))
-            elif value and source not in ("environment", "built in"):  # these are there already
+            elif value and source not in ("environment", "built in"):  # already set
                 setattr(options, name, value)
             if name in ("broker", "result_backend"):
                 keep_secret(getattr(options, name) or value)
@@ -100,13 +100,13 @@ class Session:
             ) from None
 
     def without_layers(self) -> None:
-        """Only what the options hold now counts: somebody runs a command from a program."""
+        """Use only the current option values, without files and environment: a program runs the command."""
         from qctl.configuration.layers import Layers
 
         self._layers = Layers()
 
     def in_context(self, name: str) -> Session:
-        """A session of its own for another context, with the other options of this command line."""
+        """A separate session for another context, with the other options of this command line."""
         other = Session()
         kept = {k: v for k, v in self.options.given.items() if k not in ("broker", "result_backend")}
         other.options.given = {**kept, "context": name}
@@ -116,14 +116,14 @@ class Session:
 
     @cached_property
     def app(self) -> App:
-        """The app of -A, or one without tasks that only knows a broker."""
+        """The app of -A, or one without tasks that has only a broker."""
         self.settle()
         if self.options.workdir:
             _enter(self.options.workdir)
         if self.options.app:
             from qcore.app.loader import find_app
 
-            # What a module prints is no part of an answer. One at a time, since stdout is everybody's.
+            # A module's prints must not mix into the answer. Under a lock, since stdout is shared by threads.
             with _LOADING, redirect_stdout(sys.stderr):
                 app = find_app(self.options.app)
         else:
@@ -144,7 +144,7 @@ class Session:
         return self.app.broker
 
     def needs_app(self, what: str) -> None:
-        """Refuse to go on without -A."""
+        """Raises CommandError without -A."""
         if not self.options.app:
             raise exit_codes.CommandError(
                 exit_codes.USAGE,
@@ -153,7 +153,7 @@ class Session:
             )
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the app and flush stdout."""
         app = self.__dict__.get("app")
         if app is not None:
             app.close()
@@ -179,5 +179,5 @@ def session_of(ctx: click.Context) -> Session:
 
 
 def current() -> Session:
-    """The session of the command that is being run."""
+    """The session of the running command."""
     return session_of(click.get_current_context())

@@ -1,7 +1,6 @@
-"""The global options and the types of option values.
+"""Types of option values.
 
-In:  words from the command line.  Out: values, or a usage error that shows the word and the way out.
-Global options are known to every command at every depth, so they may stand before or after its name.
+In:  words from the command line.  Out: values, or a usage error with the word and a suggestion.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ else:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """'; did you mean 'x'?' or nothing."""
+    """'; did you mean 'x'?', or an empty text."""
     from qcore.errors import did_you_mean
 
     return did_you_mean(word, known)
 
 
 class OneOf(Kind):
-    """One of a few names; anything else is answered with the nearest."""
+    """One of a few names, in any case; another word is an error with the nearest name."""
 
     name = "name"
 
@@ -58,7 +57,7 @@ class OneOf(Kind):
 
 
 class FormatName(Kind):
-    """The word of -o."""
+    """The value of -o."""
 
     name = "format"
 
@@ -79,7 +78,7 @@ class FormatName(Kind):
 
 
 class Span(Kind):
-    """A length of time: 90, 1.5s, 10m, 2h, 1d; becomes seconds."""
+    """A duration: 90, 1.5s, 10m, 2h, 1d; becomes seconds."""
 
     name = "time"
 
@@ -95,9 +94,9 @@ class Span(Kind):
 
 
 class Moment(Kind):
-    """A point in time (ISO 8601, UTC when it has no offset) or a length of time from now.
+    """A point in time (ISO 8601, UTC without an offset) or a duration from now.
 
-    Becomes epoch seconds for a point, and a negative number never: lengths become a timedelta.
+    Becomes an aware datetime for a point, and a timedelta for a duration.
     """
 
     name = "when"
@@ -138,7 +137,7 @@ class Names(Kind):
 
 
 class Destinations(Names):
-    """Node names or patterns; completes with the workers that are known."""
+    """Node names or patterns; completes with the names of known workers."""
 
     name = "nodes"
 
@@ -150,7 +149,7 @@ class Destinations(Names):
 
 
 class TaskName(Kind):
-    """The name of a task; completes with the names the fleet knows."""
+    """The name of a task; completes with the registered tasks of the fleet."""
 
     name = "task"
 
@@ -159,7 +158,7 @@ class TaskName(Kind):
 
 
 class QueueName(Kind):
-    """The name of a queue; completes with those that the broker knows."""
+    """The name of a queue; completes with the broker's queues."""
 
     name = "queue"
 
@@ -168,14 +167,14 @@ class QueueName(Kind):
 
 
 class QueueNames(Names):
-    """Names of queues separated by commas; completes with those that the broker knows."""
+    """Names of queues separated by commas; completes with the broker's queues."""
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         return live_values(ctx, "queues", incomplete)
 
 
 class WorkerName(Kind):
-    """The name of a worker, or a pattern; completes with the workers that are known."""
+    """The name of a worker, or a pattern; completes with the names of known workers."""
 
     name = "worker"
 
@@ -184,7 +183,7 @@ class WorkerName(Kind):
 
 
 class FilterWord(Kind):
-    """A word of a filter; completes with the fields that filters know."""
+    """A word of a filter; completes with the fields of the filter language."""
 
     name = "filter"
 
@@ -197,7 +196,7 @@ class FilterWord(Kind):
 
 
 def _text_of(value: str, ctx: click.Context | None, param: click.Parameter | None) -> str:
-    """The text that is meant: '-' is what stdin holds, '@name' what the file holds."""
+    """The text itself; for '-' the content of stdin, for '@name' that of the file."""
     if value != "-" and not value.startswith("@"):
         return value
     try:
@@ -211,7 +210,7 @@ def _text_of(value: str, ctx: click.Context | None, param: click.Parameter | Non
 
 
 class ContextName(Kind):
-    """The name of a context; completes with those there are."""
+    """The name of a context; completes with the existing ones."""
 
     name = "name"
 
@@ -228,8 +227,8 @@ class ContextName(Kind):
 
 
 class Json(Kind):
-    """JSON text of one kind (list or object), from the word, stdin or a file; a mistake is shown at its
-    place."""
+    """JSON of one kind (list or object), from the word, stdin or a file; an error message marks the place of
+    the error."""
 
     name = "json"
     _KINDS: ClassVar[dict[type, str]] = {
@@ -271,7 +270,7 @@ class Json(Kind):
 
 
 class Header(Kind):
-    """KEY=VALUE; the value is taken as text."""
+    """KEY=VALUE; the value is text."""
 
     name = "key=value"
 
@@ -287,6 +286,6 @@ class Header(Kind):
 
 
 def names_on_stdin() -> list[str]:
-    """The words on stdin, with blanks, commas or line ends between them."""
-    # What editors and other systems leave there is no part of a name: a byte order mark, NULs.
+    """The words on stdin, separated by white space or commas."""
+    # Editors and other systems may add a byte order mark or NULs; neither is part of a name.
     return sys.stdin.read().translate({0xFEFF: None, 0: None, ord(","): " "}).split()

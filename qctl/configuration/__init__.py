@@ -1,1 +1,1 @@
-"""Contexts, configuration files and their order."""
+"""Contexts, configuration files and their precedence."""

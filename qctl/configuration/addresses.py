@@ -1,6 +1,6 @@
-"""Addresses of brokers and result stores: what is wrong with one, and those kept somewhere else.
+"""Addresses of brokers and result stores: validation, and references to addresses stored elsewhere.
 
-In:  a URL, or env:NAME, file:PATH, keyring:NAME.  Out: the URL; or one sentence about it.
+In:  a URL, or env:NAME, file:PATH, keyring:NAME.  Out: the URL; or one sentence about its error.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _MOST = 64 * 1024
 
 
 def is_reference(text: str) -> bool:
-    """Whether the address is kept somewhere else."""
+    """Whether the address is a reference: env:, file: or keyring:."""
     return text.partition(":")[0] in KINDS and "://" not in text
 
 
 def why_bad(text: str) -> str:
-    """What is wrong with an address, in words that follow 'the broker'; empty: nothing."""
+    """The error in an address, in words that follow 'the broker'; empty when it is valid."""
     if is_reference(text):
         return "" if text.partition(":")[2] else f"'{text}' names nothing behind the colon"
     for url in filter(None, _BETWEEN.split(text)) if text.strip() else [""]:
@@ -41,7 +41,7 @@ def why_bad(text: str) -> str:
 
 
 def resolve(text: str, warn: Callable[[str], None] = lambda words: None) -> str:
-    """The URL that `text` is or refers to; raises Stop when there is none there."""
+    """The URL that `text` is or refers to. Raises CommandError if there is no valid one."""
     if not is_reference(text):
         return text
     kind, _, name = text.partition(":")

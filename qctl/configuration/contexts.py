@@ -1,6 +1,6 @@
-"""Contexts: named fleets, each with its broker and how careful to be with it.
+"""Contexts: named fleets, each with its broker and its safety settings.
 
-In:  contexts.toml in the user's directory.  Out: Contexts; which one is chosen, and which was before.
+In:  contexts.toml in the user's directory.  Out: Contexts; the chosen one and the previous one.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 
 @dataclass(frozen=True)
 class Context:
-    """A fleet by name. values: what contexts.toml says about it."""
+    """A named fleet. values: its table in contexts.toml."""
 
     name: str
     values: dict[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
-        """Its class: 'prod', or any other word, or nothing."""
+        """Its class: 'prod', any other word, or empty."""
         return str(self.values.get("class", ""))
 
     @property
@@ -43,7 +43,7 @@ class Context:
 
     @property
     def ansi(self) -> str:
-        """The colour of its name; those of class prod are red when nothing is said."""
+        """The colour of its name; by default red for class prod."""
         return COLOURS.get(str(self.values.get("colour", "")), "1;31" if self.is_prod else "")
 
 
@@ -52,7 +52,7 @@ def file() -> Path:
 
 
 def load(warn: Callable[[str], None] = lambda words: None, path: Path | None = None) -> dict[str, Context]:
-    """Every context by name; raises Stop for a file with a mistake."""
+    """Every context by name. Raises CommandError for an error in the file."""
     from qcore.errors import keep_secret
 
     path = path or file()
@@ -86,14 +86,14 @@ def _warn_of_readers(path: Path, found: dict[str, Context], warn: Callable[[str]
 
 
 def save(found: dict[str, Context]) -> None:
-    """Write all contexts, in one step; comments and the order of what is there stay."""
+    """Write all contexts, in one step; comments and the order of existing tables are kept."""
     path = file()
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     write_private(path, tables.changed(before, {c.name: c.values for c in found.values()}, "contexts"))
 
 
 def valid_name(name: str) -> str:
-    """The name again; raises Stop for one that cannot be typed or shown."""
+    """Return the name. Raises CommandError if it is not a valid name of a context."""
     if not _NAME.fullmatch(name):
         raise exit_codes.CommandError(
             exit_codes.USAGE,
@@ -104,7 +104,7 @@ def valid_name(name: str) -> str:
 
 
 def named(found: dict[str, Context], name: str, where: str) -> Context:
-    """The context of that name; raises Stop with the nearest."""
+    """The context with that name. Raises CommandError with the nearest name."""
     if name in found:
         return found[name]
     from qcore.errors import did_you_mean
@@ -123,7 +123,7 @@ def _chosen_file() -> Path:
 
 
 def chosen() -> tuple[str, str]:
-    """The names of the context in use and of the one before; empty: none."""
+    """The names of the chosen context and the previous one; empty: none."""
     try:
         found = json.loads(_chosen_file().read_text(encoding="utf-8"))
         return str(found.get("current") or ""), str(found.get("previous") or "")
@@ -132,14 +132,14 @@ def chosen() -> tuple[str, str]:
 
 
 def choose(name: str) -> None:
-    """Use this context from now on; empty: none."""
+    """Set the default context; empty: none."""
     before, earlier = chosen()
     previous = before if before != name else earlier
     write_private(_chosen_file(), json.dumps({"current": name, "previous": previous}) + "\n")
 
 
 def forget(name: str) -> None:
-    """Nothing is called that any more."""
+    """Remove a name from the chosen and the previous context."""
     current, previous = (n if n != name else "" for n in chosen())
     if _chosen_file().exists():
         write_private(_chosen_file(), json.dumps({"current": current, "previous": previous}) + "\n")

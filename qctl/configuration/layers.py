@@ -1,13 +1,13 @@
-"""Which value of a setting counts, and where it came from.
+"""The effective value of each setting, and its source.
 
-In:  what the command line said, the environment, the project's file, the context, the user's defaults.
-Out: the values that count, with all the others below them.  Before this: session.py.
+In:  the command line, the environment, the project's file, the context, the user's defaults.
+Out: the effective values, and the overridden ones below them.  Before this: session.py.
 
-A context counts where it was named: by --context just below the options, by QCTL_CONTEXT just below the
-environment, and one that was chosen before (`qctl ctx use`) below the project's file. The latter says
-nothing any more when the broker is another one than its own: its app, its class and its being read-only
-are about its own fleet. Whether changes are refused is no matter of rank: any place may say so, and only
-the command line and the environment can say otherwise.
+A context ranks where it is named: by --context just below the options, by QCTL_CONTEXT just below the
+environment; one chosen earlier (`qctl ctx use`) ranks below the project's file. A chosen context is ignored
+when the effective broker differs from its own, since its app, class and read-only flag belong to its own
+fleet. read_only does not follow the ranks: any source may set it, and only the command line and the
+environment can unset it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ OPTIONS = {
 
 
 class Place(NamedTuple):
-    """Something that says values: its name for people, and what it says."""
+    """A source of values: its printed name, and its values."""
 
     name: str
     values: Mapping[str, Any]
@@ -55,21 +55,21 @@ class Place(NamedTuple):
 
 @dataclass
 class Layers:
-    """All places, the strongest first; and the context that counts."""
+    """All sources, the strongest first; and the effective context."""
 
     places: list[Place] = field(default_factory=list)
     context: Context | None = None
 
     def said(self, key: str) -> list[tuple[str, Any]]:
-        """(place, value) of everybody who says something about `key`; the first one counts."""
+        """(source, value) of every source that sets `key`; the first one is effective."""
         found = [(p, p.values[key]) for p in self.places if p.values.get(key) is not None]
         if key == "read_only":
-            # Nobody below the environment can take back that another one is careful.
+            # Below the environment, read_only = false does not override true.
             found.sort(key=lambda pair: (not pair[0].binding, not pair[1]))
         return [(place.name, value) for place, value in found]
 
     def value(self, key: str) -> Any:
-        """The value that counts; None: nobody says anything."""
+        """The effective value; None when no source sets it."""
         return next((value for _, value in self.said(key)), None)
 
     def source(self, key: str) -> str:
@@ -77,7 +77,7 @@ class Layers:
 
 
 def gather(given: Mapping[str, Any], start: Path, warn: Callable[[str], None]) -> Layers:
-    """Ask every place; raises Stop for a mistake in a file or a context that is not there."""
+    """Read every source. Raises CommandError for an error in a file, or for an unknown context."""
     flags = Place("command line", given, True)
     env = Place("environment", _environment(), True)
     found = project.load(start, warn)
@@ -106,10 +106,10 @@ def gather(given: Mapping[str, Any], start: Path, warn: Callable[[str], None]) -
 
 
 def _context(places: list[Place], warn: Callable[[str], None]) -> tuple[Context, int | None] | None:
-    """The context, and the number of the place that names it; None: it was chosen earlier."""
+    """The context, and the index of the source that names it; None: it was chosen earlier."""
     for rank, place in enumerate(places):
         name = place.values.get("context")
-        if name == "":  # an empty QCTL_CONTEXT: none at all
+        if name == "":  # an empty QCTL_CONTEXT: no context
             return None
         if name is not None:
             return contexts.named(contexts.load(warn), str(name), place.name), rank

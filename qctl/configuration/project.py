@@ -1,6 +1,6 @@
 """The project's file: qctl.toml, or [tool.qctl] of pyproject.toml, here or in a directory above.
 
-A file that belongs to somebody else, or that anybody may write, is passed over: it could name an app,
+A file that another user owns, or that others may write, is ignored with a warning: it could name an app,
 and an app is code.
 """
 
@@ -15,7 +15,7 @@ from qctl.configuration.directories import is_ours
 
 
 def load(start: Path, warn: Callable[[str], None] = lambda words: None) -> tuple[Path, dict[str, Any]] | None:
-    """The nearest file and its values; None: there is none. Raises Stop for a mistake in it."""
+    """The nearest file and its values; None without one. Raises CommandError for an error in it."""
     for directory in (start, *start.parents):
         for name in ("qctl.toml", "pyproject.toml"):
             path = directory / name
@@ -29,7 +29,7 @@ def load(start: Path, warn: Callable[[str], None] = lambda words: None) -> tuple
 
 
 def _has_section(path: Path) -> bool:
-    """Whether it is worth reading; most pyproject.toml say nothing about qctl."""
+    """Whether the file may have a [tool.qctl] table; most pyproject.toml have none."""
     try:
         return b"tool.qctl" in path.read_bytes()
     except OSError:

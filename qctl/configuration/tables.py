@@ -1,7 +1,7 @@
-"""TOML files of qctl: read, checked against a table of fields, and written.
+"""qctl's TOML files: read, checked against a table of fields, and written.
 
-In:  a path and the fields that may be there.  Out: values; or an error with the file, the line and the
-nearest name.  A file is at most 1 MiB; nothing in it is ever run.
+In:  a path and the permitted fields.  Out: values; or an error with the file, the line and the nearest
+name.  A file has at most 1 MiB; nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MOST = 1024 * 1024
 
 
 class Field(NamedTuple):
-    """One key of a file: what it holds, and what it is for."""
+    """A key of a file: its type, and its purpose."""
 
     kind: type
     words: str
@@ -39,14 +39,14 @@ CONTEXT = {
     "colour": Field(str, "of its name: red, yellow, green, blue, magenta, cyan"),
     "queue": Field(str, "the queue that commands mean when none is named"),
 }
-#: of qctl.toml, [tool.qctl] and the user's config.toml
+#: fields of qctl.toml, [tool.qctl] and the user's config.toml
 DEFAULTS = {**COMMON, "queue": CONTEXT["queue"], "context": Field(str, "the context to use, as --context")}
 
 _KINDS = {str: "text in quotes", bool: "true or false"}
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The tables of a file; empty when there is none. Raises Stop when it cannot be read."""
+    """The tables of a file; empty when it does not exist. Raises CommandError when it cannot be read."""
     import tomllib
 
     try:
@@ -71,7 +71,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def check(path: Path, table: Any, fields: Mapping[str, Field], header: str = "") -> dict[str, Any]:
-    """The values of one table of a file. header: '[contexts.prod]'; raises Stop at the first mistake."""
+    """The values of one table of a file; header: '[contexts.prod]'. CommandError at the first error."""
     if not isinstance(table, dict):
         raise bad(path, line_of(path, header), f"{header.strip('[]')} is a table of keys, not a value")
     for name, value in table.items():
@@ -90,19 +90,19 @@ def check(path: Path, table: Any, fields: Mapping[str, Field], header: str = "")
 
 
 def check_table(path: Path, value: Any, name: str) -> dict[str, Any]:
-    """`value`, which has to be a table."""
+    """`value`, if it is a table; else raises CommandError."""
     if not isinstance(value, dict):
         raise bad(path, line_of(path, "", name), f"{name} is a table, not a value")
     return value
 
 
 def bad(path: Path, line: int, words: str) -> exit_codes.CommandError:
-    """The error of a file with a mistake."""
+    """The CommandError for an error in a file."""
     return exit_codes.CommandError(exit_codes.BAD_CONFIG, f"{path}:{line}: {words}")
 
 
 def line_of(path: Path, header: str, key: str = "") -> int:
-    """The line of a key below a header, or of the header; 1 when it is written some other way."""
+    """The line of a key below a header, or of the header; 1 when it is not found."""
     inside = not header
     at = 1
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
@@ -118,9 +118,9 @@ def line_of(path: Path, header: str, key: str = "") -> int:
 
 
 def changed(text: str, wanted: Mapping[str, Mapping[str, str | bool]], head: str) -> str:
-    """The TOML `text` with one table below `head` for each entry of `wanted` and no others. What stays as it
-    is keeps its comments."""
-    import tomlkit  # only for those who write
+    """The TOML `text` with one table below `head` for each entry of `wanted` and no others. Unchanged parts
+    keep their comments."""
+    import tomlkit  # imported only for writing
 
     document = tomlkit.parse(text)
     if head not in document:

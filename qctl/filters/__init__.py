@@ -1,7 +1,7 @@
-"""Filters: which tasks are meant. `parse(text)` gives a Filter; `qctl help filters` explains the language.
+"""Filters that select tasks. `parse(text)` returns a Filter; `qctl help filters` describes the language.
 
-In:  what a person typed.  Out: a predicate over records, and hints for choosing an index.
-Next: grammar.py reads the text, terms.py makes predicates, fields.py knows the names.
+In:  the text that the user typed.  Out: a predicate over records, and hints for choosing an index.
+Next: grammar.py parses the text, terms.py builds predicates, fields.py has the names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The error of a filter that cannot be read: it shows the line, and a caret under the character."""
+"""The syntax error of a filter: it shows the line, and a caret under the character."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from qctl.output.text import place_in
 
 
 class FilterError(exit_codes.CommandError):
-    """`text` is no filter; position (from 0 to its length) is where, and message says why."""
+    """`text` is no valid filter; position: index of the error, from 0 to its length; message: the reason."""
 
     def __init__(self, text: str, position: int, message: str) -> None:
         line, column = place_in(text, position)

@@ -1,4 +1,4 @@
-"""The names that filters know: fields, states and their synonyms; also the page that explains them.
+"""The names of the filter language: fields, states and their synonyms; also the help topic `filters`.
 
 In:  nothing.  Out: tables for the grammar, for completion, and for `qctl help filters`.
 """
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Field(NamedTuple):
-    """A field: its name in filters, the key in records, how it is compared, what it is."""
+    """A field: its name in filters, its key in records, its kind of comparison, its description."""
 
     name: str
     key: str
@@ -56,12 +56,12 @@ _WORD_OF = {word: state for state, words in STATES.items() for word in (state, *
 
 
 def state_named(word: str) -> str | None:
-    """The state that a word means, in any case; None when it means none."""
+    """The state for a word or synonym, in any case; None if unknown."""
     return _WORD_OF.get(word.lower())
 
 
 def spellings(state: str) -> frozenset[str]:
-    """The words by which records may call a state, Celery's included."""
+    """All words for a state that occur in records, Celery's included."""
     words = (state, *STATES[state])
     return frozenset((*words, *(word.upper() for word in words)))
 
@@ -71,7 +71,7 @@ def state_words() -> list[str]:
 
 
 def completions(incomplete: str) -> list[tuple[str, str]]:
-    """How the last word of a filter may go on: (text, what it is)."""
+    """Completions of the last word of a filter: (text, description)."""
     sign = "-" if incomplete.startswith("-") else ""
     word = incomplete.removeprefix("-")
     if word.startswith("state:"):
@@ -87,7 +87,7 @@ def completions(incomplete: str) -> list[tuple[str, str]]:
 
 
 def explanation() -> str:
-    """The topic `filters`."""
+    """The help topic `filters`."""
     wide = max(len(f.example) for f in FIELDS.values())
     rows = "\n".join(f"  {f.example:<{wide}}  {f.words}" for f in FIELDS.values())
     states = "\n".join(f"  {state:<10} {', '.join(words)}" for state, words in STATES.items())
@@ -126,7 +126,7 @@ Put the whole filter in quotes, so that the shell leaves it alone."""
 
 
 class Value(NamedTuple):
-    """A value as it was typed."""
+    """A value of a term, as typed."""
 
     text: str
     kind: str  # bare | quoted | regex
@@ -134,5 +134,5 @@ class Value(NamedTuple):
 
 
 def is_exact(value: Value) -> bool:
-    """Whether it means this very text, and no pattern."""
+    """Whether the value is literal text, not a pattern or regular expression."""
     return value.kind == "quoted" or (value.kind == "bare" and not ("*" in value.text or "?" in value.text))

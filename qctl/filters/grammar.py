@@ -30,8 +30,8 @@ _KEYWORD = re.compile(r"(or|and|not)(?=[\s()]|\Z)", re.I)
 
 
 def parse(text: str, now: float | None = None) -> Filter:
-    """The filter that `text` says; empty text leaves nothing out. now (epoch seconds) is what lengths
-    of time count back from. Raises FilterError."""
+    """The filter for `text`; empty text matches everything. now: epoch seconds from which durations count
+    back. Raises FilterError."""
     if len(text) > LONGEST:
         raise FilterError(text, LONGEST, f"it is longer than {LONGEST} characters")
     reader = _Reader(text, time.time() if now is None else now)
@@ -53,13 +53,13 @@ class _Reader:
         return found
 
     def skip(self) -> str:
-        """Go to the next character that is no space; it, or '' at the end."""
+        """Advance to the next character that is no space; return it, or '' at the end."""
         while self.at < len(self.text) and self.text[self.at].isspace():
             self.at += 1
         return self.text[self.at : self.at + 1]
 
     def keyword(self) -> str:
-        """The keyword that begins here, in lower case, or ''."""
+        """The keyword at the current position, in lower case, or ''."""
         self.skip()
         found = _KEYWORD.match(self.text, self.at)
         return found[1].lower() if found else ""
@@ -148,7 +148,7 @@ class _Reader:
         return Value(found[0], "bare", start)
 
     def enclosed(self, mark: str) -> str:
-        """The text up to the same mark; a backslash makes the next mark or backslash plain."""
+        """The text up to the closing mark; a backslash escapes the next mark or backslash."""
         start, taken = self.at, list[str]()
         self.at += 1
         while self.at < len(self.text):
@@ -157,7 +157,7 @@ class _Reader:
                 self.at += 1
                 return "".join(taken)
             after = self.text[self.at + 1 : self.at + 2]
-            # An expression keeps its backslashes, except before the mark that would end it.
+            # A regular expression keeps its backslashes, except before the closing mark.
             if char == "\\" and (after == mark or (after == "\\" and mark != "/")):
                 taken.append(after)
                 self.at += 2

@@ -1,4 +1,4 @@
-"""What a filter is made of: tests over records, and what they say about every match.
+"""The parts of a filter: tests over records, and necessary conditions of a match.
 
 In:  tests of single terms.  Out: their combinations.
 A test is a closure, so that a million records cost about a second and not a minute.
@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 #: keys: id, name, state, queue, worker, exc, args, kwargs, result, runtime_s, wait_s, tries, at (epoch
-#: seconds), root_id; what is absent or None is unknown
+#: seconds), root_id; an absent key or None is unknown
 Record = Mapping[str, Any]
 Test = Callable[[Record], bool]
 
 
 class SubstringHint(NamedTuple):
-    """Text that what matches has in it: under `key`, at least one of these. caseless: in any case (ASCII).
-    About records whose arguments are text, as events tell them."""
+    """A substring of every match: the value under `key` contains at least one of these. caseless: in any case
+    (ASCII). It applies to records whose arguments are text, as in events."""
 
     key: str
     any_of: tuple[str, ...]
@@ -25,7 +25,7 @@ class SubstringHint(NamedTuple):
 
 
 class Hints(NamedTuple):
-    """Necessary conditions: what matches is among these. None: nothing is known."""
+    """Necessary conditions: the values that a match can have. None: unknown."""
 
     states: frozenset[str] | None = None
     names: frozenset[str] | None = None
@@ -39,24 +39,24 @@ class Hints(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A piece of a filter."""
+    """A part of a filter."""
 
     test: Test
     hints: Hints = Hints()
-    values: bool = False  # it looks into arguments, so it needs them as values and not as cut-off text
-    reads: frozenset[str] = frozenset()  # the keys of a record that it looks at
-    within: str = ""  # text that one of these keys has in it, in any case; '': not known
-    all_of: tuple[Part, ...] = ()  # the parts that all have to match, when there are several
+    values: bool = False  # it needs arguments as values, not as truncated text
+    reads: frozenset[str] = frozenset()  # the record keys that it reads
+    within: str = ""  # text that the value of one of these keys contains, in any case; '': unknown
+    all_of: tuple[Part, ...] = ()  # the parts that must all match, if there are several
 
 
 class Filter:
-    """Which records are meant."""
+    """Selects records."""
 
     def __init__(self, text: str, part: Part) -> None:
         self.text, self.hints, self.needs_values = text, part.hints, part.values
-        #: whether a record is meant; what is unknown about a record does not match
+        #: whether a record matches; an unknown value does not match
         self.matches: Test = part.test
-        #: what all has to match, so that a store can begin with what is cheap to look at
+        #: the parts that must all match, so that a store can test the cheap ones first
         self.parts = part.all_of or (part,)
 
     def __str__(self) -> str:
@@ -64,7 +64,7 @@ class Filter:
 
     @property
     def is_all(self) -> bool:
-        """Whether it leaves nothing out."""
+        """Whether it matches everything."""
         return not self.text.strip()
 
 
@@ -73,7 +73,7 @@ def everything() -> Part:
 
 
 def every(parts: Sequence[Part]) -> Part:
-    """All of them match."""
+    """All parts match."""
     if len(parts) == 1:
         return parts[0]
     tests = tuple(part.test for part in parts)
@@ -97,7 +97,7 @@ def every(parts: Sequence[Part]) -> Part:
 
 
 def some(parts: Sequence[Part]) -> Part:
-    """At least one of them matches."""
+    """At least one part matches."""
     if len(parts) == 1:
         return parts[0]
     tests = tuple(part.test for part in parts)
@@ -116,7 +116,7 @@ def some(parts: Sequence[Part]) -> Part:
 
 
 def none_of(part: Part) -> Part:
-    """It does not match."""
+    """The part does not match."""
     test = part.test
     return Part(lambda record: not test(record), Hints(), part.values, part.reads)
 

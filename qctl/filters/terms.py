@@ -1,7 +1,7 @@
 """Tests of single terms.
 
-In:  a field, an operator and the values behind it.  Out: a Part.
-Before this: grammar.py.  After this: predicate.py puts them together.
+In:  a field, an operator and its values.  Out: a Part.
+Before this: grammar.py.  After this: predicate.py combines the parts.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from qctl.filters.predicate import Hints, Part, Record
 
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 _MISSING = object()
-_READ_AT_MOST = 65_536  # characters of a text that is to be read as a value
+_READ_AT_MOST = 65_536  # longest text that is parsed as a value, in characters
 
 Fits = Callable[[str], bool]
 
 
 class FilterSyntaxError(Exception):
-    """The value behind an operator cannot be used."""
+    """The value after an operator is not valid for it."""
 
     def __init__(self, message: str, value: Value | None = None) -> None:
         super().__init__(message)
@@ -39,7 +39,7 @@ class FilterSyntaxError(Exception):
 
 
 def _fits(value: Value, contains: bool) -> Fits:
-    """A test of text: is it this, does it fit the pattern, has it this in it."""
+    """A test of text: equality, a pattern or regular expression, or (contains) a substring."""
     text = value.text
     if value.kind == "regex":
         try:
@@ -60,7 +60,7 @@ def _fits(value: Value, contains: bool) -> Fits:
 
 
 def word(value: Value) -> Part:
-    """A term without a field: about the name or the id."""
+    """A term without a field: it tests the name and the id."""
     exact = is_exact(value)
     fits = _fits(value, contains=exact)
 
@@ -104,7 +104,7 @@ def _any(tests: Sequence[Fits]) -> Fits:
 
 
 def _exception(field: Field, operator: str, values: Sequence[Value]) -> Part:
-    """`exc:` is about the type, with or without its module; `exc~` about all of the text."""
+    """`exc:` tests the type, with or without its module; `exc~` tests the whole text."""
     if operator in ("~", "!~"):
         return _text(field, operator, values)
     any_fits, negated = _any([_fits(v, contains=False) for v in values]), operator == "!="
@@ -259,7 +259,7 @@ def _inside(key: str, path: Sequence[str], fits: Callable[[Any], bool], hints: H
 
 
 def _read(have: Any) -> Any:
-    """A value, from text if it is text."""
+    """The value; text is parsed as JSON or a Python literal, None if that fails."""
     if not isinstance(have, str):
         return have
     if len(have) > _READ_AT_MOST:
@@ -287,7 +287,7 @@ def _same(value: Value) -> Callable[[Any], bool]:
     def test(have: Any) -> bool:
         if isinstance(have, str):
             return fits(have)
-        # True is no 1 here.
+        # True does not equal 1 here.
         return (
             literal is not _MISSING
             and isinstance(have, bool) is isinstance(literal, bool)
@@ -334,7 +334,7 @@ _SIMPLE: dict[str, Callable[[Field, str, Sequence[Value]], Part]] = {
 
 
 def term(field: Field, path: Sequence[str], operator: str, values: Sequence[Value], now: float) -> Part:
-    """The test of `field.path operator values`; raises Wrong."""
+    """The test of `field.path operator values`. Raises FilterSyntaxError."""
     if path and field.kind != "payload":
         raise FilterSyntaxError(
             f"there is nothing inside {field.name}; only args, kwargs and result have parts"

@@ -1,7 +1,7 @@
-"""What a term about text leaves behind: pieces of text that every match has in it.
+"""Substring hints of a text term: substrings that every match contains.
 
-In:  values of a term.  Out: Hints with traces; a store looks for them before it reads anything as a value,
-which is what takes long. Where writers of values differ (quotes, escapes, floats) there is no trace.
+In:  values of a term.  Out: Hints with traces; a store searches for them before it parses values, which is
+the slow part. Where serializers differ (quotes, escapes, floats) there is no hint.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from collections.abc import Sequence
 from qctl.filters.fields import Value, is_exact
 from qctl.filters.predicate import Hints, SubstringHint
 
-#: what JSON and Python write as it is, inside of text
+#: text that JSON and Python write without escapes
 _PLAIN = re.compile(r"[A-Za-z0-9_.@:+ -]+")
-#: larger whole numbers may be written as 1e+16
+#: larger integers may be written as 1e+16
 _LARGEST = 10**15
 
 
 def within(key: str, values: Sequence[Value]) -> Hints:
-    """The text under `key` has one of these in it, in any case."""
+    """Hints for: the text under `key` contains one of these values, in any case."""
     if not all(value.kind != "regex" and value.text.isascii() for value in values):
         return Hints()
     return Hints(traces=(SubstringHint(key, tuple(value.text for value in values), caseless=True),))
 
 
 def same(key: str, path: Sequence[str], values: Sequence[Value]) -> Hints:
-    """What is under `key`, at `path` inside of it, is one of these."""
+    """Hints for: the value at `path` under `key` equals one of these values."""
     plain = [step for step in path if _PLAIN.fullmatch(step) and not step.isdecimal()]
     found = [SubstringHint(key, (step,)) for step in plain]
     written = [_written(value) for value in values]
@@ -40,7 +40,7 @@ def same(key: str, path: Sequence[str], values: Sequence[Value]) -> Hints:
 
 
 def _together(name: str, texts: Sequence[str]) -> tuple[str, ...]:
-    """A name and its value side by side, as JSON and Python write a mapping."""
+    """A name and its value next to each other, as JSON and Python write a mapping."""
     return tuple(
         f"{quote}{name}{quote}:{gap}{mark}{text}"
         for text in texts
@@ -51,7 +51,7 @@ def _together(name: str, texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _written(value: Value) -> str | None:
-    """How everybody writes it; None: they differ."""
+    """The value's text if all serializers write it the same way; else None."""
     if not is_exact(value) or not _PLAIN.fullmatch(value.text):
         return None
     try:
