@@ -26,7 +26,7 @@ SECTIONS = {
         "multi": "Start, stop and restart several workers of this host",
         "call": "Send a task, and wait for its result if asked",
         "result": "Print the result of a task",
-        "demo": "Try everything in ten seconds, without a server",
+        "demo": "Try the main commands in ten seconds, without a server",
         "bench": "Measure the throughput of this broker with empty tasks",
     },
     "Look": {
