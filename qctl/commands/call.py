@@ -160,6 +160,9 @@ def _check_name(session: Session, name: str) -> Answers | None:
         if isinstance(reply, list)
         for line in reply
     }
+    if not known and answers.silent:
+        words = f"no worker answered within {CHECK_S:g} s"
+        session.out.note(f"{words}; whether one knows '{name}' was not checked")
     if known and name not in known:
         raise exit_codes.CommandError(
             exit_codes.NOT_FOUND,

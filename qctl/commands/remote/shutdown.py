@@ -76,6 +76,9 @@ def shut_down(
     items = [{"node": node, "state": _state(node, known, left, wait)} for node in told]
     _print(session, items, heard)
     session.out.note(f"{count(len(told), 'worker')} told to stop")
+    silent = {s.node for s in answers.silent}
+    if wait and silent and silent <= known - left:
+        code = exit_codes.OK  # they were slow, not silent: they took the request and are gone
     if wait and left:
         session.out.warn(f"still there after {patience:g} s, finishing tasks: {', '.join(sorted(left))}")
         return exit_codes.PARTIAL

@@ -117,12 +117,16 @@ def _looks(timeout_s: float) -> Iterator[None]:
     yield
 
 
-def _left(nodes: list[str]) -> list[dict[str, Any]]:
-    """Tasks that these workers still run or hold; workers that do not answer have none."""
+def _left(nodes: list[str]) -> tuple[list[dict[str, Any]], set[str]]:
+    """Tasks that these workers still run or hold, and the workers that did not answer."""
     control = current().app.control
-    found = []
+    found: list[dict[str, Any]] = []
+    unanswered: set[str] = set()
+    if not nodes:
+        return found, unanswered
     for method, state in (("active", "running"), ("reserved", "reserved")):
         answers = control.ask(method, None, nodes, _timeout())
+        unanswered |= {s.node for s in answers.silent}
         for node, tasks in sorted(answers.replies.items()):
             for task in tasks if isinstance(tasks, list) else ():
                 since = task.get("time_start")
@@ -130,7 +134,7 @@ def _left(nodes: list[str]) -> list[dict[str, Any]]:
                 found.append(
                     {"node": node, "id": task["id"], "name": task["name"], "state": state, "age_s": ago}
                 )
-    return found
+    return found, unanswered
 
 
 def _drain(whom: tuple[str, ...], wait: bool, yes: bool, dry_run: bool) -> int:
@@ -142,12 +146,12 @@ def _drain(whom: tuple[str, ...], wait: bool, yes: bool, dry_run: bool) -> int:
         ask(count(len(nodes), "worker"), "told to take no more tasks", yes)
         _, refused, code = _ask("drain", nodes)
         nodes = [n for n in nodes if n not in refused]
-    left = _left(nodes) if nodes else []
+    left, unanswered = _left(nodes)
     if wait and not dry_run:
         shown = -1
         for _ in _looks(patience):
-            left = _left(nodes) if nodes else []
-            if not left:
+            left, unanswered = _left(nodes)
+            if not left and not unanswered:
                 break
             if len(left) != shown:
                 shown = len(left)
@@ -159,8 +163,12 @@ def _drain(whom: tuple[str, ...], wait: bool, yes: bool, dry_run: bool) -> int:
     if dry_run:
         session.out.note(f"{count(len(nodes), 'worker')} would be drained (--dry-run)")
         return code
+    if wait and unanswered:
+        named = ", ".join(sorted(unanswered))
+        session.out.warn(f"what these hold is unknown, they did not answer for {patience:g} s: {named}")
     if wait and left:
         session.out.warn(f"{count(len(left), 'task')} still there after {patience:g} s; they are listed")
+    if wait and (left or unanswered):
         return exit_codes.PARTIAL
     undo = "; `qctl worker resume` undoes it" if nodes else ""
     session.out.note(f"{count(len(nodes), 'worker')} drained{undo}")

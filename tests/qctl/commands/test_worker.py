@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from qcore.app.app import App
+from qcore.control.client import Answers, Control, SilentWorker
 from qctl import exit_codes
+from qctl.main import main
 from tests.qctl.cli.test_command_line import qctl
 from tests.support.processes import Processes
 from tests.support.waiting import wait_for
@@ -86,3 +90,44 @@ def test_a_fleet_is_listed_drained_resumed_and_restarted(
     worker.term()
     assert worker.wait() == 0
     app.close()
+
+
+def test_a_drained_worker_that_does_not_answer_is_not_said_to_hold_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ask(self: Control, method: str, *_: Any, **__: Any) -> Answers:
+        node = "w1@test"
+        if method in ("ping", "drain"):
+            return Answers({node: {"ok": "draining"}}, [], [], [node], 1, 0.0)
+        return Answers({}, [SilentWorker(node)], [], [node], 1, 0.0)
+
+    monkeypatch.setattr(Control, "ask", ask)
+
+    code = main(["-b", "memory://drain", "worker", "drain", "w1@test", "--wait", "--yes", "-t", "0.1"])
+
+    assert code == exit_codes.PARTIAL
+    assert "what these hold is unknown" in capsys.readouterr().err
+
+
+def test_a_worker_that_is_slow_and_then_gone_was_not_silent(
+    redis_url: str, processes: Processes, tmp_path: Path
+) -> None:
+    worker = processes.start_qcore_worker(redis_url, "-c", "1", name="w1@test")
+    worker.stop()
+    told = processes.qctl("control", "shutdown", "--yes", "-t", "60", "-b", redis_url)
+    told.wait_output("w1@test is silent")
+    worker.cont()
+
+    assert told.wait() == exit_codes.OK
+    assert worker.wait() == 0
+
+
+def test_a_name_that_nobody_could_check_is_said(redis_url: str, processes: Processes) -> None:
+    worker = processes.start_qcore_worker(redis_url, "-c", "1", name="w1@test")
+    worker.stop()
+
+    done = qctl("call", "proj.ad", "-a", "[1, 2]", QCTL_BROKER_URL=redis_url)
+
+    worker.cont()
+    assert done.returncode == exit_codes.OK
+    assert "whether one knows 'proj.ad' was not checked" in done.stderr
