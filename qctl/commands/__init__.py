@@ -1,1 +1,1 @@
-"""The commands of qctl: one file or folder each, named after the command, with the attribute `command`."""
+"""The commands of qctl. MODULES in main.py names the module of each; `command` there is the click command."""

@@ -41,7 +41,7 @@ def why_bad(text: str) -> str:
 
 
 def resolve(text: str, warn: Callable[[str], None] = lambda words: None) -> str:
-    """The URL that `text` is or refers to. Raises CommandError if there is no valid one."""
+    """The URL that `text` is or refers to. Raises CommandError if it is missing or invalid."""
     if not is_reference(text):
         return text
     kind, _, name = text.partition(":")

@@ -1,1 +1,1 @@
-"""The dashboard. Four things apart: state (snapshot), fetching (feed), drawing (panes), keys (bindings)."""
+"""The dashboard: sources fetch, state folds, views format, widgets and screens draw and handle keys."""

@@ -1,8 +1,8 @@
-"""`qctl events --serve`: the same dashboard in a browser.
+"""`qctl events --serve`: the dashboard in a browser.
 
-In:  a session, an address.  Out: a web server, until Ctrl-C.  Only who has the token gets in: it is in the
-address that is printed, and then in a cookie that no other site can send. Nothing can be changed unless
---read-write says so. Each browser has a dashboard process of its own.
+In:  a session, an address.  Out: a web server, until Ctrl-C.  Access needs the token: it is in the printed
+address, and after that a session cookie replaces it, which other sites cannot send. The dashboard is
+read-only without --read-write. Each browser has a dashboard process of its own.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ LEAST_TOKEN = 16
 
 
 def serve(session: Session, host: str, port: int, words: list[str]) -> int:
-    """Serve until Ctrl-C; words: options of `qctl events` that the dashboard gets. port 0: any that is
-    free. Raises Stop when the extra is not installed or the address cannot be had."""
+    """Serve until Ctrl-C; words: options of `qctl events` for the dashboard; port 0: any free one. Raises
+    CommandError when the extra is not installed or the address cannot be bound."""
     try:
         from aiohttp import web
         from textual_serve.server import Server
@@ -53,8 +53,8 @@ def serve(session: Session, host: str, port: int, words: list[str]) -> int:
 
     @web.middleware
     async def admit(request: Any, handler: Any) -> Any:
-        """Only a browser that brought the token, and only from pages of this server. Each gets a session of
-        its own, whose id is worth nothing once the server has ended."""
+        """Admit requests with the token or a session cookie, and only from this server's pages. Each browser
+        gets its own session id, which expires when the server ends."""
         if why := _foreign(request.headers.get("Host", ""), request.headers.get("Origin"), host):
             raise web.HTTPForbidden(text=f"{why}\n")
         said = request.query.get("token", "")
@@ -68,10 +68,10 @@ def serve(session: Session, host: str, port: int, words: list[str]) -> int:
         return await handler(request)
 
     class Guarded(Server):
-        """Behind the token, and quiet."""
+        """The server with the token check, and without its log."""
 
         def initialize_logging(self) -> None:
-            """Errors only, on stderr."""
+            """Configure nothing: only errors appear, on stderr."""
 
         async def _make_app(self) -> Any:
             made = await super()._make_app()
@@ -82,7 +82,7 @@ def serve(session: Session, host: str, port: int, words: list[str]) -> int:
             self._saying = asyncio.create_task(self._say_where())
 
         async def _say_where(self) -> None:
-            """When it can be reached, not before."""
+            """Print the address once the server accepts connections."""
             while not await _answers(host, port):
                 await asyncio.sleep(0.02)
             session.out.text(f"{self.public_url}/?token={token}")
@@ -94,7 +94,7 @@ def serve(session: Session, host: str, port: int, words: list[str]) -> int:
             sys.stdout.flush()
 
     shown = f"[{host}]" if ":" in host else host
-    # The shell that textual-serve starts becomes the dashboard, which ends with this process.
+    # The shell that textual-serve starts is replaced by the dashboard, which ends with this process.
     os.environ.update(with_us({}))
     Guarded(f"exec {shlex.join(command)}", host, port, "qctl", f"http://{shown}:{port}").serve()
     return exit_codes.OK
@@ -120,8 +120,8 @@ def _same(said: str, token: str) -> bool:
 def _foreign(said: str, origin: str | None, host: str) -> str:
     """Why a request does not come from a page of this server; empty: it does.
 
-    said: its Host. A name that somebody else points at this address is not ours, so only addresses, our
-    own names and the one that we listen on are. origin: None where no browser asks.
+    said: its Host header. Another host name that resolves to this address is refused (DNS rebinding); IP
+    addresses, this host's names and the bound name pass. origin: its Origin header, None without one.
     """
     try:
         name = urlsplit(f"//{said}").hostname or ""
@@ -151,7 +151,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _free(host: str, port: int) -> int:
-    """The port, or one that is free; raises Stop when it cannot be had."""
+    """The port; for 0 a free one. Raises CommandError when it cannot be bound."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family) as probe:

@@ -1,4 +1,4 @@
-"""The keys, as data: the screen binds them, the footer and the help page list them."""
+"""The keys, as data: screens bind them, the footer and the help page list them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Key(NamedTuple):
-    """One key, or several for the same thing, separated by commas."""
+    """One key, or several for the same action, separated by commas."""
 
     keys: str
     action: str
@@ -15,7 +15,7 @@ class Key(NamedTuple):
     in_footer: bool = False
 
 
-#: what looks
+#: keys that change nothing at the broker
 LOOK = (
     Key("enter", "details", "Enter", "open", True),
     Key("escape", "leave", "Esc", "back: marks, filter, the view before"),
@@ -45,7 +45,7 @@ LOOK = (
     Key("tab", "app.focus_next", "Tab", "next pane"),
 )
 
-#: what changes something; each is a command line
+#: keys that change something; each runs a command line
 ACT = (
     Key("r", "act('retry')", "r", "retry: a task, a group, what is marked", True),
     Key("x", "act('revoke')", "x", "revoke: it will not start", True),
@@ -63,13 +63,13 @@ ACT = (
 
 MAIN = (*LOOK, *ACT)
 
-#: keys of the question before something costly
+#: keys of a confirmation
 ASK = (
     Key("y", "go", "y", "do it", True),
     Key("escape,n,q,enter", "leave", "Esc", "leave it", True),
 )
 
-#: keys of a table; the table itself acts on them
+#: keys of a table; the table itself handles them
 TABLE = (
     Key("down,j", "move(1)", "j, down", "next row"),
     Key("up,k", "move(-1)", "k, up", "row before"),

@@ -1,7 +1,7 @@
-"""What the dashboard's keys do to what is under the cursor: each is a command line of qctl, run as one.
+"""The actions of the dashboard's keys on rows: each is a command line of qctl.
 
-In:  rows of a view, or a filter that means them.  Out: the words of a command.  After this: run_command.py
-runs them. So guards, reasons and the audit log are those of the command line, and the screen teaches it.
+In:  rows of a view, or a filter that selects them.  Out: the words of a command.  After this: run_command.py
+runs them, so safety checks, reasons and the audit log are those of the command line.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ REVERSIBLE, COSTLY, IRREVERSIBLE = "reversible", "costly", "irreversible"
 
 
 class RowAction(NamedTuple):
-    """One thing to do: the words behind `qctl`, what it is in a sentence, how careful to be, how to take
-    it back (none: it cannot be), how to see first what it would do, and the name that has to be typed."""
+    """An action: the words after `qctl`, its description, its grade, the words that undo it (empty: it cannot
+    be undone), whether it has a preview, and the name that must be typed."""
 
     words: tuple[str, ...]
     what: str
@@ -83,7 +83,7 @@ def terminate(rows: Sequence[Any], every: str) -> RowAction | None:
 
 
 def _queue_of(rows: Sequence[Any]) -> tuple[str, bool] | None:
-    """The queue that one row is about, and whether it is paused."""
+    """The queue that a single row refers to, and whether it is paused."""
     if len(rows) != 1:
         return None
     (row,) = rows

@@ -1,7 +1,7 @@
 """Run a command of qctl for the dashboard, in the background.
 
-In:  the words of a command.  Out: what it said.  It is a process of its own, so that the screen stays as
-quick as it was; the broker's address travels in its environment, not in its words.
+In:  the words of a command.  Out: its result.  It runs as a process of its own, so that the screen stays
+responsive; the broker's address is passed in its environment, not in its arguments.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PATIENCE_S, TELL_S = 30.0, 1.0
 
 
 class CommandResult(NamedTuple):
-    """How a command ended: whether it did what was asked, its last remark, and its whole answer."""
+    """The result of a command: whether it succeeded, its last remark, and its whole output."""
 
     ok: bool
     said: str
@@ -31,10 +31,10 @@ class CommandResult(NamedTuple):
 
 
 class Running:
-    """A command that runs. Raises OSError when it cannot be started."""
+    """A running command. Raises OSError when it cannot be started."""
 
     def __init__(self, app: App, words: Sequence[str], extra: Sequence[str] = ()) -> None:
-        """`qctl WORDS` on the app's broker; extra: global options such as --context."""
+        """`qctl WORDS` at the app's broker; extra: global options such as --context."""
         env = {**os.environ, "QCTL_BROKER_URL": app.broker_url(), "NO_COLOR": "1"}
         if app.conf.result_backend:
             env["QCTL_RESULT_BACKEND"] = str(app.conf.result_backend)
@@ -50,15 +50,15 @@ class Running:
         )
 
     def cancel(self) -> None:
-        """End it as Ctrl-C does: what it is doing with one message is finished."""
+        """Interrupt the command as Ctrl-C does: it finishes the current message."""
         self._cancelled = True
         self._process.send_signal(signal.SIGINT)
 
     def wait(
         self, limit_s: float | None = None, tell: Callable[[float], None] = lambda seconds: None
     ) -> CommandResult:
-        """How it ended. limit_s: it is ended after so many seconds; None: it may take as long as it takes.
-        tell: is told every second for how many it has run."""
+        """The result of the command. limit_s: seconds after which it is killed; None: no time-out. tell:
+        called every second with the seconds passed."""
         started = time.monotonic()
         while True:
             try:
@@ -79,7 +79,7 @@ class Running:
 
 
 def answer(app: App, words: Sequence[str], extra: Sequence[str] = ()) -> CommandResult:
-    """What a command that only looks says. It may take PATIENCE_S, since somebody waits for the page."""
+    """The result of a command that changes nothing, within PATIENCE_S, since the user waits for it."""
     try:
         return Running(app, words, extra).wait(PATIENCE_S)
     except OSError as exc:
@@ -87,7 +87,7 @@ def answer(app: App, words: Sequence[str], extra: Sequence[str] = ()) -> Command
 
 
 def command_of(root: click.Command | None, words: Sequence[str]) -> click.Command | None:
-    """The command that these words call; None: there is none, or the words end at a group."""
+    """The click command that these words call; None: it does not exist, or the words end at a group."""
     import click
 
     command = root
@@ -99,5 +99,5 @@ def command_of(root: click.Command | None, words: Sequence[str]) -> click.Comman
 
 
 def has_option(command: click.Command | None, option: str) -> bool:
-    """Whether a command takes this option."""
+    """Whether the command takes this option."""
     return command is not None and any(option in p.opts for p in command.params)

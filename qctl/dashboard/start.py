@@ -1,6 +1,6 @@
-"""`qctl events`: the dashboard from its start to the last key.
+"""`qctl events`: run the dashboard.
 
-In:  a session and options.  Out: the exit code; the terminal as it was before.
+In:  a session and options.  Out: the exit code; the terminal is restored.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from qctl.dashboard.views.cells import Where
 if TYPE_CHECKING:
     from qctl.cli.session import Session
 
-#: bytes that remembered tasks may take; the process stays below 450 MB then, also as they come and go
+#: limit for remembered tasks, bytes; it keeps the process below 450 MB, also while tasks come and go
 MOST_BYTES = 220 * 2**20
 
 _M_MMAP_THRESHOLD = -3
 
 
 def _give_memory_back() -> None:
-    """Large blocks go back to the system when they are freed, whatever lies behind them (glibc only)."""
+    """Make freed large blocks return to the system at once, wherever they lie (glibc only)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 17)
 
 
 def _collect_seldom() -> None:
-    """What was imported is no garbage, and what events are made of goes without a search for cycles; with
-    the usual limits the collector stopped everything for a tenth of a second every other second."""
+    """Exclude imported objects from garbage collection, and collect rarely: events are freed without a search
+    for cycles. With the default limits the collector paused everything for 0.1 s every other second."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
 
 
 def run(session: Session, feed: Source, plain: bool, colours: str | None = None) -> int:
-    """Show the dashboard until it is left; the exit code."""
+    """Show the dashboard until it is closed; return the exit code."""
     if session.options.no_color:
         os.environ["NO_COLOR"] = "1"
     window = window_for(session, feed, plain, palette_named(colours))
@@ -63,17 +63,17 @@ def run(session: Session, feed: Source, plain: bool, colours: str | None = None)
 
 
 def live(session: Session, max_tasks: int) -> LiveSource:
-    """What the session's fleet does now."""
+    """A source for the session's fleet."""
     return LiveSource(session.app, max_tasks, MOST_BYTES)
 
 
 def replayed(session: Session, path: str, speed: float, max_tasks: int) -> Replay:
-    """What a recording has."""
+    """A source for a recording."""
     return Replay(session.app, path, speed, max_tasks, MOST_BYTES)
 
 
 def palette_named(name: str | None) -> Palette:
-    """The theme; raises Stop when there is none of that name."""
+    """The theme with this name. Raises CommandError for an unknown one."""
     try:
         return chosen(name)
     except KeyError as exc:
@@ -82,7 +82,7 @@ def palette_named(name: str | None) -> Palette:
 
 
 def window_for(session: Session, feed: Source, plain: bool, palette: Palette) -> Dashboard:
-    """The window for a session: which context it is, and whether anything may be changed."""
+    """The window for a session, with the context's name and whether changes are permitted."""
     context = session.context
     extra = ["--context", context.name] if context is not None else []
     if session.options.reason:

@@ -1,10 +1,9 @@
-"""Colours of the dashboard: for dark and light terminals, for people who see colours differently, for few
-colours.
+"""Colour themes of the dashboard: for dark and light terminals, for colour-blind people, for 16 colours.
 
-In:  a theme's name.  Out: colours by the word of a state (words: output/state_styles.py), ground and text.
-The colours are Okabe and Ito's; the blue and the vermilion are lightened on dark ground and all are
-darkened on light ground until they differ enough from it (4.5 to 1; high-contrast: 7 to 1). A glyph and a
-word always go with a colour.
+In:  a theme's name.  Out: colours by the word of a state (words: output/state_styles.py), background and
+text. The colours are Okabe and Ito's; the blue and the vermilion are lightened on dark backgrounds and all
+are darkened on light ones, to a contrast of at least 4.5 to 1 (high-contrast: 7 to 1). A glyph and a word
+always accompany a colour.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ ROLES = ("queued", "reserved", "running", "done", "retrying", "failed", "revoked
 
 
 class Palette(NamedTuple):
-    """Styles for the roles, as Rich names them; `ansi`: the terminal's own sixteen colours."""
+    """Styles for the roles, in Rich's notation; `ansi`: the terminal's own sixteen colours."""
 
     name: str
     dark: bool
@@ -36,7 +35,7 @@ class Palette(NamedTuple):
     ansi: bool = False
 
     def style(self, word: str) -> str:
-        """The style of a state's word; '' where it needs none."""
+        """The style for a state's word; '' for the default."""
         role = _ROLE_OF.get(word, "")
         return getattr(self, role) if role else ""
 
@@ -99,7 +98,7 @@ THEMES: dict[str, Palette] = {
             "#f0a8d0",
             "#c8c8c8",
         ),
-        # In these two every state is told apart as such eyes see it; test_themes.py simulates them.
+        # In these two, all states differ as colour-blind people see them; test_themes.py simulates that.
         _DARK._replace(
             name="deuteranopia",
             reserved="#348cb2",
@@ -138,18 +137,18 @@ THEMES: dict[str, Palette] = {
 
 
 def chosen(name: str | None) -> Palette:
-    """The theme of this name, or of QCTL_THEME, or the one that suits the terminal's ground. A name that
-    does not exist: KeyError."""
+    """The theme with this name, or of QCTL_THEME, or the one for the terminal's background. Raises KeyError
+    for an unknown name."""
     name = name or os.environ.get("QCTL_THEME")
     if name:
         return THEMES[name]
-    # Some terminals say 'text;ground' in the numbers of the sixteen colours.
+    # Some terminals set COLORFGBG to 'text;background', as numbers of the sixteen colours.
     ground = os.environ.get("COLORFGBG", "").rpartition(";")[2]
     return THEMES["default-light" if ground in ("7", "15") else "default-dark"]
 
 
 def textual_theme(palette: Palette) -> Theme:
-    """The same colours as Textual wants them."""
+    """The palette as a theme of Textual."""
     if palette.ansi:
         return dataclasses.replace(BUILTIN_THEMES["ansi-dark"], name=palette.name)
     return Theme(

@@ -1,1 +1,1 @@
-"""How answers are printed: tables for people, JSON for programs, never a terminal escape from data."""
+"""Output of answers: tables for people, JSON for programs, terminal escapes in data always escaped."""

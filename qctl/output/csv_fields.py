@@ -1,8 +1,7 @@
-"""The fields of each list, apart from its columns: what stands in the heading of csv, whether or not there
-is anything in the list.
+"""The fields of each list: the heading of csv, also for an empty list.
 
-In:  the name of a list's schema.  Out: the names of its fields, in order.  Documents in JSON have the same.
-A list that is not here has the fields of its items.
+In:  the name of a list's schema.  Out: the names of its fields, in order.  JSON documents have the same ones.
+A list that is not declared here has the fields of its items.
 """
 
 from __future__ import annotations
@@ -42,5 +41,5 @@ _FIELDS = {
 
 
 def fields_of(schema: str) -> list[str]:
-    """Those that every item of the list has; empty when they are not declared."""
+    """The fields of every item of the list; empty when they are not declared."""
     return _FIELDS.get(schema, "").split()

@@ -1,4 +1,4 @@
-"""The word of -o: which format, and what it was given.
+"""The value of -o: the output format and its argument.
 
 In:  'json', 'template={node} {state}', 'fields=id,name'.  Out: a Format, or a usage error with the
 nearest name.  After this: writer.py.
@@ -12,9 +12,9 @@ from qctl import exit_codes
 from qctl.options import FORMATS
 from qctl.output.template import Template
 
-#: those for people; the others are for programs
+#: formats for people; the others are for programs
 FOR_PEOPLE = frozenset(("table", "wide"))
-#: errors and warnings are objects too
+#: formats in which errors and warnings are JSON objects too
 AS_OBJECTS = frozenset(("json", "ndjson"))
 
 NAMES = [name.partition("=")[0] for name in FORMATS]
@@ -31,7 +31,7 @@ class Format(NamedTuple):
 
 
 def parse(word: str, where: str = "-o") -> Format:
-    """The format that `word` names; raises Stop when there is none. where: who gave the word."""
+    """The format that `word` names. where: the option or variable. Raises CommandError for an unknown one."""
     name, sign, value = word.partition("=")
     name = name.strip().lower()
     if name not in NAMES:

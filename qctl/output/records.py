@@ -1,7 +1,7 @@
 """Items as lines of fields: csv, tsv, `fields=` and `template=`.
 
-In:  items, and which fields.  Out: lines.  Lists and objects in a field are JSON; nothing at all stands
-for null; control characters are shown as \\x1b and the like.
+In:  items, and the fields to print.  Out: lines.  Lists and objects in a field are JSON; null is empty;
+control characters are escaped, such as \\x1b.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from qctl.output.formats import Format
 from qctl.output.template import value_at
 from qctl.output.text import shown
 
-#: a spreadsheet takes a cell that begins so for a formula, or runs what is in it
+#: a spreadsheet evaluates a cell that begins with one of these as a formula
 _FORMULA = ("=", "+", "-", "@")
 
 
 def lines(
     chosen: Format, items: Sequence[Mapping[str, Any]], fields: Sequence[str], heading: bool
 ) -> Iterator[str]:
-    """The lines of these items. fields: those of csv and tsv."""
+    """The lines of these items. fields: the fields of csv and tsv."""
     if chosen.name == "template":
         assert chosen.template is not None
         refuse_unknown(chosen.template.fields, items)
@@ -41,12 +41,12 @@ def lines(
 
 
 def all_fields(items: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Every name of a field, in the order in which they come."""
+    """Every field name, in the order of first occurrence."""
     return list(dict.fromkeys(str(key) for item in items for key in item))
 
 
 def refuse_unknown(names: Iterable[str], items: Sequence[Mapping[str, Any]]) -> None:
-    """A usage error for a field that no item has; with no items there is nothing to compare with."""
+    """Raise a usage error for a field that no item has; without items every name passes."""
     known = all_fields(items)
     for name in names:
         if known and name not in known and name.partition(".")[0] not in known:
@@ -57,14 +57,14 @@ def refuse_unknown(names: Iterable[str], items: Sequence[Mapping[str, Any]]) -> 
 
 
 def text(value: Any) -> str:
-    """A value in a field."""
+    """The text of a value in a field."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _harmless(value: Any) -> str:
-    """A cell that no spreadsheet runs: text that begins like a formula gets a quote mark in front."""
+    """A cell that no spreadsheet evaluates: text that begins like a formula gets a leading quote mark."""
     found = text(value)
     risky = isinstance(value, str) and found[:1] and (found[0] in _FORMULA or found[0] < " ")
     return ("'" if risky else "") + shown(found)

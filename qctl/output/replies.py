@@ -1,7 +1,7 @@
 """Replies of a fleet, for people and for programs.
 
-In:  Answers.  Out: a table where the reply is a list or one value, a block for each worker where it is
-a tree.  A command without a form of its own here gets one from the shape of its replies.
+In:  Answers.  Out: a table if replies are lists or single values, a block per worker if they are trees. A
+command without a format of its own gets one from the shape of its replies.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Row = list[str | Cell]
 Rows = Iterable[Row]
 
 
-#: what Celery's workers send when a command raises: the exception as Python shows it
+#: the reply of Celery's workers to a command that raises: the repr of the exception
 _RAISED = re.compile(r"""(\w+)\((['"])(.*)\2,?\)""", re.DOTALL)
 
 
 def errors(answers: Answers) -> dict[str, str]:
-    """What each worker that refused said, in words."""
+    """The error text of each worker that refused."""
     return {
         node: _in_words(str(value["error"]))
         for node, value in answers.replies.items()
@@ -65,14 +65,14 @@ def write(out: Output, command: Command, answers: Answers) -> None:
 
 
 def _without_held(value: Any) -> Any:
-    """What a worker had when tasks were revoked is said in words of its own (qctl/fleet/task_location.py)."""
+    """A revoke reply without the held tasks: task_location.py reports them separately."""
     if isinstance(value, dict) and set(value) == {"ok", "held"}:
         return {"ok": value["ok"]}
     return value
 
 
 def write_empty(out: Output, command: Command) -> None:
-    """Nobody replied: a document all the same."""
+    """Print the empty document when no worker replied."""
     if out.format in ("json", "yaml"):
         _document(out, command, {}, [], [])
     elif out.format == "csv":
@@ -87,7 +87,7 @@ def _document(
 
 
 def _form(name: str, replies: Mapping[str, Any]) -> tuple[list[Column], Callable[[Any], Rows]] | None:
-    """Columns and how to get the rows of a reply; None for replies that are trees."""
+    """Columns, and a function that makes the rows of a reply; None for replies that are trees."""
     form = _FORMS.get(name)
     if form is None and name not in _TREES:
         form = next((f for fits, f in _SHAPES if all(fits(v) for v in replies.values())), None)
@@ -104,7 +104,7 @@ def _write_table(out: Output, name: str, replies: dict[str, Any]) -> None:
 
 
 def _write_records(out: Output, name: str, replies: dict[str, Any]) -> None:
-    """A line for each row of the table; of a tree, for each leaf with its path."""
+    """One line for each row of the table; of a tree, for each leaf with its path."""
     columns, rows_of = _form(name, replies) or (_columns("key", "value"), _leaves)
     fields = ["node", *(column.key for column in columns)]
     out.records(
@@ -118,7 +118,7 @@ def _write_records(out: Output, name: str, replies: dict[str, Any]) -> None:
 
 
 def _leaves(value: Any, path: str = "") -> Rows:
-    """(path, value) of all that is in a tree."""
+    """(path, value) of every leaf of a tree."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from _leaves(inner, f"{path}.{key}" if path else str(key))
@@ -154,7 +154,7 @@ def _tree(value: Any, indent: str) -> Iterable[str]:
 
 
 def _text(value: Any) -> str:
-    """A value in one line: text as it is, the rest as JSON."""
+    """A value in one line: text unchanged, other values as JSON."""
     return value if isinstance(value, str) else "-" if value is None else to_json(value)
 
 
@@ -210,7 +210,7 @@ def _queues(value: Any) -> Rows:
 
 
 def _paused(queue: Mapping[str, Any]) -> str:
-    """Whether, by whom and why."""
+    """Whether the queue is paused, by whom and why."""
     pause = queue.get("pause")
     if not queue.get("paused") or not isinstance(pause, Mapping):
         return "yes" if queue.get("paused") else ""
@@ -223,7 +223,7 @@ def _dicts(value: Any) -> Iterable[Mapping[str, Any]]:
 
 
 def _one(value: Any) -> Rows:
-    """A single value, or {'ok': value}, or a mapping with one key."""
+    """A row for a single value, {'ok': value}, or a mapping with one key."""
     if isinstance(value, dict) and len(value) == 1:
         value = next(iter(value.values()))
     return [[_text(value)]]
@@ -257,7 +257,7 @@ _FORMS: dict[str, tuple[list[Column], Callable[[Any], Rows]]] = {
     "revoked": (_columns("id"), _each),
 }
 
-#: replies that are many values by name, even when there happens to be only one
+#: commands whose replies are mappings of many values, even if one has a single entry
 _TREES = frozenset(("conf", "stats", "report"))
 
 _SHAPES: list[tuple[Callable[[Any], bool], tuple[list[Column], Callable[[Any], Rows]]]] = [

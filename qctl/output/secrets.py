@@ -1,4 +1,4 @@
-"""Hide what must not be shown: passwords in URLs, and values whose name says that they are secret."""
+"""Mask secrets: passwords in URLs, and values whose name marks them as secret."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HIDDEN = "********"
 
 
 def hide(value: Any, name: str = "") -> Any:
-    """`value` with every secret in it replaced, at any depth."""
+    """`value` with every secret in it masked, at any depth."""
     if value and any(word in name.lower() for word in _WORDS) and not isinstance(value, Mapping | bool):
         return HIDDEN
     if isinstance(value, str):

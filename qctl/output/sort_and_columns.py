@@ -1,6 +1,6 @@
-"""Which items of a list, in which order, and which columns: --sort, --limit, --columns, --no-headers.
+"""Sorting, limit and columns of a list: --sort, --limit, --columns, --no-headers.
 
-In:  items with their rows, and what the command line asked for.  Out: fewer of them, in that order.
+In:  items with their rows, and the list options.  Out: the selected items and columns, in order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Row = Sequence[str | Cell]
 
 
 class Shape(NamedTuple):
-    """A list as it is to be shown."""
+    """A list after sorting and limiting; left_out: number of items beyond the limit."""
 
     items: list[Item]
     columns: list[Column]
@@ -28,7 +28,7 @@ class Shape(NamedTuple):
 
 
 def shaped(wanted: Listing, items: Sequence[Item], columns: Sequence[Column], rows: Sequence[Row]) -> Shape:
-    """The list with what was wanted done to it; raises Stop for a name that is no field or column."""
+    """Apply the list options. Raises CommandError for an unknown field or column."""
     pairs = list(zip(items, rows, strict=True))
     if wanted.sort:
         field = wanted.sort.lstrip("-")
@@ -64,7 +64,7 @@ def _places(names: Sequence[str] | None, columns: Sequence[Column]) -> list[int]
 
 
 def _order(value: Any) -> tuple[int, Any]:
-    """A key that compares values of different kinds: nothing, numbers, text."""
+    """A sort key over values of different types: None first, then numbers, then text."""
     if value is None:
         return 0, 0
     return (1, value) if isinstance(value, bool | int | float) else (2, str(value))

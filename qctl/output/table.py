@@ -1,7 +1,7 @@
 """Aligned columns for people.
 
-In:  column names and rows of text.  Out: lines.  On a terminal the last column is cut to the width;
-in a pipe nothing is cut, so that the same command can be read by grep and awk.
+In:  column names and rows of text.  Out: lines.  On a terminal the widest columns are cut so that lines fit;
+in a pipe nothing is cut, so that grep and awk get all of it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Column(NamedTuple):
 
     name: str
     right: bool = False
-    field: str = ""  # when it is not the heading in small letters
+    field: str = ""  # if it differs from the heading in lower case
     wide: bool = False  # only with -o wide
 
     @property
     def key(self) -> str:
-        """The name of the field that it shows."""
+        """The name of the displayed field."""
         return self.field or self.name.lower().replace(" ", "_")
 
 
@@ -43,7 +43,7 @@ def lines(
     colour: bool,
     heading: bool = True,
 ) -> list[str]:
-    """The heading and one line for each row; columns_wide is the terminal's width, None in a pipe."""
+    """The heading and one line for each row; columns_wide: the terminal's width, None in a pipe."""
     cells = [[_cell(c) for c in row] for row in rows]
     wide = [
         max([width(column.name) if heading else 1, *(width(row[i].text) for row in cells)])
@@ -56,7 +56,7 @@ def lines(
 
 
 def fit(wide: list[int], room: int) -> list[int]:
-    """Column widths that fit: the widest give way first, down to 8."""
+    """Column widths that fit into `room`: the widest columns shrink first, down to 8."""
     wide = list(wide)
     over = sum(wide) + len(GAP) * (len(wide) - 1) - room
     while over > 0 and max(wide) > 8:

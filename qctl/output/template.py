@@ -1,7 +1,7 @@
 """`-o template=TEXT`: text with fields of an item in braces.
 
-In:  '{node} is {state}'.  Out: a line for each item.  A field is a name, or names with dots for what is
-inside: nothing is called and no attribute is looked at. '{{' and '}}' are braces; \\t and \\n are a tab
+In:  '{node} is {state}'.  Out: one line for each item.  A field is a name, or names joined by dots for nested
+values: no function is called and no attribute is read. '{{' and '}}' are braces; \\t and \\n are a tab
 and a line end.
 """
 
@@ -19,10 +19,10 @@ _TEXT = {"{{": "{", "}}": "}", "\\t": "\t", "\\n": "\n", "\\\\": "\\"}
 
 
 class Template:
-    """A text that was taken apart: literal pieces, and the names of fields."""
+    """A parsed template: literal pieces, and the names of fields."""
 
     def __init__(self, text: str) -> None:
-        """Raises Stop for a brace without its partner, and for what is no name of a field."""
+        """Raises CommandError for an unmatched brace or an invalid field name."""
         self.pieces: list[tuple[str, bool]] = []
         for found in _PIECE.finditer(text):
             piece, field = found[0], found[1]
@@ -40,7 +40,7 @@ class Template:
         return [piece for piece, is_field in self.pieces if is_field]
 
     def filled(self, texts: Mapping[str, str]) -> str:
-        """The line for one item. texts: field -> what it shows."""
+        """The line for one item. texts: field -> its text."""
         return "".join(texts[piece] if is_field else piece for piece, is_field in self.pieces)
 
 
@@ -49,7 +49,7 @@ def _wrong(text: str, place: int, why: str) -> exit_codes.CommandError:
 
 
 def value_at(item: Any, field: str) -> Any:
-    """The value of a field; dots go inward, numbers into lists; None when there is nothing."""
+    """The value of a field; dots descend into mappings, numbers into lists; None when it is missing."""
     if isinstance(item, Mapping) and field in item:
         return item[field]
     for part in field.split("."):

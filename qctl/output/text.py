@@ -1,6 +1,6 @@
-"""Text from elsewhere, made safe and short enough to show.
+"""Untrusted text, made safe and short enough to print.
 
-In:  names, arguments and values that anybody may have sent.  Out: text without control characters,
+In:  names, arguments and values that any client may have sent.  Out: text without control characters,
 terminal escapes or direction marks, of a known width.
 """
 
@@ -15,19 +15,19 @@ from qcore.base.escapes import shown as shown
 
 
 def shown_lines(text: str) -> str:
-    """The same for text of several lines: line ends and tabs stay."""
+    """Escape text of several lines: line ends and tabs are kept."""
     return "\n".join("\t".join(shown(part) for part in line.split("\t")) for line in text.splitlines())
 
 
 def place_in(text: str, place: int) -> tuple[str, int]:
-    """The part of `text` around `place`, at most 70 characters, and where in it the place is."""
+    """The part of `text` around index `place`, at most 70 characters, and the column of `place` in it."""
     start = max(0, place - 50)
     part, column = text[start : start + 70], place - start
     return shown(part), len(shown(part[:column]))
 
 
 def width(text: str) -> int:
-    """How many terminal cells `text` takes."""
+    """The number of terminal cells that `text` takes."""
     if text.isascii():
         return len(text)
     return sum(_cells(char) for char in text)
@@ -40,7 +40,7 @@ def _cells(char: str) -> int:
 
 
 def pad(text: str, cells: int, right: bool = False) -> str:
-    """`text` filled with spaces to `cells`."""
+    """`text` padded with spaces to `cells`."""
     space = " " * max(0, cells - width(text))
     return space + text if right else text + space
 
@@ -67,7 +67,7 @@ def cut_middle(text: str, cells: int) -> str:
 
 
 def age(seconds: float | None) -> str:
-    """A length of time in at most five characters or so: 0.4s, 12s, 3m20s, 5h02m, 3d04h."""
+    """A duration in about five characters: 0.4s, 12s, 3m20s, 5h02m, 3d04h."""
     if seconds is None:
         return "-"
     seconds = max(0.0, seconds)
@@ -95,7 +95,7 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 
 def software(info: Mapping[str, Any]) -> str:
-    """What a worker runs, from its announcement: 'qcore 0.1.0'."""
+    """The worker's software and version, from its announcement: 'qcore 0.1.0'."""
     if info.get("sw_ident"):
         return f"{info['sw_ident']} {info.get('sw_ver', '')}".strip()
     return f"qcore {info['version']}" if info.get("version") else ""

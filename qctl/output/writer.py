@@ -1,7 +1,7 @@
-"""Where a command's answer goes: stdout in the chosen format; remarks go to stderr.
+"""The output of a command: the answer on stdout in the chosen format, remarks on stderr.
 
-In:  rows or a document.  Out: a table, one document of JSON or YAML, or a line for each item.
-Documents carry `schema` and `version`; fields are only ever added within a version.
+In:  rows or a document.  Out: a table, one document of JSON or YAML, or one line for each item.
+Documents carry `schema` and `version`; within a version, fields are only added.
 """
 
 from __future__ import annotations
@@ -27,32 +27,31 @@ _HIDDEN_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\
 
 
 def speaks_unicode() -> bool:
-    """Whether stdout takes every character."""
+    """Whether stdout can encode every character."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return encoding.lower().replace("-", "").startswith("utf")
 
 
 def to_json(value: Any) -> str:
-    """JSON in one line, readable, without characters that a terminal would act on, or that stdout
-    cannot show."""
+    """JSON in one line, with characters escaped that control a terminal or that stdout cannot encode."""
     text = json.dumps(value, ensure_ascii=not speaks_unicode(), default=str)
     return _HIDDEN_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class Output:
-    """The answer of one command."""
+    """The output of one command."""
 
     def __init__(self, options: Globals) -> None:
         self.options = options
         self._read: tuple[str, formats.Format] | None = None
-        #: with --watch and -o ndjson: what was printed last, by name
+        #: with --watch and -o ndjson: the last printed JSON, by name
         self.printed: dict[str, str] | None = None
-        #: a document was written
+        #: whether a document was written
         self.answered = False
 
     @property
     def chosen(self) -> formats.Format:
-        """The format of -o or QCTL_OUTPUT; raises Stop when there is none of that name."""
+        """The format of -o or QCTL_OUTPUT. Raises CommandError for an unknown one."""
         word = self.options.output
         if self._read is None or self._read[0] != word:
             self._read = word, formats.parse(word, "-o or QCTL_OUTPUT")
@@ -68,7 +67,7 @@ class Output:
 
     @property
     def as_objects(self) -> bool:
-        """Errors and warnings are JSON too."""
+        """Whether errors and warnings are JSON too."""
         return self.format in formats.AS_OBJECTS
 
     @property
@@ -76,16 +75,16 @@ class Output:
         return state_styles.wants_colour(sys.stdout, self.options.no_color)
 
     def line(self, text: str) -> None:
-        """One line of the answer, for people."""
+        """Print one line of the answer, for people."""
         sys.stdout.write(f"{text}\n")
 
     def text(self, text: str) -> None:
-        """Several lines of the answer, for people."""
+        """Print several lines of the answer, for people."""
         sys.stdout.write(f"{shown_lines(text)}\n")
 
     def document(self, schema: str, fields: Mapping[str, Any], name: str = "id") -> None:
-        """The answer as one document, in any format for programs (with ndjson it is one line, with csv and
-        the like the document is the only item). name: the field that -o name prints."""
+        """Print the answer as one document, in any format for programs (one line with ndjson, the only item
+        with csv and similar formats). name: the field that -o name prints."""
         whole = {"schema": f"qctl.{schema}", "version": VERSION, **fields}
         self.answered = True
         if self.format == "yaml":
@@ -98,13 +97,13 @@ class Output:
             self.records([fields], ())
 
     def nothing(self) -> None:
-        """The document of a command that failed before it had an answer, where one is expected."""
+        """Print the empty document of a command that failed before its answer, if the format needs one."""
         if self.format in ("json", "yaml") and not self.answered:
             self.document("error", {"items": []})
 
     def objects(self, items: Iterable[Any], name: str = "") -> None:
-        """One JSON object a line, each written at once. With --watch only those that have changed since
-        the last look, by their field `name`; what is no longer there is said to be gone."""
+        """Print one JSON object per line, each flushed at once. With --watch only those that changed since
+        the last run, identified by their field `name`; a missing one is reported as gone."""
         now: dict[str, str] = {}
         for item in items:
             text = to_json(item)
@@ -121,13 +120,13 @@ class Output:
             self.printed = now
 
     def records(self, items: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> None:
-        """Lines of fields: csv, tsv, fields= and template=. fields: those to show; none: all there are."""
+        """Print lines of fields: csv, tsv, fields= and template=. fields: those to print; empty: all."""
         names = list(fields) or records.all_fields(items)
         for line in records.lines(self.chosen, items, names, self.options.listing.headers):
             self.line(line)
 
     def table(self, columns: Sequence[Column], rows: Sequence[Sequence[str | Cell]]) -> None:
-        """Aligned columns; nothing at all when there are no rows."""
+        """Print aligned columns; nothing when there are no rows."""
         if not rows:
             return
         whole = self.format == "wide"
@@ -147,8 +146,8 @@ class Output:
         fields: Sequence[str] = (),
         **more: Any,
     ) -> None:
-        """A list in any format: rows are the items as people see them; name is the key of the names; fields:
-        of the items, where they are not those of output/csv_fields.py."""
+        """Print a list in any format. rows: the items for people; name: the field with the item's name;
+        fields: the items' fields, if output/csv_fields.py does not declare them."""
         shape = shaped(self.options.listing, items, columns, rows)
         safe = [hide(dict(item)) for item in shape.items]
         if self.format in ("json", "yaml"):
@@ -170,12 +169,12 @@ class Output:
             self.note(f"{shape.left_out} more are not shown (--limit)")
 
     def note(self, text: str) -> None:
-        """A remark or a count for people, on stderr; silenced by -q and by the formats for programs."""
+        """Print a remark or a count on stderr; -q and the formats for programs suppress it."""
         if not self.options.quiet and (self.for_people or self.format == "name"):
             self.warn(text)
 
     def warn(self, text: str) -> None:
-        """Something that must be said even with -q; an object of its own in the JSON formats."""
+        """Print a warning on stderr, also with -q; in the JSON formats it is an object."""
         sys.stdout.flush()
         text = mask_url(text)
         if self.as_objects:

@@ -1,7 +1,7 @@
-"""Values as YAML in blocks, so that no library is needed to write it.
+"""Values as YAML blocks, written without a library.
 
-In:  what JSON could hold.  Out: text that readers of YAML 1.1 and 1.2 take for the same value.
-Text that could be taken for something else is quoted as in JSON, which is YAML too.
+In:  a value that JSON can represent.  Out: text that parsers of YAML 1.1 and 1.2 read as the same value.
+Ambiguous text is quoted as in JSON, which is valid YAML.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from collections.abc import Iterator
 from typing import Any
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./@]*(?:-[A-Za-z0-9_./@]+)*")
-#: plain words that some reader takes for no text
+#: plain words that some parser does not read as text
 _TAKEN = frozenset(("true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf"))
 _UNPRINTABLE = re.compile(
     "[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\uffff\ud800-\udfff]"
 )
 _BEYOND = re.compile("[^\x00-\x7f]")
-#: longer keys must be written with a question mark (YAML 1.1, "simple keys": 1024 characters)
+#: longer keys need a question mark (YAML 1.1, "simple keys": 1024 characters)
 _LONG_KEY = 1000
 
 
 def dump(value: Any, ascii_only: bool = False) -> str:
-    """The text, ending in a line end. ascii_only: other characters are escaped (they are in quotes)."""
+    """The YAML text with a final line end. ascii_only: escape all other characters (they are in quotes)."""
     text = "\n".join(_lines(value, "")) + "\n"
     return _BEYOND.sub(_escaped, text) if ascii_only else text
 
@@ -73,7 +73,7 @@ def _scalar(value: Any) -> str:
     if value is None or isinstance(value, bool | int):
         return json.dumps(value)
     if isinstance(value, float):
-        # YAML 1.1 takes '1e+20' for text: a float has a point.
+        # YAML 1.1 reads '1e+20' as text: a float needs a point.
         text = repr(value)
         return text if "." in text else text.replace("e", ".0e")
     return _text(str(value))

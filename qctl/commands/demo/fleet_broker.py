@@ -1,6 +1,6 @@
 """A temporary broker for the simulated fleet, for as long as a command runs.
 
-In:  a session, sizes.  Out: the session uses a new SQLite file, to which a process of its own publishes the
+In:  a session, sizes.  Out: the session uses a new SQLite file, to which a separate process publishes the
 fleet's events, so that the simulation costs the command no time. After this: fleet_publisher.py.
 """
 

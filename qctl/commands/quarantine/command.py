@@ -1,4 +1,4 @@
-"""`qctl quarantine`: malformed messages, kept byte for byte."""
+"""`qctl quarantine`: malformed messages and dead-lettered tasks, kept byte for byte."""
 
 from __future__ import annotations
 

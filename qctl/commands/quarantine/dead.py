@@ -1,4 +1,4 @@
-"""`qctl dead`: tasks that crashed their workers too often."""
+"""`qctl dead`: dead-lettered tasks, whose runs crashed their process too often."""
 
 from __future__ import annotations
 

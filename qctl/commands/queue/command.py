@@ -1,4 +1,4 @@
-"""`qctl queue`: list, inspect and change queues. Each command is a file of this folder."""
+"""`qctl queue`: list, inspect and change queues. The commands are in this folder."""
 
 from __future__ import annotations
 

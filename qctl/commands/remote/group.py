@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CODES = (exit_codes.FAILED, exit_codes.NOT_FOUND, exit_codes.PARTIAL, exit_codes.NO_ANSWER)
 
-#: time-out of the query whether a worker knows a command that qcore's table lacks, seconds
+#: time-out of the query for a command that only a worker may have registered, seconds
 PATIENCE_S = 0.5
 
 #: example values of arguments

@@ -1,4 +1,4 @@
-"""`qctl task`: find, show and revoke single tasks. Each command is a file of this folder."""
+"""`qctl task`: find, show and revoke single tasks. The commands are in this folder."""
 
 from __future__ import annotations
 

@@ -171,8 +171,8 @@ class History:
         return tuple(record[c] for c in COLUMNS)
 
     def forget(self, most: int, older_than: float) -> int:
-        """Delete tasks older than `older_than` (epoch seconds), then those beyond `most`: the succeeded and
-        revoked first, then the failed, last those that have not ended. Return the number deleted."""
+        """Delete tasks older than `older_than` (epoch seconds), then those beyond `most`: the oldest that
+        succeeded or were revoked, then that failed, last that have not ended. Return the number deleted."""
         with self._told(), self._step():
             gone = self._db.execute("DELETE FROM tasks WHERE at<?", (older_than,)).rowcount
             self._db.execute("DELETE FROM gaps WHERE until<?", (older_than,))

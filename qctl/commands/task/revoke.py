@@ -2,7 +2,7 @@
 
 In:  ids, or a filter over queued tasks and tasks held by workers.  Out: for each task where it was found.
 The broker stores the revoked ids first; then the messages are removed from the queues, each in one step;
-then the workers are asked; ids found nowhere are looked up in the result store. So a task that moves
+then the workers get the request; ids found nowhere are looked up in the result store. So a task that moves
 meanwhile is refused where it arrives.
 """
 

@@ -35,7 +35,7 @@ class Concurrency(Kind):
 
 
 class PoolName(Kind):
-    """The name of a pool. The registry is imported only when a worker is started."""
+    """The name of a pool. The registry is imported only when the option is given."""
 
     name = "pool"
 

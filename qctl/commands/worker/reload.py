@@ -122,7 +122,7 @@ class Reloader:
                 )
 
     def _ended(self) -> int | None:
-        """The exit code of the worker; None while it runs, or while there is none."""
+        """The exit code of the worker; None while it runs, or before the next start."""
         if self._child is None:
             return None if self._told is None else exit_codes.TERMINATED
         code = self._child.poll()

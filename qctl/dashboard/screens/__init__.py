@@ -1,1 +1,1 @@
-"""Screens: what is open, and which keys it has."""
+"""Screens of the dashboard, and their keys."""

@@ -1,6 +1,6 @@
-"""ctrl-p: everything the dashboard can do, by name: views, keys, control commands.
+"""ctrl-p: every action of the dashboard, by name: views, keys, control commands.
 
-In:  what was typed.  Out: things to do.  The control commands are those of the workers' own table.
+In:  the typed text.  Out: actions.  The control commands come from qcore's command table.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Do = Callable[[], None]
 
 
 class CommandTarget(Protocol):
-    """What the palette needs of the dashboard."""
+    """The dashboard's interface for the palette."""
 
     refusal: str
 
@@ -33,7 +33,7 @@ class CommandTarget(Protocol):
 
 
 class Everything(Provider):
-    """What can be done here; in a read-only context nothing that changes anything."""
+    """All actions; in a read-only context only those that change nothing."""
 
     @property
     def _window(self) -> CommandTarget:

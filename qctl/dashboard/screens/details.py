@@ -1,6 +1,6 @@
-"""Pages over the tables: all that is known of one thing, in parts; and what a command answered.
+"""Pages over the tables: the details of a row, in tabs; and the output of a command.
 
-In:  a Sheet.  Out: a screen; parts that a command answers are filled when they are opened.
+In:  a Sheet.  Out: a screen; a tab with a command runs it when it is opened.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from qctl.dashboard.keys import DETAILS, Key
 from qctl.dashboard.views.details import Sheet, Tab
 from qctl.output.text import shown, shown_lines
 
-#: a longer text is cut; the command that shows all of it is said
+#: longer text is cut, with the number of cut characters, in characters
 LONGEST = 200_000
 
-#: the answer of a command
+#: runs a command and returns its output
 Ask = Callable[[tuple[str, ...]], str]
 
 
 def footer(keys: tuple[Key, ...], before: str = "") -> Text:
-    """The keys that matter here, on one line."""
+    """The keys for the footer, on one line."""
     text = Text(before, style="dim", no_wrap=True)
     for key in keys:
         if key.in_footer:
@@ -39,7 +39,7 @@ def footer(keys: tuple[Key, ...], before: str = "") -> Text:
 
 
 def facts_text(facts: Sequence[tuple[str, str]], width: int = 0) -> Text:
-    """Names and values, the values below each other; width: cells for it all, 0: as many as it takes."""
+    """Names and aligned values; width: cells in all, 0: unlimited."""
     facts = [(shown(name), value) for name, value in facts]
     wide = max((len(name) for name, _ in facts), default=0)
     text = Text(overflow="fold")
@@ -53,7 +53,7 @@ def facts_text(facts: Sequence[tuple[str, str]], width: int = 0) -> Text:
 
 
 def _style(line: str) -> str:
-    """Of a traceback's line: what was raised stands out, where it passed does not."""
+    """The style of a traceback's line: the exception is bold, file lines are dim."""
     if line.startswith("Traceback ") or line.lstrip().startswith('File "'):
         return "dim"
     return "" if line.startswith(" ") else "bold"
@@ -65,7 +65,7 @@ class DetailScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding(k.keys, k.action, k.words) for k in DETAILS]
 
     def __init__(self, sheet: Sheet, ask: Ask | None = None) -> None:
-        """ask: runs the words of a command, outside of the thread that draws."""
+        """ask: runs a command; it is called in a separate thread."""
         super().__init__()
         self.sheet, self.ask, self.at = sheet, ask, 0
         self._answers: dict[int, str] = {}
@@ -170,7 +170,7 @@ class DetailScreen(Screen[None]):
         event.stop()
 
     def action_next(self, by: int) -> None:
-        """Go to the next line that has the pattern in it, and show where."""
+        """Go to the next line that contains the pattern, and highlight it."""
         if not self._pattern:
             return
         content = self._content()

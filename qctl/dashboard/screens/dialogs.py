@@ -1,6 +1,6 @@
-"""Short questions over the tables: really do this? which one?
+"""Dialogs over the tables: confirmations and choices.
 
-In:  an Act, or choices.  Out: what was answered; None or nothing when it was left.
+In:  a RowAction, or choices.  Out: the answer; None when the dialog is closed.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from qctl.dashboard.row_actions import IRREVERSIBLE, RowAction
 from qctl.dashboard.screens.details import footer
 from qctl.output.text import shown, shown_lines
 
-#: lines of what a command says it would do
+#: lines of a preview at most
 PREVIEW_LINES = 9
 
 
 class Answer(tuple[str, ...]):
-    """More words for the command, such as --reason; to be done."""
+    """A confirmation; the items are additional words for the command, such as --reason."""
 
 
 class Question(ModalScreen[Answer | None]):
-    """What would be done, as a command line, and what that would touch.
+    """A confirmation with the command line and a preview of its effect.
 
-    `y` does it; what cannot be taken back needs the name typed, and in a production context a reason is
-    asked for.
+    `y` confirms; for an irreversible action its name must be typed, and in a production context a reason is
+    required.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding(k.keys, k.action, k.words) for k in ASK]
@@ -101,7 +101,7 @@ class Question(ModalScreen[Answer | None]):
 
 
 class Choice(ModalScreen[str | None]):
-    """One of a few things, each by a key of its own; `chosen` are marked."""
+    """A choice among a few names, each with its own key; `chosen` are marked."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "back")]
 
@@ -129,7 +129,7 @@ class Choice(ModalScreen[str | None]):
 
 
 def letters(names: Sequence[str]) -> dict[str, str]:
-    """A key for each name: its first letter that is still free, or a number."""
+    """A key for each name: its first unused letter, or a digit."""
     found: dict[str, str] = {}
     for number, name in enumerate(names):
         free = [c for c in name.lower() if c.isalpha() and c not in found]

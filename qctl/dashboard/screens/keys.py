@@ -1,7 +1,7 @@
-"""The dashboard's keys: looking around, choosing, typing, doing.
+"""The dashboard's key actions: navigation, selection, input, changes.
 
-In:  keys and clicks.  Out: another picture, a page, or a command line that is run.
-Before this: main.py draws.  Beside it: row_actions.py says what a key does to a row.
+In:  keys and clicks.  Out: another view, a page, or a command line that is run.
+Before this: main.py draws.  Beside it: row_actions.py maps a key and a row to a command.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from qctl.output import state_styles
 
 
 class Dashboard(MainWindow):
-    """The window, with keys."""
+    """The main window, with key actions."""
 
     COMMANDS: ClassVar[Any] = {Everything}
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -50,12 +50,12 @@ class Dashboard(MainWindow):
         super().__init__(*args, **options)
         self.visited, self.visit = [VIEWS[0]], 0
         self.last_act: RowAction | None = None
-        self.works: list[Running] = []  # commands that change something and have not ended
-        #: where commands that are typed are looked up
+        self.works: list[Running] = []  # running commands that change something
+        #: click's root command, to look up typed commands
         self.root_command: Any = None
 
     async def on_event(self, event: events.Event) -> None:
-        """A table's keys act at once, in their order: the next key may already be for what this one opens."""
+        """Handle a table's keys at once, in order: the next key may be for the page that this one opens."""
         if isinstance(event, events.Key) and isinstance(self.focused, VirtualTable):
             active = self.screen.active_bindings.get(event.key)
             if active is not None and active.enabled:
@@ -66,7 +66,7 @@ class Dashboard(MainWindow):
     # --- keys: looking
 
     def action_view(self, name: str, remember: bool = True) -> None:
-        """Show another screen."""
+        """Show another view."""
         view = next(v for v in VIEWS if v.name == name)
         if view is not self.view:
             self._set_pattern("")
@@ -102,7 +102,7 @@ class Dashboard(MainWindow):
             self.push_screen(DetailScreen(sheet, self._answer))
 
     def _answer(self, line: tuple[str, ...]) -> str:
-        """What a command says; a workflow that is remembered here needs no command."""
+        """The output of a command; a workflow that is in the event table is drawn without one."""
         if line[:2] == ("task", "tree"):
             family = self.feed.memory.state.table.family(line[2])
             if len(family) > 1:
@@ -208,7 +208,7 @@ class Dashboard(MainWindow):
         )
 
     def action_mouse(self) -> None:
-        """Let the terminal have the mouse, to select text; or take it back."""
+        """Turn mouse support off, so that the terminal can select text; or on again."""
         driver: Any = self._driver
         on = not getattr(self, "_mouse_off", False)
         self._mouse_off = on
@@ -222,7 +222,7 @@ class Dashboard(MainWindow):
 
     def action_command_palette(self) -> None:
         super().action_command_palette()
-        # Its sign is two cells wide in one terminal and one in another.
+        # Terminals differ in the width of its default icon.
         self.call_after_refresh(self._plain_icon)
 
     def _plain_icon(self) -> None:
@@ -258,7 +258,7 @@ class Dashboard(MainWindow):
             self.say(said, word)
 
     def _copy(self, text: str) -> None:
-        """To the terminal's clipboard, and to the eyes: not every terminal takes it."""
+        """Copy to the terminal's clipboard and show the text: not every terminal supports it."""
         self.copy_to_clipboard(text)
         self.say(f"copied: {text}")
 
@@ -271,7 +271,7 @@ class Dashboard(MainWindow):
         self.open_command("")
 
     def open_command(self, text: str) -> None:
-        """Let a command be typed that begins so."""
+        """Open the command line with this text."""
         self._open_line("command", text, "a view, or a command without `qctl`: queue peek mails")
 
     def _open_line(self, what: str, text: str, hint: str) -> None:
@@ -279,7 +279,7 @@ class Dashboard(MainWindow):
         self.line.placeholder = hint
         self.line.value = text
         self.line.display = True
-        self.screen.set_focus(self.line)  # now, since the next key may be typed already
+        self.screen.set_focus(self.line)  # at once, since the next key may arrive already
         self.line.cursor_position = len(text)
 
     def _leave_line(self) -> None:
@@ -288,7 +288,7 @@ class Dashboard(MainWindow):
         self.screen.set_focus(self.table)
 
     def action_leave(self) -> None:
-        """Leave what was opened last: the input line, a command that runs, marks, the filter, the view."""
+        """Close what was opened last: the input line, a running command, marks, the filter, the view."""
         if self.typing:
             if self.typing == "filter":
                 self._set_pattern("")
@@ -320,8 +320,8 @@ class Dashboard(MainWindow):
         self.redraw()
 
     def _set_pattern(self, text: str) -> None:
-        """What to show: for tasks a filter, elsewhere a part of what is seen. While it is not yet a filter,
-        the last one stays."""
+        """Set the pattern: for tasks a filter, elsewhere a substring of the row. While the filter is invalid,
+        the last valid one stays in effect."""
         self.pattern, self.mistake, self.every = text, "", False
         self.table.follows = True
         if self.view is not TASKS or not text.strip():
@@ -333,7 +333,7 @@ class Dashboard(MainWindow):
             self.mistake = " ".join(str(exc).split())
 
     def _run_line(self, text: str) -> None:
-        """A view's name, or any command of qctl."""
+        """Run the typed text: a view's name, or any command of qctl."""
         view = view_named(text)
         if view is not None:
             self.action_view(view.name)
@@ -358,7 +358,7 @@ class Dashboard(MainWindow):
     # --- keys: doing
 
     def action_mark_all(self) -> None:
-        """Mark all that match; of tasks also those that are not seen."""
+        """Mark all rows that match; for tasks also those beyond the screen."""
         if self.view is TASKS:
             if self.wanted is None:
                 self.say("type a filter first: all that match it are marked then")
@@ -370,7 +370,7 @@ class Dashboard(MainWindow):
         self.redraw()
 
     def action_act(self, verb: str) -> None:
-        """Do something to what is marked or under the cursor; what is costly only after a question."""
+        """Run an action on the marked rows or the current one; costly ones need confirmation."""
         if self.focused is self.line:
             return
         rows = [r.target if isinstance(r, Link) else r for r in self.table.marked.values()]
@@ -409,7 +409,7 @@ class Dashboard(MainWindow):
         self.run_worker(lambda: self._done(act, self._work(act)), thread=True)
 
     def _work(self, act: RowAction) -> CommandResult:
-        """Do it, however long it takes; in a thread."""
+        """Run the command to its end, without a time-out; called in a thread."""
         try:
             running = Running(self.feed.app, act.words, self.extra)
         except OSError as exc:
@@ -434,7 +434,7 @@ class Dashboard(MainWindow):
         self.exit(exit_codes.OK)
 
     def _fatal_error(self) -> None:
-        """A bug of ours: leave the terminal as it was; main.py says so in one line."""
+        """Handle a bug: restore the terminal; main.py prints one line about it."""
         self._close_messages_no_wait()
 
 

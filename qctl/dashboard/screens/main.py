@@ -1,7 +1,7 @@
-"""The dashboard's window and how it is drawn: header, charts, one table, details beside it, keys.
+"""The dashboard's main window and its layout: header, charts, one table, details next to it, keys.
 
-In:  a feed, whose snapshots it draws four times a second.  Out: the screen.
-After this: keys.py acts on keys.
+In:  a source, whose snapshots it draws four times per second.  Out: the screen.
+After this: keys.py handles keys.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
     from qctl.dashboard.sources.base import Source
 
 REDRAW_S = 0.25
-#: how long a remark stays, and an undo can be thought of
+#: seconds for which a remark stays
 SAID_S = 10.0
-#: a terminal narrower or lower than this has one list and the keys
+#: a narrower or lower terminal shows only one list and the keys
 NARROW, LOW = 60, 15
-#: from this width on details stand beside the table; from the second on the charts too
+#: widths from which details are next to the table, and charts in every view
 WIDE, WIDEST = 120, 160
 SIDE = 46
 TASKS = next(v for v in VIEWS if v.name == "tasks")
 
 
 class MainWindow(App[int]):
-    """Header, charts, one table, details beside it, keys."""
+    """Header, charts, one table, details next to it, keys."""
 
     CSS = """
     Screen { background: $background; color: $foreground; }
@@ -72,7 +72,7 @@ class MainWindow(App[int]):
         palette: Palette | None = None,
         where: words.Where | None = None,
     ) -> None:
-        """extra: global options for the command lines of verbs; where: which fleet this is."""
+        """extra: global options for the command lines of actions; where: context and warnings."""
         super().__init__()
         self.feed, self.plain, self.extra = feed, plain, tuple(extra)
         self.where = where or words.Where()
@@ -81,16 +81,16 @@ class MainWindow(App[int]):
             self.register_theme(textual_theme(one))
         self.use_theme(palette or THEMES["ansi" if plain else "default-dark"])
         self.picture = Snapshot()
-        #: why nothing may be changed here; empty: it may
+        #: why changes are refused; empty: they are permitted
         self.refusal: str = feed.refusal
-        #: a change needs a reason here
+        #: whether a change needs a reason
         self.needs_reason = False
         self.frozen_at: int | None = None
         self.pattern, self.wanted = "", None
-        self.mistake = ""  # why the pattern is no filter
-        self.every = False  # all that match are marked, seen or not
+        self.mistake = ""  # why the pattern is no valid filter
+        self.every = False  # all matching rows are marked, displayed or not
         self.view: View = VIEWS[0]
-        self.typing = ""  # what the input line is for: filter or command
+        self.typing = ""  # the purpose of the input line: filter or command
         self.table: VirtualTable[Any] = VirtualTable(
             self.view.fields, self.view.id_of, self.view.cells(self.panes), self.view.empty, id="main"
         )
@@ -129,7 +129,7 @@ class MainWindow(App[int]):
         self.call_after_refresh(self.draw)
 
     def paint_all(self) -> None:
-        """Draw every line again, also those that have not changed."""
+        """Redraw every line, changed or not."""
         self.screen.refresh(layout=True)
         self.table.refresh()
         self.redraw()
@@ -148,7 +148,7 @@ class MainWindow(App[int]):
         return Wanted(self.wanted, self.table.order.by, self.table.order.reverse)
 
     def redraw(self) -> None:
-        """Fetch a picture and draw it; while frozen only count what is behind."""
+        """Take a snapshot and draw it; while frozen, only count the new events."""
         fresh = self.feed.take(self.selection)
         if self.frozen_at is None:
             self.picture = fresh
@@ -186,7 +186,7 @@ class MainWindow(App[int]):
         self._draw_keys(width)
 
     def _put(self, where: Static, text: Text) -> None:
-        """Change what stands there, if it is not the same: an idle screen sends next to nothing."""
+        """Update a widget only if its text changed: an idle screen sends almost nothing."""
         before = self._shown.get(where.id)
         if before is None or (before, before.style) != (text, text.style):
             self._shown[where.id] = text
@@ -229,7 +229,7 @@ class MainWindow(App[int]):
         self._put(self.side, text)
 
     def say(self, text: str, word: str = "") -> None:
-        """A remark on a line above the keys, for a few seconds; word: of the state whose style it has."""
+        """Show a remark above the keys for SAID_S seconds; word: the state whose style it has."""
         self.said.update(Text(f" {shown(text)}", self.panes.style(word), no_wrap=True, overflow="ellipsis"))
         self.said.display = True
         self._said_until = time.monotonic() + SAID_S
@@ -245,7 +245,7 @@ class MainWindow(App[int]):
             self._put(self.keys, footer(tuple(k for k in MAIN if self._helps(k.action)), views))
 
     def _helps(self, action: str) -> bool:
-        """Whether a key does something in this view; in a read-only fleet none changes anything."""
+        """Whether a key has an effect in this view; in a read-only fleet, keys for changes have none."""
         if not action.startswith("act("):
             return True
         fits = {
@@ -257,7 +257,7 @@ class MainWindow(App[int]):
         return not self.refusal and (self.view is VIEWS[0] or self.view.name in fits.get(name, ()))
 
     def _live(self) -> Mapping[str, Iterable[str]]:
-        """Names that may be typed next."""
+        """Names for completion."""
         table = self.feed.memory.state.table
         return {
             "name": table.names.codes,
@@ -267,7 +267,7 @@ class MainWindow(App[int]):
 
 
 def _sort_key(value: Any) -> tuple[bool, Any]:
-    """What is unknown comes last; numbers the largest first, everything else by its letters."""
+    """A sort key: numbers in descending order, other values by their text; None last."""
     if isinstance(value, int | float):
         return False, -value
     return value is None, "" if value is None else str(value)

@@ -1,7 +1,7 @@
-"""The screen as it is, as two files for notes on an incident: SVG and text.
+"""Save the screen as two files for incident notes: SVG and text.
 
-In:  the window.  Out: files in the current folder that only their owner can read, or a download where the
-screen is a browser. Nothing in the SVG is fetched from anywhere when it is looked at.
+In:  the window.  Out: files in the current directory that only their owner can read, or a download if the
+screen is a browser. The SVG loads nothing from other servers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from qctl.configuration.directories import write_private
 if TYPE_CHECKING:
     from qctl.dashboard.screens.main import MainWindow
 
-#: rich's names for the parts of a picture; see its Console.export_svg
+#: a template with rich's field names; see its Console.export_svg
 SVG = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
 .{unique_id}-matrix {{ font: {char_height}px monospace; line-height: {line_height}px }}
@@ -53,20 +53,20 @@ def picture_of(window: MainWindow, title: str) -> tuple[str, str]:
         record=True,
         legacy_windows=False,
     )
-    # As Textual's own export_screenshot() does, whose SVG takes its letters from a server.
+    # As in Textual's export_screenshot(), whose SVG loads its fonts from a server.
     console.print(window.screen._compositor.render_update(full=True))
     text = "\n".join(line.rstrip() for line in console.export_text(clear=False).rstrip("\n").split("\n"))
     return console.export_svg(title=title, code_format=SVG, font_aspect_ratio=0.6), f"{text}\n"
 
 
 def save(window: MainWindow) -> str:
-    """Write both, or offer the SVG for download; what became of it, in words. Raises OSError."""
+    """Write both files, or offer the SVG for download; return the outcome as text. Raises OSError."""
     name = f"qctl-{window.view.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     svg, text = picture_of(window, name)
     if window.is_web:
         window.deliver_text(io.StringIO(svg), save_filename=f"{name}.svg", mime_type="image/svg+xml")
         return f"{name}.svg is yours to download"
-    # Whoever may look at the fleet may not be everybody on this machine.
+    # Private files: other users of this machine may have no access to the fleet.
     write_private(Path(f"{name}.svg"), svg)
     write_private(Path(f"{name}.txt"), text)
     return f"saved {name}.svg and .txt"

@@ -1,1 +1,1 @@
-"""Where the dashboard's facts come from: live, or a recording."""
+"""Sources of the dashboard's data: a live fleet, or a recording."""

@@ -1,4 +1,4 @@
-"""What the dashboard's screens need of a source of facts: a live fleet, or a recording of one."""
+"""The interface of the dashboard's data sources: a live fleet, or a recording."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Source(ABC):
-    """start(), then take() as often as the screen is drawn, then stop()."""
+    """Call start(), then take() for each redraw, then stop()."""
 
     app: App
     memory: EventLog
-    #: why nothing may be changed through this source; empty: it may
+    #: why changes through this source are refused; empty: they are permitted
     refusal: str = ""
     #: whether step(), pause() and faster() have an effect
     can_seek: bool = False
@@ -37,10 +37,10 @@ class Source(ABC):
         """Query the workers before the next interval is over, since something was changed."""
 
     def step(self, seconds: float) -> None:
-        """Move forward, or back with a negative number, by so many seconds of the recording."""
+        """Move by `seconds` of the recording; negative: back."""
 
     def pause(self, paused: bool) -> None:
-        """Stop or continue at the present moment of the recording."""
+        """Pause the recording at the current moment, or continue."""
 
     def faster(self, factor: float) -> None:
         """Multiply the speed by `factor`."""

@@ -1,6 +1,6 @@
-"""Look at the broker for the dashboard: queues, failed tasks, its own state. Nobody is asked but the broker.
+"""Poll the broker for the dashboard: queues, failed tasks, its own state. No worker is queried.
 
-In:  an app.  Out: rows for a Snapshot.  Bounded: so many queues, so many failures, and one look a turn.
+In:  an app.  Out: rows for a Snapshot.  Bounded: MOST_QUEUES, MOST_FAILURES, and one poll per interval.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ MOST_QUEUES = 500
 MOST_FAILURES = 2_000
 
 
-#: seconds between two looks from which a rate can be told
+#: shortest time between two polls that yields a rate, seconds
 LEAST_SPAN_S = 0.2
 
 
 class BrokerPoll:
-    """Keeps what the last look said, so that the next can tell rates."""
+    """Keeps the values of the last poll, to compute rates in the next."""
 
     def __init__(self, app: App) -> None:
         self._app = app
         self._held: dict[str, int] = {}
         self._last: queue_rates.QueueSample | None = None
-        #: how long the broker took to answer, in seconds
+        #: response time of the broker, seconds
         self.round_trip_s: float | None = None
 
     def queues(
         self, consumers: Counter[str], done: Counter[str], taken: queue_rates.Taken | None
     ) -> tuple[QueueRow, ...]:
-        """consumers: workers by queue; done: tasks that were seen to end since the last look, by queue;
-        taken: what workers say they take, which is the truth where they all say it."""
+        """consumers: workers by queue; done: tasks that ended since the last poll according to events, by
+        queue; taken: the workers' announced claim rates, which are exact where all workers announce them."""
         broker = self._app.broker
         begin = time.perf_counter()
         paused = set(broker.paused())
@@ -56,7 +56,7 @@ class BrokerPoll:
             came, went = told[name]["in_per_s"], told[name]["out_per_s"]
             seen = taken is None or name in taken.others
             if seen:
-                # Events of Celery's workers name no queue; then nobody knows.
+                # Events of Celery's workers may name no queue; then the rates are unknown.
                 known = span > LEAST_SPAN_S and (done[name] > 0 or not done[""])
                 change = self._held[name] - before.get(name, self._held[name])
                 went = done[name] / span if known else None
@@ -79,7 +79,7 @@ class BrokerPoll:
         return tuple(rows)
 
     def failures(self) -> tuple[FailureRow, ...]:
-        """Failed tasks that nobody has tried again, by name and exception, the most first."""
+        """Failed tasks that were not retried, by name and exception, largest groups first."""
         found: list[FailedTask] = []
         cursor = ""
         try:
@@ -114,7 +114,7 @@ class BrokerPoll:
         return tuple(sorted(rows, key=lambda r: (-r.count, r.name)))
 
     def broker(self) -> dict[str, str]:
-        """Facts about the broker: where, how quick, what it can do."""
+        """Facts about the broker: address, response time, features, results, symptoms."""
         from qcore.errors import mask_url
 
         broker = self._app.broker
@@ -131,5 +131,5 @@ class BrokerPoll:
 
 
 def _held(depth: Depth) -> int:
-    """All that has not ended."""
+    """The number of messages that have not been settled."""
     return depth.ready + (depth.delayed or 0) + (depth.in_flight or 0)

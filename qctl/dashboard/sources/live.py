@@ -1,7 +1,7 @@
-"""Fetch: one thread listens to events, one asks the workers, one looks at the broker, one searches.
+"""The live source: one thread receives events, one queries the workers, one polls the broker, one searches.
 
-In:  an app.  Out: Snapshots, made when take() is called. Answers of the fleet are the truth about who
-is there; events say what happens in between. A broker that goes away is tried again until it is back.
+In:  an app.  Out: Snapshots, made when take() is called. Replies of the fleet decide which workers are
+online; events fill the time between them. Each thread reconnects to an unreachable broker.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ if TYPE_CHECKING:
     from qcore.control.client import Answers
 
 ASK_EVERY_S = 2.0
-#: so many workers are asked in a second, not more: a large fleet's turn takes longer
+#: workers queried per second at most: a large fleet has a longer interval
 ASKED_PER_S = 100
 ASK_TIMEOUT_S = 1.0
 QUESTIONS = ("active", "reserved", "scheduled", "active_queues")
-#: so many results of tasks whose end was not heard are looked up in a turn
+#: at most this number of results is looked up per interval, for tasks without an end event
 MOST_LOOKED_UP = 500
 RETRY_S = (0.5, 1.0, 2.0)
-#: turns without an answer after which the broker hangs rather than refuses
+#: intervals without a reply after which the broker counts as hanging
 STALE_TURNS = 4
 
 
 class LiveSource(Source):
-    """What the dashboard knows; start(), then take() as often as the screen is drawn, then stop()."""
+    """The state of a live fleet; start(), then take() for each redraw, then stop()."""
 
     def __init__(self, app: App, max_tasks: int = 10_000, max_bytes: int | None = None) -> None:
         self.app = app
-        self.listening = threading.Event()  # events that are sent from now on arrive
+        self.listening = threading.Event()  # set while the subscription to events is open
         self.memory = EventLog(max_tasks, max_bytes)
         self._lock = self.memory.lock
         self._fleet = Fleet()
         self._stopped = threading.Event()
         self._ask_now, self._look_now = threading.Event(), threading.Event()
-        self._trouble: dict[str, str] = {}  # which thread -> what ails it
+        self._trouble: dict[str, str] = {}  # by thread name, its current error
         self._tries = 0
         self._next_try = 0.0
         self._queues: tuple[QueueRow, ...] = ()
@@ -82,16 +82,16 @@ class LiveSource(Source):
             thread.join(ASK_TIMEOUT_S * 2)
 
     def ask_soon(self) -> None:
-        """Ask the fleet and look at the broker without waiting for the next turn."""
+        """Query the fleet and poll the broker without waiting for the next interval."""
         self._ask_now.set()
         self._look_now.set()
 
     def fold(self, batch: list[Event]) -> None:
-        """Take events in."""
+        """Fold events."""
         self.memory.fold(batch)
 
     def take(self, wanted: Wanted | None = None) -> Snapshot:
-        """The present picture, with the tasks that are wanted (all, the newest first)."""
+        """The current snapshot, with the selected tasks (default: all, newest first)."""
         now = time.time()
         with self._lock:
             memory, fleet = self.memory, self._fleet
@@ -130,23 +130,23 @@ class LiveSource(Source):
 
     @property
     def turn_s(self) -> float:
-        """How often the fleet is asked."""
+        """Seconds between two queries of the fleet."""
         return max(ASK_EVERY_S, len(self._fleet) / ASKED_PER_S)
 
     # --- threads
 
     def _keep_doing(self, name: str, work: Any) -> None:
-        """Run `work` again and again until stop(); what goes wrong is shown, never raised."""
+        """Repeat `work` until stop(); an error is shown and followed by a pause, never raised."""
         failed = 0
         while not self._stopped.is_set():
             try:
                 work()
                 failed = 0
-            except Exception as exc:  # the picture must survive whatever the broker does
+            except Exception as exc:  # the dashboard must survive any error of the broker
                 pause = RETRY_S[min(failed, len(RETRY_S) - 1)]
                 with self._lock:
                     failed = failed + 1 if name in self._trouble else 1
-                    # The address is in the header already; the line needs the reason.
+                    # The header shows the address; this line needs only the reason.
                     reason = getattr(exc, "reason", "") or str(exc) or type(exc).__name__
                     self._trouble[name] = mask_url(str(reason))
                     self._tries += name == "ask"
@@ -154,7 +154,7 @@ class LiveSource(Source):
                 self._stopped.wait(pause)
 
     def _listen(self) -> None:
-        # A connection of its own: waiting for events must not hold up questions.
+        # A separate connection: waiting for events must not delay queries.
         broker: Broker = open_broker(self.app.broker_url(), self.app.broker_options())
         try:
             with listen(broker, exchange=self.app.conf.event_exchange) as batches:
@@ -176,7 +176,7 @@ class LiveSource(Source):
             members = control.known()
             answers: dict[str, Answers] = {}
             if not self._fleet.asked:
-                self.learn(stats, members, answers, asked_at)  # who is there is shown at once
+                self.learn(stats, members, answers, asked_at)  # show the workers before the other queries
             if stats.replies:
                 answers = {name: control.ask(name, timeout_s=ASK_TIMEOUT_S) for name in QUESTIONS}
             self.learn(stats, members, answers, asked_at)
@@ -187,7 +187,7 @@ class LiveSource(Source):
     def learn(
         self, stats: Answers, members: list[Member], answers: Mapping[str, Answers], asked_at: float
     ) -> None:
-        """Take the answers of one round in; how unheard tasks ended is in their results, if anywhere."""
+        """Fold the replies of one round; look up results of tasks without an end event."""
         with self._lock:
             lost = self._fleet.learn(self.memory.state, stats, members, answers, asked_at)
         if not lost or not self.app.results.keeps:
@@ -205,7 +205,7 @@ class LiveSource(Source):
         looker = BrokerPoll(self.app)
         while not self._stopped.is_set():
             with self._lock:
-                # Celery's events name no queue; where there is one only, that is it.
+                # Celery's events may name no queue; if there is only one queue, it is that one.
                 done = self.memory.ended_by_queue(self._queues[0].name if len(self._queues) == 1 else "")
                 consumers, taken = self._fleet.consumers(), self._fleet.taken
             queues = looker.queues(consumers, done, taken)

@@ -1,7 +1,7 @@
-"""A recording instead of a broker: the same pictures, at any moment of it.
+"""The replay source: snapshots of a recording, at any moment of it.
 
-In:  a file of events, a speed.  Out: Snapshots, as live.py makes them. Forward is folding faster; backward
-is folding again from the beginning.
+In:  a file of events, a speed.  Out: Snapshots, as live.py makes them. Seeking forward folds events faster;
+seeking back folds them again from the beginning.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ LOOK_EVERY_S = 1.0
 
 
 class Replay(Source):
-    """What a recording shows; start(), take() as often as it is drawn, stop()."""
+    """The state of a recording; start(), then take() for each redraw, then stop()."""
 
     refusal = "this is a recording"
     can_seek = True
 
     def __init__(self, app: App, path: str, speed: float, max_tasks: int, max_bytes: int | None) -> None:
-        """speed: so many seconds of the recording in one; 0: all of it at once. Raises Stop when there is
-        no event in the file."""
+        """speed: seconds of the recording per second; 0: go to the end at once. Raises CommandError when the
+        file has no event."""
         self.app, self.path, self.speed = app, path, speed
         found = span(path)
         if found is None:
@@ -46,7 +46,7 @@ class Replay(Source):
         self.memory = EventLog(*self._limits)
         self._now = self.begin if speed > 0 else self.end
         self._paused = self._stopped = self._again = False
-        self._folded = self.begin  # up to here
+        self._folded = self.begin  # time of the last folded batch
         self._failures: tuple[FailureRow, ...] = ()
         self._looked = 0.0
         self._lock = threading.Lock()
@@ -64,7 +64,7 @@ class Replay(Source):
     # --- where it is
 
     def step(self, seconds: float) -> None:
-        """Go on, or back, by so much."""
+        """Move forward, or back, by `seconds`."""
         with self._lock:
             self._now = min(max(self._now + seconds, self.begin), self.end)
             self._again = self._again or self._now < self._folded
@@ -110,7 +110,7 @@ class Replay(Source):
     # --- what is seen
 
     def take(self, wanted: Wanted | None = None) -> Snapshot:
-        """The picture of the moment that the recording has come to."""
+        """The snapshot at the current moment of the recording."""
         memory, now = self.memory, self._now
         with memory.lock:
             events_per_s, done_per_s = memory.rates(now)

@@ -1,1 +1,1 @@
-"""The dashboard's state: what events and answers add up to."""
+"""The dashboard's state: folded events and replies."""

@@ -1,7 +1,7 @@
-"""What events have told the dashboard: tasks, workers, the last events, rates and charts.
+"""The dashboard's event state: tasks, workers, the last events, rates and charts.
 
-In:  batches of events, from one thread.  Out: what a Snapshot shows of them, for another thread.
-Before this: sources/live.py or sources/replay.py, where events come from.
+In:  batches of events, from one thread.  Out: the event part of a Snapshot, for another thread.
+Before this: sources/live.py or sources/replay.py, the sources of events.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from qctl.dashboard.state.series import Charts
 
 RATE_WINDOW_S = 5.0
 LOG_SIZE = 1000
-#: of so many tasks a batch the waiting time is looked at, for the chart
+#: the chart samples the waiting time of this number of tasks per batch
 WAITS_LOOKED_AT = 4
 MOST_WAITS = 2000
 
 
 class EventLog:
-    """Events folded; at most max_tasks tasks in at most max_bytes."""
+    """Folded events; at most max_tasks tasks in at most max_bytes."""
 
     def __init__(self, max_tasks: int, max_bytes: int | None = None) -> None:
         self.lock = threading.Lock()
         self.state = State(max_tasks, max_bytes=max_bytes)
         self.finder = TaskSearch(self.state.table)
         self.charts = Charts()
-        self.lag_s = 0.0  # how old the newest event was when it was folded
+        self.lag_s = 0.0  # age of the newest event when it was folded
         self.since: float | None = None  # epoch seconds of the first event
         self._log: deque[list[Event]] = deque()
         self._logged = 0
@@ -43,7 +43,7 @@ class EventLog:
         self._ended_before: dict[int, int] = {}
 
     def fold(self, batch: list[Event], now: float | None = None) -> None:
-        """Take events in; now: our clock (epoch seconds)."""
+        """Fold events; now: local clock (epoch seconds)."""
         if not batch:
             return
         at = time.time() if now is None else now
@@ -74,10 +74,10 @@ class EventLog:
             if looked == WAITS_LOOKED_AT:
                 return
 
-    # --- out; under the lock
+    # --- out; call with the lock held
 
     def tasks(self, wanted: Wanted) -> tuple[TaskRows, Found | None]:
-        """The tasks that are wanted, and how far the search for them is; None: all are there."""
+        """The selected tasks, and the state of the search for them; None: no search is needed."""
         self.finder.want(wanted)
         if wanted.is_plain:
             return TaskRows(self.state.table), None
@@ -90,7 +90,7 @@ class EventLog:
         return LogRows(self._log, self.state.events, LOG_SIZE)
 
     def rates(self, now: float) -> tuple[float, float]:
-        """Events and finished tasks a second over the last few seconds; also samples the charts."""
+        """Events and finished tasks per second over RATE_WINDOW_S; also samples the charts."""
         counts = self.state.counts
         failed = counts.get("task-failed", 0)
         done = counts.get("task-succeeded", 0) + failed
@@ -105,8 +105,7 @@ class EventLog:
         return (self.state.events - first[1]) / span, (done - first[2]) / span
 
     def ended_by_queue(self, only_queue: str) -> Counter[str]:
-        """Tasks that ended since this was last asked; only_queue: where those of a sender that names no
-        queue were."""
+        """Tasks that ended since the last call, by queue; only_queue: the queue for events that name none."""
         table = self.state.table
         found: Counter[str] = Counter()
         for code, total in table.ended_in.items():
@@ -125,11 +124,11 @@ class EventLog:
 
     @property
     def missed(self) -> int:
-        """Events that never arrived, by the numbers that workers give them."""
+        """Number of events that never arrived, by the workers' sequence numbers."""
         return sum(w.missed for w in self.state.workers.values())
 
     def facts(self) -> dict[str, Any]:
-        """What the broker's page says of the events."""
+        """The event facts of the broker view."""
         table = self.state.table
         return {
             "events heard": f"{self.state.events:,}",

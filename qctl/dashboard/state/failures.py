@@ -1,6 +1,6 @@
-"""Failures by task and exception as events told of them, where no store of failed tasks has them.
+"""Failures by task and exception from events, for failures that the store of failed tasks lacks.
 
-In:  the table of tasks, which another thread may add to.  Out: FailureRows that are not exact.
+In:  the table of tasks, to which another thread may add.  Out: FailureRows that are not exact.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from qcore.events.store.columns import Chunk, More
 from qcore.events.store.table import FAILURE, TaskTable
 from qctl.dashboard.state.snapshot import FailureRow
 
-#: of so many remembered errors at most
+#: at most this number of remembered errors is read
 MOST = 50_000
 
 
 def seen_failures(table: TaskTable, known: Iterable[FailureRow] = ()) -> tuple[FailureRow, ...]:
-    """Groups that are not among the known, the most first."""
+    """Groups that are not in `known`, largest first."""
     groups: dict[tuple[int, str], list[tuple[Chunk, int]]] = {}
     for chunk, i, more in islice(_errors(table), MOST):
         if i < len(chunk.runtimes) and chunk.states[i] == FAILURE:
@@ -32,7 +32,7 @@ def seen_failures(table: TaskTable, known: Iterable[FailureRow] = ()) -> tuple[F
         try:
             newest, first = (table.get(chunk.ids[i]) for chunk, i in (members[-1], members[0]))
         except IndexError:
-            continue  # forgotten just now
+            continue  # dropped from the table meanwhile
         if newest is None or first is None:
             continue
         rows.append(
@@ -51,7 +51,7 @@ def seen_failures(table: TaskTable, known: Iterable[FailureRow] = ()) -> tuple[F
 
 
 def _errors(table: TaskTable) -> Iterator[tuple[Chunk, int, More]]:
-    """What has an exception, in the order of arrival."""
+    """Rows with an exception, in the order of arrival."""
     for chunk in list(table.chunks.values()):
         for i, more in list(chunk.more.items()):
             if more.exception:

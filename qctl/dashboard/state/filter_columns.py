@@ -1,10 +1,10 @@
-"""Which rows of the table of tasks a filter means, a chunk at a time, cheap columns first.
+"""Apply a filter to the table of tasks, chunk by chunk, cheap columns first.
 
-In:  a table and a Filter.  Out: places of a chunk.  Nothing is locked: the thread that folds events only
-adds rows, and when rows get other numbers the table's generation changes.
+In:  a table and a Filter.  Out: row indexes in a chunk.  No lock is needed: the thread that folds events only
+adds rows, and when rows are renumbered the table's generation changes.
 
-What is asked of names, states, queues and workers is answered once for each combination of them; numbers
-are compared next; text is read last, and only where the pieces that every match has are found in it.
+Tests of names, states, queues and workers are evaluated once per combination; numbers are compared next;
+texts come last, and only in rows that contain the substrings of every match.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ NUMBERS = frozenset(("at", "runtime_s", "wait_s", "tries", *WORDS))
 _STATE_WORDS = tuple(state_named(s) or s.lower() for s in STATES)
 _TEXTS = {"args": 0, "kwargs": 1, "result": 2}
 _SEP = "\x1f"
-_ROW_END = "\x1e"  # between rows; where a text has it, rows are looked at one by one
+_ROW_END = "\x1e"  # separates rows; if a text contains it, rows are tested one by one
 
 
 class ColumnFilter:
-    """The tests of a filter in the order of their cost."""
+    """The tests of a filter, ordered by cost."""
 
     def __init__(self, table: TaskTable, wanted: Filter) -> None:
         self._table = table
@@ -40,8 +40,8 @@ class ColumnFilter:
         self._rest = sorted(rest, key=lambda p: (not p.reads <= NUMBERS, p.values))
 
     def places(self, chunk: Chunk) -> Sequence[int]:
-        """The places of what fits, ascending."""
-        size = len(chunk.runtimes)  # the column that is added to last
+        """The indexes of matching rows, ascending."""
+        size = len(chunk.runtimes)  # the column that is appended last
         found: Sequence[int] = range(size)
         if self._keys:
             columns = [self._column(chunk, k)[:size] for k in self._keys]
@@ -57,7 +57,7 @@ class ColumnFilter:
         return found
 
     def _named(self, chunk: Chunk, found: Sequence[int], part: Part) -> list[int]:
-        """Name or id has a text in it: names are asked once each, ids only where any of the chunk has it."""
+        """Rows whose name or id contains a text: each name is tested once, ids only if they contain it."""
         names, words = chunk.names, self._table.names.words
         test, ids = part.test, chunk.ids
         fits = {code: test({"name": words[code]}) for code in set(names)}
@@ -69,7 +69,7 @@ class ColumnFilter:
         record: dict[str, Any] = {}
         if part.reads == {"exc"} and not part.test(record):
             more = chunk.more
-            found = [i for i in found if i in more]  # the others have no exception
+            found = [i for i in found if i in more]  # all other rows have no exception
         kept, test = [], part.test
         for i in found:
             for key, read in reads:
@@ -88,7 +88,7 @@ class ColumnFilter:
         }[key]
 
     def _reader(self, chunk: Chunk, key: str) -> Read:
-        """Reads one key of the record of a row (qctl.seen has the whole record)."""
+        """A function that reads one record key of a row (fleet/event_record.py makes whole records)."""
         more, ids, texts = chunk.more, chunk.ids, chunk.texts
         if key in WORDS:
             column, word = self._column(chunk, key), self._answers.word
@@ -114,7 +114,7 @@ class ColumnFilter:
 
 
 class _Answers(dict[Any, bool]):
-    """Whether a combination of numbers of words fits; asked once for each."""
+    """Whether a combination of word codes matches; evaluated once for each."""
 
     def __init__(self, table: TaskTable, keys: Sequence[str], tests: Sequence[Test]) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class _Answers(dict[Any, bool]):
         return found
 
     def word(self, key: str, code: int) -> str | None:
-        """The word of a number."""
+        """The word for a code."""
         if key == "state":
             return _STATE_WORDS[code]
         words = {"name": self._table.names, "queue": self._table.queues, "worker": self._table.workers}
@@ -135,14 +135,14 @@ class _Answers(dict[Any, bool]):
 
 
 def waited(chunk: Chunk, i: int) -> float | None:
-    """Seconds from sending to the beginning, as far as both are known."""
+    """Seconds from publishing to start or receipt; None if one of the times is unknown."""
     sent, began = chunk.sent[i], chunk.started[i] or chunk.received[i]
     return max(began - sent, 0.0) if sent and began else None
 
 
 def _with_traces(chunk: Chunk, found: Sequence[int], traces: Iterable[SubstringHint]) -> Sequence[int]:
-    """Where, for each trace, one of its pieces is anywhere in the texts of a row; of the traces that are one
-    piece, the rarest is looked for in all rows at once."""
+    """Rows that contain, for each hint, one of its substrings anywhere in their texts; among hints with one
+    substring, the rarest is searched in all rows at once."""
     texts, rest = chunk.texts, []
     rarest = len(texts) // 4, "", ""
     plain = lower = ""
@@ -173,7 +173,7 @@ def _with_traces(chunk: Chunk, found: Sequence[int], traces: Iterable[SubstringH
 
 
 def _rows_with(everything: str, piece: str) -> Iterator[int]:
-    """The numbers of the rows of a joined text that have a piece in them."""
+    """The indexes of the rows of a joined text that contain the substring."""
     row = seen = 0
     at = everything.find(piece)
     while at >= 0:

@@ -1,6 +1,6 @@
-"""Lists that make their items when they are looked at: tasks of a table, events of batches.
+"""Sequences that make their items on access: tasks of a table, events of batches.
 
-In:  the table; row numbers.  Out: sequences for a VirtualTable. A million tasks cost nothing until seen.
+In:  the table; row numbers.  Out: sequences for a VirtualTable. Rows that are not displayed cost nothing.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from qcore.wire.event import Event
 from qctl.dashboard.state.snapshot import EventRow
 
 FORGOTTEN = TaskSeen("", "(forgotten)")
-#: rows around the cursor that stay as they are while the screen is frozen
+#: rows around the cursor that are kept while the screen is frozen
 PINNED = 200
 
 
 class LazyRows(Sequence[Any]):
-    """A sequence of which only one item at a time is made."""
+    """A sequence that makes one item at a time."""
 
     def _item(self, position: int) -> Any:
         raise NotImplementedError
@@ -44,17 +44,17 @@ class LazyRows(Sequence[Any]):
 
 
 class TaskRows(LazyRows):
-    """All tasks of a table, the newest first, or those of `rows` in their order.
+    """All tasks of a table, newest first, or those of `rows` in their order.
 
-    How many there are stays as it was; what they are is looked up. To be made by the thread that folds, or
-    under its lock.
+    The length is fixed; the items are read on access. Create it in the thread that folds events, or with its
+    lock held.
     """
 
     def __init__(self, table: TaskTable, rows: Sequence[int] | None = None) -> None:
         self._table, self._rows = table, rows
         self._pinned: dict[int, TaskSeen] = {}
-        self._numbers: list[int] = []  # chunks, the newest first
-        self._ends: list[int] = []  # how many tasks these and those before them have
+        self._numbers: list[int] = []  # chunk numbers, newest first
+        self._ends: list[int] = []  # cumulated numbers of tasks
         if rows is None:
             total = 0
             for number, chunk in sorted(table.chunks.items(), reverse=True):
@@ -71,7 +71,7 @@ class TaskRows(LazyRows):
             return self._pinned[position]
         try:
             return self._table.task(self._row(position))
-        except (KeyError, IndexError):  # forgotten since this list was made
+        except (KeyError, IndexError):  # dropped since this list was made
             return FORGOTTEN
 
     def _row(self, position: int) -> int:
@@ -81,7 +81,7 @@ class TaskRows(LazyRows):
         return self._numbers[place] << BITS | self._ends[place] - 1 - position
 
     def find(self, uuid: str) -> int | None:
-        """Where a task is in this list."""
+        """The position of a task in this list; None if it is not in it."""
         row = self._table.row(uuid)
         if row is None:
             return None
@@ -98,13 +98,13 @@ class TaskRows(LazyRows):
         return position if position >= (self._ends[place - 1] if place else 0) else None
 
     def pin(self, around: int) -> None:
-        """Keep the tasks near a position as they are now."""
+        """Keep the tasks near a position in their current state."""
         near = range(max(0, around - PINNED), min(self._size, around + PINNED))
         self._pinned = {i: self._item(i) for i in near}
 
 
 class LogRows(LazyRows):
-    """The last events of batches, the newest first; `total` is the number of the newest."""
+    """The last events of batches, newest first; `total` is the number of the newest."""
 
     def __init__(self, batches: Iterable[list[Event]], total: int, most: int) -> None:
         self._batches, self._total = tuple(batches), total

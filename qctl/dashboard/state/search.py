@@ -1,7 +1,7 @@
-"""Keeps what a filter and an order select up to date, in a thread of its own, so that nobody waits for it.
+"""Keep the result of a filter and a sort order up to date, in a background thread.
 
-In:  a table of tasks; what is wanted.  Out: Found, whose rows are there as soon as the first are known.
-Before this: filter_columns.py says what fits.  After this: lazy_rows.py makes tasks of row numbers.
+In:  a table of tasks; a selection.  Out: Found, whose rows appear as soon as the first are known.
+Before this: filter_columns.py selects rows.  After this: lazy_rows.py makes tasks of row numbers.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from qcore.events.store.table import STATES, TaskTable
 from qctl.dashboard.state.filter_columns import ColumnFilter
 from qctl.filters import Filter
 
-#: a search is repeated after this many times as long as it took, so that it costs a fifth of a core at most
+#: pause between searches as a multiple of their duration: a search uses at most a fifth of a core
 REST = 4.0
 LEAST_REST_S = 0.25
 
 
 class Wanted(NamedTuple):
-    """What to select: the filter (none: all), the column to order by (none: the newest first)."""
+    """A selection: the filter (None: all), the column to sort by (empty: newest first)."""
 
     filter: Filter | None = None
     order: str = ""
@@ -35,7 +35,7 @@ class Wanted(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Row numbers in their order; how many rows were looked at; whether all were."""
+    """Row numbers in order; the number of rows searched; whether all were."""
 
     wanted: Wanted
     rows: array[int]
@@ -44,7 +44,7 @@ class Found(NamedTuple):
 
 
 class TaskSearch:
-    """want() what you like, look at `found`; start() and stop() the thread."""
+    """Set the selection with want(), read `found`; start() and stop() control the thread."""
 
     def __init__(self, table: TaskTable) -> None:
         self._table = table
@@ -63,13 +63,13 @@ class TaskSearch:
             self._thread.join(1.0)
 
     def want(self, wanted: Wanted) -> None:
-        """Select this from now on."""
+        """Set the selection."""
         if wanted != self._wanted:
             self._wanted = wanted
             self._wake.set()
 
     def find(self, wanted: Wanted) -> Found:
-        """Search to the end, here and now."""
+        """Search in the calling thread, to the end."""
         self._wanted = wanted
         self._search(wanted)
         return self.found
@@ -86,8 +86,8 @@ class TaskSearch:
             self._wake.clear()
 
     def _search(self, wanted: Wanted) -> None:
-        """Newest chunk first. Until it is complete, what is found is shown, unless an older search's
-        answer to the same question is there."""
+        """Search, newest chunk first. Partial results are published only if no complete result of the same
+        selection exists."""
         table = self._table
         sieve = ColumnFilter(table, wanted.filter) if wanted.filter is not None else None
         rows, looked_at = array("Q"), 0
@@ -106,7 +106,7 @@ class TaskSearch:
         self.found = Found(wanted, rows, looked_at, True)
 
     def _places(self, sieve: ColumnFilter | None, chunk: Chunk) -> Sequence[int]:
-        """What fits in a chunk. When its rows get other numbers meanwhile, it is looked at again."""
+        """Matching rows of a chunk. If rows are renumbered meanwhile, the chunk is searched again."""
         while True:
             before = self._table.generation
             try:
@@ -122,23 +122,23 @@ class TaskSearch:
         key = _key(self._table, wanted.order)
         try:
             return array("Q", sorted(rows, key=key, reverse=wanted.reverse))
-        except (KeyError, IndexError):  # forgotten meanwhile; the next search has it right
+        except (KeyError, IndexError):  # dropped meanwhile; the next search corrects it
             return rows
 
 
 def _key(table: TaskTable, order: str) -> Callable[[int], Any]:
-    """What rows are ordered by."""
+    """The sort key for row numbers."""
     chunks, mask = table.chunks, (1 << BITS) - 1
 
     def of(read: Callable[[Chunk, int], Any]) -> Callable[[int], Any]:
         return lambda row: read(chunks[row >> BITS], row & mask)
 
     def rank(words: Words) -> list[int]:
-        """The place of each word among all in the order of the alphabet."""
+        """The alphabetical rank of each word."""
         ranks = [0] * len(words.words)
         for place, code in enumerate(sorted(range(len(ranks)), key=words.words.__getitem__)):
             ranks[code] = place
-        return [*ranks, *[len(ranks)] * 4096]  # words that come while this sorts
+        return [*ranks, *[len(ranks)] * 4096]  # for words added during the sort
 
     match order:
         case "name":
@@ -167,7 +167,7 @@ _RUNNING = STATES.index("STARTED")
 
 
 def _lasting(chunk: Chunk, i: int, now: float) -> float:
-    """How long it has run or ran, in seconds, when its worker has not said so."""
+    """Seconds that the task has run or ran, if its worker reported no runtime."""
     began = chunk.started[i]
     if not began:
         return 0.0

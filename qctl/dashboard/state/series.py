@@ -1,6 +1,6 @@
-"""How numbers went over time, in fixed memory: 15 minutes by the second, 6 hours by 15 s, 48 by 2 minutes.
+"""Time series in fixed memory: 15 minutes by the second, 6 hours by 15 s, 48 hours by 2 minutes.
 
-In:  a sample a second.  Out: the last values of a length of time, and a line of blocks for them.
+In:  one sample per second.  Out: the newest values, and a sparkline of them.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-#: (seconds of one value, how many are kept)
+#: (seconds per value, number of values)
 RINGS = ((1, 900), (15, 1440), (120, 1440))
 BLOCKS, PLAIN_BLOCKS = " ▁▂▃▄▅▆▇█", " .:-=+*%#"
-#: more seconds without a sample than this are a gap, not a line of zeros
+#: seconds without a sample beyond which there is a gap, not a line of zeros
 LONGEST_GAP = 900
 
 
 class Series:
-    """One number: its samples and the means of longer times."""
+    """One number: its samples, and their means over longer periods."""
 
     def __init__(self) -> None:
         self._rings: list[deque[float]] = [deque(maxlen=size) for _, size in RINGS]
@@ -24,7 +24,7 @@ class Series:
         self._counts = [0] * len(RINGS)
 
     def add(self, value: float) -> None:
-        """The value of the next second."""
+        """Add the value of the next second."""
         for number, (seconds, _) in enumerate(RINGS):
             self._sums[number] += value
             self._counts[number] += 1
@@ -33,12 +33,12 @@ class Series:
                 self._sums[number], self._counts[number] = 0.0, 0
 
     def last(self, count: int, ring: int = 0) -> list[float]:
-        """At most so many of the newest values, the oldest first."""
+        """At most `count` of the newest values, oldest first."""
         values = self._rings[ring]
         return list(values)[-count:] if count > 0 else []
 
     def copy(self) -> Series:
-        """The same values, which stay as they are."""
+        """A copy that later samples do not change."""
         made = Series()
         made._rings = [ring.copy() for ring in self._rings]
         made._sums, made._counts = list(self._sums), list(self._counts)
@@ -50,8 +50,8 @@ class Series:
 
 
 class Charts:
-    """The four of the overview: tasks that came in, were done and failed, each a second, and how long
-    they waited (95th percentile, seconds)."""
+    """The charts of the overview: tasks received, done and failed per second, and their waiting time
+    (95th percentile, seconds)."""
 
     NAMES = ("in", "done", "failed", "wait")
 
@@ -59,10 +59,10 @@ class Charts:
         self.series = {name: Series() for name in self.NAMES}
         self._second: int | None = None
         self._totals: dict[str, int] = {}
-        self.waits: list[float] = []  # seconds, of the tasks that began in this second
+        self.waits: list[float] = []  # seconds, of the tasks that started in the current second
 
     def sample(self, now: float, totals: dict[str, int]) -> None:
-        """Totals of `in`, `done` and `failed` as they are now (epoch seconds); call it several times a
+        """Add the current totals of `in`, `done` and `failed`; now: epoch seconds. Call it several times per
         second."""
         second = int(now)
         if self._second is None or second - self._second > LONGEST_GAP or second < self._second:
@@ -80,20 +80,20 @@ class Charts:
         self._second, self._totals = second, totals
 
     def copy(self) -> Charts:
-        """What is to be drawn of them; it does not go on."""
+        """A copy for drawing that later samples do not change."""
         made = Charts()
         made.series = {name: series.copy() for name, series in self.series.items()}
         return made
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """0.0 when there are none."""
+    """The value at `share` (0 to 1) of the sorted values; 0.0 without values."""
     ordered = sorted(values)
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
 
 
 def bar(part: int | None, whole: int | None, plain: bool = False, width: int = 8) -> str:
-    """How much of a whole is taken; empty when that is not known."""
+    """A bar for the used part of a whole; empty if one is unknown."""
     if part is None or not whole:
         return ""
     full = min(round(part / whole * width) or min(part, 1), width)
@@ -101,7 +101,7 @@ def bar(part: int | None, whole: int | None, plain: bool = False, width: int = 8
 
 
 def sparkline(values: Sequence[float], width: int, plain: bool = False) -> str:
-    """Values as blocks, the newest at the right; the highest is a full block."""
+    """Values as block characters, newest at the right; the maximum is a full block."""
     blocks = PLAIN_BLOCKS if plain else BLOCKS
     top = max(values, default=0.0)
     steps = len(blocks) - 1

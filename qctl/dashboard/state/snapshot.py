@@ -1,4 +1,4 @@
-"""One picture of a fleet, frozen: panes draw it and know nothing else."""
+"""The immutable state of a fleet at one moment; views and screens draw nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qcore.events.store.table import TaskSeen
 from qcore.wire.event import finite_number
 from qctl.dashboard.state.series import Charts
 
-#: seconds by which clocks may seem to differ before it is said
+#: clock differences below this are not reported, seconds
 LEAST_SKEW_S = 2.0
 
 
@@ -23,27 +23,27 @@ class WorkerRow(msgspec.Struct, frozen=True):
     running: int | None = None
     slots: int | None = None
     done: int | None = None
-    held: int | None = None  # messages it holds and has not started
+    held: int | None = None  # messages held and not started
     load: float | None = None
-    age_s: float | None = None  # since its last sign of life
+    age_s: float | None = None  # since its last heartbeat or reply
     queues: tuple[str, ...] = ()
     software: str = ""
     pid: int | None = None
-    missed: int = 0  # events of it that never arrived
+    missed: int = 0  # its events that never arrived
     stats: dict[str, Any] = {}
-    exact: bool = True  # its numbers are its own answer; else what its events add up to
-    per_s: float | None = None  # tasks that it began lately, by its own count
-    failed: int = 0  # tasks, since we listen
-    skew_s: float | None = None  # its clock minus ours
+    exact: bool = True  # the numbers are from its own reply; else from its events
+    per_s: float | None = None  # tasks started per second lately, by its own count
+    failed: int = 0  # failed tasks since the dashboard subscribed
+    skew_s: float | None = None  # its clock minus the local clock
 
     @property
     def draining(self) -> bool:
-        """It takes no more tasks."""
+        """Whether it claims no more messages."""
         return self.stats.get("state") == "draining"
 
     @property
     def task_events(self) -> bool | None:
-        """Whether it sends events of tasks; None: Celery's workers do not say."""
+        """Whether it sends task events; None: unknown, Celery's workers do not report it."""
         said = self.stats.get("task_events")
         return said if isinstance(said, bool) else None
 
@@ -53,34 +53,34 @@ class WorkerRow(msgspec.Struct, frozen=True):
 
     @property
     def memory(self) -> float | None:
-        """The most memory that its main process has had, in bytes."""
+        """The peak memory of its main process, bytes."""
         usage = self.stats.get("rusage")
         said = finite_number(usage.get("maxrss")) if isinstance(usage, dict) else None
         return said * 1024.0 if said is not None and said > 0 else None
 
     @property
     def clock(self) -> str:
-        """How far its clock is ahead of ours, or behind; empty: no more than messages take."""
+        """The difference of its clock to the local one; empty below LEAST_SKEW_S."""
         return "" if self.skew_s is None or abs(self.skew_s) < LEAST_SKEW_S else f"{self.skew_s:+.1f}s"
 
 
 class QueueRow(msgspec.Struct, frozen=True):
-    """One queue, as the broker counts it."""
+    """One queue, with the broker's counts."""
 
     name: str
     ready: int
     delayed: int | None = None
     in_flight: int | None = None
-    in_per_s: float | None = None  # None: not known yet, or not to be told from what goes out
+    in_per_s: float | None = None  # None: not known yet, or not derivable from the departures
     out_per_s: float | None = None
     consumers: int = 0
     paused: bool = False
-    oldest_s: float | None = None  # how long the oldest has waited
-    seen: bool = False  # the rates are what events add up to; else what workers say they take
+    oldest_s: float | None = None  # age of the oldest message
+    seen: bool = False  # the rates are derived from events; else announced by workers
 
 
 class FailureRow(msgspec.Struct, frozen=True):
-    """Failed tasks of one name with one exception, from the store of failed tasks."""
+    """Failed tasks with the same name and exception."""
 
     name: str
     exc_type: str
@@ -88,53 +88,53 @@ class FailureRow(msgspec.Struct, frozen=True):
     count: int
     first_at: float  # epoch seconds
     last_at: float
-    sample: Any = None  # the newest of them: a wire.failure.Failure; seen by events only: a TaskSeen
-    exact: bool = True  # they are kept, and can be tried again; else events told of them
+    sample: Any = None  # the newest: a wire.failure.FailedTask; from events: a TaskSeen
+    exact: bool = True  # from the store of failed tasks, can be retried; else from events
 
     @property
     def filter_words(self) -> tuple[str, ...]:
-        """The words that mean these tasks for `qctl failed`."""
+        """The words of the filter that selects these tasks, for `qctl failed`."""
         return (
             (f'name:"{self.name}"', f'exc:"{self.exc_type}"') if self.exc_type else (f'name:"{self.name}"',)
         )
 
 
 class EventRow(msgspec.Struct, frozen=True):
-    """One event as it came."""
+    """One event as received."""
 
     number: int
     event: dict[str, Any]
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Everything on the screen."""
+    """All data on the screen."""
 
     at: float = 0.0  # epoch seconds
-    as_of: float = 0.0  # when the fleet last answered
+    as_of: float = 0.0  # time of the fleet's last reply
     broker: str = ""  # address, password masked
     connected: bool = False
-    trouble: str = ""  # why it is not
+    trouble: str = ""  # why it is not connected
     tries: int = 0
     next_try_s: float = 0.0
     workers: tuple[WorkerRow, ...] = ()
-    tasks: Sequence[TaskSeen] = ()  # those that were wanted, in that order
-    searched: int | None = None  # so many were looked through so far; None: all were
+    tasks: Sequence[TaskSeen] = ()  # the selected tasks, in order
+    searched: int | None = None  # number of rows searched so far; None: all
     remembered: int = 0
     counts: dict[str, int] = {}  # remembered tasks by state
     events: int = 0
     events_per_s: float = 0.0
     done_per_s: float = 0.0
-    lag_s: float = 0.0  # how old the newest event was when it came
-    missed: int = 0  # events that never came
+    lag_s: float = 0.0  # age of the newest event when it was folded
+    missed: int = 0  # events that never arrived
     forgotten: int = 0
-    asked: bool = False  # whether the fleet was asked at least once
+    asked: bool = False  # whether the fleet has been queried at least once
     queues: tuple[QueueRow, ...] = ()
     failures: tuple[FailureRow, ...] = ()
-    log: Sequence[EventRow] = ()  # the last events, the newest first
-    round_trip_s: float | None = None  # to the broker and back
+    log: Sequence[EventRow] = ()  # the last events, newest first
+    round_trip_s: float | None = None  # response time of the broker
     broker_facts: tuple[tuple[str, str], ...] = ()
     charts: Charts | None = None
-    tape: str = ""  # of a recording: where it is
+    tape: str = ""  # for a recording: its position
 
     @property
     def up(self) -> int:

@@ -1,6 +1,6 @@
-"""Who is there: what workers answered, what the broker knows of them, what their events say.
+"""The workers: their replies, the broker's announcements, and their events, merged.
 
-In:  answers to `stats`, `active` and `active_queues`.  Out: a WorkerRow for each.  Answers are the truth;
+In:  replies to `stats`, `active` and `active_queues`.  Out: a WorkerRow for each.  Replies take precedence;
 heartbeats fill the time between them.
 """
 
@@ -26,7 +26,7 @@ GONE_AFTER_S = 300.0
 
 
 class Began(NamedTuple):
-    """How many tasks a worker had begun at a time (epoch seconds), and how many a second lately."""
+    """Number of tasks that a worker had started at a time (epoch seconds), and the recent rate per second."""
 
     total: int
     at: float
@@ -43,7 +43,7 @@ class Fleet:
         self._began: dict[str, Began | None] = {}
         self.asked, self.as_of = False, 0.0
         self.taken: queue_rates.Taken | None = (
-            None  # what workers take of their queues; None: nobody was asked
+            None  # claim rates of the queues, announced by workers; None: not queried yet
         )
 
     def __len__(self) -> int:
@@ -57,10 +57,10 @@ class Fleet:
         answers: Mapping[str, Answers],
         asked_at: float,
     ) -> list[str]:
-        """Take the answers of one round in, and make the tasks agree with them.
+        """Fold the replies of one round, and correct the tasks by them.
 
-        answers: to `active`, `reserved`, `scheduled`, `active_queues`; asked_at: epoch seconds, before the
-        first question. The ids of tasks that have ended unheard.
+        answers: replies to `active`, `reserved`, `scheduled`, `active_queues`; asked_at: epoch seconds,
+        before the first query. Returns the ids of tasks that ended without an event.
         """
         self.asked, self.as_of = True, time.time()
         self._members = {m.node: m for m in members}
@@ -82,7 +82,8 @@ class Fleet:
         return _repaired(state, told, asked_at)
 
     def _taken(self, answers: Answers) -> queue_rates.Taken:
-        """As workers tell; of Celery's, who do not, how many tasks they begin, where that is of one queue."""
+        """Announced claim rates; for Celery's workers, which announce none, the start rate of those with a
+        single queue."""
         per_s, others = queue_rates.taken(answers).per_s, set[str]()
         for node, queues in answers.replies.items():
             names, began = {str(q.get("name")) for q in _tasks(queues)}, self._began.get(node)
@@ -96,7 +97,7 @@ class Fleet:
         return queue_rates.Taken(per_s, others)
 
     def consumers(self) -> Counter[str]:
-        """Workers by the queues they take from."""
+        """Number of workers by consumed queue."""
         return Counter(q for answer in self._answers.values() for q in answer.get("queues") or ())
 
     def rows(self, seen: Mapping[str, WorkerSeen], now: float) -> tuple[WorkerRow, ...]:
@@ -157,7 +158,7 @@ def _count(value: object) -> int | None:
 
 
 def _began(before: Began | None, total: int | None, at: float) -> Began | None:
-    """The rate between two answers, and half of what it was before."""
+    """The rate between two replies, averaged with the previous rate."""
     if total is None or before is None:
         return None if total is None else Began(total, at)
     if at <= before.at:
@@ -173,7 +174,7 @@ def _tasks(value: Any) -> list[dict[str, Any]]:
 def _repaired(
     state: State, told: Mapping[str, Mapping[str, list[dict[str, Any]]]], asked_at: float
 ) -> list[str]:
-    """Tasks that events left open and that no worker has any more; events may be lost, answers are not."""
+    """Ids of tasks that are open by their events, but that no worker holds: events may be lost."""
     kinds = [told.get(name, {}) for name in ("active", "reserved", "scheduled")]
     answered = set.intersection(*(set(kind) for kind in kinds))
     held = []
@@ -194,7 +195,7 @@ def _repaired(
 
 
 def _note_running(state: State, node: str, task: dict[str, Any]) -> None:
-    """A task that began before we listened, or whose worker sends no events."""
+    """Add a task that started before the subscription, or whose worker sends no events."""
     uuid, started = task.get("id"), moment(task.get("time_start"))
     if not isinstance(uuid, str):
         return
@@ -214,4 +215,4 @@ def _note_running(state: State, node: str, task: dict[str, Any]) -> None:
         },
         time.time(),
     )
-    state.events, state.counts = before  # nobody sent this event
+    state.events, state.counts = before  # the synthetic event does not count

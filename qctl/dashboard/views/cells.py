@@ -1,4 +1,4 @@
-"""What the tables and the header show of a Snapshot. Nothing here fetches or decides.
+"""Cells of the tables, and the header, from a Snapshot. Nothing here fetches or decides.
 
 In:  a Snapshot or one row of it.  Out: text with styles.
 """
@@ -93,12 +93,12 @@ NO_TASKS = (
 )
 
 
-#: cells of the broker's address that stay before rates are shown beside it
+#: cells kept for the broker's address before rates are shown next to it
 LEAST_ADDRESS = 20
 
 
 class Where(NamedTuple):
-    """Which fleet this is: the context's name, the colour it wants, and words of warning (PROD, RO)."""
+    """The fleet on the screen: the context's name, its colour, and warnings (PROD, RO)."""
 
     context: str = ""
     colour: str = ""
@@ -106,9 +106,9 @@ class Where(NamedTuple):
 
 
 class CellFormatter:
-    """Cells in a theme's colours, in Unicode or, with plain, in ASCII and without colour.
+    """Formats cells in a theme's colours, in Unicode or, with plain, in ASCII without colours.
 
-    `now` (epoch seconds) is what ages are counted from; the screen sets it to the time of the picture.
+    `now` (epoch seconds) is the reference for ages; the screen sets it to the time of the snapshot.
     """
 
     def __init__(self, plain: bool = False, palette: Palette | None = None) -> None:
@@ -116,11 +116,11 @@ class CellFormatter:
         self.now = time.time()
 
     def style(self, word: str) -> str:
-        """The style of a state's word, or of 'failed' and the like for what needs a person."""
+        """The style for a state's word, or for 'failed' and the like to mark what needs attention."""
         return "" if self.plain else self.palette.style(word)
 
     def state(self, state: str) -> Part:
-        """Glyph, word and colour of a state. What is well is not coloured."""
+        """Glyph, word and colour of a state. Healthy states are not coloured."""
         look = state_styles.look(state)
         glyph = look.ascii if self.plain else look.glyph
         well = state in ("online", "SUCCESS")
@@ -215,8 +215,7 @@ class CellFormatter:
         return [Part(row[0]), Part(row[1])]
 
     def header(self, snapshot: Snapshot, where: Where, width: int, frozen: int | None) -> list[Part]:
-        """The one line on top, for a terminal of this width: where this is, whether it is connected, and
-        as much of how it goes as there is room for."""
+        """The top line for a terminal of this width: context, broker, connection, and the rates that fit."""
         glyph = ("+" if self.plain else "●") if snapshot.connected else ("x" if self.plain else "○")
         if snapshot.tape:
             link = Part(snapshot.tape, self.style("retrying"))
@@ -256,7 +255,7 @@ class CellFormatter:
         return parts
 
     def rule(self, snapshot: Snapshot, view: str, shown: int, pattern: str, width: int) -> str:
-        """The line above the main table: which view it is, and what it holds."""
+        """The line above the main table: the view's name, and what it shows."""
         text = f"{view} {shown:,}"
         if view == "tasks":
             text = f"tasks {snapshot.remembered:,}"
@@ -287,7 +286,7 @@ class CellFormatter:
         return f"{line * 2} {text} {line * width}"[:width]
 
     def charts(self, charts: Charts, width: int) -> list[tuple[str, str]]:
-        """(label, line) for each chart, in this width: how it went, how it is."""
+        """(label, line) for each chart in this width: a sparkline and the current value."""
         rows = []
         for name, series in charts.series.items():
             label = {"wait": "wait p95"}.get(name, f"{name}/s")
@@ -306,7 +305,7 @@ def _number(value: int | None) -> str:
 
 
 def _clock(epoch_s: float) -> str:
-    """Hours to milliseconds, in local time."""
+    """Local time from hours to milliseconds."""
     return f"{time.strftime('%H:%M:%S', time.localtime(epoch_s))}.{int(epoch_s % 1 * 1000):03d}"
 
 

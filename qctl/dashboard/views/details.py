@@ -1,7 +1,7 @@
-"""Everything known of one row of a table, as parts of a page of its own.
+"""The details of a row, as tabs of a page.
 
-In:  a row of a Snapshot.  Out: a Sheet. A part is names and values, or the words of a command whose answer
-it shows: what the dashboard does not keep is fetched when somebody looks.
+In:  a row of a Snapshot.  Out: a Sheet. A tab has names and values, or a text, or the words of a command
+whose output it shows: data that the dashboard does not keep is fetched when the tab is opened.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Facts = list[tuple[str, str]]
 
 
 class Tab(NamedTuple):
-    """One part: facts, or a text, or the command that has the answer."""
+    """One tab: facts, or a text, or a command whose output it shows."""
 
     name: str
     facts: Sequence[tuple[str, str]] = ()
@@ -31,7 +31,7 @@ class Tab(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """A page: its heading, its parts, and the command line that shows the same."""
+    """A page: its heading, its tabs, and the equivalent command line."""
 
     heading: str
     tabs: tuple[Tab, ...]
@@ -39,7 +39,7 @@ class Sheet(NamedTuple):
 
 
 def task_facts(row: TaskSeen) -> Facts:
-    """What a task is, in the order of its life."""
+    """The facts about a task, in the order of its life."""
     facts = [
         ("id", row.uuid),
         ("name", row.name or "?"),
@@ -82,7 +82,7 @@ def task_sheet(row: TaskSeen) -> Sheet:
 
 
 def timeline(row: TaskSeen) -> str:
-    """The steps of a task's last try, with the gaps between them in milliseconds and as bars."""
+    """The steps of a task's last attempt, with the time between them in milliseconds and as bars."""
     end = state_styles.look(row.state).word if row.ended else ""
     steps = [("sent", row.sent), ("received", row.received), ("started", row.started), (end, row.ended)]
     known = [(what, at) for what, at in steps if at is not None]
@@ -202,7 +202,7 @@ def failure_sheet(row: FailureRow) -> Sheet:
 
 
 def event_sheet(row: EventRow) -> Sheet:
-    """Every field of an event."""
+    """A page with every field of an event."""
     hidden = hide(dict(row.event))
     facts = [(str(k), v if isinstance(v, str) else to_json(v)) for k, v in hidden.items()]
     return Sheet(f"Event {row.event['type']}", (Tab("Fields", facts), Tab("Raw", text=_json(hidden))))
@@ -223,7 +223,7 @@ SHEETS: tuple[tuple[type, Callable[[Any], Sheet]], ...] = (
 
 
 def sheet_of(row: Any) -> Sheet | None:
-    """The page of a row; None: it has none."""
+    """The page for a row; None if it has none."""
     if isinstance(row, Link):
         row = row.target
     return next((sheet(row) for kind, sheet in SHEETS if isinstance(row, kind)), None)

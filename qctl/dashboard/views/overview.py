@@ -1,6 +1,6 @@
-"""The first screen: what needs a person. Every line is a link to the thing it is about.
+"""The overview: what needs attention. Every line is a link to the row it is about.
 
-In:  a Snapshot and how many lines there are.  Out: lines, and cells for them.
+In:  a Snapshot and the number of lines.  Out: lines, and cells for them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ATTENTION = ("WORKERS TO LOOK AT", "STATE", "RUN", "AGE", "LOST")
 
 
 class Link(msgspec.Struct, frozen=True):
-    """A line; `target` is the row it is about, None for a heading or a remark."""
+    """A line; `target`: the row it is about, None for a heading or a remark."""
 
     key: str
     target: Any = None
@@ -35,8 +35,8 @@ class Link(msgspec.Struct, frozen=True):
 
 
 def rows(snapshot: Snapshot, lines: int) -> Sequence[Link]:
-    """Queues by the age of their oldest task, failing tasks by number, workers that are not well; each
-    part gets a third of the lines, or what the others leave."""
+    """Queues by the age of their oldest message, failing tasks by number, workers with a problem; each
+    section gets a third of the lines, or what the others leave."""
     queues = sorted(snapshot.queues, key=lambda q: (-(q.oldest_s or 0), -q.ready, q.name))
     failures = list(snapshot.failures)
     workers = [w for w in snapshot.workers if ails(w)]
@@ -58,7 +58,7 @@ def rows(snapshot: Snapshot, lines: int) -> Sequence[Link]:
 
 
 def ails(worker: WorkerRow) -> bool:
-    """Whether somebody should look at it."""
+    """Whether the worker needs attention: not online, lost events, or a wrong clock."""
     return worker.state != "online" or worker.missed > 0 or bool(worker.clock)
 
 
@@ -69,7 +69,7 @@ def _name(row: Any) -> str:
 
 
 def _shares(sizes: list[int], room: int) -> list[int]:
-    """How many lines each part gets of `room`."""
+    """The number of lines for each section, `room` in all."""
     shares = [0] * len(sizes)
     while room > 0 and shares != sizes:
         for number, size in enumerate(sizes):

@@ -1,6 +1,6 @@
-"""The dashboard's screens, as data: which rows, which columns, what is said when there are none.
+"""The dashboard's views, as data: rows, columns, and the text for an empty table.
 
-In:  a Snapshot.  Out: for each view its rows; fields and cells come from cells.py.
+In:  a Snapshot.  Out: the rows of each view; fields and cells come from cells.py.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from qctl.dashboard.views import overview
 from qctl.dashboard.views.cells import CellFormatter
 from qctl.dashboard.widgets.virtual_table import Field, Part
 
-#: rows of a snapshot, for so many lines
+#: rows of a snapshot, for a number of lines
 Rows = Callable[[Snapshot, int], Sequence[Any]]
 
 
 class View(NamedTuple):
-    """One screen: a table over the whole width."""
+    """One view: a table over the whole width."""
 
     name: str
     key: str  # a number key
@@ -99,6 +99,6 @@ VIEWS: tuple[View, ...] = (
 
 
 def view_named(word: str) -> View | None:
-    """The view of this name, or the only one whose name begins so."""
+    """The view with this name, or the only one whose name starts with it."""
     found = [v for v in VIEWS if v.name.startswith(word.lower())]
     return found[0] if word and found and (len(found) == 1 or found[0].name == word) else None

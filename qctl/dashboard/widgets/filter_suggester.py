@@ -1,7 +1,6 @@
-"""How a filter or a command may go on, while it is typed.
+"""Suggest a completion for a filter or a command while it is typed.
 
-In:  what was typed so far.  Out: the whole line as it could be, shown behind the cursor; the right arrow
-takes it.
+In:  the typed text.  Out: the completed line, shown after the cursor; the right arrow accepts it.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from textual.suggester import Suggester
 from qctl.filters.fields import completions
 from qctl.output.text import shown
 
-#: the words that are there now, by what they name: name, queue, worker, …
+#: current values by field: name, queue, worker
 Live = Callable[[], Mapping[str, Iterable[str]]]
 
 
 class FilterHints(Suggester):
-    """Fields, states, and names of tasks, queues and workers that were seen."""
+    """Suggests fields, states, and known names of tasks, queues and workers."""
 
     def __init__(self, live: Live) -> None:
         super().__init__(use_cache=False, case_sensitive=True)

@@ -1,8 +1,8 @@
-"""A table that holds no rows of its own: it draws the few that are seen.
+"""A virtual table: it stores no rows and draws only the visible items.
 
 In:  a sequence of any length and a function that makes cells of one item.  Out: lines.
-Columns that do not fit are left out by their priority, or with `wide` lie beyond the edge; a row never
-wraps. The cursor stays with its item when rows move; while the table follows, it stays on the first row.
+Columns that do not fit are left out by priority, or with `wide` reached by scrolling; a row never wraps.
+The cursor stays on its item when rows move; while the table follows, it stays on the first row.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from qctl.output.text import cut, cut_middle, pad, shown
 
 T = TypeVar("T")
 GAP = 1
-#: a row is looked for this far from where it was, when its list cannot say where it is
+#: rows before and after the last position that are searched for the item, if the list has no find()
 NEAR_BEFORE, NEAR_AFTER = 50, 2000
 
 
@@ -38,18 +38,18 @@ class Field(NamedTuple):
     """One column."""
 
     name: str
-    width: int  # least width
+    width: int  # minimum width
     priority: int = 0  # the highest number is left out first
     right: bool = False
-    grows: bool = False  # takes what is left over
-    middle: bool = False  # too long: cut in the middle
-    order: str = ""  # what rows are ordered by when this column is chosen; empty: they are not
+    grows: bool = False  # gets the remaining width
+    middle: bool = False  # long text is cut in the middle
+    order: str = ""  # the attribute that rows are sorted by; empty: not sortable
 
 
 class Order(NamedTuple):
-    """A column by which rows are ordered."""
+    """A column by which rows are sorted."""
 
-    by: str = ""  # a Field's `order`; empty: as they come
+    by: str = ""  # a Field's `order`; empty: unsorted
     reverse: bool = False
 
 
@@ -59,13 +59,13 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [Binding(k.keys, k.action, k.words, show=False) for k in TABLE]
 
     class Chosen(Message):
-        """Somebody double-clicked a row."""
+        """The user double-clicked a row."""
 
     class Moved(Message):
-        """The cursor is on another row."""
+        """The cursor moved to another row."""
 
     class Sort(Message):
-        """Somebody clicked a column's heading."""
+        """The user clicked a column's heading."""
 
         def __init__(self, by: str) -> None:
             super().__init__()
@@ -86,7 +86,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         self.follows = True
         self.faded = self.wide = False
         self.order = Order()
-        self.hidden: set[str] = set()  # names of columns that nobody wants to see
+        self.hidden: set[str] = set()  # names of hidden columns
         self.marked: dict[str, T] = {}
         self.mark = "▪"
         self._cursor_key: str | None = None
@@ -101,7 +101,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         cells: Callable[[T], Sequence[Part]],
         empty: str = "",
     ) -> None:
-        """Hold another kind of items from now on."""
+        """Switch to another kind of items."""
         self.fields, self.key, self.cells, self.empty = tuple(fields), key, cells, empty
         self.items, self.cursor, self._cursor_key, self.follows = (), 0, None, True
         self.order, self.hidden, self.marked = Order(), set(), {}
@@ -110,7 +110,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         self.refresh()
 
     def put(self, items: Sequence[T], faded: bool = False) -> None:
-        """Show these items from now on."""
+        """Show these items."""
         self.items = items
         moved = 0
         if self.follows:
@@ -124,14 +124,14 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         if size != self.virtual_size:
             self.virtual_size = size
         if moved:
-            # The picture stays where it was, under the cursor.
+            # Scroll along, so that the rows under the cursor stay in place.
             self.scroll_to(y=self.scroll_offset.y + moved, animate=False, immediate=True)
         changed = faded != self.faded
         self.faded = faded
         self._repaint(everything=changed or bool(moved))
 
     def _follow(self) -> int:
-        """Put the cursor on its item; by how many rows that has moved."""
+        """Move the cursor to its item's new row; return the number of rows moved."""
         before, key = self.cursor, self._cursor_key
         find = getattr(self.items, "find", None)
         if find is not None:
@@ -148,7 +148,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         self._cursor_key = self.key(self.items[self.cursor]) if self.items else None
 
     def _repaint(self, everything: bool = False) -> None:
-        """Repaint only the lines whose cells have changed."""
+        """Repaint only the lines whose cells changed."""
         fresh: dict[int, tuple[Any, ...]] = {}
         for y in range(1, self.size.height):
             index = y - 1 + self.scroll_offset.y
@@ -172,7 +172,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
 
     @property
     def columns(self) -> list[Field]:
-        """The columns that are wanted."""
+        """The columns that are not hidden."""
         return [f for f in self.fields if f.name not in self.hidden]
 
     # --- moving
@@ -203,12 +203,12 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         self._go(len(self.items) - 1)
 
     def action_sideways(self, by: int) -> None:
-        """With `wide`: see the columns beyond the edge."""
+        """With `wide`: scroll the columns sideways."""
         if self.wide:
             self.scroll_relative(x=by * 16, animate=False)
 
     def action_follow(self) -> None:
-        """Stay on the newest row, or no longer."""
+        """Start or stop following the newest row."""
         if self.follows:
             self.follows = False
         else:
@@ -217,7 +217,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
     # --- marking
 
     def action_mark(self) -> None:
-        """Mark the row, or unmark it, and go to the next."""
+        """Toggle the mark of the row, and go to the next."""
         if (item := self.current) is not None:
             key = self.key(item)
             if self.marked.pop(key, None) is None:
@@ -268,11 +268,11 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         return max(self.size.width, self._natural()) if self.wide else self.size.width
 
     def _natural(self) -> int:
-        """How wide the table is with all columns, the growing ones at their double."""
+        """The width of the table with all columns, growing ones at twice their minimum."""
         return sum(f.width * (2 if f.grows else 1) + GAP for f in self.columns) + self._gutter
 
     def widths(self, room: int) -> list[int]:
-        """The width of each wanted column, 0 for those left out."""
+        """The width of each visible column, 0 for those left out."""
         fields = self.columns
         room -= self._gutter
         wide = [f.width for f in fields]
