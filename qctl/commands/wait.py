@@ -33,7 +33,7 @@ EVERY_S = 0.25
 def command(condition: tuple[str, ...], hold: float, every: float) -> int:
     """Wait until a condition holds.
 
-    Without -t there is no time-out. All comparisons of a condition must hold at the same look. Without a
+    Without -t there is no time-out. All comparisons of a condition must hold at the same time. Without a
     subject the condition is about the app's default queue.
 
     \b

@@ -4,10 +4,10 @@ In:  the command line, the environment, the project's file, the context, the use
 Out: the effective values, and the overridden ones below them.  Before this: session.py.
 
 A context ranks where it is named: by --context just below the options, by QCTL_CONTEXT just below the
-environment; one chosen earlier (`qctl ctx use`) ranks below the project's file. A chosen context is ignored
-when the effective broker differs from its own, since its app, class and read-only flag belong to its own
-fleet. read_only does not follow the ranks: any source may set it, and only the command line and the
-environment can unset it.
+environment; one chosen earlier (`qctl ctx use`) ranks below the project's file. A context that neither an
+option nor the environment names is ignored when the effective broker differs from its own, since its app,
+class and read-only flag belong to its own fleet. read_only does not follow the ranks: any source may set it,
+and only the command line and the environment can unset it.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def bad(path: Path, line: int, words: str) -> exit_codes.CommandError:
 
 
 def line_of(path: Path, header: str, key: str = "") -> int:
-    """The line of a key below a header, or of the header; 1 when it is not found."""
+    """The line of a key below a header; without such a line that of the header, without either 1."""
     inside = not header
     at = 1
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):

@@ -258,7 +258,7 @@ class History:
             return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
     def gaps(self, since: float | None = None) -> list[Gap]:
-        """Periods in which no recorder ran, oldest first; only those that end after `since`."""
+        """Periods in which no events arrived, oldest first; only those that end after `since`."""
         with self._told():
             rows = self._db.execute("SELECT * FROM gaps WHERE until>=? ORDER BY since", (since or 0.0,))
             return [Gap(*row) for row in rows]

@@ -1,7 +1,7 @@
 """`qctl task record`: write events to the history, batch by batch.
 
 In:  events.  Out: rows of the history file.  A changed task is written at most once a second.
-While the broker is unreachable the recorder retries. Periods without a recorder are stored as gaps.
+While the broker is unreachable the recorder retries. Periods in which no events arrived are stored as gaps.
 """
 
 from __future__ import annotations

@@ -309,7 +309,7 @@ def _revoke(
     if ids:
         items, waiting = _named(_ids(ids))
         chosen = Chosen(items, [sample(item.id, item.task, item.queue) for item in items[:FEW]])
-        yes = True  # no question: each task was named
+        yes = True  # no confirmation: each task was named
     else:
         chosen, waiting = _matched(wanted, terminate, limit)
     revoker = Revoker(session.app, waiting, terminate, signal)

@@ -21,7 +21,7 @@ from qctl.dashboard.keys import DETAILS, Key
 from qctl.dashboard.views.details import Sheet, Tab
 from qctl.output.text import shown, shown_lines
 
-#: longer text is cut, with the number of cut characters, in characters
+#: characters; longer text is cut, and the number of missing characters is shown
 LONGEST = 200_000
 
 #: runs a command and returns its output
