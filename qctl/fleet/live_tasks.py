@@ -15,7 +15,7 @@ from qcore.wire import envelope
 if TYPE_CHECKING:
     from qctl.cli.session import Session
     from qctl.filters import Filter
-    from qctl.fleet.tasks_at_workers import TasksAtWorkers
+    from qctl.fleet.tasks_at_workers import HeldTask
 
 #: at most this number of messages per queue, and of failed tasks, is read
 PEEK = 5_000
@@ -87,7 +87,7 @@ def _name_silent(silent: list[str], remarks: list[str]) -> None:
         remarks.append(f"not looked at, since they did not answer: {', '.join(silent)}")
 
 
-def _of_held(held: TasksAtWorkers) -> Record:
+def _of_held(held: HeldTask) -> Record:
     started = held.started_at if held.state == "running" else None
     return {
         "id": held.id,

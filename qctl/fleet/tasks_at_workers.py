@@ -1,6 +1,6 @@
 """Tasks that workers hold: running, reserved, or delayed.
 
-In:  an app.  Out: one TasksAtWorkers for each task, from the workers that answered.
+In:  an app.  Out: one HeldTask for each task, from the workers that answered.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _QUESTIONS = {"reserved": "reserved", "scheduled": "delayed", "active": "running
 MOST_IDS = 5000
 
 
-class TasksAtWorkers(NamedTuple):
+class HeldTask(NamedTuple):
     """A task that a worker holds."""
 
     id: str
@@ -37,16 +37,16 @@ class TasksAtWorkers(NamedTuple):
         return {**self._asdict(), "root_id": None}
 
 
-class WorkerTask(NamedTuple):
+class TasksAtWorkers(NamedTuple):
     """The tasks found; silent: names of the workers that did not answer."""
 
-    tasks: list[TasksAtWorkers]
+    tasks: list[HeldTask]
     silent: list[str]
 
 
-def everything(app: App, timeout_s: float = ASK_S) -> WorkerTask:
+def everything(app: App, timeout_s: float = ASK_S) -> TasksAtWorkers:
     """All tasks that workers hold."""
-    found: dict[tuple[str, str], TasksAtWorkers] = {}
+    found: dict[tuple[str, str], HeldTask] = {}
     silent: set[str] = set()
     for command, state in _QUESTIONS.items():
         answers = app.control.ask(command, timeout_s=timeout_s)
@@ -57,12 +57,12 @@ def everything(app: App, timeout_s: float = ASK_S) -> WorkerTask:
                     found[held.id, worker] = held  # the last reply wins: the task may run by now
         if not answers.replies and not answers.silent:
             break  # no worker is online
-    return WorkerTask(list(found.values()), sorted(silent))
+    return TasksAtWorkers(list(found.values()), sorted(silent))
 
 
-def named(app: App, ids: Sequence[str], timeout_s: float = ASK_S) -> WorkerTask:
+def named(app: App, ids: Sequence[str], timeout_s: float = ASK_S) -> TasksAtWorkers:
     """Those of these ids that workers hold."""
-    found: list[TasksAtWorkers] = []
+    found: list[HeldTask] = []
     silent: set[str] = set()
     for start in range(0, len(ids), MOST_IDS):
         some = list(ids[start : start + MOST_IDS])
@@ -77,10 +77,10 @@ def named(app: App, ids: Sequence[str], timeout_s: float = ASK_S) -> WorkerTask:
                     found.append(held)
         if not answers.replies and not answers.silent:
             break
-    return WorkerTask(found, sorted(silent))
+    return TasksAtWorkers(found, sorted(silent))
 
 
-def _held(task: Any, state: str, worker: str) -> TasksAtWorkers | None:
+def _held(task: Any, state: str, worker: str) -> HeldTask | None:
     """Parse one task of a reply; None when it is malformed. Any client may have written the reply."""
     if not isinstance(task, Mapping):
         return None
@@ -90,7 +90,7 @@ def _held(task: Any, state: str, worker: str) -> TasksAtWorkers | None:
         return None
     delivery = task.get("delivery_info")
     queue = str(delivery.get("routing_key") or "") if isinstance(delivery, Mapping) else ""
-    return TasksAtWorkers(
+    return HeldTask(
         task["id"],
         str(task.get("name") or task.get("type") or ""),
         queue,

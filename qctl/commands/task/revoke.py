@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from qcore.app.app import App
     from qcore.brokers.contract.administration import Waiting
     from qcore.wire.task import TaskMessage
-    from qctl.fleet.tasks_at_workers import TasksAtWorkers
+    from qctl.fleet.tasks_at_workers import HeldTask
 
 REMOVED, FINISHED, UNKNOWN = "removed from queue", "already finished", "unknown id"
 #: it was in a queue at the first look-up; now no queue, worker or result store has it
@@ -155,7 +155,7 @@ class Revoker:
                 time.sleep(LOOK_S)
         return left
 
-    def _word(self, held: TasksAtWorkers, refusal: str | None, still: set[str]) -> str:
+    def _word(self, held: HeldTask, refusal: str | None, still: set[str]) -> str:
         if not self._terminate:
             return f"still runs on {held.worker}"
         if refusal is not None:
