@@ -94,7 +94,7 @@ def keep_secret(url: str) -> None:
 
 
 def mask_url(text: str) -> str:
-    """`text` with the password of every URL in it replaced by asterisks."""
+    """`text` with the passwords of its URLs, and those registered by keep_secret(), replaced by asterisks."""
     if _secrets:
         for secret in sorted(_secrets, key=len, reverse=True):
             if secret in text:
@@ -297,7 +297,7 @@ class MaxRetriesExceededError(TaskError):
 
 
 class TaskRevokedError(TaskError):
-    """The task was revoked, so there is no result."""
+    """The task was revoked, so it has no result."""
 
 
 class InvalidTaskError(TaskError):

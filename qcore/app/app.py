@@ -1,7 +1,7 @@
 """The app: settings, tasks, one broker, one result store; it turns calls into messages and publishes them.
 
 In:  send_task(name, args, kwargs, options).  Out: a published message and an AsyncResult.
-Before this: task.py.  After this: wire/task.py, brokers/X.
+Before this: tasks/task.py.  After this: app/sending.py, wire/task.py, brokers/X.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class App:
             self.set_current()
 
     def set_current(self) -> None:
-        """Make this the app that shared tasks and bare signatures use."""
+        """Make this the current app, which shared tasks, and signatures without an app, use."""
         set_current(self)
 
     # --- configuration

@@ -29,7 +29,7 @@ MOST_LINES = 20  # log lines per minute about failed requests without a reply
 
 
 class ControlServer:
-    """A service: one subscription, one thread."""
+    """A service of the worker: one subscription to control requests, one thread that replies."""
 
     def __init__(self, app: ClientApp, view: WorkerView, guard: Authorizer) -> None:
         self._app, self._view = app, view

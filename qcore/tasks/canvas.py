@@ -37,7 +37,8 @@ def _members(tasks: Iterable[Any], app: Any) -> list[Signature]:
 
 
 class chain(Flow):
-    """Each step is called with the result of the one before: `chain(add.s(2, 2), mul.s(10))`."""
+    """Signatures that run one after the other, each with the result of the previous one:
+    `chain(add.s(2, 2), mul.s(10))`."""
 
     def __init__(self, *tasks: Any, app: Any = None, **options: Any) -> None:
         if len(tasks) == 1 and not (isinstance(tasks[0], Signature)):

@@ -380,7 +380,7 @@ class SharedTask:
         return self._options.get("name") or task_name(function.__module__, function.__name__, app.main)
 
     def make(self, app: TaskApp) -> Task:
-        """This task, for `app`."""
+        """The Task of `app` for this function."""
         return make_task(app, self._function, app.main, dict(self._options))
 
     def _task(self) -> Task:

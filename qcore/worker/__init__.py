@@ -1,1 +1,1 @@
-"""The worker: what runs for hours."""
+"""The worker process: its loop, admission, settlement, services and remote control."""

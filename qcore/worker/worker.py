@@ -149,7 +149,7 @@ class Worker:
         if "worker_autoscaler" in list(app.conf):
             log.warning("the setting worker_autoscaler is ignored: this worker scales its pool itself")
         with PidFile(self._pidfile):
-            # The pool first: it forks, and no fork may happen once there are threads or connections.
+            # The pool first: it forks, and a process with threads or connections must not fork.
             self.pool = self._pool_kind(self._setup)
             self.pool.start()
             try:

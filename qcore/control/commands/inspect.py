@@ -123,7 +123,7 @@ def query_task(worker: WorkerView, ids: Ids = "", **_: Any) -> Any:
 
 
 def ids_of(said: str | list[str]) -> list[str]:
-    """The ids in an argument that holds one or several; raises ValueError for too many."""
+    """The ids of an argument, which is one id or a list; raises ValueError for more than MOST_IDS."""
     ids = [said] if isinstance(said, str) else said
     if len(ids) > MOST_IDS:
         raise ValueError(f"at most {MOST_IDS:,} ids in one request, not {len(ids):,}")

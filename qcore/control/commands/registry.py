@@ -1,4 +1,4 @@
-"""Every control command by name: the built-in ones, installed ones, and those of the app."""
+"""The registry of control commands: built-in ones, those of installed packages, and those of the app."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Between a claim and the pool: admission, redelivery, revoked ids, rate limits."""
+"""The steps between a claim and the pool: redelivery, admission, revoked ids, rate limits."""

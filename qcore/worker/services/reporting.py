@@ -122,7 +122,7 @@ class TaskReporter:
         self.events.note(_event, "task-succeeded", message.id, time.time(), fields)
 
     def not_run(self, held: InFlight, why: str) -> None:
-        """Report a task that is not run: revoked, expired, or its `why`."""
+        """Report a task that is not run; `why` is `revoked` or `expired`."""
         log.info("Discarding %s task: %s[%s]", why, held.message.shown_name, held.message.id)
         fields = {"terminated": False, "signum": None, "expired": why == "expired"}
         held.received_at = held.received_at or time.time()

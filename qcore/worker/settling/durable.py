@@ -40,7 +40,7 @@ class ResultOutbox:
         self._inline = results.in_broker
         self._outage = Outage("the result store")
         self._held: list[Settlement] = []  # not settled: their deliveries are in flight
-        self._records: list[Settlement] = []  # acknowledged before their run: only to be recorded
+        self._records: list[Settlement] = []  # acknowledged early: only their outcomes must be stored
 
     def is_away(self) -> bool:
         return self._outage.since is not None
