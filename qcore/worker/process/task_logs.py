@@ -1,8 +1,8 @@
 """Task logs: log records of tasks, stored in the broker for `qctl task logs`.
 
 In:  log records and redirected output of the process that runs a task.  Out: lines of JSON, which a thread
-stores in the broker at most every FLUSH_S seconds, so that no task waits. A task that logs nothing costs nothing.
-Lines that the broker does not take are dropped here; the worker's own log has them too.
+stores in the broker at most every FLUSH_S seconds, so that no task waits. A task that logs nothing costs
+nothing. Lines that the broker does not take are dropped here; the worker's own log has them too.
 """
 
 from __future__ import annotations
