@@ -9,18 +9,18 @@ from qcore.control.commands.base import WorkerView, command
 
 @command("enable_events", kind="control")
 def enable_events(worker: WorkerView, **_: Any) -> Any:
-    """Send task events from now on."""
+    """Enable task events."""
     return {"ok": worker.enable_events()}
 
 
 @command("disable_events", kind="control")
 def disable_events(worker: WorkerView, **_: Any) -> Any:
-    """Send no task events any more."""
+    """Disable task events."""
     return {"ok": worker.disable_events()}
 
 
 @command("heartbeat", kind="control")
 def heartbeat(worker: WorkerView, **_: Any) -> Any:
-    """Send one heartbeat event now."""
+    """Send a heartbeat event."""
     worker.heartbeat()
     return None

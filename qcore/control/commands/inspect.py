@@ -23,7 +23,7 @@ def active(worker: WorkerView, safe: bool = False, **_: Any) -> Any:
 
 @command("active_queues", kind="inspect")
 def active_queues(worker: WorkerView, **_: Any) -> Any:
-    """Queues the worker takes tasks from."""
+    """Queues that the worker consumes."""
     pauses = {pause.queue: pause for pause in worker.app.broker.pauses()}
     return [
         {
@@ -69,7 +69,7 @@ def clock(worker: WorkerView, **_: Any) -> Any:
 
 @command("commands", kind="inspect", visible=False)
 def commands(worker: WorkerView, **_: Any) -> Any:
-    """List the control commands that the app of this worker brings."""
+    """Control commands that the app of this worker defines."""
     return [described(found) for found in of_users()]
 
 
@@ -112,13 +112,13 @@ def memsample(worker: WorkerView, **_: Any) -> Any:
 
 @command("ping", kind="inspect")
 def ping(worker: WorkerView, **_: Any) -> Any:
-    """Say that the worker lives."""
+    """Reply with pong."""
     return {"ok": "pong"}
 
 
 @command("query_task", kind="inspect", variadic="ids", signature="<id1> [id2 [... [idN]]]")
 def query_task(worker: WorkerView, ids: Ids = "", **_: Any) -> Any:
-    """Where tasks of these ids are on the worker."""
+    """State of these tasks on the worker."""
     return where(worker, set(ids_of(ids)))
 
 
@@ -152,7 +152,7 @@ def where(worker: WorkerView, wanted: set[str]) -> dict[str, list[Any]]:
 def registered(
     worker: WorkerView, taskinfoitems: list[str] | None = None, builtins: bool = False, **_: Any
 ) -> Any:
-    """Names of the tasks the worker knows, with chosen attributes."""
+    """Registered tasks, with chosen attributes."""
     wanted = taskinfoitems or ["rate_limit"]
 
     def line(name: str, task: Any) -> str:
@@ -171,23 +171,23 @@ def report(worker: WorkerView, **_: Any) -> Any:
 
 @command("reserved", kind="inspect", alias="dump_reserved")
 def reserved(worker: WorkerView, **_: Any) -> Any:
-    """Tasks held by the worker and not started."""
+    """Tasks that the worker holds and has not started."""
     return worker.reserved()
 
 
 @command("revoked", kind="inspect", alias="dump_revoked")
 def revoked(worker: WorkerView, **_: Any) -> Any:
-    """Ids of tasks that will not be run."""
+    """Ids of revoked tasks."""
     return worker.revoked()
 
 
 @command("scheduled", kind="inspect", alias="dump_schedule")
 def scheduled(worker: WorkerView, **_: Any) -> Any:
-    """Tasks waiting for their time on the worker's queues."""
+    """Tasks with an eta that wait in the worker's queues."""
     return worker.scheduled()
 
 
 @command("stats", kind="inspect")
 def stats(worker: WorkerView, **_: Any) -> Any:
-    """Numbers of the worker, its pool, its broker and its resources."""
+    """Statistics of the worker, its pool, its broker and its resources."""
     return worker.stats()

@@ -46,7 +46,7 @@ def pool_restart(worker: WorkerView, modules: list[str] | None = None, reload: b
     signature="[N=1]",
 )
 def pool_shrink(worker: WorkerView, n: Slots = 1, **_: Any) -> Any:
-    """Take slots away from the pool."""
+    """Remove slots from the pool."""
     worker.pool_shrink(n=n)
     return {"ok": "pool will shrink"}
 

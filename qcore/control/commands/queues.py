@@ -37,17 +37,17 @@ def add_consumer(
 
 @command("cancel_consumer", kind="control", args=(Arg("queue"),), signature="<queue>")
 def cancel_consumer(worker: WorkerView, queue: QueueName, **_: Any) -> Any:
-    """Take no more tasks from a queue."""
+    """Stop consuming from a queue."""
     return {"ok": worker.cancel_consumer(queue=queue)}
 
 
 @command("drain", kind="control")
 def drain(worker: WorkerView, **_: Any) -> Any:
-    """Take no more tasks, give back those that wait, let the others finish."""
+    """Stop consuming, return what has not started, finish the rest."""
     return {"ok": worker.start_drain()}
 
 
 @command("resume", kind="control")
 def resume(worker: WorkerView, **_: Any) -> Any:
-    """Take tasks again after a drain."""
+    """Consume again after a drain."""
     return {"ok": worker.resume()}

@@ -23,7 +23,7 @@ def revoke_by_stamped_headers(
     signal: SignalName = None,
     **_: Any,
 ) -> Any:
-    """Do not run tasks that carry one of these stamps."""
+    """Revoke tasks that carry one of these stamps."""
     if isinstance(headers, list):
         pairs = [str(h).partition("=") for h in headers]
         if not all(equals for _, equals, _ in pairs):
@@ -41,7 +41,7 @@ def revoke_by_stamped_headers(
     signature="<task_name> <rate_limit (e.g., 5/s | 5/m | 5/h)>",
 )
 def rate_limit(worker: WorkerView, task_name: Name, rate_limit: Name | int | float | None, **_: Any) -> Any:
-    """Set how often a task may start on the worker."""
+    """Set the rate limit of a task on the worker."""
     return {"ok": worker.rate_limit(task_name=task_name, rate_limit=rate_limit)}
 
 
@@ -53,7 +53,7 @@ def revoke(
     signal: SignalName = None,
     **_: Any,
 ) -> Any:
-    """Do not run these tasks.
+    """Revoke tasks: they do not start any more.
 
     Besides Celery's `ok` the reply has `held`: the state of those of these ids that the worker holds.
     """
@@ -74,7 +74,7 @@ def revoke(
     signature="<signal> <id1> [id2 [... [idN]]]",
 )
 def terminate(worker: WorkerView, signal: SignalName, task_id: Ids = "", **_: Any) -> Any:
-    """Stop these tasks even if they run."""
+    """Revoke tasks, and stop them if they run."""
     ids = ids_of(task_id)
     return {"ok": worker.terminate(task_ids=ids, signal=signal)}
 
@@ -94,7 +94,7 @@ def time_limit(
 
 @command("unrevoke", kind="control", variadic="task_id", signature="<id1> [id2 [... [idN]]]")
 def unrevoke(worker: WorkerView, task_id: Ids = "", **_: Any) -> Any:
-    """Run these tasks after all, as far as this worker is concerned."""
+    """Undo a revoke on this worker; the tasks may run again."""
     ids = ids_of(task_id)
     worker.unrevoke(task_ids=ids)
     return {"ok": f"{len(ids)} ids are revoked no more"}
