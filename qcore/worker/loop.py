@@ -8,7 +8,6 @@ Before this: brokers/X.  After this: pools/X, execution/run.py, and back to work
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -16,7 +15,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qcore.base.crashpoints import crashpoint
-from qcore.base.times import epoch_of
 from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.records import Delivery, Settle, Settlement
 from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull, ColdShutdown
@@ -30,6 +28,7 @@ from qcore.worker.intake.admission import Admission
 from qcore.worker.intake.redelivery import Deduplicator
 from qcore.worker.outage import Outage
 from qcore.worker.poller import Poller
+from qcore.worker.run_checks import EVERY_S, RunChecks
 from qcore.worker.services.autoscale import LOOK_S, Autoscaler
 from qcore.worker.services.health_file import HealthFile
 from qcore.worker.services.reporting import TaskReporter, report
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("qcore.worker")
 
-STARTED_LOOK_S = 0.02
 #: seconds that a warm shutdown waits for an unavailable broker, to settle the last outcomes
 LAST_WORD_S = 10.0
 
@@ -78,7 +76,8 @@ class Loop:
         self.stale = 0  # settlements that the broker refused because the lease was lost
         self._tasks: dict[str, Task] = app.tasks
         self.repeats = Deduplicator(app, results, self._add, reporter)
-        self._tracks = any(task.track_started for task in self._tasks.values())
+        tracks = any(task.track_started for task in self._tasks.values())
+        self._checks = RunChecks(node, self.held, pool, reporter, self.durable, rules.ttl_s, tracks)
         self._inline = results.in_broker
         self._settlements: list[Settlement] = []
         self._deaths = CrashCounter()
@@ -86,8 +85,6 @@ class Loop:
         self._claim_requested = self._armed = True  # nothing to arm before the first claim
         self._next_claim = 0.0
         self._deadline: float | None = None
-        self._next_look = 0.0
-        self._limited: set[int] = set()  # numbers with a hard time limit
         self._outage = Outage()
         self._gather = AcknowledgementBatcher(consumer.gather_s)
         self._poller = Poller()
@@ -212,8 +209,8 @@ class Loop:
             pause = min(pause, self.durable.left_s())
         if self.autoscaler is not None and (self.held or self.pool.size > self.autoscaler.least):
             pause = min(pause, LOOK_S)
-        if self._limited or (self.held and (self._tracks or self.reporter.events.tasks_on)):
-            pause = min(pause, STARTED_LOOK_S)
+        if self._checks.are_needed():
+            pause = min(pause, EVERY_S)
         if self._deadline is not None:
             pause = min(pause, max(self._deadline - now, 0.0))
         return pause
@@ -359,9 +356,7 @@ class Loop:
         self.total[held.message.task] += 1
         held.received_at, held.came_at = now, ticks
         self.reporter.received(held)
-        held.hard_s = held.message.hard_s or held.task.time_limit
-        if held.hard_s:
-            self._limited.add(number)
+        self._checks.add(number, held)
         soft = held.message.soft_s or held.task.soft_time_limit
         return Job(number, delivery.raw, delivery.redelivered, delivery.deliveries, soft, delivery.queue)
 
@@ -372,7 +367,7 @@ class Loop:
         if held is None:
             return  # its delivery was already returned
         crashpoint("run_ended")
-        self._limited.discard(outcome.number)
+        self._checks.remove(outcome.number)
         if outcome.end == End.LOST:
             held.deaths = self._deaths.count(held.message.id)
         settlement = self.rules.settlement(held, outcome)
@@ -410,23 +405,7 @@ class Loop:
         if released:
             self._release(released)
         now = time.monotonic()
-        if now < self._next_look or not self.held:
-            return
-        self._next_look = now + STARTED_LOOK_S
-        if self.reporter.events.tasks_on:
-            for one in self.held.values():
-                if now - one.came_at > STARTED_LOOK_S:
-                    self.reporter.waits(one)
-        for run in self.pool.running():
-            held = self.held.get(run.number)
-            if held is None:
-                continue
-            if not held.said_started and now - run.since > STARTED_LOOK_S:
-                self.reporter.started(held, epoch_of(run.since), run.pid)
-                if held.task.track_started and not held.message.ignore_result:
-                    self.durable.started(held, run.pid, self.node, self.rules.ttl_s)
-            if held.hard_s and now - run.since > held.hard_s and not held.killing:
-                held.killing = self.pool.kill(run.number, End.TIME_LIMIT, signal.SIGKILL)
+        self._checks.look(now)
         if self._deadline is not None and now >= self._deadline:
             self.stop(ShutdownStage.COLD)
 
@@ -447,7 +426,7 @@ class Loop:
         """Requeue jobs that have not started, at the head of their queue."""
         for number in numbers:
             held = self.held.pop(number, None)
-            self._limited.discard(number)
+            self._checks.remove(number)
             if held is not None and not held.acked:
                 self.total[held.message.task] -= 1
                 self._settlements.append(Settlement(held.delivery, Settle.REQUEUE))
