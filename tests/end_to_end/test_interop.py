@@ -230,11 +230,11 @@ def test_qctl_works_on_a_celery_worker(celery_worker: Process, side: Side, proce
         assert process.wait(60) == 0, process.output()
         return process.output()
 
-    assert "c@interop" in qctl("status", "-t", "60")
-    assert "c@interop" in qctl("inspect", "ping", "-t", "60")
-    assert "proj.add" in qctl("inspect", "registered", "-t", "60")
+    assert "c@interop" in qctl("status", "-t", "10")
+    assert "c@interop" in qctl("inspect", "ping", "-t", "10")
+    assert "proj.add" in qctl("inspect", "registered", "-t", "10")
     assert "5" in qctl("call", "proj.add", "-a", "[2, 3]", "--wait", "-t", "60")
-    assert "c@interop" in qctl("control", "enable_events", "-t", "60")
+    assert "c@interop" in qctl("control", "enable_events", "-t", "10")
 
 
 # --- both at once
