@@ -169,6 +169,17 @@ class Delivering:
         if broker.features.lease:
             assert texts(again) == ["a", "b"]
 
+    def test_what_is_returned_between_acknowledged_ones_comes_back(self, broker: Broker, queue: str) -> None:
+        put(broker, queue, *"abcde")
+        consumer = broker.consumer([queue])
+        got = take(consumer, 5)
+        actions = (Settle.ACK, Settle.REQUEUE, Settle.ACK, Settle.RETURN, Settle.ACK)
+
+        refused = consumer.settle([Settlement(d, action) for d, action in zip(got, actions, strict=True)])
+
+        assert refused == []
+        assert sorted(texts(take(consumer, 2))) == ["b", "d"]
+
     def test_a_requeued_message_keeps_its_priority(self, broker: Broker, queue: str) -> None:
         needs(broker, "priority", "lease")
         consumer = broker.consumer([queue])

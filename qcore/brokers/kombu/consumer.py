@@ -359,17 +359,18 @@ class KombuConsumer(Consumer):
                 heapq.heappush(self._parked, (one.due_at, one.delivery.number, held))
             else:
                 done.append(held.tag)
-        self._ack(done)
+        self._ack(done, returned)
         for tag in sorted(returned, reverse=True):
             self._channel.basic_reject(tag, requeue=True)
         if returned and self._link.native:
             # Rejects have no answer. This has one, after them, so another consumer finds the messages now.
             self._set_window()
 
-    def _ack(self, tags: list[Any]) -> None:
+    def _ack(self, tags: list[Any], returned: list[Any]) -> None:
+        """Acknowledge these; returned: tags that are rejected next, which no acknowledgement may include."""
         if self._link.native and len(tags) > 1:
             # One frame for all up to the oldest message that stays unacknowledged.
-            others = [h.tag for h in self._held.values()]
+            others = [*returned, *(h.tag for h in self._held.values())]
             others += [m.delivery_tag for waiting in self._arrived.values() for m in waiting]
             others += [held.tag for _, _, held in self._parked]
             tags.sort()
