@@ -179,11 +179,14 @@ while i <= #ARGV do
     if call('HDEL', ledger, field) == 0 then refused[#refused+1] = field end
     i = i + 2
   elseif action == 'B' then
-    if call('LREM', ARGV[i+2], 1, ARGV[i+3]) == 1 then store(ARGV[i+4], ARGV[i+5], ARGV[i+6])
+    if call('LREM', ARGV[i+2], 1, ARGV[i+3]) == 1 or call('HDEL', ledger, field) == 1 then
+      store(ARGV[i+4], ARGV[i+5], ARGV[i+6])
     else refused[#refused+1] = field end
     i = i + 7
   elseif action == 'b' then
-    if call('LREM', ARGV[i+2], 1, ARGV[i+3]) == 0 then refused[#refused+1] = field end
+    if call('LREM', ARGV[i+2], 1, ARGV[i+3]) == 0 and call('HDEL', ledger, field) == 0 then
+      refused[#refused+1] = field
+    end
     i = i + 4
   else
     local how, due, extra, bell = ARGV[i+2], ARGV[i+3], ARGV[i+4], ARGV[i+5]

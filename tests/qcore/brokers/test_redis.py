@@ -11,7 +11,8 @@ import pytest
 
 from qcore.base.times import new_id
 from qcore.brokers.base import Broker
-from qcore.brokers.contract.records import Message, Settle, Settlement, StoredResult
+from qcore.brokers.contract.administration import Depth
+from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement, StoredResult
 from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerDown, BrokerError
 from qcore.wire import result
@@ -228,6 +229,30 @@ def test_a_key_of_another_type_is_an_error_and_loses_nothing(
         end(consumer, got, sends=(Message(b"x", queue="taken"),))
 
     assert end(consumer, got) == []
+
+
+def test_what_a_refused_settlement_leaves_can_be_settled_without_its_messages(
+    broker: Broker, redis_server: RedisServer, queue: str
+) -> None:
+    """A delivery that woke its consumer is put on record by the settlement, also by one that is refused."""
+    redis_server.client().set("no-list", "text")
+    consumer = broker.consumer([queue])
+    consumer.arm()
+    put(broker, queue, "a")
+    got: list[Delivery] = []
+    wait_for(lambda: got.extend(d for fd in consumer.fds() for d in consumer.wake(fd)) or got)
+    stored = StoredResult("a-id", result.encode("a-id", "SUCCESS", 1, now=1.0), None)
+    settlement = Settlement(got[0], Settle.ACK, result=stored, sends=(Message(b"x", queue="no-list"),))
+    with pytest.raises(BrokerError):
+        consumer.settle([settlement])
+    settlement.sends = ()
+
+    refused = consumer.settle([settlement])
+
+    assert refused == []
+    assert broker.depth(queue) == Depth(0, 0, 0)
+    (kept,) = broker.results_of(["a-id"])
+    assert kept is not None and kept.result == 1
 
 
 def test_scripts_come_back_after_a_flush(broker: Broker, redis_server: RedisServer, queue: str) -> None:
