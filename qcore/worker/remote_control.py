@@ -7,9 +7,11 @@ Before this: control/commands/*, which check the arguments.  After this: the loo
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import signal
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -33,6 +35,8 @@ from qcore.worker.shutdown_stage import ShutdownStage
 if TYPE_CHECKING:
     from qcore.app.app import App
 
+log = logging.getLogger("qcore.worker")
+
 
 class RemoteControl:
     """The worker as control commands see it (control/commands/base.py: WorkerView). Its methods are called
@@ -54,6 +58,8 @@ class RemoteControl:
         self.loop, self.pool, self.events = loop, loop.pool, events
         self.drain = DrainMode(loop)
         self._lease, self._refused = lease, refused
+        self._resizing = threading.Lock()
+        self._size_change = 0  # accepted changes of the pool's size that the loop has not made yet
 
     def queues(self) -> list[str]:
         """The queues that the worker consumes."""
@@ -228,19 +234,32 @@ class RemoteControl:
         self.loop.call_soon(self.pool.restart)
 
     def pool_grow(self, n: int) -> None:
-        self._resize("grow", n)
+        self._resize("grow", n, n)
 
     def pool_shrink(self, n: int) -> None:
-        self._resize("shrink", n)
+        self._resize("shrink", n, -n)
 
-    def _resize(self, verb: str, n: int) -> None:
-        if not isinstance(n, int) or not 0 < n <= 1000:
+    def _resize(self, verb: str, n: int, change: int) -> None:
+        if not 0 < n <= 1000:
             raise ValueError(f"{verb} takes a number from 1 to 1000, not {n!r:.40}")
         if not self.pool.features.grow:
             raise ValueError(f"the {self.pool.name} pool cannot {verb}")
-        if verb == "shrink" and n >= self.pool.size:
-            raise ValueError(f"Can't shrink pool: it has {self.pool.size} and one must stay")
-        self.loop.call_soon(lambda: getattr(self.pool, verb)(n))
+        with self._resizing:
+            size = self.pool.size + self._size_change
+            if size + change < 1:
+                raise ValueError(f"Can't shrink pool: it has {size} and one must stay")
+            if size + change > type(self.pool).most:
+                raise ValueError(f"Can't grow pool: it has {size}, and {type(self.pool).most} is the most")
+            self._size_change += change
+        self.loop.call_soon(lambda: self._resize_now(verb, n, change))
+
+    def _resize_now(self, verb: str, n: int, change: int) -> None:
+        with self._resizing:
+            self._size_change -= change
+            try:
+                getattr(self.pool, verb)(n)
+            except ValueError as exc:  # the autoscaler has changed the size meanwhile
+                log.warning("pool_%s has no effect: %s", verb, exc)
 
     def autoscale(self, most: int, least: int) -> None:
         scaler = self.loop.autoscaler
@@ -262,15 +281,12 @@ class RemoteControl:
                 raise ValueError(str(exc)) from None
         if queue in self.queues():
             return f"already consuming from '{queue}'"
-        self._set_queues([*self.queues(), queue])
+        self.loop.call_soon(lambda: self.loop.set_queues(list(dict.fromkeys([*self.queues(), queue]))))
         return f"add consumer {queue}"
 
     def cancel_consumer(self, queue: str) -> str:
-        self._set_queues([q for q in self.queues() if q != queue])
+        self.loop.call_soon(lambda: self.loop.set_queues([q for q in self.queues() if q != queue]))
         return f"no longer consuming from {queue}"
-
-    def _set_queues(self, queues: list[str]) -> None:
-        self.loop.call_soon(lambda: self.loop.set_queues(queues))
 
 
 #: signals that end a task, SOFT by raising SoftTimeLimitExceeded in it, as in Celery

@@ -189,10 +189,10 @@ class KombuConsumer(Consumer):
                 self._bell.ring()
 
     def set_queues(self, queues: Sequence[str]) -> None:
+        gone = [q for q in self.queues if q not in queues]
+        self.queues = tuple(queues)  # a reconnection subscribes to these
         with self._link.use(connect=False):
             self._ready()
-            gone = [q for q in self.queues if q not in queues]
-            self.queues = tuple(queues)
             for queue in self.queues:
                 self._topology.queue(queue)
             for queue in gone:

@@ -20,6 +20,7 @@ import socket
 import struct
 import sys
 import time
+from array import array
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
@@ -27,7 +28,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from qcore.errors import PoolBroken
-from qcore.wire.outcome import Frames, anything
+from qcore.wire.outcome import RECV_BYTES, Frames, anything
 
 REQUEST = struct.Struct("<cii")
 PID = struct.Struct("<i")
@@ -79,6 +80,7 @@ class ForkServer:
         if self._sock is not None:
             self._sock.close()
         self._sock, self._frames = ours, Frames()
+        self._early = b""  # reports that were read while a request was sent
 
     def count_death(self, exc: PoolBroken) -> None:
         """The template has died, as `exc` says; raises PoolBroken when too many did lately."""
@@ -100,25 +102,38 @@ class ForkServer:
 
     def fork(self, slot: int, descriptors: list[int]) -> None:
         """Ask for a child for `slot` that gets these descriptors."""
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # reports() will tell
-            socket.send_fds(self._line, [REQUEST.pack(FORK, slot, 0)], descriptors)
+        self._send(REQUEST.pack(FORK, slot, 0), descriptors)
 
     def signal(self, pid: int, signum: int) -> None:
         """Signal a child; nothing happens when it is gone, whoever has its pid now. reports() says when
         that has been done."""
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._line.sendall(REQUEST.pack(SIGNAL, pid, signum))
+        self._send(REQUEST.pack(SIGNAL, pid, signum), [])
+
+    def _send(self, request: bytes, descriptors: list[int]) -> None:
+        """Send a request. While it must wait for space it reads reports: the template may be waiting for
+        space as well, and would read no request until then."""
+        line = self._line
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))]
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # reports() will raise
+            while True:
+                try:
+                    line.sendmsg([request], rights, socket.MSG_DONTWAIT)
+                    return
+                except BlockingIOError:
+                    if line in select.select([line], [line], [])[0]:
+                        self._early += line.recv(RECV_BYTES)
 
     def reports(self) -> list[list[Any]]:
         """What has been reported: ['born', slot, pid], ['signalled', pid, signum], ['died', pid, status].
         Raises PoolBroken when the template itself is gone, and every child with it."""
         try:
-            data = self._line.recv(65536)
+            data = self._line.recv(RECV_BYTES)
         except ConnectionResetError:
             data = b""
-        if not data:
+        early, self._early = self._early, b""
+        if not data and not early:
             raise PoolBroken(f"the process that forks the pool's children (pid {self.pid}) has died")
-        return [msgspec.msgpack.decode(f) for f in self._frames.feed(data)]
+        return [msgspec.msgpack.decode(f) for f in self._frames.feed(early + data)]
 
     def close(self) -> None:
         """End it and every child."""

@@ -86,7 +86,9 @@ class PreforkPool(Pool):
             self._fork()
 
     def _fork(self) -> None:
-        index = next(i for i in range(MAX_SLOTS) if i not in self._children)
+        index = next((i for i in range(MAX_SLOTS) if i not in self._children), None)
+        if index is None:
+            return  # children that are about to exit have all slots; the end of one starts another
         ours, theirs = socket.socketpair()
         token_r, token_w = token_pipe()
         slot = Slot(self._memory, index, token_r, token_w)

@@ -136,6 +136,7 @@ def test_usr1_is_the_soft_time_limit(live: Live) -> None:
     result = live.app.AsyncResult(task_id)
     wait_for(lambda: result.state == "FAILURE")
     assert "SoftTimeLimitExceeded" in str(result.traceback)
+    live.worker.wait_output(rf"{task_id}\] raised unexpected")  # the log follows the result
 
 
 # --- arguments
@@ -236,6 +237,25 @@ def test_a_wrong_argument_is_named(live: Live, method: str, arguments: dict[str,
     assert app_works(live)
 
 
+def test_requests_that_arrive_together_all_count(live: Live) -> None:
+    """Each is checked against what the ones before it will have done."""
+    before = live.ask("stats")["pool"]["max-concurrency"]
+    live.worker.stop()
+    for number in range(5):
+        live.app.control.tell("add_consumer", {"queue": f"together{number}"})
+        live.app.control.tell("pool_grow", {"n": 400})
+        live.app.control.tell("pool_shrink", {"n": 400})
+        live.app.control.tell("pool_shrink", {"n": before})
+    live.worker.cont()
+
+    wait_for(lambda: {f"together{number}" for number in range(5)} <= set(live.ask("stats")["queues"]))
+    wait_for(lambda: live.ask("stats")["pool"]["max-concurrency"] == before)
+    for number in range(5):
+        live.ask("cancel_consumer", queue=f"together{number}")
+    assert app_works(live)
+    assert live.worker.is_running
+
+
 def app_works(live: Live) -> bool:
     return bool(live.app.send_task("served.add", (1, 2)).get(timeout=100) == 3)
 
@@ -259,11 +279,11 @@ def test_a_costly_pattern_does_not_stop_a_worker(live: Live, pattern: str) -> No
 
 
 def test_an_ordinary_pattern_chooses(live: Live) -> None:
-    def told(pattern: str) -> dict[str, Any]:
-        return live.app.control.ask("ping", timeout_s=0.5, pattern=pattern, matcher="pcre").replies
+    def replies(pattern: str, timeout_s: float) -> dict[str, Any]:
+        return live.app.control.ask("ping", timeout_s=timeout_s, pattern=pattern, matcher="pcre").replies
 
-    assert told(r"w\d+@(test|prod|stage)$") == {NODE: {"ok": "pong"}}
-    assert told("w2@.*") == {}
+    assert replies(r"w\d+@(test|prod|stage)$", 60) == {NODE: {"ok": "pong"}}
+    assert replies("w2@.*", 0.5) == {}
 
 
 # --- the log
