@@ -222,7 +222,9 @@ class Loop:
         self._poller.watch(wanted)
 
     def set_queues(self, queues: list[str]) -> None:
-        """Consume from these queues instead of the current ones."""
+        """Consume from these queues instead of the current ones; no effect during a shutdown."""
+        if self.stage > ShutdownStage.RUNNING:
+            return
         try:
             self.consumer.set_queues(queues)
             self._claim_requested = True

@@ -56,14 +56,15 @@ class RemoteControl:
         self.app, self.node, self.instance, self.pid = app, node, instance, os.getpid()
         self.started_at, self._began = time.time(), time.monotonic()
         self.loop, self.pool, self.events = loop, loop.pool, events
-        self.drain = DrainMode(loop)
         self._lease, self._refused = lease, refused
+        self._queues = list(loop.consumer.queues)  # as they are after the changes that the loop has not made yet
+        self._before_drain: list[str] | None = None  # the queues to consume after a drain; None: not draining
         self._resizing = threading.Lock()
         self._size_change = 0  # accepted changes of the pool's size that the loop has not made yet
 
     def queues(self) -> list[str]:
         """The queues that the worker consumes."""
-        return list(self.loop.consumer.queues)
+        return list(self._queues) if self.loop.stage == ShutdownStage.RUNNING else []
 
     # --- what commands read
 
@@ -119,7 +120,7 @@ class RemoteControl:
             "leases_lost": self._lease.leases_lost,
             "messages_reaped": self._lease.reaped,
             "stale_settle_total": self.loop.stale,
-            "state": "draining" if self.drain.queues is not None else "running",
+            "state": "draining" if self._before_drain is not None else "running",
             "active": len(self.pool.running()),
             "queues": self.queues(),
             "version": __version__,
@@ -225,10 +226,23 @@ class RemoteControl:
         return "time limits set successfully"
 
     def start_drain(self) -> str:
-        return self.drain.begin()
+        if self._before_drain is not None:
+            return "already draining"
+        self._before_drain = self._queues
+        self._consume([])
+        self.loop.call_soon(self.loop.give_back_waiting)
+        return "draining"
 
     def resume(self) -> str:
-        return self.drain.end()
+        queues, self._before_drain = self._before_drain, None
+        if queues is None:
+            return "it was not draining"
+        self._consume([*queues, *self._queues])  # queues that were added while draining stay
+        return f"taking tasks from {', '.join(self._queues)}"
+
+    def _consume(self, queues: list[str]) -> None:
+        self._queues = queues = list(dict.fromkeys(queues))
+        self.loop.call_soon(lambda: self.loop.set_queues(queues))
 
     def pool_restart(self) -> None:
         self.loop.call_soon(self.pool.restart)
@@ -279,13 +293,13 @@ class RemoteControl:
                 self.app.broker.bind(queue, *binding)
             except (Unsupported, ConfigError) as exc:
                 raise ValueError(str(exc)) from None
-        if queue in self.queues():
+        if queue in self._queues:
             return f"already consuming from '{queue}'"
-        self.loop.call_soon(lambda: self.loop.set_queues(list(dict.fromkeys([*self.queues(), queue]))))
+        self._consume([*self._queues, queue])
         return f"add consumer {queue}"
 
     def cancel_consumer(self, queue: str) -> str:
-        self.loop.call_soon(lambda: self.loop.set_queues([q for q in self.queues() if q != queue]))
+        self._consume([q for q in self._queues if q != queue])
         return f"no longer consuming from {queue}"
 
 
@@ -310,34 +324,6 @@ def signal_number(said: str | int | None) -> int:
 def note(text: str) -> None:
     """Write a line to stderr without locks: safe in a signal handler."""
     os.write(2, f"{text}\n".encode())
-
-
-class DrainMode:
-    """The drain mode of one worker. Any thread may call begin() and end(); the loop does the work."""
-
-    def __init__(self, loop: Loop) -> None:
-        self._loop = loop
-        self.queues: list[str] | None = None  # those to consume after end(); None: not draining
-
-    def begin(self) -> str:
-        if self.queues is not None:
-            return "already draining"
-        self.queues = list(self._loop.consumer.queues)
-        self._loop.call_soon(self._stop_taking)
-        return "draining"
-
-    def _stop_taking(self) -> None:
-        self._loop.set_queues([])
-        self._loop.give_back_waiting()
-
-    def end(self) -> str:
-        queues, self.queues = self.queues, None
-        if queues is None:
-            return "it was not draining"
-        # Queues that were added while draining stay.
-        wanted = [*queues, *(q for q in self._loop.consumer.queues if q not in queues)]
-        self._loop.call_soon(lambda: self._loop.set_queues(wanted))
-        return f"taking tasks from {', '.join(wanted)}"
 
 
 SHOWN_MOST = 1000

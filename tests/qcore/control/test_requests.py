@@ -242,6 +242,8 @@ def test_requests_that_arrive_together_all_count(live: Live) -> None:
     before = live.ask("stats")["pool"]["max-concurrency"]
     live.worker.stop()
     for number in range(5):
+        live.app.control.tell("cancel_consumer", {"queue": "celery"})
+        live.app.control.tell("add_consumer", {"queue": "celery"})
         live.app.control.tell("add_consumer", {"queue": f"together{number}"})
         live.app.control.tell("pool_grow", {"n": 400})
         live.app.control.tell("pool_shrink", {"n": 400})
