@@ -28,6 +28,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from qcore.base.lazy_pattern import lazily
+
 
 def near_misses(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
     """The known names that are most similar to `name`, best first."""
@@ -55,18 +57,18 @@ HIDDEN = "********"
 _SCHEME = r"(?<![a-z0-9+._-])[a-z][a-z0-9+._-]{0,30}(?::+/+|//+)"
 # Passwords may contain unescaped characters: in running text they end at a blank or a quote, or at the start
 # of another URL. The text is processed in runs without blanks, so that the search takes linear time.
-_RUN = re.compile(r"[^\s\"<>]+")
-_URL_STARTS = re.compile(r"(?=(?<![a-z0-9+._-])[a-z][a-z0-9+._-]{0,30}://)", re.I)
-_USER = re.compile(rf"{_SCHEME}[^\s:/@]{{0,256}}:", re.I)
-_QUERY_SECRET = re.compile(r"(?P<head>[?&][\w.-]{0,40}(?:password|passwd|secret|token)=)[^&;\s\"<>]+", re.I)
-_WHOLE = re.compile(rf"(?P<head>{_SCHEME})(?P<rest>.*)", re.I | re.S)
-_NEXT_URL = re.compile(rf";(?={_SCHEME})", re.I)
-_WHOLE_QUERY = re.compile(r"(?P<head>[?&][\w.-]{0,40}(?:password|passwd|secret|token)=)[^&]+", re.I)
+_RUN = lazily(r"[^\s\"<>]+")
+_URL_STARTS = lazily(r"(?=(?<![a-z0-9+._-])[a-z][a-z0-9+._-]{0,30}://)", re.I)
+_USER = lazily(rf"{_SCHEME}[^\s:/@]{{0,256}}:", re.I)
+_QUERY_SECRET = lazily(r"(?P<head>[?&][\w.-]{0,40}(?:password|passwd|secret|token)=)[^&;\s\"<>]+", re.I)
+_WHOLE = lazily(rf"(?P<head>{_SCHEME})(?P<rest>.*)", re.I | re.S)
+_NEXT_URL = lazily(rf";(?={_SCHEME})", re.I)
+_WHOLE_QUERY = lazily(r"(?P<head>[?&][\w.-]{0,40}(?:password|passwd|secret|token)=)[^&]+", re.I)
 #: shortest password, in characters, that is also masked outside of URLs
 LONG_SECRET = 5
 MOST_SECRETS = 256
 # Client libraries split URLs at these characters: their messages may quote parts of such a password.
-_CUT = re.compile(r"[/#?\s@]")
+_CUT = lazily(r"[/#?\s@]")
 #: secret text -> its replacement; longer texts are replaced first
 _secrets: dict[str, str] = {}
 
@@ -101,7 +103,7 @@ def mask_url(text: str) -> str:
                 text = text.replace(secret, _secrets.get(secret, HIDDEN))
     if "@" in text:
         text = _RUN.sub(_masked_run, text)
-    return _QUERY_SECRET.sub(lambda m: f"{m['head']}{HIDDEN}", text)
+    return _QUERY_SECRET.sub(lambda m: f"{m['head']}{HIDDEN}", text) if "=" in text else text
 
 
 def _masked_run(found: re.Match[str]) -> str:

@@ -175,7 +175,9 @@ class App:
 
     def task_named(self, name: str) -> Task:
         """The task called `name`; raises NotRegistered with near misses."""
-        found = self.tasks.get(name)
+        found = self._tasks.get(name)
+        if found is None or not found._bound:
+            found = self.tasks.get(name)
         if found is None:
             raise NotRegistered(name, sorted(self._tasks))
         return found

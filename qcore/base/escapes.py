@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 
+from qcore.base.lazy_pattern import lazily
+
 _OTHERS = "\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb"
-UNSAFE = re.compile(f"[\x00-\x1f{_OTHERS}]")
-_UNSAFE_IN_LINES = re.compile(f"[\x00-\x08\x0b-\x1f{_OTHERS}]")
+UNSAFE = lazily(f"[\x00-\x1f{_OTHERS}]")
+_UNSAFE_IN_LINES = lazily(f"[\x00-\x08\x0b-\x1f{_OTHERS}]")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 

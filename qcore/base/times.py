@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from datetime import UTC, datetime, timedelta
 
-_SECONDS = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*$")
-_PART = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|h|d)\s*")
+from qcore.base.lazy_pattern import lazily
+
+_SECONDS = lazily(r"\s*([0-9]*\.?[0-9]+)\s*$")
+_PART = lazily(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|h|d)\s*")
 _SPAN_S = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 

@@ -7,13 +7,13 @@ A secret is written literally, as `env:NAME` or as `file:PATH`.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from qcore.base.lazy_pattern import lazily
 from qcore.control.commands.base import SCOPES
 from qcore.errors import ConfigError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 UNSIGNED = ("allow", "read", "refuse")
 SHORTEST = 16  # characters of a secret
-_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+_ID = lazily(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 
 class Key(msgspec.Struct, frozen=True):

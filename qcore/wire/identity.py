@@ -9,12 +9,13 @@ has no time of sending; to other programs such an id is an ordinary UUID.
 from __future__ import annotations
 
 import os
-import re
 import time
+
+from qcore.base.lazy_pattern import lazily
 
 #: the hex digit that carries the two variant bits, for each random digit
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
-_MADE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-([0-9a-f]{12})\Z")
+_MADE = lazily(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-([0-9a-f]{12})\Z")
 
 
 def make() -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from qcore.base.lazy_pattern import lazily
+
 MAX_PATTERN = 256
 #: each unbounded repeat multiplies the time by the length of the text
 MAX_ENDLESS = 4
@@ -17,8 +19,8 @@ MAX_WAYS = 2**20
 _ENDLESS_WAYS = 2**5  # of one endless repeat, whose number MAX_ENDLESS bounds as well
 
 #: comments may hide the constructs that are searched for
-_COMMENTS = re.compile(r"\(\?(#|[a-zA-Z]*x)")
-_REPEAT = re.compile(r"[*+?]|\{(\d*)(,?)(\d*)\}")
+_COMMENTS = lazily(r"\(\?(#|[a-zA-Z]*x)")
+_REPEAT = lazily(r"[*+?]|\{(\d*)(,?)(\d*)\}")
 
 
 def refuse_costly(pattern: str) -> None:

@@ -9,8 +9,6 @@ that are sent. The recipients have their own digest, so that a refusal can repor
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import math
 from collections.abc import Sequence
 
@@ -41,20 +39,20 @@ class Seal(msgspec.Struct, frozen=True):
 
     def is_of(self, secret: bytes) -> bool:
         """Whether this header was written with the secret."""
-        return hmac.compare_digest(self.mac, _mac(secret, self._sealed()))
+        return _is_same(self.mac, _mac(secret, self._sealed()))
 
     def is_for(self, destination: Sequence[str] | None, pattern: str | None, matcher: str | None) -> bool:
-        return hmac.compare_digest(self.whom, digest_of_whom(destination, pattern, matcher))
+        return _is_same(self.whom, digest_of_whom(destination, pattern, matcher))
 
     def fits(self, body: bytes) -> bool:
-        return hmac.compare_digest(self.body, hashlib.sha256(body).hexdigest())
+        return _is_same(self.body, _digest(body))
 
 
 def make(
     key: str, secret: bytes, nonce: str, issued_at: float, valid_until: float, whom: str, body: bytes
 ) -> Seal:
     """A seal for a body; whom is a digest_of_whom()."""
-    bare = Seal(key, nonce, issued_at, valid_until, whom, hashlib.sha256(body).hexdigest(), "")
+    bare = Seal(key, nonce, issued_at, valid_until, whom, _digest(body), "")
     return msgspec.structs.replace(bare, mac=_mac(secret, bare._sealed()))
 
 
@@ -76,8 +74,25 @@ def read(text: object) -> Seal | None:
 
 def digest_of_whom(destination: Sequence[str] | None, pattern: str | None, matcher: str | None) -> str:
     whom = [None if destination is None else sorted(destination), pattern, matcher if pattern else None]
-    return hashlib.sha256(msgspec.json.encode(whom)).hexdigest()
+    return _digest(msgspec.json.encode(whom))
+
+
+# Only workers with keys load OpenSSL: 3.7 MB.
+
+
+def _digest(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
 
 
 def _mac(secret: bytes, text: str) -> str:
-    return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
+    import hmac
+
+    return hmac.new(secret, text.encode(), "sha256").hexdigest()
+
+
+def _is_same(one: str, other: str) -> bool:
+    import hmac
+
+    return hmac.compare_digest(one, other)

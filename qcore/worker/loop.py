@@ -358,7 +358,8 @@ class Loop:
         self.total[held.message.task] += 1
         held.received_at, held.came_at = now, ticks
         self.reporter.received(held)
-        self._checks.add(number, held)
+        if hard := held.message.hard_s or held.task.time_limit:
+            self._checks.limit(number, held, hard)
         soft = held.message.soft_s or held.task.soft_time_limit
         return Job(number, delivery.raw, delivery.redelivered, delivery.deliveries, soft, delivery.queue)
 
@@ -369,11 +370,13 @@ class Loop:
         if held is None:
             return  # its delivery was already returned
         crashpoint("run_ended")
-        self._checks.remove(outcome.number)
+        if held.hard_s:
+            self._checks.remove(outcome.number)
         if outcome.end == End.LOST:
             held.deaths = self._deaths.count(held.message.id)
         settlement = self.rules.settlement(held, outcome)
-        settlement.report = partial(self.reporter.ended, held, outcome)
+        if self.reporter.reports(outcome):
+            settlement.report = partial(self.reporter.ended, held, outcome)
         if held.acked:
             self._record_late(held, settlement)
         else:

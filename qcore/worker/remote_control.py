@@ -57,7 +57,9 @@ class RemoteControl:
         self.started_at, self._began = time.time(), time.monotonic()
         self.loop, self.pool, self.events = loop, loop.pool, events
         self._lease, self._refused = lease, refused
-        self._queues = list(loop.consumer.queues)  # as they are after the changes that the loop has not made yet
+        self._queues = list(
+            loop.consumer.queues
+        )  # as they are after the changes that the loop has not made yet
         self._before_drain: list[str] | None = None  # the queues to consume after a drain; None: not draining
         self._resizing = threading.Lock()
         self._size_change = 0  # accepted changes of the pool's size that the loop has not made yet

@@ -40,11 +40,10 @@ class RunChecks:
         self._limited: set[int] = set()  # numbers of deliveries with a hard time limit
         self._next = 0.0  # monotonic
 
-    def add(self, number: int, held: InFlight) -> None:
-        """This delivery was admitted."""
-        held.hard_s = held.message.hard_s or held.task.time_limit
-        if held.hard_s:
-            self._limited.add(number)
+    def limit(self, number: int, held: InFlight, hard_s: float) -> None:
+        """This delivery was admitted, and has a hard time limit."""
+        held.hard_s = hard_s
+        self._limited.add(number)
 
     def remove(self, number: int) -> None:
         """This delivery is not in flight any more."""

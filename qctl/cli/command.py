@@ -73,6 +73,12 @@ class CliCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, WatchOption.spelled_out(args) if self.watches else args)
 
+    def make_parser(self, ctx: click.Context) -> Any:
+        parser = super().make_parser(ctx)
+        # click looks for a long option first, and for similar ones when there is none: 2 ms for each `-c`.
+        getattr(parser, "_long_opt", {}).update(getattr(parser, "_short_opt", {}))
+        return parser
+
     def invoke(self, ctx: click.Context) -> Any:
         if self.settles and not isinstance(self, click.Group):
             session_of(ctx).settle()

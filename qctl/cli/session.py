@@ -19,13 +19,13 @@ import click
 
 from qctl import exit_codes
 from qctl.options import Globals
-from qctl.output.writer import Output
 
 if TYPE_CHECKING:
     from qcore.app.app import App
     from qcore.brokers.base import Broker
     from qctl.configuration.contexts import Context
     from qctl.configuration.layers import Layers
+    from qctl.output.writer import Output
 
 #: time-out for connecting to the broker, seconds
 CONNECT_S = 1.5
@@ -45,7 +45,12 @@ class Session:
 
     @cached_property
     def out(self) -> Output:
+        from qctl.output.writer import Output
+
         return Output(self.options)
+
+    def _warn(self, text: str) -> None:
+        self.out.warn(text)
 
     # --- what counts
 
@@ -56,7 +61,7 @@ class Session:
             from qctl.configuration.layers import gather
 
             start = Path(self.options.workdir or ".").absolute()
-            self._layers = gather(self.options.given, start, self.out.warn)
+            self._layers = gather(self.options.given, start, self._warn)
         return self._layers
 
     @property
@@ -80,7 +85,7 @@ class Session:
         for name in ("output", "app", "broker", "result_backend"):
             value, source = str(layers.value(name) or ""), layers.source(name)
             if is_reference(value) and name in ("broker", "result_backend"):
-                setattr(options, name, resolve(value, self.out.warn))
+                setattr(options, name, resolve(value, self._warn))
             elif value and source not in ("environment", "built in"):  # already set
                 setattr(options, name, value)
             if name in ("broker", "result_backend"):

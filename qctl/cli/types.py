@@ -13,8 +13,6 @@ import click
 
 from qctl import exit_codes
 from qctl.cli.completion import live_values
-from qctl.output import formats
-from qctl.output.text import place_in
 
 if TYPE_CHECKING:
     Kind = click.ParamType[Any]
@@ -62,6 +60,8 @@ class FormatName(Kind):
     name = "format"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from qctl.output import formats
+
         try:
             formats.parse(str(value))
         except exit_codes.CommandError as stop:
@@ -70,6 +70,8 @@ class FormatName(Kind):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
+
+        from qctl.output import formats
 
         return [CompletionItem(n) for n in formats.COMPLETED if n.startswith(incomplete)]
 
@@ -252,6 +254,8 @@ class Json(Kind):
         try:
             found = json.loads(value)
         except ValueError as exc:
+            from qctl.output.text import place_in
+
             place = getattr(exc, "pos", 0)
             line, column = place_in(value, place)
             words = getattr(exc, "msg", str(exc))

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from qcore.base.lazy_pattern import lazily
 from qctl import exit_codes
 from qctl.configuration.directories import others_can_read
 
 KINDS = ("env", "file", "keyring")
-_BETWEEN = re.compile(r"\s*;\s*(?=[a-z][a-z0-9+.-]*://|$)", re.I)
+_BETWEEN = lazily(r"\s*;\s*(?=[a-z][a-z0-9+.-]*://|$)", re.I)
 _MOST = 64 * 1024
 
 

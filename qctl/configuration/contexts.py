@@ -6,27 +6,25 @@ In:  contexts.toml in the user's directory.  Out: Contexts; the chosen one and t
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from qcore.base.lazy_pattern import lazily
 from qctl import exit_codes
 from qctl.configuration import tables
 from qctl.configuration.directories import config_dir, others_can_read, write_private
 
 PROD = "prod"
 COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "94", "magenta": "35", "cyan": "36"}
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
+_NAME = lazily(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """A named fleet. values: its table in contexts.toml."""
 
     name: str
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any]
 
     @property
     def kind(self) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,12 +52,11 @@ class Place(NamedTuple):
     binding: bool = False  # the command line or the environment
 
 
-@dataclass
 class Layers:
     """All sources, the strongest first; and the effective context."""
 
-    places: list[Place] = field(default_factory=list)
-    context: Context | None = None
+    def __init__(self, places: list[Place] | None = None, context: Context | None = None) -> None:
+        self.places, self.context = [] if places is None else places, context
 
     def said(self, key: str) -> list[tuple[str, Any]]:
         """(source, value) of every source that sets `key`; the first one is effective."""

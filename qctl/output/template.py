@@ -7,14 +7,14 @@ and a line end.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from qcore.base.lazy_pattern import lazily
 from qctl import exit_codes
 
-_PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|\\[tn\\]|[^{}\\]+|\\")
-_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
+_PIECE = lazily(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|\\[tn\\]|[^{}\\]+|\\")
+_NAME = lazily(r"[\w-]+(\.[\w-]+)*")
 _TEXT = {"{{": "{", "}}": "}", "\\t": "\t", "\\n": "\n", "\\\\": "\\"}
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -132,7 +131,11 @@ class Output:
         whole = self.format == "wide"
         kept = [i for i, c in enumerate(columns) if whole or not c.wide or self.options.listing.columns]
         columns, rows = [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
-        wide = shutil.get_terminal_size().columns if sys.stdout.isatty() and not whole else None
+        wide = None
+        if sys.stdout.isatty() and not whole:
+            import shutil  # with bz2 and lzma, for a table on a terminal only
+
+            wide = shutil.get_terminal_size().columns
         for line in lines(columns, rows, wide, self.colour, self.options.listing.headers):
             sys.stdout.write(f"{line}\n")
 

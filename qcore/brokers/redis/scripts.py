@@ -10,8 +10,12 @@ that JSON readers skip, with one blank per redelivery. Only these scripts and un
 
 from __future__ import annotations
 
-import hashlib
 import re
+
+try:
+    from _sha1 import sha1  # type: ignore[import-not-found]  # without OpenSSL, which would be 3.7 MB more in each worker
+except ImportError:
+    from hashlib import sha1
 
 QUARANTINE_SIZE = 10_000
 FORGET_OWNER_S = 3600  # a wait that is answered late may write into a dead owner's claim list
@@ -32,7 +36,7 @@ class Script:
         """whole: always sent as text, because later commands of the same write rely on it: a script whose
         digest is unknown to the server would be executed after them."""
         self.text = text
-        self.sha = hashlib.sha1(text.encode()).hexdigest()
+        self.sha = sha1(text.encode()).hexdigest()
         self.head = ("EVAL", text) if whole else ("EVALSHA", self.sha)
 
 

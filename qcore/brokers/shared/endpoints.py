@@ -15,13 +15,14 @@ import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from qcore.base.lazy_pattern import lazily
 from qcore.errors import ConfigError
 
 BACKOFF_LEAST_S, BACKOFF_MOST_S = 0.1, 1.0
 ROUND_ROBIN, SHUFFLE = "round-robin", "shuffle"
 
 # Only before a scheme: a file name or a password may hold a semicolon.
-_BETWEEN = re.compile(r"\s*;\s*(?=[a-z][a-z0-9+.-]*://|$)", re.I)
+_BETWEEN = lazily(r"\s*;\s*(?=[a-z][a-z0-9+.-]*://|$)", re.I)
 
 
 def split_urls(url: str | Iterable[str]) -> list[str]:

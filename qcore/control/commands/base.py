@@ -12,7 +12,6 @@ the worker calls the function.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Protocol, get_type_hints
@@ -20,6 +19,7 @@ from typing import Annotated, Any, Protocol, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from qcore.base.lazy_pattern import lazily
 from qcore.brokers.base import Broker
 
 
@@ -298,7 +298,7 @@ def described(found: Command) -> dict[str, Any]:
 
 
 _TYPES: dict[Any, type] = {kind.__name__: kind for kind in (str, int, float, bool)}
-_NAME = re.compile(r"[A-Za-z_][\w-]{0,63}")
+_NAME = lazily(r"[A-Za-z_][\w-]{0,63}")
 
 
 def from_description(said: Any) -> Command | None:

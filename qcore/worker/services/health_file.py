@@ -5,11 +5,11 @@ A probe reads the file alone: it needs no broker, no import of the app and no re
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 import struct
 import time
+import zlib
 from pathlib import Path
 
 from qcore.base.private_files import create
@@ -26,9 +26,7 @@ class HealthFile:
     def __init__(self, node: str, solo: bool) -> None:
         self._node, self._kind = node, wire.SOLO if solo else 0
         self._page: mmap.mmap | None = None
-        self._path = (
-            Path(wire.folder()) / f"{hashlib.sha1(node.encode()).hexdigest()[:16]}-{os.getpid()}.pulse"
-        )
+        self._path = Path(wire.folder()) / f"{zlib.crc32(node.encode()):08x}-{os.getpid()}.pulse"
         self._said = 0
 
     def start(self) -> None:

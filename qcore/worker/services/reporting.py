@@ -64,6 +64,10 @@ class TaskReporter:
             if self.events.tasks_on and held.task.send_events:
                 self.events.note(_event, "task-started", held.message.id, since, {})
 
+    def reports(self, outcome: Outcome) -> bool:
+        """Whether ended() has anything to report."""
+        return outcome.end != End.SUCCESS or self.events.tasks_on or log.isEnabledFor(logging.INFO)
+
     def ended(self, held: InFlight, outcome: Outcome) -> None:
         """Report the outcome of a run; to be called after the broker accepted its settlement."""
         if outcome.end == End.MALFORMED:

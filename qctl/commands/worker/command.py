@@ -12,7 +12,6 @@ from qctl.cli.command import CliGroup
 from qctl.cli.session import current
 from qctl.cli.types import Kind, Names, OneOf, Span
 from qctl.commands.worker.detach import Identity, to_background
-from qctl.commands.worker.manage import pages
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
@@ -102,10 +101,25 @@ GROUPS = {
 }
 
 
+class WorkerGroup(CliGroup):
+    """`qctl worker`. A worker that starts does not import the subcommands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        if not self.commands:
+            from qctl.commands.worker.manage import pages
+
+            self.commands.update((page.name or "", page) for page in pages())
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        self.list_commands(ctx)
+        return super().get_command(ctx, cmd_name)
+
+
 @click.group(
     "worker",
     watches=False,
-    cls=CliGroup,
+    cls=WorkerGroup,
     invoke_without_command=True,
     subcommand_metavar="[COMMAND [ARGUMENTS]...]",
     groups=GROUPS,
@@ -221,7 +235,3 @@ def command(
     given = {key: value for key, value in options.items() if value not in (None, False)}
     code: int = app.worker(**given).run()
     return code
-
-
-for _each in pages():
-    command.add_command(_each)
