@@ -276,6 +276,10 @@ class App:
         else:
             task_id = self._send_once(message, key, task_id, options.get("retry"))
         result = AsyncResult(task_id, self, task_name=name)
+        ignored = options.get("ignore_result")
+        if ignored is None:
+            ignored = self.conf.task_ignore_result if task is None else task.ignore_result
+        result.ignored = bool(ignored)
         if options.get("add_to_parent", True):
             self.adopt(result)
         return result

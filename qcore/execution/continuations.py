@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qcore.brokers.contract.records import Message
+from qcore.tasks.request import Request
 from qcore.tasks.signature import SendPlan, Signature, signature
 from qcore.tasks.task import Task
 from qcore.wire import result as result_wire
@@ -20,9 +21,10 @@ from qcore.wire.outcome import ChordPart, Preconditions, Send
 from qcore.wire.task import TaskMessage
 
 if TYPE_CHECKING:
-    from qcore.tasks.request import Request
     from qcore.tasks.task import TaskApp
 
+#: the header of a published errback that takes more than an id: {id, task, error, traceback} of what failed
+ERRBACK = "errback_of"
 log = logging.getLogger("qcore.worker")
 CO_VARARGS = 0x04
 
@@ -69,12 +71,14 @@ def failed(
     """After a failure: the errbacks, failures for the rest of the chain, and the count of a chord's member.
 
     error is the exception in its stored form. With `live`, in the process that ran the task, errbacks that
-    take more than an id are called at once with (request, exception, traceback); all others are published.
+    take more than an id are called at once with (request, exception, traceback); all others are published,
+    and of those that take more than an id the header ERRBACK carries the failure (see errback_arguments).
     The errbacks of a revoked task are not called, as in Celery.
     """
     plan = SendPlan(app)
     if state != result_wire.REVOKED:
-        _errbacks(plan, embed.get("errbacks"), message.id, message.root_id, live, traceback)
+        failure = {"id": message.id, "task": message.task, "error": error, "traceback": traceback}
+        _errbacks(plan, embed.get("errbacks"), failure, message.root_id, live)
     results: list[tuple[str, bytes]] = []
     parts = _part(embed, message, state, error)
     for link in embed.get("chain") or ():
@@ -134,7 +138,8 @@ def fail_signature(
     )
     results.append((task_id, meta))
     if plan is not None:
-        _errbacks(plan, options.get("link_error"), task_id, root_id)
+        failure = {"id": task_id, "task": sig.get("task"), "error": error, "traceback": traceback}
+        _errbacks(plan, options.get("link_error"), failure, root_id)
     chord = options.get("chord")
     if isinstance(chord, dict) and group:
         entry = to_json([1, task_id, state, error])
@@ -167,23 +172,35 @@ def _before(plan: SendPlan, results: list[tuple[str, bytes]], parts: list[ChordP
 def _errbacks(
     plan: SendPlan,
     links: Any,
-    task_id: str,
+    failure: dict[str, Any],
     root_id: str | None,
     live: tuple[Request, BaseException] | None = None,
-    traceback: str | None = None,
 ) -> None:
+    task_id = failure["id"]
     for link in links if isinstance(links, list | tuple) else (links,):
         if not isinstance(link, dict):
             continue
         sig = signature(link, app=plan.app)
-        if live is not None and wants_it_all(sig):
-            try:
-                sig(*live, traceback)
-            except Exception:
-                log.exception("the errback %s raised", sig.task)
-            continue
+        options: dict[str, Any] = {"root_id": root_id or task_id, "parent_id": task_id}
+        if wants_it_all(sig):
+            if live is not None:
+                try:
+                    sig(*live, failure["traceback"])
+                except Exception:
+                    log.exception("the errback %s raised", sig.task)
+                continue
+            options["headers"] = {**(sig.options.get("headers") or {}), ERRBACK: failure}
         sig.freeze()
-        sig.emit(plan, (task_id,), None, {"root_id": root_id or task_id, "parent_id": task_id})
+        sig.emit(plan, (task_id,), None, options)
+
+
+def errback_arguments(failure: Any, args: list[Any]) -> list[Any]:
+    """The arguments of a published errback that takes (request, exception, traceback): they replace the id
+    in `args`. The parent process, which counts chords and kills tasks, never calls code of the user."""
+    if not isinstance(failure, dict) or not isinstance(failure.get("error"), dict) or not args:
+        return args
+    request = Request(id=failure.get("id"), task=failure.get("task"), called_directly=False)
+    return [request, result_wire.exception_from(failure["error"]), failure.get("traceback"), *args[1:]]
 
 
 def wants_it_all(sig: Signature) -> bool:

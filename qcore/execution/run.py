@@ -26,6 +26,7 @@ from qcore.errors import (
 )
 from qcore.execution import continuations
 from qcore.tasks.request import Request, pop, push
+from qcore.tasks.result import AsyncResult, GroupResult
 from qcore.tasks.signature import as_list
 from qcore.tasks.task import Replaced, Task, next_attempt
 from qcore.wire import result as result_wire
@@ -58,7 +59,19 @@ class Run:
     call() calls the task, call_async() awaits it in an event loop; all other steps are the same.
     """
 
-    __slots__ = ("body", "clock", "job", "keep", "message", "outcome", "request", "task", "tools")
+    __slots__ = (
+        "args",
+        "body",
+        "clock",
+        "job",
+        "keep",
+        "message",
+        "outcome",
+        "request",
+        "task",
+        "thrown",
+        "tools",
+    )
 
     task: Task
     message: TaskMessage
@@ -70,6 +83,7 @@ class Run:
         self.job, self.tools, self.clock = job, tools, time.perf_counter()
         self.outcome = outcome = Outcome(job.number, End.SUCCESS, time.time(), 0.0, os.getpid())
         self.request: Request | None = None
+        self.thrown: Retry | None = None
         try:
             self.message = message = task_wire.read(job.raw)
             self.body = task_wire.read_body(message, tools.accept)
@@ -81,6 +95,10 @@ class Run:
         except NotRegistered as exc:
             outcome.end, outcome.text, outcome.traceback = End.MALFORMED, "unregistered", str(exc)
             return
+        self.args = self.body.args
+        if continuations.ERRBACK in message.headers:
+            failure = message.headers[continuations.ERRBACK]
+            self.args = continuations.errback_arguments(failure, self.body.args)
         self.request = make_request(job, message, self.body, tools)
         self.keep = not _ignores(self.task, message)
 
@@ -95,14 +113,16 @@ class Run:
                 soft_s, task = self.job.soft_s, self.task
                 if soft_s and not task.is_async:
                     with self.tools.limit(soft_s):
-                        value = _attempt(task, self.body.args, self.body.kwargs, None)
+                        value = _attempt(task, self.args, self.body.kwargs, None)
                 else:
-                    value = _attempt(task, self.body.args, self.body.kwargs, soft_s)
+                    value = _attempt(task, self.args, self.body.kwargs, soft_s)
                 self._succeeded(value)
             except self.tools.passes:
                 raise
             except BaseException as exc:
                 self._raised(exc)  # a task may raise any exception; the process continues
+            if self.request.unthrown:
+                self._send_unthrown(self.request.unthrown)
         finally:
             pop()
             self.outcome.runtime_s = time.perf_counter() - self.clock
@@ -119,9 +139,7 @@ class Run:
         try:
             try:
                 self._before()
-                self._succeeded(
-                    await _attempt_async(self.task, self.body.args, self.body.kwargs, self.job.soft_s)
-                )
+                self._succeeded(await _attempt_async(self.task, self.args, self.body.kwargs, self.job.soft_s))
             except CancelledError as exc:
                 end = was_killed()
                 if end is None:
@@ -133,6 +151,8 @@ class Run:
                 raise
             except BaseException as exc:
                 self._raised(exc)
+            if self.request.unthrown:
+                self._send_unthrown(self.request.unthrown)
         finally:
             pop()
             self.outcome.runtime_s = time.perf_counter() - self.clock
@@ -146,6 +166,8 @@ class Run:
         """Set the result and the continuations of the outcome. An exception in this step, such as a result
         that has no JSON form, is a failure of the task."""
         task, message, outcome, (args, kwargs, embed) = self.task, self.message, self.outcome, self.body
+        if isinstance(value, _HANDLES):
+            value = value.as_tuple()
         if embed and any(embed.values()):
             following = continuations.succeeded(embed, value, message, self.tools.app)
             outcome.sends, outcome.before = following.sends(), following.before
@@ -166,6 +188,7 @@ class Run:
         state = result_wire.FAILURE
         if isinstance(exc, Retry):
             state = result_wire.RETRY
+            self.thrown = exc
             try:
                 self._retried(exc)
             except (
@@ -233,6 +256,18 @@ class Run:
         outcome.sends = [self._next_attempt(sig, due, eta, now)]
         if self.keep:
             outcome.meta = self._meta(result_wire.RETRY, exc, outcome.traceback)
+
+    def _send_unthrown(self, errors: list[Retry]) -> None:
+        """Add the attempts of retry(throw=False); that of a Retry which the task has raised is there already.
+        An attempt that cannot be serialised fails the task."""
+        now, outcome = time.time(), self.outcome
+        try:
+            for error in errors:
+                if error is not self.thrown and error.sig is not None:
+                    due, eta = next_attempt(error.sig, now)
+                    outcome.sends = [*outcome.sends, self._next_attempt(error.sig, due, eta, now)]
+        except (TypeError, ValueError) as bad:
+            self._raised(bad)
 
     def _next_attempt(self, sig: dict[str, Any], due: float, eta: str, now: float) -> Send:
         """The message of the next attempt: a copy of this one, with the options of retry() replaced. Raises
@@ -431,6 +466,8 @@ def make_request(job: Job, message: TaskMessage, body: Body, tools: RunContext) 
 def _ignores(task: Task, message: TaskMessage) -> bool:
     return bool(message.ignore_result if message.ignore_result is not None else task.ignore_result)
 
+
+_HANDLES = (AsyncResult, GroupResult)
 
 #: files whose frames are left out of tracebacks
 _OURS = (__file__, __file__.replace("execution/run.py", "execution/coroutines.py"))

@@ -40,6 +40,8 @@ class chain(Flow):
     """Signatures that run one after the other, each with the result of the previous one:
     `chain(add.s(2, 2), mul.s(10))`."""
 
+    _id: str | None = None
+
     def __init__(self, *tasks: Any, app: Any = None, **options: Any) -> None:
         if len(tasks) == 1 and not (isinstance(tasks[0], Signature)):
             tasks = tuple(tasks[0])
@@ -60,6 +62,15 @@ class chain(Flow):
     def tasks(self) -> list[Signature]:
         return self["kwargs"]["tasks"]  # type: ignore[no-any-return]  # set by __init__
 
+    @property
+    def id(self) -> str | None:
+        """The id of the last step; None before freeze()."""
+        return self._id or super().id
+
+    def apply_async(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        """As of every workflow; an empty chain publishes nothing and returns None, as in Celery."""
+        return super().apply_async(args, kwargs, **options) if self.tasks else None
+
     def clone(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> chain:
         tasks = [t.clone(args, kwargs) if not i else t.clone() for i, t in enumerate(self.tasks)]
         return chain(tasks, app=self._app, **{**self.options, **options})
@@ -76,11 +87,9 @@ class chain(Flow):
             for step in task.steps() if isinstance(task, chain) else [task]:
                 if isinstance(step, group) and not step.tasks and len(self.tasks) > 1:
                     continue  # an empty group among other steps has no effect
-                last = steps[-1] if steps else None
-                if isinstance(last, group):
-                    steps[-1] = chord(last, step, app=self._app)
-                elif isinstance(last, chord) and isinstance(last.body, group):
-                    steps[-1] = chord(last.tasks, chord(last.body, step), app=self._app, **last.options)
+                joined = _after_group(steps[-1], step) if steps else None
+                if joined is not None:
+                    steps[-1] = joined
                 else:
                     steps.append(step)
         options = self.options
@@ -105,6 +114,7 @@ class chain(Flow):
         results: list[Handle] = [step.freeze(root_id=root_id) for step in steps[:-1]]
         # The id of a chain is the id of its last step.
         last = steps[-1].freeze(task_id or self.options.pop("task_id", None), **options)
+        self._id = last.id
         results.append(last)
         for before, after in pairwise(results):
             _first(after).parent = before
@@ -181,7 +191,8 @@ class group(Flow):
             task.tail(**{k: v for k, v in options.items() if k not in ("task_id", "group_id", "group_index")})
 
     def link(self, callback: dict[str, Any]) -> dict[str, Any]:
-        raise TypeError("a group has many results; to call something with all of them make it a chord")
+        """Call `callback`, without a result, when the first task succeeds, as in Celery."""
+        return self.tasks[0].link(signature(callback).clone().set(immutable=True))
 
     def link_error(self, errback: dict[str, Any]) -> dict[str, Any]:
         for task in self.tasks:
@@ -252,8 +263,12 @@ class chord(Flow):
         return cls(header, data["kwargs"]["body"], **options)
 
     @property
-    def tasks(self) -> group:
+    def header(self) -> group:
         return self["kwargs"]["header"]  # type: ignore[no-any-return]  # set by __init__
+
+    @property
+    def tasks(self) -> list[Signature]:
+        return self.header.tasks
 
     @property
     def body(self) -> Signature:
@@ -264,11 +279,11 @@ class chord(Flow):
 
     def __call__(self, body: Any = None, **options: Any) -> Any:
         if body is not None:
-            return chord(self.tasks, body, app=self._app, **self.options).apply_async(**options)
+            return chord(self.header, body, app=self._app, **self.options).apply_async(**options)
         return self.apply_async(**options)
 
     def clone(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> chord:
-        header, body = self.tasks.clone(args, kwargs), self["kwargs"]["body"]
+        header, body = self.header.clone(args, kwargs), self["kwargs"]["body"]
         return chord(
             header, body.clone() if body is not None else None, app=self._app, **{**self.options, **options}
         )
@@ -281,24 +296,28 @@ class chord(Flow):
 
     def link_error(self, errback: dict[str, Any]) -> dict[str, Any]:
         if self.app.conf.task_allow_error_cb_on_chord_header:
-            self.tasks.link_error(errback)
+            self.header.link_error(errback)
         return self.body.link_error(errback)
 
     def leaving(self) -> list[Signature]:
-        return self.tasks.leaving()
+        return self.header.leaving()
 
     def freeze(self, task_id: str | None = None, **options: Any) -> Handle:
         body, mine = self.body, self.options
         body.tail(**{k: mine.pop(k) for k in _ENDS if k in mine})
         # If the body is a chain, its first step is the body and carries the others.
         last = body.freeze(task_id, **options)
-        header = self.tasks
+        header = self.header
         header["kwargs"]["tasks"] = [_with_one_end(task) for task in header.tasks]
         # As in Celery, the id of a chord is the group id of its header; its result is that of the body.
         members = header.freeze(mine.get("task_id"), root_id=options.get("root_id"))
         mine["task_id"] = members.id
-        if not isinstance(body, group):
-            body.options.setdefault("group_id", members.id)
+        first: Signature = body
+        while isinstance(first, chain):
+            first = first.tasks[0]
+        if not isinstance(first, Flow):
+            # Options of a workflow go to its last task, whose group may be that of an outer chord.
+            first.options.setdefault("group_id", members.id)
         _first(last).parent = members
         return last
 
@@ -311,7 +330,7 @@ class chord(Flow):
     ) -> None:
         given = {**self.options, **(options or {})}
         given.pop("task_id", None)
-        header, body = self.tasks, self.body.clone()
+        header, body = self.header, self.body.clone()
         rest = list(given.pop("chain", None) or ())
         for key in ("link", "link_error"):
             for one in as_list(given.pop(key, None)):
@@ -336,7 +355,7 @@ class chord(Flow):
 
     def apply(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
         """Run the header, then the body, in this process."""
-        found = self.tasks.apply(args, kwargs)
+        found = self.header.apply(args, kwargs)
         body = self.body.clone()
         for callback in as_list(self.options.get("link")):
             body.link(callback)
@@ -345,7 +364,7 @@ class chord(Flow):
         return result
 
     def __repr__(self) -> str:
-        return f"chord({self.tasks!r}, {self['kwargs']['body']!r})"
+        return f"chord({self.header!r}, {self['kwargs']['body']!r})"
 
 
 class xmap(Signature):
@@ -411,6 +430,19 @@ def _first(result: Handle) -> Handle:
     return result
 
 
+def _after_group(last: Signature, step: Signature) -> Signature | None:
+    """`last`, which ends in a group, and then `step`: a chord. None if `last` ends in a single task."""
+    if isinstance(last, group):
+        return chord(last, step, app=last._app)
+    if isinstance(last, chord):
+        body = _after_group(last.body, step)
+        return body and chord(last.header, body, app=last._app, **last.options)
+    if isinstance(last, chain) and (steps := last.steps()):
+        ending = _after_group(steps[-1], step)
+        return ending and chain([*steps[:-1], ending], app=last._app, **last.options)
+    return None
+
+
 def _with_one_end(sig: Signature) -> Signature:
     """The member of a chord's header with a single last task: one that ends in a group becomes a chord whose
     body collects the results, since a member counts once."""
@@ -424,7 +456,7 @@ def _with_one_end(sig: Signature) -> Signature:
     elif isinstance(sig, chord):
         body = _with_one_end(sig.body)
         if body is not sig.body:
-            return chord(sig.tasks, body, app=sig._app, **sig.options)
+            return chord(sig.header, body, app=sig._app, **sig.options)
     return sig
 
 

@@ -55,8 +55,12 @@ class Request:
     taskset: Any = None
     utc: Any = None
 
+    #: the limit that retry() was given in this run
+    override_max_retries: int | None = None
+
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)
+        self.unthrown: list[Any] = []  # Retry: what retry(throw=False) returned
         self.children: list[Any] = []  # AsyncResult or GroupResult: the calls that this task published
 
     def get(self, name: str, default: Any = None) -> Any:

@@ -33,7 +33,7 @@ def _revoke_options(terminate: bool, signal: str | None, wait: bool, timeout: fl
 class AsyncResult:
     """The result of one task, by id. Creating it makes no request to the result store."""
 
-    __slots__ = ("_app", "_meta", "_task_name", "id", "parent")
+    __slots__ = ("_app", "_meta", "_task_name", "id", "ignored", "parent")
 
     def __init__(
         self,
@@ -46,6 +46,8 @@ class AsyncResult:
             raise ValueError(f"a result needs a task id, not {id!r}")
         self.id, self._app, self.parent, self._task_name = id, app, parent, task_name
         self._meta: ResultMeta | None = None
+        #: nothing is stored, or no longer: get() returns None at once
+        self.ignored = False
 
     @property
     def app(self) -> ClientApp:
@@ -69,15 +71,24 @@ class AsyncResult:
 
         timeout is in seconds, None waits for ever; interval has no effect, since nothing polls. With
         propagate a failed task raises its exception (see wire/result.py for which class), else the exception
-        is returned. Raises TimeoutError, ResultsNotKept, BrokerDown, TaskRevokedError.
+        is returned; as in Celery, that of the first parent that failed (follow_parents=False: its own). None
+        at once if the task's result is ignored, or after forget(). Raises TimeoutError, ResultsNotKept,
+        BrokerDown, TaskRevokedError.
         """
         check_accepted("get()", celerys, GET, GET_OF_CELERY)
+        if self.ignored:
+            return None
+        follow = propagate and self.parent is not None and celerys.get("follow_parents", True)
         if self._meta is None or not self._meta.is_ready:
             found = self.app.results.wait(self.id, timeout)
             if found is None:
+                if follow:
+                    self._raise_of_parents()
                 raise TimeoutError(f"no result of {self.id} within {timeout} s")
             self._meta = found
         if self._meta.status in states.PROPAGATE_STATES:
+            if follow:
+                self._raise_of_parents()
             error = self._error(self._meta)
             if propagate:
                 raise error
@@ -85,6 +96,17 @@ class AsyncResult:
         return self._meta.result
 
     wait = get
+
+    def _raise_of_parents(self) -> None:
+        """Raise the exception of the first parent that failed, if one did. One round trip for all."""
+        parents: list[AsyncResult | GroupResult] = []
+        parent = self.parent
+        while parent is not None:
+            parents.append(parent)
+            parent = parent.parent
+        found = ResultSet(parents[::-1], self._app)
+        found._look()
+        found._raise_what_failed()
 
     def _error(self, meta: ResultMeta) -> BaseException:
         error = exception_from(meta.result)
@@ -141,6 +163,7 @@ class AsyncResult:
         """Delete the result from the store."""
         self._meta = None
         self.app.results.forget([self.id])
+        self.ignored = True
 
     def revoke(
         self,
@@ -166,7 +189,7 @@ class AsyncResult:
         return (self.id, self.parent and self.parent.as_tuple()), None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, AsyncResult) and other.id == self.id
+        return str(other) == self.id if isinstance(other, AsyncResult | str) else False
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -209,7 +232,7 @@ class ResultSet:
 
     def _look(self) -> list[AsyncResult]:
         """Read all results that were not ready. Returns those that still are not."""
-        waiting = [r for r in self._leaves() if r._meta is None or not r._meta.is_ready]
+        waiting = [r for r in self._leaves() if not r.ignored and (r._meta is None or not r._meta.is_ready)]
         if waiting:
             metas = self.app.results.get([r.id for r in waiting])
             for result, meta in zip(waiting, metas, strict=True):
@@ -245,7 +268,7 @@ class ResultSet:
     def _raise_what_failed(self) -> None:
         for result in self._leaves():
             if result._meta is not None and result._meta.status in states.PROPAGATE_STATES:
-                result.get(timeout=0)
+                raise result._error(result._meta)
 
     def ready(self) -> bool:
         return not self._look()

@@ -148,13 +148,18 @@ class Signature(dict[str, Any]):
 
     def link(self, callback: dict[str, Any]) -> dict[str, Any]:
         """Call `callback` with the result when the task succeeds."""
-        self.options["link"] = [*as_list(self.options.get("link")), callback]
-        return callback
+        return self._add_link("link", callback)
 
     def link_error(self, errback: dict[str, Any]) -> dict[str, Any]:
         """Call `errback` with the task id when the task fails."""
-        self.options["link_error"] = [*as_list(self.options.get("link_error")), errback]
-        return errback
+        return self._add_link("link_error", errback)
+
+    def _add_link(self, kind: str, callback: dict[str, Any]) -> dict[str, Any]:
+        links = as_list(self.options.get(kind))
+        if callback not in links:  # the same one counts once, as in Celery
+            links.append(callback)
+        self.options[kind] = links
+        return callback
 
     def on_error(self, errback: dict[str, Any]) -> Signature:
         """As link_error(), but returns this signature."""

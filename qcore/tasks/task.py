@@ -172,9 +172,15 @@ class Task:
     ) -> AsyncResult:
         """Publish a call; options as in App.send_task(). Returns the handle of its result.
 
-        Raises TypeError if the arguments do not fit the function, BrokerDown, Unroutable.
+        Raises TypeError if the arguments do not fit the function, ValueError if the soft time limit is above
+        the hard one, BrokerDown, Unroutable.
         """
         app = self.app
+        soft_s, hard_s = (options.get(k) or getattr(self, k) for k in ("soft_time_limit", "time_limit"))
+        if soft_s and hard_s and soft_s > hard_s:
+            raise ValueError(
+                f"soft_time_limit of {self.name} is {soft_s:g} s, above its time_limit of {hard_s:g} s"
+            )
         if self.typing:
             self._check_arguments(args or (), kwargs or {})
         if app.conf.task_always_eager:
@@ -248,6 +254,7 @@ class Task:
         args and kwargs replace those of this run. countdown is in seconds. The options are those of
         apply_async(); the next attempt takes all others from this message, and the task's serializer.
 
+        With throw=False it returns the Retry; the worker publishes the next attempt when this run ends.
         Raises `exc` (or MaxRetriesExceededError) after max_retries retries.
         """
         check_call(options)
@@ -255,6 +262,8 @@ class Task:
         if request.called_directly:
             raise exc or Retry("Task can be retried", None)
         limit = self.max_retries if max_retries is None else max_retries
+        if max_retries is not None:
+            request.override_max_retries = max_retries  # holds for auto_retry() in the same run, as in Celery
         retries = request.retries + 1
         if eta is None and countdown is None:
             countdown = self.default_retry_delay
@@ -277,6 +286,11 @@ class Task:
         error = Retry(exc=exc, when=eta if eta is not None else countdown, sig=sig, is_eager=request.is_eager)
         if throw:
             raise error from exc
+        if request.is_eager:
+            again = (request.args if args is None else args, request.kwargs if kwargs is None else kwargs)
+            self.apply(*again, **{"task_id": request.id, **options, "retries": retries})
+        else:
+            request.unthrown.append(error)
         return error
 
     def auto_retry(self, exc: BaseException, jitter: Callable[[], float] = random.random) -> None:
@@ -285,9 +299,11 @@ class Task:
             return
         wanted = dict(self.retry_kwargs or {})
         if self.retry_backoff:
-            factor = 1.0 if self.retry_backoff is True else float(self.retry_backoff)
+            factor = int(max(1.0, self.retry_backoff))
             delay = min(factor * 2**self.request.retries, self.retry_backoff_max)
             wanted["countdown"] = delay * jitter() if self.retry_jitter else delay
+        if self.request.override_max_retries is not None:
+            wanted["max_retries"] = self.request.override_max_retries
         self.retry(exc=exc, **wanted)
 
     def update_state(self, task_id: str | None = None, state: str | None = None, meta: Any = None) -> None:

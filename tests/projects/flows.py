@@ -77,3 +77,34 @@ def on_error(request: Any, exc: Any, traceback: Any, path: str = "") -> None:
 @app.task(name="flows.replaced", bind=True)
 def replaced(self: Any, x: int) -> Any:
     return self.replace(add.s(x, 1) | mul.s(10))
+
+
+@app.task(name="flows.note_sent")
+def note_sent(path: str) -> None:
+    note(path, "sent")
+
+
+@app.task(name="flows.told")
+def told(request: Any, exc: Any, traceback: Any, path: str) -> None:
+    """An errback that takes the request and the exception."""
+    note(path, f"{request.id} {type(exc).__name__}")
+
+
+@app.task(name="flows.retried_without_throw", bind=True)
+def retried_without_throw(self: Any, how: str, path: str) -> None:
+    note(path, f"run {self.request.retries}")
+    if self.request.retries < 2:
+        error = self.retry(throw=False, countdown=0)
+        if how == "raised":
+            raise error
+
+
+@app.task(name="flows.no_more_retries", bind=True, autoretry_for=(ValueError,), default_retry_delay=0)
+def no_more_retries(self: Any, path: str) -> None:
+    note(path, f"run {self.request.retries}")
+    self.retry(exc=ValueError("enough"), max_retries=0)
+
+
+@app.task(name="flows.returns_a_handle", bind=True)
+def returns_a_handle(self: Any) -> Any:
+    return self.AsyncResult("abc")

@@ -1,0 +1,173 @@
+"""The same lines of a client on Celery and on qcore, each with its own worker, come to the same values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import celery
+import pytest
+
+import qcore
+from tests.support.processes import Processes
+from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.slow
+
+FLOWS = "tests.projects.flows"
+NEAR = {"timeout": 30}
+
+
+class Kit(NamedTuple):
+    """A package, an app of it that only sends, and s(): a signature of the project of its worker."""
+
+    package: Any
+    app: Any
+
+    def s(self, name: str, *args: Any, **options: Any) -> Any:
+        return self.package.signature(f"flows.{name}", args=args, app=self.app, **options)
+
+
+@pytest.fixture(params=["celery", "qcore"])
+def kit(
+    request: pytest.FixtureRequest, redis_url: str, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Kit]:
+    if request.param == "celery":
+        monkeypatch.setenv("FLOWS_CELERY", "1")
+        processes.start_celery_worker(redis_url, redis_url, "-c", "2", app=FLOWS)
+        app: Any = celery.Celery("client", broker=redis_url, backend=redis_url, set_as_current=False)
+        kit = Kit(celery, app)
+    else:
+        processes.start_qcore_worker(redis_url, "-c", "2", app=FLOWS)
+        app = qcore.App("client", broker=redis_url, backend=redis_url, set_as_current=False)
+        kit = Kit(qcore, app)
+    yield kit
+    app.close()
+
+
+def _values(kit: Kit) -> Iterator[tuple[Any, Any]]:
+    p, s = kit.package, kit.s
+    three = p.chain(
+        p.group(s("add", 1, 1), s("add", 2, 2)),
+        p.group(s("total"), s("total", 1), s("total", 2)),
+        p.group(s("total"), s("total", 1), s("total", 2)),
+        s("total"),
+    )
+    yield three, 66
+    inner = p.chord([s("add", 1, 2)], s("total") | s("listed"))
+    yield p.chord([inner, s("add", 1, 1)], s("total")), 5
+    yield p.chord([p.chord([s("add", 1, 2), s("add", 3, 4)], s("total") | s("listed"))], s("total")), 10
+
+
+def test_nested_workflows_come_to_the_same_values(kit: Kit) -> None:
+    for number, (flow, value) in enumerate(_values(kit)):
+        assert flow.apply_async().get(**NEAR) == value, number
+
+
+def test_a_step_behind_three_groups_runs_once(kit: Kit, tmp_path: Path) -> None:
+    p, s, log = kit.package, kit.s, tmp_path / "log"
+    groups = [p.group(*(s("listed") for _ in range(n))) for n in (3, 3)]
+    last = s("note_sent", str(log), immutable=True)
+
+    result = p.chain(p.group(s("add", 1, 1), s("add", 2, 2)), *groups, last).apply_async()
+    result.get(**NEAR)
+    p.chain(s("add", 1, 1), s("add", 1)).apply_async().get(**NEAR)
+
+    assert log.read_text().splitlines() == ["sent"]
+
+
+def test_get_of_a_chord_raises_the_error_of_its_member(kit: Kit) -> None:
+    p, s = kit.package, kit.s
+
+    with pytest.raises(ValueError, match="boom"):
+        p.chord([s("add", 1, 1), s("fail")], s("total")).apply_async().get(**NEAR)
+
+
+def test_a_chords_errback_gets_the_request_and_the_error(kit: Kit, tmp_path: Path) -> None:
+    p, s, log = kit.package, kit.s, tmp_path / "log"
+    body = s("total").on_error(s("told", str(log)))
+
+    result = p.chord([s("add", 1, 1), s("fail")], body).apply_async()
+
+    wait_for(lambda: log.exists() and log.read_text(), 30)
+    assert log.read_text().splitlines() == [f"{result.id} ChordError"]
+
+
+def test_a_callback_that_is_linked_twice_is_called_once(kit: Kit, tmp_path: Path) -> None:
+    s, log = kit.s, tmp_path / "log"
+    call, note = s("add", 1, 1), s("note_sent", str(log), immutable=True)
+    call.link(note)
+    call.link(note)
+
+    result = call.apply_async()
+
+    assert result.get(**NEAR) == 2
+    wait_for(lambda: [c.get(**NEAR) for c in result.children], 30)
+    assert len(result.children) == 1
+    assert log.read_text().splitlines() == ["sent"]
+
+
+def test_a_groups_callback_follows_its_first_task(kit: Kit, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    group = kit.package.group(kit.s("add", 1, 1), kit.s("add", 2, 2))
+    group.link(kit.s("note_sent", str(log)))
+
+    assert group.apply_async().get(**NEAR) == [2, 4]
+    wait_for(lambda: log.exists() and log.read_text() == "sent\n", 30)
+
+
+@pytest.mark.parametrize("how", ["returned", "raised"])
+def test_a_retry_that_is_not_thrown_runs_again(kit: Kit, tmp_path: Path, how: str) -> None:
+    log = tmp_path / "log"
+
+    kit.s("retried_without_throw", how, str(log)).apply_async()
+
+    wait_for(lambda: log.exists() and "run 2" in log.read_text(), 30)
+    kit.s("add", 1, 1).apply_async().get(**NEAR)
+    assert log.read_text().splitlines() == ["run 0", "run 1", "run 2"]
+
+
+def test_the_limit_that_retry_is_given_holds_for_autoretry_too(kit: Kit, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    result = kit.s("no_more_retries", str(log)).apply_async()
+
+    with pytest.raises(ValueError, match="enough"):
+        result.get(**NEAR)
+    assert log.read_text().splitlines() == ["run 0"]
+
+
+def test_get_of_an_ignored_result_is_none_at_once(kit: Kit) -> None:
+    assert kit.s("add", 1, 1).apply_async(ignore_result=True).get(timeout=20) is None
+    result = kit.s("add", 1, 1).apply_async()
+    assert result.get(**NEAR) == 2
+    result.forget()
+    assert result.get(timeout=20) is None
+
+
+def test_a_task_may_return_a_handle(kit: Kit) -> None:
+    found = kit.s("returns_a_handle").apply_async().get(**NEAR)
+
+    assert found == [["abc", None], None]
+
+
+def test_rules_of_signatures_and_results(kit: Kit) -> None:
+    p, s = kit.package, kit.s
+    header = [s("add", 1, 1), s("add", 2, 2)]
+    made: Callable[..., Any] = p.chord
+    flow = p.chain(s("add", 1, 1), s("add", 1))
+    frozen = flow.freeze("the-id")
+
+    assert list(made(header, s("total")).tasks) == header
+    assert flow.id == frozen.id == "the-id"
+    assert kit.app.AsyncResult("abc") == "abc"
+    assert p.chain(app=kit.app).apply_async() is None
+
+
+def test_a_soft_limit_above_the_hard_one_is_refused(kit: Kit) -> None:
+    @kit.app.task(soft_time_limit=9, time_limit=3)
+    def limited() -> None: ...
+
+    with pytest.raises(ValueError, match="soft_time_limit"):
+        limited.apply_async()
