@@ -38,10 +38,11 @@ _WHERE = {
     "signature": "qcore.tasks.canvas",
     "chain": "qcore.tasks.canvas",
     "chord": "qcore.tasks.canvas",
-    "chunks": "qcore.tasks.canvas",
+    "StampingVisitor": "qcore.tasks.stamping",
+    "chunks": "qcore.tasks.map_calls",
     "group": "qcore.tasks.canvas",
-    "xmap": "qcore.tasks.canvas",
-    "xstarmap": "qcore.tasks.canvas",
+    "xmap": "qcore.tasks.map_calls",
+    "xstarmap": "qcore.tasks.map_calls",
     "AsyncResult": "qcore.tasks.result",
     "GroupResult": "qcore.tasks.result",
     "ResultSet": "qcore.tasks.result",
@@ -69,14 +70,15 @@ if TYPE_CHECKING:
     from qcore.tasks.canvas import Signature as Signature
     from qcore.tasks.canvas import chain as chain
     from qcore.tasks.canvas import chord as chord
-    from qcore.tasks.canvas import chunks as chunks
     from qcore.tasks.canvas import group as group
     from qcore.tasks.canvas import signature as signature
-    from qcore.tasks.canvas import xmap as xmap
-    from qcore.tasks.canvas import xstarmap as xstarmap
+    from qcore.tasks.map_calls import chunks as chunks
+    from qcore.tasks.map_calls import xmap as xmap
+    from qcore.tasks.map_calls import xstarmap as xstarmap
     from qcore.tasks.result import AsyncResult as AsyncResult
     from qcore.tasks.result import GroupResult as GroupResult
     from qcore.tasks.result import ResultSet as ResultSet
+    from qcore.tasks.stamping import StampingVisitor as StampingVisitor
     from qcore.tasks.task import Task as Task
     from qcore.tasks.task import shared_task as shared_task
     from qcore.worker.worker import Worker

@@ -13,6 +13,7 @@ QcoreError
 │   └── Unsupported             the driver does not support the operation
 ├── PoolBroken                  the pool cannot continue; its running tasks must be returned
 ├── ResultError
+│   ├── IncompleteStream        iterdeps() came to a result that is not ready
 │   └── ResultsNotKept          no result store is configured
 ├── Malformed                   bytes that are not a task (reason code, task id if readable)
 ├── TaskError                   Celery's names: NotRegistered, TimeoutError, TaskRevokedError, …
@@ -230,6 +231,10 @@ class PoolBroken(QcoreError):
 
 class ResultError(QcoreError):
     """Base of the result store's errors."""
+
+
+class IncompleteStream(ResultError):
+    """iterdeps() or collect() came to a result that is not ready."""
 
 
 class ResultsNotKept(ResultError):

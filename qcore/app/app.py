@@ -30,7 +30,7 @@ from qcore.tasks import task as tasks_module
 from qcore.tasks.builtins import BUILT_IN, add_built_in
 from qcore.tasks.current_app import set_current
 from qcore.tasks.request import current_request
-from qcore.tasks.result import AsyncResult, GroupResult, Handle
+from qcore.tasks.result import AsyncResult, GroupResult, Handle, ResultSet
 from qcore.tasks.task import Task, make_task
 from qcore.version import __version__
 from qcore.wire import identity
@@ -268,7 +268,7 @@ class App:
         Returns when the broker has the message. Raises BrokerDown, Unroutable, TypeError, Unsupported.
         """
         check_call(options)
-        task_id = options.get("task_id") or identity.make()
+        task_id = str(options.get("task_id") or identity.make())
         key = sending.key_of(options) if "idempotency_key" in options else None
         message = self.message(name, args or (), kwargs or {}, task_id, options, task)
         if key is None:
@@ -360,6 +360,9 @@ class App:
 
     def GroupResult(self, group_id: str, results: Sequence[Any]) -> Any:
         return GroupResult(group_id, results, app=self)
+
+    def ResultSet(self, results: Sequence[Any]) -> Any:
+        return ResultSet(results, self)
 
     def AsyncResult(self, task_id: str) -> Any:
         return AsyncResult(task_id, self)

@@ -104,6 +104,9 @@ def message(
             "chain": options.get("chain"),
             "chord": options.get("chord"),
         }
+    stamped, stamps = options.get("stamped_headers"), options.get("stamps")
+    if stamped and stamps is None:
+        stamps = {key: options[key] for key in stamped if key in options}
     raw = task_wire.build(
         name,
         args,
@@ -130,8 +133,8 @@ def message(
         embed=embed,
         headers=_headers(options),
         stamped_headers=options.get("stamped_headers"),
-        stamps=options.get("stamps"),
-        properties={name: options[name] for name in unknown_to_calls(options)},
+        stamps=stamps,
+        properties={name: options[name] for name in unknown_to_calls(options) if name not in (stamps or ())},
     )
     return Message(
         raw=raw,

@@ -143,7 +143,9 @@ class State:
     # --- workers
 
     def _worker(self, kind: str, event: Event, now: float | None) -> None:
-        node, sent = event["hostname"], event["timestamp"]
+        node, sent = event.get("hostname"), event["timestamp"]
+        if node is None:
+            return  # of no worker: only counted, as in Celery
         worker = self.workers.get(node) or self._new_worker(node)
         worker.seen = max(worker.seen, sent if now is None else now)
         if now is not None:

@@ -18,6 +18,7 @@ from qcore.tasks.task import Task
 from qcore.wire import result as result_wire
 from qcore.wire import task as task_wire
 from qcore.wire.outcome import End, Job
+from qcore.wire.result import ResultMeta
 
 if TYPE_CHECKING:
     from qcore.tasks.task import TaskApp
@@ -27,10 +28,24 @@ if TYPE_CHECKING:
 EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 
 
+#: the states of runs that ended with Ignore or Reject
+_UNSETTLED = {
+    End.IGNORED: result_wire.IGNORED,
+    End.REJECTED: result_wire.REJECTED,
+    End.REQUEUED: result_wire.REJECTED,
+}
+
+
 class EagerResult(AsyncResult):
     """The result of a completed eager run; it is not in the result store."""
 
     __slots__ = ()
+
+    def meta(self) -> ResultMeta:
+        return self._meta or ResultMeta(task_id=self.id)
+
+    def ready(self) -> bool:
+        return True
 
     def forget(self) -> None:
         return None
@@ -58,6 +73,9 @@ def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
         raw = outcome.sends[0].raw
     result = EagerResult(task_id, app, task_name=task.name)
     meta = outcome.meta or result_wire.encode(task_id, result_wire.SUCCESS, None, now=outcome.started)
+    if (end := End(outcome.end)) in _UNSETTLED:
+        meta = result_wire.encode(task_id, _UNSETTLED[end], None, now=outcome.started)
+        result.ignored = True
     result._meta = result_wire.decode(meta, task_id)
     message = task_wire.read(raw)
     embed = task_wire.read_body(message, accept).embed

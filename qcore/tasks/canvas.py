@@ -1,4 +1,4 @@
-"""Workflows: chain, group, chord, chunks, xmap and xstarmap: signatures that contain signatures.
+"""Workflows: chain, group and chord: signatures that contain signatures. map_calls.py has the others.
 
 In:  signatures (signature.py).  Out: messages in Celery's format, which Celery's workers run too.
 Each message of a chain carries the remaining steps. A group is many messages with one group id. A chord is
@@ -14,21 +14,18 @@ from typing import Any
 
 from qcore.base.times import new_id
 from qcore.errors import ConfigError
-from qcore.tasks.request import Request
 from qcore.tasks.result import AsyncResult, GroupResult, Handle
 from qcore.tasks.signature import TYPES, Flow, SendPlan, Signature, as_list, plain, set_join, signature
+from qcore.tasks.stamping import StampingVisitor, together
 
 __all__ = [
     "SendPlan",
     "Signature",
     "chain",
     "chord",
-    "chunks",
     "group",
     "signature",
-    "stand_in",
-    "xmap",
-    "xstarmap",
+    "with_one_end",
 ]
 
 
@@ -40,6 +37,7 @@ class chain(Flow):
     """Signatures that run one after the other, each with the result of the previous one:
     `chain(add.s(2, 2), mul.s(10))`."""
 
+    visits = ("on_chain_start", "on_chain_end")
     _id: str | None = None
 
     def __init__(self, *tasks: Any, app: Any = None, **options: Any) -> None:
@@ -74,6 +72,17 @@ class chain(Flow):
     def clone(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> chain:
         tasks = [t.clone(args, kwargs) if not i else t.clone() for i, t in enumerate(self.tasks)]
         return chain(tasks, app=self._app, **{**self.options, **options})
+
+    def inner(self) -> list[Signature]:
+        return self.tasks
+
+    def unchain_tasks(self) -> list[Signature]:
+        """Copies of the steps, each with the errbacks of the chain."""
+        tasks = [task.clone() for task in self.tasks]
+        for errback in as_list(self.options.get("link_error")):
+            for task in tasks:
+                task.link_error(errback)
+        return tasks
 
     def tail(self, **options: Any) -> None:
         if self.tasks:
@@ -158,6 +167,8 @@ class chain(Flow):
 class group(Flow):
     """Signatures that run in parallel: `group(add.s(i, i) for i in range(10))`."""
 
+    visits = ("on_group_start", "on_group_end")
+
     def __init__(self, *tasks: Any, app: Any = None, **options: Any) -> None:
         if len(tasks) == 1 and not isinstance(tasks[0], Signature):
             tasks = tuple(tasks[0])
@@ -198,6 +209,18 @@ class group(Flow):
         for task in self.tasks:
             task.link_error(errback)
         return errback
+
+    def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> group:
+        """Give the members countdowns, in seconds: start, start + step, …, then the last one before stop."""
+        countdown = start * 1.0
+        for task in self.tasks:
+            task.set(countdown=countdown)
+            if not stop or countdown + step <= stop:
+                countdown += step
+        return self
+
+    def inner(self) -> list[Signature]:
+        return self.tasks
 
     def leaving(self) -> list[Signature]:
         return [call for task in self.tasks for call in task.leaving()]
@@ -242,6 +265,8 @@ class group(Flow):
 class chord(Flow):
     """A group, the header, and a body that is called with the list of its results: `chord(header)(body)`."""
 
+    visits = ("on_chord_header_start", "on_chord_header_end")
+
     def __init__(self, header: Any, body: Any = None, app: Any = None, **options: Any) -> None:
         if not isinstance(header, group):
             header = group([header] if isinstance(header, Signature) else header, app=app)
@@ -269,6 +294,25 @@ class chord(Flow):
     @property
     def tasks(self) -> list[Signature]:
         return self.header.tasks
+
+    def inner(self) -> list[Signature]:
+        return self.header.tasks
+
+    def set_immutable(self, immutable: bool) -> None:
+        """Whether arguments that are given later are ignored, by the body too."""
+        super().set_immutable(immutable)
+        self.body.set_immutable(immutable)
+
+    def stamp(
+        self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
+    ) -> Any:
+        super().stamp(visitor, append_stamps, **headers)
+        if (
+            self["kwargs"]["body"] is not None and visitor is not None
+        ):  # without one not the body, as in Celery
+            chosen = visitor.on_chord_body(self, **headers)
+            self.body.stamp(visitor, append_stamps, **together(headers, chosen, self.options, append_stamps))
+        return self
 
     @property
     def body(self) -> Signature:
@@ -308,7 +352,7 @@ class chord(Flow):
         # If the body is a chain, its first step is the body and carries the others.
         last = body.freeze(task_id, **options)
         header = self.header
-        header["kwargs"]["tasks"] = [_with_one_end(task) for task in header.tasks]
+        header["kwargs"]["tasks"] = [with_one_end(task) for task in header.tasks]
         # As in Celery, the id of a chord is the group id of its header; its result is that of the body.
         members = header.freeze(mine.get("task_id"), root_id=options.get("root_id"))
         mine["task_id"] = members.id
@@ -367,52 +411,6 @@ class chord(Flow):
         return f"chord({self.header!r}, {self['kwargs']['body']!r})"
 
 
-class xmap(Signature):
-    """One call that calls a task once for each item."""
-
-    name, kind = "celery.map", "xmap"
-
-    def __init__(self, task: Any, it: Iterable[Any], app: Any = None, **options: Any) -> None:
-        found = signature(task, app=app)
-        items = {"task": plain(found), "it": list(it)}
-        super().__init__(
-            self.name, (), items, options, immutable=True, subtask_type=self.kind, app=app or found._app
-        )
-
-
-class xstarmap(xmap):
-    """One call that calls a task once for each tuple of arguments."""
-
-    name, kind = "celery.starmap", "xstarmap"
-
-
-class chunks(Flow):
-    """A group of xstarmap calls, each with n tuples of arguments."""
-
-    def __init__(self, task: Any, it: Iterable[Any], n: int, app: Any = None, **options: Any) -> None:
-        found = signature(task, app=app)
-        super().__init__(
-            "celery.chunks",
-            (),
-            {"task": found, "it": list(it), "n": n},
-            options,
-            subtask_type="chunks",
-            app=app or found._app,
-        )
-
-    def group(self) -> group:
-        task, it, n = (self["kwargs"][k] for k in ("task", "it", "n"))
-        return group(
-            [xstarmap(task, it[i : i + n], app=self._app) for i in range(0, len(it), n)], app=self._app
-        )
-
-    def apply_async(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
-        return self.group().apply_async((), None, **{**self.options, **options})
-
-    def apply(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
-        return self.group().apply()
-
-
 #: options of a group that its members do not inherit
 _OWN = ("task_id", "group_id", "group_index", "chord")
 #: options of a workflow that belong to its last task
@@ -443,18 +441,18 @@ def _after_group(last: Signature, step: Signature) -> Signature | None:
     return None
 
 
-def _with_one_end(sig: Signature) -> Signature:
+def with_one_end(sig: Signature) -> Signature:
     """The member of a chord's header with a single last task: one that ends in a group becomes a chord whose
     body collects the results, since a member counts once."""
     if isinstance(sig, chain):
         steps = sig.steps()
-        ending = _with_one_end(steps[-1]) if steps else None
+        ending = with_one_end(steps[-1]) if steps else None
         if ending is not None and ending is not steps[-1]:
             return chain([*steps[:-1], ending], app=sig._app, **sig.options)
     elif isinstance(sig, group):
         return chord(sig, _collect(sig), app=sig._app)
     elif isinstance(sig, chord):
-        body = _with_one_end(sig.body)
+        body = with_one_end(sig.body)
         if body is not sig.body:
             return chord(sig.header, body, app=sig._app, **sig.options)
     return sig
@@ -462,33 +460,6 @@ def _with_one_end(sig: Signature) -> Signature:
 
 def _collect(sig: Signature) -> Signature:
     return Signature("celery.accumulate", (), {"index": 0}, app=sig._app)
-
-
-def stand_in(sig: Signature, request: Request) -> Signature:
-    """`sig`, frozen, with the id, callbacks, remaining chain and chord of a running task (Task.replace)."""
-    found = _with_one_end(sig.clone())
-    for callback in as_list(request.callbacks):
-        found.link(callback)
-    for errback in as_list(request.errbacks):
-        found.link_error(errback)
-    nesting = (request.replaced_task_nesting or 0) + 1
-    rest = list(request.chain or ())
-    if rest:
-        for step in rest:
-            step.setdefault("options", {})["replaced_task_nesting"] = nesting
-        found.freeze(request.id, root_id=request.root_id)
-        found = chain([found, *(signature(step) for step in reversed(rest))], app=sig._app)
-        found.freeze(root_id=request.root_id)
-        found.tail(chord=request.chord, group_id=request.group, group_index=request.group_index)
-        return found
-    found.freeze(
-        request.id,
-        root_id=request.root_id,
-        chord=request.chord,
-        group_id=request.group,
-        group_index=request.group_index,
-    )
-    return found
 
 
 def _joined(first: Signature, then: Signature) -> Signature:
@@ -509,15 +480,9 @@ def _joined(first: Signature, then: Signature) -> Signature:
     return joined
 
 
-def _map_of(kind: type[xmap], data: dict[str, Any]) -> Signature:
-    return kind(data["kwargs"]["task"], data["kwargs"]["it"], **(data.get("options") or {}))
-
-
 TYPES.update(
     chain=chain.of,
     group=group.of,
     chord=chord.of,
-    xmap=lambda data: _map_of(xmap, data),
-    xstarmap=lambda data: _map_of(xstarmap, data),
 )
 set_join(_joined)

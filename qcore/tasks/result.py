@@ -7,11 +7,11 @@ Before this: execution/run.py made the outcome, and results/X stored it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qcore.base.keywords import check_accepted
-from qcore.errors import ResultsNotKept, TimeoutError
+from qcore.errors import IncompleteStream, ResultsNotKept, TimeoutError
 from qcore.tasks.current_app import current_app
 from qcore.wire import result as states
 from qcore.wire.result import ResultMeta, exception_from
@@ -37,14 +37,17 @@ class AsyncResult:
 
     def __init__(
         self,
-        id: str,
+        id: Any,
         app: ClientApp | None = None,
         parent: AsyncResult | GroupResult | None = None,
         task_name: str | None = None,
     ) -> None:
+        if type(id).__name__ == "UUID":
+            id = str(id)
         if not id or not isinstance(id, str):
             raise ValueError(f"a result needs a task id, not {id!r}")
-        self.id, self._app, self.parent, self._task_name = id, app, parent, task_name
+        self.id: str = id
+        self._app, self.parent, self._task_name = app, parent, task_name
         self._meta: ResultMeta | None = None
         #: nothing is stored, or no longer: get() returns None at once
         self.ignored = False
@@ -147,13 +150,89 @@ class AsyncResult:
                 continue  # a format of a later Celery: the other children are still valid
         return found
 
+    @property
+    def task_id(self) -> str:
+        return self.id
+
+    @property
+    def name(self) -> str | None:
+        """The name of the task; this and the next are stored with the setting result_extended, else None."""
+        return self.meta().name
+
+    @property
+    def args(self) -> Any:
+        return self.meta().args
+
+    @property
+    def kwargs(self) -> Any:
+        return self.meta().kwargs
+
+    @property
+    def worker(self) -> str | None:
+        return self.meta().worker
+
+    @property
+    def retries(self) -> int | None:
+        return self.meta().retries
+
+    @property
+    def queue(self) -> str | None:
+        return self.meta().queue
+
+    def as_list(self) -> list[str]:
+        """Its id, and those of its parents."""
+        parent = self.parent
+        if parent is None:
+            return [self.id]
+        return [self.id, *(parent.as_list() if isinstance(parent, AsyncResult) else [parent.id])]
+
+    def exists(self) -> bool:
+        """Whether the store has a state of this task."""
+        return self.app.results.get([self.id])[0] is not None
+
+    def maybe_throw(self, propagate: bool = True, callback: Any = None) -> Any:
+        """Raise the exception of a task that failed, without waiting. Returns the value, or None."""
+        meta = self.meta()
+        if propagate and meta.status in states.PROPAGATE_STATES:
+            raise self._error(meta)
+        if callback is not None:
+            callback(self.id, meta.result)
+        return meta.result
+
+    maybe_reraise = maybe_throw
+
+    def get_leaf(self) -> Any:
+        """The value of the last task that was called from this one, by the last child of each."""
+        value = None
+        for _, result in self.iterdeps():
+            value = result.get()
+        return value
+
+    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
+        """(parent, result) of this result and of all that follow from it, level by level.
+
+        Raises IncompleteStream at one that is not ready, unless intermediate.
+        """
+        waiting: list[tuple[Any, Any]] = [(None, self)]
+        while waiting:
+            parent, node = waiting.pop(0)
+            yield parent, node
+            if not node.ready():
+                if not intermediate:
+                    raise IncompleteStream(f"{node} is not ready; intermediate=True does not stop there")
+                continue
+            waiting.extend((node, child) for child in node.children)
+
+    def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Any, Any]]:
+        """(result, value) of this result and of all that follow from it; the options are those of get()."""
+        for _, result in self.iterdeps(intermediate):
+            yield result, result.get(**options)
+
     def ready(self) -> bool:
         return self.state in states.READY_STATES
 
     def successful(self) -> bool:
-        """Whether the task succeeded. Raises ValueError before the result is ready, as in Celery."""
-        if not self.ready():
-            raise ValueError(f"task {self.id} is not ready yet")
+        """Whether the task succeeded; False before the result is ready."""
         return self.state == states.SUCCESS
 
     def failed(self) -> bool:
@@ -291,6 +370,33 @@ class ResultSet:
     def add(self, result: AsyncResult | GroupResult) -> None:
         if result not in self.results:
             self.results.append(result)
+
+    def update(self, results: Iterable[AsyncResult | GroupResult]) -> None:
+        """Add those that are not in the set."""
+        for result in results:
+            self.add(result)
+
+    def remove(self, result: AsyncResult | GroupResult | str) -> None:
+        """Remove a result, or the one with an id. Raises KeyError."""
+        found = next((r for r in self.results if str(r) == str(result)), None)
+        if found is None:
+            raise KeyError(str(result))
+        self.results.remove(found)
+
+    def discard(self, result: AsyncResult | GroupResult | str) -> None:
+        """As remove(), without an error if it is not in the set."""
+        if any(str(r) == str(result) for r in self.results):
+            self.remove(result)
+
+    def clear(self) -> None:
+        self.results.clear()
+
+    def maybe_throw(self, propagate: bool = True, callback: Any = None) -> None:
+        """Raise the exception of a task that failed, without waiting."""
+        for result in self.results:
+            result.maybe_throw(propagate, callback)
+
+    maybe_reraise = maybe_throw
 
     def forget(self) -> None:
         self.app.results.forget([r.id for r in self._leaves()])

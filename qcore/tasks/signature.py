@@ -7,6 +7,7 @@ After this: canvas.py, the signatures that contain others.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from qcore.brokers.contract.records import Message
 from qcore.errors import ConfigError
 from qcore.tasks.current_app import current_app
 from qcore.tasks.result import AsyncResult, Handle
+from qcore.tasks.stamping import StampingVisitor, together
 from qcore.wire import identity
 
 if TYPE_CHECKING:
@@ -90,7 +92,10 @@ class Signature(dict[str, Any]):
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        return self.get("kwargs") or {}
+        kwargs: dict[str, Any] | None = self.get("kwargs")
+        if kwargs is None:
+            kwargs = self["kwargs"] = {}
+        return kwargs
 
     @property
     def options(self) -> dict[str, Any]:
@@ -102,6 +107,20 @@ class Signature(dict[str, Any]):
     @property
     def immutable(self) -> bool:
         return bool(self.get("immutable"))
+
+    @property
+    def subtask_type(self) -> str | None:
+        return self.get("subtask_type")
+
+    @property
+    def name(self) -> str:
+        """The name of its task, as `task`."""
+        return self.task
+
+    @property
+    def type(self) -> Any:
+        """Its task, of this app. Raises NotRegistered."""
+        return self.app.task_named(self.task)
 
     @property
     def id(self) -> str | None:
@@ -141,6 +160,74 @@ class Signature(dict[str, Any]):
         check_call(options)
         self.options.update(options)
         return self
+
+    def set_immutable(self, immutable: bool) -> None:
+        """Whether arguments that are given later are ignored; of a workflow, those of its tasks."""
+        for task in self.inner():
+            task.set_immutable(immutable)
+        self["immutable"] = immutable
+
+    def stamp(
+        self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
+    ) -> Any:
+        """Set these stamps, and those that `visitor` chooses, on this signature, its callbacks and errbacks.
+        With append_stamps, stamps of one name make a list. Returns this signature."""
+        self._stamp_links(visitor, append_stamps, headers)
+        chosen = visitor.on_signature(self, **headers) if visitor is not None else None
+        self.options.update(together(headers, chosen, self.options, append_stamps))
+        return self
+
+    def _stamp_links(
+        self, visitor: StampingVisitor | None, append_stamps: bool, headers: dict[str, Any]
+    ) -> None:
+        for key in ("link", "link_error"):
+            links = [signature(one, app=self._app) for one in as_list(self.options.get(key))]
+            for link in links:
+                chosen = None
+                if visitor is not None:
+                    choose = visitor.on_callback if key == "link" else visitor.on_errback
+                    chosen = choose(link, **headers)
+                link.stamp(visitor, append_stamps, **together(headers, chosen, {}, append_stamps))
+            if links:
+                self.options[key] = links
+
+    def inner(self) -> list[Signature]:
+        """The signatures that it contains and that run first: the members of a group or header, steps."""
+        return []
+
+    def replace(
+        self, args: Any = None, kwargs: dict[str, Any] | None = None, options: dict[str, Any] | None = None
+    ) -> Signature:
+        """A copy whose arguments or options are these; a None keeps its own."""
+        found = self.clone()
+        for key, given in (("args", args), ("kwargs", kwargs), ("options", options)):
+            if given is not None:
+                found[key] = given
+        return found
+
+    def flatten_links(self) -> list[Signature]:
+        """This signature, its callbacks, and theirs."""
+        links = as_list(self.options.get("link"))
+        return [self, *(one for link in links for one in signature(link, app=self._app).flatten_links())]
+
+    def reprcall(self, *args: Any, **kwargs: Any) -> str:
+        """The text of the call with additional arguments: "proj.add(2, 1, y=3)"."""
+        positional, named, _ = self.merged(args, kwargs)
+        return (
+            f"{self.task}({', '.join([*map(repr, positional), *(f'{k}={v!r}' for k, v in named.items())])})"
+        )
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], app: SendingApp | None = None) -> Signature:
+        """The signature of a mapping, of its own kind. Raises ConfigError."""
+        return signature(dict(data), app=app)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Signature:
+        return signature(copy.deepcopy(dict(self), memo), app=self._app)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without its app: where it is read the current app is used, as in Celery.
+        return signature, (dict(self),)
 
     def tail(self, **options: Any) -> None:
         """Set options of its last task."""
@@ -222,6 +309,13 @@ class Signature(dict[str, Any]):
             return NotImplemented
         return _JOIN[0](self, signature(other, app=self._app))
 
+    def __ior__(self, other: Any) -> Any:
+        return self.__or__(other)  # a new chain; dict's own would merge the mappings
+
+    def __invert__(self) -> Any:
+        """`~sig` publishes the call and waits for its value."""
+        return self.apply_async().get()
+
     def __repr__(self) -> str:
         shown = [repr(a) for a in self.args] + [f"{k}={v!r}" for k, v in self.kwargs.items()]
         return f"{self.task}({', '.join(shown)})"
@@ -229,6 +323,22 @@ class Signature(dict[str, Any]):
 
 class Flow(Signature):
     """A signature that contains others. It is frozen as a whole, then published as a whole."""
+
+    #: the names of the visitor's methods for this kind of workflow
+    visits = ("", "")
+
+    def stamp(
+        self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
+    ) -> Any:
+        """As of a single signature, for all that it contains."""
+        chosen = getattr(visitor, self.visits[0])(self, **headers) if visitor is not None else None
+        stamps = together(headers, chosen, self.options, append_stamps)
+        self._stamp_links(visitor, append_stamps, stamps)
+        for task in self.inner():
+            task.stamp(visitor, append_stamps, **stamps)
+        if visitor is not None:
+            getattr(visitor, self.visits[1])(self, **stamps)
+        return self
 
     def apply_async(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
         """Publish the calls that can run now, in one round trip. Returns the handle of the last result."""

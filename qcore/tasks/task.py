@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from qcore.base.keywords import check_call, check_task, take_out_celerys
 from qcore.base.times import iso, when
 from qcore.errors import ConfigError, Ignore, MaxRetriesExceededError, QcoreError, Retry
-from qcore.tasks.canvas import Signature, chunks, stand_in, xmap, xstarmap
+from qcore.tasks.canvas import Signature
 from qcore.tasks.current_app import current_app
 from qcore.tasks.interface import SendingApp
+from qcore.tasks.map_calls import chunks, xmap, xstarmap
+from qcore.tasks.replacement import stand_in
 from qcore.tasks.request import NO_REQUEST, Request, pop, push, running
 from qcore.tasks.result import AsyncResult
 
@@ -308,6 +310,8 @@ class Task:
 
     def update_state(self, task_id: str | None = None, state: str | None = None, meta: Any = None) -> None:
         """Store an intermediate state of the running task, such as PROGRESS, with `meta` as its result."""
+        if not (task_id or self.request.id):
+            raise ValueError("update_state() outside of a task needs a task_id")
         self.app.store_state(task_id or self.request.id or "", state or "PENDING", meta)
 
     def _called(self, sig: dict[str, Any]) -> tuple[Task, list[Any], dict[str, Any]]:
@@ -367,6 +371,7 @@ def make_task(
         "name": name,
         "bind": bind,
         "run": function if bind else staticmethod(function),
+        "__name__": function.__name__,
         "__doc__": function.__doc__,
         "__module__": function.__module__,
         "__wrapped__": staticmethod(function),
