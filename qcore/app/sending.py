@@ -134,6 +134,8 @@ def message(
         headers=_headers(options),
         stamped_headers=options.get("stamped_headers"),
         stamps=stamps,
+        argsrepr=options.get("argsrepr"),
+        kwargsrepr=options.get("kwargsrepr"),
         properties={name: options[name] for name in unknown_to_calls(options) if name not in (stamps or ())},
     )
     return Message(

@@ -18,7 +18,7 @@ CALL = frozenset(
     "task_id queue exchange routing_key priority countdown eta expires headers serializer compression "
     "time_limit soft_time_limit ignore_result shadow link link_error retries retry reply_to root_id "
     "parent_id group_id group_index chord chain stamped_headers stamps idempotency_key add_to_parent "
-    "immutable args kwargs".split()
+    "immutable args kwargs argsrepr kwargsrepr".split()
 )
 #: Celery's, which are about its own client: no property of a message
 CALL_OF_CELERY = frozenset(

@@ -25,9 +25,9 @@ from qcore.errors import (
     WorkerLostError,
 )
 from qcore.execution import continuations
+from qcore.execution.retry_options import arguments, links
 from qcore.tasks.request import Request, pop, push
 from qcore.tasks.result import AsyncResult, GroupResult
-from qcore.tasks.signature import as_list
 from qcore.tasks.task import Replaced, Task, next_attempt
 from qcore.wire import result as result_wire
 from qcore.wire import task as task_wire
@@ -275,7 +275,7 @@ class Run:
         message, body, options = self.message, self.body, sig.get("options") or {}
         head, info = message.headers, message.envelope.properties.delivery_info or {}
 
-        args, kwargs = _arguments(self.task, sig.get("args"), sig.get("kwargs"), body)
+        args, kwargs = arguments(self.task, sig.get("args"), sig.get("kwargs"), body)
         expires, expires_at = head.get("expires"), None
         if "expires" in options:
             expires_at = when(options["expires"], now) if options["expires"] is not None else None
@@ -292,6 +292,7 @@ class Run:
         elif queue is not None:
             exchange, key = "", queue
         own = {k: v for k, v in head.items() if k not in task_wire.KNOWN_HEADERS}
+        same = sig.get("args") is None and sig.get("kwargs") is None
         raw = task_wire.build(
             message.task,
             args,
@@ -313,10 +314,13 @@ class Run:
             shadow=options.get("shadow", head.get("shadow")),
             ignore_result=bool(options.get("ignore_result", message.ignore_result)),
             reply_to=options.get("reply_to", message.reply_to),
-            embed=_links(body.embed, options),
+            embed=links(body.embed, options),
             headers=options.get("headers", own),
             stamped_headers=options.get("stamped_headers", head.get("stamped_headers")),
             stamps=options.get("stamps", head.get("stamps")),
+            # A text that hides arguments also hides those of the next attempts.
+            argsrepr=options.get("argsrepr", head.get("argsrepr") if same else None),
+            kwargsrepr=options.get("kwargsrepr", head.get("kwargsrepr") if same else None),
             serializer=options.get("serializer") or self.task.serializer or "json",
             compression=options.get("compression", head.get("compression")),
         )
@@ -389,39 +393,6 @@ async def _attempt_async(task: Task, args: list[Any], kwargs: dict[str, Any], so
         if task.autoretry_for:
             task.auto_retry(exc)
         raise
-
-
-def _links(embed: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """The continuations of the next attempt: those of this one, with the options of retry() replaced."""
-    lists = {"callbacks": "link", "errbacks": "link_error"}
-    given: dict[str, Any] = {name: as_list(options[k]) or None for name, k in lists.items() if k in options}
-    return embed | given | {k: options[k] for k in ("chain", "chord") if k in options}
-
-
-def _arguments(
-    task: Task, args: Any, kwargs: dict[str, Any] | None, body: Body
-) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of the next attempt: those of this one, with the parameters given to retry() replaced,
-    whether they are positional or keyword arguments."""
-    if (args is None) == (kwargs is None) or not (body.kwargs if kwargs is None else body.args):
-        return list(body.args if args is None else args), body.kwargs if kwargs is None else kwargs
-    import inspect
-
-    try:
-        signature = inspect.signature(task.run)
-        either = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        kinds = (inspect.Parameter.POSITIONAL_ONLY, either)
-        if kwargs is None:
-            places = [p for p in signature.parameters.values() if p.kind in kinds][: len(args)]
-            taken = {p.name for p in places if p.kind == either}
-            return list(args), {k: v for k, v in body.kwargs.items() if k not in taken}
-        bound = signature.bind_partial(*body.args)
-    except (TypeError, ValueError):  # no signature, or arguments that do not fit: the next attempt fails
-        return list(body.args if args is None else args), body.kwargs if kwargs is None else kwargs
-    rest = dict(kwargs)
-    for name in [k for k in rest if k in bound.arguments and signature.parameters[k].kind == either]:
-        bound.arguments[name] = rest.pop(name)
-    return list(bound.args), {**bound.kwargs, **rest}
 
 
 def make_request(job: Job, message: TaskMessage, body: Body, tools: RunContext) -> Request:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from qcore.base.keywords import check_accepted
+from qcore.base.times import when
 from qcore.errors import IncompleteStream, ResultsNotKept, TimeoutError
 from qcore.tasks.current_app import current_app
 from qcore.wire import result as states
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
     from qcore.tasks.interface import ClientApp
 
 
-GET = "timeout propagate interval"
+GET = "timeout propagate interval callback"
 #: keywords of Celery's get() that choose how it waits
-GET_OF_CELERY = "no_ack follow_parents disable_sync_subtasks EXCEPTION_STATES PROPAGATE_STATES"
+GET_OF_CELERY = "callback no_ack follow_parents disable_sync_subtasks EXCEPTION_STATES PROPAGATE_STATES"
 
 
 def _revoke_options(terminate: bool, signal: str | None, wait: bool, timeout: float | None) -> dict[str, Any]:
@@ -75,7 +77,8 @@ class AsyncResult:
         timeout is in seconds, None waits for ever; interval has no effect, since nothing polls. With
         propagate a failed task raises its exception (see wire/result.py for which class), else the exception
         is returned; as in Celery, that of the first parent that failed (follow_parents=False: its own). None
-        at once if the task's result is ignored, or after forget(). Raises TimeoutError, ResultsNotKept,
+        at once if the task's result is ignored, or after forget(). callback is called with (id, value) before
+        the value is returned. Raises TimeoutError, ResultsNotKept,
         BrokerDown, TaskRevokedError.
         """
         check_accepted("get()", celerys, GET, GET_OF_CELERY)
@@ -96,6 +99,8 @@ class AsyncResult:
             if propagate:
                 raise error
             return error
+        if celerys.get("callback") is not None:
+            celerys["callback"](self.id, self._meta.result)
         return self._meta.result
 
     wait = get
@@ -136,8 +141,10 @@ class AsyncResult:
         return self.meta().traceback
 
     @property
-    def date_done(self) -> str | None:
-        return self.meta().date_done
+    def date_done(self) -> datetime | None:
+        """When the task ended, in UTC; None before that."""
+        done = self.meta().date_done
+        return datetime.fromtimestamp(when(done, 0), UTC) if done else None
 
     @property
     def children(self) -> list[AsyncResult | GroupResult]:
@@ -326,6 +333,7 @@ class ResultSet:
         timeout is in seconds; None waits without limit. Raises TimeoutError, ResultsNotKept, BrokerDown.
         """
         check_accepted("get()", celerys, GET, GET_OF_CELERY)
+        callback = celerys.get("callback")
         until = None if timeout is None else time.monotonic() + timeout
         waiting = self._look()
         while waiting:
@@ -338,7 +346,7 @@ class ResultSet:
             self.app.results.wait(waiting[-1].id, left)
             waiting = self._look()
         return [
-            r.get(timeout=0, propagate=propagate) if isinstance(r, AsyncResult) else r.get(None, propagate)
+            r.get(timeout=0 if isinstance(r, AsyncResult) else None, propagate=propagate, callback=callback)
             for r in self.results
         ]
 

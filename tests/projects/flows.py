@@ -108,3 +108,10 @@ def no_more_retries(self: Any, path: str) -> None:
 @app.task(name="flows.returns_a_handle", bind=True)
 def returns_a_handle(self: Any) -> Any:
     return self.AsyncResult("abc")
+
+
+@app.task(name="flows.notes_its_text", bind=True)
+def notes_its_text(self: Any, path: str) -> None:
+    note(path, f"{self.request.argsrepr} {self.request.kwargsrepr}")
+    if not self.request.retries:
+        raise self.retry(countdown=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -171,3 +172,37 @@ def test_a_soft_limit_above_the_hard_one_is_refused(kit: Kit) -> None:
 
     with pytest.raises(ValueError, match="soft_time_limit"):
         limited.apply_async()
+
+
+def test_get_calls_back_with_the_id_and_the_value(kit: Kit) -> None:
+    one = kit.s("add", 1, 1).apply_async()
+    two = kit.package.group(kit.s("add", 1, 1), kit.s("add", 2, 2)).apply_async()
+    called: list[tuple[str, Any]] = []
+
+    one.get(callback=lambda *seen: called.append(seen), **NEAR)
+    two.get(callback=lambda *seen: called.append(seen), **NEAR)
+
+    assert called[0] == (one.id, 2)
+    assert sorted(called[1:]) == sorted([(two[0].id, 2), (two[1].id, 4)])
+    assert (datetime.now(UTC) - one.date_done.replace(tzinfo=UTC)).total_seconds() < 600
+
+
+def test_the_text_of_hidden_arguments_travels(kit: Kit, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    kit.s("notes_its_text", str(log)).apply_async(argsrepr="<secret>", kwargsrepr="<none>").get(**NEAR)
+
+    assert log.read_text().splitlines()[0] == "<secret> <none>"
+
+
+def test_the_text_of_hidden_arguments_outlives_a_retry(
+    redis_url: str, processes: Processes, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    processes.start_qcore_worker(redis_url, "-c", "1", app=FLOWS)
+    app = qcore.App("client", broker=redis_url, backend=redis_url, set_as_current=False)
+
+    app.send_task("flows.notes_its_text", (str(log),), argsrepr="<secret>", kwargsrepr="<none>").get(**NEAR)
+
+    assert log.read_text().splitlines() == ["<secret> <none>"] * 2
+    app.close()
