@@ -360,7 +360,7 @@ def test_how_often_a_task_is_retried(
     assert following == ([retries + 1] if end == End.RETRY else [])
 
 
-def test_a_retry_that_is_not_thrown_sends_nothing(place: Place) -> None:
+def test_a_retry_that_is_not_thrown_is_sent_with_the_settlement(place: Place) -> None:
     @place.app.task(name="t.kept", bind=True)
     def kept(self: Any) -> str:
         return type(self.retry(countdown=1, throw=False)).__name__
@@ -369,4 +369,4 @@ def test_a_retry_that_is_not_thrown_sends_nothing(place: Place) -> None:
     found = run(Job(1, raw), RunContext(place.app, "w@test", frozenset(("json",)), None))
 
     assert found.end == End.SUCCESS and found.text == repr(Retry.__name__)
-    assert found.sends == []
+    assert [task_wire.read(send.raw).retries for send in found.sends] == [1]
