@@ -325,16 +325,21 @@ def run(job: Job, tools: RunContext) -> Outcome:
 
 def _attempt(task: Task, args: list[Any], kwargs: dict[str, Any], soft_s: float | None) -> Any:
     if not task.autoretry_for:
-        value = task.run(*args, **kwargs)
+        value = task.run(*args, **kwargs) if not task.overrides_call else _call(task, args, kwargs)
         return value if type(value) is not CoroutineType else _complete(value, soft_s)
     try:
-        value = task.run(*args, **kwargs)
+        value = task.run(*args, **kwargs) if not task.overrides_call else _call(task, args, kwargs)
         return value if type(value) is not CoroutineType else _complete(value, soft_s)
     except (Ignore, Reject, Retry, SoftTimeLimitExceeded):
         raise
     except Exception as exc:
         task.auto_retry(exc)  # raises Retry, or the exception itself after the last retry
         raise
+
+
+def _call(task: Task, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    task.request.awaits_call = True
+    return task(*args, **kwargs)
 
 
 def _complete(coro: Any, soft_s: float | None) -> Any:
@@ -347,7 +352,8 @@ async def _attempt_async(task: Task, args: list[Any], kwargs: dict[str, Any], so
     from qcore.execution.coroutines import CoroutineDriver
 
     try:
-        return await CoroutineDriver(task.run(*args, **kwargs), soft_s)
+        coro = task.run(*args, **kwargs) if not task.overrides_call else _call(task, args, kwargs)
+        return await CoroutineDriver(coro, soft_s)
     except (Ignore, Reject, Retry, SoftTimeLimitExceeded):
         raise
     except Exception as exc:

@@ -55,6 +55,9 @@ class Request:
     taskset: Any = None
     utc: Any = None
 
+    #: the next __call__() of the task is that of the worker
+    awaits_call = False
+
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)
         self.children: list[Any] = []  # AsyncResult or GroupResult: the calls that this task published
