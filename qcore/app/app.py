@@ -30,6 +30,8 @@ from qcore.results.base import ResultStore
 from qcore.settings.config import Config, canonical, masked, refuse_conflicts, settings_in
 from qcore.settings.table import TABLE
 from qcore.settings.values import checked
+from qcore.signals import after_task_publish
+from qcore.signals import import_modules as modules_imported
 from qcore.tasks import task as tasks_module
 from qcore.tasks.builtins import BUILT_IN, add_built_in
 from qcore.tasks.current_app import set_current
@@ -249,6 +251,7 @@ class App:
                 raise ConfigError(f"cannot import '{name}' (settings imports/include): {exc}") from exc
         for discover in self._discoveries:
             discover.import_modules()
+        modules_imported.send(self)
 
     # --- connections
 
@@ -366,6 +369,8 @@ class App:
         """Publish, unless the key was used within its time. Returns the id of the task that has the key."""
         ttl_s = self.conf.seconds("task_idempotency_expires") or 86400.0
         owner = retried(lambda: self.broker.publish_once(message, key, task_id, ttl_s), self.conf, retry)
+        if owner == task_id and after_task_publish.receivers:
+            sending.published([message])
         if owner == task_id and self.conf.task_send_sent_event:
             sending.publish_sent_event(self, message)
         return owner
@@ -373,6 +378,8 @@ class App:
     def send_messages(self, messages: Sequence[Message], retry: bool | None = None) -> None:
         """Publish task messages in one round trip, then task-sent events if task_send_sent_event is on."""
         self.publish(messages, retry)
+        if after_task_publish.receivers:
+            sending.published(messages)
         if self.conf.task_send_sent_event:
             for message in messages:
                 sending.publish_sent_event(self, message)

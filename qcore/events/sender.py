@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qcore.errors import BrokerError
+from qcore.signals import heartbeat_sent
 from qcore.version import __version__
 from qcore.wire import event as wire
 
@@ -125,6 +126,7 @@ class EventSender:
             beats = bool(self.heartbeat_s) and time.monotonic() >= next_beat
             if beats:
                 self._say("worker-heartbeat")
+                heartbeat_sent.send(self)
             if self._stop:
                 self._say("worker-offline")
             heard = self._flush()

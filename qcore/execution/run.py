@@ -24,7 +24,9 @@ from qcore.errors import (
     SoftTimeLimitExceeded,
     WorkerLostError,
 )
-from qcore.execution import continuations
+from qcore.execution import continuations, run_signals
+from qcore.execution.run_signals import ExceptionInfo
+from qcore.signals import announced, before_task_publish
 from qcore.tasks.request import Request, pop, push
 from qcore.tasks.signature import as_list
 from qcore.tasks.task import Replaced, Task, next_attempt
@@ -58,11 +60,12 @@ class Run:
     call() calls the task, call_async() awaits it in an event loop; all other steps are the same.
     """
 
-    __slots__ = ("body", "clock", "job", "keep", "message", "outcome", "request", "task", "tools")
+    __slots__ = ("body", "clock", "end", "job", "keep", "message", "outcome", "request", "task", "tools")
 
     task: Task
     message: TaskMessage
     body: Body
+    end: tuple[str, Any]  # the state, and what the task returned or raised
 
     def __init__(self, job: Job, tools: RunContext) -> None:
         """Read the message. If it is malformed or its task unregistered, the outcome is MALFORMED and
@@ -103,6 +106,7 @@ class Run:
                 raise
             except BaseException as exc:
                 self._raised(exc)  # a task may raise any exception; the process continues
+            run_signals.ends(self, *self.end)
         finally:
             pop()
             self.outcome.runtime_s = time.perf_counter() - self.clock
@@ -129,16 +133,19 @@ class Run:
                 else:
                     self.outcome.end, self.outcome.meta = end, None
                     self.outcome.text = "it was cancelled"
+                    self.end = result_wire.REVOKED, exc
             except self.tools.passes:
                 raise
             except BaseException as exc:
                 self._raised(exc)
+            run_signals.ends(self, *self.end)
         finally:
             pop()
             self.outcome.runtime_s = time.perf_counter() - self.clock
         return self.outcome
 
     def _before(self) -> None:
+        run_signals.starts(self)
         if type(self.task).before_start is not Task.before_start:
             self.task.before_start(self.message.id, self.body.args, self.body.kwargs)
 
@@ -157,6 +164,8 @@ class Run:
             task.on_success(value, message.id, args, kwargs)
         if hooks.after_return is not Task.after_return:
             _quietly(task.after_return, result_wire.SUCCESS, value, message.id, args, kwargs, None)
+        self.end = result_wire.SUCCESS, value
+        run_signals.succeeded(self, value)
 
     def _raised(self, exc: BaseException) -> None:
         """Set the outcome after an exception: Retry, Ignore, Reject and Replaced, or a failure."""
@@ -164,40 +173,46 @@ class Run:
         hooks = type(task)
         outcome.sends, outcome.before, outcome.meta = [], None, None
         state = result_wire.FAILURE
+        self.end = state, exc
+        einfo = ExceptionInfo(exc)
         if isinstance(exc, Retry):
-            state = result_wire.RETRY
             try:
                 self._retried(exc)
             except (
                 Exception
             ) as bad:  # options that cannot be serialised: without a next attempt the task has failed
                 outcome.sends, outcome.retry_due = [], None
-                self._failed(bad)
+                self.end = result_wire.FAILURE, bad
+                self._failed(bad, ExceptionInfo(bad))
                 return
+            self.end = result_wire.RETRY, exc
             if hooks.on_retry is not Task.on_retry:
-                _quietly(task.on_retry, exc, message.id, args, kwargs, None)
-        elif isinstance(exc, Replaced):
+                cause = exc if exc.exc is None else exc.exc
+                _quietly(task.on_retry, cause, message.id, args, kwargs, einfo)
+            run_signals.retried(self, exc, einfo)
+            return
+        if isinstance(exc, Replaced):
             following = continuations.replaced(exc.sig, self.tools.app)
             outcome.sends, outcome.before = following.sends(), following.before
             outcome.end = End.IGNORED
+            self.end = "IGNORED", exc
             return
-        elif isinstance(exc, Ignore):
+        if isinstance(exc, Ignore):
             outcome.end = End.IGNORED
+            self.end = "IGNORED", exc
             return
-        elif isinstance(exc, Reject):
+        if isinstance(exc, Reject):
             outcome.end = End.REQUEUED if exc.requeue else End.REJECTED
             outcome.text = str(exc)
+            self.end = "REJECTED", exc
             if not exc.requeue and self.keep:
                 outcome.meta = self._meta(result_wire.FAILURE, exc)
             return
-        else:
-            self._failed(exc)
-            if hooks.on_failure is not Task.on_failure:
-                _quietly(task.on_failure, exc, message.id, args, kwargs, None)
+        self._failed(exc, einfo)
         if hooks.after_return is not Task.after_return:
-            _quietly(task.after_return, state, exc, message.id, args, kwargs, None)
+            _quietly(task.after_return, state, exc, message.id, args, kwargs, einfo)
 
-    def _failed(self, exc: BaseException) -> None:
+    def _failed(self, exc: BaseException, einfo: ExceptionInfo) -> None:
         task, outcome, embed = self.task, self.outcome, self.body.embed
         if isinstance(exc, SystemExit | KeyboardInterrupt):
             # As in Celery, which also ends the process: stored unchanged, it would end the caller of get().
@@ -212,6 +227,10 @@ class Run:
             _quietly(self._follow_failure, exc, outcome.traceback, self.request)
         if self.keep or task.store_errors_even_if_ignored:
             outcome.meta = self._meta(result_wire.FAILURE, exc, outcome.traceback)
+        if type(task).on_failure is not Task.on_failure:
+            args, kwargs, _ = self.body
+            _quietly(task.on_failure, exc, self.message.id, args, kwargs, einfo)
+        run_signals.failed(self, exc, einfo)
 
     def _follow_failure(self, exc: BaseException, traceback: str, request: Request) -> None:
         error, message = result_wire.exception_data(exc), self.message
@@ -284,6 +303,7 @@ class Run:
             stamps=options.get("stamps", head.get("stamps")),
             serializer=options.get("serializer") or self.task.serializer or "json",
             compression=options.get("compression", head.get("compression")),
+            before=announced(message.task, queue, exchange, key) if before_task_publish.receivers else None,
         )
         if queue is None:
             return Send(raw, exchange=exchange or "", routing_key=key or "", priority=priority, due_at=due)

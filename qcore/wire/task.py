@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -119,13 +120,14 @@ def build(
     argsrepr: str | None = None,
     kwargsrepr: str | None = None,
     properties: dict[str, Any] | None = None,
+    before: Callable[[dict[str, Any], Any, dict[str, Any]], None] | None = None,
 ) -> bytes:
     """One call as message bytes (protocol 2); raises TypeError for arguments with no JSON form.
 
     properties: more properties of the message, which cannot replace those that the transport needs.
+    before: gets headers, body and properties before they are encoded, and may change them.
     """
     links = _NO_LINKS if not embed else {**_NO_LINKS, **embed}
-    mime, encoding, body = content.dumps((args, kwargs, links), serializer)
     head: dict[str, Any] = {
         "lang": "py",
         "task": task,
@@ -149,6 +151,10 @@ def build(
     }
     if headers:
         head.update({k: v for k, v in headers.items() if k not in KNOWN_HEADERS})
+    if before is not None:
+        properties = dict(properties or {})
+        before(head, (args, kwargs, links), properties)
+    mime, encoding, body = content.dumps((args, kwargs, links), serializer)
     if compression:
         head["compression"], body = compress(body, compression)
     return envelope.wrap(

@@ -19,6 +19,7 @@ from qcore.errors import SoftTimeLimitExceeded
 from qcore.execution.run import RunContext, run
 from qcore.execution.soft_limits import alarm_limit
 from qcore.pools.prefork.slot import Slot
+from qcore.signals import worker_process_shutdown
 from qcore.tasks.request import current_request
 from qcore.wire.outcome import RECV_BYTES, Frames, pack_outcome, unpack_jobs
 
@@ -51,6 +52,7 @@ def serve(sock: socket.socket, slot: Slot, tools: RunContext, before_run: Callab
     while True:
         data = sock.recv(RECV_BYTES)
         if not data:
+            worker_process_shutdown.send(tools.node, pid=os.getpid(), exitcode=0)
             return
         for frame in frames.feed(data):
             for job in unpack_jobs(frame):

@@ -96,7 +96,8 @@ class Admission:
         message: TaskMessage | None = None,
     ) -> Settlement:
         settlement = self._rules.refused(delivery, reason, detail, task_id, message)
-        settlement.report = partial(self._say.refused, delivery.queue, reason, detail, task_id)
+        name = message.task if message is not None else ""
+        settlement.report = partial(self._say.refused, delivery.queue, reason, detail, task_id, name)
         return settlement
 
     def _drop(self, held: InFlight, why: str) -> Settlement:

@@ -11,12 +11,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from qcore.app.sending import published
 from qcore.brokers.contract.records import Settlement
 from qcore.events.sender import EventSender
+from qcore.signals import after_task_publish, task_received
 from qcore.wire.outcome import End, Outcome
 from qcore.wire.task import TaskMessage, short_repr
 from qcore.worker.in_flight import InFlight
 from qcore.worker.process.log_setup import Lines
+from qcore.worker.services.task_signals import TaskSignals
 
 log = logging.getLogger("qcore.worker")
 
@@ -26,6 +29,8 @@ def report(settled: Sequence[Settlement], refused: Sequence[int]) -> None:
     their leases were lost, and the outcome of another run counts."""
     silent = 0
     for settlement in settled:
+        if settlement.sends and after_task_publish.receivers and settlement.delivery.number not in refused:
+            published(settlement.sends)
         if settlement.report is None:
             continue
         if refused and settlement.delivery.number in refused:
@@ -43,10 +48,12 @@ def report(settled: Sequence[Settlement], refused: Sequence[int]) -> None:
 class TaskReporter:
     """The log lines and events of one worker's tasks."""
 
-    def __init__(self, events: EventSender) -> None:
-        self.events = events
+    def __init__(self, events: EventSender, signals: TaskSignals) -> None:
+        self.events, self._signals = events, signals
 
     def received(self, held: InFlight) -> None:
+        if task_received.receivers:
+            self._signals.received(held)
         if log.isEnabledFor(logging.INFO):
             log.info("Task %s[%s] received", held.message.shown_name, held.message.id)
 
@@ -71,7 +78,8 @@ class TaskReporter:
     def ended(self, held: InFlight, outcome: Outcome) -> None:
         """Report the outcome of a run; to be called after the broker accepted its settlement."""
         if outcome.end == End.MALFORMED:
-            self.refused(held.delivery.queue, outcome.text, outcome.traceback, held.message.id)
+            about = outcome.text, outcome.traceback, held.message.id, held.message.task
+            self.refused(held.delivery.queue, *about)
             return
         end, name, task_id = outcome.end, held.message.shown_name, held.message.id
         events = self.events if self.events.tasks_on and held.task.send_events else None
@@ -111,6 +119,7 @@ class TaskReporter:
         elif end == End.TERMINATED:
             log.warning("Task %s[%s] terminated", name, task_id)
             say("task-revoked", terminated=True, signum=outcome.text, expired=False)
+            self._signals.ended(held, outcome)
         elif end in (End.LOST, End.TIME_LIMIT):
             words = (
                 f"the process running it ended: {outcome.text}"
@@ -119,6 +128,7 @@ class TaskReporter:
             )
             log.error("Task %s[%s]: %s", name, task_id, words)
             say("task-failed", exception=words, traceback="")
+            self._signals.ended(held, outcome)
 
     def was_done(self, message: TaskMessage, value: Any) -> None:
         """Publish task-succeeded for a redelivered task whose result is stored already."""
@@ -132,8 +142,11 @@ class TaskReporter:
         held.received_at = held.received_at or time.time()
         self.waits(held)  # task-received carries the task's name, task-revoked does not
         self.events.note(_event, "task-revoked", held.message.id, time.time(), fields)
+        self._signals.revoked(held, False, None, why == "expired")
 
-    def refused(self, queue: str, reason: str, detail: str, task_id: str | None) -> None:
+    def refused(self, queue: str, reason: str, detail: str, task_id: str | None, name: str = "") -> None:
+        """name: that of the task, as far as it is known."""
+        self._signals.refused(reason, detail, task_id, name)
         log.error(
             "A message from queue '%s' was set aside (%s%s); see `qctl quarantine ls`",
             queue,
