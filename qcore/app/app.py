@@ -82,7 +82,7 @@ class App:
         self.main, self.namespace, self.strict_typing = main, namespace, strict_typing
         if task_cls is not None:
             self.task_cls = task_cls
-        self.conf = Config(changes)
+        self.conf = Config(changes, after_load=self._after_configure)
         self._discoveries: list[Discovery] = []
         check_app(settings, _SETTING_KEYWORDS)
         self.conf.update(settings)
@@ -103,6 +103,9 @@ class App:
         self._clock, self._clock_lock = 0, threading.Lock()
         if set_as_current:
             self.set_current()
+
+    def _after_configure(self) -> None:
+        """Called when the first setting is read."""
 
     def set_current(self) -> None:
         """Make this the current app, which shared tasks, and signatures without an app, use."""
@@ -244,6 +247,7 @@ class App:
     def import_modules(self) -> None:
         """Import the modules of the settings `imports` and `include`, and those of autodiscover_tasks();
         raises ConfigError with the module."""
+        modules_imported.send(self)
         for name in (*self.conf.imports, *self.conf.include):
             try:
                 __import__(name)
@@ -251,7 +255,6 @@ class App:
                 raise ConfigError(f"cannot import '{name}' (settings imports/include): {exc}") from exc
         for discover in self._discoveries:
             discover.import_modules()
-        modules_imported.send(self)
 
     # --- connections
 

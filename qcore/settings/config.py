@@ -34,8 +34,12 @@ class Config(Mapping[str, Any]):
     """
 
     def __init__(
-        self, values: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+        self,
+        values: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+        after_load: Callable[[], None] | None = None,
     ) -> None:
+        """after_load: called once, when the first setting is read."""
         variables = os.environ if environ is None else environ
         pinned = {
             setting.name: _noted(
@@ -51,7 +55,7 @@ class Config(Mapping[str, Any]):
             "_sources": [],
             "_read": False,
         }
-        self.__dict__.update(own, _pinned=pinned, _lock=threading.RLock())
+        self.__dict__.update(own, _pinned=pinned, _lock=threading.RLock(), _after_load=after_load)
         if values:
             self.update(values)
 
@@ -62,6 +66,7 @@ class Config(Mapping[str, Any]):
     _sources: list[Callable[[], Mapping[str, Any]]]  # not read yet
     _read: bool
     _lock: threading.RLock
+    _after_load: Callable[[], None] | None
 
     # --- sources
 
@@ -78,6 +83,7 @@ class Config(Mapping[str, Any]):
     def load(self) -> None:
         """Read the sources that were not read yet. Raises ConfigError, and what their import raises."""
         with self._lock:
+            is_first = not self._read
             self.__dict__["_read"] = True
             while self._sources:
                 values = self._sources[0]()
@@ -87,6 +93,13 @@ class Config(Mapping[str, Any]):
                     if name not in self._first:
                         self._values[name] = value
                 del self._sources[0]
+        if is_first and self._after_load is not None:
+            self._after_load()
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether a setting was read, and so every source."""
+        return self._read and not self._sources
 
     # --- set
 

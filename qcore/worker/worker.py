@@ -163,8 +163,13 @@ class Worker:
             for queue in self._queues:
                 app.broker.purge(queue)
         app.close()
-        if "worker_autoscaler" in list(app.conf):
+        if app.conf.value_set_for("worker_autoscaler"):
             log.warning("the setting worker_autoscaler is ignored: this worker scales its pool itself")
+        if app.conf.beat_schedule:
+            log.warning(
+                "the setting beat_schedule has %d entries; nothing here publishes them, `celery beat` does",
+                len(app.conf.beat_schedule),
+            )
         with PidFile(self._pidfile):
             # The pool first: it forks, and a process with threads or connections must not fork.
             self.pool = self._pool_kind(self._setup)
@@ -289,10 +294,18 @@ class Worker:
             f"  tasks        {tasks}\n"
             f"  control      {self._guard.words() if self._has_remote_control else 'off'}\n"
             f"  task events  {'on' if self.events.tasks_on else 'off (-E turns them on)'}\n"
-            f"{self.node} ready.",
+            f"{self._celery_line()}{self.node} ready.",
             file=sys.stderr,
             flush=True,
         )
+
+    @staticmethod
+    def _celery_line() -> str:
+        """A line of the banner, when the project imports Celery and gets qcore."""
+        module = sys.modules.get("celery")
+        if getattr(module, "SERIES", None) != "qcore":
+            return ""
+        return "  celery       is qcore in this process (QCTL_CELERY=real uses the installed Celery)\n"
 
     # --- signals: TERM and the first INT cause a warm shutdown, QUIT and the second INT a cold one
 

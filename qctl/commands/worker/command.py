@@ -224,7 +224,7 @@ def command(
         raise exit_codes.CommandError(
             exit_codes.USAGE,
             f"'{session.options.app}' is a Celery app; its tasks need Celery's worker",
-            "to run them here: `from qcore import App as Celery` in its module",
+            "to run them here, unset QCTL_CELERY: `import celery` is then qcore's",
         )
     if disable_prefetch:
         options["prefetch_multiplier"] = 1

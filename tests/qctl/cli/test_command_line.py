@@ -370,7 +370,10 @@ def test_bash_accepts_its_script() -> None:
     assert done.returncode == 0
 
 
-def test_a_celery_app_can_be_looked_at_but_runs_no_worker(tmp_path: Path) -> None:
+def test_a_real_celery_app_can_be_looked_at_but_runs_no_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QCTL_CELERY", "real")
     words = [sys.executable, "-m", "qctl", "-A", "tests.projects.celeryproj"]
     words += ["-b", f"sqlite:///{tmp_path}/broker.sqlite"]
 
