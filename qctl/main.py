@@ -37,7 +37,7 @@ SECTIONS = {
         "events": "Live dashboard of events, or --dump for lines",
         "task": "Find, show and revoke single tasks",
         "failed": "Failed tasks: list, group, show, retry, delete",
-        "quarantine": "Malformed messages that were set aside: show, replay, delete",
+        "quarantine": "Malformed messages in quarantine: show, replay, delete",
         "dead": "Dead-lettered tasks, which crashed their worker: show, replay",
     },
     "Watch": {

@@ -72,7 +72,7 @@ def signing_key(conf: Config) -> Key | None:
     if not colon:
         if name not in (conf.control_keys or {}):
             raise ConfigError(
-                "control_sign_key names no key of control_keys; give id:secret, file:PATH or one of its ids"
+                "control_sign_key is not a key of control_keys; give id:secret, file:PATH or one of its ids"
             )
         return known_keys(conf)[name]
     return Key(_id(name), _secret(secret, f"the control key '{name}'"))
@@ -102,7 +102,7 @@ def _secret(said: str, whose: str) -> bytes:
     if said.startswith("env:"):
         text = os.environ.get(said[4:], "")
         if not text:
-            raise ConfigError(f"{whose} is to come from the variable {said[4:]}, which is not set")
+            raise ConfigError(f"{whose} refers to the variable {said[4:]}, which is not set")
     elif said.startswith("file:"):
         text = _file(said[5:], whose)
     if len(text) < SHORTEST:
@@ -114,5 +114,5 @@ def _file(path: str, whose: str) -> str:
     try:
         return Path(path).expanduser().read_text().strip()
     except (OSError, UnicodeDecodeError) as exc:
-        words = exc.strerror if isinstance(exc, OSError) else "it is no text"
-        raise ConfigError(f"{whose} is to come from the file {path}: {words}") from None
+        words = exc.strerror if isinstance(exc, OSError) else "it is not text"
+        raise ConfigError(f"{whose} cannot be read from the file {path}: {words}") from None

@@ -318,7 +318,7 @@ def signal_number(said: str | int | None) -> int:
     text = "TERM" if said is None else str(said).upper().removeprefix("SIG")
     number = ENDING.get(text, int(text) if text.isascii() and text.isdecimal() else 0)
     if number not in ENDING.values() or isinstance(said, bool):
-        raise ValueError(f"{said!r:.40} is no signal that ends a task; use one of {', '.join(ENDING)}")
+        raise ValueError(f"{said!r:.40} is not a signal that ends a task; use one of {', '.join(ENDING)}")
     ignored = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
     return int(signal.SIGKILL) if number in ignored else number
 

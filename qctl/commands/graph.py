@@ -74,8 +74,8 @@ command.add_command(
         "workers",
         callback=_workers,
         params=[],
-        help="Print which worker takes from which queue.",
-        examples=[("qctl graph workers -o json", "for a program")],
+        help="Print which worker consumes which queues.",
+        examples=[("qctl graph workers -o json", "for scripts")],
         exit_codes=(exit_codes.PARTIAL, exit_codes.NO_ANSWER),
         see_also=["inspect active_queues"],
     )
@@ -86,7 +86,7 @@ command.add_command(
         callback=_parts,
         params=[],
         help="Print the parts of a worker, in the order in which they start.",
-        examples=[("qctl graph bootsteps | dot -Tpng > parts.png", "as a picture")],
+        examples=[("qctl graph bootsteps | dot -Tpng > parts.png", "as an image")],
         see_also=["graph workers"],
     )
 )

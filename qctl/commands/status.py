@@ -33,10 +33,10 @@ COLUMNS = [
     "status",
     examples=[
         ("qctl status", "every worker of the embedded broker"),
-        ("qctl -b redis://host/0 status -o json", "for a program"),
-        ("qctl status --all", "also those that are gone"),
-        ("qctl status -o name | wc -l", "how many are there"),
-        ("qctl status --all-contexts", "the workers of every fleet that has a name"),
+        ("qctl -b redis://host/0 status -o json", "for scripts"),
+        ("qctl status --all", "including workers that are gone"),
+        ("qctl status -o name | wc -l", "the number of workers"),
+        ("qctl status --all-contexts", "the workers of the fleets of all contexts"),
     ],
     exit_codes={
         exit_codes.OK: "every worker answered",
@@ -47,11 +47,13 @@ COLUMNS = [
     see_also=["inspect ping", "inspect stats", "events"],
     lists=True,
 )
-@click.option("-a", "--all", "everybody", is_flag=True, help="Also workers that left within the last hour.")
 @click.option(
-    "-d", "--destination", type=Destinations(), multiple=True, help="Only these workers; globs are fine."
+    "-a", "--all", "everybody", is_flag=True, help="Include workers that left within the last hour."
 )
-@click.option("--all-contexts", is_flag=True, help="Ask the fleets of all contexts at once.")
+@click.option(
+    "-d", "--destination", type=Destinations(), multiple=True, help="Only these workers, by name or glob."
+)
+@click.option("--all-contexts", is_flag=True, help="Query the fleets of all contexts at once.")
 def command(destination: Sequence[list[str]], everybody: bool, all_contexts: bool) -> int:
     """List the workers that are online.
 

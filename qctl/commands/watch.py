@@ -27,18 +27,18 @@ EVERY_S = 2.0
             "whenever the condition becomes true",
         ),
         ("qctl watch --when 'workers<3' --fail", "exit with code 6 when it is true"),
-        ("qctl watch --when 'queues depth>0' -o ndjson", "one line each time that it changes"),
+        ("qctl watch --when 'queues depth>0' -o ndjson", "one line per change of the condition"),
     ],
-    exit_codes={exit_codes.NOT_MET: "--fail: it has become so"},
+    exit_codes={exit_codes.NOT_MET: "--fail: the condition became true"},
     see_also=["wait", "events"],
     watches=False,
 )
-@click.option("--when", required=True, metavar="CONDITION", help="As `qctl wait` has them.")
+@click.option("--when", required=True, metavar="CONDITION", help="Condition, as for `qctl wait`.")
 @click.option(
     "--exec", "line", metavar="COMMAND", help="Shell command to run each time the condition becomes true."
 )
 @click.option("--fail", is_flag=True, help="Exit with code 6 as soon as the condition is true.")
-@click.option("--every", type=Span(), default=EVERY_S, help="Time between looks. [default: 2s]")
+@click.option("--every", type=Span(), default=EVERY_S, help="Polling interval. [default: 2s]")
 def command(when: str, line: str | None, fail: bool, every: float) -> int:
     """Run a command whenever a condition becomes true.
 

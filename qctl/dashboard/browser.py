@@ -129,7 +129,7 @@ def _foreign(said: str, origin: str | None, host: str) -> str:
         name = ""
     ours = {host.lower(), "localhost", socket.gethostname().lower(), socket.getfqdn().lower()}
     if name not in ours and not _is_address(name):
-        return f"this server has no name '{said}'; use the address that `qctl events --serve` printed"
+        return f"this server is not called '{said}'; use the address that `qctl events --serve` printed"
     if origin is not None and urlsplit(origin).netloc.lower() != said.lower():
         return f"a page of {origin} may not use this dashboard"
     return ""

@@ -200,7 +200,7 @@ def _words(kind: Any) -> str:
             return str(part.description)
     if args := [a for a in getattr(kind, "__args__", ()) if a is not type(None)]:
         return " or ".join(dict.fromkeys(map(_words, args)))
-    return _KINDS.get(kind, "text, numbers, lists and objects that JSON can say")
+    return _KINDS.get(kind, "text, numbers, lists and objects that JSON can represent")
 
 
 def _shown(value: Any) -> str:
@@ -209,7 +209,7 @@ def _shown(value: Any) -> str:
     try:
         return reprlib.repr(value)[:60]
     except ValueError:  # an integer of more digits than Python prints
-        return "a number beyond all bounds"
+        return "a number that is too large"
 
 
 _known: dict[str, Command] = {}

@@ -75,7 +75,7 @@ class ForkServer:
             answer = b""
         theirs.close()
         if len(answer) < PID.size:
-            raise PoolBroken("the processes that fork the pool's children have died")
+            raise PoolBroken("the fork server died")
         (self.pid,) = PID.unpack(answer)
         if self._sock is not None:
             self._sock.close()
@@ -132,7 +132,7 @@ class ForkServer:
             data = b""
         early, self._early = self._early, b""
         if not data and not early:
-            raise PoolBroken(f"the process that forks the pool's children (pid {self.pid}) has died")
+            raise PoolBroken(f"the fork server (pid {self.pid}) died")
         return [msgspec.msgpack.decode(f) for f in self._frames.feed(early + data)]
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ def report(settled: Sequence[Settlement], refused: Sequence[int]) -> None:
             settlement.report()
     if silent:
         log.warning(
-            "%d outcome(s) were refused by the broker: their leases had ended, so other workers run "
+            "%d outcome(s) were refused by the broker: their leases had expired, so other workers run "
             "these tasks again",
             silent,
         )
@@ -135,7 +135,7 @@ class TaskReporter:
 
     def refused(self, queue: str, reason: str, detail: str, task_id: str | None) -> None:
         log.error(
-            "A message from queue '%s' was set aside (%s%s); see `qctl quarantine ls`",
+            "A message from queue '%s' was quarantined (%s%s); see `qctl quarantine ls`",
             queue,
             f"task {task_id}: " if task_id else "",
             detail or reason,

@@ -126,7 +126,9 @@ class FleetPublisher:
     def _value(method: str, worker: Worker) -> Any:
         answer = ANSWERS.get(method)
         return (
-            {"error": "this worker is a demonstration; it does nothing"} if answer is None else answer(worker)
+            {"error": "this is a simulated worker; it accepts no commands"}
+            if answer is None
+            else answer(worker)
         )
 
 
@@ -173,12 +175,12 @@ def _end_with_us(speaker: FleetPublisher) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Events of a fleet that is not there.")
+    parser = argparse.ArgumentParser(description="Publish events of a simulated fleet.")
     parser.add_argument("url")
     parser.add_argument("--workers", type=int, default=20)
     parser.add_argument("--rate", type=float, default=200.0, help="events a second")
-    parser.add_argument("--for", dest="seconds", type=float, help="end after so many seconds")
-    parser.add_argument("--with-us", action="store_true", help="end when standard input does")
+    parser.add_argument("--for", dest="seconds", type=float, help="end after this many seconds")
+    parser.add_argument("--with-us", action="store_true", help="end when standard input is closed")
     given = parser.parse_args()
     speaker = FleetPublisher(Fleet(given.workers, given.rate), given.url)
     signal.signal(signal.SIGTERM, lambda *_: speaker.stop())

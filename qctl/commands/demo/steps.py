@@ -82,7 +82,7 @@ class Demo:
         self.say(found.err.rstrip(), "90") if found.err.strip() else None
         if not check(found):
             self.wrong.append(show(words))
-            self.say(f"(not what was expected; exit code {found.code})", "31")
+            self.say(f"(unexpected; exit code {found.code})", "31")
         return found
 
     def wait_until_online(self) -> bool:
@@ -125,9 +125,11 @@ def run(session: Session, keep: bool = False) -> int:
         demo.say(f"kept: {place}")
     if demo.wrong:
         raise exit_codes.CommandError(
-            exit_codes.FAILED, f"{len(demo.wrong)} steps went wrong: {'; '.join(demo.wrong)}"
+            exit_codes.FAILED, f"{len(demo.wrong)} steps failed: {'; '.join(demo.wrong)}"
         )
-    demo.say("\nThat was all of it. Next: qctl --help, or your own app: qctl -A yourmodule worker", "32")
+    demo.say(
+        "\nThat was the demonstration. Next: qctl --help, or your own app: qctl -A yourmodule worker", "32"
+    )
     return exit_codes.OK
 
 
@@ -147,16 +149,16 @@ def _steps(demo: Demo) -> None:
     sent = demo.step("Send a task; it prints the id.", ("call", "proj.add", "-a", "[2, 2]"), good)
     demo.step("Its result:", ("result", sent.out.strip(), "--wait", "-t", "5"), lambda s: s.out == "4\n")
     demo.step(
-        "A name that nobody knows is not sent:",
+        "A task that no worker has registered is not sent:",
         ("call", "proj.ad", "-a", "[2, 2]"),
         lambda s: s.code == exit_codes.NOT_FOUND and "proj.add" in s.err,
     )
     demo.step(
-        "A task that fails says why:",
+        "A failed task, with its exception:",
         ("call", "proj.fail", "-a", '["no more paper"]', "--wait", "-t", "5"),
         lambda s: s.code == exit_codes.FAILED and "no more paper" in s.err,
     )
-    demo.step("Let workers tell what they do:", ("control", "enable_events"), good)
+    demo.step("Turn task events on:", ("control", "enable_events"), good)
     demo.step("A slow task:", ("call", "proj.nap", "-a", "[2]"), good)
     demo.step("While it runs:", ("inspect", "active"), lambda s: good(s) and "proj.nap" in s.out)
     _show_events(demo)
@@ -167,7 +169,7 @@ def _steps(demo: Demo) -> None:
 def _show_events(demo: Demo) -> None:
     """Start the subscriber first: events without a subscription are dropped."""
     demo.say()
-    demo.say("# What happens, as it happens:", "90")
+    demo.say("# Events as they arrive:", "90")
     words = ("events", "--dump", "--limit", "3", "--for", "5s", "--type", "task-*")
     demo.say(f"$ qctl {show(words)} &", "1")
     listener = subprocess.Popen(

@@ -40,10 +40,13 @@ def silent_workers(facts: Facts) -> Iterator[Symptom]:
         member = facts.members.get(silent.node)
         info = member.info if member else {}
         where = f" (pid {info.get('pid')} on {info.get('host')})" if info else ""
-        what = f"{silent.node} lives and does not answer{where}; what it holds waits until its lease ends"
+        what = (
+            f"{silent.node} has a live lease and does not answer{where}; "
+            "its deliveries wait until the lease ends"
+        )
         fix = f"kill -9 {info.get('pid')}"
         if not info:
-            what = f"{silent.node} does not answer; Celery's workers have no lease, so what it holds waits"
+            what = f"{silent.node} does not answer; Celery's workers have no lease, so its deliveries wait"
             fix = f"restart the worker {shlex.quote(silent.node)}"
         yield Symptom("silent-worker", ERROR, what, fix, silent.node)
 
@@ -51,7 +54,7 @@ def silent_workers(facts: Facts) -> Iterator[Symptom]:
 def unconsumed_queues(facts: Facts) -> Iterator[Symptom]:
     for queue, depth in facts.depths.items():
         if depth.ready and facts.nodes and not facts.consumers(queue):
-            what = f"{count(depth.ready, 'message')} wait in '{queue}', and no worker takes from it"
+            what = f"{count(depth.ready, 'message')} wait in '{queue}', and no worker consumes it"
             what += _age(facts, [queue])
             fix = f"qctl control add_consumer {shlex.quote(queue)}"
             yield Symptom("unconsumed-queue", ERROR, what, fix, queue)
@@ -63,7 +66,10 @@ def unregistered_tasks(facts: Facts) -> Iterator[Symptom]:
         known = {name for node in takers for name in facts.registered(node)}
         for name, number in names.items() if takers and known else ():
             if name not in known:
-                what = f"{count(number, 'message')} of '{name}' in '{queue}', and no worker there knows it"
+                what = (
+                    f"{count(number, 'message')} of '{name}' in '{queue}', and no worker "
+                    "that consumes it has registered that task"
+                )
                 fix = f"qctl queue purge {shlex.quote(queue)} --match {shlex.quote('name:' + name)}"
                 yield Symptom("unregistered-task", ERROR, what, fix, name)
 
@@ -75,7 +81,7 @@ def events_off(facts: Facts) -> Iterator[Symptom]:
         if isinstance(stats, dict) and stats.get("task_events") is False
     )
     if off:
-        what = f"{count(len(off), 'worker')} send no task events, so monitors see no tasks of theirs"
+        what = f"{count(len(off), 'worker')} send no task events, so monitors do not see their tasks"
         yield Symptom("events-off", WARNING, what, f"qctl control enable_events -d {','.join(off)}", off[0])
 
 
@@ -104,7 +110,7 @@ def visibility_timeout(facts: Facts) -> Iterator[Symptom]:
             if started is not None and facts.at - started > limit:
                 what = (
                     f"{task.get('name')} has run for {facts.at - started:.0f} s on {node}, longer than the "
-                    f"visibility time-out of that Celery worker ({limit:.0f} s): another one runs it as well"
+                    f"visibility timeout of that Celery worker ({limit:.0f} s): another worker runs it too"
                 )
                 fix = "raise visibility_timeout in broker_transport_options above the longest task"
                 yield Symptom("visibility-timeout", ERROR, what, fix, node)
@@ -131,18 +137,16 @@ def paused_queues(facts: Facts) -> Iterator[Symptom]:
 def set_aside(facts: Facts) -> Iterator[Symptom]:
     for reason, number in facts.quarantined.items():
         if reason == "crashed_too_often":
-            what = (
-                f"{count(number, 'task')} killed the process that ran them, several times, and were set aside"
-            )
+            what = f"{count(number, 'task')} crashed their process repeatedly and were dead-lettered"
             yield Symptom("dead-letters", ERROR, what, "qctl dead ls", reason)
         else:
-            what = f"{count(number, 'message')} could not be run and were set aside: {reason}"
+            what = f"{count(number, 'message')} could not be run and were quarantined: {reason}"
             yield Symptom("quarantine", WARNING, what, "qctl quarantine ls", reason)
 
 
 def results_not_kept(facts: Facts) -> Iterator[Symptom]:
     if not facts.keeps_results:
-        what = "results are kept nowhere: whoever waits for one waits for ever"
+        what = "no result store is configured: a caller that waits for a result never gets one"
         yield Symptom("no-results", WARNING, what, "set result_backend, for instance to redis://HOST/1")
 
 
@@ -153,12 +157,12 @@ def unsigned_control(facts: Facts) -> Iterator[Symptom]:
     keyed = [node for node, conf in heard.items() if conf.get("control_keys")]
     for node in sorted(keyed):
         if heard[node].get("control_unsigned") == "allow":
-            what = f"{node} has control keys and does what unsigned requests say all the same"
+            what = f"{node} has control keys and still executes unsigned requests"
             yield Symptom("unsigned-control", ERROR, what, "set control_unsigned to read", node)
     refusing = any(conf.get("control_unsigned") in ("read", "refuse") for conf in heard.values())
     if facts.networked and heard and not keyed and not refusing:
-        what = "nobody signs: whoever reaches the broker may stop workers and revoke tasks"
-        yield Symptom("nobody-signs", WARNING, what, "set control_keys, as docs/architecture.md says")
+        what = "control requests are not signed: every client of the broker can stop workers and revoke tasks"
+        yield Symptom("nobody-signs", WARNING, what, "set control_keys, see docs/architecture.md")
 
 
 def not_trusted(facts: Facts) -> Iterator[Symptom]:

@@ -105,14 +105,14 @@ def dump(session: Session, chosen: Choice, reel: RecordingOptions, max_tasks: in
     except KeyboardInterrupt:
         pass
     except FileExistsError:
-        words = f"'{reel.record}' is there already, and may be what somebody needs"
+        words = f"'{reel.record}' exists, and is not overwritten"
         raise exit_codes.CommandError(exit_codes.REFUSED, words, "name another file, or remove it") from None
     finally:
         if recorder is not None:
             recorder.close()
     lost = sum(missed.values())
     told = [count(printed, "event")]
-    told += [f"{lost} never arrived"] if lost else []
+    told += [f"{lost} lost"] if lost else []
     told += [f"{unreadable['messages']} unreadable"] if unreadable else []
     session.out.note("; ".join(told))
     if recorder is not None:
@@ -136,7 +136,7 @@ def _live(session: Session, unreadable: Counter[str]) -> Iterator[list[Event]]:
             ) as batches:
                 session.out.note("listening again" if failed else "listening; Ctrl-C ends")
                 if heard_at is not None:
-                    now, why = time.time(), "the broker was away"
+                    now, why = time.time(), "the broker was unreachable"
                     yield [
                         {"type": GAP, "hostname": "qctl", "timestamp": now, "since": heard_at, "reason": why}
                     ]

@@ -273,4 +273,4 @@ def _last_line(logfile: str, start: int) -> str:
         log.seek(start)
         lines = log.read().decode("utf-8", "replace").strip().splitlines()
     said = [line for line in lines if line.startswith("qctl: ")] or lines[-1:]
-    return said[0].removeprefix("qctl: ") if said else "it said nothing"
+    return said[0].removeprefix("qctl: ") if said else "it printed nothing"

@@ -123,12 +123,12 @@ def page_for(found: Command) -> CliCommand:
             ["-d", "--destination"],
             type=Destinations(),
             multiple=True,
-            help="Only these workers; globs such as 'w*@host' are fine; - reads names from stdin.",
+            help="Only these workers, by name or glob ('w*@host'); - reads names from stdin.",
         ),
     ]
     if found.name == "shutdown":
         params += [
-            click.Option(["--no-wait"], is_flag=True, help="Do not wait until the workers are gone."),
+            click.Option(["--no-wait"], is_flag=True, help="Do not wait until the workers have exited."),
             *consent_options(),
             confirm_option(),
         ]
@@ -162,8 +162,8 @@ def _help(found: Command) -> str:
     if found.name == "shutdown":
         lines += [
             "",
-            "Without -d it stops every worker: then the name of the context has to be typed, or 'all' when",
-            "there is none. Scripts give --yes, in prod --confirm NAME.",
+            "Without -d it stops every worker and asks to type the name of the context, or 'all' when",
+            "there is none. In scripts give --yes, in prod --confirm NAME.",
         ]
     return "\n".join(lines)
 
@@ -179,7 +179,7 @@ def _examples(found: Command) -> list[tuple[str, str]]:
     line = f"qctl {found.kind} {found.name} {words}".rstrip()
     examples = [(line, "on every worker"), (f"{line} -d 'w1@*'", "only on the workers called w1")]
     if found.kind == "inspect":
-        examples.append((f"{line} -o json", "the replies as one JSON document"))
+        examples.append((f"{line} -o json", "replies as one JSON document"))
     return examples
 
 
@@ -224,7 +224,9 @@ def ask(session: Session, found: Command, arguments: dict[str, Any], whom: list[
     except exit_codes.CommandError as stop:
         replies.write_empty(session.out, found)
         if remembered and stop.code == exit_codes.NO_ANSWER:
-            session.out.note("no worker is online; the broker remembers it for those that start")
+            session.out.note(
+                "no worker is online; the broker stores the request for workers that start later"
+            )
             return exit_codes.OK
         raise
     replies.write(session.out, found, answers)

@@ -55,11 +55,11 @@ def shut_down(
     told = sorted({*answers.replies, *(s.node for s in answers.silent)})
     if manner.dry_run:
         _print(session, [{"node": node, "state": "untold"} for node in told], 0)
-        session.out.note(f"nobody was told (--dry-run); {count(len(told), 'worker')} would be")
+        session.out.note(f"nothing was sent (--dry-run); {count(len(told), 'worker')} would be stopped")
         return code
     if whom is None or EVERYBODY & set(whom):
         name = session.context.name if session.context else "all"
-        ask(f"{count(len(told), 'worker')}, the whole fleet,", "told to stop", manner.yes, name)
+        ask(f"{count(len(told), 'worker')}, the whole fleet,", "asked to stop", manner.yes, name)
     wait = manner.wait
     present = _present(session, alive=False)  # read before the request: Celery's workers leave no trace
     # Only a worker that refuses sends a reply, and it does so at once.
@@ -75,12 +75,12 @@ def shut_down(
     left = _wait(session, known, patience) if wait else known
     items = [{"node": node, "state": _state(node, known, left, wait)} for node in told]
     _print(session, items, heard)
-    session.out.note(f"{count(len(told), 'worker')} told to stop")
+    session.out.note(f"{count(len(told), 'worker')} asked to stop")
     silent = {s.node for s in answers.silent}
     if wait and silent and silent <= known - left:
         code = exit_codes.OK  # they were slow, not silent: they took the request and are gone
     if wait and left:
-        session.out.warn(f"still there after {patience:g} s, finishing tasks: {', '.join(sorted(left))}")
+        session.out.warn(f"still running after {patience:g} s, finishing tasks: {', '.join(sorted(left))}")
         return exit_codes.PARTIAL
     return exit_codes.PARTIAL if refused else code
 

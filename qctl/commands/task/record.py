@@ -42,7 +42,7 @@ def record(session: Session, keep_s: float, most: int, duration_s: float | None)
                 except BrokerError as exc:
                     if recorder.heard_at is None:
                         raise  # the first connection failed: most likely a wrong address
-                    if recorder.lose("the broker was away"):
+                    if recorder.lose("the broker was unreachable"):
                         failed = 0
                         session.out.warn(f"{exc}; trying again")
                     time.sleep(RETRY_S[min(failed, len(RETRY_S) - 1)])
@@ -51,7 +51,7 @@ def record(session: Session, keep_s: float, most: int, duration_s: float | None)
         pass
     finally:
         recorder.close()
-    lost = f"; {recorder.missed} events never arrived" if recorder.missed else ""
+    lost = f"; {recorder.missed} events were lost" if recorder.missed else ""
     session.out.note(f"{count(recorder.total, 'task')} in the history{lost}")
     return exit_codes.OK
 
@@ -150,7 +150,7 @@ class Recorder:
         self.heard_at = time.time()
         if self.missed > self._missed_said:
             lost = self.missed - self._missed_said
-            self._history.note_gap(Gap(self._missed_at, self.heard_at, f"{lost} events never arrived"))
+            self._history.note_gap(Gap(self._missed_at, self.heard_at, f"{lost} events were lost"))
         self._missed_at, self._missed_said = self.heard_at, max(self.missed, self._missed_said)
         self._history.note_alive(self.heard_at)
 

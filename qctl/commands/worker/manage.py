@@ -26,7 +26,7 @@ from qctl.output.text import age, count
 LOOK_S = 0.2
 ENDS = {
     exit_codes.NOT_FOUND: "no worker of that name",
-    exit_codes.PARTIAL: "some are silent, refused, or are not done in time",
+    exit_codes.PARTIAL: "some are silent, refused, or did not finish in time",
     exit_codes.NO_ANSWER: "no worker is online",
 }
 
@@ -143,7 +143,7 @@ def _drain(whom: tuple[str, ...], wait: bool, yes: bool, dry_run: bool) -> int:
     known, _, code = _ask("ping", list(whom) or None)
     nodes = list(known)
     if not dry_run and nodes:
-        ask(count(len(nodes), "worker"), "told to take no more tasks", yes)
+        ask(count(len(nodes), "worker"), "drained", yes)
         _, refused, code = _ask("drain", nodes)
         nodes = [n for n in nodes if n not in refused]
     left, unanswered = _left(nodes)
@@ -165,9 +165,11 @@ def _drain(whom: tuple[str, ...], wait: bool, yes: bool, dry_run: bool) -> int:
         return code
     if wait and unanswered:
         named = ", ".join(sorted(unanswered))
-        session.out.warn(f"what these hold is unknown, they did not answer for {patience:g} s: {named}")
+        session.out.warn(
+            f"the tasks of these workers are unknown, they did not answer for {patience:g} s: {named}"
+        )
     if wait and left:
-        session.out.warn(f"{count(len(left), 'task')} still there after {patience:g} s; they are listed")
+        session.out.warn(f"{count(len(left), 'task')} still running after {patience:g} s; they are listed")
     if wait and (left or unanswered):
         return exit_codes.PARTIAL
     undo = "; `qctl worker resume` undoes it" if nodes else ""
@@ -226,27 +228,30 @@ def _restart_one(node: str, before: set[int], patience: float) -> str:
 def pages() -> list[CliCommand]:
     """The subcommands of `qctl worker`."""
     return [
-        _page("ls", _ls, "List the workers and what each of them does.", [("qctl worker ls", "all of them")]),
+        _page(
+            "ls", _ls, "List workers with their pools, slots and queues.", [("qctl worker ls", "all workers")]
+        ),
         _page(
             "drain",
             _drain,
-            """Have workers take no more tasks.
+            """Drain workers: they claim no more tasks.
 
-            What they hold and have not started goes back to its queue at once; what runs goes on. They
-            stay, until `qctl worker resume` or a shutdown. With --wait the command ends when nothing runs
-            any more, or after --timeout (5 minutes), with code 4 and a list of what still runs.""",
+            Tasks that have not started return to their queues at once; running tasks continue. The
+            workers stay online until `qctl worker resume` or a shutdown. With --wait the command ends
+            when nothing runs any more, or after --timeout (5 minutes), with exit code 4 and a list of
+            the running tasks.""",
             [
                 ("qctl worker drain 'w*@h' --wait --timeout 5m", "before a deployment"),
-                ("qctl worker drain --yes && qctl control shutdown", "all of them, without a question"),
+                ("qctl worker drain --yes && qctl control shutdown", "all workers, without confirmation"),
             ],
-            click.Option(["-w", "--wait"], is_flag=True, help="Until nothing runs any more."),
+            click.Option(["-w", "--wait"], is_flag=True, help="Wait until no task runs."),
             *consent_options(),
             changes=True,
         ),
         _page(
             "resume",
             _resume,
-            "Have workers take tasks again after a drain.",
+            "Resume workers after a drain.",
             [("qctl worker resume 'w*@h'", "after the deployment")],
             changes=True,
         ),
@@ -255,10 +260,10 @@ def pages() -> list[CliCommand]:
             _restart,
             """Replace the processes of the pools, one worker after the other.
 
-            Each process leaves after its task, so no task is cut short. The code of the app is not loaded
-            again: for that stop the worker and start it anew. A pool without processes of its own
+            Each process exits after its current task, so no task is interrupted. The code of the app is
+            not loaded again: for that restart the worker itself. A pool without child processes
             (threads, asyncio, gevent, solo) has nothing to replace.""",
-            [("qctl worker restart 'w*@h' --yes", "when children have grown too large")],
+            [("qctl worker restart 'w*@h' --yes", "when child processes use too much memory")],
             *consent_options(),
             changes=True,
         ),

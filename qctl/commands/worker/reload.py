@@ -59,7 +59,7 @@ class Reloader:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
             signal.signal(number, self._forward)
         seen, first = times(self._place), True
-        self._say(f"a save of any .py file below {self._place} starts the worker anew")
+        self._say(f"a save of any .py file below {self._place} restarts the worker")
         self._start()
         while True:
             time.sleep(LOOK_S)
@@ -67,13 +67,13 @@ class Reloader:
             if code is not None and (first or code in STOPPED or self._told is not None):
                 return code
             if code is not None:
-                self._say(f"the worker ended with code {code}; the next save starts it anew")
+                self._say(f"the worker ended with code {code}; the next save restarts it")
                 self._child = None
             now = settled(self._place, seen)
             changed = sorted(p for p in now.keys() | seen.keys() if now.get(p) != seen.get(p))
             seen, first = now, first and not changed
             if changed and self._is_code(changed):
-                self._say(f"{changed[0].relative_to(self._place)} was saved; the worker starts anew")
+                self._say(f"{changed[0].relative_to(self._place)} was saved; the worker restarts")
                 self._stop()
                 if self._told is not None:
                     return self._ended() or exit_codes.OK
@@ -90,7 +90,7 @@ class Reloader:
                 where = path.relative_to(self._place)
                 line = f", line {exc.lineno}" if isinstance(exc, SyntaxError) and exc.lineno else ""
                 why = exc.msg if isinstance(exc, SyntaxError) else str(exc)
-                goes = "no worker runs" if self._child is None else "the worker goes on with the old code"
+                goes = "no worker runs" if self._child is None else "the worker continues with the old code"
                 self._say(f"{where}{line}: {why}; {goes} until the next save")
                 return False
         return True

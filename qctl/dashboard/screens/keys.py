@@ -135,7 +135,7 @@ class Dashboard(MainWindow):
         states = [
             (f"{look.glyph} {look.ascii}", look.word) for look in dict.fromkeys(state_styles.STATES.values())
         ]
-        marks = [("~", "seen: counted from events since this began; without it, exact")]
+        marks = [("~", "seen: counted from events since the dashboard started; otherwise exact")]
         tabs = (
             Tab("Keys", [*keys, ("", ""), *views]),
             Tab("Rows", moving),
@@ -147,7 +147,7 @@ class Dashboard(MainWindow):
 
     def action_audit(self) -> None:
         tab = Tab("Audit", words=("audit", "--limit", "100"))
-        self.push_screen(DetailScreen(Sheet("What was changed", (tab,)), self._answer))
+        self.push_screen(DetailScreen(Sheet("Audit log", (tab,)), self._answer))
 
     # --- keys: columns, order, colours
 
@@ -361,7 +361,7 @@ class Dashboard(MainWindow):
         """Mark all rows that match; for tasks also those beyond the screen."""
         if self.view is TASKS:
             if self.wanted is None:
-                self.say("type a filter first: all that match it are marked then")
+                self.say("type a filter first: * marks all rows that match it")
                 return
             self.every = True
         else:
@@ -378,13 +378,13 @@ class Dashboard(MainWindow):
             rows = [self.under_cursor]
         act = VERBS[verb](rows, self.pattern if self.every else "")
         if act is None and not self.refusal:
-            self.say(f"{verb.replace('_', ' ')} does not go with this row")
+            self.say(f"{verb.replace('_', ' ')} does not apply to this row")
         elif act is not None or self.refusal:
             self._ask_or_do(act)
 
     def _ask_or_do(self, act: RowAction | None) -> None:
         if self.picture.trouble and self.picture.asked:
-            self.say("not done: the broker is away", "failed")
+            self.say("not done: the broker is unreachable", "failed")
         elif self.refusal or act is None:
             self.say(f"not done: {self.refusal}", "failed")
         elif act.grade == REVERSIBLE and not self.needs_reason:

@@ -247,7 +247,7 @@ def test_a_live_worker_refuses_what_is_not_signed_and_says_why(guarded: Guarded)
     assert worker.is_running
     lines = [line for line in worker.output().splitlines() if "was refused (unsigned)" in line]
     assert len(lines) == 1
-    assert "3 keys; unsigned may only look" in worker.output()
+    assert "3 keys; unsigned requests may only read" in worker.output()
 
 
 def test_a_live_worker_refuses_each_forgery(guarded: Guarded, tmp_path: Path) -> None:

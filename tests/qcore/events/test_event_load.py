@@ -140,7 +140,7 @@ def test_a_monitor_that_hangs_is_let_go_and_says_what_it_missed_when_it_goes_on(
         monitor.wait_output("listening again")
         tell(broker, fleet, 1)
         broker.close()
-        monitor.wait_output("gap .* reason=the broker was away")
+        monitor.wait_output("gap .* reason=the broker was unreachable")
         monitor.wait_output("gap .* missed=")
 
 

@@ -149,7 +149,7 @@ def test_shutdown_waits_until_the_workers_are_gone(fleet: tuple[Qctl, list[Proce
     assert workers[0].wait(60) == 0
     assert left.stdout == "w2@test\n"
     assert refused.returncode == exit_codes.REFUSED
-    assert "1 worker, the whole fleet, would be told to stop" in refused.stderr
+    assert "1 worker, the whole fleet, would be asked to stop" in refused.stderr
     assert [i["state"] for i in json.loads(shown.stdout)["items"]] == ["untold"]
     assert [i["state"] for i in json.loads(rest.stdout)["items"]] == ["gone"]
     assert none.returncode == exit_codes.NO_ANSWER

@@ -106,7 +106,7 @@ def test_a_drained_worker_that_does_not_answer_is_not_said_to_hold_nothing(
     code = main(["-b", "memory://drain", "worker", "drain", "w1@test", "--wait", "--yes", "-t", "0.1"])
 
     assert code == exit_codes.PARTIAL
-    assert "what these hold is unknown" in capsys.readouterr().err
+    assert "the tasks of these workers are unknown" in capsys.readouterr().err
 
 
 def test_a_worker_that_is_slow_and_then_gone_was_not_silent(
