@@ -73,7 +73,7 @@ def test_the_demonstration_needs_no_broker(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["ndjson.zst", *(["ndjson", "ndjson.gz"] if FULL else [])])
-def test_ten_thousand_events_a_second_are_recorded_without_loss(
+def test_a_recording_misses_no_event_under_load(
     redis_server: RedisServer, processes: Processes, tmp_path: Path, end: str
 ) -> None:
     path, url = str(tmp_path / f"all.{end}"), redis_server.url

@@ -181,7 +181,7 @@ def test_rabbitmq_says_what_it_cannot_do(rabbit_url: str, tmp_path: Path) -> Non
     assert (code, "cannot delete revoked ids" in err) == (exit_codes.FAILED, True)
 
 
-def test_many_queues_are_listed_within_a_second(redis_url: str, redis_server: RedisServer) -> None:
+def test_many_queues_are_listed_in_few_round_trips(redis_url: str, redis_server: RedisServer) -> None:
     number = 10_000 if FULL else 2_000
     prefixed = open_broker(redis_url, {"global_keyprefix": "app:"})
     prefixed.publish(
