@@ -69,14 +69,14 @@ def folder() -> str:
 
 def started_mark(pid: int) -> int:
     """When a process started, as a number; tells it from a later one with the same id. 0: not there."""
-    said = process_facts.started(pid)
-    if said is None:
+    start = process_facts.started(pid)
+    if start is None:
         return 0
-    if said.isdecimal():
-        return int(said) & 0xFFFFFFFF
+    if start.isdecimal():
+        return int(start) & 0xFFFFFFFF
     import zlib  # only where there is no /proc
 
-    return zlib.crc32(said.encode())
+    return zlib.crc32(start.encode())
 
 
 def read_all() -> list[HealthRecord]:

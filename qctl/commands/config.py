@@ -63,15 +63,15 @@ def _explain(key: str | None) -> None:
     layers = current().layers
     items = []
     for name in [key] if key else KEYS:
-        said = layers.said(name)
-        if name == "context" and not said and layers.context is not None:
+        sources = layers.sources_of(name)
+        if name == "context" and not sources and layers.context is not None:
             value, source = _context(layers)
-            said = [(source, value)]
+            sources = [(source, value)]
         items += [
             {"key": name, "value": _shown(value), "source": source, "wins": number == 0}
-            for number, (source, value) in enumerate(said)
+            for number, (source, value) in enumerate(sources)
         ]
-        if not said:
+        if not sources:
             items.append({"key": name, "value": None, "source": None, "wins": False})
     columns = [Column("KEY"), Column("VALUE"), Column("SOURCE"), Column("WINS")]
     rows: list[list[str | Cell]] = [

@@ -8,7 +8,7 @@ from typing import Any
 from qctl import exit_codes
 from qctl.cli.command import CliCommand, CliGroup
 from qctl.cli.session import current
-from qctl.fleet.silent_workers import verdict
+from qctl.fleet.silent_workers import report_silence
 from qctl.output.writer import to_json
 
 #: (part, the parts that must start before it)
@@ -44,7 +44,7 @@ def _workers() -> int:
     session = current()
     timeout = session.options.timeout or 1.0
     answers = session.app.control.ask("active_queues", timeout_s=timeout)
-    code = verdict(session, answers, None, timeout)
+    code = report_silence(session, answers, None, timeout)
     queues = {
         node: [q["name"] for q in reply if isinstance(q, dict) and "name" in q]
         for node, reply in sorted(answers.replies.items())

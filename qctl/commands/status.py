@@ -13,7 +13,7 @@ from qctl.cli.command import command as page
 from qctl.cli.session import Session, current
 from qctl.cli.types import Destinations
 from qctl.commands.remote.group import nodes
-from qctl.fleet.silent_workers import verdict
+from qctl.fleet.silent_workers import report_silence
 from qctl.output import state_styles
 from qctl.output.csv_fields import fields_of
 from qctl.output.table import Cell, Column
@@ -63,23 +63,23 @@ def command(destination: Sequence[list[str]], everybody: bool, all_contexts: boo
     """
     session = current()
     timeout = session.options.timeout or 1.0
-    whom = nodes(destination)
+    chosen_nodes = nodes(destination)
     if all_contexts:
         from qctl.fleet.all_contexts import everywhere
 
-        found, code = everywhere(session, whom, timeout, _items)
+        found, code = everywhere(session, chosen_nodes, timeout, _items)
         rows = [[i["context"], *_row(session, i)] for i in found]
         session.out.items(
             "status", found, [Column("CONTEXT"), *COLUMNS], rows, "node", ["context", *fields_of("status")]
         )
         return code
-    answers = session.app.control.ask("ping", None, whom, timeout)
+    answers = session.app.control.ask("ping", None, chosen_nodes, timeout)
     items = _items(answers)
     if everybody:
-        items += _gone(answers, whom)
+        items += _gone(answers, chosen_nodes)
     stop = None
     try:
-        code = verdict(session, answers, whom, timeout)
+        code = report_silence(session, answers, chosen_nodes, timeout)
     except exit_codes.CommandError as exc:
         stop, code = exc, exc.code
     session.out.items("status", items, COLUMNS, [_row(session, i) for i in items], "node")
@@ -119,7 +119,7 @@ def _item(
     }
 
 
-def _gone(answers: Any, whom: list[str] | None) -> list[dict[str, Any]]:
+def _gone(answers: Any, chosen_nodes: list[str] | None) -> list[dict[str, Any]]:
     """Workers whose announcement has expired; they get no request."""
     now = answers.now
     return [
@@ -127,7 +127,7 @@ def _gone(answers: Any, whom: list[str] | None) -> list[dict[str, Any]]:
         for node, member in sorted(answers.members.items())
         if not member.alive
         and node not in answers.replies
-        and (whom is None or any(fnmatch.fnmatchcase(node, w) for w in whom))
+        and (chosen_nodes is None or any(fnmatch.fnmatchcase(node, w) for w in chosen_nodes))
     ]
 
 

@@ -64,10 +64,10 @@ def command(condition: tuple[str, ...], hold: float, every: float) -> int:
     fields = {"condition": wanted.text, "met": met, "waited_s": round(now - started, 3), "facts": facts}
     if not session.out.for_people:
         session.out.document("wait", fields)
-    said = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
+    summary = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
     if not met:
         raise exit_codes.CommandError(
-            exit_codes.NOT_MET, f"condition not met within {timeout:g} s: {wanted.text} ({said})"
+            exit_codes.NOT_MET, f"condition not met within {timeout:g} s: {wanted.text} ({summary})"
         )
-    session.out.note(f"{wanted.text} ({said})")
+    session.out.note(f"{wanted.text} ({summary})")
     return exit_codes.OK

@@ -54,7 +54,7 @@ def command(when: str, line: str | None, fail: bool, every: float) -> int:
         holds = facts is not None and wanted.holds(facts)
         if facts is not None and holds != held:
             held = holds
-            _say(wanted, facts, holds)
+            _print_state(wanted, facts, holds)
             if holds and line:
                 _run(wanted, facts, line)
             if holds and fail:
@@ -76,12 +76,12 @@ def _look(wanted: conditions.Condition) -> dict[str, Any] | None:
         return None
 
 
-def _say(wanted: conditions.Condition, facts: dict[str, Any], holds: bool) -> None:
+def _print_state(wanted: conditions.Condition, facts: dict[str, Any], holds: bool) -> None:
     out = current().out
     at = stamp(time.time())
     if out.for_people:
-        said = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
-        out.line(f"{at}  {'yes' if holds else 'no ':<3}  {wanted.text}  ({said})")
+        summary = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
+        out.line(f"{at}  {'yes' if holds else 'no ':<3}  {wanted.text}  ({summary})")
     else:
         out.objects([{"at": at, "condition": wanted.text, "holds": holds, "facts": facts}])
 

@@ -247,7 +247,7 @@ class PreforkPool(Pool):
                         self._reap_child(child)
 
     def _begin_again(self, exc: PoolBroken) -> None:
-        """The template has died, and every child with it: another one, and what ran is lost. Raises
+        """The fork server has died, and every child with it: another one, and what ran is lost. Raises
         PoolBroken when that happens too often."""
         self._fork_server.count_death(exc)
         log.error("%s, and its children with it; a new one is started", exc)

@@ -46,10 +46,10 @@ class Deduplicator:
         app: App,
         results: ResultStore,
         add: Callable[[TaskMessage | None, Settlement], None],
-        say: TaskReporter,
+        reporter: TaskReporter,
     ) -> None:
         """add queues a settlement; it gets the message too if the result may have to be sent to a caller."""
-        self._app, self._results, self._add, self._say = app, results, add, say
+        self._app, self._results, self._add, self._reporter = app, results, add, reporter
         self._on = bool(app.conf.worker_deduplicate_successful_tasks)
         # Where one step stores the result and acknowledges, a redelivered task is never done.
         self._asks = results.keeps and results.shared and not results.in_broker
@@ -105,7 +105,7 @@ class Deduplicator:
         are published again with the header `redelivered`, so that their workers remove duplicates too."""
         log.info("Task %s[%s] was redelivered after its success: not run", message.task, message.id)
         settlement = Settlement(delivery, Settle.ACK)
-        settlement.report = partial(self._say.was_done, message, meta.result)
+        settlement.report = partial(self._reporter.was_done, message, meta.result)
         try:
             embed = task_wire.read_body(message, frozenset(self._app.conf.accept_content)).embed
             if any(embed.values()):

@@ -81,7 +81,7 @@ class TaskReporter:
         elif events:
             self.started(held, outcome.started, outcome.pid)
 
-        def say(kind: str, **fields: Any) -> None:
+        def publish(kind: str, **fields: Any) -> None:
             if events:
                 # The end of the run, which is earlier than now after an outage of the result store.
                 events.note(_event, kind, task_id, outcome.started + outcome.runtime_s, fields)
@@ -89,7 +89,7 @@ class TaskReporter:
         if end == End.SUCCESS:
             if log.isEnabledFor(logging.INFO):
                 log.info("Task %s[%s] succeeded in %.6fs: %s", name, task_id, outcome.runtime_s, outcome.text)
-            say("task-succeeded", result=outcome.text, runtime=outcome.runtime_s)
+            publish("task-succeeded", result=outcome.text, runtime=outcome.runtime_s)
         elif end == End.FAILURE:
             if outcome.expected:
                 log.info("Task %s[%s] raised expected: %s", name, task_id, outcome.text)
@@ -101,16 +101,16 @@ class TaskReporter:
                     outcome.text,
                     Lines(outcome.traceback),
                 )
-            say("task-failed", exception=outcome.text, traceback=outcome.traceback)
+            publish("task-failed", exception=outcome.text, traceback=outcome.traceback)
         elif end == End.RETRY:
             log.info("Task %s[%s] retry: %s", name, task_id, outcome.text)
-            say("task-retried", exception=outcome.text, traceback=outcome.traceback)
+            publish("task-retried", exception=outcome.text, traceback=outcome.traceback)
         elif end in (End.REJECTED, End.REQUEUED):
             log.info("Task %s[%s] rejected (%s)", name, task_id, outcome.text)
-            say("task-rejected", requeue=end == End.REQUEUED)
+            publish("task-rejected", requeue=end == End.REQUEUED)
         elif end == End.TERMINATED:
             log.warning("Task %s[%s] terminated", name, task_id)
-            say("task-revoked", terminated=True, signum=outcome.text, expired=False)
+            publish("task-revoked", terminated=True, signum=outcome.text, expired=False)
         elif end in (End.LOST, End.TIME_LIMIT):
             words = (
                 f"the process running it ended: {outcome.text}"
@@ -118,7 +118,7 @@ class TaskReporter:
                 else f"hard time limit of {held.hard_s}s passed; its process was killed"
             )
             log.error("Task %s[%s]: %s", name, task_id, words)
-            say("task-failed", exception=words, traceback="")
+            publish("task-failed", exception=words, traceback="")
 
     def was_done(self, message: TaskMessage, value: Any) -> None:
         """Publish task-succeeded for a redelivered task whose result is stored already."""

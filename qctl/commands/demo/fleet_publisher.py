@@ -70,8 +70,8 @@ class FleetPublisher:
                 announce_at += ANNOUNCE_EVERY_S
                 self._announce(broker)
             key = event.routing_key(turn.events[0]["type"]) if turn.is_beat else event.BATCH_KEY
-            said: Any = turn.events[0] if turn.is_beat else turn.events
-            broker.broadcast(event.EXCHANGE, key, event.encode(said, turn.node, key))
+            sent: Any = turn.events[0] if turn.is_beat else turn.events
+            broker.broadcast(event.EXCHANGE, key, event.encode(sent, turn.node, key))
             self.messages += 1
             if self._stopped.is_set():
                 return
@@ -90,23 +90,23 @@ class FleetPublisher:
     def _answer(self) -> None:
         broker = open_broker(self._url, self._options)
         # Clients count subscriptions, so each worker has one; the requests of one of them suffice.
-        ears = [broker.subscribe(control.EXCHANGE, "", w.node) for w in self.fleet.workers]
+        subscriptions = [broker.subscribe(control.EXCHANGE, "", w.node) for w in self.fleet.workers]
         self._heard.set()
         try:
             while not self._stopped.is_set():
-                raw = ears[0].get(0.2)
+                raw = subscriptions[0].get(0.2)
                 if raw is None:
                     continue
-                for ear in ears[1:]:
-                    while ear.get(0.0) is not None:
+                for subscription in subscriptions[1:]:
+                    while subscription.get(0.0) is not None:
                         pass
                 try:
                     self._reply(broker, control.decode_request(raw))
                 except (Malformed, BrokerError):
                     continue
         finally:
-            for ear in ears:
-                ear.close()
+            for subscription in subscriptions:
+                subscription.close()
             broker.close()
 
     def _reply(self, broker: Broker, request: control.Request) -> None:

@@ -77,7 +77,7 @@ def unregistered_tasks(facts: Facts) -> Iterator[Symptom]:
 def events_off(facts: Facts) -> Iterator[Symptom]:
     off = sorted(
         node
-        for node, stats in facts.said["stats"].items()
+        for node, stats in facts.replies["stats"].items()
         if isinstance(stats, dict) and stats.get("task_events") is False
     )
     if off:
@@ -87,9 +87,9 @@ def events_off(facts: Facts) -> Iterator[Symptom]:
 
 def clock_skew(facts: Facts) -> Iterator[Symptom]:
     for node, member in facts.members.items():
-        told = moment(member.info.get("at"))
-        if member.alive and told is not None and abs(told - member.seen_at) > SKEW_S:
-            ahead = told - member.seen_at
+        sent_at = moment(member.info.get("at"))
+        if member.alive and sent_at is not None and abs(sent_at - member.seen_at) > SKEW_S:
+            ahead = sent_at - member.seen_at
             what = (
                 f"the clock of {node}'s host ({member.info.get('host')}) is {abs(ahead):.0f} s "
                 f"{'ahead of' if ahead > 0 else 'behind'} the broker's; expiry and countdown go wrong there"
@@ -98,13 +98,13 @@ def clock_skew(facts: Facts) -> Iterator[Symptom]:
 
 
 def visibility_timeout(facts: Facts) -> Iterator[Symptom]:
-    for node, conf in facts.said["conf"].items():
+    for node, conf in facts.replies["conf"].items():
         limit = _visibility(conf)
-        stats = facts.said["stats"].get(node)
+        stats = facts.replies["stats"].get(node)
         broker = stats.get("broker") if isinstance(stats, dict) else None
         if node in facts.members or not isinstance(broker, dict) or broker.get("transport") != "redis":
             continue  # qcore's workers have leases, which a live worker renews
-        active = facts.said["active"].get(node)
+        active = facts.replies["active"].get(node)
         for task in active if isinstance(active, list) else ():
             started = moment(task.get("time_start")) if isinstance(task, dict) else None
             if started is not None and facts.at - started > limit:
@@ -152,7 +152,7 @@ def results_not_kept(facts: Facts) -> Iterator[Symptom]:
 
 def unsigned_control(facts: Facts) -> Iterator[Symptom]:
     """Workers of qcore that execute unsigned requests. A broker that only this host reaches is no finding."""
-    confs = {n: c for n, c in facts.said["conf"].items() if n in facts.members and isinstance(c, dict)}
+    confs = {n: c for n, c in facts.replies["conf"].items() if n in facts.members and isinstance(c, dict)}
     heard = {node: conf for node, conf in confs.items() if set(conf) != {"error"}}
     keyed = [node for node, conf in heard.items() if conf.get("control_keys")]
     for node in sorted(keyed):
@@ -167,8 +167,8 @@ def unsigned_control(facts: Facts) -> Iterator[Symptom]:
 
 def not_trusted(facts: Facts) -> Iterator[Symptom]:
     """Workers that refuse this client's requests for lack of a valid signature."""
-    for node, said in sorted(facts.said["stats"].items()):
-        words = said.get("error") if isinstance(said, dict) and set(said) == {"error"} else None
+    for node, stats in sorted(facts.replies["stats"].items()):
+        words = stats.get("error") if isinstance(stats, dict) and set(stats) == {"error"} else None
         if isinstance(words, str) and words.startswith("refused ("):
             what = f"{node} does not answer this qctl: {words}"
             yield Symptom("not-trusted", WARNING, what, "export QCTL_CONTROL_KEY=ID:SECRET", node)

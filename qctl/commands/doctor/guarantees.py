@@ -52,18 +52,18 @@ class Settings:
 def guarantees(app: App) -> Guarantees:
     """Collect the guarantees. Raises BrokerDown."""
     app.broker.check()
-    said = Settings(app)
-    mine = [_at_least_once(said), _crash_count(app, said)]
-    rest = [_lease(app, said), _with_the_ack(app), _publish_once(app), _control(said)]
-    return Guarantees([mine[0], *app.broker.promises(), mine[1], *rest], said.workers)
+    settings = Settings(app)
+    mine = [_at_least_once(settings), _crash_count(app, settings)]
+    rest = [_lease(app, settings), _with_the_ack(app), _publish_once(app), _control(settings)]
+    return Guarantees([mine[0], *app.broker.promises(), mine[1], *rest], settings.workers)
 
 
-def _at_least_once(said: Settings) -> Guarantee:
-    late, again = said.holds("task_acks_late"), said.holds("task_reject_on_worker_lost")
-    setting = said.shown("task_acks_late")
+def _at_least_once(settings: Settings) -> Guarantee:
+    late, again = settings.holds("task_acks_late"), settings.holds("task_reject_on_worker_lost")
+    setting = settings.shown("task_acks_late")
     if late == YES and again != YES:
         what = "a task whose process dies is not run again"
-        return Guarantee("at-least-once", again, what, said.shown("task_reject_on_worker_lost"))
+        return Guarantee("at-least-once", again, what, settings.shown("task_reject_on_worker_lost"))
     what = {
         YES: "late acknowledgement (after the run) unless a task sets it: a crash repeats the run",
         NO: "early acknowledgement (before the run): at most once, a crash loses running tasks",
@@ -72,19 +72,19 @@ def _at_least_once(said: Settings) -> Guarantee:
     return Guarantee("at-least-once", late, what, setting)
 
 
-def _crash_count(app: App, said: Settings) -> Guarantee:
-    number = " or ".join(str(v) for v in said.values("task_max_deliveries"))
+def _crash_count(app: App, settings: Settings) -> Guarantee:
+    number = " or ".join(str(v) for v in settings.values("task_max_deliveries"))
     what = f"a task that killed its process {number} times is dead-lettered (`qctl dead ls`)"
     counts = app.broker.features.lease
     if not counts:
         what = "each worker counts on its own:  " + what
-    return Guarantee("crash-count", YES if counts else PARTLY, what, said.shown("task_max_deliveries"))
+    return Guarantee("crash-count", YES if counts else PARTLY, what, settings.shown("task_max_deliveries"))
 
 
-def _lease(app: App, said: Settings) -> Guarantee:
-    setting = said.shown("worker_lease")
+def _lease(app: App, settings: Settings) -> Guarantee:
+    setting = settings.shown("worker_lease")
     if app.broker.features.lease:
-        length = " or ".join(f"{v} s" for v in said.values("worker_lease"))
+        length = " or ".join(f"{v} s" for v in settings.values("worker_lease"))
         return Guarantee(
             "lease", YES, f"deliveries of a dead worker are redelivered after about {length}", setting
         )
@@ -114,11 +114,11 @@ def _publish_once(app: App) -> Guarantee:
     return Guarantee("idempotency-key", NO, "this broker does not support idempotency keys")
 
 
-def _control(said: Settings) -> Guarantee:
-    keyed = [bool(conf.get("control_keys")) for conf in said.confs]
+def _control(settings: Settings) -> Guarantee:
+    keyed = [bool(conf.get("control_keys")) for conf in settings.confs]
     free = [
         conf.get("control_unsigned") or ("read" if keys else "allow")
-        for conf, keys in zip(said.confs, keyed, strict=True)
+        for conf, keys in zip(settings.confs, keyed, strict=True)
     ]
     setting = "control_keys, control_unsigned"
     if "allow" not in free:

@@ -54,17 +54,19 @@ def command(local: bool, kind: str, destination: Sequence[list[str]]) -> int:
     runs; its file cannot show that.) Without --local the broker and the workers are queried.
     """
     session = current()
-    whom = nodes(destination)
+    chosen_nodes = nodes(destination)
     if local or kind in ("live", "startup"):
-        return probe(kind, whom or [], session.out.format in ("json", "ndjson"), session.options.quiet)
-    return _fleet(session, whom)
+        return probe(
+            kind, chosen_nodes or [], session.out.format in ("json", "ndjson"), session.options.quiet
+        )
+    return _fleet(session, chosen_nodes)
 
 
-def _fleet(session: Session, whom: list[str] | None) -> int:
+def _fleet(session: Session, chosen_nodes: list[str] | None) -> int:
     """Query the broker and the workers; print one line for each."""
     broker = session.broker
     broker.check()
-    answers = session.app.control.ask("active_queues", None, whom, session.options.timeout or 1.0)
+    answers = session.app.control.ask("active_queues", None, chosen_nodes, session.options.timeout or 1.0)
     taken = {
         q.get("name")
         for reply in answers.replies.values()
@@ -72,7 +74,11 @@ def _fleet(session: Session, whom: list[str] | None) -> int:
         for q in reply
         if isinstance(q, dict) and not q.get("paused")
     }
-    idle = [q for q in broker.queues() if q not in taken and broker.depth(q).ready] if whom is None else []
+    idle = (
+        [q for q in broker.queues() if q not in taken and broker.depth(q).ready]
+        if chosen_nodes is None
+        else []
+    )
     items = [{"what": "broker", "ok": True, "why": ""}]
     for silent in answers.silent:
         items.append({"what": silent.node, "ok": False, "why": "it does not answer"})

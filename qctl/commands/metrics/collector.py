@@ -52,7 +52,7 @@ class Collector:
         self._waited: dict[str, Histogram] = {}
         self._missed = 0
         self._taken: Counter[str] = Counter()
-        self._told: dict[str, dict[str, int]] = {}  # by worker, its claim counts at the last query
+        self._claim_counts: dict[str, dict[str, int]] = {}  # by worker, its claim counts at the last query
         self._stop = threading.Event()
         self.listening = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
@@ -179,15 +179,15 @@ class Collector:
     def _taken_lines(self, answers: Answers, queues: set[str]) -> Iterator[str]:
         """Messages that workers of qcore claimed, including workers that left after the first query."""
         with self._lock:
-            told, self._told = self._told, {}
+            last, self._claim_counts = self._claim_counts, {}
             for node, member in answers.members.items():
                 who = str(member.info.get("instance") or node)
-                before = told.get(who, {})
-                said = counts_of(answers, node)
-                now = before if said is None else {queue: count for queue, (count, _) in said.items()}
+                before = last.get(who, {})
+                counts = counts_of(answers, node)
+                now = before if counts is None else {queue: count for queue, (count, _) in counts.items()}
                 for queue, count in now.items():
                     self._taken[queue] += max(0, count - before.get(queue, 0))
-                self._told[who] = now
+                self._claim_counts[who] = now
             counted: Counter[str] = Counter()
             for queue, count in self._taken.items():
                 counted[queue if queue in queues else OTHERS] += count

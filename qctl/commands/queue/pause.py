@@ -72,10 +72,10 @@ def _drain(name: str, wait: bool, but_delayed: bool) -> int:
     if not session.out.for_people:
         session.out.document("queue.drain", fields, "queue")
     held = "unknown" if depth.in_flight is None else depth.in_flight
-    said = f"{depth.ready} ready, {depth.delayed or 0} delayed, {held} in flight"
+    summary = f"{depth.ready} ready, {depth.delayed or 0} delayed, {held} in flight"
     if left:
         raise exit_codes.CommandError(
-            exit_codes.NOT_MET, f"{name} is not empty: {said}", "" if wait else "--wait waits for it"
+            exit_codes.NOT_MET, f"{name} is not empty: {summary}", "" if wait else "--wait waits for it"
         )
     session.out.note(f"{name} is empty, and nothing is in flight")
     if depth.in_flight is None:

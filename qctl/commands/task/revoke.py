@@ -213,9 +213,9 @@ class Revokes(Bulk):
         return exit_codes.PARTIAL if unknown or failed else exit_codes.OK
 
     def summary(self, total: int, began: float) -> None:
-        said = "; ".join(f"{n:,} {word}" for word, n in sorted(self.words.items()))
+        summary = "; ".join(f"{n:,} {word}" for word, n in sorted(self.words.items()))
         left = total - self.words.total()
-        self.out.note(f"{count(total, 'task')}: {said}" + (f"; {left:,} not examined" if left else ""))
+        self.out.note(f"{count(total, 'task')}: {summary}" + (f"; {left:,} not examined" if left else ""))
 
 
 # --- choosing

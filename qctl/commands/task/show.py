@@ -63,8 +63,8 @@ def _search(
                 exit_codes.NOT_FOUND, "there is no history of this broker", "`qctl task record` keeps one"
             )
     if where != HISTORY:
-        now, said = live_tasks.gather(session, wanted)
-        remarks += said
+        now, more = live_tasks.gather(session, wanted)
+        remarks += more
         for task_id, record in now.items():
             merged = {**found.get(task_id, {}), **{k: v for k, v in record.items() if v is not None}}
             if wanted.matches(merged):
@@ -77,14 +77,14 @@ def _search(
 
 def _gaps(past: History, since: float | None) -> list[str]:
     """Remarks on the periods that the history does not cover."""
-    gaps, heard_at = past.gaps(since), past.heard_at
+    gaps, recorded_until = past.gaps(since), past.recorded_until
     found = []
     if gaps:
         lost_s = sum(gap.until - gap.since for gap in gaps)
         last = f"the last {stamp(gaps[-1].since, False)} to {stamp(gaps[-1].until, False)}"
         found.append(f"{count(len(gaps), 'gap')} of {age(lost_s)} in it, {last}: {gaps[-1].why}")
-    if heard_at is not None and time.time() - heard_at > STALE_S:
-        found.append(f"nothing was recorded since {stamp(heard_at, False)}")
+    if recorded_until is not None and time.time() - recorded_until > STALE_S:
+        found.append(f"nothing was recorded since {stamp(recorded_until, False)}")
     return found
 
 
@@ -135,8 +135,8 @@ def one(session: Session, task_id: str) -> tuple[dict[str, Any], list[str]]:
         sources += ["history"] if record else []
         past.close()
     now, remarks = live_tasks.find(session, task_id)
-    for source, said in now:
-        record = {**record, **{k: v for k, v in said.items() if v is not None}}
+    for source, facts in now:
+        record = {**record, **{k: v for k, v in facts.items() if v is not None}}
         sources.append(source)
     if session.app.results.keeps:
         (meta,) = session.app.results.get([task_id])

@@ -18,7 +18,7 @@ from qctl.cli.confirm import CODES, ask
 from qctl.cli.confirm import options as consent_options
 from qctl.cli.session import current
 from qctl.cli.types import WorkerName
-from qctl.fleet.silent_workers import verdict
+from qctl.fleet.silent_workers import report_silence
 from qctl.output import replies
 from qctl.output.table import Column
 from qctl.output.text import age, count
@@ -35,11 +35,11 @@ def _timeout() -> float:
     return min(current().options.timeout or 1.0, 1.0)
 
 
-def _ask(method: str, whom: list[str] | None) -> tuple[dict[str, Any], dict[str, str], int]:
+def _ask(method: str, destination: list[str] | None) -> tuple[dict[str, Any], dict[str, str], int]:
     """Replies, refusals and the exit code. Raises CommandError when no worker answers."""
     session = current()
-    answers = session.app.control.ask(method, None, whom, _timeout())
-    code = verdict(session, answers, whom, _timeout())
+    answers = session.app.control.ask(method, None, destination, _timeout())
+    code = report_silence(session, answers, destination, _timeout())
     refused = replies.errors(answers)
     for node, words in refused.items():
         session.out.warn(f"{node} refused: {words}")
@@ -48,9 +48,9 @@ def _ask(method: str, whom: list[str] | None) -> tuple[dict[str, Any], dict[str,
     return {n: v for n, v in sorted(answers.replies.items()) if n not in refused}, refused, code
 
 
-def _ls(whom: tuple[str, ...]) -> int:
+def _ls(destination: tuple[str, ...]) -> int:
     session = current()
-    found, _, code = _ask("stats", list(whom) or None)
+    found, _, code = _ask("stats", list(destination) or None)
     running, queues = _of_celery([node for node, stats in found.items() if "queues" not in stats])
     items = []
     for node, stats in found.items():
@@ -137,10 +137,10 @@ def _left(nodes: list[str]) -> tuple[list[dict[str, Any]], set[str]]:
     return found, unanswered
 
 
-def _drain(whom: tuple[str, ...], wait: bool, yes: bool, dry_run: bool) -> int:
+def _drain(destination: tuple[str, ...], wait: bool, yes: bool, dry_run: bool) -> int:
     session = current()
     patience = session.options.timeout if session.options.timeout is not None else 300.0
-    known, _, code = _ask("ping", list(whom) or None)
+    known, _, code = _ask("ping", list(destination) or None)
     nodes = list(known)
     if not dry_run and nodes:
         ask(count(len(nodes), "worker"), "drained", yes)
@@ -177,8 +177,8 @@ def _drain(whom: tuple[str, ...], wait: bool, yes: bool, dry_run: bool) -> int:
     return code
 
 
-def _resume(whom: tuple[str, ...]) -> int:
-    found, _, code = _ask("resume", list(whom) or None)
+def _resume(destination: tuple[str, ...]) -> int:
+    found, _, code = _ask("resume", list(destination) or None)
     items = [{"node": node, "reply": value.get("ok")} for node, value in found.items()]
     rows = [[i["node"], str(i["reply"])] for i in items]
     current().out.items("worker.resume", items, [Column("WORKER"), Column("REPLY")], rows, "node")
@@ -189,11 +189,11 @@ def _pids(stats: dict[str, Any]) -> set[int]:
     return set((stats.get("pool") or {}).get("processes") or ())
 
 
-def _restart(whom: tuple[str, ...], yes: bool, dry_run: bool) -> int:
+def _restart(destination: tuple[str, ...], yes: bool, dry_run: bool) -> int:
     """Restart the pools one worker at a time, so that the others continue to claim."""
     session = current()
     patience = session.options.timeout if session.options.timeout is not None else 300.0
-    known, _, code = _ask("stats", list(whom) or None)
+    known, _, code = _ask("stats", list(destination) or None)
     items = []
     if not dry_run and known:
         ask(f"the pools of {count(len(known), 'worker')}", "replaced, one after the other", yes)
@@ -208,9 +208,9 @@ def _restart(whom: tuple[str, ...], yes: bool, dry_run: bool) -> int:
 
 def _restart_one(node: str, before: set[int], patience: float) -> str:
     control = current().app.control
-    said = control.ask("pool_restart", {}, [node], _timeout())
-    if node not in said.replies or replies.errors(said):
-        for words in replies.errors(said).values():
+    answers = control.ask("pool_restart", {}, [node], _timeout())
+    if node not in answers.replies or replies.errors(answers):
+        for words in replies.errors(answers).values():
             current().out.warn(f"{node} refused: {words}")
         return "refused"
     for _ in _looks(patience):
@@ -282,7 +282,10 @@ def _page(
     return CliCommand(
         name,
         callback=callback,
-        params=[click.Argument(["whom"], nargs=-1, type=WorkerName(), metavar="[WORKER]..."), *options],
+        params=[
+            click.Argument(["destination"], nargs=-1, type=WorkerName(), metavar="[WORKER]..."),
+            *options,
+        ],
         help=words,
         examples=examples,
         exit_codes={**asks, **ENDS},

@@ -49,9 +49,9 @@ def request(
 ) -> bytes:
     """A request as it travels, signed by a key."""
 
-    def sealer(body: bytes, whom: str) -> str:
+    def sealer(body: bytes, recipients: str) -> str:
         made = (secret or SECRETS[key]).encode()
-        return seal.make(key, made, nonce, at, at + 60, whom, body).text()
+        return seal.make(key, made, nonce, at, at + 60, recipients, body).text()
 
     return wire.encode_request(wire.Request(method, {}, destination), sealer)
 

@@ -155,7 +155,7 @@ def test_times_without_a_recorder_are_gaps(broken_in: History, tmp_path: Path) -
         "3 events were lost",
     ]
     assert gaps[0].since == NOW - 100 and gaps[0].until == pytest.approx(time.time(), abs=30)
-    assert recorder.total == 2 and broken_in.heard_at is not None
+    assert recorder.total == 2 and broken_in.recorded_until is not None
 
 
 def test_a_history_that_is_none_is_one_sentence(tmp_path: Path, sqlite_url: str) -> None:

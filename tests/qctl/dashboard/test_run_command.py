@@ -43,7 +43,7 @@ def run(app: App, act: RowAction, script: Any) -> None:
 
 
 def said(window: Dashboard) -> str:
-    return str(window.said.render())
+    return str(window.message_line.render())
 
 
 def test_a_command_that_changes_something_is_not_ended_after_a_time(
