@@ -113,7 +113,7 @@ SHORT = """qctl runs and watches task queues (its own workers, and Celery's).
 
   qctl -A proj worker                 start a worker
   qctl call proj.add -a '[2, 2]'      send a task
-  qctl -b redis://host/0 status       look at a fleet
+  qctl -b redis://host/0 status       show the workers of a fleet
 
 {sections}
 

@@ -28,8 +28,8 @@ command = CliGroup(
     "failed",
     help="""Failed tasks: list, group, show, retry, delete.
 
-    Workers keep the message of such a task, with its traceback, for a week (failed_task_expires), and at
-    most 100,000 of them (failed_tasks_max). RabbitMQ has no place for them.""",
+    Workers store the message of such a task, with its traceback, for a week (failed_task_expires), and at
+    most 100,000 of them (failed_tasks_max). RabbitMQ cannot store them.""",
     examples=[
         ("qctl failed group", "exceptions with their counts"),
         ("qctl failed ls 'name:proj.mail.* since:2h'", "tasks that failed in the last two hours"),
@@ -307,8 +307,8 @@ command.add_command(
         ],
         help="""Send failed tasks again, each at most once.
 
-        The message goes to the queue it came from with the same body. It gets a new id, no retries behind
-        it, no time at which it expires, and a header that names the failed task (qcore_retry_of). A member
+        The message goes to the queue it came from with the same body. It gets a new id, a retry count of
+        0, no expiry, and a header that names the failed task (qcore_retry_of). A member
         of a group stays one; a chord that has failed stays failed.
 
         Ctrl-C stops between two batches. The same command continues with the rest.""",

@@ -37,7 +37,7 @@ LOOK = (
     Key("ctrl+s", "picture", "ctrl-s", "save the screen as SVG and text"),
     Key("exclamation_mark", "audit", "!", "audit log: changes and their users"),
     Key("m", "mouse", "m", "mouse on or off (off: the terminal selects text)"),
-    Key("T", "theme", "T", "next colour theme"),
+    Key("T", "theme", "T", "choose the colour theme"),
     Key("ctrl+l", "redraw", "ctrl-l", "redraw"),
     Key("ctrl+z", "suspend_process", "ctrl-z", "suspend; fg in the shell resumes"),
     Key("question_mark", "help", "?", "all keys", True),

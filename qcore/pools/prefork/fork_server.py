@@ -1,10 +1,10 @@
 """The fork server: a single-threaded process that has imported the app and forks the children.
 
 In:  requests from the worker's parent on a socket (fork a child for a slot, signal a child).
-Out: reports (born, died with what status). No fork ever happens in a process that has threads or
-broker connections, and every child dies with the fork server. The fork server is itself forked by a *launcher*,
-which does nothing else, so that there can be another one when a task or the kernel has ended it; the launcher
-dies with the parent, and the fork server with the launcher.
+Out: reports (born, died with what status). No fork ever happens in a process that has threads or broker
+connections, and every child dies with the fork server. The fork server is itself forked by a *launcher*,
+which does nothing else, so that there can be another one when a task or the kernel has ended it; the
+launcher dies with the parent, and the fork server with the launcher.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class ForkServer:
         self.start()
 
     def start(self) -> None:
-        """Have a fork server, a new one when the last one has died. Raises PoolBroken when none can be had."""
+        """Start a fork server; also after the last one died. Raises PoolBroken if none can start."""
         ours, theirs = socket.socketpair()
         try:
             socket.send_fds(self._launcher, [b"T"], [theirs.fileno()])
@@ -172,8 +172,8 @@ def _guarded(serve: Callable[[], object]) -> NoReturn:
 
 
 def _run_launcher(sock: socket.socket, child_main: Callable[[int, list[int]], None], parent: int) -> None:
-    """The launcher of fork servers: as the worker was before it had threads. It forks a fork server for each request,
-    and ends the last one when the worker closes its socket."""
+    """The launcher: a copy of the worker from before it had threads. It forks a fork server for each
+    request, and ends the last one when the worker closes its socket."""
     die_with(parent)
     _ignore_signals()
     me, pid = os.getpid(), 0

@@ -188,7 +188,7 @@ def _offer_dashboard(demo: Demo) -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return
     demo.write_line()
-    sys.stdout.write("Look at the dashboard before the worker is stopped (q leaves it)? [y/N] ")
+    sys.stdout.write("Open the dashboard before the worker is stopped (q quits it)? [y/N] ")
     sys.stdout.flush()
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         subprocess.run(demo.process("events"), env=demo.env, check=False)

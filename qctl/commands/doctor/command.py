@@ -93,5 +93,5 @@ def _mend(name: str) -> int:
         raise exit_codes.CommandError(exit_codes.NOT_FOUND, str(exc), "see `qctl doctor`") from None
     if not session.out.for_people:
         session.out.document("doctor.fix", {"name": name, "mended": done})
-    session.out.note(f"{count(done, 'thing')} mended")
+    session.out.note(f"{count(done, 'item')} fixed")
     return exit_codes.OK

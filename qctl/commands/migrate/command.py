@@ -119,9 +119,9 @@ command = CliCommand(
     ],
     help="""Move waiting messages from one broker to another.
 
-    Each is published there before it is taken away here: killed at any instant, nothing is lost, and what
-    was under way is at both. It ends when nothing is left. Bytes and priorities stay as they are. What
-    workers hold stays; stop them first.""",
+    Each message is published at the target before it is deleted at the source: if the command is killed, no
+    message is lost, and some may be at both. It ends when no message is left. Bytes and priorities are
+    kept. Messages in flight stay; stop the workers first.""",
     examples=[
         ("qctl migrate redis://old/0 amqp://new//", "everything; asks for confirmation"),
         (

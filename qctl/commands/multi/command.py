@@ -53,10 +53,11 @@ command = CliGroup(
     "multi",
     help="""Start, stop and restart several workers of this host.
 
-    Words are Celery's: names of workers, or how many; options for all of them; `-c:w1 4`, `-c:1-3 4` or
-    `-Q:w1,w2 mails` for some. Pid and log files are in the user's state directory unless --pidfile
-    and --logfile say where (%n is the short name, %h the host). What a worker was started with is kept
-    beside its pid file: stop, restart and show need no options, and no names for all of them.""",
+    Arguments are those of Celery's multi: names of workers, or their number; options for all workers, or
+    for some of them: `-c:w1 4`, `-c:1-3 4`, `-Q:w1,w2 mails`. Pid and log files are in the user's state
+    directory unless --pidfile and --logfile are given (%n is the short name, %h the host). The options of
+    a worker are stored next to its pid file: stop, restart and show need no options; without names they
+    apply to all workers.""",
     examples=[
         ("qctl -A proj multi start w1 w2 -c 4 -Q:w2 mails", "two workers, one of them with its own queue"),
         ("qctl -A proj multi start 3 -l info --pidfile run/%n.pid --logfile log/%n.log", "three"),

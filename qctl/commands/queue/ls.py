@@ -157,14 +157,14 @@ page = CliCommand(
     lists=True,
     help="""List queues with their backlog, rates and consumers.
 
-    IN FLIGHT is what qcore's workers hold; what Celery's hold is said apart, since their ledger is one for
-    all queues. OLDEST is for how long the first ready message has been so. Redis knows it of tasks
-    that qcore sent, RabbitMQ of none. CONSUMERS are the workers that answered within 0.3 s.
+    IN FLIGHT counts messages that qcore's workers hold; those of Celery's workers are one number for
+    all queues. OLDEST is the age of the first ready message. Redis knows it for tasks
+    that qcore sent, RabbitMQ for none. CONSUMERS are the workers that answered within 0.3 s.
 
-    OUT/S is what qcore's workers took, in the mean of the last 10 to 20 seconds: they tell it with
-    their heartbeats. IN/S is that and what READY and DELAYED grew by between two looks, so it needs
-    --rates or --watch. Celery's workers tell nothing: where they take too, both are only the
-    difference of two looks, with a ~ before them.""",
+    OUT/S is the departure rate to qcore's workers, averaged over the last 10 to 20 seconds, from
+    their heartbeats. IN/S adds the growth of READY and DELAYED between two measurements, so it needs
+    --rates or --watch. Celery's workers report no rates: on queues that they consume too, both
+    rates are only the difference of two measurements, marked with ~.""",
     examples=[
         ("qctl queue ls -o json", "for scripts"),
         ("qctl queue ls --rates 1s", "arrival and departure rates"),

@@ -80,7 +80,7 @@ page = CliCommand(
         click.Option(
             ["-n", "--limit", "limit"],
             type=click.IntRange(1),
-            help=f"At most so many; {NEXT}, or with --group-by all, when not given.",
+            help=f"At most this many. [default: {NEXT}; with --group-by: all]",
         ),
         click.Option(
             ["--group-by"],

@@ -53,7 +53,7 @@ class Question(ModalScreen[Answer | None]):
             if self.needs_reason:
                 yield Input(placeholder="reason, for the audit log", id="reason")
             if self.typed:
-                yield Input(placeholder=f"type {self.act.name} to go on", id="name")
+                yield Input(placeholder=f"type {self.act.name} to continue", id="name")
             if self.typed or self.needs_reason:
                 yield Static(Text(" Enter: do it   Esc: cancel", style="dim"))
             else:
