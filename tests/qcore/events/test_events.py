@@ -320,7 +320,7 @@ def test_a_camera_that_is_none_is_one_sentence() -> None:
     done = qctl("events", "-c", "json.loads")
 
     assert done.returncode == exit_codes.USAGE
-    assert "is no camera" in done.stderr
+    assert "is not a camera" in done.stderr
 
 
 def test_events_are_sent_in_the_order_of_their_numbers(memory_url: str) -> None:

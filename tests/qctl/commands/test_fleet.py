@@ -267,7 +267,7 @@ def test_a_revoke_without_workers_is_remembered(processes: Processes, sqlite_url
 
     assert sent.stdout == "doomed\n"
     assert revoked.returncode == exit_codes.OK
-    assert "remembers" in revoked.stderr
+    assert "stores the request" in revoked.stderr
     assert found.returncode == exit_codes.FAILED
     assert "revoked" in found.stderr
 

@@ -130,4 +130,4 @@ def test_a_name_that_nobody_could_check_is_said(redis_url: str, processes: Proce
 
     worker.cont()
     assert done.returncode == exit_codes.OK
-    assert "whether one knows 'proj.ad' was not checked" in done.stderr
+    assert "whether 'proj.ad' is registered was not checked" in done.stderr

@@ -353,7 +353,7 @@ def test_an_incident_is_run_from_the_keyboard(redis_url: str, processes: Process
         await hand.sees("Traceback", "raise ValueError", "qctl failed retry")
         keys["read its traceback"] = hand.path()
         await hand.press("escape", "r")
-        await hand.sees("try 1 failed task again", "qctl failed retry")
+        await hand.sees("retry 1 failed task", "qctl failed retry")
         await hand.press("y")
         await hand.sees("1 of 1 failed task retried")
         keys["retry it"] = hand.path()

@@ -80,7 +80,7 @@ def test_an_answer_that_takes_too_long_is_a_sentence(app: App, monkeypatch: pyte
 
     did = run_command.answer(app, (*LONG, "300"))
 
-    assert did == (False, "it took longer than 0.3 s and was stopped", "")
+    assert did == (False, "it ran longer than 0.3 s and was stopped", "")
 
 
 def test_the_charts_of_a_picture_stand_still(app: App) -> None:
