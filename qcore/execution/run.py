@@ -477,4 +477,4 @@ def _quietly(hook: Any, *args: Any) -> None:
     except Exception:
         import logging
 
-        logging.getLogger("qcore.worker").exception("what follows from a task raised")
+        logging.getLogger("qcore.worker").exception("a callback or follow-up of a task raised")

@@ -306,7 +306,7 @@ def refuse_conflicts(values: Mapping[str, Any]) -> None:
         other = seen.setdefault(setting, name)
         if other != name and values[other] != values[name]:
             raise ConfigError(
-                f"'{other}' and '{name}' are one setting and say different things; keep only '{setting}'"
+                f"'{other}' and '{name}' are the same setting with different values; keep only '{setting}'"
             )
 
 

@@ -326,7 +326,7 @@ def _checked(found: Envelope, name: Any, task_id: str, fields: dict[str, Any], p
 def _protocol_1(found: Envelope) -> TaskMessage:
     """Celery's older format: all fields are in the body, an object."""
     if not found.body:
-        raise Malformed("no_id", "neither headers nor a body say which task this is")
+        raise Malformed("no_id", "neither the headers nor the body name the task")
     fields = envelope.body_value(found)
     if not isinstance(fields, dict):
         raise Malformed("no_id", "the headers have no id and the body is not a protocol 1 object")
@@ -381,7 +381,7 @@ def read_body(message: TaskMessage, accept: frozenset[str] | None = None) -> Bod
         if not isinstance(links, list) or len(links) > CHAIN_LIMIT:
             raise wrong(f"{key} is not a list of at most {CHAIN_LIMIT} signatures")
         if not all(isinstance(link, dict) and isinstance(link.get("task"), str) for link in links):
-            raise wrong(f"{key} holds something that is not a signature")
+            raise wrong(f"{key} contains something that is not a signature")
     chord = embed.get("chord")
     if chord is not None and not (isinstance(chord, dict) and isinstance(chord.get("task"), str)):
         raise wrong("chord is not a signature")

@@ -253,7 +253,7 @@ class Worker:
             consumer.close()
             crashpoint("left")
         except BrokerError as exc:
-            log.warning("what was held is returned when its lease ends: %s", exc)
+            log.warning("held messages are returned when the lease ends: %s", exc)
         if self.events in services:
             self._stop(self.events)
         self.app.close()
@@ -370,7 +370,7 @@ class Worker:
 
 def _results_words(app: App) -> str:
     if not app.results.keeps:
-        return "none kept (set result_backend)"
+        return "not stored (set result_backend)"
     if app.results.in_broker:
-        return "kept by the broker"
+        return "stored in the broker"
     return mask_url(app.results.url)

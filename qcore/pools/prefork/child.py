@@ -27,7 +27,7 @@ from qcore.wire.outcome import RECV_BYTES, Frames, pack_outcome, unpack_jobs
 def _take_soft_signals(slot: Slot) -> None:
     """SIGUSR1 raises SoftTimeLimitExceeded in the task that runs, and does nothing when none does."""
 
-    def told(signum: int, frame: FrameType | None) -> None:
+    def on_signal(signum: int, frame: FrameType | None) -> None:
         seq, since = slot.current()
         if current_request() is not None:
             raise SoftTimeLimitExceeded()
@@ -38,7 +38,7 @@ def _take_soft_signals(slot: Slot) -> None:
         if slot.current()[0] == seq:
             os.kill(os.getpid(), signal.SIGUSR1)
 
-    signal.signal(signal.SIGUSR1, told)
+    signal.signal(signal.SIGUSR1, on_signal)
 
 
 def serve(sock: socket.socket, slot: Slot, tools: RunContext, before_run: Callable[[], None] | None) -> None:

@@ -62,7 +62,7 @@ class ChildHandle:
         self.backlog = bytearray()  # bytes that the socket did not take yet
         self.outstanding: deque[Job] = deque()  # in the order they were given
         self.killed: tuple[int, End] | None = None  # the sequence number we signalled it for
-        self.signals = 0  # that the template has not sent yet
+        self.signals = 0  # that the fork server has not sent yet
         self.retiring = self.eof = self.dead = False
         self.status: int | None = None
         self.sent = self.heard = 0  # successful writes, reads that returned data

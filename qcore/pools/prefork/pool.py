@@ -254,7 +254,7 @@ class PreforkPool(Pool):
                         self._reap_child(child)
 
     def _begin_again(self, exc: PoolBroken) -> None:
-        """The template has died, and every child with it: another one, and what ran is lost. Raises
+        """The fork server has died, and every child with it: another one, and what ran is lost. Raises
         PoolBroken when that happens too often."""
         self._fork_server.count_death(exc)
         log.error("%s, and its children with it; a new one is started", exc)
@@ -353,10 +353,16 @@ class PreforkPool(Pool):
                 continue
             taken = self._take_back(child)
             if taken:
-                log.warning("the child with pid %d does not take its tasks; others get them", child.pid)
+                log.warning(
+                    (
+                        "the child process with pid %d does not start its tasks; "
+                        "they are given to other children"
+                    ),
+                    child.pid,
+                )
                 self._unassigned.extend(taken)
             if child.is_gone(now):
-                log.warning("the child with pid %d has been silent too long; it is replaced", child.pid)
+                log.warning("the child process with pid %d does not respond; it is replaced", child.pid)
                 child.silent_at = now  # the next kill, if it needs one, comes as much later
                 self._signal(child, signal.SIGKILL)
 

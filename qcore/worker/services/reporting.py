@@ -39,7 +39,7 @@ def report(settled: Sequence[Settlement], refused: Sequence[int]) -> None:
             settlement.report()
     if silent:
         log.warning(
-            "%d outcome(s) were refused by the broker: their leases had ended, so other workers run "
+            "%d outcome(s) were refused by the broker: their leases had expired, so other workers run "
             "these tasks again",
             silent,
         )
@@ -89,7 +89,7 @@ class TaskReporter:
         elif events:
             self.started(held, outcome.started, outcome.pid)
 
-        def say(kind: str, **fields: Any) -> None:
+        def publish(kind: str, **fields: Any) -> None:
             if events:
                 # The end of the run, which is earlier than now after an outage of the result store.
                 events.note(_event, kind, task_id, outcome.started + outcome.runtime_s, fields)
@@ -97,7 +97,7 @@ class TaskReporter:
         if end == End.SUCCESS:
             if log.isEnabledFor(logging.INFO):
                 log.info("Task %s[%s] succeeded in %.6fs: %s", name, task_id, outcome.runtime_s, outcome.text)
-            say("task-succeeded", result=outcome.text, runtime=outcome.runtime_s)
+            publish("task-succeeded", result=outcome.text, runtime=outcome.runtime_s)
         elif end == End.FAILURE:
             if outcome.expected:
                 log.info("Task %s[%s] raised expected: %s", name, task_id, outcome.text)
@@ -109,16 +109,16 @@ class TaskReporter:
                     outcome.text,
                     Lines(outcome.traceback),
                 )
-            say("task-failed", exception=outcome.text, traceback=outcome.traceback)
+            publish("task-failed", exception=outcome.text, traceback=outcome.traceback)
         elif end == End.RETRY:
             log.info("Task %s[%s] retry: %s", name, task_id, outcome.text)
-            say("task-retried", exception=outcome.text, traceback=outcome.traceback)
+            publish("task-retried", exception=outcome.text, traceback=outcome.traceback)
         elif end in (End.REJECTED, End.REQUEUED):
             log.info("Task %s[%s] rejected (%s)", name, task_id, outcome.text)
-            say("task-rejected", requeue=end == End.REQUEUED)
+            publish("task-rejected", requeue=end == End.REQUEUED)
         elif end == End.TERMINATED:
             log.warning("Task %s[%s] terminated", name, task_id)
-            say("task-revoked", terminated=True, signum=outcome.text, expired=False)
+            publish("task-revoked", terminated=True, signum=outcome.text, expired=False)
             self._signals.ended(held, outcome)
         elif end in (End.LOST, End.TIME_LIMIT):
             words = (
@@ -127,7 +127,7 @@ class TaskReporter:
                 else f"hard time limit of {held.hard_s}s passed; its process was killed"
             )
             log.error("Task %s[%s]: %s", name, task_id, words)
-            say("task-failed", exception=words, traceback="")
+            publish("task-failed", exception=words, traceback="")
             self._signals.ended(held, outcome)
 
     def was_done(self, message: TaskMessage, value: Any) -> None:
@@ -148,7 +148,7 @@ class TaskReporter:
         """name: that of the task, as far as it is known."""
         self._signals.refused(reason, detail, task_id, name)
         log.error(
-            "A message from queue '%s' was set aside (%s%s); see `qctl quarantine ls`",
+            "A message from queue '%s' was quarantined (%s%s); see `qctl quarantine ls`",
             queue,
             f"task {task_id}: " if task_id else "",
             detail or reason,

@@ -305,7 +305,7 @@ def test_errors_are_objects_in_json_mode() -> None:
         "version": 1,
         "code": exit_codes.NO_ANSWER,
         "message": "no worker is online at memory://",
-        "hint": "the broker is fine; start a worker with `qctl -A proj worker`",
+        "hint": "the broker can be reached; start a worker with `qctl -A proj worker`",
         "retryable": True,
     }
 
