@@ -353,13 +353,7 @@ class PreforkPool(Pool):
                 continue
             taken = self._take_back(child)
             if taken:
-                log.warning(
-                    (
-                        "the child process with pid %d does not start its tasks; "
-                        "they are given to other children"
-                    ),
-                    child.pid,
-                )
+                log.warning("the child process %d does not start its tasks; others get them", child.pid)
                 self._unassigned.extend(taken)
             if child.is_gone(now):
                 log.warning("the child process with pid %d does not respond; it is replaced", child.pid)
