@@ -247,8 +247,8 @@ class ResultsNotKept(ResultError):
     def __str__(self) -> str:
         where = f" for the broker {self.url}" if self.url else ""
         return (
-            f"no results are kept{where}: set result_backend (or --result-backend, "
-            "QCTL_RESULT_BACKEND) to keep them, for example redis://localhost/0"
+            f"results are not stored{where}: set result_backend (or --result-backend, "
+            "QCTL_RESULT_BACKEND) to store them, for example redis://localhost/0"
         )
 
 

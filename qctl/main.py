@@ -37,7 +37,7 @@ SECTIONS = {
         "events": "Live dashboard of events, or --dump for lines",
         "task": "Find, show and revoke single tasks",
         "failed": "Failed tasks: list, group, show, retry, delete",
-        "quarantine": "Malformed messages that were set aside: show, replay, delete",
+        "quarantine": "Malformed messages in quarantine: show, replay, delete",
         "dead": "Dead-lettered tasks, which crashed their worker: show, replay",
     },
     "Watch": {
@@ -113,7 +113,7 @@ SHORT = """qctl runs and watches task queues (its own workers, and Celery's).
 
   qctl -A proj worker                 start a worker
   qctl call proj.add -a '[2, 2]'      send a task
-  qctl -b redis://host/0 status       look at a fleet
+  qctl -b redis://host/0 status       show the workers of a fleet
 
 {sections}
 

@@ -185,7 +185,7 @@ def main(argv: list[str]) -> int:
     """Write the files; with --check only name the stale ones. It works only in a checkout: an installed
     package has no such files."""
     if not (ROOT / "pyproject.toml").exists():
-        sys.stderr.write(f"{ROOT} is no checkout of qctl; get its sources and run this there\n")
+        sys.stderr.write(f"{ROOT} is not a checkout of qctl; run this in its source tree\n")
         return exit_codes.USAGE
     wrong = stale()
     if "--check" in argv:

@@ -11,13 +11,15 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from qcore.app import sending
 from qcore.app.connections import Connections
 from qcore.app.routing import Routes
 from qcore.app.sending import retried
+from qcore.app.sources import Discovery, imported, settings_of
 from qcore.base import provided
 from qcore.base.keywords import check_app, check_call
 from qcore.base.plugins import Registry
@@ -25,13 +27,18 @@ from qcore.brokers.base import Broker
 from qcore.brokers.contract.records import Message, StoredResult
 from qcore.errors import ConfigError, NotRegistered, ResultsNotKept, mask_url
 from qcore.results.base import ResultStore
-from qcore.settings.config import Config, masked, settings_in
+from qcore.settings.config import Config, canonical, masked, refuse_conflicts, settings_in
+from qcore.settings.table import TABLE
+from qcore.settings.values import checked
+from qcore.signals import after_task_publish
+from qcore.signals import import_modules as modules_imported
 from qcore.tasks import task as tasks_module
 from qcore.tasks.builtins import BUILT_IN, add_built_in
 from qcore.tasks.current_app import set_current
 from qcore.tasks.request import current_request
 from qcore.tasks.result import AsyncResult, GroupResult, Handle, ResultSet
-from qcore.tasks.task import Task, make_task
+from qcore.tasks.task import Task as BaseTask
+from qcore.tasks.task import make_task
 from qcore.version import __version__
 from qcore.wire import identity
 from qcore.wire import result as result_wire
@@ -55,6 +62,8 @@ class App:
 
     #: made from a Celery app's configuration: it can publish calls and inspect, and cannot run a worker
     is_celery = False
+    #: the base class of the tasks, or its dotted name; a subclass may set it
+    task_cls: str | type[BaseTask] = BaseTask
 
     def __init__(
         self,
@@ -64,12 +73,17 @@ class App:
         include: Sequence[str] = (),
         config_source: Any = None,
         set_as_current: bool = True,
+        namespace: str | None = None,
+        task_cls: str | type[BaseTask] | None = None,
+        strict_typing: bool = True,
+        changes: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        self.main = main
-        self.conf = Config()
-        if config_source is not None:
-            self.config_from_object(config_source)
+        self.main, self.namespace, self.strict_typing = main, namespace, strict_typing
+        if task_cls is not None:
+            self.task_cls = task_cls
+        self.conf = Config(changes, after_load=self._after_configure)
+        self._discoveries: list[Discovery] = []
         check_app(settings, _SETTING_KEYWORDS)
         self.conf.update(settings)
         if broker:
@@ -78,8 +92,10 @@ class App:
             self.conf["result_backend"] = backend
         if include:
             self.conf["include"] = tuple(include)
-        self._tasks: dict[str, Task] = {}
-        self._unattached: list[Task] = []  # tasks without the options that follow from settings
+        if config_source is not None:
+            self.config_from_object(config_source)
+        self._tasks: dict[str, BaseTask] = {}
+        self._unattached: list[BaseTask] = []  # tasks without the options that follow from settings
         self._shared_taken = 0
         self._lock = threading.RLock()
         self._connections = Connections(self.conf, self._after_fork)
@@ -88,53 +104,99 @@ class App:
         if set_as_current:
             self.set_current()
 
+    def _after_configure(self) -> None:
+        """Called when the first setting is read."""
+
     def set_current(self) -> None:
         """Make this the current app, which shared tasks, and signatures without an app, use."""
         set_current(self)
 
     # --- configuration
 
-    def config_from_object(self, source: Any, namespace: str | None = None) -> None:
+    def config_from_object(
+        self, source: Any, namespace: str | None = None, silent: bool = False, force: bool = False
+    ) -> None:
         """Read settings from a mapping, a module or object, or from the dotted name of one.
 
-        With a namespace only names that start with `<NAMESPACE>_` count, as in Django projects. Raises
-        ConfigError.
+        A mapping is read now, all others when a setting is first read, or now with `force`. With a namespace
+        only names that start with `<NAMESPACE>_` count, as in Django projects; its default is that of the
+        app. silent: a module that cannot be imported has no settings. Raises ConfigError, now or then.
         """
-        if isinstance(source, str):
-            source = _import_name(source)
-        self.conf.update(settings_in(source, namespace))
+        namespace = namespace or self.namespace
+        if isinstance(source, Mapping):
+            values = settings_in(source, namespace)
+            refuse_conflicts(values)
+            self.conf.add_source(lambda: values)
+            force = True
+        else:
+            self.conf.add_source(lambda: settings_of(source, namespace, silent))
+        if force:
+            self.conf.load()
 
-    def config_from_envvar(self, variable: str) -> None:
-        """Read settings from the module that an environment variable names. Raises ConfigError."""
+    def config_from_envvar(self, variable: str, silent: bool = False, force: bool = False) -> None:
+        """Read settings from the module that an environment variable names. Raises ConfigError; silent: it
+        may be missing."""
         name = os.environ.get(variable)
-        if not name:
+        if name:
+            self.config_from_object(name, silent=silent, force=force)
+        elif not silent:
             raise ConfigError(f"the environment variable {variable} names no configuration module")
-        self.config_from_object(name)
 
-    def autodiscover_tasks(self, packages: Iterable[str] = (), related_name: str | None = "tasks") -> None:
-        """Add `<package>.tasks` of each package to the modules that import_modules() imports."""
-        self.conf["include"] = (
-            *self.conf.include,
-            *(f"{p}.{related_name}" if related_name else p for p in packages),
-        )
+    def config_from_cmdline(self, argv: Sequence[str], namespace: str = "celery") -> None:
+        """Set options that are written as `worker.concurrency=3`, or `.concurrency=3` for those of
+        `namespace`, as in Celery."""
+        for word in argv:
+            name, _, text = word.partition("=")
+            name = f"{namespace}{name}" if name.startswith(".") else name
+            name = canonical(name.replace(".", "_"))
+            self.conf[name] = checked(TABLE[name], text) if name in TABLE else text
+
+    def add_defaults(self, values: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+        """Set what applies where nothing else does; a function is called at once."""
+        self.conf.add_defaults(values() if callable(values) else values)
+
+    def autodiscover_tasks(
+        self,
+        packages: Iterable[str] | Callable[[], Iterable[str]] | None = None,
+        related_name: str | None = "tasks",
+        force: bool = False,
+    ) -> None:
+        """Have `<package>.tasks` of each package imported with the modules of the settings, or now with
+        `force`. packages may be a function; None: the packages of Django's INSTALLED_APPS."""
+        discover = Discovery(packages, related_name)
+        if force:
+            discover.import_modules()
+        else:
+            self._discoveries.append(discover)
 
     # --- tasks
+
+    @cached_property
+    def Task(self) -> type[BaseTask]:
+        """The base class of this app's tasks: task_cls, bound to the app. It can be replaced."""
+        kind = self.task_cls
+        if isinstance(kind, str):
+            kind = imported(kind)
+        if not (isinstance(kind, type) and issubclass(kind, BaseTask)):
+            raise ConfigError(f"task_cls is {kind!r:.80}; it takes a subclass of Task, or its dotted name")
+        own = {"_app": self, "abstract": True, "typing": kind.typing and self.strict_typing}
+        return type(kind.__name__, (kind,), {**own, "__module__": kind.__module__, "__doc__": kind.__doc__})
 
     def task(self, *args: Any, **options: Any) -> Any:
         """Decorator: make a function a task of this app. The options are attributes of Task."""
         if len(args) == 1 and callable(args[0]) and not options:
-            return self._add(make_task(self, args[0], self.main, {}))
+            return self._add(make_task(self, args[0], self.main, {"base": self.Task}))
         if args:
             raise TypeError("@app.task takes keyword options only")
         change = options.pop("filter", None)
 
         def decorate(function: Callable[..., Any]) -> Any:
-            made = self._add(make_task(self, function, self.main, dict(options)))
+            made = self._add(make_task(self, function, self.main, {"base": self.Task, **options}))
             return made if change is None else change(made)
 
         return decorate
 
-    def register_task(self, task: Task | type[Task]) -> Task:
+    def register_task(self, task: BaseTask | type[BaseTask]) -> BaseTask:
         """Register a task that is an instance or a class. Returns the instance."""
         instance = task() if isinstance(task, type) else task
         if not instance.name:
@@ -142,7 +204,7 @@ class App:
             instance.name = tasks_module.task_name(kind.__module__, kind.__name__, self.main)
         return self._add(instance)
 
-    def _add(self, task: Task) -> Task:
+    def _add(self, task: BaseTask) -> BaseTask:
         known = self._tasks.setdefault(task.name, task)
         if not known._bound:
             self._unattached.append(known)
@@ -150,7 +212,7 @@ class App:
         return known
 
     @property
-    def tasks(self) -> dict[str, Task]:
+    def tasks(self) -> dict[str, BaseTask]:
         """All tasks by name, with the options that follow from the settings."""
         if BUILT_IN[0] not in self._tasks:
             add_built_in(self)
@@ -173,7 +235,7 @@ class App:
                 if self._unattached and self._unattached[0] is task:
                     del self._unattached[0]
 
-    def task_named(self, name: str) -> Task:
+    def task_named(self, name: str) -> BaseTask:
         """The task called `name`; raises NotRegistered with near misses."""
         found = self._tasks.get(name)
         if found is None or not found._bound:
@@ -183,14 +245,16 @@ class App:
         return found
 
     def import_modules(self) -> None:
-        """Import the modules of the settings `imports` and `include`; raises ConfigError with the module."""
+        """Import the modules of the settings `imports` and `include`, and those of autodiscover_tasks();
+        raises ConfigError with the module."""
+        modules_imported.send(self)
         for name in (*self.conf.imports, *self.conf.include):
             try:
                 __import__(name)
             except ImportError as exc:
-                if name.endswith(".tasks") and exc.name == name:
-                    continue  # autodiscover: a package without tasks is fine
                 raise ConfigError(f"cannot import '{name}' (settings imports/include): {exc}") from exc
+        for discover in self._discoveries:
+            discover.import_modules()
 
     # --- connections
 
@@ -254,7 +318,7 @@ class App:
         args: Any = None,
         kwargs: dict[str, Any] | None = None,
         *,
-        task: Task | None = None,
+        task: BaseTask | None = None,
         **options: Any,
     ) -> AsyncResult:
         """Publish a call and return the handle of its result.
@@ -312,6 +376,8 @@ class App:
         """Publish, unless the key was used within its time. Returns the id of the task that has the key."""
         ttl_s = self.conf.seconds("task_idempotency_expires") or 86400.0
         owner = retried(lambda: self.broker.publish_once(message, key, task_id, ttl_s), self.conf, retry)
+        if owner == task_id and after_task_publish.receivers:
+            sending.published([message])
         if owner == task_id and self.conf.task_send_sent_event:
             sending.publish_sent_event(self, message)
         return owner
@@ -319,6 +385,8 @@ class App:
     def send_messages(self, messages: Sequence[Message], retry: bool | None = None) -> None:
         """Publish task messages in one round trip, then task-sent events if task_send_sent_event is on."""
         self.publish(messages, retry)
+        if after_task_publish.receivers:
+            sending.published(messages)
         if self.conf.task_send_sent_event:
             for message in messages:
                 sending.publish_sent_event(self, message)
@@ -334,7 +402,7 @@ class App:
         kwargs: dict[str, Any],
         task_id: str,
         options: dict[str, Any],
-        task: Task | None = None,
+        task: BaseTask | None = None,
     ) -> Message:
         """The message of a call, with its destination; options as in send_task(). Raises TypeError."""
         return sending.message(self, name, args, kwargs, task_id, options, task)
@@ -374,7 +442,7 @@ class App:
 
     # --- processes
 
-    def run_here(self, task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> Any:
+    def run_here(self, task: BaseTask, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> Any:
         """Run `task` in this process, with the same steps as in a worker: Task.apply()."""
         from qcore.execution.eager import apply
 
@@ -422,14 +490,3 @@ class App:
 
 
 _SETTING_KEYWORDS = frozenset(("timezone", "imports"))
-
-
-def _import_name(name: str) -> Any:
-    import importlib
-
-    module, _, attribute = name.partition(":")
-    try:
-        found = importlib.import_module(module)
-    except ImportError as exc:
-        raise ConfigError(f"cannot import the configuration '{name}': {exc}") from exc
-    return getattr(found, attribute) if attribute else found

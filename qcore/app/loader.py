@@ -132,6 +132,12 @@ def _is_celery(value: Any) -> bool:
 
 def _as_app(name: str, found: Any) -> App:
     if isinstance(found, App):
+        try:
+            found.conf.load()
+        except ConfigError as exc:
+            raise ConfigError(f"the app '{name}' has a wrong setting: {exc}") from exc
+        except Exception as exc:
+            raise AppNotFound(name, _broke(exc).replace("importing it", "reading its settings")) from exc
         return found
     if _is_celery(found):
         return _from_celery(found)

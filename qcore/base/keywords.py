@@ -31,11 +31,13 @@ _CALL_KNOWN = CALL | CALL_OF_CELERY
 TASK = frozenset("base name bind shared lazy filter pydantic".split())
 
 #: keywords of App that are no settings
-APP = frozenset("main broker backend include config_source set_as_current".split())
+APP = frozenset(
+    "main broker backend include config_source set_as_current namespace task_cls "
+    "strict_typing changes".split()
+)
 #: Celery's keywords of an app for which there is nothing here
 APP_OF_CELERY = frozenset(
-    "loader amqp events log control tasks changes fixups task_cls autofinalize namespace strict_typing "
-    "config_source_silent".split()
+    "loader amqp events log control tasks fixups autofinalize config_source_silent".split()
 )
 
 #: options of Celery's worker that ask for what is so anyway

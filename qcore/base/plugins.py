@@ -124,11 +124,24 @@ def _entry_point_files(folder: str) -> Iterator[tuple[str, str]]:
     except OSError:
         return  # a zip file, or no folder at all: nothing is installed there
     for name in names:
+        path = f"{folder}/{name}/entry_points.txt"
         try:
-            with open(f"{folder}/{name}/entry_points.txt", encoding="utf-8") as file:
+            with open(path, encoding="utf-8") as file:
                 yield name.partition("-")[0].removesuffix(".egg-info"), file.read()
-        except (OSError, UnicodeDecodeError):
+        except OSError:
             continue  # most packages have none
+        except UnicodeDecodeError:
+            _warn_of_encoding(path)
+
+
+@cache
+def _warn_of_encoding(path: str) -> None:
+    """Log a warning, once for each file."""
+    import logging  # here, since qctl --help needs none
+
+    logging.getLogger("qcore.plugins").warning(
+        "the plug-ins of the package with %s are ignored: the file is not UTF-8; reinstall the package", path
+    )
 
 
 def _object_at(place: str) -> Any:

@@ -76,8 +76,8 @@ def command_line(pid: int) -> str:
 def owner(pid: int) -> int | None:
     """The user id of a process; None when it is gone."""
     if not has_proc():
-        said = _ps(pid, "uid")
-        return int(said) if said.isdecimal() else None
+        printed = _ps(pid, "uid")
+        return int(printed) if printed.isdecimal() else None
     try:
         return os.stat(f"{PROC}/{pid}").st_uid  # noqa: PTH116 - as above
     except OSError:
@@ -87,8 +87,8 @@ def owner(pid: int) -> int | None:
 def resident_kib(pid: int) -> int:
     """Resident memory; 0 when the process is gone."""
     if not has_proc():
-        said = _ps(pid, "rss")
-        return int(said) if said.isdecimal() else 0
+        printed = _ps(pid, "rss")
+        return int(printed) if printed.isdecimal() else 0
     try:
         with open(f"{PROC}/{pid}/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
@@ -97,7 +97,7 @@ def resident_kib(pid: int) -> int:
 
 
 def boot_id() -> str:
-    """An id that the kernel makes at each start of the system; empty when that cannot be said."""
+    """An id that the kernel makes at each start of the system; empty when that cannot be determined."""
     try:
         with open(f"{PROC}/sys/kernel/random/boot_id") as file:
             return file.read().strip()
@@ -106,7 +106,7 @@ def boot_id() -> str:
 
 
 def process_table() -> str:
-    """Names the table that process ids of this host belong to; empty when that cannot be said."""
+    """Names the table that process ids of this host belong to; empty when that cannot be determined."""
     try:
         place = os.readlink(f"{PROC}/self/ns/pid")  # noqa: PTH115 - as above
     except OSError:

@@ -180,7 +180,7 @@ class Broker(Administration, FailedTaskStore, TaskLogs, Audit, ABC):
     def unrevoke(self, task_ids: Sequence[str]) -> int:
         """Delete these revoked ids; returns how many were stored. For drivers with
         features.revoked_lookup."""
-        raise Unsupported(self.name, "forget revoked ids")
+        raise Unsupported(self.name, "delete revoked ids")
 
     def revoked(self, limit: int = 50_000) -> list[str]:
         """Revoked ids, newest first."""
@@ -200,11 +200,11 @@ class Broker(Administration, FailedTaskStore, TaskLogs, Audit, ABC):
 
     def promises(self) -> list[Guarantee]:
         """The publishing guarantees that hold here. Raises BrokerDown."""
-        return [Guarantee(DURABLE, UNKNOWN, f"the broker {self.name} does not say where it keeps messages")]
+        return [Guarantee(DURABLE, UNKNOWN, f"the broker {self.name} does not report how it stores messages")]
 
     def mend(self, name: str) -> int:
         """Fix the symptom of that name; returns how many things were fixed. Raises UnknownName."""
-        raise UnknownName("symptom that can be mended here", name, [])
+        raise UnknownName("finding that can be fixed here", name, [])
 
     @abstractmethod
     def close(self) -> None: ...

@@ -26,14 +26,14 @@ WARN_EVERY_S = 60.0
 
 REFUSALS = {
     "unsigned": "it is not signed; sign it with a control key (QCTL_CONTROL_KEY or control_sign_key)",
-    "bad_signature": "its signature does not fit; was it altered, or is the secret another one?",
-    "unknown_key": "this worker knows no key of that id; add it to control_keys",
-    "expired": "its time is over, or not yet come; are the clocks of both hosts right?",
-    "replayed": "it was received before",
-    "too_old": "it is older than this worker, so it was meant for another one; send it again",
-    "wrong_scope": "its key may not do this; use one with a wider scope",
-    "other_node": "it was signed for other workers",
-    "too_many": "too many signed requests are remembered; try again later",
+    "bad_signature": "its signature is invalid; was it altered, or does the secret differ?",
+    "unknown_key": "this worker has no key of that id; add it to control_keys",
+    "expired": "its timestamp is outside the accepted window; are the clocks of both hosts right?",
+    "replayed": "it is a replay: this request was received before",
+    "too_old": "it was sent before this worker started; send it again",
+    "wrong_scope": "the scope of its key does not allow it; use a key with a wider scope",
+    "other_node": "it was signed for other recipients",
+    "too_many": "the store of received nonces is full; try again later",
 }
 
 
@@ -62,8 +62,8 @@ class Authorizer:
     def words(self) -> str:
         """The line of the start banner."""
         free = {
-            "allow": "unsigned may do everything",
-            "read": "unsigned may only look",
+            "allow": "unsigned requests may do everything",
+            "read": "unsigned requests may only read",
             "refuse": "signed only",
         }
         if not self.keys:

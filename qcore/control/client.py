@@ -115,19 +115,21 @@ class Control:
         members = {m.node: m for m in announced}
         foreign = set(others) - set(members)
         features = broker.features
-        whom = Recipients.of(destination, members, foreign, features.members_known and features.foreign_known)
+        recipients = Recipients.of(
+            destination, members, foreign, features.members_known and features.foreign_known
+        )
         key, ticket = new_id(), new_id()
         inbox = broker.inbox(self.reply_exchange, key)
         try:
             heard: int | None = 0
             sealer = self._sealer(timeout_s)
-            if whom.names is None or whom.names:
+            if recipients.names is None or recipients.names:
                 request = wire.Request(
                     method=method,
                     arguments=arguments or {},
-                    destination=whom.names,
-                    pattern=whom.pattern or pattern,
-                    matcher="glob" if whom.pattern else matcher,
+                    destination=recipients.names,
+                    pattern=recipients.pattern or pattern,
+                    matcher="glob" if recipients.pattern else matcher,
                     ticket=ticket,
                     reply_exchange=self.reply_exchange,
                     reply_key=key,
@@ -135,9 +137,11 @@ class Control:
                     expires=time.time() + timeout_s,
                 )
                 heard = broker.broadcast(self.exchange, "", wire.encode_request(request, sealer))
-            answers = Answers({}, [], whom.unknown, sorted({*members, *foreign}), heard, 0.0, 0, members)
+            answers = Answers(
+                {}, [], recipients.unknown, sorted({*members, *foreign}), heard, 0.0, 0, members
+            )
             deadline = started + timeout_s
-            while not _is_done(answers, whom, heard, members):
+            while not _is_done(answers, recipients, heard, members):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
@@ -145,7 +149,7 @@ class Control:
                     self._take(raw, ticket, answers)
         finally:
             inbox.close()
-        answers.silent, answers.possibly_silent = _silent(answers, whom, members, foreign)
+        answers.silent, answers.possibly_silent = _silent(answers, recipients, members, foreign)
         answers.took_s = time.monotonic() - started
         return answers
 
@@ -190,10 +194,10 @@ class Control:
         if key is None:
             return None
 
-        def header(body: bytes, whom: str) -> str:
+        def header(body: bytes, recipients: str) -> str:
             now = time.time()
             until = now + min(max(timeout_s, VALID_S), MOST_VALID_S)
-            return seal.make(key.id, key.secret, new_id(), now, until, whom, body).text()
+            return seal.make(key.id, key.secret, new_id(), now, until, recipients, body).text()
 
         return header
 
@@ -341,16 +345,16 @@ class Recipients(msgspec.Struct):
         return cls(names, unknown=unknown)
 
 
-def _is_done(answers: Answers, whom: Recipients, heard: int | None, members: dict[str, Member]) -> bool:
-    if whom.names is not None:
-        return all(n in answers.replies for n in whom.names)
-    if heard is not None and whom.pattern:
-        return all(n in answers.replies for n, m in members.items() if m.alive and whom.includes(n))
+def _is_done(answers: Answers, recipients: Recipients, heard: int | None, members: dict[str, Member]) -> bool:
+    if recipients.names is not None:
+        return all(n in answers.replies for n in recipients.names)
+    if heard is not None and recipients.pattern:
+        return all(n in answers.replies for n, m in members.items() if m.alive and recipients.includes(n))
     return heard is not None and answers.count >= heard
 
 
 def _silent(
-    answers: Answers, whom: Recipients, members: dict[str, Member], foreign: set[str]
+    answers: Answers, recipients: Recipients, members: dict[str, Member], foreign: set[str]
 ) -> tuple[list[SilentWorker], list[str]]:
     """The silent workers; and, if they cannot be determined, the names that may be silent."""
     now = answers.now
@@ -359,9 +363,9 @@ def _silent(
         member = members.get(node)
         return SilentWorker(node, max(now - member.seen_at, 0.0) if member else None)
 
-    if whom.names is not None:
-        return [silent(n) for n in whom.names if n not in answers.replies], []
-    asked = [n for n, m in sorted(members.items()) if m.alive and whom.includes(n)]
+    if recipients.names is not None:
+        return [silent(n) for n in recipients.names if n not in answers.replies], []
+    asked = [n for n, m in sorted(members.items()) if m.alive and recipients.includes(n)]
     missing = [silent(n) for n in asked if n not in answers.replies]
     # Bindings of Celery's workers outlive them: only as many are silent as received the request and did not
     # reply.

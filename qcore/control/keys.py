@@ -41,7 +41,7 @@ class Key(msgspec.Struct, frozen=True):
 
 def known_keys(conf: Config) -> dict[str, Key]:
     """The keys of the setting control_keys, by id; raises ConfigError."""
-    return {str(name): _read(str(name), said) for name, said in (conf.control_keys or {}).items()}
+    return {str(name): _read(str(name), value) for name, value in (conf.control_keys or {}).items()}
 
 
 def unsigned(conf: Config) -> str:
@@ -49,12 +49,12 @@ def unsigned(conf: Config) -> str:
 
     The default is 'allow' without control_keys, since Celery's tools cannot sign, and 'read' with them.
     """
-    said = conf.control_unsigned
-    if said is None:
+    value = conf.control_unsigned
+    if value is None:
         return "read" if conf.control_keys else "allow"
-    if said not in UNSIGNED:
-        raise ConfigError(f"control_unsigned takes {', '.join(UNSIGNED)}, not '{said}'")
-    return str(said)
+    if value not in UNSIGNED:
+        raise ConfigError(f"control_unsigned takes {', '.join(UNSIGNED)}, not '{value}'")
+    return str(value)
 
 
 def signing_key(conf: Config) -> Key | None:
@@ -63,30 +63,30 @@ def signing_key(conf: Config) -> Key | None:
     control_sign_key is `id:secret`, `file:PATH` of a file that contains this, or an id of control_keys;
     without it the key of control_keys with the widest scope is used.
     """
-    said = conf.control_sign_key
-    if not said:
+    value = conf.control_sign_key
+    if not value:
         keys = known_keys(conf)
         return max(keys.values(), key=lambda key: SCOPES.index(key.scope)) if keys else None
-    text = _file(said.removeprefix("file:"), "control_sign_key") if said.startswith("file:") else said
+    text = _file(value.removeprefix("file:"), "control_sign_key") if value.startswith("file:") else value
     name, colon, secret = text.partition(":")
     if not colon:
         if name not in (conf.control_keys or {}):
             raise ConfigError(
-                "control_sign_key names no key of control_keys; give id:secret, file:PATH or one of its ids"
+                "control_sign_key is not a key of control_keys; give id:secret, file:PATH or one of its ids"
             )
         return known_keys(conf)[name]
     return Key(_id(name), _secret(secret, f"the control key '{name}'"))
 
 
-def _read(name: str, said: Any) -> Key:
-    if not isinstance(said, Mapping) or not isinstance(said.get("secret"), str):
+def _read(name: str, value: Any) -> Key:
+    if not isinstance(value, Mapping) or not isinstance(value.get("secret"), str):
         raise ConfigError(f"the control key '{name}' takes {{'secret': …, 'scope': …}}")
-    scope = said.get("scope", "read")
+    scope = value.get("scope", "read")
     if scope not in SCOPES:
         raise ConfigError(
             f"the scope of the control key '{name}' is one of {', '.join(SCOPES)}, not {scope!r:.40}"
         )
-    return Key(_id(name), _secret(said["secret"], f"the control key '{name}'"), scope)
+    return Key(_id(name), _secret(value["secret"], f"the control key '{name}'"), scope)
 
 
 def _id(name: str) -> str:
@@ -97,14 +97,14 @@ def _id(name: str) -> str:
     return name
 
 
-def _secret(said: str, whose: str) -> bytes:
-    text = said
-    if said.startswith("env:"):
-        text = os.environ.get(said[4:], "")
+def _secret(value: str, whose: str) -> bytes:
+    text = value
+    if value.startswith("env:"):
+        text = os.environ.get(value[4:], "")
         if not text:
-            raise ConfigError(f"{whose} is to come from the variable {said[4:]}, which is not set")
-    elif said.startswith("file:"):
-        text = _file(said[5:], whose)
+            raise ConfigError(f"{whose} refers to the variable {value[4:]}, which is not set")
+    elif value.startswith("file:"):
+        text = _file(value[5:], whose)
     if len(text) < SHORTEST:
         raise ConfigError(f"the secret of {whose} needs at least {SHORTEST} characters")
     return text.encode()
@@ -114,5 +114,5 @@ def _file(path: str, whose: str) -> str:
     try:
         return Path(path).expanduser().read_text().strip()
     except (OSError, UnicodeDecodeError) as exc:
-        words = exc.strerror if isinstance(exc, OSError) else "it is no text"
-        raise ConfigError(f"{whose} is to come from the file {path}: {words}") from None
+        words = exc.strerror if isinstance(exc, OSError) else "it is not text"
+        raise ConfigError(f"{whose} cannot be read from the file {path}: {words}") from None

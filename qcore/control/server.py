@@ -115,7 +115,7 @@ class ControlServer:
             reply.value = {"error": f"the answer has no JSON form: {exc}"}
             message = wire.encode_reply(reply, exchange, request.reply_key)
         if len(message) > MOST_BYTES:
-            words = f"the answer has {len(message) >> 20} MiB; no more than {MOST_BYTES >> 20} are sent"
+            words = f"the answer has {len(message) >> 20} MiB; at most {MOST_BYTES >> 20} can be sent"
             reply.value = {"error": words}
             message = wire.encode_reply(reply, exchange, request.reply_key)
         self._broker.reply(exchange, request.reply_key, message)
@@ -134,9 +134,11 @@ class ControlServer:
             self._minute_began, self._lines = now, 0
         self._lines += 1
         if self._lines <= MOST_LINES:
-            log.warning("control request %.64r failed, and wants no reply: %.300s", request.method, reason)
+            log.warning(
+                ("control request %.64r failed, and it has no reply address: %.300s"), request.method, reason
+            )
         elif self._lines == MOST_LINES + 1:
-            log.warning("more control requests failed; the next are not logged before a minute has passed")
+            log.warning("more control requests failed; further failures are not logged for a minute")
 
     def _run(self, request: wire.Request) -> tuple[bool, Any]:
         """Whether the request was refused, and the value of the reply."""

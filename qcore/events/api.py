@@ -102,7 +102,7 @@ class Receiver:
                 if batch:
                     last = time.monotonic()
                 elif timeout is not None and time.monotonic() - last >= timeout:
-                    raise TimeoutError(f"no event came for {timeout:g} s")
+                    raise TimeoutError(f"no event arrived for {timeout:g} s")
                 if self.should_stop:
                     return
 

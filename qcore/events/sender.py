@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qcore.errors import BrokerError
+from qcore.signals import heartbeat_sent
 from qcore.version import __version__
 from qcore.wire import event as wire
 
@@ -77,7 +78,7 @@ class EventSender:
         from qcore.brokers.registry import open_broker
 
         self._broker = open_broker(self._app.broker_url(), self._app.broker_options())
-        self._say("worker-online")
+        self._send_worker_event("worker-online")
         self._thread = threading.Thread(target=self._serve, name="events", daemon=True)
         self._thread.start()
 
@@ -109,9 +110,9 @@ class EventSender:
 
     def heartbeat(self) -> None:
         """Send a heartbeat now."""
-        self._say("worker-heartbeat")
+        self._send_worker_event("worker-heartbeat")
 
-    def _say(self, kind: str) -> None:
+    def _send_worker_event(self, kind: str) -> None:
         with contextlib.suppress(OSError):
             load = [round(x, 2) for x in os.getloadavg()]
             self.send(kind, freq=self.heartbeat_s or 5.0, loadavg=load, **SOFTWARE, **self._facts())
@@ -124,9 +125,10 @@ class EventSender:
             self._wake_pending = False
             beats = bool(self.heartbeat_s) and time.monotonic() >= next_beat
             if beats:
-                self._say("worker-heartbeat")
+                self._send_worker_event("worker-heartbeat")
+                heartbeat_sent.send(self)
             if self._stop:
-                self._say("worker-offline")
+                self._send_worker_event("worker-offline")
             heard = self._flush()
             if self.heartbeat_s and (beats or not self._no_listeners):
                 pause_s = max(self.heartbeat_s, UNHEARD_BEAT_S if self._no_listeners else 0.0)

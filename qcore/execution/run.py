@@ -24,8 +24,10 @@ from qcore.errors import (
     SoftTimeLimitExceeded,
     WorkerLostError,
 )
-from qcore.execution import continuations
+from qcore.execution import continuations, run_signals
 from qcore.execution.retry_options import arguments, links
+from qcore.execution.run_signals import ExceptionInfo
+from qcore.signals import announced, before_task_publish
 from qcore.tasks.request import Request, pop, push
 from qcore.tasks.result import AsyncResult, GroupResult
 from qcore.tasks.task import Replaced, Task, next_attempt
@@ -63,6 +65,7 @@ class Run:
         "args",
         "body",
         "clock",
+        "end",
         "job",
         "keep",
         "message",
@@ -76,6 +79,7 @@ class Run:
     task: Task
     message: TaskMessage
     body: Body
+    end: tuple[str, Any]  # the state, and what the task returned or raised
 
     def __init__(self, job: Job, tools: RunContext) -> None:
         """Read the message. If it is malformed or its task unregistered, the outcome is MALFORMED and
@@ -123,6 +127,7 @@ class Run:
                 self._raised(exc)  # a task may raise any exception; the process continues
             if self.request.unthrown:
                 self._send_unthrown(self.request.unthrown)
+            run_signals.ends(self, *self.end)
         finally:
             pop()
             self.outcome.runtime_s = time.perf_counter() - self.clock
@@ -147,18 +152,21 @@ class Run:
                 else:
                     self.outcome.end, self.outcome.meta = end, None
                     self.outcome.text = "it was cancelled"
+                    self.end = result_wire.REVOKED, exc
             except self.tools.passes:
                 raise
             except BaseException as exc:
                 self._raised(exc)
             if self.request.unthrown:
                 self._send_unthrown(self.request.unthrown)
+            run_signals.ends(self, *self.end)
         finally:
             pop()
             self.outcome.runtime_s = time.perf_counter() - self.clock
         return self.outcome
 
     def _before(self) -> None:
+        run_signals.starts(self)
         if type(self.task).before_start is not Task.before_start:
             self.task.before_start(self.message.id, self.body.args, self.body.kwargs)
 
@@ -179,6 +187,8 @@ class Run:
             task.on_success(value, message.id, args, kwargs)
         if hooks.after_return is not Task.after_return:
             _quietly(task.after_return, result_wire.SUCCESS, value, message.id, args, kwargs, None)
+        self.end = result_wire.SUCCESS, value
+        run_signals.succeeded(self, value)
 
     def _raised(self, exc: BaseException) -> None:
         """Set the outcome after an exception: Retry, Ignore, Reject and Replaced, or a failure."""
@@ -186,8 +196,9 @@ class Run:
         hooks = type(task)
         outcome.sends, outcome.before, outcome.meta = [], None, None
         state = result_wire.FAILURE
+        self.end = state, exc
+        einfo = ExceptionInfo(exc)
         if isinstance(exc, Retry):
-            state = result_wire.RETRY
             self.thrown = exc
             try:
                 self._retried(exc)
@@ -195,32 +206,37 @@ class Run:
                 Exception
             ) as bad:  # options that cannot be serialised: without a next attempt the task has failed
                 outcome.sends, outcome.retry_due = [], None
-                self._failed(bad)
+                self.end = result_wire.FAILURE, bad
+                self._failed(bad, ExceptionInfo(bad))
                 return
+            self.end = result_wire.RETRY, exc
             if hooks.on_retry is not Task.on_retry:
-                _quietly(task.on_retry, exc, message.id, args, kwargs, None)
-        elif isinstance(exc, Replaced):
+                cause = exc if exc.exc is None else exc.exc
+                _quietly(task.on_retry, cause, message.id, args, kwargs, einfo)
+            run_signals.retried(self, exc, einfo)
+            return
+        if isinstance(exc, Replaced):
             following = continuations.replaced(exc.sig, self.tools.app)
             outcome.sends, outcome.before = following.sends(), following.before
             outcome.end = End.IGNORED
+            self.end = "IGNORED", exc
             return
-        elif isinstance(exc, Ignore):
+        if isinstance(exc, Ignore):
             outcome.end = End.IGNORED
+            self.end = "IGNORED", exc
             return
-        elif isinstance(exc, Reject):
+        if isinstance(exc, Reject):
             outcome.end = End.REQUEUED if exc.requeue else End.REJECTED
             outcome.text = str(exc)
+            self.end = "REJECTED", exc
             if not exc.requeue and self.keep:
                 outcome.meta = self._meta(result_wire.FAILURE, exc)
             return
-        else:
-            self._failed(exc)
-            if hooks.on_failure is not Task.on_failure:
-                _quietly(task.on_failure, exc, message.id, args, kwargs, None)
+        self._failed(exc, einfo)
         if hooks.after_return is not Task.after_return:
-            _quietly(task.after_return, state, exc, message.id, args, kwargs, None)
+            _quietly(task.after_return, state, exc, message.id, args, kwargs, einfo)
 
-    def _failed(self, exc: BaseException) -> None:
+    def _failed(self, exc: BaseException, einfo: ExceptionInfo) -> None:
         task, outcome, embed = self.task, self.outcome, self.body.embed
         if isinstance(exc, SystemExit | KeyboardInterrupt):
             # As in Celery, which also ends the process: stored unchanged, it would end the caller of get().
@@ -235,6 +251,10 @@ class Run:
             _quietly(self._follow_failure, exc, outcome.traceback, self.request)
         if self.keep or task.store_errors_even_if_ignored:
             outcome.meta = self._meta(result_wire.FAILURE, exc, outcome.traceback)
+        if type(task).on_failure is not Task.on_failure:
+            args, kwargs, _ = self.body
+            _quietly(task.on_failure, exc, self.message.id, args, kwargs, einfo)
+        run_signals.failed(self, exc, einfo)
 
     def _follow_failure(self, exc: BaseException, traceback: str, request: Request) -> None:
         error, message = result_wire.exception_data(exc), self.message
@@ -323,6 +343,7 @@ class Run:
             kwargsrepr=options.get("kwargsrepr", head.get("kwargsrepr") if same else None),
             serializer=options.get("serializer") or self.task.serializer or "json",
             compression=options.get("compression", head.get("compression")),
+            before=announced(message.task, queue, exchange, key) if before_task_publish.receivers else None,
         )
         if queue is None:
             return Send(raw, exchange=exchange or "", routing_key=key or "", priority=priority, due_at=due)
@@ -364,16 +385,21 @@ def run(job: Job, tools: RunContext) -> Outcome:
 
 def _attempt(task: Task, args: list[Any], kwargs: dict[str, Any], soft_s: float | None) -> Any:
     if not task.autoretry_for:
-        value = task.run(*args, **kwargs)
+        value = task.run(*args, **kwargs) if not task.overrides_call else _call(task, args, kwargs)
         return value if type(value) is not CoroutineType else _complete(value, soft_s)
     try:
-        value = task.run(*args, **kwargs)
+        value = task.run(*args, **kwargs) if not task.overrides_call else _call(task, args, kwargs)
         return value if type(value) is not CoroutineType else _complete(value, soft_s)
     except (Ignore, Reject, Retry, SoftTimeLimitExceeded):
         raise
     except Exception as exc:
         task.auto_retry(exc)  # raises Retry, or the exception itself after the last retry
         raise
+
+
+def _call(task: Task, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    task.request.awaits_call = True
+    return task(*args, **kwargs)
 
 
 def _complete(coro: Any, soft_s: float | None) -> Any:
@@ -386,7 +412,8 @@ async def _attempt_async(task: Task, args: list[Any], kwargs: dict[str, Any], so
     from qcore.execution.coroutines import CoroutineDriver
 
     try:
-        return await CoroutineDriver(task.run(*args, **kwargs), soft_s)
+        coro = task.run(*args, **kwargs) if not task.overrides_call else _call(task, args, kwargs)
+        return await CoroutineDriver(coro, soft_s)
     except (Ignore, Reject, Retry, SoftTimeLimitExceeded):
         raise
     except Exception as exc:
@@ -459,4 +486,4 @@ def _quietly(hook: Any, *args: Any) -> None:
     except Exception:
         import logging
 
-        logging.getLogger("qcore.worker").exception("what follows from a task raised")
+        logging.getLogger("qcore.worker").exception("a callback or follow-up of a task raised")

@@ -65,6 +65,8 @@ class Pool(ABC):
     features: ClassVar[PoolFeatures]
     #: slots when no number is configured; None: one for each CPU
     default_concurrency: ClassVar[int | None] = None
+    #: whether its processes are the worker's to announce, with worker_process_init and _shutdown
+    sends_process_signals: ClassVar[bool] = False
     #: the maximum number of slots
     most: ClassVar[int] = 512
 

@@ -30,6 +30,8 @@ class SoloPool(Pool):
         self._current: Running | None = None
         self._tools = RunContext(setup.app, setup.node, setup.accept, alarm_limit, setup.extended)
 
+    sends_process_signals: ClassVar[bool] = True
+
     def start(self) -> None:
         if self.setup.before_run is not None:
             self.setup.before_run()

@@ -8,28 +8,38 @@ true here, and the broker is the embedded SQLite one.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
+from functools import cache, partial
 from typing import Any
 
 from qcore.errors import ConfigError, UnknownName, keep_secret
+from qcore.settings.celery_defaults import DEFAULTS
 from qcore.settings.old_names import new_name
-from qcore.settings.table import _CELERY_ONLY, OTHER_PREFIXES, TABLE
+from qcore.settings.table import TABLE
 from qcore.settings.values import checked
+
+log = logging.getLogger("qcore.settings")
 
 
 class Config(Mapping[str, Any]):
     """The settings of one app. Attribute access gives the value, the environment's, or the default.
 
-    Later values win: defaults, then update()/config_from_object, then explicit arguments of App.
-    An environment variable named in the table wins over the app's own value.
+    The strongest first: a command line's option or an environment variable of the table; what was set by
+    name before the first setting was read (keywords of App among it); config_from_object, in which the last
+    source wins; what was set since; add_defaults(); the defaults. Sources are read when a setting is read.
     """
 
     def __init__(
-        self, values: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+        self,
+        values: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+        after_load: Callable[[], None] | None = None,
     ) -> None:
-        object.__setattr__(self, "_values", {})
+        """after_load: called once, when the first setting is read."""
         variables = os.environ if environ is None else environ
         pinned = {
             setting.name: _noted(
@@ -38,12 +48,60 @@ class Config(Mapping[str, Any]):
             for setting in TABLE.values()
             if any(variables.get(v) for v in setting.env)
         }
-        object.__setattr__(self, "_pinned", pinned)
+        own: dict[str, Any] = {
+            "_values": {},
+            "_first": set(),
+            "_fallback": {},
+            "_sources": [],
+            "_read": False,
+        }
+        self.__dict__.update(own, _pinned=pinned, _lock=threading.RLock(), _after_load=after_load)
         if values:
             self.update(values)
 
     _values: dict[str, Any]
+    _first: set[str]  # names that were set before a setting was read: no source replaces them
+    _fallback: dict[str, Any]  # of add_defaults()
     _pinned: dict[str, Any]  # the environment's values when the app was created
+    _sources: list[Callable[[], Mapping[str, Any]]]  # not read yet
+    _read: bool
+    _lock: threading.RLock
+    _after_load: Callable[[], None] | None
+
+    # --- sources
+
+    def add_source(self, source: Callable[[], Mapping[str, Any]]) -> None:
+        """Have a source of settings read when a setting is read. What it raises is raised there, once."""
+        self._sources.append(source)
+
+    def add_defaults(self, values: Mapping[str, Any]) -> None:
+        """Set what applies where nothing else does, as in Celery."""
+        for name, value in values.items():
+            name, value = _accepted(name, value)
+            self._fallback[name] = value
+
+    def load(self) -> None:
+        """Read the sources that were not read yet. Raises ConfigError, and what their import raises."""
+        with self._lock:
+            is_first = not self._read
+            self.__dict__["_read"] = True
+            while self._sources:
+                values = self._sources[0]()
+                refuse_conflicts(values)
+                for name, value in values.items():
+                    name, value = _accepted(name, value)
+                    if name not in self._first:
+                        self._values[name] = value
+                del self._sources[0]
+        if is_first and self._after_load is not None:
+            self._after_load()
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether a setting was read, and so every source."""
+        return self._read and not self._sources
+
+    # --- set
 
     def update(self, *mappings: Mapping[str, Any], **values: Any) -> None:
         """Set several; raises ConfigError naming the invalid setting."""
@@ -53,11 +111,10 @@ class Config(Mapping[str, Any]):
                 self[name] = value
 
     def __setitem__(self, name: str, value: Any) -> None:
-        name = canonical(name)
-        setting = TABLE.get(name)
-        if setting is not None:
-            value = _noted(name, checked(setting, value))
+        name, value = _accepted(name, value)
         self._values[name] = value
+        if not self._read:
+            self._first.add(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value
@@ -67,36 +124,110 @@ class Config(Mapping[str, Any]):
         name = canonical(name)
         self._pinned[name] = _noted(name, checked(TABLE[name], value))
 
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """The value; `default`, which is set, for a name without one. As in Celery."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """Remove what was set for a name, and return it; `default` or KeyError when nothing was."""
+        if self._sources:
+            self.load()
+        return self._values.pop(canonical(name), *default)
+
+    # --- read
+
     def __getitem__(self, name: str) -> Any:
-        for values in (self._pinned, self._values):
+        if self._sources or not self._read:
+            self.load()
+        for values in (self._pinned, self._values, self._fallback):
             if name in values:
                 return values[name]
-        if name not in TABLE:
-            raise UnknownName("setting", name, list(TABLE))
-        return TABLE[name].default
+        if name in TABLE:
+            return TABLE[name].default
+        known = canonical(name, keep=False)
+        if known == name:
+            return DEFAULTS[name]
+        return self[known]
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("_"):
             raise AttributeError(name)
         try:
             return self[name]
         except UnknownName as exc:
             raise AttributeError(str(exc)) from None
 
+    def get(self, name: str, default: Any = None) -> Any:
+        try:
+            return self[name]
+        except UnknownName:
+            return default
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            self[str(name)]
+        except UnknownName:
+            return False
+        return True
+
     def __iter__(self) -> Iterator[str]:
-        return iter({**TABLE, **self._values})
+        if self._sources:
+            self.load()
+        return iter({**TABLE, **DEFAULTS, **self._fallback, **self._values})
 
     def __len__(self) -> int:
-        return len({**TABLE, **self._values})
+        return len(list(iter(self)))
 
     def changed(self) -> dict[str, Any]:
         """The settings that differ from the defaults."""
-        return {n: self[n] for n in self if n not in TABLE or self[n] != TABLE[n].default}
+        usual = {**DEFAULTS, **{name: setting.default for name, setting in TABLE.items()}}
+        return {n: self[n] for n in self if n not in usual or self[n] != usual[n]}
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What was set in this process, as in Celery."""
+        return dict(self._values)
+
+    @property
+    def defaults(self) -> list[Mapping[str, Any]]:
+        """The mappings that apply where nothing was set, as in Celery."""
+        return [self._fallback, {name: setting.default for name, setting in TABLE.items()}, DEFAULTS]
+
+    def without_defaults(self) -> dict[str, Any]:
+        """What was set, by anybody, without the defaults."""
+        self.load()
+        return {**self._fallback, **self._values, **self._pinned}
+
+    def value_set_for(self, name: str) -> bool:
+        """Whether somebody has set it."""
+        return canonical(name) in self.without_defaults()
+
+    def first(self, *names: str) -> Any:
+        """The first value of these names that is not None."""
+        return next((value for name in names if (value := self.get(name)) is not None), None)
+
+    def table(self, with_defaults: bool = False, censored: bool = True) -> dict[str, Any]:
+        """The settings that were set, or all of them; censored: secrets masked."""
+        values = dict(self) if with_defaults else self.without_defaults()
+        return masked(values) if censored else values
+
+    def humanize(self, with_defaults: bool = False, censored: bool = True) -> str:
+        """The same as lines of text."""
+        return "\n".join(f"{k}: {v!r}" for k, v in self.table(with_defaults, censored).items())
 
     def seconds(self, name: str) -> float | None:
         """A duration setting in seconds; None and 0 stay None."""
         value = self[name]
         return (value.total_seconds() if isinstance(value, timedelta) else value) or None
+
+
+def _accepted(name: str, value: Any) -> tuple[str, Any]:
+    """The current name of a setting, and its checked value."""
+    name = canonical(name)
+    setting = TABLE.get(name)
+    return name, value if setting is None else _noted(name, checked(setting, value))
 
 
 _URLS = ("broker_url", "broker_read_url", "result_backend")
@@ -110,17 +241,27 @@ def _noted(name: str, value: Any) -> Any:
     return value
 
 
-def canonical(name: str) -> str:
-    """The lower-case name of a setting; raises UnknownName with near misses."""
+def canonical(name: str, keep: bool = True) -> str:
+    """The lower-case name of a setting. With `keep` a name that neither we nor Celery know is returned as it
+    is, after one warning: another package may read it. Raises UnknownName for a misspelling of a known one,
+    and without `keep` for every unknown one."""
     if name in TABLE:
         return name
     lower = name.lower()
     for candidate in (lower, new_name(name)):
-        if candidate in TABLE:
+        if candidate in TABLE or candidate in DEFAULTS:
             return candidate
-    if lower == "enable_utc" or (any(lower.startswith(p) for p in OTHER_PREFIXES) and not _is_typo(lower)):
-        return lower
-    raise UnknownName("setting", name, list(TABLE))
+    if not keep or _is_typo(lower):
+        raise UnknownName("setting", name, [*TABLE, *DEFAULTS])
+    _warn_once(name)
+    return name
+
+
+@cache
+def _warn_once(name: str) -> None:
+    log.warning(
+        "the setting '%s' is none of qcore's or Celery's; it is kept for others, without effect", name
+    )
 
 
 def settings_in(source: Any, namespace: str | None = None) -> Mapping[str, Any]:
@@ -128,13 +269,19 @@ def settings_in(source: Any, namespace: str | None = None) -> Mapping[str, Any]:
 
     A module may contain names that are not settings; a mapping may not, which update() checks.
     """
-    values: Mapping[str, Any] = source if isinstance(source, Mapping) else vars(source)
+    if isinstance(source, Mapping):
+        names: Iterable[str] = source
+        value_of = source.__getitem__
+    else:
+        names = dir(source)  # Django's settings have no __dict__ before they are read
+        value_of = partial(getattr, source)
     if namespace:
         head = f"{namespace}_"
-        return {n[len(head) :].lower(): v for n, v in values.items() if n.startswith(head)}
+        return {n[len(head) :].lower(): value_of(n) for n in names if n.startswith(head)}
     if isinstance(source, Mapping):
-        return values
-    return {n: v for n, v in values.items() if not callable(v) and _may_be_setting(n)}
+        return source
+    found = {n: value_of(n) for n in names if _may_be_setting(n)}
+    return {n: v for n, v in found.items() if not callable(v)}
 
 
 def _may_be_setting(name: str) -> bool:
@@ -142,7 +289,7 @@ def _may_be_setting(name: str) -> bool:
     if name.startswith("_") or "_" not in name.strip("_"):
         return False
     try:
-        return bool(canonical(name))
+        return bool(canonical(name, keep=False))
     except UnknownName:
         return False
 
@@ -153,13 +300,13 @@ def refuse_conflicts(values: Mapping[str, Any]) -> None:
     seen: dict[str, str] = {}
     for name in values:
         try:
-            setting = canonical(name)
+            setting = canonical(name, keep=False)
         except UnknownName:
             continue
         other = seen.setdefault(setting, name)
         if other != name and values[other] != values[name]:
             raise ConfigError(
-                f"'{other}' and '{name}' are one setting and say different things; keep only '{setting}'"
+                f"'{other}' and '{name}' are the same setting with different values; keep only '{setting}'"
             )
 
 
@@ -167,7 +314,7 @@ def _is_typo(name: str) -> bool:
     """Whether a name is so close to a known setting that it can only be a misspelling of it."""
     import difflib
 
-    return name not in _CELERY_ONLY and bool(difflib.get_close_matches(name, TABLE, n=1, cutoff=0.93))
+    return bool(difflib.get_close_matches(name, TABLE, n=1, cutoff=0.93))
 
 
 def masked(values: Mapping[str, Any]) -> dict[str, Any]:

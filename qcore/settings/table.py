@@ -294,19 +294,3 @@ TABLE: dict[str, Setting] = {
         Setting("event_exchange", (str,), "celeryev", "exchange of the events"),
     )
 }
-
-
-#: Celery's other settings: accepted so that an existing configuration loads; without effect here
-OTHER_PREFIXES = (
-    "arangodb_ azureblockblob_ beat_ broker_ cache_ cassandra_ control_ cosmosdbsql_ couchbase_ "
-    "database_ dynamodb_ elasticsearch_ event_ events_ gcs_ mongodb_ override_ redis_ result_ s3_ "
-    "security_ task_ worker_"
-).split()
-
-
-#: settings of Celery that look like misspellings of ours
-_CELERY_ONLY = frozenset(
-    "task_acks_on_failure task_acks_on_timeout worker_log_datefmt worker_task_log_datefmt "
-    "task_reject_on_worker_lost task_retry_on_worker_lost event_queue_ttl "
-    "result_exchange result_persistent worker_pool_restarts worker_pool_putlocks".split()
-)

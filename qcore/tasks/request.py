@@ -57,6 +57,8 @@ class Request:
 
     #: the limit that retry() was given in this run
     override_max_retries: int | None = None
+    #: the next __call__() of the task is that of the worker
+    awaits_call = False
 
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)

@@ -87,6 +87,8 @@ class Task:
     routing_key: str | None = None
     send_events: bool = True
     abstract: bool = False
+    #: whether a subclass wraps each run in a __call__() of its own
+    overrides_call: bool = False
     #: whether run() is a coroutine function
     is_async: bool = False
 
@@ -122,6 +124,7 @@ class Task:
         if self._bound:
             return
         self._bound = True
+        self.overrides_call = type(self).__call__ is not Task.__call__
         self.is_async = bool(getattr(getattr(self.run, "__code__", None), "co_flags", 0) & CO_COROUTINE)
         for option, setting in self.FROM_SETTINGS:
             if getattr(self, option) is None:
@@ -135,7 +138,12 @@ class Task:
         raise NotImplementedError(f"task {self.name} has no body: define run()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the task in this process, as a plain function call."""
+        """Run the task in this process, as a plain function call. A subclass may override it: workers call
+        it too, and there super().__call__() is the body of the task, with the request of the run."""
+        frame = running.get()
+        if frame is not None and frame[0] is self and frame[1].awaits_call:
+            frame[1].awaits_call = False  # a further call from the body is a plain one
+            return self.run(*args, **kwargs)
         push(self, Request(args=args, kwargs=kwargs))
         try:
             return self.run(*args, **kwargs)
@@ -402,7 +410,7 @@ class SharedTask:
 
     def make(self, app: TaskApp) -> Task:
         """The Task of `app` for this function."""
-        return make_task(app, self._function, app.main, dict(self._options))
+        return make_task(app, self._function, app.main, {"base": getattr(app, "Task", Task), **self._options})
 
     def _task(self) -> Task:
         app: TaskApp = current_app()
@@ -419,6 +427,10 @@ class SharedTask:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._task()(*args, **kwargs)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:  # isinstance(shared, Task), as in Celery
+        return Task
 
     def __repr__(self) -> str:
         name = self._options.get("name") or f"{self._function.__module__}.{self._function.__name__}"

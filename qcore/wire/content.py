@@ -195,7 +195,7 @@ def _load_yaml(raw: bytes) -> Any:
             size = 1
         elif kind == "AliasEvent":
             if anchor not in sizes:
-                raise Malformed("not_yaml", f"the alias {anchor!r:.40} stands for nothing before it")
+                raise Malformed("not_yaml", f"the alias {anchor!r:.40} refers to no anchor")
             size, anchor = sizes[anchor], None
         else:
             continue
@@ -203,7 +203,7 @@ def _load_yaml(raw: bytes) -> Any:
             sizes[anchor] = size
         open_nodes[-1] = (open_nodes[-1][0], open_nodes[-1][1] + size)
         if open_nodes[-1][1] > MAX_YAML_NODES:
-            raise Malformed("too_large", f"the yaml stands for more than {MAX_YAML_NODES:,} values")
+            raise Malformed("too_large", f"the yaml expands to more than {MAX_YAML_NODES:,} values")
     return yaml.load(text, Loader=loader)  # a safe loader: plain values only
 
 

@@ -89,8 +89,8 @@ def encode_request(request: Request, sealer: Sealer | None = None) -> bytes:
     raw = content.to_json(body)
     headers: dict[str, Any] = {"clock": request.clock, "expires": request.expires}
     if sealer is not None:
-        whom = seals.digest_of_whom(request.destination, request.pattern, request.matcher)
-        headers[seals.HEADER] = sealer(raw, whom)
+        recipients = seals.digest_of_recipients(request.destination, request.pattern, request.matcher)
+        headers[seals.HEADER] = sealer(raw, recipients)
     return _message(raw, EXCHANGE, "", headers)
 
 

@@ -143,11 +143,11 @@ def _with_a_number(raw: bytes) -> Envelope | None:
     languages write and Celery's workers do not look at. None when something else is wrong too."""
     try:
         found = msgspec.json.decode(raw)
-        said = found["properties"]["priority"]
-        if said is None or type(said) is int:
+        value = found["properties"]["priority"]
+        if value is None or type(value) is int:
             return None
         try:
-            number = int(float(said))
+            number = int(float(value))
         except (ValueError, TypeError, OverflowError):
             number = 0
         found["properties"]["priority"] = number

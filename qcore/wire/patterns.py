@@ -30,9 +30,9 @@ def refuse_costly(pattern: str) -> None:
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as exc:
-        raise ValueError(f"is no regular expression: {exc}") from None
+        raise ValueError(f"is not a regular expression: {exc}") from None
     if _COMMENTS.search(pattern):
-        raise ValueError("has comments in it")
+        raise ValueError("contains comments")
     _look_for_nesting(pattern)
 
 
@@ -58,7 +58,7 @@ def _look_for_nesting(pattern: str) -> None:
             open_groups[-1] = (around[0] or after_group, around[1], around[2] * (before + ways))
         elif repeat is not None:
             if after_group and repeat[0] != "?":
-                raise ValueError("repeats a repetition")
+                raise ValueError("contains nested repetitions")
             is_endless = repeat[0] in "*+" or (repeat[2] == "," and not repeat[3])
             endless += is_endless
             open_groups[-1] = (True, before, ways * (_ENDLESS_WAYS if is_endless else _ways(repeat)))
@@ -69,7 +69,7 @@ def _look_for_nesting(pattern: str) -> None:
                 open_groups[-1] = (True, before + ways, 1)
             after_group, at = False, at + 1
     if endless > MAX_ENDLESS:
-        raise ValueError(f"has more than {MAX_ENDLESS} endless repeats")
+        raise ValueError(f"has more than {MAX_ENDLESS} unbounded repetitions")
     if sum(open_groups[-1][1:]) > MAX_WAYS:
         raise ValueError("has too many optional parts or alternatives")
 

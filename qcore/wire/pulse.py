@@ -44,9 +44,9 @@ class HealthRecord(NamedTuple):
         if not self.runs:
             return "its process is gone"
         if self.flags & READY and not self.flags & SOLO and self.turned_ago_s > STUCK_S:
-            return f"its loop has not turned for {self.turned_ago_s:.0f} s"
+            return f"its main loop has been stuck for {self.turned_ago_s:.0f} s"
         if self.flags == READY and self.talked_ago_s > STUCK_S:
-            return f"it has not asked its broker for work for {self.talked_ago_s:.0f} s"
+            return f"it has not claimed from its broker for {self.talked_ago_s:.0f} s"
         return ""
 
     @property
@@ -58,7 +58,7 @@ class HealthRecord(NamedTuple):
             return "it is still starting"
         if self.flags & STOPPING:
             return "it is stopping"
-        return "its broker is away" if self.flags & AWAY else ""
+        return "its broker is unreachable" if self.flags & AWAY else ""
 
 
 def folder() -> str:
@@ -69,14 +69,14 @@ def folder() -> str:
 
 def started_mark(pid: int) -> int:
     """When a process started, as a number; tells it from a later one with the same id. 0: not there."""
-    said = process_facts.started(pid)
-    if said is None:
+    start = process_facts.started(pid)
+    if start is None:
         return 0
-    if said.isdecimal():
-        return int(said) & 0xFFFFFFFF
+    if start.isdecimal():
+        return int(start) & 0xFFFFFFFF
     import zlib  # only where there is no /proc
 
-    return zlib.crc32(said.encode())
+    return zlib.crc32(start.encode())
 
 
 def read_all() -> list[HealthRecord]:

@@ -26,7 +26,7 @@ class Seal(msgspec.Struct, frozen=True):
     nonce: str
     issued_at: float
     valid_until: float
-    whom: str
+    recipients: str
     body: str
     mac: str
 
@@ -35,24 +35,24 @@ class Seal(msgspec.Struct, frozen=True):
 
     def _sealed(self) -> str:
         times = (repr(self.issued_at), repr(self.valid_until))
-        return ";".join((VERSION, self.key, self.nonce, *times, self.whom, self.body))
+        return ";".join((VERSION, self.key, self.nonce, *times, self.recipients, self.body))
 
     def is_of(self, secret: bytes) -> bool:
         """Whether this header was written with the secret."""
         return _is_same(self.mac, _mac(secret, self._sealed()))
 
     def is_for(self, destination: Sequence[str] | None, pattern: str | None, matcher: str | None) -> bool:
-        return _is_same(self.whom, digest_of_whom(destination, pattern, matcher))
+        return _is_same(self.recipients, digest_of_recipients(destination, pattern, matcher))
 
     def fits(self, body: bytes) -> bool:
         return _is_same(self.body, _digest(body))
 
 
 def make(
-    key: str, secret: bytes, nonce: str, issued_at: float, valid_until: float, whom: str, body: bytes
+    key: str, secret: bytes, nonce: str, issued_at: float, valid_until: float, recipients: str, body: bytes
 ) -> Seal:
-    """A seal for a body; whom is a digest_of_whom()."""
-    bare = Seal(key, nonce, issued_at, valid_until, whom, _digest(body), "")
+    """A seal for a body; recipients is a digest_of_recipients()."""
+    bare = Seal(key, nonce, issued_at, valid_until, recipients, _digest(body), "")
     return msgspec.structs.replace(bare, mac=_mac(secret, bare._sealed()))
 
 
@@ -72,9 +72,9 @@ def read(text: object) -> Seal | None:
     return Seal(fields[1], fields[2], issued_at, valid_until, fields[5], fields[6], fields[7])
 
 
-def digest_of_whom(destination: Sequence[str] | None, pattern: str | None, matcher: str | None) -> str:
-    whom = [None if destination is None else sorted(destination), pattern, matcher if pattern else None]
-    return _digest(msgspec.json.encode(whom))
+def digest_of_recipients(destination: Sequence[str] | None, pattern: str | None, matcher: str | None) -> str:
+    recipients = [None if destination is None else sorted(destination), pattern, matcher if pattern else None]
+    return _digest(msgspec.json.encode(recipients))
 
 
 # Only workers with keys load OpenSSL: 3.7 MB.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -119,13 +120,14 @@ def build(
     argsrepr: str | None = None,
     kwargsrepr: str | None = None,
     properties: dict[str, Any] | None = None,
+    before: Callable[[dict[str, Any], Any, dict[str, Any]], None] | None = None,
 ) -> bytes:
     """One call as message bytes (protocol 2); raises TypeError for arguments with no JSON form.
 
     properties: more properties of the message, which cannot replace those that the transport needs.
+    before: gets headers, body and properties before they are encoded, and may change them.
     """
     links = _NO_LINKS if not embed else {**_NO_LINKS, **embed}
-    mime, encoding, body = content.dumps((args, kwargs, links), serializer)
     head: dict[str, Any] = {
         "lang": "py",
         "task": task,
@@ -149,6 +151,10 @@ def build(
     }
     if headers:
         head.update({k: v for k, v in headers.items() if k not in KNOWN_HEADERS})
+    if before is not None:
+        properties = dict(properties or {})
+        before(head, (args, kwargs, links), properties)
+    mime, encoding, body = content.dumps((args, kwargs, links), serializer)
     if compression:
         head["compression"], body = compress(body, compression)
     return envelope.wrap(
@@ -320,7 +326,7 @@ def _checked(found: Envelope, name: Any, task_id: str, fields: dict[str, Any], p
 def _protocol_1(found: Envelope) -> TaskMessage:
     """Celery's older format: all fields are in the body, an object."""
     if not found.body:
-        raise Malformed("no_id", "neither headers nor a body say which task this is")
+        raise Malformed("no_id", "neither the headers nor the body name the task")
     fields = envelope.body_value(found)
     if not isinstance(fields, dict):
         raise Malformed("no_id", "the headers have no id and the body is not a protocol 1 object")
@@ -375,7 +381,7 @@ def read_body(message: TaskMessage, accept: frozenset[str] | None = None) -> Bod
         if not isinstance(links, list) or len(links) > CHAIN_LIMIT:
             raise wrong(f"{key} is not a list of at most {CHAIN_LIMIT} signatures")
         if not all(isinstance(link, dict) and isinstance(link.get("task"), str) for link in links):
-            raise wrong(f"{key} holds something that is not a signature")
+            raise wrong(f"{key} contains something that is not a signature")
     chord = embed.get("chord")
     if chord is not None and not (isinstance(chord, dict) and isinstance(chord.get("task"), str)):
         raise wrong("chord is not a signature")

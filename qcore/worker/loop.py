@@ -171,7 +171,7 @@ class Loop:
             return False
         self.returned += len(self._settlements)
         log.error(
-            "%d outcome(s) could not be told to the broker; those tasks run again when the lease ends",
+            "%d outcome(s) could not be sent to the broker; these tasks are redelivered when the lease ends",
             len(self._settlements),
         )
         return True

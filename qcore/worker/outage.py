@@ -28,7 +28,7 @@ class Outage:
         if self.since is None:
             self.since = now
             if self._backoff_s == BACKOFF_LEAST_S:  # else no operation succeeded since the last log line
-                log.error("%s is away: %s; running tasks go on, trying to reconnect", self.what, exc)
+                log.error("%s is unreachable: %s; running tasks continue, reconnecting", self.what, exc)
         self._retry_at = now + self._backoff_s
         self._backoff_s = min(self._backoff_s * 2, BACKOFF_MOST_S)
 

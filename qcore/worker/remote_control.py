@@ -191,9 +191,9 @@ class RemoteControl:
         self.loop.call_soon(kill)
         return f"terminate: {', '.join(found)}" if found else "terminate: tasks unknown"
 
-    def _ending_signal(self, said: str | int | None) -> int:
+    def _ending_signal(self, name: str | int | None) -> int:
         """The signal to send; raises ValueError if it ends no task or the pool cannot send it."""
-        signum = signal_number(said)
+        signum = signal_number(name)
         if not self.pool.features.terminate:
             raise ValueError(f"the {self.pool.name} pool cannot stop a running task")
         if signum == SOFT and not self.pool.features.soft_signal:
@@ -310,15 +310,15 @@ ENDING = {name: int(signal.Signals[f"SIG{name}"]) for name in "TERM INT QUIT HUP
 SOFT = ENDING["USR1"]
 
 
-def signal_number(said: str | int | None) -> int:
-    """The number of the signal to send to a child. `said` is a name with or without SIG, or a number; None
+def signal_number(name: str | int | None) -> int:
+    """The number of the signal to send to a child. `name` is a name with or without SIG, or a number; None
     is TERM. Raises ValueError for a signal that does not end a task. Children ignore the signals that stop
     a worker, so that a supervisor's TERM to the process group causes a warm shutdown; for those four
     signals the result is therefore KILL."""
-    text = "TERM" if said is None else str(said).upper().removeprefix("SIG")
+    text = "TERM" if name is None else str(name).upper().removeprefix("SIG")
     number = ENDING.get(text, int(text) if text.isascii() and text.isdecimal() else 0)
-    if number not in ENDING.values() or isinstance(said, bool):
-        raise ValueError(f"{said!r:.40} is no signal that ends a task; use one of {', '.join(ENDING)}")
+    if number not in ENDING.values() or isinstance(name, bool):
+        raise ValueError(f"{name!r:.40} is not a signal that ends a task; use one of {', '.join(ENDING)}")
     ignored = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
     return int(signal.SIGKILL) if number in ignored else number
 

@@ -27,6 +27,17 @@ from qcore.errors import BrokerError, ColdShutdown, ConfigError, PoolBroken, mas
 from qcore.events.sender import HEARTBEAT_S, EventSender
 from qcore.pools.base import PoolSetup
 from qcore.pools.registry import pools
+from qcore.signals import (
+    celeryd_after_setup,
+    celeryd_init,
+    warn_of_never_sent,
+    worker_before_create_process,
+    worker_init,
+    worker_process_init,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 from qcore.version import __version__
 from qcore.worker.intake.rate_limits import per_second
 from qcore.worker.loop import Loop
@@ -38,6 +49,7 @@ from qcore.worker.services.autoscale import Autoscaler, bounds, keepalive_s
 from qcore.worker.services.base import CONTROL, EVENTS, HEALTH, LEASE, Service, in_order
 from qcore.worker.services.lease import LeaseKeeper
 from qcore.worker.services.reporting import TaskReporter
+from qcore.worker.services.task_signals import TaskSignals
 from qcore.worker.settling.chords import Chords
 from qcore.worker.settling.failed_tasks import FailedTaskRecorder
 from qcore.worker.settling.rules import SettlementRules
@@ -136,9 +148,14 @@ class Worker:
         """Start, run until a shutdown is requested, stop. Returns the exit code. Raises ConfigError,
         and BrokerDown when the broker is unavailable at the start."""
         app = self.app
+        options = {"loglevel": self._log[0], "logfile": self._log[1], "queues": list(self._queues)}
+        celeryd_init.send(self.node, instance=self, conf=app.conf, options=options)
         log_setup.set_up(app.conf, *self._log)
         task_logs.keep(app, self.node)
+        celeryd_after_setup.send(self.node, instance=self, conf=app.conf)
         app.import_modules()
+        warn_of_never_sent()
+        worker_init.send(self)
         app.broker.check()
         for task in app.tasks.values():
             per_second(task.rate_limit)  # a malformed limit fails before anything starts
@@ -146,11 +163,17 @@ class Worker:
             for queue in self._queues:
                 app.broker.purge(queue)
         app.close()
-        if "worker_autoscaler" in list(app.conf):
+        if app.conf.value_set_for("worker_autoscaler"):
             log.warning("the setting worker_autoscaler is ignored: this worker scales its pool itself")
+        if app.conf.beat_schedule:
+            log.warning(
+                "the setting beat_schedule has %d entries; nothing here publishes them, `celery beat` does",
+                len(app.conf.beat_schedule),
+            )
         with PidFile(self._pidfile):
             # The pool first: it forks, and a process with threads or connections must not fork.
             self.pool = self._pool_kind(self._setup)
+            worker_before_create_process.send(self.pool)
             self.pool.start()
             try:
                 consumer = app.broker.consumer(self._queues, self.node)
@@ -167,7 +190,7 @@ class Worker:
                 consumer,
                 self.pool,
                 app.results,
-                TaskReporter(self.events),
+                TaskReporter(self.events, TaskSignals(self.node, self)),
                 rules,
                 chords,
                 self._drain_timeout_s,
@@ -195,6 +218,7 @@ class Worker:
                     self._start(name, service, is_own=name in own)
                     started.append(service)
                 self._say_ready()
+                worker_ready.send(self)
                 self.loop.run()
             except PoolBroken as exc:
                 log.critical("%s; %d running task(s) returned to their queues", exc, self.loop.returned)
@@ -202,6 +226,7 @@ class Worker:
             finally:
                 # Control and events run until the last settlement.
                 self._stop_all(list(reversed(started)), consumer)
+                worker_shutdown.send(self)
             if self.loop.returned:
                 log.warning("cold shutdown: %d running task(s) returned to their queues", self.loop.returned)
                 return EXIT_CUT_SHORT
@@ -228,7 +253,7 @@ class Worker:
             consumer.close()
             crashpoint("left")
         except BrokerError as exc:
-            log.warning("what was held is returned when its lease ends: %s", exc)
+            log.warning("held messages are returned when the lease ends: %s", exc)
         if self.events in services:
             self._stop(self.events)
         self.app.close()
@@ -254,6 +279,8 @@ class Worker:
     def _before_run(self) -> None:
         """Called once in every process that runs tasks."""
         log_setup.redirect_output(self.app.conf)
+        if self._pool_kind.sends_process_signals:
+            worker_process_init.send(self.node)
 
     def _say_ready(self) -> None:
         url = mask_url(self.app.broker_url())
@@ -267,10 +294,18 @@ class Worker:
             f"  tasks        {tasks}\n"
             f"  control      {self._guard.words() if self._has_remote_control else 'off'}\n"
             f"  task events  {'on' if self.events.tasks_on else 'off (-E turns them on)'}\n"
-            f"{self.node} ready.",
+            f"{self._celery_line()}{self.node} ready.",
             file=sys.stderr,
             flush=True,
         )
+
+    @staticmethod
+    def _celery_line() -> str:
+        """A line of the banner, when the project imports Celery and gets qcore."""
+        module = sys.modules.get("celery")
+        if getattr(module, "SERIES", None) != "qcore":
+            return ""
+        return "  celery       is qcore in this process (QCTL_CELERY=real uses the installed Celery)\n"
 
     # --- signals: TERM and the first INT cause a warm shutdown, QUIT and the second INT a cold one
 
@@ -288,6 +323,7 @@ class Worker:
     def _on_term(self, signum: int, frame: FrameType | None) -> None:
         if self.loop.stage == ShutdownStage.RUNNING:
             note("worker: warm shutdown (running tasks finish; Ctrl-C or SIGQUIT stops at once)")
+            self._announce(signum, "Warm", EXIT_SETTLED)
         self.loop.stop(ShutdownStage.WARM)
 
     def _on_interrupt(self, signum: int, frame: FrameType | None) -> None:
@@ -300,11 +336,20 @@ class Worker:
     def _on_quit(self, signum: int, frame: FrameType | None) -> None:
         if self.loop.stage < ShutdownStage.COLD:
             note("worker: cold shutdown (running tasks are stopped and returned)")
+            self._announce(signum, "Cold", EXIT_CUT_SHORT)
         self.loop.stop(ShutdownStage.COLD)
         if self.pool.name == "solo" and self.pool.running():
             raise ColdShutdown
 
+    def _announce(self, signum: int, how: str, exitcode: int) -> None:
+        worker_shutting_down.send(self.node, sig=signal.Signals(signum).name, how=how, exitcode=exitcode)
+
     # --- facts
+
+    @property
+    def hostname(self) -> str:
+        """The node's name, as receivers of signals read it."""
+        return self.node
 
     def _event_facts(self) -> dict[str, Any]:
         return {"active": len(self.pool.running()), "processed": sum(self.loop.total.values())}
@@ -325,7 +370,7 @@ class Worker:
 
 def _results_words(app: App) -> str:
     if not app.results.keeps:
-        return "none kept (set result_backend)"
+        return "not stored (set result_backend)"
     if app.results.in_broker:
-        return "kept by the broker"
+        return "stored in the broker"
     return mask_url(app.results.url)

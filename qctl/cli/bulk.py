@@ -143,7 +143,7 @@ class Bulk:
         self.summary(len(chosen), began)
         if self._stopped:
             raise exit_codes.CommandError(
-                exit_codes.INTERRUPTED, "interrupted", "run the same again to go on with the rest"
+                exit_codes.INTERRUPTED, "interrupted", "run the same command again to continue with the rest"
             )
         return self.code()
 
@@ -215,7 +215,7 @@ class Bulk:
         others = [f"{n:,} {word.replace('_', ' ')}" for word, n in self.words.items() if word != self.done]
         text = f"{self.words[self.done]:,} of {count(total, self.noun)} {self.done} in {age(took_s)}"
         left = total - self.words.total()
-        self.out.note("; ".join([text, *others, *([f"{left:,} not looked at"] if left else [])]))
+        self.out.note("; ".join([text, *others, *([f"{left:,} not examined"] if left else [])]))
 
     def _progress(self, total: int, began: float) -> None:
         now = time.monotonic()

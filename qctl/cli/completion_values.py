@@ -121,9 +121,9 @@ def _commands(session: Session, budget_s: float) -> list[Any]:
     except QcoreError:
         return [found[name] for name in sorted(found)]  # the app's own commands are known without a broker
     for reply in answers.replies.values():
-        for said in reply if isinstance(reply, list) else ():
-            if isinstance(said, dict):
-                found.setdefault(str(said.get("name")), said)
+        for description in reply if isinstance(reply, list) else ():
+            if isinstance(description, dict):
+                found.setdefault(str(description.get("name")), description)
     return [found[name] for name in sorted(found)]
 
 

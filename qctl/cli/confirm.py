@@ -19,15 +19,15 @@ from qctl.output.text import shown
 #: exit codes of commands that ask for confirmation
 CODES = {
     exit_codes.FAILED: "you answered no",
-    exit_codes.REFUSED: "no --yes, and there is no terminal to ask on",
+    exit_codes.REFUSED: "--yes is not given, and there is no terminal to ask on",
 }
 
 
 def options() -> list[click.Parameter]:
     """The options of a command that asks for confirmation."""
     return [
-        click.Option(["-y", "--yes"], is_flag=True, help="Do not ask."),
-        click.Option(["-n", "--dry-run"], is_flag=True, help="Change nothing; say what would be done."),
+        click.Option(["-y", "--yes"], is_flag=True, help="Do not ask for confirmation."),
+        click.Option(["-n", "--dry-run"], is_flag=True, help="Change nothing; print what would be done."),
     ]
 
 
@@ -56,8 +56,8 @@ def ask(what: str, done: str, yes: bool, irreversible: str = "") -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise exit_codes.CommandError(exit_codes.REFUSED, f"{what} would be {done}", "say --yes to do it")
-    if not click.confirm(f"{shown(what)} will be {done}; go on?", default=False, err=True):
+        raise exit_codes.CommandError(exit_codes.REFUSED, f"{what} would be {done}", "give --yes to do it")
+    if not click.confirm(f"{shown(what)} will be {done}; continue?", default=False, err=True):
         raise exit_codes.CommandError(exit_codes.FAILED, f"nothing was {done}")
 
 
@@ -68,7 +68,7 @@ def _ask_by_name(what: str, done: str, yes: bool, name: str) -> None:
     if given is not None:
         if given not in (name, as_shown):
             raise exit_codes.CommandError(
-                exit_codes.REFUSED, f"--confirm says '{given}', not '{name}'; nothing was {done}"
+                exit_codes.REFUSED, f"--confirm is '{given}', not '{name}'; nothing was {done}"
             )
         return
     prod = session.context is not None and session.context.is_prod
@@ -76,9 +76,9 @@ def _ask_by_name(what: str, done: str, yes: bool, name: str) -> None:
         return
     if not sys.stdin.isatty():
         how = f"--confirm '{name}'" if prod else "--yes"
-        raise exit_codes.CommandError(exit_codes.REFUSED, f"{what} would be {done}", f"say {how} to do it")
+        raise exit_codes.CommandError(exit_codes.REFUSED, f"{what} would be {done}", f"give {how} to do it")
     typed = click.prompt(
-        f"{shown(what)} will be {done}, and nobody can take it back; type '{as_shown}' to go on",
+        f"{shown(what)} will be {done}; this cannot be undone; type '{as_shown}' to continue",
         default="",
         show_default=False,
         err=True,

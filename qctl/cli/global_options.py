@@ -39,32 +39,32 @@ def global_options() -> list[click.Option]:
         return GlobalOption([*names], expose_value=False, callback=_keep, **attributes)
 
     return [
-        option("-A", "--app", metavar="APP", help="The app: module, module:name. [env: QCTL_APP]"),
+        option("-A", "--app", metavar="APP", help="The app: module or module:name. [env: QCTL_APP]"),
         option(
-            "-b", "--broker", metavar="URL", help="The broker. [env: QCTL_BROKER_URL; default: sqlite://]"
+            "-b", "--broker", metavar="URL", help="Broker URL. [env: QCTL_BROKER_URL; default: sqlite://]"
         ),
-        option("--result-backend", metavar="URL", help="Where results are. [env: QCTL_RESULT_BACKEND]"),
+        option("--result-backend", metavar="URL", help="URL of the result store. [env: QCTL_RESULT_BACKEND]"),
         option(
             "--context",
             type=ContextName(),
-            help="A fleet by name, see `qctl ctx`. [env: QCTL_CONTEXT]",
+            help="Named fleet to use; see `qctl ctx`. [env: QCTL_CONTEXT]",
         ),
-        option("--workdir", metavar="DIR", help="Look for the app there; work there."),
+        option("--workdir", metavar="DIR", help="Change to this directory before loading the app."),
         option(
             "-o",
             "--output",
             type=FormatName(),
-            help="How to print the answer: json, wide, csv, …; see `help formats`. [env: QCTL_OUTPUT]",
+            help="Output format: json, wide, csv, …; see `help formats`. [env: QCTL_OUTPUT]",
         ),
-        option("-j", "--json", "as_json", is_flag=True, help="The same as -o json."),
+        option("-j", "--json", "as_json", is_flag=True, help="Same as -o json."),
         option("-t", "--timeout", type=Span(), help="Timeout: 2, 1.5s, 10m. [env: QCTL_TIMEOUT]"),
         option(
             "--read-only/--read-write",
             default=None,
-            help="Refuse every change, or allow changes. [env: QCTL_READ_ONLY]",
+            help="Refuse or allow commands that change something. [env: QCTL_READ_ONLY]",
         ),
-        option("-q", "--quiet", is_flag=True, help="No counts and remarks on stderr."),
-        option("-C", "--no-color", is_flag=True, help="No colours. [env: NO_COLOR]"),
+        option("-q", "--quiet", is_flag=True, help="Print no counts and remarks on stderr."),
+        option("-C", "--no-color", is_flag=True, help="Print no colours. [env: NO_COLOR]"),
         option("--debug", is_flag=True, help="Show tracebacks of errors. [env: QCTL_DEBUG]"),
     ]
 
@@ -81,7 +81,7 @@ class WatchOption(click.Option):
             type=Span(),
             expose_value=False,
             callback=self._note,
-            help="Do it again every 2 s, or every TIME, until Ctrl-C.",
+            help="Repeat every 2 s, or every TIME, until Ctrl-C.",
         )
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
@@ -109,7 +109,7 @@ def reason_option() -> click.Option:
         if value is not None:
             session_of(ctx).options.reason = value
 
-    words = "Why, for the audit log; has to be said in a context of class prod."
+    words = "Reason for the audit log; required in contexts of class prod."
     return click.Option(["--reason"], metavar="TEXT", expose_value=False, callback=keep, help=words)
 
 
@@ -126,10 +126,10 @@ def list_options(taken: Iterable[str]) -> list[click.Option]:
         return click.Option([*names], expose_value=False, callback=_keep_listing, **attributes)
 
     made = [
-        option("--columns", type=Names(), help="Only these columns, in this order."),
-        option("--sort", metavar="FIELD", help="Sort by this field; --sort=-FIELD: the largest first."),
-        option("--limit", type=click.IntRange(0), help="At most so many lines."),
-        option("--no-headers", is_flag=True, flag_value=False, default=None, help="No line of headings."),
+        option("--columns", type=Names(), help="Print only these columns, in this order."),
+        option("--sort", metavar="FIELD", help="Sort by this field; --sort=-FIELD: in descending order."),
+        option("--limit", type=click.IntRange(0), help="Print at most this many lines."),
+        option("--no-headers", is_flag=True, flag_value=False, default=None, help="Print no header line."),
     ]
     taken = set(taken)
     return [o for o in made if not taken & set(o.opts)]

@@ -16,13 +16,13 @@ def permit(session: Session, what: str) -> None:
         source = session.layers.source("read_only")
         raise exit_codes.CommandError(
             exit_codes.REFUSED,
-            f"`{what}` changes something, and this is read-only ({source})",
-            "--read-write says that you mean it",
+            f"`{what}` changes something, and qctl is read-only here ({source})",
+            "give --read-write to allow it",
         )
     context = session.context
     if context is not None and context.is_prod and not (session.options.reason or "").strip():
         raise exit_codes.CommandError(
             exit_codes.REFUSED,
             f"a change of '{context.name}' needs a reason, since its class is prod",
-            "say why with --reason TEXT",
+            "give it with --reason TEXT",
         )

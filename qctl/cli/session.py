@@ -127,7 +127,9 @@ class Session:
             _enter(self.options.workdir)
         if self.options.app:
             from qcore.app.loader import find_app
+            from qcore.celery.install import install
 
+            install()  # `from celery import Celery` in the project is qcore's
             # A module's prints must not mix into the answer. Under a lock, since stdout is shared by threads.
             with _LOADING, redirect_stdout(sys.stderr):
                 app = find_app(self.options.app)

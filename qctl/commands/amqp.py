@@ -11,10 +11,10 @@ from qctl.cli.types import nearest
 INSTEAD = {
     "queue.purge": "qctl queue purge QUEUE",
     "queue.declare": "qctl call … --queue QUEUE, or start a worker with -Q QUEUE: both declare it",
-    "queue.delete": "the broker's own tool: a queue may be someone else's",
+    "queue.delete": "the broker's own tool, since other programs may use the queue",
     "queue.bind": "the setting task_queues, with an exchange and a routing key",
     "exchange.declare": "the setting task_queues, with an exchange",
-    "exchange.delete": "the broker's own tool: an exchange may be someone else's",
+    "exchange.delete": "the broker's own tool, since other programs may use the exchange",
     "basic.publish": "qctl call NAME --exchange E --routing-key K",
     "basic.get": "qctl queue peek QUEUE",
     "basic.ack": "qctl queue purge QUEUE --match id:ID",
@@ -23,8 +23,8 @@ INSTEAD = {
 
 @page(
     "amqp",
-    examples=[("qctl amqp basic.get", "which command looks at messages")],
-    exit_codes={exit_codes.FAILED: "always: it only says what to use"},
+    examples=[("qctl amqp basic.get", "the command that shows messages")],
+    exit_codes={exit_codes.FAILED: "always: the command only names its replacement"},
     see_also=["queue", "call", "list bindings"],
 )
 @click.argument("words", nargs=-1, metavar="[COMMAND] [ARGUMENTS]...")
@@ -37,7 +37,7 @@ def command(words: tuple[str, ...]) -> None:
     if not words:
         lines = [f"  {name:<17} {instead}" for name, instead in INSTEAD.items()]
         raise exit_codes.CommandError(
-            exit_codes.FAILED, "there is no AMQP shell here; instead of\n" + "\n".join(lines)
+            exit_codes.FAILED, "qctl has no AMQP shell; use instead of\n" + "\n".join(lines)
         )
     name = words[0]
     if name not in INSTEAD:
@@ -45,5 +45,5 @@ def command(words: tuple[str, ...]) -> None:
             exit_codes.USAGE, f"no AMQP command named '{name}'{nearest(name, INSTEAD)}"
         )
     raise exit_codes.CommandError(
-        exit_codes.FAILED, f"there is no AMQP shell here; instead of {name}: {INSTEAD[name]}"
+        exit_codes.FAILED, f"qctl has no AMQP shell; instead of {name} use: {INSTEAD[name]}"
     )

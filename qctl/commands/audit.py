@@ -26,18 +26,18 @@ WIDE = ("host", "pid", "broker")
 @page(
     "audit",
     examples=[
-        ("qctl audit", "what was changed at this broker, newest first"),
-        ("qctl audit --since 2h -o json", "in the last two hours, for a program"),
-        ("qctl audit --local", "what you changed from this host, at any broker"),
+        ("qctl audit", "changes at this broker, newest first"),
+        ("qctl audit --since 2h -o json", "changes of the last two hours, for scripts"),
+        ("qctl audit --local", "your changes from this host, at any broker"),
     ],
-    exit_codes={exit_codes.FAILED: "this broker keeps no log; --local shows your own"},
+    exit_codes={exit_codes.FAILED: "this broker keeps no audit log; --local shows your own"},
     see_also=["ctx", "help exit-codes"],
     lists=True,
 )
-@click.option("--local", is_flag=True, help="Your own log on this host, not the one at the broker.")
-@click.option("--since", type=Span(), help="Only what is not older.")
+@click.option("--local", is_flag=True, help="Read your own log on this host instead of the broker's.")
+@click.option("--since", type=Span(), help="Only changes since this time.")
 @click.option(
-    "--limit", type=click.IntRange(1, MOST), default=100, show_default=True, help="At most so many."
+    "--limit", type=click.IntRange(1, MOST), default=100, show_default=True, help="At most this many."
 )
 def command(local: bool, since: float | None, limit: int) -> None:
     """Audit log of changes made with qctl.

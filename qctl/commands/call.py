@@ -33,15 +33,15 @@ BATCH = 1000
     "call",
     changes=True,
     examples=[
-        ("qctl call proj.add -a '[2, 2]'", "send it; prints the task id"),
-        ("qctl call proj.add -a '[2, 2]' --wait -t 10", "and print what it returns"),
-        ('qctl call proj.mail -k \'{"to": "a@b.c"}\' --countdown 10m', "in ten minutes"),
+        ("qctl call proj.add -a '[2, 2]'", "send a task; prints its id"),
+        ("qctl call proj.add -a '[2, 2]' --wait -t 10", "wait for the result and print it"),
+        ('qctl call proj.mail -k \'{"to": "a@b.c"}\' --countdown 10m', "run it in ten minutes"),
         ("qctl call proj.add -a '[1, 1]' --queue slow --priority 9", "to a queue, at a priority"),
         ("qctl call proj.load -k @load.json --dry-run", "print the message; send nothing"),
     ],
     exit_codes={
         exit_codes.FAILED: "--wait: the task failed; its traceback is on stderr",
-        exit_codes.NOT_FOUND: "no worker knows a task of that name (nothing was sent)",
+        exit_codes.NOT_FOUND: "no worker has registered the task (nothing was sent)",
         exit_codes.NO_ANSWER: "--wait: the task was sent, and no worker is online to run it",
         exit_codes.TIMED_OUT: "--wait: no result within -t; the task may still run",
     },
@@ -53,36 +53,40 @@ BATCH = 1000
     "--args",
     "args",
     type=Json(list, "'[2, 2]'"),
-    help="Arguments, a JSON list; @FILE and - too.",
+    help="Arguments as a JSON list; @FILE reads a file, - stdin.",
 )
 @click.option(
     "-k",
     "--kwargs",
     "kwargs",
     type=Json(dict, "'{\"x\": 2}'"),
-    help="Keyword arguments, a JSON object; @FILE and - too.",
+    help="Keyword arguments as a JSON object; @FILE reads a file, - stdin.",
 )
-@click.option("-Q", "--queue", type=QueueName(), metavar="TEXT", help="Send it to this queue.")
-@click.option("--exchange", help="Send it to this exchange (with --routing-key).")
-@click.option("--routing-key", help="With this routing key.")
-@click.option("--priority", type=click.IntRange(0, 9), help="0 to 9.")
-@click.option("--countdown", type=Span(), help="Run it after this time.")
-@click.option("--eta", type=Moment(), help="Run it at this time, not before.")
-@click.option("--expires", type=Moment(), help="Do not run it after this time.")
-@click.option("--id", "task_id", help="Its id; a random one when not given.")
-@click.option("-H", "--header", type=Header(), multiple=True, help="A header of the message; repeatable.")
-@click.option("--serializer", type=OneOf("serializer", ("json", "yaml", "msgpack")), help="Of the arguments.")
+@click.option("-Q", "--queue", type=QueueName(), metavar="TEXT", help="Queue to send the task to.")
+@click.option("--exchange", help="Exchange to send the task to (with --routing-key).")
+@click.option("--routing-key", help="Routing key.")
+@click.option("--priority", type=click.IntRange(0, 9), help="Priority, 0 to 9.")
+@click.option("--countdown", type=Span(), help="Run the task after this delay.")
+@click.option("--eta", type=Moment(), help="Run the task at this time or later.")
+@click.option("--expires", type=Moment(), help="Discard the task if it has not started by then.")
+@click.option("--id", "task_id", help="Task id. [default: random]")
+@click.option("-H", "--header", type=Header(), multiple=True, help="Message header; repeatable.")
+@click.option(
+    "--serializer", type=OneOf("serializer", ("json", "yaml", "msgpack")), help="Serializer of the arguments."
+)
 @click.option(
     "--compression",
     type=OneOf("compression", ("gzip", "bzip2", "lzma", "zstd", "brotli")),
-    help="Of the message.",
+    help="Compression of the message.",
 )
-@click.option("--time-limit", type=Span(), help="Kill it after this time.")
-@click.option("--soft-time-limit", type=Span(), help="Tell it to stop after this time.")
-@click.option("--idempotency-key", help="Send it once, however often this is repeated with that key.")
-@click.option("--count", type=click.IntRange(1, 1_000_000), default=1, help="So many times.")
+@click.option("--time-limit", type=Span(), help="Hard time limit: kill the task after this time.")
+@click.option(
+    "--soft-time-limit", type=Span(), help="Soft time limit: raise SoftTimeLimitExceeded in the task."
+)
+@click.option("--idempotency-key", help="Calls with the same key are enqueued once.")
+@click.option("--count", type=click.IntRange(1, 1_000_000), default=1, help="Send the task this many times.")
 @click.option("--dry-run", is_flag=True, help="Print the message; send nothing.")
-@click.option("--wait", is_flag=True, help="Wait for the result and print it; -t says how long.")
+@click.option("--wait", is_flag=True, help="Wait for the result, at most -t, and print it.")
 @click.option("--no-check", is_flag=True, help="Send without checking that a worker has registered the task.")
 def command(
     name: str,
@@ -103,7 +107,7 @@ def command(
     session = current()
     if count > 1 and (wait or options["task_id"] or options["idempotency_key"]):
         raise exit_codes.CommandError(
-            exit_codes.USAGE, "--count goes without --wait, --id and --idempotency-key"
+            exit_codes.USAGE, "--count cannot be combined with --wait, --id or --idempotency-key"
         )
     given = {k: v for k, v in {**options, "headers": dict(header) or None}.items() if v is not None}
     if dry_run:
@@ -162,12 +166,12 @@ def _check_name(session: Session, name: str) -> Answers | None:
     }
     if not known and answers.silent:
         words = f"no worker answered within {CHECK_S:g} s"
-        session.out.note(f"{words}; whether one knows '{name}' was not checked")
+        session.out.note(f"{words}; whether '{name}' is registered was not checked")
     if known and name not in known:
         raise exit_codes.CommandError(
             exit_codes.NOT_FOUND,
-            f"no worker knows a task named '{name}'{nearest(name, known)}",
-            "`qctl inspect registered` lists them; --no-check sends it all the same",
+            f"no worker has registered a task named '{name}'{nearest(name, known)}",
+            "`qctl inspect registered` lists them; --no-check sends it anyway",
         )
     return answers
 
@@ -228,5 +232,5 @@ def _wait(session: Session, task_id: str, nobody: bool) -> int:
     raise exit_codes.CommandError(
         exit_codes.TIMED_OUT,
         f"no result of {task_id} within {timeout:g} s; the task may still run",
-        f"`qctl result {task_id} --wait` goes on waiting",
+        f"`qctl result {task_id} --wait` continues to wait",
     )

@@ -17,10 +17,13 @@ command = CliGroup(
     "config",
     help="""Show the effective settings and where each comes from.
 
-    The strongest first: the command line (and a context named there), the environment (and QCTL_CONTEXT),
-    the project's qctl.toml or [tool.qctl] of pyproject.toml, the context chosen with `ctx use`, your own
-    config.toml, and what is built in. The app's own settings come last.""",
-    examples=[("qctl config ls", "what counts"), ("qctl config explain broker", "who says what about it")],
+    The highest precedence first: the command line (and a context named there), the environment (and
+    QCTL_CONTEXT), the project's qctl.toml or [tool.qctl] of pyproject.toml, the context chosen with `ctx
+    use`, your own config.toml, and the built-in defaults. The app's own settings come last.""",
+    examples=[
+        ("qctl config ls", "the effective settings"),
+        ("qctl config explain broker", "where a setting is set, and which value takes effect"),
+    ],
     exit_codes=(exit_codes.BAD_CONFIG,),
     subcommand_metavar="COMMAND [ARGUMENTS]...",
     see_also=["ctx", "help env"],
@@ -60,19 +63,19 @@ def _explain(key: str | None) -> None:
     layers = current().layers
     items = []
     for name in [key] if key else KEYS:
-        said = layers.said(name)
-        if name == "context" and not said and layers.context is not None:
+        sources = layers.sources_of(name)
+        if name == "context" and not sources and layers.context is not None:
             value, source = _context(layers)
-            said = [(source, value)]
+            sources = [(source, value)]
         items += [
             {"key": name, "value": _shown(value), "source": source, "wins": number == 0}
-            for number, (source, value) in enumerate(said)
+            for number, (source, value) in enumerate(sources)
         ]
-        if not said:
+        if not sources:
             items.append({"key": name, "value": None, "source": None, "wins": False})
     columns = [Column("KEY"), Column("VALUE"), Column("SOURCE"), Column("WINS")]
     rows: list[list[str | Cell]] = [
-        [i["key"], _words(i["value"]), i["source"] or "nobody says anything", "yes" if i["wins"] else ""]
+        [i["key"], _words(i["value"]), i["source"] or "not set anywhere", "yes" if i["wins"] else ""]
         for i in items
     ]
     current().out.items("config.explain", items, columns, rows, "key")
@@ -84,8 +87,8 @@ command.add_command(
         callback=_show_list,
         params=[],
         lists=True,
-        help="List the settings that count; passwords are hidden.",
-        examples=[("qctl config ls", "of this directory and user")],
+        help="List the effective settings; passwords are hidden.",
+        examples=[("qctl config ls", "for this directory and user")],
         see_also=["config explain"],
     )
 )
@@ -95,8 +98,8 @@ command.add_command(
         callback=_explain,
         params=[click.Argument(["key"], type=OneOf("key", KEYS), required=False)],
         lists=True,
-        help="Show everybody who says something about a setting, and who wins.",
-        examples=[("qctl config explain broker", "only this one")],
+        help="Show all places that set a setting, and which one takes effect.",
+        examples=[("qctl config explain broker", "only this setting")],
         see_also=["config ls", "ctx show"],
     )
 )

@@ -40,18 +40,18 @@ command = ContextGroup(
     "ctx",
     help="""Name fleets (contexts), and choose the default.
 
-    A context has a broker, and what else would have to be typed: an app, a queue, a format. One of class
-    prod is read-only unless said otherwise; there --read-write is needed to change something, and
-    --reason to say why. They are in contexts.toml, which only you may read.
+    A context has a broker and, if needed, an app, a queue and an output format. A context of class
+    prod is read-only by default: there a change needs --read-write, and
+    --reason for the audit log. Contexts are stored in contexts.toml, which only you may read.
 
-    --context counts before the environment, QCTL_CONTEXT before the project's qctl.toml, and a context
-    chosen with `ctx use` after it. What was chosen says nothing when -b or the environment names another
-    broker than its own.""",
+    --context takes precedence over the environment, QCTL_CONTEXT over the project's qctl.toml, and that
+    over a context chosen with `ctx use`. The chosen context is ignored when -b or the environment names
+    another broker.""",
     examples=[
-        ("qctl ctx add prod -b redis://host/0 --class prod", "name a fleet"),
+        ("qctl ctx add prod -b redis://host/0 --class prod", "add a context"),
         ("qctl ctx use prod", "set it as the default"),
-        ("qctl ctx -", "back to the one before"),
-        ("qctl --context prod status", "only this once"),
+        ("qctl ctx -", "back to the previous one"),
+        ("qctl --context prod status", "for one command only"),
     ],
     exit_codes=(exit_codes.NOT_FOUND, exit_codes.BAD_CONFIG),
     subcommand_metavar="COMMAND [ARGUMENTS]...",
@@ -102,7 +102,7 @@ def _show_list() -> None:
     found = contexts.load(current().out.warn)
     _print(list(found.values()), contexts.chosen()[0])
     if not found:
-        current().out.note("there is no context; `qctl ctx add NAME -b URL` makes one")
+        current().out.note("there is no context; `qctl ctx add NAME -b URL` adds one")
 
 
 def _named(name: str) -> Context:
@@ -135,7 +135,7 @@ def _add(name: str, kind: str | None, colour: str | None, queue: str | None, rep
     found = contexts.load(current().out.warn)
     if contexts.valid_name(name) in found and not replace:
         raise exit_codes.CommandError(
-            exit_codes.USAGE, f"there is a context '{name}' already", "--replace writes it anew"
+            exit_codes.USAGE, f"there is a context '{name}' already", "--replace overwrites it"
         )
     found[name] = Context(name, values)
     contexts.save(found)
@@ -195,7 +195,9 @@ def _edit() -> None:
     except (OSError, ValueError) as exc:
         raise exit_codes.CommandError(exit_codes.FAILED, f"cannot run the editor '{editor}': {exc}") from None
     if code:
-        raise exit_codes.CommandError(exit_codes.FAILED, f"the editor left with {code}; nothing was changed")
+        raise exit_codes.CommandError(
+            exit_codes.FAILED, f"the editor exited with code {code}; nothing was changed"
+        )
     found = contexts.load(current().out.warn, copy)  # on an error the edited text stays in the copy
     write_private(path, copy.read_text(encoding="utf-8"))
     copy.unlink()
@@ -258,7 +260,7 @@ for page in (
         params=[],
         lists=True,
         help="List the contexts.",
-        examples=[("qctl ctx ls -o json", "for a program; passwords are hidden")],
+        examples=[("qctl ctx ls -o json", "for scripts; passwords are hidden")],
         see_also=["ctx use"],
     ),
     _page(
@@ -266,13 +268,17 @@ for page in (
         callback=_add,
         params=[
             click.Argument(["name"]),
-            click.Option(["--class", "kind"], metavar="WORD", help="prod: be careful with it; or any word."),
-            click.Option(["--colour"], type=OneOf("colour", COLOURS), help="Of its name in lists."),
-            click.Option(["--queue"], help="The queue that is meant when none is named."),
-            click.Option(["--replace"], is_flag=True, help="Write it anew when there is one of that name."),
+            click.Option(
+                ["--class", "kind"],
+                metavar="WORD",
+                help="Class of the fleet: prod makes it read-only by default; any other word is a label.",
+            ),
+            click.Option(["--colour"], type=OneOf("colour", COLOURS), help="Colour of its name in lists."),
+            click.Option(["--queue"], help="Default queue of commands."),
+            click.Option(["--replace"], is_flag=True, help="Overwrite an existing context of that name."),
         ],
         watches=False,
-        help="""Name a fleet.
+        help="""Add a context: a name for a fleet.
 
         The broker, the app, the result store, the format, the time-out and --read-only are the options
         that every command has. A password need not be in the file: -b env:NAME, file:PATH and
@@ -289,13 +295,16 @@ for page in (
         callback=_use,
         params=[
             click.Argument(["name"], type=ContextName(), required=False),
-            click.Option(["--none"], is_flag=True, help="Use no context."),
+            click.Option(["--none"], is_flag=True, help="Use no context by default."),
         ],
         watches=False,
         help="Set this fleet as the default; - is the previous one.",
-        examples=[("qctl ctx use prod", "until another is chosen"), ("qctl ctx use -", "the one before")],
+        examples=[
+            ("qctl ctx use prod", "set it as the default"),
+            ("qctl ctx use -", "back to the previous one"),
+        ],
         exit_codes={
-            exit_codes.NOT_FOUND: "none was in use before",
+            exit_codes.NOT_FOUND: "no context was in use before",
             exit_codes.BAD_CONFIG: "no context of that name",
         },
         see_also=["ctx ls"],
@@ -305,7 +314,7 @@ for page in (
         callback=_show,
         params=[_name_argument(required=False)],
         help="Show one context, or the one in use; passwords are hidden.",
-        examples=[("qctl ctx show prod -o yaml", "everything about it")],
+        examples=[("qctl ctx show prod -o yaml", "all of its settings")],
         exit_codes={
             exit_codes.NOT_FOUND: "no context is in use",
             exit_codes.BAD_CONFIG: "no context of that name",
@@ -316,8 +325,8 @@ for page in (
         "test",
         callback=_test,
         params=[click.Argument(["names"], nargs=-1, type=ContextName(), metavar="[NAME]...")],
-        help="Say whether the brokers of contexts can be reached.",
-        examples=[("qctl ctx test prod", "and how long it took")],
+        help="Test whether the brokers of contexts can be reached.",
+        examples=[("qctl ctx test prod", "reachable or not, and the round-trip time")],
         exit_codes={
             exit_codes.PARTIAL: "some cannot be reached",
             exit_codes.UNAVAILABLE: "none can be reached",
@@ -331,11 +340,11 @@ for page in (
         watches=False,
         help="""Open contexts.toml in $VISUAL or $EDITOR.
 
-        What you write is looked through before it counts. With a mistake in it, it stays in
-        contexts.edited.toml beside the old file.""",
+        The file is checked before it takes effect. If it has a mistake, it is kept as
+        contexts.edited.toml next to the old one.""",
         examples=[("qctl ctx edit", "all contexts in one file")],
         exit_codes={
-            exit_codes.BAD_CONFIG: "a mistake in what was written",
+            exit_codes.BAD_CONFIG: "the edited file has a mistake",
             exit_codes.FAILED: "the editor failed",
         },
         see_also=["ctx ls"],
@@ -346,7 +355,7 @@ for page in (
         params=[_name_argument(), *consent_options()],
         watches=False,
         help="Delete a context; its fleet is not touched.",
-        examples=[("qctl ctx rm old --yes", "without a question")],
+        examples=[("qctl ctx rm old --yes", "without confirmation")],
         exit_codes={**CODES, exit_codes.BAD_CONFIG: "no context of that name"},
         see_also=["ctx ls"],
     ),

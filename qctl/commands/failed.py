@@ -28,12 +28,12 @@ command = CliGroup(
     "failed",
     help="""Failed tasks: list, group, show, retry, delete.
 
-    Workers keep the message of such a task, with its traceback, for a week (failed_task_expires), and at
-    most 100,000 of them (failed_tasks_max). RabbitMQ has no place for them.""",
+    Workers store the message of such a task, with its traceback, for a week (failed_task_expires), and at
+    most 100,000 of them (failed_tasks_max). RabbitMQ cannot store them.""",
     examples=[
-        ("qctl failed group", "which errors there are, and how often"),
-        ("qctl failed ls 'name:proj.mail.* since:2h'", "those of the last two hours"),
-        ("qctl failed retry 'exc:TimeoutError' --rate 50/s", "again, after a question"),
+        ("qctl failed group", "exceptions with their counts"),
+        ("qctl failed ls 'name:proj.mail.* since:2h'", "tasks that failed in the last two hours"),
+        ("qctl failed retry 'exc:TimeoutError' --rate 50/s", "send again; asks for confirmation"),
     ],
     exit_codes=(exit_codes.NOT_FOUND,),
     subcommand_metavar="COMMAND [ARGUMENTS]...",
@@ -99,7 +99,9 @@ def _show_list(words: tuple[str, ...], limit: int) -> None:
     others = () if found else session.broker.roster()[1]
     if others:
         workers = count(len(others), "worker")
-        session.out.note(f"{workers} of Celery's in this fleet: theirs are not kept, only in their results")
+        session.out.note(
+            f"{workers} of Celery's in this fleet: their failed tasks are only in the result store"
+        )
 
 
 def _group(words: tuple[str, ...], by: str) -> None:
@@ -186,9 +188,7 @@ def _choose(words: tuple[str, ...], everything: bool, limit: int | None, again: 
     """The tasks that match the filter, oldest first. again: include those that were retried before."""
     wanted = _filter(words)
     if wanted.is_all and not everything:
-        raise exit_codes.CommandError(
-            exit_codes.USAGE, "say which ones with a filter, or give --all", "see `qctl failed ls`"
-        )
+        raise exit_codes.CommandError(exit_codes.USAGE, "give a filter, or --all", "see `qctl failed ls`")
     items: list[Item] = []
     oldest: deque[FailedTask] = deque(maxlen=SAMPLES)
     for failure in scan(current().broker, wanted):
@@ -231,8 +231,8 @@ def _remove(words: tuple[str, ...], everything: bool, limit: int | None, yes: bo
 # --- pages
 
 _UNSUPPORTED = {exit_codes.FAILED: "you answered no, or this broker keeps no failed tasks"}
-_ALL = click.Option(["--all", "everything"], is_flag=True, help="All of them; instead of a filter.")
-_LIMIT = click.Option(["--limit"], type=click.IntRange(1), help="At most so many, the oldest first.")
+_ALL = click.Option(["--all", "everything"], is_flag=True, help="All failed tasks, instead of a filter.")
+_LIMIT = click.Option(["--limit"], type=click.IntRange(1), help="At most this many, oldest first.")
 
 command.add_command(
     CliCommand(
@@ -242,13 +242,13 @@ command.add_command(
         params=[
             _filter_argument(),
             click.Option(
-                ["--limit"], type=click.IntRange(1), default=100, show_default=True, help="At most so many."
+                ["--limit"], type=click.IntRange(1), default=100, show_default=True, help="At most this many."
             ),
         ],
         help="List failed tasks, newest first.",
         examples=[
             ("qctl failed ls 'since:2h -exc:ValueError'", "see `qctl help filters`"),
-            ("qctl failed ls -o json --limit 1000", "for a program"),
+            ("qctl failed ls -o json --limit 1000", "for scripts"),
         ],
         exit_codes={exit_codes.FAILED: "this broker keeps no failed tasks"},
         see_also=["failed show", "failed group"],
@@ -265,15 +265,15 @@ command.add_command(
                 type=OneOf("grouping", KEYS),
                 default="exception",
                 show_default=True,
-                help="What those of one group have in common.",
+                help="Field to group by.",
             ),
         ],
-        help="""Count failed tasks by what they have in common.
+        help="""Count failed tasks by a common field.
 
         Each group comes with its first and last time and the newest task in it.""",
         examples=[
-            ("qctl failed group", "which exceptions there are"),
-            ("qctl failed group --by name 'since:1d'", "which tasks failed today"),
+            ("qctl failed group", "count by exception"),
+            ("qctl failed group --by name 'since:1d'", "failures of the last day by task name"),
         ],
         exit_codes={exit_codes.FAILED: "this broker keeps no failed tasks"},
         see_also=["failed ls", "failed retry"],
@@ -285,7 +285,7 @@ command.add_command(
         callback=_show_one,
         params=[click.Argument(["task_id"], metavar="ID")],
         help="Print one failed task with its traceback and all of its arguments.",
-        examples=[("qctl failed show 1f0c…", "for people; -o json for a program")],
+        examples=[("qctl failed show 1f0c…", "as text; -o json for scripts")],
         exit_codes={
             exit_codes.NOT_FOUND: "no failed task of that id is kept",
             exit_codes.FAILED: "this broker keeps no failed tasks",
@@ -302,26 +302,26 @@ command.add_command(
             _filter_argument(),
             _ALL,
             _LIMIT,
-            click.Option(["--rate"], type=Rate(), help="At most so many in a time: 50/s, 600/m."),
+            click.Option(["--rate"], type=Rate(), help="Rate limit: 50/s, 600/m."),
             *consent_options(),
         ],
         help="""Send failed tasks again, each at most once.
 
-        The message goes to the queue it came from with the same body. It gets a new id, no retries behind
-        it, no time at which it expires, and a header that names the failed task (qcore_retry_of). A member
+        The message goes to the queue it came from with the same body. It gets a new id, a retry count of
+        0, no expiry, and a header that names the failed task (qcore_retry_of). A member
         of a group stays one; a chord that has failed stays failed.
 
-        Ctrl-C stops between two batches. The same command goes on with the rest.""",
+        Ctrl-C stops between two batches. The same command continues with the rest.""",
         examples=[
-            ("qctl failed retry 'exc:TimeoutError since:1d'", "after a question"),
-            ("qctl failed retry 'name:proj.*' --rate 50/s --yes", "slowly, without a question"),
-            ("qctl failed retry --all --dry-run", "only say how many of what"),
+            ("qctl failed retry 'exc:TimeoutError since:1d'", "asks for confirmation"),
+            ("qctl failed retry 'name:proj.*' --rate 50/s --yes", "at a limited rate, without confirmation"),
+            ("qctl failed retry --all --dry-run", "only print the counts"),
         ],
         exit_codes={
             **CODES,
             **_UNSUPPORTED,
             exit_codes.NOT_FOUND: "no failed task matches",
-            exit_codes.PARTIAL: "some had expired meanwhile, or cannot be sent again",
+            exit_codes.PARTIAL: "some have expired meanwhile, or cannot be sent again",
         },
         see_also=["failed ls", "dead replay"],
     )
@@ -332,10 +332,10 @@ command.add_command(
         callback=_remove,
         changes=True,
         params=[_filter_argument(), _ALL, _LIMIT, *consent_options()],
-        help="Delete failed tasks: what is known of them, and their messages.",
+        help="Delete the records and messages of failed tasks.",
         examples=[
-            ("qctl failed rm 'until:3d'", "those of more than three days ago, after a question"),
-            ("qctl failed rm --all --yes", "all, without a question"),
+            ("qctl failed rm 'until:3d'", "failures older than three days; asks for confirmation"),
+            ("qctl failed rm --all --yes", "all, without confirmation"),
         ],
         exit_codes={**CODES, **_UNSUPPORTED, exit_codes.NOT_FOUND: "no failed task matches"},
         see_also=["failed ls"],

@@ -8,7 +8,7 @@ from typing import Any
 from qctl import exit_codes
 from qctl.cli.command import CliCommand, CliGroup
 from qctl.cli.session import current
-from qctl.fleet.silent_workers import verdict
+from qctl.fleet.silent_workers import report_silence
 from qctl.output.writer import to_json
 
 #: (part, the parts that must start before it)
@@ -44,7 +44,7 @@ def _workers() -> int:
     session = current()
     timeout = session.options.timeout or 1.0
     answers = session.app.control.ask("active_queues", timeout_s=timeout)
-    code = verdict(session, answers, None, timeout)
+    code = report_silence(session, answers, None, timeout)
     queues = {
         node: [q["name"] for q in reply if isinstance(q, dict) and "name" in q]
         for node, reply in sorted(answers.replies.items())
@@ -74,8 +74,8 @@ command.add_command(
         "workers",
         callback=_workers,
         params=[],
-        help="Print which worker takes from which queue.",
-        examples=[("qctl graph workers -o json", "for a program")],
+        help="Print which worker consumes which queues.",
+        examples=[("qctl graph workers -o json", "for scripts")],
         exit_codes=(exit_codes.PARTIAL, exit_codes.NO_ANSWER),
         see_also=["inspect active_queues"],
     )
@@ -86,7 +86,7 @@ command.add_command(
         callback=_parts,
         params=[],
         help="Print the parts of a worker, in the order in which they start.",
-        examples=[("qctl graph bootsteps | dot -Tpng > parts.png", "as a picture")],
+        examples=[("qctl graph bootsteps | dot -Tpng > parts.png", "as an image")],
         see_also=["graph workers"],
     )
 )

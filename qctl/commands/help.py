@@ -12,28 +12,30 @@ from qctl.options import FORMATS
 
 ENVIRONMENT = {
     "QCTL_APP": "the app, as -A",
-    "QCTL_BROKER_URL": "the broker, as -b; stronger than the app's own setting (also CELERY_BROKER_URL)",
-    "QCTL_RESULT_BACKEND": "where results are, as --result-backend (also CELERY_RESULT_BACKEND)",
-    "QCTL_CONTEXT": "the context, as --context; empty: none, whatever was chosen",
-    "QCTL_TIMEOUT": "how long to wait, as -t",
-    "QCTL_READ_ONLY": "1: refuse to change anything, as --read-only; 0: as --read-write",
+    "QCTL_BROKER_URL": "broker URL, as -b; overrides the app's own setting (also CELERY_BROKER_URL)",
+    "QCTL_RESULT_BACKEND": "URL of the result store, as --result-backend (also CELERY_RESULT_BACKEND)",
+    "QCTL_CONTEXT": "the context, as --context; empty: no context",
+    "QCTL_TIMEOUT": "timeout, as -t",
+    "QCTL_READ_ONLY": "1: refuse changes, as --read-only; 0: allow them, as --read-write",
     "QCTL_CONFIG": "the directory of contexts.toml and config.toml (~/.config/qctl)",
-    "QCTL_LOG_FORMAT": "json: the worker logs one JSON object a line",
-    "QCTL_LEASE": "seconds after which the tasks of a dead worker run again (30)",
+    "QCTL_LOG_FORMAT": "json: the worker logs one JSON object per line",
+    "QCTL_LEASE": "lease: seconds after which the tasks of a dead worker are redelivered (30)",
     "QCTL_OUTPUT": "the output format, as -o",
     "QCTL_THEME": "the colours of the dashboard, as `events --theme`",
-    "QCTL_SERVE_TOKEN": "the token of `events --serve`; without it a new one each time",
+    "QCTL_SERVE_TOKEN": "access token of `events --serve`; default: a random one at each start",
     "QCTL_DEBUG": "show tracebacks of errors, as --debug",
-    "QCTL_CONTROL_KEY": "ID:SECRET or file:PATH: sign requests to the workers with it",
-    "QCTL_CONTROL_UNSIGNED": "what unsigned requests may do: allow, read, refuse (control_unsigned)",
+    "QCTL_CONTROL_KEY": "ID:SECRET or file:PATH: the key that signs control requests",
+    "QCTL_CONTROL_UNSIGNED": (
+        "permissions of unsigned control requests: allow, read, refuse (control_unsigned)"
+    ),
     "QCTL_DEFAULT_QUEUE": "the queue of tasks without one (setting task_default_queue)",
     "QCTL_BENCH_SETTINGS": "set by `bench` for its worker",
     "QCTL_CONDITION": "set by `watch --exec` for its command; so are QCTL_READY and the like",
     "NO_COLOR": "no colours",
-    "FORCE_COLOR": "colours even when the output is no terminal (also CLICOLOR_FORCE)",
+    "FORCE_COLOR": "colours even if the output is not a terminal (also CLICOLOR_FORCE)",
     "TERM": "dumb: no colours and no dashboard",
     "VISUAL": "the editor of `ctx edit`; then EDITOR, then vi",
-    "REMAP_SIGTERM": "SIGQUIT: a worker takes SIGTERM for it, as with Celery",
+    "REMAP_SIGTERM": "SIGQUIT: a worker treats SIGTERM as SIGQUIT, as Celery does",
 }
 
 
@@ -47,8 +49,8 @@ def environment() -> str:
     """The topic env."""
     wide = max(map(len, ENVIRONMENT))
     rows = [f"  {name:<{wide}}  {words}" for name, words in ENVIRONMENT.items()]
-    order = """An option beats the environment, the environment beats the project's qctl.toml, that beats the
-context and your config.toml, and the app's own settings come last; see `qctl config explain`."""
+    order = """Precedence, highest first: an option, the environment, the project's qctl.toml, the context and
+your config.toml, the app's own settings; see `qctl config explain`."""
     return f"Environment\n\n{chr(10).join(rows)}\n\n{order}"
 
 
@@ -56,19 +58,19 @@ def formats() -> str:
     """The topic formats."""
     rows = [f"  {name:<14} {words}" for name, words in FORMATS.items()]
     text = """A document has `schema` and `version`; within a version fields are only added. Lists are in
-`items`, replies of workers in `replies` by worker. An empty answer is [] or {}, never no document.
+`items`, replies of workers in `replies` by worker. An empty answer is [] or {}.
 Times are RFC 3339 in UTC, lengths of time are seconds, sizes are bytes. Tables are for people and
 may change. Everything that is not the answer goes to stderr; with json and ndjson errors do so as
 JSON.
 
 csv, tsv, fields= and template= name the fields that -o json shows; dots go inside: {request.name}.
 A field with a list or an object in it is JSON. Control characters are shown as \\x1b and the like.
-In csv, text that a spreadsheet would take for a formula has a quote mark (') in front. An empty
-list is the heading alone in csv, and nothing at all in the others. In a template {{ and }} are
+In csv, text that a spreadsheet would read as a formula has a quote mark (') in front. An empty
+list is only the header line in csv, and no output in the others. In a template {{ and }} are
 braces, \\t is a tab and \\n a line end.
 
 Commands that print a list take --columns, --sort, --limit and --no-headers. Sorting and limits
-count in every format; columns in tables, csv and tsv. `help` and `completion` always print text.
+apply in every format; columns in tables, csv and tsv. `help` and `completion` always print text.
 
   qctl queue ls -o template='{queue} has {ready}'
   qctl status -o fields=node,state"""
@@ -91,8 +93,8 @@ TOPICS = {"exit-codes": exit_codes_topic, "env": environment, "formats": formats
     settles=False,
     examples=[
         ("qctl help call", "the page of a command"),
-        ("qctl help inspect active", "of a command of a group"),
-        ("qctl help exit-codes", "what the exit codes mean; also: env, formats, filters"),
+        ("qctl help inspect active", "the page of a subcommand"),
+        ("qctl help exit-codes", "the meaning of the exit codes; also: env, formats, filters"),
     ],
 )
 @click.argument("words", nargs=-1, metavar="[COMMAND...]|exit-codes|env|formats|filters")

@@ -20,7 +20,7 @@ COLUMNS = [
 command = CliGroup(
     "list",
     help="List the bindings of queues.",
-    examples=[("qctl list bindings", "which queue gets what")],
+    examples=[("qctl list bindings", "queues with their exchanges and routing keys")],
     subcommand_metavar="COMMAND",
     see_also=["queue ls"],
 )
@@ -72,10 +72,10 @@ command.add_command(
         "bindings",
         callback=_bindings,
         params=[],
-        help="""List which queue gets what is sent to which exchange.
+        help="""List the bindings of queues to exchanges.
 
-        Those of the app's settings, and those that workers take from; WORKERS says how many.""",
-        examples=[("qctl -A proj list bindings -o json", "for a program")],
+        Includes the queues of the app's settings and those that workers consume; WORKERS is their number.""",
+        examples=[("qctl -A proj list bindings -o json", "for scripts")],
         exit_codes=(exit_codes.BAD_CONFIG,),
         see_also=["queue ls", "inspect active_queues"],
     )

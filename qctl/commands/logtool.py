@@ -89,8 +89,8 @@ command = CliGroup(
 
     Logs are read in Celery's default format, ours, or as JSON lines; several files, or stdin.""",
     examples=[
-        ("qctl logtool stats worker.log", "how many of which task, and how long they took"),
-        ("qctl logtool errors *.log", "what failed, with tracebacks"),
+        ("qctl logtool stats worker.log", "counts and run times by task name"),
+        ("qctl logtool errors *.log", "errors, with tracebacks"),
     ],
     subcommand_metavar="COMMAND [FILE]...",
     see_also=["failed", "events"],
@@ -175,14 +175,14 @@ def _incomplete(files: tuple[str, ...]) -> None:
     rows = [[str(v) for v in item.values()] for item in items]
     columns = [Column("ID"), Column("TASK"), Column("RECEIVED")]
     current().out.items("logtool.incomplete", items, columns, rows, "id")
-    current().out.note(f"{count(len(items), 'task')} received and not ended in this log")
+    current().out.note(f"{count(len(items), 'task')} received without an outcome in this log")
 
 
 for name, callback, words in (
-    ("stats", _stats, "Count tasks by name: received, succeeded, failed, how long"),
+    ("stats", _stats, "Count tasks by name: received, succeeded, failed, run time"),
     ("errors", _errors, "Print records of level ERROR and above, with tracebacks"),
     ("traces", _traces, "Print records that have a traceback"),
-    ("incomplete", _incomplete, "List tasks that were received and did not end"),
+    ("incomplete", _incomplete, "List tasks that were received and have no outcome"),
     ("debug", _debug, "Print records of level DEBUG"),
 ):
     command.add_command(

@@ -34,9 +34,9 @@ def confirm(function: Any) -> Any:
     "purge",
     changes=True,
     examples=[
-        ("qctl purge", "the queues of the app, after a question"),
-        ("qctl purge -Q reports,mails --yes", "these, without a question"),
-        ("qctl purge -Q reports --dry-run", "only say what would be deleted"),
+        ("qctl purge", "the queues of the app; asks for confirmation"),
+        ("qctl purge -Q reports,mails --yes", "these queues, without confirmation"),
+        ("qctl purge -Q reports --dry-run", "only print what would be deleted"),
     ],
     exit_codes={
         **CODES,
@@ -44,11 +44,11 @@ def confirm(function: Any) -> Any:
     },
     see_also=["inspect reserved", "inspect active_queues"],
 )
-@click.option("-Q", "--queues", type=QueueNames(), help="Only these queues; the app's when not given.")
+@click.option("-Q", "--queues", type=QueueNames(), help="Queues to purge. [default: the app's queues]")
 @click.option("-X", "--exclude-queues", type=Names(), help="Not these.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@click.option("-f", "--force", is_flag=True, help="The same as --yes.")
-@click.option("-n", "--dry-run", is_flag=True, help="Delete nothing; say what would be deleted.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("-f", "--force", is_flag=True, help="Same as --yes.")
+@click.option("-n", "--dry-run", is_flag=True, help="Delete nothing; print what would be deleted.")
 @confirm
 def command(
     queues: list[str] | None, exclude_queues: list[str] | None, yes: bool, force: bool, dry_run: bool

@@ -7,7 +7,7 @@ from qctl.cli.session import current
 @page(
     "report",
     examples=[
-        ("qctl report", "of this installation"),
+        ("qctl report", "versions and settings of this installation"),
         ("qctl -A proj report", "with the settings of an app that differ from the defaults"),
     ],
     see_also=["inspect report", "inspect conf"],

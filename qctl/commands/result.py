@@ -21,13 +21,13 @@ from qctl.fleet.print_result import print_result
         exit_codes.FAILED: "the task failed or was revoked",
         exit_codes.NOT_FOUND: "no result is known for that id",
         exit_codes.NOT_MET: "the task has begun and has not finished",
-        exit_codes.BAD_CONFIG: "no results are kept: no result store is configured",
+        exit_codes.BAD_CONFIG: "results are not stored: no result store is configured",
         exit_codes.TIMED_OUT: "--wait: no result within -t",
     },
     see_also=["call", "inspect query_task"],
 )
 @click.argument("task_id", metavar="ID")
-@click.option("--wait", is_flag=True, help="Wait until the task has finished; -t says how long.")
+@click.option("--wait", is_flag=True, help="Wait until the task has finished, at most -t.")
 @click.option("--traceback", is_flag=True, help="Print the traceback of a failed task.")
 def command(task_id: str, wait: bool, traceback: bool) -> int:
     """Print the result of a task.

@@ -17,15 +17,15 @@ from qctl.cli.session import current
     "shell",
     examples=[
         ("qctl -A proj shell", "then: add.delay(2, 2).get(timeout=5)"),
-        ("qctl -A proj shell --no-exec", "only list the names that it would have"),
+        ("qctl -A proj shell --no-exec", "only list the names it would define"),
     ],
     exit_codes={exit_codes.USAGE: "no app, or a shell that is not installed"},
     see_also=["call", "inspect registered"],
 )
-@click.option("-I", "--ipython", is_flag=True, help="IPython; an error when it is not installed.")
-@click.option("-B", "--bpython", is_flag=True, help="bpython; an error when it is not installed.")
+@click.option("-I", "--ipython", is_flag=True, help="Use IPython; an error if it is not installed.")
+@click.option("-B", "--bpython", is_flag=True, help="Use bpython; an error if it is not installed.")
 @click.option("-P", "--python", "plain", is_flag=True, help="Python's own.")
-@click.option("-T", "--without-tasks", is_flag=True, help="Only the app, not its tasks by name.")
+@click.option("-T", "--without-tasks", is_flag=True, help="Define only the app, not its tasks by name.")
 @click.option("--no-exec", is_flag=True, help="Start nothing; list the names.")
 def command(ipython: bool, bpython: bool, plain: bool, without_tasks: bool, no_exec: bool) -> int:
     """Start Python with the app and its tasks loaded.
@@ -39,7 +39,7 @@ def command(ipython: bool, bpython: bool, plain: bool, without_tasks: bool, no_e
     app.import_modules()
     names = _names(app, not without_tasks)
     lines = [f"  {name:<20} {_what(value)}" for name, value in names.items()]
-    session.out.note("names at hand:\n" + "\n".join(lines))
+    session.out.note("defined names:\n" + "\n".join(lines))
     if no_exec:
         return exit_codes.OK
     wanted = "IPython" if ipython else "bpython" if bpython else "" if plain else None

@@ -13,7 +13,7 @@ from qctl.cli.command import command as page
 from qctl.cli.session import Session, current
 from qctl.cli.types import Destinations
 from qctl.commands.remote.group import nodes
-from qctl.fleet.silent_workers import verdict
+from qctl.fleet.silent_workers import report_silence
 from qctl.output import state_styles
 from qctl.output.csv_fields import fields_of
 from qctl.output.table import Cell, Column
@@ -33,10 +33,10 @@ COLUMNS = [
     "status",
     examples=[
         ("qctl status", "every worker of the embedded broker"),
-        ("qctl -b redis://host/0 status -o json", "for a program"),
-        ("qctl status --all", "also those that are gone"),
-        ("qctl status -o name | wc -l", "how many are there"),
-        ("qctl status --all-contexts", "the workers of every fleet that has a name"),
+        ("qctl -b redis://host/0 status -o json", "for scripts"),
+        ("qctl status --all", "including workers that are gone"),
+        ("qctl status -o name | wc -l", "the number of workers"),
+        ("qctl status --all-contexts", "the workers of the fleets of all contexts"),
     ],
     exit_codes={
         exit_codes.OK: "every worker answered",
@@ -47,11 +47,13 @@ COLUMNS = [
     see_also=["inspect ping", "inspect stats", "events"],
     lists=True,
 )
-@click.option("-a", "--all", "everybody", is_flag=True, help="Also workers that left within the last hour.")
 @click.option(
-    "-d", "--destination", type=Destinations(), multiple=True, help="Only these workers; globs are fine."
+    "-a", "--all", "everybody", is_flag=True, help="Include workers that left within the last hour."
 )
-@click.option("--all-contexts", is_flag=True, help="Ask the fleets of all contexts at once.")
+@click.option(
+    "-d", "--destination", type=Destinations(), multiple=True, help="Only these workers, by name or glob."
+)
+@click.option("--all-contexts", is_flag=True, help="Query the fleets of all contexts at once.")
 def command(destination: Sequence[list[str]], everybody: bool, all_contexts: bool) -> int:
     """List the workers that are online.
 
@@ -61,23 +63,23 @@ def command(destination: Sequence[list[str]], everybody: bool, all_contexts: boo
     """
     session = current()
     timeout = session.options.timeout or 1.0
-    whom = nodes(destination)
+    chosen_nodes = nodes(destination)
     if all_contexts:
         from qctl.fleet.all_contexts import everywhere
 
-        found, code = everywhere(session, whom, timeout, _items)
+        found, code = everywhere(session, chosen_nodes, timeout, _items)
         rows = [[i["context"], *_row(session, i)] for i in found]
         session.out.items(
             "status", found, [Column("CONTEXT"), *COLUMNS], rows, "node", ["context", *fields_of("status")]
         )
         return code
-    answers = session.app.control.ask("ping", None, whom, timeout)
+    answers = session.app.control.ask("ping", None, chosen_nodes, timeout)
     items = _items(answers)
     if everybody:
-        items += _gone(answers, whom)
+        items += _gone(answers, chosen_nodes)
     stop = None
     try:
-        code = verdict(session, answers, whom, timeout)
+        code = report_silence(session, answers, chosen_nodes, timeout)
     except exit_codes.CommandError as exc:
         stop, code = exc, exc.code
     session.out.items("status", items, COLUMNS, [_row(session, i) for i in items], "node")
@@ -117,7 +119,7 @@ def _item(
     }
 
 
-def _gone(answers: Any, whom: list[str] | None) -> list[dict[str, Any]]:
+def _gone(answers: Any, chosen_nodes: list[str] | None) -> list[dict[str, Any]]:
     """Workers whose announcement has expired; they get no request."""
     now = answers.now
     return [
@@ -125,7 +127,7 @@ def _gone(answers: Any, whom: list[str] | None) -> list[dict[str, Any]]:
         for node, member in sorted(answers.members.items())
         if not member.alive
         and node not in answers.replies
-        and (whom is None or any(fnmatch.fnmatchcase(node, w) for w in whom))
+        and (chosen_nodes is None or any(fnmatch.fnmatchcase(node, w) for w in chosen_nodes))
     ]
 
 

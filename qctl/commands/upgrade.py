@@ -76,14 +76,16 @@ command.add_command(
         callback=_settings,
         params=[
             click.Argument(["file"], type=click.Path(exists=True, dir_okay=False)),
-            click.Option(["--django"], is_flag=True, help="Write CELERY_ and capitals, as Django has them."),
             click.Option(
-                ["--compat"], is_flag=True, expose_value=False, help="No effect: old names go on working."
+                ["--django"], is_flag=True, help="Write names as in Django settings: CELERY_ and capitals."
+            ),
+            click.Option(
+                ["--compat"], is_flag=True, expose_value=False, help="No effect: old names continue to work."
             ),
             click.Option(["--no-backup"], is_flag=True, help="Keep no copy of the file (FILE.orig)."),
             click.Option(["-n", "--dry-run"], is_flag=True, help="Change nothing; print the difference."),
         ],
-        help="""Write old names of settings in a Python file as they are called now.
+        help="""Convert old setting names in a Python file to current ones.
 
         Only names change, never values, and only those of settings that are known.""",
         examples=[

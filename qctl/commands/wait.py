@@ -18,18 +18,18 @@ EVERY_S = 0.25
 @page(
     "wait",
     examples=[
-        ("qctl wait 'queue:mails depth=0' --timeout 5m", "until it is empty and nothing of it runs"),
-        ("qctl wait 'workers>=3' -t 30s", "until three workers are there"),
-        ("qctl wait 'task:2f9c1e0a done=yes'", "until it has ended, however"),
-        ("qctl wait 'queues ready<100' --hold 10s", "and has been so for ten seconds"),
+        ("qctl wait 'queue:mails depth=0' --timeout 5m", "until the queue is empty and nothing is in flight"),
+        ("qctl wait 'workers>=3' -t 30s", "until three workers are online"),
+        ("qctl wait 'task:2f9c1e0a done=yes'", "until the task has ended, with any outcome"),
+        ("qctl wait 'queues ready<100' --hold 10s", "until the condition has held for ten seconds"),
     ],
-    exit_codes={exit_codes.OK: "the condition holds", exit_codes.NOT_MET: "-t ran out first"},
+    exit_codes={exit_codes.OK: "the condition holds", exit_codes.NOT_MET: "the timeout (-t) passed first"},
     see_also=["watch", "queue ls", "health"],
     watches=False,
 )
 @click.argument("condition", metavar="CONDITION", nargs=-1, required=True)
-@click.option("--hold", type=Span(), default=0.0, help="It must have been so for this long.")
-@click.option("--every", type=Span(), default=EVERY_S, help="Time between looks. [default: 0.25s]")
+@click.option("--hold", type=Span(), default=0.0, help="The condition must hold for this long.")
+@click.option("--every", type=Span(), default=EVERY_S, help="Polling interval. [default: 0.25s]")
 def command(condition: tuple[str, ...], hold: float, every: float) -> int:
     """Wait until a condition holds.
 
@@ -64,10 +64,10 @@ def command(condition: tuple[str, ...], hold: float, every: float) -> int:
     fields = {"condition": wanted.text, "met": met, "waited_s": round(now - started, 3), "facts": facts}
     if not session.out.for_people:
         session.out.document("wait", fields)
-    said = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
+    summary = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
     if not met:
         raise exit_codes.CommandError(
-            exit_codes.NOT_MET, f"not so within {timeout:g} s: {wanted.text} ({said})"
+            exit_codes.NOT_MET, f"condition not met within {timeout:g} s: {wanted.text} ({summary})"
         )
-    session.out.note(f"{wanted.text} ({said})")
+    session.out.note(f"{wanted.text} ({summary})")
     return exit_codes.OK

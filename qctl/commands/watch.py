@@ -27,18 +27,18 @@ EVERY_S = 2.0
             "whenever the condition becomes true",
         ),
         ("qctl watch --when 'workers<3' --fail", "exit with code 6 when it is true"),
-        ("qctl watch --when 'queues depth>0' -o ndjson", "one line each time that it changes"),
+        ("qctl watch --when 'queues depth>0' -o ndjson", "one line per change of the condition"),
     ],
-    exit_codes={exit_codes.NOT_MET: "--fail: it has become so"},
+    exit_codes={exit_codes.NOT_MET: "--fail: the condition became true"},
     see_also=["wait", "events"],
     watches=False,
 )
-@click.option("--when", required=True, metavar="CONDITION", help="As `qctl wait` has them.")
+@click.option("--when", required=True, metavar="CONDITION", help="Condition, as for `qctl wait`.")
 @click.option(
     "--exec", "line", metavar="COMMAND", help="Shell command to run each time the condition becomes true."
 )
 @click.option("--fail", is_flag=True, help="Exit with code 6 as soon as the condition is true.")
-@click.option("--every", type=Span(), default=EVERY_S, help="Time between looks. [default: 2s]")
+@click.option("--every", type=Span(), default=EVERY_S, help="Polling interval. [default: 2s]")
 def command(when: str, line: str | None, fail: bool, every: float) -> int:
     """Run a command whenever a condition becomes true.
 
@@ -54,7 +54,7 @@ def command(when: str, line: str | None, fail: bool, every: float) -> int:
         holds = facts is not None and wanted.holds(facts)
         if facts is not None and holds != held:
             held = holds
-            _say(wanted, facts, holds)
+            _print_state(wanted, facts, holds)
             if holds and line:
                 _run(wanted, facts, line)
             if holds and fail:
@@ -76,12 +76,12 @@ def _look(wanted: conditions.Condition) -> dict[str, Any] | None:
         return None
 
 
-def _say(wanted: conditions.Condition, facts: dict[str, Any], holds: bool) -> None:
+def _print_state(wanted: conditions.Condition, facts: dict[str, Any], holds: bool) -> None:
     out = current().out
     at = stamp(time.time())
     if out.for_people:
-        said = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
-        out.line(f"{at}  {'yes' if holds else 'no ':<3}  {wanted.text}  ({said})")
+        summary = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
+        out.line(f"{at}  {'yes' if holds else 'no ':<3}  {wanted.text}  ({summary})")
     else:
         out.objects([{"at": at, "condition": wanted.text, "holds": holds, "facts": facts}])
 

@@ -28,7 +28,7 @@ def is_reference(text: str) -> bool:
 def why_bad(text: str) -> str:
     """The error in an address, in words that follow 'the broker'; empty when it is valid."""
     if is_reference(text):
-        return "" if text.partition(":")[2] else f"'{text}' names nothing behind the colon"
+        return "" if text.partition(":")[2] else f"'{text}' has nothing after the colon"
     for url in filter(None, _BETWEEN.split(text)) if text.strip() else [""]:
         if "://" not in url:
             return "has no scheme; write redis://host/0, amqp://host// or sqlite:///path"
@@ -37,7 +37,7 @@ def why_bad(text: str) -> str:
         try:
             _ = urlsplit(url).port
         except ValueError:
-            return "has a port that is none (1 to 65535)"
+            return "has an invalid port (1 to 65535)"
     return ""
 
 
@@ -67,7 +67,7 @@ def _from_file(name: str, warn: Callable[[str], None]) -> str:
         with path.open(encoding="utf-8") as file:
             text = file.read(_MOST)
     except (OSError, UnicodeDecodeError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) else "it is no text"
+        why = exc.strerror if isinstance(exc, OSError) else "it is not text"
         raise exit_codes.CommandError(
             exit_codes.BAD_CONFIG, f"cannot read the address in file:{name}: {why}"
         ) from None
@@ -86,6 +86,6 @@ def _from_keyring(name: str, warn: Callable[[str], None]) -> str:
     found = keyring.get_password("qctl", name)
     if found is None:
         raise exit_codes.CommandError(
-            exit_codes.BAD_CONFIG, f"the keyring has nothing called '{name}' for qctl"
+            exit_codes.BAD_CONFIG, f"the keyring has no entry named '{name}' for qctl"
         )
     return str(found)

@@ -95,7 +95,7 @@ def valid_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise exit_codes.CommandError(
             exit_codes.USAGE,
-            f"'{name}' is no name for a context",
+            f"'{name}' is not a valid name of a context",
             "letters, digits, '_', '-' and '.', at most 63",
         )
     return name

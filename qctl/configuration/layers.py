@@ -58,7 +58,7 @@ class Layers:
     def __init__(self, places: list[Place] | None = None, context: Context | None = None) -> None:
         self.places, self.context = [] if places is None else places, context
 
-    def said(self, key: str) -> list[tuple[str, Any]]:
+    def sources_of(self, key: str) -> list[tuple[str, Any]]:
         """(source, value) of every source that sets `key`; the first one is effective."""
         found = [(p, p.values[key]) for p in self.places if p.values.get(key) is not None]
         if key == "read_only":
@@ -68,10 +68,10 @@ class Layers:
 
     def value(self, key: str) -> Any:
         """The effective value; None when no source sets it."""
-        return next((value for _, value in self.said(key)), None)
+        return next((value for _, value in self.sources_of(key)), None)
 
     def source(self, key: str) -> str:
-        return next((name for name, _ in self.said(key)), "")
+        return next((name for name, _ in self.sources_of(key)), "")
 
 
 def gather(given: Mapping[str, Any], start: Path, warn: Callable[[str], None]) -> Layers:

@@ -22,7 +22,7 @@ def load(start: Path, warn: Callable[[str], None] = lambda words: None) -> tuple
             if not path.is_file() or (name == "pyproject.toml" and not _has_section(path)):
                 continue
             if not is_ours(path):
-                warn(f"warning: {path} is not used: it belongs to somebody else, or anybody may write it")
+                warn(f"warning: {path} is not used: another user owns it, or other users can write to it")
                 continue
             return path, _values(path)
     return None

@@ -27,17 +27,17 @@ class Field(NamedTuple):
 
 COMMON = {
     "broker": Field(str, "the broker, as -b; also env:NAME, file:PATH, keyring:NAME", True),
-    "result_backend": Field(str, "where results are, as --result-backend", True),
+    "result_backend": Field(str, "URL of the result store, as --result-backend", True),
     "app": Field(str, "the app, as -A"),
     "output": Field(str, "the output format, as -o"),
-    "timeout": Field(str, "how long to wait, as -t"),
+    "timeout": Field(str, "timeout, as -t"),
     "read_only": Field(bool, "refuse commands that change something"),
 }
 CONTEXT = {
     **COMMON,
-    "class": Field(str, "prod: read-only unless said otherwise, and changes need a reason"),
-    "colour": Field(str, "of its name: red, yellow, green, blue, magenta, cyan"),
-    "queue": Field(str, "the queue that commands mean when none is named"),
+    "class": Field(str, "prod: read-only by default, and changes need a reason"),
+    "colour": Field(str, "colour of its name: red, yellow, green, blue, magenta, cyan"),
+    "queue": Field(str, "default queue of commands"),
 }
 #: fields of qctl.toml, [tool.qctl] and the user's config.toml
 DEFAULTS = {**COMMON, "queue": CONTEXT["queue"], "context": Field(str, "the context to use, as --context")}

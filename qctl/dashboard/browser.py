@@ -57,8 +57,8 @@ def serve(session: Session, host: str, port: int, words: list[str]) -> int:
         gets its own session id, which expires when the server ends."""
         if why := _foreign(request.headers.get("Host", ""), request.headers.get("Origin"), host):
             raise web.HTTPForbidden(text=f"{why}\n")
-        said = request.query.get("token", "")
-        if said and _same(said, token):
+        given = request.query.get("token", "")
+        if given and _same(given, token):
             answer = web.HTTPFound("/")
             sessions.add(own := secrets.token_urlsafe(24))
             answer.set_cookie(COOKIE, own, httponly=True, samesite="Strict")
@@ -113,24 +113,24 @@ async def _answers(host: str, port: int) -> bool:
     return True
 
 
-def _same(said: str, token: str) -> bool:
-    return hmac.compare_digest(said.encode(), token.encode())
+def _same(given: str, token: str) -> bool:
+    return hmac.compare_digest(given.encode(), token.encode())
 
 
-def _foreign(said: str, origin: str | None, host: str) -> str:
+def _foreign(given: str, origin: str | None, host: str) -> str:
     """Why a request does not come from a page of this server; empty: it does.
 
-    said: its Host header. Another host name that resolves to this address is refused (DNS rebinding); IP
+    given: its Host header. Another host name that resolves to this address is refused (DNS rebinding); IP
     addresses, this host's names and the bound name pass. origin: its Origin header, None without one.
     """
     try:
-        name = urlsplit(f"//{said}").hostname or ""
+        name = urlsplit(f"//{given}").hostname or ""
     except ValueError:
         name = ""
     ours = {host.lower(), "localhost", socket.gethostname().lower(), socket.getfqdn().lower()}
     if name not in ours and not _is_address(name):
-        return f"this server has no name '{said}'; use the address that `qctl events --serve` printed"
-    if origin is not None and urlsplit(origin).netloc.lower() != said.lower():
+        return f"this server is not called '{given}'; use the address that `qctl events --serve` printed"
+    if origin is not None and urlsplit(origin).netloc.lower() != given.lower():
         return f"a page of {origin} may not use this dashboard"
     return ""
 

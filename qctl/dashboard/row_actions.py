@@ -36,16 +36,14 @@ class RowAction(NamedTuple):
 def retry(rows: Sequence[Any], every: str) -> RowAction | None:
     failed = [r for r in rows if isinstance(r, TaskSeen) and r.state == "FAILURE"]
     if every and rows and isinstance(rows[0], TaskSeen):
-        return _retry((every,), f"try all failed tasks again that match {every}")
+        return _retry((every,), f"retry all failed tasks that match {every}")
     if failed:
         what = failed[0].name or failed[0].uuid if len(failed) == 1 else count(len(failed), "failed task")
-        return _retry(
-            (f"id:{','.join(t.uuid for t in failed)}",), f"try {what} again, with the same arguments"
-        )
+        return _retry((f"id:{','.join(t.uuid for t in failed)}",), f"retry {what}, with the same arguments")
     groups = [r for r in rows if isinstance(r, FailureRow) and r.exact]
     if len(groups) == 1:
         (row,) = groups
-        what = f"try {count(row.count, 'failed task')} again: {row.name}, {row.exc_type}"
+        what = f"retry {count(row.count, 'failed task')}: {row.name}, {row.exc_type}"
         return _retry(row.filter_words, what)
     if groups:
         words = " or ".join(f"({' '.join(g.filter_words)})" for g in groups)
@@ -59,7 +57,7 @@ def _retry(words: tuple[str, ...], what: str) -> RowAction:
 
 def revoke(rows: Sequence[Any], every: str) -> RowAction | None:
     if every and rows and isinstance(rows[0], TaskSeen):
-        what = f"revoke all tasks that wait and match {every}"
+        what = f"revoke all waiting tasks that match {every}"
         return RowAction(("task", "revoke", "--match", every, "--yes"), what, COSTLY, preview=True)
     tasks = [r for r in rows if isinstance(r, TaskSeen) and not r.is_ready]
     if not tasks:
@@ -67,9 +65,7 @@ def revoke(rows: Sequence[Any], every: str) -> RowAction | None:
     ids = tuple(t.uuid for t in tasks)
     what = tasks[0].name or ids[0] if len(tasks) == 1 else count(len(tasks), "task")
     words = ("task", "revoke", *ids, "--yes")
-    return RowAction(
-        words, f"revoke {what}: it will not start", COSTLY, ("task", "unrevoke", *ids), preview=True
-    )
+    return RowAction(words, f"revoke {what}", COSTLY, ("task", "unrevoke", *ids), preview=True)
 
 
 def terminate(rows: Sequence[Any], every: str) -> RowAction | None:
@@ -101,28 +97,28 @@ def pause(rows: Sequence[Any], every: str) -> RowAction | None:
     queue, paused = found
     on, off = ("queue", "pause", queue), ("queue", "resume", queue)
     if paused:
-        return RowAction(off, f"let workers take from {queue} again", REVERSIBLE, on)
-    return RowAction(on, f"workers take no more from {queue}", REVERSIBLE, off)
+        return RowAction(off, f"resume {queue}", REVERSIBLE, on)
+    return RowAction(on, f"pause {queue}: workers stop consuming it", REVERSIBLE, off)
 
 
 def resume(rows: Sequence[Any], every: str) -> RowAction | None:
     found = _queue_of(rows)
     if found is None:
         return None
-    return RowAction(("queue", "resume", found[0]), f"let workers take from {found[0]} again", REVERSIBLE)
+    return RowAction(("queue", "resume", found[0]), f"resume {found[0]}", REVERSIBLE)
 
 
 def drain(rows: Sequence[Any], every: str) -> RowAction | None:
     workers = tuple(r.node for r in rows if isinstance(r, WorkerRow))
     if workers:
-        what = f"{', '.join(workers)}: take no more tasks"
+        what = f"{', '.join(workers)}: claim no more tasks"
         words = ("worker", "drain", *workers, "--yes")
         return RowAction(words, what, COSTLY, ("worker", "resume", *workers), preview=True)
     found = _queue_of(rows)
     if found is None:
         return None
     return RowAction(
-        ("queue", "drain", found[0]), f"is {found[0]} empty, and nothing of it in flight?", REVERSIBLE
+        ("queue", "drain", found[0]), f"check whether {found[0]} is empty with nothing in flight", REVERSIBLE
     )
 
 
@@ -131,16 +127,16 @@ def purge(rows: Sequence[Any], every: str) -> RowAction | None:
         return None
     queue = rows[0].name
     words = ("queue", "purge", queue, "--confirm", queue)
-    what = f"delete all that waits in {queue}; it cannot be brought back"
+    what = f"delete all waiting messages of {queue}; this cannot be undone"
     return RowAction(words, what, IRREVERSIBLE, preview=True, name=queue)
 
 
 def grow(rows: Sequence[Any], every: str) -> RowAction | None:
-    return _size(rows, "pool_grow", "pool_shrink", "one more slot")
+    return _size(rows, "pool_grow", "pool_shrink", "add a slot")
 
 
 def shrink(rows: Sequence[Any], every: str) -> RowAction | None:
-    return _size(rows, "pool_shrink", "pool_grow", "one slot less")
+    return _size(rows, "pool_shrink", "pool_grow", "remove a slot")
 
 
 def _size(rows: Sequence[Any], verb: str, back: str, what: str) -> RowAction | None:

@@ -26,7 +26,7 @@ class CommandResult(NamedTuple):
     """The result of a command: whether it succeeded, its last remark, and its whole output."""
 
     ok: bool
-    said: str
+    summary: str
     text: str = ""
 
 
@@ -69,13 +69,13 @@ class Running:
             if limit_s is not None and passed >= limit_s:
                 self._process.kill()
                 self._process.communicate()
-                return CommandResult(False, f"it took longer than {limit_s:g} s and was stopped")
+                return CommandResult(False, f"it ran longer than {limit_s:g} s and was stopped")
             tell(passed)
         lines = [line.strip() for line in (err or out).splitlines() if line.strip()]
-        said = lines[-1].removeprefix("qctl: ") if lines else "done"
+        summary = lines[-1].removeprefix("qctl: ") if lines else "done"
         if self._cancelled and self._process.returncode:
-            said = f"cancelled after {time.monotonic() - started:.0f} s; what was done by then is done"
-        return CommandResult(self._process.returncode == 0, said, "\n".join(filter(None, (out, err))))
+            summary = f"cancelled after {time.monotonic() - started:.0f} s; changes made by then remain"
+        return CommandResult(self._process.returncode == 0, summary, "\n".join(filter(None, (out, err))))
 
 
 def answer(app: App, words: Sequence[str], extra: Sequence[str] = ()) -> CommandResult:

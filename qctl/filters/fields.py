@@ -26,14 +26,14 @@ FIELDS: dict[str, Field] = {
         Field("state", "state", "state", "the state; several with commas", "state:failed,retrying"),
         Field("queue", "queue", "text", "the queue it was in", "queue:mails"),
         Field("worker", "worker", "text", "the worker that ran it", "worker:w1@*"),
-        Field("root", "root_id", "text", "the id of the task that began the workflow", "root:1f0c*"),
-        Field("exc", "exc", "exception", "the exception; : its type, ~ its text", 'exc~"timed out"'),
+        Field("root", "root_id", "text", "the id of the root task of the workflow", "root:1f0c*"),
+        Field("exc", "exc", "exception", "the exception; : compares its type, ~ its text", 'exc~"timed out"'),
         Field("args", "args", "payload", "positional arguments", "args.0=17"),
         Field("kwargs", "kwargs", "payload", "arguments by name", "kwargs.user.id=12"),
-        Field("result", "result", "payload", "what it returned", 'result~"paid"'),
-        Field("runtime", "runtime_s", "span", "how long it ran", "runtime>5s"),
-        Field("wait", "wait_s", "span", "how long it waited before it ran", "wait>1m"),
-        Field("tries", "tries", "number", "how often it was tried", "tries>=3"),
+        Field("result", "result", "payload", "return value", 'result~"paid"'),
+        Field("runtime", "runtime_s", "span", "run time", "runtime>5s"),
+        Field("wait", "wait_s", "span", "time from sent or received to started", "wait>1m"),
+        Field("tries", "tries", "number", "number of attempts", "tries>=3"),
         Field("since", "at", "moment", "not before: a length of time ago, or a time", "since:2h"),
         Field("until", "at", "moment", "not after", "until:14:30"),
     )
@@ -93,26 +93,26 @@ def explanation() -> str:
     states = "\n".join(f"  {state:<10} {', '.join(words)}" for state, words in STATES.items())
     return f"""Filters
 
-A filter says which tasks are meant. Terms with a space between them must all be true.
+A filter selects tasks. Terms separated by spaces must all be true.
 
   mail               the name or the id has `mail` in it
-  proj.*             the name or the id fits the pattern
-  /^proj\\.(a|b)$/    the name or the id fits the regular expression
-  "two words"        text as it is
-  a or b             one of them; `and` is tighter than `or`, ( ) group
+  proj.*             the name or the id matches the pattern
+  /^proj\\.(a|b)$/    the name or the id matches the regular expression
+  "two words"        literal text
+  a or b             one of them; `and` binds tighter than `or`, ( ) group
   -a    not a        a is not true
 
 {rows}
 
-Comparing:  :  or  =  is one of a list (a,b), or fits a pattern (*, ?).  !=  is none of them.
-~  has this text in it, in any case; !~ has not. Lengths and numbers also take > >= < <=.
-/…/ is a regular expression wherever text is compared. It may not repeat a repetition.
-args.0, kwargs.user.id and result.total look inside; a value in quotes is text and never a number.
-What is not known about a task does not match, also with != and !~; but then -term does.
-Lengths of time: 30s, 10m, 2h, 1d. Times: 14:30 (the last time it was that, UTC) or
+Comparing:  :  or  =  equals one of a list (a,b), or matches a pattern (*, ?).  !=  equals none of them.
+~  contains this text, in any case; !~ does not. Lengths and numbers also take > >= < <=.
+/…/ is a regular expression wherever text is compared. Nested repetitions are refused.
+args.0, kwargs.user.id and result.total compare parts of them; a value in quotes is always text.
+An unknown value does not match, not even with != and !~; but -term then does.
+Lengths of time: 30s, 10m, 2h, 1d. Times: 14:30 (the most recent one, UTC) or
 2026-01-31T14:30:00+01:00; without an offset they are UTC.
 
-States, and other words for them:
+States and their synonyms:
 
 {states}
 
@@ -122,7 +122,7 @@ Examples:
   state:failed,retrying -queue:slow (tries>=3 or runtime>5m)
   kwargs.user.id=12 until:14:30
 
-Put the whole filter in quotes, so that the shell leaves it alone."""
+Put the whole filter in quotes, so that the shell does not change it."""
 
 
 class Value(NamedTuple):

@@ -95,7 +95,7 @@ class _Reader:
             self.at += 1 if char == "-" else 3
             after = self.text[self.at : self.at + 1] if char == "-" else self.skip()
             if not after or after.isspace() or after == ")" or self.keyword() in ("or", "and"):
-                raise self.wrong("what is not wanted is missing here")
+                raise self.wrong("a term is missing behind the negation")
             return none_of(self.one(depth + 1))
         if char == "(":
             self.at += 1

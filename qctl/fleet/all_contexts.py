@@ -19,7 +19,7 @@ Items = Callable[[Any], list[dict[str, Any]]]
 
 
 def everywhere(
-    session: Session, whom: list[str] | None, timeout_s: float, items: Items
+    session: Session, destination: list[str] | None, timeout_s: float, items: Items
 ) -> tuple[list[dict[str, Any]], int]:
     """The items of all contexts, in their order. `items` makes them from the answers of one fleet."""
     names = list(contexts.load(session.out.warn))
@@ -32,7 +32,7 @@ def everywhere(
         try:
             other = session.in_context(name)
             try:
-                answers = other.app.control.ask("ping", None, whom, timeout_s)
+                answers = other.app.control.ask("ping", None, destination, timeout_s)
                 found = items(answers)
             finally:
                 other.close()
@@ -41,9 +41,9 @@ def everywhere(
             if stop is None:
                 raise
             session.out.warn(f"{name}: {stop.message}")
-            return [_nobody(name, "unreachable")], exit_codes.PARTIAL
+            return [_empty_row(name, "unreachable")], exit_codes.PARTIAL
         if not answers.replies:
-            found = found or [_nobody(name, "no workers")]
+            found = found or [_empty_row(name, "no workers")]
             return [{"context": name, **item} for item in found], exit_codes.NO_ANSWER
         code = exit_codes.PARTIAL if answers.silent else exit_codes.OK
         return [{"context": name, **item} for item in found], code
@@ -53,7 +53,7 @@ def everywhere(
     return [item for found, _ in answered for item in found], max(code for _, code in answered)
 
 
-def _nobody(name: str, state: str) -> dict[str, Any]:
+def _empty_row(name: str, state: str) -> dict[str, Any]:
     """The item of a fleet without an answer."""
     empty: dict[str, Any] = {"software": None, "pid": None, "queues": [], "twins": []}
     return {"context": name, "node": None, "state": state, "age_s": None, **empty}

@@ -39,8 +39,8 @@ def await_result(session: Session, task_id: str, timeout_s: float | None) -> Res
     except KeyboardInterrupt:
         raise exit_codes.CommandError(
             exit_codes.INTERRUPTED,
-            f"stopped waiting; the task {task_id} goes on",
-            f"`qctl result {task_id} --wait` goes on waiting, `qctl control revoke {task_id}` cancels it",
+            f"stopped waiting; the task {task_id} continues",
+            f"`qctl result {task_id} --wait` continues to wait, `qctl control revoke {task_id}` cancels it",
         ) from None
 
 

@@ -130,7 +130,7 @@ def parse(text: str, default_queue: Callable[[], str]) -> Condition:
     else:
         name = default_queue()
     if not words:
-        raise _refusal(text, f"it says nothing about {subject}; such as 'depth=0'")
+        raise _refusal(text, f"a comparison is missing for {subject}, such as 'depth=0'")
     return Condition(text, subject, name, tuple(_test(text, subject, word) for word in words))
 
 

@@ -42,7 +42,7 @@ class Facts(msgspec.Struct):
     members: dict[str, Member]
     silent: list[SilentWorker]
     #: replies by command and node: stats, registered, active_queues, conf, active
-    said: dict[str, dict[str, Any]]
+    replies: dict[str, dict[str, Any]]
     depths: dict[str, Depth]
     waiting: dict[str, Counter[str]]  # by queue: names of tasks among its next messages
     paused: list[Pause]
@@ -56,19 +56,19 @@ class Facts(msgspec.Struct):
     @property
     def nodes(self) -> set[str]:
         """Workers that answered."""
-        return set(self.said["stats"])
+        return set(self.replies["stats"])
 
     def consumers(self, queue: str) -> list[str]:
         """Workers that consume from the queue."""
         return [
             node
-            for node, queues in self.said["active_queues"].items()
+            for node, queues in self.replies["active_queues"].items()
             if isinstance(queues, list)
             and any(isinstance(q, dict) and q.get("name") == queue for q in queues)
         ]
 
     def registered(self, node: str) -> set[str]:
-        lines = self.said["registered"].get(node)
+        lines = self.replies["registered"].get(node)
         return {str(line).split(" [")[0] for line in lines} if isinstance(lines, list) else set()
 
 
@@ -78,24 +78,24 @@ def gather(app: App) -> Facts:
     started = time.monotonic()
     broker.check()
     round_trip_s = time.monotonic() - started
-    said: dict[str, dict[str, Any]] = {}
+    replies: dict[str, dict[str, Any]] = {}
     silent: list[SilentWorker] = []
-    whom: list[str] | None = None
+    destination: list[str] | None = None
     for command, arguments in QUESTIONS:
-        answers = app.control.ask(command, arguments, whom, ASK_S)
-        said[command] = answers.replies
+        answers = app.control.ask(command, arguments, destination, ASK_S)
+        replies[command] = answers.replies
         silent = silent or answers.silent
         if silent or answers.possibly_silent:
-            whom = sorted(answers.replies)  # wait for silent workers once, not five times
+            destination = sorted(answers.replies)  # wait for silent workers once, not five times
         if not answers.replies:
-            said |= {name: {} for name, _ in QUESTIONS}
+            replies |= {name: {} for name, _ in QUESTIONS}
             break  # no worker is online: skip the other four queries
     queues = sorted(broker.queues())[:MOST_QUEUES]
     return Facts(
         at=time.time(),
         members={m.node: m for m in broker.members()},
         silent=silent,
-        said=said,
+        replies=replies,
         depths={queue: broker.depth(queue) for queue in queues},
         waiting={queue: _names(app, queue) for queue in queues} if broker.features.peek else {},
         paused=broker.pauses(),

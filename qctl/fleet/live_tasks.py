@@ -36,11 +36,11 @@ def gather(session: Session, wanted: Filter) -> tuple[dict[str, Record], list[st
 def _waiting(session: Session, remarks: list[str]) -> Iterator[Record]:
     broker = session.broker
     if not broker.features.peek:
-        remarks.append("this broker's queues cannot be looked into")
+        remarks.append("this broker cannot list the messages of a queue")
         return
     for queue in broker.queues():
         if broker.depth(queue).ready > PEEK:
-            remarks.append(f"only the next {PEEK:,} messages of '{queue}' were looked at")
+            remarks.append(f"only the next {PEEK:,} messages of '{queue}' were searched")
         for raw in broker.peek(queue, PEEK):
             if (record := _of_message(raw, queue, "queued")) is not None:
                 yield record
@@ -84,7 +84,7 @@ def _held(session: Session, remarks: list[str]) -> Iterator[Record]:
 
 def _name_silent(silent: list[str], remarks: list[str]) -> None:
     if silent:
-        remarks.append(f"not looked at, since they did not answer: {', '.join(silent)}")
+        remarks.append(f"not searched, because they did not answer: {', '.join(silent)}")
 
 
 def _of_held(held: HeldTask) -> Record:
@@ -111,7 +111,7 @@ def _failed(session: Session, wanted: Filter, remarks: list[str]) -> Iterator[Re
     try:
         for number, failure in enumerate(scan(session.broker, wanted)):
             if number >= FAILED:
-                remarks.append(f"only the last {FAILED:,} failed tasks were looked at")
+                remarks.append(f"only the last {FAILED:,} failed tasks were searched")
                 return
             yield {**record(failure, wanted.needs_values), "ended_at": failure.failed_at}
     except Unsupported:

@@ -48,10 +48,10 @@ def taken(answers: Answers) -> Taken:
     per_s: dict[str, float] = {}
     others: set[str] = set()
     for node, queues in answers.replies.items():
-        told = counts_of(answers, node)
-        if told is None and isinstance(queues, list):
+        counts = counts_of(answers, node)
+        if counts is None and isinstance(queues, list):
             others |= {str(q.get("name")) for q in queues if isinstance(q, dict)}
-        for queue, (_, rate) in (told or {}).items():
+        for queue, (_, rate) in (counts or {}).items():
             per_s[queue] = per_s.get(queue, 0.0) + rate
     return Taken(per_s, others)
 
@@ -59,11 +59,11 @@ def taken(answers: Answers) -> Taken:
 def counts_of(answers: Answers, node: str) -> Mapping[str, tuple[int, float]] | None:
     """By queue, how many messages this worker claimed, and how many per second; None: not announced."""
     member = answers.members.get(node)
-    told = member.info.get("taken") if member is not None and member.alive else None
-    if not isinstance(told, dict):
+    counts = member.info.get("taken") if member is not None and member.alive else None
+    if not isinstance(counts, dict):
         return None
     found = {}
-    for queue, one in told.items():
+    for queue, one in counts.items():
         count, rate = (
             map(finite_number, one) if isinstance(one, list | tuple) and len(one) == 2 else (None, None)
         )

@@ -17,29 +17,29 @@ if TYPE_CHECKING:
     from qcore.control.client import Answers
 
 
-def verdict(session: Session, answers: Answers, whom: list[str] | None, timeout: float) -> int:
+def report_silence(session: Session, answers: Answers, destination: list[str] | None, timeout: float) -> int:
     """Name silent and unknown workers on stderr; return the exit code. CommandError when none answers."""
-    say = session.out.warn
+    warn = session.out.warn
     now = answers.now
     for name in answers.unknown:
         if (gone := answers.members.get(name)) is not None:
-            say(f"{name} is gone: last sign of life {now - gone.seen_at:.0f} s ago")
+            warn(f"{name} is gone: last heartbeat {now - gone.seen_at:.0f} s ago")
             continue
-        say(f"no worker named '{name}'{nearest(name, answers.known) or _list(answers.known)}")
+        warn(f"no worker named '{name}'{nearest(name, answers.known) or _list(answers.known)}")
     for silent in answers.silent:
-        last = "of Celery's workers the last sign of life is not known"
+        last = "the last heartbeat of Celery's workers is unknown"
         if silent.age_s is not None:
-            last = f"last sign of life {silent.age_s:.0f} s ago"
-        say(f"{silent.node} is silent: no answer within {timeout:g} s ({last})")
+            last = f"last heartbeat {silent.age_s:.0f} s ago"
+        warn(f"{silent.node} is silent: no answer within {timeout:g} s ({last})")
     for node, places in answers.twins.items():
         where = f" ({'; '.join(places)})" if places else ""
-        say(f"more than one worker is called {node}{where}; give each a name of its own with -n")
-    lost = (answers.heard or 0) - answers.count - len(answers.silent) if whom is None else 0
+        warn(f"more than one worker is called {node}{where}; give each a name of its own with -n")
+    lost = (answers.heard or 0) - answers.count - len(answers.silent) if destination is None else 0
     if lost > 0:
-        heard = f"{count(lost, 'more worker')} heard the question and did not answer"
-        say(f"{heard} within {timeout:g} s{_among(answers)}")
+        heard = f"{count(lost, 'more worker')} received the request and did not answer"
+        warn(f"{heard} within {timeout:g} s{_among(answers)}")
     if answers.malformed:
-        say(f"{count(answers.malformed, 'reply', 'replies')} could not be read")
+        warn(f"{count(answers.malformed, 'reply', 'replies')} could not be read")
     if answers.silent or (lost > 0 and answers.replies):
         return exit_codes.PARTIAL
     if answers.unknown:
@@ -50,12 +50,12 @@ def verdict(session: Session, answers: Answers, whom: list[str] | None, timeout:
         where = mask_url(session.app.broker_url())
         if lost > 0:
             raise exit_codes.CommandError(
-                exit_codes.NO_ANSWER, f"nobody answered within {timeout:g} s", "try a longer -t"
+                exit_codes.NO_ANSWER, f"no worker answered within {timeout:g} s", "try a longer -t"
             )
         raise exit_codes.CommandError(
             exit_codes.NO_ANSWER,
             f"no worker is online at {where}",
-            "the broker is fine; start a worker with `qctl -A proj worker`",
+            "the broker can be reached; start a worker with `qctl -A proj worker`",
         )
     return exit_codes.OK
 

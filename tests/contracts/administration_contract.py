@@ -101,7 +101,7 @@ class Pausing:
         assert texts(take(consumer, 2)) == ["a", "b"]
         assert broker.paused() == []
 
-    def test_a_sleeping_consumer_hears_of_a_pause_within_a_second(self, opened: Open, queue: str) -> None:
+    def test_a_sleeping_consumer_learns_of_a_pause(self, opened: Open, queue: str) -> None:
         broker, other = opened(), opened()
         needs(broker, "pauses")
         consumer = broker.consumer([queue])

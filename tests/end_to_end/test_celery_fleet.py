@@ -102,7 +102,7 @@ def test_the_fleet_is_shown_as_it_is(fleet: Fleet) -> None:
     ] * 3
     assert all(i["ok"] for i in health) and len(health) == 4
     assert [i["name"] for i in json.loads(doctor.stdout)["items"] if i["level"] == "error"] == []
-    assert "only in their results" in failed.stderr
+    assert "only in the result store" in failed.stderr
     assert "3 workers of Celery's" in failed.stderr
     fleet.all_answer("wait", "workers>=3")
 
@@ -130,7 +130,7 @@ def test_waiting_shows_how_the_task_stands_and_ctrl_c_only_stops_the_waiting(fle
 
     call.send_signal(signal.SIGINT)
     left = b""
-    while b"goes on waiting" not in left:
+    while b"continues to wait" not in left:
         left += os.read(ours, 4096)
 
     out, _ = call.communicate(timeout=60)

@@ -58,7 +58,7 @@ def test_the_first_lines_a_user_types(
     task_id = called.stdout.strip()
     if kind == "rabbit":
         told = shell.qctl("result", task_id, code=78).stderr
-        assert "no results are kept" in told and "result_backend" in told and "guest:guest" not in told
+        assert "results are not stored" in told and "result_backend" in told and "guest:guest" not in told
     else:
         wait_for(lambda: shell.qctl("result", task_id, code=None).stdout == "4\n")
 

@@ -45,7 +45,7 @@ def test_a_killed_worker_goes_from_silent_to_gone(
     assert 0 < every["w1@test"]["age_s"] < 90
     assert every["w1@test"]["pid"] == worker.pid
     assert named.returncode == exit_codes.NOT_FOUND
-    assert "w1@test is gone: last sign of life" in named.stderr
+    assert "w1@test is gone: last heartbeat" in named.stderr
 
 
 def test_two_workers_of_one_name_are_said_on_both_sides(redis_url: str, processes: Processes) -> None:

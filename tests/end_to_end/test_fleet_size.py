@@ -93,7 +93,7 @@ def test_of_a_large_fleet_exactly_the_silent_are_named_at_the_deadline(
     states = {i["node"]: i["state"] for i in json.loads(status.stdout)["items"]}
     assert {n for n, state in states.items() if state == "silent"} == expected
     assert len(states) == COUNT
-    named = set(re.findall(r"(sim\d+@fleet) is silent: .*last sign of life \d+ s ago", status.stderr))
+    named = set(re.findall(r"(sim\d+@fleet) is silent: .*last heartbeat \d+ s ago", status.stderr))
     assert named == expected
 
 

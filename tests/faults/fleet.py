@@ -115,10 +115,10 @@ class Fleet:
 
 
 def children(worker: Process) -> list[int]:
-    """The processes that run tasks: children of the worker's template, which is a child of the seed."""
-    (seed,) = _children_of(worker.pid) or [0]
-    (template,) = (_children_of(seed) if seed else []) or [0]
-    return _children_of(template) if template else []
+    """The processes that run tasks: children of the worker's fork server, a child of the launcher."""
+    (launcher,) = _children_of(worker.pid) or [0]
+    (fork_server,) = (_children_of(launcher) if launcher else []) or [0]
+    return _children_of(fork_server) if fork_server else []
 
 
 def parent_of(pid: int) -> int:

@@ -36,8 +36,7 @@ def test_what_is_lost_is_counted_and_put_right(
     sent = client.send_many(
         [client.signature("proj.fail" if n % 10 == 3 else "proj.add", (1, 2)) for n in range(TASKS)]
     )
-    wait_for(lambda: client.broker.depth("celery").ready == 0, 120)
-    wait_for(lambda: sent[-1].ready() and sent[0].ready(), 60)
+    wait_for(lambda: all(r.ready() for r in sent), 180)
     truth = {r.id: r.state for r in sent}
 
     def settled() -> bool:
@@ -45,17 +44,16 @@ def test_what_is_lost_is_counted_and_put_right(
         injected = sum(len(wire.decode(raw)) for raw in list(lossy.lost))
         open_ = picture.counts.get("STARTED", 0) + picture.counts.get("RECEIVED", 0)
         right = all(t.state == truth[t.uuid] for t in picture.tasks if t.uuid in truth)
-        return open_ == 0 and right and feed.memory.missed - before == injected > 0
+        # A task of which every message was lost is known to nobody but its worker's count.
+        arrived = len(truth) - len(picture.tasks) <= injected
+        return open_ == 0 and right and arrived and feed.memory.missed - before == injected > 0
 
     wait_for(settled, 150)
     picture = feed.take()
     shown = Counter(t.state for t in picture.tasks)
-    unseen = len(truth) - len(picture.tasks)
-    print(f"{len(lossy.lost)} messages lost, {feed.memory.missed} events, {unseen} tasks unseen")
+    print(f"{len(lossy.lost)} messages lost, {feed.memory.missed} events")
     feed.stop()
     lossy.close()
     client.close()
 
     assert shown == Counter(truth[t.uuid] for t in picture.tasks)
-    # A task of which every message was lost is known to nobody but its worker's count.
-    assert unseen <= sum(len(wire.decode(raw)) for raw in lossy.lost)

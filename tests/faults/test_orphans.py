@@ -22,7 +22,7 @@ def lives(pid: int) -> bool:
         return False
 
 
-def test_no_process_outlives_its_worker_by_a_second(fleet: Fleet) -> None:
+def test_no_process_outlives_its_worker(fleet: Fleet) -> None:
     slowest = 0.0
 
     for number in range(size(4, 50)):

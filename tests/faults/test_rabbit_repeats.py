@@ -38,7 +38,7 @@ def outage(proxy: Proxy, seconds: float = 1.0) -> None:
 
 
 def came_again(worker: Process) -> int:
-    return worker.output().count("came again while it runs here")
+    return worker.output().count("was redelivered while it runs here")
 
 
 def outlive_outages(fleet: Fleet, proxy: Proxy, backend: str, slots: int, outages: int, last_s: int) -> None:

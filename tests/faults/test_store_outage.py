@@ -71,7 +71,7 @@ def test_a_worker_that_leaves_while_the_store_is_away_gives_back_what_ran(
     fleet.wait_started(2)
     store.kill9()
     fleet.wait_finished(2)
-    wait_for(lambda: "is away" in worker.output())
+    wait_for(lambda: "is unreachable" in worker.output())
 
     worker.term(signal.SIGQUIT)
 

@@ -31,7 +31,7 @@ def test_outside_a_checkout_nothing_is_written(
     assert manual.main([]) == exit_codes.USAGE
 
     assert list(tmp_path.iterdir()) == []
-    assert "is no checkout" in capsys.readouterr().err
+    assert "is not a checkout" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["wait", "watch"])

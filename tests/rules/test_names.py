@@ -14,6 +14,7 @@ RETIRED = {
     "apart": "individually",
     "aside": "quarantine",
     "ears": "poller, subscription",
+    "everybody": "all workers",
     "hush": "drain",
     "looker": "poll",
     "manner": "options",
@@ -21,9 +22,12 @@ RETIRED = {
     "sieve": "column filter",
     "takings": "throughput",
     "tape": "replay",
+    "told": "reported, sent",
     "twin": "duplicate name",
     "verbs": "commands, actions",
+    "verdict": "report, outcome",
     "whereabouts": "location",
+    "whom": "destination, recipients",
 }
 #: names that are someone else's: Celery's class for cameras
 ALLOWED = {"twins", "set_aside"}

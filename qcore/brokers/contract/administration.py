@@ -74,7 +74,7 @@ class Administration:
     def pause(self, queue: str, reason: str = "", by: str = "", for_s: float | None = None) -> None:
         """Until resume(), or for for_s seconds, no qcore consumer claims from the queue; running tasks and
         publishers continue. Stored by the broker; takes effect within a second."""
-        raise Unsupported(self.name, "pause a queue (`qctl control cancel_consumer` tells today's workers)")
+        raise Unsupported(self.name, "pause a queue (`qctl control cancel_consumer` stops today's workers)")
 
     def resume(self, queue: str) -> None:
         raise Unsupported(self.name, "pause a queue")

@@ -293,5 +293,5 @@ class EmulatedBroker(KombuBroker):
     )
 
     def promises(self) -> list[Guarantee]:
-        what = "this transport confirms nothing: a publish that returned may be lost"
-        return [Guarantee(CONFIRMED, NO, what), Guarantee(DURABLE, UNKNOWN, "that is up to the transport")]
+        what = "this transport does not confirm: a published message may be lost"
+        return [Guarantee(CONFIRMED, NO, what), Guarantee(DURABLE, UNKNOWN, "depends on the transport")]

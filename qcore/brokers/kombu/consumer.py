@@ -391,7 +391,7 @@ class KombuConsumer(Consumer):
             with self._link.use(connect=False):
                 self._link.tick()
         except BrokerDown as exc:
-            log.debug("the connection of a consumer is gone: %s", exc)
+            log.debug("a consumer lost its connection: %s", exc)
             return False
         return True
 

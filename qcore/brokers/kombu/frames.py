@@ -110,7 +110,7 @@ def reader(connection: Any, callback: Any) -> Callable[[Frame], bool]:
             return False
         message: Any = halves.get(channel)
         if (kind == METHOD) != (message is None):
-            raise UnexpectedFrame(f"a frame of type {kind} came out of turn")
+            raise UnexpectedFrame(f"unexpected frame of type {kind}")
         if kind == METHOD:
             signature = _method(data)
             if signature in _CONTENT_METHODS:
@@ -199,7 +199,7 @@ def read_table(data: bytes, at: int, depth: int = 0) -> tuple[dict[str, Any], in
     end = at + 4 + _u32(data, at)[0]
     at += 4
     if end > len(data):
-        raise ValueError("the table is cut")
+        raise ValueError("the table is truncated")
     found: dict[str, Any] = {}
     while at < end:
         stop = at + 1 + data[at]
@@ -207,7 +207,7 @@ def read_table(data: bytes, at: int, depth: int = 0) -> tuple[dict[str, Any], in
         if kind == _TEXT:
             stop = at + 4 + _u32(data, at)[0]
             if stop > end:
-                raise ValueError("the table is cut")
+                raise ValueError("the table is truncated")
             found[key], at = _text(data[at + 4 : stop]), stop
         elif kind == _NOTHING:
             found[key] = None
@@ -259,7 +259,7 @@ def _value(kind: int, data: bytes, at: int, depth: int) -> tuple[Any, int]:
     end = at + 4 + _u32(data, at)[0]
     at += 4
     if end > len(data):
-        raise ValueError("the table is cut")
+        raise ValueError("the table is truncated")
     if letter == "A":
         if depth > MAX_DEPTH:
             raise ValueError("the array is nested too deeply")

@@ -180,7 +180,7 @@ class Publisher:
         if self.link.blocked:
             self.link.drop()
             return BrokerFull(
-                f"the broker at {self.link.shown_url} takes no messages: it is short of memory or disk"
+                f"the broker at {self.link.shown_url} accepts no messages: it is short of memory or disk"
             )
         self.link.drop()
         return BrokerDown(self.link.url, f"a publish was not confirmed within {waited_s:g} s")

@@ -125,7 +125,7 @@ class RedisConsumer(RedisWakeups):
             found = self._claimed(request, reply)
             if found is not None:
                 return found
-        raise BrokerError("the lease of this consumer expires as fast as it is taken; lease_s is too short")
+        raise BrokerError("the lease of this consumer expires before it can be used; lease_s is too short")
 
     def _claim_request(self, limit: int) -> _Claim:
         owner, first = self._owner, self._next

@@ -50,12 +50,12 @@ class RedisDiagnosis(Broker):
                 return consumer.reap()
             finally:
                 consumer.close()
-        raise UnknownName("symptom that can be mended here", name, [*LEFT_OVER, "stuck-in-flight"])
+        raise UnknownName("finding that can be fixed here", name, [*LEFT_OVER, "stuck-in-flight"])
 
     def _left_over(self) -> Iterator[Symptom]:
         words = {
-            "reply-queues": "lists of replies that nobody will read, left by clients that died",
-            "event-queues": "lists of events that no monitor reads any more; every event makes them longer",
+            "reply-queues": "reply queues without a reader, left by clients that died",
+            "event-queues": "event queues without a reader; they grow with every event",
         }
         for name, glob in LEFT_OVER.items():
             found = list(self._lists(glob.format(control=self._keys.control)))
@@ -80,7 +80,7 @@ class RedisDiagnosis(Broker):
         dead = [o for o in owners if not self.call("EXISTS", keys.lease + o)]
         held = sum(int(self.call("HLEN", keys.ledger + o)) for o in dead)
         if held:
-            what = f"{held} messages are held by {len(dead)} dead workers, and none lives to return them"
+            what = f"{held} messages are held by {len(dead)} dead workers, and no live worker returns them"
             yield Symptom("stuck-in-flight", ERROR, what, "qctl doctor --fix stuck-in-flight")
 
     def _held_by_celery(self) -> Iterator[Symptom]:
@@ -90,7 +90,7 @@ class RedisDiagnosis(Broker):
             count = int(self.call("ZCARD", f"{self._keys.prefix}unacked_index"))
             what = (
                 f"{count} messages are held by Celery workers, the oldest for {age_s / 3600:.1f} h: its task "
-                "runs longer than their visibility time-out and so runs twice, or nobody returns it"
+                "runs longer than their visibility timeout and so runs twice, or no worker returns it"
             )
             fix = "start a Celery worker, which returns them, or raise its visibility_timeout"
             yield Symptom("celery-unacked", WARNING, what, fix)
@@ -99,10 +99,10 @@ class RedisDiagnosis(Broker):
         info = self._info("persistence")
         setting = "appendonly, appendfsync of the server"
         if info is None:
-            what = "whether the server keeps what it has cannot be seen: this user may not use INFO"
+            what = "persistence of the server is unknown: this user may not use INFO"
             durable = Guarantee(DURABLE, UNKNOWN, what, setting)
         elif info.get("aof_enabled") == "1" and info.get("aof_last_write_status", "ok") != "ok":
-            what = "the last write to the append-only file failed: a server that dies now loses tasks"
+            what = "the last write to the append-only file failed: a crash of the server now loses tasks"
             durable = Guarantee(DURABLE, NO, what, setting)
         elif info.get("aof_enabled") == "1":
             what = (
@@ -111,9 +111,9 @@ class RedisDiagnosis(Broker):
             )
             durable = Guarantee(DURABLE, PARTLY, what, setting)
         else:
-            what = "in memory only: what came since the last snapshot is lost when the server dies"
+            what = "in memory only: a crash of the server loses messages since the last snapshot"
             durable = Guarantee(DURABLE, NO, what, setting)
-        confirmed = Guarantee(CONFIRMED, YES, "publish returns when the server has answered that it has it")
+        confirmed = Guarantee(CONFIRMED, YES, "publish returns when the server has confirmed the message")
         return [confirmed, durable]
 
     def _info(self, *parts: str) -> dict[str, str] | None:
@@ -137,8 +137,6 @@ class RedisDiagnosis(Broker):
             )
             yield Symptom("eviction", ERROR, what, "redis-cli CONFIG SET maxmemory-policy noeviction")
         if info.get("aof_enabled") == "0":
-            what = (
-                "no append-only file: what was published since the last snapshot is lost when the server dies"
-            )
+            what = "no append-only file: a crash of the server loses messages since the last snapshot"
             fix = "redis-cli CONFIG SET appendonly yes"
             yield Symptom("not-durable", WARNING, what, fix)

@@ -56,7 +56,7 @@ class ServerSelector:
         self._ways: dict[str, Callable[..., Connection]] = {}
         if any(one.startswith(f"{SENTINEL}://") for one in urls):
             if not all(one.startswith(f"{SENTINEL}://") for one in urls):
-                raise ConfigError(f"a list of sentinels names nothing else: {mask_url(url)}")
+                raise ConfigError(f"a list of sentinels contains only sentinel URLs: {mask_url(url)}")
             self._ways[url] = self._way_to_primary()
         else:
             for one in reversed(urls):  # the database of the first URL applies

@@ -73,7 +73,7 @@ def _needed(value: Any) -> str:
 def _warn(where: str, words: str) -> None:
     if words + where not in _warned:
         _warned.add(words + where)
-        log.warning(words + "; anybody on the way can read and change what is sent", where)
+        log.warning(words + "; others on the network path can read and change the traffic", where)
 
 
 def tls_reason(error: BaseException | None) -> str:

@@ -142,7 +142,7 @@ class SqliteConsumer(Consumer):
                     for number, (row_id, batch, queue, crashes, raw) in rows
                 ]
             self._switch(owner)
-        raise BrokerError("the lease of this consumer expires as fast as it is taken; lease_s is too short")
+        raise BrokerError("the lease of this consumer expires before it can be used; lease_s is too short")
 
     def _something(self) -> bool:
         """Whether the write lock is worth taking: for a message, or because our lease has ended."""

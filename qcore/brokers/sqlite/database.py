@@ -162,10 +162,10 @@ class File:
         if (self.path, was) not in _told:
             _told.add((self.path, was))
             log.error(
-                "the SQLite file %s was removed or replaced while it was in use; going on with %s, and what "
-                "the old one held is not in it",
+                "the SQLite file %s was removed or replaced while it was in use; continuing with %s, which "
+                "does not contain the messages of the old one",
                 self.path,
-                "a new one" if found is None else "the one that is there",
+                "a new one" if found is None else "the file that is there now",
             )
         self.close()
         for bell in list(self.bells):

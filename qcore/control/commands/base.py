@@ -200,7 +200,7 @@ def _words(kind: Any) -> str:
             return str(part.description)
     if args := [a for a in getattr(kind, "__args__", ()) if a is not type(None)]:
         return " or ".join(dict.fromkeys(map(_words, args)))
-    return _KINDS.get(kind, "text, numbers, lists and objects that JSON can say")
+    return _KINDS.get(kind, "text, numbers, lists and objects that JSON can represent")
 
 
 def _shown(value: Any) -> str:
@@ -209,7 +209,7 @@ def _shown(value: Any) -> str:
     try:
         return reprlib.repr(value)[:60]
     except ValueError:  # an integer of more digits than Python prints
-        return "a number beyond all bounds"
+        return "a number that is too large"
 
 
 _known: dict[str, Command] = {}
@@ -301,24 +301,29 @@ _TYPES: dict[Any, type] = {kind.__name__: kind for kind in (str, int, float, boo
 _NAME = lazily(r"[A-Za-z_][\w-]{0,63}")
 
 
-def from_description(said: Any) -> Command | None:
+def from_description(description: Any) -> Command | None:
     """The command that a worker described, without its handler; None for a malformed description."""
-    if not isinstance(said, dict) or said.get("kind") not in ("inspect", "control"):
+    if not isinstance(description, dict) or description.get("kind") not in ("inspect", "control"):
         return None
-    listed = said.get("args")
+    listed = description.get("args")
     args = [a for a in listed if isinstance(a, dict)] if isinstance(listed, list) else []
-    names = [said.get("name"), *(a.get("name") for a in args), said.get("variadic"), said.get("alias")]
+    names = [
+        description.get("name"),
+        *(a.get("name") for a in args),
+        description.get("variadic"),
+        description.get("alias"),
+    ]
     if not all(isinstance(n, str) and _NAME.fullmatch(n) for n in names if n is not None) or not names[0]:
         return None
 
     def not_here(*_: Any, **__: Any) -> None:
-        raise NotImplementedError(said["name"])
+        raise NotImplementedError(description["name"])
 
     return Command(
-        name=said["name"],
-        kind=said["kind"],
+        name=description["name"],
+        kind=description["kind"],
         handler=not_here,
-        summary=str(said.get("summary") or said["name"])[:200],
+        summary=str(description.get("summary") or description["name"])[:200],
         args=tuple(
             Arg(
                 a["name"],
@@ -329,7 +334,7 @@ def from_description(said: Any) -> Command | None:
             )
             for a in args
         ),
-        variadic=said.get("variadic"),
-        alias=said.get("alias"),
-        signature=str(said.get("signature") or "")[:200],
+        variadic=description.get("variadic"),
+        alias=description.get("alias"),
+        signature=str(description.get("signature") or "")[:200],
     )

@@ -122,9 +122,9 @@ def query_task(worker: WorkerView, ids: Ids = "", **_: Any) -> Any:
     return where(worker, set(ids_of(ids)))
 
 
-def ids_of(said: str | list[str]) -> list[str]:
+def ids_of(ids_or_id: str | list[str]) -> list[str]:
     """The ids of an argument, which is one id or a list; raises ValueError for more than MOST_IDS."""
-    ids = [said] if isinstance(said, str) else said
+    ids = [ids_or_id] if isinstance(ids_or_id, str) else ids_or_id
     if len(ids) > MOST_IDS:
         raise ValueError(f"at most {MOST_IDS:,} ids in one request, not {len(ids):,}")
     return [one for one in ids if one]

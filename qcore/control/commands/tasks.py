@@ -97,4 +97,4 @@ def unrevoke(worker: WorkerView, task_id: Ids = "", **_: Any) -> Any:
     """Undo a revoke on this worker; the tasks may run again."""
     ids = ids_of(task_id)
     worker.unrevoke(task_ids=ids)
-    return {"ok": f"{len(ids)} ids are revoked no more"}
+    return {"ok": f"{len(ids)} ids are no longer revoked"}

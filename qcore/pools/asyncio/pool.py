@@ -200,7 +200,7 @@ class AsyncioPool(InProcessPool):
     def _give_up(self, flight: RunningCoroutine) -> None:
         """Report a task that was stopped but has not ended, and reuse its slot."""
         assert flight.end is not None
-        log.warning("%s was told to stop %.0f s ago and runs on; its slot is used again", flight, STOP_S)
+        log.warning("%s was cancelled %.0f s ago and still runs; its slot is reused", flight, STOP_S)
         now = time.monotonic()
         self._ended(
             flight,

@@ -47,7 +47,7 @@ class Watchdog:
 
     def _answer(self) -> None:
         if self._warned and self._asked_at is not None:
-            log.warning("the event loop turns again after %.1f s", time.monotonic() - self._asked_at)
+            log.warning("the event loop is responsive again after %.1f s", time.monotonic() - self._asked_at)
         self._asked_at, self._warned = None, False
 
     def _warn(self, held_s: float) -> None:
@@ -64,7 +64,7 @@ class Watchdog:
             who = f"{what} (started by one of: {some})"
         frame = sys._current_frames().get(self._thread.ident or 0)
         log.warning(
-            "the event loop has not turned for %.1f s: %s holds it, at %s; use await, or a plain function",
+            "the event loop is blocked for %.1f s by %s, at %s; use await, or a plain function",
             held_s,
             who,
             _where(frame),

@@ -19,6 +19,7 @@ from qcore.errors import SoftTimeLimitExceeded
 from qcore.execution.run import RunContext, run
 from qcore.execution.soft_limits import alarm_limit
 from qcore.pools.prefork.slot import Slot
+from qcore.signals import worker_process_shutdown
 from qcore.tasks.request import current_request
 from qcore.wire.outcome import RECV_BYTES, Frames, pack_outcome, unpack_jobs
 
@@ -26,7 +27,7 @@ from qcore.wire.outcome import RECV_BYTES, Frames, pack_outcome, unpack_jobs
 def _take_soft_signals(slot: Slot) -> None:
     """SIGUSR1 raises SoftTimeLimitExceeded in the task that runs, and does nothing when none does."""
 
-    def told(signum: int, frame: FrameType | None) -> None:
+    def on_signal(signum: int, frame: FrameType | None) -> None:
         seq, since = slot.current()
         if current_request() is not None:
             raise SoftTimeLimitExceeded()
@@ -37,7 +38,7 @@ def _take_soft_signals(slot: Slot) -> None:
         if slot.current()[0] == seq:
             os.kill(os.getpid(), signal.SIGUSR1)
 
-    signal.signal(signal.SIGUSR1, told)
+    signal.signal(signal.SIGUSR1, on_signal)
 
 
 def serve(sock: socket.socket, slot: Slot, tools: RunContext, before_run: Callable[[], None] | None) -> None:
@@ -51,6 +52,7 @@ def serve(sock: socket.socket, slot: Slot, tools: RunContext, before_run: Callab
     while True:
         data = sock.recv(RECV_BYTES)
         if not data:
+            worker_process_shutdown.send(tools.node, pid=os.getpid(), exitcode=0)
             return
         for frame in frames.feed(data):
             for job in unpack_jobs(frame):

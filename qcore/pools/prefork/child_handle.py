@@ -7,12 +7,18 @@ silent: jobs it has not started go elsewhere, and after REPLACE_S more it is rep
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
+import signal
 import socket
+import time
 from collections import deque
+from collections.abc import Iterable
 
 from qcore.pools.base import RuntimeEstimate
 from qcore.pools.prefork.slot import Slot
-from qcore.wire.outcome import End, Frames, Job
+from qcore.wire.outcome import RECV_BYTES, End, Frames, Job
 
 #: how long a child may take to read its jobs, seconds
 HAND_OVER_S = 1.0
@@ -56,7 +62,7 @@ class ChildHandle:
         self.backlog = bytearray()  # bytes that the socket did not take yet
         self.outstanding: deque[Job] = deque()  # in the order they were given
         self.killed: tuple[int, End] | None = None  # the sequence number we signalled it for
-        self.signals = 0  # that the template has not sent yet
+        self.signals = 0  # that the fork server has not sent yet
         self.retiring = self.eof = self.dead = False
         self.status: int | None = None
         self.sent = self.heard = 0  # successful writes, reads that returned data
@@ -120,3 +126,24 @@ class ChildHandle:
     def is_gone(self, now: float) -> bool:
         """Whether it has been silent for so long that it must be replaced."""
         return self.silent_at is not None and now - self.silent_at > REPLACE_S and not self.slot.current()[1]
+
+
+def end_idle(children: Iterable[ChildHandle], patience_s: float) -> None:
+    """Have the children without a task exit by themselves, and wait for it at most so long."""
+    idle = [c for c in children if not c.outstanding and not c.eof]
+    for child in idle:
+        with contextlib.suppress(OSError):
+            child.sock.shutdown(socket.SHUT_WR)
+    until = time.monotonic() + patience_s
+    while idle and (left := until - time.monotonic()) > 0:
+        readable = select.select([c.sock for c in idle], [], [], left)[0]
+        idle = [c for c in idle if c.sock not in readable or c.sock.recv(RECV_BYTES)]
+
+
+def exit_text(status: int | None) -> str:
+    """A wait status as text."""
+    if status is None:
+        return "it is gone"
+    if os.WIFSIGNALED(status):
+        return f"signal {os.WTERMSIG(status)} ({signal.Signals(os.WTERMSIG(status)).name})"
+    return f"exit code {os.waitstatus_to_exitcode(status)}"

@@ -1,10 +1,10 @@
-"""The template (fork server): a single-threaded process that has imported the app and forks the children.
+"""The fork server: a single-threaded process that has imported the app and forks the children.
 
 In:  requests from the worker's parent on a socket (fork a child for a slot, signal a child).
-Out: reports (born, died with what status). No fork ever happens in a process that has threads or
-broker connections, and every child dies with the template. The template is itself forked by a *seed*,
-which does nothing else, so that there can be another one when a task or the kernel has ended it; the seed
-dies with the parent, and the template with the seed.
+Out: reports (born, died with what status). No fork ever happens in a process that has threads or broker
+connections, and every child dies with the fork server. The fork server is itself forked by a *launcher*,
+which does nothing else, so that there can be another one when a task or the kernel has ended it; the
+launcher dies with the parent, and the fork server with the launcher.
 """
 
 from __future__ import annotations
@@ -32,50 +32,50 @@ from qcore.wire.outcome import RECV_BYTES, Frames, anything
 
 REQUEST = struct.Struct("<cii")
 PID = struct.Struct("<i")
-#: so many templates may die within this time, more than a task that kills its own is tried; the worker
+#: so many fork servers may die within this time, more than a task that kills its own is tried; the worker
 #: stops after that
 DEATHS_MOST, DEATHS_WITHIN_S = 5, 60.0
-#: how long a template may take to end its children and itself
+#: how long a fork server may take to end its children and itself
 END_S = 1.0
 FORK, SIGNAL = b"F", b"S"
 _PR_SET_PDEATHSIG = 1
 
 
 class ForkServer:
-    """The parent's handle of the template process."""
+    """The parent's handle of the fork server."""
 
     _sock: socket.socket | None = None
     pid = 0
 
     def __init__(self, child_main: Callable[[int, list[int]], None]) -> None:
-        """Fork the template now; child_main(slot, descriptors) runs in each child."""
+        """Fork the fork server now; child_main(slot, descriptors) runs in each child."""
         ours, theirs = socket.socketpair()
         sys.stdout.flush()
         sys.stderr.flush()
         gc.collect()
         gc.freeze()  # objects that exist now are never written by a child's collector: the pages stay shared
         parent = os.getpid()
-        self._seed_pid = os.fork()
-        if self._seed_pid == 0:
+        self._launcher_pid = os.fork()
+        if self._launcher_pid == 0:
             ours.close()
-            _guarded(partial(_keep_seed, theirs, child_main, parent))
+            _guarded(partial(_run_launcher, theirs, child_main, parent))
         gc.unfreeze()
         theirs.close()
-        self._seed = ours
-        self._deaths: list[float] = []  # when templates died lately, monotonic
+        self._launcher = ours
+        self._deaths: list[float] = []  # when fork servers died lately, monotonic
         self.start()
 
     def start(self) -> None:
-        """Have a template, a new one when the last one has died. Raises PoolBroken when none can be had."""
+        """Start a fork server; also after the last one died. Raises PoolBroken if none can start."""
         ours, theirs = socket.socketpair()
         try:
-            socket.send_fds(self._seed, [b"T"], [theirs.fileno()])
-            answer = self._seed.recv(PID.size)
+            socket.send_fds(self._launcher, [b"T"], [theirs.fileno()])
+            answer = self._launcher.recv(PID.size)
         except OSError:
             answer = b""
         theirs.close()
         if len(answer) < PID.size:
-            raise PoolBroken("the processes that fork the pool's children have died")
+            raise PoolBroken("the fork server died")
         (self.pid,) = PID.unpack(answer)
         if self._sock is not None:
             self._sock.close()
@@ -83,7 +83,7 @@ class ForkServer:
         self._early = b""  # reports that were read while a request was sent
 
     def count_death(self, exc: PoolBroken) -> None:
-        """The template has died, as `exc` says; raises PoolBroken when too many did lately."""
+        """The fork server has died, as `exc` says; raises PoolBroken when too many did lately."""
         now = time.monotonic()
         self._deaths = [at for at in self._deaths if now - at < DEATHS_WITHIN_S] + [now]
         if len(self._deaths) > DEATHS_MOST:
@@ -110,7 +110,7 @@ class ForkServer:
         self._send(REQUEST.pack(SIGNAL, pid, signum), [])
 
     def _send(self, request: bytes, descriptors: list[int]) -> None:
-        """Send a request. While it must wait for space it reads reports: the template may be waiting for
+        """Send a request. While it must wait for space it reads reports: the fork server may be waiting for
         space as well, and would read no request until then."""
         line = self._line
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))]
@@ -125,24 +125,24 @@ class ForkServer:
 
     def reports(self) -> list[list[Any]]:
         """What has been reported: ['born', slot, pid], ['signalled', pid, signum], ['died', pid, status].
-        Raises PoolBroken when the template itself is gone, and every child with it."""
+        Raises PoolBroken when the fork server itself is gone, and every child with it."""
         try:
             data = self._line.recv(RECV_BYTES)
         except ConnectionResetError:
             data = b""
         early, self._early = self._early, b""
         if not data and not early:
-            raise PoolBroken(f"the process that forks the pool's children (pid {self.pid}) has died")
+            raise PoolBroken(f"the fork server (pid {self.pid}) died")
         return [msgspec.msgpack.decode(f) for f in self._frames.feed(early + data)]
 
     def close(self) -> None:
         """End it and every child."""
         self._line.close()
-        self._seed.close()
+        self._launcher.close()
         with contextlib.suppress(ChildProcessError):
-            if not _ended(self._seed_pid, 2 * END_S):
-                os.kill(self._seed_pid, signal.SIGKILL)
-                os.waitpid(self._seed_pid, 0)
+            if not _ended(self._launcher_pid, 2 * END_S):
+                os.kill(self._launcher_pid, signal.SIGKILL)
+                os.waitpid(self._launcher_pid, 0)
 
 
 def _ended(pid: int, patience_s: float) -> bool:
@@ -171,9 +171,9 @@ def _guarded(serve: Callable[[], object]) -> NoReturn:
         os._exit(code)
 
 
-def _keep_seed(sock: socket.socket, child_main: Callable[[int, list[int]], None], parent: int) -> None:
-    """The seed of templates: as the worker was before it had threads. It forks a template for each request,
-    and ends the last one when the worker closes its socket."""
+def _run_launcher(sock: socket.socket, child_main: Callable[[int, list[int]], None], parent: int) -> None:
+    """The launcher: a copy of the worker from before it had threads. It forks a fork server for each
+    request, and ends the last one when the worker closes its socket."""
     die_with(parent)
     _ignore_signals()
     me, pid = os.getpid(), 0

@@ -28,9 +28,10 @@ from qcore.errors import PoolBroken
 from qcore.execution.run import RunContext
 from qcore.pools.base import SLOW_S, STUCK_S, Pool, PoolFeatures, PoolSetup, Running, RuntimeEstimate
 from qcore.pools.prefork.child import serve
-from qcore.pools.prefork.child_handle import ChildHandle
+from qcore.pools.prefork.child_handle import ChildHandle, end_idle, exit_text
 from qcore.pools.prefork.fork_server import ForkServer
 from qcore.pools.prefork.slot import MAX_SLOTS, Slot, shared_slots, token_pipe
+from qcore.signals import worker_process_shutdown
 from qcore.wire.outcome import RECV_BYTES, End, Job, Outcome, pack_jobs, unpack_outcome
 
 FRAME_JOBS = 16
@@ -38,6 +39,8 @@ COLLECT_EVERY = 50_000  # allocations minus deallocations of objects
 LOOK_EVERY_S = 1.0
 #: how long the end of file of a child that was killed may take
 BURY_S = 0.5
+#: how long receivers of worker_process_shutdown may take
+EXIT_S = 5.0
 #: how often a token is tried for that the child has
 TRIES = 100
 #: how often children that have work are looked at for signs of life
@@ -53,6 +56,8 @@ class PreforkPool(Pool):
     features: ClassVar[PoolFeatures] = PoolFeatures(
         grow=True, terminate=True, soft_signal=True, soft_limit=True, hard_limit=True
     )
+
+    sends_process_signals: ClassVar[bool] = True
 
     def __init__(self, setup: PoolSetup) -> None:
         super().__init__(setup)
@@ -107,6 +112,8 @@ class PreforkPool(Pool):
         if self._stopping:
             return
         self._stopping = True
+        if worker_process_shutdown.receivers:
+            end_idle(self._children.values(), EXIT_S)
         gc.set_threshold(*self._thresholds)
         gc.unfreeze()
         self._fork_server.close()
@@ -247,7 +254,7 @@ class PreforkPool(Pool):
                         self._reap_child(child)
 
     def _begin_again(self, exc: PoolBroken) -> None:
-        """The template has died, and every child with it: another one, and what ran is lost. Raises
+        """The fork server has died, and every child with it: another one, and what ran is lost. Raises
         PoolBroken when that happens too often."""
         self._fork_server.count_death(exc)
         log.error("%s, and its children with it; a new one is started", exc)
@@ -291,7 +298,7 @@ class PreforkPool(Pool):
                     epoch_of(since or now),
                     now - (since or now),
                     child.pid,
-                    text=_exit(child.status),
+                    text=exit_text(child.status),
                 )
             )
         child.outstanding.clear()
@@ -346,10 +353,10 @@ class PreforkPool(Pool):
                 continue
             taken = self._take_back(child)
             if taken:
-                log.warning("the child with pid %d does not take its tasks; others get them", child.pid)
+                log.warning("the child process %d does not start its tasks; others get them", child.pid)
                 self._unassigned.extend(taken)
             if child.is_gone(now):
-                log.warning("the child with pid %d has been silent too long; it is replaced", child.pid)
+                log.warning("the child process with pid %d does not respond; it is replaced", child.pid)
                 child.silent_at = now  # the next kill, if it needs one, comes as much later
                 self._signal(child, signal.SIGKILL)
 
@@ -469,7 +476,7 @@ class PreforkPool(Pool):
         if not limit:
             return
         for child in self._children.values():
-            if child.pid and not child.retiring and _resident_kib(child.pid) > limit:
+            if child.pid and not child.retiring and resident_kib(child.pid) > limit:
                 self._retire(child)
 
     def pids(self) -> list[int]:
@@ -477,16 +484,3 @@ class PreforkPool(Pool):
 
     def info(self) -> dict[str, Any]:
         return {**super().info(), "template": self._fork_server.pid}
-
-
-def _exit(status: int | None) -> str:
-    """A wait status as text."""
-    if status is None:
-        return "it is gone"
-    if os.WIFSIGNALED(status):
-        return f"signal {os.WTERMSIG(status)} ({signal.Signals(os.WTERMSIG(status)).name})"
-    return f"exit code {os.waitstatus_to_exitcode(status)}"
-
-
-def _resident_kib(pid: int) -> int:
-    return resident_kib(pid)

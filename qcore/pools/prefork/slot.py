@@ -20,7 +20,7 @@ CURRENT, SINCE, FIRST, LAST, SEEN = range(5)
 
 
 def shared_slots() -> mmap.mmap:
-    """Memory for all slots, to be created before the template is forked."""
+    """Memory for all slots, to be created before the fork server is forked."""
     return mmap.mmap(-1, 8 * WORDS * MAX_SLOTS)
 
 

@@ -27,8 +27,8 @@ Verdict = tuple[InFlight | None, TaskMessage | None, Settlement | None]
 class Admission:
     """The admission rules of one worker. Other threads may change the revoked ids and rate limits."""
 
-    def __init__(self, tasks: Mapping[str, Task], say: TaskReporter, rules: SettlementRules) -> None:
-        self._tasks, self._say, self._rules = tasks, say, rules
+    def __init__(self, tasks: Mapping[str, Task], reporter: TaskReporter, rules: SettlementRules) -> None:
+        self._tasks, self._reporter, self._rules = tasks, reporter, rules
         self.revoked = Revoked()
         self.revoked_stamps: dict[str, set[str]] = {}
         self.buckets: dict[str, TokenBucket] = {}
@@ -68,8 +68,8 @@ class Admission:
             return None, message, Settlement(delivery, Settle.DELAY, due_at=message.eta)
         if self._rules.is_suspect(delivery):
             settlement = self._rules.crashed(held)
-            told = delivery.queue, "crashed_too_often", "its workers died", message.id
-            settlement.report = partial(self._say.refused, *told)
+            facts = delivery.queue, "crashed_too_often", "its workers died", message.id
+            settlement.report = partial(self._reporter.refused, *facts)
             return None, message, settlement
         bucket = self.buckets.get(task.name)
         wait = bucket.reserve(message.id, ticks) if bucket is not None else 0.0
@@ -96,10 +96,11 @@ class Admission:
         message: TaskMessage | None = None,
     ) -> Settlement:
         settlement = self._rules.refused(delivery, reason, detail, task_id, message)
-        settlement.report = partial(self._say.refused, delivery.queue, reason, detail, task_id)
+        name = message.task if message is not None else ""
+        settlement.report = partial(self._reporter.refused, delivery.queue, reason, detail, task_id, name)
         return settlement
 
     def _drop(self, held: InFlight, why: str) -> Settlement:
         settlement = self._rules.not_run(held, why)
-        settlement.report = partial(self._say.not_run, held, why)
+        settlement.report = partial(self._reporter.not_run, held, why)
         return settlement

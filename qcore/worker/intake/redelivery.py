@@ -46,10 +46,10 @@ class Deduplicator:
         app: App,
         results: ResultStore,
         add: Callable[[TaskMessage | None, Settlement], None],
-        say: TaskReporter,
+        reporter: TaskReporter,
     ) -> None:
         """add queues a settlement; it gets the message too if the result may have to be sent to a caller."""
-        self._app, self._results, self._add, self._say = app, results, add, say
+        self._app, self._results, self._add, self._reporter = app, results, add, reporter
         self._on = bool(app.conf.worker_deduplicate_successful_tasks)
         # Where one step stores the result and acknowledges, a redelivered task is never done.
         self._asks = results.keeps and results.shared and not results.in_broker
@@ -86,7 +86,7 @@ class Deduplicator:
         the broker refuses that if its lease was lost, and drops the copy if it holds two."""
         old, held.delivery = held.delivery, delivery
         self._add(None, Settlement(old))
-        log.info("Task %s[%s] came again while it runs here", held.message.task, held.message.id)
+        log.info("Task %s[%s] was redelivered while it runs here", held.message.task, held.message.id)
 
     def _done(self, task_ids: list[str]) -> dict[str, ResultMeta]:
         """The stored results of those tasks among these that succeeded, by task id."""
@@ -97,15 +97,15 @@ class Deduplicator:
             return {i: m for i, m in found if m is not None and m.status == result_wire.SUCCESS}
         except BrokerError as exc:
             # A second run is allowed (at-least-once), and better than a wait for the result store.
-            log.warning("whether redelivered tasks are done cannot be asked, so they run again: %s", exc)
+            log.warning("results of redelivered tasks cannot be read, so these tasks run again: %s", exc)
             return {}
 
     def _settled(self, delivery: Delivery, message: TaskMessage, meta: ResultMeta) -> Settlement:
         """Settle the delivery from its stored result. Its continuations may not have been published: they
         are published again with the header `redelivered`, so that their workers remove duplicates too."""
-        log.info("Task %s[%s] came again and is done: not run", message.task, message.id)
+        log.info("Task %s[%s] was redelivered after its success: not run", message.task, message.id)
         settlement = Settlement(delivery, Settle.ACK)
-        settlement.report = partial(self._say.was_done, message, meta.result)
+        settlement.report = partial(self._reporter.was_done, message, meta.result)
         try:
             embed = task_wire.read_body(message, frozenset(self._app.conf.accept_content)).embed
             if any(embed.values()):
@@ -113,7 +113,7 @@ class Deduplicator:
                 settlement.sends = tuple(map(sent_again, found.messages))
                 settlement.before = found.before
         except (Malformed, ConfigError, TypeError) as exc:
-            log.error("what follows from %s[%s] cannot be read: %s", message.task, message.id, exc)
+            log.error("the follow-up messages of %s[%s] cannot be read: %s", message.task, message.id, exc)
         return settlement
 
 

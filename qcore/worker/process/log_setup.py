@@ -13,6 +13,7 @@ from qcore.base.escapes import in_json, in_lines, shown
 from qcore.base.times import iso
 from qcore.errors import ConfigError
 from qcore.settings.config import Config
+from qcore.signals import after_setup_logger, after_setup_task_logger, setup_logging
 from qcore.tasks.request import current_request
 from qcore.wire.content import to_json
 
@@ -102,8 +103,13 @@ def _formatter(fmt: str, colour: bool) -> logging.Formatter:
 
 
 def set_up(conf: Config, loglevel: str | int = "WARNING", logfile: str | None = None) -> None:
-    """Configure logging from the settings, to `logfile`, or to stderr if it is None. Raises ConfigError."""
-    if not conf.worker_hijack_root_logger:
+    """Configure logging from the settings, to `logfile`, or to stderr if it is None; not at all when the
+    signal setup_logging has receivers. Raises ConfigError."""
+    about = {"loglevel": level(loglevel), "logfile": logfile, "format": conf.worker_log_format}
+    if (
+        setup_logging.send(None, **about, colorize=conf.worker_log_color)
+        or not conf.worker_hijack_root_logger
+    ):
         return
     handler: logging.StreamHandler[Any]
     if logfile:
@@ -130,6 +136,9 @@ def set_up(conf: Config, loglevel: str | int = "WARNING", logfile: str | None = 
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level(loglevel))
+    after_setup_logger.send(None, logger=root, **about, colorize=colour)
+    about["format"] = conf.worker_task_log_format
+    after_setup_task_logger.send(None, logger=for_tasks, **about, colorize=colour)
 
 
 def _like(handler: logging.StreamHandler[Any], format_: logging.Formatter) -> logging.Handler:

@@ -61,12 +61,12 @@ class Autoscaler:
     def _grow(self, n: int, now: float) -> None:
         self._pool.grow(n)
         self._begin(now)
-        log.info("the pool has grown by %d to %d", n, self._pool.size)
+        log.info("the pool grew by %d to %d", n, self._pool.size)
 
     def _shrink(self, n: int, now: float) -> None:
         self._pool.shrink(n)
         self._begin(now)
-        log.info("the pool has shrunk by %d to %d", n, self._pool.size)
+        log.info("the pool shrank by %d to %d", n, self._pool.size)
 
     def change(self, most: int, least: int) -> None:
         """Set other bounds; the pool is resized at the next check."""

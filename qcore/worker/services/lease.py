@@ -104,8 +104,8 @@ class LeaseKeeper:
                     reap = True  # return what was held under the lost lease
                     self._lost()
                     log.warning(
-                        "the lease on what this worker holds was lost (was it stopped?); "
-                        "others may run those tasks again, and late outcomes are refused"
+                        "the lease of this worker expired (was its process stopped?); its tasks may run "
+                        "again on other workers, and late outcomes are refused"
                     )
                 crashpoint("renewed")
                 self._announce()
@@ -154,8 +154,8 @@ class DuplicateNameDetector:
         if other not in self._warned:
             self._warned.add(other)
             log.warning(
-                "another worker is called %s too (process %s on %s): give each a name of its own with -n; "
-                "until then questions are answered twice and news of one hides the other",
+                "another worker is also named %s (process %s on %s): give each its own name with -n; "
+                "until then control requests get two replies and monitors show one worker",
                 self._node,
                 replaced.get("pid"),
                 replaced.get("host"),

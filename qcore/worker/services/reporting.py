@@ -11,12 +11,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from qcore.app.sending import published
 from qcore.brokers.contract.records import Settlement
 from qcore.events.sender import EventSender
+from qcore.signals import after_task_publish, task_received
 from qcore.wire.outcome import End, Outcome
 from qcore.wire.task import TaskMessage, short_repr
 from qcore.worker.in_flight import InFlight
 from qcore.worker.process.log_setup import Lines
+from qcore.worker.services.task_signals import TaskSignals
 
 log = logging.getLogger("qcore.worker")
 
@@ -26,6 +29,8 @@ def report(settled: Sequence[Settlement], refused: Sequence[int]) -> None:
     their leases were lost, and the outcome of another run counts."""
     silent = 0
     for settlement in settled:
+        if settlement.sends and after_task_publish.receivers and settlement.delivery.number not in refused:
+            published(settlement.sends)
         if settlement.report is None:
             continue
         if refused and settlement.delivery.number in refused:
@@ -34,7 +39,7 @@ def report(settled: Sequence[Settlement], refused: Sequence[int]) -> None:
             settlement.report()
     if silent:
         log.warning(
-            "%d outcome(s) were refused by the broker: their leases had ended, so other workers run "
+            "%d outcome(s) were refused by the broker: their leases had expired, so other workers run "
             "these tasks again",
             silent,
         )
@@ -43,10 +48,12 @@ def report(settled: Sequence[Settlement], refused: Sequence[int]) -> None:
 class TaskReporter:
     """The log lines and events of one worker's tasks."""
 
-    def __init__(self, events: EventSender) -> None:
-        self.events = events
+    def __init__(self, events: EventSender, signals: TaskSignals) -> None:
+        self.events, self._signals = events, signals
 
     def received(self, held: InFlight) -> None:
+        if task_received.receivers:
+            self._signals.received(held)
         if log.isEnabledFor(logging.INFO):
             log.info("Task %s[%s] received", held.message.shown_name, held.message.id)
 
@@ -71,7 +78,8 @@ class TaskReporter:
     def ended(self, held: InFlight, outcome: Outcome) -> None:
         """Report the outcome of a run; to be called after the broker accepted its settlement."""
         if outcome.end == End.MALFORMED:
-            self.refused(held.delivery.queue, outcome.text, outcome.traceback, held.message.id)
+            about = outcome.text, outcome.traceback, held.message.id, held.message.task
+            self.refused(held.delivery.queue, *about)
             return
         end, name, task_id = outcome.end, held.message.shown_name, held.message.id
         events = self.events if self.events.tasks_on and held.task.send_events else None
@@ -81,7 +89,7 @@ class TaskReporter:
         elif events:
             self.started(held, outcome.started, outcome.pid)
 
-        def say(kind: str, **fields: Any) -> None:
+        def publish(kind: str, **fields: Any) -> None:
             if events:
                 # The end of the run, which is earlier than now after an outage of the result store.
                 events.note(_event, kind, task_id, outcome.started + outcome.runtime_s, fields)
@@ -89,7 +97,7 @@ class TaskReporter:
         if end == End.SUCCESS:
             if log.isEnabledFor(logging.INFO):
                 log.info("Task %s[%s] succeeded in %.6fs: %s", name, task_id, outcome.runtime_s, outcome.text)
-            say("task-succeeded", result=outcome.text, runtime=outcome.runtime_s)
+            publish("task-succeeded", result=outcome.text, runtime=outcome.runtime_s)
         elif end == End.FAILURE:
             if outcome.expected:
                 log.info("Task %s[%s] raised expected: %s", name, task_id, outcome.text)
@@ -101,16 +109,17 @@ class TaskReporter:
                     outcome.text,
                     Lines(outcome.traceback),
                 )
-            say("task-failed", exception=outcome.text, traceback=outcome.traceback)
+            publish("task-failed", exception=outcome.text, traceback=outcome.traceback)
         elif end == End.RETRY:
             log.info("Task %s[%s] retry: %s", name, task_id, outcome.text)
-            say("task-retried", exception=outcome.text, traceback=outcome.traceback)
+            publish("task-retried", exception=outcome.text, traceback=outcome.traceback)
         elif end in (End.REJECTED, End.REQUEUED):
             log.info("Task %s[%s] rejected (%s)", name, task_id, outcome.text)
-            say("task-rejected", requeue=end == End.REQUEUED)
+            publish("task-rejected", requeue=end == End.REQUEUED)
         elif end == End.TERMINATED:
             log.warning("Task %s[%s] terminated", name, task_id)
-            say("task-revoked", terminated=True, signum=outcome.text, expired=False)
+            publish("task-revoked", terminated=True, signum=outcome.text, expired=False)
+            self._signals.ended(held, outcome)
         elif end in (End.LOST, End.TIME_LIMIT):
             words = (
                 f"the process running it ended: {outcome.text}"
@@ -118,7 +127,8 @@ class TaskReporter:
                 else f"hard time limit of {held.hard_s}s passed; its process was killed"
             )
             log.error("Task %s[%s]: %s", name, task_id, words)
-            say("task-failed", exception=words, traceback="")
+            publish("task-failed", exception=words, traceback="")
+            self._signals.ended(held, outcome)
 
     def was_done(self, message: TaskMessage, value: Any) -> None:
         """Publish task-succeeded for a redelivered task whose result is stored already."""
@@ -132,10 +142,13 @@ class TaskReporter:
         held.received_at = held.received_at or time.time()
         self.waits(held)  # task-received carries the task's name, task-revoked does not
         self.events.note(_event, "task-revoked", held.message.id, time.time(), fields)
+        self._signals.revoked(held, False, None, why == "expired")
 
-    def refused(self, queue: str, reason: str, detail: str, task_id: str | None) -> None:
+    def refused(self, queue: str, reason: str, detail: str, task_id: str | None, name: str = "") -> None:
+        """name: that of the task, as far as it is known."""
+        self._signals.refused(reason, detail, task_id, name)
         log.error(
-            "A message from queue '%s' was set aside (%s%s); see `qctl quarantine ls`",
+            "A message from queue '%s' was quarantined (%s%s); see `qctl quarantine ls`",
             queue,
             f"task {task_id}: " if task_id else "",
             detail or reason,

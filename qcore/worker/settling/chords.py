@@ -49,7 +49,7 @@ class Chords:
             data = result_wire.exception_data(error)
             found = continuations.failed(embed, message, self.app, state, data)
         except (Malformed, ConfigError, TypeError) as exc:
-            log.error("what follows from %s[%s] cannot be read: %s", message.task, message.id, exc)
+            log.error("the follow-up messages of %s[%s] cannot be read: %s", message.task, message.id, exc)
             return (), None
         return tuple(found.messages), found.before
 

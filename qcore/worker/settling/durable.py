@@ -95,7 +95,7 @@ class ResultOutbox:
                 self._outage.begins(exc)
                 continue
             except BrokerError as exc:
-                log.error("what must be stored before a delivery is settled was refused: %s", exc)
+                log.error("a record that must precede a settlement was refused: %s", exc)
                 settlement.result = settlement.before = None
             done.append(settlement)
         return done
@@ -160,7 +160,7 @@ class ResultOutbox:
             self._records.clear()
         held, self._held = self._held, []
         if held:
-            log.error("%d outcome(s) could not be stored; those tasks go back to their queues", len(held))
+            log.error("%d outcome(s) could not be stored; these tasks return to their queues", len(held))
         return [Settlement(s.delivery, Settle.RETURN) for s in held]
 
 
@@ -174,7 +174,7 @@ def settle_individually(consumer: Consumer, batch: list[Settlement], exc: Broker
         if not batch[0].sends:
             log.error("a delivery cannot be settled and stays in flight until this worker ends: %s", exc)
             return []
-        log.error("a message that follows from a task was not sent: %s", exc)
+        log.error("a follow-up message of a task was not sent: %s", exc)
         batch[0].sends = ()
         return batch
     again: list[Settlement] = []

@@ -33,7 +33,7 @@ READY_S, STOP_S = 20.0, 20.0
     watches=False,
     examples=[
         ("qctl bench", "the embedded broker"),
-        ("qctl -b redis://host/0 bench --tasks 50000", "a Redis, with more tasks"),
+        ("qctl -b redis://host/0 bench --tasks 50000", "a Redis server, with more tasks"),
     ],
     exit_codes={
         exit_codes.FAILED: "its queue is in use, the worker did not start, or you answered no",
@@ -41,10 +41,16 @@ READY_S, STOP_S = 20.0, 20.0
     },
     see_also=["doctor"],
 )
-@click.option("--tasks", type=click.IntRange(10), default=10_000, help="So many. [default: 10000]")
-@click.option("--trips", type=click.IntRange(1), default=500, help="Round trips. [default: 500]")
-@click.option("-c", "--concurrency", type=click.IntRange(1), default=2, help="Processes. [default: 2]")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask, in a context of class prod.")
+@click.option("--tasks", type=click.IntRange(10), default=10_000, help="Number of tasks. [default: 10000]")
+@click.option("--trips", type=click.IntRange(1), default=500, help="Number of round trips. [default: 500]")
+@click.option(
+    "-c",
+    "--concurrency",
+    type=click.IntRange(1),
+    default=2,
+    help="Number of processes of the worker. [default: 2]",
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation in a context of class prod.")
 def command(tasks: int, trips: int, concurrency: int, yes: bool) -> int:
     """Measure the throughput of this broker with empty tasks.
 
@@ -95,7 +101,7 @@ def command(tasks: int, trips: int, concurrency: int, yes: bool) -> int:
     columns = [Column("FIGURE"), Column("VALUE", True), Column("UNIT")]
     rows = [[str(i["figure"]), f"{i['value']:,}", str(i["unit"])] for i in items]
     session.out.items("bench", items, columns, rows, "figure")
-    session.out.note(f"{sent:,} tasks, {concurrency} processes; the first second of the worker counts too")
+    session.out.note(f"{sent:,} tasks, {concurrency} processes; the worker's first second is included")
     return exit_codes.OK
 
 

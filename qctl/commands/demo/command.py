@@ -12,7 +12,7 @@ from qctl.cli.session import current
     watches=False,
     settles=False,
     examples=[("qctl demo", "start a worker, send tasks, look at them, stop the worker")],
-    exit_codes={exit_codes.OK: "every step did what it should", exit_codes.FAILED: "a step did not"},
+    exit_codes={exit_codes.OK: "every step succeeded", exit_codes.FAILED: "a step failed"},
     see_also=["worker", "call", "events"],
 )
 @click.option("--keep", is_flag=True, help="Keep the directory with the broker and the worker's log.")

@@ -70,8 +70,8 @@ class FleetPublisher:
                 announce_at += ANNOUNCE_EVERY_S
                 self._announce(broker)
             key = event.routing_key(turn.events[0]["type"]) if turn.is_beat else event.BATCH_KEY
-            said: Any = turn.events[0] if turn.is_beat else turn.events
-            broker.broadcast(event.EXCHANGE, key, event.encode(said, turn.node, key))
+            sent: Any = turn.events[0] if turn.is_beat else turn.events
+            broker.broadcast(event.EXCHANGE, key, event.encode(sent, turn.node, key))
             self.messages += 1
             if self._stopped.is_set():
                 return
@@ -90,23 +90,23 @@ class FleetPublisher:
     def _answer(self) -> None:
         broker = open_broker(self._url, self._options)
         # Clients count subscriptions, so each worker has one; the requests of one of them suffice.
-        ears = [broker.subscribe(control.EXCHANGE, "", w.node) for w in self.fleet.workers]
+        subscriptions = [broker.subscribe(control.EXCHANGE, "", w.node) for w in self.fleet.workers]
         self._heard.set()
         try:
             while not self._stopped.is_set():
-                raw = ears[0].get(0.2)
+                raw = subscriptions[0].get(0.2)
                 if raw is None:
                     continue
-                for ear in ears[1:]:
-                    while ear.get(0.0) is not None:
+                for subscription in subscriptions[1:]:
+                    while subscription.get(0.0) is not None:
                         pass
                 try:
                     self._reply(broker, control.decode_request(raw))
                 except (Malformed, BrokerError):
                     continue
         finally:
-            for ear in ears:
-                ear.close()
+            for subscription in subscriptions:
+                subscription.close()
             broker.close()
 
     def _reply(self, broker: Broker, request: control.Request) -> None:
@@ -126,7 +126,9 @@ class FleetPublisher:
     def _value(method: str, worker: Worker) -> Any:
         answer = ANSWERS.get(method)
         return (
-            {"error": "this worker is a demonstration; it does nothing"} if answer is None else answer(worker)
+            {"error": "this is a simulated worker; it accepts no commands"}
+            if answer is None
+            else answer(worker)
         )
 
 
@@ -173,12 +175,12 @@ def _end_with_us(speaker: FleetPublisher) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Events of a fleet that is not there.")
+    parser = argparse.ArgumentParser(description="Publish events of a simulated fleet.")
     parser.add_argument("url")
     parser.add_argument("--workers", type=int, default=20)
     parser.add_argument("--rate", type=float, default=200.0, help="events a second")
-    parser.add_argument("--for", dest="seconds", type=float, help="end after so many seconds")
-    parser.add_argument("--with-us", action="store_true", help="end when standard input does")
+    parser.add_argument("--for", dest="seconds", type=float, help="end after this many seconds")
+    parser.add_argument("--with-us", action="store_true", help="end when standard input is closed")
     given = parser.parse_args()
     speaker = FleetPublisher(Fleet(given.workers, given.rate), given.url)
     signal.signal(signal.SIGTERM, lambda *_: speaker.stop())

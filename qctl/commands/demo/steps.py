@@ -48,7 +48,7 @@ class Demo:
         self.wrong: list[str] = []
         self.worker: subprocess.Popen[bytes] | None = None
 
-    def say(self, text: str = "", ansi: str = "") -> None:
+    def write_line(self, text: str = "", ansi: str = "") -> None:
         sys.stdout.write(state_styles.paint(text, ansi, self.colour) + "\n")
         sys.stdout.flush()
 
@@ -57,15 +57,15 @@ class Demo:
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """Print a command and start it; its output goes to a file."""
-        self.say(f"$ qctl {show(words)} &", "1")
+        self.write_line(f"$ qctl {show(words)} &", "1")
         with (self.place / f"{len(list(self.place.iterdir()))}.log").open("wb") as log:
             return subprocess.Popen(self.process(*words), env=self.env, stdout=log, stderr=log)
 
     def step(self, why: str, words: tuple[str, ...], check: Callable[[Step], bool]) -> Step:
         """Print a command, run it, print its output, check it."""
-        self.say()
-        self.say(f"# {why}", "90")
-        self.say(f"$ qctl {show(words)}", "1")
+        self.write_line()
+        self.write_line(f"# {why}", "90")
+        self.write_line(f"$ qctl {show(words)}", "1")
         try:
             done = subprocess.run(
                 self.process(*words),
@@ -79,10 +79,10 @@ class Demo:
         except subprocess.TimeoutExpired:
             found = Step(exit_codes.TIMED_OUT, "", f"no answer within {STEP_S:g} s\n")
         sys.stdout.write(found.out)
-        self.say(found.err.rstrip(), "90") if found.err.strip() else None
+        self.write_line(found.err.rstrip(), "90") if found.err.strip() else None
         if not check(found):
             self.wrong.append(show(words))
-            self.say(f"(not what was expected; exit code {found.code})", "31")
+            self.write_line(f"(unexpected; exit code {found.code})", "31")
         return found
 
     def wait_until_online(self) -> bool:
@@ -108,8 +108,8 @@ def run(session: Session, keep: bool = False) -> int:
     place = Path(tempfile.mkdtemp(prefix="qctl-demo-"))
     demo = Demo(session, place)
     try:
-        demo.say(f"An embedded broker for this demonstration: {demo.env['QCTL_BROKER_URL']}", "90")
-        demo.say("(exported as QCTL_BROKER_URL)", "90")
+        demo.write_line(f"An embedded broker for this demonstration: {demo.env['QCTL_BROKER_URL']}", "90")
+        demo.write_line("(exported as QCTL_BROKER_URL)", "90")
         demo.worker = demo.start(*_app(), "worker", "-n", "demo@%h", "-c", "2")
         if not demo.wait_until_online():
             log = "\n".join(p.read_text(errors="replace") for p in place.glob("*.log"))
@@ -122,12 +122,14 @@ def run(session: Session, keep: bool = False) -> int:
         if not keep:
             shutil.rmtree(place, ignore_errors=True)
     if keep:
-        demo.say(f"kept: {place}")
+        demo.write_line(f"kept: {place}")
     if demo.wrong:
         raise exit_codes.CommandError(
-            exit_codes.FAILED, f"{len(demo.wrong)} steps went wrong: {'; '.join(demo.wrong)}"
+            exit_codes.FAILED, f"{len(demo.wrong)} steps failed: {'; '.join(demo.wrong)}"
         )
-    demo.say("\nThat was all of it. Next: qctl --help, or your own app: qctl -A yourmodule worker", "32")
+    demo.write_line(
+        "\nThat was the demonstration. Next: qctl --help, or your own app: qctl -A yourmodule worker", "32"
+    )
     return exit_codes.OK
 
 
@@ -147,16 +149,16 @@ def _steps(demo: Demo) -> None:
     sent = demo.step("Send a task; it prints the id.", ("call", "proj.add", "-a", "[2, 2]"), good)
     demo.step("Its result:", ("result", sent.out.strip(), "--wait", "-t", "5"), lambda s: s.out == "4\n")
     demo.step(
-        "A name that nobody knows is not sent:",
+        "A task that no worker has registered is not sent:",
         ("call", "proj.ad", "-a", "[2, 2]"),
         lambda s: s.code == exit_codes.NOT_FOUND and "proj.add" in s.err,
     )
     demo.step(
-        "A task that fails says why:",
+        "A failed task, with its exception:",
         ("call", "proj.fail", "-a", '["no more paper"]', "--wait", "-t", "5"),
         lambda s: s.code == exit_codes.FAILED and "no more paper" in s.err,
     )
-    demo.step("Let workers tell what they do:", ("control", "enable_events"), good)
+    demo.step("Turn task events on:", ("control", "enable_events"), good)
     demo.step("A slow task:", ("call", "proj.nap", "-a", "[2]"), good)
     demo.step("While it runs:", ("inspect", "active"), lambda s: good(s) and "proj.nap" in s.out)
     _show_events(demo)
@@ -166,10 +168,10 @@ def _steps(demo: Demo) -> None:
 
 def _show_events(demo: Demo) -> None:
     """Start the subscriber first: events without a subscription are dropped."""
-    demo.say()
-    demo.say("# What happens, as it happens:", "90")
+    demo.write_line()
+    demo.write_line("# Events as they arrive:", "90")
     words = ("events", "--dump", "--limit", "3", "--for", "5s", "--type", "task-*")
-    demo.say(f"$ qctl {show(words)} &", "1")
+    demo.write_line(f"$ qctl {show(words)} &", "1")
     listener = subprocess.Popen(
         demo.process(*words), env=demo.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -185,8 +187,8 @@ def _show_events(demo: Demo) -> None:
 def _offer_dashboard(demo: Demo) -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return
-    demo.say()
-    sys.stdout.write("Look at the dashboard before the worker is stopped (q leaves it)? [y/N] ")
+    demo.write_line()
+    sys.stdout.write("Open the dashboard before the worker is stopped (q quits it)? [y/N] ")
     sys.stdout.flush()
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         subprocess.run(demo.process("events"), env=demo.env, check=False)

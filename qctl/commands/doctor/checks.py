@@ -40,10 +40,13 @@ def silent_workers(facts: Facts) -> Iterator[Symptom]:
         member = facts.members.get(silent.node)
         info = member.info if member else {}
         where = f" (pid {info.get('pid')} on {info.get('host')})" if info else ""
-        what = f"{silent.node} lives and does not answer{where}; what it holds waits until its lease ends"
+        what = (
+            f"{silent.node} has a live lease and does not answer{where}; "
+            "its deliveries wait until the lease ends"
+        )
         fix = f"kill -9 {info.get('pid')}"
         if not info:
-            what = f"{silent.node} does not answer; Celery's workers have no lease, so what it holds waits"
+            what = f"{silent.node} does not answer; Celery's workers have no lease, so its deliveries wait"
             fix = f"restart the worker {shlex.quote(silent.node)}"
         yield Symptom("silent-worker", ERROR, what, fix, silent.node)
 
@@ -51,7 +54,7 @@ def silent_workers(facts: Facts) -> Iterator[Symptom]:
 def unconsumed_queues(facts: Facts) -> Iterator[Symptom]:
     for queue, depth in facts.depths.items():
         if depth.ready and facts.nodes and not facts.consumers(queue):
-            what = f"{count(depth.ready, 'message')} wait in '{queue}', and no worker takes from it"
+            what = f"{count(depth.ready, 'message')} wait in '{queue}', and no worker consumes it"
             what += _age(facts, [queue])
             fix = f"qctl control add_consumer {shlex.quote(queue)}"
             yield Symptom("unconsumed-queue", ERROR, what, fix, queue)
@@ -63,7 +66,10 @@ def unregistered_tasks(facts: Facts) -> Iterator[Symptom]:
         known = {name for node in takers for name in facts.registered(node)}
         for name, number in names.items() if takers and known else ():
             if name not in known:
-                what = f"{count(number, 'message')} of '{name}' in '{queue}', and no worker there knows it"
+                what = (
+                    f"{count(number, 'message')} of '{name}' in '{queue}', and no worker "
+                    "that consumes it has registered that task"
+                )
                 fix = f"qctl queue purge {shlex.quote(queue)} --match {shlex.quote('name:' + name)}"
                 yield Symptom("unregistered-task", ERROR, what, fix, name)
 
@@ -71,19 +77,19 @@ def unregistered_tasks(facts: Facts) -> Iterator[Symptom]:
 def events_off(facts: Facts) -> Iterator[Symptom]:
     off = sorted(
         node
-        for node, stats in facts.said["stats"].items()
+        for node, stats in facts.replies["stats"].items()
         if isinstance(stats, dict) and stats.get("task_events") is False
     )
     if off:
-        what = f"{count(len(off), 'worker')} send no task events, so monitors see no tasks of theirs"
+        what = f"{count(len(off), 'worker')} send no task events, so monitors do not see their tasks"
         yield Symptom("events-off", WARNING, what, f"qctl control enable_events -d {','.join(off)}", off[0])
 
 
 def clock_skew(facts: Facts) -> Iterator[Symptom]:
     for node, member in facts.members.items():
-        told = moment(member.info.get("at"))
-        if member.alive and told is not None and abs(told - member.seen_at) > SKEW_S:
-            ahead = told - member.seen_at
+        sent_at = moment(member.info.get("at"))
+        if member.alive and sent_at is not None and abs(sent_at - member.seen_at) > SKEW_S:
+            ahead = sent_at - member.seen_at
             what = (
                 f"the clock of {node}'s host ({member.info.get('host')}) is {abs(ahead):.0f} s "
                 f"{'ahead of' if ahead > 0 else 'behind'} the broker's; expiry and countdown go wrong there"
@@ -92,19 +98,19 @@ def clock_skew(facts: Facts) -> Iterator[Symptom]:
 
 
 def visibility_timeout(facts: Facts) -> Iterator[Symptom]:
-    for node, conf in facts.said["conf"].items():
+    for node, conf in facts.replies["conf"].items():
         limit = _visibility(conf)
-        stats = facts.said["stats"].get(node)
+        stats = facts.replies["stats"].get(node)
         broker = stats.get("broker") if isinstance(stats, dict) else None
         if node in facts.members or not isinstance(broker, dict) or broker.get("transport") != "redis":
             continue  # qcore's workers have leases, which a live worker renews
-        active = facts.said["active"].get(node)
+        active = facts.replies["active"].get(node)
         for task in active if isinstance(active, list) else ():
             started = moment(task.get("time_start")) if isinstance(task, dict) else None
             if started is not None and facts.at - started > limit:
                 what = (
                     f"{task.get('name')} has run for {facts.at - started:.0f} s on {node}, longer than the "
-                    f"visibility time-out of that Celery worker ({limit:.0f} s): another one runs it as well"
+                    f"visibility timeout of that Celery worker ({limit:.0f} s): another worker runs it too"
                 )
                 fix = "raise visibility_timeout in broker_transport_options above the longest task"
                 yield Symptom("visibility-timeout", ERROR, what, fix, node)
@@ -131,40 +137,38 @@ def paused_queues(facts: Facts) -> Iterator[Symptom]:
 def set_aside(facts: Facts) -> Iterator[Symptom]:
     for reason, number in facts.quarantined.items():
         if reason == "crashed_too_often":
-            what = (
-                f"{count(number, 'task')} killed the process that ran them, several times, and were set aside"
-            )
+            what = f"{count(number, 'task')} crashed their process repeatedly and were dead-lettered"
             yield Symptom("dead-letters", ERROR, what, "qctl dead ls", reason)
         else:
-            what = f"{count(number, 'message')} could not be run and were set aside: {reason}"
+            what = f"{count(number, 'message')} could not be run and were quarantined: {reason}"
             yield Symptom("quarantine", WARNING, what, "qctl quarantine ls", reason)
 
 
 def results_not_kept(facts: Facts) -> Iterator[Symptom]:
     if not facts.keeps_results:
-        what = "results are kept nowhere: whoever waits for one waits for ever"
+        what = "no result store is configured: a caller that waits for a result never gets one"
         yield Symptom("no-results", WARNING, what, "set result_backend, for instance to redis://HOST/1")
 
 
 def unsigned_control(facts: Facts) -> Iterator[Symptom]:
     """Workers of qcore that execute unsigned requests. A broker that only this host reaches is no finding."""
-    confs = {n: c for n, c in facts.said["conf"].items() if n in facts.members and isinstance(c, dict)}
+    confs = {n: c for n, c in facts.replies["conf"].items() if n in facts.members and isinstance(c, dict)}
     heard = {node: conf for node, conf in confs.items() if set(conf) != {"error"}}
     keyed = [node for node, conf in heard.items() if conf.get("control_keys")]
     for node in sorted(keyed):
         if heard[node].get("control_unsigned") == "allow":
-            what = f"{node} has control keys and does what unsigned requests say all the same"
+            what = f"{node} has control keys and still executes unsigned requests"
             yield Symptom("unsigned-control", ERROR, what, "set control_unsigned to read", node)
     refusing = any(conf.get("control_unsigned") in ("read", "refuse") for conf in heard.values())
     if facts.networked and heard and not keyed and not refusing:
-        what = "nobody signs: whoever reaches the broker may stop workers and revoke tasks"
-        yield Symptom("nobody-signs", WARNING, what, "set control_keys, as docs/architecture.md says")
+        what = "control requests are not signed: every client of the broker can stop workers and revoke tasks"
+        yield Symptom("nobody-signs", WARNING, what, "set control_keys, see docs/architecture.md")
 
 
 def not_trusted(facts: Facts) -> Iterator[Symptom]:
     """Workers that refuse this client's requests for lack of a valid signature."""
-    for node, said in sorted(facts.said["stats"].items()):
-        words = said.get("error") if isinstance(said, dict) and set(said) == {"error"} else None
+    for node, stats in sorted(facts.replies["stats"].items()):
+        words = stats.get("error") if isinstance(stats, dict) and set(stats) == {"error"} else None
         if isinstance(words, str) and words.startswith("refused ("):
             what = f"{node} does not answer this qctl: {words}"
             yield Symptom("not-trusted", WARNING, what, "export QCTL_CONTROL_KEY=ID:SECRET", node)

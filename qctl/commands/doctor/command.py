@@ -17,20 +17,20 @@ COLUMNS = [Column("LEVEL"), Column("NAME"), Column("WHAT")]
 @page(
     "doctor",
     examples=[
-        ("qctl doctor", "everything that is wrong, each with what mends it"),
-        ("qctl doctor -o json", "for a program; exit code 6 when there is an error"),
-        ("qctl doctor --guarantees", "which promises hold with these settings"),
-        ("qctl doctor --fix reply-queues", "delete replies that nobody will read"),
+        ("qctl doctor", "diagnose the fleet; each finding comes with the command that fixes it"),
+        ("qctl doctor -o json", "for scripts; exit code 6 when there is an error"),
+        ("qctl doctor --guarantees", "the delivery guarantees of these settings"),
+        ("qctl doctor --fix reply-queues", "delete reply queues whose client is gone"),
     ],
     exit_codes={
-        exit_codes.OK: "nothing is wrong, or only warnings",
-        exit_codes.NOT_FOUND: "--fix: nothing of that name can be mended here",
+        exit_codes.OK: "no findings, or only warnings",
+        exit_codes.NOT_FOUND: "--fix: there is no fix of that name for this broker",
         exit_codes.NOT_MET: "there are errors",
     },
     see_also=["health", "status", "queue ls"],
 )
-@click.option("--fix", metavar="NAME", help="Mend what has that name and no command of its own.")
-@click.option("--guarantees", is_flag=True, help="Say which promises hold here instead.")
+@click.option("--fix", metavar="NAME", help="Apply the built-in fix of that name.")
+@click.option("--guarantees", is_flag=True, help="Print the delivery guarantees of these settings.")
 def command(fix: str | None, guarantees: bool) -> int:
     """Diagnose the fleet; each finding has the command that fixes it.
 
@@ -63,7 +63,7 @@ def command(fix: str | None, guarantees: bool) -> int:
         out.items("doctor", items, COLUMNS, rows, "name", round_trip_s=round(facts.round_trip_s, 6))
     workers = f"{count(len(facts.nodes), 'worker')}, {count(len(facts.depths), 'queue')}"
     words = (
-        f"{count(errors, 'error')}, {count(len(found) - errors, 'warning')}" if found else "nothing is wrong"
+        f"{count(errors, 'error')}, {count(len(found) - errors, 'warning')}" if found else "no problems found"
     )
     out.note(f"{words} ({workers}; the broker answers in {facts.round_trip_s * 1000:.1f} ms)")
     return exit_codes.NOT_MET if errors else exit_codes.OK
@@ -79,7 +79,7 @@ def _promise() -> int:
     columns = [Column("NAME"), Column("HOLDS"), Column("WHAT"), Column("SETTING", wide=True)]
     session.out.items("doctor.guarantees", items, columns, rows, "name", workers=found.workers)
     whose = f"of {count(found.workers, 'worker')}" if found.workers else "of the app; no worker answered"
-    session.out.note(f"settings {whose}; all promises are in docs/guarantees.md")
+    session.out.note(f"settings {whose}; all guarantees are described in docs/guarantees.md")
     return exit_codes.OK
 
 
@@ -93,5 +93,5 @@ def _mend(name: str) -> int:
         raise exit_codes.CommandError(exit_codes.NOT_FOUND, str(exc), "see `qctl doctor`") from None
     if not session.out.for_people:
         session.out.document("doctor.fix", {"name": name, "mended": done})
-    session.out.note(f"{count(done, 'thing')} mended")
+    session.out.note(f"{count(done, 'item')} fixed")
     return exit_codes.OK

@@ -52,51 +52,56 @@ class Settings:
 def guarantees(app: App) -> Guarantees:
     """Collect the guarantees. Raises BrokerDown."""
     app.broker.check()
-    said = Settings(app)
-    mine = [_at_least_once(said), _crash_count(app, said)]
-    rest = [_lease(app, said), _with_the_ack(app), _publish_once(app), _control(said)]
-    return Guarantees([mine[0], *app.broker.promises(), mine[1], *rest], said.workers)
+    settings = Settings(app)
+    mine = [_at_least_once(settings), _crash_count(app, settings)]
+    rest = [_lease(app, settings), _with_the_ack(app), _publish_once(app), _control(settings)]
+    return Guarantees([mine[0], *app.broker.promises(), mine[1], *rest], settings.workers)
 
 
-def _at_least_once(said: Settings) -> Guarantee:
-    late, again = said.holds("task_acks_late"), said.holds("task_reject_on_worker_lost")
-    setting = said.shown("task_acks_late")
+def _at_least_once(settings: Settings) -> Guarantee:
+    late, again = settings.holds("task_acks_late"), settings.holds("task_reject_on_worker_lost")
+    setting = settings.shown("task_acks_late")
     if late == YES and again != YES:
         what = "a task whose process dies is not run again"
-        return Guarantee("at-least-once", again, what, said.shown("task_reject_on_worker_lost"))
+        return Guarantee("at-least-once", again, what, settings.shown("task_reject_on_worker_lost"))
     what = {
-        YES: "acknowledged after the run, unless a task says otherwise: a crash repeats it",
-        NO: "acknowledged before the run: at most once, a crash loses what was running",
-        PARTLY: "workers differ: some acknowledge before the run and lose what runs in a crash",
+        YES: "late acknowledgement (after the run) unless a task sets it: a crash repeats the run",
+        NO: "early acknowledgement (before the run): at most once, a crash loses running tasks",
+        PARTLY: "workers differ: some acknowledge early, and a crash of these loses running tasks",
     }[late]
     return Guarantee("at-least-once", late, what, setting)
 
 
-def _crash_count(app: App, said: Settings) -> Guarantee:
-    number = " or ".join(str(v) for v in said.values("task_max_deliveries"))
-    what = f"a task that killed its process {number} times is set aside (`qctl dead ls`)"
+def _crash_count(app: App, settings: Settings) -> Guarantee:
+    number = " or ".join(str(v) for v in settings.values("task_max_deliveries"))
+    what = f"a task that killed its process {number} times is dead-lettered (`qctl dead ls`)"
     counts = app.broker.features.lease
     if not counts:
-        what = "each worker counts for itself: " + what
-    return Guarantee("crash-count", YES if counts else PARTLY, what, said.shown("task_max_deliveries"))
+        what = "each worker counts on its own:  " + what
+    return Guarantee("crash-count", YES if counts else PARTLY, what, settings.shown("task_max_deliveries"))
 
 
-def _lease(app: App, said: Settings) -> Guarantee:
-    setting = said.shown("worker_lease")
+def _lease(app: App, settings: Settings) -> Guarantee:
+    setting = settings.shown("worker_lease")
     if app.broker.features.lease:
-        length = " or ".join(f"{v} s" for v in said.values("worker_lease"))
-        return Guarantee("lease", YES, f"what a dead worker held is run again after about {length}", setting)
-    what = "no leases here: what a dead worker held comes back when the broker sees its connection end"
+        length = " or ".join(f"{v} s" for v in settings.values("worker_lease"))
+        return Guarantee(
+            "lease", YES, f"deliveries of a dead worker are redelivered after about {length}", setting
+        )
+    what = "no leases: deliveries of a dead worker are redelivered when the broker closes its connection"
     return Guarantee("lease", NO, what)
 
 
 def _with_the_ack(app: App) -> Guarantee:
     setting = "result_backend"
     if not app.results.keeps:
-        return Guarantee("result-with-ack", NO, "results are kept nowhere", setting)
+        return Guarantee("result-with-ack", NO, "results are not stored", setting)
     if app.results.in_broker:
         return Guarantee(
-            "result-with-ack", YES, "result, what follows and acknowledgement are one write", setting
+            "result-with-ack",
+            YES,
+            "result, follow-up messages and acknowledgement are one atomic write",
+            setting,
         )
     what = "the result is written first, then the acknowledgement; a crash between them repeats the task"
     return Guarantee("result-with-ack", NO, what, setting)
@@ -106,19 +111,19 @@ def _publish_once(app: App) -> Guarantee:
     if app.broker.features.once:
         what = "a call with an idempotency_key is enqueued once"
         return Guarantee("idempotency-key", YES, what, "task_idempotency_expires")
-    return Guarantee("idempotency-key", NO, "this broker keeps no idempotency keys")
+    return Guarantee("idempotency-key", NO, "this broker does not support idempotency keys")
 
 
-def _control(said: Settings) -> Guarantee:
-    keyed = [bool(conf.get("control_keys")) for conf in said.confs]
+def _control(settings: Settings) -> Guarantee:
+    keyed = [bool(conf.get("control_keys")) for conf in settings.confs]
     free = [
         conf.get("control_unsigned") or ("read" if keys else "allow")
-        for conf, keys in zip(said.confs, keyed, strict=True)
+        for conf, keys in zip(settings.confs, keyed, strict=True)
     ]
     setting = "control_keys, control_unsigned"
     if "allow" not in free:
-        return Guarantee("signed-control", YES, "only who has a key may change workers", setting)
-    what = "whoever reaches the broker may stop workers and revoke tasks"
+        return Guarantee("signed-control", YES, "only holders of a control key can change workers", setting)
+    what = "every client of the broker can stop workers and revoke tasks"
     if any(keyed):
-        what += ", although there are keys"
+        what += ", although control keys are set"
     return Guarantee("signed-control", NO if set(free) == {"allow"} else PARTLY, what, setting)

@@ -48,7 +48,7 @@ def _find(name: str) -> Any:
     if not callable(found) or not hasattr(found, "on_shutter"):
         raise exit_codes.CommandError(
             exit_codes.USAGE,
-            f"'{name}' is no camera: it has no on_shutter(state)",
+            f"'{name}' is not a camera: it has no on_shutter(state)",
             "write -c module.Class, a subclass of qcore.events.camera.Polaroid",
         )
     return found

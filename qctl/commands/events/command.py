@@ -24,59 +24,77 @@ FEW, MANY = 10_000, 1_000_000
     "events",
     watches=False,
     examples=[
-        ("qctl events", "the dashboard (Enter opens, q leaves, ? explains)"),
+        ("qctl events", "the dashboard (Enter opens, q quits, ? shows the keys)"),
         ("qctl events --dump", "one line for each event, until Ctrl-C"),
-        ("qctl events --dump -o ndjson --type 'task-failed'", "failures only, for a program"),
+        ("qctl events --dump -o ndjson --type 'task-failed'", "failures only, for scripts"),
         ("qctl events --dump --limit 10 --for 30s", "ten events, or thirty seconds"),
-        ("qctl events --dump 'name:proj.* exc:Timeout'", "only of these tasks"),
-        ("qctl events --record today.ndjson.gz", "keep what happens in a file"),
-        ("qctl events --replay today.ndjson.gz --speed 10", "look at it again, faster; [ ] go to and fro"),
+        ("qctl events --dump 'name:proj.* exc:Timeout'", "only events of these tasks"),
+        ("qctl events --record today.ndjson.gz", "record events in a file"),
+        (
+            "qctl events --replay today.ndjson.gz --speed 10",
+            "replay it at ten times the speed; [ ] jump 10 s back and on",
+        ),
         ("qctl events --serve --port 8800", "in a browser on this machine"),
         ("qctl events --demo", "with simulated workers and tasks"),
-        ("qctl -A proj events -c proj.Camera -F 5", "a program's look at the state, every 5 s"),
+        ("qctl -A proj events -c proj.Camera -F 5", "call a camera with the state every 5 s"),
     ],
     exit_codes={
-        exit_codes.OK: "ended by you, or by --limit or --for",
+        exit_codes.OK: "ended by q or Ctrl-C, or by --limit or --for",
         exit_codes.USAGE: "wrong usage; or the dashboard without a terminal",
-        exit_codes.REFUSED: "--record: the file is there already",
+        exit_codes.REFUSED: "--record: the file exists",
     },
     see_also=["control enable_events", "status"],
 )
 @click.argument("tasks", metavar="[FILTER]...", nargs=-1)
 @click.option("--dump", is_flag=True, help="Print events instead of opening the dashboard.")
-@click.option("--limit", type=click.IntRange(1), help="--dump: end after so many events.")
+@click.option("--limit", type=click.IntRange(1), help="--dump: end after this many events.")
 @click.option("--for", "duration", type=Span(), help="--dump: end after this time.")
 @click.option("--type", "kinds", multiple=True, metavar="GLOB", help="--dump: only these types; repeatable.")
 @click.option(
     "--max-tasks",
     type=click.IntRange(10),
-    help="Tasks to remember. [default: 1000000 in at most 220 MiB; with --dump 10000]",
+    help="Tasks to keep in memory. [default: 1000000 in at most 220 MiB; with --dump 10000]",
 )
 @click.option(
-    "--record", metavar="FILE", help="Write them to a new file: JSON lines; .gz or .zst compressed."
+    "--record", metavar="FILE", help="Record events in a new file: JSON lines; .gz or .zst compressed."
 )
-@click.option("--replay", metavar="FILE", help="From a recording, not from the broker.")
-@click.option("--speed", type=float, default=1.0, help="--replay: so much faster; 0: at once. [default: 1]")
-@click.option("-c", "--camera", metavar="CLASS", help="Call its on_shutter(state) now and then.")
+@click.option("--replay", metavar="FILE", help="Read events from a recording instead of the broker.")
 @click.option(
-    "-F", "--frequency", "--freq", type=Span(), default=1.0, help="--camera: so often. [default: 1s]"
+    "--speed", type=float, default=1.0, help="--replay: speed factor; 0: as fast as possible. [default: 1]"
 )
-@click.option("--demo", is_flag=True, help="Of workers that are not there, on a broker of its own.")
-@click.option("--workers", type=click.IntRange(1, 1000), default=20, help="--demo: so many. [default: 20]")
 @click.option(
-    "--rate", type=click.FloatRange(1, 20_000), default=200.0, help="--demo: events a second. [default: 200]"
+    "-c",
+    "--camera",
+    metavar="CLASS",
+    help="Camera class (Celery's snapshots); its on_shutter(state) is called.",
+)
+@click.option(
+    "-F",
+    "--frequency",
+    "--freq",
+    type=Span(),
+    default=1.0,
+    help="--camera: time between two calls. [default: 1s]",
+)
+@click.option("--demo", is_flag=True, help="Simulate workers and tasks, on a broker of its own.")
+@click.option(
+    "--workers", type=click.IntRange(1, 1000), default=20, help="--demo: number of workers. [default: 20]"
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(1, 20_000),
+    default=200.0,
+    help="--demo: events per second. [default: 200]",
 )
 @click.option("--ascii", is_flag=True, help="Dashboard: plain characters for states and lines, no colours.")
-@click.option(
-    "--theme", metavar="NAME", help="Dashboard: its colours; ? and T have the names. [env: QCTL_THEME]"
-)
-@click.option("--serve", is_flag=True, help="The dashboard in a browser, read-only unless --read-write.")
-@click.option("--host", default="127.0.0.1", help="--serve: listen here. [default: 127.0.0.1]")
+@click.option("--theme", metavar="NAME", help="Dashboard: colour theme; T lists them. [env: QCTL_THEME]")
+@click.option("--serve", is_flag=True, help="Serve the dashboard to browsers, read-only unless --read-write.")
+@click.option("--host", default="127.0.0.1", help="--serve: address to listen on. [default: 127.0.0.1]")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8000,
-    help="--serve: on this port; 0: any. [default: 8000]",
+    help="--serve: port to listen on; 0: any free one. [default: 8000]",
 )
 def command(
     tasks: tuple[str, ...],

@@ -66,7 +66,7 @@ class RecordingOptions(NamedTuple):
     speed: float = 1.0
 
 
-def dump(session: Session, chosen: Choice, reel: RecordingOptions, max_tasks: int) -> int:
+def dump(session: Session, chosen: Choice, recording: RecordingOptions, max_tasks: int) -> int:
     """Print events until the limit, the duration, the recording's end or Ctrl-C; return the exit code."""
     from qcore.events.recording import Recorder, replay
     from qcore.events.state import State
@@ -81,11 +81,15 @@ def dump(session: Session, chosen: Choice, reel: RecordingOptions, max_tasks: in
         session.options.listing.headers = False  # one heading for all events
         session.options.listing.columns = list(FIELDS)
     try:
-        source = replay(reel.replay, reel.speed) if reel.replay else nullcontext(_live(session, unreadable))
-        with exit_codes.sigterm_like_ctrl_c() if reel.record else nullcontext(), source as batches:
+        source = (
+            replay(recording.replay, recording.speed)
+            if recording.replay
+            else nullcontext(_live(session, unreadable))
+        )
+        with exit_codes.sigterm_like_ctrl_c() if recording.record else nullcontext(), source as batches:
             for batch in batches:
-                if reel.record and recorder is None:  # not earlier: no file without a broker
-                    recorder = Recorder(reel.record)
+                if recording.record and recorder is None:  # not earlier: no file without a broker
+                    recorder = Recorder(recording.record)
                 if recorder is not None:
                     recorder.write(batch, time.time())
                 for event in batch:
@@ -105,16 +109,16 @@ def dump(session: Session, chosen: Choice, reel: RecordingOptions, max_tasks: in
     except KeyboardInterrupt:
         pass
     except FileExistsError:
-        words = f"'{reel.record}' is there already, and may be what somebody needs"
+        words = f"'{recording.record}' exists, and is not overwritten"
         raise exit_codes.CommandError(exit_codes.REFUSED, words, "name another file, or remove it") from None
     finally:
         if recorder is not None:
             recorder.close()
     lost = sum(missed.values())
-    told = [count(printed, "event")]
-    told += [f"{lost} never arrived"] if lost else []
-    told += [f"{unreadable['messages']} unreadable"] if unreadable else []
-    session.out.note("; ".join(told))
+    parts = [count(printed, "event")]
+    parts += [f"{lost} lost"] if lost else []
+    parts += [f"{unreadable['messages']} unreadable"] if unreadable else []
+    session.out.note("; ".join(parts))
     if recorder is not None:
         session.out.note(f"{count(recorder.events, 'event')} recorded in {recorder.path}")
     return exit_codes.OK
@@ -125,7 +129,7 @@ def _live(session: Session, unreadable: Counter[str]) -> Iterator[list[Event]]:
     time since the last event. Raises BrokerDown when the first connection fails."""
     from qcore.events.receiver import listen
 
-    heard_at: float | None = None  # epoch seconds
+    received_at: float | None = None  # epoch seconds
     failed = 0
     while True:
         try:
@@ -135,17 +139,23 @@ def _live(session: Session, unreadable: Counter[str]) -> Iterator[list[Event]]:
                 on_unreadable=lambda number: unreadable.update(messages=number),
             ) as batches:
                 session.out.note("listening again" if failed else "listening; Ctrl-C ends")
-                if heard_at is not None:
-                    now, why = time.time(), "the broker was away"
+                if received_at is not None:
+                    now, why = time.time(), "the broker was unreachable"
                     yield [
-                        {"type": GAP, "hostname": "qctl", "timestamp": now, "since": heard_at, "reason": why}
+                        {
+                            "type": GAP,
+                            "hostname": "qctl",
+                            "timestamp": now,
+                            "since": received_at,
+                            "reason": why,
+                        }
                     ]
-                failed, heard_at = 0, time.time()
+                failed, received_at = 0, time.time()
                 for batch in batches:
                     yield batch
-                    heard_at = time.time()
+                    received_at = time.time()
         except BrokerError as exc:
-            if heard_at is None:
+            if received_at is None:
                 raise  # the first connection failed: most likely a wrong address
             if not failed:
                 session.out.warn(f"{exc}; trying again")

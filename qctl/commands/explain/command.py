@@ -28,8 +28,8 @@ class FieldName(OneOf):
     watches=False,
     settles=False,
     examples=[
-        ("qctl explain in_flight", "what this field of -o json means"),
-        ("qctl explain", "all of them"),
+        ("qctl explain in_flight", "the meaning of a field of -o json"),
+        ("qctl explain", "all fields"),
     ],
     exit_codes={exit_codes.NOT_FOUND: "no field of that name"},
     see_also=["help formats", "help filters"],
@@ -47,7 +47,7 @@ def command(fields: tuple[str, ...]) -> None:
         if words is None:
             hint = nearest(name, MEANINGS)
             raise exit_codes.CommandError(
-                exit_codes.NOT_FOUND, f"no field is called '{name}'{hint}", "see `qctl explain`"
+                exit_codes.NOT_FOUND, f"there is no field '{name}'{hint}", "see `qctl explain`"
             )
         items.append({"field": name, "meaning": words})
     rows = [[i["field"], i["meaning"]] for i in items]

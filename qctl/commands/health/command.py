@@ -17,7 +17,7 @@ from qctl.output.text import count
 
 CODES = {
     exit_codes.OK: "fit",
-    exit_codes.NOT_MET: "not fit; why is printed",
+    exit_codes.NOT_MET: "unhealthy; the reason is printed",
     exit_codes.NOT_FOUND: "no worker of that name",
     exit_codes.UNAVAILABLE: "without --local: the broker cannot be reached",
 }
@@ -27,17 +27,23 @@ CODES = {
     "health",
     examples=[
         ("qctl health --local --live", "a liveness probe: about 30 ms, no broker, no app"),
-        ("qctl health --local --ready", "a readiness probe; fails while the broker is away"),
-        ("qctl health", "the fleet: broker, workers, and whether every queue has one"),
-        ("qctl health -d w1@host", "one worker, asked over the bus"),
+        ("qctl health --local --ready", "a readiness probe; fails while the broker is unreachable"),
+        ("qctl health", "the fleet: broker, workers, and a consumer for every queue"),
+        ("qctl health -d w1@host", "one worker, by a control request"),
     ],
     exit_codes=CODES,
     see_also=["status", "doctor", "wait"],
 )
-@click.option("--local", is_flag=True, help="The workers of this user on this host, by their pulse.")
-@click.option("--live", "kind", flag_value="live", help="Does it live? Not while its loop is stuck.")
-@click.option("--ready", "kind", flag_value="ready", default="ready", help="Does it take work? [default]")
-@click.option("--startup", "kind", flag_value="startup", help="Has it started?")
+@click.option("--local", is_flag=True, help="Check this user's workers on this host by their pulse files.")
+@click.option("--live", "kind", flag_value="live", help="Liveness: fails while the worker's loop is stuck.")
+@click.option(
+    "--ready",
+    "kind",
+    flag_value="ready",
+    default="ready",
+    help="Readiness: the worker consumes tasks. [default]",
+)
+@click.option("--startup", "kind", flag_value="startup", help="Startup: the worker has started.")
 @click.option("-d", "--destination", type=Destinations(), multiple=True, help="Only these workers.")
 def command(local: bool, kind: str, destination: Sequence[list[str]]) -> int:
     """Check that workers are healthy: exit code 0 or 1.
@@ -48,17 +54,19 @@ def command(local: bool, kind: str, destination: Sequence[list[str]]) -> int:
     runs; its file cannot show that.) Without --local the broker and the workers are queried.
     """
     session = current()
-    whom = nodes(destination)
+    chosen_nodes = nodes(destination)
     if local or kind in ("live", "startup"):
-        return probe(kind, whom or [], session.out.format in ("json", "ndjson"), session.options.quiet)
-    return _fleet(session, whom)
+        return probe(
+            kind, chosen_nodes or [], session.out.format in ("json", "ndjson"), session.options.quiet
+        )
+    return _fleet(session, chosen_nodes)
 
 
-def _fleet(session: Session, whom: list[str] | None) -> int:
+def _fleet(session: Session, chosen_nodes: list[str] | None) -> int:
     """Query the broker and the workers; print one line for each."""
     broker = session.broker
     broker.check()
-    answers = session.app.control.ask("active_queues", None, whom, session.options.timeout or 1.0)
+    answers = session.app.control.ask("active_queues", None, chosen_nodes, session.options.timeout or 1.0)
     taken = {
         q.get("name")
         for reply in answers.replies.values()
@@ -66,20 +74,26 @@ def _fleet(session: Session, whom: list[str] | None) -> int:
         for q in reply
         if isinstance(q, dict) and not q.get("paused")
     }
-    idle = [q for q in broker.queues() if q not in taken and broker.depth(q).ready] if whom is None else []
+    idle = (
+        [q for q in broker.queues() if q not in taken and broker.depth(q).ready]
+        if chosen_nodes is None
+        else []
+    )
     items = [{"what": "broker", "ok": True, "why": ""}]
     for silent in answers.silent:
         items.append({"what": silent.node, "ok": False, "why": "it does not answer"})
     items += [{"what": name, "ok": False, "why": "no such worker"} for name in answers.unknown]
     items += [{"what": node, "ok": True, "why": ""} for node in sorted(answers.replies)]
-    items += [{"what": f"queue {q}", "ok": False, "why": "messages wait and no worker takes"} for q in idle]
+    items += [
+        {"what": f"queue {q}", "ok": False, "why": "messages wait and no worker consumes it"} for q in idle
+    ]
     if not answers.replies and not answers.unknown:
-        items.append({"what": "workers", "ok": False, "why": "none is online"})
+        items.append({"what": "workers", "ok": False, "why": "no worker is online"})
     rows = [[str(i["what"]), "ok" if i["ok"] else str(i["why"])] for i in items]
     session.out.items("health", items, [Column("WHAT"), Column("HEALTH")], rows, "what")
     bad = sum(not i["ok"] for i in items)
     if answers.unknown and not answers.replies:
         return exit_codes.NOT_FOUND
     if bad:
-        session.out.note(f"{count(bad, 'thing')} not fit")
+        session.out.note(f"{count(bad, 'thing')} unhealthy")
     return exit_codes.NOT_MET if bad else exit_codes.OK

@@ -52,7 +52,7 @@ class Collector:
         self._waited: dict[str, Histogram] = {}
         self._missed = 0
         self._taken: Counter[str] = Counter()
-        self._told: dict[str, dict[str, int]] = {}  # by worker, its claim counts at the last query
+        self._claim_counts: dict[str, dict[str, int]] = {}  # by worker, its claim counts at the last query
         self._stop = threading.Event()
         self.listening = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
@@ -133,7 +133,7 @@ class Collector:
             if isinstance(q, dict)
         )
         workers = [({"state": "online"}, len(answers.replies)), ({"state": "silent"}, len(answers.silent))]
-        yield from _metric("qcore_workers", "gauge", "workers that answer, and that should", workers)
+        yield from _metric("qcore_workers", "gauge", "workers by state: online or silent", workers)
         yield from _metric(
             "qcore_bus_seconds", "gauge", "time until every worker had answered", [({}, round(took_s, 6))]
         )
@@ -153,56 +153,60 @@ class Collector:
             ):
                 if number is not None:
                     samples.append(({"queue": queue, "state": state}, number))
-        yield from _metric("qcore_queue_messages", "gauge", "messages, by where they are", samples)
+        yield from _metric(
+            "qcore_queue_messages", "gauge", "messages by state: ready, delayed, in flight", samples
+        )
         now = time.time()
         ages = [
             ({"queue": queue}, round(max(now - depth.oldest_at, 0.0), 3))
             for queue, depth in depths.items()
             if depth.oldest_at is not None
         ]
-        what = "for how long the oldest message has been ready, where the broker knows"
+        what = "age of the oldest ready message, if the broker reports it"
         yield from _metric("qcore_queue_oldest_seconds", "gauge", what, ages)
         consumers = [({"queue": queue}, taken[queue]) for queue in queues]
-        yield from _metric("qcore_queue_consumers", "gauge", "workers that take from the queue", consumers)
+        yield from _metric("qcore_queue_consumers", "gauge", "workers that consume the queue", consumers)
         yield from self._taken_lines(answers, set(queues))
         paused = set(broker.paused())
         flags = [({"queue": queue}, int(queue in paused)) for queue in queues]
-        yield from _metric("qcore_queue_paused", "gauge", "1: workers take no more from it", flags)
+        yield from _metric("qcore_queue_paused", "gauge", "1: the queue is paused", flags)
         try:
             kept = broker.failure_counts().kept
-            yield from _metric("qcore_failed_tasks", "gauge", "failed tasks that are kept", [({}, kept)])
+            yield from _metric("qcore_failed_tasks", "gauge", "failed tasks that are stored", [({}, kept)])
         except Unsupported:
             pass
 
     def _taken_lines(self, answers: Answers, queues: set[str]) -> Iterator[str]:
         """Messages that workers of qcore claimed, including workers that left after the first query."""
         with self._lock:
-            told, self._told = self._told, {}
+            last, self._claim_counts = self._claim_counts, {}
             for node, member in answers.members.items():
                 who = str(member.info.get("instance") or node)
-                before = told.get(who, {})
-                said = counts_of(answers, node)
-                now = before if said is None else {queue: count for queue, (count, _) in said.items()}
+                before = last.get(who, {})
+                counts = counts_of(answers, node)
+                now = before if counts is None else {queue: count for queue, (count, _) in counts.items()}
                 for queue, count in now.items():
                     self._taken[queue] += max(0, count - before.get(queue, 0))
-                self._told[who] = now
+                self._claim_counts[who] = now
             counted: Counter[str] = Counter()
             for queue, count in self._taken.items():
                 counted[queue if queue in queues else OTHERS] += count
         samples = [({"queue": queue}, count) for queue, count in sorted(counted.items())]
-        what = "messages that workers of qcore took, as their heartbeats told"
+        what = "messages that qcore workers claimed, from their heartbeats"
         yield from _metric("qcore_queue_taken_total", "counter", what, samples)
 
     def _event_lines(self) -> Iterator[str]:
         state = self._state
         ended = [({"name": n, "state": s}, number) for (n, s), number in sorted(self._ended.items())]
-        yield from _metric("qcore_tasks_total", "counter", "tasks that ended, as events told", ended)
-        yield from _histograms("qcore_task_runtime_seconds", "how long tasks ran", self._ran)
-        yield from _histograms("qcore_task_wait_seconds", "from sent or received to started", self._waited)
+        yield from _metric("qcore_tasks_total", "counter", "tasks that ended, from events", ended)
+        yield from _histograms("qcore_task_runtime_seconds", "run time of tasks", self._ran)
+        yield from _histograms(
+            "qcore_task_wait_seconds", "time from sent or received to started", self._waited
+        )
         yield from _metric("qcore_events_total", "counter", "events heard", [({}, state.events)])
         # Workers that left are dropped with their count of missed events; a counter must not decrease.
         self._missed = max(self._missed, sum(worker.missed for worker in state.workers.values()))
-        what = "events that never came"
+        what = "events that were lost"
         yield from _metric("qcore_events_missed_total", "counter", what, [({}, self._missed)])
 
 

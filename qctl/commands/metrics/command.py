@@ -50,7 +50,7 @@ def _serve(host: str, port: int) -> int:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path.partition("?")[0] not in ("/metrics", "/"):
-                self.send_error(404, "it is /metrics")
+                self.send_error(404, "the path is /metrics")
                 return
             body = collector.text().encode()
             self.send_response(200)
@@ -86,19 +86,19 @@ command.add_command(
         callback=_serve,
         watches=False,
         params=[
-            click.Option(["--host"], default="127.0.0.1", help="Where to listen. [default: 127.0.0.1]"),
+            click.Option(["--host"], default="127.0.0.1", help="Address to listen on. [default: 127.0.0.1]"),
             click.Option(
                 ["--port"],
                 type=click.IntRange(0, 65535),
                 default=PORT,
-                help="0: a free one. [default: 9540]",
+                help="Port to listen on; 0: any free one. [default: 9540]",
             ),
         ],
         help="""Serve metrics over HTTP until Ctrl-C.
 
-        There is no password: who may reach the address may read it. Task metrics come from events, so
-        workers must send them (-E, or `qctl control enable_events`).""",
-        examples=[("qctl metrics serve --port 9540", "for a Prometheus on the same host")],
+        There is no authentication: every client that reaches the address can read them. Task metrics
+        come from events, so workers must send them (-E, or `qctl control enable_events`).""",
+        examples=[("qctl metrics serve --port 9540", "for Prometheus on the same host")],
         exit_codes={exit_codes.FAILED: "the port is taken"},
         see_also=["metrics show"],
     )
@@ -109,7 +109,10 @@ command.add_command(
         callback=_show,
         params=[
             click.Option(
-                ["--listen"], type=Span(), default=0.0, help="Count events for this long first. [default: 0]"
+                ["--listen"],
+                type=Span(),
+                default=0.0,
+                help="Collect events for this long first. [default: 0]",
             )
         ],
         help="Print the metrics once.",

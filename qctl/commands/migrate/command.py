@@ -96,33 +96,42 @@ command = CliCommand(
         click.Option(
             ["-Q", "--queues"],
             type=Names(),
-            help="Only these; NAME:NEWNAME renames one. [default: all that are known]",
+            help="Only these queues; NAME:NEWNAME renames one. [default: all known queues]",
         ),
         click.Option(["-T", "--tasks"], type=Names(), help="Only messages of these tasks."),
-        click.Option(["-n", "--limit"], type=click.IntRange(1), help="At most so many."),
+        click.Option(["-n", "--limit"], type=click.IntRange(1), help="At most this many."),
         click.Option(
-            ["--idle"], type=Span(), default=0.0, help="Go on until nothing came for this long. [default: 0]"
+            ["--idle"],
+            type=Span(),
+            default=0.0,
+            help="Continue until no message arrived for this long. [default: 0]",
         ),
-        click.Option(["-F", "--forever"], is_flag=True, help="Go on until Ctrl-C."),
+        click.Option(["-F", "--forever"], is_flag=True, help="Continue until Ctrl-C."),
         click.Option(
             ["-a", "--ack-messages"],
             is_flag=True,
             expose_value=False,
-            help="No effect: what was moved is always taken away at the source.",
+            help="No effect: moved messages are always deleted at the source.",
         ),
         # -n is --limit here, as in Celery, so only --yes is taken from the shared options.
         *[o for o in consent_options() if o.name == "yes"],
-        click.Option(["--dry-run"], is_flag=True, help="Change nothing; say what would be done."),
+        click.Option(["--dry-run"], is_flag=True, help="Change nothing; print what would be done."),
     ],
     help="""Move waiting messages from one broker to another.
 
-    Each is published there before it is taken away here: killed at any instant, nothing is lost, and what
-    was under way is at both. It ends when nothing is left. Bytes and priorities stay as they are. What
-    workers hold stays; stop them first.""",
+    Each message is published at the target before it is deleted at the source: if the command is killed, no
+    message is lost, and some may be at both. It ends when no message is left. Bytes and priorities are
+    kept. Messages in flight stay; stop the workers first.""",
     examples=[
-        ("qctl migrate redis://old/0 amqp://new//", "everything, after a question"),
-        ("qctl migrate redis://old/0 redis://new/0 -Q mails:post -n 1000", "a thousand, to another name"),
-        ("qctl migrate redis://old/0 redis://new/0 --forever --yes", "while producers still use the old one"),
+        ("qctl migrate redis://old/0 amqp://new//", "everything; asks for confirmation"),
+        (
+            "qctl migrate redis://old/0 redis://new/0 -Q mails:post -n 1000",
+            "1,000 messages, to a queue of another name",
+        ),
+        (
+            "qctl migrate redis://old/0 redis://new/0 --forever --yes",
+            "while producers still use the old broker",
+        ),
     ],
     exit_codes={**CODES, exit_codes.NOT_FOUND: "no queue of that name at the source"},
     see_also=["queue move", "queue ls"],

@@ -53,18 +53,19 @@ command = CliGroup(
     "multi",
     help="""Start, stop and restart several workers of this host.
 
-    Words are Celery's: names of workers, or how many; options for all of them; `-c:w1 4`, `-c:1-3 4` or
-    `-Q:w1,w2 mails` for some. Pid and log files are in the user's state directory unless --pidfile
-    and --logfile say where (%n is the short name, %h the host). What a worker was started with is kept
-    beside its pid file: stop, restart and show need no options, and no names for all of them.""",
+    Arguments are those of Celery's multi: names of workers, or their number; options for all workers, or
+    for some of them: `-c:w1 4`, `-c:1-3 4`, `-Q:w1,w2 mails`. Pid and log files are in the user's state
+    directory unless --pidfile and --logfile are given (%n is the short name, %h the host). The options of
+    a worker are stored next to its pid file: stop, restart and show need no options; without names they
+    apply to all workers.""",
     examples=[
-        ("qctl -A proj multi start w1 w2 -c 4 -Q:w2 mails", "two workers, one with a queue of its own"),
+        ("qctl -A proj multi start w1 w2 -c 4 -Q:w2 mails", "two workers, one of them with its own queue"),
         ("qctl -A proj multi start 3 -l info --pidfile run/%n.pid --logfile log/%n.log", "three"),
         ("qctl multi restart w1", "with its original options"),
-        ("qctl multi stopwait", "all of them; running tasks finish first"),
+        ("qctl multi stopwait", "all workers; running tasks finish first"),
     ],
     exit_codes={
-        exit_codes.FAILED: "a worker did not start; why is on stderr, more in its log",
+        exit_codes.FAILED: "a worker did not start; the reason is on stderr and in its log",
         exit_codes.NOT_FOUND: "no worker of that name was started here",
         exit_codes.PARTIAL: "some workers still run",
     },
@@ -115,7 +116,7 @@ def _start(words: tuple[str, ...]) -> int:
     plan = _plan(words)
     if not plan.names:
         raise exit_codes.CommandError(
-            exit_codes.USAGE, "name the workers, or say how many", "see `qctl multi --help`"
+            exit_codes.USAGE, "name the workers, or give their number", "see `qctl multi --help`"
         )
     if current().options.app:
         return _start_all(plan.nodes())
@@ -170,10 +171,12 @@ def _end(nodes: Sequence[Node], number: int, wait: bool) -> int:
         if pid is not None:
             os.kill(pid, number)
     left = wait_gone(nodes, current().options.timeout) if wait else []
-    words = "stopped" if wait else "told to stop"
+    words = "stopped" if wait else "asked to stop"
     items = [
         _item(
-            n, "did not run" if pids[n.name] is None else "still runs" if n in left else words, pids[n.name]
+            n,
+            "was not running" if pids[n.name] is None else "still runs" if n in left else words,
+            pids[n.name],
         )
         for n in nodes
     ]
@@ -237,10 +240,15 @@ def _lines(schema: str, key: str, values: list[str]) -> None:
 
 PAGES: dict[str, tuple[Callable[..., Any], str, str, bool]] = {
     "start": (_start, "Start workers", "start w1 w2 -l info", True),
-    "stop": (_stop, "Tell workers to stop: running tasks finish first", "stop w1", True),
-    "stopwait": (_stop_and_wait, "Stop workers and wait until they are gone", "stopwait -t 1m", True),
+    "stop": (_stop, "Ask workers to stop: running tasks finish first", "stop w1", True),
+    "stopwait": (_stop_and_wait, "Stop workers and wait until they have exited", "stopwait -t 1m", True),
     "stop_verify": (_stop_and_wait, "The same as stopwait", "stop_verify w1", True),
-    "restart": (_restart, "Stop workers, wait, start them again as they were", "restart w1", True),
+    "restart": (
+        _restart,
+        "Stop workers, wait, and start them with their original options",
+        "restart w1",
+        True,
+    ),
     "kill": (_kill, "Kill workers; their tasks run again elsewhere", "kill w1", True),
     "show": (_show, "Print the command lines of workers", "show", False),
     "names": (_names, "Print the full names of workers", "names 3", False),

@@ -68,8 +68,8 @@ class Node:
     def pid(self) -> int | None:
         """The process id; None when the worker does not run."""
         try:
-            said, whose = read(Path(self.pidfile))
-            pid = int(said)
+            text, whose = read(Path(self.pidfile))
+            pid = int(text)
         except (OSError, ValueError):
             return None
         # Another process may have this number by now.
@@ -119,10 +119,10 @@ def remembered(pidfile: str | None, warn: Callable[[str], None]) -> list[Node]:
     found = []
     for file in sorted(place.glob("*.json")):
         try:
-            said, whose = read(file)
+            text, whose = read(file)
             if whose != os.geteuid():
                 raise NotPrivate(file, "belongs to another user")
-            found.append(Node(**json.loads(said)))
+            found.append(Node(**json.loads(text)))
         except NotPrivate as exc:
             warn(f"{exc}; it is ignored")
         except (OSError, ValueError, TypeError):
@@ -162,19 +162,19 @@ class Plan:
                 self.names.append(word)
                 continue
             option, equals, value = word.partition("=")
-            option, colon, whom = option.partition(":")
+            option, colon, names_text = option.partition(":")
             if self._needs_value(option) and not equals:
                 if not words:
                     raise exit_codes.CommandError(exit_codes.USAGE, f"{option} needs a value")
                 value = words.pop(0)
                 equals = "="
-            said = [option, value] if equals else [option]
+            arguments = [option, value] if equals else [option]
             if colon:
-                self._some.append((whom, said))
+                self._some.append((names_text, arguments))
             elif option in OWN:
                 self.own[option] = value
             else:
-                self._all += said
+                self._all += arguments
 
     def _needs_value(self, option: str) -> bool:
         if option in OWN:
@@ -199,9 +199,9 @@ class Plan:
         suffix = self.own.get("--suffix")
         full = [n if "@" in n else f"{n}@{(suffix or host).strip(chr(34))}" for n in names]
         options = {name: [*self._common, *self._all] for name in full}
-        for whom, said in self._some:
-            for name in _chosen(whom, full):
-                options[name] += said
+        for names_text, arguments in self._some:
+            for name in _chosen(names_text, full):
+                options[name] += arguments
         return [self._node(name, options[name]) for name in full]
 
     def _node(self, name: str, options: list[str]) -> Node:
@@ -221,10 +221,10 @@ def expand(text: str, name: str) -> str:
     return text
 
 
-def _chosen(whom: str, names: Sequence[str]) -> Iterable[str]:
+def _chosen(names_text: str, names: Sequence[str]) -> Iterable[str]:
     """Names for `w1,w3`, `1-3` or `2`."""
     short = {name.partition("@")[0]: name for name in names}
-    for part in whom.split(","):
+    for part in names_text.split(","):
         first, dash, last = part.partition("-")
         if part in short:
             yield short[part]
@@ -272,5 +272,5 @@ def _last_line(logfile: str, start: int) -> str:
     with Path(logfile).open("rb") as log:
         log.seek(start)
         lines = log.read().decode("utf-8", "replace").strip().splitlines()
-    said = [line for line in lines if line.startswith("qctl: ")] or lines[-1:]
-    return said[0].removeprefix("qctl: ") if said else "it said nothing"
+    errors = [line for line in lines if line.startswith("qctl: ")] or lines[-1:]
+    return errors[0].removeprefix("qctl: ") if errors else "it printed nothing"

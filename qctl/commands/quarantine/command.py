@@ -9,13 +9,13 @@ from qctl.commands.quarantine.group import QuarantineGroup
 command = QuarantineGroup("quarantine", None).add_to(
     CliGroup(
         "quarantine",
-        help="""Malformed messages that were set aside: show, replay, delete.
+        help="""Malformed messages in quarantine: show, replay, delete.
 
-        What a worker cannot read is neither run nor lost: it is set aside with the reason.""",
+        A message that a worker cannot read is neither run nor lost: it is quarantined with the reason.""",
         examples=[
-            ("qctl quarantine ls", "what was set aside, newest first"),
+            ("qctl quarantine ls", "quarantined messages, newest first"),
             ("qctl quarantine show 17", "the bytes of one message"),
-            ("qctl quarantine replay 17", "back into its queue"),
+            ("qctl quarantine replay 17", "return it to its queue"),
         ],
         exit_codes=(exit_codes.NOT_FOUND,),
         subcommand_metavar="COMMAND [ARGUMENTS]...",

@@ -11,10 +11,10 @@ command = QuarantineGroup("dead", "crashed_too_often").add_to(
         "dead",
         help="""Dead-lettered tasks, which crashed their worker: show, replay.
 
-        A task whose worker died task_max_deliveries times is set aside, so that it kills no more.""",
+        A task that crashed its process task_max_deliveries times is quarantined and not run again.""",
         examples=[
-            ("qctl dead ls", "what was set aside, newest first"),
-            ("qctl dead replay --all", "try them again, after a question"),
+            ("qctl dead ls", "dead-lettered tasks, newest first"),
+            ("qctl dead replay --all", "return all to their queues; asks for confirmation"),
         ],
         exit_codes=(exit_codes.NOT_FOUND,),
         subcommand_metavar="COMMAND [ARGUMENTS]...",

@@ -50,15 +50,15 @@ class QuarantineGroup:
 
     def _list_page(self) -> CliCommand:
         most = click.Option(
-            ["--limit"], type=click.IntRange(1), default=100, show_default=True, help="At most so many."
+            ["--limit"], type=click.IntRange(1), default=100, show_default=True, help="At most this many."
         )
         return CliCommand(
             "ls",
             callback=self.show_list,
             params=[most],
             lists=True,
-            help="List what was set aside, newest first.",
-            examples=[(f"qctl {self.name} ls -o json", "for a program")],
+            help="List the messages in quarantine, newest first.",
+            examples=[(f"qctl {self.name} ls -o json", "for scripts")],
             see_also=[f"{self.name} show"],
         )
 
@@ -67,7 +67,7 @@ class QuarantineGroup:
             "show",
             callback=self.show_one,
             params=[click.Argument(["message_id"], metavar="ID")],
-            help="Print one message as it came.",
+            help="Print one message unchanged.",
             examples=[(f"qctl {self.name} show 17 -o json", "with its queue and the reason")],
             exit_codes=(exit_codes.NOT_FOUND,),
             see_also=[f"{self.name} ls"],
@@ -83,10 +83,10 @@ class QuarantineGroup:
 
             They count as never delivered. Each leaves and arrives in one step.""",
             examples=[
-                (f"qctl {self.name} replay 17", "this one, after a question"),
-                (f"qctl {self.name} replay --all --yes", "all, without a question"),
+                (f"qctl {self.name} replay 17", "this message; asks for confirmation"),
+                (f"qctl {self.name} replay --all --yes", "all, without confirmation"),
             ],
-            exit_codes={**CODES, exit_codes.NOT_FOUND: "no message of that id was set aside"},
+            exit_codes={**CODES, exit_codes.NOT_FOUND: "no message of that id is in quarantine"},
             see_also=[f"{self.name} ls", f"{self.name} rm"],
         )
 
@@ -96,15 +96,15 @@ class QuarantineGroup:
             callback=self.remove,
             params=[*self._chosen(), confirm_option()],
             changes=True,
-            help="""Delete messages that were set aside.
+            help="""Delete messages from the quarantine.
 
-            With --all the names of their queues have to be typed, with commas between them; or give --yes, in
+            --all asks to type the names of their queues, separated by commas; instead give --yes, in
             prod --confirm NAMES.""",
             examples=[
-                (f"qctl {self.name} rm 17", "this one, after a question"),
-                (f"qctl {self.name} rm --all --dry-run", "only say what would be deleted"),
+                (f"qctl {self.name} rm 17", "this message; asks for confirmation"),
+                (f"qctl {self.name} rm --all --dry-run", "only print what would be deleted"),
             ],
-            exit_codes={**CODES, exit_codes.NOT_FOUND: "no message of that id was set aside"},
+            exit_codes={**CODES, exit_codes.NOT_FOUND: "no message of that id is in quarantine"},
             see_also=[f"{self.name} ls", f"{self.name} replay"],
         )
 
@@ -112,7 +112,7 @@ class QuarantineGroup:
     def _chosen() -> list[click.Parameter]:
         return [
             click.Argument(["message_ids"], metavar="[ID]...", nargs=-1),
-            click.Option(["--all", "everything"], is_flag=True, help="All that `ls` shows."),
+            click.Option(["--all", "everything"], is_flag=True, help="All messages that `ls` shows."),
             *consent_options(),
         ]
 
@@ -130,7 +130,7 @@ class QuarantineGroup:
         ]
         rows = [[str(v) for v in item.values()] for item in items]
         out.items(self.name, items, COLUMNS, rows, "id")
-        out.note(f"{count(len(items), 'message')} set aside")
+        out.note(f"{count(len(items), 'message')} in quarantine")
 
     def show_one(self, message_id: str) -> None:
         out = current().out
@@ -138,7 +138,7 @@ class QuarantineGroup:
         text = one.raw.decode("utf-8", "backslashreplace")
         if out.for_people:
             out.text(text)
-            out.note(f"from {one.queue}, set aside {stamp(one.at)}: {one.reason}")
+            out.note(f"from {one.queue}, quarantined {stamp(one.at)}: {one.reason}")
         else:
             fields = {"id": one.id, "queue": one.queue, "reason": one.reason, "at": stamp(one.at)}
             out.document(f"{self.name}.message", {**fields, "raw": text})
@@ -151,7 +151,7 @@ class QuarantineGroup:
                 near = nearest(message_id, by_id)
                 raise exit_codes.CommandError(
                     exit_codes.NOT_FOUND,
-                    f"no message '{message_id}' was set aside{near}",
+                    f"no message '{message_id}' is in quarantine{near}",
                     f"see `qctl {self.name} ls`",
                 )
         return [by_id[message_id] for message_id in dict.fromkeys(ids)]

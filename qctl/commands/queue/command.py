@@ -13,9 +13,9 @@ command = CliGroup(
     "queue",
     help="List, peek, pause and drain queues; move and delete messages.",
     examples=[
-        ("qctl queue ls", "what waits where"),
-        ("qctl queue peek mails --group-by name", "what is in there"),
-        ("qctl queue pause mails --for 30m", "workers take no more from it"),
+        ("qctl queue ls", "queues with their message counts"),
+        ("qctl queue peek mails --group-by name", "its messages, counted by task name"),
+        ("qctl queue pause mails --for 30m", "workers stop consuming it for 30 minutes"),
         ("qctl queue move mails mails-later --limit 100", "move 100 messages"),
     ],
     exit_codes=(exit_codes.NOT_FOUND,),

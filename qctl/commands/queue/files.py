@@ -38,7 +38,7 @@ class Saver:
             self._file = os.fdopen(create(path), "wb")
         except FileExistsError:
             raise exit_codes.CommandError(
-                exit_codes.USAGE, f"there is a file '{path}' already", "give another name"
+                exit_codes.USAGE, f"the file '{path}' exists", "give another name"
             ) from None
         except IsADirectoryError:
             raise exit_codes.CommandError(exit_codes.USAGE, f"'{path}' is a directory") from None

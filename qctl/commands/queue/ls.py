@@ -137,7 +137,7 @@ def _show_list(rates_s: float | None) -> None:
         meta[_LAST] = looked
     show(items)
     if silent:
-        session.out.note(f"{count(silent, 'worker')} did not say what it takes within {ASK_S:g} s")
+        session.out.note(f"{count(silent, 'worker')} did not report its queues within {ASK_S:g} s")
     others = broker.held_by_others()
     if others:
         session.out.note(f"{count(others, 'more message')} held by Celery's workers, of all queues")
@@ -151,24 +151,24 @@ page = CliCommand(
             ["--rates", "rates_s"],
             type=Span(),
             metavar="TIME",
-            help="Look twice, so far apart, to know IN/S too.",
+            help="Measure twice, this far apart, to show IN/S too.",
         )
     ],
     lists=True,
-    help="""List the queues: what waits where, since when, and who takes it.
+    help="""List queues with their backlog, rates and consumers.
 
-    IN FLIGHT is what qcore's workers hold; what Celery's hold is said apart, since their ledger is one for
-    all queues. OLDEST is for how long the first ready message has been so. Redis knows it of tasks
-    that qcore sent, RabbitMQ of none. CONSUMERS are the workers that answered within 0.3 s.
+    IN FLIGHT counts messages that qcore's workers hold; those of Celery's workers are one number for
+    all queues. OLDEST is the age of the first ready message. Redis knows it for tasks
+    that qcore sent, RabbitMQ for none. CONSUMERS are the workers that answered within 0.3 s.
 
-    OUT/S is what qcore's workers took, in the mean of the last 10 to 20 seconds: they tell it with
-    their heartbeats. IN/S is that and what READY and DELAYED grew by between two looks, so it needs
-    --rates or --watch. Celery's workers tell nothing: where they take too, both are only the
-    difference of two looks, with a ~ before them.""",
+    OUT/S is the departure rate to qcore's workers, averaged over the last 10 to 20 seconds, from
+    their heartbeats. IN/S adds the growth of READY and DELAYED between two measurements, so it needs
+    --rates or --watch. Celery's workers report no rates: on queues that they consume too, both
+    rates are only the difference of two measurements, marked with ~.""",
     examples=[
-        ("qctl queue ls -o json", "for a program"),
+        ("qctl queue ls -o json", "for scripts"),
         ("qctl queue ls --rates 1s", "arrival and departure rates"),
-        ("qctl queue ls -w", "again and again"),
+        ("qctl queue ls -w", "repeat every 2 s"),
     ],
     exit_codes=(exit_codes.FAILED,),
     see_also=["queue peek", "queue pause", "inspect active_queues"],

@@ -105,11 +105,11 @@ def _purge(name: str, match: str, save: str | None, yes: bool, dry_run: bool) ->
     for one in held:
         session.out.note(f"not removed: {count(one['count'], 'task')} {one['state']} at {one['worker']}")
     if not held and wanted.is_all and depth.in_flight:
-        session.out.note(f"not removed: {count(depth.in_flight, 'message')} that workers hold")
+        session.out.note(f"not removed: {count(depth.in_flight, 'message')} in flight")
     if not matched:
         return exit_codes.OK if wanted.is_all else exit_codes.NOT_FOUND
     if item["taken_meanwhile"]:
-        session.out.note(f"{count(matched - deleted, 'message')} taken by workers meanwhile")
+        session.out.note(f"{count(matched - deleted, 'message')} claimed by workers meanwhile")
         return exit_codes.PARTIAL
     return exit_codes.OK
 
@@ -160,7 +160,7 @@ def _move(
     if source == target:
         raise exit_codes.CommandError(exit_codes.USAGE, "the two queues are the same")
     if task_ids and not wanted.is_all:
-        raise exit_codes.CommandError(exit_codes.USAGE, "--id and --match do not go together")
+        raise exit_codes.CommandError(exit_codes.USAGE, "--id and --match cannot be combined")
     refuse_unknown(source)
     depth = session.broker.depth(source)
     waiting = depth.ready + (depth.delayed or 0)
@@ -244,7 +244,7 @@ def _print_file(schema: str, item: dict[str, Any]) -> None:
 # --- pages
 
 _MATCH = click.Option(["--match"], metavar="FILTER", default="", help="Only messages that match FILTER.")
-_NO_QUEUE = {exit_codes.NOT_FOUND: "no queue of that name, or nothing matches"}
+_NO_QUEUE = {exit_codes.NOT_FOUND: "no queue of that name, or no message matches"}
 
 purge_page = CliCommand(
     "purge",
@@ -253,20 +253,20 @@ purge_page = CliCommand(
     params=[
         click.Argument(["name"], type=QueueName()),
         _MATCH,
-        click.Option(["--save"], metavar="FILE", help="Write them to this new file first."),
+        click.Option(["--save"], metavar="FILE", help="Save them to this new file first."),
         *consent_options(),
         confirm_option(),
     ],
-    help="""Delete the waiting messages of a queue, all or those that match.
+    help="""Delete waiting messages of a queue: all, or those that match.
 
-    What is ready and what waits for its time is deleted. What workers hold is not; it is named by worker.
+    Ready and delayed messages are deleted. Messages in flight are not; they are listed by worker.
     With --save each message is on disk before it is deleted, and `qctl queue load` puts it back. On
     RabbitMQ all ready messages of a queue can be deleted, and nothing else.""",
     examples=[
-        ("qctl queue purge mails --match 'name:proj.bad.*'", "only those, after a question"),
-        ("qctl queue purge mails --save mails.ndjson --yes", "all, and keep them in a file"),
+        ("qctl queue purge mails --match 'name:proj.bad.*'", "only matching messages; asks for confirmation"),
+        ("qctl queue purge mails --save mails.ndjson --yes", "all, saved to a file first"),
     ],
-    exit_codes={**CODES, **_NO_QUEUE, exit_codes.PARTIAL: "workers took some of them meanwhile"},
+    exit_codes={**CODES, **_NO_QUEUE, exit_codes.PARTIAL: "workers claimed some of them meanwhile"},
     see_also=["purge", "queue load", "queue peek", "help filters"],
 )
 move_page = CliCommand(
@@ -275,20 +275,20 @@ move_page = CliCommand(
     params=[
         click.Argument(["source"], metavar="FROM", type=QueueName()),
         click.Argument(["target"], metavar="TO", type=QueueName()),
-        click.Option(["--limit"], type=click.IntRange(1), help="At most so many, the next ones first."),
-        click.Option(["--id", "task_ids"], multiple=True, help="Only this task; may be repeated."),
+        click.Option(["--limit"], type=click.IntRange(1), help="At most this many, the next ones first."),
+        click.Option(["--id", "task_ids"], multiple=True, help="Only the message of this task; repeatable."),
         _MATCH,
         *consent_options(),
     ],
     changes=True,
     help="""Move waiting messages to another queue.
 
-    They keep their bytes, priorities and times, and are in one of the two queues at any instant.
-    What a worker holds stays.""",
+    They keep their bytes, priorities and times. Each move is atomic.
+    Messages in flight stay.""",
     examples=[
         ("qctl queue move mails later --limit 100", "move 100 messages; asks for confirmation"),
         ("qctl queue move mails later --id 1f0c… --yes", "the message of one task"),
-        ("qctl queue move mails later --match 'name:proj.slow'", "those that match"),
+        ("qctl queue move mails later --match 'name:proj.slow'", "only matching messages"),
     ],
     exit_codes={**CODES, **_NO_QUEUE},
     see_also=["queue ls", "purge", "help filters"],
@@ -300,8 +300,8 @@ save_page = CliCommand(
     watches=False,
     help="""Write the waiting messages of a queue to a new file.
 
-    They stay where they are. A line for each: JSON with the bytes in base64, the priority, and the time
-    for which it waits. Only you may read the file. Arguments are in it as they are, secrets too.""",
+    They stay in the queue. One JSON line per message: the bytes in base64, the priority, and the time
+    it is delayed to. Only you may read the file. It contains the arguments, with any secrets in them.""",
     examples=[("qctl queue save mails mails.ndjson", "`qctl queue load` puts them back")],
     exit_codes={**_NO_QUEUE, exit_codes.FAILED: "this broker cannot do that"},
     see_also=["queue load", "queue purge"],
@@ -312,15 +312,15 @@ load_page = CliCommand(
     changes=True,
     params=[
         click.Argument(["file"]),
-        click.Option(["-Q", "--queue"], help="Into this queue, whatever the file says."),
+        click.Option(["-Q", "--queue"], help="Put all messages into this queue instead of their own."),
         *consent_options(),
     ],
     help="""Put the messages of a file into their queues.
 
-    They have the same bytes, and come in the order of the file. It knows nothing of what is there
-    already: loading twice enqueues twice. What had come back from a dead worker is not
-    flagged so any more.""",
-    examples=[("qctl queue load mails.ndjson", "after a question")],
+    The bytes and the order are those of the file. The command does not check what is in the queue
+    already: loading twice enqueues twice. The redelivery flag of a message is
+    not restored.""",
+    examples=[("qctl queue load mails.ndjson", "asks for confirmation")],
     exit_codes={**CODES, exit_codes.NOT_FOUND: "no file of that name"},
     see_also=["queue save", "queue purge"],
 )

@@ -25,7 +25,7 @@ def _pause(name: str, for_s: float | None) -> None:
     item = item_of(name)
     show([item])
     until = f" until {item['paused_until_at']}" if item["paused_until_at"] else ""
-    session.out.note(f"{name} is paused{until}; what runs goes on, and publishing too")
+    session.out.note(f"{name} is paused{until}; running tasks and publishers continue")
 
 
 def _who() -> str:
@@ -42,7 +42,7 @@ def _resume(name: str) -> None:
     refuse_unknown(name)
     current().broker.resume(name)
     show([item_of(name)])
-    current().out.note(f"{name} is not paused any more")
+    current().out.note(f"{name} is no longer paused")
 
 
 def _drain(name: str, wait: bool, but_delayed: bool) -> int:
@@ -52,7 +52,7 @@ def _drain(name: str, wait: bool, but_delayed: bool) -> int:
     pause = next((p for p in session.broker.pauses() if p.queue == name), None)
     if pause is not None:
         until = f" until {stamp(pause.until, False)}" if pause.until is not None else ""
-        session.out.warn(f"{name} is paused{until}: nobody takes from it")
+        session.out.warn(f"{name} is paused{until}: no worker consumes it")
     while True:
         depth = session.broker.depth(name)
         delayed = 0 if but_delayed else depth.delayed or 0
@@ -72,14 +72,14 @@ def _drain(name: str, wait: bool, but_delayed: bool) -> int:
     if not session.out.for_people:
         session.out.document("queue.drain", fields, "queue")
     held = "unknown" if depth.in_flight is None else depth.in_flight
-    said = f"{depth.ready} ready, {depth.delayed or 0} delayed, {held} in flight"
+    summary = f"{depth.ready} ready, {depth.delayed or 0} delayed, {held} in flight"
     if left:
         raise exit_codes.CommandError(
-            exit_codes.NOT_MET, f"{name} is not empty: {said}", "" if wait else "--wait waits for it"
+            exit_codes.NOT_MET, f"{name} is not empty: {summary}", "" if wait else "--wait waits for it"
         )
-    session.out.note(f"{name} is empty, and nothing of it is in flight")
+    session.out.note(f"{name} is empty, and nothing is in flight")
     if depth.in_flight is None:
-        session.out.warn("this broker does not say what its workers hold; see `qctl inspect active`")
+        session.out.warn("this broker does not report messages in flight; see `qctl inspect active`")
     return exit_codes.OK
 
 
@@ -90,18 +90,18 @@ pause_page = CliCommand(
     callback=_pause,
     params=[
         click.Argument(["name"], type=QueueName()),
-        click.Option(["--for", "for_s"], type=Span(), help="Only for this long: 90s, 30m, 2h."),
+        click.Option(["--for", "for_s"], type=Span(), help="Resume after this time: 90s, 30m, 2h."),
     ],
     changes=True,
-    help="""Let workers take no more from a queue.
+    help="""Pause a queue: workers stop consuming it.
 
-    Within a second no qcore worker takes from it, also those that start later. Tasks that run go on, and so
-    does publishing. Who did it, why (--reason) and until when is kept with it. After --for it ends by
-    itself, by the broker's clock. Celery's workers know nothing of it. RabbitMQ keeps no such mark: there
-    `qctl control cancel_consumer` tells the workers of today.""",
+    Within a second no qcore worker consumes it, including those that start later. Running tasks
+    continue, and so does publishing. The user, the reason (--reason) and the end are stored with the
+    pause. After --for it ends automatically, by the broker's clock. Celery's workers ignore it. RabbitMQ
+    does not support it: there `qctl control cancel_consumer` stops the workers that run now.""",
     examples=[
         ("qctl queue pause mails", "until `qctl queue resume mails`"),
-        ("qctl queue pause mails --for 30m --reason 'db upgrade'", "it goes on by itself"),
+        ("qctl queue pause mails --for 30m --reason 'db upgrade'", "resumes automatically"),
     ],
     exit_codes=_CODES,
     see_also=["queue resume", "queue drain", "control cancel_consumer"],
@@ -111,8 +111,8 @@ resume_page = CliCommand(
     callback=_resume,
     params=[click.Argument(["name"], type=QueueName())],
     changes=True,
-    help="Let workers take from a queue again.",
-    examples=[("qctl queue resume mails", "what waited is run")],
+    help="Resume a paused queue.",
+    examples=[("qctl queue resume mails", "workers consume it again")],
     exit_codes=_CODES,
     see_also=["queue pause"],
 )
@@ -121,15 +121,19 @@ drain_page = CliCommand(
     callback=_drain,
     params=[
         click.Argument(["name"], type=QueueName()),
-        click.Option(["--wait"], is_flag=True, help="Wait until the queue is drained, or until -t runs out."),
-        click.Option(["--but-delayed"], is_flag=True, help="What waits for its time does not count."),
+        click.Option(
+            ["--wait"], is_flag=True, help="Wait until the queue is drained, or until the timeout (-t)."
+        ),
+        click.Option(["--but-delayed"], is_flag=True, help="Ignore delayed messages."),
     ],
     watches=False,
-    help="""Say whether a queue is empty and nothing of it is in flight.
+    help="""Check whether a queue is empty with nothing in flight.
 
-    It changes nothing: workers go on taking, and publishers go on publishing. What Celery's workers hold
-    cannot be seen. RabbitMQ does not say what is in flight.""",
-    examples=[("qctl queue drain mails --wait --timeout 10m", "0 when it is empty, 6 after ten minutes")],
-    exit_codes={exit_codes.NOT_FOUND: "no queue of that name", exit_codes.NOT_MET: "it is not empty"},
+    It changes nothing: consumers and publishers continue. Messages that Celery's workers hold
+    cannot be seen. RabbitMQ does not report messages in flight.""",
+    examples=[
+        ("qctl queue drain mails --wait --timeout 10m", "exit code 0 when it is empty, 6 after ten minutes")
+    ],
+    exit_codes={exit_codes.NOT_FOUND: "no queue of that name", exit_codes.NOT_MET: "the queue is not empty"},
     see_also=["queue pause", "wait"],
 )

@@ -56,7 +56,7 @@ def _peek(name: str, words: tuple[str, ...], limit: int | None, group_by: str | 
     rows = [
         [
             i["id"] or "-",
-            i["name"] or f"no task: {i['problem']}",
+            i["name"] or f"malformed: {i['problem']}",
             i["state"],
             str(i["priority"]),
             i["due_at"] or "-",
@@ -80,21 +80,23 @@ page = CliCommand(
         click.Option(
             ["-n", "--limit", "limit"],
             type=click.IntRange(1),
-            help=f"At most so many; {NEXT}, or with --group-by all, when not given.",
+            help=f"At most this many. [default: {NEXT}; with --group-by: all]",
         ),
         click.Option(
-            ["--group-by"], type=OneOf("grouping", ("name", "queue", "state")), help="Count them by this."
+            ["--group-by"],
+            type=OneOf("grouping", ("name", "queue", "state")),
+            help="Count messages by this field.",
         ),
-        click.Option(["--raw"], is_flag=True, help="Print the bytes; in JSON as base64."),
+        click.Option(["--raw"], is_flag=True, help="Print the raw bytes; in JSON as base64."),
     ],
     lists=True,
-    help="""Show the next messages of a queue, and alter nothing.
+    help="""Show the next messages of a queue without changing it.
 
-    First what is ready, in the order in which it will be taken, then what waits for its time. RabbitMQ
-    cannot be looked into without flagging its messages as redelivered, so this refuses there.""",
+    Ready messages come first, in the order of their delivery, then delayed ones. RabbitMQ
+    flags messages as redelivered when they are read, so the command is refused there.""",
     examples=[
-        ("qctl queue peek mails", "the next twenty"),
-        ("qctl queue peek mails --group-by name", "how many of what"),
+        ("qctl queue peek mails", "the next twenty messages"),
+        ("qctl queue peek mails --group-by name", "counts by task name"),
         ("qctl queue peek mails 'name:proj.* kwargs.user=12' -o json", "see `qctl help filters`"),
     ],
     exit_codes={

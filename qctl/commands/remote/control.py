@@ -7,12 +7,12 @@ command = BusGroup(
     "control",
     help="""Change workers at run time.
 
-    Without -d every worker is told. Each says what it did; a refusal is an error.""",
+    Without -d the request goes to all workers. Each replies; a refusal is an error.""",
     examples=[
-        ("qctl control rate_limit proj.add 10/m", "start it at most ten times a minute"),
-        ("qctl control revoke 2f9c1e0a", "do not run this task"),
-        ("qctl control enable_events", "let the dashboard see tasks"),
-        ("qctl control shutdown -d w1@host", "stop one worker; its tasks finish first"),
+        ("qctl control rate_limit proj.add 10/m", "at most ten runs per minute and worker"),
+        ("qctl control revoke 2f9c1e0a", "revoke a task"),
+        ("qctl control enable_events", "send task events, for the dashboard"),
+        ("qctl control shutdown -d w1@host", "stop one worker; running tasks finish first"),
     ],
     see_also=["inspect", "status"],
 )

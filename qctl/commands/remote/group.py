@@ -19,7 +19,7 @@ from qctl.cli.global_options import global_options
 from qctl.cli.session import Session, current, session_of
 from qctl.cli.types import Destinations, TaskName, names_on_stdin
 from qctl.commands.remote.shutdown import ShutdownOptions, shut_down
-from qctl.fleet.silent_workers import verdict
+from qctl.fleet.silent_workers import report_silence
 from qctl.output import replies
 from qctl.output.text import count, shown
 
@@ -92,8 +92,8 @@ class BusGroup(CliGroup):
         from qcore.control.commands.base import from_description
         from qctl.cli.completion_values import BUDGET_S, known
 
-        said = [from_description(d) for d in known(session_of(ctx), "commands", budget_s or BUDGET_S)]
-        return [c for c in said if c is not None and c.kind == self.bus_kind]
+        described = [from_description(d) for d in known(session_of(ctx), "commands", budget_s or BUDGET_S)]
+        return [c for c in described if c is not None and c.kind == self.bus_kind]
 
     @staticmethod
     def _has_app(session: Session) -> bool:
@@ -123,12 +123,12 @@ def page_for(found: Command) -> CliCommand:
             ["-d", "--destination"],
             type=Destinations(),
             multiple=True,
-            help="Only these workers; globs such as 'w*@host' are fine; - reads names from stdin.",
+            help="Only these workers, by name or glob ('w*@host'); - reads names from stdin.",
         ),
     ]
     if found.name == "shutdown":
         params += [
-            click.Option(["--no-wait"], is_flag=True, help="Do not wait until the workers are gone."),
+            click.Option(["--no-wait"], is_flag=True, help="Do not wait until the workers have exited."),
             *consent_options(),
             confirm_option(),
         ]
@@ -162,8 +162,8 @@ def _help(found: Command) -> str:
     if found.name == "shutdown":
         lines += [
             "",
-            "Without -d it stops every worker: then the name of the context has to be typed, or 'all' when",
-            "there is none. Scripts give --yes, in prod --confirm NAME.",
+            "Without -d it stops every worker and asks to type the name of the context, or 'all' when",
+            "there is none. In scripts give --yes, in prod --confirm NAME.",
         ]
     return "\n".join(lines)
 
@@ -179,7 +179,7 @@ def _examples(found: Command) -> list[tuple[str, str]]:
     line = f"qctl {found.kind} {found.name} {words}".rstrip()
     examples = [(line, "on every worker"), (f"{line} -d 'w1@*'", "only on the workers called w1")]
     if found.kind == "inspect":
-        examples.append((f"{line} -o json", "the replies as one JSON document"))
+        examples.append((f"{line} -o json", "replies as one JSON document"))
     return examples
 
 
@@ -196,10 +196,12 @@ def _runner(found: Command) -> Callable[..., int]:
             arguments = found.arguments(words)
         except ValueError as exc:
             raise click.UsageError(str(exc), click.get_current_context()) from None
-        whom = nodes(destination)
+        chosen_nodes = nodes(destination)
         if not found.replies:
-            return shut_down(session, found, arguments, whom, ShutdownOptions(not no_wait, yes, dry_run))
-        return ask(session, found, arguments, whom)
+            return shut_down(
+                session, found, arguments, chosen_nodes, ShutdownOptions(not no_wait, yes, dry_run)
+            )
+        return ask(session, found, arguments, chosen_nodes)
 
     return run
 
@@ -214,17 +216,19 @@ def nodes(destination: Sequence[Sequence[str]]) -> list[str] | None:
     return names or None
 
 
-def ask(session: Session, found: Command, arguments: dict[str, Any], whom: list[str] | None) -> int:
+def ask(session: Session, found: Command, arguments: dict[str, Any], chosen_nodes: list[str] | None) -> int:
     """Send the request, print the replies, report silent workers; return the exit code."""
     timeout = session.options.timeout or 1.0
     remembered = _remember_revoked(session, found, arguments)
-    answers = session.app.control.ask(found.name, arguments, whom, timeout)
+    answers = session.app.control.ask(found.name, arguments, chosen_nodes, timeout)
     try:
-        code = verdict(session, answers, whom, timeout)
+        code = report_silence(session, answers, chosen_nodes, timeout)
     except exit_codes.CommandError as stop:
         replies.write_empty(session.out, found)
         if remembered and stop.code == exit_codes.NO_ANSWER:
-            session.out.note("no worker is online; the broker remembers it for those that start")
+            session.out.note(
+                "no worker is online; the broker stores the request for workers that start later"
+            )
             return exit_codes.OK
         raise
     replies.write(session.out, found, answers)
@@ -236,7 +240,7 @@ def ask(session: Session, found: Command, arguments: dict[str, Any], whom: list[
         session.out.note(f"{len(answers.replies)} of {count(asked, 'worker')} answered")
     if refused and code == exit_codes.OK:
         return exit_codes.FAILED if len(refused) == len(answers.replies) else exit_codes.PARTIAL
-    if found.name == "revoke" and whom is None and code == exit_codes.OK:
+    if found.name == "revoke" and chosen_nodes is None and code == exit_codes.OK:
         from qctl.fleet.task_location import report_location
 
         return report_location(session, [str(i) for i in arguments["task_id"]], answers)

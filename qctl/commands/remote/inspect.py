@@ -7,12 +7,12 @@ command = BusGroup(
     "inspect",
     help="""Query workers: active, reserved, registered, stats.
 
-    An answer is complete as soon as every worker that is there has replied; a worker that is there
-    and silent is named. -t says how long to wait for it (1 second).""",
+    The command ends when every online worker has replied; an online worker that does
+    not reply within the timeout (-t, 1 second) is named.""",
     examples=[
-        ("qctl inspect active", "tasks that run now"),
-        ("qctl inspect stats -d 'w1@*'", "numbers of one worker"),
-        ("qctl inspect query_task 2f9c1e0a -o json", "where a task is"),
+        ("qctl inspect active", "running tasks"),
+        ("qctl inspect stats -d 'w1@*'", "statistics of one worker"),
+        ("qctl inspect query_task 2f9c1e0a -o json", "which worker holds a task"),
     ],
     see_also=["control", "status", "events"],
 )

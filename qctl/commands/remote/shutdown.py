@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qctl import exit_codes
 from qctl.cli.confirm import ask
 from qctl.cli.session import Session
-from qctl.fleet.silent_workers import verdict
+from qctl.fleet.silent_workers import report_silence
 from qctl.output import replies, state_styles
 from qctl.output.table import Cell, Column
 from qctl.output.text import count
@@ -24,7 +24,7 @@ PATIENCE_S = 10.0
 REFUSAL_S = 0.25
 LOOK_S = 0.1
 #: patterns of -d that select the whole fleet
-EVERYBODY = {"*", "*@*"}
+ALL_WORKERS = {"*", "*@*"}
 COLUMNS = [Column("WORKER", field="node"), Column("STATE")]
 
 
@@ -40,47 +40,47 @@ def shut_down(
     session: Session,
     found: Command,
     arguments: dict[str, Any],
-    whom: list[str] | None,
-    manner: ShutdownOptions,
+    destination: list[str] | None,
+    options: ShutdownOptions,
 ) -> int:
     """Send the request, wait until the workers are gone (-t, else 10 s), report; return the exit code."""
     control = session.app.control
-    answers = control.ask("ping", None, whom, 1.0)
+    answers = control.ask("ping", None, destination, 1.0)
     try:
-        code = _ignoring_silence(verdict(session, answers, whom, 1.0), answers)
+        code = _ignoring_silence(report_silence(session, answers, destination, 1.0), answers)
     except exit_codes.CommandError:
         _print(session, [], 0)
         raise
     # Silent workers get the request too: they may process it later.
-    told = sorted({*answers.replies, *(s.node for s in answers.silent)})
-    if manner.dry_run:
-        _print(session, [{"node": node, "state": "untold"} for node in told], 0)
-        session.out.note(f"nobody was told (--dry-run); {count(len(told), 'worker')} would be")
+    recipients = sorted({*answers.replies, *(s.node for s in answers.silent)})
+    if options.dry_run:
+        _print(session, [{"node": node, "state": "untold"} for node in recipients], 0)
+        session.out.note(f"nothing was sent (--dry-run); {count(len(recipients), 'worker')} would be stopped")
         return code
-    if whom is None or EVERYBODY & set(whom):
+    if destination is None or ALL_WORKERS & set(destination):
         name = session.context.name if session.context else "all"
-        ask(f"{count(len(told), 'worker')}, the whole fleet,", "told to stop", manner.yes, name)
-    wait = manner.wait
+        ask(f"{count(len(recipients), 'worker')}, the whole fleet,", "asked to stop", options.yes, name)
+    wait = options.wait
     present = _present(session, alive=False)  # read before the request: Celery's workers leave no trace
     # Only a worker that refuses sends a reply, and it does so at once.
-    said = control.ask(found.name, arguments, told if whom is not None else None, REFUSAL_S)
-    heard, refused = said.heard, replies.errors(said)
+    replied = control.ask(found.name, arguments, recipients if destination is not None else None, REFUSAL_S)
+    heard, refused = replied.heard, replies.errors(replied)
     for node, words in refused.items():
         session.out.warn(f"{node} refused: {words}")
-    if refused and not set(told) - set(refused):
+    if refused and not set(recipients) - set(refused):
         return exit_codes.FAILED
-    told = [node for node in told if node not in refused]
-    known = present & set(told)
+    recipients = [node for node in recipients if node not in refused]
+    known = present & set(recipients)
     patience = session.options.timeout if session.options.timeout is not None else PATIENCE_S
     left = _wait(session, known, patience) if wait else known
-    items = [{"node": node, "state": _state(node, known, left, wait)} for node in told]
+    items = [{"node": node, "state": _state(node, known, left, wait)} for node in recipients]
     _print(session, items, heard)
-    session.out.note(f"{count(len(told), 'worker')} told to stop")
+    session.out.note(f"{count(len(recipients), 'worker')} asked to stop")
     silent = {s.node for s in answers.silent}
     if wait and silent and silent <= known - left:
         code = exit_codes.OK  # they were slow, not silent: they took the request and are gone
     if wait and left:
-        session.out.warn(f"still there after {patience:g} s, finishing tasks: {', '.join(sorted(left))}")
+        session.out.warn(f"still running after {patience:g} s, finishing tasks: {', '.join(sorted(left))}")
         return exit_codes.PARTIAL
     return exit_codes.PARTIAL if refused else code
 

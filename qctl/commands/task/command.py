@@ -11,9 +11,9 @@ command = CliGroup(
     "task",
     help="Find, show and revoke single tasks.",
     examples=[
-        ("qctl task ls state:running", "what runs now"),
-        ("qctl task show 2f9c1e0a-…", "everything known of one task"),
-        ("qctl task revoke 2f9c1e0a-…", "it must not run"),
+        ("qctl task ls state:running", "running tasks"),
+        ("qctl task show 2f9c1e0a-…", "all facts about one task"),
+        ("qctl task revoke 2f9c1e0a-…", "revoke it"),
     ],
     exit_codes=(exit_codes.NOT_FOUND,),
     subcommand_metavar="COMMAND [ARGUMENTS]...",

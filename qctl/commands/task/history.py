@@ -100,7 +100,7 @@ class History:
             make_folder(path.parent)
             os.close(open_to_append(path))
         mode = "rwc" if write else "ro"
-        with self._told():
+        with self._errors_translated():
             self._db = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY_S
             )
@@ -109,7 +109,7 @@ class History:
             self._db.execute("PRAGMA mmap_size=1073741824")
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors_translated(self) -> Iterator[None]:
         """Convert SQLite errors to HistoryUnusable."""
         try:
             yield
@@ -124,7 +124,7 @@ class History:
     def keep(self, tasks: Iterable[TaskSeen]) -> int:
         """Store the current state of these tasks; return their number."""
         rows = [self._row(task) for task in tasks]
-        with self._told(), self._step():
+        with self._errors_translated(), self._step():
             self._db.executemany(_STORE, rows)
         return len(rows)
 
@@ -142,19 +142,19 @@ class History:
 
     def note_gap(self, gap: Gap) -> None:
         """Store a period without events; the last 1000 gaps are kept."""
-        with self._told(), self._step():
+        with self._errors_translated(), self._step():
             self._db.execute("INSERT INTO gaps VALUES (?,?,?)", gap)
             few = "SELECT rowid FROM gaps ORDER BY rowid DESC LIMIT -1 OFFSET ?"
             self._db.execute(f"DELETE FROM gaps WHERE rowid IN ({few})", (GAPS_KEPT,))
 
     def note_steps(self, steps: Iterable[Step]) -> None:
         """Store the events of attempts that were not the last."""
-        with self._told(), self._step():
+        with self._errors_translated(), self._step():
             self._db.executemany("INSERT INTO steps VALUES (?,?,?,?)", steps)
 
     def note_alive(self, at: float) -> None:
         """Store the time (epoch seconds) until which a recorder received events."""
-        with self._told():
+        with self._errors_translated():
             self._db.execute("INSERT OR REPLACE INTO facts VALUES ('heard_at', ?)", (at,))
 
     @staticmethod
@@ -173,7 +173,7 @@ class History:
     def forget(self, most: int, older_than: float) -> int:
         """Delete tasks older than `older_than` (epoch seconds), then those beyond `most`: the oldest that
         succeeded or were revoked, then that failed, last that have not ended. Return the number deleted."""
-        with self._told(), self._step():
+        with self._errors_translated(), self._step():
             gone = self._db.execute("DELETE FROM tasks WHERE at<?", (older_than,)).rowcount
             self._db.execute("DELETE FROM gaps WHERE until<?", (older_than,))
             few = "SELECT max(rowid) FROM steps"
@@ -232,7 +232,7 @@ class History:
             conditions.append(f"({' OR '.join([one] * len(trace.any_of))})")
             values += [_pattern(text) if trace.caseless else text for text in trace.any_of]
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        with self._told():
+        with self._errors_translated():
             rows = self._db.execute(f"SELECT {','.join(COLUMNS)} FROM tasks {where} ORDER BY at DESC", values)
             while some := rows.fetchmany(READ):
                 for row in some:
@@ -248,34 +248,34 @@ class History:
 
     def steps(self, task_id: str) -> list[Step]:
         """The events of the attempts before the last one, oldest first."""
-        with self._told():
+        with self._errors_translated():
             rows = self._db.execute("SELECT * FROM steps WHERE id=? ORDER BY at, rowid", (task_id,))
             return [Step(*row) for row in rows]
 
     def _records(self, where: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
-        with self._told():
+        with self._errors_translated():
             rows = self._db.execute(f"SELECT {','.join(COLUMNS)} FROM tasks WHERE {where}", values)
             return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
     def gaps(self, since: float | None = None) -> list[Gap]:
         """Periods in which no events arrived, oldest first; only those that end after `since`."""
-        with self._told():
+        with self._errors_translated():
             rows = self._db.execute("SELECT * FROM gaps WHERE until>=? ORDER BY since", (since or 0.0,))
             return [Gap(*row) for row in rows]
 
     @property
-    def heard_at(self) -> float | None:
+    def recorded_until(self) -> float | None:
         """Epoch seconds at which a recorder last received events; None before the first."""
         return self._facts().get("heard_at")
 
     def _facts(self) -> dict[str, Any]:
-        with self._told():
+        with self._errors_translated():
             return dict(self._db.execute("SELECT name, value FROM facts").fetchall())
 
     def __len__(self) -> int:
         facts = self._facts()
         if "tasks" not in facts:
-            with self._told():
+            with self._errors_translated():
                 return int(self._db.execute("SELECT count(*) FROM tasks").fetchone()[0])
         # Counting a million rows takes longer than reading one: only forget() deletes rows.
         return int(facts["tasks"]) + self._highest() - int(facts["highest"])

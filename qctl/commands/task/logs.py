@@ -43,7 +43,7 @@ def logs(task_id: str, follow: bool, one: Find) -> int:
     else:
         session.out.items("task.logs", lines, COLUMNS, rows, "text")
     if not lines:
-        session.out.note("it has logged nothing, or too long ago")
+        session.out.note("it has logged nothing, or its lines have expired")
     return exit_codes.OK
 
 
@@ -51,7 +51,7 @@ def _follow(session: Session, task_id: str, one: Find) -> int:
     """Print new lines until the task has ended, or Ctrl-C; retry while the broker is unreachable."""
     if not (session.out.for_people or session.out.as_objects):
         raise exit_codes.CommandError(
-            exit_codes.USAGE, "-f prints lines as they come", "use it with -o ndjson, or without -o"
+            exit_codes.USAGE, "-f prints lines as they arrive", "use it with -o ndjson, or without -o"
         )
     session.patient = True
     seen: set[str] = set()

@@ -40,9 +40,9 @@ def record(session: Session, keep_s: float, most: int, duration_s: float | None)
                         break
                     failed = 0
                 except BrokerError as exc:
-                    if recorder.heard_at is None:
+                    if recorder.recorded_until is None:
                         raise  # the first connection failed: most likely a wrong address
-                    if recorder.lose("the broker was away"):
+                    if recorder.lose("the broker was unreachable"):
                         failed = 0
                         session.out.warn(f"{exc}; trying again")
                     time.sleep(RETRY_S[min(failed, len(RETRY_S) - 1)])
@@ -51,7 +51,7 @@ def record(session: Session, keep_s: float, most: int, duration_s: float | None)
         pass
     finally:
         recorder.close()
-    lost = f"; {recorder.missed} events never arrived" if recorder.missed else ""
+    lost = f"; {recorder.missed} events were lost" if recorder.missed else ""
     session.out.note(f"{count(recorder.total, 'task')} in the history{lost}")
     return exit_codes.OK
 
@@ -81,9 +81,9 @@ class Recorder:
         self._write_at, self._forget_at = 0.0, time.monotonic()
         self._steps: list[Step] = []
         self._gap: Gap | None = None  # the gap that is still open
-        self._missed_at, self._missed_said = time.time(), 0
+        self._missed_at, self._missed_reported = time.time(), 0
         #: epoch seconds of the last received events; None before the first subscription
-        self.heard_at: float | None = None
+        self.recorded_until: float | None = None
         self.total = 0
 
     @property
@@ -94,20 +94,20 @@ class Recorder:
     def hear(self) -> None:
         """Note that the subscription is open; store the time since the last subscription as a gap."""
         now = time.time()
-        before = self._history.heard_at if self.heard_at is None else None
+        before = self._history.recorded_until if self.recorded_until is None else None
         if before is not None and now - before > SOON_S:
             self._history.note_gap(Gap(before, now, "nobody recorded"))
         if self._gap is not None:
             self._history.note_gap(self._gap._replace(until=now))
             self._gap = None
-        self.heard_at = now
+        self.recorded_until = now
         self._history.note_alive(now)
 
     def lose(self, why: str) -> bool:
         """Note that the subscription is lost; False when that was noted before."""
         if self._gap is not None:
             return False
-        since = self.heard_at or time.time()
+        since = self.recorded_until or time.time()
         self._gap = Gap(since, since, why)
         return True
 
@@ -147,17 +147,17 @@ class Recorder:
             rows = (table.row(task_id) for task_id in self._changed)
             self._history.keep(table.task(row) for row in rows if row is not None)
             self._changed.clear()
-        self.heard_at = time.time()
-        if self.missed > self._missed_said:
-            lost = self.missed - self._missed_said
-            self._history.note_gap(Gap(self._missed_at, self.heard_at, f"{lost} events never arrived"))
-        self._missed_at, self._missed_said = self.heard_at, max(self.missed, self._missed_said)
-        self._history.note_alive(self.heard_at)
+        self.recorded_until = time.time()
+        if self.missed > self._missed_reported:
+            lost = self.missed - self._missed_reported
+            self._history.note_gap(Gap(self._missed_at, self.recorded_until, f"{lost} events were lost"))
+        self._missed_at, self._missed_reported = self.recorded_until, max(self.missed, self._missed_reported)
+        self._history.note_alive(self.recorded_until)
 
     def close(self) -> None:
         """Write what is pending and close the file; `total` is then the number of tasks in it."""
         try:
-            if self.heard_at is not None and self._gap is None:
+            if self.recorded_until is not None and self._gap is None:
                 self._write()
             self.total = len(self._history)
         finally:

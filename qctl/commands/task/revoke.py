@@ -213,9 +213,9 @@ class Revokes(Bulk):
         return exit_codes.PARTIAL if unknown or failed else exit_codes.OK
 
     def summary(self, total: int, began: float) -> None:
-        said = "; ".join(f"{n:,} {word}" for word, n in sorted(self.words.items()))
+        summary = "; ".join(f"{n:,} {word}" for word, n in sorted(self.words.items()))
         left = total - self.words.total()
-        self.out.note(f"{count(total, 'task')}: {said}" + (f"; {left:,} not looked at" if left else ""))
+        self.out.note(f"{count(total, 'task')}: {summary}" + (f"; {left:,} not examined" if left else ""))
 
 
 # --- choosing
@@ -285,9 +285,9 @@ def _matched(wanted: Filter, terminate: bool, limit: int | None) -> tuple[Chosen
         items.append(Item(held.id, held.name, held.queue))
         samples.append(sample(held.id, held.name, f"{held.state} at {held.worker}"))
     if running:
-        session.out.note(f"{count(running, 'task')} running and left alone (--terminate stops them)")
+        session.out.note(f"{count(running, 'task')} running, not stopped (--terminate stops them)")
     for node in seen.silent:
-        session.out.warn(f"{node} did not say what it holds")
+        session.out.warn(f"{node} did not report what it holds")
     return Chosen(items, samples), found
 
 
@@ -305,7 +305,7 @@ def _revoke(
 ) -> int:
     session, wanted = current(), parse(match)
     if bool(ids) == (not wanted.is_all):
-        raise exit_codes.CommandError(exit_codes.USAGE, "say which tasks: ids, or --match with a filter")
+        raise exit_codes.CommandError(exit_codes.USAGE, "name the tasks by id, or with --match FILTER")
     if ids:
         items, waiting = _named(_ids(ids))
         chosen = Chosen(items, [sample(item.id, item.task, item.queue) for item in items[:FEW]])
@@ -315,9 +315,9 @@ def _revoke(
     revoker = Revoker(session.app, waiting, terminate, signal)
     code = Revokes(len(chosen) <= FEW).run(chosen, revoker.change, yes, dry_run)
     for node in sorted(revoker.silent):
-        session.out.warn(f"{node} did not say what it holds")
+        session.out.warn(f"{node} did not report what it holds")
     if not session.broker.features.revokes and not dry_run:
-        session.out.warn("this broker keeps no revoked ids: workers that start later do not know of it")
+        session.out.warn("this broker does not store revoked ids: workers that start later run these tasks")
     return code
 
 
@@ -335,7 +335,7 @@ def _unrevoke(ids: tuple[str, ...]) -> int:
         arguments = {"task_id": named[start : start + TOLD_AT_ONCE]}
         answers = session.app.control.ask("unrevoke", arguments, timeout_s=1.0)
         for silent in answers.silent:
-            session.out.warn(f"{silent.node} did not answer; it may refuse them still")
+            session.out.warn(f"{silent.node} did not answer; it may still refuse them")
     items = [{"id": i, "done": "unrevoked" if i in known else "was not revoked"} for i in named]
     rows = [[item["id"], item["done"]] for item in items]
     session.out.items("task.unrevoke", items, [Column("ID"), Column("DONE")], rows, "id")
@@ -354,15 +354,19 @@ revoke_page = CliCommand(
     changes=True,
     params=[
         click.Argument(["ids"], metavar="[ID]...", nargs=-1),
-        click.Option(["--match"], metavar="FILTER", default="", help="All that wait or are held and match."),
-        click.Option(["--limit"], type=click.IntRange(1), help="At most so many."),
-        click.Option(["--terminate"], is_flag=True, help="Stop those that run."),
-        click.Option(["--signal"], default="TERM", show_default=True, help="With which signal."),
+        click.Option(
+            ["--match"], metavar="FILTER", default="", help="All waiting and held tasks that match FILTER."
+        ),
+        click.Option(["--limit"], type=click.IntRange(1), help="At most this many."),
+        click.Option(["--terminate"], is_flag=True, help="Stop running tasks too."),
+        click.Option(
+            ["--signal"], default="TERM", show_default=True, help="Signal that stops a running task."
+        ),
         *consent_options(),
     ],
-    help="""Do not run tasks, and say what became of each.
+    help="""Revoke tasks, and print the outcome for each.
 
-    The broker remembers the ids for three hours, so workers that start later refuse them too. A message that
+    The broker stores the ids for three hours, so workers that start later refuse them too. A message that
     still waits is removed from its queue, and its result is REVOKED. One with something to follow it (a link
     of a chain, a member of a chord) stays: the worker that takes it refuses it and sees to what follows. A
     running task goes on without --terminate. RabbitMQ cannot delete single messages: there workers refuse.
@@ -370,13 +374,13 @@ revoke_page = CliCommand(
     Each task is one of: removed from queue, stopped on WORKER, will be refused by WORKER, already finished,
     unknown id. - reads ids from stdin. Ctrl-C stops between two batches; the same command goes on.""",
     examples=[
-        ("qctl task revoke 1f0c…", "one task, wherever it is"),
-        ("qctl task revoke --match 'name:sync_* kwargs.tenant=7' --dry-run", "only say how many of what"),
-        ("qctl task revoke --match 'name:sync_*' --terminate --yes", "those that run too"),
+        ("qctl task revoke 1f0c…", "one task, in any state"),
+        ("qctl task revoke --match 'name:sync_* kwargs.tenant=7' --dry-run", "only print the counts"),
+        ("qctl task revoke --match 'name:sync_*' --terminate --yes", "including running tasks"),
     ],
     exit_codes={
         **CODES,
-        exit_codes.NOT_FOUND: "nobody knows any of these ids, or nothing matches",
+        exit_codes.NOT_FOUND: "none of these ids is known, or no task matches",
         exit_codes.PARTIAL: "some ids are unknown, or some tasks still run",
     },
     see_also=["task unrevoke", "inspect revoked", "help filters"],
@@ -386,14 +390,14 @@ unrevoke_page = CliCommand(
     callback=_unrevoke,
     changes=True,
     params=[click.Argument(["ids"], metavar="ID...", nargs=-1, required=True)],
-    help="""Let tasks run that were revoked by mistake.
+    help="""Undo a revoke: let the tasks run.
 
-    What was removed from its queue or refused by a worker does not come back. RabbitMQ cannot forget
+    Messages that were removed or refused are not restored. RabbitMQ cannot forget
     single ids.""",
-    examples=[("qctl task unrevoke 1f0c…", "as if it had not been revoked")],
+    examples=[("qctl task unrevoke 1f0c…", "undo its revoke")],
     exit_codes={
-        exit_codes.NOT_FOUND: "none of them was revoked",
-        exit_codes.PARTIAL: "some of them were not revoked",
+        exit_codes.NOT_FOUND: "none of the tasks was revoked",
+        exit_codes.PARTIAL: "some of the tasks were not revoked",
         exit_codes.FAILED: "this broker cannot do that",
     },
     see_also=["task revoke", "inspect revoked"],

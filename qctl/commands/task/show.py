@@ -55,7 +55,7 @@ def _search(
         if past is not None:
             old, looked = past.search(wanted, limit)
             found = {r["id"]: r for r in old}
-            remarks.append(f"{looked:,} of {len(past):,} in the history looked at")
+            remarks.append(f"{looked:,} of {len(past):,} in the history searched")
             remarks += _gaps(past, wanted.hints.since)
             past.close()
         elif where == HISTORY:
@@ -63,8 +63,8 @@ def _search(
                 exit_codes.NOT_FOUND, "there is no history of this broker", "`qctl task record` keeps one"
             )
     if where != HISTORY:
-        now, said = live_tasks.gather(session, wanted)
-        remarks += said
+        now, more = live_tasks.gather(session, wanted)
+        remarks += more
         for task_id, record in now.items():
             merged = {**found.get(task_id, {}), **{k: v for k, v in record.items() if v is not None}}
             if wanted.matches(merged):
@@ -77,14 +77,14 @@ def _search(
 
 def _gaps(past: History, since: float | None) -> list[str]:
     """Remarks on the periods that the history does not cover."""
-    gaps, heard_at = past.gaps(since), past.heard_at
+    gaps, recorded_until = past.gaps(since), past.recorded_until
     found = []
     if gaps:
         lost_s = sum(gap.until - gap.since for gap in gaps)
         last = f"the last {stamp(gaps[-1].since, False)} to {stamp(gaps[-1].until, False)}"
         found.append(f"{count(len(gaps), 'gap')} of {age(lost_s)} in it, {last}: {gaps[-1].why}")
-    if heard_at is not None and time.time() - heard_at > STALE_S:
-        found.append(f"nothing was recorded since {stamp(heard_at, False)}")
+    if recorded_until is not None and time.time() - recorded_until > STALE_S:
+        found.append(f"nothing was recorded since {stamp(recorded_until, False)}")
     return found
 
 
@@ -135,8 +135,8 @@ def one(session: Session, task_id: str) -> tuple[dict[str, Any], list[str]]:
         sources += ["history"] if record else []
         past.close()
     now, remarks = live_tasks.find(session, task_id)
-    for source, said in now:
-        record = {**record, **{k: v for k, v in said.items() if v is not None}}
+    for source, facts in now:
+        record = {**record, **{k: v for k, v in facts.items() if v is not None}}
         sources.append(source)
     if session.app.results.keeps:
         (meta,) = session.app.results.get([task_id])
@@ -156,7 +156,7 @@ def one(session: Session, task_id: str) -> tuple[dict[str, Any], list[str]]:
     if not record:
         raise exit_codes.CommandError(
             exit_codes.NOT_FOUND,
-            f"nobody knows a task '{task_id}'",
+            f"no source knows a task '{task_id}'",
             "its result may have expired; `qctl task record` keeps a history",
         )
     return record, sources
@@ -273,17 +273,20 @@ def _pages() -> list[CliCommand]:
                     ["--from", "where"],
                     type=OneOf("place", (LIVE, HISTORY, BOTH)),
                     default=BOTH,
-                    help="live: workers, queues, failed; history: what `task record` kept. [default: all]",
+                    help=(
+                        "live: workers, queues, failed tasks; history: recorded "
+                        "by `task record`. [default: all]"
+                    ),
                 ),
                 click.Option(
-                    ["--most"], type=click.IntRange(1), default=200, help="At most so many. [default: 200]"
+                    ["--most"], type=click.IntRange(1), default=200, help="At most this many. [default: 200]"
                 ),
             ],
-            help="""List tasks: those at workers, in queues, among the failed, and in the history.
+            help="""List tasks of workers, queues, the store of failed tasks, and the history.
 
-            FILTER is as `qctl help filters` has it. What was not looked at is said on stderr.""",
+            FILTER is described by `qctl help filters`. Parts that were not searched are named on stderr.""",
             examples=[
-                ("qctl task ls state:running 'runtime>1m'", "what has run for long"),
+                ("qctl task ls state:running 'runtime>1m'", "tasks that have run for over a minute"),
                 ("qctl task ls 'kwargs.client_id=1234 state:failed since:24h -name:*.noisy'", "one client's"),
             ],
             see_also=["task show", "failed ls", "help filters"],
@@ -293,11 +296,13 @@ def _pages() -> list[CliCommand]:
             callback=_show,
             params=[
                 task_id,
-                click.Option(["--args", "only_args"], is_flag=True, help="Only its arguments, in full."),
+                click.Option(
+                    ["--args", "only_args"], is_flag=True, help="Print only its arguments, in full."
+                ),
             ],
-            help="Print everything that is known of a task, and who knows it.",
-            examples=[("qctl task show 2f9c1e0a-… -o json", "for a program")],
-            exit_codes={exit_codes.NOT_FOUND: "nobody knows it"},
+            help="Print all known facts about a task, and their sources.",
+            examples=[("qctl task show 2f9c1e0a-… -o json", "for scripts")],
+            exit_codes={exit_codes.NOT_FOUND: "the task is unknown"},
             see_also=["task timeline", "result"],
         ),
         CliCommand(
@@ -307,9 +312,9 @@ def _pages() -> list[CliCommand]:
             params=[task_id],
             help="""Print when a task was sent, received, started, retried and ended.
 
-            With the times between. Tries before the last are known to the history only.""",
-            examples=[("qctl task timeline 2f9c1e0a-…", "where did the time go?")],
-            exit_codes={exit_codes.NOT_FOUND: "nobody knows it"},
+            The times between these are shown too. Earlier attempts are in the history only.""",
+            examples=[("qctl task timeline 2f9c1e0a-…", "times of its steps")],
+            exit_codes={exit_codes.NOT_FOUND: "the task is unknown"},
             see_also=["task show"],
         ),
         CliCommand(
@@ -318,14 +323,16 @@ def _pages() -> list[CliCommand]:
             watches=False,
             params=[
                 task_id,
-                click.Option(["-f", "--follow"], is_flag=True, help="Go on until it has ended, or Ctrl-C."),
+                click.Option(
+                    ["-f", "--follow"], is_flag=True, help="Follow until the task has ended, or Ctrl-C."
+                ),
             ],
-            help="""Print what a task has logged and printed.
+            help="""Print the log and the output of a task.
 
-            qcore workers keep the newest lines of a task for a day (task_log_lines), of the levels that
-            their -l lets through.""",
-            examples=[("qctl task logs 2f9c1e0a-… -f", "watch it work")],
-            exit_codes={exit_codes.NOT_FOUND: "nobody knows it"},
+            qcore workers store the newest lines of a task for a day (task_log_lines), of the levels that
+            their -l includes.""",
+            examples=[("qctl task logs 2f9c1e0a-… -f", "follow its log")],
+            exit_codes={exit_codes.NOT_FOUND: "the task is unknown"},
             see_also=["task show", "task timeline"],
         ),
         CliCommand(
@@ -334,7 +341,7 @@ def _pages() -> list[CliCommand]:
             params=[task_id],
             help="""Draw the workflow that a task belongs to, from the history.
 
-            Each task with its state and how long it took; * marks the path that took the longest.""",
+            Each task with its state and run time; * marks the critical path.""",
             examples=[("qctl task tree 2f9c1e0a-…", "chains, groups and chords")],
             exit_codes={exit_codes.NOT_FOUND: "there is no history, or it does not know the task"},
             see_also=["task record"],
@@ -344,12 +351,14 @@ def _pages() -> list[CliCommand]:
             callback=_record,
             watches=False,
             params=[
-                click.Option(["--keep"], type=Span(), default=604_800.0, help="So long. [default: 7d]"),
+                click.Option(
+                    ["--keep"], type=Span(), default=604_800.0, help="Time to keep tasks. [default: 7d]"
+                ),
                 click.Option(
                     ["--most"],
                     type=click.IntRange(1000),
                     default=1_000_000,
-                    help="So many; what failed goes last. [default: 1000000]",
+                    help="Number of tasks to keep; failed ones are deleted last. [default: 1000000]",
                 ),
                 click.Option(["--for", "duration"], type=Span(), help="End after this time."),
             ],
@@ -357,7 +366,7 @@ def _pages() -> list[CliCommand]:
 
             Workers send task events when started with -E, or after `qctl control enable_events`. There is
             one file for each broker, in the user's state directory.""",
-            examples=[("qctl task record --keep 30d", "in a terminal of its own, or as a service")],
+            examples=[("qctl task record --keep 30d", "in its own terminal, or as a service")],
             see_also=["task ls", "events --record"],
         ),
     ]

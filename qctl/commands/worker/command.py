@@ -53,7 +53,7 @@ def refused(*names: str, why: str, is_flag: bool = False) -> Callable[[Any], Any
 
     def refuse(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         if value:
-            raise click.UsageError(f"{names[-1]} is not taken here: {why}", ctx)
+            raise click.UsageError(f"{names[-1]} is not supported: {why}", ctx)
 
     metavar = None if is_flag else "…"
     return click.option(
@@ -94,7 +94,7 @@ GROUPS = {
     ),
     "Queues": ("queues", "exclude_queues", "purge"),
     "Daemon": ("detach", "pidfile", "uid", "gid", "umask"),
-    "Taken as Celery has them": (
+    "Accepted for compatibility with Celery": (
         *("without_heartbeat", "without_gossip", "without_mingle", "optimization", "statedb"),
         *("skip_checks", "pool_start_method"),
     ),
@@ -124,18 +124,21 @@ class WorkerGroup(CliGroup):
     subcommand_metavar="[COMMAND [ARGUMENTS]...]",
     groups=GROUPS,
     examples=[
-        ("qctl -A proj worker", "run the tasks of proj.py, as many at once as there are CPUs"),
-        ("qctl -A proj worker -c 8 -Q mails,reports -E", "eight at once, two queues, with events"),
-        ("qctl -A proj worker --autoscale 20,2", "from two to twenty at once, as many as are needed"),
-        ("qctl -A proj worker -D --pidfile w.pid -f w.log", "in the background; TERM to that pid stops it"),
-        ("qctl -A proj worker --reload", "while writing code: each save starts it anew"),
-        ("qctl -A proj worker -P threads -n io1@%h -l info", "threads, named, talkative"),
+        ("qctl -A proj worker", "run the tasks of proj.py, one process per CPU"),
+        ("qctl -A proj worker -c 8 -Q mails,reports -E", "concurrency 8, two queues, task events"),
+        ("qctl -A proj worker --autoscale 20,2", "two to twenty processes, depending on the backlog"),
+        (
+            "qctl -A proj worker -D --pidfile w.pid -f w.log",
+            "in the background; SIGTERM to that pid stops it",
+        ),
+        ("qctl -A proj worker --reload", "for development: restart whenever a file is saved"),
+        ("qctl -A proj worker -P threads -n io1@%h -l info", "a thread pool, with a node name and log level"),
     ],
     exit_codes={
-        exit_codes.OK: "stopped when asked to, every running task finished",
+        exit_codes.OK: "warm shutdown: all running tasks finished",
         exit_codes.USAGE: "wrong usage, no app, or an app that cannot be loaded",
-        exit_codes.FAILED: "it could not go on",
-        exit_codes.NOT_FOUND: "stopped at once: running tasks were cut short and returned to their queues",
+        exit_codes.FAILED: "the worker failed",
+        exit_codes.NOT_FOUND: "cold shutdown: running tasks were stopped and returned to their queues",
     },
     see_also=["status", "inspect stats", "control shutdown", "events"],
 )
@@ -143,39 +146,54 @@ class WorkerGroup(CliGroup):
     "-n", "--hostname", metavar="NAME", help="Node name; %h host, %n its first part, %d its domain."
 )
 @click.option(
-    "-P", "--pool", type=PoolName(), help="Where tasks run: prefork, threads, asyncio, gevent, solo."
+    "-P", "--pool", type=PoolName(), help="Pool implementation: prefork, threads, asyncio, gevent, solo."
 )
 @click.option(
-    "-c", "--concurrency", type=Concurrency(), help="Tasks at once. [default: CPUs; asyncio, gevent: 100]"
+    "-c",
+    "--concurrency",
+    type=Concurrency(),
+    help="Number of concurrent tasks. [default: CPUs; asyncio, gevent: 100]",
 )
-@click.option("--autoscale", metavar="MAX,MIN", help="Grow to MAX while messages wait, shrink to MIN.")
-@click.option("-Q", "--queues", type=Names(), help="Queues to take tasks from, in this order.")
-@click.option("-X", "--exclude-queues", type=Names(), help="Configured queues not to take from.")
+@click.option("--autoscale", metavar="MAX,MIN", help="Scale the pool between MIN and MAX, by the backlog.")
+@click.option("-Q", "--queues", type=Names(), help="Queues to consume, in this order.")
+@click.option("-X", "--exclude-queues", type=Names(), help="Configured queues not to consume.")
 @click.option("-E", "--task-events", "--events", is_flag=True, help="Send task events, for the dashboard.")
-@click.option("-l", "--loglevel", type=OneOf("log level", LEVELS), help="How much to log. [default: WARNING]")
-@click.option("-f", "--logfile", metavar="FILE", help="Log there, not to stderr.")
-@click.option("--time-limit", type=Span(), help="Kill tasks that run longer.")
-@click.option("--soft-time-limit", type=Span(), help="Tell tasks to stop that run longer.")
-@click.option("--max-tasks-per-child", type=click.IntRange(1), help="Replace a child after so many tasks.")
-@click.option("--max-memory-per-child", type=click.IntRange(1), help="Replace a child above so many KiB.")
-@click.option("--prefetch-multiplier", type=click.IntRange(0), help="Messages held for each slot at most.")
-@click.option("-I", "--include", type=Names(), help="More modules with tasks.")
-@click.option("--purge", "--discard", is_flag=True, help="Delete what waits in the queues first.")
-@click.option("--pidfile", metavar="FILE", help="Write the process id there; refuse to start twice.")
-@click.option("--heartbeat-interval", type=Span(), help="Time between signs of life.")
-@click.option("--drain-timeout", type=Span(), help="Time that running tasks get when asked to stop.")
+@click.option("-l", "--loglevel", type=OneOf("log level", LEVELS), help="Log level. [default: WARNING]")
+@click.option("-f", "--logfile", metavar="FILE", help="Log to this file instead of stderr.")
+@click.option("--time-limit", type=Span(), help="Hard time limit: kill tasks that run longer.")
+@click.option(
+    "--soft-time-limit", type=Span(), help="Soft time limit: raise SoftTimeLimitExceeded in the task."
+)
+@click.option(
+    "--max-tasks-per-child", type=click.IntRange(1), help="Replace a child process after this many tasks."
+)
+@click.option(
+    "--max-memory-per-child",
+    type=click.IntRange(1),
+    help="Replace a child process above this resident memory, in KiB.",
+)
+@click.option("--prefetch-multiplier", type=click.IntRange(0), help="Prefetch limit: messages held per slot.")
+@click.option("-I", "--include", type=Names(), help="Additional modules to import.")
+@click.option(
+    "--purge", "--discard", is_flag=True, help="Purge all waiting messages of its queues before it starts."
+)
+@click.option("--pidfile", metavar="FILE", help="Write the process id to this file; refuse to start twice.")
+@click.option("--heartbeat-interval", type=Span(), help="Interval between heartbeats.")
+@click.option("--drain-timeout", type=Span(), help="Time for running tasks to finish at a warm shutdown.")
 @click.option("--without-heartbeat", is_flag=True, help="Send no heartbeat events.")
-@click.option("--disable-prefetch", is_flag=True, help="Hold no message that no slot is free for.")
+@click.option(
+    "--disable-prefetch", is_flag=True, help="Prefetch nothing: hold only messages that a free slot can run."
+)
 @click.option("-D", "--detach", is_flag=True, help="Run in the background; give --logfile too.")
-@click.option("--uid", metavar="USER", help="Become this user, by name or number.")
-@click.option("--gid", metavar="GROUP", help="Become a member of this group only.")
-@click.option("--umask", metavar="MODE", help="Mask of the modes of new files, octal: 022.")
-@click.option("--reload", is_flag=True, help="Start it anew whenever a .py file below here is saved.")
-@accepted("--without-gossip", why="workers here do not gossip")
+@click.option("--uid", metavar="USER", help="Run as this user, by name or number.")
+@click.option("--gid", metavar="GROUP", help="Run as this group, by name or number.")
+@click.option("--umask", metavar="MODE", help="File mode creation mask, octal: 022.")
+@click.option("--reload", is_flag=True, help="Restart whenever a .py file below this directory is saved.")
+@accepted("--without-gossip", why="workers do not gossip")
 @accepted("--without-mingle", why="workers do not synchronise at start")
 @accepted("-O", "--optimization", why="tasks are always spread fairly", is_flag=False)
-@accepted("-S", "--statedb", why="the broker keeps what was revoked", is_flag=False)
-@accepted("-T", "--skip-checks", why="there are none to skip")
+@accepted("-S", "--statedb", why="the broker stores revoked ids", is_flag=False)
+@accepted("-T", "--skip-checks", why="workers have no such steps")
 @click.option(
     "--pool-start-method", type=OneOf("start method", ("fork",)), expose_value=False, help="Only fork."
 )
@@ -204,9 +222,7 @@ def command(
         from qctl.commands.worker.reload import run
 
         if detach:
-            raise exit_codes.CommandError(
-                exit_codes.USAGE, "--reload is for a terminal, and goes without --detach"
-            )
+            raise exit_codes.CommandError(exit_codes.USAGE, "--reload cannot be combined with --detach")
         return run(current())
     if options["pool"] == "gevent":
         from qcore.pools.gevent.patch import patch
@@ -224,7 +240,7 @@ def command(
         raise exit_codes.CommandError(
             exit_codes.USAGE,
             f"'{session.options.app}' is a Celery app; its tasks need Celery's worker",
-            "to run them here: `from qcore import App as Celery` in its module",
+            "to run them here, unset QCTL_CELERY: `import celery` is then qcore's",
         )
     if disable_prefetch:
         options["prefetch_multiplier"] = 1

@@ -18,7 +18,7 @@ from qctl.cli.confirm import CODES, ask
 from qctl.cli.confirm import options as consent_options
 from qctl.cli.session import current
 from qctl.cli.types import WorkerName
-from qctl.fleet.silent_workers import verdict
+from qctl.fleet.silent_workers import report_silence
 from qctl.output import replies
 from qctl.output.table import Column
 from qctl.output.text import age, count
@@ -26,7 +26,7 @@ from qctl.output.text import age, count
 LOOK_S = 0.2
 ENDS = {
     exit_codes.NOT_FOUND: "no worker of that name",
-    exit_codes.PARTIAL: "some are silent, refused, or are not done in time",
+    exit_codes.PARTIAL: "some are silent, refused, or did not finish in time",
     exit_codes.NO_ANSWER: "no worker is online",
 }
 
@@ -35,11 +35,11 @@ def _timeout() -> float:
     return min(current().options.timeout or 1.0, 1.0)
 
 
-def _ask(method: str, whom: list[str] | None) -> tuple[dict[str, Any], dict[str, str], int]:
+def _ask(method: str, destination: list[str] | None) -> tuple[dict[str, Any], dict[str, str], int]:
     """Replies, refusals and the exit code. Raises CommandError when no worker answers."""
     session = current()
-    answers = session.app.control.ask(method, None, whom, _timeout())
-    code = verdict(session, answers, whom, _timeout())
+    answers = session.app.control.ask(method, None, destination, _timeout())
+    code = report_silence(session, answers, destination, _timeout())
     refused = replies.errors(answers)
     for node, words in refused.items():
         session.out.warn(f"{node} refused: {words}")
@@ -48,9 +48,9 @@ def _ask(method: str, whom: list[str] | None) -> tuple[dict[str, Any], dict[str,
     return {n: v for n, v in sorted(answers.replies.items()) if n not in refused}, refused, code
 
 
-def _ls(whom: tuple[str, ...]) -> int:
+def _ls(destination: tuple[str, ...]) -> int:
     session = current()
-    found, _, code = _ask("stats", list(whom) or None)
+    found, _, code = _ask("stats", list(destination) or None)
     running, queues = _of_celery([node for node, stats in found.items() if "queues" not in stats])
     items = []
     for node, stats in found.items():
@@ -137,13 +137,13 @@ def _left(nodes: list[str]) -> tuple[list[dict[str, Any]], set[str]]:
     return found, unanswered
 
 
-def _drain(whom: tuple[str, ...], wait: bool, yes: bool, dry_run: bool) -> int:
+def _drain(destination: tuple[str, ...], wait: bool, yes: bool, dry_run: bool) -> int:
     session = current()
     patience = session.options.timeout if session.options.timeout is not None else 300.0
-    known, _, code = _ask("ping", list(whom) or None)
+    known, _, code = _ask("ping", list(destination) or None)
     nodes = list(known)
     if not dry_run and nodes:
-        ask(count(len(nodes), "worker"), "told to take no more tasks", yes)
+        ask(count(len(nodes), "worker"), "drained", yes)
         _, refused, code = _ask("drain", nodes)
         nodes = [n for n in nodes if n not in refused]
     left, unanswered = _left(nodes)
@@ -165,9 +165,11 @@ def _drain(whom: tuple[str, ...], wait: bool, yes: bool, dry_run: bool) -> int:
         return code
     if wait and unanswered:
         named = ", ".join(sorted(unanswered))
-        session.out.warn(f"what these hold is unknown, they did not answer for {patience:g} s: {named}")
+        session.out.warn(
+            f"the tasks of these workers are unknown, they did not answer for {patience:g} s: {named}"
+        )
     if wait and left:
-        session.out.warn(f"{count(len(left), 'task')} still there after {patience:g} s; they are listed")
+        session.out.warn(f"{count(len(left), 'task')} still running after {patience:g} s; they are listed")
     if wait and (left or unanswered):
         return exit_codes.PARTIAL
     undo = "; `qctl worker resume` undoes it" if nodes else ""
@@ -175,8 +177,8 @@ def _drain(whom: tuple[str, ...], wait: bool, yes: bool, dry_run: bool) -> int:
     return code
 
 
-def _resume(whom: tuple[str, ...]) -> int:
-    found, _, code = _ask("resume", list(whom) or None)
+def _resume(destination: tuple[str, ...]) -> int:
+    found, _, code = _ask("resume", list(destination) or None)
     items = [{"node": node, "reply": value.get("ok")} for node, value in found.items()]
     rows = [[i["node"], str(i["reply"])] for i in items]
     current().out.items("worker.resume", items, [Column("WORKER"), Column("REPLY")], rows, "node")
@@ -187,11 +189,11 @@ def _pids(stats: dict[str, Any]) -> set[int]:
     return set((stats.get("pool") or {}).get("processes") or ())
 
 
-def _restart(whom: tuple[str, ...], yes: bool, dry_run: bool) -> int:
+def _restart(destination: tuple[str, ...], yes: bool, dry_run: bool) -> int:
     """Restart the pools one worker at a time, so that the others continue to claim."""
     session = current()
     patience = session.options.timeout if session.options.timeout is not None else 300.0
-    known, _, code = _ask("stats", list(whom) or None)
+    known, _, code = _ask("stats", list(destination) or None)
     items = []
     if not dry_run and known:
         ask(f"the pools of {count(len(known), 'worker')}", "replaced, one after the other", yes)
@@ -206,9 +208,9 @@ def _restart(whom: tuple[str, ...], yes: bool, dry_run: bool) -> int:
 
 def _restart_one(node: str, before: set[int], patience: float) -> str:
     control = current().app.control
-    said = control.ask("pool_restart", {}, [node], _timeout())
-    if node not in said.replies or replies.errors(said):
-        for words in replies.errors(said).values():
+    answers = control.ask("pool_restart", {}, [node], _timeout())
+    if node not in answers.replies or replies.errors(answers):
+        for words in replies.errors(answers).values():
             current().out.warn(f"{node} refused: {words}")
         return "refused"
     for _ in _looks(patience):
@@ -226,27 +228,30 @@ def _restart_one(node: str, before: set[int], patience: float) -> str:
 def pages() -> list[CliCommand]:
     """The subcommands of `qctl worker`."""
     return [
-        _page("ls", _ls, "List the workers and what each of them does.", [("qctl worker ls", "all of them")]),
+        _page(
+            "ls", _ls, "List workers with their pools, slots and queues.", [("qctl worker ls", "all workers")]
+        ),
         _page(
             "drain",
             _drain,
-            """Have workers take no more tasks.
+            """Drain workers: they claim no more tasks.
 
-            What they hold and have not started goes back to its queue at once; what runs goes on. They
-            stay, until `qctl worker resume` or a shutdown. With --wait the command ends when nothing runs
-            any more, or after --timeout (5 minutes), with code 4 and a list of what still runs.""",
+            Tasks that have not started return to their queues at once; running tasks continue. The
+            workers stay online until `qctl worker resume` or a shutdown. With --wait the command ends
+            when nothing runs any more, or after --timeout (5 minutes), with exit code 4 and a list of
+            the running tasks.""",
             [
                 ("qctl worker drain 'w*@h' --wait --timeout 5m", "before a deployment"),
-                ("qctl worker drain --yes && qctl control shutdown", "all of them, without a question"),
+                ("qctl worker drain --yes && qctl control shutdown", "all workers, without confirmation"),
             ],
-            click.Option(["-w", "--wait"], is_flag=True, help="Until nothing runs any more."),
+            click.Option(["-w", "--wait"], is_flag=True, help="Wait until no task runs."),
             *consent_options(),
             changes=True,
         ),
         _page(
             "resume",
             _resume,
-            "Have workers take tasks again after a drain.",
+            "Resume workers after a drain.",
             [("qctl worker resume 'w*@h'", "after the deployment")],
             changes=True,
         ),
@@ -255,10 +260,10 @@ def pages() -> list[CliCommand]:
             _restart,
             """Replace the processes of the pools, one worker after the other.
 
-            Each process leaves after its task, so no task is cut short. The code of the app is not loaded
-            again: for that stop the worker and start it anew. A pool without processes of its own
+            Each process exits after its current task, so no task is interrupted. The code of the app is
+            not loaded again: for that restart the worker itself. A pool without child processes
             (threads, asyncio, gevent, solo) has nothing to replace.""",
-            [("qctl worker restart 'w*@h' --yes", "when children have grown too large")],
+            [("qctl worker restart 'w*@h' --yes", "when child processes use too much memory")],
             *consent_options(),
             changes=True,
         ),
@@ -277,7 +282,10 @@ def _page(
     return CliCommand(
         name,
         callback=callback,
-        params=[click.Argument(["whom"], nargs=-1, type=WorkerName(), metavar="[WORKER]..."), *options],
+        params=[
+            click.Argument(["destination"], nargs=-1, type=WorkerName(), metavar="[WORKER]..."),
+            *options,
+        ],
         help=words,
         examples=examples,
         exit_codes={**asks, **ENDS},

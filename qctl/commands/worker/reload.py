@@ -50,32 +50,32 @@ class Reloader:
     """Runs and restarts one worker process."""
 
     def __init__(self, session: Session, words: list[str], place: Path) -> None:
-        self._say = session.out.warn
+        self._warn = session.out.warn
         self._words, self._place = words, place
         self._child: subprocess.Popen[bytes] | None = None
-        self._told: int | None = None
+        self._signal: int | None = None
 
     def run(self) -> int:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
             signal.signal(number, self._forward)
         seen, first = times(self._place), True
-        self._say(f"a save of any .py file below {self._place} starts the worker anew")
+        self._warn(f"a save of any .py file below {self._place} restarts the worker")
         self._start()
         while True:
             time.sleep(LOOK_S)
             code = self._ended()
-            if code is not None and (first or code in STOPPED or self._told is not None):
+            if code is not None and (first or code in STOPPED or self._signal is not None):
                 return code
             if code is not None:
-                self._say(f"the worker ended with code {code}; the next save starts it anew")
+                self._warn(f"the worker ended with code {code}; the next save restarts it")
                 self._child = None
             now = settled(self._place, seen)
             changed = sorted(p for p in now.keys() | seen.keys() if now.get(p) != seen.get(p))
             seen, first = now, first and not changed
             if changed and self._is_code(changed):
-                self._say(f"{changed[0].relative_to(self._place)} was saved; the worker starts anew")
+                self._warn(f"{changed[0].relative_to(self._place)} was saved; the worker restarts")
                 self._stop()
-                if self._told is not None:
+                if self._signal is not None:
                     return self._ended() or exit_codes.OK
                 self._start()
 
@@ -90,8 +90,8 @@ class Reloader:
                 where = path.relative_to(self._place)
                 line = f", line {exc.lineno}" if isinstance(exc, SyntaxError) and exc.lineno else ""
                 why = exc.msg if isinstance(exc, SyntaxError) else str(exc)
-                goes = "no worker runs" if self._child is None else "the worker goes on with the old code"
-                self._say(f"{where}{line}: {why}; {goes} until the next save")
+                goes = "no worker runs" if self._child is None else "the worker continues with the old code"
+                self._warn(f"{where}{line}: {why}; {goes} until the next save")
                 return False
         return True
 
@@ -117,19 +117,19 @@ class Reloader:
             try:
                 child.wait(patience)
             except subprocess.TimeoutExpired:
-                self._say(
+                self._warn(
                     f"the worker still runs tasks after {patience:g} s; they are returned to their queue"
                 )
 
     def _ended(self) -> int | None:
         """The exit code of the worker; None while it runs, or before the next start."""
         if self._child is None:
-            return None if self._told is None else exit_codes.TERMINATED
+            return None if self._signal is None else exit_codes.TERMINATED
         code = self._child.poll()
         return 128 - code if code is not None and code < 0 else code
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
-        self._told = number
+        self._signal = number
         if self._child is not None and self._child.poll() is None:
             self._child.send_signal(number)
 

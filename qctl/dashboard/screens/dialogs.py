@@ -51,11 +51,11 @@ class Question(ModalScreen[Answer | None]):
             yield Static(Text(f"\n{shown(self.act.line)}\n", overflow="fold"))
             yield Static(id="preview")
             if self.needs_reason:
-                yield Input(placeholder="why? it goes into the audit log", id="reason")
+                yield Input(placeholder="reason, for the audit log", id="reason")
             if self.typed:
-                yield Input(placeholder=f"type {self.act.name} to go on", id="name")
+                yield Input(placeholder=f"type {self.act.name} to continue", id="name")
             if self.typed or self.needs_reason:
-                yield Static(Text(" Enter does it   Esc leaves it", style="dim"))
+                yield Static(Text(" Enter: do it   Esc: cancel", style="dim"))
             else:
                 yield Static(footer(ASK))
 
@@ -117,7 +117,7 @@ class Choice(ModalScreen[str | None]):
         with Vertical(id="box"):
             yield Static(Text(self.title_text, style="bold"))
             yield Static(text)
-            yield Static(Text(" Esc leaves it", style="dim"))
+            yield Static(Text(" Esc: cancel", style="dim"))
 
     def on_key(self, event: events.Key) -> None:
         if event.character in self.keys:

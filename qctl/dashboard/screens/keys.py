@@ -109,7 +109,7 @@ class Dashboard(MainWindow):
                 records = [{**record_of(t), "parent_id": t.parent_id or None} for t in family]
                 return "\n".join(tree_lines(records))
         did = answer(self.feed.app, line, self.extra)
-        return did.text or did.said
+        return did.text or did.summary
 
     def on_virtual_table_chosen(self) -> None:
         self.action_details()
@@ -135,7 +135,7 @@ class Dashboard(MainWindow):
         states = [
             (f"{look.glyph} {look.ascii}", look.word) for look in dict.fromkeys(state_styles.STATES.values())
         ]
-        marks = [("~", "seen: counted from events since this began; without it, exact")]
+        marks = [("~", "seen: counted from events since the dashboard started; otherwise exact")]
         tabs = (
             Tab("Keys", [*keys, ("", ""), *views]),
             Tab("Rows", moving),
@@ -147,7 +147,7 @@ class Dashboard(MainWindow):
 
     def action_audit(self) -> None:
         tab = Tab("Audit", words=("audit", "--limit", "100"))
-        self.push_screen(DetailScreen(Sheet("What was changed", (tab,)), self._answer))
+        self.push_screen(DetailScreen(Sheet("Audit log", (tab,)), self._answer))
 
     # --- keys: columns, order, colours
 
@@ -215,7 +215,7 @@ class Dashboard(MainWindow):
         switch = getattr(driver, "_disable_mouse_support" if on else "_enable_mouse_support", None)
         if switch is not None:
             switch()
-        self.say(f"mouse {'off: the terminal selects' if on else 'on'}")
+        self.show_message(f"mouse {'off: the terminal selects' if on else 'on'}")
 
     def action_redraw(self) -> None:
         self.paint_all()
@@ -249,18 +249,18 @@ class Dashboard(MainWindow):
 
     def action_picture(self) -> None:
         try:
-            said, word = save(self), ""
+            message, word = save(self), ""
         except OSError as exc:
-            said, word = f"not saved in this folder: {exc.strerror}", "failed"
+            message, word = f"not saved in this folder: {exc.strerror}", "failed"
         if len(self.screen_stack) > 1:  # a page hides the line for remarks
-            self.notify(said, timeout=3)
+            self.notify(message, timeout=3)
         else:
-            self.say(said, word)
+            self.show_message(message, word)
 
     def _copy(self, text: str) -> None:
         """Copy to the terminal's clipboard and show the text: not every terminal supports it."""
         self.copy_to_clipboard(text)
-        self.say(f"copied: {text}")
+        self.show_message(f"copied: {text}")
 
     # --- keys: typing
 
@@ -316,7 +316,7 @@ class Dashboard(MainWindow):
         if what == "command":
             self._run_line(text)
         elif self.mistake:
-            self.say(f"not a filter: {self.mistake}", "failed")
+            self.show_message(f"not a filter: {self.mistake}", "failed")
         self.redraw()
 
     def _set_pattern(self, text: str) -> None:
@@ -341,7 +341,7 @@ class Dashboard(MainWindow):
         try:
             line = tuple(shlex.split(text))
         except ValueError as exc:
-            self.say(f"not run: {exc}", "failed")
+            self.show_message(f"not run: {exc}", "failed")
             return
         if line[:1] == ("qctl",):
             line = line[1:]
@@ -361,7 +361,7 @@ class Dashboard(MainWindow):
         """Mark all rows that match; for tasks also those beyond the screen."""
         if self.view is TASKS:
             if self.wanted is None:
-                self.say("type a filter first: all that match it are marked then")
+                self.show_message("type a filter first: * marks all rows that match it")
                 return
             self.every = True
         else:
@@ -378,15 +378,15 @@ class Dashboard(MainWindow):
             rows = [self.under_cursor]
         act = VERBS[verb](rows, self.pattern if self.every else "")
         if act is None and not self.refusal:
-            self.say(f"{verb.replace('_', ' ')} does not go with this row")
+            self.show_message(f"{verb.replace('_', ' ')} does not apply to this row")
         elif act is not None or self.refusal:
             self._ask_or_do(act)
 
     def _ask_or_do(self, act: RowAction | None) -> None:
         if self.picture.trouble and self.picture.asked:
-            self.say("not done: the broker is away", "failed")
+            self.show_message("not done: the broker is unreachable", "failed")
         elif self.refusal or act is None:
-            self.say(f"not done: {self.refusal}", "failed")
+            self.show_message(f"not done: {self.refusal}", "failed")
         elif act.grade == REVERSIBLE and not self.needs_reason:
             self._do(act)
         else:
@@ -405,7 +405,7 @@ class Dashboard(MainWindow):
     def _do(self, act: RowAction) -> None:
         self.every = False
         self.table.clear_marks()
-        self.say(f"{act.line} …")
+        self.show_message(f"{act.line} …")
         self.run_worker(lambda: self._done(act, self._work(act)), thread=True)
 
     def _work(self, act: RowAction) -> CommandResult:
@@ -416,19 +416,21 @@ class Dashboard(MainWindow):
             return CommandResult(False, f"cannot start Python: {exc.strerror}")
         self.works.append(running)
         try:
-            told = f"{act.line} … {{:.0f}} s (Esc cancels it)"
-            return running.wait(tell=lambda seconds: self.call_from_thread(self.say, told.format(seconds)))
+            progress = f"{act.line} … {{:.0f}} s (Esc cancels it)"
+            return running.wait(
+                tell=lambda seconds: self.call_from_thread(self.show_message, progress.format(seconds))
+            )
         finally:
             self.works.remove(running)
 
     def _done(self, act: RowAction, did: CommandResult) -> None:
-        def say() -> None:
+        def show_outcome() -> None:
             self.last_act = act if did.ok and act.undo else None
             more = " (u undoes it)" if self.last_act else ""
-            self.say(f"{did.said}{more}: {act.line}", "done" if did.ok else "failed")
+            self.show_message(f"{did.summary}{more}: {act.line}", "done" if did.ok else "failed")
             self.feed.ask_soon()
 
-        self.call_from_thread(say)
+        self.call_from_thread(show_outcome)
 
     async def action_quit(self) -> None:
         self.exit(exit_codes.OK)

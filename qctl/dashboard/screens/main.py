@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 REDRAW_S = 0.25
 #: seconds for which a remark stays
-SAID_S = 10.0
+MESSAGE_S = 10.0
 #: a narrower or lower terminal shows only one list and the keys
 NARROW, LOW = 60, 15
 #: widths from which details are next to the table, and charts in every view
@@ -49,7 +49,7 @@ class MainWindow(App[int]):
 
     CSS = """
     Screen { background: $background; color: $foreground; }
-    #header, #rule, #said, #keys, #title, #tabs { height: 1; width: 100%; text-wrap: nowrap;
+    #header, #rule, #message, #keys, #title, #tabs { height: 1; width: 100%; text-wrap: nowrap;
                                                   text-overflow: ellipsis; }
     #charts { height: 4; width: 100%; }
     #middle { height: 1fr; }
@@ -97,8 +97,8 @@ class MainWindow(App[int]):
         self.table.mark = "*" if plain else "▪"
         self.header, self.charts = Static(id="header"), Static(id="charts")
         self.rule, self.side = Static(id="rule"), Static(id="side")
-        self.said, self.keys = Static(id="said"), Static(id="keys")
-        self._said_until = 0.0
+        self.message_line, self.keys = Static(id="message"), Static(id="keys")
+        self._message_until = 0.0
         self._shown: dict[str | None, Text] = {}
         self.line = Input(id="line", suggester=FilterHints(self._live))
 
@@ -112,11 +112,11 @@ class MainWindow(App[int]):
             yield self.table
             yield self.side
         yield self.line
-        yield self.said
+        yield self.message_line
         yield self.keys
 
     def on_mount(self) -> None:
-        self.said.display = self.line.display = False
+        self.message_line.display = self.line.display = False
         self.table.focus()
         self.redraw()
         self.set_interval(REDRAW_S, self.redraw)
@@ -181,8 +181,8 @@ class MainWindow(App[int]):
         self.table.empty = self._why_empty()
         self.table.put(rows, faded)
         self._draw_side()
-        if self.said.display and time.monotonic() > self._said_until:
-            self.said.display = self.line.display = False
+        if self.message_line.display and time.monotonic() > self._message_until:
+            self.message_line.display = self.line.display = False
         self._draw_keys(width)
 
     def _put(self, where: Static, text: Text) -> None:
@@ -228,11 +228,13 @@ class MainWindow(App[int]):
             text.append_text(facts_text(first.facts, SIDE - 1) if first.facts else Text(first.text))
         self._put(self.side, text)
 
-    def say(self, text: str, word: str = "") -> None:
-        """Show a remark above the keys for SAID_S seconds; word: the state whose style it has."""
-        self.said.update(Text(f" {shown(text)}", self.panes.style(word), no_wrap=True, overflow="ellipsis"))
-        self.said.display = True
-        self._said_until = time.monotonic() + SAID_S
+    def show_message(self, text: str, word: str = "") -> None:
+        """Show a remark above the keys for MESSAGE_S seconds; word: the state whose style it has."""
+        self.message_line.update(
+            Text(f" {shown(text)}", self.panes.style(word), no_wrap=True, overflow="ellipsis")
+        )
+        self.message_line.display = True
+        self._message_until = time.monotonic() + MESSAGE_S
 
     def _draw_keys(self, width: int) -> None:
         if self.mistake and self.typing == "filter":

@@ -65,7 +65,7 @@ def save(window: MainWindow) -> str:
     svg, text = picture_of(window, name)
     if window.is_web:
         window.deliver_text(io.StringIO(svg), save_filename=f"{name}.svg", mime_type="image/svg+xml")
-        return f"{name}.svg is yours to download"
+        return f"{name}.svg is ready to download"
     # Private files: other users of this machine may have no access to the fleet.
     write_private(Path(f"{name}.svg"), svg)
     write_private(Path(f"{name}.txt"), text)

@@ -48,12 +48,12 @@ class BrokerPoll:
         names = sorted({*broker.queues(), *consumers, *paused})[:MOST_QUEUES]
         depths = broker.depths(names)
         last, looked = self._last, queue_rates.look(names, depths)
-        told = queue_rates.rates(looked, last, taken or queue_rates.Taken({}, set()))
+        by_queue = queue_rates.rates(looked, last, taken or queue_rates.Taken({}, set()))
         span = 0.0 if last is None else looked.at - last.at
         rows, before, now = [], self._held, time.time()
         self._last, self._held = looked, {n: _held(d) for n, d in zip(names, depths, strict=True)}
         for name, depth in zip(names, depths, strict=True):
-            came, went = told[name]["in_per_s"], told[name]["out_per_s"]
+            came, went = by_queue[name]["in_per_s"], by_queue[name]["out_per_s"]
             seen = taken is None or name in taken.others
             if seen:
                 # Events of Celery's workers may name no queue; then the rates are unknown.

@@ -39,7 +39,7 @@ QUESTIONS = ("active", "reserved", "scheduled", "active_queues")
 MOST_LOOKED_UP = 500
 RETRY_S = (0.5, 1.0, 2.0)
 #: intervals without a reply after which the broker counts as hanging
-STALE_TURNS = 4
+STALE_INTERVALS = 4
 
 
 class LiveSource(Source):
@@ -97,7 +97,7 @@ class LiveSource(Source):
             memory, fleet = self.memory, self._fleet
             events_per_s, done_per_s = memory.rates(now)
             trouble = self._trouble.get("ask") or self._trouble.get("events") or self._trouble.get("look", "")
-            if not trouble and fleet.asked and now - fleet.as_of > STALE_TURNS * self.turn_s:
+            if not trouble and fleet.asked and now - fleet.as_of > STALE_INTERVALS * self.interval_s:
                 trouble = f"no answer for {now - fleet.as_of:.0f} s"
             tasks, found = memory.tasks(wanted or Wanted())
             return Snapshot(
@@ -129,7 +129,7 @@ class LiveSource(Source):
             )
 
     @property
-    def turn_s(self) -> float:
+    def interval_s(self) -> float:
         """Seconds between two queries of the fleet."""
         return max(ASK_EVERY_S, len(self._fleet) / ASKED_PER_S)
 
@@ -181,7 +181,7 @@ class LiveSource(Source):
                 answers = {name: control.ask(name, timeout_s=ASK_TIMEOUT_S) for name in QUESTIONS}
             self.learn(stats, members, answers, asked_at)
             self._recovered("ask")
-            self._ask_now.wait(self.turn_s)
+            self._ask_now.wait(self.interval_s)
             self._ask_now.clear()
 
     def learn(

@@ -44,8 +44,8 @@ class WorkerRow(msgspec.Struct, frozen=True):
     @property
     def task_events(self) -> bool | None:
         """Whether it sends task events; None: unknown, Celery's workers do not report it."""
-        said = self.stats.get("task_events")
-        return said if isinstance(said, bool) else None
+        value = self.stats.get("task_events")
+        return value if isinstance(value, bool) else None
 
     @property
     def uptime_s(self) -> float | None:
@@ -55,8 +55,8 @@ class WorkerRow(msgspec.Struct, frozen=True):
     def memory(self) -> float | None:
         """The peak memory of its main process, bytes."""
         usage = self.stats.get("rusage")
-        said = finite_number(usage.get("maxrss")) if isinstance(usage, dict) else None
-        return said * 1024.0 if said is not None and said > 0 else None
+        value = finite_number(usage.get("maxrss")) if isinstance(usage, dict) else None
+        return value * 1024.0 if value is not None and value > 0 else None
 
     @property
     def clock(self) -> str:

@@ -69,17 +69,19 @@ class Fleet:
         self._began = {n: _began(self._began.get(n), _done(v), asked_at) for n, v in self._answers.items()}
         if "active_queues" in answers:
             self.taken = self._taken(answers["active_queues"])
-        told = {name: {n: _tasks(v) for n, v in answer.replies.items()} for name, answer in answers.items()}
-        for node, tasks in told.get("active", {}).items():
+        replies = {
+            name: {n: _tasks(v) for n, v in answer.replies.items()} for name, answer in answers.items()
+        }
+        for node, tasks in replies.get("active", {}).items():
             if node in self._answers:
                 self._answers[node] = {**self._answers[node], "running": len(tasks)}
             for task in tasks:
                 _note_running(state, node, task)
-        for node, queues in told.get("active_queues", {}).items():
+        for node, queues in replies.get("active_queues", {}).items():
             if node in self._answers:
                 names = tuple(str(q.get("name")) for q in queues)
                 self._answers[node] = {**self._answers[node], "queues": names}
-        return _repaired(state, told, asked_at)
+        return _repaired(state, replies, asked_at)
 
     def _taken(self, answers: Answers) -> queue_rates.Taken:
         """Announced claim rates; for Celery's workers, which announce none, the start rate of those with a
@@ -172,10 +174,10 @@ def _tasks(value: Any) -> list[dict[str, Any]]:
 
 
 def _repaired(
-    state: State, told: Mapping[str, Mapping[str, list[dict[str, Any]]]], asked_at: float
+    state: State, replies: Mapping[str, Mapping[str, list[dict[str, Any]]]], asked_at: float
 ) -> list[str]:
     """Ids of tasks that are open by their events, but that no worker holds: events may be lost."""
-    kinds = [told.get(name, {}) for name in ("active", "reserved", "scheduled")]
+    kinds = [replies.get(name, {}) for name in ("active", "reserved", "scheduled")]
     answered = set.intersection(*(set(kind) for kind in kinds))
     held = []
     for number, kind in enumerate(kinds):

@@ -83,8 +83,8 @@ EVENT_FIELDS = (
 FACT_FIELDS = (Field("FACT", 22, 0), Field("VALUE", 30, 0, grows=True))
 
 NO_QUEUES = "the broker knows of no queue yet\nsend a task: qctl call NAME"
-NO_FAILURES = "no failed task is kept\n(or this broker keeps none; see `qctl failed ls`)"
-NO_EVENTS = "no event has come\npress e to turn task events on (qctl control enable_events)"
+NO_FAILURES = "no failed task is stored\n(or this broker keeps none; see `qctl failed ls`)"
+NO_EVENTS = "no event has arrived\npress e to turn task events on (qctl control enable_events)"
 NO_WORKERS = "no worker is online\nstart one: qctl -A proj worker -E"
 NO_TASKS = (
     "no task has been seen yet\n"

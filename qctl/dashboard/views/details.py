@@ -105,21 +105,21 @@ def timeline(row: TaskSeen) -> str:
 def worker_sheet(row: WorkerRow) -> Sheet:
     facts = [
         ("worker", row.node),
-        ("state", "draining: takes no more tasks" if row.draining else state_styles.look(row.state).word),
+        ("state", "draining: claims no more tasks" if row.draining else state_styles.look(row.state).word),
         ("last seen", "now" if not row.age_s else f"{age(row.age_s)} ago"),
         ("software", row.software),
         ("process", _number(row.pid)),
         ("running", f"{_number(row.running)} of {_number(row.slots)} slots"),
         ("done", _number(row.done)),
         ("queues", ", ".join(row.queues)),
-        ("rate", "" if row.per_s is None else f"{row.per_s:,.1f} tasks/s begun"),
+        ("rate", "" if row.per_s is None else f"{row.per_s:,.1f} tasks/s started"),
         ("failed", f"{row.failed:,} seen" if row.failed else ""),
         ("memory", "" if row.memory is None else f"{row.memory / 2**20:.0f} MiB at most, its main process"),
         ("up for", "" if row.uptime_s is None else age(row.uptime_s)),
         ("clock", f"{row.clock} of ours" if row.clock else ""),
         ("events", "off: `e` turns them on" if row.task_events is False else ""),
         ("lost events", str(row.missed) if row.missed else ""),
-        ("numbers", "exact: its own answer" if row.exact else "seen: what its events add up to"),
+        ("numbers", "exact: reported by the worker" if row.exact else "seen: counted from its events"),
     ]
     flat = _flat(hide({k: v for k, v in row.stats.items() if k not in ("running", "queues")}))
     here = ("-d", row.node)
@@ -143,8 +143,8 @@ def queue_sheet(row: QueueRow) -> Sheet:
         ("in flight", _number(row.in_flight)),
         ("delayed", _number(row.delayed)),
         ("oldest", "" if row.oldest_s is None else age(row.oldest_s)),
-        ("workers", f"{row.consumers} take from it"),
-        ("paused", "yes: workers take no more from it" if row.paused else "no"),
+        ("workers", f"{row.consumers} consume it"),
+        ("paused", "yes: no worker consumes it" if row.paused else "no"),
         ("", ""),
         ("commands", f"qctl queue peek {row.name}"),
         ("", f"qctl queue {'resume' if row.paused else 'pause'} {row.name}"),

@@ -23,7 +23,7 @@ FIELDS = (
     Field("WORKERS", 9, 2, right=True),
 )
 FAILING = ("FAILING", "COUNT", "LAST", "FIRST", "QUEUE")
-ATTENTION = ("WORKERS TO LOOK AT", "STATE", "RUN", "AGE", "LOST")
+ATTENTION = ("WORKERS WITH PROBLEMS", "STATE", "RUN", "AGE", "LOST")
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -41,11 +41,11 @@ def rows(snapshot: Snapshot, lines: int) -> Sequence[Link]:
     failures = list(snapshot.failures)
     workers = [w for w in snapshot.workers if ails(w)]
     shares = _shares([len(queues) or 1, len(failures) or 1, len(workers) or 1], max(lines - 2, 3))
-    well = f"all {len(snapshot.workers)} are well" if snapshot.workers else "no worker is online"
+    well = f"all {len(snapshot.workers)} are healthy" if snapshot.workers else "no worker is online"
     parts: list[Link] = []
     sections: tuple[tuple[tuple[str, ...], list[Any], str, str], ...] = (
-        ((), queues, "no queue has anything", "queue"),
-        (FAILING, failures, "no failed task is kept", "failure"),
+        ((), queues, "all queues are empty", "queue"),
+        (FAILING, failures, "no failed task is stored", "failure"),
         (ATTENTION, workers, well, "worker"),
     )
     for number, (title, part, none, name) in enumerate(sections):

@@ -47,7 +47,7 @@ def test_a_misspelt_keyword_is_an_error_that_names_what_was_meant(
         call(small_app())
 
 
-@pytest.mark.parametrize("name", ["fixups", "task_cls", "whatever", "namespace"])
+@pytest.mark.parametrize("name", ["fixups", "loader", "whatever", "amqp"])
 def test_a_keyword_that_an_app_does_not_have_is_an_error(name: str) -> None:
     with pytest.raises(TypeError, match=f"no keyword '{name}'"):
         App("p", set_as_current=False, **{name: object()})

@@ -111,7 +111,7 @@ def test_the_app_keeps_the_whole_list_and_shows_no_password() -> None:
         (f"{A};amqp://b", "of one kind, not kombu and redis"),
         ("sqlite:///a;sqlite:///b", "the sqlite broker takes one URL, not 2"),
         ("redis://a:99999/0;redis://b", "bad port"),
-        (f"sentinel://a;{A}", "names nothing else"),
+        (f"sentinel://a;{A}", "contains only sentinel URLs"),
         ("sentinel://a", "master_name"),
     ],
 )

@@ -178,7 +178,7 @@ def test_a_reply_that_is_too_large_is_refused_in_words(live: Live) -> None:
     _, app, _ = live
     answer = app.control.ask("x" * (MOST_BYTES + 100), timeout_s=60).replies["w1@test"]
 
-    assert answer == {"error": "the answer has 10 MiB; no more than 8 are sent"}
+    assert answer == {"error": "the answer has 10 MiB; at most 8 can be sent"}
 
 
 def test_many_revoked_ids_are_asked_for_and_not_read(

@@ -49,9 +49,9 @@ def request(
 ) -> bytes:
     """A request as it travels, signed by a key."""
 
-    def sealer(body: bytes, whom: str) -> str:
+    def sealer(body: bytes, recipients: str) -> str:
         made = (secret or SECRETS[key]).encode()
-        return seal.make(key, made, nonce, at, at + 60, whom, body).text()
+        return seal.make(key, made, nonce, at, at + 60, recipients, body).text()
 
     return wire.encode_request(wire.Request(method, {}, destination), sealer)
 
@@ -247,7 +247,7 @@ def test_a_live_worker_refuses_what_is_not_signed_and_says_why(guarded: Guarded)
     assert worker.is_running
     lines = [line for line in worker.output().splitlines() if "was refused (unsigned)" in line]
     assert len(lines) == 1
-    assert "3 keys; unsigned may only look" in worker.output()
+    assert "3 keys; unsigned requests may only read" in worker.output()
 
 
 def test_a_live_worker_refuses_each_forgery(guarded: Guarded, tmp_path: Path) -> None:

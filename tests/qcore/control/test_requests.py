@@ -173,9 +173,9 @@ def names_of(command: Command) -> list[str]:
 
 
 def signed(request: wire.Request) -> bytes:
-    def sealer(body: bytes, whom: str) -> str:
+    def sealer(body: bytes, recipients: str) -> str:
         now = time.time()
-        return seal.make("fuzz", SECRET.encode(), new_id(), now, now + 60, whom, body).text()
+        return seal.make("fuzz", SECRET.encode(), new_id(), now, now + 60, recipients, body).text()
 
     return wire.encode_request(request, sealer)
 

@@ -251,7 +251,7 @@ def test_a_damaged_recording_and_one_that_is_there_already_are_one_sentence(tmp_
 
         assert damaged.returncode == exit_codes.BAD_CONFIG and one_sentence(damaged)
         assert "is damaged" in damaged.stderr
-        assert again.returncode == exit_codes.REFUSED and "is there already" in again.stderr
+        assert again.returncode == exit_codes.REFUSED and "exists, and is not overwritten" in again.stderr
         assert (tmp_path / name).read_text() == "no such compression\n"
 
 
@@ -272,7 +272,7 @@ def test_a_replayed_gap_and_a_filter(tmp_path: Path) -> None:
 
     assert lines.returncode == exit_codes.OK
     assert [line.split()[2] for line in lines.stdout.splitlines()].count("gap") == 1
-    assert "6 events; 7 never arrived" in lines.stderr
+    assert "6 events; 7 lost" in lines.stderr
     kinds = [json.loads(line)["type"] for line in failed.stdout.splitlines()]
     assert kinds == ["gap", "task-failed"]
     assert bad.returncode == exit_codes.USAGE and "^" in bad.stderr
@@ -320,7 +320,7 @@ def test_a_camera_that_is_none_is_one_sentence() -> None:
     done = qctl("events", "-c", "json.loads")
 
     assert done.returncode == exit_codes.USAGE
-    assert "is no camera" in done.stderr
+    assert "is not a camera" in done.stderr
 
 
 def test_events_are_sent_in_the_order_of_their_numbers(memory_url: str) -> None:

@@ -61,8 +61,8 @@ def test_a_task_that_blocks_is_named(app: App, worker: Process) -> None:
     sent = app.send_task("coros.block", (2.0,))
 
     assert sent.get(timeout=60) == "blocked"
-    worker.wait_output(rf"has not turned for .*coros\.block\[{sent.id}\].*time\.sleep\(seconds\)")
-    worker.wait_output("turns again")
+    worker.wait_output(rf"is blocked for .*coros\.block\[{sent.id}\].*time\.sleep\(seconds\)")
+    worker.wait_output("is responsive again")
 
 
 def test_control_answers_while_a_task_blocks(app: App, worker: Process) -> None:

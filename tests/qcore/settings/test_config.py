@@ -55,10 +55,10 @@ def test_two_names_of_one_setting_may_say_the_same() -> None:
 
     assert Config(both, environ={}).result_expires == 5
     with pytest.raises(
-        ConfigError, match="'CELERY_TASK_RESULT_EXPIRES' and 'result_expires' are one setting"
+        ConfigError, match="'CELERY_TASK_RESULT_EXPIRES' and 'result_expires' are the same setting"
     ):
         Config(both | {"result_expires": 6}, environ={})
-    with pytest.raises(ConfigError, match="are one setting"):
+    with pytest.raises(ConfigError, match="are the same setting"):
         App("x", set_as_current=False).config_from_object({**both, "RESULT_EXPIRES": 7})
     # What one source says, a later one may say otherwise.
     conf = Config({"CELERY_TASK_RESULT_EXPIRES": 5}, environ={})

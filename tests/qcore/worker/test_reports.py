@@ -68,7 +68,7 @@ def test_an_end_is_reported_after_its_result_is_stored(
 
         store.kill9()
         wait_for(lambda: "done a" in lines(log))
-        worker.wait_output("result store is away")
+        worker.wait_output("result store is unreachable")
         seen = len(events)
         wait_for(lambda: sum(e["type"] == "worker-heartbeat" for e in events[seen:]) >= 2)
         early, said = ends(events, sent.id), worker.output()
@@ -119,7 +119,7 @@ def test_a_task_acknowledged_early_is_reported_after_its_result_is_stored(
     wait_for(lambda: lines(log))
 
     store.kill9()
-    worker.wait_output("result store is away")
+    worker.wait_output("result store is unreachable")
     said = worker.output()
     store.start()
     worker.wait_output("succeeded")

@@ -21,6 +21,7 @@ from qcore.worker.intake.admission import Admission
 from qcore.worker.intake.rate_limits import TokenBucket
 from qcore.worker.intake.redelivery import Deduplicator
 from qcore.worker.services.reporting import TaskReporter, report
+from qcore.worker.services.task_signals import TaskSignals
 from qcore.worker.settling.chords import Chords
 from qcore.worker.settling.rules import EXTRA_WORKER_DEATHS, SettlementRules
 
@@ -44,7 +45,7 @@ class Place:
         }.items():
             app.task(name=name, **options)(lambda *args: None)
         self.said: list[str] = []
-        self.say = TaskReporter(EventSender(app, "w@test", dict, False, None))
+        self.say = TaskReporter(EventSender(app, "w@test", dict, False, None), TaskSignals("w@test"))
         self.rules = SettlementRules(60.0, MOST)
         self.rules.follow = Chords(app, app.results, 60.0).consequences
         self.admission = Admission(app.tasks, self.say, self.rules)

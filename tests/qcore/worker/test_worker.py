@@ -337,7 +337,7 @@ def test_when_the_fork_server_dies_another_one_is_started_and_what_ran_is_run_ag
     wait_for(lambda: "done a" in lines(log))
     assert app.send_task("proj.add", (1, 2)).get(timeout=10) == 3
     assert worker.is_running
-    assert "has died" in worker.output() and "Traceback" not in worker.output()
+    assert "the fork server (pid" in worker.output() and "Traceback" not in worker.output()
     assert [line.split()[1] for line in lines(log) if not line.startswith("done")] == ["False", "True"]
 
 

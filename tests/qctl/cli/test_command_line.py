@@ -305,7 +305,7 @@ def test_errors_are_objects_in_json_mode() -> None:
         "version": 1,
         "code": exit_codes.NO_ANSWER,
         "message": "no worker is online at memory://",
-        "hint": "the broker is fine; start a worker with `qctl -A proj worker`",
+        "hint": "the broker can be reached; start a worker with `qctl -A proj worker`",
         "retryable": True,
     }
 
@@ -370,7 +370,10 @@ def test_bash_accepts_its_script() -> None:
     assert done.returncode == 0
 
 
-def test_a_celery_app_can_be_looked_at_but_runs_no_worker(tmp_path: Path) -> None:
+def test_a_real_celery_app_can_be_looked_at_but_runs_no_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QCTL_CELERY", "real")
     words = [sys.executable, "-m", "qctl", "-A", "tests.projects.celeryproj"]
     words += ["-b", f"sqlite:///{tmp_path}/broker.sqlite"]
 

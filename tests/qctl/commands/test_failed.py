@@ -241,7 +241,11 @@ def test_an_interrupted_retry_says_what_was_done_and_can_be_continued(url: str) 
     _, after = second.communicate(timeout=60)
 
     assert first.returncode == exit_codes.INTERRUPTED and "Traceback" not in said
-    assert 10 <= done < 120 and f"{done} of 120 failed tasks retried" in said and "go on" in said
+    assert (
+        10 <= done < 120
+        and f"{done} of 120 failed tasks retried" in said
+        and "continue with the rest" in said
+    )
     assert (
         second.returncode == exit_codes.OK and f"{120 - done} of {120 - done} failed tasks retried" in after
     )

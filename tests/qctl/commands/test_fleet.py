@@ -149,7 +149,7 @@ def test_shutdown_waits_until_the_workers_are_gone(fleet: tuple[Qctl, list[Proce
     assert workers[0].wait(60) == 0
     assert left.stdout == "w2@test\n"
     assert refused.returncode == exit_codes.REFUSED
-    assert "1 worker, the whole fleet, would be told to stop" in refused.stderr
+    assert "1 worker, the whole fleet, would be asked to stop" in refused.stderr
     assert [i["state"] for i in json.loads(shown.stdout)["items"]] == ["untold"]
     assert [i["state"] for i in json.loads(rest.stdout)["items"]] == ["gone"]
     assert none.returncode == exit_codes.NO_ANSWER
@@ -267,7 +267,7 @@ def test_a_revoke_without_workers_is_remembered(processes: Processes, sqlite_url
 
     assert sent.stdout == "doomed\n"
     assert revoked.returncode == exit_codes.OK
-    assert "remembers" in revoked.stderr
+    assert "stores the request" in revoked.stderr
     assert found.returncode == exit_codes.FAILED
     assert "revoked" in found.stderr
 

@@ -141,7 +141,7 @@ def test_times_without_a_recorder_are_gaps(broken_in: History, tmp_path: Path) -
     recorder = Recorder(History(broken_in.path, write=True), 3600, 1000)
 
     recorder.hear()
-    news = [recorder.lose("the broker was away"), recorder.lose("the broker was away")]
+    news = [recorder.lose("the broker was unreachable"), recorder.lose("the broker was unreachable")]
     recorder.hear()
     recorder.take([{"type": "task-received", "uuid": "a", "hostname": "w1@h", "timestamp": NOW, "seq": 1}])
     recorder.take([{"type": "task-received", "uuid": "b", "hostname": "w1@h", "timestamp": NOW, "seq": 5}])
@@ -149,9 +149,13 @@ def test_times_without_a_recorder_are_gaps(broken_in: History, tmp_path: Path) -
 
     gaps = broken_in.gaps()
     assert news == [True, False]
-    assert [gap.why for gap in gaps] == ["nobody recorded", "the broker was away", "3 events never arrived"]
+    assert [gap.why for gap in gaps] == [
+        "nobody recorded",
+        "the broker was unreachable",
+        "3 events were lost",
+    ]
     assert gaps[0].since == NOW - 100 and gaps[0].until == pytest.approx(time.time(), abs=30)
-    assert recorder.total == 2 and broken_in.heard_at is not None
+    assert recorder.total == 2 and broken_in.recorded_until is not None
 
 
 def test_a_history_that_is_none_is_one_sentence(tmp_path: Path, sqlite_url: str) -> None:

@@ -187,7 +187,7 @@ def test_one_that_was_stopped_goes_on_with_the_rest(sqlite_url: str, monkeypatch
     done, second, _ = run(*words)
 
     assert (stopped, done) == (exit_codes.INTERRUPTED, exit_codes.OK)
-    assert "run the same again" in said
+    assert "run the same command again" in said
     some, others = ([json.loads(line)["id"] for line in out.splitlines()] for out in (first, second))
     assert len(some) == 200 and waiting == 250
     assert sorted(some + others) == sorted(ids) == sorted(one for batch in batches for one in batch)

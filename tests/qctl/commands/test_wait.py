@@ -63,7 +63,7 @@ def test_watching_runs_a_command_each_time(sqlite_url: str, tmp_path: Path) -> N
     ("text", "words"),
     [
         ("", "it is empty"),
-        ("queue:mails", "says nothing about queue"),
+        ("queue:mails", "a comparison is missing for queue"),
         ("queue:mails redy=0", "did you mean 'ready'"),
         ("workers online=many", "neither a number nor a time"),
         ("task:x state>failed", "compared with = or !="),

@@ -106,7 +106,7 @@ def test_a_drained_worker_that_does_not_answer_is_not_said_to_hold_nothing(
     code = main(["-b", "memory://drain", "worker", "drain", "w1@test", "--wait", "--yes", "-t", "0.1"])
 
     assert code == exit_codes.PARTIAL
-    assert "what these hold is unknown" in capsys.readouterr().err
+    assert "the tasks of these workers are unknown" in capsys.readouterr().err
 
 
 def test_a_worker_that_is_slow_and_then_gone_was_not_silent(
@@ -130,4 +130,4 @@ def test_a_name_that_nobody_could_check_is_said(redis_url: str, processes: Proce
 
     worker.cont()
     assert done.returncode == exit_codes.OK
-    assert "whether one knows 'proj.ad' was not checked" in done.stderr
+    assert "whether 'proj.ad' is registered was not checked" in done.stderr

@@ -51,10 +51,10 @@ def test_a_save_starts_the_worker_anew(tmp_path: Path, sqlite_url: str, processe
 
     assert run(*result)[1] == "rested\n"
     proj.write_text("def broken(:\n")
-    worker.wait_output(r"proj.py, line 1: .*; the worker goes on with the old code")
+    worker.wait_output(r"proj.py, line 1: .*; the worker continues with the old code")
     assert call() == "new"
     proj.write_text("import no_such_module\n")
-    worker.wait_output("the next save starts it anew")
+    worker.wait_output("the next save restarts it")
     proj.write_text("def broken(:\n")
     worker.wait_output(r"proj.py, line 1: .*; no worker runs until the next save")
     proj.write_text(CODE.format(what="mended"))

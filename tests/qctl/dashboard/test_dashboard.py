@@ -353,7 +353,7 @@ def test_an_incident_is_run_from_the_keyboard(redis_url: str, processes: Process
         await hand.sees("Traceback", "raise ValueError", "qctl failed retry")
         keys["read its traceback"] = hand.path()
         await hand.press("escape", "r")
-        await hand.sees("try 1 failed task again", "qctl failed retry")
+        await hand.sees("retry 1 failed task", "qctl failed retry")
         await hand.press("y")
         await hand.sees("1 of 1 failed task retried")
         keys["retry it"] = hand.path()
@@ -392,9 +392,9 @@ def test_nothing_is_done_without_a_yes_or_in_a_read_only_fleet(app: App) -> None
         window._do = ran.append  # type: ignore[method-assign]
         await pilot.press("t", "escape", "x", "enter", "r")
         await pilot.pause()
-        window.refusal = "this is read-only"
+        window.refusal = "qctl is read-only here"
         await pilot.press("t")
-        await until(pilot, lambda: "this is read-only" in "\n".join(screen_text(window)), "the reason")
+        await until(pilot, lambda: "qctl is read-only here" in "\n".join(screen_text(window)), "the reason")
         await pilot.press("y")
         await pilot.pause()
         assert not ran

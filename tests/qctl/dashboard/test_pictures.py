@@ -1,6 +1,7 @@
 """Every screen at three sizes, dark, light and plain, as kept pictures.
 
-A picture is the terminal's text with its colours, so `cat tests/pictures/*` shows it. After a wanted change:
+A picture is the terminal's text with its colours: `cat tests/qctl/dashboard/pictures/*` shows it. After a
+wanted change:
 QCORE_PICTURES=write python -m pytest tests/qctl/dashboard/test_pictures.py, and look at them.
 """
 

@@ -43,7 +43,7 @@ def run(app: App, act: RowAction, script: Any) -> None:
 
 
 def said(window: Dashboard) -> str:
-    return str(window.said.render())
+    return str(window.message_line.render())
 
 
 def test_a_command_that_changes_something_is_not_ended_after_a_time(
@@ -80,7 +80,7 @@ def test_an_answer_that_takes_too_long_is_a_sentence(app: App, monkeypatch: pyte
 
     did = run_command.answer(app, (*LONG, "300"))
 
-    assert did == (False, "it took longer than 0.3 s and was stopped", "")
+    assert did == (False, "it ran longer than 0.3 s and was stopped", "")
 
 
 def test_the_charts_of_a_picture_stand_still(app: App) -> None:

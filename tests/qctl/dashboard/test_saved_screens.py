@@ -20,7 +20,7 @@ def pressed(*keys: str) -> str:
         async with window.run_test(size=(80, 24)) as pilot:
             await pilot.press(*keys)
             await pilot.pause()
-            return str(window.said.render())
+            return str(window.message_line.render())
 
     return asyncio.run(run())
 

@@ -91,7 +91,7 @@ def test_a_broker_that_is_killed_and_comes_back(terminal: Terminal, processes: P
         server.kill9()
         terminal.sees("reconnecting", "as of", "next in", "4711")
         terminal.press("e")
-        terminal.sees("not done: the broker is away")
+        terminal.sees("not done: the broker is unreachable")
         server.start()
         terminal.sees("●", not_this=["reconnecting"])
         terminal.sees("4711", not_this=["Traceback"])

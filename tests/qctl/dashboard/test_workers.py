@@ -79,14 +79,14 @@ def test_a_worker_is_drained_and_its_events_turned_on_and_off(redis_url: str, pr
         await hand.press("e")
         await until(pilot, lambda: not events_on(), "events are off", 15)
         await hand.press("D")
-        await hand.sees("take no more tasks", "qctl worker drain w1@test")
+        await hand.sees("claim no more tasks", "qctl worker drain w1@test")
         await hand.press("y")
         await hand.sees("‖ drains")
         client.send_task("proj.fail")
         await until(pilot, lambda: window.picture.workers[0].failed == 1, "c1 had it", 15)
         await hand.press("enter")
         await hand.sees(
-            "draining: takes no more tasks", "MiB at most", "up for", "events", "`e` turns them on"
+            "draining: claims no more tasks", "MiB at most", "up for", "events", "`e` turns them on"
         )
 
     play(feed, script, size=(160, 30))

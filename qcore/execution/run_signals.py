@@ -1,0 +1,88 @@
+"""The signals of a run, with Celery's arguments, and the description of an exception that hooks get.
+
+In:  a run and how it ended.  Out: calls of the receivers (qcore/signals.py), in the process of the run.
+Nothing is prepared for a signal without receivers.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback as tracebacks
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from qcore.signals import task_failure, task_postrun, task_prerun, task_retry, task_success
+
+if TYPE_CHECKING:
+    from qcore.tasks.request import Request
+    from qcore.tasks.task import Task
+    from qcore.wire.task import Body, TaskMessage
+
+
+class Run(Protocol):
+    """A run, as far as signals tell of it: execution/run.py."""
+
+    task: Task
+    message: TaskMessage
+    body: Body
+    request: Request | None
+    clock: float
+
+
+class ExceptionInfo:
+    """An exception as hooks and receivers get it: `exception`, its class `type`, `traceback` as text and `tb`
+    as object; as text it is the traceback. Celery's class of that name has the same attributes."""
+
+    internal = False
+
+    def __init__(self, exception: BaseException, traceback: str | None = None) -> None:
+        self.exception, self.type = exception, type(exception)
+        self.tb: TracebackType | None = exception.__traceback__
+        self._text = traceback
+
+    @property
+    def traceback(self) -> str:
+        if self._text is None:
+            self._text = "".join(tracebacks.format_exception(self.exception))
+        return self._text
+
+    @property
+    def exc_info(self) -> tuple[Any, BaseException, Any]:
+        return self.type, self.exception, self.tb
+
+    def __str__(self) -> str:
+        return self.traceback
+
+    def __repr__(self) -> str:
+        return f"<ExceptionInfo: {self.exception!r}>"
+
+
+def starts(run: Run) -> None:
+    if task_prerun.receivers:
+        args, kwargs, _ = run.body
+        task_prerun.send(run.task, task_id=run.message.id, task=run.task, args=args, kwargs=kwargs)
+
+
+def succeeded(run: Run, value: Any) -> None:
+    if task_success.receivers:
+        task_success.send(run.task, result=value, runtime=time.perf_counter() - run.clock)
+
+
+def failed(run: Run, exc: BaseException, einfo: ExceptionInfo) -> None:
+    if task_failure.receivers:
+        args, kwargs, _ = run.body
+        about = {"task_id": run.message.id, "exception": exc, "args": args, "kwargs": kwargs}
+        task_failure.send(run.task, **about, traceback=exc.__traceback__, einfo=einfo)
+
+
+def retried(run: Run, exc: BaseException, einfo: ExceptionInfo) -> None:
+    if task_retry.receivers:
+        task_retry.send(run.task, request=run.request, reason=exc, einfo=einfo)
+
+
+def ends(run: Run, state: str, value: Any) -> None:
+    """value: what the task returned, or the exception that ended it."""
+    if task_postrun.receivers:
+        args, kwargs, _ = run.body
+        about = {"task_id": run.message.id, "task": run.task, "args": args, "kwargs": kwargs}
+        task_postrun.send(run.task, **about, retval=value, state=state)

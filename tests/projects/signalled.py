@@ -1,0 +1,89 @@
+"""A project that writes down every signal: one line for each, with the process that sent it.
+
+SIGNALLED_BY says which package it is written for, SIGNALLED_TO where the lines go.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+PACKAGE = os.environ["SIGNALLED_BY"]
+package: Any = importlib.import_module(PACKAGE)
+signals: Any = importlib.import_module(f"{PACKAGE}.signals")
+exceptions: Any = importlib.import_module("qcore.errors" if PACKAGE == "qcore" else "celery.exceptions")
+
+url = os.environ["SIGNALLED_URL"]
+app: Any = (package.App if PACKAGE == "qcore" else package.Celery)("signalled", broker=url, backend=url)
+MAIN = os.getpid()
+
+NAMES = [
+    *("celeryd_init", "celeryd_after_setup", "import_modules", "worker_init", "worker_ready"),
+    *("worker_process_init", "worker_process_shutdown", "worker_shutting_down", "worker_shutdown"),
+    *("task_received", "task_prerun", "task_postrun", "task_success", "task_failure", "task_retry"),
+    *("task_revoked", "task_unknown", "after_setup_logger", "after_setup_task_logger"),
+    *("before_task_publish", "after_task_publish"),
+]
+
+
+def shown(name: str, value: Any) -> str:
+    """A value that is the same on both."""
+    if name in ("task_id", "state", "sig", "how", "exitcode", "expired", "terminated", "result", "args"):
+        return repr(list(value)) if name == "args" else repr(value)
+    if name in ("retval", "exception", "reason"):
+        return type(value).__name__ if isinstance(value, BaseException) else repr(value)
+    if name == "einfo":
+        return f"{value.type.__name__} {isinstance(value.traceback, str)}" if value is not None else "None"
+    if name == "request":
+        return f"{value.id}"
+    return "."
+
+
+def note(signal: Any, sender: Any, **arguments: Any) -> None:
+    name = str(signal.name)
+    who = sender if isinstance(sender, str) else getattr(sender, "name", None) or "object"
+    if name in ("celeryd_init", "celeryd_after_setup", "worker_process_init", "worker_process_shutdown"):
+        who = "node"
+    if not isinstance(who, str):
+        who = "object"
+    where = "worker" if os.getpid() == MAIN else "child"
+    skipped = ("pid", "runtime", "signal", "signum", "options")
+    words = [f"{k}={shown(k, v)}" for k, v in sorted(arguments.items()) if k not in skipped]
+    with open(os.environ["SIGNALLED_TO"], "a") as out:
+        out.write(f"{where} {name} {who if 'task' in name or who == 'node' else ''} {' '.join(words)}\n")
+
+
+if os.environ.get("SIGNALLED_TO"):
+    for each in NAMES:
+        getattr(signals, each).connect(note)
+
+
+@app.task(name="signalled.add")
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+@app.task(name="signalled.fail")
+def fail() -> None:
+    raise KeyError("no")
+
+
+@app.task(name="signalled.again", bind=True, max_retries=1, default_retry_delay=0)
+def again(self: Any) -> int:
+    try:
+        raise ValueError("again")
+    except ValueError as exc:
+        if self.request.retries:
+            return 7
+        raise self.retry(exc=exc) from None
+
+
+@app.task(name="signalled.ignored")
+def ignored() -> None:
+    raise exceptions.Ignore
+
+
+@app.task(name="signalled.tailed")
+def tailed() -> int:
+    return 1
