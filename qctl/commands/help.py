@@ -16,6 +16,7 @@ ENVIRONMENT = {
     "QCTL_RESULT_BACKEND": "URL of the result store, as --result-backend (also CELERY_RESULT_BACKEND)",
     "QCTL_CONTEXT": "the context, as --context; empty: no context",
     "QCTL_TIMEOUT": "timeout, as -t",
+    "QCTL_CELERY": "real: `import celery` in a project means the installed Celery, not qcore",
     "QCTL_READ_ONLY": "1: refuse changes, as --read-only; 0: allow them, as --read-write",
     "QCTL_CONFIG": "the directory of contexts.toml and config.toml (~/.config/qctl)",
     "QCTL_LOG_FORMAT": "json: the worker logs one JSON object per line",

@@ -136,7 +136,7 @@ def test_waiting_shows_how_the_task_stands_and_ctrl_c_only_stops_the_waiting(fle
     out, _ = call.communicate(timeout=60)
     os.close(ours)
     assert (call.returncode, out) == (exit_codes.INTERRUPTED, b"")
-    assert b"stopped waiting; the task napping goes on" in left
+    assert b"stopped waiting; the task napping continues" in left
     assert fleet.run("result", "napping", "--wait", "-t", "60").stdout == "1.2\n"
 
 

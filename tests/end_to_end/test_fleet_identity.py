@@ -55,7 +55,7 @@ def test_two_workers_of_one_name_are_said_on_both_sides(redis_url: str, processe
     )
 
     for one, other in ((old, new), (new, old)):
-        one.wait_output(rf"another worker is called w1@test too \(process {other.pid} on ")
+        one.wait_output(rf"another worker is also named w1@test \(process {other.pid} on ")
     ping = qctl("inspect", "ping", "-t", "60", QCTL_BROKER_URL=redis_url)
     wait_for(lambda: len(states(redis_url, timeout="60")["w1@test"]["twins"]) == 2, what="both are announced")
     status = qctl("status", "-t", "60", QCTL_BROKER_URL=redis_url)

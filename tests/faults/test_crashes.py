@@ -123,7 +123,7 @@ def test_a_stopped_worker_is_fenced(
     assert app.AsyncResult("fenced").get(timeout=60) == "a"
     done = app.AsyncResult("fenced").date_done
     first.cont()
-    first.wait_output("lease on what this worker holds was lost", 60)
+    first.wait_output("the lease of this worker expired", 60)
     wait_for(lambda: History(log).done["a"] >= 2)
     time.sleep(0.3)
 
