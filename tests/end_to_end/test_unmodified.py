@@ -52,10 +52,10 @@ def environment(url: str, notes: Path) -> dict[str, str]:
     return {"SHOP_URL": url, "SHOP_NOTES": str(notes)}
 
 
-def start(kind: str, processes: Processes, env: dict[str, str]) -> Process:
-    words = ("-A", PROJECT, "worker", "-c", "2", "-n", "w1@test", "-l", "INFO", "-Q", "shop,mails")
+def start(kind: str, processes: Processes, env: dict[str, str], node: str = "w1@test") -> Process:
+    words = ("-A", PROJECT, "worker", "-c", "2", "-n", node, "-l", "INFO", "-Q", "shop,mails")
     worker = (processes.qctl if kind == "qcore" else processes.celery)(*words, env=env)
-    worker.wait_output(r"w1@test ready")
+    worker.wait_output(f"{node} ready")
     return worker
 
 
@@ -121,25 +121,27 @@ def test_the_start_says_that_celery_is_qcore_and_real_turns_it_off(
 
 LOAD = """
 import json
-from tests.projects.plain.tasks import add, flaky
-ids = [add.delay(n, 1).id for n in range(300)] + [flaky.delay(1).id for n in range(40)]
+from tests.projects.plain.tasks import counted, flaky
+first = {first}
+ids = [counted.delay(first + n).id for n in range(300)] + [flaky.delay(1).id for n in range(40)]
 print(json.dumps(ids))
 """
 
 
 @pytest.mark.timeout(600)
 def test_the_way_there_and_back_loses_nothing(redis_url: str, processes: Processes, tmp_path: Path) -> None:
-    """Celery, qcore, Celery: the worker is exchanged twice, while tasks are sent and run."""
+    """Celery, qcore, Celery, qcore: the worker is exchanged while tasks are sent and run."""
     notes = tmp_path / "notes"
     env = environment(redis_url, notes)
     ids: list[str] = []
-    for kind in ("celery", "qcore", "celery"):
-        worker = start(kind, processes, env)
-        ids += client("celery", env, LOAD)
-        ids += client("qcore", env, LOAD)
-        worker.term()  # with tasks in the queue, and some that run
-        assert worker.wait(120) == 0
-    last = start("qcore", processes, env)
+    worker = None
+    for turn, kind in enumerate(("celery", "qcore", "celery", "qcore")):
+        worker = start(kind, processes, env, f"{kind}{turn}@test")
+        if turn < 3:
+            ids += client("celery", env, LOAD.format(first=len(ids)))
+            ids += client("qcore", env, LOAD.format(first=len(ids)))
+            worker.term()  # with tasks in the queue, and some that run
+            assert worker.wait(120) == 0
 
     states = f"""
 import json
@@ -149,8 +151,13 @@ print(json.dumps([app.AsyncResult(i).state for i in {ids!r}]))
 """
     wait_for(lambda: set(client("celery", env, states)) == {"SUCCESS"}, 300)
     assert client("qcore", env, states) == ["SUCCESS"] * len(ids)
-    runs = Counter(notes.read_text().splitlines())
-    assert runs["after plain.add SUCCESS 1"] == 6  # each number was sent by six clients
-    assert sum(n for words, n in runs.items() if words.startswith("after plain.add SUCCESS")) == 6 * 300
-    assert runs["after plain.flaky SUCCESS 1"] == 6 * 40
-    assert last.is_running
+    runs: dict[str, list[str]] = {}
+    for line in notes.read_text().splitlines():
+        if line.startswith("counted"):
+            _, number, node = line.split()
+            runs.setdefault(number, []).append(node)
+    assert len(runs) == 6 * 300
+    # A worker of Celery's gives what it had begun back when it stops; one of qcore's begins nothing twice.
+    twice = {number: nodes for number, nodes in runs.items() if len(nodes) > 1}
+    print("run twice:", twice)
+    assert all(nodes[0].startswith("celery") for nodes in twice.values()), twice

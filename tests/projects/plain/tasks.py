@@ -29,6 +29,12 @@ def flaky(self: Any, succeeds_at: int) -> int:
     return int(self.request.retries)
 
 
+@app.task(bind=True, name="plain.counted")
+def counted(self: Any, number: int) -> int:
+    note("counted", number, self.request.hostname)
+    return number
+
+
 @app.task(name="plain.fail", throws=(KeyError,))
 def fail() -> None:
     raise KeyError("expected")
