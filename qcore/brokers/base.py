@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -35,7 +36,7 @@ from qcore.wire.result import ResultMeta
 DEFAULT_LEASE_S = 30.0
 
 
-class Broker(Administration, FailedTaskStore, TaskLogs, Audit, ABC):
+class Broker(Administration, TaskLogs, Audit, ABC):
     """One URL. Connects on first use; safe to use from several threads."""
 
     name: ClassVar[str]
@@ -48,6 +49,12 @@ class Broker(Administration, FailedTaskStore, TaskLogs, Audit, ABC):
         (float, 4), `result_prefix` (text), `event_ttl_s`, `lease_s` (30)."""
         self.url, self.options = url, dict(options or {})
         self.lease_s = float(self.options.get("lease_s", DEFAULT_LEASE_S))
+
+    # --- roles, each made and imported at its first use
+    @cached_property
+    def failed_tasks(self) -> FailedTaskStore:
+        """For drivers with features.failures."""
+        return FailedTaskStore(self.name)
 
     # --- tasks
     @abstractmethod

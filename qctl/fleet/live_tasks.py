@@ -129,7 +129,7 @@ def find(session: Session, task_id: str) -> tuple[list[tuple[str, Record]], list
     found: list[tuple[str, Record]] = []
     remarks: list[str] = []
     try:
-        (failure,) = session.broker.failures_of([task_id])
+        (failure,) = session.broker.failed_tasks.of([task_id])
     except Unsupported:
         failure = None
     if failure is not None:

@@ -10,18 +10,18 @@ import itertools
 import threading
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 from qcore.brokers.contract.administration import Depth
 from qcore.brokers.contract.diagnosis import DURABLE, NO, Guarantee
-from qcore.brokers.contract.failed_tasks import limits_of
+from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
 from qcore.brokers.contract.records import Features, Member, Message, Quarantined, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.memory.administration import MemoryAdministration
 from qcore.brokers.memory.bus import MemoryInbox, MemorySubscription
 from qcore.brokers.memory.chords import Count, MemoryChords
 from qcore.brokers.memory.consumer import MemoryConsumer
-from qcore.brokers.memory.failed_tasks import MemoryFailedTasks
 from qcore.brokers.memory.state import MemoryState, Queue
 from qcore.brokers.shared.topics import hears
 from qcore.wire.result import ResultMeta, decode
@@ -30,7 +30,7 @@ _places: dict[str, MemoryState] = {}
 _places_lock = threading.Lock()
 
 
-class MemoryBroker(MemoryFailedTasks, MemoryChords, MemoryAdministration):
+class MemoryBroker(MemoryChords, MemoryAdministration):
     """Queues in this process."""
 
     name: ClassVar[str] = "memory"
@@ -59,6 +59,12 @@ class MemoryBroker(MemoryFailedTasks, MemoryChords, MemoryAdministration):
 
     def _chords(self) -> tuple[threading.Condition, dict[str, Count]]:
         return self._state.changed, self._state.chords
+
+    @cached_property
+    def failed_tasks(self) -> FailedTaskStore:
+        from qcore.brokers.memory.failed_tasks import MemoryFailedTasks
+
+        return MemoryFailedTasks(self._state, self._failure_limits)
 
     def publish(self, messages: Sequence[Message]) -> None:
         with self._state.changed:

@@ -9,15 +9,15 @@ in flight are in qcore's own ledgers (brokers/redis/consumer.py), which Celery n
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import msgspec
 
 from qcore.base.crashpoints import crashpoint
-from qcore.brokers.contract.failed_tasks import limits_of
+from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
 from qcore.brokers.contract.records import Features, Member, Message, Quarantined, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.redis.administration import RedisAdministration
@@ -25,11 +25,10 @@ from qcore.brokers.redis.administration_scripts import UNREVOKE
 from qcore.brokers.redis.bus import RedisInbox, RedisSubscription, control_node
 from qcore.brokers.redis.bus_scripts import ANNOUNCE, MEMBERS, REPLY, REVOKE, REVOKED, REVOKED_AMONG
 from qcore.brokers.redis.chords import RedisChords
-from qcore.brokers.redis.connection import RedisConnection
+from qcore.brokers.redis.connection import RedisConnection, SharedConnection
 from qcore.brokers.redis.consumer import RedisConsumer
 from qcore.brokers.redis.delivery_scripts import DELAY
 from qcore.brokers.redis.diagnosis import RedisDiagnosis
-from qcore.brokers.redis.failed_tasks import RedisFailedTasks
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.result_waits import ResultWaits
 from qcore.brokers.redis.scripts import Script, unmark
@@ -45,7 +44,7 @@ SCAN_S = 2.0  # the longest time spent on scanning for binding tables
 _COMPRESSED = b"\x00celery-compressed\x00"
 
 
-class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministration, RedisDiagnosis):
+class RedisBroker(RedisChords, RedisTaskLogs, RedisAdministration, RedisDiagnosis):
     """One database of one server."""
 
     name: ClassVar[str] = "redis"
@@ -69,31 +68,34 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
         self._door = ServerSelector(url, self.options)
         self._keys = Keys(self._door.db, self.options)
         self._failure_limits = limits_of(self.options)
-        self._renew_connections()
+        self._shared = SharedConnection(self._door)
+        self._renew_waits()
         self._replicas = int(self.options.get("publish_wait_replicas") or 0)
         tell_after_fork(self)
 
-    def _renew_connections(self) -> None:
-        self._lock = threading.RLock()
-        self._link = RedisConnection(self._door)
+    def _renew_waits(self) -> None:
         self._waits = ResultWaits(self._door)
         self._noted: set[str] = set()  # queue names that this process has added to the set
 
     def after_fork(self) -> None:
-        link, waits = self._link, self._waits
-        self._renew_connections()
-        link.drop()
+        waits = self._waits
+        self._shared.after_fork()
+        self._renew_waits()
         waits.close()
 
     def call(self, *command: Any) -> Any:
-        """Run one command on the shared connection."""
-        with self._lock:
-            return self._link.safe_calls([command])[0]
+        return self._shared.call(*command)
 
     def run(self, script: Script, keys: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
-        """Run one script on the shared connection."""
-        with self._lock:
-            return self._link.run(script, keys, arguments, safe=True)
+        return self._shared.run(script, keys, arguments)
+
+    # --- roles
+
+    @cached_property
+    def failed_tasks(self) -> FailedTaskStore:
+        from qcore.brokers.redis.failed_tasks import RedisFailedTasks
+
+        return RedisFailedTasks(self._shared, self._keys, self._failure_limits, self._published_to)
 
     # --- tasks
 
@@ -120,12 +122,13 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
         commands += [("PUBLISH", bell, "1") for bell in bells]
         if fresh:
             commands.append(("SADD", keys.queues, *fresh))
-        with self._lock:
+        shared = self._shared
+        with shared.lock:
             if commands:
-                self._link.safe_calls(commands)
+                shared.link.safe_calls(commands)
             # 1,000 messages at a time, so that no script call blocks the server for long.
             for start in range(0, len(shelved), 5000):
-                self._link.run(DELAY, (keys.sequence,), shelved[start : start + 5000], safe=True)
+                shared.link.run(DELAY, (keys.sequence,), shelved[start : start + 5000], safe=True)
             if self._replicas:
                 self._wait_replicas()
         crashpoint("published")
@@ -134,20 +137,21 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
     def _published_to(self, queues: Sequence[str]) -> None:
         """The remaining steps of publishing when a script of its own published the messages."""
         fresh = set(queues) - self._noted
-        with self._lock:
+        with self._shared.lock:
             if fresh:
-                self._link.safe_calls([("SADD", self._keys.queues, *fresh)])
+                self._shared.link.safe_calls([("SADD", self._keys.queues, *fresh)])
             if self._replicas:
                 self._wait_replicas()
         self._noted |= fresh
 
     def _wait_replicas(self) -> None:
         """Wait until enough replicas have this connection's writes; raises NotReplicated, BrokerDown."""
-        opened = self._link.opened
+        link = self._shared.link
+        opened = link.opened
         wait_s = min(float(self.options.get("publish_wait_s") or 1.0), self._door.reply_timeout_s / 2)
-        count = self._link.call("WAIT", self._replicas, max(1, int(wait_s * 1000)))
+        count = link.call("WAIT", self._replicas, max(1, int(wait_s * 1000)))
         # A new connection has no writes on record, so the server would report all replicas as up to date.
-        have = count if self._link.opened == opened else 0
+        have = count if link.opened == opened else 0
         if have < self._replicas:
             raise NotReplicated(have, self._replicas, wait_s)
 
@@ -177,9 +181,9 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
             self.call("SADD", table, member)
 
     def _exists(self, queue: str) -> bool:
-        with self._lock:
+        with self._shared.lock:
             known = ("SISMEMBER", self._keys.queues, queue)
-            return any(self._link.safe_calls([known, ("EXISTS", *self._keys.lists(queue))]))
+            return any(self._shared.link.safe_calls([known, ("EXISTS", *self._keys.lists(queue))]))
 
     def _bindings(self, table: str) -> Iterable[tuple[str, str, str]]:
         for member in self.call("SMEMBERS", table):
@@ -205,10 +209,10 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
 
     def purge(self, queue: str) -> int:
         keys, lists = self._keys, self._keys.lists(queue)
-        with self._lock:
+        with self._shared.lock:
             counts = [("LLEN", name) for name in lists]
             gone = ("DEL", *lists, keys.delayed(queue))
-            replies = self._link.safe_calls([*counts, ("ZCARD", keys.delayed(queue)), gone])
+            replies = self._shared.link.safe_calls([*counts, ("ZCARD", keys.delayed(queue)), gone])
         return sum(replies[:-1])
 
     def queues(self) -> list[str]:
@@ -251,8 +255,8 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
                 commands.append(("SET", key, result.meta, "PX", max(1, int(result.ttl_s * 1000))))
             commands.append(("PUBLISH", key, result.meta))
         if commands:
-            with self._lock:
-                self._link.safe_calls(commands)
+            with self._shared.lock:
+                self._shared.link.safe_calls(commands)
 
     def wait_result(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
         return self._waits.wait(self._keys.result(task_id), timeout_s, lambda raw: _meta(raw, task_id))
@@ -266,10 +270,10 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
         return int(self.call("PUBLISH", self._keys.channel(exchange, routing_key), raw))
 
     def subscribe(self, exchange: str, pattern: str = "", node: str = "") -> Subscription:
-        return RedisSubscription(self._door, self._keys, self, exchange, pattern, node)
+        return RedisSubscription(self._door, self._keys, self._shared, exchange, pattern, node)
 
     def inbox(self, exchange: str, key: str) -> Inbox:
-        return RedisInbox(self._door, self._keys, self, exchange, key)
+        return RedisInbox(self._door, self._keys, self._shared, exchange, key)
 
     def reply(self, exchange: str, key: str, raw: bytes) -> None:
         keys = self._keys
@@ -284,8 +288,10 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
         return found
 
     def retire(self, node: str) -> None:
-        with self._lock:
-            self._link.safe_calls([("ZREM", self._keys.members, node), ("HDEL", self._keys.infos, node)])
+        with self._shared.lock:
+            self._shared.link.safe_calls(
+                [("ZREM", self._keys.members, node), ("HDEL", self._keys.infos, node)]
+            )
 
     def members(self) -> list[Member]:
         now, seen, infos = self.run(MEMBERS, (self._keys.members, self._keys.infos), ())
@@ -343,8 +349,8 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
         return self._door.place or super().place
 
     def close(self) -> None:
-        with self._lock:
-            self._link.drop()
+        with self._shared.lock:
+            self._shared.link.drop()
         self._waits.close()
 
 

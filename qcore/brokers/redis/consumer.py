@@ -17,7 +17,7 @@ from qcore.brokers.contract.failed_tasks import FailedTaskLimits
 from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement
 from qcore.brokers.redis.connection import Call, RedisConnection
 from qcore.brokers.redis.delivery_scripts import CLAIM, SETTLE
-from qcore.brokers.redis.failed_tasks import SWEEP, ttl_us
+from qcore.brokers.redis.failed_task_scripts import SWEEP, ttl_us
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.scripts import ENROL, LEAVE, REAP, RENEW, RETURN_CLAIMS, RETURN_FIELDS
 from qcore.brokers.redis.servers import ServerSelector

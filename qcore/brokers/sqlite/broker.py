@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import msgspec
@@ -17,7 +18,7 @@ import msgspec
 from qcore.base.crashpoints import crashpoint
 from qcore.brokers.contract.administration import Depth
 from qcore.brokers.contract.diagnosis import CONFIRMED, DURABLE, PARTLY, YES, Guarantee
-from qcore.brokers.contract.failed_tasks import limits_of
+from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
 from qcore.brokers.contract.records import Features, Member, Message, Quarantined, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.shared.fork_hooks import tell_after_fork
@@ -26,7 +27,6 @@ from qcore.brokers.sqlite.bus import SqliteInbox, SqliteSubscription, answer, pu
 from qcore.brokers.sqlite.chords import SqliteChords
 from qcore.brokers.sqlite.consumer import SqliteConsumer, keep_results, put, route
 from qcore.brokers.sqlite.database import Connection, File, WakeupSocket
-from qcore.brokers.sqlite.failed_tasks import SqliteFailedTasks
 from qcore.brokers.sqlite.task_logs import SqliteTaskLogs
 from qcore.wire.result import ResultMeta, decode
 
@@ -37,7 +37,7 @@ _DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
 LEVELS = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
 
 
-class SqliteBroker(SqliteFailedTasks, SqliteChords, SqliteTaskLogs, SqliteAdministration):
+class SqliteBroker(SqliteChords, SqliteTaskLogs, SqliteAdministration):
     """One file."""
 
     name: ClassVar[str] = "sqlite"
@@ -73,6 +73,14 @@ class SqliteBroker(SqliteFailedTasks, SqliteChords, SqliteTaskLogs, SqliteAdmini
 
     def after_fork(self) -> None:
         self._start()
+
+    # --- roles
+
+    @cached_property
+    def failed_tasks(self) -> FailedTaskStore:
+        from qcore.brokers.sqlite.failed_tasks import SqliteFailedTasks
+
+        return SqliteFailedTasks(self._file, self._failure_limits)
 
     # --- tasks
 

@@ -169,7 +169,7 @@ class Collector:
         flags = [({"queue": queue}, int(queue in paused)) for queue in queues]
         yield from _metric("qcore_queue_paused", "gauge", "1: workers take no more from it", flags)
         try:
-            kept = broker.failure_counts().kept
+            kept = broker.failed_tasks.counts().kept
             yield from _metric("qcore_failed_tasks", "gauge", "failed tasks that are kept", [({}, kept)])
         except Unsupported:
             pass

@@ -84,7 +84,7 @@ class BrokerPoll:
         cursor = ""
         try:
             while len(found) < MOST_FAILURES:
-                page = self._app.broker.failures(limit=500, after=cursor)
+                page = self._app.broker.failed_tasks.page(limit=500, after=cursor)
                 found += (f for f in page.entries if not f.retried_as)
                 cursor = page.cursor
                 if not cursor:
@@ -99,7 +99,7 @@ class BrokerPoll:
             groups.setdefault((failure.name, failure.exc_type), []).append(failure)
         rows = []
         for (name, exc_type), members in groups.items():
-            (whole,) = self._app.broker.failures_of([members[0].task_id])
+            (whole,) = self._app.broker.failed_tasks.of([members[0].task_id])
             times = [m.failed_at for m in members]
             row = FailureRow(
                 name,

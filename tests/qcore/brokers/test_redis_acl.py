@@ -82,7 +82,7 @@ def test_the_published_acl_is_enough(guarded: GuardedServer, processes: Processe
     assert ear.get(60) is not None
     # what fails, and is tried again
     failing = app.send_task("served.add", (1, "x"))
-    wait_for(lambda: app.broker.failures_of([failing.id]) != [None], 60)
+    wait_for(lambda: app.broker.failed_tasks.of([failing.id]) != [None], 60)
     for words in (["ls"], ["group"], ["retry", "--all", "--yes"], ["rm", "--all", "--yes"]):
         assert qctl("failed", *words, QCTL_BROKER_URL=url).returncode == 0
     # what is no task, what dies, what is deleted
