@@ -36,7 +36,7 @@ from qcore.wire.result import ResultMeta
 DEFAULT_LEASE_S = 30.0
 
 
-class Broker(Administration, TaskLogs, Audit, ABC):
+class Broker(Administration, Audit, ABC):
     """One URL. Connects on first use; safe to use from several threads."""
 
     name: ClassVar[str]
@@ -55,6 +55,11 @@ class Broker(Administration, TaskLogs, Audit, ABC):
     def failed_tasks(self) -> FailedTaskStore:
         """For drivers with features.failures."""
         return FailedTaskStore(self.name)
+
+    @cached_property
+    def task_logs(self) -> TaskLogs:
+        """For drivers with features.lines."""
+        return TaskLogs(self.name)
 
     # --- tasks
     @abstractmethod

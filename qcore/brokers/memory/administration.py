@@ -5,12 +5,11 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.administration import Pause, Waiting
 from qcore.brokers.contract.records import Message, Quarantined
-from qcore.brokers.contract.task_logs import TASKS
 from qcore.brokers.memory.state import PRIORITIES, Entry, MemoryState
 from qcore.brokers.shared.message_ids import is_one_of, priority_of
 
@@ -157,18 +156,6 @@ class MemoryAdministration(Broker):
             self._state.once[key] = (task_id, now + ttl_s)
             self._state.put(message, queue)
             return task_id
-
-    def keep_lines(self, lines: Mapping[str, Sequence[bytes]], most: int) -> None:
-        with self._state.changed:
-            kept = self._state.lines
-            for task_id, new in lines.items():
-                kept[task_id] = [*kept.pop(task_id, []), *new][-most:]
-            while len(kept) > TASKS:
-                del kept[next(iter(kept))]
-
-    def lines_of(self, task_id: str) -> list[bytes]:
-        with self._state.changed:
-            return list(self._state.lines.get(task_id, ()))
 
     def audit(self, entry: bytes) -> None:
         with self._state.changed:

@@ -18,6 +18,7 @@ from qcore.brokers.contract.diagnosis import DURABLE, NO, Guarantee
 from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
 from qcore.brokers.contract.records import Features, Member, Message, Quarantined, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
+from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.memory.administration import MemoryAdministration
 from qcore.brokers.memory.bus import MemoryInbox, MemorySubscription
 from qcore.brokers.memory.chords import Count, MemoryChords
@@ -59,6 +60,12 @@ class MemoryBroker(MemoryChords, MemoryAdministration):
 
     def _chords(self) -> tuple[threading.Condition, dict[str, Count]]:
         return self._state.changed, self._state.chords
+
+    @cached_property
+    def task_logs(self) -> TaskLogs:
+        from qcore.brokers.memory.task_logs import MemoryTaskLogs
+
+        return MemoryTaskLogs(self._state)
 
     @cached_property
     def failed_tasks(self) -> FailedTaskStore:

@@ -20,6 +20,7 @@ from qcore.base.crashpoints import crashpoint
 from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
 from qcore.brokers.contract.records import Features, Member, Message, Quarantined, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
+from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.redis.administration import RedisAdministration
 from qcore.brokers.redis.administration_scripts import UNREVOKE
 from qcore.brokers.redis.bus import RedisInbox, RedisSubscription, control_node
@@ -33,7 +34,6 @@ from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.result_waits import ResultWaits
 from qcore.brokers.redis.scripts import Script, unmark
 from qcore.brokers.redis.servers import ServerSelector
-from qcore.brokers.redis.task_logs import RedisTaskLogs
 from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerDown, NotReplicated, Unroutable, Unsupported
 from qcore.wire.compression import decompress
@@ -44,7 +44,7 @@ SCAN_S = 2.0  # the longest time spent on scanning for binding tables
 _COMPRESSED = b"\x00celery-compressed\x00"
 
 
-class RedisBroker(RedisChords, RedisTaskLogs, RedisAdministration, RedisDiagnosis):
+class RedisBroker(RedisChords, RedisAdministration, RedisDiagnosis):
     """One database of one server."""
 
     name: ClassVar[str] = "redis"
@@ -90,6 +90,12 @@ class RedisBroker(RedisChords, RedisTaskLogs, RedisAdministration, RedisDiagnosi
         return self._shared.run(script, keys, arguments)
 
     # --- roles
+
+    @cached_property
+    def task_logs(self) -> TaskLogs:
+        from qcore.brokers.redis.task_logs import RedisTaskLogs
+
+        return RedisTaskLogs(self._shared, self._keys)
 
     @cached_property
     def failed_tasks(self) -> FailedTaskStore:

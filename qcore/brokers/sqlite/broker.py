@@ -21,13 +21,13 @@ from qcore.brokers.contract.diagnosis import CONFIRMED, DURABLE, PARTLY, YES, Gu
 from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
 from qcore.brokers.contract.records import Features, Member, Message, Quarantined, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
+from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.brokers.sqlite.administration import SqliteAdministration, depths
 from qcore.brokers.sqlite.bus import SqliteInbox, SqliteSubscription, answer, publish_event, wait_rung
 from qcore.brokers.sqlite.chords import SqliteChords
 from qcore.brokers.sqlite.consumer import SqliteConsumer, keep_results, put, route
 from qcore.brokers.sqlite.database import Connection, File, WakeupSocket
-from qcore.brokers.sqlite.task_logs import SqliteTaskLogs
 from qcore.wire.result import ResultMeta, decode
 
 _READY = "queue=? AND owner IS NULL AND due_at IS NULL"
@@ -37,7 +37,7 @@ _DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
 LEVELS = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
 
 
-class SqliteBroker(SqliteChords, SqliteTaskLogs, SqliteAdministration):
+class SqliteBroker(SqliteChords, SqliteAdministration):
     """One file."""
 
     name: ClassVar[str] = "sqlite"
@@ -75,6 +75,12 @@ class SqliteBroker(SqliteChords, SqliteTaskLogs, SqliteAdministration):
         self._start()
 
     # --- roles
+
+    @cached_property
+    def task_logs(self) -> TaskLogs:
+        from qcore.brokers.sqlite.task_logs import SqliteTaskLogs
+
+        return SqliteTaskLogs(self._file)
 
     @cached_property
     def failed_tasks(self) -> FailedTaskStore:

@@ -103,8 +103,8 @@ def test_the_published_acl_is_enough(guarded: GuardedServer, processes: Processe
     assert qctl("purge", "-Q", "other", "--yes", QCTL_BROKER_URL=url).returncode == 0
     assert "purge -Q other" in qctl("audit", QCTL_BROKER_URL=url).stdout
     for _ in range(3):
-        app.broker.keep_lines({"chatty": [b"1", b"2"]}, 3)
-    assert app.broker.lines_of("chatty") == [b"2", b"1", b"2"]
+        app.broker.task_logs.append({"chatty": [b"1", b"2"]}, 3)
+    assert app.broker.task_logs.of("chatty") == [b"2", b"1", b"2"]
     assert app.broker.depth("other") == Depth(0, 0, 0)
     held = open_broker(url, {"lease_s": 0.2}).consumer(["mine"])
     app.broker.publish([Message(b"z", queue="mine")])
