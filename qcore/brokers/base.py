@@ -23,13 +23,13 @@ from urllib.parse import urlsplit
 
 from qcore.brokers.contract.administration import Administration, Audit, Depth
 from qcore.brokers.contract.consumer import Consumer
-from qcore.brokers.contract.diagnosis import DURABLE, UNKNOWN, Guarantee, Symptom
+from qcore.brokers.contract.diagnosis import Diagnosis
 from qcore.brokers.contract.failed_tasks import FailedTaskStore
 from qcore.brokers.contract.records import Features, FullChord, Member, Message, Quarantined, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.shared.endpoints import split_urls
-from qcore.errors import UnknownName, Unsupported
+from qcore.errors import Unsupported
 from qcore.wire.outcome import ChordPart
 from qcore.wire.result import ResultMeta
 
@@ -60,6 +60,10 @@ class Broker(Administration, Audit, ABC):
     def task_logs(self) -> TaskLogs:
         """For drivers with features.lines."""
         return TaskLogs(self.name)
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
+        return Diagnosis(self.name)
 
     # --- tasks
     @abstractmethod
@@ -205,18 +209,6 @@ class Broker(Administration, Audit, ABC):
     @abstractmethod
     def check(self) -> None:
         """Connect and make one round trip; raises BrokerDown within the connect time-out."""
-
-    def symptoms(self) -> list[Symptom]:
-        """The problems at the broker, as far as they can be detected."""
-        return []
-
-    def promises(self) -> list[Guarantee]:
-        """The publishing guarantees that hold here. Raises BrokerDown."""
-        return [Guarantee(DURABLE, UNKNOWN, f"the broker {self.name} does not say where it keeps messages")]
-
-    def mend(self, name: str) -> int:
-        """Fix the symptom of that name; returns how many things were fixed. Raises UnknownName."""
-        raise UnknownName("symptom that can be mended here", name, [])
 
     @abstractmethod
     def close(self) -> None: ...

@@ -100,7 +100,7 @@ def gather(app: App) -> Facts:
         waiting={queue: _names(app, queue) for queue in queues} if broker.features.peek else {},
         paused=broker.pauses(),
         quarantined=Counter(q.reason for q in _quarantined(app)),
-        symptoms=broker.symptoms(),
+        symptoms=broker.diagnosis.symptoms(),
         keeps_results=app.results.keeps,
         round_trip_s=round_trip_s,
         networked=broker.features.multi_host,

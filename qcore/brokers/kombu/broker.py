@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, ClassVar
 
 from qcore.base.crashpoints import crashpoint
@@ -21,7 +22,7 @@ from qcore.base.times import new_id
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.administration import Depth
 from qcore.brokers.contract.consumer import Consumer
-from qcore.brokers.contract.diagnosis import CONFIRMED, DURABLE, NO, UNKNOWN, YES, Guarantee
+from qcore.brokers.contract.diagnosis import CONFIRMED, DURABLE, NO, UNKNOWN, YES, Diagnosis, Guarantee
 from qcore.brokers.contract.records import Features, Member, Message, Quarantined
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.kombu.bus import BusState, KombuListener
@@ -262,12 +263,14 @@ class KombuBroker(Broker):
         finally:
             link.close()
 
-    def promises(self) -> list[Guarantee]:
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
         kept = "persistent messages in durable queues: on one disk, in quorum queues on several"
-        return [
+        fixed = [
             Guarantee(CONFIRMED, YES, "publish returns when the server has confirmed every message"),
             Guarantee(DURABLE, YES, kept, "task_default_queue_type, task_create_missing_queue_type"),
         ]
+        return Diagnosis(self.name, fixed)
 
     def close(self) -> None:
         self._link.close()
@@ -292,6 +295,8 @@ class EmulatedBroker(KombuBroker):
         lease=False,
     )
 
-    def promises(self) -> list[Guarantee]:
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
         what = "this transport confirms nothing: a publish that returned may be lost"
-        return [Guarantee(CONFIRMED, NO, what), Guarantee(DURABLE, UNKNOWN, "that is up to the transport")]
+        fixed = [Guarantee(CONFIRMED, NO, what), Guarantee(DURABLE, UNKNOWN, "that is up to the transport")]
+        return Diagnosis(self.name, fixed)

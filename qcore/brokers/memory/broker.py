@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from qcore.brokers.contract.administration import Depth
-from qcore.brokers.contract.diagnosis import DURABLE, NO, Guarantee
+from qcore.brokers.contract.diagnosis import DURABLE, NO, Diagnosis, Guarantee
 from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
 from qcore.brokers.contract.records import Features, Member, Message, Quarantined, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
@@ -60,6 +60,11 @@ class MemoryBroker(MemoryChords, MemoryAdministration):
 
     def _chords(self) -> tuple[threading.Condition, dict[str, Count]]:
         return self._state.changed, self._state.chords
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
+        what = "messages are in the memory of this process and end with it"
+        return Diagnosis(self.name, [Guarantee(DURABLE, NO, what)])
 
     @cached_property
     def task_logs(self) -> TaskLogs:
@@ -217,9 +222,6 @@ class MemoryBroker(MemoryChords, MemoryAdministration):
 
     def check(self) -> None:
         pass
-
-    def promises(self) -> list[Guarantee]:
-        return [Guarantee(DURABLE, NO, "messages are in the memory of this process and end with it")]
 
     def close(self) -> None:
         pass

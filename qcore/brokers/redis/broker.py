@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from qcore.base.crashpoints import crashpoint
+from qcore.brokers.contract.diagnosis import Diagnosis
 from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
 from qcore.brokers.contract.records import Features, Member, Message, Quarantined, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
@@ -29,7 +30,6 @@ from qcore.brokers.redis.chords import RedisChords
 from qcore.brokers.redis.connection import RedisConnection, SharedConnection
 from qcore.brokers.redis.consumer import RedisConsumer
 from qcore.brokers.redis.delivery_scripts import DELAY
-from qcore.brokers.redis.diagnosis import RedisDiagnosis
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.result_waits import ResultWaits
 from qcore.brokers.redis.scripts import Script, unmark
@@ -44,7 +44,7 @@ SCAN_S = 2.0  # the longest time spent on scanning for binding tables
 _COMPRESSED = b"\x00celery-compressed\x00"
 
 
-class RedisBroker(RedisChords, RedisAdministration, RedisDiagnosis):
+class RedisBroker(RedisChords, RedisAdministration):
     """One database of one server."""
 
     name: ClassVar[str] = "redis"
@@ -90,6 +90,12 @@ class RedisBroker(RedisChords, RedisAdministration, RedisDiagnosis):
         return self._shared.run(script, keys, arguments)
 
     # --- roles
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
+        from qcore.brokers.redis.diagnosis import RedisDiagnosis
+
+        return RedisDiagnosis(self._shared, self._keys, self.consumer)
 
     @cached_property
     def task_logs(self) -> TaskLogs:

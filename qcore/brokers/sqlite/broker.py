@@ -17,7 +17,7 @@ import msgspec
 
 from qcore.base.crashpoints import crashpoint
 from qcore.brokers.contract.administration import Depth
-from qcore.brokers.contract.diagnosis import CONFIRMED, DURABLE, PARTLY, YES, Guarantee
+from qcore.brokers.contract.diagnosis import Diagnosis
 from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
 from qcore.brokers.contract.records import Features, Member, Message, Quarantined, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
@@ -32,9 +32,6 @@ from qcore.wire.result import ResultMeta, decode
 
 _READY = "queue=? AND owner IS NULL AND due_at IS NULL"
 _DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
-
-#: the meaning of the numbers of PRAGMA synchronous (sqlite.org/pragma.html#pragma_synchronous)
-LEVELS = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
 
 
 class SqliteBroker(SqliteChords, SqliteAdministration):
@@ -75,6 +72,12 @@ class SqliteBroker(SqliteChords, SqliteAdministration):
         self._start()
 
     # --- roles
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
+        from qcore.brokers.sqlite.diagnosis import SqliteDiagnosis
+
+        return SqliteDiagnosis(self._file)
 
     @cached_property
     def task_logs(self) -> TaskLogs:
@@ -256,18 +259,6 @@ class SqliteBroker(SqliteChords, SqliteAdministration):
 
     def check(self) -> None:
         self._file.rows("SELECT 1 FROM counters")
-
-    def promises(self) -> list[Guarantee]:
-        ((mode,),) = self._file.rows("PRAGMA journal_mode")
-        ((level,),) = self._file.rows("PRAGMA synchronous")
-        setting = f"journal_mode={mode}, synchronous={LEVELS.get(level, level)}"
-        what = "publish returns when the transaction is on disk, as far as the disk tells the truth"
-        if level < 2:
-            what = "the last transactions may be lost when the host loses power"
-        return [
-            Guarantee(CONFIRMED, YES, "publish returns when its transaction is committed"),
-            Guarantee(DURABLE, YES if level >= 2 else PARTLY, what, setting),
-        ]
 
     def close(self) -> None:
         with self._lock:

@@ -55,7 +55,7 @@ def guarantees(app: App) -> Guarantees:
     said = Settings(app)
     mine = [_at_least_once(said), _crash_count(app, said)]
     rest = [_lease(app, said), _with_the_ack(app), _publish_once(app), _control(said)]
-    return Guarantees([mine[0], *app.broker.promises(), mine[1], *rest], said.workers)
+    return Guarantees([mine[0], *app.broker.diagnosis.guarantees(), mine[1], *rest], said.workers)
 
 
 def _at_least_once(said: Settings) -> Guarantee:

@@ -125,7 +125,7 @@ class BrokerPoll:
             "can": ", ".join(can),
             "results": mask_url(self._app.results.url) if self._app.results.keeps else "not kept",
         }
-        for symptom in broker.symptoms():
+        for symptom in broker.diagnosis.symptoms():
             facts[symptom.name] = f"{symptom.level}: {symptom.what} → {symptom.fix}"
         return facts
 
