@@ -21,11 +21,11 @@ from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from qcore.brokers.contract.administration import Administration, Audit, Depth
+from qcore.brokers.contract.administration import Administration
 from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.diagnosis import Diagnosis
 from qcore.brokers.contract.failed_tasks import FailedTaskStore
-from qcore.brokers.contract.records import Features, FullChord, Member, Message, Quarantined, StoredResult
+from qcore.brokers.contract.records import Features, FullChord, Member, Message, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.shared.endpoints import split_urls
@@ -36,7 +36,7 @@ from qcore.wire.result import ResultMeta
 DEFAULT_LEASE_S = 30.0
 
 
-class Broker(Administration, Audit, ABC):
+class Broker(ABC):
     """One URL. Connects on first use; safe to use from several threads."""
 
     name: ClassVar[str]
@@ -51,6 +51,10 @@ class Broker(Administration, Audit, ABC):
         self.lease_s = float(self.options.get("lease_s", DEFAULT_LEASE_S))
 
     # --- roles, each made and imported at its first use
+    @property
+    @abstractmethod
+    def administration(self) -> Administration: ...
+
     @cached_property
     def failed_tasks(self) -> FailedTaskStore:
         """For drivers with features.failures."""
@@ -78,30 +82,6 @@ class Broker(Administration, Audit, ABC):
         """Have the queue get what is sent to an exchange (direct, topic or fanout) with this key; declares
         both. Raises BrokerDown, and Unsupported where there are no exchanges or none of that kind."""
         raise Unsupported(self.name, "bind queues to exchanges; name the queue alone")
-
-    @abstractmethod
-    def depth(self, queue: str) -> Depth: ...
-
-    @abstractmethod
-    def peek(self, queue: str, limit: int = 20) -> list[bytes]:
-        """The next messages to be claimed, byte for byte, without changing anything."""
-
-    def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
-        """The delayed messages, nearest first: (due at, bytes). Empty where the driver cannot list
-        them."""
-        return []
-
-    @abstractmethod
-    def purge(self, queue: str) -> int:
-        """Delete the ready and delayed messages; returns the number deleted."""
-
-    @abstractmethod
-    def queues(self) -> list[str]:
-        """Names of the queues that exist or have been consumed, as far as the broker can list them."""
-
-    @abstractmethod
-    def quarantined(self, limit: int = 100) -> list[Quarantined]:
-        """The malformed messages, newest first."""
 
     # --- for drivers with features.once
     def publish_once(self, message: Message, key: str, task_id: str, ttl_s: float) -> str:

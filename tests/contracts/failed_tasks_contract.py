@@ -135,7 +135,7 @@ class Failing:
         got = take(broker.consumer([queue]), 2)
         assert [(text_of(d.raw), d.redelivered) for d in got] == [("a2", False), ("b2", False)]
         assert [f.retried_as for f in broker.failed_tasks.page().entries] == ["b2", "a2"]
-        assert queue in broker.queues() and broker.depth(queue).ready == 0
+        assert queue in broker.administration.queues() and broker.administration.depth(queue).ready == 0
 
     def test_of_many_that_try_again_at_once_one_wins(self, opened: Open, queue: str) -> None:
         broker = opened()
@@ -159,7 +159,7 @@ class Failing:
         assert len(owners) == 3 and owners[0] == owners[1] == owners[2]
         published = [text_of(d.raw) for d in take(broker.consumer([queue]), 40)]
         assert sorted(published) == sorted(owners[0])
-        assert broker.depth(queue).ready == 0
+        assert broker.administration.depth(queue).ready == 0
 
     def test_a_new_try_wakes_a_sleeping_consumer(self, broker: Broker, queue: str) -> None:
         needs(broker, "failures")

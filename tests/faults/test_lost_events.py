@@ -36,7 +36,7 @@ def test_what_is_lost_is_counted_and_put_right(
     sent = client.send_many(
         [client.signature("proj.fail" if n % 10 == 3 else "proj.add", (1, 2)) for n in range(TASKS)]
     )
-    wait_for(lambda: client.broker.depth("celery").ready == 0, 120)
+    wait_for(lambda: client.broker.administration.depth("celery").ready == 0, 120)
     wait_for(lambda: sent[-1].ready() and sent[0].ready(), 60)
     truth = {r.id: r.state for r in sent}
 

@@ -7,6 +7,7 @@ Channels and bindings are kombu's, so Celery's workers and monitors interoperate
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.redis.bus_scripts import OPEN_INBOX
@@ -196,3 +197,11 @@ def control_node(queue: str, exchange: str) -> str | None:
     """The node whose queue for this control exchange it is."""
     end = f".{exchange}"
     return queue.removesuffix(end) if queue.endswith(end) else None
+
+
+def bindings(shared: SharedConnection, keys: Keys, table: str) -> Iterator[tuple[str, str, str]]:
+    """The bindings in a table of kombu's: routing key, pattern, queue."""
+    for member in shared.call("SMEMBERS", table):
+        fields = member.decode("utf-8", "replace").split(keys.sep)
+        if len(fields) == 3 and fields[2]:
+            yield fields[0], fields[1], fields[2]

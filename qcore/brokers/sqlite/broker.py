@@ -16,25 +16,21 @@ from typing import Any, ClassVar
 import msgspec
 
 from qcore.base.crashpoints import crashpoint
-from qcore.brokers.contract.administration import Depth
+from qcore.brokers.contract.administration import Administration
 from qcore.brokers.contract.diagnosis import Diagnosis
 from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
-from qcore.brokers.contract.records import Features, Member, Message, Quarantined, StoredResult
+from qcore.brokers.contract.records import Features, Member, Message, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.shared.fork_hooks import tell_after_fork
-from qcore.brokers.sqlite.administration import SqliteAdministration, depths
 from qcore.brokers.sqlite.bus import SqliteInbox, SqliteSubscription, answer, publish_event, wait_rung
 from qcore.brokers.sqlite.chords import SqliteChords
 from qcore.brokers.sqlite.consumer import SqliteConsumer, keep_results, put, route
 from qcore.brokers.sqlite.database import Connection, File, WakeupSocket
 from qcore.wire.result import ResultMeta, decode
 
-_READY = "queue=? AND owner IS NULL AND due_at IS NULL"
-_DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
 
-
-class SqliteBroker(SqliteChords, SqliteAdministration):
+class SqliteBroker(SqliteChords):
     """One file."""
 
     name: ClassVar[str] = "sqlite"
@@ -72,6 +68,12 @@ class SqliteBroker(SqliteChords, SqliteAdministration):
         self._start()
 
     # --- roles
+
+    @cached_property
+    def administration(self) -> Administration:
+        from qcore.brokers.sqlite.administration import SqliteAdministration
+
+        return SqliteAdministration(self._file)
 
     @cached_property
     def diagnosis(self) -> Diagnosis:
@@ -117,33 +119,33 @@ class SqliteBroker(SqliteChords, SqliteAdministration):
     def consumer(self, queues: Sequence[str], node: str = "") -> SqliteConsumer:
         return SqliteConsumer(self._file, queues, self.lease_s, node, self._failure_limits)
 
-    def depth(self, queue: str) -> Depth:
-        return self.depths([queue])[0]
+    def first_time(self, key: str, ttl_s: float) -> bool:
+        now, name = time.time(), f"said\0{key}"  # keys of callers come without that
 
-    def depths(self, queues: Sequence[str]) -> list[Depth]:
-        return depths(self._file, queues)
+        def write(db: Connection) -> bool:
+            db.execute("DELETE FROM once WHERE key=? AND expires_at<=?", (name, now))
+            row = (name, "", now + ttl_s)
+            return bool(db.execute("INSERT OR IGNORE INTO once VALUES (?,?,?)", row).rowcount)
 
-    def peek(self, queue: str, limit: int = 20) -> list[bytes]:
-        sql = f"SELECT raw FROM messages WHERE {_READY} ORDER BY priority, position LIMIT ?"
-        return [raw for (raw,) in self._file.rows(sql, queue, limit)]
+        return bool(self._file.in_transaction(write, durable=True))
 
-    def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
-        sql = f"SELECT due_at, raw FROM messages WHERE {_DELAYED} ORDER BY due_at LIMIT ?"
-        return [(due_at, raw) for due_at, raw in self._file.rows(sql, queue, limit)]
+    def publish_once(self, message: Message, key: str, task_id: str, ttl_s: float) -> str:
+        queue, now = route(self._file, message), time.time()
 
-    def purge(self, queue: str) -> int:
-        def delete(db: Connection) -> int:
-            ready = db.execute(f"DELETE FROM messages WHERE {_READY}", (queue,)).rowcount
-            return ready + db.execute(f"DELETE FROM messages WHERE {_DELAYED}", (queue,)).rowcount
+        def write(db: Connection) -> str:
+            db.execute("DELETE FROM once WHERE key=? AND expires_at<=?", (key, now))
+            row = (key, task_id, now + ttl_s)
+            if not db.execute("INSERT OR IGNORE INTO once VALUES (?,?,?)", row).rowcount:
+                return str(db.execute("SELECT task_id FROM once WHERE key=?", (key,)).fetchone()[0])
+            db.execute("INSERT OR IGNORE INTO queues VALUES (?)", (queue,))
+            put(db, [(message, queue)])
+            return task_id
 
-        return int(self._file.in_transaction(delete, durable=True))
-
-    def queues(self) -> list[str]:
-        return [name for (name,) in self._file.rows("SELECT name FROM queues ORDER BY name")]
-
-    def quarantined(self, limit: int = 100) -> list[Quarantined]:
-        sql = "SELECT id, queue, reason, at, raw FROM quarantine ORDER BY id DESC LIMIT ?"
-        return [Quarantined(str(number), *rest) for number, *rest in self._file.rows(sql, limit)]
+        crashpoint("before_publish")
+        owner = str(self._file.in_transaction(write, durable=True))
+        crashpoint("published")
+        self._file.ring([f"q:{queue}"])
+        return owner
 
     # --- results
 

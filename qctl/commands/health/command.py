@@ -66,7 +66,8 @@ def _fleet(session: Session, whom: list[str] | None) -> int:
         for q in reply
         if isinstance(q, dict) and not q.get("paused")
     }
-    idle = [q for q in broker.queues() if q not in taken and broker.depth(q).ready] if whom is None else []
+    queues = broker.administration
+    idle = [q for q in queues.queues() if q not in taken and queues.depth(q).ready] if whom is None else []
     items = [{"what": "broker", "ok": True, "why": ""}]
     for silent in answers.silent:
         items.append({"what": silent.node, "ok": False, "why": "it does not answer"})

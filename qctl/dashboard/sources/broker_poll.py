@@ -43,10 +43,10 @@ class BrokerPoll:
         queue; taken: the workers' announced claim rates, which are exact where all workers announce them."""
         broker = self._app.broker
         begin = time.perf_counter()
-        paused = set(broker.paused())
+        paused = set(broker.administration.paused())
         self.round_trip_s = time.perf_counter() - begin
-        names = sorted({*broker.queues(), *consumers, *paused})[:MOST_QUEUES]
-        depths = broker.depths(names)
+        names = sorted({*broker.administration.queues(), *consumers, *paused})[:MOST_QUEUES]
+        depths = broker.administration.depths(names)
         last, looked = self._last, queue_rates.look(names, depths)
         told = queue_rates.rates(looked, last, taken or queue_rates.Taken({}, set()))
         span = 0.0 if last is None else looked.at - last.at

@@ -48,8 +48,8 @@ def test_two_fleets_on_one_server_see_nothing_of_each_other(
     # tasks and results: only the first has a worker
     done, waiting = one.send_task("served.add", (1, 2)), two.send_task("served.add", (1, 2))
     assert done.get(timeout=60) == 3
-    assert two.broker.depth("celery").ready == 1
-    assert one.broker.depth("celery").ready == 0
+    assert two.broker.administration.depth("celery").ready == 1
+    assert one.broker.administration.depth("celery").ready == 0
     assert two.broker.results_of([done.id]) == [None]
     assert ears[0].get(60) is not None
     assert ears[1].get(0) is None
@@ -69,8 +69,8 @@ def test_two_fleets_on_one_server_see_nothing_of_each_other(
     assert task.get(timeout=60) == 7
     # what is no task
     one.broker.publish([Message(b"not a task", queue="celery")])
-    wait_for(one.broker.quarantined)
-    assert two.broker.quarantined() == []
+    wait_for(one.broker.administration.quarantined)
+    assert two.broker.administration.quarantined() == []
 
     with redis_server.client() as client:
         names = client.keys() + client.pubsub_channels()

@@ -243,7 +243,7 @@ def test_a_body_is_sent_once_although_workers_are_killed(
 
 
 def _idle(app: App) -> bool:
-    depth = app.broker.depth("celery")
+    depth = app.broker.administration.depth("celery")
     return not depth.ready and not depth.in_flight
 
 

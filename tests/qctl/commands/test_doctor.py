@@ -59,7 +59,7 @@ def test_seeded_faults_are_found_by_name_and_mended(
     alone = found(redis_url)
     assert alone["no-worker"]["level"] == "warning"
     mend(redis_url, alone["stuck-in-flight"]["fix"], server)
-    assert broker.depth("later").ready == 1
+    assert broker.administration.depth("later").ready == 1
     processes.start_qcore_worker(redis_url, "-P", "threads", name="w1@test")
     # 1 to 4: what was left behind, and what the server was told
     server.lpush("abc.reply.celery.pidbox", "x")
