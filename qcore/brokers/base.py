@@ -22,15 +22,15 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from qcore.brokers.contract.administration import Administration
+from qcore.brokers.contract.chords import Chords
 from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.diagnosis import Diagnosis
 from qcore.brokers.contract.failed_tasks import FailedTaskStore
-from qcore.brokers.contract.records import Features, FullChord, Member, Message, StoredResult
+from qcore.brokers.contract.records import Features, Member, Message, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.shared.endpoints import split_urls
 from qcore.errors import Unsupported
-from qcore.wire.outcome import ChordPart
 from qcore.wire.result import ResultMeta
 
 DEFAULT_LEASE_S = 30.0
@@ -64,6 +64,11 @@ class Broker(ABC):
     def task_logs(self) -> TaskLogs:
         """For drivers with features.lines."""
         return TaskLogs(self.name)
+
+    @cached_property
+    def chords(self) -> Chords:
+        """For drivers with features.results."""
+        return Chords(self.name)
 
     @cached_property
     def diagnosis(self) -> Diagnosis:
@@ -108,25 +113,6 @@ class Broker(ABC):
 
     def forget_results(self, task_ids: Sequence[str]) -> int:
         raise Unsupported(self.name, "keep results")
-
-    # --- chords, for drivers with features.results; worker/settling/chords.py describes their use
-    def chord_sizes(self, sizes: Sequence[tuple[str, int]], ttl_s: float | None) -> None:
-        """Create chords: (group, number of members)."""
-        raise Unsupported(self.name, "count the members of a chord")
-
-    def chord_parts(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
-        """Count members that have ended, each once, even when it is reported repeatedly. For each part, the
-        chord that is now complete, when its body may be sent for this member: the process that counts the
-        last member receives it, and receives it again until chord_done()."""
-        raise Unsupported(self.name, "count the members of a chord")
-
-    def chord_done(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
-        """Publish the body and delete the chord, in one step. False: it was already done."""
-        raise Unsupported(self.name, "count the members of a chord")
-
-    def chord_failed(self, group: str) -> None:
-        """Record that the body will not run, so that late members do not fail it again."""
-        raise Unsupported(self.name, "count the members of a chord")
 
     # --- bus
     @abstractmethod

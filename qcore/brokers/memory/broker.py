@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
+from qcore.brokers.base import Broker
 from qcore.brokers.contract.administration import Administration
+from qcore.brokers.contract.chords import Chords
 from qcore.brokers.contract.diagnosis import DURABLE, NO, Diagnosis, Guarantee
 from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
 from qcore.brokers.contract.records import Features, Member, Message, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.memory.bus import MemoryInbox, MemorySubscription
-from qcore.brokers.memory.chords import Count, MemoryChords
 from qcore.brokers.memory.consumer import MemoryConsumer
 from qcore.brokers.memory.state import MemoryState
 from qcore.brokers.shared.topics import hears
@@ -30,7 +31,7 @@ _places: dict[str, MemoryState] = {}
 _places_lock = threading.Lock()
 
 
-class MemoryBroker(MemoryChords):
+class MemoryBroker(Broker):
     """Queues in this process."""
 
     name: ClassVar[str] = "memory"
@@ -57,14 +58,17 @@ class MemoryBroker(MemoryChords):
         with _places_lock:
             self._state = _places.setdefault(url.partition("://")[2].strip("/"), MemoryState())
 
-    def _chords(self) -> tuple[threading.Condition, dict[str, Count]]:
-        return self._state.changed, self._state.chords
-
     @cached_property
     def administration(self) -> Administration:
         from qcore.brokers.memory.administration import MemoryAdministration
 
         return MemoryAdministration(self._state)
+
+    @cached_property
+    def chords(self) -> Chords:
+        from qcore.brokers.memory.chords import MemoryChords
+
+        return MemoryChords(self._state, self.publish)
 
     @cached_property
     def diagnosis(self) -> Diagnosis:

@@ -16,7 +16,9 @@ from typing import Any, ClassVar
 import msgspec
 
 from qcore.base.crashpoints import crashpoint
+from qcore.brokers.base import Broker
 from qcore.brokers.contract.administration import Administration
+from qcore.brokers.contract.chords import Chords
 from qcore.brokers.contract.diagnosis import Diagnosis
 from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
 from qcore.brokers.contract.records import Features, Member, Message, StoredResult
@@ -24,13 +26,11 @@ from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.redis.bus import RedisInbox, RedisSubscription, bindings, control_node
 from qcore.brokers.redis.bus_scripts import ANNOUNCE, MEMBERS, REPLY, REVOKE, REVOKED, REVOKED_AMONG, UNREVOKE
-from qcore.brokers.redis.chords import RedisChords
 from qcore.brokers.redis.connection import RedisConnection, SharedConnection
 from qcore.brokers.redis.consumer import RedisConsumer
 from qcore.brokers.redis.delivery_scripts import DELAY, PUBLISH_ONCE
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.result_waits import ResultWaits
-from qcore.brokers.redis.scripts import Script
 from qcore.brokers.redis.servers import ServerSelector
 from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerDown, NotReplicated, Unroutable, Unsupported
@@ -41,7 +41,7 @@ UNREVOKED_AT_ONCE = 5000
 _COMPRESSED = b"\x00celery-compressed\x00"
 
 
-class RedisBroker(RedisChords):
+class RedisBroker(Broker):
     """One database of one server."""
 
     name: ClassVar[str] = "redis"
@@ -80,12 +80,6 @@ class RedisBroker(RedisChords):
         self._renew_waits()
         waits.close()
 
-    def call(self, *command: Any) -> Any:
-        return self._shared.call(*command)
-
-    def run(self, script: Script, keys: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
-        return self._shared.run(script, keys, arguments)
-
     # --- roles
 
     @cached_property
@@ -93,6 +87,13 @@ class RedisBroker(RedisChords):
         from qcore.brokers.redis.administration import RedisAdministration
 
         return RedisAdministration(self._shared, self._keys)
+
+    @cached_property
+    def chords(self) -> Chords:
+        from qcore.brokers.redis.chords import RedisChords
+
+        ordered = self.options.get("result_chord_ordered", True)
+        return RedisChords(self._shared, self._keys, self._route, bool(ordered))
 
     @cached_property
     def diagnosis(self) -> Diagnosis:

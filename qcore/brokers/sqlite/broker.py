@@ -16,7 +16,9 @@ from typing import Any, ClassVar
 import msgspec
 
 from qcore.base.crashpoints import crashpoint
+from qcore.brokers.base import Broker
 from qcore.brokers.contract.administration import Administration
+from qcore.brokers.contract.chords import Chords
 from qcore.brokers.contract.diagnosis import Diagnosis
 from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
 from qcore.brokers.contract.records import Features, Member, Message, StoredResult
@@ -24,13 +26,12 @@ from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.brokers.sqlite.bus import SqliteInbox, SqliteSubscription, answer, publish_event, wait_rung
-from qcore.brokers.sqlite.chords import SqliteChords
 from qcore.brokers.sqlite.consumer import SqliteConsumer, keep_results, put, route
 from qcore.brokers.sqlite.database import Connection, File, WakeupSocket
 from qcore.wire.result import ResultMeta, decode
 
 
-class SqliteBroker(SqliteChords):
+class SqliteBroker(Broker):
     """One file."""
 
     name: ClassVar[str] = "sqlite"
@@ -74,6 +75,12 @@ class SqliteBroker(SqliteChords):
         from qcore.brokers.sqlite.administration import SqliteAdministration
 
         return SqliteAdministration(self._file)
+
+    @cached_property
+    def chords(self) -> Chords:
+        from qcore.brokers.sqlite.chords import SqliteChords
+
+        return SqliteChords(self._file)
 
     @cached_property
     def diagnosis(self) -> Diagnosis:

@@ -130,6 +130,6 @@ def test_the_published_acl_allows_no_more(guarded: GuardedServer, command: str) 
     broker = open_broker(guarded.url)
 
     with pytest.raises(BrokerError, match="NOPERM"):
-        broker.call(*command.split())  # type: ignore[attr-defined]
+        broker._shared.call(*command.split())  # type: ignore[attr-defined]
 
     broker.close()

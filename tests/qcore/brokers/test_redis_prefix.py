@@ -90,8 +90,8 @@ def test_results_that_celery_reads_have_the_prefix_of_the_result_backend(redis_u
     ):
         app = app_of(redis_url, "one:", **settings)
         app.store_state("an-id", "SUCCESS", 1)
-        assert app.broker.call("EXISTS", f"{prefix}{KEY_PREFIX}an-id") == 1  # type: ignore[attr-defined]
-        app.broker.call("DEL", f"{prefix}{KEY_PREFIX}an-id")  # type: ignore[attr-defined]
+        assert app.broker._shared.call("EXISTS", f"{prefix}{KEY_PREFIX}an-id") == 1  # type: ignore[attr-defined]
+        app.broker._shared.call("DEL", f"{prefix}{KEY_PREFIX}an-id")  # type: ignore[attr-defined]
         app.close()
 
 
