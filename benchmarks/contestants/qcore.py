@@ -86,12 +86,12 @@ def kept() -> int:
 
 
 def left() -> int:
-    depth = app.broker.depth(QUEUE)
+    depth = app.broker.administration.depth(QUEUE)
     return depth.ready + (depth.delayed or 0) + (depth.in_flight or 0)
 
 
 def ready() -> int:
-    return app.broker.depth(QUEUE).ready
+    return app.broker.administration.depth(QUEUE).ready
 
 
 def _metas(handles: list[str]) -> list[Any]:

@@ -17,25 +17,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from qcore.brokers.contract.administration import Administration, Audit, Depth
+from qcore.brokers.contract.administration import Administration
+from qcore.brokers.contract.chords import Chords
 from qcore.brokers.contract.consumer import Consumer
-from qcore.brokers.contract.diagnosis import DURABLE, UNKNOWN, Guarantee, Symptom
+from qcore.brokers.contract.diagnosis import Diagnosis
 from qcore.brokers.contract.failed_tasks import FailedTaskStore
-from qcore.brokers.contract.records import Features, FullChord, Member, Message, Quarantined, StoredResult
+from qcore.brokers.contract.records import Features, Member, Message, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.shared.endpoints import split_urls
-from qcore.errors import UnknownName, Unsupported
-from qcore.wire.outcome import ChordPart
+from qcore.errors import Unsupported
 from qcore.wire.result import ResultMeta
 
 DEFAULT_LEASE_S = 30.0
 
 
-class Broker(Administration, FailedTaskStore, TaskLogs, Audit, ABC):
+class Broker(ABC):
     """One URL. Connects on first use; safe to use from several threads."""
 
     name: ClassVar[str]
@@ -48,6 +49,30 @@ class Broker(Administration, FailedTaskStore, TaskLogs, Audit, ABC):
         (float, 4), `result_prefix` (text), `event_ttl_s`, `lease_s` (30)."""
         self.url, self.options = url, dict(options or {})
         self.lease_s = float(self.options.get("lease_s", DEFAULT_LEASE_S))
+
+    # --- roles, each made and imported at its first use
+    @property
+    @abstractmethod
+    def administration(self) -> Administration: ...
+
+    @cached_property
+    def failed_tasks(self) -> FailedTaskStore:
+        """For drivers with features.failures."""
+        return FailedTaskStore(self.name)
+
+    @cached_property
+    def task_logs(self) -> TaskLogs:
+        """For drivers with features.lines."""
+        return TaskLogs(self.name)
+
+    @cached_property
+    def chords(self) -> Chords:
+        """For drivers with features.results."""
+        return Chords(self.name)
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
+        return Diagnosis(self.name)
 
     # --- tasks
     @abstractmethod
@@ -62,30 +87,6 @@ class Broker(Administration, FailedTaskStore, TaskLogs, Audit, ABC):
         """Have the queue get what is sent to an exchange (direct, topic or fanout) with this key; declares
         both. Raises BrokerDown, and Unsupported where there are no exchanges or none of that kind."""
         raise Unsupported(self.name, "bind queues to exchanges; name the queue alone")
-
-    @abstractmethod
-    def depth(self, queue: str) -> Depth: ...
-
-    @abstractmethod
-    def peek(self, queue: str, limit: int = 20) -> list[bytes]:
-        """The next messages to be claimed, byte for byte, without changing anything."""
-
-    def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
-        """The delayed messages, nearest first: (due at, bytes). Empty where the driver cannot list
-        them."""
-        return []
-
-    @abstractmethod
-    def purge(self, queue: str) -> int:
-        """Delete the ready and delayed messages; returns the number deleted."""
-
-    @abstractmethod
-    def queues(self) -> list[str]:
-        """Names of the queues that exist or have been consumed, as far as the broker can list them."""
-
-    @abstractmethod
-    def quarantined(self, limit: int = 100) -> list[Quarantined]:
-        """The malformed messages, newest first."""
 
     # --- for drivers with features.once
     def publish_once(self, message: Message, key: str, task_id: str, ttl_s: float) -> str:
@@ -112,25 +113,6 @@ class Broker(Administration, FailedTaskStore, TaskLogs, Audit, ABC):
 
     def forget_results(self, task_ids: Sequence[str]) -> int:
         raise Unsupported(self.name, "keep results")
-
-    # --- chords, for drivers with features.results; worker/settling/chords.py describes their use
-    def chord_sizes(self, sizes: Sequence[tuple[str, int]], ttl_s: float | None) -> None:
-        """Create chords: (group, number of members)."""
-        raise Unsupported(self.name, "count the members of a chord")
-
-    def chord_parts(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
-        """Count members that have ended, each once, even when it is reported repeatedly. For each part, the
-        chord that is now complete, when its body may be sent for this member: the process that counts the
-        last member receives it, and receives it again until chord_done()."""
-        raise Unsupported(self.name, "count the members of a chord")
-
-    def chord_done(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
-        """Publish the body and delete the chord, in one step. False: it was already done."""
-        raise Unsupported(self.name, "count the members of a chord")
-
-    def chord_failed(self, group: str) -> None:
-        """Record that the body will not run, so that late members do not fail it again."""
-        raise Unsupported(self.name, "count the members of a chord")
 
     # --- bus
     @abstractmethod
@@ -193,18 +175,6 @@ class Broker(Administration, FailedTaskStore, TaskLogs, Audit, ABC):
     @abstractmethod
     def check(self) -> None:
         """Connect and make one round trip; raises BrokerDown within the connect time-out."""
-
-    def symptoms(self) -> list[Symptom]:
-        """The problems at the broker, as far as they can be detected."""
-        return []
-
-    def promises(self) -> list[Guarantee]:
-        """The publishing guarantees that hold here. Raises BrokerDown."""
-        return [Guarantee(DURABLE, UNKNOWN, f"the broker {self.name} does not report how it stores messages")]
-
-    def mend(self, name: str) -> int:
-        """Fix the symptom of that name; returns how many things were fixed. Raises UnknownName."""
-        raise UnknownName("finding that can be fixed here", name, [])
 
     @abstractmethod
     def close(self) -> None: ...

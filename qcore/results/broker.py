@@ -42,16 +42,16 @@ class BrokerResults(ResultStore):
         return self.broker.forget_results(task_ids)
 
     def chord_sizes(self, sizes: Sequence[tuple[str, int]], ttl_s: float | None) -> None:
-        self.broker.chord_sizes(sizes, ttl_s)
+        self.broker.chords.create(sizes, ttl_s)
 
     def chord_parts(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
-        return self.broker.chord_parts(parts, ttl_s)
+        return self.broker.chords.count(parts, ttl_s)
 
     def chord_done(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
-        return self.broker.chord_done(full, messages)
+        return self.broker.chords.finish(full, messages)
 
     def chord_failed(self, group: str) -> None:
-        self.broker.chord_failed(group)
+        self.broker.chords.fail(group)
 
     def close(self) -> None:
         if self._mine:

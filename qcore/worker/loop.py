@@ -420,7 +420,7 @@ class Loop:
         if here or self._is_away():
             return here
         try:
-            return sum(self.app.broker.depth(queue).ready for queue in self.consumer.queues)
+            return sum(self.app.broker.administration.depth(queue).ready for queue in self.consumer.queues)
         except BrokerError:
             return 0
 

@@ -335,7 +335,7 @@ def scheduled(broker: Broker, queues: Sequence[str], node: str) -> list[dict[str
     """Delayed tasks in the format of Celery's `inspect scheduled`, by eta, at most 1,000 for each queue."""
     found = []
     for queue in queues:
-        for due_at, raw in broker.delayed(queue, SHOWN_MOST):
+        for due_at, raw in broker.administration.delayed(queue, SHOWN_MOST):
             try:
                 message = task_wire.read(raw)
             except Malformed:

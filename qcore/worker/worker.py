@@ -161,7 +161,7 @@ class Worker:
             per_second(task.rate_limit)  # a malformed limit fails before anything starts
         if self._purge:
             for queue in self._queues:
-                app.broker.purge(queue)
+                app.broker.administration.purge(queue)
         app.close()
         if app.conf.value_set_for("worker_autoscaler"):
             log.warning("the setting worker_autoscaler is ignored: this worker scales its pool itself")

@@ -43,7 +43,7 @@ def record(session: Session, code: int) -> None:
         return  # the broker was not reached
     try:
         if session.broker.features.audits:
-            session.broker.audit(raw.encode("utf-8", "backslashreplace"))
+            session.broker.administration.audit(raw.encode("utf-8", "backslashreplace"))
     except Exception:
         return  # the change is made; a missing log entry must not turn it into a failure
 

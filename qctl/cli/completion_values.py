@@ -104,7 +104,7 @@ def _tasks(session: Session, budget_s: float) -> list[Any]:
 
 
 def _queues(session: Session, budget_s: float) -> list[Any]:
-    return sorted({*session.broker.queues(), *session.broker.paused()})
+    return sorted({*session.broker.administration.queues(), *session.broker.administration.paused()})
 
 
 def _commands(session: Session, budget_s: float) -> list[Any]:

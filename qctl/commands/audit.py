@@ -46,7 +46,7 @@ def command(local: bool, since: float | None, limit: int) -> None:
     stores such a log (Redis, SQLite). Passwords are hidden. A broker keeps the last 10,000.
     """
     session = current()
-    lines = local_lines() if local else session.broker.audited(MOST if since else limit)
+    lines = local_lines() if local else session.broker.administration.audited(MOST if since else limit)
     earliest = "" if since is None else stamp(time.time() - since)
     items = _read(lines, earliest, limit)
     columns = [Column(f.upper(), f in ("pid", "code"), f, f in WIDE) for f in FIELDS]

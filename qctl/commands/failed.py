@@ -92,7 +92,7 @@ def _show_list(words: tuple[str, ...], limit: int) -> None:
         for f in found
     ]
     session.out.items("failed", [item_of(f) for f in found], COLUMNS, rows, "id")
-    counts = session.broker.failure_counts()
+    counts = session.broker.failed_tasks.counts()
     text = f"{count(len(found), 'failed task')}{', and more (--limit)' if more else ''}"
     dropped = f"; {counts.dropped:,} older ones were dropped (failed_tasks_max)" if counts.dropped else ""
     session.out.note(f"{text}; {counts.kept:,} kept{dropped}")
@@ -137,7 +137,7 @@ def _sample(item: dict[str, Any]) -> str:
 
 def _show_one(task_id: str) -> None:
     session = current()
-    (failure,) = session.broker.failures_of([task_id])
+    (failure,) = session.broker.failed_tasks.of([task_id])
     if failure is None:
         raise exit_codes.CommandError(
             exit_codes.NOT_FOUND, f"no failed task '{task_id}' is kept", "see `qctl failed ls`"

@@ -61,14 +61,14 @@ def command(
     session = current()
     chosen = [q for q in _queues(session, queues) if q not in (exclude_queues or ())]
     _refuse_unknown(session, chosen if queues else [])
-    before = {queue: session.broker.depth(queue) for queue in chosen}
+    before = {queue: session.broker.administration.depth(queue) for queue in chosen}
     waiting = sum(d.ready + (d.delayed or 0) for d in before.values())
     if waiting and not dry_run:
         what = f"{count(waiting, 'message')} of {', '.join(chosen)}"
         ask(what, "deleted", yes or force, irreversible=",".join(chosen))
     items = []
     for queue, depth in before.items():
-        deleted = 0 if dry_run else session.broker.purge(queue)
+        deleted = 0 if dry_run else session.broker.administration.purge(queue)
         items.append(
             {
                 "queue": queue,
@@ -92,10 +92,10 @@ def _queues(session: Session, named: list[str] | None) -> list[str]:
 
 
 def _refuse_unknown(session: Session, queues: Sequence[str]) -> None:
-    known = session.broker.queues()
+    known = session.broker.administration.queues()
     for queue in queues:
         if known and queue not in known:
-            depth = session.broker.depth(queue)
+            depth = session.broker.administration.depth(queue)
             if not depth.ready and not depth.delayed:
                 raise exit_codes.CommandError(
                     exit_codes.NOT_FOUND, f"no queue named '{queue}'{nearest(queue, known)}"

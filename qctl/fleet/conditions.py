@@ -85,7 +85,7 @@ class Condition(NamedTuple):
             }
         if self.subject == "queue":
             return _queue(session, self.name)
-        every = [_queue(session, queue) for queue in session.broker.queues()]
+        every = [_queue(session, queue) for queue in session.broker.administration.queues()]
         ages = [q["oldest"] for q in every if q["oldest"] is not None]
         return {
             field: sum(q[field] or 0 for q in every) for field in ("ready", "delayed", "in_flight", "depth")
@@ -94,13 +94,13 @@ class Condition(NamedTuple):
 
 def _queue(session: Session, name: str) -> dict[str, Any]:
     broker = session.broker
-    depth = broker.depth(name)
+    depth = broker.administration.depth(name)
     return {
         "ready": depth.ready,
         "delayed": depth.delayed,
         "in_flight": depth.in_flight,
         "depth": depth.ready + (depth.delayed or 0) + (depth.in_flight or 0),
-        "paused": int(name in broker.paused()),
+        "paused": int(name in broker.administration.paused()),
         "oldest": _age(depth),
     }
 

@@ -90,17 +90,17 @@ def gather(app: App) -> Facts:
         if not answers.replies:
             replies |= {name: {} for name, _ in QUESTIONS}
             break  # no worker is online: skip the other four queries
-    queues = sorted(broker.queues())[:MOST_QUEUES]
+    queues = sorted(broker.administration.queues())[:MOST_QUEUES]
     return Facts(
         at=time.time(),
         members={m.node: m for m in broker.members()},
         silent=silent,
         replies=replies,
-        depths={queue: broker.depth(queue) for queue in queues},
+        depths={queue: broker.administration.depth(queue) for queue in queues},
         waiting={queue: _names(app, queue) for queue in queues} if broker.features.peek else {},
-        paused=broker.pauses(),
+        paused=broker.administration.pauses(),
         quarantined=Counter(q.reason for q in _quarantined(app)),
-        symptoms=broker.symptoms(),
+        symptoms=broker.diagnosis.symptoms(),
         keeps_results=app.results.keeps,
         round_trip_s=round_trip_s,
         networked=broker.features.multi_host,
@@ -109,14 +109,14 @@ def gather(app: App) -> Facts:
 
 def _quarantined(app: App) -> list[Any]:
     try:
-        return list(app.broker.quarantined(10_000))
+        return list(app.broker.administration.quarantined(10_000))
     except Unsupported:
         return []
 
 
 def _names(app: App, queue: str) -> Counter[str]:
     names: Counter[str] = Counter()
-    for raw in app.broker.peek(queue, PEEK):
+    for raw in app.broker.administration.peek(queue, PEEK):
         try:
             name = envelope.decode(raw).headers.get("task")
         except Malformed:

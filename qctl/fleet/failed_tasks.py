@@ -24,7 +24,7 @@ def scan(broker: Broker, wanted: Filter) -> Iterator[FailedTask]:
     """The failed tasks that match, newest first, without tracebacks and messages."""
     hints, cursor = wanted.hints, ""
     while True:
-        page = broker.failures(hints.since, hints.until, PAGE, cursor, whole=wanted.needs_values)
+        page = broker.failed_tasks.page(hints.since, hints.until, PAGE, cursor, whole=wanted.needs_values)
         for failure in page.entries:
             if wanted.matches(record(failure, wanted.needs_values)):
                 yield failure
@@ -96,7 +96,7 @@ def try_again(broker: Broker, items: Sequence[Item]) -> list[Done]:
 
     done: dict[str, Done] = {}
     tries: list[RetryRequest] = []
-    found = broker.failures_of([item.id for item in items])
+    found = broker.failed_tasks.of([item.id for item in items])
     for item, failure in zip(items, found, strict=True):
         if failure is None:
             done[item.id] = Done(item, "gone")
@@ -108,7 +108,7 @@ def try_again(broker: Broker, items: Sequence[Item]) -> list[Done]:
             done[item.id] = Done(item, "refused", {"reason": str(exc)})
             continue
         tries.append(RetryRequest(item.id, task_id, raw, failure.queue, failure.priority))
-    owners = broker.retry_failures(tries) if tries else []
+    owners = broker.failed_tasks.retry(tries) if tries else []
     by_id = {item.id: item for item in items}
     for one, owner in zip(tries, owners, strict=True):
         word = "retried" if owner == one.task_id else "already_retried" if owner else "gone"
@@ -118,5 +118,5 @@ def try_again(broker: Broker, items: Sequence[Item]) -> list[Done]:
 
 def forget(broker: Broker, items: Sequence[Item]) -> list[Done]:
     """Delete these failed tasks. The broker returns only a count, so the last items count as gone."""
-    count = broker.forget_failures([item.id for item in items])
+    count = broker.failed_tasks.forget([item.id for item in items])
     return [Done(item, "deleted" if i < count else "gone") for i, item in enumerate(items)]

@@ -38,13 +38,13 @@ def _waiting(session: Session, remarks: list[str]) -> Iterator[Record]:
     if not broker.features.peek:
         remarks.append("this broker cannot list the messages of a queue")
         return
-    for queue in broker.queues():
-        if broker.depth(queue).ready > PEEK:
+    for queue in broker.administration.queues():
+        if broker.administration.depth(queue).ready > PEEK:
             remarks.append(f"only the next {PEEK:,} messages of '{queue}' were searched")
-        for raw in broker.peek(queue, PEEK):
+        for raw in broker.administration.peek(queue, PEEK):
             if (record := _of_message(raw, queue, "queued")) is not None:
                 yield record
-        for due_at, raw in broker.delayed(queue, PEEK):
+        for due_at, raw in broker.administration.delayed(queue, PEEK):
             if (record := _of_message(raw, queue, "delayed")) is not None:
                 yield {**record, "due_at": due_at}
 
@@ -129,7 +129,7 @@ def find(session: Session, task_id: str) -> tuple[list[tuple[str, Record]], list
     found: list[tuple[str, Record]] = []
     remarks: list[str] = []
     try:
-        (failure,) = session.broker.failures_of([task_id])
+        (failure,) = session.broker.failed_tasks.of([task_id])
     except Unsupported:
         failure = None
     if failure is not None:
@@ -150,8 +150,8 @@ def _waiting_of(session: Session, task_id: str, remarks: list[str]) -> Iterator[
         yield from (record for record in _waiting(session, remarks) if record["id"] == task_id)
         return
     mark = task_id.encode()
-    for queue in broker.queues():
-        for one in broker.waiting(queue):
+    for queue in broker.administration.queues():
+        for one in broker.administration.waiting(queue):
             if mark not in one.raw:
                 continue
             state = "queued" if one.due_at is None else "delayed"

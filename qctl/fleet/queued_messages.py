@@ -56,7 +56,7 @@ def matching(broker: Broker, queue: str, wanted: Filter) -> Iterator[tuple[Waiti
         return
     if wanted.hints.states is not None and not wanted.hints.states & {"queued", "delayed"}:
         return
-    for one in broker.waiting(queue):
+    for one in broker.administration.waiting(queue):
         found = record(one, wanted.needs_values)
         if wanted.is_all or wanted.matches(found):
             yield one, found

@@ -84,13 +84,13 @@ def _waiting(broker: Broker, ids: set[str]) -> dict[str, str] | None:
 
     if not broker.features.moves:
         return None
-    names = sorted({*broker.queues(), *broker.paused()})
-    depths = broker.depths(names)
+    names = sorted({*broker.administration.queues(), *broker.administration.paused()})
+    depths = broker.administration.depths(names)
     if sum(depth.ready + (depth.delayed or 0) for depth in depths) > FEW_MESSAGES:
         return None
     found: dict[str, str] = {}
     for name, depth in zip(names, depths, strict=True):
-        for one in broker.waiting(name) if depth.ready or depth.delayed else ():
+        for one in broker.administration.waiting(name) if depth.ready or depth.delayed else ():
             if (task_id := id_of(one.raw)) in ids and task_id is not None:
                 found[task_id] = name
     return found

@@ -86,20 +86,20 @@ class Pausing:
         put(broker, queue, "running")
         (running,) = take(consumer, 1)
 
-        other.pause(queue)
+        other.administration.pause(queue)
         put(broker, queue, "a", priority=0)
         put(broker, queue, "b", priority=9)
         put(broker, queue + "-2", "c")
 
-        assert other.paused() == broker.paused() == [queue]
+        assert other.administration.paused() == broker.administration.paused() == [queue]
         assert texts(take(consumer, 1)) == ["c"]
         assert end(consumer, running) == []
         nothing_for(consumer, 0.4)
-        assert broker.depth(queue).ready == 2
+        assert broker.administration.depth(queue).ready == 2
 
-        other.resume(queue)
+        other.administration.resume(queue)
         assert texts(take(consumer, 2)) == ["a", "b"]
-        assert broker.paused() == []
+        assert broker.administration.paused() == []
 
     def test_a_sleeping_consumer_learns_of_a_pause(self, opened: Open, queue: str) -> None:
         broker, other = opened(), opened()
@@ -107,7 +107,7 @@ class Pausing:
         consumer = broker.consumer([queue])
         nothing_for(consumer)
 
-        other.pause(queue)
+        other.administration.pause(queue)
         until = time.monotonic() + 1.0
         while time.monotonic() < until:
             wait_woken(consumer, 0.3)
@@ -115,30 +115,30 @@ class Pausing:
         put(other, queue, "a")
         nothing_for(consumer, 0.3)
 
-        assert other.depth(queue).ready == 1
-        other.resume(queue)
+        assert other.administration.depth(queue).ready == 1
+        other.administration.resume(queue)
         assert texts(take(consumer, 1)) == ["a"]
 
     def test_a_pause_is_in_the_broker_not_in_the_consumer(self, opened: Open, queue: str) -> None:
         needs(opened(), "pauses")
-        opened().pause(queue)
+        opened().administration.pause(queue)
         broker = opened()
         put(broker, queue, "a")
         broker.publish([Message(message("due"), queue=queue, due_at=time.time() - 1)])
 
         nothing_for(broker.consumer([queue]), 0.3)
 
-        broker.resume(queue)
+        broker.administration.resume(queue)
         assert sorted(texts(take(broker.consumer([queue]), 2))) == ["a", "due"]
 
     def test_pausing_twice_is_pausing_once(self, broker: Broker, queue: str) -> None:
         needs(broker, "pauses")
-        broker.pause(queue)
-        broker.pause(queue)
-        assert broker.paused() == [queue]
-        broker.resume(queue)
-        broker.resume(queue)
-        assert broker.paused() == []
+        broker.administration.pause(queue)
+        broker.administration.pause(queue)
+        assert broker.administration.paused() == [queue]
+        broker.administration.resume(queue)
+        broker.administration.resume(queue)
+        assert broker.administration.paused() == []
 
 
 class Moving:
@@ -149,29 +149,29 @@ class Moving:
         put(broker, queue, "late", due_at=far)
         put(broker, queue, "low", priority=9)
         put(broker, queue, "a", "b", "c")
-        before = broker.peek(queue)
+        before = broker.administration.peek(queue)
 
-        assert broker.move(queue, target, limit=2) == 2
-        assert [text_of(raw) for raw in broker.peek(queue)] == ["c", "low"]
-        assert broker.move(queue, target) == 3
+        assert broker.administration.move(queue, target, limit=2) == 2
+        assert [text_of(raw) for raw in broker.administration.peek(queue)] == ["c", "low"]
+        assert broker.administration.move(queue, target) == 3
 
-        assert broker.depth(queue).ready == broker.depth(queue).delayed == 0
-        assert [text_of(raw) for raw in broker.peek(target)] == ["there", "a", "b", "c", "low"]
-        assert broker.peek(target)[1:] == before
-        ((due_at, raw),) = broker.delayed(target)
+        assert broker.administration.depth(queue).ready == broker.administration.depth(queue).delayed == 0
+        assert [text_of(raw) for raw in broker.administration.peek(target)] == ["there", "a", "b", "c", "low"]
+        assert broker.administration.peek(target)[1:] == before
+        ((due_at, raw),) = broker.administration.delayed(target)
         assert (text_of(raw), round(due_at)) == ("late", round(far))
-        assert target in broker.queues()
+        assert target in broker.administration.queues()
 
     def test_chosen_messages_move_and_others_stay(self, broker: Broker, queue: str) -> None:
         needs(broker, "moves")
         put(broker, queue, "a", "b", "c", "d")
         put(broker, queue, "late", due_at=time.time() + 1000)
 
-        assert broker.move(queue, queue + "-t", ids=["c", "a", "late", "nobody"]) == 3
+        assert broker.administration.move(queue, queue + "-t", ids=["c", "a", "late", "nobody"]) == 3
 
-        assert [text_of(raw) for raw in broker.peek(queue)] == ["b", "d"]
-        assert [text_of(raw) for raw in broker.peek(queue + "-t")] == ["a", "c"]
-        assert [text_of(raw) for _, raw in broker.delayed(queue + "-t")] == ["late"]
+        assert [text_of(raw) for raw in broker.administration.peek(queue)] == ["b", "d"]
+        assert [text_of(raw) for raw in broker.administration.peek(queue + "-t")] == ["a", "c"]
+        assert [text_of(raw) for _, raw in broker.administration.delayed(queue + "-t")] == ["late"]
 
     def test_what_is_in_flight_does_not_move(self, broker: Broker, queue: str) -> None:
         needs(broker, "moves")
@@ -179,8 +179,8 @@ class Moving:
         consumer = broker.consumer([queue])
         (held,) = take(consumer, 1)
 
-        assert broker.move(queue, queue + "-t") == 1
-        assert broker.drop(queue, ["a"]) == 0
+        assert broker.administration.move(queue, queue + "-t") == 1
+        assert broker.administration.drop(queue, ["a"]) == 0
 
         assert end(consumer, held) == []
 
@@ -190,7 +190,7 @@ class Moving:
         consumer = broker.consumer([queue])
         end(consumer, *take(consumer, 1), action=Settle.RETURN)
 
-        broker.move(queue, queue + "-t")
+        broker.administration.move(queue, queue + "-t")
 
         (got,) = take(broker.consumer([queue + "-t"]), 1)
         assert (got.redelivered, got.deliveries, got.raw.rstrip()) == (True, 2, got.raw)
@@ -199,9 +199,9 @@ class Moving:
         needs(broker, "moves")
         put(broker, queue, "a", "b")
 
-        assert broker.move(queue, queue) == 0
+        assert broker.administration.move(queue, queue) == 0
 
-        assert [text_of(raw) for raw in broker.peek(queue)] == ["a", "b"]
+        assert [text_of(raw) for raw in broker.administration.peek(queue)] == ["a", "b"]
 
     def test_moving_wakes_who_waits_at_the_target(self, broker: Broker, queue: str) -> None:
         needs(broker, "moves")
@@ -209,7 +209,7 @@ class Moving:
         nothing_for(consumer)
         put(broker, queue, "a")
 
-        broker.move(queue, queue + "-t")
+        broker.administration.move(queue, queue + "-t")
 
         assert wait_woken(consumer, 60)
         assert texts(take(consumer, 1)) == ["a"]
@@ -219,10 +219,10 @@ class Moving:
         put(broker, queue, "a", "b", "c")
         put(broker, queue, "late", due_at=time.time() + 1000)
 
-        assert broker.drop(queue, ["b", "late", "nobody"]) == 2
+        assert broker.administration.drop(queue, ["b", "late", "nobody"]) == 2
 
-        assert [text_of(raw) for raw in broker.peek(queue)] == ["a", "c"]
-        assert broker.delayed(queue) == []
+        assert [text_of(raw) for raw in broker.administration.peek(queue)] == ["a", "c"]
+        assert broker.administration.delayed(queue) == []
 
     def test_movers_and_consumers_together_lose_and_repeat_nothing(self, opened: Open, queue: str) -> None:
         broker = opened()
@@ -233,8 +233,8 @@ class Moving:
         def shuttle(a: str, b: str) -> None:
             mover = opened()
             while not done.is_set():
-                mover.move(a, b, limit=7)
-                mover.move(a, b, ids=[f"m{random.randrange(300)}"])
+                mover.administration.move(a, b, limit=7)
+                mover.administration.move(a, b, ids=[f"m{random.randrange(300)}"])
 
         threads = [
             threading.Thread(target=shuttle, args=(queue, queue + "-t")),
@@ -265,34 +265,34 @@ class Replaying:
         (got,) = take(consumer, 1)
         end(consumer, got, action=Settle.RETURN)
         end(consumer, *take(consumer, 1), action=Settle.QUARANTINE, reason="not_json")
-        (entry,) = broker.quarantined()
+        (entry,) = broker.administration.quarantined()
 
-        assert broker.replay(entry.id) is True
-        assert broker.replay(entry.id) is False
+        assert broker.administration.replay(entry.id) is True
+        assert broker.administration.replay(entry.id) is False
 
         (again,) = take(consumer, 1)
         assert (again.raw, again.queue, again.redelivered, again.deliveries) == (strange, queue, False, 1)
-        assert broker.quarantined() == []
+        assert broker.administration.quarantined() == []
 
     def test_a_quarantined_message_is_forgotten(self, broker: Broker, queue: str) -> None:
         needs(broker, "moves")
         put(broker, queue, "a", "b")
         consumer = broker.consumer([queue])
         end(consumer, *take(consumer, 2), action=Settle.QUARANTINE, reason="x")
-        newest, oldest = broker.quarantined()
+        newest, oldest = broker.administration.quarantined()
 
-        assert broker.forget(oldest.id) is True
-        assert broker.forget(oldest.id) is False
+        assert broker.administration.forget(oldest.id) is True
+        assert broker.administration.forget(oldest.id) is False
 
-        assert [q.id for q in broker.quarantined()] == [newest.id]
-        assert broker.depth(queue).ready == 0
+        assert [q.id for q in broker.administration.quarantined()] == [newest.id]
+        assert broker.administration.depth(queue).ready == 0
 
     def test_an_entry_that_never_was_is_not_found(self, broker: Broker) -> None:
         needs(broker, "moves")
 
         for entry_id in ("17", "1-1", "", "x", "-", "+", "9" * 50):
-            assert broker.replay(entry_id) is False
-            assert broker.forget(entry_id) is False
+            assert broker.administration.replay(entry_id) is False
+            assert broker.administration.forget(entry_id) is False
 
 
 class Once:
@@ -306,7 +306,7 @@ class Once:
 
         assert (first, second, third) == ("a", "a", "c")
         assert texts(take(broker.consumer([queue]), 2)) == ["a", "c"]
-        assert broker.depth(queue).ready == 0
+        assert broker.administration.depth(queue).ready == 0
 
     def test_a_key_is_free_again_after_its_time(self, broker: Broker, queue: str) -> None:
         needs(broker, "once")
@@ -329,7 +329,7 @@ class Once:
         with contextlib.suppress(Unroutable):  # emulated brokers drop it without a word
             broker.publish([Message(message("b"), exchange=exchange, routing_key="weather")])
 
-        assert broker.depth(queue).ready == 1
+        assert broker.administration.depth(queue).ready == 1
         assert texts(take(broker.consumer([queue]), 1)) == ["a"]
 
     def test_a_key_is_said_for_the_first_time_once(self, opened: Open) -> None:
@@ -347,7 +347,7 @@ class Once:
 
         assert [broker.publish_once(late, "k", i, 60) for i in "ab"] == ["a", "a"]
 
-        assert [text_of(raw) for _, raw in broker.delayed(queue)] == ["a"]
+        assert [text_of(raw) for _, raw in broker.administration.delayed(queue)] == ["a"]
 
     def test_of_many_at_once_one_wins(self, opened: Open, queue: str) -> None:
         broker = opened()
@@ -368,20 +368,20 @@ class Once:
             thread.join()
 
         assert len(owners) == 80
-        assert broker.depth(queue).ready == 20
+        assert broker.administration.depth(queue).ready == 20
 
 
 class Auditing:
     def test_what_people_changed_is_kept_newest_first(self, opened: Open) -> None:
         broker, other = opened(), opened()
         needs(broker, "audits")
-        assert other.audited() == []
+        assert other.administration.audited() == []
 
         for i in range(3):
-            broker.audit(f"entry {i}\0\xff".encode("latin-1"))
+            broker.administration.audit(f"entry {i}\0\xff".encode("latin-1"))
 
-        assert other.audited(2) == [b"entry 2\0\xff", b"entry 1\0\xff"]
-        assert len(other.audited()) == 3
+        assert other.administration.audited(2) == [b"entry 2\0\xff", b"entry 1\0\xff"]
+        assert len(other.administration.audited()) == 3
 
     def test_the_oldest_are_forgotten(self, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
         needs(broker, "audits")
@@ -389,9 +389,9 @@ class Auditing:
             monkeypatch.setattr(f"qcore.brokers.{driver}.administration.AUDIT_SIZE", 5)
 
         for i in range(20):
-            broker.audit(str(i).encode())
+            broker.administration.audit(str(i).encode())
 
-        kept = broker.audited(100)
+        kept = broker.administration.audited(100)
         assert kept[:5] == [b"19", b"18", b"17", b"16", b"15"]
         assert len(kept) == (20 if broker.name == "memory" else 5)  # the memory broker's size is fixed
 
@@ -400,7 +400,7 @@ class Auditing:
             pytest.skip("it has one")
 
         with pytest.raises(Unsupported, match="audit log"):
-            broker.audit(b"x")
+            broker.administration.audit(b"x")
 
 
 class Administration(Turns, Pausing, Looking, Moving, Replaying, Once, Auditing):

@@ -77,7 +77,7 @@ class Delivering:
         consumer = broker.consumer([queue])
         for name, priority in [("m1", 5), ("z1", 9), ("n1", 0), ("m2", 5), ("n2", 0), ("z2", 9)]:
             put(broker, queue, name, priority=priority)
-        wait_for(lambda: broker.depth(queue).ready == 6 or not consumer.prefetch(1))
+        wait_for(lambda: broker.administration.depth(queue).ready == 6 or not consumer.prefetch(1))
 
         got = texts(take(consumer, 6))
 
@@ -142,7 +142,7 @@ class Delivering:
         consumer.close()
 
         nothing_for(broker.consumer([queue]))
-        assert broker.depth(queue).ready == 0
+        assert broker.administration.depth(queue).ready == 0
 
     def test_a_requeued_message_is_next_and_not_flagged(self, broker: Broker, queue: str) -> None:
         put(broker, queue, "a", "b", "c")
@@ -252,7 +252,7 @@ class Delivering:
             broker.publish([Message(raw, queue=queue)])
             end(consumer, *take(consumer, 1), action=Settle.QUARANTINE, reason="not_json")
 
-            found = wait_for(lambda: broker.quarantined(1))[0]
+            found = wait_for(lambda: broker.administration.quarantined(1))[0]
 
             assert (found.queue, found.reason) == (queue, "not_json")
             assert abs(found.at - time.time()) < 60
@@ -283,7 +283,7 @@ class Leasing:
             got = take(consumer, 2)
             assert texts(got) == ["a", "b"]
             assert [(d.redelivered, d.deliveries) for d in got] == [(crash > 1, crash)] * 2
-            assert broker.depth(queue).in_flight == 2
+            assert broker.administration.depth(queue).in_flight == 2
             reaper = broker.consumer([])
             assert wait_for(lambda r=reaper: r.reap()) == 2
 
@@ -386,23 +386,23 @@ class Looking:
     def test_depth_and_peek_and_purge(self, broker: Broker, queue: str) -> None:
         broker.consumer([queue])
         put(broker, queue + "-p", "a", "b", "c")
-        wait_for(lambda: broker.depth(queue + "-p").ready == 3)
+        wait_for(lambda: broker.administration.depth(queue + "-p").ready == 3)
 
         if broker.features.peek:
-            assert [text_of(raw) for raw in broker.peek(queue + "-p", 2)] == ["a", "b"]
-        assert broker.depth(queue + "-p").ready == 3
-        assert broker.purge(queue + "-p") == 3
-        assert broker.depth(queue + "-p").ready == 0
+            assert [text_of(raw) for raw in broker.administration.peek(queue + "-p", 2)] == ["a", "b"]
+        assert broker.administration.depth(queue + "-p").ready == 3
+        assert broker.administration.purge(queue + "-p") == 3
+        assert broker.administration.depth(queue + "-p").ready == 0
 
     def test_an_unknown_queue_is_empty(self, broker: Broker, queue: str) -> None:
-        assert broker.depth(queue).ready == 0
-        assert broker.peek(queue) == []
-        assert broker.purge(queue) == 0
+        assert broker.administration.depth(queue).ready == 0
+        assert broker.administration.peek(queue) == []
+        assert broker.administration.purge(queue) == 0
 
     def test_consumed_queues_are_known(self, broker: Broker, queue: str) -> None:
         broker.consumer([queue])
 
-        assert queue in broker.queues()
+        assert queue in broker.administration.queues()
 
     def test_publish_finds_the_queue_through_exchange_and_key(self, broker: Broker, queue: str) -> None:
         consumer = broker.consumer([queue])

@@ -52,7 +52,7 @@ class Delaying:
         for name, after in [("later", 90.0), ("sooner", 60.0)]:
             put(broker, queue, name, due_at=now + after)
 
-        found = broker.delayed(queue, 10)
+        found = broker.administration.delayed(queue, 10)
 
         assert [text_of(raw) for _, raw in found] == ["sooner", "later"]
         assert [round(due - now) for due, _ in found] == [60, 90]
@@ -105,7 +105,7 @@ class Delaying:
         needs(broker, "delay")
         put(broker, queue, "a", "b", due_at=time.time() + 60)
 
-        depth = broker.depth(queue)
+        depth = broker.administration.depth(queue)
 
         assert depth.ready == 0 and depth.delayed in (2, None)
 

@@ -21,7 +21,7 @@ class Looking:
         consumer = broker.consumer([names[0]])
         take(consumer, 3)
 
-        found = broker.depths([*names, queue])
+        found = broker.administration.depths([*names, queue])
 
         assert [(d.ready, d.delayed, d.in_flight) for d in found] == [
             (5, 0, 3),
@@ -29,7 +29,7 @@ class Looking:
             (0, 0, 0),
             (0, 0, 0),
         ]
-        assert found[0] == broker.depth(names[0]) or found[0].oldest_s is not None
+        assert found[0] == broker.administration.depth(names[0]) or found[0].oldest_s is not None
 
     def test_what_waits_is_shown_as_it_is_and_stays(self, broker: Broker, queue: str) -> None:
         needs(broker, "moves")
@@ -41,9 +41,9 @@ class Looking:
         consumer = broker.consumer([queue])
         end(consumer, *take(consumer, 1), action=Settle.RETURN)
 
-        found = list(broker.waiting(queue))
+        found = list(broker.administration.waiting(queue))
 
-        assert len(found) == 1204 and found == list(broker.waiting(queue))
+        assert len(found) == 1204 and found == list(broker.administration.waiting(queue))
         assert [text_of(w.raw) for w in found[:1202]] == [*[f"m{i}" for i in range(1201)], "low"]
         assert (found[1202].raw, found[1202].priority) == (b"\xff no task", 9)
         assert (text_of(found[1203].raw), round(found[1203].due_at or 0)) == ("late", round(due_at))
@@ -55,37 +55,41 @@ class Looking:
         put(broker, queue, "low", priority=9)
         put(broker, queue, "late", "later", due_at=time.time() + 1000)
         broker.publish([Message(b"\xff no task", queue=queue)])
-        shown = {w.raw if w.raw[:1] == b"\xff" else text_of(w.raw): w for w in broker.waiting(queue)}
+        shown = {
+            w.raw if w.raw[:1] == b"\xff" else text_of(w.raw): w for w in broker.administration.waiting(queue)
+        }
         consumer = broker.consumer([queue])
         (taken,) = take(consumer, 1)
         put(broker, queue, "new")
 
-        dropped = broker.drop_these(
+        dropped = broker.administration.drop_these(
             [shown[i] for i in ("m0", "m1", "m7", "m8", "m49", b"\xff no task", "late")]
         )
-        again = broker.drop_these([shown["m1"], shown["late"]])
-        moved = broker.move_these([shown[i] for i in ("m1", "m2", "m3", "low", "later")], queue + "-t")
+        again = broker.administration.drop_these([shown["m1"], shown["late"]])
+        moved = broker.administration.move_these(
+            [shown[i] for i in ("m1", "m2", "m3", "low", "later")], queue + "-t"
+        )
 
         assert dropped == [False, True, True, True, True, True, True]
         assert (again, moved) == ([False, False], [False, True, True, True, True])
         kept = [f"m{i}" for i in range(4, 49) if i not in (7, 8)]
-        assert [text_of(w.raw) for w in broker.waiting(queue)] == [*kept, "new"]
-        assert [(text_of(w.raw), w.priority) for w in broker.waiting(queue + "-t")][:3] == [
+        assert [text_of(w.raw) for w in broker.administration.waiting(queue)] == [*kept, "new"]
+        assert [(text_of(w.raw), w.priority) for w in broker.administration.waiting(queue + "-t")][:3] == [
             ("m2", 0),
             ("m3", 0),
             ("low", 9),
         ]
-        assert [text_of(raw) for _, raw in broker.delayed(queue + "-t")] == ["later"]
+        assert [text_of(raw) for _, raw in broker.administration.delayed(queue + "-t")] == ["later"]
         assert end(consumer, taken) == []
 
     def test_a_pause_says_who_why_and_until_when(self, opened: Open, queue: str) -> None:
         broker, other = opened(), opened()
         needs(broker, "pauses")
-        broker.pause(queue, "db upgrade ü", "ana@host", 1000)
-        broker.pause(queue + "-2")
+        broker.administration.pause(queue, "db upgrade ü", "ana@host", 1000)
+        broker.administration.pause(queue + "-2")
         now = time.time()
 
-        first, second = other.pauses()
+        first, second = other.administration.pauses()
 
         assert (first.queue, first.reason, first.by) == (queue, "db upgrade ü", "ana@host")
         assert first.at is not None and abs(first.at - now) < 60
@@ -96,7 +100,7 @@ class Looking:
         broker = opened()
         needs(broker, "pauses")
         consumer = broker.consumer([queue])
-        broker.pause(queue, for_s=2.0)
+        broker.administration.pause(queue, for_s=2.0)
         until = time.monotonic() + 2.0
         put(broker, queue, "a")
         nothing_for(consumer, 0.3)
@@ -104,7 +108,7 @@ class Looking:
         assert texts(take(consumer, 1)) == ["a"]
 
         assert time.monotonic() > until - 0.1
-        assert broker.paused() == []
+        assert broker.administration.paused() == []
 
     def test_what_was_revoked_by_mistake_is_revoked_no_more(self, broker: Broker) -> None:
         needs(broker, "revoked_lookup")

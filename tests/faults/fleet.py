@@ -12,7 +12,7 @@ import pytest
 
 from qcore import App
 from qcore.base.times import new_id
-from qcore.brokers.base import Depth
+from qcore.brokers.contract.administration import Depth
 from qcore.brokers.contract.records import Message
 from qcore.wire import envelope
 from tests.faults.history import History, Verdict, note_all
@@ -99,7 +99,7 @@ class Fleet:
             raise AssertionError(words) from None
 
     def depth(self, queue: str = "celery") -> Depth:
-        return self.app.broker.depth(queue)
+        return self.app.broker.administration.depth(queue)
 
     def verdict(self, late_after_s: float | None = None) -> Verdict:
         return self.history.verdict(late_after_s)

@@ -101,7 +101,7 @@ def test_a_task_that_kills_its_workers_is_set_aside(
     for poison in poisons:
         with pytest.raises(Exception, match="3 times"):
             poison.get(timeout=60)
-    assert [q.reason for q in app.broker.quarantined()] == ["crashed_too_often"] * 3
+    assert [q.reason for q in app.broker.administration.quarantined()] == ["crashed_too_often"] * 3
     app.close()
 
 
@@ -141,8 +141,8 @@ def test_bytes_in_flight_come_back_byte_for_byte(redis_url: str, processes: Proc
 
     worker.kill9()
     consumer = app.broker.consumer(["celery"])
-    wait_for(lambda: consumer.reap() or app.broker.depth("celery").ready, 60)
+    wait_for(lambda: consumer.reap() or app.broker.administration.depth("celery").ready, 60)
 
-    assert app.broker.peek("celery") == [message.raw]
+    assert app.broker.administration.peek("celery") == [message.raw]
     consumer.close()
     app.close()

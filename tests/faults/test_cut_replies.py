@@ -99,7 +99,7 @@ def test_a_publish_whose_answer_is_lost_is_an_error_and_happened_once(redis_url:
         with pytest.raises(BrokerDown):
             broker.publish([Message(b"unsure", queue="q")])
 
-        assert broker.peek("q") == [b"first", b"unsure"]
+        assert broker.administration.peek("q") == [b"first", b"unsure"]
         broker.close()
 
 
@@ -136,7 +136,7 @@ def test_a_hole_holds_everything_and_lets_go(plain: Proxy) -> None:
     broker.publish([Message(message("a"), queue="q")])
 
     assert 0.4 < time.monotonic() - began < 50
-    assert [text_of(raw) for raw in broker.peek("q")] == ["a"]
+    assert [text_of(raw) for raw in broker.administration.peek("q")] == ["a"]
     broker.close()
 
 

@@ -169,7 +169,7 @@ def test_a_replica_is_not_taken_for_a_primary(servers: list[RedisServer], replic
     broker.publish([Message(b"m", queue="q")])
 
     assert broker.info()["port"] == servers[0].port
-    assert open_broker(servers[0].url).peek("q") == [b"m"]
+    assert open_broker(servers[0].url).administration.peek("q") == [b"m"]
     with pytest.raises(BrokerDown, match="is a replica"):
         open_broker(f"{replica.url};redis://127.0.0.1:1/0").check()
     broker.close()
@@ -188,5 +188,5 @@ def test_a_primary_that_became_a_replica_is_left(servers: list[RedisServer], rep
     broker.publish([Message(b"second", queue="q")])
 
     assert broker.info()["port"] == replica.port
-    assert broker.peek("q") == [b"first", b"second"]
+    assert broker.administration.peek("q") == [b"first", b"second"]
     broker.close()

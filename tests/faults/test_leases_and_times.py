@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from qcore.brokers.base import Depth
+from qcore.brokers.contract.administration import Depth
 from qcore.brokers.contract.records import Message
 from qcore.errors import TaskRevokedError
 from tests.faults import size

@@ -120,7 +120,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def purge(self, draw: Draw, who: int) -> None:
         gone = self._waiting(self.queue)
 
-        assert self.broker.purge(self.queue) == len(gone)
+        assert self.broker.administration.purge(self.queue) == len(gone)
 
         self.place.update(dict.fromkeys(gone, GONE))
 
@@ -130,17 +130,17 @@ class BrokerMachine(RuleBasedStateMachine):
         queue = draw(st.sampled_from(self.queues))
         self.off.add(queue)
 
-        self.broker.pause(queue)
+        self.broker.administration.pause(queue)
 
-        assert set(self.broker.paused()) == self.off
+        assert set(self.broker.administration.paused()) == self.off
 
     def resume(self, draw: Draw, who: int) -> None:
         queue = draw(st.sampled_from(self.queues))
         self.off.discard(queue)
 
-        self.broker.resume(queue)
+        self.broker.administration.resume(queue)
 
-        assert set(self.broker.paused()) == self.off
+        assert set(self.broker.administration.paused()) == self.off
 
     def move(self, draw: Draw, who: int) -> None:
         source, target = draw(st.permutations(self.queues))
@@ -148,7 +148,7 @@ class BrokerMachine(RuleBasedStateMachine):
         ids = draw(st.sampled_from([None, "some"])) and self._some(draw)
         wanted = there if ids is None else there & set(ids)
 
-        count = self.broker.move(source, target, limit, ids)
+        count = self.broker.administration.move(source, target, limit, ids)
 
         assert count == min(len(wanted), len(wanted) if limit is None else limit)
         left = self._seen(source)
@@ -162,32 +162,32 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def _seen(self, queue: str) -> set[str]:
         """What the broker says is waiting in a queue."""
-        held = [raw for _, raw in self.broker.delayed(queue, 1000)]
-        return {text_of(raw) for raw in [*self.broker.peek(queue, 1000), *held]}
+        held = [raw for _, raw in self.broker.administration.delayed(queue, 1000)]
+        return {text_of(raw) for raw in [*self.broker.administration.peek(queue, 1000), *held]}
 
     def drop(self, draw: Draw, who: int) -> None:
         names = self._some(draw)
         gone = self._waiting(self.queue) & set(names)
 
-        assert self.broker.drop(self.queue, names) == len(gone)
+        assert self.broker.administration.drop(self.queue, names) == len(gone)
 
         self.place.update(dict.fromkeys(gone, GONE))
 
     def replay(self, draw: Draw, who: int) -> None:
-        if found := self.broker.quarantined(1000):
+        if found := self.broker.administration.quarantined(1000):
             entry = found[draw(st.integers(0, len(found) - 1))]
             name = text_of(entry.raw)
 
-            assert self.broker.replay(entry.id)
+            assert self.broker.administration.replay(entry.id)
 
             assert self.place[name] == ASIDE and entry.queue == self.queue_of[name]
             self.place[name], self.crashes[name] = READY, 0
 
     def forget(self, draw: Draw, who: int) -> None:
-        if found := self.broker.quarantined(1000):
+        if found := self.broker.administration.quarantined(1000):
             entry = found[draw(st.integers(0, len(found) - 1))]
 
-            assert self.broker.forget(entry.id)
+            assert self.broker.administration.forget(entry.id)
 
             self.place[text_of(entry.raw)] = GONE
 
@@ -305,13 +305,13 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_message_is_where_it_should_be(self) -> None:
-        aside = [text_of(found.raw) for found in self.broker.quarantined(1000)]
+        aside = [text_of(found.raw) for found in self.broker.administration.quarantined(1000)]
         seen, in_flight = set(aside), 0
         assert seen == self._at(ASIDE) and len(seen) == len(aside)
         for queue in self.queues:
-            ready = [text_of(raw) for raw in self.broker.peek(queue, 1000)]
-            delayed = [text_of(raw) for _, raw in self.broker.delayed(queue, 1000)]
-            depth = self.broker.depth(queue)
+            ready = [text_of(raw) for raw in self.broker.administration.peek(queue, 1000)]
+            delayed = [text_of(raw) for _, raw in self.broker.administration.delayed(queue, 1000)]
+            depth = self.broker.administration.depth(queue)
             in_flight += depth.in_flight or 0
 
             here = {*ready, *delayed}

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from qcore.app.app import App
-from qcore.brokers.redis.administration_scripts import PUBLISH_ONCE
+from qcore.brokers.redis.delivery_scripts import PUBLISH_ONCE
 from qcore.brokers.registry import open_broker
 from qcore.errors import Unsupported
 from tests.contracts.consuming import text_of
@@ -39,7 +39,7 @@ def test_a_lost_answer_and_a_retry_enqueue_once(redis_url: str) -> None:
         cuts = proxy.counts()["cut"]
         unsure.close()
 
-    ids = [text_of(raw) for raw in app.broker.peek("celery", KEYS + 10)]
+    ids = [text_of(raw) for raw in app.broker.administration.peek("celery", KEYS + 10)]
     assert cuts == KEYS
     assert ids[1:] == [r.id for r in results]
     app.close()
@@ -73,7 +73,7 @@ def test_a_writer_that_is_killed_and_starts_again_enqueues_once(sqlite_url: str)
         told = seen
 
     broker = open_broker(sqlite_url)
-    assert [text_of(raw) for raw in broker.peek("celery", keys * 2)] == told
+    assert [text_of(raw) for raw in broker.administration.peek("celery", keys * 2)] == told
     broker.close()
 
 
@@ -90,9 +90,9 @@ def test_the_second_call_is_the_first_task(kind: str, request: pytest.FixtureReq
     others = app.send_many([add.s(1, 1).set(idempotency_key="order 17"), add.s(2, 2)])
 
     assert first.id == again.id == others[0].id != others[1].id
-    assert [text_of(raw) for raw in app.broker.peek("celery")] == [first.id, others[1].id]
-    assert b'"idempotency_key":"order 17"' in app.broker.peek("celery")[0]
-    assert app.broker.depth("elsewhere").ready == 0
+    assert [text_of(raw) for raw in app.broker.administration.peek("celery")] == [first.id, others[1].id]
+    assert b'"idempotency_key":"order 17"' in app.broker.administration.peek("celery")[0]
+    assert app.broker.administration.depth("elsewhere").ready == 0
     app.close()
 
 

@@ -19,7 +19,7 @@ def test_a_pause_outlives_workers(fleet: Fleet) -> None:
     fleet.publish_many(5, 0.0, "before")
     fleet.wait_done()
 
-    broker.pause("celery")
+    broker.administration.pause("celery")
     until = time.monotonic() + 1.0  # so long a worker may not have heard of it
     wait_for(lambda: time.monotonic() > until)
     fleet.publish_many(5, 0.0, "paused")
@@ -30,10 +30,10 @@ def test_a_pause_outlives_workers(fleet: Fleet) -> None:
     until = time.monotonic() + 1.5
 
     while time.monotonic() < until:
-        depth = broker.depth("celery")
+        depth = broker.administration.depth("celery")
         assert (depth.ready, depth.in_flight) == (5, 0)
 
-    broker.resume("celery")
+    broker.administration.resume("celery")
     fleet.wait_done()
     assert [q["paused"] for q in _queues(fleet)] == [False]
     second.term()

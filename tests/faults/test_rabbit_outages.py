@@ -69,7 +69,7 @@ def drained(url: str) -> set[str]:
         deliveries = consumer.claim(1000)
         found.update(text_of(d.raw) for d in deliveries)
         consumer.settle([Settlement(d) for d in deliveries])
-        return not deliveries and not broker.depth("q").ready
+        return not deliveries and not broker.administration.depth("q").ready
 
     wait_for(take_all, 60)
     consumer.close()

@@ -87,7 +87,7 @@ def test_publish_waits_for_the_replicas_it_was_asked_to_wait_for(watched: Watche
     with pytest.raises(NotReplicated, match="1 of the 2 replicas"):
         broker.publish([Message(b"m", queue="q")])
 
-    assert broker.peek("q") == [b"m"]
+    assert broker.administration.peek("q") == [b"m"]
     broker.close()
 
 

@@ -64,7 +64,7 @@ def test_a_file_that_may_not_grow_refuses_and_goes_on_later(point: int, tmp_path
             stored += names
 
     assert end(consumer, held) == []  # a settlement frees; it needs no page
-    assert [text_of(raw) for raw in broker.peek("q", 100_000)] == stored
+    assert [text_of(raw) for raw in broker.administration.peek("q", 100_000)] == stored
     assert intact(path)
     limit_pages(broker, 0)
     put(broker, "q", "after")
@@ -74,7 +74,7 @@ def test_a_file_that_may_not_grow_refuses_and_goes_on_later(point: int, tmp_path
 
 
 def texts_of(broker: Broker) -> list[str]:
-    return [text_of(raw) for raw in broker.peek("q", 100_000)]
+    return [text_of(raw) for raw in broker.administration.peek("q", 100_000)]
 
 
 LIMITED = """
@@ -203,7 +203,7 @@ def test_locks_of_three_seconds_are_waited_for(tmp_path: Path) -> None:
 
     print(f"{LOCKS} locks, {sum(counts)} writes, {len(errors)} errors")
     assert errors == []
-    assert broker.depth("q").ready == sum(counts)
+    assert broker.administration.depth("q").ready == sum(counts)
     broker.close()
 
 

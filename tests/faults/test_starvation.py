@@ -35,7 +35,7 @@ def test_a_low_priority_is_served_under_saturating_urgent_load(
     def publish() -> None:
         low = 0
         while not over.is_set():
-            missing = BACKLOG - producer.depth("q").ready
+            missing = BACKLOG - producer.administration.depth("q").ready
             if missing > 0:
                 put(producer, "q", *["urgent"] * missing, priority=0)
             for priority in (9, 5):

@@ -1,17 +1,23 @@
-"""The part of the broker contract for operators: queue contents, pauses, single messages.
+"""The part of the broker contract for operators: queue contents, pauses, single messages, the audit log.
 
 In:  names of queues, waiting messages.  Out: counts, waiting messages, how many were changed.
-For drivers with features.pauses and features.moves; the others raise Unsupported.
+Pauses and changes of single messages are for drivers with features.pauses and features.moves; the others
+raise Unsupported.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
+from qcore.brokers.contract.records import Quarantined
 from qcore.errors import Unsupported
+
+#: entries of the audit log that are kept; the oldest go first
+AUDIT_SIZE = 10_000
 
 
 class Depth(msgspec.Struct, frozen=True):
@@ -46,15 +52,21 @@ class Waiting(msgspec.Struct, frozen=True):
     handle: Any = None  # the driver's own data
 
 
-class Administration:
+class Administration(ABC):
     """Operations for operators."""
 
-    name: ClassVar[str]
+    def __init__(self, driver: str) -> None:
+        """driver: the name of the driver, for the messages of Unsupported."""
+        self._driver = driver
 
     # --- inspect
 
-    def depth(self, queue: str) -> Depth:
-        raise NotImplementedError
+    @abstractmethod
+    def queues(self) -> list[str]:
+        """Names of the queues that exist or have been consumed, as far as the broker can list them."""
+
+    @abstractmethod
+    def depth(self, queue: str) -> Depth: ...
 
     def depths(self, queues: Sequence[str]) -> list[Depth]:
         """depth() of each, in as few round trips as the driver can."""
@@ -64,20 +76,34 @@ class Administration:
         """The number of messages held by workers of other kinds (Celery), over all queues; None: unknown."""
         return None
 
+    @abstractmethod
+    def peek(self, queue: str, limit: int = 20) -> list[bytes]:
+        """The next messages to be claimed, byte for byte, without changing anything."""
+
+    def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
+        """The delayed messages, nearest first: (due at, bytes). Empty where the driver cannot list
+        them."""
+        return []
+
     def waiting(self, queue: str) -> Iterator[Waiting]:
         """The waiting messages: the ready ones in claim order, then the delayed ones. Alters nothing and
         reads page by page; messages that arrive or leave meanwhile may be missed."""
-        raise Unsupported(self.name, "read all messages of a queue")
+        raise Unsupported(self._driver, "read all messages of a queue")
+
+    @abstractmethod
+    def quarantined(self, limit: int = 100) -> list[Quarantined]:
+        """The malformed messages, newest first."""
 
     # --- pause
 
     def pause(self, queue: str, reason: str = "", by: str = "", for_s: float | None = None) -> None:
         """Until resume(), or for for_s seconds, no qcore consumer claims from the queue; running tasks and
         publishers continue. Stored by the broker; takes effect within a second."""
-        raise Unsupported(self.name, "pause a queue (`qctl control cancel_consumer` stops today's workers)")
+        what = "pause a queue (`qctl control cancel_consumer` stops today's workers)"
+        raise Unsupported(self._driver, what)
 
     def resume(self, queue: str) -> None:
-        raise Unsupported(self.name, "pause a queue")
+        raise Unsupported(self._driver, "pause a queue")
 
     def pauses(self) -> list[Pause]:
         """The paused queues, by name."""
@@ -87,7 +113,11 @@ class Administration:
         """Names of the paused queues."""
         return [pause.queue for pause in self.pauses()]
 
-    # --- single messages
+    # --- messages
+
+    @abstractmethod
+    def purge(self, queue: str) -> int:
+        """Delete the ready and delayed messages; returns the number deleted."""
 
     def move(
         self, source: str, target: str, limit: int | None = None, ids: Sequence[str] | None = None
@@ -95,44 +125,36 @@ class Administration:
         """Move waiting messages, ready ones first, to the back of another queue, byte for byte and with
         their priorities and times; returns the number moved. Each is in exactly one of the two at any
         instant. ids: only the messages of these tasks. Never moves a message in flight."""
-        raise Unsupported(self.name, "move messages")
+        raise Unsupported(self._driver, "move messages")
 
     def drop(self, queue: str, ids: Sequence[str]) -> int:
         """Delete the waiting messages of these tasks; returns the number deleted."""
-        raise Unsupported(self.name, "delete single messages")
+        raise Unsupported(self._driver, "delete single messages")
 
     def drop_these(self, found: Sequence[Waiting]) -> list[bool]:
         """Delete messages that waiting() returned, tasks or not; for each, whether it still waited and is
         now deleted. Each message in one step."""
-        raise Unsupported(self.name, "delete single messages")
+        raise Unsupported(self._driver, "delete single messages")
 
     def move_these(self, found: Sequence[Waiting], target: str) -> list[bool]:
         """Move messages that waiting() returned, as move() does; for each, whether it still waited."""
-        raise Unsupported(self.name, "move messages")
+        raise Unsupported(self._driver, "move messages")
 
     def replay(self, entry_id: str) -> bool:
         """Requeue one quarantined message, byte for byte and as if never delivered.
         False: there is no such entry (any more)."""
-        raise Unsupported(self.name, "replay a message")
+        raise Unsupported(self._driver, "replay a message")
 
     def forget(self, entry_id: str) -> bool:
         """Delete one quarantined message; False as in replay()."""
-        raise Unsupported(self.name, "delete a message that was set aside")
+        raise Unsupported(self._driver, "delete a message that was set aside")
 
-
-#: entries that are kept; the oldest go first
-AUDIT_SIZE = 10_000
-
-
-class Audit:
-    """The part of the broker contract about the log; for drivers with features.audits."""
-
-    name: ClassVar[str]
+    # --- the audit log, for drivers with features.audits
 
     def audit(self, entry: bytes) -> None:
         """Add an entry; of more than AUDIT_SIZE the oldest are forgotten."""
-        raise Unsupported(self.name, "keep an audit log")
+        raise Unsupported(self._driver, "keep an audit log")
 
     def audited(self, limit: int = 100) -> list[bytes]:
         """The newest entries, the newest first, byte for byte."""
-        raise Unsupported(self.name, "keep an audit log")
+        raise Unsupported(self._driver, "keep an audit log")

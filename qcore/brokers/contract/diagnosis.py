@@ -1,8 +1,15 @@
-"""Guarantees and problems of a broker with its settings, for `qctl doctor --guarantees`."""
+"""The part of the broker contract that finds problems, and says which guarantees hold: for `qctl doctor`.
+
+In:  the state and the settings of the broker.  Out: symptoms, which can be mended by name; guarantees.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
+
+from qcore.errors import UnknownName
 
 YES, NO, PARTLY, UNKNOWN = "yes", "no", "partly", "unknown"
 
@@ -31,3 +38,26 @@ class Symptom(msgspec.Struct, frozen=True):
     what: str  # one sentence: what is wrong, and its consequence
     fix: str  # the command line that fixes it
     about: str = ""  # the queue, worker or task concerned
+
+
+class Diagnosis:
+    """Problems and guarantees of a broker."""
+
+    def __init__(self, driver: str, fixed: Sequence[Guarantee] = ()) -> None:
+        """driver: its name; fixed: the publishing guarantees of a driver where no setting changes them."""
+        self._driver, self._fixed = driver, fixed
+
+    def symptoms(self) -> list[Symptom]:
+        """The problems at the broker, as far as they can be detected."""
+        return []
+
+    def guarantees(self) -> list[Guarantee]:
+        """The publishing guarantees that hold here. Raises BrokerDown."""
+        unknown = Guarantee(
+            DURABLE, UNKNOWN, f"the broker {self._driver} does not say where it keeps messages"
+        )
+        return list(self._fixed) or [unknown]
+
+    def mend(self, name: str) -> int:
+        """Fix the symptom of that name; returns how many things were fixed. Raises UnknownName."""
+        raise UnknownName("symptom that can be mended here", name, [])

@@ -7,7 +7,7 @@ Options of the broker: `failed_ttl_s` (None: never expires) and `failed_max`; th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -60,13 +60,15 @@ def limits_of(options: Mapping[str, Any]) -> FailedTaskLimits:
 class FailedTaskStore:
     """Failed tasks by task id; a later failure under the same id replaces the earlier one."""
 
-    name: ClassVar[str]
+    def __init__(self, driver: str) -> None:
+        """driver: the name of the driver, for the messages of Unsupported."""
+        self._driver = driver
 
-    def store_failed_tasks(self, failures: Sequence[FailedTask]) -> None:
+    def store(self, failures: Sequence[FailedTask]) -> None:
         """Store failures; drivers do the same in the step of a Settlement that has one."""
         raise self._unsupported()
 
-    def failures(
+    def page(
         self,
         since: float | None = None,
         until: float | None = None,
@@ -79,22 +81,22 @@ class FailedTaskStore:
         meanwhile."""
         raise self._unsupported()
 
-    def failures_of(self, task_ids: Sequence[str]) -> list[FailedTask | None]:
+    def of(self, task_ids: Sequence[str]) -> list[FailedTask | None]:
         """The failures of these ids with all fields; None for an unknown id."""
         raise self._unsupported()
 
-    def forget_failures(self, task_ids: Sequence[str]) -> int:
+    def forget(self, task_ids: Sequence[str]) -> int:
         """Delete the failures of these ids; returns how many existed."""
         raise self._unsupported()
 
-    def retry_failures(self, tries: Sequence[RetryRequest]) -> list[str]:
+    def retry(self, tries: Sequence[RetryRequest]) -> list[str]:
         """Publish each retry and record it with its failure, in one step for each, unless the failure was
         retried before. Returns for each the id of the retry: `task_id` when this call was the first, ''
         when the failure no longer exists. May be called again with the same ids after BrokerDown."""
         raise self._unsupported()
 
-    def failure_counts(self) -> FailedTaskCounts:
+    def counts(self) -> FailedTaskCounts:
         raise self._unsupported()
 
     def _unsupported(self) -> Unsupported:
-        return Unsupported(self.name, "keep failed tasks (results with FAILURE are in the result store)")
+        return Unsupported(self._driver, "keep failed tasks (results with FAILURE are in the result store)")

@@ -98,7 +98,7 @@ class StoredResult(msgspec.Struct, frozen=True):
 class FullChord(msgspec.Struct):
     """A chord whose members have all ended, as known to the process that counted the last one.
 
-    token is the right to send its body: chord_done() checks it.
+    token is the right to send its body: Chords.finish() checks it.
     """
 
     group: str

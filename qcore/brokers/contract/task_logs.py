@@ -6,7 +6,6 @@ In:  lines of JSON by task id.  Out: the newest lines of a task, oldest first.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 from qcore.errors import Unsupported
 
@@ -16,14 +15,16 @@ KEPT_S = 86_400
 
 
 class TaskLogs:
-    """Task logs."""
+    """The log lines of tasks, by task id."""
 
-    name: ClassVar[str]
+    def __init__(self, driver: str) -> None:
+        """driver: the name of the driver, for the messages of Unsupported."""
+        self._driver = driver
 
-    def keep_lines(self, lines: Mapping[str, Sequence[bytes]], most: int) -> None:
+    def append(self, lines: Mapping[str, Sequence[bytes]], most: int) -> None:
         """Append log lines to tasks. Each keeps its newest `most` lines, for KEPT_S after the last one."""
-        raise Unsupported(self.name, "keep what tasks log")
+        raise Unsupported(self._driver, "keep what tasks log")
 
-    def lines_of(self, task_id: str) -> list[bytes]:
+    def of(self, task_id: str) -> list[bytes]:
         """The lines of a task, oldest first, byte for byte."""
-        raise Unsupported(self.name, "keep what tasks log")
+        raise Unsupported(self._driver, "keep what tasks log")

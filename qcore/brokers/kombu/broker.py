@@ -12,31 +12,30 @@ are declared as Celery declares them, without x-max-priority; the transport opti
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 from qcore.base.crashpoints import crashpoint
 from qcore.base.times import new_id
 from qcore.brokers.base import Broker
-from qcore.brokers.contract.administration import Depth
+from qcore.brokers.contract.administration import Administration
 from qcore.brokers.contract.consumer import Consumer
-from qcore.brokers.contract.diagnosis import CONFIRMED, DURABLE, NO, UNKNOWN, YES, Guarantee
-from qcore.brokers.contract.records import Features, Member, Message, Quarantined
+from qcore.brokers.contract.diagnosis import CONFIRMED, DURABLE, NO, UNKNOWN, YES, Diagnosis, Guarantee
+from qcore.brokers.contract.records import Features, Member, Message
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.kombu.bus import BusState, KombuListener
 from qcore.brokers.kombu.connection import KombuConnection, is_native
 from qcore.brokers.kombu.consumer import KombuConsumer
 from qcore.brokers.kombu.members import MemberList
-from qcore.brokers.kombu.messages import incoming, outgoing
+from qcore.brokers.kombu.messages import outgoing
 from qcore.brokers.kombu.publisher import Publisher
-from qcore.brokers.kombu.topology import QUARANTINE, Topology, bus_type
+from qcore.brokers.kombu.topology import Topology, bus_type
 from qcore.errors import Unroutable, mask_url
 
 HEARTBEAT_S = 60.0
 CONTROL_TTL_S, CONTROL_EXPIRES_S = 300.0, 10.0
 EVENT_TTL_S, EVENT_EXPIRES_S = 5.0, 60.0
-QUARANTINE_READ = 10_000
 GONE_S = 60.0  # how long a departed worker is remembered: longer than its last announcement
 
 
@@ -80,18 +79,10 @@ class KombuBroker(Broker):
             self.url, self.options, heartbeat_s=self._beat_s if heartbeat else 0.0, name=name
         )
 
-    @contextmanager
-    def _on_link(self) -> Iterator[None]:
-        """Hold this broker's connection. Nothing is sent yet, so a stale one may be replaced."""
-        with self._link.lock:
-            self._link.refresh()
-            with self._link.use():
-                yield
-
     # --- tasks
 
     def publish(self, messages: Sequence[Message]) -> None:
-        with self._on_link():
+        with self._link.refreshed():
             crashpoint("before_publish")
             self._send(messages)
             crashpoint("published")
@@ -111,62 +102,10 @@ class KombuBroker(Broker):
         sender = self._new_link(f"qcore sender {node}".strip(), heartbeat=False) if link.native else None
         return KombuConsumer(link, queues, sender)
 
-    def depth(self, queue: str) -> Depth:
-        with self._on_link():
-            return Depth(ready=self._topology.size(queue))
-
-    def peek(self, queue: str, limit: int = 20) -> list[bytes]:
-        return [incoming(m, queue, self._link.native).raw for m in self._look(queue, limit)]
-
-    def _look(self, queue: str, limit: int) -> list[Any]:
-        """Take messages and return them to their places; they are then flagged as redelivered."""
-        with self._on_link():
-            if not self._topology.has_queue(queue):
-                return []
-
-            def look(channel: Any) -> list[Any]:
-                found: list[Any] = []
-                while len(found) < limit:
-                    message = channel.basic_get(queue)
-                    if message is None:
-                        break
-                    found.append(message)
-                for message in reversed(found):
-                    channel.basic_reject(message.delivery_tag, requeue=True)
-                return found
-
-            return self._link.attempt(look)
-
     def bind(self, queue: str, exchange: str, kind: str, routing_key: str) -> None:
-        with self._on_link():
+        with self._link.refreshed():
             self._topology.queue(queue)
             self._topology.bind(queue, exchange, kind, routing_key)
-
-    def purge(self, queue: str) -> int:
-        """Delete ready messages only: delayed ones of all queues share the same queues."""
-        with self._on_link():
-            if not self._topology.has_queue(queue):
-                return 0
-            return self._link.attempt(lambda channel: int(channel.queue_purge(queue) or 0))
-
-    def queues(self) -> list[str]:
-        return list(self._named)
-
-    def quarantined(self, limit: int = 100) -> list[Quarantined]:
-        found = []
-        for message in self._look(QUARANTINE, QUARANTINE_READ):
-            headers = message.properties.get("application_headers") or getattr(message, "headers", None) or {}
-            at = headers.get("at")
-            found.append(
-                Quarantined(
-                    id=str(message.properties.get("message_id") or ""),
-                    queue=str(headers.get("queue", "")),
-                    reason=str(headers.get("reason", "")),
-                    at=float(at) if isinstance(at, int | float) else 0.0,
-                    raw=incoming(message, QUARANTINE, self._link.native).raw,
-                )
-            )
-        return found[::-1][:limit]
 
     # --- bus
 
@@ -174,11 +113,11 @@ class KombuBroker(Broker):
         if not self._link.native or bus_type(exchange)[0] != "fanout":
             self._say(exchange, routing_key, raw)
             return None
-        with self._on_link():
+        with self._link.refreshed():
             return self._roster.reach(exchange, raw)
 
     def _say(self, exchange: str, routing_key: str, raw: bytes) -> None:
-        with self._on_link():
+        with self._link.refreshed():
             self._topology.bus_exchange(exchange)
             self._publisher.send([(outgoing(raw, exchange, routing_key, mandatory=False), raw)])
 
@@ -216,30 +155,30 @@ class KombuBroker(Broker):
 
     def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> None:  # previous one unknown
         if self.features.members_known:
-            with self._on_link():
+            with self._link.refreshed():
                 self._roster.announce(node, info, ttl_s)
 
     def retire(self, node: str) -> None:
         if self.features.members_known:
-            with self._on_link():
+            with self._link.refreshed():
                 self._roster.announce(node, None, GONE_S)
 
     def members(self) -> list[Member]:
         """Members whose seen_at is in the clock of the worker itself."""
         if not self.features.members_known:
             return []
-        with self._on_link():
+        with self._link.refreshed():
             return self._roster.members()
 
     def revoke(self, task_ids: Sequence[str], ttl_s: float = 10800.0) -> None:
         if self.features.revokes:
-            with self._on_link():
+            with self._link.refreshed():
                 self._roster.revoke(task_ids, ttl_s)
 
     def revoked(self, limit: int = 50_000) -> list[str]:
         if not self.features.revokes:
             return []
-        with self._on_link():
+        with self._link.refreshed():
             return self._roster.revoked(limit)
 
     # --- lifecycle
@@ -262,12 +201,20 @@ class KombuBroker(Broker):
         finally:
             link.close()
 
-    def promises(self) -> list[Guarantee]:
+    @cached_property
+    def administration(self) -> Administration:
+        from qcore.brokers.kombu.administration import KombuAdministration
+
+        return KombuAdministration(self.name, self._link, self._topology, self._named)
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
         kept = "persistent messages in durable queues: on one disk, in quorum queues on several"
-        return [
+        fixed = [
             Guarantee(CONFIRMED, YES, "publish returns when the server has confirmed every message"),
             Guarantee(DURABLE, YES, kept, "task_default_queue_type, task_create_missing_queue_type"),
         ]
+        return Diagnosis(self.name, fixed)
 
     def close(self) -> None:
         self._link.close()
@@ -292,6 +239,8 @@ class EmulatedBroker(KombuBroker):
         lease=False,
     )
 
-    def promises(self) -> list[Guarantee]:
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
         what = "this transport does not confirm: a published message may be lost"
-        return [Guarantee(CONFIRMED, NO, what), Guarantee(DURABLE, UNKNOWN, "depends on the transport")]
+        fixed = [Guarantee(CONFIRMED, NO, what), Guarantee(DURABLE, UNKNOWN, "depends on the transport")]
+        return Diagnosis(self.name, fixed)

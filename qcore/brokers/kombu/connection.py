@@ -279,6 +279,14 @@ class KombuConnection:
                 except TimeoutError:
                     return  # a partial frame; it is kept until the rest arrives
 
+    @contextmanager
+    def refreshed(self) -> Iterator[None]:
+        """Hold this connection. Nothing is sent yet, so a stale one may be replaced."""
+        with self.lock:
+            self.refresh()
+            with self.use():
+                yield
+
     def refresh(self) -> None:
         """Detect that the broker has closed an idle connection, and open a new one."""
         if self.native and self.is_open:

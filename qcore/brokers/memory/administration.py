@@ -3,22 +3,56 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from qcore.brokers.base import Broker
-from qcore.brokers.contract.administration import Pause, Waiting
+from qcore.brokers.contract.administration import Administration, Depth, Pause, Waiting
 from qcore.brokers.contract.records import Message, Quarantined
-from qcore.brokers.contract.task_logs import TASKS
-from qcore.brokers.memory.state import PRIORITIES, Entry, MemoryState
+from qcore.brokers.memory.state import PRIORITIES, Entry, MemoryState, Queue
 from qcore.brokers.shared.message_ids import is_one_of, priority_of
 
 
-class MemoryAdministration(Broker):
-    """Pause, move, drop, replay; and publish once."""
+class MemoryAdministration(Administration):
+    """The queues of one process."""
 
-    _state: MemoryState
+    def __init__(self, state: MemoryState) -> None:
+        super().__init__("memory")
+        self._state = state
+
+    def depth(self, queue: str) -> Depth:
+        with self._state.changed:
+            found = self._state.queues.get(queue) or Queue()
+            held = sum(e.queue == queue for o in self._state.owners for e in o.held.values())
+            heads = [entries[0].ready_at for entries in found.ready if entries]
+            return Depth(sum(map(len, found.ready)), len(found.delayed), held, min(heads, default=None))
+
+    def peek(self, queue: str, limit: int = 20) -> list[bytes]:
+        with self._state.changed:
+            found = self._state.queues.get(queue) or Queue()
+            return [e.raw for e in itertools.islice(itertools.chain(*found.ready), limit)]
+
+    def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
+        with self._state.changed:
+            found = self._state.queues.get(queue) or Queue()
+            return [(due_at, e.raw) for due_at, _, e in sorted(found.delayed)[:limit]]
+
+    def purge(self, queue: str) -> int:
+        with self._state.changed:
+            found = self._state.queues.get(queue)
+            if found is None:
+                return 0
+            self._state.queues[queue] = Queue()
+            return sum(map(len, found.ready)) + len(found.delayed)
+
+    def queues(self) -> list[str]:
+        with self._state.changed:
+            return sorted(self._state.queues)
+
+    def quarantined(self, limit: int = 100) -> list[Quarantined]:
+        with self._state.changed:
+            return list(itertools.islice(reversed(self._state.quarantine), limit))
 
     def pause(self, queue: str, reason: str = "", by: str = "", for_s: float | None = None) -> None:
         now = time.time()
@@ -136,39 +170,6 @@ class MemoryAdministration(Broker):
 
     def _quarantined(self, entry_id: str) -> Quarantined | None:
         return next((q for q in self._state.quarantine if q.id == entry_id), None)
-
-    def first_time(self, key: str, ttl_s: float) -> bool:
-        now = time.time()
-        with self._state.changed:
-            if self._state.said.get(key, 0.0) > now:
-                return False
-            self._state.said = {k: until for k, until in self._state.said.items() if until > now}
-            self._state.said[key] = now + ttl_s
-            return True
-
-    def publish_once(self, message: Message, key: str, task_id: str, ttl_s: float) -> str:
-        now = time.time()
-        with self._state.changed:
-            queue = self._state.route(message)
-            owner, until = self._state.once.get(key, ("", 0.0))
-            if until > now:
-                return owner
-            self._state.once = {k: v for k, v in self._state.once.items() if v[1] > now}
-            self._state.once[key] = (task_id, now + ttl_s)
-            self._state.put(message, queue)
-            return task_id
-
-    def keep_lines(self, lines: Mapping[str, Sequence[bytes]], most: int) -> None:
-        with self._state.changed:
-            kept = self._state.lines
-            for task_id, new in lines.items():
-                kept[task_id] = [*kept.pop(task_id, []), *new][-most:]
-            while len(kept) > TASKS:
-                del kept[next(iter(kept))]
-
-    def lines_of(self, task_id: str) -> list[bytes]:
-        with self._state.changed:
-            return list(self._state.lines.get(task_id, ()))
 
     def audit(self, entry: bytes) -> None:
         with self._state.changed:

@@ -10,19 +10,20 @@ import itertools
 import threading
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
-from qcore.brokers.contract.administration import Depth
-from qcore.brokers.contract.diagnosis import DURABLE, NO, Guarantee
-from qcore.brokers.contract.failed_tasks import limits_of
-from qcore.brokers.contract.records import Features, Member, Message, Quarantined, StoredResult
+from qcore.brokers.base import Broker
+from qcore.brokers.contract.administration import Administration
+from qcore.brokers.contract.chords import Chords
+from qcore.brokers.contract.diagnosis import DURABLE, NO, Diagnosis, Guarantee
+from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
+from qcore.brokers.contract.records import Features, Member, Message, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
-from qcore.brokers.memory.administration import MemoryAdministration
+from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.memory.bus import MemoryInbox, MemorySubscription
-from qcore.brokers.memory.chords import Count, MemoryChords
 from qcore.brokers.memory.consumer import MemoryConsumer
-from qcore.brokers.memory.failed_tasks import MemoryFailedTasks
-from qcore.brokers.memory.state import MemoryState, Queue
+from qcore.brokers.memory.state import MemoryState
 from qcore.brokers.shared.topics import hears
 from qcore.wire.result import ResultMeta, decode
 
@@ -30,7 +31,7 @@ _places: dict[str, MemoryState] = {}
 _places_lock = threading.Lock()
 
 
-class MemoryBroker(MemoryFailedTasks, MemoryChords, MemoryAdministration):
+class MemoryBroker(Broker):
     """Queues in this process."""
 
     name: ClassVar[str] = "memory"
@@ -57,8 +58,34 @@ class MemoryBroker(MemoryFailedTasks, MemoryChords, MemoryAdministration):
         with _places_lock:
             self._state = _places.setdefault(url.partition("://")[2].strip("/"), MemoryState())
 
-    def _chords(self) -> tuple[threading.Condition, dict[str, Count]]:
-        return self._state.changed, self._state.chords
+    @cached_property
+    def administration(self) -> Administration:
+        from qcore.brokers.memory.administration import MemoryAdministration
+
+        return MemoryAdministration(self._state)
+
+    @cached_property
+    def chords(self) -> Chords:
+        from qcore.brokers.memory.chords import MemoryChords
+
+        return MemoryChords(self._state, self.publish)
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
+        what = "messages are in the memory of this process and end with it"
+        return Diagnosis(self.name, [Guarantee(DURABLE, NO, what)])
+
+    @cached_property
+    def task_logs(self) -> TaskLogs:
+        from qcore.brokers.memory.task_logs import MemoryTaskLogs
+
+        return MemoryTaskLogs(self._state)
+
+    @cached_property
+    def failed_tasks(self) -> FailedTaskStore:
+        from qcore.brokers.memory.failed_tasks import MemoryFailedTasks
+
+        return MemoryFailedTasks(self._state, self._failure_limits)
 
     def publish(self, messages: Sequence[Message]) -> None:
         with self._state.changed:
@@ -69,38 +96,26 @@ class MemoryBroker(MemoryFailedTasks, MemoryChords, MemoryAdministration):
     def consumer(self, queues: Sequence[str], node: str = "") -> MemoryConsumer:
         return MemoryConsumer(self._state, queues, self.lease_s, self._failure_limits)
 
-    def depth(self, queue: str) -> Depth:
+    def first_time(self, key: str, ttl_s: float) -> bool:
+        now = time.time()
         with self._state.changed:
-            found = self._state.queues.get(queue) or Queue()
-            held = sum(e.queue == queue for o in self._state.owners for e in o.held.values())
-            heads = [entries[0].ready_at for entries in found.ready if entries]
-            return Depth(sum(map(len, found.ready)), len(found.delayed), held, min(heads, default=None))
+            if self._state.said.get(key, 0.0) > now:
+                return False
+            self._state.said = {k: until for k, until in self._state.said.items() if until > now}
+            self._state.said[key] = now + ttl_s
+            return True
 
-    def peek(self, queue: str, limit: int = 20) -> list[bytes]:
+    def publish_once(self, message: Message, key: str, task_id: str, ttl_s: float) -> str:
+        now = time.time()
         with self._state.changed:
-            found = self._state.queues.get(queue) or Queue()
-            return [e.raw for e in itertools.islice(itertools.chain(*found.ready), limit)]
-
-    def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
-        with self._state.changed:
-            found = self._state.queues.get(queue) or Queue()
-            return [(due_at, e.raw) for due_at, _, e in sorted(found.delayed)[:limit]]
-
-    def purge(self, queue: str) -> int:
-        with self._state.changed:
-            found = self._state.queues.get(queue)
-            if found is None:
-                return 0
-            self._state.queues[queue] = Queue()
-            return sum(map(len, found.ready)) + len(found.delayed)
-
-    def queues(self) -> list[str]:
-        with self._state.changed:
-            return sorted(self._state.queues)
-
-    def quarantined(self, limit: int = 100) -> list[Quarantined]:
-        with self._state.changed:
-            return list(itertools.islice(reversed(self._state.quarantine), limit))
+            queue = self._state.route(message)
+            owner, until = self._state.once.get(key, ("", 0.0))
+            if until > now:
+                return owner
+            self._state.once = {k: v for k, v in self._state.once.items() if v[1] > now}
+            self._state.once[key] = (task_id, now + ttl_s)
+            self._state.put(message, queue)
+            return task_id
 
     def results_of(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
         with self._state.changed:
@@ -204,9 +219,6 @@ class MemoryBroker(MemoryFailedTasks, MemoryChords, MemoryAdministration):
 
     def check(self) -> None:
         pass
-
-    def promises(self) -> list[Guarantee]:
-        return [Guarantee(DURABLE, NO, "messages are in the memory of this process and end with it")]
 
     def close(self) -> None:
         pass

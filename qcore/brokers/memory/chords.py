@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 import math
-import threading
-from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import msgspec
-
-from qcore.brokers.base import Broker
+from qcore.brokers.contract.chords import Chords
 from qcore.brokers.contract.records import FullChord, Message
+from qcore.brokers.memory.state import Count, MemoryState
 from qcore.wire.outcome import ChordPart
 
 
-class Count(msgspec.Struct):
-    """One chord."""
+class MemoryChords(Chords):
+    """The chords of one process."""
 
-    size: int
-    parts: dict[str, tuple[float, bytes]] = {}
-    token: str | None = None
-    done: bool = False
+    def __init__(self, state: MemoryState, publish: Callable[[Sequence[Message]], None]) -> None:
+        super().__init__("memory")
+        self._state, self._publish = state, publish
 
+    def create(self, sizes: Sequence[tuple[str, int]], ttl_s: float | None) -> None:
+        with self._state.changed:
+            self._state.chords.update({group: Count(size) for group, size in sizes})
 
-class MemoryChords(Broker):
-    """The part of the broker that counts chord members."""
-
-    @abstractmethod
-    def _chords(self) -> tuple[threading.Condition, dict[str, Count]]:
-        """The lock of the Place, and its chords."""
-
-    def chord_sizes(self, sizes: Sequence[tuple[str, int]], ttl_s: float | None) -> None:
-        changed, chords = self._chords()
-        with changed:
-            chords.update({group: Count(size) for group, size in sizes})
-
-    def chord_parts(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
-        changed, chords = self._chords()
-        with changed:
-            return [self._count(chords.get(part.group), part) for part in parts]
+    def count(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
+        with self._state.changed:
+            return [self._count(self._state.chords.get(part.group), part) for part in parts]
 
     @staticmethod
     def _count(chord: Count | None, part: ChordPart) -> FullChord | None:
@@ -51,17 +37,15 @@ class MemoryChords(Broker):
         chord.token = member
         return FullChord(part.group, member, [entry for _, entry in sorted(chord.parts.values())])
 
-    def chord_done(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
-        changed, chords = self._chords()
-        with changed:
-            chord = chords.get(full.group)
+    def finish(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
+        with self._state.changed:
+            chord = self._state.chords.get(full.group)
             if chord is None or chord.done or chord.token != full.token:
                 return False
-            self.publish(messages)
+            self._publish(messages)
             chord.done, chord.parts = True, {}
             return True
 
-    def chord_failed(self, group: str) -> None:
-        changed, chords = self._chords()
-        with changed:
-            chords.pop(group, None)
+    def fail(self, group: str) -> None:
+        with self._state.changed:
+            self._state.chords.pop(group, None)

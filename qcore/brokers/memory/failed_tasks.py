@@ -22,15 +22,16 @@ from qcore.wire.failure import FailedTask
 class MemoryFailedTasks(FailedTaskStore):
     """Failed tasks of one process."""
 
-    _state: MemoryState
-    _failure_limits: FailedTaskLimits
+    def __init__(self, state: MemoryState, limits: FailedTaskLimits) -> None:
+        super().__init__("memory")
+        self._state, self._limits = state, limits
 
-    def store_failed_tasks(self, failures: Sequence[FailedTask]) -> None:
+    def store(self, failures: Sequence[FailedTask]) -> None:
         with self._state.changed:
             for failure in failures:
-                self._state.store_failed_task(failure, self._failure_limits)
+                self._state.store_failed_task(failure, self._limits)
 
-    def failures(
+    def page(
         self,
         since: float | None = None,
         until: float | None = None,
@@ -52,15 +53,15 @@ class MemoryFailedTasks(FailedTaskStore):
                     return FailedTaskPage(found, repr(at))
         return FailedTaskPage(found, "")
 
-    def failures_of(self, task_ids: Sequence[str]) -> list[FailedTask | None]:
+    def of(self, task_ids: Sequence[str]) -> list[FailedTask | None]:
         with self._state.changed:
             return [replace(f) if (f := self._state.failures.get(i)) else None for i in task_ids]
 
-    def forget_failures(self, task_ids: Sequence[str]) -> int:
+    def forget(self, task_ids: Sequence[str]) -> int:
         with self._state.changed:
             return sum(self._state.failures.pop(task_id, None) is not None for task_id in task_ids)
 
-    def retry_failures(self, tries: Sequence[RetryRequest]) -> list[str]:
+    def retry(self, tries: Sequence[RetryRequest]) -> list[str]:
         owners = []
         with self._state.changed:
             for one in tries:
@@ -71,6 +72,6 @@ class MemoryFailedTasks(FailedTaskStore):
                 owners.append(failure.retried_as if failure is not None else "")
         return owners
 
-    def failure_counts(self) -> FailedTaskCounts:
+    def counts(self) -> FailedTaskCounts:
         with self._state.changed:
             return FailedTaskCounts(len(self._state.failures), self._state.failures_dropped)

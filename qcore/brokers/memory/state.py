@@ -19,7 +19,6 @@ import msgspec
 from qcore.brokers.contract.administration import AUDIT_SIZE, Pause
 from qcore.brokers.contract.failed_tasks import FailedTaskLimits
 from qcore.brokers.contract.records import Message, Quarantined, StoredResult
-from qcore.brokers.memory.chords import Count
 from qcore.errors import Unroutable
 from qcore.wire.failure import FailedTask
 
@@ -35,6 +34,15 @@ class Entry(msgspec.Struct):
     priority: int
     crashes: int = 0  # how often a dead or uncertain owner returned it
     ready_at: float = 0.0  # epoch seconds since which it is ready
+
+
+class Count(msgspec.Struct):
+    """One chord, and the members that were counted."""
+
+    size: int
+    parts: dict[str, tuple[float, bytes]] = {}
+    token: str | None = None
+    done: bool = False
 
 
 class Waiter(Protocol):

@@ -1,4 +1,4 @@
-"""The Lua scripts of administration, and of publishing once; see brokers/redis/scripts.py."""
+"""The Lua scripts of administration; see brokers/redis/scripts.py."""
 
 from __future__ import annotations
 
@@ -70,25 +70,6 @@ if redis.call('XDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call('LPUSH', ARGV[2], ARGV[4])
 redis.call('PUBLISH', ARGV[3], '1')
 return 1
-"""
-)
-
-# KEYS: key, seq.  ARGV: task id, ttl ms, then for each queue: delayed set, channel, due or '', list, message.
-# Returns the id of the task that has the key.
-PUBLISH_ONCE = Script(
-    DELAY_FUNCTION
-    + """
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return redis.call('GET', KEYS[1]) end
-for i = 3, #ARGV, 5 do
-  local zset, bell, due, list, raw = ARGV[i], ARGV[i+1], ARGV[i+2], ARGV[i+3], ARGV[i+4]
-  if due == '' or redis.call('PUBSUB', 'NUMSUB', bell)[2] == 0 and string.find(raw, '"eta":"', 1, true) then
-    redis.call('LPUSH', list, raw)
-    redis.call('PUBLISH', bell, '1')
-  else
-    shelve(zset, KEYS[2], bell, due, list, raw)
-  end
-end
-return ARGV[1]
 """
 )
 
@@ -237,15 +218,5 @@ PAUSES = Script(
     + """
 return {tostring(now), redis.call('SMEMBERS', KEYS[1]), redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES'),
   redis.call('HGETALL', KEYS[3])}
-"""
-)
-
-
-# KEYS: revoked.  ARGV: ids.  Returns how many of them were stored.
-UNREVOKE = Script(
-    """
-local count = 0
-for _, id in ipairs(ARGV) do count = count + redis.call('ZREM', KEYS[1], id) end
-return count
 """
 )

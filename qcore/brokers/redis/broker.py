@@ -9,43 +9,39 @@ in flight are in qcore's own ledgers (brokers/redis/consumer.py), which Celery n
 from __future__ import annotations
 
 import re
-import threading
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import msgspec
 
 from qcore.base.crashpoints import crashpoint
-from qcore.brokers.contract.failed_tasks import limits_of
-from qcore.brokers.contract.records import Features, Member, Message, Quarantined, StoredResult
+from qcore.brokers.base import Broker
+from qcore.brokers.contract.administration import Administration
+from qcore.brokers.contract.chords import Chords
+from qcore.brokers.contract.diagnosis import Diagnosis
+from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
+from qcore.brokers.contract.records import Features, Member, Message, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
-from qcore.brokers.redis.administration import RedisAdministration
-from qcore.brokers.redis.administration_scripts import UNREVOKE
-from qcore.brokers.redis.bus import RedisInbox, RedisSubscription, control_node
-from qcore.brokers.redis.bus_scripts import ANNOUNCE, MEMBERS, REPLY, REVOKE, REVOKED, REVOKED_AMONG
-from qcore.brokers.redis.chords import RedisChords
-from qcore.brokers.redis.connection import RedisConnection
+from qcore.brokers.contract.task_logs import TaskLogs
+from qcore.brokers.redis.bus import RedisInbox, RedisSubscription, bindings, control_node
+from qcore.brokers.redis.bus_scripts import ANNOUNCE, MEMBERS, REPLY, REVOKE, REVOKED, REVOKED_AMONG, UNREVOKE
+from qcore.brokers.redis.connection import RedisConnection, SharedConnection
 from qcore.brokers.redis.consumer import RedisConsumer
-from qcore.brokers.redis.delivery_scripts import DELAY
-from qcore.brokers.redis.diagnosis import RedisDiagnosis
-from qcore.brokers.redis.failed_tasks import RedisFailedTasks
+from qcore.brokers.redis.delivery_scripts import DELAY, PUBLISH_ONCE
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.result_waits import ResultWaits
-from qcore.brokers.redis.scripts import Script, unmark
 from qcore.brokers.redis.servers import ServerSelector
-from qcore.brokers.redis.task_logs import RedisTaskLogs
 from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerDown, NotReplicated, Unroutable, Unsupported
 from qcore.wire.compression import decompress
 from qcore.wire.result import ResultMeta, decode
 
 UNREVOKED_AT_ONCE = 5000
-SCAN_S = 2.0  # the longest time spent on scanning for binding tables
 _COMPRESSED = b"\x00celery-compressed\x00"
 
 
-class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministration, RedisDiagnosis):
+class RedisBroker(Broker):
     """One database of one server."""
 
     name: ClassVar[str] = "redis"
@@ -69,31 +65,53 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
         self._door = ServerSelector(url, self.options)
         self._keys = Keys(self._door.db, self.options)
         self._failure_limits = limits_of(self.options)
-        self._renew_connections()
+        self._shared = SharedConnection(self._door)
+        self._renew_waits()
         self._replicas = int(self.options.get("publish_wait_replicas") or 0)
         tell_after_fork(self)
 
-    def _renew_connections(self) -> None:
-        self._lock = threading.RLock()
-        self._link = RedisConnection(self._door)
+    def _renew_waits(self) -> None:
         self._waits = ResultWaits(self._door)
         self._noted: set[str] = set()  # queue names that this process has added to the set
 
     def after_fork(self) -> None:
-        link, waits = self._link, self._waits
-        self._renew_connections()
-        link.drop()
+        waits = self._waits
+        self._shared.after_fork()
+        self._renew_waits()
         waits.close()
 
-    def call(self, *command: Any) -> Any:
-        """Run one command on the shared connection."""
-        with self._lock:
-            return self._link.safe_calls([command])[0]
+    # --- roles
 
-    def run(self, script: Script, keys: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
-        """Run one script on the shared connection."""
-        with self._lock:
-            return self._link.run(script, keys, arguments, safe=True)
+    @cached_property
+    def administration(self) -> Administration:
+        from qcore.brokers.redis.administration import RedisAdministration
+
+        return RedisAdministration(self._shared, self._keys)
+
+    @cached_property
+    def chords(self) -> Chords:
+        from qcore.brokers.redis.chords import RedisChords
+
+        ordered = self.options.get("result_chord_ordered", True)
+        return RedisChords(self._shared, self._keys, self._route, bool(ordered))
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
+        from qcore.brokers.redis.diagnosis import RedisDiagnosis
+
+        return RedisDiagnosis(self._shared, self._keys, self.consumer)
+
+    @cached_property
+    def task_logs(self) -> TaskLogs:
+        from qcore.brokers.redis.task_logs import RedisTaskLogs
+
+        return RedisTaskLogs(self._shared, self._keys)
+
+    @cached_property
+    def failed_tasks(self) -> FailedTaskStore:
+        from qcore.brokers.redis.failed_tasks import RedisFailedTasks
+
+        return RedisFailedTasks(self._shared, self._keys, self._failure_limits, self._published_to)
 
     # --- tasks
 
@@ -120,12 +138,13 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
         commands += [("PUBLISH", bell, "1") for bell in bells]
         if fresh:
             commands.append(("SADD", keys.queues, *fresh))
-        with self._lock:
+        shared = self._shared
+        with shared.lock:
             if commands:
-                self._link.safe_calls(commands)
+                shared.link.safe_calls(commands)
             # 1,000 messages at a time, so that no script call blocks the server for long.
             for start in range(0, len(shelved), 5000):
-                self._link.run(DELAY, (keys.sequence,), shelved[start : start + 5000], safe=True)
+                shared.link.run(DELAY, (keys.sequence,), shelved[start : start + 5000], safe=True)
             if self._replicas:
                 self._wait_replicas()
         crashpoint("published")
@@ -134,20 +153,21 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
     def _published_to(self, queues: Sequence[str]) -> None:
         """The remaining steps of publishing when a script of its own published the messages."""
         fresh = set(queues) - self._noted
-        with self._lock:
+        with self._shared.lock:
             if fresh:
-                self._link.safe_calls([("SADD", self._keys.queues, *fresh)])
+                self._shared.link.safe_calls([("SADD", self._keys.queues, *fresh)])
             if self._replicas:
                 self._wait_replicas()
         self._noted |= fresh
 
     def _wait_replicas(self) -> None:
         """Wait until enough replicas have this connection's writes; raises NotReplicated, BrokerDown."""
-        opened = self._link.opened
+        link = self._shared.link
+        opened = link.opened
         wait_s = min(float(self.options.get("publish_wait_s") or 1.0), self._door.reply_timeout_s / 2)
-        count = self._link.call("WAIT", self._replicas, max(1, int(wait_s * 1000)))
+        count = link.call("WAIT", self._replicas, max(1, int(wait_s * 1000)))
         # A new connection has no writes on record, so the server would report all replicas as up to date.
-        have = count if self._link.opened == opened else 0
+        have = count if link.opened == opened else 0
         if have < self._replicas:
             raise NotReplicated(have, self._replicas, wait_s)
 
@@ -159,7 +179,7 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
         if not exchange and key:
             return [key]
         found = set()
-        for routing_key, pattern, queue in self._bindings(self._keys.binding(exchange)):
+        for routing_key, pattern, queue in bindings(self._shared, self._keys, self._keys.binding(exchange)):
             if routing_key == key or (pattern and _matches(pattern, key)):
                 found.add(queue)
         if not found and key and self._exists(key):
@@ -174,71 +194,41 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
         keys = self._keys
         member = keys.member(routing_key, _topic_pattern(routing_key) if kind == "topic" else "", queue)
         for table in (keys.binding(exchange), keys.permanent(exchange)):
-            self.call("SADD", table, member)
+            self._shared.call("SADD", table, member)
 
     def _exists(self, queue: str) -> bool:
-        with self._lock:
+        with self._shared.lock:
             known = ("SISMEMBER", self._keys.queues, queue)
-            return any(self._link.safe_calls([known, ("EXISTS", *self._keys.lists(queue))]))
-
-    def _bindings(self, table: str) -> Iterable[tuple[str, str, str]]:
-        for member in self.call("SMEMBERS", table):
-            fields = member.decode("utf-8", "replace").split(self._keys.sep)
-            if len(fields) == 3 and fields[2]:
-                yield fields[0], fields[1], fields[2]
+            return any(self._shared.link.safe_calls([known, ("EXISTS", *self._keys.lists(queue))]))
 
     def consumer(self, queues: Sequence[str], node: str = "") -> RedisConsumer:
         limits = self._failure_limits
         return RedisConsumer(self._door, self._keys, queues, self.lease_s, self._route, limits)
 
-    def peek(self, queue: str, limit: int = 20) -> list[bytes]:
-        found: list[bytes] = []
-        for name in self._keys.lists(queue):
-            if len(found) < limit:
-                found += [unmark(raw)[0] for raw in self.call("LRANGE", name, len(found) - limit, -1)[::-1]]
-        return found
+    def first_time(self, key: str, ttl_s: float) -> bool:
+        ttl_ms = max(int(ttl_s * 1000), 1)
+        return self._shared.call("SET", self._keys.said(key), "1", "PX", ttl_ms, "NX") is not None
 
-    def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
-        shelved = self.call("ZRANGE", self._keys.delayed(queue), 0, limit - 1, "WITHSCORES")
-        members, scores = shelved[::2], shelved[1::2]
-        return [(float(s), unmark(m.partition(b"\0")[2])[0]) for m, s in zip(members, scores, strict=True)]
-
-    def purge(self, queue: str) -> int:
-        keys, lists = self._keys, self._keys.lists(queue)
-        with self._lock:
-            counts = [("LLEN", name) for name in lists]
-            gone = ("DEL", *lists, keys.delayed(queue))
-            replies = self._link.safe_calls([*counts, ("ZCARD", keys.delayed(queue)), gone])
-        return sum(replies[:-1])
-
-    def queues(self) -> list[str]:
-        names = {name.decode("utf-8", "replace") for name in self.call("SMEMBERS", self._keys.queues)}
-        until, cursor = time.monotonic() + SCAN_S, b"0"
-        pattern = _glob_safe(self._keys.binding("")) + "*"
-        while True:
-            cursor, tables = self.call("SCAN", cursor, "MATCH", pattern, "COUNT", 5000, "TYPE", "set")
-            for table in tables:
-                # Control, reply and event queues hold no tasks.
-                if not table.endswith((b".pidbox", b".celeryev")):
-                    names.update(queue for _, _, queue in self._bindings(table))
-            if cursor == b"0" or time.monotonic() > until:
-                return sorted(names)
-
-    def quarantined(self, limit: int = 100) -> list[Quarantined]:
-        found = []
-        for number, pairs in self.call("XREVRANGE", self._keys.quarantine, "+", "-", "COUNT", limit):
-            fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
-            queue, reason = fields[b"queue"].decode(), fields[b"reason"].decode()
-            at = int(number.partition(b"-")[0]) / 1000
-            found.append(Quarantined(number.decode(), queue, reason, at, fields[b"raw"]))
-        return found
+    def publish_once(self, message: Message, key: str, task_id: str, ttl_s: float) -> str:
+        keys, places = self._keys, list[Any]()
+        due = "" if message.due_at is None else repr(message.due_at)
+        queues = self._route(message)
+        for queue in queues:
+            name = keys.list_for(queue, message.priority)
+            places += (keys.delayed(queue), keys.bell(queue), due, name, message.raw)
+        crashpoint("before_publish")
+        arguments = (task_id, max(1, int(ttl_s * 1000)), *places)
+        owner = self._shared.run(PUBLISH_ONCE, (keys.once(key), keys.sequence), arguments)
+        self._published_to(queues)
+        crashpoint("published")
+        return str(owner.decode())
 
     # --- results
 
     def results_of(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
         if not task_ids:
             return []
-        found = self.call("MGET", *[self._keys.result(i) for i in task_ids])
+        found = self._shared.call("MGET", *[self._keys.result(i) for i in task_ids])
         return [_meta(raw, i) for raw, i in zip(found, task_ids, strict=True)]
 
     def store_results(self, results: Sequence[StoredResult]) -> None:
@@ -251,44 +241,46 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
                 commands.append(("SET", key, result.meta, "PX", max(1, int(result.ttl_s * 1000))))
             commands.append(("PUBLISH", key, result.meta))
         if commands:
-            with self._lock:
-                self._link.safe_calls(commands)
+            with self._shared.lock:
+                self._shared.link.safe_calls(commands)
 
     def wait_result(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
         return self._waits.wait(self._keys.result(task_id), timeout_s, lambda raw: _meta(raw, task_id))
 
     def forget_results(self, task_ids: Sequence[str]) -> int:
-        return int(self.call("DEL", *[self._keys.result(i) for i in task_ids])) if task_ids else 0
+        return int(self._shared.call("DEL", *[self._keys.result(i) for i in task_ids])) if task_ids else 0
 
     # --- bus
 
     def broadcast(self, exchange: str, routing_key: str, raw: bytes) -> int:
-        return int(self.call("PUBLISH", self._keys.channel(exchange, routing_key), raw))
+        return int(self._shared.call("PUBLISH", self._keys.channel(exchange, routing_key), raw))
 
     def subscribe(self, exchange: str, pattern: str = "", node: str = "") -> Subscription:
-        return RedisSubscription(self._door, self._keys, self, exchange, pattern, node)
+        return RedisSubscription(self._door, self._keys, self._shared, exchange, pattern, node)
 
     def inbox(self, exchange: str, key: str) -> Inbox:
-        return RedisInbox(self._door, self._keys, self, exchange, key)
+        return RedisInbox(self._door, self._keys, self._shared, exchange, key)
 
     def reply(self, exchange: str, key: str, raw: bytes) -> None:
         keys = self._keys
-        self.run(REPLY, (keys.binding(exchange),), (exchange, key, keys.sep, keys.prefix, raw))
+        self._shared.run(REPLY, (keys.binding(exchange),), (exchange, key, keys.sep, keys.prefix, raw))
 
     # --- members
 
     def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> dict[str, Any] | None:
         noted = msgspec.json.encode({"ttl_s": ttl_s, "info": info}, enc_hook=str)
-        before = self.run(ANNOUNCE, (self._keys.members, self._keys.infos), (node, noted))
+        before = self._shared.run(ANNOUNCE, (self._keys.members, self._keys.infos), (node, noted))
         found: dict[str, Any] | None = msgspec.json.decode(before).get("info") if before else None
         return found
 
     def retire(self, node: str) -> None:
-        with self._lock:
-            self._link.safe_calls([("ZREM", self._keys.members, node), ("HDEL", self._keys.infos, node)])
+        with self._shared.lock:
+            self._shared.link.safe_calls(
+                [("ZREM", self._keys.members, node), ("HDEL", self._keys.infos, node)]
+            )
 
     def members(self) -> list[Member]:
-        now, seen, infos = self.run(MEMBERS, (self._keys.members, self._keys.infos), ())
+        now, seen, infos = self._shared.run(MEMBERS, (self._keys.members, self._keys.infos), ())
         noted = dict(zip(infos[::2], infos[1::2], strict=True))
         found = []
         for node, score in zip(seen[::2], seen[1::2], strict=True):
@@ -304,7 +296,10 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
 
     def roster(self) -> tuple[list[Member], list[str]]:
         control = self._keys.control
-        bound = [control_node(q, control) for _, _, q in self._bindings(self._keys.binding(control))]
+        bound = [
+            control_node(q, control)
+            for _, _, q in bindings(self._shared, self._keys, self._keys.binding(control))
+        ]
         members = self.members()
         ours = {m.node for m in members}
         return members, sorted({node for node in bound if node and node not in ours})
@@ -312,20 +307,20 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
     # --- revoked ids
 
     def revoke(self, task_ids: Sequence[str], ttl_s: float = 10800.0) -> None:
-        self.run(REVOKE, (self._keys.revoked,), (repr(float(ttl_s)), *task_ids))
+        self._shared.run(REVOKE, (self._keys.revoked,), (repr(float(ttl_s)), *task_ids))
 
     def unrevoke(self, task_ids: Sequence[str]) -> int:
         starts = range(0, len(task_ids), UNREVOKED_AT_ONCE)
         some = (tuple(task_ids[at : at + UNREVOKED_AT_ONCE]) for at in starts)
-        return sum(int(self.run(UNREVOKE, (self._keys.revoked,), ids)) for ids in some)
+        return sum(int(self._shared.run(UNREVOKE, (self._keys.revoked,), ids)) for ids in some)
 
     def revoked(self, limit: int = 50_000) -> list[str]:
-        return [i.decode() for i in self.run(REVOKED, (self._keys.revoked,), (limit,))]
+        return [i.decode() for i in self._shared.run(REVOKED, (self._keys.revoked,), (limit,))]
 
     def revoked_among(self, task_ids: Sequence[str]) -> set[str]:
         if not task_ids:
             return set()
-        found = self.run(REVOKED_AMONG, (self._keys.revoked,), tuple(task_ids))
+        found = self._shared.run(REVOKED_AMONG, (self._keys.revoked,), tuple(task_ids))
         return {one.decode() for one in found}
 
     def check(self) -> None:
@@ -343,8 +338,8 @@ class RedisBroker(RedisFailedTasks, RedisChords, RedisTaskLogs, RedisAdministrat
         return self._door.place or super().place
 
     def close(self) -> None:
-        with self._lock:
-            self._link.drop()
+        with self._shared.lock:
+            self._shared.link.drop()
         self._waits.close()
 
 
@@ -369,7 +364,3 @@ def _topic_pattern(key: str) -> str:
     """A topic key as the expression that kombu keeps in a binding."""
     words = {"*": r".*?[^\.]", "#": r".*?"}
     return "^" + r"\.".join(words.get(word, word) for word in key.split(".")) + "$"
-
-
-def _glob_safe(text: str) -> str:
-    return re.sub(r"([*?\[\]\\])", r"\\\1", text)

@@ -7,13 +7,12 @@ Channels and bindings are kombu's, so Celery's workers and monitors interoperate
 from __future__ import annotations
 
 import time
-from typing import Any, Protocol
+from collections.abc import Iterator
 
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.redis.bus_scripts import OPEN_INBOX
-from qcore.brokers.redis.connection import RedisConnection
+from qcore.brokers.redis.connection import RedisConnection, SharedConnection
 from qcore.brokers.redis.keys import Keys
-from qcore.brokers.redis.scripts import Script
 from qcore.brokers.redis.servers import QUIET, ReplyError, ServerSelector
 from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerDown, BrokerError
@@ -22,19 +21,17 @@ INBOX_BLOCK_S = 20.0
 MOST_AT_ONCE = 500  # replies read per round trip
 
 
-class Shared(Protocol):
-    """The broker's own connection, behind its lock."""
-
-    def call(self, *command: Any) -> Any: ...
-
-    def run(self, script: Script, keys: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any: ...
-
-
 class RedisSubscription(Subscription):
     """One pattern on its own connection; after BrokerDown the next get() subscribes again."""
 
     def __init__(
-        self, door: ServerSelector, keys: Keys, shared: Shared, exchange: str, pattern: str, node: str
+        self,
+        door: ServerSelector,
+        keys: Keys,
+        shared: SharedConnection,
+        exchange: str,
+        pattern: str,
+        node: str,
     ) -> None:
         self._link, self._keys, self._shared = RedisConnection(door), keys, shared
         self._pattern = keys.channel(exchange, pattern.replace("#", "*"))
@@ -118,7 +115,9 @@ class RedisSubscription(Subscription):
 class RedisInbox(Inbox):
     """A list that replies are pushed to, found through the exchange's binding table."""
 
-    def __init__(self, door: ServerSelector, keys: Keys, shared: Shared, exchange: str, key: str) -> None:
+    def __init__(
+        self, door: ServerSelector, keys: Keys, shared: SharedConnection, exchange: str, key: str
+    ) -> None:
         self.key = key
         self._link, self._keys, self._shared = RedisConnection(door), keys, shared
         self._exchange, self._list = exchange, f"{keys.prefix}{key}.{exchange}"
@@ -198,3 +197,11 @@ def control_node(queue: str, exchange: str) -> str | None:
     """The node whose queue for this control exchange it is."""
     end = f".{exchange}"
     return queue.removesuffix(end) if queue.endswith(end) else None
+
+
+def bindings(shared: SharedConnection, keys: Keys, table: str) -> Iterator[tuple[str, str, str]]:
+    """The bindings in a table of kombu's: routing key, pattern, queue."""
+    for member in shared.call("SMEMBERS", table):
+        fields = member.decode("utf-8", "replace").split(keys.sep)
+        if len(fields) == 3 and fields[2]:
+            yield fields[0], fields[1], fields[2]

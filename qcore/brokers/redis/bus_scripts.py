@@ -101,3 +101,12 @@ end
 return found
 """
 )
+
+# KEYS: revoked.  ARGV: ids.  Returns how many of them were stored.
+UNREVOKE = Script(
+    """
+local count = 0
+for _, id in ipairs(ARGV) do count = count + redis.call('ZREM', KEYS[1], id) end
+return count
+"""
+)

@@ -7,11 +7,12 @@ member that may send the body, then "done". Celery's workers and ours may count 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from qcore.brokers.base import Broker
+from qcore.brokers.contract.chords import Chords
 from qcore.brokers.contract.records import FullChord, Message
+from qcore.brokers.redis.connection import SharedConnection
 from qcore.brokers.redis.delivery_scripts import DELAY_FUNCTION
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.scripts import Script
@@ -80,38 +81,38 @@ return 1
 )
 
 
-class RedisChords(Broker):
-    """The part of the broker that counts chord members."""
+class RedisChords(Chords):
+    """The chords of one database."""
 
-    _keys: Keys
+    def __init__(
+        self,
+        shared: SharedConnection,
+        keys: Keys,
+        route: Callable[[Message], list[str]],
+        ordered: bool,
+    ) -> None:
+        """route: the queues that receive a message; ordered: Celery's option `result_chord_ordered`."""
+        super().__init__("redis")
+        self._shared, self._keys, self._route, self._ordered = shared, keys, route, ordered
 
-    def call(self, *command: Any) -> Any:
-        raise NotImplementedError
-
-    def run(self, script: Script, keys: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
-        raise NotImplementedError
-
-    def _route(self, message: Message) -> list[str]:
-        raise NotImplementedError
-
-    def chord_sizes(self, sizes: Sequence[tuple[str, int]], ttl_s: float | None) -> None:
+    def create(self, sizes: Sequence[tuple[str, int]], ttl_s: float | None) -> None:
         for group, size in sizes:
             key = self._keys.group(group)
-            self.call("DEL", key + ".c")
-            self.call("SET", key + ".s", size, *(("EX", _whole(ttl_s)) if ttl_s else ()))
+            self._shared.call("DEL", key + ".c")
+            self._shared.call("SET", key + ".s", size, *(("EX", _whole(ttl_s)) if ttl_s else ()))
 
-    def chord_parts(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
-        ordered = "1" if self.options.get("result_chord_ordered", True) else "0"
+    def count(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
+        ordered = "1" if self._ordered else "0"
         arguments: list[Any] = [self._keys.group(""), ordered, _whole(ttl_s) if ttl_s else "", CLAIM_S]
         for part in parts:
             score = "+inf" if part.index is None else part.index
             arguments += (part.group, part.task_id, part.entry, score)
         return [
             FullChord(part.group, found[0].decode(), found[1], found[2] or None) if found else None
-            for part, found in zip(parts, self.run(PARTS, (), tuple(arguments)), strict=True)
+            for part, found in zip(parts, self._shared.run(PARTS, (), tuple(arguments)), strict=True)
         ]
 
-    def chord_done(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
+    def finish(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
         keys, steps = self._keys, list[Any]()
         for message in messages:
             for queue in self._route(message):
@@ -120,10 +121,12 @@ class RedisChords(Broker):
                     steps += ("s", name, message.raw, "" if keys.is_base(name) else bell)
                 else:
                     steps += ("d", keys.delayed(queue), bell, repr(message.due_at), name, message.raw)
-        return bool(self.run(DONE, (keys.sequence,), (keys.group(full.group), full.token, DONE_S, *steps)))
+        return bool(
+            self._shared.run(DONE, (keys.sequence,), (keys.group(full.group), full.token, DONE_S, *steps))
+        )
 
-    def chord_failed(self, group: str) -> None:
-        self.call("DEL", self._keys.group(group) + ".s")
+    def fail(self, group: str) -> None:
+        self._shared.call("DEL", self._keys.group(group) + ".s")
 
 
 def _whole(seconds: float) -> int:

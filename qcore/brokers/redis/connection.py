@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -294,3 +295,30 @@ class RedisConnection:
             if isinstance(replies[i], ReplyError):
                 replies[i] = self._spell_out(replies[i], script, (len(keys), *keys, *arguments))
         return replies
+
+
+class SharedConnection:
+    """One connection for all threads of a process, behind a lock."""
+
+    def __init__(self, door: ServerSelector) -> None:
+        self._door = door
+        self._renew()
+
+    def _renew(self) -> None:
+        self.lock = threading.RLock()
+        self.link = RedisConnection(self._door)
+
+    def after_fork(self) -> None:
+        link = self.link
+        self._renew()
+        link.drop()
+
+    def call(self, *command: Any) -> Any:
+        """Run one command."""
+        with self.lock:
+            return self.link.safe_calls([command])[0]
+
+    def run(self, script: Script, keys: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
+        """Run one script."""
+        with self.lock:
+            return self.link.run(script, keys, arguments, safe=True)

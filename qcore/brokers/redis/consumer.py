@@ -13,15 +13,25 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from qcore.base.crashpoints import crashpoint
+from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.failed_tasks import FailedTaskLimits
 from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement
 from qcore.brokers.redis.connection import Call, RedisConnection
 from qcore.brokers.redis.delivery_scripts import CLAIM, SETTLE
-from qcore.brokers.redis.failed_tasks import SWEEP, ttl_us
+from qcore.brokers.redis.failed_task_scripts import SWEEP, ttl_us
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.scripts import ENROL, LEAVE, REAP, RENEW, RETURN_CLAIMS, RETURN_FIELDS
 from qcore.brokers.redis.servers import ServerSelector
-from qcore.brokers.redis.wakeup import BLOCK_S, Direct, Owner, QueueWatch, RedisWakeups, adoption, flag
+from qcore.brokers.redis.wakeup import (
+    BLOCK_S,
+    MOST_DIRECT_BYTES,
+    Direct,
+    Owner,
+    QueueWatch,
+    RedisWakeups,
+    adoption,
+    flag,
+)
 from qcore.brokers.shared.fairness import PriorityFairness
 from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerError
@@ -45,7 +55,7 @@ class _Claim(NamedTuple):
     call: Call
 
 
-class RedisConsumer(RedisWakeups):
+class RedisConsumer(Consumer):
     """One owner of deliveries."""
 
     def __init__(
@@ -62,6 +72,8 @@ class RedisConsumer(RedisWakeups):
         self._sweep_at = time.monotonic() + SWEEP_EVERY_S
         self._lease_s, self._lease_ms = lease_s, max(1, int(lease_s * 1000))
         self._link = RedisConnection(door)
+        self._wakeups = RedisWakeups(door, keys, self._link)
+        self._direct = self._wakeups.direct  # one dictionary for both, never replaced
         self._side = RedisConnection(door)  # for renew() and reap(), which another thread may call
         self._side_lock = threading.Lock()
         self._owner_lock = threading.Lock()
@@ -69,14 +81,10 @@ class RedisConsumer(RedisWakeups):
         self._lost = False
         self._next = 1
         self._held: set[int] = set()
-        self._direct: dict[int, Direct] = {}
         self._renewed_at = time.monotonic()
         self._unsure = False  # a claim was sent whose answer never arrived
-        self._watches: dict[str, QueueWatch] = {}
-        self._bell = RedisConnection(door)
         self._next_due: float | None = None
         self._turns = PriorityFairness()
-        self._paused: frozenset[str] = frozenset()
         self._closed = False
         # A forked child that inherits one of these sockets would keep a dead owner's wait alive.
         tell_after_fork(self)
@@ -89,15 +97,10 @@ class RedisConsumer(RedisWakeups):
     def set_queues(self, queues: Sequence[str]) -> None:
         keys = self._keys
         self.queues = tuple(queues)
-        self._base = [keys.list_for(q, 0) for q in self.queues]
         by_step = zip(*[keys.lists(q) for q in self.queues], strict=True)
         self._lists = [name for step in by_step for name in step]
         self._delayed = [keys.delayed(q) for q in self.queues]
-        self._queue_of = {name.encode(): q for q in self.queues for name in keys.lists(q)}
-        self._wanted = list(self._base)
-        for source in [s for s in self._watches if s not in self._lists]:
-            self._unwatch(self._watches.pop(source))
-        self._bell.drop()
+        self._wakeups.set_queues(self.queues)
         self._declare()
 
     def _declare(self) -> None:
@@ -116,8 +119,8 @@ class RedisConsumer(RedisWakeups):
     def claim(self, limit: int) -> list[Delivery]:
         if self._unsure:
             self._recover()
-        if self._paused:
-            self._leave_paused()
+        if self._wakeups.paused:
+            self._wakeups.leave_paused()
         for _ in range(2):
             request = self._claim_request(limit)
             *_, reply = self._link.run_all((*map(adoption, self._direct.values()), request.call))
@@ -134,7 +137,7 @@ class RedisConsumer(RedisWakeups):
         # same ones would overwrite messages that only the ledger still holds.
         self._next += count
         self._unsure = True
-        watched = [w for w in self._watches.values() if w.owner is owner]
+        watched = [w for w in self._wakeups.watches.values() if w.owner is owner]
         keys = (
             *(owner.lease, owner.ledger, self._keys.paused, *self._lists, *self._delayed),
             *[f"{owner.claim} {w.source}" for w in watched],
@@ -156,7 +159,7 @@ class RedisConsumer(RedisWakeups):
             for watch, taken in zip(request.watched, reply[4], strict=True):
                 watch.stale = watch.stale or taken > watch.waiting
                 watch.waiting = max(0, watch.waiting - taken)
-            self._paused = frozenset(self.queues[place - 1] for place in reply[5])
+            self._wakeups.paused = frozenset(self.queues[place - 1] for place in reply[5])
             self._turns.took(len(reply[3]))
             return self._deliveries(reply, request.first)
         self._switch(request.owner, self._link)
@@ -165,15 +168,16 @@ class RedisConsumer(RedisWakeups):
     def turn(self, settlements: Sequence[Settlement], limit: int) -> tuple[list[int], list[Delivery]]:
         if not settlements or self._unsure or not self._link.is_open:
             return super().turn(settlements, limit)
-        if self._paused:
-            self._leave_paused()
+        if self._wakeups.paused:
+            self._wakeups.leave_paused()
         # All deliveries leave the claim lists first: the claim would take what it finds there.
-        direct, self._direct = self._direct, {}
+        direct = dict(self._direct)
+        self._direct.clear()
         ending, request = self._settle_calls(settlements)[1], self._claim_request(limit)
         try:
             *_, ended, reply = self._link.run_all((*map(adoption, direct.values()), ending, request.call))
         except BaseException:
-            self._direct = direct  # a second adoption has no effect
+            self._direct.update(direct)  # a second adoption has no effect
             raise
         refused = self._settled(settlements, ended)
         found = self._claimed(request, reply)
@@ -183,7 +187,7 @@ class RedisConsumer(RedisWakeups):
         _, next_due, fields, raws, *_ = reply
         self._next_due = time.monotonic() + float(next_due) if next_due else None
         self._held.update(range(first, first + len(raws)))
-        queue_of = self._queue_of
+        queue_of = self._wakeups.queue_of
         found = []
         number = first
         try:
@@ -199,10 +203,11 @@ class RedisConsumer(RedisWakeups):
         for delivery in found:
             if delivery.raw.endswith(b" "):
                 flag(delivery)
-        if len(self._wanted) < len(self._lists):
+        wanted = self._wakeups.wanted
+        if len(wanted) < len(self._lists):
             for field in {f.partition(b" ")[2] for f in fields}:
-                if (name := field.decode()) in self._lists and name not in self._wanted:
-                    self._wanted.append(name)  # a priority list that is in use
+                if (name := field.decode()) in self._lists and name not in wanted:
+                    wanted.append(name)  # a priority list that is in use
         return found
 
     def settle(self, settlements: Sequence[Settlement]) -> list[int]:
@@ -272,6 +277,45 @@ class RedisConsumer(RedisWakeups):
             bell = keys.bell(delivery.queue)
         arguments += (delivery.handle, "g", _HOW[action], due, extra, bell, count, *steps)
 
+    # --- wake-ups
+
+    def fds(self) -> list[int]:
+        return self._wakeups.fds()
+
+    def arm(self) -> None:
+        self._wakeups.arm(self._owner)
+
+    def disarm(self) -> None:
+        self._wakeups.disarm(self._owner)
+
+    def idle_s(self) -> float:
+        return self._wakeups.idle_s(self._next_due)
+
+    def wake(self, fd: int) -> list[Delivery]:
+        """The message that woke an idle consumer, without a request to the server. Empty when
+        that is not safe: the next claim finds the message."""
+        brought = self._wakeups.wake(fd)
+        if brought is None:
+            return []
+        (watch, stored), owner = brought, self._owner
+        if watch.stale:
+            return []
+        # The lease may have ended by now; a claim would detect that.
+        late = time.monotonic() - self._renewed_at > self._lease_s / 2
+        queue = self._wakeups.queue_of[watch.source.encode()]
+        unsafe = self._held or self._unsure or late or queue in self._wakeups.paused
+        if unsafe or watch.owner is not owner or len(stored) > MOST_DIRECT_BYTES:
+            watch.waiting += 1
+            return []
+        number, self._next = self._next, self._next + 1
+        field = f"{number} {watch.source}"
+        delivery = Delivery(number, queue, stored, handle=field.encode())
+        flag(delivery)
+        self._held.add(number)
+        self._direct[number] = Direct(owner, f"{owner.claim} {watch.source}", field, stored)
+        crashpoint("handed_out")
+        return [delivery]
+
     # --- lease
 
     def renew(self) -> bool:
@@ -316,10 +360,8 @@ class RedisConsumer(RedisWakeups):
             return int(count)
 
     def reconnect(self) -> None:
-        for link in (self._link, self._bell, *[w.link for w in self._watches.values()]):
-            link.drop()
-        for watch in self._watches.values():
-            watch.blocked = False
+        self._link.drop()
+        self._wakeups.drop()
         self._recover()
         self._declare()  # the server may have restarted empty
 
@@ -327,7 +369,7 @@ class RedisConsumer(RedisWakeups):
         """Return the messages of a claim whose answer never arrived."""
         owner = self._owner
         self._link.kill_predecessor()
-        self._adopt()
+        self._wakeups.adopt()
         fields = self._link.call("HKEYS", owner.ledger)
         unknown = [f for f in fields if int(f.partition(b" ")[0]) not in self._held]
         if unknown:
@@ -362,5 +404,6 @@ class RedisConsumer(RedisWakeups):
         self._drop_all()
 
     def _drop_all(self) -> None:
-        for link in (self._link, self._side, self._bell, *[w.link for w in self._watches.values()]):
-            link.drop()
+        self._link.drop()
+        self._side.drop()
+        self._wakeups.drop()

@@ -1,4 +1,4 @@
-"""Lua scripts of deliveries: delay, claim, adopt, settle."""
+"""Lua scripts of deliveries: publish once, delay, claim, adopt, settle."""
 
 from __future__ import annotations
 
@@ -228,5 +228,24 @@ while i <= #ARGV do
   end
 end
 return refused
+"""
+)
+
+# KEYS: key, seq.  ARGV: task id, ttl ms, then for each queue: delayed set, channel, due or '', list, message.
+# Returns the id of the task that has the key.
+PUBLISH_ONCE = Script(
+    DELAY_FUNCTION
+    + """
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return redis.call('GET', KEYS[1]) end
+for i = 3, #ARGV, 5 do
+  local zset, bell, due, list, raw = ARGV[i], ARGV[i+1], ARGV[i+2], ARGV[i+3], ARGV[i+4]
+  if due == '' or redis.call('PUBSUB', 'NUMSUB', bell)[2] == 0 and string.find(raw, '"eta":"', 1, true) then
+    redis.call('LPUSH', list, raw)
+    redis.call('PUBLISH', bell, '1')
+  else
+    shelve(zset, KEYS[2], bell, due, list, raw)
+  end
+end
+return ARGV[1]
 """
 )

@@ -5,10 +5,9 @@ lose data. Checks with bounded scans and reads; fixes by deleting leftovers, or 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
-from qcore.brokers.base import Broker
+from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.diagnosis import (
     CONFIRMED,
     DURABLE,
@@ -18,9 +17,11 @@ from qcore.brokers.contract.diagnosis import (
     UNKNOWN,
     WARNING,
     YES,
+    Diagnosis,
     Guarantee,
     Symptom,
 )
+from qcore.brokers.redis.connection import SharedConnection
 from qcore.brokers.redis.keys import Keys
 from qcore.errors import BrokerDown, BrokerError, UnknownName
 
@@ -31,11 +32,15 @@ CELERY_VISIBILITY_S = 3600.0
 LEFT_OVER = {"reply-queues": "*.reply.{control}", "event-queues": "celeryev.*"}
 
 
-class RedisDiagnosis(Broker):
-    _keys: Keys
+class RedisDiagnosis(Diagnosis):
+    """Problems and guarantees of one database."""
 
-    def call(self, *command: Any) -> Any:
-        raise NotImplementedError
+    def __init__(
+        self, shared: SharedConnection, keys: Keys, open_consumer: Callable[[Sequence[str]], Consumer]
+    ) -> None:
+        """open_consumer opens one on the given queues, whose reap() mends what is stuck in flight."""
+        super().__init__("redis")
+        self._shared, self._keys, self._open_consumer = shared, keys, open_consumer
 
     def symptoms(self) -> list[Symptom]:
         return [*self._left_over(), *self._stuck(), *self._held_by_celery(), *self._settings()]
@@ -43,9 +48,9 @@ class RedisDiagnosis(Broker):
     def mend(self, name: str) -> int:
         if name in LEFT_OVER:
             found = list(self._lists(LEFT_OVER[name].format(control=self._keys.control)))
-            return sum(int(self.call("DEL", key)) for key in found)
+            return sum(int(self._shared.call("DEL", key)) for key in found)
         if name == "stuck-in-flight":
-            consumer = self.consumer([])
+            consumer = self._open_consumer([])
             try:
                 return consumer.reap()
             finally:
@@ -59,7 +64,7 @@ class RedisDiagnosis(Broker):
         }
         for name, glob in LEFT_OVER.items():
             found = list(self._lists(glob.format(control=self._keys.control)))
-            size = sum(int(self.call("LLEN", key)) for key in found)
+            size = sum(int(self._shared.call("LLEN", key)) for key in found)
             if found:
                 what = f"{len(found)} {words[name]} ({size} messages)"
                 yield Symptom(name, ERROR, what, f"qctl doctor --fix {name}")
@@ -69,25 +74,25 @@ class RedisDiagnosis(Broker):
         cursor, ends = b"0", time.monotonic() + LOOK_S
         while True:
             pattern = self._keys.prefix + glob
-            cursor, keys = self.call("SCAN", cursor, "MATCH", pattern, "COUNT", 1000, "TYPE", "list")
-            yield from (key for key in keys if int(self.call("TTL", key)) == -1)
+            cursor, keys = self._shared.call("SCAN", cursor, "MATCH", pattern, "COUNT", 1000, "TYPE", "list")
+            yield from (key for key in keys if int(self._shared.call("TTL", key)) == -1)
             if cursor in (b"0", 0) or time.monotonic() > ends:
                 return
 
     def _stuck(self) -> Iterator[Symptom]:
         keys = self._keys
-        owners = [o.decode() for o in self.call("ZRANGE", keys.owners, 0, -1)]
-        dead = [o for o in owners if not self.call("EXISTS", keys.lease + o)]
-        held = sum(int(self.call("HLEN", keys.ledger + o)) for o in dead)
+        owners = [o.decode() for o in self._shared.call("ZRANGE", keys.owners, 0, -1)]
+        dead = [o for o in owners if not self._shared.call("EXISTS", keys.lease + o)]
+        held = sum(int(self._shared.call("HLEN", keys.ledger + o)) for o in dead)
         if held:
             what = f"{held} messages are held by {len(dead)} dead workers, and no live worker returns them"
             yield Symptom("stuck-in-flight", ERROR, what, "qctl doctor --fix stuck-in-flight")
 
     def _held_by_celery(self) -> Iterator[Symptom]:
-        oldest = self.call("ZRANGE", f"{self._keys.prefix}unacked_index", 0, 0, "WITHSCORES")
+        oldest = self._shared.call("ZRANGE", f"{self._keys.prefix}unacked_index", 0, 0, "WITHSCORES")
         age_s = time.time() - float(oldest[1]) if oldest else 0.0
         if age_s > CELERY_VISIBILITY_S:
-            count = int(self.call("ZCARD", f"{self._keys.prefix}unacked_index"))
+            count = int(self._shared.call("ZCARD", f"{self._keys.prefix}unacked_index"))
             what = (
                 f"{count} messages are held by Celery workers, the oldest for {age_s / 3600:.1f} h: its task "
                 "runs longer than their visibility timeout and so runs twice, or no worker returns it"
@@ -95,7 +100,7 @@ class RedisDiagnosis(Broker):
             fix = "start a Celery worker, which returns them, or raise its visibility_timeout"
             yield Symptom("celery-unacked", WARNING, what, fix)
 
-    def promises(self) -> list[Guarantee]:
+    def guarantees(self) -> list[Guarantee]:
         info = self._info("persistence")
         setting = "appendonly, appendfsync of the server"
         if info is None:
@@ -119,7 +124,7 @@ class RedisDiagnosis(Broker):
     def _info(self, *parts: str) -> dict[str, str] | None:
         """The sections of the server's INFO; None when this user lacks the permission."""
         try:
-            text = b"".join(self.call("INFO", part) for part in parts).decode()
+            text = b"".join(self._shared.call("INFO", part) for part in parts).decode()
         except BrokerDown:
             raise
         except BrokerError:

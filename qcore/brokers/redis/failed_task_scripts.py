@@ -7,7 +7,8 @@ the maximum number).
 
 from __future__ import annotations
 
-from qcore.brokers.contract.failed_tasks import SWEPT_WITH_EACH
+from qcore.brokers.contract.failed_tasks import SWEPT_WITH_EACH, FailedTaskLimits
+from qcore.brokers.redis.scripts import Script
 
 KEEP_FUNCTION = f"""
 local function drop_failure(p, id)
@@ -42,3 +43,11 @@ local function keep_failure(p, id, ttl, most, facts, detail)
   sweep_failures(p, ttl, most, {SWEPT_WITH_EACH})
 end
 """
+
+# ARGV: prefix, ttl in microseconds or '', maximum number, how many to delete at most.  Returns how many were.
+SWEEP = Script(KEEP_FUNCTION + "return sweep_failures(ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]))")
+
+
+def ttl_us(limits: FailedTaskLimits) -> str:
+    """How long failures are kept, as the scripts' ttl argument."""
+    return "" if limits.ttl_s is None else f"{limits.ttl_s * 1e6:.0f}"

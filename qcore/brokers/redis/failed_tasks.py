@@ -5,7 +5,7 @@ Lua never parses what is stored; `failed_task_scripts.py` lists the keys.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from qcore.base.crashpoints import crashpoint
@@ -16,7 +16,8 @@ from qcore.brokers.contract.failed_tasks import (
     FailedTaskStore,
     RetryRequest,
 )
-from qcore.brokers.redis.failed_task_scripts import KEEP_FUNCTION
+from qcore.brokers.redis.connection import SharedConnection
+from qcore.brokers.redis.failed_task_scripts import KEEP_FUNCTION, ttl_us
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.scripts import Script
 from qcore.wire.failure import FailedTask, join, split
@@ -30,9 +31,6 @@ KEEP = Script(
 for i = 4, #ARGV, 3 do keep_failure(ARGV[1], ARGV[i], ARGV[2], ARGV[3], ARGV[i+1], ARGV[i+2]) end
 """
 )
-
-# ARGV: prefix, ttl in microseconds or '', maximum number, how many to delete at most.  Returns how many were.
-SWEEP = Script(KEEP_FUNCTION + "return sweep_failures(ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]))")
 
 _ROW = """
 local t, p = redis.call('TIME'), ARGV[1]
@@ -100,33 +98,28 @@ return owners
 )
 
 
-def ttl_us(limits: FailedTaskLimits) -> str:
-    """How long failures are kept, as the scripts' ttl argument."""
-    return "" if limits.ttl_s is None else f"{limits.ttl_s * 1e6:.0f}"
-
-
 class RedisFailedTasks(FailedTaskStore):
     """Failed tasks of one broker."""
 
-    _keys: Keys
-    _failure_limits: FailedTaskLimits
+    def __init__(
+        self,
+        shared: SharedConnection,
+        keys: Keys,
+        limits: FailedTaskLimits,
+        published_to: Callable[[Sequence[str]], None],
+    ) -> None:
+        """published_to does what remains of publishing once a script has published to these queues."""
+        super().__init__("redis")
+        self._shared, self._keys, self._limits = shared, keys, limits
+        self._published_to = published_to
 
-    def call(self, *command: Any) -> Any:
-        raise NotImplementedError
-
-    def run(self, script: Script, keys: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
-        raise NotImplementedError
-
-    def _published_to(self, queues: Sequence[str]) -> None:
-        raise NotImplementedError
-
-    def store_failed_tasks(self, failures: Sequence[FailedTask]) -> None:
-        limits = self._failure_limits
+    def store(self, failures: Sequence[FailedTask]) -> None:
+        limits = self._limits
         for start in range(0, len(failures), AT_ONCE):
             values = [v for f in failures[start : start + AT_ONCE] for v in (f.task_id, *split(f))]
-            self.run(KEEP, (), (self._keys.failures, ttl_us(limits), limits.most, *values))
+            self._shared.run(KEEP, (), (self._keys.failures, ttl_us(limits), limits.most, *values))
 
-    def failures(
+    def page(
         self,
         since: float | None = None,
         until: float | None = None,
@@ -137,22 +130,22 @@ class RedisFailedTasks(FailedTaskStore):
         newest = f"({after}" if after else "+inf" if until is None else f"{until * 1e6:.0f}"
         oldest = "-inf" if since is None else f"{since * 1e6:.0f}"
         arguments = (self._keys.failures, newest, oldest, max(1, min(limit, AT_ONCE)), "1" if whole else "")
-        rows, cursor = self.run(PAGE, (), arguments)
+        rows, cursor = self._shared.run(PAGE, (), arguments)
         return FailedTaskPage(_read(rows), cursor.decode())
 
-    def failures_of(self, task_ids: Sequence[str]) -> list[FailedTask | None]:
+    def of(self, task_ids: Sequence[str]) -> list[FailedTask | None]:
         found: dict[str, FailedTask] = {}
         for start in range(0, len(task_ids), AT_ONCE):
             some = task_ids[start : start + AT_ONCE]
-            rows, _ = self.run(THESE, (), (self._keys.failures, *some))
+            rows, _ = self._shared.run(THESE, (), (self._keys.failures, *some))
             found.update({f.task_id: f for f in _read(rows)})
         return [found.get(task_id) for task_id in task_ids]
 
-    def forget_failures(self, task_ids: Sequence[str]) -> int:
+    def forget(self, task_ids: Sequence[str]) -> int:
         parts = [task_ids[start : start + AT_ONCE] for start in range(0, len(task_ids), AT_ONCE)]
-        return sum(int(self.run(FORGET, (), (self._keys.failures, *some))) for some in parts)
+        return sum(int(self._shared.run(FORGET, (), (self._keys.failures, *some))) for some in parts)
 
-    def retry_failures(self, tries: Sequence[RetryRequest]) -> list[str]:
+    def retry(self, tries: Sequence[RetryRequest]) -> list[str]:
         keys, owners = self._keys, list[str]()
         crashpoint("before_publish")
         for start in range(0, len(tries), AT_ONCE):
@@ -167,14 +160,16 @@ class RedisFailedTasks(FailedTaskStore):
                     one.raw,
                 )
             ]
-            owners += [owner.decode() for owner in self.run(RETRY, (), (keys.failures, *values))]
+            owners += [owner.decode() for owner in self._shared.run(RETRY, (), (keys.failures, *values))]
         self._published_to([one.queue for one in tries])
         crashpoint("published")
         return owners
 
-    def failure_counts(self) -> FailedTaskCounts:
-        kept = self.call("ZCARD", self._keys.failures + "order")
-        return FailedTaskCounts(int(kept), int(self.call("GET", self._keys.failures + "dropped") or 0))
+    def counts(self) -> FailedTaskCounts:
+        kept = self._shared.call("ZCARD", self._keys.failures + "order")
+        return FailedTaskCounts(
+            int(kept), int(self._shared.call("GET", self._keys.failures + "dropped") or 0)
+        )
 
 
 def _read(rows: list[Any]) -> list[FailedTask]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qcore.brokers.contract.task_logs import KEPT_S, TASKS, TaskLogs
+from qcore.brokers.redis.connection import SharedConnection
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.scripts import Script
 
@@ -40,15 +41,15 @@ end
 class RedisTaskLogs(TaskLogs):
     """One Redis list for each task."""
 
-    _keys: Keys
-    run: Callable[..., Any]
-    call: Callable[..., Any]
+    def __init__(self, shared: SharedConnection, keys: Keys) -> None:
+        super().__init__("redis")
+        self._shared, self._keys = shared, keys
 
-    def keep_lines(self, lines: Mapping[str, Sequence[bytes]], most: int) -> None:
+    def append(self, lines: Mapping[str, Sequence[bytes]], most: int) -> None:
         values: list[Any] = []
         for task_id, new in lines.items():
             values += (task_id, len(new[-most:]), *new[-most:])
-        self.run(KEEP_LINES, (self._keys.lined,), (self._keys.line, most, KEPT_S, TASKS, *values))
+        self._shared.run(KEEP_LINES, (self._keys.lined,), (self._keys.line, most, KEPT_S, TASKS, *values))
 
-    def lines_of(self, task_id: str) -> list[bytes]:
-        return list(self.call("LRANGE", self._keys.line + task_id, 0, -1))
+    def of(self, task_id: str) -> list[bytes]:
+        return list(self._shared.call("LRANGE", self._keys.line + task_id, 0, -1))

@@ -13,9 +13,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from qcore.base.crashpoints import crashpoint
 from qcore.base.times import new_id
-from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.records import Delivery
 from qcore.brokers.redis.connection import Call, RedisConnection
 from qcore.brokers.redis.delivery_scripts import ADOPT
@@ -60,57 +58,60 @@ class Direct(NamedTuple):
     stored: bytes  # with its mark
 
 
-class RedisWakeups(Consumer):
-    """The wake-up half of a Redis consumer; the other half provides these attributes."""
+class RedisWakeups:
+    """The wake-up half of a Redis consumer."""
 
-    _door: ServerSelector
-    _keys: Keys
-    _link: RedisConnection
-    _bell: RedisConnection
-    _owner: Owner
-    _watches: dict[str, QueueWatch]
-    _direct: dict[int, Direct]
-    _held: set[int]
-    _wanted: list[str]
-    _queue_of: dict[bytes, str]
-    _paused: frozenset[str]  # queues that the last claim found paused
-    _next: int
-    _next_due: float | None
-    _renewed_at: float
-    _lease_s: float
-    _unsure: bool
-    _look_at_once = False
+    def __init__(self, door: ServerSelector, keys: Keys, link: RedisConnection) -> None:
+        """link: the connection of the consumer, which keeps their requests in order."""
+        self._door, self._keys, self._link = door, keys, link
+        self._bell = RedisConnection(door)
+        self._queues: tuple[str, ...] = ()
+        self._look_at_once = False
+        self.watches: dict[str, QueueWatch] = {}
+        self.direct: dict[int, Direct] = {}  # by the number of the delivery
+        self.queue_of: dict[bytes, str] = {}  # for each list of the queues
+        self.wanted: list[str] = []  # the lists to be watched
+        self.paused: frozenset[str] = frozenset()  # queues that the last claim found paused
+
+    def set_queues(self, queues: tuple[str, ...]) -> None:
+        """Wake for these queues from now on."""
+        keys = self._keys
+        self._queues = queues
+        self.queue_of = {name.encode(): q for q in queues for name in keys.lists(q)}
+        self.wanted = [keys.list_for(q, 0) for q in queues]
+        for source in [s for s in self.watches if s.encode() not in self.queue_of]:
+            self._unwatch(self.watches.pop(source))
+        self._bell.drop()
 
     def fds(self) -> list[int]:
-        links = [w.link for w in self._watches.values() if w.blocked]
+        links = [w.link for w in self.watches.values() if w.blocked]
         if self._bell.is_open:
             links.append(self._bell)
         return [fd for link in links if (fd := link.fileno()) >= 0]
 
-    def arm(self) -> None:
-        owner = self._owner
-        if not self._bell.is_open and self.queues:
-            self._bell.send_command("SUBSCRIBE", *[self._keys.bell(q) for q in self.queues])
+    def arm(self, owner: Owner) -> None:
+        if not self._bell.is_open and self._queues:
+            self._bell.send_command("SUBSCRIBE", *[self._keys.bell(q) for q in self._queues])
             self._bell.wait(1.0)
             self._look_at_once = True  # notifications sent before the subscription were not received
-        if self._paused:
-            self._leave_paused()
-        for source in self._wanted[:MOST_WATCHED]:
-            if self._paused and self._queue_of[source.encode()] in self._paused:
+        if self.paused:
+            self.leave_paused()
+        for source in self.wanted[:MOST_WATCHED]:
+            if self.paused and self.queue_of[source.encode()] in self.paused:
                 continue
-            watch = self._watches.get(source)
+            watch = self.watches.get(source)
             if watch is None:
-                watch = self._watches[source] = QueueWatch(self._door, source)
+                watch = self.watches[source] = QueueWatch(self._door, source)
             if watch.blocked and watch.owner is owner:
                 continue
             if watch.blocked:  # still takes messages for the previous owner
                 watch.link.drop()
             self._block(watch, owner)
 
-    def _leave_paused(self) -> None:
+    def leave_paused(self) -> None:
         """End the waits for queues that were paused meanwhile."""
-        for source, watch in self._watches.items():
-            if watch.blocked and self._queue_of[source.encode()] in self._paused:
+        for source, watch in self.watches.items():
+            if watch.blocked and self.queue_of[source.encode()] in self.paused:
                 self._unwatch(watch)
 
     def _block(self, watch: QueueWatch, owner: Owner) -> None:
@@ -123,15 +124,14 @@ class RedisWakeups(Consumer):
         watch.link.send_command(*command)
         watch.blocked, watch.stale = True, False
 
-    def disarm(self) -> None:
-        blocked = [w for w in self._watches.values() if w.blocked]
+    def disarm(self, owner: Owner) -> None:
+        blocked = [w for w in self.watches.values() if w.blocked]
         for watch in blocked:
             self._unblock(watch)
         if blocked:
-            self._adopt()
-            owner = self._owner
+            self.adopt()
             self._link.run(RETURN_CLAIMS, (owner.watched,), (owner.claim, ""))
-            for watch in self._watches.values():
+            for watch in self.watches.values():
                 watch.waiting = 0
 
     def _unblock(self, watch: QueueWatch) -> None:
@@ -153,70 +153,54 @@ class RedisWakeups(Consumer):
             self._unblock(watch)
         watch.link.drop()
         if watch.owner is not None:
-            self._adopt()
+            self.adopt()
             self._link.run(RETURN_CLAIMS, (watch.owner.watched,), (watch.owner.claim, ""))
-            for other in self._watches.values():  # the messages of their answers have just been returned
+            for other in self.watches.values():  # the messages of their answers have just been returned
                 other.stale, other.waiting = True, 0
 
-    def wake(self, fd: int) -> list[Delivery]:
+    def wake(self, fd: int) -> tuple[QueueWatch, bytes] | None:
+        """Read a readable descriptor of fds(): the message that it brought, with its mark."""
         try:
             if fd == self._bell.fileno():
                 while self._bell.poll() is not False:
                     pass
-                return []
-            for watch in self._watches.values():
+                return None
+            for watch in self.watches.values():
                 if watch.link.fileno() == fd:
                     reply = watch.link.poll()
                     if reply is not False:
                         watch.blocked = False
                     if isinstance(reply, ReplyError):
                         watch.link.drop()
-                    return self._hand_out(watch, reply) if isinstance(reply, bytes) else []
+                    return (watch, reply) if isinstance(reply, bytes) else None
         except BrokerDown:
             # The connection is closed; arm() opens another one or reports that there is no server.
-            for watch in self._watches.values():
+            for watch in self.watches.values():
                 watch.blocked = watch.blocked and watch.link.is_open
-        return []
+        return None
 
-    def _hand_out(self, watch: QueueWatch, stored: bytes) -> list[Delivery]:
-        """The message that woke an idle consumer, without a request to the server. Empty when
-        that is not safe: the next claim finds the message."""
-        owner = self._owner
-        if watch.stale:
-            return []
-        # The lease may have ended by now; a claim would detect that.
-        late = time.monotonic() - self._renewed_at > self._lease_s / 2
-        paused = bool(self._paused) and self._queue_of[watch.source.encode()] in self._paused
-        unsafe = self._held or self._unsure or late or paused
-        if unsafe or watch.owner is not owner or len(stored) > MOST_DIRECT_BYTES:
-            watch.waiting += 1
-            return []
-        number, self._next = self._next, self._next + 1
-        field = f"{number} {watch.source}"
-        delivery = Delivery(number, self._queue_of[watch.source.encode()], stored, handle=field.encode())
-        flag(delivery)
-        self._held.add(number)
-        self._direct[number] = Direct(owner, f"{owner.claim} {watch.source}", field, stored)
-        crashpoint("handed_out")
-        return [delivery]
-
-    def idle_s(self) -> float:
+    def idle_s(self, next_due: float | None) -> float:
         if self._look_at_once:
             self._look_at_once = False
             return 0.0
         # The poll also detects a lost server while everything is idle.
-        net = min(PAUSED_S if self._paused else NET_S, self._door.heartbeat_s * QUIET)
-        if len(self._wanted) > MOST_WATCHED:
+        net = min(PAUSED_S if self.paused else NET_S, self._door.heartbeat_s * QUIET)
+        if len(self.wanted) > MOST_WATCHED:
             net = 0.2
-        if self._next_due is None:
-            return net
-        return max(0.0, min(net, self._next_due - time.monotonic()))
+        return net if next_due is None else max(0.0, min(net, next_due - time.monotonic()))
 
-    def _adopt(self) -> None:
+    def adopt(self) -> None:
         """Move delivered messages that are still in claim lists into the ledger."""
-        if self._direct:
-            self._link.run_all([adoption(d) for d in self._direct.values()])
-            self._direct.clear()
+        if self.direct:
+            self._link.run_all([adoption(d) for d in self.direct.values()])
+            self.direct.clear()
+
+    def drop(self) -> None:
+        """Close the connections; arm() opens them again."""
+        for watch in self.watches.values():
+            watch.link.drop()
+            watch.blocked = False
+        self._bell.drop()
 
 
 def flag(delivery: Delivery) -> None:

@@ -7,15 +7,15 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from qcore.base.crashpoints import crashpoint
-from qcore.brokers.base import Broker
-from qcore.brokers.contract.administration import AUDIT_SIZE, Depth, Pause, Waiting
-from qcore.brokers.contract.records import Message
+from qcore.brokers.contract.administration import AUDIT_SIZE, Administration, Depth, Pause, Waiting
+from qcore.brokers.contract.records import Message, Quarantined
 from qcore.brokers.shared.message_ids import is_one_of, priority_of
-from qcore.brokers.sqlite.consumer import next_position, put, route
+from qcore.brokers.sqlite.consumer import next_position, put
 from qcore.brokers.sqlite.database import Connection, File
 
 _AUDIT = "CREATE TABLE IF NOT EXISTS audit (id INTEGER PRIMARY KEY AUTOINCREMENT, entry BLOB NOT NULL)"
+_IS_READY = "queue=? AND owner IS NULL AND due_at IS NULL"
+_IS_DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
 _WAITING = "queue=? AND owner IS NULL"
 #: ready messages in claim order, then delayed ones by their times
 _ORDER = "ORDER BY due_at IS NOT NULL, CASE WHEN due_at IS NULL THEN priority END, due_at, position"
@@ -24,10 +24,40 @@ _THIS = "queue=? AND owner IS NULL AND id=? AND raw=?"
 AT_ONCE = 500  # messages read per query
 
 
-class SqliteAdministration(Broker):
-    """Pause, move, drop, replay; and publish once."""
+class SqliteAdministration(Administration):
+    """The queues of one file."""
 
-    _file: File
+    def __init__(self, file: File) -> None:
+        super().__init__("sqlite")
+        self._file = file
+
+    def depth(self, queue: str) -> Depth:
+        return self.depths([queue])[0]
+
+    def depths(self, queues: Sequence[str]) -> list[Depth]:
+        return _depths(self._file, queues)
+
+    def peek(self, queue: str, limit: int = 20) -> list[bytes]:
+        sql = f"SELECT raw FROM messages WHERE {_IS_READY} ORDER BY priority, position LIMIT ?"
+        return [raw for (raw,) in self._file.rows(sql, queue, limit)]
+
+    def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
+        sql = f"SELECT due_at, raw FROM messages WHERE {_IS_DELAYED} ORDER BY due_at LIMIT ?"
+        return [(due_at, raw) for due_at, raw in self._file.rows(sql, queue, limit)]
+
+    def purge(self, queue: str) -> int:
+        def delete(db: Connection) -> int:
+            ready = db.execute(f"DELETE FROM messages WHERE {_IS_READY}", (queue,)).rowcount
+            return ready + db.execute(f"DELETE FROM messages WHERE {_IS_DELAYED}", (queue,)).rowcount
+
+        return int(self._file.in_transaction(delete, durable=True))
+
+    def queues(self) -> list[str]:
+        return [name for (name,) in self._file.rows("SELECT name FROM queues ORDER BY name")]
+
+    def quarantined(self, limit: int = 100) -> list[Quarantined]:
+        sql = "SELECT id, queue, reason, at, raw FROM quarantine ORDER BY id DESC LIMIT ?"
+        return [Quarantined(str(number), *rest) for number, *rest in self._file.rows(sql, limit)]
 
     def pause(self, queue: str, reason: str = "", by: str = "", for_s: float | None = None) -> None:
         now = time.time()
@@ -127,34 +157,6 @@ class SqliteAdministration(Broker):
     def forget(self, entry_id: str) -> bool:
         return self._file.in_transaction(lambda db: _take_aside(db, entry_id), durable=True) is not None
 
-    def publish_once(self, message: Message, key: str, task_id: str, ttl_s: float) -> str:
-        queue, now = route(self._file, message), time.time()
-
-        def write(db: Connection) -> str:
-            db.execute("DELETE FROM once WHERE key=? AND expires_at<=?", (key, now))
-            row = (key, task_id, now + ttl_s)
-            if not db.execute("INSERT OR IGNORE INTO once VALUES (?,?,?)", row).rowcount:
-                return str(db.execute("SELECT task_id FROM once WHERE key=?", (key,)).fetchone()[0])
-            db.execute("INSERT OR IGNORE INTO queues VALUES (?)", (queue,))
-            put(db, [(message, queue)])
-            return task_id
-
-        crashpoint("before_publish")
-        owner = str(self._file.in_transaction(write, durable=True))
-        crashpoint("published")
-        self._file.ring([f"q:{queue}"])
-        return owner
-
-    def first_time(self, key: str, ttl_s: float) -> bool:
-        now, name = time.time(), f"said\0{key}"  # keys of callers come without that
-
-        def write(db: Connection) -> bool:
-            db.execute("DELETE FROM once WHERE key=? AND expires_at<=?", (name, now))
-            row = (name, "", now + ttl_s)
-            return bool(db.execute("INSERT OR IGNORE INTO once VALUES (?,?,?)", row).rowcount)
-
-        return bool(self._file.in_transaction(write, durable=True))
-
     def audit(self, entry: bytes) -> None:
         def write(db: Connection) -> None:
             # Created on first use, so that older versions can still use the file.
@@ -210,7 +212,7 @@ _DELAYED = (
 _HELD = "SELECT queue, count(*) FROM messages WHERE owner IS NOT NULL{of} GROUP BY queue"
 
 
-def depths(file: File, queues: Sequence[str]) -> list[Depth]:
+def _depths(file: File, queues: Sequence[str]) -> list[Depth]:
     """The Depth of each queue, in the given order."""
     of, values = (" AND queue=?", (queues[0],)) if len(queues) == 1 else ("", ())
     ready: dict[str, int] = {}

@@ -10,34 +10,28 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import msgspec
 
 from qcore.base.crashpoints import crashpoint
-from qcore.brokers.contract.administration import Depth
-from qcore.brokers.contract.diagnosis import CONFIRMED, DURABLE, PARTLY, YES, Guarantee
-from qcore.brokers.contract.failed_tasks import limits_of
-from qcore.brokers.contract.records import Features, Member, Message, Quarantined, StoredResult
+from qcore.brokers.base import Broker
+from qcore.brokers.contract.administration import Administration
+from qcore.brokers.contract.chords import Chords
+from qcore.brokers.contract.diagnosis import Diagnosis
+from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
+from qcore.brokers.contract.records import Features, Member, Message, StoredResult
 from qcore.brokers.contract.subscription import Inbox, Subscription
+from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.shared.fork_hooks import tell_after_fork
-from qcore.brokers.sqlite.administration import SqliteAdministration, depths
 from qcore.brokers.sqlite.bus import SqliteInbox, SqliteSubscription, answer, publish_event, wait_rung
-from qcore.brokers.sqlite.chords import SqliteChords
 from qcore.brokers.sqlite.consumer import SqliteConsumer, keep_results, put, route
 from qcore.brokers.sqlite.database import Connection, File, WakeupSocket
-from qcore.brokers.sqlite.failed_tasks import SqliteFailedTasks
-from qcore.brokers.sqlite.task_logs import SqliteTaskLogs
 from qcore.wire.result import ResultMeta, decode
 
-_READY = "queue=? AND owner IS NULL AND due_at IS NULL"
-_DELAYED = "queue=? AND owner IS NULL AND due_at IS NOT NULL"
 
-#: the meaning of the numbers of PRAGMA synchronous (sqlite.org/pragma.html#pragma_synchronous)
-LEVELS = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
-
-
-class SqliteBroker(SqliteFailedTasks, SqliteChords, SqliteTaskLogs, SqliteAdministration):
+class SqliteBroker(Broker):
     """One file."""
 
     name: ClassVar[str] = "sqlite"
@@ -74,6 +68,38 @@ class SqliteBroker(SqliteFailedTasks, SqliteChords, SqliteTaskLogs, SqliteAdmini
     def after_fork(self) -> None:
         self._start()
 
+    # --- roles
+
+    @cached_property
+    def administration(self) -> Administration:
+        from qcore.brokers.sqlite.administration import SqliteAdministration
+
+        return SqliteAdministration(self._file)
+
+    @cached_property
+    def chords(self) -> Chords:
+        from qcore.brokers.sqlite.chords import SqliteChords
+
+        return SqliteChords(self._file)
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
+        from qcore.brokers.sqlite.diagnosis import SqliteDiagnosis
+
+        return SqliteDiagnosis(self._file)
+
+    @cached_property
+    def task_logs(self) -> TaskLogs:
+        from qcore.brokers.sqlite.task_logs import SqliteTaskLogs
+
+        return SqliteTaskLogs(self._file)
+
+    @cached_property
+    def failed_tasks(self) -> FailedTaskStore:
+        from qcore.brokers.sqlite.failed_tasks import SqliteFailedTasks
+
+        return SqliteFailedTasks(self._file, self._failure_limits)
+
     # --- tasks
 
     def publish(self, messages: Sequence[Message]) -> None:
@@ -100,33 +126,33 @@ class SqliteBroker(SqliteFailedTasks, SqliteChords, SqliteTaskLogs, SqliteAdmini
     def consumer(self, queues: Sequence[str], node: str = "") -> SqliteConsumer:
         return SqliteConsumer(self._file, queues, self.lease_s, node, self._failure_limits)
 
-    def depth(self, queue: str) -> Depth:
-        return self.depths([queue])[0]
+    def first_time(self, key: str, ttl_s: float) -> bool:
+        now, name = time.time(), f"said\0{key}"  # keys of callers come without that
 
-    def depths(self, queues: Sequence[str]) -> list[Depth]:
-        return depths(self._file, queues)
+        def write(db: Connection) -> bool:
+            db.execute("DELETE FROM once WHERE key=? AND expires_at<=?", (name, now))
+            row = (name, "", now + ttl_s)
+            return bool(db.execute("INSERT OR IGNORE INTO once VALUES (?,?,?)", row).rowcount)
 
-    def peek(self, queue: str, limit: int = 20) -> list[bytes]:
-        sql = f"SELECT raw FROM messages WHERE {_READY} ORDER BY priority, position LIMIT ?"
-        return [raw for (raw,) in self._file.rows(sql, queue, limit)]
+        return bool(self._file.in_transaction(write, durable=True))
 
-    def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
-        sql = f"SELECT due_at, raw FROM messages WHERE {_DELAYED} ORDER BY due_at LIMIT ?"
-        return [(due_at, raw) for due_at, raw in self._file.rows(sql, queue, limit)]
+    def publish_once(self, message: Message, key: str, task_id: str, ttl_s: float) -> str:
+        queue, now = route(self._file, message), time.time()
 
-    def purge(self, queue: str) -> int:
-        def delete(db: Connection) -> int:
-            ready = db.execute(f"DELETE FROM messages WHERE {_READY}", (queue,)).rowcount
-            return ready + db.execute(f"DELETE FROM messages WHERE {_DELAYED}", (queue,)).rowcount
+        def write(db: Connection) -> str:
+            db.execute("DELETE FROM once WHERE key=? AND expires_at<=?", (key, now))
+            row = (key, task_id, now + ttl_s)
+            if not db.execute("INSERT OR IGNORE INTO once VALUES (?,?,?)", row).rowcount:
+                return str(db.execute("SELECT task_id FROM once WHERE key=?", (key,)).fetchone()[0])
+            db.execute("INSERT OR IGNORE INTO queues VALUES (?)", (queue,))
+            put(db, [(message, queue)])
+            return task_id
 
-        return int(self._file.in_transaction(delete, durable=True))
-
-    def queues(self) -> list[str]:
-        return [name for (name,) in self._file.rows("SELECT name FROM queues ORDER BY name")]
-
-    def quarantined(self, limit: int = 100) -> list[Quarantined]:
-        sql = "SELECT id, queue, reason, at, raw FROM quarantine ORDER BY id DESC LIMIT ?"
-        return [Quarantined(str(number), *rest) for number, *rest in self._file.rows(sql, limit)]
+        crashpoint("before_publish")
+        owner = str(self._file.in_transaction(write, durable=True))
+        crashpoint("published")
+        self._file.ring([f"q:{queue}"])
+        return owner
 
     # --- results
 
@@ -242,21 +268,6 @@ class SqliteBroker(SqliteFailedTasks, SqliteChords, SqliteTaskLogs, SqliteAdmini
 
     def check(self) -> None:
         self._file.rows("SELECT 1 FROM counters")
-
-    def promises(self) -> list[Guarantee]:
-        ((mode,),) = self._file.rows("PRAGMA journal_mode")
-        ((level,),) = self._file.rows("PRAGMA synchronous")
-        setting = f"journal_mode={mode}, synchronous={LEVELS.get(level, level)}"
-        what = (
-            "publish returns when the transaction is on disk, unless the "
-            "disk acknowledges a sync it did not perform"
-        )
-        if level < 2:
-            what = "the last transactions may be lost when the host loses power"
-        return [
-            Guarantee(CONFIRMED, YES, "publish returns when its transaction is committed"),
-            Guarantee(DURABLE, YES if level >= 2 else PARTLY, what, setting),
-        ]
 
     def close(self) -> None:
         with self._lock:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from qcore.brokers.base import Broker
+from qcore.brokers.contract.chords import Chords
 from qcore.brokers.contract.records import FullChord, Message
 from qcore.brokers.sqlite.consumer import put, route
 from qcore.brokers.sqlite.database import Connection, File
@@ -19,12 +19,14 @@ DONE_S = 300.0
 _FOR_EVER = 1e12
 
 
-class SqliteChords(Broker):
-    """The part of the broker that counts chord members."""
+class SqliteChords(Chords):
+    """The chords of one file."""
 
-    _file: File
+    def __init__(self, file: File) -> None:
+        super().__init__("sqlite")
+        self._file = file
 
-    def chord_sizes(self, sizes: Sequence[tuple[str, int]], ttl_s: float | None) -> None:
+    def create(self, sizes: Sequence[tuple[str, int]], ttl_s: float | None) -> None:
         now = time.time()
         rows = [(group, size, now + ttl_s if ttl_s else _FOR_EVER) for group, size in sizes]
 
@@ -40,10 +42,10 @@ class SqliteChords(Broker):
 
         self._file.in_transaction(write, durable=True)
 
-    def chord_parts(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
+    def count(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
         return list(self._file.in_transaction(lambda db: [_count(db, part) for part in parts], durable=True))
 
-    def chord_done(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
+    def finish(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
         routed = [(m, route(self._file, m)) for m in messages]
 
         def write(db: Connection) -> bool:
@@ -60,7 +62,7 @@ class SqliteChords(Broker):
             self._file.ring({f"q:{queue}" for _, queue in routed})
         return done
 
-    def chord_failed(self, group: str) -> None:
+    def fail(self, group: str) -> None:
         sql = "UPDATE chords SET size=-1 WHERE group_id=?"
         self._file.in_transaction(lambda db: db.execute(sql, (group,)), durable=True)
 

@@ -24,15 +24,16 @@ from qcore.wire.failure import FailedTask, join
 class SqliteFailedTasks(FailedTaskStore):
     """Failed tasks of one file."""
 
-    _file: File
-    _failure_limits: FailedTaskLimits
+    def __init__(self, file: File, limits: FailedTaskLimits) -> None:
+        super().__init__("sqlite")
+        self._file, self._limits = file, limits
 
-    def store_failed_tasks(self, failures: Sequence[FailedTask]) -> None:
+    def store(self, failures: Sequence[FailedTask]) -> None:
         if failures:
-            limits = self._failure_limits
+            limits = self._limits
             self._file.in_transaction(lambda db: store_failed_tasks(db, failures, limits), durable=True)
 
-    def failures(
+    def page(
         self,
         since: float | None = None,
         until: float | None = None,
@@ -50,7 +51,7 @@ class SqliteFailedTasks(FailedTaskStore):
         found = [join(facts, detail or b"", at / 1e6, retried) for at, facts, detail, retried in rows]
         return FailedTaskPage(found, str(rows[-1][0]) if len(rows) == limit else "")
 
-    def failures_of(self, task_ids: Sequence[str]) -> list[FailedTask | None]:
+    def of(self, task_ids: Sequence[str]) -> list[FailedTask | None]:
         sql = (
             "SELECT at_us, facts, detail, retried_as FROM failures"
             " WHERE task_id IN (SELECT value FROM json_each(?))"
@@ -59,12 +60,12 @@ class SqliteFailedTasks(FailedTaskStore):
         found = {f.task_id: f for at, facts, detail, as_ in rows if (f := join(facts, detail, at / 1e6, as_))}
         return [found.get(task_id) for task_id in task_ids]
 
-    def forget_failures(self, task_ids: Sequence[str]) -> int:
+    def forget(self, task_ids: Sequence[str]) -> int:
         sql = "DELETE FROM failures WHERE task_id IN (SELECT value FROM json_each(?))"
         wanted = json.dumps(list(task_ids))
         return int(self._file.in_transaction(lambda db: db.execute(sql, (wanted,)).rowcount, durable=True))
 
-    def retry_failures(self, tries: Sequence[RetryRequest]) -> list[str]:
+    def retry(self, tries: Sequence[RetryRequest]) -> list[str]:
         def write(db: Connection) -> list[str]:
             owners, sent = [], []
             for one in tries:
@@ -88,6 +89,6 @@ class SqliteFailedTasks(FailedTaskStore):
         self._file.ring({f"q:{one.queue}" for one in tries})
         return owners
 
-    def failure_counts(self) -> FailedTaskCounts:
+    def counts(self) -> FailedTaskCounts:
         counts = dict(self._file.rows("SELECT name, n FROM counters"))
         return FailedTaskCounts(counts["failures"], counts["failures_dropped"])

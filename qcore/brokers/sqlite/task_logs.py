@@ -18,9 +18,11 @@ COUNT_EVERY = 500
 class SqliteTaskLogs(TaskLogs):
     """Task logs of one file."""
 
-    _file: File
+    def __init__(self, file: File) -> None:
+        super().__init__("sqlite")
+        self._file = file
 
-    def keep_lines(self, lines: Mapping[str, Sequence[bytes]], most: int) -> None:
+    def append(self, lines: Mapping[str, Sequence[bytes]], most: int) -> None:
         now = time.time()
 
         def write(db: Connection) -> None:
@@ -40,7 +42,7 @@ class SqliteTaskLogs(TaskLogs):
 
         self._file.in_transaction(write, durable=False)
 
-    def lines_of(self, task_id: str) -> list[bytes]:
+    def of(self, task_id: str) -> list[bytes]:
         if not self._file.rows("SELECT 1 FROM sqlite_master WHERE name='lines'"):
             return []
         return [

@@ -24,7 +24,7 @@ def active(worker: WorkerView, safe: bool = False, **_: Any) -> Any:
 @command("active_queues", kind="inspect")
 def active_queues(worker: WorkerView, **_: Any) -> Any:
     """Queues that the worker consumes."""
-    pauses = {pause.queue: pause for pause in worker.app.broker.pauses()}
+    pauses = {pause.queue: pause for pause in worker.app.broker.administration.pauses()}
     return [
         {
             "name": name,

@@ -91,7 +91,7 @@ class TaskLogHandler(logging.Handler):
         for task_id, line in waiting:
             lines.setdefault(task_id, []).append(line)
         try:
-            self._app.broker.keep_lines(lines, self._most)
+            self._app.broker.task_logs.append(lines, self._most)
         except BrokerError:
             pass
 

@@ -135,7 +135,7 @@ class ResultOutbox:
                     self._results.store([settlement.result])
                 self._chords.before([settlement])
                 if settlement.failure is not None:
-                    self._app.broker.store_failed_tasks([settlement.failure])
+                    self._app.broker.failed_tasks.store([settlement.failure])
                 if settlement.sends:
                     self._app.broker.publish(settlement.sends)
             except AWAY as exc:

@@ -63,7 +63,7 @@ def command(tasks: int, trips: int, concurrency: int, yes: bool) -> int:
         ask(f"{count(tasks, 'task')} that do nothing, at '{session.context.name}',", "run", yes)
     broker = session.broker
     broker.check()
-    if broker.depth(QUEUE).ready:
+    if broker.administration.depth(QUEUE).ready:
         raise exit_codes.CommandError(
             exit_codes.FAILED,
             f"the queue {QUEUE} is not empty",
@@ -82,7 +82,7 @@ def command(tasks: int, trips: int, concurrency: int, yes: bool) -> int:
     finally:
         if worker is not None:
             _stop(worker)
-        broker.purge(QUEUE)
+        broker.administration.purge(QUEUE)
         for start in range(0, len(ids) if session.app.results.keeps else 0, BATCH):
             session.app.results.forget(ids[start : start + BATCH])
     items = [
@@ -163,10 +163,10 @@ def _stop(worker: subprocess.Popen[bytes]) -> None:
 def _drain(session: Session, worker: subprocess.Popen[bytes], began: float) -> float:
     """Seconds from the last poll before the first claim until the queue is empty and nothing is in flight."""
     broker = session.broker
-    first = broker.depth(QUEUE).ready
+    first = broker.administration.depth(QUEUE).ready
     taken, before = None, began
     while True:
-        depth = broker.depth(QUEUE)
+        depth = broker.administration.depth(QUEUE)
         now = time.perf_counter()
         if taken is None and depth.ready < first:
             taken = before

@@ -88,7 +88,7 @@ def _mend(name: str) -> int:
 
     session = current()
     try:
-        done = session.broker.mend(name)
+        done = session.broker.diagnosis.mend(name)
     except UnknownName as exc:
         raise exit_codes.CommandError(exit_codes.NOT_FOUND, str(exc), "see `qctl doctor`") from None
     if not session.out.for_people:

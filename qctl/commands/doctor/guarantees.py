@@ -55,7 +55,7 @@ def guarantees(app: App) -> Guarantees:
     settings = Settings(app)
     mine = [_at_least_once(settings), _crash_count(app, settings)]
     rest = [_lease(app, settings), _with_the_ack(app), _publish_once(app), _control(settings)]
-    return Guarantees([mine[0], *app.broker.promises(), mine[1], *rest], settings.workers)
+    return Guarantees([mine[0], *app.broker.diagnosis.guarantees(), mine[1], *rest], settings.workers)
 
 
 def _at_least_once(settings: Settings) -> Guarantee:

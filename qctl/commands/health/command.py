@@ -74,11 +74,9 @@ def _fleet(session: Session, chosen_nodes: list[str] | None) -> int:
         for q in reply
         if isinstance(q, dict) and not q.get("paused")
     }
-    idle = (
-        [q for q in broker.queues() if q not in taken and broker.depth(q).ready]
-        if chosen_nodes is None
-        else []
-    )
+    queues, idle = broker.administration, list[str]()
+    if chosen_nodes is None:
+        idle = [q for q in queues.queues() if q not in taken and queues.depth(q).ready]
     items = [{"what": "broker", "ok": True, "why": ""}]
     for silent in answers.silent:
         items.append({"what": silent.node, "ok": False, "why": "it does not answer"})

@@ -137,8 +137,8 @@ class Collector:
         yield from _metric(
             "qcore_bus_seconds", "gauge", "time until every worker had answered", [({}, round(took_s, 6))]
         )
-        every = sorted({*broker.queues(), *taken})
-        counted = dict(zip(every, broker.depths(every), strict=True))
+        every = sorted({*broker.administration.queues(), *taken})
+        counted = dict(zip(every, broker.administration.depths(every), strict=True))
         # The queues with the largest backlog get their own series; the rest is summed.
         queues = sorted(sorted(every, key=lambda q: -counted[q].ready)[:MOST_QUEUES])
         depths = {queue: counted[queue] for queue in queues}
@@ -167,11 +167,11 @@ class Collector:
         consumers = [({"queue": queue}, taken[queue]) for queue in queues]
         yield from _metric("qcore_queue_consumers", "gauge", "workers that consume the queue", consumers)
         yield from self._taken_lines(answers, set(queues))
-        paused = set(broker.paused())
+        paused = set(broker.administration.paused())
         flags = [({"queue": queue}, int(queue in paused)) for queue in queues]
         yield from _metric("qcore_queue_paused", "gauge", "1: the queue is paused", flags)
         try:
-            kept = broker.failure_counts().kept
+            kept = broker.failed_tasks.counts().kept
             yield from _metric("qcore_failed_tasks", "gauge", "failed tasks that are stored", [({}, kept)])
         except Unsupported:
             pass

@@ -46,14 +46,14 @@ def _migrate(
         there.check()
         if here.place == there.place:
             raise exit_codes.CommandError(exit_codes.USAGE, "the two brokers are the same")
-        names = dict(_pair(q) for q in queues or here.queues())
-        known = here.queues()
+        names = dict(_pair(q) for q in queues or here.administration.queues())
+        known = here.administration.queues()
         for name in names:
-            if known and name not in known and not here.depth(name).ready:
+            if known and name not in known and not here.administration.depth(name).ready:
                 raise exit_codes.CommandError(
                     exit_codes.NOT_FOUND, f"no queue named '{name}' at the source{nearest(name, known)}"
                 )
-        depths = {name: here.depth(name) for name in names}
+        depths = {name: here.administration.depth(name) for name in names}
         waiting = sum(d.ready + (d.delayed or 0) for d in depths.values())
         if waiting and not dry_run:
             most = waiting if limit is None else min(limit, waiting)

@@ -105,7 +105,7 @@ class Migration:
         while not self._is_full():
             batch = [
                 (due_at, raw, found)
-                for due_at, raw in self._source.delayed(moved.source, self._room())
+                for due_at, raw in self._source.administration.delayed(moved.source, self._room())
                 if (found := _read(raw)) is not None and self._wants(found) and found.headers.get("id")
             ]
             if not batch:
@@ -116,7 +116,9 @@ class Migration:
                     for due_at, raw, found in batch
                 ]
             )
-            dropped = self._source.drop(moved.source, [str(found.headers["id"]) for _, _, found in batch])
+            dropped = self._source.administration.drop(
+                moved.source, [str(found.headers["id"]) for _, _, found in batch]
+            )
             moved.delayed += len(batch)
             self._progress(self.done)
             if not dropped:

@@ -119,7 +119,7 @@ class QuarantineGroup:
     # --- what they do
 
     def _found(self) -> list[Quarantined]:
-        found = current().broker.quarantined(MOST)
+        found = current().broker.administration.quarantined(MOST)
         return [q for q in found if self.reason is None or q.reason == self.reason]
 
     def show_list(self, limit: int) -> None:
@@ -157,12 +157,12 @@ class QuarantineGroup:
         return [by_id[message_id] for message_id in dict.fromkeys(ids)]
 
     def replay(self, message_ids: tuple[str, ...], everything: bool, yes: bool, dry_run: bool) -> None:
-        broker = current().broker
-        self._change(message_ids, everything, yes, dry_run, "replayed", lambda i: broker.replay(i))
+        messages = current().broker.administration
+        self._change(message_ids, everything, yes, dry_run, "replayed", lambda i: messages.replay(i))
 
     def remove(self, message_ids: tuple[str, ...], everything: bool, yes: bool, dry_run: bool) -> None:
-        broker = current().broker
-        self._change(message_ids, everything, yes, dry_run, DELETED, lambda i: broker.forget(i))
+        messages = current().broker.administration
+        self._change(message_ids, everything, yes, dry_run, DELETED, lambda i: messages.forget(i))
 
     def _change(
         self,

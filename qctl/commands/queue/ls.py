@@ -43,7 +43,7 @@ _LAST = "qctl.queue.ls"
 def item_of(queue: str) -> dict[str, Any]:
     """The item of one queue, without its consumers."""
     session = current()
-    return _items(session, [queue], session.broker.depths([queue]), None)[0]
+    return _items(session, [queue], session.broker.administration.depths([queue]), None)[0]
 
 
 def show(items: Sequence[dict[str, Any]]) -> None:
@@ -78,7 +78,7 @@ def _words(item: dict[str, Any]) -> str:
 def _items(
     session: Session, queues: Sequence[str], depths: Sequence[Depth], consumers: Counter[str] | None
 ) -> list[dict[str, Any]]:
-    pauses = {pause.queue: pause for pause in session.broker.pauses()}
+    pauses = {pause.queue: pause for pause in session.broker.administration.pauses()}
     return [
         {
             "queue": queue,
@@ -117,16 +117,16 @@ def _show_list(rates_s: float | None) -> None:
     session, broker = current(), current().broker
     last: queue_rates.QueueSample | None = None
     if rates_s is not None:
-        known = sorted(broker.queues())
-        last = queue_rates.look(known, broker.depths(known))
+        known = sorted(broker.administration.queues())
+        last = queue_rates.look(known, broker.administration.depths(known))
         time.sleep(rates_s)
     answers = session.app.control.ask("active_queues", timeout_s=ASK_S)
     consumers, silent = _consumers(answers), len(answers.silent)
     # RabbitMQ cannot list its queues, but the workers report theirs.
-    queues = sorted({*broker.queues(), *broker.paused(), *consumers})
+    queues = sorted({*broker.administration.queues(), *broker.administration.paused(), *consumers})
     if not queues:
         broker.check()  # an empty list must not hide an unreachable broker
-    depths = broker.depths(queues)
+    depths = broker.administration.depths(queues)
     looked, meta = queue_rates.look(queues, depths), click.get_current_context().meta
     items = _items(session, queues, depths, consumers)
     found = queue_rates.rates(looked, last or meta.get(_LAST), queue_rates.taken(answers))
@@ -138,7 +138,7 @@ def _show_list(rates_s: float | None) -> None:
     show(items)
     if silent:
         session.out.note(f"{count(silent, 'worker')} did not report its queues within {ASK_S:g} s")
-    others = broker.held_by_others()
+    others = broker.administration.held_by_others()
     if others:
         session.out.note(f"{count(others, 'more message')} held by Celery's workers, of all queues")
 
@@ -178,10 +178,10 @@ page = CliCommand(
 def refuse_unknown(queue: str) -> None:
     """Raise CommandError (NOT_FOUND) when the broker knows no queue of that name."""
     broker = current().broker
-    known = {*broker.queues(), *broker.paused()}
+    known = {*broker.administration.queues(), *broker.administration.paused()}
     if queue in known or not known:
         return
-    depth = broker.depth(queue)
+    depth = broker.administration.depth(queue)
     if not depth.ready and not depth.delayed:
         raise exit_codes.CommandError(
             exit_codes.NOT_FOUND, f"no queue named '{queue}'{nearest(queue, known)}"

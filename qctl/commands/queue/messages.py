@@ -68,7 +68,7 @@ def _take(
 def _purge(name: str, match: str, save: str | None, yes: bool, dry_run: bool) -> int:
     refuse_unknown(name)
     session, wanted = current(), parse(match)
-    depth = session.broker.depth(name)
+    depth = session.broker.administration.depth(name)
     waited = depth.ready + (depth.delayed or 0)
     whole = wanted.is_all and save is None
     found = [] if whole else list(matching(session.broker, name, wanted))
@@ -85,7 +85,7 @@ def _purge(name: str, match: str, save: str | None, yes: bool, dry_run: bool) ->
         )
     deleted = 0
     if not dry_run:
-        deleted = session.broker.purge(name) if whole else _delete(name, wanted, found, save)
+        deleted = session.broker.administration.purge(name) if whole else _delete(name, wanted, found, save)
     held = _held(name, wanted)
     item = {
         "queue": name,
@@ -115,17 +115,15 @@ def _purge(name: str, match: str, save: str | None, yes: bool, dry_run: bool) ->
 
 
 def _delete(name: str, wanted: Filter, found: Sequence[Found], save: str | None) -> int:
-    broker = current().broker
+    drop_these = current().broker.administration.drop_these
     if save is None or not found:
-        return _take(
-            name, wanted, found, lambda some: broker.drop_these([one for one, _ in some]), "deleted", None
-        )
+        return _take(name, wanted, found, lambda some: drop_these([one for one, _ in some]), "deleted", None)
     with Saver(save) as saver:
 
         def save_and_drop(some: Sequence[Found]) -> Sequence[bool]:
             # Write before deleting; a message that a worker claimed in between must not be loaded later.
             start = saver.write(some)
-            gone = broker.drop_these([one for one, _ in some])
+            gone = drop_these([one for one, _ in some])
             if not all(gone):
                 kept = [one for one, there in zip(some, gone, strict=True) if there]
                 saver.rewrite(start, len(some), kept)
@@ -162,7 +160,7 @@ def _move(
     if task_ids and not wanted.is_all:
         raise exit_codes.CommandError(exit_codes.USAGE, "--id and --match cannot be combined")
     refuse_unknown(source)
-    depth = session.broker.depth(source)
+    depth = session.broker.administration.depth(source)
     waiting = depth.ready + (depth.delayed or 0)
     found = [] if wanted.is_all else list(matching(session.broker, source, wanted))[:limit]
     most = min(n for n in (waiting, limit, len(task_ids) or None) if n is not None)
@@ -174,9 +172,9 @@ def _move(
         ask(f"at most {count(most, 'message')} of {source}", f"moved to {target}", yes)
     moved = 0
     if not dry_run and wanted.is_all:
-        moved = session.broker.move(source, target, limit, list(task_ids) or None)
+        moved = session.broker.administration.move(source, target, limit, list(task_ids) or None)
     elif not dry_run:
-        to = session.broker.move_these
+        to = session.broker.administration.move_these
         moved = _take(
             source, wanted, found, lambda some: to([one for one, _ in some], target), "moved", limit
         )

@@ -21,7 +21,7 @@ LOOK_S = 0.25
 def _pause(name: str, for_s: float | None) -> None:
     refuse_unknown(name)
     session = current()
-    session.broker.pause(name, session.options.reason or "", _who(), for_s)
+    session.broker.administration.pause(name, session.options.reason or "", _who(), for_s)
     item = item_of(name)
     show([item])
     until = f" until {item['paused_until_at']}" if item["paused_until_at"] else ""
@@ -40,7 +40,7 @@ def _who() -> str:
 
 def _resume(name: str) -> None:
     refuse_unknown(name)
-    current().broker.resume(name)
+    current().broker.administration.resume(name)
     show([item_of(name)])
     current().out.note(f"{name} is no longer paused")
 
@@ -49,12 +49,12 @@ def _drain(name: str, wait: bool, but_delayed: bool) -> int:
     refuse_unknown(name)
     session = current()
     started, timeout = time.monotonic(), session.options.timeout or None
-    pause = next((p for p in session.broker.pauses() if p.queue == name), None)
+    pause = next((p for p in session.broker.administration.pauses() if p.queue == name), None)
     if pause is not None:
         until = f" until {stamp(pause.until, False)}" if pause.until is not None else ""
         session.out.warn(f"{name} is paused{until}: no worker consumes it")
     while True:
-        depth = session.broker.depth(name)
+        depth = session.broker.administration.depth(name)
         delayed = 0 if but_delayed else depth.delayed or 0
         left = depth.ready + delayed + (depth.in_flight or 0)
         passed = time.monotonic() - started

@@ -87,7 +87,7 @@ def _has_ended(session: Session, task_id: str, one: Find) -> bool:
 def _fresh(session: Session, task_id: str, seen: set[str]) -> list[dict[str, Any]]:
     """Lines whose identity is not in `seen`; add them to it."""
     found = []
-    for raw in session.broker.lines_of(task_id):
+    for raw in session.broker.task_logs.of(task_id):
         line = json.loads(raw)
         if line["line"] not in seen:
             seen.add(line["line"])

@@ -83,7 +83,7 @@ class Revoker:
                 found.append((waiting, message))
             elif waiting is not None:
                 words[one] = LATER
-        gone = self._app.broker.drop_these([waiting for waiting, _ in found]) if found else []
+        gone = self._app.broker.administration.drop_these([waiting for waiting, _ in found]) if found else []
         removed = [message for (_, message), there in zip(found, gone, strict=True) if there]
         self._answer(removed)
         return words | {message.id: REMOVED for message in removed}
@@ -224,10 +224,10 @@ class Revokes(Bulk):
 def _queues(wanted: Filter | None) -> list[str]:
     """Names of queues that hold messages."""
     broker = current().broker
-    names = sorted({*broker.queues(), *broker.paused()})
+    names = sorted({*broker.administration.queues(), *broker.administration.paused()})
     if wanted is not None and wanted.hints.queues is not None:
         names = [name for name in names if name in wanted.hints.queues]
-    depths = broker.depths(names)
+    depths = broker.administration.depths(names)
     return [name for name, depth in zip(names, depths, strict=True) if depth.ready or depth.delayed]
 
 
@@ -242,7 +242,7 @@ def _named(ids: Sequence[str]) -> tuple[list[Item], dict[str, Waiting]]:
     items = {one: Item(one, "", "") for one in wanted}
     if broker.features.moves:
         for queue in _queues(None):
-            for one in broker.waiting(queue):
+            for one in broker.administration.waiting(queue):
                 task_id = id_of(one.raw)
                 if task_id in wanted and task_id is not None:
                     found[task_id] = one

@@ -43,10 +43,10 @@ class BrokerPoll:
         queue; taken: the workers' announced claim rates, which are exact where all workers announce them."""
         broker = self._app.broker
         begin = time.perf_counter()
-        paused = set(broker.paused())
+        paused = set(broker.administration.paused())
         self.round_trip_s = time.perf_counter() - begin
-        names = sorted({*broker.queues(), *consumers, *paused})[:MOST_QUEUES]
-        depths = broker.depths(names)
+        names = sorted({*broker.administration.queues(), *consumers, *paused})[:MOST_QUEUES]
+        depths = broker.administration.depths(names)
         last, looked = self._last, queue_rates.look(names, depths)
         by_queue = queue_rates.rates(looked, last, taken or queue_rates.Taken({}, set()))
         span = 0.0 if last is None else looked.at - last.at
@@ -84,7 +84,7 @@ class BrokerPoll:
         cursor = ""
         try:
             while len(found) < MOST_FAILURES:
-                page = self._app.broker.failures(limit=500, after=cursor)
+                page = self._app.broker.failed_tasks.page(limit=500, after=cursor)
                 found += (f for f in page.entries if not f.retried_as)
                 cursor = page.cursor
                 if not cursor:
@@ -99,7 +99,7 @@ class BrokerPoll:
             groups.setdefault((failure.name, failure.exc_type), []).append(failure)
         rows = []
         for (name, exc_type), members in groups.items():
-            (whole,) = self._app.broker.failures_of([members[0].task_id])
+            (whole,) = self._app.broker.failed_tasks.of([members[0].task_id])
             times = [m.failed_at for m in members]
             row = FailureRow(
                 name,
@@ -125,7 +125,7 @@ class BrokerPoll:
             "can": ", ".join(can),
             "results": mask_url(self._app.results.url) if self._app.results.keeps else "not kept",
         }
-        for symptom in broker.symptoms():
+        for symptom in broker.diagnosis.symptoms():
             facts[symptom.name] = f"{symptom.level}: {symptom.what} → {symptom.fix}"
         return facts
 

@@ -78,7 +78,7 @@ def test_a_message_comes_back_byte_for_byte(broker: KombuBroker, queue: str) -> 
 
     broker.publish([Message(raw, queue=queue)])
 
-    assert broker.peek(queue) == [raw]
+    assert broker.administration.peek(queue) == [raw]
     assert take(broker.consumer([queue]), 1)[0].raw == raw
 
 
@@ -113,7 +113,7 @@ def test_a_thousand_messages_are_confirmed_together(broker: KombuBroker, queue: 
     together_s = (time.monotonic() - began) / 1000
 
     print(f"{alone_s * 1e6:.0f} us alone, {together_s * 1e6:.0f} us together")
-    assert broker.depth(queue).ready == 1051
+    assert broker.administration.depth(queue).ready == 1051
     assert together_s < alone_s / 2
 
 
@@ -124,7 +124,7 @@ def test_an_unbound_key_of_a_real_exchange_is_unroutable(broker: KombuBroker, qu
         broker.publish([Message(message("a"), exchange=queue, routing_key="other")])
 
     put(broker, queue, "b")
-    assert broker.depth(queue).ready == 1
+    assert broker.administration.depth(queue).ready == 1
 
 
 def test_a_queue_deleted_since_is_declared_again(broker: KombuBroker, queue: str, rabbit_url: str) -> None:
@@ -145,7 +145,7 @@ def test_a_publish_survives_a_connection_closed_while_idle(
 
     put(broker, queue, "b")
 
-    assert broker.depth(queue).ready == 2
+    assert broker.administration.depth(queue).ready == 2
 
 
 def test_a_message_to_a_reply_queue_that_is_gone_is_dropped(broker: KombuBroker, queue: str) -> None:
@@ -153,7 +153,7 @@ def test_a_message_to_a_reply_queue_that_is_gone_is_dropped(broker: KombuBroker,
 
     broker.publish([Message(raw, queue=queue)])
 
-    assert broker.depth(queue).ready == 0
+    assert broker.administration.depth(queue).ready == 0
 
 
 # --- what others send
@@ -210,7 +210,7 @@ def test_unreadable_properties_do_not_end_the_connection(
     assert text_of(second.raw) == "good"
     assert end(consumer, first, action=Settle.QUARANTINE, reason="no_id") == []
     assert end(consumer, second) == []
-    assert [q.reason for q in broker.quarantined()] == ["no_id"]
+    assert [q.reason for q in broker.administration.quarantined()] == ["no_id"]
 
 
 # --- fencing
@@ -249,7 +249,7 @@ def test_a_continuation_that_no_queue_takes_is_kept_and_holds_nothing_up(
     refused = consumer.settle([Settlement(good), Settlement(bad, sends=sends)])
 
     assert refused == []
-    assert {(q.reason, text_of(q.raw)) for q in broker.quarantined()} == {
+    assert {(q.reason, text_of(q.raw)) for q in broker.administration.quarantined()} == {
         ("unroutable", "nowhere"),
         ("unroutable", "x"),
     }
@@ -307,7 +307,7 @@ def test_a_forked_child_leaves_its_parents_connection_alone(broker: KombuBroker,
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     put(broker, queue, "parent")
-    assert broker.depth(queue).ready == 3
+    assert broker.administration.depth(queue).ready == 3
 
 
 # --- push
@@ -330,7 +330,7 @@ def test_a_full_consumer_gives_back_what_woke_it(opened: Open, queue: str) -> No
     full, idle = opened().consumer([queue]), opened().consumer([queue])
     full.arm()
     put(opened(), queue, "a")
-    wait_for(lambda: opened().depth(queue).ready == 0, what="the message is pushed")
+    wait_for(lambda: opened().administration.depth(queue).ready == 0, what="the message is pushed")
 
     full.disarm()
 
@@ -353,7 +353,7 @@ def test_messages_read_along_with_something_else_still_wake(opened: Open, queue:
     consumer.prefetch(4)
     consumer.arm()
     put(opened(), queue, "a")
-    wait_for(lambda: opened().depth(queue).ready == 0)
+    wait_for(lambda: opened().administration.depth(queue).ready == 0)
 
     keeper = threading.Thread(target=consumer.renew)
     keeper.start()

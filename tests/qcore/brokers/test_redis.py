@@ -90,8 +90,8 @@ def test_a_topic_binding_of_celery_is_followed(broker: Broker, redis_server: Red
     broker.publish([Message(b"1", exchange="tex", routing_key="a.b.c")])
     broker.publish([Message(b"2", exchange="dir", routing_key="key")])
 
-    assert (broker.peek("topicq"), broker.peek("directq")) == ([b"1"], [b"2"])
-    assert {"topicq", "directq"} <= set(broker.queues())
+    assert (broker.administration.peek("topicq"), broker.administration.peek("directq")) == ([b"1"], [b"2"])
+    assert {"topicq", "directq"} <= set(broker.administration.queues())
 
 
 def test_replies_are_never_written_into_task_queues(broker: Broker, redis_server: RedisServer) -> None:
@@ -100,7 +100,7 @@ def test_replies_are_never_written_into_task_queues(broker: Broker, redis_server
 
     broker.reply("reply.x", "key", b"forged")
 
-    assert broker.depth("celery").ready == 0
+    assert broker.administration.depth("celery").ready == 0
 
 
 def test_control_queues_of_celery_workers_are_foreign_members(
@@ -124,7 +124,7 @@ def test_publishing_goes_on_after_the_connection_was_cut(
 
     put(broker, queue, "b")
 
-    assert [text_of(raw) for raw in broker.peek(queue)] == ["a", "b"]
+    assert [text_of(raw) for raw in broker.administration.peek(queue)] == ["a", "b"]
 
 
 def test_a_consumer_keeps_its_deliveries_over_a_cut_connection(
@@ -164,7 +164,7 @@ def test_what_was_claimed_in_a_lost_answer_comes_back(
     with pytest.raises(BrokerDown):
         consumer.claim(1)
     link.read = read
-    assert broker.depth(queue).in_flight == 2
+    assert broker.administration.depth(queue).in_flight == 2
 
     consumer.reconnect()
 
@@ -200,7 +200,12 @@ def test_a_closed_port_is_reported_at_once_and_without_the_password() -> None:
     broker = open_broker(url, {"connect_timeout_s": 100.0})
     began = time.monotonic()
 
-    for work in (broker.check, broker.queues, lambda: broker.consumer(["q"]), lambda: put(broker, "q", "a")):
+    for work in (
+        broker.check,
+        broker.administration.queues,
+        lambda: broker.consumer(["q"]),
+        lambda: put(broker, "q", "a"),
+    ):
         with pytest.raises(BrokerDown) as caught:
             work()
         assert "geheim" not in str(caught.value) and "127.0.0.1" in str(caught.value)
@@ -250,7 +255,7 @@ def test_what_a_refused_settlement_leaves_can_be_settled_without_its_messages(
     refused = consumer.settle([settlement])
 
     assert refused == []
-    assert broker.depth(queue) == Depth(0, 0, 0)
+    assert broker.administration.depth(queue) == Depth(0, 0, 0)
     (kept,) = broker.results_of(["a-id"])
     assert kept is not None and kept.result == 1
 

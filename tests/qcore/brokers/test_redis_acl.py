@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qcore import App, chord, signature
-from qcore.brokers.base import Depth
+from qcore.brokers.contract.administration import Depth
 from qcore.brokers.contract.records import Message
 from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerError
@@ -82,12 +82,12 @@ def test_the_published_acl_is_enough(guarded: GuardedServer, processes: Processe
     assert ear.get(60) is not None
     # what fails, and is tried again
     failing = app.send_task("served.add", (1, "x"))
-    wait_for(lambda: app.broker.failures_of([failing.id]) != [None], 60)
+    wait_for(lambda: app.broker.failed_tasks.of([failing.id]) != [None], 60)
     for words in (["ls"], ["group"], ["retry", "--all", "--yes"], ["rm", "--all", "--yes"]):
         assert qctl("failed", *words, QCTL_BROKER_URL=url).returncode == 0
     # what is no task, what dies, what is deleted
     app.broker.publish([Message(b"not a task", queue="celery")])
-    wait_for(lambda: app.broker.quarantined(), 60)
+    wait_for(lambda: app.broker.administration.quarantined(), 60)
     app.broker.publish([Message(b"x", queue="other"), Message(b"y", queue="other", due_at=4e9)])
     for line in (
         "queue ls",
@@ -103,9 +103,9 @@ def test_the_published_acl_is_enough(guarded: GuardedServer, processes: Processe
     assert qctl("purge", "-Q", "other", "--yes", QCTL_BROKER_URL=url).returncode == 0
     assert "purge -Q other" in qctl("audit", QCTL_BROKER_URL=url).stdout
     for _ in range(3):
-        app.broker.keep_lines({"chatty": [b"1", b"2"]}, 3)
-    assert app.broker.lines_of("chatty") == [b"2", b"1", b"2"]
-    assert app.broker.depth("other") == Depth(0, 0, 0)
+        app.broker.task_logs.append({"chatty": [b"1", b"2"]}, 3)
+    assert app.broker.task_logs.of("chatty") == [b"2", b"1", b"2"]
+    assert app.broker.administration.depth("other") == Depth(0, 0, 0)
     held = open_broker(url, {"lease_s": 0.2}).consumer(["mine"])
     app.broker.publish([Message(b"z", queue="mine")])
     assert take(held, 1)
@@ -115,7 +115,7 @@ def test_the_published_acl_is_enough(guarded: GuardedServer, processes: Processe
     # every connection cut, and a new worker after one that was killed
     worker.term(signal.SIGTERM)
     assert worker.wait() == 0
-    assert "celery" in app.broker.queues()
+    assert "celery" in app.broker.administration.queues()
     app.broker.results_of(["x"])
     app.broker.forget_results([napping.id])
     ear.close()
@@ -130,6 +130,6 @@ def test_the_published_acl_allows_no_more(guarded: GuardedServer, command: str) 
     broker = open_broker(guarded.url)
 
     with pytest.raises(BrokerError, match="NOPERM"):
-        broker.call(*command.split())  # type: ignore[attr-defined]
+        broker._shared.call(*command.split())  # type: ignore[attr-defined]
 
     broker.close()

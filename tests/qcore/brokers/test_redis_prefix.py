@@ -48,8 +48,8 @@ def test_two_fleets_on_one_server_see_nothing_of_each_other(
     # tasks and results: only the first has a worker
     done, waiting = one.send_task("served.add", (1, 2)), two.send_task("served.add", (1, 2))
     assert done.get(timeout=60) == 3
-    assert two.broker.depth("celery").ready == 1
-    assert one.broker.depth("celery").ready == 0
+    assert two.broker.administration.depth("celery").ready == 1
+    assert one.broker.administration.depth("celery").ready == 0
     assert two.broker.results_of([done.id]) == [None]
     assert ears[0].get(60) is not None
     assert ears[1].get(0) is None
@@ -69,8 +69,8 @@ def test_two_fleets_on_one_server_see_nothing_of_each_other(
     assert task.get(timeout=60) == 7
     # what is no task
     one.broker.publish([Message(b"not a task", queue="celery")])
-    wait_for(one.broker.quarantined)
-    assert two.broker.quarantined() == []
+    wait_for(one.broker.administration.quarantined)
+    assert two.broker.administration.quarantined() == []
 
     with redis_server.client() as client:
         names = client.keys() + client.pubsub_channels()
@@ -90,8 +90,8 @@ def test_results_that_celery_reads_have_the_prefix_of_the_result_backend(redis_u
     ):
         app = app_of(redis_url, "one:", **settings)
         app.store_state("an-id", "SUCCESS", 1)
-        assert app.broker.call("EXISTS", f"{prefix}{KEY_PREFIX}an-id") == 1  # type: ignore[attr-defined]
-        app.broker.call("DEL", f"{prefix}{KEY_PREFIX}an-id")  # type: ignore[attr-defined]
+        assert app.broker._shared.call("EXISTS", f"{prefix}{KEY_PREFIX}an-id") == 1  # type: ignore[attr-defined]
+        app.broker._shared.call("DEL", f"{prefix}{KEY_PREFIX}an-id")  # type: ignore[attr-defined]
         app.close()
 
 

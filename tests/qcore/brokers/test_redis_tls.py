@@ -99,7 +99,7 @@ def test_celerys_broker_use_ssl_is_honoured(start: Start, authority: Authority) 
 
     app.broker.publish([Message(b"m", queue="q")])
 
-    assert app.broker.peek("q") == [b"m"]
+    assert app.broker.administration.peek("q") == [b"m"]
     app.close()
     with pytest.raises(BrokerDown, match="its certificate is refused"):
         App("y", broker=url, broker_use_ssl=True, set_as_current=False).broker.check()

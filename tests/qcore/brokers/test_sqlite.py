@@ -177,10 +177,10 @@ def test_a_file_of_the_format_before_gets_what_it_lacks(sqlite_url: str) -> None
     db.close()
 
     broker = open_broker(sqlite_url)
-    broker.store_failed_tasks([FailedTask("a", "proj.add", "q", failed_at=1.0)])
+    broker.failed_tasks.store([FailedTask("a", "proj.add", "q", failed_at=1.0)])
 
-    assert [f.task_id for f in broker.failures().entries] == ["a"]
-    assert broker.failure_counts().kept == 1
-    assert broker.pauses() == [Pause("p")]
-    assert (broker.depth("p").ready, broker.depth("p").oldest_at) == (1, None)
-    assert [text_of(raw) for raw in broker.peek("q")] == ["a"]
+    assert [f.task_id for f in broker.failed_tasks.page().entries] == ["a"]
+    assert broker.failed_tasks.counts().kept == 1
+    assert broker.administration.pauses() == [Pause("p")]
+    assert (broker.administration.depth("p").ready, broker.administration.depth("p").oldest_at) == (1, None)
+    assert [text_of(raw) for raw in broker.administration.peek("q")] == ["a"]

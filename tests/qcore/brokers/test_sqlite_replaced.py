@@ -46,7 +46,7 @@ def test_workers_and_clients_go_on_with_the_file_that_is_there(
     wait_for(lambda: app.control.inspect(timeout=1).ping() == {"w1@test": {"ok": "pong"}})
     fresh = App("fresh", broker=url, set_as_current=False)
     assert fresh.send_task("proj.add", (5, 6)).get(timeout=10) == 11
-    assert fresh.broker.depth("celery").in_flight == 0
+    assert fresh.broker.administration.depth("celery").in_flight == 0
     assert worker.output().count("while it was in use") == 1
     worker.term()
     assert worker.wait() == 0

@@ -111,7 +111,7 @@ def test_a_worker_survives_the_control_corpus(live: Live) -> None:
         slow[name] = time.monotonic() - began
 
     assert max(slow.values()) < 30, slow
-    assert app.broker.depth("celery").ready == 0
+    assert app.broker.administration.depth("celery").ready == 0
     assert app.control.ask("stats", timeout_s=60).replies["w1@test"]["pool"]["max-concurrency"] == 2
     no_surprises([worker])
 

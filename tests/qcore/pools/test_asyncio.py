@@ -130,7 +130,7 @@ def test_a_cold_stop_returns_what_ran(app: App, url: str, processes: Processes, 
     worker.term(signal.SIGQUIT)
 
     assert worker.wait(50) == 3
-    assert app.broker.depth("celery").ready == 5
+    assert app.broker.administration.depth("celery").ready == 5
 
 
 def test_a_warm_stop_waits_for_what_runs(app: App, url: str, processes: Processes, tmp_path: Path) -> None:
@@ -141,13 +141,13 @@ def test_a_warm_stop_waits_for_what_runs(app: App, url: str, processes: Processe
     wait_for(lambda: len(lines(log)) == 3)
 
     worker.term()
-    wait_for(lambda: app.broker.depth("celery").ready == 2, what="what has not begun is back")
+    wait_for(lambda: app.broker.administration.depth("celery").ready == 2, what="what has not begun is back")
     assert worker.is_running
     release.touch()
 
     assert worker.wait() == 0
     assert len(lines(log)) == 3
-    left = app.broker.depth("celery")
+    left = app.broker.administration.depth("celery")
     assert (left.ready, left.in_flight) == (2, 0)
 
 

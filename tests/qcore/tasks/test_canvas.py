@@ -243,7 +243,7 @@ def test_a_body_is_sent_once_although_workers_are_killed(
 
 
 def _idle(app: App) -> bool:
-    depth = app.broker.depth("celery")
+    depth = app.broker.administration.depth("celery")
     return not depth.ready and not depth.in_flight
 
 
@@ -252,21 +252,21 @@ def _idle(app: App) -> bool:
 
 def test_the_right_to_send_comes_back_to_the_member_that_had_it(url: str) -> None:
     broker = open_broker(url)
-    broker.chord_sizes([("g", 2)], 60)
+    broker.chords.create([("g", 2)], 60)
     first, last = (
         ChordPart("g", t, i, b'[1, "%s", "SUCCESS", 1]' % t.encode(), b"{}") for i, t in enumerate("ab")
     )
 
-    assert broker.chord_parts([first, first], 60) == [None, None]
-    (full,) = broker.chord_parts([last], 60)
-    (again,) = broker.chord_parts([last], 60)
-    other = broker.chord_parts([first], 60)
+    assert broker.chords.count([first, first], 60) == [None, None]
+    (full,) = broker.chords.count([last], 60)
+    (again,) = broker.chords.count([last], 60)
+    other = broker.chords.count([first], 60)
 
     assert full == again and full is not None
     assert full.entries == [first.entry, last.entry]
     assert other == [None]
-    assert broker.chord_done(full) and not broker.chord_done(full)
-    assert broker.chord_parts([last, first], 60) == [None, None]
+    assert broker.chords.finish(full) and not broker.chords.finish(full)
+    assert broker.chords.count([last, first], 60) == [None, None]
     broker.close()
 
 

@@ -61,7 +61,7 @@ def test_ids_of_what_is_sent_later_tell_nothing(app: App) -> None:
     group(step, chain(step, step)).apply_async()
     chain(step, group(step, step)).apply_async()
     app.send_many([step])
-    raws = app.broker.peek("celery", 20)
+    raws = app.broker.administration.peek("celery", 20)
 
     assert len(raws) == 7 and all(identity.sent_at(decode(raw).headers["id"]) for raw in raws)
     frozen = chain(step, step).freeze()
@@ -88,7 +88,7 @@ def test_the_oldest_is_known_from_its_id(redis_url: str) -> None:
         queue = f"q{number}"
         broker.publish([Message(raw, queue=queue) for raw in made])
 
-        found = broker.depth(queue).oldest_at
+        found = broker.administration.depth(queue).oldest_at
 
         assert (found is None) == (age_s is None), number
         if found is not None and age_s is not None:
@@ -99,12 +99,12 @@ def test_the_oldest_of_all_priorities_counts_and_what_came_back_keeps_its_time(r
     broker = open_broker(redis_url)
     for priority, ago_s in ((0, 10), (3, 100), (9, 400), (6, 20)):
         broker.publish([Message(task(id_made(ago_s), priority=priority), queue="q", priority=priority)])
-    assert abs(time.time() - (broker.depth("q").oldest_at or 0) - 400) < 100
+    assert abs(time.time() - (broker.administration.depth("q").oldest_at or 0) - 400) < 100
     consumer = broker.consumer(["q"])
     held = take(consumer, 4)
-    assert broker.depth("q").oldest_at is None
+    assert broker.administration.depth("q").oldest_at is None
     consumer.settle([Settlement(one, Settle.RETURN) for one in held])
-    assert abs(time.time() - (broker.depth("q").oldest_at or 0) - 400) < 100
+    assert abs(time.time() - (broker.administration.depth("q").oldest_at or 0) - 400) < 100
 
 
 def test_commands_tell_the_age(app: App) -> None:
@@ -126,10 +126,10 @@ def test_ages_of_many_queues_are_read_in_few_round_trips(redis_url: str, redis_s
     broker, many = open_broker(redis_url), 10_000 if FULL else 1000
     raw = task(id_made(60))
     broker.publish([Message(raw, queue=f"q{i}") for i in range(many)])
-    names = broker.queues()
+    names = broker.administration.queues()
     with redis_server.client() as client:
         before = client.info("stats")["total_reads_processed"]
-        found = broker.depths(names)
+        found = broker.administration.depths(names)
         reads = client.info("stats")["total_reads_processed"] - before
     assert len(found) == many and all(one.oldest_at for one in found)
     assert reads < many / 4  # of the server's; one by one there would be one for each queue at least

@@ -84,7 +84,7 @@ def test_a_worker_survives_mutants(kind: str, request: pytest.FixtureRequest, pr
         app.broker.publish([Message(raw, queue="celery") for raw in some])
         assert app.send_task(TASK, (2, 3)).get(timeout=60) == 5
         bad = Counter(filter(is_set_aside, some))
-        wait_for(lambda bad=bad: bad <= Counter(q.raw for q in app.broker.quarantined(200)))
+        wait_for(lambda bad=bad: bad <= Counter(q.raw for q in app.broker.administration.quarantined(200)))
 
     assert worker.is_running
     app.close()
@@ -116,7 +116,9 @@ def test_a_worker_survives_the_corpus(
     # The two largest messages take their time on the way; a loaded machine may add one or two.
     assert len(slow) <= 4, slow
     expected = Counter(e.raw for e in entries() if e.expect == "quarantine")
-    kept = wait_for(lambda: (q := app.broker.quarantined(500)) and len(q) >= expected.total() and q)
+    kept = wait_for(
+        lambda: (q := app.broker.administration.quarantined(500)) and len(q) >= expected.total() and q
+    )
     assert Counter(q.raw for q in kept) == expected
     assert all(q.reason and q.queue == "celery" for q in kept)
 

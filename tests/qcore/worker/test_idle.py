@@ -81,7 +81,7 @@ def test_who_looks_for_the_dead_knows_when_one_can_die(redis_url: str, redis_ser
         # A wait of the dead may still take something: until it has ended, looks are frequent again.
         assert alive.reap_in_s == 0.0
         assert took_s > 1.0, took_s
-        assert broker.depth("q").ready == 1
+        assert broker.administration.depth("q").ready == 1
     finally:
         keeper.stop()
         alive.close()
@@ -143,7 +143,7 @@ def test_a_thousand_idle_workers_leave_the_server_alone(redis_url: str, redis_se
 def test_a_pause_that_ends_by_itself_is_looked_for_every_second(redis_url: str) -> None:
     broker = open_broker(redis_url)
     consumer = broker.consumer(["q"])
-    broker.pause("q", for_s=1000)
+    broker.administration.pause("q", for_s=1000)
     consumer.claim(1)
     consumer.arm()
     consumer.idle_s()  # the look that follows the subscription

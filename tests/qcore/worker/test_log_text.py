@@ -49,7 +49,7 @@ def test_no_text_of_strangers_forges_a_line_or_reaches_the_terminal(
     last = app.send_task("odd.speak", ("that was all",))
     last.get(timeout=15)
     worker.wait_output("that was all")
-    wait_for(lambda: len(app.broker.quarantined()) == 3)
+    wait_for(lambda: len(app.broker.administration.quarantined()) == 3)
     worker.term()
     worker.wait()
 

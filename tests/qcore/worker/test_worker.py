@@ -60,14 +60,14 @@ def test_term_lets_running_tasks_finish_and_returns_the_rest_at_once(
     wait_for(lambda: len(lines(log)) == 2)
 
     worker.term()
-    wait_for(lambda: app.broker.depth("celery").ready == 10, what="unstarted tasks are back")
+    wait_for(lambda: app.broker.administration.depth("celery").ready == 10, what="unstarted tasks are back")
     assert worker.is_running and len(lines(log)) == 2
     release.touch()
     code = worker.wait()
 
     assert code == 0
     assert sum(line.startswith("done") for line in lines(log)) == 2
-    assert app.broker.depth("celery").ready == 10
+    assert app.broker.administration.depth("celery").ready == 10
     app.close()
 
 
@@ -87,7 +87,7 @@ def test_a_second_interrupt_stops_cold_and_returns_what_ran(
     code = worker.wait(SOON_S)
 
     assert code == 3
-    assert app.broker.depth("celery").ready == 4
+    assert app.broker.administration.depth("celery").ready == 4
     second = processes.start_qcore_worker(url, "-c", "2")
     wait_for(lambda: len(lines(log)) == 4)
     assert sorted(line.split()[1] for line in lines(log)) == ["False", "False", "True", "True"]
@@ -126,7 +126,7 @@ def test_the_other_pools_stop_as_well(pool: str, app: App, url: str, processes: 
     worker.term(signal.SIGINT)
 
     assert worker.wait(SOON_S) == 3
-    assert app.broker.depth("celery").ready == 1
+    assert app.broker.administration.depth("celery").ready == 1
 
 
 def test_no_child_outlives_its_parent(redis_url: str, processes: Processes) -> None:
@@ -207,7 +207,7 @@ def test_a_countdown_waits_in_the_broker(app: App, url: str, processes: Processe
 
     assert near.get(timeout=60) == 2
     assert time.time() - sent >= 0.69
-    assert app.broker.depth("celery").delayed == 1
+    assert app.broker.administration.depth("celery").delayed == 1
     (scheduled,) = app.control.inspect(timeout=60).scheduled()["w1@test"]
     assert scheduled["request"]["id"] == far.id
 
@@ -373,7 +373,7 @@ def test_a_task_that_kills_its_process_is_set_aside_on_rabbitmq(
 
     app.send_task("poison.die")
 
-    wait_for(lambda: [q.reason for q in app.broker.quarantined()] == ["crashed_too_often"])
+    wait_for(lambda: [q.reason for q in app.broker.administration.quarantined()] == ["crashed_too_often"])
     assert worker.output().count("the process running it ended") == 3
     app.close()
 
@@ -397,7 +397,7 @@ def test_any_exception_of_a_task_is_only_a_failure(app: App, url: str, processes
     for result in results:
         with pytest.raises(BaseException, match="by hand"):
             result.get(timeout=60)
-    assert not app.broker.quarantined()
+    assert not app.broker.administration.quarantined()
 
 
 def test_stamped_tasks_can_be_revoked_by_stamp(
@@ -457,7 +457,7 @@ def test_a_callback_that_cannot_be_sent_stops_nobody(
 
     assert [r.get(timeout=60) for r in results] == list(range(1, 11))
     worker.wait_output("was not sent")
-    wait_for(lambda: app.broker.depth("celery").in_flight == 0)
+    wait_for(lambda: app.broker.administration.depth("celery").in_flight == 0)
     app.close()
 
 

@@ -77,7 +77,7 @@ def test_an_argument_of_ten_megabytes_is_sent(url: str) -> None:  # A06
 
     assert code == exit_codes.OK
     broker = open_broker(url)
-    assert len(broker.peek("celery")[0]) > 10_000_000
+    assert len(broker.administration.peek("celery")[0]) > 10_000_000
     broker.close()
     assert len(run("audit", "-b", url, "-o", "json")[1]) < 10_000
     assert out.strip()

@@ -92,7 +92,7 @@ def test_prod_wants_a_reason_and_a_name(url: str, broker: Broker) -> None:
     dry = run(*there, "purge", "-Q", "mails", "--dry-run")
     only_yes = run(*there, "purge", "-Q", "mails", "--yes", *why)
     wrong_name = run(*there, "purge", "-Q", "mails", "--confirm", "mail", *why)
-    assert broker.depth("mails").ready == 3
+    assert broker.administration.depth("mails").ready == 3
     done = run(*there, "purge", "-Q", "mails", "--confirm", "mails", *why)
 
     assert no_reason[0] == exit_codes.REFUSED and "--reason" in no_reason[2]
@@ -100,7 +100,7 @@ def test_prod_wants_a_reason_and_a_name(url: str, broker: Broker) -> None:
     assert only_yes[0] == exit_codes.REFUSED and "--confirm 'mails'" in only_yes[2]
     assert wrong_name[0] == exit_codes.REFUSED and "'mails'" in wrong_name[2]
     assert done[0] == exit_codes.OK
-    assert broker.depth("mails").ready == 0
+    assert broker.administration.depth("mails").ready == 0
 
 
 def test_what_was_set_aside_is_all_removed_only_by_the_name_of_its_queue(
@@ -120,7 +120,7 @@ def test_what_was_set_aside_is_all_removed_only_by_the_name_of_its_queue(
         stdin.isatty = lambda: True  # type: ignore[method-assign]
         patch.setattr("sys.stdin", stdin)
         mistyped = run(*remove)
-    assert len(broker.quarantined()) == 1
+    assert len(broker.administration.quarantined()) == 1
     done = run(*remove, "--confirm", "odd\\x1b[2J")  # as it is shown
 
     assert {refused[0], wrong[0]} == {exit_codes.REFUSED}
@@ -128,7 +128,7 @@ def test_what_was_set_aside_is_all_removed_only_by_the_name_of_its_queue(
     for _, out, err in (refused, wrong, mistyped, done):
         assert "\x1b[2J" not in out + err
     assert done[0] == exit_codes.OK
-    assert broker.quarantined() == []
+    assert broker.administration.quarantined() == []
 
 
 @pytest.mark.parametrize("words", [["purge", "-Q", "mails"], ["queue", "move", "mails", "later"]])
@@ -139,7 +139,7 @@ def test_without_a_terminal_nothing_is_asked_and_nothing_done(
 
     assert code == exit_codes.REFUSED
     assert "3 messages" in err and "mails" in err and "--yes" in err
-    assert broker.depth("mails").ready == 3
+    assert broker.administration.depth("mails").ready == 3
 
 
 @pytest.mark.parametrize(
@@ -164,14 +164,14 @@ def test_on_a_terminal_the_name_has_to_be_typed(
 
     assert process.returncode == code
     assert "3 messages of mails" in err and "type 'mails'" in err
-    assert broker.depth("mails").ready == left
+    assert broker.administration.depth("mails").ready == left
 
 
 def test_a_worker_may_not_purge_what_is_read_only(url: str, broker: Broker) -> None:
     code, _, err = run("worker", "--purge", "--read-only", "-A", "tests.projects.proj", "-b", url)
 
     assert code == exit_codes.REFUSED and "read-only" in err
-    assert broker.depth("mails").ready == 3
+    assert broker.administration.depth("mails").ready == 3
 
 
 # --- audit
@@ -235,7 +235,7 @@ def test_a_full_log_is_put_aside(url: str, tmp_path: Path, monkeypatch: pytest.M
 
 def test_what_others_wrote_into_the_log_is_passed_over(url: str, broker: Broker) -> None:
     for raw in (b"\xff", b"[]", b"[" * 100_000, b'{"at": {"x": 1}, "command": "\\u001b[2J"}'):
-        broker.audit(raw)
+        broker.administration.audit(raw)
 
     code, out, _ = run("audit", "-b", url)
 

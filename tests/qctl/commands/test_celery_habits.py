@@ -49,8 +49,10 @@ def test_messages_are_migrated_to_another_kind_of_broker(sqlite_url: str, redis_
     assert "2 messages moved" in some.stderr
     assert [json.loads(rest.stdout)["items"][0][k] for k in ("moved", "delayed")] == [1, 1]
     assert texts(take(there.consumer(["post"]), 3)) == ["a", "b", "c"]
-    assert there.depth("post").ready == 1  # where nobody of ours listens, Redis holds nothing back
-    assert (here.depth("mails").ready, here.depth("mails").delayed) == (0, 0)
+    assert (
+        there.administration.depth("post").ready == 1
+    )  # where nobody of ours listens, Redis holds nothing back
+    assert (here.administration.depth("mails").ready, here.administration.depth("mails").delayed) == (0, 0)
     assert same.returncode == exit_codes.USAGE and one_sentence(same)
 
 
@@ -63,7 +65,7 @@ def test_only_messages_of_the_named_tasks_are_migrated(sqlite_url: str, tmp_path
 
     (item,) = json.loads(done.stdout)["items"]
     assert (item["moved"], item["left"]) == (2, 1)
-    assert open_broker(sqlite_url).depth("mails").ready == 1
+    assert open_broker(sqlite_url).administration.depth("mails").ready == 1
 
 
 def test_several_workers_are_started_restarted_and_stopped(sqlite_url: str, tmp_path: Path) -> None:
@@ -181,7 +183,7 @@ def test_call_reads_files_repeats_and_shows_its_message(sqlite_url: str, tmp_pat
     assert (message["headers"]["task"], message["body"][0], message["queue"]) == ("proj.add", [7], "celery")
     assert missing.returncode == exit_codes.USAGE and "cannot read 'nosuch.json'" in missing.stderr
     assert keyed[0] == keyed[1]
-    assert open_broker(sqlite_url).depth("celery").ready == 4
+    assert open_broker(sqlite_url).administration.depth("celery").ready == 4
 
 
 @pytest.mark.parametrize("words", [("list",), ("graph",), ("logtool",), ("multi",), ("upgrade",)])

@@ -59,7 +59,7 @@ def test_seeded_faults_are_found_by_name_and_mended(
     alone = found(redis_url)
     assert alone["no-worker"]["level"] == "warning"
     mend(redis_url, alone["stuck-in-flight"]["fix"], server)
-    assert broker.depth("later").ready == 1
+    assert broker.administration.depth("later").ready == 1
     processes.start_qcore_worker(redis_url, "-P", "threads", name="w1@test")
     # 1 to 4: what was left behind, and what the server was told
     server.lpush("abc.reply.celery.pidbox", "x")
@@ -141,8 +141,8 @@ def test_which_promises_hold_is_said_of_each_broker(
     server = redis_server.client()
     server.config_set("appendonly", "no")
     on_redis, on_sqlite = promised(redis_url), promised(sqlite_url)
-    rabbit = {p.name: p.holds for p in open_broker("amqp://127.0.0.1:1//").promises()}
-    emulated = {p.name: p.holds for p in open_broker("filesystem://").promises()}
+    rabbit = {p.name: p.holds for p in open_broker("amqp://127.0.0.1:1//").diagnosis.guarantees()}
+    emulated = {p.name: p.holds for p in open_broker("filesystem://").diagnosis.guarantees()}
 
     assert set(on_redis) == set(on_sqlite)
     assert {name for name, (holds, _) in on_sqlite.items() if holds != "yes"} == {"signed-control"}

@@ -56,7 +56,7 @@ class Fleet(NamedTuple):
         broker = self.app.broker
 
         def look() -> list[FailedTask]:
-            found = [f for f in broker.failures_of(ids) if f is not None]
+            found = [f for f in broker.failed_tasks.of(ids) if f is not None]
             return found if len(found) == len(ids) else []
 
         return wait_for(look, 60, f"{ids} failed")
@@ -97,8 +97,8 @@ def test_failures_of_every_kind_are_kept_and_other_ends_are_not(fleet: Fleet) ->
     assert {f.worker for f in kept} == {"w@test"} and {f.queue for f in kept} == {"celery"}
     assert 0.2 <= kept[3].runtime_s < 60 and "raise LookupError" in kept[2].traceback
     assert envelope.decode(kept[0].raw).headers["retries"] == 1
-    wait_for(lambda: fleet.app.broker.depth("celery").in_flight == 0)
-    assert fleet.app.broker.failures_of([*ends, unknown, expired]) == [None] * 5
+    wait_for(lambda: fleet.app.broker.administration.depth("celery").in_flight == 0)
+    assert fleet.app.broker.failed_tasks.of([*ends, unknown, expired]) == [None] * 5
 
 
 def test_what_failed_is_looked_at_mended_and_tried_again_once(fleet: Fleet) -> None:
@@ -169,7 +169,7 @@ def test_failures_are_removed_by_a_filter(fleet: Fleet) -> None:
         and "did you mean 'state'" in wrong.stderr
         and "^" in wrong.stderr
     )
-    assert [f is None for f in fleet.app.broker.failures_of(ids)] == [True, True, False]
+    assert [f is None for f in fleet.app.broker.failed_tasks.of(ids)] == [True, True, False]
 
 
 def test_a_worker_that_is_told_so_keeps_no_failures(sqlite_url: str, processes: Processes) -> None:
@@ -184,7 +184,7 @@ def test_a_worker_that_is_told_so_keeps_no_failures(sqlite_url: str, processes: 
     with pytest.raises(ValueError):
         app.send_task("failing.nothing", (1,)).get(timeout=60)
 
-    assert app.broker.failure_counts().kept == 0
+    assert app.broker.failed_tasks.counts().kept == 0
     app.close()
 
 
@@ -198,7 +198,7 @@ def fill(broker: Broker, count: int, queue: str) -> None:
         return FailedTask(task_id, "proj.add", queue, exc_type="OSError", failed_at=time.time(), raw=raw)
 
     for start in range(0, count, 5000):
-        broker.store_failed_tasks([one(i) for i in range(start, min(count, start + 5000))])
+        broker.failed_tasks.store([one(i) for i in range(start, min(count, start + 5000))])
 
 
 def retrying(url: str, *words: str) -> subprocess.Popen[str]:
@@ -224,7 +224,7 @@ def test_two_who_retry_at_once_send_each_task_once(url: str) -> None:
     said = [json.loads(one.communicate(timeout=60)[0])["items"] for one in both]
 
     words = Counter(item["done"] for items in said for item in items)
-    assert words["retried"] == broker.depth("nobody").ready == 300
+    assert words["retried"] == broker.administration.depth("nobody").ready == 300
     assert set(words) <= {"retried", "already_retried"}
 
 
@@ -233,10 +233,10 @@ def test_an_interrupted_retry_says_what_was_done_and_can_be_continued(url: str) 
     fill(broker, 120, "nobody")
 
     first = retrying(url, "--rate", "50/s")
-    wait_for(lambda: broker.depth("nobody").ready >= 10)
+    wait_for(lambda: broker.administration.depth("nobody").ready >= 10)
     first.send_signal(signal.SIGINT)
     _, said = first.communicate(timeout=60)
-    done = broker.depth("nobody").ready
+    done = broker.administration.depth("nobody").ready
     second = retrying(url)
     _, after = second.communicate(timeout=60)
 
@@ -249,7 +249,7 @@ def test_an_interrupted_retry_says_what_was_done_and_can_be_continued(url: str) 
     assert (
         second.returncode == exit_codes.OK and f"{120 - done} of {120 - done} failed tasks retried" in after
     )
-    assert broker.depth("nobody").ready == 120
+    assert broker.administration.depth("nobody").ready == 120
 
 
 @pytest.mark.timeout(1800 if FULL else 60)
@@ -257,15 +257,15 @@ def test_entries_that_end_while_they_are_retried_are_counted(redis_url: str) -> 
     count = size(5_000, 344_000)
     broker = open_broker(redis_url, {"failed_max": 2 * count})
     fill(broker, count, "nobody")
-    newest = [f.task_id for f in broker.failures(limit=300).entries]
+    newest = [f.task_id for f in broker.failed_tasks.page(limit=300).entries]
 
     rate = () if FULL else ("--rate", "2500/s")  # so that there is a middle
     command = retrying(redis_url, "-o", "ndjson", *rate)
-    wait_for(lambda: broker.depth("nobody").ready, 120)
-    broker.forget_failures(newest)
+    wait_for(lambda: broker.administration.depth("nobody").ready, 120)
+    broker.failed_tasks.forget(newest)
     lines, said = command.communicate(timeout=1500)
 
     words = Counter(json.loads(line)["done"] for line in lines.splitlines())
     assert words.total() == count and set(words) == {"retried", "gone"} and words["gone"] <= 300
-    assert broker.depth("nobody").ready == words["retried"]
+    assert broker.administration.depth("nobody").ready == words["retried"]
     assert command.returncode == exit_codes.PARTIAL and "Traceback" not in said

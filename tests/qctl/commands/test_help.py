@@ -95,7 +95,7 @@ def raising(error: BaseException) -> Drive:
         def look(*_: Any) -> None:
             raise error
 
-        patch.setattr("qcore.brokers.sqlite.broker.SqliteBroker.queues", look)
+        patch.setattr("qcore.brokers.sqlite.administration.SqliteAdministration.queues", look)
         return run("queue", "ls", "-b", url)[0]
 
     return drive

@@ -101,7 +101,7 @@ def test_a_bench_leaves_nothing_behind(sqlite_url: str, tmp_path: Path) -> None:
     figures = {i["figure"]: i["value"] for i in json.loads(done.stdout)["items"]}
     assert done.returncode == exit_codes.OK
     assert len(figures) == 6 and all(value > 0 for value in figures.values())
-    assert open_broker(sqlite_url).depth("mails").ready == 1
+    assert open_broker(sqlite_url).administration.depth("mails").ready == 1
     assert refused.returncode == exit_codes.FAILED and one_sentence(refused)
     with sqlite3.connect(tmp_path / "results.sqlite3") as file:
         assert file.execute("SELECT count(*) FROM results").fetchone() == (0,)

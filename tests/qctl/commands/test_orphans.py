@@ -84,7 +84,7 @@ def test_the_worker_of_a_reloader_that_is_killed_while_a_task_runs(
     reloader.wait_output(r"\bready\b")
     app = App("asker", broker=sqlite_url, set_as_current=False)
     app.send_task("proj.nap")
-    wait_for(lambda: app.broker.depth("celery").in_flight == 1)
+    wait_for(lambda: app.broker.administration.depth("celery").in_flight == 1)
 
     family.assert_gone_after(reloader)
 

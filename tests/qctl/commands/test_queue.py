@@ -42,14 +42,14 @@ def test_a_queue_is_paused_and_resumed(broker: Broker, sqlite_url: str) -> None:
 
     (paused,) = items("queue", "pause", "mails", url=sqlite_url)
     listed = items("queue", "ls", url=sqlite_url)
-    assert broker.paused() == ["mails"]
+    assert broker.administration.paused() == ["mails"]
     (resumed,) = items("queue", "resume", "mails", url=sqlite_url)
 
     counts = {"queue": "mails", "ready": 1, "delayed": 0, "in_flight": 0}
     assert paused.items() >= {**counts, "paused": True, "paused_until_at": None}.items()
     assert [q["paused"] for q in listed] == [True]
     assert resumed.items() >= {**counts, "paused": False, "paused_at": None}.items()
-    assert broker.paused() == []
+    assert broker.administration.paused() == []
 
 
 def test_a_queue_that_is_not_there_cannot_be_paused(broker: Broker, sqlite_url: str) -> None:
@@ -59,7 +59,7 @@ def test_a_queue_that_is_not_there_cannot_be_paused(broker: Broker, sqlite_url: 
 
     assert done.returncode == exit_codes.NOT_FOUND
     assert "'mails'" in done.stderr
-    assert broker.paused() == []
+    assert broker.administration.paused() == []
 
 
 def test_messages_are_moved_after_a_question(broker: Broker, sqlite_url: str) -> None:
@@ -75,13 +75,13 @@ def test_messages_are_moved_after_a_question(broker: Broker, sqlite_url: str) ->
     assert "4 messages of mails would be moved to later" in refused.stderr
     assert dry == [{"source": "mails", "target": "later", "moved": 0, "waited": 4}]
     assert (some[0]["moved"], one[0]["moved"]) == (1, 1)
-    assert [text_of(raw) for raw in broker.peek("later")] == ["a", "c"]
-    assert [text_of(raw) for raw in broker.peek("mails")] == ["b", "d"]
+    assert [text_of(raw) for raw in broker.administration.peek("later")] == ["a", "c"]
+    assert [text_of(raw) for raw in broker.administration.peek("mails")] == ["b", "d"]
 
 
 def test_what_was_set_aside_is_replayed_or_removed(broker: Broker, sqlite_url: str) -> None:
     set_aside(broker, "not_json", b"one", b"two", b"three")
-    three, two, one = (q.id for q in broker.quarantined())
+    three, two, one = (q.id for q in broker.administration.quarantined())
 
     refused = qctl("quarantine", "replay", one, "-b", sqlite_url)
     neither = qctl("quarantine", "rm", "--yes", "-b", sqlite_url)
@@ -95,14 +95,14 @@ def test_what_was_set_aside_is_replayed_or_removed(broker: Broker, sqlite_url: s
     assert replayed == [{"id": one, "queue": "mails", "reason": "not_json", "replayed": True}]
     assert removed == [{"id": two, "queue": "mails", "reason": "not_json", "deleted": True}]
     assert dry == [{"id": three, "queue": "mails", "reason": "not_json", "deleted": False}]
-    assert broker.peek("mails") == [b"one"]
-    assert [q.raw for q in broker.quarantined()] == [b"three"]
+    assert broker.administration.peek("mails") == [b"one"]
+    assert [q.raw for q in broker.administration.quarantined()] == [b"three"]
 
 
 def test_the_dead_are_those_that_crashed_too_often(broker: Broker, sqlite_url: str) -> None:
     set_aside(broker, "not_json", b"junk")
     set_aside(broker, "crashed_too_often", message("a"), message("b"))
-    junk = next(q.id for q in broker.quarantined() if q.raw == b"junk")
+    junk = next(q.id for q in broker.administration.quarantined() if q.raw == b"junk")
 
     listed = items("dead", "ls", url=sqlite_url)
     other = qctl("dead", "show", junk, "-b", sqlite_url)
@@ -113,8 +113,8 @@ def test_the_dead_are_those_that_crashed_too_often(broker: Broker, sqlite_url: s
     assert other.returncode == exit_codes.NOT_FOUND
     assert (shown["schema"], shown["queue"]) == ("qctl.dead.message", "mails")
     assert [item["replayed"] for item in replayed] == [True, True]
-    assert [text_of(raw) for raw in broker.peek("mails")] == ["a", "b"]
-    assert [q.raw for q in broker.quarantined()] == [b"junk"]
+    assert [text_of(raw) for raw in broker.administration.peek("mails")] == ["a", "b"]
+    assert [q.raw for q in broker.administration.quarantined()] == [b"junk"]
 
 
 def test_a_broker_that_keeps_no_pauses_says_so(rabbit_url: str) -> None:

@@ -95,12 +95,12 @@ def test_looking_alters_nothing(redis_url: str, redis_server: RedisServer, url: 
 
 def test_a_purge_removes_what_matches_and_a_load_brings_back_the_same_bytes(url: str, tmp_path: Path) -> None:
     broker, saved = filled(url), str(tmp_path / "bad.ndjson")
-    before = {w.raw: (w.priority, w.due_at) for w in broker.waiting("mails")}
+    before = {w.raw: (w.priority, w.due_at) for w in broker.administration.waiting("mails")}
 
     code, _, err = run("queue", "purge", "mails", "--match", "name:*.bad", "-b", url)
     (dry,) = answer(url, "purge", "mails", "--match", "name:*.bad", "--dry-run")
     (purged,) = answer(url, "purge", "mails", "--match", "name:*.bad", "--save", saved, "--yes")
-    left = [w.raw for w in broker.waiting("mails")]
+    left = [w.raw for w in broker.administration.waiting("mails")]
     answer(url, "purge", "mails", "--match", "name:*.bad", "--yes", code=exit_codes.NOT_FOUND)
     assert run("queue", "save", "mails", saved, "-b", url)[0] == exit_codes.USAGE  # it is there already
     (loaded,) = answer(url, "load", saved, "--yes")
@@ -110,15 +110,15 @@ def test_a_purge_removes_what_matches_and_a_load_brings_back_the_same_bytes(url:
     assert (purged["deleted"], purged["waited"], purged["taken_meanwhile"]) == (5, 10, 0)
     assert len(left) == 5 and not any(b"proj.bad" in raw for raw in left)
     assert loaded["loaded"] == 5
-    assert {w.raw: (w.priority, w.due_at) for w in broker.waiting("mails")} == before
+    assert {w.raw: (w.priority, w.due_at) for w in broker.administration.waiting("mails")} == before
     assert Path(saved).stat().st_mode & 0o777 == 0o600
 
     (whole,) = answer(url, "save", "mails", str(tmp_path / "all.ndjson"))
-    order = [w.raw for w in broker.waiting("mails")]
+    order = [w.raw for w in broker.administration.waiting("mails")]
     (all_of_it,) = answer(url, "purge", "mails", "--yes")
     assert (whole["saved"], all_of_it["deleted"]) == (10, 10)
     answer(url, "load", str(tmp_path / "all.ndjson"), "--yes")
-    assert [w.raw for w in broker.waiting("mails")] == order
+    assert [w.raw for w in broker.administration.waiting("mails")] == order
 
 
 def test_what_a_worker_took_meanwhile_is_neither_deleted_nor_saved(url: str, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_what_a_worker_took_meanwhile_is_neither_deleted_nor_saved(url: str, tmp
 
     with Saver(path) as saver:
         start = saver.write(found)
-        gone = broker.drop_these([one for one, _ in found])
+        gone = broker.administration.drop_these([one for one, _ in found])
         saver.rewrite(start, len(found), [one for one, yes in zip(found, gone, strict=True) if yes])
 
     assert gone == [False, True, True, True, True]
@@ -148,8 +148,8 @@ def test_what_matches_is_moved(url: str) -> None:
     (moved,) = answer(url, "move", "mails", "later", "--match", "name:*.bad", "--limit", "3", "--yes")
 
     assert moved["moved"] == 3
-    assert sorted(w.priority for w in broker.waiting("later")) == [0, 3, 6]
-    assert len(list(broker.waiting("mails"))) == 7
+    assert sorted(w.priority for w in broker.administration.waiting("later")) == [0, 3, 6]
+    assert len(list(broker.administration.waiting("mails"))) == 7
 
 
 def test_draining_waits_until_it_is_empty_and_idle(url: str) -> None:
@@ -188,11 +188,11 @@ def test_many_queues_are_listed_in_few_round_trips(redis_url: str, redis_server:
         [Message(message("m"), queue=f"q{i}", priority=p) for i in range(number) for p in (0, 3, 6, 9)]
     )
     put(open_broker(redis_url), "q1", "of nobody")
-    queues = prefixed.queues()
+    queues = prefixed.administration.queues()
 
     with redis_server.client() as client:
         before = client.info("stats")["total_reads_processed"]
-        found = prefixed.depths(queues)
+        found = prefixed.administration.depths(queues)
         reads = client.info("stats")["total_reads_processed"] - before
 
     assert reads < number / 4  # of the server's; one by one there would be one for each queue at least

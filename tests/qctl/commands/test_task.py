@@ -191,7 +191,7 @@ def test_tasks_are_found_wherever_they_are(redis_url: str, processes: Processes,
     waiting = app.send_task("proj.add", (9, 9), queue="later")
     large = "x" * 1_000_000
     whole = app.send_task("proj.fail", (large,), {"password": "hunter2"})
-    wait_for(lambda: app.broker.failures_of([whole.id])[0])
+    wait_for(lambda: app.broker.failed_tasks.of([whole.id])[0])
     history = path_for(open_broker(redis_url).place).name
     path = tmp_path / "qctl" / "history" / history
     wait_for(lambda: path.exists() and len(History(path)) >= 5)

@@ -28,7 +28,7 @@ def test_a_tasks_lines_are_shown_and_followed(
     )
     done, quiet = client.send_task("proj.chatty", (3,)), client.send_task("proj.add", (1, 2))
     assert done.get(timeout=60) == 3 and quiet.get(timeout=60) == 3
-    wait_for(lambda: len(client.broker.lines_of(done.id)) == 5)
+    wait_for(lambda: len(client.broker.task_logs.of(done.id)) == 5)
 
     shown = qctl("-b", url, "task", "logs", done.id)
     said = json.loads(qctl("-b", url, "task", "logs", done.id, "-o", "json").stdout)
@@ -55,11 +55,11 @@ def test_so_many_lines_of_so_many_tasks_are_kept(kind: str, request: pytest.Fixt
     many = {f"t{number}": [b"%d" % number] for number in range(TASKS + 600)}
     for name in many:
         if int(name[1:]) % 500 == 0:
-            broker.keep_lines({n: many[n] for n in list(many)[int(name[1:]) : int(name[1:]) + 500]}, 3)
-    broker.keep_lines({"last": [b"1", b"2"]}, 3)
-    broker.keep_lines({"last": [b"3", b"\xff"]}, 3)
+            broker.task_logs.append({n: many[n] for n in list(many)[int(name[1:]) : int(name[1:]) + 500]}, 3)
+    broker.task_logs.append({"last": [b"1", b"2"]}, 3)
+    broker.task_logs.append({"last": [b"3", b"\xff"]}, 3)
 
-    assert broker.lines_of("last") == [b"2", b"3", b"\xff"]
-    assert broker.lines_of(f"t{TASKS + 599}") == [b"%d" % (TASKS + 599)]
-    assert broker.lines_of("t0") == [] and broker.lines_of("never") == []
+    assert broker.task_logs.of("last") == [b"2", b"3", b"\xff"]
+    assert broker.task_logs.of(f"t{TASKS + 599}") == [b"%d" % (TASKS + 599)]
+    assert broker.task_logs.of("t0") == [] and broker.task_logs.of("never") == []
     broker.close()

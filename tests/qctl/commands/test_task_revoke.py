@@ -86,7 +86,7 @@ def test_what_was_revoked_while_no_worker_ran_never_runs(fleet: Fleet) -> None:
     assert early["linked: said"] == "will be refused by the worker that takes it"
     assert (early["queued: said"], early["unknown: said"]) == ("already finished", "unknown id")
     assert fleet.codes == (exit_codes.OK, exit_codes.PARTIAL)
-    assert fleet.app.broker.depth("celery").delayed == 0
+    assert fleet.app.broker.administration.depth("celery").delayed == 0
 
 
 def test_a_running_task_is_stopped_only_when_that_is_asked_for(fleet: Fleet) -> None:
@@ -145,7 +145,7 @@ def test_what_matches_is_revoked_at_once_and_nothing_else(fleet: Fleet) -> None:
     lines = [json.loads(line) for line in out.splitlines()]
     assert {line["id"] for line in lines} == expected
     assert {(line["done"], line["queue"]) for line in lines} == {("removed from queue", "far")}
-    assert fleet.app.broker.depth("far").ready == number - len(expected)
+    assert fleet.app.broker.administration.depth("far").ready == number - len(expected)
 
 
 def test_what_was_revoked_by_mistake_runs(fleet: Fleet) -> None:
@@ -183,7 +183,7 @@ def test_one_that_was_stopped_goes_on_with_the_rest(sqlite_url: str, monkeypatch
     words = ("task", "revoke", "--match", "name:proj.x", "--yes", "-b", sqlite_url, "-o", "ndjson")
 
     stopped, first, said = run(*words)
-    waiting = broker.depth("far").ready
+    waiting = broker.administration.depth("far").ready
     done, second, _ = run(*words)
 
     assert (stopped, done) == (exit_codes.INTERRUPTED, exit_codes.OK)
@@ -191,7 +191,7 @@ def test_one_that_was_stopped_goes_on_with_the_rest(sqlite_url: str, monkeypatch
     some, others = ([json.loads(line)["id"] for line in out.splitlines()] for out in (first, second))
     assert len(some) == 200 and waiting == 250
     assert sorted(some + others) == sorted(ids) == sorted(one for batch in batches for one in batch)
-    assert broker.depth("far").ready == 0
+    assert broker.administration.depth("far").ready == 0
     broker.close()
 
 
@@ -206,7 +206,7 @@ def test_ids_may_come_from_stdin(sqlite_url: str, monkeypatch: pytest.MonkeyPatc
         exit_codes.PARTIAL,
         {**dict.fromkeys(("t0", "t1", "t2"), "removed from queue"), "no-such-id": "unknown id"},
     )
-    assert broker.depth("far").ready == 1
+    assert broker.administration.depth("far").ready == 1
     broker.close()
 
 
@@ -225,7 +225,7 @@ def test_control_revoke_says_where_a_task_was(fleet: Fleet) -> None:
     nap = fleet.app.send_task("served.nap", (1.0,)).id
     wait_for(lambda: nap in run("inspect", "active", "-b", fleet.url)[1], 60)
     done = fleet.early["kept"]
-    fleet.app.broker.purge("far")  # among too many messages nobody looks
+    fleet.app.broker.administration.purge("far")  # among too many messages nobody looks
     far = fleet.app.send_task("served.add", (1, 1), queue="nobody-takes").id
 
     def revoked(*ids: str) -> tuple[int, str]:

@@ -51,7 +51,7 @@ def test_a_fleet_is_listed_drained_resumed_and_restarted(
         short = run("drain", "w*@test", "--wait", "--yes", "-t", timeout, "-o", "json")
         if json.loads(short.stdout)["items"]:
             break
-    wait_for(lambda: app.broker.depth("celery").ready == 3)
+    wait_for(lambda: app.broker.administration.depth("celery").ready == 3)
     release.touch()  # so what was behind the task has come back before its end
     drained = run("drain", "w1@test", "--wait", "--yes")
     asked, resting = run("drain", "w*@test"), listed()

@@ -360,9 +360,9 @@ def test_an_incident_is_run_from_the_keyboard(redis_url: str, processes: Process
         await hand.press("4", "P")
         await hand.sees("‖ paused")
         keys["pause its queue"] = hand.path()
-        assert client.broker.paused() == ["celery"]
+        assert client.broker.administration.paused() == ["celery"]
         await hand.press("P")
-        await until(pilot, lambda: not client.broker.paused(), "resumed", 15)
+        await until(pilot, lambda: not client.broker.administration.paused(), "resumed", 15)
         keys["resume it"] = hand.path()
         await hand.press("3", "slash", *"nap", "enter")
         await hand.sees("proj.nap", "running")

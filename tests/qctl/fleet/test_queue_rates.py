@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qcore import App
-from qcore.brokers.base import Depth
+from qcore.brokers.contract.administration import Depth
 from qcore.brokers.contract.records import Member
 from qcore.control.client import Answers
 from qcore.worker.services.throughput import QueueThroughput
@@ -102,7 +102,7 @@ def test_counts_add_up_and_rates_are_shown_with_a_prefix(
     late = [add.clone().set(countdown=100, priority=p) for p in (0, 3, 6, 9)]
     idle = [add.clone().set(queue="idle", priority=p) for p in (0, 3, 6, 9) for _ in range(3)]
     app.send_many([*sent, *late, *idle])
-    wait_for(lambda: app.broker.depth("celery").in_flight)
+    wait_for(lambda: app.broker.administration.depth("celery").in_flight)
     monkeypatch.setenv("SERVED_SETTINGS", json.dumps(SETTINGS))
     monkeypatch.setattr("tests.projects.served.app", app, raising=False)
 

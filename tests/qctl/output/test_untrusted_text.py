@@ -48,7 +48,7 @@ class Place:
         failure = FailedTask(
             "evil-2", EVIL, "mails", EVIL, "E", EVIL, EVIL, EVIL, failed_at=time.time(), raw=raw
         )
-        broker.store_failed_tasks([failure])
+        broker.failed_tasks.store([failure])
         broker.close()
         self.recording = str(folder / "events.jsonl")
         recorder = Recorder(self.recording)

@@ -1,0 +1,31 @@
+"""The publishing guarantees of the SQLite file, which follow from its mode."""
+
+from __future__ import annotations
+
+from qcore.brokers.contract.diagnosis import CONFIRMED, DURABLE, PARTLY, YES, Diagnosis, Guarantee
+from qcore.brokers.sqlite.database import File
+
+#: the meaning of the numbers of PRAGMA synchronous (sqlite.org/pragma.html#pragma_synchronous)
+LEVELS = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
+
+
+class SqliteDiagnosis(Diagnosis):
+    """The guarantees of one file."""
+
+    def __init__(self, file: File) -> None:
+        super().__init__("sqlite")
+        self._file = file
+
+    def guarantees(self) -> list[Guarantee]:
+        ((mode,),) = self._file.rows("PRAGMA journal_mode")
+        ((level,),) = self._file.rows("PRAGMA synchronous")
+        setting = f"journal_mode={mode}, synchronous={LEVELS.get(level, level)}"
+        what = (
+            "publish returns when the transaction is on disk, unless the disk acknowledges a sync it did not perform"
+        )
+        if level < 2:
+            what = "the last transactions may be lost when the host loses power"
+        return [
+            Guarantee(CONFIRMED, YES, "publish returns when its transaction is committed"),
+            Guarantee(DURABLE, YES if level >= 2 else PARTLY, what, setting),
+        ]
