@@ -30,6 +30,7 @@ from qcore.worker.outage import Outage
 from qcore.worker.poller import Poller
 from qcore.worker.run_checks import EVERY_S, RunChecks
 from qcore.worker.services.autoscale import LOOK_S, Autoscaler
+from qcore.worker.services.base import ShutdownStage
 from qcore.worker.services.health_file import HealthFile
 from qcore.worker.services.reporting import TaskReporter, report
 from qcore.worker.services.throughput import QueueThroughput
@@ -37,7 +38,6 @@ from qcore.worker.settling.batching import AcknowledgementBatcher
 from qcore.worker.settling.chords import Chords
 from qcore.worker.settling.durable import ResultOutbox, settle_individually
 from qcore.worker.settling.rules import CrashCounter, SettlementRules
-from qcore.worker.shutdown_stage import ShutdownStage
 
 if TYPE_CHECKING:
     from qcore.app.app import App

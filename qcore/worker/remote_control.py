@@ -29,8 +29,8 @@ from qcore.worker.in_flight import InFlight
 from qcore.worker.intake.rate_limits import TokenBucket, per_second
 from qcore.worker.loop import Loop
 from qcore.worker.services.autoscale import bounds
+from qcore.worker.services.base import ShutdownStage
 from qcore.worker.services.lease import LeaseKeeper
-from qcore.worker.shutdown_stage import ShutdownStage
 
 if TYPE_CHECKING:
     from qcore.app.app import App

@@ -46,14 +46,13 @@ from qcore.worker.process.options import concurrency_of, node_name, queue_names
 from qcore.worker.process.pidfile import PidFile
 from qcore.worker.remote_control import RemoteControl, note
 from qcore.worker.services.autoscale import Autoscaler, bounds, keepalive_s
-from qcore.worker.services.base import CONTROL, EVENTS, HEALTH, LEASE, Service, in_order
+from qcore.worker.services.base import CONTROL, EVENTS, HEALTH, LEASE, Service, ShutdownStage, in_order
 from qcore.worker.services.lease import LeaseKeeper
 from qcore.worker.services.reporting import TaskReporter
 from qcore.worker.services.task_signals import TaskSignals
 from qcore.worker.settling.chords import Chords
 from qcore.worker.settling.failed_tasks import FailedTaskRecorder
 from qcore.worker.settling.rules import SettlementRules
-from qcore.worker.shutdown_stage import ShutdownStage
 
 if TYPE_CHECKING:
     from qcore.app.app import App

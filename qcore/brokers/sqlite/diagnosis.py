@@ -20,7 +20,10 @@ class SqliteDiagnosis(Diagnosis):
         ((mode,),) = self._file.rows("PRAGMA journal_mode")
         ((level,),) = self._file.rows("PRAGMA synchronous")
         setting = f"journal_mode={mode}, synchronous={LEVELS.get(level, level)}"
-        what = "publish returns when the transaction is on disk, unless the disk acknowledges a sync it did not perform"
+        what = (
+            "publish returns when the transaction is on disk, unless the "
+            "disk acknowledges a sync it did not perform"
+        )
         if level < 2:
             what = "the last transactions may be lost when the host loses power"
         return [

@@ -1,4 +1,5 @@
-"""The services of a worker, which run beside its loop, and the order in which they start.
+"""The services of a worker, which run beside its loop, the order in which they start, and the stages of its
+shutdown.
 
 In:  the worker's own services, and those of installed packages (entry points of the group qcore.services).
 Out: all of them, in the order in which they start. They stop in the reverse order.
@@ -7,11 +8,21 @@ Before this: worker.py.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from qcore.base.plugins import Registry
 from qcore.errors import ConfigError
+
+
+class ShutdownStage(enum.IntEnum):
+    """A stage of the loop; it only increases."""
+
+    RUNNING = 0
+    WARM = 1  # claims nothing; running tasks finish
+    COLD = 2  # running tasks are killed and returned
+    DONE = 3
 
 
 class Service(Protocol):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from qcore.base.private_files import create
 from qcore.wire import pulse as wire
-from qcore.worker.shutdown_stage import ShutdownStage
+from qcore.worker.services.base import ShutdownStage
 
 _turn = struct.Struct("<d")
 _flags = struct.Struct("<I")

@@ -152,7 +152,7 @@ def test_publishing_can_be_watched_and_changed(redis_url: str) -> None:
     signals.after_task_publish.connect(seen)
     try:
         app.send_task("t.add", (1,), queue="watched")
-        (raw,) = app.broker.peek("watched", 5)
+        (raw,) = app.broker.administration.peek("watched", 5)
         app.send_task("t.other", (1,), queue="watched", headers={"trace": "own"})
     finally:
         signals.before_task_publish.disconnect(mark, sender="t.add")
