@@ -186,7 +186,8 @@ class Task:
         the hard one, BrokerDown, Unroutable.
         """
         app = self.app
-        soft_s, hard_s = (options.get(k) or getattr(self, k) for k in ("soft_time_limit", "time_limit"))
+        soft_s = options.get("soft_time_limit") or self.soft_time_limit
+        hard_s = (options.get("time_limit") or self.time_limit) if soft_s else None
         if soft_s and hard_s and soft_s > hard_s:
             raise ValueError(
                 f"soft_time_limit of {self.name} is {soft_s:g} s, above its time_limit of {hard_s:g} s"
