@@ -3,10 +3,11 @@
 A message is bytes in envelope form (wire/envelope.py) and a place. At any instant it is in exactly
 one of: ready, delayed, in flight (held by one owner under a lease), dead, quarantine.
 
-    Broker      one URL.  Publish, inspect, administer, broadcast, subscribe, results.  Thread-safe.
+    Broker      one URL.  Publish, results, broadcast, subscribe, members, revoked ids.  Thread-safe.
     Consumer    one owner of deliveries: claim, settle, wait, renew, reap.  One thread, except
                 renew() and reap(), which a second thread may call at any time.
     Subscription, Inbox   receiving ends of the control and event bus, with their own connections.
+    Administration, Chords, Diagnosis, FailedTaskStore, TaskLogs   roles that a Broker has (contract/).
 
 Every driver passes tests/contracts/broker_contract.py. What a driver cannot do is a field of its
 `features`; the suite and qctl read it there. Errors of client libraries never leave a driver: they
@@ -50,10 +51,11 @@ class Broker(ABC):
         self.url, self.options = url, dict(options or {})
         self.lease_s = float(self.options.get("lease_s", DEFAULT_LEASE_S))
 
-    # --- roles, each made and imported at its first use
+    # --- roles; a driver imports the module of a role at its first use: a worker has only what it uses
     @property
     @abstractmethod
-    def administration(self) -> Administration: ...
+    def administration(self) -> Administration:
+        """For every driver; a cached_property."""
 
     @cached_property
     def failed_tasks(self) -> FailedTaskStore:

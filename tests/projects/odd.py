@@ -25,6 +25,12 @@ def early(path: str, seconds: float) -> str:
     return "early"
 
 
+@app.task(name="odd.imported")
+def imported(prefix: str) -> list[str]:
+    """The modules with this prefix that the process has."""
+    return sorted(name for name in sys.modules if name.startswith(prefix))
+
+
 @app.task(name="odd.kill_server")
 def kill_server() -> None:
     """End the process that has forked this one, as the kernel does when memory is short."""

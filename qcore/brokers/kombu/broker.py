@@ -79,6 +79,23 @@ class KombuBroker(Broker):
             self.url, self.options, heartbeat_s=self._beat_s if heartbeat else 0.0, name=name
         )
 
+    # --- roles
+
+    @cached_property
+    def administration(self) -> Administration:
+        from qcore.brokers.kombu.administration import KombuAdministration
+
+        return KombuAdministration(self.name, self._link, self._topology, self._named)
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
+        kept = "persistent messages in durable queues: on one disk, in quorum queues on several"
+        fixed = [
+            Guarantee(CONFIRMED, YES, "publish returns when the server has confirmed every message"),
+            Guarantee(DURABLE, YES, kept, "task_default_queue_type, task_create_missing_queue_type"),
+        ]
+        return Diagnosis(self.name, fixed)
+
     # --- tasks
 
     def publish(self, messages: Sequence[Message]) -> None:
@@ -200,21 +217,6 @@ class KombuBroker(Broker):
                 link.attempt(lambda channel: None)
         finally:
             link.close()
-
-    @cached_property
-    def administration(self) -> Administration:
-        from qcore.brokers.kombu.administration import KombuAdministration
-
-        return KombuAdministration(self.name, self._link, self._topology, self._named)
-
-    @cached_property
-    def diagnosis(self) -> Diagnosis:
-        kept = "persistent messages in durable queues: on one disk, in quorum queues on several"
-        fixed = [
-            Guarantee(CONFIRMED, YES, "publish returns when the server has confirmed every message"),
-            Guarantee(DURABLE, YES, kept, "task_default_queue_type, task_create_missing_queue_type"),
-        ]
-        return Diagnosis(self.name, fixed)
 
     def close(self) -> None:
         self._link.close()

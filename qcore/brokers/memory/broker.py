@@ -58,6 +58,8 @@ class MemoryBroker(Broker):
         with _places_lock:
             self._state = _places.setdefault(url.partition("://")[2].strip("/"), MemoryState())
 
+    # --- roles
+
     @cached_property
     def administration(self) -> Administration:
         from qcore.brokers.memory.administration import MemoryAdministration
@@ -76,16 +78,18 @@ class MemoryBroker(Broker):
         return Diagnosis(self.name, [Guarantee(DURABLE, NO, what)])
 
     @cached_property
+    def failed_tasks(self) -> FailedTaskStore:
+        from qcore.brokers.memory.failed_tasks import MemoryFailedTasks
+
+        return MemoryFailedTasks(self._state, self._failure_limits)
+
+    @cached_property
     def task_logs(self) -> TaskLogs:
         from qcore.brokers.memory.task_logs import MemoryTaskLogs
 
         return MemoryTaskLogs(self._state)
 
-    @cached_property
-    def failed_tasks(self) -> FailedTaskStore:
-        from qcore.brokers.memory.failed_tasks import MemoryFailedTasks
-
-        return MemoryFailedTasks(self._state, self._failure_limits)
+    # --- tasks
 
     def publish(self, messages: Sequence[Message]) -> None:
         with self._state.changed:
@@ -117,6 +121,8 @@ class MemoryBroker(Broker):
             self._state.put(message, queue)
             return task_id
 
+    # --- results
+
     def results_of(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
         with self._state.changed:
             return [self._meta(task_id) for task_id in task_ids]
@@ -144,6 +150,8 @@ class MemoryBroker(Broker):
     def forget_results(self, task_ids: Sequence[str]) -> int:
         with self._state.changed:
             return sum(self._state.results.pop(task_id, None) is not None for task_id in task_ids)
+
+    # --- bus
 
     def broadcast(self, exchange: str, routing_key: str, raw: bytes) -> int:
         with self._state.changed:
@@ -174,6 +182,8 @@ class MemoryBroker(Broker):
             for box in self._state.inboxes.get((exchange, key), ())[:1]:
                 box.heard.append(raw)
             self._state.changed.notify_all()
+
+    # --- members, revoked ids
 
     def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> dict[str, Any] | None:
         with self._state.changed:
@@ -216,6 +226,8 @@ class MemoryBroker(Broker):
         now = time.time()
         with self._state.changed:
             return {i for i in task_ids if self._state.revoked.get(i, 0.0) > now}
+
+    # --- lifecycle
 
     def check(self) -> None:
         pass

@@ -102,16 +102,16 @@ class RedisBroker(Broker):
         return RedisDiagnosis(self._shared, self._keys, self.consumer)
 
     @cached_property
-    def task_logs(self) -> TaskLogs:
-        from qcore.brokers.redis.task_logs import RedisTaskLogs
-
-        return RedisTaskLogs(self._shared, self._keys)
-
-    @cached_property
     def failed_tasks(self) -> FailedTaskStore:
         from qcore.brokers.redis.failed_tasks import RedisFailedTasks
 
         return RedisFailedTasks(self._shared, self._keys, self._failure_limits, self._published_to)
+
+    @cached_property
+    def task_logs(self) -> TaskLogs:
+        from qcore.brokers.redis.task_logs import RedisTaskLogs
+
+        return RedisTaskLogs(self._shared, self._keys)
 
     # --- tasks
 

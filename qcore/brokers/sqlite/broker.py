@@ -89,16 +89,16 @@ class SqliteBroker(Broker):
         return SqliteDiagnosis(self._file)
 
     @cached_property
-    def task_logs(self) -> TaskLogs:
-        from qcore.brokers.sqlite.task_logs import SqliteTaskLogs
-
-        return SqliteTaskLogs(self._file)
-
-    @cached_property
     def failed_tasks(self) -> FailedTaskStore:
         from qcore.brokers.sqlite.failed_tasks import SqliteFailedTasks
 
         return SqliteFailedTasks(self._file, self._failure_limits)
+
+    @cached_property
+    def task_logs(self) -> TaskLogs:
+        from qcore.brokers.sqlite.task_logs import SqliteTaskLogs
+
+        return SqliteTaskLogs(self._file)
 
     # --- tasks
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from qcore import App
 from tests.contracts.broker_contract import BrokerContract, broker, opened, queue
+from tests.support.processes import Processes
 
 __all__ = ["broker", "opened", "queue"]
 
@@ -25,3 +27,20 @@ class TestRedis(BrokerContract):
     @pytest.fixture
     def broker_url(self, redis_url: str) -> str:
         return redis_url
+
+
+@pytest.mark.parametrize("kind", ["redis", "sqlite"])
+def test_a_worker_imports_no_role_that_it_does_not_use(
+    kind: str, request: pytest.FixtureRequest, processes: Processes
+) -> None:
+    url = request.getfixturevalue(f"{kind}_url")
+    driver = f"qcore.brokers.{kind}."
+    processes.start_qcore_worker(url, "-c", "1", "-P", "threads", app="tests.projects.odd", backend=url)
+    client = App("client", broker=url, backend=url, set_as_current=False)
+
+    found = set(client.send_task("odd.imported", (driver,)).get(timeout=60))
+
+    roles = ("administration", "chords", "diagnosis", "failed_tasks", "task_logs")
+    assert driver + "consumer" in found
+    assert not found & {driver + role for role in roles}
+    client.close()
