@@ -54,7 +54,7 @@ class Diagnosis:
     def guarantees(self) -> list[Guarantee]:
         """The publishing guarantees that hold here. Raises BrokerDown."""
         unknown = Guarantee(
-            DURABLE, UNKNOWN, f"the broker {self._driver} does not say where it keeps messages"
+            DURABLE, UNKNOWN, f"the broker {self._driver} does not report how it stores messages"
         )
         return list(self._fixed) or [unknown]
 
