@@ -71,7 +71,7 @@ class Config(Mapping[str, Any]):
     # --- sources
 
     def add_source(self, source: Callable[[], Mapping[str, Any]]) -> None:
-        """Have a source of settings read when a setting is read. What it raises is raised there, once."""
+        """Have a source read when a setting is read; what it raises is raised there, each time."""
         self._sources.append(source)
 
     def add_defaults(self, values: Mapping[str, Any]) -> None:

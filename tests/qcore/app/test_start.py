@@ -92,8 +92,9 @@ def test_what_was_set_by_name_first_wins(kind: Any) -> None:
 def test_a_missing_module_is_an_error_when_it_is_read(kind: Any) -> None:
     app = app_of(kind)
     app.config_from_object("no.such.module")
-    with pytest.raises((ConfigError, ImportError), match="no"):
-        app.conf.task_default_queue  # noqa: B018
+    for _ in range(2):
+        with pytest.raises((ConfigError, ImportError), match="no"):
+            app.conf.task_default_queue  # noqa: B018
     quiet = app_of(kind)
     quiet.config_from_object("no.such.module", silent=True)
     assert quiet.conf.task_default_queue == "celery"
