@@ -27,7 +27,7 @@ from qcore.errors import (
 from qcore.execution import continuations, run_signals
 from qcore.execution.retry_options import arguments, links
 from qcore.execution.run_signals import ExceptionInfo
-from qcore.signals import announced, before_task_publish
+from qcore.signals import announced, before_task_publish, task_postrun, task_prerun, task_success
 from qcore.tasks.request import Request, pop, push
 from qcore.tasks.result import AsyncResult, GroupResult
 from qcore.tasks.task import Replaced, Task, next_attempt
@@ -100,8 +100,8 @@ class Run:
             outcome.end, outcome.text, outcome.traceback = End.MALFORMED, "unregistered", str(exc)
             return
         self.args = self.body.args
-        if continuations.ERRBACK in message.headers:
-            failure = message.headers[continuations.ERRBACK]
+        failure = message.headers.get(continuations.ERRBACK)
+        if failure is not None:
             self.args = continuations.errback_arguments(failure, self.body.args)
         self.request = make_request(job, message, self.body, tools)
         self.keep = not _ignores(self.task, message)
@@ -127,7 +127,8 @@ class Run:
                 self._raised(exc)  # a task may raise any exception; the process continues
             if self.request.unthrown:
                 self._send_unthrown(self.request.unthrown)
-            run_signals.ends(self, *self.end)
+            if task_postrun.receivers:
+                run_signals.ends(self, *self.end)
         finally:
             pop()
             self.outcome.runtime_s = time.perf_counter() - self.clock
@@ -159,14 +160,16 @@ class Run:
                 self._raised(exc)
             if self.request.unthrown:
                 self._send_unthrown(self.request.unthrown)
-            run_signals.ends(self, *self.end)
+            if task_postrun.receivers:
+                run_signals.ends(self, *self.end)
         finally:
             pop()
             self.outcome.runtime_s = time.perf_counter() - self.clock
         return self.outcome
 
     def _before(self) -> None:
-        run_signals.starts(self)
+        if task_prerun.receivers:
+            run_signals.starts(self)
         if type(self.task).before_start is not Task.before_start:
             self.task.before_start(self.message.id, self.body.args, self.body.kwargs)
 
@@ -188,7 +191,8 @@ class Run:
         if hooks.after_return is not Task.after_return:
             _quietly(task.after_return, result_wire.SUCCESS, value, message.id, args, kwargs, None)
         self.end = result_wire.SUCCESS, value
-        run_signals.succeeded(self, value)
+        if task_success.receivers:
+            run_signals.succeeded(self, value)
 
     def _raised(self, exc: BaseException) -> None:
         """Set the outcome after an exception: Retry, Ignore, Reject and Replaced, or a failure."""
@@ -424,40 +428,42 @@ async def _attempt_async(task: Task, args: list[Any], kwargs: dict[str, Any], so
 
 def make_request(job: Job, message: TaskMessage, body: Body, tools: RunContext) -> Request:
     """The request of a running task; each header is an attribute."""
-    headers = message.headers
+    envelope, embed = message.envelope, body.embed
+    headers, properties = envelope.headers, envelope.properties
+    own = None
+    if not task_wire.KNOWN_HEADERS.issuperset(headers):
+        own = {k: v for k, v in headers.items() if k not in task_wire.KNOWN_HEADERS}
+    info = properties.delivery_info or {}
     request = Request()
-    fields = request.__dict__
-    fields.update(headers)
-    own = {k: v for k, v in headers.items() if k not in task_wire.KNOWN_HEADERS}
-    info = message.envelope.properties.delivery_info or {}
-    fields.update(
-        id=message.id,
-        task=message.task,
-        args=body.args,
-        kwargs=body.kwargs,
-        retries=message.retries,
-        group=message.group,
-        headers=own or None,
-        hostname=tools.node,
-        time_limit=message.hard_s,
-        soft_time_limit=message.soft_s,
-        is_eager=tools.eager,
-        reply_to=message.reply_to,
-        correlation_id=message.correlation_id,
-        delivery_info={
+    request.__dict__ |= {
+        **headers,
+        "id": message.id,
+        "task": message.task,
+        "args": body.args,
+        "kwargs": body.kwargs,
+        "retries": message.retries,
+        "group": message.group,
+        "headers": own,
+        "hostname": tools.node,
+        "time_limit": message.hard_s,
+        "soft_time_limit": message.soft_s,
+        "is_eager": tools.eager,
+        "reply_to": message.reply_to,
+        "correlation_id": properties.correlation_id or message.id,
+        "delivery_info": {
             "exchange": info.get("exchange", ""),
             "routing_key": info.get("routing_key", job.queue),
             "priority": message.priority,
             "redelivered": job.redelivered,
         },
-        redelivered=job.redelivered,
-        deliveries=job.deliveries,
-        called_directly=False,
-        callbacks=body.embed.get("callbacks"),
-        errbacks=body.embed.get("errbacks"),
-        chain=body.embed.get("chain"),
-        chord=body.embed.get("chord"),
-    )
+        "redelivered": job.redelivered,
+        "deliveries": job.deliveries,
+        "called_directly": False,
+        "callbacks": embed.get("callbacks"),
+        "errbacks": embed.get("errbacks"),
+        "chain": embed.get("chain"),
+        "chord": embed.get("chord"),
+    }
     return request
 
 

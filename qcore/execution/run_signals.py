@@ -1,7 +1,7 @@
 """The signals of a run, with Celery's arguments, and the description of an exception that hooks get.
 
 In:  a run and how it ended.  Out: calls of the receivers (qcore/signals.py), in the process of the run.
-Nothing is prepared for a signal without receivers.
+Callers look first whether the signals that each run sends have receivers: a call costs a run 0.1 us.
 """
 
 from __future__ import annotations
@@ -58,14 +58,12 @@ class ExceptionInfo:
 
 
 def starts(run: Run) -> None:
-    if task_prerun.receivers:
-        args, kwargs, _ = run.body
-        task_prerun.send(run.task, task_id=run.message.id, task=run.task, args=args, kwargs=kwargs)
+    args, kwargs, _ = run.body
+    task_prerun.send(run.task, task_id=run.message.id, task=run.task, args=args, kwargs=kwargs)
 
 
 def succeeded(run: Run, value: Any) -> None:
-    if task_success.receivers:
-        task_success.send(run.task, result=value, runtime=time.perf_counter() - run.clock)
+    task_success.send(run.task, result=value, runtime=time.perf_counter() - run.clock)
 
 
 def failed(run: Run, exc: BaseException, einfo: ExceptionInfo) -> None:
@@ -82,7 +80,6 @@ def retried(run: Run, exc: BaseException, einfo: ExceptionInfo) -> None:
 
 def ends(run: Run, state: str, value: Any) -> None:
     """value: what the task returned, or the exception that ended it."""
-    if task_postrun.receivers:
-        args, kwargs, _ = run.body
-        about = {"task_id": run.message.id, "task": run.task, "args": args, "kwargs": kwargs}
-        task_postrun.send(run.task, **about, retval=value, state=state)
+    args, kwargs, _ = run.body
+    about = {"task_id": run.message.id, "task": run.task, "args": args, "kwargs": kwargs}
+    task_postrun.send(run.task, **about, retval=value, state=state)

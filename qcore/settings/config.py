@@ -54,6 +54,7 @@ class Config(Mapping[str, Any]):
             "_fallback": {},
             "_sources": [],
             "_read": False,
+            "_changes": 0,
         }
         self.__dict__.update(own, _pinned=pinned, _lock=threading.RLock(), _after_load=after_load)
         if values:
@@ -65,6 +66,7 @@ class Config(Mapping[str, Any]):
     _pinned: dict[str, Any]  # the environment's values when the app was created
     _sources: list[Callable[[], Mapping[str, Any]]]  # not read yet
     _read: bool
+    _changes: int  # how often a value may have changed
     _lock: threading.RLock
     _after_load: Callable[[], None] | None
 
@@ -73,12 +75,14 @@ class Config(Mapping[str, Any]):
     def add_source(self, source: Callable[[], Mapping[str, Any]]) -> None:
         """Have a source read when a setting is read; what it raises is raised there, each time."""
         self._sources.append(source)
+        self._drop_kept()
 
     def add_defaults(self, values: Mapping[str, Any]) -> None:
         """Set what applies where nothing else does, as in Celery."""
         for name, value in values.items():
             name, value = _accepted(name, value)
             self._fallback[name] = value
+        self._drop_kept()
 
     def load(self) -> None:
         """Read the sources that were not read yet. Raises ConfigError, and what their import raises."""
@@ -93,6 +97,7 @@ class Config(Mapping[str, Any]):
                     if name not in self._first:
                         self._values[name] = value
                 del self._sources[0]
+            self._drop_kept()
         if is_first and self._after_load is not None:
             self._after_load()
 
@@ -115,6 +120,7 @@ class Config(Mapping[str, Any]):
         self._values[name] = value
         if not self._read:
             self._first.add(name)
+        self._drop_kept()
 
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value
@@ -123,6 +129,7 @@ class Config(Mapping[str, Any]):
         """Set what neither the app nor the environment may change: an option of a command line."""
         name = canonical(name)
         self._pinned[name] = _noted(name, checked(TABLE[name], value))
+        self._drop_kept()
 
     def setdefault(self, name: str, default: Any = None) -> Any:
         """The value; `default`, which is set, for a name without one. As in Celery."""
@@ -134,7 +141,17 @@ class Config(Mapping[str, Any]):
         """Remove what was set for a name, and return it; `default` or KeyError when nothing was."""
         if self._sources:
             self.load()
-        return self._values.pop(canonical(name), *default)
+        try:
+            return self._values.pop(canonical(name), *default)
+        finally:
+            self._drop_kept()
+
+    def _drop_kept(self) -> None:
+        """Drop the values that __getattr__ keeps."""
+        with self._lock:
+            self.__dict__["_changes"] += 1
+            for name in [n for n in self.__dict__ if n[0] != "_"]:
+                del self.__dict__[name]
 
     # --- read
 
@@ -152,12 +169,18 @@ class Config(Mapping[str, Any]):
         return self[known]
 
     def __getattr__(self, name: str) -> Any:
+        """Called for a name that is not in __dict__: look it up, and keep the value there until a change."""
         if name.startswith("_"):
             raise AttributeError(name)
+        changes = self._changes
         try:
-            return self[name]
+            value = self[name]
         except UnknownName as exc:
             raise AttributeError(str(exc)) from None
+        with self._lock:
+            if changes == self._changes:
+                self.__dict__[name] = value
+        return value
 
     def get(self, name: str, default: Any = None) -> Any:
         try:

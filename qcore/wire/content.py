@@ -71,18 +71,25 @@ def from_json(raw: bytes | str) -> Any:
         raise Malformed("not_json", str(exc)[:200]) from exc
 
 
+_ATOMS = frozenset((str, int, bool, type(None)))
+
+
 def _is_plain(value: Any) -> bool:
     """Whether the fast encoder writes `value` exactly as the standard library would."""
     kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
+    if kind in _ATOMS:
         return True
-    if kind is float:
-        return math.isfinite(value)
-    if kind is list or kind is tuple:
-        return all(map(_is_plain, value))
     if kind is dict:
-        return all(type(k) is str for k in value) and all(map(_is_plain, value.values()))
-    return False
+        for key in value:
+            if type(key) is not str:
+                return False
+        value = value.values()
+    elif kind is not list and kind is not tuple:
+        return kind is float and math.isfinite(value)
+    for one in value:  # noqa: SIM110  twice as fast as all() for the small values of messages
+        if type(one) not in _ATOMS and not _is_plain(one):
+            return False
+    return True
 
 
 def _typed(value: Any) -> Any:

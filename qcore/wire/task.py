@@ -369,7 +369,7 @@ def read_body(message: TaskMessage, accept: frozenset[str] | None = None) -> Bod
         args, kwargs, embed = value
     if not isinstance(args, list | tuple):
         raise wrong("args is not a list")
-    if not isinstance(kwargs, dict) or not all(isinstance(k, str) for k in kwargs):
+    if not isinstance(kwargs, dict) or (kwargs and not all(isinstance(k, str) for k in kwargs)):
         raise wrong("kwargs is not an object with text keys")
     if not (embed is None or isinstance(embed, dict)):
         raise wrong("embed is neither null nor an object")

@@ -86,3 +86,23 @@ def test_secrets_are_hidden() -> None:
     assert "hunter2" not in str(shown)
     assert shown["nested"] == {"token": "********"}
     assert shown["broker_url"] == "redis://:********@h/0"
+
+
+def test_a_setting_that_was_read_is_read_again_after_every_kind_of_change() -> None:
+    conf = Config({}, environ={})
+
+    def queue() -> object:
+        return conf.task_default_queue
+
+    assert queue() == "celery"
+    conf.add_defaults({"task_default_queue": "a"})
+    assert queue() == "a"
+    conf.task_default_queue = "b"
+    assert queue() == "b"
+    conf.pop("task_default_queue")
+    assert queue() == "a"
+    conf.add_source(lambda: {"task_default_queue": "c"})
+    assert queue() == "c"
+    conf.override("task_default_queue", "d")
+    assert queue() == "d" == conf["task_default_queue"]
+    assert conf.CELERY_DEFAULT_QUEUE == "d"
