@@ -31,7 +31,7 @@ from qcore.version import __version__
 _WHERE = {
     "App": "qcore.app.app",
     "current_app": "qcore.tasks.current_app",
-    "shared_task": "qcore.tasks.task",
+    "shared_task": "qcore.tasks.decorators",
     "Task": "qcore.tasks.task",
     "current_task": "qcore.tasks.request",
     "Signature": "qcore.tasks.canvas",
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from qcore.tasks.canvas import chord as chord
     from qcore.tasks.canvas import group as group
     from qcore.tasks.canvas import signature as signature
+    from qcore.tasks.decorators import shared_task as shared_task
     from qcore.tasks.map_calls import chunks as chunks
     from qcore.tasks.map_calls import xmap as xmap
     from qcore.tasks.map_calls import xstarmap as xstarmap
@@ -80,7 +81,6 @@ if TYPE_CHECKING:
     from qcore.tasks.result import ResultSet as ResultSet
     from qcore.tasks.stamping import StampingVisitor as StampingVisitor
     from qcore.tasks.task import Task as Task
-    from qcore.tasks.task import shared_task as shared_task
     from qcore.worker.worker import Worker
 
     def current_app() -> App: ...

@@ -15,19 +15,24 @@ QcoreError
 ├── ResultError
 │   ├── IncompleteStream        iterdeps() came to a result that is not ready
 │   └── ResultsNotKept          no result store is configured
+├── EncodeError                 arguments or a result that the serializer cannot represent
 ├── Malformed                   bytes that are not a task (reason code, task id if readable)
 ├── TaskError                   Celery's names: NotRegistered, TimeoutError, TaskRevokedError, …
 └── TaskPredicate               raised by tasks to end a run: Retry, Ignore, Reject
 
 SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError and Terminated are no QcoreErrors, as in Celery, so
 that the `except` clauses of tasks work alike. ColdShutdown is no error: it ends the run of a solo worker.
+
+BrokerDown, EncodeError and the four just named are also instances of the classes of kombu and billiard with
+the same meaning (CaughtAs), which Celery raises.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Self, cast
 
 from qcore.base.lazy_pattern import lazily
 
@@ -136,6 +141,34 @@ def _mask_one(url: str) -> str:
     return _WHOLE_QUERY.sub(lambda m: f"{m['head']}{HIDDEN}", url)
 
 
+class CaughtAs(Exception):
+    """Base of exceptions that are caught by the `except` clause of another package too.
+
+    Only code that has imported the other class can name it in a clause, so its module is not imported for
+    this: an instance has the other class as a base if that module is imported when it is made.
+    """
+
+    #: `module:class` of the other package
+    _other = ""
+    _combined: type[CaughtAs] | None = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        module, _, name = cls._other.partition(":")
+        if "_other" in vars(cls) and module in sys.modules:
+            if cls._combined is None:
+                bases = (cls, getattr(sys.modules[module], name))
+                own = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+                cls._combined = type(cls.__name__, bases, {**own, "_combined_of": cls})
+            return cast(Self, super().__new__(cls._combined, *args))
+        return super().__new__(cls, *args)
+
+    def __reduce__(self) -> Any:
+        kind = type(self)
+        if "_combined_of" in vars(kind):
+            kind = kind.__bases__[0]
+        return kind, self.args, self.__dict__ or None
+
+
 class QcoreError(Exception):
     """Base of all errors that qcore raises intentionally."""
 
@@ -176,8 +209,10 @@ class BrokerError(QcoreError):
     """Base of the broker's errors."""
 
 
-class BrokerDown(BrokerError):
+class BrokerDown(CaughtAs, BrokerError):
     """The broker at `url` is unreachable, or the connection to it broke."""
+
+    _other = "kombu.exceptions:OperationalError"
 
     def __init__(self, url: str, reason: object = "") -> None:
         super().__init__(url, str(reason))
@@ -265,6 +300,12 @@ class Malformed(QcoreError):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+class EncodeError(CaughtAs, TypeError, QcoreError):
+    """Arguments or a result that the serializer cannot represent."""
+
+    _other = "kombu.exceptions:EncodeError"
 
 
 # --- tasks: Celery's names ---------------------------------------------------------------------
@@ -376,20 +417,28 @@ class Retry(TaskPredicate):
         return f"Retry {self.humanize()}" + (f": {cause}" if self.exc is not None else "")
 
 
-class SoftTimeLimitExceeded(Exception):
+class SoftTimeLimitExceeded(CaughtAs):
     """Raised inside a task when its soft time limit has passed."""
 
+    _other = "billiard.exceptions:SoftTimeLimitExceeded"
 
-class TimeLimitExceeded(Exception):
+
+class TimeLimitExceeded(CaughtAs):
     """The hard time limit of a task has passed and its process was killed."""
 
+    _other = "billiard.exceptions:TimeLimitExceeded"
 
-class WorkerLostError(Exception):
+
+class WorkerLostError(CaughtAs):
     """The process that ran the task ended without an outcome."""
 
+    _other = "billiard.exceptions:WorkerLostError"
 
-class Terminated(Exception):
+
+class Terminated(CaughtAs):
     """An operator stopped the run."""
+
+    _other = "billiard.exceptions:Terminated"
 
 
 class ColdShutdown(BaseException):

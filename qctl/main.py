@@ -166,12 +166,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_worker(app: Any, words: Sequence[str]) -> None:
     """`App.worker_main`: run a worker for this app, then exit the process."""
+    run_command(app, ["worker", *words])
+
+
+def run_command(app: Any, words: Sequence[str]) -> None:
+    """`Celery.start`: run a command of qctl for this app, then exit the process."""
     session = Session()
     session.__dict__["app"] = app
     session.options.app = app.main or "app"
     session.without_layers()
     try:
-        code = _run(["worker", *words], session)
+        code = _run(list(words), session)
     except BaseException as exc:
         code = _report(exc, session)
     sys.exit(_flush(code))

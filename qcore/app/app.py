@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.app import sending
 from qcore.app.connections import Connections
+from qcore.app.registry import TaskRegistry
 from qcore.app.routing import Routes
 from qcore.app.sending import retried
 from qcore.app.sources import Discovery, imported, settings_of
@@ -25,20 +26,16 @@ from qcore.base.keywords import check_app, check_call
 from qcore.base.plugins import Registry
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.records import Message, StoredResult
-from qcore.errors import ConfigError, NotRegistered, ResultsNotKept, mask_url
+from qcore.errors import ConfigError, ResultsNotKept, mask_url
 from qcore.results.base import ResultStore
-from qcore.settings.config import Config, canonical, masked, refuse_conflicts, settings_in
-from qcore.settings.table import TABLE
-from qcore.settings.values import checked
+from qcore.settings.config import Config, masked, refuse_conflicts, settings_in
 from qcore.signals import after_task_publish
 from qcore.signals import import_modules as modules_imported
-from qcore.tasks import task as tasks_module
-from qcore.tasks.builtins import BUILT_IN, add_built_in
 from qcore.tasks.current_app import set_current
+from qcore.tasks.decorators import SharedTask, make_task, task_name
 from qcore.tasks.request import current_request
 from qcore.tasks.result import AsyncResult, GroupResult, Handle, ResultSet
 from qcore.tasks.task import Task as BaseTask
-from qcore.tasks.task import make_task
 from qcore.version import __version__
 from qcore.wire import identity
 from qcore.wire import result as result_wire
@@ -47,6 +44,8 @@ if TYPE_CHECKING:
     from qcore.control.client import Control
     from qcore.events.api import Events
     from qcore.tasks.canvas import Signature
+
+NO_OPTIONS: Mapping[str, Any] = {}
 
 #: programs that run an app, from the entry-point group qcore.programs; `worker` is `qctl worker`
 programs: Registry[Callable[[App, Sequence[str]], None]] = Registry("program", "qcore.programs")
@@ -94,10 +93,7 @@ class App:
             self.conf["include"] = tuple(include)
         if config_source is not None:
             self.config_from_object(config_source)
-        self._tasks: dict[str, BaseTask] = {}
-        self._unattached: list[BaseTask] = []  # tasks without the options that follow from settings
-        self._shared_taken = 0
-        self._lock = threading.RLock()
+        self._tasks = TaskRegistry(self)
         self._connections = Connections(self.conf, self._after_fork)
         self._routes: Routes | None = None
         self._clock, self._clock_lock = 0, threading.Lock()
@@ -142,15 +138,6 @@ class App:
         elif not silent:
             raise ConfigError(f"the environment variable {variable} names no configuration module")
 
-    def config_from_cmdline(self, argv: Sequence[str], namespace: str = "celery") -> None:
-        """Set options that are written as `worker.concurrency=3`, or `.concurrency=3` for those of
-        `namespace`, as in Celery."""
-        for word in argv:
-            name, _, text = word.partition("=")
-            name = f"{namespace}{name}" if name.startswith(".") else name
-            name = canonical(name.replace(".", "_"))
-            self.conf[name] = checked(TABLE[name], text) if name in TABLE else text
-
     def add_defaults(self, values: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
         """Set what applies where nothing else does; a function is called at once."""
         self.conf.add_defaults(values() if callable(values) else values)
@@ -183,15 +170,19 @@ class App:
         return type(kind.__name__, (kind,), {**own, "__module__": kind.__module__, "__doc__": kind.__doc__})
 
     def task(self, *args: Any, **options: Any) -> Any:
-        """Decorator: make a function a task of this app. The options are attributes of Task."""
+        """Decorator: make a function a task of this app. The options are attributes of Task, and `filter` (a
+        function that gets the task and returns what the decorator does), `pydantic` with `pydantic_…`
+        (tasks/pydantic_models.py), `shared` (other apps have the task too)."""
         if len(args) == 1 and callable(args[0]) and not options:
-            return self._add(make_task(self, args[0], self.main, {"base": self.Task}))
+            return self._tasks.add(make_task(self, args[0], self.main, {"base": self.Task}))
         if args:
             raise TypeError("@app.task takes keyword options only")
-        change = options.pop("filter", None)
+        change, shared = options.pop("filter", None), options.pop("shared", False)
 
         def decorate(function: Callable[..., Any]) -> Any:
-            made = self._add(make_task(self, function, self.main, {"base": self.Task, **options}))
+            if shared:
+                SharedTask(function, dict(options))
+            made = self._tasks.add(make_task(self, function, self.main, {"base": self.Task, **options}))
             return made if change is None else change(made)
 
         return decorate
@@ -201,48 +192,17 @@ class App:
         instance = task() if isinstance(task, type) else task
         if not instance.name:
             kind = type(instance)
-            instance.name = tasks_module.task_name(kind.__module__, kind.__name__, self.main)
-        return self._add(instance)
-
-    def _add(self, task: BaseTask) -> BaseTask:
-        known = self._tasks.setdefault(task.name, task)
-        if not known._bound:
-            self._unattached.append(known)
-        known._app = self
-        return known
+            instance.name = task_name(kind.__module__, kind.__name__, self.main)
+        return self._tasks.add(instance)
 
     @property
-    def tasks(self) -> dict[str, BaseTask]:
+    def tasks(self) -> TaskRegistry:
         """All tasks by name, with the options that follow from the settings."""
-        if BUILT_IN[0] not in self._tasks:
-            add_built_in(self)
-        taken = self._shared_taken
-        if taken < len(tasks_module.shared):
-            self._shared_taken = len(tasks_module.shared)
-            for shared in tasks_module.shared[taken:]:
-                if shared.name_for(self) not in self._tasks:
-                    self._add(shared.make(self))
-        if self._unattached:
-            self._attach_new()
-        return self._tasks
-
-    def _attach_new(self) -> None:
-        with self._lock:  # no other thread sees a task without its options
-            while self._unattached:
-                task = self._unattached[0]
-                if not task._bound:
-                    task.attach(self)
-                if self._unattached and self._unattached[0] is task:
-                    del self._unattached[0]
+        return self._tasks.complete()
 
     def task_named(self, name: str) -> BaseTask:
         """The task called `name`; raises NotRegistered with near misses."""
-        found = self._tasks.get(name)
-        if found is None or not found._bound:
-            found = self.tasks.get(name)
-        if found is None:
-            raise NotRegistered(name, sorted(self._tasks))
-        return found
+        return self._tasks.named(name)
 
     def import_modules(self) -> None:
         """Import the modules of the settings `imports` and `include`, and those of autodiscover_tasks();
@@ -283,7 +243,8 @@ class App:
 
     def _after_fork(self) -> None:
         """Replace the locks: a thread that the child does not have may have held one."""
-        self._lock, self._clock_lock = threading.RLock(), threading.Lock()
+        self._tasks.renew_lock()
+        self._clock_lock = threading.Lock()
 
     @property
     def control(self) -> Control:
@@ -336,7 +297,7 @@ class App:
         key = sending.key_of(options) if "idempotency_key" in options else None
         message = self.message(name, args or (), kwargs or {}, task_id, options, task)
         if key is None:
-            self.send_messages([message], options.get("retry"))
+            self.send_messages([message], options)
         else:
             task_id = self._send_once(message, key, task_id, options.get("retry"))
         result = AsyncResult(task_id, self, task_name=name)
@@ -382,9 +343,13 @@ class App:
             sending.publish_sent_event(self, message)
         return owner
 
-    def send_messages(self, messages: Sequence[Message], retry: bool | None = None) -> None:
-        """Publish task messages in one round trip, then task-sent events if task_send_sent_event is on."""
-        self.publish(messages, retry)
+    def send_messages(self, messages: Sequence[Message], options: Mapping[str, Any] = NO_OPTIONS) -> None:
+        """Publish task messages in one round trip, then task-sent events if task_send_sent_event is on.
+        Options of a call: retry and retry_policy; producer or connection, of kombu, to publish over."""
+        if options and (options.get("producer") or options.get("connection")):
+            sending.publish_through(self, messages, options)
+        else:
+            self.publish(messages, options.get("retry"), options.get("retry_policy"))
         if after_task_publish.receivers:
             sending.published(messages)
         if self.conf.task_send_sent_event:
@@ -407,9 +372,14 @@ class App:
         """The message of a call, with its destination; options as in send_task(). Raises TypeError."""
         return sending.message(self, name, args, kwargs, task_id, options, task)
 
-    def publish(self, messages: Sequence[Message], retry: bool | None = None) -> None:
-        """Publish messages, with retries as configured by task_publish_retry_policy."""
-        retried(lambda: self.broker.publish(messages), self.conf, retry)
+    def publish(
+        self,
+        messages: Sequence[Message],
+        retry: bool | None = None,
+        policy: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Publish messages, with the retries of task_publish_retry_policy; `policy` overrides its items."""
+        retried(lambda: self.broker.publish(messages), self.conf, retry, policy)
 
     @property
     def routes(self) -> Routes:
@@ -485,8 +455,23 @@ class App:
     def __repr__(self) -> str:
         return f"<App {self.main or '?'} {mask_url(self.broker_url())}>"
 
+    def __reduce_keys__(self) -> dict[str, Any]:
+        """The keywords with which an unpickled app is made: its settings, which may hold passwords."""
+        return {
+            "main": self.main,
+            "changes": self.conf.without_defaults(),
+            "task_cls": self.task_cls,
+            "namespace": self.namespace,
+            "strict_typing": self.strict_typing,
+        }
+
     def __reduce__(self) -> Any:
-        raise TypeError("an App cannot be pickled; import it where it is needed")
+        return _unpickled, (type(self), self.__reduce_keys__())
+
+
+def _unpickled(kind: type[App], keywords: dict[str, Any]) -> App:
+    """A pickled app: one with its settings and without its tasks, which is not the current one."""
+    return kind(set_as_current=False, **keywords)
 
 
 _SETTING_KEYWORDS = frozenset(("timezone", "imports"))

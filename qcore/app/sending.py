@@ -6,6 +6,8 @@ Before this: app.py (send_task).  After this: wire/task.py writes the bytes, bro
 
 from __future__ import annotations
 
+import binascii
+import importlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +24,7 @@ from qcore.tasks.interface import SendingApp
 from qcore.tasks.request import current_request
 from qcore.tasks.signature import as_list
 from qcore.tasks.task import Task
+from qcore.wire import envelope
 from qcore.wire import event as event_wire
 from qcore.wire import task as task_wire
 
@@ -47,6 +50,9 @@ def key_of(options: Mapping[str, Any]) -> str | None:
     if not 0 < len(key.encode("utf-8", "surrogatepass")) <= MOST_KEY_BYTES:
         raise ValueError(f"an idempotency_key has 1 to {MOST_KEY_BYTES} bytes")
     return key
+
+
+_DELIVERY_MODES = {1: 1, 2: 2, "transient": 1, "persistent": 2}
 
 
 def message(
@@ -105,6 +111,9 @@ def message(
             "chain": options.get("chain"),
             "chord": options.get("chord"),
         }
+    mode = _DELIVERY_MODES.get(options.get("delivery_mode") or conf.task_default_delivery_mode)
+    if mode is None:
+        raise ValueError(f"the delivery_mode of {name} is 1 ('transient') or 2 ('persistent')")
     stamped, stamps = options.get("stamped_headers"), options.get("stamps")
     if stamped and stamps is None:
         stamps = {key: options[key] for key in stamped if key in options}
@@ -135,6 +144,7 @@ def message(
         headers=_headers(options),
         stamped_headers=options.get("stamped_headers"),
         stamps=stamps,
+        delivery_mode=mode,
         argsrepr=options.get("argsrepr"),
         kwargsrepr=options.get("kwargsrepr"),
         properties={name: options[name] for name in unknown_to_calls(options) if name not in (stamps or ())},
@@ -148,6 +158,31 @@ def message(
         priority=priority,
         due_at=due_at if due_at is not None and due_at > now else None,
     )
+
+
+def publish_through(app: RoutingApp, messages: Sequence[Message], options: Mapping[str, Any]) -> None:
+    """Publish over the caller's producer or connection, objects of kombu (options of a call)."""
+    producer = options.get("producer")
+    if producer is None:
+        producer = importlib.import_module("kombu").Producer(options["connection"])
+    for message in messages:
+        found = envelope.decode(message.raw)
+        properties = found.properties
+        producer.publish(
+            binascii.a2b_base64(found.body),
+            exchange=message.exchange,
+            routing_key=message.routing_key or message.queue,
+            content_type=found.content_type,
+            content_encoding=found.content_encoding,
+            headers=found.headers,
+            priority=message.priority,
+            delivery_mode=properties.delivery_mode,
+            correlation_id=properties.correlation_id,
+            reply_to=properties.reply_to,
+            expiration=int(properties.expiration) / 1000 if properties.expiration else None,
+            retry=bool(options.get("retry", app.conf.task_publish_retry)),
+            retry_policy={**app.conf.task_publish_retry_policy, **(options.get("retry_policy") or {})},
+        )
 
 
 def published(messages: Sequence[Message]) -> None:
@@ -198,9 +233,15 @@ def publish_sent_event(app: RoutingApp, message: Message) -> None:
 Published = TypeVar("Published")
 
 
-def retried(publish: Callable[[], Published], conf: Config, retry: bool | None) -> Published:
+def retried(
+    publish: Callable[[], Published],
+    conf: Config,
+    retry: bool | None,
+    own: Mapping[str, Any] | None = None,
+) -> Published:
     """Call publish() until it succeeds, and return its result; raises its last BrokerDown after the retries
-    of task_publish_retry_policy. retry: overrides the setting task_publish_retry unless it is None."""
+    of task_publish_retry_policy. retry: overrides the setting task_publish_retry unless it is None; own:
+    items that override those of the policy."""
     try:
         return publish()
     except BrokerDown:
@@ -208,6 +249,7 @@ def retried(publish: Callable[[], Published], conf: Config, retry: bool | None) 
             raise
     policy = {"max_retries": 3, "interval_start": 0, "interval_max": 1, "interval_step": 0.2}
     policy.update(conf.task_publish_retry_policy)
+    policy.update(own or {})
     wait = float(policy["interval_start"] or 0)
     tries = policy["max_retries"]
     attempt = 0

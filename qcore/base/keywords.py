@@ -28,7 +28,9 @@ CALL_OF_CELERY = frozenset(
 _CALL_KNOWN = CALL | CALL_OF_CELERY
 
 #: options of the task decorators that are no attributes of Task
-TASK = frozenset("base name bind shared lazy filter pydantic".split())
+TASK = frozenset(
+    "base name bind shared lazy filter pydantic pydantic_strict pydantic_context pydantic_dump_kwargs".split()
+)
 
 #: keywords of App that are no settings
 APP = frozenset(
@@ -69,10 +71,6 @@ def take_out_celerys(options: dict[str, Any]) -> None:
     Raises TypeError for those that ask for something else.
     """
     options.pop("lazy", None)  # a task is made when it is decorated, which nobody can tell from later
-    if options.pop("shared", None):
-        raise TypeError("a task of an app is not shared with other apps; use @shared_task")
-    if options.pop("pydantic", None):
-        raise TypeError("a task has no option 'pydantic'; validate the arguments in the task")
     if options.pop("filter", None):
         raise TypeError("a shared task has no option 'filter'; decorate the function instead")
 

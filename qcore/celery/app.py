@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, tzinfo
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from qcore.app.app import App
+from qcore.app.app import App, programs
+from qcore.app.registry import TaskRegistry
+from qcore.app.sources import imported
 from qcore.base.times import new_id
 from qcore.control.client import Control
+from qcore.settings.config import canonical
+from qcore.settings.table import TABLE
+from qcore.settings.values import checked
 from qcore.signals import Signal
 from qcore.tasks.current_app import current_app
+from qcore.tasks.decorators import task_name
 from qcore.tasks.request import current_request, current_task
-from qcore.tasks.task import Task, task_name
+from qcore.tasks.task import Task
+
+if TYPE_CHECKING:
+    from qcore.celery.loaders import AppLoader
+    from qcore.celery.logs import Logging
+    from qcore.celery.messaging import AMQP
 
 
 class Celery(App):
@@ -40,6 +54,15 @@ class Celery(App):
 
     # --- start
 
+    def config_from_cmdline(self, argv: Sequence[str], namespace: str = "celery") -> None:
+        """Set options that are written as `worker.concurrency=3`, or `.concurrency=3` for those of
+        `namespace`, as in Celery."""
+        for word in argv:
+            name, _, text = word.partition("=")
+            name = f"{namespace}{name}" if name.startswith(".") else name
+            name = canonical(name.replace(".", "_"))
+            self.conf[name] = checked(TABLE[name], text) if name in TABLE else text
+
     def _after_configure(self) -> None:
         self.on_configure.send(self)
         self.on_after_configure.send(self, source=self.conf)
@@ -49,7 +72,7 @@ class Celery(App):
         return self.conf.is_loaded
 
     @property
-    def tasks(self) -> dict[str, Task]:
+    def tasks(self) -> TaskRegistry:
         found = super().tasks
         if not self.finalized:
             self.finalize()
@@ -83,6 +106,97 @@ class Celery(App):
             key: {**entry, "args": given, "kwargs": more, "options": opts},
         }
         return key
+
+    # --- kombu's connections, for projects that use them
+
+    def connection(self, url: Any = None, **options: Any) -> Any:
+        """A connection of kombu to the broker, or to `url`; not opened yet. Raises Unsupported for SQLite."""
+        from qcore.celery.messaging import connection
+
+        return connection(self, url, **options)
+
+    connection_for_write = broker_connection = connection
+
+    def connection_for_read(self, url: Any = None, **options: Any) -> Any:
+        return self.connection(url or self.conf.broker_read_url, **options)
+
+    @cached_property
+    def pool(self) -> Any:
+        """Connections of kombu, at most broker_pool_limit."""
+        from kombu import pools
+
+        limit = self.conf.broker_pool_limit
+        return pools.connections[self.connection_for_write()] if limit else self.connection().Pool(0)
+
+    @cached_property
+    def producer_pool(self) -> Any:
+        """Producers of kombu, at most broker_pool_limit."""
+        from kombu import pools
+
+        return pools.producers[self.connection_for_write()]
+
+    def connection_or_acquire(self, connection: Any = None, pool: bool = True) -> AbstractContextManager[Any]:
+        """A block with the given connection, or with one of the pool."""
+        from qcore.celery.messaging import held_connection
+
+        return held_connection(self, connection, pool)
+
+    default_connection = connection_or_acquire
+
+    def producer_or_acquire(self, producer: Any = None) -> AbstractContextManager[Any]:
+        """A block with the given producer, or with one of the pool."""
+        from qcore.celery.messaging import held_producer
+
+        return held_producer(self, producer)
+
+    default_producer = producer_or_acquire
+
+    @cached_property
+    def amqp(self) -> AMQP:
+        from qcore.celery.messaging import AMQP
+
+        return AMQP(self)
+
+    def select_queues(self, queues: Iterable[str] | None = None) -> None:
+        """Consume only these queues: what amqp.queues.consume_from holds."""
+        self.amqp.queues.select(queues or ())
+
+    # --- what Celery's worker and its programs are made of
+
+    @cached_property
+    def loader(self) -> AppLoader:
+        from qcore.celery.loaders import AppLoader
+
+        return AppLoader(self)
+
+    @cached_property
+    def log(self) -> Logging:
+        from qcore.celery.logs import Logging
+
+        return Logging(self)
+
+    def start(self, argv: Sequence[str] | None = None) -> None:
+        """Run `qctl` with the words of a command line, with this app; exits the process."""
+        programs.get("qctl")(self, list(sys.argv[1:] if argv is None else argv))
+
+    def subclass_with_self(
+        self, Class: Any, name: str | None = None, attribute: str = "app", **kw: Any
+    ) -> type:
+        """A subclass of `Class` (or of what its dotted name means) whose attribute is this app."""
+        kind = imported(Class) if isinstance(Class, str) else Class
+        return type(name or kind.__name__, (kind,), {attribute: self, "__module__": kind.__module__, **kw})
+
+    def either(self, default_key: str, *defaults: Any) -> Any:
+        """The first value that is not None: of `defaults`, else the setting's."""
+        return next((one for one in defaults if one is not None), self.conf.get(default_key))
+
+    def uses_utc_timezone(self) -> bool:
+        return self.timezone in (UTC, ZoneInfo("UTC"))
+
+    @property
+    def annotations(self) -> tuple[Any, ...]:
+        found = self.conf.task_annotations or ()
+        return tuple(found) if isinstance(found, list | tuple) else (found,)
 
     # --- about
 

@@ -99,6 +99,11 @@ def bugreport(app: Any = None) -> str:
     return str((app or current_app()).bugreport())
 
 
+def send_task(*args: Any, **options: Any) -> Any:
+    """Publish a call with the current app."""
+    return current_app().send_task(*args, **options)
+
+
 base_logger = logging.getLogger("celery")
 task_logger = logging.getLogger(TASK_LOGGER)
 

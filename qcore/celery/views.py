@@ -26,10 +26,17 @@ celery.app qcore.celery.proxies default_app=current_app
 celery.app qcore shared_task
 celery.app.base qcore.celery.app Celery
 celery.app.control qcore.control.client Control Inspect
+celery.app.amqp qcore.celery.messaging AMQP Queues
+celery.app.log qcore.celery.logs Logging TaskFormatter
+celery.app.registry qcore.app.registry TaskRegistry
 celery.app.task qcore.tasks.task Task
 celery.app.task qcore.tasks.request Context=Request
 celery.canvas qcore {_CANVAS}
 celery.canvas qcore.celery.own maybe_signature subtask=maybe_signature
+celery.events qcore.events.api EventReceiver=Receiver EventDispatcher=Dispatcher
+celery.events.dispatcher qcore.events.api EventDispatcher=Dispatcher
+celery.events.receiver qcore.events.api EventReceiver=Receiver
+celery.events.state qcore.events.api State
 celery.exceptions qcore.errors AlreadyRegistered ChordError Ignore ImproperlyConfigured
 celery.exceptions qcore.errors InvalidTaskError MaxRetriesExceededError NotRegistered
 celery.exceptions qcore.errors Reject Retry SoftTimeLimitExceeded TaskError TaskPredicate
@@ -43,6 +50,10 @@ celery.exceptions qcore.celery.own DuplicateTaskNameWarning IncompleteStream Not
 celery.exceptions qcore.celery.own QueueNotFound SecurityError SecurityWarning
 celery.exceptions qcore.celery.own WorkerShutdown WorkerTerminate
 celery.exceptions kombu.exceptions OperationalError
+celery.execute qcore.celery.own send_task
+celery.loaders.app qcore.celery.loaders AppLoader
+celery.loaders.base qcore.celery.loaders BaseLoader
+celery.loaders.default qcore.celery.loaders Loader=AppLoader
 celery.local qcore.celery.proxies Proxy
 celery.result qcore.tasks.result AsyncResult GroupResult ResultSet result_from_tuple
 celery.result qcore.execution.eager EagerResult
@@ -52,6 +63,9 @@ celery.states qcore.tasks.states *
 celery.utils qcore.celery.own uuid gen_unique_id=uuid
 celery.utils.dispatch qcore.signals Signal
 celery.utils.dispatch.signal qcore.signals Signal
+celery.utils.imports kombu.utils.imports symbol_by_name
+celery.utils.imports qcore.celery.loaders import_from_cwd
+celery.utils.log qcore.celery.logs ColorFormatter LOG_LEVELS LoggingProxy mlevel
 celery.utils.log qcore.celery.own get_logger get_task_logger base_logger task_logger
 """
 

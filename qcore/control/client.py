@@ -19,6 +19,7 @@ from qcore.brokers.contract.records import Member
 from qcore.control.commands.registry import find
 from qcore.control.keys import signing_key
 from qcore.errors import Malformed, UnknownName
+from qcore.tasks.current_app import current_app
 from qcore.wire import control as wire
 from qcore.wire import seal
 
@@ -233,9 +234,27 @@ class Control:
         return found
 
     def inspect(
-        self, destination: Sequence[str] | None = None, timeout: float = DEFAULT_TIMEOUT_S
+        self,
+        destination: Sequence[str] | None = None,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        callback: Callable[[dict[str, Any]], object] | None = None,
+        connection: Any = None,
+        app: Any = None,
+        limit: int | None = None,
+        pattern: str | None = None,
+        matcher: str | None = None,
     ) -> Inspect:
-        return Inspect(self, destination, timeout)
+        """Requests with answers; the arguments are those of Inspect, in Celery's order."""
+        return Inspect(destination, timeout, callback, connection, self.app, limit, pattern, matcher)
+
+    def purge(self, connection: Any = None) -> int:
+        """Delete the messages that wait in the app's queues. Returns how many there were."""
+        conf = self.app.conf
+        queues = [str(getattr(queue, "name", queue)) for queue in conf.task_queues or ()]
+        purge = self.app.broker.administration.purge
+        return sum(purge(queue) for queue in queues or [conf.task_default_queue])
+
+    discard_all = purge
 
     def ping(
         self, destination: Sequence[str] | None = None, timeout: float = DEFAULT_TIMEOUT_S
@@ -253,6 +272,13 @@ class Control:
 
     def terminate(self, task_id: str | Sequence[str], signal: str = "TERM", **options: Any) -> Any:
         return self.revoke(task_id, terminate=True, signal=signal, **options)
+
+    def revoke_by_stamped_headers(
+        self, headers: dict[str, Any], terminate: bool = False, signal: str = "TERM", **options: Any
+    ) -> Any:
+        """Revoke the tasks that have one of these stamps, {header: value or values}."""
+        arguments = {"headers": headers, "terminate": terminate, "signal": signal}
+        return self.broadcast("revoke_by_stamped_headers", arguments, **options)
 
     def rate_limit(self, task_name: str, rate_limit: str | float, **options: Any) -> Any:
         return self.broadcast("rate_limit", {"task_name": task_name, "rate_limit": rate_limit}, **options)
@@ -278,6 +304,16 @@ class Control:
     def pool_shrink(self, n: int = 1, **options: Any) -> Any:
         return self.broadcast("pool_shrink", {"n": n}, **options)
 
+    def pool_restart(
+        self, modules: Sequence[str] | None = None, reload: bool = False, reloader: Any = None, **options: Any
+    ) -> Any:
+        """Replace the processes of the pools; workers refuse modules and reload."""
+        return self.broadcast("pool_restart", {"modules": modules, "reload": reload}, **options)
+
+    def election(self, id: str, topic: str, action: Any = None, **options: Any) -> Any:
+        """Ask the workers which of them does something."""
+        return self.broadcast("election", {"id": id, "topic": topic, "action": action}, **options)
+
     def add_consumer(self, queue: str, **options: Any) -> Any:
         return self.broadcast("add_consumer", {"queue": queue}, **options)
 
@@ -292,21 +328,50 @@ class Control:
 
 
 class Inspect:
-    """`app.control.inspect().active()`: one method for each inspect command; {node: value} or None."""
+    """`app.control.inspect().active()`: one method for each inspect command; {node: value} or None.
 
-    def __init__(self, control: Control, destination: Sequence[str] | None, timeout: float) -> None:
-        self._control, self._destination, self._timeout = control, destination, timeout
+    destination: a node name or several; limit: at most so many answers; callback gets each {node: value};
+    connection is accepted for Celery's sake; app: the current one by default.
+    """
+
+    def __init__(
+        self,
+        destination: str | Sequence[str] | None = None,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        callback: Callable[[dict[str, Any]], object] | None = None,
+        connection: Any = None,
+        app: Any = None,
+        limit: int | None = None,
+        pattern: str | None = None,
+        matcher: str | None = None,
+    ) -> None:
+        self.app = current_app() if app is None else app
+        self.destination = [destination] if isinstance(destination, str) else destination
+        self.timeout, self.callback, self.limit = timeout, callback, limit
+        self.pattern, self.matcher = pattern, matcher
 
     def __getattr__(self, name: str) -> Any:
         try:
-            command = find(name)
+            command = find("registered" if name == "registered_tasks" else name)
         except UnknownName as exc:
             raise AttributeError(str(exc)) from None
 
         def ask(*words: Any, **arguments: Any) -> dict[str, Any] | None:
-            found = {**command.arguments([str(w) for w in words]), **arguments}
-            answers = self._control.ask(command.name, found, self._destination, self._timeout)
-            return answers.replies or None
+            found = self.app.control.broadcast(
+                command.name,
+                {**command.arguments([str(w) for w in words]), **arguments},
+                destination=self.destination,
+                reply=True,
+                timeout=self.timeout,
+                pattern=self.pattern,
+                matcher=self.matcher,
+                limit=self.limit,
+                callback=self.callback,
+            )
+            answers: dict[str, Any] = {}
+            for one in found or ():
+                answers |= one
+            return answers or None
 
         return ask
 

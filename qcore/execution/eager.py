@@ -9,15 +9,16 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from qcore.base.times import new_id
+from qcore.base.times import iso, new_id
 from qcore.execution import continuations
-from qcore.execution.run import RunContext, run
+from qcore.execution.retry_options import arguments
+from qcore.execution.run import Run, RunContext
 from qcore.tasks.canvas import signature
 from qcore.tasks.result import AsyncResult
 from qcore.tasks.task import Task
 from qcore.wire import result as result_wire
 from qcore.wire import task as task_wire
-from qcore.wire.outcome import End, Job
+from qcore.wire.outcome import End, Job, Send
 from qcore.wire.result import ResultMeta
 
 if TYPE_CHECKING:
@@ -37,9 +38,12 @@ _UNSETTLED = {
 
 
 class EagerResult(AsyncResult):
-    """The result of a completed eager run; it is not in the result store."""
+    """The result of a completed eager run; it is not in the result store. The value, and the exception of a
+    failed run, are the objects themselves."""
 
-    __slots__ = ()
+    __slots__ = ("failure",)
+
+    failure: BaseException | None
 
     def meta(self) -> ResultMeta:
         return self._meta or ResultMeta(task_id=self.id)
@@ -50,38 +54,86 @@ class EagerResult(AsyncResult):
     def forget(self) -> None:
         return None
 
+    def _error(self, meta: ResultMeta) -> BaseException:
+        return self.failure if self.failure is not None else super()._error(meta)
+
+
+class EagerRun(Run):
+    """A run in the caller's process. What the task gets, returns and raises are the objects themselves; the
+    message has no arguments."""
+
+    __slots__ = ("again", "stored")
+
+    again: tuple[Any, Any]  # the arguments of the next attempt
+    stored: tuple[str, Any, str | None] | None  # state, value or exception, traceback
+
+    def __init__(self, job: Job, tools: RunContext, args: Any, kwargs: dict[str, Any]) -> None:
+        super().__init__(job, tools)
+        self.stored, self.again = None, (args, kwargs)
+        if self.request is not None:
+            self.body = self.body._replace(args=list(args), kwargs=dict(kwargs))
+            self.args = self.body.args
+            self.request.update(args=self.body.args, kwargs=self.body.kwargs)
+
+    def _meta(self, state: str, value: Any, traceback: str | None = None) -> bytes:
+        self.stored = state, value, traceback
+        return b""
+
+    def _succeeded(self, value: Any) -> None:
+        body, self.body = self.body, self.body._replace(embed={})  # apply() calls what follows
+        super()._succeeded(value)
+        self.body = body
+
+    def _next_attempt(self, sig: dict[str, Any], due: float, eta: str, now: float) -> Send:
+        body = self.body
+        self.again = arguments(self.task, sig.get("args"), sig.get("kwargs"), body)
+        self.body = body._replace(args=[], kwargs={})
+        try:
+            return super()._next_attempt({**sig, "args": None, "kwargs": None}, due, eta, now)
+        finally:
+            self.body = body
+
 
 def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> AsyncResult:
     """Run `task` in this process, and then its continuations, as in Celery: callbacks are published, or run
     in this process with task_always_eager; errbacks of this app run in this process.
 
     With throw=True (default: task_eager_propagates) the task's exception is raised and no errback is called.
+    With the setting task_store_eager_result the result is stored too.
     """
     app = task.app
     task_id = options.get("task_id") or new_id()
     throw = options.get("throw")
     throw = app.conf.task_eager_propagates if throw is None else throw
-    options = {**options, "ignore_result": False, "link_error": None if throw else options.get("link_error")}
-    raw = app.message(task.name, args, kwargs, task_id, options, task).raw
+    shown = {"argsrepr": task_wire.short_repr(tuple(args)), "kwargsrepr": task_wire.short_repr(kwargs)}
+    own = {"ignore_result": False, "link_error": None if throw else options.get("link_error")}
+    raw = app.message(task.name, (), {}, task_id, {**shown, **options, **own}, task).raw
     accept = frozenset(app.conf.accept_content)
     app.tasks  # noqa: B018 (options are filled in)
     tools = RunContext(app, "eager", accept, lambda seconds: nullcontext(), eager=True, passes=EXITS)
     while True:
-        outcome = run(Job(0, raw), tools)
+        one = EagerRun(Job(0, raw), tools, args, kwargs)
+        outcome = one.call()
         if outcome.end != End.RETRY or not outcome.sends:
             break
-        raw = outcome.sends[0].raw
+        raw, (args, kwargs) = outcome.sends[0].raw, one.again
     result = EagerResult(task_id, app, task_name=task.name)
-    meta = outcome.meta or result_wire.encode(task_id, result_wire.SUCCESS, None, now=outcome.started)
+    state, value, traceback = one.stored or (result_wire.SUCCESS, None, None)
     if (end := End(outcome.end)) in _UNSETTLED:
-        meta = result_wire.encode(task_id, _UNSETTLED[end], None, now=outcome.started)
+        state, value, traceback = _UNSETTLED[end], None, None
         result.ignored = True
-    result._meta = result_wire.decode(meta, task_id)
+    result.failure = value if state in result_wire.EXCEPTION_STATES else None
+    children = [child.as_tuple() for child in (one.request.children if one.request is not None else ())]
+    ended = iso(outcome.started + outcome.runtime_s)
+    result._meta = ResultMeta(task_id, state, value, traceback, children, ended)
+    if app.conf.task_store_eager_result:
+        told = value if result.failure is None else result_wire.exception_data(result.failure)
+        app.store_state(task_id, state, told, traceback=traceback, children=children)
     message = task_wire.read(raw)
     embed = task_wire.read_body(message, accept).embed
     family = {"root_id": message.root_id or task_id, "parent_id": task_id}
     if outcome.end == End.SUCCESS:
-        _succeeded(app, embed, result._meta.result, family)
+        _succeeded(app, embed, value, family)
     elif throw:
         result.get()
     elif outcome.end == End.FAILURE:

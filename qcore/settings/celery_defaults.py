@@ -21,7 +21,7 @@ _NONE = (
     "result_failure_expires result_persistent elasticsearch_retry_on_timeout "
     "elasticsearch_max_retries elasticsearch_timeout security_certificate security_cert_store "
     "security_key security_key_password database_url database_engine_callback database_table_schemas "
-    "database_table_names task_acks_on_failure task_acks_on_timeout "
+    "database_table_names "
     "task_create_missing_queue_exchange_type task_queue_max_priority worker_agent worker_log_datefmt "
     "worker_eta_task_limit worker_state_db worker_task_log_datefmt worker_timer "
     "redis_backend_health_check_interval redis_backend_credential_provider redis_client_name "
@@ -92,7 +92,6 @@ DEFAULTS: dict[str, Any] = {
     "task_create_missing_queues": True,
     "task_default_delivery_mode": 2,
     "task_default_exchange_type": "direct",
-    "task_store_eager_result": False,
     "task_protocol": 2,
     "task_retry_on_worker_lost": False,
     "task_repr_maxlevels": 3,

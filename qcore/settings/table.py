@@ -103,6 +103,15 @@ TABLE: dict[str, Setting] = {
         ),
         Setting("task_acks_on_failure_or_timeout", (bool,), True, "acknowledge failed runs too"),
         Setting(
+            "task_acks_on_failure", (bool, type(None)), None, "the same, for runs that raised an exception"
+        ),
+        Setting(
+            "task_acks_on_timeout",
+            (bool, type(None)),
+            None,
+            "the same, for runs that passed their time limit",
+        ),
+        Setting(
             "task_reject_on_worker_lost",
             (bool, type(None)),
             None,
@@ -110,6 +119,7 @@ TABLE: dict[str, Setting] = {
         ),
         Setting("task_always_eager", (bool,), False, "run tasks in the caller, for tests"),
         Setting("task_eager_propagates", (bool,), False, "eager tasks raise their exceptions"),
+        Setting("task_store_eager_result", (bool,), False, "store the results of eager tasks"),
         Setting(
             "task_annotations",
             (dict, list, tuple, type(None)),

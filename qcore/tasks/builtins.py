@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qcore.tasks.task import Task, make_task
+from qcore.tasks.decorators import make_task
+from qcore.tasks.task import Task
 
 if TYPE_CHECKING:
     from qcore.tasks.task import TaskApp

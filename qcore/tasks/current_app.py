@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 from qcore.base import provided
+from qcore.errors import ConfigError
+
+#: an environment variable of Celery's: with it the use of an app that nobody made is an error
+TRACE = "CELERY_TRACE_APP"
 
 _current: Any = None
 
@@ -16,7 +22,18 @@ def set_current(app: Any) -> None:
 
 
 def current_app() -> Any:
-    """The App that was created or set as current last; if none, a default one with the embedded broker."""
+    """The App that was created or set as current last; if none, a default one with the embedded broker, or,
+    with CELERY_TRACE_APP in the environment, ConfigError with the place of the call."""
     if _current is None:
+        if os.environ.get(TRACE):
+            raise ConfigError(f"{_caller()} uses the current app, and there is none ({TRACE} is set)")
         set_current(provided["app"]())
     return _current
+
+
+def _caller() -> str:
+    """The file and line of the innermost call outside of qcore."""
+    frame: Any = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "qcore":
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

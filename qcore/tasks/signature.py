@@ -8,7 +8,7 @@ After this: canvas.py, the signatures that contain others.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qcore.base.keywords import check_call
@@ -29,6 +29,10 @@ TYPES: dict[str, Callable[[dict[str, Any]], Signature]] = {}
 TAIL = ("task_id", "group_id", "group_index", "chord", "chain", "link")
 
 
+#: options of a call that are about its publishing, not its message
+PUBLISHING = ("retry", "retry_policy", "producer", "connection")
+
+
 class SendPlan:
     """Messages to publish and sizes of chords to store. send() stores the sizes first, then publishes all
     messages in one round trip."""
@@ -45,11 +49,12 @@ class SendPlan:
         self.messages.append(self.app.message(name, args, kwargs, task_id, options, task))
         return task_id
 
-    def send(self, retry: bool | None = None) -> None:
-        """Store and publish all. Raises BrokerDown, Unroutable, Unsupported (chords)."""
+    def send(self, options: Mapping[str, Any] | None = None) -> None:
+        """Store and publish all; options: those of App.send_messages(). Raises BrokerDown, Unroutable,
+        Unsupported (chords)."""
         if self.sizes:
             self.app.results.chord_sizes(self.sizes, self.app.chord_ttl_s())
-        self.app.send_messages(self.messages, retry)
+        self.app.send_messages(self.messages, options or {})
 
 
 class Signature(dict[str, Any]):
@@ -352,14 +357,15 @@ class Flow(Signature):
             mine.link(callback)
         for errback in as_list(options.pop("link_error", None)):
             mine.link_error(errback)
-        add_to_parent, retry = options.pop("add_to_parent", True), options.pop("retry", None)
+        add_to_parent = options.pop("add_to_parent", True)
+        how = {key: options.pop(key) for key in PUBLISHING if key in options}
         for call in mine.leaving():
             # Only ids of calls published now may contain the current time (wire/identity.py).
             call.options.setdefault("task_id", identity.make())
         result = mine.freeze(**tail)
         plan = SendPlan(app)
         mine.emit(plan, args, kwargs, options)
-        plan.send(retry)
+        plan.send(how)
         if add_to_parent:
             app.adopt(result)
         return result

@@ -6,13 +6,14 @@ After this: app.py turns a call into a message.
 
 from __future__ import annotations
 
+import importlib
 import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qcore.base.keywords import check_call, check_task, take_out_celerys
+from qcore.base.keywords import check_call
 from qcore.base.times import iso, when
-from qcore.errors import ConfigError, Ignore, MaxRetriesExceededError, QcoreError, Retry
+from qcore.errors import BrokerDown, Ignore, MaxRetriesExceededError, Retry
 from qcore.tasks.canvas import Signature
 from qcore.tasks.current_app import current_app
 from qcore.tasks.interface import SendingApp
@@ -45,13 +46,16 @@ class TaskApp(SendingApp, Protocol):
     @property
     def tasks(self) -> Mapping[str, Task]: ...
 
+    @property
+    def events(self) -> Any: ...
+
     def task_named(self, name: str) -> Task: ...
 
     def register_task(self, task: Task | type[Task]) -> Task: ...
 
     def run_here(self, task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> Any: ...
 
-    def store_state(self, task_id: str, state: str, result: Any) -> None: ...
+    def store_state(self, task_id: str, state: str, result: Any, **extra: Any) -> None: ...
 
 
 class Task:
@@ -73,6 +77,8 @@ class Task:
     store_errors_even_if_ignored: bool | None = None
     acks_late: bool | None = None
     acks_on_failure_or_timeout: bool | None = None
+    acks_on_failure: bool | None = None
+    acks_on_timeout: bool | None = None
     reject_on_worker_lost: bool | None = None
     track_started: bool | None = None
     time_limit: float | None = None
@@ -91,6 +97,11 @@ class Task:
     overrides_call: bool = False
     #: whether run() is a coroutine function
     is_async: bool = False
+    #: dumps the models among the arguments of a call, with pydantic=True
+    _dump_models: Callable[[Any, Any, bool], tuple[Any, Any]] | None = None
+
+    MaxRetriesExceededError = MaxRetriesExceededError
+    OperationalError = BrokerDown
 
     #: (option, setting): the setting applies if neither the class nor the decorator gives the option
     FROM_SETTINGS = (
@@ -98,6 +109,8 @@ class Task:
         ("store_errors_even_if_ignored", "task_store_errors_even_if_ignored"),
         ("acks_late", "task_acks_late"),
         ("acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout"),
+        ("acks_on_failure", "task_acks_on_failure"),
+        ("acks_on_timeout", "task_acks_on_timeout"),
         ("reject_on_worker_lost", "task_reject_on_worker_lost"),
         ("track_started", "task_track_started"),
         ("time_limit", "task_time_limit"),
@@ -132,6 +145,9 @@ class Task:
         for options in _annotations(app.conf.task_annotations, self.name):
             for option, value in options.items():
                 setattr(self, option, value)
+        for option in ("acks_on_failure", "acks_on_timeout"):
+            if getattr(self, option) is None:
+                setattr(self, option, self.acks_on_failure_or_timeout)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """The body of the task."""
@@ -192,6 +208,8 @@ class Task:
             raise ValueError(
                 f"soft_time_limit of {self.name} is {soft_s:g} s, above its time_limit of {hard_s:g} s"
             )
+        if self._dump_models is not None:
+            args, kwargs = self._dump_models(args or (), kwargs or {}, self.bind)
         if self.typing:
             self._check_arguments(args or (), kwargs or {})
         if app.conf.task_always_eager:
@@ -317,6 +335,71 @@ class Task:
             wanted["max_retries"] = self.request.override_max_retries
         self.retry(exc=exc, **wanted)
 
+    # for subclasses and tests that stand in for a worker
+    def push_request(self, *args: Any, **fields: Any) -> None:
+        """Make a request with these fields the current one of this task, until pop_request()."""
+        push(self, args[0] if args and isinstance(args[0], Request) else Request(**dict(*args, **fields)))
+
+    def pop_request(self) -> None:
+        pop()
+
+    @property
+    def request_stack(self) -> list[Request]:
+        """The requests of this task that are active in this thread, the innermost last."""
+        found: list[Request] = []
+        frame = running.get()
+        while frame is not None:
+            if frame[0] is self:
+                found.insert(0, frame[1])
+            frame = frame[2]
+        return found
+
+    def signature_from_request(
+        self,
+        request: Request | None = None,
+        args: Any = None,
+        kwargs: dict[str, Any] | None = None,
+        queue: str | None = None,
+        **options: Any,
+    ) -> Signature:
+        """The call of a request as a signature: with its id, place in a group and queue. What is given
+        replaces what the request has."""
+        request = self.request if request is None else request
+        info = request.delivery_info or {}
+        given = {
+            "task_id": request.id,
+            "root_id": request.root_id,
+            "parent_id": request.parent_id,
+            "group_id": request.group,
+            "group_index": request.group_index,
+            "shadow": request.shadow,
+            "chord": request.chord,
+            "chain": request.chain,
+            "link": request.callbacks,
+            "link_error": request.errbacks,
+            "expires": request.expires,
+            "soft_time_limit": request.soft_time_limit,
+            "time_limit": request.time_limit,
+            "headers": request.headers,
+            "retries": request.retries,
+            "reply_to": request.reply_to,
+            "priority": info.get("priority"),
+            "queue": queue or info.get("routing_key"),
+            **options,
+        }
+        return self.signature(
+            request.args if args is None else args,
+            request.kwargs if kwargs is None else kwargs,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+
+    subtask_from_request = signature_from_request
+
+    def send_event(self, type_: str, **fields: Any) -> None:
+        """Publish an event about the current run; fields: what it has besides the task's id."""
+        request = self.request
+        self.app.events.Dispatcher(hostname=request.hostname).send(type_, uuid=request.id, **fields)
+
     def update_state(self, task_id: str | None = None, state: str | None = None, meta: Any = None) -> None:
         """Store an intermediate state of the running task, such as PROGRESS, with `meta` as its result."""
         if not (task_id or self.request.id):
@@ -329,6 +412,17 @@ class Task:
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
+
+    def __reduce__(self) -> Any:
+        return _unpickled, (self.name, type(self).__module__)
+
+
+def _unpickled(name: str, module: str) -> Task:
+    """The task of the current app by that name; its module is imported first. Raises NotRegistered."""
+    if module != "__main__":
+        importlib.import_module(module)
+    app: TaskApp = current_app()
+    return app.task_named(name)
 
 
 def _annotations(setting: Any, name: str) -> list[dict[str, Any]]:
@@ -357,96 +451,6 @@ def _arity(run: Callable[..., Any]) -> Callable[[Any, dict[str, Any]], None]:
         sig.bind(*args, **kwargs)
 
     return check
-
-
-# --- making tasks ------------------------------------------------------------------------------
-
-
-def task_name(module: str, name: str, main: str | None) -> str:
-    """`module.name`; in a script `main` replaces the module."""
-    return f"{main if module == '__main__' and main else module}.{name}"
-
-
-def make_task(
-    app: TaskApp | None, function: Callable[..., Any], main: str | None, options: dict[str, Any]
-) -> Task:
-    """The Task of a function. Raises ConfigError, or TypeError for an unknown option."""
-    base = options.pop("base", None) or Task
-    name = options.pop("name", None) or task_name(function.__module__, function.__name__, main)
-    bind = bool(options.pop("bind", False))
-    take_out_celerys(options)
-    check_task(options, base)
-    fields: dict[str, Any] = {
-        "name": name,
-        "bind": bind,
-        "run": function if bind else staticmethod(function),
-        "__name__": function.__name__,
-        "__doc__": function.__doc__,
-        "__module__": function.__module__,
-        "__wrapped__": staticmethod(function),
-    }
-    if isinstance(options.get("autoretry_for"), list):
-        options["autoretry_for"] = tuple(options["autoretry_for"])
-    for option in options:
-        if option.startswith("_"):
-            raise ConfigError(f"a task has no option '{option}'")
-    task: Task = type(function.__name__, (base,), {**fields, **options})()
-    task._app = app
-    return task
-
-
-class SharedTask:
-    """The return value of @shared_task: a task of the current app."""
-
-    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
-        take_out_celerys(options)
-        check_task(options, options.get("base") or Task)
-        self._function, self._options = function, options
-        shared.append(self)
-
-    def name_for(self, app: TaskApp) -> str:
-        """Its name in `app`; in a script the name begins with app.main."""
-        function = self._function
-        return self._options.get("name") or task_name(function.__module__, function.__name__, app.main)
-
-    def make(self, app: TaskApp) -> Task:
-        """The Task of `app` for this function."""
-        return make_task(app, self._function, app.main, {"base": getattr(app, "Task", Task), **self._options})
-
-    def _task(self) -> Task:
-        app: TaskApp = current_app()
-        return app.task_named(self.name_for(app))
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("_function", "_options"):
-            raise AttributeError(name)  # a copy in progress has neither
-        try:
-            task = self._task()
-        except QcoreError as exc:
-            raise AttributeError(f"{self!r} has no '{name}': {exc}") from exc
-        return getattr(task, name)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._task()(*args, **kwargs)
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:  # isinstance(shared, Task), as in Celery
-        return Task
-
-    def __repr__(self) -> str:
-        name = self._options.get("name") or f"{self._function.__module__}.{self._function.__name__}"
-        return f"<shared task {name}>"
-
-
-#: all shared tasks; an app registers them when its tasks are read
-shared: list[SharedTask] = []
-
-
-def shared_task(*args: Any, **options: Any) -> Any:
-    """Decorator: a task of the current app, for libraries without an app of their own."""
-    if len(args) == 1 and callable(args[0]) and not options:
-        return SharedTask(args[0], {})
-    return lambda function: SharedTask(function, options)
 
 
 def next_attempt(sig: dict[str, Any], now: float) -> tuple[float, str]:

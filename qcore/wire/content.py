@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from qcore.errors import ConfigError, Malformed
+from qcore.errors import ConfigError, EncodeError, Malformed
 
 MAX_WIRE_BYTES = 16 * 1024 * 1024
 MAX_INFLATED_BYTES = 64 * 1024 * 1024
@@ -44,13 +44,16 @@ _fast_decode = msgspec.json.Decoder().decode
 
 
 def to_json(value: Any) -> bytes:
-    """`value` as JSON; raises TypeError (kombu's EncodeError) for values that JSON cannot represent."""
+    """`value` as JSON; raises EncodeError for values that JSON cannot represent."""
     if _is_plain(value):
         try:
             return _fast_encode(value)
         except (OverflowError, TypeError, msgspec.MsgspecError, UnicodeEncodeError):
             pass  # integers above 64 bits and the like: the standard library encodes them
-    return json.dumps(value, default=_typed, separators=(",", ":")).encode()
+    try:
+        return json.dumps(value, default=_typed, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise exc if isinstance(exc, EncodeError) else EncodeError(str(exc)) from exc
 
 
 def from_json(raw: bytes | str) -> Any:
@@ -111,8 +114,8 @@ def _typed(value: Any) -> Any:
     if hasattr(value, "__json__"):
         return value.__json__()
     if isinstance(value, set | frozenset):
-        raise TypeError(f"a {type(value).__name__} has no JSON form; send a list")
-    raise TypeError(f"an object of type {type(value).__name__} has no JSON form: {value!r:.80}")
+        raise EncodeError(f"a {type(value).__name__} has no JSON form; send a list")
+    raise EncodeError(f"an object of type {type(value).__name__} has no JSON form: {value!r:.80}")
 
 
 _FROM_TYPED: dict[str, Callable[[Any], Any]] = {

@@ -177,5 +177,8 @@ def _rebuilt(kind: type[Exception], arguments: Sequence[Any]) -> Exception:
         except Exception:  # a constructor with other ideas: keep the facts as data
             pass
         return RemoteError(kind.__qualname__, list(arguments), kind.__module__)
-    bare: Exception = Exception.__new__(kind, *arguments)
+    try:
+        bare: Exception = Exception.__new__(kind, *arguments)
+    except TypeError:  # a class of an extension module, which only its own constructor can make
+        return RemoteError(kind.__qualname__, list(arguments), kind.__module__)
     return bare

@@ -60,7 +60,7 @@ class SettlementRules:
             return self.refused(delivery, outcome.text, outcome.traceback, held.message.id, held.message)
         if end in (End.LOST, End.TIME_LIMIT, End.TERMINATED):
             return self._killed(held, outcome)
-        if end == End.FAILURE and not task.acks_on_failure_or_timeout and held.late:
+        if end == End.FAILURE and not task.acks_on_failure and held.late:
             return Settlement(delivery, Settle.RETURN)
         sends = tuple(
             Message(s.raw, s.queue, s.exchange, s.routing_key, s.priority, s.due_at) for s in outcome.sends
@@ -86,7 +86,7 @@ class SettlementRules:
                 return self._failed(held, error, ran_s, "crashed_too_often")
             return self._failed(held, error, ran_s)
         if outcome.end == End.TIME_LIMIT:
-            if not task.acks_on_failure_or_timeout and held.late:
+            if not task.acks_on_timeout and held.late:
                 return Settlement(delivery, Settle.RETURN)
             return self._failed(held, TimeLimitExceeded(held.hard_s), ran_s)
         return self.not_run(held, "terminated")

@@ -58,14 +58,6 @@ def test_a_keyword_that_a_worker_does_not_have_is_an_error() -> None:
         small_app().worker(state_db="x")
 
 
-@pytest.mark.parametrize(
-    ("options", "why"), [({"pydantic": True}, "pydantic"), ({"shared": True}, "@shared_task")]
-)
-def test_what_a_task_of_celery_can_do_and_ours_cannot_is_refused(options: dict[str, Any], why: str) -> None:
-    with pytest.raises(TypeError, match=why):
-        small_app().task(**options)(add)
-
-
 def test_options_of_celery_that_ask_for_what_is_done_anyway_are_taken() -> None:
     task = small_app().task(lazy=False, shared=False, pydantic=False)(add)
 

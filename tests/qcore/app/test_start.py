@@ -15,6 +15,7 @@ import celery
 import pytest
 
 from qcore import App, Task, shared_task
+from qcore.celery.app import Celery as OurCelery
 from qcore.errors import ConfigError, UnknownName
 from tests.support.processes import Processes
 
@@ -128,7 +129,7 @@ def test_a_name_that_nobody_knows_is_warned_about_once(caplog: pytest.LogCapture
     ]
 
 
-@BOTH
+@pytest.mark.parametrize("kind", [OurCelery, celery.Celery], ids=["qcore", "celery"])
 def test_defaults_and_words_of_a_command_line(kind: Any) -> None:
     app = app_of(kind, changes={"task_default_queue": "changed"})
     app.add_defaults({"task_default_priority": 4, "task_default_queue": "default"})

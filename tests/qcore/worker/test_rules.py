@@ -40,6 +40,8 @@ class Place:
             "t.late": {},
             "t.early": {"acks_late": False},
             "t.no_ack": {"acks_on_failure_or_timeout": False},
+            "t.timeout": {"acks_on_timeout": False},
+            "t.failure": {"acks_on_failure": False},
             "t.no_rerun": {"reject_on_worker_lost": False},
             "t.then": {},
         }.items():
@@ -146,6 +148,9 @@ SETTLING: list[tuple[str, End, int, Settle, tuple[str, Any] | None, str]] = [
     ("t.early", End.LOST, 1, Settle.ACK, ("FAILURE", "WorkerLostError"), ""),
     ("t.late", End.TIME_LIMIT, 0, Settle.ACK, ("FAILURE", "TimeLimitExceeded"), ""),
     ("t.no_ack", End.TIME_LIMIT, 0, Settle.RETURN, None, ""),
+    ("t.timeout", End.TIME_LIMIT, 0, Settle.RETURN, None, ""),
+    ("t.timeout", End.FAILURE, 0, Settle.ACK, None, ""),
+    ("t.failure", End.FAILURE, 0, Settle.RETURN, None, ""),
     ("t.late", End.TERMINATED, 0, Settle.ACK, ("REVOKED", "TaskRevokedError"), ""),
     ("t.late", End.FAILURE, 0, Settle.ACK, None, ""),
     ("t.no_ack", End.FAILURE, 0, Settle.RETURN, None, ""),

@@ -1,0 +1,95 @@
+"""`app.loader`: what imports the modules of an app, as Celery's loaders are called by projects."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from qcore.app.app import App
+
+
+class BaseLoader:
+    """The hooks on_… are called by subclasses only: qcore's workers send the signals of the same names."""
+
+    builtin_modules: frozenset[str] = frozenset()
+    worker_initialized = False
+
+    def __init__(self, app: App, **kwargs: Any) -> None:
+        self.app = app
+        self.task_modules: set[str] = set()
+
+    @property
+    def conf(self) -> Any:
+        return self.app.conf
+
+    @property
+    def configured(self) -> bool:
+        return self.app.conf.is_loaded
+
+    @property
+    def default_modules(self) -> tuple[str, ...]:
+        """The modules of the settings imports and include."""
+        return (*self.app.conf.imports, *self.app.conf.include)
+
+    def now(self, utc: bool = True) -> datetime:
+        return datetime.now(UTC) if utc else datetime.now()
+
+    def import_module(self, module: str, package: str | None = None) -> ModuleType:
+        return importlib.import_module(module, package)
+
+    def import_task_module(self, module: str) -> Any:
+        self.task_modules.add(module)
+        return self.import_from_cwd(module)
+
+    def import_from_cwd(
+        self, module: str, imp: Callable[..., Any] | None = None, package: str | None = None
+    ) -> Any:
+        """Import a module that may lie in the working directory."""
+        return import_from_cwd(module, imp or self.import_module, package)
+
+    def import_default_modules(self) -> list[Any]:
+        """Import what a worker imports: default_modules and those of autodiscover_tasks()."""
+        self.app.import_modules()
+        return [sys.modules[name] for name in self.default_modules if name in sys.modules]
+
+    def autodiscover_tasks(self, packages: Iterable[str], related_name: str | None = "tasks") -> None:
+        self.app.autodiscover_tasks(packages, related_name, force=True)
+
+    def config_from_object(self, obj: Any, silent: bool = False) -> bool:
+        self.app.config_from_object(obj, silent=silent, force=True)
+        return True
+
+    def init_worker(self) -> None:
+        if not self.worker_initialized:
+            self.worker_initialized = True
+            self.import_default_modules()
+            self.on_worker_init()
+
+    def on_worker_init(self) -> None: ...
+    def on_worker_shutdown(self) -> None: ...
+    def on_worker_process_init(self) -> None: ...
+    def on_task_init(self, task_id: str, task: Any) -> None: ...
+    def on_process_cleanup(self) -> None: ...
+
+
+class AppLoader(BaseLoader): ...
+
+
+def import_from_cwd(module: str, imp: Callable[..., Any] | None = None, package: str | None = None) -> Any:
+    """Import a module with the working directory on the path."""
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        return (imp or importlib.import_module)(module, package=package)
+    finally:
+        if added and here in sys.path:
+            sys.path.remove(here)
