@@ -10,8 +10,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from qcore.errors import InvalidTaskError, NotRegistered
+from qcore.execution.builtins import add_built_in
 from qcore.tasks import decorators
-from qcore.tasks.builtins import BUILT_IN, add_built_in
 from qcore.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class TaskRegistry(dict[str, Task]):
         self._app = app
         self._unattached: list[Task] = []  # tasks without the options that follow from settings
         self._shared_taken = 0
+        self._has_built_in = False
         self.renew_lock()
 
     def renew_lock(self) -> None:
@@ -44,7 +45,8 @@ class TaskRegistry(dict[str, Task]):
 
     def complete(self) -> TaskRegistry:
         """Add the built-in and the shared tasks, and give all their options."""
-        if BUILT_IN[0] not in self:
+        if not self._has_built_in:
+            self._has_built_in = True
             add_built_in(self._app)
         taken = self._shared_taken
         if taken < len(decorators.shared):

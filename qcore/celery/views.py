@@ -33,10 +33,7 @@ celery.app.task qcore.tasks.task Task
 celery.app.task qcore.tasks.request Context=Request
 celery.canvas qcore {_CANVAS}
 celery.canvas qcore.celery.own maybe_signature subtask=maybe_signature
-celery.events qcore.events.api EventReceiver=Receiver EventDispatcher=Dispatcher
-celery.events.dispatcher qcore.events.api EventDispatcher=Dispatcher
-celery.events.receiver qcore.events.api EventReceiver=Receiver
-celery.events.state qcore.events.api State
+celery.events.state qcore.events.state State
 celery.exceptions qcore.errors AlreadyRegistered ChordError Ignore ImproperlyConfigured
 celery.exceptions qcore.errors InvalidTaskError MaxRetriesExceededError NotRegistered
 celery.exceptions qcore.errors Reject Retry SoftTimeLimitExceeded TaskError TaskPredicate
