@@ -111,7 +111,7 @@ def message(
             "chain": options.get("chain"),
             "chord": options.get("chord"),
         }
-    mode = _DELIVERY_MODES.get(options.get("delivery_mode") or conf.task_default_delivery_mode)
+    mode = _DELIVERY_MODES.get(option("delivery_mode") or conf.task_default_delivery_mode)
     if mode is None:
         raise ValueError(f"the delivery_mode of {name} is 1 ('transient') or 2 ('persistent')")
     stamped, stamps = options.get("stamped_headers"), options.get("stamps")

@@ -10,6 +10,8 @@ from functools import cache
 
 _CANVAS = "Signature chain chord chunks group signature xmap xstarmap"
 
+_UTILITIES = "qcore.celery.utilities"
+
 #: module, place of the objects, names; `a=b` is the name `a` for what is called `b` there
 _TABLE = f"""
 celery qcore.celery.app Celery
@@ -33,6 +35,7 @@ celery.app.task qcore.tasks.task Task
 celery.app.task qcore.tasks.request Context=Request
 celery.canvas qcore {_CANVAS}
 celery.canvas qcore.celery.own maybe_signature subtask=maybe_signature
+celery.contrib.abortable qcore.celery.abortable AbortableAsyncResult AbortableTask ABORTED
 celery.events.state qcore.events.state State
 celery.exceptions qcore.errors AlreadyRegistered ChordError Ignore ImproperlyConfigured
 celery.exceptions qcore.errors InvalidTaskError MaxRetriesExceededError NotRegistered
@@ -58,6 +61,22 @@ celery.schedules qcore.celery.schedules crontab schedule solar
 celery.signals qcore.signals *
 celery.states qcore.tasks.states *
 celery.utils qcore.celery.own uuid gen_unique_id=uuid
+celery.utils kombu.utils.objects cached_property
+celery.utils kombu.utils.functional memoize
+celery.utils {_UTILITIES} chunks gen_task_name instantiate nodename nodesplit noop worker_direct
+celery.utils.functional kombu.utils.functional LRUCache dictfilter is_list lazy
+celery.utils.functional kombu.utils.functional maybe_evaluate maybe_list memoize
+celery.utils.functional {_UTILITIES} chunks first firstmethod fun_accepts_kwargs mattrgetter
+celery.utils.functional {_UTILITIES} maybe noop padlist uniq
+celery.utils.imports {_UTILITIES} gen_task_name instantiate qualname
+celery.utils.iso8601 {_UTILITIES} parse_iso8601
+celery.utils.nodenames {_UTILITIES} anon_nodename default_nodename host_format node_format nodename
+celery.utils.nodenames {_UTILITIES} nodesplit worker_direct
+celery.utils.serialization {_UTILITIES} strtobool
+celery.utils.text {_UTILITIES} abbr dedent indent join pluralize str_to_list truncate
+celery.utils.time {_UTILITIES} get_exponential_backoff_interval humanize_seconds is_naive localize
+celery.utils.time {_UTILITIES} make_aware maybe_iso8601 maybe_make_aware maybe_timedelta rate
+celery.utils.time {_UTILITIES} timezone to_utc weekday
 celery.utils.dispatch qcore.signals Signal
 celery.utils.dispatch.signal qcore.signals Signal
 celery.utils.imports kombu.utils.imports symbol_by_name
@@ -70,11 +89,15 @@ celery.utils.log qcore.celery.own get_logger get_task_logger base_logger task_lo
 @cache
 def views() -> dict[str, dict[str, str]]:
     """For each module: name -> `module:attribute`. The name `*` stands for all names of a module."""
-    found: dict[str, dict[str, str]] = {"celery.contrib": {}}
+    found: dict[str, dict[str, str]] = {}
     for line in _TABLE.split("\n"):
         module, place, *names = line.split() or ("", "")
         for name in names:
             ours, _, theirs = name.partition("=")
             found.setdefault(module, {})[ours] = f"{place}:{theirs or ours}"
     found.pop("", None)
+    for module in list(found):
+        while "." in module:
+            module = module.rpartition(".")[0]
+            found.setdefault(module, {})
     return found

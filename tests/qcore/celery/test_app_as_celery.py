@@ -115,6 +115,12 @@ def test_the_delivery_mode_of_a_call_is_in_its_message(
     assert message["properties"]["delivery_mode"] == mode
 
 
+def test_the_delivery_mode_of_a_task_is_in_its_messages(app: Any, redis_url: str) -> None:
+    app.task(shared=False, name="t.own", delivery_mode=1)(nothing).delay()
+    (message,) = waiting(redis_url)
+    assert message["properties"]["delivery_mode"] == 1
+
+
 def test_the_retry_policy_of_a_call_counts(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     app = qcore.celery.app.Celery("x", broker=redis_url, set_as_current=False)
     tries: list[list[Message]] = []

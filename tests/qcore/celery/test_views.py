@@ -1,0 +1,55 @@
+"""The modules that `import celery` gives: each name is there, and is a name of Celery's."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from typing import Any
+
+import celery.contrib.abortable
+import pytest
+
+import qcore.celery.abortable
+from qcore import App
+from qcore.celery.app import Celery
+from qcore.celery.views import views
+from tests.support.processes import Processes
+from tests.support.waiting import wait_for
+
+
+def test_every_name_is_there() -> None:
+    lines = (
+        "from qcore.celery import install; install()\n"
+        "from qcore.celery.views import views\n"
+        "import importlib\n"
+        "for module, names in views().items():\n"
+        "    found = importlib.import_module(module)\n"
+        "    assert found.__file__.startswith('<qcore'), found.__file__\n"
+        "    for name in names.keys() - {'*'}:\n"
+        "        getattr(found, name)\n"
+    )
+    subprocess.run([sys.executable, "-c", lines], check=True)
+
+
+@pytest.mark.parametrize("module", views())
+def test_every_name_is_one_of_celerys(module: str) -> None:
+    theirs = importlib.import_module(module)
+    assert [name for name in views()[module] if name != "*" and not hasattr(theirs, name)] == []
+
+
+@pytest.mark.parametrize("worker", ["qcore", "celery"])
+@pytest.mark.parametrize("client", [qcore.celery.abortable, celery.contrib.abortable])
+def test_a_task_is_aborted(worker: str, client: Any, redis_url: str, processes: Processes) -> None:
+    if worker == "qcore":
+        processes.start_qcore_worker(redis_url, "-c", "1", app="tests.projects.abortable")
+    else:
+        processes.start_celery_worker(redis_url, redis_url, "-c", "1", app="tests.projects.abortable")
+    kind = Celery if client is qcore.celery.abortable else celery.Celery
+    app = kind("client", broker=redis_url, backend=redis_url, set_as_current=False)
+    sent = App("sender", broker=redis_url, set_as_current=False).send_task("abortable.waits", (1200,))
+    result = client.AbortableAsyncResult(sent.id, app=app)
+    wait_for(lambda: result.state == "PROGRESS", 60)
+    assert not result.is_aborted()
+    result.abort()
+    assert result.get(timeout=60) == "aborted"
