@@ -101,6 +101,7 @@ class App:
         self._connections = Connections(self.conf, self._after_fork)
         self._routes: Routes | None = None
         self._clock, self._clock_lock = 0, threading.Lock()
+        self._fixups = provided["fixups"](self)  # kept: signals hold no receiver
         if set_as_current:
             self.set_current()
 
@@ -247,7 +248,9 @@ class App:
     def import_modules(self) -> None:
         """Import the modules of the settings `imports` and `include`, and those of autodiscover_tasks();
         raises ConfigError with the module."""
-        modules_imported.send(self)
+        for _, raised in modules_imported.send(self):
+            if isinstance(raised, Exception):
+                raise raised
         for name in (*self.conf.imports, *self.conf.include):
             try:
                 __import__(name)

@@ -78,6 +78,6 @@ def _installed_apps() -> list[str]:
     """The packages of a Django project, in order; none outside of one."""
     if "django" not in sys.modules:
         return []
-    from django.apps import apps  # type: ignore[import-not-found]
+    from django.apps import apps
 
     return [config.name for config in apps.get_app_configs()]

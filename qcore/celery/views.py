@@ -30,6 +30,7 @@ celery.app.task qcore.tasks.task Task
 celery.app.task qcore.tasks.request Context=Request
 celery.canvas qcore {_CANVAS}
 celery.canvas qcore.celery.own maybe_signature subtask=maybe_signature
+celery.contrib.django.task qcore.contrib.django DjangoTask
 celery.exceptions qcore.errors AlreadyRegistered ChordError Ignore ImproperlyConfigured
 celery.exceptions qcore.errors InvalidTaskError MaxRetriesExceededError NotRegistered
 celery.exceptions qcore.errors Reject Retry SoftTimeLimitExceeded TaskError TaskPredicate
@@ -43,6 +44,7 @@ celery.exceptions qcore.celery.own DuplicateTaskNameWarning IncompleteStream Not
 celery.exceptions qcore.celery.own QueueNotFound SecurityError SecurityWarning
 celery.exceptions qcore.celery.own WorkerShutdown WorkerTerminate
 celery.exceptions kombu.exceptions OperationalError
+celery.fixups.django qcore.contrib.django DjangoFixup DjangoWorkerFixup fixup
 celery.local qcore.celery.proxies Proxy
 celery.result qcore.tasks.result AsyncResult GroupResult ResultSet result_from_tuple
 celery.result qcore.execution.eager EagerResult
@@ -65,5 +67,7 @@ def views() -> dict[str, dict[str, str]]:
         for name in names:
             ours, _, theirs = name.partition("=")
             found.setdefault(module, {})[ours] = f"{place}:{theirs or ours}"
+        while module := module.rpartition(".")[0]:
+            found.setdefault(module, {})  # a package without names of its own
     found.pop("", None)
     return found

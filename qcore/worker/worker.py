@@ -25,7 +25,7 @@ from qcore.control.authorization import Authorizer
 from qcore.control.server import ControlServer
 from qcore.errors import BrokerError, ColdShutdown, ConfigError, PoolBroken, mask_url
 from qcore.events.sender import HEARTBEAT_S, EventSender
-from qcore.pools.base import PoolSetup
+from qcore.pools.base import Pool, PoolSetup
 from qcore.pools.registry import pools
 from qcore.signals import (
     celeryd_after_setup,
@@ -344,6 +344,11 @@ class Worker:
         worker_shutting_down.send(self.node, sig=signal.Signals(signum).name, how=how, exitcode=exitcode)
 
     # --- facts
+
+    @property
+    def pool_cls(self) -> type[Pool]:
+        """The class of its pool, as receivers of signals read it."""
+        return self._pool_kind
 
     @property
     def hostname(self) -> str:
