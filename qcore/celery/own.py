@@ -28,6 +28,20 @@ class version_info_t(NamedTuple):
 VERSION = version_info = version_info_t(5, 7, 0)
 
 
+def distribution() -> Any:
+    """What importlib.metadata says of Celery: the version."""
+    from importlib.metadata import Distribution
+
+    class CeleryDistribution(Distribution):
+        def read_text(self, filename: str) -> str | None:
+            return f"Name: celery\nVersion: {__version__}\n" if filename == "METADATA" else None
+
+        def locate_file(self, path: Any) -> Any:
+            return path
+
+    return CeleryDistribution()
+
+
 class CeleryWarning(UserWarning): ...
 
 

@@ -27,6 +27,8 @@ celery.app qcore shared_task
 celery.app.base qcore.celery.app Celery
 celery.app.control qcore.control.client Control Inspect
 celery.app.task qcore.tasks.task Task
+celery.app.trace qcore.celery.trace build_tracer task_has_custom trace_ok_t
+celery.beat qcore.celery.schedules Scheduler
 celery.app.task qcore.tasks.request Context=Request
 celery.canvas qcore {_CANVAS}
 celery.canvas qcore.celery.own maybe_signature subtask=maybe_signature
@@ -44,8 +46,10 @@ celery.exceptions qcore.celery.own DuplicateTaskNameWarning IncompleteStream Not
 celery.exceptions qcore.celery.own QueueNotFound SecurityError SecurityWarning
 celery.exceptions qcore.celery.own WorkerShutdown WorkerTerminate
 celery.exceptions kombu.exceptions OperationalError
+celery.execute qcore.celery.proxies send_task
 celery.fixups.django qcore.contrib.django DjangoFixup DjangoWorkerFixup fixup
 celery.local qcore.celery.proxies Proxy
+celery.registry qcore.celery.proxies tasks
 celery.result qcore.tasks.result AsyncResult GroupResult ResultSet result_from_tuple
 celery.result qcore.execution.eager EagerResult
 celery.schedules qcore.celery.schedules crontab schedule solar
@@ -55,6 +59,7 @@ celery.utils qcore.celery.own uuid gen_unique_id=uuid
 celery.utils.dispatch qcore.signals Signal
 celery.utils.dispatch.signal qcore.signals Signal
 celery.utils.log qcore.celery.own get_logger get_task_logger base_logger task_logger
+celery.worker.request qcore.worker.services.task_signals Request=TaskRequest
 """
 
 

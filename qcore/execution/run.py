@@ -384,7 +384,7 @@ class Run:
 
 def run(job: Job, tools: RunContext) -> Outcome:
     """Run one job and return its outcome. Raises only the exceptions in `tools.passes`."""
-    return Run(job, tools).call()
+    return run_signals.traced(Run(job, tools))
 
 
 def _attempt(task: Task, args: list[Any], kwargs: dict[str, Any], soft_s: float | None) -> Any:

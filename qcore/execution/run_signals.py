@@ -6,16 +6,19 @@ Callers look first whether the signals that each run sends have receivers: a cal
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback as tracebacks
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from qcore.base import provided
 from qcore.signals import task_failure, task_postrun, task_prerun, task_retry, task_success
 
 if TYPE_CHECKING:
     from qcore.tasks.request import Request
     from qcore.tasks.task import Task
+    from qcore.wire.outcome import Outcome
     from qcore.wire.task import Body, TaskMessage
 
 
@@ -28,12 +31,20 @@ class Run(Protocol):
     request: Request | None
     clock: float
 
+    def call(self) -> Outcome: ...
+
 
 class ExceptionInfo:
     """An exception as hooks and receivers get it: `exception`, its class `type`, `traceback` as text and `tb`
     as object; as text it is the traceback. Celery's class of that name has the same attributes."""
 
     internal = False
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """Packages for Celery ask whether it is an ExceptionInfo of billiard's."""
+        billiard = sys.modules.get("billiard.einfo")
+        return ExceptionInfo if billiard is None else billiard.ExceptionInfo
 
     def __init__(self, exception: BaseException, traceback: str | None = None) -> None:
         self.exception, self.type = exception, type(exception)
@@ -55,6 +66,13 @@ class ExceptionInfo:
 
     def __repr__(self) -> str:
         return f"<ExceptionInfo: {self.exception!r}>"
+
+
+def traced(run: Run) -> Outcome:
+    """Call a run, inside what a package has put around runs (qcore/celery/trace.py), if anything."""
+    around = provided.get("around_runs")
+    outcome: Outcome = run.call() if around is None else around(run)
+    return outcome
 
 
 def starts(run: Run) -> None:

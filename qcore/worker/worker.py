@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from qcore.base import provided
 from qcore.base.crashpoints import crashpoint
 from qcore.base.keywords import check_worker
 from qcore.base.times import new_id
@@ -154,6 +155,8 @@ class Worker:
         celeryd_after_setup.send(self.node, instance=self, conf=app.conf)
         app.import_modules()
         warn_of_never_sent()
+        if "warn_of_idle_patches" in provided:
+            provided["warn_of_idle_patches"](self._pool_kind.name)
         worker_init.send(self)
         app.broker.check()
         for task in app.tasks.values():

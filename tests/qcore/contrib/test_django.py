@@ -1,4 +1,4 @@
-"""A Django project runs on both workers: Django is set up before the tasks are imported, connections close."""
+"""A Django project runs on both workers: set up before its tasks are imported, connections closed around them."""
 
 from __future__ import annotations
 
