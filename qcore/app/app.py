@@ -30,7 +30,7 @@ from qcore.results.base import ResultStore
 from qcore.settings.config import Config, canonical, masked, refuse_conflicts, settings_in
 from qcore.settings.table import TABLE
 from qcore.settings.values import checked
-from qcore.signals import after_task_publish
+from qcore.signals import after_task_publish, published
 from qcore.signals import import_modules as modules_imported
 from qcore.tasks import task as tasks_module
 from qcore.tasks.builtins import BUILT_IN, add_built_in
@@ -380,7 +380,7 @@ class App:
         ttl_s = self.conf.seconds("task_idempotency_expires") or 86400.0
         owner = retried(lambda: self.broker.publish_once(message, key, task_id, ttl_s), self.conf, retry)
         if owner == task_id and after_task_publish.receivers:
-            sending.published([message])
+            published([message])
         if owner == task_id and self.conf.task_send_sent_event:
             sending.publish_sent_event(self, message)
         return owner
@@ -389,7 +389,7 @@ class App:
         """Publish task messages in one round trip, then task-sent events if task_send_sent_event is on."""
         self.publish(messages, retry)
         if after_task_publish.receivers:
-            sending.published(messages)
+            published(messages)
         if self.conf.task_send_sent_event:
             for message in messages:
                 sending.publish_sent_event(self, message)

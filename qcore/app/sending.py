@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from qcore.app.routing import Routes
@@ -17,7 +17,7 @@ from qcore.base.times import iso, when
 from qcore.brokers.contract.records import Message
 from qcore.errors import BrokerDown
 from qcore.settings.config import Config
-from qcore.signals import after_task_publish, announced, before_task_publish
+from qcore.signals import announced, before_task_publish
 from qcore.tasks.interface import SendingApp
 from qcore.tasks.request import current_request
 from qcore.tasks.signature import as_list
@@ -148,20 +148,6 @@ def message(
         priority=priority,
         due_at=due_at if due_at is not None and due_at > now else None,
     )
-
-
-def published(messages: Sequence[Message]) -> None:
-    """Send after_task_publish for messages that the broker has."""
-    for message in messages:
-        found = task_wire.read(message.raw)
-        body = task_wire.read_body(found, None)
-        after_task_publish.send(
-            found.task,
-            headers=found.headers,
-            body=tuple(body),
-            exchange=message.exchange,
-            routing_key=message.routing_key or message.queue,
-        )
 
 
 def _headers(options: dict[str, Any]) -> Any:

@@ -64,7 +64,7 @@ class solar(schedule):
 
 
 class Scheduler:
-    """What publishes the entries of a schedule, for packages that put something around it. Nothing here does."""
+    """What publishes a schedule, for packages that put something around it. Nothing here does."""
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         raise NotImplementedError("nothing here publishes the schedule; `celery beat` does")

@@ -1,4 +1,4 @@
-"""`celery.app.trace` for packages that put something around each run by replacing build_tracer(), as Sentry does.
+"""`celery.app.trace`, for packages that replace build_tracer() to put something around each run, as Sentry.
 
 In:  a run, in a process in which a package has imported `celery.app.trace`.  Out: its outcome. When
 build_tracer() was replaced, what it builds for a task is called around each run of that task, as in Celery.
@@ -80,6 +80,11 @@ def around_runs(run: Run) -> Outcome:
         _pending.reset(token)
 
 
+def _author(function: Any) -> str:
+    """The module that wrote a function; __module__ is a copy of the original's after functools.wraps()."""
+    return str(getattr(function, "__globals__", {}).get("__name__", ""))
+
+
 class _Ends(Exception):
     """Ends the loop of a process of billiard's as soon as it begins."""
 
@@ -92,9 +97,9 @@ class _Ending:
 
 
 def _flush(**about: Any) -> None:
-    """Do what a package has put around the loop of billiard's processes: they send what is left when it ends."""
+    """Do what a package has put around the loop of billiard's processes, at its end: send what is left."""
     pool = sys.modules.get("billiard.pool")
-    if pool is not None and pool.Worker.workloop.__module__ != "billiard.pool":
+    if pool is not None and _author(pool.Worker.workloop) != "billiard.pool":
         try:
             pool.Worker.workloop(_Ending())
         except _Ends:
@@ -105,15 +110,15 @@ def warn_of_idle_patches(pool: str) -> None:
     """Log what a package has replaced without effect here."""
     messaging = sys.modules.get("kombu.messaging")
     publish = getattr(getattr(messaging, "Producer", None), "publish", None)
-    if publish is not None and publish.__module__ != "kombu.messaging":
+    if publish is not None and _author(publish) != "kombu.messaging":
         words = (
             "%s has replaced kombu's Producer.publish(), which has no effect: tasks are not published with it"
         )
-        log.warning(words, publish.__module__)
+        log.warning(words, _author(publish))
     build = sys.modules["celery.app.trace"].build_tracer
     if pool == "asyncio" and build is not build_tracer:
         words = "%s has replaced build_tracer(), which has no effect on coroutines in the asyncio pool"
-        log.warning(words, build.__module__)
+        log.warning(words, _author(build))
 
 
 worker_process_shutdown.connect(_flush)

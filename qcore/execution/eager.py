@@ -37,9 +37,23 @@ _UNSETTLED = {
 
 
 class EagerResult(AsyncResult):
-    """The result of a completed eager run; it is not in the result store."""
+    """The result of a completed eager run, or of a call that was not sent; it is not in the result store."""
 
     __slots__ = ()
+
+    def __init__(
+        self,
+        id: str | None,
+        ret_value: Any,
+        state: str,
+        traceback: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.id = id  # type: ignore[assignment]  # None: of a call that was not sent
+        self._app, self.parent, self._task_name = None, None, name
+        data = result_wire.exception_data(ret_value) if isinstance(ret_value, BaseException) else ret_value
+        self._meta = ResultMeta(id or "", state, data, traceback)
+        self.ignored = not self._meta.is_ready
 
     def meta(self) -> ResultMeta:
         return self._meta or ResultMeta(task_id=self.id)
@@ -71,7 +85,8 @@ def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
         if outcome.end != End.RETRY or not outcome.sends:
             break
         raw = outcome.sends[0].raw
-    result = EagerResult(task_id, app, task_name=task.name)
+    result = EagerResult(task_id, None, result_wire.SUCCESS, name=task.name)
+    result._app = app
     meta = outcome.meta or result_wire.encode(task_id, result_wire.SUCCESS, None, now=outcome.started)
     if (end := End(outcome.end)) in _UNSETTLED:
         meta = result_wire.encode(task_id, _UNSETTLED[end], None, now=outcome.started)

@@ -127,6 +127,8 @@ class Run:
                 self._raised(exc)  # a task may raise any exception; the process continues
             if self.request.unthrown:
                 self._send_unthrown(self.request.unthrown)
+            if self.outcome.sends:
+                run_signals.sent(self.outcome.sends)
             if task_postrun.receivers:
                 run_signals.ends(self, *self.end)
         finally:
@@ -160,6 +162,8 @@ class Run:
                 self._raised(exc)
             if self.request.unthrown:
                 self._send_unthrown(self.request.unthrown)
+            if self.outcome.sends:
+                run_signals.sent(self.outcome.sends)
             if task_postrun.receivers:
                 run_signals.ends(self, *self.end)
         finally:

@@ -13,12 +13,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qcore.base import provided
-from qcore.signals import task_failure, task_postrun, task_prerun, task_retry, task_success
+from qcore.signals import (
+    after_task_publish,
+    published,
+    task_failure,
+    task_postrun,
+    task_prerun,
+    task_retry,
+    task_success,
+)
 
 if TYPE_CHECKING:
     from qcore.tasks.request import Request
     from qcore.tasks.task import Task
-    from qcore.wire.outcome import Outcome
+    from qcore.wire.outcome import Outcome, Send
     from qcore.wire.task import Body, TaskMessage
 
 
@@ -94,6 +102,13 @@ def failed(run: Run, exc: BaseException, einfo: ExceptionInfo) -> None:
 def retried(run: Run, exc: BaseException, einfo: ExceptionInfo) -> None:
     if task_retry.receivers:
         task_retry.send(run.task, request=run.request, reason=exc, einfo=einfo)
+
+
+def sent(messages: list[Send]) -> None:
+    """What follows the run is on its way: the worker publishes it together with the settlement. The last one
+    first, so that what receivers of before_task_publish have begun ends in the opposite order."""
+    if after_task_publish.receivers:
+        published(reversed(messages))
 
 
 def ends(run: Run, state: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""A Django project runs on both workers: set up before its tasks are imported, connections closed around them."""
+"""A Django project runs on both workers: set up before its tasks are imported, connections closed."""
 
 from __future__ import annotations
 
