@@ -227,7 +227,7 @@ def announced(name: str, queue: str | None, exchange: str | None, key: str | Non
 
 
 def published(messages: Iterable[Any]) -> None:
-    """Send after_task_publish for messages (Message or Send) that the broker has, or gets in the next step."""
+    """Send after_task_publish for messages (Message, Send) that the broker has, or gets in the next step."""
     from qcore.wire import task as task_wire
 
     for message in messages:

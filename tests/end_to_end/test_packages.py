@@ -228,15 +228,16 @@ import sys, types
 from celery import Celery
 module = types.ModuleType("packages_config")
 module.ONCE, module.singleton_backend_url, module.OF_ANOTHER = {"backend": "x"}, "redis://a", 3
-module.CELERY_ONCE, module.CELERY_singleton_lock_expiry = {"backend": "y"}, 5
+module.CELERY_ONCE, module.CELERY_SINGLETON_LOCK_EXPIRY = {"backend": "y"}, 5
 sys.modules["packages_config"] = module
 plain, prefixed = Celery("a", broker="memory://"), Celery("b", broker="memory://")
 plain.config_from_object("packages_config")
 prefixed.config_from_object("packages_config", namespace="CELERY")
 try: missing = plain.conf.NOBODY_HAS_IT
 except AttributeError: missing = "AttributeError"
-print(json.dumps([plain.conf.ONCE, plain.conf.get("singleton_backend_url"), plain.conf.OF_ANOTHER,
-    plain.conf.get("nobody_has_it", 7), missing, prefixed.conf.ONCE, prefixed.conf.get("singleton_lock_expiry")]))
+found = [plain.conf.ONCE, plain.conf.get("singleton_backend_url"), plain.conf.OF_ANOTHER]
+found += [plain.conf.get("nobody_has_it", 7), missing]
+print(json.dumps([*found, prefixed.conf.ONCE, prefixed.conf.get("singleton_lock_expiry")]))
 """)
 
     assert found == [{"backend": "x"}, "redis://a", 3, 7, "AttributeError", {"backend": "y"}, 5]
