@@ -23,6 +23,7 @@ The path of a task, in the order to read the code:
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from qcore.base import provided
@@ -99,7 +100,21 @@ def _worker_class() -> type[Worker]:
     return Worker
 
 
-provided.update(app=_default_app, worker=_worker_class)
+def _fixups(app: App) -> list[Any]:
+    """Adapt an app to the framework of its project: Django, or the fix-ups that a Celery app was given."""
+    given = getattr(app, "fixups", None)
+    if given is not None:
+        from qcore.app.sources import imported
+
+        return [(imported(one) if isinstance(one, str) else one)(app) for one in given]
+    if os.environ.get("DJANGO_SETTINGS_MODULE"):
+        from qcore.contrib.django import fixup
+
+        return [fixup(app)]
+    return []
+
+
+provided.update(app=_default_app, worker=_worker_class, fixups=_fixups)
 
 
 def __getattr__(name: str) -> Any:

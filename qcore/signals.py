@@ -15,7 +15,7 @@ import inspect
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 log = logging.getLogger("qcore.signals")
@@ -224,3 +224,19 @@ def announced(name: str, queue: str | None, exchange: str | None, key: str | Non
         )
 
     return send
+
+
+def published(messages: Iterable[Any]) -> None:
+    """Send after_task_publish for messages (Message, Send) that the broker has, or gets in the next step."""
+    from qcore.wire import task as task_wire
+
+    for message in messages:
+        found = task_wire.read(message.raw)
+        body = task_wire.read_body(found, None)
+        after_task_publish.send(
+            found.task,
+            headers=found.headers,
+            body=tuple(body),
+            exchange=message.exchange,
+            routing_key=message.routing_key or message.queue,
+        )

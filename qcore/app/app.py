@@ -29,7 +29,7 @@ from qcore.brokers.contract.records import Message, StoredResult
 from qcore.errors import ConfigError, ResultsNotKept, mask_url
 from qcore.results.base import ResultStore
 from qcore.settings.config import Config, masked, refuse_conflicts, settings_in
-from qcore.signals import after_task_publish
+from qcore.signals import after_task_publish, published
 from qcore.signals import import_modules as modules_imported
 from qcore.tasks.current_app import set_current
 from qcore.tasks.decorators import SharedTask, make_task, task_name
@@ -97,6 +97,7 @@ class App:
         self._connections = Connections(self.conf, self._after_fork)
         self._routes: Routes | None = None
         self._clock, self._clock_lock = 0, threading.Lock()
+        self._fixups = provided["fixups"](self)  # kept: signals hold no receiver
         if set_as_current:
             self.set_current()
 
@@ -207,7 +208,9 @@ class App:
     def import_modules(self) -> None:
         """Import the modules of the settings `imports` and `include`, and those of autodiscover_tasks();
         raises ConfigError with the module."""
-        modules_imported.send(self)
+        for _, raised in modules_imported.send(self):
+            if isinstance(raised, Exception):
+                raise raised
         for name in (*self.conf.imports, *self.conf.include):
             try:
                 __import__(name)
@@ -338,7 +341,7 @@ class App:
         ttl_s = self.conf.seconds("task_idempotency_expires") or 86400.0
         owner = retried(lambda: self.broker.publish_once(message, key, task_id, ttl_s), self.conf, retry)
         if owner == task_id and after_task_publish.receivers:
-            sending.published([message])
+            published([message])
         if owner == task_id and self.conf.task_send_sent_event:
             sending.publish_sent_event(self, message)
         return owner
@@ -351,7 +354,7 @@ class App:
         else:
             self.publish(messages, options.get("retry"), options.get("retry_policy"))
         if after_task_publish.receivers:
-            sending.published(messages)
+            published(messages)
         if self.conf.task_send_sent_event:
             for message in messages:
                 sending.publish_sent_event(self, message)

@@ -19,7 +19,7 @@ from qcore.base.times import iso, when
 from qcore.brokers.contract.records import Message
 from qcore.errors import BrokerDown
 from qcore.settings.config import Config
-from qcore.signals import after_task_publish, announced, before_task_publish
+from qcore.signals import announced, before_task_publish
 from qcore.tasks.interface import SendingApp
 from qcore.tasks.request import current_request
 from qcore.tasks.signature import as_list
@@ -182,20 +182,6 @@ def publish_through(app: RoutingApp, messages: Sequence[Message], options: Mappi
             expiration=int(properties.expiration) / 1000 if properties.expiration else None,
             retry=bool(options.get("retry", app.conf.task_publish_retry)),
             retry_policy={**app.conf.task_publish_retry_policy, **(options.get("retry_policy") or {})},
-        )
-
-
-def published(messages: Sequence[Message]) -> None:
-    """Send after_task_publish for messages that the broker has."""
-    for message in messages:
-        found = task_wire.read(message.raw)
-        body = task_wire.read_body(found, None)
-        after_task_publish.send(
-            found.task,
-            headers=found.headers,
-            body=tuple(body),
-            exchange=message.exchange,
-            routing_key=message.routing_key or message.queue,
         )
 
 

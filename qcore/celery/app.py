@@ -41,6 +41,8 @@ class Celery(App):
         None has a meaning for here."""
         if any(value is not None for value in args):
             raise TypeError("Celery() takes its name by position, and everything else by keyword")
+        if options.get("fixups") is not None:
+            self.fixups = options.pop("fixups")
         for name in ("loader", "amqp", "events", "log", "control", "tasks", "fixups", "autofinalize"):
             if options.get(name) is None or name == "autofinalize":
                 options.pop(name, None)

@@ -59,6 +59,15 @@ class _Finder:
         is_package = any(other.startswith(f"{name}.") for other in views())
         return ModuleSpec(name, self, origin=f"qcore's view of {name}", is_package=is_package)  # type: ignore[arg-type]
 
+    @staticmethod
+    def find_distributions(context: Any) -> list[Any]:
+        """For importlib.metadata: packages ask it for Celery's version before they use Celery."""
+        if (context.name or "").lower() != "celery":
+            return []
+        from qcore.celery.own import distribution
+
+        return [distribution()]
+
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         found = View(spec.name, f"qcore's view of Celery's module {spec.name}.")
         found.__file__ = f"<{spec.origin}>"

@@ -28,6 +28,20 @@ class version_info_t(NamedTuple):
 VERSION = version_info = version_info_t(5, 7, 0)
 
 
+def distribution() -> Any:
+    """What importlib.metadata says of Celery: the version."""
+    from importlib.metadata import Distribution
+
+    class CeleryDistribution(Distribution):
+        def read_text(self, filename: str) -> str | None:
+            return f"Name: celery\nVersion: {__version__}\n" if filename == "METADATA" else None
+
+        def locate_file(self, path: Any) -> Any:
+            return path
+
+    return CeleryDistribution()
+
+
 class CeleryWarning(UserWarning): ...
 
 
@@ -97,11 +111,6 @@ def maybe_signature(task: Any, app: Any = None, clone: bool = False) -> Any:
 
 def bugreport(app: Any = None) -> str:
     return str((app or current_app()).bugreport())
-
-
-def send_task(*args: Any, **options: Any) -> Any:
-    """Publish a call with the current app."""
-    return current_app().send_task(*args, **options)
 
 
 base_logger = logging.getLogger("celery")

@@ -9,7 +9,16 @@ from qcore.tasks.current_app import current_app as get_current_app
 from qcore.tasks.current_app import set_current
 from qcore.tasks.request import current_task as get_current_task
 
-__all__ = ["Proxy", "current_app", "current_task", "get_current_app", "get_current_task", "set_default_app"]
+__all__ = [
+    "Proxy",
+    "current_app",
+    "current_task",
+    "get_current_app",
+    "get_current_task",
+    "send_task",
+    "set_default_app",
+    "tasks",
+]
 
 
 class Proxy:
@@ -66,3 +75,5 @@ def set_default_app(app: Any) -> None:
 
 current_app: Any = Proxy(get_current_app)
 current_task: Any = Proxy(get_current_task)
+tasks: Any = Proxy(lambda: get_current_app().tasks)
+send_task: Any = Proxy(lambda: get_current_app().send_task)

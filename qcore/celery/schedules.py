@@ -61,3 +61,10 @@ class solar(schedule):
 
     def _fields(self) -> tuple[Any, ...]:
         return (self.event, self.lat, self.lon)
+
+
+class Scheduler:
+    """What publishes a schedule, for packages that put something around it. Nothing here does."""
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        raise NotImplementedError("nothing here publishes the schedule; `celery beat` does")

@@ -32,11 +32,14 @@ celery.app.amqp qcore.celery.messaging AMQP Queues
 celery.app.log qcore.celery.logs Logging TaskFormatter
 celery.app.registry qcore.app.registry TaskRegistry
 celery.app.task qcore.tasks.task Task
+celery.app.trace qcore.celery.trace build_tracer task_has_custom trace_ok_t
+celery.beat qcore.celery.schedules Scheduler
 celery.app.task qcore.tasks.request Context=Request
 celery.canvas qcore {_CANVAS}
 celery.canvas qcore.celery.own maybe_signature subtask=maybe_signature
 celery.contrib.abortable qcore.celery.abortable AbortableAsyncResult AbortableTask ABORTED
 celery.events.state qcore.events.state State
+celery.contrib.django.task qcore.contrib.django DjangoTask
 celery.exceptions qcore.errors AlreadyRegistered ChordError Ignore ImproperlyConfigured
 celery.exceptions qcore.errors InvalidTaskError MaxRetriesExceededError NotRegistered
 celery.exceptions qcore.errors Reject Retry SoftTimeLimitExceeded TaskError TaskPredicate
@@ -50,11 +53,13 @@ celery.exceptions qcore.celery.own DuplicateTaskNameWarning IncompleteStream Not
 celery.exceptions qcore.celery.own QueueNotFound SecurityError SecurityWarning
 celery.exceptions qcore.celery.own WorkerShutdown WorkerTerminate
 celery.exceptions kombu.exceptions OperationalError
-celery.execute qcore.celery.own send_task
 celery.loaders.app qcore.celery.loaders AppLoader
 celery.loaders.base qcore.celery.loaders BaseLoader
 celery.loaders.default qcore.celery.loaders Loader=AppLoader
+celery.execute qcore.celery.proxies send_task
+celery.fixups.django qcore.contrib.django DjangoFixup DjangoWorkerFixup fixup
 celery.local qcore.celery.proxies Proxy
+celery.registry qcore.celery.proxies tasks
 celery.result qcore.tasks.result AsyncResult GroupResult ResultSet result_from_tuple
 celery.result qcore.execution.eager EagerResult
 celery.schedules qcore.celery.schedules crontab schedule solar
@@ -83,6 +88,7 @@ celery.utils.imports kombu.utils.imports symbol_by_name
 celery.utils.imports qcore.celery.loaders import_from_cwd
 celery.utils.log qcore.celery.logs ColorFormatter LOG_LEVELS LoggingProxy mlevel
 celery.utils.log qcore.celery.own get_logger get_task_logger base_logger task_logger
+celery.worker.request qcore.worker.services.task_signals Request=TaskRequest
 """
 
 
@@ -95,9 +101,7 @@ def views() -> dict[str, dict[str, str]]:
         for name in names:
             ours, _, theirs = name.partition("=")
             found.setdefault(module, {})[ours] = f"{place}:{theirs or ours}"
+        while module := module.rpartition(".")[0]:
+            found.setdefault(module, {})  # a package without names of its own
     found.pop("", None)
-    for module in list(found):
-        while "." in module:
-            module = module.rpartition(".")[0]
-            found.setdefault(module, {})
     return found

@@ -38,12 +38,24 @@ _UNSETTLED = {
 
 
 class EagerResult(AsyncResult):
-    """The result of a completed eager run; it is not in the result store. The value, and the exception of a
-    failed run, are the objects themselves."""
+    """The result of a completed eager run, or of a call that was not sent; it is not in the result store. The
+    value, and the exception of a failed run, are the objects themselves."""
 
     __slots__ = ("failure",)
 
-    failure: BaseException | None
+    def __init__(
+        self,
+        id: str | None,
+        ret_value: Any,
+        state: str,
+        traceback: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.id = id  # type: ignore[assignment]  # None: of a call that was not sent
+        self._app, self.parent, self._task_name = None, None, name
+        self.failure = ret_value if isinstance(ret_value, BaseException) else None
+        self._meta = ResultMeta(id or "", state, ret_value, traceback)
+        self.ignored = not self._meta.is_ready
 
     def meta(self) -> ResultMeta:
         return self._meta or ResultMeta(task_id=self.id)
@@ -117,12 +129,11 @@ def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
         if outcome.end != End.RETRY or not outcome.sends:
             break
         raw, (args, kwargs) = outcome.sends[0].raw, one.again
-    result = EagerResult(task_id, app, task_name=task.name)
     state, value, traceback = one.stored or (result_wire.SUCCESS, None, None)
     if (end := End(outcome.end)) in _UNSETTLED:
         state, value, traceback = _UNSETTLED[end], None, None
-        result.ignored = True
-    result.failure = value if state in result_wire.EXCEPTION_STATES else None
+    result = EagerResult(task_id, value, state, traceback, task.name)
+    result._app = app
     children = [child.as_tuple() for child in (one.request.children if one.request is not None else ())]
     ended = iso(outcome.started + outcome.runtime_s)
     result._meta = ResultMeta(task_id, state, value, traceback, children, ended)

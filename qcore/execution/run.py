@@ -127,6 +127,8 @@ class Run:
                 self._raised(exc)  # a task may raise any exception; the process continues
             if self.request.unthrown:
                 self._send_unthrown(self.request.unthrown)
+            if self.outcome.sends:
+                run_signals.sent(self.outcome.sends)
             if task_postrun.receivers:
                 run_signals.ends(self, *self.end)
         finally:
@@ -160,6 +162,8 @@ class Run:
                 self._raised(exc)
             if self.request.unthrown:
                 self._send_unthrown(self.request.unthrown)
+            if self.outcome.sends:
+                run_signals.sent(self.outcome.sends)
             if task_postrun.receivers:
                 run_signals.ends(self, *self.end)
         finally:
@@ -384,7 +388,7 @@ class Run:
 
 def run(job: Job, tools: RunContext) -> Outcome:
     """Run one job and return its outcome. Raises only the exceptions in `tools.passes`."""
-    return Run(job, tools).call()
+    return run_signals.traced(Run(job, tools))
 
 
 def _attempt(task: Task, args: list[Any], kwargs: dict[str, Any], soft_s: float | None) -> Any:

@@ -6,16 +6,27 @@ Callers look first whether the signals that each run sends have receivers: a cal
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback as tracebacks
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qcore.signals import task_failure, task_postrun, task_prerun, task_retry, task_success
+from qcore.base import provided
+from qcore.signals import (
+    after_task_publish,
+    published,
+    task_failure,
+    task_postrun,
+    task_prerun,
+    task_retry,
+    task_success,
+)
 
 if TYPE_CHECKING:
     from qcore.tasks.request import Request
     from qcore.tasks.task import Task
+    from qcore.wire.outcome import Outcome, Send
     from qcore.wire.task import Body, TaskMessage
 
 
@@ -28,12 +39,20 @@ class Run(Protocol):
     request: Request | None
     clock: float
 
+    def call(self) -> Outcome: ...
+
 
 class ExceptionInfo:
     """An exception as hooks and receivers get it: `exception`, its class `type`, `traceback` as text and `tb`
     as object; as text it is the traceback. Celery's class of that name has the same attributes."""
 
     internal = False
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """Packages for Celery ask whether it is an ExceptionInfo of billiard's."""
+        billiard = sys.modules.get("billiard.einfo")
+        return ExceptionInfo if billiard is None else billiard.ExceptionInfo
 
     def __init__(self, exception: BaseException, traceback: str | None = None) -> None:
         self.exception, self.type = exception, type(exception)
@@ -57,6 +76,13 @@ class ExceptionInfo:
         return f"<ExceptionInfo: {self.exception!r}>"
 
 
+def traced(run: Run) -> Outcome:
+    """Call a run, inside what a package has put around runs (qcore/celery/trace.py), if anything."""
+    around = provided.get("around_runs")
+    outcome: Outcome = run.call() if around is None else around(run)
+    return outcome
+
+
 def starts(run: Run) -> None:
     args, kwargs, _ = run.body
     task_prerun.send(run.task, task_id=run.message.id, task=run.task, args=args, kwargs=kwargs)
@@ -76,6 +102,13 @@ def failed(run: Run, exc: BaseException, einfo: ExceptionInfo) -> None:
 def retried(run: Run, exc: BaseException, einfo: ExceptionInfo) -> None:
     if task_retry.receivers:
         task_retry.send(run.task, request=run.request, reason=exc, einfo=einfo)
+
+
+def sent(messages: list[Send]) -> None:
+    """What follows the run is on its way: the worker publishes it together with the settlement. The last one
+    first, so that what receivers of before_task_publish have begun ends in the opposite order."""
+    if after_task_publish.receivers:
+        published(reversed(messages))
 
 
 def ends(run: Run, state: str, value: Any) -> None:

@@ -52,6 +52,7 @@ class Config(Mapping[str, Any]):
             "_values": {},
             "_first": set(),
             "_fallback": {},
+            "_others": {},
             "_sources": [],
             "_read": False,
             "_changes": 0,
@@ -63,6 +64,9 @@ class Config(Mapping[str, Any]):
     _values: dict[str, Any]
     _first: set[str]  # names that were set before a setting was read: no source replaces them
     _fallback: dict[str, Any]  # of add_defaults()
+    _others: dict[
+        str, Callable[[], Any]
+    ]  # names in modules that are no settings: other packages look them up
     _pinned: dict[str, Any]  # the environment's values when the app was created
     _sources: list[Callable[[], Mapping[str, Any]]]  # not read yet
     _read: bool
@@ -92,6 +96,7 @@ class Config(Mapping[str, Any]):
             while self._sources:
                 values = self._sources[0]()
                 refuse_conflicts(values)
+                self._others.update(getattr(values, "others", {}))
                 for name, value in values.items():
                     name, value = _accepted(name, value)
                     if name not in self._first:
@@ -163,7 +168,14 @@ class Config(Mapping[str, Any]):
                 return values[name]
         if name in TABLE:
             return TABLE[name].default
-        known = canonical(name, keep=False)
+        try:
+            known = canonical(name, keep=False)
+        except UnknownName:
+            if name in self._others:
+                return self._others[name]()
+            if name.lower() in self._values:  # names lose their capitals with the namespace
+                return self._values[name.lower()]
+            raise
         if known == name:
             return DEFAULTS[name]
         return self[known]
@@ -303,8 +315,21 @@ def settings_in(source: Any, namespace: str | None = None) -> Mapping[str, Any]:
         return {n[len(head) :].lower(): value_of(n) for n in names if n.startswith(head)}
     if isinstance(source, Mapping):
         return source
-    found = {n: value_of(n) for n in names if _may_be_setting(n)}
-    return {n: v for n, v in found.items() if not callable(v)}
+    found = OfModule()
+    found.others = {}
+    for name in names:
+        if _may_be_setting(name):
+            if not callable(value := value_of(name)):
+                found[name] = value
+        elif name[0] != "_":
+            found.others[name] = partial(value_of, name)  # a property may warn or raise
+    return found
+
+
+class OfModule(dict[str, Any]):
+    """The settings of a module, and its `others`: names that are none, which packages may look up."""
+
+    others: dict[str, Callable[[], Any]]
 
 
 def _may_be_setting(name: str) -> bool:

@@ -42,6 +42,12 @@ TABLE: dict[str, Setting] = {
         Setting("timezone", _opt_str, None, "time zone of times without an offset; default: UTC"),
         Setting("imports", _seq, (), "modules that the worker imports at start"),
         Setting("include", _seq, (), "further modules that the worker imports at start"),
+        Setting(
+            "db_reuse_max",
+            (int, type(None)),
+            None,
+            "Django: how many tasks share a database connection; default: each gets a new one",
+        ),
         # broker
         Setting(
             "broker_url",

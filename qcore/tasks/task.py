@@ -131,13 +131,17 @@ class Task:
             return app
         return self._app
 
+    def _get_app(self) -> TaskApp:
+        """The same, as packages for Celery ask for it."""
+        return self.app
+
     def attach(self, app: TaskApp) -> None:
         """Set the options that follow from the settings; called once, at the first use of the app's tasks."""
         self._app = app
         if self._bound:
             return
         self._bound = True
-        self.overrides_call = type(self).__call__ is not Task.__call__
+        self.overrides_call = type(self).__call__ is not _PLAIN_CALL
         self.is_async = bool(getattr(getattr(self.run, "__code__", None), "co_flags", 0) & CO_COROUTINE)
         for option, setting in self.FROM_SETTINGS:
             if getattr(self, option) is None:
@@ -423,6 +427,10 @@ def _unpickled(name: str, module: str) -> Task:
         importlib.import_module(module)
     app: TaskApp = current_app()
     return app.task_named(name)
+
+
+#: Task.__call__ as it is here: a package may replace it, and workers then call that one
+_PLAIN_CALL = Task.__call__
 
 
 def _annotations(setting: Any, name: str) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from qcore.base import provided
 from qcore.base.crashpoints import crashpoint
 from qcore.base.keywords import check_worker
 from qcore.base.times import new_id
@@ -25,7 +26,7 @@ from qcore.control.authorization import Authorizer
 from qcore.control.server import ControlServer
 from qcore.errors import BrokerError, ColdShutdown, ConfigError, PoolBroken, mask_url
 from qcore.events.sender import HEARTBEAT_S, EventSender
-from qcore.pools.base import PoolSetup
+from qcore.pools.base import Pool, PoolSetup
 from qcore.pools.registry import pools
 from qcore.signals import (
     celeryd_after_setup,
@@ -154,6 +155,8 @@ class Worker:
         celeryd_after_setup.send(self.node, instance=self, conf=app.conf)
         app.import_modules()
         warn_of_never_sent()
+        if "warn_of_idle_patches" in provided:
+            provided["warn_of_idle_patches"](self._pool_kind.name)
         worker_init.send(self)
         app.broker.check()
         for task in app.tasks.values():
@@ -344,6 +347,11 @@ class Worker:
         worker_shutting_down.send(self.node, sig=signal.Signals(signum).name, how=how, exitcode=exitcode)
 
     # --- facts
+
+    @property
+    def pool_cls(self) -> type[Pool]:
+        """The class of its pool, as receivers of signals read it."""
+        return self._pool_kind
 
     @property
     def hostname(self) -> str:

@@ -123,6 +123,7 @@ class Settlement(msgspec.Struct):
     failure: FailedTask | None = None  # only for drivers with features.failures
     before: Preconditions | None = None  # for the worker, which sees to it first; drivers ignore it
     report: Callable[[], None] | None = None  # for the worker, once this was accepted; drivers ignore it
+    is_announced: bool = False  # the run has sent after_task_publish for `sends`; drivers ignore it
 
 
 class Quarantined(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from qcore.base.times import epoch_of
 from qcore.execution.run import Run, RunContext
+from qcore.execution.run_signals import traced
 from qcore.execution.soft_limits import thread_limit
 from qcore.pools.asyncio.threads import Stopped, Threads, interrupt
 from qcore.pools.asyncio.watchdog import Watchdog
@@ -112,7 +113,7 @@ class AsyncioPool(InProcessPool):
     def _call(self, flight: RunningCoroutine) -> None:
         flight.thread = threading.get_ident()
         try:
-            outcome = flight.run.call()
+            outcome = traced(flight.run)
         except BaseException as exc:  # Stopped, raised at any point
             outcome = flight.run.outcome
             outcome.end, outcome.text = End.FAILURE, repr(exc)

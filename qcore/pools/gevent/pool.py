@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from qcore.base.times import epoch_of
 from qcore.errors import ConfigError, SoftTimeLimitExceeded
 from qcore.execution.run import Run, RunContext
+from qcore.execution.run_signals import traced
 from qcore.pools.base import PoolFeatures, PoolSetup, Running
 from qcore.pools.gevent import patch
 from qcore.pools.in_process import InProcessPool
@@ -112,7 +113,7 @@ class GeventPool(InProcessPool):
     def _run_coroutine(self, flight: RunningGreenlet) -> None:
         run = Run(flight.job, self._tools)
         try:
-            outcome = run.outcome if run.request is None else run.call()
+            outcome = run.outcome if run.request is None else traced(run)
         except BaseException as exc:  # killed, at any point
             outcome = run.outcome
             outcome.end, outcome.text = End.FAILURE, repr(exc)

@@ -11,10 +11,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from qcore.app.sending import published
 from qcore.brokers.contract.records import Settlement
 from qcore.events.sender import EventSender
-from qcore.signals import after_task_publish, task_received
+from qcore.signals import after_task_publish, published, task_received
 from qcore.wire.outcome import End, Outcome
 from qcore.wire.task import TaskMessage, short_repr
 from qcore.worker.in_flight import InFlight
@@ -29,7 +28,8 @@ def report(settled: Sequence[Settlement], refused: Sequence[int]) -> None:
     their leases were lost, and the outcome of another run counts."""
     silent = 0
     for settlement in settled:
-        if settlement.sends and after_task_publish.receivers and settlement.delivery.number not in refused:
+        announces = settlement.sends and not settlement.is_announced and after_task_publish.receivers
+        if announces and settlement.delivery.number not in refused:
             published(settlement.sends)
         if settlement.report is None:
             continue

@@ -66,7 +66,7 @@ class SettlementRules:
             Message(s.raw, s.queue, s.exchange, s.routing_key, s.priority, s.due_at) for s in outcome.sends
         )
         result = self._stored(held.message.id, outcome.meta)
-        settlement = Settlement(delivery, Settle.ACK, result, sends, before=outcome.before)
+        settlement = Settlement(delivery, Settle.ACK, result, sends, before=outcome.before, is_announced=True)
         if end == End.FAILURE and self._failures is not None:
             error = outcome.error or ("", outcome.text)
             settlement.failure = self._failures.of(held, error, outcome.traceback, outcome.runtime_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,12 @@ def accepted(*names: str, why: str, is_flag: bool = True) -> Callable[[Any], Any
     )
 
 
+def skip_checks(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Celery's variable says it, so that it holds for a restart by --reload too."""
+    if value:
+        os.environ["CELERY_SKIP_CHECKS"] = "true"
+
+
 NO_BEAT = "a worker does not send the schedule; run one beat process beside the workers"
 
 GROUPS = {
@@ -83,6 +90,7 @@ GROUPS = {
         "loglevel",
         "logfile",
         "include",
+        "skip_checks",
         "task_events",
         "heartbeat_interval",
         "drain_timeout",
@@ -96,7 +104,7 @@ GROUPS = {
     "Daemon": ("detach", "pidfile", "uid", "gid", "umask"),
     "Accepted for compatibility with Celery": (
         *("without_heartbeat", "without_gossip", "without_mingle", "optimization", "statedb"),
-        *("skip_checks", "pool_start_method"),
+        "pool_start_method",
     ),
 }
 
@@ -193,7 +201,14 @@ class WorkerGroup(CliGroup):
 @accepted("--without-mingle", why="workers do not synchronise at start")
 @accepted("-O", "--optimization", why="tasks are always spread fairly", is_flag=False)
 @accepted("-S", "--statedb", why="the broker stores revoked ids", is_flag=False)
-@accepted("-T", "--skip-checks", why="workers have no such steps")
+@click.option(
+    "-T",
+    "--skip-checks",
+    is_flag=True,
+    expose_value=False,
+    callback=skip_checks,
+    help="Do not run Django's checks at the start.",
+)
 @click.option(
     "--pool-start-method", type=OneOf("start method", ("fork",)), expose_value=False, help="Only fork."
 )

@@ -1,0 +1,224 @@
+"""The example projects, written for Celery, do the same on Celery's worker and on qcore's."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.processes import ROOT, Processes
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_for
+
+EXAMPLES = ROOT / "examples"
+KINDS = ("celery", "qcore")
+Reader = Callable[[str, Path], Any]
+
+
+class Runner:
+    """Runs an example twice: worker and client of Celery, then of qcore."""
+
+    def __init__(self, server: RedisServer, processes: Processes, place: Path) -> None:
+        self.server, self.processes, self.place = server, processes, place
+
+    def both(
+        self,
+        app: str,
+        options: list[str],
+        client: list[str],
+        read: Callable[[str, Path], Any],
+        folder: str = "",
+    ) -> list[Any]:
+        """app, options: of the worker; client: a Python program, as words behind `python`. read: gets what
+        the client printed and the folder of what the tasks wrote, and waits for what comes later. Returns
+        what `read` made of each kind."""
+        return [self.one(kind, app, options, client, read, folder) for kind in KINDS]
+
+    def one(
+        self, kind: str, app: str, options: list[str], client: list[str], read: Reader, folder: str
+    ) -> Any:
+        with self.server.client() as redis:
+            redis.flushall()
+        place = self.place / kind
+        place.mkdir()
+        names = {"SHOP_DATABASE": "shop.sqlite3", "ETL_TARGET": "", "MAILER_OUTBOX": ""}
+        names |= {"SERVICE_REPORTS": "", "BLOG_FOLDER": ""}
+        env = {name: str(place / file) for name, file in names.items()}
+        env |= {"REDIS_URL": self.server.url, "PYTHONPATH": str(ROOT)}
+        start = self.processes.celery if kind == "celery" else self.processes.qctl
+        workdir = str(EXAMPLES / folder)
+        words = ("--workdir", workdir, "-A", app, "worker", "-c", "2", "-n", "w@test", "-l", "INFO")
+        worker = start(*words, *options, env=env)
+        worker.wait_output("w@test ready")
+        before = ["-m", "qcore.celery"] if kind == "qcore" else []
+        done = subprocess.run(
+            [sys.executable, *before, *client],
+            cwd=workdir,
+            env={**os.environ, **env, "PYTHONPATH": f"{workdir}{os.pathsep}{ROOT}"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{kind}: {done.stderr}\n{worker.output()}"
+        found = read(done.stdout, place)
+        worker.term()
+        assert worker.wait() == 0
+        return found
+
+
+@pytest.fixture
+def runner(redis_server: RedisServer, redis_url: str, processes: Processes, tmp_path: Path) -> Runner:
+    return Runner(redis_server, processes, tmp_path)
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in sorted(folder.iterdir())}
+
+
+def main_of(module: str, runner: Runner) -> str:
+    """A script that calls main() of a module."""
+    script = runner.place / f"client_of_{module}.py"
+    script.write_text(f"import {module}\n{module}.main()\n")
+    return str(script)
+
+
+def test_no_example_for_celery_mentions_qcore() -> None:
+    mine = {"proj.py"}
+    found = [p for p in EXAMPLES.rglob("*.py") if p.name not in mine and "qc" in p.read_text().lower()]
+
+    assert found == []
+
+
+@pytest.mark.timeout(300)
+def test_the_shop(runner: Runner) -> None:
+    def read(printed: str, place: Path) -> Any:
+        base = sqlite3.connect(place / "shop.sqlite3")
+        wanted = {"product": "name, stock", "order": "id, card, state, attempts", "receipt": "order_id, text"}
+        tables = {
+            t: base.execute(f"SELECT {c} FROM orders_{t} ORDER BY 1").fetchall() for t, c in wanted.items()
+        }
+        base.close()
+        return printed, tables
+
+    theirs, ours = runner.both("shop", ["-Q", "celery,mails"], ["manage.py", "demo"], read, "shop")
+
+    assert ours == theirs
+    assert ours[1]["order"] == [
+        (1, "good", "sent", 1),
+        (2, "slow-2", "sent", 3),
+        (3, "good", "sold out", 1),
+        (4, "refused", "refused", 1),
+        (5, "slow-9", "placed", 4),
+    ]
+    assert ours[1]["receipt"] == [(1, "2 lamp: sent"), (2, "1 lamp: sent"), (3, "9 lamp: sold out")]
+    assert ours[1]["product"] == [("lamp", 2)]
+
+
+@pytest.mark.timeout(300)
+def test_the_etl_job(runner: Runner) -> None:
+    def read(printed: str, place: Path) -> Any:
+        wait_for(lambda: (place / "complaint.json").exists() and (place / "complaint.json").read_text())
+        return json.loads(printed), files(place)
+
+    theirs, ours = runner.both("etl", [], [main_of("etl", runner)], read)
+
+    assert ours == theirs
+    assert ours[0]["summary"] == {"berlin": 2, "paris": 2, "rome": 1}
+    assert json.loads(ours[1]["complaint.json"])[0] == "ChordError"
+
+
+@pytest.mark.timeout(300)
+def test_the_mailer(runner: Runner) -> None:
+    def read(printed: str, place: Path) -> Any:
+        wait_for(lambda: len(list(place.glob("news-*"))) == 9)
+        wait_for(lambda: all(path.read_text() for path in place.iterdir()))
+        found = {name: json.loads(text) for name, text in files(place).items()}
+        times = sorted(mail.pop("at") for name, mail in found.items() if name.startswith("news"))
+        assert times[-1] - times[0] > 7 / 5  # five in a second
+        return json.loads(printed), found
+
+    theirs, ours = runner.both("mailer", ["-Q", "mails,bulk"], [main_of("mailer", runner)], read)
+
+    assert ours == theirs
+    assert len(ours[1]) > 15
+
+
+SERVICE = """
+import json, time
+from fastapi.testclient import TestClient
+from service import api
+
+client = TestClient(api)
+def ended(posted):
+    assert posted.status_code == 202
+    while (found := client.get("/reports/" + posted.json()["id"])).json().get("state") == "waiting":
+        time.sleep(0.02)
+    return found.status_code, found.json()
+
+posted = [
+    client.post("/reports", json={"title": "sales", "numbers": [1, 2, 6]}),
+    client.post("/reports", json={"title": "empty", "numbers": []}),
+    client.post("/reports/slow"),
+]
+found = [ended(one) for one in posted]
+found.append(client.post("/reports", json={"title": "wrong", "numbers": "none"}).status_code)
+found.append(client.delete("/reports/" + posted[0].json()["id"]).json())
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.timeout(300)
+def test_the_service(runner: Runner, tmp_path: Path) -> None:
+    client = tmp_path / "client_of_service.py"
+    client.write_text(SERVICE)
+
+    theirs, ours = runner.both(
+        "service", [], [str(client)], lambda printed, place: (json.loads(printed), files(place))
+    )
+
+    assert ours == theirs
+    assert ours[1] == {"sales.txt": "sales: 3 on average of 3\n"}
+    assert ours[0][1][0] == 422
+
+
+BLOG = """
+import json, time
+from make_celery import flask_app
+
+client = flask_app.test_client()
+def ended(posted):
+    assert posted.status_code == 202
+    while not (found := client.get("/tasks/" + posted.json["id"]).json)["ready"]:
+        time.sleep(0.02)
+    return found
+
+found = [ended(client.post("/posts", json={"first": "hello", "second": "world"}))]
+found.append(ended(client.post("/posts/third", data="!")))
+found.append(ended(client.post("/posts/fourth", data="")))
+client.delete("/posts/third")
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.timeout(300)
+def test_the_blog(runner: Runner, tmp_path: Path) -> None:
+    client = tmp_path / "client_of_blog.py"
+    client.write_text(BLOG)
+
+    def read(printed: str, place: Path) -> Any:
+        wait_for(lambda: not (place / "third.txt").exists())
+        return json.loads(printed), files(place)
+
+    theirs, ours = runner.both("make_celery", [], [str(client)], read, "blog")
+
+    assert ours == theirs
+    assert sorted(ours[1]) == ["first.txt", "index.html", "second.txt"]
+    assert "the post fourth is empty" in ours[0][2]["value"]

@@ -1,0 +1,243 @@
+"""Packages for Celery run unmodified on `qctl worker`, with Celery installed and without it.
+
+The same client and the same assertions run on Celery's own worker too.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.processes import ROOT, Process, Processes
+from tests.support.waiting import wait_for
+
+
+@pytest.fixture(scope="session")
+def without_celery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with all that is installed here, except Celery."""
+    folder = tmp_path_factory.mktemp("without-celery")
+    celerys = importlib.metadata.distribution("celery")._path.name  # type: ignore[attr-defined]
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if path.name not in ("celery", celerys):
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
+class Installation:
+    """One way to run a project: whose worker, and whether Celery is installed. A client like its worker."""
+
+    def __init__(self, kind: str, url: str, place: Path, folder: Path, processes: Processes) -> None:
+        self.kind, self.processes, self.notes = kind, processes, place / "notes"
+        self.notes.touch()
+        self.env = {"PACKAGES_URL": url, "PACKAGES_NOTES": str(self.notes), "PYTHONPATH": str(ROOT)}
+        self.python = [sys.executable]
+        if kind == "without celery":
+            self.python.append("-S")
+            self.env["PYTHONPATH"] = f"{ROOT}{os.pathsep}{folder}"
+
+    def worker(self, project: str, *options: str) -> Process:
+        program = "celery" if self.kind == "celery" else "qctl"
+        words = ("-A", f"tests.projects.{project}", "worker", "-c", "1", "-n", "w@test", "-l", "INFO")
+        started = self.processes.start(*self.python, "-m", program, *words, *options, env=self.env)
+        started.wait_output("w@test ready")
+        return started
+
+    def client(self, code: str) -> Any:
+        """What a client process printed."""
+        before = "" if self.kind == "celery" else "from qcore.celery import install; install()\n"
+        done = subprocess.run(
+            [*self.python, "-c", before + "import json\n" + code],
+            env={**os.environ, **self.env},
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def lines(self) -> list[str]:
+        return self.notes.read_text().splitlines()
+
+    def records(self) -> list[Any]:
+        return [json.loads(line) for line in self.lines()]
+
+
+@pytest.fixture(params=["celery", "with celery", "without celery"])
+def installation(
+    request: pytest.FixtureRequest, redis_url: str, tmp_path: Path, without_celery: Path, processes: Processes
+) -> Iterator[Installation]:
+    yield Installation(request.param, redis_url, tmp_path, without_celery, processes)
+
+
+def test_celery_is_installed_or_not(installation: Installation) -> None:
+    code = "import importlib.util; print(importlib.util.find_spec('celery'))"
+    found = subprocess.check_output(
+        [*installation.python, "-c", code], env={**os.environ, **installation.env}, cwd=ROOT, text=True
+    )
+
+    assert (found.strip() == "None") is (installation.kind == "without celery")
+
+
+def test_packages_that_lock(installation: Installation) -> None:
+    worker = installation.worker("with_locks", "-P", "threads", "-c", "8")
+
+    found = installation.client("""
+import os
+from tests.projects.with_locks import *
+from celery_once import AlreadyQueued
+from celery_singleton import DuplicateTaskError, clear_locks
+first, second, other = alone.delay(1), alone.delay(1), alone.delay(2)
+keyed = by_key.delay("k", 1)
+try:
+    by_key.delay("k", 2); duplicate = None
+except DuplicateTaskError as exc:
+    duplicate = exc.task_id == keyed.id
+one = once.delay(1)
+try:
+    once.delay(1); queued = None
+except AlreadyQueued as exc:
+    queued = 0 < exc.countdown <= 3600
+two = once.delay(2)
+g1, g2 = graceful.delay(1, 1), graceful.delay(1, 2)
+e1 = early.delay(1)
+while "early 1" not in open(os.environ["PACKAGES_NOTES"]).read(): time.sleep(0.02)
+e2 = early.delay(1)
+open(os.environ["PACKAGES_NOTES"] + ".open", "w").close()
+values = [r.get(timeout=60) for r in (first, second, other, keyed, one, two, g1, e1, e2)]
+errors = []
+for _ in range(2):  # the lock of a task that fails is released
+    try: broken.delay().get(timeout=60)
+    except KeyError as exc: errors.append(str(exc))
+def again(call):  # a lock is released by a hook, which may run just after the result is there
+    for _ in range(500):
+        try: return call().get(timeout=60)
+        except (AlreadyQueued, DuplicateTaskError): time.sleep(0.02)
+more = [again(lambda: alone.delay(1)), again(lambda: once.delay(1)), again(lambda: by_key.delay("k", 3))]
+print(json.dumps([first.id == second.id, duplicate, queued, [g2.id, g2.state], values, errors, more]))
+""")
+
+    assert found[:4] == [True, True, True, [None, "REJECTED"]]
+    assert found[4] == [1, 1, 2, "k", 1, 2, 1, 1, 1]
+    assert found[5:] == [["'broken'", "'broken'"], [1, 1, "k"]]
+    runs = sorted(line for line in installation.lines() if not line.startswith("alone 1"))
+    keyed = ["by key k 1", "by key k 3", "early 1", "early 1", "graceful 1 1 0"]
+    assert runs == ["alone 2", *keyed, "once 1", "once 1", "once 2"]
+    worker.term()
+    assert worker.wait() == 0
+
+
+def test_opentelemetry_traces_from_the_call_to_the_run(installation: Installation) -> None:
+    worker = installation.worker("with_telemetry")
+
+    installation.client("""
+from tests.projects.with_telemetry import add, fail, flaky, instrument, outer
+instrument()
+values = [add.delay(1, 2).get(timeout=60), flaky.delay().get(timeout=60)]
+outer.delay().get(timeout=60)
+fail.delay().get(timeout=60, propagate=False)
+print(json.dumps(values))
+""")
+    wait_for(lambda: sum(s["name"].startswith("run/") for s in installation.records()) == 6)
+    worker.term()
+    assert worker.wait() == 0
+
+    spans = installation.records()
+    by_id = {span["id"]: span for span in spans}
+    found = []
+    for span in spans:
+        parent = by_id[span["parent"]]["name"] if span["parent"] else "-"
+        found.append([span["name"], span["kind"], parent, *(span[k] for k in ("status", "words", "events"))])
+    assert sorted(found) == [
+        ["apply_async/add", "PRODUCER", "-", "UNSET", None, []],
+        ["apply_async/add", "PRODUCER", "run/outer", "UNSET", None, []],
+        ["apply_async/fail", "PRODUCER", "-", "UNSET", None, []],
+        ["apply_async/flaky", "PRODUCER", "-", "UNSET", None, []],
+        ["apply_async/flaky", "PRODUCER", "run/flaky", "UNSET", None, []],
+        ["apply_async/outer", "PRODUCER", "-", "UNSET", None, []],
+        ["run/add", "CONSUMER", "apply_async/add", "UNSET", None, []],
+        ["run/add", "CONSUMER", "apply_async/add", "UNSET", None, []],
+        ["run/fail", "CONSUMER", "apply_async/fail", "ERROR", "'expected'", [["exception", "KeyError"]]],
+        ["run/flaky", "CONSUMER", "apply_async/flaky", "UNSET", None, []],
+        ["run/flaky", "CONSUMER", "apply_async/flaky", "UNSET", None, []],
+        ["run/outer", "CONSUMER", "apply_async/outer", "UNSET", None, []],
+    ]
+    for span in spans:
+        if span["parent"]:
+            assert span["trace"] == by_id[span["parent"]]["trace"]
+
+
+def test_sentry_captures_the_exceptions_of_tasks(installation: Installation) -> None:
+    worker = installation.worker("with_sentry")
+
+    installation.client("""
+import sentry_sdk
+from tests.projects.with_sentry import again, broken, expected, fine, wrapped
+with sentry_sdk.start_transaction(name="request"):
+    calls = [fine.delay(1), broken.delay(7), wrapped.delay(), expected.delay(), again.delay()]
+for call in calls: call.get(timeout=60, propagate=False)
+print(json.dumps([call.id for call in calls]))
+""")
+    worker.term()
+    assert worker.wait() == 0
+
+    records = installation.records()
+    events = [r for r in records if r["kind"] == "event"]
+    about = {r["extra"]["celery-job"]["task_name"]: r for r in events}
+    kinds = {n: [v["type"] for v in r["exception"]["values"]] for n, r in about.items()}
+    assert kinds == {"broken": ["ZeroDivisionError"], "wrapped": ["KeyError"], "again": ["ConnectionError"]}
+    for event in events:
+        assert event["exception"]["values"][-1]["mechanism"]["type"] == "celery"
+        assert event["tags"]["celery_task_id"]
+        assert event["transaction"] == event["extra"]["celery-job"]["task_name"]
+    transactions = [r for r in records if r["kind"] == "transaction"]
+    (request,) = (t for t in transactions if t["transaction"] == "request")
+    runs = sorted(
+        (t["transaction"], t["contexts"]["trace"]["op"], t["contexts"]["trace"]["status"])
+        for t in transactions
+        if t is not request
+    )
+    assert runs == [
+        ("again", "queue.task.celery", "aborted"),
+        ("again", "queue.task.celery", "internal_error"),
+        ("broken", "queue.task.celery", "internal_error"),
+        ("expected", "queue.task.celery", "internal_error"),
+        ("fine", "queue.task.celery", "ok"),
+        ("wrapped", "queue.task.celery", "internal_error"),
+    ]
+    traces = {t["contexts"]["trace"]["trace_id"] for t in transactions}
+    assert traces == {request["contexts"]["trace"]["trace_id"]}
+    assert {"kind": "flush"} in records
+    if installation.kind != "celery":
+        words = "sentry_sdk.integrations.celery has replaced kombu's Producer.publish(), which has no effect"
+        assert worker.output().count(words) == 1
+
+
+def test_settings_of_packages_are_read_where_celery_reads_them(installation: Installation) -> None:
+    found = installation.client("""
+import sys, types
+from celery import Celery
+module = types.ModuleType("packages_config")
+module.ONCE, module.singleton_backend_url, module.OF_ANOTHER = {"backend": "x"}, "redis://a", 3
+module.CELERY_ONCE, module.CELERY_SINGLETON_LOCK_EXPIRY = {"backend": "y"}, 5
+sys.modules["packages_config"] = module
+plain, prefixed = Celery("a", broker="memory://"), Celery("b", broker="memory://")
+plain.config_from_object("packages_config")
+prefixed.config_from_object("packages_config", namespace="CELERY")
+try: missing = plain.conf.NOBODY_HAS_IT
+except AttributeError: missing = "AttributeError"
+found = [plain.conf.ONCE, plain.conf.get("singleton_backend_url"), plain.conf.OF_ANOTHER]
+found += [plain.conf.get("nobody_has_it", 7), missing]
+print(json.dumps([*found, prefixed.conf.ONCE, prefixed.conf.get("singleton_lock_expiry")]))
+""")
+
+    assert found == [{"backend": "x"}, "redis://a", 3, 7, "AttributeError", {"backend": "y"}, 5]
