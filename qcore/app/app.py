@@ -32,9 +32,10 @@ from qcore.settings.config import Config, masked, refuse_conflicts, settings_in
 from qcore.signals import after_task_publish, published
 from qcore.signals import import_modules as modules_imported
 from qcore.tasks.current_app import set_current
-from qcore.tasks.decorators import SharedTask, make_task, task_name
+from qcore.tasks.decorators import SharedTask, make_task
 from qcore.tasks.request import current_request
 from qcore.tasks.result import AsyncResult, GroupResult, Handle, ResultSet
+from qcore.tasks.signature import collecting
 from qcore.tasks.task import Task as BaseTask
 from qcore.version import __version__
 from qcore.wire import identity
@@ -175,7 +176,7 @@ class App:
         function that gets the task and returns what the decorator does), `pydantic` with `pydantic_…`
         (tasks/pydantic_models.py), `shared` (other apps have the task too)."""
         if len(args) == 1 and callable(args[0]) and not options:
-            return self._tasks.add(make_task(self, args[0], self.main, {"base": self.Task}))
+            return self._tasks.add(make_task(self, args[0], {"base": self.Task}))
         if args:
             raise TypeError("@app.task takes keyword options only")
         change, shared = options.pop("filter", None), options.pop("shared", False)
@@ -183,17 +184,22 @@ class App:
         def decorate(function: Callable[..., Any]) -> Any:
             if shared:
                 SharedTask(function, dict(options))
-            made = self._tasks.add(make_task(self, function, self.main, {"base": self.Task, **options}))
+            made = self._tasks.add(make_task(self, function, {"base": self.Task, **options}))
             return made if change is None else change(made)
 
         return decorate
+
+    def gen_task_name(self, name: str, module: str) -> str:
+        """The name of a task that has none: `module.name`; in a script the app's name replaces the module.
+        A subclass may override it."""
+        return f"{self.main if module == '__main__' and self.main else module}.{name}"
 
     def register_task(self, task: BaseTask | type[BaseTask]) -> BaseTask:
         """Register a task that is an instance or a class. Returns the instance."""
         instance = task() if isinstance(task, type) else task
         if not instance.name:
             kind = type(instance)
-            instance.name = task_name(kind.__module__, kind.__name__, self.main)
+            instance.name = self.gen_task_name(kind.__name__, kind.__module__)
         return self._tasks.add(instance)
 
     @property
@@ -299,18 +305,28 @@ class App:
         task_id = str(options.get("task_id") or identity.make())
         key = sending.key_of(options) if "idempotency_key" in options else None
         message = self.message(name, args or (), kwargs or {}, task_id, options, task)
-        if key is None:
+        plan = collecting.get()
+        if plan is not None and plan.app is self:
+            plan.messages.append(message)
+        elif key is None:
             self.send_messages([message], options)
         else:
             task_id = self._send_once(message, key, task_id, options.get("retry"))
         result = AsyncResult(task_id, self, task_name=name)
         ignored = options.get("ignore_result")
+        if ignored is None and task is not None:
+            ignored = task.ignore_result
         if ignored is None:
-            ignored = self.conf.task_ignore_result if task is None else task.ignore_result
+            ignored = self.conf.task_ignore_result
         result.ignored = bool(ignored)
         if options.get("add_to_parent", True):
             self.adopt(result)
         return result
+
+    @property
+    def overrides_sending(self) -> bool:
+        """Whether a subclass overrides send_task(), so that workflows call it for each of their calls."""
+        return type(self).send_task is not App.send_task
 
     def adopt(self, result: Handle) -> None:
         """Record `result` as a child of the task that runs in this thread or coroutine, if any."""

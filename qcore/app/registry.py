@@ -6,7 +6,9 @@ settings; the built-in tasks and the shared ones are added when it is first read
 
 from __future__ import annotations
 
+import logging
 import threading
+from functools import cache
 from typing import TYPE_CHECKING
 
 from qcore.errors import InvalidTaskError, NotRegistered
@@ -16,6 +18,13 @@ from qcore.tasks.task import Task
 
 if TYPE_CHECKING:
     from qcore.tasks.task import TaskApp
+
+log = logging.getLogger("qcore.app")
+
+
+@cache
+def _say_once(kind: str) -> None:
+    log.warning("the tasks of %s name a Request or Strategy class; workers here do not use it", kind)
 
 
 class TaskRegistry(dict[str, Task]):
@@ -64,6 +73,8 @@ class TaskRegistry(dict[str, Task]):
                 task = self._unattached[0]
                 if not task._bound:
                     task.attach(self._app)
+                    if getattr(task, "Request", None) or getattr(task, "Strategy", None):
+                        _say_once(type(task).__mro__[1].__name__)
                 if self._unattached and self._unattached[0] is task:
                     del self._unattached[0]
 

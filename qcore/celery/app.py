@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, tzinfo
@@ -21,7 +22,6 @@ from qcore.settings.table import TABLE
 from qcore.settings.values import checked
 from qcore.signals import Signal
 from qcore.tasks.current_app import current_app
-from qcore.tasks.decorators import task_name
 from qcore.tasks.request import current_request, current_task
 from qcore.tasks.task import Task
 
@@ -50,8 +50,8 @@ class Celery(App):
         self.on_after_configure = Signal("app.on_after_configure", "source")
         self.on_after_finalize = Signal("app.on_after_finalize")
         self.on_after_fork = Signal("app.on_after_fork")
-        self.user_options: dict[str, set[Any]] = {}
-        self.steps: dict[str, set[Any]] = {}
+        self.user_options: dict[str, set[Any]] = defaultdict(set)
+        self.steps: dict[str, set[Any]] = defaultdict(set)
         super().__init__(main, **options)
 
     # --- start
@@ -217,9 +217,6 @@ class Celery(App):
 
     def now(self) -> datetime:
         return datetime.now(UTC).astimezone(self.timezone)
-
-    def gen_task_name(self, name: str, module: str) -> str:
-        return task_name(module, name, self.main)
 
     @property
     def oid(self) -> str:

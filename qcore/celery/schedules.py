@@ -28,11 +28,15 @@ class schedule:
         return hash(self._fields())
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {' '.join(map(str, self._fields()))}>"
+        return f"<{type(self).__name__}: {' '.join(map(str, self._fields()))}{self._legend}>"
+
+    _legend = ""
 
 
 class crontab(schedule):
     """As in a crontab file: minute, hour, day of month, month of year, day of week."""
+
+    _legend = " (m/h/dM/MY/d)"
 
     def __init__(
         self,

@@ -156,7 +156,8 @@ class Control:
 
     def _take(self, raw: bytes, ticket: str, answers: Answers) -> None:
         try:
-            replies = wire.decode_replies(raw)
+            # Celery's workers reply with the serializer of their tasks.
+            replies = wire.decode_replies(raw, frozenset(("json", *self.app.conf.accept_content)))
         except Malformed:
             answers.malformed += 1
             return

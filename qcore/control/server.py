@@ -34,6 +34,7 @@ class ControlServer:
     def __init__(self, app: ClientApp, view: WorkerView, guard: Authorizer) -> None:
         self._app, self._view = app, view
         self._exchange = f"{app.conf.control_exchange}.pidbox"
+        self._accept = frozenset(("json", *app.conf.accept_content))
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._ear: Subscription | None = None
@@ -90,7 +91,7 @@ class ControlServer:
 
     def _answer(self, raw: bytes) -> None:
         try:
-            request = wire.decode_request(raw)
+            request = wire.decode_request(raw, self._accept)
             if request.has_expression() and not self._may_ask(request):
                 return  # it selects workers by an expression, which is not evaluated without authorization
             if not request.is_for(self._view.node):

@@ -122,6 +122,4 @@ _TASKS: tuple[tuple[str, Any, bool, dict[str, Any]], ...] = (
 def add_built_in(app: TaskApp) -> None:
     """Register the built-in tasks in `app`."""
     for name, function, bind, options in _TASKS:
-        app.register_task(
-            make_task(app, function, None, {"name": name, "bind": bind, "typing": False, **options})
-        )
+        app.register_task(make_task(app, function, {"name": name, "bind": bind, "typing": False, **options}))

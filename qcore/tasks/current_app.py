@@ -31,6 +31,11 @@ def current_app() -> Any:
     return _current
 
 
+def is_set() -> bool:
+    """Whether there is a current app without making one."""
+    return _current is not None
+
+
 def _caller() -> str:
     """The file and line of the innermost call outside of qcore."""
     frame: Any = sys._getframe(1)

@@ -11,21 +11,14 @@ from typing import Any
 
 from qcore.base.keywords import check_task, take_out_celerys
 from qcore.errors import ConfigError, QcoreError
-from qcore.tasks.current_app import current_app
+from qcore.tasks.current_app import current_app, is_set
 from qcore.tasks.task import Task, TaskApp
 
 
-def task_name(module: str, name: str, main: str | None) -> str:
-    """`module.name`; in a script `main` replaces the module."""
-    return f"{main if module == '__main__' and main else module}.{name}"
-
-
-def make_task(
-    app: TaskApp | None, function: Callable[..., Any], main: str | None, options: dict[str, Any]
-) -> Task:
+def make_task(app: TaskApp, function: Callable[..., Any], options: dict[str, Any]) -> Task:
     """The Task of a function. Raises ConfigError, or TypeError for an unknown option."""
     base = options.pop("base", None) or Task
-    name = options.pop("name", None) or task_name(function.__module__, function.__name__, main)
+    name = options.pop("name", None) or app.gen_task_name(function.__name__, function.__module__)
     bind = bool(options.pop("bind", False))
     options.pop("shared", None)  # the decorator's: App.task()
     models = _models(app, function, name, options)
@@ -53,7 +46,7 @@ def make_task(
     return task
 
 
-def _models(app: TaskApp | None, function: Callable[..., Any], name: str, options: dict[str, Any]) -> Any:
+def _models(app: TaskApp, function: Callable[..., Any], name: str, options: dict[str, Any]) -> Any:
     """The models of a task with pydantic=True, whose options are removed; else None."""
     own = {key: options.pop(f"pydantic_{key}", None) for key in ("strict", "context", "dump_kwargs")}
     if not options.pop("pydantic", False):
@@ -76,11 +69,11 @@ class SharedTask:
     def name_for(self, app: TaskApp) -> str:
         """Its name in `app`; in a script the name begins with app.main."""
         function = self._function
-        return self._options.get("name") or task_name(function.__module__, function.__name__, app.main)
+        return self._options.get("name") or app.gen_task_name(function.__name__, function.__module__)
 
     def make(self, app: TaskApp) -> Task:
         """The Task of `app` for this function."""
-        return make_task(app, self._function, app.main, {"base": getattr(app, "Task", Task), **self._options})
+        return make_task(app, self._function, {"base": getattr(app, "Task", Task), **self._options})
 
     def _task(self) -> Task:
         app: TaskApp = current_app()
@@ -100,7 +93,10 @@ class SharedTask:
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:  # isinstance(shared, Task), as in Celery
-        return Task
+        try:
+            return type(self._task()) if is_set() else Task
+        except QcoreError:
+            return Task
 
     def __repr__(self) -> str:
         name = self._options.get("name") or f"{self._function.__module__}.{self._function.__name__}"

@@ -54,6 +54,10 @@ class CallableTask(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def overrides_sending(self) -> bool:
+        """Whether the project overrides its apply_async()."""
+
     def apply_async(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any: ...
 
     def apply(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any: ...
@@ -66,6 +70,10 @@ class SendingApp(ClientApp, Protocol):
 
     @property
     def tasks(self) -> Mapping[str, CallableTask]: ...
+
+    @property
+    def overrides_sending(self) -> bool:
+        """Whether the project overrides its send_task()."""
 
     def task_named(self, name: str) -> CallableTask: ...
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from qcore.base.keywords import check_call
@@ -46,8 +47,25 @@ class SendPlan:
         """Add the message of a call. Returns its task id."""
         task_id: str = options.get("task_id") or identity.make()
         task = self.app.tasks.get(name)
-        self.messages.append(self.app.message(name, args, kwargs, task_id, options, task))
+        if self.app.overrides_sending or (task is not None and task.overrides_sending):
+            self._add_as_overridden(name, task, args, kwargs, {**options, "task_id": task_id})
+        else:
+            self.messages.append(self.app.message(name, args, kwargs, task_id, options, task))
         return task_id
+
+    def _add_as_overridden(
+        self, name: str, task: Any, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
+    ) -> None:
+        """Call apply_async() of the task, or send_task() of the app, which the project overrides. What they
+        send is added to the plan."""
+        token = collecting.set(self)
+        try:
+            if task is not None:
+                task.apply_async(args, kwargs, **options, add_to_parent=False)
+            else:
+                self.app.send_task(name, args, kwargs, **options, add_to_parent=False)
+        finally:
+            collecting.reset(token)
 
     def send(self, options: Mapping[str, Any] | None = None) -> None:
         """Store and publish all; options: those of App.send_messages(). Raises BrokerDown, Unroutable,
@@ -55,6 +73,10 @@ class SendPlan:
         if self.sizes:
             self.app.results.chord_sizes(self.sizes, self.app.chord_ttl_s())
         self.app.send_messages(self.messages, options or {})
+
+
+#: the plan that App.send_task() adds to instead of publishing
+collecting: ContextVar[SendPlan | None] = ContextVar("collecting", default=None)
 
 
 class Signature(dict[str, Any]):

@@ -40,8 +40,7 @@ class Replaced(Ignore):
 class TaskApp(SendingApp, Protocol):
     """An app that has tasks, and can run one in this process."""
 
-    @property
-    def main(self) -> str | None: ...
+    def gen_task_name(self, name: str, module: str) -> str: ...
 
     @property
     def tasks(self) -> Mapping[str, Task]: ...
@@ -95,6 +94,8 @@ class Task:
     abstract: bool = False
     #: whether a subclass wraps each run in a __call__() of its own
     overrides_call: bool = False
+    #: whether a subclass overrides apply_async()
+    overrides_sending: bool = False
     #: whether run() is a coroutine function
     is_async: bool = False
     #: dumps the models among the arguments of a call, with pydantic=True
@@ -142,6 +143,7 @@ class Task:
             return
         self._bound = True
         self.overrides_call = type(self).__call__ is not _PLAIN_CALL
+        self.overrides_sending = type(self).apply_async is not Task.apply_async
         self.is_async = bool(getattr(getattr(self.run, "__code__", None), "co_flags", 0) & CO_COROUTINE)
         for option, setting in self.FROM_SETTINGS:
             if getattr(self, option) is None:

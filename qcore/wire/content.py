@@ -2,14 +2,16 @@
 
 In:  a value and a serializer name, or bytes and a content type.  Out: the other one.
 JSON follows kombu: types that JSON lacks are encoded as {"__type__": T, "__value__": V}.
-Pickle is never read. YAML and msgpack need their extras.
+Pickle is never read. YAML and msgpack need their extras. A project may register more with kombu.
 """
 
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import math
+import sys
 import uuid
 from collections.abc import Callable
 from datetime import date, datetime, time
@@ -143,13 +145,9 @@ def _untyped(found: dict[str, Any]) -> Any:
 
 def dumps(value: Any, serializer: str = "json") -> tuple[str, str, bytes]:
     """`value` as (content type, content encoding, bytes)."""
-    try:
-        mime, encoding = CONTENT_TYPES[serializer]
-    except KeyError:
-        raise ConfigError(
-            f"no serializer named '{serializer}'; known: {', '.join(CONTENT_TYPES)}"
-            + (" (pickle is never used: it runs code from the broker)" if serializer == "pickle" else "")
-        ) from None
+    if serializer not in CONTENT_TYPES:
+        return _dumps_by_kombu(value, serializer)
+    mime, encoding = CONTENT_TYPES[serializer]
     if serializer == "json":
         return mime, encoding, to_json(value)
     if serializer == "yaml":
@@ -159,12 +157,36 @@ def dumps(value: Any, serializer: str = "json") -> tuple[str, str, bytes]:
     return mime, encoding, value if isinstance(value, bytes) else str(value).encode()
 
 
-def loads(raw: bytes, content_type: str, accept: frozenset[str] | None = None) -> Any:
+def _dumps_by_kombu(value: Any, serializer: str) -> tuple[str, str, bytes]:
+    """The same with a serializer that the project has registered with kombu."""
+    kombu = importlib.import_module("kombu.serialization")
+    if serializer == "pickle" or serializer not in kombu.registry.name_to_type:
+        raise ConfigError(
+            f"no serializer named '{serializer}'; known: {', '.join(CONTENT_TYPES)}, and those registered "
+            "with kombu" + (" (not pickle: it runs code from the broker)" if serializer == "pickle" else "")
+        )
+    try:
+        mime, encoding, data = kombu.dumps(value, serializer)
+    except Exception as exc:  # of the project's own encoder
+        raise EncodeError(f"the serializer '{serializer}' raised {exc!r}") from exc
+    return mime, encoding, data.encode() if isinstance(data, str) else data
+
+
+def _name_by_kombu(content_type: str) -> str | None:
+    """The name of a serializer that the project has registered with kombu."""
+    kombu = sys.modules.get("kombu.serialization")  # without it nothing was registered
+    found = kombu.registry.type_to_name.get(content_type) if kombu is not None else None
+    return found if found != "pickle" else None
+
+
+def loads(
+    raw: bytes, content_type: str, accept: frozenset[str] | None = None, content_encoding: str = "utf-8"
+) -> Any:
     """The value in `raw`; raises Malformed when the type is not accepted or the bytes do not match it.
 
     accept holds serializer names or content types; None accepts JSON only.
     """
-    name = SERIALIZERS.get(content_type)
+    name = SERIALIZERS.get(content_type) or _name_by_kombu(content_type)
     allowed = accept if accept is not None else frozenset(("json",))
     if name is None or (name not in allowed and content_type not in allowed):
         raise Malformed("content_disallowed", f"content type {content_type!r:.80}")
@@ -175,6 +197,9 @@ def loads(raw: bytes, content_type: str, accept: frozenset[str] | None = None) -
             return _load_yaml(raw)
         if name == "msgpack":
             return msgspec.msgpack.decode(raw)
+        if name not in CONTENT_TYPES:
+            kombu = importlib.import_module("kombu.serialization")
+            return kombu.loads(raw, content_type, content_encoding, accept={content_type})
     except RecursionError as exc:
         raise Malformed("too_deep", f"the {name} is nested too deeply") from exc
     except (ConfigError, Malformed):

@@ -94,12 +94,12 @@ def encode_request(request: Request, sealer: Sealer | None = None) -> bytes:
     return _message(raw, EXCHANGE, "", headers)
 
 
-def decode_request(raw: bytes) -> Request:
+def decode_request(raw: bytes, accept: frozenset[str] | None = None) -> Request:
     """The request in `raw`; raises Malformed and nothing else."""
     found = envelope.decode(raw)
     sealed = found.headers.get(seals.HEADER)
     raw_body = envelope.body_bytes(found) if sealed is not None else b""
-    body = envelope.body_value(found)
+    body = envelope.body_value(found, accept)
     if not isinstance(body, dict):
         raise Malformed("bad_control", "the request is not an object")
     method, arguments = body.get("method"), body.get("arguments")
@@ -158,10 +158,10 @@ def encode_reply(reply: Reply, exchange: str, routing_key: str) -> bytes:
     return _message(content.to_json({reply.node: reply.value}), exchange, routing_key, headers)
 
 
-def decode_replies(raw: bytes) -> list[Reply]:
+def decode_replies(raw: bytes, accept: frozenset[str] | None = None) -> list[Reply]:
     """The replies in one message (Celery sends one node a message); raises Malformed."""
     found = envelope.decode(raw)
-    body = envelope.body_value(found)
+    body = envelope.body_value(found, accept)
     if not isinstance(body, dict):
         raise Malformed("bad_control", "the reply is not an object")
     ticket, clock = found.headers.get("ticket"), found.headers.get("clock")

@@ -131,7 +131,7 @@ def body_bytes(envelope: Envelope) -> bytes:
 
 def body_value(envelope: Envelope, accept: frozenset[str] | None = None) -> Any:
     """The decoded body; raises Malformed."""
-    return content.loads(body_bytes(envelope), envelope.content_type, accept)
+    return content.loads(body_bytes(envelope), envelope.content_type, accept, envelope.content_encoding)
 
 
 def _bad_compression(mime: Any) -> bytes:

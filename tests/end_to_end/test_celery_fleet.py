@@ -190,6 +190,8 @@ def test_events_of_celery_are_printed(fleet: Fleet) -> None:
 
 
 def test_a_stopped_worker_is_silent_and_a_killed_one_is_not_taken_for_it(fleet: Fleet) -> None:
+    # A worker that is ready may not hear requests yet.
+    wait_for(lambda: fleet.all_answer("inspect", "ping").count("pong") == 3)
     fleet.workers[2].stop()
     for timeout in ("0.3", "3", "15"):  # on a busy machine the others may need more than the first
         ping = fleet.run("inspect", "ping", "-t", timeout)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qcore.brokers.contract.records import FullChord, Message, Settlement, StoredResult
-from qcore.errors import ConfigError, Malformed, ResultsNotKept, Unroutable, Unsupported
+from qcore.errors import BrokerError, ConfigError, Malformed, ResultsNotKept, Unroutable, Unsupported
 from qcore.execution import continuations
 from qcore.execution.continuations import Continuations
 from qcore.results.base import ResultStore
@@ -50,6 +50,9 @@ class Chords:
             found = continuations.failed(embed, message, self.app, state, data)
         except (Malformed, ConfigError, TypeError) as exc:
             log.error("the follow-up messages of %s[%s] cannot be read: %s", message.task, message.id, exc)
+            return (), None
+        except Exception:
+            log.exception("the apply_async() of the project for what follows %s raised", message.id)
             return (), None
         return tuple(found.messages), found.before
 
@@ -104,6 +107,11 @@ class Chords:
             if not self._publish(full, sent):
                 log.info("the body of chord %s was sent by another worker", full.group)
         except (Unroutable, ConfigError, Malformed, TypeError, ValueError, LookupError) as exc:
+            return self._fail(body, part, f"Callback error: {exc!r}")
+        except BrokerError:
+            raise
+        except Exception as exc:
+            log.exception("the apply_async() of the project for the body of chord %s raised", full.group)
             return self._fail(body, part, f"Callback error: {exc!r}")
         return []
 

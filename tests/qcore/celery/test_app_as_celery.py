@@ -18,6 +18,7 @@ import kombu.exceptions
 import pytest
 from pydantic import BaseModel, ValidationError
 
+import qcore
 import qcore.celery.app
 import qcore.celery.logs
 from qcore import errors
@@ -136,6 +137,41 @@ def test_the_retry_policy_of_a_call_counts(redis_url: str, monkeypatch: pytest.M
     with pytest.raises(errors.BrokerDown):
         app.signature("t.x").apply_async(retry=False)
     assert len(tries) == 4
+
+
+def test_workflows_call_what_a_project_overrides_to_send(app: Any, redis_url: str) -> None:
+    kit = celery if isinstance(app, celery.Celery) else qcore
+    sent: list[tuple[str, Any]] = []
+
+    class Own(app.Task):  # type: ignore[name-defined, misc]
+        abstract = True
+
+        def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+            sent.append((self.name, tuple(args)))
+            options["headers"] = {**(options.get("headers") or {}), "region": "eu"}
+            return super().apply_async(args, kwargs, **options)
+
+    add = app.task(shared=False, name="t.own", base=Own)(adds)
+    kit.group(add.s(1, 1), add.s(2, 2)).apply_async()
+    kit.chain(add.s(3, 3), add.s(4)).apply_async()
+    assert sent == [("t.own", (1, 1)), ("t.own", (2, 2)), ("t.own", (3, 3))]
+    assert [m["headers"]["region"] for m in waiting(redis_url)] == ["eu"] * 3
+
+
+def test_workflows_call_an_overridden_send_task(app: Any, redis_url: str) -> None:
+    kit = celery if isinstance(app, celery.Celery) else qcore
+    sent: list[str] = []
+
+    class Own(type(app)):  # type: ignore[misc]
+        def send_task(self, name: str, *args: Any, **options: Any) -> Any:
+            sent.append(name)
+            return super().send_task(name, *args, **options)
+
+    mine = Own("own", broker=redis_url, backend=redis_url, set_as_current=False)
+    add = mine.task(shared=False, name="t.add")(adds)
+    result = kit.group(add.s(1, 1), add.s(2, 2)).apply_async()
+    assert sent == ["t.add", "t.add"]
+    assert {m["headers"]["id"] for m in waiting(redis_url)} == {one.id for one in result.results}
 
 
 # --- errors

@@ -1,0 +1,81 @@
+"""Patterns of real projects: the same project on Celery's worker and on qcore's does the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.processes import ROOT, Processes
+from tests.support.waiting import wait_for
+
+PATTERNS = {
+    "documents": "documents.celery",
+    "store": "store",
+    "analytics": "analytics.celery",
+    "inbox": "inbox.celery",
+}
+QUEUES = "celery,exports,events,default"
+CLIENT = """
+import json, importlib
+importlib.import_module("tests.projects.patterns.{app}")
+print(json.dumps(importlib.import_module("tests.projects.patterns.{name}.tasks").calls()))
+"""
+
+
+def outcome(kind: str, name: str, url: str, processes: Processes, notes: Path) -> tuple[Any, Counter[str]]:
+    """What the client printed, and what the project noted, with this kind of worker and of client."""
+    notes.touch()
+    env = {"BROKER": url, "NOTES": str(notes)}
+    app = PATTERNS[name]
+    words = ("-A", f"tests.projects.patterns.{app}", "worker", "-c", "2", "-n", "w@test", "-Q", QUEUES)
+    worker = (processes.qctl if kind == "qcore" else processes.celery)(*words, env=env)
+    probe = [
+        sys.executable,
+        "-m",
+        "qctl",
+        "-A",
+        f"tests.projects.patterns.{app}",
+        "inspect",
+        "ping",
+        "-t",
+        "1",
+    ]
+    wait_for(
+        lambda: (
+            subprocess.run(probe, env={**os.environ, **env}, capture_output=True, check=False).returncode == 0
+        ),
+        90,
+    )
+    before = "from qcore.celery import install; install()\n" if kind == "qcore" else ""
+    done = subprocess.run(
+        [sys.executable, "-c", before + CLIENT.format(name=name, app=app)],
+        env={**os.environ, **env, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    worker.term()
+    assert worker.wait() == 0, worker.output()
+    return json.loads(done.stdout), Counter(notes.read_text().splitlines())
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", PATTERNS)
+def test_a_pattern_does_the_same_on_both_workers(
+    name: str, redis_url: str, processes: Processes, tmp_path: Path
+) -> None:
+    theirs, their_notes = outcome("celery", name, redis_url, processes, tmp_path / "celery")
+    ours, our_notes = outcome("qcore", name, redis_url, processes, tmp_path / "qcore")
+
+    assert ours == theirs
+    assert our_notes == their_notes, f"\nqcore: {our_notes - their_notes}\ncelery: {their_notes - our_notes}"
