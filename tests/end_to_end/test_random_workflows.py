@@ -1,0 +1,232 @@
+"""Random workflows on a worker of Celery's and on one of qcore's: the same results, the same runs, no hang.
+
+QCORE_TREES is their number (60; by hand 2000), QCORE_TREES_SEED chooses others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import celery
+import pytest
+import redis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+import qcore
+from tests.support.processes import Processes
+from tests.support.redis_server import RedisServer
+from tests.support.trees import build
+from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.slow
+
+TREES = int(os.environ.get("QCORE_TREES", "60"))
+SEED = int(os.environ.get("QCORE_TREES_SEED", "7"))
+#: trees in flight at once
+BATCH = 30
+Tree = dict[str, Any]
+
+
+# --- the trees
+
+DEEDS = ("ok",) * 8 + ("fail", "retry", "gives_up", "ignored", "Ignore", "replace")
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> Tree:
+    """At most 12 nodes, besides errbacks, on at most 4 levels."""
+    left = [12]
+    numbers = iter(range(1, 1000))
+
+    def task(do: str = "") -> Tree:
+        left[0] -= 1
+        node: Tree = {"k": "task", "n": next(numbers), "do": do or draw(st.sampled_from(DEEDS))}
+        node["args"] = draw(st.sampled_from([[], [], [], ["a"], ["a", "b"]]))
+        node["si"] = draw(st.sampled_from([False] * 5 + [True]))
+        if node["do"] == "replace":
+            node["by"] = tree(2) if left[0] > 0 else task("ok")
+        return node
+
+    def members(levels: int, least: int) -> list[Tree]:
+        return [tree(levels - 1) for _ in range(draw(st.integers(least, 3)))]
+
+    def tree(levels: int) -> Tree:
+        kind = "task"
+        if levels > 1 and left[0] > 2:
+            kind = draw(st.sampled_from(["task", "task", "chain", "chain", "or", "group", "chord", "items"]))
+        if kind == "items":
+            kind = draw(st.sampled_from(["map", "starmap", "chunks"]))
+            left[0] -= 1
+            node: Tree = {"k": kind, "n": next(numbers), "items": draw(st.integers(1, 4))}
+        elif kind == "task":
+            node = task()
+        else:
+            node = {"k": kind, "n": next(numbers), "in": members(levels, 1 if kind == "group" else 2)}
+            if kind == "chord":
+                node["body"] = tree(levels - 1)
+        if draw(st.sampled_from([False] * 6 + [True])) and left[0] > 0:
+            node["link"] = [task("ok")]
+        if draw(st.sampled_from([False] * 4 + [True])):
+            node["err"] = [{"k": draw(st.sampled_from(["failed", "told"])), "n": next(numbers)}]
+        return node
+
+    return tree(4)
+
+
+def drawn(number: int) -> list[Tree]:
+    """Different trees, of SEED."""
+    found: dict[str, Tree] = {}
+
+    @seed(SEED)
+    @settings(
+        max_examples=number * 2,
+        database=None,
+        phases=[Phase.generate],
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(trees())
+    def draw(tree: Tree) -> None:
+        found[json.dumps(tree)] = tree
+
+    draw()
+    return list(found.values())[:number]
+
+
+# --- the two sides
+
+
+class Side(NamedTuple):
+    """A package, an app that only sends, and how to see whether its worker has nothing left to do."""
+
+    package: Any
+    app: Any
+    watch: qcore.App
+    notes: redis.Redis
+
+    def is_empty(self) -> bool:
+        admin = self.watch.broker.administration
+        depth = admin.depth("trees")
+        return not (depth.ready or depth.delayed or depth.in_flight or admin.held_by_others())
+
+    def settle(self) -> None:
+        """Wait until nothing runs and nothing follows. A message that a worker takes is for a moment nowhere,
+        so a fence is sent after it: nothing but the fence may have run between two empty moments."""
+        while True:
+            wait_for(self.is_empty, 100)
+            before = int(self.notes.get("all") or 0)
+            self.app.send_task("trees.fence", queue="trees").get(timeout=100)
+            wait_for(self.is_empty, 100)
+            if int(self.notes.get("all") or 0) == before + 1:
+                return
+
+    def results(self, batch: list[Tree]) -> list[tuple[Any, dict[str, int]]]:
+        """What came of each tree: its value or exceptions, and the runs of its tasks."""
+        names = [uuid.uuid4().hex for _ in batch]
+        sent = [self.send(tree, name) for tree, name in zip(batch, names, strict=True)]
+        self.settle()
+        runs = [self.notes.hgetall(f"runs.{name}") for name in names]
+        return [
+            (outcome(result), {k.decode(): int(v) for k, v in sorted(found.items())})
+            for result, found in zip(sent, runs, strict=True)
+        ]
+
+    def send(self, tree: Tree, name: str) -> Any:
+        try:
+            return build(tree, name, self.package, self.app).apply_async(queue="trees")
+        except Exception as exc:
+            return exc
+
+
+def outcome(result: Any) -> Any:
+    """A value as JSON, the name of an exception's class, or that there is none."""
+    if result is None or isinstance(result, Exception):
+        return f"not sent: {type(result).__name__}"
+    if hasattr(result, "results"):
+        return [outcome(one) for one in result.results]
+    try:
+        return json.loads(json.dumps(result.get(timeout=0 if result.ready() else 0.2)))
+    except Exception as exc:
+        return "pending" if type(exc).__name__ == "TimeoutError" else f"raised {type(exc).__name__}"
+
+
+@pytest.fixture
+def sides(
+    redis_server: RedisServer, redis_url: str, processes: Processes, tmp_path: Path
+) -> Iterator[tuple[Side, Side]]:
+    made = []
+    for db, package in ((1, celery), (2, qcore)):
+        url, notes = (redis_url.removesuffix("/0") + f"/{n}" for n in (db, db + 2))
+        env = {"TREES_URL": url, "TREES_NOTES": notes}
+        start = processes.celery if package is celery else processes.qctl
+        words = ("-A", "tests.projects.trees", "worker", "-c", "2", "-l", "INFO", "-Q", "trees")
+        worker = start(*words, "-n", f"{package.__name__}@trees", env=env)
+        worker.wait_output("ready")
+        app = (celery.Celery if package is celery else qcore.App)(
+            "client", broker=url, backend=url, set_as_current=False
+        )
+        watch = qcore.App("watch", broker=url, backend=url, set_as_current=False)
+        made.append(Side(package, app, watch, redis.Redis.from_url(notes)))
+    yield made[0], made[1]
+    for side in made:
+        side.app.close()
+        side.watch.close()
+
+
+def different(sides: tuple[Side, Side], batch: list[Tree]) -> list[tuple[Tree, Any, Any]]:
+    theirs, ours = (side.results(batch) for side in sides)
+    return [(t, c, q) for t, c, q in zip(batch, theirs, ours, strict=True) if c != q]
+
+
+def smaller(tree: Tree) -> Iterator[Tree]:
+    """The trees with one part less."""
+    for key in ("link", "err", "si", "args"):
+        if tree.get(key):
+            yield {**tree, key: False if key == "si" else []}
+    if tree.get("do") not in (None, "ok"):
+        yield {**{k: v for k, v in tree.items() if k != "by"}, "do": "ok"}
+    for key in ("in", "link"):
+        for i, one in enumerate(tree.get(key, ())):
+            if key == "in":
+                yield one
+                if len(tree["in"]) > 1:
+                    yield {**tree, "in": tree["in"][:i] + tree["in"][i + 1 :]}
+            for less in smaller(one):
+                yield {**tree, key: [*tree[key][:i], less, *tree[key][i + 1 :]]}
+    for key in ("body", "by"):
+        if key in tree:
+            yield tree[key]
+            for less in smaller(tree[key]):
+                yield {**tree, key: less}
+
+
+def reduced(sides: tuple[Side, Side], tree: Tree) -> tuple[Tree, Any, Any] | None:
+    """A small tree that still differs."""
+    found, candidates = None, [tree]
+    while candidates:
+        left = different(sides, candidates)
+        if not left:
+            break
+        found = min(left, key=lambda one: len(json.dumps(one[0])))
+        candidates = list(smaller(found[0]))
+    return found
+
+
+@pytest.mark.timeout(7200 if TREES > 60 else 300)
+def test_random_workflows_do_the_same_on_both_workers(sides: tuple[Side, Side]) -> None:
+    batch, found = drawn(TREES), []
+
+    for first in range(0, len(batch), BATCH):
+        found += different(sides, batch[first : first + BATCH])
+
+    shown = []
+    for tree, theirs, ours in found[:10]:
+        small = reduced(sides, tree) or (tree, theirs, ours)
+        shown.append("\n".join([json.dumps(small[0]), f"  celery {small[1]}", f"  qcore  {small[2]}"]))
+    assert not found, f"{len(found)} of {len(batch)} differ\n" + "\n".join(shown)
