@@ -121,14 +121,19 @@ def fail_signature(
     add its errbacks to the plan."""
     options = sig.get("options") or {}
     kind, kwargs = sig.get("subtask_type"), sig.get("kwargs") or {}
-    inner: list[Any] = [*(options.get("chain") or ())]
+    inner: list[Any] = []
     if kind == "chord":
         inner.append(kwargs.get("body"))
     elif kind in ("group", "chain"):
         inner += kwargs.get("tasks") or ()
-    for one in inner:
+    later = [*(options.get("chain") or ()), *(inner[1:] if kind == "chain" else ())]
+    for one in [*(inner[:1] if kind == "chain" else inner), *later]:
         if isinstance(one, dict):
-            fail_signature(one, state, error, results, parts, plan=plan, root_id=root_id, traceback=traceback)
+            # As in Celery, the errbacks of the tasks behind the first one are not called.
+            called = None if any(one is step for step in later) else plan
+            fail_signature(
+                one, state, error, results, parts, plan=called, root_id=root_id, traceback=traceback
+            )
     task_id = options.get("task_id")
     if kind in ("chord", "group", "chain") or not isinstance(task_id, str):
         return

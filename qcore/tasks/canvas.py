@@ -93,6 +93,12 @@ class chain(Flow):
         callbacks go to the last step, and errbacks to every step."""
         steps: list[Signature] = []
         for task in self.tasks:
+            if (
+                isinstance(task, group)
+                and len(task.tasks) == 1
+                and not (steps and isinstance(steps[-1], group))
+            ):
+                task = task.tasks[0]  # as in Celery, a group of one task is that task, unless it is a body
             for step in task.steps() if isinstance(task, chain) else [task]:
                 if isinstance(step, group) and not step.tasks and len(self.tasks) > 1:
                     continue  # an empty group among other steps has no effect
@@ -105,7 +111,8 @@ class chain(Flow):
         if steps:
             steps[-1].tail(**{k: options.pop(k) for k in _ENDS if k in options})
             for callback in as_list(options.pop("link", None)):
-                steps[-1].link(callback)
+                for last in steps[-1].tasks if isinstance(steps[-1], group) else steps[-1:]:
+                    last.link(callback)
         for errback in as_list(options.pop("link_error", None)):
             for step in steps:
                 step.link_error(errback)

@@ -31,11 +31,11 @@ def build(node: dict[str, Any], tree: str, package: Any, app: Any) -> Any:
     elif kind in ("failed", "told"):
         made = sig(f"trees.{kind}", kwargs={"tree": tree, "n": n}, immutable=False)
     elif kind == "chain":
-        made = package.chain(*all_of(node["in"]), app=app)
+        made = package.chain(*all_of(node["in"]))
     elif kind == "group":
-        made = package.group(all_of(node["in"]), app=app)
+        made = package.group(all_of(node["in"]))
     elif kind == "chord":
-        made = package.chord(all_of(node["in"]), build(node["body"], tree, package, app), app=app)
+        made = package.chord(all_of(node["in"]), build(node["body"], tree, package, app))
     elif kind == "or":  # the operator, which has rules of its own
         first, *rest = all_of(node["in"])
         made = first
