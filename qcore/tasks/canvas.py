@@ -77,8 +77,10 @@ class chain(Flow):
         return self.tasks
 
     def unchain_tasks(self) -> list[Signature]:
-        """Copies of the steps, each with the errbacks of the chain."""
+        """Copies of the steps, each with the errbacks of the chain, the last one with its callbacks."""
         tasks = [task.clone() for task in self.tasks]
+        for callback in as_list(self.options.get("link")):
+            tasks[-1].link(callback)
         for errback in as_list(self.options.get("link_error")):
             for task in tasks:
                 task.link_error(errback)
@@ -477,13 +479,13 @@ def _joined(first: Signature, then: Signature) -> Signature:
         found = first.clone()
         found["kwargs"]["body"] = first.body | then
         return found
-    before = first.tasks if isinstance(first, chain) else [first]
-    after = then.tasks if isinstance(then, chain) else [then]
-    app = first._app or then._app
-    joined = chain([*(t.clone() for t in before), *(t.clone() for t in after)], app=app)
+    joined = chain(app=first._app or then._app)
     for one in (first, then):
         if isinstance(one, chain):
-            joined.options.update(one.options)
+            joined.tasks.extend(one.unchain_tasks())
+            joined.options.update({k: v for k, v in one.options.items() if k not in ("link", "link_error")})
+        else:
+            joined.tasks.append(one.clone())
     return joined
 
 

@@ -290,6 +290,8 @@ class AsyncResult:
         return AsyncResult, (self.id,)
 
 
+#: the task that collects the results of a group within a workflow
+COLLECT = "celery.accumulate"
 #: seconds that a group waits for one result before it reads all of them again
 SLICE_S = 0.5
 
@@ -355,6 +357,9 @@ class ResultSet:
     def _raise_what_failed(self) -> None:
         for result in self._leaves():
             if result._meta is not None and result._meta.status in states.PROPAGATE_STATES:
+                if result._task_name == COLLECT and isinstance(result.parent, GroupResult):
+                    result.parent._look()  # it stands for this group, whose own failure Celery raises
+                    result.parent._raise_what_failed()
                 raise result._error(result._meta)
 
     def ready(self) -> bool:

@@ -201,6 +201,15 @@ def numbers(node: Tree) -> set[str]:
     return {str(node["n"])}.union(*map(numbers, parts(node)))
 
 
+def group_in_group(node: Tree) -> bool:
+    inner = any(one["k"] in ("group", "chunks") for one in node.get("in", ()))
+    return (inner and node["k"] in ("group", "chord")) or any(map(group_in_group, parts(node)))
+
+
+def unordered(value: Any) -> Any:
+    return sorted(map(unordered, value), key=json.dumps) if isinstance(value, list) else value
+
+
 def settled(theirs: Any, ours: Any) -> bool:
     """The same, or a failure here where Celery's result stays pending."""
     if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
@@ -216,6 +225,8 @@ def meant(tree: Tree, theirs: Any, ours: Any) -> bool:
     chord is a member of another one, which then never completes: its result stays pending.
     """
     (their_value, their_runs), (our_value, our_runs) = theirs, ours
+    if group_in_group(tree):
+        their_value, our_value = unordered(their_value), unordered(our_value)
     if not settled(their_value, our_value):
         return False
     of = dict(owners(tree))
@@ -269,7 +280,7 @@ def reduced(sides: tuple[Side, Side], tree: Tree) -> tuple[Tree, Any, Any] | Non
         if not left:
             break
         found = min(left, key=lambda one: len(json.dumps(one[0])))
-        candidates = list(smaller(found[0]))
+        candidates = list(smaller(found[0]))[:40]
     return found
 
 
