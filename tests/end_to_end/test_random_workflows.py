@@ -206,6 +206,24 @@ def group_in_group(node: Tree) -> bool:
     return (inner and node["k"] in ("group", "chord")) or any(map(group_in_group, parts(node)))
 
 
+def lost(node: Tree, key: str = "") -> Iterator[str]:
+    """The numbers of links of members of a group that ends a chain with links of its own."""
+    if key:
+        for one in node.get(key, ()):
+            yield from numbers(one)
+        for one in node.get("in", ())[-1:] if node["k"] in ("chain", "or") else node.get("in", ()):
+            yield from lost(one, key)
+        return
+    for kind in ("link", "err"):
+        last = node
+        while last["k"] in ("chain", "or"):
+            last = last["in"][-1]
+        if node.get(kind) and last is not node and last["k"] in ("group", "chord"):
+            yield from lost(last, kind)
+    for part in parts(node):
+        yield from lost(part)
+
+
 def unordered(value: Any) -> Any:
     return sorted(map(unordered, value), key=json.dumps) if isinstance(value, list) else value
 
@@ -229,11 +247,13 @@ def meant(tree: Tree, theirs: Any, ours: Any) -> bool:
         their_value, our_value = unordered(their_value), unordered(our_value)
     if not settled(their_value, our_value):
         return False
-    of = dict(owners(tree))
+    of, replaced = dict(owners(tree)), set(lost(tree))
     for what in {*their_runs, *our_runs}:
         if their_runs.get(what) == our_runs.get(what):
             continue
         number = what.split()[0]
+        if number in replaced and what not in their_runs:
+            continue
         if number not in of or what in their_runs:
             return False
         last = of[number]
