@@ -229,10 +229,11 @@ def unordered(value: Any) -> Any:
 
 
 def settled(theirs: Any, ours: Any) -> bool:
-    """The same, or a failure here where Celery's result stays pending."""
+    """The same, or a failure here where Celery's stays pending or is the ChordError that follows from it."""
     if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
         return all(map(settled, theirs, ours))
-    return bool(theirs == ours or (theirs == "pending" and str(ours).startswith("raised ")))
+    follows = theirs in ("pending", "raised ChordError") and str(ours).startswith("raised ")
+    return bool(theirs == ours or follows)
 
 
 def meant(tree: Tree, theirs: Any, ours: Any) -> bool:
@@ -240,7 +241,9 @@ def meant(tree: Tree, theirs: Any, ours: Any) -> bool:
 
     When a chord's header fails, qcore calls the errbacks of the tasks that therefore do not run, of its body
     and of the chords around it. Celery does not where the body is a chain, nor where the failed
-    chord is a member of another one, which then never completes: its result stays pending.
+    chord is a member of another one, which then never completes: its result stays pending. In a
+    workflow of several chords get() raises what failed first; Celery knows not all parents and may raise the
+    ChordError that followed.
     """
     (their_value, their_runs), (our_value, our_runs) = theirs, ours
     if group_in_group(tree):
