@@ -50,6 +50,9 @@ class EagerResult(AsyncResult):
     def forget(self) -> None:
         return None
 
+    def _may_wait(self) -> None:
+        return None  # it does not wait
+
 
 def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> AsyncResult:
     """Run `task` in this process, and then its continuations, as in Celery: callbacks are published, or run

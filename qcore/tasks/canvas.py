@@ -350,6 +350,9 @@ class chord(Flow):
     def link_error(self, errback: dict[str, Any]) -> dict[str, Any]:
         if self.app.conf.task_allow_error_cb_on_chord_header:
             self.header.link_error(errback)
+        for inner in self.tasks if not self.app.conf.task_allow_error_cb_on_chord_header else ():
+            if isinstance(inner, chord):
+                inner.link_error(errback)
         return self.body.link_error(errback)
 
     def leaving(self) -> list[Signature]:
