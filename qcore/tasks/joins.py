@@ -77,7 +77,9 @@ def fulfil(waiting: list[Any], result: Any) -> list[Any]:
     return []
 
 
-def told(meta: ResultMeta, error: Callable[[ResultMeta], BaseException] | None = None) -> dict[str, Any]:
+def as_mapping(
+    meta: ResultMeta, error: Callable[[ResultMeta], BaseException] | None = None
+) -> dict[str, Any]:
     """What on_message() and iter_native() get of a state: a mapping, as Celery's. error makes the
     exception of one that failed."""
     return {
@@ -105,7 +107,7 @@ def wait_watched(
         if meta is not None and meta != seen:
             seen = meta
             if on_message is not None:
-                on_message(result._told(meta))
+                on_message(result._as_mapping(meta))
         if meta is not None and meta.is_ready:
             return meta
         left = interval or INTERVAL_S
@@ -137,7 +139,7 @@ def arrivals(
             if hasattr(result, "results"):
                 yield result.id, result.results
             elif result not in pending and not result.ignored:
-                meta = result._told(result.meta())
+                meta = result._as_mapping(result.meta())
                 if on_message is not None:
                     on_message(meta)
                 yield result.id, meta

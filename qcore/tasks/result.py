@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qcore.base.keywords import check_accepted
 from qcore.errors import ResultsNotKept, TimeoutError
 from qcore.tasks.current_app import current_app
-from qcore.tasks.joins import arrivals, assert_will_not_block, fulfil, told, wait_watched
+from qcore.tasks.joins import arrivals, as_mapping, assert_will_not_block, fulfil, wait_watched
 from qcore.tasks.result_facts import ResultFacts
 from qcore.wire import result as states
 from qcore.wire.result import ResultMeta, exception_from
@@ -131,8 +131,8 @@ class AsyncResult(ResultFacts):
     def _may_wait(self) -> None:
         assert_will_not_block()
 
-    def _told(self, meta: ResultMeta) -> dict[str, Any]:
-        return told(meta, self._error if meta.status in states.EXCEPTION_STATES else None)
+    def _as_mapping(self, meta: ResultMeta) -> dict[str, Any]:
+        return as_mapping(meta, self._error if meta.status in states.EXCEPTION_STATES else None)
 
     def _raise_of_parents(self) -> None:
         """Raise the exception of the first parent that failed, if one did. One round trip for all."""

@@ -224,6 +224,12 @@ def lost(node: Tree, key: str = "") -> Iterator[str]:
         yield from lost(part)
 
 
+def chord_in_chord(node: Tree, within: bool = False) -> bool:
+    """Whether a member of a chord is, or contains, another chord (a group and what follows is one)."""
+    holds = node["k"] in ("chord", "group", "chunks")
+    return (within and holds) or any(chord_in_chord(one, within or holds) for one in parts(node))
+
+
 def unordered(value: Any) -> Any:
     return sorted(map(unordered, value), key=json.dumps) if isinstance(value, list) else value
 
@@ -241,14 +247,16 @@ def meant(tree: Tree, theirs: Any, ours: Any) -> bool:
 
     When a chord's header fails, qcore calls the errbacks of the tasks that therefore do not run, of its body
     and of the chords around it. Celery does not where the body is a chain, nor where the failed
-    chord is a member of another one, which then never completes: its result stays pending. In a
+    chord is a member of another one, which then never completes: its result stays pending,
+    and get() of the outer one raises what another member raised, if one did. In a
     workflow of several chords get() raises what failed first; Celery knows not all parents and may raise the
     ChordError that followed.
     """
     (their_value, their_runs), (our_value, our_runs) = theirs, ours
     if group_in_group(tree):
         their_value, our_value = unordered(their_value), unordered(our_value)
-    if not settled(their_value, our_value):
+    others = str(their_value).startswith("raised ") and our_value == "raised ChordError"
+    if not settled(their_value, our_value) and not (others and chord_in_chord(tree)):
         return False
     of, replaced = dict(owners(tree)), set(lost(tree))
     for what in {*their_runs, *our_runs}:
