@@ -95,12 +95,9 @@ class chain(Flow):
         callbacks go to the last step, and errbacks to every step."""
         steps: list[Signature] = []
         for task in self.tasks:
-            if (
-                isinstance(task, group)
-                and len(task.tasks) == 1
-                and not (steps and isinstance(steps[-1], group))
-            ):
-                task = task.tasks[0]  # as in Celery, a group of one task is that task, unless it is a body
+            led_by_group = len(steps) == 1 and steps[0] is self.tasks[0] and isinstance(steps[0], group)
+            if isinstance(task, group) and len(task.tasks) == 1 and not led_by_group:
+                task = task.tasks[0]  # as in Celery, a group of one task is that task, but in `group | group`
             for step in task.steps() if isinstance(task, chain) else [task]:
                 if isinstance(step, group) and not step.tasks and len(self.tasks) > 1:
                     continue  # an empty group among other steps has no effect
@@ -350,8 +347,8 @@ class chord(Flow):
     def link_error(self, errback: dict[str, Any]) -> dict[str, Any]:
         if self.app.conf.task_allow_error_cb_on_chord_header:
             self.header.link_error(errback)
-        for inner in self.tasks if not self.app.conf.task_allow_error_cb_on_chord_header else ():
-            if isinstance(inner, chord):
+        else:
+            for inner in (task for task in self.tasks if isinstance(task, chord)):
                 inner.link_error(errback)
         return self.body.link_error(errback)
 

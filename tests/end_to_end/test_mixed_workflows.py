@@ -56,7 +56,7 @@ def start(processes: Processes, urls: tuple[str, str], kind: str) -> Process:
     if kind == "qcore":
         return processes.start_qcore_worker(urls[0], "-c", "2", app=FLOWS, backend=urls[1])
     env = {**celery_env(*urls), "FLOWS_CELERY": "1"}
-    words = ("-A", FLOWS, "worker", "-c", "2", "-n", f"c{len(processes.folder.name)}@mixed")
+    words = ("-A", FLOWS, "worker", "-c", "2", "-n", "c@mixed")
     worker = processes.celery(*words, "-l", "INFO", env=env)
     worker.wait_output("ready")
     return worker

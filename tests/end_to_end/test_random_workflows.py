@@ -255,8 +255,9 @@ def meant(tree: Tree, theirs: Any, ours: Any) -> bool:
     (their_value, their_runs), (our_value, our_runs) = theirs, ours
     if group_in_group(tree):
         their_value, our_value = unordered(their_value), unordered(our_value)
-    others = str(their_value).startswith("raised ") and our_value == "raised ChordError"
-    if not settled(their_value, our_value) and not (others and chord_in_chord(tree)):
+    both = str(their_value).startswith("raised ") and str(our_value).startswith("raised ")
+    another = group_in_group(tree) or (our_value == "raised ChordError" and chord_in_chord(tree))
+    if not settled(their_value, our_value) and not (both and another):
         return False
     of, replaced = dict(owners(tree)), set(lost(tree))
     for what in {*their_runs, *our_runs}:
