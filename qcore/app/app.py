@@ -33,7 +33,7 @@ from qcore.signals import after_task_publish, published
 from qcore.signals import import_modules as modules_imported
 from qcore.tasks.current_app import set_current
 from qcore.tasks.decorators import SharedTask, make_task
-from qcore.tasks.request import current_request
+from qcore.tasks.request import current_request, current_task
 from qcore.tasks.result import AsyncResult, GroupResult, Handle, ResultSet
 from qcore.tasks.signature import collecting
 from qcore.tasks.task import Task as BaseTask
@@ -331,7 +331,7 @@ class App:
     def adopt(self, result: Handle) -> None:
         """Record `result` as a child of the task that runs in this thread or coroutine, if any."""
         parent = current_request()
-        if parent is not None:
+        if parent is not None and current_task().trail:
             parent.children.append(result)
 
     def send_many(self, signatures: Iterable[Signature]) -> list[AsyncResult]:

@@ -137,7 +137,8 @@ def message(
         parent_id=options.get("parent_id") or (parent.id if parent else None),
         group_id=options.get("group_id"),
         group_index=options.get("group_index"),
-        shadow=options.get("shadow"),
+        shadow=options.get("shadow")
+        or (task.shadow_name(args, kwargs, options) if task is not None else None),
         ignore_result=bool(ignore if ignore is not None else conf.task_ignore_result),
         reply_to=options.get("reply_to") or app.reply_to(),
         embed=embed,

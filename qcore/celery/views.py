@@ -62,6 +62,7 @@ celery.local qcore.celery.proxies Proxy
 celery.registry qcore.celery.proxies tasks
 celery.result qcore.tasks.result AsyncResult GroupResult ResultSet result_from_tuple
 celery.result qcore.execution.eager EagerResult
+celery.result qcore.tasks.joins allow_join_result assert_will_not_block denied_join_result
 celery.schedules qcore.celery.schedules crontab schedule solar
 celery.signals qcore.signals *
 celery.states qcore.tasks.states *

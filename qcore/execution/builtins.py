@@ -85,7 +85,7 @@ def _unlock_chord(
         wait = app.conf.result_chord_retry_interval if interval is None else interval
         self.retry(countdown=wait, max_retries=max_retries)
     try:
-        values = members.join(timeout=app.conf.result_chord_join_timeout)
+        values = members.join(timeout=app.conf.result_chord_join_timeout, disable_sync_subtasks=False)
     except Exception as exc:  # of a member: the body fails with it
         lost = next((one.id for one in members.results if one.failed()), None)
         error = ChordError(f"Dependency {lost} raised {exc!r}" if lost else repr(exc))

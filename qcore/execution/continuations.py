@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qcore.brokers.contract.records import Message
 from qcore.tasks.request import Request
+from qcore.tasks.result import COLLECT
 from qcore.tasks.signature import SendPlan, Signature, signature
 from qcore.tasks.task import Task
 from qcore.wire import result as result_wire
@@ -121,14 +122,24 @@ def fail_signature(
     add its errbacks to the plan."""
     options = sig.get("options") or {}
     kind, kwargs = sig.get("subtask_type"), sig.get("kwargs") or {}
-    inner: list[Any] = [*(options.get("chain") or ())]
+    first: list[Any] = []
+    later: list[Any] = list(options.get("chain") or ())
     if kind == "chord":
-        inner.append(kwargs.get("body"))
-    elif kind in ("group", "chain"):
-        inner += kwargs.get("tasks") or ()
-    for one in inner:
-        if isinstance(one, dict):
-            fail_signature(one, state, error, results, parts, plan=plan, root_id=root_id, traceback=traceback)
+        body, header = kwargs.get("body"), kwargs.get("header")
+        first.append(body)
+        (first if stands_for_group(sig) else later).append(header)
+    elif kind == "group":
+        first += kwargs.get("tasks") or ()
+    elif kind == "chain":
+        first += (kwargs.get("tasks") or ())[:1]
+        later += (kwargs.get("tasks") or ())[1:]
+    # As in Celery, errbacks of the tasks behind the first one are not called.
+    for those, called in ((first, plan), (later, None)):
+        for one in those:
+            if isinstance(one, dict):
+                fail_signature(
+                    one, state, error, results, parts, plan=called, root_id=root_id, traceback=traceback
+                )
     task_id = options.get("task_id")
     if kind in ("chord", "group", "chain") or not isinstance(task_id, str):
         return
@@ -144,6 +155,13 @@ def fail_signature(
     if isinstance(chord, dict) and group:
         entry = to_json([1, task_id, state, error])
         parts.append(ChordPart(group, task_id, options.get("group_index"), entry, to_json(chord), root_id))
+
+
+def stands_for_group(sig: dict[str, Any]) -> bool:
+    """Whether a signature is a group, or the chord that collects a group's results (see with_one_end)."""
+    body = (sig.get("kwargs") or {}).get("body")
+    collects = isinstance(body, dict) and body.get("task") == COLLECT
+    return sig.get("subtask_type") == "group" or (sig.get("subtask_type") == "chord" and collects)
 
 
 def _emit(plan: SendPlan, link: Any, value: Any, options: dict[str, Any]) -> None:

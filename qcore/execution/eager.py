@@ -69,6 +69,9 @@ class EagerResult(AsyncResult):
     def _error(self, meta: ResultMeta) -> BaseException:
         return self.failure if self.failure is not None else super()._error(meta)
 
+    def _may_wait(self) -> None:
+        return None  # it does not wait
+
 
 class EagerRun(Run):
     """A run in the caller's process. What the task gets, returns and raises are the objects themselves; the

@@ -77,8 +77,10 @@ class chain(Flow):
         return self.tasks
 
     def unchain_tasks(self) -> list[Signature]:
-        """Copies of the steps, each with the errbacks of the chain."""
+        """Copies of the steps, each with the errbacks of the chain, the last one with its callbacks."""
         tasks = [task.clone() for task in self.tasks]
+        for callback in as_list(self.options.get("link")):
+            tasks[-1].link(callback)
         for errback in as_list(self.options.get("link_error")):
             for task in tasks:
                 task.link_error(errback)
@@ -93,6 +95,9 @@ class chain(Flow):
         callbacks go to the last step, and errbacks to every step."""
         steps: list[Signature] = []
         for task in self.tasks:
+            led_by_group = len(steps) == 1 and steps[0] is self.tasks[0] and isinstance(steps[0], group)
+            if isinstance(task, group) and len(task.tasks) == 1 and not led_by_group:
+                task = task.tasks[0]  # as in Celery, a group of one task is that task, but in `group | group`
             for step in task.steps() if isinstance(task, chain) else [task]:
                 if isinstance(step, group) and not step.tasks and len(self.tasks) > 1:
                     continue  # an empty group among other steps has no effect
@@ -105,7 +110,8 @@ class chain(Flow):
         if steps:
             steps[-1].tail(**{k: options.pop(k) for k in _ENDS if k in options})
             for callback in as_list(options.pop("link", None)):
-                steps[-1].link(callback)
+                for last in steps[-1].tasks if isinstance(steps[-1], group) else steps[-1:]:
+                    last.link(callback)
         for errback in as_list(options.pop("link_error", None)):
             for step in steps:
                 step.link_error(errback)
@@ -341,6 +347,9 @@ class chord(Flow):
     def link_error(self, errback: dict[str, Any]) -> dict[str, Any]:
         if self.app.conf.task_allow_error_cb_on_chord_header:
             self.header.link_error(errback)
+        else:
+            for inner in (task for task in self.tasks if isinstance(task, chord)):
+                inner.link_error(errback)
         return self.body.link_error(errback)
 
     def leaving(self) -> list[Signature]:
@@ -470,13 +479,13 @@ def _joined(first: Signature, then: Signature) -> Signature:
         found = first.clone()
         found["kwargs"]["body"] = first.body | then
         return found
-    before = first.tasks if isinstance(first, chain) else [first]
-    after = then.tasks if isinstance(then, chain) else [then]
-    app = first._app or then._app
-    joined = chain([*(t.clone() for t in before), *(t.clone() for t in after)], app=app)
+    joined = chain(app=first._app or then._app)
     for one in (first, then):
         if isinstance(one, chain):
-            joined.options.update(one.options)
+            joined.tasks.extend(one.unchain_tasks())
+            joined.options.update({k: v for k, v in one.options.items() if k not in ("link", "link_error")})
+        else:
+            joined.tasks.append(one.clone())
     return joined
 
 

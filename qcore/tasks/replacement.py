@@ -25,7 +25,9 @@ def stand_in(sig: Signature, request: Request) -> Signature:
         found.freeze(request.id, root_id=request.root_id)
         found = chain([found, *(signature(step) for step in reversed(rest))], app=sig._app)
         found.freeze(root_id=request.root_id)
-        found.tail(chord=request.chord, group_id=request.group, group_index=request.group_index)
+        mine = {"chord": request.chord, "group_id": request.group, "group_index": request.group_index}
+        # The last of the remaining steps may have the place in the chord, if this task was a replacement too.
+        found.tail(**{key: value for key, value in mine.items() if value is not None})
         return found
     found.freeze(
         request.id,

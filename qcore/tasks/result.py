@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from qcore.base.keywords import check_accepted
-from qcore.base.times import when
-from qcore.errors import IncompleteStream, ResultsNotKept, TimeoutError
+from qcore.errors import ResultsNotKept, TimeoutError
 from qcore.tasks.current_app import current_app
+from qcore.tasks.joins import arrivals, as_mapping, assert_will_not_block, fulfil, wait_watched
+from qcore.tasks.result_facts import ResultFacts
 from qcore.wire import result as states
 from qcore.wire.result import ResultMeta, exception_from
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from qcore.tasks.interface import ClientApp
 
 
-GET = "timeout propagate interval callback"
-#: keywords of Celery's get() that choose how it waits
-GET_OF_CELERY = "callback no_ack follow_parents disable_sync_subtasks EXCEPTION_STATES PROPAGATE_STATES"
+GET = "timeout propagate interval callback on_message on_interval disable_sync_subtasks"
+#: further keywords that are accepted: the last three have no meaning here
+GET_OF_CELERY = f"{GET} follow_parents no_ack EXCEPTION_STATES PROPAGATE_STATES"
 
 
 def _revoke_options(terminate: bool, signal: str | None, wait: bool, timeout: float | None) -> dict[str, Any]:
@@ -32,10 +32,10 @@ def _revoke_options(terminate: bool, signal: str | None, wait: bool, timeout: fl
     return options if timeout is None else {**options, "timeout": timeout}
 
 
-class AsyncResult:
+class AsyncResult(ResultFacts):
     """The result of one task, by id. Creating it makes no request to the result store."""
 
-    __slots__ = ("_app", "_meta", "_task_name", "id", "ignored", "parent")
+    __slots__ = ("_app", "_meta", "_task_name", "_then", "id", "ignored", "parent")
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class AsyncResult:
         self.id: str = id
         self._app, self.parent, self._task_name = app, parent, task_name
         self._meta: ResultMeta | None = None
+        self._then: list[Any] | None = None  # pairs: what then() was given
         #: nothing is stored, or no longer: get() returns None at once
         self.ignored = False
 
@@ -66,15 +67,30 @@ class AsyncResult:
         Raises ResultsNotKept, BrokerDown.
         """
         if self._meta is None or not self._meta.is_ready:
-            self._meta = self.app.results.get([self.id])[0]
+            self._read(self.app.results.get([self.id])[0])
         return self._meta or ResultMeta(task_id=self.id)
+
+    def _read(self, meta: ResultMeta | None) -> None:
+        """Take a state that was read; a final one fulfils what then() was given."""
+        self._meta = meta
+        if self._then and meta is not None and meta.is_ready:
+            self._then = fulfil(self._then, self)
+
+    def then(self, callback: Any, on_error: Any = None, weak: bool = False) -> Any:
+        """Call callback(result) as soon as this process has read the final state, by get() or ready(),
+        whatever the state is; on_error(exception) if that raises. Returns callback."""
+        self._then = [*(self._then or ()), (callback, on_error)]
+        self._read(self._meta)
+        return callback
 
     def get(
         self, timeout: float | None = None, propagate: bool = True, interval: float = 0.0, **celerys: Any
     ) -> Any:
         """Wait for the value and return it.
 
-        timeout is in seconds, None waits for ever; interval has no effect, since nothing polls. With
+        timeout is in seconds, None waits for ever; on_interval() is called every interval seconds meanwhile,
+        and on_message(mapping) with each state that is read. Within a task of a worker this is a
+        RuntimeError, unless disable_sync_subtasks=False or within allow_join_result(). With
         propagate a failed task raises its exception (see wire/result.py for which class), else the exception
         is returned; as in Celery, that of the first parent that failed (follow_parents=False: its own). None
         at once if the task's result is ignored, or after forget(). callback is called with (id, value) before
@@ -84,14 +100,21 @@ class AsyncResult:
         check_accepted("get()", celerys, GET, GET_OF_CELERY)
         if self.ignored:
             return None
+        if celerys.get("disable_sync_subtasks", True):
+            self._may_wait()
         follow = propagate and self.parent is not None and celerys.get("follow_parents", True)
         if self._meta is None or not self._meta.is_ready:
-            found = self.app.results.wait(self.id, timeout)
+            watching = celerys.get("on_message"), celerys.get("on_interval")
+            if any(watching):
+                found = wait_watched(self, timeout, interval, *watching)
+            else:
+                found = self.app.results.wait(self.id, timeout)
             if found is None:
                 if follow:
                     self._raise_of_parents()
                 raise TimeoutError(f"no result of {self.id} within {timeout} s")
-            self._meta = found
+            self._read(found)
+            assert self._meta is not None
         if self._meta.status in states.PROPAGATE_STATES:
             if follow:
                 self._raise_of_parents()
@@ -104,6 +127,12 @@ class AsyncResult:
         return self._meta.result
 
     wait = get
+
+    def _may_wait(self) -> None:
+        assert_will_not_block()
+
+    def _as_mapping(self, meta: ResultMeta) -> dict[str, Any]:
+        return as_mapping(meta, self._error if meta.status in states.EXCEPTION_STATES else None)
 
     def _raise_of_parents(self) -> None:
         """Raise the exception of the first parent that failed, if one did. One round trip for all."""
@@ -137,16 +166,6 @@ class AsyncResult:
     info = result
 
     @property
-    def traceback(self) -> str | None:
-        return self.meta().traceback
-
-    @property
-    def date_done(self) -> datetime | None:
-        """When the task ended, in UTC; None before that."""
-        done = self.meta().date_done
-        return datetime.fromtimestamp(when(done, 0), UTC) if done else None
-
-    @property
     def children(self) -> list[AsyncResult | GroupResult]:
         """The results of the tasks and groups that this task called."""
         found = []
@@ -156,35 +175,6 @@ class AsyncResult:
             except (TypeError, IndexError, ValueError):
                 continue  # a format of a later Celery: the other children are still valid
         return found
-
-    @property
-    def task_id(self) -> str:
-        return self.id
-
-    @property
-    def name(self) -> str | None:
-        """The name of the task; this and the next are stored with the setting result_extended, else None."""
-        return self.meta().name
-
-    @property
-    def args(self) -> Any:
-        return self.meta().args
-
-    @property
-    def kwargs(self) -> Any:
-        return self.meta().kwargs
-
-    @property
-    def worker(self) -> str | None:
-        return self.meta().worker
-
-    @property
-    def retries(self) -> int | None:
-        return self.meta().retries
-
-    @property
-    def queue(self) -> str | None:
-        return self.meta().queue
 
     def as_list(self) -> list[str]:
         """Its id, and those of its parents."""
@@ -203,37 +193,10 @@ class AsyncResult:
         if propagate and meta.status in states.PROPAGATE_STATES:
             raise self._error(meta)
         if callback is not None:
-            callback(self.id, meta.result)
-        return meta.result
+            callback(self.id, self.result)
+        return self.result
 
     maybe_reraise = maybe_throw
-
-    def get_leaf(self) -> Any:
-        """The value of the last task that was called from this one, by the last child of each."""
-        value = None
-        for _, result in self.iterdeps():
-            value = result.get()
-        return value
-
-    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
-        """(parent, result) of this result and of all that follow from it, level by level.
-
-        Raises IncompleteStream at one that is not ready, unless intermediate.
-        """
-        waiting: list[tuple[Any, Any]] = [(None, self)]
-        while waiting:
-            parent, node = waiting.pop(0)
-            yield parent, node
-            if not node.ready():
-                if not intermediate:
-                    raise IncompleteStream(f"{node} is not ready; intermediate=True does not stop there")
-                continue
-            waiting.extend((node, child) for child in node.children)
-
-    def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Any, Any]]:
-        """(result, value) of this result and of all that follow from it; the options are those of get()."""
-        for _, result in self.iterdeps(intermediate):
-            yield result, result.get(**options)
 
     def ready(self) -> bool:
         return self.state in states.READY_STATES
@@ -290,6 +253,8 @@ class AsyncResult:
         return AsyncResult, (self.id,)
 
 
+#: the task that collects the results of a group within a workflow
+COLLECT = "celery.accumulate"
 #: seconds that a group waits for one result before it reads all of them again
 SLICE_S = 0.5
 
@@ -302,6 +267,7 @@ class ResultSet:
     ) -> None:
         self.results: list[AsyncResult | GroupResult] = list(results)
         self._app = app
+        self._then: list[Any] = []
 
     @property
     def app(self) -> ClientApp:
@@ -322,7 +288,7 @@ class ResultSet:
         if waiting:
             metas = self.app.results.get([r.id for r in waiting])
             for result, meta in zip(waiting, metas, strict=True):
-                result._meta = meta
+                result._read(meta)
         return [r for r in waiting if r._meta is None or not r._meta.is_ready]
 
     def get(
@@ -333,7 +299,13 @@ class ResultSet:
         timeout is in seconds; None waits without limit. Raises TimeoutError, ResultsNotKept, BrokerDown.
         """
         check_accepted("get()", celerys, GET, GET_OF_CELERY)
-        callback = celerys.get("callback")
+        if celerys.get("disable_sync_subtasks", True):
+            assert_will_not_block()
+        callback, on_message, on_interval = (
+            celerys.get(k) for k in ("callback", "on_message", "on_interval")
+        )
+        for _ in arrivals(self, timeout, interval, on_message, on_interval) if on_message else ():
+            pass
         until = None if timeout is None else time.monotonic() + timeout
         waiting = self._look()
         while waiting:
@@ -344,21 +316,46 @@ class ResultSet:
                 raise TimeoutError(f"{len(waiting)} of {len(self)} results not there within {timeout} s")
             # The last result is likely to be ready last; after SLICE_S all others are read too.
             self.app.results.wait(waiting[-1].id, left)
+            if on_interval is not None:
+                on_interval()
             waiting = self._look()
-        return [
-            r.get(timeout=0 if isinstance(r, AsyncResult) else None, propagate=propagate, callback=callback)
-            for r in self.results
-        ]
+        self._then = fulfil(self._then, self)
+        given: dict[str, Any] = {"callback": callback, "disable_sync_subtasks": False}
+        at_once = [0 if isinstance(r, AsyncResult) else None for r in self.results]
+        return [r.get(t, propagate, **given) for r, t in zip(self.results, at_once, strict=True)]
 
     join = join_native = get
 
     def _raise_what_failed(self) -> None:
         for result in self._leaves():
             if result._meta is not None and result._meta.status in states.PROPAGATE_STATES:
+                if result._task_name == COLLECT and isinstance(result.parent, GroupResult):
+                    result.parent._look()  # it stands for this group, whose own failure Celery raises
+                    result.parent._raise_what_failed()
                 raise result._error(result._meta)
 
+    def then(self, callback: Any, on_error: Any = None, weak: bool = False) -> Any:
+        """Call callback(set) as soon as this process has read all final states; as AsyncResult.then()."""
+        self._then.append((callback, on_error))
+        return callback
+
+    def iter_native(
+        self,
+        timeout: float | None = None,
+        interval: float = 0.0,
+        no_ack: bool = True,
+        on_message: Any = None,
+        on_interval: Any = None,
+    ) -> Iterator[tuple[str, Any]]:
+        """(id, mapping of the state) of each result, as they arrive. Raises TimeoutError."""
+        yield from arrivals(self, timeout, interval, on_message, on_interval)
+        self._then = fulfil(self._then, self)
+
     def ready(self) -> bool:
-        return not self._look()
+        if self._look():
+            return False
+        self._then = fulfil(self._then, self)
+        return True
 
     def successful(self) -> bool:
         return not self._look() and all(r.state == states.SUCCESS for r in self._leaves())

@@ -17,7 +17,7 @@ from qcore.base.times import new_id
 from qcore.brokers.contract.records import Message
 from qcore.errors import ConfigError
 from qcore.tasks.current_app import current_app
-from qcore.tasks.result import AsyncResult, Handle
+from qcore.tasks.result import AsyncResult, GroupResult, Handle
 from qcore.tasks.stamping import StampingVisitor, together
 from qcore.wire import identity
 
@@ -388,6 +388,8 @@ class Flow(Signature):
         plan = SendPlan(app)
         mine.emit(plan, args, kwargs, options)
         plan.send(how)
+        if isinstance(result, GroupResult) and len(result) == 1 and isinstance(result[0], GroupResult):
+            result = result[0]  # a group of one that is itself a group's result, as in Celery
         if add_to_parent:
             app.adopt(result)
         return result

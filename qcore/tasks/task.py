@@ -92,6 +92,8 @@ class Task:
     routing_key: str | None = None
     send_events: bool = True
     abstract: bool = False
+    #: whether the calls of a run are stored as the children of its result
+    trail: bool = True
     #: whether a subclass wraps each run in a __call__() of its own
     overrides_call: bool = False
     #: whether a subclass overrides apply_async()
@@ -154,6 +156,7 @@ class Task:
         for option in ("acks_on_failure", "acks_on_timeout"):
             if getattr(self, option) is None:
                 setattr(self, option, self.acks_on_failure_or_timeout)
+        self.on_bound(app)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """The body of the task."""
@@ -180,6 +183,25 @@ class Task:
     def after_return(
         self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
     ) -> None: ...
+
+    @classmethod
+    def on_bound(cls, app: TaskApp) -> None:
+        """Called when the task belongs to an app, with its options set."""
+
+    def shadow_name(self, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> str | None:
+        """The name of one call in logs and events; None: that of the task."""
+
+    def on_replace(self, sig: Signature) -> Any:
+        """Called by replace() with the signature that takes over; what it returns the run returns."""
+        if self.request.is_eager:
+            return sig.apply().get()
+        raise Replaced(sig)
+
+    def add_trail(self, result: Any) -> Any:
+        """Store `result` as a child of the result of this run. Returns it."""
+        if self.trail:
+            self.request.children.append(result)
+        return result
 
     @property
     def request(self) -> Request:
@@ -266,9 +288,7 @@ class Task:
         """End this run and let `sig` take over the task id, the callbacks, the remaining chain and the place
         in a chord. Raises Replaced; in eager mode it returns the value of `sig`."""
         request = self.request
-        if request.is_eager:
-            return sig.apply().get()
-        raise Replaced(stand_in(sig, request))
+        return self.on_replace(sig if request.is_eager else stand_in(sig, request))
 
     def AsyncResult(self, task_id: str) -> AsyncResult:
         return AsyncResult(task_id, self.app, task_name=self.name)

@@ -10,6 +10,7 @@ from tests.projects.proj import note
 app: Any
 if os.environ.get("FLOWS_CELERY"):
     from celery import Celery
+    from celery.result import allow_join_result as joins
 
     app = Celery(
         "flows",
@@ -20,6 +21,7 @@ if os.environ.get("FLOWS_CELERY"):
     app.conf.update(broker_connection_retry_on_startup=True, task_acks_late=True)
 else:
     from qcore import App
+    from qcore.tasks.joins import allow_join_result as joins
 
     app = App("flows")
 
@@ -115,3 +117,49 @@ def notes_its_text(self: Any, path: str) -> None:
     note(path, f"{self.request.argsrepr} {self.request.kwargsrepr}")
     if not self.request.retries:
         raise self.retry(countdown=0)
+
+
+@app.task(name="flows.waits", bind=True)
+def waits(self: Any, how: str) -> Any:
+    """Ask for a result within the task."""
+    found = add.delay(1, 1)
+    try:
+        if how == "allowed":
+            with joins():
+                return found.get(timeout=30)
+        return found.get(timeout=30, disable_sync_subtasks=how != "asked")
+    except RuntimeError as exc:
+        return type(exc).__name__
+
+
+class Observed(app.Task):  # type: ignore[misc,name-defined]
+    """A base class with every hook about names and replacements."""
+
+    @classmethod
+    def on_bound(cls, app: Any) -> None:
+        cls.bound_to = app.main
+
+    def shadow_name(self, args: Any, kwargs: Any, options: Any) -> str:
+        return f"shadow of {args[0]}"
+
+    def on_replace(self, sig: Any) -> Any:
+        note(self.request.args[1], f"replaced by {sig.task}")
+        return super().on_replace(sig)
+
+
+@app.task(name="flows.observed", bind=True, base=Observed)
+def observed(self: Any, x: int, path: str) -> Any:
+    note(path, f"{self.bound_to} {self.request.shadow}")
+    return self.replace(add.s(x, 1))
+
+
+@app.task(name="flows.parent", bind=True)
+def parent(self: Any) -> str:
+    add.delay(1, 1)
+    self.add_trail(self.AsyncResult("by hand"))
+    return "parent"
+
+
+@app.task(name="flows.without_trail", trail=False)
+def without_trail() -> None:
+    add.delay(1, 1)

@@ -23,6 +23,7 @@ from qcore.execution.run_signals import traced
 from qcore.pools.base import PoolFeatures, PoolSetup, Running
 from qcore.pools.gevent import patch
 from qcore.pools.in_process import InProcessPool
+from qcore.tasks.joins import waiting_blocks
 from qcore.wire.outcome import End, Job, Outcome
 
 STOP_S = 2.0
@@ -87,6 +88,7 @@ class GeventPool(InProcessPool):
     # --- in the greenlets' thread
 
     def _serve(self, ready: int) -> None:
+        waiting_blocks(False)  # a greenlet that waits lets the others run
         gevent: Any = importlib.import_module("gevent")
         self._hub = gevent.get_hub()
         self._spawn = gevent.spawn

@@ -99,7 +99,7 @@ class Chords:
             entries = [from_json(entry) for entry in full.entries]
             bad = next((e for e in entries if e[2] in result_wire.PROPAGATE_STATES), None)
             if bad is not None:
-                return self._fail(body, part, f"Dependency {bad[1]} raised {_shown(bad[3])}")
+                return self._fail(body, part, f"Dependency {bad[1]} raised {_shown(bad[3])}", bad[3])
             value = self._shaped(full, entries)
             sent = continuations.body(body, value, part, self.app)
             if sent.before is not None:
@@ -133,10 +133,15 @@ class Chords:
 
         return [value(member) for member in from_json(full.shape)["result"][1]]
 
-    def _fail(self, body: dict[str, Any], part: ChordPart, why: str) -> list[ChordPart]:
-        """As in Celery: store a ChordError as the body's result, and publish its errbacks."""
+    def _fail(
+        self, body: dict[str, Any], part: ChordPart, why: str, cause: dict[str, Any] | None = None
+    ) -> list[ChordPart]:
+        """As in Celery: store a ChordError as the body's result, `cause` as that of each member of a
+        group, and publish their errbacks."""
         log.error("chord %s: %s", part.group, why)
         error = {"exc_type": "ChordError", "exc_message": [why], "exc_module": "celery.exceptions"}
+        if isinstance(cause, dict) and continuations.stands_for_group(body):
+            error = cause
         found = continuations.body_failed(
             body, self.app, error, f"celery.exceptions.ChordError: {why}\n", part.root_id
         )

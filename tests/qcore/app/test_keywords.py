@@ -111,7 +111,7 @@ def test_an_unknown_call_option_does_not_replace_a_property_that_the_transport_n
     ("call", "given"),
     [
         (lambda app, k: app.AsyncResult("t").get(**k), "timeot"),
-        (lambda app, k: app.AsyncResult("t").get(**k), "on_interval"),
+        (lambda app, k: app.AsyncResult("t").get(**k), "on_intervall"),
         (lambda app, k: app.GroupResult("g", []).get(**k), "propagat"),
         (lambda app, k: app.events.Receiver(None, **k), "handler"),
         (lambda app, k: app.events.State(**k), "max_task_in_memory"),

@@ -1,0 +1,89 @@
+"""Workflows of both clients, run by workers of both kinds, one of which is killed: each ends as it should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import celery
+import pytest
+
+import qcore
+from tests.qcore.tasks.test_workflows_as_celery import Kit
+from tests.support.processes import Process, Processes, celery_env
+from tests.support.waiting import wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+FLOWS = "tests.projects.flows"
+COPIES = 5
+
+
+def workflows(kit: Kit) -> Iterator[tuple[Any, Any]]:
+    """Each workflow, and its value or the class of the exception that it raises."""
+    p, s = kit.package, kit.s
+    two = [s("add", 1, 1), s("add", 2, 2)]
+    yield s("add", 1, 1), 2
+    yield p.chain(s("add", 1, 1), s("add", 3), s("mul", 10)), 50
+    yield p.group(two), [2, 4]
+    yield p.chord(two, s("total")), 6
+    yield p.chain(p.group(two), s("total"), s("add", 1)), 7
+    yield p.chain(s("add", 1, 1), p.group(s("add", 1), s("add", 2)), s("total")), 7
+    yield p.chain(p.group(two), p.group(s("total"), s("total", 1)), s("total")), 13
+    yield p.chord([p.chord(two, s("total")), s("add", 1, 1)], s("total")), 8
+    yield p.chord([p.chain(s("add", 1, 1), s("add", 1)), s("replaced", 2)], s("total")), 33
+    yield p.chain(s("add", 1, 1), s("fail"), s("add", 1)), "ValueError"
+    yield p.chord([s("add", 1, 1), s("fail")], s("total")), "ValueError"
+    yield p.chain(p.group(two), s("fail"), s("add", 1)), "ValueError"
+    yield p.chain(s("replaced", 1), s("replaced")), 210
+
+
+@pytest.fixture(params=["redis", "rabbit"])
+def urls(request: pytest.FixtureRequest, redis_url: str) -> tuple[str, str]:
+    """Of the broker and of the result store."""
+    return (redis_url if request.param == "redis" else request.getfixturevalue("rabbit_url")), redis_url
+
+
+@pytest.fixture(params=["celery", "qcore"])
+def client(request: pytest.FixtureRequest, urls: tuple[str, str]) -> Iterator[Kit]:
+    kind = celery.Celery if request.param == "celery" else qcore.App
+    app = kind("client", broker=urls[0], backend=urls[1], set_as_current=False)
+    yield Kit(celery if request.param == "celery" else qcore, app)
+    app.close()
+
+
+def start(processes: Processes, urls: tuple[str, str], kind: str) -> Process:
+    if kind == "qcore":
+        env = {"QCTL_LEASE": "2"}  # a killed worker's tasks run again after it
+        return processes.start_qcore_worker(urls[0], "-c", "2", app=FLOWS, backend=urls[1], env=env)
+    env = {**celery_env(*urls), "FLOWS_CELERY": "1"}
+    words = ("-A", FLOWS, "worker", "-c", "2", "-n", "c@mixed")
+    worker = processes.celery(*words, "-l", "INFO", env=env)
+    worker.wait_output("ready")
+    return worker
+
+
+@pytest.mark.parametrize("workers", [("celery",), ("qcore", "qcore"), ("qcore", "qcore", "celery")])
+def test_every_workflow_ends_as_it_should(
+    urls: tuple[str, str], client: Kit, processes: Processes, workers: tuple[str, ...]
+) -> None:
+    started = [start(processes, urls, kind) for kind in workers]
+    sent = [
+        (number, flow.apply_async(), value)
+        for _ in range(COPIES)
+        for number, (flow, value) in enumerate(workflows(client))
+    ]
+
+    if "qcore" in workers:
+        wait_for(lambda: any(result.ready() for _, result, _ in sent))
+        started[0].kill9()
+
+    found = []
+    for number, result, value in sent:
+        try:
+            got = result.get(timeout=120)
+        except Exception as exc:
+            got = type(exc).__name__
+        if got != value:
+            found.append((number, got, value))
+    assert not found
