@@ -222,6 +222,25 @@ print(json.dumps([call.id for call in calls]))
         assert worker.output().count(words) == 1
 
 
+def test_sentry_in_the_other_pools(redis_url: str, tmp_path: Path, processes: Processes) -> None:
+    for pool in ("threads", "solo", "gevent", "asyncio"):
+        (tmp_path / pool).mkdir()
+        installation = Installation("with celery", redis_url, tmp_path / pool, tmp_path, processes)
+        worker = installation.worker("with_sentry", "-P", pool)
+        installation.client("""
+from tests.projects.with_sentry import broken, fine
+calls = [fine.delay(1), broken.delay(7)]
+for call in calls: call.get(timeout=60, propagate=False)
+print(json.dumps(None))
+""")
+        worker.term()
+        assert worker.wait() == 0
+
+        events = [r for r in installation.records() if r["kind"] == "event"]
+        assert [e["exception"]["values"][0]["type"] for e in events] == ["ZeroDivisionError"], pool
+        assert ("no effect on coroutines" in worker.output()) is (pool == "asyncio")
+
+
 def test_settings_of_packages_are_read_where_celery_reads_them(installation: Installation) -> None:
     found = installation.client("""
 import sys, types
