@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import celery
+import celery.signals
 import pytest
 from celery.app.task import Context
 
 from qcore import App
+from qcore import signals as qcore_signals
 from qcore.brokers.registry import open_broker
 from qcore.tasks import canvas
 from qcore.tasks.request import Request
@@ -136,6 +138,34 @@ def test_what_follows_an_eager_run_is_what_celery_does(case: Callable[[Any], Any
     assert found == expected
     assert ours.ran == theirs.ran
     assert our_sent() == their_sent()
+
+
+def heard(signals: Any, call: Callable[[], Any]) -> list[tuple[str, Any]]:
+    """The signals of publications that a call sends, each with its task."""
+    found: list[tuple[str, Any]] = []
+    kept = []
+    for signal in (signals.before_task_publish, signals.after_task_publish):
+
+        def note(sender: Any, signal: Any = None, **about: Any) -> None:
+            found.append((signal.name, sender))
+
+        signal.connect(note)
+        kept.append((signal, note))
+    call()
+    for signal, note in kept:
+        signal.disconnect(note)
+    return sorted(found)  # the messages of a group are published together
+
+
+@pytest.mark.parametrize("eager", [False, True], ids=["apply", "always"])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_signals_tell_only_of_calls_that_are_published(case: Callable[[Any], Any], eager: bool) -> None:
+    (theirs, _), (ours, _) = celery_bench(eager), qcore_bench(eager)
+
+    expected = heard(celery.signals, lambda: theirs.outcome(case))
+    found = heard(qcore_signals, lambda: ours.outcome(case))
+
+    assert found == expected
 
 
 @pytest.mark.parametrize("eager", [False, True], ids=["apply", "always"])
