@@ -140,23 +140,28 @@ def test_opentelemetry_traces_from_the_call_to_the_run(installation: Installatio
     worker = installation.worker("with_telemetry")
 
     installation.client("""
-from tests.projects.with_telemetry import add, fail, flaky, instrument, outer
+from celery import group
+from tests.projects.with_telemetry import add, fail, flaky, grouped, instrument, outer
 instrument()
+group(grouped.s(n) for n in range(3)).delay().get(timeout=60)
 values = [add.delay(1, 2).get(timeout=60), flaky.delay().get(timeout=60)]
 outer.delay().get(timeout=60)
 fail.delay().get(timeout=60, propagate=False)
 print(json.dumps(values))
 """)
-    wait_for(lambda: sum(s["name"].startswith("run/") for s in installation.records()) == 6)
+    wait_for(lambda: sum(s["name"].startswith("run/") for s in installation.records()) == 9)
     worker.term()
     assert worker.wait() == 0
 
     spans = installation.records()
     by_id = {span["id"]: span for span in spans}
-    found = []
+    found, groups = [], []
     for span in spans:
         parent = by_id[span["parent"]]["name"] if span["parent"] else "-"
-        found.append([span["name"], span["kind"], parent, *(span[k] for k in ("status", "words", "events"))])
+        kept = groups if "grouped" in span["name"] else found
+        kept.append([span["name"], span["kind"], parent, *(span[k] for k in ("status", "words", "events"))])
+    # Those of a group may be inside one another; what comes after it is inside none of them.
+    assert [one[2] for one in groups if one[1] == "CONSUMER"] == ["apply_async/grouped"] * 3
     assert sorted(found) == [
         ["apply_async/add", "PRODUCER", "-", "UNSET", None, []],
         ["apply_async/add", "PRODUCER", "run/outer", "UNSET", None, []],
