@@ -201,3 +201,16 @@ def test_a_task_that_misspells_a_field_of_its_request_fails() -> None:
     assert misspelt.apply(("time_limit",), time_limit=7).get() == 7
     assert misspelt.apply(("mine",), headers={"mine": "x"}).get() == "x"
     assert repr(misspelt.apply(("retires",)).result).startswith("AttributeError")
+
+
+def test_the_traceback_of_a_coroutine_is_its_own() -> None:
+    app = App("t", broker="memory://coroutine", set_as_current=False)
+
+    @app.task(name="t.later")
+    async def later() -> None:
+        raise LookupError("later")
+
+    result = later.apply()
+
+    assert "LookupError: later" in str(result.traceback)
+    assert "RuntimeError" not in str(result.traceback)
