@@ -212,7 +212,7 @@ def test_a_project_that_cannot_be_set_up_ends_the_start(
     worker = processes.qctl("-A", "site_of_django", "worker", env=environment(redis_url, site))
 
     assert worker.wait() != 0
-    assert "no models today" in worker.output()
+    assert "qctl: Django cannot be set up: RuntimeError: no models today" in worker.output()
 
 
 def test_a_django_that_cannot_be_imported_is_warned_of(tmp_path: Path) -> None:
