@@ -201,7 +201,7 @@ def test_checks_are_skipped_on_request(redis_url: str, site: Path, processes: Pr
     worker = processes.qctl("-A", "site_of_django", "worker", "-c", "1", "-n", "w1@test", "-T", env=env)
     worker.wait_output("w1@test ready")
 
-    assert (site / "notes").read_text().splitlines() == ["ready", "tasks imported True"]
+    assert (site / "notes").read_text().splitlines()[:2] == ["ready", "tasks imported True"]
 
 
 def test_a_project_that_cannot_be_set_up_ends_the_start(
