@@ -15,7 +15,7 @@ import inspect
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 log = logging.getLogger("qcore.signals")
@@ -226,11 +226,15 @@ def announced(name: str, queue: str | None, exchange: str | None, key: str | Non
     return send
 
 
-def published(messages: Iterable[Any]) -> None:
-    """Send after_task_publish for messages (Message, Send) that the broker has, or gets in the next step."""
+def published(messages: Sequence[Any]) -> None:
+    """Send after_task_publish for messages (Message, Send) that the broker has, or gets in the next step.
+
+    The last one comes first: what receivers of before_task_publish have begun, such as a span, ends in the
+    opposite order.
+    """
     from qcore.wire import task as task_wire
 
-    for message in messages:
+    for message in reversed(messages):
         found = task_wire.read(message.raw)
         body = task_wire.read_body(found, None)
         after_task_publish.send(

@@ -387,9 +387,10 @@ class App:
         task_id: str,
         options: dict[str, Any],
         task: BaseTask | None = None,
+        is_sent: bool = True,
     ) -> Message:
         """The message of a call, with its destination; options as in send_task(). Raises TypeError."""
-        return sending.message(self, name, args, kwargs, task_id, options, task)
+        return sending.message(self, name, args, kwargs, task_id, options, task, is_sent)
 
     def publish(
         self,

@@ -63,8 +63,10 @@ def message(
     task_id: str,
     options: dict[str, Any],
     task: Task | None = None,
+    is_sent: bool = True,
 ) -> Message:
-    """The message of a call, with its destination; options as in App.send_task().
+    """The message of a call, with its destination; options as in App.send_task(). is_sent: False for one that
+    is run in this process, of which no signal tells.
 
     Raises TypeError for arguments that cannot be serialised.
     """
@@ -149,7 +151,7 @@ def message(
         argsrepr=options.get("argsrepr"),
         kwargsrepr=options.get("kwargsrepr"),
         properties={name: options[name] for name in unknown_to_calls(options) if name not in (stamps or ())},
-        before=announced(name, queue, exchange, key) if before_task_publish.receivers else None,
+        before=announced(name, queue, exchange, key) if is_sent and before_task_publish.receivers else None,
     )
     return Message(
         raw=raw,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("qcore.celery")
 #: the run that a tracer is called for
 _pending: ContextVar[Run | None] = ContextVar("pending", default=None)
+#: its soft time limit
+_soft_s: ContextVar[float | None] = ContextVar("soft_s", default=None)
 
 
 class trace_ok_t(NamedTuple):
@@ -59,17 +62,33 @@ def task_has_custom(task: Any, attr: str) -> type | None:
     return None
 
 
+def _completing(run: Callable[..., Any]) -> Callable[..., Any]:
+    """The body of a coroutine task as a function: what is around it sees how the coroutine ends."""
+    from qcore.execution.coroutines import complete
+
+    def body(*args: Any, **kwargs: Any) -> Any:
+        return complete(run(*args, **kwargs), _soft_s.get())
+
+    return body
+
+
 def around_runs(run: Run) -> Outcome:
     """Call a run inside the tracer of its task, if build_tracer() was replaced."""
     build = sys.modules["celery.app.trace"].build_tracer
     if build is build_tracer or run.request is None:
         return run.call()
     task = run.task
-    if "__trace__" not in vars(task):
-        task.__dict__["__trace__"] = build(task.name, task, app=task.app)
+    tracer = vars(task).get("__trace__")
+    if tracer is None:
+        if task.is_async and not run.tools.eager:
+            vars(task)["run"] = _completing(task.run)
+        tracer = build(task.name, task, app=task.app)
+        if not run.tools.eager:
+            vars(task)["__trace__"] = tracer
     token = _pending.set(run)
+    _soft_s.set(run.job.soft_s)
     try:
-        task.__dict__["__trace__"](run.message.id, run.body.args, run.body.kwargs, vars(run.request))
+        tracer(run.message.id, run.body.args, run.body.kwargs, vars(run.request))
     except run.tools.passes:
         raise
     except Exception:

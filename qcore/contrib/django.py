@@ -89,7 +89,10 @@ class DjangoFixup:
         return self._worker_fixup
 
     def on_import_modules(self, **kwargs: Any) -> None:
-        self.worker_fixup.validate_models()
+        try:
+            self.worker_fixup.validate_models()
+        except Exception as exc:
+            raise ConfigError(f"Django cannot be set up: {type(exc).__name__}: {exc}") from exc
 
     def on_worker_init(self, sender: Any = None, **kwargs: Any) -> None:
         if sender is not None and sender.app is not self.app:

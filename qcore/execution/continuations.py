@@ -208,6 +208,8 @@ def _errbacks(
                     log.exception("the errback %s raised", sig.task)
                 continue
             options["headers"] = {**(sig.options.get("headers") or {}), ERRBACK: failure}
+        if live is not None and live[0].is_eager:
+            continue  # apply() calls it (execution/eager.py)
         sig.freeze()
         sig.emit(plan, (task_id,), None, options)
 

@@ -74,13 +74,21 @@ def complete(coro: Coroutine[Any, Any, Any], soft_s: float | None) -> Any:
     """Run a coroutine from synchronous code and return its value. Each thread keeps its event loop for the
     next call."""
     context = contextvars.copy_context()
+    if _has_loop():
+        return _in_a_thread(coro, soft_s, context)
+    if _runners.runner is None:
+        _runners.runner = asyncio.Runner()
+    return _runners.runner.run(_await(coro, soft_s), context=context)
+
+
+def _has_loop() -> bool:
+    """Whether this thread runs an event loop. A function of its own, so that the RuntimeError is not the
+    context of what the coroutine raises."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        if _runners.runner is None:
-            _runners.runner = asyncio.Runner()
-        return _runners.runner.run(_await(coro, soft_s), context=context)
-    return _in_a_thread(coro, soft_s, context)
+        return False
+    return True
 
 
 async def _await(coro: Coroutine[Any, Any, Any], soft_s: float | None) -> Any:

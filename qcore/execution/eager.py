@@ -122,7 +122,7 @@ def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
     throw = app.conf.task_eager_propagates if throw is None else throw
     shown = {"argsrepr": task_wire.short_repr(tuple(args)), "kwargsrepr": task_wire.short_repr(kwargs)}
     own = {"ignore_result": False, "link_error": None if throw else options.get("link_error")}
-    raw = app.message(task.name, (), {}, task_id, {**shown, **options, **own}, task).raw
+    raw = app.message(task.name, (), {}, task_id, {**shown, **options, **own}, task, is_sent=False).raw
     accept = frozenset(app.conf.accept_content)
     app.tasks  # noqa: B018 (options are filled in)
     tools = RunContext(app, "eager", accept, lambda seconds: nullcontext(), eager=True, passes=EXITS)

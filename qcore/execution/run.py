@@ -127,9 +127,7 @@ class Run:
                 self._raised(exc)  # a task may raise any exception; the process continues
             if self.request.unthrown:
                 self._send_unthrown(self.request.unthrown)
-            if self.outcome.sends:
-                run_signals.sent(self.outcome.sends)
-            if task_postrun.receivers:
+            if task_postrun.receivers or self.outcome.sends:
                 run_signals.ends(self, *self.end)
         finally:
             pop()
@@ -162,9 +160,7 @@ class Run:
                 self._raised(exc)
             if self.request.unthrown:
                 self._send_unthrown(self.request.unthrown)
-            if self.outcome.sends:
-                run_signals.sent(self.outcome.sends)
-            if task_postrun.receivers:
+            if task_postrun.receivers or self.outcome.sends:
                 run_signals.ends(self, *self.end)
         finally:
             pop()
@@ -183,7 +179,7 @@ class Run:
         task, message, outcome, (args, kwargs, embed) = self.task, self.message, self.outcome, self.body
         if isinstance(value, _HANDLES):
             value = value.as_tuple()
-        if embed and any(embed.values()):
+        if embed and not self.tools.eager and any(embed.values()):
             following = continuations.succeeded(embed, value, message, self.tools.app)
             outcome.sends, outcome.before = following.sends(), following.before
         if self.keep:
@@ -320,6 +316,7 @@ class Run:
         elif queue is not None:
             exchange, key = "", queue
         own = {k: v for k, v in head.items() if k not in task_wire.KNOWN_HEADERS}
+        announces = before_task_publish.receivers and not self.tools.eager
         same = sig.get("args") is None and sig.get("kwargs") is None
         raw = task_wire.build(
             message.task,
@@ -351,7 +348,7 @@ class Run:
             kwargsrepr=options.get("kwargsrepr", head.get("kwargsrepr") if same else None),
             serializer=options.get("serializer") or self.task.serializer or "json",
             compression=options.get("compression", head.get("compression")),
-            before=announced(message.task, queue, exchange, key) if before_task_publish.receivers else None,
+            before=announced(message.task, queue, exchange, key) if announces else None,
         )
         if queue is None:
             return Send(raw, exchange=exchange or "", routing_key=key or "", priority=priority, due_at=due)

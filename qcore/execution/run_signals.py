@@ -26,7 +26,7 @@ from qcore.signals import (
 if TYPE_CHECKING:
     from qcore.tasks.request import Request
     from qcore.tasks.task import Task
-    from qcore.wire.outcome import Outcome, Send
+    from qcore.wire.outcome import Outcome
     from qcore.wire.task import Body, TaskMessage
 
 
@@ -38,6 +38,8 @@ class Run(Protocol):
     body: Body
     request: Request | None
     clock: float
+    outcome: Outcome
+    tools: Any  # RunContext
 
     def call(self) -> Outcome: ...
 
@@ -104,15 +106,14 @@ def retried(run: Run, exc: BaseException, einfo: ExceptionInfo) -> None:
         task_retry.send(run.task, request=run.request, reason=exc, einfo=einfo)
 
 
-def sent(messages: list[Send]) -> None:
-    """What follows the run is on its way: the worker publishes it together with the settlement. The last one
-    first, so that what receivers of before_task_publish have begun ends in the opposite order."""
-    if after_task_publish.receivers:
-        published(reversed(messages))
-
-
 def ends(run: Run, state: str, value: Any) -> None:
-    """value: what the task returned, or the exception that ended it."""
-    args, kwargs, _ = run.body
-    about = {"task_id": run.message.id, "task": run.task, "args": args, "kwargs": kwargs}
-    task_postrun.send(run.task, **about, retval=value, state=state)
+    """value: what the task returned, or the exception that ended it.
+
+    What follows the run counts as sent, although the worker publishes it with the settlement.
+    """
+    if after_task_publish.receivers and not run.tools.eager:
+        published(run.outcome.sends)
+    if task_postrun.receivers:
+        args, kwargs, _ = run.body
+        about = {"task_id": run.message.id, "task": run.task, "args": args, "kwargs": kwargs}
+        task_postrun.send(run.task, **about, retval=value, state=state)

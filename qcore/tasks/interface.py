@@ -85,6 +85,7 @@ class SendingApp(ClientApp, Protocol):
         task_id: str,
         options: dict[str, Any],
         task: Any = None,
+        is_sent: bool = True,
     ) -> Message: ...
 
     def send_task(

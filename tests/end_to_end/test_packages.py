@@ -140,23 +140,28 @@ def test_opentelemetry_traces_from_the_call_to_the_run(installation: Installatio
     worker = installation.worker("with_telemetry")
 
     installation.client("""
-from tests.projects.with_telemetry import add, fail, flaky, instrument, outer
+from celery import group
+from tests.projects.with_telemetry import add, fail, flaky, grouped, instrument, outer
 instrument()
+group(grouped.s(n) for n in range(3)).delay().get(timeout=60)
 values = [add.delay(1, 2).get(timeout=60), flaky.delay().get(timeout=60)]
 outer.delay().get(timeout=60)
 fail.delay().get(timeout=60, propagate=False)
 print(json.dumps(values))
 """)
-    wait_for(lambda: sum(s["name"].startswith("run/") for s in installation.records()) == 6)
+    wait_for(lambda: sum(s["name"].startswith("run/") for s in installation.records()) == 9)
     worker.term()
     assert worker.wait() == 0
 
     spans = installation.records()
     by_id = {span["id"]: span for span in spans}
-    found = []
+    found, groups = [], []
     for span in spans:
         parent = by_id[span["parent"]]["name"] if span["parent"] else "-"
-        found.append([span["name"], span["kind"], parent, *(span[k] for k in ("status", "words", "events"))])
+        kept = groups if "grouped" in span["name"] else found
+        kept.append([span["name"], span["kind"], parent, *(span[k] for k in ("status", "words", "events"))])
+    # Those of a group may be inside one another; what comes after it is inside none of them.
+    assert [one[2] for one in groups if one[1] == "CONSUMER"] == ["apply_async/grouped"] * 3
     assert sorted(found) == [
         ["apply_async/add", "PRODUCER", "-", "UNSET", None, []],
         ["apply_async/add", "PRODUCER", "run/outer", "UNSET", None, []],
@@ -220,6 +225,27 @@ print(json.dumps([call.id for call in calls]))
     if installation.kind != "celery":
         words = "sentry_sdk.integrations.celery has replaced kombu's Producer.publish(), which has no effect"
         assert worker.output().count(words) == 1
+
+
+def test_sentry_in_the_other_pools(redis_url: str, tmp_path: Path, processes: Processes) -> None:
+    for pool in ("prefork", "threads", "solo", "gevent", "asyncio"):
+        (tmp_path / pool).mkdir()
+        installation = Installation("with celery", redis_url, tmp_path / pool, tmp_path, processes)
+        worker = installation.worker("with_sentry", "-P", pool)
+        installation.client("""
+from tests.projects.with_sentry import broken, fine, later
+calls = [fine.delay(1), broken.delay(7), later.delay()]
+for call in calls: call.get(timeout=60, propagate=False)
+print(json.dumps(None))
+""")
+        worker.term()
+        assert worker.wait() == 0
+
+        events = [r for r in installation.records() if r["kind"] == "event"]
+        found = [event["exception"]["values"][0]["type"] for event in events]
+        coroutines = [] if pool == "asyncio" else ["LookupError"]
+        assert sorted(found) == [*coroutines, "ZeroDivisionError"], pool
+        assert ("no effect on coroutines" in worker.output()) is (pool == "asyncio")
 
 
 def test_settings_of_packages_are_read_where_celery_reads_them(installation: Installation) -> None:

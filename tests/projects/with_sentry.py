@@ -63,3 +63,8 @@ def expected() -> None:
 @app.task(name="again", bind=True, max_retries=1)
 def again(self: Any) -> None:
     raise self.retry(countdown=0, exc=ConnectionError("again"))
+
+
+@app.task(name="later")
+async def later() -> None:
+    raise LookupError("later")

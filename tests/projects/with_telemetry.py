@@ -67,3 +67,8 @@ def flaky(self: Any) -> int:
 @app.task(name="outer")
 def outer() -> None:
     add.delay(3, 4)
+
+
+@app.task(name="grouped")
+def grouped(x: int) -> int:
+    return x

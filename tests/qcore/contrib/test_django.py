@@ -23,6 +23,7 @@ INSTALLED_APPS = ["desk"]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["DESK"] + "/db.sqlite3"}}
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 USE_TZ = True
+CACHES = {"default": {"BACKEND": "desk.caches.Noted"}}
 CELERY_BROKER_URL = os.environ["DESK_URL"]
 CELERY_RESULT_BACKEND = os.environ["DESK_URL"]
 if os.environ.get("DESK_REUSE"):
@@ -53,14 +54,22 @@ class Desk(AppConfig):
         note("ready")
         checks.register(lambda **about: note("checks") or [])
 """,
+    "desk/caches.py": """
+from django.core.cache.backends.dummy import DummyCache
+from .notes import note
+class Noted(DummyCache):
+    def close(self, **about):
+        note("cache closed")
+""",
     "desk/models.py": """
 from django.db import models
 class Order(models.Model):
     text = models.TextField()
 """,
     "desk/tasks.py": """
-from celery import Task, shared_task
+from celery import Task, shared_task, signals
 from django.apps import apps
+from django.core.cache import cache
 from django.db import connection
 from django.db.backends.signals import connection_created
 from .models import Order
@@ -69,8 +78,22 @@ from .notes import note
 note("tasks imported", apps.ready)
 connection_created.connect(lambda **about: note("connected"), weak=False)
 
+@signals.worker_before_create_process.connect
+def before_fork(**about):
+    connection.ensure_connection()
+    cache.get("x")
+    note("the parent has a connection")
+
+@signals.worker_init.connect
+def after_the_fixup(**about):
+    signals.worker_process_init.connect(in_the_child)
+
+def in_the_child(**about):
+    note("the child has one" if connection.connection else "the child has none")
+
 @shared_task(bind=True)
 def store(self, text):
+    cache.get("x")
     note("open" if connection.connection else "closed", text)
     Order.objects.create(text=text)
     nested.apply(args=(text,))
@@ -169,6 +192,8 @@ def test_a_django_project_does_the_same_on_both_workers(
     assert ours == theirs
     assert ours[0] == [[1, 2, 3, 4], False, "DjangoTask"]
     assert ours[1][:3] == ["ready", "checks", "tasks imported True"]
+    assert "the child has none" in ours[1]
+    assert ours[1].count("cache closed") > 6
 
 
 def test_checks_are_skipped_on_request(redis_url: str, site: Path, processes: Processes) -> None:
@@ -176,7 +201,7 @@ def test_checks_are_skipped_on_request(redis_url: str, site: Path, processes: Pr
     worker = processes.qctl("-A", "site_of_django", "worker", "-c", "1", "-n", "w1@test", "-T", env=env)
     worker.wait_output("w1@test ready")
 
-    assert (site / "notes").read_text().splitlines() == ["ready", "tasks imported True"]
+    assert (site / "notes").read_text().splitlines()[:2] == ["ready", "tasks imported True"]
 
 
 def test_a_project_that_cannot_be_set_up_ends_the_start(
@@ -187,7 +212,7 @@ def test_a_project_that_cannot_be_set_up_ends_the_start(
     worker = processes.qctl("-A", "site_of_django", "worker", env=environment(redis_url, site))
 
     assert worker.wait() != 0
-    assert "no models today" in worker.output()
+    assert "qctl: Django cannot be set up: RuntimeError: no models today" in worker.output()
 
 
 def test_a_django_that_cannot_be_imported_is_warned_of(tmp_path: Path) -> None:
@@ -212,7 +237,9 @@ def test_without_the_variable_django_is_not_imported(tmp_path: Path) -> None:
     code = (
         "import json, sys\n"
         "from celery import Celery; app = Celery('x', broker='memory://'); app.Task; app.import_modules()\n"
-        "print(json.dumps([m for m in sys.modules if m.split('.')[0] == 'django' or 'contrib' in m]))\n"
+        "names = [m for m in sys.modules if m.split('.')[0] == 'django']\n"
+        "names += [m for m in sys.modules if 'contrib' in m or m == 'qcore.celery.trace']\n"
+        "print(json.dumps(names))\n"
     )
     env = {"DJANGO_SETTINGS_MODULE": "", "PYTHONPATH": str(ROOT)}
 

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import celery
+import celery.signals
 import pytest
 from celery.app.task import Context
 
 from qcore import App
+from qcore import signals as qcore_signals
 from qcore.brokers.registry import open_broker
 from qcore.tasks import canvas
 from qcore.tasks.request import Request
@@ -138,6 +140,34 @@ def test_what_follows_an_eager_run_is_what_celery_does(case: Callable[[Any], Any
     assert our_sent() == their_sent()
 
 
+def heard(signals: Any, call: Callable[[], Any]) -> list[tuple[str, Any]]:
+    """The signals of publications that a call sends, each with its task."""
+    found: list[tuple[str, Any]] = []
+    kept = []
+    for signal in (signals.before_task_publish, signals.after_task_publish):
+
+        def note(sender: Any, signal: Any = None, **about: Any) -> None:
+            found.append((signal.name, sender))
+
+        signal.connect(note)
+        kept.append((signal, note))
+    call()
+    for signal, note in kept:
+        signal.disconnect(note)
+    return sorted(found)  # the messages of a group are published together
+
+
+@pytest.mark.parametrize("eager", [False, True], ids=["apply", "always"])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_signals_tell_only_of_calls_that_are_published(case: Callable[[Any], Any], eager: bool) -> None:
+    (theirs, _), (ours, _) = celery_bench(eager), qcore_bench(eager)
+
+    expected = heard(celery.signals, lambda: theirs.outcome(case))
+    found = heard(qcore_signals, lambda: ours.outcome(case))
+
+    assert found == expected
+
+
 @pytest.mark.parametrize("eager", [False, True], ids=["apply", "always"])
 def test_an_errback_of_a_chain_is_called_whichever_step_fails(eager: bool) -> None:
     ours, _ = qcore_bench(eager)
@@ -171,3 +201,16 @@ def test_a_task_that_misspells_a_field_of_its_request_fails() -> None:
     assert misspelt.apply(("time_limit",), time_limit=7).get() == 7
     assert misspelt.apply(("mine",), headers={"mine": "x"}).get() == "x"
     assert repr(misspelt.apply(("retires",)).result).startswith("AttributeError")
+
+
+def test_the_traceback_of_a_coroutine_is_its_own() -> None:
+    app = App("t", broker="memory://coroutine", set_as_current=False)
+
+    @app.task(name="t.later")
+    async def later() -> None:
+        raise LookupError("later")
+
+    result = later.apply()
+
+    assert "LookupError: later" in str(result.traceback)
+    assert "RuntimeError" not in str(result.traceback)

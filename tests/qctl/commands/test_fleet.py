@@ -21,9 +21,11 @@ Qctl = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def fleet(redis_url: str, processes: Processes) -> tuple[Qctl, list[Process]]:
     """Two workers, w1 and w2, and a qctl that knows their broker."""
+    # A stopped worker counts as silent for three intervals: longer than any of these tests takes.
+    words = ("-c", "1", "-P", "threads", "--heartbeat-interval", "60s")
     workers = [
-        processes.start_qcore_worker(redis_url, "-c", "1", "-P", pool, name=f"{name}@test", ready=False)
-        for name, pool in (("w1", "threads"), ("w2", "threads"))
+        processes.start_qcore_worker(redis_url, *words, name=f"{name}@test", ready=False)
+        for name in ("w1", "w2")
     ]
     for worker in workers:
         worker.wait_output(r"\bready\b")
