@@ -231,7 +231,11 @@ def chord_in_chord(node: Tree, within: bool = False) -> bool:
 
 
 def unordered(value: Any) -> Any:
-    return sorted(map(unordered, value), key=json.dumps) if isinstance(value, list) else value
+    """A value without the order of its lists, and without lists of one."""
+    if not isinstance(value, list):
+        return value
+    found = sorted(map(unordered, value), key=json.dumps)
+    return found[0] if len(found) == 1 else found
 
 
 def settled(theirs: Any, ours: Any) -> bool:
@@ -266,7 +270,9 @@ def meant(tree: Tree, theirs: Any, ours: Any) -> bool:
         number = what.split()[0]
         if number in replaced and what not in their_runs:
             continue
-        if number not in of or what in their_runs:
+        if number not in of or their_runs.get(what, 0) > our_runs.get(what, 0):
+            return False
+        if what in their_runs and not chord_in_chord(tree):
             return False
         last = of[number]
         while last["k"] in ("chain", "or", "chord"):
