@@ -231,11 +231,19 @@ def chord_in_chord(node: Tree, within: bool = False) -> bool:
 
 
 def unordered(value: Any) -> Any:
-    """A value without the order of its lists, and without lists of one."""
+    """A value without the order of its lists, without lists of one, and without what failed first."""
     if not isinstance(value, list):
-        return value
+        return "raised " if str(value).startswith("raised ") else value
     found = sorted(map(unordered, value), key=json.dumps)
     return found[0] if len(found) == 1 else found
+
+
+def unnamed(runs: dict[str, int]) -> dict[str, int]:
+    """The runs without the exceptions that errbacks were told."""
+    found: dict[str, int] = {}
+    for what, count in runs.items():
+        found[what.split()[0]] = found.get(what.split()[0], 0) + count
+    return found
 
 
 def settled(theirs: Any, ours: Any) -> bool:
@@ -259,9 +267,9 @@ def meant(tree: Tree, theirs: Any, ours: Any) -> bool:
     (their_value, their_runs), (our_value, our_runs) = theirs, ours
     if group_in_group(tree):
         their_value, our_value = unordered(their_value), unordered(our_value)
-    both = str(their_value).startswith("raised ") and str(our_value).startswith("raised ")
-    another = group_in_group(tree) or (our_value == "raised ChordError" and chord_in_chord(tree))
-    if not settled(their_value, our_value) and not (both and another):
+        their_runs, our_runs = unnamed(their_runs), unnamed(our_runs)
+    both = str(their_value).startswith("raised ") and our_value == "raised ChordError"
+    if not settled(their_value, our_value) and not (both and chord_in_chord(tree)):
         return False
     of, replaced = dict(owners(tree)), set(lost(tree))
     for what in {*their_runs, *our_runs}:
