@@ -262,8 +262,8 @@ def meant(tree: Tree, theirs: Any, ours: Any) -> bool:
     chord is a member of another one, which then never completes: its result stays pending,
     and get() of the outer one raises what another member raised, if one did. In a
     workflow of several chords get() raises what failed first; Celery knows not all parents and may raise the
-    ChordError that followed. Celery reverses the results of a group in a group, so another failed member may be
-    its first, and a group whose only member is a group of one is still a group there. Celery loses the
+    ChordError that followed. Celery reverses the results of a group in a group, so another failed member may
+    be its first, and a group whose only member is a group of one is still a group there. Celery loses the
     callbacks and errbacks of the members of a group that is a chain's last step, if the chain has its own.
     """
     (their_value, their_runs), (our_value, our_runs) = theirs, ours
