@@ -290,6 +290,8 @@ class Run:
                 if error is not self.thrown and error.sig is not None:
                     due, eta = next_attempt(error.sig, now)
                     outcome.sends = [*outcome.sends, self._next_attempt(error.sig, due, eta, now)]
+            if outcome.meta is not None:
+                outcome.meta = result_wire.with_next_attempt(outcome.meta)
         except (TypeError, ValueError) as bad:
             self._raised(bad)
 

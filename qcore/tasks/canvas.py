@@ -15,7 +15,7 @@ from typing import Any
 from qcore.base.times import new_id
 from qcore.errors import ConfigError
 from qcore.tasks.result import AsyncResult, GroupResult, Handle
-from qcore.tasks.signature import TYPES, Flow, SendPlan, Signature, as_list, plain, set_join, signature
+from qcore.tasks.signature import TYPES, Flow, SendPlan, Signature, as_list, plain, signature
 from qcore.tasks.stamping import StampingVisitor, together
 
 __all__ = [
@@ -471,27 +471,8 @@ def _collect(sig: Signature) -> Signature:
     return Signature("celery.accumulate", (), {"index": 0}, app=sig._app)
 
 
-def _joined(first: Signature, then: Signature) -> Signature:
-    """`first | then`, with Celery's rules."""
-    if isinstance(first, group):
-        return chord(first, then, app=first._app)
-    if isinstance(first, chord) and not isinstance(then, Flow):
-        found = first.clone()
-        found["kwargs"]["body"] = first.body | then
-        return found
-    joined = chain(app=first._app or then._app)
-    for one in (first, then):
-        if isinstance(one, chain):
-            joined.tasks.extend(one.unchain_tasks())
-            joined.options.update({k: v for k, v in one.options.items() if k not in ("link", "link_error")})
-        else:
-            joined.tasks.append(one.clone())
-    return joined
-
-
 TYPES.update(
     chain=chain.of,
     group=group.of,
     chord=chord.of,
 )
-set_join(_joined)

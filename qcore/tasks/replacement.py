@@ -1,13 +1,13 @@
-"""Task.replace(): a signature that takes the place of a running task.
+"""A signature behind another one, `a | b`, and in the place of a running task, Task.replace().
 
-In:  a signature and the request of the task.  Out: the frozen signature, which execution/run.py publishes.
+In:  signatures, the request of the task.  Out: a workflow; a frozen one, which execution/run.py publishes.
 """
 
 from __future__ import annotations
 
-from qcore.tasks.canvas import chain, with_one_end
+from qcore.tasks.canvas import chain, chord, group, with_one_end
 from qcore.tasks.request import Request
-from qcore.tasks.signature import Signature, as_list, signature
+from qcore.tasks.signature import Flow, Signature, as_list, set_join, signature
 
 
 def stand_in(sig: Signature, request: Request) -> Signature:
@@ -37,3 +37,36 @@ def stand_in(sig: Signature, request: Request) -> Signature:
         group_index=request.group_index,
     )
     return found
+
+
+def _goes_on(before: chain, then: Signature) -> bool:
+    """Whether `then` becomes a part of a chain's last chord; its links then hold for both, as in Celery."""
+    steps = before.clone().steps()
+    step = then.tasks[0] if isinstance(then, chain) and then.tasks else then
+    if steps and isinstance(steps[-1], chord):
+        return not isinstance(step, Flow)
+    return bool(steps) and isinstance(steps[-1], group) and not isinstance(step, group)
+
+
+def _joined(first: Signature, then: Signature) -> Signature:
+    """`first | then`, with Celery's rules."""
+    if isinstance(first, group):
+        return chord(first, then, app=first._app)
+    if isinstance(first, chord) and not isinstance(then, Flow):
+        found = first.clone()
+        found["kwargs"]["body"] = first.body | then
+        return found
+    joined = chain(app=first._app or then._app)
+    for one in (first, then):
+        if not isinstance(one, chain):
+            joined.tasks.append(one.clone())
+        elif one is first and one.options and _goes_on(one, then):
+            joined.tasks.extend(task.clone() for task in one.tasks)
+            joined.options.update(one.options)
+        else:
+            joined.tasks.extend(one.unchain_tasks())
+            joined.options.update({k: v for k, v in one.options.items() if k not in ("link", "link_error")})
+    return joined
+
+
+set_join(_joined)

@@ -45,6 +45,8 @@ class ResultMeta(msgspec.Struct):
     worker: str | None = None
     retries: int | None = None
     queue: str | None = None
+    #: the run asked for a further attempt, which is published after this result is stored
+    next_attempt: bool = False
 
     @property
     def is_ready(self) -> bool:
@@ -81,6 +83,11 @@ def encode(
     return content.to_json(meta)
 
 
+def with_next_attempt(meta: bytes) -> bytes:
+    """The meta of a run that asked for a further attempt: if it is redelivered it must run again."""
+    return content.to_json({**content.from_json(meta), "next_attempt": True})
+
+
 def decode(raw: bytes, task_id: str) -> ResultMeta:
     """The meta in `raw`; raises Malformed."""
     found = content.from_json(raw)
@@ -107,6 +114,7 @@ def decode(raw: bytes, task_id: str) -> ResultMeta:
         worker=text("worker"),
         retries=retries if isinstance(retries, int) else None,
         queue=text("queue"),
+        next_attempt=found.get("next_attempt") is True,
     )
 
 

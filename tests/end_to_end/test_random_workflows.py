@@ -231,7 +231,19 @@ def chord_in_chord(node: Tree, within: bool = False) -> bool:
 
 
 def unordered(value: Any) -> Any:
-    return sorted(map(unordered, value), key=json.dumps) if isinstance(value, list) else value
+    """A value without the order of its lists, without lists of one, and without what failed first."""
+    if not isinstance(value, list):
+        return "raised " if str(value).startswith("raised ") else value
+    found = sorted(map(unordered, value), key=json.dumps)
+    return found[0] if len(found) == 1 else found
+
+
+def unnamed(runs: dict[str, int]) -> dict[str, int]:
+    """The runs without the exceptions that errbacks were told."""
+    found: dict[str, int] = {}
+    for what, count in runs.items():
+        found[what.split()[0]] = found.get(what.split()[0], 0) + count
+    return found
 
 
 def settled(theirs: Any, ours: Any) -> bool:
@@ -250,14 +262,16 @@ def meant(tree: Tree, theirs: Any, ours: Any) -> bool:
     chord is a member of another one, which then never completes: its result stays pending,
     and get() of the outer one raises what another member raised, if one did. In a
     workflow of several chords get() raises what failed first; Celery knows not all parents and may raise the
-    ChordError that followed.
+    ChordError that followed. Celery reverses the results of a group in a group, so another failed member may
+    be its first, and a group whose only member is a group of one is still a group there. Celery loses the
+    callbacks and errbacks of the members of a group that is a chain's last step, if the chain has its own.
     """
     (their_value, their_runs), (our_value, our_runs) = theirs, ours
     if group_in_group(tree):
         their_value, our_value = unordered(their_value), unordered(our_value)
-    both = str(their_value).startswith("raised ") and str(our_value).startswith("raised ")
-    another = group_in_group(tree) or (our_value == "raised ChordError" and chord_in_chord(tree))
-    if not settled(their_value, our_value) and not (both and another):
+        their_runs, our_runs = unnamed(their_runs), unnamed(our_runs)
+    both = str(their_value).startswith("raised ") and our_value == "raised ChordError"
+    if not settled(their_value, our_value) and not (both and chord_in_chord(tree)):
         return False
     of, replaced = dict(owners(tree)), set(lost(tree))
     for what in {*their_runs, *our_runs}:
@@ -266,7 +280,9 @@ def meant(tree: Tree, theirs: Any, ours: Any) -> bool:
         number = what.split()[0]
         if number in replaced and what not in their_runs:
             continue
-        if number not in of or what in their_runs:
+        if number not in of or their_runs.get(what, 0) > our_runs.get(what, 0):
+            return False
+        if what in their_runs and not chord_in_chord(tree):
             return False
         last = of[number]
         while last["k"] in ("chain", "or", "chord"):

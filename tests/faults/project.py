@@ -36,6 +36,18 @@ def publish(self: Any, path: str, ident: str) -> str:
     return ident
 
 
+@app.task(name="faults.again", bind=True)
+def again(self: Any, path: str, ident: str) -> str:
+    """Two attempts, the second of which the first one asks for without ending as a retry."""
+    name = f"{ident}-{self.request.retries}"
+    note(path, "started", name, bool(self.request.delivery_info["redelivered"]))
+    if not self.request.retries:
+        note(path, "published", f"{ident}-1")
+        self.retry(throw=False, countdown=0)
+    note(path, "finished", name)
+    return ident
+
+
 @app.task(name="faults.spin")
 def spin(deaf: bool = False) -> None:
     """Never end; a deaf one also blocks every signal that can be blocked."""

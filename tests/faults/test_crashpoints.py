@@ -209,6 +209,22 @@ def test_a_worker_dies_with_what_woke_it(fleet: Fleet, nth: int) -> None:
     no_surprises([second])
 
 
+@pytest.mark.parametrize("fleet", ["rabbit"], indirect=True)
+@pytest.mark.parametrize("place", ["stored_apart", "sent_before_ack"])
+def test_an_attempt_that_is_sent_besides_a_success_is_not_lost(
+    fleet: Fleet, place: str, redis_url: str
+) -> None:
+    fleet.publish({"t-0": fleet.message("faults.again", (str(fleet.path), "t"), "t", ignore_result=False)})
+    worker = fleet.worker(backend=redis_url, env={VARIABLE: place}, ready=False)
+    worker.wait_output(f"crashpoint {place} reached")
+    worker.wait(60)
+
+    fleet.worker(backend=redis_url)
+    fleet.wait_done()
+
+    fleet.verdict().require(2, may_be_unflagged={"t-1"})
+
+
 def test_every_place_in_the_code_is_visited() -> None:
     found = {
         name

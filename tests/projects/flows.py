@@ -163,3 +163,8 @@ def parent(self: Any) -> str:
 @app.task(name="flows.without_trail", trail=False)
 def without_trail() -> None:
     add.delay(1, 1)
+
+
+@app.task(name="flows.replaced_by", bind=True)
+def replaced_by(self: Any, sig: Any, *_: Any) -> Any:
+    return self.replace(app.signature(sig))

@@ -89,12 +89,13 @@ class Deduplicator:
         log.info("Task %s[%s] was redelivered while it runs here", held.message.task, held.message.id)
 
     def _done(self, task_ids: list[str]) -> dict[str, ResultMeta]:
-        """The stored results of those tasks among these that succeeded, by task id."""
+        """The stored results of those tasks among these that succeeded, by task id; without those that asked
+        for a further attempt, since only another run can publish it."""
         if not self._asks or not task_ids:
             return {}
         try:
             found = zip(task_ids, self._results.get(task_ids), strict=True)
-            return {i: m for i, m in found if m is not None and m.status == result_wire.SUCCESS}
+            return {i: m for i, m in found if m and m.status == result_wire.SUCCESS and not m.next_attempt}
         except BrokerError as exc:
             # A second run is allowed (at-least-once), and better than a wait for the result store.
             log.warning("results of redelivered tasks cannot be read, so these tasks run again: %s", exc)

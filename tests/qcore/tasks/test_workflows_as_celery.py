@@ -59,6 +59,11 @@ def _values(kit: Kit) -> Iterator[tuple[Any, Any]]:
     inner = p.chord([s("add", 1, 2)], s("total") | s("listed"))
     yield p.chord([inner, s("add", 1, 1)], s("total")), 5
     yield p.chord([p.chord([s("add", 1, 2), s("add", 3, 4)], s("total") | s("listed"))], s("total")), 10
+    two = [s("add", 1, 1), s("add", 2, 2)]
+    yield p.chain(p.group(s("add", 1, 1)), s("add", 1)), 3
+    yield p.chain(s("add", 1, 1), p.group(s("add", 1))), 3
+    yield p.chain(p.group(two), p.group(s("total"))), [6]
+    yield p.group(s("add", 1, 2) | p.group(s("add", 1), s("add", 2))), [4, 5]
 
 
 def test_nested_workflows_come_to_the_same_values(kit: Kit) -> None:
@@ -93,6 +98,51 @@ def test_a_chords_errback_gets_the_request_and_the_error(kit: Kit, tmp_path: Pat
 
     wait_for(lambda: log.exists() and log.read_text(), 30)
     assert log.read_text().splitlines() == [f"{result.id} ChordError"]
+
+
+def test_the_callback_of_a_chain_follows_its_own_last_step(kit: Kit, tmp_path: Path) -> None:
+    p, s, log = kit.package, kit.s, tmp_path / "log"
+    first = p.chain(s("add", 1, 1), s("add", 1))
+    first.link(s("write", str(log)))
+
+    with pytest.raises(ValueError, match="boom"):
+        (first | s("fail")).apply_async().get(**NEAR)
+
+    wait_for(lambda: log.exists() and log.read_text(), 30)
+    assert log.read_text().splitlines() == ["3"]
+
+
+def test_the_callback_of_a_chain_that_ends_in_a_group_follows_every_member(kit: Kit, tmp_path: Path) -> None:
+    p, s, log = kit.package, kit.s, tmp_path / "log"
+    flow = p.chain(s("add", 1, 1), p.group(s("add", 1), s("add", 2)))
+    flow.link(s("write", str(log)))
+
+    assert flow.apply_async().get(**NEAR) == [3, 4]
+
+    wait_for(lambda: log.exists() and sorted(log.read_text().splitlines()) == ["3", "4"], 30)
+
+
+def test_a_chord_completes_whose_member_is_replaced_twice_and_fails(kit: Kit) -> None:
+    p, s = kit.package, kit.s
+    inner = p.chain(s("replaced_by", p.chain(s("add", 1, 1), s("fail"))), s("add", 1))
+
+    result = p.chord([s("add", 1, 1), s("replaced_by", inner)], s("total")).apply_async()
+
+    with pytest.raises(Exception) as failed:
+        result.get(follow_parents=False, **NEAR)
+    assert type(failed.value).__name__ == "ChordError"
+
+
+def test_a_body_that_is_a_group_fails_with_what_its_member_raised(kit: Kit, tmp_path: Path) -> None:
+    p, s, log = kit.package, kit.s, tmp_path / "log"
+    body = p.group(s("total"), s("listed"))
+    body.link_error(s("told", str(log)))
+
+    result = p.chord([s("add", 1, 1), s("fail")], body).apply_async()
+
+    wait_for(lambda: log.exists() and len(log.read_text().splitlines()) == 2, 30)
+    ids = {one.id for one in result.results}
+    assert {tuple(line.split()) for line in log.read_text().splitlines()} == {(i, "ValueError") for i in ids}
 
 
 def test_a_callback_that_is_linked_twice_is_called_once(kit: Kit, tmp_path: Path) -> None:
