@@ -14,11 +14,23 @@ from typing import Any
 from qcore.brokers.base import Broker
 from qcore.brokers.registry import open_broker
 from qcore.brokers.shared.endpoints import join_urls
+from qcore.errors import ConfigError
 from qcore.results.base import ResultStore
 from qcore.results.registry import results
 from qcore.settings.config import Config
 
 DEFAULT_BROKER = "sqlite://"
+#: settings for stores in SQL databases
+OF_DATABASE = (
+    "result_extended",
+    "database_engine_callback",
+    "database_engine_options",
+    "database_short_lived_sessions",
+    "database_table_names",
+    "database_table_schemas",
+)
+#: values of result_backend that take the URL from another setting, as in Celery
+OTHER_SETTINGS = {"cache": "cache_backend", "database": "database_url", "db": "database_url"}
 
 
 class Connections:
@@ -95,10 +107,7 @@ class Connections:
                 return BrokerResults(self.broker_url(), broker=self.broker)
             if not url:
                 return results.get("disabled")(self.broker_url())
-        url = str(url)
-        scheme = url.partition("://")[0].removeprefix("cache+").removeprefix("db+").rstrip(":/")
-        if url.startswith("db+"):
-            url = url[3:]
+        scheme, url = self._result_scheme(str(url))
         given = self.conf.result_backend_transport_options
         options = {
             "connect_timeout_s": self.conf.broker_connection_timeout,
@@ -106,15 +115,31 @@ class Connections:
             "broker_use_ssl": self.conf.redis_backend_use_ssl,
             # This prefix is for results only, not for all keys, so the driver has another name for it.
             **{k: v for k, v in given.items() if k != "global_keyprefix"},
-            "result_prefix": self.conf.result_backend_transport_options.get("global_keyprefix", ""),
-            "result_chord_ordered": self.conf.result_backend_transport_options.get(
-                "result_chord_ordered", True
-            ),
+            "result_prefix": given.get("global_keyprefix", ""),
+            "result_chord_ordered": given.get("result_chord_ordered", True),
             "result_expires_s": self.conf.seconds("result_expires"),
         }
         if scheme == "rpc":
             options["broker"] = self.broker
+        if scheme == "db" or scheme.startswith("cache+"):
+            options.update({name: self.conf[name] for name in (*OF_DATABASE, "cache_backend_options")})
         return results.get(scheme)(url, options)
+
+    def _result_scheme(self, url: str) -> tuple[str, str]:
+        """The name of a store, and its URL without the name of Celery's backend (`db+`, `cache+`)."""
+        if url in OTHER_SETTINGS:
+            setting = OTHER_SETTINGS[url]
+            if not self.conf[setting]:
+                raise ConfigError(f"result_backend is '{url}', so the setting {setting} must have a URL")
+            url = f"{'cache' if url == 'cache' else 'db'}+{self.conf[setting]}"
+        scheme, separator, _ = url.partition("://")
+        if scheme.startswith("cache") and not separator:
+            url += "://"  # cache+memory
+        if scheme.startswith("db+"):
+            return "db", url[3:]
+        if scheme.startswith("cache+"):
+            return scheme, url[6:]
+        return scheme.rstrip(":/"), url
 
     def _forked(self) -> None:
         """Drop the connections without closing them: a child must not write to its parent's sockets."""
@@ -140,7 +165,6 @@ class Connections:
 
 def _same_place(one: str, other: str) -> bool:
     def plain(url: str) -> str:
-        url = url.removeprefix("db+")
         if url.startswith(("redis://", "rediss://")):
             url = url.replace("localhost", "127.0.0.1", 1).rstrip("/")
             if url.count("/") == 2:

@@ -17,6 +17,7 @@ from qcore.wire.outcome import ChordPart
 from qcore.wire.result import ResultMeta
 
 CANNOT_COUNT = "count the members of a chord; use redis://, sqlite:// or memory:// results"
+CANNOT_SAVE = "save groups; choose a result backend that stores results"
 
 
 class ResultStore(ABC):
@@ -28,6 +29,8 @@ class ResultStore(ABC):
     in_broker: bool = False
     #: whether a result that any process stored can be read by any other
     shared: bool = True
+    #: whether results stay until cleanup() deletes them (the task celery.backend_cleanup)
+    expires_by_cleanup: bool = False
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         self.url, self.options = url, dict(options or {})
@@ -59,6 +62,21 @@ class ResultStore(ABC):
 
     def chord_failed(self, group: str) -> None:
         raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_COUNT)
+
+    def save_group(self, group_id: str, results: Any, ttl_s: float | None) -> None:
+        """Store the results of a group, as GroupResult.as_tuple() has them, until delete_group()."""
+        raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_SAVE)
+
+    def restore_group(self, group_id: str) -> Any:
+        """What was saved; None if nothing was."""
+        raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_SAVE)
+
+    def delete_group(self, group_id: str) -> None:
+        raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_SAVE)
+
+    def cleanup(self, older_than_s: float) -> int:
+        """Delete what is older, in a store where nothing expires by itself. Returns how much that was."""
+        return 0
 
     def reply_to(self) -> str | None:
         """The `reply_to` that messages must carry so that results are sent here (rpc)."""

@@ -18,6 +18,7 @@ from qcore.errors import Malformed, RemoteError, WorkerLostError
 from qcore.wire import content
 
 KEY_PREFIX = "celery-task-meta-"
+GROUP_PREFIX = "celery-taskset-meta-"
 
 PENDING, RECEIVED, STARTED = "PENDING", "RECEIVED", "STARTED"
 SUCCESS, FAILURE, REVOKED = "SUCCESS", "FAILURE", "REVOKED"
