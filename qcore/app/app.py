@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from qcore.app import sending
-from qcore.app.connections import Connections
+from qcore.app.connections import Connections, backend_of
 from qcore.app.routing import Routes
 from qcore.app.sending import retried
 from qcore.app.sources import Discovery, imported, settings_of
@@ -98,7 +98,7 @@ class App:
         self._unattached: list[BaseTask] = []  # tasks without the options that follow from settings
         self._shared_taken = 0
         self._lock = threading.RLock()
-        self._connections = Connections(self.conf, self._after_fork)
+        self._connections = Connections(self.conf, self._after_fork, self)
         self._routes: Routes | None = None
         self._clock, self._clock_lock = 0, threading.Lock()
         if set_as_current:
@@ -267,6 +267,8 @@ class App:
     def results(self) -> ResultStore:
         """The result store of the settings, or the broker's own."""
         return self._connections.results
+
+    backend = property(backend_of)
 
     def broker_url(self) -> str:
         """The broker's URL, or several joined by `;`, with their passwords; the embedded broker's if none is

@@ -6,6 +6,7 @@ Before this: app.py.  After this: brokers/registry.py and results/registry.py ch
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from qcore.brokers.registry import open_broker
 from qcore.brokers.shared.endpoints import join_urls
 from qcore.errors import ConfigError
 from qcore.results.base import ResultStore
-from qcore.results.registry import results
+from qcore.results.registry import celery_backend, results
 from qcore.settings.config import Config
 
 DEFAULT_BROKER = "sqlite://"
@@ -36,11 +37,12 @@ OTHER_SETTINGS = {"cache": "cache_backend", "database": "database_url", "db": "d
 class Connections:
     """after_fork is called in a forked child at its first use of a connection."""
 
-    def __init__(self, conf: Config, after_fork: Callable[[], None]) -> None:
-        self.conf, self._after_fork = conf, after_fork
+    def __init__(self, conf: Config, after_fork: Callable[[], None], app: Any = None) -> None:
+        self.conf, self._after_fork, self._app = conf, after_fork, app
         self._lock, self._pid = threading.RLock(), os.getpid()
         self._broker: Broker | None = None
         self._results: ResultStore | None = None
+        self._backend: tuple[ResultStore, Any] | None = None
 
     @property
     def broker(self) -> Broker:
@@ -107,6 +109,9 @@ class Connections:
                 return BrokerResults(self.broker_url(), broker=self.broker)
             if not url:
                 return results.get("disabled")(self.broker_url())
+        place = celery_backend(url)
+        if place is not None:
+            return self._open_foreign(str(url), place)
         scheme, url = self._result_scheme(str(url))
         given = self.conf.result_backend_transport_options
         options = {
@@ -124,6 +129,31 @@ class Connections:
         if scheme == "db" or scheme.startswith("cache+"):
             options.update({name: self.conf[name] for name in (*OF_DATABASE, "cache_backend_options")})
         return results.get(scheme)(url, options)
+
+    def _open_foreign(self, url: str, place: str) -> ResultStore:
+        """The store around a backend class of another package."""
+        from qcore.app.foreign_results import ForeignResults
+
+        module, _, name = place.partition(":")
+        try:
+            found: Any = importlib.import_module(module)
+            for attribute in name.split("."):
+                found = getattr(found, attribute)
+        except (ImportError, AttributeError) as exc:
+            raise ConfigError(f"the result backend '{url}' ({place}) cannot be loaded: {exc}") from exc
+        return ForeignResults(url, {"app": self._app, "backend": found})
+
+    @property
+    def backend(self) -> Any:
+        """The results with the methods of Celery's backends: the backend of another package itself, or one
+        around the result store."""
+        store = self.results
+        if self._backend is None or self._backend[0] is not store:
+            from qcore.app.backends import StoreBackend
+
+            own = getattr(store, "backend", None)
+            self._backend = (store, StoreBackend(self._app) if own is None else own)
+        return self._backend[1]
 
     def _result_scheme(self, url: str) -> tuple[str, str]:
         """The name of a store, and its URL without the name of Celery's backend (`db+`, `cache+`)."""
@@ -172,3 +202,8 @@ def _same_place(one: str, other: str) -> bool:
         return url
 
     return plain(one) == plain(other)
+
+
+def backend_of(app: Any) -> Any:
+    """`app.backend`: the results with the methods of Celery's backends."""
+    return app._connections.backend

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from qcore.base.times import new_id
@@ -64,15 +67,6 @@ class QueueNotFound(KeyError, QcoreError): ...
 class IncompleteStream(QcoreError): ...
 
 
-class BackendError(Exception): ...
-
-
-class BackendGetMetaError(BackendError): ...
-
-
-class BackendStoreError(BackendError): ...
-
-
 class CeleryCommandException(Exception): ...
 
 
@@ -113,3 +107,26 @@ def get_task_logger(name: str) -> logging.Logger:
     if found.parent is logging.getLogger():
         found.parent = task_logger
     return found
+
+
+@contextmanager
+def allow_join_result() -> Iterator[None]:
+    """Celery refuses get() inside a task unless it is in this block; qcore does not refuse it."""
+    yield
+
+
+def maybe_timedelta(delta: Any) -> Any:
+    """Seconds as a timedelta; anything else as it is."""
+    return timedelta(seconds=delta) if isinstance(delta, int | float) else delta
+
+
+def get_full_cls_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__name__}"
+
+
+def b64encode(data: str | bytes) -> str:
+    return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()
+
+
+def b64decode(data: str | bytes) -> bytes:
+    return base64.b64decode(data)

@@ -28,6 +28,12 @@ celery.app.base qcore.celery.app Celery
 celery.app.control qcore.control.client Control Inspect
 celery.app.task qcore.tasks.task Task
 celery.app.task qcore.tasks.request Context=Request
+celery.backends.base qcore.app.backends Backend BaseBackend BaseDictBackend BaseKeyValueStoreBackend
+celery.backends.base qcore.app.backends DisabledBackend KeyValueStoreBackend SyncBackendMixin
+celery.backends.base qcore.app.backends get_current_task
+celery.backends.cache qcore.app.backends CacheBackend=StoreBackend
+celery.backends.database qcore.app.backends DatabaseBackend=StoreBackend
+celery.backends.redis qcore.app.backends RedisBackend=StoreBackend
 celery.canvas qcore {_CANVAS}
 celery.canvas qcore.celery.own maybe_signature subtask=maybe_signature
 celery.exceptions qcore.errors AlreadyRegistered ChordError Ignore ImproperlyConfigured
@@ -35,7 +41,7 @@ celery.exceptions qcore.errors InvalidTaskError MaxRetriesExceededError NotRegis
 celery.exceptions qcore.errors Reject Retry SoftTimeLimitExceeded TaskError TaskPredicate
 celery.exceptions qcore.errors TaskRevokedError Terminated TimeLimitExceeded TimeoutError
 celery.exceptions qcore.errors WorkerLostError CeleryError=QcoreError
-celery.exceptions qcore.celery.own BackendError BackendGetMetaError BackendStoreError
+celery.exceptions qcore.app.backends BackendError BackendGetMetaError BackendStoreError
 celery.exceptions qcore.celery.own CDeprecationWarning CPendingDeprecationWarning
 celery.exceptions qcore.celery.own CeleryCommandException CeleryWarning FixupWarning
 celery.exceptions qcore.celery.own AlwaysEagerIgnored DuplicateNodenameWarning
@@ -45,21 +51,24 @@ celery.exceptions qcore.celery.own WorkerShutdown WorkerTerminate
 celery.exceptions kombu.exceptions OperationalError
 celery.local qcore.celery.proxies Proxy
 celery.result qcore.tasks.result AsyncResult GroupResult ResultSet result_from_tuple
+celery.result qcore.celery.own allow_join_result
 celery.result qcore.execution.eager EagerResult
 celery.schedules qcore.celery.schedules crontab schedule solar
 celery.signals qcore.signals *
 celery.states qcore.tasks.states *
-celery.utils qcore.celery.own uuid gen_unique_id=uuid
+celery.utils qcore.celery.own uuid gen_unique_id=uuid get_full_cls_name
 celery.utils.dispatch qcore.signals Signal
 celery.utils.dispatch.signal qcore.signals Signal
 celery.utils.log qcore.celery.own get_logger get_task_logger base_logger task_logger
+celery.utils.serialization qcore.celery.own b64decode b64encode
+celery.utils.time qcore.celery.own maybe_timedelta
 """
 
 
 @cache
 def views() -> dict[str, dict[str, str]]:
     """For each module: name -> `module:attribute`. The name `*` stands for all names of a module."""
-    found: dict[str, dict[str, str]] = {"celery.contrib": {}}
+    found: dict[str, dict[str, str]] = {"celery.contrib": {}, "celery.backends": {}}
     for line in _TABLE.split("\n"):
         module, place, *names = line.split() or ("", "")
         for name in names:

@@ -54,6 +54,9 @@ class ResultStore(ABC):
         """This and the following methods as in brokers/base.py; for stores that count chord members."""
         raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_COUNT)
 
+    def chord_headers(self, headers: Sequence[tuple[str, list[Any]]]) -> None:
+        """(group, members as GroupResult.as_tuple() has them) of chords, for stores with needs_headers."""
+
     def chord_parts(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
         raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_COUNT)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,6 +16,9 @@ from qcore import errors
 from qcore.base.times import iso
 from qcore.errors import Malformed, RemoteError, WorkerLostError
 from qcore.wire import content
+
+if TYPE_CHECKING:
+    from qcore.wire.task import Body, TaskMessage
 
 KEY_PREFIX = "celery-task-meta-"
 GROUP_PREFIX = "celery-taskset-meta-"
@@ -80,6 +83,25 @@ def encode(
     if extended:
         meta.update(extended)
     return content.to_json(meta)
+
+
+#: keys for backends of other packages, which store them
+REQUEST_KEYS = ("argsrepr", "kwargsrepr", "periodic_task_name")
+
+
+def extended(message: TaskMessage, body: Body, node: str, request: bool) -> dict[str, Any]:
+    """What result_extended stores with a result; with request also REQUEST_KEYS."""
+    found = {
+        "name": message.task,
+        "args": body.args,
+        "kwargs": body.kwargs,
+        "worker": node,
+        "retries": message.retries,
+        "queue": (message.envelope.properties.delivery_info or {}).get("routing_key"),
+    }
+    if request:
+        found.update((key, message.headers.get(key)) for key in REQUEST_KEYS)
+    return found
 
 
 def decode(raw: bytes, task_id: str) -> ResultMeta:
