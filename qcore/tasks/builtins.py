@@ -31,12 +31,19 @@ def _xstarmap(self: Task, task: dict[str, Any], it: list[Any]) -> list[Any]:
     return [function(*items, *args, **kwargs) for items in it]
 
 
-BUILT_IN = ("celery.accumulate", "celery.map", "celery.starmap")
+def _backend_cleanup(self: Task) -> None:
+    """Delete results older than result_expires, in a store where nothing expires by itself."""
+    ttl_s = self.app.conf.seconds("result_expires")
+    if ttl_s and self.app.results.expires_by_cleanup:
+        self.app.results.cleanup(ttl_s)
+
+
+BUILT_IN = ("celery.accumulate", "celery.map", "celery.starmap", "celery.backend_cleanup")
 
 
 def add_built_in(app: TaskApp) -> None:
     """Register the built-in tasks in `app`."""
     for name, function, bind in zip(
-        BUILT_IN, (_accumulate, _xmap, _xstarmap), (False, True, True), strict=True
+        BUILT_IN, (_accumulate, _xmap, _xstarmap, _backend_cleanup), (False, True, True, True), strict=True
     ):
         app.register_task(make_task(app, function, None, {"name": name, "bind": bind, "typing": False}))

@@ -14,7 +14,7 @@ import msgspec
 
 from qcore import errors
 from qcore.base.times import iso
-from qcore.errors import Malformed, RemoteError, WorkerLostError
+from qcore.errors import Malformed, MessageTooLarge, RemoteError, WorkerLostError
 from qcore.wire import content
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def encode(
     parent_id: str | None = None,
     extended: dict[str, Any] | None = None,
 ) -> bytes:
-    """One meta as JSON bytes; raises TypeError when JSON cannot represent `result`."""
+    """One meta as JSON bytes. Raises TypeError when JSON cannot represent `result`, MessageTooLarge when it is
+    too large; of an exception that is too large only this error is stored."""
     meta: dict[str, Any] = {
         "status": status,
         "result": result,
@@ -82,7 +83,15 @@ def encode(
         meta["parent_id"] = parent_id
     if extended:
         meta.update(extended)
-    return content.to_json(meta)
+    raw = content.to_json(meta)
+    if len(raw) > content.MAX_WIRE_BYTES:
+        error = MessageTooLarge(f"the result of {task_id}", len(raw), content.MAX_WIRE_BYTES)
+        if status not in EXCEPTION_STATES:
+            raise error
+        few = ("status", "date_done", "task_id", "group_id", "parent_id")
+        kept = {key: value for key, value in meta.items() if key in few}
+        raw = content.to_json({**kept, "result": exception_data(error), "traceback": None, "children": []})
+    return raw
 
 
 #: keys for backends of other packages, which store them

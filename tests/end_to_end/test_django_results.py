@@ -40,7 +40,8 @@ if CHORDS:
     made["chord"] = chord([add.s(i, i) for i in range(5)], total.s()).apply_async()
     found["chord"] = outcome(made["chord"])
     made["failed chord"] = chord([add.s(1, 1), fail.s("part")], total.s()).apply_async()
-    found["failed chord"] = outcome(made["failed chord"]).replace(made["failed chord"].parent[1].id, "MEMBER")
+    found["failed chord"] = outcome(AsyncResult(made["failed chord"].id)).replace(
+        made["failed chord"].parent[1].id, "MEMBER")
 members = group(add.s(i, 1) for i in range(3)).apply_async()
 members.save()
 again = GroupResult.restore(members.id)
