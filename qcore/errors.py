@@ -276,8 +276,8 @@ class MessageTooLarge(QcoreError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"{self.what} has {self.size} bytes, and at most {self.most} are read; store large values elsewhere"
-            " and send where they are"
+            f"{self.what} has {self.size} bytes, and at most {self.most} are read; "
+            "store large values elsewhere and send where they are"
         )
 
 

@@ -72,7 +72,9 @@ class RpcStore(ResultStore):
             return None
         raw = _wrapped(result.meta, reply_to, correlation_id)
         if len(raw) > MAX_WIRE_BYTES:  # base64 makes it larger, and the caller would wait for ever
-            error = exception_data(MessageTooLarge(f"the result of {result.task_id}", len(raw), MAX_WIRE_BYTES))
+            error = exception_data(
+                MessageTooLarge(f"the result of {result.task_id}", len(raw), MAX_WIRE_BYTES)
+            )
             meta = encode(result.task_id, FAILURE, error, now=time.time())
             raw = _wrapped(meta, reply_to, correlation_id)
         return Message(raw, queue=reply_to)

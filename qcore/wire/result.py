@@ -67,8 +67,8 @@ def encode(
     parent_id: str | None = None,
     extended: dict[str, Any] | None = None,
 ) -> bytes:
-    """One meta as JSON bytes. Raises TypeError when JSON cannot represent `result`, MessageTooLarge when it is
-    too large; of an exception that is too large only this error is stored."""
+    """One meta as JSON bytes. Raises TypeError when JSON cannot represent `result`, MessageTooLarge when it
+    is too large; of an exception that is too large only this error is stored."""
     meta: dict[str, Any] = {
         "status": status,
         "result": result,
