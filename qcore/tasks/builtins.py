@@ -5,6 +5,7 @@ In:  arguments that canvas.py puts into messages.  Out: results.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qcore.tasks.task import Task, make_task
@@ -43,7 +44,7 @@ BUILT_IN = ("celery.accumulate", "celery.map", "celery.starmap", "celery.backend
 
 def add_built_in(app: TaskApp) -> None:
     """Register the built-in tasks in `app`."""
-    for name, function, bind in zip(
-        BUILT_IN, (_accumulate, _xmap, _xstarmap, _backend_cleanup), (False, True, True, True), strict=True
-    ):
+    functions: tuple[Callable[..., Any], ...] = (_accumulate, _xmap, _xstarmap, _backend_cleanup)
+    for name, function in zip(BUILT_IN, functions, strict=True):
+        bind = function is not _accumulate
         app.register_task(make_task(app, function, None, {"name": name, "bind": bind, "typing": False}))

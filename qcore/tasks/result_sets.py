@@ -48,8 +48,10 @@ class Members:
         return True
 
     def _failed_join_report(self) -> Iterator[Any]:
-        """The results that have failed, as backends of other packages ask for them."""
-        return (r for r in self.results if r.state in states.PROPAGATE_STATES)
+        """The results that have failed, for backends of other packages; as in Celery those that the backend
+        has cached."""
+        cached = (r for r in self.results if r.backend.is_cached(r.id))
+        return (r for r in cached if r.state in states.PROPAGATE_STATES)
 
 
 class Saved:
