@@ -149,7 +149,7 @@ class Connections:
         around the result store."""
         store = self.results
         if self._backend is None or self._backend[0] is not store:
-            from qcore.app.backends import StoreBackend
+            from qcore.app.store_backend import StoreBackend
 
             own = getattr(store, "backend", None)
             self._backend = (store, StoreBackend(self._app) if own is None else own)

@@ -31,9 +31,9 @@ celery.app.task qcore.tasks.request Context=Request
 celery.backends.base qcore.app.backends Backend BaseBackend BaseDictBackend BaseKeyValueStoreBackend
 celery.backends.base qcore.app.backends DisabledBackend KeyValueStoreBackend SyncBackendMixin
 celery.backends.base qcore.app.backends get_current_task
-celery.backends.cache qcore.app.backends CacheBackend=StoreBackend
-celery.backends.database qcore.app.backends DatabaseBackend=StoreBackend
-celery.backends.redis qcore.app.backends RedisBackend=StoreBackend
+celery.backends.cache qcore.app.store_backend CacheBackend=StoreBackend
+celery.backends.database qcore.app.store_backend DatabaseBackend=StoreBackend
+celery.backends.redis qcore.app.store_backend RedisBackend=StoreBackend
 celery.canvas qcore {_CANVAS}
 celery.canvas qcore.celery.own maybe_signature subtask=maybe_signature
 celery.exceptions qcore.errors AlreadyRegistered ChordError Ignore ImproperlyConfigured
