@@ -36,16 +36,10 @@ kombu: Any = serialization
 class BackendError(Exception): ...
 
 
-class BackendGetMetaError(BackendError):
-    def __init__(self, *args: Any, task_id: str = "") -> None:
-        super().__init__(*args)
-        self.task_id = task_id
+class BackendGetMetaError(BackendError): ...
 
 
-class BackendStoreError(BackendError):
-    def __init__(self, *args: Any, task_id: str = "", state: str = "") -> None:
-        super().__init__(*args)
-        self.task_id, self.state = task_id, state
+class BackendStoreError(BackendError): ...
 
 
 class Backend:
@@ -60,7 +54,6 @@ class Backend:
     supports_native_join = supports_autoexpire = supports_result_compression = False
     supports_failure_expires = False
     persistent = True
-    retry_policy: ClassVar[dict[str, Any]] = {
         "max_retries": 20,
         "interval_start": 0,
         "interval_step": 1,
@@ -171,6 +164,8 @@ class Backend:
         if found.before is not None:
             ttl_s = self.app.conf.seconds("result_expires")
             self.app.results.store([StoredResult(i, meta, ttl_s) for i, meta in found.before.results])
+            if found.before.parts:
+                self.app.results.chord_parts(found.before.parts, self.app.chord_ttl_s())
         if found.messages:
             self.app.broker.publish(found.messages)
 
@@ -228,9 +223,6 @@ class Backend:
         if isinstance(found, timedelta):
             found = found.total_seconds()
         return type(found) if found is not None and type else found
-
-    def prepare_persistent(self, enabled: bool | None = None) -> bool:
-        return self.persistent if enabled is None else enabled
 
     def current_task_children(self, request: Any = None) -> Any:
         request = request or getattr(get_current_task(), "request", None)
@@ -346,12 +338,6 @@ class Backend:
             if left:
                 time.sleep(interval)
 
-    def add_pending_result(self, result: Any, weak: bool = False) -> Any:
-        return result
-
-    def remove_pending_result(self, result: Any) -> Any:
-        return result
-
     # --- groups, and the end
 
     def get_group_meta(self, group_id: str, cache: bool = True) -> Any:
@@ -388,8 +374,6 @@ class Backend:
     def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> Any: ...
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> Any: ...
-
-    def set_chord_size(self, group_id: str, chord_size: int) -> None: ...
 
     def ensure_chords_allowed(self) -> None: ...
 

@@ -147,7 +147,10 @@ def test_django_db_has_the_same_rows_as_with_celery(
 
     assert ours[0] == theirs[0]
     for name, row in theirs[1][0].items():
-        assert (name, ours[1][0][name]) == (name, row)
+        mine = ours[1][0][name]
+        different = {key: (mine[key], row[key]) for key in row or () if mine[key] != row[key]}
+        # Celery's traceback of a chord's error is "NoneType: None"; here it is the error.
+        assert (name, different) == (name, {"traceback": (True, False)} if name == "failed chord" else {})
     assert ours[1][1:] == theirs[1][1:]
     assert ours[0]["chord"] == 20 and ours[0]["group"] == [1, 2, 3]
 
