@@ -308,6 +308,20 @@ class EncodeError(CaughtAs, TypeError, QcoreError):
     _other = "kombu.exceptions:EncodeError"
 
 
+class MessageTooLarge(QcoreError, ValueError):
+    """A message or result is larger than what any process reads (16 MiB); it was not sent or stored."""
+
+    def __init__(self, what: str, size: int = 0, most: int = 0) -> None:
+        super().__init__(what, size, most)
+        self.what, self.size, self.most = what, size, most
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} has {self.size} bytes, and at most {self.most} are read; "
+            "store large values elsewhere and send where they are"
+        )
+
+
 # --- tasks: Celery's names ---------------------------------------------------------------------
 
 

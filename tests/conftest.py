@@ -10,6 +10,7 @@ import pytest
 pytest_plugins = [
     "tests.support.redis_server",
     "tests.support.rabbit_server",
+    "tests.support.memcached_server",
     "tests.support.certificates",
     "tests.support.sentinels",
     "tests.support.processes",

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from qcore.app import sending
-from qcore.app.connections import Connections
+from qcore.app.connections import Connections, backend_of
 from qcore.app.registry import TaskRegistry
 from qcore.app.routing import Routes
 from qcore.app.sending import retried
@@ -95,7 +95,7 @@ class App:
         if config_source is not None:
             self.config_from_object(config_source)
         self._tasks = TaskRegistry(self)
-        self._connections = Connections(self.conf, self._after_fork)
+        self._connections = Connections(self.conf, self._after_fork, self)
         self._routes: Routes | None = None
         self._clock, self._clock_lock = 0, threading.Lock()
         self._fixups = provided["fixups"](self)  # kept: signals hold no receiver
@@ -236,6 +236,8 @@ class App:
     def results(self) -> ResultStore:
         """The result store of the settings, or the broker's own."""
         return self._connections.results
+
+    backend = property(backend_of)
 
     def broker_url(self) -> str:
         """The broker's URL, or several joined by `;`, with their passwords; the embedded broker's if none is

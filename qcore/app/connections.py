@@ -6,6 +6,7 @@ Before this: app.py.  After this: brokers/registry.py and results/registry.py ch
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from collections.abc import Callable
@@ -14,21 +15,34 @@ from typing import Any
 from qcore.brokers.base import Broker
 from qcore.brokers.registry import open_broker
 from qcore.brokers.shared.endpoints import join_urls
+from qcore.errors import ConfigError
 from qcore.results.base import ResultStore
-from qcore.results.registry import results
+from qcore.results.registry import celery_backend, results
 from qcore.settings.config import Config
 
 DEFAULT_BROKER = "sqlite://"
+#: settings for stores in SQL databases
+OF_DATABASE = (
+    "result_extended",
+    "database_engine_callback",
+    "database_engine_options",
+    "database_short_lived_sessions",
+    "database_table_names",
+    "database_table_schemas",
+)
+#: values of result_backend that take the URL from another setting, as in Celery
+OTHER_SETTINGS = {"cache": "cache_backend", "database": "database_url", "db": "database_url"}
 
 
 class Connections:
     """after_fork is called in a forked child at its first use of a connection."""
 
-    def __init__(self, conf: Config, after_fork: Callable[[], None]) -> None:
-        self.conf, self._after_fork = conf, after_fork
+    def __init__(self, conf: Config, after_fork: Callable[[], None], app: Any = None) -> None:
+        self.conf, self._after_fork, self._app = conf, after_fork, app
         self._lock, self._pid = threading.RLock(), os.getpid()
         self._broker: Broker | None = None
         self._results: ResultStore | None = None
+        self._backend: tuple[ResultStore, Any] | None = None
 
     @property
     def broker(self) -> Broker:
@@ -95,10 +109,10 @@ class Connections:
                 return BrokerResults(self.broker_url(), broker=self.broker)
             if not url:
                 return results.get("disabled")(self.broker_url())
-        url = str(url)
-        scheme = url.partition("://")[0].removeprefix("cache+").removeprefix("db+").rstrip(":/")
-        if url.startswith("db+"):
-            url = url[3:]
+        place = celery_backend(url)
+        if place is not None:
+            return self._open_foreign(str(url), place)
+        scheme, url = self._result_scheme(str(url))
         given = self.conf.result_backend_transport_options
         options = {
             "connect_timeout_s": self.conf.broker_connection_timeout,
@@ -106,15 +120,56 @@ class Connections:
             "broker_use_ssl": self.conf.redis_backend_use_ssl,
             # This prefix is for results only, not for all keys, so the driver has another name for it.
             **{k: v for k, v in given.items() if k != "global_keyprefix"},
-            "result_prefix": self.conf.result_backend_transport_options.get("global_keyprefix", ""),
-            "result_chord_ordered": self.conf.result_backend_transport_options.get(
-                "result_chord_ordered", True
-            ),
+            "result_prefix": given.get("global_keyprefix", ""),
+            "result_chord_ordered": given.get("result_chord_ordered", True),
             "result_expires_s": self.conf.seconds("result_expires"),
         }
         if scheme == "rpc":
             options["broker"] = self.broker
+        if scheme == "db" or scheme.startswith("cache+"):
+            options.update({name: self.conf[name] for name in (*OF_DATABASE, "cache_backend_options")})
         return results.get(scheme)(url, options)
+
+    def _open_foreign(self, url: str, place: str) -> ResultStore:
+        """The store around a backend class of another package."""
+        from qcore.app.foreign_results import ForeignResults
+
+        module, _, name = place.partition(":")
+        try:
+            found: Any = importlib.import_module(module)
+            for attribute in name.split("."):
+                found = getattr(found, attribute)
+        except (ImportError, AttributeError) as exc:
+            raise ConfigError(f"the result backend '{url}' ({place}) cannot be loaded: {exc}") from exc
+        return ForeignResults(url, {"app": self._app, "backend": found})
+
+    @property
+    def backend(self) -> Any:
+        """The results with the methods of Celery's backends: the backend of another package itself, or one
+        around the result store."""
+        store = self.results
+        if self._backend is None or self._backend[0] is not store:
+            from qcore.app.store_backend import StoreBackend
+
+            own = getattr(store, "backend", None)
+            self._backend = (store, StoreBackend(self._app) if own is None else own)
+        return self._backend[1]
+
+    def _result_scheme(self, url: str) -> tuple[str, str]:
+        """The name of a store, and its URL without the name of Celery's backend (`db+`, `cache+`)."""
+        if url in OTHER_SETTINGS:
+            setting = OTHER_SETTINGS[url]
+            if not self.conf[setting]:
+                raise ConfigError(f"result_backend is '{url}', so the setting {setting} must have a URL")
+            url = f"{'cache' if url == 'cache' else 'db'}+{self.conf[setting]}"
+        scheme, separator, _ = url.partition("://")
+        if scheme.startswith("cache") and not separator:
+            url += "://"  # cache+memory
+        if scheme.startswith("db+"):
+            return "db", url[3:]
+        if scheme.startswith("cache+"):
+            return scheme, url[6:]
+        return scheme.rstrip(":/"), url
 
     def _forked(self) -> None:
         """Drop the connections without closing them: a child must not write to its parent's sockets."""
@@ -140,7 +195,6 @@ class Connections:
 
 def _same_place(one: str, other: str) -> bool:
     def plain(url: str) -> str:
-        url = url.removeprefix("db+")
         if url.startswith(("redis://", "rediss://")):
             url = url.replace("localhost", "127.0.0.1", 1).rstrip("/")
             if url.count("/") == 2:
@@ -148,3 +202,8 @@ def _same_place(one: str, other: str) -> bool:
         return url
 
     return plain(one) == plain(other)
+
+
+def backend_of(app: Any) -> Any:
+    """`app.backend`: the results with the methods of Celery's backends."""
+    return app._connections.backend

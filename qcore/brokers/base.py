@@ -16,6 +16,7 @@ become the classes of qcore/errors.py (BrokerDown above all).
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
@@ -32,6 +33,7 @@ from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.shared.endpoints import split_urls
 from qcore.errors import Unsupported
+from qcore.wire import result as result_wire
 from qcore.wire.result import ResultMeta
 
 DEFAULT_LEASE_S = 30.0
@@ -156,6 +158,21 @@ class Broker(ABC):
     def roster(self) -> tuple[list[Member], list[str]]:
         """members() and foreign_members(), in as few round trips as the driver can."""
         return self.members(), self.foreign_members()
+
+    # --- saved groups, for drivers with features.results
+
+    def save_group(self, group_id: str, results: Any, ttl_s: float | None) -> None:
+        """Store the results of a group, as GroupResult.as_tuple() has them."""
+        meta = result_wire.encode(group_id, result_wire.SUCCESS, results, now=time.time())
+        self.store_results([StoredResult(result_wire.GROUP_PREFIX + group_id, meta, ttl_s)])
+
+    def restore_group(self, group_id: str) -> Any:
+        """What was saved, or None."""
+        (found,) = self.results_of([result_wire.GROUP_PREFIX + group_id])
+        return None if found is None else found.result
+
+    def delete_group(self, group_id: str) -> None:
+        self.forget_results([result_wire.GROUP_PREFIX + group_id])
 
     # --- revoked ids
     def revoke(self, task_ids: Sequence[str], ttl_s: float = 10800.0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -78,15 +79,6 @@ class QueueNotFound(KeyError, QcoreError): ...
 class IncompleteStream(QcoreError): ...
 
 
-class BackendError(Exception): ...
-
-
-class BackendGetMetaError(BackendError): ...
-
-
-class BackendStoreError(BackendError): ...
-
-
 class CeleryCommandException(Exception): ...
 
 
@@ -127,3 +119,15 @@ def get_task_logger(name: str) -> logging.Logger:
     if found.parent is logging.getLogger():
         found.parent = task_logger
     return found
+
+
+def get_full_cls_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__name__}"
+
+
+def b64encode(data: str | bytes) -> str:
+    return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()
+
+
+def b64decode(data: str | bytes) -> bytes:
+    return base64.b64decode(data)

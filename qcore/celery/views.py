@@ -35,6 +35,12 @@ celery.app.task qcore.tasks.task Task
 celery.app.trace qcore.celery.trace build_tracer task_has_custom trace_ok_t
 celery.beat qcore.celery.schedules Scheduler
 celery.app.task qcore.tasks.request Context=Request
+celery.backends.base qcore.app.backends Backend BaseBackend BaseDictBackend BaseKeyValueStoreBackend
+celery.backends.base qcore.app.backends DisabledBackend KeyValueStoreBackend SyncBackendMixin
+celery.backends.base qcore.app.backends get_current_task
+celery.backends.cache qcore.app.store_backend CacheBackend=StoreBackend
+celery.backends.database qcore.app.store_backend DatabaseBackend=StoreBackend
+celery.backends.redis qcore.app.store_backend RedisBackend=StoreBackend
 celery.canvas qcore {_CANVAS}
 celery.canvas qcore.celery.own maybe_signature subtask=maybe_signature
 celery.contrib.abortable qcore.celery.abortable AbortableAsyncResult AbortableTask ABORTED
@@ -45,7 +51,7 @@ celery.exceptions qcore.errors InvalidTaskError MaxRetriesExceededError NotRegis
 celery.exceptions qcore.errors Reject Retry SoftTimeLimitExceeded TaskError TaskPredicate
 celery.exceptions qcore.errors TaskRevokedError Terminated TimeLimitExceeded TimeoutError
 celery.exceptions qcore.errors WorkerLostError CeleryError=QcoreError
-celery.exceptions qcore.celery.own BackendError BackendGetMetaError BackendStoreError
+celery.exceptions qcore.app.backends BackendError BackendGetMetaError BackendStoreError
 celery.exceptions qcore.celery.own CDeprecationWarning CPendingDeprecationWarning
 celery.exceptions qcore.celery.own CeleryCommandException CeleryWarning FixupWarning
 celery.exceptions qcore.celery.own AlwaysEagerIgnored DuplicateNodenameWarning
@@ -66,7 +72,7 @@ celery.result qcore.tasks.joins allow_join_result assert_will_not_block denied_j
 celery.schedules qcore.celery.schedules crontab schedule solar
 celery.signals qcore.signals *
 celery.states qcore.tasks.states *
-celery.utils qcore.celery.own uuid gen_unique_id=uuid
+celery.utils qcore.celery.own uuid gen_unique_id=uuid get_full_cls_name
 celery.utils kombu.utils.objects cached_property
 celery.utils kombu.utils.functional memoize
 celery.utils {_UTILITIES} chunks gen_task_name instantiate nodename nodesplit noop worker_direct
@@ -89,6 +95,7 @@ celery.utils.imports kombu.utils.imports symbol_by_name
 celery.utils.imports qcore.celery.loaders import_from_cwd
 celery.utils.log qcore.celery.logs ColorFormatter LOG_LEVELS LoggingProxy mlevel
 celery.utils.log qcore.celery.own get_logger get_task_logger base_logger task_logger
+celery.utils.serialization qcore.celery.own b64decode b64encode
 celery.worker.request qcore.worker.services.task_signals Request=TaskRequest
 """
 

@@ -105,6 +105,13 @@ def _fail_body(app: Any, body: dict[str, Any], error: Exception) -> None:
     app.publish(found.messages)
 
 
+def _backend_cleanup(self: Task) -> None:
+    """Delete results older than result_expires, in a store where nothing expires by itself."""
+    ttl_s = self.app.conf.seconds("result_expires")
+    if ttl_s and self.app.results.expires_by_cleanup:
+        self.app.results.cleanup(ttl_s)
+
+
 _UNLOCK = {"max_retries": None, "ignore_result": True}
 #: name, function, whether it gets the task, options
 _TASKS: tuple[tuple[str, Any, bool, dict[str, Any]], ...] = (
@@ -116,6 +123,7 @@ _TASKS: tuple[tuple[str, Any, bool, dict[str, Any]], ...] = (
     ("celery.chain", _chain, False, {}),
     ("celery.chord", _chord, True, {}),
     ("celery.chord_unlock", _unlock_chord, True, _UNLOCK),
+    ("celery.backend_cleanup", _backend_cleanup, True, {}),
 )
 
 

@@ -183,7 +183,7 @@ def _part(embed: dict[str, Any], message: TaskMessage, state: str, value: Any) -
 
 def _before(plan: SendPlan, results: list[tuple[str, bytes]], parts: list[ChordPart]) -> Preconditions | None:
     if plan.sizes or results or parts:
-        return Preconditions(results, plan.sizes, parts)
+        return Preconditions(results, plan.sizes, parts, plan.headers)
     return None
 
 

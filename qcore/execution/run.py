@@ -48,7 +48,7 @@ class RunContext(NamedTuple):
     node: str
     accept: frozenset[str]
     limit: Any  # a function(seconds) -> context manager that raises SoftTimeLimitExceeded inside
-    extended: bool = False  # store name, args, worker, retries and queue with the result
+    extended: bool | str = False  # store the facts of result_wire.extended(); "request": all of them
     eager: bool = False  # called by Task.apply() in the caller's process
     passes: tuple[type[BaseException], ...] = (
         ColdShutdown,
@@ -360,14 +360,7 @@ class Run:
         message, body, tools = self.message, self.body, self.tools
         extended = None
         if tools.extended:
-            extended = {
-                "name": message.task,
-                "args": body.args,
-                "kwargs": body.kwargs,
-                "worker": tools.node,
-                "retries": message.retries,
-                "queue": (message.envelope.properties.delivery_info or {}).get("routing_key"),
-            }
+            extended = result_wire.extended(message, body, tools.node, tools.extended == "request")
         result = value
         if state in result_wire.EXCEPTION_STATES:
             cause = value.exc if isinstance(value, Retry) and isinstance(value.exc, BaseException) else value

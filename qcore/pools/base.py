@@ -46,7 +46,7 @@ class PoolSetup(msgspec.Struct):
     max_tasks_per_child: int | None = None
     max_memory_per_child_kib: int | None = None
     strict_prefetch: bool = False  # worker_prefetch_multiplier=1: never hold more than one job per slot
-    extended: bool = False  # result_extended
+    extended: bool | str = False  # as in RunContext
     before_run: Any = None  # called once in every process that runs tasks (logging)
 
 

@@ -17,6 +17,7 @@ from qcore.wire.outcome import ChordPart
 from qcore.wire.result import ResultMeta
 
 CANNOT_COUNT = "count the members of a chord; use redis://, sqlite:// or memory:// results"
+CANNOT_SAVE = "save groups; choose a result backend that stores results"
 
 
 class ResultStore(ABC):
@@ -28,6 +29,8 @@ class ResultStore(ABC):
     in_broker: bool = False
     #: whether a result that any process stored can be read by any other
     shared: bool = True
+    #: whether results stay until cleanup() deletes them (the task celery.backend_cleanup)
+    expires_by_cleanup: bool = False
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         self.url, self.options = url, dict(options or {})
@@ -51,6 +54,9 @@ class ResultStore(ABC):
         """This and the following methods as in brokers/base.py; for stores that count chord members."""
         raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_COUNT)
 
+    def chord_headers(self, headers: Sequence[tuple[str, list[Any]]]) -> None:
+        """(group, members as GroupResult.as_tuple() has them) of chords, for stores with needs_headers."""
+
     def chord_parts(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
         raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_COUNT)
 
@@ -59,6 +65,21 @@ class ResultStore(ABC):
 
     def chord_failed(self, group: str) -> None:
         raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_COUNT)
+
+    def save_group(self, group_id: str, results: Any, ttl_s: float | None) -> None:
+        """Store the results of a group, as GroupResult.as_tuple() has them, until delete_group()."""
+        raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_SAVE)
+
+    def restore_group(self, group_id: str) -> Any:
+        """What was saved; None if nothing was."""
+        raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_SAVE)
+
+    def delete_group(self, group_id: str) -> None:
+        raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_SAVE)
+
+    def cleanup(self, older_than_s: float) -> int:
+        """Delete what is older, in a store where nothing expires by itself. Returns how much that was."""
+        return 0
 
     def reply_to(self) -> str | None:
         """The `reply_to` that messages must carry so that results are sent here (rpc)."""

@@ -53,6 +53,15 @@ class BrokerResults(ResultStore):
     def chord_failed(self, group: str) -> None:
         self.broker.chords.fail(group)
 
+    def save_group(self, group_id: str, results: Any, ttl_s: float | None) -> None:
+        self.broker.save_group(group_id, results, ttl_s)
+
+    def restore_group(self, group_id: str) -> Any:
+        return self.broker.restore_group(group_id)
+
+    def delete_group(self, group_id: str) -> None:
+        self.broker.delete_group(group_id)
+
     def close(self) -> None:
         if self._mine:
             self.broker.close()

@@ -23,10 +23,11 @@ from qcore.brokers.contract.records import Message, Settlement, StoredResult
 from qcore.brokers.contract.subscription import Subscription
 from qcore.brokers.registry import open_broker
 from qcore.brokers.shared.fork_hooks import tell_after_fork
-from qcore.errors import BrokerDown, ConfigError, Malformed
+from qcore.errors import BrokerDown, ConfigError, Malformed, MessageTooLarge
 from qcore.results.base import ResultStore
 from qcore.wire import envelope
-from qcore.wire.result import READY_STATES, ResultMeta, decode
+from qcore.wire.content import MAX_WIRE_BYTES
+from qcore.wire.result import FAILURE, READY_STATES, ResultMeta, decode, encode, exception_data
 
 EXPIRES_S = 86400.0
 KEPT = 10_000
@@ -69,13 +70,13 @@ class RpcStore(ResultStore):
     def reply(self, result: StoredResult, reply_to: str, correlation_id: str) -> Message | None:
         if not reply_to:
             return None
-        raw = envelope.wrap(
-            result.meta,
-            exchange="",
-            routing_key=reply_to,
-            correlation_id=correlation_id,
-            delivery_mode=TRANSIENT,  # worthless once the caller has ended
-        )
+        raw = _wrapped(result.meta, reply_to, correlation_id)
+        if len(raw) > MAX_WIRE_BYTES:  # base64 makes it larger, and the caller would wait for ever
+            error = exception_data(
+                MessageTooLarge(f"the result of {result.task_id}", len(raw), MAX_WIRE_BYTES)
+            )
+            meta = encode(result.task_id, FAILURE, error, now=time.time())
+            raw = _wrapped(meta, reply_to, correlation_id)
         return Message(raw, queue=reply_to)
 
     # --- the caller's side
@@ -164,6 +165,16 @@ class RpcStore(ResultStore):
             queue, self._queue = self._queue, None
         if queue is not None:
             queue.close()
+
+
+def _wrapped(meta: bytes, reply_to: str, correlation_id: str) -> bytes:
+    return envelope.wrap(
+        meta,
+        exchange="",
+        routing_key=reply_to,
+        correlation_id=correlation_id,
+        delivery_mode=TRANSIENT,  # worthless once the caller has ended
+    )
 
 
 class ConsumedReplies(Subscription):

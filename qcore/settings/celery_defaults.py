@@ -12,7 +12,7 @@ _NONE = (
     "result_accept_content beat_remote_control_max_tick_age beat_cron_starting_deadline "
     "broker_write_url broker_transport broker_connection_retry_on_startup broker_login_method "
     "broker_pool_acquire_timeout broker_host broker_port broker_user broker_password broker_vhost "
-    "cache_backend cassandra_entry_ttl cassandra_keyspace cassandra_port cassandra_read_consistency "
+    "cassandra_entry_ttl cassandra_keyspace cassandra_port cassandra_read_consistency "
     "cassandra_servers cassandra_bundle_path cassandra_table cassandra_write_consistency "
     "cassandra_auth_provider cassandra_auth_kwargs s3_access_key_id s3_secret_access_key s3_bucket "
     "s3_base_path s3_endpoint_url s3_region gcs_bucket gcs_project couchbase_backend_settings "
@@ -20,8 +20,7 @@ _NONE = (
     "redis_username redis_password redis_port redis_socket_connect_timeout result_compression "
     "result_failure_expires result_persistent elasticsearch_retry_on_timeout "
     "elasticsearch_max_retries elasticsearch_timeout security_certificate security_cert_store "
-    "security_key security_key_password database_url database_engine_callback database_table_schemas "
-    "database_table_names "
+    "security_key security_key_password "
     "task_create_missing_queue_exchange_type task_queue_max_priority worker_agent worker_log_datefmt "
     "worker_eta_task_limit worker_state_db worker_task_log_datefmt worker_timer "
     "redis_backend_health_check_interval redis_backend_credential_provider redis_client_name "
@@ -45,7 +44,6 @@ DEFAULTS: dict[str, Any] = {
     "broker_channel_error_retry": False,
     "broker_heartbeat_checkrate": 3.0,
     "broker_pool_limit": 10,
-    "cache_backend_options": {},
     "cassandra_options": {},
     "azureblockblob_container_name": "celery",
     "azureblockblob_retry_initial_backoff_sec": 2,
@@ -86,8 +84,6 @@ DEFAULTS: dict[str, Any] = {
     "result_backend_always_retry": False,
     "elasticsearch_save_meta_as_text": True,
     "security_digest": "sha256",
-    "database_engine_options": {"pool_pre_ping": True, "pool_recycle": 3600},
-    "database_short_lived_sessions": False,
     "database_create_tables_at_setup": True,
     "task_create_missing_queues": True,
     "task_default_delivery_mode": 2,

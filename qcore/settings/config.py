@@ -235,6 +235,10 @@ class Config(Mapping[str, Any]):
         self.load()
         return {**self._fallback, **self._values, **self._pinned}
 
+    def find_value_for_key(self, name: str, namespace: str = "celery") -> Any:
+        """The value of the setting `<namespace>_<name>`, as backends of other packages ask for it."""
+        return self[f"{namespace}_{name}"]
+
     def value_set_for(self, name: str) -> bool:
         """Whether somebody has set it."""
         return canonical(name) in self.without_defaults()

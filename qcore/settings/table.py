@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
 
@@ -29,6 +30,15 @@ _opt_seconds = (int, float, timedelta, type(None))
 
 
 _opt_str = (str, type(None))
+
+
+_opt_dict = (dict, type(None))
+
+
+_callback = (str, FunctionType, MethodType, type(None))
+
+
+_ENGINE = {"pool_pre_ping": True, "pool_recycle": 3600}
 
 
 _seq = (list, tuple, set, frozenset)
@@ -103,6 +113,21 @@ TABLE: dict[str, Setting] = {
             "seconds until the counter of a chord expires; None: as result_expires",
         ),
         Setting("result_extended", (bool,), False, "store name, args, kwargs, worker, queue with the result"),
+        Setting("cache_backend", _opt_str, None, "URL of the cache when result_backend is 'cache'"),
+        Setting("cache_backend_options", (dict,), {}, "options of the client of memcached"),
+        Setting("database_url", _opt_str, None, "URL of the database when result_backend is 'database'"),
+        Setting("database_engine_options", (dict,), _ENGINE, "options of SQLAlchemy's engine for results"),
+        Setting(
+            "database_engine_callback",
+            _callback,
+            None,
+            "called with the engine for results, a function or its path, after it was made",
+        ),
+        Setting(
+            "database_short_lived_sessions", (bool,), False, "a connection to the database for each operation"
+        ),
+        Setting("database_table_names", _opt_dict, None, "names of the tables of results: task, group"),
+        Setting("database_table_schemas", _opt_dict, None, "schemas of the tables of results: task, group"),
         # tasks
         Setting(
             "task_acks_late", (bool,), True, "acknowledge after the run (late); false: before it (early)"

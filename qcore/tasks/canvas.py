@@ -400,10 +400,10 @@ class chord(Flow):
         if not header.tasks:
             body.emit(plan, ([],))
             return
+        plan.add_chord(header)
         carried = plain(body)
         for task in header.tasks:
             task.tail(chord=carried)
-        plan.sizes.append((header.options["task_id"], len(header.tasks)))
         header.emit(plan, args, kwargs, given)
 
     def apply(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:

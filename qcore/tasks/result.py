@@ -7,7 +7,7 @@ Before this: execution/run.py made the outcome, and results/X stored it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qcore.base.keywords import check_accepted
@@ -15,6 +15,7 @@ from qcore.errors import ResultsNotKept, TimeoutError
 from qcore.tasks.current_app import current_app
 from qcore.tasks.joins import arrivals, as_mapping, assert_will_not_block, fulfil, wait_watched
 from qcore.tasks.result_facts import ResultFacts
+from qcore.tasks.result_sets import Members, Saved
 from qcore.wire import result as states
 from qcore.wire.result import ResultMeta, exception_from
 
@@ -60,6 +61,11 @@ class AsyncResult(ResultFacts):
         if self._app is None:
             self._app = current_app()
         return self._app
+
+    @property
+    def backend(self) -> Any:
+        """The result store with the methods of Celery's backends."""
+        return self.app.backend
 
     def meta(self) -> ResultMeta:
         """The stored state and value; state PENDING if none is stored. A final state is cached.
@@ -259,7 +265,7 @@ COLLECT = "celery.accumulate"
 SLICE_S = 0.5
 
 
-class ResultSet:
+class ResultSet(Members):
     """Several results, in order, read in one round trip."""
 
     def __init__(
@@ -372,30 +378,6 @@ class ResultSet:
         self._look()
         return sum(r._meta is not None and r._meta.status == states.SUCCESS for r in self._leaves())
 
-    def add(self, result: AsyncResult | GroupResult) -> None:
-        if result not in self.results:
-            self.results.append(result)
-
-    def update(self, results: Iterable[AsyncResult | GroupResult]) -> None:
-        """Add those that are not in the set."""
-        for result in results:
-            self.add(result)
-
-    def remove(self, result: AsyncResult | GroupResult | str) -> None:
-        """Remove a result, or the one with an id. Raises KeyError."""
-        found = next((r for r in self.results if str(r) == str(result)), None)
-        if found is None:
-            raise KeyError(str(result))
-        self.results.remove(found)
-
-    def discard(self, result: AsyncResult | GroupResult | str) -> None:
-        """As remove(), without an error if it is not in the set."""
-        if any(str(r) == str(result) for r in self.results):
-            self.remove(result)
-
-    def clear(self) -> None:
-        self.results.clear()
-
     def maybe_throw(self, propagate: bool = True, callback: Any = None) -> None:
         """Raise the exception of a task that failed, without waiting."""
         for result in self.results:
@@ -431,7 +413,7 @@ class ResultSet:
         return True
 
 
-class GroupResult(ResultSet):
+class GroupResult(ResultSet, Saved):
     """The results of a group, with the group id."""
 
     def __init__(

@@ -16,6 +16,7 @@ from qcore.base.keywords import check_call
 from qcore.base.times import new_id
 from qcore.brokers.contract.records import Message
 from qcore.errors import ConfigError
+from qcore.results.registry import celery_backend
 from qcore.tasks.current_app import current_app
 from qcore.tasks.result import AsyncResult, GroupResult, Handle
 from qcore.tasks.stamping import StampingVisitor, together
@@ -42,6 +43,13 @@ class SendPlan:
         self.app = app
         self.messages: list[Message] = []
         self.sizes: list[tuple[str, int]] = []
+        self.headers: list[tuple[str, list[Any]]] = []
+
+    def add_chord(self, header: Any) -> None:
+        """Add the size of a chord, whose header has its ids; for backends of other packages the ids, too."""
+        self.sizes.append((header.options["task_id"], len(header.tasks)))
+        if celery_backend(self.app.conf.result_backend):
+            self.headers.append((header.options["task_id"], header.freeze().as_tuple()[1]))
 
     def add(self, name: str, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> str:
         """Add the message of a call. Returns its task id."""
@@ -72,6 +80,7 @@ class SendPlan:
         Unsupported (chords)."""
         if self.sizes:
             self.app.results.chord_sizes(self.sizes, self.app.chord_ttl_s())
+            self.app.results.chord_headers(self.headers)
         self.app.send_messages(self.messages, options or {})
 
 

@@ -215,7 +215,7 @@ class Task:
 
     @property
     def backend(self) -> Any:
-        return self.app.results
+        return self.app.backend
 
     def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
         """Publish a call with these arguments. Returns the handle of its result."""

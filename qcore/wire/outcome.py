@@ -73,6 +73,9 @@ class Preconditions(msgspec.Struct, array_like=True):
     results: list[tuple[str, bytes]] = []  # (id, meta) of tasks that will not run
     sizes: list[tuple[str, int]] = []  # (group, members) of chords that are sent
     parts: list[ChordPart] = []
+    headers: list[
+        tuple[str, list[Any]]
+    ] = []  # (group, handles of the members) for backends of other packages
 
 
 class Outcome(msgspec.Struct, array_like=True):

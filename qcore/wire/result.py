@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from qcore import errors
 from qcore.base.times import iso
-from qcore.errors import Malformed, RemoteError, WorkerLostError
+from qcore.errors import Malformed, MessageTooLarge, RemoteError, WorkerLostError
 from qcore.wire import content
 
+if TYPE_CHECKING:
+    from qcore.wire.task import Body, TaskMessage
+
 KEY_PREFIX = "celery-task-meta-"
+GROUP_PREFIX = "celery-taskset-meta-"
 
 PENDING, RECEIVED, STARTED = "PENDING", "RECEIVED", "STARTED"
 SUCCESS, FAILURE, REVOKED = "SUCCESS", "FAILURE", "REVOKED"
@@ -65,7 +69,8 @@ def encode(
     parent_id: str | None = None,
     extended: dict[str, Any] | None = None,
 ) -> bytes:
-    """One meta as JSON bytes; raises TypeError when JSON cannot represent `result`."""
+    """One meta as JSON bytes. Raises TypeError when JSON cannot represent `result`, MessageTooLarge when it
+    is too large; of an exception that is too large only this error is stored."""
     meta: dict[str, Any] = {
         "status": status,
         "result": result,
@@ -80,7 +85,34 @@ def encode(
         meta["parent_id"] = parent_id
     if extended:
         meta.update(extended)
-    return content.to_json(meta)
+    raw = content.to_json(meta)
+    if len(raw) > content.MAX_WIRE_BYTES:
+        error = MessageTooLarge(f"the result of {task_id}", len(raw), content.MAX_WIRE_BYTES)
+        if status not in EXCEPTION_STATES:
+            raise error
+        few = ("status", "date_done", "task_id", "group_id", "parent_id")
+        kept = {key: value for key, value in meta.items() if key in few}
+        raw = content.to_json({**kept, "result": exception_data(error), "traceback": None, "children": []})
+    return raw
+
+
+#: keys for backends of other packages, which store them
+REQUEST_KEYS = ("argsrepr", "kwargsrepr", "periodic_task_name")
+
+
+def extended(message: TaskMessage, body: Body, node: str, request: bool) -> dict[str, Any]:
+    """What result_extended stores with a result; with request also REQUEST_KEYS."""
+    found = {
+        "name": message.task,
+        "args": body.args,
+        "kwargs": body.kwargs,
+        "worker": node,
+        "retries": message.retries,
+        "queue": (message.envelope.properties.delivery_info or {}).get("routing_key"),
+    }
+    if request:
+        found.update((key, message.headers.get(key)) for key in REQUEST_KEYS)
+    return found
 
 
 def with_next_attempt(meta: bytes) -> bytes:

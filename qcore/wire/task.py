@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from qcore.base.times import epoch
-from qcore.errors import Malformed
+from qcore.errors import Malformed, MessageTooLarge
 from qcore.wire import content, envelope
 from qcore.wire.compression import compress
 from qcore.wire.envelope import Envelope, Properties
@@ -158,7 +158,7 @@ def build(
     mime, encoding, body = content.dumps((args, kwargs, links), serializer)
     if compression:
         head["compression"], body = compress(body, compression)
-    return envelope.wrap(
+    raw = envelope.wrap(
         body,
         exchange=exchange,
         routing_key=routing_key,
@@ -172,6 +172,9 @@ def build(
         expiration=expiration_ms,
         more=properties,
     )
+    if len(raw) > content.MAX_WIRE_BYTES:
+        raise MessageTooLarge(f"the message of {task}[{task_id}]", len(raw), content.MAX_WIRE_BYTES)
+    return raw
 
 
 _NO_LINKS: dict[str, Any] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}

@@ -28,6 +28,7 @@ from qcore.errors import BrokerError, ColdShutdown, ConfigError, PoolBroken, mas
 from qcore.events.sender import HEARTBEAT_S, EventSender
 from qcore.pools.base import Pool, PoolSetup
 from qcore.pools.registry import pools
+from qcore.results.registry import celery_backend
 from qcore.signals import (
     celeryd_after_setup,
     celeryd_init,
@@ -128,7 +129,7 @@ class Worker:
             max_tasks_per_child=max_tasks_per_child or conf.worker_max_tasks_per_child,
             max_memory_per_child_kib=max_memory_per_child or conf.worker_max_memory_per_child,
             strict_prefetch=self._multiplier == 1,
-            extended=conf.result_extended,
+            extended=conf.result_extended and ("request" if celery_backend(conf.result_backend) else True),
             before_run=self._before_run,
         )
         self._drain_timeout_s = (

@@ -15,6 +15,7 @@ from qcore.base.times import new_id
 from qcore.brokers.contract.records import StoredResult
 from qcore.results.base import ResultStore
 from qcore.wire import result
+from qcore.wire.outcome import ChordPart
 from tests.support.waiting import wait_for
 
 OpenStore = Callable[[], ResultStore]
@@ -104,7 +105,74 @@ class ResultContract:
         store.store([stored(task_id, 1, ttl_s=0.3)])
         assert store.get([task_id]) != [None]
 
-        wait_for(lambda: store.get([task_id]) == [None], what="the result to expire")
+        def is_gone() -> bool:
+            if store.expires_by_cleanup:
+                store.cleanup(0.3)
+            return store.get([task_id]) == [None]
+
+        wait_for(is_gone, what="the result to expire")
+
+    def test_cleanup_keeps_what_is_young(self, open_store: OpenStore, task_id: str) -> None:
+        store = open_store()
+        store.store([stored(task_id, 1)])
+
+        assert store.cleanup(3600) == 0
+
+        assert store.get([task_id]) != [None]
+
+    def test_what_was_forgotten_can_be_stored_again(self, open_store: OpenStore, task_id: str) -> None:
+        store = open_store()
+        store.store([stored(task_id, 1)])
+        store.forget([task_id])
+
+        store.store([stored(task_id, 2)])
+
+        (meta,) = store.get([task_id])
+        assert meta and meta.result == 2
+
+    def test_a_group_is_saved_and_restored_by_others(self, open_store: OpenStore, task_id: str) -> None:
+        members = [[["a", None], None], [["b", None], None]]
+        open_store().save_group(task_id, [[task_id, None], members], 60.0)
+        store = open_store()
+
+        assert store.restore_group(task_id) == [[task_id, None], members]
+
+        store.delete_group(task_id)
+        assert open_store().restore_group(task_id) is None
+
+    def test_a_saved_group_can_be_saved_again(self, open_store: OpenStore, task_id: str) -> None:
+        store = open_store()
+        store.save_group(task_id, [[task_id, None], []], 60.0)
+
+        store.save_group(task_id, [[task_id, None], [[["a", None], None]]], None)
+
+        assert store.restore_group(task_id) == [[task_id, None], [[["a", None], None]]]
+
+    def test_the_last_member_completes_a_chord_once(self, open_store: OpenStore, task_id: str) -> None:
+        store, other = open_store(), open_store()
+        parts = [
+            ChordPart(task_id, f"{task_id}-{i}", i, result.content.to_json([1, f"m{i}", "SUCCESS", i]), b"{}")
+            for i in range(3)
+        ]
+        store.chord_sizes([(task_id, 3)], 60.0)
+
+        assert store.chord_parts([parts[2]], 60.0) == [None]
+        assert other.chord_parts([parts[0], parts[0]], 60.0) == [None, None]
+        (full,) = other.chord_parts([parts[1]], 60.0)
+        (again,) = store.chord_parts([parts[1]], 60.0)
+
+        assert full and again and [result.content.from_json(e)[3] for e in full.entries] == [0, 1, 2]
+        assert other.chord_done(full)
+        assert store.chord_parts([parts[1]], 60.0) == [None]
+
+    def test_a_failed_chord_has_no_body(self, open_store: OpenStore, task_id: str) -> None:
+        store = open_store()
+        part = ChordPart(task_id, task_id, 0, b'[1,"m","SUCCESS",1]', b"{}")
+        store.chord_sizes([(task_id, 1)], 60.0)
+
+        store.chord_failed(task_id)
+
+        assert store.chord_parts([part], 60.0) == [None]
 
     def test_forgotten_results_are_gone(self, open_store: OpenStore, task_id: str) -> None:
         store = open_store()

@@ -35,6 +35,7 @@ from qcore.brokers.redis.servers import ServerSelector
 from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerDown, NotReplicated, Unroutable, Unsupported
 from qcore.wire.compression import decompress
+from qcore.wire.content import from_json, to_json
 from qcore.wire.result import ResultMeta, decode
 
 UNREVOKED_AT_ONCE = 5000
@@ -249,6 +250,17 @@ class RedisBroker(Broker):
 
     def forget_results(self, task_ids: Sequence[str]) -> int:
         return int(self._shared.call("DEL", *[self._keys.result(i) for i in task_ids])) if task_ids else 0
+
+    def save_group(self, group_id: str, results: Any, ttl_s: float | None) -> None:
+        expiry = () if ttl_s is None else ("PX", max(1, int(ttl_s * 1000)))
+        self._shared.call("SET", self._keys.group(group_id), to_json({"result": results}), *expiry)
+
+    def restore_group(self, group_id: str) -> Any:
+        found = self._shared.call("GET", self._keys.group(group_id))
+        return from_json(found)["result"] if found else None
+
+    def delete_group(self, group_id: str) -> None:
+        self._shared.call("DEL", self._keys.group(group_id))
 
     # --- bus
 

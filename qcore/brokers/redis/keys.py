@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from qcore.wire.result import KEY_PREFIX
+from qcore.wire.result import GROUP_PREFIX, KEY_PREFIX
 
-GROUP_PREFIX = "celery-taskset-meta-"
 CONTROL_EXCHANGE = "celery.pidbox"
 
 

@@ -63,14 +63,16 @@ class Chords:
             return
         results = [s.result for s in waiting if s.result is not None]
         sizes: list[tuple[str, int]] = []
+        headers: list[tuple[str, list[Any]]] = []
         parts: list[ChordPart] = []
         for s in waiting:
             assert s.before is not None
             results += self._stored(s.before)
             sizes += s.before.sizes
+            headers += s.before.headers
             parts += s.before.parts
         try:
-            self._make_durable(results, sizes)
+            self._make_durable(results, sizes, headers)
             while parts:
                 full = self.results.chord_parts(parts, self.app.chord_ttl_s())
                 found = zip(parts, full, strict=True)
@@ -85,11 +87,18 @@ class Chords:
     def _stored(self, before: Preconditions) -> list[StoredResult]:
         return [StoredResult(task_id, meta, self.ttl_s) for task_id, meta in before.results]
 
-    def _make_durable(self, results: list[StoredResult], sizes: list[tuple[str, int]]) -> None:
+    def _make_durable(
+        self,
+        results: list[StoredResult],
+        sizes: list[tuple[str, int]],
+        headers: Sequence[tuple[str, list[Any]]] = (),
+    ) -> None:
         if results and self.results.keeps:
             self.results.store(results)
         if sizes:
             self.results.chord_sizes(sizes, self.app.chord_ttl_s())
+        if headers:
+            self.results.chord_headers(headers)
 
     def _send_body(self, part: ChordPart, full: FullChord) -> list[ChordPart]:
         """Publish the body of a complete chord, or fail it. Returns the parts of an outer chord that this
@@ -103,7 +112,7 @@ class Chords:
             value = self._shaped(full, entries)
             sent = continuations.body(body, value, part, self.app)
             if sent.before is not None:
-                self._make_durable(self._stored(sent.before), sent.before.sizes)
+                self._make_durable(self._stored(sent.before), sent.before.sizes, sent.before.headers)
             if not self._publish(full, sent):
                 log.info("the body of chord %s was sent by another worker", full.group)
         except (Unroutable, ConfigError, Malformed, TypeError, ValueError, LookupError) as exc:

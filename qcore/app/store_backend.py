@@ -1,0 +1,109 @@
+"""`app.backend` of an app whose results are in one of qcore's stores.
+
+In:  calls as Celery's backends take them.  Out: the same of the app's result store, in Celery's form.
+Before this: connections.py.  After this: results/X.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from qcore.app.backends import Backend
+from qcore.brokers.contract.records import StoredResult
+from qcore.errors import TimeoutError, Unsupported
+from qcore.results.base import ResultStore
+from qcore.tasks.result import result_from_tuple
+from qcore.wire import result as wire
+from qcore.wire.content import to_json
+
+
+class StoreBackend(Backend):
+    """`app.backend` of an app whose results are in one of qcore's stores."""
+
+    def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
+        self.store: ResultStore = app.results
+        super().__init__(app, url=url or app.conf.result_backend or self.store.url, **kwargs)
+        self.supports_autoexpire = not self.store.expires_by_cleanup
+
+    def _ttl_s(self) -> float | None:
+        found: float | None = self.app.conf.seconds("result_expires")
+        return found
+
+    def _store_result(
+        self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
+    ) -> Any:
+        meta = self._get_result_meta(result, state, traceback, request)
+        meta["task_id"] = task_id
+        (known,) = self.store.get([task_id])
+        if known is None or known.status != wire.SUCCESS:
+            self.store.store([StoredResult(task_id, to_json(meta), self._ttl_s())])
+        return result
+
+    def _get_task_meta_for(self, task_id: str) -> Any:
+        (found,) = self.store.get([task_id])
+        if found is None:
+            return {"status": wire.PENDING, "result": None}
+        return self.meta_from_decoded(
+            {k: v for k, v in msgspec.structs.asdict(found).items() if v is not None or k in _ALWAYS}
+        )
+
+    def task_result_exists(self, task_id: str) -> bool:
+        return self.store.get([task_id])[0] is not None
+
+    def wait_for(
+        self, task_id: str, timeout: float | None = None, interval: float = 0.5, **options: Any
+    ) -> Any:
+        if self.store.wait(task_id, timeout) is None:
+            raise TimeoutError(f"no result of {task_id} within {timeout} s")
+        return self.get_task_meta(task_id)
+
+    def mget(self, keys: Iterable[Any]) -> list[bytes | None]:
+        """The stored metas of these keys or ids, as JSON; None where there is none."""
+        ids = [str(k.decode() if isinstance(k, bytes) else k).rpartition(wire.KEY_PREFIX)[2] for k in keys]
+        return [None if m is None else to_json(msgspec.structs.asdict(m)) for m in self.store.get(ids)]
+
+    def get(self, key: Any) -> bytes | None:
+        return self.mget([key])[0]
+
+    def get_key_for_task(self, task_id: Any, key: Any = "") -> bytes:
+        prefix = str(self.app.conf.result_backend_transport_options.get("global_keyprefix") or "")
+        prefix += "_" if prefix and prefix[-1] not in ":_-." else ""
+        return f"{prefix}{wire.KEY_PREFIX}{task_id}{key}".encode()
+
+    @property
+    def client(self) -> Any:
+        """A client of the package redis, where the results are in Redis."""
+        if not self.store.url.startswith(("redis", "unix")):
+            raise Unsupported(
+                f"'{self.store.url.partition(':')[0]}' result", "be used with a client of Redis"
+            )
+        if "_client" not in vars(self):
+            import redis
+
+            self._client = redis.Redis.from_url(self.store.url)
+        return self._client
+
+    def _forget(self, task_id: str) -> Any:
+        self.store.forget([task_id])
+
+    def _save_group(self, group_id: str, result: Any) -> Any:
+        self.store.save_group(group_id, result.as_tuple(), self._ttl_s())
+        return result
+
+    def _restore_group(self, group_id: str) -> Any:
+        found = self.store.restore_group(group_id)
+        return None if found is None else {"result": result_from_tuple(found, self.app)}
+
+    def _delete_group(self, group_id: str) -> Any:
+        self.store.delete_group(group_id)
+
+    def cleanup(self) -> int:
+        ttl_s = self._ttl_s()
+        return self.store.cleanup(ttl_s) if ttl_s else 0
+
+
+#: keys that Celery's metas have also without a value
+_ALWAYS = ("task_id", "status", "result", "traceback", "children", "date_done")

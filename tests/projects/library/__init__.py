@@ -1,0 +1,1 @@
+"""A Django project written for Celery, with the results of django-celery-results."""
