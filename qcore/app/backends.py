@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from kombu import serialization
 
@@ -54,11 +54,6 @@ class Backend:
     supports_native_join = supports_autoexpire = supports_result_compression = False
     supports_failure_expires = False
     persistent = True
-        "max_retries": 20,
-        "interval_start": 0,
-        "interval_step": 1,
-        "interval_max": 1,
-    }
 
     def __init__(
         self,
