@@ -80,7 +80,7 @@ def trees(draw: st.DrawFn) -> Tree:
 
 
 def follows_a_group_body(node: Tree) -> bool:
-    """Whether a step follows a chord whose body is a group: Celery runs it once for each member of the body."""
+    """Whether a step follows a chord whose body is a group: Celery runs it once for each member."""
     steps = node.get("in", ())[:-1] if node["k"] in ("chain", "or") else ()
     found = any(step["k"] == "chord" and step["body"]["k"] in ("group", "chunks") for step in steps)
     return found or any(map(follows_a_group_body, parts(node)))
