@@ -18,7 +18,7 @@ test: $(TEST_STAMP) packages
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy --platform darwin
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # The fault tests at their full sizes; `make test` runs the same ones, smaller.
 faults: $(TEST_STAMP) packages

@@ -163,7 +163,19 @@ def test_a_plug_in_that_cannot_be_loaded_is_named_with_its_package(installed: di
 
 def test_only_plug_ins_are_offered() -> None:
     assert brokers.names() == ["kombu", "memory", "redis", "sqlite"]
-    assert results.names() == ["broker", "disabled", "memory", "redis", "rpc", "sqlite"]
+    kept = [
+        "broker",
+        "cache+memcached",
+        "cache+memory",
+        "db",
+        "disabled",
+        "file",
+        "memory",
+        "redis",
+        "rpc",
+        "sqlite",
+    ]
+    assert results.names() == kept
     assert pools.names() == ["asyncio", "gevent", "prefork", "solo", "threads"]
 
 
