@@ -25,7 +25,7 @@ try:
     import sqlalchemy as sa
     from sqlalchemy.pool import NullPool
 except ImportError:
-    raise ConfigError("results in a SQL database need SQLAlchemy; install qcore[sqlalchemy]") from None
+    raise ConfigError("results in a SQL database need SQLAlchemy; install qctl[sqlalchemy]") from None
 
 ENGINE = {"pool_pre_ping": True, "pool_recycle": 3600}  # Celery's
 EXTENDED = ("name", "args", "kwargs", "worker", "retries", "queue")
