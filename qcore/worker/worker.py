@@ -324,23 +324,25 @@ class Worker:
         self.loop.install_wakeup_fd()
 
     def _on_term(self, signum: int, frame: FrameType | None) -> None:
-        if self.loop.stage == ShutdownStage.RUNNING:
+        was_running = self.loop.stage == ShutdownStage.RUNNING
+        self.loop.stop(ShutdownStage.WARM)  # first: a signal that arrives during the rest is the second one
+        if was_running:
             note("worker: warm shutdown (running tasks finish; Ctrl-C or SIGQUIT stops at once)")
             self._announce(signum, "Warm", EXIT_SETTLED)
-        self.loop.stop(ShutdownStage.WARM)
 
     def _on_interrupt(self, signum: int, frame: FrameType | None) -> None:
         self._interrupts += 1
-        if self.loop.stage == ShutdownStage.RUNNING:
+        if self.loop.stage == ShutdownStage.RUNNING and self._interrupts == 1:
             self._on_term(signum, frame)
         else:
             self._on_quit(signum, frame)
 
     def _on_quit(self, signum: int, frame: FrameType | None) -> None:
-        if self.loop.stage < ShutdownStage.COLD:
+        was_warm = self.loop.stage < ShutdownStage.COLD
+        self.loop.stop(ShutdownStage.COLD)
+        if was_warm:
             note("worker: cold shutdown (running tasks are stopped and returned)")
             self._announce(signum, "Cold", EXIT_CUT_SHORT)
-        self.loop.stop(ShutdownStage.COLD)
         if self.pool.name == "solo" and self.pool.running():
             raise ColdShutdown
 

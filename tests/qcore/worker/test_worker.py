@@ -94,6 +94,31 @@ def test_a_second_interrupt_stops_cold_and_returns_what_ran(
     second.kill9()
 
 
+def test_an_interrupt_that_comes_while_the_first_is_handled_is_the_second(
+    app: App, url: str, processes: Processes, tmp_path: Path
+) -> None:
+    (tmp_path / "hasty.py").write_text(
+        "import os, signal, time\n"
+        "from qcore import App, signals\n"
+        "app = App('hasty')\n"
+        "@app.task(name='hasty.nap')\n"
+        "def nap(): time.sleep(600)\n"
+        "@signals.worker_shutting_down.connect\n"
+        "def again(how, **kwargs):\n"
+        "    if how == 'Warm':\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    words = ("--workdir", str(tmp_path), "-A", "hasty", "-b", url, "worker", "-c", "1")
+    worker = processes.qctl(*words)
+    worker.wait_output(r"\bready\b")
+    app.send_task("hasty.nap")
+    wait_for(lambda: active(app))
+
+    worker.term(signal.SIGINT)
+
+    assert worker.wait(SOON_S) == 3
+
+
 def test_quit_stops_cold_at_once(app: App, url: str, processes: Processes) -> None:
     worker = processes.start_qcore_worker(url, "-c", "1")
     app.send_task("proj.nap", (LONG_S,))
