@@ -166,12 +166,16 @@ def locked(path: Path, seconds: float, times: int = 1) -> Iterator[subprocess.Po
         locker.stdin.close()
 
 
+WRITERS = 3
+
+
 @pytest.mark.slow
 def test_locks_of_three_seconds_are_waited_for(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/q.sqlite3"
     broker = open_broker(url)
     broker.check()
-    over, errors, counts = threading.Event(), list[Exception](), [0] * 8
+    # Few writers: after a lock they wait for each other too, and 5 s are all that each of them waits.
+    over, errors, counts = threading.Event(), list[Exception](), [0] * WRITERS
 
     def write(which: int) -> None:
         mine = open_broker(url)
@@ -185,7 +189,7 @@ def test_locks_of_three_seconds_are_waited_for(tmp_path: Path) -> None:
             over.wait(0.01)
         mine.close()
 
-    threads = [threading.Thread(target=write, args=(i,)) for i in range(8)]
+    threads = [threading.Thread(target=write, args=(i,)) for i in range(WRITERS)]
     for thread in threads:
         thread.start()
     with locked(tmp_path / "q.sqlite3", 3.0, LOCKS) as locker:
