@@ -122,7 +122,7 @@ def _flush(**about: Any) -> None:
         try:
             pool.Worker.workloop(_Ending())
         except _Ends:
-            pass
+            pass  # the expected end: it has passed through what is around the loop
 
 
 def warn_of_idle_patches(pool: str) -> None:

@@ -171,7 +171,7 @@ class DjangoWorkerFixup:
                     with contextlib.suppress(KeyError):
                         connection.close_pool()
             except _interface_error():
-                pass
+                pass  # the server has closed it already
             except DatabaseError as exc:
                 if "closed" not in str(exc) and "not connected" not in str(exc):
                     raise
