@@ -9,6 +9,7 @@ import celery
 import pytest
 
 import qcore
+from qcore.base.crashpoints import VARIABLE
 from tests.qcore.tasks.test_workflows_as_celery import Kit
 from tests.support.processes import Process, Processes, celery_env
 from tests.support.waiting import wait_for
@@ -52,10 +53,11 @@ def client(request: pytest.FixtureRequest, urls: tuple[str, str]) -> Iterator[Ki
     app.close()
 
 
-def start(processes: Processes, urls: tuple[str, str], kind: str) -> Process:
+def start(processes: Processes, urls: tuple[str, str], kind: str, *options: str, crash: str = "") -> Process:
     if kind == "qcore":
-        env = {"QCTL_LEASE": "2"}  # a killed worker's tasks run again after it
-        return processes.start_qcore_worker(urls[0], "-c", "2", app=FLOWS, backend=urls[1], env=env)
+        env = {"QCTL_LEASE": "2", VARIABLE: crash}  # a killed worker's tasks run again after it
+        options = ("-c", "2", *options)
+        return processes.start_qcore_worker(urls[0], *options, app=FLOWS, backend=urls[1], env=env)
     env = {**celery_env(*urls), "FLOWS_CELERY": "1"}
     words = ("-A", FLOWS, "worker", "-c", "2", "-n", "c@mixed")
     worker = processes.celery(*words, "-l", "INFO", env=env)
@@ -87,3 +89,17 @@ def test_every_workflow_ends_as_it_should(
         if got != value:
             found.append((number, got, value))
     assert not found
+
+
+def test_a_chord_goes_on_when_its_worker_dies_before_the_body_is_sent(
+    urls: tuple[str, str], client: Kit, processes: Processes
+) -> None:
+    """The member that completed it is received again by a Celery worker."""
+    killed = start(processes, urls, "qcore", crash="chord_complete")
+    result = client.package.chord([client.s("add", i, i) for i in (1, 2)], client.s("total")).apply_async()
+    killed.wait()
+
+    start(processes, urls, "celery")
+    start(processes, urls, "qcore", "-Q", "other")  # returns what the killed one held
+
+    assert result.get(timeout=60) == 6

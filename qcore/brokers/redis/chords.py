@@ -1,8 +1,10 @@
 """Count the members of chords in Redis, with Celery's keys and Celery's rules.
 
 In:  parts.  Out: complete chords.  For a group the keys are `celery-taskset-meta-<gid>` with the suffixes
-`.s` the size, `.j` the entries, `.d` the counted members, `.t` members added later, `.c` the token of the
-member that may send the body, then "done". Celery's workers and ours may count members of the same chord.
+`.s` the size, `.j` the entries, `.d` the counted members, `.t` members added later, `.c` the claim of a
+Celery worker that sends the body, then "done". Celery's workers and ours may count members of the same
+chord. Our claim is the key `.q`: a Celery worker that is handed the member of a killed worker gives up when
+it finds any claim in `.c`, and nobody would send the body.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ local call, found = redis.call, {}
 for i = 5, #ARGV, 4 do
   local key, id, entry, score = ARGV[1] .. ARGV[i], ARGV[i+1], ARGV[i+2], ARGV[i+3]
   local full = {}
-  if call('GET', key .. '.c') ~= 'done' then
+  local claim = call('GET', key .. '.c')
+  if claim ~= 'done' then
     local member = id .. ':' .. score
     if call('SADD', key .. '.d', member) == 1 then
       if ARGV[2] == '1' then call('ZADD', key .. '.j', score, entry)
@@ -42,8 +45,8 @@ for i = 5, #ARGV, 4 do
     end
     local size = call('GET', key .. '.s')
     local count = call(ARGV[2] == '1' and 'ZCARD' or 'LLEN', key .. '.j')
-    if size and count == tonumber(size) + tonumber(call('GET', key .. '.t') or 0) then
-      if call('SET', key .. '.c', member, 'NX', 'EX', ARGV[4]) or call('GET', key .. '.c') == member then
+    if size and not claim and count == tonumber(size) + tonumber(call('GET', key .. '.t') or 0) then
+      if call('SET', key .. '.q', member, 'NX', 'EX', ARGV[4]) or call('GET', key .. '.q') == member then
         local entries = call(ARGV[2] == '1' and 'ZRANGE' or 'LRANGE', key .. '.j', 0, -1)
         full = {member, entries, call('GET', key) or ''}
       end
@@ -56,13 +59,15 @@ return found
 )
 
 # KEYS: seq.  ARGV: prefix .. group, token, done s, then steps:
-#   's', list, raw, channel | 'd', zset, channel, due, list, raw.  1, or 0 when the chord was already done.
+#   's', list, raw, channel | 'd', zset, channel, due, list, raw.  1, or 0: another sends it.
 DONE = Script(
     DELAY_FUNCTION
     + """
 local call, key = redis.call, ARGV[1]
-local token = call('GET', key .. '.c')
-if token ~= ARGV[2] and (token or call('EXISTS', key .. '.s') == 0) then return 0 end
+local token = call('GET', key .. '.q')
+if token and token ~= ARGV[2] or call('EXISTS', key .. '.c') == 1 or call('EXISTS', key .. '.s') == 0 then
+  return 0
+end
 local i = 4
 while i <= #ARGV do
   if ARGV[i] == 'd' then
@@ -74,7 +79,7 @@ while i <= #ARGV do
     i = i + 4
   end
 end
-call('DEL', key .. '.j', key .. '.t', key .. '.s', key .. '.d')
+call('DEL', key .. '.j', key .. '.t', key .. '.s', key .. '.d', key .. '.q')
 call('SET', key .. '.c', 'done', 'EX', ARGV[3])
 return 1
 """
@@ -98,7 +103,7 @@ class RedisChords(Chords):
     def create(self, sizes: Sequence[tuple[str, int]], ttl_s: float | None) -> None:
         for group, size in sizes:
             key = self._keys.group(group)
-            self._shared.call("DEL", key + ".c")
+            self._shared.call("DEL", key + ".c", key + ".q")
             self._shared.call("SET", key + ".s", size, *(("EX", _whole(ttl_s)) if ttl_s else ()))
 
     def count(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from qcore.base.crashpoints import crashpoint
 from qcore.brokers.contract.records import FullChord, Message, Settlement, StoredResult
 from qcore.errors import BrokerError, ConfigError, Malformed, ResultsNotKept, Unroutable, Unsupported
 from qcore.execution import continuations
@@ -75,6 +76,8 @@ class Chords:
             self._make_durable(results, sizes, headers)
             while parts:
                 full = self.results.chord_parts(parts, self.app.chord_ttl_s())
+                if any(full):
+                    crashpoint("chord_complete")
                 found = zip(parts, full, strict=True)
                 parts = [after for part, chord in found if chord for after in self._send_body(part, chord)]
         except (Unsupported, ResultsNotKept) as exc:
