@@ -7,7 +7,7 @@ one of: ready, delayed, in flight (held by one owner under a lease), dead, quara
     Consumer    one owner of deliveries: claim, settle, wait, renew, reap.  One thread, except
                 renew() and reap(), which a second thread may call at any time.
     Subscription, Inbox   receiving ends of the control and event bus, with their own connections.
-    Administration, Chords, Diagnosis, FailedTaskStore, TaskLogs   roles that a Broker has (contract/).
+    Administration, Chords, Diagnosis, FailedTaskStore, ScheduleStore, TaskLogs: its roles (contract/).
 
 Every driver passes tests/contracts/broker_contract.py. What a driver cannot do is a field of its
 `features`; the suite and qctl read it there. Errors of client libraries never leave a driver: they
@@ -29,6 +29,7 @@ from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.diagnosis import Diagnosis
 from qcore.brokers.contract.failed_tasks import FailedTaskStore
 from qcore.brokers.contract.records import Features, Member, Message, StoredResult
+from qcore.brokers.contract.schedules import ScheduleStore
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.shared.endpoints import split_urls
@@ -73,6 +74,12 @@ class Broker(ABC):
     def chords(self) -> Chords:
         """For drivers with features.results."""
         return Chords(self.name)
+
+    @cached_property
+    def schedules(self) -> ScheduleStore:
+        """For drivers with features.schedules. The option `schedule_outbox` of the broker: the messages go to
+        another broker."""
+        return ScheduleStore(self.name)
 
     @cached_property
     def diagnosis(self) -> Diagnosis:

@@ -35,6 +35,7 @@ class Features(msgspec.Struct, frozen=True):
     once: bool = False  # publish_once() and first_time() know the keys of earlier calls
     failures: bool = False  # keeps failed tasks (brokers/contract/failed_tasks.py)
     audits: bool = False  # keeps the log of what people changed
+    schedules: bool = False  # keeps schedule entries (brokers/contract/schedules.py)
     lines: bool = False  # keeps what tasks log (brokers/contract/task_logs.py)
 
 
