@@ -48,7 +48,8 @@ def succeeded(embed: dict[str, Any], value: Any, message: TaskMessage, app: Task
         _emit(plan, link, value, family)
     chain = embed.get("chain")
     if chain:
-        _emit(plan, chain[-1], value, {**family, "chain": chain[:-1]} if chain[:-1] else family)
+        rest = type(chain)(chain[:-1])
+        _emit(plan, chain[-1], value, {**family, "chain": rest} if rest else family)
     parts = _part(embed, message, result_wire.SUCCESS, value)
     return Continuations(plan.messages, _before(plan, [], parts))
 

@@ -94,11 +94,6 @@ class EagerRun(Run):
         self.stored = state, value, traceback
         return b""
 
-    def _succeeded(self, value: Any) -> None:
-        body, self.body = self.body, self.body._replace(embed={})  # apply() calls what follows
-        super()._succeeded(value)
-        self.body = body
-
     def _next_attempt(self, sig: dict[str, Any], due: float, eta: str, now: float) -> Send:
         body = self.body
         self.again = arguments(self.task, sig.get("args"), sig.get("kwargs"), body)

@@ -176,11 +176,13 @@ class Run:
     def _succeeded(self, value: Any) -> None:
         """Set the result and the continuations of the outcome. An exception in this step, such as a result
         that has no JSON form, is a failure of the task."""
-        task, message, outcome, (args, kwargs, embed) = self.task, self.message, self.outcome, self.body
+        task, message, outcome, (args, kwargs, _) = self.task, self.message, self.outcome, self.body
+        assert self.request is not None
         if isinstance(value, _HANDLES):
             value = value.as_tuple()
-        if embed and not self.tools.eager and any(embed.values()):
-            following = continuations.succeeded(embed, value, message, self.tools.app)
+        links = None if self.tools.eager else self.request.links()
+        if links:
+            following = continuations.succeeded(links, value, message, self.tools.app)
             outcome.sends, outcome.before = following.sends(), following.before
         if self.keep:
             outcome.meta = self._meta(result_wire.SUCCESS, value)
@@ -241,7 +243,8 @@ class Run:
             _quietly(task.after_return, state, exc, message.id, args, kwargs, einfo)
 
     def _failed(self, exc: BaseException, einfo: ExceptionInfo) -> None:
-        task, outcome, embed = self.task, self.outcome, self.body.embed
+        task, outcome, request = self.task, self.outcome, self.request
+        assert request is not None
         if isinstance(exc, SystemExit | KeyboardInterrupt):
             # As in Celery, which also ends the process: stored unchanged, it would end the caller of get().
             exc = WorkerLostError(f"the task ended its process: {exc!r}").with_traceback(exc.__traceback__)
@@ -250,9 +253,9 @@ class Run:
         outcome.traceback = _traceback(exc)
         outcome.error = exception_names(exc)
         outcome.expected = isinstance(exc, task.throws) if task.throws else False
-        if embed and any(embed.values()):
-            assert self.request is not None
-            _quietly(self._follow_failure, exc, outcome.traceback, self.request)
+        links = request.links()
+        if links:
+            _quietly(self._follow_failure, links, exc, outcome.traceback, request)
         if self.keep or task.store_errors_even_if_ignored:
             outcome.meta = self._meta(result_wire.FAILURE, exc, outcome.traceback)
         if type(task).on_failure is not Task.on_failure:
@@ -260,12 +263,12 @@ class Run:
             _quietly(task.on_failure, exc, self.message.id, args, kwargs, einfo)
         run_signals.failed(self, exc, einfo)
 
-    def _follow_failure(self, exc: BaseException, traceback: str, request: Request) -> None:
+    def _follow_failure(
+        self, links: dict[str, Any], exc: BaseException, traceback: str, request: Request
+    ) -> None:
         error, message = result_wire.exception_data(exc), self.message
         state, live = result_wire.FAILURE, (request, exc)
-        following = continuations.failed(
-            self.body.embed, message, self.tools.app, state, error, traceback, live
-        )
+        following = continuations.failed(links, message, self.tools.app, state, error, traceback, live)
         self.outcome.sends, self.outcome.before = following.sends(), following.before
 
     def _retried(self, exc: Retry) -> None:
@@ -300,7 +303,7 @@ class Run:
         TypeError and ValueError for options that cannot be serialised."""
         message, body, options = self.message, self.body, sig.get("options") or {}
         head, info = message.headers, message.envelope.properties.delivery_info or {}
-
+        assert self.request is not None
         args, kwargs = arguments(self.task, sig.get("args"), sig.get("kwargs"), body)
         expires, expires_at = head.get("expires"), None
         if "expires" in options:
@@ -341,7 +344,7 @@ class Run:
             shadow=options.get("shadow", head.get("shadow")),
             ignore_result=bool(options.get("ignore_result", message.ignore_result)),
             reply_to=options.get("reply_to", message.reply_to),
-            embed=links(body.embed, options),
+            embed=links(self.request.links() or {}, options),
             headers=options.get("headers", own),
             stamped_headers=options.get("stamped_headers", head.get("stamped_headers")),
             stamps=options.get("stamps", head.get("stamps")),
@@ -431,6 +434,8 @@ def make_request(job: Job, message: TaskMessage, body: Body, tools: RunContext) 
         own = {k: v for k, v in headers.items() if k not in task_wire.KNOWN_HEADERS}
     info = properties.delivery_info or {}
     request = Request()
+    if own and "chain" in own:
+        headers = {k: v for k, v in headers.items() if k != "chain"}  # a header of the caller
     request.__dict__ |= {
         **headers,
         "id": message.id,
@@ -457,7 +462,7 @@ def make_request(job: Job, message: TaskMessage, body: Body, tools: RunContext) 
         "called_directly": False,
         "callbacks": embed.get("callbacks"),
         "errbacks": embed.get("errbacks"),
-        "chain": embed.get("chain"),
+        "_chain": embed.get("chain"),
         "chord": embed.get("chord"),
     }
     return request

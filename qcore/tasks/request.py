@@ -6,6 +6,17 @@ from contextvars import ContextVar
 from typing import Any
 
 
+class _Chain:
+    """`request.chain`: the signatures that follow, the next one last; a task may change the list. The copy is
+    made when it is asked for, so that the chain of any other task is sent on as it was received."""
+
+    def __get__(self, request: Any, owner: Any = None) -> Any:
+        found = getattr(request, "_chain", None)
+        if found is not None:
+            found = request.__dict__["chain"] = list(found)
+        return found
+
+
 class Request:
     """The message of a running task, as attributes; headers of the caller are attributes too. Any other name
     raises AttributeError.
@@ -41,8 +52,9 @@ class Request:
     deliveries: int = 1
     callbacks: Any = None
     errbacks: Any = None
-    chain: Any = None
+    chain: Any = _Chain()
     chord: Any = None
+    _chain: Any = None
     shadow: str | None = None
     stamped_headers: Any = None
     stamps: Any = None
@@ -64,6 +76,15 @@ class Request:
         self.__dict__.update(fields)
         self.unthrown: list[Any] = []  # Retry: what retry(throw=False) returned
         self.children: list[Any] = []  # AsyncResult or GroupResult: the calls that this task published
+
+    def links(self) -> dict[str, Any] | None:
+        """What follows this run: callbacks, errbacks, chain and chord, as the task has left them. None for
+        nothing."""
+        own = self.__dict__
+        chain = own.get("chain", self._chain)
+        if not (chain or self.callbacks or self.errbacks or self.chord):
+            return None
+        return {"callbacks": self.callbacks, "errbacks": self.errbacks, "chain": chain, "chord": self.chord}
 
     def get(self, name: str, default: Any = None) -> Any:
         return getattr(self, name, default)

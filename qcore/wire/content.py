@@ -76,6 +76,19 @@ def from_json(raw: bytes | str) -> Any:
         raise Malformed("not_json", str(exc)[:200]) from exc
 
 
+class AsRead(list[Any]):
+    """A list as it was read from JSON: to_json() writes it without a look at each value."""
+
+
+_UNUSUAL = (b"__type__", b"NaN", b"Infinity")
+
+
+def as_read(value: list[Any], raw: bytes) -> list[Any]:
+    """`value`, a part of what from_json() has read from `raw`, as AsRead where the fast encoder writes it as
+    it was."""
+    return value if any(word in raw for word in _UNUSUAL) else AsRead(value)
+
+
 _ATOMS = frozenset((str, int, bool, type(None)))
 
 
@@ -89,6 +102,8 @@ def _is_plain(value: Any) -> bool:
             if type(key) is not str:
                 return False
         value = value.values()
+    elif kind is AsRead:
+        return True
     elif kind is not list and kind is not tuple:
         return kind is float and math.isfinite(value)
     for one in value:  # noqa: SIM110  twice as fast as all() for the small values of messages

@@ -362,7 +362,9 @@ def read_body(message: TaskMessage, accept: frozenset[str] | None = None) -> Bod
         return Malformed("bad_body", detail, message.id)
 
     try:
-        value = envelope.body_value(message.envelope, accept)
+        found = message.envelope
+        raw = envelope.body_bytes(found)
+        value = content.loads(raw, found.content_type, accept, found.content_encoding)
     except Malformed as exc:
         raise Malformed(exc.reason, exc.detail, message.id) from None
     if message.protocol == 1:
@@ -385,11 +387,14 @@ def read_body(message: TaskMessage, accept: frozenset[str] | None = None) -> Bod
             continue
         if not isinstance(links, list) or len(links) > CHAIN_LIMIT:
             raise wrong(f"{key} is not a list of at most {CHAIN_LIMIT} signatures")
-        if not all(isinstance(link, dict) and isinstance(link.get("task"), str) for link in links):
-            raise wrong(f"{key} contains something that is not a signature")
+        for link in links:
+            if not (isinstance(link, dict) and isinstance(link.get("task"), str)):
+                raise wrong(f"{key} contains something that is not a signature")
     chord = embed.get("chord")
     if chord is not None and not (isinstance(chord, dict) and isinstance(chord.get("task"), str)):
         raise wrong("chord is not a signature")
+    if embed.get("chain") and found.content_type == "application/json":
+        embed["chain"] = content.as_read(embed["chain"], raw)
     return Body(list(args), kwargs, embed)
 
 

@@ -168,3 +168,24 @@ def without_trail() -> None:
 @app.task(name="flows.replaced_by", bind=True)
 def replaced_by(self: Any, sig: Any, *_: Any) -> Any:
     return self.replace(app.signature(sig))
+
+
+@app.task(name="flows.changes_what_follows", bind=True)
+def changes_what_follows(self: Any, what: str, path: str, *_: Any) -> str:
+    """Change what the request says about the callbacks, or about the rest of the chain."""
+    request = self.request
+    if what == "no chain":
+        request.chain = None
+    elif what == "shorter chain":
+        request.chain.pop()
+    elif what == "other arguments":
+        request.chain[-1]["args"] = [path + ".other"]
+    elif what == "no callbacks":
+        request.callbacks = None
+    elif what == "no errbacks":
+        request.errbacks = None
+        raise ValueError("boom")
+    elif what == "retry without chain" and not request.retries:
+        request.chain = None
+        raise self.retry(countdown=0)
+    return what

@@ -114,3 +114,33 @@ def test_maybe_throw_raises_what_failed(kit: Kit) -> None:
         bad.maybe_throw()
     assert good.maybe_throw() == 2
     assert isinstance(bad.maybe_throw(propagate=False), ValueError)
+
+
+@pytest.mark.parametrize(
+    ("what", "found"),
+    [
+        ("nothing", ["called back", "first", "last"]),
+        ("no chain", ["called back"]),
+        ("retry without chain", ["called back"]),
+        ("shorter chain", ["called back", "last"]),
+        ("other arguments", ["called back", "last", "other"]),
+        ("no callbacks", ["first", "last"]),
+        ("no errbacks", []),
+    ],
+)
+def test_a_task_changes_what_follows(kit: Kit, what: str, found: list[str], tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    Path(f"{log}.other").touch()
+    first = kit.s("changes_what_follows", what, str(log))
+    first.link(kit.s("write", "called back", str(log), immutable=True))
+    first.link_error(kit.s("write", "failed", str(log), immutable=True))
+    last = kit.s("write", "last", str(log), immutable=True)
+    kit.package.chain(first, kit.s("write", "first", str(log), immutable=True), last).apply_async()
+
+    def seen() -> list[str]:
+        lines = log.read_text().splitlines() if log.exists() else []
+        return sorted(lines + ["other"] * bool(Path(f"{log}.other").read_text()))
+
+    wait_for(lambda: len(seen()) >= len(found))
+    kit.s("add", 1, 1).apply_async().get(**NEAR)
+    assert seen() == found
