@@ -176,10 +176,11 @@ setup_logging = Signal("setup_logging", "loglevel logfile format colorize")
 after_setup_logger = Signal("after_setup_logger", "logger loglevel logfile format colorize")
 after_setup_task_logger = Signal("after_setup_task_logger", "logger loglevel logfile format colorize")
 
-# --- never sent here
-
 beat_init = Signal("beat_init")
 beat_embedded_init = Signal("beat_embedded_init")
+
+# --- never sent here
+
 eventlet_pool_started = Signal("eventlet_pool_started")
 eventlet_pool_preshutdown = Signal("eventlet_pool_preshutdown")
 eventlet_pool_postshutdown = Signal("eventlet_pool_postshutdown")
@@ -188,8 +189,6 @@ user_preload_options = Signal("user_preload_options", "app options")
 
 #: nothing here sends these; a receiver that is connected to one of them is never called
 NEVER_SENT = (
-    beat_init,
-    beat_embedded_init,
     eventlet_pool_started,
     eventlet_pool_preshutdown,
     eventlet_pool_postshutdown,

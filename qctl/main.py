@@ -23,6 +23,7 @@ from qctl.cli.session import Session
 SECTIONS = {
     "Run": {
         "worker": "Start a worker for the app",
+        "beat": "Publish the schedule of the app",
         "multi": "Start, stop and restart several workers of this host",
         "call": "Send a task, and wait for its result if asked",
         "result": "Print the result of a task",
@@ -48,6 +49,7 @@ SECTIONS = {
     "Change": {
         "control": "Change workers at run time",
         "queue": "List, peek, pause and drain queues; move and delete messages",
+        "schedule": "List, explain and change the schedule while it runs",
         "purge": "Delete the messages that wait in queues",
         "migrate": "Move waiting messages from one broker to another",
     },
@@ -72,6 +74,7 @@ SECTIONS = {
 
 #: the module of each command
 MODULES = {
+    "beat": "qctl.commands.beat",
     "amqp": "qctl.commands.amqp",
     "audit": "qctl.commands.audit",
     "bench": "qctl.commands.bench.command",
@@ -100,6 +103,7 @@ MODULES = {
     "queue": "qctl.commands.queue.command",
     "report": "qctl.commands.report",
     "result": "qctl.commands.result",
+    "schedule": "qctl.commands.schedule.command",
     "shell": "qctl.commands.shell",
     "status": "qctl.commands.status",
     "task": "qctl.commands.task.command",

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from qcore.app import sending
-from qcore.app.connections import Connections, backend_of
+from qcore.app.connections import Connections, backend_of, schedules_of
 from qcore.app.registry import TaskRegistry
 from qcore.app.routing import Routes
 from qcore.app.sending import retried
@@ -237,7 +237,7 @@ class App:
         """The result store of the settings, or the broker's own."""
         return self._connections.results
 
-    backend = property(backend_of)
+    backend, schedules = property(backend_of), property(schedules_of)
 
     def broker_url(self) -> str:
         """The broker's URL, or several joined by `;`, with their passwords; the embedded broker's if none is

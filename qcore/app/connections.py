@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qcore.brokers.base import Broker
+from qcore.brokers.contract.schedules import ScheduleStore
 from qcore.brokers.registry import open_broker
 from qcore.brokers.shared.endpoints import join_urls
 from qcore.errors import ConfigError
@@ -42,6 +43,8 @@ class Connections:
         self._lock, self._pid = threading.RLock(), os.getpid()
         self._broker: Broker | None = None
         self._results: ResultStore | None = None
+        self._schedules: ScheduleStore | None = None
+        self._keeper: Broker | None = None  # of the schedule, where it is not the broker
         self._backend: tuple[ResultStore, Any] | None = None
 
     @property
@@ -99,6 +102,36 @@ class Connections:
                 if self._results is None:
                     self._results = self._open_results()
         return self._results
+
+    @property
+    def schedules(self) -> ScheduleStore:
+        """The store of the schedule: that of the setting schedule_store, else the broker. Raises ConfigError
+        if the broker keeps no entries."""
+        if self._pid != os.getpid():
+            self._forked()
+        if self._schedules is None:
+            with self._lock:
+                if self._schedules is None:
+                    self._schedules = self._open_schedules()
+        return self._schedules
+
+    def _open_schedules(self) -> ScheduleStore:
+        url = self.conf.schedule_store
+        if not url or _same_place(url, self.broker_url()):
+            if self.broker.features.schedules:
+                return self.broker.schedules
+            raise ConfigError(
+                f"the broker {self.broker.name} cannot keep the schedule; set schedule_store to the URL of a "
+                "Redis server, an SQLite file or an SQL database (redis://, sqlite://, db+postgresql://)"
+            )
+        if url.startswith("db+"):
+            from qcore.brokers.sql_schedules import SqlSchedules
+
+            return SqlSchedules(url.removeprefix("db+"))
+        self._keeper = open_broker(url, {**self.broker_options(), "schedule_outbox": True})
+        if not self._keeper.features.schedules:
+            raise ConfigError(f"{self._keeper.name} cannot keep the schedule (schedule_store)")
+        return self._keeper.schedules
 
     def _open_results(self) -> ResultStore:
         url = self.conf.result_backend
@@ -175,7 +208,7 @@ class Connections:
         """Drop the connections without closing them: a child must not write to its parent's sockets."""
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        self._broker = self._results = None
+        self._broker = self._results = self._schedules = self._keeper = None
         self._after_fork()
 
     def reply_to(self) -> str | None:
@@ -187,10 +220,10 @@ class Connections:
     def close(self) -> None:
         """Close both connections; the next use opens new ones."""
         if self._pid == os.getpid():
-            for thing in (self._results, self._broker):
+            for thing in (self._results, self._broker, self._keeper):
                 if thing is not None:
                     thing.close()
-        self._broker = self._results = None
+        self._broker = self._results = self._schedules = self._keeper = None
 
 
 def _same_place(one: str, other: str) -> bool:
@@ -202,6 +235,13 @@ def _same_place(one: str, other: str) -> bool:
         return url
 
     return plain(one) == plain(other)
+
+
+def schedules_of(app: Any) -> Any:
+    """`app.schedules` (app/schedules.py). Raises ConfigError where no entries are kept."""
+    from qcore.app.schedules import Schedules
+
+    return Schedules(app, app._connections.schedules)
 
 
 def backend_of(app: Any) -> Any:

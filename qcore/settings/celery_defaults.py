@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 _NONE = (
-    "result_accept_content beat_remote_control_max_tick_age beat_cron_starting_deadline "
+    "result_accept_content beat_remote_control_max_tick_age "
     "broker_write_url broker_transport broker_connection_retry_on_startup broker_login_method "
     "broker_pool_acquire_timeout broker_host broker_port broker_user broker_password broker_vhost "
     "cassandra_entry_ttl cassandra_keyspace cassandra_port cassandra_read_consistency "
@@ -34,11 +34,6 @@ DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(_NONE),
     "enable_utc": True,
     "beat_enable_remote_control": False,
-    "beat_max_loop_interval": 0,
-    "beat_schedule": {},
-    "beat_scheduler": "celery.beat:PersistentScheduler",
-    "beat_schedule_filename": "celerybeat-schedule",
-    "beat_sync_every": 0,
     "broker_connection_retry": True,
     "broker_connection_max_retries": 100,
     "broker_channel_error_retry": False,

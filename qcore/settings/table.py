@@ -333,5 +333,43 @@ TABLE: dict[str, Setting] = {
             ("QCTL_CONTROL_UNSIGNED",),
         ),
         Setting("event_exchange", (str,), "celeryev", "exchange of the events"),
+        # schedule
+        Setting(
+            "schedule_store",
+            _opt_str,
+            None,
+            "URL of the store of schedule entries: redis://, sqlite:// or db+…; default: the broker",
+            ("QCTL_SCHEDULE_STORE",),
+        ),
+        Setting(
+            "beat_schedule", _opt_dict, {}, "periodic tasks: name -> {task, schedule, args, kwargs, options}"
+        ),
+        Setting(
+            "beat_scheduler",
+            (str, type, type(None)),
+            "celery.beat:PersistentScheduler",
+            "scheduler class of the project, module:Class; Celery's default stands for qcore's scheduler",
+        ),
+        Setting(
+            "beat_cron_starting_deadline",
+            _opt_num,
+            None,
+            "seconds after which a crontab's instant is not published any more; default: no limit",
+        ),
+        Setting(
+            "beat_max_loop_interval",
+            _num,
+            0,
+            "longest seconds between two looks at the entries; 0: the default",
+        ),
+        Setting(
+            "beat_schedule_filename",
+            (str,),
+            "celerybeat-schedule",
+            "file of celery.beat's PersistentScheduler",
+        ),
+        Setting(
+            "beat_sync_every", (int,), 0, "tasks after which a scheduler class saves its entries; 0: by time"
+        ),
     )
 }

@@ -91,6 +91,9 @@ class Worker:
         without_heartbeat: bool = False,
         drain_timeout: float | None = None,
         pidfile: str | None = None,
+        beat: bool = False,
+        scheduler: str | None = None,
+        schedule_filename: str | None = None,
         **others: Any,
     ) -> None:
         check_worker(others, inspect.signature(type(self).__init__).parameters)
@@ -103,6 +106,7 @@ class Worker:
         self._log = (loglevel, logfile)
         self._queues = queue_names(conf, queues, exclude_queues)
         self._purge, self._pidfile = purge, pidfile
+        self._beat = (scheduler, schedule_filename) if beat else None
         for name, value in (("task_time_limit", time_limit), ("task_soft_time_limit", soft_time_limit)):
             if value is not None:
                 conf[name] = value
@@ -168,11 +172,6 @@ class Worker:
         app.close()
         if app.conf.value_set_for("worker_autoscaler"):
             log.warning("the setting worker_autoscaler is ignored: this worker scales its pool itself")
-        if app.conf.beat_schedule:
-            log.warning(
-                "the setting beat_schedule has %d entries; nothing here publishes them, `celery beat` does",
-                len(app.conf.beat_schedule),
-            )
         with PidFile(self._pidfile):
             # The pool first: it forks, and a process with threads or connections must not fork.
             self.pool = self._pool_kind(self._setup)
@@ -213,6 +212,10 @@ class Worker:
             own: dict[str, Service] = {HEALTH: self.loop.pulse, LEASE: self.keeper, EVENTS: self.events}
             if self._has_remote_control:
                 own[CONTROL] = ControlServer(app, self.remote, self._guard)
+            if self._beat is not None:
+                from qcore.beat.service import BeatService
+
+                own["beat"] = BeatService(app, *self._beat)
             wanted = in_order(own, self.remote)
             self._catch_signals()
             started: list[Any] = []

@@ -127,11 +127,16 @@ def _commands(session: Session, budget_s: float) -> list[Any]:
     return [found[name] for name in sorted(found)]
 
 
+def _schedules(session: Session, budget_s: float) -> list[Any]:
+    return [found.name for found in session.app.schedules.store.entries()]
+
+
 LOOKS: dict[str, Callable[[Session, float], list[Any]]] = {
     "nodes": _nodes,
     "tasks": _tasks,
     "queues": _queues,
     "commands": _commands,
+    "schedules": _schedules,
 }
 
 

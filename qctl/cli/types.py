@@ -168,6 +168,15 @@ class QueueName(Kind):
         return live_values(ctx, "queues", incomplete)
 
 
+class ScheduleName(Kind):
+    """The name of a schedule entry; completes with those that exist."""
+
+    name = "entry"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        return live_values(ctx, "schedules", incomplete)
+
+
 class QueueNames(Names):
     """Names of queues separated by commas; completes with the broker's queues."""
 

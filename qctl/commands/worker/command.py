@@ -82,8 +82,6 @@ def skip_checks(ctx: click.Context, param: click.Parameter, value: bool) -> None
         os.environ["CELERY_SKIP_CHECKS"] = "true"
 
 
-NO_BEAT = "a worker does not send the schedule; run one beat process beside the workers"
-
 GROUPS = {
     "Worker": (
         "hostname",
@@ -101,6 +99,7 @@ GROUPS = {
         *("soft_time_limit", "max_tasks_per_child", "max_memory_per_child"),
     ),
     "Queues": ("queues", "exclude_queues", "purge"),
+    "Schedule": ("beat", "schedule_filename", "scheduler"),
     "Daemon": ("detach", "pidfile", "uid", "gid", "umask"),
     "Accepted for compatibility with Celery": (
         *("without_heartbeat", "without_gossip", "without_mingle", "optimization", "statedb"),
@@ -212,9 +211,9 @@ class WorkerGroup(CliGroup):
 @click.option(
     "--pool-start-method", type=OneOf("start method", ("fork",)), expose_value=False, help="Only fork."
 )
-@refused("-B", "--beat", why=NO_BEAT, is_flag=True)
-@refused("-s", "--schedule-filename", "--schedule", why=NO_BEAT)
-@refused("--scheduler", why=NO_BEAT)
+@click.option("-B", "--beat", is_flag=True, help="Publish the schedule too; several workers may do so.")
+@click.option("-s", "--schedule-filename", "--schedule", metavar="FILE", help="With -B: as of `qctl beat`.")
+@click.option("--scheduler", metavar="CLASS", help="With -B: as of `qctl beat`.")
 @refused("--executable", why="start it with that Python: `PYTHON -m qctl worker`")
 def command(
     detach: bool,
@@ -260,6 +259,8 @@ def command(
     if disable_prefetch:
         options["prefetch_multiplier"] = 1
     identity = Identity(uid, gid, umask)
+    if not options["beat"] and (options["scheduler"] or options["schedule_filename"]):
+        raise exit_codes.CommandError(exit_codes.USAGE, "--scheduler and --schedule need --beat (-B)")
     if detach and not to_background(options):
         return exit_codes.OK
     identity.take()

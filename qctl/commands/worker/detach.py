@@ -66,7 +66,7 @@ def _group(name: str) -> int:
         raise exit_codes.CommandError(exit_codes.USAGE, f"there is no group '{name}' (--gid)") from None
 
 
-def to_background(options: Mapping[str, Any]) -> bool:
+def to_background(options: Mapping[str, Any], what: str = "a worker") -> bool:
     """Fork and continue in a child without a terminal: True in the child, False in the parent. The child's
     output goes to the log file, without one to /dev/null. Raises CommandError if it cannot be written."""
     log = Path(options.get("logfile") or os.devnull)
@@ -80,7 +80,7 @@ def to_background(options: Mapping[str, Any]) -> bool:
     sys.stderr.flush()
     if (pid := os.fork()) != 0:
         os.close(out)
-        print(f"a worker starts in the background (pid {pid}); its log is {log}", file=sys.stderr)
+        print(f"{what} starts in the background (pid {pid}); its log is {log}", file=sys.stderr)
         return False
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDONLY)

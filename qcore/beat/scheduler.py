@@ -1,0 +1,393 @@
+"""The scheduler: it publishes each instant of each entry once, whoever else does the same.
+
+In:  the entries of a store, and those that the project declares.  Out: messages.
+Schedulers do not know each other. Each computes the same instants, and the store lets one of them take an
+instant, in the step that publishes its message; so a scheduler that dies leaves nothing behind. The time is
+that of the store's clock, which is asked every LOOK_S, together with the revision of the entries.
+Before this: app/schedule_entries.py, planner.py.  After this: brokers/X/schedules.py.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from qcore.app import sending
+from qcore.app.schedule_entries import Declared, declared, zone_of
+from qcore.app.schedules import message_of
+from qcore.beat.planner import NEVER, SECOND_US, Instants, Plan, is_due, plan
+from qcore.brokers.contract.schedules import Firing, ScheduleStore, StoredEntry
+from qcore.errors import BrokerError, Malformed, QcoreError, ResultsNotKept, Unroutable, Unsupported
+from qcore.schedules.instants import instants
+from qcore.signals import after_task_publish, published
+from qcore.wire import schedule as schedule_wire
+from qcore.wire.schedule import EntryState, HistoryRecord, ScheduleEntry
+
+log = logging.getLogger("qcore.beat")
+
+#: seconds between two looks at the clock and the revision of the store
+LOOK_S = 0.5
+#: entries of one request to the store
+AT_ONCE = 100
+ANNOUNCE_S = 3.0
+AWAY_S = (0.1, 2.0)  # between attempts while the broker is away: first, most
+STEP_US = SECOND_US  # a change of the clock that is logged
+
+
+class Live:
+    """An entry in this process."""
+
+    __slots__ = ("code", "entry", "instants", "revision", "state", "wake_us")
+
+    def __init__(self, entry: ScheduleEntry, found: StoredEntry) -> None:
+        self.entry, self.revision, self.state = entry, found.revision, found.state
+        self.instants: Instants | None = None
+        self.code: Declared | None = None
+        self.wake_us = 0
+
+
+class Due(NamedTuple):
+    """An entry whose instants are decided now."""
+
+    live: Live
+    plan: Plan
+    firing: Firing
+
+
+class Scheduler:
+    """One scheduler. run() returns after stop(), which any thread or signal handler may call."""
+
+    def __init__(
+        self,
+        app: Any,
+        node: str = "",
+        store: ScheduleStore | None = None,
+        max_interval_s: float | None = None,
+    ) -> None:
+        """node: its name, by default beat@host:pid; max_interval_s: the longest time between two looks."""
+        self.app = app
+        self.node = node or f"beat@{socket.gethostname()}:{os.getpid()}"
+        self.store = store or app.schedules.store
+        self._look_s = min(LOOK_S, max_interval_s or LOOK_S)
+        self._live: dict[str, Live] = {}
+        self._heap: list[tuple[int, int, Live]] = []
+        self._number = itertools.count()  # of two that wake at once the earlier one is first
+        self._declared: dict[str, Declared] = {}
+        self._stopped = threading.Event()
+        self._revision = -1
+        self._offset_us: int | None = None  # of the store's clock to this process's monotonic one
+        self._next_look = self._next_announcement = 0.0
+        self._away_s = 0.0
+        self._said: set[tuple[str, int]] = set()  # entries whose fault is logged, with their revision
+        self.sent = 0
+
+    # --- life
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def run(self) -> None:
+        """Publish until stop(). Raises ConfigError for entries of the project that are wrong."""
+        self._declared = declared(self.app)
+        is_declared = False
+        while not self._stopped.is_set():
+            try:
+                if not is_declared:
+                    self._declare()
+                    is_declared = True
+                wait_s = self._turn()
+                if self._away_s:
+                    log.warning("%s: the broker is back", self.node)
+                self._away_s = 0.0
+            except BrokerError as exc:
+                if not self._away_s:
+                    log.error("%s: %s; the schedule waits for it", self.node, exc)
+                wait_s = self._away_s = min(max(self._away_s * 2, AWAY_S[0]), AWAY_S[1])
+                self._next_look = 0.0
+            self._stopped.wait(wait_s)
+        try:
+            self.store.retire(self.node)
+        except BrokerError as exc:
+            log.debug("%s: %s", self.node, exc)
+
+    def _declare(self) -> None:
+        entries = {name: schedule_wire.encode(one.entry) for name, one in self._declared.items()}
+        changed = self.store.declare(self.app.main or "", entries)
+        if changed:
+            log.info("%s: %d entries of the project are new, changed or gone", self.node, len(changed))
+
+    def _turn(self) -> float:
+        """One look. Returns the seconds until the next one."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._look()
+            self._next_look = now + self._look_s
+            if now >= self._next_announcement:
+                self.store.announce(self.node, self._facts(), ANNOUNCE_S * 4)
+                self._next_announcement = now + ANNOUNCE_S
+            if self.store.uses_outbox:
+                self._publish_outbox()
+        self._publish_due()
+        wait_s = self._next_look - time.monotonic()
+        if self._heap:
+            wait_s = min(wait_s, (self._heap[0][0] - self._now_us()) / SECOND_US)
+        return max(wait_s, 0.0)
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "app": self.app.main or "",
+            "entries": len(self._live),
+            "sent": self.sent,
+        }
+
+    def _now_us(self) -> int:
+        assert self._offset_us is not None
+        return time.monotonic_ns() // 1000 + self._offset_us
+
+    # --- entries
+
+    def _look(self) -> None:
+        """Read the store's clock, and the entries that changed."""
+        before = time.monotonic_ns()
+        now_s, revision = self.store.clock()
+        offset_us = round(now_s * SECOND_US) - (before + time.monotonic_ns()) // 2000
+        if self._offset_us is not None and abs(offset_us - self._offset_us) > STEP_US:
+            step_s = (offset_us - self._offset_us) / SECOND_US
+            log.warning("%s: the clock moved by %+.1f s; the schedule is planned again", self.node, step_s)
+            for live in self._live.values():
+                self._wake(live, 0)
+        self._offset_us = offset_us
+        if revision != self._revision:
+            for found in self.store.entries(max(self._revision, 0)):
+                self._take(found)
+            self._revision = revision
+
+    def _take(self, found: StoredEntry) -> None:
+        """An entry that is new, changed or deleted."""
+        self._live.pop(found.name, None)
+        if found.declared is None and found.edited is None:
+            return
+        try:
+            entry = schedule_wire.decode(found.declared, found.edited)
+            live = Live(entry, found)
+            if entry.spec.get("kind") == "code":
+                live.code = self._declared.get(found.name)
+                if live.code is None:
+                    self._say(
+                        live,
+                        "has a schedule that only the code of its project can compute, "
+                        "which this scheduler has not loaded",
+                    )
+                    return
+            else:
+                zone = zone_of(entry.timezone or self.app.conf.timezone)
+                live.instants = instants(entry.spec, zone)
+        except (Malformed, QcoreError) as exc:
+            log.error("the schedule entry '%s' is not published: %s", found.name, exc)
+            return
+        self._live[found.name] = live
+        self._wake(live, 0)
+
+    def _say(self, live: Live, what: str) -> None:
+        """Log once for each revision of an entry."""
+        key = live.entry.name, live.revision
+        if key not in self._said:
+            self._said.add(key)
+            log.warning("the schedule entry '%s' %s", live.entry.name, what)
+
+    def _wake(self, live: Live, wake_us: int) -> None:
+        """Look at this entry at that time."""
+        live.wake_us = wake_us
+        if wake_us < NEVER:
+            heapq.heappush(self._heap, (wake_us, next(self._number), live))
+
+    # --- publishing
+
+    def _publish_due(self) -> None:
+        while self._heap and not self._stopped.is_set():
+            now_us, found = self._now_us(), list[Live]()
+            while self._heap and self._heap[0][0] <= now_us and len(found) < AT_ONCE:
+                wake_us, _, live = heapq.heappop(self._heap)
+                if self._live.get(live.entry.name) is live and live.wake_us == wake_us:
+                    found.append(live)
+            if not found:
+                return
+            try:
+                self._decide(found, now_us)
+            except BaseException:
+                for live in found:
+                    self._wake(live, 0)
+                raise
+
+    def _decide(self, found: Sequence[Live], now_us: int) -> None:
+        running = self._running(found, now_us)
+        chosen = []
+        for live in found:
+            made = self._plan(live, now_us, live.entry.name in running)
+            if made.cursor_us is None:
+                self._wake(live, made.wake_us)
+            else:
+                chosen.append(Due(live, made, self._firing(live, made, now_us)))
+        if not chosen:
+            return
+        for due, answer in zip(chosen, self._fire([due.firing for due in chosen]), strict=True):
+            if answer is None:
+                self._took(due, now_us)
+                self._wake(due.live, due.plan.wake_us)
+            else:
+                due.live.state = answer  # another scheduler took it
+                self._wake(due.live, 0)
+
+    def _fire(self, firings: list[Firing]) -> list[EntryState | None]:
+        try:
+            return self.store.fire(firings)
+        except (Unroutable, Unsupported) as exc:
+            if len(firings) > 1:  # one of them; the others are published
+                return [answer for one in firings for answer in self._fire([one])]
+            (lost,) = firings
+            log.error("the schedule entry '%s' cannot be sent: %s", lost.name, exc)
+            count = lost.missed + lost.runs
+            return self.store.fire(
+                [msgspec.structs.replace(lost, messages=(), records=(), runs=0, missed=count, task_id="")]
+            )
+
+    def _plan(self, live: Live, now_us: int, is_running: bool) -> Plan:
+        if live.code is None:
+            assert live.instants is not None
+            return plan(live.entry, live.instants, live.state, now_us, is_running)
+        return self._plan_code(live, live.code.schedule, now_us)
+
+    def _plan_code(self, live: Live, schedule: Any, now_us: int) -> Plan:
+        """As Celery does it: the schedule says whether it is due, and when to ask again."""
+        if not live.entry.enabled:
+            return Plan(NEVER)
+        if not live.state.cursor_us:
+            return Plan(0, now_us)
+        last_run_at = datetime.fromtimestamp(live.state.cursor_us / SECOND_US, UTC)
+        try:
+            due, after_s = schedule.is_due(schedule.maybe_make_aware(last_run_at))
+        except Exception:
+            log.exception("is_due() of the schedule entry '%s' raised", live.entry.name)
+            return Plan(now_us + 60 * SECOND_US)
+        wake_us = now_us + round(max(float(after_s or 0), 0.0) * SECOND_US)
+        return Plan(wake_us, now_us, (now_us,)) if due else Plan(wake_us)
+
+    def _running(self, found: Sequence[Live], now_us: int) -> set[str]:
+        """The entries that must not run twice at a time and whose last run has not ended."""
+        asked = {
+            live.state.last_task_id: live
+            for live in found
+            if live.entry.overlap != "run"
+            and live.state.last_task_id
+            and live.instants is not None
+            and is_due(live.entry, live.instants, live.state, now_us)
+        }
+        if not asked:
+            return set()
+        try:
+            metas = self.app.results.get(list(asked))
+        except ResultsNotKept as exc:
+            for live in asked.values():
+                self._say(live, f"cannot know whether its last run has ended: {exc}")
+            return set()
+        kept_us = round((self.app.conf.seconds("result_expires") or 0) * SECOND_US) or NEVER
+        return {
+            live.entry.name
+            for live, meta in zip(asked.values(), metas, strict=True)
+            if (meta is None or not meta.is_ready) and now_us - live.state.last_sent_us < kept_us
+        }
+
+    def _firing(self, live: Live, made: Plan, now_us: int) -> Firing:
+        entry, records, messages, task_id = live.entry, [], [], ""
+        if made.missed:
+            records.append(
+                HistoryRecord(made.cursor_us or 0, "missed", now_us, by=self.node, count=made.missed)
+            )
+        if made.overlapped:
+            records.append(
+                HistoryRecord(made.cursor_us or 0, "overlapped", now_us, by=self.node, count=made.overlapped)
+            )
+        refused = 0
+        for instant_us in made.instants:
+            try:
+                task_id, sent = message_of(self.app, entry, instant_us, live.code)
+            except Exception:
+                # What the project's code raises, too: an entry that cannot be sent must not stop the others.
+                log.exception("the schedule entry '%s' cannot be sent", entry.name)
+                refused += 1
+                continue
+            messages += sent
+            records.append(HistoryRecord(instant_us, "sent", now_us, task_id, self.node))
+        return Firing(
+            entry.name,
+            live.state.cursor_us,
+            made.cursor_us or 0,
+            tuple(messages),
+            tuple(records),
+            runs=len(made.instants) - refused,
+            missed=made.missed + refused,
+            overlapped=made.overlapped,
+            task_id=task_id,
+            instant_us=made.instants[-1] if task_id else 0,
+            by=self.node,
+        )
+
+    def _took(self, due: Due, now_us: int) -> None:
+        """This scheduler decided these instants."""
+        live, firing, state = due.live, due.firing, due.live.state
+        live.state = msgspec.structs.replace(
+            state,
+            cursor_us=firing.cursor_us,
+            runs=state.runs + firing.runs,
+            missed=state.missed + firing.missed,
+            overlapped=state.overlapped + firing.overlapped,
+            **(
+                {
+                    "last_task_id": firing.task_id,
+                    "last_instant_us": firing.instant_us,
+                    "last_sent_us": now_us,
+                    "last_by": firing.by,
+                }
+                if firing.task_id
+                else {}
+            ),
+        )
+        if firing.missed or firing.overlapped:
+            log.warning(
+                "the schedule entry '%s': %d instants missed, %d not sent because the last run goes on",
+                firing.name,
+                firing.missed,
+                firing.overlapped,
+            )
+        if firing.messages:
+            self.sent += firing.runs
+            log.info("sent %s[%s] for the schedule entry '%s'", live.entry.task, firing.task_id, firing.name)
+            if not self.store.uses_outbox:
+                self._tell(firing.messages)
+
+    def _tell(self, messages: Sequence[Any]) -> None:
+        if after_task_publish.receivers:
+            published(messages)
+        if self.app.conf.task_send_sent_event:
+            for one in messages:
+                sending.publish_sent_event(self.app, one)
+
+    def _publish_outbox(self) -> None:
+        """Publish what was taken, whoever took it, on the other broker."""
+        while waiting := self.store.outbox():
+            messages = [item.message for item in waiting]
+            self.app.broker.publish(messages)
+            self.store.sent([item.id for item in waiting])
+            self._tell(messages)

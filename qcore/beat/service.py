@@ -1,0 +1,96 @@
+"""What `qctl beat` and `qctl worker -B` run: our scheduler, or a scheduler class of the project.
+
+In:  the app and the options of the command line.  Out: a Service that publishes the schedule in a thread.
+A class of the project (`-S`, `beat_scheduler`), such as that of django-celery-beat, works as under Celery: it
+keeps its entries where it likes, and only one process may run it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+from importlib.metadata import entry_points
+from typing import Any
+
+from qcore.errors import ConfigError
+from qcore.signals import beat_embedded_init, beat_init
+
+log = logging.getLogger("qcore.beat")
+
+#: the names of Celery's own scheduler, which stand for ours
+OURS = ("celery.beat:PersistentScheduler", "celery.beat.PersistentScheduler", "qcore")
+GROUP = "celery.beat_schedulers"
+
+
+def scheduler_class(name: Any) -> Any:
+    """The class of the project's scheduler by its name, `module:Class` or that of an entry point; None for
+    ours. Raises ConfigError."""
+    if not name or name in OURS:
+        return None
+    if not isinstance(name, str):
+        return name
+    for point in entry_points(group=GROUP, name=name):
+        return point.load()
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise ConfigError(f"the scheduler '{name}' cannot be loaded: {exc}; write module:Class") from exc
+
+
+class BeatService:
+    """start() begins to publish, stop() ends it. `failed` is the error that ended it meanwhile."""
+
+    def __init__(
+        self,
+        app: Any,
+        scheduler: Any = None,
+        schedule_filename: str | None = None,
+        max_interval_s: float | None = None,
+        embedded: bool = True,
+    ) -> None:
+        """Raises ConfigError for a scheduler that cannot be loaded, an entry that is wrong, or a broker that
+        keeps no entries."""
+        self.app, self._embedded = app, embedded
+        self.failed: BaseException | None = None
+        self.ended = threading.Event()
+        chosen = scheduler_class(scheduler or app.conf.beat_scheduler)
+        max_interval_s = max_interval_s or app.conf.beat_max_loop_interval or None
+        self._thread = threading.Thread(target=self._run, name="beat", daemon=True)
+        if chosen is None:
+            from qcore.beat.scheduler import Scheduler
+
+            if schedule_filename:
+                log.warning("the file of --schedule is not used: the entries are kept by %s", _place(app))
+            ours = Scheduler(app, max_interval_s=max_interval_s)
+            self.kind, self._loop, self._end = "qcore", ours.run, ours.stop
+        else:
+            from qcore.beat.classic import Service
+
+            theirs = Service(app, max_interval_s, schedule_filename, chosen)
+            self.kind, self._loop, self._end = chosen.__name__, theirs.start, theirs.stop
+
+    def start(self) -> None:
+        (beat_embedded_init if self._embedded else beat_init).send(self)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._end()
+        self._thread.join(10.0)
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except BaseException as exc:
+            self.failed = exc
+            if self._embedded:
+                log.critical("the scheduler ended: %s", exc, exc_info=exc)
+        finally:
+            self.ended.set()
+
+
+def _place(app: Any) -> str:
+    return "the store of schedule_store" if app.conf.schedule_store else "the broker"

@@ -1,0 +1,1 @@
+"""`qctl schedule` and its commands."""

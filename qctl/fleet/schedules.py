@@ -1,0 +1,98 @@
+"""The schedule as commands and the dashboard show it.
+
+In:  the entries of `app.schedules` and the store's clock.  Out: one item for each entry, with its next
+instant, its lateness and its counts; the schedulers that run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from qcore.app.schedules import Scheduled, following
+from qcore.errors import ConfigError, QcoreError
+from qcore.wire import result as result_wire
+from qctl.output.text import stamp
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
+    from qcore.brokers.contract.records import Member
+
+ON, PAUSED, ENDED, CODE, BROKEN = "on", "paused", "ended", "code", "broken"
+
+
+def item(app: App, found: Scheduled, now: float) -> dict[str, Any]:
+    """One entry. Times are RFC 3339; None: unknown, or never."""
+    entry, state = found.entry, found.state
+    upcoming, status, problem = _next(app, found, now)
+    sent = bool(state.last_sent_us)
+    return {
+        "name": entry.name,
+        "task": entry.task,
+        "schedule": app.schedules.explain(entry),
+        "spec": entry.spec,
+        "timezone": entry.timezone or app.conf.timezone or "UTC",
+        "status": status,
+        "problem": problem,
+        "next_at": None if upcoming is None else stamp(upcoming),
+        "last_at": stamp(state.last_instant_us / 1e6) if sent else None,
+        "last_sent_at": stamp(state.last_sent_us / 1e6) if sent else None,
+        "late_s": round(state.late_s, 3) if sent else None,
+        "last_task_id": state.last_task_id or None,
+        "last_by": state.last_by or None,
+        "runs": state.runs,
+        "missed": state.missed,
+        "overlapped": state.overlapped,
+        "source": found.source,
+        "edited": list(found.edited),
+        "edited_by": found.edited_by or None,
+        "queue": entry.options.get("queue"),
+        "args": entry.args,
+        "kwargs": entry.kwargs,
+        "options": entry.options,
+        "missed_policy": entry.missed,
+        "missed_most": entry.missed_most,
+        "overlap_policy": entry.overlap,
+        "jitter_s": entry.jitter_s,
+        "starts_at": None if entry.starts_at is None else stamp(entry.starts_at),
+        "ends_at": None if entry.ends_at is None else stamp(entry.ends_at),
+        "deadline_s": entry.deadline_s,
+        "note": entry.note or None,
+        "revision": found.revision,
+    }
+
+
+def _next(app: App, found: Scheduled, now: float) -> tuple[float | None, str, str | None]:
+    """The next instant, the status, and what is wrong with the entry."""
+    entry = found.entry
+    if entry.spec.get("kind") == "code":
+        return None, CODE if entry.enabled else PAUSED, None
+    try:
+        times = following(app, entry, found.state, 1, now)
+    except (ConfigError, QcoreError) as exc:
+        return None, BROKEN, str(exc)
+    if not entry.enabled:
+        return None, PAUSED, None
+    return (times[0], ON, None) if times else (None, ENDED, None)
+
+
+def items(app: App, found: Sequence[Scheduled], now: float) -> list[dict[str, Any]]:
+    return [item(app, one, now) for one in found]
+
+
+def last_states(app: App, found: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The state of the last task of each entry, by task id: PENDING where there is no result."""
+    ids = [one["last_task_id"] for one in found if one["last_task_id"]]
+    try:
+        metas = app.results.get(ids) if ids else []
+    except QcoreError:
+        return {}  # results are not kept: the state is unknown
+    return {
+        task_id: meta.status if meta is not None else result_wire.PENDING
+        for task_id, meta in zip(ids, metas, strict=True)
+    }
+
+
+def schedulers(app: App) -> list[Member]:
+    """The schedulers that run, by name."""
+    return sorted((one for one in app.schedules.store.schedulers() if one.alive), key=lambda one: one.node)

@@ -1,0 +1,108 @@
+"""Several schedulers of one schedule, killed, stopped and with clocks apart: each instant is published once."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qcore import App
+from qcore.base.times import epoch
+from qcore.wire import task as task_wire
+from qcore.wire.identity import sent_at
+from tests.projects.every_second import ENTRIES
+from tests.support.processes import Process, Processes
+from tests.support.waiting import wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+PROJECT = "tests.projects.every_second"
+#: by hand: 600
+LASTS_S = float(os.environ.get("QCORE_BEAT_S", "30"))
+KILL_EVERY_S, STOPPED_S = 5.0, min(20.0, LASTS_S / 3)
+
+
+@pytest.fixture(params=["redis", "sqlite"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/q.sqlite3"
+    found: str = request.getfixturevalue("redis_url")
+    return found
+
+
+def start(processes: Processes, url: str, *options: str, project: str = PROJECT, **env: str) -> Process:
+    beat = processes.qctl("-A", project, "-b", url, "beat", "-l", "INFO", *options, env=env)
+    beat.wait_output("Ready")
+    return beat
+
+
+def sent(url: str, queue: str = "ticks") -> list[tuple[str, float, float]]:
+    """(entry, instant, when it was published) of each message that waits."""
+    app = App("reader", broker=url, set_as_current=False)
+    try:
+        found = []
+        for waiting in app.broker.administration.waiting(queue):
+            message = task_wire.read(waiting.raw)
+            headers = message.headers
+            name, instant = headers["periodic_task_name"], epoch(headers["qcore_scheduled_for"])
+            found.append((name, instant, sent_at(message.id) or 0.0))
+        return found
+    finally:
+        app.close()
+
+
+def test_each_instant_is_published_once(url: str, processes: Processes, tmp_path: Path) -> None:
+    clocks: list[dict[str, str]] = [{}, {}, {}]
+    if url.startswith("redis"):  # the schedulers of an SQLite file share the clock of its host
+        for clock, apart in zip(clocks, ("0", "2", "-2"), strict=True):
+            path = tmp_path / f"clock{apart}"
+            path.write_text(apart)
+            clock["QCORE_TEST_CLOCK"] = str(path)
+    beats = [start(processes, url, **clock) for clock in clocks]
+    wait_for(lambda: len(sent(url)) >= ENTRIES)
+
+    ends, victim, stopped_until = time.monotonic() + LASTS_S, 0, 0.0
+    beats[2].stop()
+    stopped_until = time.monotonic() + STOPPED_S
+    while time.monotonic() < ends:
+        time.sleep(KILL_EVERY_S)
+        beats[victim].kill9()
+        beats[victim] = start(processes, url, **clocks[victim])
+        victim = 1 - victim
+        if stopped_until and time.monotonic() >= stopped_until:
+            beats[2].cont()
+            stopped_until = 0.0
+    for beat in beats:
+        beat.cont()
+        beat.term()
+        assert beat.wait() == 0
+
+    assert_each_once(sent(url), LASTS_S)
+
+
+def assert_each_once(found: list[tuple[str, float, float]], lasts_s: float) -> None:
+    doubled = [key for key, count in Counter((name, instant) for name, instant, _ in found).items() if count > 1]
+    by_name: dict[str, list[float]] = {}
+    for name, instant, _ in sorted(found, key=lambda one: one[1]):
+        by_name.setdefault(name, []).append(instant)
+    holes = [
+        (name, before, after)
+        for name, instants in by_name.items()
+        for before, after in pairwise(instants)
+        if round(after - before, 6) != 1.0
+    ]
+
+    assert (doubled, holes) == ([], [])
+    assert len(by_name) == ENTRIES
+    assert all(len(instants) >= lasts_s - 1 for instants in by_name.values())
+
+
+def lateness(found: list[tuple[str, float, float]]) -> dict[str, Any]:
+    """Percentiles, seconds."""
+    late = sorted(at - instant for _, instant, at in found)
+    return {f"p{p}": round(late[min(len(late) - 1, len(late) * p // 100)], 4) for p in (50, 90, 99)}
