@@ -3,8 +3,8 @@
     from qcore.schedules import crontab, schedule, solar
 
 In:  Celery's schedule objects, the specs of stored entries, texts of a command line.  Out: instants.
-`specs.py` converts between them, `instants.py` computes the instants of a spec, `classes.py` and `solar.py`
-have the classes. Nothing here reads a clock or a store, except the classes where Celery's do.
+`specs.py` converts between them, `instants.py` computes the instants of a spec, `classes.py` has the
+classes. Nothing here reads a clock or a store, except the classes where Celery's do.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from qcore.schedules.classes import maybe_schedule as maybe_schedule
     from qcore.schedules.classes import schedstate as schedstate
     from qcore.schedules.classes import schedule as schedule
+    from qcore.schedules.classes import solar as solar
     from qcore.schedules.fields import ParseException as ParseException
     from qcore.schedules.fields import crontab_parser as crontab_parser
-    from qcore.schedules.solar import solar as solar
 
 _WHERE = {
     "BaseSchedule": "qcore.schedules.classes",
@@ -29,7 +29,7 @@ _WHERE = {
     "maybe_schedule": "qcore.schedules.classes",
     "schedstate": "qcore.schedules.classes",
     "schedule": "qcore.schedules.classes",
-    "solar": "qcore.schedules.solar",
+    "solar": "qcore.schedules.classes",
 }
 
 __all__ = list(_WHERE)

@@ -40,9 +40,9 @@ class WallTimes:
         month_of_year: Set[int],
         day_of_week: Set[int],
     ) -> None:
-        minutes = sorted(minute)
         self.every_hour = len(hour) == 24
-        self._times = [h * 60 + m for h in sorted(hour) for m in minutes]  # minutes of a day
+        self._minutes, self._hours = sorted(minute), sorted(hour)
+        self._daily = len(minute) * len(hour)
         self._days = sorted(day_of_month)
         self._months = sorted(month_of_year)
         self._weekdays = day_of_week
@@ -50,26 +50,35 @@ class WallTimes:
     def next(self, wall: int) -> int | None:
         """The first time at or after this one; None if there is none before the end of the calendar."""
         day, second = divmod(wall, _DAY_S)
-        at = bisect_left(self._times, -(-second // 60))
-        found = self._next_day(day if at < len(self._times) else day + 1)
+        at = self._before(second)
+        found = self._next_day(day if at < self._daily else day + 1)
         if found is None:
             return None
-        return found * _DAY_S + self._times[at if found == day else 0] * 60
+        hour, minute = divmod(at if found == day else 0, len(self._minutes))
+        return found * _DAY_S + self._hours[hour] * 3600 + self._minutes[minute] * 60
 
     def count(self, start: int, end: int) -> int:
         """How many times there are with start <= time < end."""
         if end <= start:
             return 0
         (first, start_s), (last, end_s) = divmod(start, _DAY_S), divmod(end, _DAY_S)
-        before = bisect_left(self._times, -(-start_s // 60))
-        until = bisect_left(self._times, -(-end_s // 60))
+        before, until = self._before(start_s), self._before(end_s)
         if first == last:
             return (until - before) * self._days_between(first, first + 1)
         return (
-            (len(self._times) - before) * self._days_between(first, first + 1)
-            + len(self._times) * self._days_between(first + 1, last)
+            (self._daily - before) * self._days_between(first, first + 1)
+            + self._daily * self._days_between(first + 1, last)
             + until * (self._days_between(last, last + 1) if until else 0)
         )
+
+    def _before(self, second: int) -> int:
+        """How many times of a day are before this second of it."""
+        hour, minute = divmod(-(-second // 60), 60)
+        at = bisect_left(self._hours, hour)
+        found = at * len(self._minutes)
+        if at < len(self._hours) and self._hours[at] == hour:
+            found += bisect_left(self._minutes, minute)
+        return found
 
     def _next_day(self, day: int) -> int | None:
         """The number (since 1970) of the first day at or after this one."""

@@ -48,7 +48,7 @@ class Zone:
         until = last if until is None else min(max(until, last), LATEST)
         starts, offsets, high = self._covering(first - _MARGIN, until + _MARGIN)
         at = max(0, bisect_right(starts, first) - 1)
-        found = []
+        found: list[Period] = []
         while at < len(starts) and (starts[at] <= last or not found):
             end = starts[at + 1] if at + 1 < len(starts) else high
             found.append(Period(starts[at], end, offsets[at], offsets[at - 1] if at else offsets[at]))
