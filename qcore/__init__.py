@@ -114,7 +114,14 @@ def _fixups(app: App) -> list[Any]:
     return []
 
 
-provided.update(app=_default_app, worker=_worker_class, fixups=_fixups)
+def _current_app() -> App:
+    from qcore.tasks.current_app import current_app
+
+    found: App = current_app()
+    return found
+
+
+provided.update(app=_default_app, current_app=_current_app, worker=_worker_class, fixups=_fixups)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 QcoreError
 ├── ConfigError                 a setting, URL or app is not usable
 │   ├── UnknownName             no plug-in, setting or command has that name (lists near misses)
+│   ├── BadSchedule             a schedule, or a text that should be one, is not valid (has the position)
 │   └── AppNotFound             the app that -A names cannot be loaded
 ├── BrokerError
 │   ├── BrokerDown              the broker is unreachable, or the connection broke
@@ -192,6 +193,17 @@ class UnknownName(ConfigError):
         if not hint and self.known and len(self.known) <= 12:
             hint = f"; known: {', '.join(self.known)}"
         return f"no {self.kind} named '{self.name}'{hint}"
+
+
+class BadSchedule(ConfigError, ValueError):
+    """A schedule, or a text that should be one, is not valid; `position` is the offset of the fault in it."""
+
+    def __init__(self, why: str = "", position: int = 0) -> None:
+        super().__init__(why, position)
+        self.why, self.position = why, position
+
+    def __str__(self) -> str:
+        return self.why
 
 
 class AppNotFound(ConfigError):

@@ -69,7 +69,9 @@ celery.registry qcore.celery.proxies tasks
 celery.result qcore.tasks.result AsyncResult GroupResult ResultSet result_from_tuple
 celery.result qcore.execution.eager EagerResult
 celery.result qcore.tasks.joins allow_join_result assert_will_not_block denied_join_result
-celery.schedules qcore.celery.schedules crontab schedule solar
+celery.schedules qcore.schedules.classes BaseSchedule cronfield crontab maybe_schedule schedstate
+celery.schedules qcore.schedules.classes schedule solar
+celery.schedules qcore.schedules.fields ParseException crontab_parser
 celery.signals qcore.signals *
 celery.states qcore.tasks.states *
 celery.utils qcore.celery.own uuid gen_unique_id=uuid get_full_cls_name
@@ -89,6 +91,7 @@ celery.utils.text {_UTILITIES} abbr dedent indent join pluralize str_to_list tru
 celery.utils.time {_UTILITIES} get_exponential_backoff_interval humanize_seconds is_naive localize
 celery.utils.time {_UTILITIES} make_aware maybe_iso8601 maybe_make_aware maybe_timedelta rate
 celery.utils.time {_UTILITIES} timezone to_utc weekday
+celery.utils.time qcore.schedules.classes ffwd
 celery.utils.dispatch qcore.signals Signal
 celery.utils.dispatch.signal qcore.signals Signal
 celery.utils.imports kombu.utils.imports symbol_by_name
