@@ -22,7 +22,8 @@ from qcore.brokers.contract.records import Message
 from qcore.brokers.contract.schedules import Firing, ScheduleStore, StoredEntry
 from qcore.errors import ConfigError, Malformed, UnknownName
 from qcore.schedules.instants import instants
-from qcore.schedules.specs import parse, to_spec, words
+from qcore.schedules.specs import parse, to_spec
+from qcore.schedules.words import words
 from qcore.tasks.result import AsyncResult
 from qcore.tasks.signature import SendPlan
 from qcore.wire import schedule as wire
@@ -86,7 +87,7 @@ class Schedules:
 
     # --- read
 
-    def list(self) -> list[Scheduled]:
+    def all(self) -> list[Scheduled]:
         """All entries, by name. Raises Malformed for one that cannot be read."""
         return [_scheduled(found) for found in self.store.entries()]
 

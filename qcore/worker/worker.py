@@ -140,8 +140,8 @@ class Worker:
             drain_timeout if drain_timeout is not None else conf.worker_soft_shutdown_timeout or None
         )
         events_on = conf.worker_send_task_events if task_events is None else task_events
-        beat = None if without_heartbeat else (heartbeat_interval or HEARTBEAT_S)
-        self.events = EventSender(app, self.node, self._event_facts, bool(events_on), beat)
+        every_s = None if without_heartbeat else (heartbeat_interval or HEARTBEAT_S)
+        self.events = EventSender(app, self.node, self._event_facts, bool(events_on), every_s)
         self._guard = Authorizer(conf)
         self._has_remote_control = bool(conf.worker_enable_remote_control)
         self._interrupts = 0

@@ -86,7 +86,9 @@ def test_each_instant_is_published_once(url: str, processes: Processes, tmp_path
 
 
 def assert_each_once(found: list[tuple[str, float, float]], lasts_s: float) -> None:
-    doubled = [key for key, count in Counter((name, instant) for name, instant, _ in found).items() if count > 1]
+    doubled = [
+        key for key, count in Counter((name, instant) for name, instant, _ in found).items() if count > 1
+    ]
     by_name: dict[str, list[float]] = {}
     for name, instant, _ in sorted(found, key=lambda one: one[1]):
         by_name.setdefault(name, []).append(instant)

@@ -21,6 +21,12 @@ def tick(number: int) -> int:
 
 
 app.conf.beat_schedule = {
-    f"tick-{number}": {"task": "tick", "schedule": 1.0, "args": (number,), "missed": "all", "missed_most": 1000}
+    f"tick-{number}": {
+        "task": "tick",
+        "schedule": 1.0,
+        "args": (number,),
+        "missed": "all",
+        "missed_most": 1000,
+    }
     for number in range(ENTRIES)
 }

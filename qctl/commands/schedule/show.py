@@ -80,7 +80,7 @@ def _list() -> None:
     from qctl.fleet import schedules
 
     session = current()
-    found = session.app.schedules.list()
+    found = session.app.schedules.all()
     show(found)
     running = schedules.schedulers(session.app)
     if not found:
@@ -124,7 +124,7 @@ def show_times(times: Sequence[float], timezone: str, now: float) -> None:
 
     session = current()
     zone = zone_of(timezone or session.app.conf.timezone)
-    items = [
+    items: list[dict[str, Any]] = [
         {
             "at": stamp(at),
             "local": datetime.fromtimestamp(at, zone).strftime("%a %Y-%m-%d %H:%M:%S %Z"),
@@ -167,9 +167,9 @@ def _history(name: str, number: int) -> None:
 
 
 def _explain(expression: tuple[str, ...], timezone: str | None, number: int) -> None:
-    from qcore.schedules.specs import parse, words
-
     from qcore.app.schedules import following
+    from qcore.schedules.specs import parse
+    from qcore.schedules.words import words
     from qcore.wire.schedule import EntryState, ScheduleEntry
 
     session = current()

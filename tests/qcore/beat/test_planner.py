@@ -20,7 +20,9 @@ def of(spec: Any, now_s: float, cursor_s: float = 0, is_running: bool = False, *
     if isinstance(spec, int):
         spec = {"kind": "interval", "every_s": float(spec), "relative": False}
     entry = ScheduleEntry("one", "t", spec, **fields)
-    return plan(entry, instants(spec, UTC), EntryState(T + round(cursor_s * S)), T + round(now_s * S), is_running)
+    return plan(
+        entry, instants(spec, UTC), EntryState(T + round(cursor_s * S)), T + round(now_s * S), is_running
+    )
 
 
 def published(found: Plan) -> list[float]:
@@ -120,12 +122,17 @@ def test_jitter_is_the_same_for_all_schedulers_and_bounded() -> None:
 
 DAILY = {
     "kind": "crontab",
-    **{"minute": "0", "hour": "4", "day_of_month": "*", "month_of_year": "*", "day_of_week": "*"},
+    "minute": "0",
+    "hour": "4",
+    "day_of_month": "*",
+    "month_of_year": "*",
+    "day_of_week": "*",
 }
 
 
 @pytest.mark.parametrize(
-    ("spec", "back_s", "is_reset"), [(10, 0.5, False), (10, 3600, True), (DAILY, 3600, False), (DAILY, 86400, True)]
+    ("spec", "back_s", "is_reset"),
+    [(10, 0.5, False), (10, 3600, True), (DAILY, 3600, False), (DAILY, 86400, True)],
 )
 def test_a_clock_that_went_back_repeats_no_instant_and_silences_no_entry(
     spec: Any, back_s: float, is_reset: bool
