@@ -130,7 +130,8 @@ class ScheduleStore:
         if the entry still has it (0: only if it does not exist). cursor_us: moves its cursor there, so that
         earlier instants are not published; never back, since a later instant may have been published
         meanwhile. Each edit that takes effect gives the entry a new revision. Returns whether it took
-        effect; with edited None also False if the entry does not exist. An entry that is neither declared nor edited after this is deleted."""
+        effect; with edited None also False if the entry does not exist. An entry that is neither declared
+        nor edited after this is deleted."""
         raise self._unsupported()
 
     def fire(self, firings: Sequence[Firing]) -> list[EntryState | None]:
