@@ -36,6 +36,7 @@ from tests.contracts.consuming import (
 )
 from tests.contracts.delay_contract import Delaying, Waking
 from tests.contracts.failed_tasks_contract import Failing
+from tests.contracts.schedules_contract import Scheduling
 from tests.support.waiting import wait_for
 
 __all__ = ["BrokerContract", "broker", "opened", "queue"]
@@ -422,5 +423,7 @@ class Looking:
         assert broker.info()["transport"] == broker.name
 
 
-class BrokerContract(Delivering, Leasing, Delaying, Waking, Looking, Administration, Failing, BusContract):
+class BrokerContract(
+    Delivering, Leasing, Delaying, Waking, Looking, Administration, Failing, Scheduling, BusContract
+):
     """All of it."""

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from qcore.brokers.contract.records import Member, Message
 from qcore.errors import Unsupported
@@ -43,7 +44,8 @@ class Firing(msgspec.Struct, frozen=True):
 
     It takes effect if the entry exists and its cursor is still `expected_us`; then the cursor becomes
     `cursor_us`, the counts grow, the records are added to the history, and the messages are published.
-    expected_us None: whatever the cursor is, which stays (a run by hand).
+    expected_us None: whatever the cursor is, which stays (a run by hand); it takes effect once for each
+    task_id that is in the last decisions, so it is safe to repeat.
     """
 
     name: str
@@ -59,6 +61,21 @@ class Firing(msgspec.Struct, frozen=True):
     by: str = ""
 
 
+def state_after(found: EntryState, firing: Firing, now_us: int) -> EntryState:
+    """The state of an entry once the firing has taken effect, at now_us in the store's clock."""
+    changes: dict[str, Any] = {
+        "runs": found.runs + firing.runs,
+        "missed": found.missed + firing.missed,
+        "overlapped": found.overlapped + firing.overlapped,
+    }
+    if firing.expected_us is not None:
+        changes["cursor_us"] = firing.cursor_us
+    if firing.task_id:
+        changes["last_task_id"], changes["last_by"] = firing.task_id, firing.by
+        changes["last_instant_us"], changes["last_sent_us"] = firing.instant_us, now_us
+    return replace(found, **changes)
+
+
 class OutboxItem(msgspec.Struct, frozen=True):
     """A message of a firing that waits to be published on another broker."""
 
@@ -72,6 +89,8 @@ class ScheduleStore:
 
     #: messages are not published but wait in the outbox: the tasks go to another broker
     uses_outbox: bool = False
+    #: how long deleted entries are reported, seconds
+    tombstone_s: float = TOMBSTONE_S
 
     def __init__(self, driver: str) -> None:
         """driver: the name of the driver, for the messages of Unsupported."""
@@ -109,14 +128,17 @@ class ScheduleStore:
     ) -> bool:
         """Replace what people changed of an entry (None: nothing any more), or add an entry. revision: only
         if the entry still has it (0: only if it does not exist). cursor_us: moves its cursor there, so that
-        earlier instants are not published. Returns whether it took effect; with edited None also False if
-        the entry does not exist. An entry that is neither declared nor edited after this is deleted."""
+        earlier instants are not published; never back, since a later instant may have been published
+        meanwhile. Each edit that takes effect gives the entry a new revision. Returns whether it took
+        effect; with edited None also False if the entry does not exist. An entry that is neither declared
+        nor edited after this is deleted."""
         raise self._unsupported()
 
     def fire(self, firings: Sequence[Firing]) -> list[EntryState | None]:
         """Carry out each firing in one step. For each None if it took effect, else the state that was found
-        (an empty one if the entry does not exist). Raises as Broker.publish(); after BrokerDown a firing may
-        or may not have taken effect, and is safe to repeat."""
+        (an empty one if the entry does not exist). Records without a time get that of the store's clock.
+        Raises as Broker.publish(): Unroutable before anything has taken effect; after BrokerDown each firing
+        may or may not have taken effect, and is safe to repeat."""
         raise self._unsupported()
 
     def history(self, name: str, limit: int = HISTORY_SIZE) -> list[HistoryRecord]:

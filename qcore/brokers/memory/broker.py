@@ -19,11 +19,12 @@ from qcore.brokers.contract.chords import Chords
 from qcore.brokers.contract.diagnosis import DURABLE, NO, Diagnosis, Guarantee
 from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
 from qcore.brokers.contract.records import Features, Member, Message, StoredResult
+from qcore.brokers.contract.schedules import ScheduleStore
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.memory.bus import MemoryInbox, MemorySubscription
 from qcore.brokers.memory.consumer import MemoryConsumer
-from qcore.brokers.memory.state import MemoryState
+from qcore.brokers.memory.state import MemoryState, members_of
 from qcore.brokers.shared.topics import hears
 from qcore.wire.result import ResultMeta, decode
 
@@ -50,6 +51,7 @@ class MemoryBroker(Broker):
         failures=True,
         audits=True,
         lines=True,
+        schedules=True,
     )
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
@@ -82,6 +84,12 @@ class MemoryBroker(Broker):
         from qcore.brokers.memory.failed_tasks import MemoryFailedTasks
 
         return MemoryFailedTasks(self._state, self._failure_limits)
+
+    @cached_property
+    def schedules(self) -> ScheduleStore:
+        from qcore.brokers.memory.schedules import MemorySchedules
+
+        return MemorySchedules(self._state, bool(self.options.get("schedule_outbox")))
 
     @cached_property
     def task_logs(self) -> TaskLogs:
@@ -196,13 +204,8 @@ class MemoryBroker(Broker):
             self._state.members.pop(node, None)
 
     def members(self) -> list[Member]:
-        now = time.time()
         with self._state.changed:
-            return [
-                Member(node, seen, now < seen + ttl, dict(info))
-                for node, (seen, ttl, info) in sorted(self._state.members.items())
-                if now < seen + ttl + 3600
-            ]
+            return members_of(self._state.members)
 
     def revoke(self, task_ids: Sequence[str], ttl_s: float = 10800.0) -> None:
         with self._state.changed:

@@ -11,16 +11,18 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
 
 from qcore.brokers.contract.administration import AUDIT_SIZE, Pause
 from qcore.brokers.contract.failed_tasks import FailedTaskLimits
-from qcore.brokers.contract.records import Message, Quarantined, StoredResult
+from qcore.brokers.contract.records import Member, Message, Quarantined, StoredResult
+from qcore.brokers.contract.schedules import OutboxItem, StoredEntry
 from qcore.errors import Unroutable
 from qcore.wire.failure import FailedTask
+from qcore.wire.schedule import HistoryRecord
 
 QUARANTINE_SIZE = 10_000
 PRIORITIES = range(10)
@@ -103,6 +105,12 @@ class MemoryState:
         self.once: dict[str, tuple[str, float]] = {}  # key -> the task that has it, until when
         self.failures: dict[str, FailedTask] = {}  # the newest last
         self.failures_dropped = 0
+        self.schedules: dict[str, StoredEntry] = {}
+        self.schedule_revision = 0
+        self.schedule_history: dict[str, deque[HistoryRecord]] = {}  # the newest last
+        self.schedules_deleted: dict[str, tuple[StoredEntry, float]] = {}  # and when
+        self.schedulers: dict[str, tuple[float, float, dict[str, Any]]] = {}
+        self.outbox: dict[str, OutboxItem] = {}  # the oldest first
         self.sequence = itertools.count(1)
 
     def queue(self, name: str) -> Queue:
@@ -171,3 +179,13 @@ class MemoryState:
         if message.routing_key and (not message.exchange or message.routing_key in self.queues):
             return message.routing_key
         raise Unroutable(f"no queue is bound to '{message.exchange}' for key '{message.routing_key}'")
+
+
+def members_of(announced: Mapping[str, tuple[float, float, dict[str, Any]]]) -> list[Member]:
+    """Those that announced themselves, by name, without the ones that expired over an hour ago."""
+    now = time.time()
+    return [
+        Member(node, seen, now < seen + ttl, dict(info))
+        for node, (seen, ttl, info) in sorted(announced.items())
+        if now < seen + ttl + 3600
+    ]

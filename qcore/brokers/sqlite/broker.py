@@ -22,6 +22,7 @@ from qcore.brokers.contract.chords import Chords
 from qcore.brokers.contract.diagnosis import Diagnosis
 from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
 from qcore.brokers.contract.records import Features, Member, Message, StoredResult
+from qcore.brokers.contract.schedules import ScheduleStore
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.contract.task_logs import TaskLogs
 from qcore.brokers.shared.fork_hooks import tell_after_fork
@@ -50,6 +51,7 @@ class SqliteBroker(Broker):
         failures=True,
         audits=True,
         lines=True,
+        schedules=True,
     )
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
@@ -93,6 +95,12 @@ class SqliteBroker(Broker):
         from qcore.brokers.sqlite.failed_tasks import SqliteFailedTasks
 
         return SqliteFailedTasks(self._file, self._failure_limits)
+
+    @cached_property
+    def schedules(self) -> ScheduleStore:
+        from qcore.brokers.sqlite.schedules import SqliteSchedules
+
+        return SqliteSchedules(self._file, bool(self.options.get("schedule_outbox")))
 
     @cached_property
     def task_logs(self) -> TaskLogs:

@@ -242,13 +242,13 @@ class File:
         except OSError as exc:
             raise BrokerDown(self.url, exc) from exc
 
-    def rows(self, sql: str, *values: Any) -> list[Any]:
-        """The rows of one query outside a transaction."""
+    def rows(self, sql: str, *values: Any, named: dict[str, Any] | None = None) -> list[Any]:
+        """The rows of one query outside a transaction. named: the values, for a query with `:name`."""
         self.look(always=False)
         with self.translated():
             db = self._held()
             try:
-                return patiently(lambda: db.execute(sql, values).fetchall())
+                return patiently(lambda: db.execute(sql, values if named is None else named).fetchall())
             finally:
                 db.busy.release()
 

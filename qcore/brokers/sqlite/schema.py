@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 # A message is ready (no owner, no due_at), delayed (no owner, due_at) or in flight (owner).
@@ -60,6 +60,23 @@ CREATE TRIGGER IF NOT EXISTS failure_came AFTER INSERT ON failures
     BEGIN UPDATE counters SET n=n+1 WHERE name='failures'; END;
 CREATE TRIGGER IF NOT EXISTS failure_went AFTER DELETE ON failures
     BEGIN UPDATE counters SET n=n-1 WHERE name='failures'; END;
+CREATE TABLE IF NOT EXISTS schedule_entries (
+    name TEXT PRIMARY KEY, revision INTEGER NOT NULL, declared BLOB, source TEXT NOT NULL DEFAULT '',
+    edited BLOB, edited_by TEXT NOT NULL DEFAULT '', cursor_us INTEGER NOT NULL DEFAULT 0,
+    runs INTEGER NOT NULL DEFAULT 0, missed INTEGER NOT NULL DEFAULT 0,
+    overlapped INTEGER NOT NULL DEFAULT 0, last_task_id TEXT NOT NULL DEFAULT '',
+    last_instant_us INTEGER NOT NULL DEFAULT 0, last_sent_us INTEGER NOT NULL DEFAULT 0,
+    last_by TEXT NOT NULL DEFAULT '', decisions INTEGER NOT NULL DEFAULT 0, deleted_at REAL);
+CREATE INDEX IF NOT EXISTS schedule_revisions ON schedule_entries (revision);
+CREATE TABLE IF NOT EXISTS schedule_history (
+    name TEXT, number INTEGER, task_id TEXT NOT NULL, record BLOB NOT NULL, PRIMARY KEY (name, number)
+    ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS schedule_outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, put_at REAL NOT NULL, message BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS schedule_members (
+    node TEXT PRIMARY KEY, seen_at REAL, ttl_s REAL, facts BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS schedule_counter (id INTEGER PRIMARY KEY, revision INTEGER NOT NULL);
+INSERT OR IGNORE INTO schedule_counter VALUES (1, 0);
 """
 
 

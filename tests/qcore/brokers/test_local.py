@@ -40,7 +40,7 @@ def test_a_worker_imports_no_role_that_it_does_not_use(
 
     found = set(client.send_task("odd.imported", (driver,)).get(timeout=60))
 
-    roles = ("administration", "chords", "diagnosis", "failed_tasks", "task_logs")
+    roles = ("administration", "chords", "diagnosis", "failed_tasks", "schedules", "task_logs")
     assert driver + "consumer" in found
     assert not found & {driver + role for role in roles}
     client.close()

@@ -169,6 +169,8 @@ def test_a_file_of_the_format_before_gets_what_it_lacks(sqlite_url: str) -> None
     db = sqlite3.connect(path_of(sqlite_url))
     db.executescript(
         "DROP TABLE failures; DELETE FROM counters WHERE name!='position'; DROP TABLE paused;"
+        "DROP TABLE schedule_entries; DROP TABLE schedule_history; DROP TABLE schedule_outbox;"
+        "DROP TABLE schedule_members; DROP TABLE schedule_counter;"
         "ALTER TABLE messages DROP COLUMN ready_at;"
         "INSERT INTO messages VALUES (9,'p',0,9,NULL,NULL,NULL,0,x'7b');"
         "CREATE TABLE paused (queue TEXT PRIMARY KEY) WITHOUT ROWID; INSERT INTO paused VALUES ('p');"
@@ -184,3 +186,6 @@ def test_a_file_of_the_format_before_gets_what_it_lacks(sqlite_url: str) -> None
     assert broker.administration.pauses() == [Pause("p")]
     assert (broker.administration.depth("p").ready, broker.administration.depth("p").oldest_at) == (1, None)
     assert [text_of(raw) for raw in broker.administration.peek("q")] == ["a"]
+    assert broker.schedules.clock()[1] == 0
+    assert broker.schedules.declare("app", {"a": b"1"}) == ["a"]
+    assert [entry.name for entry in broker.schedules.entries()] == ["a"]
