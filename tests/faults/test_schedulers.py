@@ -1,4 +1,4 @@
-"""Several schedulers of one schedule, killed, stopped and with clocks apart: each instant is published once."""
+"""Several schedulers, killed, stopped and with clocks apart: each instant is published once."""
 
 from __future__ import annotations
 

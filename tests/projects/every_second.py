@@ -1,5 +1,7 @@
-"""Twenty entries that are due each second, for several schedulers at once; with QCORE_TEST_CLOCK their clock is
-that of tests/projects/shifted.py."""
+"""Twenty entries that are due each second, for several schedulers at once.
+
+With QCORE_TEST_CLOCK their clock is that of tests/projects/shifted.py.
+"""
 
 from __future__ import annotations
 
