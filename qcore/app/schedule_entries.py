@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from qcore.errors import ConfigError, EncodeError
 from qcore.schedules.specs import to_spec
+from qcore.settings.values import refuse_unknown_zone
 from qcore.wire import content
 from qcore.wire.schedule import MISSED, OVERLAP, ScheduleEntry
 
@@ -45,7 +46,11 @@ class Declared(NamedTuple):
 
 
 def zone_of(name: str | None) -> tzinfo:
-    return ZoneInfo(name) if name else UTC
+    """A time zone by its name, UTC without one. Raises ConfigError."""
+    if not name:
+        return UTC
+    refuse_unknown_zone(name)
+    return ZoneInfo(name)
 
 
 def declared(app: Any) -> dict[str, Declared]:
@@ -92,10 +97,10 @@ def _entry(app: Any, name: str, fields: Any) -> Declared:
         _one_of(where, "missed", fields.get("missed", "once"), MISSED),
         int(fields.get("missed_most", 100)),
         _one_of(where, "overlap", fields.get("overlap", "run"), OVERLAP),
-        _seconds(fields.get("jitter")) or 0.0,
-        _instant(app, fields.get("start")),
-        _instant(app, fields.get("end")),
-        _seconds(fields.get("deadline")),
+        seconds_of(fields.get("jitter")) or 0.0,
+        instant_of(app, fields.get("start")),
+        instant_of(app, fields.get("end")),
+        seconds_of(fields.get("deadline")),
         str(fields.get("timezone") or app.conf.timezone or "UTC"),
         str(fields.get("note") or ""),
     )
@@ -132,7 +137,7 @@ def _options(where: str, given: Any) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for key, value in (given or {}).items():
         if isinstance(value, timedelta):
-            value = value.total_seconds()
+            value = value.totalseconds_of()
         elif isinstance(value, datetime):
             value = value.isoformat()
         elif hasattr(value, "name") and key == "queue":
@@ -151,13 +156,13 @@ def _one_of(where: str, key: str, value: Any, allowed: tuple[str, ...]) -> str:
     return str(value)
 
 
-def _seconds(value: Any) -> float | None:
+def seconds_of(value: Any) -> float | None:
     if isinstance(value, timedelta):
-        return value.total_seconds()
+        return value.totalseconds_of()
     return None if value is None else float(value)
 
 
-def _instant(app: Any, value: Any) -> float | None:
+def instant_of(app: Any, value: Any) -> float | None:
     """A datetime, without a zone in the app's, or epoch seconds."""
     if value is None or isinstance(value, int | float):
         return value

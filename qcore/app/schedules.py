@@ -112,11 +112,16 @@ class Schedules:
 
     # --- change
 
-    def add(self, name: str, task: str, schedule: Any, by: str = "", **fields: Any) -> Scheduled:
-        """Add an entry. schedule: a schedule, seconds, or text such as `*/5 * * * *`, `every 30s`. fields:
-        those of ScheduleEntry. Raises ConfigError if it exists, or for a field that is wrong."""
+    def add(self, name: str, task: str, schedule: Any = None, by: str = "", **fields: Any) -> Scheduled:
+        """Add an entry. schedule: a schedule, seconds, or text such as `*/5 * * * *`, `every 30s`; or its
+        spec as a field. fields: those of ScheduleEntry. Raises ConfigError if it exists, or for a field that
+        is wrong."""
         zone = fields.get("timezone") or self.app.conf.timezone or "UTC"
-        given = self._checked({**fields, "task": task, "schedule": schedule, "timezone": zone})
+        given = self._checked(
+            {**fields, "task": task, "timezone": zone} | ({"schedule": schedule} if schedule else {})
+        )
+        if "spec" not in given:
+            raise ConfigError(f"the schedule entry '{name}' has no schedule")
         entry = wire.decode(None, msgspec.json.encode({"name": name, **given}))
         if not self.store.edit(name, wire.encode(entry), by or who(), revision=0):
             raise ConfigError(f"there is a schedule entry '{name}' already; `edit` changes it")
@@ -241,9 +246,12 @@ def following(app: Any, entry: ScheduleEntry, state: EntryState, count: int, now
         raise ConfigError(f"the schedule of the entry '{entry.name}' is code: {entry.spec.get('text')}")
     times, found = instants(entry.spec, zone_of(entry.timezone or app.conf.timezone)), list[float]()
     at = max(round(now * 1e6), round((entry.starts_at or 0) * 1e6) - 1)
-    if entry.spec["kind"] == "interval" and state.cursor_us:
-        # The instants of an interval count from its cursor.
-        at = max(state.cursor_us, (times.pending(state.cursor_us, at, 1)[0] or [0])[-1])
+    if entry.spec["kind"] == "interval":
+        # The instants of an interval count from its cursor; the first one of a new entry may be its start.
+        starts_us = round((entry.starts_at or 0) * 1e6)
+        at = starts_us - round(entry.spec["every_s"] * 1e6) if starts_us > now * 1e6 else at
+        if state.cursor_us:
+            at = max(state.cursor_us, (times.pending(state.cursor_us, at, 1)[0] or [0])[-1])
     while len(found) < count:
         following_us = times.after(at)
         if following_us is None or (entry.ends_at is not None and following_us > entry.ends_at * 1e6):

@@ -30,7 +30,7 @@ def checked(setting: Setting, value: Any) -> Any:
     elif isinstance(value, int | float):
         _refuse_odd_number(setting, value)
     elif setting.name == "timezone" and value is not None:
-        _refuse_unknown_zone(value)
+        refuse_unknown_zone(value)
     return value
 
 
@@ -43,7 +43,7 @@ def _refuse_odd_number(setting: Setting, value: float) -> None:
         )
 
 
-def _refuse_unknown_zone(name: str) -> None:
+def refuse_unknown_zone(name: str) -> None:
     from zoneinfo import ZoneInfo, available_timezones  # rarely needed
 
     try:

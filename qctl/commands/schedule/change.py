@@ -13,7 +13,7 @@ from qctl.cli.confirm import ask
 from qctl.cli.confirm import options as consent_options
 from qctl.cli.session import current
 from qctl.cli.types import Json, Moment, OneOf, QueueName, ScheduleName, Span, TaskName
-from qctl.commands.schedule.show import CODES, named, show
+from qctl.commands.schedule.show import CODES, expression, named, show
 
 _FIELDS: list[click.Parameter] = [
     click.Option(["-a", "--args", "args"], type=Json(list, "'[2, 2]'"), help="Arguments as a JSON list."),
@@ -73,7 +73,7 @@ def _given(options: dict[str, Any], before: dict[str, Any] | None = None) -> dic
 
 def _add(name: str, task: str, schedule: tuple[str, ...], **options: Any) -> None:
     session = current()
-    found = session.app.schedules.add(name, task, " ".join(schedule), **_given(options))
+    found = session.app.schedules.add(name, task, spec=expression(" ".join(schedule)), **_given(options))
     show([found])
     session.out.note(f"{name} is due {session.app.schedules.explain(found.entry)}")
 
@@ -82,7 +82,10 @@ def _edit(name: str, schedule: str | None, task: str | None, **options: Any) -> 
     session = current()
     before = named(lambda: session.app.schedules.get(name))
     fields = _given(options, before.entry.options)
-    fields.update({k: v for k, v in (("schedule", schedule), ("task", task)) if v is not None})
+    if schedule is not None:
+        fields["spec"] = expression(schedule)
+    if task is not None:
+        fields["task"] = task
     if not fields:
         raise exit_codes.CommandError(
             exit_codes.USAGE, "nothing to change is given", "see `qctl schedule edit -h`"

@@ -42,6 +42,18 @@ def named(look: Callable[[], Found]) -> Found:
         raise exit_codes.CommandError(exit_codes.NOT_FOUND, str(exc), "see `qctl schedule ls`") from None
 
 
+def expression(text: str) -> dict[str, Any]:
+    """The spec of an expression; raises CommandError with the position of what is wrong."""
+    from qcore.errors import BadSchedule
+    from qcore.schedules.specs import parse
+
+    try:
+        return parse(text)
+    except BadSchedule as exc:
+        where = f"character {exc.position + 1} of '{text}'" if exc.position is not None else f"'{text}'"
+        raise exit_codes.CommandError(exit_codes.USAGE, f"{where}: {exc}") from None
+
+
 def show(found: Sequence[Any]) -> None:
     """Print entries (app/schedules.py) in the format of `schedule ls`."""
     from qctl.fleet import schedules
@@ -166,15 +178,14 @@ def _history(name: str, number: int) -> None:
         session.out.note(f"{name} was not due yet")
 
 
-def _explain(expression: tuple[str, ...], timezone: str | None, number: int) -> None:
+def _explain(words_given: tuple[str, ...], timezone: str | None, number: int) -> None:
     from qcore.app.schedules import following
-    from qcore.schedules.specs import parse
     from qcore.schedules.words import words
     from qcore.wire.schedule import EntryState, ScheduleEntry
 
     session = current()
     zone = timezone or session.app.conf.timezone or "UTC"
-    entry = ScheduleEntry("", "", parse(" ".join(expression)), timezone=zone)
+    entry = ScheduleEntry("", "", expression(" ".join(words_given)), timezone=zone)
     now = time.time()
     times = following(session.app, entry, EntryState(cursor_us=round(now * 1e6)), number, now)
     if session.out.for_people:
@@ -246,7 +257,7 @@ explain_page = CliCommand(
     "explain",
     callback=_explain,
     params=[
-        click.Argument(["expression"], nargs=-1, required=True),
+        click.Argument(["words_given"], nargs=-1, required=True, metavar="EXPRESSION"),
         click.Option(["--timezone"], help="Time zone of the expression. [default: the app's, or UTC]"),
         click.Option(
             ["-c", "--count", "number"], type=click.IntRange(0, 1000), default=5, help="How many instants."
