@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from qcore.app.schedule_entries import Declared, declared, evaluated, zone_of
+from qcore.app.schedule_entries import Declared, declared, evaluated, instant_of, seconds_of, zone_of
 from qcore.base.times import iso
 from qcore.brokers.contract.records import Message
 from qcore.brokers.contract.schedules import Firing, ScheduleStore, StoredEntry
@@ -117,9 +117,8 @@ class Schedules:
         spec as a field. fields: those of ScheduleEntry. Raises ConfigError if it exists, or for a field that
         is wrong."""
         zone = fields.get("timezone") or self.app.conf.timezone or "UTC"
-        given = self._checked(
-            {**fields, "task": task, "timezone": zone} | ({"schedule": schedule} if schedule else {})
-        )
+        when = {} if schedule is None else {"schedule": schedule}
+        given = self._checked({**fields, **when, "task": task, "timezone": zone})
         if "spec" not in given:
             raise ConfigError(f"the schedule entry '{name}' has no schedule")
         entry = wire.decode(None, msgspec.json.encode({"name": name, **given}))
@@ -223,6 +222,10 @@ class Schedules:
             if given["spec"]["kind"] == "code":
                 raise ConfigError(f"{schedule!r} cannot be stored; declare it in beat_schedule")
         for name, value in given.items():
+            if name in ("starts_at", "ends_at"):
+                given[name] = value = instant_of(self.app, value)
+            elif name in ("jitter_s", "deadline_s"):
+                given[name] = value = seconds_of(value)
             if name not in EDITABLE:
                 near = get_close_matches(name, [*EDITABLE, "schedule"], 1)
                 hint = f"; did you mean {near[0]}?" if near else ""

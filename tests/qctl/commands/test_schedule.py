@@ -29,7 +29,7 @@ def run(*words: str, url: str, code: int = exit_codes.OK) -> str:
 def items(*words: str, url: str) -> list[dict[str, Any]]:
     document = json.loads(run(*words, "-o", "json", url=url))
     assert document["version"] == 1 and document["schema"].startswith("qctl.schedule")
-    found: list[dict[str, Any]] = document["items"] if "items" in document else [document]
+    found: list[dict[str, Any]] = document.get("items", [document])
     return found
 
 
