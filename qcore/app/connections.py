@@ -125,9 +125,9 @@ class Connections:
                 "Redis server, an SQLite file or an SQL database (redis://, sqlite://, db+postgresql://)"
             )
         if url.startswith("db+"):
-            from qcore.brokers.sql_schedules import SqlSchedules
+            from qcore.brokers.sql_schedules import SqlScheduleStore
 
-            return SqlSchedules(url.removeprefix("db+"))
+            return SqlScheduleStore(url, {"engine_options": self.conf.database_engine_options or {}})
         self._keeper = open_broker(url, {**self.broker_options(), "schedule_outbox": True})
         if not self._keeper.features.schedules:
             raise ConfigError(f"{self._keeper.name} cannot keep the schedule (schedule_store)")

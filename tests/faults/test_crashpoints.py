@@ -71,6 +71,9 @@ POINTS = {
 ELSEWHERE = {
     "lease_renamed": "test_a_worker_that_lost_its_lease_dies_while_it_takes_a_new_one",
     "handed_out": "test_a_worker_dies_with_what_woke_it",
+    "before_fire": "test_a_scheduler_that_dies_here_neither_loses_nor_repeats_an_instant",
+    "fire_uncommitted": "test_a_scheduler_that_dies_here_neither_loses_nor_repeats_an_instant",
+    "fired": "test_a_scheduler_that_dies_here_neither_loses_nor_repeats_an_instant",
     "chord_complete": "test_a_chord_goes_on_when_its_worker_dies_before_the_body_is_sent",
 }
 

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
-import msgspec
-
 from qcore.base.crashpoints import crashpoint
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.administration import Administration
@@ -22,10 +20,19 @@ from qcore.brokers.contract.chords import Chords
 from qcore.brokers.contract.diagnosis import Diagnosis
 from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
 from qcore.brokers.contract.records import Features, Member, Message, StoredResult
+from qcore.brokers.contract.schedules import ScheduleStore
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.contract.task_logs import TaskLogs
-from qcore.brokers.redis.bus import RedisInbox, RedisSubscription, bindings, control_node
-from qcore.brokers.redis.bus_scripts import ANNOUNCE, MEMBERS, REPLY, REVOKE, REVOKED, REVOKED_AMONG, UNREVOKE
+from qcore.brokers.redis.bus import (
+    RedisInbox,
+    RedisSubscription,
+    announce_in,
+    announced_in,
+    bindings,
+    control_node,
+    retire_from,
+)
+from qcore.brokers.redis.bus_scripts import REPLY, REVOKE, REVOKED, REVOKED_AMONG, UNREVOKE
 from qcore.brokers.redis.connection import RedisConnection, SharedConnection
 from qcore.brokers.redis.consumer import RedisConsumer
 from qcore.brokers.redis.delivery_scripts import DELAY, PUBLISH_ONCE
@@ -59,6 +66,7 @@ class RedisBroker(Broker):
         failures=True,
         audits=True,
         lines=True,
+        schedules=True,
     )
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
@@ -107,6 +115,13 @@ class RedisBroker(Broker):
         from qcore.brokers.redis.failed_tasks import RedisFailedTasks
 
         return RedisFailedTasks(self._shared, self._keys, self._failure_limits, self._published_to)
+
+    @cached_property
+    def schedules(self) -> ScheduleStore:
+        from qcore.brokers.redis.schedules import RedisSchedules
+
+        uses_outbox = bool(self.options.get("schedule_outbox"))
+        return RedisSchedules(self._shared, self._keys, self._route, self._published_to, uses_outbox)
 
     @cached_property
     def task_logs(self) -> TaskLogs:
@@ -280,28 +295,13 @@ class RedisBroker(Broker):
     # --- members
 
     def announce(self, node: str, info: dict[str, Any], ttl_s: float) -> dict[str, Any] | None:
-        noted = msgspec.json.encode({"ttl_s": ttl_s, "info": info}, enc_hook=str)
-        before = self._shared.run(ANNOUNCE, (self._keys.members, self._keys.infos), (node, noted))
-        found: dict[str, Any] | None = msgspec.json.decode(before).get("info") if before else None
-        return found
+        return announce_in(self._shared, (self._keys.members, self._keys.infos), node, info, ttl_s)
 
     def retire(self, node: str) -> None:
-        with self._shared.lock:
-            self._shared.link.safe_calls(
-                [("ZREM", self._keys.members, node), ("HDEL", self._keys.infos, node)]
-            )
+        retire_from(self._shared, (self._keys.members, self._keys.infos), node)
 
     def members(self) -> list[Member]:
-        now, seen, infos = self._shared.run(MEMBERS, (self._keys.members, self._keys.infos), ())
-        noted = dict(zip(infos[::2], infos[1::2], strict=True))
-        found = []
-        for node, score in zip(seen[::2], seen[1::2], strict=True):
-            entry = msgspec.json.decode(noted.get(node, b"{}"))
-            at, ttl_s = float(score), float(entry.get("ttl_s", 0))
-            if float(now) < at + ttl_s + 3600:
-                alive = float(now) < at + ttl_s
-                found.append(Member(node.decode(), at, alive, entry.get("info", {})))
-        return sorted(found, key=lambda member: member.node)
+        return announced_in(self._shared, (self._keys.members, self._keys.infos))
 
     def foreign_members(self) -> list[str]:
         return self.roster()[1]

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
+import msgspec
+
+from qcore.brokers.contract.records import Member
 from qcore.brokers.contract.subscription import Inbox, Subscription
-from qcore.brokers.redis.bus_scripts import OPEN_INBOX
+from qcore.brokers.redis.bus_scripts import ANNOUNCE, MEMBERS, OPEN_INBOX
 from qcore.brokers.redis.connection import RedisConnection, SharedConnection
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.servers import QUIET, ReplyError, ServerSelector
@@ -205,3 +209,35 @@ def bindings(shared: SharedConnection, keys: Keys, table: str) -> Iterator[tuple
         fields = member.decode("utf-8", "replace").split(keys.sep)
         if len(fields) == 3 and fields[2]:
             yield fields[0], fields[1], fields[2]
+
+
+# --- announcements, in two keys: a sorted set of nodes by time, and a hash of what they say
+
+
+def announce_in(
+    shared: SharedConnection, table: tuple[str, str], node: str, info: dict[str, Any], ttl_s: float
+) -> dict[str, Any] | None:
+    """Announce a node; returns its previous announcement."""
+    noted = msgspec.json.encode({"ttl_s": ttl_s, "info": info}, enc_hook=str)
+    before = shared.run(ANNOUNCE, table, (node, noted))
+    found: dict[str, Any] | None = msgspec.json.decode(before).get("info") if before else None
+    return found
+
+
+def retire_from(shared: SharedConnection, table: tuple[str, str], node: str) -> None:
+    with shared.lock:
+        shared.link.safe_calls([("ZREM", table[0], node), ("HDEL", table[1], node)])
+
+
+def announced_in(shared: SharedConnection, table: tuple[str, str]) -> list[Member]:
+    """Those that announced themselves, by name, without the ones that expired over an hour ago."""
+    now, seen, infos = shared.run(MEMBERS, table, ())
+    noted = dict(zip(infos[::2], infos[1::2], strict=True))
+    found = []
+    for node, score in zip(seen[::2], seen[1::2], strict=True):
+        entry = msgspec.json.decode(noted.get(node, b"{}"))
+        at, ttl_s = float(score), float(entry.get("ttl_s", 0))
+        if float(now) < at + ttl_s + 3600:
+            alive = float(now) < at + ttl_s
+            found.append(Member(node.decode(), at, alive, entry.get("info", {})))
+    return sorted(found, key=lambda member: member.node)

@@ -12,24 +12,24 @@ local function shelve(zset, seq, bell, due, list, raw)
   redis.call('ZADD', zset, due, n .. list .. '\\0' .. raw)
   if not first or tonumber(due) < tonumber(first) then redis.call('PUBLISH', bell, '1') end
 end
+-- Only qcore's consumers read the delayed sets. Where none consumes the queue now, a message with its own
+-- time (the eta header) goes to the queue at once: Celery's workers hold it until then, and a qcore
+-- consumer that claims it later moves it to the set.
+local function put_off(zset, seq, bell, due, list, raw)
+  if redis.call('PUBSUB', 'NUMSUB', bell)[2] == 0 and string.find(raw, '"eta":"', 1, true) then
+    redis.call('LPUSH', list, raw)
+  else
+    shelve(zset, seq, bell, due, list, raw)
+  end
+end
 """
 
 
-# Only qcore's consumers read the delayed sets. Where none consumes the queue now, a message with its own
-# time (the eta header) goes to the queue at once: Celery's workers hold it until then, and a qcore
-# consumer that claims it later moves it to the set.
 # KEYS: seq.  ARGV: (zset, wake-up channel, due, list, raw)…
 DELAY = Script(
     DELAY_FUNCTION
     + """
-for i = 1, #ARGV, 5 do
-  local raw = ARGV[i+4]
-  if redis.call('PUBSUB', 'NUMSUB', ARGV[i+1])[2] == 0 and string.find(raw, '"eta":"', 1, true) then
-    redis.call('LPUSH', ARGV[i+3], raw)
-  else
-    shelve(ARGV[i], KEYS[1], ARGV[i+1], ARGV[i+2], ARGV[i+3], raw)
-  end
-end
+for i = 1, #ARGV, 5 do put_off(ARGV[i], KEYS[1], ARGV[i+1], ARGV[i+2], ARGV[i+3], ARGV[i+4]) end
 """
 )
 

@@ -37,6 +37,7 @@ class Keys:
         self.unacked = f"{p}unacked"  # messages that Celery's workers hold
         self.delayed_prefix = f"{p}qcore.delayed."
         self.failures = f"{p}qcore.failed."  # failed_task_scripts.py lists the suffixes
+        self.schedules = f"{p}qcore.schedules."  # schedules.py lists the suffixes
         self.members, self.infos = f"{p}qcore.members", f"{p}qcore.members.info"
         self.inboxes, self.deadlines = f"{p}qcore.inboxes", f"{p}_kombu.binding_deadlines"
 

@@ -1,9 +1,9 @@
 """Schedule entries as rows of SQL tables, for the SQLite broker and for databases behind SQLAlchemy.
 
 In:  a function that runs a statement, inside a transaction of the caller.  Out: entries, states, histories.
-Every step that writes begins with lock(), an update of one row: so steps follow each other, and revisions are
-committed in order. A reader that asks for what is newer than a revision misses nothing.
-Statements are plain SQL with `:name` parameters; none is longer than what all databases understand.
+Whoever writes holds a lock from the first statement to the end of the transaction: lock(), or SQLite's own.
+So steps follow each other, and revisions are committed in order: a reader that asks for what is newer than a
+revision misses nothing. Statements are plain SQL with `:name` parameters.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class ScheduleRows:
     # --- changes
 
     def lock(self, run: Run) -> None:
-        """Let no other step write until the end of this transaction."""
+        """Let no other step write until the end of this transaction: all begin with an update of this row."""
         run(f"UPDATE {self._counter} SET revision=revision WHERE id=1", {})
 
     def _revisions(self, run: Run, count: int) -> range:
@@ -75,7 +75,6 @@ class ScheduleRows:
     def declare(
         self, run: Run, source: str, entries: Mapping[str, bytes], now: float, tombstone_s: float
     ) -> list[str]:
-        self.lock(run)
         self._sweep(run, now - tombstone_s)
         rows = run(f"SELECT name, declared, source, deleted_at FROM {self._entries}", {}).fetchall()
         found = {name: (_bytes(declared), by) for name, declared, by, deleted_at in rows if not deleted_at}
@@ -121,7 +120,6 @@ class ScheduleRows:
         now: float,
         tombstone_s: float,
     ) -> bool:
-        self.lock(run)
         self._sweep(run, now - tombstone_s)
         found = self._found(run, name)
         if revision is not None and revision != (found.revision if found is not None else 0):
@@ -153,7 +151,6 @@ class ScheduleRows:
         self, run: Run, firings: Sequence[Firing], now: float
     ) -> tuple[list[EntryState | None], list[Message]]:
         """The answers of ScheduleStore.fire(), and the messages to publish, or to put into the outbox."""
-        self.lock(run)
         answers: list[EntryState | None] = []
         messages: list[Message] = []
         for firing in firings:
@@ -228,7 +225,6 @@ class ScheduleRows:
         run(sql, row)
 
     def retire(self, run: Run, node: str, now: float) -> None:
-        self.lock(run)
         sql = f"DELETE FROM {self._members} WHERE node=:node OR seen_at+ttl_s<:edge"
         run(sql, {"node": node, "edge": now - 3600})
 
