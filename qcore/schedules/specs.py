@@ -57,7 +57,8 @@ def to_spec(schedule: Any) -> dict[str, Any]:
         raise BadSchedule(
             f"{schedule!r} ({kind}) is no schedule; use a number of seconds, a timedelta or crontab()"
         )
-    base = _known_class(type(schedule))
+    # A clock of its own may show another time zone, or no real time at all.
+    base = "" if getattr(schedule, "nowfun", None) else _known_class(type(schedule))
     if base == "schedule" and isinstance(schedule.run_every, timedelta):
         return _interval(schedule.run_every.total_seconds(), bool(schedule.relative))
     if base == "crontab":
@@ -85,7 +86,7 @@ def parse(text: str) -> dict[str, Any]:
     if first.lower() == "every":
         start = rest[0][1] if rest else len(text.rstrip())
         return _interval_text(text[start:].rstrip(), start)
-    if _LENGTH.match(text, at) and len(words) < len(FIELDS):
+    if (_LENGTH.match(text, at) and len(words) < len(FIELDS)) or (first[0].isdigit() and not rest):
         return _interval_text(text[at:].rstrip(), at)
     if len(words) != len(FIELDS) and first[0].isalpha():
         return _solar(words, len(text.rstrip()))
@@ -120,7 +121,7 @@ def _text(field: Field, name: str, schedule: Any) -> str:
             if numbers(field, written) == meant:
                 return written
         except ParseException:
-            pass  # Celery understands some texts that are errors here: the numbers it has made of it are right
+            pass  # a text that Celery understands and that is an error here; it has made the right numbers
     return ",".join(map(str, sorted(meant)))
 
 
@@ -134,15 +135,16 @@ def _alias(word: str, at: int, rest: list[tuple[str, int]]) -> dict[str, Any]:
 
 
 def _interval_text(text: str, at: int) -> dict[str, Any]:
-    short = _LONG_UNITS.sub(lambda found: found[1][0], text)
+    if not text:
+        raise BadSchedule("behind 'every' stands nothing; write the length, such as every 30s", at)
+    short = _LONG_UNITS.sub(lambda found: found[1][0], text).lower().replace(" ", "")
     try:
-        if not short or short.replace(".", "").isdigit():
-            raise ValueError
-        every_s = span_s(short.lower().replace(" ", ""))
+        if short.replace(".", "").isdigit():
+            raise ValueError("it has no unit")
+        every_s = span_s(f"1{short}" if short in ("d", "h", "m", "s") else short)
     except ValueError:
-        raise BadSchedule(
-            f"'{text}' is no length of an interval; write 30s, 5m, 2h, 1h30m or 1d", at
-        ) from None
+        unit = f"{text}s, " if text.isdigit() else "30s, "
+        raise BadSchedule(f"'{text}' is no length of time; write {unit}5m, 2h, 1h30m or 1d", at) from None
     return _interval(every_s, at=at)
 
 
@@ -171,7 +173,7 @@ def _crontab(text: str, words: list[tuple[str, int]]) -> dict[str, Any]:
         given = f"{len(words)} field{'s' * (len(words) != 1)}"
         at = words[len(FIELDS)][1] if len(words) > len(FIELDS) else len(text.rstrip())
         raise BadSchedule(
-            f"'{text.strip()}' has {given}; a crontab has five: minute, hour, day of month, month, day of week",
+            f"'{text.strip()}' has {given}; a crontab has five: {', '.join(f.name for f in FIELDS.values())}",
             at,
         )
     sets, spec = {}, {"kind": "crontab"}

@@ -22,8 +22,10 @@ def words(spec: dict[str, Any], timezone: str = "") -> str:
     if kind == "interval":
         return _interval(spec["every_s"], bool(spec.get("relative")))
     if kind == "crontab":
-        where = f" ({timezone})" if timezone else ""
-        return _crontab(*(numbers(field, spec[name]) for name, field in FIELDS.items())) + where
+        sets = [numbers(field, spec[name]) for name, field in FIELDS.items()]
+        # Without fixed hours and days it is the same everywhere, but for zones with half hours.
+        everywhere = [len(found) for found in sets[1:]] == [24, 31, 12, 7]
+        return _crontab(*sets) + (f" ({timezone})" if timezone and not everywhere else "")
     if kind == "solar":
         event = EVENTS[spec["event"]].words if spec["event"] in EVENTS else spec["event"]
         return f"at {event} at latitude {spec['lat']:g}, longitude {spec['lon']:g}"

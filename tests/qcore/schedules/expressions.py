@@ -1,4 +1,4 @@
-"""Random crontabs, and instants near the changes of time zones. All from one seed, so a failure is repeated."""
+"""Random crontabs, and instants near the changes of time zones. All by one seed."""
 
 from __future__ import annotations
 
