@@ -137,7 +137,7 @@ def _options(where: str, given: Any) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for key, value in (given or {}).items():
         if isinstance(value, timedelta):
-            value = value.totalseconds_of()
+            value = value.total_seconds()
         elif isinstance(value, datetime):
             value = value.isoformat()
         elif hasattr(value, "name") and key == "queue":
@@ -158,7 +158,7 @@ def _one_of(where: str, key: str, value: Any, allowed: tuple[str, ...]) -> str:
 
 def seconds_of(value: Any) -> float | None:
     if isinstance(value, timedelta):
-        return value.totalseconds_of()
+        return value.total_seconds()
     return None if value is None else float(value)
 
 
