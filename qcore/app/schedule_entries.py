@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from qcore.errors import ConfigError, EncodeError
+from qcore.schedules.classes import maybe_schedule
 from qcore.schedules.specs import to_spec
 from qcore.settings.values import refuse_unknown_zone
 from qcore.wire import content
@@ -77,11 +78,11 @@ def _entry(app: Any, name: str, fields: Any) -> Declared:
     schedule = fields.get("schedule")
     if schedule is None:
         raise ConfigError(f"{where} has no schedule")
-    if isinstance(schedule, int | float | timedelta) and fields.get("relative"):
-        from qcore.schedules import schedule as interval
-
-        schedule = interval(schedule, relative=True, app=app)
+    if isinstance(schedule, int | float | timedelta):
+        schedule = maybe_schedule(schedule, bool(fields.get("relative")), app=app)
     spec = to_spec(schedule)
+    zone = str(fields.get("timezone") or app.conf.timezone or "UTC")
+    zone_of(zone)
     args: Any = fields.get("args") or ()
     kwargs: Any = fields.get("kwargs") or {}
     if not _is_data(args) or not _is_data(kwargs):
@@ -101,7 +102,7 @@ def _entry(app: Any, name: str, fields: Any) -> Declared:
         instant_of(app, fields.get("start")),
         instant_of(app, fields.get("end")),
         seconds_of(fields.get("deadline")),
-        str(fields.get("timezone") or app.conf.timezone or "UTC"),
+        zone,
         str(fields.get("note") or ""),
     )
     if entry.deadline_s is None and spec["kind"] == "crontab":

@@ -1,0 +1,198 @@
+"""`qctl beat` and `qctl worker -B`: real schedulers, workers and brokers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from qcore import App
+from qcore.wire import task as task_wire
+from tests.support.processes import Process, Processes
+from tests.support.waiting import wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+PROJECT = "tests.projects.periodic"
+
+
+@pytest.fixture(params=["redis", "sqlite"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/q.sqlite3"
+    found: str = request.getfixturevalue("redis_url")
+    return found
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+def beat(processes: Processes, url: str, log: Path, *options: str, **env: str) -> Process:
+    words = ("-A", PROJECT, "-b", url, "beat", "-l", "INFO", *options)
+    one = processes.qctl(*words, env={"PERIODIC_PATH": str(log), **env})
+    one.wait_output("Ready")
+    return one
+
+
+def lines(log: Path) -> list[str]:
+    return log.read_text().splitlines() if log.exists() else []
+
+
+def app_of(url: str) -> App:
+    return App("reader", broker=url, set_as_current=False)
+
+
+def test_a_project_is_published_and_a_change_takes_effect_while_it_runs(
+    url: str, processes: Processes, log: Path
+) -> None:
+    scheduler = beat(processes, url, log)
+    processes.start_qcore_worker(url, "-c", "1", app=PROJECT, env={"PERIODIC_PATH": str(log)})
+    schedules = app_of(url).schedules
+
+    wait_for(lambda: {"often often True", "lazily lazy True", "scheduler BeatService"} <= set(lines(log)))
+    assert schedules.get("lazy").entry.spec["kind"] == "code"
+    schedules.edit("often", args=["changed"])
+    wait_for(lambda: "changed often True" in lines(log))
+    schedules.pause("often")
+    paused = schedules.get("often")
+    wait_for(lambda: len([x for x in lines(log) if x.startswith("lazily")]) > 6)
+    settled = schedules.get("often").state
+    assert settled.runs - paused.state.runs <= 3  # within a second
+    schedules.add("added", "periodic.write", "every 500ms", args=["added"])
+    wait_for(lambda: "added added True" in lines(log))
+    schedules.remove("added")
+
+    scheduler.term()
+    assert scheduler.wait() == 0
+    assert schedules.store.schedulers() == []
+
+
+def test_workers_publish_the_schedule_too(url: str, processes: Processes, log: Path) -> None:
+    for _ in range(2):
+        processes.start_qcore_worker(url, "-B", "-c", "1", app=PROJECT, env={"PERIODIC_PATH": str(log)})
+    schedules = app_of(url).schedules
+
+    wait_for(lambda: schedules.get("often").state.runs > 8)
+
+    instants = [one.instant_us for one in schedules.history("often")]
+    assert len(instants) == len(set(instants))
+    assert Counter(lines(log))["scheduler BeatService"] == 2
+    assert len(schedules.store.schedulers()) == 2
+
+
+def test_a_slow_task_does_not_run_twice_at_a_time(url: str, processes: Processes, log: Path) -> None:
+    app = app_of(url)
+    for name, overlap in (("skips", "skip"), ("queues", "queue")):
+        app.schedules.add(name, "periodic.slow", 0.5, args=[1.3], overlap=overlap, options={"queue": name})
+    beat(processes, url, log)
+    env = {"PERIODIC_PATH": str(log)}
+    processes.start_qcore_worker(url, "-c", "4", "-Q", "skips", app=PROJECT, env=env)
+
+    wait_for(lambda: app.schedules.get("skips").state.runs > 3)
+
+    state = app.schedules.get("skips").state
+    assert state.overlapped >= state.runs
+    words = [one for one in lines(log) if one in ("begin", "end")]
+    assert words == ["begin", "end"] * (len(words) // 2) + ["begin"] * (len(words) % 2)
+    queued = app.schedules.get("queues").state
+    assert (queued.runs, queued.overlapped) == (1, 0)  # nobody runs it, so it has not ended
+
+
+def test_entries_survive_their_scheduler_and_missed_instants_follow_the_policy(
+    url: str, processes: Processes, log: Path
+) -> None:
+    first = beat(processes, url, log)
+    app = app_of(url)
+    for name in ("once", "all", "skip"):
+        app.schedules.add(name, "periodic.write", 0.25, args=[name], missed=name, options={"queue": name})
+    wait_for(lambda: min(app.schedules.get(name).state.runs for name in ("once", "all", "skip")) > 1)
+    first.kill9()
+    before = {name: app.schedules.get(name).state for name in ("once", "all", "skip")}
+    wait_for(lambda: time.time() * 1e6 - before["all"].cursor_us > 3e6)
+
+    beat(processes, url, log)
+    wait_for(
+        lambda: all(app.schedules.get(name).state.cursor_us > time.time() * 1e6 - 1e6 for name in before)
+    )
+
+    after = {name: app.schedules.get(name).state for name in before}
+    passed = {name: (after[name].cursor_us - before[name].cursor_us) // 250_000 for name in before}
+    for name, state in after.items():
+        sent, missed = state.runs - before[name].runs, state.missed - before[name].missed
+        assert sent + missed == passed[name], name
+        assert (missed == 0) == (name == "all")
+
+
+def test_the_schedule_of_rabbitmq_is_kept_elsewhere(
+    rabbit_url: str, redis_url: str, processes: Processes, log: Path
+) -> None:
+    refused = processes.qctl("-A", PROJECT, "-b", rabbit_url, "beat", env={"PERIODIC_PATH": str(log)})
+    assert refused.wait() == 78
+    assert "schedule_store" in refused.output() and "Traceback" not in refused.output()
+
+    for _ in range(2):
+        beat(processes, rabbit_url, log, QCTL_SCHEDULE_STORE=redis_url)
+    env = {"PERIODIC_PATH": str(log)}
+    processes.start_qcore_worker(rabbit_url, "-c", "1", app=PROJECT, backend=redis_url, env=env)
+
+    wait_for(lambda: lines(log).count("often often True") > 5)
+    app = App("reader", broker=rabbit_url, schedule_store=redis_url, set_as_current=False)
+    task_id = app.schedules.run("rarely").id
+    wait_for(lambda: "rarely rarely True" in lines(log))
+    assert app.schedules.history("rarely")[0].task_id == task_id
+    assert app.schedules.store.outbox() == []
+
+
+def test_an_entry_that_cannot_be_sent_stops_no_other(redis_url: str, processes: Processes, log: Path) -> None:
+    app = app_of(redis_url)
+    app.schedules.add("nowhere", "periodic.write", 0.5, options={"exchange": "nobody", "routing_key": "x"})
+    app.schedules.add("odd", "periodic.write", 0.5, options={"delivery_mode": "by pigeon"})
+    app.schedules.store.edit("broken", json.dumps({"name": "broken", "task": "t", "spec": {}}).encode())
+
+    scheduler = beat(processes, redis_url, log)
+    wait_for(lambda: app.schedules.get("often").state.runs > 3)
+
+    for name in ("nowhere", "odd", "broken"):
+        assert f"'{name}'" in scheduler.output()
+    assert app.schedules.get("odd").state.missed > 1
+    assert app.schedules.get("nowhere").state.missed > 1
+
+
+def test_messages_carry_what_monitors_look_for(url: str, processes: Processes, log: Path) -> None:
+    beat(processes, url, log)
+    app = app_of(url)
+    wait_for(lambda: app.broker.administration.depth("celery").ready > 0)
+
+    headers = task_wire.read(app.broker.administration.peek("celery")[0]).headers
+
+    assert headers["celery_beat_task"] is True
+    assert headers["periodic_task_name"] in ("often", "lazy")
+    assert headers["qcore_scheduled_for"].endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"task": "t", "schedul": 3}, "did you mean schedule?"),
+        ({"task": "t"}, "has no schedule"),
+        ({"schedule": 3}, "the keys task and schedule"),
+        ({"task": "t", "schedule": 3, "missed": "never"}, "once, skip, all"),
+        ({"task": "t", "schedule": "soon"}, "no schedule"),
+        ({"task": "t", "schedule": 3, "options": {"queue": object}}, "option queue"),
+        ({"task": "t", "schedule": 3, "timezone": "Mars"}, "Mars"),
+    ],
+)
+def test_a_wrong_entry_is_one_sentence(entry: dict[str, object], said: str) -> None:
+    from qcore.app.schedule_entries import declared
+    from qcore.errors import ConfigError
+
+    app = App("one", broker="memory://", set_as_current=False)
+    app.conf.beat_schedule = {"e": entry}
+
+    with pytest.raises(ConfigError, match=f".*{said}"):
+        declared(app)
