@@ -16,7 +16,7 @@ import pytest
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.records import Message
 from qcore.brokers.contract.schedules import HISTORY_SIZE, Firing, ScheduleStore, StoredEntry
-from qcore.errors import Unroutable
+from qcore.errors import Unroutable, Unsupported
 from qcore.wire.schedule import EntryState, HistoryRecord
 from tests.contracts.consuming import Open, message, needs, nothing_for, take, text_of, texts, wait_woken
 from tests.support.waiting import wait_for
@@ -509,3 +509,12 @@ class Scheduling(Keeping, Outboxes, Publishing):
     def open_outbox(self, opened: Open) -> OpenStore:
         needs(opened(), "schedules")
         return lambda: opened(schedule_outbox=True).schedules
+
+    def test_what_keeps_no_entries_names_the_setting(self, broker: Broker) -> None:
+        if broker.features.schedules:
+            pytest.skip("it keeps them")
+        store = broker.schedules
+
+        for ask in (store.clock, store.entries, lambda: store.declare("app", {}), lambda: store.fire([])):
+            with pytest.raises(Unsupported, match="schedule_store"):
+                ask()

@@ -2,9 +2,9 @@
 
     python -m tests.support.firing URL BY COUNT QUEUE
 
-It waits for the entry "a", takes its instants 1 to COUNT in batches of three, each with one message whose id is
-`INSTANT-BY`, and ends when all are taken, by whomever. While the store is down it tries again. It prints a line
-for each instant that it took.
+It waits for the entry "a", takes its instants 1 to COUNT in batches of three, each with one message whose id
+is `INSTANT-BY`, and ends when all are taken, by whomever. While the store is down it tries again. It prints a
+line for each instant that it took.
 """
 
 from __future__ import annotations

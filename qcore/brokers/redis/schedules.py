@@ -29,6 +29,8 @@ from qcore.wire.schedule import EntryState, HistoryRecord
 READ_AT_ONCE, ARGUMENTS_AT_ONCE, BYTES_AT_ONCE = 2000, 20_000, 4_000_000
 SWEPT_AT_ONCE = 1000
 
+# KEYS of all scripts: the counter of revisions, the sequence of delayed messages.
+
 _ROW = """
 local p, call = ARGV[1], redis.call
 local function row(name, revision)
@@ -64,7 +66,7 @@ return rows
 """
 )
 
-# KEYS: revision.  Returns {now, revision or ''}.
+# Returns {now, revision or ''}.
 CLOCK = Script(NOW + "return {string.format('%.6f', now), redis.call('GET', KEYS[1]) or ''}")
 
 # ARGV: prefix, how long deletions are kept in seconds, and more.
@@ -156,7 +158,7 @@ return 1
 """
 )
 
-# KEYS: seq.  ARGV: prefix, decisions that are kept, then for each firing: name, expected cursor or '',
+# ARGV: prefix, decisions that are kept, then for each firing: name, expected cursor or '',
 # cursor, runs, missed, overlapped, task id as JSON or '', instant, the last part of the state, count of
 # steps, steps, count of records, records.  Steps:
 #   's', list, raw, channel | 'd', zset, channel, due, list, raw | 'o', message for the outbox
@@ -202,7 +204,7 @@ while i <= #ARGV do
       end
       i = i + 4
     else
-      if takes then put_off(ARGV[i+1], KEYS[1], ARGV[i+2], ARGV[i+3], ARGV[i+4], ARGV[i+5]) end
+      if takes then put_off(ARGV[i+1], KEYS[2], ARGV[i+2], ARGV[i+3], ARGV[i+4], ARGV[i+5]) end
       i = i + 6
     end
   end
@@ -243,14 +245,19 @@ class RedisSchedules(ScheduleStore):
         self._route, self._published_to, self.uses_outbox = route, published_to, uses_outbox
         self._members = (self._prefix + "members", self._prefix + "members.info")
 
+    def _run(self, script: Script, *arguments: Any) -> Any:
+        # A cluster checks only these keys, and refuses them where the prefix does not put all into one slot.
+        keys = (self._prefix + "revision", self._keys.sequence)
+        return self._shared.run(script, keys, (self._prefix, *arguments))
+
     def clock(self) -> tuple[float, int]:
-        now, revision = self._shared.run(CLOCK, (self._prefix + "revision",), ())
+        now, revision = self._run(CLOCK)
         return float(now), int(revision or 0)
 
     def entries(self, since: int = 0) -> list[StoredEntry]:
         found, last = dict[str, StoredEntry](), since
         while True:
-            rows = self._shared.run(PAGE, (), (self._prefix, last, READ_AT_ONCE))
+            rows = self._run(PAGE, last, READ_AT_ONCE)
             for row in rows:
                 entry = _entry(row)
                 found[entry.name], last = entry, entry.revision
@@ -262,14 +269,14 @@ class RedisSchedules(ScheduleStore):
     def named(self, names: Sequence[str]) -> list[StoredEntry | None]:
         found: list[StoredEntry | None] = []
         for start in range(0, len(names), READ_AT_ONCE):
-            rows = self._shared.run(NAMED, (), (self._prefix, *names[start : start + READ_AT_ONCE]))
+            rows = self._run(NAMED, *names[start : start + READ_AT_ONCE])
             found += [_entry(row) if len(row) > 2 else None for row in rows]
         return found
 
     def declare(self, source: str, entries: Mapping[str, bytes]) -> list[str]:
         values = [value for pair in entries.items() for value in pair]
-        arguments = (self._prefix, self.tombstone_s, source, *values)
-        return sorted(name.decode() for name in self._shared.run(DECLARE, (), arguments))
+        found = self._run(DECLARE, self.tombstone_s, source, *values)
+        return sorted(name.decode() for name in found)
 
     def edit(
         self,
@@ -281,8 +288,7 @@ class RedisSchedules(ScheduleStore):
     ) -> bool:
         seen, cursor = ("" if value is None else value for value in (revision, cursor_us))
         more = () if edited is None else (edited,)
-        arguments = (self._prefix, self.tombstone_s, name, seen, cursor, by, *more)
-        return bool(self._shared.run(EDIT, (), arguments))
+        return bool(self._run(EDIT, self.tombstone_s, name, seen, cursor, by, *more))
 
     def history(self, name: str, limit: int = HISTORY_SIZE) -> list[HistoryRecord]:
         if limit <= 0:
@@ -303,8 +309,7 @@ class RedisSchedules(ScheduleStore):
         reached: set[str] = set()
         crashpoint("before_fire")
         for values in _batches(packed):
-            arguments = (self._prefix, HISTORY_SIZE, *values)
-            for answer in self._shared.run(FIRE, (self._keys.sequence,), arguments):
+            for answer in self._run(FIRE, HISTORY_SIZE, *values):
                 if answer == 1:
                     reached |= queues[len(answers)]
                 answers.append(None if isinstance(answer, int) else _state(answer))

@@ -13,8 +13,10 @@ import pytest
 from qcore import App, chord, signature
 from qcore.brokers.contract.administration import Depth
 from qcore.brokers.contract.records import Message
+from qcore.brokers.contract.schedules import HISTORY_SIZE, Firing, ScheduleStore
 from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerError
+from qcore.wire.schedule import HistoryRecord
 from tests.contracts.consuming import take
 from tests.qctl.cli.test_command_line import qctl
 from tests.support.processes import ROOT, Processes
@@ -55,6 +57,30 @@ def guarded() -> Iterator[GuardedServer]:
     server = GuardedServer(require_server())
     yield server
     server.stop()
+
+
+def use_every_step(store: ScheduleStore) -> None:
+    """Whatever a store of schedule entries does."""
+    store.tombstone_s = 0.0
+    store.declare("app", {"a": b"1", "b": b"1"})
+    (found,) = store.named(["a"])
+    assert found is not None
+    assert store.edit("a", b"2", "me", revision=found.revision, cursor_us=5)
+    calls = (Message(b"x", "far"), Message(b"y", "far", priority=9), Message(b"z", "far", due_at=4e9))
+    records = (HistoryRecord(9, "sent", task_id="t"),)
+    assert store.fire([Firing("a", 5, 9, calls, records * (HISTORY_SIZE + 1), 1, task_id="t")]) == [None]
+    assert store.fire([Firing("a", None, 0, calls, task_id="t")]) == [None]
+    assert len(store.history("a")) == HISTORY_SIZE
+    store.edit("a", None)
+    store.sent([item.id for item in store.outbox()])
+    assert store.outbox() == []
+    store.announce("s1", {}, 60.0)
+    assert [member.node for member in store.schedulers()] == ["s1"]
+    store.retire("s1")
+    assert store.declare("app", {}) == ["a", "b"]
+    assert store.entries() == []
+    assert store.declare("app", {}) == []
+    assert store.clock()[1] > 0
 
 
 def test_the_published_acl_is_enough(guarded: GuardedServer, processes: Processes) -> None:
@@ -106,6 +132,8 @@ def test_the_published_acl_is_enough(guarded: GuardedServer, processes: Processe
         app.broker.task_logs.append({"chatty": [b"1", b"2"]}, 3)
     assert app.broker.task_logs.of("chatty") == [b"2", b"1", b"2"]
     assert app.broker.administration.depth("other") == Depth(0, 0, 0)
+    use_every_step(app.broker.schedules)
+    use_every_step(open_broker(url, {"schedule_outbox": True}).schedules)
     held = open_broker(url, {"lease_s": 0.2}).consumer(["mine"])
     app.broker.publish([Message(b"z", queue="mine")])
     assert take(held, 1)

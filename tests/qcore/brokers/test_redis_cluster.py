@@ -12,7 +12,9 @@ import pytest
 
 from qcore import App
 from qcore.brokers.redis.servers import ReplyError, ServerSelector
+from qcore.brokers.registry import open_broker
 from qcore.errors import ConfigError
+from tests.qcore.brokers.test_redis_acl import use_every_step
 from tests.support.processes import ROOT, Processes
 from tests.support.redis_server import ClusterServer, require_server
 
@@ -85,6 +87,16 @@ def test_with_a_prefix_in_braces_a_task_runs(
     assert called.stdout.strip().endswith("4"), called.stderr
     assert late.stdout.strip().endswith("42"), late.stderr
     assert "w1@cluster" in status.stdout, status.stderr
+
+
+def test_schedule_entries_are_in_the_slot_of_the_prefix(cluster: ClusterServer) -> None:
+    stray = open_broker(cluster.url).schedules
+    with pytest.raises(ConfigError, match="global_keyprefix"):
+        stray.declare("app", {"a": b"1"})
+    with pytest.raises(ConfigError, match="global_keyprefix"):
+        stray.clock()
+
+    use_every_step(open_broker(cluster.url, {"global_keyprefix": "{fleet}"}).schedules)
 
 
 def test_a_node_that_does_not_hold_the_keys_names_the_one_that_does(cluster: ClusterServer) -> None:

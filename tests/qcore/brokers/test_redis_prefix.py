@@ -9,6 +9,7 @@ import pytest
 
 from qcore import App
 from qcore.brokers.contract.records import Message
+from qcore.brokers.contract.schedules import Firing
 from qcore.wire.result import KEY_PREFIX
 from tests.qctl.cli.test_command_line import qctl
 from tests.support.processes import Processes
@@ -71,6 +72,17 @@ def test_two_fleets_on_one_server_see_nothing_of_each_other(
     one.broker.publish([Message(b"not a task", queue="celery")])
     wait_for(one.broker.administration.quarantined)
     assert two.broker.administration.quarantined() == []
+    # schedule entries
+    one.broker.schedules.declare("app", {"a": b"1", "b": b"1"})
+    assert one.broker.schedules.fire([Firing("a", 0, 1, (Message(b"x", "q", due_at=4e9),), task_id="t")]) == [
+        None
+    ]
+    one.broker.schedules.announce("s@test", {}, 60.0)
+    one.broker.schedules.edit("b", b"2")
+    assert two.broker.schedules.entries() == two.broker.schedules.schedulers() == []
+    assert two.broker.schedules.clock()[1] == 0
+    assert two.broker.administration.depth("q").delayed == 0
+    assert one.broker.administration.depth("q").delayed == 1
 
     with redis_server.client() as client:
         names = client.keys() + client.pubsub_channels()

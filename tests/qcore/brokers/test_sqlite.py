@@ -16,6 +16,7 @@ from qcore.brokers.base import Broker
 from qcore.brokers.contract.administration import Pause
 from qcore.brokers.registry import open_broker
 from qcore.brokers.sqlite.database import path_of
+from qcore.brokers.sqlite.schema import SCHEMA_VERSION
 from qcore.errors import BrokerBusy, BrokerDown, ConfigError
 from qcore.wire.failure import FailedTask
 from tests.contracts.broker_contract import broker, opened, queue
@@ -189,3 +190,13 @@ def test_a_file_of_the_format_before_gets_what_it_lacks(sqlite_url: str) -> None
     assert broker.schedules.clock()[1] == 0
     assert broker.schedules.declare("app", {"a": b"1"}) == ["a"]
     assert [entry.name for entry in broker.schedules.entries()] == ["a"]
+
+
+def test_a_file_of_a_newer_format_is_refused_in_a_sentence(sqlite_url: str) -> None:
+    open_broker(sqlite_url).check()
+    db = sqlite3.connect(path_of(sqlite_url))
+    db.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+    db.close()
+
+    with pytest.raises(ConfigError, match=rf"written by a newer qcore \(format {SCHEMA_VERSION + 1}\)"):
+        open_broker(sqlite_url).check()
