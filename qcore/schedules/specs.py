@@ -54,7 +54,7 @@ def to_spec(schedule: Any) -> dict[str, Any]:
         return _interval(schedule.total_seconds())
     if isinstance(schedule, type) or not callable(getattr(schedule, "is_due", None)):
         raise BadSchedule(
-            f"{schedule!r} is no schedule; use a number of seconds, a timedelta or an object such as crontab()"
+            f"{schedule!r} is no schedule; use a number of seconds, a timedelta or an object as of crontab()"
         )
     # A clock of its own may show another time zone, or no real time at all.
     base = "" if getattr(schedule, "nowfun", None) else _known_class(type(schedule))

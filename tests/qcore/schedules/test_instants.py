@@ -140,8 +140,20 @@ def test_rare_days_are_found() -> None:
     assert years == [2048, 2076, 2116, 2144]  # 2100 is no leap year
 
 
-def test_nothing_is_after_the_end_of_the_calendar() -> None:
-    assert instants(parse("0 0 * * *"), UTC).after(us("9999-12-31T12:00")) is None
+@pytest.mark.parametrize("tz", [UTC, BERLIN])
+@pytest.mark.parametrize("text", ["0 0 * * *", "0 * * * *", "0 0 1 1 *"])
+def test_the_end_of_the_calendar(text: str, tz: Any, counted: Counted) -> None:
+    times = instants(parse(text), tz)
+    assert times.after(us("2026-12-31T23:30", tz)) == us("2027-01-01T00:00", tz)
+
+    assert times.after(us("9990-12-31T23:30", tz)) == us("9991-01-01T00:00", tz)
+    for late in ("9999-12-28T18:00", "9999-12-31T12:00", "9999-12-31T23:59"):
+        assert times.after(us(late)) is None
+    assert times.pending(us("9999-12-29T00:00"), us("9999-12-31T23:00"), 5) == ([], 0)
+    assert times.after(us("2026-12-31T23:30", tz)) == us("2027-01-01T00:00", tz)
+    assert (times.after(us("0002-12-31T12:00")) or 0) < us("0003-01-02T00:00")
+
+    assert counted.offsets < 9000  # the years in between are not looked at
 
 
 def test_crontabs_in_utc_are_those_of_another_library() -> None:
