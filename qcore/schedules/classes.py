@@ -195,11 +195,11 @@ class crontab(BaseSchedule):
         self._orig_day_of_month = cronfield(day_of_month)
         self._orig_month_of_year = cronfield(month_of_year)
         self._orig_kwargs = kwargs
-        self.minute = expand(MINUTE, self._orig_minute)
-        self.hour = expand(HOUR, self._orig_hour)
-        self.day_of_week = expand(WEEKDAY, self._orig_day_of_week)
-        self.day_of_month = expand(DAY, self._orig_day_of_month)
-        self.month_of_year = expand(MONTH, self._orig_month_of_year)
+        self.minute = expand(MINUTE, minute)
+        self.hour = expand(HOUR, hour)
+        self.day_of_week = expand(WEEKDAY, day_of_week)
+        self.day_of_month = expand(DAY, day_of_month)
+        self.month_of_year = expand(MONTH, month_of_year)
         check_date(self.day_of_month, self.month_of_year, day_of_month, month_of_year)
         super().__init__(**kwargs)
 

@@ -19,7 +19,7 @@ from collections.abc import Set
 from datetime import MAXYEAR, date, tzinfo
 
 from qcore.schedules.fields import LONGEST_MONTHS
-from qcore.schedules.zones import Zone, zone_of
+from qcore.schedules.zones import LATEST, Zone, zone_of
 
 _DAY_S = 86400
 #: the day number of date.toordinal() of 1970-01-01
@@ -127,8 +127,18 @@ class CronTimes:
 
     def __init__(self, walls: WallTimes, tz: tzinfo) -> None:
         self._walls, self._zone = walls, zone_of(tz)
-        self.after = self._after_real if walls.every_hour else self._after_fixed
-        self.count = self._count_real if walls.every_hour else self._count_fixed
+
+    def after(self, instant: int) -> int | None:
+        """The first instant after this one; None if there is none before the end of the calendar."""
+        if instant >= LATEST:
+            return None
+        found = (self._after_real if self._walls.every_hour else self._after_fixed)(instant)
+        return found if found is None or found <= LATEST else None
+
+    def count(self, start: int, end: int) -> int:
+        """How many instants there are with start <= instant < end."""
+        end = min(end, LATEST + 1)
+        return (self._count_real if self._walls.every_hour else self._count_fixed)(start, end)
 
     def _after_real(self, instant: int) -> int | None:
         """The first instant after this one at which the clock shows such a time."""
@@ -156,7 +166,6 @@ class CronTimes:
         return _instant(self._zone, wall)
 
     def _count_real(self, start: int, end: int) -> int:
-        """How many instants there are with start <= instant < end."""
         total = 0
         for period in self._zone.periods(start, end):
             first, last = max(start, period.start), min(end, period.end)

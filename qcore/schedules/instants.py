@@ -50,18 +50,17 @@ class Interval(Instants):
 
 
 class RelativeInterval(Instants):
-    """Every so many seconds, each rounded down to a full second, minute, hour or day."""
+    """Every so many seconds, at least one, each rounded down to a full second, minute, hour or day."""
 
     def __init__(self, every_us: int, tz: tzinfo) -> None:
         self._every, self._tz = every_us, tz
         unit = _S if every_us < _MINUTE_US else _MINUTE_US
         # From one full second or minute to the next it is a plain interval, whatever the time zone does.
-        plain = every_us // unit * unit if _S <= every_us < _HOUR_US else every_us
-        self._plain = Interval(plain) if every_us < _HOUR_US else None
+        self._plain = Interval(every_us // unit * unit) if every_us < _HOUR_US else None
 
     def after(self, us: int) -> int | None:
         found = relative_end(us, self._every, self._tz)
-        return found if found > us else us + self._every
+        return found if found > us else us + self._every  # it never goes back or stays
 
     def pending(self, after_us: int, until_us: int, most: int) -> tuple[list[int], int]:
         found: deque[int] = deque(maxlen=max(0, most))
@@ -132,12 +131,16 @@ def instants(spec: dict[str, Any], tz: tzinfo) -> Instants:
             every_us = timedelta(seconds=spec["every_s"]) // timedelta(microseconds=1)
             if every_us <= 0:
                 raise BadSchedule(f"an interval is longer than 0 s, and this one is {spec['every_s']} s")
-            return RelativeInterval(every_us, tz) if spec.get("relative") else Interval(every_us)
+            # Rounded to full seconds, a shorter one would end where it starts.
+            rounded = spec.get("relative") and every_us >= _S
+            return RelativeInterval(every_us, tz) if rounded else Interval(every_us)
         if kind == "crontab":
             return Cron(CronTimes(wall_times(spec), tz))
         if kind == "solar":
             return Solar(SunTimes(spec["event"], float(spec["lat"]), float(spec["lon"])))
-    except (KeyError, TypeError, AttributeError, OverflowError) as exc:
+    except BadSchedule:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as exc:
         raise BadSchedule(
             f"a schedule of the kind {kind} lacks a field, or has an invalid one: {exc!r}"
         ) from exc

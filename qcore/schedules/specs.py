@@ -52,10 +52,9 @@ def to_spec(schedule: Any) -> dict[str, Any]:
         return _interval(schedule)
     if isinstance(schedule, timedelta):
         return _interval(schedule.total_seconds())
-    if not callable(getattr(schedule, "is_due", None)):
-        kind = type(schedule).__name__
+    if isinstance(schedule, type) or not callable(getattr(schedule, "is_due", None)):
         raise BadSchedule(
-            f"{schedule!r} ({kind}) is no schedule; use a number of seconds, a timedelta or crontab()"
+            f"{schedule!r} is no schedule; use a number of seconds, a timedelta or an object as of crontab()"
         )
     # A clock of its own may show another time zone, or no real time at all.
     base = "" if getattr(schedule, "nowfun", None) else _known_class(type(schedule))

@@ -7,17 +7,20 @@ Only the direction from UTC to local time is asked of a zone: it alone has one a
 from __future__ import annotations
 
 from bisect import bisect_right
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timezone, tzinfo
 from functools import lru_cache
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 _DAY = 86400
 #: so much is looked up at once
 _CHUNK = 366 * _DAY
+#: what is further away than this from what is known replaces it
+_FAR = 100 * _CHUNK
 #: no change of an offset is as large
 _MARGIN = 2 * _DAY
-#: what a datetime can represent in any zone, epoch seconds
-EARLIEST, LATEST = -62_000_000_000, 253_300_000_000
+#: what a datetime can represent in any zone, epoch seconds: some days less than the years 1 to 9999
+EARLIEST, LATEST = -62_135_000_000, 253_402_000_000
 
 
 class Period(NamedTuple):
@@ -36,6 +39,9 @@ class Zone:
         self._tz = tz
         # Threads may extend it at the same time: each replaces the whole, and what one finds twice is equal.
         self._table: tuple[int, int, list[int], list[int]] | None = None
+        # Only of these two it is known that they can be asked for an offset that holds always.
+        if isinstance(tz, timezone | ZoneInfo) and tz.utcoffset(None) is not None:
+            self._table = EARLIEST, LATEST + _CHUNK, [EARLIEST], [self.offset(0)]
 
     def period(self, instant: int, until: int | None = None) -> Period:
         """The period that contains an instant. Its end is a change of the offset, or lies after `until`."""
@@ -44,7 +50,7 @@ class Zone:
     def periods(self, first: int, last: int, until: int | None = None) -> list[Period]:
         """The periods that contain the instants first to last, in order; the end of the last one is a change
         of the offset, or lies after `until`, which is at least `last`."""
-        first, last = min(max(first, EARLIEST), LATEST), min(max(last, EARLIEST), LATEST)
+        first, last = min(max(first, EARLIEST + _MARGIN), LATEST), min(max(last, EARLIEST + _MARGIN), LATEST)
         until = last if until is None else min(max(until, last), LATEST)
         starts, offsets, high = self._covering(first - _MARGIN, until + _MARGIN)
         at = max(0, bisect_right(starts, first) - 1)
@@ -58,7 +64,7 @@ class Zone:
     def _covering(self, first: int, last: int) -> tuple[list[int], list[int], int]:
         """The table, extended where needed: the starts of the periods, their offsets, the end of the last."""
         table = self._table
-        if table is None:
+        if table is None or not table[0] - _FAR < first <= last < table[1] + _FAR:
             table = first, first, [first], [self.offset(first)]
         low, high, starts, offsets = table
         if first >= low and last < high:
