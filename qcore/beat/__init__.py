@@ -1,0 +1,1 @@
+"""The scheduler: it publishes the entries of the schedule."""
