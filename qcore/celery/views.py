@@ -33,7 +33,11 @@ celery.app.log qcore.celery.logs Logging TaskFormatter
 celery.app.registry qcore.app.registry TaskRegistry
 celery.app.task qcore.tasks.task Task
 celery.app.trace qcore.celery.trace build_tracer task_has_custom trace_ok_t
-celery.beat qcore.celery.schedules Scheduler
+celery.beat qcore.beat.classic EmbeddedService Service
+celery.beat qcore.beat.classic_entry BeatLazyFunc ScheduleEntry SchedulingError event_t
+celery.beat qcore.beat.classic_entry _evaluate_entry_args _evaluate_entry_kwargs
+celery.beat qcore.beat.classic_file PersistentScheduler
+celery.beat qcore.beat.classic_scheduler DEFAULT_MAX_INTERVAL Scheduler
 celery.app.task qcore.tasks.request Context=Request
 celery.backends.base qcore.app.backends Backend BaseBackend BaseDictBackend BaseKeyValueStoreBackend
 celery.backends.base qcore.app.backends DisabledBackend KeyValueStoreBackend SyncBackendMixin
