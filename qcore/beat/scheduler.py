@@ -26,7 +26,7 @@ from qcore.app import sending
 from qcore.app.schedule_entries import Declared, declared, zone_of
 from qcore.app.schedules import message_of
 from qcore.beat.planner import NEVER, SECOND_US, Instants, Plan, is_due, plan
-from qcore.brokers.contract.schedules import Firing, ScheduleStore, StoredEntry
+from qcore.brokers.contract.schedules import Firing, ScheduleStore, StoredEntry, state_after
 from qcore.errors import BrokerError, Malformed, QcoreError, ResultsNotKept, Unroutable, Unsupported
 from qcore.schedules.instants import instants
 from qcore.signals import after_task_publish, published
@@ -346,24 +346,8 @@ class Scheduler:
 
     def _took(self, due: Due, now_us: int) -> None:
         """This scheduler decided these instants."""
-        live, firing, state = due.live, due.firing, due.live.state
-        live.state = msgspec.structs.replace(
-            state,
-            cursor_us=firing.cursor_us,
-            runs=state.runs + firing.runs,
-            missed=state.missed + firing.missed,
-            overlapped=state.overlapped + firing.overlapped,
-            **(
-                {
-                    "last_task_id": firing.task_id,
-                    "last_instant_us": firing.instant_us,
-                    "last_sent_us": now_us,
-                    "last_by": firing.by,
-                }
-                if firing.task_id
-                else {}
-            ),
-        )
+        live, firing = due.live, due.firing
+        live.state = state_after(live.state, firing, now_us)
         if firing.missed or firing.overlapped:
             log.warning(
                 "the schedule entry '%s': %d instants missed, %d not sent because the last run goes on",

@@ -55,6 +55,7 @@ class BeatService:
         """Raises ConfigError for a scheduler that cannot be loaded, an entry that is wrong, or a broker that
         keeps no entries."""
         self.app, self._embedded = app, embedded
+        self._begins: tuple[Any, ...] = ()
         self.failed: BaseException | None = None
         self.ended = threading.Event()
         chosen = scheduler_class(scheduler or app.conf.beat_scheduler)
@@ -67,14 +68,17 @@ class BeatService:
                 log.warning("the file of --schedule is not used: the entries are kept by %s", _place(app))
             ours = Scheduler(app, max_interval_s=max_interval_s)
             self.kind, self._loop, self._end = "qcore", ours.run, ours.stop
+            self._begins = (beat_init, beat_embedded_init) if embedded else (beat_init,)
         else:
             from qcore.beat.classic import Service
 
             theirs = Service(app, max_interval_s, schedule_filename, chosen)
-            self.kind, self._loop, self._end = chosen.__name__, theirs.start, theirs.stop
+            self.kind, self._end = chosen.__name__, theirs.stop
+            self._loop = lambda: theirs.start(embedded)
 
     def start(self) -> None:
-        (beat_embedded_init if self._embedded else beat_init).send(self)
+        for begins in self._begins:
+            begins.send(self)
         self._thread.start()
 
     def stop(self) -> None:

@@ -29,8 +29,8 @@ def slow(seconds: float) -> None:
 
 @beat_init.connect
 @beat_embedded_init.connect
-def started(sender: Any, **_: Any) -> None:
-    note(PATH, f"scheduler {type(sender).__name__}")
+def started(signal: Any, **_: Any) -> None:
+    note(PATH, signal.name)
 
 
 app.conf.beat_schedule = {

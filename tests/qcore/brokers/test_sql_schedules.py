@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.schema import CreateTable
 
-from qcore.brokers import sql_schedules as sql_store
+from qcore.brokers import sql_schedules
 from qcore.brokers.sql_schedules import SqlScheduleStore
 from qcore.errors import BrokerDown, ConfigError
 from tests.contracts.schedules_contract import Keeping, OpenStore, Outboxes
@@ -51,7 +51,7 @@ def test_the_tables_have_names_of_their_own(database_url: str) -> None:
 
 @pytest.mark.parametrize("dialect", [postgresql.dialect(), mysql.dialect()], ids=lambda dialect: dialect.name)
 def test_the_tables_are_exact_on_other_databases(dialect: Any) -> None:
-    tables, _ = sql_store._tables()
+    tables, _ = sql_schedules._tables()
 
     text = "\n".join(str(CreateTable(table).compile(dialect=dialect)) for table in tables.sorted_tables)
 
