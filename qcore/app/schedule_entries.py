@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -46,6 +47,7 @@ class Declared(NamedTuple):
     kwargs: Any = None
 
 
+@lru_cache(64)
 def zone_of(name: str | None) -> tzinfo:
     """A time zone by its name, UTC without one. Raises ConfigError."""
     if not name:

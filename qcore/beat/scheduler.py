@@ -30,7 +30,7 @@ from qcore.brokers.contract.schedules import Firing, ScheduleStore, StoredEntry,
 from qcore.errors import BrokerError, Malformed, QcoreError, ResultsNotKept, Unroutable, Unsupported
 from qcore.schedules.instants import instants
 from qcore.signals import after_task_publish, published
-from qcore.wire import schedule as schedule_wire
+from qcore.wire import schedule as wire
 from qcore.wire.schedule import EntryState, HistoryRecord, ScheduleEntry
 
 log = logging.getLogger("qcore.beat")
@@ -82,8 +82,9 @@ class Scheduler:
         self._live: dict[str, Live] = {}
         self._heap: list[tuple[int, int, Live]] = []
         self._number = itertools.count()  # of two that wake at once the earlier one is first
-        self._declared: dict[str, Declared] = {}
+        self._code: dict[str, Declared] = {}  # entries whose schedule or arguments are code
         self._stopped = threading.Event()
+        self.ready = threading.Event()  # the entries of the project are declared, and all are read
         self._revision = -1
         self._offset_us: int | None = None  # of the store's clock to this process's monotonic one
         self._next_look = self._next_announcement = 0.0
@@ -98,14 +99,17 @@ class Scheduler:
 
     def run(self) -> None:
         """Publish until stop(). Raises ConfigError for entries of the project that are wrong."""
-        self._declared = declared(self.app)
-        is_declared = False
+        entries = declared(self.app)
+        raws: dict[str, bytes] | None = {name: wire.encode(one.entry) for name, one in entries.items()}
+        self._code = {name: one for name, one in entries.items() if one.entry.spec["kind"] == "code"}
+        del entries
         while not self._stopped.is_set():
             try:
-                if not is_declared:
-                    self._declare()
-                    is_declared = True
+                if raws is not None:
+                    self._declare(raws)
+                    raws = None
                 wait_s = self._turn()
+                self.ready.set()
                 if self._away_s:
                     log.warning("%s: the broker is back", self.node)
                 self._away_s = 0.0
@@ -120,9 +124,8 @@ class Scheduler:
         except BrokerError as exc:
             log.debug("%s: %s", self.node, exc)
 
-    def _declare(self) -> None:
-        entries = {name: schedule_wire.encode(one.entry) for name, one in self._declared.items()}
-        changed = self.store.declare(self.app.main or "", entries)
+    def _declare(self, raws: dict[str, bytes]) -> None:
+        changed = self.store.declare(self.app.main or "", raws)
         if changed:
             log.info("%s: %d entries of the project are new, changed or gone", self.node, len(changed))
 
@@ -180,10 +183,10 @@ class Scheduler:
         if found.declared is None and found.edited is None:
             return
         try:
-            entry = schedule_wire.decode(found.declared, found.edited)
+            entry = wire.decode(found.declared, found.edited)
             live = Live(entry, found)
             if entry.spec.get("kind") == "code":
-                live.code = self._declared.get(found.name)
+                live.code = self._code.get(found.name)
                 if live.code is None:
                     self._say(
                         live,

@@ -56,6 +56,7 @@ class BeatService:
         keeps no entries."""
         self.app, self._embedded = app, embedded
         self._begins: tuple[Any, ...] = ()
+        self._ready: threading.Event | None = None
         self.failed: BaseException | None = None
         self.ended = threading.Event()
         chosen = scheduler_class(scheduler or app.conf.beat_scheduler)
@@ -67,7 +68,7 @@ class BeatService:
             if schedule_filename:
                 log.warning("the file of --schedule is not used: the entries are kept by %s", _place(app))
             ours = Scheduler(app, max_interval_s=max_interval_s)
-            self.kind, self._loop, self._end = "qcore", ours.run, ours.stop
+            self.kind, self._loop, self._end, self._ready = "qcore", ours.run, ours.stop, ours.ready
             self._begins = (beat_init, beat_embedded_init) if embedded else (beat_init,)
         else:
             from qcore.beat.classic import Service
@@ -80,6 +81,11 @@ class BeatService:
         for begins in self._begins:
             begins.send(self)
         self._thread.start()
+
+    def wait_ready(self) -> None:
+        """Return when the entries are read, or the scheduler has ended."""
+        while self._ready is not None and not self._ready.wait(0.2) and not self.ended.is_set():
+            pass
 
     def stop(self) -> None:
         self._end()

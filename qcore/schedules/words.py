@@ -6,8 +6,10 @@ In:  a spec (specs.py).  Out: a phrase for people.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
+from qcore.errors import BadSchedule
 from qcore.schedules.fields import FIELDS, MONTHS, WEEKDAYS, numbers
 from qcore.schedules.sun import EVENTS
 
@@ -18,6 +20,15 @@ _MOST_TIMES = 6
 
 def words(spec: dict[str, Any], timezone: str = "") -> str:
     """The phrase; timezone: the name of the time zone, if it is to be said. Raises BadSchedule."""
+    try:
+        return _words(tuple(spec.items()), timezone)
+    except TypeError:  # a value that no spec has
+        raise BadSchedule(f"the spec {spec!r:.200} has an invalid field") from None
+
+
+@lru_cache(4096)
+def _words(fields: tuple[tuple[str, Any], ...], timezone: str) -> str:
+    spec = dict(fields)
     kind = spec.get("kind")
     if kind == "interval":
         return _interval(spec["every_s"], bool(spec.get("relative")))

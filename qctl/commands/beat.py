@@ -111,6 +111,7 @@ def _run(
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, stop)
         beat.start()
+        beat.wait_ready()
         entries = len(app.conf.beat_schedule or {})
         click.echo(f"qctl beat: {beat.kind} scheduler, {entries} declared entries. Ready.", err=True)
         beat.ended.wait()

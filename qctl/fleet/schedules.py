@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.app.schedules import Scheduled, following
 from qcore.errors import ConfigError, QcoreError
+from qcore.schedules.words import words
 from qcore.wire import result as result_wire
 from qctl.output.text import stamp
 
@@ -29,7 +30,7 @@ def item(app: App, found: Scheduled, now: float) -> dict[str, Any]:
     return {
         "name": entry.name,
         "task": entry.task,
-        "schedule": app.schedules.explain(entry),
+        "schedule": words(entry.spec, entry.timezone or app.conf.timezone or ""),
         "spec": entry.spec,
         "timezone": entry.timezone or app.conf.timezone or "UTC",
         "status": status,

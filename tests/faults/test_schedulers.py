@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from qcore.wire import task as task_wire
 from qcore.wire.identity import sent_at
 from tests.projects.every_second import ENTRIES
 from tests.support.processes import Process, Processes
+from tests.support.redis_server import RedisServer, require_server
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -108,3 +110,74 @@ def lateness(found: list[tuple[str, float, float]]) -> dict[str, Any]:
     """Percentiles, seconds."""
     late = sorted(at - instant for _, instant, at in found)
     return {f"p{p}": round(late[min(len(late) - 1, len(late) * p // 100)], 4) for p in (50, 90, 99)}
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """A Redis server that keeps its data."""
+    one = RedisServer(require_server(), "--appendonly", "yes", "--appendfsync", "always")
+    one.start()
+    yield one
+    one.stop()
+
+
+AWAY_S = float(os.environ.get("QCORE_BEAT_AWAY_S", "4"))
+
+
+def test_the_policies_hold_for_what_was_missed_while_the_broker_was_away(
+    server: RedisServer, processes: Processes, tmp_path: Path
+) -> None:
+    app = App("reader", broker=server.url, set_as_current=False)
+    names = ("once", "all", "skip")
+    for name in names:
+        app.schedules.add(name, "t", 0.5, missed=name, missed_most=1000, options={"queue": name})
+    beats = [start(processes, server.url, project="tests.projects.proj") for _ in range(2)]
+    wait_for(lambda: min(app.schedules.get(name).state.runs for name in names) > 1)
+
+    before = {name: app.schedules.get(name).state for name in names}
+    server.kill9()
+    time.sleep(AWAY_S)
+    server.restart()
+    wait_for(
+        lambda: min(app.schedules.get(n).state.cursor_us - before[n].cursor_us for n in names) > AWAY_S * 1e6
+    )
+    for beat in beats:
+        assert beat.is_running
+        beat.term()
+        assert beat.wait() == 0
+
+    for name in names:
+        state, first = app.schedules.get(name).state, before[name]
+        passed = (state.cursor_us - first.cursor_us) // 500_000
+        assert (state.runs - first.runs) + (state.missed - first.missed) == passed
+        assert state.missed - first.missed >= (0 if name == "all" else AWAY_S * 2 - 3)
+        instants = [instant for _, instant, _ in sent(server.url, name)]
+        assert len(instants) == len(set(instants)) == state.runs
+    assert app.schedules.get("all").state.missed == 0
+    app.close()
+
+
+@pytest.mark.parametrize("jump_s", [3600, -3600, 86400, -86400])
+def test_a_clock_that_jumps_repeats_no_instant_and_stops_no_entry(
+    jump_s: int, processes: Processes, tmp_path: Path
+) -> None:
+    """On SQLite, where the schedulers' clock is the host's."""
+    url, clock = f"sqlite:///{tmp_path}/q.sqlite3", tmp_path / "clock"
+    clock.write_text("0")
+    beat = start(processes, url, QCORE_TEST_CLOCK=str(clock))
+    app = App("reader", broker=url, set_as_current=False)
+    wait_for(lambda: app.schedules.get("tick-0").state.runs > 1)
+
+    clock.write_text(str(jump_s))
+    beat.wait_output("the clock moved by")
+    runs = app.schedules.get("tick-0").state.runs
+    wait_for(lambda: app.schedules.get("tick-0").state.runs > runs + 2)
+    beat.term()
+    assert beat.wait() == 0
+
+    keys = [(name, instant) for name, instant, _ in sent(url)]
+    assert len(keys) == len(set(keys))
+    state = app.schedules.get("tick-0").state
+    assert state.runs + state.missed >= max(0, jump_s)
+    assert state.runs <= 1000 + 60  # missed_most, and what was due besides
+    app.close()
