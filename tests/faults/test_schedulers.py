@@ -116,7 +116,6 @@ def lateness(found: list[tuple[str, float, float]]) -> dict[str, Any]:
 def server() -> Iterator[RedisServer]:
     """A Redis server that keeps its data."""
     one = RedisServer(require_server(), "--appendonly", "yes", "--appendfsync", "always")
-    one.start()
     yield one
     one.stop()
 
