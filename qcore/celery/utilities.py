@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from qcore.app.sources import imported
 from qcore.base.times import new_id
+from qcore.schedules.intervals import end_of
 
 UTC = ZoneInfo("UTC")  # not equal to datetime.UTC, as in Celery
 
@@ -223,6 +224,14 @@ def maybe_make_aware(dt: datetime, tz: tzinfo | None = None, naive_as_utc: bool 
     if not is_naive(dt):
         return dt
     return localize(to_utc(dt) if naive_as_utc else dt, UTC if tz is None else tz)
+
+
+def remaining(
+    start: datetime, ends_in: Any, now: datetime | None = None, relative: bool = False
+) -> timedelta:
+    """How long until `ends_in`, an interval from an aware time on, is over; negative since when it is."""
+    end: datetime = end_of(start, ends_in, relative) if isinstance(ends_in, timedelta) else start + ends_in
+    return end.astimezone(UTC) - (now or datetime.now(UTC)).astimezone(UTC)
 
 
 def weekday(name: str) -> int:

@@ -94,7 +94,7 @@ celery.utils.serialization {_UTILITIES} strtobool
 celery.utils.text {_UTILITIES} abbr dedent indent join pluralize str_to_list truncate
 celery.utils.time {_UTILITIES} get_exponential_backoff_interval humanize_seconds is_naive localize
 celery.utils.time {_UTILITIES} make_aware maybe_iso8601 maybe_make_aware maybe_timedelta rate
-celery.utils.time {_UTILITIES} timezone to_utc weekday
+celery.utils.time {_UTILITIES} remaining timezone to_utc weekday
 celery.utils.time qcore.schedules.classes ffwd
 celery.utils.dispatch qcore.signals Signal
 celery.utils.dispatch.signal qcore.signals Signal

@@ -104,7 +104,7 @@ def _part(field: Field, raw: str, at: int) -> Iterator[int]:
         raise ParseException(
             f"the {field.name} '{part}' has {found}; write a number above 0 behind the slash", step_at
         )
-    if len(span) == 1 and base.strip() != "*" and "-" not in base:
+    if base.strip() != "*" and "-" not in base:
         raise ParseException(
             f"the {field.name} '{part}' has a step without a range; "
             f"write {base.strip()}-{field.most}/{step} or */{step}",

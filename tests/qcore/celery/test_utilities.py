@@ -47,6 +47,8 @@ CALLS: list[tuple[str, str, list[tuple[Any, ...]]]] = [
     ("time", "to_utc", [(NAIVE,)]),
     ("time", "make_aware", [(NAIVE, TOKYO)]),
     ("time", "maybe_make_aware", [(NAIVE,), (NAIVE, TOKYO), (NAIVE, TOKYO, False), (AWARE, TOKYO), (THERE,)]),
+    ("time", "remaining", [(AWARE, timedelta(hours=3), THERE), (THERE, timedelta(90), AWARE, True)]),
+    ("time", "remaining", [(AWARE, timedelta(seconds=5400), AWARE + timedelta(1), True)]),
     ("time", "weekday", [("sun",), ("Monday",), ("nope",)]),
     ("time", "rate", [("100/m",), ("5/s",), ("20/h",), ("3",), (7,), (None,), ("0.5/s",)]),
     ("time", "humanize_seconds", [(s,) for s in (0, 0.3, 1, 1.5, 59, 60, 61, 3600, 7300, 86400, 190000)]),
