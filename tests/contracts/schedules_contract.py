@@ -6,16 +6,19 @@ set keeps the messages in its outbox; Publishing is for those that publish them.
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.records import Message
 from qcore.brokers.contract.schedules import HISTORY_SIZE, Firing, ScheduleStore, StoredEntry
+from qcore.brokers.registry import open_broker
 from qcore.errors import Unroutable, Unsupported
 from qcore.wire.schedule import EntryState, HistoryRecord
 from tests.contracts.consuming import Open, message, needs, nothing_for, take, text_of, texts, wait_woken
@@ -368,6 +371,67 @@ class Keeping:
         assert b.info == {"pid": 2} and abs(b.seen_at - store.clock()[0]) < 60
         other.retire("b")
         assert [m.node for m in store.schedulers()] == ["a", "late"]
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_random_steps_end_as_in_memory(self, open_store: OpenStore, memory_url: str, seed: int) -> None:
+        draw, store = random.Random(seed), open_store()
+        model = open_broker(f"{memory_url}-model").schedules
+        for number in range(150):
+            step = random_step(draw, number)
+            since = [(one_store, newest(one_store)) for one_store in (store, model)]
+
+            answers = [step(one_store) for one_store in (store, model)]
+
+            assert answers[0] == answers[1], number
+            changes = [[facts(e) for e in one_store.entries(at)] if at else [] for one_store, at in since]
+            assert changes[0] == changes[1], number
+            both = [[(facts(e), history(s, e.name)) for e in s.entries()] for s in (store, model)]
+            assert both[0] == both[1], number
+
+
+def facts(entry: StoredEntry) -> tuple[object, ...]:
+    """An entry without what depends on the clock and on the order within a step."""
+    state = replace(entry.state, last_sent_us=0)
+    return entry.name, entry.declared, entry.source, entry.edited, entry.edited_by, state
+
+
+def history(store: ScheduleStore, name: str) -> list[HistoryRecord]:
+    return [replace(record, at_us=0) for record in store.history(name)]
+
+
+def random_step(draw: random.Random, number: int) -> Callable[[ScheduleStore], object]:
+    """One change of a few entries, the same for each store it is applied to."""
+    name, by = draw.choice("abc"), draw.choice(["me", "you"])
+    kind = draw.choice(["declare", "edit", "fire", "fire", "hand"])
+    if kind == "declare":
+        some = {n: draw.choice([b"1", b"2"]) for n in draw.sample("abc", draw.randint(0, 3))}
+        source = draw.choice(["one", "two"])
+        return lambda store: store.declare(source, some)
+    if kind == "edit":
+        edited, cursor = draw.choice([None, b"x", b"y"]), draw.choice([None, number])
+        guard = draw.choice(["none", "zero", "seen"])
+
+        def edit(store: ScheduleStore) -> object:
+            (found,) = store.named([name])
+            seen = found.revision if found is not None else number
+            revision = {"none": None, "zero": 0, "seen": seen}[guard]
+            return store.edit(name, edited, by, revision, cursor)
+
+        return edit
+    ids = [f"{number}-{i}" for i in range(3)] if kind == "fire" else [draw.choice(["h1", "h2"])] * 2
+    late, skipped = draw.randint(-1, 0), draw.randint(0, 2)
+
+    def fire(store: ScheduleStore) -> object:
+        tries = []
+        for i, task_id in enumerate(ids):
+            found = store.named([name])[0]
+            at = found.state.cursor_us if found is not None else 0
+            expected = None if kind == "hand" else max(0, at + late * i)
+            tries.append(firing(name, expected, at + 1 + i, task_id=task_id, by=by, missed=skipped))
+        answers = store.fire(tries)
+        return [None if state is None else replace(state, last_sent_us=0) for state in answers]
+
+    return fire
 
 
 class Outboxes:

@@ -74,9 +74,12 @@ _CHANGE = (
     NOW
     + f"""
 local p, call = ARGV[1], redis.call
+local last = tonumber(call('GET', KEYS[1]) or 0)
 local function changed(name)
-  call('ZADD', p .. 'revisions', call('INCR', p .. 'revision'), name)
+  last = last + 1
+  call('ZADD', p .. 'revisions', string.format('%.0f', last), name)
 end
+local function done() call('SET', KEYS[1], string.format('%.0f', last)) end
 local function added(name)
   if call('HGET', p .. 'state', name) then return end
   call('HSET', p .. 'state', name, '0 0 0 0 0 0 ')
@@ -103,11 +106,12 @@ DECLARE = Script(
     _CHANGE
     + """
 local source, given, names = ARGV[3], {}, {}
-local was = call('HGETALL', p .. 'source')
+local was, source_of = call('HGETALL', p .. 'source'), {}
+for i = 1, #was, 2 do source_of[was[i]] = was[i+1] end
 for i = 4, #ARGV, 2 do
   local name, raw = ARGV[i], ARGV[i+1]
   given[name] = true
-  if call('HGET', p .. 'declared', name) ~= raw or call('HGET', p .. 'source', name) ~= source then
+  if source_of[name] ~= source or call('HGET', p .. 'declared', name) ~= raw then
     call('HSET', p .. 'declared', name, raw)
     call('HSET', p .. 'source', name, source)
     added(name)
@@ -121,6 +125,7 @@ for i = 1, #was, 2 do
     names[#names+1] = was[i]
   end
 end
+done()
 return names
 """
 )
@@ -144,6 +149,7 @@ else
   if not state then return 0 end
   if not call('HGET', p .. 'declared', name) then
     drop(name)
+    done()
     return 1
   end
   call('HDEL', p .. 'edited', name)
@@ -154,6 +160,7 @@ if cursor ~= '' then
   if tonumber(at) < tonumber(cursor) then call('HSET', p .. 'state', name, cursor .. rest) end
 end
 changed(name)
+done()
 return 1
 """
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from sqlalchemy.schema import CreateTable
 from qcore.brokers import sql_schedules
 from qcore.brokers.sql_schedules import SqlScheduleStore
 from qcore.errors import BrokerDown, ConfigError
-from tests.contracts.schedules_contract import Keeping, OpenStore, Outboxes
+from tests.contracts.schedules_contract import Keeping, OpenStore, Outboxes, firing
 
 
 @pytest.fixture
@@ -77,3 +79,39 @@ def test_a_database_that_cannot_be_reached_is_down(tmp_path: Path) -> None:
 
     with pytest.raises(BrokerDown, match="unable to open"):
         store.clock()
+
+
+def test_many_that_come_first_create_the_tables_once(database_url: str) -> None:
+    start, revisions = threading.Barrier(8), list[int]()
+
+    def come() -> None:
+        store = SqlScheduleStore(database_url)
+        start.wait(60)
+        store.edit(f"e{threading.get_ident()}", b"1")
+        revisions.append(store.clock()[1])
+
+    threads = [threading.Thread(target=come) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(revisions) == 8 and max(revisions) == 8
+    assert sorted(entry.revision for entry in SqlScheduleStore(database_url).entries()) == list(range(1, 9))
+
+
+def test_a_child_has_connections_of_its_own(database_url: str) -> None:
+    store = SqlScheduleStore(database_url)
+    store.declare("app", {"a": b"1"})
+
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            code = 0 if store.fire([firing("a")]) == [None] else 2
+        finally:
+            os._exit(code)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    (found,) = store.fire([firing("a")])
+    assert found is not None and found.cursor_us == 10
