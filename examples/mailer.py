@@ -3,12 +3,14 @@
     celery -A mailer worker -Q mails,bulk        celery -A mailer beat
     python -c "import mailer; mailer.main()"
 
-REDIS_URL is the broker and the store of results; MAILER_OUTBOX the folder where mails are put.
+REDIS_URL is the broker and the store of results; MAILER_OUTBOX the folder where mails are put; MAILER_EVERY_S
+the seconds between two reminders.
 """
 
 import json
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from celery import Celery, group
@@ -20,8 +22,14 @@ app = Celery("mailer", broker=url, backend=url)
 app.conf.task_default_queue = "mails"
 app.conf.task_routes = [{"mailer.send_bulk": "bulk"}]
 app.conf.timezone = "Europe/Berlin"
+every_s = float(os.environ.get("MAILER_EVERY_S", "300"))
 app.conf.beat_schedule = {
-    "reminders": {"task": "mailer.remind", "schedule": 300.0, "args": ("unpaid",)},
+    "reminders": {
+        "task": "mailer.remind",
+        "schedule": timedelta(seconds=every_s),
+        "args": ("unpaid",),
+        "options": {"expires": 600},
+    },
     "newsletter": {"task": "mailer.newsletter", "schedule": crontab(hour=7, minute=30, day_of_week="mon")},
 }
 
@@ -35,6 +43,7 @@ class MailboxFull(Exception):
 @app.on_after_configure.connect
 def nightly(sender, **kwargs):
     sender.add_periodic_task(crontab(hour=3, minute=0), clean.s(days=30), name="clean")
+    sender.add_periodic_task(every_s, count.s().set(queue="bulk"), kwargs={"what": "mails"})
 
 
 def outbox():
@@ -80,6 +89,13 @@ def newsletter():
 @app.task
 def remind(kind):
     return send.run("debtor@example.org", kind)
+
+
+@app.task
+def count(what):
+    """A line of statistics, numbered."""
+    number = len(list(outbox().glob("count-*")))
+    put(f"count-{number}", what=what, queue=count.request.delivery_info["routing_key"])
 
 
 @app.task

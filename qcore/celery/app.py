@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections import defaultdict
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from qcore.celery.logs import Logging
     from qcore.celery.messaging import AMQP
 
+log = logging.getLogger("qcore.app")
+
 
 class Celery(App):
     """An app as a Celery project writes it; everything else is App's."""
@@ -52,6 +55,8 @@ class Celery(App):
         self.on_after_fork = Signal("app.on_after_fork")
         self.user_options: dict[str, set[Any]] = defaultdict(set)
         self.steps: dict[str, set[Any]] = defaultdict(set)
+        #: periodic tasks that were added before the settings were read: add_periodic_task()
+        self._declared_early: list[tuple[str, dict[str, Any], bool]] = []
         super().__init__(main, **options)
 
     # --- start
@@ -67,6 +72,8 @@ class Celery(App):
 
     def _after_configure(self) -> None:
         self.on_configure.send(self)
+        while self._declared_early:
+            self._declare(*self._declared_early.pop(0))
         self.on_after_configure.send(self, source=self.conf)
 
     @property
@@ -98,16 +105,34 @@ class Celery(App):
         name: str | None = None,
         **opts: Any,
     ) -> str:
-        """Add an entry to the setting beat_schedule. Returns its name."""
-        key = name or repr(sig)
-        entry = {"task": sig.name if isinstance(sig, Task) else sig.task, "schedule": schedule}
-        given = (list(args) or list(sig.get("args") or ())) if isinstance(sig, Mapping) else list(args)
-        more = dict(kwargs or (sig.get("kwargs") if isinstance(sig, Mapping) else None) or {})
-        self.conf["beat_schedule"] = {
-            **(self.conf.beat_schedule or {}),
-            key: {**entry, "args": given, "kwargs": more, "options": opts},
+        """Add an entry to the setting beat_schedule. Returns its name, by default the signature as text.
+
+        sig: a task, or a signature, whose options and arguments count; args come before its own. opts:
+        options of apply_async(). Before the settings are read the entry is kept, and added when they are.
+        """
+        if not isinstance(sig, Task | Mapping):
+            raise TypeError(f"add_periodic_task() takes a task or a signature, not {sig!r:.80}")
+        call = self.signature(sig.name) if isinstance(sig, Task) else self.signature(sig)
+        call = call.clone(args, dict(kwargs or {}))
+        key = name or repr(call)
+        entry = {
+            "schedule": schedule,
+            "task": call.name,
+            "args": call.args,
+            "kwargs": call.kwargs,
+            "options": {**call.options, **opts},
         }
+        if self.configured:
+            self._declare(key, entry, name is not None)
+        else:
+            self._declared_early.append((key, entry, name is not None))
         return key
+
+    def _declare(self, key: str, entry: dict[str, Any], is_named: bool) -> None:
+        entries = self.conf.beat_schedule or {}
+        if key in entries and not is_named:
+            log.warning("the periodic task %s replaces another one; give each a name to keep both", key)
+        self.conf["beat_schedule"] = {**entries, key: entry}
 
     # --- kombu's connections, for projects that use them
 

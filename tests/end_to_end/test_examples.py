@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -149,6 +150,45 @@ def test_the_mailer(runner: Runner) -> None:
 
     assert ours == theirs
     assert len(ours[1]) > 15
+
+
+BEAT = """
+import logging
+logging.basicConfig(level="INFO")
+from celery.beat import Service
+from mailer import app
+app.finalize()
+Service(app, scheduler_cls="celery.beat:Scheduler").start()
+"""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_periodic_tasks_of_the_mailer(kind: str, runner: Runner, tmp_path: Path) -> None:
+    outbox, script = tmp_path / "outbox", tmp_path / "beat_of_mailer.py"
+    script.write_text(BEAT)
+    env = {"REDIS_URL": runner.server.url, "MAILER_OUTBOX": str(outbox), "MAILER_EVERY_S": "0.3"}
+    env["PYTHONPATH"] = f"{EXAMPLES}{os.pathsep}{ROOT}"
+    start = runner.processes.celery if kind == "celery" else runner.processes.qctl
+    words = ("-A", "mailer", "worker", "-c", "1", "-Q", "mails,bulk", "-n", "w@test", "-l", "INFO")
+    worker = start("--workdir", str(EXAMPLES), *words, env=env)
+    worker.wait_output("w@test ready")
+
+    before = ["-m", "qcore.celery"] if kind == "qcore" else []
+    beat = runner.processes.start(sys.executable, *before, str(script), env=env, name="beat")
+    wait_for(lambda: (outbox / "count-2.json").exists() and (outbox / "count-2.json").read_text())
+    wait_for(lambda: (outbox / "unpaid-debtor@example.org.json").exists())
+    beat.term(signal.SIGINT)
+    assert beat.wait() == 0, beat.output()
+    worker.term()
+    assert worker.wait() == 0
+
+    found = files(outbox)
+    assert json.loads(found["count-0.json"]) == {"what": "mails", "queue": "bulk"}
+    assert json.loads(found["unpaid-debtor@example.org.json"])["subject"] == "unpaid"
+    published = {"reminders": "mailer.remind", "mailer.count(what='mails')": "mailer.count"}
+    for name, task in published.items():
+        assert f"due task {name} ({task})" in beat.output()
 
 
 SERVICE = """

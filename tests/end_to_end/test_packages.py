@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.support.processes import ROOT, Process, Processes
 from tests.support.waiting import wait_for
@@ -246,6 +247,57 @@ print(json.dumps(None))
         coroutines = [] if pool == "asyncio" else ["LookupError"]
         assert sorted(found) == [*coroutines, "ZeroDivisionError"], pool
         assert ("no effect on coroutines" in worker.output()) is (pool == "asyncio")
+
+
+BEAT_WITH_SENTRY = """
+import datetime, os
+from celery import Celery
+from celery.beat import Service
+from celery.schedules import crontab, schedule
+from tests.projects.with_sentry import ToFile, sentry_sdk
+from sentry_sdk.integrations.celery import CeleryIntegration
+
+class CheckIns(ToFile):
+    def capture_envelope(self, envelope):
+        with open(os.environ["PACKAGES_NOTES"], "a") as out:
+            for item in envelope.items:
+                if item.type == "check_in":
+                    out.write(json.dumps(item.payload.json, default=str) + "\\n")
+
+sentry_sdk.init(
+    dsn="http://key@localhost/1", transport=CheckIns, default_integrations=False,
+    integrations=[CeleryIntegration(monitor_beat_tasks=True, exclude_beat_tasks=["quiet"])],
+)
+app = Celery("beat", broker=os.environ["PACKAGES_URL"])
+long_ago = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+app.conf.beat_schedule = {
+    "cron": {"task": "fine", "args": (1,), "schedule": crontab(minute="*/5"), "last_run_at": long_ago},
+    "every": {"task": "fine", "args": (1,), "schedule": 7200.0, "last_run_at": long_ago},
+    "quiet": {"task": "fine", "args": (1,), "schedule": 7200.0, "last_run_at": long_ago},
+}
+service = Service(app, scheduler_cls="celery.beat:Scheduler")
+while service.scheduler.tick() == 0: pass
+service.scheduler.close()
+print(json.dumps(None))
+"""
+
+
+def test_sentry_checks_in_what_beat_publishes(installation: Installation, redis_url: str) -> None:
+    installation.client(BEAT_WITH_SENTRY)
+
+    with redis.Redis.from_url(redis_url) as client:
+        found = [json.loads(raw)["headers"] for raw in client.lrange("celery", 0, -1)]
+    slugs = [headers.get("sentry-monitor-slug") for headers in found]
+    assert sorted(slugs, key=str) == [None, "cron", "every"]
+    records = {record["monitor_slug"]: record for record in installation.records()}
+    schedules = {slug: record["monitor_config"]["schedule"] for slug, record in records.items()}
+    assert schedules == {
+        "cron": {"type": "crontab", "value": "*/5 * * * *"},
+        "every": {"type": "interval", "value": 2, "unit": "hour"},
+    }
+    for headers in found:
+        if slug := headers.get("sentry-monitor-slug"):
+            assert headers["sentry-monitor-check-in-id"] == records[slug]["check_in_id"]
 
 
 def test_settings_of_packages_are_read_where_celery_reads_them(installation: Installation) -> None:
