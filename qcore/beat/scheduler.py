@@ -178,6 +178,10 @@ class Scheduler:
             for live in self._live.values():
                 self._wake(live, 0)
         self._offset_us = offset_us
+        if revision < self._revision:  # another file, or an emptied server
+            log.warning("%s: the entries of the store are others than before", self.node)
+            self._live.clear()
+            self._revision = -1
         if revision != self._revision:
             for found in self.store.entries(max(self._revision, 0)):
                 self._take(found)

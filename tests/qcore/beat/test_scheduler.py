@@ -16,7 +16,7 @@ from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-PROJECT = "tests.projects.periodic"
+PROJECT = "tests.projects.scheduled"
 
 
 @pytest.fixture(params=["redis", "sqlite"])
