@@ -21,7 +21,17 @@ from qcore.brokers.contract.schedules import HISTORY_SIZE, Firing, ScheduleStore
 from qcore.brokers.registry import open_broker
 from qcore.errors import Unroutable, Unsupported
 from qcore.wire.schedule import EntryState, HistoryRecord
-from tests.contracts.consuming import Open, message, needs, nothing_for, take, text_of, texts, wait_woken
+from tests.contracts.consuming import (
+    Open,
+    claim,
+    message,
+    needs,
+    nothing_for,
+    take,
+    text_of,
+    texts,
+    wait_woken,
+)
 from tests.support.waiting import wait_for
 
 OpenStore = Callable[[], ScheduleStore]
@@ -184,6 +194,21 @@ class Keeping:
 
         store.tombstone_s = 0.0
         wait_for(lambda: store.edit("b", b"y") and names(store.entries(1)) == ["b"])
+        assert names(open_store().entries(1)) == ["b"]
+
+    def test_an_entry_that_comes_back_is_not_forgotten_as_deleted(self, open_store: OpenStore) -> None:
+        store = open_store()
+        store.declare("app", {"a": b"1", "b": b"1"})
+        store.declare("app", {})
+        store.declare("app", {"a": b"1"})
+        store.edit("b", b"x")
+
+        store.tombstone_s = -10.0  # all deletions are older
+        store.edit("b", b"y")
+
+        assert names(store.entries()) == ["a", "b"]
+        assert names(store.entries(1)) == ["a", "b"]
+        assert store.fire([firing("a"), firing("b")]) == [None, None]
 
     def test_an_edit_moves_the_cursor_but_never_back(self, open_store: OpenStore) -> None:
         store = open_store()
@@ -241,10 +266,13 @@ class Keeping:
         store.fire([firing("a")])
         found = one(store, "a").state
 
-        done = store.fire([firing("a", cursor=20), firing("b"), firing("a", 10, 20), firing("a", 10, 20)])
+        ahead = firing("a", 15, 20)
+        done = store.fire(
+            [firing("a", cursor=20), ahead, firing("b"), firing("a", 10, 20), firing("a", 10, 20)]
+        )
 
         after = one(store, "a").state
-        assert done == [found, None, None, after]
+        assert done == [found, found, None, None, after]
         assert (after.cursor_us, after.runs) == (20, 2)
         assert [record.instant_us for record in store.history("a")] == [20, 10]
 
@@ -500,10 +528,10 @@ class Publishing:
         for thread in threads:
             thread.join()
 
+        assert queue in broker.administration.queues()
         consumer = broker.consumer([queue])
         assert texts(take(consumer, 1)) == [one(broker.schedules, "a").state.last_task_id]
         nothing_for(consumer)
-        assert queue in broker.administration.queues()
         assert not broker.schedules.uses_outbox and broker.schedules.outbox() == []
 
     def test_messages_come_in_order_and_by_their_priority(
@@ -527,11 +555,14 @@ class Publishing:
         nothing_for(consumer)
         urgent = Message(message("urgent"), queue, priority=priority)
 
+        woken, got = False, claim(consumer, 1)
+        assert not got
         timer = threading.Timer(0.2, lambda: broker.schedules.fire([firing("a", messages=(urgent,))]))
         timer.start()
+        while not got:
+            woken, got = wait_woken(consumer, 60.0), claim(consumer, 1)
 
-        wait_for(lambda: wait_woken(consumer, 60.0), what="the consumer to be woken")
-        assert texts(take(consumer, 1)) == ["urgent"]
+        assert woken and texts(got) == ["urgent"]
         timer.join()
 
     def test_a_delayed_message_of_a_firing_comes_when_it_is_due(

@@ -307,13 +307,10 @@ class File:
 
     def ring_paths(self, paths: Iterable[str]) -> int:
         """Notify the sockets at these paths; returns how many still exist."""
-        heard, dead, sender = 0, [], self._sender
-        if sender is None:
-            sender = self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            sender.setblocking(False)
+        heard, dead = 0, []
         for path in paths:
             try:
-                sender.sendto(b"!", _address(path))
+                self._notify(path)
             except BlockingIOError:
                 pass  # notified more often than it has read
             except (ConnectionRefusedError, FileNotFoundError):
@@ -326,6 +323,19 @@ class File:
         if dead:
             self.in_transaction(lambda db: _forget_bells(db, dead), durable=False)
         return heard
+
+    def _notify(self, path: str) -> None:
+        sender = self._sender
+        if sender is None or sender.fileno() < 0:
+            sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            sender.setblocking(False)
+            self._sender = sender
+        try:
+            sender.sendto(b"!", _address(path))
+        except OSError as exc:
+            if exc.errno != errno.EBADF:
+                raise
+            self._notify(path)  # another thread has just called close()
 
 
 def patiently(ask: Callable[[], Answer]) -> Answer:

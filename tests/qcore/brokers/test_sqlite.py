@@ -15,7 +15,7 @@ import pytest
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.administration import Pause
 from qcore.brokers.registry import open_broker
-from qcore.brokers.sqlite.database import path_of
+from qcore.brokers.sqlite.database import File, WakeupSocket, path_of
 from qcore.brokers.sqlite.schema import SCHEMA_VERSION
 from qcore.errors import BrokerBusy, BrokerDown, ConfigError
 from qcore.wire.failure import FailedTask
@@ -200,3 +200,19 @@ def test_a_file_of_a_newer_format_is_refused_in_a_sentence(sqlite_url: str) -> N
 
     with pytest.raises(ConfigError, match=rf"written by a newer qcore \(format {SCHEMA_VERSION + 1}\)"):
         open_broker(sqlite_url).check()
+
+
+def test_a_notification_is_sent_although_another_thread_closes_the_sender(sqlite_url: str) -> None:
+    file = File(sqlite_url)
+    bell = WakeupSocket(file)
+    file.ring_paths([bell.path])
+    closed = file._sender
+    assert closed is not None
+
+    closed.close()
+    heard = file.ring_paths([bell.path])
+
+    assert heard == 1
+    assert [bell._socket.recv(16), bell._socket.recv(16)] == [b"!", b"!"]
+    bell.close()
+    file.close()
