@@ -263,6 +263,8 @@ class Scheduler:
             args, given = _evaluate_entry_args(entry.args), _evaluate_entry_kwargs(entry.kwargs)
             options = {"task_id": new_id(), **entry.options, "producer": None if is_ours else producer}
             options["headers"] = {**(options.get("headers") or {}), BEAT_HEADER: True}
+            if is_ours:
+                options.setdefault("retry", False)  # _patiently() does it, and can be stopped
             if task:
                 return self._patiently(lambda: task.apply_async(args, given, **options))
             return self._patiently(lambda: self.send_task(entry.task, args, given, **options))

@@ -113,7 +113,7 @@ def test_the_brokers_that_kombu_does_not_reach_work_too(tmp_path: Path) -> None:
 def test_it_waits_for_a_broker_that_is_away_and_says_so_once(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app, clock = make_app(OURS, redis_url, task_publish_retry=False), Clock()
+    app, clock = make_app(OURS, redis_url), Clock()
     app.conf.beat_schedule = {"a": {"task": "t.a", "schedule": Line(clock, 1)}}
     scheduler = OURS.Scheduler(app)
     clock.go(1)
@@ -138,7 +138,7 @@ def test_it_waits_for_a_broker_that_is_away_and_says_so_once(
 def test_a_task_that_waits_for_the_broker_is_due_at_the_next_start(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = make_app(OURS, redis_url, task_publish_retry=False)
+    app = make_app(OURS, redis_url)
     app.set_default()
     app.conf.beat_schedule = {"a": {"task": "t.a", "schedule": 60.0}}
     service = OURS.Service(app, schedule_filename=str(tmp_path / "file"))
