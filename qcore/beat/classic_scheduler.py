@@ -263,6 +263,8 @@ class Scheduler:
             args, given = _evaluate_entry_args(entry.args), _evaluate_entry_kwargs(entry.kwargs)
             options = {"task_id": new_id(), **entry.options, "producer": None if is_ours else producer}
             options["headers"] = {**(options.get("headers") or {}), BEAT_HEADER: True}
+            if is_ours:
+                options.setdefault("retry", False)  # _patiently() does it, and can be stopped
             if task:
                 return self._patiently(lambda: task.apply_async(args, given, **options))
             return self._patiently(lambda: self.send_task(entry.task, args, given, **options))
@@ -309,10 +311,12 @@ class Scheduler:
         published over the app's own connections, unless the class of the producer was given."""
         if self._own_producer:
             return self.Producer(self._ensure_connected(), auto_declare=False)
+        if not hasattr(self.app, "connection_for_write"):
+            return None  # an App, which has nothing of kombu
         try:
             return self.Producer(self.connection, auto_declare=False)
-        except (AttributeError, Unsupported):
-            log.debug("this broker has no connection of kombu; a scheduler class gets no producer")
+        except Unsupported as exc:
+            log.debug("the scheduler gets no producer: %s", exc)
             return None
 
     def _kombus_producer(self, *args: Any, **options: Any) -> Any:

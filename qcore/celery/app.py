@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from qcore.app.app import App, programs
 from qcore.app.registry import TaskRegistry
 from qcore.app.sources import imported
+from qcore.base.keywords import check_call
 from qcore.base.times import new_id
 from qcore.control.client import Control
 from qcore.settings.config import canonical
@@ -115,6 +116,7 @@ class Celery(App):
         call = self.signature(sig.name) if isinstance(sig, Task) else self.signature(sig)
         call = call.clone(args, dict(kwargs or {}))
         key = name or repr(call)
+        check_call(opts)
         entry = {
             "schedule": schedule,
             "task": call.name,

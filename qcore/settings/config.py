@@ -52,6 +52,7 @@ class Config(Mapping[str, Any]):
             "_values": {},
             "_first": set(),
             "_fallback": {},
+            "_own_defaults": {},
             "_others": {},
             "_sources": [],
             "_read": False,
@@ -64,6 +65,7 @@ class Config(Mapping[str, Any]):
     _values: dict[str, Any]
     _first: set[str]  # names that were set before a setting was read: no source replaces them
     _fallback: dict[str, Any]  # of add_defaults()
+    _own_defaults: dict[str, Any]  # mappings that are defaults: the app may put something into its own
     _others: dict[
         str, Callable[[], Any]
     ]  # names in modules that are no settings: other packages look them up
@@ -167,7 +169,7 @@ class Config(Mapping[str, Any]):
             if name in values:
                 return values[name]
         if name in TABLE:
-            return TABLE[name].default
+            return self._default(name, TABLE[name].default)
         try:
             known = canonical(name, keep=False)
         except UnknownName:
@@ -177,8 +179,13 @@ class Config(Mapping[str, Any]):
                 return self._values[name.lower()]
             raise
         if known == name:
-            return DEFAULTS[name]
+            return self._default(name, DEFAULTS[name])
         return self[known]
+
+    def _default(self, name: str, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return self._own_defaults.setdefault(name, dict(value))
 
     def __getattr__(self, name: str) -> Any:
         """Called for a name that is not in __dict__: look it up, and keep the value there until a change."""
@@ -233,7 +240,11 @@ class Config(Mapping[str, Any]):
     def without_defaults(self) -> dict[str, Any]:
         """What was set, by anybody, without the defaults."""
         self.load()
-        return {**self._fallback, **self._values, **self._pinned}
+        usual = {
+            name: TABLE[name].default if name in TABLE else DEFAULTS[name] for name in self._own_defaults
+        }
+        own = {name: value for name, value in self._own_defaults.items() if value != usual[name]}
+        return {**own, **self._fallback, **self._values, **self._pinned}
 
     def find_value_for_key(self, name: str, namespace: str = "celery") -> Any:
         """The value of the setting `<namespace>_<name>`, as backends of other packages ask for it."""

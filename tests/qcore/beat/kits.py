@@ -78,6 +78,7 @@ def recording(kit: Any, base: Any = None) -> Any:
         def send_task(self, name: str, args: Any, kwargs: Any, **options: Any) -> Any:
             options.pop("producer", None)
             options.pop("task_id", None)
+            options.pop("retry", None)
             self.sent.append((name, list(args), dict(kwargs), options))
 
     return Recording

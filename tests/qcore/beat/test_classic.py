@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,31 @@ def test_ticks_publish_what_is_due_and_say_how_long_to_wait(step: float, redis_u
     assert found["qcore"] == found["celery"]
     assert len(found["qcore"][1]) >= 4
     assert {"celery_beat_task": True} in [options.get("headers") for *_, options in found["qcore"][1]]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_schedules_are_published_as_by_celery(seed: int, redis_url: str) -> None:
+    found = {}
+    for kit in KITS:
+        chance = random.Random(seed)
+        app, clock = make_app(kit, redis_url, beat_max_loop_interval=chance.choice([0.5, 3, 20])), Clock()
+        app.conf.beat_schedule = {
+            f"e{n}": {
+                "task": f"t.e{n}",
+                "schedule": Line(clock, *sorted(chance.uniform(0, 30) for _ in range(chance.randrange(8)))),
+            }
+            for n in range(chance.randrange(1, 6))
+        }
+        scheduler = recording(kit)(app)
+        lines = []
+        for _ in range(60):
+            pause = scheduler.tick()
+            lines.append((round(pause, 4), len(scheduler.sent)))
+            if pause:
+                clock.go(chance.choice([pause, pause, pause + 0.02, pause * 3, 0.3]))
+        found[kit.name] = lines, scheduler.sent
+
+    assert found["qcore"] == found["celery"]
 
 
 def test_an_entry_that_cannot_tell_when_stops_no_other_one(kit: Any, redis_url: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import kombu
 import pytest
 
+import qcore
 from qcore.beat import classic_scheduler
 from qcore.errors import BrokerDown, ConfigError
 from qcore.wire.task import read
@@ -97,9 +98,10 @@ def test_what_cannot_be_published_is_an_error_and_not_tried_again(
     assert scheduler.schedule["a"].total_run_count == 2
 
 
-def test_the_brokers_that_kombu_does_not_reach_work_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("app_class", [OURS.Celery, qcore.App])
+def test_the_brokers_that_kombu_does_not_reach_work_too(app_class: Any, tmp_path: Path) -> None:
     clock = Clock()
-    app = OURS.Celery("p", broker=f"sqlite:///{tmp_path / 'broker.db'}", set_as_current=False)
+    app = app_class("p", broker=f"sqlite:///{tmp_path / 'broker.db'}", set_as_current=False)
     app.conf.beat_schedule = {"a": {"task": "t.a", "schedule": Line(clock, 1)}}
     scheduler = OURS.Scheduler(app)
     clock.go(1)
@@ -113,7 +115,7 @@ def test_the_brokers_that_kombu_does_not_reach_work_too(tmp_path: Path) -> None:
 def test_it_waits_for_a_broker_that_is_away_and_says_so_once(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app, clock = make_app(OURS, redis_url, task_publish_retry=False), Clock()
+    app, clock = make_app(OURS, redis_url), Clock()
     app.conf.beat_schedule = {"a": {"task": "t.a", "schedule": Line(clock, 1)}}
     scheduler = OURS.Scheduler(app)
     clock.go(1)
@@ -138,7 +140,7 @@ def test_it_waits_for_a_broker_that_is_away_and_says_so_once(
 def test_a_task_that_waits_for_the_broker_is_due_at_the_next_start(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = make_app(OURS, redis_url, task_publish_retry=False)
+    app = make_app(OURS, redis_url)
     app.set_default()
     app.conf.beat_schedule = {"a": {"task": "t.a", "schedule": 60.0}}
     service = OURS.Service(app, schedule_filename=str(tmp_path / "file"))
@@ -292,8 +294,16 @@ def test_a_scheduler_class_has_a_dotted_name_or_an_entry_point(redis_url: str) -
         OURS.Service(app, scheduler_cls="no.where:Class").get_scheduler()
 
 
-def test_an_embedded_service_runs_in_a_thread_or_a_process(redis_url: str) -> None:
+def test_an_embedded_service_runs_in_a_thread_or_a_process(redis_url: str, tmp_path: Path) -> None:
     app = make_app(OURS, redis_url)
+    notes = tmp_path / "notes"
+
+    def note(signal: Any, sender: Any, **kwargs: Any) -> None:
+        with notes.open("a") as out:
+            out.write(f"{signal.name} {type(sender).__name__}\n")
+
+    for one in (OURS.signals.beat_init, OURS.signals.beat_embedded_init):
+        one.connect(note)
     app.conf.beat_schedule = {"a": {"task": "t.a", "schedule": 0.05}}
     for thread in (True, False):
         before = len(waiting(redis_url))
@@ -303,6 +313,8 @@ def test_an_embedded_service_runs_in_a_thread_or_a_process(redis_url: str) -> No
         embedded.stop()
         embedded.join(60)
         assert not embedded.is_alive()
+    lines = notes.read_text().splitlines()
+    assert lines == ["beat_init Service", "beat_init Service", "beat_embedded_init Service"]
 
 
 def test_an_entry_with_a_field_that_nobody_knows_is_named(redis_url: str) -> None:

@@ -178,6 +178,26 @@ def test_the_second_of_two_without_names_replaces_the_first_and_is_logged(
     }
 
 
+def test_entries_may_be_put_into_the_setting_itself(kind: str) -> None:
+    one, other = make_app(kind), make_app(kind)
+
+    one.conf.beat_schedule["direct"] = {"task": "t.add", "schedule": 5}
+    one.conf.beat_schedule.update({"more": {"task": "t.add", "schedule": 6}})
+    one.add_periodic_task(10.0, one.signature("t.add"), name="added")
+
+    assert list(entries(one)) == ["direct", "more", "added"]
+    assert one.conf["beat_schedule"] is one.conf.beat_schedule
+    assert entries(other) == {} and entries(make_app(kind)) == {}
+
+
+def test_a_misspelt_option_is_an_error() -> None:
+    app = make_app("qcore")
+    add, _ = tasks_of(app)
+
+    with pytest.raises(TypeError, match="countdown"):
+        app.add_periodic_task(10.0, add.s(1, 2), countdwn=5)
+
+
 def test_what_is_no_task_is_an_error() -> None:
     with pytest.raises(TypeError, match=r"add_periodic_task\(\) takes a task or a signature, not 't.add'"):
         make_app("qcore").add_periodic_task(10.0, "t.add")
