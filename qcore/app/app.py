@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.app import sending
 from qcore.app.connections import Connections, backend_of, schedules_of
+from qcore.app.periodic import PeriodicTasks
 from qcore.app.registry import TaskRegistry
 from qcore.app.routing import Routes
 from qcore.app.sending import retried
@@ -52,7 +53,7 @@ NO_OPTIONS: Mapping[str, Any] = {}
 programs: Registry[Callable[[App, Sequence[str]], None]] = Registry("program", "qcore.programs")
 
 
-class App:
+class App(PeriodicTasks):
     """A project: its settings, its tasks and its connections.
 
     main: the prefix of task names in a script; broker, backend: URLs; include: modules with tasks;
@@ -101,9 +102,6 @@ class App:
         self._fixups = provided["fixups"](self)  # kept: signals hold no receiver
         if set_as_current:
             self.set_current()
-
-    def _after_configure(self) -> None:
-        """Called when the first setting is read."""
 
     def set_current(self) -> None:
         """Make this the current app, which shared tasks, and signatures without an app, use."""

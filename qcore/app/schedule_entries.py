@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from qcore.app.periodic import OUR_FIELDS
 from qcore.errors import ConfigError, EncodeError
 from qcore.schedules.classes import maybe_schedule
 from qcore.schedules.specs import to_spec
@@ -20,22 +21,8 @@ from qcore.settings.values import refuse_unknown_zone
 from qcore.wire import content
 from qcore.wire.schedule import MISSED, OVERLAP, ScheduleEntry
 
-#: fields of an entry of beat_schedule: Celery's, then ours
+#: fields of an entry of beat_schedule that are Celery's
 CELERY_FIELDS = ("task", "schedule", "args", "kwargs", "options", "relative")
-OUR_FIELDS = (
-    *(
-        "enabled",
-        "missed",
-        "missed_most",
-        "overlap",
-        "jitter",
-        "start",
-        "end",
-        "deadline",
-        "timezone",
-        "note",
-    ),
-)
 
 
 class Declared(NamedTuple):

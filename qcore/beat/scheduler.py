@@ -80,7 +80,8 @@ class Scheduler:
         store: ScheduleStore | None = None,
         max_interval_s: float | None = None,
     ) -> None:
-        """node: its name, by default beat@host:pid; max_interval_s: the longest time between two looks."""
+        """node: its name, by default beat@host:pid; max_interval_s: the longest time between two looks.
+        Raises ConfigError for entries of the project that are wrong."""
         self.app = app
         self.node = node or f"beat@{socket.gethostname()}:{os.getpid()}"
         self.store = store or app.schedules.store
@@ -88,7 +89,10 @@ class Scheduler:
         self._live: dict[str, Live] = {}
         self._heap: list[tuple[int, int, Live]] = []
         self._number = itertools.count()  # of two that wake at once the earlier one is first
-        self._code: dict[str, Declared] = {}  # entries whose schedule or arguments are code
+        entries = declared(app)
+        self._undeclared: dict[str, bytes] | None = {n: wire.encode(one.entry) for n, one in entries.items()}
+        #: entries whose schedule or arguments are code
+        self._code = {n: one for n, one in entries.items() if one.entry.spec["kind"] == "code"}
         self._stopped = threading.Event()
         self.ready = threading.Event()  # the entries of the project are declared, and all are read
         self._revision = -1
@@ -104,16 +108,12 @@ class Scheduler:
         self._stopped.set()
 
     def run(self) -> None:
-        """Publish until stop(). Raises ConfigError for entries of the project that are wrong."""
-        entries = declared(self.app)
-        raws: dict[str, bytes] | None = {name: wire.encode(one.entry) for name, one in entries.items()}
-        self._code = {name: one for name, one in entries.items() if one.entry.spec["kind"] == "code"}
-        del entries
+        """Publish until stop()."""
         while not self._stopped.is_set():
             try:
-                if raws is not None:
-                    self._declare(raws)
-                    raws = None
+                if self._undeclared is not None:
+                    self._declare(self._undeclared)
+                    self._undeclared = None
                 wait_s = self._turn()
                 self.ready.set()
                 if self._away_s:

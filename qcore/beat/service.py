@@ -7,38 +7,16 @@ keeps its entries where it likes, and only one process may run it.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import threading
-from importlib.metadata import entry_points
 from typing import Any
 
-from qcore.errors import ConfigError
 from qcore.signals import beat_embedded_init, beat_init
 
 log = logging.getLogger("qcore.beat")
 
 #: the names of Celery's own scheduler, which stand for ours
 OURS = ("celery.beat:PersistentScheduler", "celery.beat.PersistentScheduler", "qcore")
-GROUP = "celery.beat_schedulers"
-
-
-def scheduler_class(name: Any) -> Any:
-    """The class of the project's scheduler by its name, `module:Class` or that of an entry point; None for
-    ours. Raises ConfigError."""
-    if not name or name in OURS:
-        return None
-    if not isinstance(name, str):
-        return name
-    for point in entry_points(group=GROUP, name=name):
-        return point.load()
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        module, _, attribute = name.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as exc:
-        raise ConfigError(f"the scheduler '{name}' cannot be loaded: {exc}; write module:Class") from exc
 
 
 class BeatService:
@@ -59,10 +37,10 @@ class BeatService:
         self._ready: threading.Event | None = None
         self.failed: BaseException | None = None
         self.ended = threading.Event()
-        chosen = scheduler_class(scheduler or app.conf.beat_scheduler)
+        named = scheduler or app.conf.beat_scheduler or OURS[0]
         max_interval_s = max_interval_s or app.conf.beat_max_loop_interval or None
         self._thread = threading.Thread(target=self._run, name="beat", daemon=True)
-        if chosen is None:
+        if named in OURS:
             from qcore.beat.scheduler import Scheduler
 
             if schedule_filename:
@@ -71,8 +49,9 @@ class BeatService:
             self.kind, self._loop, self._end, self._ready = "qcore", ours.run, ours.stop, ours.ready
             self._begins = (beat_init, beat_embedded_init) if embedded else (beat_init,)
         else:
-            from qcore.beat.classic import Service
+            from qcore.beat.classic import Service, scheduler_class
 
+            chosen = scheduler_class(named)
             theirs = Service(app, max_interval_s, schedule_filename, chosen)
             self.kind, self._end = chosen.__name__, theirs.stop
             self._loop = lambda: theirs.start(embedded)

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo
 from qcore.app.app import App, programs
 from qcore.app.registry import TaskRegistry
 from qcore.app.sources import imported
-from qcore.base.keywords import check_call
 from qcore.base.times import new_id
 from qcore.control.client import Control
 from qcore.settings.config import canonical
@@ -25,7 +24,6 @@ from qcore.settings.values import checked
 from qcore.signals import Signal
 from qcore.tasks.current_app import current_app
 from qcore.tasks.request import current_request, current_task
-from qcore.tasks.task import Task
 
 if TYPE_CHECKING:
     from qcore.celery.loaders import AppLoader
@@ -56,8 +54,6 @@ class Celery(App):
         self.on_after_fork = Signal("app.on_after_fork")
         self.user_options: dict[str, set[Any]] = defaultdict(set)
         self.steps: dict[str, set[Any]] = defaultdict(set)
-        #: periodic tasks that were added before the settings were read: add_periodic_task()
-        self._declared_early: list[tuple[str, dict[str, Any], bool]] = []
         super().__init__(main, **options)
 
     # --- start
@@ -73,8 +69,7 @@ class Celery(App):
 
     def _after_configure(self) -> None:
         self.on_configure.send(self)
-        while self._declared_early:
-            self._declare(*self._declared_early.pop(0))
+        super()._after_configure()
         self.on_after_configure.send(self, source=self.conf)
 
     @property
@@ -96,45 +91,6 @@ class Celery(App):
 
     def set_default(self) -> None:
         self.set_current()
-
-    def add_periodic_task(
-        self,
-        schedule: Any,
-        sig: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        name: str | None = None,
-        **opts: Any,
-    ) -> str:
-        """Add an entry to the setting beat_schedule. Returns its name, by default the signature as text.
-
-        sig: a task, or a signature, whose options and arguments count; args come before its own. opts:
-        options of apply_async(). Before the settings are read the entry is kept, and added when they are.
-        """
-        if not isinstance(sig, Task | Mapping):
-            raise TypeError(f"add_periodic_task() takes a task or a signature, not {sig!r:.80}")
-        call = self.signature(sig.name) if isinstance(sig, Task) else self.signature(sig)
-        call = call.clone(args, dict(kwargs or {}))
-        key = name or repr(call)
-        check_call(opts)
-        entry = {
-            "schedule": schedule,
-            "task": call.name,
-            "args": call.args,
-            "kwargs": call.kwargs,
-            "options": {**call.options, **opts},
-        }
-        if self.configured:
-            self._declare(key, entry, name is not None)
-        else:
-            self._declared_early.append((key, entry, name is not None))
-        return key
-
-    def _declare(self, key: str, entry: dict[str, Any], is_named: bool) -> None:
-        entries = self.conf.beat_schedule or {}
-        if key in entries and not is_named:
-            log.warning("the periodic task %s replaces another one; give each a name to keep both", key)
-        self.conf["beat_schedule"] = {**entries, key: entry}
 
     # --- kombu's connections, for projects that use them
 

@@ -197,3 +197,31 @@ def test_a_wrong_entry_is_one_sentence(entry: dict[str, object], said: str) -> N
 
     with pytest.raises(ConfigError, match=f".*{said}"):
         declared(app)
+
+
+def test_a_call_declares_an_entry_with_its_policies() -> None:
+    app = App("one", broker="memory://", set_as_current=False)
+
+    @app.task(name="t")
+    def task(x: int) -> None: ...
+
+    app.add_periodic_task(10, task.s(1), name="e", overlap="skip", jitter=3, queue="slow")
+
+    from qcore.app.schedule_entries import declared
+
+    entry = declared(app)["e"].entry
+    assert (entry.args, entry.overlap, entry.jitter_s, entry.options) == ([1], "skip", 3.0, {"queue": "slow"})
+    with pytest.raises(TypeError, match="overlp"):
+        app.add_periodic_task(10, task.s(1), overlp="skip")
+
+
+def test_a_worker_with_a_wrong_entry_does_not_start(processes: Processes, tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text(
+        "from qcore import App\napp = App('wrong', broker='memory://')\n"
+        "app.conf.beat_schedule = {'e': {'task': 't', 'schedul': 3}}\n"
+    )
+
+    for words in (("worker", "-B", "-P", "solo"), ("beat",)):
+        one = processes.qctl("--workdir", str(tmp_path), "-A", "wrong", *words)
+        assert one.wait() == 78
+        assert "did you mean schedule?" in one.output() and "Traceback" not in one.output()
