@@ -22,6 +22,7 @@ from tests.support.waiting import wait_for
 PROJECT = "tests.projects.periodic"
 INSTALL = "from qcore.celery import install; install()\n"
 MIGRATE = "import sys; from django.core.management import execute_from_command_line as run; run(sys.argv)"
+SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 BEAT = f"""
 import logging
 logging.basicConfig(level="INFO")
@@ -29,7 +30,7 @@ from {PROJECT}.celery import app
 app.loader.import_default_modules()
 app.finalize()
 from celery.beat import Service
-Service(app, max_interval=0.2, scheduler_cls="django_celery_beat.schedulers:DatabaseScheduler").start()
+Service(app, max_interval=0.2, scheduler_cls="{SCHEDULER}").start()
 """
 MODELS = f"""
 import json, sys
@@ -98,8 +99,11 @@ class Site:
         return python(self.env, "-c", self.before + MODELS + code)
 
     def beat(self) -> Process:
+        if self.kind == "celery":
+            return self.processes.start(sys.executable, "-c", BEAT, env=self.env)
         no_site = ["-S"] if self.kind == "without celery" else []
-        return self.processes.start(sys.executable, *no_site, "-c", self.before + BEAT, env=self.env)
+        words = ("-A", f"{PROJECT}.celery", "beat", "-S", SCHEDULER, "--max-interval", "0.2", "-l", "INFO")
+        return self.processes.start(sys.executable, *no_site, "-m", "qctl", *words, env=self.env)
 
     def messages(self) -> list[tuple[str, dict[str, Any], Any]]:
         """(name of the entry, headers, arguments) of all that was published, oldest first in each queue."""
@@ -159,4 +163,4 @@ def test_what_is_in_the_database_is_published(
         assert rows[name][1] - site.count(name) in (0, 1)
     assert rows["celery.backend_cleanup"][0] is True
     assert (report, zone) == ("*/15 7 * * mon-fri (m/h/dM/MY/d) Europe/Berlin", "Europe/Berlin")
-    assert ("INFO:qcore.beat:sending the due task new" in beat.output()) is (kind != "celery")
+    assert ("sending the due task new" in beat.output()) is (kind != "celery")

@@ -165,7 +165,7 @@ Service(app, scheduler_cls="celery.beat:Scheduler").start()
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "qctl beat", "qctl worker -B"])
 def test_the_periodic_tasks_of_the_mailer(kind: str, runner: Runner, tmp_path: Path) -> None:
     outbox, script = tmp_path / "outbox", tmp_path / "beat_of_mailer.py"
     script.write_text(BEAT)
@@ -173,11 +173,18 @@ def test_the_periodic_tasks_of_the_mailer(kind: str, runner: Runner, tmp_path: P
     env["PYTHONPATH"] = f"{EXAMPLES}{os.pathsep}{ROOT}"
     start = runner.processes.celery if kind == "celery" else runner.processes.qctl
     words = ("-A", "mailer", "worker", "-c", "1", "-Q", "mails,bulk", "-n", "w@test", "-l", "INFO")
-    worker = start("--workdir", str(EXAMPLES), *words, env=env)
+    embedded = ("-B",) if kind == "qctl worker -B" else ()
+    worker = start("--workdir", str(EXAMPLES), *words, *embedded, env=env)
     worker.wait_output("w@test ready")
 
     before = ["-m", "qcore.celery"] if kind == "qcore" else []
-    beat = runner.processes.start(sys.executable, *before, str(script), env=env, name="beat")
+    if kind == "qctl beat":
+        words = ("--workdir", str(EXAMPLES), "-A", "mailer", "beat", "-l", "INFO")
+        beat = runner.processes.qctl(*words, env=env)
+    elif kind == "qctl worker -B":
+        beat = worker
+    else:
+        beat = runner.processes.start(sys.executable, *before, str(script), env=env, name="beat")
     wait_for(lambda: (outbox / "count-2.json").exists() and (outbox / "count-2.json").read_text())
     wait_for(lambda: (outbox / "unpaid-debtor@example.org.json").exists())
     beat.term(signal.SIGINT)
@@ -190,7 +197,8 @@ def test_the_periodic_tasks_of_the_mailer(kind: str, runner: Runner, tmp_path: P
     assert json.loads(found["unpaid-debtor@example.org.json"])["subject"] == "unpaid"
     published = {"reminders": "mailer.remind", "mailer.count(what='mails')": "mailer.count"}
     for name, task in published.items():
-        assert f"due task {name} ({task})" in beat.output()
+        said = f"due task {name} ({task})" if kind in KINDS else f"for the schedule entry '{name}'"
+        assert said in beat.output()
 
 
 SERVICE = """

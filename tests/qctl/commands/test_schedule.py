@@ -122,11 +122,15 @@ def test_an_expression_is_explained(sqlite_url: str) -> None:
 
 
 @pytest.mark.parametrize("output", ["table", "json", "ndjson", "csv", "yaml", "name", "wide"])
-def test_lists_have_every_format(output: str, sqlite_url: str) -> None:
-    items("add", "poll", "proj.poll", "every", "30s", url=sqlite_url)
+def test_every_verb_has_every_format(output: str, app: App, sqlite_url: str) -> None:
+    declare(app, nightly={"task": "shop.report", "schedule": crontab(hour="4", minute="0")})
 
-    for words in (("ls",), ("next", "poll"), ("show", "poll")):
-        assert run(*words, "-o", output, url=sqlite_url)
+    for words in (
+        *(("add", "poll", "proj.poll", "every", "30s"), ("edit", "nightly", "--jitter", "5s"), ("ls",)),
+        *(("run", "poll"), ("history", "poll"), ("next", "poll"), ("show", "poll"), ("pause", "poll")),
+        *(("resume", "poll"), ("reset", "nightly"), ("explain", "@daily"), ("rm", "poll", "--yes")),
+    ):
+        assert run(*words, "-o", output, url=sqlite_url), words
 
 
 @pytest.mark.parametrize(
