@@ -29,7 +29,7 @@ from qcore.beat.planner import NEVER, SECOND_US, Instants, Plan, is_due, plan
 from qcore.brokers.contract.schedules import Firing, ScheduleStore, StoredEntry, state_after
 from qcore.errors import BrokerError, Malformed, QcoreError, ResultsNotKept, Unroutable, Unsupported
 from qcore.schedules.instants import instants
-from qcore.signals import after_task_publish, published
+from qcore.signals import after_task_publish, before_task_publish, published
 from qcore.wire import schedule as wire
 from qcore.wire.schedule import EntryState, HistoryRecord, ScheduleEntry
 
@@ -229,7 +229,7 @@ class Scheduler:
     # --- publishing
 
     def _publish_due(self) -> None:
-        while self._heap and not self._stopped.is_set():
+        while self._heap and not self._stopped.is_set() and time.monotonic() < self._next_look:
             now_us, found = self._now_us(), list[Live]()
             while self._heap and self._heap[0][0] <= now_us and len(found) < AT_ONCE:
                 wake_us, _, live = heapq.heappop(self._heap)
@@ -245,6 +245,10 @@ class Scheduler:
                 raise
 
     def _decide(self, found: Sequence[Live], now_us: int) -> None:
+        if before_task_publish.receivers:
+            # They are to hear of messages that this scheduler publishes, not of those that others have.
+            for live, one in zip(found, self.store.named([live.name for live in found]), strict=True):
+                live.state = live.state if one is None else one.state
         entries = [live.entry() for live in found]
         running = self._running(found, entries, now_us)
         chosen = []
@@ -260,9 +264,11 @@ class Scheduler:
             if answer is None:
                 self._took(due, now_us)
                 self._wake(due.live, due.plan.wake_us)
-            else:
+            elif answer.cursor_us:
                 due.live.state = answer  # another scheduler took it
                 self._wake(due.live, 0)
+            else:  # it was deleted, as the next look will tell
+                self._live.pop(due.live.name, None)
 
     def _fire(self, firings: list[Firing]) -> list[EntryState | None]:
         try:

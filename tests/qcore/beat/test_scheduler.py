@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from qcore import App
+from qcore.beat.scheduler import Scheduler
 from qcore.wire import task as task_wire
 from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_for
@@ -225,3 +226,19 @@ def test_a_worker_with_a_wrong_entry_does_not_start(processes: Processes, tmp_pa
         one = processes.qctl("--workdir", str(tmp_path), "-A", "wrong", *words)
         assert one.wait() == 78
         assert "did you mean schedule?" in one.output() and "Traceback" not in one.output()
+
+
+def test_an_entry_that_is_deleted_between_two_looks_is_given_up() -> None:
+    app = App("one", broker="memory://deleted", set_as_current=False)
+    app.schedules.add("gone", "t", 0.01)
+    app.schedules.add("stays", "t", 0.01)
+    scheduler = Scheduler(app)
+    wait_for(lambda: scheduler._turn() is not None and app.schedules.get("gone").state.runs > 2)
+
+    app.schedules.remove("gone")
+    runs = app.schedules.get("stays").state.runs
+    wait_for(lambda: scheduler._turn() is not None and app.schedules.get("stays").state.runs > runs + 3)
+
+    app.schedules.add("gone", "t", 0.01)
+    wait_for(lambda: scheduler._turn() is not None and app.schedules.get("gone").state.runs > 2)
+    app.close()
