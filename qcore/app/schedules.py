@@ -192,9 +192,9 @@ class Schedules:
         if self.store.fire([firing])[0] is not None:
             raise UnknownName("schedule entry", name, [])
         if self.store.uses_outbox:
-            waiting = self.store.outbox()
-            self.app.broker.publish([item.message for item in waiting])
-            self.store.sent([item.id for item in waiting])
+            self.app.broker.publish(messages)
+            raws = {one.raw for one in messages}
+            self.store.sent([item.id for item in self.store.outbox(10_000) if item.message.raw in raws])
         return AsyncResult(task_id, self.app, task_name=found.entry.task)
 
     # --- helpers

@@ -40,6 +40,8 @@ LOOK_S = 0.5
 #: entries of one request to the store
 AT_ONCE = 100
 ANNOUNCE_S = 3.0
+#: messages of the outbox in one step; what waits there for so many seconds, its scheduler has left
+OUTBOX_AT_ONCE, ORPHANED_S = 1000, 5.0
 AWAY_S = (0.1, 2.0)  # between attempts while the broker is away: first, most
 STEP_US = SECOND_US  # a change of the clock that is logged
 
@@ -100,6 +102,8 @@ class Scheduler:
         self._next_look = self._next_announcement = 0.0
         self._away_s = 0.0
         self._said: set[tuple[str, int]] = set()  # entries whose fault is logged, with their revision
+        self._unsent: set[bytes] = set()  # messages of the outbox that this scheduler has to publish
+        self._waiting: dict[str, float] = {}  # items of the outbox, and since when they were seen there
         self.sent = 0
 
     # --- life
@@ -124,6 +128,7 @@ class Scheduler:
                     log.error("%s: %s; the schedule waits for it", self.node, exc)
                 wait_s = self._away_s = min(max(self._away_s * 2, AWAY_S[0]), AWAY_S[1])
                 self._next_look = 0.0
+                self._waiting.clear()
             self._stopped.wait(wait_s)
         try:
             self.store.retire(self.node)
@@ -147,6 +152,8 @@ class Scheduler:
             if self.store.uses_outbox:
                 self._publish_outbox()
         self._publish_due()
+        if self._unsent:
+            self._publish_outbox()
         wait_s = self._next_look - time.monotonic()
         if self._heap:
             wait_s = min(wait_s, (self._heap[0][0] - self._now_us()) / SECOND_US)
@@ -378,7 +385,9 @@ class Scheduler:
         if firing.messages:
             self.sent += firing.runs
             log.info("sent %s[%s] for the schedule entry '%s'", due.entry.task, firing.task_id, firing.name)
-            if not self.store.uses_outbox:
+            if self.store.uses_outbox:
+                self._unsent.update(one.raw for one in firing.messages)
+            else:
                 self._tell(firing.messages)
 
     def _tell(self, messages: Sequence[Any]) -> None:
@@ -389,9 +398,21 @@ class Scheduler:
                 sending.publish_sent_event(self.app, one)
 
     def _publish_outbox(self) -> None:
-        """Publish what was taken, whoever took it, on the other broker."""
-        while waiting := self.store.outbox():
-            messages = [item.message for item in waiting]
+        """Publish on the other broker what this scheduler took, and what one took that has ended.
+        The message of a scheduler that ends between the two steps may be published twice, with one id."""
+        now, waiting = time.monotonic(), self.store.outbox(OUTBOX_AT_ONCE)
+        self._waiting = {item.id: self._waiting.get(item.id, now) for item in waiting}
+        chosen = [item for item in waiting if item.message.raw in self._unsent]
+        left = [item for item in waiting if now - self._waiting[item.id] > ORPHANED_S]
+        if left and self._is_first():
+            chosen += [item for item in left if item not in chosen]
+        if chosen:
+            messages = [item.message for item in chosen]
             self.app.broker.publish(messages)
-            self.store.sent([item.id for item in waiting])
+            self.store.sent([item.id for item in chosen])
             self._tell(messages)
+        self._unsent.clear()
+
+    def _is_first(self) -> bool:
+        """Of the running schedulers one takes over what another one has left."""
+        return self.node == min((one.node for one in self.store.schedulers() if one.alive), default=self.node)
