@@ -375,13 +375,10 @@ class Scheduler:
         """This scheduler decided these instants."""
         live, firing = due.live, due.firing
         live.state = state_after(live.state, firing, now_us)
-        if firing.missed or firing.overlapped:
-            log.warning(
-                "the schedule entry '%s': %d instants missed, %d not sent because the last run goes on",
-                firing.name,
-                firing.missed,
-                firing.overlapped,
-            )
+        if firing.missed:
+            log.warning("the schedule entry '%s': missed %d instants", firing.name, firing.missed)
+        if firing.overlapped:
+            log.info("the schedule entry '%s': its last run goes on", firing.name)
         if firing.messages:
             self.sent += firing.runs
             log.info("sent %s[%s] for the schedule entry '%s'", due.entry.task, firing.task_id, firing.name)

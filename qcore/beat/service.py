@@ -11,6 +11,7 @@ import logging
 import threading
 from typing import Any
 
+from qcore.errors import mask_url
 from qcore.signals import beat_embedded_init, beat_init
 
 log = logging.getLogger("qcore.beat")
@@ -65,6 +66,16 @@ class BeatService:
         """Return when the entries are read, or the scheduler has ended."""
         while self._ready is not None and not self._ready.wait(0.2) and not self.ended.is_set():
             pass
+
+    def words(self) -> str:
+        """What runs, for the start."""
+        entries = len(self.app.conf.beat_schedule or {})
+        if self.kind != "qcore":
+            return f"scheduler {self.kind} of the project, {entries} entries in beat_schedule"
+        place = self.app.conf.schedule_store or self.app.broker_url()
+        return (
+            f"qcore scheduler, {entries} entries in beat_schedule; the schedule is kept by {mask_url(place)}"
+        )
 
     def stop(self) -> None:
         self._end()

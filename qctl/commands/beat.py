@@ -112,8 +112,7 @@ def _run(
             signal.signal(number, stop)
         beat.start()
         beat.wait_ready()
-        entries = len(app.conf.beat_schedule or {})
-        click.echo(f"qctl beat: {beat.kind} scheduler, {entries} declared entries. Ready.", err=True)
+        click.echo(f"{beat.words()}. Ready.", err=True)
         beat.ended.wait()
         beat.stop()
     if beat.failed is not None:
