@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ COLUMNS = [
 ]
 _HISTORY = [
     *(Column("INSTANT", field="instant_at"), Column("OUTCOME"), Column("LATE", True, "late_s")),
-    *(Column("TASK ID", field="task_id"), Column("BY"), Column("COUNT", True, wide=True)),
+    *(Column("TASK ID", field="task_id"), Column("BY", wide=True), Column("COUNT", True, wide=True)),
 ]
 _NEXT = [Column("AT"), Column("LOCAL"), Column("IN", True, "in_s")]
 CODES = {exit_codes.NOT_FOUND: "no entry of that name", exit_codes.BAD_CONFIG: "this broker keeps no entries"}
@@ -114,9 +114,39 @@ def _show(name: str) -> None:
     found = named(lambda: session.app.schedules.get(name))
     (item,) = schedules.items(session.app, [found], session.app.schedules.store.clock()[0])
     item["last_state"] = schedules.last_states(session.app, [item]).get(item["last_task_id"] or "")
-    session.out.document("schedule.show", item, "name")
-    if session.out.for_people and item["edited"]:
-        session.out.note(f"overridden by {item['edited_by']}: {', '.join(item['edited'])}")
+    if not session.out.for_people:
+        session.out.document("schedule.show", item, "name")
+        return
+    for label, value in _lines(item, session.app.schedules.store.clock()[0]):
+        session.out.line(f"{label:<11} {value}")
+
+
+def _lines(item: dict[str, Any], now: float) -> Iterator[tuple[str, str]]:
+    """What `schedule show` prints for people."""
+    yield "name", item["name"]
+    call = ", ".join([*map(repr, item["args"]), *(f"{k}={v!r}" for k, v in item["kwargs"].items())])
+    yield "task", f"{item['task']}({call})"
+    yield "schedule", item["schedule"]
+    upcoming = f", next in {age(_epoch(item['next_at']) - now)}, {item['next_at']}" if item["next_at"] else ""
+    yield "status", item["status"] + upcoming
+    if item["last_at"]:
+        state = f", {item['last_state']}" if item["last_state"] else ""
+        yield "last", f"{item['last_at']}, {age(item['late_s'])} late, by {item['last_by']}"
+        yield "last task", f"{item['last_task_id']}{state}"
+    yield "counts", f"{item['runs']} runs, {item['missed']} missed, {item['overlapped']} overlapped"
+    policies = [f"missed instants: {item['missed_policy']}", f"overlap: {item['overlap_policy']}"]
+    policies += [f"{k}: {age(item[f'{k}_s'])}" for k in ("jitter", "deadline") if item[f"{k}_s"]]
+    policies += [f"{k}: {item[f'{k}s_at']}" for k in ("start", "end") if item[f"{k}s_at"]]
+    yield "policies", ", ".join(policies)
+    if item["options"]:
+        yield "options", ", ".join(f"{k}={v!r}" for k, v in item["options"].items())
+    yield "source", "added by hand" if item["source"] is None else f"the code of {item['source'] or 'an app'}"
+    if item["edited"]:
+        yield "overridden", f"{', '.join(item['edited'])}, by {item['edited_by']}"
+    if item["note"]:
+        yield "note", item["note"]
+    if item["problem"]:
+        yield "problem", item["problem"]
 
 
 def _next(name: str, number: int) -> None:
@@ -164,14 +194,14 @@ def _history(name: str, number: int) -> None:
     ]
     rows = [
         [
-            item["instant_at"],
+            stamp(one.instant_us / 1e6, False),
             item["outcome"] if item["count"] == 1 else f"{item['outcome']} ({item['count']})",
             age(item["late_s"]),
             item["task_id"] or "-",
             item["by"] or "-",
             str(item["count"]),
         ]
-        for item in items
+        for item, one in zip(items, found, strict=True)
     ]
     session.out.items("schedule.history", items, _HISTORY, rows, "instant_at")
     if not items:

@@ -103,6 +103,26 @@ def test_a_run_by_hand_is_sent_and_in_the_history(app: App, sqlite_url: str) -> 
     assert (shown["name"], shown["last_state"]) == ("poll", "PENDING")
 
 
+def test_an_entry_is_shown_to_people(app: App, sqlite_url: str) -> None:
+    entry = {
+        "task": "shop.report",
+        "schedule": crontab(hour="4", minute="0"),
+        "args": (1,),
+        "kwargs": {"to": "a"},
+    }
+    declare(app, nightly={**entry, "options": {"queue": "slow"}, "deadline": 600, "note": "for the board"})
+    run("edit", "nightly", "--jitter", "5s", url=sqlite_url)
+    run("run", "nightly", url=sqlite_url)
+
+    shown = dict(line.split(None, 1) for line in run("show", "nightly", url=sqlite_url).splitlines())
+
+    assert shown["task"] == "shop.report(1, to='a')" and shown["schedule"] == "at 04:00 (UTC)"
+    assert shown["status"].startswith("on, next in ") and "1 runs, 0 missed" in shown["counts"]
+    assert shown["policies"] == "missed instants: once, overlap: run, jitter: 5.0s, deadline: 10m00s"
+    assert shown["options"] == "queue='slow'" and shown["source"] == "the code of shop"
+    assert shown["overridden"].startswith("jitter_s, by ") and shown["note"] == "for the board"
+
+
 def test_the_next_instants_are_listed(sqlite_url: str) -> None:
     items("add", "dst", "t", "30 2 * * *", "--timezone", "Europe/Berlin", url=sqlite_url)
     items("add", "soon", "t", "every", "10s", "--start", "2090-01-01T00:00:00Z", url=sqlite_url)
