@@ -232,6 +232,8 @@ def command(
     """
     if click.get_current_context().invoked_subcommand is not None:
         return exit_codes.OK
+    if not options["beat"] and (options["scheduler"] or options["schedule_filename"]):
+        raise click.UsageError("--scheduler and --schedule need --beat (-B)")
     if reload:
         from qctl.commands.worker.reload import run
 
@@ -259,8 +261,6 @@ def command(
     if disable_prefetch:
         options["prefetch_multiplier"] = 1
     identity = Identity(uid, gid, umask)
-    if not options["beat"] and (options["scheduler"] or options["schedule_filename"]):
-        raise exit_codes.CommandError(exit_codes.USAGE, "--scheduler and --schedule need --beat (-B)")
     if detach and not to_background(options):
         return exit_codes.OK
     identity.take()

@@ -166,14 +166,14 @@ def test_publishing_can_be_watched_and_changed(redis_url: str) -> None:
 def test_a_worker_says_which_receivers_are_never_called(caplog: pytest.LogCaptureFixture) -> None:
     def receiver(**kwargs: Any) -> None: ...
 
-    signals.beat_init.connect(receiver)
+    signals.eventlet_pool_started.connect(receiver)
     try:
         with caplog.at_level(logging.WARNING, "qcore.signals"):
             signals.warn_of_never_sent()
     finally:
-        signals.beat_init.disconnect(receiver)
+        signals.eventlet_pool_started.disconnect(receiver)
 
-    assert "the signal beat_init is never sent here; its receivers are not called" in caplog.text
+    assert "the signal eventlet_pool_started is never sent here; its receivers are not called" in caplog.text
 
 
 def test_a_worker_sends_what_celerys_sends(redis_url: str, processes: Processes, tmp_path: Path) -> None:

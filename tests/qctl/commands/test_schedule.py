@@ -116,7 +116,7 @@ def test_an_entry_is_shown_to_people(app: App, sqlite_url: str) -> None:
 
     shown = dict(line.split(None, 1) for line in run("show", "nightly", url=sqlite_url).splitlines())
 
-    assert shown["task"] == "shop.report(1, to='a')" and shown["schedule"] == "at 04:00 (UTC)"
+    assert shown["task"] == "shop.report(1, to='a')" and shown["schedule"] == "at 04:00 every day (UTC)"
     assert shown["status"].startswith("on, next in ") and "1 runs, 0 missed" in shown["counts"]
     assert shown["policies"] == "missed instants: once, overlap: run, jitter: 5.0s, deadline: 10m00s"
     assert shown["options"] == "queue='slow'" and shown["source"] == "the code of shop"

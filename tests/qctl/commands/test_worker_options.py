@@ -49,9 +49,8 @@ def test_the_help_shows_every_option_in_a_group() -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["-B"], "a worker does not send the schedule"),
-        (["--schedule", "x"], "a worker does not send the schedule"),
-        (["--scheduler", "x"], "a worker does not send the schedule"),
+        (["--schedule", "x"], "--scheduler and --schedule need --beat (-B)"),
+        (["--scheduler", "x"], "--scheduler and --schedule need --beat (-B)"),
         (["--executable", "python"], "start it with that Python"),
         (["--pool-start-method", "spawn"], "no start method named 'spawn'"),
     ],
