@@ -6,6 +6,7 @@ instant, its lateness and its counts; the schedulers that run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -92,13 +93,16 @@ def within(app: App, found: Scheduled, now: float, until: float, step_s: float) 
     """The instants of an entry after `now` and before `until`, at most one of each step of `step_s` seconds
     of the epoch: what a time line shows. Paused entries have theirs too; empty where none can be computed."""
     entry, state = found.entry, found.state
-    is_interval = entry.spec.get("kind") == "interval"
     times, at, step, batch = list[float](), now, -1, 1
     while True:
         try:
             more = following(app, entry, state, batch, at)
         except QcoreError:
             return []  # next_of() says why
+        every_s = entry.spec.get("every_s", step_s)
+        if more and every_s < step_s and not entry.spec.get("relative"):
+            end = min(until, math.inf if entry.ends_at is None else entry.ends_at)
+            return _dense(more[0], end, step_s, every_s)
         for found_at in more:
             if found_at >= until:
                 return times
@@ -108,8 +112,16 @@ def within(app: App, found: Scheduled, now: float, until: float, step_s: float) 
         if len(more) < batch:
             return times
         at, batch = more[-1], min(batch * 4, 64)
-        if is_interval and entry.spec["every_s"] < step_s:  # a step has many: go on shortly before the next
-            at, batch = max(at, (step + 1) * step_s - entry.spec["every_s"]), 1
+
+
+def _dense(at: float, until: float, step_s: float, every_s: float) -> list[float]:
+    """The first of every so many seconds in each step."""
+    times = []
+    while at < until:
+        times.append(at)
+        rest = (int(at / step_s) + 1) * step_s - at
+        at += max(1, math.ceil(rest / every_s - 1e-6)) * every_s
+    return times
 
 
 def last_states(app: App, found: Sequence[dict[str, Any]]) -> dict[str, str]:

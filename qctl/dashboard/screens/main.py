@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from qctl.dashboard.sources.base import Source
 
 REDRAW_S = 0.25
+NUMBERS = " 1-8 views "
 #: seconds for which a remark stays
 MESSAGE_S = 10.0
 #: a narrower or lower terminal shows only one list and the keys
@@ -271,12 +272,12 @@ class MainWindow(App[int]):
                 self.keys, Text(f" {shown(self.meaning)}   Enter: change it   Esc: cancel", no_wrap=True)
             )
         else:
-            views = (
-                " " + " ".join(f"{v.key} {v.short or v.name}" for v in VIEWS) + " "
-                if width >= WIDE
-                else " 1-8 views "
-            )
-            self._put(self.keys, footer(tuple(k for k in MAIN if self._helps(k.action)), views))
+            keys = tuple(k for k in MAIN if self._helps(k.action))
+            names = " " + " ".join(f"{v.key} {v.short or v.name}" for v in VIEWS) + " "
+            text = footer(keys, names if width >= WIDE else NUMBERS)
+            if self.view is SCHEDULES and text.cell_len > width:
+                text = footer(keys, NUMBERS)  # its keys are those that people know least
+            self._put(self.keys, text)
 
     def _helps(self, action: str) -> bool:
         """Whether a key has an effect in this view; in a read-only fleet, keys for changes have none."""

@@ -20,8 +20,8 @@ from qctl.dashboard.views.cells import CellFormatter
 from qctl.dashboard.widgets.virtual_table import Order, Part, VirtualTable
 from qctl.output.text import shown
 
-#: from this height on the selected entry has so many lines, and below so many
-TALL, TALL_LINES, LOW_LINES = 30, 9, 4
+#: from this height on the selected entry has so many lines (more if there is room), and below so many
+TALL, TALL_LINES, LOW_LINES, MOST_LINES = 30, 9, 4, 18
 #: the lines of the header, the rule, the headings of the table and of the time line, and the keys
 FIXED = 5
 
@@ -51,7 +51,9 @@ class SchedulePanels(Vertical):
         self.display = isinstance(current, ScheduleRow)
         if not isinstance(current, ScheduleRow):
             return
-        below = TALL_LINES if height >= TALL else LOW_LINES
+        below, spare = LOW_LINES, height - FIXED - 2 - 2 * len(table.items)
+        if height >= TALL:
+            below = min(max(TALL_LINES, spare), MOST_LINES)
         rows = beside(table, max(1, (height - FIXED - below) // 2))
         hour = schedules.timeline(panes, rows, current.name, width, columns_of(width))
         self._put(self._hour, hour)

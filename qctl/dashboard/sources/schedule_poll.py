@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qcore.app.schedules import Scheduled, scheduled
 from qcore.errors import ConfigError, Malformed, Unsupported
 from qcore.wire import result as result_wire
-from qcore.wire.schedule import EntryState, HistoryRecord
+from qcore.wire.schedule import HistoryRecord
 from qctl.dashboard.state.lazy_rows import ScheduleRows
 from qctl.dashboard.state.schedules import SPAN_S, ScheduleBoard, ScheduleLook, ScheduleRow
 from qctl.fleet import schedules
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from qcore.brokers.contract.schedules import StoredEntry
 
 #: rows that are computed above and below the screen
-AROUND = 60
+AROUND = 40
 #: entries beyond the screen whose state is read with each poll
 ROTATED = 500
 #: entries whose history is kept
@@ -61,6 +61,9 @@ class SchedulePoll:
         self._rows: dict[str, _Computed] = {}
         self._next: dict[str, tuple[Scheduled, float, float | None, str]] = {}
         self._names: list[str] = []  # all, in order
+        self._counts = (0, 0)  # entries with missed instants, paused ones
+        #: since the last read: the pattern and order, the names that they give, the place of each
+        self._list: tuple[tuple[str, str, bool], list[str], dict[str, int]] | None = None
         self._asked = False
 
     def read(self, look: ScheduleLook) -> None:
@@ -92,6 +95,9 @@ class SchedulePoll:
             while len(self._history) > HISTORIES:
                 del self._history[next(iter(self._history))]
         self._results = self._states(shown)
+        entries = self._found.values()
+        self._counts = sum(e.state.missed > 0 for e in entries), sum(not e.entry.enabled for e in entries)
+        self._list = None
         self._asked = True
 
     def _take(self, found: StoredEntry) -> None:
@@ -136,18 +142,22 @@ class SchedulePoll:
     def board(self, look: ScheduleLook) -> ScheduleBoard:
         """The schedule now, with the rows near the screen."""
         now = time.time() + self._ahead_s
-        names = self._ordered(look, now)
+        wanted = (look.pattern, look.order, look.reverse)
+        if self._list is None or self._list[0] != wanted:
+            names = self._ordered(look, now)
+            self._list = (wanted, names, {name: place for place, name in enumerate(names)})
+        _, names, places = self._list
         near = self._near(names, look, AROUND)
         rows = {name: self._row(name, look, now) for name in near}
         self._rows = {name: self._rows[name] for name in near if name in self._rows}
-        states: Iterable[EntryState] = [one.state for one in self._found.values()]
+        missed, paused = self._counts
         return ScheduleBoard(
             self._asked,
             self._note,
-            rows=ScheduleRows(names, {name: place for place, name in enumerate(names)}, rows),
+            rows=ScheduleRows(names, places, rows),
             total=len(self._names),
-            missed=sum(state.missed > 0 for state in states),
-            paused=sum(not one.entry.enabled for one in self._found.values()),
+            missed=missed,
+            paused=paused,
             broken=len(self._broken),
             schedulers=self._schedulers,
             ahead_s=self._ahead_s,
