@@ -94,14 +94,18 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def text_of(spec: dict[str, Any]) -> str:
-    """The text that parse() makes this spec of, for people to change; '' for a schedule that is code."""
+    """The text that parse() makes this spec of, for people to change; '' for a schedule that is code, and for
+    a spec that is not valid."""
     kind = spec.get("kind")
-    if kind == "interval":
-        return f"every {Decimal(repr(float(spec['every_s']))).normalize():f}s"
     if kind == "crontab":
         return " ".join("".join(str(spec.get(name, "*")).split()) for name in FIELDS)
-    if kind == "solar":
-        return f"{spec['event']} {spec['lat']} {spec['lon']}"
+    try:
+        if kind == "interval":
+            return f"every {Decimal(repr(float(spec['every_s']))).normalize():f}s"
+        if kind == "solar":
+            return f"{spec['event']} {float(spec['lat'])} {float(spec['lon'])}"
+    except (KeyError, TypeError, ValueError):
+        return ""
     return ""
 
 

@@ -410,7 +410,9 @@ class Dashboard(MainWindow):
             rows = [self.under_cursor]
         act = VERBS[verb](rows, self.pattern if self.every else "")
         if act is None and not self.refusal:
-            self.show_message(f"{verb.replace('_', ' ')} does not apply to this row")
+            does_one = len(rows) > 1 and VERBS[verb](rows[:1], "") is not None
+            why = "applies to one row at a time" if does_one else "does not apply to this row"
+            self.show_message(f"{verb.replace('_', ' ')} {why}")
         elif act is not None or self.refusal:
             self._ask_or_do(act)
 

@@ -32,6 +32,8 @@ ROTATED = 500
 HISTORIES = 100
 #: seconds after which the next instant of an entry that has none is looked for again
 AGAIN_S = 60.0
+#: what a stored entry with odd values may raise, besides QcoreError
+ODD = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
 
 
 class _Computed(NamedTuple):
@@ -181,15 +183,21 @@ class SchedulePoll:
             or computed.axis != (begin, step_s)
             or now >= computed.until
         ):
-            item = schedules.item(self._app, found, now)
-            times = schedules.within(self._app, found, now, begin + SPAN_S, step_s)
-            row = ScheduleRow(name, item, upcoming=tuple(times))
+            row = self._computed(found, now, begin + SPAN_S, step_s)
             self._rows[name] = computed = _Computed(
                 found, (begin, step_s), row.time("next_at") or now + AGAIN_S, row
             )
         result = self._results.get(found.state.last_task_id)
         row = computed.row
         return row if result == row.result else ScheduleRow(name, row.item, "", result, row.upcoming)
+
+    def _computed(self, found: Scheduled, now: float, until: float, step_s: float) -> ScheduleRow:
+        try:
+            item = schedules.item(self._app, found, now)
+            times = schedules.within(self._app, found, now, until, step_s)
+        except ODD as exc:  # one odd entry must not hide the others
+            return ScheduleRow(found.entry.name, problem=f"a field of it has no sensible value: {exc}")
+        return ScheduleRow(found.entry.name, item, upcoming=tuple(times))
 
     # --- filter and order
 
@@ -239,6 +247,9 @@ class SchedulePoll:
         """The next instant and the status of an entry, computed again when the instant has passed."""
         found, known = self._found[name], self._next.get(name)
         if known is None or known[0] is not found or now >= known[1]:
-            at, status, _ = schedules.next_of(self._app, found, now)
+            try:
+                at, status, _ = schedules.next_of(self._app, found, now)
+            except ODD:  # its row says what is wrong
+                at, status = None, schedules.BROKEN
             known = self._next[name] = (found, now + AGAIN_S if at is None else at, at, status)
         return known[2], known[3]

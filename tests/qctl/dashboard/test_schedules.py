@@ -318,6 +318,42 @@ def test_an_entry_that_cannot_be_read_hides_no_other(app: App) -> None:
     assert "torn" in rows["torn"].problem
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"spec": {}},
+        {"spec": {"kind": "moon"}},
+        {"spec": {"kind": "interval", "every_s": "often"}},
+        {"spec": {"kind": "interval", "every_s": -1}},
+        {"spec": {"kind": "crontab", "minute": "99"}},
+        {"spec": {"kind": "solar", "event": "sunset", "lat": "north", "lon": None}},
+        {"spec": {"kind": "interval", "every_s": 60.0}, "starts_at": 1e30, "ends_at": -1e30},
+        {"spec": {"kind": "interval", "every_s": 1e-6}, "jitter_s": 1e300, "options": {"queue": [1]}},
+        {"spec": {"kind": "crontab"}, "timezone": "Nowhere/Land"},
+        {"task": 7},
+    ],
+)
+def test_odd_values_hide_no_other_entry(app: App, fields: dict[str, Any]) -> None:
+    odd = {"name": "odd", "task": "shop.poll", "spec": {"kind": "crontab"}, **fields}
+    app.schedules.store.declare("shop", {"odd": msgspec.json.encode(odd)})
+    app.schedules.add("good", "shop.poll", "30s")
+    poll = SchedulePoll(app)
+    for order in ("", "next_at", "status", "late_s"):
+        poll.read(ScheduleLook(order=order, selected="odd"))
+        board = poll.board(ScheduleLook(order=order, selected="odd"))
+
+    text = text_after(
+        Still(schedules=board), "s", "escape", "G", "enter", "escape", "g", "enter", "escape", "E"
+    )
+
+    assert {row.name: row.status for row in board.rows}["good"] == "on"
+    assert "good" in text and "odd" in text
+
+
+def test_a_verb_for_one_entry_says_so_when_many_are_marked() -> None:
+    assert "pause applies to one row at a time" in text_after(Still(), "space", "space", "P")
+
+
 # --- with a scheduler
 
 
