@@ -12,6 +12,7 @@ import pytest
 
 from qcore import App
 from qcore.wire.schedule import ScheduleEntry, encode
+from qctl.commands.demo.fleet_schedule import FleetSchedule
 from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.sources.live import LiveSource
 from qctl.dashboard.sources.schedule_poll import ROTATED, SchedulePoll
@@ -355,6 +356,24 @@ def test_a_verb_for_one_entry_says_so_when_many_are_marked() -> None:
 
 
 # --- with a scheduler
+
+
+def test_the_demonstration_has_a_schedule_with_a_story(sqlite_url: str) -> None:
+    schedule = FleetSchedule(sqlite_url)
+    schedule.start()
+    app = App("client", broker=sqlite_url, set_as_current=False)
+    poll = SchedulePoll(app)
+
+    def seen() -> ScheduleBoard | None:
+        poll.read(ScheduleLook(selected="nightly-report"))
+        board = poll.board(ScheduleLook(selected="nightly-report"))
+        return board if board.schedulers else None
+
+    board = wait_for(seen)
+    schedule.stop()
+
+    assert (board.total, board.missed, board.paused) == (5, 1, 1)
+    assert [record.outcome for record in board.history["nightly-report"]] == ["missed"] * 3
 
 
 def test_a_schedule_is_watched_and_changed_from_the_keyboard(redis_url: str, processes: Processes) -> None:
