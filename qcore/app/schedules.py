@@ -89,11 +89,11 @@ class Schedules:
 
     def all(self) -> list[Scheduled]:
         """All entries, by name. Raises Malformed for one that cannot be read."""
-        return [_scheduled(found) for found in self.store.entries()]
+        return [scheduled(found) for found in self.store.entries()]
 
     def get(self, name: str) -> Scheduled:
         """Raises UnknownName."""
-        return _scheduled(self._stored(name))
+        return scheduled(self._stored(name))
 
     def next(self, name: str, count: int = 10, after: float | None = None) -> list[float]:
         """The next instants of an entry, epoch seconds; fewer if it ends. Raises UnknownName, and ConfigError
@@ -162,8 +162,8 @@ class Schedules:
         """Publish the entry again, from the next instant on. Raises UnknownName."""
         while True:
             found = self._stored(name)
-            if _scheduled(found).entry.enabled:
-                return _scheduled(found)
+            if scheduled(found).entry.enabled:
+                return scheduled(found)
             edited = _fields(found.edited)
             if found.declared is not None and _fields(found.declared).get("enabled", True):
                 edited.pop("enabled", None)
@@ -264,7 +264,8 @@ def following(app: Any, entry: ScheduleEntry, state: EntryState, count: int, now
     return found
 
 
-def _scheduled(found: StoredEntry) -> Scheduled:
+def scheduled(found: StoredEntry) -> Scheduled:
+    """A stored entry as it takes effect. Raises Malformed."""
     try:
         entry = wire.decode(found.declared, found.edited)
     except Malformed as exc:

@@ -166,6 +166,8 @@ class Scheduler:
             "app": self.app.main or "",
             "entries": len(self._live),
             "sent": self.sent,
+            # Seconds by which the clock of this host is ahead of the store's.
+            "clock": round(time.time() - self._now_us() / SECOND_US, 3),
         }
 
     def _now_us(self) -> int:

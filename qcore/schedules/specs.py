@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from qcore.base.lazy_pattern import lazily
@@ -23,7 +24,7 @@ from qcore.errors import BadSchedule, did_you_mean
 from qcore.schedules.fields import FIELDS, Field, ParseException, check_date, numbers
 from qcore.schedules.sun import EVENTS, check
 
-__all__ = ["BadSchedule", "parse", "to_spec"]
+__all__ = ["BadSchedule", "parse", "text_of", "to_spec"]
 
 #: as in a crontab file
 ALIASES = {
@@ -90,6 +91,22 @@ def parse(text: str) -> dict[str, Any]:
     if len(words) != len(FIELDS) and first[0].isalpha():
         return _solar(words, len(text.rstrip()))
     return _crontab(text, words)
+
+
+def text_of(spec: dict[str, Any]) -> str:
+    """The text that parse() makes this spec of, for people to change; '' for a schedule that is code, and for
+    a spec that is not valid."""
+    kind = spec.get("kind")
+    if kind == "crontab":
+        return " ".join("".join(str(spec.get(name, "*")).split()) for name in FIELDS)
+    try:
+        if kind == "interval":
+            return f"every {Decimal(repr(float(spec['every_s']))).normalize():f}s"
+        if kind == "solar":
+            return f"{spec['event']} {float(spec['lat'])} {float(spec['lon'])}"
+    except (KeyError, TypeError, ValueError):
+        return ""
+    return ""
 
 
 def _interval(every_s: float, relative: bool = False, at: int = 0) -> dict[str, Any]:

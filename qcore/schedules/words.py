@@ -33,7 +33,7 @@ def _words(fields: tuple[tuple[str, Any], ...], timezone: str) -> str:
     if kind == "interval":
         return _interval(spec["every_s"], bool(spec.get("relative")))
     if kind == "crontab":
-        sets = [numbers(field, spec[name]) for name, field in FIELDS.items()]
+        sets = [numbers(field, spec.get(name, "*")) for name, field in FIELDS.items()]
         # Without fixed hours and days it is the same everywhere, but for zones with half hours.
         everywhere = [len(found) for found in sets[1:]] == [24, 31, 12, 7]
         return _crontab(*sets) + (f" ({timezone})" if timezone and not everywhere else "")

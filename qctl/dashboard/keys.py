@@ -40,7 +40,7 @@ LOOK = (
     Key("T", "theme", "T", "choose the colour theme"),
     Key("ctrl+l", "redraw", "ctrl-l", "redraw"),
     Key("ctrl+z", "suspend_process", "ctrl-z", "suspend; fg in the shell resumes"),
-    Key("question_mark", "help", "?", "all keys", True),
+    Key("question_mark", "help", "?", "keys: all of them", True),
     Key("q,Q,ctrl+c", "quit", "q", "quit", True),
     Key("tab", "app.focus_next", "Tab", "next pane"),
 )
@@ -50,18 +50,23 @@ ACT = (
     Key("r", "act('retry')", "r", "retry: a task, a group, or the marked rows", True),
     Key("x", "act('revoke')", "x", "revoke: a task, or the marked rows", True),
     Key("t", "act('terminate')", "t", "kill the running task"),
-    Key("P", "act('pause')", "P", "pause: the queue, or resume it", True),
-    Key("R", "act('resume')", "R", "resume the queue"),
+    Key("P", "act('pause')", "P", "pause: the queue or schedule entry, or resume it", True),
+    Key("R", "act('resume')", "R", "resume the queue or schedule entry"),
     Key("D", "act('drain')", "D", "drain: stop a worker's claims, or check a queue"),
     Key("Z", "act('purge')", "Z", "delete the waiting messages of the queue"),
     Key("plus", "act('grow')", "+", "add a slot to the pool"),
     Key("minus", "act('shrink')", "-", "remove a slot from the pool"),
     Key("e", "act('events_on')", "e", "turn task events on or off"),
     Key("X", "act('shut_down')", "X", "stop the worker"),
+    Key("N", "act('run_now')", "N", "run now: send the task of the schedule entry", True),
+    Key("E", "edit_schedule", "E", "edit: when the schedule entry is due", True),
+    Key("U", "act('reset')", "U", "reset: the schedule entry, as its code declares it", True),
     Key("u", "undo", "u", "undo the last change, if possible"),
 )
 
 MAIN = (*LOOK, *ACT)
+#: actions that the footer shows on the Schedules screen only
+SCHEDULE_ONLY = ("act('run_now')", "edit_schedule", "act('reset')")
 
 #: keys of a confirmation
 ASK = (

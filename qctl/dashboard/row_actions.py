@@ -11,7 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from qcore.events.store.table import TaskSeen
+from qcore.schedules.specs import text_of
+from qctl.dashboard.state.schedules import ScheduleRow
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, WorkerRow
+from qctl.fleet.schedules import PAUSED
 from qctl.output.text import count
 
 REVERSIBLE, COSTLY, IRREVERSIBLE = "reversible", "costly", "irreversible"
@@ -90,7 +93,18 @@ def _queue_of(rows: Sequence[Any]) -> tuple[str, bool] | None:
     return None
 
 
+def _entry_of(rows: Sequence[Any]) -> ScheduleRow | None:
+    """The schedule entry that a single row is about."""
+    return rows[0] if len(rows) == 1 and isinstance(rows[0], ScheduleRow) else None
+
+
 def pause(rows: Sequence[Any], every: str) -> RowAction | None:
+    entry = _entry_of(rows)
+    if entry is not None:
+        on, off = ("schedule", "pause", entry.name), ("schedule", "resume", entry.name)
+        if entry.status == PAUSED:
+            return RowAction(off, f"resume {entry.name}: publish it from its next instant on", REVERSIBLE, on)
+        return RowAction(on, f"pause {entry.name}: no instant is published", REVERSIBLE, off)
     found = _queue_of(rows)
     if found is None:
         return None
@@ -102,6 +116,9 @@ def pause(rows: Sequence[Any], every: str) -> RowAction | None:
 
 
 def resume(rows: Sequence[Any], every: str) -> RowAction | None:
+    entry = _entry_of(rows)
+    if entry is not None:
+        return RowAction(("schedule", "resume", entry.name), f"resume {entry.name}", REVERSIBLE)
     found = _queue_of(rows)
     if found is None:
         return None
@@ -165,6 +182,34 @@ def shut_down(rows: Sequence[Any], every: str) -> RowAction | None:
     return RowAction(words, f"stop {nodes}: running tasks finish first", COSTLY)
 
 
+def run_now(rows: Sequence[Any], every: str) -> RowAction | None:
+    entry = _entry_of(rows)
+    if entry is None or entry.item is None:
+        return None
+    what = f"run {entry.name} now: send {entry.item['task']}, beside its schedule"
+    return RowAction(("schedule", "run", entry.name), what, COSTLY)
+
+
+def reset(rows: Sequence[Any], every: str) -> RowAction | None:
+    entry = _entry_of(rows)
+    if entry is None or entry.item is None or not entry.edited:
+        return None
+    fields = ", ".join(entry.item["edited"])
+    what = f"reset {entry.name}: drop what people changed of it ({fields})"
+    return RowAction(("schedule", "reset", entry.name), what, COSTLY)
+
+
+def edit_schedule(row: ScheduleRow, text: str) -> RowAction | None:
+    """Another schedule for an entry; it is undone as far as the one that it has can be written as text."""
+    if row.item is None:
+        return None
+    words, before = ("schedule", "edit", row.name, "--schedule", text), text_of(row.item["spec"])
+    undo: tuple[str, ...] = ("schedule", "edit", row.name, "--schedule", before) if before else ()
+    if row.item["source"] is not None and not row.edited:
+        undo = ("schedule", "reset", row.name)
+    return RowAction(words, f"change when {row.name} is due: {text}", REVERSIBLE, undo)
+
+
 VERBS: dict[str, Callable[[Sequence[Any], str], RowAction | None]] = {
     "retry": retry,
     "revoke": revoke,
@@ -177,4 +222,6 @@ VERBS: dict[str, Callable[[Sequence[Any], str], RowAction | None]] = {
     "shrink": shrink,
     "events_on": events_on,
     "shut_down": shut_down,
+    "run_now": run_now,
+    "reset": reset,
 }

@@ -5,21 +5,26 @@ In:  an app.  Out: Facts.  After this: commands/doctor/checks.py.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from qcore.app.schedules import Scheduled, scheduled
 from qcore.brokers.contract.administration import Depth, Pause
 from qcore.brokers.contract.diagnosis import Symptom
 from qcore.brokers.contract.records import Member
-from qcore.errors import Malformed, Unsupported
+from qcore.errors import ConfigError, Malformed, Unsupported
 from qcore.wire import envelope
+from qctl.fleet import schedules
 
 if TYPE_CHECKING:
     from qcore.app.app import App
     from qcore.control.client import SilentWorker
+
+log = logging.getLogger("qctl.fleet")
 
 ASK_S = 1.0
 QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -31,8 +36,22 @@ QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 #: messages of each queue that are read for their task names
 PEEK = 200
+#: decisions of an entry that are read
+MISSES = 10
 #: queues that are read
 MOST_QUEUES = 200
+
+
+class EntryFact(msgspec.Struct, frozen=True):
+    """One entry of the schedule."""
+
+    name: str
+    task: str
+    status: str  # of fleet/schedules.py
+    problem: str = ""  # why it is not published
+    queue: str | None = None  # where its task goes; None: unknown, since the routes of its project are
+    source: str | None = None  # the app that declares it; None: people added it
+    just_missed: int = 0  # instants that were missed since it was last published
 
 
 class Facts(msgspec.Struct):
@@ -52,6 +71,8 @@ class Facts(msgspec.Struct):
     round_trip_s: float
     #: whether other hosts can reach the broker
     networked: bool = False
+    entries: list[EntryFact] = []
+    schedulers: list[Member] = []
 
     @property
     def nodes(self) -> set[str]:
@@ -104,7 +125,55 @@ def gather(app: App) -> Facts:
         keeps_results=app.results.keeps,
         round_trip_s=round_trip_s,
         networked=broker.features.multi_host,
+        **_schedule(app),
     )
+
+
+def _schedule(app: App) -> dict[str, Any]:
+    """The entries of the schedule and its schedulers; nothing where no entries are kept."""
+    try:
+        store = app.schedules.store
+        now, stored = store.clock()[0], store.entries()
+    except (ConfigError, Unsupported):
+        return {}
+    entries = []
+    for one in stored:
+        try:
+            entries.append(_entry(app, scheduled(one), now))
+        except Malformed as exc:
+            entries.append(EntryFact(one.name, "", schedules.BROKEN, exc.detail, source=one.source))
+    return {"entries": entries, "schedulers": store.schedulers()}
+
+
+def _entry(app: App, found: Scheduled, now: float) -> EntryFact:
+    entry, missed = found.entry, 0
+    _, status, problem = schedules.next_of(app, found, now)
+    for record in app.schedules.store.history(entry.name, MISSES) if found.state.missed else ():
+        if record.outcome != "missed":
+            break
+        missed += record.count
+    return EntryFact(entry.name, entry.task, status, problem or "", _queue(app, found), found.source, missed)
+
+
+def _queue(app: App, found: Scheduled) -> str | None:
+    """Where the task of an entry goes; None: unknown. Only the project that declares an entry knows its
+    routes, and only the broker what becomes of an exchange."""
+    entry = found.entry
+    options = dict(entry.options)
+    if not options.get("queue") and app.main and found.source == app.main:
+        task = app.tasks.get(entry.task)
+        for name in ("queue", "exchange", "routing_key"):
+            options[name] = options.get(name) or getattr(task, name, None)
+        if not any(map(options.get, ("queue", "exchange", "routing_key"))):
+            try:
+                options |= app.routes.route(entry.task, entry.args, entry.kwargs, entry.options)
+            except Exception as exc:  # of the project's function
+                log.warning("the route of the schedule entry '%s' is unknown: %r", entry.name, exc)
+                return None
+            if not options.get("exchange") and not options.get("routing_key"):
+                options["queue"] = options.get("queue") or app.conf.task_default_queue
+    queue = options.get("queue")
+    return queue if isinstance(queue, str) and not options.get("exchange") else None
 
 
 def _quarantined(app: App) -> list[Any]:

@@ -6,12 +6,12 @@ instant, its lateness and its counts; the schedulers that run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qcore.app.schedules import Scheduled, following
 from qcore.errors import ConfigError, QcoreError
-from qcore.schedules.words import words
 from qcore.wire import result as result_wire
 from qctl.output.text import stamp
 
@@ -25,12 +25,12 @@ ON, PAUSED, ENDED, CODE, BROKEN = "on", "paused", "ended", "code", "broken"
 def item(app: App, found: Scheduled, now: float) -> dict[str, Any]:
     """One entry. Times are RFC 3339; None: unknown, or never."""
     entry, state = found.entry, found.state
-    upcoming, status, problem = _next(app, found, now)
+    upcoming, status, problem = next_of(app, found, now)
     sent = bool(state.last_sent_us)
     return {
         "name": entry.name,
         "task": entry.task,
-        "schedule": words(entry.spec, entry.timezone or app.conf.timezone or ""),
+        "schedule": phrase(app, found),
         "spec": entry.spec,
         "timezone": entry.timezone or app.conf.timezone or "UTC",
         "status": status,
@@ -63,8 +63,16 @@ def item(app: App, found: Scheduled, now: float) -> dict[str, Any]:
     }
 
 
-def _next(app: App, found: Scheduled, now: float) -> tuple[float | None, str, str | None]:
-    """The next instant, the status, and what is wrong with the entry."""
+def phrase(app: App, found: Scheduled) -> str:
+    """When an entry is due, in words; its spec where that is not valid (next_of() says why)."""
+    try:
+        return words(found.entry.spec, found.entry.timezone or app.conf.timezone or "")
+    except (QcoreError, KeyError, TypeError, ValueError, AttributeError):
+        return str(found.entry.spec)
+
+
+def next_of(app: App, found: Scheduled, now: float) -> tuple[float | None, str, str | None]:
+    """The next instant that will be published, the status, and what is wrong with the entry."""
     entry = found.entry
     if entry.spec.get("kind") == "code":
         return None, CODE if entry.enabled else PAUSED, None
@@ -79,6 +87,41 @@ def _next(app: App, found: Scheduled, now: float) -> tuple[float | None, str, st
 
 def items(app: App, found: Sequence[Scheduled], now: float) -> list[dict[str, Any]]:
     return [item(app, one, now) for one in found]
+
+
+def within(app: App, found: Scheduled, now: float, until: float, step_s: float) -> list[float]:
+    """The instants of an entry after `now` and before `until`, at most one of each step of `step_s` seconds
+    of the epoch: what a time line shows. Paused entries have theirs too; empty where none can be computed."""
+    entry, state = found.entry, found.state
+    times, at, step, batch = list[float](), now, -1, 1
+    while True:
+        try:
+            more = following(app, entry, state, batch, at)
+        except QcoreError:
+            return []  # next_of() says why
+        every_s = entry.spec.get("every_s", step_s)
+        if more and every_s < step_s and not entry.spec.get("relative"):
+            end = min(until, math.inf if entry.ends_at is None else entry.ends_at)
+            return _dense(more[0], end, step_s, every_s)
+        for found_at in more:
+            if found_at >= until:
+                return times
+            if int(found_at / step_s) > step:
+                times.append(found_at)
+                step = int(found_at / step_s)
+        if len(more) < batch:
+            return times
+        at, batch = more[-1], min(batch * 4, 64)
+
+
+def _dense(at: float, until: float, step_s: float, every_s: float) -> list[float]:
+    """The first of every so many seconds in each step."""
+    times = []
+    while at < until:
+        times.append(at)
+        rest = (int(at / step_s) + 1) * step_s - at
+        at += max(1, math.ceil(rest / every_s - 1e-6)) * every_s
+    return times
 
 
 def last_states(app: App, found: Sequence[dict[str, Any]]) -> dict[str, str]:

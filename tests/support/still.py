@@ -8,10 +8,13 @@ import msgspec
 
 from qcore import App
 from qcore.wire.failure import FailedTask
+from qcore.wire.schedule import HistoryRecord
 from qctl.dashboard.sources.base import Source
 from qctl.dashboard.state.event_log import EventLog
+from qctl.dashboard.state.schedules import ScheduleBoard, ScheduleRow
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot, WorkerRow
+from qctl.output.text import stamp
 
 START = 1_700_000_000.0
 NOW = START + 600.0
@@ -139,6 +142,109 @@ FACTS = (
     ("results", "redis://redis.internal:6379/0"),
     ("eviction", "warning: keys may be evicted → set maxmemory-policy noeviction"),
 )
+
+
+def entry(name: str, spec: dict[str, Any], schedule: str, **more: Any) -> ScheduleRow:
+    """A schedule entry that last ran 20 s ago."""
+    item = {
+        "name": name, "task": f"shop.{name.split('-')[0]}", "schedule": schedule, "spec": spec,
+        "timezone": "UTC", "status": "on", "problem": None, "next_at": stamp(NOW + 40),
+        "last_at": stamp(NOW - 20), "last_sent_at": stamp(NOW - 20), "late_s": 0.1,
+        "last_task_id": "5f1c22aa-0000-4000-8000-000000000000", "last_by": "beat@ops:71",
+        "runs": 1_204, "missed": 0, "overlapped": 0, "source": "shop", "edited": [],
+        "edited_by": None, "queue": None, "args": [], "kwargs": {}, "options": {},
+        "missed_policy": "once", "missed_most": 100, "overlap_policy": "run", "jitter_s": 0.0,
+        "starts_at": None, "ends_at": None, "deadline_s": None, "note": None, "revision": 7,
+    }  # fmt: skip
+    times = {field: more.pop(field) for field in ("result", "upcoming") if field in more}
+    return ScheduleRow(name, {**item, **more}, **{"result": "SUCCESS", **times})
+
+
+def _record(ago: float, outcome: str, count: int = 1) -> HistoryRecord:
+    at_us = round((NOW - ago) * 1e6)
+    sent = outcome in ("sent", "by hand")
+    task_id = f"{round(ago):08x}-0000-4000-8000-000000000000" if sent else ""
+    return HistoryRecord(at_us, outcome, at_us + 100_000, task_id, "beat@ops:71", count)
+
+
+ENTRIES = (
+    entry(
+        "cleanup",
+        {"kind": "crontab", "minute": "*/15"},
+        "every 15 minutes",
+        status="paused",
+        next_at=None,
+        upcoming=(NOW + 200, NOW + 1_100, NOW + 2_000, NOW + 2_900),
+        edited=["enabled"],
+        edited_by="ana@ops",
+    ),
+    entry(
+        "invoices",
+        {"kind": "crontab", "minute": "0"},
+        "every hour",
+        next_at=stamp(NOW + 2_000),
+        last_at=stamp(NOW - 1_600),
+        late_s=41.0,
+        result="FAILURE",
+        upcoming=(NOW + 2_000,),
+    ),
+    entry(
+        "nightly-report",
+        {"kind": "crontab", "minute": "10", "hour": "22"},
+        "at 22:10 every day (Europe/Berlin)",
+        timezone="Europe/Berlin",
+        next_at=stamp(NOW + 86_300),
+        last_at=stamp(NOW - 86_500),
+        missed=3,
+        runs=211,
+        queue="reports",
+        args=["résumé", 7],
+        kwargs={"password": "hunter2"},
+        result=None,
+    ),
+    entry(
+        "poll-bank",
+        {"kind": "interval", "every_s": 60.0},
+        "every minute",
+        overlapped=12,
+        overlap_policy="skip",
+        source=None,
+        result="STARTED",
+        upcoming=tuple(NOW + 40 + 60 * number for number in range(60)),
+    ),
+    entry(
+        "tides",
+        {"kind": "code", "text": "Tides('Cuxhaven')"},
+        "Tides('Cuxhaven')",
+        status="code",
+        next_at=None,
+        last_at=None,
+        last_sent_at=None,
+        late_s=None,
+        last_task_id=None,
+        runs=0,
+        result=None,
+    ),
+    ScheduleRow("torn", problem="schedule entry 'torn': it is no JSON object"),
+)
+SCHEDULES = ScheduleBoard(
+    True,
+    rows=ENTRIES,
+    total=len(ENTRIES),
+    missed=1,
+    paused=1,
+    broken=1,
+    schedulers=("beat@ops:71", "beat@web:9"),
+    history={
+        one.name: (
+            _record(20, "sent"),
+            _record(80, "overlapped"),
+            _record(140, "missed", 3),
+            _record(400, "by hand"),
+        )
+        for one in ENTRIES[:4]
+    },
+)
 NAMES = ("shop.charge", "shop.send_mail", "shop.render_invoice", "shop.sync_stock", "shop.résumé")
 
 
@@ -244,6 +350,7 @@ class Still(Source):
             round_trip_s=0.0004,
             broker_facts=FACTS,
             charts=memory.charts,
+            schedules=SCHEDULES,
         )
         return msgspec.structs.replace(picture, **self.changes)
 

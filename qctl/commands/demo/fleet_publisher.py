@@ -185,9 +185,18 @@ def main() -> None:
     speaker = FleetPublisher(Fleet(given.workers, given.rate), given.url)
     signal.signal(signal.SIGTERM, lambda *_: speaker.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal: the parent process decides
+    schedule = None
     if given.with_us:
+        from qctl.commands.demo.fleet_schedule import FleetSchedule
+
         threading.Thread(target=_end_with_us, args=(speaker,), daemon=True).start()
-    speaker.run(given.seconds, lambda: print("ready", flush=True))
+        schedule = FleetSchedule(given.url)
+        schedule.start()
+    try:
+        speaker.run(given.seconds, lambda: print("ready", flush=True))
+    finally:
+        if schedule is not None:
+            schedule.stop()
     used = resource.getrusage(resource.RUSAGE_SELF)
     fleet = speaker.fleet
     found = {

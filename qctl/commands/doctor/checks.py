@@ -11,6 +11,7 @@ from typing import Any
 
 from qcore.brokers.contract.diagnosis import ERROR, WARNING, Symptom
 from qcore.wire.event import finite_number, moment
+from qctl.commands.doctor import schedule_checks
 from qctl.fleet.facts import Facts
 from qctl.output.text import age, count, stamp
 
@@ -191,6 +192,7 @@ CHECKS: tuple[Check, ...] = (
     results_not_kept,
     unsigned_control,
     not_trusted,
+    *schedule_checks.CHECKS,
     at_the_broker,
 )
 

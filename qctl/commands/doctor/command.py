@@ -34,8 +34,8 @@ COLUMNS = [Column("LEVEL"), Column("NAME"), Column("WHAT")]
 def command(fix: str | None, guarantees: bool) -> int:
     """Diagnose the fleet; each finding has the command that fixes it.
 
-    It checks workers, queues, clocks, server settings and stale keys, and changes nothing. Each finding
-    comes with the command that fixes it.
+    It checks workers, queues, the schedule, clocks, server settings and stale keys, and changes nothing.
+    Each finding comes with the command that fixes it.
     """
     from qctl.commands.doctor.checks import examine
     from qctl.fleet.facts import gather

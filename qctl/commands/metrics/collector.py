@@ -19,6 +19,7 @@ from qcore.events.receiver import listen
 from qcore.events.state import State
 from qcore.wire.event import finite_number
 from qctl.commands.metrics.histogram import Histogram
+from qctl.commands.metrics.schedule import ScheduleMetrics
 from qctl.fleet.queue_rates import counts_of
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Collector:
         self._ran: dict[str, Histogram] = {}
         self._waited: dict[str, Histogram] = {}
         self._missed = 0
+        self._schedule = ScheduleMetrics(app)
         self._taken: Counter[str] = Counter()
         self._claim_counts: dict[str, dict[str, int]] = {}  # by worker, its claim counts at the last query
         self._stop = threading.Event()
@@ -114,6 +116,9 @@ class Collector:
             up = 1
         except BrokerError:
             up = 0
+        if up:
+            for family in self._schedule.families():
+                lines += _metric(*family)
         lines += _metric("qcore_broker_up", "gauge", "whether the broker can be reached", [({}, up)])
         with self._lock:
             lines += self._event_lines()

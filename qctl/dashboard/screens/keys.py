@@ -16,16 +16,19 @@ from textual.binding import Binding, BindingType
 from textual.command import SearchIcon
 from textual.widgets import Input
 
+from qcore.schedules.specs import text_of
 from qctl import exit_codes
 from qctl.dashboard.keys import DETAILS, MAIN, TABLE
-from qctl.dashboard.row_actions import COSTLY, REVERSIBLE, VERBS, RowAction
+from qctl.dashboard.row_actions import COSTLY, REVERSIBLE, VERBS, RowAction, edit_schedule
 from qctl.dashboard.run_command import CommandResult, Running, answer, command_of, has_option
 from qctl.dashboard.screens.command_palette import Everything
 from qctl.dashboard.screens.details import DetailScreen
 from qctl.dashboard.screens.dialogs import Choice, Question
-from qctl.dashboard.screens.main import TASKS, MainWindow
+from qctl.dashboard.screens.main import SCHEDULES, TASKS, MainWindow
+from qctl.dashboard.screens.schedule_panels import checked
 from qctl.dashboard.screens.screenshot import save
 from qctl.dashboard.state.lazy_rows import TaskRows
+from qctl.dashboard.state.schedules import ScheduleRow
 from qctl.dashboard.themes import THEMES
 from qctl.dashboard.views.details import Sheet, Tab, sheet_of
 from qctl.dashboard.views.overview import Link
@@ -50,6 +53,7 @@ class Dashboard(MainWindow):
         super().__init__(*args, **options)
         self.visited, self.visit = [VIEWS[0]], 0
         self.last_act: RowAction | None = None
+        self.editing: ScheduleRow | None = None  # the entry whose schedule is typed
         self.works: list[Running] = []  # running commands that change something
         #: click's root command, to look up typed commands
         self.root_command: Any = None
@@ -116,6 +120,9 @@ class Dashboard(MainWindow):
 
     def on_virtual_table_moved(self) -> None:
         self._draw_side()
+        if self.view is SCHEDULES:
+            self.look_at_schedule()
+            self.draw()
 
     def action_freeze(self) -> None:
         self.feed.pause(self.frozen_at is None)
@@ -274,8 +281,26 @@ class Dashboard(MainWindow):
         """Open the command line with this text."""
         self._open_line("command", text, "a view, or a command without `qctl`: queue peek mails")
 
+    def action_edit_schedule(self) -> None:
+        """Type another schedule for the entry under the cursor."""
+        row = self.under_cursor
+        if self.focused is self.line or not isinstance(row, ScheduleRow) or row.item is None:
+            self.show_message("edit does not apply to this row")
+        elif self.refusal:
+            self.show_message(f"not done: {self.refusal}", "failed")
+        else:
+            self.editing = row
+            self._open_line("schedule", text_of(row.item["spec"]), "*/5 * * * mon-fri, or every 30s")
+            self._check_schedule(self.line.value)
+
+    def _check_schedule(self, text: str) -> None:
+        zone = self.editing.item["timezone"] if self.editing and self.editing.item else ""
+        self.mistake, self.meaning = checked(text, zone)
+        self.draw()
+
     def _open_line(self, what: str, text: str, hint: str) -> None:
         self.typing = what
+        self.line.select_on_focus = what != "schedule"  # its text is changed, seldom replaced
         self.line.placeholder = hint
         self.line.value = text
         self.line.display = True
@@ -292,6 +317,7 @@ class Dashboard(MainWindow):
         if self.typing:
             if self.typing == "filter":
                 self._set_pattern("")
+            self.mistake = ""
             self._leave_line()
         elif self.works:
             self.works[-1].cancel()
@@ -309,11 +335,17 @@ class Dashboard(MainWindow):
         if self.typing == "filter":
             self._set_pattern(event.value)
             self.redraw()
+        elif self.typing == "schedule":
+            self._check_schedule(event.value)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         what, text = self.typing, event.value.strip()
+        if what == "schedule" and self.mistake:
+            return  # the line of the keys says what is wrong
         self._leave_line()
-        if what == "command":
+        if what == "schedule" and self.editing is not None:
+            self._ask_or_do(edit_schedule(self.editing, text))
+        elif what == "command":
             self._run_line(text)
         elif self.mistake:
             self.show_message(f"not a filter: {self.mistake}", "failed")
@@ -378,7 +410,9 @@ class Dashboard(MainWindow):
             rows = [self.under_cursor]
         act = VERBS[verb](rows, self.pattern if self.every else "")
         if act is None and not self.refusal:
-            self.show_message(f"{verb.replace('_', ' ')} does not apply to this row")
+            does_one = len(rows) > 1 and VERBS[verb](rows[:1], "") is not None
+            why = "applies to one row at a time" if does_one else "does not apply to this row"
+            self.show_message(f"{verb.replace('_', ' ')} {why}")
         elif act is not None or self.refusal:
             self._ask_or_do(act)
 

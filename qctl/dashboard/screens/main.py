@@ -17,12 +17,14 @@ from textual.app import App, ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
-from qctl.dashboard.keys import MAIN
+from qctl.dashboard.keys import MAIN, SCHEDULE_ONLY
 from qctl.dashboard.screens.details import facts_text, footer
+from qctl.dashboard.screens.schedule_panels import SchedulePanels, look_of
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.themes import THEMES, Palette, textual_theme
 from qctl.dashboard.views import cells as words
+from qctl.dashboard.views import schedules
 from qctl.dashboard.views.details import sheet_of
 from qctl.dashboard.views.views import VIEWS, View
 from qctl.dashboard.widgets.filter_suggester import FilterHints
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from qctl.dashboard.sources.base import Source
 
 REDRAW_S = 0.25
+NUMBERS = " 1-8 views "
 #: seconds for which a remark stays
 MESSAGE_S = 10.0
 #: a narrower or lower terminal shows only one list and the keys
@@ -42,6 +45,7 @@ NARROW, LOW = 60, 15
 WIDE, WIDEST = 120, 160
 SIDE = 46
 TASKS = next(v for v in VIEWS if v.name == "tasks")
+SCHEDULES = next(v for v in VIEWS if v.name == "schedules")
 
 
 class MainWindow(App[int]):
@@ -49,7 +53,7 @@ class MainWindow(App[int]):
 
     CSS = """
     Screen { background: $background; color: $foreground; }
-    #header, #rule, #message, #keys, #title, #tabs { height: 1; width: 100%; text-wrap: nowrap;
+    #header, #rule, #message, #keys, #title, #tabs, #alert { height: 1; width: 100%; text-wrap: nowrap;
                                                   text-overflow: ellipsis; }
     #charts { height: 4; width: 100%; }
     #middle { height: 1fr; }
@@ -87,7 +91,8 @@ class MainWindow(App[int]):
         self.needs_reason = False
         self.frozen_at: int | None = None
         self.pattern, self.wanted = "", None
-        self.mistake = ""  # why the pattern is no valid filter
+        self.mistake = ""  # why the pattern is no valid filter, or the typed text no schedule
+        self.meaning = ""  # the typed schedule in words
         self.every = False  # all matching rows are marked, displayed or not
         self.view: View = VIEWS[0]
         self.typing = ""  # the purpose of the input line: filter or command
@@ -98,6 +103,7 @@ class MainWindow(App[int]):
         self.header, self.charts = Static(id="header"), Static(id="charts")
         self.rule, self.side = Static(id="rule"), Static(id="side")
         self.message_line, self.keys = Static(id="message"), Static(id="keys")
+        self.alert, self.panels = Static(id="alert"), SchedulePanels()
         self._message_until = 0.0
         self._shown: dict[str | None, Text] = {}
         self.line = Input(id="line", suggester=FilterHints(self._live))
@@ -108,9 +114,11 @@ class MainWindow(App[int]):
         yield self.header
         yield self.charts
         yield self.rule
+        yield self.alert
         with Horizontal(id="middle"):
             yield self.table
             yield self.side
+        yield self.panels
         yield self.line
         yield self.message_line
         yield self.keys
@@ -149,21 +157,30 @@ class MainWindow(App[int]):
 
     def redraw(self) -> None:
         """Take a snapshot and draw it; while frozen, only count the new events."""
+        self.look_at_schedule()
         fresh = self.feed.take(self.selection)
         if self.frozen_at is None:
             self.picture = fresh
         self.draw(None if self.frozen_at is None else fresh.events - self.frozen_at)
 
+    def look_at_schedule(self) -> None:
+        """Tell the source which entries are on the screen; it reads the schedule only for these."""
+        table, is_open = self.table, self.view is SCHEDULES
+        look = look_of(table, table.order, self.pattern, self.size.width, self.size.height)
+        self.feed.look_at_schedule(look if is_open else None)
+
     def draw(self, behind: int | None = None) -> None:
         picture, width, height = self.picture, self.size.width, self.size.height
         self.panes.now = picture.at
+        self.panes.store_now = picture.at + picture.schedules.ahead_s
         small = width < NARROW or height < LOW
         faded = bool(picture.trouble)
         header = Text(no_wrap=True)
         for part in self.panes.header(picture, self.where, width, behind):
             header.append(shown(part.text), part.style)
         self._put(self.header, header)
-        self.side.display = width >= WIDE and not small
+        is_schedule = self.view is SCHEDULES
+        self.side.display = width >= WIDE and not small and not is_schedule
         self.charts.display = not small and (self.view is VIEWS[0] or (width >= WIDEST and height >= 30))
         self.rule.display = not small or faded
         if self.charts.display and picture.charts is not None:
@@ -171,7 +188,8 @@ class MainWindow(App[int]):
             self._put(self.charts, Text("\n".join(lines), style="dim" if faded else "", no_wrap=True))
         rows = self._rows(picture)
         pattern = self.pattern + (" (all marked)" if self.every else "")
-        rule = self.panes.rule(picture, self.view.name, len(rows), pattern, width)
+        title = schedules.title(picture.schedules, len(rows), pattern, self.plain) if is_schedule else ""
+        rule = self.panes.rule(picture, self.view.name, len(rows), pattern, width, title)
         self._put(
             self.rule,
             Text(
@@ -181,6 +199,13 @@ class MainWindow(App[int]):
         self.table.empty = self._why_empty()
         self.table.put(rows, faded)
         self._draw_side()
+        alert = schedules.alert(picture.schedules) if is_schedule and not (small or faded) else ""
+        self.alert.display = bool(alert)
+        self._put(self.alert, Text(f" {shown(alert)}", self.panes.style("failed"), no_wrap=True))
+        if is_schedule and not small:
+            self.panels.draw(picture.schedules, self.table, self.panes, width, height)
+        else:
+            self.panels.display = False
         if self.message_line.display and time.monotonic() > self._message_until:
             self.message_line.display = self.line.display = False
         self._draw_keys(width)
@@ -194,7 +219,7 @@ class MainWindow(App[int]):
 
     def _rows(self, picture: Snapshot) -> Sequence[Any]:
         rows = self.view.rows(picture, max(self.table.size.height - 1, 3))
-        if self.view is TASKS:
+        if self.view in (TASKS, SCHEDULES):  # their source selects and sorts them
             return rows
         if self.pattern and self.view is not VIEWS[0]:
             rows = [row for row in rows if self._fits(row)]
@@ -209,6 +234,8 @@ class MainWindow(App[int]):
             names = ", ".join(silent[:3]) + (f" and {len(silent) - 3} more" if len(silent) > 3 else "")
             how = "press e to turn them on (qctl control enable_events)"
             return f"{shown(names)}: task events are off\n{how}"
+        if self.view is SCHEDULES and not (self.pattern and self.picture.schedules.total):
+            return schedules.empty(self.picture.schedules, self.size.width)
         if not self.pattern:
             return self.view.empty
         return f"nothing matches {shown(self.pattern)}\nEsc shows all again"
@@ -237,23 +264,31 @@ class MainWindow(App[int]):
         self._message_until = time.monotonic() + MESSAGE_S
 
     def _draw_keys(self, width: int) -> None:
-        if self.mistake and self.typing == "filter":
+        if self.mistake and self.typing in ("filter", "schedule"):
             text = Text(f" {shown(self.mistake)}", self.panes.style("failed"), no_wrap=True)
             self._put(self.keys, text)
-        else:
-            views = (
-                " " + " ".join(f"{v.key} {v.name}" for v in VIEWS) + " " if width >= WIDE else " 1-8 views "
+        elif self.typing == "schedule":
+            self._put(
+                self.keys, Text(f" {shown(self.meaning)}   Enter: change it   Esc: cancel", no_wrap=True)
             )
-            self._put(self.keys, footer(tuple(k for k in MAIN if self._helps(k.action)), views))
+        else:
+            keys = tuple(k for k in MAIN if self._helps(k.action))
+            names = " " + " ".join(f"{v.key} {v.short or v.name}" for v in VIEWS) + " "
+            text = footer(keys, names if width >= WIDE else NUMBERS)
+            if self.view is SCHEDULES and text.cell_len > width:
+                text = footer(keys, NUMBERS)  # its keys are those that people know least
+            self._put(self.keys, text)
 
     def _helps(self, action: str) -> bool:
         """Whether a key has an effect in this view; in a read-only fleet, keys for changes have none."""
+        if action in SCHEDULE_ONLY:
+            return self.view is SCHEDULES and not self.refusal
         if not action.startswith("act("):
             return True
         fits = {
             "retry": ("tasks", "failures"),
             "revoke": ("tasks",),
-            "pause": ("queues", "failures", "tasks"),
+            "pause": ("queues", "failures", "tasks", "schedules"),
         }
         name = action[5:-2]
         return not self.refusal and (self.view is VIEWS[0] or self.view.name in fits.get(name, ()))

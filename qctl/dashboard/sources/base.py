@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from qctl.dashboard.state.event_log import EventLog
+from qctl.dashboard.state.schedules import ScheduleLook
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.snapshot import Snapshot
 
@@ -32,6 +33,9 @@ class Source(ABC):
     @abstractmethod
     def take(self, wanted: Wanted | None = None) -> Snapshot:
         """The state as of now; `wanted` selects and orders the rows of tasks."""
+
+    def look_at_schedule(self, look: ScheduleLook | None) -> None:
+        """Read the schedule from now on, for this part of the screen; None: no more."""
 
     def ask_soon(self) -> None:
         """Query the workers before the next interval is over, since something was changed."""

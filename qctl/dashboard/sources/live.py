@@ -1,4 +1,5 @@
-"""The live source: one thread receives events, one queries the workers, one polls the broker, one searches.
+"""The live source: threads that receive events, query the workers, poll the broker, search, and read the
+schedule while its screen is open.
 
 In:  an app.  Out: Snapshots, made when take() is called. Replies of the fleet decide which workers are
 online; events fill the time between them. Each thread reconnects to an unreachable broker.
@@ -11,6 +12,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.records import Member
 from qcore.brokers.registry import open_broker
@@ -20,8 +23,10 @@ from qcore.events.store.table import READY, STATES
 from qcore.wire.event import Event
 from qctl.dashboard.sources.base import Source
 from qctl.dashboard.sources.broker_poll import BrokerPoll
+from qctl.dashboard.sources.schedule_poll import SchedulePoll
 from qctl.dashboard.state.event_log import EventLog
 from qctl.dashboard.state.failures import seen_failures
+from qctl.dashboard.state.schedules import ScheduleBoard, ScheduleLook
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot
 from qctl.dashboard.state.workers import Fleet
@@ -60,12 +65,17 @@ class LiveSource(Source):
         self._failures: tuple[FailureRow, ...] = ()
         self._broker_facts: dict[str, str] = {}
         self._round_trip_s: float | None = None
+        self._schedules = ScheduleBoard()
+        self._schedule_look: ScheduleLook | None = None
+        self._schedule_changed = threading.Event()  # another look, or the schedule was changed here
+        self._schedule_soon = False
         self._threads = [
             threading.Thread(target=self._keep_doing, args=(name, work), name=name, daemon=True)
             for name, work in (
                 ("events", self._listen),
                 ("ask", self._ask_forever),
                 ("look", self._look_forever),
+                ("schedule", self._read_schedule_forever),
             )
         ]
 
@@ -85,6 +95,13 @@ class LiveSource(Source):
         """Query the fleet and poll the broker without waiting for the next interval."""
         self._ask_now.set()
         self._look_now.set()
+        self._schedule_soon = True
+        self._schedule_changed.set()
+
+    def look_at_schedule(self, look: ScheduleLook | None) -> None:
+        if look != self._schedule_look:
+            self._schedule_look = look
+            self._schedule_changed.set()
 
     def fold(self, batch: list[Event]) -> None:
         """Fold events."""
@@ -126,6 +143,7 @@ class LiveSource(Source):
                 round_trip_s=self._round_trip_s,
                 broker_facts=tuple({**self._broker_facts, **memory.facts()}.items()),
                 charts=memory.charts.copy(),
+                schedules=replace(self._schedules, trouble=self._trouble.get("schedule", "")),
             )
 
     @property
@@ -217,6 +235,30 @@ class LiveSource(Source):
             self._recovered("look")
             self._look_now.wait(ASK_EVERY_S)
             self._look_now.clear()
+
+    def _read_schedule_forever(self) -> None:
+        poll, read_at = SchedulePoll(self.app, self._state_of), 0.0
+        while not self._stopped.is_set():
+            look = self._schedule_look
+            if look is None:
+                self._schedule_changed.wait()
+            else:
+                if self._schedule_soon or time.monotonic() >= read_at:
+                    self._schedule_soon = False
+                    read_at = time.monotonic() + ASK_EVERY_S
+                    poll.read(look)
+                board = poll.board(look)
+                with self._lock:
+                    self._schedules = board
+                self._recovered("schedule")
+                self._schedule_changed.wait(max(0.0, read_at - time.monotonic()))
+            self._schedule_changed.clear()
+
+    def _state_of(self, task_id: str) -> str | None:
+        """The state of a task by its events; None: unknown."""
+        with self._lock:
+            task = self.memory.state.table.get(task_id)
+        return None if task is None else task.state
 
     def _recovered(self, name: str) -> None:
         with self._lock:

@@ -15,6 +15,7 @@ from qctl import exit_codes
 from qctl.dashboard.sources.base import Source
 from qctl.dashboard.state.event_log import EventLog
 from qctl.dashboard.state.failures import seen_failures
+from qctl.dashboard.state.schedules import ScheduleBoard
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.snapshot import FailureRow, Snapshot
 from qctl.dashboard.state.workers import Fleet
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 TICK_S = 0.02
 LOOK_EVERY_S = 1.0
+NO_SCHEDULE = ScheduleBoard(True, "a recording holds events only, not the schedule")
 
 
 class Replay(Source):
@@ -137,6 +139,7 @@ class Replay(Source):
                 log=memory.log(),
                 broker_facts=(("recording", self.path), *memory.facts().items()),
                 charts=memory.charts.copy(),
+                schedules=NO_SCHEDULE,
                 tape=self._where(now),
             )
 

@@ -6,13 +6,14 @@ In:  the table; row numbers.  Out: sequences for a VirtualTable. Rows that are n
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, overload
 
 from qcore.events.store.columns import BITS, MASK
 from qcore.events.store.table import TaskSeen, TaskTable
 from qcore.wire.event import Event
+from qctl.dashboard.state.schedules import ScheduleRow
 from qctl.dashboard.state.snapshot import EventRow
 
 FORGOTTEN = TaskSeen("", "(forgotten)")
@@ -119,3 +120,24 @@ class LogRows(LazyRows):
             newest = (e for batch in reversed(self._batches) for e in reversed(batch))
             self._events = list(islice(newest, self._size))
         return EventRow(self._total - position, self._events[position])
+
+
+class ScheduleRows(LazyRows):
+    """The entries of the schedule with these names, in this order; those in `known` are computed."""
+
+    def __init__(
+        self, names: Sequence[str], places: Mapping[str, int], known: Mapping[str, ScheduleRow]
+    ) -> None:
+        """places: the position of each name."""
+        self._names, self._places, self._known = names, places, known
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def _item(self, position: int) -> ScheduleRow:
+        name = self._names[position]
+        return self._known.get(name) or ScheduleRow(name)
+
+    def find(self, name: str) -> int | None:
+        """The position of an entry in this list; None if it is not in it."""
+        return self._places.get(name)

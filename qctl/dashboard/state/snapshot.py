@@ -9,6 +9,7 @@ import msgspec
 
 from qcore.events.store.table import TaskSeen
 from qcore.wire.event import finite_number
+from qctl.dashboard.state.schedules import ScheduleBoard
 from qctl.dashboard.state.series import Charts
 
 #: clock differences below this are not reported, seconds
@@ -134,6 +135,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     round_trip_s: float | None = None  # response time of the broker
     broker_facts: tuple[tuple[str, str], ...] = ()
     charts: Charts | None = None
+    schedules: ScheduleBoard = ScheduleBoard()
     tape: str = ""  # for a recording: its position
 
     @property

@@ -108,12 +108,13 @@ class Where(NamedTuple):
 class CellFormatter:
     """Formats cells in a theme's colours, in Unicode or, with plain, in ASCII without colours.
 
-    `now` (epoch seconds) is the reference for ages; the screen sets it to the time of the snapshot.
+    `now` (epoch seconds) is the reference for ages; the screen sets it to the time of the snapshot, and
+    `store_now` to the same time by the clock of the schedule's store.
     """
 
     def __init__(self, plain: bool = False, palette: Palette | None = None) -> None:
         self.plain, self.palette = plain, palette or THEMES["default-dark"]
-        self.now = time.time()
+        self.now = self.store_now = time.time()
 
     def style(self, word: str) -> str:
         """The style for a state's word, or for 'failed' and the like to mark what needs attention."""
@@ -254,8 +255,10 @@ class CellFormatter:
         parts.append(Part("  " + after, self.style("retrying") if frozen is not None else ""))
         return parts
 
-    def rule(self, snapshot: Snapshot, view: str, shown: int, pattern: str, width: int) -> str:
-        """The line above the main table: the view's name, and what it shows."""
+    def rule(
+        self, snapshot: Snapshot, view: str, shown: int, pattern: str, width: int, title: str = ""
+    ) -> str:
+        """The line above the main table: the view's name, and what it shows; or the view's own title."""
         text = f"{view} {shown:,}"
         if view == "tasks":
             text = f"tasks {snapshot.remembered:,}"
@@ -270,6 +273,8 @@ class CellFormatter:
                 for s in ("STARTED", "FAILURE", "RETRY")
                 if s in snapshot.counts
             )
+        elif title:
+            text = title
         elif view == "overview":
             text = "overview"
         elif pattern:

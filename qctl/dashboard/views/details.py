@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from qcore.events.store.table import TaskSeen
+from qcore.schedules.specs import text_of
+from qctl.dashboard.state.schedules import ScheduleRow
 from qctl.dashboard.state.snapshot import EventRow, FailureRow, QueueRow, WorkerRow
 from qctl.dashboard.views.overview import Link
 from qctl.fleet.event_record import record_of
@@ -201,6 +203,42 @@ def failure_sheet(row: FailureRow) -> Sheet:
     )
 
 
+def schedule_sheet(row: ScheduleRow) -> Sheet:
+    item = row.item or {}
+    facts = [
+        ("entry", row.name),
+        ("status", row.status),
+        ("problem", row.problem or str(item.get("problem") or "")),
+        ("due", str(item.get("schedule", ""))),
+        ("text", text_of(item["spec"]) if item else ""),
+        *(
+            (
+                name.replace("_", " ").removesuffix(" at"),
+                value if isinstance(value, str) else to_json(hide(value, name)),
+            )
+            for name, value in item.items()
+            if name not in ("name", "schedule", "spec", "status", "problem")
+            and value not in (None, [], {}, "")
+        ),
+        ("result", "" if row.result is None else f"{state_styles.look(row.result).word} ({row.result})"),
+        ("", ""),
+        ("commands", f"qctl schedule {'resume' if row.status == 'paused' else 'pause'} {row.name}"),
+        ("", f"qctl schedule run {row.name}"),
+        ("", f"qctl schedule edit {row.name} --schedule '…'"),
+    ]
+    last = item.get("last_task_id")
+    return Sheet(
+        f"Schedule entry {row.name}",
+        (
+            Tab("Summary", _known(facts)),
+            Tab("History", words=("schedule", "history", row.name, "-c", "50")),
+            Tab("Next", words=("schedule", "next", row.name, "-c", "20")),
+            *([Tab("Last task", words=("task", "show", last))] if last else []),
+        ),
+        ("schedule", "show", row.name),
+    )
+
+
 def event_sheet(row: EventRow) -> Sheet:
     """A page with every field of an event."""
     hidden = hide(dict(row.event))
@@ -217,6 +255,7 @@ SHEETS: tuple[tuple[type, Callable[[Any], Sheet]], ...] = (
     (TaskSeen, task_sheet),
     (QueueRow, queue_sheet),
     (FailureRow, failure_sheet),
+    (ScheduleRow, schedule_sheet),
     (EventRow, event_sheet),
     (tuple, fact_sheet),
 )

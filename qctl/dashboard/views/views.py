@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.views import cells as words
-from qctl.dashboard.views import overview
+from qctl.dashboard.views import overview, schedules
 from qctl.dashboard.views.cells import CellFormatter
 from qctl.dashboard.widgets.virtual_table import Field, Part
 
@@ -29,6 +29,7 @@ class View(NamedTuple):
     id_of: Callable[[Any], str]
     cells: Callable[[CellFormatter], Callable[[Any], list[Part]]]
     empty: str
+    short: str = ""  # its name in the footer, if that is shorter
 
 
 VIEWS: tuple[View, ...] = (
@@ -76,6 +77,16 @@ VIEWS: tuple[View, ...] = (
         lambda f: f"{f.name} {f.exc_type}",
         lambda p: p.failure,
         words.NO_FAILURES,
+    ),
+    View(
+        "schedules",
+        "6",
+        schedules.FIELDS,
+        lambda s, _: s.schedules.rows,
+        lambda e: str(e.name),
+        lambda p: partial(schedules.cells, p),
+        schedules.NOT_READ,
+        "sched",
     ),
     View(
         "events",

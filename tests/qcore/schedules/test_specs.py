@@ -11,7 +11,7 @@ import pytest
 
 from qcore.errors import BadSchedule, ConfigError
 from qcore.schedules import classes, crontab, schedule, solar
-from qcore.schedules.specs import parse, to_spec
+from qcore.schedules.specs import parse, text_of, to_spec
 from qcore.schedules.words import words
 
 CRON = {"minute": "*", "hour": "*", "day_of_month": "*", "month_of_year": "*", "day_of_week": "*"}
@@ -255,3 +255,25 @@ def test_a_misspelt_kind_of_schedule_in_code_is_an_attribute_error() -> None:
     assert set(qcore.schedules.__all__) <= {*dir(classes), "ParseException", "crontab_parser"}
     with pytest.raises(AttributeError, match="cronttab"):
         _ = qcore.schedules.cronttab
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "every 30s",
+        "every 0.25s",
+        "every 1000000s",
+        "*/5 8-18 * * mon-fri",
+        "0 4 1,15 * *",
+        "sunset 52.5 -13.4",
+    ],
+)
+def test_a_spec_is_written_as_the_text_that_makes_it(text: str) -> None:
+    assert text_of(parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    "spec", [{}, {"kind": "code", "text": "Tides()"}, {"kind": "interval", "every_s": "x"}]
+)
+def test_what_is_no_text_is_written_as_none(spec: dict[str, Any]) -> None:
+    assert text_of(spec) == ""

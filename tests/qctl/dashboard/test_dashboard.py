@@ -15,15 +15,18 @@ from qcore.errors import BrokerDown
 from qcore.events.recording import Recorder
 from qcore.events.state import State
 from qcore.wire import event as event_wire
+from qcore.wire.schedule import HistoryRecord
 from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.sources.live import LiveSource
 from qctl.dashboard.sources.replay import Replay
 from qctl.dashboard.state.failures import seen_failures
+from qctl.dashboard.state.schedules import ScheduleBoard, ScheduleRow
 from qctl.dashboard.state.snapshot import QueueRow
 from qctl.dashboard.views.cells import TASK_FIELDS, CellFormatter
 from qctl.dashboard.views.views import VIEWS
 from qctl.dashboard.widgets.virtual_table import VirtualTable
 from tests.support.processes import Processes
+from tests.support.still import entry
 from tests.support.waiting import wait_for
 
 START = 1_700_000_000.0
@@ -504,6 +507,18 @@ def test_text_from_elsewhere_is_shown_as_text_on_every_screen(app: App) -> None:
     feed._failures = seen_failures(feed.memory.state.table)
     feed._queues = (QueueRow(f"q{HOSTILE}", 3),)
     feed._broker_facts = {f"f{HOSTILE}": HOSTILE}
+    odd = entry(
+        f"e{HOSTILE}", {"kind": "code", "text": HOSTILE}, HOSTILE, task=HOSTILE, note=HOSTILE, args=[HOSTILE]
+    )
+    past = (HistoryRecord(1, HOSTILE, 1, HOSTILE, HOSTILE), HistoryRecord(1, "sent", 1, HOSTILE, HOSTILE))
+    feed._schedules = ScheduleBoard(
+        True,
+        trouble=HOSTILE,
+        rows=(odd, ScheduleRow(f"x{HOSTILE}", problem=HOSTILE)),
+        total=2,
+        schedulers=(f"beat{HOSTILE}",),
+        history={odd.name: past},
+    )
     unsafe = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 
     async def script(window: Dashboard, pilot: Any) -> None:

@@ -34,6 +34,8 @@ SCREENS: dict[str, tuple[str, ...]] = {
     "tasks": ("3",),
     "queues": ("4",),
     "failures": ("5",),
+    "schedules": ("6",),
+    "schedules-chosen": ("6", "j", "j"),
     "events": ("7",),
     "broker": ("8",),
     "task": ("3", "G", "k", "enter"),
