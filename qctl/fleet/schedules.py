@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.app.schedules import Scheduled, following
 from qcore.errors import ConfigError, QcoreError
+from qcore.schedules.words import words
 from qcore.wire import result as result_wire
 from qctl.output.text import stamp
 
