@@ -151,8 +151,8 @@ print(json.dumps([app.AsyncResult(i).state for i in {ids!r}]))
 """
 
     def not_done(kind: str) -> list[str]:
-        """A process of Celery's that retries at once reads the stored state, then writes RETRY: over the SUCCESS
-        of the next attempt, if another process stored that in between."""
+        """A process of Celery's that retries at once reads the stored state, then writes RETRY: over the
+        SUCCESS of the next attempt, if another process stored that in between."""
         left = [one for one, state in zip(ids, client(kind, env, states), strict=True) if state != "SUCCESS"]
         said = "".join(worker.output() for worker in workers[::2]) if left else ""
         return [one for one in left if f"plain.flaky[{one}] succeeded" not in said]
