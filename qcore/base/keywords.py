@@ -7,6 +7,7 @@ carries them, since packages for Celery read both.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +27,17 @@ CALL_OF_CELERY = frozenset(
     "retry_policy delivery_mode mandatory immediate declare exchange_type create_sent_event".split()
 )
 _CALL_KNOWN = CALL | CALL_OF_CELERY
+#: those of them that have no effect here, and why
+CALL_WITHOUT_EFFECT = {
+    "declare": "queues and exchanges are declared by who consumes from them, and by queues in task_queues",
+    "exchange_type": "an exchange has the type with which it was declared",
+    "immediate": "no supported broker has it",
+    "create_sent_event": "the setting task_send_sent_event decides",
+    "publisher": "the option producer names one",
+    "router": "the setting task_routes names routers",
+}
+_CALL_QUIET = _CALL_KNOWN - CALL_WITHOUT_EFFECT.keys()
+_said: set[str] = set()
 
 #: options of the task decorators that are no attributes of Task
 TASK = frozenset(
@@ -47,10 +59,15 @@ WORKER_OF_CELERY = frozenset("without_gossip without_mingle optimization quiet".
 
 
 def check_call(options: Iterable[str]) -> None:
-    """Raises TypeError when one of the options of a call is a misspelling of one of ours."""
-    if not _CALL_KNOWN.issuperset(options):
+    """Raises TypeError when one of the options of a call is a misspelling of one of ours. Says once in each
+    process that an option has no effect."""
+    if not _CALL_QUIET.issuperset(options):
         for name in options:
             _refuse_misspelt("call", name, _CALL_KNOWN)
+            if name in CALL_WITHOUT_EFFECT and name not in _said:
+                _said.add(name)
+                why = CALL_WITHOUT_EFFECT[name]
+                logging.getLogger("qcore.app").warning("the option %s of a call has no effect: %s", name, why)
 
 
 def unknown_to_calls(options: Iterable[str]) -> list[str]:

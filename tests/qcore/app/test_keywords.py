@@ -132,3 +132,18 @@ def test_keywords_of_celery_that_choose_how_it_waits_are_accepted() -> None:
     app.store_state("t", "SUCCESS", 3)
 
     assert app.AsyncResult("t").get(timeout=5, no_ack=True, disable_sync_subtasks=False) == 3
+
+
+def test_an_option_of_a_call_without_effect_is_said_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qcore.base.keywords._said", set())
+    app = App("t", broker="memory://", set_as_current=False)
+
+    for _ in range(2):
+        app.send_task("t.add", (1,), declare=[], exchange_type="topic", mandatory=True)
+
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "the option declare of a call has no effect",
+        "the option exchange_type of a call has no effect",
+    ]
