@@ -137,8 +137,18 @@ class Scheduler:
 
     def _declare(self, raws: dict[str, bytes]) -> None:
         changed = self.store.declare(self.app.main or "", raws)
-        if changed:
-            log.info("%s: %d entries of the project are new, changed or gone", self.node, len(changed))
+        gone = sorted(set(changed) - raws.keys())
+        if gone:
+            # Two projects that have one name would delete each other's entries: that must not go unseen.
+            names = ", ".join(gone[:10]) + (", …" if len(gone) > 10 else "")
+            source = self.app.main or ""
+            log.warning(
+                "'%s' does not declare these schedule entries any more, so they are deleted: %s",
+                source,
+                names,
+            )
+        if len(changed) > len(gone):
+            log.info("%s: %d entries of the project are new or changed", self.node, len(changed) - len(gone))
 
     def _turn(self) -> float:
         """One look. Returns the seconds until the next one."""
