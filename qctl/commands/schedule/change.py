@@ -101,9 +101,13 @@ def _reset(name: str) -> None:
 
 
 def _remove(name: str, yes: bool, dry_run: bool) -> None:
+    from qcore.errors import Malformed
+
     session = current()
-    found = named(lambda: session.app.schedules.get(name))
-    show([found])
+    try:
+        show([named(lambda: session.app.schedules.get(name))])
+    except Malformed as exc:  # it can be deleted all the same
+        session.out.warn(str(exc))
     if dry_run:
         session.out.note("nothing was deleted (--dry-run)")
         return

@@ -88,12 +88,21 @@ def _epoch(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def _list() -> None:
+def _list() -> int:
+    from qcore.app.schedules import scheduled
+    from qcore.errors import Malformed
     from qctl.fleet import schedules
 
     session = current()
-    found = session.app.schedules.all()
+    found, broken = [], []
+    for one in session.app.schedules.store.entries():
+        try:
+            found.append(scheduled(one))
+        except Malformed as exc:
+            broken.append(f"{exc}; `qctl schedule rm {one.name}` deletes it")
     show(found)
+    for problem in broken:
+        session.out.warn(problem)
     running = schedules.schedulers(session.app)
     if not found:
         session.out.note(
@@ -105,6 +114,7 @@ def _list() -> None:
         session.out.note(f"{count(len(running), 'scheduler')}: {', '.join(one.node for one in running)}")
     if any(one.edited for one in found):
         session.out.note("* overridden; `qctl schedule reset NAME` restores what the code declares")
+    return exit_codes.PARTIAL if broken else exit_codes.OK
 
 
 def _show(name: str) -> None:
@@ -249,7 +259,10 @@ ls_page = CliCommand(
         ("qctl schedule ls", "entries and the schedulers that run"),
         ("qctl schedule ls -o json", "for scripts"),
     ],
-    exit_codes={exit_codes.BAD_CONFIG: CODES[exit_codes.BAD_CONFIG]},
+    exit_codes={
+        exit_codes.PARTIAL: "some entries cannot be read",
+        exit_codes.BAD_CONFIG: CODES[exit_codes.BAD_CONFIG],
+    },
     see_also=["schedule show", "schedule next", "beat"],
 )
 show_page = CliCommand(

@@ -190,4 +190,10 @@ def test_a_broker_without_entries_says_what_to_set() -> None:
 def test_an_entry_of_a_newer_version_is_refused_by_name(app: App, sqlite_url: str) -> None:
     app.schedules.store.edit("odd", msgspec.json.encode({"name": "odd", "task": 1, "spec": {}}))
 
-    assert "odd" in run("ls", url=sqlite_url, code=exit_codes.FAILED)
+    run("add", "even", "t", "@daily", url=sqlite_url)
+    done = qctl("schedule", "ls", "-b", sqlite_url)
+
+    assert done.returncode == exit_codes.PARTIAL
+    assert "even" in done.stdout and "'odd'" in done.stderr and "qctl schedule rm odd" in done.stderr
+    run("rm", "odd", "--yes", url=sqlite_url)
+    assert [one["name"] for one in items("ls", url=sqlite_url)] == ["even"]
