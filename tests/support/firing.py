@@ -49,12 +49,12 @@ def main() -> None:
     url, by, count, queue = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
     store = open_store(url)
     print("waiting", flush=True)
-    while store.named(["a"]) == [None]:
-        time.sleep(0.01)
     while True:
         try:
             (found,) = store.named(["a"])
-            assert found is not None
+            if found is None:
+                time.sleep(0.01)
+                continue
             after = found.state.cursor_us
             if after >= count:
                 break
