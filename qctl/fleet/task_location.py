@@ -66,7 +66,7 @@ def _held(answers: Answers) -> tuple[dict[str, tuple[str, str]], bool]:
 def _elsewhere(session: Session, ids: Sequence[str]) -> dict[str, str]:
     """Locations of ids that no worker holds; ids without a certain answer are left out."""
     # In the order in which tasks progress, so that one that moves meanwhile is not missed.
-    waiting = _waiting(session.broker, set(ids))
+    waiting = waiting_ids(session.broker, set(ids))
     words = {one: f"waits in {queue} and will be refused" for one, queue in (waiting or {}).items()}
     rest, results = [one for one in ids if one not in words], session.app.results
     metas = results.get(rest) if rest and results.keeps else [None] * len(rest)
@@ -78,7 +78,7 @@ def _elsewhere(session: Session, ids: Sequence[str]) -> dict[str, str]:
     return words
 
 
-def _waiting(broker: Broker, ids: set[str]) -> dict[str, str] | None:
+def waiting_ids(broker: Broker, ids: set[str]) -> dict[str, str] | None:
     """The queue of each waiting id; None: the broker cannot list messages, or there are too many."""
     from qcore.brokers.shared.message_ids import id_of
 

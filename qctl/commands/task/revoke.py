@@ -44,6 +44,8 @@ _NOT_DONE = ("still runs", "not stopped", TAKEN)
 FEW = 20
 STOP_S = 3.0
 LOOK_S = 0.1
+#: up to so many ids that are found nowhere are looked for so many times more
+FEW, LOOKS = 20, 3
 TOLD_AT_ONCE = 5000
 
 
@@ -65,6 +67,8 @@ class Revoker:
         if rest:
             self._tell(rest, words)
         lost = [one for one in ids if one not in words]
+        if lost and self._sees_queues and len(lost) <= FEW:
+            lost = self._look_again(lost, words)
         for one, meta in zip(lost, self._results(lost), strict=True):
             absent = TAKEN if one in self._waiting else UNKNOWN if self._sees_queues else UNSEEN
             words[one] = FINISHED if meta is not None and meta.is_ready else absent
@@ -141,6 +145,24 @@ class Revoker:
         still = self._still_running([held.id for held in running if held.worker not in refused])
         for held in running:
             words[held.id] = self._word(held, refused.get(held.worker), still)
+
+    def _look_again(self, ids: Sequence[str], words: dict[str, str]) -> list[str]:
+        """A task may be with a worker while the queues are read, and back in its queue while the workers
+        answer. Returns the ids that are found nowhere in further looks either."""
+        from qctl.fleet.task_location import waiting_ids
+        from qctl.fleet.tasks_at_workers import named
+
+        left = list(ids)
+        for _ in range(LOOKS):
+            for one in waiting_ids(self._app.broker, set(left)) or ():
+                words[one] = LATER
+            words.update(
+                (held.id, f"will be refused by {held.worker}") for held in named(self._app, left).tasks
+            )
+            left = [one for one in left if one not in words]
+            if not left:
+                break
+        return left
 
     def _still_running(self, ids: Sequence[str]) -> set[str]:
         """The ids that still run after STOP_S; without --terminate, all of them."""
