@@ -25,6 +25,16 @@ def missing_service(reason: str) -> None:
     pytest.skip(reason)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the tests that only wait over the list: each process of xdist begins with a part of it."""
+    long = [item for item in items if item.get_closest_marker("long")]
+    rest = [item for item in items if not item.get_closest_marker("long")]
+    step = len(rest) // max(len(long), 1)
+    for number, item in reversed([*enumerate(long)]):
+        rest.insert(number * step, item)
+    items[:] = rest
+
+
 @pytest.fixture(scope="session", autouse=True)
 def a_home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """qctl finds no contexts of the developer, and writes no audit log of theirs."""

@@ -58,6 +58,7 @@ def sent(url: str, queue: str = "ticks") -> list[tuple[str, float, float]]:
         app.close()
 
 
+@pytest.mark.long
 def test_each_instant_is_published_once(url: str, processes: Processes, tmp_path: Path) -> None:
     clocks: list[dict[str, str]] = [{}, {}, {}]
     if url.startswith("redis"):  # the schedulers of an SQLite file share the clock of its host

@@ -12,7 +12,7 @@ from qcore import App
 from qcore.schedules import crontab
 from qcore.wire import schedule as wire
 from qctl import exit_codes
-from tests.qctl.cli.test_command_line import qctl
+from tests.qctl.output.test_formats import run as qctl
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def app(sqlite_url: str) -> App:
 
 
 def run(*words: str, url: str, code: int = exit_codes.OK) -> str:
-    done = qctl("schedule", *words, "-b", url)
-    assert done.returncode == code, done.stderr
-    return (done.stdout if code == exit_codes.OK else done.stderr).strip()
+    found, out, err = qctl("schedule", *words, "-b", url)
+    assert found == code, err
+    return (out if code == exit_codes.OK else err).strip()
 
 
 def items(*words: str, url: str) -> list[dict[str, Any]]:
@@ -191,9 +191,9 @@ def test_an_entry_of_a_newer_version_is_refused_by_name(app: App, sqlite_url: st
     app.schedules.store.edit("odd", msgspec.json.encode({"name": "odd", "task": 1, "spec": {}}))
 
     run("add", "even", "t", "@daily", url=sqlite_url)
-    done = qctl("schedule", "ls", "-b", sqlite_url)
+    code, out, err = qctl("schedule", "ls", "-b", sqlite_url)
 
-    assert done.returncode == exit_codes.PARTIAL
-    assert "even" in done.stdout and "'odd'" in done.stderr and "qctl schedule rm odd" in done.stderr
+    assert code == exit_codes.PARTIAL
+    assert "even" in out and "'odd'" in err and "qctl schedule rm odd" in err
     run("rm", "odd", "--yes", url=sqlite_url)
     assert [one["name"] for one in items("ls", url=sqlite_url)] == ["even"]
