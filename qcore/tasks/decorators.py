@@ -113,6 +113,16 @@ class SharedTask:
 
 #: all shared tasks; an app registers them when its tasks are read
 shared: list[SharedTask] = []
+#: how often forget_local() removed some of them: registries then read the list from its start
+removals = [0]
+
+
+def forget_local(since: int) -> None:
+    """Forget the shared tasks behind the first `since` that were declared within a function: in a test."""
+    kept = [one for one in shared[since:] if "<locals>" not in one._function.__qualname__]
+    if len(kept) < len(shared) - since:
+        shared[since:] = kept
+        removals[0] += 1
 
 
 @overload
