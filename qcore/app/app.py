@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from qcore.app import sending
 from qcore.app.connections import Connections, backend_of, schedules_of
@@ -181,6 +181,11 @@ class App(PeriodicTasks, DeclaredTasks):
         """The result store of the settings, or the broker's own."""
         return self._connections.results
 
+    @property
+    def results_if_open(self) -> ResultStore | None:
+        """The result store, or None before its first use: opening it may block."""
+        return self._connections.results_if_open
+
     backend, schedules = property(backend_of), property(schedules_of)
 
     def broker_url(self) -> str:
@@ -195,6 +200,18 @@ class App(PeriodicTasks, DeclaredTasks):
     def close(self) -> None:
         """Close the connections; the app can be used again."""
         self._connections.close()
+
+    async def __aenter__(self) -> Self:
+        """Open the connections without blocking the event loop; what is imported for them is imported now."""
+        from qcore.tasks.asynchronous import in_thread
+
+        await in_thread(lambda: (self.tasks, self.broker, self.results))
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        from qcore.tasks.asynchronous import in_thread
+
+        await in_thread(self.close)
 
     def _after_fork(self) -> None:
         """Replace the locks: a thread that the child does not have may have held one."""
@@ -268,6 +285,12 @@ class App(PeriodicTasks, DeclaredTasks):
         if options.get("add_to_parent", True):
             self.adopt(result)
         return result
+
+    async def asend_task(self, name: str, *args: Any, **options: Any) -> AsyncResult:
+        """As send_task(), in a coroutine: the event loop runs on."""
+        from qcore.tasks.asynchronous import in_thread
+
+        return await in_thread(self.send_task, name, *args, **options)
 
     @property
     def overrides_sending(self) -> bool:

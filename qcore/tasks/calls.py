@@ -87,6 +87,39 @@ class TaskCalls(Generic[P, R_co]):
         result: AsyncResult[Any] = app.send_task(self.name, args or (), kwargs or {}, task=self, **options)
         return result
 
+    @overload
+    async def adelay(
+        self: TaskCalls[P, Coroutine[Any, Any, V]], *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncResult[V]: ...
+    @overload
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R_co]: ...
+    async def adelay(self, *args: Any, **kwargs: Any) -> AsyncResult:
+        """As delay(), in a coroutine: the event loop runs on."""
+        from qcore.tasks.asynchronous import in_thread
+
+        found: AsyncResult = await in_thread(self.apply_async, args, kwargs)
+        return found
+
+    @overload
+    async def aapply_async(
+        self: TaskCalls[P, Coroutine[Any, Any, V]],
+        args: Any = None,
+        kwargs: dict[str, Any] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AsyncResult[V]: ...
+    @overload
+    async def aapply_async(
+        self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Unpack[CallOptions]
+    ) -> AsyncResult[R_co]: ...
+    async def aapply_async(
+        self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> AsyncResult:
+        """As apply_async(), in a coroutine: the event loop runs on."""
+        from qcore.tasks.asynchronous import in_thread
+
+        found: AsyncResult = await in_thread(self.apply_async, args, kwargs, **options)
+        return found
+
     def _check_arguments(self, args: Any, kwargs: dict[str, Any]) -> None:
         check = self.__dict__.get("_signature_check")
         if check is None:

@@ -38,6 +38,9 @@ class ClientApp(Protocol):
     def results(self) -> ResultStore: ...
 
     @property
+    def results_if_open(self) -> ResultStore | None: ...
+
+    @property
     def backend(self) -> Any: ...
 
     @property
