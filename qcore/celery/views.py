@@ -49,6 +49,7 @@ celery.canvas qcore {_CANVAS}
 celery.canvas qcore.celery.own maybe_signature subtask=maybe_signature
 celery.contrib.abortable qcore.celery.abortable AbortableAsyncResult AbortableTask ABORTED
 celery.contrib.pytest qcore.testing.celery_fixtures *
+celery.contrib.rdb qcore.celery.rdb CELERY_RDB_HOST CELERY_RDB_PORT DEFAULT_PORT Rdb debugger set_trace
 celery.contrib.testing.app qcore.testing.app DEFAULT_TEST_CONFIG TestApp Trap UnitLogging
 celery.contrib.testing.app qcore.testing.app set_trap setup_default_app
 celery.contrib.testing.mocks qcore.testing.mocks *

@@ -141,3 +141,12 @@ def untyped(x, y):  # type: ignore[no-untyped-def]
 assert_type(untyped.delay(1, 2).get(), Any)
 
 results: list[AsyncResult[object]] = [add.delay(1), with_options.delay("x")]
+
+
+async def in_a_coroutine() -> None:
+    assert_type(await add.adelay(1, y=2), AsyncResult[int])
+    assert_type(await (await add.aapply_async((1,), queue="q")), int)
+    assert_type(await (await fetch.adelay("x")), bytes)
+    assert_type(await (await fetch.aapply_async(("x",))).aget(timeout=1), bytes)
+    async with app as entered:
+        assert_type(entered, App)

@@ -66,3 +66,10 @@ def shared_bound(self: Task, x: int) -> int:
 
 shared_bound.delay("x")  # error
 wrong: AsyncResult[str] = shared.delay(1)  # error
+
+
+async def in_a_coroutine() -> None:
+    await add.adelay("x")  # error
+    await add.aapply_async((1,), qeue="q")  # error
+    await fetch.adelay(1)  # error
+    (await (await add.adelay(1))).upper()  # error
