@@ -228,8 +228,8 @@ class ResultWatcher:
 
     def _hand_over(self, metas: list[ResultMeta]) -> None:
         with self._lock:
-            told = [(meta, self._waiting.pop(meta.task_id, ())) for meta in metas]
-        for meta, futures in told:
+            found = [(meta, self._waiting.pop(meta.task_id, ())) for meta in metas]
+        for meta, futures in found:
             for future, deliveries in futures:
                 deliveries.add(future, meta)
 

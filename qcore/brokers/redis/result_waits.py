@@ -145,7 +145,7 @@ class RedisResultWatch(ResultWatch):
         until, found = time.monotonic() + timeout_s, list[ResultMeta]()
         try:
             while True:
-                link = self._told()
+                link = self._up_to_date()
                 while (said := link.poll()) is not False:
                     if isinstance(said, ReplyError):
                         link.fail(said)
@@ -161,7 +161,7 @@ class RedisResultWatch(ResultWatch):
                 return found  # the next call reports the outage, if it lasts
             raise
 
-    def _told(self) -> RedisConnection:
+    def _up_to_date(self) -> RedisConnection:
         """The connection, with what has changed written to it. A new one subscribes to everything."""
         link = self._link
         with self._lock:

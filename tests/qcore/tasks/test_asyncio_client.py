@@ -15,6 +15,7 @@ import pytest
 from qcore import App, AsyncResult, chain, group
 from qcore.errors import BrokerDown, ResultsNotKept, TimeoutError
 from qcore.tasks import asynchronous
+from qcore.tasks.joins import denied_join_result
 from qcore.testing import in_memory_app, start_worker
 from tests.support.processes import Processes
 from tests.support.redis_server import RedisServer, require_server
@@ -176,6 +177,19 @@ def test_an_app_without_results_says_so() -> None:
         async def main() -> None:
             with pytest.raises(ResultsNotKept):
                 await AsyncResult("x", app)
+
+        run(main())
+
+
+def test_awaiting_is_refused_where_get_is() -> None:
+    with in_memory_app() as app:
+
+        async def main() -> None:
+            with denied_join_result():
+                with pytest.raises(RuntimeError, match="Never call result"):
+                    await AsyncResult("x", app)
+                with pytest.raises(RuntimeError, match="Never call result"):
+                    await app.GroupResult("g", [AsyncResult("x", app)])
 
         run(main())
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -144,28 +147,32 @@ from celery import shared_task
 def triple(x):
     return 3 * x
 """
-OURS = "from qcore.celery import install\ninstall()\n"
 
 
-def _run(pytester: pytest.Pytester, *words: str) -> dict[str, int]:
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist", *words)
+def _run(pytester: pytest.Pytester, *words: str, before: Sequence[str] = ()) -> dict[str, int]:
+    options = ("-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={pytester.path}/tmp")
+    result = pytester.run(sys.executable, *before, "-m", "pytest", *options, *words)
     found = result.parseoutcomes()
     found.pop("warnings", None)
     found.pop("warning", None)
     return found
 
 
+#: how a suite is run, by what `import celery` means in it
+HOW = {"celery": (), "qcore": ("-m", "qcore.celery")}
+
+
 def test_a_suite_for_celerys_fixtures_has_the_same_outcomes(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    plugins = 'pytest_plugins = ["celery.contrib.pytest"]\n'
+    pytester.makeconftest('pytest_plugins = ["celery.contrib.pytest"]')
     pytester.makepyfile(test_suite=SUITE, test_trap=TRAP, included_tasks=INCLUDED)
-    outcomes = {}
-    for name, before in (("celery", ""), ("qcore", OURS)):
-        pytester.makeconftest(before + plugins)
 
-        outcomes[name] = [_run(pytester, "test_suite.py", "-k", "not trap"), _run(pytester, "test_trap.py")]
+    outcomes = {
+        name: [_run(pytester, file, before=how) for file in ("test_suite.py", "test_trap.py")]
+        for name, how in HOW.items()
+    }
 
     assert outcomes["celery"] == [{"passed": 5, "failed": 1, "skipped": 1}, {"passed": 2}]
     assert outcomes["qcore"] == outcomes["celery"]
@@ -175,12 +182,10 @@ def test_a_worker_of_the_session_has_the_same_outcomes(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    pytester.makepyfile(test_session=SESSION)
-    outcomes = {}
-    for name, before in (("celery", ""), ("qcore", OURS)):
-        pytester.makeconftest(f'{before}pytest_plugins = ["celery.contrib.pytest"]\n')
+    pytester.makeconftest('pytest_plugins = ["celery.contrib.pytest"]')
+    pytester.makepyfile(SESSION)
 
-        outcomes[name] = _run(pytester)
+    outcomes = {name: _run(pytester, before=how) for name, how in HOW.items()}
 
     assert outcomes == {"celery": {"passed": 2}, "qcore": {"passed": 2}}
 
@@ -226,3 +231,12 @@ def test_the_plug_in_imports_nothing_of_qcore_before_it_is_used() -> None:
     done = subprocess.run([sys.executable, "-c", lines], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "set()"
+
+
+def test_the_examples_of_the_page_work(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    page = (ROOT / "docs" / "testing.md").read_text()
+    with_pytest, without = re.findall(r"```python\n(.*?)```", page, re.S)
+    pytester.makepyfile(test_page=with_pytest, test_plain=f"def test_plain():\n{indent(without, '    ')}")
+
+    assert _run(pytester, "-p", "qcore_pytest", "--strict-markers") == {"passed": 3}
