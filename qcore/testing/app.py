@@ -102,9 +102,6 @@ def TestApp(
     return app
 
 
-TestApp.__test__ = False  # type: ignore[attr-defined]  # pytest would take the name for a test
-
-
 @contextmanager
 def set_trap(app: Any) -> Iterator[None]:
     """Within it the use of the current app is a RuntimeError."""
