@@ -12,16 +12,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from qcore.app import sending
 from qcore.app.connections import Connections, backend_of, schedules_of
+from qcore.app.declaring import DeclaredTasks
 from qcore.app.periodic import PeriodicTasks
 from qcore.app.registry import TaskRegistry
 from qcore.app.routing import Routes
 from qcore.app.sending import retried
-from qcore.app.sources import Discovery, imported, settings_of
+from qcore.app.sources import Discovery, settings_of
 from qcore.base import provided
 from qcore.base.keywords import check_app, check_call
 from qcore.base.plugins import Registry
@@ -33,7 +33,6 @@ from qcore.settings.config import Config, masked, refuse_conflicts, settings_in
 from qcore.signals import after_task_publish, published
 from qcore.signals import import_modules as modules_imported
 from qcore.tasks.current_app import set_current
-from qcore.tasks.decorators import SharedTask, make_task
 from qcore.tasks.request import current_request, current_task
 from qcore.tasks.result import AsyncResult, GroupResult, Handle, ResultSet
 from qcore.tasks.signature import collecting
@@ -53,7 +52,7 @@ NO_OPTIONS: Mapping[str, Any] = {}
 programs: Registry[Callable[[App, Sequence[str]], None]] = Registry("program", "qcore.programs")
 
 
-class App(PeriodicTasks):
+class App(PeriodicTasks, DeclaredTasks):
     """A project: its settings, its tasks and its connections.
 
     main: the prefix of task names in a script; broker, backend: URLs; include: modules with tasks;
@@ -63,8 +62,6 @@ class App(PeriodicTasks):
 
     #: made from a Celery app's configuration: it can publish calls and inspect, and cannot run a worker
     is_celery = False
-    #: the base class of the tasks, or its dotted name; a subclass may set it
-    task_cls: str | type[BaseTask] = BaseTask
 
     def __init__(
         self,
@@ -156,58 +153,7 @@ class App(PeriodicTasks):
         else:
             self._discoveries.append(discover)
 
-    # --- tasks
-
-    @cached_property
-    def Task(self) -> type[BaseTask]:
-        """The base class of this app's tasks: task_cls, bound to the app. It can be replaced."""
-        kind = self.task_cls
-        if isinstance(kind, str):
-            kind = imported(kind)
-        if not (isinstance(kind, type) and issubclass(kind, BaseTask)):
-            raise ConfigError(f"task_cls is {kind!r:.80}; it takes a subclass of Task, or its dotted name")
-        own = {"_app": self, "abstract": True, "typing": kind.typing and self.strict_typing}
-        return type(kind.__name__, (kind,), {**own, "__module__": kind.__module__, "__doc__": kind.__doc__})
-
-    def task(self, *args: Any, **options: Any) -> Any:
-        """Decorator: make a function a task of this app. The options are attributes of Task, and `filter` (a
-        function that gets the task and returns what the decorator does), `pydantic` with `pydantic_…`
-        (tasks/pydantic_models.py), `shared` (other apps have the task too)."""
-        if len(args) == 1 and callable(args[0]) and not options:
-            return self._tasks.add(make_task(self, args[0], {"base": self.Task}))
-        if args:
-            raise TypeError("@app.task takes keyword options only")
-        change, shared = options.pop("filter", None), options.pop("shared", False)
-
-        def decorate(function: Callable[..., Any]) -> Any:
-            if shared:
-                SharedTask(function, dict(options))
-            made = self._tasks.add(make_task(self, function, {"base": self.Task, **options}))
-            return made if change is None else change(made)
-
-        return decorate
-
-    def gen_task_name(self, name: str, module: str) -> str:
-        """The name of a task that has none: `module.name`; in a script the app's name replaces the module.
-        A subclass may override it."""
-        return f"{self.main if module == '__main__' and self.main else module}.{name}"
-
-    def register_task(self, task: BaseTask | type[BaseTask]) -> BaseTask:
-        """Register a task that is an instance or a class. Returns the instance."""
-        instance = task() if isinstance(task, type) else task
-        if not instance.name:
-            kind = type(instance)
-            instance.name = self.gen_task_name(kind.__name__, kind.__module__)
-        return self._tasks.add(instance)
-
-    @property
-    def tasks(self) -> TaskRegistry:
-        """All tasks by name, with the options that follow from the settings."""
-        return self._tasks.complete()
-
-    def task_named(self, name: str) -> BaseTask:
-        """The task called `name`; raises NotRegistered with near misses."""
-        return self._tasks.named(name)
+    # --- tasks: app/declaring.py
 
     def import_modules(self) -> None:
         """Import the modules of the settings `imports` and `include`, and those of autodiscover_tasks();
@@ -235,6 +181,11 @@ class App(PeriodicTasks):
         """The result store of the settings, or the broker's own."""
         return self._connections.results
 
+    @property
+    def results_if_open(self) -> ResultStore | None:
+        """The result store, or None before its first use: opening it may block."""
+        return self._connections.results_if_open
+
     backend, schedules = property(backend_of), property(schedules_of)
 
     def broker_url(self) -> str:
@@ -249,6 +200,18 @@ class App(PeriodicTasks):
     def close(self) -> None:
         """Close the connections; the app can be used again."""
         self._connections.close()
+
+    async def __aenter__(self) -> Self:
+        """Open the connections without blocking the event loop; what is imported for them is imported now."""
+        from qcore.tasks.asynchronous import in_thread
+
+        await in_thread(lambda: (self.tasks, self.broker, self.results))
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        from qcore.tasks.asynchronous import in_thread
+
+        await in_thread(self.close)
 
     def _after_fork(self) -> None:
         """Replace the locks: a thread that the child does not have may have held one."""
@@ -322,6 +285,12 @@ class App(PeriodicTasks):
         if options.get("add_to_parent", True):
             self.adopt(result)
         return result
+
+    async def asend_task(self, name: str, *args: Any, **options: Any) -> AsyncResult:
+        """As send_task(), in a coroutine: the event loop runs on."""
+        from qcore.tasks.asynchronous import in_thread
+
+        return await in_thread(self.send_task, name, *args, **options)
 
     @property
     def overrides_sending(self) -> bool:

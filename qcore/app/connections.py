@@ -104,6 +104,11 @@ class Connections:
         return self._results
 
     @property
+    def results_if_open(self) -> ResultStore | None:
+        """The result store, unless it has to be opened first, which may block."""
+        return self._results if self._pid == os.getpid() else None
+
+    @property
     def schedules(self) -> ScheduleStore:
         """The store of the schedule: that of the setting schedule_store, else the broker. Raises ConfigError
         if the broker keeps no entries."""

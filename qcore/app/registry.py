@@ -36,7 +36,7 @@ class TaskRegistry(dict[str, Task]):
         super().__init__()
         self._app = app
         self._unattached: list[Task] = []  # tasks without the options that follow from settings
-        self._shared_taken = 0
+        self._shared_taken, self._removals = 0, 0
         self._has_built_in = False
         self.renew_lock()
 
@@ -57,6 +57,8 @@ class TaskRegistry(dict[str, Task]):
         if not self._has_built_in:
             self._has_built_in = True
             add_built_in(self._app)
+        if self._removals != decorators.removals[0]:
+            self._removals, self._shared_taken = decorators.removals[0], 0
         taken = self._shared_taken
         if taken < len(decorators.shared):
             self._shared_taken = len(decorators.shared)

@@ -29,6 +29,7 @@ from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.diagnosis import Diagnosis
 from qcore.brokers.contract.failed_tasks import FailedTaskStore
 from qcore.brokers.contract.records import Features, Member, Message, StoredResult
+from qcore.brokers.contract.result_watch import PolledWatch, ResultWatch
 from qcore.brokers.contract.schedules import ScheduleStore
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.contract.task_logs import TaskLogs
@@ -121,6 +122,10 @@ class Broker(ABC):
     def wait_result(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
         """The meta once the task is in a ready state; None after timeout_s seconds."""
         raise Unsupported(self.name, "keep results")
+
+    def watch_results(self) -> ResultWatch:
+        """Watch many results at once: see contract/result_watch.py."""
+        return PolledWatch(self.results_of)
 
     def forget_results(self, task_ids: Sequence[str]) -> int:
         raise Unsupported(self.name, "keep results")

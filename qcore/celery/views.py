@@ -48,6 +48,16 @@ celery.backends.redis qcore.app.store_backend RedisBackend=StoreBackend
 celery.canvas qcore {_CANVAS}
 celery.canvas qcore.celery.own maybe_signature subtask=maybe_signature
 celery.contrib.abortable qcore.celery.abortable AbortableAsyncResult AbortableTask ABORTED
+celery.contrib.pytest qcore.testing.celery_fixtures *
+celery.contrib.rdb qcore.celery.rdb CELERY_RDB_HOST CELERY_RDB_PORT DEFAULT_PORT Rdb debugger set_trace
+celery.contrib.testing.app qcore.testing.app DEFAULT_TEST_CONFIG TestApp Trap UnitLogging
+celery.contrib.testing.app qcore.testing.app set_trap setup_default_app
+celery.contrib.testing.mocks qcore.testing.mocks *
+celery.contrib.testing.tasks qcore.testing.worker ping
+celery.contrib.testing.worker qcore.testing.worker TestWorkController WORKER_LOGLEVEL
+celery.contrib.testing.worker qcore.testing.worker setup_app_for_worker start_worker
+celery.contrib.testing.worker qcore.testing.worker test_worker_started test_worker_starting
+celery.contrib.testing.worker qcore.testing.worker test_worker_stopped
 celery.events.state qcore.events.state State
 celery.contrib.django.task qcore.contrib.django DjangoTask
 celery.exceptions qcore.errors AlreadyRegistered ChordError Ignore ImproperlyConfigured

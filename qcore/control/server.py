@@ -52,6 +52,9 @@ class ControlServer:
 
     def stop(self) -> None:
         self._stop.set()
+        ear = self._ear
+        if ear is not None and ear.wakes_at_close:
+            ear.close()
         if self._thread is not None:
             self._thread.join(timeout=3.0)
         self._broker.close()

@@ -164,6 +164,9 @@ class Pool(ABC):
     def stop(self) -> None:
         """Stop the slots; running tasks end first or are killed."""
 
+    def release(self) -> None:
+        """Close the descriptors of a stopped pool, in a process that goes on without it."""
+
 
 class RuntimeEstimate:
     """The recent runtime of tasks, and how many jobs a slot should hold as a consequence."""

@@ -42,3 +42,6 @@ class InProcessPool(Pool):
             found.append(outcome)
         self._held -= len(found)
         return found
+
+    def release(self) -> None:
+        self._pipe.close()

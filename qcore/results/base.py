@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qcore.brokers.contract.records import FullChord, Message, StoredResult
+from qcore.brokers.contract.result_watch import PolledWatch, ResultWatch
 from qcore.errors import Unsupported
 from qcore.wire.outcome import ChordPart
 from qcore.wire.result import ResultMeta
@@ -31,6 +32,8 @@ class ResultStore(ABC):
     shared: bool = True
     #: whether results stay until cleanup() deletes them (the task celery.backend_cleanup)
     expires_by_cleanup: bool = False
+    #: tells coroutines of results: tasks/asynchronous.py, which sets it
+    watcher: Any = None
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         self.url, self.options = url, dict(options or {})
@@ -46,6 +49,10 @@ class ResultStore(ABC):
     @abstractmethod
     def wait(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
         """The meta once the task is in a ready state; None after timeout_s seconds (None: for ever)."""
+
+    def watch(self) -> ResultWatch:
+        """Watch many results at once: see brokers/contract/result_watch.py."""
+        return PolledWatch(self.get)
 
     @abstractmethod
     def forget(self, task_ids: Sequence[str]) -> int: ...

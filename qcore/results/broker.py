@@ -11,6 +11,7 @@ from typing import Any
 
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.records import FullChord, Message, StoredResult
+from qcore.brokers.contract.result_watch import ResultWatch
 from qcore.brokers.registry import open_broker
 from qcore.errors import Unsupported
 from qcore.results.base import ResultStore
@@ -37,6 +38,9 @@ class BrokerResults(ResultStore):
 
     def wait(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
         return self.broker.wait_result(task_id, timeout_s)
+
+    def watch(self) -> ResultWatch:
+        return self.broker.watch_results()
 
     def forget(self, task_ids: Sequence[str]) -> int:
         return self.broker.forget_results(task_ids)

@@ -16,7 +16,7 @@ _current: Any = None
 
 
 def set_current(app: Any) -> None:
-    """Make `app`, an App, the current one."""
+    """Make `app`, an App, the current one; None: none is."""
     global _current
     _current = app
 
@@ -28,6 +28,11 @@ def current_app() -> Any:
         if os.environ.get(TRACE):
             raise ConfigError(f"{_caller()} uses the current app, and there is none ({TRACE} is set)")
         set_current(provided["app"]())
+    return _current
+
+
+def current_or_none() -> Any:
+    """The current app, or None; makes none."""
     return _current
 
 

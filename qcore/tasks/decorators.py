@@ -7,12 +7,20 @@ After this: app/registry.py registers it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from qcore.base.keywords import check_task, take_out_celerys
 from qcore.errors import ConfigError, QcoreError
 from qcore.tasks.current_app import current_app, is_set
 from qcore.tasks.task import Task, TaskApp
+from qcore.tasks.typed import P, V
+
+if TYPE_CHECKING:
+    from typing import Concatenate, Unpack
+
+    from qcore.tasks.typed import PlainTaskOptions, PydanticTaskOptions
+
+B = TypeVar("B", bound=Task)
 
 
 def make_task(app: TaskApp, function: Callable[..., Any], options: dict[str, Any]) -> Task:
@@ -105,8 +113,37 @@ class SharedTask:
 
 #: all shared tasks; an app registers them when its tasks are read
 shared: list[SharedTask] = []
+#: how often forget_local() removed some of them: registries then read the list from its start
+removals = [0]
 
 
+def forget_local(since: int) -> None:
+    """Forget the shared tasks behind the first `since` that were declared within a function: in a test."""
+    kept = [one for one in shared[since:] if "<locals>" not in one._function.__qualname__]
+    if len(kept) < len(shared) - since:
+        shared[since:] = kept
+        removals[0] += 1
+
+
+@overload
+def shared_task(function: Callable[P, V], /) -> Task[P, V]: ...
+@overload
+def shared_task(*, base: type[B], **options: Any) -> Callable[[Callable[..., Any]], B]: ...
+@overload
+def shared_task(
+    *, pydantic: Literal[True], bind: bool = False, **options: Unpack[PydanticTaskOptions]
+) -> Callable[[Callable[..., Any]], Task[..., Any]]: ...
+@overload
+def shared_task(
+    *, bind: Literal[True], pydantic: Literal[False] = False, **options: Unpack[PlainTaskOptions]
+) -> Callable[[Callable[Concatenate[Any, P], V]], Task[P, V]]: ...
+@overload
+def shared_task(
+    *,
+    bind: Literal[False] = False,
+    pydantic: Literal[False] = False,
+    **options: Unpack[PlainTaskOptions],
+) -> Callable[[Callable[P, V]], Task[P, V]]: ...
 def shared_task(*args: Any, **options: Any) -> Any:
     """Decorator: a task of the current app, for libraries without an app of their own."""
     if len(args) == 1 and callable(args[0]) and not options:

@@ -6,7 +6,7 @@ protocol names only what its users call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from qcore.brokers.base import Broker
@@ -38,6 +38,9 @@ class ClientApp(Protocol):
     def results(self) -> ResultStore: ...
 
     @property
+    def results_if_open(self) -> ResultStore | None: ...
+
+    @property
     def backend(self) -> Any: ...
 
     @property
@@ -61,9 +64,13 @@ class CallableTask(Protocol):
     def overrides_sending(self) -> bool:
         """Whether the project overrides its apply_async()."""
 
-    def apply_async(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any: ...
+    @property
+    def apply_async(self) -> Callable[..., Any]:
+        """apply_async(args, kwargs, **options): publish a call."""
 
-    def apply(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any: ...
+    @property
+    def apply(self) -> Callable[..., Any]:
+        """apply(args, kwargs, **options): run it here."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from qcore.base.keywords import check_accepted
 from qcore.errors import ResultsNotKept, TimeoutError
+from qcore.tasks.awaiting import AwaitedResult, AwaitedSet
 from qcore.tasks.current_app import current_app
 from qcore.tasks.joins import arrivals, as_mapping, assert_will_not_block, fulfil, wait_watched
 from qcore.tasks.result_facts import ResultFacts
 from qcore.tasks.result_sets import Members, Saved
+from qcore.tasks.typed import R_co
 from qcore.wire import result as states
 from qcore.wire.result import ResultMeta, exception_from
 
@@ -33,7 +35,7 @@ def _revoke_options(terminate: bool, signal: str | None, wait: bool, timeout: fl
     return options if timeout is None else {**options, "timeout": timeout}
 
 
-class AsyncResult(ResultFacts):
+class AsyncResult(AwaitedResult[R_co], ResultFacts):
     """The result of one task, by id. Creating it makes no request to the result store."""
 
     __slots__ = ("_app", "_meta", "_task_name", "_then", "id", "ignored", "parent")
@@ -89,6 +91,18 @@ class AsyncResult(ResultFacts):
         self._read(self._meta)
         return callback
 
+    @overload
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: Literal[True] = True,
+        interval: float = 0.0,
+        **celerys: Any,
+    ) -> R_co: ...
+    @overload
+    def get(
+        self, timeout: float | None = None, propagate: bool = True, interval: float = 0.0, **celerys: Any
+    ) -> R_co | BaseException: ...
     def get(
         self, timeout: float | None = None, propagate: bool = True, interval: float = 0.0, **celerys: Any
     ) -> Any:
@@ -265,7 +279,7 @@ COLLECT = "celery.accumulate"
 SLICE_S = 0.5
 
 
-class ResultSet(Members):
+class ResultSet(AwaitedSet, Members):
     """Several results, in order, read in one round trip."""
 
     def __init__(

@@ -330,6 +330,15 @@ class Signature(dict[str, Any]):
     def delay(self, *args: Any, **kwargs: Any) -> Any:
         return self.apply_async(args, kwargs)
 
+    async def aapply_async(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        """As apply_async(), in a coroutine: the event loop runs on."""
+        from qcore.tasks.asynchronous import in_thread
+
+        return await in_thread(self.apply_async, args, kwargs, **options)
+
+    async def adelay(self, *args: Any, **kwargs: Any) -> Any:
+        return await self.aapply_async(args, kwargs)
+
     def apply(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
         """Run the task in this process; its result is ready at once."""
         a, k, o = self.merged(args, kwargs, options)

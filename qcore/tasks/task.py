@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from qcore.base.keywords import check_call
 from qcore.base.times import iso, when
 from qcore.errors import BrokerDown, Ignore, MaxRetriesExceededError, Retry
+from qcore.tasks.calls import TaskCalls
 from qcore.tasks.canvas import Signature
 from qcore.tasks.current_app import current_app
 from qcore.tasks.interface import SendingApp
-from qcore.tasks.map_calls import chunks, xmap, xstarmap
 from qcore.tasks.replacement import stand_in
 from qcore.tasks.request import NO_REQUEST, Request, pop, push, running
-from qcore.tasks.result import AsyncResult
+from qcore.tasks.typed import P, R_co
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -57,7 +57,7 @@ class TaskApp(SendingApp, Protocol):
     def store_state(self, task_id: str, state: str, result: Any, **extra: Any) -> None: ...
 
 
-class Task:
+class Task(TaskCalls[P, R_co]):
     """One task of one app. An option that is None takes its value from the settings."""
 
     name: str = ""
@@ -100,8 +100,6 @@ class Task:
     overrides_sending: bool = False
     #: whether run() is a coroutine function
     is_async: bool = False
-    #: dumps the models among the arguments of a call, with pydantic=True
-    _dump_models: Callable[[Any, Any, bool], tuple[Any, Any]] | None = None
 
     MaxRetriesExceededError = MaxRetriesExceededError
     OperationalError = BrokerDown
@@ -162,16 +160,17 @@ class Task:
         """The body of the task."""
         raise NotImplementedError(f"task {self.name} has no body: define run()")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the task in this process, as a plain function call. A subclass may override it: workers call
         it too, and there super().__call__() is the body of the task, with the request of the run."""
+        run: Callable[P, R_co] = self.run
         frame = running.get()
         if frame is not None and frame[0] is self and frame[1].awaits_call:
             frame[1].awaits_call = False  # a further call from the body is a plain one
-            return self.run(*args, **kwargs)
+            return run(*args, **kwargs)
         push(self, Request(args=args, kwargs=kwargs))
         try:
-            return self.run(*args, **kwargs)
+            return run(*args, **kwargs)
         finally:
             pop()
 
@@ -217,81 +216,11 @@ class Task:
     def backend(self) -> Any:
         return self.app.backend
 
-    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
-        """Publish a call with these arguments. Returns the handle of its result."""
-        return self.apply_async(args, kwargs)
-
-    def apply_async(
-        self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any
-    ) -> AsyncResult:
-        """Publish a call; options as in App.send_task(). Returns the handle of its result.
-
-        Raises TypeError if the arguments do not fit the function, ValueError if the soft time limit is above
-        the hard one, BrokerDown, Unroutable.
-        """
-        app = self.app
-        soft_s = options.get("soft_time_limit") or self.soft_time_limit
-        hard_s = (options.get("time_limit") or self.time_limit) if soft_s else None
-        if soft_s and hard_s and soft_s > hard_s:
-            raise ValueError(
-                f"soft_time_limit of {self.name} is {soft_s:g} s, above its time_limit of {hard_s:g} s"
-            )
-        if self._dump_models is not None:
-            args, kwargs = self._dump_models(args or (), kwargs or {}, self.bind)
-        if self.typing:
-            self._check_arguments(args or (), kwargs or {})
-        if app.conf.task_always_eager:
-            return self.apply(args, kwargs, **options)
-        result: AsyncResult = app.send_task(self.name, args or (), kwargs or {}, task=self, **options)
-        return result
-
-    def _check_arguments(self, args: Any, kwargs: dict[str, Any]) -> None:
-        check = self.__dict__.get("_signature_check")
-        if check is None:
-            check = self.__dict__["_signature_check"] = _arity(self.run)
-        check(args, kwargs)
-
-    def apply(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> AsyncResult:
-        """Run the task in this process, with the same steps as in a worker; its result is ready at once."""
-        check_call(options)
-        result: AsyncResult = self.app.run_here(self, args or (), kwargs or {}, options)
-        return result
-
-    def s(self, *args: Any, **kwargs: Any) -> Signature:
-        return self.signature(args, kwargs)
-
-    def si(self, *args: Any, **kwargs: Any) -> Signature:
-        """An immutable signature: the result of a previous task is not added to its arguments."""
-        return self.signature(args, kwargs, immutable=True)
-
-    def signature(
-        self, args: Any = None, kwargs: dict[str, Any] | None = None, immutable: bool = False, **options: Any
-    ) -> Signature:
-        check_call(options)
-        return Signature(self.name, args, kwargs, options, immutable=immutable, app=self._app)
-
-    subtask = signature
-
-    def map(self, it: Any) -> Signature:
-        """A call that runs this task once for each item."""
-        return xmap(self.s(), it, app=self._app)
-
-    def starmap(self, it: Any) -> Signature:
-        """A call that runs this task once for each tuple of arguments."""
-        return xstarmap(self.s(), it, app=self._app)
-
-    def chunks(self, it: Any, n: int) -> Signature:
-        """Calls that each run this task for n tuples of arguments."""
-        return chunks(self.s(), it, n, app=self._app)
-
     def replace(self, sig: Signature) -> Any:
         """End this run and let `sig` take over the task id, the callbacks, the remaining chain and the place
         in a chord. Raises Replaced; in eager mode it returns the value of `sig`."""
         request = self.request
         return self.on_replace(sig if request.is_eager else stand_in(sig, request))
-
-    def AsyncResult(self, task_id: str) -> AsyncResult:
-        return AsyncResult(task_id, self.app, task_name=self.name)
 
     def retry(
         self,
@@ -460,27 +389,6 @@ def _annotations(setting: Any, name: str) -> list[dict[str, Any]]:
         return []
     maps = setting if isinstance(setting, list | tuple) else [setting]
     return [m[key] for m in maps for key in ("*", name) if key in m]
-
-
-def _arity(run: Callable[..., Any]) -> Callable[[Any, dict[str, Any]], None]:
-    """A function that raises TypeError if arguments do not fit `run`; fast for positional arguments."""
-    import inspect
-
-    try:
-        sig = inspect.signature(run)
-    except (TypeError, ValueError):
-        return lambda args, kwargs: None
-    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
-    least = sum(p.default is p.empty and p.kind in plain for p in sig.parameters.values())
-    only_plain = all(p.kind in plain for p in sig.parameters.values())
-    most = len(sig.parameters)
-
-    def check(args: Any, kwargs: dict[str, Any]) -> None:
-        if only_plain and not kwargs and least <= len(args) <= most:
-            return
-        sig.bind(*args, **kwargs)
-
-    return check
 
 
 def next_attempt(sig: dict[str, Any], now: float) -> tuple[float, str]:

@@ -113,6 +113,11 @@ class Loop:
         self.stage = max(self.stage, stage)
         self._poller.pipe.ring()
 
+    def release(self) -> None:
+        """Close the descriptors after run(), in a process that goes on without the worker."""
+        self._poller.close()
+        self.pool.release()
+
     # --- the loop
 
     def run(self) -> None:
@@ -135,6 +140,7 @@ class Loop:
             if self.stage > entered:
                 entered = self.stage
                 self._enter(entered)
+                self._poller.pipe.ring()  # an idle worker ends now, and not after the pause of this iteration
             if self._is_away() and not self._outage.left_s():
                 self._reconnect()
             self._sleep()

@@ -41,3 +41,7 @@ class Poller:
             if kind == "wake":
                 self.pipe.drain_pipe()
         return found
+
+    def close(self) -> None:
+        self._selector.close()
+        self.pipe.close()

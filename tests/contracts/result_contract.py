@@ -56,6 +56,42 @@ class ResultContract:
         (meta,) = store.get([task_id])
         assert meta and (meta.status, meta.result) == ("SUCCESS", 7)
 
+    def test_many_results_are_watched_at_once(self, open_store: OpenStore, task_id: str) -> None:
+        reader, writer = open_store(), open_store()
+        before, later, never, removed = (
+            f"{task_id}-{name}" for name in ("before", "later", "never", "removed")
+        )
+        writer.store([stored(before, 1)])
+        watch = reader.watch()
+        watch.add([before, never, removed])
+        watch.remove([removed])
+
+        first = watch.arrived(30.0)
+        writer.store([stored(later, None, "STARTED"), stored(removed, 3)])
+        watch.add([later])  # before the thread that waits has begun to, or while it waits
+        timer = threading.Timer(0.05, lambda: writer.store([stored(later, 2)]))
+        timer.start()
+        second = watch.arrived(30.0)
+
+        timer.join()
+        assert [(meta.task_id, meta.result) for meta in first] == [(before, 1)]
+        assert [(meta.task_id, meta.result) for meta in second] == [(later, 2)]
+        assert watch.arrived(0.0) == []
+        watch.close()
+
+    def test_a_watch_that_waits_notices_what_is_added(self, open_store: OpenStore, task_id: str) -> None:
+        reader, writer = open_store(), open_store()
+        writer.store([stored(task_id, 1)])
+        watch = reader.watch()
+        timer = threading.Timer(0.05, lambda: watch.add([task_id]))
+        timer.start()
+
+        (meta,) = watch.arrived(30.0)
+
+        timer.join()
+        assert meta.result == 1
+        watch.close()
+
     def test_waiting_ends_when_the_result_comes(self, open_store: OpenStore, task_id: str) -> None:
         reader, writer = open_store(), open_store()
         writer.store([stored(task_id, None, "STARTED")])

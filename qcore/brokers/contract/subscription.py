@@ -11,6 +11,9 @@ from abc import ABC, abstractmethod
 class Subscription(ABC):
     """A subscription to a fanout exchange. Messages published while not subscribed are lost."""
 
+    #: whether close() in another thread ends a get() that waits
+    wakes_at_close: bool = False
+
     @abstractmethod
     def get(self, timeout_s: float | None) -> bytes | None:
         """The next message, or None after timeout_s seconds (None waits for ever). Raises BrokerDown."""

@@ -32,6 +32,12 @@ _places: dict[str, MemoryState] = {}
 _places_lock = threading.Lock()
 
 
+def forget_place(url: str) -> None:
+    """Drop everything under a URL; its brokers must be closed."""
+    with _places_lock:
+        _places.pop(url.partition("://")[2].strip("/"), None)
+
+
 class MemoryBroker(Broker):
     """Queues in this process."""
 

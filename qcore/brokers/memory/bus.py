@@ -10,6 +10,8 @@ from qcore.errors import BrokerDown
 
 
 class MemorySubscription(Subscription):
+    wakes_at_close = True
+
     def __init__(self, state: MemoryState, exchange: str, pattern: str) -> None:
         self.exchange, self.pattern = exchange, pattern
         self.heard: deque[bytes] = deque(maxlen=100_000)

@@ -20,6 +20,7 @@ from qcore.brokers.contract.chords import Chords
 from qcore.brokers.contract.diagnosis import Diagnosis
 from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
 from qcore.brokers.contract.records import Features, Member, Message, StoredResult
+from qcore.brokers.contract.result_watch import ResultWatch
 from qcore.brokers.contract.schedules import ScheduleStore
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.contract.task_logs import TaskLogs
@@ -37,7 +38,7 @@ from qcore.brokers.redis.connection import RedisConnection, SharedConnection
 from qcore.brokers.redis.consumer import RedisConsumer
 from qcore.brokers.redis.delivery_scripts import DELAY, PUBLISH_ONCE
 from qcore.brokers.redis.keys import Keys
-from qcore.brokers.redis.result_waits import ResultWaits
+from qcore.brokers.redis.result_waits import RedisResultWatch, ResultWaits
 from qcore.brokers.redis.servers import ServerSelector
 from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerDown, NotReplicated, Unroutable, Unsupported
@@ -262,6 +263,9 @@ class RedisBroker(Broker):
 
     def wait_result(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
         return self._waits.wait(self._keys.result(task_id), timeout_s, lambda raw: _meta(raw, task_id))
+
+    def watch_results(self) -> ResultWatch:
+        return RedisResultWatch(self._door, self._keys.result, _meta)
 
     def forget_results(self, task_ids: Sequence[str]) -> int:
         return int(self._shared.call("DEL", *[self._keys.result(i) for i in task_ids])) if task_ids else 0

@@ -1,17 +1,21 @@
-"""Wait for results on Redis.
+"""Wait for results on Redis: a thread for one, or one connection for many.
 
-In:  a task id.  Out: its meta as soon as it is ready.
+In:  task ids.  Out: their metas as soon as they are ready.
 A waiting connection uses RESP3, in which subscribing and reading are one write and one answer: a result
 stored before the subscription is in the key, one stored later is published on the channel.
 """
 
 from __future__ import annotations
 
+import select
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from qcore.base.wakeup import WakePipe
+from qcore.brokers.contract.result_watch import ResultWatch
 from qcore.brokers.redis.connection import RedisConnection, pack
 from qcore.brokers.redis.servers import ReplyError, ServerSelector
 from qcore.errors import BrokerDown
@@ -100,3 +104,114 @@ class ResultWaits:
             idle, self._idle = self._idle, []
         for link, _ in idle:
             link.drop()
+
+
+class RedisResultWatch(ResultWatch):
+    """One connection, subscribed to the channels of all results that are watched."""
+
+    def __init__(
+        self,
+        door: ServerSelector,
+        key_of: Callable[[str], str],
+        read: Callable[[bytes, str], ResultMeta | None],
+    ) -> None:
+        self._door, self._key_of, self._read_meta = door, key_of, read
+        self._lock, self._pipe = threading.Lock(), WakePipe()
+        self._ids: dict[bytes, str] = {}  # channel -> task id
+        self._news: list[tuple[str, bytes]] = []  # (command, channel) that the connection has not been told
+        # Of the thread that calls arrived():
+        self._link: RedisConnection | None = None
+        self._asked: deque[bytes] = deque()  # keys whose GET is not answered yet
+        self._look_at = 0.0  # when all keys are read again
+
+    def add(self, task_ids: Iterable[str]) -> None:
+        self._change("SUBSCRIBE", task_ids)
+        self._pipe.ring()
+
+    def remove(self, task_ids: Iterable[str]) -> None:
+        self._change("UNSUBSCRIBE", task_ids)
+
+    def _change(self, command: str, task_ids: Iterable[str]) -> None:
+        with self._lock:
+            for task_id in task_ids:
+                channel = self._key_of(task_id).encode()
+                if command == "SUBSCRIBE":
+                    self._ids[channel] = task_id
+                elif self._ids.pop(channel, None) is None:
+                    continue
+                self._news.append((command, channel))
+
+    def arrived(self, timeout_s: float) -> list[ResultMeta]:
+        until, found = time.monotonic() + timeout_s, list[ResultMeta]()
+        try:
+            while True:
+                link = self._up_to_date()
+                while (said := link.poll()) is not False:
+                    if isinstance(said, ReplyError):
+                        link.fail(said)
+                    if (meta := self._meta_in(said)) is not None:
+                        found.append(meta)
+                now = time.monotonic()
+                if found or now >= until:
+                    return found
+                self._sleep(link, min(until, self._look_at) - now)
+        except BrokerDown:
+            self._drop()
+            if found:
+                return found  # the next call reports the outage, if it lasts
+            raise
+
+    def _up_to_date(self) -> RedisConnection:
+        """The connection, with what has changed written to it. A new one subscribes to everything."""
+        link = self._link
+        with self._lock:
+            news, self._news = self._news, []
+            if link is None or time.monotonic() >= self._look_at:
+                news = [*(one for one in news if one[0] != "SUBSCRIBE")] if link is not None else []
+                news += [("SUBSCRIBE", channel) for channel in self._ids]
+                self._look_at = time.monotonic() + LOOK_AGAIN_S
+        if link is None:
+            link = RedisConnection(self._door)
+            link.call("HELLO", "3")
+            self._link = link
+        if news:
+            out = []
+            for command, channel in news:
+                out.append(pack((command, channel)))
+                if command == "SUBSCRIBE":
+                    out.append(pack(("GET", channel)))  # behind it: a result is in one of the two answers
+                    self._asked.append(channel)
+            link.send_or_fail(b"".join(out))
+        return link
+
+    def _meta_in(self, said: Any) -> ResultMeta | None:
+        """The meta in an answer or a message, if it is one that is watched, and is ready."""
+        if not isinstance(said, list):
+            channel, raw = self._asked.popleft(), said
+        elif said[0] == b"message":
+            channel, raw = said[1], said[2]
+        else:
+            return None
+        task_id = self._ids.get(channel)
+        meta = self._read_meta(raw, task_id) if raw is not None and task_id is not None else None
+        if meta is None or not meta.is_ready:
+            return None
+        self.remove([meta.task_id])
+        return meta
+
+    def _sleep(self, link: RedisConnection, seconds: float) -> None:
+        poller = select.poll()
+        for fd in (link.fileno(), self._pipe.fileno()):
+            poller.register(fd, select.POLLIN)
+        if any(fd == self._pipe.fileno() for fd, _ in poller.poll(max(1, int(seconds * 1000)))):
+            self._pipe.drain_pipe()
+
+    def _drop(self) -> None:
+        link, self._link = self._link, None
+        self._asked.clear()
+        if link is not None:
+            link.drop()
+
+    def close(self) -> None:
+        self._drop()
+        self._pipe.close()
