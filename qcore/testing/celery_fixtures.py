@@ -1,7 +1,7 @@
 """Celery's fixtures for pytest: what `pytest_plugins = ["celery.contrib.pytest"]` gives.
 
 In:  fixtures that a project overrides (celery_config, …), and the marker `celery`.  Out: celery_app,
-celery_worker and the same for the session. Those of qcore are in qcore_pytest.py, outside of the package.
+celery_worker and the same for the session. Those of qcore are in pytest_plugin.py.
 """
 
 from __future__ import annotations

@@ -222,11 +222,12 @@ def test_fifty_tests_each_run_a_task_in_an_app_of_their_own(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.makepyfile(FIFTY)
 
-    assert _run(pytester, "-p", "qcore_pytest", "--strict-markers") == {"passed": 51}
+    assert _run(pytester, "-p", "qcore.testing.pytest_plugin", "--strict-markers") == {"passed": 51}
 
 
-def test_the_plug_in_imports_nothing_of_qcore_before_it_is_used() -> None:
-    lines = "import sys, qcore_pytest; print({m.partition('.')[0] for m in sys.modules} & {'qcore', 'qctl'})"
+def test_the_plug_in_imports_nothing_of_the_engine_before_it_is_used() -> None:
+    heavy = "{'qctl', 'msgspec', 'kombu', 'redis', 'qcore.app', 'qcore.tasks', 'qcore.brokers'}"
+    lines = f"import sys, qcore.testing.pytest_plugin; print({heavy} & sys.modules.keys())"
 
     done = subprocess.run([sys.executable, "-c", lines], cwd=ROOT, capture_output=True, text=True, check=True)
 
@@ -239,4 +240,4 @@ def test_the_examples_of_the_page_work(pytester: pytest.Pytester, monkeypatch: p
     with_pytest, without = re.findall(r"```python\n(.*?)```", page, re.S)
     pytester.makepyfile(test_page=with_pytest, test_plain=f"def test_plain():\n{indent(without, '    ')}")
 
-    assert _run(pytester, "-p", "qcore_pytest", "--strict-markers") == {"passed": 3}
+    assert _run(pytester, "-p", "qcore.testing.pytest_plugin", "--strict-markers") == {"passed": 3}

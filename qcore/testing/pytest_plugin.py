@@ -2,8 +2,8 @@
 
 In:  the fixtures qcore_config and qcore_worker_options, which a project may override.  Out: an app in memory,
 and a worker for it in a thread (qcore/testing/).
-It is a module of its own because pytest imports it in every project where qcore is installed: without a test
-that asks for its fixtures it imports nothing of qcore.
+pytest imports it in each project where qcore is installed, so it imports nothing of the engine before a test
+asks for its fixtures.
 """
 
 from __future__ import annotations
