@@ -222,7 +222,7 @@ def test_fifty_tests_each_run_a_task_in_an_app_of_their_own(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.makepyfile(FIFTY)
 
-    assert _run(pytester, "-p", "qcore.testing.pytest_plugin", "--strict-markers") == {"passed": 51}
+    assert _run(pytester, "--strict-markers") == {"passed": 51}
 
 
 def test_the_plug_in_imports_nothing_of_the_engine_before_it_is_used() -> None:
@@ -240,4 +240,4 @@ def test_the_examples_of_the_page_work(pytester: pytest.Pytester, monkeypatch: p
     with_pytest, without = re.findall(r"```python\n(.*?)```", page, re.S)
     pytester.makepyfile(test_page=with_pytest, test_plain=f"def test_plain():\n{indent(without, '    ')}")
 
-    assert _run(pytester, "-p", "qcore.testing.pytest_plugin", "--strict-markers") == {"passed": 3}
+    assert _run(pytester, "--strict-markers") == {"passed": 3}
