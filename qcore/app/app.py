@@ -316,8 +316,6 @@ class App(PeriodicTasks):
         ignored = options.get("ignore_result")
         if ignored is None and task is not None:
             ignored = task.ignore_result
-        if ignored is None:
-            ignored = self.conf.task_ignore_result
         result.ignored = bool(ignored)
         if options.get("add_to_parent", True):
             self.adopt(result)

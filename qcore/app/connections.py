@@ -11,12 +11,13 @@ import os
 import threading
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.schedules import ScheduleStore
 from qcore.brokers.registry import open_broker
 from qcore.brokers.shared.endpoints import join_urls
-from qcore.errors import ConfigError
+from qcore.errors import ConfigError, keep_secret
 from qcore.results.base import ResultStore
 from qcore.results.registry import celery_backend, results
 from qcore.settings.config import Config
@@ -31,6 +32,8 @@ OF_DATABASE = (
     "database_table_names",
     "database_table_schemas",
 )
+#: settings for parts of a URL of Redis
+REDIS_PARTS = ("redis_host", "redis_port", "redis_db", "redis_username", "redis_password")
 #: values of result_backend that take the URL from another setting, as in Celery
 OTHER_SETTINGS = {"cache": "cache_backend", "database": "database_url", "db": "database_url"}
 
@@ -46,6 +49,7 @@ class Connections:
         self._schedules: ScheduleStore | None = None
         self._keeper: Broker | None = None  # of the schedule, where it is not the broker
         self._backend: tuple[ResultStore, Any] | None = None
+        self._consumes = False
 
     @property
     def broker(self) -> Broker:
@@ -61,7 +65,16 @@ class Connections:
     def broker_url(self) -> str:
         """The broker's URL, or several joined by `;`, with their passwords; the embedded broker's if none is
         set."""
-        return join_urls(self.conf.broker_url or self.conf.broker_read_url or DEFAULT_BROKER)
+        conf = self.conf
+        own = conf.broker_read_url if self._consumes else conf.broker_write_url
+        general = conf.broker_url or url_of_parts(conf) or conf.broker_read_url or conf.broker_write_url
+        return join_urls(own or general or DEFAULT_BROKER)
+
+    def consume(self) -> None:
+        """Use broker_read_url in this process from now on. A process that it forks uses broker_write_url."""
+        if self.conf.broker_read_url or self.conf.broker_write_url:
+            self.close()
+        self._consumes = True
 
     def broker_options(self) -> dict[str, Any]:
         conf = self.conf
@@ -75,6 +88,11 @@ class Connections:
             "task_default_queue": conf.task_default_queue,
             "task_default_queue_type": conf.task_default_queue_type,
             "task_create_missing_queue_type": conf.task_create_missing_queue_type,
+            "task_queue_max_priority": conf.task_queue_max_priority,
+            "control_queue_ttl": conf.control_queue_ttl,
+            "control_queue_expires": conf.control_queue_expires,
+            "event_queue_ttl": conf.event_queue_ttl,
+            "event_queue_expires": conf.event_queue_expires,
             "lease_s": conf.seconds("worker_lease") or 30.0,
             "failed_ttl_s": conf.seconds("failed_task_expires"),
             "failed_max": conf.failed_tasks_max,
@@ -142,13 +160,15 @@ class Connections:
                 return BrokerResults(self.broker_url(), broker=self.broker)
             if not url:
                 return results.get("disabled")(self.broker_url())
-        place = celery_backend(url)
+        url = self._redis_url(str(url))
+        place = (self.conf.override_backends or {}).get(url.partition("://")[0]) or celery_backend(url)
         if place is not None:
-            return self._open_foreign(str(url), place)
-        scheme, url = self._result_scheme(str(url))
+            return self._open_foreign(url, place)
+        scheme, url = self._result_scheme(url)
         given = self.conf.result_backend_transport_options
         options = {
-            "connect_timeout_s": self.conf.broker_connection_timeout,
+            "connect_timeout_s": self.conf.redis_socket_connect_timeout
+            or self.conf.broker_connection_timeout,
             "broker_failover_strategy": self.conf.broker_failover_strategy,
             "broker_use_ssl": self.conf.redis_backend_use_ssl,
             # This prefix is for results only, not for all keys, so the driver has another name for it.
@@ -157,11 +177,41 @@ class Connections:
             "result_chord_ordered": given.get("result_chord_ordered", True),
             "result_expires_s": self.conf.seconds("result_expires"),
         }
+        if results.aliases.get(scheme, scheme) == "redis":
+            options = {**self._redis_options(), **options}
         if scheme == "rpc":
             options["broker"] = self.broker
         if scheme == "db" or scheme.startswith("cache+"):
             options.update({name: self.conf[name] for name in (*OF_DATABASE, "cache_backend_options")})
         return results.get(scheme)(url, options)
+
+    def _redis_url(self, url: str) -> str:
+        """A URL of Redis with what the settings redis_host, … say of the parts that it lacks; any other URL
+        unchanged."""
+        conf = self.conf
+        scheme, separator, rest = url.partition("://")
+        given = any(conf[name] is not None for name in REDIS_PARTS)
+        if scheme not in ("redis", "rediss") or ";" in url or (separator and not given):
+            return url
+        parts = urlsplit(f"redis://{rest}")
+        login, _, host = parts.netloc.rpartition("@")
+        if not login and conf.redis_password:
+            login = f"{quote(conf.redis_username or '', '')}:{quote(conf.redis_password, '')}"
+            keep_secret(f"redis://{login}@{host}")
+        if not host.partition(":")[0]:
+            host = f"{conf.redis_host or 'localhost'}:{conf.redis_port or 6379}"
+        path = parts.path if parts.path.strip("/") or conf.redis_db is None else f"/{conf.redis_db}"
+        query = f"?{parts.query}" if parts.query else ""
+        return f"{scheme}://{login}@{host}{path}{query}" if login else f"{scheme}://{host}{path}{query}"
+
+    def _redis_options(self) -> dict[str, Any]:
+        """The options of a result store in Redis that settings give."""
+        conf, found = self.conf, dict[str, Any]()
+        if conf.redis_client_name:
+            found["client_name"] = conf.redis_client_name
+        if conf.value_set_for("redis_socket_timeout"):
+            found["socket_timeout"] = conf.redis_socket_timeout
+        return found
 
     def _open_foreign(self, url: str, place: str) -> ResultStore:
         """The store around a backend class of another package."""
@@ -207,7 +257,7 @@ class Connections:
     def _forked(self) -> None:
         """Drop the connections without closing them: a child must not write to its parent's sockets."""
         self._lock = threading.RLock()
-        self._pid = os.getpid()
+        self._pid, self._consumes = os.getpid(), False
         self._broker = self._results = self._schedules = self._keeper = None
         self._after_fork()
 
@@ -224,6 +274,26 @@ class Connections:
                 if thing is not None:
                     thing.close()
         self._broker = self._results = self._schedules = self._keeper = None
+
+
+def url_of_parts(conf: Config) -> str | None:
+    """The broker's URL from the settings broker_host, broker_transport, …; None when neither is set."""
+    host, scheme = conf.broker_host, conf.broker_transport
+    if not host and not scheme:
+        return None
+    if host and "://" in host:
+        return str(host)
+    user, password = quote(conf.broker_user or "", ""), quote(conf.broker_password or "", "")
+    login = f"{user}:{password}@" if password else f"{user}@" if user else ""
+    port = f":{conf.broker_port}" if conf.broker_port else ""
+    url = f"{scheme or 'amqp'}://{login}{host or 'localhost'}{port}/{quote(conf.broker_vhost or '', '')}"
+    keep_secret(url)
+    return url
+
+
+def consume(app: Any) -> None:
+    """Have an app use broker_read_url in this process from now on, which becomes a worker."""
+    app._connections.consume()
 
 
 def _same_place(one: str, other: str) -> bool:

@@ -23,6 +23,9 @@ _num = (int, float)
 _opt_num = (int, float, type(None))
 
 
+_opt_int = (int, type(None))
+
+
 _seconds = (int, float, timedelta)
 
 
@@ -44,12 +47,25 @@ _ENGINE = {"pool_pre_ping": True, "pool_recycle": 3600}
 _seq = (list, tuple, set, frozenset)
 
 
+_opt_seq = (*_seq, type(None))
+
+
+#: options of programs that a setting may give: worker_logfile, beat_uid, …
+_DAEMON = {name: f"--{name}" for name in ("logfile", "pidfile", "uid", "gid", "umask")}
+
+
 TABLE: dict[str, Setting] = {
     s.name: s
     for s in (
         # general
         Setting("accept_content", _seq, ("json",), "accepted serializers; pickle is never accepted"),
-        Setting("timezone", _opt_str, None, "time zone of times without an offset; default: UTC"),
+        Setting(
+            "timezone",
+            _opt_str,
+            None,
+            "time zone of the schedule; default: UTC. A naive eta or expires is UTC, as in Celery",
+        ),
+        Setting("enable_utc", (bool,), True, "false: naive times of schedules are those of the host"),
         Setting("imports", _seq, (), "modules that the worker imports at start"),
         Setting("include", _seq, (), "further modules that the worker imports at start"),
         Setting(
@@ -66,7 +82,48 @@ TABLE: dict[str, Setting] = {
             "URL of the broker; default: the embedded SQLite broker",
             ("QCTL_BROKER_URL", "CELERY_BROKER_URL"),
         ),
-        Setting("broker_read_url", _opt_str, None, "URL of the broker for workers, when it differs"),
+        Setting(
+            "broker_read_url",
+            (str, list, tuple, type(None)),
+            None,
+            "URL of the broker for workers, when it differs",
+            ("CELERY_BROKER_READ_URL",),
+        ),
+        Setting(
+            "broker_write_url",
+            (str, list, tuple, type(None)),
+            None,
+            "URL of the broker for all other processes, when it differs",
+            ("CELERY_BROKER_WRITE_URL",),
+        ),
+        Setting("broker_transport", _opt_str, None, "without broker_url: the scheme of the URL"),
+        Setting("broker_host", _opt_str, None, "without broker_url: a URL, or the host"),
+        Setting("broker_port", _opt_int, None, "without broker_url: the port"),
+        Setting("broker_user", _opt_str, None, "without broker_url: the user"),
+        Setting("broker_password", _opt_str, None, "without broker_url: the password"),
+        Setting(
+            "broker_vhost", _opt_str, None, "without broker_url: the virtual host, or number of database"
+        ),
+        Setting(
+            "broker_connection_retry", (bool,), True, "a worker waits for a broker that is away at its start"
+        ),
+        Setting(
+            "broker_connection_retry_on_startup",
+            (bool, type(None)),
+            None,
+            "overrides broker_connection_retry",
+        ),
+        Setting(
+            "broker_connection_max_retries",
+            _opt_int,
+            100,
+            "how often a worker tries to connect at its start; None or 0: until it succeeds",
+        ),
+        Setting("broker_pool_limit", _opt_int, 10, "connections of kombu in app.pool"),
+        Setting("broker_pool_acquire_timeout", _opt_num, None, "seconds to wait for one of app.pool"),
+        Setting(
+            "broker_login_method", _opt_str, None, "login method of kombu's connections: app.connection()"
+        ),
         Setting(
             "broker_transport_options", (dict,), {}, "options of the driver (global_keyprefix, lease_s, …)"
         ),
@@ -112,6 +169,36 @@ TABLE: dict[str, Setting] = {
             None,
             "seconds until the counter of a chord expires; None: as result_expires",
         ),
+        Setting(
+            "override_backends",
+            _opt_dict,
+            None,
+            "backend classes by the scheme of result_backend: {'mine': 'proj.backends:Mine'}",
+        ),
+        Setting(
+            "result_accept_content",
+            _opt_seq,
+            None,
+            "accepted serializers of backend classes of other packages",
+        ),
+        Setting(
+            "result_backend_thread_safe", (bool,), False, "threads share a backend class of another package"
+        ),
+        Setting("redis_host", _opt_str, None, "result_backend 'redis': the host, when the URL has none"),
+        Setting("redis_port", _opt_int, None, "result_backend 'redis': the port, when the URL has none"),
+        Setting(
+            "redis_db",
+            (int, str, type(None)),
+            None,
+            "result_backend 'redis': the database, when the URL has none",
+        ),
+        Setting("redis_username", _opt_str, None, "the user, when the URL of result_backend has none"),
+        Setting("redis_password", _opt_str, None, "the password, when the URL of result_backend has none"),
+        Setting("redis_client_name", _opt_str, None, "name of the connections to a result store in Redis"),
+        Setting(
+            "redis_socket_connect_timeout", _opt_num, None, "seconds to wait for a connection to that store"
+        ),
+        Setting("redis_socket_timeout", _opt_num, 120.0, "seconds to wait for an answer of that store"),
         Setting("result_extended", (bool,), False, "store name, args, kwargs, worker, queue with the result"),
         Setting("cache_backend", _opt_str, None, "URL of the cache when result_backend is 'cache'"),
         Setting("cache_backend_options", (dict,), {}, "options of the client of memcached"),
@@ -170,6 +257,25 @@ TABLE: dict[str, Setting] = {
             "classic",
             "RabbitMQ: type of other queues that qcore declares, classic or quorum",
         ),
+        Setting(
+            "task_create_missing_queues",
+            (bool,),
+            True,
+            "false: a queue that task_queues does not name is an error",
+        ),
+        Setting(
+            "task_queue_max_priority",
+            _opt_int,
+            None,
+            "RabbitMQ: priorities of the queues that qcore declares",
+        ),
+        Setting(
+            "task_default_delivery_mode",
+            (int, str),
+            2,
+            "RabbitMQ: 2 or 'persistent', 1 or 'transient' for messages that a restart of the server loses",
+        ),
+        Setting("task_default_exchange_type", (str,), "direct", "exchange type of queues in app.amqp"),
         Setting("task_default_exchange", _opt_str, None, "exchange of task_default_queue"),
         Setting("task_default_routing_key", _opt_str, None, "routing key of task_default_queue"),
         Setting("task_default_priority", (int, type(None)), None, "priority of tasks without one, 0 to 9"),
@@ -231,14 +337,14 @@ TABLE: dict[str, Setting] = {
             "worker_concurrency",
             (int, str, type(None)),
             None,
-            "number of concurrent tasks; default: the number of CPUs",
+            "number of concurrent tasks; default, and 0: the number of CPUs",
         ),
         Setting("worker_pool", (str,), "prefork", "worker pool: prefork, threads, asyncio, gevent, solo"),
         Setting(
             "worker_prefetch_multiplier",
             (int,),
             4,
-            "prefetch limit: messages held per slot while tasks are slow",
+            "prefetch limit: messages held per slot while tasks are slow; 0: 10,000 for the worker",
         ),
         Setting(
             "worker_max_tasks_per_child",
@@ -252,6 +358,8 @@ TABLE: dict[str, Setting] = {
             None,
             "replace a child process above this many KiB",
         ),
+        Setting("worker_disable_prefetch", (bool,), False, "hold only messages that a free slot can run"),
+        Setting("worker_direct", (bool,), False, "consume a queue of this worker alone too: <node name>.dq"),
         Setting("worker_send_task_events", (bool,), False, "send task events from the start (-E)"),
         Setting("worker_enable_remote_control", (bool,), True, "answer inspect and control"),
         Setting("worker_disable_rate_limits", (bool,), False, "ignore rate limits"),
@@ -271,6 +379,13 @@ TABLE: dict[str, Setting] = {
             "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s",
             "log format of task loggers",
             ("QCTL_LOG_FORMAT",),
+        ),
+        Setting("worker_log_datefmt", _opt_str, None, "format of the time in the log, as time.strftime()"),
+        Setting("worker_task_log_datefmt", _opt_str, None, "the same, of task loggers"),
+        *(
+            Setting(f"{program}_{name}", (str, int, type(None)), None, f"{option} of `qctl {program}`")
+            for program in ("worker", "beat")
+            for name, option in _DAEMON.items()
         ),
         Setting(
             "worker_log_color", (bool, type(None)), None, "colours in the log; default: only on a terminal"
@@ -333,6 +448,16 @@ TABLE: dict[str, Setting] = {
             ("QCTL_CONTROL_UNSIGNED",),
         ),
         Setting("event_exchange", (str,), "celeryev", "exchange of the events"),
+        Setting("control_queue_ttl", _num, 300.0, "RabbitMQ: seconds until a control request expires"),
+        Setting(
+            "control_queue_expires", _num, 10.0, "RabbitMQ: seconds until an unused queue of them is deleted"
+        ),
+        Setting(
+            "event_queue_ttl", _num, 5.0, "RabbitMQ: seconds until an event expires that is not received"
+        ),
+        Setting(
+            "event_queue_expires", _num, 60.0, "RabbitMQ: seconds until an unused queue of events is deleted"
+        ),
         # schedule
         Setting(
             "schedule_store",

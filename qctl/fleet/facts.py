@@ -15,6 +15,7 @@ from qcore.brokers.contract.administration import Depth, Pause
 from qcore.brokers.contract.diagnosis import Symptom
 from qcore.brokers.contract.records import Member
 from qcore.errors import Malformed, Unsupported
+from qcore.settings.effects import without_effect
 from qcore.wire import envelope
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Facts(msgspec.Struct):
     round_trip_s: float
     #: whether other hosts can reach the broker
     networked: bool = False
+    #: settings without effect that the app sets
+    without_effect: list[str] = []
 
     @property
     def nodes(self) -> set[str]:
@@ -104,6 +107,7 @@ def gather(app: App) -> Facts:
         keeps_results=app.results.keeps,
         round_trip_s=round_trip_s,
         networked=broker.features.multi_host,
+        without_effect=without_effect(app.conf.without_defaults()),
     )
 
 

@@ -70,7 +70,7 @@ class Topology:
         kind = options.get("task_default_queue_type" if default else "task_create_missing_queue_type")
         if kind == "quorum" and self.link.native:
             return {"x-queue-type": "quorum"}  # which has no priorities
-        priority = options.get("max_priority")
+        priority = options.get("max_priority") or options.get("task_queue_max_priority")
         return {"x-max-priority": int(priority)} if priority else {}
 
     def _declare_queue(self, name: str, arguments: dict[str, Any]) -> None:

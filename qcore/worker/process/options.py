@@ -32,7 +32,12 @@ def queue_names(conf: Any, queues: Any, exclude: Any) -> tuple[str, ...]:
             return [q.strip() for q in value.split(",") if q.strip()]
         return [q if isinstance(q, str) else q.name for q in value]
 
-    found = names(queues) or names(conf.task_queues) or [conf.task_default_queue]
+    known = names(conf.task_queues) or [conf.task_default_queue]
+    found = names(queues) or known
+    if not conf.task_create_missing_queues and (unknown := [q for q in found if q not in known]):
+        raise ConfigError(
+            f"task_queues has no queue '{unknown[0]}', and task_create_missing_queues is false; add it there"
+        )
     without = set(names(exclude))
     left = tuple(dict.fromkeys(q for q in found if q not in without))
     if not left:
@@ -41,8 +46,8 @@ def queue_names(conf: Any, queues: Any, exclude: Any) -> tuple[str, ...]:
 
 
 def concurrency_of(value: int | str | None, default: int | None = None, most: int = 512) -> int:
-    """How many slots; without a value the default, or one for each CPU. Raises ConfigError."""
-    if value is None:
+    """How many slots; without a value, and for 0, the default, or one for each CPU. Raises ConfigError."""
+    if value in (None, 0, "0"):
         return default or os.cpu_count() or 1
     try:
         number = int(value)

@@ -12,7 +12,7 @@ from qctl import exit_codes
 from qctl.cli.command import CliGroup
 from qctl.cli.session import current
 from qctl.cli.types import Kind, Names, OneOf, Span
-from qctl.commands.worker.detach import Identity, to_background
+from qctl.commands.worker.detach import Identity, from_settings, to_background
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
@@ -258,7 +258,10 @@ def command(
         )
     if disable_prefetch:
         options["prefetch_multiplier"] = 1
-    identity = Identity(uid, gid, umask)
+    named = {**options, "uid": uid, "gid": gid, "umask": umask}
+    settled = from_settings(app.conf, "worker", named)
+    options.update(logfile=settled["logfile"], pidfile=settled["pidfile"])
+    identity = Identity(settled["uid"], settled["gid"], settled["umask"])
     if not options["beat"] and (options["scheduler"] or options["schedule_filename"]):
         raise exit_codes.CommandError(exit_codes.USAGE, "--scheduler and --schedule need --beat (-B)")
     if detach and not to_background(options):
