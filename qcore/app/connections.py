@@ -32,8 +32,6 @@ OF_DATABASE = (
     "database_table_names",
     "database_table_schemas",
 )
-#: settings for parts of a URL of Redis
-REDIS_PARTS = ("redis_host", "redis_port", "redis_db", "redis_username", "redis_password")
 #: values of result_backend that take the URL from another setting, as in Celery
 OTHER_SETTINGS = {"cache": "cache_backend", "database": "database_url", "db": "database_url"}
 
@@ -67,7 +65,7 @@ class Connections:
         set."""
         conf = self.conf
         own = conf.broker_read_url if self._consumes else conf.broker_write_url
-        general = conf.broker_url or url_of_parts(conf) or conf.broker_read_url or conf.broker_write_url
+        general = url_of_settings(conf) or conf.broker_read_url or conf.broker_write_url
         return join_urls(own or general or DEFAULT_BROKER)
 
     def consume(self) -> None:
@@ -189,20 +187,11 @@ class Connections:
         """A URL of Redis with what the settings redis_host, … say of the parts that it lacks; any other URL
         unchanged."""
         conf = self.conf
-        scheme, separator, rest = url.partition("://")
-        given = any(conf[name] is not None for name in REDIS_PARTS)
-        if scheme not in ("redis", "rediss") or ";" in url or (separator and not given):
+        scheme, separator, _ = url.partition("://")
+        if scheme not in ("redis", "rediss"):
             return url
-        parts = urlsplit(f"redis://{rest}")
-        login, _, host = parts.netloc.rpartition("@")
-        if not login and conf.redis_password:
-            login = f"{quote(conf.redis_username or '', '')}:{quote(conf.redis_password, '')}"
-            keep_secret(f"redis://{login}@{host}")
-        if not host.partition(":")[0]:
-            host = f"{conf.redis_host or 'localhost'}:{conf.redis_port or 6379}"
-        path = parts.path if parts.path.strip("/") or conf.redis_db is None else f"/{conf.redis_db}"
-        query = f"?{parts.query}" if parts.query else ""
-        return f"{scheme}://{login}@{host}{path}{query}" if login else f"{scheme}://{host}{path}{query}"
+        parts = (conf.redis_host, conf.redis_port, conf.redis_username, conf.redis_password, conf.redis_db)
+        return filled(url if separator else f"{url}://{conf.redis_host or 'localhost'}", *parts)
 
     def _redis_options(self) -> dict[str, Any]:
         """The options of a result store in Redis that settings give."""
@@ -276,19 +265,34 @@ class Connections:
         self._broker = self._results = self._schedules = self._keeper = None
 
 
-def url_of_parts(conf: Config) -> str | None:
-    """The broker's URL from the settings broker_host, broker_transport, …; None when neither is set."""
-    host, scheme = conf.broker_host, conf.broker_transport
-    if not host and not scheme:
-        return None
-    if host and "://" in host:
-        return str(host)
-    user, password = quote(conf.broker_user or "", ""), quote(conf.broker_password or "", "")
-    login = f"{user}:{password}@" if password else f"{user}@" if user else ""
-    port = f":{conf.broker_port}" if conf.broker_port else ""
-    url = f"{scheme or 'amqp'}://{login}{host or 'localhost'}{port}/{quote(conf.broker_vhost or '', '')}"
-    keep_secret(url)
-    return url
+def url_of_settings(conf: Config) -> Any:
+    """broker_url with what the settings broker_port, broker_user, … say of its missing parts; None when
+    it, broker_host and broker_transport are not set."""
+    url: Any = conf.broker_url
+    parts = (conf.broker_port, conf.broker_user, conf.broker_password, conf.broker_vhost)
+    if not url and (conf.broker_host or conf.broker_transport):
+        url = conf.broker_host or "localhost"
+        url = url if "://" in url else f"{conf.broker_transport or 'amqp'}://{url}"
+    if not isinstance(url, str) or "://" not in url:
+        return url
+    return filled(url, None, *parts)
+
+
+def filled(url: str, host: Any, port: Any, user: Any, password: Any, path: Any) -> str:
+    """A URL with the parts that it lacks; with several servers (`;`), or without a part, it is unchanged."""
+    scheme, _, rest = url.partition("://")
+    if ";" in url or not any((host, port, user, password, path)):
+        return url
+    parts = urlsplit(f"any://{rest}")
+    login, _, place = parts.netloc.rpartition("@")
+    if not login and (user or password):
+        login = quote(str(user or ""), "") + (f":{quote(str(password), '')}" if password else "")
+        keep_secret(f"{scheme}://{login}@{place}")
+    name, _, number = place.rpartition(":") if place.rpartition(":")[2].isdecimal() else (place, "", "")
+    place = f"{name or host or 'localhost'}" + (f":{number or port}" if number or port else "")
+    end = parts.path if parts.path.strip("/") or path in (None, "") else f"/{quote(str(path), '')}"
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{scheme}://{login}{'@' if login else ''}{place}{end}{query}"
 
 
 def consume(app: Any) -> None:

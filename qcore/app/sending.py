@@ -106,6 +106,8 @@ def message(
     due_at = now + countdown if countdown else (when(eta, now) if eta is not None else None)
     expires_at = when(expires, now) if expires is not None else None
     ignore = option("ignore_result")
+    if ignore is None and task is not None:  # by name alone the worker's setting decides, as in Celery
+        ignore = conf.task_ignore_result
     parent = current_request()
     embed = None
     if options.get("link") or options.get("link_error") or options.get("chain") or options.get("chord"):
@@ -143,7 +145,7 @@ def message(
         group_index=options.get("group_index"),
         shadow=options.get("shadow")
         or (task.shadow_name(args, kwargs, options) if task is not None else None),
-        ignore_result=bool(ignore),
+        ignore_result=None if ignore is None else bool(ignore),
         reply_to=options.get("reply_to") or app.reply_to(),
         embed=embed,
         headers=_headers(options),

@@ -1,220 +1,47 @@
-"""Every setting: name, type, default, meaning."""
+"""Every setting: name, type, default, meaning.
+
+In:  nothing.  Out: the rows by name; those of the broker and the result store are in servers.py.
+"""
 
 from __future__ import annotations
 
-from datetime import timedelta
-from types import FunctionType, MethodType
-from typing import Any, NamedTuple
-
-
-class Setting(NamedTuple):
-    """One setting: its name, the types it takes, its default, its description."""
-
-    name: str
-    types: tuple[type, ...]
-    default: Any
-    doc: str
-    env: tuple[str, ...] = ()
-
-
-_num = (int, float)
-
-
-_opt_num = (int, float, type(None))
-
-
-_opt_int = (int, type(None))
-
-
-_seconds = (int, float, timedelta)
-
-
-_opt_seconds = (int, float, timedelta, type(None))
-
-
-_opt_str = (str, type(None))
-
-
-_opt_dict = (dict, type(None))
-
-
-_callback = (str, FunctionType, MethodType, type(None))
-
-
-_ENGINE = {"pool_pre_ping": True, "pool_recycle": 3600}
-
-
-_seq = (list, tuple, set, frozenset)
-
-
-_opt_seq = (*_seq, type(None))
-
+from qcore.settings.servers import (
+    NUMBER,
+    OPT_INT,
+    OPT_MAPPING,
+    OPT_NUMBER,
+    OPT_SECONDS,
+    OPT_TEXT,
+    SECONDS,
+    SEQUENCE,
+    SERVERS,
+    Setting,
+)
 
 #: options of programs that a setting may give: worker_logfile, beat_uid, …
 _DAEMON = {name: f"--{name}" for name in ("logfile", "pidfile", "uid", "gid", "umask")}
-
 
 TABLE: dict[str, Setting] = {
     s.name: s
     for s in (
         # general
-        Setting("accept_content", _seq, ("json",), "accepted serializers; pickle is never accepted"),
+        Setting("accept_content", SEQUENCE, ("json",), "accepted serializers; pickle is never accepted"),
         Setting(
             "timezone",
-            _opt_str,
+            OPT_TEXT,
             None,
             "time zone of the schedule; default: UTC. A naive eta or expires is UTC, as in Celery",
         ),
         Setting("enable_utc", (bool,), True, "false: naive times of schedules are those of the host"),
-        Setting("imports", _seq, (), "modules that the worker imports at start"),
-        Setting("include", _seq, (), "further modules that the worker imports at start"),
+        Setting("imports", SEQUENCE, (), "modules that the worker imports at start"),
+        Setting("include", SEQUENCE, (), "further modules that the worker imports at start"),
         Setting(
             "db_reuse_max",
             (int, type(None)),
             None,
             "Django: how many tasks share a database connection; default: each gets a new one",
         ),
-        # broker
-        Setting(
-            "broker_url",
-            (str, list, tuple, type(None)),
-            None,
-            "URL of the broker; default: the embedded SQLite broker",
-            ("QCTL_BROKER_URL", "CELERY_BROKER_URL"),
-        ),
-        Setting(
-            "broker_read_url",
-            (str, list, tuple, type(None)),
-            None,
-            "URL of the broker for workers, when it differs",
-            ("CELERY_BROKER_READ_URL",),
-        ),
-        Setting(
-            "broker_write_url",
-            (str, list, tuple, type(None)),
-            None,
-            "URL of the broker for all other processes, when it differs",
-            ("CELERY_BROKER_WRITE_URL",),
-        ),
-        Setting("broker_transport", _opt_str, None, "without broker_url: the scheme of the URL"),
-        Setting("broker_host", _opt_str, None, "without broker_url: a URL, or the host"),
-        Setting("broker_port", _opt_int, None, "without broker_url: the port"),
-        Setting("broker_user", _opt_str, None, "without broker_url: the user"),
-        Setting("broker_password", _opt_str, None, "without broker_url: the password"),
-        Setting(
-            "broker_vhost", _opt_str, None, "without broker_url: the virtual host, or number of database"
-        ),
-        Setting(
-            "broker_connection_retry", (bool,), True, "a worker waits for a broker that is away at its start"
-        ),
-        Setting(
-            "broker_connection_retry_on_startup",
-            (bool, type(None)),
-            None,
-            "overrides broker_connection_retry",
-        ),
-        Setting(
-            "broker_connection_max_retries",
-            _opt_int,
-            100,
-            "how often a worker tries to connect at its start; None or 0: until it succeeds",
-        ),
-        Setting("broker_pool_limit", _opt_int, 10, "connections of kombu in app.pool"),
-        Setting("broker_pool_acquire_timeout", _opt_num, None, "seconds to wait for one of app.pool"),
-        Setting(
-            "broker_login_method", _opt_str, None, "login method of kombu's connections: app.connection()"
-        ),
-        Setting(
-            "broker_transport_options", (dict,), {}, "options of the driver (global_keyprefix, lease_s, …)"
-        ),
-        Setting(
-            "broker_failover_strategy",
-            (str,),
-            "round-robin",
-            "order in which the servers of a broker_url are tried: round-robin or shuffle",
-        ),
-        Setting(
-            "broker_use_ssl",
-            (dict, bool, type(None)),
-            None,
-            "TLS to the broker: true, or a dict (ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_cert_reqs)",
-        ),
-        Setting("broker_connection_timeout", _num, 4.0, "seconds to wait for a connection"),
-        Setting("broker_heartbeat", _opt_num, 60.0, "seconds between AMQP heartbeats; 0: no heartbeats"),
-        Setting(
-            "broker_native_delayed_delivery_queue_type",
-            (str,),
-            "classic",
-            "queue type of RabbitMQ's delay topology: classic or quorum",
-        ),
-        # results
-        Setting(
-            "result_backend",
-            _opt_str,
-            None,
-            "URL of the result store; default: the broker; 'disabled://' stores no results",
-            ("QCTL_RESULT_BACKEND", "CELERY_RESULT_BACKEND"),
-        ),
-        Setting("result_backend_transport_options", (dict,), {}, "options of the result store"),
-        Setting(
-            "redis_backend_use_ssl",
-            (dict, bool, type(None)),
-            None,
-            "TLS to a result store in Redis, as broker_use_ssl",
-        ),
-        Setting("result_expires", _opt_seconds, 86400.0, "seconds until a result expires; None or 0: never"),
-        Setting(
-            "result_chord_expires",
-            _opt_seconds,
-            None,
-            "seconds until the counter of a chord expires; None: as result_expires",
-        ),
-        Setting(
-            "override_backends",
-            _opt_dict,
-            None,
-            "backend classes by the scheme of result_backend: {'mine': 'proj.backends:Mine'}",
-        ),
-        Setting(
-            "result_accept_content",
-            _opt_seq,
-            None,
-            "accepted serializers of backend classes of other packages",
-        ),
-        Setting(
-            "result_backend_thread_safe", (bool,), False, "threads share a backend class of another package"
-        ),
-        Setting("redis_host", _opt_str, None, "result_backend 'redis': the host, when the URL has none"),
-        Setting("redis_port", _opt_int, None, "result_backend 'redis': the port, when the URL has none"),
-        Setting(
-            "redis_db",
-            (int, str, type(None)),
-            None,
-            "result_backend 'redis': the database, when the URL has none",
-        ),
-        Setting("redis_username", _opt_str, None, "the user, when the URL of result_backend has none"),
-        Setting("redis_password", _opt_str, None, "the password, when the URL of result_backend has none"),
-        Setting("redis_client_name", _opt_str, None, "name of the connections to a result store in Redis"),
-        Setting(
-            "redis_socket_connect_timeout", _opt_num, None, "seconds to wait for a connection to that store"
-        ),
-        Setting("redis_socket_timeout", _opt_num, 120.0, "seconds to wait for an answer of that store"),
-        Setting("result_extended", (bool,), False, "store name, args, kwargs, worker, queue with the result"),
-        Setting("cache_backend", _opt_str, None, "URL of the cache when result_backend is 'cache'"),
-        Setting("cache_backend_options", (dict,), {}, "options of the client of memcached"),
-        Setting("database_url", _opt_str, None, "URL of the database when result_backend is 'database'"),
-        Setting("database_engine_options", (dict,), _ENGINE, "options of SQLAlchemy's engine for results"),
-        Setting(
-            "database_engine_callback",
-            _callback,
-            None,
-            "called with the engine for results, a function or its path, after it was made",
-        ),
-        Setting(
-            "database_short_lived_sessions", (bool,), False, "a connection to the database for each operation"
-        ),
-        Setting("database_table_names", _opt_dict, None, "names of the tables of results: task, group"),
-        Setting("database_table_schemas", _opt_dict, None, "schemas of the tables of results: task, group"),
+        *SERVERS,
         # tasks
         Setting(
             "task_acks_late", (bool,), True, "acknowledge after the run (late); false: before it (early)"
@@ -244,7 +71,7 @@ TABLE: dict[str, Setting] = {
             None,
             "task options by task name: {'proj.add': {'rate_limit': '10/s'}, '*': {…}}",
         ),
-        Setting("task_compression", _opt_str, None, "compression of messages: gzip, bzip2, lzma"),
+        Setting("task_compression", OPT_TEXT, None, "compression of messages: gzip, bzip2, lzma"),
         Setting(
             "task_default_queue", (str,), "celery", "queue of tasks without one", ("QCTL_DEFAULT_QUEUE",)
         ),
@@ -265,7 +92,7 @@ TABLE: dict[str, Setting] = {
         ),
         Setting(
             "task_queue_max_priority",
-            _opt_int,
+            OPT_INT,
             None,
             "RabbitMQ: priorities of the queues that qcore declares",
         ),
@@ -276,8 +103,8 @@ TABLE: dict[str, Setting] = {
             "RabbitMQ: 2 or 'persistent', 1 or 'transient' for messages that a restart of the server loses",
         ),
         Setting("task_default_exchange_type", (str,), "direct", "exchange type of queues in app.amqp"),
-        Setting("task_default_exchange", _opt_str, None, "exchange of task_default_queue"),
-        Setting("task_default_routing_key", _opt_str, None, "routing key of task_default_queue"),
+        Setting("task_default_exchange", OPT_TEXT, None, "exchange of task_default_queue"),
+        Setting("task_default_routing_key", OPT_TEXT, None, "routing key of task_default_queue"),
         Setting("task_default_priority", (int, type(None)), None, "priority of tasks without one, 0 to 9"),
         Setting(
             "task_default_rate_limit", (str, int, float, type(None)), None, "rate limit of tasks without one"
@@ -304,11 +131,11 @@ TABLE: dict[str, Setting] = {
         Setting("task_serializer", (str,), "json", "serializer of messages: json, yaml, msgpack"),
         Setting(
             "task_soft_time_limit",
-            _opt_num,
+            OPT_NUMBER,
             None,
             "seconds after which SoftTimeLimitExceeded is raised in the task",
         ),
-        Setting("task_time_limit", _opt_num, None, "seconds after which the task's process is killed"),
+        Setting("task_time_limit", OPT_NUMBER, None, "seconds after which the task's process is killed"),
         Setting("task_track_started", (bool,), False, "store STARTED when a run begins"),
         Setting("task_remote_tracebacks", (bool,), False, "show remote tracebacks when results raise"),
         Setting(
@@ -322,7 +149,7 @@ TABLE: dict[str, Setting] = {
         ),
         Setting(
             "task_idempotency_expires",
-            _seconds,
+            SECONDS,
             86400.0,
             "seconds during which calls with the same idempotency_key are one task",
         ),
@@ -359,7 +186,7 @@ TABLE: dict[str, Setting] = {
             "replace a child process above this many KiB",
         ),
         Setting("worker_disable_prefetch", (bool,), False, "hold only messages that a free slot can run"),
-        Setting("worker_direct", (bool,), False, "consume a queue of this worker alone too: <node name>.dq"),
+        Setting("worker_direct", (bool,), False, "consume a queue of this worker alone too: <node name>.dq2"),
         Setting("worker_send_task_events", (bool,), False, "send task events from the start (-E)"),
         Setting("worker_enable_remote_control", (bool,), True, "answer inspect and control"),
         Setting("worker_disable_rate_limits", (bool,), False, "ignore rate limits"),
@@ -380,8 +207,8 @@ TABLE: dict[str, Setting] = {
             "log format of task loggers",
             ("QCTL_LOG_FORMAT",),
         ),
-        Setting("worker_log_datefmt", _opt_str, None, "format of the time in the log, as time.strftime()"),
-        Setting("worker_task_log_datefmt", _opt_str, None, "the same, of task loggers"),
+        Setting("worker_log_datefmt", OPT_TEXT, None, "format of the time in the log, as time.strftime()"),
+        Setting("worker_task_log_datefmt", OPT_TEXT, None, "the same, of task loggers"),
         *(
             Setting(f"{program}_{name}", (str, int, type(None)), None, f"{option} of `qctl {program}`")
             for program in ("worker", "beat")
@@ -400,7 +227,7 @@ TABLE: dict[str, Setting] = {
         Setting("worker_store_failed", (bool,), True, "store failed tasks, for `qctl failed`"),
         Setting(
             "failed_task_expires",
-            _opt_seconds,
+            OPT_SECONDS,
             604_800.0,
             "seconds until a failed task expires; None or 0: never",
         ),
@@ -412,13 +239,13 @@ TABLE: dict[str, Setting] = {
         ),
         Setting(
             "worker_soft_shutdown_timeout",
-            _num,
+            NUMBER,
             0.0,
             "seconds that a graceful shutdown waits for running tasks; 0: until they end",
         ),
         Setting(
             "worker_lease",
-            _seconds,
+            SECONDS,
             30.0,
             "seconds after which the tasks of a dead worker are redelivered",
             ("QCTL_LEASE",),
@@ -434,40 +261,49 @@ TABLE: dict[str, Setting] = {
         ),
         Setting(
             "control_sign_key",
-            _opt_str,
+            OPT_TEXT,
             None,
             "key that signs control requests: id:secret, file:PATH, or an id of control_keys",
             ("QCTL_CONTROL_KEY",),
         ),
         Setting(
             "control_unsigned",
-            _opt_str,
+            OPT_TEXT,
             None,
             "permissions of unsigned requests: allow, read or refuse; default: read with "
             "control_keys, else allow",
             ("QCTL_CONTROL_UNSIGNED",),
         ),
         Setting("event_exchange", (str,), "celeryev", "exchange of the events"),
-        Setting("control_queue_ttl", _num, 300.0, "RabbitMQ: seconds until a control request expires"),
+        Setting("control_queue_ttl", NUMBER, 300.0, "RabbitMQ: seconds until a control request expires"),
         Setting(
-            "control_queue_expires", _num, 10.0, "RabbitMQ: seconds until an unused queue of them is deleted"
+            "control_queue_expires",
+            NUMBER,
+            10.0,
+            "RabbitMQ: seconds until an unused queue of them is deleted",
         ),
         Setting(
-            "event_queue_ttl", _num, 5.0, "RabbitMQ: seconds until an event expires that is not received"
+            "event_queue_ttl", NUMBER, 5.0, "RabbitMQ: seconds until an event expires that is not received"
         ),
         Setting(
-            "event_queue_expires", _num, 60.0, "RabbitMQ: seconds until an unused queue of events is deleted"
+            "event_queue_expires",
+            NUMBER,
+            60.0,
+            "RabbitMQ: seconds until an unused queue of events is deleted",
         ),
         # schedule
         Setting(
             "schedule_store",
-            _opt_str,
+            OPT_TEXT,
             None,
             "URL of the store of schedule entries: redis://, sqlite:// or db+…; default: the broker",
             ("QCTL_SCHEDULE_STORE",),
         ),
         Setting(
-            "beat_schedule", _opt_dict, {}, "periodic tasks: name -> {task, schedule, args, kwargs, options}"
+            "beat_schedule",
+            OPT_MAPPING,
+            {},
+            "periodic tasks: name -> {task, schedule, args, kwargs, options}",
         ),
         Setting(
             "beat_scheduler",
@@ -477,13 +313,13 @@ TABLE: dict[str, Setting] = {
         ),
         Setting(
             "beat_cron_starting_deadline",
-            _opt_num,
+            OPT_NUMBER,
             None,
             "seconds after which a crontab's instant is not published any more; default: no limit",
         ),
         Setting(
             "beat_max_loop_interval",
-            _num,
+            NUMBER,
             0,
             "longest seconds between two looks at the entries; 0: the default",
         ),

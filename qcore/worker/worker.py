@@ -112,7 +112,7 @@ class Worker:
         self._log = (loglevel, logfile)
         self._queues = queue_names(conf, queues, exclude_queues)
         if conf.worker_direct:
-            self._queues = (*self._queues, f"{self.node}.dq")
+            self._queues = (*self._queues, f"{self.node}.dq2")
         self._purge, self._pidfile = purge, pidfile
         self._beat = (scheduler, schedule_filename) if beat else None
         for name, value in (("task_time_limit", time_limit), ("task_soft_time_limit", soft_time_limit)):
