@@ -1,6 +1,6 @@
 """Generate man pages, completion files and three pages of docs/: `python -m qctl.manual [--check]`.
 
-In:  the commands, the public API, the settings.  Out: files that are checked in; a test fails when they are stale.
+In:  the commands, the public API, the settings.  Out: files that are checked in; stale ones fail a test.
 They depend neither on the time nor on the machine or the version of click.
 """
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from qcore.app.queues import arguments_of
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.schedules import ScheduleStore
 from qcore.brokers.registry import open_broker
@@ -87,6 +88,7 @@ class Connections:
             "task_default_queue_type": conf.task_default_queue_type,
             "task_create_missing_queue_type": conf.task_create_missing_queue_type,
             "task_queue_max_priority": conf.task_queue_max_priority,
+            "task_queue_arguments": arguments_of(conf.task_queues),
             "control_queue_ttl": conf.control_queue_ttl,
             "control_queue_expires": conf.control_queue_expires,
             "event_queue_ttl": conf.event_queue_ttl,

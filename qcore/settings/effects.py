@@ -145,6 +145,7 @@ DIFFERENT: dict[str, str] = {
     "task_default_routing_key": "only in app.amqp; messages are sent to the queue itself",
     "task_default_exchange_type": "only in app.amqp; qcore declares direct exchanges",
     "task_queue_max_priority": "only on RabbitMQ; the other brokers always have priorities 0 to 9",
+    "task_queues": "a call that names a queue is sent to that queue itself, not to its exchange",
     "task_reject_on_worker_lost": "the default is true, Celery's is false",
     "task_remote_tracebacks": "the remote traceback is a note of the exception",
     "worker_deduplicate_successful_tasks": "the default is true, Celery's is false",

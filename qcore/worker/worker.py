@@ -19,6 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from qcore.app.connections import consume
+from qcore.app.queues import bind
 from qcore.base import provided
 from qcore.base.crashpoints import crashpoint
 from qcore.base.keywords import check_worker
@@ -191,6 +192,7 @@ class Worker:
             except BaseException:
                 self.pool.stop()  # else its processes log that their parent ended
                 raise
+            bind(app, self._queues)
             most = self._bounds[0] if self._bounds else self._setup.concurrency
             consumer.prefetch(most * self._multiplier or UNLIMITED)
             chords = Chords(app, app.results, app.conf.seconds("result_expires"))
