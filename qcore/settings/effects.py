@@ -8,7 +8,7 @@ A setting that gets an effect leaves NO_EFFECT and moves from celery_defaults.py
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from qcore.settings.celery_defaults import DEFAULTS
@@ -71,9 +71,9 @@ NO_EFFECT: dict[str, str] = {
     "result_failure_expires": "results of failed tasks expire with result_expires, like all others",
     "result_persistent": "result messages of the rpc backend are transient",
     "redis_backend_credential_provider": "put user name and password into the URL of result_backend",
-    "redis_backend_health_check_interval": "a connection is checked when it is used",
+    "redis_backend_health_check_interval": "a connection that broke is noticed at its next use",
     "redis_max_connections": "each process has few connections, without a pool that could grow",
-    "redis_retry_on_timeout": "a request that timed out is tried again on a new connection",
+    "redis_retry_on_timeout": "a request that timed out is an outage, after which qcore connects again",
     "redis_socket_keepalive": "it is always on",
     "task_create_missing_queue_exchange_type": "queues have a direct exchange of their name",
     "task_protocol": "messages always have version 2 of the protocol",
@@ -98,7 +98,7 @@ NO_EFFECT: dict[str, str] = {
     "worker_pool_putlocks": "a task is given to a process only when it is free",
     "worker_pool_restarts": "the control request pool_restart is always allowed",
     "worker_pool_start_method": "processes are always forked, from one without threads or connections",
-    "worker_proc_alive_timeout": "the worker waits until a new process is ready",
+    "worker_proc_alive_timeout": "a new process gets its first task when it is ready",
     "worker_state_db": "the broker stores revoked ids, for all workers",
     "worker_timer": "the worker waits for the next event or due time itself",
     "worker_timer_precision": "the worker waits for the next event or due time itself",
@@ -179,12 +179,66 @@ def remark(name: str) -> str:
 
 def sentence(name: str) -> str:
     """What is to be said of a setting without effect."""
-    return f"the setting {name} has no effect: {NO_EFFECT[name]}"
+    if name in NO_EFFECT:
+        return f"the setting {name} has no effect: {NO_EFFECT[name]}"
+    return f"the setting {name} has no effect with these settings: {DIFFERENT[name]}"
 
 
 def without_effect(given: Mapping[str, Any]) -> list[str]:
-    """The names of settings without effect in `given`, where their value is not the default."""
-    return sorted(name for name, value in given.items() if name in NO_EFFECT and value != usual(name))
+    """The names of settings in `given` that have no effect, by themselves or beside the others; those that
+    have their default are left out."""
+
+    def is_idle(name: str) -> bool:
+        return name in NO_EFFECT or (name in _WHERE and not _WHERE[name](given))
+
+    return sorted(name for name, value in given.items() if is_idle(name) and value != usual(name))
+
+
+def _at_rabbitmq(given: Mapping[str, Any]) -> bool:
+    names = ("broker_url", "broker_read_url", "broker_write_url", "broker_transport", "broker_host")
+    url = next((given[name] for name in names if given.get(name)), "")
+    first = str(url if isinstance(url, str) else next(iter(url)))
+    is_host = bool(first) and "://" not in first and url == given.get("broker_host")  # its scheme is amqp
+    return is_host or first.partition("://")[0] in ("amqp", "amqps", "pyamqp")
+
+
+def _has_scheduler_class(given: Mapping[str, Any]) -> bool:
+    default = str(usual("beat_scheduler"))
+    return given.get("beat_scheduler") not in (None, default, default.replace(":", "."), "qcore")
+
+
+def _results_scheme(given: Mapping[str, Any]) -> str:
+    return str(given.get("result_backend") or "").partition("://")[0].partition("+")[0]
+
+
+def _results_in_redis(given: Mapping[str, Any]) -> bool:
+    return _results_scheme(given) in ("redis", "rediss", "sentinel", "unix")
+
+
+def _results_elsewhere(given: Mapping[str, Any]) -> bool:
+    """Whether the result backend is a class of another package."""
+    ours = "redis rediss sentinel unix rpc db database cache file sqlite memory disabled".split()
+    return _results_scheme(given) not in ("", *ours)
+
+
+#: settings that have an effect only where others say so
+_WHERE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    **dict.fromkeys(("beat_schedule_filename", "beat_sync_every"), _has_scheduler_class),
+    **dict.fromkeys(
+        (
+            "control_queue_expires",
+            "control_queue_ttl",
+            "event_queue_expires",
+            "event_queue_ttl",
+            "task_queue_max_priority",
+        ),
+        _at_rabbitmq,
+    ),
+    **dict.fromkeys(("result_accept_content", "result_backend_thread_safe"), _results_elsewhere),
+    **dict.fromkeys(
+        ("redis_client_name", "redis_socket_connect_timeout", "redis_socket_timeout"), _results_in_redis
+    ),
+}
 
 
 def warn(given: Mapping[str, Any], log: logging.Logger) -> None:

@@ -170,3 +170,29 @@ def test_a_few_are_said_one_by_one_and_many_in_one_line(caplog: pytest.LogCaptur
 )
 def test_how_a_setting_compares_with_celerys(name: str, words: str) -> None:
     assert effects.remark(name).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"beat_schedule_filename": "x"}, True),
+        ({"beat_schedule_filename": "x", "beat_scheduler": "celery.beat.PersistentScheduler"}, True),
+        ({"beat_schedule_filename": "x", "beat_scheduler": "proj.beat:Mine"}, False),
+        ({"task_queue_max_priority": 9, "broker_url": "redis://h"}, True),
+        ({"task_queue_max_priority": 9, "broker_url": "amqp://h"}, False),
+        ({"task_queue_max_priority": 9, "broker_url": ["amqps://h", "amqps://i"]}, False),
+        ({"task_queue_max_priority": 9, "broker_host": "h"}, False),
+        ({"task_queue_max_priority": 9, "broker_host": "h", "broker_transport": "redis"}, True),
+        ({"task_queue_max_priority": 9}, True),
+        ({"redis_client_name": "x", "result_backend": "rediss://h"}, False),
+        ({"redis_client_name": "x", "result_backend": "rpc://"}, True),
+        ({"redis_client_name": "x"}, True),
+        ({"result_accept_content": ["json"], "result_backend": "django-db"}, False),
+        ({"result_accept_content": ["json"], "result_backend": "db+sqlite:///x"}, True),
+    ],
+)
+def test_what_has_an_effect_only_with_others(given: dict[str, object], named: bool) -> None:
+    (name, *_) = given
+
+    assert effects.without_effect(given) == ([name] if named else [])
+    assert "has no effect with these settings: " in effects.sentence(name)
