@@ -11,7 +11,6 @@ import os
 import threading
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 from qcore.app.queues import arguments_of
 from qcore.brokers.base import Broker
@@ -285,6 +284,8 @@ def filled(url: str, host: Any, port: Any, user: Any, password: Any, path: Any) 
     scheme, _, rest = url.partition("://")
     if ";" in url or not any((host, port, user, password, path)):
         return url
+    from urllib.parse import quote, urlsplit  # 10 ms, rarely needed
+
     parts = urlsplit(f"any://{rest}")
     login, _, place = parts.netloc.rpartition("@")
     if not login and (user or password):

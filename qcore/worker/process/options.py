@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from typing import Any
 
@@ -19,6 +20,23 @@ def node_name(hostname: str | None) -> str:
     if any(not c.isprintable() or c.isspace() for c in text):
         raise ConfigError(f"a worker's name must not hold spaces or control characters: {text!r}")
     return text
+
+
+def file_name(template: str, node: str) -> str:
+    """The name of a worker's log or pid file; as in Celery: %n the node's short name, %h its host, %d the
+    domain of that, %p the whole name, %i 0 and %I nothing, since all processes write to one. Raises
+    ConfigError for another letter."""
+    short, _, host = node.partition("@")
+    signs = {"n": short, "h": host, "d": host.partition(".")[2], "p": node, "i": "0", "I": "", "%": "%"}
+
+    def replace(found: re.Match[str]) -> str:
+        if found[1] not in signs:
+            raise ConfigError(
+                f"'%{found[1]}' in '{template}' has no meaning; use %n, %h, %d, %p, %i, %I or %%"
+            )
+        return signs[found[1]]
+
+    return re.sub("%(.)", replace, template)
 
 
 def queue_names(conf: Any, queues: Any, exclude: Any) -> tuple[str, ...]:

@@ -166,7 +166,7 @@ class WorkerGroup(CliGroup):
 @click.option("-X", "--exclude-queues", type=Names(), help="Configured queues not to consume.")
 @click.option("-E", "--task-events", "--events", is_flag=True, help="Send task events, for the dashboard.")
 @click.option("-l", "--loglevel", type=OneOf("log level", LEVELS), help="Log level. [default: WARNING]")
-@click.option("-f", "--logfile", metavar="FILE", help="Log to this file instead of stderr.")
+@click.option("-f", "--logfile", metavar="FILE", help="Log to this file instead of stderr; %n, %h as in -n.")
 @click.option("--time-limit", type=Span(), help="Hard time limit: kill tasks that run longer.")
 @click.option(
     "--soft-time-limit", type=Span(), help="Soft time limit: raise SoftTimeLimitExceeded in the task."
@@ -242,6 +242,8 @@ def command(
         from qcore.pools.gevent.patch import patch
 
         patch()  # before the app is imported
+    from qcore.worker.process.options import file_name, node_name
+
     session = current()
     session.needs_app("a worker")
     session.patient = True
@@ -260,7 +262,9 @@ def command(
         options["prefetch_multiplier"] = 1
     named = {**options, "uid": uid, "gid": gid, "umask": umask}
     settled = from_settings(app.conf, "worker", named)
-    options.update(logfile=settled["logfile"], pidfile=settled["pidfile"])
+    for option in ("logfile", "pidfile"):
+        template = settled[option]
+        options[option] = template and file_name(template, node_name(options["hostname"]))
     identity = Identity(settled["uid"], settled["gid"], settled["umask"])
     if not options["beat"] and (options["scheduler"] or options["schedule_filename"]):
         raise exit_codes.CommandError(exit_codes.USAGE, "--scheduler and --schedule need --beat (-B)")

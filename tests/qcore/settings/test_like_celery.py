@@ -17,7 +17,7 @@ from qcore.app.connections import Connections, consume
 from qcore.errors import BrokerDown, ConfigError, QcoreError, QueueNotFound
 from qcore.settings.config import Config
 from qcore.worker.outage import reach
-from qcore.worker.process.options import concurrency_of, queue_names
+from qcore.worker.process.options import concurrency_of, file_name, queue_names
 from qcore.worker.worker import Worker
 
 KINDS = {"qcore": qcore.celery.app.Celery, "celery": celery.Celery}
@@ -301,3 +301,39 @@ def test_a_worker_has_a_queue_of_its_own_named_as_in_celery() -> None:
     app = ours(broker_url="memory://", worker_direct=True)
 
     assert Worker(app, hostname="w@h", pool="solo")._queues == ("celery", worker_direct("w@h").name)
+
+
+@pytest.mark.parametrize("template", ["/var/log/%n%I.log", "%h-%d.%i", "%p", "100%%", "plain.log"])
+@pytest.mark.parametrize("node", ["w@host.example.org", "celery@h"])
+def test_names_of_files_have_parts_of_the_nodes_name(template: str, node: str) -> None:
+    from celery.utils.nodenames import node_format
+
+    assert file_name(template, node) == node_format(template, node)
+
+
+def test_a_letter_without_a_meaning_is_an_error_as_in_celery() -> None:
+    from celery.utils.nodenames import node_format
+
+    with pytest.raises(ValueError, match="%x"):
+        node_format("%x.log", "w@h")
+    with pytest.raises(ConfigError, match=r"'%x' in '%x\.log' has no meaning"):
+        file_name("%x.log", "w@h")
+
+
+def test_a_process_that_a_worker_forks_writes_to_the_other_url() -> None:
+    app = ours(broker_url="memory://a", broker_read_url="memory://r", broker_write_url="memory://w")
+    consume(app)
+    assert app.broker.url == "memory://r"
+
+    app._connections._pid = -1  # that of a parent
+
+    assert app.broker.url == "memory://w"
+    app.close()
+
+
+def test_the_command_line_names_the_broker_of_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELERY_BROKER_READ_URL", "redis://r")
+    assert Config().broker_read_url == "redis://r"
+    monkeypatch.setenv("QCTL_BROKER_URL", "redis://q")
+
+    assert {Config()[name] for name in ("broker_url", "broker_read_url", "broker_write_url")} == {"redis://q"}

@@ -25,7 +25,7 @@ app = App("proj", broker={url!r}, set_as_current=True)
 app.conf.update(
     worker_timer="mine:Timer",
     CELERY_SECURITY_KEY="k",
-    worker_logfile={folder!r} + "/worker.log",
+    worker_logfile={folder!r} + "/%n-%h%I.log",
     worker_pidfile={folder!r} + "/worker.pid",
     worker_log_datefmt="at %Y",
     worker_direct=True,
@@ -56,7 +56,7 @@ def test_a_worker_waits_for_the_broker_and_says_once_what_has_no_effect(
     env = project(tmp_path, away.url)
     words = ("-A", "setproj", "worker", "-P", "solo", "-n", "w@test", "-l", "INFO")
     worker = processes.start(sys.executable, "-m", "qctl", *words, env=env)
-    log = tmp_path / "worker.log"
+    log = tmp_path / "w-test.log"
     wait_for(lambda: log.exists() and "try 1 of 100 to connect follows" in log.read_text())
     away.start()
     wait_for(lambda: "w@test ready" in log.read_text())  # the solo pool redirects all output to the log
