@@ -125,3 +125,25 @@ def test_the_page_has_every_setting_once() -> None:
     assert (
         "| `worker_timer` |  | no effect: the worker waits for the next event or due time itself |" in lines
     )
+
+
+def test_a_call_that_waits_gets_its_result_and_a_queue_that_is_not_named_is_not_found(
+    tmp_path: Path, processes: Processes
+) -> None:
+    """The worker of this app stores no results by itself."""
+    text = f"""
+from qcore import App
+app = App("p", broker="sqlite:///{tmp_path}/c.db", task_create_missing_queues=False, task_ignore_result=True)
+app.task(name="p.one")(lambda: 1)
+"""
+    (tmp_path / "callproj.py").write_text(text)
+    env = {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    refused = qctl("-A", "callproj", "call", "p.one", "-Q", "typo", "--no-check", **env)
+    words = ("-A", "callproj", "worker", "-P", "threads", "-c", "1")
+    processes.start(sys.executable, "-m", "qctl", *words, env=env).wait_output(r"\bready\b")
+
+    waited = qctl("-A", "callproj", "call", "p.one", "--wait", "-t", "30", **env)
+
+    assert refused.returncode == exit_codes.NOT_FOUND
+    assert "task_queues has no queue 'typo'" in refused.stderr
+    assert (waited.returncode, waited.stdout.strip()) == (exit_codes.OK, "1")
