@@ -261,6 +261,13 @@ class Unroutable(BrokerError):
     """A message was published to a queue or exchange that does not exist or does not accept it."""
 
 
+class QueueNotFound(QcoreError, KeyError):
+    """A call names a queue that is not in task_queues, and task_create_missing_queues is false."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""  # KeyError's is a repr
+
+
 class Unsupported(BrokerError):
     """The driver does not support an operation; `what` describes it."""
 

@@ -81,6 +81,7 @@ def explain(exc: BaseException) -> CommandError | None:
         (errors.ResultsNotKept, BAD_CONFIG, ""),
         (errors.Unsupported, FAILED, ""),
         (errors.NotRegistered, NOT_FOUND, ""),
+        (errors.QueueNotFound, NOT_FOUND, ""),
         (errors.TimeoutError, TIMED_OUT, ""),
         (errors.ConfigError, BAD_CONFIG, ""),
         (errors.QcoreError, FAILED, ""),

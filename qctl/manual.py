@@ -1,6 +1,6 @@
-"""Generate man pages, completion files, docs/cli.md and docs/api.md: `python -m qctl.manual [--check]`.
+"""Generate man pages, completion files and three pages of docs/: `python -m qctl.manual [--check]`.
 
-In:  the tree of commands.  Out: files that are checked in; a test fails when they are stale.
+In:  the commands, the public API, the settings.  Out: files that are checked in; stale ones fail a test.
 They depend neither on the time nor on the machine or the version of click.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from qctl import VERSION, api_reference, exit_codes
+from qctl import VERSION, api_reference, exit_codes, settings_page
 from qctl.cli.command import CliCommand, CliGroup
 from qctl.cli.completion import FILES, SCRIPTS
 from qctl.cli.global_options import GlobalOption
@@ -49,6 +49,7 @@ def files() -> dict[str, str]:
         markdown.append(markdown_page(name, page, ctx))
     made["docs/cli.md"] = "\n".join(markdown)
     made["docs/api.md"] = api_reference.page()
+    made["docs/settings.md"] = settings_page.page()
     return made
 
 

@@ -278,9 +278,7 @@ class App(PeriodicTasks, DeclaredTasks):
         result = AsyncResult(task_id, self, task_name=name)
         ignored = options.get("ignore_result")
         if ignored is None and task is not None:
-            ignored = task.ignore_result
-        if ignored is None:
-            ignored = self.conf.task_ignore_result
+            ignored = self.conf.task_ignore_result if task.ignore_result is None else task.ignore_result
         result.ignored = bool(ignored)
         if options.get("add_to_parent", True):
             self.adopt(result)

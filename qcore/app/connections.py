@@ -12,11 +12,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from qcore.app.queues import arguments_of
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.schedules import ScheduleStore
 from qcore.brokers.registry import open_broker
 from qcore.brokers.shared.endpoints import join_urls
-from qcore.errors import ConfigError
+from qcore.errors import ConfigError, keep_secret
 from qcore.results.base import ResultStore
 from qcore.results.registry import celery_backend, results
 from qcore.settings.config import Config
@@ -46,6 +47,7 @@ class Connections:
         self._schedules: ScheduleStore | None = None
         self._keeper: Broker | None = None  # of the schedule, where it is not the broker
         self._backend: tuple[ResultStore, Any] | None = None
+        self._consumes = False
 
     @property
     def broker(self) -> Broker:
@@ -61,7 +63,16 @@ class Connections:
     def broker_url(self) -> str:
         """The broker's URL, or several joined by `;`, with their passwords; the embedded broker's if none is
         set."""
-        return join_urls(self.conf.broker_url or self.conf.broker_read_url or DEFAULT_BROKER)
+        conf = self.conf
+        own = conf.broker_read_url if self._consumes else conf.broker_write_url
+        general = url_of_settings(conf) or conf.broker_read_url or conf.broker_write_url
+        return join_urls(own or general or DEFAULT_BROKER)
+
+    def consume(self) -> None:
+        """Use broker_read_url in this process from now on. A process that it forks uses broker_write_url."""
+        if self.conf.broker_read_url or self.conf.broker_write_url:
+            self.close()
+        self._consumes = True
 
     def broker_options(self) -> dict[str, Any]:
         conf = self.conf
@@ -75,6 +86,12 @@ class Connections:
             "task_default_queue": conf.task_default_queue,
             "task_default_queue_type": conf.task_default_queue_type,
             "task_create_missing_queue_type": conf.task_create_missing_queue_type,
+            "task_queue_max_priority": conf.task_queue_max_priority,
+            "task_queue_arguments": arguments_of(conf.task_queues),
+            "control_queue_ttl": conf.control_queue_ttl,
+            "control_queue_expires": conf.control_queue_expires,
+            "event_queue_ttl": conf.event_queue_ttl,
+            "event_queue_expires": conf.event_queue_expires,
             "lease_s": conf.seconds("worker_lease") or 30.0,
             "failed_ttl_s": conf.seconds("failed_task_expires"),
             "failed_max": conf.failed_tasks_max,
@@ -147,13 +164,15 @@ class Connections:
                 return BrokerResults(self.broker_url(), broker=self.broker)
             if not url:
                 return results.get("disabled")(self.broker_url())
-        place = celery_backend(url)
+        url = self._redis_url(str(url))
+        place = (self.conf.override_backends or {}).get(url.partition("://")[0]) or celery_backend(url)
         if place is not None:
-            return self._open_foreign(str(url), place)
-        scheme, url = self._result_scheme(str(url))
+            return self._open_foreign(url, place)
+        scheme, url = self._result_scheme(url)
         given = self.conf.result_backend_transport_options
         options = {
-            "connect_timeout_s": self.conf.broker_connection_timeout,
+            "connect_timeout_s": self.conf.redis_socket_connect_timeout
+            or self.conf.broker_connection_timeout,
             "broker_failover_strategy": self.conf.broker_failover_strategy,
             "broker_use_ssl": self.conf.redis_backend_use_ssl,
             # This prefix is for results only, not for all keys, so the driver has another name for it.
@@ -162,11 +181,32 @@ class Connections:
             "result_chord_ordered": given.get("result_chord_ordered", True),
             "result_expires_s": self.conf.seconds("result_expires"),
         }
+        if results.aliases.get(scheme, scheme) == "redis":
+            options = {**self._redis_options(), **options}
         if scheme == "rpc":
             options["broker"] = self.broker
         if scheme == "db" or scheme.startswith("cache+"):
             options.update({name: self.conf[name] for name in (*OF_DATABASE, "cache_backend_options")})
         return results.get(scheme)(url, options)
+
+    def _redis_url(self, url: str) -> str:
+        """A URL of Redis with what the settings redis_host, … say of the parts that it lacks; any other URL
+        unchanged."""
+        conf = self.conf
+        scheme, separator, _ = url.partition("://")
+        if scheme not in ("redis", "rediss"):
+            return url
+        parts = (conf.redis_host, conf.redis_port, conf.redis_username, conf.redis_password, conf.redis_db)
+        return filled(url if separator else f"{url}://{conf.redis_host or 'localhost'}", *parts)
+
+    def _redis_options(self) -> dict[str, Any]:
+        """The options of a result store in Redis that settings give."""
+        conf, found = self.conf, dict[str, Any]()
+        if conf.redis_client_name:
+            found["client_name"] = conf.redis_client_name
+        if conf.value_set_for("redis_socket_timeout"):
+            found["socket_timeout"] = conf.redis_socket_timeout
+        return found
 
     def _open_foreign(self, url: str, place: str) -> ResultStore:
         """The store around a backend class of another package."""
@@ -212,7 +252,7 @@ class Connections:
     def _forked(self) -> None:
         """Drop the connections without closing them: a child must not write to its parent's sockets."""
         self._lock = threading.RLock()
-        self._pid = os.getpid()
+        self._pid, self._consumes = os.getpid(), False
         self._broker = self._results = self._schedules = self._keeper = None
         self._after_fork()
 
@@ -229,6 +269,43 @@ class Connections:
                 if thing is not None:
                     thing.close()
         self._broker = self._results = self._schedules = self._keeper = None
+
+
+def url_of_settings(conf: Config) -> Any:
+    """broker_url with what the settings broker_port, broker_user, … say of its missing parts; None when
+    it, broker_host and broker_transport are not set."""
+    url: Any = conf.broker_url
+    parts = (conf.broker_port, conf.broker_user, conf.broker_password, conf.broker_vhost)
+    if not url and (conf.broker_host or conf.broker_transport):
+        url = conf.broker_host or "localhost"
+        url = url if "://" in url else f"{conf.broker_transport or 'amqp'}://{url}"
+    if not isinstance(url, str) or "://" not in url:
+        return url
+    return filled(url, None, *parts)
+
+
+def filled(url: str, host: Any, port: Any, user: Any, password: Any, path: Any) -> str:
+    """A URL with the parts that it lacks; with several servers (`;`), or without a part, it is unchanged."""
+    scheme, _, rest = url.partition("://")
+    if ";" in url or not any((host, port, user, password, path)):
+        return url
+    from urllib.parse import quote, urlsplit  # 10 ms, rarely needed
+
+    parts = urlsplit(f"any://{rest}")
+    login, _, place = parts.netloc.rpartition("@")
+    if not login and (user or password):
+        login = quote(str(user or ""), "") + (f":{quote(str(password), '')}" if password else "")
+        keep_secret(f"{scheme}://{login}@{place}")
+    name, _, number = place.rpartition(":") if place.rpartition(":")[2].isdecimal() else (place, "", "")
+    place = f"{name or host or 'localhost'}" + (f":{number or port}" if number or port else "")
+    end = parts.path if parts.path.strip("/") or path in (None, "") else f"/{quote(str(path), '')}"
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{scheme}://{login}{'@' if login else ''}{place}{end}{query}"
+
+
+def consume(app: Any) -> None:
+    """Have an app use broker_read_url in this process from now on, which becomes a worker."""
+    app._connections.consume()
 
 
 def _same_place(one: str, other: str) -> bool:

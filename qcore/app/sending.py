@@ -17,7 +17,7 @@ from qcore.app.routing import Routes
 from qcore.base.keywords import unknown_to_calls
 from qcore.base.times import iso, when
 from qcore.brokers.contract.records import Message
-from qcore.errors import BrokerDown
+from qcore.errors import BrokerDown, QueueNotFound, did_you_mean
 from qcore.settings.config import Config
 from qcore.signals import announced, before_task_publish
 from qcore.tasks.interface import SendingApp
@@ -92,6 +92,8 @@ def message(
             queue = conf.task_default_queue
         else:
             exchange = conf.task_default_exchange or conf.task_default_queue
+    if queue is not None and not conf.task_create_missing_queues:
+        refuse_missing(conf, queue)
     priority = option("priority")
     if priority is None:
         priority = routed.get("priority")
@@ -104,6 +106,8 @@ def message(
     due_at = now + countdown if countdown else (when(eta, now) if eta is not None else None)
     expires_at = when(expires, now) if expires is not None else None
     ignore = option("ignore_result")
+    if ignore is None and task is not None:  # by name alone the worker's setting decides, as in Celery
+        ignore = conf.task_ignore_result
     parent = current_request()
     embed = None
     if options.get("link") or options.get("link_error") or options.get("chain") or options.get("chord"):
@@ -141,7 +145,7 @@ def message(
         group_index=options.get("group_index"),
         shadow=options.get("shadow")
         or (task.shadow_name(args, kwargs, options) if task is not None else None),
-        ignore_result=bool(ignore if ignore is not None else conf.task_ignore_result),
+        ignore_result=None if ignore is None else bool(ignore),
         reply_to=options.get("reply_to") or app.reply_to(),
         embed=embed,
         headers=_headers(options),
@@ -161,6 +165,16 @@ def message(
         priority=priority,
         due_at=due_at if due_at is not None and due_at > now else None,
     )
+
+
+def refuse_missing(conf: Config, queue: str) -> None:
+    """Raises QueueNotFound for a queue that the settings do not name."""
+    known = [getattr(q, "name", q) for q in conf.task_queues or (conf.task_default_queue,)]
+    if queue not in known:
+        near = did_you_mean(queue, known)
+        raise QueueNotFound(
+            f"task_queues has no queue '{queue}'{near}, and task_create_missing_queues is false"
+        )
 
 
 def publish_through(app: RoutingApp, messages: Sequence[Message], options: Mapping[str, Any]) -> None:

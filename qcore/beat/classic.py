@@ -49,9 +49,8 @@ class Service:
         self.max_interval = max_interval or app.conf.beat_max_loop_interval
         self.scheduler_cls = scheduler_cls or self.scheduler_cls
         self.schedule_filename = schedule_filename or app.conf.beat_schedule_filename
-        wanted = app.conf.beat_enable_remote_control if remote_control is None else remote_control
-        if wanted:
-            log.warning("beat_enable_remote_control is ignored: a scheduler class answers no commands here")
+        if remote_control:
+            log.warning("remote_control is ignored: a scheduler answers no control requests here")
         self.remote_control, self.hostname = False, hostname
         self._is_shutdown, self._is_stopped = threading.Event(), threading.Event()
 

@@ -59,8 +59,9 @@ class Queues(dict[str, Any]):
         if not isinstance(queue, _kombu().Queue):
             conf = self._app.conf
             kind = options.pop("exchange_type", None) or conf.task_default_exchange_type
-            exchange = options.pop("exchange", None) or queue
-            options.setdefault("routing_key", queue)
+            default = queue == conf.task_default_queue
+            exchange = options.pop("exchange", None) or (default and conf.task_default_exchange) or queue
+            options.setdefault("routing_key", (default and conf.task_default_routing_key) or queue)
             queue = _kombu().Queue(str(queue), _kombu().Exchange(str(exchange), type=kind), **options)
         self[queue.name] = queue
         return queue
@@ -162,7 +163,7 @@ def held_connection(app: Any, given: Any = None, pool: bool = True) -> Iterator[
     if given is not None:
         yield given
     elif pool:
-        with app.pool.acquire(block=True) as found:
+        with app.pool.acquire(block=True, timeout=app.conf.broker_pool_acquire_timeout) as found:
             yield found
     else:
         with connection(app) as found:
@@ -175,5 +176,5 @@ def held_producer(app: Any, given: Any = None) -> Iterator[Any]:
     if given is not None:
         yield given
         return
-    with app.producer_pool.acquire(block=True) as found:
+    with app.producer_pool.acquire(block=True, timeout=app.conf.broker_pool_acquire_timeout) as found:
         yield found

@@ -61,7 +61,7 @@ celery.contrib.testing.worker qcore.testing.worker test_worker_stopped
 celery.events.state qcore.events.state State
 celery.contrib.django.task qcore.contrib.django DjangoTask
 celery.exceptions qcore.errors AlreadyRegistered ChordError Ignore ImproperlyConfigured
-celery.exceptions qcore.errors InvalidTaskError MaxRetriesExceededError NotRegistered
+celery.exceptions qcore.errors QueueNotFound InvalidTaskError MaxRetriesExceededError NotRegistered
 celery.exceptions qcore.errors Reject Retry SoftTimeLimitExceeded TaskError TaskPredicate
 celery.exceptions qcore.errors TaskRevokedError Terminated TimeLimitExceeded TimeoutError
 celery.exceptions qcore.errors WorkerLostError CeleryError=QcoreError
@@ -70,7 +70,7 @@ celery.exceptions qcore.celery.own CDeprecationWarning CPendingDeprecationWarnin
 celery.exceptions qcore.celery.own CeleryCommandException CeleryWarning FixupWarning
 celery.exceptions qcore.celery.own AlwaysEagerIgnored DuplicateNodenameWarning
 celery.exceptions qcore.celery.own DuplicateTaskNameWarning IncompleteStream NotConfigured
-celery.exceptions qcore.celery.own QueueNotFound SecurityError SecurityWarning
+celery.exceptions qcore.celery.own SecurityError SecurityWarning
 celery.exceptions qcore.celery.own WorkerShutdown WorkerTerminate
 celery.exceptions kombu.exceptions OperationalError
 celery.loaders.app qcore.celery.loaders AppLoader

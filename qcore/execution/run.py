@@ -104,7 +104,7 @@ class Run:
         if failure is not None:
             self.args = continuations.errback_arguments(failure, self.body.args)
         self.request = make_request(job, message, self.body, tools)
-        self.keep = not _ignores(self.task, message)
+        self.keep = not ignores_result(self.task, message)
 
     def call(self) -> Outcome:
         """Call the task and return the outcome. Raises only the exceptions in `passes`."""
@@ -468,7 +468,8 @@ def make_request(job: Job, message: TaskMessage, body: Body, tools: RunContext) 
     return request
 
 
-def _ignores(task: Task, message: TaskMessage) -> bool:
+def ignores_result(task: Task, message: TaskMessage) -> bool:
+    """Whether the result of a run is not stored: as the message says, else as the task says."""
     return bool(message.ignore_result if message.ignore_result is not None else task.ignore_result)
 
 

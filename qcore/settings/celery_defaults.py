@@ -9,36 +9,25 @@ import math
 from typing import Any
 
 _NONE = (
-    "result_accept_content beat_remote_control_max_tick_age "
-    "broker_write_url broker_transport broker_connection_retry_on_startup broker_login_method "
-    "broker_pool_acquire_timeout broker_host broker_port broker_user broker_password broker_vhost "
-    "cassandra_entry_ttl cassandra_keyspace cassandra_port cassandra_read_consistency "
-    "cassandra_servers cassandra_bundle_path cassandra_table cassandra_write_consistency "
-    "cassandra_auth_provider cassandra_auth_kwargs s3_access_key_id s3_secret_access_key s3_bucket "
-    "s3_base_path s3_endpoint_url s3_region gcs_bucket gcs_project couchbase_backend_settings "
-    "arangodb_backend_settings mongodb_backend_settings redis_db redis_host redis_max_connections "
-    "redis_username redis_password redis_port redis_socket_connect_timeout result_compression "
-    "result_failure_expires result_persistent elasticsearch_retry_on_timeout "
-    "elasticsearch_max_retries elasticsearch_timeout security_certificate security_cert_store "
-    "security_key security_key_password "
-    "task_create_missing_queue_exchange_type task_queue_max_priority worker_agent worker_log_datefmt "
-    "worker_eta_task_limit worker_state_db worker_task_log_datefmt worker_timer "
-    "redis_backend_health_check_interval redis_backend_credential_provider redis_client_name "
-    "override_backends dynamodb_endpoint_url gcs_threadpool_maxsize worker_logfile worker_pidfile "
-    "worker_uid worker_gid worker_umask worker_executable beat_logfile beat_pidfile beat_uid beat_gid "
-    "beat_umask beat_executable events_logfile events_pidfile events_uid events_gid events_umask "
-    "events_executable "
+    "beat_remote_control_max_tick_age cassandra_entry_ttl cassandra_keyspace cassandra_port "
+    "cassandra_read_consistency cassandra_servers cassandra_bundle_path cassandra_table "
+    "cassandra_write_consistency cassandra_auth_provider cassandra_auth_kwargs s3_access_key_id "
+    "s3_secret_access_key s3_bucket s3_base_path s3_endpoint_url s3_region gcs_bucket gcs_project "
+    "couchbase_backend_settings arangodb_backend_settings mongodb_backend_settings "
+    "redis_max_connections result_compression result_failure_expires result_persistent "
+    "elasticsearch_retry_on_timeout elasticsearch_max_retries elasticsearch_timeout "
+    "security_certificate security_cert_store security_key security_key_password "
+    "task_create_missing_queue_exchange_type worker_agent worker_eta_task_limit worker_state_db "
+    "worker_timer redis_backend_health_check_interval redis_backend_credential_provider "
+    "dynamodb_endpoint_url gcs_threadpool_maxsize worker_executable beat_executable "
+    "events_logfile events_pidfile events_uid events_gid events_umask events_executable "
 ).split()
 
 DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(_NONE),
-    "enable_utc": True,
     "beat_enable_remote_control": False,
-    "broker_connection_retry": True,
-    "broker_connection_max_retries": 100,
     "broker_channel_error_retry": False,
     "broker_heartbeat_checkrate": 3.0,
-    "broker_pool_limit": 10,
     "cassandra_options": {},
     "azureblockblob_container_name": "celery",
     "azureblockblob_retry_initial_backoff_sec": 2,
@@ -49,8 +38,6 @@ DEFAULTS: dict[str, Any] = {
     "azureblockblob_read_timeout": 120,
     "gcs_base_path": "",
     "gcs_ttl": 0,
-    "control_queue_ttl": 300.0,
-    "control_queue_expires": 10.0,
     "control_queue_exclusive": True,
     "control_queue_durable": False,
     "cosmosdbsql_database_name": "celerydb",
@@ -58,13 +45,10 @@ DEFAULTS: dict[str, Any] = {
     "cosmosdbsql_consistency_level": "Session",
     "cosmosdbsql_max_retry_attempts": 9,
     "cosmosdbsql_max_retry_wait_time": 30,
-    "event_queue_expires": 60.0,
-    "event_queue_ttl": 5.0,
     "event_queue_prefix": "celeryev",
     "event_queue_exclusive": True,
     "event_queue_durable": False,
     "event_serializer": "json",
-    "redis_socket_timeout": 120.0,
     "redis_retry_on_timeout": False,
     "redis_socket_keepalive": False,
     "result_cache_max": -1,
@@ -80,9 +64,6 @@ DEFAULTS: dict[str, Any] = {
     "elasticsearch_save_meta_as_text": True,
     "security_digest": "sha256",
     "database_create_tables_at_setup": True,
-    "task_create_missing_queues": True,
-    "task_default_delivery_mode": 2,
-    "task_default_exchange_type": "direct",
     "task_protocol": 2,
     "task_retry_on_worker_lost": False,
     "task_repr_maxlevels": 3,
@@ -90,15 +71,12 @@ DEFAULTS: dict[str, Any] = {
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "worker_enable_soft_shutdown_on_idle": False,
     "worker_consumer": "celery.worker.consumer:Consumer",
-    "worker_direct": False,
     "worker_lost_wait": 10.0,
     "worker_pool_putlocks": True,
     "worker_pool_restarts": False,
     "worker_pool_start_method": "fork",
     "worker_proc_alive_timeout": 4.0,
     "worker_enable_prefetch_count_reduction": True,
-    "worker_disable_prefetch": False,
     "worker_timer_precision": 1.0,
     "worker_detect_quorum_queues": True,
-    "result_backend_thread_safe": False,
 }

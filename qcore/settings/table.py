@@ -1,133 +1,47 @@
-"""Every setting: name, type, default, meaning."""
+"""Every setting: name, type, default, meaning.
+
+In:  nothing.  Out: the rows by name; those of the broker and the result store are in servers.py.
+"""
 
 from __future__ import annotations
 
-from datetime import timedelta
-from types import FunctionType, MethodType
-from typing import Any, NamedTuple
+from qcore.settings.servers import (
+    NUMBER,
+    OPT_INT,
+    OPT_MAPPING,
+    OPT_NUMBER,
+    OPT_SECONDS,
+    OPT_TEXT,
+    SECONDS,
+    SEQUENCE,
+    SERVERS,
+    Setting,
+)
 
-
-class Setting(NamedTuple):
-    """One setting: its name, the types it takes, its default, its description."""
-
-    name: str
-    types: tuple[type, ...]
-    default: Any
-    doc: str
-    env: tuple[str, ...] = ()
-
-
-_num = (int, float)
-
-
-_opt_num = (int, float, type(None))
-
-
-_seconds = (int, float, timedelta)
-
-
-_opt_seconds = (int, float, timedelta, type(None))
-
-
-_opt_str = (str, type(None))
-
-
-_opt_dict = (dict, type(None))
-
-
-_callback = (str, FunctionType, MethodType, type(None))
-
-
-_ENGINE = {"pool_pre_ping": True, "pool_recycle": 3600}
-
-
-_seq = (list, tuple, set, frozenset)
-
+#: options of programs that a setting may give: worker_logfile, beat_uid, …
+_DAEMON = {name: f"--{name}" for name in ("logfile", "pidfile", "uid", "gid", "umask")}
 
 TABLE: dict[str, Setting] = {
     s.name: s
     for s in (
         # general
-        Setting("accept_content", _seq, ("json",), "accepted serializers; pickle is never accepted"),
-        Setting("timezone", _opt_str, None, "time zone of times without an offset; default: UTC"),
-        Setting("imports", _seq, (), "modules that the worker imports at start"),
-        Setting("include", _seq, (), "further modules that the worker imports at start"),
+        Setting("accept_content", SEQUENCE, ("json",), "accepted serializers; pickle is never accepted"),
+        Setting(
+            "timezone",
+            OPT_TEXT,
+            None,
+            "time zone of the schedule; default: UTC. A naive eta or expires is UTC, as in Celery",
+        ),
+        Setting("enable_utc", (bool,), True, "false: naive times of schedules are those of the host"),
+        Setting("imports", SEQUENCE, (), "modules that the worker imports at start"),
+        Setting("include", SEQUENCE, (), "further modules that the worker imports at start"),
         Setting(
             "db_reuse_max",
             (int, type(None)),
             None,
             "Django: how many tasks share a database connection; default: each gets a new one",
         ),
-        # broker
-        Setting(
-            "broker_url",
-            (str, list, tuple, type(None)),
-            None,
-            "URL of the broker; default: the embedded SQLite broker",
-            ("QCTL_BROKER_URL", "CELERY_BROKER_URL"),
-        ),
-        Setting("broker_read_url", _opt_str, None, "URL of the broker for workers, when it differs"),
-        Setting(
-            "broker_transport_options", (dict,), {}, "options of the driver (global_keyprefix, lease_s, …)"
-        ),
-        Setting(
-            "broker_failover_strategy",
-            (str,),
-            "round-robin",
-            "order in which the servers of a broker_url are tried: round-robin or shuffle",
-        ),
-        Setting(
-            "broker_use_ssl",
-            (dict, bool, type(None)),
-            None,
-            "TLS to the broker: true, or a dict (ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_cert_reqs)",
-        ),
-        Setting("broker_connection_timeout", _num, 4.0, "seconds to wait for a connection"),
-        Setting("broker_heartbeat", _opt_num, 60.0, "seconds between AMQP heartbeats; 0: no heartbeats"),
-        Setting(
-            "broker_native_delayed_delivery_queue_type",
-            (str,),
-            "classic",
-            "queue type of RabbitMQ's delay topology: classic or quorum",
-        ),
-        # results
-        Setting(
-            "result_backend",
-            _opt_str,
-            None,
-            "URL of the result store; default: the broker; 'disabled://' stores no results",
-            ("QCTL_RESULT_BACKEND", "CELERY_RESULT_BACKEND"),
-        ),
-        Setting("result_backend_transport_options", (dict,), {}, "options of the result store"),
-        Setting(
-            "redis_backend_use_ssl",
-            (dict, bool, type(None)),
-            None,
-            "TLS to a result store in Redis, as broker_use_ssl",
-        ),
-        Setting("result_expires", _opt_seconds, 86400.0, "seconds until a result expires; None or 0: never"),
-        Setting(
-            "result_chord_expires",
-            _opt_seconds,
-            None,
-            "seconds until the counter of a chord expires; None: as result_expires",
-        ),
-        Setting("result_extended", (bool,), False, "store name, args, kwargs, worker, queue with the result"),
-        Setting("cache_backend", _opt_str, None, "URL of the cache when result_backend is 'cache'"),
-        Setting("cache_backend_options", (dict,), {}, "options of the client of memcached"),
-        Setting("database_url", _opt_str, None, "URL of the database when result_backend is 'database'"),
-        Setting("database_engine_options", (dict,), _ENGINE, "options of SQLAlchemy's engine for results"),
-        Setting(
-            "database_engine_callback",
-            _callback,
-            None,
-            "called with the engine for results, a function or its path, after it was made",
-        ),
-        Setting(
-            "database_short_lived_sessions", (bool,), False, "a connection to the database for each operation"
-        ),
-        Setting("database_table_names", _opt_dict, None, "names of the tables of results: task, group"),
-        Setting("database_table_schemas", _opt_dict, None, "schemas of the tables of results: task, group"),
+        *SERVERS,
         # tasks
         Setting(
             "task_acks_late", (bool,), True, "acknowledge after the run (late); false: before it (early)"
@@ -157,7 +71,7 @@ TABLE: dict[str, Setting] = {
             None,
             "task options by task name: {'proj.add': {'rate_limit': '10/s'}, '*': {…}}",
         ),
-        Setting("task_compression", _opt_str, None, "compression of messages: gzip, bzip2, lzma"),
+        Setting("task_compression", OPT_TEXT, None, "compression of messages: gzip, bzip2, lzma"),
         Setting(
             "task_default_queue", (str,), "celery", "queue of tasks without one", ("QCTL_DEFAULT_QUEUE",)
         ),
@@ -170,8 +84,27 @@ TABLE: dict[str, Setting] = {
             "classic",
             "RabbitMQ: type of other queues that qcore declares, classic or quorum",
         ),
-        Setting("task_default_exchange", _opt_str, None, "exchange of task_default_queue"),
-        Setting("task_default_routing_key", _opt_str, None, "routing key of task_default_queue"),
+        Setting(
+            "task_create_missing_queues",
+            (bool,),
+            True,
+            "false: a queue that task_queues does not name is an error",
+        ),
+        Setting(
+            "task_queue_max_priority",
+            OPT_INT,
+            None,
+            "RabbitMQ: priorities of the queues that qcore declares",
+        ),
+        Setting(
+            "task_default_delivery_mode",
+            (int, str),
+            2,
+            "RabbitMQ: 2 or 'persistent', 1 or 'transient' for messages that a restart of the server loses",
+        ),
+        Setting("task_default_exchange_type", (str,), "direct", "exchange type of queues in app.amqp"),
+        Setting("task_default_exchange", OPT_TEXT, None, "exchange of task_default_queue"),
+        Setting("task_default_routing_key", OPT_TEXT, None, "routing key of task_default_queue"),
         Setting("task_default_priority", (int, type(None)), None, "priority of tasks without one, 0 to 9"),
         Setting(
             "task_default_rate_limit", (str, int, float, type(None)), None, "rate limit of tasks without one"
@@ -198,11 +131,11 @@ TABLE: dict[str, Setting] = {
         Setting("task_serializer", (str,), "json", "serializer of messages: json, yaml, msgpack"),
         Setting(
             "task_soft_time_limit",
-            _opt_num,
+            OPT_NUMBER,
             None,
             "seconds after which SoftTimeLimitExceeded is raised in the task",
         ),
-        Setting("task_time_limit", _opt_num, None, "seconds after which the task's process is killed"),
+        Setting("task_time_limit", OPT_NUMBER, None, "seconds after which the task's process is killed"),
         Setting("task_track_started", (bool,), False, "store STARTED when a run begins"),
         Setting("task_remote_tracebacks", (bool,), False, "show remote tracebacks when results raise"),
         Setting(
@@ -216,7 +149,7 @@ TABLE: dict[str, Setting] = {
         ),
         Setting(
             "task_idempotency_expires",
-            _seconds,
+            SECONDS,
             86400.0,
             "seconds during which calls with the same idempotency_key are one task",
         ),
@@ -231,14 +164,14 @@ TABLE: dict[str, Setting] = {
             "worker_concurrency",
             (int, str, type(None)),
             None,
-            "number of concurrent tasks; default: the number of CPUs",
+            "number of concurrent tasks; default, and 0: the number of CPUs",
         ),
         Setting("worker_pool", (str,), "prefork", "worker pool: prefork, threads, asyncio, gevent, solo"),
         Setting(
             "worker_prefetch_multiplier",
             (int,),
             4,
-            "prefetch limit: messages held per slot while tasks are slow",
+            "prefetch limit: messages held per slot while tasks are slow; 0: 10,000 for the worker",
         ),
         Setting(
             "worker_max_tasks_per_child",
@@ -252,6 +185,8 @@ TABLE: dict[str, Setting] = {
             None,
             "replace a child process above this many KiB",
         ),
+        Setting("worker_disable_prefetch", (bool,), False, "hold only messages that a free slot can run"),
+        Setting("worker_direct", (bool,), False, "consume a queue of this worker alone too: <node name>.dq2"),
         Setting("worker_send_task_events", (bool,), False, "send task events from the start (-E)"),
         Setting("worker_enable_remote_control", (bool,), True, "answer inspect and control"),
         Setting("worker_disable_rate_limits", (bool,), False, "ignore rate limits"),
@@ -272,6 +207,13 @@ TABLE: dict[str, Setting] = {
             "log format of task loggers",
             ("QCTL_LOG_FORMAT",),
         ),
+        Setting("worker_log_datefmt", OPT_TEXT, None, "format of the time in the log, as time.strftime()"),
+        Setting("worker_task_log_datefmt", OPT_TEXT, None, "the same, of task loggers"),
+        *(
+            Setting(f"{program}_{name}", (str, int, type(None)), None, f"{option} of `qctl {program}`")
+            for program in ("worker", "beat")
+            for name, option in _DAEMON.items()
+        ),
         Setting(
             "worker_log_color", (bool, type(None)), None, "colours in the log; default: only on a terminal"
         ),
@@ -285,7 +227,7 @@ TABLE: dict[str, Setting] = {
         Setting("worker_store_failed", (bool,), True, "store failed tasks, for `qctl failed`"),
         Setting(
             "failed_task_expires",
-            _opt_seconds,
+            OPT_SECONDS,
             604_800.0,
             "seconds until a failed task expires; None or 0: never",
         ),
@@ -297,13 +239,13 @@ TABLE: dict[str, Setting] = {
         ),
         Setting(
             "worker_soft_shutdown_timeout",
-            _num,
+            NUMBER,
             0.0,
             "seconds that a graceful shutdown waits for running tasks; 0: until they end",
         ),
         Setting(
             "worker_lease",
-            _seconds,
+            SECONDS,
             30.0,
             "seconds after which the tasks of a dead worker are redelivered",
             ("QCTL_LEASE",),
@@ -319,30 +261,49 @@ TABLE: dict[str, Setting] = {
         ),
         Setting(
             "control_sign_key",
-            _opt_str,
+            OPT_TEXT,
             None,
             "key that signs control requests: id:secret, file:PATH, or an id of control_keys",
             ("QCTL_CONTROL_KEY",),
         ),
         Setting(
             "control_unsigned",
-            _opt_str,
+            OPT_TEXT,
             None,
             "permissions of unsigned requests: allow, read or refuse; default: read with "
             "control_keys, else allow",
             ("QCTL_CONTROL_UNSIGNED",),
         ),
         Setting("event_exchange", (str,), "celeryev", "exchange of the events"),
+        Setting("control_queue_ttl", NUMBER, 300.0, "RabbitMQ: seconds until a control request expires"),
+        Setting(
+            "control_queue_expires",
+            NUMBER,
+            10.0,
+            "RabbitMQ: seconds until an unused queue of them is deleted",
+        ),
+        Setting(
+            "event_queue_ttl", NUMBER, 5.0, "RabbitMQ: seconds until an event expires that is not received"
+        ),
+        Setting(
+            "event_queue_expires",
+            NUMBER,
+            60.0,
+            "RabbitMQ: seconds until an unused queue of events is deleted",
+        ),
         # schedule
         Setting(
             "schedule_store",
-            _opt_str,
+            OPT_TEXT,
             None,
             "URL of the store of schedule entries: redis://, sqlite:// or db+…; default: the broker",
             ("QCTL_SCHEDULE_STORE",),
         ),
         Setting(
-            "beat_schedule", _opt_dict, {}, "periodic tasks: name -> {task, schedule, args, kwargs, options}"
+            "beat_schedule",
+            OPT_MAPPING,
+            {},
+            "periodic tasks: name -> {task, schedule, args, kwargs, options}",
         ),
         Setting(
             "beat_scheduler",
@@ -352,13 +313,13 @@ TABLE: dict[str, Setting] = {
         ),
         Setting(
             "beat_cron_starting_deadline",
-            _opt_num,
+            OPT_NUMBER,
             None,
             "seconds after which a crontab's instant is not published any more; default: no limit",
         ),
         Setting(
             "beat_max_loop_interval",
-            _num,
+            NUMBER,
             0,
             "longest seconds between two looks at the entries; 0: the default",
         ),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qcore.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from qcore.settings.table import Setting
+    from qcore.settings.servers import Setting
 
 
 def checked(setting: Setting, value: Any) -> Any:

@@ -110,7 +110,7 @@ def build(
     group_id: str | None = None,
     group_index: int | None = None,
     shadow: str | None = None,
-    ignore_result: bool = False,
+    ignore_result: bool | None = False,
     reply_to: str | None = None,
     embed: dict[str, Any] | None = None,
     headers: dict[str, Any] | None = None,

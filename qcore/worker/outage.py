@@ -1,15 +1,45 @@
-"""An outage of the broker or of the result store: its start, and the back-off of the next try."""
+"""An outage of the broker or of the result store: its start, and the back-off of the next try.
+
+In:  failures and successes of operations.  Out: when to try again; reach() returns when the broker answers.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from typing import Any
 
-from qcore.errors import BrokerError
+from qcore.errors import BrokerDown, BrokerError
 
 BACKOFF_LEAST_S, BACKOFF_MOST_S = 0.1, 2.0
 
+#: brokers on this host, for which nobody waits
+_HERE = ("sqlite:", "memory:")
+
 log = logging.getLogger("qcore.worker")
+
+
+def reach(app: Any, pause: Callable[[float], None] = time.sleep) -> None:
+    """Return when the broker of `app` answers, which a process does that starts. Raises BrokerDown when the
+    setting broker_connection_retry (_on_startup) is false, and after broker_connection_max_retries."""
+    conf = app.conf
+    retry = conf.broker_connection_retry_on_startup
+    if retry is None:
+        retry = conf.broker_connection_retry
+    most, tries = conf.broker_connection_max_retries or None, 0
+    while True:
+        try:
+            app.broker.check()
+            return
+        except BrokerDown as exc:
+            tries += 1
+            if not retry or app.broker_url().startswith(_HERE) or (most is not None and tries > most):
+                raise
+            wait_s = min(2.0 * tries, 30.0)  # Celery's intervals
+            of = "" if most is None else f" of {most}"
+            log.error("%s; try %d%s to connect follows in %.0f s", exc, tries, of, wait_s)
+            pause(wait_s)
 
 
 class Outage:

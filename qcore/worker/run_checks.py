@@ -10,6 +10,7 @@ import signal
 from collections.abc import Mapping
 
 from qcore.base.times import epoch_of
+from qcore.execution.run import ignores_result
 from qcore.pools.base import Pool
 from qcore.wire.outcome import End
 from qcore.worker.in_flight import InFlight
@@ -69,7 +70,7 @@ class RunChecks:
                 continue
             if not held.said_started and now - run.since > EVERY_S:
                 self._reporter.started(held, epoch_of(run.since), run.pid)
-                if held.task.track_started and not held.message.ignore_result:
+                if held.task.track_started and not ignores_result(held.task, held.message):
                     self._outbox.started(held, run.pid, self._node, self._ttl_s)
             if held.hard_s and now - run.since > held.hard_s and not held.killing:
                 held.killing = self._pool.kill(run.number, End.TIME_LIMIT, signal.SIGKILL)

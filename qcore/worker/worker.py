@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from qcore.app.connections import consume
+from qcore.app.queues import bind
 from qcore.base import provided
 from qcore.base.crashpoints import crashpoint
 from qcore.base.keywords import check_worker
@@ -29,6 +31,7 @@ from qcore.events.sender import HEARTBEAT_S, EventSender
 from qcore.pools.base import Pool, PoolSetup
 from qcore.pools.registry import pools
 from qcore.results.registry import celery_backend
+from qcore.settings import effects
 from qcore.signals import (
     celeryd_after_setup,
     celeryd_init,
@@ -43,6 +46,7 @@ from qcore.signals import (
 from qcore.version import __version__
 from qcore.worker.intake.rate_limits import per_second
 from qcore.worker.loop import Loop
+from qcore.worker.outage import reach
 from qcore.worker.process import log_setup, task_logs
 from qcore.worker.process.options import concurrency_of, node_name, queue_names
 from qcore.worker.process.pidfile import PidFile
@@ -60,6 +64,9 @@ if TYPE_CHECKING:
     from qcore.app.app import App
 
 log = logging.getLogger("qcore.worker")
+
+#: messages that a worker holds with worker_prefetch_multiplier=0: it reads no more into its memory
+UNLIMITED = 10_000
 
 EXIT_SETTLED, EXIT_FAILED, EXIT_CUT_SHORT = 0, 1, 3
 
@@ -105,6 +112,8 @@ class Worker:
         self.started_at, self._began = time.time(), time.monotonic()
         self._log = (loglevel, logfile)
         self._queues = queue_names(conf, queues, exclude_queues)
+        if conf.worker_direct:
+            self._queues = (*self._queues, f"{self.node}.dq2")
         self._purge, self._pidfile = purge, pidfile
         self._beat = (scheduler, schedule_filename) if beat else None
         for name, value in (("task_time_limit", time_limit), ("task_soft_time_limit", soft_time_limit)):
@@ -112,7 +121,8 @@ class Worker:
                 conf[name] = value
         if include:
             conf["include"] = (*conf.include, *include)
-        self._multiplier = max(int(prefetch_multiplier or conf.worker_prefetch_multiplier), 1)
+        given = conf.worker_prefetch_multiplier if prefetch_multiplier is None else prefetch_multiplier
+        self._multiplier = 1 if conf.worker_disable_prefetch else int(given)
         self._pool_kind = pools.get(pool or conf.worker_pool)
         self._bounds = bounds(autoscale, self._pool_kind.most) if autoscale else None
         if self._bounds is not None:
@@ -163,15 +173,15 @@ class Worker:
         if "warn_of_idle_patches" in provided:
             provided["warn_of_idle_patches"](self._pool_kind.name)
         worker_init.send(self)
-        app.broker.check()
+        consume(app)
+        reach(app)
         for task in app.tasks.values():
             per_second(task.rate_limit)  # a malformed limit fails before anything starts
         if self._purge:
             for queue in self._queues:
                 app.broker.administration.purge(queue)
         app.close()
-        if app.conf.value_set_for("worker_autoscaler"):
-            log.warning("the setting worker_autoscaler is ignored: this worker scales its pool itself")
+        effects.warn(app.conf.without_defaults(), log)
         with PidFile(self._pidfile):
             # The pool first: it forks, and a process with threads or connections must not fork.
             self.pool = self._pool_kind(self._setup)
@@ -182,8 +192,9 @@ class Worker:
             except BaseException:
                 self.pool.stop()  # else its processes log that their parent ended
                 raise
+            bind(app, self._queues)
             most = self._bounds[0] if self._bounds else self._setup.concurrency
-            consumer.prefetch(most * self._multiplier)
+            consumer.prefetch(most * self._multiplier or UNLIMITED)
             chords = Chords(app, app.results, app.conf.seconds("result_expires"))
             rules = self._rules(chords)
             self.loop = Loop(

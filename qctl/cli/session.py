@@ -141,6 +141,9 @@ class Session:
         for setting, value in given.items():
             if value is not None:
                 app.conf.override(setting, value)
+        if self.options.broker is not None:  # the command line names the broker of every process
+            app.conf.override("broker_read_url", None)
+            app.conf.override("broker_write_url", None)
         if not self.patient:
             usual = app.conf.broker_connection_timeout
             app.conf["broker_connection_timeout"] = min(float(usual or CONNECT_S), CONNECT_S)

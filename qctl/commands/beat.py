@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from typing import Any
 
@@ -12,7 +13,7 @@ from qctl.cli.command import CliCommand
 from qctl.cli.session import current
 from qctl.cli.types import OneOf, Span
 from qctl.commands.worker.command import LEVELS, refused
-from qctl.commands.worker.detach import Identity, to_background
+from qctl.commands.worker.detach import Identity, from_settings, to_background
 
 
 @click.command(
@@ -78,7 +79,10 @@ def command(
             f"'{session.options.app}' is a Celery app; its schedule needs `celery beat`",
             "to publish it here, unset QCTL_CELERY: `import celery` is then qcore's",
         )
-    identity = Identity(uid, gid, umask)
+    named = {"logfile": logfile, "pidfile": pidfile, "uid": uid, "gid": gid, "umask": umask}
+    settled = from_settings(app.conf, "beat", named)
+    logfile, pidfile = settled["logfile"], settled["pidfile"]
+    identity = Identity(settled["uid"], settled["gid"], settled["umask"])
     if detach and not to_background({"logfile": logfile, "pidfile": pidfile}, "the scheduler"):
         return exit_codes.OK
     identity.take()
@@ -95,13 +99,16 @@ def _run(
     pidfile: str | None,
 ) -> int:
     from qcore.beat.service import BeatService
+    from qcore.settings import effects
+    from qcore.worker.outage import reach
     from qcore.worker.process import log_setup
     from qcore.worker.process.pidfile import PidFile
 
     log_setup.set_up(app.conf, loglevel, logfile)
     app.import_modules()
     app.tasks  # noqa: B018  a project adds entries when its tasks are complete
-    app.broker.check()
+    reach(app)
+    effects.warn(app.conf.without_defaults(), logging.getLogger("qcore.beat"))
     with PidFile(pidfile):
         beat = BeatService(app, scheduler, schedule_filename, max_interval, embedded=False)
 

@@ -110,6 +110,8 @@ def command(
             exit_codes.USAGE, "--count cannot be combined with --wait, --id or --idempotency-key"
         )
     given = {k: v for k, v in {**options, "headers": dict(header) or None}.items() if v is not None}
+    if wait:
+        given["ignore_result"] = False  # also where the task, or the worker's setting, says otherwise
     if dry_run:
         return _show(session, name, args or [], kwargs or {}, given)
     fleet = None if no_check else _check_name(session, name)

@@ -17,6 +17,7 @@ from qcore.brokers.contract.administration import Depth, Pause
 from qcore.brokers.contract.diagnosis import Symptom
 from qcore.brokers.contract.records import Member
 from qcore.errors import ConfigError, Malformed, Unsupported
+from qcore.settings.effects import without_effect
 from qcore.wire import envelope
 from qctl.fleet import schedules
 
@@ -73,6 +74,8 @@ class Facts(msgspec.Struct):
     networked: bool = False
     entries: list[EntryFact] = []
     schedulers: list[Member] = []
+    #: settings without effect that the app sets
+    without_effect: list[str] = []
 
     @property
     def nodes(self) -> set[str]:
@@ -126,6 +129,7 @@ def gather(app: App) -> Facts:
         round_trip_s=round_trip_s,
         networked=broker.features.multi_host,
         **_schedule(app),
+        without_effect=without_effect(app.conf.without_defaults()),
     )
 
 

@@ -12,7 +12,7 @@ _ASIDE = "id queue reason at size"
 
 _FIELDS = {
     "config": "key value source",
-    "config.explain": "key value source wins",
+    "config.explain": "key value source wins remark",
     "control.shutdown": "node state",
     "ctx": "name current class broker result_backend app read_only queue colour",
     "dead": _ASIDE,

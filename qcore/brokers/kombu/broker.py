@@ -6,8 +6,8 @@ topology.py (declarations), consumer.py, bus.py.
 
 RabbitMQ has no leases: the messages of a consumer are redelivered when its connection ends. Every
 returned message, for whatever reason, is flagged as redelivered. Priorities are sent, but queues
-are declared as Celery declares them, without x-max-priority; the transport option `max_priority`
-(then the same for every client) changes that.
+are declared as Celery declares them, without x-max-priority; the setting task_queue_max_priority, or the
+transport option `max_priority` (then the same for every client), changes that.
 """
 
 from __future__ import annotations
@@ -34,8 +34,13 @@ from qcore.brokers.kombu.topology import Topology, bus_type
 from qcore.errors import Unroutable, mask_url
 
 HEARTBEAT_S = 60.0
-CONTROL_TTL_S, CONTROL_EXPIRES_S = 300.0, 10.0
-EVENT_TTL_S, EVENT_EXPIRES_S = 5.0, 60.0
+#: seconds after which messages of the bus, and its unused queues, end
+OF_QUEUES = {
+    "control_queue_ttl": 300.0,
+    "control_queue_expires": 10.0,
+    "event_queue_ttl": 5.0,
+    "event_queue_expires": 60.0,
+}
 GONE_S = 60.0  # how long a departed worker is remembered: longer than its last announcement
 
 
@@ -133,6 +138,11 @@ class KombuBroker(Broker):
         with self._link.refreshed():
             return self._roster.reach(exchange, raw)
 
+    def _of_queue(self, name: str) -> float:
+        """The seconds of one of OF_QUEUES; the transport option event_ttl_s precedes event_queue_ttl."""
+        own = self.options.get("event_ttl_s") if name == "event_queue_ttl" else None
+        return float(own or self.options.get(name) or OF_QUEUES[name])
+
     def _say(self, exchange: str, routing_key: str, raw: bytes) -> None:
         with self._link.refreshed():
             self._topology.bus_exchange(exchange)
@@ -145,8 +155,8 @@ class KombuBroker(Broker):
             name=name,
             exchange=exchange,
             key=pattern,
-            expires_s=CONTROL_EXPIRES_S if control else EVENT_EXPIRES_S,
-            ttl_s=CONTROL_TTL_S if control else float(self.options.get("event_ttl_s") or EVENT_TTL_S),
+            expires_s=self._of_queue("control_queue_expires" if control else "event_queue_expires"),
+            ttl_s=self._of_queue("control_queue_ttl" if control else "event_queue_ttl"),
         )
         return KombuListener(self._new_link(f"qcore listener {node}".strip()), place)
 
@@ -155,8 +165,8 @@ class KombuBroker(Broker):
             name=f"{key}.{exchange}",
             exchange=exchange,
             key=key,
-            expires_s=CONTROL_EXPIRES_S,
-            ttl_s=CONTROL_TTL_S,
+            expires_s=self._of_queue("control_queue_expires"),
+            ttl_s=self._of_queue("control_queue_ttl"),
         )
         return KombuListener(self._new_link("qcore inbox", heartbeat=False), place, key)
 

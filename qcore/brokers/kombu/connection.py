@@ -38,7 +38,7 @@ _OURS = frozenset(
     "lease_s connect_timeout_s result_prefix event_ttl_s max_priority confirm_publish confirm_timeout".split()
 )
 #: settings passed with the options
-_SETTINGS = ("broker_", "task_", "result_")
+_SETTINGS = ("broker_", "task_", "result_", "control_", "event_")
 
 #: Connections of the parent process. Kept for ever: releasing one could close the AMQP connection on a
 #: socket that the parent still uses.

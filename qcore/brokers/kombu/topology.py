@@ -66,11 +66,13 @@ class Topology:
     def _arguments(self, name: str) -> dict[str, Any]:
         """The arguments that Celery's settings require; a classic queue has no x-queue-type, as in Celery."""
         options = self.link.options
+        if own := options.get("task_queue_arguments", {}).get(name):
+            return dict(own)
         default = name == options.get("task_default_queue", "celery")
         kind = options.get("task_default_queue_type" if default else "task_create_missing_queue_type")
         if kind == "quorum" and self.link.native:
             return {"x-queue-type": "quorum"}  # which has no priorities
-        priority = options.get("max_priority")
+        priority = options.get("max_priority") or options.get("task_queue_max_priority")
         return {"x-max-priority": int(priority)} if priority else {}
 
     def _declare_queue(self, name: str, arguments: dict[str, Any]) -> None:

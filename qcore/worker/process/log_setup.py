@@ -58,8 +58,8 @@ def _safe(record: logging.LogRecord) -> logging.LogRecord:
 class _Format(logging.Formatter):
     """Formats a record in Celery's format; child processes are named by their pid."""
 
-    def __init__(self, fmt: str, main_pid: int, colour: bool) -> None:
-        super().__init__(fmt)
+    def __init__(self, fmt: str, main_pid: int, colour: bool, datefmt: str | None = None) -> None:
+        super().__init__(fmt, datefmt)
         self._main_pid, self._colour = main_pid, colour
 
     def format(self, record: logging.LogRecord) -> str:
@@ -97,9 +97,9 @@ class _Json(logging.Formatter):
         return in_json(to_json(entry).decode())
 
 
-def _formatter(fmt: str, colour: bool) -> logging.Formatter:
+def _formatter(fmt: str, colour: bool, datefmt: str | None) -> logging.Formatter:
     """The formatter for a format string of the logging module, or for the word `json`."""
-    return _Json() if fmt == "json" else _Format(fmt, os.getpid(), colour)
+    return _Json() if fmt == "json" else _Format(fmt, os.getpid(), colour, datefmt)
 
 
 def set_up(conf: Config, loglevel: str | int = "WARNING", logfile: str | None = None) -> None:
@@ -123,22 +123,23 @@ def set_up(conf: Config, loglevel: str | int = "WARNING", logfile: str | None = 
     if colour is None:
         colour = not logfile and sys.stderr.isatty() and "NO_COLOR" not in os.environ
     try:
-        handler.setFormatter(_formatter(conf.worker_log_format, bool(colour)))
-        twin = _like(handler, _formatter(conf.worker_task_log_format, bool(colour)))
+        handler.setFormatter(_formatter(conf.worker_log_format, bool(colour), conf.worker_log_datefmt))
+        for_tasks = _formatter(conf.worker_task_log_format, bool(colour), conf.worker_task_log_datefmt)
+        twin = _like(handler, for_tasks)
     except ValueError as exc:
         raise ConfigError(f"worker_log_format or worker_task_log_format is no log format: {exc}") from exc
     # A full disk must not stop tasks, and must not fill stderr with errors about it.
     for one in (handler, twin):
         one.handleError = lambda record: None  # type: ignore[method-assign]
-    for_tasks = logging.getLogger(TASK_LOGGER)
-    for_tasks.handlers[:] = [twin]
-    for_tasks.propagate = False
+    task_logger = logging.getLogger(TASK_LOGGER)
+    task_logger.handlers[:] = [twin]
+    task_logger.propagate = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level(loglevel))
     after_setup_logger.send(None, logger=root, **about, colorize=colour)
     about["format"] = conf.worker_task_log_format
-    after_setup_task_logger.send(None, logger=for_tasks, **about, colorize=colour)
+    after_setup_task_logger.send(None, logger=task_logger, **about, colorize=colour)
 
 
 def _like(handler: logging.StreamHandler[Any], format_: logging.Formatter) -> logging.Handler:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from typing import Any
 
@@ -21,6 +22,23 @@ def node_name(hostname: str | None) -> str:
     return text
 
 
+def file_name(template: str, node: str) -> str:
+    """The name of a worker's log or pid file; as in Celery: %n the node's short name, %h its host, %d the
+    domain of that, %p the whole name, %i 0 and %I nothing, since all processes write to one. Raises
+    ConfigError for another letter."""
+    short, _, host = node.partition("@")
+    signs = {"n": short, "h": host, "d": host.partition(".")[2], "p": node, "i": "0", "I": "", "%": "%"}
+
+    def replace(found: re.Match[str]) -> str:
+        if found[1] not in signs:
+            raise ConfigError(
+                f"'%{found[1]}' in '{template}' has no meaning; use %n, %h, %d, %p, %i, %I or %%"
+            )
+        return signs[found[1]]
+
+    return re.sub("%(.)", replace, template)
+
+
 def queue_names(conf: Any, queues: Any, exclude: Any) -> tuple[str, ...]:
     """The queues to consume: `queues`, else task_queues, else task_default_queue; without those in
     `exclude`. Raises ConfigError if none is left."""
@@ -32,7 +50,12 @@ def queue_names(conf: Any, queues: Any, exclude: Any) -> tuple[str, ...]:
             return [q.strip() for q in value.split(",") if q.strip()]
         return [q if isinstance(q, str) else q.name for q in value]
 
-    found = names(queues) or names(conf.task_queues) or [conf.task_default_queue]
+    known = names(conf.task_queues) or [conf.task_default_queue]
+    found = names(queues) or known
+    if not conf.task_create_missing_queues and (unknown := [q for q in found if q not in known]):
+        raise ConfigError(
+            f"task_queues has no queue '{unknown[0]}', and task_create_missing_queues is false; add it there"
+        )
     without = set(names(exclude))
     left = tuple(dict.fromkeys(q for q in found if q not in without))
     if not left:
@@ -41,8 +64,8 @@ def queue_names(conf: Any, queues: Any, exclude: Any) -> tuple[str, ...]:
 
 
 def concurrency_of(value: int | str | None, default: int | None = None, most: int = 512) -> int:
-    """How many slots; without a value the default, or one for each CPU. Raises ConfigError."""
-    if value is None:
+    """How many slots; without a value, and for 0, the default, or one for each CPU. Raises ConfigError."""
+    if value in (None, 0, "0"):
         return default or os.cpu_count() or 1
     try:
         number = int(value)

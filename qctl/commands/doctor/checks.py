@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from qcore.brokers.contract.diagnosis import ERROR, WARNING, Symptom
+from qcore.settings import effects
 from qcore.wire.event import finite_number, moment
 from qctl.commands.doctor import schedule_checks
 from qctl.fleet.facts import Facts
@@ -175,6 +176,17 @@ def not_trusted(facts: Facts) -> Iterator[Symptom]:
             yield Symptom("not-trusted", WARNING, what, "export QCTL_CONTROL_KEY=ID:SECRET", node)
 
 
+def settings_without_effect(facts: Facts) -> Iterator[Symptom]:
+    """Settings of the app, and of the workers of qcore that answered, which have no effect."""
+    found = set(facts.without_effect)
+    for node, conf in facts.replies["conf"].items():
+        if node in facts.members and isinstance(conf, dict):
+            found.update(effects.without_effect(conf))
+    for name in sorted(found):
+        fix = f"remove {name} from the settings, or see docs/settings.md"
+        yield Symptom("setting-without-effect", WARNING, effects.sentence(name), fix, name)
+
+
 def at_the_broker(facts: Facts) -> Iterator[Symptom]:
     yield from facts.symptoms
 
@@ -193,6 +205,7 @@ CHECKS: tuple[Check, ...] = (
     unsigned_control,
     not_trusted,
     *schedule_checks.CHECKS,
+    settings_without_effect,
     at_the_broker,
 )
 

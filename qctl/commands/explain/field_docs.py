@@ -112,6 +112,7 @@ MEANINGS: dict[str, str] = {
     "key": "the name of a setting or of an argument",
     "value": "its value; secrets are hidden",
     "wins": "whether the value of this place takes effect",
+    "remark": "settings of an app: how it compares with Celery's: no effect, different, or the same",
     "context": "the context in use; null: none",
     "current": "whether it is the current context",
     "class": "class of the context; prod is read-only by default",

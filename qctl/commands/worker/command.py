@@ -12,7 +12,7 @@ from qctl import exit_codes
 from qctl.cli.command import CliGroup
 from qctl.cli.session import current
 from qctl.cli.types import Kind, Names, OneOf, Span
-from qctl.commands.worker.detach import Identity, to_background
+from qctl.commands.worker.detach import Identity, from_settings, to_background
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
@@ -166,7 +166,7 @@ class WorkerGroup(CliGroup):
 @click.option("-X", "--exclude-queues", type=Names(), help="Configured queues not to consume.")
 @click.option("-E", "--task-events", "--events", is_flag=True, help="Send task events, for the dashboard.")
 @click.option("-l", "--loglevel", type=OneOf("log level", LEVELS), help="Log level. [default: WARNING]")
-@click.option("-f", "--logfile", metavar="FILE", help="Log to this file instead of stderr.")
+@click.option("-f", "--logfile", metavar="FILE", help="Log to this file instead of stderr; %n, %h as in -n.")
 @click.option("--time-limit", type=Span(), help="Hard time limit: kill tasks that run longer.")
 @click.option(
     "--soft-time-limit", type=Span(), help="Soft time limit: raise SoftTimeLimitExceeded in the task."
@@ -244,6 +244,8 @@ def command(
         from qcore.pools.gevent.patch import patch
 
         patch()  # before the app is imported
+    from qcore.worker.process.options import file_name, node_name
+
     session = current()
     session.needs_app("a worker")
     session.patient = True
@@ -260,7 +262,12 @@ def command(
         )
     if disable_prefetch:
         options["prefetch_multiplier"] = 1
-    identity = Identity(uid, gid, umask)
+    named = {**options, "uid": uid, "gid": gid, "umask": umask}
+    settled = from_settings(app.conf, "worker", named)
+    for option in ("logfile", "pidfile"):
+        template = settled[option]
+        options[option] = template and file_name(template, node_name(options["hostname"]))
+    identity = Identity(settled["uid"], settled["gid"], settled["umask"])
     if detach and not to_background(options):
         return exit_codes.OK
     identity.take()

@@ -16,6 +16,22 @@ from typing import Any, NamedTuple
 from qcore.base.private_files import open_to_append
 from qctl import exit_codes
 
+#: options that settings may give, with the program's name before them: worker_logfile, beat_uid, …
+OF_SETTINGS = ("logfile", "pidfile", "uid", "gid", "umask")
+
+
+def from_settings(conf: Mapping[str, Any], program: str, given: Mapping[str, Any]) -> dict[str, str | None]:
+    """Those of `given` that are in OF_SETTINGS; where one is None the value of its setting."""
+    found: dict[str, str | None] = {}
+    for option in OF_SETTINGS:
+        value = given[option]
+        if value is None:
+            value = conf[f"{program}_{option}"]
+            if isinstance(value, int):
+                value = f"{value:o}" if option == "umask" else str(value)
+        found[option] = value
+    return found
+
 
 class Identity(NamedTuple):
     """The user, group and umask of the process; None keeps the current one."""

@@ -17,6 +17,7 @@ from amqp.exceptions import PreconditionFailed
 from qcore.base.times import new_id
 from qcore.brokers.contract.records import Message, Settle, Settlement
 from qcore.brokers.kombu.broker import KombuBroker
+from qcore.brokers.kombu.bus import KombuListener
 from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerDown, Malformed, Unroutable
 from qcore.wire import envelope, task
@@ -68,6 +69,55 @@ def native(url: str) -> kombu.Connection:
 
 def task_bytes(name: str, queue: str, *args: Any, **more: Any) -> bytes:
     return task.build(name, args, {}, task_id=new_id(), routing_key=queue, **more)
+
+
+# --- declarations
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments"),
+    [
+        ({}, {}),
+        ({"task_queue_max_priority": 7}, {"x-max-priority": 7}),
+        (
+            {"task_queue_max_priority": 7, "task_queue_arguments": {"celery": {"x-expires": 60000}}},
+            {"x-expires": 60000},
+        ),
+    ],
+)
+def test_a_queue_has_the_arguments_of_the_settings(
+    broker_url: str, settings: dict[str, Any], arguments: dict[str, Any]
+) -> None:
+    broker = open_broker(broker_url, settings)
+    broker.publish([Message(task_bytes("t", "celery"), queue="celery")])
+    broker.close()
+
+    with native(broker_url) as connection:
+        # RabbitMQ accepts a second declaration only with the same arguments.
+        connection.default_channel.queue_declare(
+            "celery", durable=True, auto_delete=False, arguments=arguments
+        )
+        with pytest.raises(PreconditionFailed):
+            connection.channel().queue_declare(
+                "celery", durable=True, auto_delete=False, arguments={"x-max-length": 9}
+            )
+
+
+def test_queues_of_control_and_events_have_the_times_of_the_settings(broker_url: str) -> None:
+    settings = {
+        "control_queue_ttl": 11,
+        "control_queue_expires": 12,
+        "event_queue_ttl": 13,
+        "event_queue_expires": 14,
+    }
+    broker = open_broker(broker_url, settings)
+    control, events = broker.subscribe("celery.pidbox", node="w@h"), broker.subscribe("celeryev", "#")
+    assert isinstance(control, KombuListener) and isinstance(events, KombuListener)
+    places = [(found._place.ttl_s, found._place.expires_s) for found in (control, events)]
+    for one in (control, events, broker):
+        one.close()
+
+    assert places == [(11, 12), (13, 14)]
 
 
 # --- publish

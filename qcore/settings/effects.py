@@ -1,0 +1,253 @@
+"""What differs from Celery for each setting: those without effect here, and those with another effect.
+
+In:  the settings of an app.  Out: a sentence for each setting without effect that it sets, for the start of a
+worker and of `qctl beat`, for `qctl doctor` and for `qctl config explain`.
+A setting that gets an effect leaves NO_EFFECT and moves from celery_defaults.py to table.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from qcore.settings.celery_defaults import DEFAULTS
+from qcore.settings.table import TABLE
+
+#: a warning names more settings than this in one line
+MOST_LINES = 5
+
+_STORES = {
+    "arangodb": "ArangoDB",
+    "azureblockblob": "Azure Blob Storage",
+    "cassandra": "Cassandra",
+    "cosmosdbsql": "Cosmos DB",
+    "couchbase": "Couchbase",
+    "dynamodb": "DynamoDB",
+    "elasticsearch": "Elasticsearch",
+    "gcs": "Google Cloud Storage",
+    "mongodb": "MongoDB",
+    "s3": "Amazon S3",
+}
+_NO_STORE = "there is no result backend for {} here; use redis://, db+…, cache+… or file:// in result_backend"
+_SECURITY = "messages are not signed here; control_keys and control_sign_key sign control requests"
+_NO_DAEMON = "`qctl events` has no background process; start it with a supervisor such as systemd"
+_PYTHON = "start the command with the required Python: `PYTHON -m qctl`"
+_OUTAGES = (
+    "in an outage of the result store the worker keeps its outcomes and tries again until they are stored"
+)
+_EXCHANGE = "results have no exchange of their own; Celery's backend amqp, long removed, had one"
+_CHORDS = "a chord is counted by its members; nothing polls for them"
+_QUEUE_KIND = "queues of {} are exclusive to their connection and end with it"
+
+#: setting -> why it has no effect, or what replaces it: a clause that follows a colon
+NO_EFFECT: dict[str, str] = {
+    # broker
+    "broker_channel_error_retry": "the worker reconnects after every error of a connection or channel",
+    "broker_heartbeat_checkrate": "heartbeats are checked as often as broker_heartbeat requires",
+    # control and events
+    "control_queue_durable": _QUEUE_KIND.format("control requests and replies"),
+    "control_queue_exclusive": _QUEUE_KIND.format("control requests and replies"),
+    "event_queue_durable": _QUEUE_KIND.format("receivers of events"),
+    "event_queue_exclusive": _QUEUE_KIND.format("receivers of events"),
+    "event_queue_prefix": "the broker's driver names the queues of receivers",
+    "event_serializer": "events are always JSON",
+    # schedule
+    "beat_enable_remote_control": "a scheduler answers no control requests; use `qctl schedule`",
+    "beat_remote_control_max_tick_age": "a scheduler answers no control requests; use `qctl schedule`",
+    # results
+    "result_backend_always_retry": _OUTAGES,
+    "result_backend_base_sleep_between_retries_ms": _OUTAGES,
+    "result_backend_max_retries": _OUTAGES,
+    "result_backend_max_sleep_between_retries_ms": _OUTAGES,
+    "result_cache_max": "results that were read are not cached",
+    "result_chord_join_timeout": _CHORDS,
+    "result_chord_retry_interval": _CHORDS,
+    "result_compression": "results are stored uncompressed; compressed ones of Celery's can be read",
+    "result_exchange": _EXCHANGE,
+    "result_exchange_type": _EXCHANGE,
+    "result_serializer": "results are JSON; only a backend class of another package uses another form",
+    "database_create_tables_at_setup": "tables of results that do not exist are made at the first use",
+    "result_failure_expires": "results of failed tasks expire with result_expires, like all others",
+    "result_persistent": "result messages of the rpc backend are transient",
+    "redis_backend_credential_provider": "put user name and password into the URL of result_backend",
+    "redis_backend_health_check_interval": "a connection that broke is noticed at its next use",
+    "redis_max_connections": "each process has few connections, without a pool that could grow",
+    "redis_retry_on_timeout": "a request that timed out is an outage, after which qcore connects again",
+    "redis_socket_keepalive": "it is always on",
+    "task_create_missing_queue_exchange_type": "queues have a direct exchange of their name",
+    "task_protocol": "messages always have version 2 of the protocol",
+    "task_repr_maxlevels": "the texts of arguments are cut by their length, not by their depth",
+    "task_retry_on_worker_lost": "a task whose process died is redelivered (task_reject_on_worker_lost)",
+    # worker
+    "worker_agent": "the worker is no actor of the package cell",
+    "worker_autoscaler": "this worker scales its pool itself (--autoscale)",
+    "worker_cancel_long_running_tasks_on_connection_loss": (
+        "running tasks go on while the broker is away, and are settled when it is back"
+    ),
+    "worker_consumer": "the worker's consumer cannot be replaced; use a service (docs/architecture.md)",
+    "worker_detect_quorum_queues": "prefetch limits are set for each consumer, which quorum queues need",
+    "worker_enable_prefetch_count_reduction": (
+        "after an outage the worker keeps what it runs and fetches no more than the prefetch limit"
+    ),
+    "worker_enable_soft_shutdown_on_idle": "delayed tasks wait in the broker; an idle worker has none",
+    "worker_eta_task_limit": "delayed tasks wait in the broker, not in the worker's memory",
+    "worker_executable": _PYTHON,
+    "beat_executable": _PYTHON,
+    "worker_lost_wait": "a process that ended is noticed at once",
+    "worker_pool_putlocks": "a task is given to a process only when it is free",
+    "worker_pool_restarts": "the control request pool_restart is always allowed",
+    "worker_pool_start_method": "processes are always forked, from one without threads or connections",
+    "worker_proc_alive_timeout": "a new process gets its first task when it is ready",
+    "worker_state_db": "the broker stores revoked ids, for all workers",
+    "worker_timer": "the worker waits for the next event or due time itself",
+    "worker_timer_precision": "the worker waits for the next event or due time itself",
+    **{f"events_{what}": _NO_DAEMON for what in ("logfile", "pidfile", "uid", "gid", "umask", "executable")},
+    **{
+        f"security_{what}": _SECURITY
+        for what in ("certificate", "cert_store", "key", "key_password", "digest")
+    },
+    **{
+        name: _NO_STORE.format(store)
+        for prefix, store in _STORES.items()
+        for name in DEFAULTS
+        if name.startswith(f"{prefix}_")
+    },
+}
+
+#: setting -> what differs from Celery where it has an effect: a clause
+DIFFERENT: dict[str, str] = {
+    "accept_content": "pickle is never accepted",
+    "beat_schedule_filename": "only for a scheduler class that has a file",
+    "beat_scheduler": "the default is qcore's scheduler, of which any number may run",
+    "beat_sync_every": "only for a scheduler class",
+    "broker_connection_max_retries": "at a worker's start; later the worker reconnects until it succeeds",
+    "broker_connection_retry": "at a worker's start; later the worker always reconnects",
+    "broker_heartbeat": "the default is 60, Celery's is 120",
+    "broker_login_method": "only for kombu's connections, which qcore itself does not use",
+    "broker_native_delayed_delivery_queue_type": "the default is classic, Celery's is quorum",
+    "broker_pool_acquire_timeout": "only for kombu's connections, which qcore itself does not use",
+    "broker_pool_limit": "only for kombu's connections; qcore has one or two connections in each process",
+    "broker_read_url": "what a worker publishes together with a settlement goes there too",
+    "broker_url": "without it the embedded SQLite broker is used, not RabbitMQ on this host",
+    "control_queue_expires": "only on RabbitMQ",
+    "control_queue_ttl": "only on RabbitMQ",
+    "event_queue_expires": "only on RabbitMQ",
+    "event_queue_ttl": "only on RabbitMQ",
+    "redis_client_name": "only where result_backend is another server than the broker",
+    "redis_socket_connect_timeout": "only where result_backend is another server than the broker",
+    "redis_socket_timeout": "the default is that of the driver; only where result_backend is another server",
+    "result_accept_content": "only for backend classes of other packages; here results are JSON",
+    "result_backend": "without it the broker stores the results, if it can",
+    "result_backend_thread_safe": "only for backend classes of other packages",
+    "task_acks_late": "the default is true, Celery's is false",
+    "task_default_exchange": "only for calls with a routing_key and no queue, and in app.amqp",
+    "task_default_routing_key": "only in app.amqp; messages are sent to the queue itself",
+    "task_default_exchange_type": "only in app.amqp; qcore declares direct exchanges",
+    "task_queue_max_priority": "only on RabbitMQ; the other brokers always have priorities 0 to 9",
+    "task_queues": "a call that names a queue is sent to that queue itself, not to its exchange",
+    "task_reject_on_worker_lost": "the default is true, Celery's is false",
+    "task_remote_tracebacks": "the remote traceback is a note of the exception",
+    "worker_deduplicate_successful_tasks": "the default is true, Celery's is false",
+    "worker_pool": "eventlet and custom pools are refused",
+    "worker_prefetch_multiplier": "0 means 10,000 messages for the worker, in Celery no limit",
+    "worker_redirect_stdouts": "only in the processes that run tasks",
+    "worker_soft_shutdown_timeout": "it is the time of a warm shutdown, also without a second signal",
+}
+
+#: settings that Celery does not have
+OWN = frozenset(
+    "control_keys control_sign_key control_unsigned db_reuse_max failed_task_expires failed_tasks_max "
+    "schedule_store task_idempotency_expires task_log_lines task_max_deliveries worker_lease "
+    "worker_store_failed".split()
+)
+
+
+def usual(name: str) -> Any:
+    """The default of a setting."""
+    return TABLE[name].default if name in TABLE else DEFAULTS.get(name)
+
+
+def remark(name: str) -> str:
+    """How a setting compares with Celery's: one clause."""
+    if name in NO_EFFECT:
+        return f"no effect: {NO_EFFECT[name]}"
+    if name in DIFFERENT:
+        return f"different: {DIFFERENT[name]}"
+    return "qcore's own" if name in OWN else "as in Celery"
+
+
+def sentence(name: str) -> str:
+    """What is to be said of a setting without effect."""
+    if name in NO_EFFECT:
+        return f"the setting {name} has no effect: {NO_EFFECT[name]}"
+    return f"the setting {name} has no effect with these settings: {DIFFERENT[name]}"
+
+
+def without_effect(given: Mapping[str, Any]) -> list[str]:
+    """The names of settings in `given` that have no effect, by themselves or beside the others; those that
+    have their default are left out."""
+
+    def is_idle(name: str) -> bool:
+        return name in NO_EFFECT or (name in _WHERE and not _WHERE[name](given))
+
+    return sorted(name for name, value in given.items() if is_idle(name) and value != usual(name))
+
+
+def _at_rabbitmq(given: Mapping[str, Any]) -> bool:
+    names = ("broker_url", "broker_read_url", "broker_write_url", "broker_transport", "broker_host")
+    url = next((given[name] for name in names if given.get(name)), "")
+    first = str(url if isinstance(url, str) else next(iter(url)))
+    is_host = bool(first) and "://" not in first and url == given.get("broker_host")  # its scheme is amqp
+    return is_host or first.partition("://")[0] in ("amqp", "amqps", "pyamqp")
+
+
+def _has_scheduler_class(given: Mapping[str, Any]) -> bool:
+    default = str(usual("beat_scheduler"))
+    return given.get("beat_scheduler") not in (None, default, default.replace(":", "."), "qcore")
+
+
+def _results_scheme(given: Mapping[str, Any]) -> str:
+    return str(given.get("result_backend") or "").partition("://")[0].partition("+")[0]
+
+
+def _results_in_redis(given: Mapping[str, Any]) -> bool:
+    return _results_scheme(given) in ("redis", "rediss", "sentinel", "unix")
+
+
+def _results_elsewhere(given: Mapping[str, Any]) -> bool:
+    """Whether the result backend is a class of another package."""
+    ours = "redis rediss sentinel unix rpc db database cache file sqlite memory disabled".split()
+    return _results_scheme(given) not in ("", *ours)
+
+
+#: settings that have an effect only where others say so
+_WHERE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    **dict.fromkeys(("beat_schedule_filename", "beat_sync_every"), _has_scheduler_class),
+    **dict.fromkeys(
+        (
+            "control_queue_expires",
+            "control_queue_ttl",
+            "event_queue_expires",
+            "event_queue_ttl",
+            "task_queue_max_priority",
+        ),
+        _at_rabbitmq,
+    ),
+    **dict.fromkeys(("result_accept_content", "result_backend_thread_safe"), _results_elsewhere),
+    **dict.fromkeys(
+        ("redis_client_name", "redis_socket_connect_timeout", "redis_socket_timeout"), _results_in_redis
+    ),
+}
+
+
+def warn(given: Mapping[str, Any], log: logging.Logger) -> None:
+    """Log a warning for each setting without effect in `given`, or one for all if they are many."""
+    found = without_effect(given)
+    if len(found) > MOST_LINES:
+        log.warning(
+            "these settings have no effect: %s; `qctl config explain NAME` says why", ", ".join(found)
+        )
+        return
+    for name in found:
+        log.warning("%s", sentence(name))
