@@ -36,10 +36,21 @@ def reach(app: Any, pause: Callable[[float], None] = time.sleep) -> None:
             tries += 1
             if not retry or app.broker_url().startswith(_HERE) or (most is not None and tries > most):
                 raise
+            if _is_certificate(exc):
+                raise  # which does not mend itself
             wait_s = min(2.0 * tries, 30.0)  # Celery's intervals
             of = "" if most is None else f" of {most}"
             log.error("%s; try %d%s to connect follows in %.0f s", exc, tries, of, wait_s)
             pause(wait_s)
+
+
+def _is_certificate(error: BaseException | None) -> bool:
+    """Whether the certificate of the server was refused. By name: ssl is not imported without TLS."""
+    while error is not None:
+        if type(error).__name__ == "SSLCertVerificationError":
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class Outage:

@@ -345,7 +345,10 @@ def test_random_workflows_do_the_same_on_both_workers(sides: tuple[Side, Side]) 
     batch, found = drawn(TREES), []
 
     for first in range(0, len(batch), BATCH):
-        found += different(sides, batch[first : first + BATCH])
+        once = [tree for tree, *_ in different(sides, batch[first : first + BATCH])]
+        # A process of Celery's that retries at once may write RETRY over the SUCCESS of the next attempt, and
+        # a group waits for ever: a tree counts that differs a second time too.
+        found += different(sides, once) if once else []
 
     shown = []
     for tree, theirs, ours in found[:10]:
