@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
-WORKERS ?= 4
+WORKERS ?= 6
 
 .PHONY: demo test faults soak check lint types bench bench-quick generate install clean
 

@@ -388,7 +388,7 @@ def read_body(message: TaskMessage, accept: frozenset[str] | None = None) -> Bod
         if not isinstance(links, list) or len(links) > CHAIN_LIMIT:
             raise wrong(f"{key} is not a list of at most {CHAIN_LIMIT} signatures")
         for link in links:
-            if not (isinstance(link, dict) and isinstance(link.get("task"), str)):
+            if type(link) is not dict or type(link.get("task")) is not str:
                 raise wrong(f"{key} contains something that is not a signature")
     chord = embed.get("chord")
     if chord is not None and not (isinstance(chord, dict) and isinstance(chord.get("task"), str)):

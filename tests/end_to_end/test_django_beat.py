@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from tests.end_to_end.test_django_results import python, without_celery
+from tests.faults import FULL
 from tests.support.processes import ROOT, Process, Processes
 from tests.support.waiting import wait_for
 
@@ -123,7 +124,7 @@ class Site:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("kind", ["celery", "with celery", "without celery"])
+@pytest.mark.parametrize("kind", ["celery", *(["with celery"] if FULL else []), "without celery"])
 def test_what_is_in_the_database_is_published(
     kind: str, redis_url: str, tmp_path: Path, processes: Processes
 ) -> None:

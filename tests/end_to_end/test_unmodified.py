@@ -122,7 +122,7 @@ LOAD = """
 import json
 from tests.projects.plain.tasks import counted, flaky
 first = {first}
-ids = [counted.delay(first + n).id for n in range(300)] + [flaky.delay(1).id for n in range(40)]
+ids = [counted.delay(first + n).id for n in range(150)] + [flaky.delay(1).id for n in range(40)]
 print(json.dumps(ids))
 """
 
@@ -164,7 +164,7 @@ print(json.dumps([app.AsyncResult(i).state for i in {ids!r}]))
         if line.startswith("counted"):
             _, number, node = line.split()
             runs.setdefault(number, []).append(node)
-    assert len(runs) == 6 * 300
+    assert len(runs) == 6 * 150
     # A worker of Celery's gives what it had begun back when it stops; one of qcore's begins nothing twice.
     twice = {number: nodes for number, nodes in runs.items() if len(nodes) > 1}
     print("run twice:", twice)

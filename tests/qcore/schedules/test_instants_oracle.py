@@ -16,7 +16,7 @@ from qcore.schedules.fields import crontab_parser
 from qcore.schedules.instants import Instants, instants
 from tests.qcore.schedules.expressions import changes, crontab_text, instant
 
-CASES = int(os.environ.get("QCORE_CRON_CASES", "3000"))
+CASES = int(os.environ.get("QCORE_CRON_CASES", "1000"))
 #: DST of half an hour, of two hours, odd offsets, changes at midnight, in Ramadan, and none at all
 ODD = (
     *("Europe/Berlin", "Australia/Lord_Howe", "Pacific/Chatham", "Antarctica/Troll", "America/Santiago"),
