@@ -24,7 +24,8 @@ class History:
     """What tests.projects.proj.log_start wrote down: starts and ends, in order."""
 
     def __init__(self, path: Path) -> None:
-        lines = path.read_text().splitlines() if path.exists() else []
+        text = path.read_text() if path.exists() else ""
+        lines = text[: text.rfind("\n") + 1].splitlines()  # the last one may just be written
         self.done = Counter(line.split()[1] for line in lines if line.startswith("done "))
         self.starts: dict[str, list[bool]] = {}
         for line in lines:

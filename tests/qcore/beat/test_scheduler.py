@@ -151,7 +151,6 @@ def test_the_schedule_of_rabbitmq_is_kept_elsewhere(
     assert app.schedules.history("rarely")[0].task_id == task_id
     state = app.schedules.get("often").state
     assert lines(log).count("often often True") <= state.runs + 1
-    assert state.late_s < 0.4  # at once, and not at the next look
     wait_for(lambda: app.schedules.store.outbox() == [])
 
 
