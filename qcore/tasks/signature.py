@@ -183,11 +183,29 @@ class Signature(dict[str, Any]):
 
     def clone(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Signature:
         """A copy with additional arguments and options."""
-        a, k, o = self.merged(args, kwargs, options)
-        for links in ("link", "link_error"):
-            if isinstance(o.get(links), list):
-                o[links] = list(o[links])
-        return Signature(self.task, a, k, o, immutable=self.immutable, app=self._app)
+        get = self.get
+        if args or kwargs or options:
+            a, k, o = self.merged(args, kwargs, options)
+            k = dict(k)
+        else:  # as often as a chain has steps, squared
+            a, k, o = tuple(get("args") or ()), {**(get("kwargs") or {})}, {**(get("options") or {})}
+        if o:
+            for links in ("link", "link_error"):
+                if isinstance(o.get(links), list):
+                    o[links] = list(o[links])
+        found = Signature.__new__(Signature)
+        found.update(
+            {
+                "task": self["task"],
+                "args": a,
+                "kwargs": k,
+                "options": o,
+                "subtask_type": None,
+                "immutable": bool(get("immutable")),
+            }
+        )
+        found._app = self._app
+        return found
 
     def set(self, immutable: bool | None = None, **options: Any) -> Signature:
         """Add options (queue, countdown, …) in place."""

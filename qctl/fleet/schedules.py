@@ -23,10 +23,20 @@ if TYPE_CHECKING:
 ON, PAUSED, ENDED, CODE, BROKEN = "on", "paused", "ended", "code", "broken"
 
 
-def item(app: App, found: Scheduled, now: float) -> dict[str, Any]:
+#: what next_of() has found, by what it depends on, for crontabs that many entries share
+Known = dict[tuple[Any, ...], tuple[float | None, str, str | None]]
+
+
+def item(app: App, found: Scheduled, now: float, known: Known | None = None) -> dict[str, Any]:
     """One entry. Times are RFC 3339; None: unknown, or never."""
     entry, state = found.entry, found.state
-    upcoming, status, problem = next_of(app, found, now)
+    if known is None or entry.spec.get("kind") != "crontab":
+        upcoming, status, problem = next_of(app, found, now)
+    else:
+        key = (str(entry.spec), entry.timezone, entry.starts_at, entry.ends_at, entry.enabled)
+        if key not in known:
+            known[key] = next_of(app, found, now)
+        upcoming, status, problem = known[key]
     sent = bool(state.last_sent_us)
     return {
         "name": entry.name,
@@ -87,7 +97,8 @@ def next_of(app: App, found: Scheduled, now: float) -> tuple[float | None, str, 
 
 
 def items(app: App, found: Sequence[Scheduled], now: float) -> list[dict[str, Any]]:
-    return [item(app, one, now) for one in found]
+    known: Known = {}
+    return [item(app, one, now, known) for one in found]
 
 
 def within(app: App, found: Scheduled, now: float, until: float, step_s: float) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from qcore.errors import mask_url
@@ -21,10 +22,16 @@ _WORDS = (
 HIDDEN = "********"
 
 
+_PLAIN = (int, float, bool, type(None))
+
+
 def hide(value: Any, name: str = "") -> Any:
     """`value` with every secret in it masked, at any depth."""
-    if value and any(word in name.lower() for word in _WORDS) and not isinstance(value, Mapping | bool):
+    kind = type(value)
+    if name and value and kind is not bool and _is_secret(name) and not isinstance(value, Mapping):
         return HIDDEN
+    if kind in _PLAIN:
+        return value
     if isinstance(value, str):
         return mask_url(value) if "@" in value or "=" in value else value
     if isinstance(value, Mapping):
@@ -32,3 +39,9 @@ def hide(value: Any, name: str = "") -> Any:
     if isinstance(value, list | tuple):
         return [hide(inner) for inner in value]
     return value
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    lower = name.lower()
+    return any(word in lower for word in _WORDS)

@@ -44,15 +44,29 @@ def lines(
     heading: bool = True,
 ) -> list[str]:
     """The heading and one line for each row; columns_wide: the terminal's width, None in a pipe."""
-    cells = [[_cell(c) for c in row] for row in rows]
+    values = list(zip(*rows, strict=True)) or [()] * len(columns)
+    texts = [[shown(v if type(v) is str else v[0]) for v in column] for column in values]
     wide = [
-        max([width(column.name) if heading else 1, *(width(row[i].text) for row in cells)])
-        for i, column in enumerate(columns)
+        max([width(column.name) if heading else 1, *map(width, column_texts)])
+        for column, column_texts in zip(columns, texts, strict=True)
     ]
     if columns_wide:
         wide = fit(wide, columns_wide)
-    head = paint(_line([Cell(c.name) for c in columns], columns, wide, False), "1", colour)
-    return [*([head] if heading else []), *(_line(row, columns, wide, colour) for row in cells)]
+    filled = []
+    for i, column in enumerate(columns):
+        cells = wide[i] if column.right or i < len(columns) - 1 else 0
+        column_texts = [pad(cut(text, wide[i]), cells, column.right) for text in texts[i]]
+        if colour:
+            column_texts = [
+                text if type(value) is str else paint(text, value[1], True)
+                for text, value in zip(column_texts, values[i], strict=True)
+            ]
+        filled.append(column_texts)
+    head = (pad(cut(c.name, w), w, c.right) for c, w in zip(columns, wide, strict=True))
+    return [
+        *([paint(GAP.join(head).rstrip(), "1", colour)] if heading else []),
+        *(GAP.join(parts).rstrip() for parts in zip(*filled, strict=True)),
+    ]
 
 
 def fit(wide: list[int], room: int) -> list[int]:
@@ -66,18 +80,3 @@ def fit(wide: list[int], room: int) -> list[int]:
         wide[i] -= less
         over -= less
     return wide
-
-
-def _cell(value: str | Cell) -> Cell:
-    cell = value if isinstance(value, Cell) else Cell(value)
-    return cell._replace(text=shown(cell.text))
-
-
-def _line(row: Sequence[Cell], columns: Sequence[Column], wide: list[int], colour: bool) -> str:
-    parts = []
-    for i, (cell, column) in enumerate(zip(row, columns, strict=True)):
-        last = i == len(columns) - 1
-        text = cut(cell.text, wide[i])
-        text = text if last and not column.right else pad(text, wide[i], column.right)
-        parts.append(paint(text, cell.ansi, colour))
-    return GAP.join(parts).rstrip()

@@ -17,7 +17,7 @@ from qctl.options import Globals
 from qctl.output import formats, records, state_styles, yaml
 from qctl.output.csv_fields import fields_of
 from qctl.output.secrets import hide
-from qctl.output.sort_and_columns import shaped
+from qctl.output.sort_and_columns import Shape, shaped
 from qctl.output.table import Cell, Column, lines
 from qctl.output.text import shown, shown_lines
 
@@ -152,24 +152,35 @@ class Output:
         """Print a list in any format. rows: the items for people; name: the field with the item's name;
         fields: the items' fields, if output/csv_fields.py does not declare them."""
         shape = shaped(self.options.listing, items, columns, rows)
-        safe = [hide(dict(item)) for item in shape.items]
-        if self.format in ("json", "yaml"):
-            self.document(schema, {"items": safe, **more})
-        elif self.format == "ndjson":
-            self.objects(safe, name)
-        elif self.format == "name":
+        if self.format == "name":
             for item in shape.items:
                 self.line(shown(str(item[name])))
         elif self.for_people:
             self.table(shape.columns, shape.rows)
+        else:
+            self._for_programs(schema, shape, [hide(dict(item)) for item in shape.items], name, fields, more)
+        if shape.left_out:
+            self.note(f"{shape.left_out} more are not shown (--limit)")
+
+    def _for_programs(
+        self,
+        schema: str,
+        shape: Shape,
+        safe: list[dict[str, Any]],
+        name: str,
+        fields: Sequence[str],
+        more: dict[str, Any],
+    ) -> None:
+        if self.format in ("json", "yaml"):
+            self.document(schema, {"items": safe, **more})
+        elif self.format == "ndjson":
+            self.objects(safe, name)
         else:
             chosen = [column.key for column in shape.columns]
             if not self.options.listing.columns:
                 every = dict.fromkeys([*(fields or fields_of(schema)), *records.all_fields(safe)])
                 chosen = list(every) or chosen
             self.records(safe, chosen)
-        if shape.left_out:
-            self.note(f"{shape.left_out} more are not shown (--limit)")
 
     def note(self, text: str) -> None:
         """Print a remark or a count on stderr; -q and the formats for programs suppress it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -94,6 +95,7 @@ def _list() -> int:
     from qctl.fleet import schedules
 
     session = current()
+    gc.set_threshold(100_000)  # ten thousand entries are no garbage to look for
     found, broken = [], []
     for one in session.app.schedules.store.entries():
         try:
