@@ -206,16 +206,19 @@ def warn_of_never_sent() -> None:
             log.warning("the signal %s is never sent here; its receivers are not called", signal.name)
 
 
-def announced(name: str, queue: str | None, exchange: str | None, key: str | None) -> Callable[..., None]:
-    """The function that sends before_task_publish; its receivers may change headers, body and properties."""
+def announced(name: str, place: Any, priority: int | None) -> Callable[..., None]:
+    """The function that sends before_task_publish; its receivers may change headers, body and properties.
+    place: exchange and routing key come first."""
 
     def send(headers: dict[str, Any], body: Any, properties: dict[str, Any]) -> None:
         properties |= {"correlation_id": headers["id"]}
+        if priority is not None:
+            properties["priority"] = priority
         before_task_publish.send(
             name,
             body=body,
-            exchange="" if queue else exchange or "",
-            routing_key=queue or key or "",
+            exchange=place[0],
+            routing_key=place[1],
             headers=headers,
             properties=properties,
             declare=[],

@@ -53,6 +53,7 @@ def _types(setting: Setting) -> str:
     words = {"NoneType": "None", "bool": "true or false", "str": "text", "int": "number", "float": "number"}
     words |= {"dict": "mapping", "list": "list", "tuple": "list", "set": "list", "frozenset": "list"}
     words |= {"function": "function", "method": "function", "type": "class", "timedelta": "timedelta"}
+    words["object"] = "object"
     return ", ".join(dict.fromkeys(words[kind.__name__] for kind in setting.types))
 
 

@@ -18,6 +18,7 @@ from qcore.app import sending
 from qcore.app.connections import Connections, backend_of, schedules_of
 from qcore.app.declaring import DeclaredTasks
 from qcore.app.periodic import PeriodicTasks
+from qcore.app.queues import QueueTable, spread
 from qcore.app.registry import TaskRegistry
 from qcore.app.routing import Routes
 from qcore.app.sending import retried
@@ -95,6 +96,7 @@ class App(PeriodicTasks, DeclaredTasks):
         self._tasks = TaskRegistry(self)
         self._connections = Connections(self.conf, self._after_fork, self)
         self._routes: Routes | None = None
+        self._queue_table: QueueTable | None = None
         self._clock, self._clock_lock = 0, threading.Lock()
         self._fixups = provided["fixups"](self)  # kept: signals hold no receiver
         if set_as_current:
@@ -366,6 +368,8 @@ class App(PeriodicTasks, DeclaredTasks):
         policy: Mapping[str, Any] | None = None,
     ) -> None:
         """Publish messages, with the retries of task_publish_retry_policy; `policy` overrides its items."""
+        if fanouts := self.queue_table.fanouts:
+            messages = spread(self.broker, messages, fanouts)
         retried(lambda: self.broker.publish(messages), self.conf, retry, policy)
 
     @property
@@ -373,6 +377,12 @@ class App(PeriodicTasks, DeclaredTasks):
         if self._routes is None:
             self._routes = Routes(self.conf.task_routes)
         return self._routes
+
+    @property
+    def queue_table(self) -> QueueTable:
+        if self._queue_table is None:
+            self._queue_table = QueueTable(self.conf)
+        return self._queue_table
 
     def reply_to(self) -> str | None:
         """The queue for results with the rpc result backend; None where results are stored."""

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from qcore.app.queues import arguments_of
+from qcore.app.queues import QueueTable
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.schedules import ScheduleStore
 from qcore.brokers.registry import open_broker
@@ -75,7 +75,7 @@ class Connections:
         self._consumes = True
 
     def broker_options(self) -> dict[str, Any]:
-        conf = self.conf
+        conf, table = self.conf, QueueTable(self.conf)
         return {
             "connect_timeout_s": conf.broker_connection_timeout,
             "broker_heartbeat": conf.broker_heartbeat,
@@ -83,11 +83,8 @@ class Connections:
             "broker_use_ssl": conf.broker_use_ssl,
             "broker_native_delayed_delivery_queue_type": conf.broker_native_delayed_delivery_queue_type,
             "control_exchange": f"{conf.control_exchange}.pidbox",
-            "task_default_queue": conf.task_default_queue,
-            "task_default_queue_type": conf.task_default_queue_type,
-            "task_create_missing_queue_type": conf.task_create_missing_queue_type,
-            "task_queue_max_priority": conf.task_queue_max_priority,
-            "task_queue_arguments": arguments_of(conf.task_queues),
+            "define_queue": table.definition,
+            "fanouts": table.fanouts,
             "control_queue_ttl": conf.control_queue_ttl,
             "control_queue_expires": conf.control_queue_expires,
             "event_queue_ttl": conf.event_queue_ttl,

@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from qcore.app.queues import QueueTable
 from qcore.app.routing import Routes
 from qcore.base.keywords import unknown_to_calls
 from qcore.base.times import iso, when
 from qcore.brokers.contract.records import Message
-from qcore.errors import BrokerDown, QueueNotFound, did_you_mean
+from qcore.errors import BrokerDown
 from qcore.settings.config import Config
 from qcore.signals import announced, before_task_publish
 from qcore.tasks.interface import SendingApp
@@ -30,10 +31,13 @@ from qcore.wire import task as task_wire
 
 
 class RoutingApp(SendingApp, Protocol):
-    """An app with routes: what message() needs of an app."""
+    """An app with routes and queues: what message() needs of an app."""
 
     @property
     def routes(self) -> Routes: ...
+
+    @property
+    def queue_table(self) -> QueueTable: ...
 
 
 KEY_HEADER = "idempotency_key"
@@ -77,31 +81,26 @@ def message(
     conf = app.conf
     now = time.time()
 
+    registered = task if task is not None else app.tasks.get(name)
+    routed = app.routes.route(name, args, kwargs, options, registered)
+
     def option(key: str) -> Any:
         value = options.get(key)
-        return getattr(task, key, None) if value is None and task is not None else value
+        if value is None and registered is not None:
+            value = getattr(registered, key, None)
+        return routed.get(key) if value is None and routed else value
 
-    routed = app.routes.route(name, args, kwargs, options)
-    queue, exchange, key = option("queue"), option("exchange"), option("routing_key")
-    if queue is None and exchange is None and key is None and routed:
-        queue, exchange, key = (routed.get(k) for k in ("queue", "exchange", "routing_key"))
-    if queue is not None and not isinstance(queue, str):
-        queue = queue.name  # a kombu Queue
-    if queue is None and exchange is None:
-        if key is None:
-            queue = conf.task_default_queue
-        else:
-            exchange = conf.task_default_exchange or conf.task_default_queue
-    if queue is not None and not conf.task_create_missing_queues:
-        refuse_missing(conf, queue)
+    place = app.queue_table.destination(
+        option("queue"), option("exchange"), option("routing_key"), option("exchange_type")
+    )
+    queue, exchange, key = (place.routing_key, "", "") if not place.exchange else ("", *place[:2])
     priority = option("priority")
     if priority is None:
-        priority = routed.get("priority")
         caller = current_request()
-        if priority is None and caller is not None and conf.task_inherit_parent_priority:
+        if caller is not None and conf.task_inherit_parent_priority:
             priority = (caller.delivery_info or {}).get("priority")
         if priority is None:
-            priority = conf.task_default_priority or 0
+            priority = conf.task_default_priority
     eta, countdown, expires = options.get("eta"), options.get("countdown"), option("expires")
     due_at = now + countdown if countdown else (when(eta, now) if eta is not None else None)
     expires_at = when(expires, now) if expires is not None else None
@@ -117,22 +116,26 @@ def message(
             "chain": options.get("chain"),
             "chord": options.get("chord"),
         }
-    mode = _DELIVERY_MODES.get(option("delivery_mode") or conf.task_default_delivery_mode)
+    own_mode = place.queue.delivery_mode if place.queue is not None else None
+    mode = _DELIVERY_MODES.get(option("delivery_mode") or own_mode or conf.task_default_delivery_mode)
     if mode is None:
         raise ValueError(f"the delivery_mode of {name} is 1 ('transient') or 2 ('persistent')")
     stamped, stamps = options.get("stamped_headers"), options.get("stamps")
     if stamped and stamps is None:
         stamps = {key: options[key] for key in stamped if key in options}
+    announce = announced(name, place, priority) if is_sent and before_task_publish.receivers else None
+    if exchange and place.queue is not None:
+        queue, exchange, key = app.queue_table.reachable(app, place)
     raw = task_wire.build(
         name,
         args,
         dict(kwargs),
         task_id=task_id,
-        exchange="" if queue else exchange or "",
-        routing_key=queue or key or "",
+        exchange=exchange,
+        routing_key=queue or key,
         serializer=option("serializer") or conf.task_serializer,
         compression=option("compression") or conf.task_compression,
-        priority=priority,
+        priority=priority or 0,
         eta=iso(due_at) if due_at is not None else None,
         expires=iso(expires_at) if expires_at is not None else None,
         expiration_ms=str(max(int((expires_at - now) * 1000), 0)) if expires_at is not None else None,
@@ -148,33 +151,23 @@ def message(
         ignore_result=None if ignore is None else bool(ignore),
         reply_to=options.get("reply_to") or app.reply_to(),
         embed=embed,
-        headers=_headers(options),
+        headers=_headers(options, routed),
         stamped_headers=options.get("stamped_headers"),
         stamps=stamps,
         delivery_mode=mode,
         argsrepr=options.get("argsrepr"),
         kwargsrepr=options.get("kwargsrepr"),
         properties={name: options[name] for name in unknown_to_calls(options) if name not in (stamps or ())},
-        before=announced(name, queue, exchange, key) if is_sent and before_task_publish.receivers else None,
+        before=announce,
     )
     return Message(
         raw=raw,
-        queue=queue or "",
-        exchange="" if queue else exchange or "",
-        routing_key=key or "",
-        priority=priority,
+        queue=queue,
+        exchange=exchange,
+        routing_key=key,
+        priority=priority or 0,
         due_at=due_at if due_at is not None and due_at > now else None,
     )
-
-
-def refuse_missing(conf: Config, queue: str) -> None:
-    """Raises QueueNotFound for a queue that the settings do not name."""
-    known = [getattr(q, "name", q) for q in conf.task_queues or (conf.task_default_queue,)]
-    if queue not in known:
-        near = did_you_mean(queue, known)
-        raise QueueNotFound(
-            f"task_queues has no queue '{queue}'{near}, and task_create_missing_queues is false"
-        )
 
 
 def publish_through(app: RoutingApp, messages: Sequence[Message], options: Mapping[str, Any]) -> None:
@@ -202,10 +195,12 @@ def publish_through(app: RoutingApp, messages: Sequence[Message], options: Mappi
         )
 
 
-def _headers(options: dict[str, Any]) -> Any:
-    """The caller's headers, with the idempotency key if there is one."""
-    key = options.get("idempotency_key")
-    return options.get("headers") if key is None else {**(options.get("headers") or {}), KEY_HEADER: key}
+def _headers(options: dict[str, Any], routed: dict[str, Any]) -> Any:
+    """The caller's headers, else those of the route, with the idempotency key if there is one."""
+    key, headers = options.get("idempotency_key"), options.get("headers")
+    if headers is None and routed:
+        headers = routed.get("headers")
+    return headers if key is None else {**(headers or {}), KEY_HEADER: key}
 
 
 def publish_sent_event(app: RoutingApp, message: Message) -> None:

@@ -30,7 +30,6 @@ _CALL_KNOWN = CALL | CALL_OF_CELERY
 #: those of them that have no effect here, and why
 CALL_WITHOUT_EFFECT = {
     "declare": "queues and exchanges are declared by who consumes from them, and by queues in task_queues",
-    "exchange_type": "an exchange has the type with which it was declared",
     "immediate": "no supported broker has it",
     "create_sent_event": "the setting task_send_sent_event decides",
     "publisher": "the option producer names one",

@@ -95,9 +95,19 @@ class Broker(ABC):
     def consumer(self, queues: Sequence[str], node: str = "") -> Consumer:
         """Open a consumer; node is the worker's name, shown to operators of the broker."""
 
-    def bind(self, queue: str, exchange: str, kind: str, routing_key: str) -> None:
+    def bind(
+        self,
+        queue: str,
+        exchange: str,
+        kind: str,
+        routing_key: str,
+        durable: bool = True,
+        auto_delete: bool = False,
+        arguments: dict[str, Any] | None = None,
+    ) -> None:
         """Have the queue get what is sent to an exchange (direct, topic or fanout) with this key; declares
-        both. Raises BrokerDown, and Unsupported where there are no exchanges or none of that kind."""
+        both. durable, auto_delete, arguments: of the exchange. Raises BrokerDown, and Unsupported where there
+        are no exchanges or none of that kind (features.exchanges)."""
         raise Unsupported(self.name, "bind queues to exchanges; name the queue alone")
 
     # --- for drivers with features.once

@@ -353,7 +353,9 @@ class Run:
             kwargsrepr=options.get("kwargsrepr", head.get("kwargsrepr") if same else None),
             serializer=options.get("serializer") or self.task.serializer or "json",
             compression=options.get("compression", head.get("compression")),
-            before=announced(message.task, queue, exchange, key) if announces else None,
+            before=announced(message.task, (exchange or "", key or queue or ""), priority)
+            if announces
+            else None,
         )
         if queue is None:
             return Send(raw, exchange=exchange or "", routing_key=key or "", priority=priority, due_at=due)

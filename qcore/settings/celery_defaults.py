@@ -17,7 +17,7 @@ _NONE = (
     "redis_max_connections result_compression result_failure_expires result_persistent "
     "elasticsearch_retry_on_timeout elasticsearch_max_retries elasticsearch_timeout "
     "security_certificate security_cert_store security_key security_key_password "
-    "task_create_missing_queue_exchange_type worker_agent worker_eta_task_limit worker_state_db "
+    "worker_agent worker_eta_task_limit worker_state_db "
     "worker_timer redis_backend_health_check_interval redis_backend_credential_provider "
     "dynamodb_endpoint_url gcs_threadpool_maxsize worker_executable beat_executable "
     "events_logfile events_pidfile events_uid events_gid events_umask events_executable "

@@ -85,6 +85,12 @@ TABLE: dict[str, Setting] = {
             "RabbitMQ: type of other queues that qcore declares, classic or quorum",
         ),
         Setting(
+            "task_create_missing_queue_exchange_type",
+            OPT_TEXT,
+            None,
+            "type of the exchange of a queue that task_queues does not name; without it direct",
+        ),
+        Setting(
             "task_create_missing_queues",
             (bool,),
             True,
@@ -102,9 +108,24 @@ TABLE: dict[str, Setting] = {
             2,
             "RabbitMQ: 2 or 'persistent', 1 or 'transient' for messages that a restart of the server loses",
         ),
-        Setting("task_default_exchange_type", (str,), "direct", "exchange type of queues in app.amqp"),
-        Setting("task_default_exchange", OPT_TEXT, None, "exchange of task_default_queue"),
-        Setting("task_default_routing_key", OPT_TEXT, None, "routing key of task_default_queue"),
+        Setting(
+            "task_default_exchange_type",
+            (str,),
+            "direct",
+            "type of task_default_exchange",
+        ),
+        Setting(
+            "task_default_exchange",
+            OPT_TEXT,
+            None,
+            "exchange of queues without one",
+        ),
+        Setting(
+            "task_default_routing_key",
+            OPT_TEXT,
+            None,
+            "routing key of queues without one",
+        ),
         Setting("task_default_priority", (int, type(None)), None, "priority of tasks without one, 0 to 9"),
         Setting(
             "task_default_rate_limit", (str, int, float, type(None)), None, "rate limit of tasks without one"
@@ -126,7 +147,12 @@ TABLE: dict[str, Setting] = {
             None,
             "queues to consume: names or kombu Queue objects",
         ),
-        Setting("task_routes", (dict, list, tuple, str, type(None)), None, "rules that map tasks to queues"),
+        Setting(
+            "task_routes",
+            (dict, list, tuple, str, type(None), object),
+            None,
+            "rules that map tasks to queues",
+        ),
         Setting("task_send_sent_event", (bool,), False, "clients send task-sent events"),
         Setting("task_serializer", (str,), "json", "serializer of messages: json, yaml, msgpack"),
         Setting(

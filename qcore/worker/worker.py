@@ -53,6 +53,7 @@ from qcore.worker.process.pidfile import PidFile
 from qcore.worker.remote_control import RemoteControl, note
 from qcore.worker.services.autoscale import Autoscaler, bounds, keepalive_s
 from qcore.worker.services.base import CONTROL, EVENTS, HEALTH, LEASE, Service, ShutdownStage, in_order
+from qcore.worker.services.broadcasts import Broadcasts, taken
 from qcore.worker.services.lease import LeaseKeeper
 from qcore.worker.services.reporting import TaskReporter
 from qcore.worker.services.task_signals import TaskSignals
@@ -175,6 +176,7 @@ class Worker:
         worker_init.send(self)
         consume(app)
         reach(app)
+        self._queues, broadcasts = taken(app, self._queues, self.node)
         for task in app.tasks.values():
             per_second(task.rate_limit)  # a malformed limit fails before anything starts
         if self._purge:
@@ -223,6 +225,8 @@ class Worker:
             own: dict[str, Service] = {HEALTH: self.loop.pulse, LEASE: self.keeper, EVENTS: self.events}
             if self._has_remote_control:
                 own[CONTROL] = ControlServer(app, self.remote, self._guard)
+            if broadcasts:
+                own["broadcasts"] = Broadcasts(app, self.node, broadcasts)
             if self._beat is not None:
                 from qcore.beat.service import BeatService
 

@@ -21,6 +21,7 @@ class Features(msgspec.Struct, frozen=True):
     delay: bool = True  # stores delayed messages itself
     priority: bool = True
     fanout: bool = True  # broadcast and subscribe
+    exchanges: tuple[str, ...] = ()  # the types of exchanges that bind() knows
     receivers_known: bool = False  # broadcast() returns the number of subscribers reached
     members_known: bool = False  # members() names the live workers
     members_replaced: bool = False  # announce() returns the one it replaced: detects two workers of one name

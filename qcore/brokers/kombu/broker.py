@@ -22,6 +22,7 @@ from qcore.brokers.base import Broker
 from qcore.brokers.contract.administration import Administration
 from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.diagnosis import CONFIRMED, DURABLE, NO, UNKNOWN, YES, Diagnosis, Guarantee
+from qcore.brokers.contract.queues import FANOUT, Binding
 from qcore.brokers.contract.records import Features, Member, Message
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.kombu.bus import BusState, KombuListener
@@ -53,6 +54,7 @@ class KombuBroker(Broker):
         delay=True,
         priority=False,
         fanout=True,
+        exchanges=("direct", "topic", FANOUT, "headers"),
         receivers_known=False,
         members_known=True,
         foreign_known=False,
@@ -124,10 +126,19 @@ class KombuBroker(Broker):
         sender = self._new_link(f"qcore sender {node}".strip(), heartbeat=False) if link.native else None
         return KombuConsumer(link, queues, sender)
 
-    def bind(self, queue: str, exchange: str, kind: str, routing_key: str) -> None:
+    def bind(
+        self,
+        queue: str,
+        exchange: str,
+        kind: str,
+        routing_key: str,
+        durable: bool = True,
+        auto_delete: bool = False,
+        arguments: dict[str, Any] | None = None,
+    ) -> None:
         with self._link.refreshed():
             self._topology.queue(queue)
-            self._topology.bind(queue, exchange, kind, routing_key)
+            self._topology.bind(queue, Binding(exchange, kind, routing_key, durable, auto_delete, arguments))
 
     # --- bus
 
@@ -243,6 +254,7 @@ class EmulatedBroker(KombuBroker):
         delay=False,
         priority=False,
         fanout=True,
+        exchanges=("direct", "topic"),
         receivers_known=False,
         members_known=False,
         peek=True,

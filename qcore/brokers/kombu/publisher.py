@@ -209,7 +209,11 @@ def route(topology: Topology, message: Message) -> Outgoing:
     queue = message.queue or (routing_key if not exchange else "")
     out = outgoing(message.raw, "" if queue else exchange, queue or routing_key, message.priority)
     if not queue:
-        if not topology.has_exchange(exchange):
+        fanout = topology.link.options.get("fanouts", {}).get(exchange)
+        if fanout is not None:
+            topology.fanout(fanout)
+            out.mandatory = False  # a call to all workers, of which there may be none
+        elif not topology.has_exchange(exchange):
             raise Unroutable(f"there is no exchange '{exchange}'")
         # The queues of a delayed message for a foreign exchange are unknown, so it is
         # not delayed: the worker finds it early and delays it on its own queue.

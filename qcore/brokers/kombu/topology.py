@@ -11,14 +11,18 @@ first, then the queue.
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 
 from amqp.exceptions import AccessRefused, ChannelError, NotFound, PreconditionFailed
 
+from qcore.brokers.contract.queues import Binding, QueueDefinition, plain
 from qcore.brokers.kombu.connection import KombuConnection
 from qcore.errors import ConfigError
 from qcore.wire import control
+
+log = logging.getLogger("qcore.broker")
 
 BITS = 28
 DELIVERY_EXCHANGE = "celery_delayed_delivery"
@@ -57,33 +61,21 @@ class Topology:
         if not self._is_new("queue", name):
             return
         if not self.link.native or self._size(name) is None:
-            self._declare_queue(name, self._arguments(name))
+            self._declare_queue(self.link.options.get("define_queue", plain)(name))
         if self.link.native and self._exists(DELIVERY_EXCHANGE):
             # Celery's clients delay messages too; they rely on the worker to bind its queues.
             self._bind_delay(name)
         self._note("queue", name)
 
-    def _arguments(self, name: str) -> dict[str, Any]:
-        """The arguments that Celery's settings require; a classic queue has no x-queue-type, as in Celery."""
-        options = self.link.options
-        if own := options.get("task_queue_arguments", {}).get(name):
-            return dict(own)
-        default = name == options.get("task_default_queue", "celery")
-        kind = options.get("task_default_queue_type" if default else "task_create_missing_queue_type")
-        if kind == "quorum" and self.link.native:
-            return {"x-queue-type": "quorum"}  # which has no priorities
-        priority = options.get("max_priority") or options.get("task_queue_max_priority")
-        return {"x-max-priority": int(priority)} if priority else {}
-
-    def _declare_queue(self, name: str, arguments: dict[str, Any]) -> None:
+    def _declare_queue(self, found: QueueDefinition) -> None:
         def declare(channel: Any) -> None:
             channel.queue_declare(
-                name, durable=True, exclusive=False, auto_delete=False, arguments=arguments or None
+                found.name,
+                durable=found.durable,
+                exclusive=found.exclusive,
+                auto_delete=found.auto_delete,
+                arguments=found.arguments or None,
             )
-
-        def bind(channel: Any) -> None:
-            channel.exchange_declare(name, "direct", durable=True, auto_delete=False)
-            channel.queue_bind(name, name, routing_key=name)
 
         try:
             self.link.attempt(declare)
@@ -91,10 +83,13 @@ class Topology:
             pass  # another process declared it first with other arguments
         except AccessRefused:
             return  # no permission to declare; a publish finds out whether it exists
-        try:
-            self.link.attempt(bind)
-        except (PreconditionFailed, AccessRefused):
-            pass  # an exchange of another type has the name; the default exchange is sufficient
+        for binding in found.bindings:
+            try:
+                self.link.attempt(partial(_bind, queue=found.name, binding=binding))
+            except (PreconditionFailed, AccessRefused) as exc:
+                # An exchange of another type has the name; the default exchange is sufficient for most.
+                if found.is_explicit:
+                    log.warning("'%s' is not bound to '%s': %s", found.name, binding.exchange, exc)
 
     def _size(self, name: str) -> int | None:
         """The number of ready messages; None when there is no such queue."""
@@ -144,20 +139,22 @@ class Topology:
             pass
         return True
 
-    def bind(self, queue: str, exchange: str, kind: str, routing_key: str) -> None:
+    def bind(self, queue: str, binding: Binding) -> None:
         """Bind a queue that exists to an exchange, which is made when it is missing. Raises ConfigError when
         there is one of another type, or the server does not know the type or does not allow it."""
-
-        def declare(channel: Any) -> None:
-            channel.exchange_declare(exchange, kind, durable=True, auto_delete=False)
-            channel.queue_bind(queue, exchange, routing_key=routing_key)
-
         try:
-            self.link.attempt(declare)
+            self.link.attempt(partial(_bind, queue=queue, binding=binding))
         except ChannelError as exc:
             raise ConfigError(
-                f"'{queue}' cannot be bound to the exchange '{exchange}' of the type '{kind}': {exc}"
+                f"'{queue}' cannot be bound to the exchange '{binding.exchange}' of the type "
+                f"'{binding.kind}': {exc}"
             ) from exc
+
+    def fanout(self, binding: Binding) -> None:
+        """Declare an exchange that task_queues names."""
+        if self._is_new("exchange", binding.exchange):
+            self.link.attempt(lambda channel: _declare_exchange(channel, binding))
+            self._note("exchange", binding.exchange)
 
     def has_exchange(self, name: str) -> bool:
         """Whether the exchange exists, so that messages can be sent to it."""
@@ -287,3 +284,18 @@ def bus_type(exchange: str) -> tuple[str, bool]:
     if exchange == control.EXCHANGE or exchange.endswith(".pidbox"):
         return "fanout", False
     return "topic", True
+
+
+def _declare_exchange(channel: Any, binding: Binding) -> None:
+    channel.exchange_declare(
+        binding.exchange,
+        binding.kind,
+        durable=binding.durable,
+        auto_delete=binding.auto_delete,
+        arguments=binding.arguments,
+    )
+
+
+def _bind(channel: Any, queue: str, binding: Binding) -> None:
+    _declare_exchange(channel, binding)
+    channel.queue_bind(queue, binding.exchange, routing_key=binding.routing_key)

@@ -56,6 +56,7 @@ class RedisBroker(Broker):
     name: ClassVar[str] = "redis"
     features: ClassVar[Features] = Features(
         results=True,
+        exchanges=("direct", "topic"),
         receivers_known=True,
         members_known=True,
         members_replaced=True,
@@ -205,8 +206,17 @@ class RedisBroker(Broker):
             raise Unroutable(f"no queue is bound to the exchange '{exchange}' for the key '{key}'")
         return sorted(found)
 
-    def bind(self, queue: str, exchange: str, kind: str, routing_key: str) -> None:
-        if kind not in ("direct", "topic"):
+    def bind(
+        self,
+        queue: str,
+        exchange: str,
+        kind: str,
+        routing_key: str,
+        durable: bool = True,
+        auto_delete: bool = False,
+        arguments: dict[str, Any] | None = None,
+    ) -> None:
+        if kind not in self.features.exchanges:
             raise Unsupported(self.name, f"bind a queue of tasks to an exchange of the type '{kind}'")
         keys = self._keys
         member = keys.member(routing_key, _topic_pattern(routing_key) if kind == "topic" else "", queue)

@@ -48,7 +48,7 @@ def queue_names(conf: Any, queues: Any, exclude: Any) -> tuple[str, ...]:
             return []
         if isinstance(value, str):
             return [q.strip() for q in value.split(",") if q.strip()]
-        return [q if isinstance(q, str) else q.name for q in value]
+        return [q if isinstance(q, str) else q.alias or q.name for q in value]
 
     known = names(conf.task_queues) or [conf.task_default_queue]
     found = names(queues) or known

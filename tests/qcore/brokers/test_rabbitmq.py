@@ -14,12 +14,15 @@ import kombu
 import pytest
 from amqp.exceptions import PreconditionFailed
 
+from qcore import App
+from qcore.app.queues import QueueTable
 from qcore.base.times import new_id
 from qcore.brokers.contract.records import Message, Settle, Settlement
 from qcore.brokers.kombu.broker import KombuBroker
 from qcore.brokers.kombu.bus import KombuListener
 from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerDown, Malformed, Unroutable
+from qcore.settings.config import Config
 from qcore.wire import envelope, task
 from tests.contracts.broker_contract import BrokerContract, broker, opened, queue
 from tests.contracts.consuming import Open, end, message, nothing_for, put, take, text_of, texts, wait_woken
@@ -80,17 +83,20 @@ def task_bytes(name: str, queue: str, *args: Any, **more: Any) -> bytes:
         ({}, {}),
         ({"task_queue_max_priority": 7}, {"x-max-priority": 7}),
         (
-            {"task_queue_max_priority": 7, "task_queue_arguments": {"celery": {"x-expires": 60000}}},
-            {"x-expires": 60000},
+            {
+                "task_queue_max_priority": 7,
+                "task_queues": {"celery": {"queue_arguments": {"x-expires": 60000}}},
+            },
+            {"x-expires": 60000, "x-max-priority": 7},
         ),
     ],
 )
 def test_a_queue_has_the_arguments_of_the_settings(
     broker_url: str, settings: dict[str, Any], arguments: dict[str, Any]
 ) -> None:
-    broker = open_broker(broker_url, settings)
-    broker.publish([Message(task_bytes("t", "celery"), queue="celery")])
-    broker.close()
+    app = App("queues", broker=broker_url, set_as_current=False, **settings)
+    app.send_task("t")
+    app.close()
 
     with native(broker_url) as connection:
         # RabbitMQ accepts a second declaration only with the same arguments.
@@ -494,9 +500,14 @@ def is_quorum(url: str, queue: str) -> bool:
         return True
 
 
+def declaring(**settings: Any) -> dict[str, Any]:
+    """The broker's options that define queues by these settings."""
+    return {"define_queue": QueueTable(Config(settings)).definition}
+
+
 def test_the_settings_choose_the_type_of_a_queue(opened: Open, queue: str, rabbit_url: str) -> None:
-    default = opened(task_default_queue=queue, task_default_queue_type="quorum")
-    missing = opened(task_default_queue=queue, task_create_missing_queue_type="quorum")
+    default = opened(**declaring(task_default_queue=queue, task_default_queue_type="quorum"))
+    missing = opened(**declaring(task_default_queue=queue, task_create_missing_queue_type="quorum"))
 
     put(default, queue, "a")
     put(default, f"{queue}-other", "a")
@@ -508,7 +519,7 @@ def test_the_settings_choose_the_type_of_a_queue(opened: Open, queue: str, rabbi
 
 
 def test_a_quorum_queue_is_served_like_any_other_and_counts(opened: Open, queue: str) -> None:
-    broker = opened(task_default_queue=queue, task_default_queue_type="quorum")
+    broker = opened(**declaring(task_default_queue=queue, task_default_queue_type="quorum"))
     consumer = broker.consumer([queue])
     put(broker, queue, *"ab")
     later = time.time() + 1.2
