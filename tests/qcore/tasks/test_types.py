@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from mypy import api
@@ -13,17 +16,33 @@ from qcore.base import keywords
 from qcore.tasks import typed
 
 CASES = Path(__file__).parent / "typing_cases"
+ROOT = Path(__file__).parents[3]
 
 
 def test_type_checkers_know_the_arguments_and_the_value_of_a_task() -> None:
-    lines = (CASES / "wrong.py").read_text().splitlines()
-    mistakes = {("wrong.py", number) for number, line in enumerate(lines, 1) if line.endswith("# error")}
-
     out, err, _ = api.run(["--strict", str(CASES / "right.py"), str(CASES / "wrong.py")])
 
     assert not err
     found = re.findall(r"^(\S+?):(\d+): error: ", out, re.M)
-    assert {(Path(path).name, int(line)) for path, line in found} == mistakes, out
+    assert {(Path(path).name, int(line)) for path, line in found} == mistakes(), out
+
+
+def test_pyright_knows_them_too(tmp_path: Path) -> None:
+    """By basedpyright, which is pyright with its Node.js in a wheel."""
+    config = {"include": [str(CASES)], "typeCheckingMode": "standard", "extraPaths": [str(ROOT)]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(config))
+    words = ["basedpyright", "-p", str(tmp_path), "--pythonpath", sys.executable, "--outputjson"]
+
+    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, timeout=100)
+
+    found = json.loads(done.stdout)["generalDiagnostics"]
+    places = {(Path(one["file"]).name, one["range"]["start"]["line"] + 1) for one in found}
+    assert places == mistakes(), found
+
+
+def mistakes() -> set[tuple[str, int]]:
+    lines = (CASES / "wrong.py").read_text().splitlines()
+    return {("wrong.py", number) for number, line in enumerate(lines, 1) if line.endswith("# error")}
 
 
 def _declared(name: str) -> set[str]:
