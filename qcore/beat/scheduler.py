@@ -112,7 +112,11 @@ class Scheduler:
         self._stopped.set()
 
     def run(self) -> None:
-        """Publish until stop()."""
+        """Publish until stop(). Can be called again after it has raised."""
+        self._next_look, self._revision = 0.0, -1  # read all entries
+        self._live.clear()
+        self._heap.clear()
+        self._waiting.clear()
         while not self._stopped.is_set():
             try:
                 if self._undeclared is not None:

@@ -16,6 +16,8 @@ from qcore.signals import beat_embedded_init, beat_init
 
 log = logging.getLogger("qcore.beat")
 
+#: seconds between an error of the scheduler in a worker and its next start
+AGAIN_S = 5.0
 #: the names of Celery's own scheduler, which stand for ours
 OURS = ("celery.beat:PersistentScheduler", "celery.beat.PersistentScheduler", "qcore")
 
@@ -37,7 +39,7 @@ class BeatService:
         self._begins: tuple[Any, ...] = ()
         self._ready: threading.Event | None = None
         self.failed: BaseException | None = None
-        self.ended = threading.Event()
+        self.ended, self._stopping = threading.Event(), threading.Event()
         named = scheduler or app.conf.beat_scheduler or OURS[0]
         max_interval_s = max_interval_s or app.conf.beat_max_loop_interval or None
         self._thread = threading.Thread(target=self._run, name="beat", daemon=True)
@@ -78,18 +80,30 @@ class BeatService:
         )
 
     def stop(self) -> None:
+        self._stopping.set()
         self._end()
         self._thread.join(10.0)
 
     def _run(self) -> None:
         try:
-            self._loop()
+            self._publish()
         except BaseException as exc:
             self.failed = exc
             if self._embedded:
                 log.critical("the scheduler ended: %s", exc, exc_info=exc)
         finally:
             self.ended.set()
+
+    def _publish(self) -> None:
+        """Run the loop. In a worker, which would go on without a schedule, ours begins again after an error."""
+        while True:
+            try:
+                return self._loop()
+            except Exception as exc:
+                if not self._embedded or self.kind != "qcore" or self._stopping.is_set():
+                    raise
+                log.critical("the scheduler begins again in %g s: %s", AGAIN_S, exc, exc_info=exc)
+            self._stopping.wait(AGAIN_S)
 
 
 def _place(app: Any) -> str:

@@ -12,6 +12,7 @@ import pytest
 from qcore import App
 from qcore.app.schedules import message_of
 from qcore.beat.scheduler import Scheduler
+from qcore.beat.service import BeatService
 from qcore.brokers.contract.schedules import Firing
 from qcore.wire import task as task_wire
 from tests.support.processes import Process, Processes
@@ -275,3 +276,24 @@ def test_what_a_scheduler_left_in_the_outbox_is_published_by_one_of_the_others(
     assert apps[0].broker.administration.depth("celery").ready == 1
     for app in apps:
         app.close()
+
+
+def test_the_scheduler_of_a_worker_begins_again_after_an_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("qcore.beat.service.AGAIN_S", 0.01)
+    app = App("again", broker="memory://again", set_as_current=False)
+    app.conf.beat_schedule = {"often": {"task": "t", "schedule": 0.05}}
+    service = BeatService(app)
+    service.start()
+    wait_for(lambda: app.schedules.get("often").state.runs > 1)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(app.schedules.store), "clock", lambda _: 1 // 0)
+        wait_for(lambda: "the scheduler begins again" in caplog.text)
+    runs = app.schedules.get("often").state.runs
+    wait_for(lambda: app.schedules.get("often").state.runs > runs + 1)
+    service.stop()
+
+    assert service.failed is None
+    app.close()
