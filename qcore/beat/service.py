@@ -95,7 +95,7 @@ class BeatService:
             self.ended.set()
 
     def _publish(self) -> None:
-        """Run the loop. In a worker, which would go on without a schedule, ours begins again after an error."""
+        """Run the loop. In a worker, which would go on without a schedule, it begins again after an error."""
         while True:
             try:
                 return self._loop()
