@@ -45,7 +45,7 @@ FEW = 20
 STOP_S = 3.0
 LOOK_S = 0.1
 #: up to so many ids that are found nowhere are looked for so many times more
-FEW, LOOKS = 20, 3
+FEW, LOOKS = 20, 6
 TOLD_AT_ONCE = 5000
 
 
@@ -148,17 +148,21 @@ class Revoker:
 
     def _look_again(self, ids: Sequence[str], words: dict[str, str]) -> list[str]:
         """A task may be with a worker while the queues are read, and back in its queue while the workers
-        answer. Returns the ids that are found nowhere in further looks either."""
+        answer, or on its way between them. Returns the ids that are found nowhere in further looks either."""
         from qctl.fleet.task_location import waiting_ids
         from qctl.fleet.tasks_at_workers import named
 
         left = list(ids)
-        for _ in range(LOOKS):
+        for look in range(LOOKS):
+            if look:
+                time.sleep(LOOK_S)
             for one in waiting_ids(self._app.broker, set(left)) or ():
                 words[one] = LATER
             words.update(
                 (held.id, f"will be refused by {held.worker}") for held in named(self._app, left).tasks
             )
+            ended = [meta.task_id for meta in self._results(left) if meta is not None and meta.is_ready]
+            words.update((one, FINISHED) for one in ended if one not in words)
             left = [one for one in left if one not in words]
             if not left:
                 break
