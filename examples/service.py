@@ -69,10 +69,11 @@ def order_slow() -> dict[str, str]:
 @api.get("/reports/{task_id}")
 def status(task_id: str) -> dict[str, Any]:
     result = AsyncResult(task_id, app=celery)
+    about = result.info  # read first: what is not ready below was not ready then either
     if result.failed():
         raise HTTPException(422, f"{type(result.result).__name__}: {result.result}")
     if not result.ready():
-        return {"state": "waiting", "about": result.info}
+        return {"state": "waiting", "about": about}
     return {"state": result.state, "task": result.name, "value": result.get()}
 
 
