@@ -70,7 +70,8 @@ celery.exceptions qcore.celery.own CDeprecationWarning CPendingDeprecationWarnin
 celery.exceptions qcore.celery.own CeleryCommandException CeleryWarning FixupWarning
 celery.exceptions qcore.celery.own AlwaysEagerIgnored DuplicateNodenameWarning
 celery.exceptions qcore.celery.own DuplicateTaskNameWarning IncompleteStream NotConfigured
-celery.exceptions qcore.celery.own SecurityError SecurityWarning
+celery.exceptions qcore.celery.own SecurityWarning
+celery.exceptions qcore.errors SecurityError
 celery.exceptions qcore.celery.own WorkerShutdown WorkerTerminate
 celery.exceptions kombu.exceptions OperationalError
 celery.loaders.app qcore.celery.loaders AppLoader

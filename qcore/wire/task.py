@@ -157,7 +157,9 @@ def build(
         before(head, (args, kwargs, links), properties)
     mime, encoding, body = content.dumps((args, kwargs, links), serializer)
     if compression:
-        head["compression"], body = compress(body, compression)
+        packed, body = compress(body, compression)
+        if packed is not None:
+            head["compression"] = packed
     raw = envelope.wrap(
         body,
         exchange=exchange,
