@@ -139,6 +139,22 @@ class App(PeriodicTasks, DeclaredTasks):
         """Set what applies where nothing else does; a function is called at once."""
         self.conf.add_defaults(values() if callable(values) else values)
 
+    def setup_security(
+        self,
+        allowed_serializers: Iterable[str] | None = None,
+        key: str | None = None,
+        key_password: str | bytes | None = None,
+        cert: str | None = None,
+        store: str | None = None,
+        digest: str | None = "sha256",
+        serializer: str = "json",
+    ) -> None:
+        """Sign what this process sends and read only what is signed: see app/security.py."""
+        from qcore.app.security import setup_security
+
+        given = (allowed_serializers, key, key_password, cert, store, digest, serializer)
+        setup_security(*given, app=self)
+
     def autodiscover_tasks(
         self,
         packages: Iterable[str] | Callable[[], Iterable[str]] | None = None,

@@ -87,6 +87,12 @@ celery.result qcore.tasks.joins allow_join_result assert_will_not_block denied_j
 celery.schedules qcore.schedules.classes BaseSchedule cronfield crontab maybe_schedule schedstate
 celery.schedules qcore.schedules.classes schedule solar
 celery.schedules qcore.schedules.fields ParseException crontab_parser
+celery.security qcore.app.security disable_untrusted_serializers setup_security
+celery.security qcore.wire.signing register_auth
+celery.security.certificate qcore.wire.signing Certificate CertStore FSCertStore
+celery.security.key qcore.wire.signing PrivateKey
+celery.security.serialization qcore.wire.signing SecureSerializer register_auth
+celery.security.utils qcore.wire.signing get_digest_algorithm reraise_errors
 celery.signals qcore.signals *
 celery.states qcore.tasks.states *
 celery.utils qcore.celery.own uuid gen_unique_id=uuid get_full_cls_name

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from qcore.errors import ConfigError, EncodeError, Malformed, SecurityError
+from qcore.errors import ConfigError, EncodeError, Malformed, SecurityError, did_you_mean
 from qcore.wire import registered
 
 MAX_WIRE_BYTES = 16 * 1024 * 1024
@@ -175,10 +175,10 @@ def dumps(value: Any, serializer: str = "json") -> tuple[str, str, bytes]:
     if serializer == "json":
         return mime, encoding, to_json(value)
     if not mime:
+        more = ", ".join(name for name in registered.names() if name not in CONTENT_TYPES) or "none"
         raise ConfigError(
-            f"no serializer named '{serializer}'; known: {', '.join(CONTENT_TYPES)}, and those registered with "
-            f"kombu ({', '.join(name for name in registered.names() if name not in CONTENT_TYPES) or 'none'})"
-            + ("; auth needs app.setup_security()" if serializer == "auth" else "")
+            f"no serializer named '{serializer}'; known: {', '.join(CONTENT_TYPES)}, and those registered "
+            f"with kombu ({more})" + ("; auth needs app.setup_security()" if serializer == "auth" else "")
         )
     if serializer == "raw":
         return mime, encoding, value if isinstance(value, bytes) else str(value).encode()
@@ -245,7 +245,17 @@ def _refusal(name: str | None, content_type: str, allowed: frozenset[str]) -> st
     what = f"content type {content_type!r:.80}" + (f" ({name})" if name else "")
     if name is None:
         return f"{what}: no serializer is registered for it"
-    return f"{what} is not accepted; accept_content names what is: {', '.join(sorted(allowed))}"
+    hint = "; auth needs app.setup_security()" if name == "raw" and "auth" in allowed else ""
+    return f"{what} is not accepted; accept_content names what is: {', '.join(sorted(allowed))}{hint}"
+
+
+def check_accepted(names: Iterable[str]) -> None:
+    """Raises ConfigError for a name in accept_content that no serializer has."""
+    for name in names:
+        if "/" in name or name in CONTENT_TYPES or registered.serializer(name, False) is not None:
+            continue
+        more = "; auth needs app.setup_security()" if name == "auth" else did_you_mean(name, CONTENT_TYPES)
+        raise ConfigError(f"accept_content names '{name}', which is no serializer{more}")
 
 
 def _dump_yaml(value: Any) -> bytes:

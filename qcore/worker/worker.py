@@ -44,6 +44,7 @@ from qcore.signals import (
     worker_shutting_down,
 )
 from qcore.version import __version__
+from qcore.wire.content import check_accepted
 from qcore.worker.intake.rate_limits import per_second
 from qcore.worker.loop import Loop
 from qcore.worker.outage import reach
@@ -169,6 +170,7 @@ class Worker:
         task_logs.keep(app, self.node)
         celeryd_after_setup.send(self.node, instance=self, conf=app.conf)
         app.import_modules()
+        check_accepted(app.conf.accept_content)
         warn_of_never_sent()
         if "warn_of_idle_patches" in provided:
             provided["warn_of_idle_patches"](self._pool_kind.name)
