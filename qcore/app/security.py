@@ -1,6 +1,6 @@
 """Signed messages: app.setup_security(), with the arguments, settings and errors of Celery's.
 
-In:  the settings security_* of an app.  Out: the serializer `auth` in kombu's registry, for the whole process.
+In:  the settings security_* of an app.  Out: the serializer `auth` in kombu's registry, for the process.
 Before this: app.py, and `celery.security` of an unmodified project.  After this: wire/signing.py.
 """
 

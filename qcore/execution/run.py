@@ -294,7 +294,7 @@ class Run:
                     due, eta = next_attempt(error.sig, now)
                     outcome.sends = [*outcome.sends, self._next_attempt(error.sig, due, eta, now)]
             if outcome.meta is not None:
-                outcome.meta = result_wire.with_next_attempt(outcome.meta)
+                outcome.meta = result_wire.with_next_attempt(outcome.meta, self.tools.app.result_form)
         except (TypeError, ValueError) as bad:
             self._raised(bad)
 
@@ -364,10 +364,10 @@ class Run:
         extended = None
         if tools.extended:
             extended = result_wire.extended(message, body, tools.node, tools.extended == "request")
-        result = value
+        result, form = value, tools.app.result_form
         if state in result_wire.EXCEPTION_STATES:
             cause = value.exc if isinstance(value, Retry) and isinstance(value.exc, BaseException) else value
-            result = result_wire.exception_data(cause)
+            result = form.exception(cause, result_wire.exception_data(cause))
         return result_wire.encode(
             message.id,
             state,
@@ -378,6 +378,7 @@ class Run:
             group_id=message.group,
             parent_id=message.parent_id,
             extended=extended,
+            form=form,
         )
 
 

@@ -175,11 +175,7 @@ def dumps(value: Any, serializer: str = "json") -> tuple[str, str, bytes]:
     if serializer == "json":
         return mime, encoding, to_json(value)
     if not mime:
-        more = ", ".join(name for name in registered.names() if name not in CONTENT_TYPES) or "none"
-        raise ConfigError(
-            f"no serializer named '{serializer}'; known: {', '.join(CONTENT_TYPES)}, and those registered "
-            f"with kombu ({more})" + ("; auth needs app.setup_security()" if serializer == "auth" else "")
-        )
+        raise _unknown(serializer)
     if serializer == "raw":
         return mime, encoding, value if isinstance(value, bytes) else str(value).encode()
     try:
@@ -202,17 +198,35 @@ def _dumps_by(own: registered.Codec, value: Any) -> tuple[str, str, bytes]:
     return own.content_type, own.content_encoding, data.encode() if isinstance(data, str) else data
 
 
-def content_types(serializers: Iterable[str]) -> frozenset[str]:
-    """The content types of serializers that are given by name or as content types."""
-    return frozenset(CONTENT_TYPES.get(name, (name,))[0] for name in serializers)
+def type_of(serializer: str) -> tuple[str, str]:
+    """The content type and the encoding of a serializer; raises ConfigError for a name that nobody has
+    registered."""
+    own = registered.serializer(serializer, serializer in CONTENT_TYPES)
+    if own is not None:
+        return own.content_type, own.content_encoding
+    if serializer not in CONTENT_TYPES:
+        raise _unknown(serializer)
+    return CONTENT_TYPES[serializer]
+
+
+def _unknown(serializer: str) -> ConfigError:
+    more = ", ".join(name for name in registered.names() if name not in CONTENT_TYPES) or "none"
+    return ConfigError(
+        f"no serializer named '{serializer}'; known: {', '.join(CONTENT_TYPES)}, and those registered "
+        f"with kombu ({more})" + ("; auth needs app.setup_security()" if serializer == "auth" else "")
+    )
 
 
 def loads(
-    raw: bytes, content_type: str, accept: frozenset[str] | None = None, content_encoding: str = "utf-8"
+    raw: bytes,
+    content_type: str,
+    accept: frozenset[str] | None = None,
+    content_encoding: str = "utf-8",
+    setting: str = "accept_content",
 ) -> Any:
     """The value in `raw`; raises Malformed when the type is not accepted or the bytes do not match it.
 
-    accept holds serializer names or content types; None accepts JSON only.
+    accept holds serializer names or content types; None accepts JSON only. setting: which says so.
     """
     name = SERIALIZERS.get(content_type)
     own = None
@@ -221,7 +235,7 @@ def loads(
         name = own.name if own is not None else name
     allowed = accept if accept is not None else JSON_ONLY
     if name is None or (name not in allowed and content_type not in allowed):
-        raise Malformed("content_disallowed", _refusal(name, content_type, allowed))
+        raise Malformed("content_disallowed", _refusal(name, content_type, allowed, setting))
     if name == "json" and own is None:
         return from_json(raw)
     try:
@@ -241,12 +255,12 @@ def loads(
         raise Malformed(f"not_{name}", (str(exc) or type(exc).__name__)[:200]) from exc
 
 
-def _refusal(name: str | None, content_type: str, allowed: frozenset[str]) -> str:
+def _refusal(name: str | None, content_type: str, allowed: frozenset[str], setting: str) -> str:
     what = f"content type {content_type!r:.80}" + (f" ({name})" if name else "")
     if name is None:
         return f"{what}: no serializer is registered for it"
     hint = "; auth needs app.setup_security()" if name == "raw" and "auth" in allowed else ""
-    return f"{what} is not accepted; accept_content names what is: {', '.join(sorted(allowed))}{hint}"
+    return f"{what} is not accepted; {setting} names what is: {', '.join(sorted(allowed))}{hint}"
 
 
 def check_accepted(names: Iterable[str]) -> None:

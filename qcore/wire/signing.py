@@ -3,8 +3,8 @@
 In:  a value and the key of its writer, or bytes and the certificates that are trusted.  Out: the other one;
 SecurityError for what is altered, unsigned, of an unknown or an expired certificate.
 Format: base64 of five fields with the bytes 00 01 between them: base64 of the certificate's id (names of the
-issuer, serial number), base64 of the signature, content type, content encoding, and the body, which is what is
-signed. The two types are not signed, so only those are read that setup_security() names.
+issuer, serial number), base64 of the signature, content type, content encoding, and the body, which is what
+is signed. The two types are not signed, so only those are read that setup_security() names.
 Importing this module raises ConfigError where the package cryptography is not installed.
 Before this: app/security.py.
 """

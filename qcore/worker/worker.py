@@ -257,7 +257,9 @@ class Worker:
         if conf.worker_store_failed and app.broker.features.failures:
             failures = FailedTaskRecorder(self.node, conf.seconds("failed_task_expires"))
         ttl_s = conf.seconds("result_expires")
-        return SettlementRules(ttl_s, conf.task_max_deliveries, failures, chords.consequences)
+        return SettlementRules(
+            ttl_s, conf.task_max_deliveries, failures, chords.consequences, self.app.result_form
+        )
 
     def _stop_all(self, services: list[Any], consumer: Any) -> None:
         """Stop `services` in the given order, then close the consumer and the events. The order matters:

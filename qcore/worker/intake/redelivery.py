@@ -96,7 +96,7 @@ class Deduplicator:
         try:
             found = zip(task_ids, self._results.get(task_ids), strict=True)
             return {i: m for i, m in found if m and m.status == result_wire.SUCCESS and not m.next_attempt}
-        except BrokerError as exc:
+        except (BrokerError, Malformed) as exc:
             # A second run is allowed (at-least-once), and better than a wait for the result store.
             log.warning("results of redelivered tasks cannot be read, so these tasks run again: %s", exc)
             return {}
