@@ -232,10 +232,11 @@ def published(messages: Sequence[Any]) -> None:
     opposite order.
     """
     from qcore.wire import task as task_wire
+    from qcore.wire.content import ANYTHING
 
     for message in reversed(messages):
-        found = task_wire.read(message.raw)
-        body = task_wire.read_body(found, None)
+        found = task_wire.read(message.raw, ANYTHING)
+        body = task_wire.read_body(found, ANYTHING)
         after_task_publish.send(
             found.task,
             headers=found.headers,

@@ -24,7 +24,7 @@ from qcore.tasks.interface import SendingApp
 from qcore.tasks.request import current_request
 from qcore.tasks.signature import as_list
 from qcore.tasks.task import Task
-from qcore.wire import envelope
+from qcore.wire import content, envelope
 from qcore.wire import event as event_wire
 from qcore.wire import task as task_wire
 
@@ -130,6 +130,7 @@ def message(
         task_id=task_id,
         exchange="" if queue else exchange or "",
         routing_key=queue or key or "",
+        protocol=conf.task_protocol,
         serializer=option("serializer") or conf.task_serializer,
         compression=option("compression") or conf.task_compression,
         priority=priority,
@@ -210,7 +211,7 @@ def _headers(options: dict[str, Any]) -> Any:
 
 def publish_sent_event(app: RoutingApp, message: Message) -> None:
     """Publish the task-sent event of a message."""
-    found = task_wire.read(message.raw)
+    found = task_wire.read(message.raw, content.ANYTHING)
     head = found.headers
     queue = message.queue or None
     event = {
@@ -230,7 +231,8 @@ def publish_sent_event(app: RoutingApp, message: Message) -> None:
         "routing_key": message.routing_key or queue,
     }
     key = event_wire.routing_key("task-sent")
-    app.broker.broadcast(app.conf.event_exchange, key, event_wire.encode(event, task_wire.origin(), key))
+    raw = event_wire.encode(event, task_wire.origin(), key, app.conf.event_serializer)
+    app.broker.broadcast(app.conf.event_exchange, key, raw)
 
 
 Published = TypeVar("Published")

@@ -89,7 +89,7 @@ class Run:
         self.request: Request | None = None
         self.thrown: Retry | None = None
         try:
-            self.message = message = task_wire.read(job.raw)
+            self.message = message = task_wire.read(job.raw, tools.accept)
             self.body = task_wire.read_body(message, tools.accept)
             self.task = tools.app.task_named(message.task)
         except Malformed as exc:
@@ -352,6 +352,7 @@ class Run:
             argsrepr=options.get("argsrepr", head.get("argsrepr") if same else None),
             kwargsrepr=options.get("kwargsrepr", head.get("kwargsrepr") if same else None),
             serializer=options.get("serializer") or self.task.serializer or "json",
+            protocol=self.tools.app.conf.task_protocol,
             compression=options.get("compression", head.get("compression")),
             before=announced(message.task, queue, exchange, key) if announces else None,
         )

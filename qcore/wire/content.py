@@ -40,6 +40,15 @@ CONTENT_TYPES = {
 SERIALIZERS = {mime: name for name, (mime, _) in CONTENT_TYPES.items()}
 JSON_ONLY = frozenset(("json",))
 
+
+class _Anything(frozenset[str]):
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+#: what this process itself has written is read whatever it is
+ANYTHING = _Anything()
+
 _fast_encode = msgspec.json.Encoder().encode
 _fast_decode = msgspec.json.Decoder().decode
 

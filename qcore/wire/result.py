@@ -1,7 +1,8 @@
 """Results as they are stored: Celery's meta object under `celery-task-meta-<id>`.
 
 In:  an outcome.  Out: the bytes that are stored (result_form.py); and back.
-The exception of a failed run is data ({exc_type, exc_message, exc_module}); reading one never imports anything (CVE-2021-23727).
+The exception of a failed run is data ({exc_type, exc_message, exc_module}); reading one never imports
+anything (CVE-2021-23727).
 """
 
 from __future__ import annotations
