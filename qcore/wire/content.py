@@ -207,6 +207,11 @@ def _dumps_by(own: registered.Codec, value: Any) -> tuple[str, str, bytes]:
     return own.content_type, own.content_encoding, data.encode() if isinstance(data, str) else data
 
 
+def content_types(serializers: Iterable[str]) -> frozenset[str]:
+    """The content types of serializers that are given by name or as content types."""
+    return frozenset(CONTENT_TYPES.get(name, (name,))[0] for name in serializers)
+
+
 def type_of(serializer: str) -> tuple[str, str]:
     """The content type and the encoding of a serializer; raises ConfigError for a name that nobody has
     registered."""

@@ -44,12 +44,11 @@ from qcore.signals import (
     worker_shutting_down,
 )
 from qcore.version import __version__
-from qcore.wire.content import check_accepted
 from qcore.worker.intake.rate_limits import per_second
 from qcore.worker.loop import Loop
 from qcore.worker.outage import reach
 from qcore.worker.process import log_setup, task_logs
-from qcore.worker.process.options import concurrency_of, node_name, queue_names
+from qcore.worker.process.options import check_serializers, concurrency_of, node_name, queue_names
 from qcore.worker.process.pidfile import PidFile
 from qcore.worker.remote_control import RemoteControl, note
 from qcore.worker.services.autoscale import Autoscaler, bounds, keepalive_s
@@ -170,7 +169,7 @@ class Worker:
         task_logs.keep(app, self.node)
         celeryd_after_setup.send(self.node, instance=self, conf=app.conf)
         app.import_modules()
-        check_accepted(app.conf.accept_content)
+        check_serializers(app.conf.accept_content, os.geteuid(), os.environ)
         warn_of_never_sent()
         if "warn_of_idle_patches" in provided:
             provided["warn_of_idle_patches"](self._pool_kind.name)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from qcore.errors import ConfigError
+from qcore.wire.content import check_accepted, content_types
 
 
 def node_name(hostname: str | None) -> str:
@@ -74,3 +76,16 @@ def concurrency_of(value: int | str | None, default: int | None = None, most: in
     if not 1 <= number <= most:
         raise ConfigError(f"the concurrency is a number from 1 to {most}, not {number}")
     return number
+
+
+def check_serializers(accept_content: Iterable[str], user: int, environ: Mapping[str, str]) -> None:
+    """Raises ConfigError for a name that no serializer has, and, as Celery does, for a worker of root (user
+    id 0) that accepts pickle."""
+    names = tuple(accept_content)
+    check_accepted(names)
+    is_pickled = not content_types(names).isdisjoint(content_types(("pickle",)))
+    if is_pickled and user == 0 and not environ.get("C_FORCE_ROOT"):
+        raise ConfigError(
+            "accept_content names pickle, so whoever writes to the broker runs code as root here; start the "
+            "worker as another user, or set C_FORCE_ROOT=1 in the environment"
+        )

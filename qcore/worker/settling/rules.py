@@ -116,7 +116,9 @@ class SettlementRules:
             meta = result_wire.encode(task_id, result_wire.FAILURE, data, now=time.time(), form=self._form)
             result = self._stored(task_id, meta)
         settlement = Settlement(delivery, Settle.QUARANTINE, result, reason=reason)
-        if message is not None:
+        if (
+            message is not None and reason == "unregistered"
+        ):  # else its body, which has what follows, is refused
             self._followed(settlement, message, result_wire.FAILURE, error)
         return settlement
 
