@@ -210,7 +210,7 @@ def announced(name: str, queue: str | None, exchange: str | None, key: str | Non
     """The function that sends before_task_publish; its receivers may change headers, body and properties."""
 
     def send(headers: dict[str, Any], body: Any, properties: dict[str, Any]) -> None:
-        properties |= {"correlation_id": headers["id"]}
+        properties |= {"correlation_id": headers["id"] if "id" in headers else body["id"]}
         before_task_publish.send(
             name,
             body=body,
@@ -231,16 +231,21 @@ def published(messages: Sequence[Any]) -> None:
     The last one comes first: what receivers of before_task_publish have begun, such as a span, ends in the
     opposite order.
     """
+    from qcore.errors import Malformed
     from qcore.wire import task as task_wire
     from qcore.wire.content import ANYTHING
 
     for message in reversed(messages):
-        found = task_wire.read(message.raw, ANYTHING)
-        body = task_wire.read_body(found, ANYTHING)
+        try:
+            found = task_wire.read(message.raw, ANYTHING)
+            headers, body = found.headers, task_wire.call_of(found, ANYTHING)
+        except Malformed as exc:  # signed, say, where this process does not trust its own certificate
+            log.warning("after_task_publish is not sent, since the message cannot be read here: %s", exc)
+            continue
         after_task_publish.send(
             found.task,
-            headers=found.headers,
-            body=tuple(body),
+            headers=headers,
+            body=body,
             exchange=message.exchange,
             routing_key=message.routing_key or message.queue,
         )

@@ -49,6 +49,9 @@ class StoreBackend(Backend):
             {k: v for k, v in msgspec.structs.asdict(found).items() if v is not None or k in _ALWAYS}
         )
 
+    def prepare_exception(self, exc: BaseException, serializer: str | None = None) -> Any:
+        return self.store.form.exception(exc, wire.exception_data(exc))
+
     def encode(self, data: Any) -> Any:
         return self.store.form.dumps(data)
 

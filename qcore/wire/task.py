@@ -442,6 +442,13 @@ def read_body(message: TaskMessage, accept: frozenset[str] | None = None) -> Bod
     return Body(list(args), kwargs, embed)
 
 
+def call_of(message: TaskMessage, accept: frozenset[str] | None = None) -> Any:
+    """The body as its protocol has it: (args, kwargs, embed), or a mapping. Raises Malformed."""
+    if message.protocol == 1:
+        return envelope.body_value(message.envelope, accept)
+    return tuple(read_body(message, accept))
+
+
 def _moment(value: Any) -> float | None:
     if value is None:
         return None

@@ -20,6 +20,8 @@ from tests.support.signers import Signer, signer
 
 WIRED = "tests.projects.wired"
 BOTH = ("qcore", "celery")
+#: what both clients get from both workers
+CHAINS = {f"chain of-{one}": 10 for one in BOTH} | {f"fail of-{one}": "LookupError ('odd',)" for one in BOTH}
 
 
 def env(settings: dict[str, Any]) -> dict[str, str]:
@@ -93,6 +95,7 @@ def test_each_side_reads_every_serializer_and_compression_of_the_other(
         }
         if results["result_serializer"] == "pickle":
             assert set(failed.values()) == {odd}
+            assert ask(kind, "chains", {**settings, "task_protocol": 1}) == CHAINS
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +120,7 @@ def test_signed_messages_go_from_one_to_the_other_and_others_are_refused(
     worker, _ = start(processes, url, settings["qcore"], settings["celery"])
 
     for kind in BOTH:
-        assert ask(kind, "signed", settings[kind]) == {
-            **{f"chain of-{one}": 10 for one in BOTH},
-            **{f"fail of-{one}": "LookupError ('odd',)" for one in BOTH},
-        }
+        assert ask(kind, "chains", settings[kind]) == CHAINS
 
     stranger = signer(tmp_path, "stranger", trusted=tmp_path / "strangers")
     other = {**common, **stranger.settings(tmp_path / "strangers")}
@@ -137,7 +137,7 @@ def test_signed_messages_go_from_one_to_the_other_and_others_are_refused(
     sender = open_broker(url)
     sender.publish([altered(url, settings["celery"], sender)])
     worker.wait_output("not_verified: Bad signature")
-    assert ask("celery", "signed", settings["celery"])["chain of-qcore"] == 10
+    assert ask("celery", "chains", settings["celery"])["chain of-qcore"] == 10
     sender.close()
 
 

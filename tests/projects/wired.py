@@ -102,7 +102,7 @@ def table() -> dict[str, Any]:
     return ends
 
 
-def signed() -> dict[str, Any]:
+def chains() -> dict[str, Any]:
     """Chains that go from one worker to the other."""
     ends: dict[str, Any] = {}
     for queue, other in (QUEUES, QUEUES[::-1]):

@@ -8,6 +8,8 @@ import lzma
 import pickle
 import resource
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -350,3 +352,20 @@ def test_a_bomb_in_any_serializer_is_refused_early(what: str) -> None:
 def test_a_large_body_within_the_caps_is_read() -> None:
     text = yaml.safe_dump(list(range(20_000)))
     assert len(content.loads(text.encode(), "application/x-yaml", EVERYTHING)) == 20_000
+
+
+PLAIN = """
+import sys
+import qcore, qcore.worker.worker, qcore.brokers.redis.broker
+from qcore.wire import content, task
+raw = task.build("t", (1,), {"when": __import__("datetime").datetime.now()}, task_id="i", compression="gzip")
+task.read_body(task.read(raw))
+content.check_accepted(["json", "yaml", "pickle"])
+print([m for m in ("kombu", "pickle", "yaml", "brotli", "zstandard", "cryptography") if m in sys.modules])
+"""
+
+
+def test_a_worker_that_needs_none_of_them_imports_no_further_library() -> None:
+    done = subprocess.run([sys.executable, "-c", PLAIN], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
