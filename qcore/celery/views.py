@@ -108,6 +108,7 @@ celery.utils.iso8601 {_UTILITIES} parse_iso8601
 celery.utils.nodenames {_UTILITIES} anon_nodename default_nodename host_format node_format nodename
 celery.utils.nodenames {_UTILITIES} nodesplit worker_direct
 celery.utils.serialization {_UTILITIES} strtobool
+celery.utils.serialization qcore.wire.pickles UnpickleableExceptionWrapper
 celery.utils.text {_UTILITIES} abbr dedent indent join pluralize str_to_list truncate
 celery.utils.time {_UTILITIES} get_exponential_backoff_interval humanize_seconds is_naive localize
 celery.utils.time {_UTILITIES} make_aware maybe_iso8601 maybe_make_aware maybe_timedelta rate

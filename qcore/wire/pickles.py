@@ -13,6 +13,8 @@ from typing import Any
 
 from qcore import errors
 
+_WRAPPER = "UnpickleableExceptionWrapper"
+
 
 class _Pickler(pickle.Pickler):
     """Signatures and the lists of a chain are written as the plain values that they are on the wire, so that
@@ -25,6 +27,22 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
+class UnpickleableExceptionWrapper(Exception):
+    """What Celery stores in the place of an exception that cannot be pickled."""
+
+    def __init__(self, exc_module: str, exc_cls_name: str, exc_args: Any, text: str | None = None) -> None:
+        super().__init__(exc_module, exc_cls_name, exc_args, text)
+        self.exc_module, self.exc_cls_name, self.exc_args, self.text = (
+            exc_module,
+            exc_cls_name,
+            exc_args,
+            text,
+        )
+
+    def __str__(self) -> str:
+        return self.text or f"{self.exc_cls_name}{self.exc_args}"
+
+
 class _Unpickler(pickle.Unpickler):
     """Reads the exceptions of Celery also where Celery is not installed."""
 
@@ -32,7 +50,7 @@ class _Unpickler(pickle.Unpickler):
         try:
             return super().find_class(module, name)
         except (ImportError, AttributeError):
-            found = vars(errors).get(name)
+            found = UnpickleableExceptionWrapper if name == _WRAPPER else vars(errors).get(name)
             if module.startswith(("celery.", "billiard.")) and isinstance(found, type):
                 return found
             raise

@@ -169,7 +169,7 @@ class Worker:
         task_logs.keep(app, self.node)
         celeryd_after_setup.send(self.node, instance=self, conf=app.conf)
         app.import_modules()
-        check_serializers(app.conf.accept_content, os.geteuid(), os.environ)
+        check_serializers(app.conf, os.geteuid(), os.environ)
         warn_of_never_sent()
         if "warn_of_idle_patches" in provided:
             provided["warn_of_idle_patches"](self._pool_kind.name)

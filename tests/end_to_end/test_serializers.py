@@ -29,11 +29,15 @@ def env(settings: dict[str, Any]) -> dict[str, str]:
 
 
 def start(
-    processes: Processes, url: str, settings: dict[str, Any], theirs: dict[str, Any] | None = None
+    processes: Processes,
+    url: str,
+    settings: dict[str, Any],
+    theirs: dict[str, Any] | None = None,
+    pool: str = "threads",
 ) -> tuple[Process, Process]:
     """A worker of each kind; theirs: the settings of Celery's, if they are others."""
     ours = processes.qctl(
-        *("-A", WIRED, "-b", url, "worker", "-Q", "of-qcore", "-P", "threads", "-c", "2", "-l", "INFO"),
+        *("-A", WIRED, "-b", url, "worker", "-Q", "of-qcore", "-P", pool, "-c", "2", "-l", "INFO"),
         *("-n", "ours@test"),
         env=env(settings),
     )
@@ -117,7 +121,7 @@ def test_signed_messages_go_from_one_to_the_other_and_others_are_refused(
     ours, theirs, store = signers
     common = {"broker_url": url, "result_backend": url if broker == "redis" else "rpc://"}
     settings = {who: {**common, **one.settings(store)} for who, one in (("qcore", ours), ("celery", theirs))}
-    worker, _ = start(processes, url, settings["qcore"], settings["celery"])
+    worker, _ = start(processes, url, settings["qcore"], settings["celery"], "prefork")
 
     for kind in BOTH:
         assert ask(kind, "chains", settings[kind]) == CHAINS

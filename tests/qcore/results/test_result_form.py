@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -168,6 +171,30 @@ def test_exceptions_in_pickled_results() -> None:
     assert type(back(KeyError("k"))) is KeyError
     assert str(back(get_pickleable_exception(Stubborn("s")))).startswith("Stubborn")
     assert type(back(SystemExit(3))).__name__ == "WorkerLostError"
+
+
+WITHOUT_CELERY = """
+import sys
+sys.modules["celery"] = None
+from qcore.wire import result
+from qcore.wire.result_form import ResultForm
+form = ResultForm("pickle", None, frozenset(("pickle",)))
+for line in sys.stdin:
+    print(result.exception_from(form.loads(bytes.fromhex(line))))
+"""
+
+
+def test_pickled_exceptions_of_celery_are_read_where_celery_is_not_installed() -> None:
+    from celery.exceptions import TimeoutError
+    from celery.utils.serialization import get_pickleable_exception
+
+    given = [TimeoutError("late"), get_pickleable_exception(Stubborn("s"))]
+    lines = "\n".join(pickle.dumps(one).hex() for one in given)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_CELERY], input=lines, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "late\nStubborn: s\n"
 
 
 def test_a_run_writes_its_result_and_its_part_of_a_chord_in_this_form(redis_url: str) -> None:
