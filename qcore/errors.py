@@ -18,6 +18,7 @@ QcoreError
 │   └── ResultsNotKept          no result store is configured
 ├── EncodeError                 arguments or a result that the serializer cannot represent
 ├── Malformed                   bytes that are not a task (reason code, task id if readable)
+├── SecurityError               a signature, certificate or key is not valid
 ├── TaskError                   Celery's names: NotRegistered, TimeoutError, TaskRevokedError, …
 └── TaskPredicate               raised by tasks to end a run: Retry, Ignore, Reject
 
@@ -325,6 +326,10 @@ class EncodeError(CaughtAs, TypeError, QcoreError):
     """Arguments or a result that the serializer cannot represent."""
 
     _other = "kombu.exceptions:EncodeError"
+
+
+class SecurityError(QcoreError):
+    """A signature, certificate or key is not valid."""
 
 
 class MessageTooLarge(QcoreError, ValueError):

@@ -211,7 +211,7 @@ def announced(name: str, place: Any, priority: int | None) -> Callable[..., None
     place: exchange and routing key come first."""
 
     def send(headers: dict[str, Any], body: Any, properties: dict[str, Any]) -> None:
-        properties |= {"correlation_id": headers["id"]}
+        properties |= {"correlation_id": headers["id"] if "id" in headers else body["id"]}
         if priority is not None:
             properties["priority"] = priority
         before_task_publish.send(
@@ -234,15 +234,21 @@ def published(messages: Sequence[Any]) -> None:
     The last one comes first: what receivers of before_task_publish have begun, such as a span, ends in the
     opposite order.
     """
+    from qcore.errors import Malformed
     from qcore.wire import task as task_wire
+    from qcore.wire.content import ANYTHING
 
     for message in reversed(messages):
-        found = task_wire.read(message.raw)
-        body = task_wire.read_body(found, None)
+        try:
+            found = task_wire.read(message.raw, ANYTHING)
+            headers, body = found.headers, task_wire.call_of(found, ANYTHING)
+        except Malformed as exc:  # signed, say, where this process does not trust its own certificate
+            log.warning("after_task_publish is not sent, since the message cannot be read here: %s", exc)
+            continue
         after_task_publish.send(
             found.task,
-            headers=found.headers,
-            body=tuple(body),
+            headers=headers,
+            body=body,
             exchange=message.exchange,
             routing_key=message.routing_key or message.queue,
         )

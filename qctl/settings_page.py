@@ -51,7 +51,14 @@ def _row(setting: Setting) -> str:
 def _types(setting: Setting) -> str:
     """The types of its values in a word or two."""
     words = {"NoneType": "None", "bool": "true or false", "str": "text", "int": "number", "float": "number"}
-    words |= {"dict": "mapping", "list": "list", "tuple": "list", "set": "list", "frozenset": "list"}
+    words |= {
+        "bytes": "bytes",
+        "dict": "mapping",
+        "list": "list",
+        "tuple": "list",
+        "set": "list",
+        "frozenset": "list",
+    }
     words |= {"function": "function", "method": "function", "type": "class", "timedelta": "timedelta"}
     words["object"] = "object"
     return ", ".join(dict.fromkeys(words[kind.__name__] for kind in setting.types))

@@ -41,6 +41,7 @@ from qcore.tasks.task import Task as BaseTask
 from qcore.version import __version__
 from qcore.wire import identity
 from qcore.wire import result as result_wire
+from qcore.wire.result_form import ResultForm
 
 if TYPE_CHECKING:
     from qcore.control.client import Control
@@ -141,6 +142,22 @@ class App(PeriodicTasks, DeclaredTasks):
         """Set what applies where nothing else does; a function is called at once."""
         self.conf.add_defaults(values() if callable(values) else values)
 
+    def setup_security(
+        self,
+        allowed_serializers: Iterable[str] | None = None,
+        key: str | None = None,
+        key_password: str | bytes | None = None,
+        cert: str | None = None,
+        store: str | None = None,
+        digest: str | None = "sha256",
+        serializer: str = "json",
+    ) -> None:
+        """Sign what this process sends and read only what is signed: see app/security.py."""
+        from qcore.app.security import setup_security
+
+        given = (allowed_serializers, key, key_password, cert, store, digest, serializer)
+        setup_security(*given, app=self)
+
     def autodiscover_tasks(
         self,
         packages: Iterable[str] | Callable[[], Iterable[str]] | None = None,
@@ -182,6 +199,11 @@ class App(PeriodicTasks, DeclaredTasks):
     def results(self) -> ResultStore:
         """The result store of the settings, or the broker's own."""
         return self._connections.results
+
+    @property
+    def result_form(self) -> ResultForm:
+        """How results are written and read: result_serializer, result_compression, result_accept_content."""
+        return self._connections.form
 
     @property
     def results_if_open(self) -> ResultStore | None:
@@ -390,7 +412,7 @@ class App(PeriodicTasks, DeclaredTasks):
 
     def store_state(self, task_id: str, state: str, result: Any, **extra: Any) -> None:
         """Store an intermediate state of a task."""
-        meta = result_wire.encode(task_id, state, result, now=time.time(), **extra)
+        meta = result_wire.encode(task_id, state, result, now=time.time(), form=self.result_form, **extra)
         self.results.store([StoredResult(task_id, meta, self.conf.seconds("result_expires"))])
 
     def GroupResult(self, group_id: str, results: Sequence[Any]) -> Any:

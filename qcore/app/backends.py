@@ -26,6 +26,7 @@ from qcore.tasks.request import current_task as get_current_task
 from qcore.tasks.result import GroupResult, ResultSet, result_from_tuple
 from qcore.tasks.signature import Signature
 from qcore.wire import result as wire
+from qcore.wire.compression import compress_stored, decompress_stored
 
 __all__ = ["BackendGetMetaError", "BackendStoreError", "get_current_task"]
 
@@ -70,7 +71,7 @@ class Backend:
         self.serializer = serializer or conf.result_serializer
         encoder = kombu.registry._encoders[self.serializer]
         self.content_type, self.content_encoding, self.encoder = encoder
-        self.compression = None
+        self.compression = (conf.result_compression or None) if self.supports_result_compression else None
         self.expires = self.prepare_expires(expires, expires_type)
         given = accept if accept is not None else conf.result_accept_content
         self.accept = kombu.prepare_accept_content(conf.accept_content if given is None else given)
@@ -192,7 +193,8 @@ class Backend:
         return self.prepare_value(result)
 
     def encode(self, data: Any) -> Any:
-        return self._encode(data)[2]
+        found = self._encode(data)[2]
+        return found if self.compression is None else compress_stored(_as_bytes(found), self.compression)
 
     def _encode(self, data: Any) -> Any:
         return kombu.dumps(data, serializer=self.serializer)
@@ -200,6 +202,8 @@ class Backend:
     def decode(self, payload: Any) -> Any:
         if payload is None:
             return None
+        if isinstance(payload, bytes | bytearray | memoryview):
+            payload = decompress_stored(bytes(payload))
         return kombu.loads(
             payload or str(payload), self.content_type, self.content_encoding, accept=self.accept
         )
@@ -490,3 +494,7 @@ class DisabledBackend(BaseBackend):
     """Stores nothing."""
 
     def store_result(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+def _as_bytes(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text

@@ -21,6 +21,9 @@ from qcore.errors import ConfigError, keep_secret
 from qcore.results.base import ResultStore
 from qcore.results.registry import celery_backend, results
 from qcore.settings.config import Config
+from qcore.wire.compression import compress
+from qcore.wire.content import type_of
+from qcore.wire.result_form import ResultForm
 
 DEFAULT_BROKER = "sqlite://"
 #: settings for stores in SQL databases
@@ -32,6 +35,8 @@ OF_DATABASE = (
     "database_table_names",
     "database_table_schemas",
 )
+#: schemes of stores that keep compressed results: Celery's, and qcore's own
+COMPRESSIBLE = ("", "redis", "rediss", "sentinel", "unix", "redis+socket", "file", "sqlite", "memory")
 #: values of result_backend that take the URL from another setting, as in Celery
 OTHER_SETTINGS = {"cache": "cache_backend", "database": "database_url", "db": "database_url"}
 
@@ -48,6 +53,7 @@ class Connections:
         self._keeper: Broker | None = None  # of the schedule, where it is not the broker
         self._backend: tuple[ResultStore, Any] | None = None
         self._consumes = False
+        self._form: ResultForm | None = None
 
     @property
     def broker(self) -> Broker:
@@ -93,6 +99,7 @@ class Connections:
             "failed_ttl_s": conf.seconds("failed_task_expires"),
             "failed_max": conf.failed_tasks_max,
             "result_prefix": self._result_prefix(),
+            "result_form": self.form,
             "result_chord_ordered": conf.result_backend_transport_options.get("result_chord_ordered", True),
             **conf.broker_transport_options,
         }
@@ -116,6 +123,21 @@ class Connections:
                 if self._results is None:
                     self._results = self._open_results()
         return self._results
+
+    @property
+    def form(self) -> ResultForm:
+        """How results are written and read. Raises ConfigError for an unknown serializer or compression."""
+        if self._form is None:
+            conf = self.conf
+            accept = conf.accept_content if conf.result_accept_content is None else conf.result_accept_content
+            compression = conf.result_compression
+            if compression:
+                compress(b"", compression)
+                scheme = str(conf.result_backend or "").partition("://")[0]
+                compression = compression if scheme in COMPRESSIBLE else None
+            type_of(conf.result_serializer)
+            self._form = ResultForm(conf.result_serializer, compression or None, frozenset(accept))
+        return self._form
 
     @property
     def results_if_open(self) -> ResultStore | None:
@@ -175,6 +197,7 @@ class Connections:
             # This prefix is for results only, not for all keys, so the driver has another name for it.
             **{k: v for k, v in given.items() if k != "global_keyprefix"},
             "result_prefix": given.get("global_keyprefix", ""),
+            "result_form": self.form,
             "result_chord_ordered": given.get("result_chord_ordered", True),
             "result_expires_s": self.conf.seconds("result_expires"),
         }
@@ -216,7 +239,7 @@ class Connections:
                 found = getattr(found, attribute)
         except (ImportError, AttributeError) as exc:
             raise ConfigError(f"the result backend '{url}' ({place}) cannot be loaded: {exc}") from exc
-        return ForeignResults(url, {"app": self._app, "backend": found})
+        return ForeignResults(url, {"app": self._app, "backend": found, "result_form": self.form})
 
     @property
     def backend(self) -> Any:
@@ -266,6 +289,7 @@ class Connections:
                 if thing is not None:
                     thing.close()
         self._broker = self._results = self._schedules = self._keeper = None
+        self._form = None
 
 
 def url_of_settings(conf: Config) -> Any:

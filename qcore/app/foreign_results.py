@@ -55,7 +55,7 @@ class ForeignResults(PolledResults):
 
     def store(self, results: Sequence[StoredResult]) -> None:
         for result in results:
-            meta = from_json(result.meta)
+            meta = self.form.own(result.meta)
             self._call(
                 self.backend.store_result,
                 result.task_id,
@@ -131,7 +131,7 @@ class ForeignResults(PolledResults):
             found: list[FullChord | None] = self._app.broker.chords.count(parts, ttl_s)
             return found
         for part in parts:
-            _, task_id, state, result = from_json(part.entry)
+            _, task_id, state, result = self.form.own(part.entry)
             request = SimpleNamespace(
                 id=task_id, group=part.group, chord=from_json(part.body), root_id=part.root_id, chain=None
             )

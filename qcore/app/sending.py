@@ -25,7 +25,7 @@ from qcore.tasks.interface import SendingApp
 from qcore.tasks.request import current_request
 from qcore.tasks.signature import as_list
 from qcore.tasks.task import Task
-from qcore.wire import envelope
+from qcore.wire import content, envelope
 from qcore.wire import event as event_wire
 from qcore.wire import task as task_wire
 
@@ -133,6 +133,7 @@ def message(
         task_id=task_id,
         exchange=exchange,
         routing_key=queue or key,
+        protocol=conf.task_protocol,
         serializer=option("serializer") or conf.task_serializer,
         compression=option("compression") or conf.task_compression,
         priority=priority or 0,
@@ -205,7 +206,7 @@ def _headers(options: dict[str, Any], routed: dict[str, Any]) -> Any:
 
 def publish_sent_event(app: RoutingApp, message: Message) -> None:
     """Publish the task-sent event of a message."""
-    found = task_wire.read(message.raw)
+    found = task_wire.read(message.raw, content.ANYTHING)
     head = found.headers
     queue = message.queue or None
     event = {
@@ -225,7 +226,8 @@ def publish_sent_event(app: RoutingApp, message: Message) -> None:
         "routing_key": message.routing_key or queue,
     }
     key = event_wire.routing_key("task-sent")
-    app.broker.broadcast(app.conf.event_exchange, key, event_wire.encode(event, task_wire.origin(), key))
+    raw = event_wire.encode(event, task_wire.origin(), key, app.conf.event_serializer)
+    app.broker.broadcast(app.conf.event_exchange, key, raw)
 
 
 Published = TypeVar("Published")

@@ -17,7 +17,6 @@ from qcore.errors import TimeoutError, Unsupported
 from qcore.results.base import ResultStore
 from qcore.tasks.result import result_from_tuple
 from qcore.wire import result as wire
-from qcore.wire.content import to_json
 
 
 class StoreBackend(Backend):
@@ -39,7 +38,7 @@ class StoreBackend(Backend):
         meta["task_id"] = task_id
         (known,) = self.store.get([task_id])
         if known is None or known.status != wire.SUCCESS:
-            self.store.store([StoredResult(task_id, to_json(meta), self._ttl_s())])
+            self.store.store([StoredResult(task_id, self.store.form.dumps(meta), self._ttl_s())])
         return result
 
     def _get_task_meta_for(self, task_id: str) -> Any:
@@ -49,6 +48,17 @@ class StoreBackend(Backend):
         return self.meta_from_decoded(
             {k: v for k, v in msgspec.structs.asdict(found).items() if v is not None or k in _ALWAYS}
         )
+
+    def prepare_exception(self, exc: BaseException, serializer: str | None = None) -> Any:
+        return self.store.form.exception(exc, wire.exception_data(exc))
+
+    def encode(self, data: Any) -> Any:
+        return self.store.form.dumps(data)
+
+    def decode(self, payload: Any) -> Any:
+        if payload is None:
+            return None
+        return self.store.form.loads(payload.encode() if isinstance(payload, str) else bytes(payload))
 
     def task_result_exists(self, task_id: str) -> bool:
         return self.store.get([task_id])[0] is not None
@@ -61,9 +71,12 @@ class StoreBackend(Backend):
         return self.get_task_meta(task_id)
 
     def mget(self, keys: Iterable[Any]) -> list[bytes | None]:
-        """The stored metas of these keys or ids, as JSON; None where there is none."""
+        """The stored metas of these keys or ids, as they are stored; None where there is none."""
         ids = [str(k.decode() if isinstance(k, bytes) else k).rpartition(wire.KEY_PREFIX)[2] for k in keys]
-        return [None if m is None else to_json(msgspec.structs.asdict(m)) for m in self.store.get(ids)]
+        return [
+            None if m is None else self.store.form.dumps(msgspec.structs.asdict(m))
+            for m in self.store.get(ids)
+        ]
 
     def get(self, key: Any) -> bytes | None:
         return self.mget([key])[0]

@@ -37,6 +37,7 @@ from qcore.brokers.shared.endpoints import split_urls
 from qcore.errors import Unsupported
 from qcore.wire import result as result_wire
 from qcore.wire.result import ResultMeta
+from qcore.wire.result_form import JSON, ResultForm
 
 DEFAULT_LEASE_S = 30.0
 
@@ -53,6 +54,8 @@ class Broker(ABC):
         """options: `broker_transport_options` and those derived from the settings: `connect_timeout_s`
         (float, 4), `result_prefix` (text), `event_ttl_s`, `lease_s` (30)."""
         self.url, self.options = url, dict(options or {})
+        #: how results are written and read: the option `result_form`
+        self.form: ResultForm = self.options.get("result_form") or JSON
         self.lease_s = float(self.options.get("lease_s", DEFAULT_LEASE_S))
 
     # --- roles; a driver imports the module of a role at its first use: a worker has only what it uses
@@ -185,7 +188,7 @@ class Broker(ABC):
 
     def save_group(self, group_id: str, results: Any, ttl_s: float | None) -> None:
         """Store the results of a group, as GroupResult.as_tuple() has them."""
-        meta = result_wire.encode(group_id, result_wire.SUCCESS, results, now=time.time())
+        meta = result_wire.encode(group_id, result_wire.SUCCESS, results, now=time.time(), form=self.form)
         self.store_results([StoredResult(result_wire.GROUP_PREFIX + group_id, meta, ttl_s)])
 
     def restore_group(self, group_id: str) -> Any:

@@ -70,7 +70,8 @@ celery.exceptions qcore.celery.own CDeprecationWarning CPendingDeprecationWarnin
 celery.exceptions qcore.celery.own CeleryCommandException CeleryWarning FixupWarning
 celery.exceptions qcore.celery.own AlwaysEagerIgnored DuplicateNodenameWarning
 celery.exceptions qcore.celery.own DuplicateTaskNameWarning IncompleteStream NotConfigured
-celery.exceptions qcore.celery.own SecurityError SecurityWarning
+celery.exceptions qcore.celery.own SecurityWarning
+celery.exceptions qcore.errors SecurityError
 celery.exceptions qcore.celery.own WorkerShutdown WorkerTerminate
 celery.exceptions kombu.exceptions OperationalError
 celery.loaders.app qcore.celery.loaders AppLoader
@@ -86,6 +87,12 @@ celery.result qcore.tasks.joins allow_join_result assert_will_not_block denied_j
 celery.schedules qcore.schedules.classes BaseSchedule cronfield crontab maybe_schedule schedstate
 celery.schedules qcore.schedules.classes schedule solar
 celery.schedules qcore.schedules.fields ParseException crontab_parser
+celery.security qcore.app.security disable_untrusted_serializers setup_security
+celery.security qcore.wire.signing register_auth
+celery.security.certificate qcore.wire.signing Certificate CertStore FSCertStore
+celery.security.key qcore.wire.signing PrivateKey
+celery.security.serialization qcore.wire.signing SecureSerializer register_auth
+celery.security.utils qcore.wire.signing get_digest_algorithm reraise_errors
 celery.signals qcore.signals *
 celery.states qcore.tasks.states *
 celery.utils qcore.celery.own uuid gen_unique_id=uuid get_full_cls_name
@@ -101,6 +108,7 @@ celery.utils.iso8601 {_UTILITIES} parse_iso8601
 celery.utils.nodenames {_UTILITIES} anon_nodename default_nodename host_format node_format nodename
 celery.utils.nodenames {_UTILITIES} nodesplit worker_direct
 celery.utils.serialization {_UTILITIES} strtobool
+celery.utils.serialization qcore.wire.pickles UnpickleableExceptionWrapper
 celery.utils.text {_UTILITIES} abbr dedent indent join pluralize str_to_list truncate
 celery.utils.time {_UTILITIES} get_exponential_backoff_interval humanize_seconds is_naive localize
 celery.utils.time {_UTILITIES} make_aware maybe_iso8601 maybe_make_aware maybe_timedelta rate

@@ -137,7 +137,8 @@ class Control:
                     clock=self.app.tick_clock(),
                     expires=time.time() + timeout_s,
                 )
-                heard = broker.broadcast(self.exchange, "", wire.encode_request(request, sealer))
+                raw = wire.encode_request(request, sealer, self.app.conf.task_serializer)
+                heard = broker.broadcast(self.exchange, "", raw)
             answers = Answers(
                 {}, [], recipients.unknown, sorted({*members, *foreign}), heard, 0.0, 0, members
             )
@@ -157,7 +158,7 @@ class Control:
     def _take(self, raw: bytes, ticket: str, answers: Answers) -> None:
         try:
             # Celery's workers reply with the serializer of their tasks.
-            replies = wire.decode_replies(raw, frozenset(("json", *self.app.conf.accept_content)))
+            replies = wire.decode_replies(raw, wire.accepted(self.app.conf.accept_content))
         except Malformed:
             answers.malformed += 1
             return
@@ -187,7 +188,7 @@ class Control:
             matcher=matcher,
             clock=self.app.tick_clock(),
         )
-        raw = wire.encode_request(request, self._sealer())
+        raw = wire.encode_request(request, self._sealer(), self.app.conf.task_serializer)
         return self.app.broker.broadcast(self.exchange, "", raw)
 
     def _sealer(self, timeout_s: float = 0.0) -> wire.Sealer | None:

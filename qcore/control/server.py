@@ -34,7 +34,7 @@ class ControlServer:
     def __init__(self, app: ClientApp, view: WorkerView, guard: Authorizer) -> None:
         self._app, self._view = app, view
         self._exchange = f"{app.conf.control_exchange}.pidbox"
-        self._accept = frozenset(("json", *app.conf.accept_content))
+        self._accept = wire.accepted(app.conf.accept_content)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._ear: Subscription | None = None
@@ -111,17 +111,17 @@ class ControlServer:
             self._warn_unheard(request, str(value["error"]))
         if request.reply_key is None or (request.method == "shutdown" and not refusal):
             return
-        exchange = request.reply_exchange or wire.REPLY_EXCHANGE
+        exchange, serializer = request.reply_exchange or wire.REPLY_EXCHANGE, self._app.conf.task_serializer
         reply = wire.Reply(self._view.node, value, request.ticket, clock, self._view.instance)
         try:
-            message = wire.encode_reply(reply, exchange, request.reply_key)
+            message = wire.encode_reply(reply, exchange, request.reply_key, serializer)
         except (TypeError, ValueError, RecursionError) as exc:
             reply.value = {"error": f"the answer has no JSON form: {exc}"}
-            message = wire.encode_reply(reply, exchange, request.reply_key)
+            message = wire.encode_reply(reply, exchange, request.reply_key, serializer)
         if len(message) > MOST_BYTES:
             words = f"the answer has {len(message) >> 20} MiB; at most {MOST_BYTES >> 20} can be sent"
             reply.value = {"error": words}
-            message = wire.encode_reply(reply, exchange, request.reply_key)
+            message = wire.encode_reply(reply, exchange, request.reply_key, serializer)
         self._broker.reply(exchange, request.reply_key, message)
 
     def _may_ask(self, request: wire.Request) -> bool:

@@ -88,7 +88,9 @@ class Receiver:
     ) -> Iterator[Event]:
         """As capture(), returning each event after it was handled."""
         exchange = self.app.conf.event_exchange
-        with listen(self.app.broker, self.routing_key, exchange) as batches:
+        with listen(
+            self.app.broker, self.routing_key, exchange, serializer=self.app.conf.event_serializer
+        ) as batches:
             if wakeup:
                 self.wakeup_workers()
             count, last = 0, time.monotonic()
@@ -138,7 +140,7 @@ class Dispatcher:
             **fields,
         }
         key = wire.routing_key(type)
-        raw = wire.encode(event, self.hostname, key)
+        raw = wire.encode(event, self.hostname, key, self.app.conf.event_serializer)
         return self.app.broker.broadcast(self.app.conf.event_exchange, key, raw)
 
     def enable(self) -> None:

@@ -22,15 +22,16 @@ def listen(
     pattern: str = "#",
     exchange: str = wire.EXCHANGE,
     on_unreadable: Callable[[int], None] | None = None,
+    serializer: str = "json",
 ) -> Iterator[Iterator[list[Event]]]:
     """Subscribe to the events from now on.
 
     pattern is a topic pattern of routing keys ('#', 'worker.#', 'task.#'). The iterator returns one
     list for each message, and an empty list every half second without a message, so that its
     user regains control. Raises BrokerDown. Unreadable messages, and list items that are
-    not events, are left out; on_unreadable gets their number.
+    not events, are left out; on_unreadable gets their number. serializer: the setting event_serializer.
     """
-    ear = broker.subscribe(exchange, pattern)
+    ear, accept = broker.subscribe(exchange, pattern), wire.accepted(serializer)
 
     def batches() -> Iterator[list[Event]]:
         while True:
@@ -39,7 +40,7 @@ def listen(
                 yield []
                 continue
             try:
-                batch, bad = wire.decode_counted(raw)
+                batch, bad = wire.decode_counted(raw, accept)
             except Malformed:
                 batch, bad = [], 1
             if on_unreadable is not None and bad:

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qcore.errors import BrokerError
+from qcore.errors import BrokerError, ConfigError, SecurityError
 from qcore.signals import heartbeat_sent
 from qcore.version import __version__
 from qcore.wire import event as wire
@@ -170,11 +170,11 @@ class EventSender:
     def _publish(self, events: wire.Event | list[wire.Event], key: str) -> int | None:
         """Publish; returns the number of subscribers reached, None when unknown."""
         try:
-            raw = wire.encode(events, self.node, key)
+            raw = wire.encode(events, self.node, key, self._app.conf.event_serializer)
             heard: int | None = self._broker.broadcast(self._app.conf.event_exchange, key, raw)
             self._no_listeners = heard == 0
             return heard
-        except (BrokerError, TypeError) as exc:
+        except (BrokerError, TypeError, ConfigError, SecurityError) as exc:
             self.dropped += len(events) if isinstance(events, list) else 1
             log.debug("events dropped: %s", exc)
             return None

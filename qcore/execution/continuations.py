@@ -19,6 +19,7 @@ from qcore.tasks.task import Task
 from qcore.wire import result as result_wire
 from qcore.wire.content import to_json
 from qcore.wire.outcome import ChordPart, Preconditions, Send
+from qcore.wire.result_form import ResultForm
 from qcore.wire.task import TaskMessage
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def succeeded(embed: dict[str, Any], value: Any, message: TaskMessage, app: Task
     if chain:
         rest = type(chain)(chain[:-1])
         _emit(plan, chain[-1], value, {**family, "chain": rest} if rest else family)
-    parts = _part(embed, message, result_wire.SUCCESS, value)
+    parts = _part(embed, message, result_wire.SUCCESS, value, app.result_form)
     return Continuations(plan.messages, _before(plan, [], parts))
 
 
@@ -82,9 +83,9 @@ def failed(
         failure = {"id": message.id, "task": message.task, "error": error, "traceback": traceback}
         _errbacks(plan, embed.get("errbacks"), failure, message.root_id, live)
     results: list[tuple[str, bytes]] = []
-    parts = _part(embed, message, state, error)
+    parts = _part(embed, message, state, error, app.result_form)
     for link in embed.get("chain") or ():
-        fail_signature(link, state, error, results, parts, traceback=traceback)
+        fail_signature(link, state, error, results, parts, app.result_form, traceback=traceback)
     return Continuations(plan.messages, _before(plan, results, parts))
 
 
@@ -103,7 +104,10 @@ def body_failed(
     results: list[tuple[str, bytes]] = []
     parts: list[ChordPart] = []
     fail_signature(
-        body, result_wire.FAILURE, error, results, parts, plan=plan, root_id=root_id, traceback=traceback
+        *(body, result_wire.FAILURE, error, results, parts, app.result_form),
+        plan=plan,
+        root_id=root_id,
+        traceback=traceback,
     )
     return Continuations(plan.messages, _before(plan, results, parts))
 
@@ -114,6 +118,7 @@ def fail_signature(
     error: dict[str, Any],
     results: list[tuple[str, bytes]],
     parts: list[ChordPart],
+    form: ResultForm,
     *,
     plan: SendPlan | None = None,
     root_id: str | None = None,
@@ -139,14 +144,21 @@ def fail_signature(
         for one in those:
             if isinstance(one, dict):
                 fail_signature(
-                    one, state, error, results, parts, plan=called, root_id=root_id, traceback=traceback
+                    *(one, state, error, results, parts, form),
+                    plan=called,
+                    root_id=root_id,
+                    traceback=traceback,
                 )
     task_id = options.get("task_id")
     if kind in ("chord", "group", "chain") or not isinstance(task_id, str):
         return
     group = options.get("group_id")
     meta = result_wire.encode(
-        task_id, state, error, now=time.time(), traceback=traceback, group_id=group if group else None
+        *(task_id, state, error),
+        now=time.time(),
+        traceback=traceback,
+        group_id=group if group else None,
+        form=form,
     )
     results.append((task_id, meta))
     if plan is not None:
@@ -154,7 +166,7 @@ def fail_signature(
         _errbacks(plan, options.get("link_error"), failure, root_id)
     chord = options.get("chord")
     if isinstance(chord, dict) and group:
-        entry = to_json([1, task_id, state, error])
+        entry = form.dumps([1, task_id, state, error])
         parts.append(ChordPart(group, task_id, options.get("group_index"), entry, to_json(chord), root_id))
 
 
@@ -172,12 +184,14 @@ def _emit(plan: SendPlan, link: Any, value: Any, options: dict[str, Any]) -> Non
         sig.emit(plan, (value,), None, options)
 
 
-def _part(embed: dict[str, Any], message: TaskMessage, state: str, value: Any) -> list[ChordPart]:
+def _part(
+    embed: dict[str, Any], message: TaskMessage, state: str, value: Any, form: ResultForm
+) -> list[ChordPart]:
     chord = embed.get("chord")
     if not chord or not message.group:
         return []
     index = message.headers.get("group_index")
-    entry = to_json([1, message.id, state, value])
+    entry = form.dumps([1, message.id, state, value])
     index = index if isinstance(index, int) else None
     return [ChordPart(message.group, message.id, index, entry, to_json(chord), message.root_id)]
 

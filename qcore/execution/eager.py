@@ -138,7 +138,7 @@ def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
     if app.conf.task_store_eager_result:
         told = value if result.failure is None else result_wire.exception_data(result.failure)
         app.store_state(task_id, state, told, traceback=traceback, children=children)
-    message = task_wire.read(raw)
+    message = task_wire.read(raw, accept)
     embed = task_wire.read_body(message, accept).embed
     family = {"root_id": message.root_id or task_id, "parent_id": task_id}
     if outcome.end == End.SUCCESS:

@@ -89,7 +89,7 @@ class Run:
         self.request: Request | None = None
         self.thrown: Retry | None = None
         try:
-            self.message = message = task_wire.read(job.raw)
+            self.message = message = task_wire.read(job.raw, tools.accept)
             self.body = task_wire.read_body(message, tools.accept)
             self.task = tools.app.task_named(message.task)
         except Malformed as exc:
@@ -294,7 +294,7 @@ class Run:
                     due, eta = next_attempt(error.sig, now)
                     outcome.sends = [*outcome.sends, self._next_attempt(error.sig, due, eta, now)]
             if outcome.meta is not None:
-                outcome.meta = result_wire.with_next_attempt(outcome.meta)
+                outcome.meta = result_wire.with_next_attempt(outcome.meta, self.tools.app.result_form)
         except (TypeError, ValueError) as bad:
             self._raised(bad)
 
@@ -322,14 +322,15 @@ class Run:
             exchange, key = "", queue
         own = {k: v for k, v in head.items() if k not in task_wire.KNOWN_HEADERS}
         announces = before_task_publish.receivers and not self.tools.eager
+        place = exchange or "", key or queue or ""
         same = sig.get("args") is None and sig.get("kwargs") is None
         raw = task_wire.build(
             message.task,
             args,
             kwargs,
             task_id=options.get("task_id", message.id),
-            exchange=exchange or "",
-            routing_key=key or queue or "",
+            exchange=place[0],
+            routing_key=place[1],
             priority=priority,
             eta=eta,
             expires=expires,
@@ -352,10 +353,9 @@ class Run:
             argsrepr=options.get("argsrepr", head.get("argsrepr") if same else None),
             kwargsrepr=options.get("kwargsrepr", head.get("kwargsrepr") if same else None),
             serializer=options.get("serializer") or self.task.serializer or "json",
+            protocol=self.tools.app.conf.task_protocol,
             compression=options.get("compression", head.get("compression")),
-            before=announced(message.task, (exchange or "", key or queue or ""), priority)
-            if announces
-            else None,
+            before=announced(message.task, place, priority) if announces else None,
         )
         if queue is None:
             return Send(raw, exchange=exchange or "", routing_key=key or "", priority=priority, due_at=due)
@@ -366,10 +366,10 @@ class Run:
         extended = None
         if tools.extended:
             extended = result_wire.extended(message, body, tools.node, tools.extended == "request")
-        result = value
+        result, form = value, tools.app.result_form
         if state in result_wire.EXCEPTION_STATES:
             cause = value.exc if isinstance(value, Retry) and isinstance(value.exc, BaseException) else value
-            result = result_wire.exception_data(cause)
+            result = form.exception(cause, result_wire.exception_data(cause))
         return result_wire.encode(
             message.id,
             state,
@@ -380,6 +380,7 @@ class Run:
             group_id=message.group,
             parent_id=message.parent_id,
             extended=extended,
+            form=form,
         )
 
 

@@ -16,6 +16,7 @@ from qcore.brokers.contract.result_watch import PolledWatch, ResultWatch
 from qcore.errors import Unsupported
 from qcore.wire.outcome import ChordPart
 from qcore.wire.result import ResultMeta
+from qcore.wire.result_form import JSON, ResultForm
 
 CANNOT_COUNT = "count the members of a chord; use redis://, sqlite:// or memory:// results"
 CANNOT_SAVE = "save groups; choose a result backend that stores results"
@@ -37,6 +38,8 @@ class ResultStore(ABC):
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         self.url, self.options = url, dict(options or {})
+        #: how results are written and read: the option `result_form`
+        self.form: ResultForm = self.options.get("result_form") or JSON
 
     @abstractmethod
     def store(self, results: Sequence[StoredResult]) -> None:

@@ -1,7 +1,8 @@
 """Results in a SQL database through SQLAlchemy, db+postgresql://…, in the tables of Celery's backend.
 
 In:  results.  Out: rows of `celery_taskmeta` and `celery_tasksetmeta`; nothing expires until cleanup().
-Values are JSON in binary columns. A pickled value, as old releases of Celery wrote it, is not read.
+Values are in binary columns, as result_serializer writes them. A pickled value, as old releases of Celery
+wrote it, is read only with that serializer.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from qcore.base.times import when
 from qcore.brokers.contract.records import StoredResult
 from qcore.errors import BrokerDown, ConfigError, Malformed
 from qcore.results.polled import KeyedChords
-from qcore.wire import content
-from qcore.wire.result import SUCCESS, ResultMeta, decode
+from qcore.wire.result import SUCCESS, ResultMeta, meta_of
+from qcore.wire.result_form import ResultForm, is_refused
 
 try:
     import sqlalchemy as sa
@@ -140,19 +141,19 @@ class DatabaseResults(KeyedChords):
             connection.execute(sa.insert(self._tasks).values(task_id=result.task_id, **row))
 
     def _row(self, result: StoredResult) -> dict[str, Any]:
-        meta = content.from_json(result.meta)
+        meta = self.form.own(result.meta)
         done = meta.get("date_done")
         row = {
             "status": meta["status"],
-            "result": content.to_json(meta.get("result")),
+            "result": self.form.dumps(meta.get("result")),
             "traceback": meta.get("traceback"),
-            "children": content.to_json(meta["children"]) if meta.get("children") else None,
+            "children": self.form.dumps(meta["children"]) if meta.get("children") else None,
             "date_done": datetime.fromtimestamp(when(done, 0), UTC).replace(tzinfo=None) if done else None,
         }
         if self._extended:
             row.update((name, meta.get(name)) for name in EXTENDED)
             for name in ("args", "kwargs"):
-                row[name] = content.to_json(row[name])
+                row[name] = self.form.dumps(row[name])
         return row
 
     def get(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
@@ -163,7 +164,7 @@ class DatabaseResults(KeyedChords):
             for ids in _slices(list(task_ids)):
                 rows = connection.execute(sa.select(self._tasks).where(self._tasks.c.task_id.in_(ids)))
                 for row in rows.mappings():
-                    found[row["task_id"]] = _meta(dict(row))
+                    found[row["task_id"]] = _meta(dict(row), self.form)
         return [found.get(task_id) for task_id in task_ids]
 
     def forget(self, task_ids: Sequence[str]) -> int:
@@ -189,7 +190,7 @@ class DatabaseResults(KeyedChords):
 
     def save_group(self, group_id: str, results: Any, ttl_s: float | None) -> None:
         self.delete_group(group_id)
-        row = {"taskset_id": group_id, "result": content.to_json(results), "date_done": _now()}
+        row = {"taskset_id": group_id, "result": self.form.dumps(results), "date_done": _now()}
         with self._begin() as connection:
             connection.execute(sa.insert(self._groups).values(row))
 
@@ -197,7 +198,7 @@ class DatabaseResults(KeyedChords):
         chosen = sa.select(self._groups.c.result).where(self._groups.c.taskset_id == group_id)
         with self._begin() as connection:
             found = connection.execute(chosen).scalar()
-        return None if found is None else content.from_json(found)
+        return None if found is None else self.form.loads(bytes(found))
 
     def delete_group(self, group_id: str) -> None:
         self._delete(self._groups, self._groups.c.taskset_id, [group_id])
@@ -280,22 +281,18 @@ def _slices(keys: list[str], size: int = 500) -> Iterator[list[str]]:
         yield keys[start : start + size]
 
 
-def _meta(row: dict[str, Any]) -> ResultMeta:
-    """The meta of a row. A value that is not JSON is a failure of its reader, with the reason."""
+def _meta(row: dict[str, Any], form: ResultForm) -> ResultMeta:
+    """The meta of a row. A value of another serializer is a failure of its reader, with the reason."""
     for name in IN_JSON & row.keys():
         raw = row[name]
         try:
-            row[name] = None if raw is None else content.from_json(bytes(raw))
+            row[name] = None if raw is None else form.loads(bytes(raw))
         except Malformed as exc:
             if name == "result":
-                raise Malformed(
-                    "bad_result",
-                    "the stored value is not JSON (pickled results are not read)",
-                    row["task_id"],
-                ) from exc
+                reason = exc.reason if is_refused(exc) else "bad_result"
+                what = f"the stored value is not what result_serializer ({form.serializer}) writes: {exc}"
+                raise Malformed(reason, exc.detail if is_refused(exc) else what, row["task_id"]) from exc
             row[name] = None
     done = row.get("date_done")
     row["date_done"] = done.replace(tzinfo=UTC).isoformat() if done is not None else None
-    return decode(
-        content.to_json({k: v for k, v in row.items() if k not in ("id", "stamps")}), row["task_id"]
-    )
+    return meta_of(row, row["task_id"])

@@ -14,9 +14,9 @@ from typing import Any
 from qcore.brokers.contract.records import FullChord, Message, StoredResult
 from qcore.errors import Malformed, Unsupported
 from qcore.results.base import ResultStore
-from qcore.wire import content
 from qcore.wire.outcome import ChordPart
 from qcore.wire.result import GROUP_PREFIX, KEY_PREFIX, SUCCESS, ResultMeta, decode
+from qcore.wire.result_form import ResultForm, is_refused
 
 #: seconds between two questions of a caller that waits: the first, and the longest, which is Celery's
 FIRST_POLL_S, POLL_S = 0.02, 0.5
@@ -125,27 +125,30 @@ class KeyedResults(KeyedChords):
 
     def get(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
         found = self.read_keys([self._task_prefix + task_id for task_id in task_ids])
-        return [read_meta(raw, task_id) for raw, task_id in zip(found, task_ids, strict=True)]
+        return [read_meta(raw, task_id, self.form) for raw, task_id in zip(found, task_ids, strict=True)]
 
     def forget(self, task_ids: Sequence[str]) -> int:
         return self.delete_keys([self._task_prefix + task_id for task_id in task_ids])
 
     def save_group(self, group_id: str, results: Any, ttl_s: float | None) -> None:
-        self.write_key(self._group_prefix + group_id, content.to_json({"result": results}), ttl_s)
+        self.write_key(self._group_prefix + group_id, self.form.dumps({"result": results}), ttl_s)
 
     def restore_group(self, group_id: str) -> Any:
         (found,) = self.read_keys([self._group_prefix + group_id])
-        return content.from_json(found)["result"] if found else None
+        return self.form.loads(found)["result"] if found else None
 
     def delete_group(self, group_id: str) -> None:
         self.delete_keys([self._group_prefix + group_id])
 
 
-def read_meta(raw: bytes | None, task_id: str) -> ResultMeta | None:
-    """The meta; None where nothing is stored, or what is stored is no result."""
+def read_meta(raw: bytes | None, task_id: str, form: ResultForm) -> ResultMeta | None:
+    """The meta; None where nothing is stored, or what is stored is no result. Raises Malformed for one that
+    is not accepted here."""
     if not raw:
         return None  # Celery's file backend creates a file and then writes it
     try:
-        return decode(raw, task_id)
-    except Malformed:
+        return decode(raw, task_id, form)
+    except Malformed as exc:
+        if is_refused(exc):
+            raise
         return None

@@ -14,8 +14,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from qcore.base.times import new_id
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.consumer import Consumer
@@ -26,8 +24,9 @@ from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerDown, ConfigError, Malformed, MessageTooLarge
 from qcore.results.base import ResultStore
 from qcore.wire import envelope
-from qcore.wire.content import MAX_WIRE_BYTES
-from qcore.wire.result import FAILURE, READY_STATES, ResultMeta, decode, encode, exception_data
+from qcore.wire.content import MAX_WIRE_BYTES, type_of
+from qcore.wire.result import FAILURE, READY_STATES, ResultMeta, encode, exception_data, meta_of
+from qcore.wire.result_form import is_refused
 
 EXPIRES_S = 86400.0
 KEPT = 10_000
@@ -70,14 +69,26 @@ class RpcStore(ResultStore):
     def reply(self, result: StoredResult, reply_to: str, correlation_id: str) -> Message | None:
         if not reply_to:
             return None
-        raw = _wrapped(result.meta, reply_to, correlation_id)
+        raw = self._wrapped(result.meta, reply_to, correlation_id)
         if len(raw) > MAX_WIRE_BYTES:  # base64 makes it larger, and the caller would wait for ever
             error = exception_data(
                 MessageTooLarge(f"the result of {result.task_id}", len(raw), MAX_WIRE_BYTES)
             )
-            meta = encode(result.task_id, FAILURE, error, now=time.time())
-            raw = _wrapped(meta, reply_to, correlation_id)
+            meta = encode(result.task_id, FAILURE, error, now=time.time(), form=self.form)
+            raw = self._wrapped(meta, reply_to, correlation_id)
         return Message(raw, queue=reply_to)
+
+    def _wrapped(self, meta: bytes, reply_to: str, correlation_id: str) -> bytes:
+        mime, encoding = type_of(self.form.serializer)
+        return envelope.wrap(
+            meta,
+            exchange="",
+            routing_key=reply_to,
+            content_type=mime,
+            content_encoding=encoding,
+            correlation_id=correlation_id,
+            delivery_mode=TRANSIENT,  # worthless once the caller has ended
+        )
 
     # --- the caller's side
 
@@ -142,11 +153,16 @@ class RpcStore(ResultStore):
     def _keep(self, raw: bytes) -> None:
         try:
             found = envelope.decode(raw)
-            body = envelope.body_bytes(found)
-            task_id = found.properties.correlation_id or msgspec.json.decode(body)["task_id"]
-            meta = decode(body, task_id)
-        except (Malformed, msgspec.MsgspecError, KeyError, TypeError):
-            return  # not a result, so no caller waits for it
+            body = self.form.read(envelope.body_bytes(found), found.content_type, found.content_encoding)
+            task_id = found.properties.correlation_id or body["task_id"]
+            meta = meta_of(body, task_id)
+        except Malformed as exc:
+            if not is_refused(exc) or not (task_id := found.properties.correlation_id):
+                return  # not a result, so no caller waits for it
+            # Whoever waits for it would wait for ever.
+            meta = ResultMeta(task_id, FAILURE, exception_data(exc))
+        except (KeyError, TypeError):
+            return
         with self._changed:
             known = self._metas.get(task_id)
             if known is not None and known.is_ready:
@@ -165,16 +181,6 @@ class RpcStore(ResultStore):
             queue, self._queue = self._queue, None
         if queue is not None:
             queue.close()
-
-
-def _wrapped(meta: bytes, reply_to: str, correlation_id: str) -> bytes:
-    return envelope.wrap(
-        meta,
-        exchange="",
-        routing_key=reply_to,
-        correlation_id=correlation_id,
-        delivery_mode=TRANSIENT,  # worthless once the caller has ended
-    )
 
 
 class ConsumedReplies(Subscription):

@@ -14,9 +14,8 @@ _NONE = (
     "cassandra_write_consistency cassandra_auth_provider cassandra_auth_kwargs s3_access_key_id "
     "s3_secret_access_key s3_bucket s3_base_path s3_endpoint_url s3_region gcs_bucket gcs_project "
     "couchbase_backend_settings arangodb_backend_settings mongodb_backend_settings "
-    "redis_max_connections result_compression result_failure_expires result_persistent "
+    "redis_max_connections result_failure_expires result_persistent "
     "elasticsearch_retry_on_timeout elasticsearch_max_retries elasticsearch_timeout "
-    "security_certificate security_cert_store security_key security_key_password "
     "worker_agent worker_eta_task_limit worker_state_db "
     "worker_timer redis_backend_health_check_interval redis_backend_credential_provider "
     "dynamodb_endpoint_url gcs_threadpool_maxsize worker_executable beat_executable "
@@ -48,13 +47,11 @@ DEFAULTS: dict[str, Any] = {
     "event_queue_prefix": "celeryev",
     "event_queue_exclusive": True,
     "event_queue_durable": False,
-    "event_serializer": "json",
     "redis_retry_on_timeout": False,
     "redis_socket_keepalive": False,
     "result_cache_max": -1,
     "result_exchange": "celeryresults",
     "result_exchange_type": "direct",
-    "result_serializer": "json",
     "result_chord_retry_interval": 1.0,
     "result_chord_join_timeout": 3.0,
     "result_backend_max_sleep_between_retries_ms": 10000,
@@ -62,9 +59,7 @@ DEFAULTS: dict[str, Any] = {
     "result_backend_base_sleep_between_retries_ms": 10,
     "result_backend_always_retry": False,
     "elasticsearch_save_meta_as_text": True,
-    "security_digest": "sha256",
     "database_create_tables_at_setup": True,
-    "task_protocol": 2,
     "task_retry_on_worker_lost": False,
     "task_repr_maxlevels": 3,
     "worker_autoscaler": "celery.worker.autoscale:Autoscaler",

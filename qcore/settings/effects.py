@@ -30,7 +30,6 @@ _STORES = {
     "s3": "Amazon S3",
 }
 _NO_STORE = "there is no result backend for {} here; use redis://, db+…, cache+… or file:// in result_backend"
-_SECURITY = "messages are not signed here; control_keys and control_sign_key sign control requests"
 _NO_DAEMON = "`qctl events` has no background process; start it with a supervisor such as systemd"
 _PYTHON = "start the command with the required Python: `PYTHON -m qctl`"
 _OUTAGES = (
@@ -51,7 +50,6 @@ NO_EFFECT: dict[str, str] = {
     "event_queue_durable": _QUEUE_KIND.format("receivers of events"),
     "event_queue_exclusive": _QUEUE_KIND.format("receivers of events"),
     "event_queue_prefix": "the broker's driver names the queues of receivers",
-    "event_serializer": "events are always JSON",
     # schedule
     "beat_enable_remote_control": "a scheduler answers no control requests; use `qctl schedule`",
     "beat_remote_control_max_tick_age": "a scheduler answers no control requests; use `qctl schedule`",
@@ -63,10 +61,8 @@ NO_EFFECT: dict[str, str] = {
     "result_cache_max": "results that were read are not cached",
     "result_chord_join_timeout": _CHORDS,
     "result_chord_retry_interval": _CHORDS,
-    "result_compression": "results are stored uncompressed; compressed ones of Celery's can be read",
     "result_exchange": _EXCHANGE,
     "result_exchange_type": _EXCHANGE,
-    "result_serializer": "results are JSON; only a backend class of another package uses another form",
     "database_create_tables_at_setup": "tables of results that do not exist are made at the first use",
     "result_failure_expires": "results of failed tasks expire with result_expires, like all others",
     "result_persistent": "result messages of the rpc backend are transient",
@@ -75,7 +71,6 @@ NO_EFFECT: dict[str, str] = {
     "redis_max_connections": "each process has few connections, without a pool that could grow",
     "redis_retry_on_timeout": "a request that timed out is an outage, after which qcore connects again",
     "redis_socket_keepalive": "it is always on",
-    "task_protocol": "messages always have version 2 of the protocol",
     "task_repr_maxlevels": "the texts of arguments are cut by their length, not by their depth",
     "task_retry_on_worker_lost": "a task whose process died is redelivered (task_reject_on_worker_lost)",
     # worker
@@ -103,10 +98,6 @@ NO_EFFECT: dict[str, str] = {
     "worker_timer_precision": "the worker waits for the next event or due time itself",
     **{f"events_{what}": _NO_DAEMON for what in ("logfile", "pidfile", "uid", "gid", "umask", "executable")},
     **{
-        f"security_{what}": _SECURITY
-        for what in ("certificate", "cert_store", "key", "key_password", "digest")
-    },
-    **{
         name: _NO_STORE.format(store)
         for prefix, store in _STORES.items()
         for name in DEFAULTS
@@ -116,7 +107,6 @@ NO_EFFECT: dict[str, str] = {
 
 #: setting -> what differs from Celery where it has an effect: a clause
 DIFFERENT: dict[str, str] = {
-    "accept_content": "pickle is never accepted",
     "beat_schedule_filename": "only for a scheduler class that has a file",
     "beat_scheduler": "the default is qcore's scheduler, of which any number may run",
     "beat_sync_every": "only for a scheduler class",
@@ -136,7 +126,7 @@ DIFFERENT: dict[str, str] = {
     "redis_client_name": "only where result_backend is another server than the broker",
     "redis_socket_connect_timeout": "only where result_backend is another server than the broker",
     "redis_socket_timeout": "the default is that of the driver; only where result_backend is another server",
-    "result_accept_content": "only for backend classes of other packages; here results are JSON",
+    "result_compression": "not in databases, caches and rpc://, as in Celery",
     "result_backend": "without it the broker stores the results, if it can",
     "result_backend_thread_safe": "only for backend classes of other packages",
     "task_acks_late": "the default is true, Celery's is false",
@@ -211,6 +201,10 @@ def _results_in_redis(given: Mapping[str, Any]) -> bool:
     return _results_scheme(given) in ("redis", "rediss", "sentinel", "unix")
 
 
+def _results_compressible(given: Mapping[str, Any]) -> bool:
+    return _results_scheme(given) in ("", "redis", "rediss", "sentinel", "unix", "sqlite", "memory", "file")
+
+
 def _results_elsewhere(given: Mapping[str, Any]) -> bool:
     """Whether the result backend is a class of another package."""
     ours = "redis rediss sentinel unix rpc db database cache file sqlite memory disabled".split()
@@ -230,7 +224,8 @@ _WHERE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
         ),
         _at_rabbitmq,
     ),
-    **dict.fromkeys(("result_accept_content", "result_backend_thread_safe"), _results_elsewhere),
+    "result_backend_thread_safe": _results_elsewhere,
+    "result_compression": _results_compressible,
     **dict.fromkeys(
         ("redis_client_name", "redis_socket_connect_timeout", "redis_socket_timeout"), _results_in_redis
     ),

@@ -25,7 +25,9 @@ TABLE: dict[str, Setting] = {
     s.name: s
     for s in (
         # general
-        Setting("accept_content", SEQUENCE, ("json",), "accepted serializers; pickle is never accepted"),
+        Setting(
+            "accept_content", SEQUENCE, ("json",), "accepted serializers of messages, by name or content type"
+        ),
         Setting(
             "timezone",
             OPT_TEXT,
@@ -71,7 +73,9 @@ TABLE: dict[str, Setting] = {
             None,
             "task options by task name: {'proj.add': {'rate_limit': '10/s'}, '*': {…}}",
         ),
-        Setting("task_compression", OPT_TEXT, None, "compression of messages: gzip, bzip2, lzma"),
+        Setting(
+            "task_compression", OPT_TEXT, None, "compression of messages: gzip, bzip2, lzma, brotli, zstd"
+        ),
         Setting(
             "task_default_queue", (str,), "celery", "queue of tasks without one", ("QCTL_DEFAULT_QUEUE",)
         ),
@@ -154,7 +158,10 @@ TABLE: dict[str, Setting] = {
             "rules that map tasks to queues",
         ),
         Setting("task_send_sent_event", (bool,), False, "clients send task-sent events"),
-        Setting("task_serializer", (str,), "json", "serializer of messages: json, yaml, msgpack"),
+        Setting("task_protocol", (int,), 2, "version of the task messages that are sent: 2 or 1"),
+        Setting(
+            "task_serializer", (str,), "json", "serializer of messages: json, yaml, msgpack, pickle, auth"
+        ),
         Setting(
             "task_soft_time_limit",
             OPT_NUMBER,
@@ -300,6 +307,13 @@ TABLE: dict[str, Setting] = {
             "control_keys, else allow",
             ("QCTL_CONTROL_UNSIGNED",),
         ),
+        Setting("event_serializer", (str,), "json", "serializer of events"),
+        # signed messages
+        Setting("security_key", OPT_TEXT, None, "file of the private key that signs messages (PEM, RSA)"),
+        Setting("security_key_password", (str, bytes, type(None)), None, "the password of that file"),
+        Setting("security_certificate", OPT_TEXT, None, "file of the certificate of that key (PEM)"),
+        Setting("security_cert_store", OPT_TEXT, None, "folder or pattern of the certificates to trust"),
+        Setting("security_digest", (str,), "sha256", "digest of signatures, where digest=None is given"),
         Setting("event_exchange", (str,), "celeryev", "exchange of the events"),
         Setting("control_queue_ttl", NUMBER, 300.0, "RabbitMQ: seconds until a control request expires"),
         Setting(

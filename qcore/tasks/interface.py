@@ -13,6 +13,7 @@ from qcore.brokers.base import Broker
 from qcore.brokers.contract.records import Message
 from qcore.results.base import ResultStore
 from qcore.settings.config import Config
+from qcore.wire.result_form import ResultForm
 
 
 class RemoteControl(Protocol):
@@ -36,6 +37,9 @@ class ClientApp(Protocol):
 
     @property
     def results(self) -> ResultStore: ...
+
+    @property
+    def result_form(self) -> ResultForm: ...
 
     @property
     def results_if_open(self) -> ResultStore | None: ...

@@ -2,41 +2,52 @@
 
 In:  a value and a serializer name, or bytes and a content type.  Out: the other one.
 JSON follows kombu: types that JSON lacks are encoded as {"__type__": T, "__value__": V}.
-Pickle is never read. YAML and msgpack need their extras. A project may register more with kombu.
+YAML needs its extra. Pickle is read only where it is accepted by name, since it runs code that the sender has
+chosen. What the project has registered with kombu (registered.py) comes before what is here.
 """
 
 from __future__ import annotations
 
 import base64
-import importlib
 import json
 import math
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from qcore.errors import ConfigError, EncodeError, Malformed
+from qcore.errors import ConfigError, EncodeError, Malformed, SecurityError, did_you_mean
+from qcore.wire import registered
 
 MAX_WIRE_BYTES = 16 * 1024 * 1024
 MAX_INFLATED_BYTES = 64 * 1024 * 1024
 MAX_RATIO = 100  # of inflated to compressed, above SMALL_BYTES
 SMALL_BYTES = 1024 * 1024
 MAX_DEPTH = 64
-MAX_YAML_NODES = 1_000_000  # with what aliases stand for
+MAX_YAML_NODES = 300_000  # with what aliases stand for; counting them takes a quarter of a second
 
 CONTENT_TYPES = {
     "json": ("application/json", "utf-8"),
     "yaml": ("application/x-yaml", "utf-8"),
     "msgpack": ("application/x-msgpack", "binary"),
+    "pickle": ("application/x-python-serialize", "binary"),
     "raw": ("application/data", "binary"),
 }
 SERIALIZERS = {mime: name for name, (mime, _) in CONTENT_TYPES.items()}
-PICKLE = "application/x-python-serialize"
+JSON_ONLY = frozenset(("json",))
+
+
+class _Anything(frozenset[str]):
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+#: what this process itself has written is read whatever it is
+ANYTHING = _Anything()
 
 _fast_encode = msgspec.json.Encoder().encode
 _fast_decode = msgspec.json.Decoder().decode
@@ -113,6 +124,11 @@ def _is_plain(value: Any) -> bool:
 
 
 def _typed(value: Any) -> Any:
+    if hasattr(value, "__json__"):
+        return value.__json__()
+    is_own, found = registered.to_json(value)
+    if is_own:
+        return found
     if isinstance(value, datetime):
         return {"__type__": "datetime", "__value__": value.isoformat()}
     if isinstance(value, date):
@@ -128,8 +144,6 @@ def _typed(value: Any) -> Any:
             return {"__type__": "bytes", "__value__": value.decode()}
         except UnicodeDecodeError:
             return {"__type__": "base64", "__value__": base64.b64encode(value).decode()}
-    if hasattr(value, "__json__"):
-        return value.__json__()
     if isinstance(value, set | frozenset):
         raise EncodeError(f"a {type(value).__name__} has no JSON form; send a list")
     raise EncodeError(f"an object of type {type(value).__name__} has no JSON form: {value!r:.80}")
@@ -148,7 +162,8 @@ _FROM_TYPED: dict[str, Callable[[Any], Any]] = {
 
 def _untyped(found: dict[str, Any]) -> Any:
     if len(found) == 2 and "__type__" in found and "__value__" in found:
-        read = _FROM_TYPED.get(found["__type__"]) if isinstance(found["__type__"], str) else None
+        kind = found["__type__"]
+        read = (registered.from_json(kind) or _FROM_TYPED.get(kind)) if isinstance(kind, str) else None
         if read is None:
             raise Malformed("unknown_type", f"JSON type envelope {found['__type__']!r:.60}")
         return read(found["__value__"])
@@ -159,69 +174,142 @@ def _untyped(found: dict[str, Any]) -> Any:
 
 
 def dumps(value: Any, serializer: str = "json") -> tuple[str, str, bytes]:
-    """`value` as (content type, content encoding, bytes)."""
-    if serializer not in CONTENT_TYPES:
-        return _dumps_by_kombu(value, serializer)
-    mime, encoding = CONTENT_TYPES[serializer]
+    """`value` as (content type, content encoding, bytes). Raises EncodeError, and ConfigError for a name that
+    nobody has registered."""
+    mime, encoding = CONTENT_TYPES.get(serializer, ("", ""))
+    if not mime or "kombu.serialization" in sys.modules:
+        own = registered.serializer(serializer, bool(mime))
+        if own is not None:
+            return _dumps_by(own, value)
     if serializer == "json":
         return mime, encoding, to_json(value)
-    if serializer == "yaml":
-        return mime, encoding, _yaml().safe_dump(value).encode()
-    if serializer == "msgpack":
-        return mime, encoding, msgspec.msgpack.encode(value)
-    return mime, encoding, value if isinstance(value, bytes) else str(value).encode()
-
-
-def _dumps_by_kombu(value: Any, serializer: str) -> tuple[str, str, bytes]:
-    """The same with a serializer that the project has registered with kombu."""
-    kombu = importlib.import_module("kombu.serialization")
-    if serializer == "pickle" or serializer not in kombu.registry.name_to_type:
-        raise ConfigError(
-            f"no serializer named '{serializer}'; known: {', '.join(CONTENT_TYPES)}, and those registered "
-            "with kombu" + (" (not pickle: it runs code from the broker)" if serializer == "pickle" else "")
-        )
+    if not mime:
+        raise _unknown(serializer)
+    if serializer == "raw":
+        return mime, encoding, value if isinstance(value, bytes) else str(value).encode()
     try:
-        mime, encoding, data = kombu.dumps(value, serializer)
+        return mime, encoding, _ENCODERS[serializer](value)
+    except ConfigError:
+        raise
+    except Exception as exc:  # of a third-party encoder, or of a class that pickle calls
+        raise EncodeError(f"{serializer} cannot represent the value: {exc}") from exc
+
+
+def _dumps_by(own: registered.Codec, value: Any) -> tuple[str, str, bytes]:
+    """The same with a serializer that the project has registered with kombu."""
+    assert own.encode is not None
+    try:
+        data = own.encode(value)
+    except (ConfigError, SecurityError):
+        raise
     except Exception as exc:  # of the project's own encoder
-        raise EncodeError(f"the serializer '{serializer}' raised {exc!r}") from exc
-    return mime, encoding, data.encode() if isinstance(data, str) else data
+        raise EncodeError(f"the serializer '{own.name}' raised {exc!r}") from exc
+    return own.content_type, own.content_encoding, data.encode() if isinstance(data, str) else data
 
 
-def _name_by_kombu(content_type: str) -> str | None:
-    """The name of a serializer that the project has registered with kombu."""
-    kombu = sys.modules.get("kombu.serialization")  # without it nothing was registered
-    found = kombu.registry.type_to_name.get(content_type) if kombu is not None else None
-    return found if found != "pickle" else None
+def content_types(serializers: Iterable[str]) -> frozenset[str]:
+    """The content types of serializers that are given by name or as content types."""
+    return frozenset(CONTENT_TYPES.get(name, (name,))[0] for name in serializers)
+
+
+def type_of(serializer: str) -> tuple[str, str]:
+    """The content type and the encoding of a serializer; raises ConfigError for a name that nobody has
+    registered."""
+    own = registered.serializer(serializer, serializer in CONTENT_TYPES)
+    if own is not None:
+        return own.content_type, own.content_encoding
+    if serializer not in CONTENT_TYPES:
+        raise _unknown(serializer)
+    return CONTENT_TYPES[serializer]
+
+
+def _unknown(serializer: str) -> ConfigError:
+    more = ", ".join(name for name in registered.names() if name not in CONTENT_TYPES) or "none"
+    return ConfigError(
+        f"no serializer named '{serializer}'; known: {', '.join(CONTENT_TYPES)}, and those registered "
+        f"with kombu ({more})" + ("; auth needs app.setup_security()" if serializer == "auth" else "")
+    )
 
 
 def loads(
-    raw: bytes, content_type: str, accept: frozenset[str] | None = None, content_encoding: str = "utf-8"
+    raw: bytes,
+    content_type: str,
+    accept: frozenset[str] | None = None,
+    content_encoding: str = "utf-8",
+    setting: str = "accept_content",
 ) -> Any:
     """The value in `raw`; raises Malformed when the type is not accepted or the bytes do not match it.
 
-    accept holds serializer names or content types; None accepts JSON only.
+    accept holds serializer names or content types; None accepts JSON only. setting: which says so.
     """
-    name = SERIALIZERS.get(content_type) or _name_by_kombu(content_type)
-    allowed = accept if accept is not None else frozenset(("json",))
+    name = SERIALIZERS.get(content_type)
+    own = None
+    if name is None or "kombu.serialization" in sys.modules:
+        own = registered.reader(content_type, name is not None)
+        name = own.name if own is not None else name
+    allowed = accept if accept is not None else JSON_ONLY
     if name is None or (name not in allowed and content_type not in allowed):
-        raise Malformed("content_disallowed", f"content type {content_type!r:.80}")
-    if name == "json":
+        raise Malformed("content_disallowed", _refusal(name, content_type, allowed, setting))
+    if name == "json" and own is None:
         return from_json(raw)
     try:
-        if name == "yaml":
-            return _load_yaml(raw)
-        if name == "msgpack":
-            return msgspec.msgpack.decode(raw)
-        if name not in CONTENT_TYPES:
-            kombu = importlib.import_module("kombu.serialization")
-            return kombu.loads(raw, content_type, content_encoding, accept={content_type})
+        if own is not None:
+            assert own.decode is not None
+            return own.decode(raw)
+        return raw if name == "raw" else _DECODERS[name](raw)
     except RecursionError as exc:
         raise Malformed("too_deep", f"the {name} is nested too deeply") from exc
-    except (ConfigError, Malformed):
+    except Malformed:
         raise
-    except Exception as exc:  # a third-party parser: any exception means that the format is wrong
-        raise Malformed(f"not_{name}", str(exc)[:200]) from exc
-    return raw
+    except ConfigError as exc:  # its package is not installed
+        raise Malformed("package_missing", str(exc)) from exc
+    except SecurityError as exc:
+        raise Malformed("not_verified", str(exc)[:200]) from exc
+    except (Exception, SystemExit) as exc:  # a third-party parser: any exception means that it is wrong
+        raise Malformed(f"not_{name}", (str(exc) or type(exc).__name__)[:200]) from exc
+
+
+def _refusal(name: str | None, content_type: str, allowed: frozenset[str], setting: str) -> str:
+    what = f"content type {content_type!r:.80}" + (f" ({name})" if name else "")
+    if name is None:
+        return f"{what}: no serializer is registered for it"
+    hint = "; auth needs app.setup_security()" if name == "raw" and "auth" in allowed else ""
+    return f"{what} is not accepted; {setting} names what is: {', '.join(sorted(allowed))}{hint}"
+
+
+def check_accepted(names: Iterable[str]) -> None:
+    """Raises ConfigError for a name in accept_content that no serializer has."""
+    for name in names:
+        if "/" in name or name in CONTENT_TYPES or registered.serializer(name, False) is not None:
+            continue
+        more = "; auth needs app.setup_security()" if name == "auth" else did_you_mean(name, CONTENT_TYPES)
+        raise ConfigError(f"accept_content names '{name}', which is no serializer{more}")
+
+
+def _dump_yaml(value: Any) -> bytes:
+    text: str = _yaml().safe_dump(_plain(value))
+    return text.encode()
+
+
+def _plain(value: Any) -> Any:
+    """The value with signatures and lists of qcore as what they are on the wire."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, AsRead) or type(value) in (list, tuple):
+        return [_plain(one) for one in value]
+    return value
+
+
+def _dump_pickle(value: Any) -> bytes:
+    from qcore.wire import pickles
+
+    return pickles.dump(value)
+
+
+def _load_pickle(raw: bytes) -> Any:
+    from qcore.wire import pickles
+
+    return pickles.load(raw)
 
 
 def _load_yaml(raw: bytes) -> Any:
@@ -265,4 +353,13 @@ def _yaml() -> Any:
     return yaml
 
 
-# --- compression -------------------------------------------------------------------------------
+_ENCODERS: dict[str, Callable[[Any], bytes]] = {
+    "yaml": _dump_yaml,
+    "msgpack": msgspec.msgpack.encode,
+    "pickle": _dump_pickle,
+}
+_DECODERS: dict[str, Callable[[bytes], Any]] = {
+    "yaml": _load_yaml,
+    "msgpack": msgspec.msgpack.decode,
+    "pickle": _load_pickle,
+}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -71,7 +71,14 @@ class Reply(msgspec.Struct):
 Sealer = Callable[[bytes, str], str]
 
 
-def encode_request(request: Request, sealer: Sealer | None = None) -> bytes:
+def accepted(accept_content: Iterable[str]) -> frozenset[str]:
+    """What requests and replies may be with this accept_content: also JSON, which `qctl` sends without an
+    app, unless messages are signed."""
+    found = frozenset(accept_content)
+    return found if "auth" in found else found | content.JSON_ONLY
+
+
+def encode_request(request: Request, sealer: Sealer | None = None, serializer: str = "json") -> bytes:
     """A request as message bytes."""
     body: dict[str, Any] = {
         "method": request.method,
@@ -86,12 +93,12 @@ def encode_request(request: Request, sealer: Sealer | None = None) -> bytes:
             "exchange": request.reply_exchange or REPLY_EXCHANGE,
             "routing_key": request.reply_key,
         }
-    raw = content.to_json(body)
+    mime, encoding, raw = content.dumps(body, serializer)
     headers: dict[str, Any] = {"clock": request.clock, "expires": request.expires}
     if sealer is not None:
         recipients = seals.digest_of_recipients(request.destination, request.pattern, request.matcher)
         headers[seals.HEADER] = sealer(raw, recipients)
-    return _message(raw, EXCHANGE, "", headers)
+    return _message(raw, EXCHANGE, "", headers, mime, encoding)
 
 
 def decode_request(raw: bytes, accept: frozenset[str] | None = None) -> Request:
@@ -152,10 +159,11 @@ def decode_request(raw: bytes, accept: frozenset[str] | None = None) -> Request:
     )
 
 
-def encode_reply(reply: Reply, exchange: str, routing_key: str) -> bytes:
-    """A reply as message bytes; values that JSON cannot represent are sent as their repr."""
+def encode_reply(reply: Reply, exchange: str, routing_key: str, serializer: str = "json") -> bytes:
+    """A reply as message bytes; raises EncodeError for a value that the serializer cannot represent."""
     headers = {"ticket": reply.ticket, "clock": reply.clock, "qcore-instance": reply.instance}
-    return _message(content.to_json({reply.node: reply.value}), exchange, routing_key, headers)
+    mime, encoding, raw = content.dumps({reply.node: reply.value}, serializer)
+    return _message(raw, exchange, routing_key, headers, mime, encoding)
 
 
 def decode_replies(raw: bytes, accept: frozenset[str] | None = None) -> list[Reply]:
@@ -178,9 +186,13 @@ def decode_replies(raw: bytes, accept: frozenset[str] | None = None) -> list[Rep
     ]
 
 
-def _message(body: bytes, exchange: str, routing_key: str, headers: dict[str, Any]) -> bytes:
+def _message(
+    body: bytes, exchange: str, routing_key: str, headers: dict[str, Any], mime: str, encoding: str
+) -> bytes:
     return envelope.wrap(
         body,
+        content_type=mime,
+        content_encoding=encoding,
         exchange=exchange,
         routing_key=routing_key,
         headers=headers,

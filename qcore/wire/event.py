@@ -27,15 +27,23 @@ def routing_key(kind: str) -> str:
     return kind.replace("-", ".")
 
 
-def encode(events: Event | list[Event], node: str, key: str) -> bytes:
-    """One event, or a list of them, as message bytes; raises for values that JSON cannot represent."""
+def encode(events: Event | list[Event], node: str, key: str, serializer: str = "json") -> bytes:
+    """One event, or a list of them, as message bytes; raises for values that it cannot represent."""
+    mime, encoding, body = content.dumps(events, serializer)
     return envelope.wrap(
-        content.to_json(events),
+        body,
+        content_type=mime,
+        content_encoding=encoding,
         exchange=EXCHANGE,
         routing_key=key,
         headers={"hostname": node},
         delivery_mode=1,
     )
+
+
+def accepted(serializer: str) -> frozenset[str]:
+    """What receivers accept with this event_serializer: also JSON, as in Celery, unless events are signed."""
+    return frozenset((serializer,)) if serializer == "auth" else frozenset((serializer, "json"))
 
 
 def decode(raw: bytes) -> list[Event]:
@@ -46,10 +54,10 @@ def decode(raw: bytes) -> list[Event]:
     return good
 
 
-def decode_counted(raw: bytes) -> tuple[list[Event], int]:
+def decode_counted(raw: bytes, accept: frozenset[str] = content.JSON_ONLY) -> tuple[list[Event], int]:
     """The events in one message, and the number of items that are not events; raises Malformed."""
     found = envelope.decode(raw)
-    value = envelope.body_value(found)
+    value = envelope.body_value(found, accept)
     batch = value if isinstance(value, list) else [value]
     good = [e for e in batch if is_event(e)]
     return good, len(batch) - len(good)

@@ -62,7 +62,7 @@ class ChordPart(msgspec.Struct, array_like=True):
     group: str
     task_id: str
     index: int | None
-    entry: bytes  # JSON [1, id, state, result], as Celery stores it for the body
+    entry: bytes  # [1, id, state, result], as Celery stores it for the body (result_form.py)
     body: bytes  # the signature of the chord's body, JSON
     root_id: str | None = None
 

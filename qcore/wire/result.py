@@ -1,7 +1,8 @@
 """Results as they are stored: Celery's meta object under `celery-task-meta-<id>`.
 
-In:  an outcome.  Out: JSON bytes; and back.  The exception of a failed run is data
-({exc_type, exc_message, exc_module}); reading one never imports anything (CVE-2021-23727).
+In:  an outcome.  Out: the bytes that are stored (result_form.py); and back.
+The exception of a failed run is data ({exc_type, exc_message, exc_module}); reading one never imports
+anything (CVE-2021-23727).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from qcore import errors
 from qcore.base.times import iso
 from qcore.errors import Malformed, MessageTooLarge, RemoteError, WorkerLostError
 from qcore.wire import content
+from qcore.wire.result_form import JSON, ResultForm
 
 if TYPE_CHECKING:
     from qcore.wire.task import Body, TaskMessage
@@ -33,7 +35,8 @@ PROPAGATE_STATES = frozenset((FAILURE, REVOKED))
 
 
 class ResultMeta(msgspec.Struct):
-    """The stored result of a task; `result` is JSON data (for failures the exception as data)."""
+    """The stored result of a task; the `result` of a failure is the exception as data, or, where results are
+    pickled, the exception."""
 
     task_id: str
     status: str = PENDING
@@ -68,9 +71,10 @@ def encode(
     group_id: str | None = None,
     parent_id: str | None = None,
     extended: dict[str, Any] | None = None,
+    form: ResultForm = JSON,
 ) -> bytes:
-    """One meta as JSON bytes. Raises TypeError when JSON cannot represent `result`, MessageTooLarge when it
-    is too large; of an exception that is too large only this error is stored."""
+    """One meta as it is stored. Raises TypeError when the serializer cannot represent `result`,
+    MessageTooLarge when it is too large; of an exception that is too large only this error is stored."""
     meta: dict[str, Any] = {
         "status": status,
         "result": result,
@@ -85,14 +89,14 @@ def encode(
         meta["parent_id"] = parent_id
     if extended:
         meta.update(extended)
-    raw = content.to_json(meta)
+    raw = form.dumps(meta)
     if len(raw) > content.MAX_WIRE_BYTES:
         error = MessageTooLarge(f"the result of {task_id}", len(raw), content.MAX_WIRE_BYTES)
         if status not in EXCEPTION_STATES:
             raise error
         few = ("status", "date_done", "task_id", "group_id", "parent_id")
         kept = {key: value for key, value in meta.items() if key in few}
-        raw = content.to_json({**kept, "result": exception_data(error), "traceback": None, "children": []})
+        raw = form.dumps({**kept, "result": exception_data(error), "traceback": None, "children": []})
     return raw
 
 
@@ -115,14 +119,18 @@ def extended(message: TaskMessage, body: Body, node: str, request: bool) -> dict
     return found
 
 
-def with_next_attempt(meta: bytes) -> bytes:
+def with_next_attempt(meta: bytes, form: ResultForm = JSON) -> bytes:
     """The meta of a run that asked for a further attempt: if it is redelivered it must run again."""
-    return content.to_json({**content.from_json(meta), "next_attempt": True})
+    return form.dumps({**form.own(meta), "next_attempt": True})
 
 
-def decode(raw: bytes, task_id: str) -> ResultMeta:
+def decode(raw: bytes, task_id: str, form: ResultForm = JSON) -> ResultMeta:
     """The meta in `raw`; raises Malformed."""
-    found = content.from_json(raw)
+    return meta_of(form.loads(raw), task_id)
+
+
+def meta_of(found: Any, task_id: str) -> ResultMeta:
+    """The meta in a mapping; raises Malformed."""
     if not isinstance(found, dict) or not isinstance(found.get("status"), str):
         raise Malformed("bad_result", "not a result meta object", task_id)
 
@@ -186,6 +194,8 @@ def exception_from(data: Any) -> Exception:
     class asks for the call (ASKS). What is no Exception (SystemExit, say) would end a caller that reads the
     result; it comes back as WorkerLostError.
     """
+    if isinstance(data, BaseException):
+        return _unpickled(data)
     if not isinstance(data, dict) or not isinstance(data.get("exc_type"), str):
         return RemoteError("Exception", [data])
     name, module = data["exc_type"], data.get("exc_module")
@@ -202,6 +212,19 @@ def exception_from(data: Any) -> Exception:
     if Exception not in found.__mro__:
         return WorkerLostError(f"the task ended its process: {name}({', '.join(map(repr, arguments))})")
     return _rebuilt(found, arguments)
+
+
+def _unpickled(exc: BaseException) -> Exception:
+    """An exception that was stored as itself, or in Celery's wrapper for those that cannot be pickled."""
+    name = getattr(exc, "exc_cls_name", None)
+    if isinstance(name, str):
+        return RemoteError(name, list(getattr(exc, "exc_args", ())), str(getattr(exc, "exc_module", "")))
+    return exc if isinstance(exc, Exception) else WorkerLostError(f"the task ended its process: {exc!r}")
+
+
+def exception_stored(data: Any) -> Any:
+    """The exception in a meta's result as data."""
+    return exception_data(_unpickled(data)) if isinstance(data, BaseException) else data
 
 
 def _rebuilt(kind: type[Exception], arguments: Sequence[Any]) -> Exception:

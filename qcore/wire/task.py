@@ -1,4 +1,4 @@
-"""Task messages: Celery's protocol 2 (written and read) and protocol 1 (read only).
+"""Task messages: Celery's protocols 2 and 1, written and read.
 
 In:  a call (name, args, kwargs, options) or message bytes.  Out: message bytes, or a TaskMessage.
 Before this: task.py builds one.  After this: brokers/X transport the bytes; worker/loop.py reads
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from qcore.base.times import epoch
-from qcore.errors import Malformed, MessageTooLarge
+from qcore.errors import ConfigError, Malformed, MessageTooLarge
 from qcore.wire import content, envelope
 from qcore.wire.compression import compress
 from qcore.wire.envelope import Envelope, Properties
@@ -122,8 +122,10 @@ def build(
     kwargsrepr: str | None = None,
     properties: dict[str, Any] | None = None,
     before: Callable[[dict[str, Any], Any, dict[str, Any]], None] | None = None,
+    protocol: int = 2,
 ) -> bytes:
-    """One call as message bytes (protocol 2); raises TypeError for arguments with no JSON form.
+    """One call as message bytes; raises TypeError for arguments that the serializer cannot represent, and
+    ConfigError for a protocol that is neither 2 nor 1.
 
     properties: more properties of the message, which cannot replace those that the transport needs.
     before: gets headers, body and properties before they are encoded, and may change them.
@@ -152,12 +154,17 @@ def build(
     }
     if headers:
         head.update({k: v for k, v in headers.items() if k not in KNOWN_HEADERS})
+    call: Any = (args, kwargs, links)
+    if protocol != 2:
+        head, call = _as_protocol_1(protocol, head, args, kwargs, links)
     if before is not None:
         properties = dict(properties or {})
-        before(head, (args, kwargs, links), properties)
-    mime, encoding, body = content.dumps((args, kwargs, links), serializer)
+        before(head, call, properties)
+    mime, encoding, body = content.dumps(call, serializer)
     if compression:
-        head["compression"], body = compress(body, compression)
+        packed, body = compress(body, compression)
+        if packed is not None:
+            head["compression"] = packed
     raw = envelope.wrap(
         body,
         exchange=exchange,
@@ -175,6 +182,39 @@ def build(
     if len(raw) > content.MAX_WIRE_BYTES:
         raise MessageTooLarge(f"the message of {task}[{task_id}]", len(raw), content.MAX_WIRE_BYTES)
     return raw
+
+
+#: of protocol 2: what a message of protocol 1 has in its body
+_FIELDS_1 = ("task", "id", "group", "group_index", "retries", "eta", "expires", "timelimit")
+
+
+def _as_protocol_1(
+    protocol: int, head: dict[str, Any], args: Any, kwargs: Any, links: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The headers, which are the caller's own, and the body. As in Celery, each step of a chain is a callback
+    of the step before it."""
+    if protocol != 1:
+        raise ConfigError(f"task_protocol is {protocol!r}; it must be 2 or 1")
+    callbacks, after = links["callbacks"], None
+    for step in links["chain"] or ():
+        options = dict(step.get("options") or {})
+        if after is not None:
+            old = options.get("link") or []
+            options["link"] = [*(old if isinstance(old, list | tuple) else [old]), after]
+        after = {**step, "options": options}
+    if after is not None:
+        callbacks = [*(callbacks or ()), after]
+    body = {
+        **{key: head[key] for key in _FIELDS_1},
+        "args": args,
+        "kwargs": kwargs,
+        "utc": True,
+        "callbacks": callbacks,
+        "errbacks": links["errbacks"],
+        "chord": links["chord"],
+        "taskset": head["group"],
+    }
+    return {key: value for key, value in head.items() if key not in KNOWN_HEADERS}, body
 
 
 _NO_LINKS: dict[str, Any] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
@@ -237,13 +277,14 @@ _ordinary = msgspec.json.Decoder(_Ordinary).decode
 _ORDINARY_BYTES = 4096
 
 
-def read(raw: bytes) -> TaskMessage:
-    """The task in `raw`, head checked, body untouched; raises Malformed and nothing else."""
+def read(raw: bytes, accept: frozenset[str] | None = None) -> TaskMessage:
+    """The task in `raw`, head checked, body untouched; raises Malformed and nothing else. accept: what the
+    body of a message of protocol 1 may be, which has to be read."""
     if len(raw) <= _ORDINARY_BYTES:
         try:
             found = _ordinary(raw)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return check(envelope.decode(raw))  # which finds the reason
+            return check(envelope.decode(raw), accept)  # which finds the reason
         head, retries = found.headers, found.headers.retries or 0
         sound = _PRINTABLE.fullmatch(head.id) and _PRINTABLE.fullmatch(head.task)
         if sound and 0 <= retries <= RETRIES_LIMIT:
@@ -261,14 +302,14 @@ def read(raw: bytes) -> TaskMessage:
                 reply_to=found.properties.reply_to,
                 priority=min(max(priority, 0), 9),
             )
-    return check(envelope.decode(raw))
+    return check(envelope.decode(raw), accept)
 
 
-def check(found: Envelope) -> TaskMessage:
+def check(found: Envelope, accept: frozenset[str] | None = None) -> TaskMessage:
     """The task in an envelope; raises Malformed and nothing else."""
     headers = found.headers
     if "task" not in headers and "id" not in headers:
-        return _protocol_1(found)
+        return _protocol_1(found, accept)
     name, task_id = headers.get("task"), headers.get("id")
     if not isinstance(task_id, str) or not _PRINTABLE.fullmatch(task_id):
         raise Malformed("no_id" if task_id is None else "bad_id", f"id {task_id!r:.80}")
@@ -328,16 +369,17 @@ def _checked(found: Envelope, name: Any, task_id: str, fields: dict[str, Any], p
     )
 
 
-def _protocol_1(found: Envelope) -> TaskMessage:
+def _protocol_1(found: Envelope, accept: frozenset[str] | None) -> TaskMessage:
     """Celery's older format: all fields are in the body, an object."""
     if not found.body:
         raise Malformed("no_id", "neither the headers nor the body name the task")
-    fields = envelope.body_value(found)
+    fields = envelope.body_value(found, accept)
     if not isinstance(fields, dict):
         raise Malformed("no_id", "the headers have no id and the body is not a protocol 1 object")
     task_id = fields.get("id")
     if not isinstance(task_id, str) or not _PRINTABLE.fullmatch(task_id):
         raise Malformed("no_id" if task_id is None else "bad_id", f"id {task_id!r:.80}")
+    args = fields.get("args") or []
     # A protocol 1 message has no such headers; the important ones are copied so that
     # requests look alike to the task.
     found.headers = {
@@ -351,6 +393,8 @@ def _protocol_1(found: Envelope) -> TaskMessage:
         "expires": fields.get("expires"),
         "timelimit": fields.get("timelimit"),
         "root_id": task_id,
+        "argsrepr": short_repr(tuple(args) if isinstance(args, list) else args),
+        "kwargsrepr": short_repr(fields.get("kwargs") or {}),
     }
     return _checked(found, fields.get("task"), task_id, found.headers, 1)
 
@@ -396,6 +440,13 @@ def read_body(message: TaskMessage, accept: frozenset[str] | None = None) -> Bod
     if embed.get("chain") and found.content_type == "application/json":
         embed["chain"] = content.as_read(embed["chain"], raw)
     return Body(list(args), kwargs, embed)
+
+
+def call_of(message: TaskMessage, accept: frozenset[str] | None = None) -> Any:
+    """The body as its protocol has it: (args, kwargs, embed), or a mapping. Raises Malformed."""
+    if message.protocol == 1:
+        return envelope.body_value(message.envelope, accept)
+    return tuple(read_body(message, accept))
 
 
 def _moment(value: Any) -> float | None:

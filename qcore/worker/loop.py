@@ -69,7 +69,7 @@ class Loop:
         self.drain_timeout_s = drain_timeout_s
         self.stage = ShutdownStage.RUNNING
         self.held: dict[int, InFlight] = {}
-        self.admission = Admission(app.tasks, reporter, rules)
+        self.admission = Admission(app.tasks, reporter, rules, frozenset(app.conf.accept_content))
         self.autoscaler: Autoscaler | None = None
         self.total: Counter[str] = Counter()
         self.returned = 0  # runs that a cold shutdown interrupted, and outcomes that it did not settle

@@ -48,7 +48,7 @@ from qcore.worker.intake.rate_limits import per_second
 from qcore.worker.loop import Loop
 from qcore.worker.outage import reach
 from qcore.worker.process import log_setup, task_logs
-from qcore.worker.process.options import concurrency_of, node_name, queue_names
+from qcore.worker.process.options import check_serializers, concurrency_of, node_name, queue_names
 from qcore.worker.process.pidfile import PidFile
 from qcore.worker.remote_control import RemoteControl, note
 from qcore.worker.services.autoscale import Autoscaler, bounds, keepalive_s
@@ -170,6 +170,7 @@ class Worker:
         task_logs.keep(app, self.node)
         celeryd_after_setup.send(self.node, instance=self, conf=app.conf)
         app.import_modules()
+        check_serializers(app.conf, os.geteuid(), os.environ)
         warn_of_never_sent()
         if "warn_of_idle_patches" in provided:
             provided["warn_of_idle_patches"](self._pool_kind.name)
@@ -259,7 +260,9 @@ class Worker:
         if conf.worker_store_failed and app.broker.features.failures:
             failures = FailedTaskRecorder(self.node, conf.seconds("failed_task_expires"))
         ttl_s = conf.seconds("result_expires")
-        return SettlementRules(ttl_s, conf.task_max_deliveries, failures, chords.consequences)
+        return SettlementRules(
+            ttl_s, conf.task_max_deliveries, failures, chords.consequences, self.app.result_form
+        )
 
     def _stop_all(self, services: list[Any], consumer: Any) -> None:
         """Stop `services` in the given order, then close the consumer and the events. The order matters:

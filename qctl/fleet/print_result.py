@@ -55,9 +55,9 @@ def _failed(session: Session, meta: ResultMeta, traceback: str) -> int:
 
 
 def _error(data: Any) -> str:
-    from qcore.wire.result import exception_from
+    from qcore.wire.result import exception_from, exception_stored
 
-    found = exception_from(data)
+    found, data = exception_from(data), exception_stored(data)
     if isinstance(data, dict) and isinstance(data.get("exc_type"), str):
         message = data.get("exc_message")
         parts = message if isinstance(message, list | tuple) else [message]
@@ -67,10 +67,12 @@ def _error(data: Any) -> str:
 
 
 def _fields(meta: ResultMeta) -> dict[str, Any]:
+    from qcore.wire.result import exception_stored
+
     return {
         "id": meta.task_id,
         "state": meta.status,
-        "result": meta.result,
+        "result": exception_stored(meta.result),
         "traceback": meta.traceback,
         "finished_at": meta.date_done,
         "name": meta.name,

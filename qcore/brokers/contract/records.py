@@ -105,7 +105,7 @@ class FullChord(msgspec.Struct):
 
     group: str
     token: str
-    entries: list[bytes]  # one for each member, in member order: JSON [1, id, state, result]
+    entries: list[bytes]  # one for each member, in member order: [1, id, state, result] (wire/result_form.py)
     shape: bytes | None = None  # the saved GroupResult, for the nested groups of a Celery client
 
 

@@ -146,7 +146,7 @@ class MemoryBroker(Broker):
         if until is not None and until <= time.time():
             del self._state.results[task_id]
             return None
-        return None if meta is None else decode(meta, task_id)
+        return None if meta is None else decode(meta, task_id, self.form)
 
     def store_results(self, results: Sequence[StoredResult]) -> None:
         with self._state.changed:

@@ -42,12 +42,9 @@ from qcore.brokers.redis.result_waits import RedisResultWatch, ResultWaits
 from qcore.brokers.redis.servers import ServerSelector
 from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerDown, NotReplicated, Unroutable, Unsupported
-from qcore.wire.compression import decompress
-from qcore.wire.content import from_json, to_json
 from qcore.wire.result import ResultMeta, decode
 
 UNREVOKED_AT_ONCE = 5000
-_COMPRESSED = b"\x00celery-compressed\x00"
 
 
 class RedisBroker(Broker):
@@ -256,7 +253,7 @@ class RedisBroker(Broker):
         if not task_ids:
             return []
         found = self._shared.call("MGET", *[self._keys.result(i) for i in task_ids])
-        return [_meta(raw, i) for raw, i in zip(found, task_ids, strict=True)]
+        return [self._meta(raw, i) for raw, i in zip(found, task_ids, strict=True)]
 
     def store_results(self, results: Sequence[StoredResult]) -> None:
         commands: list[tuple[Any, ...]] = []
@@ -271,22 +268,25 @@ class RedisBroker(Broker):
             with self._shared.lock:
                 self._shared.link.safe_calls(commands)
 
+    def _meta(self, raw: bytes | None, task_id: str) -> ResultMeta | None:
+        return None if raw is None else decode(raw, task_id, self.form)
+
     def wait_result(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
-        return self._waits.wait(self._keys.result(task_id), timeout_s, lambda raw: _meta(raw, task_id))
+        return self._waits.wait(self._keys.result(task_id), timeout_s, lambda raw: self._meta(raw, task_id))
 
     def watch_results(self) -> ResultWatch:
-        return RedisResultWatch(self._door, self._keys.result, _meta)
+        return RedisResultWatch(self._door, self._keys.result, self._meta)
 
     def forget_results(self, task_ids: Sequence[str]) -> int:
         return int(self._shared.call("DEL", *[self._keys.result(i) for i in task_ids])) if task_ids else 0
 
     def save_group(self, group_id: str, results: Any, ttl_s: float | None) -> None:
         expiry = () if ttl_s is None else ("PX", max(1, int(ttl_s * 1000)))
-        self._shared.call("SET", self._keys.group(group_id), to_json({"result": results}), *expiry)
+        self._shared.call("SET", self._keys.group(group_id), self.form.dumps({"result": results}), *expiry)
 
     def restore_group(self, group_id: str) -> Any:
         found = self._shared.call("GET", self._keys.group(group_id))
-        return from_json(found)["result"] if found else None
+        return self.form.loads(found)["result"] if found else None
 
     def delete_group(self, group_id: str) -> None:
         self._shared.call("DEL", self._keys.group(group_id))
@@ -367,15 +367,6 @@ class RedisBroker(Broker):
         with self._shared.lock:
             self._shared.link.drop()
         self._waits.close()
-
-
-def _meta(raw: bytes | None, task_id: str) -> ResultMeta | None:
-    if raw is None:
-        return None
-    if raw.startswith(_COMPRESSED):  # Celery's result_compression
-        mime, _, packed = raw[len(_COMPRESSED) :].partition(b"\x00")
-        raw = decompress(packed, mime.decode("ascii", "replace"))
-    return decode(raw, task_id)
 
 
 def _matches(pattern: str, key: str) -> bool:

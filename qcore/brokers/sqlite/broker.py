@@ -174,7 +174,7 @@ class SqliteBroker(Broker):
                 {i: meta for i, meta, until in self._file.rows(sql, *some) if not until or until > now}
             )
         metas = [found.get(i) for i in task_ids]
-        return [None if m is None else decode(m, i) for m, i in zip(metas, task_ids, strict=True)]
+        return [None if m is None else decode(m, i, self.form) for m, i in zip(metas, task_ids, strict=True)]
 
     def store_results(self, results: Sequence[StoredResult]) -> None:
         if not results:

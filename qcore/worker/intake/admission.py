@@ -14,6 +14,7 @@ from qcore.brokers.contract.records import Delivery, Settle, Settlement
 from qcore.errors import Malformed
 from qcore.tasks.task import Task
 from qcore.wire import task as task_wire
+from qcore.wire.content import JSON_ONLY
 from qcore.wire.task import TaskMessage
 from qcore.worker.in_flight import InFlight
 from qcore.worker.intake.rate_limits import TokenBucket
@@ -27,8 +28,14 @@ Verdict = tuple[InFlight | None, TaskMessage | None, Settlement | None]
 class Admission:
     """The admission rules of one worker. Other threads may change the revoked ids and rate limits."""
 
-    def __init__(self, tasks: Mapping[str, Task], reporter: TaskReporter, rules: SettlementRules) -> None:
-        self._tasks, self._reporter, self._rules = tasks, reporter, rules
+    def __init__(
+        self,
+        tasks: Mapping[str, Task],
+        reporter: TaskReporter,
+        rules: SettlementRules,
+        accept: frozenset[str] = JSON_ONLY,
+    ) -> None:
+        self._tasks, self._reporter, self._rules, self._accept = tasks, reporter, rules, accept
         self.revoked = Revoked()
         self.revoked_stamps: dict[str, set[str]] = {}
         self.buckets: dict[str, TokenBucket] = {}
@@ -41,7 +48,7 @@ class Admission:
         ids = []
         for delivery in deliveries:
             try:
-                ids.append(task_wire.read(delivery.raw).id)
+                ids.append(task_wire.read(delivery.raw, self._accept).id)
             except Malformed:
                 continue  # judge() refuses it
         self.revoked.look_up(ids)
@@ -50,7 +57,7 @@ class Admission:
         """Returns an InFlight, or the settlement that ends the delivery; both when it is acknowledged
         early. Also the message, unless it is malformed. `now` is epoch seconds, `ticks` monotonic seconds."""
         try:
-            message = task_wire.read(delivery.raw)
+            message = task_wire.read(delivery.raw, self._accept)
         except Malformed as exc:
             return None, None, self._refuse(delivery, exc.reason, exc.detail, exc.task_id)
         task = self._tasks.get(message.task)

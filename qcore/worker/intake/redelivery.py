@@ -50,6 +50,7 @@ class Deduplicator:
     ) -> None:
         """add queues a settlement; it gets the message too if the result may have to be sent to a caller."""
         self._app, self._results, self._add, self._reporter = app, results, add, reporter
+        self._accept = frozenset(app.conf.accept_content)
         self._on = bool(app.conf.worker_deduplicate_successful_tasks)
         # Where one step stores the result and acknowledges, a redelivered task is never done.
         self._asks = results.keeps and results.shared and not results.in_broker
@@ -59,7 +60,7 @@ class Deduplicator:
         again = {d.number for d in deliveries if d.redelivered or _MARK in d.raw}
         if not again or not self._on:
             return deliveries
-        messages = {d.number: message for d in deliveries if (message := _read(d)) is not None}
+        messages = {d.number: message for d in deliveries if (message := self._read(d)) is not None}
         done = self._done([messages[n].id for n in again if n in messages])
         going = {_attempt(h.message): h for h in held.values() if not h.acked}
         fresh: dict[Attempt | int, Delivery] = {}
@@ -88,6 +89,12 @@ class Deduplicator:
         self._add(None, Settlement(old))
         log.info("Task %s[%s] was redelivered while it runs here", held.message.task, held.message.id)
 
+    def _read(self, delivery: Delivery) -> TaskMessage | None:
+        try:
+            return task_wire.read(delivery.raw, self._accept)
+        except Malformed:
+            return None
+
     def _done(self, task_ids: list[str]) -> dict[str, ResultMeta]:
         """The stored results of those tasks among these that succeeded, by task id; without those that asked
         for a further attempt, since only another run can publish it."""
@@ -96,7 +103,7 @@ class Deduplicator:
         try:
             found = zip(task_ids, self._results.get(task_ids), strict=True)
             return {i: m for i, m in found if m and m.status == result_wire.SUCCESS and not m.next_attempt}
-        except BrokerError as exc:
+        except (BrokerError, Malformed) as exc:
             # A second run is allowed (at-least-once), and better than a wait for the result store.
             log.warning("results of redelivered tasks cannot be read, so these tasks run again: %s", exc)
             return {}
@@ -108,7 +115,7 @@ class Deduplicator:
         settlement = Settlement(delivery, Settle.ACK)
         settlement.report = partial(self._reporter.was_done, message, meta.result)
         try:
-            embed = task_wire.read_body(message, frozenset(self._app.conf.accept_content)).embed
+            embed = task_wire.read_body(message, self._accept).embed
             if any(embed.values()):
                 found = continuations.succeeded(embed, meta.result, message, self._app)
                 settlement.sends = tuple(map(sent_again, found.messages))
@@ -116,13 +123,6 @@ class Deduplicator:
         except (Malformed, ConfigError, TypeError) as exc:
             log.error("the follow-up messages of %s[%s] cannot be read: %s", message.task, message.id, exc)
         return settlement
-
-
-def _read(delivery: Delivery) -> TaskMessage | None:
-    try:
-        return task_wire.read(delivery.raw)
-    except Malformed:
-        return None
 
 
 def _attempt(message: TaskMessage) -> Attempt:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 from qcore.errors import ConfigError
+from qcore.settings.config import Config
+from qcore.wire.content import check_accepted, content_types, type_of
 
 
 def node_name(hostname: str | None) -> str:
@@ -74,3 +77,24 @@ def concurrency_of(value: int | str | None, default: int | None = None, most: in
     if not 1 <= number <= most:
         raise ConfigError(f"the concurrency is a number from 1 to {most}, not {number}")
     return number
+
+
+#: settings that name a serializer which the worker writes with
+_WRITTEN = ("task_serializer", "result_serializer", "event_serializer")
+
+
+def check_serializers(conf: Config, user: int, environ: Mapping[str, str]) -> None:
+    """Raises ConfigError for a name that no serializer has, and, as Celery does, for a worker of root (user
+    id 0) that accepts pickle."""
+    check_accepted(conf.accept_content)
+    for setting in _WRITTEN:
+        try:
+            type_of(conf[setting])
+        except ConfigError as exc:
+            raise ConfigError(f"{setting}: {exc}") from None
+    is_pickled = not content_types(conf.accept_content).isdisjoint(content_types(("pickle",)))
+    if is_pickled and user == 0 and not environ.get("C_FORCE_ROOT"):
+        raise ConfigError(
+            "accept_content names pickle, so whoever writes to the broker runs code as root here; start the "
+            "worker as another user, or set C_FORCE_ROOT=1 in the environment"
+        )

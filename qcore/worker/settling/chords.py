@@ -108,7 +108,7 @@ class Chords:
         completes."""
         body = from_json(part.body)
         try:
-            entries = [from_json(entry) for entry in full.entries]
+            entries = [self._entry(entry) for entry in full.entries]
             bad = next((e for e in entries if e[2] in result_wire.PROPAGATE_STATES), None)
             if bad is not None:
                 return self._fail(body, part, f"Dependency {bad[1]} raised {_shown(bad[3])}", bad[3])
@@ -127,6 +127,11 @@ class Chords:
             return self._fail(body, part, f"Callback error: {exc!r}")
         return []
 
+    def _entry(self, raw: bytes) -> list[Any]:
+        """[1, id, state, result] of a member, an exception as data. Raises Malformed."""
+        version, task_id, state, result = self.app.result_form.loads(raw)
+        return [version, task_id, state, result_wire.exception_stored(result)]
+
     def _publish(self, full: FullChord, sent: Continuations) -> bool:
         if self.results.in_broker:
             return self.results.chord_done(full, sent.messages)
@@ -143,7 +148,7 @@ class Chords:
             (task_id, _), members = node
             return values[task_id] if members is None else [value(member) for member in members]
 
-        return [value(member) for member in from_json(full.shape)["result"][1]]
+        return [value(member) for member in self.app.result_form.loads(full.shape)["result"][1]]
 
     def _fail(
         self, body: dict[str, Any], part: ChordPart, why: str, cause: dict[str, Any] | None = None

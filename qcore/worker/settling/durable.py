@@ -119,7 +119,11 @@ class ResultOutbox:
     def started(self, held: InFlight, pid: int, node: str, ttl_s: float | None) -> None:
         """Store the state STARTED, for tasks with track_started; on an error it is dropped."""
         meta = result_wire.encode(
-            held.message.id, result_wire.STARTED, {"pid": pid, "hostname": node}, now=time.time()
+            held.message.id,
+            result_wire.STARTED,
+            {"pid": pid, "hostname": node},
+            now=time.time(),
+            form=self._results.form,
         )
         try:
             if self._results.keeps and not self.is_away():

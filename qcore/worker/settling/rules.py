@@ -15,6 +15,7 @@ from qcore.errors import InvalidTaskError, NotRegistered, TaskRevokedError, Time
 from qcore.wire import result as result_wire
 from qcore.wire.failure import exception_names
 from qcore.wire.outcome import End, Outcome, Preconditions
+from qcore.wire.result_form import JSON, ResultForm
 from qcore.wire.task import TaskMessage
 from qcore.worker.in_flight import InFlight
 from qcore.worker.settling.failed_tasks import FailedTaskRecorder
@@ -38,11 +39,12 @@ class SettlementRules:
         max_deliveries: int,
         failures: FailedTaskRecorder | None = None,
         follow: Consequences | None = None,
+        form: ResultForm = JSON,
     ) -> None:
         """failures: records tasks that failed for good; None where they are not kept. follow: what comes
-        after a run that ended here and not in its own process."""
+        after a run that ended here and not in its own process. form: how results are written."""
         self.ttl_s, self.max_deliveries = result_expires_s, max_deliveries
-        self._failures, self.follow = failures, follow
+        self._failures, self.follow, self._form = failures, follow, form
 
     def is_suspect(self, delivery: Delivery) -> bool:
         """Whether too many workers crashed while they held it, so that it must not be run again."""
@@ -111,10 +113,12 @@ class SettlementRules:
         result = None
         if task_id:
             data = result_wire.exception_data(error)
-            meta = result_wire.encode(task_id, result_wire.FAILURE, data, now=time.time())
+            meta = result_wire.encode(task_id, result_wire.FAILURE, data, now=time.time(), form=self._form)
             result = self._stored(task_id, meta)
         settlement = Settlement(delivery, Settle.QUARANTINE, result, reason=reason)
-        if message is not None:
+        if (
+            message is not None and reason == "unregistered"
+        ):  # else its body, which has what follows, is refused
             self._followed(settlement, message, result_wire.FAILURE, error)
         return settlement
 
@@ -164,6 +168,7 @@ class SettlementRules:
             now=time.time(),
             group_id=message.group,
             parent_id=message.parent_id,
+            form=self._form,
         )
         return self._stored(message.id, meta)
 

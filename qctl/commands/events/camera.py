@@ -26,7 +26,9 @@ def run_camera(session: Session, name: str, every_s: float, max_tasks: int, dura
     camera = _find(name)(state, freq=every_s, app=app)
     ends = None if duration_s is None else time.monotonic() + duration_s
     try:
-        with listen(session.broker, exchange=app.conf.event_exchange) as batches:
+        with listen(
+            session.broker, exchange=app.conf.event_exchange, serializer=app.conf.event_serializer
+        ) as batches:
             for batch in batches:
                 state.fold(batch, time.time())
                 camera.tick(time.monotonic())

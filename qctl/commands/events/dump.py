@@ -136,6 +136,7 @@ def _live(session: Session, unreadable: Counter[str]) -> Iterator[list[Event]]:
             with listen(
                 session.broker,
                 exchange=session.app.conf.event_exchange,
+                serializer=session.app.conf.event_serializer,
                 on_unreadable=lambda number: unreadable.update(messages=number),
             ) as batches:
                 session.out.note("listening again" if failed else "listening; Ctrl-C ends")

@@ -72,7 +72,9 @@ class Collector:
         while not self._stop.is_set():
             broker = open_broker(self._app.broker_url(), self._app.broker_options())
             try:
-                with listen(broker, exchange=self._app.conf.event_exchange) as batches:
+                with listen(
+                    broker, exchange=self._app.conf.event_exchange, serializer=self._app.conf.event_serializer
+                ) as batches:
                     self.listening.set()
                     for batch in batches:
                         self.fold(batch)

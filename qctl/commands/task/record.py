@@ -60,7 +60,9 @@ def _listen(session: Session, recorder: Recorder, ends: float | None) -> bool:
     """Record until `ends` (monotonic) and return True; False when the events end. Raises BrokerDown."""
     from qcore.events.receiver import listen
 
-    with listen(session.broker, exchange=session.app.conf.event_exchange) as batches:
+    with listen(
+        session.broker, exchange=session.app.conf.event_exchange, serializer=session.app.conf.event_serializer
+    ) as batches:
         recorder.hear()
         session.out.note("recording; Ctrl-C ends")
         for batch in batches:

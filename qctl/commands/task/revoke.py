@@ -110,6 +110,7 @@ class Revoker:
                 now=time.time(),
                 group_id=message.group,
                 parent_id=message.parent_id,
+                form=self._app.result_form,
             )
             one = StoredResult(message.id, meta, self._app.conf.result_expires)
             reply_to = message.reply_to

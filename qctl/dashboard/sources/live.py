@@ -175,7 +175,9 @@ class LiveSource(Source):
         # A separate connection: waiting for events must not delay queries.
         broker: Broker = open_broker(self.app.broker_url(), self.app.broker_options())
         try:
-            with listen(broker, exchange=self.app.conf.event_exchange) as batches:
+            with listen(
+                broker, exchange=self.app.conf.event_exchange, serializer=self.app.conf.event_serializer
+            ) as batches:
                 self.listening.set()
                 for batch in batches:
                     if self._trouble:

@@ -112,7 +112,7 @@ def test_a_setting_is_read_or_has_its_sentence(name: str) -> None:
 
 def test_a_setting_that_nobody_reads_is_found() -> None:
     assert not is_read("worker_timer")
-    assert not is_read("security_key")
+    assert not is_read("worker_agent")
 
 
 def test_defaults_that_are_not_celerys_are_named() -> None:
@@ -137,18 +137,18 @@ def test_a_sentence_follows_a_colon() -> None:
 
 
 def test_only_what_is_set_otherwise_than_by_default_is_named() -> None:
-    conf = Config({"worker_timer": "x", "worker_pool_putlocks": True, "CELERY_SECURITY_KEY": "k"}, environ={})
+    conf = Config({"worker_timer": "x", "worker_pool_putlocks": True, "CELERY_WORKER_AGENT": "k"}, environ={})
 
-    assert effects.without_effect(conf.without_defaults()) == ["security_key", "worker_timer"]
+    assert effects.without_effect(conf.without_defaults()) == ["worker_agent", "worker_timer"]
     assert effects.without_effect(Config({"task_acks_late": False}, environ={}).without_defaults()) == []
 
 
 def test_a_few_are_said_one_by_one_and_many_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     log = logging.getLogger("qcore.worker")
-    effects.warn({"worker_timer": "x", "task_protocol": 1}, log)
+    effects.warn({"worker_timer": "x", "worker_agent": "a"}, log)
 
     assert caplog.messages == [
-        "the setting task_protocol has no effect: messages always have version 2 of the protocol",
+        "the setting worker_agent has no effect: the worker is no actor of the package cell",
         "the setting worker_timer has no effect: the worker waits for the next event or due time itself",
     ]
     caplog.clear()
@@ -187,8 +187,11 @@ def test_how_a_setting_compares_with_celerys(name: str, words: str) -> None:
         ({"redis_client_name": "x", "result_backend": "rediss://h"}, False),
         ({"redis_client_name": "x", "result_backend": "rpc://"}, True),
         ({"redis_client_name": "x"}, True),
-        ({"result_accept_content": ["json"], "result_backend": "django-db"}, False),
-        ({"result_accept_content": ["json"], "result_backend": "db+sqlite:///x"}, True),
+        ({"result_backend_thread_safe": True, "result_backend": "django-db"}, False),
+        ({"result_backend_thread_safe": True, "result_backend": "db+sqlite:///x"}, True),
+        ({"result_compression": "gzip", "result_backend": "db+sqlite:///x"}, True),
+        ({"result_compression": "gzip", "result_backend": "file:///x"}, False),
+        ({"result_compression": "gzip"}, False),
     ],
 )
 def test_what_has_an_effect_only_with_others(given: dict[str, object], named: bool) -> None:
