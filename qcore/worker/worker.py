@@ -22,7 +22,7 @@ from qcore.app.connections import consume
 from qcore.app.queues import bind
 from qcore.base import provided
 from qcore.base.crashpoints import crashpoint
-from qcore.base.keywords import check_worker
+from qcore.base.keywords import check_worker, user_options
 from qcore.base.times import new_id
 from qcore.control.authorization import Authorizer
 from qcore.control.server import ControlServer
@@ -52,7 +52,16 @@ from qcore.worker.process.options import concurrency_of, node_name, queue_names
 from qcore.worker.process.pidfile import PidFile
 from qcore.worker.remote_control import RemoteControl, note
 from qcore.worker.services.autoscale import Autoscaler, bounds, keepalive_s
-from qcore.worker.services.base import CONTROL, EVENTS, HEALTH, LEASE, Service, ShutdownStage, in_order
+from qcore.worker.services.base import (
+    CONTROL,
+    EVENTS,
+    HEALTH,
+    LEASE,
+    Service,
+    ShutdownStage,
+    StepFailed,
+    in_order,
+)
 from qcore.worker.services.lease import LeaseKeeper
 from qcore.worker.services.reporting import TaskReporter
 from qcore.worker.services.task_signals import TaskSignals
@@ -103,7 +112,10 @@ class Worker:
         schedule_filename: str | None = None,
         **others: Any,
     ) -> None:
-        check_worker(others, inspect.signature(type(self).__init__).parameters)
+        own = inspect.signature(type(self).__init__).parameters
+        of_user = user_options(app, "worker")
+        check_worker((name for name in others if name not in of_user), own)
+        self._user_options = {name: value for name, value in others.items() if name in of_user}
         self.app = app
         conf = app.conf
         self.node = node_name(hostname)
@@ -111,6 +123,25 @@ class Worker:
         self.instance = new_id()
         self.started_at, self._began = time.time(), time.monotonic()
         self._log = (loglevel, logfile)
+        self._given = {  # what steps get, by Celery's names
+            "autoscale": autoscale,
+            "beat": beat,
+            "concurrency": concurrency,
+            "heartbeat_interval": heartbeat_interval,
+            "logfile": logfile,
+            "loglevel": loglevel,
+            "max_memory_per_child": max_memory_per_child,
+            "max_tasks_per_child": max_tasks_per_child,
+            "pool": pool,
+            "prefetch_multiplier": prefetch_multiplier,
+            "purge": purge,
+            "schedule_filename": schedule_filename,
+            "scheduler": scheduler,
+            "soft_time_limit": soft_time_limit,
+            "task_events": task_events,
+            "time_limit": time_limit,
+            "without_heartbeat": without_heartbeat,
+        }
         self._queues = queue_names(conf, queues, exclude_queues)
         if conf.worker_direct:
             self._queues = (*self._queues, f"{self.node}.dq2")
@@ -162,6 +193,12 @@ class Worker:
     def run(self) -> int:
         """Start, run until a shutdown is requested, stop. Returns the exit code. Raises ConfigError,
         and BrokerDown when the broker is unavailable at the start."""
+        try:
+            return self._run()
+        except StepFailed:  # the log has its error
+            return EXIT_FAILED
+
+    def _run(self) -> int:
         app = self.app
         options = {"loglevel": self._log[0], "logfile": self._log[1], "queues": list(self._queues)}
         celeryd_init.send(self.node, instance=self, conf=app.conf, options=options)
@@ -173,6 +210,7 @@ class Worker:
         if "warn_of_idle_patches" in provided:
             provided["warn_of_idle_patches"](self._pool_kind.name)
         worker_init.send(self)
+        steps = self._steps()
         consume(app)
         reach(app)
         for task in app.tasks.values():
@@ -185,6 +223,8 @@ class Worker:
         with PidFile(self._pidfile):
             # The pool first: it forks, and a process with threads or connections must not fork.
             self.pool = self._pool_kind(self._setup)
+            if steps is not None:
+                steps.include()
             worker_before_create_process.send(self.pool)
             self.pool.start()
             try:
@@ -227,6 +267,8 @@ class Worker:
                 from qcore.beat.service import BeatService
 
                 own["beat"] = BeatService(app, *self._beat)
+            if steps is not None:
+                own["steps"], self.remote.more_stats = steps, steps.info
             wanted = in_order(own, self.remote)
             self._catch_signals()
             started: list[Any] = []
@@ -248,6 +290,15 @@ class Worker:
                 log.warning("cold shutdown: %d running task(s) returned to their queues", self.loop.returned)
                 return EXIT_CUT_SHORT
             return EXIT_SETTLED
+
+    def _steps(self) -> Any:
+        """The service of the steps that the project adds (Celery's bootsteps); None without steps."""
+        steps = getattr(self.app, "steps", None)
+        if not steps or not (steps.get("worker") or steps.get("consumer")):
+            return None
+        from qcore.worker.services.steps import Steps
+
+        return Steps(self, {**self._given, **self._user_options})
 
     def _rules(self, chords: Chords) -> SettlementRules:
         app, failures = self.app, None
@@ -369,6 +420,11 @@ class Worker:
     def pool_cls(self) -> type[Pool]:
         """The class of its pool, as receivers of signals read it."""
         return self._pool_kind
+
+    @property
+    def concurrency(self) -> int:
+        """The number of slots that it starts with, as steps read it."""
+        return self._setup.concurrency
 
     @property
     def hostname(self) -> str:

@@ -71,7 +71,22 @@ class CliCommand(click.Command):
         self.params.extend(global_options())
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, WatchOption.spelled_out(args) if self.watches else args)
+        words = WatchOption.spelled_out(args) if self.watches else args
+        if ctx.parent is not None and {"-h", "--help"} & set(words):
+            from qctl.cli.user_options import add
+
+            try:
+                add(self, ctx, words, loads=False)
+            except Exception as exc:  # of the user's modules
+                session_of(ctx).out.warn(f"the options of the app are not shown: {exc}")
+        try:
+            return super().parse_args(ctx, list(words))
+        except click.NoSuchOption:
+            from qctl.cli.user_options import add
+
+            if not add(self, ctx, words):
+                raise
+        return super().parse_args(ctx, list(words))
 
     def make_parser(self, ctx: click.Context) -> Any:
         parser = super().make_parser(ctx)
@@ -82,6 +97,8 @@ class CliCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         if self.settles and not isinstance(self, click.Group):
             session_of(ctx).settle()
+        if ctx.parent is not None and ctx.invoked_subcommand is None:
+            self._take_user_options(ctx)
         if self.changes and not ctx.params.get("dry_run"):
             return self._change(ctx)
         every_s = ctx.meta.get(WatchOption.KEY) if self.watches else None
@@ -91,6 +108,13 @@ class CliCommand(click.Command):
 
         look = super().invoke
         return watch(session_of(ctx), ctx.command_path, lambda: look(ctx), every_s)
+
+    @staticmethod
+    def _take_user_options(ctx: click.Context) -> None:
+        from qctl.cli.user_options import send_preload, take
+
+        take(ctx)
+        send_preload(ctx, session_of(ctx))
 
     def _change(self, ctx: click.Context) -> Any:
         from qctl.cli.audit import record

@@ -272,5 +272,7 @@ def command(
         return exit_codes.OK
     identity.take()
     given = {key: value for key, value in options.items() if value not in (None, False)}
-    code: int = app.worker(**given).run()
+    from qctl.cli.user_options import values
+
+    code: int = app.worker(**given, **values(click.get_current_context(), app)).run()
     return code
