@@ -49,6 +49,7 @@ celery.bootsteps qcore.worker.services.bootsteps Blueprint ConsumerStep StartSto
 celery.bootsteps qcore.worker.services.bootsteps CLOSE RUN TERMINATE
 celery.canvas qcore {_CANVAS}
 celery.canvas qcore.celery.own maybe_signature subtask=maybe_signature
+celery.concurrency.base qcore.pools.celery_pool BasePool apply_target
 celery.contrib.abortable qcore.celery.abortable AbortableAsyncResult AbortableTask ABORTED
 celery.contrib.pytest qcore.testing.celery_fixtures *
 celery.contrib.rdb qcore.celery.rdb CELERY_RDB_HOST CELERY_RDB_PORT DEFAULT_PORT Rdb debugger set_trace

@@ -1,5 +1,7 @@
-"""The steps of a project (Celery's bootsteps), its options, and foreign messages: Celery's worker and ours call
-them in the same order, with the same options, and receive the same messages."""
+"""Steps of a project (Celery's bootsteps), its options, its pool, and foreign messages.
+
+Celery's worker and ours call them in the same order, with the same options, and receive the same messages.
+"""
 
 from __future__ import annotations
 
