@@ -118,10 +118,11 @@ celery.utils.log qcore.celery.own get_logger get_task_logger base_logger task_lo
 celery.utils.serialization qcore.celery.own b64decode b64encode
 celery.worker.autoscale qcore.worker.services.bootsteps WorkerComponent
 celery.worker.components qcore.worker.services.bootsteps Beat Consumer Hub Pool StateDB Timer
-celery.worker.consumer qcore.worker.services.bootsteps Agent Connection Control Events Evloop Gossip
+celery.worker.consumer qcore.worker.services.bootsteps Agent Connection Control Events Gossip
 celery.worker.consumer qcore.worker.services.bootsteps Heart Mingle Tasks
 celery.worker.consumer.agent qcore.worker.services.bootsteps Agent
 celery.worker.consumer.connection qcore.worker.services.bootsteps Connection
+celery.worker.consumer.consumer qcore.worker.services.bootsteps Evloop
 celery.worker.consumer.control qcore.worker.services.bootsteps Control
 celery.worker.consumer.delayed_delivery qcore.worker.services.bootsteps DelayedDelivery
 celery.worker.consumer.events qcore.worker.services.bootsteps Events
@@ -129,6 +130,7 @@ celery.worker.consumer.gossip qcore.worker.services.bootsteps Gossip
 celery.worker.consumer.heart qcore.worker.services.bootsteps Heart
 celery.worker.consumer.mingle qcore.worker.services.bootsteps Mingle
 celery.worker.consumer.tasks qcore.worker.services.bootsteps Tasks
+celery.worker.control qcore.control.commands.base Panel control_command inspect_command
 celery.worker.request qcore.worker.services.task_signals Request=TaskRequest
 """
 

@@ -234,7 +234,8 @@ class Worker:
                 raise
             bind(app, self._queues)
             most = self._bounds[0] if self._bounds else self._setup.concurrency
-            consumer.prefetch(most * self._multiplier or UNLIMITED)
+            self.prefetch_count = most * self._multiplier or UNLIMITED
+            consumer.prefetch(self.prefetch_count)
             chords = Chords(app, app.results, app.conf.seconds("result_expires"))
             rules = self._rules(chords)
             self.loop = Loop(
@@ -257,6 +258,7 @@ class Worker:
             self.remote = RemoteControl(
                 app, self.node, self.instance, self.loop, self.events, self.keeper, self._guard.refused
             )
+            self.remote.as_consumer = lambda: (steps or self._made_steps()).consumer
             for task in app.tasks.values():
                 self.remote.set_rate_limit(task.name, task.rate_limit)
             # Leases before deliveries; remote control last: a worker that replies must be able to work.
@@ -296,6 +298,9 @@ class Worker:
         steps = getattr(self.app, "steps", None)
         if not steps or not (steps.get("worker") or steps.get("consumer")):
             return None
+        return self._made_steps()
+
+    def _made_steps(self) -> Any:
         from qcore.worker.services.steps import Steps
 
         return Steps(self, {**self._given, **self._user_options})

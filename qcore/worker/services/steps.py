@@ -58,11 +58,15 @@ class _Parent:
         )
 
 
+def _added(service: Steps, place: str) -> Any:
+    return (getattr(service.worker.app, "steps", None) or {}).get(place, ())
+
+
 class WorkerParent(_Parent):
     """The worker, for steps in `app.steps["worker"]`."""
 
     def __init__(self, service: Steps, options: Mapping[str, Any]) -> None:
-        super().__init__(service, "Worker", service.worker.app.steps["worker"])
+        super().__init__(service, "Worker", _added(service, "worker"))
         self.options = dict(options)
         self.state = State(service)
         for name in ("loglevel", "logfile", "autoscale", "task_events", "time_limit", "soft_time_limit"):
@@ -78,8 +82,7 @@ class WorkerParent(_Parent):
 
     @property
     def concurrency(self) -> int:
-        pool = self.pool
-        return int(pool.size if pool is not None else self._service.worker.concurrency)
+        return int(self._service.worker.concurrency)
 
     def info(self) -> dict[str, Any]:
         found = self.stats()
@@ -104,9 +107,10 @@ class ConsumerParent(_Parent):
     _what = "consumer"
 
     def __init__(self, service: Steps, controller: WorkerParent) -> None:
-        super().__init__(service, "Consumer", service.worker.app.steps["consumer"])
+        super().__init__(service, "Consumer", _added(service, "consumer"))
         self.controller = controller
         self.messages = ForeignMessages(self.app, self, service.on_exit)
+        self.qos = Prefetch(service)
 
     def guard(self, consumer: Any) -> None:
         """For ConsumerStep: have the errors of a kombu.Consumer's callbacks logged."""
@@ -136,6 +140,28 @@ class ConsumerParent(_Parent):
     def stop(self) -> None:
         """Begin a warm shutdown of the worker."""
         self._service.shut_down(ShutdownStage.WARM)
+
+
+class Prefetch:
+    """`consumer.qos`: how many messages the broker may send ahead; only RabbitMQ asks for it."""
+
+    def __init__(self, service: Steps) -> None:
+        self._service = service
+
+    @property
+    def value(self) -> int:
+        return int(self._service.running("qos").prefetch_count)
+
+    def increment_eventually(self, n: int = 1) -> None:
+        self.set(self.value + max(n, 0))
+
+    def decrement_eventually(self, n: int = 1) -> None:
+        self.set(self.value - max(n, 0))
+
+    def set(self, count: int) -> None:
+        worker = self._service.running("qos")
+        worker.prefetch_count = max(count, 1)
+        worker.loop.call_soon(lambda: worker.loop.consumer.prefetch(worker.prefetch_count))
 
 
 class State:
