@@ -268,12 +268,12 @@ class LazyGroup(CliGroup):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
-            return self._of_others(cmd_name)
+            return self._of_others(ctx, cmd_name)
         module = importlib.import_module(self.modules[cmd_name])
         found: click.Command = module.command
         return found
 
-    def _of_others(self, name: str) -> click.Command | None:
+    def _of_others(self, ctx: click.Context, name: str) -> click.Command | None:
         """The command of an installed package: an entry point of the group `extends`."""
         if not self.extends or not name.isidentifier():
             return None
@@ -281,7 +281,9 @@ class LazyGroup(CliGroup):
 
         point = entry_points_of(self.extends).get(name)
         if point is None:
-            return None
+            from qctl.cli.celery_commands import command_of
+
+            return command_of(name, session_of(ctx))
         found = point.load()
         if not isinstance(found, click.Command):
             raise codes_of.CommandError(
