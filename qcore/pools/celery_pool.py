@@ -174,6 +174,7 @@ class CeleryPool(InProcessPool):
         )
         self._size = int(self.inner.limit or setup.concurrency)
         self._started: dict[int, Running] = {}
+        self._killed: set[int] = set()
 
     def start(self) -> None:
         setup = self.setup
@@ -200,6 +201,9 @@ class CeleryPool(InProcessPool):
             self._started[number] = Running(number, since, pid or os.getpid())
 
         def ended(value: Any) -> None:
+            if number in self._killed:
+                self._killed.discard(number)
+                return  # its outcome came from kill()
             if not isinstance(value, Outcome):
                 log.error("the pool class %s lost a run: %s", self.kind.__name__, value)
                 value = Outcome(number, End.LOST, began, time.time() - began, os.getpid(), text=str(value))
@@ -221,6 +225,36 @@ class CeleryPool(InProcessPool):
     def running(self) -> list[Running]:
         return list(self._started.values())
 
+    def kill(self, number: int, end: End, signum: int) -> bool:
+        running = self._started.get(number)
+        if running is None or not self.features.terminate:
+            return False
+        self._killed.add(number)
+        self.inner.terminate_job(running.pid, signum)
+        del self._started[number]
+        took_s = time.monotonic() - running.since
+        self._done.append(Outcome(number, end, time.time() - took_s, took_s, running.pid))
+        self._pipe.ring()
+        return True
+
+    def grow(self, n: int) -> None:
+        self._resize("grow", n)
+
+    def shrink(self, n: int) -> None:
+        if n >= self._size:
+            raise ValueError(f"the pool has {self._size} slots; at least one must stay")
+        self._resize("shrink", -n)
+
+    def _resize(self, verb: str, change: int) -> None:
+        if not self.features.grow:
+            raise ValueError(f"the pool class {self.kind.__name__} has no {verb}()")
+        getattr(self.inner, verb)(abs(change))
+        self._size += change
+
+    def restart(self) -> None:
+        if overrides(self.kind, "restart"):
+            self.inner.restart()
+
     @property
     def size(self) -> int:
         return self._size
@@ -239,4 +273,12 @@ class CeleryPool(InProcessPool):
 
 def pool_around(kind: type[BasePool]) -> type[CeleryPool]:
     """The Pool class for a class derived from BasePool."""
-    return type(kind.__name__, (CeleryPool,), {"kind": kind, "name": f"{kind.__module__}:{kind.__name__}"})
+    features = PoolFeatures(
+        grow=hasattr(kind, "grow") and hasattr(kind, "shrink"), terminate=overrides(kind, "terminate_job")
+    )
+    name = f"{kind.__module__}:{kind.__name__}"
+    return type(kind.__name__, (CeleryPool,), {"kind": kind, "name": name, "features": features})
+
+
+def overrides(kind: type[BasePool], name: str) -> bool:
+    return getattr(kind, name) is not getattr(BasePool, name)
