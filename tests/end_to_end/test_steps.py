@@ -109,6 +109,36 @@ def test_foreign_messages_come_again_after_an_outage(
     assert notes_of(notes)[-1] == ["Beside", "shutdown"]
 
 
+def test_a_callback_that_fails_is_logged_and_one_that_says_so_ends_the_worker(
+    redis_url: str, processes: Processes, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes"
+    worker = begin("qcore", redis_url, processes, notes)
+    wait_for(lambda: ["ready"] in notes_of(notes), 60)
+
+    publish(redis_url, -1)
+    worker.wait_output("no number is negative")
+    publish(redis_url, 1)
+    wait_for(lambda: ["Foreign", "received", {"number": 1}] in notes_of(notes), 60)
+    publish(redis_url, 0)
+
+    assert worker.wait() == 0, worker.output()
+    assert "a step ends the worker: it raised WorkerShutdown" in worker.output()
+    assert notes_of(notes)[-1] == ["Beside", "shutdown"]
+    # What was not acknowledged is there for the next worker.
+    begin("qcore", redis_url, processes, tmp_path / "next")
+    wait_for(lambda: ["Foreign", "received", {"number": -1}] in notes_of(tmp_path / "next"), 60)
+
+
+def test_foreign_messages_need_a_broker_that_kombu_reaches(processes: Processes, tmp_path: Path) -> None:
+    worker = begin("qcore", f"sqlite:///{tmp_path}/q.db", processes, tmp_path / "notes")
+
+    assert worker.wait() != 0
+    assert "cannot be reached by kombu's connections; use Redis or RabbitMQ" in worker.output()
+    assert "Traceback" not in worker.output()
+    assert notes_of(tmp_path / "notes")[-1] == ["Beside", "shutdown"]
+
+
 @pytest.mark.parametrize("kind", ["celery", "qcore"])
 @pytest.mark.parametrize("fails", ["Second.start", "Late.start"])
 def test_a_step_that_does_not_start_ends_the_worker(

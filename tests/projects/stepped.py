@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 from celery import Celery, bootsteps
+from celery.exceptions import WorkerShutdown
 from celery.signals import user_preload_options, worker_ready
 from kombu import Consumer, Exchange, Queue
 
@@ -148,7 +149,11 @@ class Foreign(bootsteps.ConsumerStep):
 
     def received(self, body: Any, message: Any) -> None:
         note("Foreign", "received", body)
+        if body["number"] < 0:
+            raise OSError("no number is negative")
         message.ack()
+        if body["number"] == 0:
+            raise WorkerShutdown
 
     def raw(self, message: Any) -> None:
         note("Foreign", "raw", message.decode())

@@ -204,11 +204,11 @@ WorkerComponent = _celerys_step("celery.worker.autoscale", "WorkerComponent")
 def celerys() -> dict[str, Any]:
     """Celery's own steps by the places at which projects name them."""
     own = globals()
-    modules = {"delayed_delivery": "DelayedDelivery", "consumer": "Evloop"}
-    modules.update({n.lower(): n for n in _OF_CONSUMER.split() if n not in modules.values()})
+    inner = {"DelayedDelivery": "delayed_delivery", "Evloop": "consumer"}  # not in the package itself
+    modules = {inner.get(name, name.lower()): name for name in _OF_CONSUMER.split()}
     return {
         **{f"celery.worker.components:{name}": own[name] for name in _OF_WORKER.split()},
-        **{f"celery.worker.consumer:{name}": own[name] for name in _OF_CONSUMER.split()},
+        **{f"celery.worker.consumer:{name}": own[name] for name in _OF_CONSUMER.split() if name not in inner},
         **{f"celery.worker.consumer.{module}:{name}": own[name] for module, name in modules.items()},
         "celery.worker.autoscale:WorkerComponent": WorkerComponent,
     }

@@ -226,7 +226,7 @@ class Steps:
     def on_exit(self, exc: SystemExit) -> None:
         """A step raised SystemExit (WorkerShutdown, WorkerTerminate) in a thread of ours."""
         cold = type(exc).__name__ == "WorkerTerminate"
-        log.warning("a step ends the worker: %r", exc)
+        log.warning("a step ends the worker: it raised %s", type(exc).__name__)
         self.shut_down(ShutdownStage.COLD if cold else ShutdownStage.WARM)
 
     def info(self) -> dict[str, Any]:
