@@ -18,7 +18,7 @@ from qctl.cli.session import Session, session_of
 if TYPE_CHECKING:
     from qcore.app.app import App
 
-_ADDED, _VALUES = "qctl.cli.user_options.added", "qctl.cli.user_options.values"
+_ADDED, _SAID, _VALUES = (f"qctl.cli.user_options.{word}" for word in ("added", "said", "values"))
 
 
 def program_of(ctx: click.Context) -> str:
@@ -49,29 +49,42 @@ def add(command: click.Command, ctx: click.Context, args: list[str], loads: bool
             from qcore.pools.gevent.patch import patch
 
             patch()  # before the app is imported
-    wanted = user_options(session.app, program_of(ctx))
-    own = {word for param in command.params for word in param.opts}
-    for option in wanted.values():
-        if taken := own & set(option.opts):
-            session.out.warn(f"{min(taken)} is an option of qctl here; that of the app has no effect")
-        elif option not in command.params:
-            command.params.append(option)
+    wanted = wanted_by(session.app, command, ctx)
+    command.params += [option for option in wanted.values() if option not in command.params]
     ctx.meta[_ADDED] = True
     return bool(wanted)
+
+
+def wanted_by(app: App, command: click.Command, ctx: click.Context) -> dict[str, click.Option]:
+    """The options that the app adds to a command, by the names of their values. One that the command has
+    itself is left out, with a warning."""
+    found: dict[str, click.Option] = user_options(app, program_of(ctx))
+    own = [param for param in command.params if param not in found.values()]
+    words = {word for param in own for word in (param.name, *param.opts)}
+    said: set[str] = ctx.meta.setdefault(_SAID, set())
+    for name, option in list(found.items()):
+        if not words.isdisjoint((name, *option.opts)):
+            del found[name]
+            if name not in said:
+                said.add(name)
+                session_of(ctx).out.warn(
+                    f"{option.opts[0]} is an option of qctl here; that of the app has no effect"
+                )
+    return found
 
 
 def take(ctx: click.Context) -> None:
     """Take the values of the app's options out of what the command's function gets."""
     app = session_of(ctx).__dict__.get("app")
     if app is not None and ctx.meta.get(_ADDED):
-        names = user_options(app, program_of(ctx))
+        names = wanted_by(app, ctx.command, ctx)
         ctx.meta[_VALUES] = {name: ctx.params.pop(name) for name in names if name in ctx.params}
 
 
 def values(ctx: click.Context, app: App) -> dict[str, Any]:
     """The values of all options that the app adds to this program; defaults where one is not given."""
     found: dict[str, Any] = dict(ctx.meta.get(_VALUES, {}))
-    for name, option in user_options(app, program_of(ctx)).items():
+    for name, option in wanted_by(app, ctx.command, ctx).items():
         if name not in found:
             option.handle_parse_result(ctx, {}, [])
             found[name] = ctx.params.pop(name, None)

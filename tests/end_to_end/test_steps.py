@@ -213,3 +213,45 @@ def test_preload_options_are_those_of_every_command(tmp_path: Path) -> None:
         ["preload", {"zone": "east"}],
         ["preload", {"zone": "north"}],
     ], ran.stderr
+
+
+CONFLICTS = """
+import click
+from celery import Celery, bootsteps
+
+app = Celery("conflicts", broker="memory://conflicts")
+app.user_options["worker"].add(click.Option(["--reload"], help="Of the app."))
+app.user_options["worker"].add(click.Option(["--size"], type=int, default=7, help="Of the app."))
+
+
+class Ends(bootsteps.Step):
+    def __init__(self, worker, **options):
+        print("size", options["size"], "reload" in options)
+        raise SystemExit(0)
+
+
+app.steps["worker"].add(Ends)
+"""
+
+
+@pytest.mark.parametrize(("words", "size"), [((), 7), (("--size", "8"), 8)])
+def test_an_option_that_qctl_has_stays_that_of_qctl(
+    words: tuple[str, ...], size: int, tmp_path: Path
+) -> None:
+    (tmp_path / "conflicts.py").write_text(CONFLICTS)
+
+    ran = qctl(tmp_path / "notes", "--workdir", str(tmp_path), "-A", "conflicts", "worker", *words)
+
+    assert ran.returncode == 0, ran.stderr
+    assert f"size {size} False" in ran.stdout + ran.stderr
+    assert ran.stderr.count("--reload is an option of qctl here; that of the app has no effect") == 1
+
+
+def test_beat_takes_options_of_the_app(redis_url: str, processes: Processes, tmp_path: Path) -> None:
+    env = {"BROKER": redis_url, "NOTES": str(tmp_path / "notes")}
+    beat = processes.qctl("-A", APP, "beat", "--pace", "3", "-Z", "west", env=env)
+    beat.wait_output("Ready")
+    beat.term()
+
+    assert beat.wait() == 0
+    assert notes_of(tmp_path / "notes") == [["preload", {"zone": "west"}]]

@@ -25,6 +25,7 @@ app.conf.update(
 
 app.user_options["worker"].add(click.Option(("--colour",), default="grey", help="The colour of the notes."))
 app.user_options["worker"].add(click.Option(("--fast",), is_flag=True, help="Be fast."))
+app.user_options["beat"].add(click.Option(("--pace",), type=int, help="The pace."))
 app.user_options["preload"].add(click.Option(("-Z", "--zone"), default="north", help="The zone."))
 
 
