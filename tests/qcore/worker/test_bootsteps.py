@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import celery.bootsteps as theirs
@@ -12,6 +13,7 @@ import pytest
 from qcore.celery.app import Celery
 from qcore.errors import ConfigError
 from qcore.worker.services import bootsteps as ours
+from qcore.worker.services import foreign_messages
 from qcore.worker.services.step_timer import Timer
 from qcore.worker.services.steps import Steps
 from tests.support.waiting import wait_for
@@ -124,6 +126,7 @@ class FakeWorker:
 
     def __init__(self) -> None:
         self.app, self.node = Celery("steps", broker="memory://steps", set_as_current=False), "w@steps"
+        self.loop = SimpleNamespace(was_cold=False)
 
 
 def test_what_a_step_cannot_have_is_said() -> None:
@@ -193,3 +196,47 @@ def test_a_timers_function_ends_the_worker_with_system_exit() -> None:
     timer.stop()
 
     assert exits[0].code == 3
+
+
+class StuckConnection:
+    """A connection whose first message has a callback that does not return, and that never closes."""
+
+    connection_errors: tuple[type[BaseException], ...] = (ConnectionError,)
+    channel_errors: tuple[type[BaseException], ...] = ()
+    connect_timeout = heartbeat = 0
+
+    def __init__(self) -> None:
+        self.waits, self.ends = threading.Event(), threading.Event()
+
+    def ensure_connection(self, **_: Any) -> None: ...
+
+    def drain_events(self, timeout: float) -> None:
+        self.waits.set()
+        self.ends.wait()
+
+    close = collect = drain_events  # type: ignore[assignment]
+
+
+def test_a_callback_that_does_not_return_does_not_hold_up_the_shutdown(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Receives(ours.ConsumerStep):
+        def get_consumers(self, channel: Any) -> Any:
+            return []
+
+        def start(self, consumer: Any) -> None:
+            assert consumer.connection is stuck
+
+    monkeypatch.setattr(foreign_messages, "CLOSE_S", 0.05)
+    worker, stuck = FakeWorker(), StuckConnection()
+    worker.app.steps["consumer"].add(Receives)
+    monkeypatch.setattr(worker.app, "connection_for_read", lambda: stuck)
+    service = Steps(worker, {})
+    service.include()
+    service.start()
+    stuck.waits.wait()
+
+    service.stop()
+
+    assert "a callback of foreign messages still runs" in caplog.text
+    stuck.ends.set()
