@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -258,7 +259,7 @@ class Worker:
             self.remote = RemoteControl(
                 app, self.node, self.instance, self.loop, self.events, self.keeper, self._guard.refused
             )
-            self.remote.as_consumer = lambda: (steps or self._made_steps()).consumer
+            self.remote.as_consumer = lambda: self._made_steps.consumer
             for task in app.tasks.values():
                 self.remote.set_rate_limit(task.name, task.rate_limit)
             # Leases before deliveries; remote control last: a worker that replies must be able to work.
@@ -298,8 +299,9 @@ class Worker:
         steps = getattr(self.app, "steps", None)
         if not steps or not (steps.get("worker") or steps.get("consumer")):
             return None
-        return self._made_steps()
+        return self._made_steps
 
+    @cached_property
     def _made_steps(self) -> Any:
         from qcore.worker.services.steps import Steps
 

@@ -18,6 +18,7 @@ import kombu
 import pytest
 
 from tests.support.processes import ROOT, Process, Processes
+from tests.support.rabbit_server import RabbitServer
 from tests.support.redis_server import RedisServer, require_server
 from tests.support.waiting import wait_for
 
@@ -44,15 +45,16 @@ def publish(url: str, number: int) -> None:
             producer.publish({"number": number}, routing_key=f"{name}-key", declare=[queue])
 
 
-def life(kind: str, url: str, processes: Processes, notes: Path, number: int) -> list[Any]:
+def life(kind: str, url: str, processes: Processes, notes: Path, number: int, fails: str) -> list[Any]:
     """Start, receive two foreign messages, end by a signal; returns what was noted."""
-    worker = begin(kind, url, processes, notes)
+    worker = begin(kind, url, processes, notes, fails)
     wait_for(lambda: ["ready"] in notes_of(notes), 60)
     publish(url, 1)
     wait_for(lambda: sum(note[0] == "Foreign" for note in notes_of(notes)) == 3, 60)
     wait_for(lambda: ["timer", "third tick", "w@test"] in notes_of(notes), 60)
     worker.term(number)
     assert worker.wait() == 0, worker.output()
+    assert f"{fails} fails" in worker.output() or not fails
     return notes_of(notes)
 
 
@@ -61,12 +63,14 @@ def calls(notes: list[Any]) -> list[Any]:
     return [note for note in notes if note[0] != "timer" and note[1:2] not in (["received"], ["raw"])]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+@pytest.mark.parametrize(
+    ("number", "fails"), [(signal.SIGTERM, ""), (signal.SIGQUIT, "Beside.stop")], ids=["warm", "cold"]
+)
 def test_steps_are_called_as_by_celery(
-    number: int, redis_url: str, processes: Processes, tmp_path: Path
+    number: int, fails: str, redis_url: str, processes: Processes, tmp_path: Path
 ) -> None:
-    theirs = life("celery", redis_url, processes, tmp_path / "celery", number)
-    ours = life("qcore", redis_url, processes, tmp_path / "qcore", number)
+    theirs = life("celery", redis_url, processes, tmp_path / "celery", number, fails)
+    ours = life("qcore", redis_url, processes, tmp_path / "qcore", number, fails)
 
     assert calls(ours) == calls(theirs)
     assert sorted(map(str, ours)) == sorted(map(str, theirs))
@@ -74,11 +78,24 @@ def test_steps_are_called_as_by_celery(
     assert ["First", "made", {"colour": "red", "fast": True}] in ours
 
 
-def test_foreign_messages_come_over_rabbitmq(rabbit_url: str, processes: Processes, tmp_path: Path) -> None:
-    noted = life("qcore", rabbit_url, processes, tmp_path / "notes", signal.SIGTERM)
+def test_foreign_messages_come_over_rabbitmq_again_after_a_loss(
+    rabbit_url: str, rabbit_server: RabbitServer, processes: Processes, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes"
+    worker = begin("qcore", rabbit_url, processes, notes)
+    wait_for(lambda: ["ready"] in notes_of(notes), 60)
+    publish(rabbit_url, 1)
+    wait_for(lambda: ["Foreign", "raw", {"number": 1}] in notes_of(notes), 60)
+    wait_for(lambda: ["Foreign", "received", {"number": 1}] in notes_of(notes), 60)
 
-    assert ["Foreign", "received", {"number": 1}] in noted
-    assert ["Foreign", "raw", {"number": 1}] in noted
+    rabbit_server.kill_connections()
+    worker.wait_output("foreign messages are received again")
+    publish(rabbit_url, 2)
+    wait_for(lambda: ["Foreign", "received", {"number": 2}] in notes_of(notes), 60)
+    worker.term()
+
+    assert worker.wait() == 0, worker.output()
+    assert notes_of(notes)[-1] == ["Beside", "shutdown"]
 
 
 @pytest.fixture
@@ -139,8 +156,9 @@ def test_foreign_messages_need_a_broker_that_kombu_reaches(processes: Processes,
     assert notes_of(tmp_path / "notes")[-1] == ["Beside", "shutdown"]
 
 
-@pytest.mark.parametrize("kind", ["celery", "qcore"])
-@pytest.mark.parametrize("fails", ["Second.start", "Late.start"])
+@pytest.mark.parametrize(
+    ("kind", "fails"), [("celery", "Late.start"), ("qcore", "Late.start"), ("qcore", "Second.start")]
+)
 def test_a_step_that_does_not_start_ends_the_worker(
     kind: str, fails: str, redis_url: str, processes: Processes, tmp_path: Path
 ) -> None:
@@ -153,25 +171,6 @@ def test_a_step_that_does_not_start_ends_the_worker(
     step = fails.partition(".")[0]
     assert [step, "start"] in noted
     assert [step, "stop"] not in noted
-
-
-@pytest.mark.parametrize("kind", ["celery", "qcore"])
-def test_an_error_in_stop_is_logged_and_the_others_stop(
-    kind: str, redis_url: str, processes: Processes, tmp_path: Path
-) -> None:
-    notes = tmp_path / "notes"
-    worker = begin(kind, redis_url, processes, notes, "Beside.stop")
-    wait_for(lambda: ["ready"] in notes_of(notes), 60)
-    worker.term()
-
-    assert worker.wait() == 0, worker.output()
-    assert "Beside.stop fails" in worker.output()
-    assert notes_of(notes)[-4:] == [
-        ["Second", "stop"],
-        ["First", "stop"],
-        ["Late", "shutdown"],
-        ["Beside", "shutdown"],
-    ]
 
 
 def qctl(notes: Path, *words: str) -> subprocess.CompletedProcess[str]:
