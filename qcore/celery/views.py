@@ -45,6 +45,8 @@ celery.backends.base qcore.app.backends get_current_task
 celery.backends.cache qcore.app.store_backend CacheBackend=StoreBackend
 celery.backends.database qcore.app.store_backend DatabaseBackend=StoreBackend
 celery.backends.redis qcore.app.store_backend RedisBackend=StoreBackend
+celery.bin.base qcore.celery.commands CeleryCommand CeleryOption CLIContext
+celery.bin.base qcore.celery.commands handle_preload_options
 celery.bootsteps qcore.worker.services.bootsteps Blueprint ConsumerStep StartStopStep Step StepType
 celery.bootsteps qcore.worker.services.bootsteps CLOSE RUN TERMINATE
 celery.canvas qcore {_CANVAS}

@@ -281,9 +281,7 @@ class LazyGroup(CliGroup):
 
         point = entry_points_of(self.extends).get(name)
         if point is None:
-            from qctl.cli.celery_commands import command_of
-
-            return command_of(name, session_of(ctx))
+            return _of_celerys_kind(ctx, name)
         found = point.load()
         if not isinstance(found, click.Command):
             raise codes_of.CommandError(
@@ -298,3 +296,27 @@ class LazyGroup(CliGroup):
         for heading, names in self.sections.items():
             with formatter.section(heading):
                 formatter.write_dl(list(names.items()))
+
+
+def _of_celerys_kind(ctx: click.Context, name: str) -> click.Command | None:
+    """A command that a package brings for Celery's command line: an entry point of the group celery.commands.
+    `import celery` means qcore while it is imported, and its `ctx.obj` is as in Celery."""
+    from qcore.base.plugins import entry_points_of
+
+    point = entry_points_of("celery.commands").get(name)
+    if point is None:
+        return None
+    from qcore.celery.commands import CLIContext
+    from qcore.celery.install import install
+
+    install()
+    found = point.load()
+    if not isinstance(found, click.Command):
+        raise codes_of.CommandError(
+            codes_of.BAD_CONFIG, f"'{point.value}' is no click command (entry point {name})"
+        )
+    session = session_of(ctx)
+    options = session.options
+    obj = CLIContext(lambda: session.app, bool(options.no_color), options.workdir, bool(options.quiet))
+    found.context_settings = {**found.context_settings, "obj": obj}
+    return found

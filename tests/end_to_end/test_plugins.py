@@ -90,7 +90,7 @@ def test_an_installed_package_brings_every_kind_of_plug_in(
     greeted = qctl(installed, "inspect", "greeting", "-o", "json")
     listed = qctl(installed, "inspect", "--list")
     hello = qctl(installed, "hello", "--name", "Ada")
-    salute = qctl(installed, "-A", "mine", "salute")
+    salute = qctl(installed, "-A", "mine", "salute", "--times", "2")
     stats = json.loads(qctl(installed, "inspect", "stats", "-o", "json").stdout)
     beat = processes.qctl("-A", "mine", "beat", "-S", "metronome", "--max-interval", "0.1", env=installed)
     beat.wait_output("scheduler metronome .* Ready")
@@ -105,7 +105,7 @@ def test_an_installed_package_brings_every_kind_of_plug_in(
     assert "welcome from w1@shelf" in greeted.stdout, greeted.stderr
     assert "How this worker greets" in listed.stdout
     assert hello.stdout == "hello Ada, from the shelf broker\n", hello.stderr
-    assert salute.stdout == "saluting mine\n", salute.stderr
+    assert salute.stdout == "saluting mine\n" * 2, salute.stderr
     assert "qcore.pools.polite" in json.dumps(stats)
     assert '"transport": "shelf"' in json.dumps(stats)
     assert ended == [0, 0]

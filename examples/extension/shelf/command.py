@@ -1,8 +1,6 @@
-"""Commands: `qctl hello` is one of qctl's kind, `qctl salute` was written for Celery's command line."""
+"""A command of `qctl`: `qctl hello`."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import click
 
@@ -15,10 +13,3 @@ from qctl.cli.session import current
 def hello(name: str) -> None:
     """Greet somebody, and say which broker this is."""
     click.echo(f"hello {name}, from the {current().broker.name} broker")
-
-
-@click.command()
-@click.pass_context
-def salute(ctx: Any) -> None:
-    """Say which app this is."""
-    ctx.obj.echo(f"saluting {ctx.obj.app.main}")

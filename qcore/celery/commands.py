@@ -1,50 +1,32 @@
-"""Commands that packages bring for Celery's command line: entry points of the group celery.commands.
+"""Celery's `celery.bin.base`: what commands that packages bring for Celery's command line are made of.
 
-In:  a name that is no command of qctl.  Out: the click command of a package; its `ctx.obj` is a CLIContext,
-as in Celery, with the app of -A. `import celery` means qcore while it is imported.
+In:  click's commands and options, and an app.  Out: the same, with Celery's additions; `ctx.obj` is a
+CLIContext. `qctl NAME` runs such a command (entry points of the group celery.commands).
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
-from qctl.cli.session import Session
-
-GROUP = "celery.commands"
-
-
-def command_of(name: str, session: Session) -> click.Command | None:
-    """The command; None without one. Raises ConfigError for one that cannot be loaded, with its package."""
-    from qcore.base.plugins import entry_points_of
-
-    point = entry_points_of(GROUP).get(name)
-    if point is None:
-        return None
-    from qcore.celery.install import install
-    from qcore.errors import ConfigError
-
-    install()
-    found = point.load()
-    if not isinstance(found, click.Command):
-        raise ConfigError(f"'{point.value}' is no click command (entry point {name} of {GROUP})")
-    found.context_settings = {**found.context_settings, "obj": CLIContext(session)}
-    return found
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class CLIContext:
     """What such a command finds in `ctx.obj`."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.workdir, self.quiet = session.options.workdir, bool(session.options.quiet)
-        self.no_color = bool(session.options.no_color)
+    def __init__(
+        self, app: Any = None, no_color: bool = False, workdir: Any = None, quiet: bool = False
+    ) -> None:
+        """app: the app, or a function that loads it at its first use."""
+        self._app, self.no_color, self.workdir, self.quiet = app, no_color, workdir, quiet
 
     @property
     def app(self) -> Any:
-        return self._session.app
+        return self._app() if callable(self._app) else self._app
 
     @property
     def OK(self) -> str:
@@ -77,3 +59,20 @@ class CLIContext:
         if isinstance(value, dict) and "ok" in value:
             return self.OK, str(value["ok"])
         return self.OK, value if isinstance(value, str) else json.dumps(value, indent=4, default=str)
+
+
+class CeleryOption(click.Option):
+    """An option with a heading for the help page; click's own help page has none."""
+
+    def __init__(self, *args: Any, help_group: str | None = None, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.help_group = help_group
+
+
+class CeleryCommand(click.Command):
+    """A command of a package."""
+
+
+def handle_preload_options(function: F) -> F:
+    """`qctl` itself sends user_preload_options, so the function stays as it is."""
+    return function
