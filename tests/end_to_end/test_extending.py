@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ import celery
 import kombu
 import pytest
 
+from qcore import App
+from qcore.errors import ConfigError
+from qcore.results.base import ResultStore
+from tests.contracts.result_contract import OpenStore, ResultContract
 from tests.support.processes import ROOT, Processes
 from tests.support.waiting import wait_for
 
@@ -110,3 +115,27 @@ def test_the_help_page_shows_the_options_of_the_example() -> None:
 
     assert "--greeting TEXT" in done.stdout, done.stderr
     assert "How the worker greets" in done.stdout
+
+
+class TestMemoResults(ResultContract):
+    """The store of the example, named by its place."""
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenStore]:
+        monkeypatch.syspath_prepend(str(EXTENSION))
+        url = f"shelf.store:MemoResults://{tmp_path}/results.db"
+        app = App("memo", broker="memory://memo", backend=url, set_as_current=False)
+
+        def open_one() -> ResultStore:
+            app.close()  # the next use opens the store anew
+            return app.results
+
+        yield open_one
+        app.close()
+
+
+def test_a_result_backend_that_cannot_be_loaded_is_an_error() -> None:
+    app = App("memo", broker="memory://memo", backend="shelf.nowhere:Results", set_as_current=False)
+
+    with pytest.raises(ConfigError, match=r"'shelf.nowhere:Results' .* cannot be loaded"):
+        _ = app.results

@@ -65,7 +65,7 @@ class ForeignMessages:
         if self._thread is not None:
             self._thread.join(CLOSE_S)
             if self._thread.is_alive():
-                log.warning("a callback of foreign messages still runs; its message stays unacknowledged")
+                log.warning("the thread of foreign messages is still busy; its message stays unacknowledged")
                 return False
         return True
 

@@ -238,5 +238,5 @@ def test_a_callback_that_does_not_return_does_not_hold_up_the_shutdown(
 
     service.stop()
 
-    assert "a callback of foreign messages still runs" in caplog.text
+    assert "the thread of foreign messages is still busy" in caplog.text
     stuck.ends.set()
