@@ -179,13 +179,15 @@ after_setup_task_logger = Signal("after_setup_task_logger", "logger loglevel log
 beat_init = Signal("beat_init")
 beat_embedded_init = Signal("beat_embedded_init")
 
+#: of qctl: the values of the options that an app adds to all commands (app.user_options)
+user_preload_options = Signal("user_preload_options", "app options")
+
 # --- never sent here
 
 eventlet_pool_started = Signal("eventlet_pool_started")
 eventlet_pool_preshutdown = Signal("eventlet_pool_preshutdown")
 eventlet_pool_postshutdown = Signal("eventlet_pool_postshutdown")
 eventlet_pool_apply = Signal("eventlet_pool_apply", "target args kwargs")
-user_preload_options = Signal("user_preload_options", "app options")
 
 #: nothing here sends these; a receiver that is connected to one of them is never called
 NEVER_SENT = (
@@ -193,7 +195,6 @@ NEVER_SENT = (
     eventlet_pool_preshutdown,
     eventlet_pool_postshutdown,
     eventlet_pool_apply,
-    user_preload_options,
     task_sent,
     task_internal_error,
 )

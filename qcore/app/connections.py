@@ -229,7 +229,7 @@ class Connections:
         return found
 
     def _open_foreign(self, url: str, place: str) -> ResultStore:
-        """The store around a backend class of another package."""
+        """A store class of the project, or the store around a backend class of another package."""
         from qcore.app.foreign_results import ForeignResults
 
         module, _, name = place.partition(":")
@@ -239,6 +239,8 @@ class Connections:
                 found = getattr(found, attribute)
         except (ImportError, AttributeError) as exc:
             raise ConfigError(f"the result backend '{url}' ({place}) cannot be loaded: {exc}") from exc
+        if isinstance(found, type) and issubclass(found, ResultStore):
+            return found(url, {"result_expires_s": self.conf.seconds("result_expires")})
         return ForeignResults(url, {"app": self._app, "backend": found, "result_form": self.form})
 
     @property

@@ -112,6 +112,13 @@ def check_worker(names: Iterable[str], known: Iterable[str]) -> None:
             raise TypeError(f"a worker has no option '{name}'; `qctl worker --help` lists them")
 
 
+def user_options(app: Any, program: str) -> dict[str, Any]:
+    """The options that a project adds to `qctl PROGRAM` or to all programs (`app.user_options`), by the names
+    of their values."""
+    found = getattr(app, "user_options", None) or {}
+    return {str(option.name): option for key in (program, "preload") for option in found.get(key, ())}
+
+
 def check_accepted(call: str, given: Iterable[str], own: str, celerys: str = "") -> None:
     """Raises TypeError for keywords of `call` that it does not have. own: its keywords, with blanks between
     them; celerys: those of Celery that have no meaning here and are accepted for its sake."""

@@ -3,7 +3,7 @@
 In:  a kind ('broker') and a table of built-in names.  Out: the object that the name stands for.
 Nothing is imported before it is asked for. An installed package adds plug-ins with entry points of the
 groups qcore.brokers, qcore.result_stores, qcore.pools, qcore.services, qcore.control_commands,
-qcore.programs and qctl.commands; an entry point's name is the name people type.
+qcore.schedulers, qcore.programs and qctl.commands; an entry point's name is the name people type.
 """
 
 from __future__ import annotations

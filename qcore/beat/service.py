@@ -11,11 +11,17 @@ import logging
 import threading
 from typing import Any
 
+from qcore.base.plugins import Registry
 from qcore.errors import mask_url
 from qcore.signals import beat_embedded_init, beat_init
 
 log = logging.getLogger("qcore.beat")
 
+#: name -> a class of schedulers; `-S NAME` chooses it. It is made with the app and max_interval_s, run()
+#: publishes until stop(). A class with tick() is one as Celery's celery.beat.Scheduler.
+schedulers: Registry[Any] = Registry(
+    "scheduler", "qcore.schedulers", {"qcore": "qcore.beat.scheduler:Scheduler"}
+)
 #: seconds between an error of the scheduler in a worker and its next start
 AGAIN_S = 5.0
 #: the names of Celery's own scheduler, which stand for ours
@@ -43,18 +49,18 @@ class BeatService:
         named = scheduler or app.conf.beat_scheduler or OURS[0]
         max_interval_s = max_interval_s or app.conf.beat_max_loop_interval or None
         self._thread = threading.Thread(target=self._run, name="beat", daemon=True)
-        if named in OURS:
-            from qcore.beat.scheduler import Scheduler
-
+        kind = schedulers.get("qcore" if named in OURS else named) if _is_ours(named) else None
+        if kind is not None:
             if schedule_filename:
                 log.warning("the file of --schedule is not used: the entries are kept by %s", _place(app))
-            ours = Scheduler(app, max_interval_s=max_interval_s)
-            self.kind, self._loop, self._end, self._ready = "qcore", ours.run, ours.stop, ours.ready
+            ours = kind(app, max_interval_s=max_interval_s)
+            self.kind = "qcore" if named in OURS else named
+            self._loop, self._end, self._ready = ours.run, ours.stop, getattr(ours, "ready", None)
             self._begins = (beat_init, beat_embedded_init) if embedded else (beat_init,)
         else:
             from qcore.beat.classic import Service, scheduler_class
 
-            chosen = scheduler_class(named)
+            chosen = schedulers.get(named) if named in schedulers else scheduler_class(named)
             theirs = Service(app, max_interval_s, schedule_filename, chosen)
             self.kind, self._end = chosen.__name__, theirs.stop
             self._loop = lambda: theirs.start(embedded)
@@ -98,12 +104,20 @@ class BeatService:
         """Run the loop. In a worker, which would go on without a schedule, it begins again after an error."""
         while True:
             try:
-                return self._loop()
+                self._loop()
+                return
             except Exception as exc:
                 if not self._embedded or self.kind != "qcore" or self._stopping.is_set():
                     raise
                 log.critical("the scheduler begins again in %g s: %s", AGAIN_S, exc, exc_info=exc)
             self._stopping.wait(AGAIN_S)
+
+
+def _is_ours(named: Any) -> bool:
+    """Whether it has run() and stop(); all others are classes as Celery's, or their places."""
+    if named in OURS:
+        return True
+    return isinstance(named, str) and named in schedulers and not hasattr(schedulers.get(named), "tick")
 
 
 def _place(app: Any) -> str:

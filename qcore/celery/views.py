@@ -45,8 +45,13 @@ celery.backends.base qcore.app.backends get_current_task
 celery.backends.cache qcore.app.store_backend CacheBackend=StoreBackend
 celery.backends.database qcore.app.store_backend DatabaseBackend=StoreBackend
 celery.backends.redis qcore.app.store_backend RedisBackend=StoreBackend
+celery.bin.base qcore.celery.commands CeleryCommand CeleryOption CLIContext
+celery.bin.base qcore.celery.commands handle_preload_options
+celery.bootsteps qcore.worker.services.bootsteps Blueprint ConsumerStep StartStopStep Step StepType
+celery.bootsteps qcore.worker.services.bootsteps CLOSE RUN TERMINATE
 celery.canvas qcore {_CANVAS}
 celery.canvas qcore.celery.own maybe_signature subtask=maybe_signature
+celery.concurrency.base qcore.pools.celery_pool BasePool apply_target
 celery.contrib.abortable qcore.celery.abortable AbortableAsyncResult AbortableTask ABORTED
 celery.contrib.pytest qcore.testing.celery_fixtures *
 celery.contrib.rdb qcore.celery.rdb CELERY_RDB_HOST CELERY_RDB_PORT DEFAULT_PORT Rdb debugger set_trace
@@ -121,6 +126,21 @@ celery.utils.imports qcore.celery.loaders import_from_cwd
 celery.utils.log qcore.celery.logs ColorFormatter LOG_LEVELS LoggingProxy mlevel
 celery.utils.log qcore.celery.own get_logger get_task_logger base_logger task_logger
 celery.utils.serialization qcore.celery.own b64decode b64encode
+celery.worker.autoscale qcore.worker.services.bootsteps WorkerComponent
+celery.worker.components qcore.worker.services.bootsteps Beat Consumer Hub Pool StateDB Timer
+celery.worker.consumer qcore.worker.services.bootsteps Agent Connection Control Events Gossip
+celery.worker.consumer qcore.worker.services.bootsteps Heart Mingle Tasks
+celery.worker.consumer.agent qcore.worker.services.bootsteps Agent
+celery.worker.consumer.connection qcore.worker.services.bootsteps Connection
+celery.worker.consumer.consumer qcore.worker.services.bootsteps Evloop
+celery.worker.consumer.control qcore.worker.services.bootsteps Control
+celery.worker.consumer.delayed_delivery qcore.worker.services.bootsteps DelayedDelivery
+celery.worker.consumer.events qcore.worker.services.bootsteps Events
+celery.worker.consumer.gossip qcore.worker.services.bootsteps Gossip
+celery.worker.consumer.heart qcore.worker.services.bootsteps Heart
+celery.worker.consumer.mingle qcore.worker.services.bootsteps Mingle
+celery.worker.consumer.tasks qcore.worker.services.bootsteps Tasks
+celery.worker.control qcore.control.commands.base Panel control_command inspect_command
 celery.worker.request qcore.worker.services.task_signals Request=TaskRequest
 """
 

@@ -199,7 +199,12 @@ TABLE: dict[str, Setting] = {
             None,
             "number of concurrent tasks; default, and 0: the number of CPUs",
         ),
-        Setting("worker_pool", (str,), "prefork", "worker pool: prefork, threads, asyncio, gevent, solo"),
+        Setting(
+            "worker_pool",
+            (str,),
+            "prefork",
+            "worker pool: prefork, threads, asyncio, gevent, solo, or a class",
+        ),
         Setting(
             "worker_prefetch_multiplier",
             (int,),

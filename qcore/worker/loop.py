@@ -72,6 +72,7 @@ class Loop:
         self.admission = Admission(app.tasks, reporter, rules, frozenset(app.conf.accept_content))
         self.autoscaler: Autoscaler | None = None
         self.total: Counter[str] = Counter()
+        self.was_cold = False  # the shutdown, so far
         self.returned = 0  # runs that a cold shutdown interrupted, and outcomes that it did not settle
         self.stale = 0  # settlements that the broker refused because the lease was lost
         self._tasks: dict[str, Task] = app.tasks
@@ -472,7 +473,7 @@ class Loop:
             if self.drain_timeout_s is not None and stage == ShutdownStage.WARM:
                 self._deadline = time.monotonic() + self.drain_timeout_s
         if stage == ShutdownStage.COLD:
-            self._deadline = None
+            self.was_cold, self._deadline = True, None
             self._abandon()
 
     def _abandon(self) -> None:

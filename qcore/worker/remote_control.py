@@ -13,7 +13,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qcore.base.times import iso
@@ -62,11 +62,23 @@ class RemoteControl:
         )  # as they are after the changes that the loop has not made yet
         self._before_drain: list[str] | None = None  # the queues to consume after a drain; None: not draining
         self._resizing = threading.Lock()
+        self.more_stats: Callable[[], dict[str, Any]] = dict  # what the steps of a project add
+        self.as_consumer: Callable[[], Any] = lambda: None  # the consumer as steps get it
         self._size_change = 0  # accepted changes of the pool's size that the loop has not made yet
 
     def queues(self) -> list[str]:
         """The queues that the worker consumes."""
         return list(self._queues) if self.loop.stage == ShutdownStage.RUNNING else []
+
+    # --- what an app's own commands read, as of Celery's worker
+
+    @property
+    def hostname(self) -> str:
+        return self.node
+
+    @property
+    def consumer(self) -> Any:
+        return self.as_consumer()
 
     # --- what commands read
 
@@ -127,6 +139,7 @@ class RemoteControl:
             "queues": self.queues(),
             "version": __version__,
             "control_refused_total": dict(self._refused),
+            **self.more_stats(),
         }
 
     # --- what commands change

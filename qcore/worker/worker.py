@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from qcore.app.connections import consume
 from qcore.app.queues import bind
 from qcore.base import provided
 from qcore.base.crashpoints import crashpoint
-from qcore.base.keywords import check_worker
+from qcore.base.keywords import check_worker, user_options
 from qcore.base.times import new_id
 from qcore.control.authorization import Authorizer
 from qcore.control.server import ControlServer
@@ -52,7 +53,16 @@ from qcore.worker.process.options import check_serializers, concurrency_of, node
 from qcore.worker.process.pidfile import PidFile
 from qcore.worker.remote_control import RemoteControl, note
 from qcore.worker.services.autoscale import Autoscaler, bounds, keepalive_s
-from qcore.worker.services.base import CONTROL, EVENTS, HEALTH, LEASE, Service, ShutdownStage, in_order
+from qcore.worker.services.base import (
+    CONTROL,
+    EVENTS,
+    HEALTH,
+    LEASE,
+    Service,
+    ShutdownStage,
+    StepFailed,
+    in_order,
+)
 from qcore.worker.services.broadcasts import Broadcasts, taken
 from qcore.worker.services.lease import LeaseKeeper
 from qcore.worker.services.reporting import TaskReporter
@@ -104,7 +114,10 @@ class Worker:
         schedule_filename: str | None = None,
         **others: Any,
     ) -> None:
-        check_worker(others, inspect.signature(type(self).__init__).parameters)
+        own = inspect.signature(type(self).__init__).parameters
+        of_user = user_options(app, "worker")
+        check_worker((name for name in others if name not in of_user), own)
+        self._user_options = {name: value for name, value in others.items() if name in of_user}
         self.app = app
         conf = app.conf
         self.node = node_name(hostname)
@@ -112,6 +125,25 @@ class Worker:
         self.instance = new_id()
         self.started_at, self._began = time.time(), time.monotonic()
         self._log = (loglevel, logfile)
+        self._given = {  # what steps get, by Celery's names
+            "autoscale": autoscale,
+            "beat": beat,
+            "concurrency": concurrency,
+            "heartbeat_interval": heartbeat_interval,
+            "logfile": logfile,
+            "loglevel": loglevel,
+            "max_memory_per_child": max_memory_per_child,
+            "max_tasks_per_child": max_tasks_per_child,
+            "pool": pool,
+            "prefetch_multiplier": prefetch_multiplier,
+            "purge": purge,
+            "schedule_filename": schedule_filename,
+            "scheduler": scheduler,
+            "soft_time_limit": soft_time_limit,
+            "task_events": task_events,
+            "time_limit": time_limit,
+            "without_heartbeat": without_heartbeat,
+        }
         self._queues = queue_names(conf, queues, exclude_queues)
         if conf.worker_direct:
             self._queues = (*self._queues, f"{self.node}.dq2")
@@ -163,6 +195,12 @@ class Worker:
     def run(self) -> int:
         """Start, run until a shutdown is requested, stop. Returns the exit code. Raises ConfigError,
         and BrokerDown when the broker is unavailable at the start."""
+        try:
+            return self._run()
+        except StepFailed:  # the log has its error
+            return EXIT_FAILED
+
+    def _run(self) -> int:
         app = self.app
         options = {"loglevel": self._log[0], "logfile": self._log[1], "queues": list(self._queues)}
         celeryd_init.send(self.node, instance=self, conf=app.conf, options=options)
@@ -175,6 +213,7 @@ class Worker:
         if "warn_of_idle_patches" in provided:
             provided["warn_of_idle_patches"](self._pool_kind.name)
         worker_init.send(self)
+        steps = self._steps()
         consume(app)
         reach(app)
         self._queues, broadcasts = taken(app, self._queues, self.node)
@@ -188,6 +227,8 @@ class Worker:
         with PidFile(self._pidfile):
             # The pool first: it forks, and a process with threads or connections must not fork.
             self.pool = self._pool_kind(self._setup)
+            if steps is not None:
+                steps.include()
             worker_before_create_process.send(self.pool)
             self.pool.start()
             try:
@@ -197,7 +238,8 @@ class Worker:
                 raise
             bind(app, self._queues)
             most = self._bounds[0] if self._bounds else self._setup.concurrency
-            consumer.prefetch(most * self._multiplier or UNLIMITED)
+            self.prefetch_count = most * self._multiplier or UNLIMITED
+            consumer.prefetch(self.prefetch_count)
             chords = Chords(app, app.results, app.conf.seconds("result_expires"))
             rules = self._rules(chords)
             self.loop = Loop(
@@ -220,6 +262,7 @@ class Worker:
             self.remote = RemoteControl(
                 app, self.node, self.instance, self.loop, self.events, self.keeper, self._guard.refused
             )
+            self.remote.as_consumer = lambda: self._made_steps.consumer
             for task in app.tasks.values():
                 self.remote.set_rate_limit(task.name, task.rate_limit)
             # Leases before deliveries; remote control last: a worker that replies must be able to work.
@@ -232,6 +275,8 @@ class Worker:
                 from qcore.beat.service import BeatService
 
                 own["beat"] = BeatService(app, *self._beat)
+            if steps is not None:
+                own["steps"], self.remote.more_stats = steps, steps.info
             wanted = in_order(own, self.remote)
             self._catch_signals()
             started: list[Any] = []
@@ -253,6 +298,19 @@ class Worker:
                 log.warning("cold shutdown: %d running task(s) returned to their queues", self.loop.returned)
                 return EXIT_CUT_SHORT
             return EXIT_SETTLED
+
+    def _steps(self) -> Any:
+        """The service of the steps that the project adds (Celery's bootsteps); None without steps."""
+        steps = getattr(self.app, "steps", None)
+        if not steps or not (steps.get("worker") or steps.get("consumer")):
+            return None
+        return self._made_steps
+
+    @cached_property
+    def _made_steps(self) -> Any:
+        from qcore.worker.services.steps import Steps
+
+        return Steps(self, {**self._given, **self._user_options})
 
     def _rules(self, chords: Chords) -> SettlementRules:
         app, failures = self.app, None
@@ -376,6 +434,11 @@ class Worker:
     def pool_cls(self) -> type[Pool]:
         """The class of its pool, as receivers of signals read it."""
         return self._pool_kind
+
+    @property
+    def concurrency(self) -> int:
+        """The number of slots that it starts with, as steps read it."""
+        return self._setup.concurrency
 
     @property
     def hostname(self) -> str:

@@ -71,7 +71,22 @@ class CliCommand(click.Command):
         self.params.extend(global_options())
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, WatchOption.spelled_out(args) if self.watches else args)
+        words = WatchOption.spelled_out(args) if self.watches else args
+        if ctx.parent is not None and {"-h", "--help"} & set(words):
+            from qctl.cli.user_options import add
+
+            try:
+                add(self, ctx, words, loads=False)
+            except Exception as exc:  # of the user's modules
+                session_of(ctx).out.warn(f"the options of the app are not shown: {exc}")
+        try:
+            return super().parse_args(ctx, list(words))
+        except click.NoSuchOption:
+            from qctl.cli.user_options import add
+
+            if not add(self, ctx, words):
+                raise
+        return super().parse_args(ctx, list(words))
 
     def make_parser(self, ctx: click.Context) -> Any:
         parser = super().make_parser(ctx)
@@ -82,6 +97,8 @@ class CliCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         if self.settles and not isinstance(self, click.Group):
             session_of(ctx).settle()
+        if ctx.parent is not None and ctx.invoked_subcommand is None:
+            self._take_user_options(ctx)
         if self.changes and not ctx.params.get("dry_run"):
             return self._change(ctx)
         every_s = ctx.meta.get(WatchOption.KEY) if self.watches else None
@@ -91,6 +108,13 @@ class CliCommand(click.Command):
 
         look = super().invoke
         return watch(session_of(ctx), ctx.command_path, lambda: look(ctx), every_s)
+
+    @staticmethod
+    def _take_user_options(ctx: click.Context) -> None:
+        from qctl.cli.user_options import send_preload, take
+
+        take(ctx)
+        send_preload(ctx, session_of(ctx))
 
     def _change(self, ctx: click.Context) -> Any:
         from qctl.cli.audit import record
@@ -244,12 +268,12 @@ class LazyGroup(CliGroup):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
-            return self._of_others(cmd_name)
+            return self._of_others(ctx, cmd_name)
         module = importlib.import_module(self.modules[cmd_name])
         found: click.Command = module.command
         return found
 
-    def _of_others(self, name: str) -> click.Command | None:
+    def _of_others(self, ctx: click.Context, name: str) -> click.Command | None:
         """The command of an installed package: an entry point of the group `extends`."""
         if not self.extends or not name.isidentifier():
             return None
@@ -257,7 +281,7 @@ class LazyGroup(CliGroup):
 
         point = entry_points_of(self.extends).get(name)
         if point is None:
-            return None
+            return _of_celerys_kind(ctx, name)
         found = point.load()
         if not isinstance(found, click.Command):
             raise codes_of.CommandError(
@@ -272,3 +296,27 @@ class LazyGroup(CliGroup):
         for heading, names in self.sections.items():
             with formatter.section(heading):
                 formatter.write_dl(list(names.items()))
+
+
+def _of_celerys_kind(ctx: click.Context, name: str) -> click.Command | None:
+    """A command that a package brings for Celery's command line: an entry point of the group celery.commands.
+    `import celery` means qcore while it is imported, and its `ctx.obj` is as in Celery."""
+    from qcore.base.plugins import entry_points_of
+
+    point = entry_points_of("celery.commands").get(name)
+    if point is None:
+        return None
+    from qcore.celery.commands import CLIContext
+    from qcore.celery.install import install
+
+    install()
+    found = point.load()
+    if not isinstance(found, click.Command):
+        raise codes_of.CommandError(
+            codes_of.BAD_CONFIG, f"'{point.value}' is no click command (entry point {name})"
+        )
+    session = session_of(ctx)
+    options = session.options
+    obj = CLIContext(lambda: session.app, bool(options.no_color), options.workdir, bool(options.quiet))
+    found.context_settings = {**found.context_settings, "obj": obj}
+    return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +40,8 @@ class Session:
         self.options = Globals()
         #: True for long-running commands: they use the app's own connection time-out
         self.patient = False
+        #: called with the app when it has been loaded
+        self.after_load: Callable[[App], None] | None = None
         #: the words of the command line
         self.argv: list[str] = []
         self._layers: Layers | None = None
@@ -147,6 +150,8 @@ class Session:
         if not self.patient:
             usual = app.conf.broker_connection_timeout
             app.conf["broker_connection_timeout"] = min(float(usual or CONNECT_S), CONNECT_S)
+        if self.after_load is not None:
+            self.after_load(app)
         return app
 
     @property

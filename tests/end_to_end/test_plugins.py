@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -16,103 +19,44 @@ from qcore.pools.registry import pools
 from qcore.results.registry import results
 from qcore.worker.services.base import in_order, services
 from tests.support.processes import ROOT, Processes
+from tests.support.waiting import wait_for
 
-CODE = '''
-import os
-from pathlib import Path
-
-import click
-
+EXTENSION = ROOT / "examples" / "extension"
+APP = """
 from qcore import App
-from qcore.brokers.sqlite.broker import SqliteBroker
-from qcore.control.commands.base import inspect_command
-from qcore.pools.solo import SoloPool
-from qcore.results.broker import BrokerResults
-from qctl.cli.command import command as page
-from qctl.cli.session import current
+
+app = App("mine")
+app.conf.beat_schedule = {"adds": {"task": "mine.add", "schedule": 3600, "args": (2, 3)}}
 
 
-class Shelf(SqliteBroker):
-    name = "shelf"
-
-    def __init__(self, url, options=None):
-        super().__init__(url.replace("shelf://", "sqlite://", 1), options)
-
-
-class Memo(BrokerResults):
-    def __init__(self, url, options=None):
-        super().__init__(url.replace("memo://", "sqlite://", 1), options)
-
-
-class Calm(SoloPool):
-    name = "calm"
-
-
-class Diary:
-    after = ("lease",)
-
-    def __init__(self, worker):
-        self.worker, self.file = worker, Path(os.environ["DIARY"])
-
-    def start(self):
-        self.file.write_text(f"started {self.worker.node}\\n")
-
-    def stop(self):
-        self.file.write_text(self.file.read_text() + "stopped\\n")
-
-
-@inspect_command(name="greet")
-def greet(worker, **_):
-    """Say hello."""
-    return f"hello from {worker.node}"
-
-
-@page("hello")
-def hello():
-    """Say which broker this is."""
-    click.echo(f"hello {current().broker.name}")
-
-
-app = App("third")
-
-
-@app.task(name="third.add")
+@app.task(name="mine.add")
 def add(x, y):
     return x + y
-'''
-POINTS = """
-[qcore.brokers]
-shelf = thirdparty:Shelf
-
-[qcore.result_stores]
-memo = thirdparty:Memo
-
-[qcore.pools]
-calm = thirdparty:Calm
-
-[qcore.services]
-diary = thirdparty:Diary
-
-[qcore.control_commands]
-greet = thirdparty:greet
-
-[qctl.commands]
-hello = thirdparty:hello
-broken = thirdparty_is_not_there:command
 """
 
 
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder into which the wheel of examples/extension is installed. pip asks no index."""
+    source, made = tmp_path_factory.mktemp("source") / "extension", tmp_path_factory.mktemp("site")
+    shutil.copytree(EXTENSION, source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    alone = ["--no-index", "--no-deps"]
+    for words in (
+        ["wheel", *alone, "--no-build-isolation", "--wheel-dir", str(source), str(source)],
+        ["install", *alone, "--target", str(made), str(source / "shelf-1.0-py3-none-any.whl")],
+    ):
+        done = subprocess.run([*pip, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return made
+
+
 @pytest.fixture
-def installed(tmp_path: Path) -> dict[str, str]:
+def installed(site: Path, tmp_path: Path) -> dict[str, str]:
     """The environment in which the package is installed."""
-    site = tmp_path / "site"
-    info = site / "thirdparty-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "thirdparty.py").write_text(CODE)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: thirdparty\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(POINTS)
+    (tmp_path / "mine.py").write_text(APP)
     return {
-        "PYTHONPATH": f"{site}{os.pathsep}{ROOT}",
+        "PYTHONPATH": os.pathsep.join(map(str, (site, tmp_path, ROOT))),
         "HOME": str(tmp_path),
         "DIARY": str(tmp_path / "diary"),
         "QCTL_BROKER_URL": f"shelf:///{tmp_path}/broker.db",
@@ -131,29 +75,52 @@ def qctl(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_package_brings_every_kind_of_plug_in(
+def test_an_installed_package_brings_every_kind_of_plug_in(
     installed: dict[str, str], processes: Processes, tmp_path: Path
 ) -> None:
-    worker = processes.qctl("-A", "thirdparty", "worker", "-P", "calm", "-n", "w1@third", env=installed)
-    worker.wait_output("w1@third ready")
+    worker = processes.qctl("-A", "mine", "worker", "-P", "polite", "-n", "w1@shelf", "-E", env=installed)
+    worker.wait_output("w1@shelf ready")
 
-    called = qctl(installed, "call", "third.add", "-a", "[2, 2]", "--wait", "-t", "20")
-    greeted = qctl(installed, "inspect", "greet", "-o", "json")
-    hello = qctl(installed, "hello")
-    stats = qctl(installed, "inspect", "stats", "-o", "json")
-    worker.term()
-    code = worker.wait()
+    def runs() -> int:
+        found = re.search(r'"mine.add": (\d+)', qctl(installed, "inspect", "stats", "-o", "json").stdout)
+        return int(found[1]) if found else 0
+
+    called = qctl(installed, "call", "mine.add", "-a", "[2, 2]", "--wait", "-t", "20")
+    changed = qctl(installed, "control", "greet_with", "welcome")
+    greeted = qctl(installed, "inspect", "greeting", "-o", "json")
+    listed = qctl(installed, "inspect", "--list")
+    hello = qctl(installed, "hello", "--name", "Ada")
+    salute = qctl(installed, "-A", "mine", "salute", "--times", "2")
+    stats = json.loads(qctl(installed, "inspect", "stats", "-o", "json").stdout)
+    beat = processes.qctl("-A", "mine", "beat", "-S", "metronome", "--max-interval", "0.1", env=installed)
+    beat.wait_output("scheduler metronome .* Ready")
+    wait_for(lambda: runs() > 1, 60)  # those of `call` and of the scheduler
+    ended = []
+    for process in (beat, worker):
+        process.term()
+        ended.append(process.wait())
 
     assert called.stdout.strip().endswith("4"), called.stderr
-    assert "hello from w1@third" in greeted.stdout, greeted.stderr
-    assert hello.stdout == "hello shelf\n", hello.stderr
-    assert "calm" in worker.output()
-    assert '"transport": "shelf"' in json.dumps(json.loads(stats.stdout))
-    assert (code, (tmp_path / "diary").read_text()) == (0, "started w1@third\nstopped\n")
-    assert (tmp_path / "results.db").exists()
+    assert changed.returncode == 0, changed.stderr
+    assert "welcome from w1@shelf" in greeted.stdout, greeted.stderr
+    assert "How this worker greets" in listed.stdout
+    assert hello.stdout == "hello Ada, from the shelf broker\n", hello.stderr
+    assert salute.stdout == "saluting mine\n" * 2, salute.stderr
+    assert "qcore.pools.polite" in json.dumps(stats)
+    assert '"transport": "shelf"' in json.dumps(stats)
+    assert ended == [0, 0]
+    assert (tmp_path / "diary").read_text() == "w1@shelf starts\nw1@shelf stops\n"
+    with sqlite3.connect(tmp_path / "results.db") as stored:
+        assert stored.execute("SELECT count(*) FROM memo").fetchone()[0] >= 2
 
 
-def test_a_plug_in_that_cannot_be_loaded_is_named_with_its_package(installed: dict[str, str]) -> None:
+def test_a_plug_in_that_cannot_be_loaded_is_named_with_its_package(
+    installed: dict[str, str], tmp_path: Path
+) -> None:
+    info = tmp_path / "thirdparty-1.0.dist-info"
+    info.mkdir()
+    (info / "entry_points.txt").write_text("[qctl.commands]\nbroken = thirdparty_is_not_there:command\n")
+
     ran = qctl(installed, "broken")
 
     assert ran.returncode == 78

@@ -151,7 +151,7 @@ class Command(msgspec.Struct, frozen=True):
                 found[arg.name] = _BOOLS[word.lower()] if arg.type is bool else arg.type(word)
             except (ValueError, KeyError):
                 raise ValueError(
-                    f"{arg.name} of {self.name} takes {_KINDS[arg.type]}, not '{word}'"
+                    f"{arg.name} of {self.name} takes {_KINDS.get(arg.type, 'another value')}, not '{word}'"
                 ) from None
         if self.variadic is not None:
             if rest or self.required_variadic:
@@ -245,7 +245,7 @@ def inspect_command(*words: Any, **options: Any) -> Any:
     """Decorator of an app's own command that only reads; it becomes `qctl inspect NAME`.
 
     The function takes the worker (WorkerView) and its arguments by name, and returns a JSON value.
-    name: the default is the function's name; args: (("n", int), ...); signature, variadic, alias and
+    name: the default is the function's name; args: (("n", int), ...); signature, variadic, alias, help and
     visible as in Celery. Celery's default_timeout is accepted and has no effect.
     """
     return _of_user("inspect", words, options)
@@ -260,15 +260,35 @@ def _of_user(kind: str, words: tuple[Any, ...], options: dict[str, Any]) -> Any:
     if words:  # written without parentheses
         return _of_user(kind, (), {})(words[0])
     options.pop("default_timeout", None)
-    args = tuple(a if isinstance(a, Arg) else Arg(a[0], a[1]) for a in options.pop("args", None) or ())
+    given = tuple(options.pop("args", None) or ())
     signature = options.pop("signature", None) or ""
-    name = options.pop("name", None)
+    name, summary = options.pop("name", None), options.pop("help", None)
 
     def keep(handler: Callable[..., Any]) -> Callable[..., Any]:
-        made = command(name or handler.__name__, kind, args=args, signature=signature, **options)
-        return made(handler)
+        args = tuple(a if isinstance(a, Arg) else _arg_of(handler, *a) for a in given)
+        made = command(name or handler.__name__, kind, args=args, signature=signature, **options)(handler)
+        if summary:
+            known = _known[name or handler.__name__]
+            _known[known.name] = msgspec.structs.replace(known, summary=str(summary))
+        return made
 
     return keep
+
+
+def _arg_of(handler: Callable[..., Any], name: str, kind: Any = str) -> Arg:
+    """An argument as Celery writes it; one for which the function has a default may be left out."""
+    from inspect import signature
+
+    known = signature(handler).parameters.get(name)
+    return Arg(name, kind, required=known is None or known.default is known.empty)
+
+
+class Panel:
+    """Celery's: `@Panel.register` registers a control command, `type="inspect"` one that only reads."""
+
+    @staticmethod
+    def register(*words: Any, type: str = "control", **options: Any) -> Any:
+        return _of_user(type, words, options)
 
 
 def of_users() -> list[Command]:

@@ -13,7 +13,11 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from qcore.base.plugins import Registry
-from qcore.errors import ConfigError
+from qcore.errors import ConfigError, QcoreError
+
+
+class StepFailed(QcoreError):
+    """A step of the project (bootsteps.py) could not be made or started; the log has its error."""
 
 
 class ShutdownStage(enum.IntEnum):

@@ -48,7 +48,16 @@ class BusGroup(CliGroup):
     """The commands of one kind: 'inspect' reads, 'control' changes something."""
 
     def __init__(self, name: str, bus_kind: str, **attributes: Any) -> None:
-        super().__init__(name, exit_codes=CODES, subcommand_metavar="COMMAND [ARGUMENTS]...", **attributes)
+        lister = click.Option(
+            ["-l", "--list"],
+            is_flag=True,
+            is_eager=False,
+            expose_value=False,
+            callback=_list_all,
+            help="List all commands, also those of your apps.",
+        )
+        attributes = {"subcommand_metavar": "COMMAND [ARGUMENTS]...", "params": [lister], **attributes}
+        super().__init__(name, exit_codes=CODES, **attributes)
         self.bus_kind = bus_kind
         self.kind = f"{name} command"
 
@@ -115,6 +124,29 @@ class BusGroup(CliGroup):
         return f"; see `{ctx.command_path} --help`"
 
 
+def _list_all(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Print all commands of the group, and leave: those of qcore, of the app of -A, and of online workers."""
+    if not value or ctx.resilient_parsing:
+        return
+    from qcore.control.commands.registry import commands
+
+    group, session = ctx.command, session_of(ctx)
+    assert isinstance(group, BusGroup)
+    if group._has_app(session):
+        _ = session.app  # the user's module may register commands of its own
+    own = [c for c in commands(group.bus_kind) if c.visible]
+    every = {c.name: c for c in (*group._of_fleet(ctx, PATIENCE_S), *own)}
+    rows = [(f"{c.name} {shown(c.signature or _arguments(c))}".strip(), c) for c in every.values()]
+    width = max(len(usage) for usage, _ in rows) + 2
+    for usage, listed in sorted(rows, key=lambda row: row[0]):
+        click.echo(f"{usage:<{width}}{shown(listed.summary)}")
+    ctx.exit()
+
+
+def _arguments(found: Command) -> str:
+    return " ".join(f"[{a.name}]" if not a.required else a.name for a in found.args)
+
+
 def page_for(found: Command) -> CliCommand:
     """The click command of one control command."""
     params: list[click.Parameter] = [
@@ -149,9 +181,8 @@ def _words(found: Command) -> list[click.Parameter]:
     """The positional arguments as one parameter; the command table parses and checks them."""
     if not found.args and found.variadic is None:
         return []
-    names = " ".join(f"[{a.name}]" if not a.required else a.name for a in found.args)
     kind = TaskName() if any(a.name == "task_name" for a in found.args) else click.STRING
-    return [click.Argument(["words"], nargs=-1, type=kind, metavar=found.signature or names)]
+    return [click.Argument(["words"], nargs=-1, type=kind, metavar=found.signature or _arguments(found))]
 
 
 def _help(found: Command) -> str:

@@ -40,13 +40,13 @@ class PoolName(Kind):
     name = "pool"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from qcore.pools.registry import pools
+        from qcore.pools.registry import CUSTOM, is_place, pools
 
         aliases = {"processes": "prefork", "thread": "threads"}
         name = aliases.get(str(value), str(value))
-        if name in pools:
+        if name in pools or name == CUSTOM or is_place(name):
             return name
-        return OneOf("pool", [*pools.names(), *aliases]).convert(name, param, ctx)
+        return OneOf("pool", [*pools.names(), *aliases, CUSTOM, "module:Class"]).convert(name, param, ctx)
 
 
 def refused(*names: str, why: str, is_flag: bool = False) -> Callable[[Any], Any]:
@@ -153,7 +153,10 @@ class WorkerGroup(CliGroup):
     "-n", "--hostname", metavar="NAME", help="Node name; %h host, %n its first part, %d its domain."
 )
 @click.option(
-    "-P", "--pool", type=PoolName(), help="Pool implementation: prefork, threads, asyncio, gevent, solo."
+    "-P",
+    "--pool",
+    type=PoolName(),
+    help="Pool: prefork, threads, asyncio, gevent, solo, or a class, module:Class.",
 )
 @click.option(
     "-c",
@@ -272,5 +275,7 @@ def command(
         return exit_codes.OK
     identity.take()
     given = {key: value for key, value in options.items() if value not in (None, False)}
-    code: int = app.worker(**given).run()
+    from qctl.cli.user_options import values
+
+    code: int = app.worker(**given, **values(click.get_current_context(), app)).run()
     return code
