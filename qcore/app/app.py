@@ -275,7 +275,7 @@ class App(PeriodicTasks, DeclaredTasks):
             self.send_messages([message], options)
         else:
             task_id = self._send_once(message, key, task_id, options.get("retry"))
-        result = AsyncResult(task_id, self, task_name=name)
+        result = AsyncResult(task_id, app=self, task_name=name)
         ignored = options.get("ignore_result")
         if ignored is None and task is not None:
             ignored = self.conf.task_ignore_result if task.ignore_result is None else task.ignore_result
@@ -315,7 +315,7 @@ class App(PeriodicTasks, DeclaredTasks):
                 messages.append(message)
             else:
                 task_id = self._send_once(message, key, task_id, options.get("retry"))
-            found.append(AsyncResult(task_id, self, task_name=sig.task))
+            found.append(AsyncResult(task_id, app=self, task_name=sig.task))
         self.send_messages(messages)
         return found
 
@@ -383,14 +383,16 @@ class App(PeriodicTasks, DeclaredTasks):
         meta = result_wire.encode(task_id, state, result, now=time.time(), **extra)
         self.results.store([StoredResult(task_id, meta, self.conf.seconds("result_expires"))])
 
-    def GroupResult(self, group_id: str, results: Sequence[Any]) -> Any:
-        return GroupResult(group_id, results, app=self)
+    def GroupResult(self, id: str, results: Sequence[Any] = (), parent: Any = None, app: Any = None) -> Any:
+        return GroupResult(id, results, parent, app or self)
 
-    def ResultSet(self, results: Sequence[Any]) -> Any:
-        return ResultSet(results, self)
+    def ResultSet(self, results: Sequence[Any], app: Any = None) -> Any:
+        return ResultSet(results, app or self)
 
-    def AsyncResult(self, task_id: str) -> Any:
-        return AsyncResult(task_id, self)
+    def AsyncResult(
+        self, id: Any, backend: Any = None, task_name: str | None = None, app: Any = None, parent: Any = None
+    ) -> Any:
+        return AsyncResult(id, backend, task_name, app or self, parent)
 
     def signature(self, task: Any, *args: Any, **kwargs: Any) -> Signature:
         from qcore.tasks.canvas import signature

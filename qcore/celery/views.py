@@ -27,7 +27,8 @@ celery.app qcore.celery.own bugreport
 celery.app qcore.celery.proxies default_app=current_app
 celery.app qcore shared_task
 celery.app.base qcore.celery.app Celery
-celery.app.control qcore.control.client Control Inspect
+celery.app.control qcore.control.client Control
+celery.app.control qcore.control.requests Inspect flatten_reply
 celery.app.amqp qcore.celery.messaging AMQP Queues
 celery.app.log qcore.celery.logs Logging TaskFormatter
 celery.app.registry qcore.app.registry TaskRegistry

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from qcore.base.times import iso, new_id
+from qcore.errors import TaskRevokedError
 from qcore.execution import continuations
 from qcore.execution.retry_options import arguments
 from qcore.execution.run import Run, RunContext
@@ -65,6 +66,11 @@ class EagerResult(AsyncResult):
 
     def forget(self) -> None:
         return None
+
+    def revoke(self, *args: Any, **kwargs: Any) -> None:
+        """Make its state REVOKED and its value a TaskRevokedError, as in Celery; nothing is sent."""
+        self.failure = TaskRevokedError("revoked")
+        self._meta = ResultMeta(self.id or "", result_wire.REVOKED, self.failure)
 
     def _error(self, meta: ResultMeta) -> BaseException:
         return self.failure if self.failure is not None else super()._error(meta)
