@@ -16,7 +16,7 @@ from qcore.tasks.awaiting import AwaitedResult, AwaitedSet
 from qcore.tasks.current_app import current_app
 from qcore.tasks.joins import arrivals, as_mapping, assert_will_not_block, fulfil, wait_watched
 from qcore.tasks.result_facts import ResultFacts
-from qcore.tasks.result_sets import Members, Saved
+from qcore.tasks.result_sets import Members, Revocable, Saved
 from qcore.tasks.typed import R_co
 from qcore.wire import result as states
 from qcore.wire.result import ResultMeta, exception_from
@@ -30,12 +30,7 @@ GET = "timeout propagate interval callback on_message on_interval disable_sync_s
 GET_OF_CELERY = f"{GET} follow_parents no_ack EXCEPTION_STATES PROPAGATE_STATES"
 
 
-def _revoke_options(terminate: bool, signal: str | None, wait: bool, timeout: float | None) -> dict[str, Any]:
-    options = {"terminate": terminate, "signal": signal or "TERM", "reply": wait}
-    return options if timeout is None else {**options, "timeout": timeout}
-
-
-class AsyncResult(AwaitedResult[R_co], ResultFacts):
+class AsyncResult(AwaitedResult[R_co], ResultFacts, Revocable):
     """The result of one task, by id. Creating it makes no request to the result store."""
 
     __slots__ = ("_app", "_meta", "_task_name", "_then", "id", "ignored", "parent")
@@ -245,31 +240,8 @@ class AsyncResult(AwaitedResult[R_co], ResultFacts):
         self.app.results.forget([self.id])
         self.ignored = True
 
-    def revoke(
-        self,
-        connection: Any = None,
-        terminate: bool = False,
-        signal: str | None = None,
-        wait: bool = False,
-        timeout: float | None = None,
-    ) -> None:
-        """Do not run it; with terminate stop it if it runs. wait: until the workers replied, at most timeout
-        seconds. connection is accepted for compatibility with Celery."""
-        options = _revoke_options(terminate, signal, wait, timeout)
-        self.app.control.revoke(self.id, **options)
-
-    def revoke_by_stamped_headers(
-        self,
-        headers: dict[str, Any],
-        connection: Any = None,
-        terminate: bool = False,
-        signal: str | None = None,
-        wait: bool = False,
-        timeout: float | None = None,
-    ) -> None:
-        """Do not run any task that has one of these stamps; the arguments are those of revoke()."""
-        options = _revoke_options(terminate, signal, wait, timeout)
-        self.app.control.revoke_by_stamped_headers(headers, **options)
+    def _ids(self) -> list[str]:
+        return [self.id]
 
     def kept(self) -> bool:
         """Whether the app stores results."""
@@ -303,7 +275,7 @@ COLLECT = "celery.accumulate"
 SLICE_S = 0.5
 
 
-class ResultSet(AwaitedSet, Members):
+class ResultSet(AwaitedSet, Members, Revocable):
     """Several results, in order, read in one round trip."""
 
     def __init__(
@@ -437,17 +409,8 @@ class ResultSet(AwaitedSet, Members):
     def forget(self) -> None:
         self.app.results.forget([r.id for r in self._leaves()])
 
-    def revoke(
-        self,
-        connection: Any = None,
-        terminate: bool = False,
-        signal: str | None = None,
-        wait: bool = False,
-        timeout: float | None = None,
-    ) -> None:
-        """Do not run any of them; as AsyncResult.revoke()."""
-        options = _revoke_options(terminate, signal, wait, timeout)
-        self.app.control.revoke([r.id for r in self._leaves()], **options)
+    def _ids(self) -> list[str]:
+        return [r.id for r in self._leaves()]
 
     def __iter__(self) -> Iterator[AsyncResult | GroupResult]:
         return iter(self.results)
