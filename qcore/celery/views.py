@@ -47,6 +47,8 @@ celery.backends.cache qcore.app.store_backend CacheBackend=StoreBackend
 celery.backends.database qcore.app.store_backend DatabaseBackend=StoreBackend
 celery.backends.redis qcore.app.store_backend RedisBackend=StoreBackend
 celery.canvas qcore {_CANVAS}
+celery.canvas qcore.tasks.stamping StampingVisitor
+celery.canvas qcore.tasks.canvas _chord=chord
 celery.canvas qcore.celery.own maybe_signature subtask=maybe_signature
 celery.contrib.abortable qcore.celery.abortable AbortableAsyncResult AbortableTask ABORTED
 celery.contrib.pytest qcore.testing.celery_fixtures *

@@ -3,9 +3,10 @@
 In:  two objects and the name of an attribute.  Out: a list of differences, each a short text; empty if a
 program that uses Celery's finds the same here.
 
-Functions: each parameter of Celery's is accepted by its name, or among any keywords (`**`); the first three
-positional ones stand in the same place; defaults are equal, where None, and an empty list, mapping or text
-count as one. Further parameters here have defaults. Values: equal, unless they are objects.
+Functions: each parameter of Celery's is accepted by its name, or among any keywords (`**`); the first two
+positional ones stand in the same place (further ones are given by name); defaults are equal, where None and
+an empty list, mapping or text count as one. Further parameters here have defaults. Values: equal, unless
+they are objects.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-_PLACES = 3
+_PLACES = 2
 _EMPTY: tuple[Any, ...] = (None, (), [], {}, "")
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _MISSING = object()
@@ -82,7 +83,7 @@ def of_calls(them: Any, mine: Any) -> list[str]:
         if parameter.kind in _POSITIONAL and number < _PLACES and not in_place and not takes_more:
             found.append(f"{parameter.name} is not parameter {number + 1}")
     names = {p.name for p in wanted}
-    any_theirs = any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in wanted)
+    any_theirs = any(p.kind is p.VAR_POSITIONAL for p in wanted)
     for own in given:
         needed = own.default is own.empty and own.kind in (*_POSITIONAL, own.KEYWORD_ONLY)
         if needed and own.name not in names and not any_theirs:

@@ -63,14 +63,14 @@ def _add(x: int, y: int = 1) -> int:
 
 @cache
 def _apps() -> tuple[Any, Any]:
-    options: Any = {"set_as_current": False, "broker": "redis://", "backend": "redis://"}
+    options: Any = {"set_as_current": False, "broker": "memory://", "backend": "cache+memory://"}
     return celery.Celery("x", **options), Celery("x", **options)
 
 
 @cache
 def _tasks() -> tuple[Any, Any]:
     theirs, ours = (app.task(name="x.add")(_add) for app in _apps())
-    return theirs._get_current_object(), ours
+    return theirs.app.tasks[theirs.name], ours
 
 
 @cache
