@@ -1,7 +1,7 @@
 """Celery's inventory: every name, option and behaviour of Celery 5.7, and how it is here.
 
-In:  tests/parity/inventory.json of a checkout, and the tables of qcore.settings.  Out: areas with rows; the page
-docs/celery-inventory.md and the counts in docs/celery.md, for `python -m qctl.manual`.
+In:  tests/parity/inventory.json of a checkout, and the tables of qcore.settings.  Out: areas with rows; the
+page docs/celery-inventory.md and the counts in docs/celery.md, for `python -m qctl.manual`.
 The tests in tests/parity/ compare the rows with an installed Celery.
 """
 

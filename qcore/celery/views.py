@@ -61,7 +61,15 @@ celery.contrib.testing.worker qcore.testing.worker TestWorkController WORKER_LOG
 celery.contrib.testing.worker qcore.testing.worker setup_app_for_worker start_worker
 celery.contrib.testing.worker qcore.testing.worker test_worker_started test_worker_starting
 celery.contrib.testing.worker qcore.testing.worker test_worker_stopped
-celery.events.state qcore.events.state State
+celery.events qcore.events.api Event EventDispatcher=Dispatcher EventReceiver=Receiver group_from
+celery.events qcore.celery.messaging event_exchange get_exchange
+celery.events.state qcore.events.cluster State
+celery.events.state qcore.events.observed Task Worker heartbeat_expires
+celery.events.dispatcher qcore.events.api EventDispatcher=Dispatcher
+celery.events.event qcore.events.api Event group_from
+celery.events.event qcore.celery.messaging event_exchange get_exchange
+celery.events.receiver qcore.events.api EventReceiver=Receiver
+celery.events.snapshot qcore.events.camera Polaroid
 celery.contrib.django.task qcore.contrib.django DjangoTask
 celery.exceptions qcore.errors AlreadyRegistered ChordError Ignore ImproperlyConfigured
 celery.exceptions qcore.errors QueueNotFound InvalidTaskError MaxRetriesExceededError NotRegistered

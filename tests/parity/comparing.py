@@ -70,9 +70,7 @@ def of_calls(them: Any, mine: Any) -> list[str]:
     found = []
     for number, parameter in enumerate(wanted):
         own = by_name.get(parameter.name)
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            continue
-        if parameter.kind is parameter.VAR_KEYWORD:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or _is_a_global(parameter):
             continue
         if own is None:
             if not (takes_any or (takes_more and parameter.kind is parameter.POSITIONAL_ONLY)):
@@ -89,6 +87,11 @@ def of_calls(them: Any, mine: Any) -> list[str]:
         if needed and own.name not in names and not any_theirs:
             found.append(f"needs {own.name}")
     return found
+
+
+def _is_a_global(parameter: inspect.Parameter) -> bool:
+    """Whether a parameter only makes a global a local name, for speed: `len=len`."""
+    return getattr(parameter.default, "__name__", None) == parameter.name
 
 
 def _same(them: Any, mine: Any) -> bool:
