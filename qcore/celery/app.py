@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import sys
+import threading
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
@@ -37,6 +39,9 @@ class Celery(App):
     """An app as a Celery project writes it; everything else is App's."""
 
     finalized = False
+    autofinalize = True
+    SYSTEM = platform.system()
+    IS_WINDOWS, IS_macOS = SYSTEM == "Windows", SYSTEM == "Darwin"
 
     def __init__(self, main: str | None = None, *args: Any, **options: Any) -> None:
         """Keywords as in Celery. The first ones may be given by position: loader, backend, …, which only
@@ -55,6 +60,10 @@ class Celery(App):
         self.user_options: dict[str, set[Any]] = defaultdict(set)
         self.steps: dict[str, set[Any]] = defaultdict(set)
         super().__init__(main, **options)
+        self.on_init()
+
+    def on_init(self) -> None:
+        """Called when the app has been made, for subclasses."""
 
     # --- start
 
@@ -94,13 +103,19 @@ class Celery(App):
 
     # --- kombu's connections, for projects that use them
 
-    def connection(self, url: Any = None, **options: Any) -> Any:
-        """A connection of kombu to the broker, or to `url`; not opened yet. Raises Unsupported for SQLite."""
+    def connection(
+        self, hostname: Any = None, userid: str | None = None, password: str | None = None, **options: Any
+    ) -> Any:
+        """A connection of kombu to the broker, or to another URL or host; not opened yet. The options are
+        those of kombu.Connection. Raises Unsupported for SQLite."""
         from qcore.celery.messaging import connection
 
-        return connection(self, url, **options)
+        return connection(self, hostname, userid=userid, password=password, **options)
 
-    connection_for_write = broker_connection = connection
+    broker_connection = connection
+
+    def connection_for_write(self, url: Any = None, **options: Any) -> Any:
+        return self.connection(url, **options)
 
     def connection_for_read(self, url: Any = None, **options: Any) -> Any:
         return self.connection(url or self.conf.broker_read_url, **options)
@@ -208,6 +223,26 @@ class Celery(App):
         return made
 
     @property
+    def thread_oid(self) -> str:
+        """An id of this thread and app."""
+        return f"{self.oid}-{threading.get_ident()}"
+
+    @cached_property
+    def clock(self) -> Clock:
+        return Clock(self)
+
+    def create_task_cls(self) -> type:
+        """The class of the app's tasks, as `app.Task`."""
+        found: type = self.Task
+        return found
+
+    def type_checker(self, fun: Callable[..., Any], bound: bool = False) -> Callable[..., Any]:
+        """A function that raises TypeError for arguments that `fun` does not take."""
+        from qcore.celery.texts import head_from_fun
+
+        return head_from_fun(fun, bound)
+
+    @property
     def control(self) -> Control:
         found: Control = self.__dict__.setdefault("_control", Control(self))
         return found
@@ -217,6 +252,34 @@ class Celery(App):
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+class Clock:
+    """`app.clock`: the logical clock of the app."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    @property
+    def value(self) -> int:
+        now: int = self._app._clock
+        return now
+
+    def forward(self) -> int:
+        """The next value."""
+        following: int = self._app.tick_clock()
+        return following
+
+    def adjust(self, other: int) -> int:
+        """The next value, above `other`."""
+        following: int = self._app.tick_clock(other)
+        return following
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __repr__(self) -> str:
+        return f"<Clock: {self.value}>"
 
 
 def app_or_default(app: Any = None) -> Any:

@@ -17,8 +17,9 @@ _TABLE = f"""
 celery qcore.celery.app Celery
 celery qcore shared_task Task {_CANVAS}
 celery qcore.celery.proxies current_app current_task
-celery qcore.celery.own VERSION __version__ version_info SERIES bugreport uuid
-celery qcore.celery.own maybe_signature subtask=maybe_signature
+celery qcore.celery.own VERSION VERSION_BANNER __version__ version_info version_info_t SERIES
+celery qcore.celery.own bugreport maybe_signature uuid
+celery qcore.tasks.canvas subtask=signature
 celery._state qcore.celery.proxies current_app current_task get_current_app
 celery._state qcore.celery.proxies get_current_task get_current_worker_task=get_current_task
 celery._state qcore.celery.proxies set_default_app
@@ -49,7 +50,8 @@ celery.backends.redis qcore.app.store_backend RedisBackend=StoreBackend
 celery.canvas qcore {_CANVAS}
 celery.canvas qcore.tasks.stamping StampingVisitor
 celery.canvas qcore.tasks.canvas _chord=chord
-celery.canvas qcore.celery.own maybe_signature subtask=maybe_signature
+celery.canvas qcore.celery.own maybe_signature maybe_subtask=maybe_signature
+celery.canvas qcore.tasks.canvas subtask=signature
 celery.contrib.abortable qcore.celery.abortable AbortableAsyncResult AbortableTask ABORTED
 celery.contrib.pytest qcore.testing.celery_fixtures *
 celery.contrib.rdb qcore.celery.rdb CELERY_RDB_HOST CELERY_RDB_PORT DEFAULT_PORT Rdb debugger set_trace
@@ -83,6 +85,7 @@ celery.exceptions qcore.celery.own AlwaysEagerIgnored DuplicateNodenameWarning
 celery.exceptions qcore.celery.own DuplicateTaskNameWarning IncompleteStream NotConfigured
 celery.exceptions qcore.celery.own SecurityError SecurityWarning
 celery.exceptions qcore.celery.own WorkerShutdown WorkerTerminate
+celery.exceptions qcore.celery.texts reraise
 celery.exceptions kombu.exceptions OperationalError
 celery.loaders.app qcore.celery.loaders AppLoader
 celery.loaders.base qcore.celery.loaders BaseLoader
@@ -90,9 +93,11 @@ celery.loaders.default qcore.celery.loaders Loader=AppLoader
 celery.execute qcore.celery.proxies send_task
 celery.fixups.django qcore.contrib.django DjangoFixup DjangoWorkerFixup fixup
 celery.local qcore.celery.proxies Proxy
+celery.local qcore.celery.texts maybe_evaluate try_import
 celery.registry qcore.celery.proxies tasks
 celery.result qcore.tasks.result AsyncResult GroupResult ResultSet result_from_tuple
 celery.result qcore.execution.eager EagerResult
+celery.result qcore.tasks.result_sets ResultBase=Revocable
 celery.result qcore.tasks.joins allow_join_result assert_will_not_block denied_join_result
 celery.schedules qcore.schedules.classes BaseSchedule cronfield crontab maybe_schedule schedstate
 celery.schedules qcore.schedules.classes schedule solar
@@ -101,24 +106,33 @@ celery.signals qcore.signals *
 celery.states qcore.tasks.states *
 celery.utils qcore.celery.own uuid gen_unique_id=uuid get_full_cls_name
 celery.utils kombu.utils.objects cached_property
+celery.utils kombu.utils.imports get_cls_by_name=symbol_by_name
+celery.utils qcore.celery.loaders import_from_cwd
+celery.utils qcore.celery.logs LOG_LEVELS
 celery.utils kombu.utils.functional memoize
 celery.utils {_UTILITIES} chunks gen_task_name instantiate nodename nodesplit noop worker_direct
 celery.utils.functional kombu.utils.functional LRUCache dictfilter is_list lazy
 celery.utils.functional kombu.utils.functional maybe_evaluate maybe_list memoize
 celery.utils.functional {_UTILITIES} chunks first firstmethod fun_accepts_kwargs mattrgetter
 celery.utils.functional {_UTILITIES} maybe noop padlist uniq
+celery.utils.functional qcore.celery.texts head_from_fun regen
 celery.utils.imports {_UTILITIES} gen_task_name instantiate qualname
+celery.utils.imports qcore.celery.texts NotAPackage cwd_in_path find_module module_file
 celery.utils.iso8601 {_UTILITIES} parse_iso8601
 celery.utils.nodenames {_UTILITIES} anon_nodename default_nodename host_format node_format nodename
 celery.utils.nodenames {_UTILITIES} nodesplit worker_direct
+celery.utils.nodenames socket gethostname
 celery.utils.serialization {_UTILITIES} strtobool
+celery.utils.text qcore.celery.texts abbrtask dedent_initial ensure_newlines ensure_sep
+celery.utils.text qcore.celery.texts fill_paragraphs pretty simple_format
 celery.utils.text {_UTILITIES} abbr dedent indent join pluralize str_to_list truncate
 celery.utils.time {_UTILITIES} get_exponential_backoff_interval humanize_seconds is_naive localize
 celery.utils.time {_UTILITIES} make_aware maybe_iso8601 maybe_make_aware maybe_timedelta rate
 celery.utils.time {_UTILITIES} remaining timezone to_utc weekday
 celery.utils.time qcore.schedules.classes ffwd
-celery.utils.dispatch qcore.signals Signal
-celery.utils.dispatch.signal qcore.signals Signal
+celery.utils.time qcore.celery.texts adjust_timestamp delta_resolution utcoffset
+celery.utils.dispatch qcore.celery.own Signal
+celery.utils.dispatch.signal qcore.celery.own Signal
 celery.utils.imports kombu.utils.imports symbol_by_name
 celery.utils.imports qcore.celery.loaders import_from_cwd
 celery.utils.log qcore.celery.logs ColorFormatter LOG_LEVELS LoggingProxy mlevel

@@ -61,6 +61,10 @@ class EagerResult(AsyncResult):
     def meta(self) -> ResultMeta:
         return self._meta or ResultMeta(task_id=self.id)
 
+    @property
+    def name(self) -> str | None:
+        return self._task_name
+
     def ready(self) -> bool:
         return True
 

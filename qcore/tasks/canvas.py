@@ -126,7 +126,8 @@ class chain(Flow):
         # The only step of a chain has the id of the chain.
         return self.tasks[0].leaving() if len(self.tasks) > 1 else []
 
-    def freeze(self, _id: str | None = None, **options: Any) -> Handle:
+    def freeze(self, _id: str | None = None, group_id: str | None = None, **options: Any) -> Handle:
+        options["group_id"] = group_id
         if not self.tasks:
             raise ConfigError("a chain needs at least one task")
         self["kwargs"]["tasks"] = steps = self.steps()
@@ -236,11 +237,11 @@ class group(Flow):
     def leaving(self) -> list[Signature]:
         return [call for task in self.tasks for call in task.leaving()]
 
-    def freeze(self, _id: str | None = None, **options: Any) -> GroupResult:
+    def freeze(self, _id: str | None = None, group_id: str | None = None, **options: Any) -> GroupResult:
         mine = self.options
         if not mine.get("task_id"):
             mine["task_id"] = _id or new_id()
-        group_id: str = mine["task_id"]
+        group_id = str(mine["task_id"])  # a group in a group has an id of its own
         if options.get("chord") is None:
             options.pop("chord", None)
         options.update(group_id=group_id)
@@ -360,7 +361,8 @@ class chord(Flow):
     def leaving(self) -> list[Signature]:
         return self.header.leaving()
 
-    def freeze(self, _id: str | None = None, **options: Any) -> Handle:
+    def freeze(self, _id: str | None = None, group_id: str | None = None, **options: Any) -> Handle:
+        options["group_id"] = group_id
         body, mine = self.body, self.options
         body.tail(**{k: mine.pop(k) for k in _ENDS if k in mine})
         # If the body is a chain, its first step is the body and carries the others.

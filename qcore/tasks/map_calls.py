@@ -43,7 +43,7 @@ class chunks(Flow):
             (),
             {"task": found, "it": list(it), "n": n},
             options,
-            subtask_type="chunks",
+            immutable=True,
             app=app or found._app,
         )
 

@@ -430,7 +430,7 @@ class GroupResult(ResultSet, Saved):
 
     def __init__(
         self,
-        id: str,
+        id: Any = None,
         results: Sequence[AsyncResult | GroupResult] = (),
         parent: AsyncResult | GroupResult | None = None,
         app: ClientApp | None = None,

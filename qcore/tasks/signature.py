@@ -98,11 +98,14 @@ class Signature(SignatureMembers):
         args: tuple[Any, ...] | list[Any] | None = None,
         kwargs: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
-        *,
-        immutable: bool = False,
+        type: Any = None,
         subtask_type: str | None = None,
+        immutable: bool = False,
         app: SendingApp | None = None,
+        **more: Any,
     ) -> None:
+        """type: a task, instead of `task`; other keywords are options too."""
+        task = type if task is None and type is not None else task
         if isinstance(task, dict):
             super().__init__(task)
         else:
@@ -111,7 +114,7 @@ class Signature(SignatureMembers):
                 task=name,
                 args=tuple(args or ()),
                 kwargs=dict(kwargs or {}),
-                options=dict(options or {}),
+                options={**(options or {}), **more},
                 subtask_type=subtask_type,
                 immutable=immutable,
             )
@@ -254,10 +257,10 @@ class Signature(SignatureMembers):
 
     # --- sending
 
-    def freeze(self, _id: str | None = None, **options: Any) -> Handle:
+    def freeze(self, _id: str | None = None, group_id: str | None = None, **options: Any) -> Handle:
         """Set the task id, unless it has one. Returns the handle of its result, before it is published.
 
-        options: group_id, group_index, chord, root_id, parent_id; a None is ignored.
+        options: group_index, chord, root_id, parent_id; a None is ignored.
         """
         mine = self.options
         if not mine.get("task_id"):
@@ -265,6 +268,7 @@ class Signature(SignatureMembers):
         reply_to = self.app.reply_to()
         if reply_to and not mine.get("reply_to"):
             mine["reply_to"] = reply_to
+        options["group_id"] = group_id
         mine.update({k: v for k, v in options.items() if v is not None})
         return AsyncResult(mine["task_id"], app=self._app, task_name=self.task)
 

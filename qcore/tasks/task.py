@@ -196,6 +196,15 @@ class Task(TaskCalls[P, R_co]):
             return sig.apply().get()
         raise Replaced(sig)
 
+    @classmethod
+    def add_around(cls, attr: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Replace a method of the class by around(method); a second time, what is around the first one."""
+        method = getattr(cls, attr)
+        method = getattr(method, "__wrapped__", method)
+        replacement = around(method)
+        replacement.__wrapped__ = method  # type: ignore[attr-defined]
+        setattr(cls, attr, replacement)
+
     def add_trail(self, result: Any) -> Any:
         """Store `result` as a child of the result of this run. Returns it."""
         if self.trail:
@@ -350,8 +359,11 @@ class Task(TaskCalls[P, R_co]):
 
     subtask_from_request = signature_from_request
 
-    def send_event(self, type_: str, **fields: Any) -> None:
-        """Publish an event about the current run; fields: what it has besides the task's id."""
+    def send_event(
+        self, type_: str, retry: bool = True, retry_policy: dict[str, Any] | None = None, **fields: Any
+    ) -> None:
+        """Publish an event about the current run; fields: what it has besides the task's id. It is published
+        as every message; retry and retry_policy are accepted for Celery's sake."""
         request = self.request
         self.app.events.Dispatcher(hostname=request.hostname).send(type_, uuid=request.id, **fields)
 
