@@ -69,6 +69,9 @@ class Bounded(OrderedDict[str, Any]):
     def items(self) -> Any:
         return [(key, self.get(key)) for key in self]
 
+    def __reduce__(self) -> Any:
+        return type(self), (self.limit,), None, None, iter(self.items())
+
     @property
     def data(self) -> Bounded:
         """The same, as Celery's mapping is read without counting it."""

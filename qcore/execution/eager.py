@@ -119,7 +119,7 @@ def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
     in this process with task_always_eager; errbacks of this app run in this process.
 
     With throw=True (default: task_eager_propagates) the task's exception is raised and no errback is called.
-    With the setting task_store_eager_result the result is stored too.
+    With store_eager_result (task_store_eager_result) the result is stored too.
     """
     app = task.app
     task_id = options.get("task_id") or new_id()
@@ -145,7 +145,7 @@ def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
     children = [child.as_tuple() for child in (one.request.children if one.request is not None else ())]
     ended = iso(outcome.started + outcome.runtime_s)
     result._meta = ResultMeta(task_id, state, value, traceback, children, ended)
-    if app.conf.task_store_eager_result:
+    if task.store_eager_result:
         told = value if result.failure is None else result_wire.exception_data(result.failure)
         app.store_state(task_id, state, told, traceback=traceback, children=children)
     message = task_wire.read(raw)

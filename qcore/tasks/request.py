@@ -114,7 +114,7 @@ class Request:
             "expires": self.expires,
             "soft_time_limit": soft_s,
             "time_limit": hard_s,
-            "headers": self.headers,
+            "headers": self.headers or {},
             "retries": self.retries,
             "reply_to": self.reply_to,
             "replaced_task_nesting": self.replaced_task_nesting,

@@ -74,6 +74,7 @@ class Task(TaskCalls[P, R_co]):
     typing: bool = True
     ignore_result: bool | None = None
     store_errors_even_if_ignored: bool | None = None
+    store_eager_result: bool | None = None
     acks_late: bool | None = None
     acks_on_failure_or_timeout: bool | None = None
     acks_on_failure: bool | None = None
@@ -108,6 +109,7 @@ class Task(TaskCalls[P, R_co]):
     FROM_SETTINGS = (
         ("ignore_result", "task_ignore_result"),
         ("store_errors_even_if_ignored", "task_store_errors_even_if_ignored"),
+        ("store_eager_result", "task_store_eager_result"),
         ("acks_late", "task_acks_late"),
         ("acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout"),
         ("acks_on_failure", "task_acks_on_failure"),

@@ -3,10 +3,10 @@
 In:  two objects and the name of an attribute.  Out: a list of differences, each a short text; empty if a
 program that uses Celery's finds the same here.
 
-Functions: each parameter of Celery's is accepted by its name, or among any keywords (`**`); the first two
-positional ones stand in the same place (further ones are given by name); defaults are equal, where None and
-an empty list, mapping or text count as one. Further parameters here have defaults. Values: equal, unless
-they are objects.
+Functions: each parameter of Celery's, but those that only make a global a local name, is accepted by its
+name, or among any keywords (`**`); the first two positional ones stand in the same place (further ones are
+given by name); defaults are equal, where None and an empty list, mapping or text count as one. Further
+parameters here have defaults. Values: equal, unless they are objects.
 """
 
 from __future__ import annotations
@@ -52,9 +52,14 @@ def _of_values(them: Any, mine: Any) -> list[str]:
         return [] if set(them) == set(mine) else [f"{sorted(them)} in Celery, {sorted(mine)} here"]
     if isinstance(them, bool | int | float | str | list | tuple | type(None)):
         if isinstance(them, list | tuple):
-            them, mine = list(them), list(mine)
+            them, mine = list(map(_plain, them)), list(map(_plain, mine))
         return [] if them == mine else [f"{them!r} in Celery, {mine!r} here"]
     return []
+
+
+def _plain(value: Any) -> Any:
+    """A value that both sides can have: an object as its text."""
+    return value if isinstance(value, bool | int | float | str | tuple | type(None)) else repr(value)
 
 
 def of_calls(them: Any, mine: Any) -> list[str]:
@@ -90,8 +95,9 @@ def of_calls(them: Any, mine: Any) -> list[str]:
 
 
 def _is_a_global(parameter: inspect.Parameter) -> bool:
-    """Whether a parameter only makes a global a local name, for speed: `len=len`."""
-    return getattr(parameter.default, "__name__", None) == parameter.name
+    """Whether a parameter only makes a function or a constant a local name, for speed: `len=len`."""
+    default = parameter.default
+    return default is not parameter.empty and (callable(default) or parameter.name.isupper())
 
 
 def _same(them: Any, mine: Any) -> bool:

@@ -70,7 +70,7 @@ def _apps() -> tuple[Any, Any]:
 @cache
 def _tasks() -> tuple[Any, Any]:
     theirs, ours = (app.task(name="x.add")(_add) for app in _apps())
-    return theirs.app.tasks[theirs.name], ours
+    return theirs.app.tasks[theirs.name], ours.app.tasks[ours.name]
 
 
 @cache
@@ -134,8 +134,8 @@ _PAIRS: dict[str, Any] = {
     **_flows(),
     "StampingVisitor": lambda: (_import("celery.canvas", "StampingVisitor"), _ours("celery.canvas")),
     "AsyncResult": _of_app(lambda app: app.AsyncResult("an-id")),
-    "ResultSet": _of_app(lambda app: app.ResultSet([])),
-    "GroupResult": _of_app(lambda app: app.GroupResult("an-id", [])),
+    "ResultSet": _of_app(lambda app: app.ResultSet([app.AsyncResult("an-id")])),
+    "GroupResult": _of_app(lambda app: app.GroupResult("an-id", [app.AsyncResult("an-id")])),
     "EagerResult": _each(lambda task: task.apply((1,), task_id="an-id")),
     "State": lambda: (celery.events.state.State(), view("celery.events.state").State()),
     "BaseSchedule": _schedule("BaseSchedule"),
