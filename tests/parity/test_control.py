@@ -106,6 +106,31 @@ def test_a_destination_may_stand_before_the_command(
     assert "nobody@x" in capsys.readouterr().err
 
 
+def test_a_variable_is_an_option_of_a_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CELERY_INSPECT_DESTINATION", "nobody@x")
+    monkeypatch.setenv("CELERY_INSPECT_PING_TIMEOUT", "often")
+    monkeypatch.setenv("CELERY_DEBUG", "no truth value")  # of no command
+
+    assert main(["-b", "memory://", "inspect", "ping"]) == exit_codes.USAGE
+    assert "often" in capsys.readouterr().err
+
+    monkeypatch.setenv("CELERY_INSPECT_PING_TIMEOUT", "0.1")
+    assert main(["-b", "memory://", "inspect", "ping"]) != exit_codes.OK
+    assert "nobody@x" in capsys.readouterr().err
+
+
+def test_a_variable_names_the_app(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("QCTL_APP", raising=False)
+    monkeypatch.setenv("CELERY_APP", "no_such_app_module")
+
+    assert main(["-b", "memory://", "inspect", "ping"]) == exit_codes.USAGE
+    assert "no_such_app_module" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["inspect", "control"])
 def test_commands_are_listed(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([kind, "--list"]) == exit_codes.OK
