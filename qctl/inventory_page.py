@@ -95,14 +95,11 @@ def page() -> str:
             out += ["[settings.md](settings.md) has each of them.", ""]
             out += [f"{len(area.rows)} settings: {_in_words(area)}."]
             continue
-        if area.test:
-            out += [f"Test: `{area.test}`", ""]
-        same = [f"`{_cell(row.name)}`" for row in area.rows if row.status == SAME and not row.test]
-        if same:
-            out += [f"Same ({len(same)}): {', '.join(same)}", ""]
-        rest = [row for row in area.rows if row.status != SAME or row.test]
+        for test, names in _by_test(area).items():
+            out += [f"Same ({len(names)}), `{test}`: " + ", ".join(names), ""]
+        rest = [row for row in area.rows if row.status != SAME]
         if rest:
-            out += ["| | | |", "| --- | --- | --- |", *(_line(row) for row in rest)]
+            out += ["| name | | |", "| --- | --- | --- |", *map(_line, rest)]
     return "\n".join(out).rstrip() + "\n"
 
 
@@ -146,6 +143,15 @@ _GROUPS = {
     "api": "members of further objects",
     "module": "names of modules",
 }
+
+
+def _by_test(area: Area) -> dict[str, list[str]]:
+    """The test of the rows that are the same -> their names."""
+    found: dict[str, list[str]] = {}
+    for row in area.rows:
+        if row.status == SAME:
+            found.setdefault(row.test or area.test, []).append(f"`{_cell(row.name)}`")
+    return found
 
 
 def _in_words(area: Area) -> str:

@@ -65,3 +65,18 @@ def test_checks_of_django_are_skipped_if_asked_for(skip: str, monkeypatch: pytes
     DjangoWorkerFixup.validate_models(object.__new__(DjangoWorkerFixup))
 
     assert done == (["setup"] if skip else ["setup", "checks"])
+
+
+def transport_options() -> list[str]:
+    """The options of transports that are the same, one name each."""
+    chosen = [area for area in areas() if area.area.endswith("transport_options_redis")]
+    names = [row.name for area in chosen for row in area.rows if row.status == SAME]
+    return sorted({name for names_of_row in names for name in names_of_row.split(" / ")} - {"sentinel_only"})
+
+
+@pytest.mark.parametrize("name", transport_options())
+def test_a_transport_option_is_read(name: str) -> None:
+    places = [*(ROOT / "qcore" / "brokers" / "redis").glob("*.py"), ROOT / "qcore" / "app" / "connections.py"]
+    asked = (f'.get("{name}"', f'"{name}"', f".{name}", f" {name} ")
+
+    assert [path for path in places if any(word in path.read_text() for word in asked)]
