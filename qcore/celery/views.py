@@ -138,6 +138,7 @@ celery.utils.imports qcore.celery.loaders import_from_cwd
 celery.utils.log qcore.celery.logs ColorFormatter LOG_LEVELS LoggingProxy mlevel
 celery.utils.log qcore.celery.own get_logger get_task_logger base_logger task_logger
 celery.utils.serialization qcore.celery.own b64decode b64encode
+celery.worker.control qcore.celery.control_commands Panel control_command inspect_command
 celery.worker.request qcore.worker.services.task_signals Request=TaskRequest
 """
 
