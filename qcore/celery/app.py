@@ -19,7 +19,7 @@ from qcore.app.app import App, programs
 from qcore.app.registry import TaskRegistry
 from qcore.app.sources import imported
 from qcore.base.times import new_id
-from qcore.control.client import Control
+from qcore.celery.views import views
 from qcore.settings.config import canonical
 from qcore.settings.table import TABLE
 from qcore.settings.values import checked
@@ -31,8 +31,14 @@ if TYPE_CHECKING:
     from qcore.celery.loaders import AppLoader
     from qcore.celery.logs import Logging
     from qcore.celery.messaging import AMQP
+    from qcore.control.client import Control
+    from qcore.events.api import Events
 
 log = logging.getLogger("qcore.app")
+
+
+#: parts of an app whose classes can be replaced
+PARTS = ("amqp", "control", "events", "loader", "log")
 
 
 class Celery(App):
@@ -40,6 +46,12 @@ class Celery(App):
 
     finalized = False
     autofinalize = True
+    #: the classes of parts of the app, or their names: for subclasses, and as keywords (`control=`)
+    amqp_cls: str | type = "celery.app.amqp:AMQP"
+    control_cls: str | type = "celery.app.control:Control"
+    events_cls: str | type = "celery.app.events:Events"
+    loader_cls: str | type = "celery.loaders.app:AppLoader"
+    log_cls: str | type = "celery.app.log:Logging"
     SYSTEM = platform.system()
     IS_WINDOWS, IS_macOS = SYSTEM == "Windows", SYSTEM == "Darwin"
 
@@ -50,7 +62,11 @@ class Celery(App):
             raise TypeError("Celery() takes its name by position, and everything else by keyword")
         if options.get("fixups") is not None:
             self.fixups = options.pop("fixups")
-        for name in ("loader", "amqp", "events", "log", "control", "tasks", "fixups", "autofinalize"):
+        for name in PARTS:
+            given = options.pop(name, None)
+            if given is not None:
+                setattr(self, f"{name}_cls", given)
+        for name in ("tasks", "fixups", "autofinalize"):
             if options.get(name) is None or name == "autofinalize":
                 options.pop(name, None)
         self.on_configure = Signal("app.on_configure")
@@ -151,11 +167,15 @@ class Celery(App):
 
     default_producer = producer_or_acquire
 
+    def _part(self, name: str) -> Any:
+        """A new object of the class of a part of the app."""
+        kind = getattr(self, f"{name}_cls")
+        return (imported(place_of(kind)) if isinstance(kind, str) else kind)(self)
+
     @cached_property
     def amqp(self) -> AMQP:
-        from qcore.celery.messaging import AMQP
-
-        return AMQP(self)
+        found: AMQP = self._part("amqp")
+        return found
 
     def select_queues(self, queues: Iterable[str] | None = None) -> None:
         """Consume only these queues: what amqp.queues.consume_from holds."""
@@ -165,15 +185,13 @@ class Celery(App):
 
     @cached_property
     def loader(self) -> AppLoader:
-        from qcore.celery.loaders import AppLoader
-
-        return AppLoader(self)
+        found: AppLoader = self._part("loader")
+        return found
 
     @cached_property
     def log(self) -> Logging:
-        from qcore.celery.logs import Logging
-
-        return Logging(self)
+        found: Logging = self._part("log")
+        return found
 
     def start(self, argv: Sequence[str] | None = None) -> None:
         """Run `qctl` with the words of a command line, with this app; exits the process."""
@@ -244,7 +262,16 @@ class Celery(App):
 
     @property
     def control(self) -> Control:
-        found: Control = self.__dict__.setdefault("_control", Control(self))
+        if "_control" not in self.__dict__:
+            self.__dict__["_control"] = self._part("control")
+        found: Control = self.__dict__["_control"]
+        return found
+
+    @property
+    def events(self) -> Events:
+        if "_events" not in self.__dict__:
+            self.__dict__["_events"] = self._part("events")
+        found: Events = self.__dict__["_events"]
         return found
 
     def __enter__(self) -> Celery:
@@ -252,6 +279,12 @@ class Celery(App):
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def place_of(name: str) -> str:
+    """`module:attribute` of a class; that of ours for a name of Celery's."""
+    module, _, attribute = name.partition(":") if ":" in name else name.rpartition(".")
+    return views().get(module, {}).get(attribute, f"{module}:{attribute}")
 
 
 class Clock:

@@ -31,6 +31,7 @@ celery.app.base qcore.celery.app Celery
 celery.app.control qcore.control.client Control
 celery.app.control qcore.control.requests Inspect flatten_reply
 celery.app.amqp qcore.celery.messaging AMQP Queues
+celery.app.events qcore.events.api Events
 celery.app.log qcore.celery.logs Logging TaskFormatter
 celery.app.registry qcore.app.registry TaskRegistry
 celery.app.task qcore.tasks.task Task

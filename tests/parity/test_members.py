@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import celery
 import celery.exceptions
 import pytest
 
@@ -161,3 +162,28 @@ def test_options_of_a_request(side: int) -> None:
     }
     assert request.id is None
     assert request.get("id", "none") is None
+
+
+class Part:
+    """Stands for a part of an app."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+
+@pytest.mark.parametrize("name", ["amqp", "control", "events", "loader", "log"])
+@pytest.mark.parametrize("make", [Celery, celery.Celery])
+def test_classes_of_parts_are_replaced(make: Any, name: str) -> None:
+    class Mine(make):  # type: ignore[misc]  # one of two classes
+        pass
+
+    setattr(Mine, f"{name}_cls", Part)
+    of_class = Mine("x", set_as_current=False)
+    given: dict[str, Any] = {name: "tests.parity.test_members:Part"}
+    of_keyword = make("x", set_as_current=False, **given)
+
+    for app in (of_class, of_keyword):
+        part = getattr(app, name)
+        assert type(part) is Part
+        assert part.app is app
+        assert getattr(app, name) is part
