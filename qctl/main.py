@@ -196,7 +196,8 @@ def _run(argv: list[str], session: Session) -> int:
         return shell_complete(cli, {"obj": session}, "qctl", "_QCTL_COMPLETE", os.environ["_QCTL_COMPLETE"])
     session.argv = argv
     try:
-        with cli.make_context("qctl", list(argv), obj=session) as ctx:
+        # As in Celery, CELERY_WORKER_CONCURRENCY is -c of `worker`, and so for each option of each command.
+        with cli.make_context("qctl", list(argv), obj=session, auto_envvar_prefix="CELERY") as ctx:
             value: Any = cli.invoke(ctx)
     except click.exceptions.Exit as exc:  # --help and the like
         value = exc.exit_code

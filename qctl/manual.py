@@ -1,6 +1,7 @@
-"""Generate man pages, completion files and three pages of docs/: `python -m qctl.manual [--check]`.
+"""Generate man pages, completion files and pages of docs/: `python -m qctl.manual [--check]`.
 
-In:  the commands, the public API, the settings.  Out: files that are checked in; stale ones fail a test.
+In:  the commands, the public API, the settings, Celery's inventory.  Out: files that are checked in;
+stale ones fail a test.
 They depend neither on the time nor on the machine or the version of click.
 """
 
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from qctl import VERSION, api_reference, exit_codes, settings_page
+from qctl import VERSION, api_reference, exit_codes, inventory_page, settings_page
 from qctl.cli.command import CliCommand, CliGroup
 from qctl.cli.completion import FILES, SCRIPTS
 from qctl.cli.global_options import GlobalOption
@@ -50,6 +51,8 @@ def files() -> dict[str, str]:
     made["docs/cli.md"] = "\n".join(markdown)
     made["docs/api.md"] = api_reference.page()
     made["docs/settings.md"] = settings_page.page()
+    made["docs/celery-inventory.md"] = inventory_page.page()
+    made["docs/celery.md"] = inventory_page.with_counts((ROOT / "docs" / "celery.md").read_text())
     return made
 
 

@@ -41,7 +41,7 @@ class Globals:
         self.read_only: bool | None = None
         self.reason: str | None = None  # the reason of a change
         self.confirm: str | None = None  # the name that confirms an irreversible change
-        self.app: str | None = env.get("QCTL_APP") or None
+        self.app: str | None = env.get("QCTL_APP") or env.get("CELERY_APP") or None
         self.broker: str | None = None
         self.result_backend: str | None = None
         self.workdir: str | None = None

@@ -110,7 +110,7 @@ class App(PeriodicTasks, DeclaredTasks):
     # --- configuration
 
     def config_from_object(
-        self, source: Any, namespace: str | None = None, silent: bool = False, force: bool = False
+        self, obj: Any, silent: bool = False, force: bool = False, namespace: str | None = None
     ) -> None:
         """Read settings from a mapping, a module or object, or from the dotted name of one.
 
@@ -119,28 +119,28 @@ class App(PeriodicTasks, DeclaredTasks):
         app. silent: a module that cannot be imported has no settings. Raises ConfigError, now or then.
         """
         namespace = namespace or self.namespace
-        if isinstance(source, Mapping):
-            values = settings_in(source, namespace)
+        if isinstance(obj, Mapping):
+            values = settings_in(obj, namespace)
             refuse_conflicts(values)
             self.conf.add_source(lambda: values)
             force = True
         else:
-            self.conf.add_source(lambda: settings_of(source, namespace, silent))
+            self.conf.add_source(lambda: settings_of(obj, namespace, silent))
         if force:
             self.conf.load()
 
-    def config_from_envvar(self, variable: str, silent: bool = False, force: bool = False) -> None:
+    def config_from_envvar(self, variable_name: str, silent: bool = False, force: bool = False) -> None:
         """Read settings from the module that an environment variable names. Raises ConfigError; silent: it
         may be missing."""
-        name = os.environ.get(variable)
+        name = os.environ.get(variable_name)
         if name:
             self.config_from_object(name, silent=silent, force=force)
         elif not silent:
-            raise ConfigError(f"the environment variable {variable} names no configuration module")
+            raise ConfigError(f"the environment variable {variable_name} names no configuration module")
 
-    def add_defaults(self, values: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+    def add_defaults(self, fun: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
         """Set what applies where nothing else does; a function is called at once."""
-        self.conf.add_defaults(values() if callable(values) else values)
+        self.conf.add_defaults(fun() if callable(fun) else fun)
 
     def setup_security(
         self,
@@ -299,7 +299,7 @@ class App(PeriodicTasks, DeclaredTasks):
             self.send_messages([message], options)
         else:
             task_id = self._send_once(message, key, task_id, options.get("retry"))
-        result = AsyncResult(task_id, self, task_name=name)
+        result = AsyncResult(task_id, app=self, task_name=name)
         ignored = options.get("ignore_result")
         if ignored is None and task is not None:
             ignored = self.conf.task_ignore_result if task.ignore_result is None else task.ignore_result
@@ -339,7 +339,7 @@ class App(PeriodicTasks, DeclaredTasks):
                 messages.append(message)
             else:
                 task_id = self._send_once(message, key, task_id, options.get("retry"))
-            found.append(AsyncResult(task_id, self, task_name=sig.task))
+            found.append(AsyncResult(task_id, app=self, task_name=sig.task))
         self.send_messages(messages)
         return found
 
@@ -415,14 +415,18 @@ class App(PeriodicTasks, DeclaredTasks):
         meta = result_wire.encode(task_id, state, result, now=time.time(), form=self.result_form, **extra)
         self.results.store([StoredResult(task_id, meta, self.conf.seconds("result_expires"))])
 
-    def GroupResult(self, group_id: str, results: Sequence[Any]) -> Any:
-        return GroupResult(group_id, results, app=self)
+    def GroupResult(
+        self, id: Any = None, results: Sequence[Any] = (), parent: Any = None, app: Any = None
+    ) -> Any:
+        return GroupResult(id, results, parent, app or self)
 
-    def ResultSet(self, results: Sequence[Any]) -> Any:
-        return ResultSet(results, self)
+    def ResultSet(self, results: Sequence[Any], app: Any = None) -> Any:
+        return ResultSet(results, app or self)
 
-    def AsyncResult(self, task_id: str) -> Any:
-        return AsyncResult(task_id, self)
+    def AsyncResult(
+        self, id: Any, backend: Any = None, task_name: str | None = None, app: Any = None, parent: Any = None
+    ) -> Any:
+        return AsyncResult(id, backend, task_name, app or self, parent)
 
     def signature(self, task: Any, *args: Any, **kwargs: Any) -> Signature:
         from qcore.tasks.canvas import signature

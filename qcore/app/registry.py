@@ -52,6 +52,16 @@ class TaskRegistry(dict[str, Task]):
         known._app = self._app
         return known
 
+    def filter_types(self, type: str) -> dict[str, Task]:
+        """The tasks whose attribute `type` is this; it is "regular" without one."""
+        return {name: task for name, task in self.items() if getattr(task, "type", "regular") == type}
+
+    def regular(self) -> dict[str, Task]:
+        return self.filter_types("regular")
+
+    def periodic(self) -> dict[str, Task]:
+        return self.filter_types("periodic")
+
     def complete(self) -> TaskRegistry:
         """Add the built-in and the shared tasks, and give all their options."""
         if not self._has_built_in:

@@ -195,7 +195,7 @@ class Schedules:
             self.app.broker.publish(messages)
             raws = {one.raw for one in messages}
             self.store.sent([item.id for item in self.store.outbox(10_000) if item.message.raw in raws])
-        return AsyncResult(task_id, self.app, task_name=found.entry.task)
+        return AsyncResult(task_id, app=self.app, task_name=found.entry.task)
 
     # --- helpers
 

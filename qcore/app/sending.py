@@ -23,7 +23,7 @@ from qcore.settings.config import Config
 from qcore.signals import announced, before_task_publish
 from qcore.tasks.interface import SendingApp
 from qcore.tasks.request import current_request
-from qcore.tasks.signature import as_list
+from qcore.tasks.signature_members import as_list
 from qcore.tasks.task import Task
 from qcore.wire import content, envelope
 from qcore.wire import event as event_wire

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from datetime import UTC, datetime, timedelta
@@ -66,3 +67,27 @@ def new_id() -> str:
     raw[8] = (raw[8] & 0x3F) | 0x80
     text = raw.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+#: the least rate limit, in starts per second
+SLOWEST = 1e-9
+_PER = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def per_second(limit: str | float | int | None) -> float | None:
+    """A rate limit as starts per second; None for no limit. Raises ValueError for a malformed one."""
+    if limit is None or limit == "":
+        return None
+    if isinstance(limit, int | float) and not isinstance(limit, bool):
+        rate = float(limit)
+    else:
+        count, _, unit = str(limit).partition("/")
+        try:
+            rate = float(count) / _PER[unit or "s"]
+        except (ValueError, KeyError):
+            raise ValueError(f"'{limit}' is not a rate; write 5/s, 10/m, 100/h, or 0 for no limit") from None
+    if not (rate == 0 or SLOWEST <= rate < math.inf):
+        raise ValueError(
+            f"'{limit}' is not a rate; it is 0 or from one start in 30 years upwards, and finite"
+        )
+    return rate or None

@@ -19,12 +19,6 @@ class AbortableAsyncResult(AsyncResult):
 
     __slots__ = ()
 
-    def __init__(
-        self, id: Any, backend: Any = None, task_name: str | None = None, app: Any = None, parent: Any = None
-    ) -> None:
-        """In Celery's order; backend is not needed."""
-        super().__init__(id, app, parent, task_name)
-
     def is_aborted(self) -> bool:
         return self.state == ABORTED
 
@@ -39,8 +33,8 @@ class AbortableTask(Task):
 
     abstract = True
 
-    def AsyncResult(self, task_id: str) -> AbortableAsyncResult:
-        return AbortableAsyncResult(task_id, task_name=self.name, app=self.app)
+    def AsyncResult(self, task_id: str, **options: Any) -> AbortableAsyncResult:
+        return AbortableAsyncResult(task_id, task_name=self.name, app=self.app, **options)
 
     def apply_async(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
         """As Task's; the result can be aborted."""

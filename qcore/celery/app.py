@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import sys
+import threading
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
@@ -17,7 +19,7 @@ from qcore.app.app import App, programs
 from qcore.app.registry import TaskRegistry
 from qcore.app.sources import imported
 from qcore.base.times import new_id
-from qcore.control.client import Control
+from qcore.celery.views import views
 from qcore.settings.config import canonical
 from qcore.settings.table import TABLE
 from qcore.settings.values import checked
@@ -29,14 +31,29 @@ if TYPE_CHECKING:
     from qcore.celery.loaders import AppLoader
     from qcore.celery.logs import Logging
     from qcore.celery.messaging import AMQP
+    from qcore.control.client import Control
+    from qcore.events.api import Events
 
 log = logging.getLogger("qcore.app")
+
+
+#: parts of an app whose classes can be replaced
+PARTS = ("amqp", "control", "events", "loader", "log")
 
 
 class Celery(App):
     """An app as a Celery project writes it; everything else is App's."""
 
     finalized = False
+    autofinalize = True
+    #: the classes of parts of the app, or their names: for subclasses, and as keywords (`control=`)
+    amqp_cls: str | type = "celery.app.amqp:AMQP"
+    control_cls: str | type = "celery.app.control:Control"
+    events_cls: str | type = "celery.app.events:Events"
+    loader_cls: str | type = "celery.loaders.app:AppLoader"
+    log_cls: str | type = "celery.app.log:Logging"
+    SYSTEM = platform.system()
+    IS_WINDOWS, IS_macOS = SYSTEM == "Windows", SYSTEM == "Darwin"
 
     def __init__(self, main: str | None = None, *args: Any, **options: Any) -> None:
         """Keywords as in Celery. The first ones may be given by position: loader, backend, …, which only
@@ -45,7 +62,11 @@ class Celery(App):
             raise TypeError("Celery() takes its name by position, and everything else by keyword")
         if options.get("fixups") is not None:
             self.fixups = options.pop("fixups")
-        for name in ("loader", "amqp", "events", "log", "control", "tasks", "fixups", "autofinalize"):
+        for name in PARTS:
+            given = options.pop(name, None)
+            if given is not None:
+                setattr(self, f"{name}_cls", given)
+        for name in ("tasks", "fixups", "autofinalize"):
             if options.get(name) is None or name == "autofinalize":
                 options.pop(name, None)
         self.on_configure = Signal("app.on_configure")
@@ -55,6 +76,10 @@ class Celery(App):
         self.user_options: dict[str, set[Any]] = defaultdict(set)
         self.steps: dict[str, set[Any]] = defaultdict(set)
         super().__init__(main, **options)
+        self.on_init()
+
+    def on_init(self) -> None:
+        """Called when the app has been made, for subclasses."""
 
     # --- start
 
@@ -94,13 +119,19 @@ class Celery(App):
 
     # --- kombu's connections, for projects that use them
 
-    def connection(self, url: Any = None, **options: Any) -> Any:
-        """A connection of kombu to the broker, or to `url`; not opened yet. Raises Unsupported for SQLite."""
+    def connection(
+        self, hostname: Any = None, userid: str | None = None, password: str | None = None, **options: Any
+    ) -> Any:
+        """A connection of kombu to the broker, or to another URL or host; not opened yet. The options are
+        those of kombu.Connection. Raises Unsupported for SQLite."""
         from qcore.celery.messaging import connection
 
-        return connection(self, url, **options)
+        return connection(self, hostname, userid=userid, password=password, **options)
 
-    connection_for_write = broker_connection = connection
+    broker_connection = connection
+
+    def connection_for_write(self, url: Any = None, **options: Any) -> Any:
+        return self.connection(url, **options)
 
     def connection_for_read(self, url: Any = None, **options: Any) -> Any:
         return self.connection(url or self.conf.broker_read_url, **options)
@@ -136,11 +167,15 @@ class Celery(App):
 
     default_producer = producer_or_acquire
 
+    def _part(self, name: str) -> Any:
+        """A new object of the class of a part of the app."""
+        kind = getattr(self, f"{name}_cls")
+        return (imported(place_of(kind)) if isinstance(kind, str) else kind)(self)
+
     @cached_property
     def amqp(self) -> AMQP:
-        from qcore.celery.messaging import AMQP
-
-        return AMQP(self)
+        found: AMQP = self._part("amqp")
+        return found
 
     def select_queues(self, queues: Iterable[str] | None = None) -> None:
         """Consume only these queues: what amqp.queues.consume_from holds."""
@@ -150,15 +185,13 @@ class Celery(App):
 
     @cached_property
     def loader(self) -> AppLoader:
-        from qcore.celery.loaders import AppLoader
-
-        return AppLoader(self)
+        found: AppLoader = self._part("loader")
+        return found
 
     @cached_property
     def log(self) -> Logging:
-        from qcore.celery.logs import Logging
-
-        return Logging(self)
+        found: Logging = self._part("log")
+        return found
 
     def start(self, argv: Sequence[str] | None = None) -> None:
         """Run `qctl` with the words of a command line, with this app; exits the process."""
@@ -208,8 +241,37 @@ class Celery(App):
         return made
 
     @property
+    def thread_oid(self) -> str:
+        """An id of this thread and app."""
+        return f"{self.oid}-{threading.get_ident()}"
+
+    @cached_property
+    def clock(self) -> Clock:
+        return Clock(self)
+
+    def create_task_cls(self) -> type:
+        """The class of the app's tasks, as `app.Task`."""
+        found: type = self.Task
+        return found
+
+    def type_checker(self, fun: Callable[..., Any], bound: bool = False) -> Callable[..., Any]:
+        """A function that raises TypeError for arguments that `fun` does not take."""
+        from qcore.celery.texts import head_from_fun
+
+        return head_from_fun(fun, bound)
+
+    @property
     def control(self) -> Control:
-        found: Control = self.__dict__.setdefault("_control", Control(self))
+        if "_control" not in self.__dict__:
+            self.__dict__["_control"] = self._part("control")
+        found: Control = self.__dict__["_control"]
+        return found
+
+    @property
+    def events(self) -> Events:
+        if "_events" not in self.__dict__:
+            self.__dict__["_events"] = self._part("events")
+        found: Events = self.__dict__["_events"]
         return found
 
     def __enter__(self) -> Celery:
@@ -217,6 +279,40 @@ class Celery(App):
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def place_of(name: str) -> str:
+    """`module:attribute` of a class; that of ours for a name of Celery's."""
+    module, _, attribute = name.partition(":") if ":" in name else name.rpartition(".")
+    return views().get(module, {}).get(attribute, f"{module}:{attribute}")
+
+
+class Clock:
+    """`app.clock`: the logical clock of the app."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    @property
+    def value(self) -> int:
+        now: int = self._app._clock
+        return now
+
+    def forward(self) -> int:
+        """The next value."""
+        following: int = self._app.tick_clock()
+        return following
+
+    def adjust(self, other: int) -> int:
+        """The next value, above `other`."""
+        following: int = self._app.tick_clock(other)
+        return following
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __repr__(self) -> str:
+        return f"<Clock: {self.value}>"
 
 
 def app_or_default(app: Any = None) -> Any:

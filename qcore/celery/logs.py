@@ -23,16 +23,16 @@ LOG_LEVELS: dict[Any, Any] = {
 }
 
 
-def mlevel(name: Any) -> int:
+def mlevel(level: Any) -> int:
     """The number of a log level; 0 stays 0."""
-    return log_setup.level(name) if name else 0
+    return log_setup.level(level) if level else 0
 
 
 class ColorFormatter(logging.Formatter):
     """A format with warnings in yellow and errors in red, and one line for each record."""
 
-    def __init__(self, fmt: str | None = None, use_color: bool = True) -> None:
-        super().__init__(fmt)
+    def __init__(self, fmt: str | None = None, use_color: bool = True, datefmt: str | None = None) -> None:
+        super().__init__(fmt, datefmt)
         self.use_color = use_color
 
     def format(self, record: logging.LogRecord) -> str:

@@ -178,3 +178,20 @@ def held_producer(app: Any, given: Any = None) -> Iterator[Any]:
         return
     with app.producer_pool.acquire(block=True, timeout=app.conf.broker_pool_acquire_timeout) as found:
         yield found
+
+
+def event_exchange_of(name: str, kind: str = "topic") -> Any:
+    """The exchange of events, as kombu.Exchange."""
+    return _kombu().Exchange(name, type=kind)
+
+
+def get_exchange(conn: Any, name: str = "celeryev") -> Any:
+    """The exchange of events on the broker of a connection of kombu."""
+    is_redis = conn.transport.driver_type in ("redis", "gcpubsub")
+    return event_exchange_of(name, "fanout" if is_redis else "topic")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "event_exchange":
+        return event_exchange_of("celeryev")
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

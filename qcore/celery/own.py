@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from qcore.base.times import new_id
 from qcore.errors import QcoreError
+from qcore.signals import Signal as BaseSignal
 from qcore.tasks.canvas import signature
 from qcore.tasks.current_app import current_app
 from qcore.worker.process.log_setup import TASK_LOGGER
@@ -16,6 +17,7 @@ from qcore.worker.process.log_setup import TASK_LOGGER
 #: the version of Celery whose names and behaviour the views have
 __version__ = "5.7.0"
 SERIES = "qcore"
+VERSION_BANNER = f"{__version__} ({SERIES})"
 
 
 class version_info_t(NamedTuple):
@@ -82,17 +84,17 @@ class WorkerShutdown(SystemExit): ...
 class WorkerTerminate(SystemExit): ...
 
 
-def uuid() -> str:
-    """A new id, as of a task."""
-    return new_id()
+def uuid(_uuid: Any = None) -> str:
+    """A new id, as of a task; that of `_uuid()` if it is given."""
+    return new_id() if _uuid is None else str(_uuid())
 
 
-def maybe_signature(task: Any, app: Any = None, clone: bool = False) -> Any:
+def maybe_signature(d: Any, app: Any = None, clone: bool = False) -> Any:
     """A signature of what may be one, its mapping, a task or a name; None stays None."""
-    if task is None or not isinstance(task, Mapping):
-        return task
-    found = signature(task, app=app)
-    return found.clone() if clone and found is task else found
+    if d is None or not isinstance(d, Mapping):
+        return d
+    found = signature(d, app=app)
+    return found.clone() if clone and found is d else found
 
 
 def bugreport(app: Any = None) -> str:
@@ -115,8 +117,18 @@ def get_task_logger(name: str) -> logging.Logger:
     return found
 
 
-def get_full_cls_name(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__name__}"
+def get_full_cls_name(obj: type) -> str:
+    return f"{obj.__module__}.{obj.__name__}"
+
+
+class Signal(BaseSignal):
+    """A signal of a project, with Celery's arguments."""
+
+    def __init__(
+        self, providing_args: Iterable[str] | None = None, use_caching: bool = False, name: str | None = None
+    ) -> None:
+        """providing_args: the names of what send() passes; use_caching has no meaning here."""
+        super().__init__(name or "", " ".join(providing_args or ()))
 
 
 def b64encode(data: str | bytes) -> str:

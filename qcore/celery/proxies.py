@@ -26,9 +26,16 @@ class Proxy:
 
     __slots__ = ("_Proxy__find", "__dict__")
 
-    def __init__(self, find: Callable[..., Any], args: tuple[Any, ...] = (), **named: Any) -> None:
-        kwargs = named.get("kwargs") or {}
-        object.__setattr__(self, "_Proxy__find", lambda: find(*args, **kwargs))
+    def __init__(
+        self,
+        local: Callable[..., Any],
+        args: tuple[Any, ...] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        name: str | None = None,
+        __doc__: str | None = None,
+    ) -> None:
+        """local(*args, **kwargs) returns it; name and __doc__ are accepted for Celery's sake."""
+        object.__setattr__(self, "_Proxy__find", lambda: local(*(args or ()), **(kwargs or {})))
 
     def _get_current_object(self) -> Any:
         return object.__getattribute__(self, "_Proxy__find")()

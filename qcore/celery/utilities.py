@@ -172,8 +172,8 @@ def pluralize(n: float, text: str, suffix: str = "s") -> str:
     return text + suffix if n != 1 else text
 
 
-def join(lines: Iterable[str], sep: str = "\n") -> str:
-    return sep.join(line for line in lines if line)
+def join(l: Iterable[str], sep: str = "\n") -> str:  # noqa: E741  # Celery's name
+    return sep.join(line for line in l if line)
 
 
 def indent(t: str, indent: int = 0, sep: str = "\n") -> str:
@@ -271,7 +271,7 @@ def get_exponential_backoff_interval(
     return max(0, random.randrange(longest + 1) if full_jitter else longest)
 
 
-class timezone:
+class _Zones:
     """`celery.utils.time.timezone`: UTC, and zones by name."""
 
     utc = UTC
@@ -279,6 +279,9 @@ class timezone:
     @staticmethod
     def get_timezone(zone: Any) -> tzinfo:
         return ZoneInfo(zone) if isinstance(zone, str) else zone
+
+
+timezone = _Zones()
 
 
 def uuid() -> str:

@@ -17,8 +17,9 @@ _TABLE = f"""
 celery qcore.celery.app Celery
 celery qcore shared_task Task {_CANVAS}
 celery qcore.celery.proxies current_app current_task
-celery qcore.celery.own VERSION __version__ version_info SERIES bugreport uuid
-celery qcore.celery.own maybe_signature subtask=maybe_signature
+celery qcore.celery.own VERSION VERSION_BANNER __version__ version_info version_info_t SERIES
+celery qcore.celery.own bugreport maybe_signature uuid
+celery qcore.tasks.canvas subtask=signature
 celery._state qcore.celery.proxies current_app current_task get_current_app
 celery._state qcore.celery.proxies get_current_task get_current_worker_task=get_current_task
 celery._state qcore.celery.proxies set_default_app
@@ -27,8 +28,10 @@ celery.app qcore.celery.own bugreport
 celery.app qcore.celery.proxies default_app=current_app
 celery.app qcore shared_task
 celery.app.base qcore.celery.app Celery
-celery.app.control qcore.control.client Control Inspect
+celery.app.control qcore.control.client Control
+celery.app.control qcore.control.requests Inspect flatten_reply
 celery.app.amqp qcore.celery.messaging AMQP Queues
+celery.app.events qcore.events.api Events
 celery.app.log qcore.celery.logs Logging TaskFormatter
 celery.app.registry qcore.app.registry TaskRegistry
 celery.app.task qcore.tasks.task Task
@@ -50,7 +53,10 @@ celery.bin.base qcore.celery.commands handle_preload_options
 celery.bootsteps qcore.worker.services.bootsteps Blueprint ConsumerStep StartStopStep Step StepType
 celery.bootsteps qcore.worker.services.bootsteps CLOSE RUN TERMINATE
 celery.canvas qcore {_CANVAS}
-celery.canvas qcore.celery.own maybe_signature subtask=maybe_signature
+celery.canvas qcore.tasks.stamping StampingVisitor
+celery.canvas qcore.tasks.canvas _chord=chord
+celery.canvas qcore.celery.own maybe_signature maybe_subtask=maybe_signature
+celery.canvas qcore.tasks.canvas subtask=signature
 celery.concurrency.base qcore.pools.celery_pool BasePool apply_target
 celery.contrib.abortable qcore.celery.abortable AbortableAsyncResult AbortableTask ABORTED
 celery.contrib.pytest qcore.testing.celery_fixtures *
@@ -63,7 +69,15 @@ celery.contrib.testing.worker qcore.testing.worker TestWorkController WORKER_LOG
 celery.contrib.testing.worker qcore.testing.worker setup_app_for_worker start_worker
 celery.contrib.testing.worker qcore.testing.worker test_worker_started test_worker_starting
 celery.contrib.testing.worker qcore.testing.worker test_worker_stopped
-celery.events.state qcore.events.state State
+celery.events qcore.events.api Event EventDispatcher=Dispatcher EventReceiver=Receiver group_from
+celery.events qcore.celery.messaging event_exchange get_exchange
+celery.events.state qcore.events.cluster State
+celery.events.state qcore.events.observed Task Worker heartbeat_expires
+celery.events.dispatcher qcore.events.api EventDispatcher=Dispatcher
+celery.events.event qcore.events.api Event group_from
+celery.events.event qcore.celery.messaging event_exchange get_exchange
+celery.events.receiver qcore.events.api EventReceiver=Receiver
+celery.events.snapshot qcore.events.camera Polaroid
 celery.contrib.django.task qcore.contrib.django DjangoTask
 celery.exceptions qcore.errors AlreadyRegistered ChordError Ignore ImproperlyConfigured
 celery.exceptions qcore.errors QueueNotFound InvalidTaskError MaxRetriesExceededError NotRegistered
@@ -78,6 +92,7 @@ celery.exceptions qcore.celery.own DuplicateTaskNameWarning IncompleteStream Not
 celery.exceptions qcore.celery.own SecurityWarning
 celery.exceptions qcore.errors SecurityError
 celery.exceptions qcore.celery.own WorkerShutdown WorkerTerminate
+celery.exceptions qcore.celery.texts reraise
 celery.exceptions kombu.exceptions OperationalError
 celery.loaders.app qcore.celery.loaders AppLoader
 celery.loaders.base qcore.celery.loaders BaseLoader
@@ -85,9 +100,11 @@ celery.loaders.default qcore.celery.loaders Loader=AppLoader
 celery.execute qcore.celery.proxies send_task
 celery.fixups.django qcore.contrib.django DjangoFixup DjangoWorkerFixup fixup
 celery.local qcore.celery.proxies Proxy
+celery.local qcore.celery.texts maybe_evaluate try_import
 celery.registry qcore.celery.proxies tasks
 celery.result qcore.tasks.result AsyncResult GroupResult ResultSet result_from_tuple
 celery.result qcore.execution.eager EagerResult
+celery.result qcore.tasks.result_sets ResultBase=Revocable
 celery.result qcore.tasks.joins allow_join_result assert_will_not_block denied_join_result
 celery.schedules qcore.schedules.classes BaseSchedule cronfield crontab maybe_schedule schedstate
 celery.schedules qcore.schedules.classes schedule solar
@@ -102,25 +119,34 @@ celery.signals qcore.signals *
 celery.states qcore.tasks.states *
 celery.utils qcore.celery.own uuid gen_unique_id=uuid get_full_cls_name
 celery.utils kombu.utils.objects cached_property
+celery.utils kombu.utils.imports get_cls_by_name=symbol_by_name
+celery.utils qcore.celery.loaders import_from_cwd
+celery.utils qcore.celery.logs LOG_LEVELS
 celery.utils kombu.utils.functional memoize
 celery.utils {_UTILITIES} chunks gen_task_name instantiate nodename nodesplit noop worker_direct
 celery.utils.functional kombu.utils.functional LRUCache dictfilter is_list lazy
 celery.utils.functional kombu.utils.functional maybe_evaluate maybe_list memoize
 celery.utils.functional {_UTILITIES} chunks first firstmethod fun_accepts_kwargs mattrgetter
 celery.utils.functional {_UTILITIES} maybe noop padlist uniq
+celery.utils.functional qcore.celery.texts head_from_fun regen
 celery.utils.imports {_UTILITIES} gen_task_name instantiate qualname
+celery.utils.imports qcore.celery.texts NotAPackage cwd_in_path find_module module_file
 celery.utils.iso8601 {_UTILITIES} parse_iso8601
 celery.utils.nodenames {_UTILITIES} anon_nodename default_nodename host_format node_format nodename
 celery.utils.nodenames {_UTILITIES} nodesplit worker_direct
+celery.utils.nodenames socket gethostname
 celery.utils.serialization {_UTILITIES} strtobool
 celery.utils.serialization qcore.wire.pickles UnpickleableExceptionWrapper
+celery.utils.text qcore.celery.texts abbrtask dedent_initial ensure_newlines ensure_sep
+celery.utils.text qcore.celery.texts fill_paragraphs pretty simple_format
 celery.utils.text {_UTILITIES} abbr dedent indent join pluralize str_to_list truncate
 celery.utils.time {_UTILITIES} get_exponential_backoff_interval humanize_seconds is_naive localize
 celery.utils.time {_UTILITIES} make_aware maybe_iso8601 maybe_make_aware maybe_timedelta rate
 celery.utils.time {_UTILITIES} remaining timezone to_utc weekday
 celery.utils.time qcore.schedules.classes ffwd
-celery.utils.dispatch qcore.signals Signal
-celery.utils.dispatch.signal qcore.signals Signal
+celery.utils.time qcore.celery.texts adjust_timestamp delta_resolution utcoffset
+celery.utils.dispatch qcore.celery.own Signal
+celery.utils.dispatch.signal qcore.celery.own Signal
 celery.utils.imports kombu.utils.imports symbol_by_name
 celery.utils.imports qcore.celery.loaders import_from_cwd
 celery.utils.log qcore.celery.logs ColorFormatter LOG_LEVELS LoggingProxy mlevel

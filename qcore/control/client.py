@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import fnmatch
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from qcore.base.times import new_id
 from qcore.brokers.contract.records import Member
-from qcore.control.commands.registry import find
 from qcore.control.keys import signing_key
-from qcore.errors import Malformed, UnknownName
+from qcore.control.requests import DEFAULT_TIMEOUT_S, Requests
+from qcore.errors import Malformed
 from qcore.tasks.current_app import current_app
 from qcore.wire import control as wire
 from qcore.wire import seal
@@ -26,7 +26,6 @@ from qcore.wire import seal
 if TYPE_CHECKING:
     from qcore.tasks.interface import ClientApp
 
-DEFAULT_TIMEOUT_S = 1.0
 #: validity of a signed request in seconds: the time-out of its caller, within these bounds
 VALID_S, MOST_VALID_S = 60.0, 1800.0
 
@@ -78,11 +77,13 @@ class Answers(msgspec.Struct):
         return dict(sorted(found.items()))
 
 
-class Control:
+class Control(Requests):
     """Requests to the workers of an app's broker."""
 
-    def __init__(self, app: ClientApp) -> None:
-        self.app = app
+    app: ClientApp
+
+    def __init__(self, app: ClientApp | None = None) -> None:
+        self.app = current_app() if app is None else app
 
     @property
     def exchange(self) -> str:
@@ -203,179 +204,6 @@ class Control:
             return seal.make(key.id, key.secret, new_id(), now, until, recipients, body).text()
 
         return header
-
-    # --- Celery's API
-
-    def broadcast(
-        self,
-        command: str,
-        arguments: dict[str, Any] | None = None,
-        destination: Sequence[str] | None = None,
-        reply: bool = False,
-        timeout: float = DEFAULT_TIMEOUT_S,
-        pattern: str | None = None,
-        matcher: str | None = None,
-        connection: Any = None,
-        channel: Any = None,
-        limit: int | None = None,
-        callback: Callable[[dict[str, Any]], object] | None = None,
-        **more_arguments: Any,
-    ) -> list[dict[str, Any]] | None:
-        """Send a command; with reply the list of {node: value}, at most `limit` of them, each given to
-        `callback`. Other keywords are arguments of the command, as in Celery; connection and channel are
-        accepted for its sake."""
-        arguments = {**(arguments or {}), **more_arguments}
-        if not reply:
-            self.tell(command, arguments, destination, pattern, matcher)
-            return None
-        answers = self.ask(command, arguments, destination, timeout, pattern, matcher)
-        found = [{node: value} for node, value in answers.replies.items()][:limit]
-        for one in found:
-            if callback is not None:
-                callback(one)
-        return found
-
-    def inspect(
-        self,
-        destination: Sequence[str] | None = None,
-        timeout: float = DEFAULT_TIMEOUT_S,
-        callback: Callable[[dict[str, Any]], object] | None = None,
-        connection: Any = None,
-        app: Any = None,
-        limit: int | None = None,
-        pattern: str | None = None,
-        matcher: str | None = None,
-    ) -> Inspect:
-        """Requests with answers; the arguments are those of Inspect, in Celery's order."""
-        return Inspect(destination, timeout, callback, connection, self.app, limit, pattern, matcher)
-
-    def purge(self, connection: Any = None) -> int:
-        """Delete the messages that wait in the app's queues. Returns how many there were."""
-        conf = self.app.conf
-        queues = [str(getattr(queue, "name", queue)) for queue in conf.task_queues or ()]
-        purge = self.app.broker.administration.purge
-        return sum(purge(queue) for queue in queues or [conf.task_default_queue])
-
-    discard_all = purge
-
-    def ping(
-        self, destination: Sequence[str] | None = None, timeout: float = DEFAULT_TIMEOUT_S
-    ) -> list[dict[str, Any]]:
-        return self.broadcast("ping", destination=destination, reply=True, timeout=timeout) or []
-
-    def revoke(
-        self, task_id: str | Sequence[str], terminate: bool = False, signal: str = "TERM", **options: Any
-    ) -> list[dict[str, Any]] | None:
-        """Store the revoked ids in the broker, then publish the request to the workers."""
-        ids = [task_id] if isinstance(task_id, str) else list(task_id)
-        self.app.broker.revoke(ids)
-        arguments = {"task_id": ids, "terminate": terminate, "signal": signal}
-        return self.broadcast("revoke", arguments, **options)
-
-    def terminate(self, task_id: str | Sequence[str], signal: str = "TERM", **options: Any) -> Any:
-        return self.revoke(task_id, terminate=True, signal=signal, **options)
-
-    def revoke_by_stamped_headers(
-        self, headers: dict[str, Any], terminate: bool = False, signal: str = "TERM", **options: Any
-    ) -> Any:
-        """Revoke the tasks that have one of these stamps, {header: value or values}."""
-        arguments = {"headers": headers, "terminate": terminate, "signal": signal}
-        return self.broadcast("revoke_by_stamped_headers", arguments, **options)
-
-    def rate_limit(self, task_name: str, rate_limit: str | float, **options: Any) -> Any:
-        return self.broadcast("rate_limit", {"task_name": task_name, "rate_limit": rate_limit}, **options)
-
-    def time_limit(
-        self, task_name: str, soft: float | None = None, hard: float | None = None, **options: Any
-    ) -> Any:
-        return self.broadcast("time_limit", {"task_name": task_name, "soft": soft, "hard": hard}, **options)
-
-    def enable_events(self, **options: Any) -> Any:
-        return self.broadcast("enable_events", **options)
-
-    def disable_events(self, **options: Any) -> Any:
-        return self.broadcast("disable_events", **options)
-
-    def autoscale(self, max: int, min: int, **options: Any) -> Any:
-        """Set the bounds of autoscaled pools."""
-        return self.broadcast("autoscale", {"max": max, "min": min}, **options)
-
-    def pool_grow(self, n: int = 1, **options: Any) -> Any:
-        return self.broadcast("pool_grow", {"n": n}, **options)
-
-    def pool_shrink(self, n: int = 1, **options: Any) -> Any:
-        return self.broadcast("pool_shrink", {"n": n}, **options)
-
-    def pool_restart(
-        self, modules: Sequence[str] | None = None, reload: bool = False, reloader: Any = None, **options: Any
-    ) -> Any:
-        """Replace the processes of the pools; workers refuse modules and reload."""
-        return self.broadcast("pool_restart", {"modules": modules, "reload": reload}, **options)
-
-    def election(self, id: str, topic: str, action: Any = None, **options: Any) -> Any:
-        """Ask the workers which of them does something."""
-        return self.broadcast("election", {"id": id, "topic": topic, "action": action}, **options)
-
-    def add_consumer(self, queue: str, **options: Any) -> Any:
-        return self.broadcast("add_consumer", {"queue": queue}, **options)
-
-    def cancel_consumer(self, queue: str, **options: Any) -> Any:
-        return self.broadcast("cancel_consumer", {"queue": queue}, **options)
-
-    def heartbeat(self, **options: Any) -> Any:
-        return self.broadcast("heartbeat", **options)
-
-    def shutdown(self, **options: Any) -> Any:
-        return self.broadcast("shutdown", **options)
-
-
-class Inspect:
-    """`app.control.inspect().active()`: one method for each inspect command; {node: value} or None.
-
-    destination: a node name or several; limit: at most so many answers; callback gets each {node: value};
-    connection is accepted for Celery's sake; app: the current one by default.
-    """
-
-    def __init__(
-        self,
-        destination: str | Sequence[str] | None = None,
-        timeout: float = DEFAULT_TIMEOUT_S,
-        callback: Callable[[dict[str, Any]], object] | None = None,
-        connection: Any = None,
-        app: Any = None,
-        limit: int | None = None,
-        pattern: str | None = None,
-        matcher: str | None = None,
-    ) -> None:
-        self.app = current_app() if app is None else app
-        self.destination = [destination] if isinstance(destination, str) else destination
-        self.timeout, self.callback, self.limit = timeout, callback, limit
-        self.pattern, self.matcher = pattern, matcher
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            command = find("registered" if name == "registered_tasks" else name)
-        except UnknownName as exc:
-            raise AttributeError(str(exc)) from None
-
-        def ask(*words: Any, **arguments: Any) -> dict[str, Any] | None:
-            found = self.app.control.broadcast(
-                command.name,
-                {**command.arguments([str(w) for w in words]), **arguments},
-                destination=self.destination,
-                reply=True,
-                timeout=self.timeout,
-                pattern=self.pattern,
-                matcher=self.matcher,
-                limit=self.limit,
-                callback=self.callback,
-            )
-            answers: dict[str, Any] = {}
-            for one in found or ():
-                answers |= one
-            return answers or None
-
-        return ask
 
 
 class Recipients(msgspec.Struct):

@@ -17,60 +17,90 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from qcore.base.keywords import check_accepted
+from qcore.events.cluster import State
 from qcore.events.receiver import listen
-from qcore.events.state import State
+from qcore.tasks.current_app import current_app
 from qcore.wire import event as wire
-from qcore.wire.event import Event
+from qcore.wire.event import Event as EventFields
 
 if TYPE_CHECKING:
     from qcore.tasks.interface import ClientApp
 
-Handler = Callable[[Event], Any]
+Handler = Callable[[EventFields], Any]
+
+#: keywords of Celery's receivers and dispatchers that have no meaning here
+OF_QUEUES = "channel queue_prefix accept queue_ttl queue_expires queue_exclusive queue_durable"
+OF_BUFFERS = (
+    "channel buffer_while_offline serializer groups delivery_mode buffer_group buffer_limit on_send_buffered"
+)
+
+
+def Event(type: str, _fields: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    """A new event: its fields, the type, and the time unless it is given."""
+    return {"timestamp": time.time(), **(_fields or {}), **fields, "type": type}
+
+
+def group_from(type: str) -> str:
+    """The part of the type of an event before its first dash: "task" of "task-sent"."""
+    return type.partition("-")[0]
 
 
 class Events:
     """The type of `app.events`."""
 
     def __init__(self, app: ClientApp) -> None:
-        self._app = app
+        self.app = app
 
     def Receiver(
         self,
-        connection: Any = None,
+        channel: Any = None,
         handlers: Mapping[str, Handler] | None = None,
         routing_key: str = "#",
         **celerys: Any,
     ) -> Receiver:
-        """connection is accepted for compatibility with Celery; capture() opens its own."""
-        theirs = "node_id app queue_prefix accept queue_ttl queue_expires channel"
-        check_accepted("a Receiver", celerys, "connection handlers routing_key", theirs)
-        return Receiver(self._app, handlers or {}, routing_key)
+        """channel, or a connection, is accepted for compatibility with Celery; capture() opens its own."""
+        check_accepted(
+            "a Receiver", celerys, "channel handlers routing_key", f"connection node_id app {OF_QUEUES}"
+        )
+        return Receiver(channel, handlers, routing_key, app=self.app)
 
-    def State(self, callback: Callable[[State, Event], Any] | None = None, **options: Any) -> State:
-        """callback(state, event) is called with each event, as Celery's State does."""
-        own = "callback max_tasks_in_memory"
-        most = options.pop("max_tasks_in_memory", 10_000)
-        check_accepted("a State", options, own, "max_workers_in_memory")
-        state = State(int(most))
-        if callback is not None:
-            state.on_event = lambda event: callback(state, event)
-        return state
+    def State(
+        self, callback: Callable[[Any, EventFields], Any] | None = None, workers: Any = None, **options: Any
+    ) -> State:
+        """The state of the fleet, whose event() is a handler of a Receiver; the arguments: State's."""
+        own = "tasks taskheap max_workers_in_memory max_tasks_in_memory on_node_join on_node_leave"
+        check_accepted("a State", options, f"callback workers {own} tasks_by_type tasks_by_worker")
+        return State(callback, workers, **options)
 
     def Dispatcher(
         self, connection: Any = None, hostname: str | None = None, enabled: bool = True, **celerys: Any
     ) -> Dispatcher:
-        theirs = "channel buffer_while_offline app serializer groups delivery_mode buffer_group buffer_limit"
-        check_accepted("a Dispatcher", celerys, "connection hostname enabled", theirs)
-        return Dispatcher(self._app, hostname, enabled)
+        check_accepted("a Dispatcher", celerys, "connection hostname enabled", f"app {OF_BUFFERS}")
+        return Dispatcher(connection, hostname, enabled, app=self.app)
 
-    default_dispatcher = Dispatcher
+    def default_dispatcher(
+        self, hostname: str | None = None, enabled: bool = True, buffer_while_offline: bool = False
+    ) -> Any:
+        """A Dispatcher, for `with`."""
+        return self.Dispatcher(None, hostname, enabled)
 
 
 class Receiver:
     """Calls handlers by event type; '*' handles all types without a handler of their own."""
 
-    def __init__(self, app: ClientApp, handlers: Mapping[str, Handler], routing_key: str) -> None:
-        self.app, self.handlers, self.routing_key = app, dict(handlers), routing_key
+    def __init__(
+        self,
+        channel: Any = None,
+        handlers: Mapping[str, Handler] | None = None,
+        routing_key: str = "#",
+        node_id: str | None = None,
+        app: Any = None,
+        **celerys: Any,
+    ) -> None:
+        """channel, node_id and the options of Celery's queue are accepted for its sake."""
+        check_accepted("a Receiver", celerys, "channel handlers routing_key app", OF_QUEUES)
+        self.app: ClientApp = current_app() if app is None else app
+        self.handlers, self.routing_key = dict(handlers or {}), routing_key
         #: when True, capture() ends after the current event
         self.should_stop = False
 
@@ -85,7 +115,7 @@ class Receiver:
 
     def itercapture(
         self, limit: int | None = None, timeout: float | None = None, wakeup: bool = True
-    ) -> Iterator[Event]:
+    ) -> Iterator[EventFields]:
         """As capture(), returning each event after it was handled."""
         exchange = self.app.conf.event_exchange
         with listen(
@@ -96,6 +126,8 @@ class Receiver:
             count, last = 0, time.monotonic()
             for batch in batches:
                 for event in batch:
+                    event.setdefault("clock", 0)
+                    event["local_received"] = time.time()
                     self.process(event["type"], event)
                     yield event
                     count += 1
@@ -108,7 +140,7 @@ class Receiver:
                 if self.should_stop:
                     return
 
-    def process(self, type: str, event: Event) -> None:
+    def process(self, type: str, event: EventFields) -> None:
         """Call the handler of this type."""
         handler = self.handlers.get(type) or self.handlers.get("*")
         if handler is not None:
@@ -122,15 +154,26 @@ class Receiver:
 class Dispatcher:
     """Sends custom events: `with app.events.Dispatcher() as d: d.send('task-noticed', uuid=…)`."""
 
-    def __init__(self, app: ClientApp, hostname: str | None = None, enabled: bool = True) -> None:
-        self.app, self.enabled = app, enabled
+    def __init__(
+        self,
+        connection: Any = None,
+        hostname: str | None = None,
+        enabled: bool = True,
+        channel: Any = None,
+        app: Any = None,
+        **celerys: Any,
+    ) -> None:
+        """connection, channel and the options of Celery's buffer are accepted for its sake."""
+        check_accepted("a Dispatcher", celerys, "connection hostname enabled app", OF_BUFFERS)
+        self.app: ClientApp = current_app() if app is None else app
+        self.enabled = enabled
         self.hostname = hostname or f"gen{os.getpid()}@{socket.gethostname()}"
 
     def send(self, type: str, **fields: Any) -> int | None:
         """Send one event; returns how many received it where known. Raises BrokerDown, TypeError."""
         if not self.enabled:
             return None
-        event: Event = {
+        event: EventFields = {
             "type": type,
             "hostname": self.hostname,
             "utcoffset": -time.timezone / 3600,

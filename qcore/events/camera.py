@@ -7,38 +7,77 @@ class Camera(Polaroid):
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from qcore.base.keywords import check_accepted
-from qcore.events.state import State
+from qcore.base.times import per_second
+from qcore.events.cluster import State
+from qcore.signals import Signal
 
 if TYPE_CHECKING:
     from qcore.tasks.interface import ClientApp
 
 DEFAULT_FREQ_S = 1.0
+log = logging.getLogger("qcore.events")
 
 
 class Polaroid:
-    """A camera: on_shutter(state) is called every freq seconds. Subclass it, as with Celery's."""
+    """A camera: on_shutter(state) is called every freq seconds, and on_cleanup() every cleanup_freq seconds
+    and at the end. Subclass it, as with Celery's. maxrate: at most so many pictures ("10/m"). timer is
+    accepted for Celery's sake."""
+
+    shutter_signal = Signal("shutter_signal", "state")
+    cleanup_signal = Signal("cleanup_signal")
+    #: whether the state forgets everything after each picture
+    clear_after = False
 
     def __init__(
-        self, state: State, freq: float = DEFAULT_FREQ_S, app: ClientApp | None = None, **celerys: Any
+        self,
+        state: State,
+        freq: float = DEFAULT_FREQ_S,
+        maxrate: str | float | None = None,
+        cleanup_freq: float = 3600.0,
+        timer: Any = None,
+        app: ClientApp | None = None,
     ) -> None:
-        check_accepted("a camera", celerys, "state freq app", "maxrate cleanup_freq timer")
         self.state, self.freq, self.app = state, float(freq), app
-        self._next = time.monotonic() + self.freq
+        self.cleanup_freq, self.logger = float(cleanup_freq), log
+        per_s = per_second(maxrate)
+        self._least = 1 / per_s if per_s else 0.0
+        now = time.monotonic()
+        self._next, self._next_cleanup, self._earliest = now + self.freq, now + self.cleanup_freq, now
 
     def on_shutter(self, state: State) -> None:
         """The user's code."""
 
     def on_cleanup(self) -> None:
-        """Called when the camera stops."""
+        """Called every cleanup_freq seconds, and when the camera stops."""
+
+    def shutter(self) -> None:
+        """Take a picture, unless maxrate is reached."""
+        now = time.monotonic()
+        if now >= self._earliest:
+            self._earliest = now + self._least
+            self.shutter_signal.send(self.state)
+            self.on_shutter(self.state)
+
+    def capture(self) -> None:
+        """Take a picture while the state does not change."""
+        self.state.freeze_while(self.shutter, clear_after=self.clear_after)
+
+    def cleanup(self) -> None:
+        """Call on_cleanup(), and the receivers of the signal."""
+        self.cleanup_signal.send(self.state)
+        self.on_cleanup()
 
     def tick(self, now: float) -> bool:
-        """Call on_shutter() when it is due (now: monotonic seconds); returns whether it was called."""
+        """Do what is due (now: monotonic seconds); returns whether a picture was."""
+        if now >= self._next_cleanup:
+            self._next_cleanup = now + self.cleanup_freq
+            self.cleanup()
         if now < self._next:
             return False
         self._next = now + self.freq
-        self.on_shutter(self.state)
+        self.capture()
         return True

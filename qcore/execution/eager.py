@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from qcore.base.times import iso, new_id
+from qcore.errors import TaskRevokedError
 from qcore.execution import continuations
 from qcore.execution.retry_options import arguments
 from qcore.execution.run import Run, RunContext
@@ -60,11 +61,20 @@ class EagerResult(AsyncResult):
     def meta(self) -> ResultMeta:
         return self._meta or ResultMeta(task_id=self.id)
 
+    @property
+    def name(self) -> str | None:
+        return self._task_name
+
     def ready(self) -> bool:
         return True
 
     def forget(self) -> None:
         return None
+
+    def revoke(self, *args: Any, **kwargs: Any) -> None:
+        """Make its state REVOKED and its value a TaskRevokedError, as in Celery; nothing is sent."""
+        self.failure = TaskRevokedError("revoked")
+        self._meta = ResultMeta(self.id or "", result_wire.REVOKED, self.failure)
 
     def _error(self, meta: ResultMeta) -> BaseException:
         return self.failure if self.failure is not None else super()._error(meta)
@@ -109,7 +119,7 @@ def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
     in this process with task_always_eager; errbacks of this app run in this process.
 
     With throw=True (default: task_eager_propagates) the task's exception is raised and no errback is called.
-    With the setting task_store_eager_result the result is stored too.
+    With store_eager_result (task_store_eager_result) the result is stored too.
     """
     app = task.app
     task_id = options.get("task_id") or new_id()
@@ -135,7 +145,7 @@ def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
     children = [child.as_tuple() for child in (one.request.children if one.request is not None else ())]
     ended = iso(outcome.started + outcome.runtime_s)
     result._meta = ResultMeta(task_id, state, value, traceback, children, ended)
-    if app.conf.task_store_eager_result:
+    if task.store_eager_result:
         told = value if result.failure is None else result_wire.exception_data(result.failure)
         app.store_state(task_id, state, told, traceback=traceback, children=children)
     message = task_wire.read(raw, accept)

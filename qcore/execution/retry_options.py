@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qcore.tasks.signature import as_list
+from qcore.tasks.signature_members import as_list
 from qcore.tasks.task import Task
 from qcore.wire.task import Body
 

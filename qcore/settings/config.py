@@ -83,9 +83,9 @@ class Config(Mapping[str, Any]):
         self._sources.append(source)
         self._drop_kept()
 
-    def add_defaults(self, values: Mapping[str, Any]) -> None:
+    def add_defaults(self, d: Mapping[str, Any]) -> None:
         """Set what applies where nothing else does, as in Celery."""
-        for name, value in values.items():
+        for name, value in d.items():
             name, value = _accepted(name, value)
             self._fallback[name] = value
         self._drop_kept()
@@ -138,18 +138,18 @@ class Config(Mapping[str, Any]):
         self._pinned[name] = _noted(name, checked(TABLE[name], value))
         self._drop_kept()
 
-    def setdefault(self, name: str, default: Any = None) -> Any:
+    def setdefault(self, key: str, default: Any = None) -> Any:
         """The value; `default`, which is set, for a name without one. As in Celery."""
-        if name not in self:
-            self[name] = default
-        return self[name]
+        if key not in self:
+            self[key] = default
+        return self[key]
 
-    def pop(self, name: str, *default: Any) -> Any:
+    def pop(self, key: str, *default: Any) -> Any:
         """Remove what was set for a name, and return it; `default` or KeyError when nothing was."""
         if self._sources:
             self.load()
         try:
-            return self._values.pop(canonical(name), *default)
+            return self._values.pop(canonical(key), *default)
         finally:
             self._drop_kept()
 
@@ -201,9 +201,9 @@ class Config(Mapping[str, Any]):
                 self.__dict__[name] = value
         return value
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, key: str, default: Any = None) -> Any:
         try:
-            return self[name]
+            return self[key]
         except UnknownName:
             return default
 
@@ -246,13 +246,17 @@ class Config(Mapping[str, Any]):
         own = {name: value for name, value in self._own_defaults.items() if value != usual[name]}
         return {**own, **self._fallback, **self._values, **self._pinned}
 
+    def get_by_parts(self, *parts: str) -> Any:
+        """The setting whose name these parts make."""
+        return self["_".join(part for part in parts if part)]
+
     def find_value_for_key(self, name: str, namespace: str = "celery") -> Any:
         """The value of the setting `<namespace>_<name>`, as backends of other packages ask for it."""
         return self[f"{namespace}_{name}"]
 
-    def value_set_for(self, name: str) -> bool:
+    def value_set_for(self, key: str) -> bool:
         """Whether somebody has set it."""
-        return canonical(name) in self.without_defaults()
+        return canonical(key) in self.without_defaults()
 
     def first(self, *names: str) -> Any:
         """The first value of these names that is not None."""

@@ -172,11 +172,13 @@ class TaskCalls(Generic[P, R_co]):
 
     # the last ones, since the method hides the class of that name
     @overload
-    def AsyncResult(self: TaskCalls[P, Coroutine[Any, Any, V]], task_id: str) -> Handle[V]: ...
+    def AsyncResult(
+        self: TaskCalls[P, Coroutine[Any, Any, V]], task_id: str, **options: Any
+    ) -> Handle[V]: ...
     @overload
-    def AsyncResult(self, task_id: str) -> Handle[R_co]: ...
-    def AsyncResult(self, task_id: str) -> Any:
-        return Handle(task_id, self.app, task_name=self.name)
+    def AsyncResult(self, task_id: str, **options: Any) -> Handle[R_co]: ...
+    def AsyncResult(self, task_id: str, **options: Any) -> Any:
+        return Handle(task_id, app=self.app, task_name=self.name, **options)
 
 
 def _arity(run: Callable[..., Any]) -> Callable[[Any, dict[str, Any]], None]:

@@ -15,7 +15,8 @@ from typing import Any
 from qcore.base.times import new_id
 from qcore.errors import ConfigError
 from qcore.tasks.result import AsyncResult, GroupResult, Handle
-from qcore.tasks.signature import TYPES, Flow, SendPlan, Signature, as_list, plain, signature
+from qcore.tasks.signature import Flow, SendPlan, Signature, plain, signature
+from qcore.tasks.signature_members import TYPES, as_list
 from qcore.tasks.stamping import StampingVisitor, together
 
 __all__ = [
@@ -73,6 +74,10 @@ class chain(Flow):
         tasks = [t.clone(args, kwargs) if not i else t.clone() for i, t in enumerate(self.tasks)]
         return chain(tasks, app=self._app, **{**self.options, **options})
 
+    def run(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        """Publish the chain, also with task_always_eager."""
+        return self.publish(args, kwargs, **options) if self.tasks else None
+
     def inner(self) -> list[Signature]:
         return self.tasks
 
@@ -121,14 +126,15 @@ class chain(Flow):
         # The only step of a chain has the id of the chain.
         return self.tasks[0].leaving() if len(self.tasks) > 1 else []
 
-    def freeze(self, task_id: str | None = None, **options: Any) -> Handle:
+    def freeze(self, _id: str | None = None, group_id: str | None = None, **options: Any) -> Handle:
+        options["group_id"] = group_id
         if not self.tasks:
             raise ConfigError("a chain needs at least one task")
         self["kwargs"]["tasks"] = steps = self.steps()
         root_id = options.get("root_id")
         results: list[Handle] = [step.freeze(root_id=root_id) for step in steps[:-1]]
         # The id of a chain is the id of its last step.
-        last = steps[-1].freeze(task_id or self.options.pop("task_id", None), **options)
+        last = steps[-1].freeze(_id or self.options.pop("task_id", None), **options)
         self._id = last.id
         results.append(last)
         for before, after in pairwise(results):
@@ -207,14 +213,14 @@ class group(Flow):
         for task in self.tasks:
             task.tail(**{k: v for k, v in options.items() if k not in ("task_id", "group_id", "group_index")})
 
-    def link(self, callback: dict[str, Any]) -> dict[str, Any]:
-        """Call `callback`, without a result, when the first task succeeds, as in Celery."""
-        return self.tasks[0].link(signature(callback).clone().set(immutable=True))
+    def link(self, sig: dict[str, Any]) -> dict[str, Any]:
+        """Call `sig`, without a result, when the first task succeeds, as in Celery."""
+        return self.tasks[0].link(signature(sig).clone().set(immutable=True))
 
-    def link_error(self, errback: dict[str, Any]) -> dict[str, Any]:
+    def link_error(self, sig: dict[str, Any]) -> dict[str, Any]:
         for task in self.tasks:
-            task.link_error(errback)
-        return errback
+            task.link_error(sig)
+        return sig
 
     def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> group:
         """Give the members countdowns, in seconds: start, start + step, …, then the last one before stop."""
@@ -231,11 +237,11 @@ class group(Flow):
     def leaving(self) -> list[Signature]:
         return [call for task in self.tasks for call in task.leaving()]
 
-    def freeze(self, task_id: str | None = None, **options: Any) -> GroupResult:
+    def freeze(self, _id: str | None = None, group_id: str | None = None, **options: Any) -> GroupResult:
         mine = self.options
         if not mine.get("task_id"):
-            mine["task_id"] = task_id or new_id()
-        group_id: str = mine["task_id"]
+            mine["task_id"] = _id or new_id()
+        group_id = str(mine["task_id"])  # a group in a group has an id of its own
         if options.get("chord") is None:
             options.pop("chord", None)
         options.update(group_id=group_id)
@@ -355,11 +361,12 @@ class chord(Flow):
     def leaving(self) -> list[Signature]:
         return self.header.leaving()
 
-    def freeze(self, task_id: str | None = None, **options: Any) -> Handle:
+    def freeze(self, _id: str | None = None, group_id: str | None = None, **options: Any) -> Handle:
+        options["group_id"] = group_id
         body, mine = self.body, self.options
         body.tail(**{k: mine.pop(k) for k in _ENDS if k in mine})
         # If the body is a chain, its first step is the body and carries the others.
-        last = body.freeze(task_id, **options)
+        last = body.freeze(_id, **options)
         header = self.header
         header["kwargs"]["tasks"] = [with_one_end(task) for task in header.tasks]
         # As in Celery, the id of a chord is the group id of its header; its result is that of the body.

@@ -20,7 +20,21 @@ class RemoteControl(Protocol):
     """Requests to workers: see control/client.py."""
 
     def revoke(
-        self, task_id: str | Sequence[str], terminate: bool = False, signal: str = "TERM", **options: Any
+        self,
+        task_id: str | Sequence[str],
+        destination: Sequence[str] | None = None,
+        terminate: bool = False,
+        signal: str = "SIGTERM",
+        **options: Any,
+    ) -> Any: ...
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: dict[str, Any],
+        destination: Sequence[str] | None = None,
+        terminate: bool = False,
+        signal: str = "SIGTERM",
+        **options: Any,
     ) -> Any: ...
 
     def tell(self, method: str, arguments: dict[str, Any] | None = None) -> int | None: ...

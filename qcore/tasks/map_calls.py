@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from qcore.tasks.canvas import group
-from qcore.tasks.signature import TYPES, Flow, Signature, plain, signature
+from qcore.tasks.signature import Flow, Signature, plain, signature
+from qcore.tasks.signature_members import TYPES
 
 
 class xmap(Signature):
@@ -42,7 +43,7 @@ class chunks(Flow):
             (),
             {"task": found, "it": list(it), "n": n},
             options,
-            subtask_type="chunks",
+            immutable=True,
             app=app or found._app,
         )
 
@@ -51,6 +52,11 @@ class chunks(Flow):
         return group(
             [xstarmap(task, it[i : i + n], app=self._app) for i in range(0, len(it), n)], app=self._app
         )
+
+    @classmethod
+    def apply_chunks(cls, task: Any, it: Iterable[Any], n: int, app: Any = None) -> Any:
+        """Publish the calls for n tuples of arguments each. Returns the handle of the group."""
+        return cls(task, it, n, app=app).group()()
 
     def apply_async(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
         return self.group().apply_async((), None, **{**self.options, **options})

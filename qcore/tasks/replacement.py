@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from qcore.tasks.canvas import chain, chord, group, with_one_end
 from qcore.tasks.request import Request
-from qcore.tasks.signature import Flow, Signature, as_list, set_join, signature
+from qcore.tasks.signature import Flow, Signature, set_join, signature
+from qcore.tasks.signature_members import as_list
 
 
 def stand_in(sig: Signature, request: Request) -> Signature:

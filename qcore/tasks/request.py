@@ -86,8 +86,41 @@ class Request:
             return None
         return {"callbacks": self.callbacks, "errbacks": self.errbacks, "chain": chain, "chord": self.chord}
 
-    def get(self, name: str, default: Any = None) -> Any:
-        return getattr(self, name, default)
+    def get(self, key: str, default: Any = None) -> Any:
+        return getattr(self, key, default)
+
+    def clear(self) -> None:
+        """Forget all fields."""
+        self.__dict__.clear()
+        self.unthrown, self.children = [], []
+
+    def as_execution_options(self) -> dict[str, Any]:
+        """The options of a call with which a task of the same place in its workflow is sent."""
+        hard_s, soft_s = self.timelimit or (None, None)
+        stamps = {k: v for k, v in (self.stamps or {}).items() if k in (self.stamped_headers or ())}
+        if self.stamps is not None and self.stamped_headers is not None:
+            stamps["stamped_headers"] = self.stamped_headers
+        return {
+            "task_id": self.id,
+            "root_id": self.root_id,
+            "parent_id": self.parent_id,
+            "group_id": self.group,
+            "group_index": self.group_index,
+            "shadow": self.shadow,
+            "chord": self.chord,
+            "chain": self.chain,
+            "link": self.callbacks,
+            "link_error": self.errbacks,
+            "expires": self.expires,
+            "soft_time_limit": soft_s,
+            "time_limit": hard_s,
+            "headers": self.headers or {},
+            "retries": self.retries,
+            "reply_to": self.reply_to,
+            "replaced_task_nesting": self.replaced_task_nesting,
+            "origin": self.origin,
+            **stamps,
+        }
 
     def update(self, *args: Any, **fields: Any) -> None:
         self.__dict__.update(*args, **fields)

@@ -16,7 +16,7 @@ from qcore.tasks.awaiting import AwaitedResult, AwaitedSet
 from qcore.tasks.current_app import current_app
 from qcore.tasks.joins import arrivals, as_mapping, assert_will_not_block, fulfil, wait_watched
 from qcore.tasks.result_facts import ResultFacts
-from qcore.tasks.result_sets import Members, Saved
+from qcore.tasks.result_sets import Members, Revocable, Saved
 from qcore.tasks.typed import R_co
 from qcore.wire import result as states
 from qcore.wire.result import ResultMeta, exception_from
@@ -30,29 +30,27 @@ GET = "timeout propagate interval callback on_message on_interval disable_sync_s
 GET_OF_CELERY = f"{GET} follow_parents no_ack EXCEPTION_STATES PROPAGATE_STATES"
 
 
-def _revoke_options(terminate: bool, signal: str | None, wait: bool, timeout: float | None) -> dict[str, Any]:
-    options = {"terminate": terminate, "signal": signal or "TERM", "reply": wait}
-    return options if timeout is None else {**options, "timeout": timeout}
-
-
-class AsyncResult(AwaitedResult[R_co], ResultFacts):
+class AsyncResult(AwaitedResult[R_co], ResultFacts, Revocable):
     """The result of one task, by id. Creating it makes no request to the result store."""
 
     __slots__ = ("_app", "_meta", "_task_name", "_then", "id", "ignored", "parent")
+    TimeoutError = TimeoutError
 
     def __init__(
         self,
         id: Any,
+        backend: Any = None,
+        task_name: str | None = None,
         app: ClientApp | None = None,
         parent: AsyncResult | GroupResult | None = None,
-        task_name: str | None = None,
     ) -> None:
         if type(id).__name__ == "UUID":
             id = str(id)
         if not id or not isinstance(id, str):
             raise ValueError(f"a result needs a task id, not {id!r}")
         self.id: str = id
-        self._app, self.parent, self._task_name = app, parent, task_name
+        #: backend: the `app.backend` of another app, whose result it is
+        self._app, self.parent, self._task_name = app or getattr(backend, "app", None), parent, task_name
         self._meta: ResultMeta | None = None
         self._then: list[Any] | None = None  # pairs: what then() was given
         #: nothing is stored, or no longer: get() returns None at once
@@ -96,15 +94,23 @@ class AsyncResult(AwaitedResult[R_co], ResultFacts):
         self,
         timeout: float | None = None,
         propagate: Literal[True] = True,
-        interval: float = 0.0,
+        interval: float = 0.5,
         **celerys: Any,
     ) -> R_co: ...
     @overload
     def get(
-        self, timeout: float | None = None, propagate: bool = True, interval: float = 0.0, **celerys: Any
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        **celerys: Any,
     ) -> R_co | BaseException: ...
     def get(
-        self, timeout: float | None = None, propagate: bool = True, interval: float = 0.0, **celerys: Any
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        **celerys: Any,
     ) -> Any:
         """Wait for the value and return it.
 
@@ -234,18 +240,8 @@ class AsyncResult(AwaitedResult[R_co], ResultFacts):
         self.app.results.forget([self.id])
         self.ignored = True
 
-    def revoke(
-        self,
-        connection: Any = None,
-        terminate: bool = False,
-        signal: str | None = None,
-        wait: bool = False,
-        timeout: float | None = None,
-    ) -> None:
-        """Do not run it; with terminate stop it if it runs. wait: until the workers replied, at most timeout
-        seconds. connection is accepted for compatibility with Celery."""
-        options = _revoke_options(terminate, signal, wait, timeout)
-        self.app.control.revoke(self.id, **options)
+    def _ids(self) -> list[str]:
+        return [self.id]
 
     def kept(self) -> bool:
         """Whether the app stores results."""
@@ -279,7 +275,7 @@ COLLECT = "celery.accumulate"
 SLICE_S = 0.5
 
 
-class ResultSet(AwaitedSet, Members):
+class ResultSet(AwaitedSet, Members, Revocable):
     """Several results, in order, read in one round trip."""
 
     def __init__(
@@ -289,11 +285,18 @@ class ResultSet(AwaitedSet, Members):
         self._app = app
         self._then: list[Any] = []
 
+    parent: AsyncResult | GroupResult | None = None
+
     @property
     def app(self) -> ClientApp:
         if self._app is None:
             self._app = current_app()
         return self._app
+
+    @property
+    def backend(self) -> Any:
+        """The result store with the methods of Celery's backends."""
+        return self.app.backend
 
     def _leaves(self) -> Iterator[AsyncResult]:
         for result in self.results:
@@ -312,7 +315,11 @@ class ResultSet(AwaitedSet, Members):
         return [r for r in waiting if r._meta is None or not r._meta.is_ready]
 
     def get(
-        self, timeout: float | None = None, propagate: bool = True, interval: float = 0.0, **celerys: Any
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        **celerys: Any,
     ) -> list[Any]:
         """Wait for all values and return them in order; with propagate, raise the first failure that is read.
 
@@ -362,7 +369,7 @@ class ResultSet(AwaitedSet, Members):
     def iter_native(
         self,
         timeout: float | None = None,
-        interval: float = 0.0,
+        interval: float = 0.5,
         no_ack: bool = True,
         on_message: Any = None,
         on_interval: Any = None,
@@ -392,27 +399,18 @@ class ResultSet(AwaitedSet, Members):
         self._look()
         return sum(r._meta is not None and r._meta.status == states.SUCCESS for r in self._leaves())
 
-    def maybe_throw(self, propagate: bool = True, callback: Any = None) -> None:
+    def maybe_throw(self, callback: Any = None, propagate: bool = True) -> None:
         """Raise the exception of a task that failed, without waiting."""
         for result in self.results:
-            result.maybe_throw(propagate, callback)
+            result.maybe_throw(propagate=propagate, callback=callback)
 
     maybe_reraise = maybe_throw
 
     def forget(self) -> None:
         self.app.results.forget([r.id for r in self._leaves()])
 
-    def revoke(
-        self,
-        connection: Any = None,
-        terminate: bool = False,
-        signal: str | None = None,
-        wait: bool = False,
-        timeout: float | None = None,
-    ) -> None:
-        """Do not run any of them; as AsyncResult.revoke()."""
-        options = _revoke_options(terminate, signal, wait, timeout)
-        self.app.control.revoke([r.id for r in self._leaves()], **options)
+    def _ids(self) -> list[str]:
+        return [r.id for r in self._leaves()]
 
     def __iter__(self) -> Iterator[AsyncResult | GroupResult]:
         return iter(self.results)
@@ -432,10 +430,10 @@ class GroupResult(ResultSet, Saved):
 
     def __init__(
         self,
-        id: str,
+        id: Any = None,
         results: Sequence[AsyncResult | GroupResult] = (),
-        app: ClientApp | None = None,
         parent: AsyncResult | GroupResult | None = None,
+        app: ClientApp | None = None,
     ) -> None:
         super().__init__(results, app)
         self.id, self.parent = id, parent
@@ -460,13 +458,13 @@ class GroupResult(ResultSet, Saved):
         return f"<GroupResult: {self.id} [{', '.join(str(r) for r in self.results)}]>"
 
 
-def result_from_tuple(data: Any, app: ClientApp | None = None) -> AsyncResult | GroupResult:
+def result_from_tuple(r: Any, app: ClientApp | None = None) -> AsyncResult | GroupResult:
     """The handle from the return value of as_tuple(). Raises TypeError, IndexError, ValueError."""
-    (found, parent), members = data if isinstance(data[0], list | tuple) else ((data[0], data[1]), None)
+    (found, parent), members = r if isinstance(r[0], list | tuple) else ((r[0], r[1]), None)
     above = result_from_tuple(parent, app) if parent else None
     if members is None:
-        return AsyncResult(found, app, above)
-    return GroupResult(found, [result_from_tuple(m, app) for m in members], app, above)
+        return AsyncResult(found, app=app, parent=above)
+    return GroupResult(found, [result_from_tuple(m, app) for m in members], above, app)
 
 
 Handle = AsyncResult | GroupResult

@@ -46,6 +46,11 @@ class ResultFacts:
         return self.id
 
     @property
+    def supports_native_join(self) -> bool:
+        """Whether one round trip can read several."""
+        return True
+
+    @property
     def name(self) -> str | None:
         """The name of the task; this and the next are stored with the setting result_extended, else None."""
         return self.meta().name

@@ -1,4 +1,5 @@
-"""What sets of results have beside waiting: their members can change, and a group can be stored by its id.
+"""What results have beside waiting: they can be revoked, the members of a set can change, and a group can be
+stored by its id.
 
 In:  handles of result.py.  Out: the same set, or a group that another process restores.
 After this: results/X stores the group, app/backends.py calls it.
@@ -11,6 +12,49 @@ from typing import Any, Self
 
 from qcore.tasks.current_app import current_app
 from qcore.wire import result as states
+
+
+class Revocable:
+    """One result or several, whose tasks can be revoked."""
+
+    __slots__ = ()
+
+    @property
+    def app(self) -> Any:
+        raise NotImplementedError
+
+    def _ids(self) -> list[str]:
+        raise NotImplementedError
+
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Do not run it, or any of them; with terminate stop what runs. wait: until the workers replied, at
+        most timeout seconds. connection is accepted for compatibility with Celery."""
+        self.app.control.revoke(self._ids(), **_options(terminate, signal, wait, timeout))
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: dict[str, Any],
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Do not run any task that has one of these stamps; the other arguments are those of revoke()."""
+        options = _options(terminate, signal, wait, timeout)
+        self.app.control.revoke_by_stamped_headers(headers, **options)
+
+
+def _options(terminate: bool, signal: str | None, wait: bool, timeout: float | None) -> dict[str, Any]:
+    options = {"terminate": terminate, "signal": signal or "SIGTERM", "reply": wait}
+    return options if timeout is None else {**options, "timeout": timeout}
 
 
 class Members:

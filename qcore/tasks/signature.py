@@ -19,14 +19,13 @@ from qcore.errors import ConfigError
 from qcore.results.registry import celery_backend
 from qcore.tasks.current_app import current_app
 from qcore.tasks.result import AsyncResult, GroupResult, Handle
+from qcore.tasks.signature_members import TYPES, SignatureMembers, as_list
 from qcore.tasks.stamping import StampingVisitor, together
 from qcore.wire import identity
 
 if TYPE_CHECKING:
     from qcore.tasks.interface import SendingApp
 
-#: subtask_type -> constructor, for the signatures that contain others
-TYPES: dict[str, Callable[[dict[str, Any]], Signature]] = {}
 #: options that belong to the last task of a signature
 TAIL = ("task_id", "group_id", "group_index", "chord", "chain", "link")
 
@@ -88,7 +87,7 @@ class SendPlan:
 collecting: ContextVar[SendPlan | None] = ContextVar("collecting", default=None)
 
 
-class Signature(dict[str, Any]):
+class Signature(SignatureMembers):
     """One call: `add.s(2, 2)`. Arguments given later come before its own."""
 
     _app: SendingApp | None = None
@@ -99,11 +98,14 @@ class Signature(dict[str, Any]):
         args: tuple[Any, ...] | list[Any] | None = None,
         kwargs: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
-        *,
-        immutable: bool = False,
+        type: Any = None,
         subtask_type: str | None = None,
+        immutable: bool = False,
         app: SendingApp | None = None,
+        **more: Any,
     ) -> None:
+        """type: a task, instead of `task`; other keywords are options too."""
+        task = type if task is None and type is not None else task
         if isinstance(task, dict):
             super().__init__(task)
         else:
@@ -112,51 +114,11 @@ class Signature(dict[str, Any]):
                 task=name,
                 args=tuple(args or ()),
                 kwargs=dict(kwargs or {}),
-                options=dict(options or {}),
+                options={**(options or {}), **more},
                 subtask_type=subtask_type,
                 immutable=immutable,
             )
         self._app = app
-
-    @property
-    def task(self) -> str:
-        return str(self["task"])
-
-    @property
-    def args(self) -> tuple[Any, ...]:
-        return tuple(self.get("args") or ())
-
-    @property
-    def kwargs(self) -> dict[str, Any]:
-        kwargs: dict[str, Any] | None = self.get("kwargs")
-        if kwargs is None:
-            kwargs = self["kwargs"] = {}
-        return kwargs
-
-    @property
-    def options(self) -> dict[str, Any]:
-        options: dict[str, Any] | None = self.get("options")
-        if options is None:
-            options = self["options"] = {}
-        return options
-
-    @property
-    def immutable(self) -> bool:
-        return bool(self.get("immutable"))
-
-    @property
-    def subtask_type(self) -> str | None:
-        return self.get("subtask_type")
-
-    @property
-    def name(self) -> str:
-        """The name of its task, as `task`."""
-        return self.task
-
-    @property
-    def type(self) -> Any:
-        """Its task, of this app. Raises NotRegistered."""
-        return self.app.task_named(self.task)
 
     @property
     def id(self) -> str | None:
@@ -207,6 +169,10 @@ class Signature(dict[str, Any]):
         found._app = self._app
         return found
 
+    def partial(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        """As clone()."""
+        return self.clone(args, kwargs, **options)
+
     def set(self, immutable: bool | None = None, **options: Any) -> Signature:
         """Add options (queue, countdown, …) in place."""
         if immutable is not None:
@@ -226,14 +192,15 @@ class Signature(dict[str, Any]):
     ) -> Any:
         """Set these stamps, and those that `visitor` chooses, on this signature, its callbacks and errbacks.
         With append_stamps, stamps of one name make a list. Returns this signature."""
-        self._stamp_links(visitor, append_stamps, headers)
+        self.stamp_links(visitor, append_stamps, **headers)
         chosen = visitor.on_signature(self, **headers) if visitor is not None else None
         self.options.update(together(headers, chosen, self.options, append_stamps))
         return self
 
-    def _stamp_links(
-        self, visitor: StampingVisitor | None, append_stamps: bool, headers: dict[str, Any]
+    def stamp_links(
+        self, visitor: StampingVisitor | None, append_stamps: bool = False, **headers: Any
     ) -> None:
+        """As stamp(), for its callbacks and errbacks only."""
         for key in ("link", "link_error"):
             links = [signature(one, app=self._app) for one in as_list(self.options.get(key))]
             for link in links:
@@ -272,9 +239,11 @@ class Signature(dict[str, Any]):
         )
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any], app: SendingApp | None = None) -> Signature:
+    def from_dict(cls, d: dict[str, Any], app: SendingApp | None = None) -> Signature:
         """The signature of a mapping, of its own kind. Raises ConfigError."""
-        return signature(dict(data), app=app)
+        if cls.__module__.partition(".")[0] != "qcore":  # a kind of the project's, without a from_dict()
+            return Signature(dict(d), app=app)
+        return signature(dict(d), app=app)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Signature:
         return signature(copy.deepcopy(dict(self), memo), app=self._app)
@@ -296,10 +265,7 @@ class Signature(dict[str, Any]):
         return self._add_link("link_error", errback)
 
     def _add_link(self, kind: str, callback: dict[str, Any]) -> dict[str, Any]:
-        links = as_list(self.options.get(kind))
-        if callback not in links:  # the same one counts once, as in Celery
-            links.append(callback)
-        self.options[kind] = links
+        self.append_to_list_option(kind, callback)  # the same one counts once, as in Celery
         return callback
 
     def on_error(self, errback: dict[str, Any]) -> Signature:
@@ -309,19 +275,20 @@ class Signature(dict[str, Any]):
 
     # --- sending
 
-    def freeze(self, task_id: str | None = None, **options: Any) -> Handle:
+    def freeze(self, _id: str | None = None, group_id: str | None = None, **options: Any) -> Handle:
         """Set the task id, unless it has one. Returns the handle of its result, before it is published.
 
-        options: group_id, group_index, chord, root_id, parent_id; a None is ignored.
+        options: group_index, chord, root_id, parent_id; a None is ignored.
         """
         mine = self.options
         if not mine.get("task_id"):
-            mine["task_id"] = task_id or new_id()
+            mine["task_id"] = _id or new_id()
         reply_to = self.app.reply_to()
         if reply_to and not mine.get("reply_to"):
             mine["reply_to"] = reply_to
+        options["group_id"] = group_id
         mine.update({k: v for k, v in options.items() if v is not None})
-        return AsyncResult(mine["task_id"], self._app, task_name=self.task)
+        return AsyncResult(mine["task_id"], app=self._app, task_name=self.task)
 
     def leaving(self) -> list[Signature]:
         """The calls that are published at once, without those that follow them."""
@@ -396,7 +363,7 @@ class Flow(Signature):
         """As of a single signature, for all that it contains."""
         chosen = getattr(visitor, self.visits[0])(self, **headers) if visitor is not None else None
         stamps = together(headers, chosen, self.options, append_stamps)
-        self._stamp_links(visitor, append_stamps, stamps)
+        self.stamp_links(visitor, append_stamps, **stamps)
         for task in self.inner():
             task.stamp(visitor, append_stamps, **stamps)
         if visitor is not None:
@@ -406,10 +373,13 @@ class Flow(Signature):
     def apply_async(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
         """Publish the calls that can run now, in one round trip. Returns the handle of the last result."""
         check_call(options)
-        app = self.app
-        if app.conf.task_always_eager:
+        if self.app.conf.task_always_eager:
             return self.apply(args, kwargs, **options)
-        mine = self.clone()
+        return self.publish(args, kwargs, **options)
+
+    def publish(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        """As apply_async(), also with task_always_eager."""
+        app, mine = self.app, self.clone()
         tail = {key: options.pop(key) for key in TAIL if key in options}
         for callback in as_list(tail.pop("link", None)):
             mine.link(callback)
@@ -440,12 +410,6 @@ def set_join(join: Callable[[Signature, Signature], Signature]) -> None:
 
 
 _JOIN: list[Callable[[Signature, Signature], Signature]] = []
-
-
-def as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def plain(value: Any) -> Any:

@@ -74,6 +74,7 @@ class Task(TaskCalls[P, R_co]):
     typing: bool = True
     ignore_result: bool | None = None
     store_errors_even_if_ignored: bool | None = None
+    store_eager_result: bool | None = None
     acks_late: bool | None = None
     acks_on_failure_or_timeout: bool | None = None
     acks_on_failure: bool | None = None
@@ -108,6 +109,7 @@ class Task(TaskCalls[P, R_co]):
     FROM_SETTINGS = (
         ("ignore_result", "task_ignore_result"),
         ("store_errors_even_if_ignored", "task_store_errors_even_if_ignored"),
+        ("store_eager_result", "task_store_eager_result"),
         ("acks_late", "task_acks_late"),
         ("acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout"),
         ("acks_on_failure", "task_acks_on_failure"),
@@ -195,6 +197,15 @@ class Task(TaskCalls[P, R_co]):
         if self.request.is_eager:
             return sig.apply().get()
         raise Replaced(sig)
+
+    @classmethod
+    def add_around(cls, attr: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Replace a method of the class by around(method); a second time, what is around the first one."""
+        method = getattr(cls, attr)
+        method = getattr(method, "__wrapped__", method)
+        replacement = around(method)
+        replacement.__wrapped__ = method  # type: ignore[attr-defined]
+        setattr(cls, attr, replacement)
 
     def add_trail(self, result: Any) -> Any:
         """Store `result` as a child of the result of this run. Returns it."""
@@ -350,8 +361,11 @@ class Task(TaskCalls[P, R_co]):
 
     subtask_from_request = signature_from_request
 
-    def send_event(self, type_: str, **fields: Any) -> None:
-        """Publish an event about the current run; fields: what it has besides the task's id."""
+    def send_event(
+        self, type_: str, retry: bool = True, retry_policy: dict[str, Any] | None = None, **fields: Any
+    ) -> None:
+        """Publish an event about the current run; fields: what it has besides the task's id. It is published
+        as every message; retry and retry_policy are accepted for Celery's sake."""
         request = self.request
         self.app.events.Dispatcher(hostname=request.hostname).send(type_, uuid=request.id, **fields)
 

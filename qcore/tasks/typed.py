@@ -90,6 +90,7 @@ if TYPE_CHECKING:
         typing: bool
         ignore_result: bool | None
         store_errors_even_if_ignored: bool | None
+        store_eager_result: bool | None
         acks_late: bool | None
         acks_on_failure_or_timeout: bool | None
         acks_on_failure: bool | None

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qcore.base.times import iso
+from qcore.base.times import iso, per_second
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.records import Delivery
 from qcore.errors import ConfigError, Malformed, Unsupported
@@ -26,7 +26,7 @@ from qcore.version import __version__
 from qcore.wire import task as task_wire
 from qcore.wire.outcome import End
 from qcore.worker.in_flight import InFlight
-from qcore.worker.intake.rate_limits import TokenBucket, per_second
+from qcore.worker.intake.rate_limits import TokenBucket
 from qcore.worker.loop import Loop
 from qcore.worker.services.autoscale import bounds
 from qcore.worker.services.base import ShutdownStage

@@ -24,7 +24,7 @@ from qcore.app.queues import bind
 from qcore.base import provided
 from qcore.base.crashpoints import crashpoint
 from qcore.base.keywords import check_worker, user_options
-from qcore.base.times import new_id
+from qcore.base.times import new_id, per_second
 from qcore.control.authorization import Authorizer
 from qcore.control.server import ControlServer
 from qcore.errors import BrokerError, ColdShutdown, ConfigError, PoolBroken, mask_url
@@ -45,7 +45,6 @@ from qcore.signals import (
     worker_shutting_down,
 )
 from qcore.version import __version__
-from qcore.worker.intake.rate_limits import per_second
 from qcore.worker.loop import Loop
 from qcore.worker.outage import reach
 from qcore.worker.process import log_setup, task_logs

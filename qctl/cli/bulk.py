@@ -57,7 +57,7 @@ class Rate(Kind):
     name = "rate"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
-        from qcore.worker.intake.rate_limits import per_second
+        from qcore.base.times import per_second
 
         try:
             return per_second(value)

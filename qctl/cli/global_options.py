@@ -20,11 +20,15 @@ else:
 class GlobalOption(click.Option):
     """An option that every command takes; its value is stored in the session."""
 
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Of one command, CELERY_INSPECT_TIMEOUT; configuration/layers.py reads those of all."""
+        return super().resolve_envvar_value(ctx) if ctx.parent is not None else None
+
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     """Store a global option given on the command line; the innermost one wins."""
     assert param.name is not None
-    if ctx.get_parameter_source(param.name) is not ParameterSource.COMMANDLINE:
+    if ctx.get_parameter_source(param.name) not in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT):
         return
     options = session_of(ctx).options
     name, value = ("output", "json") if param.name == "as_json" else (param.name, value)

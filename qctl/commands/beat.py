@@ -12,7 +12,8 @@ from qctl import exit_codes
 from qctl.cli.command import CliCommand
 from qctl.cli.session import current
 from qctl.cli.types import OneOf, Span
-from qctl.commands.worker.command import LEVELS, refused
+from qctl.cli.unlike_celery import refused
+from qctl.commands.worker.command import LEVELS
 from qctl.commands.worker.detach import Identity, from_settings, to_background
 
 
@@ -51,6 +52,12 @@ from qctl.commands.worker.detach import Identity, from_settings, to_background
 @click.option("--uid", metavar="USER", help="Run as this user, by name or number.")
 @click.option("--gid", metavar="GROUP", help="Run as this group, by name or number.")
 @click.option("--umask", metavar="MODE", help="File mode creation mask, octal: 022.")
+@click.option("-n", "--hostname", metavar="NAME", help="No effect: schedulers need no names.")
+@click.option(
+    "--enable-remote-control/--no-enable-remote-control",
+    default=None,
+    help="No effect: a scheduler answers no requests; use `qctl schedule`.",
+)
 @refused("--executable", why="start it with that Python: `PYTHON -m qctl beat`")
 def command(
     scheduler: str | None,
@@ -63,6 +70,8 @@ def command(
     uid: str | None,
     gid: str | None,
     umask: str | None,
+    hostname: str | None,
+    enable_remote_control: bool | None,
 ) -> int:
     """Publish the schedule of the app.
 

@@ -11,7 +11,7 @@ from qctl.cli.types import nearest
 from qctl.options import FORMATS
 
 ENVIRONMENT = {
-    "QCTL_APP": "the app, as -A",
+    "QCTL_APP": "the app, as -A (also CELERY_APP)",
     "QCTL_BROKER_URL": "broker URL, as -b; overrides the app's own setting (also CELERY_BROKER_URL)",
     "QCTL_RESULT_BACKEND": "URL of the result store, as --result-backend (also CELERY_RESULT_BACKEND)",
     "QCTL_CONTEXT": "the context, as --context; empty: no context",
@@ -33,6 +33,7 @@ ENVIRONMENT = {
     "QCTL_DEFAULT_QUEUE": "the queue of tasks without one (setting task_default_queue)",
     "QCTL_BENCH_SETTINGS": "set by `bench` for its worker",
     "QCTL_CONDITION": "set by `watch --exec` for its command; so are QCTL_READY and the like",
+    "CELERY_<COMMAND>_<OPTION>": "an option of a command, as in Celery: CELERY_WORKER_CONCURRENCY=4",
     "NO_COLOR": "no colours",
     "FORCE_COLOR": "colours even if the output is not a terminal (also CLICOLOR_FORCE)",
     "TERM": "dumb: no colours and no dashboard",

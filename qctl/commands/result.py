@@ -29,7 +29,8 @@ from qctl.fleet.print_result import print_result
 @click.argument("task_id", metavar="ID")
 @click.option("--wait", is_flag=True, help="Wait until the task has finished, at most -t.")
 @click.option("--traceback", is_flag=True, help="Print the traceback of a failed task.")
-def command(task_id: str, wait: bool, traceback: bool) -> int:
+@click.option("--task", metavar="NAME", help="No effect: the id finds the result of any task.")
+def command(task_id: str, wait: bool, traceback: bool, task: str | None) -> int:
     """Print the result of a task.
 
     Text is printed unchanged, every other value as JSON. Without --wait the command returns at once.

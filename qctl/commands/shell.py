@@ -11,6 +11,7 @@ import click
 from qctl import exit_codes
 from qctl.cli.command import command as page
 from qctl.cli.session import current
+from qctl.cli.unlike_celery import refused
 
 
 @page(
@@ -26,6 +27,8 @@ from qctl.cli.session import current
 @click.option("-B", "--bpython", is_flag=True, help="Use bpython; an error if it is not installed.")
 @click.option("-P", "--python", "plain", is_flag=True, help="Python's own.")
 @click.option("-T", "--without-tasks", is_flag=True, help="Define only the app, not its tasks by name.")
+@refused("--gevent", why="import gevent.monkey and patch in the shell itself", is_flag=True)
+@refused("--eventlet", why="there is no eventlet pool", is_flag=True)
 @click.option("--no-exec", is_flag=True, help="Start nothing; list the names.")
 def command(ipython: bool, bpython: bool, plain: bool, without_tasks: bool, no_exec: bool) -> int:
     """Start Python with the app and its tasks loaded.

@@ -26,7 +26,7 @@ ENVIRONMENT = {
     "context": ("QCTL_CONTEXT",),
     "broker": ("QCTL_BROKER_URL", "CELERY_BROKER_URL"),
     "result_backend": ("QCTL_RESULT_BACKEND", "CELERY_RESULT_BACKEND"),
-    "app": ("QCTL_APP",),
+    "app": ("QCTL_APP", "CELERY_APP"),
     "output": ("QCTL_OUTPUT",),
     "timeout": ("QCTL_TIMEOUT",),
     "read_only": ("QCTL_READ_ONLY",),

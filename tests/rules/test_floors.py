@@ -31,7 +31,17 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("fleet", ("qctl.fleet",)),
     ("dashboard", ("qctl.dashboard",)),
     ("commands", ("qctl.commands",)),
-    ("door", ("qctl.main", "qctl.__main__", "qctl.manual", "qctl.api_reference", "qctl.settings_page")),
+    (
+        "door",
+        (
+            "qctl.main",
+            "qctl.__main__",
+            "qctl.manual",
+            "qctl.api_reference",
+            "qctl.settings_page",
+            "qctl.inventory_page",
+        ),
+    ),
 )
 #: rooms whose inside has an order of its own, from the ground up
 ROOMS: dict[str, tuple[str, ...]] = {}

@@ -1,34 +1,9 @@
 """Rate limits: how often a task may start on this worker. Token buckets, pure arithmetic.
 
-In:  '10/s', '100/m', '5/h' or a number of starts per second.  Out: seconds until the next start is allowed.
+In:  a number of starts per second (base/times.py reads '100/m').  Out: seconds until the next start.
 """
 
 from __future__ import annotations
-
-import math
-
-SLOWEST = 1e-9  # starts per second
-_PER = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def per_second(limit: str | float | int | None) -> float | None:
-    """A rate limit as starts per second; None for no limit. Raises ValueError for a malformed one."""
-    if limit is None or limit == "":
-        return None
-    if isinstance(limit, int | float) and not isinstance(limit, bool):
-        rate = float(limit)
-    else:
-        count, _, unit = str(limit).partition("/")
-        try:
-            rate = float(count) / _PER[unit or "s"]
-        except (ValueError, KeyError):
-            raise ValueError(f"'{limit}' is not a rate; write 5/s, 10/m, 100/h, or 0 for no limit") from None
-    if not (rate == 0 or SLOWEST <= rate < math.inf):
-        raise ValueError(
-            f"'{limit}' is not a rate; it is 0 or from one start in 30 years upwards, and finite"
-        )
-    return rate or None
-
 
 #: reserved start times that are kept for delayed tasks; beyond that the oldest is dropped
 PLACES_MOST = 10_000

@@ -15,29 +15,35 @@ if TYPE_CHECKING:
     from qctl.cli.session import Session
 
 
-def run_camera(session: Session, name: str, every_s: float, max_tasks: int, duration_s: float | None) -> int:
-    """Run until Ctrl-C, or for duration_s; return the exit code."""
+def run_camera(
+    session: Session, name: str, every_s: float, maxrate: str | None, most: int, duration_s: float | None
+) -> int:
+    """Run until Ctrl-C, or for duration_s; return the exit code. most: tasks in memory."""
+    from qcore.events.cluster import State
     from qcore.events.receiver import listen
-    from qcore.events.state import State
 
     session.patient = True
     app = session.app
-    state = State(max_tasks)
-    camera = _find(name)(state, freq=every_s, app=app)
+    state = State(max_tasks_in_memory=most)
+    try:
+        camera = _find(name)(state, freq=every_s, maxrate=maxrate, app=app)
+    except ValueError as exc:  # of --maxrate
+        raise exit_codes.CommandError(exit_codes.USAGE, str(exc)) from None
     ends = None if duration_s is None else time.monotonic() + duration_s
     try:
         with listen(
             session.broker, exchange=app.conf.event_exchange, serializer=app.conf.event_serializer
         ) as batches:
             for batch in batches:
-                state.fold(batch, time.time())
+                for event in batch:
+                    state.event({"clock": 0, **event, "local_received": time.time()})
                 camera.tick(time.monotonic())
                 if ends is not None and time.monotonic() >= ends:
                     break
     except KeyboardInterrupt:
         pass
     finally:
-        camera.on_cleanup()
+        camera.cleanup()
     return exit_codes.OK
 
 

@@ -15,7 +15,9 @@ from qctl import exit_codes
 from qctl.cli.command import command as page
 from qctl.cli.session import current
 from qctl.cli.types import Span
+from qctl.cli.unlike_celery import refused
 
+NO_DAEMON = "`qctl events` has no background process; start it with a supervisor such as systemd"
 #: tasks kept in memory: for --dump and cameras, and for the dashboard
 FEW, MANY = 10_000, 1_000_000
 
@@ -46,7 +48,7 @@ FEW, MANY = 10_000, 1_000_000
     see_also=["control enable_events", "status"],
 )
 @click.argument("tasks", metavar="[FILTER]...", nargs=-1)
-@click.option("--dump", is_flag=True, help="Print events instead of opening the dashboard.")
+@click.option("-d", "--dump", is_flag=True, help="Print events instead of opening the dashboard.")
 @click.option("--limit", type=click.IntRange(1), help="--dump: end after this many events.")
 @click.option("--for", "duration", type=Span(), help="--dump: end after this time.")
 @click.option("--type", "kinds", multiple=True, metavar="GLOB", help="--dump: only these types; repeatable.")
@@ -76,6 +78,7 @@ FEW, MANY = 10_000, 1_000_000
     default=1.0,
     help="--camera: time between two calls. [default: 1s]",
 )
+@click.option("-r", "--maxrate", metavar="RATE", help="--camera: at most so many calls: 10/m.")
 @click.option("--demo", is_flag=True, help="Simulate workers and tasks, on a broker of its own.")
 @click.option(
     "--workers", type=click.IntRange(1, 1000), default=20, help="--demo: number of workers. [default: 20]"
@@ -96,6 +99,14 @@ FEW, MANY = 10_000, 1_000_000
     default=8000,
     help="--serve: port to listen on; 0: any free one. [default: 8000]",
 )
+@refused("-D", "--detach", why=NO_DAEMON, is_flag=True)
+@refused("-l", "--loglevel", why=NO_DAEMON)
+@refused("-f", "--logfile", why=NO_DAEMON)
+@refused("--pidfile", why=NO_DAEMON)
+@refused("--uid", why=NO_DAEMON)
+@refused("--gid", why=NO_DAEMON)
+@refused("--umask", why=NO_DAEMON)
+@refused("--executable", why="start it with that Python: `PYTHON -m qctl events`")
 def command(
     tasks: tuple[str, ...],
     dump: bool,
@@ -108,6 +119,7 @@ def command(
     speed: float,
     camera: str | None,
     frequency: float,
+    maxrate: str | None,
     demo: bool,
     workers: int,
     rate: float,
@@ -133,7 +145,7 @@ def command(
         if camera is not None:
             from qctl.commands.events.camera import run_camera
 
-            return run_camera(session, camera, frequency, max_tasks or FEW, duration)
+            return run_camera(session, camera, frequency, maxrate, max_tasks or FEW, duration)
         if record is not None and not dump:
             kinds = kinds or ("",)  # no event has this type, so none is printed
         if dump or limit or duration or kinds or tasks or not session.out.for_people:

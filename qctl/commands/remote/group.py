@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 CODES = (exit_codes.FAILED, exit_codes.NOT_FOUND, exit_codes.PARTIAL, exit_codes.NO_ANSWER)
 
+#: where the -d of a group is kept
+DESTINATION = "qctl.destination"
 #: time-out of the query for a command that only a worker may have registered, seconds
 PATIENCE_S = 0.5
 
@@ -56,8 +58,15 @@ class BusGroup(CliGroup):
             callback=_list_all,
             help="List all commands, also those of your apps.",
         )
-        attributes = {"subcommand_metavar": "COMMAND [ARGUMENTS]...", "params": [lister], **attributes}
-        super().__init__(name, exit_codes=CODES, **attributes)
+        options = [destination_option(), lister]
+        super().__init__(
+            name,
+            params=options,
+            callback=_keep_destination,
+            exit_codes=CODES,
+            subcommand_metavar="COMMAND [ARGUMENTS]...",
+            **attributes,
+        )
         self.bus_kind = bus_kind
         self.kind = f"{name} command"
 
@@ -147,16 +156,27 @@ def _arguments(found: Command) -> str:
     return " ".join(f"[{a.name}]" if not a.required else a.name for a in found.args)
 
 
+def destination_option() -> click.Option:
+    """-d, of the group and of each of its commands."""
+    return click.Option(
+        ["-d", "--destination"],
+        type=Destinations(),
+        multiple=True,
+        help="Only these workers, by name or glob ('w*@host'); - reads names from stdin.",
+    )
+
+
+@click.pass_context
+def _keep_destination(ctx: click.Context, destination: Sequence[list[str]]) -> None:
+    """Keep -d before the name of a command for that command."""
+    ctx.meta[DESTINATION] = destination
+
+
 def page_for(found: Command) -> CliCommand:
     """The click command of one control command."""
     params: list[click.Parameter] = [
         *_words(found),
-        click.Option(
-            ["-d", "--destination"],
-            type=Destinations(),
-            multiple=True,
-            help="Only these workers, by name or glob ('w*@host'); - reads names from stdin.",
-        ),
+        destination_option(),
     ]
     if found.name == "shutdown":
         params += [
@@ -227,7 +247,8 @@ def _runner(found: Command) -> Callable[..., int]:
             arguments = found.arguments(words)
         except ValueError as exc:
             raise click.UsageError(str(exc), click.get_current_context()) from None
-        chosen_nodes = nodes(destination)
+        before = click.get_current_context().meta.get(DESTINATION, ())
+        chosen_nodes = nodes([*before, *destination])
         if not found.replies:
             return shut_down(
                 session, found, arguments, chosen_nodes, ShutdownOptions(not no_wait, yes, dry_run)

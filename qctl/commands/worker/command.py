@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -12,6 +11,7 @@ from qctl import exit_codes
 from qctl.cli.command import CliGroup
 from qctl.cli.session import current
 from qctl.cli.types import Kind, Names, OneOf, Span
+from qctl.cli.unlike_celery import accepted, refused
 from qctl.commands.worker.detach import Identity, from_settings, to_background
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
@@ -47,33 +47,6 @@ class PoolName(Kind):
         if name in pools or name == CUSTOM or is_place(name):
             return name
         return OneOf("pool", [*pools.names(), *aliases, CUSTOM, "module:Class"]).convert(name, param, ctx)
-
-
-def refused(*names: str, why: str, is_flag: bool = False) -> Callable[[Any], Any]:
-    """An option of Celery's worker that is refused, with a one-sentence reason."""
-
-    def refuse(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-        if value:
-            raise click.UsageError(f"{names[-1]} is not supported: {why}", ctx)
-
-    metavar = None if is_flag else "…"
-    return click.option(
-        *names,
-        is_flag=is_flag,
-        metavar=metavar,
-        hidden=True,
-        expose_value=False,
-        callback=refuse,
-        help=f"Refused: {why}.",
-    )
-
-
-def accepted(*names: str, why: str, is_flag: bool = True) -> Callable[[Any], Any]:
-    """An option of Celery's worker that is accepted without effect, because it requests the default."""
-    metavar = None if is_flag else "…"
-    return click.option(
-        *names, is_flag=is_flag, metavar=metavar, expose_value=False, help=f"No effect: {why}."
-    )
 
 
 def skip_checks(ctx: click.Context, param: click.Parameter, value: bool) -> None:

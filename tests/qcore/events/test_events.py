@@ -296,8 +296,10 @@ def test_programs_receive_dispatch_and_take_pictures(redis_url: str, processes: 
         "-b", redis_url, "events", "-c", "tests.qcore.events.test_events.Camera", "-F", "0.1"
     )
     done: list[Any] = []
+    news: list[Any] = []
     state = app.events.State()
-    receiver = app.events.Receiver(app, handlers={"task-succeeded": done.append, "*": state.event})
+    handlers = {"task-succeeded": done.append, "my-news": news.append, "*": state.event}
+    receiver = app.events.Receiver(app, handlers=handlers)
     thread = threading.Thread(target=lambda: receiver.capture(timeout=30), daemon=True)
     thread.start()
     wait_for(lambda: "w1@test" in state.workers)  # capture woke the worker, so it listens
@@ -306,14 +308,14 @@ def test_programs_receive_dispatch_and_take_pictures(redis_url: str, processes: 
     app.send_task("proj.add", (2, 2)).get(timeout=60)
     with app.events.Dispatcher() as dispatcher:
         dispatcher.send("my-news", text="hello")
-    wait_for(lambda: done and state.counts.get("my-news"))
+    wait_for(lambda: done and news)
     camera.wait_output(r"seen [1-9].*w1@test")
     receiver.should_stop = True
     thread.join(5)
 
     assert not thread.is_alive()
     assert done[0]["hostname"] == "w1@test"
-    assert state.counts["task-received"] == 1
+    assert state.task_count == 1
 
 
 def test_a_camera_that_is_none_is_one_sentence() -> None:

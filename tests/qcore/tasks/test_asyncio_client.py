@@ -104,7 +104,7 @@ def test_wrong_arguments_are_refused_as_in_a_plain_call(app: App) -> None:
 
 def test_a_result_that_does_not_come_is_a_time_out_and_is_not_watched_any_more() -> None:
     with in_memory_app() as app:
-        result, members = AsyncResult("never", app), app.GroupResult("g", [AsyncResult("n1", app)])
+        result, members = AsyncResult("never", app=app), app.GroupResult("g", [AsyncResult("n1", app=app)])
 
         async def main() -> None:
             with pytest.raises(TimeoutError, match=r"no result of never within 0\.01 s"):
@@ -176,7 +176,7 @@ def test_an_app_without_results_says_so() -> None:
 
         async def main() -> None:
             with pytest.raises(ResultsNotKept):
-                await AsyncResult("x", app)
+                await AsyncResult("x", app=app)
 
         run(main())
 
@@ -187,9 +187,9 @@ def test_awaiting_is_refused_where_get_is() -> None:
         async def main() -> None:
             with denied_join_result():
                 with pytest.raises(RuntimeError, match="Never call result"):
-                    await AsyncResult("x", app)
+                    await AsyncResult("x", app=app)
                 with pytest.raises(RuntimeError, match="Never call result"):
-                    await app.GroupResult("g", [AsyncResult("x", app)])
+                    await app.GroupResult("g", [AsyncResult("x", app=app)])
 
         run(main())
 
@@ -257,7 +257,7 @@ def test_a_server_that_does_not_answer_does_not_stop_the_loop() -> None:
 
         async def main() -> None:
             calls = [asyncio.create_task(app.asend_task("x")) for _ in range(10)]
-            waiting = asyncio.create_task(AsyncResult("x", app).aget())
+            waiting = asyncio.create_task(AsyncResult("x", app=app).aget())
             for _ in range(5_000):
                 await asyncio.sleep(0)
             assert not any(call.done() for call in calls) and not waiting.done()
@@ -275,7 +275,7 @@ def test_who_awaits_a_result_is_told_of_an_outage_and_may_try_again() -> None:
     try:
 
         async def main() -> None:
-            first = asyncio.create_task(AsyncResult("x", app).aget())
+            first = asyncio.create_task(AsyncResult("x", app=app).aget())
             watcher = asynchronous.watcher_of(await asynchronous.in_thread(lambda: app.results))
             while "x" not in watcher._waiting:
                 await asyncio.sleep(0)
@@ -283,7 +283,7 @@ def test_who_awaits_a_result_is_told_of_an_outage_and_may_try_again() -> None:
             with pytest.raises(BrokerDown):
                 await first
             await asyncio.to_thread(server.start)
-            again = asyncio.create_task(AsyncResult("x", app).aget())
+            again = asyncio.create_task(AsyncResult("x", app=app).aget())
             await asynchronous.in_thread(app.store_state, "x", "SUCCESS", 5)
             assert await again == 5
 
@@ -337,7 +337,7 @@ def test_a_thread_that_watches_nothing_ends(monkeypatch: pytest.MonkeyPatch, red
     app.store_state("x", "SUCCESS", 1)
 
     async def main() -> Any:
-        return await AsyncResult("x", app)
+        return await AsyncResult("x", app=app)
 
     assert run(main()) == 1
     wait_for(lambda: asynchronous.watcher_of(app.results)._watch is None)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from qcore import App, shared_task
-from qcore.control.client import Inspect
+from qcore.control.requests import Inspect
 from qcore.errors import Malformed, RemoteError, TaskRevokedError, WorkerLostError
 from qcore.wire import content
 from qcore.wire.result import exception_from

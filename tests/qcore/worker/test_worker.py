@@ -119,12 +119,14 @@ def test_an_interrupt_that_comes_while_the_first_is_handled_is_the_second(
     assert worker.wait(SOON_S) == 3
 
 
-def test_quit_stops_cold_at_once(app: App, url: str, processes: Processes) -> None:
-    worker = processes.start_qcore_worker(url, "-c", "1")
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGTERM])
+def test_quit_stops_cold_at_once(number: int, app: App, url: str, processes: Processes) -> None:
+    remapped = {"REMAP_SIGTERM": "SIGQUIT"} if number == signal.SIGTERM else {}
+    worker = processes.start_qcore_worker(url, "-c", "1", env=remapped)
     app.send_task("proj.nap", (LONG_S,))
     wait_for(lambda: active(app))
 
-    worker.term(signal.SIGQUIT)
+    worker.term(number)
 
     assert worker.wait(SOON_S) == 3
 
