@@ -113,9 +113,3 @@ def process_table() -> str:
         return ""
     boot = boot_id()
     return f"{boot} {place}" if boot else ""
-
-
-def usable_processors() -> int:
-    """How many processors this process may use; where the system does not say, how many there are."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

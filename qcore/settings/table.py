@@ -197,7 +197,7 @@ TABLE: dict[str, Setting] = {
             "worker_concurrency",
             (int, str, type(None)),
             None,
-            "number of concurrent tasks; default, and 0: the number of CPUs",
+            "number of concurrent tasks; default, 0 and auto: the CPUs that the worker may use",
         ),
         Setting(
             "worker_pool",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from qcore.base.process_facts import usable_processors
+from qcore.base.processors import usable_processors
 
 SPIN_S = 100e-6
 #: after LATE_MOST answers that came too late, ASLEEP answers are waited for without polling

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 from collections.abc import Mapping
 from typing import Any
 
+from qcore.base.processors import usable_processors
 from qcore.errors import ConfigError
 from qcore.settings.config import Config
 from qcore.wire.content import check_accepted, content_types, type_of
@@ -67,13 +67,14 @@ def queue_names(conf: Any, queues: Any, exclude: Any) -> tuple[str, ...]:
 
 
 def concurrency_of(value: int | str | None, default: int | None = None, most: int = 512) -> int:
-    """How many slots; without a value, and for 0, the default, or one for each CPU. Raises ConfigError."""
-    if value in (None, 0, "0"):
-        return default or os.cpu_count() or 1
+    """How many slots; without a value, for 0 and `auto`, the default, or one for each processor that this
+    process may use. Raises ConfigError."""
+    if value in (None, 0, "0", "auto"):
+        return default or usable_processors()
     try:
         number = int(value)
     except ValueError:
-        raise ConfigError(f"the concurrency is a number, not '{value}'") from None
+        raise ConfigError(f"the concurrency is a number or 'auto', not '{value}'") from None
     if not 1 <= number <= most:
         raise ConfigError(f"the concurrency is a number from 1 to {most}, not {number}")
     return number

@@ -18,19 +18,21 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 
 class Concurrency(Kind):
-    """A number of slots, 1 or more."""
+    """A number of slots, 1 or more, or `auto`."""
 
     name = "N"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, int):
+        if isinstance(value, int) or value == "auto":
             return value
         try:
             number = int(value)
         except ValueError:
             number = 0
         if number < 1:
-            raise click.BadParameter(f"'{value}' is not a number of tasks, 1 or more", ctx=ctx, param=param)
+            raise click.BadParameter(
+                f"'{value}' is not a number of tasks, 1 or more, or 'auto'", ctx=ctx, param=param
+            )
         return number
 
 
@@ -135,7 +137,7 @@ class WorkerGroup(CliGroup):
     "-c",
     "--concurrency",
     type=Concurrency(),
-    help="Number of concurrent tasks. [default: CPUs; asyncio, gevent: 100]",
+    help="Number of concurrent tasks, or auto. [default: usable CPUs; asyncio, gevent: 100]",
 )
 @click.option("--autoscale", metavar="MAX,MIN", help="Scale the pool between MIN and MAX, by the backlog.")
 @click.option("-Q", "--queues", type=Names(), help="Queues to consume, in this order.")
