@@ -47,6 +47,9 @@ def test_a_task_is_debugged_by_who_has_the_token(redis_url: str, processes: Proc
     with session(port) as client:
         client.sendall(f"{token}\n".encode())
         first = until(client, b"(Pdb) ")
+        if "-> rdb.set_trace()" in first:  # from Python 3.13 on, it stops there
+            client.sendall(b"n\n")
+            first = until(client, b"(Pdb) ")
         client.sendall(b"p x, y, total\n")
         shown = until(client, b"(Pdb) ")
         client.sendall(b"!total = 40\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from celery.bin.worker import worker as theirs
 from click.testing import CliRunner
 
 from qctl.cli.global_options import GlobalOption
@@ -23,8 +24,6 @@ def names_of(command: click.Command) -> set[str]:
 
 
 def test_every_option_of_celerys_worker_is_known_here() -> None:
-    from celery.bin.worker import worker as theirs
-
     unknown = names_of(theirs) - names_of(command) - {"--help", "-h"}
 
     assert not unknown
