@@ -194,7 +194,7 @@ def bind(app: Any, names: Collection[str]) -> None:
             if is_plain or is_broadcast:
                 continue
             try:
-                app.broker.bind(found.name, *binding)
+                app.broker.bind(found.name, binding)
             except (ConfigError, Unsupported) as exc:
                 log.warning(
                     "'%s' is not bound to the exchange '%s' as task_queues says: %s",

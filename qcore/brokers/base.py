@@ -28,6 +28,7 @@ from qcore.brokers.contract.chords import Chords
 from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.diagnosis import Diagnosis
 from qcore.brokers.contract.failed_tasks import FailedTaskStore
+from qcore.brokers.contract.queues import Binding
 from qcore.brokers.contract.records import Features, Member, Message, StoredResult
 from qcore.brokers.contract.result_watch import PolledWatch, ResultWatch
 from qcore.brokers.contract.schedules import ScheduleStore
@@ -98,19 +99,9 @@ class Broker(ABC):
     def consumer(self, queues: Sequence[str], node: str = "") -> Consumer:
         """Open a consumer; node is the worker's name, shown to operators of the broker."""
 
-    def bind(
-        self,
-        queue: str,
-        exchange: str,
-        kind: str,
-        routing_key: str,
-        durable: bool = True,
-        auto_delete: bool = False,
-        arguments: dict[str, Any] | None = None,
-    ) -> None:
-        """Have the queue get what is sent to an exchange (direct, topic or fanout) with this key; declares
-        both. durable, auto_delete, arguments: of the exchange. Raises BrokerDown, and Unsupported where there
-        are no exchanges or none of that kind (features.exchanges)."""
+    def bind(self, queue: str, binding: Binding) -> None:
+        """Have the queue get what is sent to an exchange with this key; declares both. Raises BrokerDown, and
+        Unsupported where there are no exchanges or none of that kind (features.exchanges)."""
         raise Unsupported(self.name, "bind queues to exchanges; name the queue alone")
 
     # --- for drivers with features.once

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.base.times import iso, per_second
 from qcore.brokers.base import Broker
+from qcore.brokers.contract.queues import Binding
 from qcore.brokers.contract.records import Delivery
 from qcore.errors import ConfigError, Malformed, Unsupported
 from qcore.events.sender import EventSender
@@ -305,7 +306,7 @@ class RemoteControl:
         Raises ValueError where the broker cannot bind."""
         if binding is not None:
             try:
-                self.app.broker.bind(queue, *binding)
+                self.app.broker.bind(queue, Binding(*binding))
             except (Unsupported, ConfigError) as exc:
                 raise ValueError(str(exc)) from None
         if queue in self._queues:

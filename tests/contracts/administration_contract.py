@@ -10,6 +10,7 @@ import time
 import pytest
 
 from qcore.brokers.base import Broker
+from qcore.brokers.contract.queues import Binding
 from qcore.brokers.contract.records import Message, Settle
 from qcore.errors import Unroutable, Unsupported
 from tests.contracts.consuming import (
@@ -321,7 +322,7 @@ class Once:
     ) -> None:
         exchange = f"{queue}.world"
         try:
-            broker.bind(queue, exchange, "topic", "news.#")
+            broker.bind(queue, Binding(exchange, "topic", "news.#"))
         except Unsupported as exc:
             assert broker.name in ("sqlite", "memory") and "name the queue alone" in str(exc)
             return

@@ -126,19 +126,10 @@ class KombuBroker(Broker):
         sender = self._new_link(f"qcore sender {node}".strip(), heartbeat=False) if link.native else None
         return KombuConsumer(link, queues, sender)
 
-    def bind(
-        self,
-        queue: str,
-        exchange: str,
-        kind: str,
-        routing_key: str,
-        durable: bool = True,
-        auto_delete: bool = False,
-        arguments: dict[str, Any] | None = None,
-    ) -> None:
+    def bind(self, queue: str, binding: Binding) -> None:
         with self._link.refreshed():
             self._topology.queue(queue)
-            self._topology.bind(queue, Binding(exchange, kind, routing_key, durable, auto_delete, arguments))
+            self._topology.bind(queue, binding)
 
     # --- bus
 

@@ -19,6 +19,7 @@ from qcore.brokers.contract.administration import Administration
 from qcore.brokers.contract.chords import Chords
 from qcore.brokers.contract.diagnosis import Diagnosis
 from qcore.brokers.contract.failed_tasks import FailedTaskStore, limits_of
+from qcore.brokers.contract.queues import Binding
 from qcore.brokers.contract.records import Features, Member, Message, StoredResult
 from qcore.brokers.contract.result_watch import ResultWatch
 from qcore.brokers.contract.schedules import ScheduleStore
@@ -203,21 +204,12 @@ class RedisBroker(Broker):
             raise Unroutable(f"no queue is bound to the exchange '{exchange}' for the key '{key}'")
         return sorted(found)
 
-    def bind(
-        self,
-        queue: str,
-        exchange: str,
-        kind: str,
-        routing_key: str,
-        durable: bool = True,
-        auto_delete: bool = False,
-        arguments: dict[str, Any] | None = None,
-    ) -> None:
-        if kind not in self.features.exchanges:
-            raise Unsupported(self.name, f"bind a queue of tasks to an exchange of the type '{kind}'")
-        keys = self._keys
-        member = keys.member(routing_key, _topic_pattern(routing_key) if kind == "topic" else "", queue)
-        for table in (keys.binding(exchange), keys.permanent(exchange)):
+    def bind(self, queue: str, binding: Binding) -> None:
+        if binding.kind not in self.features.exchanges:
+            raise Unsupported(self.name, f"bind a queue of tasks to an exchange of the type '{binding.kind}'")
+        keys, key = self._keys, binding.routing_key
+        member = keys.member(key, _topic_pattern(key) if binding.kind == "topic" else "", queue)
+        for table in (keys.binding(binding.exchange), keys.permanent(binding.exchange)):
             self._shared.call("SADD", table, member)
 
     def _exists(self, queue: str) -> bool:

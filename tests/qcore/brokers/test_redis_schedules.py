@@ -7,6 +7,7 @@ import time
 import pytest
 
 from qcore.brokers.base import Broker
+from qcore.brokers.contract.queues import Binding
 from qcore.brokers.contract.records import Message
 from qcore.brokers.contract.schedules import Firing
 from qcore.brokers.redis import schedules
@@ -116,8 +117,8 @@ def test_an_entry_that_is_deleted_while_pages_are_read_is_not_listed(
 
 
 def test_a_message_to_an_exchange_goes_to_all_its_queues(broker: Broker, queue: str) -> None:
-    broker.bind(queue, "ex", "direct", "key")
-    broker.bind(f"{queue}-2", "ex", "direct", "key")
+    broker.bind(queue, Binding("ex", "direct", "key"))
+    broker.bind(f"{queue}-2", Binding("ex", "direct", "key"))
     broker.schedules.declare("app", {"a": b"1"})
     call = Message(message("x"), exchange="ex", routing_key="key")
 
