@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.qcore.tasks.test_workflows_as_celery import NEAR, Kit, kit
+from tests.qcore.tasks.test_workflows_as_celery import NEAR, Kit, kit, kits
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
-__all__ = ["kit"]  # the fixture
+__all__ = ["kit", "kits"]  # the fixtures
 
 
 @pytest.mark.parametrize(("how", "found"), [("plainly", "RuntimeError"), ("asked", 2), ("allowed", 2)])

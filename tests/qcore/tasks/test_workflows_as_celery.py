@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import pytest
 
 import qcore
 from tests.support.processes import Processes
+from tests.support.redis_server import RedisServer, require_server
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -30,21 +32,35 @@ class Kit(NamedTuple):
         return self.package.signature(f"flows.{name}", args=args, app=self.app, **options)
 
 
+@pytest.fixture(scope="session")
+def kits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Kit]]:
+    """The kit of each kind, made at its first use: a worker of Celery's takes long to start."""
+    running = Processes(tmp_path_factory.mktemp("kits"))
+    servers: list[RedisServer] = []
+
+    @cache
+    def made(kind: str) -> Kit:
+        servers.append(RedisServer(require_server()))
+        url = servers[-1].url
+        if kind == "celery":
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setenv("FLOWS_CELERY", "1")
+                running.start_celery_worker(url, url, "-c", "2", app=FLOWS)
+            return Kit(celery, celery.Celery("client", broker=url, backend=url, set_as_current=False))
+        running.start_qcore_worker(url, "-c", "2", app=FLOWS)
+        return Kit(qcore, qcore.App("client", broker=url, backend=url, set_as_current=False))
+
+    yield made
+    running.close()
+    for server in servers:
+        server.stop()
+
+
 @pytest.fixture(params=["celery", "qcore"])
-def kit(
-    request: pytest.FixtureRequest, redis_url: str, processes: Processes, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Kit]:
-    if request.param == "celery":
-        monkeypatch.setenv("FLOWS_CELERY", "1")
-        processes.start_celery_worker(redis_url, redis_url, "-c", "2", app=FLOWS)
-        app: Any = celery.Celery("client", broker=redis_url, backend=redis_url, set_as_current=False)
-        kit = Kit(celery, app)
-    else:
-        processes.start_qcore_worker(redis_url, "-c", "2", app=FLOWS)
-        app = qcore.App("client", broker=redis_url, backend=redis_url, set_as_current=False)
-        kit = Kit(qcore, app)
-    yield kit
-    app.close()
+def kit(request: pytest.FixtureRequest, kits: Callable[[str], Kit]) -> Iterator[Kit]:
+    found = kits(request.param)
+    yield found
+    found.app.close()  # it connects again
 
 
 def _values(kit: Kit) -> Iterator[tuple[Any, Any]]:
