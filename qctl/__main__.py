@@ -16,10 +16,28 @@ def main() -> int:
 
         code = quick(sys.argv[1:])
     if code is None:
-        from qctl.main import main as door
+        try:
+            from qctl.main import main as door
 
-        code = door()
+            code = door()
+        except ImportError as exc:  # of a name that is in each qcore of ours
+            if not (exc.name or "").startswith("qcore"):
+                raise
+            return _refuse(exc)
     return code
+
+
+def _refuse(exc: ImportError) -> int:
+    """Say that `qcore` is not the one that belongs to qctl: other packages have this name too."""
+    import importlib.util
+
+    found = importlib.util.find_spec("qcore")
+    place = found.origin or ", ".join(found.submodule_search_locations or ()) if found else "nowhere"
+    sys.stderr.write(
+        f"qctl: the package 'qcore' at {place} is not the one of qctl ({exc}); "
+        "remove the other package of this name, then `pip install --force-reinstall qctl`\n"
+    )
+    return 78
 
 
 if __name__ == "__main__":
