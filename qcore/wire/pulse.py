@@ -50,6 +50,11 @@ class HealthRecord(NamedTuple):
         return ""
 
     @property
+    def starting(self) -> str:
+        """Why the worker has not started; empty when it has."""
+        return self.trouble or ("" if self.flags & READY else "it is still starting")
+
+    @property
     def unready(self) -> str:
         """Why it accepts no tasks, '' when it does."""
         if self.trouble:

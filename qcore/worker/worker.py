@@ -108,6 +108,7 @@ class Worker:
         without_heartbeat: bool = False,
         drain_timeout: float | None = None,
         pidfile: str | None = None,
+        health_port: str | int | None = None,
         beat: bool = False,
         scheduler: str | None = None,
         schedule_filename: str | None = None,
@@ -118,6 +119,11 @@ class Worker:
         check_worker((name for name in others if name not in of_user), own)
         self._user_options = {name: value for name, value in others.items() if name in of_user}
         self.app = app
+        self._health_port: tuple[str, int] | None = None
+        if health_port is not None:
+            from qcore.worker.services.health_port import address_of
+
+            self._health_port = address_of(health_port)
         conf = app.conf
         self.node = node_name(hostname)
         self.pid = os.getpid()
@@ -268,6 +274,10 @@ class Worker:
             own: dict[str, Service] = {HEALTH: self.loop.pulse, LEASE: self.keeper, EVENTS: self.events}
             if self._has_remote_control:
                 own[CONTROL] = ControlServer(app, self.remote, self._guard)
+            if self._health_port is not None:
+                from qcore.worker.services.health_port import HealthPort
+
+                own["health port"] = HealthPort(self._health_port, self.loop.pulse)
             if broadcasts:
                 own["broadcasts"] = Broadcasts(app, self.node, broadcasts)
             if self._beat is not None:

@@ -60,6 +60,13 @@ class HealthFile:
             _flags.pack_into(self._page, wire.FLAGS_AT, flags)
             self._said = flags
 
+    def trouble(self, probe: str) -> str:
+        """What is wrong for a probe: live, ready or startup; empty if nothing is."""
+        if self._page is None:
+            return "there is no health file"
+        found = wire.decode(self._page[:])
+        return found.unready if probe == "ready" else found.starting if probe == "startup" else found.trouble
+
     def stop(self) -> None:
         if self._page is not None:
             self._page.close()

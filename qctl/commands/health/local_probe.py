@@ -62,9 +62,7 @@ def probe(kind: str, nodes: Sequence[str], as_json: bool, quiet: bool = False) -
 def _trouble(kind: str, pulse: wire.HealthRecord) -> str:
     if kind == "ready":
         return pulse.unready
-    if kind == "startup" and not pulse.flags & wire.READY:
-        return pulse.trouble or "it is still starting"
-    return pulse.trouble
+    return pulse.starting if kind == "startup" else pulse.trouble
 
 
 def _shown(text: object) -> str:

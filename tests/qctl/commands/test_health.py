@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from qcore.wire import pulse as wire
 from qctl import exit_codes
 from tests.qctl.cli.test_command_line import qctl
 from tests.support.processes import ROOT, Processes
-from tests.support.redis_server import RedisServer, require_server
+from tests.support.redis_server import RedisServer, free_port, require_server
 from tests.support.waiting import wait_for
 
 
@@ -24,6 +26,14 @@ def place(tmp_path: Path) -> str:
     """Where the pulses of this test's workers are."""
     (tmp_path / "run").mkdir(mode=0o700)
     return str(tmp_path / "run")
+
+
+def asked(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode().strip()
+    except urllib.error.HTTPError as exc:
+        return exc.code, exc.read().decode().strip()
 
 
 def probe(place: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -65,16 +75,19 @@ def test_a_pulse_says_how_a_worker_is(
 
 
 def test_a_broker_that_is_away_makes_a_worker_unready_and_not_dead(processes: Processes, place: str) -> None:
-    server = RedisServer(require_server())
+    server, port = RedisServer(require_server()), free_port()
+    http = ("--health-port", f"127.0.0.1:{port}")
     try:
         worker = processes.start_qcore_worker(
-            server.url, "-P", "threads", name="w1@test", env={"XDG_RUNTIME_DIR": place}
+            server.url, "-P", "threads", *http, name="w1@test", env={"XDG_RUNTIME_DIR": place}
         )
         fleet = qctl("health", "-b", server.url)
         fit = probe(place, "-o", "json")
+        fit_by_http = [asked(port, path) for path in ("/live", "/ready/", "/startup?x=1", "/metrics")]
         server.kill9()
         wait_for(lambda: probe(place, "--ready").returncode == exit_codes.NOT_MET)
         dead = probe(place, "--live")
+        away_by_http = [asked(port, path) for path in ("/live", "/ready", "/startup")]
         fleet_away = qctl("health", "-b", server.url)
     finally:
         server.stop()
@@ -84,6 +97,9 @@ def test_a_broker_that_is_away_makes_a_worker_unready_and_not_dead(processes: Pr
     assert fleet.returncode == exit_codes.OK
     assert [(i["node"], i["ok"]) for i in json.loads(fit.stdout)["items"]] == [("w1@test", True)]
     assert dead.returncode == exit_codes.OK
+    assert fit_by_http == [(200, "ok")] * 3 + [(404, "the paths are /live, /ready, /startup")]
+    assert [status for status, _ in away_by_http] == [200, 503, 200]
+    assert "broker" in away_by_http[1][1]
     assert fleet_away.returncode == exit_codes.UNAVAILABLE
     assert gone.returncode == exit_codes.NOT_MET
 
@@ -115,3 +131,19 @@ def test_a_local_probe_imports_next_to_nothing(place: str) -> None:
     )
 
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("port", "words"),
+    [
+        ("no", "the health port is PORT or HOST:PORT, not 'no'"),
+        ("256.0.0.1:1", "cannot listen at 256.0.0.1:1"),
+    ],
+)
+def test_a_health_port_that_cannot_be_had_is_a_sentence(
+    port: str, words: str, processes: Processes, sqlite_url: str
+) -> None:
+    worker = processes.start_qcore_worker(sqlite_url, "-P", "solo", "--health-port", port, ready=False)
+
+    assert worker.wait() == 78
+    assert words in worker.output() and "Traceback" not in worker.output()
