@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import CliGroup, LazyGroup
+from qctl.cli.command import CliCommand, CliGroup, LazyGroup
 from qctl.cli.command import command as page
+from qctl.cli.session import session_of
 from qctl.cli.types import nearest
 from qctl.options import FORMATS
 
@@ -73,7 +74,8 @@ list is only the header line in csv, and no output in the others. In a template 
 braces, \\t is a tab and \\n a line end.
 
 Commands that print a list take --columns, --sort, --limit and --no-headers. Sorting and limits
-apply in every format; columns in tables, csv and tsv. `help` and `completion` always print text.
+apply in every format; columns in tables, csv and tsv. `completion` and the topics of `help`
+always print text.
 
   qctl queue ls -o template='{queue} has {ready}'
   qctl status -o fields=node,state"""
@@ -97,6 +99,7 @@ TOPICS = {"exit-codes": exit_codes_topic, "env": environment, "formats": formats
     examples=[
         ("qctl help call", "the page of a command"),
         ("qctl help inspect active", "the page of a subcommand"),
+        ("qctl help -o json", "all commands with their options, as data"),
         ("qctl help exit-codes", "the meaning of the exit codes; also: env, formats, filters"),
     ],
 )
@@ -117,4 +120,12 @@ def command(ctx: click.Context, words: tuple[str, ...]) -> None:
             raise click.UsageError(f"no page for '{word}'{nearest(word, [*known, *topics])}", ctx)
         context = click.Context(inner, info_name=word, parent=context)
         found = inner
-    click.echo(found.get_help(context))
+    out = session_of(ctx).out
+    if out.for_people:
+        click.echo(found.get_help(context))
+        return
+    from qctl.cli.description import describe, global_options
+
+    assert isinstance(found, CliCommand)
+    name = " ".join(["qctl", *words])
+    out.document("help", {**describe(name, found, context), "global_options": global_options(found, context)})
