@@ -30,6 +30,18 @@ __all__ = [
 ]
 
 
+def _link_error_of_chord(member: Signature, errback: dict[str, Any]) -> None:
+    """Add an errback to a member of a chord's header that is a chord itself, as in Celery; a chain of a group
+    and what follows is one."""
+    if isinstance(member, chord):
+        member.link_error(errback)
+    elif isinstance(member, chain):
+        steps = member.clone().steps()
+        if len(steps) == 1 and isinstance(steps[0], chord):
+            for task in member.tasks[1:]:
+                task.link_error(errback)
+
+
 def _members(tasks: Iterable[Any], app: Any) -> list[Signature]:
     return [signature(task, app=app) for task in tasks]
 
@@ -354,8 +366,8 @@ class chord(Flow):
         if self.app.conf.task_allow_error_cb_on_chord_header:
             self.header.link_error(errback)
         else:
-            for inner in (task for task in self.tasks if isinstance(task, chord)):
-                inner.link_error(errback)
+            for member in self.tasks:
+                _link_error_of_chord(member, errback)
         return self.body.link_error(errback)
 
     def leaving(self) -> list[Signature]:

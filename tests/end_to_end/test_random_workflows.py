@@ -9,6 +9,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,9 +82,16 @@ def trees(draw: st.DrawFn) -> Tree:
 
 def follows_a_group_body(node: Tree) -> bool:
     """Whether a step follows a chord whose body is a group: Celery runs it once for each member."""
-    steps = node.get("in", ())[:-1] if node["k"] in ("chain", "or") else ()
-    found = any(step["k"] == "chord" and step["body"]["k"] in ("group", "chunks") for step in steps)
+    several, steps = ("group", "chunks"), flat(node) if node["k"] in ("chain", "or") else []
+    found = any(step["k"] == "chord" and step["body"]["k"] in several for step in steps[:-1])
+    # Of two groups, one behind the other, the second one is the body of a chord.
+    found |= any(a["k"] in several and b["k"] in several for a, b in pairwise(steps[:-1]))
     return found or any(map(follows_a_group_body, parts(node)))
+
+
+def flat(node: Tree) -> list[Tree]:
+    """The steps of a chain, with those of the chains in it."""
+    return [step for one in node["in"] for step in (flat(one) if one["k"] in ("chain", "or") else [one])]
 
 
 def drawn(number: int) -> list[Tree]:
@@ -292,12 +300,18 @@ def meant(tree: Tree, theirs: Any, ours: Any) -> bool:
             return False
         if what in their_runs and not chord_in_chord(tree):
             return False
-        last = of[number]
-        while last["k"] in ("chain", "or", "chord"):
-            last = last["body"] if "body" in last else last["in"][-1]
-        if numbers(last) & set(our_runs):
+        if all(numbers(last) & set(our_runs) for last in ends(of[number])):
             return False
     return True
+
+
+def ends(node: Tree) -> list[Tree]:
+    """The tasks that an errback of this node belongs to: its last one, of a group that of each member."""
+    if node["k"] == "group":
+        return [end for one in node["in"] for end in ends(one)]
+    if node["k"] in ("chain", "or", "chord"):
+        return ends(node["body"] if "body" in node else node["in"][-1])
+    return [node]
 
 
 def different(sides: tuple[Side, Side], batch: list[Tree]) -> list[tuple[Tree, Any, Any]]:

@@ -272,3 +272,22 @@ def test_the_text_of_hidden_arguments_outlives_a_retry(
 
     assert log.read_text().splitlines() == ["<secret> <none>"] * 2
     app.close()
+
+
+def test_a_replaced_body_keeps_the_place_of_what_follows_it_in_an_outer_chord(kit: Kit) -> None:
+    p, s = kit.package, kit.s
+    inner = p.chord([s("add", 1, 2)], s("replaced_by", s("add", 1, 2), immutable=True))
+
+    assert p.chord([p.chain(inner, s("add", 1))], s("total")).apply_async().get(**NEAR) == 4
+
+
+def test_an_errback_of_a_chord_is_one_of_a_chord_in_its_header_too(kit: Kit, tmp_path: Path) -> None:
+    p, s, log = kit.package, kit.s, tmp_path / "log"
+    flow = p.chord([p.chain(p.group(s("add", 1, 1), s("add", 2, 2)), s("fail"))], s("total"))
+    flow.link_error(s("failed", str(log)))
+
+    result = flow.apply_async()
+
+    with pytest.raises(Exception, match="boom|raised"):
+        result.get(**NEAR)
+    wait_for(lambda: log.exists() and len(log.read_text().splitlines()) == 2)
