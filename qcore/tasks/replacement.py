@@ -27,8 +27,8 @@ def stand_in(sig: Signature, request: Request) -> Signature:
         found = chain([found, *(signature(step) for step in reversed(rest))], app=sig._app)
         found.freeze(root_id=request.root_id)
         mine = {"chord": request.chord, "group_id": request.group, "group_index": request.group_index}
-        # The last of the remaining steps has its own place in a chord; but if this task was a replacement too,
-        # it has that of this task. The group of a chord's body is no place: it has no index.
+        # The last of the remaining steps has its own place in a chord; if this task was a replacement too, it
+        # has that of this task. The group of a chord's body is no place: it has no index.
         if request.chord is not None or request.group_index is not None:
             found.tail(**{key: value for key, value in mine.items() if value is not None})
         return found

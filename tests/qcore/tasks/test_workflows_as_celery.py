@@ -288,6 +288,6 @@ def test_an_errback_of_a_chord_is_one_of_a_chord_in_its_header_too(kit: Kit, tmp
 
     result = flow.apply_async()
 
-    with pytest.raises(Exception, match="boom|raised"):
+    with pytest.raises(Exception, match=r"boom|raised"):
         result.get(**NEAR)
     wait_for(lambda: log.exists() and len(log.read_text().splitlines()) == 2)
