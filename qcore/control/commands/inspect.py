@@ -187,6 +187,17 @@ def scheduled(worker: WorkerView, **_: Any) -> Any:
     return worker.scheduled()
 
 
+@command("stack", kind="inspect", variadic="ids", signature="[id1 [id2 [... [idN]]]]")
+def stack(worker: WorkerView, ids: Ids = "", **_: Any) -> Any:
+    """Where running tasks are now: their Python stacks, without the values of variables.
+
+    The reply has `tasks`, the longest running ones first, and `left_out`, how many more there are. A task has
+    id, name, worker_pid, time_start, `doing` (pools/stacks.py), `waits_in`, `frames`, the most recent call
+    last, each with file, line, function and code, and `problem`: why there are no frames.
+    """
+    return worker.stacks(ids_of(ids))
+
+
 @command("stats", kind="inspect")
 def stats(worker: WorkerView, **_: Any) -> Any:
     """Statistics of the worker, its pool, its broker and its resources."""

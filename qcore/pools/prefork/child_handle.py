@@ -50,11 +50,15 @@ class ChildHandle:
         "silent_at",
         "slot",
         "sock",
+        "stack_r",
         "status",
     )
 
-    def __init__(self, index: int, sock: socket.socket, slot: Slot, pace: RuntimeEstimate) -> None:
-        self.index, self.sock, self.slot, self.pace = index, sock, slot, pace
+    def __init__(
+        self, index: int, sock: socket.socket, slot: Slot, pace: RuntimeEstimate, stack_r: int
+    ) -> None:
+        """stack_r: the pipe through which it tells its stack."""
+        self.index, self.sock, self.slot, self.pace, self.stack_r = index, sock, slot, pace, stack_r
         self.pid = 0
         self.seq = 0
         self.given = 0
@@ -86,6 +90,12 @@ class ChildHandle:
         if not self.outstanding or self.outstanding[0].seq > self.killed[0]:
             self.killed = None
             self.slot.release()
+
+    def close(self) -> None:
+        """Close what leads to it."""
+        self.sock.close()
+        for descriptor in (*self.slot.tokens(), self.stack_r):
+            os.close(descriptor)
 
     def write(self, data: bytes) -> None:
         """Send without blocking; bytes that the socket does not accept stay in the backlog."""

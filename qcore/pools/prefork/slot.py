@@ -41,6 +41,10 @@ class Slot:
         self._token_r, self._token_w = token_r, token_w
         self._holds = False  # the parent has the token, for longer than one decision
 
+    def tokens(self) -> tuple[int, int]:
+        """Both ends of the token's pipe."""
+        return self._token_r, self._token_w
+
     def clear(self) -> None:
         """Reset for a new child: no job runs, none was taken back."""
         for word in (CURRENT, SINCE, FIRST, LAST, SEEN):
