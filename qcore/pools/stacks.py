@@ -11,19 +11,22 @@ After this: worker/remote_control.py, the control command `stack`.
 from __future__ import annotations
 
 import gc
+import itertools
 import linecache
+import operator
 import os
 import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
-from qcore.base.process_facts import ThreadActivity, kernel_wait, thread_activity
+from qcore.base.process_facts import kernel_wait, thread_activity
 from qcore.execution.run import Run
 
 #: what a task does: executes Python code; waits in a call into C; computes in a call into C, executing no
@@ -32,10 +35,12 @@ PYTHON, C_WAIT, C_COMPUTE, AWAIT, SWITCHED = "python", "c_wait", "c_compute", "a
 UNKNOWN = "unknown"
 #: the innermost frames of a stack that are told
 MOST_FRAMES = 100
-#: a thread is watched this long, in so many steps of asking for the interpreter lock, seconds
-WATCH_S, STEPS = 0.024, 6
+#: a thread is watched this long, seconds
+WATCH_S = 0.02
 #: the switch interval of the interpreter meanwhile, seconds
 SWITCH_S = 0.0005
+#: how often and how long this thread keeps the interpreter lock, to see who needs it: some milliseconds
+HOLDS, HOLD_STEPS = 3, 1_000_000
 
 #: the file that calls tasks, and the folder of this package, as frames name them
 _RUN = Run.__init__.__code__.co_filename
@@ -149,8 +154,8 @@ def watch_threads(
 ) -> dict[int, Stack]:
     """The stack of the thread that runs each job, and what the thread does.
 
-    Whoever executes Python code must give the interpreter lock to this thread now and then, and waits for it
-    afterwards; who neither waits anew nor computes is blocked in C; who computes and never waits is in C too.
+    Who neither computes nor waits anew is blocked in C. Who computes while this thread keeps the interpreter
+    lock is in C too: whoever executes Python code must wait for it.
     """
     if not wanted:
         return {}
@@ -161,13 +166,19 @@ def watch_threads(
         current = sys._current_frames()
         where = {number: of_thread(current.get(one.ident)) for number, one in wanted.items()}
         del current  # a frame that is kept keeps its variables
-        for _ in range(STEPS):
-            pause(WATCH_S / STEPS)
+        computing: set[int] = set()
+        for _ in range(HOLDS):
+            pause(WATCH_S / HOLDS)
+            computing |= _computing_in_c(wanted)
         after = {number: thread_activity(pid, one.system_id) for number, one in wanted.items()}
         found = {number: Stack(number, frames=frames(where[number])) for number in wanted}
         for number, stack in found.items():
-            stack.doing = doing(before[number], after[number])
-            if stack.doing == C_WAIT:
+            was, now = before[number], after[number]
+            if was is None or now is None:
+                continue
+            stack.doing = C_COMPUTE if number in computing else PYTHON
+            if now.is_blocked_since(was):
+                stack.doing = C_WAIT
                 stack.waits_in = kernel_wait(pid, wanted[number].system_id)
             if not stack.frames:
                 stack.problem = "it has ended meanwhile"
@@ -176,15 +187,25 @@ def watch_threads(
     return found
 
 
-def doing(before: ThreadActivity | None, after: ThreadActivity | None) -> str:
-    """What a thread did between two looks, if it had to give up the interpreter lock meanwhile."""
-    if before is None or after is None:
-        return UNKNOWN
-    if after.is_blocked_since(before):
-        return C_WAIT
-    if after.waits == before.waits and after.cpu_s - before.cpu_s > WATCH_S / 4:
-        return C_COMPUTE
-    return PYTHON
+def _computing_in_c(threads: Mapping[int, Thread]) -> set[int]:
+    """Who used the processor while this thread kept the interpreter lock for a moment: in one call into C, in
+    which nobody can take it away."""
+    clocks: list[Callable[[], float]] = [
+        partial(time.clock_gettime, _cpu_clock(one.system_id)) for one in threads.values()
+    ]
+    clocks.append(partial(time.clock_gettime, time.CLOCK_MONOTONIC))
+    hold, call = partial(sum, itertools.repeat(0, HOLD_STEPS)), cast(Any, operator.call)
+    try:
+        times: list[float] = list(map(call, (*clocks, hold, *clocks)))
+    except OSError:  # one has ended, or the system has no such clocks
+        return set()
+    used = [after - before for before, after in zip(times, times[len(clocks) + 1 :], strict=False)]
+    return {number for number, cpu_s in zip(threads, used, strict=False) if cpu_s > used[-1] / 3}
+
+
+def _cpu_clock(thread: int) -> int:
+    """The clock of Linux that tells the processor time of a thread, by its system id."""
+    return (~thread << 3) | 6
 
 
 def in_order(numbers: Iterable[int], found: Mapping[int, Stack]) -> list[Stack]:
