@@ -45,8 +45,8 @@ def sums(path: str) -> int:
 
 @app.task(name="stuck.loop")
 def loop(path: str, release: str) -> float:
-    """Computes in Python; returns the longest pause between two steps, less the time for which the system gave
-    the processor to others."""
+    """Computes in Python; returns the longest pause between two steps, less the time for which the system
+    gave the processor to others."""
     note(path, "loop")
     longest, queued_s = 0.0, _queued_s()
     last = time.monotonic()
