@@ -58,9 +58,8 @@ class Holder(msgspec.Struct, frozen=True):
     queue: str
     raw: bytes
     node: str = ""  # the name of the worker; empty: unknown
-    until: float | None = (
-        None  # when its lease ends unless it is renewed, epoch seconds; None: there is no lease
-    )
+    #: when its lease ends unless it is renewed, epoch seconds; None: there is no lease
+    until: float | None = None
     by_celery: bool = False  # a worker of Celery, which has no lease
 
 

@@ -6,12 +6,54 @@ Before this: qctl/commands/task/command.py.  After this: qctl/fleet/reasons.py, 
 
 from __future__ import annotations
 
+import math
+
 import click
+import msgspec
 
 from qctl import exit_codes
 from qctl.cli.command import CliCommand
 from qctl.cli.session import current
-from qctl.fleet import stacks
+from qctl.commands.task.history import History, path_for
+from qctl.filters import parse
+from qctl.fleet import reasons, stacks
+from qctl.output.secrets import hide
+
+FIELDS = ("id", "cause", "sentence", "evidence", "name", "queue", "worker", "is_certain")
+
+
+#: the newest runs of a task that say how long it takes, and how many are too few
+RUNS, FEW_RUNS = 200, 5
+
+
+def _why(task_id: str) -> int:
+    session = current()
+    found = reasons.why(session.app, task_id, _usual)
+    out = session.out
+    fields = msgspec.to_builtins(found)
+    if out.for_people:
+        out.text("\n".join([found.sentence, *(f"  {line}" for line in found.evidence)]))
+    else:
+        out.document("task.why", hide({key: fields[key] for key in FIELDS}))
+    if not found.is_certain:
+        return exit_codes.PARTIAL
+    return exit_codes.NOT_FOUND if found.cause == reasons.UNKNOWN_ID else exit_codes.OK
+
+
+def _usual(name: str) -> reasons.Usual | None:
+    """How long the task took, by the history; None when there are too few runs."""
+    path = path_for(current().broker.place)
+    if not path.exists():
+        return None
+    past = History(path)
+    try:
+        newest, _ = past.search(parse(f"name:{name} state:succeeded"), RUNS)
+    finally:
+        past.close()
+    times = sorted(record["runtime_s"] for record in newest if record.get("runtime_s") is not None)
+    if len(times) < FEW_RUNS:
+        return None
+    return reasons.Usual(times[math.ceil(0.95 * len(times)) - 1], len(times))
 
 
 def _stack(task_id: str) -> int:
@@ -49,6 +91,29 @@ def pages() -> list[CliCommand]:
     """The commands."""
     task_id = click.Argument(["task_id"], metavar="ID")
     return [
+        CliCommand(
+            "why",
+            callback=_why,
+            params=[task_id],
+            help="""Say why a task does not run yet, or what became of it.
+
+            One sentence, and its evidence. With -o json, the field `cause` is one of: running, behind
+            (other messages are before it), prefetched (a worker runs others first), paused_queue,
+            no_consumer, unknown_task (no worker of its queue has a task of its name), waits_for_time
+            (eta, countdown or a retry), rate_limited, revoked, expired, silent_worker (a worker that
+            does not answer holds it), finished, set_aside, unknown_id (its result has expired, or there
+            never was such a task). `is_certain` is false when workers did not answer that may have it.""",
+            examples=[
+                ("qctl task why 2f9c1e0a-…", "what it waits for"),
+                ("qctl task why 2f9c1e0a-… -o json", "for scripts: the cause is a fixed word"),
+            ],
+            exit_codes={
+                exit_codes.OK: "the cause is known",
+                exit_codes.NOT_FOUND: "the id is unknown, or its result has expired",
+                exit_codes.PARTIAL: "uncertain, because workers did not answer",
+            },
+            see_also=["task stack", "task show", "queue"],
+        ),
         CliCommand(
             "stack",
             callback=_stack,
