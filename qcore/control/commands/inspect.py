@@ -187,13 +187,11 @@ def scheduled(worker: WorkerView, **_: Any) -> Any:
     return worker.scheduled()
 
 
-@command("stack", kind="inspect", variadic="ids", signature="[id1 [id2 [... [idN]]]]")
+@command("stack", kind="inspect", variadic="ids", visible=False, signature="[id1 [id2 [... [idN]]]]")
 def stack(worker: WorkerView, ids: Ids = "", **_: Any) -> Any:
     """Where running tasks are now: their Python stacks, without the values of variables.
 
-    The reply has `tasks`, the longest running ones first, and `left_out`, how many more there are. A task has
-    id, name, worker_pid, time_start, `doing` (pools/stacks.py), `waits_in`, `frames`, the most recent call
-    last, each with file, line, function and code, and `problem`: why there are no frames.
+    `qctl worker stack` and `qctl task stack` print them; docs/architecture.md has the format (control bus).
     """
     return worker.stacks(ids_of(ids))
 
