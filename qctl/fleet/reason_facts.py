@@ -62,6 +62,7 @@ class TaskFacts(msgspec.Struct):
     silent: list[SilentWorker] = []
     members: dict[str, Member] = {}
     pauses: dict[str, Pause] = {}
+    queues_read: bool = True
     #: what was not looked at, and why
     unseen: list[str] = []
 
@@ -102,6 +103,7 @@ def gather(app: App, task_id: str, timeout_s: float = ASK_S) -> TaskFacts:
 def _waiting(app: App, task_id: str, facts: TaskFacts) -> InQueue | None:
     administration = app.broker.administration
     if not app.broker.features.moves:
+        facts.queues_read = False
         facts.unseen.append("this broker cannot list the messages of a queue")
         return None
     mark = task_id.encode()
@@ -109,6 +111,7 @@ def _waiting(app: App, task_id: str, facts: TaskFacts) -> InQueue | None:
         urgencies: dict[int, int] = {}
         for number, one in enumerate(administration.waiting(queue)):
             if number >= MOST_MESSAGES:
+                facts.queues_read = False
                 facts.unseen.append(f"only the first {MOST_MESSAGES:,} messages of '{queue}' were read")
                 break
             if mark in one.raw and id_of(one.raw) == task_id:

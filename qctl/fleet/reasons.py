@@ -412,6 +412,9 @@ def _unknown(app: App, facts: TaskFacts) -> Reason:
         named = ", ".join(one.node for one in facts.silent)
         words = f"No queue, result or worker that answered knows it; it may be at {named}."
         return _reason(facts, UNKNOWN_ID, words, evidence, _About(), is_certain=False)
+    if not facts.queues_read:
+        words = "No worker or result knows it; it may wait in a queue, which this broker cannot tell."
+        return _reason(facts, UNKNOWN_ID, words, evidence, _About(), is_certain=False)
     words = "No queue, worker or result knows it: its id is wrong, or its result has expired."
     kept_s = app.conf.seconds("result_expires")
     sent_at = identity.sent_at(facts.id)

@@ -274,10 +274,13 @@ def test_a_fleet_on_rabbitmq_answers_too(
     grown = fleet.all_answer("control", "pool_grow", "1", "-d", "c1@test")
     called = fleet.run("call", "proj.add", "-a", "[2, 2]", "--wait", "-t", "60")
     ghost = fleet.run("inspect", "ping", "-d", "ghost@test", "-t", "0.3")
+    why = fleet.run("task", "why", "no-such-id")
 
     assert (ping.returncode, json.loads(ping.stdout)["replies"]) == (0, {"c1@test": {"ok": "pong"}})
     assert "celery" in named
     assert "pool will grow" in grown
     assert (called.returncode, called.stdout) == (exit_codes.OK, "4\n")
+    assert why.returncode == exit_codes.PARTIAL
+    assert "it may wait in a queue, which this broker cannot tell" in why.stdout
     # Nobody there can say who listens, so whoever is named and says nothing is silent.
     assert ghost.returncode == exit_codes.PARTIAL

@@ -76,20 +76,27 @@ class ChildStacks:
             asked = [_Asked(child, *job) for child in children if (job := _running(child)) is not None]
             if not DUMP:
                 return [Stack(one.number, problem="this system has no signals for it") for one in asked]
-            self._send([one for one in asked if one.drain()], DUMP, soon)
-            _read(asked, lambda one: one.is_whole(), ANSWER_S)
-            told = [one for one in asked if b"File" in one.text]
-            before = {one: thread_activity(one.child.pid, one.child.pid) for one in told}
-            time.sleep(WATCH_S if told else 0.0)
-            busy = []
-            for one in told:
-                was, now = before[one], thread_activity(one.child.pid, one.child.pid)
-                if was is not None and now is not None and now.is_blocked_since(was):
-                    one.doing = C_WAIT
-                else:
-                    busy.append(one)
-            self._check(busy, soon)
-            return [one.stack() for one in asked]
+            try:
+                self._send([one for one in asked if one.drain()], DUMP, soon)
+                _read(asked, lambda one: one.is_whole(), ANSWER_S)
+                self._watch([one for one in asked if b"File" in one.text], soon)
+                return [one.stack() for one in asked]
+            finally:
+                for one in asked:
+                    one.close()
+
+    def _watch(self, told: list[_Asked], soon: Callable[[Callable[[], None]], None]) -> None:
+        """What those do that have told their stacks."""
+        before = {one: thread_activity(one.child.pid, one.child.pid) for one in told}
+        time.sleep(WATCH_S if told else 0.0)
+        busy = []
+        for one in told:
+            was, now = before[one], thread_activity(one.child.pid, one.child.pid)
+            if was is not None and now is not None and now.is_blocked_since(was):
+                one.doing = C_WAIT
+            else:
+                busy.append(one)
+        self._check(busy, soon)
 
     def _check(self, busy: list[_Asked], soon: Callable[[Callable[[], None]], None]) -> None:
         """Whether those that compute execute Python code."""
@@ -130,7 +137,8 @@ class _Asked:
     def __init__(self, child: ChildHandle, seq: int, number: int) -> None:
         self.child, self.seq, self.number = child, seq, number
         self.text = bytearray()
-        self.alive = self.gone = False
+        self.pipe = child.stack_pipe.duplicate()
+        self.alive, self.gone = False, self.pipe is None
         self.heard_at = 0.0
         self.doing = "unknown"
 
@@ -148,12 +156,12 @@ class _Asked:
 
     def take(self) -> bool:
         """Read what has come; whether there was something."""
+        if self.pipe is None:
+            return False
         try:
-            data = os.read(self.child.stack_r, _READ)
+            data = os.read(self.pipe, _READ)
         except BlockingIOError:
             return False
-        except OSError:  # closed meanwhile
-            data = b""
         if not data:
             self.gone = True
             return False
@@ -161,6 +169,11 @@ class _Asked:
         self.text += data.replace(b"\0", b"")
         self.heard_at = time.monotonic()
         return True
+
+    def close(self) -> None:
+        if self.pipe is not None:
+            os.close(self.pipe)
+            self.pipe = None
 
     def is_whole(self) -> bool:
         if self.text.endswith((b" in <module>\n", b"  ...\n")):
@@ -188,7 +201,7 @@ def _read(asked: Sequence[_Asked], is_done: Callable[[_Asked], bool], patience_s
         if left <= 0:
             return
         poll = select.poll()
-        by_fd = {one.child.stack_r: one for one in open_ones}
+        by_fd = {one.pipe: one for one in open_ones if one.pipe is not None}
         for fd in by_fd:
             poll.register(fd, select.POLLIN)
         for fd, _ in poll.poll(min(left, QUIET_S) * 1000):

@@ -31,7 +31,7 @@ from qcore.pools.prefork.child import serve
 from qcore.pools.prefork.child_handle import ChildHandle, end_idle, exit_text
 from qcore.pools.prefork.child_stacks import ChildStacks
 from qcore.pools.prefork.fork_server import ForkServer
-from qcore.pools.prefork.slot import MAX_SLOTS, Slot, shared_slots, token_pipe
+from qcore.pools.prefork.slot import MAX_SLOTS, Slot, StackPipe, shared_slots, token_pipe
 from qcore.pools.stacks import Stack, in_order
 from qcore.signals import worker_process_shutdown
 from qcore.wire.outcome import RECV_BYTES, End, Job, Outcome, pack_jobs, unpack_outcome
@@ -101,8 +101,7 @@ class PreforkPool(Pool):
         token_r, token_w = token_pipe()
         slot = Slot(self._memory, index, token_r, token_w)
         slot.clear()
-        stack_r, stack_w = os.pipe()
-        os.set_blocking(stack_r, False)
+        stack_pipe, stack_w = StackPipe.open()
         self._fork_server.fork(index, [theirs.fileno(), token_r, token_w, stack_w])
         theirs.close()
         os.close(stack_w)
@@ -110,7 +109,7 @@ class PreforkPool(Pool):
         pace = RuntimeEstimate(self.setup.strict_prefetch)
         if self.pace.typical_s is not None:
             pace.add_runtime(self.pace.typical_s)
-        child = ChildHandle(index, ours, slot, pace, stack_r)
+        child = ChildHandle(index, ours, slot, pace, stack_pipe)
         self._children[index] = child
         self._by_fd[ours.fileno()] = child
 

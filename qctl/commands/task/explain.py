@@ -30,11 +30,11 @@ def _why(task_id: str) -> int:
     session = current()
     found = reasons.why(session.app, task_id, _usual)
     out = session.out
-    fields = msgspec.to_builtins(found)
+    fields = hide({key: value for key, value in msgspec.to_builtins(found).items() if key in FIELDS})
     if out.for_people:
-        out.text("\n".join([found.sentence, *(f"  {line}" for line in found.evidence)]))
+        out.text("\n".join([fields["sentence"], *(f"  {line}" for line in fields["evidence"])]))
     else:
-        out.document("task.why", hide({key: fields[key] for key in FIELDS}))
+        out.document("task.why", {key: fields[key] for key in FIELDS})
     if not found.is_certain:
         return exit_codes.PARTIAL
     return exit_codes.NOT_FOUND if found.cause == reasons.UNKNOWN_ID else exit_codes.OK
