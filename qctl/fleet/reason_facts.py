@@ -84,8 +84,8 @@ def gather(app: App, task_id: str, timeout_s: float = ASK_S) -> TaskFacts:
     if facts.held is None and facts.waiting is None:
         try:
             facts.holder = broker.administration.holder(task_id)
-        except Unsupported:
-            facts.unseen.append("this broker does not tell which messages its workers hold")
+        except Unsupported as exc:
+            facts.unseen.append(f"what workers hold is unknown: {exc}")
     facts.is_revoked = _is_revoked(app, task_id)
     if app.results.keeps:
         (facts.result,) = app.results.get([task_id])

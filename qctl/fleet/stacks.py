@@ -51,10 +51,7 @@ def ask(
     items: list[dict[str, Any]] = []
     left_out: dict[str, int] = {}
     refused = replies.errors(answers)
-    without = {
-        node: "Celery's workers do not tell their stacks" if words == _UNKNOWN_COMMAND else words
-        for node, words in refused.items()
-    }
+    without = {node: _refusal(node, words, answers) for node, words in refused.items()}
     for node, reply in sorted(answers.replies.items()):
         if node in refused or not isinstance(reply, Mapping):
             continue
@@ -63,6 +60,14 @@ def ask(
         if more := int(finite_number(reply.get("left_out")) or 0):
             left_out[node] = more
     return Stacks(items, without, left_out, answers)
+
+
+def _refusal(node: str, words: str, answers: Answers) -> str:
+    if words != _UNKNOWN_COMMAND:
+        return words
+    if node in answers.members:
+        return "its version does not tell stacks yet"
+    return "Celery's workers do not tell their stacks"
 
 
 def _item(node: str, task: Mapping[str, Any]) -> dict[str, Any]:

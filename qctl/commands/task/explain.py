@@ -123,7 +123,10 @@ def pages() -> list[CliCommand]:
             The most recent call is the last one. The first line says whether the task executes Python
             code, waits in a call into C (and in which function of the kernel), computes in one, or
             awaits. The values of variables are not shown. The task is paused for some milliseconds at
-            most. Celery's workers do not tell their stacks.""",
+            most. Celery's workers do not tell their stacks.
+
+            In the prefork pool a signal asks for the stack. Python repeats a sleep that it interrupts;
+            one of a C library that does not repeat it ends early.""",
             examples=[
                 ("qctl task stack 2f9c1e0a-…", "what a task that takes too long is doing"),
                 ("qctl task stack 2f9c1e0a-… -w", "again and again"),
