@@ -7,17 +7,18 @@ Before this: qctl/commands/task/command.py.  After this: qctl/fleet/reasons.py, 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from qctl import exit_codes
 from qctl.cli.command import CliCommand
 from qctl.cli.session import current
-from qctl.commands.task.history import History, path_for
-from qctl.filters import parse
-from qctl.fleet import reasons, stacks
 from qctl.output.secrets import hide
+
+if TYPE_CHECKING:
+    from qctl.fleet.reasons import Usual
+    from qctl.fleet.stacks import Stacks
 
 FIELDS = ("id", "cause", "sentence", "evidence", "name", "queue", "worker", "is_certain")
 
@@ -27,6 +28,10 @@ RUNS, FEW_RUNS = 200, 5
 
 
 def _why(task_id: str) -> int:
+    import msgspec
+
+    from qctl.fleet import reasons
+
     session = current()
     found = reasons.why(session.app, task_id, _usual)
     out = session.out
@@ -40,8 +45,12 @@ def _why(task_id: str) -> int:
     return exit_codes.NOT_FOUND if found.cause == reasons.UNKNOWN_ID else exit_codes.OK
 
 
-def _usual(name: str) -> reasons.Usual | None:
+def _usual(name: str) -> Usual | None:
     """How long the task took, by the history; None when there are too few runs."""
+    from qctl.commands.task.history import History, path_for
+    from qctl.filters import parse
+    from qctl.fleet.reasons import Usual
+
     path = path_for(current().broker.place)
     if not path.exists():
         return None
@@ -53,10 +62,12 @@ def _usual(name: str) -> reasons.Usual | None:
     times = sorted(record["runtime_s"] for record in newest if record.get("runtime_s") is not None)
     if len(times) < FEW_RUNS:
         return None
-    return reasons.Usual(times[math.ceil(0.95 * len(times)) - 1], len(times))
+    return Usual(times[math.ceil(0.95 * len(times)) - 1], len(times))
 
 
 def _stack(task_id: str) -> int:
+    from qctl.fleet import stacks
+
     session = current()
     found = stacks.ask(session, [task_id], None, min(session.options.timeout or stacks.ASK_S, stacks.ASK_S))
     silent = stacks.silence(found.answers)
@@ -77,7 +88,7 @@ def _stack(task_id: str) -> int:
     )
 
 
-def _refuse_celery(task_id: str, found: stacks.Stacks) -> None:
+def _refuse_celery(task_id: str, found: Stacks) -> None:
     """Raise CommandError when the task runs at a worker that cannot tell its stack."""
     from qctl.fleet.tasks_at_workers import named
 
