@@ -88,7 +88,10 @@ def _conclude(app: App, facts: TaskFacts, usual: FindUsual | None) -> Reason | N
         return _set_aside(facts)
     if facts.failure is not None:
         when = stamp(facts.failure.failed_at, False)
-        evidence = [f"its error: {facts.failure.exception}", "`qctl failed show` has the traceback"]
+        evidence = [
+            f"its error: {facts.failure.exception}",
+            f"`qctl failed show {facts.id}` has the traceback",
+        ]
         return _reason(facts, FINISHED, f"It has failed at {when}.", evidence, _About(facts.failure.name))
     return None
 
@@ -320,7 +323,7 @@ def _unknown_task(facts: TaskFacts, task: str, asked: Consumers, about: _About) 
     evidence = [
         f"{node} has {count(len(names), 'task')}" for node, names in sorted(asked.names.items())[:NAMED]
     ]
-    evidence.append("the worker that takes it sets it aside; `qctl quarantine` lists those")
+    evidence.append("the worker that takes it sets it aside; `qctl quarantine ls` lists those")
     return _reason(facts, UNKNOWN_TASK, words if words.endswith("?") else f"{words}.", evidence, about)
 
 
@@ -373,7 +376,7 @@ def _finished(facts: TaskFacts) -> Reason:
         return _reason(facts, UNKNOWN_TASK, words, evidence, about)
     if meta.status == "SUCCESS":
         words = f"It has succeeded{when}."
-        return _reason(facts, FINISHED, words, [f"`qctl result get {facts.id}` prints its result"], about)
+        return _reason(facts, FINISHED, words, [f"`qctl result {facts.id}` prints its result"], about)
     evidence = [f"its error: {kind}({text!r})"] if kind else []
     evidence.append(f"`qctl task show {facts.id}` has the traceback")
     return _reason(facts, FINISHED, f"It has failed{when}.", evidence, about)
