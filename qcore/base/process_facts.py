@@ -7,6 +7,7 @@ milliseconds. This module is the only one that knows of either.
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 PROC = "/proc"
 
@@ -113,3 +114,40 @@ def process_table() -> str:
         return ""
     boot = boot_id()
     return f"{boot} {place}" if boot else ""
+
+
+class ThreadActivity(NamedTuple):
+    """What one thread has done so far."""
+
+    state: str  # R: runs or could; S, D: waits in the kernel; T: stopped; Z: ended
+    cpu_s: float
+    waits: int  # how often it has left the processor by itself, to wait
+
+    def is_blocked_since(self, before: ThreadActivity) -> bool:
+        """Whether it did nothing but wait in the kernel, in one wait."""
+        return self.state in ("S", "D") and self.waits == before.waits and self.cpu_s - before.cpu_s < 0.0005
+
+
+def thread_activity(pid: int, thread: int) -> ThreadActivity | None:
+    """The activity of a thread, by its system id; that of the main thread is the process id. None when it is
+    gone, or where there is no /proc."""
+    place = f"{PROC}/{pid}/task/{thread}"
+    try:
+        with open(f"{place}/status", "rb") as file:
+            fields = dict(line.split(b":", 1) for line in file.read().splitlines() if b":" in line)
+        with open(f"{place}/schedstat", "rb") as file:
+            cpu_ns = int(file.read().split()[0])
+        state, waits = fields[b"State"].split()[0].decode(), int(fields[b"voluntary_ctxt_switches"])
+    except (OSError, KeyError, ValueError, IndexError):
+        return None
+    return ThreadActivity(state, cpu_ns / 1e9, waits)
+
+
+def kernel_wait(pid: int, thread: int) -> str:
+    """The kernel's function that a thread waits in, such as 'hrtimer_nanosleep'; empty when unknown."""
+    try:
+        with open(f"{PROC}/{pid}/task/{thread}/wchan") as file:
+            found = file.read().strip()
+    except OSError:
+        return ""
+    return "" if found == "0" else found

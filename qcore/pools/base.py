@@ -1,7 +1,7 @@
 """The pool contract: where jobs run, and which job runs where.
 
 In:  jobs.  Out: outcomes, one for each job that was started.
-The worker's loop owns the pool and is the only one to call it, except running() and info(), which
+The worker's loop owns the pool and is the only one to call it, except running(), stacks() and info(), which
 any thread may call. A job is in exactly one place: waiting in the pool, running, or out of it;
 withdraw() takes back waiting jobs, and a job that was taken back never starts.
 """
@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
+from qcore.pools.stacks import Stack
 from qcore.wire.outcome import End, Job, Outcome
 
 #: seconds of work a slot holds ahead: enough to hide a round trip to the broker
@@ -127,6 +128,11 @@ class Pool(ABC):
 
     @abstractmethod
     def running(self) -> list[Running]: ...
+
+    def stacks(self, numbers: Sequence[int], soon: Callable[[Callable[[], None]], None]) -> list[Stack]:
+        """Where these running jobs are now, each paused for at most some milliseconds. Called by the control
+        thread; soon(what) calls what() in the worker's thread."""
+        return [Stack(n, problem=f"the {self.name} pool does not tell its stacks") for n in numbers]
 
     def kill(self, number: int, end: End, signum: int) -> bool:
         """Stop a running job; its outcome will have `end`. False: it does not run here."""

@@ -7,14 +7,16 @@ runs; leases, events and control have their own threads and continue.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from qcore.execution.run import RunContext, run
 from qcore.execution.soft_limits import alarm_limit
 from qcore.pools.base import Pool, PoolFeatures, PoolSetup, Running
+from qcore.pools.stacks import Stack, Thread, in_order, watch_threads
 from qcore.wire.outcome import Job, Outcome
 
 
@@ -28,6 +30,7 @@ class SoloPool(Pool):
         super().__init__(setup)
         self._waiting: deque[Job] = deque()
         self._current: Running | None = None
+        self._thread: Thread | None = None
         self._tools = RunContext(setup.app, setup.node, setup.accept, alarm_limit, setup.extended)
 
     sends_process_signals: ClassVar[bool] = True
@@ -52,6 +55,8 @@ class SoloPool(Pool):
         if not self._waiting:
             return []
         job = self._waiting.popleft()
+        if self._thread is None:
+            self._thread = Thread(threading.get_ident(), threading.get_native_id())
         self._current = Running(job.number, time.monotonic(), os.getpid())
         try:
             outcome = run(job, self._tools)
@@ -74,6 +79,11 @@ class SoloPool(Pool):
 
     def busy(self) -> int:
         return len(self._waiting) + (self._current is not None)
+
+    def stacks(self, numbers: Sequence[int], soon: Callable[[Callable[[], None]], None]) -> list[Stack]:
+        current, main = self._current, self._thread
+        wanted = {current.number: main} if current is not None and main is not None else {}
+        return in_order(numbers, watch_threads({n: t for n, t in wanted.items() if n in numbers}))
 
     def running(self) -> list[Running]:
         current = self._current

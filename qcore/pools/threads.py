@@ -10,13 +10,14 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from qcore.execution.run import RunContext, run
 from qcore.execution.soft_limits import thread_limit
 from qcore.pools.base import PoolFeatures, PoolSetup, Running
 from qcore.pools.in_process import InProcessPool
+from qcore.pools.stacks import Stack, Thread, in_order, system_ids, watch_threads
 from qcore.wire.outcome import Job
 
 
@@ -95,6 +96,15 @@ class ThreadPool(InProcessPool):
             self._jobs.put(None)
         self._held -= len(numbers)
         return numbers
+
+    def stacks(self, numbers: Sequence[int], soon: Callable[[Callable[[], None]], None]) -> list[Stack]:
+        ids = system_ids()
+        wanted = {
+            running.number: Thread(ident, ids.get(ident, 0))
+            for ident, running in list(self._current.items())
+            if running.number in numbers
+        }
+        return in_order(numbers, watch_threads(wanted))
 
     def running(self) -> list[Running]:
         return list(self._current.values())

@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qcore.base.times import iso, per_second
+from msgspec import to_builtins
+
+from qcore.base.times import epoch_of, iso, per_second
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.queues import Binding
 from qcore.brokers.contract.records import Delivery
@@ -95,6 +97,26 @@ class RemoteControl:
     def reserved(self) -> list[dict[str, Any]]:
         running = {r.number for r in self.pool.running()}
         return [h.info(self.node, None, None) for n, h in list(self.loop.held.items()) if n not in running]
+
+    def stacks(self, ids: list[str]) -> dict[str, Any]:
+        """The stacks of running tasks, of those with these ids or of all, the longest running ones first."""
+        held, wanted = self.loop.held, set(ids)
+        running = sorted((r for r in self.pool.running() if r.number in held), key=lambda r: r.since)
+        if wanted:
+            running = [r for r in running if (one := held.get(r.number)) and one.message.id in wanted]
+        chosen = {r.number: r for r in running[:STACKS_MOST]}
+        infos = {n: one for n in chosen if (one := held.get(n)) is not None}
+        tasks = [
+            {
+                "id": infos[stack.number].message.id,
+                "name": infos[stack.number].message.shown_name,
+                "worker_pid": chosen[stack.number].pid,
+                "time_start": epoch_of(chosen[stack.number].since),
+                **{k: v for k, v in to_builtins(stack).items() if k != "number"},
+            }
+            for stack in self.pool.stacks(list(infos), self.loop.call_soon)
+        ]
+        return {"tasks": tasks, "left_out": len(running) - len(tasks)}
 
     def scheduled(self) -> list[dict[str, Any]]:
         return scheduled(self.app.broker, self.queues(), self.node)
@@ -343,6 +365,8 @@ def note(text: str) -> None:
 
 
 SHOWN_MOST = 1000
+#: stacks in one reply
+STACKS_MOST = 200
 
 
 def scheduled(broker: Broker, queues: Sequence[str], node: str) -> list[dict[str, Any]]:

@@ -53,7 +53,7 @@ def everything(app: App, timeout_s: float = ASK_S) -> TasksAtWorkers:
         silent.update(s.node for s in answers.silent)
         for worker, tasks in answers.replies.items():
             for task in tasks if isinstance(tasks, list) else ():
-                if (held := _held(task, state, worker)) is not None:
+                if (held := held_task(task, state, worker)) is not None:
                     found[held.id, worker] = held  # the last reply wins: the task may run by now
         if not answers.replies and not answers.silent:
             break  # no worker is online
@@ -73,14 +73,14 @@ def named(app: App, ids: Sequence[str], timeout_s: float = ASK_S) -> TasksAtWork
                 if not (isinstance(value, list | tuple) and len(value) == 2):
                     continue
                 word = _QUESTIONS.get(str(value[0]), "reserved")
-                if (held := _held(value[1], word, worker)) is not None:
+                if (held := held_task(value[1], word, worker)) is not None:
                     found.append(held)
         if not answers.replies and not answers.silent:
             break
     return TasksAtWorkers(found, sorted(silent))
 
 
-def _held(task: Any, state: str, worker: str) -> HeldTask | None:
+def held_task(task: Any, state: str, worker: str) -> HeldTask | None:
     """Parse one task of a reply; None when it is malformed. Any client may have written the reply."""
     if not isinstance(task, Mapping):
         return None

@@ -49,6 +49,24 @@ class Looking:
         assert (text_of(found[1203].raw), round(found[1203].due_at or 0)) == ("late", round(due_at))
         assert [w.returns for w in found] == [1] + [0] * 1203
 
+    def test_the_holder_of_a_message_in_flight_is_named(self, broker: Broker, queue: str) -> None:
+        needs(broker, "moves")
+        put(broker, queue, "wanted", "other", "waits")
+        before = time.time()
+        consumer = broker.consumer([queue], "w1@host.example")
+        wanted, _ = take(consumer, 2)
+
+        found = broker.administration.holder("wanted")
+
+        assert found is not None
+        assert (found.queue, found.node, found.by_celery) == (queue, "w1@host.example", False)
+        assert text_of(found.raw) == "wanted"
+        assert found.until is not None and 0 < found.until - before < broker.lease_s + 60
+        assert broker.administration.holder("waits") is None
+        end(consumer, wanted)
+        assert broker.administration.holder("wanted") is None
+        assert broker.administration.holder("other") is not None
+
     def test_what_was_shown_is_dropped_or_moved_and_nothing_else(self, broker: Broker, queue: str) -> None:
         needs(broker, "moves")
         put(broker, queue, *[f"m{i}" for i in range(50)])

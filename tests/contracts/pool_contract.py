@@ -7,6 +7,7 @@ import os
 import random
 import select
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -196,6 +197,38 @@ class PoolContract:
         assert running.number == 1
         assert before - 0.1 < running.since < time.monotonic()
         assert bench.pool.running() == []
+
+    def test_a_running_job_tells_where_it_is(self, make: Callable[..., Bench], tmp_path: Path) -> None:
+        bench = make()
+        if bench.pool.name == "solo":
+            pytest.skip("a solo pool is looked at from another thread; see test_stack.py")
+        release, told = tmp_path / "release", list[Any]()
+
+        bench.give(bench.job("hold", str(release)))
+        bench.until(lambda: bool(bench.pool.running()))
+        soon: list[Callable[[], None]] = []
+
+        def look() -> bool:
+            """From another thread, as the control thread does, while this one is the worker's loop."""
+            asked = threading.Thread(target=lambda: told.append(bench.pool.stacks([1, 99], soon.append)))
+            asked.start()
+            while asked.is_alive():
+                bench.turn()
+                while soon:
+                    soon.pop(0)()
+            return any(frame.function == "hold" for frame in told[-1][0].frames)
+
+        bench.until(look)
+        release.touch()
+        bench.all_done(1)
+
+        one, unknown = told[-1]
+        assert (one.number, one.problem) == (1, "")
+        assert one.frames[0].function == "hold"
+        assert one.frames[0].file == __file__
+        assert (unknown.number, unknown.frames) == (99, [])
+        assert "meanwhile" in unknown.problem
+        assert bench.outcomes[1].text == "'let go'"
 
     def test_the_soft_limit_interrupts(self, make: Callable[..., Bench]) -> None:
         bench = make()

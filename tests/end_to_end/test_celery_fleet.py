@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -140,6 +140,42 @@ def test_waiting_shows_how_the_task_stands_and_ctrl_c_only_stops_the_waiting(fle
     assert fleet.run("result", "napping", "--wait", "-t", "60").stdout == "1.2\n"
 
 
+def test_why_and_stack_say_what_celery_does_not_tell(fleet: Fleet) -> None:
+    """Each worker has one slot and prefetches four: of five tasks at least one waits behind another."""
+
+    def why(task_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(fleet.run("task", "why", task_id, "-o", "json").stdout)
+        return found
+
+    def causes() -> dict[str, str]:
+        return {task_id: why(task_id)["cause"] for task_id in ids}
+
+    fleet.run("call", "proj.add", "-a", "[1, 1]", "--id", "later", "--countdown", "1000")
+    ids = [f"long-{number}" for number in range(5)]
+    for task_id in ids:
+        fleet.run("call", "proj.nap", "-a", "[6]", "--id", task_id)
+    found = wait_for(lambda: c if {"running", "prefetched"} <= set((c := causes()).values()) else None)
+
+    running = next(task_id for task_id, cause in found.items() if cause == "running")
+    prefetched = next(task_id for task_id, cause in found.items() if cause == "prefetched")
+    stack = fleet.run("task", "stack", running)
+    every = fleet.run("worker", "stack")
+    assert "cannot be known" in " ".join(why(running)["evidence"])
+    assert "when it starts cannot be known" in " ".join(why(prefetched)["evidence"])
+    assert (
+        why(prefetched)["sentence"].split(" ", 1)[1].startswith("has prefetched it and runs proj.nap first")
+    )
+    assert why("later")["cause"] == "waits_for_time"
+    assert "a worker of Celery, holds it until " in why("later")["sentence"]
+    assert stack.returncode == exit_codes.FAILED
+    assert "Celery's workers do not tell their stacks" in stack.stderr
+    assert every.returncode == exit_codes.PARTIAL
+    assert every.stderr.count("Celery's workers do not tell their stacks") == 3
+    ended = fleet.run("control", "terminate", "KILL", *ids, "later")
+    assert ended.returncode == exit_codes.OK, ended.stderr
+    wait_for(lambda: set(causes().values()) == {"revoked"})
+
+
 def test_queues_are_listed_and_purged(fleet: Fleet) -> None:
     fleet.run("call", "proj.add", "-a", "[1, 1]", "-Q", "nobody")
 
@@ -238,10 +274,13 @@ def test_a_fleet_on_rabbitmq_answers_too(
     grown = fleet.all_answer("control", "pool_grow", "1", "-d", "c1@test")
     called = fleet.run("call", "proj.add", "-a", "[2, 2]", "--wait", "-t", "60")
     ghost = fleet.run("inspect", "ping", "-d", "ghost@test", "-t", "0.3")
+    why = fleet.run("task", "why", "no-such-id")
 
     assert (ping.returncode, json.loads(ping.stdout)["replies"]) == (0, {"c1@test": {"ok": "pong"}})
     assert "celery" in named
     assert "pool will grow" in grown
     assert (called.returncode, called.stdout) == (exit_codes.OK, "4\n")
+    assert why.returncode == exit_codes.PARTIAL
+    assert "it may wait in a queue, which this broker cannot tell" in why.stdout
     # Nobody there can say who listens, so whoever is named and says nothing is silent.
     assert ghost.returncode == exit_codes.PARTIAL

@@ -52,6 +52,17 @@ class Waiting(msgspec.Struct, frozen=True):
     handle: Any = None  # the driver's own data
 
 
+class Holder(msgspec.Struct, frozen=True):
+    """Who holds a message in flight."""
+
+    queue: str
+    raw: bytes
+    node: str = ""  # the name of the worker; empty: unknown
+    #: when its lease ends unless it is renewed, epoch seconds; None: there is no lease
+    until: float | None = None
+    by_celery: bool = False  # a worker of Celery, which has no lease
+
+
 class Administration(ABC):
     """Operations for operators."""
 
@@ -89,6 +100,11 @@ class Administration(ABC):
         """The waiting messages: the ready ones in claim order, then the delayed ones. Alters nothing and
         reads page by page; messages that arrive or leave meanwhile may be missed."""
         raise Unsupported(self._driver, "read all messages of a queue")
+
+    def holder(self, task_id: str) -> Holder | None:
+        """Who holds the message of this task in flight; None when nobody does. For drivers with
+        features.moves; it reads all messages in flight."""
+        raise Unsupported(self._driver, "look into the messages in flight")
 
     @abstractmethod
     def quarantined(self, limit: int = 100) -> list[Quarantined]:

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from qcore.brokers.contract.administration import Administration, Depth, Pause, Waiting
+from qcore.brokers.contract.administration import Administration, Depth, Holder, Pause, Waiting
 from qcore.brokers.contract.records import Message, Quarantined
 from qcore.brokers.memory.state import PRIORITIES, Entry, MemoryState, Queue
 from qcore.brokers.shared.message_ids import is_one_of, priority_of
@@ -37,6 +37,15 @@ class MemoryAdministration(Administration):
         with self._state.changed:
             found = self._state.queues.get(queue) or Queue()
             return [(due_at, e.raw) for due_at, _, e in sorted(found.delayed)[:limit]]
+
+    def holder(self, task_id: str) -> Holder | None:
+        with self._state.changed:
+            for owner in self._state.owners:
+                for entry in owner.held.values():
+                    if is_one_of(entry.raw, {task_id}):
+                        until = time.time() + owner.lease_until - time.monotonic()
+                        return Holder(entry.queue, entry.raw, owner.node, until)
+        return None
 
     def purge(self, queue: str) -> int:
         with self._state.changed:

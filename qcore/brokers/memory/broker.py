@@ -112,7 +112,7 @@ class MemoryBroker(Broker):
                 self._state.put(message, queue)
 
     def consumer(self, queues: Sequence[str], node: str = "") -> MemoryConsumer:
-        return MemoryConsumer(self._state, queues, self.lease_s, self._failure_limits)
+        return MemoryConsumer(self._state, queues, self.lease_s, self._failure_limits, node)
 
     def first_time(self, key: str, ttl_s: float) -> bool:
         now = time.time()

@@ -22,10 +22,15 @@ class MemoryConsumer(Consumer):
     """One owner of deliveries."""
 
     def __init__(
-        self, state: MemoryState, queues: Sequence[str], lease_s: float, limits: FailedTaskLimits
+        self,
+        state: MemoryState,
+        queues: Sequence[str],
+        lease_s: float,
+        limits: FailedTaskLimits,
+        node: str = "",
     ) -> None:
         self.armed, self._limits = False, limits
-        self._state, self._lease_s = state, lease_s
+        self._state, self._lease_s, self._node = state, lease_s, node
         self._numbers = itertools.count(1)
         self._limit: int | None = None
         self._pipe = WakePipe()
@@ -35,7 +40,7 @@ class MemoryConsumer(Consumer):
         self._turns = PriorityFairness()
         self.queues = ()
         with state.changed:
-            self._owner = Owner(lease_s)
+            self._owner = Owner(lease_s, node)
             state.owners.add(self._owner)
             state.consumers.add(self)
         self.set_queues(queues)
@@ -165,7 +170,7 @@ class MemoryConsumer(Consumer):
     def _switch(self) -> None:
         """Continue as a new owner; reap() returns the old owner's messages."""
         self._lost = True
-        self._owner = Owner(self._lease_s)
+        self._owner = Owner(self._lease_s, self._node)
         self._state.owners.add(self._owner)
 
     def reap(self) -> int:

@@ -78,7 +78,8 @@ class Queue:
 
 
 class Owner:
-    def __init__(self, lease_s: float) -> None:
+    def __init__(self, lease_s: float, node: str = "") -> None:
+        self.node = node
         self.lease_until = time.monotonic() + lease_s
         self.held: dict[int, Entry] = {}
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from qcore.base.times import epoch
-from qcore.brokers.contract.administration import AUDIT_SIZE, Administration, Depth, Pause, Waiting
+from qcore.brokers.contract.administration import AUDIT_SIZE, Administration, Depth, Holder, Pause, Waiting
 from qcore.brokers.contract.records import Quarantined
 from qcore.brokers.redis.administration_scripts import (
     DEPTHS,
@@ -33,8 +33,10 @@ from qcore.brokers.redis.connection import SharedConnection
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.scripts import unmark
 from qcore.brokers.shared.message_ids import is_one_of, priority_of
+from qcore.errors import Unsupported
 
 SCAN_S = 2.0  # the longest time spent on scanning for binding tables
+MOST_OF_CELERY = 10_000  # messages held by Celery's workers that are searched
 AT_ONCE = 500  # messages per script call, so that no call blocks the server for long
 
 
@@ -192,6 +194,43 @@ class RedisAdministration(Administration):
         if not counts:
             return {}
         return {queue: sum(counts.get(name, 0) for name in keys.lists(queue)) for queue in queues}
+
+    def holder(self, task_id: str) -> Holder | None:
+        keys, call = self._keys, self._shared.call
+        for one in call("ZRANGE", keys.owners, 0, -1):
+            owner = one.decode()
+            fields = call("HGETALL", keys.ledger + owner)
+            held = [
+                (field.partition(b" ")[2], raw) for field, raw in zip(fields[::2], fields[1::2], strict=True)
+            ]
+            for name in call("SMEMBERS", keys.watched + owner):
+                claimed = f"{keys.claim}{owner} {name.decode()}"
+                held += [(name, raw) for raw in call("LRANGE", claimed, 0, -1)]
+            for name, raw in held:
+                if is_one_of(raw, {task_id}):
+                    left_s = max(int(call("TTL", keys.lease + owner)), 0)
+                    queue, node = keys.queue_of(name.decode()), owner.partition(".")[2]
+                    return Holder(queue, unmark(raw)[0], node, time.time() + left_s)
+        return self._held_by_celery(task_id)
+
+    def _held_by_celery(self, task_id: str) -> Holder | None:
+        """Celery's workers keep [message, exchange, queue] by a number of their own."""
+        if int(self._shared.call("HLEN", self._keys.unacked)) > MOST_OF_CELERY:
+            raise Unsupported(
+                "redis", f"search more than {MOST_OF_CELERY:,} messages that Celery's workers hold"
+            )
+        mark = task_id.encode()
+        for value in self._shared.call("HGETALL", self._keys.unacked)[1::2]:
+            if mark not in value:
+                continue
+            try:
+                message, _, queue = msgspec.json.decode(value)
+            except (msgspec.DecodeError, ValueError, TypeError):
+                continue  # not written by Celery
+            raw = msgspec.json.encode(message)
+            if is_one_of(raw, {task_id}):
+                return Holder(str(queue), raw, by_celery=True)
+        return None
 
     def held_by_others(self) -> int | None:
         return int(self._shared.call("HLEN", self._keys.unacked))

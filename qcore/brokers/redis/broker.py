@@ -219,7 +219,7 @@ class RedisBroker(Broker):
 
     def consumer(self, queues: Sequence[str], node: str = "") -> RedisConsumer:
         limits = self._failure_limits
-        return RedisConsumer(self._door, self._keys, queues, self.lease_s, self._route, limits)
+        return RedisConsumer(self._door, self._keys, queues, self.lease_s, self._route, limits, node)
 
     def first_time(self, key: str, ttl_s: float) -> bool:
         ttl_ms = max(int(ttl_s * 1000), 1)

@@ -66,8 +66,9 @@ class RedisConsumer(Consumer):
         lease_s: float,
         route: Route,
         limits: FailedTaskLimits,
+        node: str = "",
     ) -> None:
-        self._door, self._keys, self._route = door, keys, route
+        self._door, self._keys, self._route, self._node = door, keys, route, node
         self._kept_as = (ttl_us(limits), limits.most)
         self._sweep_at = time.monotonic() + SWEEP_EVERY_S
         self._lease_s, self._lease_ms = lease_s, max(1, int(lease_s * 1000))
@@ -77,7 +78,7 @@ class RedisConsumer(Consumer):
         self._side = RedisConnection(door)  # for renew() and reap(), which another thread may call
         self._side_lock = threading.Lock()
         self._owner_lock = threading.Lock()
-        self._owner = Owner(keys)
+        self._owner = Owner(keys, node)
         self._lost = False
         self._next = 1
         self._held: set[int] = set()
@@ -338,7 +339,7 @@ class RedisConsumer(Consumer):
         with self._owner_lock:
             if self._owner is not lost:
                 return
-            fresh = Owner(self._keys)
+            fresh = Owner(self._keys, self._node)
             self._enrol(link, fresh)
             crashpoint("lease_renamed")
             self._owner, self._lost = fresh, True

@@ -32,8 +32,9 @@ MOST_DIRECT_BYTES = 65_536  # a settlement from the claim list sends the message
 class Owner:
     """The names of all Redis keys of one owner."""
 
-    def __init__(self, keys: Keys) -> None:
-        self.id = new_id()
+    def __init__(self, keys: Keys, node: str = "") -> None:
+        """node: the name of the worker, which holder() in administration.py reads from the id."""
+        self.id = f"{new_id()}.{node}" if node else new_id()
         self.lease, self.ledger = keys.lease + self.id, keys.ledger + self.id
         self.claim, self.watched = keys.claim + self.id, keys.watched + self.id
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from qcore.brokers.contract.administration import AUDIT_SIZE, Administration, Depth, Pause, Waiting
+from qcore.brokers.contract.administration import AUDIT_SIZE, Administration, Depth, Holder, Pause, Waiting
 from qcore.brokers.contract.records import Message, Quarantined
 from qcore.brokers.shared.message_ids import is_one_of, priority_of
 from qcore.brokers.sqlite.consumer import next_position, put
@@ -44,6 +44,17 @@ class SqliteAdministration(Administration):
     def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
         sql = f"SELECT due_at, raw FROM messages WHERE {_IS_DELAYED} ORDER BY due_at LIMIT ?"
         return [(due_at, raw) for due_at, raw in self._file.rows(sql, queue, limit)]
+
+    def holder(self, task_id: str) -> Holder | None:
+        sql = (
+            "SELECT queue, raw, node, lease_until FROM messages LEFT JOIN owners ON owners.id = owner "
+            "WHERE owner IS NOT NULL AND instr(raw, CAST(? AS BLOB))"
+        )
+        for queue, raw, node, until in self._file.rows(sql, task_id):
+            if is_one_of(raw, {task_id}):
+                ends = None if until is None else time.time() + until - self._file.steady_s()
+                return Holder(queue, raw, node or "", ends)
+        return None
 
     def purge(self, queue: str) -> int:
         def delete(db: Connection) -> int:

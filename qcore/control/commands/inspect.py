@@ -187,6 +187,15 @@ def scheduled(worker: WorkerView, **_: Any) -> Any:
     return worker.scheduled()
 
 
+@command("stack", kind="inspect", variadic="ids", visible=False, signature="[id1 [id2 [... [idN]]]]")
+def stack(worker: WorkerView, ids: Ids = "", **_: Any) -> Any:
+    """Where running tasks are now: their Python stacks, without the values of variables.
+
+    `qctl worker stack` and `qctl task stack` print them; docs/architecture.md has the format (control bus).
+    """
+    return worker.stacks(ids_of(ids))
+
+
 @command("stats", kind="inspect")
 def stats(worker: WorkerView, **_: Any) -> Any:
     """Statistics of the worker, its pool, its broker and its resources."""

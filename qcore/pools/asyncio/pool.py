@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from qcore.base.times import epoch_of
@@ -25,6 +25,7 @@ from qcore.pools.asyncio.threads import Stopped, Threads, interrupt
 from qcore.pools.asyncio.watchdog import Watchdog
 from qcore.pools.base import PoolFeatures, PoolSetup, Running
 from qcore.pools.in_process import InProcessPool
+from qcore.pools.stacks import AWAIT, Stack, Thread, frames, in_order, of_coroutine, system_ids, watch_threads
 from qcore.wire.outcome import End, Job, Outcome
 
 log = logging.getLogger("qcore.worker")
@@ -174,6 +175,24 @@ class AsyncioPool(InProcessPool):
             except IndexError:
                 self._held -= len(numbers)
                 return numbers
+
+    def stacks(self, numbers: Sequence[int], soon: Callable[[Callable[[], None]], None]) -> list[Stack]:
+        found: dict[int, Stack] = {}
+        threads: dict[int, Thread] = {}
+        ids = system_ids()
+        for number in numbers:
+            flight = self._flights.get(number)
+            if flight is None:
+                continue
+            coroutine: Any = flight.task.get_coro() if flight.task is not None else None
+            if flight.thread is not None:
+                threads[number] = Thread(flight.thread, ids.get(flight.thread, 0))
+            elif getattr(coroutine, "cr_running", False) and self._thread.ident is not None:
+                threads[number] = Thread(self._thread.ident, self._thread.native_id or 0)
+            elif getattr(coroutine, "cr_suspended", False):
+                where, awaited = of_coroutine(coroutine)
+                found[number] = Stack(number, AWAIT, frames(where), awaited)
+        return in_order(numbers, {**found, **watch_threads(threads)})
 
     def running(self) -> list[Running]:
         pid = os.getpid()

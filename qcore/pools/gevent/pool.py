@@ -7,6 +7,7 @@ the app is imported (patch.py); from Python the caller does it.
 
 from __future__ import annotations
 
+import _thread
 import importlib
 import os
 import time
@@ -23,6 +24,7 @@ from qcore.execution.run_signals import traced
 from qcore.pools.base import PoolFeatures, PoolSetup, Running
 from qcore.pools.gevent import patch
 from qcore.pools.in_process import InProcessPool
+from qcore.pools.stacks import SWITCHED, Stack, Thread, frames, in_order, of_thread, watch_threads
 from qcore.tasks.joins import waiting_blocks
 from qcore.wire.outcome import End, Job, Outcome
 
@@ -79,6 +81,7 @@ class GeventPool(InProcessPool):
             self.setup.before_run()
         monkey: Any = importlib.import_module("gevent.monkey")
         self._hub: Any = None
+        self._ident = monkey.get_original("_thread", "get_ident")
         ready_r, ready_w = os.pipe()
         # A system thread: `threading` creates greenlets now.
         monkey.get_original("_thread", "start_new_thread")(self._serve, (ready_w,))
@@ -88,6 +91,7 @@ class GeventPool(InProcessPool):
     # --- in the greenlets' thread
 
     def _serve(self, ready: int) -> None:
+        self._thread = Thread(self._ident(), _thread.get_native_id())
         waiting_blocks(False)  # a greenlet that waits lets the others run
         gevent: Any = importlib.import_module("gevent")
         self._hub = gevent.get_hub()
@@ -165,6 +169,21 @@ class GeventPool(InProcessPool):
             except IndexError:
                 self._held -= len(numbers)
                 return numbers
+
+    def stacks(self, numbers: Sequence[int], soon: Callable[[Callable[[], None]], None]) -> list[Stack]:
+        found: dict[int, Stack] = {}
+        threads: dict[int, Thread] = {}
+        for number in numbers:
+            flight = self._flights.get(number)
+            greenlet = flight.greenlet if flight is not None else None
+            if not greenlet:  # gone, or it has not begun
+                continue
+            where = of_thread(greenlet.gr_frame)
+            if where:
+                found[number] = Stack(number, SWITCHED, frames(where))
+            else:  # it has the thread
+                threads[number] = self._thread
+        return in_order(numbers, {**found, **watch_threads(threads)})
 
     def running(self) -> list[Running]:
         pid = os.getpid()

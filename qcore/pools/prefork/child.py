@@ -18,6 +18,7 @@ from qcore.base.crashpoints import crashpoint
 from qcore.errors import SoftTimeLimitExceeded
 from qcore.execution.run import RunContext, run
 from qcore.execution.soft_limits import alarm_limit
+from qcore.pools.prefork.child_stacks import tell_when_asked
 from qcore.pools.prefork.slot import Slot
 from qcore.signals import worker_process_shutdown
 from qcore.tasks.request import current_request
@@ -41,9 +42,16 @@ def _take_soft_signals(slot: Slot) -> None:
     signal.signal(signal.SIGUSR1, on_signal)
 
 
-def serve(sock: socket.socket, slot: Slot, tools: RunContext, before_run: Callable[[], None] | None) -> None:
-    """Run jobs until the parent closes the socket."""
+def serve(
+    sock: socket.socket,
+    slot: Slot,
+    tools: RunContext,
+    before_run: Callable[[], None] | None,
+    stack_w: int,
+) -> None:
+    """Run jobs until the parent closes the socket. stack_w: the pipe through which it tells its stack."""
     _take_soft_signals(slot)
+    tell_when_asked(stack_w)
     if before_run is not None:
         before_run()
     crashpoint("child_born")

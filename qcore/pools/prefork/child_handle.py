@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from qcore.pools.base import RuntimeEstimate
-from qcore.pools.prefork.slot import Slot
+from qcore.pools.prefork.slot import Slot, StackPipe
 from qcore.wire.outcome import RECV_BYTES, End, Frames, Job
 
 #: how long a child may take to read its jobs, seconds
@@ -50,11 +50,16 @@ class ChildHandle:
         "silent_at",
         "slot",
         "sock",
+        "stack_pipe",
         "status",
     )
 
-    def __init__(self, index: int, sock: socket.socket, slot: Slot, pace: RuntimeEstimate) -> None:
+    def __init__(
+        self, index: int, sock: socket.socket, slot: Slot, pace: RuntimeEstimate, stack_pipe: StackPipe
+    ) -> None:
+        """stack_pipe: through it the child tells its stack."""
         self.index, self.sock, self.slot, self.pace = index, sock, slot, pace
+        self.stack_pipe = stack_pipe
         self.pid = 0
         self.seq = 0
         self.given = 0
@@ -86,6 +91,13 @@ class ChildHandle:
         if not self.outstanding or self.outstanding[0].seq > self.killed[0]:
             self.killed = None
             self.slot.release()
+
+    def close(self) -> None:
+        """Close what leads to it."""
+        self.sock.close()
+        for descriptor in self.slot.tokens():
+            os.close(descriptor)
+        self.stack_pipe.close()
 
     def write(self, data: bytes) -> None:
         """Send without blocking; bytes that the socket does not accept stay in the backlog."""

@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from qcore.errors import PoolBroken
+from qcore.pools.prefork.child_stacks import ignore_requests
 from qcore.wire.outcome import RECV_BYTES, Frames, anything
 
 REQUEST = struct.Struct("<cii")
@@ -199,6 +200,7 @@ def _ignore_signals() -> None:
     """The worker decides about shutdown; a signal to the whole group must not end running tasks."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1):
         signal.signal(signum, signal.SIG_IGN)
+    ignore_requests()
 
 
 def die_with(parent: int) -> None:

@@ -18,7 +18,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from qcore.base.crashpoints import crashpoint
@@ -29,8 +29,10 @@ from qcore.execution.run import RunContext
 from qcore.pools.base import SLOW_S, STUCK_S, Pool, PoolFeatures, PoolSetup, Running, RuntimeEstimate
 from qcore.pools.prefork.child import serve
 from qcore.pools.prefork.child_handle import ChildHandle, end_idle, exit_text
+from qcore.pools.prefork.child_stacks import ChildStacks
 from qcore.pools.prefork.fork_server import ForkServer
-from qcore.pools.prefork.slot import MAX_SLOTS, Slot, shared_slots, token_pipe
+from qcore.pools.prefork.slot import MAX_SLOTS, Slot, StackPipe, shared_slots, token_pipe
+from qcore.pools.stacks import Stack, in_order
 from qcore.signals import worker_process_shutdown
 from qcore.wire.outcome import RECV_BYTES, End, Job, Outcome, pack_jobs, unpack_outcome
 
@@ -69,6 +71,7 @@ class PreforkPool(Pool):
         self._unassigned: deque[Job] = deque()  # taken from dead or slow children, not yet given again
         self._next_look = self._next_watch = 0.0
         self._stopping = False
+        self._stacks = ChildStacks(self._signal)
 
     # --- lifecycle
 
@@ -79,7 +82,7 @@ class PreforkPool(Pool):
         def child_main(index: int, descriptors: list[int]) -> None:
             sock = socket.socket(fileno=descriptors[0])
             slot = Slot(memory, index, descriptors[1], descriptors[2])
-            serve(sock, slot, tools, before_run)
+            serve(sock, slot, tools, before_run, descriptors[3])
 
         self._fork_server = ForkServer(child_main)
         # No user code runs here, and the loop's objects are freed by reference counting. With the default
@@ -98,13 +101,15 @@ class PreforkPool(Pool):
         token_r, token_w = token_pipe()
         slot = Slot(self._memory, index, token_r, token_w)
         slot.clear()
-        self._fork_server.fork(index, [theirs.fileno(), token_r, token_w])
+        stack_pipe, stack_w = StackPipe.open()
+        self._fork_server.fork(index, [theirs.fileno(), token_r, token_w, stack_w])
         theirs.close()
+        os.close(stack_w)
         ours.setblocking(False)
         pace = RuntimeEstimate(self.setup.strict_prefetch)
         if self.pace.typical_s is not None:
             pace.add_runtime(self.pace.typical_s)
-        child = ChildHandle(index, ours, slot, pace)
+        child = ChildHandle(index, ours, slot, pace, stack_pipe)
         self._children[index] = child
         self._by_fd[ours.fileno()] = child
 
@@ -279,9 +284,7 @@ class PreforkPool(Pool):
         crashpoint("child_buried")
         del self._children[child.index]
         self._by_fd.pop(child.sock.fileno(), None)
-        child.sock.close()
-        for token in (child.slot._token_r, child.slot._token_w):
-            os.close(token)
+        child.close()
         started, since = child.slot.current()
         for job in child.outstanding:
             if job.seq > started:
@@ -413,6 +416,10 @@ class PreforkPool(Pool):
             if now is not None:
                 found.append(Running(now[0].number, now[1], child.pid))
         return found
+
+    def stacks(self, numbers: Sequence[int], soon: Callable[[Callable[[], None]], None]) -> list[Stack]:
+        found = {s.number: s for s in self._stacks.ask(list(self._children.values()), soon)}
+        return in_order(numbers, found)
 
     def kill(self, number: int, end: End, signum: int) -> bool:
         for child in self._children.values():

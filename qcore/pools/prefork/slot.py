@@ -1,10 +1,12 @@
-"""The shared words of one child: its running job, the start time, and the token that guards them."""
+"""The shared words of one child: its running job, the start time, and the token that guards them; and the
+pipe through which it tells its stack."""
 
 from __future__ import annotations
 
 import mmap
 import os
 import select
+import threading
 import time
 
 WORDS = 8  # of 64 bits, per slot
@@ -40,6 +42,10 @@ class Slot:
         self._words = memoryview(memory).cast("q")[index * WORDS : (index + 1) * WORDS]
         self._token_r, self._token_w = token_r, token_w
         self._holds = False  # the parent has the token, for longer than one decision
+
+    def tokens(self) -> tuple[int, int]:
+        """Both ends of the token's pipe."""
+        return self._token_r, self._token_w
 
     def clear(self) -> None:
         """Reset for a new child: no job runs, none was taken back."""
@@ -114,3 +120,30 @@ def token_pipe() -> tuple[int, int]:
     os.set_blocking(r, False)
     os.write(w, b"x")
     return r, w
+
+
+class StackPipe:
+    """The reading end of the pipe through which a child tells its stack. The loop's thread closes it while
+    the control thread may read, and the number of a closed descriptor is soon that of another file."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls) -> tuple[StackPipe, int]:
+        """A new pipe, and its writing end, for the child."""
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        return cls(reading), writing
+
+    def duplicate(self) -> int | None:
+        """Another descriptor of it, which the caller closes; None when it is closed."""
+        with self._lock:
+            return None if self._descriptor is None else os.dup(self._descriptor)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+            self._descriptor = None

@@ -55,6 +55,22 @@ MEANINGS: dict[str, str] = {
     "kwargs": "arguments by name",
     "result": "what the task returned, or its error",
     "traceback": "where it failed, as Python prints it",
+    "cause": (
+        "why the task is where it is, a fixed word: running, behind, prefetched, paused_queue, no_consumer, "
+        "unknown_task, waits_for_time, rate_limited, revoked, expired, silent_worker, finished, set_aside, "
+        "unknown_id"
+    ),
+    "sentence": "the cause in words",
+    "evidence": "lines of text that support the cause",
+    "is_certain": "whether all workers answered that may have the task",
+    "doing": (
+        "what a running task does: python (executes Python code), c_wait or c_compute (in a call into C), "
+        "await (a coroutine), switched (a greenlet), unknown"
+    ),
+    "waits_in": "the kernel's function that it waits in, or the type of what a coroutine awaits",
+    "frames": "its calls, the most recent one last: file, line, function and code",
+    "task.stack.problem": "why there are no frames; null: there are",
+    "worker.stack.problem": "why there are no frames; null: there are",
     "exception": "type and text of the error",
     "exc_type": "the type of the error",
     "exc_message": "the text of the error",

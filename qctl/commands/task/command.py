@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qctl import exit_codes
 from qctl.cli.command import CliGroup
+from qctl.commands.task.explain import pages
 from qctl.commands.task.revoke import revoke_page, unrevoke_page
 from qctl.commands.task.show import add_to
 
@@ -20,5 +21,5 @@ command = CliGroup(
     see_also=["failed", "queue", "result", "help filters"],
 )
 add_to(command)
-for page in (revoke_page, unrevoke_page):
+for page in (*pages(), revoke_page, unrevoke_page):
     command.add_command(page)

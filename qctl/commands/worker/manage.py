@@ -1,4 +1,4 @@
-"""`qctl worker ls, drain, resume, restart`: manage running workers.
+"""`qctl worker ls, stack, drain, resume, restart`: manage running workers.
 
 In:  names or globs of workers.  Out: lists, and an exit code that shows whether all workers complied.
 Before this: qctl/commands/worker/command.py, whose subcommands they are.
@@ -18,6 +18,7 @@ from qctl.cli.confirm import CODES, ask
 from qctl.cli.confirm import options as consent_options
 from qctl.cli.session import current
 from qctl.cli.types import WorkerName
+from qctl.fleet import stacks
 from qctl.fleet.silent_workers import report_silence
 from qctl.output import replies
 from qctl.output.table import Column
@@ -185,6 +186,18 @@ def _resume(destination: tuple[str, ...]) -> int:
     return code
 
 
+def _stack(destination: tuple[str, ...]) -> int:
+    session = current()
+    wanted = list(destination) or None
+    found = stacks.ask(session, [], wanted, _timeout())
+    stacks.write(session, "worker.stack", found)
+    found.answers.silent, silent = [], found.answers.silent  # write() has named them
+    code = report_silence(session, found.answers, wanted, _timeout()) if not silent else exit_codes.PARTIAL
+    if not found.items and not silent and not found.without:
+        session.out.note("no task runs")
+    return exit_codes.PARTIAL if found.without else code
+
+
 def _pids(stats: dict[str, Any]) -> set[int]:
     return set((stats.get("pool") or {}).get("processes") or ())
 
@@ -230,6 +243,23 @@ def pages() -> list[CliCommand]:
     return [
         _page(
             "ls", _ls, "List workers with their pools, slots and queues.", [("qctl worker ls", "all workers")]
+        ),
+        _page(
+            "stack",
+            _stack,
+            """Print where the running tasks are now: their Python stacks.
+
+            The longest running tasks come first, the most recent call is the last one of each. The
+            first line of a task says whether it executes Python code, waits in a call into C,
+            computes in one, or awaits. The values of variables are not shown. A task is paused for
+            some milliseconds at most. Celery's workers do not tell their stacks.
+
+            A worker whose tasks run in its own process (all pools but prefork) cannot answer while a
+            call into C keeps the interpreter lock; it is named as silent then.""",
+            [
+                ("qctl worker stack", "what all workers are doing"),
+                ("qctl worker stack 'w1@*' -o json", "one worker, for scripts"),
+            ],
         ),
         _page(
             "drain",

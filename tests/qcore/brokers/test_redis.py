@@ -14,7 +14,7 @@ from qcore.brokers.base import Broker
 from qcore.brokers.contract.administration import Depth
 from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement, StoredResult
 from qcore.brokers.registry import open_broker
-from qcore.errors import BrokerDown, BrokerError
+from qcore.errors import BrokerDown, BrokerError, Unsupported
 from qcore.wire import result
 from tests.contracts.broker_contract import broker, opened, queue
 from tests.contracts.consuming import Open, end, nothing_for, put, take, text_of, texts, wait_woken
@@ -345,3 +345,20 @@ def test_a_killed_server_that_keeps_its_data_loses_nothing(queue: str, tmp_path:
         broker.close()
     finally:
         server.stop()
+
+
+def test_a_message_that_a_worker_of_celery_holds_is_found(opened: Open, redis_server: RedisServer) -> None:
+    """Celery's workers keep it in a hash, with its exchange and queue, and do not say who they are."""
+    administration = opened().administration
+    held = '[{"body": "", "headers": {"id": "held-1", "task": "proj.add"}}, "", "mails"]'
+    with redis_server.client() as client:
+        client.hset("unacked", mapping={"tag-1": held, "tag-2": "held-1 is no message"})
+
+        found = administration.holder("held-1")
+
+        assert found is not None
+        assert (found.queue, found.node, found.until, found.by_celery) == ("mails", "", None, True)
+        assert administration.holder("held-2") is None
+        client.hset("unacked", mapping={f"more-{number}": "x" for number in range(10_000)})
+        with pytest.raises(Unsupported, match="more than 10,000 messages that Celery's workers hold"):
+            administration.holder("held-1")

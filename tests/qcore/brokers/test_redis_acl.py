@@ -122,6 +122,7 @@ def test_the_published_acl_is_enough(guarded: GuardedServer, processes: Processe
         "queue peek other",
         "queue move other far --match state:queued,delayed --yes",
         "queue purge far --match state:queued --yes",
+        "task why waits",
         "task revoke nobody",
         "task unrevoke nobody",
     ):
