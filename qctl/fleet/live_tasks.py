@@ -104,16 +104,19 @@ def _of_held(held: HeldTask) -> Record:
 
 
 def _failed(session: Session, wanted: Filter, remarks: list[str]) -> Iterator[Record]:
-    from qctl.fleet.failed_tasks import record, scan
+    from qctl.fleet.failed_tasks import record, scan_all
 
     if wanted.hints.states is not None and "failed" not in wanted.hints.states:
         return
     try:
-        for number, failure in enumerate(scan(session.broker, wanted)):
+        every, remark = scan_all(session.app, wanted)
+        if remark:
+            remarks.append(remark)
+        for number, (failure, stored) in enumerate(every):
             if number >= FAILED:
                 remarks.append(f"only the last {FAILED:,} failed tasks were searched")
                 return
-            yield {**record(failure, wanted.needs_values), "ended_at": failure.failed_at}
+            yield {**record(failure, wanted.needs_values, stored), "ended_at": failure.failed_at}
     except Unsupported:
         remarks.append("this broker keeps no failed tasks")
 

@@ -19,6 +19,7 @@ from qctl.cli.global_options import WatchOption
 from qctl.cli.session import Session, current
 from qctl.cli.types import Span, nearest
 from qctl.fleet import queue_rates
+from qctl.fleet.celery_workers import not_paused
 from qctl.output.table import Column
 from qctl.output.text import age, count, stamp
 
@@ -72,7 +73,8 @@ def _words(item: dict[str, Any]) -> str:
         return ""
     until, by, reason = (item[k] for k in ("paused_until_at", "paused_by", "pause_reason"))
     parts = ["yes", *([f"until {until}"] if until else []), *([f"by {by}"] if by else [])]
-    return " ".join(parts) + (f": {reason}" if reason else "")
+    but = f", not for {', '.join(item['pause_ignored_by'])}" if item["pause_ignored_by"] else ""
+    return " ".join(parts) + (f": {reason}" if reason else "") + but
 
 
 def _items(
@@ -89,6 +91,7 @@ def _items(
             "consumers": None if consumers is None else consumers[queue],
             **_pause(pauses.get(queue)),
             **queue_rates.UNKNOWN,
+            "pause_ignored_by": None if consumers is None else [],
         }
         for queue, depth in zip(queues, depths, strict=True)
     ]
@@ -130,8 +133,9 @@ def _show_list(rates_s: float | None) -> None:
     looked, meta = queue_rates.look(queues, depths), click.get_current_context().meta
     items = _items(session, queues, depths, consumers)
     found = queue_rates.rates(looked, last or meta.get(_LAST), queue_rates.taken(answers))
+    ignored = not_paused(broker.administration.pauses(), answers)
     for item in items:
-        item.update(found[item["queue"]])
+        item.update(found[item["queue"]], pause_ignored_by=ignored.get(item["queue"], []))
     # A program that watches gets a line for each changed item, and a rate changes all the time.
     if session.out.for_people and meta.get(WatchOption.KEY) is not None:
         meta[_LAST] = looked
@@ -140,7 +144,7 @@ def _show_list(rates_s: float | None) -> None:
         session.out.note(f"{count(silent, 'worker')} did not report its queues within {ASK_S:g} s")
     others = broker.administration.held_by_others()
     if others:
-        session.out.note(f"{count(others, 'more message')} held by Celery's workers, of all queues")
+        session.out.note(f"{count(others, 'more message')} held by Celery's workers, of unknown queues")
 
 
 page = CliCommand(
@@ -157,8 +161,8 @@ page = CliCommand(
     lists=True,
     help="""List queues with their backlog, rates and consumers.
 
-    IN FLIGHT counts messages that qcore's workers hold; those of Celery's workers are one number for
-    all queues. OLDEST is the age of the first ready message. Redis knows it for tasks
+    IN FLIGHT counts messages that workers hold; on Redis it is unknown while Celery's workers hold more than
+    10,000. OLDEST is the age of the first ready message. Redis knows it for tasks
     that qcore sent, RabbitMQ for none. CONSUMERS are the workers that answered within 0.3 s.
 
     OUT/S is the departure rate to qcore's workers, averaged over the last 10 to 20 seconds, from
