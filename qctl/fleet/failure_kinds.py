@@ -28,10 +28,20 @@ def kind_of(exception: str, traceback: str) -> str:
             return kind
     found = _REPR.match(exception)
     printed = found[1] if found else ""
-    raised = _raised(traceback)
-    if raised and (printed in _WRAPPERS or last_part(raised) == last_part(printed)):
-        return raised
-    return "" if printed in _WRAPPERS else printed
+    if printed in _WRAPPERS:
+        return _raised(traceback)
+    return _qualified(traceback, last_part(printed)) or printed
+
+
+def _qualified(traceback: str, name: str) -> str:
+    """The name of a class as the last line that begins with it has it, with its module."""
+    end = traceback.rfind(f"{name}:")
+    end = end if end >= 0 else traceback.rfind(name)
+    if end < 0:
+        return ""
+    found = traceback[traceback.rfind("\n", 0, end) + 1 : end + len(name)]
+    whole = found == name or found.endswith(f".{name}")
+    return found if whole and all(part.isidentifier() for part in found.split(".")) else ""
 
 
 def _raised(traceback: str) -> str:

@@ -110,7 +110,7 @@ def held_of(lists: list[Any]) -> int | None:
     from one list to the next between the queries."""
     if not all(isinstance(one, list) for one in lists):
         return None
-    ids = {about.get("id") for tasks in lists for task in tasks if (about := _about(task))}
+    ids = {str(about.get("id")) for tasks in lists for task in tasks if (about := _about(task))}
     return len(ids)
 
 

@@ -31,7 +31,7 @@ _FIELDS = {
     "queue.peek": "id name queue state args kwargs priority eta_at due_at redelivered size_bytes problem",
     "status": _STATUS,
     "task": "id name state queue worker exc args kwargs result runtime_s tries sent_at received_at "
-    "started_at ended_at due_at at root_id parent_id",
+    "started_at ended_at due_at at root_id parent_id expires_at",
     "task.timeline": "what at after_ms worker",
     "task.unrevoke": "id done",
     "worker": "node state pool slots_used slots processed queues uptime_s version held software pid",

@@ -55,7 +55,7 @@ class Choice(NamedTuple):
         if self.tasks is None:
             return True
         seen = state.table.get(str(event.get("uuid")))
-        return seen is not None and self.tasks.matches(record_of(seen))
+        return seen is not None and self.tasks.matches(record_of(seen, time.time()))
 
 
 class RecordingOptions(NamedTuple):

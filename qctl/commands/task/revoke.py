@@ -142,7 +142,7 @@ class Revoker:
         }
         running = [held for held in seen.tasks if held.state == "running"]
         for held in seen.tasks:
-            words[held.id] = f"will be refused by {held.worker}"
+            words[held.id] = f"will be refused by {held.holder}"
         still = self._still_running([held.id for held in running if held.worker not in refused])
         for held in running:
             words[held.id] = self._word(held, refused.get(held.worker), still)
@@ -160,7 +160,7 @@ class Revoker:
             for one in waiting_ids(self._app.broker, set(left)) or ():
                 words[one] = LATER
             words.update(
-                (held.id, f"will be refused by {held.worker}") for held in named(self._app, left).tasks
+                (held.id, f"will be refused by {held.holder}") for held in named(self._app, left).tasks
             )
             ended = [meta.task_id for meta in self._results(left) if meta is not None and meta.is_ready]
             words.update((one, FINISHED) for one in ended if one not in words)
@@ -310,7 +310,9 @@ def _matched(wanted: Filter, terminate: bool, limit: int | None) -> tuple[Chosen
             running += 1
             continue
         items.append(Item(held.id, held.name, held.queue))
-        samples.append(sample(held.id, held.name, f"{held.state} at {held.worker}"))
+        samples.append(
+            sample(held.id, held.name, f"{held.state} at {held.worker}" if held.worker else held.state)
+        )
     if running:
         session.out.note(f"{count(running, 'task')} running, not stopped (--terminate stops them)")
     for node in seen.silent:
