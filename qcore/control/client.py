@@ -168,7 +168,9 @@ class Control(Requests):
                 answers.malformed += 1
                 continue
             answers.replies[reply.node] = reply.value
-            answers.instances.setdefault(reply.node, set()).add(reply.instance)
+            instances = answers.instances.setdefault(reply.node, set())
+            # A worker replies once. Celery's name no instance, so each reply is another worker of that name.
+            instances.add(reply.instance or f"reply {len(instances) + 1}")
             self.app.tick_clock(reply.clock)
 
     def tell(

@@ -283,6 +283,7 @@ def check_tasks(
     for one, queue in holds.items():
         wrong.exact(f"task ls {one} queue", items[one]["queue"], queue)
 
+    check_dry_run(lists, truth, wrong, unconsumed[0], holds)
     counts = picture.counts
     done = {run[3] for run in truth.ended("done")}
     wrong.exact("dashboard succeeded", counts.get("SUCCESS"), len(done))
@@ -294,6 +295,25 @@ def check_tasks(
     wrong.exact("dashboard lost events", picture.missed, 0)
     unnamed = [task.uuid for task in picture.tasks if not task.name]
     wrong.exact("dashboard tasks without a name", unnamed, [])
+
+
+def check_dry_run(lists: Lists, truth: Truth, wrong: Cells, queued: str, holds: dict[str, str]) -> None:
+    """A revoke that changes nothing tells where each task is."""
+    over = truth.ended("done")[0][3]
+    done = lists.run("task", "revoke", queued, *holds, over, "no-such-id", "--dry-run", "-o", "json")
+    told = {item["id"]: item for item in json.loads(done.stdout)["items"]}
+    wrong.exact("revoke --dry-run exit code", done.returncode, 4)
+    wrong.exact("revoke --dry-run queued", told[queued]["done"], "would be removed from queue")
+    wrong.exact("revoke --dry-run over", told[over]["done"], "already finished")
+    wrong.exact("revoke --dry-run unknown", told["no-such-id"]["done"], "unknown id")
+    workers = {"celery": "q2@beta", "reports": "c2@delta"}
+    for one, queue in holds.items():
+        wrong.exact(f"revoke --dry-run {queue} task", told[one]["task"], "shop.hold")
+        wrong.exact(
+            f"revoke --dry-run {queue} done", told[one]["done"], f"runs on {workers[queue]}, would go on"
+        )
+    alone = lists.run("task", "revoke", "no-such-id", "--dry-run")
+    wrong.exact("revoke --dry-run of an unknown task, exit code", alone.returncode, 3)
 
 
 def _day(ahead: int) -> str:

@@ -53,6 +53,16 @@ def silent_workers(facts: Facts) -> Iterator[Symptom]:
         yield Symptom("silent-worker", ERROR, what, fix, silent.node)
 
 
+def twins(facts: Facts) -> Iterator[Symptom]:
+    for node, places in facts.twins.items():
+        where = f" ({'; '.join(places)})" if places else ""
+        what = (
+            f"more than one worker is called {node}{where}: requests to that name reach both, and each "
+            "number of it is that of either"
+        )
+        yield Symptom("duplicate-name", ERROR, what, "start each with a name of its own: -n NAME@%h", node)
+
+
 def unconsumed_queues(facts: Facts) -> Iterator[Symptom]:
     for queue, depth in facts.depths.items():
         if depth.ready and facts.nodes and not facts.consumers(queue):
@@ -194,6 +204,7 @@ def at_the_broker(facts: Facts) -> Iterator[Symptom]:
 CHECKS: tuple[Check, ...] = (
     no_worker,
     silent_workers,
+    twins,
     unconsumed_queues,
     unregistered_tasks,
     paused_queues,

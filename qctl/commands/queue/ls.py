@@ -17,7 +17,7 @@ from qctl import exit_codes
 from qctl.cli.command import CliCommand
 from qctl.cli.global_options import WatchOption
 from qctl.cli.session import Session, current
-from qctl.cli.types import Span, nearest
+from qctl.cli.types import QueueName, Span, nearest
 from qctl.fleet import queue_rates
 from qctl.fleet.celery_workers import not_paused
 from qctl.output.table import Column
@@ -116,8 +116,10 @@ def _consumers(answers: Answers) -> Counter[str]:
     return found
 
 
-def _show_list(rates_s: float | None) -> None:
+def _show_list(names: tuple[str, ...], rates_s: float | None) -> None:
     session, broker = current(), current().broker
+    for name in names:
+        refuse_unknown(name)
     last: queue_rates.QueueSample | None = None
     if rates_s is not None:
         known = sorted(broker.administration.queues())
@@ -126,7 +128,7 @@ def _show_list(rates_s: float | None) -> None:
     answers = session.app.control.ask("active_queues", timeout_s=ASK_S)
     consumers, silent = _consumers(answers), len(answers.silent)
     # RabbitMQ cannot list its queues, but the workers report theirs.
-    queues = sorted({*broker.administration.queues(), *broker.administration.paused(), *consumers})
+    queues = sorted(names or {*broker.administration.queues(), *broker.administration.paused(), *consumers})
     if not queues:
         broker.check()  # an empty list must not hide an unreachable broker
     depths = broker.administration.depths(queues)
@@ -151,15 +153,16 @@ page = CliCommand(
     "ls",
     callback=_show_list,
     params=[
+        click.Argument(["names"], metavar="[QUEUE]...", nargs=-1, type=QueueName()),
         click.Option(
             ["--rates", "rates_s"],
             type=Span(),
             metavar="TIME",
             help="Measure twice, this far apart, to show IN/S too.",
-        )
+        ),
     ],
     lists=True,
-    help="""List queues with their backlog, rates and consumers.
+    help="""List queues with their backlog, rates and consumers: all, or those that are named.
 
     IN FLIGHT counts messages that workers hold; on Redis it is unknown while Celery's workers hold more than
     10,000. OLDEST is the age of the first ready message. Redis knows it for tasks
@@ -173,6 +176,7 @@ page = CliCommand(
         ("qctl queue ls -o json", "for scripts"),
         ("qctl queue ls --rates 1s", "arrival and departure rates"),
         ("qctl queue ls -w", "repeat every 2 s"),
+        ("qctl queue ls mails", "only this queue"),
     ],
     exit_codes=(exit_codes.FAILED,),
     see_also=["queue peek", "queue pause", "inspect active_queues"],
