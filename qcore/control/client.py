@@ -65,7 +65,8 @@ class Answers(msgspec.Struct):
 
     @property
     def twins(self) -> dict[str, list[str]]:
-        """Names that more than one worker uses -> their processes and hosts, as announced."""
+        """Names that more than one worker uses -> their processes and hosts, as announced; how many replied,
+        of workers that announce nothing."""
         found: dict[str, list[str]] = {}
         for node in {*self.replies, *self.members}:
             member = self.members.get(node)
@@ -73,7 +74,8 @@ class Answers(msgspec.Struct):
             twin = info.get("twin")
             if len(self.instances.get(node, ())) > 1 or isinstance(twin, dict):
                 whose = [info, *([twin] if isinstance(twin, dict) else [])]
-                found[node] = [f"process {w.get('pid')} on {w.get('host')}" for w in whose if w.get("pid")]
+                places = [f"process {w.get('pid')} on {w.get('host')}" for w in whose if w.get("pid")]
+                found[node] = places or [f"{len(self.instances.get(node, ()))} replied"]
         return dict(sorted(found.items()))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 _PAUSE = "paused paused_by pause_reason paused_at paused_until_at"
 _STATUS = "node state age_s software pid host twins queues"
-_ASIDE = "id queue reason at size"
+_ASIDE = "id queue reason at size task task_id"
 
 _FIELDS = {
     "config": "key value source",

@@ -191,6 +191,7 @@ def test_every_list_and_the_dashboard_show_what_was_counted(
 
     check_pause(lists, truth, client)
     release.touch()
+    check_twin(lists, processes, redis_url, log)
     feed.stop()
     client.close()
 
@@ -374,6 +375,27 @@ def check_metrics_and_doctor(lists: Lists, truth: Truth, wrong: Cells, processes
     about = {item["name"]: item for item in report}
     wrong.exact("doctor errors", [i["name"] for i in report if i["level"] == "error"], ["unconsumed-queue"])
     wrong.exact("doctor unconsumed", about["unconsumed-queue"]["what"].split()[0], str(UNCONSUMED))
+
+
+def check_twin(lists: Lists, processes: Processes, url: str, log: Path) -> None:
+    """Of two Celery workers of one name both are counted, and the name is named."""
+    env = {"SHOP": "celery", "SHOP_LOG": str(log), "CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
+    words = ("-n", "c1@gamma", "-Q", "sync", "-P", "solo", "-l", "WARNING")
+    processes.celery("-A", "tests.projects.shop", "worker", *words, env=env)
+
+    def told() -> bool:
+        return any(item["twins"] for item in lists.items("status"))
+
+    wait_for(told, 60, "the second one answers")
+    status = {item["node"]: item for item in lists.items("status")}
+    doctor = lists.run("doctor", "-o", "json")
+    found = {item["name"]: item for item in json.loads(doctor.stdout)["items"]}
+
+    assert {node: item["twins"] for node, item in status.items()} == {
+        node: ["2 replied"] if node == "c1@gamma" else [] for node in FLEET
+    }
+    assert found["duplicate-name"]["about"] == "c1@gamma"
+    assert found["pause-ignored"]["about"] == "pay"
 
 
 def check_pause(lists: Lists, truth: Truth, client: App) -> None:

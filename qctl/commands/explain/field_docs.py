@@ -130,7 +130,7 @@ MEANINGS: dict[str, str] = {
     "field": "the name of a field",
     "meaning": "meaning of the field",
     # --- queues and their messages
-    "consumers": "how many workers consume the queue; null if not asked",
+    "consumers": "how many workers consume the queue; null if not asked, or if one that may did not answer",
     "done": "whether, or how far, it was completed",
     "drained": "whether the queue was empty with nothing in flight at the end of the command",
     "ended_at": "when the task ended",

@@ -127,6 +127,7 @@ def _show_list(names: tuple[str, ...], rates_s: float | None) -> None:
         time.sleep(rates_s)
     answers = session.app.control.ask("active_queues", timeout_s=ASK_S)
     consumers, silent = _consumers(answers), len(answers.silent)
+    all_told = not silent and (answers.heard or 0) <= answers.count
     # RabbitMQ cannot list its queues, but the workers report theirs.
     queues = sorted(names or {*broker.administration.queues(), *broker.administration.paused(), *consumers})
     if not queues:
@@ -137,6 +138,8 @@ def _show_list(names: tuple[str, ...], rates_s: float | None) -> None:
     found = queue_rates.rates(looked, last or meta.get(_LAST), queue_rates.taken(answers))
     ignored = not_paused(broker.administration.pauses(), answers)
     for item in items:
+        if not item["consumers"] and not all_told:
+            item["consumers"] = None  # a worker that did not answer may consume it
         item.update(found[item["queue"]], pause_ignored_by=ignored.get(item["queue"], []))
     # A program that watches gets a line for each changed item, and a rate changes all the time.
     if session.out.for_people and meta.get(WatchOption.KEY) is not None:

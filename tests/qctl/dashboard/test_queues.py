@@ -78,4 +78,5 @@ def test_a_rate_that_nobody_can_know_is_not_shown(memory_url: str) -> None:
 
     slowest, fastest = 3 / at_most * 0.95, 3 / at_least * 1.05
     assert named.seen and slowest < (named.out_per_s or 0) < fastest and (named.in_per_s or 0) > slowest
+    assert slowest * 5 / 3 < (looker.published_per_s or 0) < fastest * 5 / 3, "what ended was published"
     assert other.seen and (other.in_per_s, other.out_per_s) == (None, None)
