@@ -95,6 +95,9 @@ def _show_list(words: tuple[str, ...], limit: int) -> None:
     dropped = f"; {counts.dropped:,} older ones were dropped (failed_tasks_max)" if counts.dropped else ""
     session.out.note(f"{text}; {counts.kept:,} stored{dropped}")
     _note_unstored(sum(not one.stored for one in found), remark)
+    if not found and (others := session.broker.roster()[1]):
+        what = "their failed tasks are only in the result store, and listed while that keeps them"
+        session.out.note(f"{count(len(others), 'worker')} of Celery's in this fleet: {what}")
 
 
 def _note_unstored(number: int, remark: str) -> None:

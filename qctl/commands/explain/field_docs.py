@@ -138,7 +138,8 @@ MEANINGS: dict[str, str] = {
     "file": "the file that was written or read",
     "in_per_s": "arrival rate, messages per second; null: needs two measurements",
     "out_per_s": "departure rate, messages per second; null: unknown",
-    "rates": "source of the rates: workers (their heartbeats) or net (difference of two measurements)",
+    "rates": "source of the rates: workers (their heartbeats) or net (difference of two measurements: at "
+    "least that many came or left; the other rate is null)",
     "oldest_at": "when the oldest ready message became ready; null if the broker does not report it",
     "pause_reason": "why the queue was paused",
     "paused_at": "when it was paused",

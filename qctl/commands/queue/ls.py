@@ -173,8 +173,8 @@ page = CliCommand(
 
     OUT/S is the departure rate to qcore's workers, averaged over the last 10 to 20 seconds, from
     their heartbeats. IN/S adds the growth of READY and DELAYED between two measurements, so it needs
-    --rates or --watch. Celery's workers report no rates: on queues that they consume too, both
-    rates are only the difference of two measurements, marked with ~.""",
+    --rates or --watch. Celery's workers report no rates: on queues that they consume too, only the
+    difference of two measurements is known. ~ marks it: at least that many came, or left.""",
     examples=[
         ("qctl queue ls -o json", "for scripts"),
         ("qctl queue ls --rates 1s", "arrival and departure rates"),
