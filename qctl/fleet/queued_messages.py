@@ -55,14 +55,16 @@ def record(one: Waiting, values: bool = False) -> dict[str, Any]:
     }
 
 
-def matching(broker: Broker, queue: str, wanted: Filter) -> Iterator[tuple[Waiting, dict[str, Any]]]:
-    """Queued messages that match, each with its record."""
+def matching(
+    broker: Broker, queue: str, wanted: Filter, values: bool = False
+) -> Iterator[tuple[Waiting, dict[str, Any]]]:
+    """Queued messages that match, each with its record. values: decode the arguments in any case."""
     if wanted.hints.queues is not None and queue not in wanted.hints.queues:
         return
     if wanted.hints.states is not None and not wanted.hints.states & {"queued", "delayed"}:
         return
     for one in broker.administration.waiting(queue):
-        found = record(one, wanted.needs_values)
+        found = record(one, values or wanted.needs_values)
         if wanted.is_all or wanted.matches(found):
             yield one, found
 

@@ -66,6 +66,8 @@ class LiveSource(Source):
         self._next_try = 0.0
         self._queues: tuple[QueueRow, ...] = ()
         self._looked = False
+        self._heard: list[Heard] = []
+        self._heard_as_of: tuple[int, int] | None = None
         self._nameless: set[str] = set()  # failures whose results were read for their names
         self._failures: tuple[FailureRow, ...] = ()
         self._broker_facts: dict[str, str] = {}
@@ -239,8 +241,7 @@ class LiveSource(Source):
                 done = self.memory.ended_by_queue(fleet.queues_of)
                 consumers, taken, going_on = fleet.consumers(), fleet.taken, fleet.celery_consumers
             queues = looker.queues(consumers, done, taken, going_on)
-            heard = self._named(heard_failures(table))
-            failures = merged(table, heard, looker.failures(), fleet.is_ours)
+            failures = merged(table, self._heard_failures(), looker.failures(), fleet.is_ours)
             facts = looker.broker()
             with self._lock:
                 self._queues, self._failures, self._broker_facts = queues, failures, facts
@@ -249,6 +250,15 @@ class LiveSource(Source):
             self._recovered("look")
             self._look_now.wait(ASK_EVERY_S)
             self._look_now.clear()
+
+    def _heard_failures(self) -> list[Heard]:
+        """What heard_failures() finds; reading up to 50,000 tracebacks anew is for new failures."""
+        state = self.memory.state
+        key = state.counts.get("task-failed", 0), state.table.generation
+        if key != self._heard_as_of:
+            self._heard = self._named(heard_failures(state.table))
+            self._heard_as_of = key
+        return self._heard
 
     def _named(self, heard: list[Heard]) -> list[Heard]:
         """The failures, those without a name with that of their result, which names the task with
