@@ -93,7 +93,7 @@ def _show_list(words: tuple[str, ...], limit: int) -> None:
     counts = session.broker.failed_tasks.counts()
     text = f"{count(len(found), 'failed task')}{', and more (--limit)' if more else ''}"
     dropped = f"; {counts.dropped:,} older ones were dropped (failed_tasks_max)" if counts.dropped else ""
-    session.out.note(f"{text}; {counts.kept:,} stored{dropped}")
+    session.out.note(f"{text}; {counts.kept:,} kept{dropped}")
     _note_unstored(sum(not one.stored for one in found), remark)
     if not found and (others := session.broker.roster()[1]):
         what = "their failed tasks are only in the result store, and listed while that keeps them"

@@ -146,6 +146,7 @@ MEANINGS: dict[str, str] = {
     "paused_by": "who paused it",
     "pause_ignored_by": "Celery workers that consume the paused queue all the same; null: not asked",
     "task_id": "id of the task; null if the message cannot be read",
+    "expired": "whether it waits although its time to run is over",
     "expires_at": "when the task expires: a worker that takes it later drops it; null: never, or unknown",
     "paused_until_at": "when it resumes automatically; null: only with `qctl queue resume`",
     "priority": "priority, 0 (first) to 9",

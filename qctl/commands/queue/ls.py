@@ -165,7 +165,7 @@ page = CliCommand(
         ),
     ],
     lists=True,
-    help="""List queues with their backlog, rates and consumers: all, or those that are named.
+    help="""List all queues, or those named, with backlog, rates and consumers.
 
     IN FLIGHT counts messages that workers hold; on Redis it is unknown while Celery's workers hold more than
     10,000. OLDEST is the age of the first ready message. Redis knows it for tasks
