@@ -120,6 +120,11 @@ class Broker(ABC):
         """The stored result of each id, None where there is none."""
         raise Unsupported(self.name, "keep results")
 
+    def result_ids(self, after: str = "", limit: int = 1000) -> tuple[list[str], str]:
+        """Some ids of stored results, in any order, and the cursor of the next page, '' when there is none;
+        results that are stored or expire meanwhile may be missed, and an id may come twice."""
+        raise Unsupported(self.name, "list results")
+
     def store_results(self, results: Sequence[StoredResult]) -> None:
         raise Unsupported(self.name, "keep results")
 

@@ -65,7 +65,8 @@ class Answers(msgspec.Struct):
 
     @property
     def twins(self) -> dict[str, list[str]]:
-        """Names that more than one worker uses -> their processes and hosts, as announced."""
+        """Names that more than one worker uses -> their processes and hosts, as announced; how many replied,
+        of workers that announce nothing."""
         found: dict[str, list[str]] = {}
         for node in {*self.replies, *self.members}:
             member = self.members.get(node)
@@ -73,7 +74,8 @@ class Answers(msgspec.Struct):
             twin = info.get("twin")
             if len(self.instances.get(node, ())) > 1 or isinstance(twin, dict):
                 whose = [info, *([twin] if isinstance(twin, dict) else [])]
-                found[node] = [f"process {w.get('pid')} on {w.get('host')}" for w in whose if w.get("pid")]
+                places = [f"process {w.get('pid')} on {w.get('host')}" for w in whose if w.get("pid")]
+                found[node] = places or [f"{len(self.instances.get(node, ()))} replied"]
         return dict(sorted(found.items()))
 
 
@@ -168,7 +170,9 @@ class Control(Requests):
                 answers.malformed += 1
                 continue
             answers.replies[reply.node] = reply.value
-            answers.instances.setdefault(reply.node, set()).add(reply.instance)
+            instances = answers.instances.setdefault(reply.node, set())
+            # A worker replies once. Celery's name no instance, so each reply is another worker of that name.
+            instances.add(reply.instance or f"reply {len(instances) + 1}")
             self.app.tick_clock(reply.clock)
 
     def tell(

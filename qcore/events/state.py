@@ -39,6 +39,7 @@ class WorkerSeen(msgspec.Struct):
     pid: int = 0
     software: str = ""
     last_seq: int = 0
+    other_seq: int = 0  # of another sender under this name, which this one replaced or which is still there
     missed: int = 0  # events of this worker that never arrived, by sequence number
     skew_s: float | None = None  # its clock minus ours, less the delay of its events
 
@@ -156,6 +157,8 @@ class State:
         else:
             worker.online = False
         _count_missed(worker, kind, event)
+        if not worker.online:
+            worker.last_seq = 0  # the next one of this name begins anew
         for field in ("active", "processed", "pid"):
             value = finite_number(event.get(field))
             if value is not None:
@@ -181,8 +184,12 @@ def _count_missed(worker: WorkerSeen, kind: str, event: Any) -> None:
     if type(seq) is not int or not 0 <= seq < LARGEST:
         return
     if kind == "worker-online" or seq <= 1:
-        worker.last_seq = seq
+        worker.other_seq, worker.last_seq = worker.last_seq, seq
         return
+    # Two workers of one name number their events each for itself: an event continues the nearer of the two.
+    last, other = worker.last_seq, worker.other_seq
+    if other and other < seq and not 0 < seq - last <= seq - other:
+        worker.last_seq, worker.other_seq = other, last
     if worker.last_seq and seq > worker.last_seq + 1:
         worker.missed += seq - worker.last_seq - 1
     worker.last_seq = max(worker.last_seq, seq)

@@ -53,6 +53,11 @@ class ResultStore(ABC):
     def wait(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
         """The meta once the task is in a ready state; None after timeout_s seconds (None: for ever)."""
 
+    def ids(self, after: str = "", limit: int = 1000) -> tuple[list[str], str]:
+        """Some ids of stored results and the cursor of the next page: Broker.result_ids(). Raises Unsupported
+        in stores that cannot list them."""
+        raise Unsupported(f"'{self.url.partition(':')[0]}' result", "list results")
+
     def watch(self) -> ResultWatch:
         """Watch many results at once: see brokers/contract/result_watch.py."""
         return PolledWatch(self.get)

@@ -36,6 +36,9 @@ class BrokerResults(ResultStore):
     def get(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
         return self.broker.results_of(task_ids)
 
+    def ids(self, after: str = "", limit: int = 1000) -> tuple[list[str], str]:
+        return self.broker.result_ids(after, limit)
+
     def wait(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
         return self.broker.wait_result(task_id, timeout_s)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import islice
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ from qctl.cli.confirm import options as consent_options
 from qctl.cli.session import current
 from qctl.cli.types import FilterWord, OneOf
 from qctl.filters import Filter, parse
-from qctl.fleet.failed_tasks import arguments, forget, item_of, scan, try_again
+from qctl.fleet.failed_tasks import arguments, forget, item_of, record, scan, scan_all, try_again
+from qctl.fleet.unstored_failures import one_unstored, unstored_failures
 from qctl.output.table import Column
 from qctl.output.text import age, count, cut, stamp
 
@@ -29,7 +31,9 @@ command = CliGroup(
     help="""Failed tasks: list, group, show, retry, delete.
 
     Workers store the message of such a task, with its traceback, for a week (failed_task_expires), and at
-    most 100,000 of them (failed_tasks_max). RabbitMQ cannot store them.""",
+    most 100,000 of them (failed_tasks_max). RabbitMQ cannot store them. Celery's workers store none: what
+    failed there is listed from a result store on Redis, for as long as results are kept, and cannot be
+    retried.""",
     examples=[
         ("qctl failed group", "exceptions with their counts"),
         ("qctl failed ls 'name:proj.mail.* since:2h'", "tasks that failed in the last two hours"),
@@ -65,79 +69,90 @@ def _filter(words: tuple[str, ...]) -> Filter:
     return parse(" ".join(words))
 
 
-def _first(found: Iterator[FailedTask], limit: int | None) -> Iterator[FailedTask]:
-    for number, failure in enumerate(found):
-        if number == limit:
-            return
-        yield failure
-
-
 # --- looking
 
 
 def _show_list(words: tuple[str, ...], limit: int) -> None:
     session, wanted = current(), _filter(words)
-    found = list(_first(scan(session.broker, wanted), limit + 1))
+    every, remark = scan_all(session.app, wanted)
+    found = list(islice(every, limit + 1))
     more, found = len(found) > limit, found[:limit]
     rows = [
         [
             f.task_id,
-            f.name,
-            f.queue,
+            f.name or "-",
+            f.queue or "-",
             stamp(f.failed_at, False),
-            str(f.tries),
-            f.retried_as or "-",
+            str(f.tries) if stored else "-",
+            f.retried_as or ("-" if stored else "not stored"),
             f.exception,
         ]
-        for f in found
+        for f, stored in found
     ]
-    session.out.items("failed", [item_of(f) for f in found], COLUMNS, rows, "id")
+    session.out.items("failed", [item_of(*one) for one in found], COLUMNS, rows, "id")
     counts = session.broker.failed_tasks.counts()
     text = f"{count(len(found), 'failed task')}{', and more (--limit)' if more else ''}"
     dropped = f"; {counts.dropped:,} older ones were dropped (failed_tasks_max)" if counts.dropped else ""
     session.out.note(f"{text}; {counts.kept:,} kept{dropped}")
-    others = () if found else session.broker.roster()[1]
-    if others:
-        workers = count(len(others), "worker")
-        session.out.note(
-            f"{workers} of Celery's in this fleet: their failed tasks are only in the result store"
-        )
+    _note_unstored(sum(not one.stored for one in found), remark)
+    if not found and (others := session.broker.roster()[1]):
+        what = "their failed tasks are only in the result store, and listed while that keeps them"
+        session.out.note(f"{count(len(others), 'worker')} of Celery's in this fleet: {what}")
+
+
+def _note_unstored(number: int, remark: str) -> None:
+    if number:
+        what = "failed at Celery's workers: only the results are kept, so `failed retry` cannot send them"
+        current().out.note(f"{number:,} of them {what}")
+    if remark:
+        current().out.note(remark)
 
 
 def _group(words: tuple[str, ...], by: str) -> None:
     session, key = current(), KEYS[by]
     groups: dict[str, dict[str, Any]] = {}
-    for failure in scan(session.broker, _filter(words)):  # newest first
+    every, remark = scan_all(session.app, _filter(words))
+    for failure, stored in every:  # newest first
         name = key(failure)
         group = groups.get(name)
         if group is None:
-            newest = {"count": 0, "retried": 0, "last_at": stamp(failure.failed_at)}
-            group = groups[name] = {by: name, **newest, "sample": item_of(failure)}
+            newest = {"count": 0, "stored": 0, "retried": 0, "last_at": stamp(failure.failed_at)}
+            group = groups[name] = {by: name or None, **newest, "sample": item_of(failure, stored)}
         group["count"] += 1
+        group["stored"] += stored
         group["retried"] += bool(failure.retried_as)
         group["first_at"] = failure.failed_at
     items = sorted(groups.values(), key=lambda g: -g["count"])
     for item in items:
         item["first_at"] = stamp(item["first_at"])
     columns = [
-        *(Column(by.upper()), Column("COUNT", True), Column("RETRIED", True)),
+        *(Column(by.upper()), Column("COUNT", True), Column("STORED", True), Column("RETRIED", True)),
         *(Column("FIRST"), Column("LAST"), Column("SAMPLE")),
     ]
     rows = [
-        [i[by], str(i["count"]), str(i["retried"]), i["first_at"], i["last_at"], _sample(i["sample"])]
+        [
+            i[by] or "-",
+            *(str(i[number]) for number in ("count", "stored", "retried")),
+            *(i["first_at"], i["last_at"], _sample(i["sample"])),
+        ]
         for i in items
     ]
     session.out.items("failed.group", items, columns, rows, by)
-    session.out.note(f"{count(sum(i['count'] for i in items), 'failed task')}")
+    total = sum(i["count"] for i in items)
+    session.out.note(f"{count(total, 'failed task')}")
+    _note_unstored(total - sum(i["stored"] for i in items), remark)
 
 
 def _sample(item: dict[str, Any]) -> str:
-    return f"{item['id']} {item['name']} {item['exc_type']}: {item['exc_message']}"
+    return f"{item['id']} {item['name'] or '-'} {item['exc_type']}: {item['exc_message'] or ''}"
 
 
 def _show_one(task_id: str) -> None:
     session = current()
     (failure,) = session.broker.failed_tasks.of([task_id])
+    if failure is None and (other := one_unstored(session.app, task_id)) is not None:
+        _show_unstored(other)
+        return
     if failure is None:
         raise exit_codes.CommandError(
             exit_codes.NOT_FOUND, f"no failed task '{task_id}' is kept", "see `qctl failed ls`"
@@ -153,6 +168,18 @@ def _show_one(task_id: str) -> None:
     _write(failure, args, kwargs)
 
 
+def _show_unstored(failure: FailedTask) -> None:
+    """A failure at a Celery worker, of which only the result is kept."""
+    from qctl.output.secrets import hide
+
+    out = current().out
+    if not out.for_people:
+        out.document("failed.task", hide({**item_of(failure, False), "traceback": failure.traceback}))
+        return
+    _write(failure, failure.args, failure.kwargs)
+    out.note("it failed at a Celery worker: only its result is kept, so `failed retry` cannot send it")
+
+
 def _write(failure: FailedTask, args: Any, kwargs: Any) -> None:
     from qctl.output.secrets import hide
     from qctl.output.text import shown
@@ -165,7 +192,7 @@ def _write(failure: FailedTask, args: Any, kwargs: Any) -> None:
         "queue": failure.queue,
         "worker": failure.worker,
         "failed at": stamp(failure.failed_at),
-        "tries": f"{failure.tries}, the last took {age(failure.runtime_s)}",
+        "tries": f"{failure.tries}, the last took {age(failure.runtime_s)}" if failure.raw else "",
         "root": failure.root_id,
         "retry of": failure.retry_of,
         "retried as": failure.retried_as,
@@ -195,6 +222,11 @@ def _choose(words: tuple[str, ...], everything: bool, limit: int | None, again: 
         if again or not failure.retried_as:
             items.append(Item(failure.task_id, intern(failure.name), intern(failure.queue)))
             oldest.append(failure)
+    theirs = unstored_failures(current().app).failures
+    left = sum(wanted.matches(record(one, stored=False)) for one in theirs)
+    if left:
+        what = count(left, "more matching task")
+        current().out.note(f"{what} failed at Celery's workers, which store no message: call them again")
     items.reverse()
     first = list(reversed(oldest))[:limit]
     return Chosen(items[:limit], [_sample_of(failure) for failure in first])

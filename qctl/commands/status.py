@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,11 +14,18 @@ from qctl.cli.session import Session, current
 from qctl.cli.types import Destinations
 from qctl.commands.remote.group import nodes
 from qctl.fleet.silent_workers import report_silence
+from qctl.fleet.worker_facts import WorkerFacts, facts_of
 from qctl.output import state_styles
 from qctl.output.csv_fields import fields_of
 from qctl.output.table import Cell, Column
 from qctl.output.text import age, count, software
 
+if TYPE_CHECKING:
+    from qcore.app.app import App
+    from qcore.control.client import Answers
+
+#: time-out of the further queries to Celery's workers
+ASK_S = 1.0
 COLUMNS = [
     Column("WORKER", field="node"),
     Column("STATE"),
@@ -73,8 +80,8 @@ def command(destination: Sequence[list[str]], everybody: bool, all_contexts: boo
             "status", found, [Column("CONTEXT"), *COLUMNS], rows, "node", ["context", *fields_of("status")]
         )
         return code
-    answers = session.app.control.ask("ping", None, chosen_nodes, timeout)
-    items = _items(answers)
+    answers = session.app.control.ask("stats", None, chosen_nodes, timeout)
+    items = _items(session.app, answers)
     if everybody:
         items += _gone(answers, chosen_nodes)
     stop = None
@@ -91,16 +98,21 @@ def command(destination: Sequence[list[str]], everybody: bool, all_contexts: boo
     return code
 
 
-def _items(answers: Any) -> list[dict[str, Any]]:
+def _items(app: App, answers: Answers) -> list[dict[str, Any]]:
     """One item for each worker that answered or is silent."""
-    members = answers.members
+    members, facts = answers.members, facts_of(app, answers, ASK_S)
     ages = {s.node: s.age_s for s in answers.silent}
     twins = answers.twins
     items = []
     for node in sorted({*answers.replies, *ages}):
         member = members.get(node)
-        state = "silent" if node in ages else "online"
-        items.append(_item(node, state, ages.get(node, 0.0), member.info if member else {}, twins))
+        found = facts.get(node, WorkerFacts())
+        state = "silent" if node in ages else "draining" if found.state == "draining" else "online"
+        item = _item(node, state, ages.get(node, 0.0), member.info if member else {}, twins)
+        item["software"] = item["software"] or found.software
+        item["pid"] = item["pid"] or found.pid
+        item["queues"] = item["queues"] or list(found.queues)
+        items.append(item)
     return items
 
 

@@ -11,6 +11,7 @@ from qctl.cli.command import command as page
 from qctl.cli.session import current
 from qctl.cli.types import Span
 from qctl.fleet import conditions
+from qctl.output.text import age
 
 EVERY_S = 0.25
 
@@ -64,7 +65,11 @@ def command(condition: tuple[str, ...], hold: float, every: float) -> int:
     fields = {"condition": wanted.text, "met": met, "waited_s": round(now - started, 3), "facts": facts}
     if not session.out.for_people:
         session.out.document("wait", fields)
-    summary = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
+    summary = ", ".join(
+        f"{key} {age(value) if key == 'oldest' else value}"
+        for key, value in facts.items()
+        if value is not None
+    )
     if not met:
         raise exit_codes.CommandError(
             exit_codes.NOT_MET, f"condition not met within {timeout:g} s: {wanted.text} ({summary})"

@@ -43,14 +43,15 @@ def retry(rows: Sequence[Any], every: str) -> RowAction | None:
     if failed:
         what = failed[0].name or failed[0].uuid if len(failed) == 1 else count(len(failed), "failed task")
         return _retry((f"id:{','.join(t.uuid for t in failed)}",), f"retry {what}, with the same arguments")
-    groups = [r for r in rows if isinstance(r, FailureRow) and r.exact]
+    groups = [r for r in rows if isinstance(r, FailureRow) and r.retryable]
     if len(groups) == 1:
         (row,) = groups
-        what = f"retry {count(row.count, 'failed task')}: {row.name}, {row.exc_type}"
+        of = "" if row.retryable == row.count else f" of ~{row.count:,}, the stored ones"
+        what = f"retry {count(row.retryable, 'failed task')}{of}: {row.name}, {row.exc_type}"
         return _retry(row.filter_words, what)
     if groups:
         words = " or ".join(f"({' '.join(g.filter_words)})" for g in groups)
-        return _retry((words,), f"try {count(sum(g.count for g in groups), 'failed task')} again")
+        return _retry((words,), f"try {count(sum(g.retryable for g in groups), 'failed task')} again")
     return None
 
 

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from qcore.app.app import App
+from qcore.control.client import Answers
 from qctl import exit_codes
 from qctl.cli.session import Session
 from qctl.configuration import contexts
 
 AT_ONCE = 16
-Items = Callable[[Any], list[dict[str, Any]]]
+Items = Callable[[App, Answers], list[dict[str, Any]]]
 
 
 def everywhere(
@@ -32,8 +34,8 @@ def everywhere(
         try:
             other = session.in_context(name)
             try:
-                answers = other.app.control.ask("ping", None, destination, timeout_s)
-                found = items(answers)
+                answers = other.app.control.ask("stats", None, destination, timeout_s)
+                found = items(other.app, answers)
             finally:
                 other.close()
         except Exception as exc:

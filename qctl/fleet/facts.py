@@ -76,6 +76,10 @@ class Facts(msgspec.Struct):
     schedulers: list[Member] = []
     #: settings without effect that the app sets
     without_effect: list[str] = []
+    #: names that more than one worker uses: their processes, as far as they are known
+    twins: dict[str, list[str]] = {}
+    #: how many answered; several of one name count separately
+    workers: int = 0
 
     @property
     def nodes(self) -> set[str]:
@@ -105,10 +109,13 @@ def gather(app: App) -> Facts:
     replies: dict[str, dict[str, Any]] = {}
     silent: list[SilentWorker] = []
     destination: list[str] | None = None
+    twins: dict[str, list[str]] = {}
+    workers = 0
     for command, arguments in QUESTIONS:
         answers = app.control.ask(command, arguments, destination, ASK_S)
         replies[command] = answers.replies
         silent = silent or answers.silent
+        twins, workers = {**twins, **answers.twins}, max(workers, answers.count)
         if silent or answers.possibly_silent:
             destination = sorted(answers.replies)  # wait for silent workers once, not five times
         if not answers.replies:
@@ -119,6 +126,8 @@ def gather(app: App) -> Facts:
         at=time.time(),
         members={m.node: m for m in broker.members()},
         silent=silent,
+        twins=twins,
+        workers=workers,
         replies=replies,
         depths={queue: broker.administration.depth(queue) for queue in queues},
         waiting={queue: _names(app, queue) for queue in queues} if broker.features.peek else {},

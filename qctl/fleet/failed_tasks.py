@@ -1,23 +1,29 @@
 """Failed tasks for commands: filter, show and retry them.
 
 In:  a broker that keeps failed tasks, and a Filter.  Out: failed tasks page by page, records for filters,
-published retries.  After this: qctl/commands/failed.py.
+published retries. Lists have what failed at Celery's workers too, from results.
+After this: qctl/commands/failed.py.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qctl.cli.bulk import Done, Item
+from qctl.fleet.unstored_failures import unstored_failures
 from qctl.output.text import stamp
 
 if TYPE_CHECKING:
+    from qcore.app.app import App
     from qcore.brokers.base import Broker
     from qcore.wire.failure import FailedTask
     from qctl.filters import Filter
 
 PAGE = 500
+#: what a result does not tell of a failure
+_UNTOLD: dict[str, Any] = {"runtime_s": None, "tries": None, "root_id": None}
 
 
 def scan(broker: Broker, wanted: Filter) -> Iterator[FailedTask]:
@@ -33,13 +39,37 @@ def scan(broker: Broker, wanted: Filter) -> Iterator[FailedTask]:
             return
 
 
-def record(failure: FailedTask, values: bool = False) -> dict[str, Any]:
+class Listed(NamedTuple):
+    """A failed task; stored: its message is in the store, so it can be retried. Otherwise only its result is
+    known, and '' stands for what that does not tell."""
+
+    failure: FailedTask
+    stored: bool = True
+
+
+def scan_all(app: App, wanted: Filter) -> tuple[Iterator[Listed], str]:
+    """The failed tasks that match, newest first, with those that only their results tell of; and a remark on
+    what may lack."""
+    others = unstored_failures(app)
+    hints = wanted.hints
+    theirs = (
+        Listed(one, False)
+        for one in others.failures
+        if (hints.since is None or one.failed_at >= hints.since)
+        and (hints.until is None or one.failed_at <= hints.until)
+        and wanted.matches(record(one, stored=False))
+    )
+    ours = map(Listed, scan(app.broker, wanted))
+    return heapq.merge(ours, theirs, key=lambda one: -one.failure.failed_at), others.remark
+
+
+def record(failure: FailedTask, values: bool = False, stored: bool = True) -> dict[str, Any]:
     """A record for filters. values: decode the arguments, which reads the message."""
     args: Any = failure.args
     kwargs: Any = failure.kwargs
-    if values:
+    if values and stored:
         args, kwargs = arguments(failure)
-    return {
+    found = {
         "id": failure.task_id,
         "name": failure.name,
         "state": "failed",
@@ -53,6 +83,12 @@ def record(failure: FailedTask, values: bool = False) -> dict[str, Any]:
         "at": failure.failed_at,
         "root_id": failure.root_id,
     }
+    return found if stored else _known(found)
+
+
+def _known(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a failure that only its result tells of: None for what that does not tell."""
+    return {**{key: value if value != "" else None for key, value in fields.items()}, **_UNTOLD}
 
 
 def arguments(failure: FailedTask) -> tuple[Any, Any]:
@@ -67,9 +103,9 @@ def arguments(failure: FailedTask) -> tuple[Any, Any]:
     return body.args, body.kwargs
 
 
-def item_of(failure: FailedTask) -> dict[str, Any]:
+def item_of(failure: FailedTask, stored: bool = True) -> dict[str, Any]:
     """The printed fields of a failed task."""
-    return {
+    fields = {
         "id": failure.task_id,
         "name": failure.name,
         "queue": failure.queue,
@@ -85,6 +121,7 @@ def item_of(failure: FailedTask) -> dict[str, Any]:
         "retry_of": failure.retry_of or None,
         "retried_as": failure.retried_as or None,
     }
+    return {**(fields if stored else _known(fields)), "stored": stored}
 
 
 def try_again(broker: Broker, items: Sequence[Item]) -> list[Done]:

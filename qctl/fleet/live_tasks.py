@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from qcore.base.times import epoch
 from qcore.errors import Malformed, Unsupported
 from qcore.wire import envelope
 
@@ -29,7 +30,8 @@ def gather(session: Session, wanted: Filter) -> tuple[dict[str, Record], list[st
     found: dict[str, Record] = {}
     remarks: list[str] = []
     for record in (*_failed(session, wanted, remarks), *_waiting(session, remarks), *_held(session, remarks)):
-        found[record["id"]] = {**found.get(record["id"], {}), **record}
+        known = {key: value for key, value in record.items() if value is not None}
+        found[record["id"]] = {**record, **found.get(record["id"], {}), **known}
     return found, remarks
 
 
@@ -59,18 +61,29 @@ def _of_message(raw: bytes, queue: str, state: str) -> Record | None:
     if not isinstance(headers.get("id"), str) or not isinstance(headers.get("task"), str):
         return None
     args, kwargs = (body[0], body[1]) if isinstance(body, list) and len(body) >= 2 else (None, None)
-    retries = headers.get("retries")
+    retries, due_at = headers.get("retries"), _epoch(headers.get("eta"))
+    # What Celery sends with an ETA is in the list of the ready until a worker takes it.
+    later = due_at is not None and due_at > time.time()
     return {
         "id": headers["id"],
         "name": headers["task"],
-        "state": state,
+        "state": "delayed" if later else state,
+        "due_at": due_at if later else None,
+        "expires_at": _epoch(headers.get("expires")),
         "queue": queue,
         "args": args,
         "kwargs": kwargs,
-        "tries": (retries if isinstance(retries, int) else 0) + 1,
+        "tries": retries if isinstance(retries, int) else 0,  # runs so far
         "root_id": headers.get("root_id"),
         "parent_id": headers.get("parent_id"),
     }
+
+
+def _epoch(text: object) -> float | None:
+    try:
+        return epoch(text) if isinstance(text, str) and text else None
+    except ValueError:
+        return None
 
 
 def _held(session: Session, remarks: list[str]) -> Iterator[Record]:
@@ -93,27 +106,31 @@ def _of_held(held: HeldTask) -> Record:
         "id": held.id,
         "name": held.name or None,
         "state": held.state,
-        "worker": held.worker,
+        "worker": held.worker or None,
         "queue": held.queue or None,
+        "due_at": held.due_at,
         "args": held.args,
         "kwargs": held.kwargs,
         "started_at": started,
-        "at": started or time.time(),
+        "at": started,
         "runtime_s": time.time() - started if started is not None else None,
     }
 
 
 def _failed(session: Session, wanted: Filter, remarks: list[str]) -> Iterator[Record]:
-    from qctl.fleet.failed_tasks import record, scan
+    from qctl.fleet.failed_tasks import record, scan_all
 
     if wanted.hints.states is not None and "failed" not in wanted.hints.states:
         return
     try:
-        for number, failure in enumerate(scan(session.broker, wanted)):
+        every, remark = scan_all(session.app, wanted)
+        if remark:
+            remarks.append(remark)
+        for number, (failure, stored) in enumerate(every):
             if number >= FAILED:
                 remarks.append(f"only the last {FAILED:,} failed tasks were searched")
                 return
-            yield {**record(failure, wanted.needs_values), "ended_at": failure.failed_at}
+            yield {**record(failure, wanted.needs_values, stored), "ended_at": failure.failed_at}
     except Unsupported:
         remarks.append("this broker keeps no failed tasks")
 
@@ -140,7 +157,11 @@ def find(session: Session, task_id: str) -> tuple[list[tuple[str, Record]], list
     found += [(f"queue {r['queue']}", r) for r in _waiting_of(session, task_id, remarks)]
     seen = named(session.app, [task_id])
     _name_silent(seen.silent, remarks)
-    found += [(f"worker {held.worker}", _of_held(held)) for held in seen.tasks if held.id == task_id]
+    found += [
+        (f"worker {held.worker}" if held.worker else f"queue {held.queue}", _of_held(held))
+        for held in seen.tasks
+        if held.id == task_id
+    ]
     return found, remarks
 
 

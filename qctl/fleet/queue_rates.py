@@ -3,7 +3,7 @@
 In:  what workers announced, and an earlier sample of the queues.  Out: rates for each queue.
 Workers of qcore announce how many messages they claim. Arrivals are the claimed messages plus the growth
 of the backlog. Celery's workers announce nothing, so for their queues only the change of the backlog
-between two samples is known.
+between two samples is known: a lower bound of the one rate; the other is None.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def _rates(queue: str, now: QueueSample, before: QueueSample | None, found: Take
     if before is not None and queue in before.waiting and now.at > before.at:
         change = (now.waiting[queue] - before.waiting[queue]) / (now.at - before.at)
     if queue in found.others:
-        came, went = (None, None) if change is None else (max(change, 0.0), max(-change, 0.0))
+        # What grows by 5 a second gets at least 5; how many leave it meanwhile, nobody tells.
+        grows = change is not None and change > 0
+        came, went = (change, None) if grows else (None, -change if change else None)
         return {"in_per_s": _round(came), "out_per_s": _round(went), "rates": NET}
     went = found.per_s.get(queue, 0.0)
     came = None if change is None else max(went + change, 0.0)

@@ -6,6 +6,7 @@ In:  Waiting records from the broker.  Out: records for filters, items, samples,
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ def record(one: Waiting, values: bool = False) -> dict[str, Any]:
         "name": None,
         "state": "queued" if one.due_at is None else "delayed",
         "queue": one.queue,
+        "due_at": one.due_at,
     }
     try:
         message = task_wire.read(one.raw)
@@ -38,26 +40,31 @@ def record(one: Waiting, values: bool = False) -> dict[str, Any]:
             args, kwargs = body.args, body.kwargs
     except Malformed as exc:
         return {**found, "problem": str(exc)}
+    # What Celery sends with an ETA is in the list of the ready until a worker takes it.
+    if one.due_at is None and message.eta is not None and message.eta > time.time():
+        found |= {"state": "delayed", "due_at": message.eta}
     return {
         **found,
         "id": message.id,
         "name": message.shown_name,
         "args": args,
         "kwargs": kwargs,
-        "tries": message.retries + 1,
+        "tries": message.retries,  # runs so far
         "root_id": message.root_id or message.id,
         "eta": message.eta,
     }
 
 
-def matching(broker: Broker, queue: str, wanted: Filter) -> Iterator[tuple[Waiting, dict[str, Any]]]:
-    """Queued messages that match, each with its record."""
+def matching(
+    broker: Broker, queue: str, wanted: Filter, values: bool = False
+) -> Iterator[tuple[Waiting, dict[str, Any]]]:
+    """Queued messages that match, each with its record. values: decode the arguments in any case."""
     if wanted.hints.queues is not None and queue not in wanted.hints.queues:
         return
     if wanted.hints.states is not None and not wanted.hints.states & {"queued", "delayed"}:
         return
     for one in broker.administration.waiting(queue):
-        found = record(one, wanted.needs_values)
+        found = record(one, values or wanted.needs_values)
         if wanted.is_all or wanted.matches(found):
             yield one, found
 
@@ -74,7 +81,7 @@ def item(one: Waiting, found: dict[str, Any], raw: bool) -> dict[str, Any]:
         "kwargs": found.get("kwargs"),
         "priority": one.priority,
         "eta_at": None if eta is None else stamp(eta),
-        "due_at": None if one.due_at is None else stamp(one.due_at),
+        "due_at": None if found.get("due_at") is None else stamp(found["due_at"]),
         "redelivered": one.returns > 0,
         "size_bytes": len(one.raw),
         "problem": found.get("problem"),

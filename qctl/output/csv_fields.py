@@ -8,7 +8,7 @@ from __future__ import annotations
 
 _PAUSE = "paused paused_by pause_reason paused_at paused_until_at"
 _STATUS = "node state age_s software pid host twins queues"
-_ASIDE = "id queue reason at size"
+_ASIDE = "id queue reason at size task task_id"
 
 _FIELDS = {
     "config": "key value source",
@@ -18,7 +18,7 @@ _FIELDS = {
     "dead": _ASIDE,
     "doctor": "level name about what fix",
     "failed": "id name queue worker exc_type exc_message args kwargs tries failed_at runtime_s root_id "
-    "retry_of retried_as",
+    "retry_of retried_as stored",
     "list.bindings": "queue exchange type routing_key workers",
     "logtool.incomplete": "id task received_at",
     "logtool.stats": "task received succeeded failed retried mean_s longest_s",
@@ -26,14 +26,15 @@ _FIELDS = {
     "multi": "node state pid log pidfile",
     "multi.show": "node command pid log",
     "quarantine": _ASIDE,
-    "queue": f"queue ready delayed in_flight oldest_at consumers {_PAUSE} in_per_s out_per_s rates",
+    "queue": f"queue ready delayed in_flight oldest_at consumers {_PAUSE} in_per_s out_per_s rates "
+    "pause_ignored_by",
     "queue.peek": "id name queue state args kwargs priority eta_at due_at redelivered size_bytes problem",
     "status": _STATUS,
     "task": "id name state queue worker exc args kwargs result runtime_s tries sent_at received_at "
-    "started_at ended_at due_at at root_id parent_id",
+    "started_at ended_at due_at at root_id parent_id expires_at",
     "task.timeline": "what at after_ms worker",
     "task.unrevoke": "id done",
-    "worker": "node state pool slots_used slots processed queues uptime_s version",
+    "worker": "node state pool slots_used slots processed queues uptime_s version held software pid",
     "worker.drain": "node id name state age_s",
     "worker.restart": "node state",
     "worker.resume": "node reply",

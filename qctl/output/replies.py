@@ -58,10 +58,30 @@ def write(out: Output, command: Command, answers: Answers) -> None:
     elif out.format == "name":
         for node in replies:
             out.line(shown(node))
-    elif out.for_people:
-        _write_table(out, command.name, answered)
     else:
-        _write_records(out, command.name, answered)
+        if command.name == "scheduled":
+            answered = _each_once(answered)
+        if out.for_people:
+            _write_table(out, command.name, answered)
+        else:
+            _write_records(out, command.name, answered)
+
+
+def _each_once(replies: dict[str, Any]) -> dict[str, Any]:
+    """Replies to `scheduled` with each task at the first worker that lists it: what waits in the broker is
+    listed by all qcore workers of its queue."""
+    listed: set[str] = set()
+    found: dict[str, Any] = {}
+    for node, entries in replies.items():
+        new = []
+        for entry in _dicts(entries):
+            request = entry.get("request")
+            task_id = str(request.get("id") or "") if isinstance(request, dict) else ""
+            if task_id not in listed:
+                new.append(entry)
+            listed |= {task_id} - {""}
+        found[node] = new if isinstance(entries, list) else entries
+    return found
 
 
 def _without_held(value: Any) -> Any:

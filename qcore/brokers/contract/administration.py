@@ -39,6 +39,8 @@ class Pause(msgspec.Struct, frozen=True):
     by: str = ""
     at: float | None = None  # None: paused by a version that did not record it
     until: float | None = None  # None: until it is resumed
+    #: Celery workers that were told to stop consuming the queue, and consume it again once it is resumed
+    told: tuple[str, ...] = ()
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -84,7 +86,8 @@ class Administration(ABC):
         return [self.depth(queue) for queue in queues]
 
     def held_by_others(self) -> int | None:
-        """The number of messages held by workers of other kinds (Celery), over all queues; None: unknown."""
+        """The number of messages held by workers of other kinds (Celery) whose queue is unknown, so that
+        no depth counts them; None: unknown."""
         return None
 
     @abstractmethod
@@ -112,9 +115,17 @@ class Administration(ABC):
 
     # --- pause
 
-    def pause(self, queue: str, reason: str = "", by: str = "", for_s: float | None = None) -> None:
+    def pause(
+        self,
+        queue: str,
+        reason: str = "",
+        by: str = "",
+        for_s: float | None = None,
+        told: Sequence[str] = (),
+    ) -> None:
         """Until resume(), or for for_s seconds, no qcore consumer claims from the queue; running tasks and
-        publishers continue. Stored by the broker; takes effect within a second."""
+        publishers continue. Stored by the broker; takes effect within a second. told: as in Pause; a driver
+        that only qcore's workers use ignores it."""
         what = "pause a queue (`qctl control cancel_consumer` stops today's workers)"
         raise Unsupported(self._driver, what)
 

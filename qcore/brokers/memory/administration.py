@@ -63,7 +63,14 @@ class MemoryAdministration(Administration):
         with self._state.changed:
             return list(itertools.islice(reversed(self._state.quarantine), limit))
 
-    def pause(self, queue: str, reason: str = "", by: str = "", for_s: float | None = None) -> None:
+    def pause(
+        self,
+        queue: str,
+        reason: str = "",
+        by: str = "",
+        for_s: float | None = None,
+        told: Sequence[str] = (),
+    ) -> None:
         now = time.time()
         until = None if for_s is None else now + for_s
         with self._state.changed:

@@ -7,8 +7,8 @@ are searched for here, since Lua never decodes a message; each is then taken by 
 from __future__ import annotations
 
 import os
-import re
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -27,10 +27,11 @@ from qcore.brokers.redis.administration_scripts import (
     REPLAY,
     RESUME,
     TAKE_THESE,
+    UNACKED,
 )
 from qcore.brokers.redis.bus import bindings
 from qcore.brokers.redis.connection import SharedConnection
-from qcore.brokers.redis.keys import Keys
+from qcore.brokers.redis.keys import Keys, glob_safe
 from qcore.brokers.redis.scripts import unmark
 from qcore.brokers.shared.message_ids import is_one_of, priority_of
 from qcore.errors import Unsupported
@@ -72,7 +73,7 @@ class RedisAdministration(Administration):
     def queues(self) -> list[str]:
         names = {name.decode("utf-8", "replace") for name in self._shared.call("SMEMBERS", self._keys.queues)}
         until, cursor = time.monotonic() + SCAN_S, b"0"
-        pattern = _glob_safe(self._keys.binding("")) + "*"
+        pattern = glob_safe(self._keys.binding("")) + "*"
         while True:
             cursor, tables = self._shared.call("SCAN", cursor, "MATCH", pattern, "COUNT", 5000, "TYPE", "set")
             for table in tables:
@@ -180,9 +181,15 @@ class RedisAdministration(Administration):
         for start in range(0, len(queues), QUEUES_AT_ONCE):
             counts += self._shared.run(DEPTHS, (), (*head, *queues[start : start + QUEUES_AT_ONCE]))
         held = self._held(queues)
+        theirs, _ = self._counts_of_celery()
         now, parts = time.time(), zip(counts[::3], counts[1::3], counts[2::3], strict=True)
         return [
-            Depth(ready, delayed, held.get(queue, 0), _oldest_at(times, now) if times else None)
+            Depth(
+                ready,
+                delayed,
+                None if theirs is None else held.get(queue, 0) + theirs[queue],
+                _oldest_at(times, now) if times else None,
+            )
             for queue, (ready, delayed, times) in zip(queues, parts, strict=True)
         ]
 
@@ -233,7 +240,39 @@ class RedisAdministration(Administration):
         return None
 
     def held_by_others(self) -> int | None:
-        return int(self._shared.call("HLEN", self._keys.unacked))
+        theirs, unknown = self._counts_of_celery()
+        return unknown if theirs is None or unknown else 0
+
+    def _counts_of_celery(self) -> tuple[Counter[str] | None, int]:
+        """The number of messages that Celery's workers hold, by queue, and of those without one; None and all
+        of them: there are too many to read."""
+        keys, found, unknown = self._keys, Counter[str](), 0
+        size = int(self._shared.call("HLEN", keys.unacked))
+        if size > MOST_UNACKED:
+            return None, size
+        cursor, routes = b"0", Counter[tuple[str, str]]()
+        while size:
+            cursor, *some = self._shared.run(UNACKED, (keys.unacked,), (cursor, UNACKED_AT_ONCE))
+            for exchange, route, count in zip(some[::3], some[1::3], some[2::3], strict=True):
+                routes[_unescaped(exchange), _unescaped(route)] += count
+            if cursor == b"0":
+                break
+        for (exchange, route), count in routes.items():
+            queue = self._queue_of(exchange, route)
+            if queue:
+                found[queue] += count
+            else:
+                unknown += count
+        return found, unknown
+
+    def _queue_of(self, exchange: str, route: str) -> str:
+        """The queue that a message with this exchange and routing key came from, by the bindings; Celery's
+        default exchange names the queue itself."""
+        if not exchange:
+            return route
+        bound = bindings(self._shared, self._keys, self._keys.binding(exchange))
+        found = {queue for key, _, queue in bound if key == route}
+        return found.pop() if len(found) == 1 else route if route in found or not bound else ""
 
     # --- pauses
 
@@ -241,8 +280,15 @@ class RedisAdministration(Administration):
         keys = self._keys
         return (keys.paused, keys.paused_until, keys.pause_notes, keys.bell(queue))
 
-    def pause(self, queue: str, reason: str = "", by: str = "", for_s: float | None = None) -> None:
-        note = msgspec.json.encode([reason, by])
+    def pause(
+        self,
+        queue: str,
+        reason: str = "",
+        by: str = "",
+        for_s: float | None = None,
+        told: Sequence[str] = (),
+    ) -> None:
+        note = msgspec.json.encode([reason, by, *told])
         self._shared.run(
             PAUSE, self._pause_keys(queue), (queue, note, "" if for_s is None else repr(float(for_s)))
         )
@@ -260,9 +306,9 @@ class RedisAdministration(Administration):
             if until is not None and until <= float(now):
                 continue  # expired; the next claim deletes it
             at, _, note = noted.get(name, b"").partition(b" ")
-            reason, by = msgspec.json.decode(note) if note else ("", "")
+            reason, by, *told = msgspec.json.decode(note) if note else ("", "")
             queue = name.decode("utf-8", "replace")
-            found.append(Pause(queue, reason, by, float(at) if at else None, until))
+            found.append(Pause(queue, reason, by, float(at) if at else None, until, tuple(told)))
         return found
 
     # --- messages
@@ -321,6 +367,10 @@ def _is_entry(text: str) -> bool:
 QUEUES_AT_ONCE = 1000
 
 
+#: messages held by Celery's workers that are read for their queues, and how many of them in one call
+MOST_UNACKED, UNACKED_AT_ONCE = 10_000, 200
+
+
 READ_AT_ONCE = 500
 
 
@@ -345,5 +395,9 @@ def _oldest_at(times: bytes, now: float) -> float | None:
     return min(found, default=None)
 
 
-def _glob_safe(text: str) -> str:
-    return re.sub(r"([*?\[\]\\])", r"\\\1", text)
+def _unescaped(text: bytes) -> str:
+    """A JSON string without its quotes as text."""
+    try:
+        return str(msgspec.json.decode(b'"' + text + b'"'))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return text.decode("utf-8", "replace")

@@ -147,6 +147,34 @@ return found
 )
 
 
+# KEYS: unacked.  ARGV: cursor, about how many fields.  A field's value is [message, exchange, routing key]
+# as JSON; the last two are matched at its end, escaped as they are.
+# Returns the next cursor, then exchange, routing key, how many fields have them, exchange, …
+UNACKED = Script(
+    """
+local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+local counts, order = {}, {}
+for i = 2, #page[2], 2 do
+  local tail = string.sub(page[2][i], -1024)
+  local exchange, route = string.match(tail, ', ?"([^"]*)", ?"([^"]*)"%]$')
+  local key = (exchange or '?') .. '\\0' .. (route or '')
+  if not counts[key] then
+    counts[key] = 0
+    order[#order+1] = {key, exchange or '?', route or ''}
+  end
+  counts[key] = counts[key] + 1
+end
+local found = {page[1]}
+for _, one in ipairs(order) do
+  found[#found+1] = one[2]
+  found[#found+1] = one[3]
+  found[#found+1] = counts[one[1]]
+end
+return found
+"""
+)
+
+
 # KEYS: the source's lists, those of the target (or the source's again), the delayed set of each, seq.
 # ARGV: how many lists, the target's wake-up channel or '' to delete, a text that equals no message, then for
 # each message: which list (0: the delayed set), its distance from the tail when read (from 1), value, score.

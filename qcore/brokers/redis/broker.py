@@ -38,7 +38,7 @@ from qcore.brokers.redis.bus_scripts import REPLY, REVOKE, REVOKED, REVOKED_AMON
 from qcore.brokers.redis.connection import RedisConnection, SharedConnection
 from qcore.brokers.redis.consumer import RedisConsumer
 from qcore.brokers.redis.delivery_scripts import DELAY, PUBLISH_ONCE
-from qcore.brokers.redis.keys import Keys
+from qcore.brokers.redis.keys import Keys, glob_safe
 from qcore.brokers.redis.result_waits import RedisResultWatch, ResultWaits
 from qcore.brokers.redis.servers import ServerSelector
 from qcore.brokers.shared.fork_hooks import tell_after_fork
@@ -246,6 +246,12 @@ class RedisBroker(Broker):
             return []
         found = self._shared.call("MGET", *[self._keys.result(i) for i in task_ids])
         return [self._meta(raw, i) for raw, i in zip(found, task_ids, strict=True)]
+
+    def result_ids(self, after: str = "", limit: int = 1000) -> tuple[list[str], str]:
+        pattern, prefix = glob_safe(self._keys.result("")) + "*", len(self._keys.result("").encode())
+        cursor, found = self._shared.call("SCAN", after or "0", "MATCH", pattern, "COUNT", limit)
+        ids = [key[prefix:].decode("utf-8", "replace") for key in found]
+        return ids, "" if cursor == b"0" else cursor.decode()
 
     def store_results(self, results: Sequence[StoredResult]) -> None:
         commands: list[tuple[Any, ...]] = []

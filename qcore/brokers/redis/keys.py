@@ -5,6 +5,7 @@ In:  transport options.  Out: key and channel names, all with `global_keyprefix`
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from qcore.wire.result import GROUP_PREFIX, KEY_PREFIX
@@ -105,3 +106,8 @@ def _result_prefix(prefix: str) -> str:
     if prefix and not prefix.endswith((":", "_", "-", ".")):
         prefix += "_"
     return prefix + KEY_PREFIX
+
+
+def glob_safe(text: str) -> str:
+    """A text as a pattern that matches only itself."""
+    return re.sub(r"([*?\[\]\\])", r"\\\1", text)

@@ -70,7 +70,14 @@ class SqliteAdministration(Administration):
         sql = "SELECT id, queue, reason, at, raw FROM quarantine ORDER BY id DESC LIMIT ?"
         return [Quarantined(str(number), *rest) for number, *rest in self._file.rows(sql, limit)]
 
-    def pause(self, queue: str, reason: str = "", by: str = "", for_s: float | None = None) -> None:
+    def pause(
+        self,
+        queue: str,
+        reason: str = "",
+        by: str = "",
+        for_s: float | None = None,
+        told: Sequence[str] = (),
+    ) -> None:
         now = time.time()
         row = (queue, reason, by, now, None if for_s is None else now + for_s)
         sql = "INSERT OR REPLACE INTO paused (queue, reason, by_whom, at, until) VALUES (?,?,?,?,?)"

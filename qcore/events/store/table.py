@@ -103,7 +103,8 @@ class TaskTable:
         self.forgotten = 0
         #: changes whenever rows are renumbered
         self.generation = 0
-        #: number of tasks that have ended (succeeded, failed), by the number of their queue's word
+        #: number of tasks that have ended (succeeded, failed), by the numbers of the words of their queue and
+        #: worker: queue << 16 | worker
         self.ended_in: dict[int, int] = {}
         self._next = 0  # the number of the next chunk
         self._last = self._new_chunk()
@@ -156,8 +157,8 @@ class TaskTable:
             self.totals[old] -= 1
             self.totals[code] += 1
             if code >= FAILURE:
-                queue = chunk.queues[i]
-                self.ended_in[queue] = self.ended_in.get(queue, 0) + 1
+                where = chunk.queues[i] << 16 | chunk.workers[i]
+                self.ended_in[where] = self.ended_in.get(where, 0) + 1
 
     def settle(self, uuid: str, code: int) -> None:
         """Mark the task as ended from a source other than its events; the end time is unknown."""
@@ -167,6 +168,12 @@ class TaskTable:
         states[row & MASK] = code
         self.totals[old] -= 1
         self.totals[code] += 1
+
+    def name(self, uuid: str, name: str) -> None:
+        """Name a task of which no event with its name was received; nothing if it is unknown."""
+        row = self.row(uuid)
+        if row is not None:
+            self.chunks[row >> BITS].names[row & MASK] = self.names.code(name)
 
     def note(self, event: Event, uuid: str) -> None:
         """Apply a custom task event, which changes no state."""

@@ -53,10 +53,34 @@ def silent_workers(facts: Facts) -> Iterator[Symptom]:
         yield Symptom("silent-worker", ERROR, what, fix, silent.node)
 
 
+def lost_workers(facts: Facts) -> Iterator[Symptom]:
+    """Workers of qcore whose lease ended without a shutdown: killed, or hung for so long."""
+    for node, member in sorted(facts.members.items()):
+        if member.alive or node in facts.nodes:
+            continue
+        where = f" (pid {member.info.get('pid')} on {member.info.get('host')})" if member.info else ""
+        what = (
+            f"{node} has sent no heartbeat for {age(max(facts.at - member.seen_at, 0.0))} and did not shut "
+            f"down in order{where}; its deliveries were returned"
+        )
+        yield Symptom("lost-worker", WARNING, what, "qctl status --all", node)
+
+
+def twins(facts: Facts) -> Iterator[Symptom]:
+    for node, places in facts.twins.items():
+        where = f" ({'; '.join(places)})" if places else ""
+        what = (
+            f"more than one worker is called {node}{where}: requests to that name reach both, and each "
+            "number of it is that of either"
+        )
+        yield Symptom("duplicate-name", ERROR, what, "start each with a name of its own: -n NAME@%h", node)
+
+
 def unconsumed_queues(facts: Facts) -> Iterator[Symptom]:
     for queue, depth in facts.depths.items():
         if depth.ready and facts.nodes and not facts.consumers(queue):
-            what = f"{count(depth.ready, 'message')} wait in '{queue}', and no worker consumes it"
+            known = f"no worker {'that answers ' if facts.silent else ''}consumes it"
+            what = f"{count(depth.ready, 'message')} wait in '{queue}', and {known}"
             what += _age(facts, [queue])
             fix = f"qctl control add_consumer {shlex.quote(queue)}"
             yield Symptom("unconsumed-queue", ERROR, what, fix, queue)
@@ -136,6 +160,15 @@ def paused_queues(facts: Facts) -> Iterator[Symptom]:
             yield Symptom("paused-queue", WARNING, what, f"qctl queue resume {shlex.quote(queue)}", queue)
 
 
+def ignored_pauses(facts: Facts) -> Iterator[Symptom]:
+    for pause in facts.paused:
+        theirs = [node for node in facts.consumers(pause.queue) if node not in facts.members]
+        if theirs:
+            what = f"'{pause.queue}' is paused, and Celery workers consume it: {', '.join(sorted(theirs))}"
+            fix = f"qctl control cancel_consumer {shlex.quote(pause.queue)} -d {','.join(sorted(theirs))}"
+            yield Symptom("pause-ignored", WARNING, what, fix, pause.queue)
+
+
 def set_aside(facts: Facts) -> Iterator[Symptom]:
     for reason, number in facts.quarantined.items():
         if reason == "crashed_too_often":
@@ -194,9 +227,12 @@ def at_the_broker(facts: Facts) -> Iterator[Symptom]:
 CHECKS: tuple[Check, ...] = (
     no_worker,
     silent_workers,
+    lost_workers,
+    twins,
     unconsumed_queues,
     unregistered_tasks,
     paused_queues,
+    ignored_pauses,
     set_aside,
     visibility_timeout,
     clock_skew,

@@ -61,7 +61,7 @@ def command(fix: str | None, guarantees: bool) -> int:
     else:
         rows = [[s.level, s.name, s.what] for s in found]
         out.items("doctor", items, COLUMNS, rows, "name", round_trip_s=round(facts.round_trip_s, 6))
-    workers = f"{count(len(facts.nodes), 'worker')}, {count(len(facts.depths), 'queue')}"
+    workers = f"{count(facts.workers, 'worker')}, {count(len(facts.depths), 'queue')}"
     words = (
         f"{count(errors, 'error')}, {count(len(found) - errors, 'warning')}" if found else "no problems found"
     )

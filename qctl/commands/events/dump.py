@@ -55,7 +55,14 @@ class Choice(NamedTuple):
         if self.tasks is None:
             return True
         seen = state.table.get(str(event.get("uuid")))
-        return seen is not None and self.tasks.matches(record_of(seen))
+        return seen is not None and self.tasks.matches(record_of(seen, time.time()))
+
+    def is_nameless(self, event: Event, state: State) -> bool:
+        """Whether it is left out, and the name of its task is unknown: only task-received tells it."""
+        if self.tasks is None or not isinstance(event.get("uuid"), str):
+            return False
+        seen = state.table.get(event["uuid"])
+        return not (seen and seen.name) and self._replace(tasks=None).takes(event, state)
 
 
 class RecordingOptions(NamedTuple):
@@ -75,7 +82,7 @@ def dump(session: Session, chosen: Choice, recording: RecordingOptions, max_task
     recorder: Recorder | None = None
     missed: dict[str, int] = {}
     deadline = None if chosen.duration_s is None else time.monotonic() + chosen.duration_s
-    printed, unreadable = 0, Counter[str]()
+    printed, nameless, unreadable = 0, 0, Counter[str]()
     if session.out.format == "csv":
         session.out.records([], FIELDS)
         session.options.listing.headers = False  # one heading for all events
@@ -103,6 +110,8 @@ def dump(session: Session, chosen: Choice, recording: RecordingOptions, max_task
                         printed += 1
                         if chosen.limit is not None and printed >= chosen.limit:
                             return exit_codes.OK
+                    elif chosen.is_nameless(event, state):
+                        nameless += 1
                 _notice_a_lost_reader()
                 if deadline is not None and time.monotonic() >= deadline:
                     break
@@ -117,6 +126,7 @@ def dump(session: Session, chosen: Choice, recording: RecordingOptions, max_task
     lost = sum(missed.values())
     parts = [count(printed, "event")]
     parts += [f"{lost} lost"] if lost else []
+    parts += [f"{nameless} left out, of tasks received before, whose names are unknown"] if nameless else []
     parts += [f"{unreadable['messages']} unreadable"] if unreadable else []
     session.out.note("; ".join(parts))
     if recorder is not None:

@@ -83,6 +83,7 @@ class Collector:
             except BrokerError:
                 self._stop.wait(1.0)
             finally:
+                self.listening.clear()
                 broker.close()
 
     def fold(self, batch: Iterable[Event]) -> None:
@@ -171,7 +172,9 @@ class Collector:
         ]
         what = "age of the oldest ready message, if the broker reports it"
         yield from _metric("qcore_queue_oldest_seconds", "gauge", what, ages)
-        consumers = [({"queue": queue}, taken[queue]) for queue in queues]
+        # Without an answer of each worker, 0 may be wrong: then the queue has no sample.
+        told = not answers.silent and (answers.heard or 0) <= answers.count
+        consumers = [({"queue": queue}, taken[queue]) for queue in queues if taken[queue] or told]
         yield from _metric("qcore_queue_consumers", "gauge", "workers that consume the queue", consumers)
         yield from self._taken_lines(answers, set(queues))
         paused = set(broker.administration.paused())
@@ -211,6 +214,8 @@ class Collector:
             "qcore_task_wait_seconds", "time from sent or received to started", self._waited
         )
         yield from _metric("qcore_events_total", "counter", "events heard", [({}, state.events)])
+        what = "1: events are received; 0: not now, so what is counted from events stands still"
+        yield from _metric("qcore_events_connected", "gauge", what, [({}, int(self.listening.is_set()))])
         # Workers that left are dropped with their count of missed events; a counter must not decrease.
         self._missed = max(self._missed, sum(worker.missed for worker in state.workers.values()))
         what = "events that were lost"

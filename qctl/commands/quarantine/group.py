@@ -31,7 +31,25 @@ COLUMNS = [
     Column("REASON"),
     Column("SET ASIDE", field="at"),
     Column("BYTES", True, "size"),
+    Column("TASK"),
+    Column("TASK ID", field="task_id"),
 ]
+
+
+def _task_of(raw: bytes) -> dict[str, str | None]:
+    """The name and id of the task, as far as the message can be read."""
+    from qcore.errors import Malformed
+    from qcore.wire import envelope
+
+    try:
+        headers = envelope.decode(raw).headers
+    except Malformed:
+        headers = {}
+    name, task_id = headers.get("task"), headers.get("id")
+    return {
+        "task": name if isinstance(name, str) else None,
+        "task_id": task_id if isinstance(task_id, str) else None,
+    }
 
 
 class QuarantineGroup:
@@ -125,10 +143,17 @@ class QuarantineGroup:
     def show_list(self, limit: int) -> None:
         out = current().out
         items = [
-            {"id": q.id, "queue": q.queue, "reason": q.reason, "at": stamp(q.at), "size": len(q.raw)}
+            {
+                "id": q.id,
+                "queue": q.queue,
+                "reason": q.reason,
+                "at": stamp(q.at),
+                "size": len(q.raw),
+                **_task_of(q.raw),
+            }
             for q in self._found()[:limit]
         ]
-        rows = [[str(v) for v in item.values()] for item in items]
+        rows = [["-" if v is None else str(v) for v in item.values()] for item in items]
         out.items(self.name, items, COLUMNS, rows, "id")
         out.note(f"{count(len(items), 'message')} in quarantine")
 

@@ -17,8 +17,9 @@ from qctl import exit_codes
 from qctl.cli.command import CliCommand
 from qctl.cli.global_options import WatchOption
 from qctl.cli.session import Session, current
-from qctl.cli.types import Span, nearest
+from qctl.cli.types import QueueName, Span, nearest
 from qctl.fleet import queue_rates
+from qctl.fleet.celery_workers import not_paused
 from qctl.output.table import Column
 from qctl.output.text import age, count, stamp
 
@@ -72,7 +73,8 @@ def _words(item: dict[str, Any]) -> str:
         return ""
     until, by, reason = (item[k] for k in ("paused_until_at", "paused_by", "pause_reason"))
     parts = ["yes", *([f"until {until}"] if until else []), *([f"by {by}"] if by else [])]
-    return " ".join(parts) + (f": {reason}" if reason else "")
+    but = f", not for {', '.join(item['pause_ignored_by'])}" if item["pause_ignored_by"] else ""
+    return " ".join(parts) + (f": {reason}" if reason else "") + but
 
 
 def _items(
@@ -89,6 +91,7 @@ def _items(
             "consumers": None if consumers is None else consumers[queue],
             **_pause(pauses.get(queue)),
             **queue_rates.UNKNOWN,
+            "pause_ignored_by": None if consumers is None else [],
         }
         for queue, depth in zip(queues, depths, strict=True)
     ]
@@ -113,8 +116,10 @@ def _consumers(answers: Answers) -> Counter[str]:
     return found
 
 
-def _show_list(rates_s: float | None) -> None:
+def _show_list(names: tuple[str, ...], rates_s: float | None) -> None:
     session, broker = current(), current().broker
+    for name in names:
+        refuse_unknown(name)
     last: queue_rates.QueueSample | None = None
     if rates_s is not None:
         known = sorted(broker.administration.queues())
@@ -122,16 +127,20 @@ def _show_list(rates_s: float | None) -> None:
         time.sleep(rates_s)
     answers = session.app.control.ask("active_queues", timeout_s=ASK_S)
     consumers, silent = _consumers(answers), len(answers.silent)
+    all_told = not silent and (answers.heard or 0) <= answers.count
     # RabbitMQ cannot list its queues, but the workers report theirs.
-    queues = sorted({*broker.administration.queues(), *broker.administration.paused(), *consumers})
+    queues = sorted(names or {*broker.administration.queues(), *broker.administration.paused(), *consumers})
     if not queues:
         broker.check()  # an empty list must not hide an unreachable broker
     depths = broker.administration.depths(queues)
     looked, meta = queue_rates.look(queues, depths), click.get_current_context().meta
     items = _items(session, queues, depths, consumers)
     found = queue_rates.rates(looked, last or meta.get(_LAST), queue_rates.taken(answers))
+    ignored = not_paused(broker.administration.pauses(), answers)
     for item in items:
-        item.update(found[item["queue"]])
+        if not item["consumers"] and not all_told:
+            item["consumers"] = None  # a worker that did not answer may consume it
+        item.update(found[item["queue"]], pause_ignored_by=ignored.get(item["queue"], []))
     # A program that watches gets a line for each changed item, and a rate changes all the time.
     if session.out.for_people and meta.get(WatchOption.KEY) is not None:
         meta[_LAST] = looked
@@ -140,35 +149,37 @@ def _show_list(rates_s: float | None) -> None:
         session.out.note(f"{count(silent, 'worker')} did not report its queues within {ASK_S:g} s")
     others = broker.administration.held_by_others()
     if others:
-        session.out.note(f"{count(others, 'more message')} held by Celery's workers, of all queues")
+        session.out.note(f"{count(others, 'more message')} held by Celery's workers, of unknown queues")
 
 
 page = CliCommand(
     "ls",
     callback=_show_list,
     params=[
+        click.Argument(["names"], metavar="[QUEUE]...", nargs=-1, type=QueueName()),
         click.Option(
             ["--rates", "rates_s"],
             type=Span(),
             metavar="TIME",
             help="Measure twice, this far apart, to show IN/S too.",
-        )
+        ),
     ],
     lists=True,
-    help="""List queues with their backlog, rates and consumers.
+    help="""List all queues, or those named, with backlog, rates and consumers.
 
-    IN FLIGHT counts messages that qcore's workers hold; those of Celery's workers are one number for
-    all queues. OLDEST is the age of the first ready message. Redis knows it for tasks
+    IN FLIGHT counts messages that workers hold; on Redis it is unknown while Celery's workers hold more than
+    10,000. OLDEST is the age of the first ready message. Redis knows it for tasks
     that qcore sent, RabbitMQ for none. CONSUMERS are the workers that answered within 0.3 s.
 
     OUT/S is the departure rate to qcore's workers, averaged over the last 10 to 20 seconds, from
     their heartbeats. IN/S adds the growth of READY and DELAYED between two measurements, so it needs
-    --rates or --watch. Celery's workers report no rates: on queues that they consume too, both
-    rates are only the difference of two measurements, marked with ~.""",
+    --rates or --watch. Celery's workers report no rates: on queues that they consume too, only the
+    difference of two measurements is known. ~ marks it: at least that many came, or left.""",
     examples=[
         ("qctl queue ls -o json", "for scripts"),
         ("qctl queue ls --rates 1s", "arrival and departure rates"),
         ("qctl queue ls -w", "repeat every 2 s"),
+        ("qctl queue ls mails", "only this queue"),
     ],
     exit_codes=(exit_codes.FAILED,),
     see_also=["queue peek", "queue pause", "inspect active_queues"],

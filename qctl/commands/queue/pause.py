@@ -13,19 +13,36 @@ from qctl.cli.command import CliCommand
 from qctl.cli.session import current
 from qctl.cli.types import QueueName, Span
 from qctl.commands.queue.ls import item_of, refuse_unknown, show
+from qctl.fleet import celery_workers
 from qctl.output.text import stamp
 
 LOOK_S = 0.25
 
 
-def _pause(name: str, for_s: float | None) -> None:
+def _pause(name: str, for_s: float | None) -> int:
     refuse_unknown(name)
     session = current()
-    session.broker.administration.pause(name, session.options.reason or "", _who(), for_s)
-    item = item_of(name)
+    admin = session.broker.administration
+    theirs = celery_workers.consumers_of(session.app, name)
+    before = next((pause.told for pause in admin.pauses() if pause.queue == name), ())
+    # A pause with an end lifts itself at the broker; nobody would tell Celery's workers then.
+    told = [] if for_s is not None else theirs.nodes
+    # Noted before they are told: a resume then finds those that were told and did not answer.
+    admin.pause(name, session.options.reason or "", _who(), for_s, sorted({*before, *told}))
+    failed = celery_workers.tell(session.app, "cancel_consumer", name, told)
+    going_on = sorted({*failed, *theirs.silent, *(set(theirs.nodes) - set(told))})
+    item = {**item_of(name), "pause_ignored_by": going_on}
     show([item])
     until = f" until {item['paused_until_at']}" if item["paused_until_at"] else ""
     session.out.note(f"{name} is paused{until}; running tasks and publishers continue")
+    if stopped := [node for node in told if node not in failed]:
+        session.out.note(f"Celery workers told to stop consuming it: {', '.join(stopped)}")
+    for node in going_on:
+        why = failed.get(node, "it did not answer" if node in theirs.silent else "")
+        if not why:
+            why = "Celery's workers know no pause that ends by itself"
+        session.out.warn(f"{node} still consumes {name}: {why}")
+    return exit_codes.PARTIAL if going_on else exit_codes.OK
 
 
 def _who() -> str:
@@ -38,11 +55,20 @@ def _who() -> str:
     return f"{user}@{os.uname().nodename}"
 
 
-def _resume(name: str) -> None:
+def _resume(name: str) -> int:
     refuse_unknown(name)
-    current().broker.administration.resume(name)
+    session = current()
+    admin = session.broker.administration
+    told = next((pause.told for pause in admin.pauses() if pause.queue == name), ())
+    failed = celery_workers.tell(session.app, "add_consumer", name, told)
+    admin.resume(name)
     show([item_of(name)])
-    current().out.note(f"{name} is no longer paused")
+    session.out.note(f"{name} is no longer paused")
+    if started := [node for node in told if node not in failed]:
+        session.out.note(f"Celery workers told to consume it again: {', '.join(started)}")
+    for node, why in sorted(failed.items()):
+        session.out.warn(f"{node} was not told to consume {name} again: {why}")
+    return exit_codes.PARTIAL if failed else exit_codes.OK
 
 
 def _drain(name: str, wait: bool, but_delayed: bool) -> int:
@@ -97,13 +123,17 @@ pause_page = CliCommand(
 
     Within a second no qcore worker consumes it, including those that start later. Running tasks
     continue, and so does publishing. The user, the reason (--reason) and the end are stored with the
-    pause. After --for it ends automatically, by the broker's clock. Celery's workers ignore it. RabbitMQ
-    does not support it: there `qctl control cancel_consumer` stops the workers that run now.""",
+    pause. After --for it ends automatically, by the broker's clock. RabbitMQ does not support it: there
+    `qctl control cancel_consumer` stops the workers that run now.
+
+    Celery's workers know no pauses: those that run are told to stop consuming the queue, and to start
+    again by `queue resume`. What they hold already still runs, and one that starts later consumes. With
+    --for they are not told. Workers that go on consuming are named, and the exit code is 4.""",
     examples=[
         ("qctl queue pause mails", "until `qctl queue resume mails`"),
         ("qctl queue pause mails --for 30m --reason 'db upgrade'", "resumes automatically"),
     ],
-    exit_codes=_CODES,
+    exit_codes={**_CODES, exit_codes.PARTIAL: "some of Celery's workers still consume it"},
     see_also=["queue resume", "queue drain", "control cancel_consumer"],
 )
 resume_page = CliCommand(
@@ -111,9 +141,11 @@ resume_page = CliCommand(
     callback=_resume,
     params=[click.Argument(["name"], type=QueueName())],
     changes=True,
-    help="Resume a paused queue.",
+    help="""Resume a paused queue.
+
+    Celery's workers that `queue pause` told to stop are told to consume it again.""",
     examples=[("qctl queue resume mails", "workers consume it again")],
-    exit_codes=_CODES,
+    exit_codes={**_CODES, exit_codes.PARTIAL: "some of Celery's workers do not consume it again"},
     see_also=["queue pause"],
 )
 drain_page = CliCommand(
@@ -129,8 +161,8 @@ drain_page = CliCommand(
     watches=False,
     help="""Check whether a queue is empty with nothing in flight.
 
-    It changes nothing: consumers and publishers continue. Messages that Celery's workers hold
-    cannot be seen. RabbitMQ does not report messages in flight.""",
+    It changes nothing: consumers and publishers continue. RabbitMQ does not report messages in flight, nor
+    does Redis while Celery's workers hold more than 10,000.""",
     examples=[
         ("qctl queue drain mails --wait --timeout 10m", "exit code 0 when it is empty, 6 after ten minutes")
     ],

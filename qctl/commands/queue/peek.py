@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from itertools import islice
+from typing import Any
 
 import click
 
@@ -16,11 +17,13 @@ from qctl.commands.queue.ls import refuse_unknown
 from qctl.filters import parse
 from qctl.fleet.queued_messages import item, matching
 from qctl.output.csv_fields import fields_of
+from qctl.output.secrets import hide
 from qctl.output.table import Column
 from qctl.output.text import count
 from qctl.output.writer import to_json
 
 NEXT = 20
+KWARGS = "kwargs."
 _COLUMNS = [
     Column("ID"),
     Column("NAME"),
@@ -35,9 +38,9 @@ _COLUMNS = [
 def _peek(name: str, words: tuple[str, ...], limit: int | None, group_by: str | None, raw: bool) -> None:
     refuse_unknown(name)
     session, wanted = current(), parse(" ".join(words))
-    found = matching(session.broker, name, wanted)
+    found = matching(session.broker, name, wanted, bool(group_by and group_by.startswith(KWARGS)))
     if group_by:
-        counts = Counter(str(r[group_by] or "(no task)") for _, r in islice(found, limit))
+        counts = Counter(_value(r, group_by) for _, r in islice(found, limit))
         groups = [{group_by: key, "count": number} for key, number in counts.most_common()]
         rows = [[str(g[group_by]), str(g["count"])] for g in groups]
         columns = [Column(group_by.upper()), Column("COUNT", True)]
@@ -71,6 +74,25 @@ def _peek(name: str, words: tuple[str, ...], limit: int | None, group_by: str | 
     session.out.note(f"{count(len(shown), 'message')}{more}")
 
 
+def _value(record: dict[str, Any], key: str) -> str:
+    """The value of a message's field, or of one of its keyword arguments, as text."""
+    if not key.startswith(KWARGS):
+        return str(record[key] or "(no task)")
+    kwargs, name = record.get("kwargs"), key.removeprefix(KWARGS)
+    if not isinstance(kwargs, dict) or name not in kwargs:
+        return "(none)"
+    value = hide(kwargs[name], name)
+    return value if isinstance(value, str) else to_json(value)
+
+
+class Grouping(OneOf):
+    """A field of messages, or kwargs.NAME: a keyword argument."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        return text if text.startswith(KWARGS) and text != KWARGS else super().convert(value, param, ctx)
+
+
 page = CliCommand(
     "peek",
     callback=_peek,
@@ -84,8 +106,8 @@ page = CliCommand(
         ),
         click.Option(
             ["--group-by"],
-            type=OneOf("grouping", ("name", "queue", "state")),
-            help="Count messages by this field.",
+            type=Grouping("grouping", ("name", "queue", "state", f"{KWARGS}NAME")),
+            help="Count messages by this field, or by a keyword argument: kwargs.NAME.",
         ),
         click.Option(["--raw"], is_flag=True, help="Print the raw bytes; in JSON as base64."),
     ],
@@ -97,6 +119,7 @@ page = CliCommand(
     examples=[
         ("qctl queue peek mails", "the next twenty messages"),
         ("qctl queue peek mails --group-by name", "counts by task name"),
+        ("qctl queue peek mails --group-by kwargs.tenant", "counts by the value of an argument"),
         ("qctl queue peek mails 'name:proj.* kwargs.user=12' -o json", "see `qctl help filters`"),
     ],
     exit_codes={

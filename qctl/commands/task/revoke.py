@@ -38,6 +38,9 @@ REMOVED, FINISHED, UNKNOWN = "removed from queue", "already finished", "unknown 
 TAKEN = "taken meanwhile"
 #: the broker cannot list queued messages
 UNSEEN = "will be refused if it waits"
+#: outcomes of a dry run
+WOULD_REMOVE, WOULD_REFUSE = "would be removed from queue", "would be refused by the worker that takes it"
+WOULD_IF_IT_WAITS = "would be refused if it waits"
 LATER = "will be refused by the worker that takes it"
 _NOT_DONE = ("still runs", "not stopped", TAKEN)
 #: up to this number, tasks are listed one by one; beyond, they are counted
@@ -124,6 +127,29 @@ class Revoker:
         if replies:
             self._app.broker.publish(replies)
 
+    def look(self, items: Sequence[Item]) -> list[Done]:
+        """Where each task is, without changing anything: what a revoke would do."""
+        from qctl.fleet.tasks_at_workers import named
+
+        ids = [item.id for item in items]
+        waiting = {one: self._waiting[one] for one in ids if one in self._waiting}
+        words = {one: WOULD_REFUSE if _alone(raw) is None else WOULD_REMOVE for one, raw in waiting.items()}
+        seen = named(self._app, ids)
+        self.silent.update(seen.silent)
+        names = {held.id: (held.name, held.queue) for held in seen.tasks}
+        for held in seen.tasks:
+            stops = held.state == "running" and self._terminate
+            refused = f"would be refused by {held.holder}"
+            running = f"runs on {held.worker}, would {'be stopped' if stops else 'go on'}"
+            words.setdefault(held.id, running if held.state == "running" else refused)
+        left = [one for one in ids if one not in words]
+        for one, meta in zip(left, self._results(left), strict=True):
+            unknown = UNKNOWN if self._sees_queues else WOULD_IF_IT_WAITS
+            words[one] = FINISHED if meta is not None and meta.is_ready else unknown
+        named_items = [i if i.task else Item(i.id, *names.get(i.id, ("", ""))) for i in items]
+        holders = {held.id: held.worker or None for held in seen.tasks}
+        return [Done(item, words[item.id], {"worker": holders.get(item.id)}) for item in named_items]
+
     # --- at the workers
 
     def _tell(self, ids: Sequence[str], words: dict[str, str]) -> None:
@@ -142,7 +168,7 @@ class Revoker:
         }
         running = [held for held in seen.tasks if held.state == "running"]
         for held in seen.tasks:
-            words[held.id] = f"will be refused by {held.worker}"
+            words[held.id] = f"will be refused by {held.holder}"
         still = self._still_running([held.id for held in running if held.worker not in refused])
         for held in running:
             words[held.id] = self._word(held, refused.get(held.worker), still)
@@ -160,7 +186,7 @@ class Revoker:
             for one in waiting_ids(self._app.broker, set(left)) or ():
                 words[one] = LATER
             words.update(
-                (held.id, f"will be refused by {held.worker}") for held in named(self._app, left).tasks
+                (held.id, f"will be refused by {held.holder}") for held in named(self._app, left).tasks
             )
             ended = [meta.task_id for meta in self._results(left) if meta is not None and meta.is_ready]
             words.update((one, FINISHED) for one in ended if one not in words)
@@ -231,6 +257,13 @@ class Revokes(Bulk):
             self.out.table([Column(name) for name in names], self._rows)
         else:
             super()._print(**more)
+
+    def run_dry(self, done: Sequence[Done]) -> int:
+        """Print what would become of each task."""
+        self._note(done)
+        self._print(dry_run=True)
+        self.summary(len(done), time.monotonic())
+        return self.code()
 
     def code(self) -> int:
         failed = sum(n for word, n in self.words.items() if word.startswith(_NOT_DONE))
@@ -310,7 +343,9 @@ def _matched(wanted: Filter, terminate: bool, limit: int | None) -> tuple[Chosen
             running += 1
             continue
         items.append(Item(held.id, held.name, held.queue))
-        samples.append(sample(held.id, held.name, f"{held.state} at {held.worker}"))
+        samples.append(
+            sample(held.id, held.name, f"{held.state} at {held.worker}" if held.worker else held.state)
+        )
     if running:
         session.out.note(f"{count(running, 'task')} running, not stopped (--terminate stops them)")
     for node in seen.silent:
@@ -339,8 +374,11 @@ def _revoke(
         yes = True  # no confirmation: each task was named
     else:
         chosen, waiting = _matched(wanted, terminate, limit)
-    revoker = Revoker(session.app, waiting, terminate, signal)
-    code = Revokes(len(chosen) <= FEW).run(chosen, revoker.change, yes, dry_run)
+    revoker, revokes = Revoker(session.app, waiting, terminate, signal), Revokes(len(chosen) <= FEW)
+    if ids and dry_run:
+        code = revokes.run_dry(revoker.look(chosen.items))
+    else:
+        code = revokes.run(chosen, revoker.change, yes, dry_run)
     for node in sorted(revoker.silent):
         session.out.warn(f"{node} did not report what it holds")
     if not session.broker.features.revokes and not dry_run:

@@ -27,6 +27,7 @@ COLUMNS = [
     Column("QUEUE"),
     Column("WORKER"),
     Column("AT", field="at"),
+    Column("DUE AT", field="due_at", wide=True),
     Column("RAN", True, field="runtime_s"),
     Column("ARGS"),
 ]
@@ -92,7 +93,9 @@ def _item(record: dict[str, Any]) -> dict[str, Any]:
     keys = ("id", "name", "state", "queue", "worker", "exc", "args", "kwargs", "result", "runtime_s", "tries")
     item = {key: record.get(key) for key in keys}
     item |= {key: stamp(record[key]) if record.get(key) else None for key in (*TIMES, "due_at", "at")}
-    return {**item, "root_id": record.get("root_id"), "parent_id": record.get("parent_id")}
+    item |= {"root_id": record.get("root_id"), "parent_id": record.get("parent_id")}
+    expires_at = record.get("expires_at")
+    return {**item, "expires_at": stamp(expires_at) if expires_at else None}
 
 
 def _list(words: tuple[str, ...], where: str, most: int) -> int:
@@ -105,7 +108,7 @@ def _list(words: tuple[str, ...], where: str, most: int) -> int:
             r.get("name") or "-",
             r.get("queue") or "-",
             r.get("worker") or "-",
-            stamp(r["at"], False) if r.get("at") else "-",
+            *(stamp(r[key], False) if r.get(key) else "-" for key in ("at", "due_at")),
             age(r["runtime_s"]) if r.get("runtime_s") else "-",
             _short(r.get("args"), r.get("kwargs")),
         ]
@@ -176,6 +179,9 @@ def _show(task_id: str, only_args: bool) -> None:
     record, sources = one(session, task_id)
     out = session.out
     fields = {**_item(record), "error": record.get("error"), "traceback": record.get("traceback")}
+    # A message past its time stays in its queue until a worker takes it and drops it.
+    if record.get("state") in ("queued", "delayed") and (expires_at := record.get("expires_at")):
+        fields["expired"] = expires_at <= time.time()
     if only_args:
         fields = {"id": task_id, "args": record.get("args"), "kwargs": record.get("kwargs")}
     if not out.for_people:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,9 +20,13 @@ from qctl.cli.session import current
 from qctl.cli.types import WorkerName
 from qctl.fleet import stacks
 from qctl.fleet.silent_workers import report_silence
+from qctl.fleet.worker_facts import WorkerFacts, facts_of
 from qctl.output import replies
 from qctl.output.table import Column
 from qctl.output.text import age, count
+
+if TYPE_CHECKING:
+    from qcore.control.client import Answers
 
 LOOK_S = 0.2
 ENDS = {
@@ -38,43 +42,53 @@ def _timeout() -> float:
 
 def _ask(method: str, destination: list[str] | None) -> tuple[dict[str, Any], dict[str, str], int]:
     """Replies, refusals and the exit code. Raises CommandError when no worker answers."""
+    answers = current().app.control.ask(method, None, destination, _timeout())
+    refused, code = _complaints(answers, destination)
+    return {n: v for n, v in sorted(answers.replies.items()) if n not in refused}, refused, code
+
+
+def _complaints(answers: Answers, destination: list[str] | None) -> tuple[dict[str, str], int]:
+    """Name the workers that are silent or refused; the refusals and the exit code. Raises CommandError when
+    no worker answered."""
     session = current()
-    answers = session.app.control.ask(method, None, destination, _timeout())
     code = report_silence(session, answers, destination, _timeout())
     refused = replies.errors(answers)
     for node, words in refused.items():
         session.out.warn(f"{node} refused: {words}")
     if refused:
         code = exit_codes.FAILED if len(refused) == len(answers.replies) else exit_codes.PARTIAL
-    return {n: v for n, v in sorted(answers.replies.items()) if n not in refused}, refused, code
+    return refused, code
 
 
 def _ls(destination: tuple[str, ...]) -> int:
-    session = current()
-    found, _, code = _ask("stats", list(destination) or None)
-    running, queues = _of_celery([node for node, stats in found.items() if "queues" not in stats])
-    items = []
-    for node, stats in found.items():
-        pool = stats.get("pool") or {}
-        items.append(
-            {
-                "node": node,
-                "state": stats.get("state") or "running",
-                "pool": str(pool.get("implementation") or "").partition(":")[0].rpartition(".")[2] or None,
-                "slots_used": stats.get("active", running.get(node)),
-                "slots": pool.get("max-concurrency"),
-                "processed": sum((stats.get("total") or {}).values()),
-                "queues": stats.get("queues") or queues.get(node) or [],
-                "uptime_s": stats.get("uptime"),
-                "version": stats.get("version"),
-            }
-        )
+    session, nodes = current(), list(destination) or None
+    answers = session.app.control.ask("stats", None, nodes, _timeout())
+    found = facts_of(session.app, answers, _timeout())
+    found |= {one.node: WorkerFacts(state="silent") for one in answers.silent}
+    items: list[dict[str, Any]] = [
+        {
+            "node": node,
+            "state": one.state,
+            "pool": one.pool,
+            "slots_used": one.running,
+            "slots": one.slots,
+            "processed": one.processed,
+            "queues": list(one.queues),
+            "uptime_s": one.uptime_s,
+            "version": one.version,
+            "held": one.held,
+            "software": one.software,
+            "pid": one.pid,
+        }
+        for node, one in sorted(found.items())
+    ]
     columns = [
         *(
             Column("WORKER"),
             Column("STATE"),
             Column("POOL"),
             Column("SLOTS", True),
+            Column("HELD", True),
             Column("PROCESSED", True),
         ),
         *(Column("QUEUES"), Column("UPTIME", True), Column("VERSION")),
@@ -85,28 +99,19 @@ def _ls(destination: tuple[str, ...]) -> int:
             i["state"],
             i["pool"] or "-",
             f"{'-' if i['slots_used'] is None else i['slots_used']}/{i['slots'] or '-'}",
-            str(i["processed"]),
+            *("-" if i[key] is None else str(i[key]) for key in ("held", "processed")),
             ",".join(i["queues"]) or "-",
             age(i["uptime_s"]),
             i["version"] or "-",
         ]
         for i in items
     ]
-    session.out.items("worker", items, columns, rows, "node")
+    if answers.silent and not answers.replies:
+        session.out.items("worker", items, columns, rows, "node")  # its rows, before the error
+    _, code = _complaints(answers, nodes)
+    if answers.replies:
+        session.out.items("worker", items, columns, rows, "node")
     return code
-
-
-def _of_celery(nodes: list[str]) -> tuple[dict[str, int], dict[str, list[str]]]:
-    """Running tasks and consumed queues by node, for Celery's workers: their stats lack both."""
-    if not nodes:
-        return {}, {}
-    control = current().app.control
-    active = control.ask("active", None, nodes, _timeout()).replies
-    taken = control.ask("active_queues", None, nodes, _timeout()).replies
-    return (
-        {node: len(tasks) for node, tasks in active.items() if isinstance(tasks, list)},
-        {node: [q["name"] for q in found] for node, found in taken.items() if isinstance(found, list)},
-    )
 
 
 def _looks(timeout_s: float) -> Iterator[None]:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qcore.errors import Unsupported
+from qctl.dashboard.state.event_log import Ended
+from qctl.dashboard.state.failures import StoredFailures
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow
 from qctl.fleet import queue_rates
 
@@ -35,17 +38,24 @@ class BrokerPoll:
         self._last: queue_rates.QueueSample | None = None
         #: response time of the broker, seconds
         self.round_trip_s: float | None = None
+        #: tasks published per second between the last two polls; None: unknown
+        self.published_per_s: float | None = None
 
     def queues(
-        self, consumers: Counter[str], done: Counter[str], taken: queue_rates.Taken | None
+        self,
+        consumers: Counter[str] | None,
+        done: Ended,
+        taken: queue_rates.Taken | None,
+        going_on: Callable[[str], tuple[str, ...]] = lambda queue: (),
     ) -> tuple[QueueRow, ...]:
-        """consumers: workers by queue; done: tasks that ended since the last poll according to events, by
-        queue; taken: the workers' announced claim rates, which are exact where all workers announce them."""
+        """consumers: workers by queue, None: not asked yet; done: tasks that ended since the last poll
+        according to events; taken: the workers' announced claim rates, which are exact where all workers
+        announce them; going_on(queue): Celery workers, which know no pause, that consume it."""
         broker = self._app.broker
         begin = time.perf_counter()
         paused = set(broker.administration.paused())
         self.round_trip_s = time.perf_counter() - begin
-        names = sorted({*broker.administration.queues(), *consumers, *paused})[:MOST_QUEUES]
+        names = sorted({*broker.administration.queues(), *(consumers or ()), *paused})[:MOST_QUEUES]
         depths = broker.administration.depths(names)
         last, looked = self._last, queue_rates.look(names, depths)
         by_queue = queue_rates.rates(looked, last, taken or queue_rates.Taken({}, set()))
@@ -56,11 +66,11 @@ class BrokerPoll:
             came, went = by_queue[name]["in_per_s"], by_queue[name]["out_per_s"]
             seen = taken is None or name in taken.others
             if seen:
-                # Events of Celery's workers may name no queue; then the rates are unknown.
-                known = span > LEAST_SPAN_S and (done[name] > 0 or not done[""])
+                # Events of Celery's workers name no queue: of a worker with several, the rates are unknown.
+                known = span > LEAST_SPAN_S and taken is not None and name not in done.uncertain
                 change = self._held[name] - before.get(name, self._held[name])
-                went = done[name] / span if known else None
-                came = max(0.0, (change + done[name]) / span) if known else None
+                went = done.by_queue[name] / span if known else None
+                came = max(0.0, (change + done.by_queue[name]) / span) if known else None
             oldest_s = None if depth.oldest_at is None else max(0.0, now - depth.oldest_at)
             rows.append(
                 QueueRow(
@@ -70,28 +80,45 @@ class BrokerPoll:
                     depth.in_flight,
                     came,
                     went,
-                    consumers[name],
+                    None if consumers is None else consumers[name],
                     name in paused,
                     oldest_s,
                     seen,
+                    going_on(name) if name in paused else (),
                 )
             )
+        self._sum_up(rows, before, done, span)
         return tuple(rows)
 
-    def failures(self) -> tuple[FailureRow, ...]:
+    def _sum_up(self, rows: list[QueueRow], before: dict[str, int], done: Ended, span: float) -> None:
+        """What was published: by queue where that is known, else what ended and what more is held now."""
+        if span <= LEAST_SPAN_S:
+            return
+        rates = [row.in_per_s for row in rows]
+        if all(rate is not None for rate in rates):
+            self.published_per_s = sum(rate for rate in rates if rate is not None)
+        elif any(row.in_flight is None for row in rows):
+            self.published_per_s = None
+        else:
+            change = sum(self._held.values()) - sum(before.values())
+            self.published_per_s = max(0.0, (change + done.total) / span)
+
+    def failures(self) -> StoredFailures:
         """Failed tasks that were not retried, by name and exception, largest groups first."""
         found: list[FailedTask] = []
+        ids: set[str] = set()
         cursor = ""
         try:
-            while len(found) < MOST_FAILURES:
+            while len(ids) < MOST_FAILURES:
                 page = self._app.broker.failed_tasks.page(limit=500, after=cursor)
+                ids.update(f.task_id for f in page.entries)
                 found += (f for f in page.entries if not f.retried_as)
                 cursor = page.cursor
                 if not cursor:
                     break
         except Unsupported:
-            return ()
-        return self._grouped(found)
+            return StoredFailures()
+        return StoredFailures(self._grouped(found), frozenset(ids), not cursor)
 
     def _grouped(self, found: list[FailedTask]) -> tuple[FailureRow, ...]:
         groups: dict[tuple[str, str], list[FailedTask]] = {}

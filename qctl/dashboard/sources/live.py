@@ -25,7 +25,7 @@ from qctl.dashboard.sources.base import Source
 from qctl.dashboard.sources.broker_poll import BrokerPoll
 from qctl.dashboard.sources.schedule_poll import SchedulePoll
 from qctl.dashboard.state.event_log import EventLog
-from qctl.dashboard.state.failures import seen_failures
+from qctl.dashboard.state.failures import Heard, heard_failures, merged
 from qctl.dashboard.state.schedules import ScheduleBoard, ScheduleLook
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot
@@ -42,6 +42,8 @@ ASK_TIMEOUT_S = 1.0
 QUESTIONS = ("active", "reserved", "scheduled", "active_queues")
 #: at most this number of results is looked up per interval, for tasks without an end event
 MOST_LOOKED_UP = 500
+#: failures of which it is remembered that their results were read
+MOST_NAMELESS = 50_000
 RETRY_S = (0.5, 1.0, 2.0)
 #: intervals without a reply after which the broker counts as hanging
 STALE_INTERVALS = 4
@@ -54,6 +56,7 @@ class LiveSource(Source):
         self.app = app
         self.listening = threading.Event()  # set while the subscription to events is open
         self.memory = EventLog(max_tasks, max_bytes)
+        self.memory.has_broker, self.memory.listening = True, False
         self._lock = self.memory.lock
         self._fleet = Fleet()
         self._stopped = threading.Event()
@@ -62,6 +65,10 @@ class LiveSource(Source):
         self._tries = 0
         self._next_try = 0.0
         self._queues: tuple[QueueRow, ...] = ()
+        self._looked = False
+        self._heard: list[Heard] = []
+        self._heard_as_of: tuple[int, int] | None = None
+        self._nameless: set[str] = set()  # failures whose results were read for their names
         self._failures: tuple[FailureRow, ...] = ()
         self._broker_facts: dict[str, str] = {}
         self._round_trip_s: float | None = None
@@ -137,6 +144,7 @@ class LiveSource(Source):
                 missed=memory.missed,
                 forgotten=memory.state.forgotten,
                 asked=fleet.asked,
+                looked=self._looked,
                 queues=self._queues,
                 failures=self._failures,
                 log=memory.log(),
@@ -168,6 +176,8 @@ class LiveSource(Source):
                     reason = getattr(exc, "reason", "") or str(exc) or type(exc).__name__
                     self._trouble[name] = mask_url(str(reason))
                     self._tries += name == "ask"
+                    if name == "look":
+                        self.memory.published_per_s = None
                     self._next_try = time.time() + pause
                 self._stopped.wait(pause)
 
@@ -178,6 +188,7 @@ class LiveSource(Source):
             with listen(
                 broker, exchange=self.app.conf.event_exchange, serializer=self.app.conf.event_serializer
             ) as batches:
+                self.memory.listening = True
                 self.listening.set()
                 for batch in batches:
                     if self._trouble:
@@ -187,6 +198,7 @@ class LiveSource(Source):
                     self.fold(batch)
         finally:
             self.listening.clear()
+            self.memory.listening = False
             broker.close()
 
     def _ask_forever(self) -> None:
@@ -225,18 +237,44 @@ class LiveSource(Source):
         looker = BrokerPoll(self.app)
         while not self._stopped.is_set():
             with self._lock:
-                # Celery's events may name no queue; if there is only one queue, it is that one.
-                done = self.memory.ended_by_queue(self._queues[0].name if len(self._queues) == 1 else "")
-                consumers, taken = self._fleet.consumers(), self._fleet.taken
-            queues = looker.queues(consumers, done, taken)
-            failures, facts = looker.failures(), looker.broker()
-            failures = (*failures, *seen_failures(self.memory.state.table, failures))
+                fleet, table = self._fleet, self.memory.state.table
+                done = self.memory.ended_by_queue(fleet.queues_of)
+                consumers, taken, going_on = fleet.consumers(), fleet.taken, fleet.celery_consumers
+            queues = looker.queues(consumers, done, taken, going_on)
+            failures = merged(table, self._heard_failures(), looker.failures(), fleet.is_ours)
+            facts = looker.broker()
             with self._lock:
                 self._queues, self._failures, self._broker_facts = queues, failures, facts
-                self._round_trip_s = looker.round_trip_s
+                self._round_trip_s, self._looked = looker.round_trip_s, True
+                self.memory.published_per_s = looker.published_per_s
             self._recovered("look")
             self._look_now.wait(ASK_EVERY_S)
             self._look_now.clear()
+
+    def _heard_failures(self) -> list[Heard]:
+        """What heard_failures() finds; reading up to 50,000 tracebacks anew is for new failures."""
+        state = self.memory.state
+        key = state.counts.get("task-failed", 0), state.table.generation
+        if key != self._heard_as_of:
+            self._heard = self._named(heard_failures(state.table))
+            self._heard_as_of = key
+        return self._heard
+
+    def _named(self, heard: list[Heard]) -> list[Heard]:
+        """The failures, those without a name with that of their result, which names the task with
+        result_extended."""
+        unnamed = [one.task_id for one in heard if not one.name and one.task_id not in self._nameless]
+        some = unnamed[:MOST_LOOKED_UP]
+        if not some or not self.app.results.keeps:
+            return heard
+        if len(self._nameless) > MOST_NAMELESS:
+            self._nameless.clear()
+        self._nameless.update(some)
+        names = {m.task_id: m.name for m in self.app.results.get(some) if m is not None and m.name}
+        with self._lock:
+            for task_id, name in names.items():
+                self.memory.state.table.name(task_id, name)
+        return [one._replace(name=names.get(one.task_id, one.name)) for one in heard]
 
     def _read_schedule_forever(self) -> None:
         poll, read_at = SchedulePoll(self.app, self._state_of), 0.0

@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from qcore.events.state import State
 from qcore.events.store.columns import BITS, MASK
@@ -27,6 +27,14 @@ WAITS_LOOKED_AT = 4
 MOST_WAITS = 2000
 
 
+class Ended(NamedTuple):
+    """Tasks that ended, by queue; uncertain: queues of which more may have ended; total: over all queues."""
+
+    by_queue: Counter[str]
+    uncertain: frozenset[str] = frozenset()
+    total: int = 0
+
+
 class EventLog:
     """Folded events; at most max_tasks tasks in at most max_bytes."""
 
@@ -41,6 +49,11 @@ class EventLog:
         self._logged = 0
         self._samples: deque[tuple[float, int, int]] = deque()
         self._ended_before: dict[int, int] = {}
+        #: whether events arrive; while the broker cannot be reached, nothing is known of what ends
+        self.listening = True
+        #: published tasks per second by the broker's counts; the charts show it if there is a broker
+        self.published_per_s: float | None = None
+        self.has_broker = False
 
     def fold(self, batch: list[Event], now: float | None = None) -> None:
         """Fold events; now: local clock (epoch seconds)."""
@@ -89,31 +102,46 @@ class EventLog:
     def log(self) -> LogRows:
         return LogRows(self._log, self.state.events, LOG_SIZE)
 
-    def rates(self, now: float) -> tuple[float, float]:
-        """Events and finished tasks per second over RATE_WINDOW_S; also samples the charts."""
+    def rates(self, now: float) -> tuple[float | None, float | None]:
+        """Events and finished tasks per second over RATE_WINDOW_S, None while that is unknown; also samples
+        the charts."""
         counts = self.state.counts
         failed = counts.get("task-failed", 0)
         done = counts.get("task-succeeded", 0) + failed
-        self.charts.sample(now, {"in": counts.get("task-received", 0), "done": done, "failed": failed})
+        totals = {"in": counts.get("task-received", 0), "done": done, "failed": failed}
+        rates = {"in": self.published_per_s} if self.has_broker else {}
+        known: dict[str, int | None] = {name: n if self.listening else None for name, n in totals.items()}
+        self.charts.sample(now, known, rates)
+        if not self.listening:
+            self._samples.clear()
+            return None, None
         self._samples.append((now, self.state.events, done))
         while len(self._samples) > 2 and self._samples[1][0] < now - RATE_WINDOW_S:
             self._samples.popleft()
         first = self._samples[0]
         span = now - first[0]
         if span < 0.2:
-            return 0.0, 0.0
+            return None, None
         return (self.state.events - first[1]) / span, (done - first[2]) / span
 
-    def ended_by_queue(self, only_queue: str) -> Counter[str]:
-        """Tasks that ended since the last call, by queue; only_queue: the queue for events that name none."""
+    def ended_by_queue(self, queues_of: Mapping[str, Sequence[str]]) -> Ended:
+        """Tasks that ended since the last call, by queue. queues_of: the queues of each worker. Celery's
+        events name no queue: it is that of the worker if it consumes one."""
         table = self.state.table
-        found: Counter[str] = Counter()
-        for code, total in table.ended_in.items():
-            new = total - self._ended_before.get(code, 0)
-            if new:
-                found[table.queues.words[code] or only_queue] += new
+        found, uncertain, total = Counter[str](), set[str](), 0
+        for code, count in table.ended_in.items():
+            new = count - self._ended_before.get(code, 0)
+            if not new:
+                continue
+            total += new
+            queue, worker = table.queues.words[code >> 16], table.workers.words[code & 0xFFFF]
+            theirs = (queue,) if queue else tuple(queues_of.get(worker, ()))
+            if len(theirs) == 1:
+                found[theirs[0]] += new
+            else:
+                uncertain.update(theirs or {q for some in queues_of.values() for q in some})
         self._ended_before = dict(table.ended_in)
-        return found
+        return Ended(found, frozenset(uncertain), total)
 
     @property
     def counts(self) -> dict[str, int]:

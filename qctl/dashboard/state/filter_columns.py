@@ -9,14 +9,16 @@ texts come last, and only in rows that contain the substrings of every match.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from qcore.events.store.columns import Chunk
-from qcore.events.store.table import STATES, SUCCESS, TaskTable
+from qcore.events.store.table import STARTED, STATES, SUCCESS, TaskTable
 from qctl.filters import Filter
 from qctl.filters.fields import state_named
 from qctl.filters.predicate import Part, SubstringHint, Test
+from qctl.fleet.event_record import waited_s
 
 Read = Callable[[int], Any]
 
@@ -89,7 +91,7 @@ class ColumnFilter:
 
     def _reader(self, chunk: Chunk, key: str) -> Read:
         """A function that reads one record key of a row (fleet/event_record.py makes whole records)."""
-        more, ids, texts = chunk.more, chunk.ids, chunk.texts
+        more, ids, texts, now = chunk.more, chunk.ids, chunk.texts, time.time()
         if key in WORDS:
             column, word = self._column(chunk, key), self._answers.word
             return lambda i: word(key, column[i])
@@ -105,7 +107,7 @@ class ColumnFilter:
             "id": ids.__getitem__,
             "at": chunk.updated.__getitem__,
             "tries": lambda i: chunk.retries[i] + 1,
-            "runtime_s": lambda i: chunk.runtimes[i] if chunk.states[i] == SUCCESS else None,
+            "runtime_s": lambda i: ran(chunk, i, now),
             "wait_s": lambda i: waited(chunk, i),
             "exc": lambda i: ((found := more.get(i)) and found.exception) or None,
             "root_id": lambda i: ((found := more.get(i)) and found.root_id) or ids[i],
@@ -135,9 +137,23 @@ class _Answers(dict[Any, bool]):
 
 
 def waited(chunk: Chunk, i: int) -> float | None:
-    """Seconds from publishing to start or receipt; None if one of the times is unknown."""
-    sent, began = chunk.sent[i], chunk.started[i] or chunk.received[i]
-    return max(began - sent, 0.0) if sent and began else None
+    """Seconds from when it was sent, or due if that is later, to its start or receipt; None if one of the
+    times is unknown."""
+    more = chunk.more.get(i)
+    return waited_s(
+        chunk.ids[i],
+        chunk.retries[i],
+        chunk.sent[i] or None,
+        more.eta if more is not None else "",
+        chunk.started[i] or chunk.received[i] or None,
+    )
+
+
+def ran(chunk: Chunk, i: int, now: float) -> float | None:
+    """Seconds that it ran, or has been running until now (epoch seconds); None if that is unknown."""
+    if chunk.states[i] == SUCCESS:
+        return chunk.runtimes[i]
+    return max(now - chunk.started[i], 0.0) if chunk.states[i] == STARTED and chunk.started[i] else None
 
 
 def _with_traces(chunk: Chunk, found: Sequence[int], traces: Iterable[SubstringHint]) -> Sequence[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,18 +25,19 @@ class WorkerRow(msgspec.Struct, frozen=True):
     running: int | None = None
     slots: int | None = None
     done: int | None = None
-    held: int | None = None  # messages held and not started
+    held: int | None = None  # messages that it has and has not acknowledged, running ones too
     load: float | None = None
     age_s: float | None = None  # since its last heartbeat or reply
     queues: tuple[str, ...] = ()
     software: str = ""
     pid: int | None = None
-    missed: int = 0  # its events that never arrived
+    missed: int = 0  # its events that never arrived, until LOST_SHOWN_S after the last such loss
     stats: dict[str, Any] = {}
     exact: bool = True  # the numbers are from its own reply; else from its events
     per_s: float | None = None  # tasks started per second lately, by its own count
     failed: int = 0  # failed tasks since the dashboard subscribed
     skew_s: float | None = None  # its clock minus the local clock
+    left: bool = False  # it shut down in order
 
     @property
     def draining(self) -> bool:
@@ -74,10 +76,21 @@ class QueueRow(msgspec.Struct, frozen=True):
     in_flight: int | None = None
     in_per_s: float | None = None  # None: not known yet, or not derivable from the departures
     out_per_s: float | None = None
-    consumers: int = 0
+    consumers: int | None = None  # None: the workers were not asked yet
     paused: bool = False
     oldest_s: float | None = None  # age of the oldest message
     seen: bool = False  # the rates are derived from events; else announced by workers
+    pause_ignored_by: tuple[str, ...] = ()  # Celery workers that consume it although it is paused
+
+    @property
+    def empty_in_s(self) -> float | None:
+        """Seconds until nothing is ready, at the current rates; infinite: it grows; None: unknown."""
+        if not self.ready:
+            return 0.0
+        if self.in_per_s is None or self.out_per_s is None:
+            return None
+        gain = self.out_per_s - self.in_per_s
+        return self.ready / gain if gain > 0 else math.inf
 
 
 class FailureRow(msgspec.Struct, frozen=True):
@@ -90,7 +103,13 @@ class FailureRow(msgspec.Struct, frozen=True):
     first_at: float  # epoch seconds
     last_at: float
     sample: Any = None  # the newest: a wire.failure.FailedTask; from events: a TaskSeen
-    exact: bool = True  # from the store of failed tasks, can be retried; else from events
+    exact: bool = True  # all are in the store of failed tasks; else events told of some
+    stored: int | None = None  # how many are in the store, and can be retried; None: all, if exact
+
+    @property
+    def retryable(self) -> int:
+        """How many can be retried."""
+        return self.stored if self.stored is not None else self.count if self.exact else 0
 
     @property
     def filter_words(self) -> tuple[str, ...]:
@@ -123,12 +142,13 @@ class Snapshot(msgspec.Struct, frozen=True):
     remembered: int = 0
     counts: dict[str, int] = {}  # remembered tasks by state
     events: int = 0
-    events_per_s: float = 0.0
-    done_per_s: float = 0.0
+    events_per_s: float | None = None  # over event_log.RATE_WINDOW_S; None: unknown, no events arrive
+    done_per_s: float | None = None
     lag_s: float = 0.0  # age of the newest event when it was folded
     missed: int = 0  # events that never arrived
     forgotten: int = 0
     asked: bool = False  # whether the fleet has been queried at least once
+    looked: bool = False  # whether queues and failures have been read at least once
     queues: tuple[QueueRow, ...] = ()
     failures: tuple[FailureRow, ...] = ()
     log: Sequence[EventRow] = ()  # the last events, newest first
@@ -141,3 +161,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     @property
     def up(self) -> int:
         return sum(w.state == "online" for w in self.workers)
+
+    @property
+    def expected(self) -> int:
+        """The workers that should be up: all that did not shut down in order."""
+        return sum(not w.left for w in self.workers)

@@ -6,6 +6,7 @@ In:  a Snapshot or one row of it.  Out: text with styles.
 from __future__ import annotations
 
 import time
+from math import inf
 from typing import Any, NamedTuple
 
 from qcore.events.store.table import TaskSeen
@@ -167,18 +168,18 @@ class CellFormatter:
         ]
 
     def queue(self, row: QueueRow) -> list[Part]:
-        out, seen = row.out_per_s or 0.0, "~" if row.seen else ""
-        alarm = self.style("failed") if row.ready and not row.consumers else ""
+        seen = "~" if row.seen else ""
+        alarm = self.style("failed") if row.ready and row.consumers == 0 else ""
         return [
             Part(row.name),
             Part(f"{row.ready:,}", alarm),
             Part("-" if row.in_flight is None else f"{row.in_flight:,}"),
             Part("-" if row.delayed is None else f"{row.delayed:,}"),
             Part("-" if row.oldest_s is None else age(row.oldest_s)),
-            Part("-" if row.in_per_s is None else f"{seen}{row.in_per_s:,.0f}"),
-            Part("-" if row.out_per_s is None else f"{seen}{row.out_per_s:,.0f}"),
-            Part(age(row.ready / out) if row.ready and out > 0.5 else "-"),
-            Part(str(row.consumers), alarm),
+            Part(_rate(row.in_per_s, seen)),
+            Part(_rate(row.out_per_s, seen)),
+            Part(_empties(row)),
+            Part("…" if row.consumers is None else str(row.consumers), alarm),
             self.paused(row.paused),
         ]
 
@@ -229,7 +230,7 @@ class CellFormatter:
             link = Part(f"{glyph} reconnecting, try {snapshot.tries}", self.style("failed"))
         clock = time.strftime("%H:%M:%S", time.localtime(snapshot.at))
         lost = f"lost {snapshot.missed:,}" if snapshot.missed else ""
-        tail = [f"up {snapshot.up}/{len(snapshot.workers)}", clock]
+        tail = [f"up {snapshot.up}/{snapshot.expected}", clock]
         if frozen is not None:
             tail = [f"FROZEN, {frozen:,} behind", clock]
         left = [Part("qctl", "bold")]
@@ -239,8 +240,8 @@ class CellFormatter:
         taken = sum(len(p.text) + 2 for p in (*left, link)) + sum(len(t) + 2 for t in (*tail, lost))
         rates = []
         for text in (
-            f"~{snapshot.events_per_s:,.0f} ev/s",
-            f"~{snapshot.done_per_s:,.0f} done/s",
+            f"{_rate(snapshot.events_per_s, '~')} ev/s",
+            f"{_rate(snapshot.done_per_s, '~')} done/s",
             f"lag {snapshot.lag_s:.1f}s",
         ):
             if taken + len(text) + 2 + LEAST_ADDRESS > width:
@@ -295,7 +296,9 @@ class CellFormatter:
         rows = []
         for name, series in charts.series.items():
             label = {"wait": "wait p95"}.get(name, f"{name}/s")
-            now = f"{series.now:.2f}s" if name == "wait" else f"~{series.now:,.0f}"
+            now = _rate(series.now, "~")
+            if name == "wait":
+                now = "-" if series.now is None else f"{series.now:.2f}s"
             room = max(width - 9 - 9, 0)
             rows.append((label, f"{label:<9}{sparkline(series.last(room), room, self.plain)}{now:>9}"))
         return rows
@@ -307,6 +310,19 @@ def _message(sample: Any) -> str:
 
 def _number(value: int | None) -> str:
     return "-" if value is None else str(value)
+
+
+def _rate(value: float | None, mark: str = "") -> str:
+    """Per second: small rates with a digit, so that a little is not shown as nothing."""
+    if value is None:
+        return "-"
+    return f"{mark}{value:,.1f}" if 0.05 <= value < 0.95 else f"{mark}{value:,.0f}"
+
+
+def _empties(row: QueueRow) -> str:
+    """When the queue is empty at the current rates."""
+    left = row.empty_in_s
+    return "-" if not row.ready or left is None else "grows" if left == inf else age(left)
 
 
 def _clock(epoch_s: float) -> str:

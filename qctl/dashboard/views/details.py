@@ -145,8 +145,8 @@ def queue_sheet(row: QueueRow) -> Sheet:
         ("in flight", _number(row.in_flight)),
         ("delayed", _number(row.delayed)),
         ("oldest", "" if row.oldest_s is None else age(row.oldest_s)),
-        ("workers", f"{row.consumers} consume it"),
-        ("paused", "yes: no worker consumes it" if row.paused else "no"),
+        ("workers", "" if row.consumers is None else f"{row.consumers} consume it"),
+        ("paused", _pause(row)),
         ("", ""),
         ("commands", f"qctl queue peek {row.name}"),
         ("", f"qctl queue {'resume' if row.paused else 'pause'} {row.name}"),
@@ -162,11 +162,19 @@ def queue_sheet(row: QueueRow) -> Sheet:
     )
 
 
+def _pause(row: QueueRow) -> str:
+    if not row.paused:
+        return "no"
+    nodes = ", ".join(row.pause_ignored_by)
+    return f"yes, and these Celery workers consume it: {nodes}" if nodes else "yes: no worker consumes it"
+
+
 def failure_sheet(row: FailureRow) -> Sheet:
     facts = [
         ("task", row.name),
         ("exception", row.exc_type),
-        ("how many", f"{row.count:,}"),
+        ("how many", f"{'' if row.exact else '~'}{row.count:,}"),
+        ("stored", "" if row.exact else f"{row.retryable:,}; the others cannot be retried"),
         ("first", stamp(row.first_at)),
         ("last", stamp(row.last_at)),
         ("queue", row.queue),

@@ -17,7 +17,7 @@ from qcore.brokers.contract.records import Member, Settle, Settlement
 from qcore.brokers.registry import open_broker
 from qcore.control.client import Answers
 from qctl import exit_codes
-from qctl.commands.doctor.checks import not_trusted, unsigned_control, visibility_timeout
+from qctl.commands.doctor.checks import lost_workers, not_trusted, unsigned_control, visibility_timeout
 from qctl.commands.doctor.guarantees import guarantees
 from qctl.fleet.facts import Facts
 from tests.contracts.consuming import put, take
@@ -99,6 +99,18 @@ def test_seeded_faults_are_found_by_name_and_mended(
 def facts_of(said: dict[str, dict[str, Any]], at: float = 0.0) -> Facts:
     members = {node: Member(node, {}, at, True) for node in said["conf"] if node.startswith("w")}
     return Facts(at, members, [], {"stats": {}, **said}, {}, {}, [], Counter(), [], True, 0.0, True)
+
+
+def test_a_worker_whose_lease_ended_stays_named() -> None:
+    facts = facts_of({"conf": {}, "active_queues": {}}, 100.0)
+    facts.members = {
+        "w1@h": Member("w1@h", 20.0, False, {"pid": 7, "host": "far"}),
+        "w2@h": Member("w2@h", 99.0, True, {}),
+    }
+    (lost,) = lost_workers(facts)
+
+    assert (lost.name, lost.level, lost.about) == ("lost-worker", "warning", "w1@h")
+    assert "1m20s" in lost.what and "pid 7 on far" in lost.what
 
 
 KEYS = {"ops": {"secret": "********", "scope": "admin"}}

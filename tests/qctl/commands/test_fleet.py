@@ -130,7 +130,10 @@ def test_what_runs_is_shown_as_a_table(fleet: tuple[Qctl, list[Process]]) -> Non
         return [line.split() for line in run("inspect", "active").stdout.splitlines() if task_id in line]
 
     row = wait_for(active)[0]
+    later = run("call", "proj.add", "-a", "[2, 2]", "--countdown", "3000").stdout.strip()
+    delayed = run("inspect", "scheduled", "-o", "csv").stdout
 
+    assert delayed.count(later) == 1, "both workers list what waits in the broker"
     assert row[0] in ("w1@test", "w2@test")
     assert row[1:3] == [task_id, "proj.nap"]
     assert row[4] == "[100]"

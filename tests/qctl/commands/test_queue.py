@@ -110,6 +110,7 @@ def test_the_dead_are_those_that_crashed_too_often(broker: Broker, sqlite_url: s
     replayed = items("dead", "replay", "--all", "--yes", url=sqlite_url)
 
     assert {item["reason"] for item in listed} == {"crashed_too_often"} and len(listed) == 2
+    assert {(item["task"], item["task_id"]) for item in listed} == {(None, "a"), (None, "b")}
     assert other.returncode == exit_codes.NOT_FOUND
     assert (shown["schema"], shown["queue"]) == ("qctl.dead.message", "mails")
     assert [item["replayed"] for item in replayed] == [True, True]

@@ -197,3 +197,14 @@ def test_many_queues_are_listed_in_few_round_trips(redis_url: str, redis_server:
 
     assert reads < number / 4  # of the server's; one by one there would be one for each queue at least
     assert len(queues) == number and sum(depth.ready for depth in found) == 4 * number
+
+
+def test_messages_are_counted_by_an_argument(sqlite_url: str) -> None:
+    broker = open_broker(sqlite_url)
+    for number, kwargs in enumerate([{"tenant": "acme"}, {"tenant": "acme"}, {"tenant": 7}, {}]):
+        raw = task_wire.build("proj.bill", (), kwargs, task_id=f"u{number}", routing_key="mails")
+        broker.publish([Message(raw, queue="mails")])
+
+    grouped = answer(sqlite_url, "peek", "mails", "--group-by", "kwargs.tenant")
+
+    assert {g["kwargs.tenant"]: g["count"] for g in grouped} == {"acme": 2, "7": 1, "(none)": 1}

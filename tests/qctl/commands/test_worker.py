@@ -68,6 +68,9 @@ def test_a_fleet_is_listed_drained_resumed_and_restarted(
         "queues": ["celery"],
         "uptime_s": 0,
         "version": item["version"],
+        "held": 1,
+        "software": f"qcore {item['version']}",
+        "pid": worker.pid,
     }
     assert short.returncode == exit_codes.PARTIAL
     [left] = json.loads(short.stdout)["items"]

@@ -9,6 +9,7 @@ from collections import Counter
 from qcore import App
 from qctl.dashboard.sources.broker_poll import BrokerPoll
 from qctl.dashboard.sources.live import LiveSource
+from qctl.dashboard.state.event_log import Ended
 from qctl.dashboard.state.snapshot import QueueRow
 from qctl.fleet.queue_rates import Taken
 from tests.support.processes import Processes
@@ -67,14 +68,15 @@ def test_a_rate_that_nobody_can_know_is_not_shown(memory_url: str) -> None:
     client.send_task("proj.add", (1, 2), queue="other")
     looker, celerys = BrokerPoll(client), Taken({}, {"named", "other"})
     began = time.monotonic()
-    looker.queues(Counter(), Counter(), celerys)
+    looker.queues(Counter(), Ended(Counter()), celerys)
     at_least = time.monotonic()
 
     time.sleep(0.3)
     at_least = time.monotonic() - at_least
-    named, other = looker.queues(Counter(), Counter({"named": 3, "": 2}), celerys)
+    named, other = looker.queues(Counter(), Ended(Counter({"named": 3}), frozenset({"other"}), 5), celerys)
     at_most = time.monotonic() - began
 
     slowest, fastest = 3 / at_most * 0.95, 3 / at_least * 1.05
     assert named.seen and slowest < (named.out_per_s or 0) < fastest and (named.in_per_s or 0) > slowest
+    assert slowest * 5 / 3 < (looker.published_per_s or 0) < fastest * 5 / 3, "what ended was published"
     assert other.seen and (other.in_per_s, other.out_per_s) == (None, None)

@@ -97,3 +97,42 @@ def test_a_worker_is_drained_and_its_events_turned_on_and_off(redis_url: str, pr
     assert [row.node for row in rows] == ["c1@test", "w1@test"]
     assert all(row.memory and row.uptime_s is not None and row.per_s is not None for row in rows)
     assert not any(row.clock for row in rows)
+
+
+def test_two_workers_of_one_name_lose_nothing_and_one_that_does_is_seen() -> None:
+    state = State()
+
+    def said(seq: int, kind: str = "worker-heartbeat", pid: int = 1) -> None:
+        state.event(
+            {"type": kind, "hostname": "q@host", "timestamp": START + seq, "seq": seq, "pid": pid},
+            START + seq,
+        )
+
+    said(1, "worker-online")
+    for seq in range(2, 900):
+        said(seq)
+    said(1, "worker-online", pid=2)
+    for seq in range(2, 300):
+        said(seq, pid=2)
+        said(898 + seq)
+    assert state.workers["q@host"].missed == 0
+    said(1202)  # four of the first worker's are lost
+    (row,) = Fleet().rows(state.workers, START + 1202)
+    assert (state.workers["q@host"].missed, row.missed) == (4, 4)
+    fleet = Fleet()
+    fleet.rows(state.workers, START + 1202)
+    said(1203)
+    assert [r.missed for r in fleet.rows(state.workers, START + 1203)] == [4]
+    for seq in range(1204, 2203):
+        said(seq)
+    assert [r.missed for r in fleet.rows(state.workers, START + 2203)] == [0], "it is long ago"
+
+
+def test_a_clock_of_which_all_workers_seem_to_be_behind_is_our_own_delay() -> None:
+    state = State()
+    for second in range(0, 60, 2):
+        for node, behind in (("a@host", 0.0), ("b@host", 0.0), ("wrong@host", 30.0)):
+            beat(state, node, START + second - behind, START + second + 4.9)
+
+    clocks = {row.node: row.clock for row in Fleet().rows(state.workers, START + 60)}
+    assert clocks == {"a@host": "", "b@host": "", "wrong@host": "-30.0s"}

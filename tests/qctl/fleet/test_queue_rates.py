@@ -59,8 +59,9 @@ def test_a_worker_tells_what_it_took_and_how_fast(monkeypatch: pytest.MonkeyPatc
         ({"w1": {}}, 50, (5.0, 0.0, "workers")),
         ({}, 50, (5.0, 0.0, "workers")),
         ({"w1": {"q": (9, 3.0)}, "celery": None}, None, (None, None, "net")),
-        ({"w1": {"q": (9, 3.0)}, "celery": None}, 50, (5.0, 0.0, "net")),
-        ({"celery": None}, 120, (0.0, 2.0, "net")),
+        ({"w1": {"q": (9, 3.0)}, "celery": None}, 50, (5.0, None, "net")),
+        ({"celery": None}, 120, (None, 2.0, "net")),
+        ({"celery": None}, 100, (None, None, "net")),
         ({"w1": {"q": "junk"}}, None, (None, 0.0, "workers")),
     ],
 )
