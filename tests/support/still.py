@@ -13,6 +13,7 @@ from qctl.dashboard.sources.base import Source
 from qctl.dashboard.state.event_log import EventLog
 from qctl.dashboard.state.schedules import ScheduleBoard, ScheduleRow
 from qctl.dashboard.state.search import Wanted
+from qctl.dashboard.state.series import Charts
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot, WorkerRow
 from qctl.output.text import stamp
 
@@ -312,12 +313,10 @@ class Still(Source):
         self.app = App("still", broker="memory://", set_as_current=False)
         self.memory = EventLog(10_000)
         self.memory.fold(events(), NOW)
-        total = 0
+        self.memory.charts = Charts()
         for second in range(200):
-            self.memory.charts.waits += [0.02 * (second % 17), 0.05]
-            total += 300 + 40 * (second % 7)
-            totals = {"in": total, "done": total - second % 30, "failed": second // 9}
-            self.memory.charts.sample(NOW - 200 + second, totals)
+            self.memory.charts.ended(NOW - 200 + second, "shop.charge", "pay1@fra", 0.2, 0.05)
+            self.memory.charts.sample(NOW - 200 + second)
         self.changes = changes
 
     def start(self) -> None: ...

@@ -9,22 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
 from typing import Any
 
 from qcore.events.state import State
-from qcore.events.store.columns import BITS, MASK
 from qcore.wire.event import Event
-from qctl.dashboard.state.filter_columns import waited
 from qctl.dashboard.state.lazy_rows import LogRows, TaskRows
 from qctl.dashboard.state.search import Found, TaskSearch, Wanted
 from qctl.dashboard.state.series import Charts
 
 RATE_WINDOW_S = 5.0
 LOG_SIZE = 1000
-#: the chart samples the waiting time of this number of tasks per batch
-WAITS_LOOKED_AT = 4
-MOST_WAITS = 2000
 
 
 class EventLog:
@@ -56,23 +50,7 @@ class EventLog:
             self._logged += len(batch)
             while self._logged - len(self._log[0]) >= LOG_SIZE:
                 self._logged -= len(self._log.popleft())
-            self._look_at_waits(batch)
-
-    def _look_at_waits(self, batch: Sequence[Event]) -> None:
-        if len(self.charts.waits) >= MOST_WAITS:
-            return
-        table, looked = self.state.table, 0
-        for event in batch:
-            if event["type"] != "task-started" or not isinstance(event.get("uuid"), str):
-                continue
-            row = table.row(event["uuid"])
-            if row is not None:
-                wait = waited(table.chunks[row >> BITS], row & MASK)
-                if wait is not None:
-                    self.charts.waits.append(wait)
-            looked += 1
-            if looked == WAITS_LOOKED_AT:
-                return
+            self.charts.fold(batch, self.state.table, at)
 
     # --- out; call with the lock held
 
@@ -94,7 +72,7 @@ class EventLog:
         counts = self.state.counts
         failed = counts.get("task-failed", 0)
         done = counts.get("task-succeeded", 0) + failed
-        self.charts.sample(now, {"in": counts.get("task-received", 0), "done": done, "failed": failed})
+        self.charts.sample(now)
         self._samples.append((now, self.state.events, done))
         while len(self._samples) > 2 and self._samples[1][0] < now - RATE_WINDOW_S:
             self._samples.popleft()

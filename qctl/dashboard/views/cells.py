@@ -293,11 +293,19 @@ class CellFormatter:
     def charts(self, charts: Charts, width: int) -> list[tuple[str, str]]:
         """(label, line) for each chart in this width: a sparkline and the current value."""
         rows = []
-        for name, series in charts.series.items():
+        for name in ("in", "done", "failed", "wait"):
+            series = charts.series[name]
             label = {"wait": "wait p95"}.get(name, f"{name}/s")
-            now = f"{series.now:.2f}s" if name == "wait" else f"~{series.now:,.0f}"
+            now = (
+                "-"
+                if series.now is None
+                else f"{series.now:.2f}s"
+                if name == "wait"
+                else f"~{series.now:,.0f}"
+            )
             room = max(width - 9 - 9, 0)
-            rows.append((label, f"{label:<9}{sparkline(series.last(room), room, self.plain)}{now:>9}"))
+            values = series.columns(self.now - 1, 1, room)
+            rows.append((label, f"{label:<9}{sparkline(values, self.plain)}{now:>9}"))
         return rows
 
 
