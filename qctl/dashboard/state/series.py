@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from qcore.events.store.columns import BITS, MASK
 from qctl.dashboard.state.latency import LEAST, Durations, HeatMap, percentile
@@ -19,7 +19,6 @@ from qctl.dashboard.state.rings import COARSE, MIDDLE, Series
 if TYPE_CHECKING:
     from qcore.events.store.table import TaskTable
     from qcore.wire.event import Event
-    from qctl.dashboard.state.snapshot import QueueRow, Snapshot, WorkerRow
 
 SLOW = (MIDDLE, COARSE)
 #: longest time between two samples that is a mean; a longer one is a gap
@@ -27,6 +26,51 @@ LONGEST_MEAN_S = 5.0
 MOST_TYPES, MOST_GROUPS, MOST_QUEUES, MOST_WORKERS, MOST_CHANGES = 500, 500, 500, 2_000, 200
 #: a worker's uptime that is shorter than before by more than this means that it was restarted, seconds
 RESTART_S = 2.0
+#: a longer run time is no run time
+LONGEST_S = 1e7
+
+
+class QueueNow(Protocol):
+    """What is sampled of a queue."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ready(self) -> int: ...
+    @property
+    def in_per_s(self) -> float | None: ...
+    @property
+    def paused(self) -> bool: ...
+
+
+class WorkerNow(Protocol):
+    """What is sampled of a worker."""
+
+    @property
+    def node(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def running(self) -> int | None: ...
+    @property
+    def slots(self) -> int | None: ...
+    @property
+    def uptime_s(self) -> float | None: ...
+
+
+class FleetNow(Protocol):
+    """What is sampled of a Snapshot."""
+
+    @property
+    def at(self) -> float: ...
+    @property
+    def asked(self) -> bool: ...
+    @property
+    def trouble(self) -> str: ...
+    @property
+    def queues(self) -> Sequence[QueueNow]: ...
+    @property
+    def workers(self) -> Sequence[WorkerNow]: ...
 
 
 class Change(NamedTuple):
@@ -140,6 +184,8 @@ class Charts:
                 sent, began, ended = chunk.sent[i], chunk.started[i], chunk.ended[i]
                 if not run_s:
                     run_s = max(ended - began, 0.0) if began and ended else None
+                elif not 0 <= run_s < LONGEST_S:
+                    run_s = None
                 # The wait of a retry or of a task with a countdown is not time in a queue.
                 waited = max(began - sent, 0.0) if sent and began and not chunk.retries[i] else None
                 more = chunk.more.get(i)
@@ -241,7 +287,7 @@ class Charts:
         received, done, failed = self._totals
         return received, done, failed
 
-    def look(self, picture: Snapshot) -> None:
+    def look(self, picture: FleetNow) -> None:
         """Sample the queues and workers of a snapshot, and note what has changed."""
         self.is_deaf = bool(picture.trouble)
         if not picture.asked or picture.trouble:
@@ -263,7 +309,7 @@ class Charts:
         self.series["slots"].put(at, slots or None)
         self.series["unknown"].put(at, unknown)
 
-    def _look_at_queue(self, queue: QueueRow, at: float) -> None:
+    def _look_at_queue(self, queue: QueueNow, at: float) -> None:
         series = self.queues.get(queue.name)
         if series is None:
             series = self.queues[queue.name] = Series(SLOW)
@@ -274,7 +320,7 @@ class Charts:
             self.note(at, f"queue {queue.name} {verb}", "paused" if queue.paused else "")
         self._paused[queue.name] = queue.paused
 
-    def _look_at_worker(self, worker: WorkerRow, at: float) -> None:
+    def _look_at_worker(self, worker: WorkerNow, at: float) -> None:
         series = self.workers.get(worker.node)
         if series is None:
             series = self.workers[worker.node] = Series(SLOW, shares=True)
