@@ -178,7 +178,9 @@ def chosen(name: str | None) -> Palette:
 def textual_theme(palette: Palette) -> Theme:
     """The palette as a theme of Textual."""
     if palette.ansi:
-        return dataclasses.replace(BUILTIN_THEMES["ansi-dark"], name=palette.name)
+        theme = BUILTIN_THEMES["ansi-dark"]
+        variables = {**theme.variables, "frame": "ansi_bright_black"}
+        return dataclasses.replace(theme, name=palette.name, variables=variables)
     return Theme(
         palette.name,
         primary=palette.running.split()[-1],
@@ -188,4 +190,5 @@ def textual_theme(palette: Palette) -> Theme:
         surface=palette.ground,
         panel=palette.ground,
         dark=palette.dark,
+        variables={"frame": palette.frame},
     )

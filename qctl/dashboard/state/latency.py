@@ -76,13 +76,13 @@ class Durations:
         self._old: tuple[dict[int, array[int]], ...] = tuple({} for _ in SPANS)
         self.total = 0
 
-    def add(self, at: float, seconds: float) -> None:
+    def add(self, at: float, seconds: float, count: int = 1) -> None:
         slot = int(at // SPANS[0])
         if self._open is None or slot != self._slot:
             self._close()
             self._open, self._slot = array("I", [0]) * BUCKETS, slot
-        self._open[bucket(seconds)] += 1
-        self.total += 1
+        self._open[bucket(seconds)] += count
+        self.total += count
 
     def _close(self) -> None:
         """Put the current span to the others, and forget what is older than the ranges."""
@@ -121,16 +121,16 @@ class HeatMap:
     def __init__(self) -> None:
         self._columns: tuple[dict[int, array[int]], ...] = tuple({} for _ in HEAT)
 
-    def add(self, at: float, seconds: float) -> None:
+    def add(self, at: float, seconds: float, count: int = 1) -> None:
         row = _ROW_OF[bucket(seconds)]
-        for columns, (step, count) in zip(self._columns, HEAT, strict=True):
+        for columns, (step, most) in zip(self._columns, HEAT, strict=True):
             slot = int(at // step)
             column = columns.get(slot)
             if column is None:
                 column = columns[slot] = array("I", [0]) * ROWS
-                for old in [s for s in columns if s <= slot - count - 1]:
+                for old in [s for s in columns if s <= slot - most - 1]:
                     del columns[old]
-            column[row] += 1
+            column[row] += count
 
     def within(self, range_number: int, until: float, step: int, count: int) -> list[list[int] | None]:
         """The columns of a chart, each with its rows from the shortest on; None: nothing ended then."""

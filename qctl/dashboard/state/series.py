@@ -162,6 +162,7 @@ class Charts:
         self._slot: int | None = None  # of 15 s
         self._seen: dict[str, tuple[str, float | None, int | None]] = {}  # worker: state, uptime, slots
         self._paused: dict[str, bool] = {}
+        self._looked: int | None = None  # second of the last look
 
     # --- in
 
@@ -218,17 +219,14 @@ class Charts:
         known = self.types.get(name)
         if known is None and name and len(self.types) < MOST_TYPES:
             known = self.types[name] = TypeHistory()
-        for _ in range(count):
-            if run_s is not None:
-                self.run.add(at, run_s)
-                self.heat.add(at, run_s)
-                if known is not None:
-                    known.run.add(at, run_s)
-            if wait_s is not None:
-                self._waits.add(at, wait_s)
-                self.wait.add(at, wait_s)
-                if known is not None:
-                    known.wait.add(at, wait_s)
+        for value, histograms in (
+            (run_s, (self.run, self.heat, known.run if known is not None else None)),
+            (wait_s, (self._waits, self.wait, known.wait if known is not None else None)),
+        ):
+            if value is not None:
+                for histogram in histograms:
+                    if histogram is not None:
+                        histogram.add(at, value, count)
         if known is not None:
             known.ended += count
             known.failed += count if failure else 0
@@ -288,11 +286,12 @@ class Charts:
         return received, done, failed
 
     def look(self, picture: FleetNow) -> None:
-        """Sample the queues and workers of a snapshot, and note what has changed."""
+        """Sample the queues and workers of a snapshot, once per second, and note what has changed."""
         self.is_deaf = bool(picture.trouble)
-        if not picture.asked or picture.trouble:
+        if not picture.asked or picture.trouble or int(picture.at) == self._looked:
             return
         at = picture.at
+        self._looked = int(at)
         arrivals = [q.in_per_s for q in picture.queues if q.in_per_s is not None]
         self.series["published"].put(at, sum(arrivals) if arrivals else None)
         self.series["ready"].put(at, sum(q.ready for q in picture.queues) if picture.queues else None)
@@ -421,8 +420,10 @@ def bar(part: int | None, whole: int | None, plain: bool = False, width: int = 8
     return ("#" if plain else "█") * full + ("." if plain else "░") * (width - full)
 
 
-def spark_of(series: Series | None, at: float, seconds: int, width: int, plain: bool = False) -> str:
+def spark_of(
+    series: Series | None, at: float, seconds: int, width: int, plain: bool = False, top: float | None = None
+) -> str:
     """A sparkline of `seconds` that ends with the last slot that has ended; unknown without a series."""
     step = max(-(-seconds // width // MIDDLE[0]) * MIDDLE[0], MIDDLE[0])
     values = [None] * width if series is None else series.columns(at - MIDDLE[0], step, width)
-    return sparkline(values, plain)
+    return sparkline(values, plain, top)

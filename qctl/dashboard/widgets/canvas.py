@@ -109,7 +109,7 @@ class Canvas:
     # --- frames
 
     def frame(
-        self, x: int, y: int, cells: int, rows: int, title: str, summary: str, frame: str, bright: str
+        self, x: int, y: int, cells: int, rows: int, title: str, summary: str, frame: str, bright: str = ""
     ) -> None:
         """A box with its title at the left and its summary at the right of the upper edge."""
         if cells < 4 or rows < 2:
@@ -128,14 +128,27 @@ class Canvas:
         self.title(x, y, cells, title, summary, bright)
 
     def title(
-        self, x: int, y: int, cells: int, title: str, summary: str, bright: str, faint: str = ""
+        self,
+        x: int,
+        y: int,
+        cells: int,
+        title: str,
+        summary: str | Sequence[tuple[str, str]],
+        bright: str,
+        faint: str = "",
     ) -> None:
-        """The words in the upper edge of a box."""
+        """The words in the upper edge of a box; summary: a text, or texts with styles."""
         end = self.text(x + 1, y, f" {title} ", bright, cells - 2) if title else x + 1
         room = cells - 2 - (end - x)
-        if summary and room > 6:
-            summary = f" {cut(shown(summary), room - 2)} "
-            self.text(x + cells - 1 - width(summary), y, summary, faint)
+        parts = [(summary, faint)] if isinstance(summary, str) else summary
+        text = shown("".join(part[0] for part in parts))
+        if not text or room <= 6:
+            return
+        at, last = x + cells - 3 - min(width(text), room - 2), x + cells - 2
+        at = self.text(at, y, " ", faint)
+        for words, style in parts:
+            at = self.text(at, y, words, style, last - at)
+        self.text(at, y, " ", faint, last + 1 - at)
 
     # --- charts
 
@@ -206,7 +219,7 @@ class Canvas:
         self, x: int, y: int, rows: int, columns: Sequence[Sequence[int] | None], styles: Sequence[str]
     ) -> None:
         """One cell per column and row; the first value of a column lies at the bottom. The shade is by the
-        share of the largest count, on a scale of square roots, so that few are seen beside many."""
+        count on a logarithmic scale, so that few are seen beside many."""
         most = max((max(c) for c in columns if c), default=0)
         if not most:
             return
@@ -214,7 +227,7 @@ class Canvas:
         for number, column in enumerate(columns):
             for row, count in enumerate(column[:rows] if column else ()):
                 if count:
-                    level = min(max(math.ceil(math.sqrt(count / most) * 5), 1), 5)
+                    level = min(max(math.ceil(math.log1p(count) / math.log1p(most) * 5), 1), 5)
                     self.put(x + number, y + rows - 1 - row, glyphs[level], styles[level - 1])
 
     def strip(self, x: int, y: int, cells: int, parts: Sequence[tuple[int, str, str]]) -> None:
@@ -243,7 +256,7 @@ class Canvas:
     def scale(self, x: int, y: int, rows: int, room: int, top: float, style: str, unit: str = "") -> None:
         """The labels of a vertical axis of `rows` lines: its top and its middle, right-aligned in `room`."""
         tick = "+" if self.is_plain else "┤"
-        labels = {0: top, rows // 2: top * (rows - rows // 2) / rows} if rows >= 4 else {0: top}
+        labels = {0: top, rows // 2: top / 2} if rows >= 4 and not rows % 2 else {0: top}
         for row in range(rows):
             if row in labels:
                 self.right(x + room, y + row, f"{number(labels[row])}{unit if row == 0 else ''}", style)

@@ -75,9 +75,9 @@ def test_a_heat_map_has_five_shades() -> None:
     canvas.heat(0, 0, 2, columns, styles)
     plain.heat(0, 0, 2, columns, styles)
 
-    assert canvas.lines() == ["  ░ █", "░▒▓ █"]
-    assert plain.lines() == ["  . #", ".:* #"]
-    assert canvas.styles[1] == ["heat1", "heat2", "heat3", "", "heat5"]
+    assert canvas.lines() == ["  ▒ █", "▒▓█ █"]
+    assert plain.lines() == ["  : #", ":*# #"]
+    assert canvas.styles[1] == ["heat2", "heat3", "heat4", "", "heat5"]
 
 
 def test_strips_show_every_part_and_spans_their_times() -> None:
