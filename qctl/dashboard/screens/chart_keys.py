@@ -30,7 +30,7 @@ class ChartWindow(MainWindow):
 
     def action_crosshair(self, by: int) -> None:
         """Move the crosshair by one cell of the widest chart."""
-        seconds = RANGES[self.range_number].seconds
+        seconds = self.scene.seconds
         box = next((p.box for p in self.plan if p.name == "throughput"), None)
         cells = (box.cells if box is not None else self.size.width) - 4 - LABELS
         per_cell = 1 if self.plain else 2

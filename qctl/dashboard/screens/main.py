@@ -19,7 +19,6 @@ from textual.widgets import Input, Static
 from qctl.dashboard.keys import MAIN, SCHEDULE_ONLY
 from qctl.dashboard.screens.details import footer
 from qctl.dashboard.screens.schedule_panels import SchedulePanels, look_of
-from qctl.dashboard.state.rings import RANGES
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.series import Charts
 from qctl.dashboard.state.snapshot import Snapshot
@@ -196,7 +195,7 @@ class MainWindow(App[int]):
     def draw(self, behind: int | None = None) -> None:
         picture, width, height = self.picture, self.size.width, self.size.height
         self.panes.now, self.panes.charts = picture.at, picture.charts
-        self.panes.seconds = RANGES[self.range_number].seconds
+        self.panes.seconds = self.scene.seconds
         self.panes.store_now = picture.at + picture.schedules.ahead_s
         small = width < NARROW or height < LOW
         faded = bool(picture.trouble)
@@ -312,7 +311,7 @@ class MainWindow(App[int]):
         """The upper edge of the frame around a list, with its title and the range of its sparklines."""
         left, flat, right = "+-+" if self.plain else ("╭", "─", "╮")
         name, _, rest = shown(rule).strip("─- ").partition(" ")
-        words = f" {RANGES[self.range_number].words} "
+        words = f" {self.scene.words} " if any(f.name == "TREND" for f in self.table.fields) else ""
         frame = self.panes.style("frame")
         text = Text(no_wrap=True)
         text.append(left, frame)

@@ -154,6 +154,7 @@ class Charts:
         self.workers: dict[str, Series] = {}  # the share of slots in use
         self.run, self.wait, self.heat = Durations(), Durations(), HeatMap()
         self.changes: deque[Change] = deque(maxlen=MOST_CHANGES)
+        self.began: float | None = None  # epoch seconds of the first sample
         self.is_deaf = False  # whether events or replies do not arrive at present
         self._totals = [0, 0, 0]  # received, done, failed
         self._waits = Durations()  # of the current second
@@ -255,6 +256,7 @@ class Charts:
         second = int(now)
         if self._second is None:
             self._second, self._slot = second, second // MIDDLE[0]
+            self.began = now
             self._sampled = self._count()
             return
         passed = second - self._second
@@ -350,6 +352,7 @@ class Charts:
         """For a picture: totals that later samples do not change. The rest is shared: what is drawn of it is
         the slots that have ended."""
         made = Charts()
+        made.began = self.began
         made.series = {name: series.copy() for name, series in self.series.items()}
         made.types, made.groups, made.queues, made.workers = (
             self.types,

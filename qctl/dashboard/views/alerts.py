@@ -16,6 +16,8 @@ FEW = 20
 #: a kind of failure is reported while it is so new, or comes this much more often than in the hour before,
 #: if it came so often lately
 NEW_S, WORSE, LATELY_S, LEAST_LATELY = 900.0, 5.0, 120, 5
+#: it is new if it did not occur for so long after the dashboard was opened; else this share of tasks counts
+LEAST_CALM_S, MANY = 60.0, 0.2
 
 
 class Alert(NamedTuple):
@@ -90,7 +92,13 @@ def _failing(picture: Snapshot, charts: Charts) -> list[Alert]:
         if lately is None or lately * LATELY_S < LEAST_LATELY:
             continue
         age_s = picture.at - row.first_at
-        if age_s > NEW_S:
+        is_new = age_s <= NEW_S
+        if is_new and row.first_at - (charts.began or picture.at) < LEAST_CALM_S:
+            one = charts.types.get(row.name)
+            done = None if one is None else one.done.columns(picture.at - 15, LATELY_S, 1)[0]
+            if not done or lately < done * MANY:
+                continue
+        elif not is_new:
             hour = [v for v in group.per_s.columns(picture.at - LATELY_S, 300, 12) if v is not None]
             if not hour or lately < WORSE * sum(hour) / len(hour):
                 continue
@@ -100,7 +108,7 @@ def _failing(picture: Snapshot, charts: Charts) -> list[Alert]:
         kind = row.exc_type.rpartition(".")[2]
         total = f"{'' if row.exact else '~'}{row.count:,}"
         text = f"{row.name} {kind} {total} in {age(age_s)}{where}"
-        if age_s > NEW_S:
+        if not is_new:
             text = f"{row.name} {kind} ~{lately * LATELY_S:.0f} in {LATELY_S // 60} min{where}"
         found.append(Alert(text, "failed", f"failure {row.name} {row.exc_type}"))
     return found

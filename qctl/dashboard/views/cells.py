@@ -322,10 +322,12 @@ class CellFormatter:
 
 
 def where(workers: Mapping[str, int]) -> str:
-    """The worker that most failures happened at, and its share."""
+    """The worker that most failures happened at, and its share; or at how many they happened."""
     if not workers:
         return "-"
     node, most = max(workers.items(), key=lambda item: item[1])
+    if most * 2 < sum(workers.values()):
+        return f"{len(workers)} workers"
     return f"{node.partition('@')[0]} {most / sum(workers.values()):.0%}"
 
 

@@ -54,6 +54,8 @@ TYPES = (
     Field("BUSY", 5, 2, right=True),
     Field("", 8, 4),
 )
+#: a queue whose oldest message waits longer is sorted by it, seconds
+WAITS_S = 10.0
 #: frame and heading of a list
 AROUND = 3
 
@@ -92,13 +94,15 @@ def ails(worker: WorkerRow) -> bool:
 
 
 def queue_order(row: QueueRow) -> Any:
-    trouble = {"failed": 0, "paused": 1}.get(outlook(row)[1], 2) if row.ready else 3
-    return trouble, -(row.oldest_s or 0), -row.ready, row.name
+    """Trouble first; queues whose messages do not wait keep their places."""
+    trouble = {"failed": 0, "paused": 1}.get(outlook(row)[1], 2) if row.ready else 2
+    oldest_s = row.oldest_s or 0.0
+    return trouble, -oldest_s if oldest_s > WAITS_S else 0.0, row.name
 
 
 def worker_order(row: WorkerRow) -> Any:
-    rank = {"silent": 0, "gone": 2}.get(row.state, 1 if ails(row) else 3)
-    return rank, -(row.running or 0) / (row.slots or 1), row.node
+    """Trouble first."""
+    return {"silent": 0, "gone": 2}.get(row.state, 1 if ails(row) else 3), row.node
 
 
 def type_rows(charts: Charts, at: float, range_number: int) -> list[TypeRow]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from qctl.dashboard.state.latency import EDGES_S, HEAT, ROWS
-from qctl.dashboard.state.rings import RANGES, Series, step_for
+from qctl.dashboard.state.rings import RANGES, Range, Series, step_for
 from qctl.dashboard.state.series import Charts, quantiles
 from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.views.cells import CellFormatter
@@ -48,11 +48,21 @@ class Scene(NamedTuple):
 
     @property
     def words(self) -> str:
-        return RANGES[self.range_number].words
+        return shown_range(self.range_number, self.charts, self.picture.at).words
 
     @property
     def seconds(self) -> int:
-        return RANGES[self.range_number].seconds
+        return shown_range(self.range_number, self.charts, self.picture.at).seconds
+
+
+#: while less than the shortest range is known, charts show the shortest of these that shows all of it
+FIRST = (Range("3 min", 180), Range("5 min", 300), Range("10 min", 600))
+
+
+def shown_range(number: int, charts: Charts | None, at: float) -> Range:
+    """The range that the charts show."""
+    known_s = at - charts.began if charts is not None and charts.began is not None else 0.0
+    return next((r for r in FIRST if number == 0 and known_s <= r.seconds), RANGES[number])
 
 
 class TimeScale(NamedTuple):
