@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from qctl.dashboard.sources.base import Source
 
 REDRAW_S = 0.25
-NUMBERS = " 1-8 views "
+NUMBERS = " 1-9 views "
 #: seconds for which a remark stays
 MESSAGE_S = 10.0
 #: a narrower or lower terminal shows only one list and the keys
@@ -113,7 +113,7 @@ class MainWindow(App[int]):
         )
         self.table.mark = "*" if plain else "▪"
         self.use_theme(palette or THEMES["ansi" if plain else "default-dark"])
-        self.header, self.rule, self.band = Static(id="header"), Static(id="rule"), Plot(id="band")
+        self.header, self.rule, self.band = Plot(id="header"), Static(id="rule"), Plot(id="band")
         self.overview, self.plan = Overview(), list[Panel]()
         self.range_number = 0  # of RANGES
         self.cross: float | None = None  # the moment under the crosshair, epoch seconds
@@ -159,6 +159,7 @@ class MainWindow(App[int]):
         self.screen.refresh(layout=True)
         self.table.painting.forget()
         self.band.painting.forget()
+        self.header.painting.forget()
         self.table.refresh()
         self.redraw()
 
@@ -199,10 +200,10 @@ class MainWindow(App[int]):
         self.panes.store_now = picture.at + picture.schedules.ahead_s
         small = width < NARROW or height < LOW
         faded = bool(picture.trouble)
-        header = Text(no_wrap=True)
+        header, x = Canvas(width, 1), 0
         for part in self.panes.header(picture, self.where, width, behind):
-            header.append(shown(part.text), part.style)
-        self._put(self.header, header)
+            x = header.text(x, 0, part.text, part.style)
+        self.header.put(header)
         is_schedule = self.view is SCHEDULES
         is_picture = self.view is VIEWS[0] and not small
         is_framed = not (small or is_picture or is_schedule)
@@ -249,7 +250,10 @@ class MainWindow(App[int]):
             size = self.table.size
             self.plan = self.overview.plan(picture, self.range_number, size.width, size.height, self.zoom)
             return [link for panel in self.plan for link in panel.links]
-        rows = self.view.rows(picture, max(self.table.size.height - 1, 3))
+        if self.view.name == "types":  # these are counted anew every few seconds only
+            rows: Sequence[Any] = self.overview.types(picture, self.range_number)
+        else:
+            rows = self.view.rows(picture, max(self.table.size.height - 1, 3))
         if self.view in (TASKS, SCHEDULES):  # their source selects and sorts them
             return rows
         if self.pattern and self.view is not VIEWS[0]:

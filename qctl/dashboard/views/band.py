@@ -17,7 +17,7 @@ from qctl.dashboard.views import panels
 from qctl.dashboard.views.alerts import outlook
 from qctl.dashboard.views.cells import where
 from qctl.dashboard.views.details import sheet_of, task_facts
-from qctl.dashboard.views.overview_lists import rate
+from qctl.dashboard.views.overview_lists import TypeRow, rate
 from qctl.dashboard.views.panels import Box, Scene, short_age
 from qctl.dashboard.widgets.canvas import Canvas, Span
 from qctl.output import state_styles
@@ -43,6 +43,7 @@ def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
         (WorkerRow, _worker),
         (FailureRow, _failure),
         (TaskSeen, _task),
+        (TypeRow, _type),
         (EventRow, _facts),
         (tuple, _facts),
     )
@@ -184,6 +185,18 @@ def _task(canvas: Canvas, inner: Box, scene: Scene, row: TaskSeen) -> tuple[str,
     found = None if known is None else quantiles(known.run.within(scene.range_number, scene.picture.at))
     usual = "" if found is None else f" · others run p50 {short_age(found[0])} p95 {short_age(found[1])}"
     return f"{row.name or '?'} {row.uuid}", f"{word}{usual}"
+
+
+def _type(canvas: Canvas, inner: Box, scene: Scene, row: TypeRow) -> tuple[str, str]:
+    one = scene.charts.types.get(row.name)
+    if one is not None:
+        half = inner.cells // 2
+        done = Box(inner.x, inner.y, half - 2, inner.rows)
+        lines = [("done", "done"), ("failed", "failed")]
+        panels.area(canvas, done, scene, lines, {"done": one.done, "failed": one.failed_per_s}, "/s")
+        busy = Box(inner.x + half, inner.y, inner.cells - half, inner.rows)
+        panels.area(canvas, busy, scene, [("busy", "running")], {"busy": one.busy}, "")
+    return row.name, f"done and failed per second; slots kept busy · {scene.words} · Enter: its tasks"
 
 
 def _facts(canvas: Canvas, inner: Box, scene: Scene, row: Any) -> tuple[str, str]:

@@ -81,6 +81,18 @@ FAILURE_FIELDS = (
     Field("MESSAGE", 14, 4, grows=True),
 )
 
+TYPE_FIELDS = (
+    Field("TASK", 16, 0, grows=True, order="name"),
+    Field("TREND", TREND, 1),
+    Field("DONE/S", 7, 0, right=True, order="per_s"),
+    Field("FAIL", 5, 0, right=True, order="fail_share"),
+    Field("WAIT P95", 8, 3, right=True, order="wait"),
+    Field("RUN P50", 7, 2, right=True, order="p50"),
+    Field("P95", 6, 0, right=True, order="p95"),
+    Field("P99", 6, 4, right=True, order="p99"),
+    Field("SLOTS BUSY", 10, 1, right=True, order="busy"),
+)
+
 EVENT_FIELDS = (
     Field("TIME", 12, 0),
     Field("TYPE", 16, 0),
@@ -91,6 +103,7 @@ EVENT_FIELDS = (
 
 FACT_FIELDS = (Field("FACT", 22, 0), Field("VALUE", 30, 0, grows=True))
 
+NO_TYPES = "no task has ended since the dashboard was opened\nworkers send task events when started with -E"
 NO_QUEUES = "the broker knows of no queue yet\nsend a task: qctl call NAME"
 NO_FAILURES = "no failed task is stored\n(or this broker keeps none; see `qctl failed ls`)"
 NO_EVENTS = "no event has arrived\npress e to turn task events on (qctl control enable_events)"

@@ -16,7 +16,7 @@ from qctl.dashboard.state.series import Charts, quantiles, spark_of
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot, WorkerRow
 from qctl.dashboard.views import panels
 from qctl.dashboard.views.alerts import outlook
-from qctl.dashboard.views.cells import where
+from qctl.dashboard.views.cells import CellFormatter, where
 from qctl.dashboard.views.panels import Box, Scene, framed, short_age, table
 from qctl.dashboard.widgets.canvas import Canvas
 from qctl.dashboard.widgets.virtual_table import Field, Part
@@ -56,6 +56,8 @@ TYPES = (
 )
 #: a queue whose oldest message waits longer is sorted by it, seconds
 WAITS_S = 10.0
+#: share of failed tasks from which it is marked
+POOR = 0.05
 #: frame and heading of a list
 AROUND = 3
 
@@ -76,6 +78,8 @@ class TypeRow(msgspec.Struct, frozen=True):
     fail_share: float | None = None
     p50: float | None = None
     p95: float | None = None
+    p99: float | None = None
+    wait: float | None = None  # 95th percentile of the time in the queue
     few: int = 0  # so many durations are too few for percentiles
     busy: float | None = None
 
@@ -122,8 +126,10 @@ def type_rows(charts: Charts, at: float, range_number: int) -> list[TypeRow]:
         counts = one.run.within(range_number, at)
         found, done, failed = quantiles(counts), mean(one.done), mean(one.failed_per_s)
         share = None if not done or failed is None else failed / done
-        p50, p95 = (None, None) if found is None else found[:2]
-        rows.append(TypeRow(name, done, share, p50, p95, sum(counts), busy))
+        p50, p95, p99 = (None, None, None) if found is None else found
+        waits = quantiles(one.wait.within(range_number, at))
+        wait = None if waits is None else waits[1]
+        rows.append(TypeRow(name, done, share, p50, p95, p99, wait, sum(counts), busy))
     return rows
 
 
@@ -257,7 +263,7 @@ def _types(canvas: Canvas, panel: Panel, scene: Scene, chosen: int | None, marke
 
 def type_cells(scene: Scene, row: TypeRow) -> list[Part]:
     panes, one = scene.panes, scene.charts.types.get(row.name)
-    poor = row.fail_share is not None and row.fail_share >= 0.05
+    poor = row.fail_share is not None and row.fail_share >= POOR
     few = f"n {row.few}" if row.p95 is None else ""
     spark = spark_of(one.busy if one else None, scene.picture.at, scene.seconds, 8, panes.plain)
     return [
@@ -270,6 +276,25 @@ def type_cells(scene: Scene, row: TypeRow) -> list[Part]:
         Part(few or short_age(row.p95)),
         Part("-" if row.busy is None else f"~{row.busy:.1f}"),
         Part(spark, panes.thin("running")),
+    ]
+
+
+def type_row(panes: CellFormatter, row: TypeRow) -> list[Part]:
+    """The cells of a task type on a screen of its own."""
+    one = panes.charts.types.get(row.name) if panes.charts is not None else None
+    poor = row.fail_share is not None and row.fail_share >= POOR
+    return [
+        Part(row.name),
+        panes.trend(one.busy if one is not None else None, "running"),
+        Part(rate(row.per_s, "~")),
+        Part(
+            "-" if row.fail_share is None else f"{row.fail_share:.0%}", panes.style("failed") if poor else ""
+        ),
+        Part(short_age(row.wait)),
+        Part(short_age(row.p50)),
+        Part(f"n {row.few}" if row.p95 is None else short_age(row.p95)),
+        Part(short_age(row.p99)),
+        Part("-" if row.busy is None else f"~{row.busy:.1f}"),
     ]
 
 

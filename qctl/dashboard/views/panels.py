@@ -313,8 +313,8 @@ def crosshair(canvas: Canvas, scene: Scene, scale: TimeScale, box: Box) -> None:
 
 
 def _latest(values: Sequence[float | None]) -> float | None:
-    """The value of the last column that is complete."""
-    return values[-2] if len(values) > 1 else values[-1] if values else None
+    """The value of the last column that is complete; of the one before while that has no value yet."""
+    return next((value for value in values[-2:-4:-1] if value is not None), None)
 
 
 def per_s(value: float | None) -> str:

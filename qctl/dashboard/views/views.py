@@ -13,7 +13,7 @@ from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.views import cells as words
 from qctl.dashboard.views import overview, schedules
 from qctl.dashboard.views.cells import CellFormatter
-from qctl.dashboard.views.overview_lists import queue_order, worker_order
+from qctl.dashboard.views.overview_lists import queue_order, type_row, type_rows, worker_order
 from qctl.dashboard.widgets.virtual_table import Field, Part
 
 #: rows of a snapshot, for a number of lines
@@ -106,6 +106,15 @@ VIEWS: tuple[View, ...] = (
         lambda f: str(f[0]),
         lambda p: p.fact,
         "the broker has not answered yet",
+    ),
+    View(
+        "types",
+        "9",
+        words.TYPE_FIELDS,
+        lambda s, _: [] if s.charts is None else type_rows(s.charts, s.at, 0),
+        lambda t: str(t.name),
+        lambda p: partial(type_row, p),
+        words.NO_TYPES,
     ),
 )
 

@@ -26,7 +26,7 @@ class Painting:
 
     def __init__(self) -> None:
         self._canvas: Canvas | None = None
-        self._strips: dict[tuple[int, Any], Strip] = {}
+        self._strips: dict[tuple[int, int, Style], Strip] = {}
 
     def put(self, canvas: Canvas) -> list[Region] | None:
         """Take the next canvas; return what changed, None: everything."""
@@ -62,7 +62,7 @@ class Painting:
         canvas = self._canvas
         if canvas is None or y >= canvas.rows:
             return Strip.blank(room, base)
-        key = (y, base)
+        key = (y, room, base)
         found = self._strips.get(key)
         if found is None:
             segments, x, row = [], 0, "".join
