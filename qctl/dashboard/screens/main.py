@@ -304,7 +304,7 @@ class MainWindow(App[int]):
                 if self.plain
                 else "▲"
             )
-            text.append(" · " if number else " ", self.panes.style("faint"))
+            text.append((" | " if self.plain else " · ") if number else " ", self.panes.style("faint"))
             text.append(shown(f"{sign} {alert.text}"), self.panes.style(alert.word))
         if not found:
             words = "nothing needs attention" if picture.asked else "asking the workers and the broker …"

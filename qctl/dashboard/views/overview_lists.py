@@ -34,7 +34,7 @@ QUEUES = (
 )
 FAILURES = (
     Field("COUNT", 6, 0, right=True),
-    Field("", SPARK, 1),
+    Field("", 8, 1),
     Field("TASK · EXCEPTION", 16, 0, grows=True),
     Field("LAST", 5, 2, right=True),
     Field("WORKERS", 12, 3),
@@ -187,12 +187,12 @@ def failure_cells(scene: Scene, row: FailureRow) -> list[Part]:
     panes = scene.panes
     group = scene.charts.group(row.name, row.exc_type)
     spark = spark_of(
-        group.per_s if group is not None else None, scene.picture.at, scene.seconds, SPARK, panes.plain
+        group.per_s if group is not None else None, scene.picture.at, scene.seconds, 8, panes.plain
     )
     return [
         Part(f"{'' if row.exact else '~'}{row.count:,}", panes.style("failed")),
         Part(spark, panes.thin("failed") if group is not None else panes.style("faint")),
-        Part(f"{row.name or '?'}  {row.exc_type.rpartition('.')[2] or '?'}"),
+        Part(f"{row.name or '?'} {row.exc_type.rpartition('.')[2] or '?'}"),
         Part(age(max(panes.now - row.last_at, 0.0))),
         Part(where(group.workers if group is not None else {})),
     ]

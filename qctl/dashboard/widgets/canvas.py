@@ -25,6 +25,8 @@ _SHADES, _ASCII_SHADES = " ░▒▓██", " .:*##"
 _FRAMES = {False: tuple("╭╮╰╯─│"), True: tuple("++++-|")}
 #: seconds between two labels of a time axis
 _TICKS_S = (10, 20, 30, 60, 120, 180, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+#: signs of texts in ASCII
+_PLAIN = str.maketrans("·→▲✗✓↑‖", "->!x+^=")
 _NICE = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 Values = Sequence[float | None]
@@ -79,6 +81,8 @@ class Canvas:
         if room <= 0:
             return x
         text = cut(shown(text), room)
+        if self.is_plain and not text.isascii():
+            text = text.translate(_PLAIN)
         if text.isascii() or width(text) == len(text):
             end = x + len(text)
             self.chars[y][x:end] = text

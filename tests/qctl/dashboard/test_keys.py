@@ -180,6 +180,20 @@ def test_a_frozen_screen_stands_still() -> None:
     play(script, feed=feed)
 
 
+def test_plain_screens_are_ascii_but_for_names() -> None:
+    async def script() -> str:
+        window = Dashboard(Still(), True)
+        text = ""
+        async with window.run_test(size=(120, 40)) as pilot:
+            for key in ("1", "2", "4", "5", "9"):
+                await pilot.press(key)
+                await pilot.pause()
+                text += "".join(screen(window))
+        return text
+
+    assert {char for char in asyncio.run(script()) if not char.isascii()} <= set("…é日本語")
+
+
 def test_a_click_selects_the_row_that_it_hits() -> None:
     async def script(window: Dashboard, pilot: Any) -> None:
         lines = screen(window)
