@@ -43,6 +43,13 @@ LOOK = (
     Key("question_mark", "help", "?", "keys: all of them", True),
     Key("q,Q,ctrl+c", "quit", "q", "quit", True),
     Key("tab", "app.focus_next", "Tab", "next pane"),
+    Key("left_curly_bracket", "range(-1)", "{", "charts: shorter range"),
+    Key("right_curly_bracket", "range(1)", "{ }", "range: charts show 15 min, 6 h or 48 h", True),
+    Key("comma", "crosshair(-1)", ",", "charts: crosshair earlier; Enter there: the tasks of that minute"),
+    Key("full_stop", "crosshair(1)", ".", "charts: crosshair later"),
+    Key("0", "now", "0", "charts: back to now"),
+    Key("z", "zoom", "z", "the focused panel alone, or all again"),
+    Key("b", "band", "b", "the selected row below the list: larger, shut, back"),
 )
 
 #: keys that change something; each runs a command line

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from textual.theme import BUILTIN_THEMES, Theme
 
+LINES = ("p50", "p95", "p99")
 ROLES = ("queued", "reserved", "running", "done", "retrying", "failed", "revoked", "faint")
 
 
@@ -33,15 +34,28 @@ class Palette(NamedTuple):
     revoked: str
     faint: str
     ansi: bool = False
+    #: borders; they are decoration
+    frame: str = "#3a4450"
+    #: percentiles: one hue, three luminances
+    p50: str = "#3f7fa6"
+    p95: str = "#7cc4ea"
+    p99: str = "#e6f6ff"
+    #: five steps from few to many, of rising contrast to the ground
+    heat: tuple[str, ...] = ("#1d2b3a", "#2d4a63", "#5d6f7a", "#a89f6b", "#fee838")
 
     def style(self, word: str) -> str:
-        """The style for a state's word; '' for the default."""
+        """The style for a state's word, or for a role of a chart; '' for the default."""
         role = _ROLE_OF.get(word, "")
+        if word.startswith("heat"):
+            step = int(word[4:]) - 1
+            # On the step below it, a shade of blocks is seen as a colour of its own.
+            return f"{self.heat[step]} on {self.heat[step - 1]}" if step else self.heat[0]
         return getattr(self, role) if role else ""
 
 
 _ROLE_OF = {
-    **{role: role for role in ROLES},
+    **{role: role for role in (*ROLES, *LINES, "frame")},
+    "in": "reserved",
     "rejected": "revoked",
     "ended": "queued",
     "silent": "failed",
@@ -77,6 +91,11 @@ _LIGHT = Palette(
     "bold #b04400",
     "#9a3f74",
     "#5f666e",
+    frame="#c4cad1",
+    p50="#4a8fb8",
+    p95="#1f6f9f",
+    p99="#0b2c44",
+    heat=("#eef1e0", "#d9cf9a", "#9a9a82", "#4d6076", "#00224e"),
 )
 
 THEMES: dict[str, Palette] = {
@@ -97,6 +116,10 @@ THEMES: dict[str, Palette] = {
             "bold #ff9d70",
             "#f0a8d0",
             "#c8c8c8",
+            frame="#808080",
+            p50="#5fb0e0",
+            p95="#a8dcff",
+            p99="#ffffff",
         ),
         # In these two, all states differ as colour-blind people see them; test_themes.py simulates that.
         _DARK._replace(
@@ -131,6 +154,11 @@ THEMES: dict[str, Palette] = {
             "magenta",
             "dim",
             True,
+            "dim",
+            "blue",
+            "cyan",
+            "bright_white",
+            ("bright_black", "blue", "cyan", "yellow", "bright_yellow"),
         ),
     )
 }
@@ -150,7 +178,9 @@ def chosen(name: str | None) -> Palette:
 def textual_theme(palette: Palette) -> Theme:
     """The palette as a theme of Textual."""
     if palette.ansi:
-        return dataclasses.replace(BUILTIN_THEMES["ansi-dark"], name=palette.name)
+        theme = BUILTIN_THEMES["ansi-dark"]
+        variables = {**theme.variables, "frame": "ansi_bright_black"}
+        return dataclasses.replace(theme, name=palette.name, variables=variables)
     return Theme(
         palette.name,
         primary=palette.running.split()[-1],
@@ -160,4 +190,5 @@ def textual_theme(palette: Palette) -> Theme:
         surface=palette.ground,
         panel=palette.ground,
         dark=palette.dark,
+        variables={"frame": palette.frame},
     )

@@ -100,7 +100,7 @@ def test_the_dashboard_answers_keys_and_counts_every_event_under_load(
         # Without a limit the server waits for a reader that a busy machine holds up, and does not cut it off.
         client.config_set("client-output-buffer-limit", "pubsub 0 0 0")
     with dashboard(redis_url) as screen:
-        assert screen.read(60, "overview")
+        assert screen.read(60, "Throughput")
         words = [
             "-m",
             "qctl.commands.demo.fleet_publisher",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ from qctl.dashboard.sources.base import Source
 from qctl.dashboard.state.event_log import EventLog
 from qctl.dashboard.state.schedules import ScheduleBoard, ScheduleRow
 from qctl.dashboard.state.search import Wanted
+from qctl.dashboard.state.series import Charts
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot, WorkerRow
 from qctl.output.text import stamp
 
@@ -131,7 +134,7 @@ FAILURES = (
 QUEUES = (
     QueueRow("payments", 1_204, 0, 3, 9.0, 2.0, 1, False, 512.0, True),
     QueueRow("mails", 88, 12, 8, 55.0, 61.0, 2, False, 1.4),
-    QueueRow("default", 0, 3, 0, 1.0, 1.0, 2, False),
+    QueueRow("default", 0, 3, 0, 314.0, 314.0, 2, False),
     QueueRow("reports", 40, 0, 0, 0.0, 0.0, 0, True, 3_700.0),
     QueueRow("eu-west-1.customer-exports.low-priority", 5, 0, 0, 0.0, 0.0, 0, False, 61.0),
 )
@@ -305,6 +308,63 @@ def events() -> list[dict[str, Any]]:
     return made
 
 
+@cache
+def history() -> Charts:
+    """A quarter of an hour: a deploy at 22:13, after which charges time out, payments pile up, and one of two
+    workers falls silent."""
+    charts, deploy = Charts(), NOW - 620
+    for second in range(-930, 0):
+        at, after = NOW + second, NOW + second - deploy
+        wave = math.sin(second / 40)
+        bad = min(max(after - 30, 0.0) / 120, 1.0)  # how much is broken, from 0 to 1
+        for name, worker, run_s, wait_s, count in (
+            ("shop.sync_stock", "mail1@ams", 0.0012, None, 200 + int(60 * wave)),
+            ("shop.sync_stock", "mail2@ams", 0.0024, None, 90),
+            ("shop.send_mail", "mail1@ams", 0.004 + 0.002 * (second % 5), 0.02, 40 + second % 9),
+            ("shop.send_mail", "mail2@ams", 0.012, 0.03, 20),
+            ("shop.render_invoice", "mail2@ams", 0.6 + 0.3 * (second % 4), 0.02, 12),
+            ("shop.charge", "pay1@fra", 1.1 + 0.4 * (second % 3), 0.4 + 150 * bad, 5 - round(2 * bad)),
+        ):
+            charts.ended(at, name, worker, run_s, wait_s, count=count)
+        if bad and second % 2:
+            charts.ended(at, "shop.charge", "pay1@fra", 15.0, 150.0, "Timeout")
+        if second > -300 and second % 43 == 0:
+            charts.ended(
+                at, "shop.send_mail", f"mail{1 + second % 2}@ams", 2.0, 0.1, "SMTPServerDisconnected"
+            )
+        charts.sample(at)
+        if second == -30:
+            charts.ended(at, "shop.résumé", "mail1@ams", 0.04, 0.1, "KeyError")
+        if second % 2 == 0:
+            charts.look(_moment(at, after, wave))
+    charts.sample(NOW)
+    return charts
+
+
+def _moment(at: float, after: float, wave: float) -> Snapshot:
+    """The queues and workers at a moment, so long after the deploy."""
+    payments, mails, default, reports, exports = QUEUES
+    grown = int(min(max(after / 600, 0.02), 1.0) * 1_204)
+    replace = msgspec.structs.replace
+    queues = (
+        replace(payments, ready=grown, in_per_s=9.0),
+        replace(mails, ready=int(88 + 60 * max(wave, 0)), in_per_s=60.0 + 10 * wave),
+        replace(default, in_per_s=300.0 + 60 * wave),
+        replace(reports, paused=after > 380, ready=40 if after > 380 else 0),
+        *([replace(exports)] if after > 300 else []),
+    )
+    mail1, mail2, pay1, pay2, _ = WORKERS
+    up = {"uptime": after if after > 0 else 90_000 + after}
+    silent = after > 620 - 47
+    workers = (
+        replace(mail1, running=2 + round(1.4 * wave)),
+        replace(mail2, running=3 + round(0.9 * wave), stats=STATS if after < 500 else mail2.stats),
+        replace(pay1, running=2 if after > 0 else 1, stats={**pay1.stats, **up}),
+        replace(pay2, running=2 if after > 0 else 1, state="silent" if silent else "online", stats=up),
+    )
+    return Snapshot(at=at, asked=True, queues=queues, workers=workers)
+
+
 class Still(Source):
     """A source of facts that never change."""
 
@@ -312,12 +372,7 @@ class Still(Source):
         self.app = App("still", broker="memory://", set_as_current=False)
         self.memory = EventLog(10_000)
         self.memory.fold(events(), NOW)
-        total = 0
-        for second in range(200):
-            self.memory.charts.waits += [0.02 * (second % 17), 0.05]
-            total += 300 + 40 * (second % 7)
-            totals = {"in": total, "done": total - second % 30, "failed": second // 9}
-            self.memory.charts.sample(NOW - 200 + second, totals)
+        self.memory.charts = history().frozen()
         self.changes = changes
 
     def start(self) -> None: ...

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from qcore.version import __version__
 from qcore.wire.event import Event
+from qctl.commands.demo import fleet_incident
 
 #: task name, queue, weight, failure rate
 KINDS = (
@@ -76,13 +77,24 @@ class Worker:
         self.share = 1.0
         self.beat_at = 0.0
         self.silent = False
+        self.deploys = 0
+        self.started_at: float | None = None  # epoch seconds of its restart; None: it was not restarted
 
 
 class Fleet:
     """Workers and their tasks; the same seed gives the same events."""
 
-    def __init__(self, workers: int = 20, rate: float = 200.0, seed: int = 1, since: float = 0.0) -> None:
-        """rate: events per second of all workers together, with heartbeats; since: epoch seconds."""
+    def __init__(
+        self,
+        workers: int = 20,
+        rate: float = 200.0,
+        seed: int = 1,
+        since: float = 0.0,
+        has_incident: bool = False,
+    ) -> None:
+        """rate: events per second of all workers together, with heartbeats; since: epoch seconds;
+        has_incident: a deploy breaks a task for a while (fleet_incident.py)."""
+        self.has_incident = has_incident
         self.workers = [Worker(n) for n in range(workers)]
         self.by_node = {w.node: w for w in self.workers}
         self.rate, self.since = rate, since
@@ -116,6 +128,8 @@ class Fleet:
             if worker.silent:
                 worker.quota = 0.0
                 continue
+            if self.has_incident and worker in self.workers[: fleet_incident.RESTARTED]:
+                yield from self._restart(worker, at)
             if at >= worker.beat_at:
                 kind = "worker-heartbeat" if worker.beat_at else "worker-online"
                 worker.beat_at = at + beat_s
@@ -135,6 +149,15 @@ class Fleet:
                     self._succeed(worker, worker.running.popleft(), at, events)
             for begin in range(0, len(events), 48):
                 yield FleetStep(at, worker.node, events[begin : begin + 48], False)
+
+    def _restart(self, worker: Worker, at: float) -> Iterator[FleetStep]:
+        """Let a deploy restart the worker, if it is due; what it runs goes on."""
+        number = fleet_incident.deploys(at - self.since)
+        if number == worker.deploys:
+            return
+        worker.deploys, worker.started_at = number, at
+        worker.pid += 100
+        yield FleetStep(at, worker.node, [self._beat(worker, "worker-online", at, 2.0)], True)
 
     def _is_silent(self, age_s: float) -> bool:
         return SILENT_AFTER_S <= age_s % SILENT_EVERY_S < SILENT_AFTER_S + SILENT_S
@@ -193,8 +216,13 @@ class Fleet:
 
     def _end(self, worker: Worker, job: Job, at: float, events: list[Event]) -> None:
         chance = self._chance.random()
-        if chance < job.fails:
-            error, file, function = ERRORS[self._number % len(ERRORS)]
+        is_broken = (
+            self.has_incident
+            and job.name == fleet_incident.TASK
+            and fleet_incident.is_broken(at - self.since)
+        )
+        if chance < (fleet_incident.FAILS if is_broken else job.fails):
+            error, file, function = ERRORS[fleet_incident.ERROR if is_broken else self._number % len(ERRORS)]
             self._ended(worker, job, "task-failed")
             about = {"exception": error, "traceback": _traceback(job.name, file, function, error)}
             events.append(self._said(worker, "task-failed", at, uuid=job.task_id, **about))

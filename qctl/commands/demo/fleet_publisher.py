@@ -148,7 +148,9 @@ def _task(worker: Worker, job: Job, runs: bool) -> dict[str, Any]:
 def _stats(worker: Worker) -> dict[str, Any]:
     return {
         "total": dict(worker.total), "pid": worker.pid, "clock": worker.seq,
-        "uptime": int(time.monotonic() - BEGAN),
+        "uptime": int(
+            time.monotonic() - BEGAN if worker.started_at is None else time.time() - worker.started_at
+        ),
         "pool": {"implementation": "demo", "max-concurrency": SLOTS, "processes": []},
         "prefetch_count": SLOTS * 4, "broker": {"transport": "demo"},
         "rusage": {"maxrss": 61_440},
@@ -182,23 +184,26 @@ def main() -> None:
     parser.add_argument("--for", dest="seconds", type=float, help="end after this many seconds")
     parser.add_argument("--with-us", action="store_true", help="end when standard input is closed")
     given = parser.parse_args()
-    speaker = FleetPublisher(Fleet(given.workers, given.rate), given.url)
+    fleet = Fleet(given.workers, given.rate, has_incident=given.with_us)
+    speaker = FleetPublisher(fleet, given.url)
     signal.signal(signal.SIGTERM, lambda *_: speaker.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal: the parent process decides
-    schedule = None
+    schedule = backlog = None
     if given.with_us:
+        from qctl.commands.demo.fleet_incident import Backlog
         from qctl.commands.demo.fleet_schedule import FleetSchedule
 
         threading.Thread(target=_end_with_us, args=(speaker,), daemon=True).start()
-        schedule = FleetSchedule(given.url)
+        schedule, backlog = FleetSchedule(given.url), Backlog(given.url)
         schedule.start()
+        backlog.start()
     try:
         speaker.run(given.seconds, lambda: print("ready", flush=True))
     finally:
-        if schedule is not None:
+        if schedule is not None and backlog is not None:
             schedule.stop()
+            backlog.stop()
     used = resource.getrusage(resource.RUSAGE_SELF)
-    fleet = speaker.fleet
     found = {
         "events": fleet.events,
         "messages": speaker.messages,

@@ -134,7 +134,7 @@ def command(
     Workers send task events only when started with -E, or after `qctl control enable_events`. FILTER is
     described in `qctl help filters`. --record alone writes and prints nothing; it and --dump reconnect to a
     broker that is unreachable, and a line `gap` reports what was missed. --demo needs no broker and no
-    worker: it simulates the fleet of a shop.
+    worker: it simulates the fleet of a shop, with an incident in every two minutes.
     """
     session = current()
     with contextlib.ExitStack() as stage:

@@ -21,17 +21,18 @@ from qctl import exit_codes
 from qctl.dashboard.keys import DETAILS, MAIN, TABLE
 from qctl.dashboard.row_actions import COSTLY, REVERSIBLE, VERBS, RowAction, edit_schedule
 from qctl.dashboard.run_command import CommandResult, Running, answer, command_of, has_option
+from qctl.dashboard.screens.chart_keys import ChartWindow
 from qctl.dashboard.screens.command_palette import Everything
 from qctl.dashboard.screens.details import DetailScreen
 from qctl.dashboard.screens.dialogs import Choice, Question
-from qctl.dashboard.screens.main import SCHEDULES, TASKS, MainWindow
+from qctl.dashboard.screens.main import SCHEDULES, TASKS
 from qctl.dashboard.screens.schedule_panels import checked
 from qctl.dashboard.screens.screenshot import save
 from qctl.dashboard.state.lazy_rows import TaskRows
 from qctl.dashboard.state.schedules import ScheduleRow
 from qctl.dashboard.themes import THEMES
 from qctl.dashboard.views.details import Sheet, Tab, sheet_of
-from qctl.dashboard.views.overview import Link
+from qctl.dashboard.views.overview_lists import Link, TypeRow
 from qctl.dashboard.views.views import VIEWS, view_named
 from qctl.dashboard.widgets.virtual_table import Order, VirtualTable
 from qctl.filters import FilterError, parse
@@ -40,7 +41,7 @@ from qctl.fleet.task_tree import tree_lines
 from qctl.output import state_styles
 
 
-class Dashboard(MainWindow):
+class Dashboard(ChartWindow):
     """The main window, with key actions."""
 
     COMMANDS: ClassVar[Any] = {Everything}
@@ -101,9 +102,18 @@ class Dashboard(MainWindow):
     def action_details(self) -> None:
         if self.focused is self.line:
             return
-        sheet = sheet_of(self.under_cursor)
-        if sheet is not None:
+        row = self.under_cursor
+        if self.cross is not None and self.view is VIEWS[0]:
+            self._show_tasks(self.tasks_at_cross())
+        elif isinstance(row, TypeRow):
+            self._show_tasks(f'name:"{row.name}"')
+        elif (sheet := sheet_of(row)) is not None:
             self.push_screen(DetailScreen(sheet, self._answer))
+
+    def _show_tasks(self, pattern: str) -> None:
+        self.action_view(TASKS.name)
+        self._set_pattern(pattern)
+        self.redraw()
 
     def _answer(self, line: tuple[str, ...]) -> str:
         """The output of a command; a workflow that is in the event table is drawn without one."""
@@ -119,7 +129,7 @@ class Dashboard(MainWindow):
         self.action_details()
 
     def on_virtual_table_moved(self) -> None:
-        self._draw_side()
+        self._draw_band(self.band.display)
         if self.view is SCHEDULES:
             self.look_at_schedule()
             self.draw()
@@ -128,6 +138,9 @@ class Dashboard(MainWindow):
         self.feed.pause(self.frozen_at is None)
         if self.frozen_at is None:
             self.frozen_at = self.picture.events
+            if self.picture.charts is not None:
+                frozen = self.picture.charts.frozen()
+                self.picture = msgspec.structs.replace(self.picture, charts=frozen)
             if isinstance(self.picture.tasks, TaskRows):
                 self.picture.tasks.pin(self.table.cursor)
         else:
@@ -326,6 +339,10 @@ class Dashboard(MainWindow):
             self.table.clear_marks()
         elif self.pattern:
             self._set_pattern("")
+        elif self.zoom and self.view is VIEWS[0]:
+            self.zoom = ""
+        elif self.cross is not None and self.view is VIEWS[0]:
+            self.cross = None
         elif self.visit > 0 and not self.feed.can_seek:
             self.action_history(-1)
             return

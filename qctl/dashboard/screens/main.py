@@ -1,4 +1,4 @@
-"""The dashboard's main window and its layout: header, charts, one table, details next to it, keys.
+"""The dashboard's main window and its layout: header, one list or picture, the selected row below it, keys.
 
 In:  a source, whose snapshots it draws four times per second.  Out: the screen.
 After this: keys.py handles keys.
@@ -14,51 +14,63 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 from textual.app import App, ComposeResult
-from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
 from qctl.dashboard.keys import MAIN, SCHEDULE_ONLY
-from qctl.dashboard.screens.details import facts_text, footer
+from qctl.dashboard.screens.details import footer
 from qctl.dashboard.screens.schedule_panels import SchedulePanels, look_of
 from qctl.dashboard.state.search import Wanted
+from qctl.dashboard.state.series import Charts
 from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.themes import THEMES, Palette, textual_theme
 from qctl.dashboard.views import cells as words
 from qctl.dashboard.views import schedules
-from qctl.dashboard.views.details import sheet_of
+from qctl.dashboard.views.alerts import alerts
+from qctl.dashboard.views.band import paint as paint_band
+from qctl.dashboard.views.overview import Overview
+from qctl.dashboard.views.overview_lists import Link, Panel
+from qctl.dashboard.views.panels import Scene
 from qctl.dashboard.views.views import VIEWS, View
+from qctl.dashboard.widgets.canvas import Canvas
 from qctl.dashboard.widgets.filter_suggester import FilterHints
+from qctl.dashboard.widgets.plot import Plot
 from qctl.dashboard.widgets.virtual_table import VirtualTable
 from qctl.filters import Filter
+from qctl.output import state_styles
 from qctl.output.text import cut, shown
 
 if TYPE_CHECKING:
     from qctl.dashboard.sources.base import Source
 
 REDRAW_S = 0.25
-NUMBERS = " 1-8 views "
+NUMBERS = " 1-9 views "
 #: seconds for which a remark stays
 MESSAGE_S = 10.0
 #: a narrower or lower terminal shows only one list and the keys
 NARROW, LOW = 60, 15
-#: widths from which details are next to the table, and charts in every view
-WIDE, WIDEST = 120, 160
-SIDE = 46
+#: width from which the footer names the views
+WIDE = 120
+#: the band's share of the height, in the order of its key; 0: shut
+BANDS = (0.3, 0.5, 0.0)
+#: lines of the header, the frame, the headings and the keys, and two that stay empty below a list
+AROUND_LIST = 6
+#: a lower terminal shows no band
+BAND_FROM = 20
 TASKS = next(v for v in VIEWS if v.name == "tasks")
 SCHEDULES = next(v for v in VIEWS if v.name == "schedules")
 
 
 class MainWindow(App[int]):
-    """Header, charts, one table, details next to it, keys."""
+    """Header, one list or picture, the selected row below it, keys."""
 
     CSS = """
     Screen { background: $background; color: $foreground; }
     #header, #rule, #message, #keys, #title, #tabs, #alert { height: 1; width: 100%; text-wrap: nowrap;
                                                   text-overflow: ellipsis; }
-    #charts { height: 4; width: 100%; }
-    #middle { height: 1fr; }
-    #main { width: 1fr; height: 100%; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
-    #side { width: 46; height: 100%; padding: 0 0 0 1; overflow: hidden; }
+    #main { width: 100%; height: 1fr; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
+    #main.framed { border-left: round $frame; border-right: round $frame; padding: 0 0 0 1; }
+    #main.ascii { border-left: ascii $frame; border-right: ascii $frame; padding: 0 0 0 1; }
+    #band { width: 100%; height: 1; }
     VirtualTable { overflow-x: hidden; background: $background; }
     #line, #search { height: 1; border: none; padding: 0; background: $background; }
     #body { height: 1fr; background: $background; }
@@ -83,13 +95,13 @@ class MainWindow(App[int]):
         self.panes = words.CellFormatter(plain)
         for one in THEMES.values():
             self.register_theme(textual_theme(one))
-        self.use_theme(palette or THEMES["ansi" if plain else "default-dark"])
         self.picture = Snapshot()
         #: why changes are refused; empty: they are permitted
         self.refusal: str = feed.refusal
         #: whether a change needs a reason
         self.needs_reason = False
         self.frozen_at: int | None = None
+        self.behind: int | None = None  # events since then
         self.pattern, self.wanted = "", None
         self.mistake = ""  # why the pattern is no valid filter, or the typed text no schedule
         self.meaning = ""  # the typed schedule in words
@@ -100,8 +112,13 @@ class MainWindow(App[int]):
             self.view.fields, self.view.id_of, self.view.cells(self.panes), self.view.empty, id="main"
         )
         self.table.mark = "*" if plain else "▪"
-        self.header, self.charts = Static(id="header"), Static(id="charts")
-        self.rule, self.side = Static(id="rule"), Static(id="side")
+        self.use_theme(palette or THEMES["ansi" if plain else "default-dark"])
+        self.header, self.rule, self.band = Plot(id="header"), Static(id="rule"), Plot(id="band")
+        self.overview, self.plan = Overview(), list[Panel]()
+        self.range_number = 0  # of RANGES
+        self.cross: float | None = None  # the moment under the crosshair, epoch seconds
+        self.zoom = ""  # the name of the only panel of the overview
+        self.band_size = 0  # of BANDS
         self.message_line, self.keys = Static(id="message"), Static(id="keys")
         self.alert, self.panels = Static(id="alert"), SchedulePanels()
         self._message_until = 0.0
@@ -112,12 +129,10 @@ class MainWindow(App[int]):
 
     def compose(self) -> ComposeResult:
         yield self.header
-        yield self.charts
         yield self.rule
         yield self.alert
-        with Horizontal(id="middle"):
-            yield self.table
-            yield self.side
+        yield self.table
+        yield self.band
         yield self.panels
         yield self.line
         yield self.message_line
@@ -134,16 +149,23 @@ class MainWindow(App[int]):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self.draw)
+        self.call_after_refresh(lambda: self.draw(self.behind))
+
+    def on_virtual_table_resized(self) -> None:
+        self.draw(self.behind)
 
     def paint_all(self) -> None:
         """Redraw every line, changed or not."""
         self.screen.refresh(layout=True)
+        self.table.painting.forget()
+        self.band.painting.forget()
+        self.header.painting.forget()
         self.table.refresh()
         self.redraw()
 
     def use_theme(self, palette: Palette) -> None:
         self.panes.palette = palette
+        self.table.highlight = self.panes.highlight
         self.theme = palette.name
 
     # --- drawing
@@ -159,9 +181,11 @@ class MainWindow(App[int]):
         """Take a snapshot and draw it; while frozen, only count the new events."""
         self.look_at_schedule()
         fresh = self.feed.take(self.selection)
+        self.feed.memory.charts.look(fresh)
         if self.frozen_at is None:
             self.picture = fresh
-        self.draw(None if self.frozen_at is None else fresh.events - self.frozen_at)
+        self.behind = None if self.frozen_at is None else fresh.events - self.frozen_at
+        self.draw(self.behind)
 
     def look_at_schedule(self) -> None:
         """Tell the source which entries are on the screen; it reads the schedule only for these."""
@@ -171,34 +195,38 @@ class MainWindow(App[int]):
 
     def draw(self, behind: int | None = None) -> None:
         picture, width, height = self.picture, self.size.width, self.size.height
-        self.panes.now = picture.at
+        self.panes.now, self.panes.charts = picture.at, picture.charts
+        self.panes.seconds = self.scene.seconds
         self.panes.store_now = picture.at + picture.schedules.ahead_s
         small = width < NARROW or height < LOW
         faded = bool(picture.trouble)
-        header = Text(no_wrap=True)
+        header, x = Canvas(width, 1), 0
         for part in self.panes.header(picture, self.where, width, behind):
-            header.append(shown(part.text), part.style)
-        self._put(self.header, header)
+            x = header.text(x, 0, part.text, part.style)
+        self.header.put(header)
         is_schedule = self.view is SCHEDULES
-        self.side.display = width >= WIDE and not small and not is_schedule
-        self.charts.display = not small and (self.view is VIEWS[0] or (width >= WIDEST and height >= 30))
+        is_picture = self.view is VIEWS[0] and not small
+        is_framed = not (small or is_picture or is_schedule)
+        self.table.set_class(is_framed, "ascii" if self.plain else "framed")
         self.rule.display = not small or faded
-        if self.charts.display and picture.charts is not None:
-            lines = [line for _, line in self.panes.charts(picture.charts, width)]
-            self._put(self.charts, Text("\n".join(lines), style="dim" if faded else "", no_wrap=True))
+        if (self.table.painter is not None) is not is_picture:
+            self.table.painter = self.paint if is_picture else None
+            self.table.painting.forget()
         rows = self._rows(picture)
         pattern = self.pattern + (" (all marked)" if self.every else "")
         title = schedules.title(picture.schedules, len(rows), pattern, self.plain) if is_schedule else ""
-        rule = self.panes.rule(picture, self.view.name, len(rows), pattern, width, title)
-        self._put(
-            self.rule,
-            Text(
-                shown(rule), self.panes.style("failed") if faded else self.panes.style("faint"), no_wrap=True
-            ),
-        )
+        if is_picture and not faded:
+            self._put(self.rule, self._alerts(picture, width))
+        else:
+            rule = self.panes.rule(picture, self.view.name, len(rows), pattern, width, title)
+            look = self.panes.style("failed") if faded else self.panes.style("faint")
+            if is_framed and not faded:
+                self._put(self.rule, self._frame_title(rule, width))
+            else:
+                self._put(self.rule, Text(shown(rule), look, no_wrap=True))
         self.table.empty = self._why_empty()
         self.table.put(rows, faded)
-        self._draw_side()
+        self._draw_band(is_framed)
         alert = schedules.alert(picture.schedules) if is_schedule and not (small or faded) else ""
         self.alert.display = bool(alert)
         self._put(self.alert, Text(f" {shown(alert)}", self.panes.style("failed"), no_wrap=True))
@@ -218,7 +246,14 @@ class MainWindow(App[int]):
             where.update(text)
 
     def _rows(self, picture: Snapshot) -> Sequence[Any]:
-        rows = self.view.rows(picture, max(self.table.size.height - 1, 3))
+        if self.table.painter is not None:
+            size = self.table.size
+            self.plan = self.overview.plan(picture, self.range_number, size.width, size.height, self.zoom)
+            return [link for panel in self.plan for link in panel.links]
+        if self.view.name == "types":  # these are counted anew every few seconds only
+            rows: Sequence[Any] = self.overview.types(picture, self.range_number)
+        else:
+            rows = self.view.rows(picture, max(self.table.size.height - 1, 3))
         if self.view in (TASKS, SCHEDULES):  # their source selects and sorts them
             return rows
         if self.pattern and self.view is not VIEWS[0]:
@@ -244,16 +279,67 @@ class MainWindow(App[int]):
         text = " ".join(part.text for part in self.view.cells(self.panes)(row))
         return self.pattern.lower() in text.lower()
 
-    def _draw_side(self) -> None:
-        if not self.side.display:
+    @property
+    def scene(self) -> Scene:
+        """What charts show."""
+        charts = self.picture.charts or Charts()
+        return Scene(self.picture, charts, self.panes, self.range_number, self.cross)
+
+    def paint(self) -> Canvas:
+        """The overview as a picture."""
+        current, size = self.table.current, self.table.size
+        key = str(current.key) if isinstance(current, Link) and self.table.has_focus else ""
+        marked = list(self.table.marked)
+        return self.overview.paint(self.scene, self.plan, (size.width, size.height), key, marked)
+
+    def _alerts(self, picture: Snapshot, width: int) -> Text:
+        """The line of what needs a person."""
+        text, found = Text(no_wrap=True, overflow="ellipsis"), alerts(picture, picture.charts)
+        for number, alert in enumerate(found):
+            look = state_styles.look("FAILURE")
+            sign = (
+                (look.ascii if self.plain else look.glyph)
+                if alert.word == "failed"
+                else "!"
+                if self.plain
+                else "▲"
+            )
+            text.append((" | " if self.plain else " · ") if number else " ", self.panes.style("faint"))
+            text.append(shown(f"{sign} {alert.text}"), self.panes.style(alert.word))
+        if not found:
+            words = "nothing needs attention" if picture.asked else "asking the workers and the broker …"
+            text.append(f" {words}", self.panes.style("faint"))
+        return text
+
+    def _frame_title(self, rule: str, width: int) -> Text:
+        """The upper edge of the frame around a list, with its title and the range of its sparklines."""
+        left, flat, right = "+-+" if self.plain else ("╭", "─", "╮")
+        name, _, rest = shown(rule).strip("─- ").partition(" ")
+        words = f" {self.scene.words} " if any(f.name == "TREND" for f in self.table.fields) else ""
+        frame = self.panes.style("frame")
+        text = Text(no_wrap=True)
+        text.append(left, frame)
+        text.append(f" {name.capitalize()}", "bold")
+        text.append(cut(f" {rest} ", max(width - len(words) - len(name) - 5, 1)), self.panes.style("faint"))
+        text.append(flat * max(width - text.cell_len - len(words) - 2, 0), frame)
+        text.append(words, self.panes.style("faint"))
+        text.append(flat + right, frame)
+        return text
+
+    def _draw_band(self, is_framed: bool) -> None:
+        """The selected row, below the list."""
+        self.band.display = is_framed
+        if not is_framed:
             return
-        sheet = sheet_of(self.table.current)
-        text = Text(no_wrap=False)
-        if sheet is not None:
-            text.append(f"{cut(shown(sheet.heading), SIDE - 1)}\n", "bold")
-            first = sheet.tabs[0]
-            text.append_text(facts_text(first.facts, SIDE - 1) if first.facts else Text(first.text))
-        self._put(self.side, text)
+        height, share = self.size.height, BANDS[self.band_size]
+        rows = 1
+        if share and height >= BAND_FROM:
+            # A short list leaves its room to the band.
+            spare = height - AROUND_LIST - len(self.table.items)
+            rows = min(max(round(height * share), 7, spare), max(round(height * 0.6), 7))
+        if self.band.styles.height is None or self.band.styles.height.value != rows:
+            self.band.styles.height = rows
+        self.band.put(paint_band(self.scene, self.table.current, self.size.width, rows))
 
     def show_message(self, text: str, word: str = "") -> None:
         """Show a remark above the keys for MESSAGE_S seconds; word: the state whose style it has."""

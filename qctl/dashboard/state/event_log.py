@@ -13,18 +13,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from qcore.events.state import State
-from qcore.events.store.columns import BITS, MASK
 from qcore.wire.event import Event
-from qctl.dashboard.state.filter_columns import waited
 from qctl.dashboard.state.lazy_rows import LogRows, TaskRows
 from qctl.dashboard.state.search import Found, TaskSearch, Wanted
 from qctl.dashboard.state.series import Charts
 
 RATE_WINDOW_S = 5.0
 LOG_SIZE = 1000
-#: the chart samples the waiting time of this number of tasks per batch
-WAITS_LOOKED_AT = 4
-MOST_WAITS = 2000
 
 
 class Ended(NamedTuple):
@@ -69,23 +64,7 @@ class EventLog:
             self._logged += len(batch)
             while self._logged - len(self._log[0]) >= LOG_SIZE:
                 self._logged -= len(self._log.popleft())
-            self._look_at_waits(batch)
-
-    def _look_at_waits(self, batch: Sequence[Event]) -> None:
-        if len(self.charts.waits) >= MOST_WAITS:
-            return
-        table, looked = self.state.table, 0
-        for event in batch:
-            if event["type"] != "task-started" or not isinstance(event.get("uuid"), str):
-                continue
-            row = table.row(event["uuid"])
-            if row is not None:
-                wait = waited(table.chunks[row >> BITS], row & MASK)
-                if wait is not None:
-                    self.charts.waits.append(wait)
-            looked += 1
-            if looked == WAITS_LOOKED_AT:
-                return
+            self.charts.fold(batch, self.state.table, at)
 
     # --- out; call with the lock held
 
@@ -108,10 +87,8 @@ class EventLog:
         counts = self.state.counts
         failed = counts.get("task-failed", 0)
         done = counts.get("task-succeeded", 0) + failed
-        totals = {"in": counts.get("task-received", 0), "done": done, "failed": failed}
-        rates = {"in": self.published_per_s} if self.has_broker else {}
-        known: dict[str, int | None] = {name: n if self.listening else None for name, n in totals.items()}
-        self.charts.sample(now, known, rates)
+        self.charts.listens(self.listening, self.published_per_s, self.has_broker)
+        self.charts.sample(now)
         if not self.listening:
             self._samples.clear()
             return None, None

@@ -6,24 +6,30 @@ In:  a Snapshot or one row of it.  Out: text with styles.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from math import inf
 from typing import Any, NamedTuple
 
 from qcore.events.store.table import TaskSeen
-from qctl.dashboard.state.series import Charts, bar, sparkline
+from qctl.dashboard.state.rings import RANGES, Series
+from qctl.dashboard.state.series import Charts, bar, spark_of
 from qctl.dashboard.state.snapshot import EventRow, FailureRow, QueueRow, Snapshot, WorkerRow
 from qctl.dashboard.themes import THEMES, Palette
+from qctl.dashboard.views.alerts import outlook
 from qctl.dashboard.widgets.virtual_table import Field, Part
 from qctl.output import state_styles
 from qctl.output.secrets import hide
 from qctl.output.text import age, cut_middle
 from qctl.output.text import width as cells
 
+#: cells of a history in a row
+TREND = 15
 WORKER_FIELDS = (
     Field("WORKER", 14, 0, grows=True, middle=True, order="node"),
     Field("STATE", 8, 0, order="state"),
     Field("RUN", 7, 0, right=True, order="running"),
     Field("SLOTS", 8, 9),
+    Field("TREND", TREND, 1),
     Field("DONE", 8, 0, right=True, order="done"),
     Field("RATE", 6, 7, right=True, order="per_s"),
     Field("~FAILED", 7, 8, right=True, order="failed"),
@@ -34,7 +40,7 @@ WORKER_FIELDS = (
     Field("UPTIME", 6, 11, right=True, order="uptime_s"),
     Field("CLOCK", 6, 12, right=True, order="skew_s"),
     Field("LOST", 5, 6, right=True, order="missed"),
-    Field("QUEUES", 12, 1, grows=True, order="queues"),
+    Field("QUEUES", 12, 2, grows=True, order="queues"),
     Field("SOFTWARE", 16, 5, order="software"),
 )
 
@@ -53,24 +59,39 @@ TASK_FIELDS = (
 QUEUE_FIELDS = (
     Field("QUEUE", 14, 0, grows=True, order="name"),
     Field("READY", 8, 0, right=True, order="ready"),
+    Field("TREND", TREND, 1),
     Field("IN FLIGHT", 9, 0, right=True, order="in_flight"),
-    Field("DELAYED", 8, 1, right=True, order="delayed"),
+    Field("DELAYED", 8, 5, right=True, order="delayed"),
     Field("OLDEST", 7, 3, right=True, order="oldest_s"),
     Field("IN/S", 7, 5, right=True, order="in_per_s"),
     Field("OUT/S", 7, 2, right=True, order="out_per_s"),
-    Field("EMPTY IN", 8, 4, right=True),
-    Field("WORKERS", 7, 1, right=True, order="consumers"),
+    Field("EMPTY IN", 8, 2, right=True),
+    Field("WORKERS", 7, 4, right=True, order="consumers"),
     Field("PAUSED", 8, 0, order="paused"),
 )
 
 FAILURE_FIELDS = (
     Field("COUNT", 6, 0, right=True, order="count"),
+    Field("TREND", TREND, 1),
     Field("TASK", 16, 0, grows=True, order="name"),
     Field("EXCEPTION", 16, 0, grows=True, order="exc_type"),
     Field("LAST", 7, 0, right=True, order="last_at"),
     Field("FIRST", 7, 3, right=True, order="first_at"),
-    Field("QUEUE", 10, 2, order="queue"),
-    Field("MESSAGE", 14, 1, grows=True),
+    Field("QUEUE", 10, 3, order="queue"),
+    Field("WORKERS", 12, 2),
+    Field("MESSAGE", 14, 4, grows=True),
+)
+
+TYPE_FIELDS = (
+    Field("TASK", 16, 0, grows=True, order="name"),
+    Field("TREND", TREND, 1),
+    Field("DONE/S", 7, 0, right=True, order="per_s"),
+    Field("FAIL", 5, 0, right=True, order="fail_share"),
+    Field("WAIT P95", 8, 3, right=True, order="wait"),
+    Field("RUN P50", 7, 2, right=True, order="p50"),
+    Field("P95", 6, 0, right=True, order="p95"),
+    Field("P99", 6, 4, right=True, order="p99"),
+    Field("SLOTS BUSY", 10, 1, right=True, order="busy"),
 )
 
 EVENT_FIELDS = (
@@ -83,6 +104,7 @@ EVENT_FIELDS = (
 
 FACT_FIELDS = (Field("FACT", 22, 0), Field("VALUE", 30, 0, grows=True))
 
+NO_TYPES = "no task has ended since the dashboard was opened\nworkers send task events when started with -E"
 NO_QUEUES = "the broker knows of no queue yet\nsend a task: qctl call NAME"
 NO_FAILURES = "no failed task is stored\n(or this broker keeps none; see `qctl failed ls`)"
 NO_EVENTS = "no event has arrived\npress e to turn task events on (qctl control enable_events)"
@@ -116,6 +138,8 @@ class CellFormatter:
     def __init__(self, plain: bool = False, palette: Palette | None = None) -> None:
         self.plain, self.palette = plain, palette or THEMES["default-dark"]
         self.now = self.store_now = time.time()
+        self.charts: Charts | None = None
+        self.seconds = RANGES[0].seconds  # that histories show
 
     def style(self, word: str) -> str:
         """The style for a state's word, or for 'failed' and the like to mark what needs attention."""
@@ -136,7 +160,8 @@ class CellFormatter:
             Part(row.node),
             self.state("draining" if row.draining and row.state == "online" else row.state),
             Part(f"{running}/{slots}"),
-            Part(bar(row.running, row.slots, self.plain)),
+            Part(bar(row.running, row.slots, self.plain), self.thin("running")),
+            self.trend(self.charts.workers.get(row.node) if self.charts else None, "running", 1.0),
             Part("-" if row.done is None else f"{seen}{row.done}"),
             Part("-" if row.per_s is None else f"{row.per_s:,.1f}"),
             Part(f"{row.failed:,}" if row.failed else "", self.style("failed")),
@@ -168,18 +193,19 @@ class CellFormatter:
         ]
 
     def queue(self, row: QueueRow) -> list[Part]:
-        seen = "~" if row.seen else ""
-        alarm = self.style("failed") if row.ready and row.consumers == 0 else ""
+        (word, look), seen = outlook(row), "~" if row.seen else ""
+        alarm = self.style("failed") if row.ready and not row.consumers else ""
         return [
             Part(row.name),
             Part(f"{row.ready:,}", alarm),
+            self.trend(self.charts.queues.get(row.name) if self.charts else None, look or "in"),
             Part("-" if row.in_flight is None else f"{row.in_flight:,}"),
             Part("-" if row.delayed is None else f"{row.delayed:,}"),
             Part("-" if row.oldest_s is None else age(row.oldest_s)),
-            Part(_rate(row.in_per_s, seen)),
-            Part(_rate(row.out_per_s, seen)),
-            Part(_empties(row)),
-            Part("…" if row.consumers is None else str(row.consumers), alarm),
+            Part("-" if row.in_per_s is None else f"{seen}{row.in_per_s:,.0f}"),
+            Part("-" if row.out_per_s is None else f"{seen}{row.out_per_s:,.0f}"),
+            Part("-" if word == "paused" else word, self.style(look)),
+            Part(str(row.consumers), alarm),
             self.paused(row.paused),
         ]
 
@@ -188,14 +214,31 @@ class CellFormatter:
             return Part("")
         return Part(("=" if self.plain else "‖") + " paused", f"reverse {self.style('paused')}".strip())
 
+    @property
+    def highlight(self) -> str:
+        """The background of the row under the cursor; empty: it is reversed."""
+        return "" if self.plain or self.palette.ansi else f"bold on {self.palette.heat[0]}"
+
+    def thin(self, word: str) -> str:
+        """The colour of a state's style, for lines."""
+        return self.style(word).replace("bold ", "")
+
+    def trend(self, series: Series | None, word: str, top: float | None = None) -> Part:
+        """The history of a row; dots where it is unknown."""
+        text = spark_of(series, self.now, self.seconds, TREND, self.plain, top)
+        return Part(text, self.thin(word) if series is not None else self.style("faint"))
+
     def failure(self, row: FailureRow) -> list[Part]:
+        group = self.charts.group(row.name, row.exc_type) if self.charts else None
         return [
             Part(f"{'' if row.exact else '~'}{row.count:,}", self.style("failed")),
+            self.trend(group.per_s if group else None, "failed"),
             Part(row.name),
             Part(row.exc_type or "?"),
             Part(age(max(self.now - row.last_at, 0.0))),
             Part(age(max(self.now - row.first_at, 0.0))),
             Part(row.queue),
+            Part(where(group.workers if group else {})),
             Part(_message(row.sample)),
         ]
 
@@ -291,17 +334,15 @@ class CellFormatter:
         line = "-" if self.plain else "─"
         return f"{line * 2} {text} {line * width}"[:width]
 
-    def charts(self, charts: Charts, width: int) -> list[tuple[str, str]]:
-        """(label, line) for each chart in this width: a sparkline and the current value."""
-        rows = []
-        for name, series in charts.series.items():
-            label = {"wait": "wait p95"}.get(name, f"{name}/s")
-            now = _rate(series.now, "~")
-            if name == "wait":
-                now = "-" if series.now is None else f"{series.now:.2f}s"
-            room = max(width - 9 - 9, 0)
-            rows.append((label, f"{label:<9}{sparkline(series.last(room), room, self.plain)}{now:>9}"))
-        return rows
+
+def where(workers: Mapping[str, int]) -> str:
+    """The worker that most failures happened at, and its share; or at how many they happened."""
+    if not workers:
+        return "-"
+    node, most = max(workers.items(), key=lambda item: item[1])
+    if most * 2 < sum(workers.values()):
+        return f"{len(workers)} workers"
+    return f"{node.partition('@')[0]} {most / sum(workers.values()):.0%}"
 
 
 def _message(sample: Any) -> str:

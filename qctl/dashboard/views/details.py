@@ -13,7 +13,7 @@ from qcore.events.store.table import TaskSeen
 from qcore.schedules.specs import text_of
 from qctl.dashboard.state.schedules import ScheduleRow
 from qctl.dashboard.state.snapshot import EventRow, FailureRow, QueueRow, WorkerRow
-from qctl.dashboard.views.overview import Link
+from qctl.dashboard.views.overview_lists import Link
 from qctl.fleet.event_record import record_of
 from qctl.output import state_styles
 from qctl.output.secrets import hide

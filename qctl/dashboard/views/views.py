@@ -13,6 +13,7 @@ from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.views import cells as words
 from qctl.dashboard.views import overview, schedules
 from qctl.dashboard.views.cells import CellFormatter
+from qctl.dashboard.views.overview_lists import queue_order, type_row, type_rows, worker_order
 from qctl.dashboard.widgets.virtual_table import Field, Part
 
 #: rows of a snapshot, for a number of lines
@@ -46,7 +47,7 @@ VIEWS: tuple[View, ...] = (
         "workers",
         "2",
         words.WORKER_FIELDS,
-        lambda s, _: s.workers,
+        lambda s, _: sorted(s.workers, key=worker_order),
         lambda w: str(w.node),
         lambda p: p.worker,
         words.NO_WORKERS,
@@ -64,7 +65,7 @@ VIEWS: tuple[View, ...] = (
         "queues",
         "4",
         words.QUEUE_FIELDS,
-        lambda s, _: s.queues,
+        lambda s, _: sorted(s.queues, key=queue_order),
         lambda q: str(q.name),
         lambda p: p.queue,
         words.NO_QUEUES,
@@ -105,6 +106,15 @@ VIEWS: tuple[View, ...] = (
         lambda f: str(f[0]),
         lambda p: p.fact,
         "the broker has not answered yet",
+    ),
+    View(
+        "types",
+        "9",
+        words.TYPE_FIELDS,
+        lambda s, _: [] if s.charts is None else type_rows(s.charts, s.at, 0),
+        lambda t: str(t.name),
+        lambda p: partial(type_row, p),
+        words.NO_TYPES,
     ),
 )
 

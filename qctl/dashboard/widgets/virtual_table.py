@@ -19,6 +19,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from qctl.dashboard.keys import TABLE
+from qctl.dashboard.widgets.canvas import Canvas
+from qctl.dashboard.widgets.plot import Painting
 from qctl.output.text import cut, cut_middle, pad, shown
 
 T = TypeVar("T")
@@ -53,6 +55,24 @@ class Order(NamedTuple):
     reverse: bool = False
 
 
+def widths_of(fields: Sequence[Field], room: int) -> list[int]:
+    """The width of each column, 0 for those left out."""
+    wide = [f.width for f in fields]
+
+    def total() -> int:
+        return sum(wide) + GAP * (sum(w > 0 for w in wide) - 1)
+
+    for number in sorted(range(len(wide)), key=lambda n: (-fields[n].priority, -n)):
+        if total() <= room or fields[number].priority == 0:
+            break
+        wide[number] = 0
+    growing = [n for n, f in enumerate(fields) if f.grows and wide[n]]
+    spare = room - total()
+    for turn, number in enumerate(growing):
+        wide[number] += max(0, spare // len(growing) + (turn < spare % len(growing)))
+    return wide
+
+
 class VirtualTable(ScrollView, Generic[T], can_focus=True):
     """Draws `items` through `cells`."""
 
@@ -63,6 +83,16 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
 
     class Moved(Message):
         """The cursor moved to another row."""
+
+    class Resized(Message):
+        """The table has another size, so its picture must be planned anew."""
+
+    class Clicked(Message):
+        """The user clicked a cell of the picture."""
+
+        def __init__(self, x: int, y: int, times: int) -> None:
+            super().__init__()
+            self.x, self.y, self.times = x, y, times
 
     class Sort(Message):
         """The user clicked a column's heading."""
@@ -89,6 +119,10 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         self.hidden: set[str] = set()  # names of hidden columns
         self.marked: dict[str, T] = {}
         self.mark = "▪"
+        self.highlight = ""  # style of the row under the cursor; empty: reversed
+        #: draws the items as parts of a picture of the whole screen, instead of rows; None: rows
+        self.painter: Callable[[], Canvas] | None = None
+        self.painting = Painting()
         self._cursor_key: str | None = None
         self._lines: dict[int, tuple[Any, ...]] = {}
 
@@ -105,7 +139,8 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         self.fields, self.key, self.cells, self.empty = tuple(fields), key, cells, empty
         self.items, self.cursor, self._cursor_key, self.follows = (), 0, None, True
         self.order, self.hidden, self.marked = Order(), set(), {}
-        self._lines = {}
+        self._lines, self.painter = {}, None
+        self.painting.forget()
         self.scroll_to(0, 0, animate=False, immediate=True)
         self.refresh()
 
@@ -121,6 +156,8 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         self._remember()
         room = self.size.width
         size = Size(max(room, self._natural()) if self.wide else room, len(items) + 1)
+        if self.painter is not None:
+            size, moved = self.size, 0
         if size != self.virtual_size:
             self.virtual_size = size
         if moved:
@@ -148,7 +185,10 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         self._cursor_key = self.key(self.items[self.cursor]) if self.items else None
 
     def _repaint(self, everything: bool = False) -> None:
-        """Repaint only the lines whose cells changed."""
+        """Repaint only the lines, or the cells of a picture, that changed."""
+        if self.painter is not None:
+            self.repaint_picture(everything)
+            return
         fresh: dict[int, tuple[Any, ...]] = {}
         for y in range(1, self.size.height):
             index = y - 1 + self.scroll_offset.y
@@ -165,6 +205,16 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
                 self.refresh(*regions)
         self._lines = fresh
 
+    def repaint_picture(self, everything: bool = False) -> None:
+        """Draw the picture anew, and show what changed."""
+        if self.painter is None:
+            return
+        regions = self.painting.put(self.painter())
+        if everything or regions is None:
+            self.refresh()
+        elif regions:
+            self.refresh(*regions)
+
     @property
     def current(self) -> T | None:
         """The item under the cursor."""
@@ -177,10 +227,15 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
 
     # --- moving
 
-    def _go(self, index: int) -> None:
+    def go(self, index: int) -> None:
+        """Put the cursor on a row."""
         self.cursor = max(0, min(index, len(self.items) - 1))
         self.follows = self.cursor == 0
         self._remember()
+        if self.painter is not None:
+            self.repaint_picture()
+            self.post_message(self.Moved())
+            return
         page = max(1, self.size.height - 1)
         top = self.scroll_offset.y
         if self.cursor < top:
@@ -191,16 +246,16 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         self.post_message(self.Moved())
 
     def action_move(self, by: int) -> None:
-        self._go(self.cursor + by)
+        self.go(self.cursor + by)
 
     def action_page(self, by: int) -> None:
-        self._go(self.cursor + by * max(1, self.size.height - 2))
+        self.go(self.cursor + by * max(1, self.size.height - 2))
 
     def action_first(self) -> None:
-        self._go(0)
+        self.go(0)
 
     def action_last(self) -> None:
-        self._go(len(self.items) - 1)
+        self.go(len(self.items) - 1)
 
     def action_sideways(self, by: int) -> None:
         """With `wide`: scroll the columns sideways."""
@@ -212,7 +267,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         if self.follows:
             self.follows = False
         else:
-            self._go(0)
+            self.go(0)
 
     # --- marking
 
@@ -222,7 +277,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
             key = self.key(item)
             if self.marked.pop(key, None) is None:
                 self.marked[key] = item
-            self._go(self.cursor + 1)
+            self.go(self.cursor + 1)
 
     def action_mark_range(self) -> None:
         """Mark from the nearest marked row above to the cursor."""
@@ -236,17 +291,24 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
 
     def clear_marks(self) -> None:
         self.marked = {}
-        self.refresh()
+        self._repaint(everything=True)
+
+    def on_resize(self) -> None:
+        if self.painter is not None:
+            self.post_message(self.Resized())
 
     # --- mouse
 
     def on_click(self, event: Any) -> None:
+        if self.painter is not None:
+            self.post_message(self.Clicked(event.x, event.y, event.chain))
+            return
         if event.y == 0:
             self._click_heading(event.x + self.scroll_offset.x)
             return
         index = event.y - 1 + self.scroll_offset.y
         if index < len(self.items):
-            self._go(index)
+            self.go(index)
             if event.chain == 2:
                 self.post_message(self.Chosen())
 
@@ -273,26 +335,13 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
 
     def widths(self, room: int) -> list[int]:
         """The width of each visible column, 0 for those left out."""
-        fields = self.columns
-        room -= self._gutter
-        wide = [f.width for f in fields]
-
-        def total() -> int:
-            return sum(wide) + GAP * (sum(w > 0 for w in wide) - 1)
-
-        for number in sorted(range(len(wide)), key=lambda n: (-fields[n].priority, -n)):
-            if total() <= room or fields[number].priority == 0:
-                break
-            wide[number] = 0
-        growing = [n for n, f in enumerate(fields) if f.grows and wide[n]]
-        spare = room - total()
-        for turn, number in enumerate(growing):
-            wide[number] += max(0, spare // len(growing) + (turn < spare % len(growing)))
-        return wide
+        return widths_of(self.columns, room - self._gutter)
 
     def render_line(self, y: int) -> Strip:
         left, room = self.scroll_offset.x, self.size.width
         base = self.rich_style
+        if self.painter is not None:
+            return self.painting.strip(y, room, base + Style(dim=True) if self.faded else base)
         if y == 0:
             return self._heading(base).crop(left, left + room)
         index = y - 1 + self.scroll_offset.y
@@ -316,7 +365,10 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
 
     def _row(self, item: T, under_cursor: bool, base: Style) -> Strip:
         room = self._room
-        line = base + Style(reverse=under_cursor and self.has_focus, bold=under_cursor, dim=self.faded)
+        chosen = under_cursor and self.has_focus
+        line = base + Style(reverse=chosen and not self.highlight, bold=under_cursor, dim=self.faded)
+        if chosen and self.highlight:
+            line += Style.parse(self.highlight)
         segments: list[Segment] = []
         used = self._gutter
         if used:
@@ -333,7 +385,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
             first = False
             text = shown(part.text)
             text = cut_middle(text, width) if field.middle else cut(text, width)
-            plain = self.faded or not part.style or (under_cursor and self.has_focus)
+            plain = self.faded or not part.style or (chosen and not self.highlight)
             style = line if plain else line + Style.parse(part.style)
             segments.append(Segment(pad(text, width, field.right), style))
             used += width

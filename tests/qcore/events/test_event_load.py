@@ -22,6 +22,7 @@ from qcore.events.state import State
 from qcore.events.store.table import ENDED, FAILURE, RECEIVED, STARTED
 from qcore.wire import envelope, event
 from qctl import exit_codes
+from qctl.commands.demo import fleet_incident
 from qctl.commands.demo.fleet_events import Fleet
 from tests.qctl.cli.test_command_line import qctl
 from tests.support.processes import Processes
@@ -58,6 +59,37 @@ def test_a_worker_of_it_goes_silent_and_comes_back() -> None:
 
     assert max(b - a for a, b in itertools.pairwise(said)) > 29
     assert said[-1] > 59
+
+
+def test_a_deploy_breaks_a_task_until_it_is_repaired() -> None:
+    fleet, state = Fleet(workers=5, rate=400, has_incident=True), State(max_tasks=100_000)
+    for turn in fleet.turns(119):
+        state.fold(turn.events, turn.at)
+
+    failed = [
+        t.ended or 0.0 for t in state.tasks.values() if t.name == "shop.charge" and t.state == "FAILURE"
+    ]
+    broken = [at for at in failed if fleet_incident.is_broken(at)]
+    assert len(broken) > 10 * (len(failed) - len(broken)) > 0
+    assert fleet.workers[0].deploys == 2 and fleet.workers[0].started_at is not None
+    assert fleet.workers[4].deploys == 0
+
+
+def test_a_queue_grows_while_the_task_is_broken_and_shrinks_afterwards(sqlite_url: str) -> None:
+    backlog = fleet_incident.Backlog(sqlite_url)
+
+    def ready() -> int:
+        return backlog.app.broker.administration.depth(fleet_incident.QUEUE).ready
+
+    for second in (18, 19, 20, 21, 22):
+        backlog.step(second)
+    most = ready()
+    backlog.step(71)
+    some = ready()
+    backlog.step(72)
+    backlog.app.close()
+
+    assert (most, some) == (5 * fleet_incident.GROWS, 5 * fleet_incident.GROWS - fleet_incident.SHRINKS)
 
 
 def test_the_demonstration_needs_no_broker(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_browser_gets_the_dashboard_only_with_the_token(redis_url: str, proces
     assert (seen["to"], seen["page"], seen["own page"]) == ("/", 200, 200)
     assert [seen[what] for what in FOREIGN] == [403] * 4
     assert "RO" in seen["text"]
-    assert "overview" in seen["text"]
+    assert "Throughput" in seen["text"]
     assert seen["svg"].startswith("<svg") and seen["svg"].endswith("</svg>\n")
 
 

@@ -78,6 +78,8 @@ def test_every_screen_is_drawn(memory_url: str) -> None:
             await pilot.press("enter", "escape", "j")
         for key in "wsdfmruc":
             await pilot.press("s", key, "escape")
+        await pilot.press("2")
+        await pilot.pause()
         shown.extend(screen_text(window))
 
     play(feed, script, (200, 40))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,7 @@ SCREENS: dict[str, tuple[str, ...]] = {
     "schedules-chosen": ("6", "j", "j"),
     "events": ("7",),
     "broker": ("8",),
+    "types": ("9",),
     "task": ("3", "G", "k", "enter"),
     "group": ("5", "enter"),
     "filtered": ("3", "slash", *"-state:done", "enter", "j"),
@@ -107,6 +109,25 @@ def _text(segments: list[Segment]) -> Any:
     for segment in Segment.simplify(segments):
         text.append(segment.text, segment.style)
     return text
+
+
+#: what is drawn with other characters in ASCII: blocks, braille, frames, signs
+_DRAWN = re.compile(r"\x1b\[[0-9;]*m|[^\w@.,:/%'()\s-]|_{2,}|-{2,}|\.{2,}")
+
+
+def words_of(path: Path) -> set[str]:
+    return {word for word in _DRAWN.sub(" ", path.read_text()).split() if len(word) > 2 and word[0].isalnum()}
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+def test_a_plain_picture_says_all_that_a_coloured_one_says(size: tuple[int, int]) -> None:
+    for name in SCREENS:
+        dark, plain = (
+            words_of(FOLDER / f"{name}-{size[0]}x{size[1]}-{look}.ansi") for look in ("dark", "plain")
+        )
+        # The charts of the two have columns of other lengths, so their times and means differ.
+        missing = {word for word in dark - plain if not re.search(r"\d", word)}
+        assert len(missing) <= 2, (name, missing)
 
 
 @pytest.mark.parametrize("look", LOOKS)

@@ -87,9 +87,9 @@ def test_the_charts_of_a_picture_stand_still(app: App) -> None:
     feed = LiveSource(app)
 
     picture = feed.take()
-    before = picture.charts.series["in"].last(10)
-    feed.memory.charts.series["in"].add(99.0)
+    before = picture.charts.series["in"].columns(100, 1, 10)
+    feed.memory.charts.series["in"].put(99, 99.0)
 
-    assert feed.memory.charts.series["in"].last(10) != before
-    assert picture.charts.series["in"].last(10) == before
+    assert feed.memory.charts.series["in"].columns(100, 1, 10) != before
+    assert picture.charts.series["in"].columns(100, 1, 10) == before
     assert isinstance(picture.charts, Charts)

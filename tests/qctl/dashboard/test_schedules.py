@@ -117,7 +117,7 @@ def test_a_recording_says_that_it_holds_no_schedule(tmp_path: Any) -> None:
 def test_only_ascii_is_drawn_where_nothing_else_can_be() -> None:
     text = text_after(Still(), "j", plain=True)
 
-    below = text[text.index("NEXT HOUR") : text.index("1-8 views")]
+    below = text[text.index("NEXT HOUR") : text.index("1-9 views")]
     assert below.replace("é", "e").isascii(), [c for c in below if not c.isascii()]
 
 

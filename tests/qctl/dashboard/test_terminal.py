@@ -31,7 +31,7 @@ def test_an_incident_is_run_with_real_keys(terminal: Terminal, redis_url: str, p
     client.send_task("proj.fail", ("needle",))
     client.send_many([client.signature("proj.add", (1, 2)) for _ in range(TASKS)])
     terminal.press("3")
-    terminal.sees(f"tasks {TASKS + 2:,}", timeout_s=30)
+    terminal.sees(f"Tasks {TASKS + 2:,}", timeout_s=30)
     keys: dict[str, int] = {}
     terminal.path()
 
@@ -44,7 +44,7 @@ def test_an_incident_is_run_with_real_keys(terminal: Terminal, redis_url: str, p
     terminal.sees("Traceback", "raise ValueError", "needle")
     keys["read its traceback"] = terminal.path()
     terminal.press("q")
-    terminal.sees("── tasks")
+    terminal.sees("╭ Tasks")
     terminal.press("r")
     terminal.sees("qctl failed retry", "1 failed task would be retried")
     terminal.press("y")
@@ -110,12 +110,12 @@ def test_the_terminal_is_as_it_was_after_a_kill_a_stop_and_a_crash(terminal: Ter
         return int(found.stdout.split()[0])
 
     terminal.run("-m", "qctl", "-b", "memory://terminal", "events")
-    terminal.sees("overview")
+    terminal.sees("Throughput")
     assert terminal.is_alternate
     terminal.press("C-z")
     wait_for(lambda: not terminal.is_alternate)
     terminal.type("fg\n")
-    terminal.sees("overview", "OLDEST QUEUES", "quit")
+    terminal.sees("Throughput", "EMPTY IN", "quit")
     os.kill(dashboard(), signal.SIGTERM)
     wait_for(lambda: not terminal.is_alternate)
     terminal.type("echo ended $?\n")

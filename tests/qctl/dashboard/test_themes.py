@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 
-from qctl.dashboard.themes import ROLES, THEMES, Palette
+from qctl.dashboard.themes import LINES, ROLES, THEMES, Palette
 
 Colour = tuple[float, float, float]
 
@@ -78,6 +78,29 @@ def test_every_colour_can_be_read_on_its_ground(palette: Palette) -> None:
     poor = {r: contrast(getattr(palette, r), palette.ground) for r in (*ROLES, "text")}
 
     assert {r: c for r, c in poor.items() if c < least} == {}
+
+
+@pytest.mark.parametrize("palette", [p for p in THEMES.values() if not p.ansi], ids=lambda p: p.name)
+def test_lines_and_bars_of_charts_stand_out_from_the_ground(palette: Palette) -> None:
+    lines = {word: palette.style(word) for word in ("in", "done", "failed", "running", *LINES)}
+
+    assert {word: c for word, c in lines.items() if contrast(c, palette.ground) < 3.0} == {}
+
+
+@pytest.mark.parametrize("palette", [p for p in THEMES.values() if not p.ansi], ids=lambda p: p.name)
+def test_percentiles_and_heat_rise_in_contrast(palette: Palette) -> None:
+    for steps in ([palette.style(word) for word in LINES], palette.heat):
+        contrasts = [contrast(step, palette.ground) for step in steps]
+        assert contrasts == sorted(contrasts)
+        assert all(after / before > 1.25 for before, after in pairwise(contrasts))
+
+
+@pytest.mark.parametrize("eyes", list(SEEN))
+def test_what_a_chart_shows_at_once_is_told_apart_by_these_eyes(eyes: str) -> None:
+    palette = THEMES[eyes]
+    colours = {word: seen(palette.style(word), eyes) for word in ("in", "done", "failed")}
+
+    assert all(distance(colours[a], colours[b]) >= 0.1 for a, b in combinations(colours, 2))
 
 
 @pytest.mark.parametrize("eyes", list(SEEN))

@@ -12,7 +12,7 @@ from qcore.wire.event import Event
 from qctl.dashboard.state.event_log import EventLog
 from qctl.dashboard.state.failures import StoredFailures, heard_failures, merged, seen_failures
 from qctl.dashboard.state.filter_columns import ColumnFilter
-from qctl.dashboard.state.series import Charts, Series, percentile, sparkline
+from qctl.dashboard.state.series import Charts, percentile
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow
 from qctl.filters import parse
 from qctl.fleet.event_record import record_of, waited_s
@@ -99,24 +99,15 @@ def test_a_wait_is_time_in_a_queue_after_the_task_was_due() -> None:
 
 
 def test_what_is_unknown_is_a_gap_in_a_chart_and_never_zero() -> None:
-    charts, series = Charts(), Series()
-    charts.sample(START, {"in": 0, "done": 0, "failed": 0})
-    charts.sample(START + 1, {"in": 5, "done": 5, "failed": 0})
-    charts.sample(START + 2, {"in": 9, "done": None, "failed": None}, {"in": None})
-    charts.sample(START + 1202, {"in": 9, "done": 9, "failed": 0})
-    charts.sample(START + 1203, {"in": 9, "done": 10, "failed": 0})
-    for value in (1.0, None, 3.0):
-        series.add(value)
-
-    done = charts.series["done"].last(2000)
-    assert done[-1] == 1.0 and set(done[:-1]) == {None} and len(done) == 900
-    assert charts.series["done"].last(80, 1)[0] == 5.0, "the mean of what is known"
-    assert charts.series["wait"].now is None and Charts().series["in"].now is None
-    assert sparkline(series.last(3), 3) == "▃·█"
     log = EventLog(100)
     assert log.rates(START) == (None, None)
+    log.rates(START + 1)
     log.listening = False
-    assert log.rates(START + 9) == (None, None)
+    assert log.rates(START + 2) == log.rates(START + 3) == (None, None)
+
+    done = log.charts.series["done"]
+    assert done.columns(START + 3, 1, 4) == [0.0, None, None, None]
+    assert log.charts.series["wait"].now is None and Charts().series["in"].now is None
 
 
 def test_a_queue_that_grows_is_never_empty() -> None:

@@ -1,0 +1,225 @@
+"""The band below a list: the selected row, opened.
+
+In:  a Scene, a row of a Snapshot, the room.  Out: a Canvas with the frame that closes the list.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from qcore.events.store.table import TaskSeen
+from qctl.dashboard.state.series import Change, quantiles
+from qctl.dashboard.state.snapshot import EventRow, FailureRow, QueueRow, WorkerRow
+from qctl.dashboard.views import panels
+from qctl.dashboard.views.alerts import outlook
+from qctl.dashboard.views.cells import where
+from qctl.dashboard.views.details import sheet_of, task_facts
+from qctl.dashboard.views.overview_lists import TypeRow, rate
+from qctl.dashboard.views.panels import Box, Scene, short_age
+from qctl.dashboard.widgets.canvas import Canvas, Span
+from qctl.output import state_styles
+from qctl.output.text import age, shown_lines
+
+#: a change that came at most so long before the first failure is named, seconds
+CAUSE_S = 300.0
+
+
+def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
+    """The band; with one line only the lower edge of the list's frame."""
+    canvas = Canvas(cells, rows, scene.look)
+    style = scene.panes.style
+    canvas.frame(0, 0, cells, max(rows, 2), "", "", style("frame"), "")
+    if rows < 3:
+        _edge(canvas, scene, cells, 0)
+        return canvas
+    canvas.put(0, 0, "+" if scene.panes.plain else "├", style("frame"))
+    canvas.put(cells - 1, 0, "+" if scene.panes.plain else "┤", style("frame"))
+    inner = Box(2, 1, cells - 4, rows - 2)
+    kinds: tuple[tuple[type, Any], ...] = (
+        (QueueRow, _queue),
+        (WorkerRow, _worker),
+        (FailureRow, _failure),
+        (TaskSeen, _task),
+        (TypeRow, _type),
+        (EventRow, _facts),
+        (tuple, _facts),
+    )
+    draw = next((draw for kind, draw in kinds if isinstance(row, kind)), None)
+    if draw is not None:
+        title, summary = draw(canvas, inner, scene, row)
+        canvas.title(0, 0, cells, title, summary, "bold", style("faint"))
+    return canvas
+
+
+def _edge(canvas: Canvas, scene: Scene, cells: int, y: int) -> None:
+    left, flat, right = "+-+" if scene.panes.plain else ("╰", "─", "╯")
+    canvas.text(0, y, left + flat * (cells - 2) + right, scene.panes.style("frame"))
+
+
+def _queue(canvas: Canvas, inner: Box, scene: Scene, row: QueueRow) -> tuple[str, str]:
+    style, seen = scene.panes.style, "~" if row.seen else ""
+    series = scene.charts.queues.get(row.name)
+    side = min(36, inner.cells // 2)
+    if series is not None:
+        chart = Box(inner.x, inner.y, inner.cells - side - 2, inner.rows)
+        panels.area(canvas, chart, scene, [("ready", "in")], {"ready": series}, "")
+    word, look = outlook(row)
+    facts = [
+        ("ready", f"{row.ready:,}", ""),
+        ("in flight", "-" if row.in_flight is None else f"{row.in_flight:,}", ""),
+        ("delayed", "-" if row.delayed is None else f"{row.delayed:,}", ""),
+        ("oldest", "-" if row.oldest_s is None else age(row.oldest_s), ""),
+        ("in, out", f"{rate(row.in_per_s, seen)}/s, {rate(row.out_per_s, seen)}/s", ""),
+        ("empty in", word, style(look)),
+        ("workers", f"{row.consumers} take from it", style("failed") if not row.consumers else ""),
+        (
+            "state",
+            "paused: no worker takes from it" if row.paused else "open",
+            style("paused") if row.paused else "",
+        ),
+        ("command", f"qctl queue peek {row.name}", style("faint")),
+        ("", f"qctl queue {'resume' if row.paused else 'pause'} {row.name}", style("faint")),
+    ]
+    _list(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
+    return row.name, f"messages ready · {scene.words} · P pauses, Z purges"
+
+
+def _worker(canvas: Canvas, inner: Box, scene: Scene, row: WorkerRow) -> tuple[str, str]:
+    style = scene.panes.style
+    series = scene.charts.workers.get(row.node)
+    side = min(44, inner.cells // 2)
+    if series is not None:
+        chart = Box(inner.x, inner.y, inner.cells - side - 2, inner.rows)
+        panels.area(canvas, chart, scene, [("busy", "running")], {"busy": series}, "")
+    seen = "" if row.exact else "~"
+    look = state_styles.look("draining" if row.draining else row.state)
+    facts = [
+        ("state", f"{look.word}{f', {age(row.age_s)} ago' if row.age_s else ''}", style(look.word)),
+        ("slots", f"{seen}{'-' if row.running is None else row.running} of {row.slots or '-'} busy", ""),
+        ("held", "-" if row.held is None else f"{row.held} not started", ""),
+        ("queues", ", ".join(row.queues) or "-", ""),
+        ("failed", f"~{row.failed:,} seen", style("failed") if row.failed else ""),
+        ("software", row.software or "-", ""),
+        ("clock", row.clock or "as ours", style("paused") if row.clock else ""),
+        ("lost", f"{row.missed:,} events", style("failed") if row.missed else ""),
+        ("pid, up", f"{row.pid or '-'}, {'-' if row.uptime_s is None else age(row.uptime_s)}", ""),
+        ("numbers", "from its own reply" if row.exact else "seen: from its events", style("faint")),
+    ]
+    _list(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
+    return row.node, f"share of slots in use · {scene.words}"
+
+
+def _failure(canvas: Canvas, inner: Box, scene: Scene, row: FailureRow) -> tuple[str, str]:
+    style, sample = scene.panes.style, row.sample
+    trace = str(getattr(sample, "traceback", "") or "")
+    message = str(getattr(sample, "exc_message", "") or getattr(sample, "exception", ""))
+    args, kwargs = str(getattr(sample, "args", "")), str(getattr(sample, "kwargs", ""))
+    group = scene.charts.group(row.name, row.exc_type)
+    side = min(46, inner.cells // 2)
+    # The last frame tells where it broke, so what does not fit is left out at the top.
+    lines = [line for line in shown_lines(trace).splitlines() if line.strip()] or [message or "no traceback"]
+    for number, line in enumerate(lines[-inner.rows :]):
+        last = number == min(len(lines), inner.rows) - 1
+        look = style("failed") if last else style("faint") if line.lstrip().startswith("File ") else ""
+        canvas.text(inner.x, inner.y + number, line, look, inner.cells - side - 2)
+    facts = [
+        (
+            "how many",
+            f"{'' if row.exact else '~'}{row.count:,} {'kept' if row.exact else 'seen by events only'}",
+            "",
+        ),
+        ("first", f"{age(max(scene.panes.now - row.first_at, 0))} ago", ""),
+        ("last", f"{age(max(scene.panes.now - row.last_at, 0))} ago", ""),
+        ("queue", row.queue or "-", ""),
+        ("workers", where(group.workers if group is not None else {}), ""),
+        ("arguments", f"{args} {kwargs}".strip() or "-", ""),
+        ("command", f"qctl failed retry '{' '.join(row.filter_words)}'", style("faint")),
+    ]
+    _list(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
+    before = cause(scene, row)
+    kind = row.exc_type.rpartition(".")[2]
+    if before is None:
+        return f"{row.name} {kind}", "r retries, Enter shows all"
+    return f"{row.name} {kind}", f"began {age(row.first_at - before.at)} after: {before.words}"
+
+
+def cause(scene: Scene, row: FailureRow) -> Change | None:
+    """The last change before the first failure, if it came shortly before."""
+    found = [c for c in scene.charts.changes if 0 <= row.first_at - c.at <= CAUSE_S]
+    return found[-1] if found else None
+
+
+def _task(canvas: Canvas, inner: Box, scene: Scene, row: TaskSeen) -> tuple[str, str]:
+    style, y = scene.panes.style, inner.y
+    begin = row.sent or row.received or row.started
+    end = row.ended or scene.panes.now
+    if begin is not None and inner.rows >= 4:
+        wait, run = ("." if scene.panes.plain else "░"), ("#" if scene.panes.plain else "▓")
+        began = row.started or end
+        spans = [Span(begin, began, wait, style("faint"))] if began > begin else []
+        if row.started:
+            spans.append(
+                Span(row.started, end, run, style("failed" if row.state == "FAILURE" else "running"))
+            )
+        waited = f"waited {short_age(max(began - begin, 0))}"
+        ran = f"ran {short_age(row.runtime or max(end - row.started, 0))}" if row.started else "not started"
+        words = f"{waited} · {ran}"
+        room = max(inner.cells - len(words) - 2, 10)
+        canvas.gantt(inner.x, y, room, spans, begin, max(end, begin + 0.001))
+        canvas.text(inner.x + room + 2, y, words, "", inner.cells - room - 2)
+        y += 1
+    facts = [(name, value, "") for name, value in task_facts(row) if name not in ("name", "state", "id")]
+    left = inner.cells // 2 if row.traceback and inner.cells >= 100 else inner.cells
+    _list(canvas, Box(inner.x, y, left - 2, inner.y + inner.rows - y), scene, facts)
+    if left < inner.cells:
+        room = inner.y + inner.rows - y
+        lines = [line for line in shown_lines(row.traceback).splitlines() if line.strip()]
+        for number, line in enumerate(lines[-room:]):
+            look = style("failed") if number == min(len(lines), room) - 1 else style("faint")
+            canvas.text(inner.x + left, y + number, line, look, inner.cells - left)
+    word = state_styles.look(row.state).word
+    known = scene.charts.types.get(row.name)
+    found = None if known is None else quantiles(known.run.within(scene.range_number, scene.picture.at))
+    usual = "" if found is None else f" · others run p50 {short_age(found[0])} p95 {short_age(found[1])}"
+    return f"{row.name or '?'} {row.uuid}", f"{word}{usual}"
+
+
+def _type(canvas: Canvas, inner: Box, scene: Scene, row: TypeRow) -> tuple[str, str]:
+    one = scene.charts.types.get(row.name)
+    if one is not None:
+        half = inner.cells // 2
+        done = Box(inner.x, inner.y, half - 2, inner.rows)
+        lines = [("done", "done"), ("failed", "failed")]
+        panels.area(canvas, done, scene, lines, {"done": one.done, "failed": one.failed_per_s}, "/s")
+        busy = Box(inner.x + half, inner.y, inner.cells - half, inner.rows)
+        panels.area(canvas, busy, scene, [("busy", "running")], {"busy": one.busy}, "")
+    return row.name, f"done and failed per second; slots kept busy · {scene.words} · Enter: its tasks"
+
+
+def _facts(canvas: Canvas, inner: Box, scene: Scene, row: Any) -> tuple[str, str]:
+    sheet = sheet_of(row)
+    if sheet is None:
+        return "", ""
+    facts = [(name, value, "") for name, value in sheet.tabs[0].facts]
+    if len(facts) == 1:
+        for number, line in enumerate(textwrap.wrap(facts[0][1], max(inner.cells, 10))[: inner.rows]):
+            canvas.text(inner.x, inner.y + number, line, "", inner.cells)
+    else:
+        _list(canvas, inner, scene, facts)
+    return sheet.heading, time.strftime("%H:%M:%S", time.localtime(row.event["timestamp"])) if isinstance(
+        row, EventRow
+    ) else ""
+
+
+def _list(canvas: Canvas, box: Box, scene: Scene, facts: Sequence[tuple[str, str, str]]) -> None:
+    """Names and values, in two columns if one does not suffice and there is room."""
+    columns = 2 if len(facts) > box.rows and box.cells >= 70 else 1
+    wide = box.cells // columns
+    names = max((len(name) for name, _, _ in facts), default=0) + 2
+    for number, (name, value, look) in enumerate(facts[: box.rows * columns]):
+        x, y = box.x + number // box.rows * wide, box.y + number % box.rows
+        canvas.text(x, y, name, scene.panes.style("faint"), wide)
+        canvas.text(x + names, y, value, look, wide - names - 1)
