@@ -35,11 +35,13 @@ def _link_error_of_chord(member: Signature, errback: dict[str, Any]) -> None:
     and what follows is one."""
     if isinstance(member, chord):
         member.link_error(errback)
-    elif isinstance(member, chain):
-        steps = member.clone().steps()
-        if len(steps) == 1 and isinstance(steps[0], chord):
-            for task in member.tasks[1:]:
-                task.link_error(errback)
+    elif isinstance(member, chain) and _begins_with_group(member):
+        for task in member.tasks[1:]:
+            task.link_error(errback)
+
+
+def _begins_with_group(member: chain) -> bool:
+    return len(member.tasks) > 1 and isinstance(member.tasks[0], group)
 
 
 def _members(tasks: Iterable[Any], app: Any) -> list[Signature]:
@@ -98,8 +100,10 @@ class chain(Flow):
         tasks = [task.clone() for task in self.tasks]
         for callback in as_list(self.options.get("link")):
             tasks[-1].link(callback)
+        # A group and what follows it is a chord, whose errbacks are those of its body.
+        failing = tasks[1:] if _begins_with_group(self) else tasks
         for errback in as_list(self.options.get("link_error")):
-            for task in tasks:
+            for task in failing:
                 task.link_error(errback)
         return tasks
 

@@ -36,7 +36,7 @@ class QueueNow(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def ready(self) -> int: ...
+    def ready(self) -> int | None: ...
     @property
     def in_per_s(self) -> float | None: ...
     @property
@@ -303,7 +303,7 @@ class Charts:
         arrivals = [q.in_per_s for q in picture.queues if q.in_per_s is not None]
         published = self._published[0] if self._published else sum(arrivals) if arrivals else None
         self.series["published"].put(at, published)
-        self.series["ready"].put(at, sum(q.ready for q in picture.queues) if picture.queues else None)
+        self.series["ready"].put(at, sum(q.ready or 0 for q in picture.queues) if picture.queues else None)
         for queue in picture.queues[:MOST_QUEUES]:
             self._look_at_queue(queue, at)
         busy = slots = unknown = 0

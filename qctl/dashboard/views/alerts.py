@@ -28,6 +28,11 @@ class Alert(NamedTuple):
     key: str
 
 
+def figure(value: int | None) -> str:
+    """A count with separators; `-` when it is unknown."""
+    return "-" if value is None else f"{value:,}"
+
+
 def alerts(picture: Snapshot, charts: Charts | None) -> list[Alert]:
     """All alerts of this moment."""
     if picture.trouble or not picture.asked:
@@ -46,7 +51,7 @@ def outlook(row: QueueRow) -> tuple[str, str]:
     """When a queue will be empty, in one word, and the state whose style the word has."""
     if row.paused:
         return "paused", "paused"
-    if not row.consumers:
+    if row.consumers == 0:
         return ("nobody" if row.ready else "-"), ("failed" if row.ready else "")
     if not row.ready:
         return "-", ""
@@ -65,12 +70,12 @@ def _queue(row: QueueRow) -> Alert | None:
     oldest = "" if row.oldest_s is None else f", oldest {age(row.oldest_s)}"
     key = f"queue {row.name}"
     if word == "nobody":
-        return Alert(f"{row.name} {row.ready:,} waiting, nobody takes them{oldest}", style, key)
+        return Alert(f"{row.name} {figure(row.ready)} waiting, nobody takes them{oldest}", style, key)
     if word == "never" and row.in_per_s is not None and row.out_per_s is not None:
         grows = row.in_per_s - row.out_per_s
-        return Alert(f"{row.name} {row.ready:,} ready{oldest}, +{grows:.1f}/s, never empty", style, key)
+        return Alert(f"{row.name} {figure(row.ready)} ready{oldest}, +{grows:.1f}/s, never empty", style, key)
     if word == "paused" and row.ready:
-        return Alert(f"{row.name} paused, {row.ready:,} waiting{oldest}", "paused", key)
+        return Alert(f"{row.name} paused, {figure(row.ready)} waiting{oldest}", "paused", key)
     return None
 
 

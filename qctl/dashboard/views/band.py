@@ -14,7 +14,7 @@ from qcore.events.store.table import TaskSeen
 from qctl.dashboard.state.series import Change, quantiles
 from qctl.dashboard.state.snapshot import EventRow, FailureRow, QueueRow, WorkerRow
 from qctl.dashboard.views import panels
-from qctl.dashboard.views.alerts import outlook
+from qctl.dashboard.views.alerts import figure, outlook
 from qctl.dashboard.views.cells import where
 from qctl.dashboard.views.details import sheet_of, task_facts
 from qctl.dashboard.views.overview_lists import TypeRow, rate
@@ -68,13 +68,13 @@ def _queue(canvas: Canvas, inner: Box, scene: Scene, row: QueueRow) -> tuple[str
         panels.area(canvas, chart, scene, [("ready", "in")], {"ready": series}, "")
     word, look = outlook(row)
     facts = [
-        ("ready", f"{row.ready:,}", ""),
-        ("in flight", "-" if row.in_flight is None else f"{row.in_flight:,}", ""),
-        ("delayed", "-" if row.delayed is None else f"{row.delayed:,}", ""),
+        ("ready", figure(row.ready), ""),
+        ("in flight", figure(row.in_flight), ""),
+        ("delayed", figure(row.delayed), ""),
         ("oldest", "-" if row.oldest_s is None else age(row.oldest_s), ""),
         ("in, out", f"{rate(row.in_per_s, seen)}/s, {rate(row.out_per_s, seen)}/s", ""),
         ("empty in", word, style(look)),
-        ("workers", f"{row.consumers} take from it", style("failed") if not row.consumers else ""),
+        ("workers", f"{figure(row.consumers)} take from it", style("failed") if row.consumers == 0 else ""),
         (
             "state",
             "paused: no worker takes from it" if row.paused else "open",
@@ -101,7 +101,7 @@ def _worker(canvas: Canvas, inner: Box, scene: Scene, row: WorkerRow) -> tuple[s
         ("slots", f"{seen}{'-' if row.running is None else row.running} of {row.slots or '-'} busy", ""),
         ("held", "-" if row.held is None else f"{row.held} not started", ""),
         ("queues", ", ".join(row.queues) or "-", ""),
-        ("failed", f"~{row.failed:,} seen", style("failed") if row.failed else ""),
+        ("failed", f"~{figure(row.failed)} seen", style("failed") if row.failed else ""),
         ("software", row.software or "-", ""),
         ("clock", row.clock or "as ours", style("paused") if row.clock else ""),
         ("lost", f"{row.missed:,} events", style("failed") if row.missed else ""),

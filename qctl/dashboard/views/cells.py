@@ -15,7 +15,7 @@ from qctl.dashboard.state.rings import RANGES, Series
 from qctl.dashboard.state.series import Charts, bar, spark_of
 from qctl.dashboard.state.snapshot import EventRow, FailureRow, QueueRow, Snapshot, WorkerRow
 from qctl.dashboard.themes import THEMES, Palette
-from qctl.dashboard.views.alerts import outlook
+from qctl.dashboard.views.alerts import figure, outlook
 from qctl.dashboard.widgets.virtual_table import Field, Part
 from qctl.output import state_styles
 from qctl.output.secrets import hide
@@ -194,10 +194,10 @@ class CellFormatter:
 
     def queue(self, row: QueueRow) -> list[Part]:
         (word, look), seen = outlook(row), "~" if row.seen else ""
-        alarm = self.style("failed") if row.ready and not row.consumers else ""
+        alarm = self.style("failed") if row.ready and row.consumers == 0 else ""
         return [
             Part(row.name),
-            Part(f"{row.ready:,}", alarm),
+            Part(figure(row.ready), alarm),
             self.trend(self.charts.queues.get(row.name) if self.charts else None, look or "in"),
             Part("-" if row.in_flight is None else f"{row.in_flight:,}"),
             Part("-" if row.delayed is None else f"{row.delayed:,}"),
@@ -205,7 +205,7 @@ class CellFormatter:
             Part("-" if row.in_per_s is None else f"{seen}{row.in_per_s:,.0f}"),
             Part("-" if row.out_per_s is None else f"{seen}{row.out_per_s:,.0f}"),
             Part("-" if word == "paused" else word, self.style(look)),
-            Part(str(row.consumers), alarm),
+            Part(figure(row.consumers), alarm),
             self.paused(row.paused),
         ]
 

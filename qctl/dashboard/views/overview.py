@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot, WorkerRow
-from qctl.dashboard.views.alerts import outlook
+from qctl.dashboard.views.alerts import figure, outlook
 from qctl.dashboard.views.cells import CellFormatter
 from qctl.dashboard.views.overview_lists import (
     AROUND,
@@ -178,10 +178,10 @@ def cells(panes: CellFormatter, link: Link) -> list[Part]:
         oldest = "-" if row.oldest_s is None else age(row.oldest_s)
         return [
             Part(name, panes.style(style)),
-            Part(f"{row.ready:,}"),
+            Part(figure(row.ready)),
             Part(oldest),
             Part(rate(row.out_per_s, mark)),
-            Part(str(row.consumers)),
+            Part(figure(row.consumers)),
         ]
     if isinstance(row, FailureRow):
         last = age(max(panes.now - row.last_at, 0.0))

@@ -15,7 +15,7 @@ from qctl.dashboard.state.rings import RANGES
 from qctl.dashboard.state.series import Charts, quantiles, spark_of
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot, WorkerRow
 from qctl.dashboard.views import panels
-from qctl.dashboard.views.alerts import outlook
+from qctl.dashboard.views.alerts import figure, outlook
 from qctl.dashboard.views.cells import CellFormatter, where
 from qctl.dashboard.views.panels import Box, Scene, framed, short_age, table
 from qctl.dashboard.widgets.canvas import Canvas
@@ -138,7 +138,7 @@ def type_rows(charts: Charts, at: float, range_number: int) -> list[TypeRow]:
 
 def _queues(canvas: Canvas, panel: Panel, scene: Scene, chosen: int | None, marked: list[int]) -> None:
     picture = scene.picture
-    ready = sum(q.ready for q in picture.queues)
+    ready = sum(q.ready or 0 for q in picture.queues)
     delayed = sum(q.delayed or 0 for q in picture.queues)
     summary = f"{len(picture.queues)} · {ready:,} ready" + (f" · {delayed:,} delayed" if delayed else "")
     inner = framed(canvas, panel.box, scene, "Queues", summary, chosen is not None)
@@ -157,7 +157,7 @@ def queue_cells(scene: Scene, row: QueueRow) -> list[Part]:
     spark = spark_of(scene.charts.queues.get(row.name), scene.picture.at, scene.seconds, SPARK, panes.plain)
     return [
         Part(row.name),
-        Part(f"{row.ready:,}", alarm if word in ("never", "nobody") else ""),
+        Part(figure(row.ready), alarm if word in ("never", "nobody") else ""),
         Part(spark, panes.thin(style or "in")),
         Part("-" if row.oldest_s is None else age(row.oldest_s)),
         Part(rate(row.in_per_s, seen)),
