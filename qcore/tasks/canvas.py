@@ -31,8 +31,7 @@ __all__ = [
 
 
 def _link_error_of_chord(member: Signature, errback: dict[str, Any]) -> None:
-    """Add an errback to a member of a chord's header that is a chord itself, as in Celery; a chain of a group
-    and what follows is one."""
+    """As in Celery, an errback of a chord is one of the chords in its header too."""
     if isinstance(member, chord):
         member.link_error(errback)
     elif isinstance(member, chain) and _begins_with_group(member):
