@@ -212,7 +212,9 @@ class Fleet:
         manner = self.manner.get(node, "")
         exchange, key = request.reply_exchange or wire.REPLY_EXCHANGE, request.reply_key or ""
         ticket = "somebody else's" if manner == "wrong_ticket" else request.ticket
-        raw = wire.encode_reply(wire.Reply(node, {"ok": "pong"}, ticket), exchange, key)
+        raw = wire.encode_reply(
+            wire.Reply(node, {"ok": "pong"}, ticket, instance=f"sim-{node}"), exchange, key
+        )
         keys = self.keys
         arguments = (exchange, key, keys.sep, keys.prefix, GARBAGE if manner == "garbage" else raw)
         self._answers.append(self._lua(REPLY, (keys.binding(exchange),), arguments))

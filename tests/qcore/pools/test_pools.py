@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,12 @@ class TestOfCelerysKind(PoolContract):
     """A class derived from celery.concurrency.base.BasePool; no job waits in it."""
 
     kind = f"{__name__}:Executor"
+
+    def test_a_running_job_tells_where_it_is(self, make: Callable[..., Bench], tmp_path: Path) -> None:
+        """Not here: the class runs a job where it likes."""
+        (stack,) = make().pool.stacks([1], lambda call: None)
+
+        assert "does not tell its stacks" in stack.problem
 
 
 class Forks(BasePool):
