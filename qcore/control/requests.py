@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qcore.control.commands.registry import find
 from qcore.errors import UnknownName
 from qcore.tasks.current_app import current_app
-
-if TYPE_CHECKING:
-    pass
 
 DEFAULT_TIMEOUT_S = 1.0
 log = logging.getLogger("qcore.control")
