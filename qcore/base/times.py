@@ -14,9 +14,21 @@ _PART = lazily(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|h|d)\s*")
 _SPAN_S = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
+_second = (-1, "")  # the last one that iso() has written, and its text
+
+
 def iso(epoch_s: float) -> str:
     """Epoch seconds as ISO 8601 text in UTC with microseconds, as Celery writes them."""
-    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="microseconds")
+    global _second
+    second = int(epoch_s)
+    micros = round((epoch_s - second) * 1e6)
+    if not 0 <= micros < 1_000_000:  # before 1970, or rounded up
+        return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="microseconds")
+    at, text = _second
+    if at != second:
+        text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        _second = second, text
+    return f"{text}.{micros:06d}+00:00"
 
 
 def epoch(value: str | datetime) -> float:

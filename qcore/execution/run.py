@@ -25,6 +25,7 @@ from qcore.errors import (
     WorkerLostError,
 )
 from qcore.execution import continuations, run_signals
+from qcore.execution.requests import UnreadRequest
 from qcore.execution.retry_options import arguments, links
 from qcore.execution.run_signals import ExceptionInfo
 from qcore.signals import announced, before_task_publish, task_postrun, task_prerun, task_success
@@ -100,10 +101,11 @@ class Run:
             outcome.end, outcome.text, outcome.traceback = End.MALFORMED, "unregistered", str(exc)
             return
         self.args = self.body.args
-        failure = message.headers.get(continuations.ERRBACK)
-        if failure is not None:
-            self.args = continuations.errback_arguments(failure, self.body.args)
-        self.request = make_request(job, message, self.body, tools)
+        if message.usual is None:
+            failure = message.headers.get(continuations.ERRBACK)
+            if failure is not None:
+                self.args = continuations.errback_arguments(failure, self.body.args)
+        self.request = UnreadRequest(job, message, self.body, tools.node, tools.eager)
         self.keep = not ignores_result(self.task, message)
 
     def call(self) -> Outcome:
@@ -125,7 +127,7 @@ class Run:
                 raise
             except BaseException as exc:
                 self._raised(exc)  # a task may raise any exception; the process continues
-            if self.request.unthrown:
+            if type(self.request) is not UnreadRequest and self.request.unthrown:
                 self._send_unthrown(self.request.unthrown)
             if task_postrun.receivers or self.outcome.sends:
                 run_signals.ends(self, *self.end)
@@ -158,7 +160,7 @@ class Run:
                 raise
             except BaseException as exc:
                 self._raised(exc)
-            if self.request.unthrown:
+            if type(self.request) is not UnreadRequest and self.request.unthrown:
                 self._send_unthrown(self.request.unthrown)
             if task_postrun.receivers or self.outcome.sends:
                 run_signals.ends(self, *self.end)
@@ -180,7 +182,10 @@ class Run:
         assert self.request is not None
         if isinstance(value, _HANDLES):
             value = value.as_tuple()
-        links = None if self.tools.eager else self.request.links()
+        if self.body.embed or type(self.request) is not UnreadRequest:
+            links = None if self.tools.eager else self.request.links()
+        else:
+            links = None
         if links:
             following = continuations.succeeded(links, value, message, self.tools.app)
             outcome.sends, outcome.before = following.sends(), following.before
@@ -361,6 +366,12 @@ class Run:
             return Send(raw, exchange=exchange or "", routing_key=key or "", priority=priority, due_at=due)
         return Send(raw, queue=queue, priority=priority, due_at=due)
 
+    def _children(self) -> list[Any]:
+        request = self.request
+        if request is None or type(request) is UnreadRequest:
+            return []
+        return [child.as_tuple() for child in request.children]
+
     def _meta(self, state: str, value: Any, traceback: str | None = None) -> bytes:
         message, body, tools = self.message, self.body, self.tools
         extended = None
@@ -376,7 +387,7 @@ class Run:
             result,
             now=time.time(),
             traceback=traceback,
-            children=[c.as_tuple() for c in (self.request.children if self.request is not None else ())],
+            children=self._children(),
             group_id=message.group,
             parent_id=message.parent_id,
             extended=extended,
@@ -426,49 +437,6 @@ async def _attempt_async(task: Task, args: list[Any], kwargs: dict[str, Any], so
         if task.autoretry_for:
             task.auto_retry(exc)
         raise
-
-
-def make_request(job: Job, message: TaskMessage, body: Body, tools: RunContext) -> Request:
-    """The request of a running task; each header is an attribute."""
-    envelope, embed = message.envelope, body.embed
-    headers, properties = envelope.headers, envelope.properties
-    own = None
-    if not task_wire.KNOWN_HEADERS.issuperset(headers):
-        own = {k: v for k, v in headers.items() if k not in task_wire.KNOWN_HEADERS}
-    info = properties.delivery_info or {}
-    request = Request()
-    if own and "chain" in own:
-        headers = {k: v for k, v in headers.items() if k != "chain"}  # a header of the caller
-    request.__dict__ |= {
-        **headers,
-        "id": message.id,
-        "task": message.task,
-        "args": body.args,
-        "kwargs": body.kwargs,
-        "retries": message.retries,
-        "group": message.group,
-        "headers": own,
-        "hostname": tools.node,
-        "time_limit": message.hard_s,
-        "soft_time_limit": message.soft_s,
-        "is_eager": tools.eager,
-        "reply_to": message.reply_to,
-        "correlation_id": properties.correlation_id or message.id,
-        "delivery_info": {
-            "exchange": info.get("exchange", ""),
-            "routing_key": info.get("routing_key", job.queue),
-            "priority": message.priority,
-            "redelivered": job.redelivered,
-        },
-        "redelivered": job.redelivered,
-        "deliveries": job.deliveries,
-        "called_directly": False,
-        "callbacks": embed.get("callbacks"),
-        "errbacks": embed.get("errbacks"),
-        "_chain": embed.get("chain"),
-        "chord": embed.get("chord"),
-    }
-    return request
 
 
 def ignores_result(task: Task, message: TaskMessage) -> bool:

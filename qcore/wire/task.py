@@ -18,9 +18,10 @@ import msgspec
 
 from qcore.base.times import epoch
 from qcore.errors import ConfigError, Malformed, MessageTooLarge
-from qcore.wire import content, envelope
+from qcore.wire import content, envelope, usual
 from qcore.wire.compression import compress
 from qcore.wire.envelope import Envelope, Properties
+from qcore.wire.usual import Usual
 
 ORIGIN_HOST = socket.gethostname()
 REPR_LIMIT = 1024
@@ -60,12 +61,17 @@ class TaskMessage(msgspec.Struct):
     reply_to: str | None = None
     priority: int = 0
     protocol: int = 2
+    usual: Usual | None = None  # what read() has decoded of a usual message
 
     @property
     def envelope(self) -> Envelope:
         if self.whole is None:
             self.whole = envelope.decode(self.raw)
         return self.whole
+
+    @property
+    def properties(self) -> Properties:
+        return self.usual.properties if self.usual is not None else self.envelope.properties
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -77,7 +83,7 @@ class TaskMessage(msgspec.Struct):
 
     @property
     def correlation_id(self) -> str:
-        return self.envelope.properties.correlation_id or self.id
+        return self.properties.correlation_id or self.id
 
 
 class Body(NamedTuple):
@@ -244,45 +250,16 @@ def origin() -> str:
 # --- reading -----------------------------------------------------------------------------------
 
 
-class _Head(msgspec.Struct):
-    """The headers that decide how a message is handled, with their usual types."""
-
-    id: str
-    task: str
-    eta: None = None
-    expires: None = None
-    retries: int | None = 0
-    timelimit: tuple[None, None] | None = None
-    root_id: str | None = None
-    parent_id: str | None = None
-    group: str | None = None
-    shadow: str | None = None
-    ignore_result: bool | None = None
-    stamps: dict[str, Any] | None = None
-    stamped_headers: list[Any] | None = None
-
-
-class _Ordinary(msgspec.Struct):
-    """An envelope decoded for its head only; everything that fits here fits Envelope as well."""
-
-    headers: _Head
-    body: str
-    content_encoding: str = msgspec.field(name="content-encoding", default="utf-8")
-    content_type: str = msgspec.field(name="content-type", default="application/json")
-    properties: Properties = msgspec.field(default_factory=Properties)
-
-
-_ordinary = msgspec.json.Decoder(_Ordinary).decode
 #: a message this small has at most HEADERS_LIMIT headers, and none longer than allowed
-_ORDINARY_BYTES = 4096
+_USUAL_BYTES = 4096
 
 
 def read(raw: bytes, accept: frozenset[str] | None = None) -> TaskMessage:
     """The task in `raw`, head checked, body untouched; raises Malformed and nothing else. accept: what the
     body of a message of protocol 1 may be, which has to be read."""
-    if len(raw) <= _ORDINARY_BYTES:
+    if len(raw) <= _USUAL_BYTES:
         try:
-            found = _ordinary(raw)
+            found = usual.decode(raw)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return check(envelope.decode(raw), accept)  # which finds the reason
         head, retries = found.headers, found.headers.retries or 0
@@ -301,6 +278,7 @@ def read(raw: bytes, accept: frozenset[str] | None = None) -> TaskMessage:
                 shadow=head.shadow,
                 reply_to=found.properties.reply_to,
                 priority=min(max(priority, 0), 9),
+                usual=found,
             )
     return check(envelope.decode(raw), accept)
 
@@ -401,6 +379,11 @@ def _protocol_1(found: Envelope, accept: frozenset[str] | None) -> TaskMessage:
 
 def read_body(message: TaskMessage, accept: frozenset[str] | None = None) -> Body:
     """args, kwargs and the following signatures; raises Malformed and nothing else."""
+    if (
+        message.usual is not None
+        and (call := usual.arguments(message.usual, message.raw, accept)) is not None
+    ):
+        return Body(*call, {})
 
     def wrong(detail: str) -> Malformed:
         return Malformed("bad_body", detail, message.id)

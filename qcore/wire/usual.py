@@ -1,0 +1,84 @@
+"""The usual message, read in one pass: an envelope with a head of the usual types, and a body of JSON in
+base64 that nothing follows.
+
+In:  message bytes.  Out: the head, and the arguments of the call. What is not usual is None or an error of
+msgspec; task.py then reads it the long way, which finds the same in it, or the reason why it is malformed.
+"""
+
+from __future__ import annotations
+
+import binascii
+import sys
+from typing import Any
+
+import msgspec
+
+from qcore.wire import registered
+from qcore.wire.content import JSON_ONLY
+from qcore.wire.envelope import Properties
+
+
+class Head(msgspec.Struct):
+    """The headers that decide how a message is handled, with their usual types."""
+
+    id: str
+    task: str
+    eta: None = None
+    expires: None = None
+    retries: int | None = 0
+    timelimit: tuple[None, None] | None = None
+    root_id: str | None = None
+    parent_id: str | None = None
+    group: str | None = None
+    shadow: str | None = None
+    ignore_result: bool | None = None
+    stamps: dict[str, Any] | None = None
+    stamped_headers: list[Any] | None = None
+    compression: None = None
+    errback_of: None = None
+
+
+class Usual(msgspec.Struct):
+    """An envelope decoded for its head only; everything that fits here fits Envelope as well."""
+
+    headers: Head
+    body: str
+    content_encoding: str = msgspec.field(name="content-encoding", default="utf-8")
+    content_type: str = msgspec.field(name="content-type", default="application/json")
+    properties: Properties = msgspec.field(default_factory=Properties)
+
+
+class _NoLinks(msgspec.Struct, forbid_unknown_fields=True):
+    """The third part of a body that nothing follows."""
+
+    callbacks: None = None
+    errbacks: None = None
+    chain: None = None
+    chord: None = None
+
+
+decode = msgspec.json.Decoder(Usual).decode
+_call = msgspec.json.Decoder(tuple[list[Any], dict[str, Any], _NoLinks]).decode
+
+
+def arguments(
+    found: Usual, raw: bytes, accept: frozenset[str] | None
+) -> tuple[list[Any], dict[str, Any]] | None:
+    """args and kwargs in the body of `found`, whose bytes are `raw`; None when it takes the long way."""
+    if found.content_type != "application/json" or found.properties.body_encoding != "base64":
+        return None
+    allowed = JSON_ONLY if accept is None else accept
+    if "json" not in allowed and "application/json" not in allowed:
+        return None
+    if "kombu.serialization" in sys.modules and registered.reader("application/json", True) is not None:
+        return None
+    try:
+        if not raw.isascii():
+            raw.decode()  # decode() has not looked at the headers that it does not need
+        body = binascii.a2b_base64(found.body)
+        if len(found.body) != (len(body) + 2) // 3 * 4 or b"__type__" in body:
+            return None
+        args, kwargs, _ = _call(body)
+    except (binascii.Error, ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return None
+    return args, kwargs
