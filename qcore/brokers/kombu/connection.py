@@ -236,6 +236,13 @@ class KombuConnection:
         channel.close()
         return answer
 
+    @property
+    def native_connection(self) -> Any:
+        """pyamqp's connection, to write frames to; raises OSError when it is closed (native only)."""
+        if self._connection is None or not self._connection.connected:
+            raise OSError("the connection is closed")
+        return self._connection
+
     def fileno(self) -> int:
         """The descriptor, or -1 when there is none."""
         if not self.native or not self.is_open:

@@ -23,6 +23,7 @@ from qcore.base.crashpoints import crashpoint
 from qcore.base.times import new_id
 from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement, sent_again
+from qcore.brokers.kombu import frame_writer
 from qcore.brokers.kombu.connection import KombuConnection, WakeupSignal
 from qcore.brokers.kombu.messages import incoming
 from qcore.brokers.kombu.publisher import Publisher
@@ -359,16 +360,25 @@ class KombuConsumer(Consumer):
                 heapq.heappush(self._parked, (one.due_at, one.delivery.number, held))
             else:
                 done.append(held.tag)
-        self._ack(done, returned)
-        for tag in sorted(returned, reverse=True):
-            self._channel.basic_reject(tag, requeue=True)
+        if self._link.native:
+            channel = self._channel.channel_id
+            frames = [frame_writer.ack(channel, *one) for one in self._acknowledgements(done, returned)]
+            frames += [frame_writer.requeue(channel, tag) for tag in sorted(returned, reverse=True)]
+            frame_writer.write(self._link.native_connection, frames)
+        else:
+            for tag in done:
+                self._channel.basic_ack(tag)
+            for tag in sorted(returned, reverse=True):
+                self._channel.basic_reject(tag, requeue=True)
         if returned and self._link.native:
             # Rejects have no answer. This has one, after them, so another consumer finds the messages now.
             self._set_window()
 
-    def _ack(self, tags: list[Any], returned: list[Any]) -> None:
-        """Acknowledge these; returned: tags that are rejected next, which no acknowledgement may include."""
-        if self._link.native and len(tags) > 1:
+    def _acknowledgements(self, tags: list[int], returned: list[int]) -> list[tuple[int, bool]]:
+        """(tag, whether it stands for all before it) of these; returned: tags that are rejected next, which
+        no acknowledgement may include."""
+        found: list[tuple[int, bool]] = []
+        if len(tags) > 1:
             # One frame for all up to the oldest message that stays unacknowledged.
             others = [*returned, *(h.tag for h in self._held.values())]
             others += [m.delivery_tag for waiting in self._arrived.values() for m in waiting]
@@ -377,10 +387,9 @@ class KombuConsumer(Consumer):
             upto = min(others, default=tags[-1] + 1)
             below = [tag for tag in tags if tag < upto]
             if below:
-                self._channel.basic_ack(below[-1], multiple=True)
+                found.append((below[-1], True))
                 tags = tags[len(below) :]
-        for tag in tags:
-            self._channel.basic_ack(tag)
+        return found + [(tag, False) for tag in tags]
 
     # --- liveness
 

@@ -151,7 +151,7 @@ def _short(data: bytes, at: int) -> tuple[str, int]:
 
 
 #: the properties of basic, from the highest flag downwards: name, kind
-_PROPERTIES = (
+PROPERTIES = (
     (0x8000, "content_type", "s"),
     (0x4000, "content_encoding", "s"),
     (0x2000, "application_headers", "F"),
@@ -174,7 +174,7 @@ def read_properties(data: bytes) -> dict[str, Any]:
     found: dict[str, Any] = {}
     flags, at = _u16(data, 12)[0], 14
     try:
-        for flag, name, kind in _PROPERTIES:
+        for flag, name, kind in PROPERTIES:
             if not flags & flag:
                 continue
             if kind == "s":

@@ -6,22 +6,18 @@ Before this: broker.py and consumer.py.
 
 from __future__ import annotations
 
-import struct
 import time
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
-
-from amqp import Message as NativeMessage
-from amqp.exceptions import FrameSyntaxError
 
 from qcore.base.times import new_id
 from qcore.brokers.contract.records import Message
+from qcore.brokers.kombu import frame_writer
 from qcore.brokers.kombu.connection import ANSWER_S, KombuConnection
 from qcore.brokers.kombu.messages import NAME_BYTES, OPAQUE, PERSISTENT, Outgoing, outgoing
 from qcore.brokers.kombu.topology import FIRST_EXCHANGE, QUARANTINE, Topology, delay_key
 from qcore.errors import BrokerDown, BrokerFull, Unroutable
-
-_CANNOT_SPELL = (FrameSyntaxError, struct.error, UnicodeError, OverflowError, TypeError, ValueError)
 
 
 class Publisher:
@@ -103,14 +99,24 @@ class Publisher:
         self._waiting.clear()
         self._places.clear()
         self._failed, self._refused = {}, False
-        for index, (message, raw) in enumerate(batch):
+        for index, (message, _) in enumerate(batch):
             for name in (message.exchange, message.routing_key):
                 if len(name.encode()) > NAME_BYTES:
                     self._failed[index] = f"the name is longer than {NAME_BYTES} bytes"
-            if index not in self._failed:
-                self._publish(index, message, raw)
+        good = [(i, message, raw) for i, (message, raw) in enumerate(batch) if i not in self._failed]
         if self.link.native:
-            self._wait(longest_s or float(self.link.options.get("confirm_timeout") or ANSWER_S))
+            try:
+                frame_writer.write(self.link.native_connection, map(self._frames, good), self.link.pump)
+                self._wait(longest_s or float(self.link.options.get("confirm_timeout") or ANSWER_S))
+            except BaseException:
+                # Late confirms may still arrive and would be counted for other messages.
+                self._trusted = False
+                raise
+            if self._refused:
+                raise BrokerFull(f"the broker at {self.link.shown_url} has no space for one more message")
+        else:
+            for _, message, raw in good:
+                self._hand_over(message, raw)
         return self._failed
 
     def _open(self) -> None:
@@ -124,57 +130,62 @@ class Publisher:
             channel.events["basic_nack"].add(self._on_nack)
             channel.events["basic_return"].add(self._on_return)
 
-    def _publish(self, index: int, message: Outgoing, raw: bytes) -> None:
+    def _frames(self, numbered: tuple[int, Outgoing, bytes]) -> bytes:
+        """The frames of one message, which counts as published."""
+        index, message, raw = numbered
         try:
-            self._hand_over(index, message)
-        except _CANNOT_SPELL:
-            # pyamqp encodes the whole message before it writes any of it, so nothing was sent.
-            self._hand_over(index, message.opaque(raw))
-
-    def _hand_over(self, index: int, message: Outgoing) -> None:
-        channel = self._channel
-        if not self.link.native:
-            given = dict(message.properties)
-            channel.basic_publish(
-                channel.prepare_message(
-                    message.body,
-                    priority=given.pop("priority", 0),
-                    content_type=given.pop("content_type", None),
-                    content_encoding=given.pop("content_encoding", None) or "binary",
-                    headers=given.pop("application_headers", None) or {},
-                    properties=given,
-                ),
-                exchange=message.exchange,
-                routing_key=message.routing_key,
-            )
-            return
+            frames = self._encode(message)
+        except frame_writer.CANNOT_SPELL:
+            message = message.opaque(raw)
+            frames = self._encode(message)
         self._places[message.properties["message_id"]] = index
-        channel.basic_publish(
-            NativeMessage(message.body, **message.properties),
-            exchange=message.exchange,
-            routing_key=message.routing_key,
-            mandatory=message.mandatory,
-        )
         self._sent += 1
         self._waiting[self._sent] = index
+        return frames
+
+    def _encode(self, message: Outgoing) -> bytes:
+        return frame_writer.publish(
+            self._channel.channel_id,
+            message.exchange,
+            message.routing_key,
+            message.mandatory,
+            message.properties,
+            message.body,
+            self.link.native_connection.frame_max,
+        )
+
+    def _hand_over(self, message: Outgoing, raw: bytes) -> None:
+        """Publish over one of kombu's emulations."""
+        try:
+            self._publish(message)
+        except frame_writer.CANNOT_SPELL:
+            self._publish(message.opaque(raw))
+
+    def _publish(self, message: Outgoing) -> None:
+        channel, given = self._channel, dict(message.properties)
+        channel.basic_publish(
+            channel.prepare_message(
+                message.body,
+                priority=given.pop("priority", 0),
+                content_type=given.pop("content_type", None),
+                content_encoding=given.pop("content_encoding", None) or "binary",
+                headers=given.pop("application_headers", None) or {},
+                properties=given,
+            ),
+            exchange=message.exchange,
+            routing_key=message.routing_key,
+        )
 
     def _wait(self, longest_s: float) -> None:
         """Wait until every publish is confirmed. Progress, not the size of the batch, sets the limit."""
         deadline, left = time.monotonic() + longest_s, len(self._waiting)
-        try:
-            while self._waiting:
-                if self.link.readable(max(deadline - time.monotonic(), 0)):
-                    self.link.pump()
-                if len(self._waiting) < left:
-                    deadline, left = time.monotonic() + longest_s, len(self._waiting)
-                elif time.monotonic() >= deadline:
-                    raise self._silence(longest_s)
-        except BaseException:
-            # Late confirms may still arrive and would be counted for other messages.
-            self._trusted = False
-            raise
-        if self._refused:
-            raise BrokerFull(f"the broker at {self.link.shown_url} has no space for one more message")
+        while self._waiting:
+            if self.link.readable(max(deadline - time.monotonic(), 0)):
+                self.link.pump()
+            if len(self._waiting) < left:
+                deadline, left = time.monotonic() + longest_s, len(self._waiting)
+            elif time.monotonic() >= deadline:
+                raise self._silence(longest_s)
 
     def _silence(self, waited_s: float) -> Exception:
         if self.link.blocked:
@@ -186,7 +197,7 @@ class Publisher:
         return BrokerDown(self.link.url, f"a publish was not confirmed within {waited_s:g} s")
 
     def _numbers(self, tag: int, multiple: bool) -> list[int]:
-        return [n for n in self._waiting if n <= tag] if multiple else [tag]
+        return list(takewhile(tag.__ge__, self._waiting)) if multiple else [tag]
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
         for number in self._numbers(tag, multiple):
