@@ -68,7 +68,7 @@ class EventSender:
         self._waiting: deque[QueuedEvent | wire.Event] = deque()
         self._wake_pending = False  # the thread has been notified of waiting events
         self._wake = threading.Event()
-        self._stop = False
+        self._stop = threading.Event()
         self._pid = os.getpid()
         self._utcoffset = -time.timezone / 3600
         self._thread: threading.Thread | None = None
@@ -84,7 +84,7 @@ class EventSender:
 
     def stop(self) -> None:
         """Send the waiting events, then worker-offline."""
-        self._stop = True
+        self._stop.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout=3.0)
@@ -127,18 +127,19 @@ class EventSender:
             if beats:
                 self._send_worker_event("worker-heartbeat")
                 heartbeat_sent.send(self)
-            if self._stop:
+            stops = self._stop.is_set()
+            if stops:
                 self._send_worker_event("worker-offline")
             heard = self._flush()
             if self.heartbeat_s and (beats or not self._no_listeners):
                 pause_s = max(self.heartbeat_s, UNHEARD_BEAT_S if self._no_listeners else 0.0)
                 next_beat = min(next_beat if not beats else 1e18, time.monotonic() + pause_s)
-            if self._stop:
+            if stops:
                 with contextlib.suppress(BrokerError):
                     self._broker.close()
                 return
             # A delay, so that the next events of a burst join the same message.
-            time.sleep(GATHER_S if heard else UNHEARD_S)
+            self._stop.wait(GATHER_S if heard else UNHEARD_S)
 
     def _flush(self) -> bool:
         """Send the waiting events; returns whether they may have reached a subscriber."""

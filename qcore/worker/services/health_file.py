@@ -18,6 +18,7 @@ from qcore.worker.services.base import ShutdownStage
 
 _turn = struct.Struct("<d")
 _flags = struct.Struct("<I")
+_looked_at: float | None = None  # for the files of killed workers, in monotonic seconds
 
 
 class HealthFile:
@@ -74,7 +75,12 @@ class HealthFile:
             self._path.unlink(missing_ok=True)
 
     def _forget_the_dead(self) -> None:
-        """Remove the files of killed workers."""
+        """Remove the files of killed workers; many workers of one process look once a minute."""
+        global _looked_at
+        now = time.monotonic()
+        if _looked_at is not None and now < _looked_at + 60.0:
+            return
+        _looked_at = now
         for path in self._path.parent.glob("*.pulse"):
             try:
                 gone = not wire.decode(path.read_bytes()).runs
