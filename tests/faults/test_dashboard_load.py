@@ -128,7 +128,15 @@ def test_the_dashboard_answers_keys_and_counts_every_event_under_load(
                 assert screen.read(60.0, seen), key
         sent = json.loads(source.stdout.read())["events"]
         screen.press("8")
-        wait_for(lambda: screen.read(1.0) and screen.number("events heard") >= sent, 300)
+        # The last line too: until then the screen may be half drawn.
+        wait_for(
+            lambda: (
+                screen.read(1.0)
+                and screen.number("events heard") >= sent
+                and screen.number("tasks forgotten") >= 0
+            ),
+            300,
+        )
         memory = screen.memory_mb
         heard, lost = screen.number("events heard"), screen.number("events lost")
         remembered, forgotten = screen.number("tasks remembered"), screen.number("tasks forgotten")

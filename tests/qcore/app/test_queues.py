@@ -165,6 +165,7 @@ def _is_of_the_bus(row: list[str]) -> bool:
     return any(text.startswith(bus) or "pidbox" in text for text in row) or row[0] == ""
 
 
+@pytest.mark.timeout(300)  # a call of rabbitmqctl takes seconds of CPU
 def test_rabbitmq_has_the_same_whether_celery_or_qcore_declared_it(
     rabbit_server: RabbitServer, processes: Processes
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -57,50 +58,59 @@ COMMANDS = [
     ["wait", "queue celery is empty"],
     ["audit"],
 ]
-# All commands of one URL in one process, since starting Python is what takes the time.
+#: One process imports what the commands need; a fork of it for each URL knows nothing of the others.
 RUN = """
-import json, sys
+import json, os, pathlib, sys
 from qctl.main import main
-for words in json.loads(sys.argv[1]):
-    print("$", *words, flush=True)
-    main(["-t", "0.2", *words])
-    sys.stdout.flush(); sys.stderr.flush()
+urls, given, commands, folder = json.loads(sys.argv[1])
+contexts = pathlib.Path(os.environ["XDG_CONFIG_HOME"], "qctl", "contexts.toml")
+
+def run(url, at):
+    for words in commands:
+        if given == "option":
+            words = ["-b", url, *words]
+        elif given == "environment":
+            os.environ["QCTL_BROKER_URL"] = url
+        else:
+            contexts.write_text(f"[contexts.odd]\\nbroker = {json.dumps(url)}\\n")
+            words = ["--context", "odd", *words]
+        print("$", *words[2 * (given != "environment"):], flush=True)
+        main(["-t", "0.2", *words])
+        sys.stdout.flush(); sys.stderr.flush()
+
+for at, url in enumerate(["redis://127.0.0.1:1/0", *urls]):
+    if at == 0 or os.fork() == 0:
+        file = os.open(f"{folder}/{at}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(file, 1); os.dup2(file, 2)
+        run(url, at)
+        if at:
+            os._exit(0)
+    else:
+        os.wait()
 """
 
 
 @pytest.mark.parametrize("given", ["option", "environment", "context"])
-@pytest.mark.parametrize("url", ODD_URLS)
-def test_no_command_prints_the_password(url: str, given: str, tmp_path: Path) -> None:
-    import json
-
+def test_no_command_prints_the_password(given: str, tmp_path: Path) -> None:
     env = {k: v for k, v in os.environ.items() if not k.startswith(("QCTL_", "CELERY_"))}
     env |= {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "s"), "PYTHONPATH": str(ROOT)}
-    words = COMMANDS
-    if given == "environment":
-        env["QCTL_BROKER_URL"] = url
-    elif given == "context":
-        folder = tmp_path / ".config" / "qctl"
-        folder.mkdir(parents=True, mode=0o700)
-        (folder / "contexts.toml").write_text(f"[contexts.odd]\nbroker = {json.dumps(url)}\n")
-        env["XDG_CONFIG_HOME"] = str(tmp_path / ".config")
-        words = [["--context", "odd", *command] for command in COMMANDS]
-    else:
-        words = [["-b", url, *command] for command in COMMANDS]
+    env["XDG_CONFIG_HOME"] = str(tmp_path / ".config")
+    (tmp_path / ".config" / "qctl").mkdir(parents=True, mode=0o700)
 
-    ran = subprocess.run(
-        [sys.executable, "-c", RUN, json.dumps(words)],
+    subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps([ODD_URLS, given, COMMANDS, str(tmp_path)])],
         env=env,
-        capture_output=True,
-        text=True,
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         timeout=100,
-        check=False,
+        check=True,
     )
 
-    said = "\n".join(line for line in ran.stdout.splitlines() if not line.startswith("$ ")) + ran.stderr
-    assert ran.stdout.count("$ ") >= len(COMMANDS), said[-2000:]
-    assert not [line for line in said.splitlines() if "hunter2" in line or "secret@" in line]
+    for at, url in enumerate(ODD_URLS, 1):
+        said = (tmp_path / f"{at}.txt").read_text()
+        assert said.count("$ ") >= len(COMMANDS), said[-2000:]
+        shown = [line for line in said.splitlines() if not line.startswith("$ ")]
+        assert not [line for line in shown if "hunter2" in line or "secret@" in line], url
 
 
 @pytest.mark.parametrize("url", ODD_URLS)
