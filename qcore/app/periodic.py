@@ -27,6 +27,7 @@ OUR_FIELDS = (
         "end",
         "deadline",
         "timezone",
+        "dst",
         "note",
     ),
 )

@@ -19,7 +19,7 @@ from qcore.schedules.classes import maybe_schedule
 from qcore.schedules.specs import to_spec
 from qcore.settings.values import refuse_unknown_zone
 from qcore.wire import content
-from qcore.wire.schedule import MISSED, OVERLAP, ScheduleEntry
+from qcore.wire.schedule import DST, MISSED, OVERLAP, ScheduleEntry
 
 #: fields of an entry of beat_schedule that are Celery's
 CELERY_FIELDS = ("task", "schedule", "args", "kwargs", "options", "relative")
@@ -93,6 +93,7 @@ def _entry(app: Any, name: str, fields: Any) -> Declared:
         seconds_of(fields.get("deadline")),
         zone,
         str(fields.get("note") or ""),
+        _one_of(where, "dst", fields.get("dst", "auto"), DST),
     )
     if entry.deadline_s is None and spec["kind"] == "crontab":
         entry.deadline_s = app.conf.beat_cron_starting_deadline

@@ -29,6 +29,7 @@ from qcore.tasks.signature import SendPlan
 from qcore.wire import schedule as wire
 from qcore.wire.schedule import (
     BEAT_HEADER,
+    DST,
     INSTANT_HEADER,
     MISSED,
     NAME_HEADER,
@@ -230,7 +231,7 @@ class Schedules:
                 near = get_close_matches(name, [*EDITABLE, "schedule"], 1)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 raise ConfigError(f"a schedule entry has no field '{name}'{hint}")
-            for field, allowed in (("missed", MISSED), ("overlap", OVERLAP)):
+            for field, allowed in (("missed", MISSED), ("overlap", OVERLAP), ("dst", DST)):
                 if name == field and value not in allowed:
                     raise ConfigError(f"{field} is one of {', '.join(allowed)}, not '{value}'")
             try:
@@ -247,7 +248,8 @@ def following(app: Any, entry: ScheduleEntry, state: EntryState, count: int, now
     kind `code`."""
     if entry.spec.get("kind") == "code":
         raise ConfigError(f"the schedule of the entry '{entry.name}' is code: {entry.spec.get('text')}")
-    times, found = instants(entry.spec, zone_of(entry.timezone or app.conf.timezone)), list[float]()
+    zone = zone_of(entry.timezone or app.conf.timezone)
+    times, found = instants(entry.spec, zone, entry.dst), list[float]()
     at = max(round(now * 1e6), round((entry.starts_at or 0) * 1e6) - 1)
     if entry.spec["kind"] == "interval":
         # The instants of an interval count from its cursor; the first one of a new entry may be its start.

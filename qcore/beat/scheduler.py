@@ -229,7 +229,7 @@ class Scheduler:
                     return
             else:
                 zone = zone_of(entry.timezone or self.app.conf.timezone)
-                live.instants = instants(entry.spec, zone)
+                live.instants = instants(entry.spec, zone, entry.dst)
         except (Malformed, QcoreError) as exc:
             log.error("the schedule entry '%s' is not published: %s", found.name, exc)
             return

@@ -3,12 +3,13 @@
 In:  the five fields as sets, a time zone.  Out: the instants, epoch seconds.
 
 Times on a wall clock are seconds since 1970 as if the clock showed UTC. What happens when a zone changes its
-offset depends on the hours:
+offset (daylight saving time) is one of:
 
-- With fixed hours, each time on the wall clock is one instant. One that occurs twice is the first; one that
-  does not exist is the first instant after the gap, and several of them in one gap are one instant.
-- With all 24 hours, every instant counts at which the clock shows such a time. So what runs each hour, or
-  each five minutes, goes on doing so.
+- once: each time on the wall clock is one instant. One that occurs twice is the first; one that does not
+  exist is the first instant after the gap, and several of them in one gap are one instant.
+- each: every instant counts at which the clock shows such a time. So what runs each hour, or each five
+  minutes, goes on doing so.
+- auto: each with all 24 hours, once with fixed hours.
 """
 
 from __future__ import annotations
@@ -125,20 +126,21 @@ class WallTimes:
 class CronTimes:
     """The instants of a crontab in a time zone."""
 
-    def __init__(self, walls: WallTimes, tz: tzinfo) -> None:
+    def __init__(self, walls: WallTimes, tz: tzinfo, dst: str = "auto") -> None:
         self._walls, self._zone = walls, zone_of(tz)
+        self._each = walls.every_hour if dst == "auto" else dst == "each"
 
     def after(self, instant: int) -> int | None:
         """The first instant after this one; None if there is none before the end of the calendar."""
         if instant >= LATEST:
             return None
-        found = (self._after_real if self._walls.every_hour else self._after_fixed)(instant)
+        found = (self._after_real if self._each else self._after_fixed)(instant)
         return found if found is None or found <= LATEST else None
 
     def count(self, start: int, end: int) -> int:
         """How many instants there are with start <= instant < end."""
         end = min(end, LATEST + 1)
-        return (self._count_real if self._walls.every_hour else self._count_fixed)(start, end)
+        return (self._count_real if self._each else self._count_fixed)(start, end)
 
     def _after_real(self, instant: int) -> int | None:
         """The first instant after this one at which the clock shows such a time."""

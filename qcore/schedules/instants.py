@@ -122,9 +122,9 @@ class Solar(Instants):
         return list(found), total
 
 
-def instants(spec: dict[str, Any], tz: tzinfo) -> Instants:
-    """The instants of a spec. Raises BadSchedule if it is not valid, and ConfigError for a schedule that only
-    the project's code can compute and for a solar one without ephem."""
+def instants(spec: dict[str, Any], tz: tzinfo, dst: str = "auto") -> Instants:
+    """The instants of a spec; dst: see cron.py. Raises BadSchedule if it is not valid, and ConfigError for a
+    schedule that only the project's code can compute and for a solar one without ephem."""
     kind = spec.get("kind")
     try:
         if kind == "interval":
@@ -135,7 +135,7 @@ def instants(spec: dict[str, Any], tz: tzinfo) -> Instants:
             rounded = spec.get("relative") and every_us >= _S
             return RelativeInterval(every_us, tz) if rounded else Interval(every_us)
         if kind == "crontab":
-            return Cron(CronTimes(wall_times(spec), tz))
+            return Cron(CronTimes(wall_times(spec), tz, dst))
         if kind == "solar":
             return Solar(SunTimes(spec["event"], float(spec["lat"]), float(spec["lon"])))
     except BadSchedule:

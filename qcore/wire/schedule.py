@@ -16,6 +16,7 @@ from qcore.errors import Malformed
 
 MISSED = ("once", "skip", "all")
 OVERLAP = ("run", "skip", "queue")
+DST = ("auto", "once", "each")
 
 #: headers of the messages of entries: as Celery's beat and django-celery-beat write them, and the instant
 BEAT_HEADER, NAME_HEADER, INSTANT_HEADER = "celery_beat_task", "periodic_task_name", "qcore_scheduled_for"
@@ -40,6 +41,7 @@ class ScheduleEntry(msgspec.Struct, omit_defaults=True):
     deadline_s: float | None = None  # an instant that is later than this is not published
     timezone: str = ""  # of a crontab; '': the app's
     note: str = ""  # a text for people
+    dst: str = "auto"  # of a crontab: what happens when the zone changes its offset: schedules/cron.py
 
 
 class EntryState(msgspec.Struct, omit_defaults=True, frozen=True):

@@ -65,6 +65,7 @@ def item(app: App, found: Scheduled, now: float, known: Known | None = None) -> 
         "missed_policy": entry.missed,
         "missed_most": entry.missed_most,
         "overlap_policy": entry.overlap,
+        "dst_policy": entry.dst,
         "jitter_s": entry.jitter_s,
         "starts_at": None if entry.starts_at is None else stamp(entry.starts_at),
         "ends_at": None if entry.ends_at is None else stamp(entry.ends_at),

@@ -156,8 +156,9 @@ def entry(name: str, spec: dict[str, Any], schedule: str, **more: Any) -> Schedu
         "last_task_id": "5f1c22aa-0000-4000-8000-000000000000", "last_by": "beat@ops:71",
         "runs": 1_204, "missed": 0, "overlapped": 0, "source": "shop", "edited": [],
         "edited_by": None, "queue": None, "args": [], "kwargs": {}, "options": {},
-        "missed_policy": "once", "missed_most": 100, "overlap_policy": "run", "jitter_s": 0.0,
-        "starts_at": None, "ends_at": None, "deadline_s": None, "note": None, "revision": 7,
+        "missed_policy": "once", "missed_most": 100, "overlap_policy": "run",
+        "dst_policy": "auto", "jitter_s": 0.0, "starts_at": None, "ends_at": None,
+        "deadline_s": None, "note": None, "revision": 7,
     }  # fmt: skip
     times = {field: more.pop(field) for field in ("result", "upcoming") if field in more}
     return ScheduleRow(name, {**item, **more}, **{"result": "SUCCESS", **times})

@@ -27,6 +27,11 @@ _FIELDS: list[click.Parameter] = [
     click.Option(["--expires"], type=Span(), help="Discard the task if it has not started within this time."),
     click.Option(["--timezone"], help="Time zone of a crontab. [default: the app's, or UTC]"),
     click.Option(
+        ["--dst"],
+        type=OneOf("policy", ("auto", "once", "each")),
+        help="Daylight saving time: a wall time that occurs twice, or not, runs once, each, auto.",
+    ),
+    click.Option(
         ["--missed"],
         type=OneOf("policy", ("once", "skip", "all")),
         help="Instants that passed unpublished: once, skip, all.",
@@ -49,10 +54,10 @@ _FIELDS: list[click.Parameter] = [
 ]
 _GROUPS = {
     "Task": ("args", "kwargs", "queue", "priority", "expires"),
-    "Schedule": ("timezone", "start", "end", "jitter"),
+    "Schedule": ("timezone", "dst", "start", "end", "jitter"),
     "Policies": ("missed", "missed_most", "overlap", "deadline"),
 }
-_DIRECT = ("args", "kwargs", "timezone", "missed", "missed_most", "overlap", "note")
+_DIRECT = ("args", "kwargs", "timezone", "dst", "missed", "missed_most", "overlap", "note")
 _RENAMED = {"jitter": "jitter_s", "deadline": "deadline_s", "start": "starts_at", "end": "ends_at"}
 _name = click.Argument(["name"], type=ScheduleName())
 

@@ -147,6 +147,7 @@ def _lines(item: dict[str, Any], now: float) -> Iterator[tuple[str, str]]:
         yield "last task", f"{item['last_task_id']}{state}"
     yield "counts", f"{item['runs']} runs, {item['missed']} missed, {item['overlapped']} overlapped"
     policies = [f"missed instants: {item['missed_policy']}", f"overlap: {item['overlap_policy']}"]
+    policies += [f"daylight saving: {item['dst_policy']}"] if item["dst_policy"] != "auto" else []
     policies += [f"{k}: {age(item[f'{k}_s'])}" for k in ("jitter", "deadline") if item[f"{k}_s"]]
     policies += [f"{k}: {item[f'{k}s_at']}" for k in ("start", "end") if item[f"{k}s_at"]]
     yield "policies", ", ".join(policies)

@@ -249,6 +249,7 @@ def _policies(row: ScheduleRow) -> str:
     if row.edited:
         made += f", {', '.join(item['edited'])} changed{by} (U resets it)"
     parts = [made, f"missed: {item['missed_policy']}", f"overlap: {item['overlap_policy']}"]
+    parts += [f"daylight saving: {item['dst_policy']}"] if item["dst_policy"] != "auto" else []
     for field, text in (("jitter_s", "jitter up to {}"), ("deadline_s", "not later than {}")):
         parts += [text.format(age(item[field]))] if item[field] else []
     parts += [f"from {item['starts_at']}"] if item["starts_at"] else []

@@ -14,6 +14,7 @@ import pytest
 
 from qcore.schedules.fields import crontab_parser
 from qcore.schedules.instants import Instants, instants
+from qcore.wire.schedule import DST
 from tests.qcore.schedules.expressions import changes, crontab_text, instant
 
 CASES = int(os.environ.get("QCORE_CRON_CASES", "1000"))
@@ -49,16 +50,15 @@ class Minutes:
                 shown += timedelta(minutes=1)
                 self.first_time.append((at, fields(shown)))
 
-    def scan(self, text: str, start: int, end: int) -> list[int]:
+    def scan(self, text: str, start: int, end: int, dst: str) -> list[int]:
         """The instants in (start, end] by the policy."""
         minutes, hours, days, months, weekdays = (
             crontab_parser(*size).parse(part) for size, part in zip(SETS, text.split(), strict=True)
         )
+        each = len(hours) == 24 if dst == "auto" else dst == "each"
         found = {
             at
-            for at, (minute, hour, day, month, weekday) in (
-                self.real if len(hours) == 24 else self.first_time
-            )
+            for at, (minute, hour, day, month, weekday) in (self.real if each else self.first_time)
             if minute in minutes
             and hour in hours
             and day in days
@@ -101,13 +101,14 @@ def test_instants_are_those_that_a_scan_of_every_minute_finds() -> None:
             # The clock of two days before tells what it has shown before.
             begin = middle + rng.randint(-43_200, 43_200)
             end = begin + rng.randint(3600, 86_400)
-            times = instants(spec(text), ZoneInfo(zone))
-            expected = minutes.scan(text, begin, end)
+            dst = rng.choice(DST)
+            times = instants(spec(text), ZoneInfo(zone), dst)
+            expected = minutes.scan(text, begin, end, dst)
 
             found = walk(times, begin, end)
             newest, total = times.pending(begin * 1_000_000, end * 1_000_000, 7)
 
-            where = f"'{text}' in {zone} after {datetime.fromtimestamp(begin, UTC)}"
+            where = f"'{text}' ({dst}) in {zone} after {datetime.fromtimestamp(begin, UTC)}"
             assert found == expected, where
             assert total == len(expected), where
             assert [at // 1_000_000 for at in newest] == expected[-7:], where

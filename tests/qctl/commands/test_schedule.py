@@ -50,6 +50,10 @@ def test_an_entry_is_added_listed_changed_and_deleted(sqlite_url: str) -> None:
     (edited,) = items("edit", "poll", "--schedule", "*/5 * * * mon-fri", "--overlap", "skip", url=sqlite_url)
     assert edited["schedule"] == "every 5 minutes on weekdays (UTC)"
     assert edited["overlap_policy"] == "skip" and edited["queue"] == "slow"
+    night = ("edit", "poll", "--schedule", "30 2 * * *", "--timezone", "Europe/Berlin", "--dst", "each")
+    (edited,) = items(*night, url=sqlite_url)
+    assert edited["dst_policy"] == "each"
+    assert "daylight saving: each" in run("show", "poll", "-o", "table", url=sqlite_url)
     (edited,) = items("edit", "poll", "--priority", "3", url=sqlite_url)
     assert edited["options"] == {"queue": "slow", "priority": 3}
 
