@@ -23,30 +23,30 @@ if TYPE_CHECKING:
 ON, PAUSED, ENDED, CODE, BROKEN = "on", "paused", "ended", "code", "broken"
 
 
-#: what next_of() has found, by what it depends on, for crontabs that many entries share
-Known = dict[tuple[Any, ...], tuple[float | None, str, str | None]]
+#: (phrase, next instant, status, problem) by what they depend on, which many entries share
+Known = dict[tuple[Any, ...], tuple[str, str | None, str, str | None]]
 
 
 def item(app: App, found: Scheduled, now: float, known: Known | None = None) -> dict[str, Any]:
     """One entry. Times are RFC 3339; None: unknown, or never."""
     entry, state = found.entry, found.state
-    if known is None or entry.spec.get("kind") != "crontab":
+    cursor = 0 if entry.spec.get("kind") == "crontab" else state.cursor_us
+    policy = (entry.timezone, entry.starts_at, entry.ends_at, entry.enabled, entry.dst)
+    key, known = (str(entry.spec), *policy, cursor), {} if known is None else known
+    if key not in known:
         upcoming, status, problem = next_of(app, found, now)
-    else:
-        key = (str(entry.spec), entry.timezone, entry.starts_at, entry.ends_at, entry.enabled)
-        if key not in known:
-            known[key] = next_of(app, found, now)
-        upcoming, status, problem = known[key]
+        known[key] = phrase(app, found), None if upcoming is None else stamp(upcoming), status, problem
+    text, next_at, status, problem = known[key]
     sent = bool(state.last_sent_us)
     return {
         "name": entry.name,
         "task": entry.task,
-        "schedule": phrase(app, found),
+        "schedule": text,
         "spec": entry.spec,
         "timezone": entry.timezone or app.conf.timezone or "UTC",
         "status": status,
         "problem": problem,
-        "next_at": None if upcoming is None else stamp(upcoming),
+        "next_at": next_at,
         "last_at": stamp(state.last_instant_us / 1e6) if sent else None,
         "last_sent_at": stamp(state.last_sent_us / 1e6) if sent else None,
         "late_s": round(state.late_s, 3) if sent else None,
