@@ -55,6 +55,11 @@ def is_running(pid: int) -> bool:
     return not _ps(pid, "state").startswith("Z")
 
 
+def is_zombie(pid: int) -> bool:
+    """Whether the process has ended and its parent has not fetched it; False when that is unknown."""
+    return _stat(pid)[:1] in ([b"Z"], [b"X"]) if has_proc() else _ps(pid, "state").startswith("Z")
+
+
 def started(pid: int) -> str | None:
     """When a process was started, in the system's own words; None when it is gone."""
     if not has_proc():

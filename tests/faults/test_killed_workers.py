@@ -52,3 +52,22 @@ def test_what_a_killed_worker_held_is_run_by_another_within_the_lease(fleet: Fle
     assert len(waits) >= kills // 2, "the kills came too late to mean anything"
     assert waits[len(waits) * 99 // 100] < DEFAULT_LEASE_S / 2  # so it was this lease that ended
     no_surprises([survivor])
+
+
+@pytest.mark.parametrize("fleet", ["redis", "sqlite"], indirect=True)
+def test_a_worker_of_the_same_host_need_not_wait_for_the_lease_of_a_killed_one(fleet: Fleet) -> None:
+    survivor, victim = fleet.worker(lease_s=3600), fleet.worker(lease_s=3600)
+    for kill in range(2):
+        fleet.publish_many(200, 0.01, f"k{kill}-")
+        fleet.wait_finished(kill * 200 + 20)
+        victim.kill9()
+        if kill:  # the one that is started next sees it too
+            survivor.kill9()
+            survivor = fleet.worker(lease_s=3600)
+        else:
+            fleet.wait_done(120)
+            victim = fleet.worker(lease_s=3600)
+    fleet.wait_done(120)
+
+    fleet.verdict().require(3 * (2 * 64 + 2))
+    no_surprises([survivor])

@@ -26,6 +26,16 @@ class Consumer(ABC):
     #: others took since then end later, unless they are shorter than ours
     reap_in_s: float | None = None
 
+    @property
+    def neighbours(self) -> int:
+        """How many other processes of this host it knows that hold deliveries, as of the last renew()."""
+        return 0
+
+    def has_ended_neighbour(self) -> bool:
+        """Whether one of them has ended without close(): the next reap() need not wait for its lease. Asks
+        the system alone. Any thread."""
+        return False
+
     @abstractmethod
     def claim(self, limit: int) -> list[Delivery]:
         """Claim up to `limit` messages, without waiting. Due delayed messages first become ready.

@@ -20,7 +20,7 @@ from qcore.brokers.redis.connection import Call, RedisConnection
 from qcore.brokers.redis.delivery_scripts import CLAIM, SETTLE
 from qcore.brokers.redis.failed_task_scripts import SWEEP, ttl_us
 from qcore.brokers.redis.keys import Keys
-from qcore.brokers.redis.scripts import ENROL, LEAVE, REAP, RENEW, RETURN_CLAIMS, RETURN_FIELDS
+from qcore.brokers.redis.scripts import END_LEASES, ENROL, LEAVE, REAP, RENEW, RETURN_CLAIMS, RETURN_FIELDS
 from qcore.brokers.redis.servers import ServerSelector
 from qcore.brokers.redis.wakeup import (
     BLOCK_S,
@@ -34,6 +34,7 @@ from qcore.brokers.redis.wakeup import (
 )
 from qcore.brokers.shared.fairness import PriorityFairness
 from qcore.brokers.shared.fork_hooks import tell_after_fork
+from qcore.brokers.shared.neighbours import Neighbours, this_host, this_process
 from qcore.errors import BrokerError
 from qcore.wire.failure import split
 
@@ -79,6 +80,9 @@ class RedisConsumer(Consumer):
         self._side_lock = threading.Lock()
         self._owner_lock = threading.Lock()
         self._owner = Owner(keys, node)
+        host = this_host()
+        self._places, self._place = keys.places(host), this_process() if host else ""
+        self._neighbours = Neighbours()
         self._lost = False
         self._next = 1
         self._held: set[int] = set()
@@ -92,8 +96,9 @@ class RedisConsumer(Consumer):
         self._enrol(self._link, self._owner)
         self.set_queues(queues)
 
-    def _enrol(self, link: RedisConnection, owner: Owner) -> None:
-        link.run(ENROL, (owner.lease, self._keys.owners), (owner.id, self._lease_ms))
+    def _enrol(self, link: RedisConnection, owner: Owner, before: str = "") -> None:
+        arguments = (owner.id, self._lease_ms, self._place, before)
+        link.run(ENROL, (owner.lease, self._keys.owners, self._places), arguments)
 
     def set_queues(self, queues: Sequence[str]) -> None:
         keys = self._keys
@@ -325,11 +330,14 @@ class RedisConsumer(Consumer):
                 return False
             owner, asked_at = self._owner, time.monotonic()
             arguments = (owner.id, self._lease_ms, BLOCK_S + LATE_S)
-            soon = self._side.run(RENEW, (owner.lease, self._keys.owners), arguments, safe=True)
-            if soon is None:
+            keys = (owner.lease, self._keys.owners, self._places)
+            reply = self._side.run(RENEW, keys, arguments, safe=True)
+            if reply is None:
                 self._switch(owner, self._side)
             else:
-                self.reap_in_s = float(soon)
+                self.reap_in_s = float(reply[0])
+                texts = [text.decode("utf-8", "replace") for text in reply[1]]
+                self._neighbours.learn(dict(zip(texts[::2], texts[1::2], strict=True)), owner.id)
             self._renewed_at = asked_at
             lost, self._lost = self._lost, False
             return not lost
@@ -340,11 +348,18 @@ class RedisConsumer(Consumer):
             if self._owner is not lost:
                 return
             fresh = Owner(self._keys, self._node)
-            self._enrol(link, fresh)
+            self._enrol(link, fresh, lost.id)
             crashpoint("lease_renamed")
             self._owner, self._lost = fresh, True
             # Messages taken by a wake-up are returned at once; the ledger may be large, so it is reaped.
             link.run(RETURN_CLAIMS, (lost.watched,), (lost.claim, "crashed"))
+
+    @property
+    def neighbours(self) -> int:
+        return len(self._neighbours)
+
+    def has_ended_neighbour(self) -> bool:
+        return bool(self._neighbours.ended())
 
     def reap(self) -> int:
         keys = self._keys
@@ -355,6 +370,9 @@ class RedisConsumer(Consumer):
                 # Reapers run periodically, so they also delete failed tasks that are too old.
                 swept = self._side.run(SWEEP, (), (keys.failures, *self._kept_as, SWEPT_AT_ONCE), safe=True)
                 self._sweep_at += 0 if swept == SWEPT_AT_ONCE else SWEEP_EVERY_S
+            if ended := self._neighbours.ended():
+                self._side.run(END_LEASES, (self._places,), (keys.lease, *ended), safe=True)
+                self._neighbours.forget(ended)
             arguments = (keys.lease, keys.ledger, keys.claim, keys.watched, BLOCK_S + LATE_S)
             count, self.owners, soon = self._side.run(REAP, (keys.owners, keys.reaped), arguments, safe=True)
             self.reap_in_s = float(soon)
@@ -393,7 +411,9 @@ class RedisConsumer(Consumer):
     def _leave(self) -> None:
         owner, keys = self._owner, self._keys
         self._link.run(
-            LEAVE, (owner.lease, owner.ledger, keys.owners, owner.watched), (owner.claim, owner.id)
+            LEAVE,
+            (owner.lease, owner.ledger, keys.owners, owner.watched, self._places),
+            (owner.claim, owner.id),
         )
         self._held.clear()
         self._direct.clear()

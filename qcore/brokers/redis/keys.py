@@ -6,6 +6,7 @@ In:  transport options.  Out: key and channel names, all with `global_keyprefix`
 from __future__ import annotations
 
 import re
+import zlib
 from typing import Any
 
 from qcore.wire.result import GROUP_PREFIX, KEY_PREFIX
@@ -29,6 +30,7 @@ class Keys:
         self.lease, self.ledger = f"{p}qcore.lease.", f"{p}qcore.ledger."
         self.claim, self.watched = f"{p}qcore.claim.", f"{p}qcore.watched."
         self.owners, self.reaped = f"{p}qcore.owners", f"{p}qcore.reaped"
+        self._places = f"{p}qcore.owners.on."
         self.queues, self.sequence = f"{p}qcore.queues", f"{p}qcore.sequence"
         self.quarantine, self.revoked = f"{p}qcore.quarantine", f"{p}qcore.revoked"
         self.audit = f"{p}qcore.audit"
@@ -41,6 +43,10 @@ class Keys:
         self.schedules = f"{p}qcore.schedules."  # schedules.py lists the suffixes
         self.members, self.infos = f"{p}qcore.members", f"{p}qcore.members.info"
         self.inboxes, self.deadlines = f"{p}qcore.inboxes", f"{p}_kombu.binding_deadlines"
+
+    def places(self, host: str) -> str:
+        """Where the owners of one host run."""
+        return f"{self._places}{zlib.crc32(host.encode()):08x}"
 
     def lists(self, queue: str) -> list[str]:
         """The queue's lists, in the order in which they are served."""

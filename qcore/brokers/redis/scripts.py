@@ -60,12 +60,15 @@ end
 
 
 # Owners are sorted by when their leases end.
-# KEYS: lease, owners.  ARGV: owner, lease ms.
+# KEYS: lease, owners, the places of a host's owners.  ARGV: owner, lease ms, its place or '', the owner that
+# it was before or ''.
 ENROL = Script(
     NOW
     + """
 redis.call('SET', KEYS[1], '1', 'PX', ARGV[2])
 redis.call('ZADD', KEYS[2], now + ARGV[2] / 1000, ARGV[1])
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[3], ARGV[1], ARGV[3]) end
+redis.call('HDEL', KEYS[3], ARGV[4])
 """
 )
 
@@ -76,15 +79,27 @@ local function soon(owners, late)
 end
 """
 
-# KEYS: lease, owners.  ARGV: owner, lease ms, the grace time for late waits as for REAP.  Returns the
-# seconds until a reaper can find something, or nil when the lease is gone.
+# KEYS: lease, owners, the places of a host's owners.  ARGV: owner, lease ms, the grace time for late waits as
+# for REAP.  Returns {seconds until a reaper can find something, [owner, place]…}, or nil when the lease is
+# gone.
 RENEW = Script(
     NOW
     + _SOON
     + """
 if redis.call('PEXPIRE', KEYS[1], ARGV[2]) == 0 then return nil end
 redis.call('ZADD', KEYS[2], now + ARGV[2] / 1000, ARGV[1])
-return soon(KEYS[2], ARGV[3])
+return {soon(KEYS[2], ARGV[3]), redis.call('HGETALL', KEYS[3])}
+"""
+)
+
+# The leases of owners whose processes have ended; REAP then finds what they held.
+# KEYS: the places of a host's owners.  ARGV: the prefix of leases, owners…
+END_LEASES = Script(
+    """
+for i = 2, #ARGV do
+  redis.call('DEL', ARGV[1] .. ARGV[i])
+  redis.call('HDEL', KEYS[1], ARGV[i])
+end
 """
 )
 
@@ -166,13 +181,14 @@ RETURN_FIELDS = Script(_GIVE_BACK + "return give_back(KEYS[1], false, ARGV)")
 # KEYS: watched.  ARGV: claim list, 'crashed' or ''.
 RETURN_CLAIMS = Script(_GIVE_BACK + "return give_back_claims(ARGV[1], KEYS[1], ARGV[2] ~= '')")
 
-# KEYS: lease, ledger, owners, watched.  ARGV: claim list, owner.
+# KEYS: lease, ledger, owners, watched, the places of a host's owners.  ARGV: claim list, owner.
 LEAVE = Script(
     _GIVE_BACK
     + """
 local count = give_back(KEYS[2], false) + give_back_claims(ARGV[1], KEYS[4], false)
 redis.call('DEL', KEYS[1], KEYS[4])
 redis.call('ZREM', KEYS[3], ARGV[2])
+redis.call('HDEL', KEYS[5], ARGV[2])
 return count
 """
 )

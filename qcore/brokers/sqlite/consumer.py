@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from qcore.base.crashpoints import crashpoint
-from qcore.base.process_facts import process_table, started
+from qcore.base.process_facts import started
 from qcore.base.times import new_id
 from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.failed_tasks import FailedTaskLimits
 from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement, StoredResult
 from qcore.brokers.shared.fairness import PriorityFairness
 from qcore.brokers.shared.fork_hooks import tell_after_fork
+from qcore.brokers.shared.neighbours import is_gone, this_host
 from qcore.brokers.sqlite.database import Connection, File, WakeupSocket
 from qcore.brokers.sqlite.failed_task_rows import store_failed_tasks
 from qcore.errors import BrokerError, Unroutable
@@ -74,16 +74,6 @@ def route(file: File, message: Message) -> str:
     if key and (not exchange or file.rows("SELECT 1 FROM queues WHERE name=?", key)):
         return key
     raise Unroutable(f"no queue is bound to the exchange '{exchange}' for the key '{key}'")
-
-
-# --- liveness
-
-
-@cache
-def this_host() -> str:
-    """Names the process table that our pids belong to; empty when that cannot be said."""
-    table = process_table()
-    return f"{socket.gethostname()} {table}" if table else ""
 
 
 class SqliteConsumer(Consumer):
@@ -335,7 +325,7 @@ class SqliteConsumer(Consumer):
             for owner, until, place, pid, since in self._file.rows(
                 "SELECT id, lease_until, host, pid, started FROM owners"
             )
-            if until <= now or (host and place == host and started(pid) != since)
+            if until <= now or (host and place == host and since and is_gone(pid, since))
         ]
 
     def reconnect(self) -> None:

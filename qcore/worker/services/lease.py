@@ -21,6 +21,7 @@ from qcore.errors import BrokerError
 MOST_REAP_S = 10.0
 MOST_IDLE_S = 30.0  # a reap also does other cleaning, and a lease may be lost before its end
 EARLY_S = 0.02  # added to the end of a lease, so that it has expired at the reap
+NEIGHBOURS_S = 1.0  # between two looks whether another worker of this host was killed
 
 log = logging.getLogger("qcore.worker")
 
@@ -69,13 +70,21 @@ class LeaseKeeper:
         # their queues one second after the end of its lease.
         next_renew = time.monotonic() + self._every_s
         next_reap = time.monotonic() + self._reap_every_s()
-        while not self._stop.wait(max(min(next_renew, next_reap) - time.monotonic(), 0.0)):
+        while not self._stop.wait(self._pause_s(min(next_renew, next_reap))):
             renew, reap = time.monotonic() >= next_renew, time.monotonic() >= next_reap
+            if not reap and self._consumer.neighbours:
+                reap = self._consumer.has_ended_neighbour()
+            if not renew and not reap:
+                continue
             self._turn(reap, renew)
             now = time.monotonic()
             if renew:
                 next_renew = now + self._every_s
             next_reap = min(next_reap if not reap else now + MOST_IDLE_S, now + self._reap_every_s())
+
+    def _pause_s(self, until: float) -> float:
+        left = max(until - time.monotonic(), 0.0)
+        return min(left, NEIGHBOURS_S) if self._consumer.neighbours else left
 
     def _reap_every_s(self) -> float:
         """Seconds between two reaps. All workers together reap about 8 times a second, whatever the size of
