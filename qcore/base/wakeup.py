@@ -28,11 +28,16 @@ class WakePipe:
         except OSError:
             pass  # it already holds enough wake-ups, or is closed
 
-    def drain_pipe(self) -> None:
+    def drain_pipe(self) -> bool:
+        """Make it unreadable; returns whether it was rung."""
         try:
-            os.read(self._read, 65_536)
+            return bool(os.read(self._read, 65_536))
         except BlockingIOError:
-            pass
+            return False
+
+    def __del__(self) -> None:
+        if self._read >= 0:
+            self.close()
 
     def close(self) -> None:
         ends, self._read, self._write = (self._read, self._write), -1, -1

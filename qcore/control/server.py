@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("qcore.control")
 
+WAIT_S = 30.0  # for a request
 MOST_BYTES = 8 << 20  # of a reply
 MOST_LINES = 20  # log lines per minute about failed requests without a reply
 
@@ -52,9 +53,8 @@ class ControlServer:
 
     def stop(self) -> None:
         self._stop.set()
-        ear = self._ear
-        if ear is not None and ear.wakes_at_close:
-            ear.close()
+        if (ear := self._ear) is not None:
+            ear.wake()
         if self._thread is not None:
             self._thread.join(timeout=3.0)
         self._broker.close()
@@ -67,7 +67,7 @@ class ControlServer:
                     self._listen()
                     wait_s = 0.1
                 assert self._ear is not None
-                raw = self._ear.get(0.2)
+                raw = self._ear.get(WAIT_S if self._ear.can_wake else 0.2)
                 if raw is not None:
                     self._answer(raw)
             except BrokerError as exc:

@@ -11,12 +11,15 @@ from abc import ABC, abstractmethod
 class Subscription(ABC):
     """A subscription to a fanout exchange. Messages published while not subscribed are lost."""
 
-    #: whether close() in another thread ends a get() that waits
-    wakes_at_close: bool = False
+    #: whether wake() works
+    can_wake: bool = False
 
     @abstractmethod
     def get(self, timeout_s: float | None) -> bytes | None:
         """The next message, or None after timeout_s seconds (None waits for ever). Raises BrokerDown."""
+
+    def wake(self) -> None:
+        """End the get() that waits in another thread, or else the next one; it returns None."""
 
     @abstractmethod
     def close(self) -> None: ...

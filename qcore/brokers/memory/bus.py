@@ -10,20 +10,28 @@ from qcore.errors import BrokerDown
 
 
 class MemorySubscription(Subscription):
-    wakes_at_close = True
+    can_wake = True
 
     def __init__(self, state: MemoryState, exchange: str, pattern: str) -> None:
         self.exchange, self.pattern = exchange, pattern
         self.heard: deque[bytes] = deque(maxlen=100_000)
-        self._state, self._closed = state, False
+        self._state, self._closed, self._woken = state, False, False
 
     def get(self, timeout_s: float | None) -> bytes | None:
         with self._state.changed:
-            if not self._state.changed.wait_for(lambda: self.heard or self._closed, timeout_s):
+            if not self._state.changed.wait_for(lambda: self.heard or self._closed or self._woken, timeout_s):
+                return None
+            if self._woken and not self.heard:
+                self._woken = False
                 return None
             if self._closed and not self.heard:
                 raise BrokerDown("memory://", "the subscription is closed")
             return self.heard.popleft()
+
+    def wake(self) -> None:
+        with self._state.changed:
+            self._woken = True
+            self._state.changed.notify_all()
 
     def close(self) -> None:
         with self._state.changed:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from qcore.base.wakeup import WakePipe
 from qcore.brokers.contract.records import Member
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.redis.bus_scripts import ANNOUNCE, MEMBERS, OPEN_INBOX
@@ -28,6 +29,8 @@ MOST_AT_ONCE = 500  # replies read per round trip
 class RedisSubscription(Subscription):
     """One pattern on its own connection; after BrokerDown the next get() subscribes again."""
 
+    can_wake = True
+
     def __init__(
         self,
         door: ServerSelector,
@@ -42,6 +45,7 @@ class RedisSubscription(Subscription):
         self._table = keys.binding(exchange)
         self._member = ""
         self._closed = False
+        self._bell = WakePipe()
         self._looks = 0
         self._heard = self._asked = 0.0  # times of the last received data, and of the last PING
         if node and not pattern:
@@ -91,8 +95,13 @@ class RedisSubscription(Subscription):
             if said is False:
                 look = self._probe()
                 left = look if until is None else min(look, until - time.monotonic())
-                said = self._link.read_within(max(0.0, left))
+                self._link.wait(max(0.0, left), self._bell.fileno())
+                said = self._link.poll()
             if said is False:
+                if self._bell.drain_pipe() and not self._closed:
+                    return None
+                if self._closed:
+                    raise BrokerDown(self._link.door.url, "the subscription is closed")
                 if until is not None and time.monotonic() >= until:
                     return None
                 continue
@@ -103,8 +112,12 @@ class RedisSubscription(Subscription):
                 found: bytes = said[3]
                 return found
 
+    def wake(self) -> None:
+        self._bell.ring()
+
     def close(self) -> None:
         self._closed = True
+        self._bell.ring()
         self._link.drop()
         if self._member:
             try:

@@ -154,10 +154,16 @@ class RedisConnection:
                 return False
             self.wait(left)
 
-    def wait(self, timeout_s: float) -> None:
-        """Wait until there may be something to read."""
-        if self._sock is not None:
-            self._poller.poll(max(1, int(timeout_s * 1000)))
+    def wait(self, timeout_s: float, also: int = -1) -> None:
+        """Wait until there may be something to read, here or from the descriptor `also`."""
+        if self._sock is None:
+            return
+        poller = self._poller
+        if also >= 0:
+            poller = select.poll()
+            poller.register(self._sock, select.POLLIN)
+            poller.register(also, select.POLLIN)
+        poller.poll(max(1, int(timeout_s * 1000)))
 
     def poll(self) -> Any:
         """The next reply if it has arrived, else False. Raises BrokerDown."""

@@ -6,6 +6,7 @@ In:  exchanges and AMQP patterns.  Out: messages written since the subscription.
 from __future__ import annotations
 
 import select
+import threading
 import time
 from collections import deque
 
@@ -53,9 +54,12 @@ def publish_event(file: File, exchange: str, routing_key: str, raw: bytes) -> in
 
 
 class SqliteSubscription(Subscription):
+    can_wake = True
+
     def __init__(self, file: File, exchange: str, pattern: str) -> None:
         self._file, self._exchange, self._pattern = file, exchange, pattern
         self._heard: deque[bytes] = deque()
+        self._woken = threading.Event()
         self._wakeup = WakeupSocket(file)
         self._seen, self._generation = 0, file.generation
 
@@ -73,9 +77,14 @@ class SqliteSubscription(Subscription):
             if self._wakeup.fileno() < 0:
                 raise BrokerDown(self._file.url, "the subscription is closed")
             self._look()
-            if not self._heard and not wait_rung(self._wakeup, until):
+            if not self._heard and (self._woken.is_set() or not wait_rung(self._wakeup, until)):
+                self._woken.clear()
                 return None
         return self._heard.popleft()
+
+    def wake(self) -> None:
+        self._woken.set()
+        self._file.ring_paths([self._wakeup.path])
 
     def _look(self) -> None:
         if self._generation != self._file.generation:  # another file has numbers of its own
