@@ -223,7 +223,8 @@ def group_in_group(node: Tree) -> bool:
 
 
 def lost(node: Tree, key: str = "") -> Iterator[str]:
-    """The numbers of links of members of a group that ends a chain with links of its own."""
+    """The numbers of the links that Celery loses: of members of a group that ends a chain with links of its
+    own, and of a chain that is the only member of another one."""
     if key:
         for one in node.get(key, ()):
             yield from numbers(one)
@@ -236,8 +237,15 @@ def lost(node: Tree, key: str = "") -> Iterator[str]:
             last = last["in"][-1]
         if node.get(kind) and last is not node and last["k"] in ("group", "chord"):
             yield from lost(last, kind)
+    if node["k"] in ("chain", "or") and len(node["in"]) == 1 and node["in"][0]["k"] in ("chain", "or"):
+        for one in (*node["in"][0].get("link", ()), *node["in"][0].get("err", ())):
+            yield from numbers(one)
     for part in parts(node):
         yield from lost(part)
+
+
+def is_replaced_by_many(task: Tree) -> bool:
+    return task.get("do") == "replace" and task["by"]["k"] in ("group", "chord", "chunks")
 
 
 def chord_in_chord(node: Tree, within: bool = False) -> bool:
@@ -280,7 +288,9 @@ def meant(tree: Tree, theirs: Any, ours: Any) -> bool:
     workflow of several chords get() raises what failed first; Celery knows not all parents and may raise the
     ChordError that followed. Celery reverses the results of a group in a group, so another failed member may
     be its first, and a group whose only member is a group of one is still a group there. Celery loses the
-    callbacks and errbacks of the members of a group that is a chain's last step, if the chain has its own.
+    callbacks and errbacks of the members of a group that is a chain's last step, if the chain has its own,
+    those of a chain that is the only member of another one, and the errbacks of a task that is replaced by a
+    group or a chord.
     """
     (their_value, their_runs), (our_value, our_runs) = theirs, ours
     if group_in_group(tree):
@@ -295,6 +305,8 @@ def meant(tree: Tree, theirs: Any, ours: Any) -> bool:
             continue
         number = what.split()[0]
         if number in replaced and what not in their_runs:
+            continue
+        if number in of and what not in their_runs and all(map(is_replaced_by_many, ends(of[number]))):
             continue
         if number not in of or their_runs.get(what, 0) > our_runs.get(what, 0):
             return False
