@@ -16,7 +16,8 @@ export PYTHONDONTWRITEBYTECODE :=
 demo: $(RUN_STAMP)
 	$(BIN)/qctl demo
 
-test: $(TEST_STAMP) packages
+test: | $(BIN)/python
+	$(MAKE) --no-print-directory -j 2 $(TEST_STAMP) packages
 	$(MAKE) --no-print-directory -j 2 lint types-linux types-darwin compiled
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
