@@ -17,7 +17,7 @@ from qcore.base import provided
 from qcore.errors import BadSchedule
 from qcore.schedules import sun
 from qcore.schedules.cron import CronTimes, WallTimes
-from qcore.schedules.fields import DAY, FIELDS, HOUR, MINUTE, MONTH, WEEKDAY, check_date, expand
+from qcore.schedules.fields import DAY, FIELDS, HOUR, MINUTE, MONTH, WEEKDAY, check_date, meaning
 from qcore.schedules.intervals import end_of, epoch_us, moment_of
 
 _ZERO = timedelta(0)
@@ -195,12 +195,10 @@ class crontab(BaseSchedule):
         self._orig_day_of_month = cronfield(day_of_month)
         self._orig_month_of_year = cronfield(month_of_year)
         self._orig_kwargs = kwargs
-        self.minute = expand(MINUTE, minute)
-        self.hour = expand(HOUR, hour)
-        self.day_of_week = expand(WEEKDAY, day_of_week)
-        self.day_of_month = expand(DAY, day_of_month)
-        self.month_of_year = expand(MONTH, month_of_year)
-        check_date(self.day_of_month, self.month_of_year, day_of_month, month_of_year)
+        self._minutes, self._hours = meaning(MINUTE, minute), meaning(HOUR, hour)
+        self._weekdays = meaning(WEEKDAY, day_of_week)
+        self._days, self._months = meaning(DAY, day_of_month), meaning(MONTH, month_of_year)
+        check_date(self._days, self._months, day_of_month, month_of_year)
         super().__init__(**kwargs)
 
     @classmethod
@@ -214,6 +212,13 @@ class crontab(BaseSchedule):
             )
         minute, hour, day_of_month, month_of_year, day_of_week = fields
         return cls(minute, hour, day_of_week, day_of_month, month_of_year)
+
+    # Sets of its own, as in Celery, where a project asks for them.
+    minute = cached_property(lambda self: set(self._minutes))
+    hour = cached_property(lambda self: set(self._hours))
+    day_of_week = cached_property(lambda self: set(self._weekdays))
+    day_of_month = cached_property(lambda self: set(self._days))
+    month_of_year = cached_property(lambda self: set(self._months))
 
     def remaining_delta(
         self, last_run_at: datetime, tz: Any = None, ffwd: Callable[..., Any] = ffwd

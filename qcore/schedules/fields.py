@@ -7,7 +7,8 @@ or more. Sunday is 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 from qcore.errors import BadSchedule, did_you_mean
@@ -79,7 +80,17 @@ def expand(field: Field, value: Any) -> set[int]:
     return found
 
 
-def check_date(days: set[int], months: set[int], day_text: object, month_text: object) -> None:
+def meaning(field: Field, value: Any) -> frozenset[int]:
+    """What expand() returns. Equal texts and numbers share one set: a schedule may have thousands."""
+    return _shared(field, value) if type(value) in (str, int) else frozenset(expand(field, value))
+
+
+@lru_cache(maxsize=4096)
+def _shared(field: Field, value: str | int) -> frozenset[int]:
+    return frozenset(expand(field, value))
+
+
+def check_date(days: Set[int], months: Set[int], day_text: object, month_text: object) -> None:
     """Raise ParseException if none of these days is in any of these months."""
     if min(days) > max(LONGEST_MONTHS[month] for month in months):
         raise ParseException(

@@ -131,6 +131,8 @@ def _known_class(kind: type) -> str:
 def _text(field: Field, name: str, schedule: Any) -> str:
     """A field as the user wrote it; numbers as a list."""
     written = getattr(schedule, f"_orig_{name}")
+    if type(written) in (str, int) and name not in vars(schedule) and hasattr(type(schedule), name):
+        return str(written)  # of a crontab of qcore whose sets nobody has asked for, and may have changed
     meant = set(getattr(schedule, name))
     if isinstance(written, str):
         try:

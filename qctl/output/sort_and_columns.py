@@ -37,6 +37,8 @@ def shaped(wanted: Listing, items: Sequence[Item], columns: Sequence[Column], ro
     all_of_them = len(pairs)
     if wanted.limit is not None:
         pairs = pairs[: wanted.limit]
+    if not (wanted.columns or wanted.sort or wanted.limit is not None):
+        return Shape(list(items), list(columns), list(rows), 0)
     places = _places(wanted.columns, columns)
     return Shape(
         [item for item, _ in pairs],

@@ -45,8 +45,8 @@ def lines(
 ) -> list[str]:
     """The heading and one line for each row; columns_wide: the terminal's width, None in a pipe."""
     values = list(zip(*rows, strict=True)) or [()] * len(columns)
-    texts = [[shown(v if type(v) is str else v[0]) for v in column] for column in values]
-    measures = [len if all(map(str.isascii, column_texts)) else width for column_texts in texts]
+    texts = [_shown([v if type(v) is str else v[0] for v in column]) for column in values]
+    measures = [len if "".join(column_texts).isascii() else width for column_texts in texts]
     needed = [max(map(measure, found), default=0) for measure, found in zip(measures, texts, strict=True)]
     wide = [max(width(c.name) if heading else 1, most) for c, most in zip(columns, needed, strict=True)]
     if columns_wide:
@@ -70,6 +70,11 @@ def lines(
         *([paint(GAP.join(head).rstrip(), "1", colour)] if heading else []),
         *(GAP.join(parts).rstrip() for parts in zip(*filled, strict=True)),
     ]
+
+
+def _shown(texts: list[str]) -> list[str]:
+    together = "".join(texts)
+    return texts if together.isascii() and together.isprintable() else list(map(shown, texts))
 
 
 def fit(wide: list[int], room: int) -> list[int]:

@@ -130,14 +130,15 @@ class Output:
             return
         whole = self.format == "wide"
         kept = [i for i, c in enumerate(columns) if whole or not c.wide or self.options.listing.columns]
-        columns, rows = [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
+        if len(kept) < len(columns):
+            columns, rows = [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
         wide = None
         if sys.stdout.isatty() and not whole:
             import shutil  # with bz2 and lzma, for a table on a terminal only
 
             wide = shutil.get_terminal_size().columns
-        for line in lines(columns, rows, wide, self.colour, self.options.listing.headers):
-            sys.stdout.write(f"{line}\n")
+        found = lines(columns, rows, wide, self.colour, self.options.listing.headers)
+        sys.stdout.write("".join(f"{line}\n" for line in found))
 
     def items(
         self,

@@ -6,6 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import click
@@ -85,6 +86,7 @@ def _row(item: dict[str, Any], now: float) -> list[str]:
     ]
 
 
+@lru_cache(maxsize=4096)  # many entries have the same next instant
 def _epoch(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 

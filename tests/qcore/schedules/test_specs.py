@@ -277,3 +277,15 @@ def test_a_spec_is_written_as_the_text_that_makes_it(text: str) -> None:
 )
 def test_what_is_no_text_is_written_as_none(spec: dict[str, Any]) -> None:
     assert text_of(spec) == ""
+
+
+def test_the_sets_of_a_crontab_are_its_own_and_a_change_of_them_counts() -> None:
+    changed, other = crontab("*/30", 4), crontab("*/30", 4)
+    assert (changed.minute, changed.hour) == ({0, 30}, {4})
+
+    changed.minute.add(45)
+    changed.hour = {5}
+
+    assert to_spec(changed) == cron(minute="0,30,45", hour="5")
+    assert to_spec(other) == cron(minute="*/30", hour="4")
+    assert other.minute == {0, 30} and changed != other
