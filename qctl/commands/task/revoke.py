@@ -185,6 +185,10 @@ class Revoker:
                 time.sleep(LOOK_S)
             for one in waiting_ids(self._app.broker, set(left)) or ():
                 words[one] = LATER
+            for one in left:
+                holder = self._app.broker.administration.holder(one)
+                if holder is not None and holder.node:
+                    words[one] = f"will be refused by {holder.node}"
             words.update(
                 (held.id, f"will be refused by {held.holder}") for held in named(self._app, left).tasks
             )

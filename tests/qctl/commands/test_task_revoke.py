@@ -224,7 +224,7 @@ def test_a_queue_is_drained_when_its_worker_is_idle(fleet: Fleet) -> None:
 
 
 def test_control_revoke_says_where_a_task_was(fleet: Fleet) -> None:
-    nap = fleet.app.send_task("served.nap", (1.0,)).id
+    nap = fleet.app.send_task("served.nap", (60,)).id
     wait_for(lambda: nap in run("inspect", "active", "-b", fleet.url)[1], 60)
     done = fleet.early["kept"]
     fleet.app.broker.administration.purge("far")  # among too many messages nobody looks
@@ -239,6 +239,7 @@ def test_control_revoke_says_where_a_task_was(fleet: Fleet) -> None:
     unknown, nobody = revoked("no-such-id")
     only_one, _, quiet = run("control", "revoke", "no-such-id", "-d", "w@test", "-b", fleet.url)
     _, out, _ = run("control", "revoke", nap, "-o", "json", "-b", fleet.url)
+    stopped = revoke(fleet.url, nap, "--terminate", "--signal", "KILL")
 
     assert code == one_of_two == only_one == exit_codes.OK
     assert f"{nap}: still runs on w@test" in said and f"{done}: already finished" in said
@@ -247,3 +248,4 @@ def test_control_revoke_says_where_a_task_was(fleet: Fleet) -> None:
     assert unknown == exit_codes.NOT_FOUND and "no worker, queue or result knows no-such-id" in nobody
     assert "no-such-id:" not in quiet
     assert json.loads(out)["replies"]["w@test"]["held"] == {nap: "active"}
+    assert stopped == (exit_codes.OK, {nap: "stopped on w@test"})

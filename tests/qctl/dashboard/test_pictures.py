@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from rich.segment import Segment
+from textual.widgets import Input
 
 from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.themes import THEMES
@@ -74,6 +75,8 @@ async def pictures(look: str, size: tuple[int, int]) -> dict[str, str]:
     async with window.run_test(size=size) as pilot:
         for name, keys in SCREENS.items():
             await pilot.press(*keys)
+            for field in window.screen.query(Input):
+                field.cursor_blink = False  # the picture has the cursor
             await window.workers.wait_for_complete()
             await pilot.pause()
             taken[name] = painted(window, size)
