@@ -111,7 +111,8 @@ def _items(app: App, answers: Answers) -> list[dict[str, Any]]:
         item = _item(node, state, ages.get(node, 0.0), member.info if member else {}, twins)
         item["software"] = item["software"] or found.software
         item["pid"] = item["pid"] or found.pid
-        item["queues"] = item["queues"] or list(found.queues)
+        if not item["queues"] and found.queues is not None:
+            item["queues"] = list(found.queues)
         items.append(item)
     return items
 
@@ -127,7 +128,7 @@ def _item(
         "pid": info.get("pid"),
         "host": info.get("host"),
         "twins": twins.get(node, []),
-        "queues": list(info.get("queues") or ()),
+        "queues": list(info["queues"]) if isinstance(info.get("queues"), list) else None,
     }
 
 
@@ -156,6 +157,6 @@ def _row(session: Session, item: dict[str, Any]) -> list[str | Cell]:
         Cell(state, colour),
         age(item["age_s"]) if item["node"] else "-",
         item["software"] or "-",
-        ",".join(item["queues"]) or "-",
+        ",".join(item["queues"] or ()) or "-",
         str(item["pid"] or "-"),
     ]

@@ -57,5 +57,5 @@ def everywhere(
 
 def _empty_row(name: str, state: str) -> dict[str, Any]:
     """The item of a fleet without an answer."""
-    empty: dict[str, Any] = {"software": None, "pid": None, "queues": [], "twins": []}
+    empty: dict[str, Any] = {"software": None, "pid": None, "queues": None, "twins": []}
     return {"context": name, "node": None, "state": state, "age_s": None, **empty}

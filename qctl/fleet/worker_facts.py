@@ -36,7 +36,7 @@ class WorkerFacts(NamedTuple):
     running: int | None = None
     held: int | None = None  # messages that it has and has not acknowledged, running ones too
     processed: int | None = None  # tasks that it started, retries too
-    queues: tuple[str, ...] = ()
+    queues: tuple[str, ...] | None = None  # None: unknown
     uptime_s: float | None = None
 
 
@@ -82,7 +82,7 @@ def _of(stats: Mapping[str, Any], info: Mapping[str, Any]) -> WorkerFacts:
         # Celery's prefetch_count is a limit, which each task with an ETA raises; qcore's is what it holds.
         held=count_of(stats.get("prefetch_count")) if isinstance(queues, list) else None,
         processed=total_of(stats),
-        queues=tuple(map(str, queues)) if isinstance(queues, list) else (),
+        queues=tuple(map(str, queues)) if isinstance(queues, list) else None,
         uptime_s=finite_number(stats.get("uptime")),
     )
 
@@ -97,7 +97,7 @@ def _of_celery(app: App, known: dict[str, WorkerFacts], timeout_s: float) -> dic
         node: one._replace(
             running=_length(replies["active"].get(node)),
             held=held_of([replies[name].get(node) for name in HELD]),
-            queues=tuple(queue_names(replies["active_queues"].get(node))),
+            queues=_names(replies["active_queues"].get(node)),
             version=(version := _version(replies["report"].get(node))),
             software=f"py-celery {version}" if version else one.software,
         )
@@ -123,6 +123,10 @@ def _about(task: Any) -> Mapping[str, Any] | None:
 
 def _length(reply: Any) -> int | None:
     return len(reply) if isinstance(reply, list) else None
+
+
+def _names(reply: Any) -> tuple[str, ...] | None:
+    return tuple(queue_names(reply)) if isinstance(reply, list) else None
 
 
 def _version(reply: Any) -> str | None:

@@ -73,7 +73,7 @@ def _ls(destination: tuple[str, ...]) -> int:
             "slots_used": one.running,
             "slots": one.slots,
             "processed": one.processed,
-            "queues": list(one.queues),
+            "queues": None if one.queues is None else list(one.queues),
             "uptime_s": one.uptime_s,
             "version": one.version,
             "held": one.held,
@@ -100,7 +100,7 @@ def _ls(destination: tuple[str, ...]) -> int:
             i["pool"] or "-",
             f"{'-' if i['slots_used'] is None else i['slots_used']}/{i['slots'] or '-'}",
             *("-" if i[key] is None else str(i[key]) for key in ("held", "processed")),
-            ",".join(i["queues"]) or "-",
+            ",".join(i["queues"] or ()) or "-",
             age(i["uptime_s"]),
             i["version"] or "-",
         ]
