@@ -48,6 +48,8 @@ LOOK = (
     Key("comma", "crosshair(-1)", ",", "charts: crosshair earlier; Enter there: the tasks of that minute"),
     Key("full_stop", "crosshair(1)", ".", "charts: crosshair later"),
     Key("0", "now", "0", "charts: back to now"),
+    Key("W", "why", "W", "why: what a task waits for, or what became of it"),
+    Key("K", "stack", "K", "stack: where a task, or a worker's tasks, are now"),
     Key("z", "zoom", "z", "the focused panel alone, or all again"),
     Key("b", "band", "b", "the selected row below the list: larger, shut, back"),
 )
@@ -101,6 +103,8 @@ DETAILS = (
     Key("escape,q,enter", "leave", "Esc", "back", True),
     Key("tab,l,right", "tab(1)", "Tab", "next tab", True),
     Key("shift+tab,h,left", "tab(-1)", "h", "previous tab"),
+    Key("W", "open_tab('Why')", "W", "why a task waits, or what became of it"),
+    Key("K", "open_tab('Stack')", "K", "the stack of the task, or of a worker's tasks"),
     Key("j,down", "scroll(1)", "j, down", "scroll down"),
     Key("k,up", "scroll(-1)", "k, up", "scroll up"),
     Key("pagedown,ctrl+d,space", "scroll(20)", "PgDn", "page down"),

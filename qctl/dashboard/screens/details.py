@@ -64,10 +64,10 @@ class DetailScreen(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding(k.keys, k.action, k.words) for k in DETAILS]
 
-    def __init__(self, sheet: Sheet, ask: Ask | None = None) -> None:
-        """ask: runs a command; it is called in a separate thread."""
+    def __init__(self, sheet: Sheet, ask: Ask | None = None, tab: str = "") -> None:
+        """ask: runs a command; it is called in a separate thread. tab: the one to open; empty: the first."""
         super().__init__()
-        self.sheet, self.ask, self.at = sheet, ask, 0
+        self.sheet, self.ask, self.at = sheet, ask, sheet.number_of(tab) or 0
         self._answers: dict[int, str] = {}
         self._pattern, self._found = "", -1
 
@@ -147,6 +147,14 @@ class DetailScreen(Screen[None]):
         self.at = (self.at + by) % len(self.sheet.tabs)
         self.query_one("#body").scroll_home(animate=False)
         self._show()
+
+    def action_open_tab(self, name: str) -> None:
+        """Go to the tab with this name."""
+        number = self.sheet.number_of(name)
+        if number is None:
+            self.notify(f"this page has no {name.lower()}", timeout=3)
+        else:
+            self.action_tab(number - self.at)
 
     def action_scroll(self, by: int) -> None:
         self.query_one("#body").scroll_relative(y=by, animate=False)
