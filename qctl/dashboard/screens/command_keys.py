@@ -6,7 +6,9 @@ Before this: list_keys.py.  After this: keys.py.  Beside it: row_actions.py maps
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qctl.dashboard.row_actions import REVERSIBLE, VERBS, RowAction
 from qctl.dashboard.run_command import CommandResult, Running, answer
@@ -19,6 +21,18 @@ from qctl.dashboard.views.overview_lists import Link
 from qctl.fleet.event_record import record_of
 from qctl.fleet.task_tree import tree_lines
 
+if TYPE_CHECKING:
+    from qctl.dashboard.sources.base import Source
+
+
+class Place(NamedTuple):
+    """Where a command runs: the fleet that was on the screen when its key was pressed."""
+
+    feed: Source
+    extra: tuple[str, ...]
+    works: list[Running]
+    context: str
+
 
 class CommandWindow(ListWindow):
     """The main window, with the keys that run command lines."""
@@ -28,14 +42,25 @@ class CommandWindow(ListWindow):
         self.last_act: RowAction | None = None
         self.works: list[Running] = []  # running commands that change something
 
-    def _answer(self, line: tuple[str, ...]) -> str:
+    @property
+    def place(self) -> Place:
+        """The fleet on the screen."""
+        return Place(self.feed, self.extra, self.works, self.where.context)
+
+    @property
+    def asker(self) -> Callable[[tuple[str, ...]], str]:
+        """Runs commands at the fleet that is on the screen now, whatever is on the screen later."""
+        return partial(self._answer, place=self.place)
+
+    def _answer(self, line: tuple[str, ...], place: Place | None = None) -> str:
         """The output of a command; a workflow that is in the event table is drawn without one."""
+        feed, extra, _, _ = place or self.place
         if line[:2] == ("task", "tree"):
-            family = self.feed.memory.state.table.family(line[2])
+            family = feed.memory.state.table.family(line[2])
             if len(family) > 1:
                 records = [{**record_of(t), "parent_id": t.parent_id or None} for t in family]
                 return "\n".join(tree_lines(records))
-        did = answer(self.feed.app, line, self.extra)
+        did = answer(feed.app, line, extra)
         return did.text or did.summary
 
     # --- keys: asking
@@ -56,7 +81,7 @@ class CommandWindow(ListWindow):
         if sheet is None or sheet.number_of(name) is None:
             self.show_message(f"{name.lower()} applies to {of}, not to this row")
         else:
-            self.push_screen(DetailScreen(sheet, self._answer, name))
+            self.push_screen(DetailScreen(sheet, self.asker, name))
 
     # --- keys: doing
 
@@ -96,7 +121,8 @@ class CommandWindow(ListWindow):
             self._do(act)
         else:
             preview = (*(w for w in act.words if w != "--yes"), "--dry-run")
-            ask = (lambda: self._answer(preview)) if act.preview else None
+            asker = self.asker
+            ask = (lambda: asker(preview)) if act.preview else None
             self.push_screen(
                 Question(act, ask, self.needs_reason),
                 lambda more: self._do(act._replace(words=(*act.words, *more))) if more is not None else None,
@@ -107,32 +133,43 @@ class CommandWindow(ListWindow):
         if act is not None and act.undo:
             self._do(RowAction(act.undo, f"undo: {act.what}", act.grade))
 
+    def remember_act(self, place: Place, act: RowAction | None) -> None:
+        """Keep the last change of a fleet for `u`."""
+        if place.feed is self.feed:
+            self.last_act = act
+
     def _do(self, act: RowAction) -> None:
-        self.every = False
+        self.every, place = False, self.place
         self.table.clear_marks()
         self.show_message(f"{act.line} …")
-        self.run_worker(lambda: self._done(act, self._work(act)), thread=True)
+        self.run_worker(lambda: self._done(act, self._work(act, place), place), thread=True)
 
-    def _work(self, act: RowAction) -> CommandResult:
+    def _work(self, act: RowAction, place: Place) -> CommandResult:
         """Run the command to its end, without a time-out; called in a thread."""
         try:
-            running = Running(self.feed.app, act.words, self.extra)
+            running = Running(place.feed.app, act.words, place.extra)
         except OSError as exc:
             return CommandResult(False, f"cannot start Python: {exc.strerror}")
-        self.works.append(running)
+        return self._wait(act, running, place)
+
+    def _wait(self, act: RowAction, running: Running, place: Place) -> CommandResult:
+        """Wait for a running command and show how long it has run; called in a thread."""
+        place.works.append(running)
         try:
             progress = f"{act.line} … {{:.0f}} s (Esc cancels it)"
             return running.wait(
                 tell=lambda seconds: self.call_from_thread(self.show_message, progress.format(seconds))
             )
         finally:
-            self.works.remove(running)
+            place.works.remove(running)
 
-    def _done(self, act: RowAction, did: CommandResult) -> None:
+    def _done(self, act: RowAction, did: CommandResult, place: Place) -> None:
         def show_outcome() -> None:
-            self.last_act = act if did.ok and act.undo else None
-            more = " (u undoes it)" if self.last_act else ""
-            self.show_message(f"{did.summary}{more}: {act.line}", "done" if did.ok else "failed")
-            self.feed.ask_soon()
+            undo = act if did.ok and act.undo else None
+            self.remember_act(place, undo)
+            more = " (u undoes it)" if undo else ""
+            where = "" if place.feed is self.feed else f"{place.context}: "
+            self.show_message(f"{where}{did.summary}{more}: {act.line}", "done" if did.ok else "failed")
+            place.feed.ask_soon()
 
         self.call_from_thread(show_outcome)

@@ -19,10 +19,10 @@ from qctl import exit_codes
 from qctl.dashboard.keys import MAIN
 from qctl.dashboard.row_actions import COSTLY, RowAction, edit_schedule
 from qctl.dashboard.run_command import command_of, has_option
-from qctl.dashboard.screens.command_keys import CommandWindow
 from qctl.dashboard.screens.command_palette import Everything
 from qctl.dashboard.screens.details import DetailScreen
 from qctl.dashboard.screens.main import SCHEDULES, TASKS
+from qctl.dashboard.screens.power_keys import PowerWindow
 from qctl.dashboard.screens.schedule_panels import checked
 from qctl.dashboard.state.lazy_rows import TaskRows
 from qctl.dashboard.state.schedules import ScheduleRow
@@ -33,13 +33,13 @@ from qctl.dashboard.widgets.virtual_table import VirtualTable
 from qctl.filters import FilterError, parse
 
 
-class Dashboard(CommandWindow):
+class Dashboard(PowerWindow):
     """The main window, with key actions."""
 
     COMMANDS: ClassVar[Any] = {Everything}
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(k.keys, k.action, k.words) for k in MAIN),
-        *(Binding(view.key, f"view('{view.name}')", view.name) for view in VIEWS),
+        *(Binding(k.keys, k.action, k.words, id=k.id) for k in MAIN),
+        *(Binding(view.key, f"view('{view.name}')", view.name, id=f"view_{view.name}") for view in VIEWS),
     ]
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -93,7 +93,7 @@ class Dashboard(CommandWindow):
         elif isinstance(row, TypeRow):
             self._show_tasks(f'name:"{row.name}"')
         elif (sheet := sheet_of(row)) is not None:
-            self.push_screen(DetailScreen(sheet, self._answer))
+            self.push_screen(DetailScreen(sheet, self.asker))
 
     def _show_tasks(self, pattern: str) -> None:
         self.action_view(TASKS.name)
@@ -242,7 +242,7 @@ class Dashboard(CommandWindow):
                 line = (*line, "--yes")
             self._ask_or_do(RowAction(line, "run this", COSTLY, preview=has_option(command, "--dry-run")))
         else:
-            self.push_screen(DetailScreen(Sheet(" ".join(line), (Tab("Answer", words=line),)), self._answer))
+            self.push_screen(DetailScreen(Sheet(" ".join(line), (Tab("Answer", words=line),)), self.asker))
 
     async def action_quit(self) -> None:
         self.exit(exit_codes.OK)

@@ -6,13 +6,13 @@ In:  keys.  Out: what the main window draws next.  Before this: chart_keys.py.  
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from textual.command import SearchIcon
 
-from qctl.dashboard.keys import DETAILS, MAIN, TABLE
+from qctl.dashboard.key_table import key_shown
 from qctl.dashboard.screens.chart_keys import ChartWindow
 from qctl.dashboard.screens.details import DetailScreen
 from qctl.dashboard.screens.dialogs import Choice
@@ -33,14 +33,17 @@ class ListWindow(ChartWindow):
         row = self.table.current
         return row.target if isinstance(row, Link) else row
 
-    def _answer(self, line: tuple[str, ...]) -> str:
+    @property
+    def asker(self) -> Callable[[tuple[str, ...]], str]:
+        """Runs a command and returns its output."""
         raise NotImplementedError
 
     def action_help(self) -> None:
-        views = [(view.key, view.name) for view in VIEWS]
-        keys = [(k.shown, k.words) for k in MAIN]
-        moving = [(k.shown, k.words) for k in TABLE]
-        inside = [(k.shown, k.words) for k in DETAILS]
+        table = self.key_table
+        views = [(key_shown(table.views[view.name]), view.name) for view in VIEWS]
+        keys = [(k.shown, k.words) for k in table.main]
+        moving = [(k.shown, k.words) for k in table.rows]
+        inside = [(k.shown, k.words) for k in table.details]
         states = [
             (f"{look.glyph} {look.ascii}", look.word) for look in dict.fromkeys(state_styles.STATES.values())
         ]
@@ -51,12 +54,13 @@ class ListWindow(ChartWindow):
             Tab("Pages", inside),
             Tab("Signs", [*states, *marks]),
             Tab("Filters", words=("help", "filters")),
+            Tab("Names", [(k.id, k.words) for k in (*table.main, *table.rows, *table.details)]),
         )
-        self.push_screen(DetailScreen(Sheet("Keys", tabs), self._answer))
+        self.push_screen(DetailScreen(Sheet("Keys", tabs), self.asker))
 
     def action_audit(self) -> None:
         tab = Tab("Audit", words=("audit", "--limit", "100"))
-        self.push_screen(DetailScreen(Sheet("Audit log", (tab,)), self._answer))
+        self.push_screen(DetailScreen(Sheet("Audit log", (tab,)), self.asker))
 
     # --- keys: columns, order, colours
 

@@ -16,7 +16,8 @@ from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.widgets import Input, Static
 
-from qctl.dashboard.keys import MAIN, SCHEDULE_ONLY
+from qctl.dashboard.key_table import KeyTable, key_shown
+from qctl.dashboard.keys import SCHEDULE_ONLY
 from qctl.dashboard.screens.details import footer
 from qctl.dashboard.screens.schedule_panels import SchedulePanels, look_of
 from qctl.dashboard.state.search import Wanted
@@ -96,6 +97,7 @@ class MainWindow(App[int]):
         for one in THEMES.values():
             self.register_theme(textual_theme(one))
         self.picture = Snapshot()
+        self.key_table = KeyTable(views={view.name: view.key for view in VIEWS})
         #: why changes are refused; empty: they are permitted
         self.refusal: str = feed.refusal
         #: whether a change needs a reason
@@ -358,8 +360,10 @@ class MainWindow(App[int]):
                 self.keys, Text(f" {shown(self.meaning)}   Enter: change it   Esc: cancel", no_wrap=True)
             )
         else:
-            keys = tuple(k for k in MAIN if self._helps(k.action))
-            names = " " + " ".join(f"{v.key} {v.short or v.name}" for v in VIEWS) + " "
+            keys = tuple(k for k in self.key_table.main if self._helps(k.action))
+            of_view = self.key_table.views
+            names = " ".join(f"{key_shown(of_view[v.name])} {v.short or v.name}" for v in VIEWS)
+            names = f" {names} "
             text = footer(keys, names if width >= WIDE else NUMBERS)
             if self.view is SCHEDULES and text.cell_len > width:
                 text = footer(keys, NUMBERS)  # its keys are those that people know least

@@ -30,6 +30,7 @@ class Tab(NamedTuple):
     facts: Sequence[tuple[str, str]] = ()
     text: str = ""
     words: tuple[str, ...] = ()
+    line: str = ""  # the command line as it is shown; empty: `qctl` and the words
 
 
 class Sheet(NamedTuple):

@@ -76,7 +76,9 @@ def widths_of(fields: Sequence[Field], room: int) -> list[int]:
 class VirtualTable(ScrollView, Generic[T], can_focus=True):
     """Draws `items` through `cells`."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding(k.keys, k.action, k.words, show=False) for k in TABLE]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(k.keys, k.action, k.words, show=False, id=k.id) for k in TABLE
+    ]
 
     class Chosen(Message):
         """The user double-clicked a row."""

@@ -57,7 +57,7 @@ def test_the_keys_open_the_answer_of_the_row_and_refuse_rows_without_one() -> No
     async def go() -> list[str]:
         said = []
         window = Dashboard(Still())
-        window._answer = lambda words: asked.append(words) or "it"  # type: ignore[method-assign, func-returns-value]
+        window._answer = lambda words, place: asked.append(words) or "it"  # type: ignore[method-assign, func-returns-value]
         async with window.run_test(size=(120, 30)) as pilot:
             await pilot.press("3", "K")
             await window.workers.wait_for_complete()
