@@ -82,6 +82,7 @@ LOOK = (
     Key("W", "why", "W", "why: what a task waits for, or what became of it"),
     Key("K", "stack", "K", "stack: where a task, or a worker's tasks, are now"),
     Key("semicolon", "own_commands", ";", "own commands: those of commands.toml for this row"),
+    Key("a", "acknowledge", "a", "acknowledge the alert until it changes; A lists alerts"),
     Key("z", "zoom", "z", "the focused panel alone, or all again"),
     Key("b", "band", "b", "the selected row below the list: larger, shut, back"),
 )

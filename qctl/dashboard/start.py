@@ -15,7 +15,7 @@ import click
 
 from qctl import exit_codes
 from qctl.cli.read_only import permit
-from qctl.dashboard import key_table, own_commands
+from qctl.dashboard import alert_signals, key_table, own_commands
 from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.sources.base import Source
 from qctl.dashboard.sources.live import LiveSource
@@ -100,6 +100,7 @@ def window_for(session: Session, feed: Source, plain: bool, palette: Palette) ->
     window.root_command = context_of_click.find_root().command if context_of_click else None
     keys = key_table.load([(view.name, view.key) for view in VIEWS])
     window.use_own(keys, own_commands.load(keys))
+    window.signals = alert_signals.load()
     window.needs_reason = bool(context is not None and context.is_prod and not session.options.reason)
     try:
         if not window.needs_reason or session.is_read_only:

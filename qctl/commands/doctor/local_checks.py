@@ -23,13 +23,14 @@ class Mistake(NamedTuple):
 def check_files() -> tuple[int, list[Mistake]]:
     """How many files there are, and their mistakes."""
     from qctl.configuration import contexts
-    from qctl.dashboard import key_table, own_commands
+    from qctl.dashboard import alert_signals, key_table, own_commands
     from qctl.dashboard.views.views import VIEWS
 
     keys = key_table.load([(view.name, view.key) for view in VIEWS])
     checks: list[tuple[str, Path, Callable[[], Iterable[str]]]] = [
         ("contexts", contexts.file(), lambda: _raised(contexts.load)),
         ("keys", key_table.file(), lambda: keys.problems),
+        ("alerts", alert_signals.file(), lambda: alert_signals.load().problems),
         ("own-commands", own_commands.file(), lambda: own_commands.load(keys).problems),
     ]
     present = [check for check in checks if check[1].exists()]

@@ -181,4 +181,5 @@ def command(
 
         many = max_tasks or MANY
         feed = live(session, many) if replay is None else replayed(session, replay, speed, many)
+        feed.speaks = feed.speaks and not demo
         return run(session, feed, ascii, theme)

@@ -27,6 +27,7 @@ from qctl.dashboard.screens.schedule_panels import checked
 from qctl.dashboard.state.lazy_rows import TaskRows
 from qctl.dashboard.state.schedules import ScheduleRow
 from qctl.dashboard.views.details import Sheet, Tab, sheet_of
+from qctl.dashboard.views.episodes import Episode
 from qctl.dashboard.views.overview_lists import TypeRow
 from qctl.dashboard.views.views import VIEWS, view_named
 from qctl.dashboard.widgets.virtual_table import VirtualTable
@@ -90,6 +91,8 @@ class Dashboard(PowerWindow):
         row = self.under_cursor
         if self.cross is not None and self.view is VIEWS[0]:
             self._show_tasks(self.tasks_at_cross())
+        elif isinstance(row, Episode):
+            self.go_to_alert(row)
         elif isinstance(row, TypeRow):
             self._show_tasks(f'name:"{row.name}"')
         elif (sheet := sheet_of(row)) is not None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.widgets import Input, Static
@@ -26,8 +27,8 @@ from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.themes import THEMES, Palette, textual_theme
 from qctl.dashboard.views import cells as words
 from qctl.dashboard.views import schedules
-from qctl.dashboard.views.alerts import alerts
 from qctl.dashboard.views.band import paint as paint_band
+from qctl.dashboard.views.episodes import Episode, Episodes
 from qctl.dashboard.views.overview import Overview
 from qctl.dashboard.views.overview_lists import Link, Panel
 from qctl.dashboard.views.panels import Scene
@@ -96,7 +97,7 @@ class MainWindow(App[int]):
         self.panes = words.CellFormatter(plain)
         for one in THEMES.values():
             self.register_theme(textual_theme(one))
-        self.picture = Snapshot()
+        self.picture, self.episodes = Snapshot(), Episodes()
         self.key_table = KeyTable(views={view.name: view.key for view in VIEWS})
         #: why changes are refused; empty: they are permitted
         self.refusal: str = feed.refusal
@@ -170,6 +171,9 @@ class MainWindow(App[int]):
         self.table.highlight = self.panes.highlight
         self.theme = palette.name
 
+    def speak(self, begun: list[Episode], context: str) -> None:
+        raise NotImplementedError
+
     # --- drawing
 
     @property
@@ -184,6 +188,10 @@ class MainWindow(App[int]):
         self.look_at_schedule()
         fresh = self.feed.take(self.selection)
         self.feed.memory.charts.look(fresh)
+        begun = self.episodes.update(fresh)
+        if self.feed.speaks:
+            self.speak(begun, self.where.context)
+        fresh = msgspec.structs.replace(fresh, episodes=self.episodes.rows())
         if self.frozen_at is None:
             self.picture = fresh
         self.behind = None if self.frozen_at is None else fresh.events - self.frozen_at
@@ -296,7 +304,7 @@ class MainWindow(App[int]):
 
     def _alerts(self, picture: Snapshot, width: int) -> Text:
         """The line of what needs a person."""
-        text, found = Text(no_wrap=True, overflow="ellipsis"), alerts(picture, picture.charts)
+        text, found = Text(no_wrap=True, overflow="ellipsis"), [e for e in picture.episodes if e.is_open]
         for number, alert in enumerate(found):
             look = state_styles.look("FAILURE")
             sign = (
@@ -307,8 +315,13 @@ class MainWindow(App[int]):
                 else "▲"
             )
             text.append((" | " if self.plain else " · ") if number else " ", self.panes.style("faint"))
-            text.append(shown(f"{sign} {alert.text}"), self.panes.style(alert.word))
-        if not found:
+            text.append(shown(f"{sign} {alert.what}"), self.panes.style(alert.word))
+            if alert.after and not number:
+                text.append(shown(f", began {alert.cause}"), self.panes.style("faint"))
+        seen = sum(e.acknowledged is not None for e in picture.episodes)
+        if seen:
+            text.append(f" ({seen} acknowledged)", self.panes.style("faint"))
+        if not (found or seen):
             words = "nothing needs attention" if picture.asked else "asking the workers and the broker …"
             text.append(f" {words}", self.panes.style("faint"))
         return text
@@ -362,7 +375,8 @@ class MainWindow(App[int]):
         else:
             keys = tuple(k for k in self.key_table.main if self._helps(k.action))
             of_view = self.key_table.views
-            names = " ".join(f"{key_shown(of_view[v.name])} {v.short or v.name}" for v in VIEWS)
+            numbered = [v for v in VIEWS if v.key.isdigit()]
+            names = " ".join(f"{key_shown(of_view[v.name])} {v.short or v.name}" for v in numbered)
             names = f" {names} "
             text = footer(keys, names if width >= WIDE else NUMBERS)
             if self.view is SCHEDULES and text.cell_len > width:

@@ -14,7 +14,8 @@ from qctl.dashboard.key_table import KeyTable
 from qctl.dashboard.own_commands import OwnCommand, OwnCommands
 from qctl.dashboard.row_actions import REVERSIBLE, RowAction
 from qctl.dashboard.run_command import CommandResult, Running
-from qctl.dashboard.screens.command_keys import CommandWindow, Place
+from qctl.dashboard.screens.alert_keys import AlertWindow
+from qctl.dashboard.screens.command_keys import Place
 from qctl.dashboard.screens.details import DetailScreen
 from qctl.dashboard.screens.dialogs import Choice, Question
 from qctl.dashboard.views.details import Sheet, Tab
@@ -24,7 +25,7 @@ from qctl.dashboard.views.overview_lists import Link
 NOT_STARTED = 127
 
 
-class PowerWindow(CommandWindow):
+class PowerWindow(AlertWindow):
     """The main window, with the user's commands and keys."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -41,7 +42,7 @@ class PowerWindow(CommandWindow):
     def on_mount(self) -> None:
         super().on_mount()
         self.set_keymap(dict(self.key_table.keymap))
-        problems = (*self.key_table.problems, *self.own.problems)
+        problems = (*self.key_table.problems, *self.own.problems, *self.signals.problems)
         if problems:
             more = f" (and {len(problems) - 1} more: `qctl doctor --local`)" if len(problems) > 1 else ""
             self.show_message(f"{problems[0]}{more}", "failed")
