@@ -83,6 +83,8 @@ LOOK = (
     Key("K", "stack", "K", "stack: where a task, or a worker's tasks, are now"),
     Key("semicolon", "own_commands", ";", "own commands: those of commands.toml for this row"),
     Key("a", "acknowledge", "a", "acknowledge the alert until it changes; A lists alerts"),
+    Key("left_parenthesis", "context(-1)", "(", "previous context, of several", name="context_previous"),
+    Key("right_parenthesis", "context(1)", ")", "next context, of several", name="context_next"),
     Key("z", "zoom", "z", "the focused panel alone, or all again"),
     Key("b", "band", "b", "the selected row below the list: larger, shut, back"),
 )

@@ -22,8 +22,8 @@ from qctl.dashboard.run_command import command_of, has_option
 from qctl.dashboard.screens.command_palette import Everything
 from qctl.dashboard.screens.details import DetailScreen
 from qctl.dashboard.screens.main import SCHEDULES, TASKS
-from qctl.dashboard.screens.power_keys import PowerWindow
 from qctl.dashboard.screens.schedule_panels import checked
+from qctl.dashboard.screens.tabs import TabWindow
 from qctl.dashboard.state.lazy_rows import TaskRows
 from qctl.dashboard.state.schedules import ScheduleRow
 from qctl.dashboard.views.details import Sheet, Tab, sheet_of
@@ -34,7 +34,7 @@ from qctl.dashboard.widgets.virtual_table import VirtualTable
 from qctl.filters import FilterError, parse
 
 
-class Dashboard(PowerWindow):
+class Dashboard(TabWindow):
     """The main window, with key actions."""
 
     COMMANDS: ClassVar[Any] = {Everything}

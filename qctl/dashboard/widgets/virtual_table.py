@@ -146,6 +146,17 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         self.scroll_to(0, 0, animate=False, immediate=True)
         self.refresh()
 
+    def keep(self) -> tuple[Any, ...]:
+        """The state of the table besides its items, for restore()."""
+        place = self.cursor, self._cursor_key, self.follows, self.scroll_offset.y
+        return (*place, self.order, self.hidden, self.marked, self.wide)
+
+    def restore(self, kept: tuple[Any, ...]) -> None:
+        """Take the state of keep(); call show() before and put() after it."""
+        self.cursor, self._cursor_key, self.follows, top, *rest = kept
+        self.order, self.hidden, self.marked, self.wide = rest
+        self.call_after_refresh(self.scroll_to, y=top, animate=False)
+
     def put(self, items: Sequence[T], faded: bool = False) -> None:
         """Show these items."""
         self.items = items
