@@ -145,6 +145,10 @@ def command(
     """
     session = current()
     with contextlib.ExitStack() as stage:
+        if (all_contexts or contexts) and (serve or demo or replay or dump or record or camera or tasks):
+            why = "--all-contexts and --contexts open the dashboard on live fleets, in a terminal"
+            raise exit_codes.CommandError(exit_codes.USAGE, why, "leave out the other options and FILTER")
+        shown = _contexts(session, all_contexts, contexts)
         if demo:
             from qctl.commands.demo.fleet_broker import on_stage
 
@@ -166,10 +170,6 @@ def command(
                 wanted = parse(" ".join(tasks))
             choice = Choice(kinds, limit, duration, wanted)
             return print_events(session, choice, RecordingOptions(record, replay, speed), max_tasks or FEW)
-        shown = _contexts(session, all_contexts, contexts)
-        if shown and (serve or demo or replay is not None):
-            words = "--all-contexts and --contexts show live fleets in a terminal"
-            raise exit_codes.CommandError(exit_codes.USAGE, words, "leave out --serve, --demo and --replay")
         if serve:
             from qctl.dashboard.browser import serve as in_a_browser
 

@@ -6,6 +6,7 @@ Before this: list_keys.py.  After this: keys.py.  Beside it: row_actions.py maps
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,6 +40,7 @@ class CommandWindow(ListWindow):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.acting: list[tuple[str, Any, int]] = []  # the rows of the action that is asked for
         self.last_act: RowAction | None = None
         self.works: list[Running] = []  # running commands that change something
 
@@ -104,6 +106,12 @@ class CommandWindow(ListWindow):
         rows = [r.target if isinstance(r, Link) else r for r in self.table.marked.values()]
         if not rows and self.under_cursor is not None:
             rows = [self.under_cursor]
+        items = list(self.table.marked.values()) or [self.table.current]
+        keys = [self.table.key(item) for item in items if item is not None]
+        if self.removed.gone.intersection(keys):
+            self.show_message("not done: the row is gone, and shown for a moment only")
+            return
+        self.acting = [self._held(key, item) for key, item in zip(keys, items, strict=False)]
         act = VERBS[verb](rows, self.pattern if self.every else "")
         if act is None and not self.refusal:
             does_one = len(rows) > 1 and VERBS[verb](rows[:1], "") is not None
@@ -111,6 +119,13 @@ class CommandWindow(ListWindow):
             self.show_message(f"{verb.replace('_', ' ')} {why}")
         elif act is not None or self.refusal:
             self._ask_or_do(act)
+
+    def _held(self, key: str, item: Any) -> tuple[str, Any, int]:
+        """What is kept of a row that an action is run for: key, row, and position in its list."""
+        if not isinstance(item, Link):
+            return key, item, self.table.cursor
+        rows = self.picture.failures
+        return key, item.target, rows.index(item.target) if item.target in rows else 0
 
     def _ask_or_do(self, act: RowAction | None) -> None:
         if self.picture.trouble and self.picture.asked:
@@ -140,6 +155,8 @@ class CommandWindow(ListWindow):
 
     def _do(self, act: RowAction) -> None:
         self.every, place = False, self.place
+        self.removed.hold(self.acting, time.monotonic())
+        self.acting = []
         self.table.clear_marks()
         self.show_message(f"{act.line} …")
         self.run_worker(lambda: self._done(act, self._work(act, place), place), thread=True)

@@ -70,6 +70,7 @@ class Dashboard(TabWindow):
                 self.visited = [*self.visited[: self.visit + 1], view][-50:]
                 self.visit = len(self.visited) - 1
         self.view, self.every = view, False
+        self.removed.forget()
         self.table.show(view.fields, view.id_of, view.cells(self.panes), view.empty)
         self._leave_line()
         self.redraw()
@@ -204,6 +205,7 @@ class Dashboard(TabWindow):
             return  # the line of the keys says what is wrong
         self._leave_line()
         if what == "schedule" and self.editing is not None:
+            self.acting = []
             self._ask_or_do(edit_schedule(self.editing, text))
         elif what == "command":
             self._run_line(text)
@@ -243,6 +245,7 @@ class Dashboard(TabWindow):
         if getattr(command, "changes", True):
             if has_option(command, "--yes") and "--yes" not in line:
                 line = (*line, "--yes")
+            self.acting = []
             self._ask_or_do(RowAction(line, "run this", COSTLY, preview=has_option(command, "--dry-run")))
         else:
             self.push_screen(DetailScreen(Sheet(" ".join(line), (Tab("Answer", words=line),)), self.asker))

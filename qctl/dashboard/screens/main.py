@@ -21,6 +21,7 @@ from qctl.dashboard.key_table import KeyTable, key_shown
 from qctl.dashboard.keys import SCHEDULE_ONLY
 from qctl.dashboard.screens.details import footer
 from qctl.dashboard.screens.schedule_panels import SchedulePanels, look_of
+from qctl.dashboard.state.removed_rows import RemovedRows
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.series import Charts
 from qctl.dashboard.state.snapshot import Snapshot
@@ -30,7 +31,7 @@ from qctl.dashboard.views import schedules
 from qctl.dashboard.views.band import paint as paint_band
 from qctl.dashboard.views.episodes import Episode, Episodes
 from qctl.dashboard.views.overview import Overview
-from qctl.dashboard.views.overview_lists import Link, Panel
+from qctl.dashboard.views.overview_lists import Link, Panel, link_key
 from qctl.dashboard.views.panels import Scene
 from qctl.dashboard.views.views import VIEWS, View
 from qctl.dashboard.widgets.canvas import Canvas
@@ -97,6 +98,7 @@ class MainWindow(App[int]):
         self.panes = words.CellFormatter(plain)
         for one in THEMES.values():
             self.register_theme(textual_theme(one))
+        self.removed = RemovedRows()
         self.picture, self.episodes = Snapshot(), Episodes()
         self.key_table = KeyTable(views={view.name: view.key for view in VIEWS})
         #: why changes are refused; empty: they are permitted
@@ -222,7 +224,12 @@ class MainWindow(App[int]):
         if (self.table.painter is not None) is not is_picture:
             self.table.painter = self.paint if is_picture else None
             self.table.painting.forget()
-        rows = self._rows(picture)
+        clock = time.monotonic()
+        if self.table.painter is not None:
+            rows = self._rows(self.removed.restore(picture, link_key, clock))
+        else:
+            rows = self.removed.splice(self._rows(picture), self.view.id_of, clock)
+        self.table.gone = self.removed.gone
         pattern = self.pattern + (" (all marked)" if self.every else "")
         title = schedules.title(picture.schedules, len(rows), pattern, self.plain) if is_schedule else ""
         if is_picture and not faded:
@@ -300,7 +307,9 @@ class MainWindow(App[int]):
         current, size = self.table.current, self.table.size
         key = str(current.key) if isinstance(current, Link) and self.table.has_focus else ""
         marked = list(self.table.marked)
-        return self.overview.paint(self.scene, self.plan, (size.width, size.height), key, marked)
+        return self.overview.paint(
+            self.scene, self.plan, (size.width, size.height), key, marked, self.table.gone
+        )
 
     def _alerts(self, picture: Snapshot, width: int) -> Text:
         """The line of what needs a person."""

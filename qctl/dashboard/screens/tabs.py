@@ -14,6 +14,7 @@ from qctl.dashboard.row_actions import RowAction
 from qctl.dashboard.screens.command_keys import Place
 from qctl.dashboard.screens.power_keys import PowerWindow
 from qctl.dashboard.sources.base import Source
+from qctl.dashboard.state.removed_rows import RemovedRows
 from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.views.cells import TabLabel, Where
 from qctl.dashboard.views.episodes import Episodes
@@ -63,6 +64,8 @@ class FleetTab:
             "overview": Overview(),
             "plan": [],
             "editing": None,
+            "removed": RemovedRows(),
+            "acting": [],
         }
 
     @property
