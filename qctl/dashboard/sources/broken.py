@@ -28,4 +28,4 @@ class BrokenSource(Source):
         self.memory.finder.stop()
 
     def take(self, wanted: Wanted | None = None) -> Snapshot:
-        return Snapshot(at=time.time(), trouble=self.why, charts=self.memory.charts.copy())
+        return Snapshot(at=time.time(), trouble=self.why, tape="not opened", charts=self.memory.charts.copy())

@@ -349,7 +349,9 @@ class CellFormatter:
             text = "overview"
         elif pattern:
             text += f"  /{pattern}/"
-        if snapshot.trouble:
+        if snapshot.trouble and snapshot.tape:
+            text = snapshot.trouble
+        elif snapshot.trouble:
             good = (
                 time.strftime("as of %H:%M:%S", time.localtime(snapshot.as_of))
                 if snapshot.asked

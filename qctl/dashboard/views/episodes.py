@@ -50,6 +50,7 @@ class Episode(msgspec.Struct, frozen=True):
     after_s: float = 0.0  # how long before
     ended_at: float | None = None
     acknowledged: float | None = None  # the amount at that time
+    is_older: bool = False  # it began before the dashboard was opened, so `since` is only when it was seen
 
     @property
     def is_open(self) -> bool:
@@ -82,7 +83,8 @@ class Episodes:
             before = self._known.get(name)
             is_new = before is None or (before.ended_at is not None and picture.at - before.ended_at > SAME_S)
             if before is None or is_new:
-                made = _begin(name, alert, picture.at, changes)
+                is_older = alert.since is None and picture.at - self._began < QUIET_S
+                made = _begin(name, alert, picture.at, () if is_older else changes, is_older)
                 begun.append(made)
             else:
                 made = _go_on(before, alert)
@@ -119,13 +121,23 @@ class Episodes:
         return done
 
 
-def _begin(name: str, alert: Alert, at: float, changes: Sequence[Change]) -> Episode:
+def _begin(name: str, alert: Alert, at: float, changes: Sequence[Change], is_older: bool = False) -> Episode:
     since = at if alert.since is None else min(alert.since, at)
     # A change of the same worker or queue is the alert itself.
     own = f"{alert.key} " if alert.kind in ("silent", "paused") else "\0"
     before = [c for c in changes if 0 <= since - c.at <= CAUSE_S and not c.words.startswith(own)]
     after, after_s = (before[-1].words, since - before[-1].at) if before else ("", 0.0)
-    return Episode(name, alert.text, alert.word, alert.key, since, alert.amount, after, after_s)
+    return Episode(
+        name,
+        alert.text,
+        alert.word,
+        alert.key,
+        since,
+        alert.amount,
+        after,
+        after_s,
+        is_older=is_older,
+    )
 
 
 def _go_on(before: Episode, alert: Alert) -> Episode:
@@ -148,11 +160,16 @@ def cells(panes: CellFormatter, one: Episode) -> list[Part]:
         state, style = "open", panes.style(one.word)
     return [
         Part(state, style),
-        Part(age(max(now - one.since, 0))),
+        Part(lasted(one, now)),
         Part(one.what, style),
         Part(one.where or "the fleet"),
         Part(one.cause or "-"),
     ]
+
+
+def lasted(one: Episode, now: float) -> str:
+    """How long ago an episode began; `>`: longer, since it is older than the dashboard."""
+    return f"{'>' if one.is_older else ''}{age(max(now - one.since, 0))}"
 
 
 def spoken(one: Episode) -> str:

@@ -16,7 +16,7 @@ from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.sources.replay import Replay
 from qctl.dashboard.state.series import Charts
 from qctl.dashboard.state.snapshot import QueueRow, Snapshot, WorkerRow
-from qctl.dashboard.views.episodes import Episodes
+from qctl.dashboard.views.episodes import Episodes, lasted
 from tests.support.still import NOW, Still
 
 WELL = WorkerRow("w1@host", "online", 1, 4)
@@ -41,7 +41,9 @@ def test_what_is_there_at_the_opening_is_shown_and_does_not_speak() -> None:
     episodes = Episodes()
 
     assert episodes.update(moment(0, NOBODY)) == [] and episodes.update(moment(20, NOBODY)) == []
-    assert [one.is_open for one in episodes.rows()] == [True]
+    assert [(one.is_open, lasted(one, NOW + 20), one.cause) for one in episodes.rows()] == [
+        (True, ">20s", "")
+    ]
 
 
 def test_an_episode_names_the_change_before_it_and_ends_with_its_cause_but_not_with_the_broker() -> None:
