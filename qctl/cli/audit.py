@@ -13,7 +13,7 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qctl import exit_codes
 from qctl.cli.session import Session
@@ -21,6 +21,9 @@ from qctl.configuration.directories import state_dir
 from qctl.output.secrets import hide
 from qctl.output.text import stamp
 from qctl.output.writer import to_json
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
 
 MOST_BYTES = 5_000_000
 #: longer words of a command line are replaced by their length
@@ -34,35 +37,55 @@ def record(session: Session, code: int) -> None:
     """Log the command that ran, with its exit code."""
     if code in NOTHING_DONE:
         return
-    raw = to_json(_entry(session, code))
+    app = session.__dict__.get("app")
+    context = session.context.name if session.context else None
+    command = "qctl " + shlex.join(masked(session.argv))
+    raw = to_json(_entry(app, context, command, code, session.options.reason))
     try:
         _append(file(), raw + "\n")
     except OSError as exc:
         session.out.warn(f"warning: the audit log {file()} cannot be written: {exc.strerror}")
-    if code == exit_codes.UNAVAILABLE or "app" not in session.__dict__:
-        return  # the broker was not reached
+    if code != exit_codes.UNAVAILABLE and app is not None:  # else the broker was not reached
+        _share(app, raw)
+
+
+def record_program(app: App, context: str, words: Sequence[str], code: int, reason: str | None) -> str:
+    """Log a program that the user's own command ran, with its exit code. Return why the file cannot be
+    written; empty: it is."""
+    raw = to_json(_entry(app, context or None, shlex.join(masked(words)), code, reason))
     try:
-        if session.broker.features.audits:
-            session.broker.administration.audit(raw.encode("utf-8", "backslashreplace"))
+        _append(file(), raw + "\n")
+    except OSError as exc:
+        return f"the audit log {file()} cannot be written: {exc.strerror}"
+    finally:
+        _share(app, raw)
+    return ""
+
+
+def _share(app: App, raw: str) -> None:
+    """Add an entry to the log at the broker."""
+    try:
+        if app.broker.features.audits:
+            app.broker.administration.audit(raw.encode("utf-8", "backslashreplace"))
     except Exception:
         return  # the change is made; a missing log entry must not turn it into a failure
 
 
-def _entry(session: Session, code: int) -> dict[str, Any]:
+def _entry(
+    app: App | None, context: str | None, command: str, code: int, reason: str | None
+) -> dict[str, Any]:
     from qcore.errors import mask_url
 
-    context = session.context
-    app = session.__dict__.get("app")
     return {
         "at": stamp(time.time()),
         "user": _user(),
         "host": os.uname().nodename,
         "pid": os.getpid(),
-        "context": context.name if context else None,
+        "context": context,
         "broker": mask_url(str(app.broker_url())) if app is not None else None,
-        "command": "qctl " + shlex.join(masked(session.argv)),
+        "command": command,
         "code": code,
-        "reason": session.options.reason,
+        "reason": reason,
     }
 
 

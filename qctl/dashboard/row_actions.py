@@ -30,9 +30,14 @@ class RowAction(NamedTuple):
     undo: tuple[str, ...] = ()
     preview: bool = False  # the command has --dry-run
     name: str = ""
+    own: str = ""  # the name of the user's command, whose words are those of a program
+    background: bool = False  # its output is not shown
+    reads_only: bool = False  # it changes nothing
 
     @property
     def line(self) -> str:
+        if self.own:
+            return shlex.join(self.words)
         return "qctl " + shlex.join(w for w in self.words if w != "--yes")
 
 

@@ -33,21 +33,35 @@ class CommandResult(NamedTuple):
 class Running:
     """A running command. Raises OSError when it cannot be started."""
 
-    def __init__(self, app: App, words: Sequence[str], extra: Sequence[str] = ()) -> None:
-        """`qctl WORDS` at the app's broker; extra: global options such as --context."""
+    def __init__(
+        self, app: App, words: Sequence[str], extra: Sequence[str] = (), is_program: bool = False
+    ) -> None:
+        """`qctl WORDS` at the app's broker; extra: global options such as --context.
+
+        is_program: the words are a program and its arguments, which no shell reads; `qctl` is this one.
+        """
         env = {**os.environ, "QCTL_BROKER_URL": app.broker_url(), "NO_COLOR": "1"}
         if app.conf.result_backend:
             env["QCTL_RESULT_BACKEND"] = str(app.conf.result_backend)
+        argv = [sys.executable, "-m", "qctl", *extra, *words]
+        if is_program:
+            argv = [sys.executable, "-m", "qctl", *extra, *words[1:]] if words[0] == "qctl" else list(words)
         self.words = tuple(words)
         self._cancelled = False
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "qctl", *extra, *words],
+            argv,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
         )
+
+    @property
+    def code(self) -> int | None:
+        """The exit code of the command; None while it runs."""
+        return self._process.returncode
 
     def cancel(self) -> None:
         """Interrupt the command as Ctrl-C does: it finishes the current message."""

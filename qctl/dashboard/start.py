@@ -9,18 +9,24 @@ import contextlib
 import ctypes
 import gc
 import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from qctl import exit_codes
 from qctl.cli.read_only import permit
+from qctl.dashboard import alert_signals, key_table, own_commands
 from qctl.dashboard.screens.keys import Dashboard
+from qctl.dashboard.screens.tabs import FleetTab
 from qctl.dashboard.sources.base import Source
+from qctl.dashboard.sources.broken import BrokenSource
 from qctl.dashboard.sources.live import LiveSource
 from qctl.dashboard.sources.replay import Replay
 from qctl.dashboard.themes import THEMES, Palette, chosen
 from qctl.dashboard.views.cells import Where
+from qctl.dashboard.views.views import VIEWS
 
 if TYPE_CHECKING:
     from qctl.cli.session import Session
@@ -46,16 +52,58 @@ def _collect_seldom() -> None:
 
 def run(session: Session, feed: Source, plain: bool, colours: str | None = None) -> int:
     """Show the dashboard until it is closed; return the exit code."""
+    window = window_for(session, feed, plain, palette_named(colours))
+    return _run(session, window, [feed])
+
+
+def run_contexts(
+    session: Session, names: Sequence[str], max_tasks: int, plain: bool, colours: str | None = None
+) -> int:
+    """Show the fleets of these contexts, each in a tab, until the dashboard is closed; return the code."""
+    palette = palette_named(colours)
+    others, tabs = open_contexts(session, names, max_tasks)
+    try:
+        window = window_for(session, tabs[0].feed, plain, palette)
+        window.use_tabs(tabs)
+        return _run(session, window, [tab.feed for tab in tabs])
+    finally:
+        for other in others:
+            other.close()
+
+
+def open_contexts(
+    session: Session, names: Sequence[str], max_tasks: int
+) -> tuple[list[Session], list[FleetTab]]:
+    """A session and a tab for each context; a context with a mistake has a tab that says so."""
+    others, tabs = [], []
+    for name in names:
+        feed: Source
+        try:
+            other = session.in_context(name)
+            other.options.reason = session.options.reason
+            feed = LiveSource(other.app, max_tasks, MOST_BYTES // len(names))
+            others.append(other)
+            tabs.append(tab_for(other, feed))
+        except Exception as exc:
+            stop = exit_codes.explain(exc)
+            if stop is None:
+                raise
+            tabs.append(FleetTab(BrokenSource(stop.message), ["--context", name], Where(name)))
+    return others, tabs
+
+
+def _run(session: Session, window: Dashboard, feeds: Sequence[Source]) -> int:
     if session.options.no_color:
         os.environ["NO_COLOR"] = "1"
-    window = window_for(session, feed, plain, palette_named(colours))
     _give_memory_back()
     _collect_seldom()
-    feed.start()
+    for feed in feeds:
+        feed.start()
     try:
         code: Any = window.run()
     finally:
-        feed.stop()
+        with ThreadPoolExecutor(len(feeds)) as pool:  # a hanging broker delays its own end only
+            list(pool.map(lambda feed: feed.stop(), feeds))
     failure = getattr(window, "_exception", None)
     if failure is not None:
         raise failure
@@ -83,6 +131,19 @@ def palette_named(name: str | None) -> Palette:
 
 def window_for(session: Session, feed: Source, plain: bool, palette: Palette) -> Dashboard:
     """The window for a session, with the context's name and whether changes are permitted."""
+    tab = tab_for(session, feed)
+    window = Dashboard(feed, plain, (), palette)
+    window.use_tabs([tab])
+    context_of_click = click.get_current_context(silent=True)
+    window.root_command = context_of_click.find_root().command if context_of_click else None
+    keys = key_table.load([(view.name, view.key) for view in VIEWS])
+    window.use_own(keys, own_commands.load(keys))
+    window.signals = alert_signals.load()
+    return window
+
+
+def tab_for(session: Session, feed: Source) -> FleetTab:
+    """The fleet of a session: its context's name, and whether changes are permitted."""
     context = session.context
     extra = ["--context", context.name] if context is not None else []
     if session.options.reason:
@@ -93,13 +154,11 @@ def window_for(session: Session, feed: Source, plain: bool, palette: Palette) ->
     if session.is_read_only:
         warnings.append("RO")
     where = Where(context.name if context is not None else "", warnings=tuple(warnings))
-    window = Dashboard(feed, plain, extra, palette, where)
-    context_of_click = click.get_current_context(silent=True)
-    window.root_command = context_of_click.find_root().command if context_of_click else None
-    window.needs_reason = bool(context is not None and context.is_prod and not session.options.reason)
+    needs_reason = bool(context is not None and context.is_prod and not session.options.reason)
+    refusal = feed.refusal
     try:
-        if not window.needs_reason or session.is_read_only:
+        if not needs_reason or session.is_read_only:
             permit(session, "qctl control")
     except exit_codes.CommandError as stop:
-        window.refusal = window.refusal or f"{stop.message}; {stop.hint}"
-    return window
+        refusal = refusal or f"{stop.message}; {stop.hint}"
+    return FleetTab(feed, extra, where, refusal, needs_reason)

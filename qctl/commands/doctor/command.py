@@ -20,6 +20,7 @@ COLUMNS = [Column("LEVEL"), Column("NAME"), Column("WHAT")]
         ("qctl doctor", "diagnose the fleet; each finding comes with the command that fixes it"),
         ("qctl doctor -o json", "for scripts; exit code 6 when there is an error"),
         ("qctl doctor --guarantees", "the delivery guarantees of these settings"),
+        ("qctl doctor --local", "qctl's own files: contexts, keys and commands of the dashboard"),
         ("qctl doctor --fix reply-queues", "delete reply queues whose client is gone"),
     ],
     exit_codes={
@@ -31,7 +32,8 @@ COLUMNS = [Column("LEVEL"), Column("NAME"), Column("WHAT")]
 )
 @click.option("--fix", metavar="NAME", help="Apply the built-in fix of that name.")
 @click.option("--guarantees", is_flag=True, help="Print the delivery guarantees of these settings.")
-def command(fix: str | None, guarantees: bool) -> int:
+@click.option("--local", is_flag=True, help="Check qctl's own configuration files, without the broker.")
+def command(fix: str | None, guarantees: bool, local: bool) -> int:
     """Diagnose the fleet; each finding has the command that fixes it.
 
     It checks workers, queues, the schedule, clocks, server settings and stale keys, and changes nothing.
@@ -46,6 +48,8 @@ def command(fix: str | None, guarantees: bool) -> int:
         return _mend(fix)
     if guarantees:
         return _promise()
+    if local:
+        return _local()
     facts = gather(session.app)
     found = examine(facts)
     items = [
@@ -81,6 +85,23 @@ def _promise() -> int:
     whose = f"of {count(found.workers, 'worker')}" if found.workers else "of the app; no worker answered"
     session.out.note(f"settings {whose}; all guarantees are described in docs/guarantees.md")
     return exit_codes.OK
+
+
+def _local() -> int:
+    from qctl.commands.doctor.local_checks import check_files
+
+    out = current().out
+    files, found = check_files()
+    items = [{"level": "error", "name": m.name, "about": str(m.path), "what": m.what} for m in found]
+    if out.for_people:
+        for mistake in found:
+            out.line(f"{paint('error', FAILED.ansi, out.colour)} {mistake.name}")
+            out.text(f"  {mistake.what}")
+    else:
+        out.items("doctor.local", items, COLUMNS, [["error", m.name, m.what] for m in found], "name")
+    words = count(len(found), "error") if found else "no problems found"
+    out.note(f"{words} ({count(files, 'file')} checked)")
+    return exit_codes.NOT_MET if found else exit_codes.OK
 
 
 def _mend(name: str) -> int:

@@ -13,8 +13,8 @@ import click
 
 from qctl import exit_codes
 from qctl.cli.command import command as page
-from qctl.cli.session import current
-from qctl.cli.types import Span
+from qctl.cli.session import Session, current
+from qctl.cli.types import Names, Span
 from qctl.cli.unlike_celery import refused
 
 NO_DAEMON = "`qctl events` has no background process; start it with a supervisor such as systemd"
@@ -37,6 +37,7 @@ FEW, MANY = 10_000, 1_000_000
             "replay it at ten times the speed; [ ] jump 10 s back and on",
         ),
         ("qctl events --serve --port 8800", "in a browser on this machine"),
+        ("qctl events --all-contexts", "the fleets of all contexts, each in a tab"),
         ("qctl events --demo", "with simulated workers and tasks"),
         ("qctl -A proj events -c proj.Camera -F 5", "call a camera with the state every 5 s"),
     ],
@@ -91,6 +92,10 @@ FEW, MANY = 10_000, 1_000_000
 )
 @click.option("--ascii", is_flag=True, help="Dashboard: plain characters for states and lines, no colours.")
 @click.option("--theme", metavar="NAME", help="Dashboard: colour theme; T lists them. [env: QCTL_THEME]")
+@click.option("--all-contexts", is_flag=True, help="Dashboard: a tab for each context; ( and ) change it.")
+@click.option(
+    "--contexts", type=Names(), metavar="NAME,…", help="Dashboard: a tab for each of these contexts."
+)
 @click.option("--serve", is_flag=True, help="Serve the dashboard to browsers, read-only unless --read-write.")
 @click.option("--host", default="127.0.0.1", help="--serve: address to listen on. [default: 127.0.0.1]")
 @click.option(
@@ -125,6 +130,8 @@ def command(
     rate: float,
     ascii: bool,
     theme: str | None,
+    all_contexts: bool,
+    contexts: list[str] | None,
     serve: bool,
     host: str,
     port: int,
@@ -138,6 +145,10 @@ def command(
     """
     session = current()
     with contextlib.ExitStack() as stage:
+        if (all_contexts or contexts) and (serve or demo or replay or dump or record or camera or tasks):
+            why = "--all-contexts and --contexts open the dashboard on live fleets, in a terminal"
+            raise exit_codes.CommandError(exit_codes.USAGE, why, "leave out the other options and FILTER")
+        shown = _contexts(session, all_contexts, contexts)
         if demo:
             from qctl.commands.demo.fleet_broker import on_stage
 
@@ -177,8 +188,27 @@ def command(
                 "the dashboard needs a terminal",
                 "`qctl events --dump` prints lines instead",
             )
-        from qctl.dashboard.start import live, replayed, run
+        from qctl.dashboard.start import live, replayed, run, run_contexts
 
         many = max_tasks or MANY
+        if shown:
+            return run_contexts(session, shown, many, ascii, theme)
         feed = live(session, many) if replay is None else replayed(session, replay, speed, many)
+        feed.speaks = feed.speaks and not demo
         return run(session, feed, ascii, theme)
+
+
+def _contexts(session: Session, all_contexts: bool, names: list[str] | None) -> list[str]:
+    """The contexts that get a tab; none: the effective one is shown, without tabs."""
+    from qctl.configuration import contexts
+
+    if not all_contexts and not names:
+        return []
+    known = contexts.load(session.out.warn)
+    wanted = known if all_contexts else names or ()
+    chosen = [contexts.named(known, name, "--contexts").name for name in wanted]
+    if not chosen:
+        raise exit_codes.CommandError(
+            exit_codes.NOT_FOUND, "there is no context", "`qctl ctx add NAME -b URL` makes one"
+        )
+    return list(dict.fromkeys(chosen))

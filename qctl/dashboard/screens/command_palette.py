@@ -12,7 +12,9 @@ from typing import Any, Protocol, cast
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 from qcore.control.commands.registry import commands
-from qctl.dashboard.keys import ACT, LOOK
+from qctl.dashboard.key_table import KeyTable, key_shown
+from qctl.dashboard.keys import ACT
+from qctl.dashboard.own_commands import OwnCommands
 from qctl.dashboard.views.views import VIEWS
 
 Do = Callable[[], None]
@@ -22,6 +24,8 @@ class CommandTarget(Protocol):
     """The dashboard's interface for the palette."""
 
     refusal: str
+    key_table: KeyTable
+    own: OwnCommands
 
     def action_view(self, name: str) -> None: ...
 
@@ -42,13 +46,20 @@ class Everything(Provider):
     def _all(self) -> Iterator[tuple[str, str, Do]]:
         window = self._window
         for view in VIEWS:
-            yield f"view: {view.name}", f"key {view.key}", partial(window.action_view, view.name)
-        for key in LOOK:
+            shown = key_shown(window.key_table.views[view.name])
+            yield f"view: {view.name}", f"key {shown}", partial(window.action_view, view.name)
+        changing = {key.id for key in ACT}
+        looking = [key for key in window.key_table.main if key.id not in changing]
+        for key in looking:
             if key.action not in ("command_palette", "details") and not key.action.startswith("app."):
                 yield key.words, f"key {key.shown}", partial(self._press, key.action)
+        for number, own in enumerate(window.own.commands):
+            if own.reads_only or not window.refusal:
+                shown = f"key {key_shown(own.key)}" if own.key else "own command"
+                yield f"own command: {own.name}", shown, partial(self._press, f"own({number})")
         if window.refusal:
             return
-        for key in ACT:
+        for key in (one for one in window.key_table.main if one.id in changing):
             yield key.words, f"key {key.shown}", partial(self._press, key.action)
         for command in commands():
             if command.visible:

@@ -62,12 +62,12 @@ def _style(line: str) -> str:
 class DetailScreen(Screen[None]):
     """A full page over the tables."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding(k.keys, k.action, k.words) for k in DETAILS]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding(k.keys, k.action, k.words, id=k.id) for k in DETAILS]
 
-    def __init__(self, sheet: Sheet, ask: Ask | None = None) -> None:
-        """ask: runs a command; it is called in a separate thread."""
+    def __init__(self, sheet: Sheet, ask: Ask | None = None, tab: str = "") -> None:
+        """ask: runs a command; it is called in a separate thread. tab: the one to open; empty: the first."""
         super().__init__()
-        self.sheet, self.ask, self.at = sheet, ask, 0
+        self.sheet, self.ask, self.at = sheet, ask, sheet.number_of(tab) or 0
         self._answers: dict[int, str] = {}
         self._pattern, self._found = "", -1
 
@@ -77,7 +77,8 @@ class DetailScreen(Screen[None]):
         with VerticalScroll(id="body"):
             yield Static(id="text")
         yield Input(placeholder="search", id="search")
-        yield Static(footer(DETAILS), id="keys")
+        keys = getattr(self.app, "key_table", None)
+        yield Static(footer(DETAILS if keys is None else keys.details), id="keys")
 
     def on_mount(self) -> None:
         self.query_one("#search").display = False
@@ -117,7 +118,7 @@ class DetailScreen(Screen[None]):
         if not tab.words:
             return tab.text
         if self.at not in self._answers:
-            self._answers[self.at] = f"qctl {' '.join(tab.words)} …"
+            self._answers[self.at] = f"{tab.line or 'qctl ' + ' '.join(tab.words)} …"
             if self.ask is not None:
                 self.run_worker(lambda at=self.at: self._fetch(at), thread=True)
         return self._answers[self.at]
@@ -147,6 +148,14 @@ class DetailScreen(Screen[None]):
         self.at = (self.at + by) % len(self.sheet.tabs)
         self.query_one("#body").scroll_home(animate=False)
         self._show()
+
+    def action_open_tab(self, name: str) -> None:
+        """Go to the tab with this name."""
+        number = self.sheet.number_of(name)
+        if number is None:
+            self.notify(f"this page has no {name.lower()}", timeout=3)
+        else:
+            self.action_tab(number - self.at)
 
     def action_scroll(self, by: int) -> None:
         self.query_one("#body").scroll_relative(y=by, animate=False)

@@ -12,23 +12,26 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.widgets import Input, Static
 
-from qctl.dashboard.keys import MAIN, SCHEDULE_ONLY
+from qctl.dashboard.key_table import KeyTable, key_shown
+from qctl.dashboard.keys import SCHEDULE_ONLY
 from qctl.dashboard.screens.details import footer
 from qctl.dashboard.screens.schedule_panels import SchedulePanels, look_of
+from qctl.dashboard.state.removed_rows import RemovedRows
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.series import Charts
 from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.themes import THEMES, Palette, textual_theme
 from qctl.dashboard.views import cells as words
 from qctl.dashboard.views import schedules
-from qctl.dashboard.views.alerts import alerts
 from qctl.dashboard.views.band import paint as paint_band
+from qctl.dashboard.views.episodes import Episode, Episodes
 from qctl.dashboard.views.overview import Overview
-from qctl.dashboard.views.overview_lists import Link, Panel
+from qctl.dashboard.views.overview_lists import Link, Panel, link_key
 from qctl.dashboard.views.panels import Scene
 from qctl.dashboard.views.views import VIEWS, View
 from qctl.dashboard.widgets.canvas import Canvas
@@ -95,7 +98,9 @@ class MainWindow(App[int]):
         self.panes = words.CellFormatter(plain)
         for one in THEMES.values():
             self.register_theme(textual_theme(one))
-        self.picture = Snapshot()
+        self.removed = RemovedRows()
+        self.picture, self.episodes = Snapshot(), Episodes()
+        self.key_table = KeyTable(views={view.name: view.key for view in VIEWS})
         #: why changes are refused; empty: they are permitted
         self.refusal: str = feed.refusal
         #: whether a change needs a reason
@@ -168,6 +173,9 @@ class MainWindow(App[int]):
         self.table.highlight = self.panes.highlight
         self.theme = palette.name
 
+    def speak(self, begun: list[Episode], context: str) -> None:
+        raise NotImplementedError
+
     # --- drawing
 
     @property
@@ -182,6 +190,10 @@ class MainWindow(App[int]):
         self.look_at_schedule()
         fresh = self.feed.take(self.selection)
         self.feed.memory.charts.look(fresh)
+        begun = self.episodes.update(fresh)
+        if self.feed.speaks:
+            self.speak(begun, self.where.context)
+        fresh = msgspec.structs.replace(fresh, episodes=self.episodes.rows())
         if self.frozen_at is None:
             self.picture = fresh
         self.behind = None if self.frozen_at is None else fresh.events - self.frozen_at
@@ -212,7 +224,12 @@ class MainWindow(App[int]):
         if (self.table.painter is not None) is not is_picture:
             self.table.painter = self.paint if is_picture else None
             self.table.painting.forget()
-        rows = self._rows(picture)
+        clock = time.monotonic()
+        if self.table.painter is not None:
+            rows = self._rows(self.removed.restore(picture, link_key, clock))
+        else:
+            rows = self.removed.splice(self._rows(picture), self.view.id_of, clock)
+        self.table.gone = self.removed.gone
         pattern = self.pattern + (" (all marked)" if self.every else "")
         title = schedules.title(picture.schedules, len(rows), pattern, self.plain) if is_schedule else ""
         if is_picture and not faded:
@@ -290,11 +307,13 @@ class MainWindow(App[int]):
         current, size = self.table.current, self.table.size
         key = str(current.key) if isinstance(current, Link) and self.table.has_focus else ""
         marked = list(self.table.marked)
-        return self.overview.paint(self.scene, self.plan, (size.width, size.height), key, marked)
+        return self.overview.paint(
+            self.scene, self.plan, (size.width, size.height), key, marked, self.table.gone
+        )
 
     def _alerts(self, picture: Snapshot, width: int) -> Text:
         """The line of what needs a person."""
-        text, found = Text(no_wrap=True, overflow="ellipsis"), alerts(picture, picture.charts)
+        text, found = Text(no_wrap=True, overflow="ellipsis"), [e for e in picture.episodes if e.is_open]
         for number, alert in enumerate(found):
             look = state_styles.look("FAILURE")
             sign = (
@@ -305,8 +324,13 @@ class MainWindow(App[int]):
                 else "▲"
             )
             text.append((" | " if self.plain else " · ") if number else " ", self.panes.style("faint"))
-            text.append(shown(f"{sign} {alert.text}"), self.panes.style(alert.word))
-        if not found:
+            text.append(shown(f"{sign} {alert.what}"), self.panes.style(alert.word))
+            if alert.after and not number:
+                text.append(shown(f", began {alert.cause}"), self.panes.style("faint"))
+        seen = sum(e.acknowledged is not None for e in picture.episodes)
+        if seen:
+            text.append(f" ({seen} acknowledged)", self.panes.style("faint"))
+        if not (found or seen):
             words = "nothing needs attention" if picture.asked else "asking the workers and the broker …"
             text.append(f" {words}", self.panes.style("faint"))
         return text
@@ -358,8 +382,11 @@ class MainWindow(App[int]):
                 self.keys, Text(f" {shown(self.meaning)}   Enter: change it   Esc: cancel", no_wrap=True)
             )
         else:
-            keys = tuple(k for k in MAIN if self._helps(k.action))
-            names = " " + " ".join(f"{v.key} {v.short or v.name}" for v in VIEWS) + " "
+            keys = tuple(k for k in self.key_table.main if self._helps(k.action))
+            of_view = self.key_table.views
+            numbered = [v for v in VIEWS if v.key.isdigit()]
+            names = " ".join(f"{key_shown(of_view[v.name])} {v.short or v.name}" for v in numbered)
+            names = f" {names} "
             text = footer(keys, names if width >= WIDE else NUMBERS)
             if self.view is SCHEDULES and text.cell_len > width:
                 text = footer(keys, NUMBERS)  # its keys are those that people know least

@@ -21,6 +21,8 @@ class Source(ABC):
     memory: EventLog
     #: why changes through this source are refused; empty: they are permitted
     refusal: str = ""
+    #: whether alerts of this source may ring: not those of recordings and simulated fleets
+    speaks: bool = False
     #: whether step(), pause() and faster() have an effect
     can_seek: bool = False
 

@@ -53,7 +53,7 @@ class LiveSource(Source):
     """The state of a live fleet; start(), then take() for each redraw, then stop()."""
 
     def __init__(self, app: App, max_tasks: int = 10_000, max_bytes: int | None = None) -> None:
-        self.app = app
+        self.app, self.speaks = app, True
         self.listening = threading.Event()  # set while the subscription to events is open
         self.memory = EventLog(max_tasks, max_bytes)
         self.memory.has_broker, self.memory.listening = True, False

@@ -156,6 +156,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     broker_facts: tuple[tuple[str, str], ...] = ()
     charts: Charts | None = None
     schedules: ScheduleBoard = ScheduleBoard()
+    episodes: Sequence[Any] = ()  # of alerts; views/episodes.py
     tape: str = ""  # for a recording: its position
 
     @property

@@ -5,6 +5,7 @@ In:  a Snapshot and its history.  Out: an alert with the style of its state. Not
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from qctl.dashboard.state.series import Charts
@@ -16,6 +17,8 @@ FEW = 20
 #: a kind of failure is reported while it is so new, or comes this much more often than in the hour before,
 #: if it came so often lately
 NEW_S, WORSE, LATELY_S, LEAST_LATELY = 900.0, 5.0, 120, 5
+#: it is over after so many seconds without one, if so many were to be expected in them
+CALM_S, EXPECTED = 6.0, 3.0
 #: it is new if it did not occur for so long after the dashboard was opened; else this share of tasks counts
 LEAST_CALM_S, MANY = 60.0, 0.2
 
@@ -26,6 +29,9 @@ class Alert(NamedTuple):
     text: str
     word: str
     key: str
+    kind: str = ""  # failing, silent, nobody, never, paused, offline
+    amount: float = 0.0  # how much: failures, messages
+    since: float | None = None  # epoch seconds; None: unknown
 
 
 def figure(value: int | None) -> str:
@@ -37,12 +43,12 @@ def alerts(picture: Snapshot, charts: Charts | None) -> list[Alert]:
     """All alerts of this moment."""
     if picture.trouble or not picture.asked:
         return []
-    nobody = () if picture.up else (Alert("no worker is online", "failed", ""),)
+    nobody = () if picture.up else (Alert("no worker is online", "failed", "", "offline"),)
     found = [
         *nobody,
         *(_failing(picture, charts) if charts is not None else ()),
-        *(_worker(worker) for worker in picture.workers if worker.state == "silent"),
-        *(a for a in (_queue(queue) for queue in picture.queues) if a is not None),
+        *(_worker(worker, picture.at) for worker in picture.workers if worker.state == "silent"),
+        *(a for a in (_queue(q, picture.at, charts) for q in picture.queues) if a is not None),
     ]
     return sorted(found, key=lambda alert: alert.word != "failed")
 
@@ -65,25 +71,39 @@ def outlook(row: QueueRow) -> tuple[str, str]:
     return ("never", "failed") if net < -0.02 * row.out_per_s or not row.out_per_s else ("level", "paused")
 
 
-def _queue(row: QueueRow) -> Alert | None:
+def _falls(row: QueueRow, at: float, charts: Charts | None) -> bool:
+    """Whether the messages of a queue get fewer, as its last seconds show before its rates do."""
+    series = None if charts is None else charts.queues.get(row.name)
+    if series is None:
+        return False
+    known = [v for v in series.columns(at, 2, 4) if v is not None]
+    return len(known) >= 3 and all(a > b for a, b in pairwise(known))
+
+
+def _queue(row: QueueRow, at: float, charts: Charts | None) -> Alert | None:
     word, style = outlook(row)
     oldest = "" if row.oldest_s is None else f", oldest {age(row.oldest_s)}"
     key = f"queue {row.name}"
     if word == "nobody":
-        return Alert(f"{row.name} {figure(row.ready)} waiting, nobody takes them{oldest}", style, key)
-    if word == "never" and row.in_per_s is not None and row.out_per_s is not None:
+        text = f"{row.name} {figure(row.ready)} waiting, nobody takes them{oldest}"
+        return Alert(text, style, key, word, row.ready)
+    is_growing = word == "never" and not _falls(row, at, charts)
+    if is_growing and row.in_per_s is not None and row.out_per_s is not None:
         grows = row.in_per_s - row.out_per_s
-        return Alert(f"{row.name} {figure(row.ready)} ready{oldest}, +{grows:.1f}/s, never empty", style, key)
+        text = f"{row.name} {figure(row.ready)} ready{oldest}, +{grows:.1f}/s, never empty"
+        return Alert(text, style, key, word, row.ready)
     if word == "paused" and row.ready:
-        return Alert(f"{row.name} paused, {figure(row.ready)} waiting{oldest}", "paused", key)
+        text = f"{row.name} paused, {figure(row.ready)} waiting{oldest}"
+        return Alert(text, "paused", key, word, row.ready)
     return None
 
 
-def _worker(row: WorkerRow) -> Alert:
+def _worker(row: WorkerRow, at: float) -> Alert:
     held = (row.running or 0) + (row.held or 0)
     since = "" if row.age_s is None else f" for {age(row.age_s)}"
     work = f", holds ~{held}" if held else ""
-    return Alert(f"{row.node} silent{since}{work}", "failed", f"worker {row.node}")
+    began = None if row.age_s is None else at - row.age_s
+    return Alert(f"{row.node} silent{since}{work}", "failed", f"worker {row.node}", "silent", held, began)
 
 
 def _failing(picture: Snapshot, charts: Charts) -> list[Alert]:
@@ -95,6 +115,10 @@ def _failing(picture: Snapshot, charts: Charts) -> list[Alert]:
             continue
         lately = group.per_s.columns(picture.at - 15, LATELY_S, 1)[0]
         if lately is None or lately * LATELY_S < LEAST_LATELY:
+            continue
+        # So many failures would have come meanwhile, and none has: it is over.
+        calm_s = picture.at - row.last_at
+        if calm_s >= CALM_S and lately * calm_s >= EXPECTED:
             continue
         age_s = picture.at - row.first_at
         is_new = age_s <= NEW_S
@@ -115,5 +139,6 @@ def _failing(picture: Snapshot, charts: Charts) -> list[Alert]:
         text = f"{row.name} {kind} {total} in {age(age_s)}{where}"
         if not is_new:
             text = f"{row.name} {kind} ~{lately * LATELY_S:.0f} in {LATELY_S // 60} min{where}"
-        found.append(Alert(text, "failed", f"failure {row.name} {row.exc_type}"))
+        key, since = f"failure {row.name} {row.exc_type}", row.first_at if is_new else None
+        found.append(Alert(text, "failed", key, "failing", lately * LATELY_S, since))
     return found

@@ -17,11 +17,12 @@ from qctl.dashboard.views import panels
 from qctl.dashboard.views.alerts import figure, outlook
 from qctl.dashboard.views.cells import where
 from qctl.dashboard.views.details import sheet_of, task_facts
+from qctl.dashboard.views.episodes import Episode, lasted
 from qctl.dashboard.views.overview_lists import TypeRow, rate
 from qctl.dashboard.views.panels import Box, Scene, short_age
 from qctl.dashboard.widgets.canvas import Canvas, Span
 from qctl.output import state_styles
-from qctl.output.text import age, shown_lines
+from qctl.output.text import age, shown_lines, stamp
 
 #: a change that came at most so long before the first failure is named, seconds
 CAUSE_S = 300.0
@@ -45,6 +46,7 @@ def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
         (TaskSeen, _task),
         (TypeRow, _type),
         (EventRow, _facts),
+        (Episode, _episode),
         (tuple, _facts),
     )
     draw = next((draw for kind, draw in kinds if isinstance(row, kind)), None)
@@ -197,6 +199,21 @@ def _type(canvas: Canvas, inner: Box, scene: Scene, row: TypeRow) -> tuple[str, 
         busy = Box(inner.x + half, inner.y, inner.cells - half, inner.rows)
         panels.area(canvas, busy, scene, [("busy", "running")], {"busy": one.busy}, "")
     return row.name, f"done and failed per second; slots kept busy · {scene.words} · Enter: its tasks"
+
+
+def _episode(canvas: Canvas, inner: Box, scene: Scene, row: Episode) -> tuple[str, str]:
+    now = scene.panes.now
+    older = ", before the dashboard was opened" if row.is_older else ""
+    facts = [
+        ("what", row.what, scene.panes.style(row.word)),
+        ("where", row.where or "the fleet", ""),
+        ("since", f"{stamp(row.since)}, {lasted(row, now)} ago{older}", ""),
+        ("began", row.cause or "after no change that was seen", ""),
+        ("ended", "-" if row.ended_at is None else stamp(row.ended_at), ""),
+        ("acknowledged", "no" if row.acknowledged is None else "yes, until it changes", ""),
+    ]
+    _list(canvas, inner, scene, facts)
+    return row.where or "the fleet", "Enter: its row · a acknowledges it"
 
 
 def _facts(canvas: Canvas, inner: Box, scene: Scene, row: Any) -> tuple[str, str]:

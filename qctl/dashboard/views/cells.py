@@ -6,7 +6,7 @@ In:  a Snapshot or one row of it.  Out: text with styles.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
@@ -120,12 +120,21 @@ NO_TASKS = (
 LEAST_ADDRESS = 20
 
 
+class TabLabel(NamedTuple):
+    """The tab of a fleet in the header; state: down, alert, or empty."""
+
+    text: str
+    is_seen: bool
+    state: str = ""
+
+
 class Where(NamedTuple):
     """The fleet on the screen: the context's name, its colour, and warnings (PROD, RO)."""
 
     context: str = ""
     colour: str = ""
     warnings: tuple[str, ...] = ()
+    tabs: tuple[TabLabel, ...] = ()  # of all fleets, if there are several
 
 
 class CellFormatter:
@@ -277,7 +286,9 @@ class CellFormatter:
         if frozen is not None:
             tail = [f"FROZEN, {frozen:,} behind", clock]
         left = [Part("qctl", "bold")]
-        if where.context:
+        if where.tabs:
+            left += self._tabs(where.tabs, width)
+        elif where.context:
             left.append(Part(where.context, self.style(where.colour) if where.colour else "bold"))
         left += [Part(word, f"bold reverse {self.style('failed')}".strip()) for word in where.warnings]
         taken = sum(len(p.text) + 2 for p in (*left, link)) + sum(len(t) + 2 for t in (*tail, lost))
@@ -298,6 +309,21 @@ class CellFormatter:
         parts.append(Part(lost.rjust(max(width - used - len(after) - 2, 0)), self.style("failed")))
         parts.append(Part("  " + after, self.style("retrying") if frozen is not None else ""))
         return parts
+
+    def _tabs(self, tabs: Sequence[TabLabel], width: int) -> list[Part]:
+        """The tabs of all fleets; if they do not fit, that of the seen one and its number."""
+        signs = {"down": "x" if self.plain else "✗", "alert": "!" if self.plain else "▲"}
+        texts = [f"{tab.text} {signs[tab.state]}" if tab.state else tab.text for tab in tabs]
+        if sum(cells(text) + 2 for text in texts) > width // 2:
+            number = next(n for n, tab in enumerate(tabs) if tab.is_seen)
+            marks = "".join(sign for state, sign in signs.items() if any(t.state == state for t in tabs))
+            return [Part(f"[{tabs[number].text}]", "bold"), Part(f"{number + 1}/{len(tabs)}{marks}", "")]
+        return [
+            Part(f"[{text}]", "bold")
+            if tab.is_seen
+            else Part(text, self.style({"down": "failed", "alert": "paused"}.get(tab.state, "faint")))
+            for tab, text in zip(tabs, texts, strict=True)
+        ]
 
     def rule(
         self, snapshot: Snapshot, view: str, shown: int, pattern: str, width: int, title: str = ""
@@ -323,7 +349,9 @@ class CellFormatter:
             text = "overview"
         elif pattern:
             text += f"  /{pattern}/"
-        if snapshot.trouble:
+        if snapshot.trouble and snapshot.tape:
+            text = snapshot.trouble
+        elif snapshot.trouble:
             good = (
                 time.strftime("as of %H:%M:%S", time.localtime(snapshot.as_of))
                 if snapshot.asked

@@ -30,6 +30,7 @@ class Tab(NamedTuple):
     facts: Sequence[tuple[str, str]] = ()
     text: str = ""
     words: tuple[str, ...] = ()
+    line: str = ""  # the command line as it is shown; empty: `qctl` and the words
 
 
 class Sheet(NamedTuple):
@@ -38,6 +39,10 @@ class Sheet(NamedTuple):
     heading: str
     tabs: tuple[Tab, ...]
     words: tuple[str, ...] = ()
+
+    def number_of(self, name: str) -> int | None:
+        """The number of the tab with this name; None: there is none."""
+        return next((number for number, tab in enumerate(self.tabs) if tab.name == name), None)
 
 
 def task_facts(row: TaskSeen) -> Facts:
@@ -78,6 +83,8 @@ def task_sheet(row: TaskSeen) -> Sheet:
             Tab("Tree", words=("task", "tree", row.root_id or row.uuid)),
             Tab("Log", words=("task", "logs", row.uuid)),
             Tab("Raw", text=_json(record_of(row))),
+            Tab("Why", words=("task", "why", row.uuid)),
+            Tab("Stack", words=("task", "stack", row.uuid)),
         ),
         ("task", "show", row.uuid),
     )
@@ -133,6 +140,7 @@ def worker_sheet(row: WorkerRow) -> Sheet:
             Tab("Reserved", words=("inspect", "reserved", *here)),
             Tab("Stats", flat or [("", "it has not answered")]),
             Tab("Settings", words=("inspect", "conf", *here, "-o", "yaml")),
+            Tab("Stack", words=("worker", "stack", row.node)),
         ),
         ("inspect", "stats", *here),
     )

@@ -7,7 +7,7 @@ What does not fit is folded in this order: changes, task types, run time, worker
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot, WorkerRow
@@ -131,20 +131,37 @@ class Overview:
     # --- the picture
 
     def paint(
-        self, scene: Scene, plan: Sequence[Panel], size: tuple[int, int], key: str, marked: Sequence[str] = ()
+        self,
+        scene: Scene,
+        plan: Sequence[Panel],
+        size: tuple[int, int],
+        key: str,
+        marked: Sequence[str] = (),
+        gone: Collection[str] = (),
     ) -> Canvas:
-        """key: the link under the cursor, empty: it is not shown."""
+        """key: the link under the cursor, empty: it is not shown; gone: links to rows that were removed."""
         canvas = Canvas(*size, scene.look)
         for panel in plan:
             keys = [link.key for link in panel.links]
             chosen = keys.index(key) if key in keys else None
             draw = DRAW[panel.name]
             draw(canvas, panel, scene, chosen, [n for n, k in enumerate(keys) if k in marked])
+            for number in (n for n, k in enumerate(keys) if k in gone):
+                _strike(canvas, panel.box, number, scene.panes.plain)
         return canvas
 
 
 def _panel(name: str, box: Box, lists: dict[str, list[Link]]) -> Panel:
     return Panel(name, box, tuple(lists.get(name, ())[: max(box.rows - AROUND, 0)]))
+
+
+def _strike(canvas: Canvas, box: Box, number: int, plain: bool) -> None:
+    """Strike a line of a list through; its mark says the same without a style."""
+    y = box.y + 2 + number
+    if y < canvas.rows:
+        for x in range(box.x + 2, min(box.x + box.cells - 1, canvas.columns)):
+            canvas.styles[y][x] = f"{canvas.styles[y][x]} strike".strip()
+        canvas.put(box.x + 1, y, "x" if plain else "✗", "")
 
 
 def link_at(plan: Sequence[Panel], x: int, y: int) -> Link | None:

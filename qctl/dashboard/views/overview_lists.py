@@ -70,6 +70,13 @@ class Link(msgspec.Struct, frozen=True):
     words: tuple[str, ...] = ()
 
 
+def link_key(row: Any) -> str:
+    """The key of the link to a row."""
+    if isinstance(row, FailureRow):
+        return f"failure {row.name} {row.exc_type}"
+    return f"worker {row.node}" if isinstance(row, WorkerRow) else f"queue {row.name}"
+
+
 class TypeRow(msgspec.Struct, frozen=True):
     """One task name, with what is known of its last tasks."""
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.views import cells as words
-from qctl.dashboard.views import overview, schedules
+from qctl.dashboard.views import episodes, overview, schedules
 from qctl.dashboard.views.cells import CellFormatter
 from qctl.dashboard.views.overview_lists import queue_order, type_row, type_rows, worker_order
 from qctl.dashboard.widgets.virtual_table import Field, Part
@@ -24,7 +24,7 @@ class View(NamedTuple):
     """One view: a table over the whole width."""
 
     name: str
-    key: str  # a number key
+    key: str  # a number key, or a letter
     fields: tuple[Field, ...]
     rows: Rows
     id_of: Callable[[Any], str]
@@ -115,6 +115,15 @@ VIEWS: tuple[View, ...] = (
         lambda t: str(t.name),
         lambda p: partial(type_row, p),
         words.NO_TYPES,
+    ),
+    View(
+        "alerts",
+        "A",
+        episodes.FIELDS,
+        lambda s, _: s.episodes,
+        lambda e: str(e.name),
+        lambda p: partial(episodes.cells, p),
+        "nothing has needed attention in the last hour",
     ),
 )
 

@@ -7,7 +7,7 @@ The cursor stays on its item when rows move; while the table follows, it stays o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from rich.segment import Segment
@@ -76,7 +76,9 @@ def widths_of(fields: Sequence[Field], room: int) -> list[int]:
 class VirtualTable(ScrollView, Generic[T], can_focus=True):
     """Draws `items` through `cells`."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding(k.keys, k.action, k.words, show=False) for k in TABLE]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(k.keys, k.action, k.words, show=False, id=k.id) for k in TABLE
+    ]
 
     class Chosen(Message):
         """The user double-clicked a row."""
@@ -119,6 +121,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         self.hidden: set[str] = set()  # names of hidden columns
         self.marked: dict[str, T] = {}
         self.mark = "▪"
+        self.gone: Collection[str] = ()  # keys of items that were removed, and are struck through
         self.highlight = ""  # style of the row under the cursor; empty: reversed
         #: draws the items as parts of a picture of the whole screen, instead of rows; None: rows
         self.painter: Callable[[], Canvas] | None = None
@@ -143,6 +146,17 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         self.painting.forget()
         self.scroll_to(0, 0, animate=False, immediate=True)
         self.refresh()
+
+    def keep(self) -> tuple[Any, ...]:
+        """The state of the table besides its items, for restore()."""
+        place = self.cursor, self._cursor_key, self.follows, self.scroll_offset.y
+        return (*place, self.order, self.hidden, self.marked, self.wide)
+
+    def restore(self, kept: tuple[Any, ...]) -> None:
+        """Take the state of keep(); call show() before and put() after it."""
+        self.cursor, self._cursor_key, self.follows, top, *rest = kept
+        self.order, self.hidden, self.marked, self.wide = rest
+        self.call_after_refresh(self.scroll_to, y=top, animate=False)
 
     def put(self, items: Sequence[T], faded: bool = False) -> None:
         """Show these items."""
@@ -194,7 +208,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
             index = y - 1 + self.scroll_offset.y
             if index < len(self.items):
                 item = self.items[index]
-                fresh[y] = (index == self.cursor, self.key(item) in self.marked, *self.cells(item))
+                fresh[y] = (index == self.cursor, self._sign(self.key(item)), *self.cells(item))
         if everything or fresh.keys() != self._lines.keys():
             self.refresh()
         else:
@@ -323,7 +337,15 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
 
     @property
     def _gutter(self) -> int:
-        return 2 if self.marked else 0
+        return 2 if self.marked or self.gone else 0
+
+    @property
+    def mark_gone(self) -> str:
+        return "x" if self.mark == "*" else "✗"
+
+    def _sign(self, key: str) -> str:
+        """What stands before a row: that it is gone, or marked."""
+        return self.mark_gone if key in self.gone else self.mark if key in self.marked else " "
 
     @property
     def _room(self) -> int:
@@ -370,10 +392,11 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         if chosen and self.highlight:
             line += Style.parse(self.highlight)
         segments: list[Segment] = []
-        used = self._gutter
+        sign, used = self._sign(self.key(item)), self._gutter
+        if sign == self.mark_gone:
+            line += Style(strike=True)
         if used:
-            mark = self.mark if self.key(item) in self.marked else " "
-            segments.append(Segment(pad(mark, used), line + Style(bold=True)))
+            segments.append(Segment(pad(sign, used), line + Style(bold=True, strike=False)))
         first = True
         cells = [c for f, c in zip(self.fields, self.cells(item), strict=True) if f.name not in self.hidden]
         for field, width, part in zip(self.columns, self.widths(room), cells, strict=True):

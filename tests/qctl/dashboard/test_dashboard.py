@@ -538,7 +538,7 @@ def test_text_from_elsewhere_is_shown_as_text_on_every_screen(app: App) -> None:
                 if s.style and (s.style.link or s.style.meta.get("@click"))
             ], what
 
-        window._answer = lambda words: HOSTILE  # type: ignore[method-assign]
+        window._answer = lambda words, place: HOSTILE  # type: ignore[method-assign]
         for view in VIEWS:
             await pilot.press(view.key)
             await clean(view.name)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qctl.dashboard.keys import MAIN, TABLE
+from qctl.dashboard.keys import DETAILS, MAIN, TABLE
 from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.views.views import VIEWS
 from qctl.filters import parse as parse_filter
@@ -54,6 +55,14 @@ def test_no_key_has_changed_its_meaning() -> None:
     assert KEPT_IN_TABLES.items() <= dict(inside).items()
     keys = [key for key, _ in (*now, *inside)] + [view.key for view in VIEWS]
     assert len(keys) == len(set(keys))
+
+
+def test_the_page_of_the_dashboard_has_every_key() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "dashboard.md").read_text()
+
+    rows = {f"| `{k.shown}` | {k.id} | {k.words} |" for k in (*MAIN, *TABLE, *DETAILS)}
+    assert rows <= set(page.splitlines())
+    assert all(f"| {view.key} | {view.name} |" in page for view in VIEWS)
 
 
 def screen(window: Dashboard) -> list[str]:

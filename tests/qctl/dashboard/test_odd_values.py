@@ -70,7 +70,7 @@ def test_every_screen_is_drawn(memory_url: str) -> None:
     shown = []
 
     async def script(window: Dashboard, pilot: Any) -> None:
-        window._answer = lambda words: ""  # type: ignore[method-assign]
+        window._answer = lambda words, place: ""  # type: ignore[method-assign]
         for view in VIEWS:
             await pilot.press(view.key, "G", "enter", "escape")
         await pilot.press("2", "g")

@@ -71,7 +71,7 @@ async def pictures(look: str, size: tuple[int, int]) -> dict[str, str]:
     theme, plain = LOOKS[look]
     feed, taken = Still(), {}
     window = Dashboard(feed, plain, (), THEMES[theme], Where("shop", "", ("PROD",)))
-    window._answer = lambda words: f"what `qctl {' '.join(words)}` says"  # type: ignore[method-assign]
+    window._answer = lambda words, place=None: f"what `qctl {' '.join(words)}` says"  # type: ignore[method-assign]
     async with window.run_test(size=size) as pilot:
         for name, keys in SCREENS.items():
             await pilot.press(*keys)
