@@ -95,6 +95,34 @@ class Span(Kind):
             raise click.BadParameter(str(exc), ctx=ctx, param=param) from None
 
 
+class ScreenSize(Kind):
+    """Columns and lines of a screen: 120x40."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        columns, _, lines = str(value).lower().partition("x")
+        if not (
+            columns.isdecimal()
+            and lines.isdecimal()
+            and 20 <= int(columns) <= 1000
+            and 5 <= int(lines) <= 1000
+        ):
+            raise click.BadParameter(
+                f"'{value}' is not a size such as 120x40: 20 to 1000 columns, 5 to 1000 lines",
+                ctx=ctx,
+                param=param,
+            )
+        return int(columns), int(lines)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "120x40"
+
+
 class Moment(Kind):
     """A point in time (ISO 8601, UTC without an offset) or a duration from now.
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Mapping
 
 import click
 
 from qctl import exit_codes
 from qctl.cli.command import command as page
 from qctl.cli.session import current
-from qctl.cli.types import Span
+from qctl.cli.types import ScreenSize, Span
 from qctl.cli.unlike_celery import refused
+from qctl.output.writer import speaks_unicode
 
 NO_DAEMON = "`qctl events` has no background process; start it with a supervisor such as systemd"
 #: tasks kept in memory: for --dump and cameras, and for the dashboard
@@ -37,12 +39,14 @@ FEW, MANY = 10_000, 1_000_000
             "replay it at ten times the speed; [ ] jump 10 s back and on",
         ),
         ("qctl events --serve --port 8800", "in a browser on this machine"),
+        ("qctl events --once --view queues", "one screen as text, for a pipe or a ticket"),
         ("qctl events --demo", "with simulated workers and tasks"),
         ("qctl -A proj events -c proj.Camera -F 5", "call a camera with the state every 5 s"),
     ],
     exit_codes={
         exit_codes.OK: "ended by q or Ctrl-C, or by --limit or --for",
         exit_codes.USAGE: "wrong usage; or the dashboard without a terminal",
+        exit_codes.NO_ANSWER: "--once: no worker answered",
         exit_codes.REFUSED: "--record: the file exists",
     },
     see_also=["control enable_events", "status"],
@@ -89,6 +93,11 @@ FEW, MANY = 10_000, 1_000_000
     default=200.0,
     help="--demo: events per second. [default: 200]",
 )
+@click.option("--once", is_flag=True, help="Print one screen of the dashboard as text, and end.")
+@click.option("--view", metavar="NAME", help="--once: the view, such as queues. [default: overview]")
+@click.option(
+    "--size", type=ScreenSize(), help="--once: columns and lines. [default: the terminal's; else 120x40]"
+)
 @click.option("--ascii", is_flag=True, help="Dashboard: plain characters for states and lines, no colours.")
 @click.option("--theme", metavar="NAME", help="Dashboard: colour theme; T lists them. [env: QCTL_THEME]")
 @click.option("--serve", is_flag=True, help="Serve the dashboard to browsers, read-only unless --read-write.")
@@ -125,6 +134,9 @@ def command(
     rate: float,
     ascii: bool,
     theme: str | None,
+    once: bool,
+    view: str | None,
+    size: tuple[int, int] | None,
     serve: bool,
     host: str,
     port: int,
@@ -137,6 +149,19 @@ def command(
     worker: it simulates the fleet of a shop, with an incident in every two minutes.
     """
     session = current()
+    _refuse_mixtures(
+        once,
+        {
+            "--dump": dump,
+            "--serve": serve,
+            "--camera": camera,
+            "--record": record,
+            "--limit": limit,
+            "--for": duration,
+            "--type": kinds,
+        },
+        {"--view": view, "--size": size},
+    )
     with contextlib.ExitStack() as stage:
         if demo:
             from qctl.commands.demo.fleet_broker import on_stage
@@ -148,6 +173,14 @@ def command(
             return run_camera(session, camera, frequency, maxrate, max_tasks or FEW, duration)
         if record is not None and not dump:
             kinds = kinds or ("",)  # no event has this type, so none is printed
+        if once:
+            from qctl.dashboard.once import Wish, print_screen, view_of
+            from qctl.dashboard.start import live, replayed
+
+            wish = Wish(view_of(view), " ".join(tasks), size, ascii or not speaks_unicode(), theme)
+            many = max_tasks or MANY
+            feed = live(session, many) if replay is None else replayed(session, replay, 0.0, many)
+            return print_screen(session, feed, wish)
         if dump or limit or duration or kinds or tasks or not session.out.for_people:
             from qctl.commands.events.dump import Choice, RecordingOptions
             from qctl.commands.events.dump import dump as print_events
@@ -182,3 +215,11 @@ def command(
         many = max_tasks or MANY
         feed = live(session, many) if replay is None else replayed(session, replay, speed, many)
         return run(session, feed, ascii, theme)
+
+
+def _refuse_mixtures(once: bool, others: Mapping[str, object], its_own: Mapping[str, object]) -> None:
+    """Refuse options that have no effect with --once, and those of --once without it."""
+    for name, value in (others if once else its_own).items():
+        if value:
+            words = f"{name} has no effect with --once" if once else f"{name} needs --once"
+            raise exit_codes.CommandError(exit_codes.USAGE, words, "see `qctl events --help`")

@@ -66,6 +66,7 @@ class LiveSource(Source):
         self._next_try = 0.0
         self._queues: tuple[QueueRow, ...] = ()
         self._looked = False
+        self._queried = self._looked_after = False  # the workers; the broker after these
         self._heard: list[Heard] = []
         self._heard_as_of: tuple[int, int] | None = None
         self._nameless: set[str] = set()  # failures whose results were read for their names
@@ -155,6 +156,10 @@ class LiveSource(Source):
             )
 
     @property
+    def is_complete(self) -> bool:
+        return self._looked_after
+
+    @property
     def interval_s(self) -> float:
         """Seconds between two queries of the fleet."""
         return max(ASK_EVERY_S, len(self._fleet) / ASKED_PER_S)
@@ -213,6 +218,9 @@ class LiveSource(Source):
                 answers = {name: control.ask(name, timeout_s=ASK_TIMEOUT_S) for name in QUESTIONS}
             self.learn(stats, members, answers, asked_at)
             self._recovered("ask")
+            if not self._queried:
+                self._queried = True
+                self._look_now.set()  # the first poll of the broker did not know who consumes what
             self._ask_now.wait(self.interval_s)
             self._ask_now.clear()
 
@@ -236,6 +244,7 @@ class LiveSource(Source):
     def _look_forever(self) -> None:
         looker = BrokerPoll(self.app)
         while not self._stopped.is_set():
+            queried = self._queried
             with self._lock:
                 fleet, table = self._fleet, self.memory.state.table
                 done = self.memory.ended_by_queue(fleet.queues_of)
@@ -246,6 +255,7 @@ class LiveSource(Source):
             with self._lock:
                 self._queues, self._failures, self._broker_facts = queues, failures, facts
                 self._round_trip_s, self._looked = looker.round_trip_s, True
+                self._looked_after = queried
                 self.memory.published_per_s = looker.published_per_s
             self._recovered("look")
             self._look_now.wait(ASK_EVERY_S)

@@ -22,6 +22,7 @@ from qctl.dashboard.state.workers import Fleet
 
 if TYPE_CHECKING:
     from qcore.app.app import App
+    from qcore.wire.event import Event
 
 TICK_S = 0.02
 LOOK_EVERY_S = 1.0
@@ -48,6 +49,7 @@ class Replay(Source):
         self.memory = EventLog(*self._limits)
         self._now = self.begin if speed > 0 else self.end
         self._paused = self._stopped = self._again = False
+        self._caught_up = False  # whether everything up to the current moment was folded
         self._folded = self.begin  # time of the last folded batch
         self._failures: tuple[FailureRow, ...] = ()
         self._looked = 0.0
@@ -78,26 +80,38 @@ class Replay(Source):
         self.speed = min(max((self.speed or 1.0) * factor, 0.125), 1024.0)
 
     @property
+    def is_complete(self) -> bool:
+        return self._caught_up
+
+    @property
     def is_at_end(self) -> bool:
         return self._now >= self.end
 
     def _play(self) -> None:
         while not self._stopped:
-            self._again = False
+            self._again = self._caught_up = False
             with recorded(self.path) as batches:
                 for at, batch in batches:
                     while at > self._now and not (self._again or self._stopped):
                         self._tick()
                     if self._again or self._stopped:
                         break
-                    self.memory.fold(batch, at)
-                    self._folded = at
+                    self._fold(batch, at)
             while not (self._again or self._stopped):
                 self._tick()
             if self._again:
                 self._rewind()
 
+    def _fold(self, batch: list[Event], at: float) -> None:
+        self.memory.fold(batch, at)
+        if int(at) != int(self._folded):
+            with self.memory.lock:
+                self.memory.rates(at)
+        self._folded = at
+
     def _tick(self) -> None:
+        if not self._caught_up:
+            self._looked, self._caught_up = 0.0, True
         time.sleep(TICK_S)
         if not self._paused:
             with self._lock:
@@ -115,7 +129,8 @@ class Replay(Source):
         """The snapshot at the current moment of the recording."""
         memory, now = self.memory, self._now
         with memory.lock:
-            events_per_s, done_per_s = memory.rates(now)
+            # While events are folded up to a later moment, only _fold() counts, at the time of the events.
+            events_per_s, done_per_s = memory.rates(now) if self._caught_up else (None, None)
             tasks, found = memory.tasks(wanted or Wanted())
             if time.monotonic() - self._looked > LOOK_EVERY_S:
                 self._looked, self._failures = time.monotonic(), seen_failures(memory.state.table)
