@@ -9,6 +9,8 @@ import contextlib
 import ctypes
 import gc
 import os
+import time
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,14 +64,21 @@ def run(session: Session, feed: Source, plain: bool, colours: str | None = None)
     return code if isinstance(code, int) else exit_codes.OK
 
 
-def live(session: Session, max_tasks: int) -> LiveSource:
-    """A source for the session's fleet."""
-    return LiveSource(session.app, max_tasks, MOST_BYTES)
+def live(session: Session, max_tasks: int, history: str | None = None) -> LiveSource:
+    """A source for the session's fleet. history: a folder of segments, with which its charts begin."""
+    feed = LiveSource(session.app, max_tasks, MOST_BYTES)
+    if history is not None:
+        from qctl.dashboard.state.history import load
+
+        load(feed.memory.charts, history, time.time())
+    return feed
 
 
-def replayed(session: Session, path: str, speed: float, max_tasks: int) -> Replay:
-    """A source for a recording."""
-    return Replay(session.app, path, speed, max_tasks, MOST_BYTES)
+def replayed(
+    session: Session, path: str, speed: float, max_tasks: int, moment: datetime | timedelta | None = None
+) -> Replay:
+    """A source for a recording. moment: where it begins, or how long before its end."""
+    return Replay(session.app, path, speed, max_tasks, MOST_BYTES, moment)
 
 
 def palette_named(name: str | None) -> Palette:

@@ -6,16 +6,18 @@ After this: dump.py or dashboard/screens/keys.py.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import command as page
+from qctl.cli.command import CliGroup
 from qctl.cli.session import current
-from qctl.cli.types import ScreenSize, Span
+from qctl.cli.types import Moment, ScreenSize, Span
 from qctl.cli.unlike_celery import refused
 from qctl.output.writer import speaks_unicode
 
@@ -24,8 +26,44 @@ NO_DAEMON = "`qctl events` has no background process; start it with a supervisor
 FEW, MANY = 10_000, 1_000_000
 
 
-@page(
+class EventsGroup(CliGroup):
+    """`qctl events`. A command comes first; every other word belongs to a filter."""
+
+    NAMES = ("record", "summary")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.NAMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.NAMES:
+            return None
+        found: click.Command = importlib.import_module(f"qctl.commands.events.{cmd_name}").command
+        return found
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.allow_interspersed_args = not (args and args[0] in self.NAMES)
+        if ctx.allow_interspersed_args:
+            return super().parse_args(ctx, args)
+        every = self.params
+        self.params = [param for param in every if not isinstance(param, click.Argument)]
+        try:
+            return super().parse_args(ctx, args)
+        finally:
+            self.params = every
+
+
+class FilterWords(click.Argument):
+    """The words of a filter; the usage of a command below does not show them."""
+
+    def get_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return []
+
+
+@click.group(
     "events",
+    cls=EventsGroup,
+    invoke_without_command=True,
+    subcommand_metavar="[FILTER]... | COMMAND [ARGUMENTS]...",
     watches=False,
     examples=[
         ("qctl events", "the dashboard (Enter opens, q quits, ? shows the keys)"),
@@ -38,6 +76,8 @@ FEW, MANY = 10_000, 1_000_000
             "qctl events --replay today.ndjson.gz --speed 10",
             "replay it at ten times the speed; [ ] jump 10 s back and on",
         ),
+        ("qctl events record DIR --keep 48h --max 2G", "record for days, in files of one hour"),
+        ("qctl events --replay DIR --at 2026-03-01T02:10Z", "the recorded fleet at that moment"),
         ("qctl events --serve --port 8800", "in a browser on this machine"),
         ("qctl events --once --view queues", "one screen as text, for a pipe or a ticket"),
         ("qctl events --demo", "with simulated workers and tasks"),
@@ -51,7 +91,7 @@ FEW, MANY = 10_000, 1_000_000
     },
     see_also=["control enable_events", "status"],
 )
-@click.argument("tasks", metavar="[FILTER]...", nargs=-1)
+@click.argument("tasks", metavar="[FILTER]...", nargs=-1, cls=FilterWords)
 @click.option("-d", "--dump", is_flag=True, help="Print events instead of opening the dashboard.")
 @click.option("--limit", type=click.IntRange(1), help="--dump: end after this many events.")
 @click.option("--for", "duration", type=Span(), help="--dump: end after this time.")
@@ -64,7 +104,20 @@ FEW, MANY = 10_000, 1_000_000
 @click.option(
     "--record", metavar="FILE", help="Record events in a new file: JSON lines; .gz or .zst compressed."
 )
-@click.option("--replay", metavar="FILE", help="Read events from a recording instead of the broker.")
+@click.option(
+    "--replay",
+    metavar="FILE|DIR",
+    help="Read events from a recording, a file or a folder, not from the broker.",
+)
+@click.option(
+    "--at",
+    "moment",
+    type=Moment(),
+    help="--replay: begin at this moment, or so long before the end; of a folder, read only what is near.",
+)
+@click.option(
+    "--history", metavar="DIR", help="Dashboard: charts begin with what `qctl events record` wrote to DIR."
+)
 @click.option(
     "--speed", type=float, default=1.0, help="--replay: speed factor; 0: as fast as possible. [default: 1]"
 )
@@ -116,8 +169,9 @@ FEW, MANY = 10_000, 1_000_000
 @refused("--gid", why=NO_DAEMON)
 @refused("--umask", why=NO_DAEMON)
 @refused("--executable", why="start it with that Python: `PYTHON -m qctl events`")
+@click.pass_context
 def command(
-    tasks: tuple[str, ...],
+    ctx: click.Context,
     dump: bool,
     limit: int | None,
     duration: float | None,
@@ -125,6 +179,8 @@ def command(
     max_tasks: int | None,
     record: str | None,
     replay: str | None,
+    moment: datetime | timedelta | None,
+    history: str | None,
     speed: float,
     camera: str | None,
     frequency: float,
@@ -140,6 +196,7 @@ def command(
     serve: bool,
     host: str,
     port: int,
+    tasks: tuple[str, ...] = (),
 ) -> int:
     """Live dashboard of events, or --dump for lines.
 
@@ -148,7 +205,13 @@ def command(
     broker that is unreachable, and a line `gap` reports what was missed. --demo needs no broker and no
     worker: it simulates the fleet of a shop, with an incident in every two minutes.
     """
+    if ctx.invoked_subcommand is not None:
+        return exit_codes.OK
+    if tasks[:1] and tasks[0] in EventsGroup.NAMES:
+        misplaced = f"'{tasks[0]}' is a command, and comes before the options"
+        raise exit_codes.CommandError(exit_codes.USAGE, misplaced, f"write `qctl events {tasks[0]} …`")
     session = current()
+    session.settle()
     _refuse_mixtures(
         once,
         {
@@ -159,9 +222,14 @@ def command(
             "--limit": limit,
             "--for": duration,
             "--type": kinds,
+            "-o": not session.out.for_people,
         },
         {"--view": view, "--size": size},
     )
+    if moment is not None and (dump or replay is None):
+        raise exit_codes.CommandError(exit_codes.USAGE, "--at needs --replay and the dashboard or --once")
+    if history is not None and (dump or replay is not None):
+        raise exit_codes.CommandError(exit_codes.USAGE, "--history is for the dashboard of a live fleet")
     with contextlib.ExitStack() as stage:
         if demo:
             from qctl.commands.demo.fleet_broker import on_stage
@@ -179,7 +247,11 @@ def command(
 
             wish = Wish(view_of(view), " ".join(tasks), size, ascii or not speaks_unicode(), theme)
             many = max_tasks or MANY
-            feed = live(session, many) if replay is None else replayed(session, replay, 0.0, many)
+            feed = (
+                live(session, many, history)
+                if replay is None
+                else replayed(session, replay, 0.0, many, moment)
+            )
             return print_screen(session, feed, wish)
         if dump or limit or duration or kinds or tasks or not session.out.for_people:
             from qctl.commands.events.dump import Choice, RecordingOptions
@@ -199,6 +271,8 @@ def command(
                 *(["--theme", theme] if theme else []),
                 *(["--ascii"] if ascii else []),
                 *(["--replay", replay, "--speed", str(speed)] if replay else []),
+                *(["--at", _spelled(moment)] if moment is not None else []),
+                *(["--history", history] if history else []),
                 *(["--max-tasks", str(max_tasks)] if max_tasks else []),
             ]
             return in_a_browser(session, host, port, words)
@@ -213,8 +287,15 @@ def command(
         from qctl.dashboard.start import live, replayed, run
 
         many = max_tasks or MANY
-        feed = live(session, many) if replay is None else replayed(session, replay, speed, many)
+        feed = (
+            live(session, many, history) if replay is None else replayed(session, replay, speed, many, moment)
+        )
         return run(session, feed, ascii, theme)
+
+
+def _spelled(moment: datetime | timedelta) -> str:
+    """The moment as --at takes it."""
+    return moment.isoformat() if isinstance(moment, datetime) else f"{moment.total_seconds()}s"
 
 
 def _refuse_mixtures(once: bool, others: Mapping[str, object], its_own: Mapping[str, object]) -> None:
