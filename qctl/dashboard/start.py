@@ -9,8 +9,6 @@ import contextlib
 import ctypes
 import gc
 import os
-import time
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,16 +17,11 @@ from qctl import exit_codes
 from qctl.cli.read_only import permit
 from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.sources.base import Source
-from qctl.dashboard.sources.live import LiveSource
-from qctl.dashboard.sources.replay import Replay
 from qctl.dashboard.themes import THEMES, Palette, chosen
 from qctl.dashboard.views.cells import Where
 
 if TYPE_CHECKING:
     from qctl.cli.session import Session
-
-#: limit for remembered tasks, bytes; it keeps the process below 450 MB, also while tasks come and go
-MOST_BYTES = 220 * 2**20
 
 _M_MMAP_THRESHOLD = -3
 
@@ -62,23 +55,6 @@ def run(session: Session, feed: Source, plain: bool, colours: str | None = None)
     if failure is not None:
         raise failure
     return code if isinstance(code, int) else exit_codes.OK
-
-
-def live(session: Session, max_tasks: int, history: str | None = None) -> LiveSource:
-    """A source for the session's fleet. history: a folder of segments, with which its charts begin."""
-    feed = LiveSource(session.app, max_tasks, MOST_BYTES)
-    if history is not None:
-        from qctl.dashboard.state.history import load
-
-        load(feed.memory.charts, history, time.time())
-    return feed
-
-
-def replayed(
-    session: Session, path: str, speed: float, max_tasks: int, moment: datetime | timedelta | None = None
-) -> Replay:
-    """A source for a recording. moment: where it begins, or how long before its end."""
-    return Replay(session.app, path, speed, max_tasks, MOST_BYTES, moment)
 
 
 def palette_named(name: str | None) -> Palette:

@@ -16,9 +16,10 @@ import click
 
 from qctl import exit_codes
 from qctl.cli.command import CliGroup
-from qctl.cli.session import current
+from qctl.cli.session import Session, current
 from qctl.cli.types import Moment, ScreenSize, Span
 from qctl.cli.unlike_celery import refused
+from qctl.dashboard.sources.opening import Feed, opened
 from qctl.output.writer import speaks_unicode
 
 NO_DAEMON = "`qctl events` has no background process; start it with a supervisor such as systemd"
@@ -151,6 +152,11 @@ class FilterWords(click.Argument):
 @click.option(
     "--size", type=ScreenSize(), help="--once: columns and lines. [default: the terminal's; else 120x40]"
 )
+@click.option(
+    "--accessible",
+    is_flag=True,
+    help="For screen readers: sentences instead of charts, one line for each change, : for commands.",
+)
 @click.option("--ascii", is_flag=True, help="Dashboard: plain characters for states and lines, no colours.")
 @click.option("--theme", metavar="NAME", help="Dashboard: colour theme; T lists them. [env: QCTL_THEME]")
 @click.option("--serve", is_flag=True, help="Serve the dashboard to browsers, read-only unless --read-write.")
@@ -190,6 +196,7 @@ def command(
     rate: float,
     ascii: bool,
     theme: str | None,
+    accessible: bool,
     once: bool,
     view: str | None,
     size: tuple[int, int] | None,
@@ -241,18 +248,11 @@ def command(
             return run_camera(session, camera, frequency, maxrate, max_tasks or FEW, duration)
         if record is not None and not dump:
             kinds = kinds or ("",)  # no event has this type, so none is printed
-        if once:
-            from qctl.dashboard.once import Wish, print_screen, view_of
-            from qctl.dashboard.start import live, replayed
-
-            wish = Wish(view_of(view), " ".join(tasks), size, ascii or not speaks_unicode(), theme)
-            many = max_tasks or MANY
-            feed = (
-                live(session, many, history)
-                if replay is None
-                else replayed(session, replay, 0.0, many, moment)
+        if accessible or once:
+            wanted_feed = Feed(replay, 0.0 if once else speed, max_tasks or MANY, moment, history)
+            return _printed(
+                session, wanted_feed, accessible, once, view, (" ".join(tasks), size, ascii, theme)
             )
-            return print_screen(session, feed, wish)
         if dump or limit or duration or kinds or tasks or not session.out.for_people:
             from qctl.commands.events.dump import Choice, RecordingOptions
             from qctl.commands.events.dump import dump as print_events
@@ -284,13 +284,34 @@ def command(
                 "the dashboard needs a terminal",
                 "`qctl events --dump` prints lines instead",
             )
-        from qctl.dashboard.start import live, replayed, run
+        from qctl.dashboard.start import run
 
-        many = max_tasks or MANY
-        feed = (
-            live(session, many, history) if replay is None else replayed(session, replay, speed, many, moment)
-        )
+        feed = opened(session, Feed(replay, speed, max_tasks or MANY, moment, history))
         return run(session, feed, ascii, theme)
+
+
+def _printed(
+    session: Session,
+    wanted: Feed,
+    accessible: bool,
+    once: bool,
+    view: str | None,
+    look: tuple[str, tuple[int, int] | None, bool, str | None],
+) -> int:
+    """The dashboard as text: sentences, or one screen."""
+    pattern, size, plain, theme = look
+    if accessible:
+        from qctl.dashboard.accessible import VIEWS, read_aloud
+
+        if pattern or size or (view is not None and view not in VIEWS):
+            words = "--accessible takes no FILTER and no --size, and --view is one of " + ", ".join(VIEWS)
+            raise exit_codes.CommandError(exit_codes.USAGE, words)
+        root = click.get_current_context().find_root().command
+        return read_aloud(session, opened(session, wanted), root, (view or VIEWS[0]) if once else None)
+    from qctl.dashboard.once import Wish, print_screen, view_of
+
+    wish = Wish(view_of(view), pattern, size, plain or not speaks_unicode(), theme)
+    return print_screen(session, opened(session, wanted), wish)
 
 
 def _spelled(moment: datetime | timedelta) -> str:
