@@ -21,17 +21,21 @@ if TYPE_CHECKING:
 
 #: what the longest range shows, seconds
 LONGEST_S = COARSE[0] * COARSE[1]
+#: durations that are older than the first are added up by the second, which no range shows (seconds)
+STEPS = ((21_600.0, 600), (900.0, 120))
 
 
-def load(charts: Charts, path: str, until: float) -> None:
-    """Fill the charts, which are empty, with the history of a folder before `until` (epoch seconds). Raises
-    OSError, ConfigError."""
-    fill(charts, slots(path, until - LONGEST_S, until))
+def load(charts: Charts, path: str, until: float, longest_s: float = LONGEST_S) -> None:
+    """Fill the charts, which are empty, with the history of a folder before `until` (epoch seconds), at most
+    longest_s of it. Raises OSError, ConfigError."""
+    fill(charts, slots(path, until - longest_s, until), until)
 
 
-def fill(charts: Charts, found: Iterable[Slot]) -> None:
+def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
     """Fill the charts with slots, the oldest first."""
     known: dict[int, None] = {}
+    run: dict[int, dict[int, int]] = {}
+    wait: dict[int, dict[int, int]] = {}
     totals: dict[str, dict[int, float]] = {name: {} for name in ("in", "done", "failed", "wait", "ready")}
     types: dict[str, dict[str, dict[int, float]]] = {}
     groups: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
@@ -48,17 +52,19 @@ def fill(charts: Charts, found: Iterable[Slot]) -> None:
         ):
             totals[name][number] = totals[name].get(number, 0.0) + count / SLOT_S
         if slot.wait:
-            counts = [slot.wait.get(n, 0) for n in range(BUCKETS)]
-            totals["wait"][number] = percentile(counts, 0.95) or 0.0
+            waits = [slot.wait.get(n, 0) for n in range(BUCKETS)]
+            totals["wait"][number] = percentile(waits, 0.95) or 0.0
         if slot.ready is not None:
             totals["ready"][number] = sum(slot.ready.values())
             for queue, ready in slot.ready.items():
                 queues[queue][number] = ready
-        for one, count in slot.run.items():
-            charts.run.add(slot.at, middle_of(one), count)
-            charts.heat.add(slot.at, middle_of(one), count)
-        for one, count in slot.wait.items():
-            charts.wait.add(slot.at, middle_of(one), count)
+        step = next((s for age, s in STEPS if slot.at < until - age), SLOT_S)
+        for counts, kept in ((slot.run, run), (slot.wait, wait)):
+            sums_of = kept.get(at := slot.at // step * step)
+            if sums_of is None:
+                sums_of = kept[at] = {}
+            for one, count in counts.items():
+                sums_of[one] = sums_of.get(one, 0) + count
         for name, counted in slot.types.items():
             if name not in types and len(types) >= MOST_TYPES:
                 continue
@@ -73,6 +79,13 @@ def fill(charts: Charts, found: Iterable[Slot]) -> None:
             if (name, exception) in groups or len(groups) < MOST_GROUPS:
                 kinds = groups[name, exception]
                 kinds[number] = kinds.get(number, 0.0) + count / SLOT_S
+    for at, counts in run.items():
+        for one, count in counts.items():
+            charts.run.add(at, middle_of(one), count)
+            charts.heat.add(at, middle_of(one), count)
+    for at, counts in wait.items():
+        for one, count in counts.items():
+            charts.wait.add(at, middle_of(one), count)
     nothing = dict.fromkeys(known, 0.0)
     for name, values in totals.items():
         charts.series[name].fill(values, SLOT_S)
