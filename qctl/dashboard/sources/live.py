@@ -23,7 +23,6 @@ from qcore.events.store.table import READY, STATES
 from qcore.wire.event import Event
 from qctl.dashboard.sources.base import Source
 from qctl.dashboard.sources.broker_poll import BrokerPoll
-from qctl.dashboard.sources.schedule_poll import SchedulePoll
 from qctl.dashboard.state.event_log import EventLog
 from qctl.dashboard.state.failures import Heard, heard_failures, merged
 from qctl.dashboard.state.schedules import ScheduleBoard, ScheduleLook
@@ -34,6 +33,7 @@ from qctl.dashboard.state.workers import Fleet
 if TYPE_CHECKING:
     from qcore.app.app import App
     from qcore.control.client import Answers
+    from qctl.dashboard.sources.schedule_poll import SchedulePoll
 
 ASK_EVERY_S = 2.0
 #: workers queried per second at most: a large fleet has a longer interval
@@ -287,12 +287,17 @@ class LiveSource(Source):
         return [one._replace(name=names.get(one.task_id, one.name)) for one in heard]
 
     def _read_schedule_forever(self) -> None:
-        poll, read_at = SchedulePoll(self.app, self._state_of), 0.0
+        poll: SchedulePoll | None = None  # imported when the screen is opened, since it is costly
+        read_at = 0.0
         while not self._stopped.is_set():
             look = self._schedule_look
             if look is None:
                 self._schedule_changed.wait()
             else:
+                if poll is None:
+                    from qctl.dashboard.sources.schedule_poll import SchedulePoll
+
+                    poll = SchedulePoll(self.app, self._state_of)
                 if self._schedule_soon or time.monotonic() >= read_at:
                     self._schedule_soon = False
                     read_at = time.monotonic() + ASK_EVERY_S
