@@ -62,22 +62,27 @@ def replay(
     pace; speed 0: without a pause. Lines that are not events are skipped, and an unfinished file is
     read as far as possible. Raises as Recorder does, and ConfigError when the file is damaged."""
 
-    def paced(batches: Iterator[tuple[float, list[Event]]]) -> Iterator[list[Event]]:
-        last: float | None = None
-        for at, batch in batches:
-            if speed > 0 and last is not None and at > last:
-                sleep(min(at - last, LONGEST_PAUSE_S) / speed)
-            last = at
-            yield batch
-
     with recorded(path) as batches:
-        yield paced(batches)
+        yield paced(batches, speed, sleep)
+
+
+def paced(
+    batches: Iterator[tuple[float, list[Event]]], speed: float, sleep: Callable[[float], None]
+) -> Iterator[list[Event]]:
+    """The batches at `speed` times the original pace; 0: without a pause."""
+    last: float | None = None
+    for at, batch in batches:
+        if speed > 0 and last is not None and at > last:
+            sleep(min(at - last, LONGEST_PAUSE_S) / speed)
+        last = at
+        yield batch
 
 
 @contextmanager
-def recorded(path: str) -> Iterator[Iterator[tuple[float, list[Event]]]]:
-    """The batches of a recording without pauses, each with our clock when it was received (epoch seconds)."""
-    with closing(_lines(path)) as lines:
+def recorded(path: str, offset: int = 0) -> Iterator[Iterator[tuple[float, list[Event]]]]:
+    """The batches of a recording without pauses, each with our clock when it was received (epoch seconds).
+    offset: bytes of the file to skip, up to the beginning of a line or of a compressed piece."""
+    with closing(_lines(path, offset)) as lines:
         yield _batches(lines)
 
 
@@ -111,12 +116,12 @@ def span(path: str) -> tuple[float, float] | None:
     return begin, max(begin, end)
 
 
-def _lines(path: str) -> Generator[bytes]:
+def _lines(path: str, offset: int = 0) -> Generator[bytes]:
     damage: tuple[type[Exception], ...] = (gzip.BadGzipFile, zlib.error)
     if path.endswith(".zst"):
         damage = (_zstandard(path).ZstdError,)
     try:
-        with _opened(path, "r") as file:
+        with _opened(path, "r", offset) as file:
             yield from _unpacked(file) if path.endswith(".zst") else file
     except EOFError:
         return  # the writer was killed, or still runs
@@ -147,16 +152,19 @@ def _event(line: bytes) -> Event | None:
     return value if is_event(value) else None
 
 
-def _opened(path: str, mode: str) -> IO[bytes]:
+def _opened(path: str, mode: str, offset: int = 0) -> IO[bytes]:
     """The file, compressed as its name says; of zstd what is in it."""
     if path.endswith(".zst") and mode != "r":
         packer = _zstandard(path).ZstdCompressor()
         made: IO[bytes] = packer.stream_writer(_plain(path, mode))
         return made
+    file = _plain(path, mode)
+    if offset:
+        file.seek(offset)
     if path.endswith(".gz"):
-        zipped: Any = _Gzip(_plain(path, mode), "wb" if mode == "x" else f"{mode}b")
+        zipped: Any = _Gzip(file, "wb" if mode == "x" else f"{mode}b")
         return zipped  # type: ignore[no-any-return]
-    return _plain(path, mode)
+    return file
 
 
 def _plain(path: str, mode: str) -> IO[bytes]:

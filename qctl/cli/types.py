@@ -95,6 +95,57 @@ class Span(Kind):
             raise click.BadParameter(str(exc), ctx=ctx, param=param) from None
 
 
+class ScreenSize(Kind):
+    """Columns and lines of a screen: 120x40."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        columns, _, lines = str(value).lower().partition("x")
+        if not (
+            columns.isdecimal()
+            and lines.isdecimal()
+            and 20 <= int(columns) <= 1000
+            and 5 <= int(lines) <= 1000
+        ):
+            raise click.BadParameter(
+                f"'{value}' is not a size such as 120x40: 20 to 1000 columns, 5 to 1000 lines",
+                ctx=ctx,
+                param=param,
+            )
+        return int(columns), int(lines)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "120x40"
+
+
+class ByteSize(Kind):
+    """A number of bytes: 500M, 2G, 100k; becomes an int. A unit is a power of 1000, as disks are sold."""
+
+    name = "size"
+    _UNITS: ClassVar[dict[str, int]] = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value).strip().lower().removesuffix("b")
+        unit = text[-1:] if text[-1:] in self._UNITS else ""
+        try:
+            found = int(float(text.removesuffix(unit)) * self._UNITS[unit])
+        except (ValueError, OverflowError):
+            found = 0
+        if found < 1:
+            raise click.BadParameter(f"'{value}' is not a size such as 500M or 2G", ctx=ctx, param=param)
+        return found
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "SIZE"
+
+
 class Moment(Kind):
     """A point in time (ISO 8601, UTC without an offset) or a duration from now.
 

@@ -23,16 +23,13 @@ from qctl.dashboard.screens.tabs import FleetTab
 from qctl.dashboard.sources.base import Source
 from qctl.dashboard.sources.broken import BrokenSource
 from qctl.dashboard.sources.live import LiveSource
-from qctl.dashboard.sources.replay import Replay
+from qctl.dashboard.sources.opening import MOST_BYTES
 from qctl.dashboard.themes import THEMES, Palette, chosen
 from qctl.dashboard.views.cells import Where
 from qctl.dashboard.views.views import VIEWS
 
 if TYPE_CHECKING:
     from qctl.cli.session import Session
-
-#: limit for remembered tasks, bytes; it keeps the process below 450 MB, also while tasks come and go
-MOST_BYTES = 220 * 2**20
 
 _M_MMAP_THRESHOLD = -3
 
@@ -108,16 +105,6 @@ def _run(session: Session, window: Dashboard, feeds: Sequence[Source]) -> int:
     if failure is not None:
         raise failure
     return code if isinstance(code, int) else exit_codes.OK
-
-
-def live(session: Session, max_tasks: int) -> LiveSource:
-    """A source for the session's fleet."""
-    return LiveSource(session.app, max_tasks, MOST_BYTES)
-
-
-def replayed(session: Session, path: str, speed: float, max_tasks: int) -> Replay:
-    """A source for a recording."""
-    return Replay(session.app, path, speed, max_tasks, MOST_BYTES)
 
 
 def palette_named(name: str | None) -> Palette:

@@ -10,14 +10,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from qcore.app.schedules import Scheduled, following
 from qcore.errors import ConfigError, QcoreError
-from qcore.schedules.words import words
 from qcore.wire import result as result_wire
 from qctl.output.text import stamp
 
 if TYPE_CHECKING:
     from qcore.app.app import App
+    from qcore.app.schedules import Scheduled
     from qcore.brokers.contract.records import Member
 
 ON, PAUSED, ENDED, CODE, BROKEN = "on", "paused", "ended", "code", "broken"
@@ -77,6 +76,8 @@ def item(app: App, found: Scheduled, now: float, known: Known | None = None) -> 
 
 def phrase(app: App, found: Scheduled) -> str:
     """When an entry is due, in words; its spec where that is not valid (next_of() says why)."""
+    from qcore.schedules.words import words
+
     try:
         return words(found.entry.spec, found.entry.timezone or app.conf.timezone or "")
     except (QcoreError, KeyError, TypeError, ValueError, AttributeError):
@@ -85,6 +86,8 @@ def phrase(app: App, found: Scheduled) -> str:
 
 def next_of(app: App, found: Scheduled, now: float) -> tuple[float | None, str, str | None]:
     """The next instant that will be published, the status, and what is wrong with the entry."""
+    from qcore.app.schedules import following  # costly; the dashboard starts without it
+
     entry = found.entry
     if entry.spec.get("kind") == "code":
         return None, CODE if entry.enabled else PAUSED, None
@@ -105,6 +108,8 @@ def items(app: App, found: Sequence[Scheduled], now: float) -> list[dict[str, An
 def within(app: App, found: Scheduled, now: float, until: float, step_s: float) -> list[float]:
     """The instants of an entry after `now` and before `until`, at most one of each step of `step_s` seconds
     of the epoch: what a time line shows. Paused entries have theirs too; empty where none can be computed."""
+    from qcore.app.schedules import following
+
     entry, state = found.entry, found.state
     times, at, step, batch = list[float](), now, -1, 1
     while True:

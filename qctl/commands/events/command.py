@@ -6,24 +6,65 @@ After this: dump.py or dashboard/screens/keys.py.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 
 import click
 
 from qctl import exit_codes
-from qctl.cli.command import command as page
+from qctl.cli.command import CliGroup
 from qctl.cli.session import Session, current
-from qctl.cli.types import Names, Span
+from qctl.cli.types import Moment, Names, ScreenSize, Span
 from qctl.cli.unlike_celery import refused
+from qctl.dashboard.sources.opening import Feed, opened
+from qctl.output.writer import speaks_unicode
 
 NO_DAEMON = "`qctl events` has no background process; start it with a supervisor such as systemd"
 #: tasks kept in memory: for --dump and cameras, and for the dashboard
 FEW, MANY = 10_000, 1_000_000
 
 
-@page(
+class EventsGroup(CliGroup):
+    """`qctl events`. A command comes first; every other word belongs to a filter."""
+
+    NAMES = ("record", "summary")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.NAMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.NAMES:
+            return None
+        found: click.Command = importlib.import_module(f"qctl.commands.events.{cmd_name}").command
+        return found
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.allow_interspersed_args = not (args and args[0] in self.NAMES)
+        if ctx.allow_interspersed_args:
+            return super().parse_args(ctx, args)
+        every = self.params
+        self.params = [param for param in every if not isinstance(param, click.Argument)]
+        try:
+            return super().parse_args(ctx, args)
+        finally:
+            self.params = every
+
+
+class FilterWords(click.Argument):
+    """The words of a filter; the usage of a command below does not show them."""
+
+    def get_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return []
+
+
+@click.group(
     "events",
+    cls=EventsGroup,
+    invoke_without_command=True,
+    subcommand_metavar="[FILTER]... | COMMAND [ARGUMENTS]...",
     watches=False,
     examples=[
         ("qctl events", "the dashboard (Enter opens, q quits, ? shows the keys)"),
@@ -36,19 +77,23 @@ FEW, MANY = 10_000, 1_000_000
             "qctl events --replay today.ndjson.gz --speed 10",
             "replay it at ten times the speed; [ ] jump 10 s back and on",
         ),
+        ("qctl events record DIR --keep 48h --max 2G", "record for days, in files of one hour"),
+        ("qctl events --replay DIR --at 2026-03-01T02:10Z", "the recorded fleet at that moment"),
         ("qctl events --serve --port 8800", "in a browser on this machine"),
         ("qctl events --all-contexts", "the fleets of all contexts, each in a tab"),
+        ("qctl events --once --view queues", "one screen as text, for a pipe or a ticket"),
         ("qctl events --demo", "with simulated workers and tasks"),
         ("qctl -A proj events -c proj.Camera -F 5", "call a camera with the state every 5 s"),
     ],
     exit_codes={
         exit_codes.OK: "ended by q or Ctrl-C, or by --limit or --for",
         exit_codes.USAGE: "wrong usage; or the dashboard without a terminal",
+        exit_codes.NO_ANSWER: "--once: no worker answered",
         exit_codes.REFUSED: "--record: the file exists",
     },
     see_also=["control enable_events", "status"],
 )
-@click.argument("tasks", metavar="[FILTER]...", nargs=-1)
+@click.argument("tasks", metavar="[FILTER]...", nargs=-1, cls=FilterWords)
 @click.option("-d", "--dump", is_flag=True, help="Print events instead of opening the dashboard.")
 @click.option("--limit", type=click.IntRange(1), help="--dump: end after this many events.")
 @click.option("--for", "duration", type=Span(), help="--dump: end after this time.")
@@ -61,7 +106,20 @@ FEW, MANY = 10_000, 1_000_000
 @click.option(
     "--record", metavar="FILE", help="Record events in a new file: JSON lines; .gz or .zst compressed."
 )
-@click.option("--replay", metavar="FILE", help="Read events from a recording instead of the broker.")
+@click.option(
+    "--replay",
+    metavar="FILE|DIR",
+    help="Read events from a recording, a file or a folder, not from the broker.",
+)
+@click.option(
+    "--at",
+    "moment",
+    type=Moment(),
+    help="--replay: begin at this moment, or so long before the end; of a folder, read only what is near.",
+)
+@click.option(
+    "--history", metavar="DIR", help="Dashboard: charts begin with what `qctl events record` wrote to DIR."
+)
 @click.option(
     "--speed", type=float, default=1.0, help="--replay: speed factor; 0: as fast as possible. [default: 1]"
 )
@@ -90,6 +148,16 @@ FEW, MANY = 10_000, 1_000_000
     default=200.0,
     help="--demo: events per second. [default: 200]",
 )
+@click.option("--once", is_flag=True, help="Print one screen of the dashboard as text, and end.")
+@click.option("--view", metavar="NAME", help="--once: the view, such as queues. [default: overview]")
+@click.option(
+    "--size", type=ScreenSize(), help="--once: columns and lines. [default: the terminal's; else 120x40]"
+)
+@click.option(
+    "--accessible",
+    is_flag=True,
+    help="For screen readers: sentences instead of charts, one line for each change, : for commands.",
+)
 @click.option("--ascii", is_flag=True, help="Dashboard: plain characters for states and lines, no colours.")
 @click.option("--theme", metavar="NAME", help="Dashboard: colour theme; T lists them. [env: QCTL_THEME]")
 @click.option("--all-contexts", is_flag=True, help="Dashboard: a tab for each context; ( and ) change it.")
@@ -112,8 +180,9 @@ FEW, MANY = 10_000, 1_000_000
 @refused("--gid", why=NO_DAEMON)
 @refused("--umask", why=NO_DAEMON)
 @refused("--executable", why="start it with that Python: `PYTHON -m qctl events`")
+@click.pass_context
 def command(
-    tasks: tuple[str, ...],
+    ctx: click.Context,
     dump: bool,
     limit: int | None,
     duration: float | None,
@@ -121,6 +190,8 @@ def command(
     max_tasks: int | None,
     record: str | None,
     replay: str | None,
+    moment: datetime | timedelta | None,
+    history: str | None,
     speed: float,
     camera: str | None,
     frequency: float,
@@ -132,9 +203,14 @@ def command(
     theme: str | None,
     all_contexts: bool,
     contexts: list[str] | None,
+    accessible: bool,
+    once: bool,
+    view: str | None,
+    size: tuple[int, int] | None,
     serve: bool,
     host: str,
     port: int,
+    tasks: tuple[str, ...] = (),
 ) -> int:
     """Live dashboard of events, or --dump for lines.
 
@@ -143,9 +219,34 @@ def command(
     broker that is unreachable, and a line `gap` reports what was missed. --demo needs no broker and no
     worker: it simulates the fleet of a shop, with an incident in every two minutes.
     """
+    if ctx.invoked_subcommand is not None:
+        return exit_codes.OK
+    if tasks[:1] and tasks[0] in EventsGroup.NAMES:
+        misplaced = f"'{tasks[0]}' is a command, and comes before the options"
+        raise exit_codes.CommandError(exit_codes.USAGE, misplaced, f"write `qctl events {tasks[0]} …`")
     session = current()
+    session.settle()
+    _refuse_mixtures(
+        once,
+        {
+            "--dump": dump,
+            "--serve": serve,
+            "--camera": camera,
+            "--record": record,
+            "--limit": limit,
+            "--for": duration,
+            "--type": kinds,
+            "-o": not session.out.for_people,
+        },
+        {"--view": view, "--size": size},
+    )
+    if moment is not None and (dump or replay is None):
+        raise exit_codes.CommandError(exit_codes.USAGE, "--at needs --replay and the dashboard or --once")
+    if history is not None and (dump or replay is not None):
+        raise exit_codes.CommandError(exit_codes.USAGE, "--history is for the dashboard of a live fleet")
     with contextlib.ExitStack() as stage:
-        if (all_contexts or contexts) and (serve or demo or replay or dump or record or camera or tasks):
+        others = serve, demo, replay, dump, record, camera, tasks, once, accessible, history
+        if (all_contexts or contexts) and any(others):
             why = "--all-contexts and --contexts open the dashboard on live fleets, in a terminal"
             raise exit_codes.CommandError(exit_codes.USAGE, why, "leave out the other options and FILTER")
         shown = _contexts(session, all_contexts, contexts)
@@ -159,6 +260,11 @@ def command(
             return run_camera(session, camera, frequency, maxrate, max_tasks or FEW, duration)
         if record is not None and not dump:
             kinds = kinds or ("",)  # no event has this type, so none is printed
+        if accessible or once:
+            wanted_feed = Feed(replay, 0.0 if once else speed, max_tasks or MANY, moment, history)
+            return _printed(
+                session, wanted_feed, accessible, once, view, (" ".join(tasks), size, ascii, theme)
+            )
         if dump or limit or duration or kinds or tasks or not session.out.for_people:
             from qctl.commands.events.dump import Choice, RecordingOptions
             from qctl.commands.events.dump import dump as print_events
@@ -177,6 +283,8 @@ def command(
                 *(["--theme", theme] if theme else []),
                 *(["--ascii"] if ascii else []),
                 *(["--replay", replay, "--speed", str(speed)] if replay else []),
+                *(["--at", _spelled(moment)] if moment is not None else []),
+                *(["--history", history] if history else []),
                 *(["--max-tasks", str(max_tasks)] if max_tasks else []),
             ]
             return in_a_browser(session, host, port, words)
@@ -188,12 +296,12 @@ def command(
                 "the dashboard needs a terminal",
                 "`qctl events --dump` prints lines instead",
             )
-        from qctl.dashboard.start import live, replayed, run, run_contexts
+        from qctl.dashboard.start import run, run_contexts
 
         many = max_tasks or MANY
         if shown:
             return run_contexts(session, shown, many, ascii, theme)
-        feed = live(session, many) if replay is None else replayed(session, replay, speed, many)
+        feed = opened(session, Feed(replay, speed, many, moment, history))
         feed.speaks = feed.speaks and not demo
         return run(session, feed, ascii, theme)
 
@@ -212,3 +320,40 @@ def _contexts(session: Session, all_contexts: bool, names: list[str] | None) -> 
             exit_codes.NOT_FOUND, "there is no context", "`qctl ctx add NAME -b URL` makes one"
         )
     return list(dict.fromkeys(chosen))
+
+
+def _printed(
+    session: Session,
+    wanted: Feed,
+    accessible: bool,
+    once: bool,
+    view: str | None,
+    look: tuple[str, tuple[int, int] | None, bool, str | None],
+) -> int:
+    """The dashboard as text: sentences, or one screen."""
+    pattern, size, plain, theme = look
+    if accessible:
+        from qctl.dashboard.accessible import VIEWS, read_aloud
+
+        if pattern or size or (view is not None and view not in VIEWS):
+            words = "--accessible takes no FILTER and no --size, and --view is one of " + ", ".join(VIEWS)
+            raise exit_codes.CommandError(exit_codes.USAGE, words)
+        root = click.get_current_context().find_root().command
+        return read_aloud(session, opened(session, wanted), root, (view or VIEWS[0]) if once else None)
+    from qctl.dashboard.once import Wish, print_screen, view_of
+
+    wish = Wish(view_of(view), pattern, size, plain or not speaks_unicode(), theme)
+    return print_screen(session, opened(session, wanted), wish)
+
+
+def _spelled(moment: datetime | timedelta) -> str:
+    """The moment as --at takes it."""
+    return moment.isoformat() if isinstance(moment, datetime) else f"{moment.total_seconds()}s"
+
+
+def _refuse_mixtures(once: bool, others: Mapping[str, object], its_own: Mapping[str, object]) -> None:
+    """Refuse options that have no effect with --once, and those of --once without it."""
+    for name, value in (others if once else its_own).items():
+        if value:
+            words = f"{name} has no effect with --once" if once else f"{name} needs --once"
+            raise exit_codes.CommandError(exit_codes.USAGE, words, "see `qctl events --help`")

@@ -75,7 +75,8 @@ class RecordingOptions(NamedTuple):
 
 def dump(session: Session, chosen: Choice, recording: RecordingOptions, max_tasks: int) -> int:
     """Print events until the limit, the duration, the recording's end or Ctrl-C; return the exit code."""
-    from qcore.events.recording import Recorder, replay
+    from qcore.events.history.reading import replay
+    from qcore.events.recording import Recorder
     from qcore.events.state import State
 
     state = State(max_tasks)
@@ -91,7 +92,7 @@ def dump(session: Session, chosen: Choice, recording: RecordingOptions, max_task
         source = (
             replay(recording.replay, recording.speed)
             if recording.replay
-            else nullcontext(_live(session, unreadable))
+            else nullcontext(live_batches(session, unreadable))
         )
         with exit_codes.sigterm_like_ctrl_c() if recording.record else nullcontext(), source as batches:
             for batch in batches:
@@ -134,7 +135,7 @@ def dump(session: Session, chosen: Choice, recording: RecordingOptions, max_task
     return exit_codes.OK
 
 
-def _live(session: Session, unreadable: Counter[str]) -> Iterator[list[Event]]:
+def live_batches(session: Session, unreadable: Counter[str]) -> Iterator[list[Event]]:
     """Batches of events from now on. Reconnects to an unreachable broker, then yields a gap event with the
     time since the last event. Raises BrokerDown when the first connection fails."""
     from qcore.events.receiver import listen

@@ -26,6 +26,11 @@ class Source(ABC):
     #: whether step(), pause() and faster() have an effect
     can_seek: bool = False
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that the first picture shows has been read; the schedule is read on demand."""
+        return True
+
     @abstractmethod
     def start(self) -> None: ...
 

@@ -23,7 +23,6 @@ from qcore.events.store.table import READY, STATES
 from qcore.wire.event import Event
 from qctl.dashboard.sources.base import Source
 from qctl.dashboard.sources.broker_poll import BrokerPoll
-from qctl.dashboard.sources.schedule_poll import SchedulePoll
 from qctl.dashboard.state.event_log import EventLog
 from qctl.dashboard.state.failures import Heard, heard_failures, merged
 from qctl.dashboard.state.schedules import ScheduleBoard, ScheduleLook
@@ -34,6 +33,7 @@ from qctl.dashboard.state.workers import Fleet
 if TYPE_CHECKING:
     from qcore.app.app import App
     from qcore.control.client import Answers
+    from qctl.dashboard.sources.schedule_poll import SchedulePoll
 
 ASK_EVERY_S = 2.0
 #: workers queried per second at most: a large fleet has a longer interval
@@ -66,6 +66,7 @@ class LiveSource(Source):
         self._next_try = 0.0
         self._queues: tuple[QueueRow, ...] = ()
         self._looked = False
+        self._queried = self._looked_after = False  # the workers; the broker after these
         self._heard: list[Heard] = []
         self._heard_as_of: tuple[int, int] | None = None
         self._nameless: set[str] = set()  # failures whose results were read for their names
@@ -155,6 +156,10 @@ class LiveSource(Source):
             )
 
     @property
+    def is_complete(self) -> bool:
+        return self._looked_after
+
+    @property
     def interval_s(self) -> float:
         """Seconds between two queries of the fleet."""
         return max(ASK_EVERY_S, len(self._fleet) / ASKED_PER_S)
@@ -213,6 +218,9 @@ class LiveSource(Source):
                 answers = {name: control.ask(name, timeout_s=ASK_TIMEOUT_S) for name in QUESTIONS}
             self.learn(stats, members, answers, asked_at)
             self._recovered("ask")
+            if not self._queried:
+                self._queried = True
+                self._look_now.set()  # the first poll of the broker did not know who consumes what
             self._ask_now.wait(self.interval_s)
             self._ask_now.clear()
 
@@ -236,6 +244,7 @@ class LiveSource(Source):
     def _look_forever(self) -> None:
         looker = BrokerPoll(self.app)
         while not self._stopped.is_set():
+            queried = self._queried
             with self._lock:
                 fleet, table = self._fleet, self.memory.state.table
                 done = self.memory.ended_by_queue(fleet.queues_of)
@@ -246,6 +255,7 @@ class LiveSource(Source):
             with self._lock:
                 self._queues, self._failures, self._broker_facts = queues, failures, facts
                 self._round_trip_s, self._looked = looker.round_trip_s, True
+                self._looked_after = queried
                 self.memory.published_per_s = looker.published_per_s
             self._recovered("look")
             self._look_now.wait(ASK_EVERY_S)
@@ -277,12 +287,17 @@ class LiveSource(Source):
         return [one._replace(name=names.get(one.task_id, one.name)) for one in heard]
 
     def _read_schedule_forever(self) -> None:
-        poll, read_at = SchedulePoll(self.app, self._state_of), 0.0
+        poll: SchedulePoll | None = None  # imported when the screen is opened, since it is costly
+        read_at = 0.0
         while not self._stopped.is_set():
             look = self._schedule_look
             if look is None:
                 self._schedule_changed.wait()
             else:
+                if poll is None:
+                    from qctl.dashboard.sources.schedule_poll import SchedulePoll
+
+                    poll = SchedulePoll(self.app, self._state_of)
                 if self._schedule_soon or time.monotonic() >= read_at:
                     self._schedule_soon = False
                     read_at = time.monotonic() + ASK_EVERY_S

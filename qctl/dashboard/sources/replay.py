@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qcore.events.recording import recorded, span
+from qcore.events.history.reading import near, recorded, span
 from qctl import exit_codes
 from qctl.dashboard.sources.base import Source
 from qctl.dashboard.state.event_log import EventLog
 from qctl.dashboard.state.failures import seen_failures
+from qctl.dashboard.state.history import load
 from qctl.dashboard.state.schedules import ScheduleBoard
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.snapshot import FailureRow, Snapshot
 from qctl.dashboard.state.workers import Fleet
+from qctl.output.text import stamp
 
 if TYPE_CHECKING:
     from qcore.app.app import App
+    from qcore.wire.event import Event
 
 TICK_S = 0.02
+#: of a folder so many seconds and events before a moment are read to show it
+NEAR_S, NEAR_EVENTS = 900.0, 20_000
+#: the charts show so much of a folder before that; reading the indexes of 48 h takes a second or two
+CHARTS_S = 21_600.0
 LOOK_EVERY_S = 1.0
 NO_SCHEDULE = ScheduleBoard(True, "a recording holds events only, not the schedule")
 
@@ -34,9 +43,17 @@ class Replay(Source):
     refusal = "this is a recording"
     can_seek = True
 
-    def __init__(self, app: App, path: str, speed: float, max_tasks: int, max_bytes: int | None) -> None:
-        """speed: seconds of the recording per second; 0: go to the end at once. Raises CommandError when the
-        file has no event."""
+    def __init__(
+        self,
+        app: App,
+        path: str,
+        speed: float,
+        max_tasks: int,
+        max_bytes: int | None,
+        moment: datetime | timedelta | None = None,
+    ) -> None:
+        """speed: seconds of the recording per second; 0: go to the end at once. moment: where to begin, or
+        how long before the end. Raises CommandError when the recording has no event."""
         self.app, self.path, self.speed = app, path, speed
         found = span(path)
         if found is None:
@@ -47,7 +64,13 @@ class Replay(Source):
         self._limits = (max_tasks, max_bytes)
         self.memory = EventLog(*self._limits)
         self._now = self.begin if speed > 0 else self.end
+        if moment is not None:
+            at = moment.timestamp() if isinstance(moment, datetime) else self.end - moment.total_seconds()
+            self._now = min(max(at, self.begin), self.end)
+        self._is_folder = Path(path).is_dir()
+        self._since = self.begin  # what is read of a folder begins there
         self._paused = self._stopped = self._again = False
+        self._caught_up = False  # whether everything up to the current moment was folded
         self._folded = self.begin  # time of the last folded batch
         self._failures: tuple[FailureRow, ...] = ()
         self._looked = 0.0
@@ -69,7 +92,8 @@ class Replay(Source):
         """Move forward, or back, by `seconds`."""
         with self._lock:
             self._now = min(max(self._now + seconds, self.begin), self.end)
-            self._again = self._again or self._now < self._folded
+            is_far = self._is_folder and self._now - self._folded > NEAR_S
+            self._again = self._again or self._now < self._folded or is_far
 
     def pause(self, paused: bool) -> None:
         self._paused = paused
@@ -78,26 +102,48 @@ class Replay(Source):
         self.speed = min(max((self.speed or 1.0) * factor, 0.125), 1024.0)
 
     @property
+    def is_complete(self) -> bool:
+        return self._caught_up
+
+    @property
     def is_at_end(self) -> bool:
         return self._now >= self.end
 
     def _play(self) -> None:
         while not self._stopped:
-            self._again = False
-            with recorded(self.path) as batches:
+            self._again = self._caught_up = False
+            self._begin_near()
+            with recorded(self.path, self._since if self._is_folder else None) as batches:
                 for at, batch in batches:
                     while at > self._now and not (self._again or self._stopped):
                         self._tick()
                     if self._again or self._stopped:
                         break
-                    self.memory.fold(batch, at)
-                    self._folded = at
+                    self._fold(batch, at)
             while not (self._again or self._stopped):
                 self._tick()
             if self._again:
                 self._rewind()
 
+    def _begin_near(self) -> None:
+        """Of a folder, read only what is near the current moment; the charts get the rest from indexes."""
+        if not self._is_folder:
+            return
+        self._since = max(near(self.path, self._now, NEAR_EVENTS, NEAR_S), self.begin)
+        with self.memory.lock:
+            load(self.memory.charts, self.path, self._since, CHARTS_S)
+        self._folded = self._since
+
+    def _fold(self, batch: list[Event], at: float) -> None:
+        self.memory.fold(batch, at)
+        if int(at) != int(self._folded):
+            with self.memory.lock:
+                self.memory.rates(at)
+        self._folded = at
+
     def _tick(self) -> None:
+        if not self._caught_up:
+            self._looked, self._caught_up = 0.0, True
         time.sleep(TICK_S)
         if not self._paused:
             with self._lock:
@@ -115,7 +161,8 @@ class Replay(Source):
         """The snapshot at the current moment of the recording."""
         memory, now = self.memory, self._now
         with memory.lock:
-            events_per_s, done_per_s = memory.rates(now)
+            # While events are folded up to a later moment, only _fold() counts, at the time of the events.
+            events_per_s, done_per_s = memory.rates(now) if self._caught_up else (None, None)
             tasks, found = memory.tasks(wanted or Wanted())
             if time.monotonic() - self._looked > LOOK_EVERY_S:
                 self._looked, self._failures = time.monotonic(), seen_failures(memory.state.table)
@@ -137,7 +184,11 @@ class Replay(Source):
                 forgotten=memory.state.forgotten,
                 failures=self._failures,
                 log=memory.log(),
-                broker_facts=(("recording", self.path), *memory.facts().items()),
+                broker_facts=(
+                    ("recording", self.path),
+                    ("read since", stamp(self._since)),
+                    *memory.facts().items(),
+                ),
                 charts=memory.charts.copy(),
                 schedules=NO_SCHEDULE,
                 tape=self._where(now),

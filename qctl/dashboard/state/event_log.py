@@ -92,6 +92,8 @@ class EventLog:
         if not self.listening:
             self._samples.clear()
             return None, None
+        if self._samples and self._samples[-1][0] >= now:
+            self._samples.pop()  # a recording that stands still, or went back
         self._samples.append((now, self.state.events, done))
         while len(self._samples) > 2 and self._samples[1][0] < now - RATE_WINDOW_S:
             self._samples.popleft()

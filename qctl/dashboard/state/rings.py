@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 NAN = math.nan
@@ -62,6 +63,15 @@ class Ring:
         mean = self._sum / self._count
         self._values[slot % self.size] = min(max(round(mean * 250), 0), 250) if self._shares else mean
 
+    def fill(self, values: Mapping[int, float]) -> None:
+        """Replace the content by the values of slots, the newest of which are kept."""
+        self._values = array(self._values.typecode, [self._unknown]) * self.size
+        self._last = max(values, default=-1)
+        for slot, value in values.items():
+            if slot > self._last - self.size:
+                self._values[slot % self.size] = min(round(value * 250), 250) if self._shares else value
+        self._sum, self._count = 0.0, 0
+
     @property
     def _unknown(self) -> float | int:
         return 255 if self._shares else NAN
@@ -103,6 +113,26 @@ class Series:
         for ring in self._rings:
             ring.put(at, value)
         self._now = value
+
+    def fill(self, values: Mapping[int, float], seconds: int) -> None:
+        """Replace the content by values that hold for `seconds` from epoch // seconds on."""
+        for ring in self._rings:
+            if ring.step <= seconds:
+                last = max(values, default=0)
+                least = last - ring.step * ring.size // seconds
+                parts = seconds // ring.step
+                found = {
+                    slot * parts + n: value
+                    for slot, value in values.items()
+                    if slot > least
+                    for n in range(parts)
+                }
+            else:
+                sums: dict[int, list[float]] = {}
+                for slot, value in values.items():
+                    sums.setdefault(slot * seconds // ring.step, []).append(value)
+                found = {slot: sum(some) / len(some) for slot, some in sums.items()}
+            ring.fill(found)
 
     @property
     def now(self) -> float | None:

@@ -262,7 +262,7 @@ class Charts:
         second = int(now)
         if self._second is None:
             self._second, self._slot = second, second // MIDDLE[0]
-            self.began = now
+            self.began = now if self.began is None else self.began
             self._sampled = self._count()
             return
         passed = second - self._second

@@ -51,7 +51,7 @@ async def visit(address: str) -> dict[str, Any]:
         async with browser.ws_connect(f"{base}ws?width=100&height=30") as socket:
             text = ""
             await socket.send_json(["resize", {"width": 100, "height": 30}])
-            while "up 1/1" not in text:
+            while "up 1/1" not in text or "Throughput" not in text:
                 message = await socket.receive(20)
                 assert message.type in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT), text
                 if message.type == aiohttp.WSMsgType.BINARY:

@@ -1,0 +1,1 @@
+"""Recordings in segments: written with an index, read as one, from any moment on."""

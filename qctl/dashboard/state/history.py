@@ -1,0 +1,103 @@
+"""Charts that begin with the history of a recorder.
+
+In:  the slots of a recording.  Out: the same series that events fill, of the time before a moment. A time in
+which nobody recorded stays unknown. Before this: qcore/events/history/.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from qcore.events.history.reading import slots
+from qcore.events.history.slots import SLOT_S, Slot, middle_of
+from qctl.dashboard.state.latency import BUCKETS, percentile
+from qctl.dashboard.state.rings import COARSE, Series
+from qctl.dashboard.state.series import MOST_GROUPS, MOST_QUEUES, MOST_TYPES, SLOW, GroupHistory, TypeHistory
+
+if TYPE_CHECKING:
+    from qctl.dashboard.state.series import Charts
+
+#: what the longest range shows, seconds
+LONGEST_S = COARSE[0] * COARSE[1]
+#: durations that are older than the first are added up by the second, which no range shows (seconds)
+STEPS = ((21_600.0, 600), (900.0, 120))
+
+
+def load(charts: Charts, path: str, until: float, longest_s: float = LONGEST_S) -> None:
+    """Fill the charts, which are empty, with the history of a folder before `until` (epoch seconds), at most
+    longest_s of it. Raises OSError, ConfigError."""
+    fill(charts, slots(path, until - longest_s, until), until)
+
+
+def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
+    """Fill the charts with slots, the oldest first."""
+    known: dict[int, None] = {}
+    run: dict[int, dict[int, int]] = {}
+    wait: dict[int, dict[int, int]] = {}
+    totals: dict[str, dict[int, float]] = {name: {} for name in ("in", "done", "failed", "wait", "ready")}
+    types: dict[str, dict[str, dict[int, float]]] = {}
+    groups: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    queues: dict[str, dict[int, float]] = defaultdict(dict)
+    for slot in found:
+        number = slot.at // SLOT_S
+        known[number] = None
+        if charts.began is None:
+            charts.began = float(slot.at)
+        for name, count in (
+            ("in", slot.kinds.get("task-received", 0)),
+            ("done", slot.ended),
+            ("failed", slot.failed),
+        ):
+            totals[name][number] = totals[name].get(number, 0.0) + count / SLOT_S
+        if slot.wait:
+            waits = [slot.wait.get(n, 0) for n in range(BUCKETS)]
+            totals["wait"][number] = percentile(waits, 0.95) or 0.0
+        if slot.ready is not None:
+            totals["ready"][number] = sum(slot.ready.values())
+            for queue, ready in slot.ready.items():
+                queues[queue][number] = ready
+        step = next((s for age, s in STEPS if slot.at < until - age), SLOT_S)
+        for counts, kept in ((slot.run, run), (slot.wait, wait)):
+            sums_of = kept.get(at := slot.at // step * step)
+            if sums_of is None:
+                sums_of = kept[at] = {}
+            for one, count in counts.items():
+                sums_of[one] = sums_of.get(one, 0) + count
+        for name, counted in slot.types.items():
+            if name not in types and len(types) >= MOST_TYPES:
+                continue
+            sums = types.setdefault(name, {"done": {}, "failed": {}, "busy": {}})
+            for what, value in (
+                ("done", counted.ended),
+                ("failed", counted.failed),
+                ("busy", counted.busy_s),
+            ):
+                sums[what][number] = sums[what].get(number, 0.0) + value / SLOT_S
+        for name, exception, count in slot.failures:
+            if (name, exception) in groups or len(groups) < MOST_GROUPS:
+                kinds = groups[name, exception]
+                kinds[number] = kinds.get(number, 0.0) + count / SLOT_S
+    for at, counts in run.items():
+        for one, count in counts.items():
+            charts.run.add(at, middle_of(one), count)
+            charts.heat.add(at, middle_of(one), count)
+    for at, counts in wait.items():
+        for one, count in counts.items():
+            charts.wait.add(at, middle_of(one), count)
+    nothing = dict.fromkeys(known, 0.0)
+    for name, values in totals.items():
+        charts.series[name].fill(values, SLOT_S)
+    for name, sums in types.items():
+        if name:
+            one_type = charts.types[name] = TypeHistory()
+            one_type.done.fill(nothing | sums["done"], SLOT_S)
+            one_type.failed_per_s.fill(nothing | sums["failed"], SLOT_S)
+            one_type.busy.fill(nothing | sums["busy"], SLOT_S)
+    for key, values in groups.items():
+        group = charts.groups[key] = GroupHistory()
+        group.per_s.fill(nothing | values, SLOT_S)
+    for queue, values in list(queues.items())[:MOST_QUEUES]:
+        series = charts.queues[queue] = Series(SLOW)
+        series.fill(values, SLOT_S)
