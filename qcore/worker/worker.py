@@ -64,7 +64,7 @@ from qcore.worker.services.base import (
 )
 from qcore.worker.services.broadcasts import Broadcasts, taken
 from qcore.worker.services.lease import LeaseKeeper
-from qcore.worker.services.reporting import TaskReporter
+from qcore.worker.services.ports import Ports
 from qcore.worker.services.task_signals import TaskSignals
 from qcore.worker.settling.chords import Chords
 from qcore.worker.settling.failed_tasks import FailedTaskRecorder
@@ -109,6 +109,7 @@ class Worker:
         drain_timeout: float | None = None,
         pidfile: str | None = None,
         health_port: str | int | None = None,
+        metrics_port: str | int | None = None,
         beat: bool = False,
         scheduler: str | None = None,
         schedule_filename: str | None = None,
@@ -119,11 +120,7 @@ class Worker:
         check_worker((name for name in others if name not in of_user), own)
         self._user_options = {name: value for name, value in others.items() if name in of_user}
         self.app = app
-        self._health_port: tuple[str, int] | None = None
-        if health_port is not None:
-            from qcore.worker.services.health_port import address_of
-
-            self._health_port = address_of(health_port)
+        self._ports = Ports(health_port, metrics_port)
         conf = app.conf
         self.node = node_name(hostname)
         self.pid = os.getpid()
@@ -253,7 +250,7 @@ class Worker:
                 consumer,
                 self.pool,
                 app.results,
-                TaskReporter(self.events, TaskSignals(self.node, self)),
+                self._ports.reporter(self.events, TaskSignals(self.node, self)),
                 rules,
                 chords,
                 self._drain_timeout_s,
@@ -274,10 +271,7 @@ class Worker:
             own: dict[str, Service] = {HEALTH: self.loop.pulse, LEASE: self.keeper, EVENTS: self.events}
             if self._has_remote_control:
                 own[CONTROL] = ControlServer(app, self.remote, self._guard)
-            if self._health_port is not None:
-                from qcore.worker.services.health_port import HealthPort
-
-                own["health port"] = HealthPort(self._health_port, self.loop.pulse)
+            own |= self._ports.services(self.loop, self.started_at)
             if broadcasts:
                 own["broadcasts"] = Broadcasts(app, self.node, broadcasts)
             if self._beat is not None:

@@ -75,7 +75,7 @@ GROUPS = {
     ),
     "Queues": ("queues", "exclude_queues", "purge"),
     "Schedule": ("beat", "schedule_filename", "scheduler"),
-    "Daemon": ("detach", "pidfile", "health_port", "uid", "gid", "umask"),
+    "Daemon": ("detach", "pidfile", "health_port", "metrics_port", "uid", "gid", "umask"),
     "Accepted for compatibility with Celery": (
         *("without_heartbeat", "without_gossip", "without_mingle", "optimization", "statedb"),
         "pool_start_method",
@@ -166,6 +166,11 @@ class WorkerGroup(CliGroup):
     "--health-port",
     metavar="[HOST:]PORT",
     help="Serve /live, /ready and /startup over HTTP; without HOST at every address.",
+)
+@click.option(
+    "--metrics-port",
+    metavar="[HOST:]PORT",
+    help="Serve this worker's metrics for Prometheus at /metrics; without HOST at every address.",
 )
 @click.option("--pidfile", metavar="FILE", help="Write the process id to this file; refuse to start twice.")
 @click.option("--heartbeat-interval", type=Span(), help="Interval between heartbeats.")
