@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.app.connections import consume
 from qcore.app.queues import bind
+from qcore.app.sources import traced
 from qcore.base import provided
 from qcore.base.crashpoints import crashpoint
 from qcore.base.keywords import check_worker, user_options
@@ -210,6 +211,7 @@ class Worker:
         task_logs.keep(app, self.node)
         celeryd_after_setup.send(self.node, instance=self, conf=app.conf)
         app.import_modules()
+        traced(app.conf)
         check_serializers(app.conf, os.geteuid(), os.environ)
         warn_of_never_sent()
         if "warn_of_idle_patches" in provided:
