@@ -242,7 +242,7 @@ TABLE: dict[str, Setting] = {
             "worker_log_format",
             (str,),
             "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s",
-            "log format; `json`: one JSON object per line",
+            "log format; `json`: one JSON object per line; module:Class: a formatter",
             ("QCTL_LOG_FORMAT",),
         ),
         Setting(

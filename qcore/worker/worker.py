@@ -97,6 +97,7 @@ class Worker:
         exclude_queues: Sequence[str] | str | None = None,
         loglevel: str | int = "WARNING",
         logfile: str | None = None,
+        log_format: str | None = None,
         task_events: bool | None = None,
         time_limit: float | None = None,
         soft_time_limit: float | None = None,
@@ -127,7 +128,8 @@ class Worker:
         self.pid = os.getpid()
         self.instance = new_id()
         self.started_at, self._began = time.time(), time.monotonic()
-        self._log = (loglevel, logfile)
+        log_setup.check_format(log_format)
+        self._log = (loglevel, logfile, log_format)
         self._given = {  # what steps get, by Celery's names
             "autoscale": autoscale,
             "beat": beat,

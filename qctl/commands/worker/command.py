@@ -62,6 +62,7 @@ GROUPS = {
         "hostname",
         "loglevel",
         "logfile",
+        "log_format",
         "include",
         "skip_checks",
         "task_events",
@@ -145,6 +146,11 @@ class WorkerGroup(CliGroup):
 @click.option("-E", "--task-events", "--events", is_flag=True, help="Send task events, for the dashboard.")
 @click.option("-l", "--loglevel", type=OneOf("log level", LEVELS), help="Log level. [default: WARNING]")
 @click.option("-f", "--logfile", metavar="FILE", help="Log to this file instead of stderr; %n, %h as in -n.")
+@click.option(
+    "--log-format",
+    metavar="FORMAT",
+    help="Format of the log: text, json (an object per line), or a formatter, module:Class.",
+)
 @click.option("--time-limit", type=Span(), help="Hard time limit: kill tasks that run longer.")
 @click.option(
     "--soft-time-limit", type=Span(), help="Soft time limit: raise SoftTimeLimitExceeded in the task."
