@@ -287,7 +287,10 @@ print(json.dumps(None))
         events = [r for r in installation.records() if r["kind"] == "event"]
         found = [event["exception"]["values"][0]["type"] for event in events]
         coroutines = [] if pool == "asyncio" else ["LookupError"]
-        assert sorted(found) == [*coroutines, "ZeroDivisionError"], pool
+        assert sorted(found) == [*coroutines, "ZeroDivisionError"], pool  # one event for one failure
+        frames = {e["transaction"]: e["exception"]["values"][-1]["stacktrace"]["frames"] for e in events}
+        assert frames["broken"][-1]["function"] == "broken"
+        assert frames["broken"][-1]["vars"] == {"x": "7"}
         assert ("no effect on coroutines" in worker.output()) is (pool == "asyncio")
 
 
