@@ -36,7 +36,7 @@ from qcore.wire.outcome import Outcome
 
 try:
     from opentelemetry import propagate, trace
-    from opentelemetry.context import Context
+    from opentelemetry.context import Context, attach, detach
     from opentelemetry.propagators.textmap import Getter
     from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 except ImportError:
@@ -254,9 +254,10 @@ def _span_of(run: Run) -> Iterator[None]:
     if RETRIED in headers:
         repeated = trace.get_current_span(_context_in({"traceparent": headers[RETRIED]})).get_span_context()
         links = [Link(repeated)] if repeated.is_valid else None
+    context = _context_in(headers)  # the baggage of the caller too
     span = _tracer.start_span(
         f"process {message.task}",
-        _context_in(headers),
+        context,
         _KINDS[run.tools.eager],
         {
             "messaging.system": SYSTEM,
@@ -270,20 +271,20 @@ def _span_of(run: Run) -> Iterator[None]:
         },
         links,
     )
-    token = _run.set((run, span))
+    token, attached = _run.set((run, span)), attach(trace.set_span_in_context(span, context))
     try:
-        with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
-            if run.body.embed.get("chord"):
-                _mark_chord(run.body.embed)
-            try:
-                yield
-            except BaseException as exc:  # it ends the run from outside
-                _fail(span, exc)
-                raise
-            if span.is_recording():
-                _describe(span, run)
+        if run.body.embed.get("chord"):
+            _mark_chord(run.body.embed)
+        yield
+        if span.is_recording():
+            _describe(span, run)
+    except BaseException as exc:  # it ends the run from outside
+        _fail(span, exc)
+        raise
     finally:
+        detach(attached)
         _run.reset(token)
+        span.end()
 
 
 def _mark_chord(embed: dict[str, Any]) -> None:
