@@ -121,7 +121,15 @@ def _current_app() -> App:
     return found
 
 
-provided.update(app=_default_app, current_app=_current_app, worker=_worker_class, fixups=_fixups)
+def _tracing() -> None:
+    from qcore.contrib.opentelemetry import install
+
+    install()
+
+
+provided.update(
+    app=_default_app, current_app=_current_app, worker=_worker_class, fixups=_fixups, tracing=_tracing
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ from qcore.app.queues import QueueTable, spread
 from qcore.app.registry import TaskRegistry
 from qcore.app.routing import Routes
 from qcore.app.sending import retried
-from qcore.app.sources import Discovery, settings_of
+from qcore.app.sources import Discovery, settings_of, traced
 from qcore.base import provided
 from qcore.base.keywords import check_app, check_call
 from qcore.base.plugins import Registry
@@ -403,7 +403,7 @@ class App(PeriodicTasks, DeclaredTasks):
     @property
     def queue_table(self) -> QueueTable:
         if self._queue_table is None:
-            self._queue_table = QueueTable(self.conf)
+            self._queue_table = QueueTable(traced(self.conf))
         return self._queue_table
 
     def reply_to(self) -> str | None:
@@ -497,4 +497,4 @@ def _unpickled(kind: type[App], keywords: dict[str, Any]) -> App:
     return kind(set_as_current=False, **keywords)
 
 
-_SETTING_KEYWORDS = frozenset(("timezone", "imports"))
+_SETTING_KEYWORDS = frozenset(("timezone", "imports", "tracing"))

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from qcore.app.sources import traced
 from qcore.base.keywords import check_call, unknown_to_calls
 from qcore.errors import did_you_mean
 from qcore.settings.config import Config
@@ -89,6 +90,7 @@ class PeriodicTasks:
 
     def _after_configure(self) -> None:
         """Called when the first setting is read."""
+        traced(self.conf)
         early, self._declared_early = self._declared_early, ()
         for one in early:
             self._declare(*one)

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from qcore.base import provided
 from qcore.errors import ConfigError
-from qcore.settings.config import settings_in
+from qcore.settings.config import Config, settings_in
 
 
 def settings_of(source: Any, namespace: str | None, silent: bool) -> Mapping[str, Any]:
@@ -81,3 +82,11 @@ def _installed_apps() -> list[str]:
     from django.apps import apps
 
     return [config.name for config in apps.get_app_configs()]
+
+
+def traced(conf: Config) -> Config:
+    """The settings, after tracing has started if they say so; a second start has no effect. Raises
+    ConfigError without the package."""
+    if conf.tracing:
+        provided["tracing"]()
+    return conf

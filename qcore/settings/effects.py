@@ -144,8 +144,8 @@ DIFFERENT: dict[str, str] = {
 #: settings that Celery does not have
 OWN = frozenset(
     "control_keys control_sign_key control_unsigned db_reuse_max failed_task_expires failed_tasks_max "
-    "schedule_store task_idempotency_expires task_log_lines task_max_deliveries worker_lease "
-    "worker_store_failed".split()
+    "schedule_store task_idempotency_expires task_log_lines task_max_deliveries tracing "
+    "worker_lease worker_store_failed".split()
 )
 
 

@@ -35,6 +35,13 @@ TABLE: dict[str, Setting] = {
             "time zone of the schedule; default: UTC. A naive eta or expires is UTC, as in Celery",
         ),
         Setting("enable_utc", (bool,), True, "false: naive times of schedules are those of the host"),
+        Setting(
+            "tracing",
+            (bool,),
+            False,
+            "OpenTelemetry's spans of calls and runs (extra otel)",
+            ("QCTL_TRACING",),
+        ),
         Setting("imports", SEQUENCE, (), "modules that the worker imports at start"),
         Setting("include", SEQUENCE, (), "further modules that the worker imports at start"),
         Setting(
@@ -235,7 +242,7 @@ TABLE: dict[str, Setting] = {
             "worker_log_format",
             (str,),
             "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s",
-            "log format; `json`: one JSON object per line",
+            "log format; `json`: one JSON object per line; module:Class: a formatter",
             ("QCTL_LOG_FORMAT",),
         ),
         Setting(

@@ -114,6 +114,14 @@ class Loop:
         self.stage = max(self.stage, stage)
         self._poller.pipe.ring()
 
+    def is_away(self) -> bool:
+        """Whether the broker is unreachable; from any thread."""
+        return self._is_away()
+
+    def outages(self) -> int:
+        """How often the broker became unreachable; from any thread."""
+        return self._outage.count
+
     def release(self) -> None:
         """Close the descriptors after run(), in a process that goes on without the worker."""
         self._poller.close()

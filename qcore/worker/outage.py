@@ -58,6 +58,7 @@ class Outage:
 
     def __init__(self, what: str = "the broker") -> None:
         self.what = what
+        self.count = 0  # how many there were
         self.since: float | None = None  # monotonic
         self.worked_at = time.monotonic()
         self._retry_at = 0.0
@@ -68,6 +69,7 @@ class Outage:
         now = time.monotonic()
         if self.since is None:
             self.since = now
+            self.count += 1
             if self._backoff_s == BACKOFF_LEAST_S:  # else no operation succeeded since the last log line
                 log.error("%s is unreachable: %s; running tasks continue, reconnecting", self.what, exc)
         self._retry_at = now + self._backoff_s

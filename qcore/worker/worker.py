@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.app.connections import consume
 from qcore.app.queues import bind
+from qcore.app.sources import traced
 from qcore.base import provided
 from qcore.base.crashpoints import crashpoint
 from qcore.base.keywords import check_worker, user_options
@@ -64,7 +65,7 @@ from qcore.worker.services.base import (
 )
 from qcore.worker.services.broadcasts import Broadcasts, taken
 from qcore.worker.services.lease import LeaseKeeper
-from qcore.worker.services.reporting import TaskReporter
+from qcore.worker.services.ports import Ports
 from qcore.worker.services.task_signals import TaskSignals
 from qcore.worker.settling.chords import Chords
 from qcore.worker.settling.failed_tasks import FailedTaskRecorder
@@ -96,6 +97,7 @@ class Worker:
         exclude_queues: Sequence[str] | str | None = None,
         loglevel: str | int = "WARNING",
         logfile: str | None = None,
+        log_format: str | None = None,
         task_events: bool | None = None,
         time_limit: float | None = None,
         soft_time_limit: float | None = None,
@@ -109,6 +111,7 @@ class Worker:
         drain_timeout: float | None = None,
         pidfile: str | None = None,
         health_port: str | int | None = None,
+        metrics_port: str | int | None = None,
         beat: bool = False,
         scheduler: str | None = None,
         schedule_filename: str | None = None,
@@ -119,17 +122,14 @@ class Worker:
         check_worker((name for name in others if name not in of_user), own)
         self._user_options = {name: value for name, value in others.items() if name in of_user}
         self.app = app
-        self._health_port: tuple[str, int] | None = None
-        if health_port is not None:
-            from qcore.worker.services.health_port import address_of
-
-            self._health_port = address_of(health_port)
+        self._ports = Ports(health_port, metrics_port)
         conf = app.conf
         self.node = node_name(hostname)
         self.pid = os.getpid()
         self.instance = new_id()
         self.started_at, self._began = time.time(), time.monotonic()
-        self._log = (loglevel, logfile)
+        log_setup.check_format(log_format)
+        self._log = (loglevel, logfile, log_format)
         self._given = {  # what steps get, by Celery's names
             "autoscale": autoscale,
             "beat": beat,
@@ -213,6 +213,7 @@ class Worker:
         task_logs.keep(app, self.node)
         celeryd_after_setup.send(self.node, instance=self, conf=app.conf)
         app.import_modules()
+        traced(app.conf)
         check_serializers(app.conf, os.geteuid(), os.environ)
         warn_of_never_sent()
         if "warn_of_idle_patches" in provided:
@@ -253,7 +254,7 @@ class Worker:
                 consumer,
                 self.pool,
                 app.results,
-                TaskReporter(self.events, TaskSignals(self.node, self)),
+                self._ports.reporter(self.events, TaskSignals(self.node, self)),
                 rules,
                 chords,
                 self._drain_timeout_s,
@@ -274,10 +275,7 @@ class Worker:
             own: dict[str, Service] = {HEALTH: self.loop.pulse, LEASE: self.keeper, EVENTS: self.events}
             if self._has_remote_control:
                 own[CONTROL] = ControlServer(app, self.remote, self._guard)
-            if self._health_port is not None:
-                from qcore.worker.services.health_port import HealthPort
-
-                own["health port"] = HealthPort(self._health_port, self.loop.pulse)
+            own |= self._ports.services(self.loop, self.started_at)
             if broadcasts:
                 own["broadcasts"] = Broadcasts(app, self.node, broadcasts)
             if self._beat is not None:

@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "QCTL_READ_ONLY": "1: refuse changes, as --read-only; 0: allow them, as --read-write",
     "QCTL_CONFIG": "the directory of contexts.toml and config.toml (~/.config/qctl)",
     "QCTL_LOG_FORMAT": "json: the worker logs one JSON object per line",
+    "QCTL_TRACING": "1: OpenTelemetry's spans of calls and runs (setting tracing)",
     "QCTL_SCHEDULE_STORE": "schedule_store: URL of the store of the schedule, for RabbitMQ (the broker)",
     "QCTL_LEASE": "lease: seconds after which the tasks of a dead worker are redelivered (30)",
     "QCTL_OUTPUT": "the output format, as -o",

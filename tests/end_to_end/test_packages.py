@@ -182,6 +182,48 @@ print(json.dumps(values))
             assert span["trace"] == by_id[span["parent"]]["trace"]
 
 
+def test_one_trace_crosses_clients_and_workers_of_both_kinds(
+    redis_url: str, tmp_path: Path, processes: Processes
+) -> None:
+    celerys = Installation("celery", redis_url, tmp_path, tmp_path, processes)
+    theirs = celerys.worker("with_telemetry")
+    ours = processes.start_qcore_worker(
+        redis_url, "-c", "1", "-Q", "q", app="tests.projects.traced", env=celerys.env
+    )
+
+    celerys.client("""
+from celery import chain
+from tests.projects.with_telemetry import add, app, instrument
+instrument()
+@app.task(name="relay")
+def relay(x): ...
+print(json.dumps(chain(relay.s(1).set(queue="q"), add.s(2).set(queue="celery")).delay().get(timeout=60)))
+""")
+    ends = [f"run/{name}" for name in ("add", "add", "outer")]
+    wait_for(lambda: sorted(s["name"] for s in celerys.records() if s["name"] in ends) == ends)
+    for worker in (ours, theirs):
+        worker.term()
+        assert worker.wait() == 0
+
+    spans = celerys.records()
+    by_id = {span["id"]: span for span in spans}
+
+    def path(span: Any) -> str:
+        return (f"{path(by_id[span['parent']])} > " if span["parent"] else "") + span["name"]
+
+    relay = "apply_async/relay > process relay"
+    outer = f"{relay} > send outer > run/outer"
+    step = f"{relay} > create add"
+    assert len({span["trace"] for span in spans}) == 1
+    assert sorted(map(path, spans)) == sorted(
+        [
+            *("apply_async/relay", relay, step, f"{step} > run/add"),
+            *(f"{relay} > send outer", outer, f"{outer} > apply_async/add"),
+            f"{outer} > apply_async/add > run/add",
+        ]
+    )
+
+
 def test_sentry_captures_the_exceptions_of_tasks(installation: Installation) -> None:
     worker = installation.worker("with_sentry")
 
@@ -245,7 +287,10 @@ print(json.dumps(None))
         events = [r for r in installation.records() if r["kind"] == "event"]
         found = [event["exception"]["values"][0]["type"] for event in events]
         coroutines = [] if pool == "asyncio" else ["LookupError"]
-        assert sorted(found) == [*coroutines, "ZeroDivisionError"], pool
+        assert sorted(found) == [*coroutines, "ZeroDivisionError"], pool  # one event for one failure
+        frames = {e["transaction"]: e["exception"]["values"][-1]["stacktrace"]["frames"] for e in events}
+        assert frames["broken"][-1]["function"] == "broken"
+        assert frames["broken"][-1]["vars"] == {"x": "7"}
         assert ("no effect on coroutines" in worker.output()) is (pool == "asyncio")
 
 

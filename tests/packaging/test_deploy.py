@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 
+from qcore.worker.services.metrics_port import WorkerMetrics
+from qcore.worker.services.task_counts import TaskCounts
 from tests.qctl.cli.test_command_line import qctl
 from tests.support.processes import ROOT
 
@@ -40,13 +45,51 @@ def test_a_command_line_is_one_of_qctls(words: list[str]) -> None:
     assert re.search(r"^Usage: qctl \w+", done.stdout, re.M), done.stdout[:200]
 
 
-def test_every_metric_of_the_rules_exists(tmp_path: Path) -> None:
-    texts = [(DEPLOY / "prometheus/alerts.yml").read_text(), (DEPLOY / "kubernetes/scaling.yaml").read_text()]
-    shown = qctl("-b", f"sqlite:///{tmp_path}/m.db", "metrics", "show").stdout
-    known = set(re.findall(r"^# TYPE (\S+)", shown, re.M))
+def families(text: str) -> dict[str, str]:
+    """The metrics of a text: name -> type."""
+    return dict(re.findall(r"^# TYPE (\S+) (\w+)", text, re.M))
 
-    used = {name for text in texts for name in re.findall(r"qcore_[a-z_]+", text)}
-    assert used and used <= known, used - known
+
+def of_workers() -> dict[str, str]:
+    """The metrics of `qctl worker --metrics-port`."""
+    pool = SimpleNamespace(name="solo", size=1, running=list, pids=list)
+    facts = {"held": {}, "is_away": lambda: False, "outages": lambda: 0, "stale": 0}
+    loop: Any = SimpleNamespace(node="w1", pool=pool, **facts)
+    metrics: Any = WorkerMetrics(TaskCounts(), loop, 0.0)
+    return families(generate_latest(metrics).decode())
+
+
+def test_every_metric_that_a_file_names_exists(tmp_path: Path) -> None:
+    paths = [*DEPLOY.rglob("*.yml"), *DEPLOY.rglob("*.yaml"), *DEPLOY.rglob("*.json")]
+    shown = qctl("-b", f"sqlite:///{tmp_path}/m.db", "metrics", "show").stdout
+    known = families(shown) | of_workers()
+
+    used = {name for path in paths for name in re.findall(r"qcore_[a-z_]+", path.read_text())}
+    named = {re.sub("_(bucket|sum|count)$", "", name) for name in used}
+    assert named <= known.keys(), named - known.keys()
+    assert {"qcore_workers", "qcore_worker_tasks_total"} <= named
+
+
+def test_the_page_lists_every_metric_of_a_worker_with_its_type() -> None:
+    page = (ROOT / "docs/observability.md").read_text()
+
+    assert dict(re.findall(r"^\| `(qcore_worker_\w+)` \| (\w+) \|", page, re.M)) == of_workers()
+
+
+def test_the_dashboards_panels_have_different_ids_and_do_not_overlap() -> None:
+    board = json.loads((DEPLOY / "grafana/dashboards/qctl.json").read_text())
+    cells = [
+        (place["x"] + dx, place["y"] + dy)
+        for place in (panel["gridPos"] for panel in board["panels"])
+        for dx in range(place["w"])
+        for dy in range(place["h"])
+    ]
+
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    assert len(set(cells)) == len(cells)
+    source = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yaml").read_text())
+    used = {panel["datasource"]["uid"] for panel in board["panels"] if "datasource" in panel}
+    assert used == {one["uid"] for one in source["datasources"]}
 
 
 def test_every_file_is_yaml_with_what_its_kind_needs() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
@@ -13,11 +15,15 @@ from qcore.base.escapes import in_json, in_lines, shown
 from qcore.base.times import iso
 from qcore.errors import ConfigError
 from qcore.settings.config import Config
+from qcore.settings.table import TABLE
 from qcore.signals import after_setup_logger, after_setup_task_logger, setup_logging
 from qcore.tasks.request import current_request
-from qcore.wire.content import to_json
+from qcore.wire.content import from_json, to_json
 
 TASK_LOGGER = "qcore.task"
+#: formats by name; others are format strings of the logging module, or classes
+TEXT, JSON = "text", "json"
+CLASS = re.compile(r"[\w.]+:\w+")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 
@@ -78,12 +84,17 @@ class _Format(logging.Formatter):
         return line
 
 
+#: what every record has; all others are fields that `extra` gave it
+_STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+
+
 class _Json(logging.Formatter):
-    """Formats a record as one JSON object on one line."""
+    """Formats a record as one JSON object on one line, with the fields of its `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         request = current_request()
-        entry = {
+        entry = {name: _plain(value) for name, value in vars(record).items() if name not in _STANDARD}
+        entry |= {
             "time": iso(record.created),
             "level": record.levelname,
             "logger": record.name,
@@ -92,20 +103,75 @@ class _Json(logging.Formatter):
         }
         if request is not None and request.id:
             entry |= {"task_name": request.task, "task_id": request.id}
+        entry |= _span_ids()
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return in_json(to_json(entry).decode())
 
 
+def _plain(value: Any) -> Any:
+    """A field as JSON has it; the repr of what has no such form."""
+    try:
+        return from_json(to_json(value))
+    except (TypeError, ValueError, OverflowError):
+        return repr(value)
+
+
+def _span_ids() -> dict[str, str]:
+    """The ids of OpenTelemetry's current span, if this process makes spans."""
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return {}
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return {}
+    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+
+
 def _formatter(fmt: str, colour: bool, datefmt: str | None) -> logging.Formatter:
-    """The formatter for a format string of the logging module, or for the word `json`."""
-    return _Json() if fmt == "json" else _Format(fmt, os.getpid(), colour, datefmt)
+    """The formatter for a format string of the logging module, the word `json`, or `module:Class`. Raises
+    ConfigError for a class that cannot be used."""
+    if fmt == JSON:
+        return _Json()
+    if "%" in fmt or not CLASS.fullmatch(fmt):
+        return _Format(fmt, os.getpid(), colour, datefmt)
+    module, _, name = fmt.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)()
+    except (ImportError, AttributeError, TypeError) as exc:
+        raise ConfigError(f"cannot make a log formatter of '{fmt}': {exc}") from exc
+    if not isinstance(found, logging.Formatter):
+        raise ConfigError(f"'{fmt}' is no class of log formatters: derive it from logging.Formatter")
+    return found
 
 
-def set_up(conf: Config, loglevel: str | int = "WARNING", logfile: str | None = None) -> None:
+def _format_of(setting: str, given: str, chosen: str | None) -> str:
+    """The format to use: that of --log-format; `text` is the setting's format if that is one of text."""
+    if chosen is None:
+        return given
+    if chosen != TEXT:
+        return chosen
+    return given if "%" in given else str(TABLE[setting].default)
+
+
+def check_format(chosen: str | None) -> None:
+    """Raises ConfigError for a --log-format that is neither text, json nor module:Class."""
+    if chosen not in (None, TEXT, JSON) and not CLASS.fullmatch(chosen or ""):
+        raise ConfigError(f"the log format is {TEXT}, {JSON} or module:Class, not '{chosen}'")
+
+
+def set_up(
+    conf: Config,
+    loglevel: str | int = "WARNING",
+    logfile: str | None = None,
+    chosen: str | None = None,
+) -> None:
     """Configure logging from the settings, to `logfile`, or to stderr if it is None; not at all when the
-    signal setup_logging has receivers. Raises ConfigError."""
-    about = {"loglevel": level(loglevel), "logfile": logfile, "format": conf.worker_log_format}
+    signal setup_logging has receivers. chosen: as --log-format. Raises ConfigError."""
+    formats = [
+        _format_of(name, conf[name], chosen) for name in ("worker_log_format", "worker_task_log_format")
+    ]
+    about = {"loglevel": level(loglevel), "logfile": logfile, "format": formats[0]}
     if (
         setup_logging.send(None, **about, colorize=conf.worker_log_color)
         or not conf.worker_hijack_root_logger
@@ -123,8 +189,8 @@ def set_up(conf: Config, loglevel: str | int = "WARNING", logfile: str | None = 
     if colour is None:
         colour = not logfile and sys.stderr.isatty() and "NO_COLOR" not in os.environ
     try:
-        handler.setFormatter(_formatter(conf.worker_log_format, bool(colour), conf.worker_log_datefmt))
-        for_tasks = _formatter(conf.worker_task_log_format, bool(colour), conf.worker_task_log_datefmt)
+        handler.setFormatter(_formatter(formats[0], bool(colour), conf.worker_log_datefmt))
+        for_tasks = _formatter(formats[1], bool(colour), conf.worker_task_log_datefmt)
         twin = _like(handler, for_tasks)
     except ValueError as exc:
         raise ConfigError(f"worker_log_format or worker_task_log_format is no log format: {exc}") from exc
@@ -138,7 +204,7 @@ def set_up(conf: Config, loglevel: str | int = "WARNING", logfile: str | None = 
     root.handlers[:] = [handler]
     root.setLevel(level(loglevel))
     after_setup_logger.send(None, logger=root, **about, colorize=colour)
-    about["format"] = conf.worker_task_log_format
+    about["format"] = formats[1]
     after_setup_task_logger.send(None, logger=task_logger, **about, colorize=colour)
 
 

@@ -55,7 +55,7 @@ class TaskReporter:
         if task_received.receivers:
             self._signals.received(held)
         if log.isEnabledFor(logging.INFO):
-            log.info("Task %s[%s] received", held.message.shown_name, held.message.id)
+            log.info("Task %s[%s] received", held.message.shown_name, held.message.id, extra=_about(held))
 
     def waits(self, held: InFlight) -> None:
         """Publish task-received, once. For a short task that succeeds, ended() publishes it instead."""
@@ -96,11 +96,15 @@ class TaskReporter:
 
         if end == End.SUCCESS:
             if log.isEnabledFor(logging.INFO):
-                log.info("Task %s[%s] succeeded in %.6fs: %s", name, task_id, outcome.runtime_s, outcome.text)
+                log.info(
+                    "Task %s[%s] succeeded in %.6fs: %s",
+                    *(name, task_id, outcome.runtime_s, outcome.text),
+                    extra={**_about(held), "runtime_s": outcome.runtime_s},
+                )
             publish("task-succeeded", result=outcome.text, runtime=outcome.runtime_s)
         elif end == End.FAILURE:
             if outcome.expected:
-                log.info("Task %s[%s] raised expected: %s", name, task_id, outcome.text)
+                log.info("Task %s[%s] raised expected: %s", name, task_id, outcome.text, extra=_about(held))
             else:
                 log.error(
                     "Task %s[%s] raised unexpected: %s\n%s",
@@ -108,16 +112,17 @@ class TaskReporter:
                     task_id,
                     outcome.text,
                     Lines(outcome.traceback),
+                    extra=_about(held),
                 )
             publish("task-failed", exception=outcome.text, traceback=outcome.traceback)
         elif end == End.RETRY:
-            log.info("Task %s[%s] retry: %s", name, task_id, outcome.text)
+            log.info("Task %s[%s] retry: %s", name, task_id, outcome.text, extra=_about(held))
             publish("task-retried", exception=outcome.text, traceback=outcome.traceback)
         elif end in (End.REJECTED, End.REQUEUED):
-            log.info("Task %s[%s] rejected (%s)", name, task_id, outcome.text)
+            log.info("Task %s[%s] rejected (%s)", name, task_id, outcome.text, extra=_about(held))
             publish("task-rejected", requeue=end == End.REQUEUED)
         elif end == End.TERMINATED:
-            log.warning("Task %s[%s] terminated", name, task_id)
+            log.warning("Task %s[%s] terminated", name, task_id, extra=_about(held))
             publish("task-revoked", terminated=True, signum=outcome.text, expired=False)
             self._signals.ended(held, outcome)
         elif end in (End.LOST, End.TIME_LIMIT):
@@ -126,7 +131,7 @@ class TaskReporter:
                 if end == End.LOST
                 else f"hard time limit of {held.hard_s}s passed; its process was killed"
             )
-            log.error("Task %s[%s]: %s", name, task_id, words)
+            log.error("Task %s[%s]: %s", name, task_id, words, extra=_about(held))
             publish("task-failed", exception=words, traceback="")
             self._signals.ended(held, outcome)
 
@@ -137,7 +142,8 @@ class TaskReporter:
 
     def not_run(self, held: InFlight, why: str) -> None:
         """Report a task that is not run; `why` is `revoked` or `expired`."""
-        log.info("Discarding %s task: %s[%s]", why, held.message.shown_name, held.message.id)
+        names = held.message.shown_name, held.message.id
+        log.info("Discarding %s task: %s[%s]", why, *names, extra=_about(held))
         fields = {"terminated": False, "signum": None, "expired": why == "expired"}
         held.received_at = held.received_at or time.time()
         self.waits(held)  # task-received carries the task's name, task-revoked does not
@@ -156,6 +162,11 @@ class TaskReporter:
         if task_id:
             fields = {"exception": f"{reason}: {detail}", "traceback": ""}
             self.events.note(_event, "task-failed", task_id, time.time(), fields)
+
+
+def _about(held: InFlight) -> dict[str, Any]:
+    """The fields of a record about a task, which a JSON log shows."""
+    return {"task_name": held.message.shown_name, "task_id": held.message.id, "queue": held.delivery.queue}
 
 
 # --- events, in Celery's format

@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from qcore.base.histogram import Histogram
 from qcore.brokers.contract.administration import Depth
 from qcore.errors import BrokerError, Unsupported
 from qcore.events.receiver import listen
 from qcore.events.state import State
 from qcore.wire.event import finite_number
-from qctl.commands.metrics.histogram import Histogram
 from qctl.commands.metrics.schedule import ScheduleMetrics
 from qctl.fleet.queue_rates import counts_of
 

@@ -62,6 +62,7 @@ GROUPS = {
         "hostname",
         "loglevel",
         "logfile",
+        "log_format",
         "include",
         "skip_checks",
         "task_events",
@@ -75,7 +76,7 @@ GROUPS = {
     ),
     "Queues": ("queues", "exclude_queues", "purge"),
     "Schedule": ("beat", "schedule_filename", "scheduler"),
-    "Daemon": ("detach", "pidfile", "health_port", "uid", "gid", "umask"),
+    "Daemon": ("detach", "pidfile", "health_port", "metrics_port", "uid", "gid", "umask"),
     "Accepted for compatibility with Celery": (
         *("without_heartbeat", "without_gossip", "without_mingle", "optimization", "statedb"),
         "pool_start_method",
@@ -145,6 +146,11 @@ class WorkerGroup(CliGroup):
 @click.option("-E", "--task-events", "--events", is_flag=True, help="Send task events, for the dashboard.")
 @click.option("-l", "--loglevel", type=OneOf("log level", LEVELS), help="Log level. [default: WARNING]")
 @click.option("-f", "--logfile", metavar="FILE", help="Log to this file instead of stderr; %n, %h as in -n.")
+@click.option(
+    "--log-format",
+    metavar="FORMAT",
+    help="Format of the log: text, json (an object per line), or a formatter, module:Class.",
+)
 @click.option("--time-limit", type=Span(), help="Hard time limit: kill tasks that run longer.")
 @click.option(
     "--soft-time-limit", type=Span(), help="Soft time limit: raise SoftTimeLimitExceeded in the task."
@@ -166,6 +172,11 @@ class WorkerGroup(CliGroup):
     "--health-port",
     metavar="[HOST:]PORT",
     help="Serve /live, /ready and /startup over HTTP; without HOST at every address.",
+)
+@click.option(
+    "--metrics-port",
+    metavar="[HOST:]PORT",
+    help="Serve this worker's metrics for Prometheus at /metrics; without HOST at every address.",
 )
 @click.option("--pidfile", metavar="FILE", help="Write the process id to this file; refuse to start twice.")
 @click.option("--heartbeat-interval", type=Span(), help="Interval between heartbeats.")

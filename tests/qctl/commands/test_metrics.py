@@ -10,11 +10,11 @@ import urllib.request
 from pathlib import Path
 
 from qcore import App
+from qcore.base.histogram import BOUNDS, Histogram
 from qcore.brokers.contract.records import Message
 from qcore.brokers.registry import open_broker
 from qctl import exit_codes
 from qctl.commands.metrics.collector import Collector
-from qctl.commands.metrics.histogram import BOUNDS, Histogram
 from tests.contracts.consuming import put
 from tests.qctl.cli.test_command_line import one_sentence, qctl
 from tests.support.processes import Processes
