@@ -343,7 +343,9 @@ def _printed(
     from qctl.dashboard.once import Wish, print_screen, view_of
 
     wish = Wish(view_of(view), pattern, size, plain or not speaks_unicode(), theme)
-    return print_screen(session, opened(session, wanted), wish)
+    feed = opened(session, wanted)
+    feed.speaks = False  # no alert rings for one picture
+    return print_screen(session, feed, wish)
 
 
 def _spelled(moment: datetime | timedelta) -> str:
