@@ -1,7 +1,8 @@
 """Celery's inventory: every name, option and behaviour of Celery 5.7, and how it is here.
 
 In:  tests/parity/inventory.json of a checkout, and the tables of qcore.settings.  Out: areas with rows; the
-page docs/celery-inventory.md and the counts in docs/celery.md, for `python -m qctl.manual`.
+page docs/celery-inventory.md, the counts in docs/celery.md and the table of `qctl check`, all for
+`python -m qctl.manual`.
 The tests in tests/parity/ compare the rows with an installed Celery.
 """
 
@@ -101,6 +102,28 @@ def page() -> str:
         if rest:
             out += ["| name | | |", "| --- | --- | --- |", *map(_line, rest)]
     return "\n".join(out).rstrip() + "\n"
+
+
+def table_for_check() -> str:
+    """qctl/commands/check/differences.json: the rows that are not the same, for `qctl check`."""
+    wanted = (
+        "module.",
+        "settings.",
+        "task_options.",
+        "signals",
+        "pools",
+        "result_backends",
+        "broker_transports",
+        "cli",
+    )
+    found = {
+        area.area: {row.name: [row.status, row.note] for row in area.rows if row.status not in (SAME, OPEN)}
+        for area in areas()
+        if area.area.startswith(wanted)
+    }
+    return (
+        json.dumps({area: rows for area, rows in found.items() if rows}, indent=1, ensure_ascii=False) + "\n"
+    )
 
 
 def with_counts(text: str) -> str:

@@ -52,6 +52,7 @@ def files() -> dict[str, str]:
     made["docs/api.md"] = api_reference.page()
     made["docs/settings.md"] = settings_page.page()
     made["docs/celery-inventory.md"] = inventory_page.page()
+    made["qctl/commands/check/differences.json"] = inventory_page.table_for_check()
     made["docs/celery.md"] = inventory_page.with_counts((ROOT / "docs" / "celery.md").read_text())
     return made
 

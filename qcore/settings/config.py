@@ -305,7 +305,7 @@ def canonical(name: str, keep: bool = True) -> str:
     for candidate in (lower, new_name(name)):
         if candidate in TABLE or candidate in DEFAULTS:
             return candidate
-    if not keep or _is_typo(lower):
+    if not keep or is_misspelt(lower):
         raise UnknownName("setting", name, [*TABLE, *DEFAULTS])
     _warn_once(name)
     return name
@@ -377,7 +377,7 @@ def refuse_conflicts(values: Mapping[str, Any]) -> None:
             )
 
 
-def _is_typo(name: str) -> bool:
+def is_misspelt(name: str) -> bool:
     """Whether a name is so close to a known setting that it can only be a misspelling of it."""
     import difflib
 

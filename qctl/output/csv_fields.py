@@ -11,6 +11,7 @@ _STATUS = "node state age_s software pid host twins queues"
 _ASIDE = "id queue reason at size task task_id"
 
 _FIELDS = {
+    "check": "level file line name what fix",
     "config": "key value source",
     "config.explain": "key value source wins remark",
     "control.shutdown": "node state",
