@@ -116,10 +116,20 @@ class DjangoWorkerFixup:
         import django
 
         django.setup()
+        self._load_task_backends()
         if not os.environ.get(SKIP_CHECKS):
             from django.core.checks import run_checks
 
             run_checks()
+
+    @staticmethod
+    def _load_task_backends() -> None:
+        """Import the backends of Django's tasks (TASKS), so that a worker knows the task that runs them."""
+        from django.conf import settings
+        from django.utils.module_loading import import_string
+
+        for backend in (getattr(settings, "TASKS", None) or {}).values():
+            import_string(backend["BACKEND"])
 
     def install(self) -> DjangoWorkerFixup:
         signals.task_prerun.connect(self.on_task_prerun)
