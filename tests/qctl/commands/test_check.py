@@ -80,7 +80,7 @@ def test_every_seeded_difference_is_found_at_its_line_and_nothing_else(
 
 
 @pytest.mark.parametrize(
-    "name", ["blog", "etl.py", "mailer.py", "service.py", "shop", "extension", "proj.py"]
+    "name", ["blog", "etl.py", "mailer.py", "service.py", "shop", "extension", "proj.py", "quotes.py"]
 )
 def test_an_example_that_runs_the_same_has_no_difference(
     name: str, capsys: pytest.CaptureFixture[str]
