@@ -193,7 +193,7 @@ class Loop:
 
     def _sleep(self) -> None:
         self._watch()
-        for kind, fd in self._poller.poll(self._pause_s()):
+        for kind, fd in self._poller.poll(min(self._pause_s(), self.pulse.manager.every_s)):
             if kind in ("pool", "blocked"):
                 self.pool.ready(fd)
             elif kind == "broker":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 from typing import Any
 
 import click
@@ -107,6 +108,7 @@ def _run(
     logfile: str | None,
     pidfile: str | None,
 ) -> int:
+    from qcore.base.service_manager import ServiceManager
     from qcore.beat.service import BeatService
     from qcore.settings import effects
     from qcore.worker.outage import reach
@@ -129,7 +131,11 @@ def _run(
         beat.start()
         beat.wait_ready()
         click.echo(f"{beat.words()}. Ready.", err=True)
-        beat.ended.wait()
+        manager = ServiceManager()
+        manager.ready(beat.words())
+        while not beat.ended.wait(min(manager.every_s, threading.TIMEOUT_MAX)):
+            manager.alive()
+        manager.stopping("the scheduler stops")
         beat.stop()
     if beat.failed is not None:
         raise beat.failed

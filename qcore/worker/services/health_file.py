@@ -1,6 +1,7 @@
 """The health file of a worker: every iteration of the loop writes its time to a mapped file (wire/pulse.py).
 
-A probe reads the file alone: it needs no broker, no import of the app and no reply of the worker.
+A probe reads the file alone: it needs no broker, no import of the app and no reply of the worker. The same
+iteration reports to systemd, if that started the worker (base/service_manager.py).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import zlib
 from pathlib import Path
 
 from qcore.base.private_files import create
+from qcore.base.service_manager import ServiceManager
 from qcore.wire import pulse as wire
 from qcore.worker.services.base import ShutdownStage
 
@@ -29,6 +31,7 @@ class HealthFile:
         self._page: mmap.mmap | None = None
         self._path = Path(wire.folder()) / f"{zlib.crc32(node.encode()):08x}-{os.getpid()}.pulse"
         self._said = 0
+        self.manager = ServiceManager()
 
     def start(self) -> None:
         try:
@@ -46,6 +49,7 @@ class HealthFile:
     def beat(self, stage: ShutdownStage, away: bool, idle: bool, talked_at: float) -> None:
         """Record an iteration of the loop. away: the broker or the result store is unavailable; talked_at:
         the last successful exchange with the broker, in monotonic seconds."""
+        self._report(stage, away)
         if self._page is None:
             return
         flags = wire.READY | self._kind
@@ -60,6 +64,14 @@ class HealthFile:
         if flags != self._said:
             _flags.pack_into(self._page, wire.FLAGS_AT, flags)
             self._said = flags
+
+    def _report(self, stage: ShutdownStage, away: bool) -> None:
+        if stage > ShutdownStage.RUNNING:
+            cold = stage >= ShutdownStage.COLD
+            self.manager.stopping("running tasks are returned" if cold else "running tasks finish")
+        else:
+            self.manager.ready("the broker or the result store is unavailable" if away else "ready for tasks")
+        self.manager.alive()
 
     def trouble(self, probe: str) -> str:
         """What is wrong for a probe: live, ready or startup; empty if nothing is."""
