@@ -21,6 +21,7 @@ COLUMNS = [Column("LEVEL"), Column("NAME"), Column("WHAT")]
         ("qctl doctor -o json", "for scripts; exit code 6 when there is an error"),
         ("qctl doctor --guarantees", "the delivery guarantees of these settings"),
         ("qctl doctor --local", "qctl's own files: contexts, keys and commands of the dashboard"),
+        ("qctl -A proj doctor --local", "and the packages that the settings of proj need"),
         ("qctl doctor --fix reply-queues", "delete reply queues whose client is gone"),
     ],
     exit_codes={
@@ -32,7 +33,11 @@ COLUMNS = [Column("LEVEL"), Column("NAME"), Column("WHAT")]
 )
 @click.option("--fix", metavar="NAME", help="Apply the built-in fix of that name.")
 @click.option("--guarantees", is_flag=True, help="Print the delivery guarantees of these settings.")
-@click.option("--local", is_flag=True, help="Check qctl's own configuration files, without the broker.")
+@click.option(
+    "--local",
+    is_flag=True,
+    help="Check qctl's files, the installation, and the packages that -A needs; no broker.",
+)
 def command(fix: str | None, guarantees: bool, local: bool) -> int:
     """Diagnose the fleet; each finding has the command that fixes it.
 
@@ -88,10 +93,12 @@ def _promise() -> int:
 
 
 def _local() -> int:
-    from qctl.commands.doctor.local_checks import check_files
+    from qctl.commands.doctor.local_checks import check_files, check_installation
 
-    out = current().out
+    session = current()
+    out = session.out
     files, found = check_files()
+    found += check_installation((lambda: session.app) if session.options.app else None)
     items = [{"level": "error", "name": m.name, "about": str(m.path), "what": m.what} for m in found]
     if out.for_people:
         for mistake in found:

@@ -1,13 +1,15 @@
-"""`qctl doctor --local`: the mistakes of qctl's own files, in the user's configuration directory.
+"""`qctl doctor --local`: the mistakes of qctl's own files, in the user's configuration directory, and of the
+installation.
 
-In:  the files.  Out: one sentence for each mistake; no broker is asked.  Before this: command.py.
+In:  the files.  Out: one sentence for each mistake; no broker is asked.  Before this: command.py. After this:
+installation.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from qctl import exit_codes
 
@@ -37,6 +39,16 @@ def check_files() -> tuple[int, list[Mistake]]:
     return len(present), [
         Mistake(name, path, what) for name, path, problems in present for what in problems()
     ]
+
+
+def check_installation(load_app: Callable[[], Any] | None) -> list[Mistake]:
+    """The mistakes of the installation; load_app gives the app whose settings may need further packages."""
+    from qctl.commands.doctor.installation import foreign_packages, missing_extras
+
+    found = [Mistake("package", path, what) for path, what in foreign_packages()]
+    if load_app is not None:
+        found += [Mistake("extra", Path(name), what) for name, what in missing_extras(load_app().conf)]
+    return found
 
 
 def _raised(read: Callable[[], object]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from qctl import exit_codes
+from qctl.commands.doctor import installation
 from qctl.main import main
 from tests.support.processes import ROOT
 
@@ -203,3 +204,32 @@ def test_old_names_are_written_anew_where_nothing_else_reads_them(
 def test_a_project_that_is_not_there_is_not_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "/no/such/project"]) == exit_codes.NOT_FOUND
     assert capsys.readouterr().err.startswith("qctl: no file or directory '/no/such/project'")
+
+
+def test_doctor_local_names_packages_that_settings_need_and_another_qcore(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "needy.py").write_text(
+        "from qcore import App\napp = App('needy', set_as_current=False)\n"
+        "app.conf.update(result_backend='db+sqlite:///x', task_compression='brotli')\n"
+    )
+    monkeypatch.setenv("QCTL_CONFIG", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(installation, "find_spec", lambda name: None if name == "brotli" else name)
+    recorded = [(tmp_path / "a.py", True), (tmp_path / "b.py", False)]
+    monkeypatch.setattr(installation, "_recorded", lambda: iter(recorded))
+
+    code = main(["-A", "needy", "doctor", "--local", "-o", "json"])
+    items = json.loads(capsys.readouterr().out)["items"]
+    foreign = list(installation.foreign_packages(lambda: {"qcore": ["qctl", "quantum-core"]}))
+
+    assert code == exit_codes.NOT_MET
+    assert [(i["name"], i["about"]) for i in items] == [
+        ("package", str(tmp_path / "b.py")),
+        ("extra", "task_compression"),
+    ]
+    assert items[1]["what"].endswith(
+        "needs the package brotli, which is not installed: pip install 'qctl[brotli]'"
+    )
+    assert foreign[0][1].startswith("the distribution quantum-core has a package 'qcore' too; remove it")
