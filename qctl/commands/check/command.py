@@ -16,6 +16,7 @@ import click
 from qctl import exit_codes
 from qctl.cli.command import command as page
 from qctl.cli.session import current
+from qctl.output.secrets import hide
 from qctl.output.state_styles import FAILED, RETRYING, paint
 from qctl.output.table import Column
 from qctl.output.text import count
@@ -84,7 +85,8 @@ def findings(project: Project, settings: Settings) -> list[Finding]:
     for text in project.texts:
         found += command_lines.check(text)
     found += settings_checks.check(settings)
-    return sorted(dict.fromkeys(found), key=lambda f: (f.file, f.line or 0, f.name))
+    safe = (one._replace(name=hide(one.name), what=hide(one.what)) for one in found)
+    return sorted(dict.fromkeys(safe), key=lambda f: (f.file, f.line or 0, f.name))
 
 
 def _print(project: Project, found: list[Finding]) -> int:

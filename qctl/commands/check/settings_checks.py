@@ -6,6 +6,7 @@ In:  Settings.  Out: Findings. Source: the table of settings and what it says of
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -94,7 +95,8 @@ def _value(use: Use, name: str) -> Iterator[Finding]:
         try:
             checked(TABLE[name], value)
         except ConfigError as exc:
-            yield _of(ERROR, use, str(exc), "the app refuses this value")
+            words = re.sub(r" \(.*\)$", "", str(exc), flags=re.S)  # the value, which may be a password
+            yield _of(ERROR, use, words, "the app refuses this value")
             return
     if name == "accept_content" and isinstance(value, list | tuple) and set(_PICKLE) & {*map(str, value)}:
         what = "pickle is read: whoever can write to the broker chooses which code runs; a worker of root"

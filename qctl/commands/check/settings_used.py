@@ -122,7 +122,7 @@ class Settings:
                 elif key is None:
                     self._of_mapping(module, value)
         else:
-            self._unread(module, node, f"the settings in {ast.unparse(node):.60} are known when it runs")
+            self._unread(module, node, f"the settings in {_shown(node)} are known when it runs")
 
     # --- Celery(...)
 
@@ -174,7 +174,7 @@ class Settings:
         elif (key := _last_key(source)) is not None and self._of_key(key):
             return
         else:
-            self._unread(module, about, f"the configuration {ast.unparse(source):.60} is known when it runs")
+            self._unread(module, about, f"the configuration {_shown(source)} is known when it runs")
 
     def _of_place(self, module: Module, place: str, namespace: str, about: ast.expr) -> None:
         """`pkg.mod`, `pkg.mod:Class`, `pkg.mod.Class`, `django.conf:settings`."""
@@ -200,8 +200,8 @@ class Settings:
         elif (where, name) == ("django.conf", "settings"):
             self._of_django(module, namespace, source)
         else:
-            whole = f"{where}.{name}".replace("..", "..") if name else where
-            found = self.project.module(whole if where.strip(".") or not name else f"{where}{name}", module)
+            whole = f"{where}{'' if where.endswith('.') else '.'}{name}" if name else where
+            found = self.project.module(whole, module)
             if found is not None:
                 self._of_module(found, namespace)
             elif name and (found := self.project.module(where, module)) is not None:
@@ -299,6 +299,15 @@ def _is_conf(module: Module, node: ast.expr) -> bool:
         return False
     last = module.dotted(node.value).rpartition(".")[2].lower()
     return bool(module.names) or last in _APPS or "celery" in last
+
+
+def _shown(node: ast.expr) -> str:
+    """An expression as findings name it, without its constants: one of them may be a password."""
+    if isinstance(node, ast.Call):
+        return f"{_shown(node.func)}(…)"
+    if isinstance(node, ast.Attribute):
+        return f"{_shown(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else "an expression"
 
 
 def _last_key(node: ast.expr) -> str | None:

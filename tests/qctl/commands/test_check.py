@@ -201,6 +201,22 @@ def test_old_names_are_written_anew_where_nothing_else_reads_them(
     assert "old names of settings stay in this file: 'CELERY_TIMEZONE' is used in" in said.err
 
 
+def test_no_finding_shows_a_password(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.py").write_text(
+        "from celery import Celery\napp = Celery('a', backend=['redis://:hunter2@h/0'])\n"
+        "app.conf.update(load('redis://:hunter2@h/0'))\napp.config_from_object(of('redis://:hunter2@h'))\n"
+    )
+    (tmp_path / "Procfile").write_text(
+        "worker: celery -b redis://:hunter2@h/0 --loader=x worker -P eventlet\n"
+    )
+
+    for form in ("table", "json"):
+        main(["check", str(tmp_path), "-o", form])
+        said = capsys.readouterr()
+        assert "hunter2" not in said.out + said.err
+        assert "backend" in said.out and "load(" in said.out and "eventlet" in said.out
+
+
 def test_a_project_that_is_not_there_is_not_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "/no/such/project"]) == exit_codes.NOT_FOUND
     assert capsys.readouterr().err.startswith("qctl: no file or directory '/no/such/project'")
