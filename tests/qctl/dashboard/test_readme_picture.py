@@ -29,9 +29,7 @@ def drawn(text: Text) -> str:
         legacy_windows=False,
     )
     console.print(text, no_wrap=True)
-    return console.export_svg(
-        title="qctl events --demo", code_format=SVG, font_aspect_ratio=0.6, unique_id="qctl"
-    )
+    return console.export_svg(title="qctl events", code_format=SVG, font_aspect_ratio=0.6, unique_id="qctl")
 
 
 def test_the_picture_of_the_readme_shows_the_overview_of_today() -> None:
