@@ -32,7 +32,7 @@ SECTIONS = {
     },
     "Look": {
         "status": "List the workers that are online",
-        "health": "Check that workers are healthy: exit code 0 or 1",
+        "health": "Check that workers are healthy: exit code 0 or 6",
         "doctor": "Diagnose the fleet; each finding has the command that fixes it",
         "inspect": "Query workers: active, reserved, registered, stats",
         "events": "Live dashboard of events, or --dump for lines",

@@ -1,4 +1,4 @@
-"""Generate man pages, completion files and pages of docs/: `python -m qctl.manual [--check]`.
+"""Generate man pages, completion files, llms.txt and pages of docs/: `python -m qctl.manual [--check]`.
 
 In:  the commands, the public API, the settings, Celery's inventory.  Out: files that are checked in;
 stale ones fail a test.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from qctl import VERSION, api_reference, exit_codes, inventory_page, settings_page
+from qctl import VERSION, api_reference, exit_codes, inventory_page, llms_page, settings_page
 from qctl.cli.command import CliCommand, CliGroup
 from qctl.cli.completion import FILES, SCRIPTS
 from qctl.cli.global_options import GlobalOption
@@ -54,6 +54,7 @@ def files() -> dict[str, str]:
     made["docs/celery-inventory.md"] = inventory_page.page()
     made["qctl/commands/check/differences.json"] = inventory_page.table_for_check()
     made["docs/celery.md"] = inventory_page.with_counts((ROOT / "docs" / "celery.md").read_text())
+    made["llms.txt"] = llms_page.page(ROOT, made)
     return made
 
 

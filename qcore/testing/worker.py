@@ -41,6 +41,7 @@ class TestWorkController(Worker):
     """A worker that tells when it is ready, and what it failed of before that."""
 
     __test__ = False
+    redirects_output = False  # the process is the test's, which prints after the worker too
 
     def __init__(self, app: Any, **options: Any) -> None:
         self._settled = threading.Event()

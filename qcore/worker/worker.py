@@ -85,6 +85,9 @@ EXIT_SETTLED, EXIT_FAILED, EXIT_CUT_SHORT = 0, 1, 3
 class Worker:
     """One worker process (and its children). See `qctl worker --help` for the options."""
 
+    #: whether the output of its processes goes to the log, as the settings say
+    redirects_output = True
+
     def __init__(
         self,
         app: App,
@@ -367,7 +370,8 @@ class Worker:
 
     def _before_run(self) -> None:
         """Called once in every process that runs tasks."""
-        log_setup.redirect_output(self.app.conf)
+        if self.redirects_output:
+            log_setup.redirect_output(self.app.conf)
         if self._pool_kind.sends_process_signals:
             worker_process_init.send(self.node)
 

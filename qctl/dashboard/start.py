@@ -20,8 +20,7 @@ from qctl.cli.read_only import permit
 from qctl.dashboard import alert_signals, key_table, own_commands
 from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.screens.tabs import FleetTab
-from qctl.dashboard.sources.base import Source
-from qctl.dashboard.sources.broken import BrokenSource
+from qctl.dashboard.sources.base import BrokenSource, Source
 from qctl.dashboard.sources.live import LiveSource
 from qctl.dashboard.sources.opening import MOST_BYTES
 from qctl.dashboard.themes import THEMES, Palette, chosen

@@ -40,6 +40,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "qctl.api_reference",
             "qctl.settings_page",
             "qctl.inventory_page",
+            "qctl.llms_page",
         ),
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 
 import pytest
 
@@ -43,13 +44,20 @@ def public_names(tree: ast.Module) -> list[str]:
     return [node.name for node in ast.walk(tree) if isinstance(node, kinds) and not node.name.startswith("_")]
 
 
+@cache
+def places() -> dict[str, list[str]]:
+    """The names in which each word is."""
+    found: dict[str, list[str]] = {}
+    for module, path in modules().items():
+        for name in (module.rpartition(".")[2], *public_names(parsed(path))):
+            for word in words_of(name) if name not in ALLOWED else ():
+                found.setdefault(word, []).append(f"{module}: {name}")
+    return found
+
+
 @pytest.mark.parametrize("word", RETIRED)
 def test_a_retired_word_is_in_no_name(word: str) -> None:
-    found = [module for module in modules() if word in words_of(module.rpartition(".")[2])]
-    for module, path in modules().items():
-        found += [
-            f"{module}: {n}" for n in public_names(parsed(path)) if n not in ALLOWED and word in words_of(n)
-        ]
+    found = places().get(word, [])
 
     assert not found, f"say {RETIRED[word]}: {found}"
 

@@ -46,7 +46,7 @@ CODES = {
 @click.option("--startup", "kind", flag_value="startup", help="Startup: the worker has started.")
 @click.option("-d", "--destination", type=Destinations(), multiple=True, help="Only these workers.")
 def command(local: bool, kind: str, destination: Sequence[list[str]]) -> int:
-    """Check that workers are healthy: exit code 0 or 1.
+    """Check that workers are healthy: exit code 0 or 6.
 
     With --local no request is sent: each iteration of a worker's loop writes its time to a small file. A
     worker without its broker is unready, not dead. One whose loop has made no iteration for 20 s, or that

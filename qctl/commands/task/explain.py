@@ -69,7 +69,7 @@ def _stack(task_id: str) -> int:
     from qctl.fleet import stacks
 
     session = current()
-    found = stacks.ask(session, [task_id], None, min(session.options.timeout or stacks.ASK_S, stacks.ASK_S))
+    found = stacks.ask(session, [task_id], None, session.options.timeout or stacks.ASK_S)
     silent = stacks.silence(found.answers)
     if found.items:
         found.without.clear()

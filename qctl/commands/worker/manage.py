@@ -37,6 +37,7 @@ ENDS = {
 
 
 def _timeout() -> float:
+    """For one request of a command whose -t is the time for all of them."""
     return min(current().options.timeout or 1.0, 1.0)
 
 
@@ -47,11 +48,13 @@ def _ask(method: str, destination: list[str] | None) -> tuple[dict[str, Any], di
     return {n: v for n, v in sorted(answers.replies.items()) if n not in refused}, refused, code
 
 
-def _complaints(answers: Answers, destination: list[str] | None) -> tuple[dict[str, str], int]:
+def _complaints(
+    answers: Answers, destination: list[str] | None, timeout_s: float | None = None
+) -> tuple[dict[str, str], int]:
     """Name the workers that are silent or refused; the refusals and the exit code. Raises CommandError when
     no worker answered."""
     session = current()
-    code = report_silence(session, answers, destination, _timeout())
+    code = report_silence(session, answers, destination, timeout_s or _timeout())
     refused = replies.errors(answers)
     for node, words in refused.items():
         session.out.warn(f"{node} refused: {words}")
@@ -62,8 +65,9 @@ def _complaints(answers: Answers, destination: list[str] | None) -> tuple[dict[s
 
 def _ls(destination: tuple[str, ...]) -> int:
     session, nodes = current(), list(destination) or None
-    answers = session.app.control.ask("stats", None, nodes, _timeout())
-    found = facts_of(session.app, answers, _timeout())
+    timeout_s = session.options.timeout or 1.0
+    answers = session.app.control.ask("stats", None, nodes, timeout_s)
+    found = facts_of(session.app, answers, timeout_s)
     found |= {one.node: WorkerFacts(state="silent") for one in answers.silent}
     items: list[dict[str, Any]] = [
         {
@@ -108,7 +112,7 @@ def _ls(destination: tuple[str, ...]) -> int:
     ]
     if answers.silent and not answers.replies:
         session.out.items("worker", items, columns, rows, "node")  # its rows, before the error
-    _, code = _complaints(answers, nodes)
+    _, code = _complaints(answers, nodes, timeout_s)
     if answers.replies:
         session.out.items("worker", items, columns, rows, "node")
     return code
@@ -194,10 +198,11 @@ def _resume(destination: tuple[str, ...]) -> int:
 def _stack(destination: tuple[str, ...]) -> int:
     session = current()
     wanted = list(destination) or None
-    found = stacks.ask(session, [], wanted, _timeout())
+    timeout_s = session.options.timeout or 1.0
+    found = stacks.ask(session, [], wanted, timeout_s)
     stacks.write(session, "worker.stack", found)
     found.answers.silent, silent = [], found.answers.silent  # write() has named them
-    code = report_silence(session, found.answers, wanted, _timeout()) if not silent else exit_codes.PARTIAL
+    code = report_silence(session, found.answers, wanted, timeout_s) if not silent else exit_codes.PARTIAL
     if not found.items and not silent and not found.without:
         session.out.note("no task runs")
     return exit_codes.PARTIAL if found.without else code

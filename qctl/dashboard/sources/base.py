@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
@@ -55,3 +56,23 @@ class Source(ABC):
 
     def faster(self, factor: float) -> None:
         """Multiply the speed by `factor`."""
+
+
+class BrokenSource(Source):
+    """A fleet that cannot be opened: its context has a mistake, or its app cannot be imported. why: one
+    sentence, which its snapshots say."""
+
+    def __init__(self, why: str) -> None:
+        from qcore.app.app import App
+
+        self.app, self.memory = App("qctl", set_as_current=False), EventLog(10)
+        self.why = self.refusal = why
+
+    def start(self) -> None:
+        self.memory.finder.start()
+
+    def stop(self) -> None:
+        self.memory.finder.stop()
+
+    def take(self, wanted: Wanted | None = None) -> Snapshot:
+        return Snapshot(at=time.time(), trouble=self.why, tape="not opened", charts=self.memory.charts.copy())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,19 @@ def test_a_task_in_the_threads_pool_may_wait_for_another_one() -> None:
 
         with start_worker(app, pool="threads", concurrency=2):
             assert outer.delay().get(timeout=30) == "inner and outer"
+
+
+def test_what_the_test_prints_is_printed_whatever_the_broker(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = App("printing", broker=f"sqlite:///{tmp_path}/q.sqlite3", set_as_current=False)
+
+    with start_worker(app):
+        print("meanwhile")
+    print("after")
+    app.close()
+
+    assert capsys.readouterr().out == "meanwhile\nafter\n"
 
 
 def test_each_app_has_queues_of_its_own() -> None:

@@ -120,7 +120,7 @@ def test_a_misspelt_setting_is_not_explained() -> None:
 def test_the_page_has_every_setting_once() -> None:
     lines = settings_page.page().splitlines()
 
-    assert sum(line.startswith("| `") for line in lines) == 232 + 12
+    assert sum(line.startswith("| `") for line in lines) == 232 + 13
     assert len(lines) == len({*lines}) + lines.count("") - 1
     assert (
         "| `worker_timer` |  | no effect: the worker waits for the next event or due time itself |" in lines
