@@ -260,7 +260,7 @@ class MainWindow(App[int]):
         before = self._shown.get(where.id)
         if before is None or (before, before.style) != (text, text.style):
             self._shown[where.id] = text
-            where.update(text)
+            where.update(text, layout=False)  # its height is fixed
 
     def _rows(self, picture: Snapshot) -> Sequence[Any]:
         if self.table.painter is not None:
@@ -367,9 +367,8 @@ class MainWindow(App[int]):
 
     def show_message(self, text: str, word: str = "") -> None:
         """Show a remark above the keys for MESSAGE_S seconds; word: the state whose style it has."""
-        self.message_line.update(
-            Text(f" {shown(text)}", self.panes.style(word), no_wrap=True, overflow="ellipsis")
-        )
+        line = Text(f" {shown(text)}", self.panes.style(word), no_wrap=True, overflow="ellipsis")
+        self.message_line.update(line, layout=False)
         self.message_line.display = True
         self._message_until = time.monotonic() + MESSAGE_S
 
