@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from qcore.events.history.reading import slots
 from qcore.events.history.slots import SLOT_S, Slot, middle_of
 from qctl.dashboard.state.latency import BUCKETS, percentile
-from qctl.dashboard.state.rings import COARSE, Series
+from qctl.dashboard.state.rings import COARSE, MIDDLE, Series
 from qctl.dashboard.state.series import MOST_GROUPS, MOST_QUEUES, MOST_TYPES, SLOW, GroupHistory, TypeHistory
 
 if TYPE_CHECKING:
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 
 #: what the longest range shows, seconds
 LONGEST_S = COARSE[0] * COARSE[1]
+#: what is older is shown by the longest range only, whose steps are those of folds
+FINE_S = MIDDLE[0] * MIDDLE[1]
 #: durations that are older than the first are added up by the second, which no range shows (seconds)
 STEPS = ((21_600.0, 600), (900.0, 120))
 
 
-def load(charts: Charts, path: str, until: float, longest_s: float = LONGEST_S) -> None:
+def load(charts: Charts, path: str, until: float) -> None:
     """Fill the charts, which are empty, with the history of a folder before `until` (epoch seconds), at most
-    longest_s of it. Raises OSError, ConfigError."""
-    fill(charts, slots(path, until - longest_s, until), until)
+    what the longest range shows. Raises OSError, ConfigError."""
+    fill(charts, slots(path, until - LONGEST_S, until, until - FINE_S), until)
 
 
 def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
@@ -41,7 +43,7 @@ def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
     groups: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     queues: dict[str, dict[int, float]] = defaultdict(dict)
     for slot in found:
-        number = slot.at // SLOT_S
+        number, seconds = slot.at // SLOT_S, SLOT_S * slot.heard
         known[number] = None
         if charts.began is None:
             charts.began = float(slot.at)
@@ -50,7 +52,7 @@ def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
             ("done", slot.ended),
             ("failed", slot.failed),
         ):
-            totals[name][number] = totals[name].get(number, 0.0) + count / SLOT_S
+            totals[name][number] = totals[name].get(number, 0.0) + count / seconds
         if slot.wait:
             waits = [slot.wait.get(n, 0) for n in range(BUCKETS)]
             totals["wait"][number] = percentile(waits, 0.95) or 0.0
@@ -74,11 +76,11 @@ def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
                 ("failed", counted.failed),
                 ("busy", counted.busy_s),
             ):
-                sums[what][number] = sums[what].get(number, 0.0) + value / SLOT_S
+                sums[what][number] = sums[what].get(number, 0.0) + value / seconds
         for name, exception, count in slot.failures:
             if (name, exception) in groups or len(groups) < MOST_GROUPS:
                 kinds = groups[name, exception]
-                kinds[number] = kinds.get(number, 0.0) + count / SLOT_S
+                kinds[number] = kinds.get(number, 0.0) + count / seconds
     for at, counts in run.items():
         for one, count in counts.items():
             charts.run.add(at, middle_of(one), count)
