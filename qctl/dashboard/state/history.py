@@ -39,7 +39,8 @@ def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
     run: dict[int, dict[int, int]] = {}
     wait: dict[int, dict[int, int]] = {}
     totals: dict[str, dict[int, float]] = {name: {} for name in ("in", "done", "failed", "wait", "ready")}
-    types: dict[str, dict[str, dict[int, float]]] = {}
+    types: dict[str, dict[int, tuple[int, int, float]]] = {}
+    lengths: dict[int, int] = {}  # seconds that a slot stands for
     groups: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     queues: dict[str, dict[int, float]] = defaultdict(dict)
     for slot in found:
@@ -70,13 +71,10 @@ def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
         for name, counted in slot.types.items():
             if name not in types and len(types) >= MOST_TYPES:
                 continue
-            sums = types.setdefault(name, {"done": {}, "failed": {}, "busy": {}})
-            for what, value in (
-                ("done", counted.ended),
-                ("failed", counted.failed),
-                ("busy", counted.busy_s),
-            ):
-                sums[what][number] = sums[what].get(number, 0.0) + value / seconds
+            sums = types.setdefault(name, {})
+            ended, failed, busy_s = sums.get(number, (0, 0, 0.0))
+            sums[number] = ended + counted.ended, failed + counted.failed, busy_s + counted.busy_s
+            lengths[number] = seconds
         for name, exception, count in slot.failures:
             if (name, exception) in groups or len(groups) < MOST_GROUPS:
                 kinds = groups[name, exception]
@@ -94,9 +92,9 @@ def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
     for name, sums in types.items():
         if name:
             one_type = charts.types[name] = TypeHistory()
-            one_type.done.fill(nothing | sums["done"], SLOT_S)
-            one_type.failed_per_s.fill(nothing | sums["failed"], SLOT_S)
-            one_type.busy.fill(nothing | sums["busy"], SLOT_S)
+            for number_of, series in enumerate((one_type.done, one_type.failed_per_s, one_type.busy)):
+                rates = {number: counts[number_of] / lengths[number] for number, counts in sums.items()}
+                series.fill(nothing | rates, SLOT_S)
     for key, values in groups.items():
         group = charts.groups[key] = GroupHistory()
         group.per_s.fill(nothing | values, SLOT_S)
