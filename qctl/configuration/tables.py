@@ -47,16 +47,19 @@ _KINDS = {str: "text in quotes", bool: "true or false"}
 
 def read(path: Path) -> dict[str, Any]:
     """The tables of a file; empty when it does not exist. Raises CommandError when it cannot be read."""
-    import tomllib
-
     try:
         with path.open("rb") as file:
             raw = file.read(_MOST + 1)
-        if len(raw) > _MOST:
-            raise bad(path, 1, "the file is larger than 1 MiB")
-        return tomllib.loads(raw.decode("utf-8"))
     except FileNotFoundError:
         return {}
+    except OSError as exc:
+        raise exit_codes.CommandError(exit_codes.NOT_PERMITTED, f"{exc.strerror}: {path}") from None
+    import tomllib  # only where there is a file: most people have none
+
+    if len(raw) > _MOST:
+        raise bad(path, 1, "the file is larger than 1 MiB")
+    try:
+        return tomllib.loads(raw.decode("utf-8"))
     except UnicodeDecodeError:
         raise bad(path, 1, "the file is not UTF-8") from None
     except tomllib.TOMLDecodeError as exc:
@@ -66,8 +69,6 @@ def read(path: Path) -> dict[str, Any]:
         raise bad(path, int(found[1]) if found else last, words[:1].lower() + words[1:]) from None
     except RecursionError:
         raise bad(path, 1, "the file is nested too deeply") from None
-    except OSError as exc:
-        raise exit_codes.CommandError(exit_codes.NOT_PERMITTED, f"{exc.strerror}: {path}") from None
 
 
 def check(path: Path, table: Any, fields: Mapping[str, Field], header: str = "") -> dict[str, Any]:

@@ -10,7 +10,6 @@ import ctypes
 import gc
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +19,7 @@ from qctl.cli.read_only import permit
 from qctl.dashboard import alert_signals, key_table, own_commands
 from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.screens.tabs import FleetTab
-from qctl.dashboard.sources.base import BrokenSource, Source
+from qctl.dashboard.sources.base import BrokenSource, Source, started
 from qctl.dashboard.sources.live import LiveSource
 from qctl.dashboard.sources.opening import MOST_BYTES
 from qctl.dashboard.themes import THEMES, Palette, chosen
@@ -44,12 +43,12 @@ def _collect_seldom() -> None:
     for cycles. With the default limits the collector paused everything for 0.1 s every other second."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    gc.enable()
 
 
 def run(session: Session, feed: Source, plain: bool, colours: str | None = None) -> int:
-    """Show the dashboard until it is closed; return the exit code."""
-    window = window_for(session, feed, plain, palette_named(colours))
-    return _run(session, window, [feed])
+    """Show the dashboard of a started source until it is closed; return the exit code."""
+    return _run(session, window_for(session, feed, plain, palette_named(colours)))
 
 
 def run_contexts(
@@ -59,9 +58,10 @@ def run_contexts(
     palette = palette_named(colours)
     others, tabs = open_contexts(session, names, max_tasks)
     try:
-        window = window_for(session, tabs[0].feed, plain, palette)
-        window.use_tabs(tabs)
-        return _run(session, window, [tab.feed for tab in tabs])
+        with started(*(tab.feed for tab in tabs)):
+            window = window_for(session, tabs[0].feed, plain, palette)
+            window.use_tabs(tabs)
+            return _run(session, window)
     finally:
         for other in others:
             other.close()
@@ -88,18 +88,12 @@ def open_contexts(
     return others, tabs
 
 
-def _run(session: Session, window: Dashboard, feeds: Sequence[Source]) -> int:
+def _run(session: Session, window: Dashboard) -> int:
     if session.options.no_color:
         os.environ["NO_COLOR"] = "1"
     _give_memory_back()
     _collect_seldom()
-    for feed in feeds:
-        feed.start()
-    try:
-        code: Any = window.run()
-    finally:
-        with ThreadPoolExecutor(len(feeds)) as pool:  # a hanging broker delays its own end only
-            list(pool.map(lambda feed: feed.stop(), feeds))
+    code: Any = window.run()
     failure = getattr(window, "_exception", None)
     if failure is not None:
         raise failure

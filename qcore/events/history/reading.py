@@ -17,7 +17,7 @@ import msgspec
 
 from qcore.events import recording
 from qcore.events.history.segments import Segment, segments
-from qcore.events.history.slots import SLOT_S, Slot, SlotCounter
+from qcore.events.history.slots import SLOT_S, Slot, SlotCounter, folds
 from qcore.wire.event import Event
 
 Batches = Iterator[tuple[float, list[Event]]]
@@ -59,15 +59,19 @@ def span(path: str) -> tuple[float, float] | None:
     return begin, begin
 
 
-def slots(path: str, since: float = 0.0, until: float = math.inf) -> Iterator[Slot]:
+def slots(path: str, since: float = 0.0, until: float = math.inf, fine_from: float = 0.0) -> Iterator[Slot]:
     """The slots of a recording, the oldest first; those of a file, and of what an index does not list yet,
-    are counted from the events. A slot that two segments share is there twice."""
+    are counted from the events. A slot that two segments share is there twice. Of the segments of a folder
+    that end before fine_from (epoch seconds), a slot stands for FOLD_S."""
     if not Path(path).is_dir():
         yield from (s for s in _counted(_of_file(path, None), None) if since <= s.at < until)
         return
     found = segments(path)
     for segment, after in zip(found, [*found[1:], None], strict=True):
         if segment.began >= until or (after is not None and after.began < since):
+            continue
+        if after is not None and after.began < fine_from:
+            yield from (s for s in _folds_of(segment) if since <= s.at < until)
             continue
         last: Slot | None = None
         for last in index_of(segment):
@@ -101,8 +105,20 @@ def near(path: str, moment: float, most_events: int, longest_s: float) -> float:
 
 def index_of(segment: Segment) -> Iterator[Slot]:
     """The slots that a segment's index lists; an unfinished last line is left out."""
+    return _lines_of(segment.index_path)
+
+
+def _folds_of(segment: Segment) -> Iterator[Slot]:
+    if segment.folds_path.exists():
+        return _lines_of(segment.folds_path)
+    if segment.index_path.exists():
+        return folds(index_of(segment))  # its recorder was killed
+    return folds(_counted(_of_segment(segment, None), None))
+
+
+def _lines_of(path: Path) -> Iterator[Slot]:
     try:
-        with segment.index_path.open("rb") as lines:
+        with path.open("rb") as lines:
             for line in lines:
                 try:
                     yield _decode(line)

@@ -1,7 +1,8 @@
 """Record events in segments: files of one folder, the oldest of which are deleted by age and by total size.
 
 In:  batches of events.  Out: `events-TIME.ndjson.gz` (or .zst, or neither) in the format of recording.py, and
-beside each an index of its slots, `events-TIME.index`. After this: reading.py.
+beside each an index of its slots, `events-TIME.index`, and when it is closed `events-TIME.folds`, the same in
+steps of FOLD_S. After this: reading.py.
 
 A segment consists of pieces (gzip members, zstd frames) of some slots each, so a reader can begin at any of
 them. What was written before a kill is readable: pieces are flushed every second, and the next recorder
@@ -24,7 +25,7 @@ import msgspec
 
 from qcore.base.private_files import create, make_folder
 from qcore.errors import ConfigError
-from qcore.events.history.slots import SLOT_S, Slot, SlotCounter
+from qcore.events.history.slots import FOLD_S, SLOT_S, Slot, SlotCounter, merged
 from qcore.wire.event import Event
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -62,9 +63,14 @@ class Segment(NamedTuple):
         return self.path.with_name(self.path.name.partition(".")[0] + ".index")
 
     @property
+    def folds_path(self) -> Path:
+        """A closed segment's slots in steps of FOLD_S; that of a recorder that was killed has none."""
+        return self.index_path.with_suffix(".folds")
+
+    @property
     def bytes(self) -> int:
-        """The size of both files; 0 for one that is gone."""
-        return sum(_size(path) for path in (self.path, self.index_path))
+        """The size of its files; 0 for one that is gone."""
+        return sum(_size(path) for path in (self.path, self.index_path, self.folds_path))
 
 
 def segments(folder: str | Path) -> list[Segment]:
@@ -100,6 +106,7 @@ class FolderRecorder:
         self._file: IO[bytes] | None = None
         self._index: IO[bytes] | None = None
         self._packer: Any = None
+        self._folds, self._of_fold = list[bytes](), list[Slot]()  # closed ones, and the slots of the next
         self._now = Segment(0.0, self.folder)
         self._text = self._since_check = self._piece = 0
         self._checked = -1  # second of the last look at the limits
@@ -176,11 +183,26 @@ class FolderRecorder:
         self._file.close()
         self._index.close()
         self._file = self._index = None
+        self._end_fold()
+        # At once: a reader that finds the file relies on all of it.
+        whole, self._folds = b"".join(self._folds), []
+        beside = self._now.folds_path.with_suffix(".new")
+        with os.fdopen(create(beside), "wb") as file:
+            file.write(whole)
+        beside.rename(self._now.folds_path)
 
     def _keep(self, slot: Slot | None) -> None:
         if slot is not None and self._index is not None:
             self._index.write(_encode(slot) + b"\n")
             self._index.flush()
+            if self._of_fold and self._of_fold[0].at // FOLD_S != slot.at // FOLD_S:
+                self._end_fold()
+            self._of_fold.append(slot)
+
+    def _end_fold(self) -> None:
+        if self._of_fold:
+            self._folds.append(_encode(merged(self._of_fold)) + b"\n")
+            self._of_fold = []
 
     def _flush(self) -> None:
         self._flush_at = time.monotonic() + FLUSH_S
@@ -209,6 +231,7 @@ class FolderRecorder:
             total -= segment.bytes
             # The index last: without its segment it is never read, and the next check finds neither.
             segment.path.unlink(missing_ok=True)
+            segment.folds_path.unlink(missing_ok=True)
             segment.index_path.unlink(missing_ok=True)
             self.deleted += 1
 

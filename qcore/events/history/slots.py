@@ -8,7 +8,8 @@ them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 import msgspec
 
@@ -17,6 +18,8 @@ from qcore.events.store.columns import BITS, MASK
 from qcore.wire.event import Event
 
 SLOT_S = 15
+#: seconds of a fold: what is older than some hours is shown in steps of this length
+FOLD_S = 120
 #: task names, kinds of failures, workers and queues that one slot tells apart
 MOST_TYPES, MOST_GROUPS, MOST_WORKERS, MOST_QUEUES = 100, 100, 1_000, 200
 #: tasks whose names are remembered: only task-received tells them
@@ -51,6 +54,7 @@ class Slot(msgspec.Struct, omit_defaults=True):
     run: dict[int, int] = {}  # run times: bucket -> tasks
     wait: dict[int, int] = {}  # times in a queue: bucket -> tasks
     ready: dict[str, int] | None = None  # messages that are ready, by queue; None: unknown
+    heard: int = 1  # slots of SLOT_S that are counted here; a fold has more than one
 
     @property
     def ended(self) -> int:
@@ -143,6 +147,44 @@ class SlotCounter:
             kind = _class_of(more.exception if more is not None else "")
             if (name, kind) in self._groups or len(self._groups) < MOST_GROUPS:
                 self._groups[name, kind] = self._groups.get((name, kind), 0) + 1
+
+
+def merged(slots: Sequence[Slot]) -> Slot:
+    """One slot with the counts of several, the oldest first; the backlogs are the last ones known."""
+    first = slots[0]
+    whole = Slot(first.at, first.offset, heard=0)
+    groups, workers = dict[tuple[str, str], int](), dict[str, None]()
+    for slot in slots:
+        whole.heard += slot.heard
+        whole.events += slot.events
+        whole.missed += slot.missed
+        whole.ready = slot.ready if slot.ready is not None else whole.ready
+        for counts, sums in ((slot.run, whole.run), (slot.wait, whole.wait)):
+            for number, count in counts.items():
+                sums[number] = sums.get(number, 0) + count
+        for kind, count in slot.kinds.items():
+            whole.kinds[kind] = whole.kinds.get(kind, 0) + count
+        for name, one in slot.types.items():
+            if name not in whole.types and len(whole.types) >= MOST_TYPES:
+                name = ""
+            all_of = whole.types.setdefault(name, TypeCount())
+            all_of.ended += one.ended
+            all_of.failed += one.failed
+            all_of.busy_s = round(all_of.busy_s + one.busy_s, 6)
+            all_of.longest_s = max(all_of.longest_s, one.longest_s)
+        for task, kind, count in slot.failures:
+            if (task, kind) in groups or len(groups) < MOST_GROUPS:
+                groups[task, kind] = groups.get((task, kind), 0) + count
+        workers.update(dict.fromkeys(slot.workers))
+    whole.failures = [(task, kind, count) for (task, kind), count in groups.items()]
+    whole.workers = list(workers)[:MOST_WORKERS]
+    return whole
+
+
+def folds(slots: Iterable[Slot]) -> Iterator[Slot]:
+    """The slots of each FOLD_S seconds as one."""
+    for _, group in groupby(slots, lambda slot: slot.at // FOLD_S):
+        yield merged(list(group))
 
 
 def bucket(seconds: float) -> int:

@@ -296,14 +296,19 @@ def command(
                 "the dashboard needs a terminal",
                 "`qctl events --dump` prints lines instead",
             )
-        from qctl.dashboard.start import run, run_contexts
-
         many = max_tasks or MANY
         if shown:
+            from qctl.dashboard.start import run_contexts
+
             return run_contexts(session, shown, many, ascii, theme)
+        from qctl.dashboard.sources.base import started
+
         feed = opened(session, Feed(replay, speed, many, moment, history))
         feed.speaks = feed.speaks and not demo
-        return run(session, feed, ascii, theme)
+        with started(feed):  # before the import of Textual, which takes longer than most answers
+            from qctl.dashboard.start import run
+
+            return run(session, feed, ascii, theme)
 
 
 def _contexts(session: Session, all_contexts: bool, names: list[str] | None) -> list[str]:

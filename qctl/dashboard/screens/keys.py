@@ -7,7 +7,7 @@ Before this: main.py draws.  Beside it: row_actions.py maps a key and a row to a
 from __future__ import annotations
 
 import shlex
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from textual import events
@@ -19,7 +19,6 @@ from qctl import exit_codes
 from qctl.dashboard.keys import MAIN
 from qctl.dashboard.row_actions import COSTLY, RowAction, edit_schedule
 from qctl.dashboard.run_command import command_of, has_option
-from qctl.dashboard.screens.command_palette import Everything
 from qctl.dashboard.screens.details import DetailScreen
 from qctl.dashboard.screens.main import SCHEDULES, TASKS
 from qctl.dashboard.screens.schedule_panels import checked
@@ -33,11 +32,21 @@ from qctl.dashboard.views.views import VIEWS, view_named
 from qctl.dashboard.widgets.virtual_table import VirtualTable
 from qctl.filters import FilterError, parse
 
+if TYPE_CHECKING:
+    from textual.command import Provider
+
+
+def _palette() -> type[Provider]:
+    """What ctrl-p offers, imported when it is opened."""
+    from qctl.dashboard.screens.command_palette import Everything
+
+    return Everything
+
 
 class Dashboard(TabWindow):
     """The main window, with key actions."""
 
-    COMMANDS: ClassVar[Any] = {Everything}
+    COMMANDS: ClassVar[Any] = {_palette}
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(k.keys, k.action, k.words, id=k.id) for k in MAIN),
         *(Binding(view.key, f"view('{view.name}')", view.name, id=f"view_{view.name}") for view in VIEWS),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.text import Text
 from textual.app import App, ComposeResult
+from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
 from qctl.dashboard.key_table import KeyTable, key_shown
@@ -51,6 +52,8 @@ NUMBERS = " 1-9 views "
 MESSAGE_S = 10.0
 #: a narrower or lower terminal shows only one list and the keys
 NARROW, LOW = 60, 15
+#: cells of the clock and the gap before it, at the end of the header
+CLOCK = 10
 #: width from which the footer names the views
 WIDE = 120
 #: the band's share of the height, in the order of its key; 0: shut
@@ -68,7 +71,10 @@ class MainWindow(App[int]):
 
     CSS = """
     Screen { background: $background; color: $foreground; }
-    #header, #rule, #message, #keys, #title, #tabs, #alert { height: 1; width: 100%; text-wrap: nowrap;
+    #top { height: 1; width: 100%; }
+    #header { height: 1; width: 1fr; }
+    #clock { height: 1; width: 10; }
+    #rule, #message, #keys, #title, #tabs, #alert { height: 1; width: 100%; text-wrap: nowrap;
                                                   text-overflow: ellipsis; }
     #main { width: 100%; height: 1fr; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
     #main.framed { border-left: round $frame; border-right: round $frame; padding: 0 0 0 1; }
@@ -119,6 +125,8 @@ class MainWindow(App[int]):
         self.table.mark = "*" if plain else "▪"
         self.use_theme(palette or THEMES["ansi" if plain else "default-dark"])
         self.header, self.rule, self.band = Plot(id="header"), Static(id="rule"), Plot(id="band")
+        #: a widget of its own: what changes each second is written without the line that it ends
+        self.clock = Plot(id="clock")
         self.overview, self.plan = Overview(), list[Panel]()
         self.range_number = 0  # of RANGES
         self.cross: float | None = None  # the moment under the crosshair, epoch seconds
@@ -133,7 +141,7 @@ class MainWindow(App[int]):
     wanted: Filter | None
 
     def compose(self) -> ComposeResult:
-        yield self.header
+        yield Horizontal(self.header, self.clock, id="top")
         yield self.rule
         yield self.alert
         yield self.table
@@ -165,6 +173,7 @@ class MainWindow(App[int]):
         self.table.painting.forget()
         self.band.painting.forget()
         self.header.painting.forget()
+        self.clock.painting.forget()
         self.table.refresh()
         self.redraw()
 
@@ -215,7 +224,8 @@ class MainWindow(App[int]):
         header, x = Canvas(width, 1), 0
         for part in self.panes.header(picture, self.where, width, behind):
             x = header.text(x, 0, part.text, part.style)
-        self.header.put(header)
+        self.header.put(header.columns_of(0, width - CLOCK))
+        self.clock.put(header.columns_of(width - CLOCK, width))
         is_schedule = self.view is SCHEDULES
         is_picture = self.view is VIEWS[0] and not small
         is_framed = not (small or is_picture or is_schedule)
@@ -260,7 +270,7 @@ class MainWindow(App[int]):
         before = self._shown.get(where.id)
         if before is None or (before, before.style) != (text, text.style):
             self._shown[where.id] = text
-            where.update(text)
+            where.update(text, layout=False)  # its height is fixed
 
     def _rows(self, picture: Snapshot) -> Sequence[Any]:
         if self.table.painter is not None:
@@ -367,9 +377,8 @@ class MainWindow(App[int]):
 
     def show_message(self, text: str, word: str = "") -> None:
         """Show a remark above the keys for MESSAGE_S seconds; word: the state whose style it has."""
-        self.message_line.update(
-            Text(f" {shown(text)}", self.panes.style(word), no_wrap=True, overflow="ellipsis")
-        )
+        line = Text(f" {shown(text)}", self.panes.style(word), no_wrap=True, overflow="ellipsis")
+        self.message_line.update(line, layout=False)
         self.message_line.display = True
         self._message_until = time.monotonic() + MESSAGE_S
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from qctl.dashboard.state.event_log import EventLog
@@ -76,3 +80,23 @@ class BrokenSource(Source):
 
     def take(self, wanted: Wanted | None = None) -> Snapshot:
         return Snapshot(at=time.time(), trouble=self.why, tape="not opened", charts=self.memory.charts.copy())
+
+
+@contextlib.contextmanager
+def started(*feeds: Source) -> Iterator[None]:
+    """Run the sources; at the end all stop at once, so a hanging broker delays its own end only.
+
+    They are started before the screens are imported, which takes longer than most answers of a broker.
+    Until the first picture nothing is garbage, so the collector would only delay it: start.py turns it on.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        for feed in feeds:
+            feed.start()
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+        with ThreadPoolExecutor(max(len(feeds), 1)) as pool:
+            list(pool.map(lambda feed: feed.stop(), feeds))

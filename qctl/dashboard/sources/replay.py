@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 TICK_S = 0.02
 #: of a folder so many seconds and events before a moment are read to show it
 NEAR_S, NEAR_EVENTS = 900.0, 20_000
-#: the charts show so much of a folder before that; reading the indexes of 48 h takes a second or two
-CHARTS_S = 21_600.0
 LOOK_EVERY_S = 1.0
 NO_SCHEDULE = ScheduleBoard(True, "a recording holds events only, not the schedule")
 
@@ -131,7 +129,7 @@ class Replay(Source):
             return
         self._since = max(near(self.path, self._now, NEAR_EVENTS, NEAR_S), self.begin)
         with self.memory.lock:
-            load(self.memory.charts, self.path, self._since, CHARTS_S)
+            load(self.memory.charts, self.path, self._since)
         self._folded = self._since
 
     def _fold(self, batch: list[Event], at: float) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from qcore.events.history.reading import slots
 from qcore.events.history.slots import SLOT_S, Slot, middle_of
 from qctl.dashboard.state.latency import BUCKETS, percentile
-from qctl.dashboard.state.rings import COARSE, Series
+from qctl.dashboard.state.rings import COARSE, MIDDLE, Series
 from qctl.dashboard.state.series import MOST_GROUPS, MOST_QUEUES, MOST_TYPES, SLOW, GroupHistory, TypeHistory
 
 if TYPE_CHECKING:
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 
 #: what the longest range shows, seconds
 LONGEST_S = COARSE[0] * COARSE[1]
+#: what is older is shown by the longest range only, whose steps are those of folds
+FINE_S = MIDDLE[0] * MIDDLE[1]
 #: durations that are older than the first are added up by the second, which no range shows (seconds)
 STEPS = ((21_600.0, 600), (900.0, 120))
 
 
-def load(charts: Charts, path: str, until: float, longest_s: float = LONGEST_S) -> None:
+def load(charts: Charts, path: str, until: float) -> None:
     """Fill the charts, which are empty, with the history of a folder before `until` (epoch seconds), at most
-    longest_s of it. Raises OSError, ConfigError."""
-    fill(charts, slots(path, until - longest_s, until), until)
+    what the longest range shows. Raises OSError, ConfigError."""
+    fill(charts, slots(path, until - LONGEST_S, until, until - FINE_S), until)
 
 
 def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
@@ -37,11 +39,12 @@ def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
     run: dict[int, dict[int, int]] = {}
     wait: dict[int, dict[int, int]] = {}
     totals: dict[str, dict[int, float]] = {name: {} for name in ("in", "done", "failed", "wait", "ready")}
-    types: dict[str, dict[str, dict[int, float]]] = {}
+    types: dict[str, dict[int, tuple[int, int, float]]] = {}
+    lengths: dict[int, int] = {}  # seconds that a slot stands for
     groups: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     queues: dict[str, dict[int, float]] = defaultdict(dict)
     for slot in found:
-        number = slot.at // SLOT_S
+        number, seconds = slot.at // SLOT_S, SLOT_S * slot.heard
         known[number] = None
         if charts.began is None:
             charts.began = float(slot.at)
@@ -50,7 +53,7 @@ def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
             ("done", slot.ended),
             ("failed", slot.failed),
         ):
-            totals[name][number] = totals[name].get(number, 0.0) + count / SLOT_S
+            totals[name][number] = totals[name].get(number, 0.0) + count / seconds
         if slot.wait:
             waits = [slot.wait.get(n, 0) for n in range(BUCKETS)]
             totals["wait"][number] = percentile(waits, 0.95) or 0.0
@@ -68,17 +71,14 @@ def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
         for name, counted in slot.types.items():
             if name not in types and len(types) >= MOST_TYPES:
                 continue
-            sums = types.setdefault(name, {"done": {}, "failed": {}, "busy": {}})
-            for what, value in (
-                ("done", counted.ended),
-                ("failed", counted.failed),
-                ("busy", counted.busy_s),
-            ):
-                sums[what][number] = sums[what].get(number, 0.0) + value / SLOT_S
+            sums = types.setdefault(name, {})
+            ended, failed, busy_s = sums.get(number, (0, 0, 0.0))
+            sums[number] = ended + counted.ended, failed + counted.failed, busy_s + counted.busy_s
+            lengths[number] = seconds
         for name, exception, count in slot.failures:
             if (name, exception) in groups or len(groups) < MOST_GROUPS:
                 kinds = groups[name, exception]
-                kinds[number] = kinds.get(number, 0.0) + count / SLOT_S
+                kinds[number] = kinds.get(number, 0.0) + count / seconds
     for at, counts in run.items():
         for one, count in counts.items():
             charts.run.add(at, middle_of(one), count)
@@ -92,9 +92,9 @@ def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
     for name, sums in types.items():
         if name:
             one_type = charts.types[name] = TypeHistory()
-            one_type.done.fill(nothing | sums["done"], SLOT_S)
-            one_type.failed_per_s.fill(nothing | sums["failed"], SLOT_S)
-            one_type.busy.fill(nothing | sums["busy"], SLOT_S)
+            for number_of, series in enumerate((one_type.done, one_type.failed_per_s, one_type.busy)):
+                rates = {number: counts[number_of] / lengths[number] for number, counts in sums.items()}
+                series.fill(nothing | rates, SLOT_S)
     for key, values in groups.items():
         group = charts.groups[key] = GroupHistory()
         group.per_s.fill(nothing | values, SLOT_S)

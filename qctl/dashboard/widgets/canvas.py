@@ -69,6 +69,13 @@ class Canvas:
         """The text, for tests and files."""
         return ["".join(row).rstrip() for row in self.chars]
 
+    def columns_of(self, first: int, end: int) -> Canvas:
+        """A canvas of these columns."""
+        part = Canvas(max(end - max(first, 0), 0), self.rows, self.look)
+        part.chars = [row[max(first, 0) : max(end, 0)] for row in self.chars]
+        part.styles = [row[max(first, 0) : max(end, 0)] for row in self.styles]
+        return part
+
     def put(self, x: int, y: int, char: str, style: str = "") -> None:
         if 0 <= y < self.rows and 0 <= x < self.columns:
             self.chars[y][x], self.styles[y][x] = char, style

@@ -1,4 +1,4 @@
-"""Show a canvas: only runs of cells that changed are painted again.
+"""Show a canvas: of each line only what changed is painted again.
 
 In:  a Canvas at each frame.  Out: strips of the screen, and the regions that changed.
 Before this: canvas.py.
@@ -16,9 +16,6 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from qctl.dashboard.widgets.canvas import Canvas
-
-#: runs with fewer equal cells between them are painted as one
-NEAR = 8
 
 
 class Painting:
@@ -39,23 +36,19 @@ class Painting:
         for y in range(canvas.rows):
             if before.chars[y] != canvas.chars[y] or before.styles[y] != canvas.styles[y]:
                 rows.add(y)
-                changed += self._runs(before, canvas, y)
+                changed.append(self._run(before, canvas, y))
         if rows:
             self._strips = {key: strip for key, strip in self._strips.items() if key[0] not in rows}
         return changed
 
     @staticmethod
-    def _runs(before: Canvas, canvas: Canvas, y: int) -> list[Region]:
+    def _run(before: Canvas, canvas: Canvas, y: int) -> Region:
+        """From the first cell of a line that changed to the last one. One region a line: for each of them
+        Textual writes the line from the widget's left edge to the end of the region."""
         old = zip(before.chars[y], before.styles[y], strict=True)
         new = zip(canvas.chars[y], canvas.styles[y], strict=True)
-        runs: list[list[int]] = []
-        for x, (was, now) in enumerate(zip(old, new, strict=True)):
-            if was != now:
-                if runs and x - runs[-1][1] <= NEAR:
-                    runs[-1][1] = x
-                else:
-                    runs.append([x, x])
-        return [Region(first, y, last - first + 1, 1) for first, last in runs]
+        changed = [x for x, (was, now) in enumerate(zip(old, new, strict=True)) if was != now]
+        return Region(changed[0], y, changed[-1] - changed[0] + 1, 1)
 
     def strip(self, y: int, room: int, base: Style) -> Strip:
         """A line of the canvas."""

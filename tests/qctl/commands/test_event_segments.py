@@ -180,3 +180,21 @@ def test_charts_begin_with_the_history_of_a_recorder_and_a_gap_is_a_gap(tape: st
     charts.sample(START + 1800)
     charts.sample(START + 1802)
     assert charts.series["done"].columns(START + 1801, 1, 1) == [0.0]
+
+
+def test_old_charts_come_from_folds_and_show_what_the_indexes_say(tape: str) -> None:
+    def shown() -> list[object]:
+        charts = Charts()
+        load(charts, tape, START + 10 * 3600)
+        failed = charts.groups["proj.add", "KeyError"].per_s
+        rings = (charts.series["done"], failed, charts.types["proj.add"].busy)
+        return [[v and round(v, 6) for v in ring.columns(START + 1799, 120, 15)] for ring in rings]
+
+    with_folds = shown()
+    for segment in segments(tape)[:-1]:
+        assert segment.folds_path.stat().st_size < segment.index_path.stat().st_size / 3
+        segment.folds_path.unlink()
+    without = shown()
+
+    assert with_folds == without
+    assert with_folds[0] == [1.0] * 5 + [None] * 5 + [1.0] * 5

@@ -140,7 +140,7 @@ def test_tops_are_round_and_numbers_short() -> None:
 # --- on the screen
 
 
-def test_only_runs_that_changed_are_painted() -> None:
+def test_of_each_line_only_what_changed_is_painted() -> None:
     painting, first, second = Painting(), Canvas(80, 5), Canvas(80, 5)
     assert painting.put(first) is None
     assert painting.put(Canvas(80, 5)) == []
@@ -150,7 +150,7 @@ def test_only_runs_that_changed_are_painted() -> None:
     second.text(60, 1, "d")
     second.put(0, 4, " ", "bold")
 
-    assert painting.put(second) == [Region(3, 1, 7, 1), Region(60, 1, 1, 1), Region(0, 4, 1, 1)]
+    assert painting.put(second) == [Region(3, 1, 58, 1), Region(0, 4, 1, 1)]
 
 
 def test_a_step_of_a_chart_changes_one_column() -> None:
