@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -160,6 +161,34 @@ class MainWindow(App[int]):
         if not self.is_headless:
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
+            self._follow_stops(asyncio.get_running_loop())
+
+    def _follow_stops(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let Textual's handler of SIGCONT take the terminal again after its handler of SIGTSTP only. Else it
+        would start a second reader of the keyboard, which keeps a process alive whose terminal is closed: the
+        system sends SIGHUP and SIGCONT then."""
+        stop: Any = signal.getsignal(signal.SIGTSTP)
+        resume: Any = signal.getsignal(signal.SIGCONT)
+        stops = []
+
+        def stopped(*about: object) -> None:
+            stops.append(True)
+            stop(*about)
+
+        def continued(*about: object) -> None:
+            if stops:
+                stops.clear()
+                resume(*about)
+            elif sys.__stdin__ is not None and sys.__stdin__.isatty():
+                loop.call_soon_threadsafe(self._take_terminal)  # after SIGSTOP, in which a shell had it
+
+        signal.signal(signal.SIGTSTP, stopped)
+        signal.signal(signal.SIGCONT, continued)
+
+    def _take_terminal(self) -> None:
+        with self.suspend():
+            pass
+        self.paint_all()
 
     def on_resize(self) -> None:
         self.call_after_refresh(lambda: self.draw(self.behind))

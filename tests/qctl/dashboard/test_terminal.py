@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 from qcore import App
 from tests.support.processes import Processes
@@ -102,13 +103,33 @@ def test_a_broker_that_is_killed_and_comes_back(terminal: Terminal, processes: P
         server.stop()
 
 
-def test_the_terminal_is_as_it_was_after_a_kill_a_stop_and_a_crash(terminal: Terminal) -> None:
-    def dashboard() -> int:
-        found = subprocess.run(
-            ["pgrep", "-f", "qctl -b memory://terminal events"], capture_output=True, text=True
-        )
-        return int(found.stdout.split()[0])
+def dashboard(broker: str) -> int:
+    """The process id of the dashboard of this broker."""
+    found = subprocess.run(["pgrep", "-f", f"qctl -b {broker} events"], capture_output=True, text=True)
+    return int(found.stdout.split()[0])
 
+
+def test_a_dashboard_ends_when_its_terminal_is_closed(terminal: Terminal) -> None:
+    terminal.run("-m", "qctl", "-b", "memory://closed", "events")
+    terminal.sees("Throughput")
+    pid = dashboard("memory://closed")
+    for view, title in (("2", "Workers"), ("4", "Queues"), ("2", "Workers")):  # starts what works for a view
+        terminal.press(view)
+        terminal.sees(f"╭ {title}")
+    threads = len(os.listdir(f"/proc/{pid}/task"))
+    os.kill(pid, signal.SIGCONT)  # as the system does with the SIGHUP
+    terminal.press("4")
+    terminal.sees("╭ Queues")
+
+    # A second reader of the keyboard may outlive the window.
+    wait_for(lambda: len(os.listdir(f"/proc/{pid}/task")) <= threads)
+
+    terminal.close()
+
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), 30)
+
+
+def test_the_terminal_is_as_it_was_after_a_kill_a_stop_and_a_crash(terminal: Terminal) -> None:
     terminal.run("-m", "qctl", "-b", "memory://terminal", "events")
     terminal.sees("Throughput")
     assert terminal.is_alternate
@@ -116,7 +137,13 @@ def test_the_terminal_is_as_it_was_after_a_kill_a_stop_and_a_crash(terminal: Ter
     wait_for(lambda: not terminal.is_alternate)
     terminal.type("fg\n")
     terminal.sees("Throughput", "EMPTY IN", "quit")
-    os.kill(dashboard(), signal.SIGTERM)
+    os.kill(dashboard("memory://terminal"), signal.SIGSTOP)  # from another terminal; the shell has this one
+    terminal.sees("Stopped")
+    terminal.type("fg\n")
+    terminal.sees("Throughput", "quit", not_this=["Stopped"])
+    terminal.press("2")
+    terminal.sees("Workers", not_this=["Throughput"])
+    os.kill(dashboard("memory://terminal"), signal.SIGTERM)
     wait_for(lambda: not terminal.is_alternate)
     terminal.type("echo ended $?\n")
     terminal.sees("ended 143")
