@@ -27,7 +27,7 @@ def test_what_a_killed_worker_held_is_run_by_another_within_the_lease(fleet: Fle
 
     for kill in range(kills):
         # A share for each round, so that every kill comes in the middle of work.
-        fleet.publish_many(tasks // kills, 0.008, f"k{kill}-")
+        fleet.publish_many(tasks // kills, 0.015, f"k{kill}-")
         fleet.wait_finished(kill * (tasks // kills) + 10)
         time.sleep(dice.random() * 0.1)
         victim.kill9()
