@@ -7,12 +7,12 @@ them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 import msgspec
 
+from qcore.base.histogram import fine_bucket
 from qcore.events.state import State
 from qcore.events.store.columns import BITS, MASK
 from qcore.wire.event import Event
@@ -26,9 +26,6 @@ MOST_TYPES, MOST_GROUPS, MOST_WORKERS, MOST_QUEUES = 100, 100, 1_000, 200
 REMEMBERED = 50_000
 #: the type of an event of qctl itself: nothing was received since `since`
 GAP = "gap"
-#: buckets of durations grow by 10 % from a millisecond on, as those of the dashboard
-RATIO, SHORTEST_S, BUCKETS = 1.1, 0.001, 160
-_LOG = math.log(RATIO)
 
 
 class TypeCount(msgspec.Struct, array_like=True):
@@ -51,8 +48,8 @@ class Slot(msgspec.Struct, omit_defaults=True):
     failures: list[tuple[str, str, int]] = []  # task name, class of the exception, count
     workers: list[str] = []
     missed: int = 0  # events that never arrived, by the workers' sequence numbers
-    run: dict[int, int] = {}  # run times: bucket -> tasks
-    wait: dict[int, int] = {}  # times in a queue: bucket -> tasks
+    run: dict[int, int] = {}  # run times: fine bucket -> tasks
+    wait: dict[int, int] = {}  # times in a queue: fine bucket -> tasks
     ready: dict[str, int] | None = None  # messages that are ready, by queue; None: unknown
     heard: int = 1  # slots of SLOT_S that are counted here; a fold has more than one
 
@@ -137,11 +134,11 @@ class SlotCounter:
         one.busy_s = round(one.busy_s + run_s, 6)
         one.longest_s = max(one.longest_s, round(run_s, 6))
         if run_s:
-            number = bucket(run_s)
+            number = fine_bucket(run_s)
             slot.run[number] = slot.run.get(number, 0) + 1
         more = chunk.more.get(i)
         if sent and began and not chunk.retries[i] and not (more is not None and more.eta):
-            number = bucket(max(began - sent, 0.0))
+            number = fine_bucket(max(began - sent, 0.0))
             slot.wait[number] = slot.wait.get(number, 0) + 1
         if failed:
             kind = _class_of(more.exception if more is not None else "")
@@ -185,18 +182,6 @@ def folds(slots: Iterable[Slot]) -> Iterator[Slot]:
     """The slots of each FOLD_S seconds as one."""
     for _, group in groupby(slots, lambda slot: slot.at // FOLD_S):
         yield merged(list(group))
-
-
-def bucket(seconds: float) -> int:
-    """The bucket of a duration."""
-    if seconds <= SHORTEST_S:
-        return 0
-    return min(int(math.log(seconds / SHORTEST_S) / _LOG) + 1, BUCKETS - 1)
-
-
-def middle_of(number: int) -> float:
-    """The duration in the middle of a bucket, seconds."""
-    return SHORTEST_S if number == 0 else SHORTEST_S * RATIO ** (number - 0.5)
 
 
 def _class_of(exception: str) -> str:

@@ -61,7 +61,8 @@ def command(path: str, top: int) -> int:
 
 def summary(slots: Iterable[Slot], top: int) -> dict[str, Any] | None:
     """The fields of the document; None: nothing was recorded."""
-    from qcore.events.history.slots import GAP, SLOT_S, middle_of
+    from qcore.base.histogram import middle_of
+    from qcore.events.history.slots import GAP, SLOT_S
 
     first = last = None
     kinds, workers, failures, run = Counter[str](), Counter[str](), Counter[tuple[str, str]](), Counter[int]()

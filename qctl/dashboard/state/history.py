@@ -10,9 +10,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from qcore.base.histogram import FINE_BUCKETS, middle_of
 from qcore.events.history.reading import slots
-from qcore.events.history.slots import SLOT_S, Slot, middle_of
-from qctl.dashboard.state.latency import BUCKETS, percentile
+from qcore.events.history.slots import SLOT_S, Slot
+from qctl.dashboard.state.latency import percentile
 from qctl.dashboard.state.rings import COARSE, MIDDLE, Series
 from qctl.dashboard.state.series import MOST_GROUPS, MOST_QUEUES, MOST_TYPES, SLOW, GroupHistory, TypeHistory
 
@@ -55,7 +56,7 @@ def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
         ):
             totals[name][number] = totals[name].get(number, 0.0) + count / seconds
         if slot.wait:
-            waits = [slot.wait.get(n, 0) for n in range(BUCKETS)]
+            waits = [slot.wait.get(n, 0) for n in range(FINE_BUCKETS)]
             totals["wait"][number] = percentile(waits, 0.95) or 0.0
         if slot.ready is not None:
             totals["ready"][number] = sum(slot.ready.values())

@@ -10,10 +10,9 @@ import math
 from array import array
 from collections.abc import Iterable, Sequence
 
+from qcore.base.histogram import FINE_BUCKETS, fine_bucket, middle_of
 from qctl.dashboard.state.rings import RANGES
 
-BUCKETS, RATIO, SHORTEST_S = 160, 1.1, 0.001
-_LOG = math.log(RATIO)
 #: for each range, seconds per histogram: a range has five to eight of them
 SPANS = (180, 3_600, 21_600)
 #: below so many values, percentiles are not given
@@ -26,25 +25,12 @@ HEAT = ((5, 200), (120, 200), (1_200, 160))
 
 Counts = Sequence[int]
 
-
-def bucket(seconds: float) -> int:
-    """The bucket of a duration: the first has all up to a millisecond, the last all above an hour."""
-    if seconds <= SHORTEST_S:
-        return 0
-    return min(int(math.log(seconds / SHORTEST_S) / _LOG) + 1, BUCKETS - 1)
-
-
-def middle_of(number: int) -> float:
-    """The duration in the middle of a bucket, seconds."""
-    return SHORTEST_S if number == 0 else SHORTEST_S * RATIO ** (number - 0.5)
-
-
-_ROW_OF = tuple(sum(middle_of(n) > edge for edge in EDGES_S) for n in range(BUCKETS))
+_ROW_OF = tuple(sum(middle_of(n) > edge for edge in EDGES_S) for n in range(FINE_BUCKETS))
 
 
 def add_up(counts: Iterable[Counts]) -> array[int]:
     """The sum of several histograms."""
-    made = array("I", [0]) * BUCKETS
+    made = array("I", [0]) * FINE_BUCKETS
     for one in counts:
         for number, count in enumerate(one):
             if count:
@@ -80,8 +66,8 @@ class Durations:
         slot = int(at // SPANS[0])
         if self._open is None or slot != self._slot:
             self._close()
-            self._open, self._slot = array("I", [0]) * BUCKETS, slot
-        self._open[bucket(seconds)] += count
+            self._open, self._slot = array("I", [0]) * FINE_BUCKETS, slot
+        self._open[fine_bucket(seconds)] += count
         self.total += count
 
     def _close(self) -> None:
@@ -122,7 +108,7 @@ class HeatMap:
         self._columns: tuple[dict[int, array[int]], ...] = tuple({} for _ in HEAT)
 
     def add(self, at: float, seconds: float, count: int = 1) -> None:
-        row = _ROW_OF[bucket(seconds)]
+        row = _ROW_OF[fine_bucket(seconds)]
         for columns, (step, most) in zip(self._columns, HEAT, strict=True):
             slot = int(at // step)
             column = columns.get(slot)

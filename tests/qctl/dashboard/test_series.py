@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from qctl.dashboard.state.latency import BUCKETS, Durations, HeatMap, add_up, percentile
+from qcore.base.histogram import FINE_BUCKETS
+from qctl.dashboard.state.latency import Durations, HeatMap, add_up, percentile
 from qctl.dashboard.state.rings import RANGES, Ring, Series, step_for
 from qctl.dashboard.state.series import Charts, bar, quantiles, spark_of, sparkline
 from qctl.dashboard.state.snapshot import QueueRow, Snapshot, WorkerRow
@@ -82,7 +83,7 @@ def test_percentiles_are_within_five_percent_and_can_be_added_up() -> None:
 
     whole = add_up(part.within(0, START + 800) for part in parts)
 
-    assert sum(whole) == 4_000 and len(whole) == BUCKETS
+    assert sum(whole) == 4_000 and len(whole) == FINE_BUCKETS
     values.sort()
     for share in (0.5, 0.95, 0.99):
         assert percentile(whole, share) == pytest.approx(values[int(4_000 * share)], rel=0.05)
@@ -94,7 +95,7 @@ def test_percentiles_of_few_values_are_unknown() -> None:
         few.add(START, 1.0)
 
     assert quantiles(few.within(0, START)) is None
-    assert percentile([0] * BUCKETS, 0.5) is None
+    assert percentile([0] * FINE_BUCKETS, 0.5) is None
     few.add(START, 1.0)
     assert quantiles(few.within(0, START)) == pytest.approx((1.0, 1.0, 1.0), rel=0.05)
 
