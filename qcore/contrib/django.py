@@ -128,7 +128,7 @@ class DjangoWorkerFixup:
         from django.conf import settings
         from django.utils.module_loading import import_string
 
-        for backend in (getattr(settings, "TASKS", None) or {}).values():
+        for backend in ((getattr(settings, "TASKS", None) if settings.configured else None) or {}).values():
             import_string(backend["BACKEND"])
 
     def install(self) -> DjangoWorkerFixup:

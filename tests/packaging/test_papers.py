@@ -59,7 +59,8 @@ def test_a_release_is_published_without_a_token() -> None:
 
 
 def test_make_help_lists_every_target_with_a_line() -> None:
-    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    command = ["make", "--no-print-directory", "help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
 
     listed = re.findall(r"^  make (\S+) +\S.*$", done.stdout, re.MULTILINE)
     named = set(re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[0].split())

@@ -235,6 +235,7 @@ def test_a_callback_that_does_not_return_does_not_hold_up_the_shutdown(
     service.include()
     service.start()
     stuck.waits.wait()
+    caplog.set_level("WARNING", "qcore.worker")
 
     service.stop()
 
