@@ -274,9 +274,7 @@ def check_tasks(
     expected = {*due, *unconsumed, *holds, *failed}
     items: dict[str, dict[str, Any]] = {}
     until = time.monotonic() + 60
-    while (
-        set(items) != expected and time.monotonic() < until
-    ):  # one may be told late
+    while set(items) != expected and time.monotonic() < until:  # one may be told late
         items = {item["id"]: item for item in lists.items("task", "ls", "--most", "1000")}
     states = Counter(item["state"] for item in items.values())
     wrong.exact("task ls ids", set(items), expected)
