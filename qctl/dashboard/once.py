@@ -57,8 +57,6 @@ def print_screen(session: Session, feed: Source, wish: Wish) -> int:
             exit_codes.USAGE, "the overview takes no FILTER", "add --view with the name of a list"
         )
     colour = session.out.colour
-    if not colour:
-        os.environ["NO_COLOR"] = "1"
     window = window_for(session, feed, wish.plain, palette_named(wish.theme))
     size = wish.size or _size()
     longest_s = RECORDING_S if feed.can_seek else session.options.timeout or LIVE_S
