@@ -50,20 +50,21 @@ FIELDS = {
 }
 
 
-def numbers(field: Field, text: str) -> set[int]:
+@lru_cache(maxsize=4096)  # a schedule may have thousands of entries, whose fields are few
+def numbers(field: Field, text: str) -> frozenset[int]:
     """The numbers that the text of a field means. Raises ParseException with the position in it."""
     found: set[int] = set()
     at = 0
     for part in text.split(","):
         found.update(_part(field, part, at))
         at += len(part) + 1
-    return found
+    return frozenset(found)
 
 
 def expand(field: Field, value: Any) -> set[int]:
     """The numbers that a field means: text, a number, or numbers. Raises ParseException and TypeError."""
     if isinstance(value, str):
-        return numbers(field, value)
+        return set(numbers(field, value))
     if isinstance(value, int):
         found = {int(value)}
     elif isinstance(value, Iterable):
@@ -178,4 +179,4 @@ class crontab_parser:
 
     def parse(self, spec: str) -> set[int]:
         """The numbers that the text means. Raises ParseException."""
-        return numbers(self._field, spec)
+        return set(numbers(self._field, spec))

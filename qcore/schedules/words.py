@@ -5,7 +5,7 @@ In:  a spec (specs.py).  Out: a phrase for people.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from functools import lru_cache
 from typing import Any
 
@@ -59,7 +59,9 @@ def _every(number: float, unit: str) -> str:
     return f"every {unit}" if number == 1 else f"every {number:g} {unit}s"
 
 
-def _crontab(minutes: set[int], hours: set[int], days: set[int], months: set[int], weekdays: set[int]) -> str:
+def _crontab(
+    minutes: Set[int], hours: Set[int], days: Set[int], months: Set[int], weekdays: Set[int]
+) -> str:
     times, is_list = _times(sorted(minutes), sorted(hours))
     when = _dates(sorted(days), sorted(months), sorted(weekdays))
     if is_list and (not when or when.startswith("in ")):
