@@ -103,6 +103,11 @@ lowest:  ## tests with the lowest versions that pyproject.toml allows
 	$(LOWEST) -m pytest tests/qctl/cli tests/qctl/configuration tests/qctl/output tests/qcore/brokers/test_local.py \
 		tests/qcore/brokers/test_sqlite.py tests/qcore/brokers/test_redis.py -k "not real_celery"
 
+.PHONY: manifests
+manifests: $(TEST_STAMP)  ## the Kubernetes manifests against the published schemas, which are 108 MB
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'kubernetes-validate>=1.37'
+	$(BIN)/python -m pytest tests/packaging/test_deploy.py -k kubernetes
+
 clean:  ## delete .venv and what was built
 	rm -rf $(VENV) build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -59,9 +59,7 @@ def _every(number: float, unit: str) -> str:
     return f"every {unit}" if number == 1 else f"every {number:g} {unit}s"
 
 
-def _crontab(
-    minutes: Set[int], hours: Set[int], days: Set[int], months: Set[int], weekdays: Set[int]
-) -> str:
+def _crontab(minutes: Set[int], hours: Set[int], days: Set[int], months: Set[int], weekdays: Set[int]) -> str:
     times, is_list = _times(sorted(minutes), sorted(hours))
     when = _dates(sorted(days), sorted(months), sorted(weekdays))
     if is_list and (not when or when.startswith("in ")):

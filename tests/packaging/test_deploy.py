@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from qcore.worker.services.task_counts import TaskCounts
 from tests.qctl.cli.test_command_line import qctl
 from tests.support.processes import ROOT
 
-DEPLOY = ROOT / "deploy"
+DEPLOY, WORKFLOWS = ROOT / "deploy", ROOT / ".github/workflows"
 
 
 def command_lines() -> list[list[str]]:
@@ -98,7 +99,41 @@ def test_every_file_is_yaml_with_what_its_kind_needs() -> None:
         for document in yaml.safe_load_all(path.read_text()):
             assert isinstance(document, dict), path
             kinds.append(document.get("kind"))
-    assert {"Deployment", "ScaledObject", "Kustomization"} <= set(kinds)
+    assert {"Deployment", "ScaledObject", "HorizontalPodAutoscaler", "Kustomization"} <= set(kinds)
+
+
+@pytest.mark.parametrize("version", ["1.30", "1.34", "1.37"])
+def test_kubernetes_own_schemas_accept_the_manifests(version: str) -> None:
+    schemas = pytest.importorskip(
+        "kubernetes_validate", reason="its schemas are 108 MB: `make manifests` has them"
+    )
+    kinds = set()
+    for path in (DEPLOY / "kubernetes").glob("*.yaml"):
+        for document in yaml.safe_load_all(path.read_text()):
+            if "k8s.io" not in document["apiVersion"] and "keda" not in document["apiVersion"]:
+                schemas.validate(document, version, strict=True)
+                kinds.add(document["kind"])
+
+    assert kinds == {"Deployment", "HorizontalPodAutoscaler"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "files"),
+    [
+        ("compose-spec", [DEPLOY / "compose.yaml"]),
+        ("github-workflows", [*ROOT.glob(".github/workflows/*.yml")]),
+    ],
+    ids=["compose", "workflows"],
+)
+def test_a_published_schema_accepts_the_files(schema: str, files: list[Path]) -> None:
+    assert files
+    done = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", *files],
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_pod_has_longer_to_end_than_its_worker_needs() -> None:
