@@ -15,7 +15,7 @@ import json
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import brotli
@@ -225,19 +225,27 @@ def entries() -> Iterator[Entry]:
     )
 
 
+_SQUEEZE: dict[str, Callable[[bytes], bytes]] = {
+    "application/x-gzip": zlib.compress,
+    "application/x-bz2": bz2.compress,
+    "application/x-lzma": partial(lzma.compress, preset=0),
+    "application/x-brotli": partial(brotli.compress, quality=1),
+    "application/zstd": zstandard.ZstdCompressor().compress,
+}
+
+
+@cache  # each takes half a second, and several tests of a process need them
+def _squeezed(mime: str) -> str:
+    return b64(_SQUEEZE[mime](b"[[" + b" " * 100_000_000 + b"2, 2], {}, null]"))
+
+
+def _bomb(mime: str, message: dict[str, Any]) -> bytes:
+    return json.dumps({**message, "body": _squeezed(mime)}).encode()
+
+
 def _bombs(m: Callable[..., dict[str, Any]]) -> Iterator[Entry]:
     """Small messages that inflate to far more than anybody wants."""
 
-    def bomb(squeeze: Callable[[bytes], bytes], message: dict[str, Any]) -> bytes:
-        zeros = b"[[" + b" " * 100_000_000 + b"2, 2], {}, null]"
-        return json.dumps({**message, "body": b64(squeeze(zeros))}).encode()
-
-    for letter, mime, squeeze in (
-        ("a", "application/x-gzip", zlib.compress),
-        ("b", "application/x-bz2", bz2.compress),
-        ("c", "application/x-lzma", partial(lzma.compress, preset=0)),
-        ("d", "application/x-brotli", partial(brotli.compress, quality=1)),
-        ("e", "application/zstd", zstandard.ZstdCompressor().compress),
-    ):
-        make = partial(bomb, squeeze, m(headers={"compression": mime}))
+    for letter, mime in zip("abcde", _SQUEEZE, strict=True):
+        make = partial(_bomb, mime, m(headers={"compression": mime}))
         yield Entry(f"T68{letter}", f"a bomb ({mime})", make, "quarantine")
