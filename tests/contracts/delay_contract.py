@@ -34,6 +34,7 @@ class Delaying:
             put(broker, queue, name, due_at=now + after)
         put(broker, queue, "now")
         consumer = broker.consumer([queue])
+        was_due = time.time() >= now + 0.3  # on a busy machine: then the broker chooses
 
         seen = []
         for _ in range(4):
@@ -41,8 +42,10 @@ class Delaying:
             seen.append((text_of(got.raw), time.time() - now))
             end(consumer, got)
 
-        assert [name for name, _ in seen] == ["now", "first", "second", "third"]
-        for (_, at), due in zip(seen[1:], (0.3, 0.5, 0.7), strict=True):
+        assert was_due or seen[0][0] == "now"
+        delayed = [(name, at) for name, at in seen if name != "now"]
+        assert [name for name, _ in delayed] == ["first", "second", "third"]
+        for (_, at), due in zip(delayed, (0.3, 0.5, 0.7), strict=True):
             assert at >= due - 0.01
 
     def test_what_is_delayed_can_be_looked_at(self, broker: Broker, queue: str) -> None:

@@ -9,6 +9,7 @@ import select
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -357,7 +358,8 @@ class Processes:
         bench.all_done(200)
 
         assert {o.end for o in bench.outcomes.values()} == {End.SUCCESS}
-        assert len({o.pid for o in bench.outcomes.values()}) >= 200 // 7
+        # A busy machine may make a child look stuck: the owner gets the jobs back that wait behind.
+        assert max(Counter(o.pid for o in bench.outcomes.values()).values()) <= 7
 
     def test_random_interleavings_keep_every_job_in_one_place(
         self, make: Callable[..., Bench], tmp_path: Any

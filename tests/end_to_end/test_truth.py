@@ -127,12 +127,14 @@ class Cells(dict[str, tuple[Any, Any]]):
 
 @pytest.mark.timeout(180)
 def test_every_list_and_the_dashboard_show_what_was_counted(
-    redis_url: str, processes: Processes, tmp_path: Path
+    redis_url: str, processes: Processes, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     log, release = tmp_path / "shop.log", tmp_path / "release"
     started = start(processes, redis_url, log)
     client = App("client", broker=redis_url, backend=redis_url, set_as_current=False)
+    request.addfinalizer(client.close)
     feed = LiveSource(client)
+    request.addfinalizer(feed.stop)
     first = feed.take()
     feed.start()
     wait_for(lambda: feed.listening.is_set() and feed.take().up == len(FLEET), 90, "four workers are up")
@@ -193,8 +195,6 @@ def test_every_list_and_the_dashboard_show_what_was_counted(
     check_pause(lists, truth, client)
     release.touch()
     check_twin(lists, processes, redis_url, log)
-    feed.stop()
-    client.close()
 
 
 def check_unknown(first: Snapshot, wrong: Cells) -> None:
@@ -277,7 +277,9 @@ def check_tasks(
     while set(items) != expected and time.monotonic() < until:  # one may be told late
         items = {item["id"]: item for item in lists.items("task", "ls", "--most", "1000")}
     states = Counter(item["state"] for item in items.values())
-    wrong.exact("task ls ids", set(items), expected)
+    strangers = [item for one, item in items.items() if one not in expected]
+    wrong.exact("task ls, beyond what there is", strangers, [])
+    wrong.exact("task ls, missing", expected - set(items), set())
     wrong.exact("task ls running", states["running"], len(holds))
     wrong.exact("task ls delayed", states["delayed"], len(due))
     wrong.exact("task ls queued", states["queued"], len(unconsumed))

@@ -34,6 +34,7 @@ def quick(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_quick_benchmark_prints_a_table(tmp_path: Path) -> None:
     require_server()
     where = tmp_path / "results.md"
@@ -47,6 +48,7 @@ def test_a_quick_benchmark_prints_a_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_only_the_figures_that_were_asked_for_are_measured() -> None:
     require_server()
 
@@ -58,6 +60,7 @@ def test_only_the_figures_that_were_asked_for_are_measured() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_operators_commands_are_measured() -> None:
     require_server()
 
