@@ -63,6 +63,7 @@ class Outage:
         self.worked_at = time.monotonic()
         self._retry_at = 0.0
         self._backoff_s = BACKOFF_LEAST_S
+        self._is_logged = False  # as an error, so its end is a warning: who sees the one sees the other
 
     def begins(self, exc: BrokerError) -> None:
         """Record a failure. Each failure in a row doubles the back-off, up to BACKOFF_MOST_S."""
@@ -72,13 +73,15 @@ class Outage:
             self.count += 1
             if self._backoff_s == BACKOFF_LEAST_S:  # else no operation succeeded since the last log line
                 log.error("%s is unreachable: %s; running tasks continue, reconnecting", self.what, exc)
+                self._is_logged = True
         self._retry_at = now + self._backoff_s
         self._backoff_s = min(self._backoff_s * 2, BACKOFF_MOST_S)
 
     def ends(self) -> None:
         """The connection is open again. Call works() after the first successful operation."""
-        log.info("connected to %s again after %.1f s", self.what, self.down_for_s())
-        self.since = None
+        level = logging.WARNING if self._is_logged else logging.INFO
+        log.log(level, "connected to %s again after %.1f s", self.what, self.down_for_s())
+        self.since, self._is_logged = None, False
 
     def works(self) -> None:
         """An operation succeeded: reset the back-off."""

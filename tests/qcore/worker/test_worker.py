@@ -303,6 +303,10 @@ def test_a_worker_outlives_its_redis(processes: Processes, redis_server: Any, tm
 
     assert worker.is_running
     assert "Traceback" not in worker.output()
+    # Who reads of the outage reads of its end, at the same log level.
+    assert (
+        "connected to the broker again after" in worker.output().partition("the broker is unreachable: ")[2]
+    )
     app.close()
 
 
