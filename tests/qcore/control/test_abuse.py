@@ -63,47 +63,52 @@ def method(name: Any, arguments: Any = None, **fields: Any) -> bytes:
 PICKLE = b"\x80\x04\x95\x20\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94."
 REPLY = {"exchange": "reply.celery.pidbox", "routing_key": "nobody"}
 
-CORPUS = {
-    "C01 not JSON": b"\xff\x00 not a message",
-    "C02 a list": b"[1, 2]",
-    "C02 a list inside": said([1, 2]),
-    "C03 null": b"null",
-    "C03 null inside": said(None),
-    "C04 a body that is not base64": said({"method": "ping"}).replace(b'"body":"', b'"body":"***'),
-    "C05 no method": said({"arguments": {}}),
-    "C06 the method is a list": method(["ping"]),
-    "C07 an unknown method": method("no_such_method", reply_to=REPLY),
-    "C08 arguments are text": said({"method": "ping", "arguments": "all"}),
-    "C09 the destination is a number": method("ping", destination=42),
-    "C10 100,000 destinations": method("ping", destination=["w1@test"] * 100_000),
-    "C11 a costly expression": method("ping", pattern="(a+)+$", matcher="pcre"),
-    "C11 a costly glob": method("ping", pattern="*a" * 120, matcher="glob"),
-    "C12 reply_to is text": method("ping", reply_to="me"),
-    "C12 reply_to without a key": method("ping", reply_to={"exchange": "reply.celery.pidbox"}),
-    "C12 reply_to is a task queue": method("ping", reply_to={"exchange": "celery", "routing_key": "celery"}),
-    "C12 reply_to is the default exchange": method(
-        "ping", reply_to={"exchange": "", "routing_key": "celery"}
-    ),
-    "C13 expired": said({"method": "shutdown", "arguments": {}}, expires=time.time() - 3600),
-    "C14 the clock is text": said({"method": "ping", "arguments": {}}, clock="late"),
-    "C14 a clock of 64 bits": said({"method": "ping", "arguments": {}}, clock=2**63),
-    "C15 pickle": envelope.wrap(
-        PICKLE, exchange="", routing_key="", content_type="application/x-python-serialize"
-    ),
-    "C16 a deep body": said(b"[" * 100_000 + b"]" * 100_000),
-    "C17 a billion slots": method("pool_grow", {"n": 10**9}),
-    "C17 slots in words": method("pool_grow", {"n": "many"}),
-    "C18 a rate that is none": method("rate_limit", {"task_name": "served.add", "rate_limit": "often"}),
-    "C19 a revoke of 300,000": method("revoke", {"task_id": [f"{i:036}" for i in range(300_000)]}),
-    "C19 the id is an object": method("revoke", {"task_id": {"a": 1}}),
-}
+
+def corpus() -> dict[str, bytes]:
+    """Control messages that are none, or hardly: made when they are needed, since some are large."""
+    return {
+        "C01 not JSON": b"\xff\x00 not a message",
+        "C02 a list": b"[1, 2]",
+        "C02 a list inside": said([1, 2]),
+        "C03 null": b"null",
+        "C03 null inside": said(None),
+        "C04 a body that is not base64": said({"method": "ping"}).replace(b'"body":"', b'"body":"***'),
+        "C05 no method": said({"arguments": {}}),
+        "C06 the method is a list": method(["ping"]),
+        "C07 an unknown method": method("no_such_method", reply_to=REPLY),
+        "C08 arguments are text": said({"method": "ping", "arguments": "all"}),
+        "C09 the destination is a number": method("ping", destination=42),
+        "C10 100,000 destinations": method("ping", destination=["w1@test"] * 100_000),
+        "C11 a costly expression": method("ping", pattern="(a+)+$", matcher="pcre"),
+        "C11 a costly glob": method("ping", pattern="*a" * 120, matcher="glob"),
+        "C12 reply_to is text": method("ping", reply_to="me"),
+        "C12 reply_to without a key": method("ping", reply_to={"exchange": "reply.celery.pidbox"}),
+        "C12 reply_to is a task queue": method(
+            "ping", reply_to={"exchange": "celery", "routing_key": "celery"}
+        ),
+        "C12 reply_to is the default exchange": method(
+            "ping", reply_to={"exchange": "", "routing_key": "celery"}
+        ),
+        "C13 expired": said({"method": "shutdown", "arguments": {}}, expires=time.time() - 3600),
+        "C14 the clock is text": said({"method": "ping", "arguments": {}}, clock="late"),
+        "C14 a clock of 64 bits": said({"method": "ping", "arguments": {}}, clock=2**63),
+        "C15 pickle": envelope.wrap(
+            PICKLE, exchange="", routing_key="", content_type="application/x-python-serialize"
+        ),
+        "C16 a deep body": said(b"[" * 100_000 + b"]" * 100_000),
+        "C17 a billion slots": method("pool_grow", {"n": 10**9}),
+        "C17 slots in words": method("pool_grow", {"n": "many"}),
+        "C18 a rate that is none": method("rate_limit", {"task_name": "served.add", "rate_limit": "often"}),
+        "C19 a revoke of 300,000": method("revoke", {"task_id": [f"{i:036}" for i in range(300_000)]}),
+        "C19 the id is an object": method("revoke", {"task_id": {"a": 1}}),
+    }
 
 
 def test_a_worker_survives_the_control_corpus(live: Live) -> None:
     worker, app, _ = live
     slow = {}
 
-    for name, raw in CORPUS.items():
+    for name, raw in corpus().items():
         app.broker.broadcast("celery.pidbox", "", raw)
         began = time.monotonic()
         answers = app.control.ask("ping", timeout_s=60)
