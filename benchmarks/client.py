@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -55,6 +56,14 @@ def publish(side: Contestant, n: str) -> dict[str, float]:
     """Calls a second, one at a time, from one thread."""
     side.send(WARM)
     return _timed(lambda: side.send(int(n)), int(n))
+
+
+def together(side: Contestant, n: str, threads: str) -> dict[str, float]:
+    """Calls a second, of several threads, each one at a time."""
+    side.send(WARM)
+    each = int(n) // int(threads)
+    callers = [threading.Thread(target=side.send, args=(each,)) for _ in range(int(threads))]
+    return _timed(lambda: [[one.start() for one in callers], [one.join() for one in callers]], int(n))
 
 
 def bulk(side: Any, n: str) -> dict[str, float]:
@@ -242,8 +251,8 @@ def _await_go() -> None:
 
 
 MEASURES: tuple[Callable[..., dict[str, Any]], ...] = (
-    describe, workers, publish, bulk, tuples, trips, warm, fill, drain, backlog, lateness, hold, workflows,
-    take_in, remember, overhear,
+    describe, workers, publish, together, bulk, tuples, trips, warm, fill, drain, backlog, lateness, hold,
+    workflows, take_in, remember, overhear,
 )  # fmt: skip
 
 

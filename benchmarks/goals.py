@@ -73,6 +73,11 @@ VALUES = (
     Value("chain", "chain of 100, last result (ms)", True, 0, (Goal("celery", 0.25, "1/4 of Celery's"),)),
     Value("sqlite_publish", "SQLite: publish (tasks/s)"),
     Value(
+        "sqlite_together",
+        "SQLite: publish, 8 threads (tasks/s)",
+        goals=(Goal("own:sqlite_publish", 3, "3x one thread"),),
+    ),
+    Value(
         "sqlite_drain",
         "SQLite: drain, results stored (tasks/s)",
         goals=(

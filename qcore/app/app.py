@@ -469,7 +469,7 @@ class App(PeriodicTasks, DeclaredTasks):
             f"            redis:{redis.__version__}",
             f"platform -> system:{platform.system()} arch:{platform.machine()}",
             f"            kernel version:{platform.release()} imp:{platform.python_implementation()}",
-            f"settings -> transport:{self.broker.name} results:{store}",
+            f"settings -> transport:{self.broker.name} results:{store} {self.broker.weakened}".rstrip(),
             "",
             *(f"{k}: {v!r}" for k, v in masked(self.conf.changed()).items()),
         ]
