@@ -298,7 +298,7 @@ class App(PeriodicTasks, DeclaredTasks):
         elif key is None:
             self.send_messages([message], options)
         else:
-            task_id = self.send_once(message, key, task_id, options.get("retry"))
+            task_id = self._send_once(message, key, task_id, options.get("retry"))
         result = AsyncResult(task_id, app=self, task_name=name)
         ignored = options.get("ignore_result")
         if ignored is None and task is not None:
@@ -343,7 +343,7 @@ class App(PeriodicTasks, DeclaredTasks):
 
         return await in_thread(self.send_many, calls, *args, **options)
 
-    def send_once(self, message: Message, key: str, task_id: str, retry: bool | None) -> str:
+    def _send_once(self, message: Message, key: str, task_id: str, retry: bool | None) -> str:
         """Publish, unless the key was used within its time. Returns the id of the task that has the key."""
         ttl_s = self.conf.seconds("task_idempotency_expires") or 86400.0
         owner = retried(lambda: self.broker.publish_once(message, key, task_id, ttl_s), self.conf, retry)

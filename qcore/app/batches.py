@@ -35,7 +35,7 @@ class BatchApp(RoutingApp, Protocol):
     @property
     def tasks(self) -> Mapping[str, Task]: ...
 
-    def send_once(self, message: Message, key: str, task_id: str, retry: bool | None) -> str: ...
+    def _send_once(self, message: Message, key: str, task_id: str, retry: bool | None) -> str: ...
 
 
 def _send_signatures(app: BatchApp, signatures: Iterable[Signature]) -> list[AsyncResult]:
@@ -51,7 +51,7 @@ def _send_signatures(app: BatchApp, signatures: Iterable[Signature]) -> list[Asy
         if key is None:
             messages.append(message)
         else:
-            task_id = app.send_once(message, key, task_id, options.get("retry"))
+            task_id = app._send_once(message, key, task_id, options.get("retry"))
         found.append(AsyncResult(task_id, app=app, task_name=sig.task))
     app.send_messages(messages)
     return found
@@ -135,8 +135,9 @@ def _messages(
     plan, number = SendPlan(app), 0
     try:
         if _differ_in_arguments_only(app, name, task, options):
-            mark, shown = new_id(), options.get("argsrepr") or new_id()
-            first = app.message(name, (), calls[0][1], mark, {**options, "argsrepr": shown}, task)
+            mark, shown = new_id(), new_id()
+            given = options if options.get("argsrepr") is not None else {**options, "argsrepr": shown}
+            first = app.message(name, (), calls[0][1], mark, given, task)
             if (copies := Copies.of(first.raw, mark, shown)) is not None:
                 place = first.queue, first.exchange, first.routing_key, first.priority, first.due_at
                 for number, (task_id, (args, _)) in enumerate(zip(ids, calls, strict=True), 1):  # noqa: B007

@@ -32,8 +32,9 @@ class Copies:
 
     @classmethod
     def of(cls, first: bytes, task_id: str, argsrepr: str) -> Copies | None:
-        """Those of a message without positional arguments, whose id and argsrepr occur nowhere else in it.
-        None for one that has to be encoded as a whole: compressed, or of protocol 1."""
+        """Those of a message without positional arguments, whose id and argsrepr are marks that occur nowhere
+        else in it. If it has another argsrepr, so have all. None for a message that has to be encoded as a
+        whole: compressed, or of protocol 1."""
         found = envelope.decode(first)
         body = envelope.body_bytes(found)
         is_usual = found.headers.get("id") == task_id and "compression" not in found.headers

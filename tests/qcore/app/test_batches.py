@@ -163,6 +163,13 @@ def test_options_routes_and_settings_hold(app: App) -> None:
     assert (message.priority, message.envelope.content_type) == (4, "application/x-python-serialize")
 
 
+def test_arguments_that_are_to_be_hidden_are_not_shown(app: App) -> None:
+    for shown, wanted in (("(***)", ["(***)", "(***)"]), (None, ["(1,)", "('two',)"])):
+        app.send_many(add_of(app), [(1,), ("two",)], argsrepr=shown)
+
+        assert [envelope.decode(d.raw).headers["argsrepr"] for d in sent(app, 2)] == wanted
+
+
 def test_routers_signals_and_names_see_each_call(app: App) -> None:
     asked, heard = [], Counter[str]()
 
