@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -42,6 +43,7 @@ def describe(side: Any) -> dict[str, Any]:
         "versions": versions,
         "tasks": side.TASKS,
         "bulk": hasattr(side, "send_bulk"),
+        "tuples": hasattr(side, "send_tuples"),
         "environ": getattr(side, "ENVIRON", {}),
     }
 
@@ -56,11 +58,28 @@ def publish(side: Contestant, n: str) -> dict[str, float]:
     return _timed(lambda: side.send(int(n)), int(n))
 
 
+def together(side: Contestant, n: str, threads: str) -> dict[str, float]:
+    """Calls a second, of several threads, each one at a time."""
+    side.send(WARM)
+    each = int(n) // int(threads)
+    callers = [threading.Thread(target=side.send, args=(each,)) for _ in range(int(threads))]
+    return _timed(lambda: [[one.start() for one in callers], [one.join() for one in callers]], int(n))
+
+
 def bulk(side: Any, n: str) -> dict[str, float]:
     """Calls a second, a thousand at once."""
-    side.send_bulk(10)
-    sizes = [min(AT_ONCE, int(n) - start) for start in range(0, int(n), AT_ONCE)]
-    return _timed(lambda: [side.send_bulk(size) for size in sizes], int(n))
+    return _at_once(side.send_bulk, int(n))
+
+
+def tuples(side: Any, n: str) -> dict[str, float]:
+    """The same, of one task with the same options."""
+    return _at_once(side.send_tuples, int(n))
+
+
+def _at_once(send: Callable[[int], Any], n: int) -> dict[str, float]:
+    send(10)
+    sizes = [min(AT_ONCE, n - start) for start in range(0, n, AT_ONCE)]
+    return _timed(lambda: [send(size) for size in sizes], n)
 
 
 def _timed(work: Callable[[], Any], n: int) -> dict[str, float]:
@@ -232,8 +251,8 @@ def _await_go() -> None:
 
 
 MEASURES: tuple[Callable[..., dict[str, Any]], ...] = (
-    describe, workers, publish, bulk, trips, warm, fill, drain, backlog, lateness, hold, workflows,
-    take_in, remember, overhear,
+    describe, workers, publish, together, bulk, tuples, trips, warm, fill, drain, backlog, lateness, hold,
+    workflows, take_in, remember, overhear,
 )  # fmt: skip
 
 

@@ -34,6 +34,11 @@ VALUES = (
     Value("publish", "publish, one call at a time (tasks/s)", goals=(Goal("celery", 6, "6x Celery"),)),
     Value("bulk", "publish, 1,000 a call (tasks/s)", goals=(Goal("celery", 15, "15x Celery's group"),)),
     Value(
+        "tuples",
+        "publish, 1,000 tuples of one task a call (tasks/s)",
+        goals=(Goal("own:bulk", 3, "3x signatures"),),
+    ),
+    Value(
         "drain",
         "drain, results stored (tasks/s)",
         goals=(
@@ -67,6 +72,11 @@ VALUES = (
     ),
     Value("chain", "chain of 100, last result (ms)", True, 0, (Goal("celery", 0.25, "1/4 of Celery's"),)),
     Value("sqlite_publish", "SQLite: publish (tasks/s)"),
+    Value(
+        "sqlite_together",
+        "SQLite: publish, 8 threads (tasks/s)",
+        goals=(Goal("own:sqlite_publish", 3, "3x one thread"),),
+    ),
     Value(
         "sqlite_drain",
         "SQLite: drain, results stored (tasks/s)",
@@ -140,6 +150,7 @@ VALUES = (
 CPU = (
     ("cpu_publish", "client, one at a time"),
     ("cpu_bulk", "client, bulk"),
+    ("cpu_tuples", "client, bulk of tuples"),
     ("cpu_parent", "worker, first process"),
     ("cpu_children", "worker, its children"),
     ("cpu_redis", "redis-server"),

@@ -19,7 +19,8 @@ WAITING = "bench.waiting"
 class Contestant(Protocol):
     """A module that can be measured. Handles are texts that name a task's result.
 
-    A module that has more can do more: `send_bulk(n)`; `fill(n)` when send() is not the fastest way to
+    A module that has more can do more: `send_bulk(n)`; `send_tuples(n)`, many
+    calls of one task with the same options; `fill(n)` when send() is not the fastest way to
     fill a queue; `send_later(dues)` with `answers(handles)`; `ready()`; `group`, `chord`, `chain`.
     """
 

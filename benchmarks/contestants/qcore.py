@@ -60,6 +60,10 @@ def send_bulk(n: int) -> list[str]:
     return [r.id for r in app.send_many(noop.s().set(queue=where) for _ in range(n))]
 
 
+def send_tuples(n: int) -> list[str]:
+    return [r.id for r in app.send_many(noop, [()] * n, queue=queue())]
+
+
 def send_later(dues: list[float]) -> list[str]:
     return [late.apply_async((due,), countdown=due - time.time()).id for due in dues]
 

@@ -9,7 +9,8 @@ from benchmarks.figures import drain
 from benchmarks.lineup import OURS, Side
 from benchmarks.sizes import Sizes
 
-SECONDS = 14.0
+SECONDS = 16.0
+THREADS = 8
 
 
 def takes(side: Side) -> bool:
@@ -21,7 +22,9 @@ def measure(arena: Arena, side: Side, sizes: Sizes) -> dict[str, float]:
     n = min(arena.tasks(side, sizes.tasks), 5000)
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         urls = [f"sqlite:///{folder}/{name}.sqlite3" for name in ("publish", "work")]
-        publish = arena.ask(side, "publish", n, BENCH_URL=urls[0], BENCH_FIGURE="sqlite")
+        env = {"BENCH_URL": urls[0], "BENCH_FIGURE": "sqlite"}
+        publish = arena.ask(side, "publish", n, **env)
+        together = arena.ask(side, "together", n, THREADS, **env)
         env = {"BENCH_URL": urls[1], "BENCH_FIGURE": "sqlite"}
         with arena.workers(side, **env) as fleet:
             trips = arena.ask(side, "trips", sizes.trips, sizes.trips_s, **env)
@@ -30,6 +33,7 @@ def measure(arena: Arena, side: Side, sizes: Sizes) -> dict[str, float]:
             drained = drain.timed(arena, fleet, arena.talk(side, "drain", n, "on", before, **env), n)
     return {
         "sqlite_publish": publish["rate"],
+        "sqlite_together": together["rate"],
         "sqlite_drain": drained["rate"],
         "sqlite_p50": trips["p50"],
     }

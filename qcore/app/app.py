@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from qcore.app import sending
+from qcore.app import batches, sending
 from qcore.app.connections import Connections, backend_of, schedules_of
 from qcore.app.declaring import DeclaredTasks
 from qcore.app.periodic import PeriodicTasks
@@ -325,23 +325,23 @@ class App(PeriodicTasks, DeclaredTasks):
         if parent is not None and current_task().trail:
             parent.children.append(result)
 
-    def send_many(self, signatures: Iterable[Signature]) -> list[AsyncResult]:
-        """Publish many calls in one round trip; each with an idempotency_key in its own. Raises as
-        send_task() does; then some calls may not be published."""
-        messages, found = [], []
-        for sig in signatures:
-            args, kwargs, options = sig.merged()
-            check_call(options)
-            task_id = options.get("task_id") or identity.make()
-            message = self.message(sig.task, args, kwargs, task_id, options, self.tasks.get(sig.task))
-            key = sending.key_of(options)
-            if key is None:
-                messages.append(message)
-            else:
-                task_id = self._send_once(message, key, task_id, options.get("retry"))
-            found.append(AsyncResult(task_id, app=self, task_name=sig.task))
-        self.send_messages(messages)
-        return found
+    def send_many(
+        self,
+        calls: Iterable[Signature] | BaseTask | str,
+        argument_tuples: Iterable[Sequence[Any]] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> list[AsyncResult]:
+        """Publish many calls in few round trips: of a task or its name with the positional arguments of each
+        call, and the keyword arguments and options that all share; or of signatures. All are checked before
+        the first is sent. Raises as send_task() does; then some calls may not be published."""
+        return batches.send(self, calls, argument_tuples, kwargs or {}, options)
+
+    async def asend_many(self, calls: Any, *args: Any, **options: Any) -> list[AsyncResult]:
+        """As send_many(), in a coroutine: the event loop runs on."""
+        from qcore.tasks.asynchronous import in_thread
+
+        return await in_thread(self.send_many, calls, *args, **options)
 
     def _send_once(self, message: Message, key: str, task_id: str, retry: bool | None) -> str:
         """Publish, unless the key was used within its time. Returns the id of the task that has the key."""
@@ -469,7 +469,7 @@ class App(PeriodicTasks, DeclaredTasks):
             f"            redis:{redis.__version__}",
             f"platform -> system:{platform.system()} arch:{platform.machine()}",
             f"            kernel version:{platform.release()} imp:{platform.python_implementation()}",
-            f"settings -> transport:{self.broker.name} results:{store}",
+            f"settings -> transport:{self.broker.name} results:{store} {self.broker.weakened}".rstrip(),
             "",
             *(f"{k}: {v!r}" for k, v in masked(self.conf.changed()).items()),
         ]

@@ -37,6 +37,11 @@ class Routes:
             self._steps.append(self._compile(entry))
         self._seen: dict[str, dict[str, Any]] = {}
 
+    @property
+    def look_at_arguments(self) -> bool:
+        """Whether the options that a call gets may depend on more than its name."""
+        return not self._pure
+
     def route(
         self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: Any = None
     ) -> dict[str, Any]:

@@ -34,8 +34,9 @@ from qcore.wire.result import ResultMeta
 
 log = logging.getLogger("qcore.asyncio")
 
-#: threads that make calls; a broker has one connection for all calls, so more would wait for each other
-CALL_THREADS = 2
+#: threads that make calls: on SQLite those that publish at the same time share a sync of the disk; for the
+#: one connection to a server they wait
+CALL_THREADS = 8
 #: how many calls a loop begins, and how many values it takes, before its other tasks run
 PORTION = 32
 #: seconds after which a thread that watches nothing ends

@@ -72,19 +72,11 @@ class TaskCalls(Generic[P, R_co]):
         the hard one, BrokerDown, Unroutable.
         """
         app = self.app
-        soft_s = options.get("soft_time_limit") or self.soft_time_limit
-        hard_s = (options.get("time_limit") or self.time_limit) if soft_s else None
-        if soft_s and hard_s and soft_s > hard_s:
-            raise ValueError(
-                f"soft_time_limit of {self.name} is {soft_s:g} s, above its time_limit of {hard_s:g} s"
-            )
-        if self._dump_models is not None:
-            args, kwargs = self._dump_models(args or (), kwargs or {}, self.bind)
-        if self.typing:
-            self._check_arguments(args or (), kwargs or {})
+        self._check_limits(options)
+        args, kwargs = self._sendable(args or (), kwargs or {})
         if app.conf.task_always_eager:
             return self.apply(args, kwargs, **options)
-        result: AsyncResult[Any] = app.send_task(self.name, args or (), kwargs or {}, task=self, **options)
+        result: AsyncResult[Any] = app.send_task(self.name, args, kwargs, task=self, **options)
         return result
 
     @overload
@@ -119,6 +111,23 @@ class TaskCalls(Generic[P, R_co]):
 
         found: AsyncResult = await in_thread(self.apply_async, args, kwargs, **options)
         return found
+
+    def _check_limits(self, options: dict[str, Any]) -> None:
+        """Raises ValueError if the soft time limit of a call is above its hard one."""
+        soft_s = options.get("soft_time_limit") or self.soft_time_limit
+        hard_s = (options.get("time_limit") or self.time_limit) if soft_s else None
+        if soft_s and hard_s and soft_s > hard_s:
+            raise ValueError(
+                f"soft_time_limit of {self.name} is {soft_s:g} s, above its time_limit of {hard_s:g} s"
+            )
+
+    def _sendable(self, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The arguments of a call as they are sent; raises TypeError if they do not fit the function."""
+        if self._dump_models is not None:
+            args, kwargs = self._dump_models(args, kwargs, self.bind)
+        if self.typing:
+            self._check_arguments(args, kwargs)
+        return args, kwargs
 
     def _check_arguments(self, args: Any, kwargs: dict[str, Any]) -> None:
         check = self.__dict__.get("_signature_check")

@@ -25,6 +25,16 @@ def make() -> str:
     return f"{text[:8]}-{text[8:12]}-8{text[12:15]}-{_VARIANT[text[18]]}{text[15:18]}-{made_ms:012x}"
 
 
+def make_many(count: int) -> list[str]:
+    """As many new ids, of one time; half the cost of make() for each."""
+    text, variant = os.urandom(10 * count).hex(), _VARIANT
+    time_of_all = f"{time.time_ns() // 1_000_000:012x}"
+    return [
+        f"{t[:8]}-{t[8:12]}-8{t[12:15]}-{variant[t[18]]}{t[15:18]}-{time_of_all}"
+        for t in (text[start : start + 20] for start in range(0, 20 * count, 20))
+    ]
+
+
 def sent_at(task_id: str) -> float | None:
     """Epoch seconds at which make() created it; None for ids of any other kind."""
     found = _MADE.match(task_id)

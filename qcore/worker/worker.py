@@ -376,11 +376,12 @@ class Worker:
             worker_process_init.send(self.node)
 
     def _say_ready(self) -> None:
-        url = mask_url(self.app.broker_url())
+        url, weakened = mask_url(self.app.broker_url()), self.app.broker.weakened
         tasks = sum(not name.startswith("celery.") for name in self.app.tasks)
         print(
             f"qcore {__version__} worker {self.node}\n"
             f"  broker       {url}\n"
+            f"{weakened and f'  caution      {weakened}{chr(10)}'}"
             f"  results      {_results_words(self.app)}\n"
             f"  concurrency  {self.pool.size} ({self.pool.name})\n"
             f"  queues       {', '.join(self._queues)}\n"

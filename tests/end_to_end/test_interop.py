@@ -210,8 +210,10 @@ def test_flower_lists_our_worker_and_its_tasks(
 
 def test_our_client_gets_what_a_celery_worker_returns(ours: App, celery_worker: Process) -> None:
     sent = [ours.send_task("proj.add", (i, 1)) for i in range(10)]
+    many = ours.send_many("proj.add", [(i, 1) for i in range(50)])
 
     assert [r.get(timeout=60) for r in sent] == list(range(1, 11))
+    assert [r.get(timeout=60) for r in many] == list(range(1, 51))
     with pytest.raises(ValueError, match="boom"):
         ours.send_task("proj.fail").get(timeout=60)
     assert ours.send_task("proj.flaky").get(timeout=60) == 2

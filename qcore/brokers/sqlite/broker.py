@@ -1,8 +1,9 @@
 """The SQLite broker: one file instead of a server, for every process of one host.
 
 In:  sqlite:// (the user's own file), sqlite:///relative or sqlite:////absolute.  Out: the whole contract.
-Publishing and settling are on disk when they return. Waiting processes do not poll: a writer sends them a
-wake-up notification (brokers/sqlite/database.py); a check every second is only the fallback.
+Publishing and settling are on disk when they return, or with `?durability=relaxed` about a second later.
+Waiting processes do not poll: a writer sends them a wake-up notification (brokers/sqlite/database.py); a
+check every second is only the fallback.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.brokers.sqlite.bus import SqliteInbox, SqliteSubscription, answer, publish_event, wait_rung
 from qcore.brokers.sqlite.consumer import SqliteConsumer, keep_results, put, route
 from qcore.brokers.sqlite.database import Connection, File, WakeupSocket
+from qcore.brokers.sqlite.relaxed import WORDS
 from qcore.wire.result import ResultMeta, decode
 
 
@@ -126,7 +128,7 @@ class SqliteBroker(Broker):
             put(db, routed)
 
         crashpoint("before_publish")
-        self._file.in_transaction(write, durable=True)
+        self._file.in_shared_transaction(write)
         self._noted |= queues
         crashpoint("published")
         self._file.ring(f"q:{queue}" for queue in queues)
@@ -157,7 +159,7 @@ class SqliteBroker(Broker):
             return task_id
 
         crashpoint("before_publish")
-        owner = str(self._file.in_transaction(write, durable=True))
+        owner = str(self._file.in_shared_transaction(write))
         crashpoint("published")
         self._file.ring([f"q:{queue}"])
         return owner
@@ -179,7 +181,7 @@ class SqliteBroker(Broker):
     def store_results(self, results: Sequence[StoredResult]) -> None:
         if not results:
             return
-        self._file.in_transaction(lambda db: keep_results(db, results), durable=True)
+        self._file.in_shared_transaction(lambda db: keep_results(db, results))
         self._file.ring(["results"])
 
     def wait_result(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:
@@ -273,6 +275,10 @@ class SqliteBroker(Broker):
     def revoked_among(self, task_ids: Sequence[str]) -> set[str]:
         sql = "SELECT id FROM revoked WHERE expires_at>? AND id IN (SELECT value FROM json_each(?))"
         return {i for (i,) in self._file.rows(sql, time.time(), msgspec.json.encode(list(task_ids)).decode())}
+
+    @property
+    def weakened(self) -> str:
+        return WORDS if self._file.is_relaxed else ""
 
     def check(self) -> None:
         self._file.rows("SELECT 1 FROM counters")

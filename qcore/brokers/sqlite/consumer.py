@@ -241,7 +241,7 @@ class SqliteConsumer(Consumer):
             return refused
 
         crashpoint("before_settle")
-        refused: list[int] = self._file.in_transaction(end_all, durable=True)
+        refused: list[int] = self._file.in_shared_transaction(end_all)
         crashpoint("settled")
         if topics:
             self._file.ring(topics)

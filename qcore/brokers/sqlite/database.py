@@ -28,6 +28,8 @@ from qcore.base.private_files import create, make_folder
 from qcore.base.process_facts import boot_id
 from qcore.base.times import new_id
 from qcore.brokers.shared.fork_hooks import tell_after_fork
+from qcore.brokers.sqlite.commits import GroupCommit
+from qcore.brokers.sqlite.relaxed import RELAXED, DelayedSync, durability_of
 from qcore.brokers.sqlite.schema import NEW_COLUMNS, SCHEMA, SCHEMA_VERSION
 from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull, ConfigError
 
@@ -75,6 +77,7 @@ class File:
 
     def __init__(self, url: str) -> None:
         self.url, self.path = url, path_of(url)
+        self.is_relaxed = durability_of(url) == RELAXED
         self._ready = False
         self._identity: tuple[int, int] | None = None  # of the file that is open
         self._next_look = 0.0
@@ -89,6 +92,8 @@ class File:
         self._lock = threading.Lock()
         self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._sender: socket.socket | None = None
+        self._commits = GroupCommit(lambda work: self.in_transaction(work, durable=True))
+        self._delayed_sync = DelayedSync(self.path)
 
     def after_fork(self) -> None:
         # Closing an inherited connection could end the parent's write-ahead log, so it is kept open.
@@ -124,7 +129,7 @@ class File:
                 self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, factory=Connection
             )
             self._to_wal(db)
-            db.execute("PRAGMA synchronous=FULL")
+            db.execute(f"PRAGMA synchronous={'NORMAL' if self.is_relaxed else 'FULL'}")
             if not self._ready:
                 self._create_tables(db)
                 self._identity, self._ready = self._found(), True
@@ -207,6 +212,7 @@ class File:
             db.execute("COMMIT")
 
     def close(self) -> None:
+        self._delayed_sync.sync()
         with self._lock:
             closing, self._all = list(self._all), weakref.WeakSet()
             self._local = threading.local()
@@ -254,14 +260,25 @@ class File:
 
     def in_transaction(self, work: Callable[[Connection], Any], durable: bool) -> Any:
         """Run `work` with the write lock held. Not durable: this commit is on disk only after a later
-        durable one, which is enough for what a power failure may take back (claims, leases, the bus)."""
+        durable one, which is enough for what a power failure may take back (claims, leases, the bus). With
+        durability=relaxed a durable one is on disk within about a second."""
         self.look(always=durable)
         with self.translated():
             db = self._held()
             try:
-                return self._committed(db, work, durable)
+                if not self.is_relaxed:
+                    return self._committed(db, work, durable)
+                value = self._committed(db, work, durable=True)  # as durable as this connection is
+                if durable:
+                    self._delayed_sync.committed()
+                return value
             finally:
                 db.busy.release()
+
+    def in_shared_transaction(self, work: Callable[[Connection], Any]) -> Any:
+        """As in_transaction(), durable, perhaps in one transaction with the work of other threads; `work` may
+        be called again after a rollback."""
+        return self._commits.run(work)
 
     @staticmethod
     def _committed(db: Connection, work: Callable[[Connection], Any], durable: bool) -> Any:

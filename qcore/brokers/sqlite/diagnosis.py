@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qcore.brokers.contract.diagnosis import CONFIRMED, DURABLE, PARTLY, YES, Diagnosis, Guarantee
 from qcore.brokers.sqlite.database import File
+from qcore.brokers.sqlite.relaxed import FULL, RELAXED, WORDS
 
 #: the meaning of the numbers of PRAGMA synchronous (sqlite.org/pragma.html#pragma_synchronous)
 LEVELS = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
@@ -19,13 +20,14 @@ class SqliteDiagnosis(Diagnosis):
     def guarantees(self) -> list[Guarantee]:
         ((mode,),) = self._file.rows("PRAGMA journal_mode")
         ((level,),) = self._file.rows("PRAGMA synchronous")
-        setting = f"journal_mode={mode}, synchronous={LEVELS.get(level, level)}"
+        setting = f"durability={RELAXED if level < 2 else FULL}, journal_mode={mode}"
+        setting += f", synchronous={LEVELS.get(level, level)}"
         what = (
             "publish returns when the transaction is on disk, unless the "
             "disk acknowledges a sync it did not perform"
         )
         if level < 2:
-            what = "the last transactions may be lost when the host loses power"
+            what = WORDS
         return [
             Guarantee(CONFIRMED, YES, "publish returns when its transaction is committed"),
             Guarantee(DURABLE, YES if level >= 2 else PARTLY, what, setting),
