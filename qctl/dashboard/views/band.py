@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from qcore.events.store.table import TaskSeen
+from qctl.dashboard.state.schedules import ScheduleRow
 from qctl.dashboard.state.series import Change, quantiles
 from qctl.dashboard.state.snapshot import EventRow, FailureRow, QueueRow, WorkerRow
-from qctl.dashboard.views import panels
+from qctl.dashboard.views import panels, schedules
 from qctl.dashboard.views.alerts import figure, outlook
 from qctl.dashboard.views.cells import where
 from qctl.dashboard.views.details import sheet_of, task_facts
@@ -30,14 +30,13 @@ CAUSE_S = 300.0
 
 def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
     """The band; with one line only the lower edge of the list's frame."""
-    canvas = Canvas(cells, rows, scene.look)
     style = scene.panes.style
-    canvas.frame(0, 0, cells, max(rows, 2), "", "", style("frame"), "")
     if rows < 3:
-        _edge(canvas, scene, cells, 0)
+        canvas = Canvas(cells, rows, scene.look)
+        left, flat, right = "+-+" if scene.panes.plain else ("╰", "─", "╯")
+        canvas.text(0, 0, left + flat * (cells - 2) + right, style("frame"))
         return canvas
-    canvas.put(0, 0, "+" if scene.panes.plain else "├", style("frame"))
-    canvas.put(cells - 1, 0, "+" if scene.panes.plain else "┤", style("frame"))
+    canvas = panels.opened(scene, cells, rows, closes=True)
     inner = Box(2, 1, cells - 4, rows - 2)
     kinds: tuple[tuple[type, Any], ...] = (
         (QueueRow, _queue),
@@ -45,6 +44,7 @@ def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
         (FailureRow, _failure),
         (TaskSeen, _task),
         (TypeRow, _type),
+        (ScheduleRow, schedules.entry),
         (EventRow, _facts),
         (Episode, _episode),
         (tuple, _facts),
@@ -54,11 +54,6 @@ def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
         title, summary = draw(canvas, inner, scene, row)
         canvas.title(0, 0, cells, title, summary, "bold", style("faint"))
     return canvas
-
-
-def _edge(canvas: Canvas, scene: Scene, cells: int, y: int) -> None:
-    left, flat, right = "+-+" if scene.panes.plain else ("╰", "─", "╯")
-    canvas.text(0, y, left + flat * (cells - 2) + right, scene.panes.style("frame"))
 
 
 def _queue(canvas: Canvas, inner: Box, scene: Scene, row: QueueRow) -> tuple[str, str]:
@@ -85,7 +80,7 @@ def _queue(canvas: Canvas, inner: Box, scene: Scene, row: QueueRow) -> tuple[str
         ("command", f"qctl queue peek {row.name}", style("faint")),
         ("", f"qctl queue {'resume' if row.paused else 'pause'} {row.name}", style("faint")),
     ]
-    _list(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
+    panels.facts(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
     return row.name, f"messages ready · {scene.words} · P pauses, Z purges"
 
 
@@ -110,7 +105,7 @@ def _worker(canvas: Canvas, inner: Box, scene: Scene, row: WorkerRow) -> tuple[s
         ("pid, up", f"{row.pid or '-'}, {'-' if row.uptime_s is None else age(row.uptime_s)}", ""),
         ("numbers", "from its own reply" if row.exact else "seen: from its events", style("faint")),
     ]
-    _list(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
+    panels.facts(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
     return row.node, f"share of slots in use · {scene.words}"
 
 
@@ -140,7 +135,7 @@ def _failure(canvas: Canvas, inner: Box, scene: Scene, row: FailureRow) -> tuple
         ("arguments", f"{args} {kwargs}".strip() or "-", ""),
         ("command", f"qctl failed retry '{' '.join(row.filter_words)}'", style("faint")),
     ]
-    _list(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
+    panels.facts(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
     before = cause(scene, row)
     kind = row.exc_type.rpartition(".")[2]
     if before is None:
@@ -175,7 +170,7 @@ def _task(canvas: Canvas, inner: Box, scene: Scene, row: TaskSeen) -> tuple[str,
         y += 1
     facts = [(name, value, "") for name, value in task_facts(row) if name not in ("name", "state", "id")]
     left = inner.cells // 2 if row.traceback and inner.cells >= 100 else inner.cells
-    _list(canvas, Box(inner.x, y, left - 2, inner.y + inner.rows - y), scene, facts)
+    panels.facts(canvas, Box(inner.x, y, left - 2, inner.y + inner.rows - y), scene, facts)
     if left < inner.cells:
         room = inner.y + inner.rows - y
         lines = [line for line in shown_lines(row.traceback).splitlines() if line.strip()]
@@ -212,7 +207,7 @@ def _episode(canvas: Canvas, inner: Box, scene: Scene, row: Episode) -> tuple[st
         ("ended", "-" if row.ended_at is None else stamp(row.ended_at), ""),
         ("acknowledged", "no" if row.acknowledged is None else "yes, until it changes", ""),
     ]
-    _list(canvas, inner, scene, facts)
+    panels.facts(canvas, inner, scene, facts)
     return row.where or "the fleet", "Enter: its row · a acknowledges it"
 
 
@@ -225,18 +220,7 @@ def _facts(canvas: Canvas, inner: Box, scene: Scene, row: Any) -> tuple[str, str
         for number, line in enumerate(textwrap.wrap(facts[0][1], max(inner.cells, 10))[: inner.rows]):
             canvas.text(inner.x, inner.y + number, line, "", inner.cells)
     else:
-        _list(canvas, inner, scene, facts)
+        panels.facts(canvas, inner, scene, facts)
     return sheet.heading, time.strftime("%H:%M:%S", time.localtime(row.event["timestamp"])) if isinstance(
         row, EventRow
     ) else ""
-
-
-def _list(canvas: Canvas, box: Box, scene: Scene, facts: Sequence[tuple[str, str, str]]) -> None:
-    """Names and values, in two columns if one does not suffice and there is room."""
-    columns = 2 if len(facts) > box.rows and box.cells >= 70 else 1
-    wide = box.cells // columns
-    names = max((len(name) for name, _, _ in facts), default=0) + 2
-    for number, (name, value, look) in enumerate(facts[: box.rows * columns]):
-        x, y = box.x + number // box.rows * wide, box.y + number % box.rows
-        canvas.text(x, y, name, scene.panes.style("faint"), wide)
-        canvas.text(x + names, y, value, look, wide - names - 1)
