@@ -83,7 +83,7 @@ class MainWindow(App[int]):
     #band { width: 100%; height: 1; }
     VirtualTable { overflow-x: hidden; background: $background; }
     #line, #search { height: 1; border: none; padding: 0; background: $background; }
-    #body { height: 1fr; background: $background; }
+    #body { height: 1fr; background: $background; scrollbar-size-vertical: 1; }
     Question, Choice { align: center middle; background: transparent; }
     #box { width: 76; max-width: 100%; height: auto; max-height: 100%; border: solid $warning; padding: 0 1;
            background: $background; }

@@ -13,14 +13,14 @@ from qcore.events.store.table import TaskSeen
 from qctl.dashboard.state.schedules import ScheduleRow
 from qctl.dashboard.state.series import Change, quantiles
 from qctl.dashboard.state.snapshot import EventRow, FailureRow, QueueRow, WorkerRow
-from qctl.dashboard.views import panels, schedules
+from qctl.dashboard.views import pages, panels, schedules
 from qctl.dashboard.views.alerts import figure, outlook
 from qctl.dashboard.views.cells import where
 from qctl.dashboard.views.details import sheet_of, task_facts
 from qctl.dashboard.views.episodes import Episode, lasted
 from qctl.dashboard.views.overview_lists import TypeRow, rate
 from qctl.dashboard.views.panels import Box, Scene, short_age
-from qctl.dashboard.widgets.canvas import Canvas, Span
+from qctl.dashboard.widgets.canvas import Canvas
 from qctl.output import state_styles
 from qctl.output.text import age, shown_lines, stamp
 
@@ -151,21 +151,10 @@ def cause(scene: Scene, row: FailureRow) -> Change | None:
 
 def _task(canvas: Canvas, inner: Box, scene: Scene, row: TaskSeen) -> tuple[str, str]:
     style, y = scene.panes.style, inner.y
-    begin = row.sent or row.received or row.started
-    end = row.ended or scene.panes.now
-    if begin is not None and inner.rows >= 4:
-        wait, run = ("." if scene.panes.plain else "░"), ("#" if scene.panes.plain else "▓")
-        began = row.started or end
-        spans = [Span(begin, began, wait, style("faint"))] if began > begin else []
-        if row.started:
-            spans.append(
-                Span(row.started, end, run, style("failed" if row.state == "FAILURE" else "running"))
-            )
-        waited = f"waited {short_age(max(began - begin, 0))}"
-        ran = f"ran {short_age(row.runtime or max(end - row.started, 0))}" if row.started else "not started"
-        words = f"{waited} · {ran}"
+    if pages.phases(row, scene.panes.now) and inner.rows >= 4:
+        words = pages.took(row, scene.panes.now)
         room = max(inner.cells - len(words) - 2, 10)
-        canvas.gantt(inner.x, y, room, spans, begin, max(end, begin + 0.001))
+        pages.phase_bar(canvas, Box(inner.x, y, room, 1), scene, row)
         canvas.text(inner.x + room + 2, y, words, "", inner.cells - room - 2)
         y += 1
     facts = [(name, value, "") for name, value in task_facts(row) if name not in ("name", "state", "id")]
