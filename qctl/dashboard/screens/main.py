@@ -63,6 +63,13 @@ BANDS = (0.3, 0.5, 0.0)
 AROUND_LIST = 6
 #: a lower terminal shows no band
 BAND_FROM = 20
+#: over which time the rates and shares of a list are, before the range of its trends
+RATES = {
+    "workers": "RATE: between its replies · TREND: ",
+    "queues": "IN/S, OUT/S: since the last look · TREND: ",
+    "failures": "TREND: ",
+    "types": "rates, shares, percentiles, TREND: ",
+}
 TASKS = next(v for v in VIEWS if v.name == "tasks")
 SCHEDULES = next(v for v in VIEWS if v.name == "schedules")
 
@@ -82,6 +89,7 @@ class MainWindow(App[int]):
     #main.ascii { border-left: ascii $frame; border-right: ascii $frame; padding: 0 0 0 1; }
     #band { width: 100%; height: 1; }
     VirtualTable { overflow-x: hidden; background: $background; }
+    Input > .input--placeholder { color: $faint; text-style: none; }
     #line, #search { height: 1; border: none; padding: 0; background: $background; }
     #body { height: 1fr; background: $background; scrollbar-size-vertical: 1; }
     Question, Choice { align: center middle; background: transparent; }
@@ -208,7 +216,7 @@ class MainWindow(App[int]):
 
     def use_theme(self, palette: Palette) -> None:
         self.panes.palette = palette
-        self.table.highlight = self.panes.highlight
+        self.table.highlight, self.table.faint = self.panes.highlight, palette.faint
         self.theme = palette.name
 
     def speak(self, begun: list[Episode], context: str) -> None:
@@ -376,6 +384,8 @@ class MainWindow(App[int]):
         left, flat, right = "+-+" if self.plain else ("╭", "─", "╮")
         name, _, rest = shown(rule).strip("─- ").partition(" ")
         words = f" {self.scene.words} " if any(f.name == "TREND" for f in self.table.fields) else ""
+        if words and width >= WIDE:
+            words = f" {RATES.get(self.view.name, '')}{words.lstrip()}"
         frame = self.panes.style("frame")
         text = Text(no_wrap=True)
         text.append(left, frame)

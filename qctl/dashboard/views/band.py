@@ -26,6 +26,8 @@ from qctl.output.text import age, shown_lines, stamp
 
 #: a change that came at most so long before the first failure is named, seconds
 CAUSE_S = 300.0
+#: lines from which on a chart is drawn below a text
+LEAST_CHART = 6
 
 
 def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
@@ -122,6 +124,12 @@ def _failure(canvas: Canvas, inner: Box, scene: Scene, row: FailureRow) -> tuple
         last = number == min(len(lines), inner.rows) - 1
         look = style("failed") if last else style("faint") if line.lstrip().startswith("File ") else ""
         canvas.text(inner.x, inner.y + number, line, look, inner.cells - side - 2)
+    left = inner.rows - len(lines) - 1
+    if group is not None and left >= LEAST_CHART:
+        y = inner.y + len(lines)
+        canvas.text(inner.x, y, f"failed per second · {scene.words}", style("faint"), inner.cells - side - 2)
+        chart = Box(inner.x, y + 1, inner.cells - side - 2, left)
+        panels.area(canvas, chart, scene, [("failed", "failed")], {"failed": group.per_s}, "/s")
     facts = [
         (
             "how many",
@@ -206,8 +214,18 @@ def _facts(canvas: Canvas, inner: Box, scene: Scene, row: Any) -> tuple[str, str
         return "", ""
     facts = [(name, value, "") for name, value in sheet.tabs[0].facts]
     if len(facts) == 1:
-        for number, line in enumerate(textwrap.wrap(facts[0][1], max(inner.cells, 10))[: inner.rows]):
+        lines = textwrap.wrap(facts[0][1], max(inner.cells, 10))[: inner.rows]
+        for number, line in enumerate(lines):
             canvas.text(inner.x, inner.y + number, line, "", inner.cells)
+        left = inner.rows - len(lines) - 2
+        if left >= LEAST_CHART:  # what went through the broker in the meantime
+            y, shown = inner.y + len(lines) + 1, ("published", "in")
+            known = next((s for s in shown if scene.charts.series[s].now is not None), "in")
+            words = f"{'received' if known == 'in' else known} and done per second · {scene.words}"
+            canvas.text(inner.x, y, words, scene.panes.style("faint"), inner.cells)
+            chart = Box(inner.x, y + 1, inner.cells, left)
+            names = [(known, "in"), ("done", "done")]
+            panels.area(canvas, chart, scene, names, scene.charts.series, "/s")
     else:
         panels.facts(canvas, inner, scene, facts)
     return sheet.heading, time.strftime("%H:%M:%S", time.localtime(row.event["timestamp"])) if isinstance(

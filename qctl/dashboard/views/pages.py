@@ -2,7 +2,7 @@
 
 In:  a Scene, a row of a Snapshot, the room.  Out: a Canvas as high as its panels, and at least as high as the
 room. Panels stand in one to three columns, each below the shortest column so far; what is left of a column
-goes to its chart. Before this: screens/details.py.
+goes to its charts. Before this: screens/details.py.
 """
 
 from __future__ import annotations
@@ -102,9 +102,11 @@ def page(scene: Scene, row: Any, cells: int, rows: int) -> Canvas | None:
     canvas = Canvas(cells, whole, scene.look)
     for number, column in enumerate(columns):
         x, y = ends[number - 1] if number else 0, 0
-        grows = next((n for n, one in enumerate(column) if one[0].chart), len(column) - 1)
+        charts = [n for n, one in enumerate(column) if one[0].chart] or [len(column) - 1]
         for place, (block, lines, height) in enumerate(column):
-            height += (whole - used[number]) if place == grows else 0
+            if place in charts:
+                turn, left = charts.index(place), whole - used[number]
+                height += left * (turn + 1) // len(charts) - left * turn // len(charts)
             _draw(canvas, Box(x, y, ends[number] - x, height), scene, block, lines)
             y += height
     return canvas
@@ -242,10 +244,10 @@ def _task(scene: Scene, row: TaskSeen) -> list[Block]:
         blocks.append(Block(f"Run times of {cut(row.name, 20)}", usual, chart=_run_times(scene, row, counts)))
     lines = {"done": known.done, "failed": known.failed_per_s}
     chart = _area(scene, [("done", "done"), ("failed", "failed")], lines, "/s")
-    return [
-        *blocks,
-        Block(f"{cut(row.name, 24)}, done and failed", f"per second · {scene.words}", chart=chart),
-    ]
+    name, words = cut(row.name, 24), scene.words
+    blocks.append(Block(f"{name}, done and failed", f"per second · {words}", chart=chart))
+    chart = _area(scene, [("busy", "running")], {"busy": known.busy}, "")
+    return [*blocks, Block(f"Slots that {name} keeps busy", words, chart=chart)]
 
 
 def _worker(scene: Scene, row: WorkerRow) -> list[Block]:
