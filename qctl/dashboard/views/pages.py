@@ -244,10 +244,10 @@ def _task(scene: Scene, row: TaskSeen) -> list[Block]:
         blocks.append(Block(f"Run times of {cut(row.name, 20)}", usual, chart=_run_times(scene, row, counts)))
     lines = {"done": known.done, "failed": known.failed_per_s}
     chart = _area(scene, [("done", "done"), ("failed", "failed")], lines, "/s")
-    name, words = cut(row.name, 24), scene.words
-    blocks.append(Block(f"{name}, done and failed", f"per second · {words}", chart=chart))
+    name = cut(row.name, 24)
+    blocks.append(Block(f"{name}, done and failed", f"per second · {scene.words}", chart=chart))
     chart = _area(scene, [("busy", "running")], {"busy": known.busy}, "")
-    return [*blocks, Block(f"Slots that {name} keeps busy", words, chart=chart)]
+    return [*blocks, Block(f"Slots that {name} keeps busy", scene.words, chart=chart)]
 
 
 def _worker(scene: Scene, row: WorkerRow) -> list[Block]:
