@@ -180,19 +180,19 @@ def hour(scene: Scene, rows: Sequence[ScheduleRow], selected: str, cells: int) -
             canvas.put(x + column, y, mark, style)
         if not marked and row.status in NOT_COMPUTED:
             canvas.text(x + 1, y, NOT_COMPUTED[row.status], faint, columns - 1)
-    canvas.title(0, 0, cells, "Next hour", _first_due(scene), "bold", faint)
+    canvas.title(0, 0, cells, "Next hour", _first_due(scene, rows), "bold", faint)
     return canvas
 
 
-def _first_due(scene: Scene) -> str:
-    """The entry that is due next, of those that have been read."""
-    board, now = scene.picture.schedules, scene.panes.store_now
-    due = [(at, row.name) for row in board.rows for at in row.upcoming[:1] if row.status != schedules.PAUSED]
-    every = "" if all(row.item or row.problem for row in board.rows) else " of those read"
+def _first_due(scene: Scene, rows: Sequence[ScheduleRow]) -> str:
+    """The entry that is due next, of those that are shown; a schedule may have tens of thousands."""
+    now = scene.panes.store_now
+    due = [(at, row.name) for row in rows for at in row.upcoming[:1] if row.status != schedules.PAUSED]
+    where = "" if len(rows) == len(scene.picture.schedules.rows) else " of those shown"
     if not due:
-        return f"nothing is due{every}"
+        return f"nothing known is due{where}"
     at, name = min(due)
-    return f"next{every}: {name} {f'in {age(at - now)}' if at > now else 'now'}"
+    return f"next{where}: {name} {f'in {age(at - now)}' if at > now else 'now'}"
 
 
 def _write(cells_: list[str], column: int, text: str) -> None:

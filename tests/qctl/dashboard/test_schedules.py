@@ -134,6 +134,10 @@ def test_a_mark_stands_in_the_column_of_its_instant() -> None:
     row = entry("a", {}, "", upcoming=(begin + 61, begin + 3599))
     paused = entry("b", {}, "", status="paused", upcoming=(begin + 61,))
 
+    scene = scene._replace(picture=Snapshot(schedules=ScheduleBoard(True, rows=(row, paused))))
+
+    assert "next: a in 1m01s" in hour(scene, [row, paused], "a", 80).lines()[0]
+    assert "nothing known is due of those shown" in hour(scene, [paused], "a", 80).lines()[0]
     axis, lane, other = (line.strip("│")[17:] for line in hour(scene, [row, paused], "a", 80).lines()[1:])
 
     assert [column for column, char in enumerate(lane) if char == "●"] == [1, 59]
