@@ -116,7 +116,8 @@ async def _taken(
             window._set_pattern(wish.pattern)
         while not _is_complete(window, feed) and time.monotonic() < ends:
             await asyncio.sleep(LOOK_S)
-            window.redraw()
+            if feed.is_complete or not feed.can_seek:  # drawing would only slow the reading of a recording
+                window.redraw()
         window.redraw()
         await pilot.pause()
         window.redraw()  # the size of the list is known only after the first layout

@@ -34,10 +34,10 @@ class Palette(NamedTuple):
     revoked: str
     faint: str
     ansi: bool = False
-    #: borders; they are decoration
-    frame: str = "#3a4450"
+    #: borders; they are decoration, with a contrast of at least 3 to 1
+    frame: str = "#5c6773"
     #: percentiles: one hue, three luminances
-    p50: str = "#3f7fa6"
+    p50: str = "#4586ae"
     p95: str = "#7cc4ea"
     p99: str = "#e6f6ff"
     #: five steps from few to many, of rising contrast to the ground
@@ -91,9 +91,9 @@ _LIGHT = Palette(
     "bold #b04400",
     "#9a3f74",
     "#5f666e",
-    frame="#c4cad1",
-    p50="#4a8fb8",
-    p95="#1f6f9f",
+    frame="#8a929a",
+    p50="#377ba3",
+    p95="#175f8b",
     p99="#0b2c44",
     heat=("#eef1e0", "#d9cf9a", "#9a9a82", "#4d6076", "#00224e"),
 )
@@ -179,8 +179,11 @@ def textual_theme(palette: Palette) -> Theme:
     """The palette as a theme of Textual."""
     if palette.ansi:
         theme = BUILTIN_THEMES["ansi-dark"]
-        variables = {**theme.variables, "frame": "ansi_bright_black"}
+        variables = {**theme.variables, "frame": "ansi_bright_black", "faint": "ansi_bright_black"}
         return dataclasses.replace(theme, name=palette.name, variables=variables)
+    bar, ground = palette.faint, palette.ground
+    scrollbars = {f"scrollbar{state}": bar for state in ("", "-hover", "-active")}
+    scrollbars |= {f"scrollbar-background{state}": ground for state in ("", "-hover", "-active")}
     return Theme(
         palette.name,
         primary=palette.running.split()[-1],
@@ -190,5 +193,5 @@ def textual_theme(palette: Palette) -> Theme:
         surface=palette.ground,
         panel=palette.ground,
         dark=palette.dark,
-        variables={"frame": palette.frame},
+        variables={"frame": palette.frame, "faint": palette.faint, **scrollbars},
     )

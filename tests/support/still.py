@@ -245,6 +245,7 @@ SCHEDULES = ScheduleBoard(
             _record(80, "overlapped"),
             _record(140, "missed", 3),
             _record(400, "by hand"),
+            *(_record(460 + 60 * number, "missed" if number == 7 else "sent") for number in range(16)),
         )
         for one in ENTRIES[:4]
     },

@@ -19,6 +19,7 @@ from textual.widgets import Input, Static
 
 from qctl.dashboard.keys import DETAILS, Key
 from qctl.dashboard.views.details import Sheet, Tab
+from qctl.dashboard.views.pages import LEAST, as_text, page
 from qctl.output.text import shown, shown_lines
 
 #: characters; longer text is cut, and the number of missing characters is shown
@@ -82,7 +83,10 @@ class DetailScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.query_one("#search").display = False
-        self.query_one("#body").focus()
+        body = self.query_one("#body")
+        body.focus()
+        if getattr(self.app, "plain", False):
+            body.styles.scrollbar_size_vertical = 0  # its glyphs are no ASCII
         self.query_one("#tabs").display = len(self.sheet.tabs) > 1
         self._show()
 
@@ -99,8 +103,25 @@ class DetailScreen(Screen[None]):
         self.query_one("#text", Static).update(self._content())
         self._found = -1
 
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
+
+    def _panels(self) -> Text | None:
+        """The first tab as panels; None: it has none, or there is no room for them."""
+        scene, room = getattr(self.app, "scene", None), self.query_one("#body").size
+        if self.at or self.sheet.row is None or scene is None or room.width < LEAST:
+            return None
+        rows = self.size.height - 3
+        canvas = page(scene, self.sheet.row, self.size.width, rows)
+        if canvas is not None and canvas.rows > rows and not scene.panes.plain:  # with a scrollbar
+            canvas = page(scene, self.sheet.row, self.size.width - 1, rows)
+        return None if canvas is None else as_text(canvas)
+
     def _content(self) -> Text:
         tab = self.tab
+        panels = self._panels()
+        if panels is not None:
+            return panels
         if tab.facts:
             return facts_text(tab.facts)
         text = self._text()

@@ -22,7 +22,7 @@ from textual.widgets import Input, Static
 from qctl.dashboard.key_table import KeyTable, key_shown
 from qctl.dashboard.keys import SCHEDULE_ONLY
 from qctl.dashboard.screens.details import footer
-from qctl.dashboard.screens.schedule_panels import SchedulePanels, look_of
+from qctl.dashboard.screens.schedule_panels import NextHour, look_of
 from qctl.dashboard.state.removed_rows import RemovedRows
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.series import Charts
@@ -63,6 +63,13 @@ BANDS = (0.3, 0.5, 0.0)
 AROUND_LIST = 6
 #: a lower terminal shows no band
 BAND_FROM = 20
+#: over which time the rates and shares of a list are, before the range of its trends
+RATES = {
+    "workers": "RATE: between its replies · TREND: ",
+    "queues": "IN/S, OUT/S: since the last look · TREND: ",
+    "failures": "TREND: ",
+    "types": "rates, shares, percentiles, TREND: ",
+}
 TASKS = next(v for v in VIEWS if v.name == "tasks")
 SCHEDULES = next(v for v in VIEWS if v.name == "schedules")
 
@@ -82,8 +89,9 @@ class MainWindow(App[int]):
     #main.ascii { border-left: ascii $frame; border-right: ascii $frame; padding: 0 0 0 1; }
     #band { width: 100%; height: 1; }
     VirtualTable { overflow-x: hidden; background: $background; }
+    Input > .input--placeholder { color: $faint; text-style: none; }
     #line, #search { height: 1; border: none; padding: 0; background: $background; }
-    #body { height: 1fr; background: $background; }
+    #body { height: 1fr; background: $background; scrollbar-size-vertical: 1; }
     Question, Choice { align: center middle; background: transparent; }
     #box { width: 76; max-width: 100%; height: auto; max-height: 100%; border: solid $warning; padding: 0 1;
            background: $background; }
@@ -134,7 +142,7 @@ class MainWindow(App[int]):
         self.zoom = ""  # the name of the only panel of the overview
         self.band_size = 0  # of BANDS
         self.message_line, self.keys = Static(id="message"), Static(id="keys")
-        self.alert, self.panels = Static(id="alert"), SchedulePanels()
+        self.alert, self.hour = Static(id="alert"), NextHour()
         self._message_until = 0.0
         self._shown: dict[str | None, Text] = {}
         self.line = Input(id="line", suggester=FilterHints(self._live))
@@ -146,8 +154,8 @@ class MainWindow(App[int]):
         yield self.rule
         yield self.alert
         yield self.table
+        yield self.hour
         yield self.band
-        yield self.panels
         yield self.line
         yield self.message_line
         yield self.keys
@@ -208,7 +216,7 @@ class MainWindow(App[int]):
 
     def use_theme(self, palette: Palette) -> None:
         self.panes.palette = palette
-        self.table.highlight = self.panes.highlight
+        self.table.highlight, self.table.faint = self.panes.highlight, palette.faint
         self.theme = palette.name
 
     def speak(self, begun: list[Episode], context: str) -> None:
@@ -257,7 +265,7 @@ class MainWindow(App[int]):
         self.clock.put(header.columns_of(width - CLOCK, width))
         is_schedule = self.view is SCHEDULES
         is_picture = self.view is VIEWS[0] and not small
-        is_framed = not (small or is_picture or is_schedule)
+        is_framed = not (small or is_picture)
         self.table.set_class(is_framed, "ascii" if self.plain else "framed")
         self.rule.display = not small or faded
         if (self.table.painter is not None) is not is_picture:
@@ -282,14 +290,11 @@ class MainWindow(App[int]):
                 self._put(self.rule, Text(shown(rule), look, no_wrap=True))
         self.table.empty = self._why_empty()
         self.table.put(rows, faded)
-        self._draw_band(is_framed)
         alert = schedules.alert(picture.schedules) if is_schedule and not (small or faded) else ""
         self.alert.display = bool(alert)
         self._put(self.alert, Text(f" {shown(alert)}", self.panes.style("failed"), no_wrap=True))
-        if is_schedule and not small:
-            self.panels.draw(picture.schedules, self.table, self.panes, width, height)
-        else:
-            self.panels.display = False
+        self.hour.display = is_schedule and not small
+        self._draw_band(is_framed)
         if self.message_line.display and time.monotonic() > self._message_until:
             self.message_line.display = self.line.display = False
         self._draw_keys(width)
@@ -326,7 +331,7 @@ class MainWindow(App[int]):
             how = "press e to turn them on (qctl control enable_events)"
             return f"{shown(names)}: task events are off\n{how}"
         if self.view is SCHEDULES and not (self.pattern and self.picture.schedules.total):
-            return schedules.empty(self.picture.schedules, self.size.width)
+            return schedules.empty(self.picture.schedules, self.size.width - 3)
         if not self.pattern:
             return self.view.empty
         return f"nothing matches {shown(self.pattern)}\nEsc shows all again"
@@ -379,11 +384,15 @@ class MainWindow(App[int]):
         left, flat, right = "+-+" if self.plain else ("╭", "─", "╮")
         name, _, rest = shown(rule).strip("─- ").partition(" ")
         words = f" {self.scene.words} " if any(f.name == "TREND" for f in self.table.fields) else ""
+        if words and width >= WIDE:
+            words = f" {RATES.get(self.view.name, '')}{words.lstrip()}"
         frame = self.panes.style("frame")
         text = Text(no_wrap=True)
         text.append(left, frame)
         text.append(f" {name.capitalize()}", "bold")
-        text.append(cut(f" {rest} ", max(width - len(words) - len(name) - 5, 1)), self.panes.style("faint"))
+        text.append(
+            cut(f" {rest.strip()} ", max(width - len(words) - len(name) - 5, 1)), self.panes.style("faint")
+        )
         text.append(flat * max(width - text.cell_len - len(words) - 2, 0), frame)
         text.append(words, self.panes.style("faint"))
         text.append(flat + right, frame)
@@ -400,6 +409,9 @@ class MainWindow(App[int]):
             # A short list leaves its room to the band.
             spare = height - AROUND_LIST - len(self.table.items)
             rows = min(max(round(height * share), 7, spare), max(round(height * 0.6), 7))
+        if self.hour.display:
+            around = height - int(self.alert.display)
+            rows = self.hour.draw(self.scene, self.table, self.size.width, around, share)
         if self.band.styles.height is None or self.band.styles.height.value != rows:
             self.band.styles.height = rows
         self.band.put(paint_band(self.scene, self.table.current, self.size.width, rows))

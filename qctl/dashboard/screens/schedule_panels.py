@@ -1,75 +1,49 @@
-"""What stands around the table of the Schedules screen: an alert, the next hour, the selected entry.
+"""What stands between the list of the Schedules screen and its selected entry: the next hour.
 
-In:  a ScheduleBoard and the table.  Out: lines, in the room that the screen has. Before this: main.py.
+In:  a Scene and the list.  Out: a panel, in the room that the screen has. Before this: main.py.
 Also the text of a schedule that is being edited, checked with each key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from rich.text import Text
-from textual.app import ComposeResult
-from textual.containers import Vertical
-from textual.widgets import Static
-
-from qctl.dashboard.state.schedules import ScheduleBoard, ScheduleLook, ScheduleRow
+from qctl.dashboard.state.schedules import ScheduleLook, ScheduleRow
 from qctl.dashboard.views import schedules
-from qctl.dashboard.views.cells import CellFormatter
-from qctl.dashboard.widgets.virtual_table import Order, Part, VirtualTable
+from qctl.dashboard.views.panels import Scene
+from qctl.dashboard.widgets.plot import Plot
+from qctl.dashboard.widgets.virtual_table import Order, VirtualTable
 from qctl.output.text import shown
 
-#: from this height on the selected entry has so many lines (more if there is room), and below so many
-TALL, TALL_LINES, LOW_LINES, MOST_LINES = 30, 9, 4, 18
-#: the lines of the header, the rule, the headings of the table and of the time line, and the keys
-FIXED = 5
+#: from this height on the selected entry has at least so many lines inside its frame, and below so many
+TALL, TALL_LINES, LOW_LINES, MOST_LINES = 30, 8, 3, 20
+#: the lines of the header, the title and the headings of the list, and the keys
+FIXED = 4
 
 
-class SchedulePanels(Vertical):
-    """The next hour, and the selected entry; below the table."""
+class NextHour(Plot):
+    """The panel between the list and the selected entry."""
 
-    DEFAULT_CSS = """
-    SchedulePanels { height: auto; }
-    SchedulePanels Static { height: auto; width: 100%; text-wrap: nowrap; text-overflow: ellipsis; }
-    """
+    DEFAULT_CSS = "NextHour { width: 100%; height: 1; }"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._hour, self._entry = Static(), Static()
-        self._drawn: dict[Static, Text] = {}
-
-    def compose(self) -> ComposeResult:
-        yield self._hour
-        yield self._entry
-
-    def draw(
-        self, board: ScheduleBoard, table: VirtualTable[Any], panes: CellFormatter, width: int, height: int
-    ) -> None:
-        """Draw what has changed; hidden while there is no entry."""
+    def draw(self, scene: Scene, table: VirtualTable[Any], width: int, height: int, share: float) -> int:
+        """Draw what has changed, hidden while there is no entry. height: lines of the screen, without
+        an alert; share: of the selected entry, 0: shut. Returns the lines of the band of the entry."""
         current = table.current
         self.display = isinstance(current, ScheduleRow)
         if not isinstance(current, ScheduleRow):
-            return
-        below, spare = LOW_LINES, height - FIXED - 2 - 2 * len(table.items)
-        if height >= TALL:
-            below = min(max(TALL_LINES, spare), MOST_LINES)
-        rows = beside(table, max(1, (height - FIXED - below) // 2))
-        hour = schedules.timeline(panes, rows, current.name, width, columns_of(width))
-        self._put(self._hour, hour)
-        self._put(self._entry, schedules.about(panes, current, board, width, below))
-
-    def _put(self, where: Static, lines: Sequence[Iterable[Part]]) -> None:
-        text = Text("\n", no_wrap=True, overflow="ellipsis").join(text_of(line) for line in lines)
-        before = self._drawn.get(where)
-        if before is None or (before.plain, before.spans) != (text.plain, text.spans):
-            self._drawn[where] = text
-            where.update(text)
-
-
-def columns_of(width: int) -> int:
-    """The columns of the time line in a terminal of this width."""
-    return max(12, width - schedules.NAMES)
+            return 1
+        below = 1
+        if share:
+            spare = height - FIXED - 2 - 2 * len(table.items)
+            most = max(MOST_LINES, round(height * share))
+            below = 2 + (min(max(TALL_LINES, spare - 2), most) if height >= TALL else LOW_LINES)
+        rows = beside(table, max(1, (height - FIXED - below - 2) // 2))
+        if self.styles.height is None or self.styles.height.value != len(rows) + 2:
+            self.styles.height = len(rows) + 2
+        self.put(schedules.hour(scene, rows, current.name, width))
+        return below
 
 
 def beside(table: VirtualTable[Any], most: int) -> Sequence[ScheduleRow]:
@@ -83,15 +57,8 @@ def look_of(table: VirtualTable[Any], order: Order, pattern: str, width: int, he
     current = table.current
     selected = current.name if isinstance(current, ScheduleRow) else ""
     return ScheduleLook(
-        pattern, order.by, order.reverse, table.scroll_offset.y, height, selected, columns_of(width)
+        pattern, order.by, order.reverse, table.scroll_offset.y, height, selected, schedules.columns_of(width)
     )
-
-
-def text_of(parts: Iterable[Part]) -> Text:
-    text = Text(no_wrap=True)
-    for part in parts:
-        text.append(part.text, part.style)
-    return text
 
 
 class CheckedText(NamedTuple):

@@ -40,8 +40,7 @@ def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
     run: dict[int, dict[int, int]] = {}
     wait: dict[int, dict[int, int]] = {}
     totals: dict[str, dict[int, float]] = {name: {} for name in ("in", "done", "failed", "wait", "ready")}
-    types: dict[str, dict[int, tuple[int, int, float]]] = {}
-    lengths: dict[int, int] = {}  # seconds that a slot stands for
+    types: dict[str, tuple[dict[int, float], ...]] = {}  # done, failed and busy seconds, per second
     groups: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     queues: dict[str, dict[int, float]] = defaultdict(dict)
     for slot in found:
@@ -72,10 +71,14 @@ def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
         for name, counted in slot.types.items():
             if name not in types and len(types) >= MOST_TYPES:
                 continue
-            sums = types.setdefault(name, {})
-            ended, failed, busy_s = sums.get(number, (0, 0, 0.0))
-            sums[number] = ended + counted.ended, failed + counted.failed, busy_s + counted.busy_s
-            lengths[number] = seconds
+            rates = types.get(name)
+            if rates is None:
+                rates = types[name] = ({}, {}, {})
+            done, failed, busy = rates
+            done[number] = done.get(number, 0.0) + counted.ended / seconds
+            busy[number] = busy.get(number, 0.0) + counted.busy_s / seconds
+            if counted.failed:
+                failed[number] = failed.get(number, 0.0) + counted.failed / seconds
         for name, exception, count in slot.failures:
             if (name, exception) in groups or len(groups) < MOST_GROUPS:
                 kinds = groups[name, exception]
@@ -90,12 +93,12 @@ def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
     nothing = dict.fromkeys(known, 0.0)
     for name, values in totals.items():
         charts.series[name].fill(values, SLOT_S)
-    for name, sums in types.items():
+    for name, rates in types.items():
         if name:
             one_type = charts.types[name] = TypeHistory()
-            for number_of, series in enumerate((one_type.done, one_type.failed_per_s, one_type.busy)):
-                rates = {number: counts[number_of] / lengths[number] for number, counts in sums.items()}
-                series.fill(nothing | rates, SLOT_S)
+            own = (one_type.done, one_type.failed_per_s, one_type.busy)
+            for series, known_rates in zip(own, rates, strict=True):
+                series.fill(nothing | known_rates, SLOT_S)
     for key, values in groups.items():
         group = charts.groups[key] = GroupHistory()
         group.per_s.fill(nothing | values, SLOT_S)

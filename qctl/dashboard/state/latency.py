@@ -28,6 +28,19 @@ Counts = Sequence[int]
 _ROW_OF = tuple(sum(middle_of(n) > edge for edge in EDGES_S) for n in range(FINE_BUCKETS))
 
 
+def row_of(seconds: float) -> int:
+    """The row of a heat map for a duration."""
+    return _ROW_OF[fine_bucket(seconds)]
+
+
+def rows_of(counts: Counts) -> list[int]:
+    """A histogram as counts of the rows of a heat map, from the shortest on."""
+    made = [0] * ROWS
+    for number, count in enumerate(counts):
+        made[_ROW_OF[number]] += count
+    return made
+
+
 def add_up(counts: Iterable[Counts]) -> array[int]:
     """The sum of several histograms."""
     made = array("I", [0]) * FINE_BUCKETS
@@ -108,7 +121,7 @@ class HeatMap:
         self._columns: tuple[dict[int, array[int]], ...] = tuple({} for _ in HEAT)
 
     def add(self, at: float, seconds: float, count: int = 1) -> None:
-        row = _ROW_OF[fine_bucket(seconds)]
+        row = row_of(seconds)
         for columns, (step, most) in zip(self._columns, HEAT, strict=True):
             slot = int(at // step)
             column = columns.get(slot)

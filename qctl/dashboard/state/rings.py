@@ -67,9 +67,10 @@ class Ring:
         """Replace the content by the values of slots, the newest of which are kept."""
         self._values = array(self._values.typecode, [self._unknown]) * self.size
         self._last = max(values, default=-1)
+        own, size, before, shares = self._values, self.size, self._last - self.size, self._shares
         for slot, value in values.items():
-            if slot > self._last - self.size:
-                self._values[slot % self.size] = min(round(value * 250), 250) if self._shares else value
+            if slot > before:
+                own[slot % size] = min(round(value * 250), 250) if shares else value
         self._sum, self._count = 0.0, 0
 
     @property
@@ -117,7 +118,8 @@ class Series:
     def fill(self, values: Mapping[int, float], seconds: int) -> None:
         """Replace the content by values that hold for `seconds` from epoch // seconds on."""
         for ring in self._rings:
-            if ring.step <= seconds:
+            found = values
+            if ring.step < seconds:
                 last = max(values, default=0)
                 least = last - ring.step * ring.size // seconds
                 parts = seconds // ring.step
@@ -127,11 +129,16 @@ class Series:
                     if slot > least
                     for n in range(parts)
                 }
-            else:
-                sums: dict[int, list[float]] = {}
+            elif ring.step > seconds:
+                sums, counts = dict[int, float](), dict[int, int]()
                 for slot, value in values.items():
-                    sums.setdefault(slot * seconds // ring.step, []).append(value)
-                found = {slot: sum(some) / len(some) for slot, some in sums.items()}
+                    at = slot * seconds // ring.step
+                    if at in sums:
+                        sums[at] += value
+                        counts[at] += 1
+                    else:
+                        sums[at], counts[at] = value, 1
+                found = {slot: whole / counts[slot] for slot, whole in sums.items()}
             ring.fill(found)
 
     @property

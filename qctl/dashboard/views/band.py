@@ -7,37 +7,38 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from qcore.events.store.table import TaskSeen
+from qctl.dashboard.state.schedules import ScheduleRow
 from qctl.dashboard.state.series import Change, quantiles
 from qctl.dashboard.state.snapshot import EventRow, FailureRow, QueueRow, WorkerRow
-from qctl.dashboard.views import panels
+from qctl.dashboard.views import pages, panels, schedules
 from qctl.dashboard.views.alerts import figure, outlook
 from qctl.dashboard.views.cells import where
 from qctl.dashboard.views.details import sheet_of, task_facts
 from qctl.dashboard.views.episodes import Episode, lasted
 from qctl.dashboard.views.overview_lists import TypeRow, rate
 from qctl.dashboard.views.panels import Box, Scene, short_age
-from qctl.dashboard.widgets.canvas import Canvas, Span
+from qctl.dashboard.widgets.canvas import Canvas
 from qctl.output import state_styles
 from qctl.output.text import age, shown_lines, stamp
 
 #: a change that came at most so long before the first failure is named, seconds
 CAUSE_S = 300.0
+#: lines from which on a chart is drawn below a text
+LEAST_CHART = 6
 
 
 def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
     """The band; with one line only the lower edge of the list's frame."""
-    canvas = Canvas(cells, rows, scene.look)
     style = scene.panes.style
-    canvas.frame(0, 0, cells, max(rows, 2), "", "", style("frame"), "")
     if rows < 3:
-        _edge(canvas, scene, cells, 0)
+        canvas = Canvas(cells, rows, scene.look)
+        left, flat, right = "+-+" if scene.panes.plain else ("╰", "─", "╯")
+        canvas.text(0, 0, left + flat * (cells - 2) + right, style("frame"))
         return canvas
-    canvas.put(0, 0, "+" if scene.panes.plain else "├", style("frame"))
-    canvas.put(cells - 1, 0, "+" if scene.panes.plain else "┤", style("frame"))
+    canvas = panels.opened(scene, cells, rows, closes=True)
     inner = Box(2, 1, cells - 4, rows - 2)
     kinds: tuple[tuple[type, Any], ...] = (
         (QueueRow, _queue),
@@ -45,6 +46,7 @@ def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
         (FailureRow, _failure),
         (TaskSeen, _task),
         (TypeRow, _type),
+        (ScheduleRow, schedules.entry),
         (EventRow, _facts),
         (Episode, _episode),
         (tuple, _facts),
@@ -54,11 +56,6 @@ def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
         title, summary = draw(canvas, inner, scene, row)
         canvas.title(0, 0, cells, title, summary, "bold", style("faint"))
     return canvas
-
-
-def _edge(canvas: Canvas, scene: Scene, cells: int, y: int) -> None:
-    left, flat, right = "+-+" if scene.panes.plain else ("╰", "─", "╯")
-    canvas.text(0, y, left + flat * (cells - 2) + right, scene.panes.style("frame"))
 
 
 def _queue(canvas: Canvas, inner: Box, scene: Scene, row: QueueRow) -> tuple[str, str]:
@@ -85,7 +82,7 @@ def _queue(canvas: Canvas, inner: Box, scene: Scene, row: QueueRow) -> tuple[str
         ("command", f"qctl queue peek {row.name}", style("faint")),
         ("", f"qctl queue {'resume' if row.paused else 'pause'} {row.name}", style("faint")),
     ]
-    _list(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
+    panels.facts(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
     return row.name, f"messages ready · {scene.words} · P pauses, Z purges"
 
 
@@ -110,7 +107,7 @@ def _worker(canvas: Canvas, inner: Box, scene: Scene, row: WorkerRow) -> tuple[s
         ("pid, up", f"{row.pid or '-'}, {'-' if row.uptime_s is None else age(row.uptime_s)}", ""),
         ("numbers", "from its own reply" if row.exact else "seen: from its events", style("faint")),
     ]
-    _list(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
+    panels.facts(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
     return row.node, f"share of slots in use · {scene.words}"
 
 
@@ -127,6 +124,12 @@ def _failure(canvas: Canvas, inner: Box, scene: Scene, row: FailureRow) -> tuple
         last = number == min(len(lines), inner.rows) - 1
         look = style("failed") if last else style("faint") if line.lstrip().startswith("File ") else ""
         canvas.text(inner.x, inner.y + number, line, look, inner.cells - side - 2)
+    left = inner.rows - len(lines) - 1
+    if group is not None and left >= LEAST_CHART:
+        y = inner.y + len(lines)
+        canvas.text(inner.x, y, f"failed per second · {scene.words}", style("faint"), inner.cells - side - 2)
+        chart = Box(inner.x, y + 1, inner.cells - side - 2, left)
+        panels.area(canvas, chart, scene, [("failed", "failed")], {"failed": group.per_s}, "/s")
     facts = [
         (
             "how many",
@@ -140,7 +143,7 @@ def _failure(canvas: Canvas, inner: Box, scene: Scene, row: FailureRow) -> tuple
         ("arguments", f"{args} {kwargs}".strip() or "-", ""),
         ("command", f"qctl failed retry '{' '.join(row.filter_words)}'", style("faint")),
     ]
-    _list(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
+    panels.facts(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
     before = cause(scene, row)
     kind = row.exc_type.rpartition(".")[2]
     if before is None:
@@ -156,26 +159,15 @@ def cause(scene: Scene, row: FailureRow) -> Change | None:
 
 def _task(canvas: Canvas, inner: Box, scene: Scene, row: TaskSeen) -> tuple[str, str]:
     style, y = scene.panes.style, inner.y
-    begin = row.sent or row.received or row.started
-    end = row.ended or scene.panes.now
-    if begin is not None and inner.rows >= 4:
-        wait, run = ("." if scene.panes.plain else "░"), ("#" if scene.panes.plain else "▓")
-        began = row.started or end
-        spans = [Span(begin, began, wait, style("faint"))] if began > begin else []
-        if row.started:
-            spans.append(
-                Span(row.started, end, run, style("failed" if row.state == "FAILURE" else "running"))
-            )
-        waited = f"waited {short_age(max(began - begin, 0))}"
-        ran = f"ran {short_age(row.runtime or max(end - row.started, 0))}" if row.started else "not started"
-        words = f"{waited} · {ran}"
+    if pages.phases(row, scene.panes.now) and inner.rows >= 4:
+        words = pages.took(row, scene.panes.now)
         room = max(inner.cells - len(words) - 2, 10)
-        canvas.gantt(inner.x, y, room, spans, begin, max(end, begin + 0.001))
+        pages.phase_bar(canvas, Box(inner.x, y, room, 1), scene, row)
         canvas.text(inner.x + room + 2, y, words, "", inner.cells - room - 2)
         y += 1
     facts = [(name, value, "") for name, value in task_facts(row) if name not in ("name", "state", "id")]
     left = inner.cells // 2 if row.traceback and inner.cells >= 100 else inner.cells
-    _list(canvas, Box(inner.x, y, left - 2, inner.y + inner.rows - y), scene, facts)
+    panels.facts(canvas, Box(inner.x, y, left - 2, inner.y + inner.rows - y), scene, facts)
     if left < inner.cells:
         room = inner.y + inner.rows - y
         lines = [line for line in shown_lines(row.traceback).splitlines() if line.strip()]
@@ -212,7 +204,7 @@ def _episode(canvas: Canvas, inner: Box, scene: Scene, row: Episode) -> tuple[st
         ("ended", "-" if row.ended_at is None else stamp(row.ended_at), ""),
         ("acknowledged", "no" if row.acknowledged is None else "yes, until it changes", ""),
     ]
-    _list(canvas, inner, scene, facts)
+    panels.facts(canvas, inner, scene, facts)
     return row.where or "the fleet", "Enter: its row · a acknowledges it"
 
 
@@ -222,21 +214,20 @@ def _facts(canvas: Canvas, inner: Box, scene: Scene, row: Any) -> tuple[str, str
         return "", ""
     facts = [(name, value, "") for name, value in sheet.tabs[0].facts]
     if len(facts) == 1:
-        for number, line in enumerate(textwrap.wrap(facts[0][1], max(inner.cells, 10))[: inner.rows]):
+        lines = textwrap.wrap(facts[0][1], max(inner.cells, 10))[: inner.rows]
+        for number, line in enumerate(lines):
             canvas.text(inner.x, inner.y + number, line, "", inner.cells)
+        left = inner.rows - len(lines) - 2
+        if left >= LEAST_CHART:  # what went through the broker in the meantime
+            y, shown = inner.y + len(lines) + 1, ("published", "in")
+            known = next((s for s in shown if scene.charts.series[s].now is not None), "in")
+            words = f"{'received' if known == 'in' else known} and done per second · {scene.words}"
+            canvas.text(inner.x, y, words, scene.panes.style("faint"), inner.cells)
+            chart = Box(inner.x, y + 1, inner.cells, left)
+            names = [(known, "in"), ("done", "done")]
+            panels.area(canvas, chart, scene, names, scene.charts.series, "/s")
     else:
-        _list(canvas, inner, scene, facts)
+        panels.facts(canvas, inner, scene, facts)
     return sheet.heading, time.strftime("%H:%M:%S", time.localtime(row.event["timestamp"])) if isinstance(
         row, EventRow
     ) else ""
-
-
-def _list(canvas: Canvas, box: Box, scene: Scene, facts: Sequence[tuple[str, str, str]]) -> None:
-    """Names and values, in two columns if one does not suffice and there is room."""
-    columns = 2 if len(facts) > box.rows and box.cells >= 70 else 1
-    wide = box.cells // columns
-    names = max((len(name) for name, _, _ in facts), default=0) + 2
-    for number, (name, value, look) in enumerate(facts[: box.rows * columns]):
-        x, y = box.x + number // box.rows * wide, box.y + number % box.rows
-        canvas.text(x, y, name, scene.panes.style("faint"), wide)
-        canvas.text(x + names, y, value, look, wide - names - 1)

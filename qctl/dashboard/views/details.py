@@ -39,6 +39,9 @@ class Sheet(NamedTuple):
     heading: str
     tabs: tuple[Tab, ...]
     words: tuple[str, ...] = ()
+    row: Any = (
+        None  # what it is about; views/pages.py shows it as panels instead of the facts of the first tab
+    )
 
     def number_of(self, name: str) -> int | None:
         """The number of the tab with this name; None: there is none."""
@@ -281,7 +284,7 @@ def sheet_of(row: Any) -> Sheet | None:
     """The page for a row; None if it has none."""
     if isinstance(row, Link):
         row = row.target
-    return next((sheet(row) for kind, sheet in SHEETS if isinstance(row, kind)), None)
+    return next((sheet(row)._replace(row=row) for kind, sheet in SHEETS if isinstance(row, kind)), None)
 
 
 def _known(facts: Facts) -> Facts:

@@ -261,7 +261,9 @@ def worker_cells(scene: Scene, row: WorkerRow) -> list[Part]:
 
 
 def _types(canvas: Canvas, panel: Panel, scene: Scene, chosen: int | None, marked: list[int]) -> None:
-    inner = framed(canvas, panel.box, scene, "Task types", "by slots kept busy", chosen is not None)
+    inner = framed(
+        canvas, panel.box, scene, "Task types", f"by slots kept busy · {scene.words}", chosen is not None
+    )
     rows = [type_cells(scene, link.target) for link in panel.links]
     table(canvas, inner, scene, TYPES, rows, chosen, marked)
     if not rows:

@@ -118,6 +118,16 @@ def framed(
     return Box(box.x + 2, box.y + 1, box.cells - 4, box.rows - 2)
 
 
+def opened(scene: Scene, cells: int, rows: int, closes: bool = False) -> Canvas:
+    """A part of the frame around a list, below a line that divides it; closes: it is the last one."""
+    canvas = Canvas(cells, rows, scene.look)
+    frame, plain = scene.panes.style("frame"), scene.panes.plain
+    canvas.frame(0, 0, cells, rows if closes else rows + 1, "", "", frame, "")
+    canvas.put(0, 0, "+" if plain else "├", frame)
+    canvas.put(cells - 1, 0, "+" if plain else "┤", frame)
+    return canvas
+
+
 def table(
     canvas: Canvas,
     box: Box,
@@ -153,6 +163,17 @@ def table(
             )
         elif number - 1 in marked:
             canvas.put(box.x - 1, y, "*" if scene.panes.plain else "▪", "bold")
+
+
+def facts(canvas: Canvas, box: Box, scene: Scene, rows: Sequence[tuple[str, str, str]]) -> None:
+    """Names and values, in two columns if one does not suffice and there is room."""
+    columns = 2 if len(rows) > box.rows and box.cells >= 70 else 1
+    wide = box.cells // columns
+    names = max((len(name) for name, _, _ in rows), default=0) + 2
+    for number, (name, value, look) in enumerate(rows[: box.rows * columns]):
+        x, y = box.x + number // box.rows * wide, box.y + number % box.rows
+        canvas.text(x, y, name, scene.panes.style("faint"), wide)
+        canvas.text(x + names, y, value, look, wide - names - 1)
 
 
 # --- charts

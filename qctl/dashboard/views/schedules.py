@@ -12,7 +12,10 @@ from collections.abc import Sequence
 
 from qcore.wire.schedule import HistoryRecord
 from qctl.dashboard.state.schedules import SPAN_S, ScheduleBoard, ScheduleRow
+from qctl.dashboard.views import panels
 from qctl.dashboard.views.cells import CellFormatter
+from qctl.dashboard.views.panels import Box, Scene, opened
+from qctl.dashboard.widgets.canvas import Canvas
 from qctl.dashboard.widgets.virtual_table import Field, Part
 from qctl.fleet import schedules
 from qctl.output.secrets import hide
@@ -42,6 +45,8 @@ EMPTY = (
 LATE_S = 5.0
 #: cells of the names beside the time line
 NAMES = 16
+#: cells from which the selected entry has its history beside it
+SIDE_BY_SIDE = 100
 #: seconds between two marks of the axis
 QUARTER_S = 900.0
 NOT_COMPUTED = {
@@ -138,11 +143,16 @@ def _result(panes: CellFormatter, row: ScheduleRow) -> Part:
 # --- the next hour
 
 
-def timeline(
-    panes: CellFormatter, rows: Sequence[ScheduleRow], selected: str, width: int, columns: int
-) -> list[list[Part]]:
-    """The axis, and a line for each row, with a mark in the column of each instant. Columns stand on
-    absolute time: they move when one is over, all together."""
+def columns_of(width: int) -> int:
+    """The columns of the time line in a terminal of this width."""
+    return max(12, width - 4 - NAMES)
+
+
+def hour(scene: Scene, rows: Sequence[ScheduleRow], selected: str, cells: int) -> Canvas:
+    """The panel below the list, whose frame it goes on: an axis, and a line for each row with a mark in the
+    column of each instant. Columns stand on absolute time: they move when one is over, all together."""
+    panes, columns = scene.panes, columns_of(cells)
+    canvas = opened(scene, cells, len(rows) + 2)
     step_s = SPAN_S / columns
     begin = panes.store_now // step_s * step_s
     edge = "|" if panes.plain else "┊"
@@ -151,27 +161,38 @@ def timeline(
         for at in (begin // QUARTER_S * QUARTER_S + QUARTER_S * number for number in range(5))
         if begin <= at < begin + SPAN_S
     }
-    faint, bold = panes.style("faint"), "bold"
+    faint, x = panes.style("faint"), 2 + NAMES
     axis = [" "] * columns
     _write(axis, 0, "now")
     for column, at in quarters.items():
         _write(axis, column, time.strftime("%H:%M", time.localtime(at)))
-    lines = [[Part(pad("NEXT HOUR", NAMES), bold), Part("".join(axis), faint)]]
-    for row in rows:
-        lane = [edge if column in quarters else " " for column in range(columns)]
+    canvas.text(x, 1, "".join(axis), faint, columns)
+    for y, row in enumerate(rows, 2):
         is_paused = row.status == schedules.PAUSED
         mark = ("o" if is_paused else "*") if panes.plain else ("○" if is_paused else "●")
-        marked = False
-        for at in row.upcoming:
-            column = int((at - begin) / step_s)
-            if 0 <= column < columns:
-                lane[column], marked = mark, True
-        if not marked and row.status in NOT_COMPUTED:
-            _write(lane, 1, NOT_COMPUTED[row.status])
+        known = {int((at - begin) / step_s) for at in row.upcoming}
+        marked = [column for column in known if 0 <= column < columns]
         style = faint if is_paused or not marked else panes.style("reserved")
-        head = pad(cut(shown(row.name), NAMES - 1), NAMES)
-        lines.append([Part(head, bold if row.name == selected else ""), *_styled(lane, edge, style, faint)])
-    return lines
+        canvas.text(2, y, cut(shown(row.name), NAMES - 1), "bold" if row.name == selected else "", NAMES - 1)
+        for column in quarters:
+            canvas.put(x + column, y, edge, faint)
+        for column in marked:
+            canvas.put(x + column, y, mark, style)
+        if not marked and row.status in NOT_COMPUTED:
+            canvas.text(x + 1, y, NOT_COMPUTED[row.status], faint, columns - 1)
+    canvas.title(0, 0, cells, "Next hour", _first_due(scene, rows), "bold", faint)
+    return canvas
+
+
+def _first_due(scene: Scene, rows: Sequence[ScheduleRow]) -> str:
+    """The entry that is due next, of those that are shown; a schedule may have tens of thousands."""
+    now = scene.panes.store_now
+    due = [(at, row.name) for row in rows for at in row.upcoming[:1] if row.status != schedules.PAUSED]
+    where = "" if len(rows) == len(scene.picture.schedules.rows) else " of those shown"
+    if not due:
+        return f"nothing known is due{where}"
+    at, name = min(due)
+    return f"next{where}: {name} {f'in {age(at - now)}' if at > now else 'now'}"
 
 
 def _write(cells_: list[str], column: int, text: str) -> None:
@@ -181,47 +202,51 @@ def _write(cells_: list[str], column: int, text: str) -> None:
         cells_[room] = text
 
 
-def _styled(lane: Sequence[str], edge: str, style: str, faint: str) -> list[Part]:
-    """The cells of a line as parts: those of the axis are faint."""
-    parts: list[Part] = []
-    for char in lane:
-        own = faint if char in (edge, " ") else style
-        if parts and parts[-1].style == own:
-            parts[-1] = Part(parts[-1].text + char, own)
-        else:
-            parts.append(Part(char, own))
-    return parts
-
-
 # --- the selected entry
 
 
-def about(
-    panes: CellFormatter, row: ScheduleRow, board: ScheduleBoard, width: int, lines: int
-) -> list[list[Part]]:
-    """The selected entry in so many lines: what it is, its policies, what became of its last instants."""
-    rule = "-" if panes.plain else "─"
-    head = [Part(f"{rule * 2} {shown(row.name)} ".ljust(width, rule), panes.style("faint"))]
-    if row.item is None:
+def entry(canvas: Canvas, inner: Box, scene: Scene, row: ScheduleRow) -> tuple[str, str]:
+    """The selected entry in a band: what it is, its policies, what became of its last instants, the newest
+    first; beside each other where there is room. Returns its title and summary."""
+    panes, item = scene.panes, row.item
+    history = scene.picture.schedules.history.get(row.name)
+    if item is None:
         text = f"not published: {row.problem}" if row.problem else "…"
-        return [head, [Part(f" {shown(text)}", panes.style("failed"))]]
-    item, found = row.item, [head]
+        canvas.text(inner.x, inner.y, text, panes.style("failed"), inner.cells)
+        return row.name, row.status
+    wide = inner.cells >= SIDE_BY_SIDE and inner.rows >= 4
     zone = (
         ""
         if item["spec"].get("kind") == "interval" or item["timezone"] in item["schedule"]
         else item["timezone"]
     )
-    when = [item["schedule"], zone, _called(row), _to(row)]
-    found.append([Part(" " + shown("  ".join(filter(None, when))))])
-    if item["problem"]:
-        found.append([Part(f" not published: {shown(item['problem'])}", panes.style("failed"))])
+    when = "  ".join(filter(None, (item["schedule"], zone)))
+    policies = [("not published", item["problem"])] if item["problem"] else _policies(row)
+    if wide:
+        left = inner.cells * 11 // 20
+        rows = [("schedule", when), ("task", _called(row)), ("queue", str(item["queue"] or "-"))]
+        counts = f"{item['runs']:,} sent · {item['missed']:,} missed · {item['overlapped']:,} overlapped"
+        rows += [*policies, ("decisions", counts)]
+        rows += [("next", item["next_at"] or "-"), ("last task", item["last_task_id"] or "-")]
+        rows += [("commands", f"qctl schedule run {row.name}"), ("", f"qctl schedule edit {row.name}")]
+        bad = panes.style("failed")
+        facts = [(name, text, bad if name == "not published" else "") for name, text in rows]
+        panels.facts(canvas, inner._replace(cells=left - 2), scene, facts)
+        room, y = Box(inner.x + left, inner.y, inner.cells - left, inner.rows), inner.y
     else:
-        found.append([Part(" " + shown(_policies(row)))])
-    history = board.history.get(row.name)
-    found.append(_last(panes, history, width))
-    for record in (history or ())[: max(0, lines - len(found))]:
-        found.append(_record(panes, record))
-    return found[:lines]
+        room, y = inner, inner.y + 2
+        queue = f"queue {item['queue']}" if item["queue"] else ""
+        canvas.text(inner.x, inner.y, "  ".join(filter(None, (when, _called(row), queue))), "", inner.cells)
+        said = "  ".join(text if name == "made" else f"{name}: {text}" for name, text in policies)
+        canvas.text(inner.x, inner.y + 1, said, panes.style("failed") if item["problem"] else "", inner.cells)
+    lines = [_last(panes, history, room.cells), *(_record(panes, one) for one in history or ())]
+    for line, parts in enumerate(lines[: max(room.rows - (y - room.y), 0)]):
+        x = room.x
+        for part in parts:
+            x = canvas.text(x, y + line, part.text, part.style, room.x + room.cells - x)
+    late = [(r.at_us - r.instant_us) / 1e6 for r in history or () if r.outcome == "sent"]
+    worst = f"at most {age(max(late))} late, of {len(late)} · " if late else ""
+    return row.name, f"{worst}Enter opens it"
 
 
 def _called(row: ScheduleRow) -> str:
@@ -232,12 +257,7 @@ def _called(row: ScheduleRow) -> str:
     return f"{item['task']}({', '.join(args)})"
 
 
-def _to(row: ScheduleRow) -> str:
-    queue = (row.item or {})["queue"]
-    return f"queue {queue}" if queue else ""
-
-
-def _policies(row: ScheduleRow) -> str:
+def _policies(row: ScheduleRow) -> list[tuple[str, str]]:
     """Who made the entry, and what applies to its instants."""
     item = row.item or {}
     by = f" by {item['edited_by']}" if item["edited_by"] else ""
@@ -248,24 +268,22 @@ def _policies(row: ScheduleRow) -> str:
     )
     if row.edited:
         made += f", {', '.join(item['edited'])} changed{by} (U resets it)"
-    parts = [made, f"missed: {item['missed_policy']}", f"overlap: {item['overlap_policy']}"]
-    parts += [f"daylight saving: {item['dst_policy']}"] if item["dst_policy"] != "auto" else []
-    for field, text in (("jitter_s", "jitter up to {}"), ("deadline_s", "not later than {}")):
-        parts += [text.format(age(item[field]))] if item[field] else []
-    parts += [f"from {item['starts_at']}"] if item["starts_at"] else []
-    parts += [f"until {item['ends_at']}"] if item["ends_at"] else []
-    parts += [item["note"]] if item["note"] else []
-    return "  ".join(parts)
+    parts = [("made", made), ("missed", item["missed_policy"]), ("overlap", item["overlap_policy"])]
+    parts += [("daylight saving", item["dst_policy"])] if item["dst_policy"] != "auto" else []
+    for field, name in (("jitter_s", "jitter up to"), ("deadline_s", "not later than")):
+        parts += [(name, age(item[field]))] if item[field] else []
+    others = (("from", "starts_at"), ("until", "ends_at"), ("note", "note"))
+    return parts + [(name, str(item[field])) for name, field in others if item[field]]
 
 
 def _last(panes: CellFormatter, history: Sequence[HistoryRecord] | None, width: int) -> list[Part]:
     """The outcomes of the last instants, the newest at the right."""
     if history is None:
-        return [Part(" last instants …", panes.style("faint"))]
+        return [Part("last instants …", panes.style("faint"))]
     if not history:
-        return [Part(" it was not due yet")]
+        return [Part("it was not due yet")]
     newest = list(history[: max(1, width - 30)])
-    parts = [Part(f" last {len(newest)} decisions ")]
+    parts = [Part(f"last {len(newest)} decisions ")]
     for record in reversed(newest):
         glyph, plain, state = OUTCOMES.get(record.outcome, ("?", "?", ""))
         parts.append(Part(plain if panes.plain else glyph, panes.style(state) if state else ""))
@@ -273,14 +291,16 @@ def _last(panes: CellFormatter, history: Sequence[HistoryRecord] | None, width: 
 
 
 def _record(panes: CellFormatter, record: HistoryRecord) -> list[Part]:
-    """One decision of the history."""
-    at = time.strftime("%m-%d %H:%M:%S", time.localtime(record.instant_us / 1e6))
+    """One decision of the history; its date only if that is not today."""
+    when, today = time.localtime(record.instant_us / 1e6), time.localtime(panes.store_now)
+    is_today = (when.tm_yday, when.tm_year) == (today.tm_yday, today.tm_year)
+    at = time.strftime("%H:%M:%S" if is_today else "%m-%d %H:%M:%S", when)
     what = record.outcome if record.count == 1 else f"{record.outcome} ({record.count:,})"
     late = f"{age((record.at_us - record.instant_us) / 1e6)} late" if record.outcome == "sent" else ""
     state = OUTCOMES.get(record.outcome, ("", "", ""))[2]
     rest = "  ".join(filter(None, (record.task_id, f"by {record.by}" if record.by else "")))
     return [
-        Part(f"   {at}  "),
-        Part(pad(shown(what), 16), panes.style(state) if state else ""),
-        Part(f"{late:<12}  {shown(rest)}"),
+        Part(f"{at}  "),
+        Part(pad(shown(what), 13), panes.style(state) if state else ""),
+        Part(f"{late:<11}{shown(rest)}"),
     ]

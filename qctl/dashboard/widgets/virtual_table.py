@@ -122,6 +122,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         self.marked: dict[str, T] = {}
         self.mark = "▪"
         self.gone: Collection[str] = ()  # keys of items that were removed, and are struck through
+        self.faint = "dim"  # style of everything while it is faded, and of what an empty table says
         self.highlight = ""  # style of the row under the cursor; empty: reversed
         #: draws the items as parts of a picture of the whole screen, instead of rows; None: rows
         self.painter: Callable[[], Canvas] | None = None
@@ -363,7 +364,10 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         left, room = self.scroll_offset.x, self.size.width
         base = self.rich_style
         if self.painter is not None:
-            return self.painting.strip(y, room, base + Style(dim=True) if self.faded else base)
+            strip, faint = self.painting.strip(y, room, base), Style.parse(self.faint)
+            if not self.faded:
+                return strip
+            return Strip([Segment(s.text, (s.style or base) + faint) for s in strip], strip.cell_length)
         if y == 0:
             return self._heading(base).crop(left, left + room)
         index = y - 1 + self.scroll_offset.y
@@ -371,7 +375,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
             return self._row(self.items[index], index == self.cursor, base).crop(left, left + room)
         lines = [] if self.items else self.empty.split("\n")
         text = lines[y - 2] if 2 <= y < 2 + len(lines) else ""
-        return Strip([Segment(pad(cut(f" {text}", room), room), base + Style(dim=True))], room)
+        return Strip([Segment(pad(cut(f" {text}", room), room), base + Style.parse(self.faint))], room)
 
     def _heading(self, base: Style) -> Strip:
         room = self._room
@@ -388,7 +392,9 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
     def _row(self, item: T, under_cursor: bool, base: Style) -> Strip:
         room = self._room
         chosen = under_cursor and self.has_focus
-        line = base + Style(reverse=chosen and not self.highlight, bold=under_cursor, dim=self.faded)
+        line = base + Style(reverse=chosen and not self.highlight, bold=under_cursor)
+        if self.faded:
+            line += Style.parse(self.faint)
         if chosen and self.highlight:
             line += Style.parse(self.highlight)
         segments: list[Segment] = []

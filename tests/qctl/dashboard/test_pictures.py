@@ -24,6 +24,8 @@ from textual.widgets import Input
 from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.themes import THEMES
 from qctl.dashboard.views.cells import Where
+from tests.qctl.dashboard.test_themes import contrast
+from tests.support.ansi_cells import Cell, blank_share, cells_of
 from tests.support.still import NOW, Still
 
 FOLDER = Path(__file__).parent / "pictures"
@@ -132,6 +134,46 @@ def test_a_plain_picture_says_all_that_a_coloured_one_says(size: tuple[int, int]
         # The charts of the two have columns of other lengths, so their times and means differ.
         missing = {word for word in dark - plain if not re.search(r"\d", word)}
         assert len(missing) <= 2, (name, missing)
+
+
+#: The most of a screen of 120 by 40 that may show nothing, in percent: what each reaches with this fleet of
+#: five workers, five queues, three failures and forty tasks. All are above 25: few rows fill no list, facts
+#: end before their column does, a task has short arguments, and the part of a chart above its line is empty.
+MOST_BLANK = {
+    "overview": 32, "away": 32, "events": 38, "task": 41, "types": 43, "schedules": 49,
+    "schedules-chosen": 49, "broker": 50, "tasks": 51, "workers": 53, "group": 60, "failures": 64,
+    "queues": 66, "filtered": 68, "marked": 68,
+}  # fmt: skip
+
+
+def cells_in(name: str, look: str, size: tuple[int, int] = (120, 40)) -> list[list[Cell]]:
+    return cells_of((FOLDER / f"{name}-{size[0]}x{size[1]}-{look}.ansi").read_text(), *size)
+
+
+def test_a_screen_shows_something_in_most_of_its_cells() -> None:
+    ground = THEMES["default-dark"].ground
+    shares = {name: 100 * blank_share(cells_in(name, "dark"), ground) for name in MOST_BLANK}
+
+    assert {name: share for name, share in shares.items() if share > MOST_BLANK[name]} == {}
+    assert set(MOST_BLANK) == {*SCREENS, "away"} - {"question", "keys"}, "these are texts"
+
+
+@pytest.mark.parametrize("look", ["dark", "light"])
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+def test_what_is_drawn_can_be_read(look: str, size: tuple[int, int]) -> None:
+    """Text has a contrast of 4.5 to 1; lines, blocks and braille have 3 to 1. The shades of the heat map have
+    less between two steps, and a glyph and a ground for each."""
+    theme = THEMES[LOOKS[look][0]]
+    heat, low = {*theme.heat}, dict[tuple[str, str, bool], str]()
+    for name in (*SCREENS, "away"):
+        for cell in (cell for row in cells_in(name, look, size) for cell in row):
+            ink, ground = cell.ink or theme.text, cell.ground or theme.ground
+            if not cell.char.strip() or ink in heat or ground in heat:
+                continue
+            is_text = cell.char.isalnum() or cell.char.isascii()
+            if contrast(ink, ground) < (4.5 if is_text else 3.0):
+                low.setdefault((ink, ground, is_text), f"{name}: {cell.char}")
+    assert low == {}
 
 
 @pytest.mark.parametrize("look", LOOKS)

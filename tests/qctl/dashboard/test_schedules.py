@@ -17,8 +17,11 @@ from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.sources.live import LiveSource
 from qctl.dashboard.sources.schedule_poll import ROTATED, SchedulePoll
 from qctl.dashboard.state.schedules import ScheduleBoard, ScheduleLook
+from qctl.dashboard.state.series import Charts
+from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.views.cells import CellFormatter
-from qctl.dashboard.views.schedules import QUARTER_S, timeline, title
+from qctl.dashboard.views.panels import Scene
+from qctl.dashboard.views.schedules import QUARTER_S, hour, title
 from tests.qctl.dashboard.test_dashboard import play, screen_text, until
 from tests.support.processes import Processes
 from tests.support.still import NOW, SCHEDULES, Still, entry
@@ -65,11 +68,11 @@ def test_the_title_counts_what_was_missed_and_names_the_scheduler() -> None:
 def test_what_is_unknown_is_no_zero(size: tuple[int, int]) -> None:
     lines = text_after(Still(), size=size).splitlines()
 
-    code = next(line for line in lines if line.startswith("tides"))
-    torn = next(line for line in lines if line.startswith("torn"))
-    assert code.split()[2:6] == ["code", "?", "-", "-"]
-    assert torn.split("broken")[1].split() == ["?"] * (4 if size[0] == 80 else 7)
-    report = next(line for line in lines if line.startswith("nightly-report"))
+    code = next(line for line in lines if line.startswith("│ tides"))
+    torn = next(line for line in lines if line.startswith("│ torn"))
+    assert code.split()[3:7] == ["code", "?", "-", "-"]
+    assert torn.split("broken")[1].strip("│ ").split() == ["?"] * (4 if size[0] == 80 else 7)
+    report = next(line for line in lines if line.startswith("│ nightly-report"))
     assert "?" in report.split() or size[0] == 80, "nobody knows the state of its last task"
 
 
@@ -86,17 +89,17 @@ def test_a_broker_that_keeps_no_entries_says_what_to_set() -> None:
 
     text = text_after(Still(schedules=poll.board(ScheduleLook())), size=(80, 24))
 
-    said = " ".join(text.split())
+    said = " ".join(text.replace("│", "").split())
     assert "set schedule_store to the URL of a Redis server, an SQLite file or an SQL database" in said
-    assert "NEXT HOUR" not in text and "no scheduler is running" not in text
+    assert "Next hour" not in text and "no scheduler is running" not in text
 
 
 def test_the_selected_entry_is_told_with_its_history() -> None:
     text = text_after(Still(), "j", "j")
 
-    about = text[text.index("── nightly-report") :]
+    about = text[text.index("├ nightly-report") :]
     assert 'shop.nightly("résumé", 7, password="********")' in about, "secrets are masked"
-    assert "(Europe/Berlin)" in about and "queue reports" in about
+    assert "(Europe/Berlin)" in about and "queue reports" in " ".join(about.split())
     assert "missed (3)" in about and "by beat@ops:71" in about
 
 
@@ -117,30 +120,32 @@ def test_a_recording_says_that_it_holds_no_schedule(tmp_path: Any) -> None:
 def test_only_ascii_is_drawn_where_nothing_else_can_be() -> None:
     text = text_after(Still(), "j", plain=True)
 
-    below = text[text.index("NEXT HOUR") : text.index("1-9 views")]
-    assert below.replace("é", "e").isascii(), [c for c in below if not c.isascii()]
+    below = text[text.index("Next hour") : text.index("1-9 views")]
+    assert not set(below) - {"é", "…"} - {chr(code) for code in range(128)}, "the rest is text that was cut"
 
 
 # --- the next hour
 
 
 def test_a_mark_stands_in_the_column_of_its_instant() -> None:
-    panes = CellFormatter()
-    panes.store_now = 1_700_000_100.0
-    begin = panes.store_now // 60 * 60
+    scene = Scene(Snapshot(), Charts(), CellFormatter())
+    scene.panes.store_now = 1_700_000_100.0
+    begin = scene.panes.store_now // 60 * 60
     row = entry("a", {}, "", upcoming=(begin + 61, begin + 3599))
     paused = entry("b", {}, "", status="paused", upcoming=(begin + 61,))
 
-    axis, lane, other = [
-        "".join(p.text for p in line) for line in timeline(panes, [row, paused], "a", 76, 60)
-    ]
+    scene = scene._replace(picture=Snapshot(schedules=ScheduleBoard(True, rows=(row, paused))))
 
-    assert [column for column, char in enumerate(lane[16:]) if char == "●"] == [1, 59]
-    assert [column for column, char in enumerate(other[16:]) if char == "○"] == [1]
-    assert [column for column, char in enumerate(lane[16:]) if char == "┊"] == [
+    assert "next: a in 1m01s" in hour(scene, [row, paused], "a", 80).lines()[0]
+    assert "nothing known is due of those shown" in hour(scene, [paused], "a", 80).lines()[0]
+    axis, lane, other = (line.strip("│")[17:] for line in hour(scene, [row, paused], "a", 80).lines()[1:])
+
+    assert [column for column, char in enumerate(lane) if char == "●"] == [1, 59]
+    assert [column for column, char in enumerate(other) if char == "○"] == [1]
+    assert [column for column, char in enumerate(lane) if char == "┊"] == [
         column for column in range(60) if (begin + 60 * column) % QUARTER_S == 0
     ]
-    assert axis[16:].startswith("now")
+    assert axis.startswith("now")
 
 
 @pytest.mark.parametrize("columns", [20, 60, 184])
@@ -388,15 +393,15 @@ def test_a_schedule_is_watched_and_changed_from_the_keyboard(redis_url: str, pro
             return "\n".join(screen_text(window))
 
         def row(name: str) -> str:
-            return next((line for line in text().splitlines() if line.startswith(name)), "")
+            return next((line for line in text().splitlines() if line.startswith(f"│ {name}")), "")
 
         await until(pilot, lambda: "alive" in text() and "often" in text(), "the entries and their scheduler")
         await until(
-            pilot, lambda: int((row("often").split() or ["0"] * 9)[-4].replace(",", "") or 0) > 2, "runs"
+            pilot, lambda: int((row("often").split() or ["0"] * 9)[-5].replace(",", "") or 0) > 2, "runs"
         )
         assert "?" in row("lazy").split(), "the code of the project computes it"
         await pilot.press("G")  # rarely
-        await until(pilot, lambda: "── rarely" in text(), "the last entry is selected")
+        await until(pilot, lambda: "├ rarely" in text(), "the last entry is selected")
         await pilot.press("N", "y")
         await until(pilot, lambda: "by hand" in text(), "it ran by hand, and its history says so")
         await pilot.press("P")

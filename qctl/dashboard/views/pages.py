@@ -1,0 +1,308 @@
+"""The first tab of a page as framed panels: a task, a worker, a queue, a group of failures.
+
+In:  a Scene, a row of a Snapshot, the room.  Out: a Canvas as high as its panels, and at least as high as the
+room. Panels stand in one to three columns, each below the shortest column so far; what is left of a column
+goes to its charts. Before this: screens/details.py.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from rich.cells import chop_cells
+from rich.text import Text
+
+from qcore.events.store.table import TaskSeen
+from qctl.dashboard.state.latency import EDGES_S, row_of, rows_of
+from qctl.dashboard.state.rings import Series
+from qctl.dashboard.state.series import quantiles
+from qctl.dashboard.state.snapshot import FailureRow, QueueRow, WorkerRow
+from qctl.dashboard.views import panels
+from qctl.dashboard.views.details import Facts, queue_sheet, sheet_of, task_facts
+from qctl.dashboard.views.panels import Box, Scene, short_age
+from qctl.dashboard.widgets.canvas import Canvas, Span
+from qctl.output import state_styles
+from qctl.output.text import cut, shown, shown_lines, width
+
+#: the least width of a column, and the most columns
+LEAST, MOST = 58, 3
+#: lines of a text; longer ones are cut at the top, where a traceback says least
+LONGEST = 2_000
+#: lines of a chart that has no more room
+CHART = 10
+#: facts of a task by panel; what is not named here is in the first one
+TIMES = ("sent", "received", "started", "ended", "runtime", "retries", "eta", "expires")
+CALL = ("arguments", "keywords")
+LINKS = ("parent", "root")
+ENDED = ("result", "exception")
+#: the chart of a panel: where it is drawn
+Draw = Callable[[Canvas, Box], None]
+#: the name and the value of a fact, and the word of its style
+Line = tuple[str, str, str]
+
+
+class Block(NamedTuple):
+    """One panel: a bar (one line), facts, a text, and a chart that takes what room is left."""
+
+    title: str
+    summary: str = ""
+    facts: Sequence[tuple[str, str]] = ()
+    text: str = ""
+    bar: Draw | None = None
+    chart: Draw | None = None
+
+    def lines(self, cells: int) -> list[Line]:
+        """What stands in it at this width: the name and the value of a fact, and the style's word."""
+        wide = max((len(shown(name)) + 2 for name, _ in self.facts), default=0)
+        found = []
+        for name, value in self.facts:
+            for number, line in enumerate(folded(value, max(cells - wide, 8)) or [""]):
+                found.append((("" if number else shown(name)).ljust(wide), line, ""))
+        text = folded(self.text, cells)
+        missing = len(text) - LONGEST
+        found += [("", f"… {missing:,} more lines", "faint")] if missing > 0 else []
+        for line in text[-LONGEST:]:
+            is_place = line.startswith("Traceback ") or line.lstrip().startswith('File "')
+            found.append(("", line, "faint" if is_place else "" if line.startswith(" ") else "failed"))
+        return found
+
+
+def folded(text: str, cells: int) -> list[str]:
+    """The lines of a text, made safe, those that are too long in several."""
+    lines: list[str] = []
+    for line in shown_lines(text).split("\n") if text else ():
+        if width(line) <= cells:
+            lines.append(line)
+        elif line.isascii():
+            lines += textwrap.wrap(line, cells, replace_whitespace=False, drop_whitespace=False)
+        else:
+            lines += chop_cells(line, cells)
+    return lines
+
+
+def page(scene: Scene, row: Any, cells: int, rows: int) -> Canvas | None:
+    """The panels of a row; None: it has none."""
+    make = next((make for kind, make in BLOCKS if isinstance(row, kind)), None)
+    if make is None:
+        return None
+    blocks = make(scene, row)
+    count = min(max(cells // LEAST, 1), MOST, len(blocks))
+    ends = [cells * (number + 1) // count for number in range(count)]
+    columns: list[list[tuple[Block, list[Line], int]]] = [[] for _ in ends]
+    used = [0] * count
+    for block in blocks:
+        at = used.index(min(used))
+        lines = block.lines(ends[0] - 4)
+        height = len(lines) + 2 + (block.bar is not None) + (CHART if block.chart else 0)
+        columns[at].append((block, lines, height))
+        used[at] += height
+    whole = max(*used, rows)
+    canvas = Canvas(cells, whole, scene.look)
+    for number, column in enumerate(columns):
+        x, y = ends[number - 1] if number else 0, 0
+        charts = [n for n, one in enumerate(column) if one[0].chart] or [len(column) - 1]
+        for place, (block, lines, height) in enumerate(column):
+            if place in charts:
+                turn, left = charts.index(place), whole - used[number]
+                height += left * (turn + 1) // len(charts) - left * turn // len(charts)
+            _draw(canvas, Box(x, y, ends[number] - x, height), scene, block, lines)
+            y += height
+    return canvas
+
+
+def _draw(
+    canvas: Canvas, box: Box, scene: Scene, block: Block, lines: Sequence[tuple[str, str, str]]
+) -> None:
+    style = scene.panes.style
+    inner = panels.framed(canvas, box, scene, block.title, block.summary)
+    y = inner.y
+    if block.bar is not None:
+        block.bar(canvas, inner._replace(rows=1))
+        y += 1
+    for name, text, word in lines:
+        x = canvas.text(inner.x, y, name, style("faint"))
+        canvas.text(x, y, text, style(word), inner.x + inner.cells - x)
+        y += 1
+    if block.chart is not None:
+        block.chart(canvas, inner._replace(y=y, rows=inner.y + inner.rows - y))
+
+
+def as_text(canvas: Canvas) -> Text:
+    """The canvas as lines of a text."""
+    text = Text(no_wrap=True)
+    for y in range(canvas.rows):
+        before, run = "", ""
+        for char, style in zip(canvas.chars[y], canvas.styles[y], strict=True):
+            if style != before:
+                text.append(run, before)
+                before, run = style, ""
+            run += char
+        text.append(f"{run}\n", before)
+    text.right_crop(1)
+    return text
+
+
+# --- what each row has
+
+
+def phases(row: TaskSeen, now: float) -> list[tuple[str, float, float]]:
+    """What the last attempt of a task did from when to when: it was queued, reserved by a worker, it ran."""
+    end = row.ended or now
+    steps = [("queued", row.sent), ("reserved", row.received), ("ran", row.started)]
+    known = [(word, at) for word, at in steps if at is not None]
+    ends = [at for _, at in known] + [end]
+    return [(word, at, max(until, at)) for (word, at), until in zip(known, ends[1:], strict=True)]
+
+
+def took(row: TaskSeen, now: float) -> str:
+    """How long each phase took, and whether the task was tried before."""
+    words = [f"{word} {short_age(until - at)}" for word, at, until in phases(row, now)]
+    words += [f"try {row.retries + 1}"] if row.retries else []
+    return " · ".join(words) or "no event with a time was seen"
+
+
+def phase_bar(canvas: Canvas, box: Box, scene: Scene, row: TaskSeen) -> None:
+    """The phases as one line; each has at least one cell."""
+    found, style = phases(row, scene.panes.now), scene.panes.style
+    marks = dict(zip(("queued", "reserved", "ran"), ".:#" if scene.panes.plain else "░▒▓", strict=True))
+    ran = "failed" if row.state == "FAILURE" else "running"
+    looks = {"queued": style("faint"), "reserved": style("reserved"), "ran": style(ran)}
+    spans = [Span(at, until, marks[word], looks[word]) for word, at, until in found]
+    if spans:
+        end = max(spans[-1].end, spans[0].begin + 0.001)
+        canvas.gantt(box.x, box.y, box.cells, spans, spans[0].begin, end)
+
+
+def bars(canvas: Canvas, box: Box, scene: Scene, rows: Sequence[tuple[str, int, str]], word: str) -> None:
+    """Labels, counts and bars, with a remark behind; word: the state whose colour they have. They are two or
+    three lines high if there is room."""
+    style, most = scene.panes.style, max((count for _, count, _ in rows), default=0)
+    tall = max(min(box.rows // max(len(rows), 1), 3), 1)
+    label = max((width(shown(name)) for name, _, _ in rows), default=0)
+    number = max((len(f"{count:,}") for _, count, _ in rows), default=0)
+    room = box.cells - label - number - 3 - max((len(remark) for _, _, remark in rows), default=0)
+    for place, (name, count, remark) in enumerate(rows[: max(box.rows // tall, 0)]):
+        y = box.y + place * tall
+        canvas.right(box.x + label, y, name, style("faint"))
+        canvas.right(box.x + label + number + 1, y, f"{count:,}")
+        x = box.x + label + number + 2
+        length = max(round(count / most * room), 1) if count else 0
+        for line in range(max(tall - 1, 1)):
+            for column in range(length):
+                canvas.put(x + column, y + line, "#" if scene.panes.plain else "█", scene.panes.thin(word))
+        canvas.text(x + length + 1, y, remark, style("faint"))
+
+
+def _run_times(scene: Scene, row: TaskSeen, counts: Sequence[int]) -> Draw:
+    """How many tasks of this name ran how long, and where this one stands."""
+    rows = rows_of(counts)
+    own = None if row.runtime is None else row_of(row.runtime)
+    used = [n for n, count in enumerate(rows) if count or n == own]
+    arrow = "<" if scene.panes.plain else "◂"
+    lines = [
+        (
+            f"to {short_age(EDGES_S[n])}" if n < len(EDGES_S) else "longer",
+            rows[n],
+            f"{arrow} this one" if n == own else "",
+        )
+        for n in range(used[0], used[-1] + 1)
+    ]
+    return lambda canvas, box: bars(canvas, box, scene, lines, "running")
+
+
+def _task(scene: Scene, row: TaskSeen) -> list[Block]:
+    facts = dict(task_facts(row))
+    apart = {*TIMES, *CALL, *LINKS, *ENDED}
+    own = [(name, value) for name, value in facts.items() if name not in apart]
+    word = state_styles.look(row.state).word
+    blocks = [
+        Block("Task", word, own),
+        Block(
+            "Times",
+            took(row, scene.panes.now),
+            _those(facts, TIMES),
+            bar=lambda canvas, box: phase_bar(canvas, box, scene, row),
+        ),
+        Block("Call", facts=_those(facts, CALL) or [("arguments", "-")]),
+    ]
+    if row.traceback or row.exception or row.result:
+        title = "Failure" if row.traceback or row.exception else "Result"
+        blocks.append(Block(title, facts=_those(facts, ENDED), text=row.traceback))
+    links = _those(facts, LINKS)
+    links += [("tree", f"qctl task tree {row.root_id or row.uuid}"), ("log", f"qctl task logs {row.uuid}")]
+    blocks.append(Block("Links", "Tab: their output", links))
+    known = scene.charts.types.get(row.name)
+    if known is None:
+        return blocks
+    counts = known.run.within(scene.range_number, scene.picture.at)
+    found = quantiles(counts)
+    if found is not None:
+        words = zip(("p50", "p95", "p99"), map(short_age, found), strict=True)
+        usual = f"{' '.join(f'{name} {value}' for name, value in words)} · {scene.words}"
+        blocks.append(Block(f"Run times of {cut(row.name, 20)}", usual, chart=_run_times(scene, row, counts)))
+    lines = {"done": known.done, "failed": known.failed_per_s}
+    chart = _area(scene, [("done", "done"), ("failed", "failed")], lines, "/s")
+    name = cut(row.name, 24)
+    blocks.append(Block(f"{name}, done and failed", f"per second · {scene.words}", chart=chart))
+    chart = _area(scene, [("busy", "running")], {"busy": known.busy}, "")
+    return [*blocks, Block(f"Slots that {name} keeps busy", scene.words, chart=chart)]
+
+
+def _worker(scene: Scene, row: WorkerRow) -> list[Block]:
+    sheet = sheet_of(row)
+    summary, stats = (sheet.tabs[0].facts, sheet.tabs[3].facts) if sheet else ((), ())
+    blocks = [Block("Worker", state_styles.look(row.state).word, summary)]
+    series = scene.charts.workers.get(row.node)
+    if series is not None:
+        chart = _area(scene, [("busy", "running")], {"busy": series}, "")
+        blocks.append(Block("Share of slots in use", scene.words, chart=chart))
+    return [*blocks, Block("Stats", "as it answered", stats)]
+
+
+def _queue(scene: Scene, row: QueueRow) -> list[Block]:
+    blocks = [Block("Queue", "paused" if row.paused else "open", queue_sheet(row).tabs[0].facts)]
+    series = scene.charts.queues.get(row.name)
+    if series is not None:
+        chart = _area(scene, [("ready", "in")], {"ready": series}, "")
+        blocks.append(Block("Messages ready", scene.words, chart=chart))
+    return blocks
+
+
+def _failure(scene: Scene, row: FailureRow) -> list[Block]:
+    sheet, sample = sheet_of(row), row.sample
+    facts = [fact for fact in (sheet.tabs[0].facts if sheet else ()) if fact[0] != "traceback"]
+    at = next((number for number, (name, _) in enumerate(facts) if not name), len(facts))
+    blocks = [Block("Failures", f"{'' if row.exact else '~'}{row.count:,}", facts[:at])]
+    trace = str(getattr(sample, "traceback", "") or "")
+    if facts[at + 1 :]:
+        blocks.append(Block("The newest", facts=[fact for fact in facts[at + 1 :] if any(fact)]))
+    if trace:
+        blocks.append(Block("Traceback", "of the newest", text=trace))
+    group = scene.charts.group(row.name, row.exc_type)
+    if group is not None:
+        chart = _area(scene, [("failed", "failed")], {"failed": group.per_s}, "/s")
+        blocks.append(Block("Failed", f"per second · {scene.words}", chart=chart))
+        nodes = [(node, count, f"{count / group.count:.0%}") for node, count in group.workers.most_common(12)]
+        since = "since the dashboard was opened"
+        blocks.append(
+            Block("Where", since, chart=lambda canvas, box: bars(canvas, box, scene, nodes, "failed"))
+        )
+    return blocks
+
+
+def _area(scene: Scene, names: Sequence[tuple[str, str]], lines: dict[str, Series], unit: str) -> Draw:
+    return lambda canvas, box: panels.area(canvas, box, scene, names, lines, unit)
+
+
+def _those(facts: dict[str, str], names: Sequence[str]) -> Facts:
+    return [(name, facts[name]) for name in names if name in facts]
+
+
+BLOCKS: tuple[tuple[type, Callable[[Scene, Any], list[Block]]], ...] = (
+    (TaskSeen, _task),
+    (WorkerRow, _worker),
+    (QueueRow, _queue),
+    (FailureRow, _failure),
+)
