@@ -96,7 +96,11 @@ class StoreBackend(Backend):
         if "_client" not in vars(self):
             import redis
 
-            self._client = redis.Redis.from_url(self.store.url)
+            if "+cluster://" in self.store.url:
+                node = self.store.url.partition(";")[0].replace("+cluster://", "://")
+                self._client = redis.RedisCluster.from_url(node)
+            else:
+                self._client = redis.Redis.from_url(self.store.url)
         return self._client
 
     def _forget(self, task_id: str) -> Any:

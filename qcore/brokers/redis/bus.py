@@ -88,9 +88,11 @@ class RedisSubscription(Subscription):
         until = None if timeout_s is None else time.monotonic() + timeout_s
         if self._closed:
             raise BrokerDown(self._link.door.url, "the subscription is closed")
-        if not self._link.is_open:
-            self._listen()
         while True:
+            if self._link.is_elsewhere:
+                self._link.drop()
+            if not self._link.is_open:
+                self._listen()
             said = self._link.poll()
             if said is False:
                 look = self._probe()
@@ -162,6 +164,8 @@ class RedisInbox(Inbox):
                 self._enter()
             left = INBOX_BLOCK_S if until is None else until - time.monotonic()
             if not self._waiting:
+                if self._link.is_elsewhere:
+                    self._link.drop()
                 # With no time left a plain RPOP is enough; else BRPOP waits in the server.
                 if left <= 0:
                     found = self._link.call("RPOP", self._list)
@@ -182,6 +186,8 @@ class RedisInbox(Inbox):
                     return None  # the BRPOP continues; the next get() reads its answer
                 continue
             self._waiting = False
+            if self._link.is_refused(said):
+                continue
             if isinstance(said, ReplyError):
                 self._link.door.fail(said)
             if said is not None:

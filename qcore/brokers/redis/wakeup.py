@@ -120,6 +120,8 @@ class RedisWakeups:
             # Recorded first, so that a reaper finds what the wake-up may take.
             self._link.call("SADD", owner.watched, watch.source)
             watch.owner, watch.waiting = owner, 0
+        if watch.link.is_elsewhere:
+            watch.link.drop()
         watch.link.identify()
         command = ("BLMOVE", watch.source, f"{owner.claim} {watch.source}", "RIGHT", "LEFT", BLOCK_S)
         watch.link.send_command(*command)
@@ -171,7 +173,7 @@ class RedisWakeups:
                     reply = watch.link.poll()
                     if reply is not False:
                         watch.blocked = False
-                    if isinstance(reply, ReplyError):
+                    if isinstance(reply, ReplyError) and not watch.link.is_refused(reply):
                         watch.link.drop()
                     return (watch, reply) if isinstance(reply, bytes) else None
         except BrokerDown:
