@@ -37,17 +37,8 @@ OF_DATABASE = (
 )
 #: schemes of stores that keep compressed results: Celery's, and qcore's own
 COMPRESSIBLE = (
-    "",
-    "redis",
-    "rediss",
-    "sentinel",
-    "unix",
-    "redis+socket",
-    "redis+cluster",
-    "rediss+cluster",
-    "file",
-    "sqlite",
-    "memory",
+    *("", "redis", "rediss", "redis+cluster", "rediss+cluster", "redis+socket", "sentinel", "unix"),
+    *("file", "sqlite", "memory"),
 )
 #: values of result_backend that take the URL from another setting, as in Celery
 OTHER_SETTINGS = {"cache": "cache_backend", "database": "database_url", "db": "database_url"}

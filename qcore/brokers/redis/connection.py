@@ -249,8 +249,8 @@ class RedisConnection:
         return replies
 
     def _replies(self, packed: list[bytes]) -> list[Any]:
-        """The replies to requests that are sent in one write. In a cluster those that the node has refused are
-        repeated at the owner of the slot."""
+        """The replies to requests that are sent in one write. In a cluster those that the node has refused
+        are repeated at the owner of the slot."""
         if self.door.guards and self.is_elsewhere:
             self.drop()  # no request is under way here, so the next connection can send this one
         self.send_or_fail(packed[0] if len(packed) == 1 else b"".join(packed))
@@ -275,8 +275,8 @@ class RedisConnection:
         self.door.look_again(reply, tries, until)
 
     def is_refused(self, reply: Any) -> bool:
-        """Whether a node of a cluster has refused a request whose reply was read apart. Then the connection is
-        closed, and the request can be sent again: it goes to the owner of the slot."""
+        """Whether a node of a cluster has refused a request whose reply was read separately. Then the
+        connection is closed, and a repeated request goes to the owner of the slot."""
         if not self.door.refuses(reply):
             return False
         self._look_again(reply, 1, time.monotonic() + self.door.connect_timeout_s)
@@ -304,8 +304,8 @@ class RedisConnection:
         return replies
 
     def _safe_replies(self, packed: bytes, count: int) -> list[Any]:
-        """The `count` replies to a command or a transaction, as safe_calls() sends them. A transaction of which a
-        node refuses any part is not executed at all."""
+        """The `count` replies to a command or a transaction, as safe_calls() sends them. A transaction of
+        which a node refuses any part is not executed at all."""
         tries, until = 0, time.monotonic() + self.door.connect_timeout_s
         while True:
             try:

@@ -180,8 +180,8 @@ class ServerSelector:
         return self.cluster is not None and bool(self.cluster.refuses(reply))
 
     def look_again(self, reply: ReplyError, tries: int, until: float) -> None:
-        """After a refusal: return when a repeat makes sense. tries: how often this request was refused before.
-        Raises BrokerDown after `until`, by time.monotonic()."""
+        """After a refusal: return when a repeat makes sense. tries: how often this request was refused
+        before. Raises BrokerDown after `until`, by time.monotonic()."""
         known = self.cluster.learn(reply)
         if time.monotonic() >= until:
             self.fail(reply)

@@ -2,8 +2,8 @@
 
 In:  `redis+cluster://h1:7000,h2:7000` or `rediss+cluster://…`, and connections to single nodes.
 Out: the owner's connection, and what the nodes report of the cluster.
-All keys of a fleet are in one slot, since every step that must be atomic is one script: the prefix of the keys
-has a hash tag, and gets one when it has none.
+All keys of a fleet are in one slot, since every step that must be atomic is one script: the prefix of the
+keys has a hash tag, and gets one when it has none.
 Next: brokers/redis/servers.py.
 """
 
@@ -23,8 +23,6 @@ from qcore.errors import ConfigError, mask_url
 MARK = "+cluster://"
 SLOTS = 16_384
 DEFAULT_PREFIX = "{qcore}"
-#: A node that answers with one of these has not executed the request.
-_REFUSED = ("MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN", "READONLY")
 
 
 def slot_of(key: str) -> int:
@@ -54,8 +52,8 @@ def key_options(options: dict[str, Any]) -> dict[str, Any]:
         results = tagged + results
     elif slot_of(results) != slot_of(tagged):
         raise ConfigError(
-            f"in a Redis cluster all keys of a fleet are in one slot: the prefix of the results '{results}' and "
-            f"that of the broker '{tagged}' must have the same text in braces (global_keyprefix)"
+            f"in a Redis cluster all keys of a fleet are in one slot: the prefix of the results '{results}' "
+            f"and that of the broker '{tagged}' must have the same text in braces (global_keyprefix)"
         )
     return {**options, "global_keyprefix": tagged, "result_prefix": results}
 
@@ -89,9 +87,11 @@ class Cluster:
     def __init__(self, url: str, prefix: str, open_node: Callable[[str], Any]) -> None:
         """open_node opens a connection to a single URL and logs in; it raises CannotConnect."""
         self.prefix, self.slot = prefix, slot_of(prefix)
-        #: keys that never exist. While the slot moves, a node refuses a script that names one of its keys that is
-        #: missing, before it runs; so no script stops half-way, where it would find that a key has moved.
+        #: Keys that never exist. While the slot moves, a node refuses a script before it runs when a key that
+        #: the request names is missing; so no script stops half-way because a key has moved.
         self.guards = (f"{prefix}qcore.whole.1", f"{prefix}qcore.whole.2")
+        #: A node that answers with one of these has not executed the request.
+        self._refusals = (f"MOVED {self.slot} ", f"ASK {self.slot} ", "TRYAGAIN", "CLUSTERDOWN", "READONLY")
         self._open_node = open_node
         urls = split_urls(url)
         if not all(MARK in one for one in urls):
@@ -167,12 +167,12 @@ class Cluster:
         return made
 
     def refuses(self, reply: object) -> bool:
-        """Whether this reply means that the node has not executed the request: the slot is elsewhere, is being
-        moved, or is not served now."""
-        return isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_REFUSED)
+        """Whether this reply means that the node has not executed the request: the slot is elsewhere, is
+        being moved, or is not served now."""
+        return isinstance(reply, hiredis.ReplyError) and str(reply).startswith(self._refusals)
 
     def learn(self, reply: object) -> bool:
-        """Draw conclusions from a refusal; returns whether the owner is known now, else it is wise to wait."""
+        """Note what a refusal says; returns whether the owner is known now. If not, the caller waits."""
         words, asked = str(reply).split(), self.owner
         if words[0] == "MOVED":
             host, _, port = words[2].rpartition(":")
