@@ -132,6 +132,19 @@ class RealCluster:
             node.command("SETSLOT", SLOT, "NODE", target.id)
         wait_for(lambda: self.owner() is target, 60, "the slot has moved")
 
+    def uncover(self, node: ClusterNode) -> int:
+        """Take one slot away from a primary, on all nodes: the cluster is down. Returns the slot."""
+        slot = next(int(r[0]) for r in node.command("SLOTS") if r[2][2].decode() == node.id)
+        for one in self.nodes:
+            one.command("DELSLOTS", slot)
+        wait_for(lambda: "cluster_state:fail" in self.owner().command("INFO").decode(), 60, "it is down")
+        return slot
+
+    def cover(self, node: ClusterNode, slot: int) -> None:
+        """Give the slot back to its primary."""
+        node.command("ADDSLOTS", slot)
+        wait_for(lambda: all(self._agrees(one) for one in self.nodes), 60, "all slots are served")
+
     def close(self) -> None:
         for node in self.nodes:
             node.stop()

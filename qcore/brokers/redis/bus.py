@@ -52,6 +52,7 @@ class RedisSubscription(Subscription):
             # As in kombu: the binding table lists who receives commands.
             self._member = keys.member("", "", f"{node}.{exchange}")
         tell_after_fork(self)
+        door.subscriptions.add(self)
         self._listen()
 
     def _listen(self) -> None:
@@ -101,6 +102,8 @@ class RedisSubscription(Subscription):
                 said = self._link.poll()
             if said is False:
                 if self._bell.drain_pipe() and not self._closed:
+                    if self._link.is_elsewhere:
+                        continue
                     return None
                 if self._closed:
                     raise BrokerDown(self._link.door.url, "the subscription is closed")
@@ -128,6 +131,7 @@ class RedisSubscription(Subscription):
                 pass  # a stale name in the table, which foreign_members() allows for
 
     def after_fork(self) -> None:
+        self._link.door.subscriptions.discard(self)
         self._link.drop()
 
 

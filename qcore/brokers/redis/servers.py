@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
+from weakref import WeakSet
 
 import hiredis
 
@@ -54,6 +55,8 @@ class ServerSelector:
         self._options = options
         self._sentinel: Any = None
         self.cluster: Any = None  # in a cluster: topology/cluster.py
+        #: woken when a cluster has another owner of the slot: PUBLISH counts only those who listen there
+        self.subscriptions: WeakSet[Any] = WeakSet()
         #: the options from which the names of keys are made
         self.key_options = options
         #: keys that every script names in addition, so that a node refuses it while the slot is being moved
@@ -100,8 +103,11 @@ class ServerSelector:
                 made, node = self.cluster.connect()
             except CannotConnect as exc:
                 raise BrokerDown(self.url, str(exc)) from exc
-            self._primary = f"redis://{node}/{self.db}"
-            return made, self._primary
+            place = f"redis://{node}/{self.db}"
+            before, self._primary = self._primary, place
+            for subscription in list(self.subscriptions) if before not in ("", place) else ():
+                subscription.wake()
+            return made, place
         if self._endpoints is None:
             host, port = self._sentinel.primary()
             try:
