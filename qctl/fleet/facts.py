@@ -70,6 +70,8 @@ class Facts(msgspec.Struct):
     symptoms: list[Symptom]
     keeps_results: bool
     round_trip_s: float
+    #: the nodes of a cluster and the one that has the data, in one sentence; '' elsewhere
+    cluster: str = ""
     #: whether other hosts can reach the broker
     networked: bool = False
     entries: list[EntryFact] = []
@@ -136,6 +138,7 @@ def gather(app: App) -> Facts:
         symptoms=broker.diagnosis.symptoms(),
         keeps_results=app.results.keeps,
         round_trip_s=round_trip_s,
+        cluster=broker.diagnosis.cluster(),
         networked=broker.features.multi_host,
         **_schedule(app),
         without_effect=without_effect(app.conf.without_defaults()),

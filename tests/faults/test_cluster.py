@@ -99,7 +99,9 @@ def test_a_cluster_that_serves_no_slot_is_an_outage_that_names_it(redis_cluster:
     slot = redis_cluster.uncover(first)
 
     try:
-        with pytest.raises(BrokerDown, match=r"slot \d+ of the prefix {qcore} is not served now: CLUSTERDOWN"):
+        with pytest.raises(
+            BrokerDown, match=r"slot \d+ of the prefix {qcore} is not served now: CLUSTERDOWN"
+        ):
             wait_for(lambda: broker.administration.queues() is None, 60)
     finally:
         redis_cluster.cover(first, slot)

@@ -108,7 +108,7 @@ class RedisBroker(Broker):
     def diagnosis(self) -> Diagnosis:
         from qcore.brokers.redis.diagnosis import RedisDiagnosis
 
-        return RedisDiagnosis(self._shared, self._keys, self.consumer)
+        return RedisDiagnosis(self._shared, self._keys, self.consumer, self._door)
 
     @cached_property
     def failed_tasks(self) -> FailedTaskStore:
@@ -360,6 +360,11 @@ class RedisBroker(Broker):
     @property
     def place(self) -> str:
         return self._door.place or super().place
+
+    def info(self) -> dict[str, Any]:
+        cluster = self._door.cluster
+        keys = {} if cluster is None else {"key_prefix": cluster.prefix, "slot": cluster.slot}
+        return {**super().info(), **keys}
 
     def close(self) -> None:
         with self._shared.lock:

@@ -103,7 +103,7 @@ class ServerSelector:
                 made, node = self.cluster.connect()
             except CannotConnect as exc:
                 raise BrokerDown(self.url, str(exc)) from exc
-            place = f"redis://{node}/{self.db}"
+            place = f"{self.cluster.scheme}://{node}/{self.db}"
             before, self._primary = self._primary, place
             for subscription in list(self.subscriptions) if before not in ("", place) else ():
                 subscription.wake()
@@ -194,6 +194,14 @@ class ServerSelector:
         if not known or tries:
             time.sleep(min(0.02 * 2.0 ** min(tries, 4), 0.25))
 
+    def _uncovered(self, text: str) -> str:
+        """Why a cluster is down, as far as its nodes know."""
+        try:
+            gaps = self.cluster.gaps(self.cluster.ranges()) if text.startswith("CLUSTERDOWN") else ""
+        except CannotConnect as exc:
+            return f" ({exc})"
+        return f" (slots without an owner: {gaps})" if gaps else ""
+
     # --- errors
 
     def is_unfit(self, reply: ReplyError) -> bool:
@@ -210,7 +218,7 @@ class ServerSelector:
             if self.cluster is not None and self.cluster.refuses(error):
                 what = "is being moved" if text.startswith(("ASK ", "TRYAGAIN")) else "is not served now"
                 why = f"slot {self.cluster.slot} of the prefix {self.cluster.prefix} {what}: {text}"
-                raise BrokerDown(self.url, why) from error
+                raise BrokerDown(self.url, why + self._uncovered(text)) from error
             if text.startswith("CROSSSLOT") or "do not hash to the same slot" in text:
                 raise ConfigError(
                     "this Redis is in cluster mode, where all keys of a fleet must be in one slot: write "

@@ -103,6 +103,7 @@ class Cluster:
             raise ConfigError(
                 f"a cluster URL begins with redis+cluster:// or rediss+cluster://: {mask_url(url)}"
             )
+        self.scheme = scheme
         self._head = f"{scheme}://{first.netloc.rpartition('@')[0]}{'@' if '@' in first.netloc else ''}"
         self._tail = (first.path.rstrip("/") or "/0") + (f"?{first.query}" if first.query else "")
         self.seeds = [Node(p.hostname or "localhost", p.port or DEFAULT_PORT) for p in parts]
@@ -148,13 +149,13 @@ class Cluster:
                 failed.add(node)
                 reasons[str(exc) if str(node) in str(exc) else f"{node}: {exc}"] = None
                 continue
-            named = next((r.owner for r in ranges if r.first <= self.slot <= r.last), None)
-            if named is None:
+            mine = self.range_of(ranges)
+            if mine is None:
                 reasons[f"no node owns slot {self.slot}, that of the prefix {self.prefix}, says {node}"] = (
                     None
                 )
-            elif named not in failed:
-                yield named
+            elif mine.owner not in failed:
+                yield mine.owner
 
     def _open_primary(self, node: Node) -> Any:
         made = self._open_node(self.url_of(node))
@@ -197,11 +198,17 @@ class Cluster:
         self._last = asked
         return sorted(found)
 
-    def state(self) -> str:
-        """`ok`, or `fail`, as the owner reports it. Raises CannotConnect."""
-        text = self._ask(self.owner or self.seeds[0], "CLUSTER", "INFO").decode()
-        fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-        return str(fields.get("cluster_state", ""))
+    def range_of(self, ranges: list[Range]) -> Range | None:
+        """The one with the fleet's slot."""
+        return next((one for one in ranges if one.first <= self.slot <= one.last), None)
+
+    @staticmethod
+    def gaps(ranges: list[Range]) -> str:
+        """The slots without an owner, `0-5, 7`; '' when there are none."""
+        ends = [-1, *(one.last for one in ranges)]
+        starts = [*(one.first for one in ranges), SLOTS]
+        missing = [(a + 1, b - 1) for a, b in zip(ends, starts, strict=True) if b - a > 1]
+        return ", ".join(f"{a}-{b}" if a < b else str(a) for a, b in missing)
 
     def _ask(self, node: Node, *command: str) -> Any:
         """One command on a connection of its own."""
