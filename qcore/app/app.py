@@ -463,15 +463,13 @@ class App(PeriodicTasks, DeclaredTasks):
             store = "none" if not self.results.keeps else mask_url(self.results.url)
         except (ConfigError, ResultsNotKept) as exc:
             store = str(exc)
-        info = self.broker.info()
-        slot = f" prefix:{info['key_prefix']} slot:{info['slot']}" if "slot" in info else ""
         lines = [
             "",
             f"software -> qcore:{__version__} kombu:{kombu.__version__} py:{platform.python_version()}",
             f"            redis:{redis.__version__}",
             f"platform -> system:{platform.system()} arch:{platform.machine()}",
             f"            kernel version:{platform.release()} imp:{platform.python_implementation()}",
-            f"settings -> transport:{self.broker.name} results:{store}{slot}",
+            f"settings -> transport:{self.broker.name} results:{store}{self.broker.keyspace}",
             "",
             *(f"{k}: {v!r}" for k, v in masked(self.conf.changed()).items()),
         ]

@@ -224,6 +224,11 @@ class Broker(ABC):
         """The URL of the one server that is in use."""
         return split_urls(self.url)[0]
 
+    @property
+    def keyspace(self) -> str:
+        """For `qctl report`: ` prefix:… slot:…` in a cluster; '' elsewhere."""
+        return ""
+
     def info(self) -> dict[str, Any]:
         """Host, port, transport and the like of the server in use, for `inspect stats`; no secrets."""
         parts = urlsplit(self.place)

@@ -25,6 +25,7 @@ class ClusterNode(RedisServer):
             # By itself the second port is 10,000 higher, and that may be none.
             self.options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
         timing = ("--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--repl-diskless-sync-delay", "0")
+        timing += ("--repl-ping-replica-period", "1")  # a replica that has received nothing is not listed
         self.launch([*command, "--save", "", "--appendonly", "no", *self.options, *timing])
         self.id = self.command("MYID").decode()
 
@@ -54,9 +55,8 @@ class RealCluster:
             node.command("SET-CONFIG-EPOCH", number + 1)
             if number < 3:
                 node.command("ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
-            if number:
-                first = self.nodes[0]
-                node.command("MEET", "127.0.0.1", first.port, first.options[3])
+            for other in self.nodes[:number]:
+                node.command("MEET", "127.0.0.1", other.port, other.options[3])
         wait_for(lambda: all(self._agrees(node) for node in self.nodes), 60, "the nodes know each other")
         self.follow()
 

@@ -361,10 +361,10 @@ class RedisBroker(Broker):
     def place(self) -> str:
         return self._door.place or super().place
 
-    def info(self) -> dict[str, Any]:
+    @property
+    def keyspace(self) -> str:
         cluster = self._door.cluster
-        keys = {} if cluster is None else {"key_prefix": cluster.prefix, "slot": cluster.slot}
-        return {**super().info(), **keys}
+        return "" if cluster is None else f" prefix:{cluster.prefix} slot:{cluster.slot}"
 
     def close(self) -> None:
         with self._shared.lock:

@@ -1,5 +1,5 @@
-"""Redis Cluster: redis+cluster:// finds the keys and follows them; for other URLs one sentence says what to set,
-and with that everything works on one slot."""
+"""Redis Cluster: redis+cluster:// finds the keys and follows them. For other URLs one sentence says what to
+set, and with that everything works on one slot."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ from pathlib import Path
 import pytest
 
 from qcore import App, chord, signature
+from qcore.brokers.contract.records import Message, Settlement
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.servers import ReplyError, ServerSelector
 from qcore.brokers.redis.topology.cluster import DEFAULT_PREFIX, Cluster, Node, Range, key_options, slot_of
 from qcore.brokers.registry import open_broker
 from qcore.brokers.shared.endpoints import split_urls
-from qcore.errors import ConfigError
-from tests.qcore.brokers.test_redis_acl import use_every_step
+from qcore.errors import BrokerDown, ConfigError
+from tests.contracts.broker_contract import broker, opened, queue
+from tests.contracts.bus_contract import BusContract
+from tests.contracts.consuming import take
+from tests.contracts.delay_contract import Waking
+from tests.qcore.brokers.test_redis_acl import PASSWORD, published_acl, use_every_step
 from tests.support.processes import ROOT, Processes
 from tests.support.redis_cluster import SLOT, RealCluster
 from tests.support.redis_server import ClusterServer, RedisServer, require_server
+
+__all__ = ["broker", "opened", "queue"]
 
 PROJECT = "tests.projects.served"
 CELERY_CODE = """
@@ -279,3 +286,50 @@ def test_a_server_that_is_no_cluster_is_refused_in_one_sentence(redis_server: Re
         open_broker(url).check()
     with pytest.raises(ConfigError, match="contains only cluster URLs"):
         open_broker(f"{url};{redis_server.url}")
+
+
+def test_the_published_permissions_and_one_more_are_enough_in_a_cluster(redis_cluster: RealCluster) -> None:
+    for node in redis_cluster.nodes:
+        with node.client() as client:
+            client.execute_command("ACL", "SETUSER", *published_acl().split()[1:], "+cluster|slots")
+    app = App("acl", broker=redis_cluster.url.replace("//", f"//qcore:{PASSWORD}@"), set_as_current=False)
+
+    app.send_task("served.add", (1, 2))
+    assert len(take(app.broker.consumer(["celery"]), 1)) == 1
+    assert "of the prefix {qcore}" in app.broker.diagnosis.cluster()
+    assert app.broker.diagnosis.symptoms() is not None
+
+    app.close()
+
+
+def test_while_the_slot_moves_a_step_is_refused_as_a_whole(redis_cluster: RealCluster) -> None:
+    broker = open_broker(redis_cluster.url, {"connect_timeout_s": 0.3})
+    broker.publish([Message(b"%d" % i, queue="q") for i in range(5)])
+    consumer = broker.consumer(["q"])
+    held = take(consumer, 2)
+    consumer.arm()
+    move = redis_cluster.begin_move()
+    redis_cluster.move_keys(*move, limit=2)
+
+    with pytest.raises(BrokerDown, match=rf"slot {SLOT} of the prefix {{qcore}} is being moved"):
+        consumer.claim(2)
+    with pytest.raises(BrokerDown, match="is being moved"):
+        consumer.settle([Settlement(d) for d in held])
+    redis_cluster.end_move(*move)
+
+    assert consumer.settle([Settlement(d) for d in held]) == []
+    consumer.reconnect()
+    assert [d.raw for d in take(consumer, 3)] == [b"2", b"3", b"4"]
+    consumer.close()
+    broker.close()
+
+
+@pytest.fixture
+def broker_url(running_cluster: RealCluster) -> str:
+    with running_cluster.owner().client() as client:
+        client.flushall()
+    return running_cluster.url
+
+
+class TestContract(BusContract, Waking):
+    """A part of the contract: what needs connections that wait, and those of several brokers."""
