@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from qcore import App, chord, signature
-from qcore.brokers.contract.records import Message, Settlement
+from qcore.brokers.contract.records import Message, Settle, Settlement
 from qcore.brokers.redis.keys import Keys
 from qcore.brokers.redis.servers import ReplyError, ServerSelector
 from qcore.brokers.redis.topology.cluster import DEFAULT_PREFIX, Cluster, Node, Range, key_options, slot_of
@@ -305,19 +305,25 @@ def test_the_published_permissions_and_one_more_are_enough_in_a_cluster(redis_cl
 def test_while_the_slot_moves_a_step_is_refused_as_a_whole(redis_cluster: RealCluster) -> None:
     broker = open_broker(redis_cluster.url, {"connect_timeout_s": 0.3})
     broker.publish([Message(b"%d" % i, queue="q") for i in range(5)])
+    broker.publish([Message(b"late", queue="q", due_at=4e9)])
     consumer = broker.consumer(["q"])
-    held = take(consumer, 2)
+    first, second = take(consumer, 2)
+    consumer.settle([Settlement(first, Settle.QUARANTINE, reason="test")])
     consumer.arm()
+    # All keys that a settlement names are there. The list it sends to is not, which would end it half-way.
     move = redis_cluster.begin_move()
-    redis_cluster.move_keys(*move, limit=2)
+    settled = [Settlement(second, sends=(Message(b"next", queue="new"),))]
 
-    with pytest.raises(BrokerDown, match=rf"slot {SLOT} of the prefix {{qcore}} is being moved"):
-        consumer.claim(2)
-    with pytest.raises(BrokerDown, match="is being moved"):
-        consumer.settle([Settlement(d) for d in held])
+    for _ in range(2):
+        with pytest.raises(BrokerDown, match=rf"slot {SLOT} of the prefix {{qcore}} is being moved"):
+            consumer.settle(settled)
+        with pytest.raises(BrokerDown, match="is being moved"):
+            consumer.claim(2)
+        redis_cluster.move_keys(*move, limit=2)
     redis_cluster.end_move(*move)
 
-    assert consumer.settle([Settlement(d) for d in held]) == []
+    assert consumer.settle(settled) == []
+    assert broker.administration.peek("new") == [b"next"]
     consumer.reconnect()
     assert [d.raw for d in take(consumer, 3)] == [b"2", b"3", b"4"]
     consumer.close()
