@@ -90,7 +90,7 @@ class RedisSubscription(Subscription):
         if self._closed:
             raise BrokerDown(self._link.door.url, "the subscription is closed")
         while True:
-            if self._link.is_elsewhere:
+            if self._link.has_moved:
                 self._link.drop()
             if not self._link.is_open:
                 self._listen()
@@ -102,7 +102,7 @@ class RedisSubscription(Subscription):
                 said = self._link.poll()
             if said is False:
                 if self._bell.drain_pipe() and not self._closed:
-                    if self._link.is_elsewhere:
+                    if self._link.has_moved:
                         continue
                     return None
                 if self._closed:
@@ -168,7 +168,7 @@ class RedisInbox(Inbox):
                 self._enter()
             left = INBOX_BLOCK_S if until is None else until - time.monotonic()
             if not self._waiting:
-                if self._link.is_elsewhere:
+                if self._link.has_moved:
                     self._link.drop()
                 # With no time left a plain RPOP is enough; else BRPOP waits in the server.
                 if left <= 0:

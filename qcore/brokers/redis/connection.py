@@ -58,9 +58,10 @@ class RedisConnection:
         return self._sock is not None
 
     @property
-    def is_elsewhere(self) -> bool:
-        """Whether it is open, and this process uses another server now."""
-        return self._sock is not None and self._place != self.door.place
+    def has_moved(self) -> bool:
+        """Whether it is open in a cluster, and the slot is at another node now, with all keys. Without a
+        cluster another server has other keys, and a new connection to it is an outage to recover from."""
+        return bool(self.door.guards) and self._sock is not None and self._place != self.door.place
 
     def fileno(self) -> int:
         return self._sock.fileno() if self._sock is not None else -1
@@ -251,7 +252,7 @@ class RedisConnection:
     def _replies(self, packed: list[bytes]) -> list[Any]:
         """The replies to requests that are sent in one write. In a cluster those that the node has refused
         are repeated at the owner of the slot."""
-        if self.door.guards and self.is_elsewhere:
+        if self.has_moved:
             self.drop()  # no request is under way here, so the next connection can send this one
         self.send_or_fail(packed[0] if len(packed) == 1 else b"".join(packed))
         replies = [self.read() for _ in packed]

@@ -66,7 +66,7 @@ class ResultWaits:
             if said is False:
                 if until is not None and time.monotonic() >= until:
                     return None
-                if not link.is_elsewhere:
+                if not link.has_moved:
                     link.send_command("GET", key)
                     unanswered = 1
                     continue
@@ -96,7 +96,7 @@ class ResultWaits:
                 if not self._idle:
                     break
                 link, before = self._idle.pop()
-            if link.is_elsewhere:
+            if link.has_moved:
                 link.drop()
                 continue
             try:
@@ -177,7 +177,7 @@ class RedisResultWatch(ResultWatch):
 
     def _up_to_date(self) -> RedisConnection:
         """The connection, with what has changed written to it. A new one subscribes to everything."""
-        if self._link is not None and self._link.is_elsewhere:
+        if self._link is not None and self._link.has_moved:
             self._drop()
         link = self._link
         with self._lock:

@@ -116,12 +116,14 @@ class RedisWakeups:
                 self._unwatch(watch)
 
     def _block(self, watch: QueueWatch, owner: Owner) -> None:
-        if watch.owner is not owner:
+        moved = watch.link.has_moved
+        if moved:
+            watch.link.drop()
+        if moved or watch.owner is not owner:
             # Recorded first, so that a reaper finds what the wake-up may take.
             self._link.call("SADD", owner.watched, watch.source)
+        if watch.owner is not owner:
             watch.owner, watch.waiting = owner, 0
-        if watch.link.is_elsewhere:
-            watch.link.drop()
         watch.link.identify()
         command = ("BLMOVE", watch.source, f"{owner.claim} {watch.source}", "RIGHT", "LEFT", BLOCK_S)
         watch.link.send_command(*command)

@@ -40,8 +40,8 @@ class HealthFile:
     def start(self) -> None:
         if self._kind == wire.SOLO and self.manager.every_s != math.inf:
             log.warning(
-                "the watchdog of systemd ends this worker when a task runs for %g s: the solo pool runs tasks "
-                "in the loop that reports to it; remove WatchdogSec= from the unit, or use another pool",
+                "the watchdog of systemd ends this worker when a task runs for %g s: the solo pool runs "
+                "tasks in the loop that reports to it; remove WatchdogSec= or use another pool",
                 self.manager.every_s * 2,
             )
         try:

@@ -156,6 +156,8 @@ class Cluster:
                 )
             elif mine.owner not in failed:
                 yield mine.owner
+            else:
+                reasons[f"{node} names {mine.owner} as the owner of slot {self.slot}"] = None
 
     def _open_primary(self, node: Node) -> Any:
         made = self._open_node(self.url_of(node))
@@ -188,7 +190,7 @@ class Cluster:
 
     def ranges(self, node: Node | None = None) -> list[Range]:
         """Who owns which slots, as this node knows it (or the owner). Raises CannotConnect."""
-        asked = node or self.owner or self.seeds[0]
+        asked = node or self.owner or self._last or self.seeds[0]
         answer = self._ask(asked, "CLUSTER", "SLOTS")
         found = []
         for first, last, owner, *replicas in answer:
