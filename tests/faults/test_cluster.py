@@ -82,6 +82,8 @@ def test_the_owner_is_killed_and_what_was_replicated_is_not_lost(
     new = redis_cluster.owner()  # tasks that were claimed before can be finished before the fail-over
     client.broker.check()
     assert client.broker.place == new.url != old.url
+    fleet.publish_many(20, prefix="later")
+    wait_for(fleet.history.all_finished, 120, "the tasks published after the fail-over finished")
     worker.term()
     assert worker.wait(60) == 0
     no_surprises([worker])
