@@ -70,8 +70,6 @@ class Facts(msgspec.Struct):
     symptoms: list[Symptom]
     keeps_results: bool
     round_trip_s: float
-    #: the nodes of a cluster and the one that has the data, in one sentence; '' elsewhere
-    cluster: str = ""
     #: whether other hosts can reach the broker
     networked: bool = False
     entries: list[EntryFact] = []
@@ -82,6 +80,8 @@ class Facts(msgspec.Struct):
     twins: dict[str, list[str]] = {}
     #: how many answered; several of one name count separately
     workers: int = 0
+    #: the nodes of a cluster and the one that has the data, in one sentence; '' elsewhere
+    cluster: str = ""
 
     @property
     def nodes(self) -> set[str]:
