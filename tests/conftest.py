@@ -9,6 +9,7 @@ import pytest
 
 pytest_plugins = [
     "tests.support.redis_server",
+    "tests.support.redis_cluster",
     "tests.support.rabbit_server",
     "tests.support.memcached_server",
     "tests.support.certificates",

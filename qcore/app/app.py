@@ -463,13 +463,15 @@ class App(PeriodicTasks, DeclaredTasks):
             store = "none" if not self.results.keeps else mask_url(self.results.url)
         except (ConfigError, ResultsNotKept) as exc:
             store = str(exc)
+        broker = self.broker
+        facts = f"transport:{broker.name}", f"results:{store}", broker.keyspace, broker.weakened
         lines = [
             "",
             f"software -> qcore:{__version__} kombu:{kombu.__version__} py:{platform.python_version()}",
             f"            redis:{redis.__version__}",
             f"platform -> system:{platform.system()} arch:{platform.machine()}",
             f"            kernel version:{platform.release()} imp:{platform.python_implementation()}",
-            f"settings -> transport:{self.broker.name} results:{store} {self.broker.weakened}".rstrip(),
+            f"settings -> {' '.join(filter(None, facts))}",
             "",
             *(f"{k}: {v!r}" for k, v in masked(self.conf.changed()).items()),
         ]

@@ -36,7 +36,10 @@ OF_DATABASE = (
     "database_table_schemas",
 )
 #: schemes of stores that keep compressed results: Celery's, and qcore's own
-COMPRESSIBLE = ("", "redis", "rediss", "sentinel", "unix", "redis+socket", "file", "sqlite", "memory")
+COMPRESSIBLE = (
+    *("", "redis", "rediss", "redis+cluster", "rediss+cluster", "redis+socket", "sentinel", "unix"),
+    *("file", "sqlite", "memory"),
+)
 #: values of result_backend that take the URL from another setting, as in Celery
 OTHER_SETTINGS = {"cache": "cache_backend", "database": "database_url", "db": "database_url"}
 

@@ -96,7 +96,11 @@ class StoreBackend(Backend):
         if "_client" not in vars(self):
             import redis
 
-            self._client = redis.Redis.from_url(self.store.url)
+            kind: Any = redis.Redis
+            url = self.store.url
+            if "+cluster://" in url:
+                url, kind = url.partition(";")[0].replace("+cluster://", "://"), redis.RedisCluster
+            self._client = kind.from_url(url)
         return self._client
 
     def _forget(self, task_id: str) -> Any:

@@ -229,6 +229,11 @@ class Broker(ABC):
         """Which guarantee of docs/guarantees.md the URL gives up, in a few words; '' for none."""
         return ""
 
+    @property
+    def keyspace(self) -> str:
+        """For `qctl report`: `prefix:… slot:…` in a cluster; '' elsewhere."""
+        return ""
+
     def info(self) -> dict[str, Any]:
         """Host, port, transport and the like of the server in use, for `inspect stats`; no secrets."""
         parts = urlsplit(self.place)

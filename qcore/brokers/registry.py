@@ -21,6 +21,8 @@ brokers: Registry[type[Broker]] = Registry(
     },
     aliases={
         "rediss": "redis",
+        "redis+cluster": "redis",
+        "rediss+cluster": "redis",
         "redis+socket": "redis",
         "unix": "redis",
         "sentinel": "redis",

@@ -38,7 +38,7 @@ try:
     from opentelemetry import propagate, trace
     from opentelemetry.context import Context, attach, detach
     from opentelemetry.propagators.textmap import Getter
-    from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
+    from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 except ImportError:
     raise ConfigError(
         "the setting tracing needs the package opentelemetry-api: pip install 'qctl[otel]'"
@@ -51,6 +51,11 @@ SYSTEM = "celery"
 RETRIED = "traceparent_retried"
 INSTRUMENTATION = "opentelemetry.instrumentation.celery"
 FLUSH_MS = 5_000
+#: the end of the description of a sampler that drops what belongs to a trace that is not sampled
+_NOT_SAMPLED = (
+    "remoteParentNotSampled:AlwaysOffSampler,"
+    "localParentSampled:AlwaysOnSampler,localParentNotSampled:AlwaysOffSampler}"
+)
 _KINDS = {True: SpanKind.INTERNAL, False: SpanKind.CONSUMER}
 
 #: the spans of the send_task() that runs, which end when it returns; None outside of one
@@ -71,6 +76,8 @@ class _Headers(Getter[Mapping[str, Any]]):
 
 
 _HEADERS = _Headers()
+#: the sampler that _is_dropped() saw last, and whether it follows a parent that is not sampled
+_sampler: list[Any] = [None, False]
 _tracer = trace.get_tracer("qcore", __version__)
 
 
@@ -145,6 +152,19 @@ def _flush(**about: Any) -> None:
         flush(FLUSH_MS)
 
 
+def _is_dropped(parent: SpanContext) -> bool:
+    """Whether a span inside `parent` is certainly not recorded: the parent is not, and the sampler of the SDK
+    follows it. Then none is begun, and the context of the parent is passed on, which costs less than half."""
+    if parent.trace_flags.sampled or not parent.is_valid:
+        return False
+    sampler = getattr(trace.get_tracer_provider(), "sampler", None)
+    if sampler is not _sampler[0]:
+        words = sampler.get_description() if sampler is not None else ""
+        follows = words.startswith("ParentBased{") and words.endswith(_NOT_SAMPLED)
+        _sampler[:] = sampler, follows
+    return bool(_sampler[1])
+
+
 # --- the side of the caller
 
 
@@ -188,6 +208,11 @@ def _creates(sender: Any, headers: Any, body: Any, routing_key: str, **about: An
     # A chord's body is published by a worker's main process, in no run: the context of the member that
     # completed it is in its headers.
     context = None if current.get_span_context().is_valid else _context_in(headers)
+    if _is_dropped(trace.get_current_span(context).get_span_context()):
+        headers.pop(RETRIED, None)
+        if context is None:
+            propagate.inject(headers)
+        return
     operation = "create" if spans is None else "send"
     span = _tracer.start_span(
         f"{operation} {sender}",
@@ -250,11 +275,20 @@ def _span_of(run: Run) -> Iterator[None]:
     """The span of a run, which is current in the body of the task and in what follows it."""
     message = run.message
     headers = message.headers
+    context = _context_in(headers)  # the baggage of the caller too
+    if _is_dropped(trace.get_current_span(context).get_span_context()):
+        attached = attach(context)
+        try:
+            if run.body.embed.get("chord"):
+                _mark_chord(run.body.embed)
+            yield
+        finally:
+            detach(attached)
+        return
     links = None
     if RETRIED in headers:
         repeated = trace.get_current_span(_context_in({"traceparent": headers[RETRIED]})).get_span_context()
         links = [Link(repeated)] if repeated.is_valid else None
-    context = _context_in(headers)  # the baggage of the caller too
     span = _tracer.start_span(
         f"process {message.task}",
         context,

@@ -35,7 +35,8 @@ def why_bad(text: str) -> str:
         if any(c.isspace() for c in url):
             return "has white space in it"
         try:
-            _ = urlsplit(url).port
+            for place in url.split(",") if "+cluster://" in url else [url]:
+                _ = urlsplit(place if "://" in place else f"//{place}").port
         except ValueError:
             return "has an invalid port (1 to 65535)"
     return ""

@@ -80,6 +80,8 @@ class Facts(msgspec.Struct):
     twins: dict[str, list[str]] = {}
     #: how many answered; several of one name count separately
     workers: int = 0
+    #: the nodes of a cluster and the one that has the data, in one sentence; '' elsewhere
+    cluster: str = ""
 
     @property
     def nodes(self) -> set[str]:
@@ -136,6 +138,7 @@ def gather(app: App) -> Facts:
         symptoms=broker.diagnosis.symptoms(),
         keeps_results=app.results.keeps,
         round_trip_s=round_trip_s,
+        cluster=broker.diagnosis.cluster(),
         networked=broker.features.multi_host,
         **_schedule(app),
         without_effect=without_effect(app.conf.without_defaults()),

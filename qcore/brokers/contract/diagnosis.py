@@ -58,6 +58,11 @@ class Diagnosis:
         )
         return list(self._fixed) or [unknown]
 
+    def cluster(self) -> str:
+        """The nodes of a cluster, and which one has the data of the fleet, in one sentence; '' where there is
+        no cluster. Raises BrokerDown."""
+        return ""
+
     def mend(self, name: str) -> int:
         """Fix the symptom of that name; returns how many things were fixed. Raises UnknownName."""
         raise UnknownName("symptom that can be mended here", name, [])

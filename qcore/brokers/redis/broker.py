@@ -1,7 +1,7 @@
 """The Redis and Valkey broker, on Celery's own queue lists.
 
-In:  redis://, rediss://, unix:// and sentinel:// URLs, or a list of them.  Out: the whole contract,
-results included.
+In:  redis://, rediss://, unix://, sentinel:// and redis+cluster:// URLs, or a list of them.  Out: the whole
+contract, results included.
 Queues, bindings, control and result keys are kombu's, so both kinds of workers share them. Messages
 in flight are in qcore's own ledgers (brokers/redis/consumer.py), which Celery neither reads nor changes.
 """
@@ -74,7 +74,7 @@ class RedisBroker(Broker):
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         super().__init__(url, options)
         self._door = ServerSelector(url, self.options)
-        self._keys = Keys(self._door.db, self.options)
+        self._keys = Keys(self._door.db, self._door.key_options)
         self._failure_limits = limits_of(self.options)
         self._shared = SharedConnection(self._door)
         self._renew_waits()
@@ -110,7 +110,7 @@ class RedisBroker(Broker):
     def diagnosis(self) -> Diagnosis:
         from qcore.brokers.redis.diagnosis import RedisDiagnosis
 
-        return RedisDiagnosis(self._shared, self._keys, self.consumer)
+        return RedisDiagnosis(self._shared, self._keys, self.consumer, self._door)
 
     @cached_property
     def failed_tasks(self) -> FailedTaskStore:
@@ -366,6 +366,11 @@ class RedisBroker(Broker):
     @property
     def place(self) -> str:
         return self._door.place or super().place
+
+    @property
+    def keyspace(self) -> str:
+        cluster = self._door.cluster
+        return "" if cluster is None else f"prefix:{cluster.prefix} slot:{cluster.slot}"
 
     def close(self) -> None:
         with self._shared.lock:

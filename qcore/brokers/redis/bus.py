@@ -52,6 +52,7 @@ class RedisSubscription(Subscription):
             # As in kombu: the binding table lists who receives commands.
             self._member = keys.member("", "", f"{node}.{exchange}")
         tell_after_fork(self)
+        door.subscriptions.add(self)
         self._listen()
 
     def _listen(self) -> None:
@@ -88,9 +89,11 @@ class RedisSubscription(Subscription):
         until = None if timeout_s is None else time.monotonic() + timeout_s
         if self._closed:
             raise BrokerDown(self._link.door.url, "the subscription is closed")
-        if not self._link.is_open:
-            self._listen()
         while True:
+            if self._link.has_moved:
+                self._link.drop()
+            if not self._link.is_open:
+                self._listen()
             said = self._link.poll()
             if said is False:
                 look = self._probe()
@@ -99,6 +102,8 @@ class RedisSubscription(Subscription):
                 said = self._link.poll()
             if said is False:
                 if self._bell.drain_pipe() and not self._closed:
+                    if self._link.has_moved:
+                        continue
                     return None
                 if self._closed:
                     raise BrokerDown(self._link.door.url, "the subscription is closed")
@@ -126,6 +131,7 @@ class RedisSubscription(Subscription):
                 pass  # a stale name in the table, which foreign_members() allows for
 
     def after_fork(self) -> None:
+        self._link.door.subscriptions.discard(self)
         self._link.drop()
 
 
@@ -162,6 +168,8 @@ class RedisInbox(Inbox):
                 self._enter()
             left = INBOX_BLOCK_S if until is None else until - time.monotonic()
             if not self._waiting:
+                if self._link.has_moved:
+                    self._link.drop()
                 # With no time left a plain RPOP is enough; else BRPOP waits in the server.
                 if left <= 0:
                     found = self._link.call("RPOP", self._list)
@@ -182,6 +190,8 @@ class RedisInbox(Inbox):
                     return None  # the BRPOP continues; the next get() reads its answer
                 continue
             self._waiting = False
+            if self._link.is_refused(said):
+                continue
             if isinstance(said, ReplyError):
                 self._link.door.fail(said)
             if said is not None:

@@ -57,6 +57,12 @@ class RedisConnection:
     def is_open(self) -> bool:
         return self._sock is not None
 
+    @property
+    def has_moved(self) -> bool:
+        """Whether it is open in a cluster, and the slot is at another node now, with all keys. Without a
+        cluster another server has other keys, and a new connection to it is an outage to recover from."""
+        return bool(self.door.guards) and self._sock is not None and self._place != self.door.place
+
     def fileno(self) -> int:
         return self._sock.fileno() if self._sock is not None else -1
 
@@ -237,12 +243,45 @@ class RedisConnection:
 
     def calls(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Send several commands in one write; raises the first error when all replies are read."""
-        self.send_or_fail(pack(commands[0]) if len(commands) == 1 else b"".join([pack(c) for c in commands]))
-        replies = [self.read() for _ in commands]
+        replies = self._replies([pack(c) for c in commands])
         for reply in replies:
             if isinstance(reply, ReplyError):
                 self.fail(reply)
         return replies
+
+    def _replies(self, packed: list[bytes]) -> list[Any]:
+        """The replies to requests that are sent in one write. In a cluster those that the node has refused
+        are repeated at the owner of the slot."""
+        if self.has_moved:
+            self.drop()  # no request is under way here, so the next connection can send this one
+        self.send_or_fail(packed[0] if len(packed) == 1 else b"".join(packed))
+        replies = [self.read() for _ in packed]
+        if not self.door.guards:
+            return replies
+        tries, until = 0, time.monotonic() + self.door.connect_timeout_s
+        while refused := [i for i, reply in enumerate(replies) if self.door.refuses(reply)]:
+            first = refused[0]
+            if len(refused) < len(replies) - first:
+                self.drop()  # later ones were executed before earlier ones: the caller starts again
+                self.door.fail(replies[first])
+            self._look_again(replies[first], tries, until)
+            tries += 1
+            self.send_or_fail(b"".join(packed[first:]))
+            replies[first:] = [self.read() for _ in packed[first:]]
+        return replies
+
+    def _look_again(self, reply: ReplyError, tries: int, until: float) -> None:
+        """Leave a node that refuses; the next request goes to the owner of the slot. Raises BrokerDown."""
+        self.drop()
+        self.door.look_again(reply, tries, until)
+
+    def is_refused(self, reply: Any) -> bool:
+        """Whether a node of a cluster has refused a request whose reply was read separately. Then the
+        connection is closed, and a repeated request goes to the owner of the slot."""
+        if not self.door.refuses(reply):
+            return False
+        self._look_again(reply, 1, time.monotonic() + self.door.connect_timeout_s)
+        return True
 
     def safe_calls(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """calls() in one transaction, repeated once on a new connection when the first connection was found
@@ -254,14 +293,7 @@ class RedisConnection:
             packed = pack(commands[0])
         else:
             packed = b"".join([pack(c) for c in (("MULTI",), *commands, ("EXEC",))])
-        try:
-            self.send(packed)
-        except NotSent:
-            try:
-                self.send(packed)
-            except NotSent as exc:
-                raise BrokerDown(self.door.url, exc) from exc
-        replies = [self.read() for _ in range(1 if single else len(commands) + 2)]
+        replies = self._safe_replies(packed, 1 if single else len(commands) + 2)
         for reply in replies:
             if isinstance(reply, ReplyError):
                 self.fail(reply)
@@ -272,13 +304,28 @@ class RedisConnection:
                     self.fail(reply)
         return replies
 
+    def _safe_replies(self, packed: bytes, count: int) -> list[Any]:
+        """The `count` replies to a command or a transaction, as safe_calls() sends them. A transaction of
+        which a node refuses any part is not executed at all."""
+        tries, until = 0, time.monotonic() + self.door.connect_timeout_s
+        while True:
+            try:
+                self.send(packed)
+            except NotSent:
+                self.send_or_fail(packed)
+            replies = [self.read() for _ in range(count)]
+            refused = next(filter(self.door.refuses, replies), None) if self.door.guards else None
+            if refused is None:
+                return replies
+            self._look_again(refused, tries, until)
+            tries += 1
+
     def run(self, script: Script, keys: Sequence[Any], arguments: Sequence[Any], safe: bool = False) -> Any:
         """Run a script by its digest; its text is sent only when the server does not have it."""
         if safe and self.is_stale():
             self.drop()
-        rest = (len(keys), *keys, *arguments)
-        self.send_command(*script.head, *rest)
-        reply = self.read()
+        rest = self._rest(keys, arguments)
+        (reply,) = self._replies([pack((*script.head, *rest))])
         if isinstance(reply, ReplyError):
             return self._spell_out(reply, script, rest)
         return reply
@@ -286,21 +333,23 @@ class RedisConnection:
     def _spell_out(self, reply: ReplyError, script: Script, rest: Sequence[Any]) -> Any:
         """Send the text of a script whose digest is unknown to the server."""
         if str(reply).startswith("NOSCRIPT"):
-            self.send_command("EVAL", script.text, *rest)
-            reply = self.read()
+            (reply,) = self._replies([pack(("EVAL", script.text, *rest))])
         if isinstance(reply, ReplyError):
             self.fail(reply)
         return reply
 
     def run_all(self, calls: Sequence[Call]) -> list[Any]:
         """Run scripts in one write, in order; none of them can use results of the earlier ones."""
-        packed = [pack((*c[0].head, len(c[1]), *c[1], *c[2])) for c in calls]
-        self.send_or_fail(b"".join(packed))
-        replies = [self.read() for _ in calls]
+        replies = self._replies([pack((*c[0].head, *self._rest(c[1], c[2]))) for c in calls])
         for i, (script, keys, arguments) in enumerate(calls):
             if isinstance(replies[i], ReplyError):
-                replies[i] = self._spell_out(replies[i], script, (len(keys), *keys, *arguments))
+                replies[i] = self._spell_out(replies[i], script, self._rest(keys, arguments))
         return replies
+
+    def _rest(self, keys: Sequence[Any], arguments: Sequence[Any]) -> tuple[Any, ...]:
+        """What follows the script in a request: the number of keys, the keys, the arguments."""
+        guards = self.door.guards
+        return (len(keys) + len(guards), *keys, *guards, *arguments)
 
 
 class SharedConnection:

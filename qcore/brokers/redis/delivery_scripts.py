@@ -99,7 +99,7 @@ for i = 4 + lists, 3 + lists + shelves do
   end
 end
 local woken = {}
-for i = 4 + lists + shelves, #KEYS do
+for i = 4 + lists + shelves, #ARGV - 4 + lists + shelves do
   local source, count = ARGV[i - lists - shelves + 4], 0
   while room > 0 or off[source] do
     local raw = redis.call('RPOP', KEYS[i])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.diagnosis import (
@@ -23,6 +24,8 @@ from qcore.brokers.contract.diagnosis import (
 )
 from qcore.brokers.redis.connection import SharedConnection
 from qcore.brokers.redis.keys import Keys
+from qcore.brokers.redis.servers import ServerSelector
+from qcore.brokers.redis.socket_tcp import CannotConnect
 from qcore.errors import BrokerDown, BrokerError, UnknownName
 
 LOOK_S = 2.0  # the longest time spent on scanning, seconds
@@ -36,14 +39,66 @@ class RedisDiagnosis(Diagnosis):
     """Problems and guarantees of one database."""
 
     def __init__(
-        self, shared: SharedConnection, keys: Keys, open_consumer: Callable[[Sequence[str]], Consumer]
+        self,
+        shared: SharedConnection,
+        keys: Keys,
+        open_consumer: Callable[[Sequence[str]], Consumer],
+        door: ServerSelector,
     ) -> None:
         """open_consumer opens one on the given queues, whose reap() mends what is stuck in flight."""
         super().__init__("redis")
         self._shared, self._keys, self._open_consumer = shared, keys, open_consumer
+        self._door = door
 
     def symptoms(self) -> list[Symptom]:
-        return [*self._left_over(), *self._stuck(), *self._held_by_celery(), *self._settings()]
+        return [
+            *self._cluster_symptoms(),
+            *self._left_over(),
+            *self._stuck(),
+            *self._held_by_celery(),
+            *self._settings(),
+        ]
+
+    def _ranges(self) -> list[Any]:
+        """Who owns which slots of the cluster."""
+        try:
+            found: list[Any] = self._door.cluster.ranges()
+        except CannotConnect as exc:
+            raise BrokerDown(self._door.url, str(exc)) from exc
+        return found
+
+    def cluster(self) -> str:
+        found = self._door.cluster
+        if found is None:
+            return ""
+        ranges = self._ranges()
+        mine = found.range_of(ranges)
+        owners = sorted({str(one.owner) for one in ranges})
+        replicas = f" (replica {', '.join(map(str, mine.replicas))})" if mine and mine.replicas else ""
+        owner = f"{mine.owner}{replicas}" if mine else "no node"
+        return (
+            f"slot {found.slot} of the prefix {found.prefix} is at {owner}; primaries of the cluster: "
+            f"{', '.join(owners)}"
+        )
+
+    def _cluster_symptoms(self) -> Iterator[Symptom]:
+        found = self._door.cluster
+        if found is None:
+            return
+        ranges = self._ranges()
+        mine = found.range_of(ranges)
+        if mine is not None and not mine.replicas:
+            what = (
+                f"{mine.owner}, which owns slot {found.slot} of the prefix {found.prefix}, has no replica: "
+                "when it fails, nothing runs until it is back"
+            )
+            fix = f"redis-cli --cluster add-node HOST:PORT {mine.owner} --cluster-slave"
+            yield Symptom("cluster-no-replica", WARNING, what, fix)
+        if gaps := found.gaps(ranges):
+            what = (
+                f"these slots of the cluster have no owner: {gaps}; by default it then refuses all requests"
+            )
+            yield Symptom("cluster-uncovered", ERROR, what, f"redis-cli --cluster fix {ranges[0].owner}")
 
     def mend(self, name: str) -> int:
         if name in LEFT_OVER:

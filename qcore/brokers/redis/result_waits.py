@@ -66,7 +66,14 @@ class ResultWaits:
             if said is False:
                 if until is not None and time.monotonic() >= until:
                     return None
-                link.send_command("GET", key)
+                if not link.has_moved:
+                    link.send_command("GET", key)
+                    unanswered = 1
+                    continue
+                link.drop()
+            if not link.is_open or link.is_refused(said):
+                link.call("HELLO", "3")
+                link.send_or_fail(pack(("SUBSCRIBE", key)) + pack(("GET", key)))
                 unanswered = 1
                 continue
             if isinstance(said, ReplyError):
@@ -89,6 +96,9 @@ class ResultWaits:
                 if not self._idle:
                     break
                 link, before = self._idle.pop()
+            if link.has_moved:
+                link.drop()
+                continue
             try:
                 while link.poll() is not False:
                     pass  # late messages of the last channel
@@ -147,6 +157,9 @@ class RedisResultWatch(ResultWatch):
             while True:
                 link = self._up_to_date()
                 while (said := link.poll()) is not False:
+                    if link.is_refused(said):
+                        self._drop()  # the next one subscribes to everything again
+                        break
                     if isinstance(said, ReplyError):
                         link.fail(said)
                     if (meta := self._meta_in(said)) is not None:
@@ -154,7 +167,8 @@ class RedisResultWatch(ResultWatch):
                 now = time.monotonic()
                 if found or now >= until:
                     return found
-                self._sleep(link, min(until, self._look_at) - now)
+                if self._link is link:
+                    self._sleep(link, min(until, self._look_at) - now)
         except BrokerDown:
             self._drop()
             if found:
@@ -163,6 +177,8 @@ class RedisResultWatch(ResultWatch):
 
     def _up_to_date(self) -> RedisConnection:
         """The connection, with what has changed written to it. A new one subscribes to everything."""
+        if self._link is not None and self._link.has_moved:
+            self._drop()
         link = self._link
         with self._lock:
             news, self._news = self._news, []

@@ -1,4 +1,5 @@
-"""How to connect to Redis: one server, a fail-over list of servers, or the primary that Sentinel names.
+"""How to connect to Redis: one server, a fail-over list of servers, the primary that Sentinel names, or the
+owner of the fleet's slot in a cluster.
 
 In:  the broker's URL and options.  Out: logged-in sockets, and errors of qcore/errors.py.
 socket_tcp.py opens ordinary connections, redis-py (socket_redispy.py) all others.
@@ -8,8 +9,10 @@ Next: brokers/redis/connection.py, which sends commands on them.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
+from weakref import WeakSet
 
 import hiredis
 
@@ -22,7 +25,7 @@ ReplyError = hiredis.ReplyError
 HEARTBEAT_S = 10.0
 QUIET = 0.6  # after this part of a heartbeat without an answer, a waiting connection sends a probe
 LEAST_CONNECT_S = 0.2
-SENTINEL = "sentinel"
+SENTINEL, CLUSTER = "sentinel", "+cluster://"
 
 _UNFIT = ("READONLY", "MASTERDOWN", "LOADING")
 _NOT_THERE = (*_UNFIT, "NOAUTH", "WRONGPASS", "CLUSTERDOWN", "MISCONF", "BUSY ")
@@ -51,10 +54,19 @@ class ServerSelector:
         self.reply_timeout_s = _seconds(options, "socket_timeout", self.heartbeat_s)
         self._options = options
         self._sentinel: Any = None
+        self.cluster: Any = None  # in a cluster: topology/cluster.py
+        #: woken when a cluster has another owner of the slot: PUBLISH counts only those who listen there
+        self.subscriptions: WeakSet[Any] = WeakSet()
+        #: the options from which the names of keys are made
+        self.key_options = options
+        #: keys that every script names in addition, so that a node refuses it while the slot is being moved
+        self.guards: tuple[str, ...] = ()
         urls = split_urls(url)
         self.db = 0
         self._ways: dict[str, Callable[..., Connection]] = {}
-        if any(one.startswith(f"{SENTINEL}://") for one in urls):
+        if any(CLUSTER in one for one in urls):
+            self._follow_slot(len(urls))
+        elif any(one.startswith(f"{SENTINEL}://") for one in urls):
             if not all(one.startswith(f"{SENTINEL}://") for one in urls):
                 raise ConfigError(f"a list of sentinels contains only sentinel URLs: {mask_url(url)}")
             self._ways[url] = self._way_to_primary()
@@ -62,14 +74,15 @@ class ServerSelector:
             for one in reversed(urls):  # the database of the first URL applies
                 self._ways[one] = self._way(one, len(urls))
         strategy = str(options.get("broker_failover_strategy") or ROUND_ROBIN)
-        self._endpoints = shared(url, strategy) if self._sentinel is None else None
+        single = self._sentinel is None and self.cluster is None
+        self._endpoints = shared(url, strategy) if single else None
         self._primary = ""
 
     # --- address
 
     @property
     def place(self) -> str:
-        """The URL of the server in use; with Sentinel '' until the first connection."""
+        """The URL of the server in use; with Sentinel or a cluster '' until the first connection."""
         return self._primary if self._endpoints is None else self._endpoints.current
 
     @property
@@ -85,6 +98,16 @@ class ServerSelector:
 
     def connect(self) -> tuple[Connection, str]:
         """Open a connection and log in; returns it and its place. Raises BrokerDown."""
+        if self.cluster is not None:
+            try:
+                made, node = self.cluster.connect()
+            except CannotConnect as exc:
+                raise BrokerDown(self.url, str(exc)) from exc
+            place = f"{self.cluster.scheme}://{node}/{self.db}"
+            before, self._primary = self._primary, place
+            for subscription in list(self.subscriptions) if before not in ("", place) else ():
+                subscription.wake()
+            return made, place
         if self._endpoints is None:
             host, port = self._sentinel.primary()
             try:
@@ -134,14 +157,50 @@ class ServerSelector:
         return way.open
 
     def _way_to_primary(self) -> Callable[..., Connection]:
-        from qcore.brokers.redis.sentinel import Directory
         from qcore.brokers.redis.socket_redispy import way_to_primary
+        from qcore.brokers.redis.topology.sentinel import Directory
 
         self._sentinel = found = Directory(self.url, self._options, self.connect_timeout_s)
         probes = _kernel_probes(self.heartbeat_s)
         way = way_to_primary(found.login, found.name, self._options, self.connect_timeout_s, probes)
         self.db = way.db
         return way.open
+
+    def _follow_slot(self, of: int) -> None:
+        from qcore.brokers.redis.topology.cluster import Cluster, key_options
+
+        def open_node(url: str) -> Connection:
+            if url not in self._ways:
+                self._ways[url] = self._way(url, of)
+            return self._ways[url]()
+
+        self.key_options = key_options(self._options)
+        self.cluster = found = Cluster(self.url, self.key_options["global_keyprefix"], open_node)
+        self.guards = found.guards
+        self._way(found.url_of(found.seeds[0]), of)  # a bad URL is an error now, and not at the first use
+
+    # --- refusals of a cluster's nodes
+
+    def refuses(self, reply: object) -> bool:
+        """Whether a node of a cluster has not executed the request because of where the slot is."""
+        return self.cluster is not None and bool(self.cluster.refuses(reply))
+
+    def look_again(self, reply: ReplyError, tries: int, until: float) -> None:
+        """After a refusal: return when a repeat makes sense. tries: how often this request was refused
+        before. Raises BrokerDown after `until`, by time.monotonic()."""
+        known = self.cluster.learn(reply)
+        if time.monotonic() >= until:
+            self.fail(reply)
+        if not known or tries:
+            time.sleep(min(0.02 * 2.0 ** min(tries, 4), 0.25))
+
+    def _uncovered(self, text: str) -> str:
+        """Why a cluster is down, as far as its nodes know."""
+        try:
+            gaps = self.cluster.gaps(self.cluster.ranges()) if text.startswith("CLUSTERDOWN") else ""
+        except CannotConnect as exc:
+            return f" ({exc})"
+        return f" (slots without an owner: {gaps})" if gaps else ""
 
     # --- errors
 
@@ -156,16 +215,21 @@ class ServerSelector:
         if isinstance(error, ReplyError):
             if text.startswith("OOM") or "OOM command not allowed" in text:
                 raise BrokerFull(f"Redis has no memory left: {text}") from error
+            if self.cluster is not None and self.cluster.refuses(error):
+                what = "is being moved" if text.startswith(("ASK ", "TRYAGAIN")) else "is not served now"
+                why = f"slot {self.cluster.slot} of the prefix {self.cluster.prefix} {what}: {text}"
+                raise BrokerDown(self.url, why + self._uncovered(text)) from error
             if text.startswith("CROSSSLOT") or "do not hash to the same slot" in text:
                 raise ConfigError(
-                    "this Redis is in cluster mode, where all keys of a fleet must be in one slot: set "
+                    "this Redis is in cluster mode, where all keys of a fleet must be in one slot: write "
+                    "redis+cluster:// in the URL, or set "
                     "broker_transport_options={'global_keyprefix': '{name}'} in the app, with the braces"
                 ) from error
             if text.startswith("MOVED "):
                 where = text.split()[-1]
                 raise ConfigError(
                     f"this node of a Redis cluster does not hold the fleet's keys: use redis://{where}/0 as "
-                    "broker_url"
+                    f"broker_url, or redis+cluster://{where}/0, which follows the keys"
                 ) from error
             if not text.startswith(_NOT_THERE) and not any(f" {w}" in text for w in _NOT_THERE[:5]):
                 raise BrokerError(f"Redis refuses: {text}") from error

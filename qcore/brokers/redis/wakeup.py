@@ -116,9 +116,13 @@ class RedisWakeups:
                 self._unwatch(watch)
 
     def _block(self, watch: QueueWatch, owner: Owner) -> None:
-        if watch.owner is not owner:
+        moved = watch.link.has_moved
+        if moved:
+            watch.link.drop()
+        if moved or watch.owner is not owner:
             # Recorded first, so that a reaper finds what the wake-up may take.
             self._link.call("SADD", owner.watched, watch.source)
+        if watch.owner is not owner:
             watch.owner, watch.waiting = owner, 0
         watch.link.identify()
         command = ("BLMOVE", watch.source, f"{owner.claim} {watch.source}", "RIGHT", "LEFT", BLOCK_S)
@@ -171,7 +175,7 @@ class RedisWakeups:
                     reply = watch.link.poll()
                     if reply is not False:
                         watch.blocked = False
-                    if isinstance(reply, ReplyError):
+                    if isinstance(reply, ReplyError) and not watch.link.is_refused(reply):
                         watch.link.drop()
                     return (watch, reply) if isinstance(reply, bytes) else None
         except BrokerDown:

@@ -24,11 +24,23 @@ ROUND_ROBIN, SHUFFLE = "round-robin", "shuffle"
 # Only before a scheme: a file name or a password may hold a semicolon.
 _BETWEEN = lazily(r"\s*;\s*(?=[a-z][a-z0-9+.-]*://|$)", re.I)
 
+_IS_CLUSTER = lazily(r"[a-z]+\+cluster://", re.I)
+
 
 def split_urls(url: str | Iterable[str]) -> list[str]:
-    """The single URLs of a text with `;` between them, or of a list of such texts."""
+    """The single URLs of a text with `;` between them, or of a list of such texts. The hosts of a cluster may
+    have commas between them."""
     texts = [url] if isinstance(url, str) else list(url)
-    return [part.strip() for text in texts for part in _BETWEEN.split(str(text)) if part.strip()]
+    parts = [part.strip() for text in texts for part in _BETWEEN.split(str(text)) if part.strip()]
+    return [one for part in parts for one in (_nodes(part) if _IS_CLUSTER.match(part) else [part])]
+
+
+def _nodes(url: str) -> list[str]:
+    """`redis+cluster://user@a,b:7000/0` as one URL for each host."""
+    head, _, rest = url.partition("://")
+    tail = re.sub(r"^[^/?#]*", "", rest)
+    login, at, hosts = rest.removesuffix(tail).rpartition("@")
+    return [f"{head}://{login}{at}{host.strip()}{tail}" for host in hosts.split(",")]
 
 
 def join_urls(urls: str | Iterable[str]) -> str:

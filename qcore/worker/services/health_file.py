@@ -6,6 +6,8 @@ iteration reports to systemd, if that started the worker (base/service_manager.p
 
 from __future__ import annotations
 
+import logging
+import math
 import mmap
 import os
 import struct
@@ -17,6 +19,8 @@ from qcore.base.private_files import create
 from qcore.base.service_manager import ServiceManager
 from qcore.wire import pulse as wire
 from qcore.worker.services.base import ShutdownStage
+
+log = logging.getLogger("qcore.worker")
 
 _turn = struct.Struct("<d")
 _flags = struct.Struct("<I")
@@ -34,6 +38,12 @@ class HealthFile:
         self.manager = ServiceManager()
 
     def start(self) -> None:
+        if self._kind == wire.SOLO and self.manager.every_s != math.inf:
+            log.warning(
+                "the watchdog of systemd ends this worker when a task runs for %g s: the solo pool runs "
+                "tasks in the loop that reports to it; remove WatchdogSec= or use another pool",
+                self.manager.every_s * 2,
+            )
         try:
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
             if self._path.parent.stat().st_uid != os.getuid():

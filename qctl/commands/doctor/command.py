@@ -69,11 +69,16 @@ def command(fix: str | None, guarantees: bool, local: bool) -> int:
             out.text(f"  {symptom.what}\n  → {symptom.fix}")
     else:
         rows = [[s.level, s.name, s.what] for s in found]
-        out.items("doctor", items, COLUMNS, rows, "name", round_trip_s=round(facts.round_trip_s, 6))
+        cluster = {"cluster": facts.cluster} if facts.cluster else {}
+        out.items(
+            "doctor", items, COLUMNS, rows, "name", round_trip_s=round(facts.round_trip_s, 6), **cluster
+        )
     workers = f"{count(facts.workers, 'worker')}, {count(len(facts.depths), 'queue')}"
     words = (
         f"{count(errors, 'error')}, {count(len(found) - errors, 'warning')}" if found else "no problems found"
     )
+    if facts.cluster:
+        out.note(facts.cluster)
     out.note(f"{words} ({workers}; the broker answers in {facts.round_trip_s * 1000:.1f} ms)")
     return exit_codes.NOT_MET if errors else exit_codes.OK
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +15,14 @@ from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
 
 from qcore import App, chain, chord, group
 from qcore.contrib import opentelemetry as tracing
 from qcore.errors import ConfigError
 from qcore.testing import in_memory_app, start_worker
+from tests.support.processes import ROOT, Processes
 from tests.support.waiting import wait_for
 
 PRODUCER, CONSUMER = SpanKind.PRODUCER, SpanKind.CONSUMER
@@ -226,3 +231,71 @@ def test_without_the_package_one_sentence_says_what_to_install(monkeypatch: pyte
 
     words = "the setting tracing needs the package opentelemetry-api: pip install 'qctl[otel]'"
     assert str(raised.value) == words
+
+
+def test_what_belongs_to_a_trace_that_is_not_sampled_has_no_spans_and_keeps_its_trace(
+    app: App, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    start_span = type(tracing._tracer).start_span
+    monkeypatch.setattr(
+        type(tracing._tracer),
+        "start_span",
+        lambda self, name, *more, **options: begun.append(name) or start_span(self, name, *more, **options),
+    )
+    parent = SpanContext(0x1234, 0x5678, is_remote=False, trace_flags=TraceFlags(0))
+
+    with start_worker(app, pool="threads", concurrency=1, perform_ping_check=False):
+        with trace.use_span(NonRecordingSpan(parent)):
+            dropped = app.tasks["coroutine"].delay()
+        assert dropped.get(timeout=30) == "5678"
+        assert begun == []
+        # A project's sampler may decide otherwise, so it is asked.
+        monkeypatch.setattr(trace.get_tracer_provider(), "sampler", ALWAYS_ON)
+        with trace.use_span(NonRecordingSpan(parent)):
+            app.tasks["coroutine"].delay().get(timeout=30)
+        wait_for(lambda: len(begun) == 2)
+        assert begun == ["send coroutine", "process coroutine"]
+
+
+GEVENT = """
+import gevent
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+from qcore import App
+
+provider = TracerProvider()
+exporter = ConsoleSpanExporter(formatter=lambda span: span.to_json(None) + chr(10))
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+trace.set_tracer_provider(provider)
+app = App("traced", tracing=True)
+
+def here():
+    return trace.get_current_span().get_span_context().span_id
+
+@app.task(name="switch")
+def switch():
+    before = here()
+    for _ in range(5):
+        gevent.sleep(0.01)
+        assert here() == before
+    return f"0x{before:016x}"
+"""
+
+
+def test_each_greenlet_of_the_gevent_pool_has_its_own_span(
+    sqlite_url: str, processes: Processes, tmp_path: Path
+) -> None:
+    (tmp_path / "traced.py").write_text(GEVENT)
+    env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    worker = processes.start_qcore_worker(sqlite_url, "-P", "gevent", "-c", "4", app="traced", env=env)
+    client = App("client", broker=sqlite_url, set_as_current=False)
+
+    results = [client.send_task("switch") for _ in range(4)]
+    seen = sorted(result.get(timeout=60) for result in results)
+
+    wait_for(lambda: worker.output().count("process switch") == 4, 60)
+    assert sorted(set(re.findall(r'"span_id": "(\w+)"', worker.output()))) == seen
+    assert len(set(seen)) == 4
+    client.close()

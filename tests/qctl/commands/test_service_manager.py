@@ -65,6 +65,16 @@ def test_a_scheduler_is_ready_alive_and_stopping(
     assert beat.wait() == 0
 
 
+def test_a_solo_worker_under_a_watchdog_warns_once(
+    sqlite_url: str, processes: Processes, manager: tuple[str, Callable[[str], list[str]]]
+) -> None:
+    env = {"NOTIFY_SOCKET": manager[0], "WATCHDOG_USEC": "60000000"}
+    worker = processes.start_qcore_worker(sqlite_url, "-P", "solo", env=env)
+
+    words = "the watchdog of systemd ends this worker when a task runs for 60 s: the solo pool"
+    assert worker.output().count(words) == 1
+
+
 def test_without_a_manager_nothing_is_sent_and_one_that_is_gone_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

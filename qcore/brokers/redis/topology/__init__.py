@@ -1,0 +1,1 @@
+"""How the primary is found: Sentinel, or a cluster."""
