@@ -332,9 +332,8 @@ class App(PeriodicTasks, DeclaredTasks):
         kwargs: dict[str, Any] | None = None,
         **options: Any,
     ) -> list[AsyncResult]:
-        """Publish many calls in few round trips: of a task or its name with the positional arguments of each
-        call, and the keyword arguments and options that all share; or of signatures. All are checked before
-        the first is sent. Raises as send_task() does; then some calls may not be published."""
+        """Publish many calls in few round trips: of a task or its name with the arguments of each call, and
+        what all share; or of signatures. All are checked before the first is sent. Raises as send_task()."""
         return batches.send(self, calls, argument_tuples, kwargs or {}, options)
 
     async def asend_many(self, calls: Any, *args: Any, **options: Any) -> list[AsyncResult]:
@@ -463,15 +462,14 @@ class App(PeriodicTasks, DeclaredTasks):
             store = "none" if not self.results.keeps else mask_url(self.results.url)
         except (ConfigError, ResultsNotKept) as exc:
             store = str(exc)
-        broker = self.broker
-        facts = f"transport:{broker.name}", f"results:{store}", broker.keyspace, broker.weakened
+        facts = f"results:{store}", self.broker.keyspace, self.broker.weakened
         lines = [
             "",
             f"software -> qcore:{__version__} kombu:{kombu.__version__} py:{platform.python_version()}",
             f"            redis:{redis.__version__}",
             f"platform -> system:{platform.system()} arch:{platform.machine()}",
             f"            kernel version:{platform.release()} imp:{platform.python_implementation()}",
-            f"settings -> {' '.join(filter(None, facts))}",
+            f"settings -> transport:{self.broker.name} {' '.join(filter(None, facts))}",
             "",
             *(f"{k}: {v!r}" for k, v in masked(self.conf.changed()).items()),
         ]
