@@ -62,6 +62,7 @@ class LiveSource(Source):
         self._stopped = threading.Event()
         self._ask_now, self._look_now = threading.Event(), threading.Event()
         self._trouble: dict[str, str] = {}  # by thread name, its current error
+        self._back_at: float | None = None  # epoch seconds: when the last trouble ended
         self._tries = 0
         self._next_try = 0.0
         self._queues: tuple[QueueRow, ...] = ()
@@ -153,6 +154,7 @@ class LiveSource(Source):
                 broker_facts=tuple({**self._broker_facts, **memory.facts()}.items()),
                 charts=memory.charts.copy(),
                 schedules=replace(self._schedules, trouble=self._trouble.get("schedule", "")),
+                back_at=self._back_at,
             )
 
     @property
@@ -318,4 +320,4 @@ class LiveSource(Source):
     def _recovered(self, name: str) -> None:
         with self._lock:
             if self._trouble.pop(name, None) is not None and not self._trouble:
-                self._tries = 0
+                self._tries, self._back_at = 0, time.time()

@@ -68,6 +68,8 @@ class FleetNow(Protocol):
     @property
     def trouble(self) -> str: ...
     @property
+    def is_settling(self) -> bool: ...
+    @property
     def queues(self) -> Sequence[QueueNow]: ...
     @property
     def workers(self) -> Sequence[WorkerNow]: ...
@@ -308,7 +310,7 @@ class Charts:
             self._look_at_queue(queue, at)
         busy = slots = unknown = 0
         for worker in picture.workers[:MOST_WORKERS]:
-            self._look_at_worker(worker, at)
+            self._look_at_worker(worker, at, picture.is_settling)
             if worker.slots and worker.state == "online":
                 busy, slots = busy + (worker.running or 0), slots + worker.slots
             elif worker.state == "silent":
@@ -328,7 +330,7 @@ class Charts:
             self.note(at, f"queue {queue.name} {verb}", "paused" if queue.paused else "")
         self._paused[queue.name] = queue.paused
 
-    def _look_at_worker(self, worker: WorkerNow, at: float) -> None:
+    def _look_at_worker(self, worker: WorkerNow, at: float, is_settling: bool) -> None:
         series = self.workers.get(worker.node)
         if series is None:
             series = self.workers[worker.node] = Series(SLOW, shares=True)
@@ -338,6 +340,8 @@ class Charts:
         before = self._seen.get(worker.node)
         if before is not None:
             old_state, old_uptime_s, old_slots = before
+            if is_settling and state == "silent":
+                state = old_state
             if old_state != state:
                 words = {"online": "online again", "silent": "silent"}.get(state, "gone")
                 self.note(at, f"worker {worker.node} {words}", state)

@@ -15,6 +15,8 @@ from qctl.dashboard.state.series import Charts
 
 #: clock differences below this are not reported, seconds
 LEAST_SKEW_S = 2.0
+#: time that workers have to reconnect after an outage of the broker, and to be asked again, seconds
+RECONNECT_S = 10.0
 
 
 class WorkerRow(msgspec.Struct, frozen=True):
@@ -158,6 +160,12 @@ class Snapshot(msgspec.Struct, frozen=True):
     schedules: ScheduleBoard = ScheduleBoard()
     episodes: Sequence[Any] = ()  # of alerts; views/episodes.py
     tape: str = ""  # for a recording: its position
+    back_at: float | None = None  # epoch seconds: when the broker answered again; None: it always did
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether workers may still be reconnecting after an outage of the broker: nobody is silent yet."""
+        return self.back_at is not None and self.at - self.back_at < RECONNECT_S
 
     @property
     def up(self) -> int:

@@ -43,13 +43,12 @@ def alerts(picture: Snapshot, charts: Charts | None) -> list[Alert]:
     """All alerts of this moment."""
     if picture.trouble or not picture.asked:
         return []
-    nobody = () if picture.up else (Alert("no worker is online", "failed", "", "offline"),)
-    found = [
-        *nobody,
-        *(_failing(picture, charts) if charts is not None else ()),
-        *(_worker(worker, picture.at) for worker in picture.workers if worker.state == "silent"),
-        *(a for a in (_queue(q, picture.at, charts) for q in picture.queues) if a is not None),
-    ]
+    found = list(_failing(picture, charts)) if charts is not None else []
+    if not picture.is_settling:
+        if not picture.up:
+            found.insert(0, Alert("no worker is online", "failed", "", "offline"))
+        found += [_worker(worker, picture.at) for worker in picture.workers if worker.state == "silent"]
+        found += [a for a in (_queue(q, picture.at, charts) for q in picture.queues) if a is not None]
     return sorted(found, key=lambda alert: alert.word != "failed")
 
 

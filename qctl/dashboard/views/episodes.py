@@ -72,8 +72,8 @@ class Episodes:
 
     def update(self, picture: Snapshot) -> list[Episode]:
         """Take the alerts of a snapshot; return the episodes that have begun and may speak. While the fleet
-        does not answer, nothing begins and nothing ends."""
-        if picture.trouble or not picture.asked:
+        does not answer, and until its workers may have reconnected, nothing begins and nothing ends."""
+        if picture.trouble or picture.is_settling or not picture.asked:
             return []
         if self._began is None:
             self._began = picture.at

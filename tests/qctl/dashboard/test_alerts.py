@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from qctl.dashboard.state.snapshot import QueueRow, Snapshot, WorkerRow
+from qctl.dashboard.state.snapshot import RECONNECT_S, QueueRow, Snapshot, WorkerRow
 from qctl.dashboard.views.alerts import alerts, outlook
 from qctl.dashboard.views.cells import where
+from qctl.dashboard.views.episodes import Episodes
 from qctl.dashboard.views.panels import shown_range
 from tests.support.still import NOW, Still, history
 
@@ -49,6 +50,16 @@ def test_a_fleet_that_is_well_has_no_alert_and_one_that_is_not_known_neither() -
     assert [a.text for a in alerts(msgspec.structs.replace(well, workers=()), None)] == [
         "no worker is online"
     ]
+
+
+def test_workers_have_time_to_reconnect_after_an_outage_of_the_broker() -> None:
+    silent = msgspec.structs.replace(WELL, state="silent", age_s=12.0)
+    back = Snapshot(at=NOW, asked=True, workers=(silent,), queues=(queue(consumers=0),), back_at=NOW - 3)
+    later = msgspec.structs.replace(back, at=NOW + RECONNECT_S)
+    episodes = Episodes()
+
+    assert (alerts(back, None), episodes.update(back), episodes.rows()) == ([], [], ())
+    assert [a.kind for a in alerts(later, None)] == ["offline", "silent", "nobody"]
 
 
 def test_the_incident_is_told_in_one_line() -> None:

@@ -6,6 +6,7 @@ import random
 import tracemalloc
 from typing import Any
 
+import msgspec
 import pytest
 
 from qcore.base.histogram import FINE_BUCKETS
@@ -196,6 +197,16 @@ def test_queues_and_workers_are_sampled_and_changes_are_noted() -> None:
         "queue mails resumed",
         "worker w1 silent",
     ]
+
+
+def test_a_worker_that_reconnects_after_an_outage_of_the_broker_is_no_change() -> None:
+    charts, online = Charts(), WorkerRow("w1", "online", 2, 4)
+
+    for after_s, state in ((0, "online"), (20, "silent"), (22, "online"), (40, "silent")):
+        worker = msgspec.structs.replace(online, state=state)
+        charts.look(Snapshot(at=START + after_s, asked=True, workers=(worker,), back_at=START + 19))
+
+    assert [(change.at, change.words) for change in charts.changes] == [(START + 40, "worker w1 silent")]
 
 
 def test_a_frozen_history_stands_still() -> None:
