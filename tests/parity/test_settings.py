@@ -76,7 +76,10 @@ def transport_options() -> list[str]:
 
 @pytest.mark.parametrize("name", transport_options())
 def test_a_transport_option_is_read(name: str) -> None:
-    places = [*(ROOT / "qcore" / "brokers" / "redis").glob("*.py"), ROOT / "qcore" / "app" / "connections.py"]
+    places = [
+        *(ROOT / "qcore" / "brokers" / "redis").rglob("*.py"),
+        ROOT / "qcore" / "app" / "connections.py",
+    ]
     asked = (f'.get("{name}"', f'"{name}"', f".{name}", f" {name} ")
 
     assert [path for path in places if any(word in path.read_text() for word in asked)]

@@ -19,9 +19,10 @@ from qcore.base.times import new_id
 from qcore.brokers.kombu.connection import KombuConnection
 from qcore.brokers.kombu.messages import PERSISTENT, Outgoing
 from qcore.brokers.kombu.publisher import Publisher
+from qcore.errors import BrokerBusy
 
 NOTES_MOST = 20_000  # beyond that the oldest is dropped
-WAIT_S, PAUSE_S = 0.5, 0.01  # for another reader
+WAIT_S, PAUSE_S = 10.0, 0.01  # for another reader
 READS_MOST = 100
 
 
@@ -83,7 +84,8 @@ class BulletinQueue:
         self._epoch = self._link.epoch
 
     def read(self) -> list[Bulletin]:
-        """All notes. Empty when the queue does not exist or may not be read."""
+        """All notes. Empty when the queue does not exist or may not be read. Raises BrokerBusy when another
+        client reads it for more than WAIT_S seconds."""
         deadline = time.monotonic() + WAIT_S
         while True:
             try:
@@ -92,8 +94,12 @@ class BulletinQueue:
                 return []
             except AccessRefused as exc:
                 # The same code for another reader, which is soon done, and for a missing permission.
-                if "exclusive" not in str(exc.reply_text) or time.monotonic() > deadline:
+                if "exclusive" not in str(exc.reply_text):
                     return []
+                if time.monotonic() > deadline:
+                    raise BrokerBusy(
+                        f"another client reads the queue {self.name} for over {WAIT_S:.0f} s"
+                    ) from exc
                 time.sleep(PAUSE_S)
             except ChannelError:
                 return []

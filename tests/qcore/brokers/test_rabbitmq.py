@@ -18,10 +18,11 @@ from qcore import App
 from qcore.app.queues import QueueTable
 from qcore.base.times import new_id
 from qcore.brokers.contract.records import Message, Settle, Settlement
+from qcore.brokers.kombu import bulletin
 from qcore.brokers.kombu.broker import KombuBroker
 from qcore.brokers.kombu.bus import KombuListener
 from qcore.brokers.registry import open_broker
-from qcore.errors import BrokerDown, Malformed, Unroutable
+from qcore.errors import BrokerBusy, BrokerDown, Malformed, Unroutable
 from qcore.settings.config import Config
 from qcore.wire import envelope, task
 from tests.contracts.broker_contract import BrokerContract, broker, opened, queue
@@ -542,6 +543,23 @@ def test_a_quorum_queue_is_served_like_any_other_and_counts(opened: Open, queue:
 # --- boards
 
 
+def test_a_board_that_another_client_keeps_is_not_taken_for_an_empty_one(
+    opened: Open, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = opened()
+    broker.announce("n1", {"pid": 1}, 60)
+    monkeypatch.setattr(bulletin, "WAIT_S", 0.1)
+
+    with kombu.Connection(broker.url) as other:
+        held = other.channel()
+        held.basic_consume(broker._roster._members.name, exclusive=True, callback=lambda _: None)
+        with pytest.raises(BrokerBusy, match="another client reads the queue"):
+            broker.members()
+        held.close()
+
+    assert [member.node for member in broker.members()] == ["n1"]
+
+
 def test_many_read_a_board_at_once_and_all_see_all_of_it(opened: Open, queue: str) -> None:
     brokers = [opened() for _ in range(4)]
     for number in range(50):
@@ -555,6 +573,6 @@ def test_many_read_a_board_at_once_and_all_see_all_of_it(opened: Open, queue: st
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
 
     assert seen == [50] * 40
