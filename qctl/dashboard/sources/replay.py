@@ -35,7 +35,7 @@ TICK_S = 0.02
 NEAR_S, NEAR_EVENTS = 900.0, 20_000
 LOOK_EVERY_S = 1.0
 #: what only the longer ranges show is read so long after the rest, seconds: a single picture needs none of it
-LATER_S = 1.0
+LATER_S = 2.0
 NO_SCHEDULE = ScheduleBoard(True, "a recording holds events only, not the schedule")
 
 

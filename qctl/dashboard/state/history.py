@@ -38,7 +38,7 @@ def load(charts: Charts, path: str, until: float, since: float = 0.0) -> None:
     """Fill the charts, which are empty, with the history of a folder before `until` (epoch seconds), at most
     what the longest range shows. Of what is before `since` they get the names of task types only. Raises
     OSError, ConfigError."""
-    fill(charts, slots(path, until - LONGEST_S, until, until - FINE_S), until, since)
+    fill(charts, slots(path, until - LONGEST_S, until, max(until - FINE_S, since)), until, since)
 
 
 def load_before(path: str, until: float, since: float) -> Charts:
@@ -80,7 +80,9 @@ def fill(charts: Charts, found: Iterable[Slot], until: float, since: float = 0.0
         ):
             totals[name][number] = totals[name].get(number, 0.0) + count / seconds
         if slot.wait:
-            waits = [slot.wait.get(n, 0) for n in range(FINE_BUCKETS)]
+            waits = [0] * FINE_BUCKETS
+            for one, count in slot.wait.items():
+                waits[one] = count
             totals["wait"][number] = percentile(waits, 0.95) or 0.0
         if slot.ready is not None:
             totals["ready"][number] = sum(slot.ready.values())

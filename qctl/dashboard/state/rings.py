@@ -61,7 +61,7 @@ class Ring:
             if (last - slot) * self.step <= LARGEST_STEP_BACK_S:
                 return False
             self._values, last = array(self._values.typecode, [unknown]) * size, -1
-        if last >= 0:
+        if 0 <= last < slot - 1:
             for passed in range(max(last, slot - size) + 1, slot):
                 self._values[passed % size] = unknown
         self._values[slot % size] = unknown

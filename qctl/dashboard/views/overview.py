@@ -123,7 +123,8 @@ class Overview:
         charts = picture.charts
         if charts is None:
             return []
-        key = (id(charts.types), int(picture.at) // 5, range_number, len(charts.types))
+        is_early = picture.events_per_s is None  # a recording is read up to this moment
+        key = (id(charts.types), int(picture.at) // 5, range_number, len(charts.types), is_early)
         if self._types[0] != key:
             self._types = (key, type_rows(charts, picture.at, range_number))
         return self._types[1]
