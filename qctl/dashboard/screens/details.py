@@ -36,6 +36,7 @@ def footer(keys: tuple[Key, ...], before: str = "") -> Text:
         if key.in_footer:
             text.append(f" {key.shown}", "bold")
             text.append(f" {key.words.partition(':')[0]} ", "dim")
+    text.rstrip()
     return text
 
 

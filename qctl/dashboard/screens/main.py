@@ -436,7 +436,7 @@ class MainWindow(App[int]):
             of_view = self.key_table.views
             numbered = [v for v in VIEWS if v.key.isdigit()]
             names = " ".join(f"{key_shown(of_view[v.name])} {v.short or v.name}" for v in numbered)
-            names = f" {names} "
+            names = f" {names}"
             text = footer(keys, names if width >= WIDE else NUMBERS)
             if self.view is SCHEDULES and text.cell_len > width:
                 text = footer(keys, NUMBERS)  # its keys are those that people know least

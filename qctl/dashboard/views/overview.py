@@ -12,7 +12,7 @@ from typing import Any
 
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot, WorkerRow
 from qctl.dashboard.views.alerts import figure, outlook
-from qctl.dashboard.views.cells import CellFormatter
+from qctl.dashboard.views.cells import CellFormatter, rate
 from qctl.dashboard.views.overview_lists import (
     AROUND,
     DRAW,
@@ -21,7 +21,6 @@ from qctl.dashboard.views.overview_lists import (
     TypeRow,
     ails,
     queue_order,
-    rate,
     type_rows,
     worker_order,
 )

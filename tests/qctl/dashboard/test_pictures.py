@@ -26,7 +26,8 @@ from qctl.dashboard.themes import THEMES
 from qctl.dashboard.views.cells import Where
 from tests.qctl.dashboard.test_themes import contrast
 from tests.support.ansi_cells import Cell, blank_share, cells_of
-from tests.support.still import NOW, Still
+from tests.support.large_still import LargeStill
+from tests.support.still import NOW
 
 FOLDER = Path(__file__).parent / "pictures"
 SIZES = ((80, 24), (120, 40), (200, 50))
@@ -72,7 +73,7 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 async def pictures(look: str, size: tuple[int, int]) -> dict[str, str]:
     """Each of the screens, in one window; at last the overview without a broker."""
     theme, plain = LOOKS[look]
-    feed, taken = Still(), {}
+    feed, taken = LargeStill(), {}
     window = Dashboard(feed, plain, (), THEMES[theme], Where("shop", "", ("PROD",)))
     window._answer = lambda words, place=None: f"what `qctl {' '.join(words)}` says"  # type: ignore[method-assign]
     async with window.run_test(size=size) as pilot:
@@ -85,7 +86,7 @@ async def pictures(look: str, size: tuple[int, int]) -> dict[str, str]:
             taken[name] = painted(window, size)
             if len(window.screen_stack) > 1:
                 await pilot.press("escape")
-        feed.changes = AWAY
+        feed.changes |= AWAY
         await pilot.press("1")
         await pilot.pause()
         taken["away"] = painted(window, size)
