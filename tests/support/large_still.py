@@ -61,10 +61,10 @@ MORE_FAILURES = (
 )
 #: entry -> schedule, seconds between two runs
 MORE_ENTRIES = {
-    "backup-orders": ("every 6 hours", 21_600), "close-carts": ("every 5 minutes", 300),
-    "convert-prices": ("every 10 minutes", 600), "daily-sales": ("at 06:00 every day", 86_400),
-    "dunning": ("at 09:00 on Monday", 604_800), "erase-users": ("at 03:30 every day", 86_400),
-    "expire-coupons": ("every hour", 3_600), "heartbeat": ("every 30 seconds", 30),
+    "backup-orders": ("every 4 minutes", 240), "close-carts": ("every 5 minutes", 300),
+    "convert-prices": ("every 10 minutes", 600), "hourly-sales": ("every 15 minutes", 900),
+    "dunning": ("every 6 minutes", 360), "erase-users": ("every 12 minutes", 720),
+    "expire-coupons": ("every 3 minutes", 180), "heartbeat": ("every 30 seconds", 30),
     "index-delta": ("every 2 minutes", 120), "rotate-keys": ("on day 1 of the month", 2_592_000),
     "sync-carriers": ("every 15 minutes", 900), "train-model": ("at 01:00 every day", 86_400),
     "vacuum": ("at 04:10 on Sunday", 604_800), "warm-cache": ("every 20 minutes", 1_200),
