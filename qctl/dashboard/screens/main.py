@@ -386,6 +386,7 @@ class MainWindow(App[int]):
         words = f" {self.scene.words} " if any(f.name == "TREND" for f in self.table.fields) else ""
         if words and width >= WIDE:
             words = f" {RATES.get(self.view.name, '')}{words.lstrip()}"
+            words = words.replace("·", "-") if self.plain else words
         frame = self.panes.style("frame")
         text = Text(no_wrap=True)
         text.append(left, frame)
