@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qctl import exit_codes
 from qctl.dashboard.screens.main import SCHEDULES, TASKS
+from qctl.dashboard.sources.base import started
 from qctl.dashboard.start import palette_named, window_for
 from qctl.dashboard.views.views import VIEWS, View, view_named
 
@@ -60,11 +61,11 @@ def print_screen(session: Session, feed: Source, wish: Wish) -> int:
     window = window_for(session, feed, wish.plain, palette_named(wish.theme))
     size = wish.size or _size()
     longest_s = RECORDING_S if feed.can_seek else session.options.timeout or LIVE_S
-    feed.start()
-    try:
-        taken = asyncio.run(_taken(window, feed, wish, size, longest_s))
-    finally:
-        feed.stop()
+    with started(feed):
+        ends = time.monotonic() + longest_s
+        while feed.can_seek and not feed.is_complete and time.monotonic() < ends:
+            time.sleep(LOOK_S)  # drawing would only slow the reading of a recording
+        taken = asyncio.run(_taken(window, feed, wish, size, ends))
     return _told(session, feed, window, f"{_text(taken, colour)}\n")
 
 
@@ -103,10 +104,9 @@ def _size() -> tuple[int, int]:
 
 
 async def _taken(
-    window: Dashboard, feed: Source, wish: Wish, size: tuple[int, int], longest_s: float
+    window: Dashboard, feed: Source, wish: Wish, size: tuple[int, int], ends: float
 ) -> list[Any]:
-    """The lines of the screen, as Textual's strips."""
-    ends = time.monotonic() + longest_s
+    """The lines of the screen, as Textual's strips, at the latest at `ends` (monotonic seconds)."""
     strips: list[Any] = []
 
     async def take(pilot: Any) -> None:
@@ -116,8 +116,7 @@ async def _taken(
             window._set_pattern(wish.pattern)
         while not _is_complete(window, feed) and time.monotonic() < ends:
             await asyncio.sleep(LOOK_S)
-            if feed.is_complete or not feed.can_seek:  # drawing would only slow the reading of a recording
-                window.redraw()
+            window.redraw()
         window.redraw()
         await pilot.pause()
         window.redraw()  # the size of the list is known only after the first layout

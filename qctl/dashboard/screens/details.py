@@ -29,13 +29,17 @@ LONGEST = 200_000
 Ask = Callable[[tuple[str, ...]], str]
 
 
-def footer(keys: tuple[Key, ...], before: str = "") -> Text:
-    """The keys for the footer, on one line."""
+def footer(keys: tuple[Key, ...], before: str = "", width: int = 0) -> Text:
+    """The keys for the footer, on one line of so many cells (0: any number): those that fit as a whole."""
     text = Text(before, style="dim", no_wrap=True)
     for key in keys:
         if key.in_footer:
+            words = key.words.partition(":")[0]
+            if width and text.cell_len + len(f" {key.shown} {words}") > width:
+                break
             text.append(f" {key.shown}", "bold")
-            text.append(f" {key.words.partition(':')[0]} ", "dim")
+            text.append(f" {words} ", "dim")
+    text.rstrip()
     return text
 
 

@@ -386,6 +386,7 @@ class MainWindow(App[int]):
         words = f" {self.scene.words} " if any(f.name == "TREND" for f in self.table.fields) else ""
         if words and width >= WIDE:
             words = f" {RATES.get(self.view.name, '')}{words.lstrip()}"
+            words = words.replace("·", "-") if self.plain else words
         frame = self.panes.style("frame")
         text = Text(no_wrap=True)
         text.append(left, frame)
@@ -436,11 +437,9 @@ class MainWindow(App[int]):
             of_view = self.key_table.views
             numbered = [v for v in VIEWS if v.key.isdigit()]
             names = " ".join(f"{key_shown(of_view[v.name])} {v.short or v.name}" for v in numbered)
-            names = f" {names} "
-            text = footer(keys, names if width >= WIDE else NUMBERS)
-            if self.view is SCHEDULES and text.cell_len > width:
-                text = footer(keys, NUMBERS)  # its keys are those that people know least
-            self._put(self.keys, text)
+            if width < WIDE or (self.view is SCHEDULES and footer(keys, names).cell_len > width):
+                names = NUMBERS  # the keys of schedules are those that people know least
+            self._put(self.keys, footer(keys, names, width))
 
     def _helps(self, action: str) -> bool:
         """Whether a key has an effect in this view; in a read-only fleet, keys for changes have none."""

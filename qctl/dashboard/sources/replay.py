@@ -6,6 +6,7 @@ seeking back folds them again from the beginning.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from datetime import datetime, timedelta
@@ -17,9 +18,10 @@ from qctl import exit_codes
 from qctl.dashboard.sources.base import Source
 from qctl.dashboard.state.event_log import EventLog
 from qctl.dashboard.state.failures import seen_failures
-from qctl.dashboard.state.history import load
+from qctl.dashboard.state.history import load, load_before, recent
 from qctl.dashboard.state.schedules import ScheduleBoard
 from qctl.dashboard.state.search import Wanted
+from qctl.dashboard.state.series import Charts
 from qctl.dashboard.state.snapshot import FailureRow, Snapshot
 from qctl.dashboard.state.workers import Fleet
 from qctl.output.text import stamp
@@ -32,6 +34,8 @@ TICK_S = 0.02
 #: of a folder so many seconds and events before a moment are read to show it
 NEAR_S, NEAR_EVENTS = 900.0, 20_000
 LOOK_EVERY_S = 1.0
+#: what only the longer ranges show is read so long after the rest, seconds: a single picture needs none of it
+LATER_S = 2.0
 NO_SCHEDULE = ScheduleBoard(True, "a recording holds events only, not the schedule")
 
 
@@ -67,6 +71,7 @@ class Replay(Source):
             self._now = min(max(at, self.begin), self.end)
         self._is_folder = Path(path).is_dir()
         self._since = self.begin  # what is read of a folder begins there
+        self._later_at: float | None = None  # when older history is read, by the monotonic clock; None: it is
         self._paused = self._stopped = self._again = False
         self._caught_up = False  # whether everything up to the current moment was folded
         self._folded = self.begin  # time of the last folded batch
@@ -128,9 +133,17 @@ class Replay(Source):
         if not self._is_folder:
             return
         self._since = max(near(self.path, self._now, NEAR_EVENTS, NEAR_S), self.begin)
+        charts = Charts()
+        load(charts, self.path, self._since, recent(self._since))
+        self.memory.charts = charts
+        self._folded, self._later_at = self._since, math.inf
+
+    def _read_older(self) -> None:
+        """Read what only the longer ranges show."""
+        older = load_before(self.path, self._since, recent(self._since))
         with self.memory.lock:
-            load(self.memory.charts, self.path, self._since)
-        self._folded = self._since
+            self.memory.charts.put_before(older, self._folded)
+        self._later_at = None
 
     def _fold(self, batch: list[Event], at: float) -> None:
         self.memory.fold(batch, at)
@@ -142,7 +155,10 @@ class Replay(Source):
     def _tick(self) -> None:
         if not self._caught_up:
             self._looked, self._caught_up = 0.0, True
+            self._later_at = None if self._later_at is None else time.monotonic() + LATER_S
         time.sleep(TICK_S)
+        if self._later_at is not None and time.monotonic() > self._later_at:
+            self._read_older()
         if not self._paused:
             with self._lock:
                 self._now = min(self._now + TICK_S * self.speed, self.end)

@@ -8,34 +8,54 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from qcore.base.histogram import FINE_BUCKETS, middle_of
 from qcore.events.history.reading import slots
 from qcore.events.history.slots import SLOT_S, Slot
 from qctl.dashboard.state.latency import percentile
 from qctl.dashboard.state.rings import COARSE, MIDDLE, Series
-from qctl.dashboard.state.series import MOST_GROUPS, MOST_QUEUES, MOST_TYPES, SLOW, GroupHistory, TypeHistory
-
-if TYPE_CHECKING:
-    from qctl.dashboard.state.series import Charts
+from qctl.dashboard.state.series import (
+    MOST_GROUPS,
+    MOST_QUEUES,
+    MOST_TYPES,
+    SLOW,
+    Charts,
+    GroupHistory,
+    TypeHistory,
+)
 
 #: what the longest range shows, seconds
 LONGEST_S = COARSE[0] * COARSE[1]
 #: what is older is shown by the longest range only, whose steps are those of folds
 FINE_S = MIDDLE[0] * MIDDLE[1]
+#: alerts compare with the hour before
+RECENT_S = 5_400.0
 #: durations that are older than the first are added up by the second, which no range shows (seconds)
 STEPS = ((21_600.0, 600), (900.0, 120))
 
 
-def load(charts: Charts, path: str, until: float) -> None:
+def load(charts: Charts, path: str, until: float, since: float = 0.0) -> None:
     """Fill the charts, which are empty, with the history of a folder before `until` (epoch seconds), at most
-    what the longest range shows. Raises OSError, ConfigError."""
-    fill(charts, slots(path, until - LONGEST_S, until, until - FINE_S), until)
+    what the longest range shows. Of what is before `since` they get the names of task types only. Raises
+    OSError, ConfigError."""
+    fill(charts, slots(path, until - LONGEST_S, until, max(until - FINE_S, since)), until, since)
 
 
-def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
-    """Fill the charts with slots, the oldest first."""
+def load_before(path: str, until: float, since: float) -> Charts:
+    """What load() left out before `since`, for Charts.put_before(). Raises OSError, ConfigError."""
+    charts = Charts()
+    fill(charts, slots(path, until - LONGEST_S, since, until - FINE_S), until)
+    return charts
+
+
+def recent(until: float) -> float:
+    """The moment from which on the shortest range and the alerts need the history before `until`, at the
+    begin of a slot of the coarsest step (epoch seconds)."""
+    return (until - RECENT_S) // COARSE[0] * COARSE[0]
+
+
+def fill(charts: Charts, found: Iterable[Slot], until: float, since: float = 0.0) -> None:
+    """Fill the charts with slots, the oldest first; those before `since` tell only names of task types."""
     known: dict[int, None] = {}
     run: dict[int, dict[int, int]] = {}
     wait: dict[int, dict[int, int]] = {}
@@ -44,10 +64,15 @@ def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
     groups: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     queues: dict[str, dict[int, float]] = defaultdict(dict)
     for slot in found:
-        number, seconds = slot.at // SLOT_S, SLOT_S * slot.heard
-        known[number] = None
         if charts.began is None:
             charts.began = float(slot.at)
+        if slot.at < since:
+            for name in slot.types.keys() - types.keys():
+                if len(types) < MOST_TYPES:
+                    types[name] = ({}, {}, {})
+            continue
+        number, seconds = slot.at // SLOT_S, SLOT_S * slot.heard
+        known[number] = None
         for name, count in (
             ("in", slot.kinds.get("task-received", 0)),
             ("done", slot.ended),
@@ -55,7 +80,9 @@ def fill(charts: Charts, found: Iterable[Slot], until: float) -> None:
         ):
             totals[name][number] = totals[name].get(number, 0.0) + count / seconds
         if slot.wait:
-            waits = [slot.wait.get(n, 0) for n in range(FINE_BUCKETS)]
+            waits = [0] * FINE_BUCKETS
+            for one, count in slot.wait.items():
+                waits[one] = count
             totals["wait"][number] = percentile(waits, 0.95) or 0.0
         if slot.ready is not None:
             totals["ready"][number] = sum(slot.ready.values())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterable, Sequence
+from operator import add
 
 from qcore.base.histogram import FINE_BUCKETS, fine_bucket, middle_of
 from qctl.dashboard.state.rings import RANGES
@@ -45,9 +46,7 @@ def add_up(counts: Iterable[Counts]) -> array[int]:
     """The sum of several histograms."""
     made = array("I", [0]) * FINE_BUCKETS
     for one in counts:
-        for number, count in enumerate(one):
-            if count:
-                made[number] += count
+        made = array("I", map(add, made, one))
     return made
 
 
@@ -102,7 +101,15 @@ class Durations:
         found = [counts for slot, counts in list(self._old[range_number].items()) if slot >= first]
         if self._open is not None and self._slot * SPANS[0] // span >= first:
             found.append(self._open)
-        return add_up(found)
+        return found[0][:] if len(found) == 1 else add_up(found)
+
+    def put_before(self, older: Durations) -> None:
+        """Add the counts of a time before, to which nothing is added any more."""
+        older._close()
+        for spans, others in zip(self._old, older._old, strict=True):
+            for slot, counts in others.items():
+                spans[slot] = add_up((spans[slot], counts)) if slot in spans else counts
+        self.total += older.total
 
     def copy(self) -> Durations:
         made = Durations()
@@ -142,6 +149,13 @@ class HeatMap:
             found = [columns[slot] for slot in slots if slot in columns]
             made.append([sum(row) for row in zip(*found, strict=True)] if found else None)
         return made
+
+    def put_before(self, older: HeatMap) -> None:
+        """Add the counts of a time before."""
+        for columns, others in zip(self._columns, older._columns, strict=True):
+            for slot, column in others.items():
+                own = columns.get(slot)
+                columns[slot] = column if own is None else array("I", map(add, own, column))
 
     def copy(self) -> HeatMap:
         made = HeatMap()

@@ -45,23 +45,36 @@ class Ring:
     def put(self, at: float, value: float | None) -> None:
         """Add a value; a slot with several has their mean. None: the slots up to now stay unknown."""
         slot = int(at // self.step)
-        if slot < self._last:
-            if (self._last - slot) * self.step <= LARGEST_STEP_BACK_S:
-                return
-            self._values = array(self._values.typecode, [self._unknown]) * self.size
-            self._last = -1
-        if slot > self._last:
-            if self._last >= 0:
-                for passed in range(max(self._last + 1, slot - self.size + 1), slot):
-                    self._values[passed % self.size] = self._unknown
-            self._values[slot % self.size] = self._unknown
-            self._last, self._sum, self._count = slot, 0.0, 0
+        if slot != self._last and not self._advance(slot):
+            return
         if value is None:
             return
         self._sum += value
         self._count += 1
         mean = self._sum / self._count
         self._values[slot % self.size] = min(max(round(mean * 250), 0), 250) if self._shares else mean
+
+    def _advance(self, slot: int) -> bool:
+        """Begin another slot; False: it has passed, and its values are dropped."""
+        last, size, unknown = self._last, self.size, self._unknown
+        if slot < last:
+            if (last - slot) * self.step <= LARGEST_STEP_BACK_S:
+                return False
+            self._values, last = array(self._values.typecode, [unknown]) * size, -1
+        if 0 <= last < slot - 1:
+            for passed in range(max(last, slot - size) + 1, slot):
+                self._values[passed % size] = unknown
+        self._values[slot % size] = unknown
+        self._last, self._sum, self._count = slot, 0.0, 0
+        return True
+
+    def put_before(self, older: Ring) -> None:
+        """Take the slots up to the newest of another ring of the same kind, which ends before, from it."""
+        if self._last < 0:
+            self._last = older._last
+        size = self.size
+        for slot in range(max(self._last, older._last) - size + 1, older._last + 1):
+            self._values[slot % size] = older._values[slot % size]
 
     def fill(self, values: Mapping[int, float]) -> None:
         """Replace the content by the values of slots, the newest of which are kept."""
@@ -140,6 +153,18 @@ class Series:
                         sums[at], counts[at] = value, 1
                 found = {slot: whole / counts[slot] for slot, whole in sums.items()}
             ring.fill(found)
+
+    def quiet(self) -> Series:
+        """A series with 0 wherever this one is known, in steps of 15 s and more."""
+        made = Series((MIDDLE, COARSE))
+        for ring, own in zip(made._rings, self._rings[-2:], strict=True):
+            ring._values, ring._last = array("f", [0.0 * value for value in own._values]), own._last
+        return made
+
+    def put_before(self, older: Series) -> None:
+        """Take what is known of a time before from another series with the same rings."""
+        for ring, other in zip(self._rings, older._rings, strict=True):
+            ring.put_before(other)
 
     @property
     def now(self) -> float | None:

@@ -104,6 +104,12 @@ class TypeHistory:
             self.busy.put(at, (self.busy_s - busy_s) / seconds)
         self._before = (self.ended, self.failed, self.busy_s)
 
+    def put_before(self, older: TypeHistory) -> None:
+        """Take the rates of a time before from another history."""
+        self.done.put_before(older.done)
+        self.failed_per_s.put_before(older.failed_per_s)
+        self.busy.put_before(older.busy)
+
     def copy(self) -> TypeHistory:
         made = TypeHistory()
         made.ended, made.failed, made.busy_s, made._before = (
@@ -241,14 +247,18 @@ class Charts:
         if group is None:
             if len(self.groups) >= MOST_GROUPS:
                 return
-            group = self.groups[name, failure] = GroupHistory()
-            done, step = self.series["done"], MIDDLE[0]
-            # It did not fail before as long as somebody listened.
-            for number, value in enumerate(done.columns(at - step, step, MIDDLE[1] - 1)):
-                if value is not None:
-                    group.per_s.put((int(at // step) - MIDDLE[1] + 1 + number) * step, 0.0)
+            group = self._new_group((name, failure), at)
         group.count += count
         group.workers[worker] += count
+
+    def _new_group(self, key: tuple[str, str], at: float) -> GroupHistory:
+        """A kind of failure that did not occur before as long as somebody listened."""
+        group = self.groups[key] = GroupHistory()
+        done, step = self.series["done"], MIDDLE[0]
+        for number, value in enumerate(done.columns(at - step, step, MIDDLE[1] - 1)):
+            if value is not None:
+                group.per_s.put((int(at // step) - MIDDLE[1] + 1 + number) * step, 0.0)
+        return group
 
     def listens(self, events_arrive: bool, published_per_s: float | None, by_broker: bool) -> None:
         """What is known besides events: whether they arrive, and what is published by the broker's counts."""
@@ -356,6 +366,25 @@ class Charts:
     def note(self, at: float, words: str, word: str = "") -> None:
         """Add a change."""
         self.changes.append(Change(at, words, word))
+
+    def put_before(self, older: Charts, now: float) -> None:
+        """Take the time before from other charts, which end at a slot of the coarsest step where these begin;
+        these have all of the task types."""
+        for name, series in self.series.items():
+            series.put_before(older.series[name])
+        nothing = TypeHistory()
+        nothing.done = nothing.failed_per_s = nothing.busy = quiet = older.series["done"].quiet()
+        for name, one in list(self.types.items()):
+            one.put_before(older.types.get(name, nothing))
+        for key in older.groups.keys() - self.groups.keys():
+            self._new_group(key, now)
+        for key, group in list(self.groups.items()):
+            group.per_s.put_before(older.groups[key].per_s if key in older.groups else quiet)
+        for queue, series in older.queues.items():
+            self.queues.setdefault(queue, Series(SLOW)).put_before(series)
+        self.run.put_before(older.run)
+        self.wait.put_before(older.wait)
+        self.heat.put_before(older.heat)
 
     # --- out
 

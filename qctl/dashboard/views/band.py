@@ -15,10 +15,10 @@ from qctl.dashboard.state.series import Change, quantiles
 from qctl.dashboard.state.snapshot import EventRow, FailureRow, QueueRow, WorkerRow
 from qctl.dashboard.views import pages, panels, schedules
 from qctl.dashboard.views.alerts import figure, outlook
-from qctl.dashboard.views.cells import where
+from qctl.dashboard.views.cells import rate, where
 from qctl.dashboard.views.details import sheet_of, task_facts
 from qctl.dashboard.views.episodes import Episode, lasted
-from qctl.dashboard.views.overview_lists import TypeRow, rate
+from qctl.dashboard.views.overview_lists import TypeRow
 from qctl.dashboard.views.panels import Box, Scene, short_age
 from qctl.dashboard.widgets.canvas import Canvas
 from qctl.output import state_styles

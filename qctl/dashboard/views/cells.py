@@ -78,7 +78,7 @@ FAILURE_FIELDS = (
     Field("LAST", 7, 0, right=True, order="last_at"),
     Field("FIRST", 7, 3, right=True, order="first_at"),
     Field("QUEUE", 10, 3, order="queue"),
-    Field("WORKERS", 12, 2),
+    Field("WORKERS", 12, 2, middle=True),
     Field("MESSAGE", 14, 4, grows=True),
 )
 
@@ -211,8 +211,8 @@ class CellFormatter:
             Part("-" if row.in_flight is None else f"{row.in_flight:,}"),
             Part("-" if row.delayed is None else f"{row.delayed:,}"),
             Part("-" if row.oldest_s is None else age(row.oldest_s)),
-            Part("-" if row.in_per_s is None else f"{seen}{row.in_per_s:,.0f}"),
-            Part("-" if row.out_per_s is None else f"{seen}{row.out_per_s:,.0f}"),
+            Part(rate(row.in_per_s, seen)),
+            Part(rate(row.out_per_s, seen)),
             Part("-" if word == "paused" else word, self.style(look)),
             Part(figure(row.consumers), alarm),
             self.paused(row.paused),
@@ -361,6 +361,13 @@ class CellFormatter:
             text += snapshot.trouble
         line = "-" if self.plain else "─"
         return f"{line * 2} {text} {line * width}"[:width]
+
+
+def rate(value: float | None, mark: str = "") -> str:
+    """A number per second; small ones have a decimal."""
+    if value is None:
+        return "-"
+    return f"{mark}{value:,.0f}" if value >= 10 or value == 0 else f"{mark}{value:.1f}"
 
 
 def where(workers: Mapping[str, int]) -> str:

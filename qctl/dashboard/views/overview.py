@@ -12,7 +12,7 @@ from typing import Any
 
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot, WorkerRow
 from qctl.dashboard.views.alerts import figure, outlook
-from qctl.dashboard.views.cells import CellFormatter
+from qctl.dashboard.views.cells import CellFormatter, rate
 from qctl.dashboard.views.overview_lists import (
     AROUND,
     DRAW,
@@ -21,7 +21,6 @@ from qctl.dashboard.views.overview_lists import (
     TypeRow,
     ails,
     queue_order,
-    rate,
     type_rows,
     worker_order,
 )
@@ -123,7 +122,8 @@ class Overview:
         charts = picture.charts
         if charts is None:
             return []
-        key = (id(charts.types), int(picture.at) // 5, range_number, len(charts.types))
+        is_early = picture.events_per_s is None  # a recording is read up to this moment
+        key = (id(charts.types), int(picture.at) // 5, range_number, len(charts.types), is_early)
         if self._types[0] != key:
             self._types = (key, type_rows(charts, picture.at, range_number))
         return self._types[1]

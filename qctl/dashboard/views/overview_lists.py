@@ -16,7 +16,7 @@ from qctl.dashboard.state.series import Charts, quantiles, spark_of
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot, WorkerRow
 from qctl.dashboard.views import panels
 from qctl.dashboard.views.alerts import figure, outlook
-from qctl.dashboard.views.cells import CellFormatter, where
+from qctl.dashboard.views.cells import CellFormatter, rate, where
 from qctl.dashboard.views.panels import Box, Scene, framed, short_age, table
 from qctl.dashboard.widgets.canvas import Canvas
 from qctl.dashboard.widgets.virtual_table import Field, Part
@@ -37,7 +37,7 @@ FAILURES = (
     Field("", 8, 1),
     Field("TASK · EXCEPTION", 16, 0, grows=True),
     Field("LAST", 5, 2, right=True),
-    Field("WORKERS", 12, 3),
+    Field("WORKERS", 12, 3, middle=True),
 )
 WORKERS = (
     Field("WORKER", 10, 0, grows=True, middle=True),
@@ -173,12 +173,6 @@ def queue_cells(scene: Scene, row: QueueRow) -> list[Part]:
     ]
 
 
-def rate(value: float | None, mark: str = "") -> str:
-    if value is None:
-        return "-"
-    return f"{mark}{value:,.0f}" if value >= 10 or value == 0 else f"{mark}{value:.1f}"
-
-
 def _failures(canvas: Canvas, panel: Panel, scene: Scene, chosen: int | None, marked: list[int]) -> None:
     rows = scene.picture.failures
     total = sum(f.count for f in rows)
@@ -228,7 +222,7 @@ def workers_summary(picture: Snapshot) -> str:
     parts += [f"{states.count(s)} {s}" for s in ("silent", "gone") if s in states]
     known = [w for w in picture.workers if w.slots and w.running is not None and w.state == "online"]
     if known:
-        parts.append(f"{sum(w.running or 0 for w in known)}/{sum(w.slots or 0 for w in known)} slots busy")
+        parts.append(f"{sum(w.running or 0 for w in known)}/{sum(w.slots or 0 for w in known)} busy")
     return " · ".join(parts)
 
 

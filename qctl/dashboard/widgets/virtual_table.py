@@ -169,8 +169,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
             moved = self._follow()
         self.cursor = max(0, min(self.cursor, len(items) - 1))
         self._remember()
-        room = self.size.width
-        size = Size(max(room, self._natural()) if self.wide else room, len(items) + 1)
+        size = Size(self._room, len(items) + 1)
         if self.painter is not None:
             size, moved = self.size, 0
         if size != self.virtual_size:
@@ -350,7 +349,9 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
 
     @property
     def _room(self) -> int:
-        return max(self.size.width, self._natural()) if self.wide else self.size.width
+        """The cells of a row: what the scroll bar leaves, or all columns."""
+        room = self.scrollable_size.width
+        return max(room, self._natural()) if self.wide else room
 
     def _natural(self) -> int:
         """The width of the table with all columns, growing ones at twice their minimum."""
@@ -361,7 +362,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         return widths_of(self.columns, room - self._gutter)
 
     def render_line(self, y: int) -> Strip:
-        left, room = self.scroll_offset.x, self.size.width
+        left, room = self.scroll_offset.x, self.scrollable_size.width
         base = self.rich_style
         if self.painter is not None:
             strip, faint = self.painting.strip(y, room, base), Style.parse(self.faint)

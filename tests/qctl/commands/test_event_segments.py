@@ -18,6 +18,8 @@ from qcore.events.history.reading import recorded, slots, span
 from qcore.events.history.segments import FolderRecorder, segments
 from qcore.wire import event as wire
 from qctl import exit_codes
+from qctl.dashboard.sources.base import started
+from qctl.dashboard.sources.replay import NEAR_S, Replay
 from qctl.dashboard.state.history import load
 from qctl.dashboard.state.series import Charts
 from qctl.main import main
@@ -180,6 +182,36 @@ def test_charts_begin_with_the_history_of_a_recorder_and_a_gap_is_a_gap(tape: st
     charts.sample(START + 1800)
     charts.sample(START + 1802)
     assert charts.series["done"].columns(START + 1801, 1, 1) == [0.0]
+
+
+def test_a_replay_reads_old_charts_later_and_they_equal_those_that_are_read_at_once(tmp_path: Path) -> None:
+    recorder = FolderRecorder(str(tmp_path), "none")
+    for number in range(4 * 60):  # four hours; one task type ends with the first, one begins with the last
+        name = ("proj.old", "proj.add", "proj.add", "proj.new")[number // 60]
+        at = START + 60 * number
+        events = [{**event, "name": name, "timestamp": at} for event in life(number, at)]
+        recorder.write(events, at, {f"{name}s": number})
+    recorder.close()
+    app = App("tape", broker="memory://old", set_as_current=False)
+    replay = Replay(app, str(tmp_path), 0.0, 1_000, None)
+    read_from = START + 60 * 239 - NEAR_S
+    whole = Charts()
+    load(whole, str(tmp_path), read_from)
+
+    def shown(charts: Charts) -> dict[str, object]:
+        until, names = read_from - 120, ("proj.old", "proj.add", "proj.new")
+        lines = {f"{name} done": charts.types[name].done for name in names if name in charts.types}
+        lines |= {f"{name} failed": g.per_s for (name, _), g in charts.groups.items()}
+        lines |= {"done": charts.series["done"], **charts.queues}
+        lists = {name: line.columns(until, step, 120) for name, line in lines.items() for step in (60, 120)}
+        return {**lists, "heat": charts.heat.within(1, until, 120, 120), "began": charts.began}
+
+    with started(replay):
+        wait_for(lambda: replay.is_complete)
+        first = replay.take().charts
+        assert first is not None and first.began == START and {*first.types} == {*whole.types}
+        wait_for(lambda: shown(replay.memory.charts) == shown(whole))
+    assert any(whole.types["proj.old"].done.columns(read_from, 120, 110))
 
 
 def test_old_charts_come_from_folds_and_show_what_the_indexes_say(tape: str) -> None:

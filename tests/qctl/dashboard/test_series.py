@@ -14,6 +14,7 @@ from qctl.dashboard.state.latency import Durations, HeatMap, add_up, percentile
 from qctl.dashboard.state.rings import RANGES, Ring, Series, step_for
 from qctl.dashboard.state.series import Charts, bar, quantiles, spark_of, sparkline
 from qctl.dashboard.state.snapshot import QueueRow, Snapshot, WorkerRow
+from qctl.dashboard.views.overview import Overview
 
 START = 1_700_000_000 // 21_600 * 21_600
 
@@ -269,3 +270,16 @@ def test_bars() -> None:
         "####",
         "░░░░",
     ]
+
+
+def test_task_types_are_counted_again_when_a_recording_is_read_up_to_its_moment() -> None:
+    charts, overview = Charts(), Overview()
+    charts.ended(START, "proj.add", "w1@host", 0.5, None)
+    early = Snapshot(at=START, charts=charts)
+    assert [row.few for row in overview.types(early, 0)] == [1]
+
+    charts.ended(START, "proj.add", "w1@host", 0.5, None)
+
+    assert [row.few for row in overview.types(early, 0)] == [1], "they are counted each 5 s"
+    late = Snapshot(at=START, charts=charts, events_per_s=1.0)
+    assert [row.few for row in overview.types(late, 0)] == [2]
