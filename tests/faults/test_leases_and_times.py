@@ -83,6 +83,7 @@ def three_ends_before_they_are_due(fleet: Fleet, countdown_s: float) -> bool:
     return in_time
 
 
+@pytest.mark.timeout(400)
 def test_a_heap_of_delayed_tasks_costs_the_worker_no_memory(fleet: Fleet) -> None:
     count = size(20_000, 50_000)
     worker = fleet.worker("-P", "solo", lease_s=10)
@@ -93,7 +94,7 @@ def test_a_heap_of_delayed_tasks_costs_the_worker_no_memory(fleet: Fleet) -> Non
     raw = [fleet.work(f"d{i}", countdown=3600).raw for i in range(count)]
     for start in range(0, count, 1000):
         fleet.app.broker.publish([Message(r, queue="celery") for r in raw[start : start + 1000]])
-    wait_for(lambda: fleet.depth().delayed == count, 60, "the worker has put all of them aside")
+    wait_for(lambda: fleet.depth().delayed == count, 300, "the worker has put all of them aside")
 
     grown = rss_kib(worker.pid) - before
     print(f"{count} delayed: {before} KiB, {grown:+} KiB")
