@@ -23,6 +23,12 @@ pytest_plugins = [
 gc.disable()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """No test here is for anyio, whose plug-in looks at each of them: a tenth of the collection's time."""
+    if config.pluginmanager.has_plugin("anyio"):
+        config.pluginmanager.unregister(name="anyio")
+
+
 def missing_service(reason: str) -> None:
     """Skip here; fail in CI, where every service must be there."""
     if os.environ.get("CI"):
