@@ -305,6 +305,11 @@ class SharedRabbitServer(RabbitServer):
     def is_ours(self) -> bool:
         return self._pipe >= 0 and self.is_running
 
+    def kill9(self) -> None:
+        raise AssertionError("others use this node: mark the test own_rabbit")
+
+    stop = cont = kill9
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         with (self._folder / "lock").open("w") as lock:
