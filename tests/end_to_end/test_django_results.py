@@ -118,9 +118,9 @@ def what_happened(
 ) -> tuple[Any, Any]:
     """What a client saw, and the rows in the database, with Celery or with qcore on both sides."""
     install = "" if kind == "celery" else "from qcore.celery import install; install()\n"
-    start = "import sys; from django.core.management import execute_from_command_line as run; run(sys.argv)"
-    python(env, "-c", install + start, "migrate", "-v", "0")
-    python(env, "-c", install + start, "createcachetable")
+    manage = "from django.core.management import execute_from_command_line as run"
+    tables = "run(['', 'migrate', '-v', '0']); run(['', 'createcachetable'])"
+    python(env, "-c", f"{install}{manage}; {tables}")
     words = ("-A", PROJECT, "worker", "-c", "2", "-n", "w1@test", "-l", "INFO")
     if kind == "celery":
         worker = processes.celery(*words, env=env)

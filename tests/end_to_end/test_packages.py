@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.support.processes import ROOT, Process, Processes
+from tests.support.processes import CELERY, ROOT, Process, Processes
 from tests.support.waiting import wait_for
 
 
@@ -46,9 +46,9 @@ class Installation:
             self.env["PYTHONPATH"] = f"{ROOT}{os.pathsep}{folder}"
 
     def worker(self, project: str, *options: str) -> Process:
-        program = "celery" if self.kind == "celery" else "qctl"
+        program = ("-c", CELERY) if self.kind == "celery" else ("-m", "qctl")
         words = ("-A", f"tests.projects.{project}", "worker", "-c", "1", "-n", "w@test", "-l", "INFO")
-        started = self.processes.start(*self.python, "-m", program, *words, *options, env=self.env)
+        started = self.processes.start(*self.python, *program, *words, *options, env=self.env)
         started.wait_output("w@test ready")
         return started
 
@@ -271,16 +271,19 @@ print(json.dumps([call.id for call in calls]))
 
 
 def test_sentry_in_the_other_pools(redis_url: str, tmp_path: Path, processes: Processes) -> None:
+    workers = {}
     for pool in ("prefork", "threads", "solo", "gevent", "asyncio"):
         (tmp_path / pool).mkdir()
         installation = Installation("with celery", redis_url, tmp_path / pool, tmp_path, processes)
-        worker = installation.worker("with_sentry", "-P", pool)
-        installation.client("""
+        workers[pool] = installation, installation.worker("with_sentry", "-P", pool, "-Q", pool)
+    installation.client(f"""
 from tests.projects.with_sentry import broken, fine, later
-calls = [fine.delay(1), broken.delay(7), later.delay()]
+words = [(fine, (1,)), (broken, (7,)), (later, ())]
+calls = [task.apply_async(args, queue=pool) for pool in {[*workers]} for task, args in words]
 for call in calls: call.get(timeout=60, propagate=False)
 print(json.dumps(None))
 """)
+    for pool, (installation, worker) in workers.items():
         worker.term()
         assert worker.wait() == 0
 

@@ -16,7 +16,7 @@ from qcore.errors import BrokerDown
 from qcore.wire import task
 from tests.faults import size
 from tests.faults.fleet import Fleet, fleet
-from tests.support.processes import Processes
+from tests.support.processes import CELERY, Processes
 from tests.support.rabbit_server import RabbitServer
 from tests.support.waiting import wait_for
 
@@ -111,7 +111,7 @@ def test_celerys_workers_are_found_as_well(app: App, processes: Processes, rabbi
     answers = ping(app, timeout_s=5.0)
     by_name = ping(app, ["theirs@test"])
     with_celery = subprocess.run(
-        [sys.executable, "-m", "celery", "-b", rabbit_url, "inspect", "ping", "-j", "--timeout", "5"],
+        [sys.executable, "-c", CELERY, "-b", rabbit_url, "inspect", "ping", "-j", "--timeout", "5"],
         capture_output=True,
         text=True,
         timeout=100,
@@ -144,6 +144,7 @@ def test_a_user_who_may_only_do_what_celery_does_is_answered_at_the_time_out(
     rabbit_server.ask('rabbit_auth_backend_internal:delete_user(<<"plain">>, <<"qcore">>)')
 
 
+@pytest.mark.own_rabbit
 def test_workers_are_found_again_after_their_broker_was_restarted(
     app: App, three: list[str], rabbit_server: RabbitServer
 ) -> None:

@@ -88,7 +88,7 @@ def test_foreign_messages_come_over_rabbitmq_again_after_a_loss(
     wait_for(lambda: ["Foreign", "raw", {"number": 1}] in notes_of(notes), 60)
     wait_for(lambda: ["Foreign", "received", {"number": 1}] in notes_of(notes), 60)
 
-    rabbit_server.kill_connections()
+    rabbit_server.kill_connections(rabbit_url)
     worker.wait_output("foreign messages are received again")
     publish(rabbit_url, 2)
     wait_for(lambda: ["Foreign", "received", {"number": 2}] in notes_of(notes), 60)

@@ -77,8 +77,9 @@ def drained(url: str) -> set[str]:
     return found
 
 
+@pytest.mark.own_rabbit
 def test_what_was_confirmed_outlives_kills(rabbit_url: str, rabbit_server: RabbitServer) -> None:
-    kills, count = size(2, 5), size(4000, 20_000)
+    kills, count = size(2, 5), size(1500, 20_000)
     publishing = Publishing(open_broker(rabbit_url), count)
     publishing.start()
 
@@ -121,6 +122,7 @@ def alarms(server: RabbitServer) -> bool:
     return server.ask("rabbit_alarm:get_alarms()") != "[]"
 
 
+@pytest.mark.own_rabbit
 @pytest.mark.parametrize("alarm", ["memory", "disk"], indirect=True)
 def test_a_broker_without_space_is_an_error_in_time_and_works_again(
     rabbit_url: str, rabbit_server: RabbitServer, alarm: tuple[str, str]
@@ -144,6 +146,7 @@ def test_a_broker_without_space_is_an_error_in_time_and_works_again(
     assert {"first", *(f"taken {n}" for n in range(rounds))} <= drained(rabbit_url)
 
 
+@pytest.mark.own_rabbit
 @pytest.mark.parametrize("alarm", ["memory"], indirect=True)
 @pytest.mark.parametrize("fleet", ["rabbit"], indirect=True)
 def test_a_worker_goes_on_while_the_broker_takes_no_messages(
@@ -213,6 +216,7 @@ def test_what_was_revoked_while_a_worker_was_cut_off_never_runs(fleet: Fleet) ->
     no_surprises([worker])
 
 
+@pytest.mark.own_rabbit
 @pytest.mark.parametrize("fleet", ["rabbit"], indirect=True)
 def test_a_worker_outlives_its_rabbitmq(fleet: Fleet, rabbit_server: RabbitServer, redis_url: str) -> None:
     kills = size(1, 10)

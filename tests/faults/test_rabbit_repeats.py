@@ -179,6 +179,7 @@ def run_longer_than_the_broker_waits(fleet: Fleet, server: RabbitServer, backend
         server.ask("application:set_env(rabbit, channel_tick_interval, 60000)")
 
 
+@pytest.mark.own_rabbit
 def test_a_task_longer_than_the_brokers_patience_runs_once(
     fleet: Fleet, rabbit_server: RabbitServer, redis_url: str
 ) -> None:

@@ -1,17 +1,21 @@
-"""A real RabbitMQ for tests: one per session, one virtual host per test.
+"""A real RabbitMQ for tests: one for all processes of pytest-xdist, one virtual host per test.
 
 Everything it writes is in a temporary directory and every port is a free one of the loopback
 interface. The node reads an Erlang shell on its standard input: that makes a virtual host in
-milliseconds where rabbitmqctl takes a second, and it halts the node when this process is gone,
-however it went.
+milliseconds where rabbitmqctl takes a second, and it halts the node when nobody is left who holds
+the other end, however they went. A test that kills, stops or bends the node as a whole is marked
+`own_rabbit`: it gets a node that no other process uses.
 """
 
 from __future__ import annotations
 
 import atexit
 import ctypes
+import fcntl
+import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -20,6 +24,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,6 +41,14 @@ log.console = false
 log.file.level = warning
 vm_memory_high_watermark.absolute = 1GB
 disk_free_limit.absolute = 1MB
+"""
+
+#: the node, and its epmd for as long as it runs
+_NODE_AND_EPMD = """
+epmd -port "$1" -address 127.0.0.1 >/dev/null 2>&1 &
+until epmd -port "$1" -names >/dev/null 2>&1; do kill -0 $! || exit 1; sleep 0.05; done
+"$2"
+kill $!
 """
 
 
@@ -64,19 +77,34 @@ def _die_with_parent() -> None:
 class RabbitServer:
     """One node, its epmd, and the shell on the node's standard input."""
 
-    def __init__(self, bin_dir: Path) -> None:
+    def __init__(self, bin_dir: Path, home: Path | None = None) -> None:
         self.bin_dir = bin_dir
-        self.home = Path(tempfile.mkdtemp(prefix="qcore-rabbit-"))
+        self.home = home or Path(tempfile.mkdtemp(prefix="qcore-rabbit-"))
         self.port, self.epmd_port, self.dist_port = free_port(), free_port(), free_port()
-        self.node = f"qcore{os.getpid()}@localhost"
-        self.log = self.home / "console.log"
+        self.node = f"qcore{os.getpid()}{'shared' if home else ''}@localhost"
         self.process: subprocess.Popen[bytes] | None = None
         self.epmd: subprocess.Popen[bytes] | None = None
         self._asked = 0
+        atexit.register(self.close)
+
+    @property
+    def log(self) -> Path:
+        """What the node prints, the answers of its shell too."""
+        return self.home / "console.log"
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process can use it as it is."""
+        return self.is_running
+
+    def _configure(self) -> None:
         (self.home / "rabbitmq.conf").write_text(_CONFIG.format(port=self.port))
         (self.home / "plugins").write_text("[].")
         (self.home / "env.conf").write_text("")
-        atexit.register(self.close)
 
     @property
     def url(self) -> str:
@@ -108,6 +136,7 @@ class RabbitServer:
     def start(self) -> None:
         """Start and wait until it takes connections; the data of an earlier start is still there."""
         env = self.env()
+        self._configure()
         if self.epmd is None or self.epmd.poll() is not None:
             self.epmd = subprocess.Popen(
                 ["epmd", "-port", str(self.epmd_port), "-address", "127.0.0.1"],
@@ -141,15 +170,12 @@ class RabbitServer:
 
     def ask(self, expression: str, timeout_s: float = 60.0) -> str:
         """Evaluate one Erlang expression in the node; what it returns, as text."""
-        process = self.process
-        assert process is not None and process.stdin is not None
         self._asked += 1
-        mark = f"qcore_asks_{self._asked}"
+        mark = f"qcore_asks_{os.getpid()}_{self._asked}"
         start = self.log.stat().st_size
         # The name is spelled so that an echo of the question is not taken for the answer.
-        words = f"['qcore_', 'asks_{self._asked}', begin {expression} end]"
-        process.stdin.write(f'io:format("<~s~s ~0p>~n", {words}).\n'.encode())
-        process.stdin.flush()
+        words = f"['qcore_', '{mark[6:]}', begin {expression} end]"
+        self._write(f'io:format("<~s~s ~0p>~n", {words}).\n'.encode())
 
         def answer() -> str:
             with self.log.open("rb") as log:
@@ -160,18 +186,22 @@ class RabbitServer:
 
         return wait_for(answer, timeout_s, expression)
 
-    def ctl(self, *args: str) -> str:
-        """rabbitmqctl, for what ask() cannot say well; takes a second."""
-        done = subprocess.run(
-            [str(self.bin_dir / "rabbitmqctl"), "-n", self.node, *args],
-            env={**self.env(), "RABBITMQ_ALLOW_INPUT": ""},
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            timeout=60,
+    def _write(self, data: bytes) -> None:
+        assert self.process is not None and self.process.stdin is not None
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def ask_rows(self, expression: str) -> list[list[str]]:
+        """What an expression returns that makes a list of property lists: the values as text."""
+        texts = (
+            "case V of {resource, _, _, N} -> N; B when is_binary(B) -> B; "
+            'L when is_list(L) -> io_lib:format("~0p", [lists:sort(L)]); _ -> io_lib:format("~0p", [V]) end'
         )
-        assert done.returncode == 0, done.stderr + done.stdout
-        return done.stdout
+        path = self.home / f"rows-{os.getpid()}.json"
+        rows = f"[[iolist_to_binary({texts}) || {{_, V}} <- Row] || Row <- {expression}]"
+        assert self.ask(f'file:write_file("{path}", rabbit_json:encode({rows}))') == "ok"
+        found: list[list[str]] = json.loads(path.read_text())
+        return found
 
     def add_vhost(self, name: str) -> str:
         """A virtual host that guest may use; its URL."""
@@ -184,14 +214,18 @@ class RabbitServer:
     def delete_vhost(self, name: str) -> None:
         self.ask(f'rabbit_vhost:delete(<<"{name}">>, <<"qcore">>)')
 
-    def kill_connections(self) -> None:
-        """Close every client's connection from the server's side."""
-        self.ask('[rabbit_networking:close_connection(P, "a test") || P <- rabbit_networking:connections()]')
+    def kill_connections(self, url: str) -> None:
+        """Close every client's connection to the virtual host of this URL from the server's side."""
+        vhost = url.rpartition("/")[2]
+        self.ask(
+            '[rabbit_networking:close_connection(P, "a test") || P <- rabbit_networking:connections(), '
+            f'[{{vhost, <<"{vhost}">>}}] == (catch rabbit_networking:connection_info(P, [vhost]))]'
+        )
 
     def kill9(self) -> None:
         """As a power cut would end it."""
         if self.process is not None and self.process.poll() is None:
-            _signal(self.process, signal.SIGKILL)
+            _signal(self.process.pid, signal.SIGKILL)
             self.process.wait(60)
 
     def restart(self) -> None:
@@ -202,11 +236,11 @@ class RabbitServer:
     def stop(self) -> None:
         """SIGSTOP: it takes connections and answers nothing."""
         assert self.process is not None
-        _signal(self.process, signal.SIGSTOP)
+        _signal(self.process.pid, signal.SIGSTOP)
 
     def cont(self) -> None:
         assert self.process is not None
-        _signal(self.process, signal.SIGCONT)
+        _signal(self.process.pid, signal.SIGCONT)
 
     def close(self) -> None:
         """End the node and epmd and delete the data; may be called twice."""
@@ -214,17 +248,17 @@ class RabbitServer:
         for process in (self.process, self.epmd):
             if process is None or process.poll() is not None:
                 continue
-            _signal(process, signal.SIGKILL)
+            _signal(process.pid, signal.SIGKILL)
             process.wait(60)
             if process.stdin is not None:
                 process.stdin.close()
         shutil.rmtree(self.home, ignore_errors=True)
 
 
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    """To the process and its helpers: each was started as the leader of a group of its own."""
+def _signal(group: int, number: int) -> None:
+    """To a process and its helpers: each was started as the leader of a group of its own."""
     try:
-        os.killpg(process.pid, number)
+        os.killpg(group, number)
     except ProcessLookupError:
         pass
 
@@ -237,28 +271,162 @@ def _listens(port: int) -> bool:
     return True
 
 
-@pytest.fixture(scope="session")
-def rabbit_server() -> Iterator[RabbitServer]:
+class SharedRabbitServer(RabbitServer):
+    """One node for all processes of a run: whoever comes first starts it, whoever leaves last ends it.
+
+    In:  a folder that they share.  Each holds the writing end of the pipe that the node reads, and a
+    shared lock on `users`. The node and its epmd end by themselves when the pipe has no writer left.
+    """
+
+    def __init__(self, bin_dir: Path, folder: Path) -> None:
+        super().__init__(bin_dir, folder / "node")
+        self._folder, self._pipe, self._users, self._group = folder, -1, -1, 0
+        folder.mkdir(exist_ok=True)
+
+    def start(self) -> None:
+        """Join the node that runs, or start one."""
+        with self._alone():
+            if self._users < 0:
+                self._users = os.open(self._folder / "users", os.O_RDWR | os.O_CREAT)
+                fcntl.flock(self._users, fcntl.LOCK_SH)
+            if not self._join():
+                self._begin()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the node still reads the pipe."""
+        try:
+            os.close(os.open(self.home / "input", os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            return False
+        return True
+
+    @property
+    def is_ours(self) -> bool:
+        return self._pipe >= 0 and self.is_running
+
+    def kill9(self) -> None:
+        raise AssertionError("others use this node: mark the test own_rabbit")
+
+    stop = cont = kill9
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with (self._folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _open_pipe(self, flags: int) -> None:
+        if self._pipe >= 0:
+            os.close(self._pipe)
+        self._pipe = os.open(self.home / "input", flags)
+
+    def _join(self) -> bool:
+        if not self.is_running:
+            return False
+        self._open_pipe(os.O_WRONLY)
+        found = json.loads((self.home / "state").read_text())
+        self._group, self.port, self.epmd_port, self.dist_port, self.node = found
+        return True
+
+    def _begin(self) -> None:
+        shutil.rmtree(self.home, ignore_errors=True)
+        self.home.mkdir()
+        self._configure()
+        os.mkfifo(self.home / "input")
+        self._open_pipe(os.O_RDWR)  # with a reader of its own the opening does not wait for the node
+        words = [str(self.epmd_port), str(self.bin_dir / "rabbitmq-server")]
+        with self.log.open("ab") as log, (self.home / "input").open("rb") as input_end:
+            self.process = subprocess.Popen(
+                ["sh", "-c", _NODE_AND_EPMD, "sh", *words],
+                env=self.env(),
+                cwd=self.home,
+                stdin=input_end,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._open_pipe(os.O_WRONLY)
+        self._group = self.process.pid
+        try:
+            wait_for(self._is_up, _START_S, f"RabbitMQ listens on port {self.port}")
+        except AssertionError:
+            _signal(self._group, signal.SIGKILL)
+            raise
+        state = [self._group, self.port, self.epmd_port, self.dist_port, self.node]
+        (self.home / "state").write_text(json.dumps(state))
+
+    def _write(self, data: bytes) -> None:
+        assert len(data) <= select.PIPE_BUF  # longer ones of two processes could be mixed
+        os.write(self._pipe, data)
+
+    def close(self) -> None:
+        """Leave; the last to do so ends the node and deletes the data. May be called twice."""
+        atexit.unregister(self.close)
+        if self._users < 0:
+            return
+        with self._alone():
+            try:
+                fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pass  # others use it
+            else:
+                if self.is_running:
+                    _signal(self._group, signal.SIGKILL)
+                shutil.rmtree(self.home, ignore_errors=True)
+            for end in (self._pipe, self._users):
+                os.close(end)
+            self._pipe = self._users = -1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "own_rabbit: kills, stops or bends the node of RabbitMQ as a whole")
+
+
+def _require_rabbitmq() -> Path:
+    """The directory of RabbitMQ's scripts; skips the test (fails in CI) when there is none."""
     bin_dir = find_rabbitmq()
     if bin_dir is None:
         from tests.conftest import missing_service  # late: conftest names this module
 
         missing_service("no rabbitmq-server is installed")
     assert bin_dir is not None
-    server = RabbitServer(bin_dir)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
+    return bin_dir
+
+
+@pytest.fixture(scope="session")
+def shared_rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    """The node of all processes of this run."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    server = SharedRabbitServer(_require_rabbitmq(), folder / "rabbit")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def own_rabbit() -> Iterator[RabbitServer]:
+    """A node of this process alone."""
+    server = RabbitServer(_require_rabbitmq())
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def rabbit_server(request: pytest.FixtureRequest) -> RabbitServer:
+    """The node that all share; for a test that is marked so, one of its own. It runs."""
+    own = request.node.get_closest_marker("own_rabbit") is not None
+    server: RabbitServer = request.getfixturevalue("own_rabbit" if own else "shared_rabbit")
+    if not server.is_ours:
+        server.start()  # the first that asks, or an earlier test killed it
+    return server
 
 
 @pytest.fixture
 def rabbit_url(rabbit_server: RabbitServer) -> Iterator[str]:
     """The URL of a virtual host that only this test uses."""
-    if rabbit_server.process is None or rabbit_server.process.poll() is not None:
-        rabbit_server.start()  # an earlier test killed it
     name = f"t{time.time_ns() % 10**9}{uuid.uuid4().hex[:6]}"
     yield rabbit_server.add_vhost(name)
-    if rabbit_server.process is not None and rabbit_server.process.poll() is None:
+    if rabbit_server.is_running:
         rabbit_server.delete_vhost(name)

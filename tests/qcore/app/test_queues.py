@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -147,14 +146,13 @@ def _environ() -> dict[str, str]:
 def declared(server: RabbitServer, vhost: str) -> dict[str, list[Any]]:
     """Queues, exchanges and bindings of a virtual host, without those of the bus and of delays."""
     what = {
-        "queues": ("list_queues", ["name", "durable", "auto_delete", "exclusive", "arguments"]),
-        "exchanges": ("list_exchanges", ["name", "type", "durable", "auto_delete", "arguments"]),
-        "bindings": ("list_bindings", ["source_name", "destination_name", "routing_key"]),
+        "queues": ("rabbit_amqqueue", "name, durable, auto_delete, exclusive, arguments"),
+        "exchanges": ("rabbit_exchange", "name, type, durable, auto_delete, arguments"),
+        "bindings": ("rabbit_binding", "source_name, destination_name, routing_key"),
     }
     found = {}
-    for name, (command, columns) in what.items():
-        printed = server.ctl("-q", "-p", vhost, command, *columns, "--formatter", "json")
-        rows = [[str(one[c]) for c in columns] for one in json.loads(printed)]
+    for name, (module, columns) in what.items():
+        rows = server.ask_rows(f'{module}:info_all(<<"{vhost}">>, [{columns}])')
         rows = [[re.sub(r"bcast\.[0-9a-f-]+", "bcast", text) for text in row] for row in rows]
         found[name] = sorted(row for row in rows if not _is_of_the_bus(row))
     return found
@@ -165,7 +163,6 @@ def _is_of_the_bus(row: list[str]) -> bool:
     return any(text.startswith(bus) or "pidbox" in text for text in row) or row[0] == ""
 
 
-@pytest.mark.timeout(300)  # a call of rabbitmqctl takes seconds of CPU
 def test_rabbitmq_has_the_same_whether_celery_or_qcore_declared_it(
     rabbit_server: RabbitServer, processes: Processes
 ) -> None:

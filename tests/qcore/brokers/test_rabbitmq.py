@@ -195,10 +195,10 @@ def test_a_queue_deleted_since_is_declared_again(broker: KombuBroker, queue: str
 
 
 def test_a_publish_survives_a_connection_closed_while_idle(
-    broker: KombuBroker, queue: str, rabbit_server: RabbitServer
+    broker: KombuBroker, queue: str, rabbit_url: str, rabbit_server: RabbitServer
 ) -> None:
     put(broker, queue, "a")
-    rabbit_server.kill_connections()
+    rabbit_server.kill_connections(rabbit_url)
 
     put(broker, queue, "b")
 
@@ -274,12 +274,12 @@ def test_unreadable_properties_do_not_end_the_connection(
 
 
 def test_deliveries_of_an_older_connection_are_refused_with_all_they_do(
-    broker: KombuBroker, queue: str, rabbit_server: RabbitServer
+    broker: KombuBroker, queue: str, rabbit_url: str, rabbit_server: RabbitServer
 ) -> None:
     put(broker, queue, "a")
     consumer = broker.consumer([queue])
     (old,) = take(consumer, 1)
-    rabbit_server.kill_connections()
+    rabbit_server.kill_connections(rabbit_url)
     with pytest.raises(BrokerDown):
         end(consumer, old)
     assert consumer.renew() is False
@@ -313,6 +313,7 @@ def test_a_continuation_that_no_queue_takes_is_kept_and_holds_nothing_up(
     nothing_for(consumer)
 
 
+@pytest.mark.own_rabbit
 def test_a_restarted_broker_keeps_what_was_confirmed(
     broker: KombuBroker, queue: str, rabbit_server: RabbitServer
 ) -> None:
@@ -328,6 +329,7 @@ def test_a_restarted_broker_keeps_what_was_confirmed(
     assert texts(take(consumer, 1)) == ["d"]
 
 
+@pytest.mark.own_rabbit
 def test_a_silent_broker_is_down_within_the_connect_timeout(
     rabbit_url: str, rabbit_server: RabbitServer
 ) -> None:

@@ -96,15 +96,6 @@ def _id(task: Any) -> Any:
     return getattr(task, "uuid", task)
 
 
-@pytest.fixture
-def little_to_collect() -> Iterator[None]:
-    """gc.collect() looks at what the test has made alone: the rest of the process takes a quarter second."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.mark.usefixtures("little_to_collect")
 @pytest.mark.parametrize("seed", range(25))
 def test_the_same_events_make_the_same_state(seed: int) -> None:
     ours, theirs, sent = State(), celery.events.state.State(), list(events(seed))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,12 @@ from qctl.dashboard.state.search import Wanted
 from qctl.filters import parse
 from qctl.fleet.event_record import record_of
 from tests.qcore.events.test_events import event
+
+
+def looked_at(feed: LiveSource) -> list[tuple[str, dict[str, Any]]]:
+    """Each task's id with the record that a filter reads."""
+    table = feed.memory.state.table
+    return [(task.uuid, record_of(task)) for task in map(table.task, table.rows())]
 
 
 def test_filters_orders_and_far_rows_of_many_tasks() -> None:
@@ -27,7 +34,7 @@ def test_filters_orders_and_far_rows_of_many_tasks() -> None:
                 event(kind, f"u{number:06}", **more),
             ]
         )
-    every = [feed.memory.state.table.task(row) for row in feed.memory.state.table.rows()]
+    every = looked_at(feed)
 
     for text in (
         "state:failed",
@@ -41,7 +48,7 @@ def test_filters_orders_and_far_rows_of_many_tasks() -> None:
     ):
         wanted = parse(text)
         rows = TaskRows(feed.memory.state.table, feed.memory.finder.find(Wanted(wanted)).rows)
-        assert [t.uuid for t in rows] == [t.uuid for t in every if wanted.matches(record_of(t))], text
+        assert [t.uuid for t in rows] == [uuid for uuid, record in every if wanted.matches(record)], text
     found = feed.memory.finder.find(Wanted(parse("-state:failed"), "time"))
     assert found.complete
     assert TaskRows(feed.memory.state.table, found.rows)[0].uuid == "u039999"
@@ -51,7 +58,7 @@ def test_filters_orders_and_far_rows_of_many_tasks() -> None:
 
 
 @pytest.fixture(scope="module")
-def shop() -> LiveSource:
+def shop() -> tuple[LiveSource, list[tuple[str, dict[str, Any]]]]:
     """20,000 tasks with UUIDs that say things which a search may stumble over."""
     feed, rng = LiveSource(App("shop", broker="memory://"), 100_000), random.Random(3)
     for number in range(20_000):
@@ -64,7 +71,7 @@ def shop() -> LiveSource:
                 event("task-succeeded", task_id, runtime=rng.random(), result=str(number)),
             ]
         )
-    return feed
+    return feed, looked_at(feed)
 
 
 @pytest.mark.parametrize(
@@ -75,10 +82,12 @@ def shop() -> LiveSource:
         *("kwargs.client_id>1990 runtime<0.1", "kwargs~zürich result~77", "args~x"),
     ],
 )
-def test_a_search_in_columns_finds_what_a_look_at_each_task_finds(shop: LiveSource, text: str) -> None:
-    table, wanted = shop.memory.state.table, parse(text)
+def test_a_search_in_columns_finds_what_a_look_at_each_task_finds(
+    shop: tuple[LiveSource, list[tuple[str, dict[str, Any]]]], text: str
+) -> None:
+    (feed, every), wanted = shop, parse(text)
 
-    found = [task.uuid for task in TaskRows(table, shop.memory.finder.find(Wanted(wanted)).rows)]
+    rows = feed.memory.finder.find(Wanted(wanted)).rows
 
-    tasks = map(table.task, table.rows())
-    assert found == [task.uuid for task in tasks if wanted.matches(record_of(task))]
+    found = [task.uuid for task in TaskRows(feed.memory.state.table, rows)]
+    assert found == [uuid for uuid, record in every if wanted.matches(record)]
