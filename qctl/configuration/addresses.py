@@ -27,6 +27,8 @@ def is_reference(text: str) -> bool:
 
 def why_bad(text: str) -> str:
     """The error in an address, in words that follow 'the broker'; empty when it is valid."""
+    from qcore.brokers.shared.endpoints import split_urls  # not needed for help
+
     if is_reference(text):
         return "" if text.partition(":")[2] else f"'{text}' has nothing after the colon"
     for url in filter(None, _BETWEEN.split(text)) if text.strip() else [""]:
@@ -35,8 +37,8 @@ def why_bad(text: str) -> str:
         if any(c.isspace() for c in url):
             return "has white space in it"
         try:
-            for place in url.split(",") if "+cluster://" in url else [url]:
-                _ = urlsplit(place if "://" in place else f"//{place}").port
+            for one in split_urls(url):
+                _ = urlsplit(one).port
         except ValueError:
             return "has an invalid port (1 to 65535)"
     return ""

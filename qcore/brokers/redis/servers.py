@@ -17,7 +17,7 @@ from weakref import WeakSet
 import hiredis
 
 from qcore.brokers.redis.socket_tcp import CannotConnect, PlainConnection, read_plain
-from qcore.brokers.shared.endpoints import ROUND_ROBIN, shared, split_urls
+from qcore.brokers.shared.endpoints import CLUSTER, ROUND_ROBIN, shared, split_urls
 from qcore.errors import BrokerDown, BrokerError, BrokerFull, ConfigError, mask_url
 
 ReplyError = hiredis.ReplyError
@@ -25,7 +25,7 @@ ReplyError = hiredis.ReplyError
 HEARTBEAT_S = 10.0
 QUIET = 0.6  # after this part of a heartbeat without an answer, a waiting connection sends a probe
 LEAST_CONNECT_S = 0.2
-SENTINEL, CLUSTER = "sentinel", "+cluster://"
+SENTINEL = "sentinel"
 
 _UNFIT = ("READONLY", "MASTERDOWN", "LOADING")
 _NOT_THERE = (*_UNFIT, "NOAUTH", "WRONGPASS", "CLUSTERDOWN", "MISCONF", "BUSY ")

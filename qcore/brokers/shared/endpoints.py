@@ -24,7 +24,8 @@ ROUND_ROBIN, SHUFFLE = "round-robin", "shuffle"
 # Only before a scheme: a file name or a password may hold a semicolon.
 _BETWEEN = lazily(r"\s*;\s*(?=[a-z][a-z0-9+.-]*://|$)", re.I)
 
-_IS_CLUSTER = lazily(r"[a-z]+\+cluster://", re.I)
+#: in the URLs of the nodes of a Redis cluster
+CLUSTER = "+cluster://"
 
 
 def split_urls(url: str | Iterable[str]) -> list[str]:
@@ -32,7 +33,7 @@ def split_urls(url: str | Iterable[str]) -> list[str]:
     have commas between them."""
     texts = [url] if isinstance(url, str) else list(url)
     parts = [part.strip() for text in texts for part in _BETWEEN.split(str(text)) if part.strip()]
-    return [one for part in parts for one in (_nodes(part) if _IS_CLUSTER.match(part) else [part])]
+    return [one for part in parts for one in (_nodes(part) if CLUSTER in part else [part])]
 
 
 def _nodes(url: str) -> list[str]:

@@ -165,7 +165,7 @@ def _lines(path: str, found: dict[str, Any]) -> Iterable[str]:
     lost, outages = found["events_lost"], found["outages"]
     if lost or outages:
         yield f"Lost      {count(lost, 'event')}; the broker was unreachable {count(outages, 'time')}"
-    yield f"Gaps      {len(found['gaps']) or 'none'}, when nothing was recorded"
+    yield f"Gaps      {len(found['gaps']) or 'none'} (times when nothing was recorded)"
     for gap in found["gaps"]:
         yield f"  {gap['since']} to {gap['until']}  {_span(gap['s'])}"
 

@@ -19,6 +19,7 @@ from qcore.brokers.redis.topology.cluster import DEFAULT_PREFIX, Cluster, Node, 
 from qcore.brokers.registry import open_broker
 from qcore.brokers.shared.endpoints import split_urls
 from qcore.errors import BrokerDown, ConfigError
+from qctl import exit_codes
 from tests.contracts.broker_contract import broker, opened, queue
 from tests.contracts.bus_contract import BusContract
 from tests.contracts.consuming import take
@@ -339,3 +340,10 @@ def broker_url(running_cluster: RealCluster) -> str:
 
 class TestContract(BusContract, Waking):
     """A part of the contract: what needs connections that wait, and those of several brokers."""
+
+
+def test_a_password_with_a_comma_is_no_list_of_nodes(tmp_path: Path) -> None:
+    ran = qctl(tmp_path, "redis+cluster://:pa,ss@127.0.0.1:1,127.0.0.1:2/0", "status")
+
+    assert ran.returncode == exit_codes.UNAVAILABLE, ran.stderr
+    assert "cannot reach the broker" in ran.stderr and "ss@" not in ran.stderr

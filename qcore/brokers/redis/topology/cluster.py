@@ -17,10 +17,9 @@ from urllib.parse import urlsplit
 import hiredis
 
 from qcore.brokers.redis.socket_tcp import DEFAULT_PORT, CannotConnect
-from qcore.brokers.shared.endpoints import split_urls
+from qcore.brokers.shared.endpoints import CLUSTER, split_urls
 from qcore.errors import ConfigError, mask_url
 
-MARK = "+cluster://"
 SLOTS = 16_384
 DEFAULT_PREFIX = "{qcore}"
 
@@ -94,7 +93,7 @@ class Cluster:
         self._refusals = (f"MOVED {self.slot} ", f"ASK {self.slot} ", "TRYAGAIN", "CLUSTERDOWN", "READONLY")
         self._open_node = open_node
         urls = split_urls(url)
-        if not all(MARK in one for one in urls):
+        if not all(CLUSTER in one for one in urls):
             raise ConfigError(f"a list of cluster nodes contains only cluster URLs: {mask_url(url)}")
         parts = [urlsplit(one) for one in urls]
         first = parts[0]
