@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 COOKIE = "qctl_token"
 TOKEN = "QCTL_SERVE_TOKEN"
 LEAST_TOKEN = 16
+#: so long the server waits for a piece of a file that the dashboard sends
+DOWNLOAD_S = 60
 
 
 def serve(session: Session, host: str, port: int, words: list[str]) -> int:
@@ -34,7 +36,10 @@ def serve(session: Session, host: str, port: int, words: list[str]) -> int:
     CommandError when the extra is not installed or the address cannot be bound."""
     try:
         from aiohttp import web
+        from textual_serve import download_manager
         from textual_serve.server import Server
+
+        from qctl.dashboard.web_driver import DRIVER
     except ImportError:
         raise exit_codes.CommandError(
             exit_codes.BAD_CONFIG, "--serve needs packages that are not installed", "pip install 'qctl[web]'"
@@ -96,7 +101,10 @@ def serve(session: Session, host: str, port: int, words: list[str]) -> int:
     shown = f"[{host}]" if ":" in host else host
     # The shell that textual-serve starts is replaced by the dashboard, which ends with this process.
     os.environ.update(with_us({}))
-    Guarded(f"exec {shlex.join(command)}", host, port, "qctl", f"http://{shown}:{port}").serve()
+    line = f"TEXTUAL_DRIVER={DRIVER} exec {shlex.join(command)}"
+    # A file is sent in pieces, for each of which the dashboard of a busy machine needs its time.
+    download_manager.DOWNLOAD_TIMEOUT = DOWNLOAD_S
+    Guarded(line, host, port, "qctl", f"http://{shown}:{port}").serve()
     return exit_codes.OK
 
 

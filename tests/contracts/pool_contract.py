@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -390,7 +391,8 @@ class Processes:
                 bench.give(alive[number])
             bench.released.clear()
             if dice.random() < 0.03 and bench.pool.pids():
-                os.kill(dice.choice(bench.pool.pids()), signal.SIGKILL)
+                with suppress(ProcessLookupError):  # the pool has not seen yet that this child ended
+                    os.kill(dice.choice(bench.pool.pids()), signal.SIGKILL)
         deadline = time.monotonic() + 90
         while len(bench.outcomes) < len(words):
             assert time.monotonic() < deadline

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+import sys
+from collections import Counter
 from typing import Any
 
 import aiohttp
 
-from tests.support.processes import Processes
+from tests.support.processes import ROOT, Processes
 
 #: what a browser sends for a page of somebody else, with the cookie of ours
 FOREIGN = {
@@ -78,6 +81,40 @@ def test_a_browser_gets_the_dashboard_only_with_the_token(redis_url: str, proces
     assert "RO" in seen["text"]
     assert "Throughput" in seen["text"]
     assert seen["svg"].startswith("<svg") and seen["svg"].endswith("</svg>\n")
+
+
+#: two threads send packets that a pipe does not hold, as for a download while the screen changes
+TWO_SENDERS = """
+import asyncio
+from textual.app import App
+from qctl.dashboard import web_driver
+
+async def main():
+    driver = web_driver.SerialWebDriver(App())
+    def draw():
+        for _ in range(20):
+            driver.write("d" * 100_000)
+    def send():
+        for _ in range(20):
+            driver.write_binary_encoded((b"p" * 100_000,))
+    await asyncio.gather(asyncio.to_thread(draw), asyncio.to_thread(send))
+
+asyncio.run(main())
+"""
+
+
+def test_what_two_threads_send_to_the_server_arrives_in_whole_packets() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", TWO_SENDERS], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as sender:
+        assert sender.stdout is not None
+        kinds = Counter[bytes]()
+        while head := sender.stdout.read(5):
+            body = sender.stdout.read(int.from_bytes(head[1:], "big"))
+            assert head[:1].lower() * 100_000 in body, head
+            kinds[head[:1]] += 1
+
+    assert kinds == {b"D": 20, b"P": 20}
 
 
 def test_a_short_token_is_refused(processes: Processes) -> None:
