@@ -329,7 +329,8 @@ def history() -> Charts:
         ):
             charts.ended(at, name, worker, run_s, wait_s, count=count)
         if bad and second % 2:
-            charts.ended(at, "shop.charge", "pay1@fra", 15.0, 150.0, "Timeout")
+            task_id = f"{-second:08x}-0000-4000-8000-000000000000"
+            charts.ended(at, "shop.charge", "pay1@fra", 15.0, 150.0, "Timeout", task_id=task_id)
         if second > -300 and second % 43 == 0:
             charts.ended(
                 at, "shop.send_mail", f"mail{1 + second % 2}@ams", 2.0, 0.1, "SMTPServerDisconnected"

@@ -24,6 +24,8 @@ SLOW = (MIDDLE, COARSE)
 #: longest time between two samples that is a mean; a longer one is a gap
 LONGEST_MEAN_S = 5.0
 MOST_TYPES, MOST_GROUPS, MOST_QUEUES, MOST_WORKERS, MOST_CHANGES = 500, 500, 500, 2_000, 200
+#: failures of a group whose time, worker and id are kept
+MOST_LATEST = 50
 #: a worker's uptime that is shorter than before by more than this means that it was restarted, seconds
 RESTART_S = 2.0
 #: a longer run time is no run time
@@ -128,14 +130,15 @@ class TypeHistory:
 
 
 class GroupHistory:
-    """One kind of failure: how often, and at which workers."""
+    """One kind of failure: how often, at which workers, and the latest: (epoch seconds, worker, task id)."""
 
-    __slots__ = ("_before", "count", "per_s", "workers")
+    __slots__ = ("_before", "count", "latest", "per_s", "workers")
 
     def __init__(self) -> None:
         self.count, self._before = 0, 0
         self.per_s = Series(SLOW)
         self.workers: Counter[str] = Counter()
+        self.latest: deque[tuple[float, str, str]] = deque(maxlen=MOST_LATEST)
 
     def sample(self, at: float, seconds: float | None) -> None:
         if seconds:
@@ -145,7 +148,7 @@ class GroupHistory:
     def copy(self) -> GroupHistory:
         made = GroupHistory()
         made.count, made._before = self.count, self._before
-        made.per_s, made.workers = self.per_s.copy(), self.workers.copy()
+        made.per_s, made.workers, made.latest = self.per_s.copy(), self.workers.copy(), self.latest.copy()
         return made
 
 
@@ -209,6 +212,7 @@ class Charts:
                     run_s,
                     waited,
                     kind_of(more.exception) if failed and more is not None else "?" if failed else "",
+                    task_id=chunk.ids[i],
                 )
 
     def ended(
@@ -220,12 +224,13 @@ class Charts:
         wait_s: float | None,
         failure: str = "",
         count: int = 1,
+        task_id: str = "",
     ) -> None:
         """Count a task that ended, or `count` alike; failure: the class of its exception."""
         self._totals[1] += count
         if failure:
             self._totals[2] += count
-            self._failed(at, name, worker, failure, count)
+            self._failed(at, name, worker, failure, count, task_id)
         known = self.types.get(name)
         if known is None and name and len(self.types) < MOST_TYPES:
             known = self.types[name] = TypeHistory()
@@ -242,7 +247,7 @@ class Charts:
             known.failed += count if failure else 0
             known.busy_s += (run_s or 0.0) * count
 
-    def _failed(self, at: float, name: str, worker: str, failure: str, count: int) -> None:
+    def _failed(self, at: float, name: str, worker: str, failure: str, count: int, task_id: str) -> None:
         group = self.groups.get((name, failure))
         if group is None:
             if len(self.groups) >= MOST_GROUPS:
@@ -250,6 +255,8 @@ class Charts:
             group = self._new_group((name, failure), at)
         group.count += count
         group.workers[worker] += count
+        if task_id:
+            group.latest.append((at, worker, task_id))
 
     def _new_group(self, key: tuple[str, str], at: float) -> GroupHistory:
         """A kind of failure that did not occur before as long as somebody listened."""

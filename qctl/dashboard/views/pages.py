@@ -8,7 +8,9 @@ goes to its charts. Before this: screens/details.py.
 from __future__ import annotations
 
 import textwrap
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from rich.cells import chop_cells
@@ -44,7 +46,7 @@ Line = tuple[str, str, str]
 
 
 class Block(NamedTuple):
-    """One panel: a bar (one line), facts, a text, and a chart that takes what room is left."""
+    """One panel: a bar (one line), facts, a text, and a chart of so many lines (0: all that are left)."""
 
     title: str
     summary: str = ""
@@ -52,6 +54,7 @@ class Block(NamedTuple):
     text: str = ""
     bar: Draw | None = None
     chart: Draw | None = None
+    chart_lines: int = 0
 
     def lines(self, cells: int) -> list[Line]:
         """What stands in it at this width: the name and the value of a fact, and the style's word."""
@@ -95,14 +98,16 @@ def page(scene: Scene, row: Any, cells: int, rows: int) -> Canvas | None:
     for block in blocks:
         at = used.index(min(used))
         lines = block.lines(ends[0] - 4)
-        height = len(lines) + 2 + (block.bar is not None) + (CHART if block.chart else 0)
+        height = len(lines) + 2 + (block.bar is not None)
+        height += (block.chart_lines or CHART) if block.chart else 0
         columns[at].append((block, lines, height))
         used[at] += height
     whole = max(*used, rows)
     canvas = Canvas(cells, whole, scene.look)
     for number, column in enumerate(columns):
         x, y = ends[number - 1] if number else 0, 0
-        charts = [n for n, one in enumerate(column) if one[0].chart] or [len(column) - 1]
+        charts = [n for n, (block, _, _) in enumerate(column) if block.chart and not block.chart_lines]
+        charts = charts or [len(column) - 1]
         for place, (block, lines, height) in enumerate(column):
             if place in charts:
                 turn, left = charts.index(place), whole - used[number]
@@ -285,11 +290,22 @@ def _failure(scene: Scene, row: FailureRow) -> list[Block]:
         chart = _area(scene, [("failed", "failed")], {"failed": group.per_s}, "/s")
         blocks.append(Block("Failed", f"per second · {scene.words}", chart=chart))
         nodes = [(node, count, f"{count / group.count:.0%}") for node, count in group.workers.most_common(12)]
-        since = "since the dashboard was opened"
-        blocks.append(
-            Block("Where", since, chart=lambda canvas, box: bars(canvas, box, scene, nodes, "failed"))
-        )
+        since, tall = "since the dashboard was opened", 1 if len(nodes) > 6 else 2
+        where = partial(bars, scene=scene, rows=nodes, word="failed")
+        blocks.append(Block("Where", since, chart=where, chart_lines=max(len(nodes), 1) * tall))
+        if group.latest:
+            latest = partial(_latest, scene=scene, rows=[*reversed(group.latest)])
+            blocks.append(Block("Latest", since, chart=latest))
     return blocks
+
+
+def _latest(canvas: Canvas, box: Box, scene: Scene, rows: Sequence[tuple[float, str, str]]) -> None:
+    """When and where tasks failed, and their ids: as many as there is room for."""
+    wide = max(width(shown(node)) for _, node, _ in rows)
+    for y, (at, node, task_id) in enumerate(rows[: box.rows], box.y):
+        x = canvas.text(box.x, y, time.strftime("%H:%M:%S  ", time.localtime(at)), scene.panes.style("faint"))
+        canvas.text(x, y, node)
+        canvas.text(x + wide + 2, y, task_id, "", box.x + box.cells - x - wide - 2)
 
 
 def _area(scene: Scene, names: Sequence[tuple[str, str]], lines: dict[str, Series], unit: str) -> Draw:

@@ -21,6 +21,8 @@ from qctl.output.text import age, cut, cut_middle, pad, shown
 
 #: cells of the labels at the left of a chart, with their line
 LABELS = 6
+#: the least top of a chart of rates, per second
+LEAST_RATE = 0.1
 SHARES = tuple(f"heat{number}" for number in range(1, 6))
 
 
@@ -205,7 +207,7 @@ def throughput(canvas: Canvas, box: Box, scene: Scene, lit: bool = False) -> Non
     has_labels = rows >= 5
     below = (2 if rows >= 9 else 1) if rows >= 4 else 0
     above = max(rows - 1 - below - has_labels, 1)
-    top, worst = nice_top([*arrived, *done]), nice_top(failed)
+    top, worst = nice_top([*arrived, *done], LEAST_RATE), nice_top(failed, LEAST_RATE)
     x = inner.x + LABELS
     canvas.area(x, inner.y, cells, above, [Layer(arrived, style("in")), Layer(done, style("done"))], top)
     canvas.scale(inner.x, inner.y, above, LABELS - 1, top, style("faint"), "/s")
@@ -289,7 +291,7 @@ def area(
     scale = time_scale(scene, cells, canvas.per_cell)
     values = [(scale.values(series[name]), style(word)) for name, word in names]
     limit = scale.values(whole) if whole is not None else []
-    top = nice_top([v for one, _ in values for v in one] + limit)
+    top = nice_top([v for one, _ in values for v in one] + limit, LEAST_RATE if unit == "/s" else 1.0)
     has_labels = inner.rows >= 4
     above, x = max(inner.rows - 1 - has_labels, 1), inner.x + LABELS
     canvas.area(x, inner.y, cells, above, [Layer(one, look) for one, look in values], top)

@@ -306,10 +306,10 @@ def _height(value: float | None, top: float, whole: int) -> int:
 
 
 def nice_top(values: Sequence[float | None], least: float = 1.0) -> float:
-    """The smallest round number that is not below any of the values."""
+    """The smallest round number that is not below any of the values, nor below `least`; 1 if all are 0."""
     most = max((v for v in values if v is not None), default=0.0)
     if most <= least:
-        return least
+        return least if most else max(least, 1.0)
     power = 10.0 ** math.floor(math.log10(most))
     return next(step * power for step in _NICE if step * power >= most * 0.999)
 

@@ -103,7 +103,7 @@ def test_one_screen_with_a_worker_is_complete_and_without_one_its_code_is_5(
     alone = main([*words, "workers"])
     without = capsys.readouterr()
 
-    with start_worker(app, hostname="w1@test"):
+    with start_worker(app, hostname="w1@test", ping_task_timeout=60):
         wait_for(lambda: app.control.ask("ping", timeout_s=1.0).replies)
         code = main([*words, "queues"])
     with_one = capsys.readouterr()

@@ -146,9 +146,9 @@ def test_a_plain_picture_says_all_that_a_coloured_one_says(size: tuple[int, int]
 #: whose lists are full. Above 25 are those whose columns are wider than most of their values, whose facts end
 #: before their column does, and those with a chart, whose part above the line is empty.
 MOST_BLANK = {
-    "overview": 25, "away": 25, "workers": 33, "events": 35, "types": 36, "tasks": 37, "filtered": 39,
-    "marked": 40, "task": 41, "failures": 47, "schedules": 50, "schedules-chosen": 50, "broker": 50,
-    "queues": 51, "group": 59,
+    "overview": 25, "away": 25, "workers": 33, "events": 35, "types": 36, "group": 36, "tasks": 37,
+    "filtered": 39, "marked": 40, "task": 41, "failures": 44, "schedules": 50, "schedules-chosen": 50,
+    "broker": 50, "queues": 51,
 }  # fmt: skip
 
 
