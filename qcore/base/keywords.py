@@ -76,9 +76,10 @@ def unknown_to_calls(options: Iterable[str]) -> list[str]:
 
 def check_task(options: Iterable[str], base: type) -> None:
     """Raises TypeError when one of the options of a task is a misspelling. Attributes of `base` are known."""
-    known = TASK | {n for n in dir(base) if n[0] != "_"}
-    for name in options:
-        _refuse_misspelt("task", name, known)
+    if unknown := [n for n in options if n not in TASK and (n[:1] == "_" or not hasattr(base, n))]:
+        known = TASK | {n for n in dir(base) if n[0] != "_"}  # costly
+        for name in unknown:
+            _refuse_misspelt("task", name, known)
 
 
 def take_out_celerys(options: dict[str, Any]) -> None:
