@@ -74,15 +74,15 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(RUN_STAMP): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable .
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable .
 	touch $@
 
 $(TEST_STAMP): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[test,yaml]'
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[test,yaml]'
 	touch $(RUN_STAMP) $@
 
 $(DOCS_STAMP): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[docs]'
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[docs]'
 	touch $(RUN_STAMP) $@
 
 # The tests start a RabbitMQ and a Redis of their own, and tmux, when they are installed. Where we may (root on a
