@@ -86,9 +86,9 @@ def decode(declared: bytes | None, edited: bytes | None) -> ScheduleEntry:
     """The entry that takes effect: what the code declares, with what people changed. Both are JSON objects
     of the fields of ScheduleEntry. Raises Malformed."""
     try:
-        if edited is None:
-            return _entry(declared or b"{}")
-        fields = {**_fields(declared or b"{}"), **_fields(edited)}
+        if edited is None or declared is None:
+            return _entry(declared or edited or b"{}")
+        fields = {**_fields(declared), **_fields(edited)}
         return msgspec.convert(fields, ScheduleEntry)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise Malformed("bad_schedule_entry", str(exc)[:200]) from exc

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from qcore.errors import ConfigError, QcoreError
 from qcore.wire import result as result_wire
@@ -22,30 +22,62 @@ if TYPE_CHECKING:
 ON, PAUSED, ENDED, CODE, BROKEN = "on", "paused", "ended", "code", "broken"
 
 
-#: (phrase, next instant, status, problem) by what they depend on, which many entries share
-Known = dict[tuple[Any, ...], tuple[str, str | None, str, str | None]]
+class Due(NamedTuple):
+    """When an entry is due: in words, its next instant (epoch seconds, None: there is none or it is not
+    known), its status, and what is wrong with it."""
+
+    text: str
+    next: float | None
+    status: str
+    problem: str | None
 
 
-def item(app: App, found: Scheduled, now: float, known: Known | None = None) -> dict[str, Any]:
+#: what due() returned, by what it depends on, which many entries share
+Known = dict[tuple[Any, ...], Due]
+
+
+def due(app: App, found: Scheduled, now: float, known: Known | None = None) -> Due:
+    """When an entry is due."""
+    entry, known = found.entry, {} if known is None else known
+    cursor = 0 if entry.spec.get("kind") == "crontab" else found.state.cursor_us
+    key = (str(entry.spec), entry.timezone, entry.starts_at, entry.ends_at, entry.enabled, entry.dst, cursor)
+    if key not in known:
+        known[key] = Due(phrase(app, found), *next_of(app, found, now))
+    return known[key]
+
+
+class Items(Sequence[dict[str, Any]]):
+    """One item for each entry, made when it is asked for: a table of thousands needs none."""
+
+    def __init__(self, app: App, found: Sequence[Scheduled], dues: Sequence[Due]) -> None:
+        self._app, self._found, self._dues = app, found, dues
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @overload
+    def __getitem__(self, place: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, place: slice) -> Items: ...
+    def __getitem__(self, place: int | slice) -> dict[str, Any] | Items:
+        if isinstance(place, slice):
+            return Items(self._app, self._found[place], self._dues[place])
+        return item(self._app, self._found[place], self._dues[place])
+
+
+def item(app: App, found: Scheduled, when: Due) -> dict[str, Any]:
     """One entry. Times are RFC 3339; None: unknown, or never."""
     entry, state = found.entry, found.state
-    cursor = 0 if entry.spec.get("kind") == "crontab" else state.cursor_us
-    policy = (entry.timezone, entry.starts_at, entry.ends_at, entry.enabled, entry.dst)
-    key, known = (str(entry.spec), *policy, cursor), {} if known is None else known
-    if key not in known:
-        upcoming, status, problem = next_of(app, found, now)
-        known[key] = phrase(app, found), None if upcoming is None else stamp(upcoming), status, problem
-    text, next_at, status, problem = known[key]
     sent = bool(state.last_sent_us)
     return {
         "name": entry.name,
         "task": entry.task,
-        "schedule": text,
+        "schedule": when.text,
         "spec": entry.spec,
         "timezone": entry.timezone or app.conf.timezone or "UTC",
-        "status": status,
-        "problem": problem,
-        "next_at": next_at,
+        "status": when.status,
+        "problem": when.problem,
+        "next_at": None if when.next is None else stamp(when.next),
         "last_at": stamp(state.last_instant_us / 1e6) if sent else None,
         "last_sent_at": stamp(state.last_sent_us / 1e6) if sent else None,
         "late_s": round(state.late_s, 3) if sent else None,
@@ -98,11 +130,6 @@ def next_of(app: App, found: Scheduled, now: float) -> tuple[float | None, str, 
     if not entry.enabled:
         return None, PAUSED, None
     return (times[0], ON, None) if times else (None, ENDED, None)
-
-
-def items(app: App, found: Sequence[Scheduled], now: float) -> list[dict[str, Any]]:
-    known: Known = {}
-    return [item(app, one, now, known) for one in found]
 
 
 def within(app: App, found: Scheduled, now: float, until: float, step_s: float) -> list[float]:

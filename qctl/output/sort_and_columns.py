@@ -21,7 +21,7 @@ Row = Sequence[str | Cell]
 class Shape(NamedTuple):
     """A list after sorting and limiting; left_out: number of items beyond the limit."""
 
-    items: list[Item]
+    items: Sequence[Item]
     columns: list[Column]
     rows: list[Row]
     left_out: int
@@ -29,6 +29,8 @@ class Shape(NamedTuple):
 
 def shaped(wanted: Listing, items: Sequence[Item], columns: Sequence[Column], rows: Sequence[Row]) -> Shape:
     """Apply the list options. Raises CommandError for an unknown field or column."""
+    if not (wanted.columns or wanted.sort or wanted.limit is not None):
+        return Shape(items, list(columns), list(rows), 0)
     pairs = list(zip(items, rows, strict=True))
     if wanted.sort:
         field = wanted.sort.lstrip("-")
@@ -37,8 +39,6 @@ def shaped(wanted: Listing, items: Sequence[Item], columns: Sequence[Column], ro
     all_of_them = len(pairs)
     if wanted.limit is not None:
         pairs = pairs[: wanted.limit]
-    if not (wanted.columns or wanted.sort or wanted.limit is not None):
-        return Shape(list(items), list(columns), list(rows), 0)
     places = _places(wanted.columns, columns)
     return Shape(
         [item for item, _ in pairs],

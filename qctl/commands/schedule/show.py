@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,6 +17,10 @@ from qctl.cli.session import current
 from qctl.cli.types import ScheduleName
 from qctl.output.table import Column
 from qctl.output.text import age, count, stamp
+
+if TYPE_CHECKING:
+    from qcore.app.schedules import Scheduled
+    from qctl.fleet.schedules import Due
 
 Found = TypeVar("Found")
 
@@ -56,33 +60,36 @@ def expression(text: str) -> dict[str, Any]:
         raise exit_codes.CommandError(exit_codes.USAGE, f"{where}: {exc}") from None
 
 
-def show(found: Sequence[Any]) -> None:
+def show(found: Sequence[Scheduled]) -> None:
     """Print entries (app/schedules.py) in the format of `schedule ls`."""
     from qctl.fleet import schedules
 
     session = current()
     now = session.app.schedules.store.clock()[0]
-    items = schedules.items(session.app, found, now)
-    session.out.items("schedule", items, COLUMNS, [_row(item, now) for item in items], "name")
-    for item in items:
-        if item["problem"]:
-            session.out.warn(f"{item['name']} is not published: {item['problem']}")
+    known: schedules.Known = {}
+    dues = [schedules.due(session.app, one, now, known) for one in found]
+    rows = [_row(one, when, now) for one, when in zip(found, dues, strict=True)]
+    session.out.items("schedule", schedules.Items(session.app, found, dues), COLUMNS, rows, "name")
+    for one, when in zip(found, dues, strict=True):
+        if when.problem:
+            session.out.warn(f"{one.entry.name} is not published: {when.problem}")
 
 
-def _row(item: dict[str, Any], now: float) -> list[str]:
-    changed = " *" if item["edited"] else ""
+def _row(found: Scheduled, when: Due, now: float) -> list[str]:
+    entry, state = found.entry, found.state
+    sent = bool(state.last_sent_us)
     return [
-        item["name"] + changed,
-        item["schedule"],
-        item["status"],
-        "in " + age(_epoch(item["next_at"]) - now) if item["next_at"] else "-",
-        age(now - _epoch(item["last_at"])) if item["last_at"] else "-",
-        age(item["late_s"]),
-        str(item["runs"]),
-        str(item["missed"]),
-        item["task"],
-        "by hand" if item["source"] is None else item["source"] or "-",
-        str(item["overlapped"]),
+        entry.name + (" *" if found.edited else ""),
+        when.text,
+        when.status,
+        "-" if when.next is None else "in " + age(when.next - now),
+        age(now - state.last_instant_us / 1e6) if sent else "-",
+        age(state.late_s) if sent else "-",
+        str(state.runs),
+        str(state.missed),
+        entry.task,
+        "by hand" if found.source is None else found.source or "-",
+        str(state.overlapped),
     ]
 
 
@@ -126,7 +133,8 @@ def _show(name: str) -> None:
 
     session = current()
     found = named(lambda: session.app.schedules.get(name))
-    (item,) = schedules.items(session.app, [found], session.app.schedules.store.clock()[0])
+    when = schedules.due(session.app, found, session.app.schedules.store.clock()[0])
+    item = schedules.item(session.app, found, when)
     item["last_state"] = schedules.last_states(session.app, [item]).get(item["last_task_id"] or "")
     if not session.out.for_people:
         session.out.document("schedule.show", item, "name")

@@ -193,7 +193,7 @@ class SchedulePoll:
 
     def _computed(self, found: Scheduled, now: float, until: float, step_s: float) -> ScheduleRow:
         try:
-            item = schedules.item(self._app, found, now)
+            item = schedules.item(self._app, found, schedules.due(self._app, found, now))
             times = schedules.within(self._app, found, now, until, step_s)
         except ODD as exc:  # one odd entry must not hide the others
             return ScheduleRow(found.entry.name, problem=f"a field of it has no sensible value: {exc}")
