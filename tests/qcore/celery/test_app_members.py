@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from qcore.app.registry import TaskRegistry
 from qcore.app.store_backend import StoreBackend
 from qcore.celery.app import Celery
-from qcore.signals import beat_init, worker_ready
+from qcore.signals import beat_init, setup_logging, worker_ready
 
 each = pytest.mark.parametrize("make", [celery.Celery, Celery])
 ALONE: dict[str, Any] = {"broker": "memory://", "set_as_current": False}
@@ -31,7 +32,7 @@ fixed: list[str] = []
 @each
 def test_fixups_get_the_app(make: Any) -> None:
     class Mine(make):  # type: ignore[misc]  # one of two classes
-        builtin_fixups = {f"{__name__}:fix"}
+        builtin_fixups = frozenset({f"{__name__}:fix"})
 
     fixed.clear()
     of_class, given = Mine("class", **ALONE), make("given", fixups=[f"{__name__}:fix"], **ALONE)
@@ -141,6 +142,17 @@ def test_an_app_with_arguments_for_pickle(make: Any) -> None:
 # --- programs; run with Celery's they would take a broker and seconds
 
 
+@pytest.fixture(autouse=True)
+def logging_of_the_test() -> Iterator[None]:
+    """Workers leave the logging alone that a receiver of this signal sets up."""
+
+    def keep(**about: Any) -> None: ...
+
+    setup_logging.connect(keep)
+    yield
+    setup_logging.disconnect(keep)
+
+
 @pytest.mark.parametrize("end", ["stop", "terminate"])
 @pytest.mark.parametrize("kind", ["Worker", "WorkController"])
 def test_a_worker_in_this_process(kind: str, end: str) -> None:
@@ -178,7 +190,6 @@ def test_a_worker_that_was_stopped_before_it_began() -> None:
 
 def test_a_scheduler_in_this_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     app = Celery("x", **ALONE)
-    app.log.already_setup = True  # the test's logging stays
     app.add_periodic_task(0.01, app.signature("x.t"), name="often")
     began: list[Any] = []
 
