@@ -419,8 +419,8 @@ class App(PeriodicTasks, DeclaredTasks):
     ) -> Any:
         return GroupResult(id, results, parent, app or self)
 
-    def ResultSet(self, results: Sequence[Any], app: Any = None) -> Any:
-        return ResultSet(results, app or self)
+    def ResultSet(self, results: Sequence[Any], app: Any = None, ready_barrier: Any = None) -> Any:
+        return ResultSet(results, app or self, ready_barrier)
 
     def AsyncResult(
         self, id: Any, backend: Any = None, task_name: str | None = None, app: Any = None, parent: Any = None
