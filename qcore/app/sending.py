@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from qcore.app.queues import QueueTable
 from qcore.app.routing import Routes
-from qcore.base.keywords import unknown_to_calls
+from qcore.base.keywords import ROUTED, unknown_to_calls
 from qcore.base.times import iso, when
 from qcore.brokers.contract.records import Message
 from qcore.errors import BrokerDown
@@ -82,7 +82,8 @@ def message(
     now = time.time()
 
     registered = task if task is not None else app.tasks.get(name)
-    routed = app.routes.route(name, args, kwargs, options, registered)
+    is_routed = options.get("router") is ROUTED
+    routed = {} if is_routed else app.routes.route(name, args, kwargs, options, registered)
 
     def option(key: str) -> Any:
         value = options.get(key)

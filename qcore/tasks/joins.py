@@ -80,7 +80,7 @@ def fulfil(waiting: list[Any], result: Any) -> list[Any]:
 class Promised:
     """A result or several with Celery's promises. `_then` has the pairs that then() was given."""
 
-    __slots__ = ()
+    __slots__ = ("_promise", "_then")
     _then: list[Any] | None
     _promise: Any
 

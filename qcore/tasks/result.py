@@ -40,7 +40,7 @@ GET_OF_CELERY = f"{GET} follow_parents no_ack EXCEPTION_STATES PROPAGATE_STATES"
 class AsyncResult(AwaitedResult[R_co], Promised, ResultFacts, Revocable):
     """The result of one task, by id. Creating it makes no request to the result store."""
 
-    __slots__ = ("_app", "_meta", "_promise", "_task_name", "_then", "id", "ignored", "parent")
+    __slots__ = ("_app", "_meta", "_task_name", "id", "ignored", "parent")
     TimeoutError = TimeoutError
 
     def __init__(

@@ -81,6 +81,19 @@ ROUTES: dict[str, Any] = {
     "fanout": {"feeds.*": {"queue": "news"}, "web.*": {"queue": "reload"}},
     "a broadcast and its exchange": {"feeds.*": {"queue": "reload", "exchange": "reload"}},
 }
+
+
+class Chosen:
+    """A router of one call."""
+
+    def route(
+        self, options: Any, name: str, args: Any = (), kwargs: Any = None, task_type: Any = None
+    ) -> Any:
+        if (kwargs or {}).get("stop"):
+            return options
+        return {"routing_key": "m.chosen", "exchange": "media", "exchange_type": "topic", **options}
+
+
 CALLS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "queue": {"queue": "mine"},
@@ -91,6 +104,12 @@ CALLS: dict[str, dict[str, Any]] = {
     "exchange of kombu": {"exchange": MEDIA, "exchange_type": "topic", "routing_key": "m.1"},
     "exchange and key": {"exchange": "elsewhere", "routing_key": "k"},
     "priority": {"priority": 1},
+    "type without a key": {"queue": "pictures", "exchange_type": "topic"},
+    "type of an exchange": {"exchange": "media", "exchange_type": "topic", "routing_key": "m.3"},
+    "router": {"router": Chosen()},
+    "router and queue": {"router": Chosen(), "queue": "mine", "priority": 5},
+    "router without an answer": {"router": Chosen(), "kwargs": {"stop": True}},
+    "name for the route": {"route_name": "web.page"},
     "headers": {"headers": {"x": 2, "y": 3}},
     "ends the search": {"kwargs": {"stop": True}},
 }
