@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from qcore.app.registry import TaskRegistry
 from qcore.app.store_backend import StoreBackend
 from qcore.celery.app import Celery
 from qcore.signals import beat_init, setup_logging, worker_ready
+from qcore.testing.worker import start_worker
 
 each = pytest.mark.parametrize("make", [celery.Celery, Celery])
 ALONE: dict[str, Any] = {"broker": "memory://", "set_as_current": False}
@@ -176,6 +178,21 @@ def test_a_worker_in_this_process(kind: str, end: str) -> None:
 
     assert not thread.is_alive()
     assert (found, worker.app, worker.hostname, worker.exitcode) == (3, app, "w@h", 0)
+
+
+def test_the_text_of_a_value_is_as_long_as_its_task_says(caplog: pytest.LogCaptureFixture) -> None:
+    app = Celery("x", backend="cache+memory://", **ALONE)
+
+    def long(size: int) -> str:
+        return "a" * size
+
+    short, usual = app.task(name="x.short", resultrepr_maxsize=20)(long), app.task(name="x.usual")(long)
+    caplog.set_level(logging.INFO)
+    with start_worker(app, perform_ping_check=False):
+        assert len(short.delay(5000).get(timeout=20)) == len(usual.delay(5000).get(timeout=20)) == 5000
+    texts = [m.partition(": ")[2] for m in caplog.messages if "succeeded in" in m]
+
+    assert [len(text) for text in texts] == [20, celery.Task.resultrepr_maxsize]
 
 
 def test_a_worker_that_was_stopped_before_it_began() -> None:
