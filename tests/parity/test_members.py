@@ -228,13 +228,13 @@ def test_annotations_of_a_task(make: Any) -> None:
 
     app = make("x", broker="memory://", set_as_current=False)
     app.conf.task_annotations = {
-        "x.add": {
+        "annotated.add": {
             "rate_limit": "3/m",
             "@greet": lambda method: lambda self: f"around {method(self)}",
         }
     }
-    app.task(name="x.add", base=Base)(add)
-    task = app.tasks["x.add"]
+    app.task(name="annotated.add", base=Base)(add)
+    task = app.tasks["annotated.add"]
     before = task.rate_limit, task.greet()
     app.conf.task_annotations = {"*": {"rate_limit": "9/m"}}
     vars(app).pop("annotations", None)
