@@ -50,16 +50,18 @@ class ffwd:
     ) -> None:
         self.year, self.month, self.weeks, self.weekday, self.day = year, month, weeks, weekday, day
         self.hour, self.minute, self.second, self.microsecond = hour, minute, second, microsecond
-        self.days = weeks * 7
+        self.days, self._fold = weeks * 7, kwargs.get("fold")
 
     def __radd__(self, other: Any) -> Any:
         if not isinstance(other, date):
             return NotImplemented
         year, month = self.year or other.year, self.month or other.month
         day = min(monthrange(year, month)[1], self.day or other.day)
-        found = other.replace(**{**self._fields(), "year": year, "month": month, "day": day})
+        fold = {} if self._fold is None else {"fold": self._fold}
+        found = other.replace(**{**self._fields(), "year": year, "month": month, "day": day, **fold})
         ahead = 0 if self.weekday is None else (self.weekday - found.weekday()) % 7
-        return found + timedelta(days=ahead + self.days)
+        days = ahead + self.days
+        return found + timedelta(days=days) if days else found  # a sum forgets which of two equal hours it is
 
     def _fields(self) -> dict[str, int]:
         names = ("year", "month", "day", "hour", "minute", "second", "microsecond")
