@@ -91,9 +91,8 @@ def message(
             value = getattr(registered, key, None)
         return routed.get(key) if value is None and routed else value
 
-    place = app.queue_table.destination(
-        option("queue"), option("exchange"), option("routing_key"), option("exchange_type")
-    )
+    kind = options.get("exchange_type") or routed.get("exchange_type")  # not of the task, as in Celery
+    place = app.queue_table.destination(option("queue"), option("exchange"), option("routing_key"), kind)
     queue, exchange, key = (place.routing_key, "", "") if not place.exchange else ("", *place[:2])
     priority = option("priority")
     if priority is None:

@@ -19,7 +19,7 @@ from qcore.tasks.canvas import Signature
 from qcore.tasks.current_app import current_app
 from qcore.tasks.interface import SendingApp
 from qcore.tasks.replacement import stand_in
-from qcore.tasks.request import NO_REQUEST, Request, pop, push, running
+from qcore.tasks.request import NO_REQUEST, Request, RequestStack, pop, push, running
 from qcore.tasks.typed import P, R_co
 
 if TYPE_CHECKING:
@@ -320,15 +320,10 @@ class Task(TaskCalls[P, R_co]):
         pop()
 
     @property
-    def request_stack(self) -> list[Request]:
-        """The requests of this task that are active in this thread, the innermost last."""
-        found: list[Request] = []
-        frame = running.get()
-        while frame is not None:
-            if frame[0] is self:
-                found.insert(0, frame[1])
-            frame = frame[2]
-        return found
+    def request_stack(self) -> RequestStack:
+        """The requests of this task that are active in this thread, the innermost last: a sequence with
+        `top`, push() and pop()."""
+        return RequestStack(self)
 
     def signature_from_request(
         self,

@@ -242,3 +242,22 @@ def test_annotations_of_a_task(make: Any) -> None:
 
     assert before == ("3/m", "around own")
     assert task.rate_limit == "9/m"
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_the_stack_of_requests_of_a_task(side: int) -> None:
+    task, context = pair("Task")[side], type(pair("Context")[side])
+    stack = task.request_stack
+    before = stack.top, len(stack), stack.pop()
+    with pytest.raises(RuntimeError):
+        stack().id  # noqa: B018  Celery's raises when it is read
+
+    stack.push(context(id="a"))
+    stack.push(context(id="b"))
+    within = stack.top.id, task.request.id, stack().id, [r.id for r in stack.stack], len(stack)
+    ended = stack.pop().id, stack.top.id, stack.pop().id
+
+    assert before == (None, 0, None)
+    assert within == ("b", "b", "b", ["a", "b"], 2)
+    assert ended == ("b", "a", "a")
+    assert stack.top is None
