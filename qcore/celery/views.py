@@ -167,6 +167,9 @@ celery.utils.log qcore.celery.logs get_multiprocessing_logger in_sighandler
 celery.utils.log qcore.celery.logs reset_multiprocessing_logger set_in_sighandler
 celery.utils.log qcore.celery.own get_logger get_task_logger base_logger task_logger
 celery.utils.serialization qcore.celery.own b64decode b64encode
+celery.apps.beat qcore.celery.programs Beat
+celery.apps.worker qcore.celery.programs Worker=AppWorker
+celery.worker qcore.celery.programs WorkController
 celery.worker.autoscale qcore.worker.services.bootsteps WorkerComponent
 celery.worker.components qcore.worker.services.bootsteps Beat Consumer Hub Pool StateDB Timer
 celery.worker.consumer qcore.worker.services.bootsteps Agent Connection Control Events Gossip
