@@ -100,18 +100,25 @@ def _worker_class() -> type[Worker]:
     return Worker
 
 
+#: the fix-up of every app that was given no others, by Celery's name
+BUILTIN_FIXUP = "celery.fixups.django:fixup"
+
+
 def _fixups(app: App) -> list[Any]:
     """Adapt an app to the framework of its project: Django, or the fix-ups that a Celery app was given."""
-    given = getattr(app, "fixups", None)
-    if given is not None:
-        from qcore.app.sources import imported
+    given = getattr(app, "fixups", (BUILTIN_FIXUP,))
+    found = []
+    for one in given:
+        if one == BUILTIN_FIXUP:
+            if not os.environ.get("DJANGO_SETTINGS_MODULE"):
+                continue  # it does nothing, and its import takes time
+            one = "qcore.contrib.django:fixup"
+        if isinstance(one, str):
+            from qcore.app.sources import imported
 
-        return [(imported(one) if isinstance(one, str) else one)(app) for one in given]
-    if os.environ.get("DJANGO_SETTINGS_MODULE"):
-        from qcore.contrib.django import fixup
-
-        return [fixup(app)]
-    return []
+            one = imported(one)
+        found.append(one(app))
+    return found
 
 
 def _current_app() -> App:

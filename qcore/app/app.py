@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from qcore.app import batches, sending
+from qcore.app import batches, rare_options, sending
 from qcore.app.connections import Connections, backend_of, schedules_of
 from qcore.app.declaring import DeclaredTasks
 from qcore.app.periodic import PeriodicTasks
@@ -285,10 +285,10 @@ class App(PeriodicTasks, DeclaredTasks):
         compression, time_limit, soft_time_limit, ignore_result, shadow, link, link_error, retries,
         reply_to, root_id, parent_id, group_id, group_index, retry, idempotency_key (text: a second call
         with the same key publishes nothing and returns the first task's handle, for the duration
-        task_idempotency_expires).
-        Returns when the broker has the message. Raises BrokerDown, Unroutable, TypeError, Unsupported.
+        task_idempotency_expires). Returns when the broker has it. Raises BrokerDown, Unroutable, TypeError.
         """
-        check_call(options)
+        if check_call(options):
+            return rare_options.send(self, App.send_task, name, args, kwargs, task, options)
         task_id = str(options.get("task_id") or identity.make())
         key = sending.key_of(options) if "idempotency_key" in options else None
         message = self.message(name, args or (), kwargs or {}, task_id, options, task)
@@ -419,8 +419,8 @@ class App(PeriodicTasks, DeclaredTasks):
     ) -> Any:
         return GroupResult(id, results, parent, app or self)
 
-    def ResultSet(self, results: Sequence[Any], app: Any = None) -> Any:
-        return ResultSet(results, app or self)
+    def ResultSet(self, results: Sequence[Any], app: Any = None, ready_barrier: Any = None) -> Any:
+        return ResultSet(results, app or self, ready_barrier)
 
     def AsyncResult(
         self, id: Any, backend: Any = None, task_name: str | None = None, app: Any = None, parent: Any = None

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from qcore.app.sending import RoutingApp, key_of
-from qcore.base.keywords import check_call
+from qcore.base.keywords import check_call_of_many
 from qcore.base.times import new_id
 from qcore.brokers.contract.records import Message
 from qcore.errors import EncodeError, MessageTooLarge
@@ -44,7 +44,7 @@ def _send_signatures(app: BatchApp, signatures: Iterable[Signature]) -> list[Asy
     found: list[AsyncResult] = []
     for sig in signatures:
         args, kwargs, options = sig.merged()
-        check_call(options)
+        check_call_of_many(options)
         task_id = options.get("task_id") or identity.make()
         message = app.message(sig.task, args, kwargs, task_id, options, app.tasks.get(sig.task))
         key = key_of(options)
@@ -75,7 +75,7 @@ def send(
 def _send_copies(
     app: BatchApp, name_or_task: str | Task, given: list[Any], kwargs: dict[str, Any], options: dict[str, Any]
 ) -> list[AsyncResult]:
-    check_call(options)
+    check_call_of_many(options)
     for option in _OF_ONE:
         if options.get(option) is not None:
             raise TypeError(f"the option {option} names one call; send_many() sends many")

@@ -73,13 +73,13 @@ class Connections:
         """The broker's URL, or several joined by `;`, with their passwords; the embedded broker's if none is
         set."""
         conf = self.conf
-        own = conf.broker_read_url if self._consumes else conf.broker_write_url
-        general = url_of_settings(conf) or conf.broker_read_url or conf.broker_write_url
+        own = conf["broker_read_url"] if self._consumes else conf["broker_write_url"]
+        general = url_of_settings(conf) or conf["broker_read_url"] or conf["broker_write_url"]
         return join_urls(own or general or DEFAULT_BROKER)
 
     def consume(self) -> None:
         """Use broker_read_url in this process from now on. A process that it forks uses broker_write_url."""
-        if self.conf.broker_read_url or self.conf.broker_write_url:
+        if self.conf["broker_read_url"] or self.conf["broker_write_url"]:
             self.close()
         self._consumes = True
 

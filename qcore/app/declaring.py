@@ -42,11 +42,16 @@ class DeclaredTasks:
         """The base class of this app's tasks: task_cls, bound to the app. It can be replaced."""
         kind = self.task_cls
         if isinstance(kind, str):
-            kind = imported(kind)
+            kind = self._named_class(kind)
         if not (isinstance(kind, type) and issubclass(kind, BaseTask)):
             raise ConfigError(f"task_cls is {kind!r:.80}; it takes a subclass of Task, or its dotted name")
         own = {"_app": self, "abstract": True, "typing": kind.typing and self.strict_typing}
         return type(kind.__name__, (kind,), {**own, "__module__": kind.__module__, "__doc__": kind.__doc__})
+
+    @staticmethod
+    def _named_class(name: str) -> Any:
+        """The class that a dotted name means."""
+        return imported(name)
 
     @overload
     def task(self, function: Callable[P, V], /) -> BaseTask[P, V]: ...

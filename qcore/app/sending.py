@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from qcore.app.queues import QueueTable
 from qcore.app.routing import Routes
-from qcore.base.keywords import unknown_to_calls
+from qcore.base.keywords import ROUTED, unknown_to_calls
 from qcore.base.times import iso, when
 from qcore.brokers.contract.records import Message
 from qcore.errors import BrokerDown
@@ -82,7 +82,8 @@ def message(
     now = time.time()
 
     registered = task if task is not None else app.tasks.get(name)
-    routed = app.routes.route(name, args, kwargs, options, registered)
+    is_routed = options.get("router") is ROUTED
+    routed = {} if is_routed else app.routes.route(name, args, kwargs, options, registered)
 
     def option(key: str) -> Any:
         value = options.get(key)
@@ -90,9 +91,8 @@ def message(
             value = getattr(registered, key, None)
         return routed.get(key) if value is None and routed else value
 
-    place = app.queue_table.destination(
-        option("queue"), option("exchange"), option("routing_key"), option("exchange_type")
-    )
+    kind = options.get("exchange_type") or routed.get("exchange_type")  # not of the task, as in Celery
+    place = app.queue_table.destination(option("queue"), option("exchange"), option("routing_key"), kind)
     queue, exchange, key = (place.routing_key, "", "") if not place.exchange else ("", *place[:2])
     priority = option("priority")
     if priority is None:

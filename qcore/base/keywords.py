@@ -8,7 +8,7 @@ carries them, since packages for Celery read both.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 #: how alike two names are when one is taken for a misspelling of the other, from 0 to 1
@@ -29,13 +29,14 @@ CALL_OF_CELERY = frozenset(
 _CALL_KNOWN = CALL | CALL_OF_CELERY
 #: those of them that have no effect here, and why
 CALL_WITHOUT_EFFECT = {
-    "declare": "queues and exchanges are declared by who consumes from them, and by queues in task_queues",
     "immediate": "no supported broker has it",
     "create_sent_event": "the setting task_send_sent_event decides",
-    "publisher": "the option producer names one",
-    "router": "the setting task_routes names routers",
 }
-_CALL_QUIET = _CALL_KNOWN - CALL_WITHOUT_EFFECT.keys()
+#: those that only a single call can have: app/rare_options.py
+CALL_ALONE = frozenset("declare publisher result_cls route_name router task_type".split())
+#: stands for the router of a call whose route is known
+ROUTED = object()
+_CALL_QUIET = _CALL_KNOWN - CALL_WITHOUT_EFFECT.keys() - CALL_ALONE
 _said: set[str] = set()
 
 #: options of the task decorators that are no attributes of Task
@@ -57,9 +58,10 @@ APP_OF_CELERY = frozenset(
 WORKER_OF_CELERY = frozenset("without_gossip without_mingle optimization quiet".split())
 
 
-def check_call(options: Iterable[str]) -> None:
+def check_call(options: Mapping[str, Any]) -> bool:
     """Raises TypeError when one of the options of a call is a misspelling of one of ours. Says once in each
-    process that an option has no effect."""
+    process that an option has no effect. Returns whether one is of CALL_ALONE."""
+    is_alone = False
     if not _CALL_QUIET.issuperset(options):
         for name in options:
             _refuse_misspelt("call", name, _CALL_KNOWN)
@@ -67,6 +69,17 @@ def check_call(options: Iterable[str]) -> None:
                 _said.add(name)
                 why = CALL_WITHOUT_EFFECT[name]
                 logging.getLogger("qcore.app").warning("the option %s of a call has no effect: %s", name, why)
+            is_alone = is_alone or (name in CALL_ALONE and options[name] is not ROUTED)
+    return is_alone
+
+
+def check_call_of_many(options: Mapping[str, Any]) -> None:
+    """As check_call(), for calls that are sent together: says once that an option has no effect on them."""
+    if check_call(options):
+        for name in CALL_ALONE & options.keys() - _said:
+            _said.add(name)
+            words = "the option %s has no effect on calls that are sent together"
+            logging.getLogger("qcore.app").warning(words, name)
 
 
 def unknown_to_calls(options: Iterable[str]) -> list[str]:

@@ -19,12 +19,12 @@ from qcore.app.app import App, programs
 from qcore.app.registry import TaskRegistry
 from qcore.app.sources import imported
 from qcore.base.times import new_id
+from qcore.celery.own import AppPickler
 from qcore.celery.views import views
 from qcore.settings.config import canonical
 from qcore.settings.table import TABLE
 from qcore.settings.values import checked
 from qcore.signals import Signal
-from qcore.tasks.current_app import current_app
 from qcore.tasks.request import current_request, current_task
 
 if TYPE_CHECKING:
@@ -52,6 +52,14 @@ class Celery(App):
     events_cls: str | type = "celery.app.events:Events"
     loader_cls: str | type = "celery.loaders.app:AppLoader"
     log_cls: str | type = "celery.app.log:Logging"
+    registry_cls: str | type = "celery.app.registry:TaskRegistry"
+    task_cls: str | type = "celery.app.task:Task"
+    #: for subclasses: a URL, class or name that goes before the setting result_backend
+    backend_cls: str | type | None = None
+    #: functions or classes, by name, that get the app when it is made; the keyword `fixups` replaces them
+    builtin_fixups: frozenset[str] = frozenset({"celery.fixups.django:fixup"})
+    #: restores an app of a class with __reduce_args__()
+    Pickler = AppPickler
     SYSTEM = platform.system()
     IS_WINDOWS, IS_macOS = SYSTEM == "Windows", SYSTEM == "Darwin"
 
@@ -60,13 +68,17 @@ class Celery(App):
         None has a meaning for here."""
         if any(value is not None for value in args):
             raise TypeError("Celery() takes its name by position, and everything else by keyword")
-        if options.get("fixups") is not None:
-            self.fixups = options.pop("fixups")
+        given = options.pop("fixups", None)
+        self.fixups = set(self.builtin_fixups) if given is None else given
+        self.set_as_current: bool = options.get("set_as_current", True)
+        silent_source = (
+            options.pop("config_source", None) if options.pop("config_source_silent", False) else None
+        )
         for name in PARTS:
             given = options.pop(name, None)
             if given is not None:
                 setattr(self, f"{name}_cls", given)
-        for name in ("tasks", "fixups", "autofinalize"):
+        for name in ("tasks", "autofinalize"):
             if options.get(name) is None or name == "autofinalize":
                 options.pop(name, None)
         self.on_configure = Signal("app.on_configure")
@@ -76,6 +88,14 @@ class Celery(App):
         self.user_options: dict[str, set[Any]] = defaultdict(set)
         self.steps: dict[str, set[Any]] = defaultdict(set)
         super().__init__(main, **options)
+        self.conf.prefixed(self.namespace)
+        if silent_source is not None:
+            self.config_from_object(silent_source, silent=True)
+        if type(self).prepare_config is not Celery.prepare_config:
+            self.conf.prepare_with(self.prepare_config)
+        registry = self.registry_cls = self._class("registry")
+        if registry is not TaskRegistry:
+            self._tasks = registry(self)
         self.on_init()
 
     def on_init(self) -> None:
@@ -92,7 +112,21 @@ class Celery(App):
             name = canonical(name.replace(".", "_"))
             self.conf[name] = checked(TABLE[name], text) if name in TABLE else text
 
+    def config_from_object(
+        self, obj: Any, silent: bool = False, force: bool = False, namespace: str | None = None
+    ) -> None:
+        if namespace:
+            self.conf.prefixed(namespace)
+        super().config_from_object(obj, silent=silent, force=force, namespace=namespace)
+
+    def prepare_config(self, c: Any) -> Any:
+        """For subclasses: the settings of the sources before they apply, as a mapping, and what is to apply
+        in their place."""
+        return c
+
     def _after_configure(self) -> None:
+        if self.backend_cls is not None:
+            self.conf.override("result_backend", named(self.backend_cls))
         self.on_configure.send(self)
         super()._after_configure()
         self.on_after_configure.send(self, source=self.conf)
@@ -134,7 +168,7 @@ class Celery(App):
         return self.connection(url, **options)
 
     def connection_for_read(self, url: Any = None, **options: Any) -> Any:
-        return self.connection(url or self.conf.broker_read_url, **options)
+        return self.connection(url or self.conf["broker_read_url"], **options)
 
     @cached_property
     def pool(self) -> Any:
@@ -169,8 +203,16 @@ class Celery(App):
 
     def _part(self, name: str) -> Any:
         """A new object of the class of a part of the app."""
+        return self._class(name)(self)
+
+    def _class(self, name: str) -> Any:
+        """The class that the attribute NAME_cls names or is."""
         kind = getattr(self, f"{name}_cls")
-        return (imported(place_of(kind)) if isinstance(kind, str) else kind)(self)
+        return self._named_class(kind) if isinstance(kind, str) else kind
+
+    @staticmethod
+    def _named_class(name: str) -> Any:
+        return imported(place_of(name))
 
     @cached_property
     def amqp(self) -> AMQP:
@@ -196,6 +238,23 @@ class Celery(App):
     def start(self, argv: Sequence[str] | None = None) -> None:
         """Run `qctl` with the words of a command line, with this app; exits the process."""
         programs.get("qctl")(self, list(sys.argv[1:] if argv is None else argv))
+
+    @cached_property
+    def Worker(self) -> Any:  # type: ignore[override]  # a class, which projects extend
+        """The class of the app's workers: `Worker(hostname=…, concurrency=…).start()` runs one until a
+        signal."""
+        return self.subclass_with_self("qcore.celery.programs:AppWorker", name="Worker")
+
+    @cached_property
+    def WorkController(self) -> Any:
+        """The same without handlers of signals, for a process that has its own."""
+        return self.subclass_with_self("qcore.celery.programs:WorkController")
+
+    @cached_property
+    def Beat(self) -> Any:
+        """The class of the app's schedulers: `Beat(loglevel="INFO").run()` publishes the schedule until a
+        signal."""
+        return self.subclass_with_self("qcore.celery.programs:Beat")
 
     def subclass_with_self(
         self, Class: Any, name: str | None = None, attribute: str = "app", **kw: Any
@@ -274,11 +333,26 @@ class Celery(App):
         found: Events = self.__dict__["_events"]
         return found
 
+    def __reduce__(self) -> Any:
+        args: Any = getattr(self, "__reduce_args__", None)
+        return super().__reduce__() if args is None else (_unpickled, (type(self), self.Pickler, *args()))
+
     def __enter__(self) -> Celery:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def _unpickled(kind: type[Celery], pickler: Any, *args: Any) -> Celery:
+    """An app of a class with __reduce_args__()."""
+    found: Celery = pickler()(kind, *args)
+    return found
+
+
+def named(kind: str | type) -> str:
+    """The place of a class; a text as it is."""
+    return kind if isinstance(kind, str) else f"{kind.__module__}:{kind.__qualname__}"
 
 
 def place_of(name: str) -> str:
@@ -313,8 +387,3 @@ class Clock:
 
     def __repr__(self) -> str:
         return f"<Clock: {self.value}>"
-
-
-def app_or_default(app: Any = None) -> Any:
-    """`app`, or the current one."""
-    return current_app() if app is None else app

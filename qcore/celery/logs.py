@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from qcore.base.escapes import in_lines
 from qcore.celery.own import get_task_logger
+from qcore.celery.texts import try_import
 from qcore.tasks.request import current_request
 from qcore.worker.process import log_setup
 
@@ -26,6 +29,40 @@ LOG_LEVELS: dict[Any, Any] = {
 def mlevel(level: Any) -> int:
     """The number of a log level; 0 stays 0."""
     return log_setup.level(level) if level else 0
+
+
+_in_sighandler = False
+
+
+def set_in_sighandler(value: bool) -> None:
+    """Have every LoggingProxy write to the standard error output, as handlers of signals must, or to its
+    logger again."""
+    global _in_sighandler
+    _in_sighandler = value
+
+
+@contextmanager
+def in_sighandler() -> Iterator[None]:
+    """A block in which set_in_sighandler(True) holds; False afterwards."""
+    set_in_sighandler(True)
+    try:
+        yield
+    finally:
+        set_in_sighandler(False)
+
+
+def get_multiprocessing_logger() -> logging.Logger | None:
+    """The logger of billiard; None where billiard is not installed."""
+    util = try_import("billiard.util")
+    found: logging.Logger | None = util.get_logger() if util is not None else None
+    return found
+
+
+def reset_multiprocessing_logger() -> None:
+    """Have billiard make its logger anew."""
+    util = try_import("billiard.util")
+    if util is not None:
+        util._logger = None
 
 
 class ColorFormatter(logging.Formatter):
@@ -61,6 +98,9 @@ class LoggingProxy:
         self.logger, self.loglevel = logger, mlevel(loglevel or logger.level or logging.WARNING)
 
     def write(self, data: Any) -> int:
+        if _in_sighandler:  # the signal may have interrupted what holds a lock of logging
+            print(data, file=sys.__stderr__)
+            return len(data)
         for line in str(data).rstrip().splitlines():
             self.logger.log(self.loglevel, "%s", line)
         return len(data)

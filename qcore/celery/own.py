@@ -137,3 +137,49 @@ def b64encode(data: str | bytes) -> str:
 
 def b64decode(data: str | bytes) -> bytes:
     return base64.b64decode(data)
+
+
+class AppPickler:
+    """Makes an app of the arguments that a class's __reduce_args__() returned, in Celery's order."""
+
+    def __call__(self, cls: Any, *args: Any) -> Any:
+        kwargs = self.build_kwargs(*args)
+        app = self.construct(cls, **kwargs)
+        self.prepare(app, **kwargs)
+        return app
+
+    def build_kwargs(self, *args: Any) -> dict[str, Any]:
+        """The keywords of the app; a subclass may take other arguments."""
+        return self.build_standard_kwargs(*args)
+
+    def build_standard_kwargs(
+        self,
+        main: str | None,
+        changes: Any,
+        loader: Any,
+        backend: Any,
+        amqp: Any,
+        events: Any,
+        log: Any,
+        control: Any,
+        accept_magic_kwargs: bool,
+        config_source: Any = None,
+        config_source_silent: bool = False,
+    ) -> dict[str, Any]:
+        parts = {"loader": loader, "backend": backend, "amqp": amqp, "events": events, "log": log}
+        source = {"config_source": config_source, "config_source_silent": config_source_silent}
+        return {
+            "main": main,
+            "changes": changes,
+            **parts,
+            "control": control,
+            "set_as_current": False,
+            **source,
+        }
+
+    def construct(self, cls: Any, **kwargs: Any) -> Any:
+        return cls(**kwargs)
+
+    def prepare(self, app: Any, **kwargs: Any) -> None:
+        """Set what was changed."""
+        app.conf.update(kwargs["changes"])

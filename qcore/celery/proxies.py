@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Any
 
+from qcore.errors import ConfigError
 from qcore.tasks.current_app import current_app as get_current_app
-from qcore.tasks.current_app import set_current
+from qcore.tasks.current_app import current_or_none, set_current
+from qcore.tasks.request import NO_REQUEST, Request, pop, push
 from qcore.tasks.request import current_task as get_current_task
 
 __all__ = [
     "Proxy",
+    "TaskConsumer",
+    "app_or_default",
     "current_app",
     "current_task",
+    "disable_trace",
+    "enable_trace",
+    "establish_connection",
+    "get_consumer_set",
     "get_current_app",
     "get_current_task",
+    "get_default_logger",
+    "pop_current_task",
+    "push_current_task",
+    "redirect_stdouts_to_logger",
     "send_task",
     "set_default_app",
+    "setup_logging_subsystem",
     "tasks",
 ]
 
@@ -68,11 +82,94 @@ class Proxy:
     def __dir__(self) -> list[str]:
         return dir(self._get_current_object())
 
+    # what Python looks up in the class only
+
+    def __len__(self) -> int:
+        return len(self._get_current_object())
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._get_current_object()[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._get_current_object()[key] = value
+
+    def __delitem__(self, key: Any) -> None:
+        del self._get_current_object()[key]
+
+    def __iter__(self) -> Any:
+        return iter(self._get_current_object())
+
+    def __contains__(self, value: Any) -> bool:
+        return value in self._get_current_object()
+
+    def __or__(self, other: Any) -> Any:
+        return self._get_current_object() | other
+
+    def __mul__(self, other: Any) -> Any:
+        return self._get_current_object() * other
+
+    def __add__(self, other: Any) -> Any:
+        return self._get_current_object() + other
+
+    def __int__(self) -> int:
+        return int(self._get_current_object())
+
+    def __float__(self) -> float:
+        return float(self._get_current_object())
+
+    def __str__(self) -> str:
+        return str(self._get_current_object())
+
+    def __enter__(self) -> Any:
+        return self._get_current_object().__enter__()
+
+    def __exit__(self, *exc_info: object) -> Any:
+        return self._get_current_object().__exit__(*exc_info)
+
     def __repr__(self) -> str:
         return repr(self._get_current_object())
 
     def __reduce__(self) -> Any:
         return self._get_current_object().__reduce__()
+
+
+_is_traced = False
+
+
+def enable_trace() -> None:
+    """Have app_or_default() print where it is called without an app, and refuse to make one."""
+    global _is_traced
+    _is_traced = True
+
+
+def disable_trace() -> None:
+    """Undo enable_trace()."""
+    global _is_traced
+    _is_traced = False
+
+
+def app_or_default(app: Any = None) -> Any:
+    """`app`, or the current one. After enable_trace(): raises ConfigError if there is none."""
+    if app is not None:
+        return app
+    if _is_traced:
+        if current_or_none() is None:
+            raise ConfigError("app_or_default() was called without an app, and none is the current one")
+        print("-- RETURNING TO CURRENT APP --")
+        traceback.print_stack()
+    return get_current_app()
+
+
+def push_current_task(obj: Any) -> None:
+    """Make a task the current one of this thread or coroutine, until pop_current_task()."""
+    push(obj, Request() if obj.request is NO_REQUEST else obj.request)
+
+
+def pop_current_task() -> Any:
+    """End what push_current_task() began. Returns the task; None if there was none."""
+    task = get_current_task()
+    pop()
+    return task
 
 
 def set_default_app(app: Any) -> None:
@@ -84,3 +181,11 @@ current_app: Any = Proxy(get_current_app)
 current_task: Any = Proxy(get_current_task)
 tasks: Any = Proxy(lambda: get_current_app().tasks)
 send_task: Any = Proxy(lambda: get_current_app().send_task)
+
+# of the modules celery.log and celery.messaging
+get_default_logger: Any = Proxy(lambda: get_current_app().log.get_default_logger)
+setup_logging_subsystem: Any = Proxy(lambda: get_current_app().log.setup_logging_subsystem)
+redirect_stdouts_to_logger: Any = Proxy(lambda: get_current_app().log.redirect_stdouts_to_logger)
+TaskConsumer: Any = Proxy(lambda: get_current_app().amqp.TaskConsumer)
+get_consumer_set: Any = TaskConsumer
+establish_connection: Any = Proxy(lambda: get_current_app().connection)

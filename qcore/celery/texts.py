@@ -121,6 +121,12 @@ def find_module(module: str, path: Any = None, imp: Callable[[str], Any] | None 
             raise
 
 
+def reload_from_cwd(module: Any, reloader: Callable[[Any], Any] | None = None) -> Any:
+    """Import a module anew, also from the current directory. Returns what the reloader does: the module."""
+    with cwd_in_path():
+        return (reloader or importlib.reload)(module)
+
+
 def module_file(module: Any) -> str:
     """The source file of a module."""
     name: str = module.__file__

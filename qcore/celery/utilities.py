@@ -11,8 +11,10 @@ import os
 import random
 import re
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
+from datetime import timezone as FixedOffset
 from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -232,6 +234,48 @@ def remaining(
     """How long until `ends_in`, an interval from an aware time on, is over; negative since when it is."""
     end: datetime = end_of(start, ends_in, relative) if isinstance(ends_in, timedelta) else start + ends_in
     return end.astimezone(UTC) - (now or datetime.now(UTC)).astimezone(UTC)
+
+
+def add_seconds_to_datetime(dt: datetime, seconds: float) -> datetime:
+    """The time so many elapsed seconds later; a naive one is not asked for its zone."""
+    delta = timedelta(seconds=seconds)
+    return dt + delta if is_naive(dt) else (dt.astimezone(UTC) + delta).astimezone(dt.tzinfo)
+
+
+def subtract_datetimes(end: datetime, start: datetime) -> timedelta:
+    """The elapsed time between two times; naive ones are UTC."""
+    return maybe_make_aware(end).astimezone(UTC) - maybe_make_aware(start).astimezone(UTC)
+
+
+class LocalTimezone(tzinfo):
+    """The zone of this host, as the C library has it when the object is made."""
+
+    def __init__(self) -> None:
+        self.STDOFFSET = timedelta(seconds=-time.timezone)
+        self.DSTOFFSET = timedelta(seconds=-time.altzone) if time.daylight else self.STDOFFSET
+        self.DSTDIFF = self.DSTOFFSET - self.STDOFFSET
+
+    def utcoffset(self, dt: Any) -> timedelta:
+        return self.DSTOFFSET if self._is_summer(dt) else self.STDOFFSET
+
+    def dst(self, dt: Any) -> timedelta:
+        return self.DSTDIFF if self._is_summer(dt) else timedelta(0)
+
+    def tzname(self, dt: Any) -> str:
+        return time.tzname[self._is_summer(dt)]
+
+    def fromutc(self, dt: datetime) -> datetime:
+        """The local time of a time of UTC, with a fixed offset: that of the same digits as local time."""
+        fixed = FixedOffset(timedelta(minutes=self.utcoffset(dt) // timedelta(minutes=1)))
+        return fixed.fromutc(dt.replace(tzinfo=fixed))
+
+    @staticmethod
+    def _is_summer(dt: datetime) -> bool:
+        seconds = time.mktime((dt.year, dt.month, dt.day, dt.hour, dt.minute, dt.second, 0, 0, 0))
+        return time.localtime(seconds).tm_isdst > 0
+
+    def __repr__(self) -> str:
+        return f"<LocalTimezone: UTC{int(self.DSTOFFSET.total_seconds() / 3600):+03d}>"
 
 
 def weekday(name: str) -> int:

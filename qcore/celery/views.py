@@ -20,11 +20,15 @@ celery qcore.celery.proxies current_app current_task
 celery qcore.celery.own VERSION VERSION_BANNER __version__ version_info version_info_t SERIES
 celery qcore.celery.own bugreport maybe_signature uuid
 celery qcore.tasks.canvas subtask=signature
+celery qcore.celery.programs maybe_patch_concurrency
 celery._state qcore.celery.proxies current_app current_task get_current_app
 celery._state qcore.celery.proxies get_current_task get_current_worker_task=get_current_task
-celery._state qcore.celery.proxies set_default_app
-celery.app qcore.celery.app Celery app_or_default
-celery.app qcore.celery.own bugreport
+celery._state qcore.celery.proxies app_or_default disable_trace enable_trace pop_current_task
+celery._state qcore.celery.proxies push_current_task set_default_app
+celery.app qcore.celery.app Celery
+celery.app qcore.celery.own AppPickler bugreport
+celery.app qcore.celery.proxies app_or_default disable_trace enable_trace pop_current_task
+celery.app qcore.celery.proxies push_current_task
 celery.app qcore.celery.proxies default_app=current_app
 celery.app qcore shared_task
 celery.app.base qcore.celery.app Celery
@@ -78,6 +82,7 @@ celery.events.event qcore.events.api Event group_from
 celery.events.event qcore.celery.messaging event_exchange get_exchange
 celery.events.receiver qcore.events.api EventReceiver=Receiver
 celery.events.snapshot qcore.events.camera Polaroid
+celery.events.snapshot qcore.celery.programs evcam
 celery.contrib.django.task qcore.contrib.django DjangoTask
 celery.exceptions qcore.errors AlreadyRegistered ChordError Ignore ImproperlyConfigured
 celery.exceptions qcore.errors QueueNotFound InvalidTaskError MaxRetriesExceededError NotRegistered
@@ -98,8 +103,11 @@ celery.loaders.app qcore.celery.loaders AppLoader
 celery.loaders.base qcore.celery.loaders BaseLoader
 celery.loaders.default qcore.celery.loaders Loader=AppLoader
 celery.execute qcore.celery.proxies send_task
+celery.log qcore.celery.proxies get_default_logger redirect_stdouts_to_logger setup_logging_subsystem
+celery.messaging qcore.celery.proxies TaskConsumer establish_connection get_consumer_set
 celery.fixups.django qcore.contrib.django DjangoFixup DjangoWorkerFixup fixup
 celery.local qcore.celery.proxies Proxy
+celery.local qcore.celery.promises PromiseProxy
 celery.local qcore.celery.texts maybe_evaluate try_import
 celery.registry qcore.celery.proxies tasks
 celery.result qcore.tasks.result AsyncResult GroupResult ResultSet result_from_tuple
@@ -129,20 +137,25 @@ celery.utils.functional kombu.utils.functional maybe_evaluate maybe_list memoize
 celery.utils.functional {_UTILITIES} chunks first firstmethod fun_accepts_kwargs mattrgetter
 celery.utils.functional {_UTILITIES} maybe noop padlist uniq
 celery.utils.functional qcore.celery.texts head_from_fun regen
+celery.utils.functional qcore.celery.promises mlazy
 celery.utils.imports {_UTILITIES} gen_task_name instantiate qualname
-celery.utils.imports qcore.celery.texts NotAPackage cwd_in_path find_module module_file
+celery.utils.imports qcore.celery.texts NotAPackage cwd_in_path find_module module_file reload_from_cwd
 celery.utils.iso8601 {_UTILITIES} parse_iso8601
 celery.utils.nodenames {_UTILITIES} anon_nodename default_nodename host_format node_format nodename
 celery.utils.nodenames {_UTILITIES} nodesplit worker_direct
 celery.utils.nodenames socket gethostname
 celery.utils.serialization {_UTILITIES} strtobool
 celery.utils.serialization qcore.wire.pickles UnpickleableExceptionWrapper
+celery.utils.serialization qcore.celery.pickled_errors create_exception_cls find_pickleable_exception
+celery.utils.serialization qcore.celery.pickled_errors get_pickleable_etype get_pickleable_exception
+celery.utils.serialization qcore.celery.pickled_errors get_pickled_exception subclass_exception
 celery.utils.text qcore.celery.texts abbrtask dedent_initial ensure_newlines ensure_sep
 celery.utils.text qcore.celery.texts fill_paragraphs pretty simple_format
 celery.utils.text {_UTILITIES} abbr dedent indent join pluralize str_to_list truncate
 celery.utils.time {_UTILITIES} get_exponential_backoff_interval humanize_seconds is_naive localize
 celery.utils.time {_UTILITIES} make_aware maybe_iso8601 maybe_make_aware maybe_timedelta rate
-celery.utils.time {_UTILITIES} remaining timezone to_utc weekday
+celery.utils.time {_UTILITIES} LocalTimezone add_seconds_to_datetime remaining subtract_datetimes
+celery.utils.time {_UTILITIES} timezone to_utc weekday
 celery.utils.time qcore.schedules.classes ffwd
 celery.utils.time qcore.celery.texts adjust_timestamp delta_resolution utcoffset
 celery.utils.dispatch qcore.celery.own Signal
@@ -150,8 +163,13 @@ celery.utils.dispatch.signal qcore.celery.own Signal
 celery.utils.imports kombu.utils.imports symbol_by_name
 celery.utils.imports qcore.celery.loaders import_from_cwd
 celery.utils.log qcore.celery.logs ColorFormatter LOG_LEVELS LoggingProxy mlevel
+celery.utils.log qcore.celery.logs get_multiprocessing_logger in_sighandler
+celery.utils.log qcore.celery.logs reset_multiprocessing_logger set_in_sighandler
 celery.utils.log qcore.celery.own get_logger get_task_logger base_logger task_logger
 celery.utils.serialization qcore.celery.own b64decode b64encode
+celery.apps.beat qcore.celery.programs Beat
+celery.apps.worker qcore.celery.programs Worker=AppWorker
+celery.worker qcore.celery.programs WorkController
 celery.worker.autoscale qcore.worker.services.bootsteps WorkerComponent
 celery.worker.components qcore.worker.services.bootsteps Beat Consumer Hub Pool StateDB Timer
 celery.worker.consumer qcore.worker.services.bootsteps Agent Connection Control Events Gossip

@@ -76,7 +76,7 @@ class DjangoFixup:
         folder = str(Path.cwd())
         if sys.path[:1] != [folder]:
             sys.path.insert(0, folder)
-        if self.app.task_cls is Task:
+        if self.app.task_cls in (Task, "celery.app.task:Task"):
             self.app.task_cls = DjangoTask
         signals.import_modules.connect(self.on_import_modules, sender=self.app)
         signals.worker_init.connect(self.on_worker_init)

@@ -8,8 +8,10 @@ broker reports for the broadcast; their names are its members. Wire format: wire
 from __future__ import annotations
 
 import fnmatch
+import importlib
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -86,6 +88,32 @@ class Control(Requests):
 
     def __init__(self, app: ClientApp | None = None) -> None:
         self.app = current_app() if app is None else app
+
+    @property
+    def Mailbox(self) -> Any:
+        """The class of `mailbox`: that of kombu. A subclass may name another."""
+        return importlib.import_module("kombu.pidbox").Mailbox
+
+    @cached_property
+    def mailbox(self) -> Any:
+        """A mailbox of kombu, for programs that send requests with it: `mailbox(connection).call(…)`. Workers
+        reply to it on Redis and RabbitMQ; requests of this class do not go through it, and only they are
+        signed."""
+        lazy, conf = importlib.import_module("kombu.utils.functional").lazy, self.app.conf
+        app: Any = self.app
+        return self.Mailbox(
+            conf.control_exchange,
+            type="fanout",
+            accept=conf.accept_content,
+            serializer=conf.task_serializer,
+            producer_pool=lazy(lambda: app.producer_pool),
+            queue_ttl=conf.control_queue_ttl,
+            reply_queue_ttl=conf.control_queue_ttl,
+            queue_expires=conf.control_queue_expires,
+            queue_exclusive=conf.control_queue_exclusive,
+            queue_durable=conf.control_queue_durable,
+            reply_queue_expires=conf.control_queue_expires,
+        )
 
     @property
     def exchange(self) -> str:

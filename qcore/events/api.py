@@ -9,6 +9,7 @@ In:  an app.  Out: a Receiver, a State, a Dispatcher.  After this: receiver.py, 
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import time
@@ -35,6 +36,16 @@ OF_BUFFERS = (
 )
 
 
+#: Celery's names of the classes of app.events
+OF_RECEIVERS, OF_STATES = "celery.events.receiver:EventReceiver", "celery.events.state:State"
+OF_DISPATCHERS = "celery.events.dispatcher:EventDispatcher"
+_OWN: dict[str, Callable[[], Any]] = {
+    OF_RECEIVERS: lambda: Receiver,
+    OF_DISPATCHERS: lambda: Dispatcher,
+    OF_STATES: lambda: State,
+}
+
+
 def Event(type: str, _fields: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
     """A new event: its fields, the type, and the time unless it is given."""
     return {"timestamp": time.time(), **(_fields or {}), **fields, "type": type}
@@ -46,10 +57,23 @@ def group_from(type: str) -> str:
 
 
 class Events:
-    """The type of `app.events`."""
+    """The type of `app.events`. A subclass may name other classes for what it makes."""
+
+    receiver_cls: str | type = OF_RECEIVERS
+    dispatcher_cls: str | type = OF_DISPATCHERS
+    state_cls: str | type = OF_STATES
 
     def __init__(self, app: ClientApp) -> None:
         self.app = app
+
+    def _class(self, kind: str | type) -> Any:
+        """A class, or what its name means: that of ours for a name of Celery's."""
+        if isinstance(kind, str):
+            if kind in _OWN:
+                return _OWN[kind]()
+            module, _, name = kind.replace(":", ".").rpartition(".")
+            return getattr(importlib.import_module(module), name)
+        return kind
 
     def Receiver(
         self,
@@ -57,26 +81,27 @@ class Events:
         handlers: Mapping[str, Handler] | None = None,
         routing_key: str = "#",
         **celerys: Any,
-    ) -> Receiver:
-        """channel, or a connection, is accepted for compatibility with Celery; capture() opens its own."""
+    ) -> Any:
+        """A Receiver. channel, or a connection, is accepted for Celery's sake; capture() opens its own."""
         check_accepted(
             "a Receiver", celerys, "channel handlers routing_key", f"connection node_id app {OF_QUEUES}"
         )
-        return Receiver(channel, handlers, routing_key, app=self.app)
+        return self._class(self.receiver_cls)(channel, handlers, routing_key, app=self.app)
 
     def State(
         self, callback: Callable[[Any, EventFields], Any] | None = None, workers: Any = None, **options: Any
     ) -> State:
         """The state of the fleet, whose event() is a handler of a Receiver; the arguments: State's."""
         own = "tasks taskheap max_workers_in_memory max_tasks_in_memory on_node_join on_node_leave"
-        check_accepted("a State", options, f"callback workers {own} tasks_by_type tasks_by_worker")
-        return State(callback, workers, **options)
+        check_accepted("a State", options, "callback workers", f"{own} tasks_by_type tasks_by_worker")
+        made: State = self._class(self.state_cls)(callback, workers, **options)
+        return made
 
     def Dispatcher(
         self, connection: Any = None, hostname: str | None = None, enabled: bool = True, **celerys: Any
-    ) -> Dispatcher:
+    ) -> Any:
         check_accepted("a Dispatcher", celerys, "connection hostname enabled", f"app {OF_BUFFERS}")
-        return Dispatcher(connection, hostname, enabled, app=self.app)
+        return self._class(self.dispatcher_cls)(connection, hostname, enabled, app=self.app)
 
     def default_dispatcher(
         self, hostname: str | None = None, enabled: bool = True, buffer_while_offline: bool = False

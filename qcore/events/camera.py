@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.base.times import per_second
 from qcore.events.cluster import State
+from qcore.events.receiver import listen
 from qcore.signals import Signal
 
 if TYPE_CHECKING:
@@ -81,3 +82,20 @@ class Polaroid:
         self._next = now + self.freq
         self.capture()
         return True
+
+
+def photograph(camera: Polaroid, app: ClientApp, duration_s: float | None = None) -> None:
+    """Apply events to the state of a camera and take its pictures, until duration_s is over or
+    KeyboardInterrupt; then let it clean up. Raises BrokerDown."""
+    ends = None if duration_s is None else time.monotonic() + duration_s
+    conf = app.conf
+    try:
+        with listen(app.broker, exchange=conf.event_exchange, serializer=conf.event_serializer) as batches:
+            for batch in batches:
+                for event in batch:
+                    camera.state.event({"clock": 0, **event, "local_received": time.time()})
+                camera.tick(time.monotonic())
+                if ends is not None and time.monotonic() >= ends:
+                    break
+    finally:
+        camera.cleanup()

@@ -53,7 +53,7 @@ class EagerResult(AsyncResult):
         name: str | None = None,
     ) -> None:
         self.id = id  # type: ignore[assignment]  # None: of a call that was not sent
-        self._app, self.parent, self._task_name = None, None, name
+        self._app, self.parent, self._task_name, self._then = None, None, name, None
         self.failure = ret_value if isinstance(ret_value, BaseException) else None
         self._meta = ResultMeta(id or "", state, ret_value, traceback)
         self.ignored = not self._meta.is_ready
@@ -64,6 +64,11 @@ class EagerResult(AsyncResult):
     @property
     def name(self) -> str | None:
         return self._task_name
+
+    @property
+    def supports_native_join(self) -> bool:
+        """It is in no store."""
+        return False
 
     def ready(self) -> bool:
         return True

@@ -191,7 +191,7 @@ class Run:
             outcome.sends, outcome.before = following.sends(), following.before
         if self.keep:
             outcome.meta = self._meta(result_wire.SUCCESS, value)
-        outcome.text = task_wire.short_repr(value)
+        outcome.text = task_wire.short_repr(value, task.resultrepr_maxsize)
         hooks = type(task)
         if hooks.on_success is not Task.on_success:
             task.on_success(value, message.id, args, kwargs)

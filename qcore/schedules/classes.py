@@ -7,8 +7,9 @@ in docs/celery.md.
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 from zoneinfo import ZoneInfo
@@ -31,17 +32,46 @@ class schedstate(NamedTuple):
 
 
 class ffwd:
-    """The fields of a time that are replaced in the one that it is added to."""
+    """The fields of a time that are replaced in the one that it is added to; then the next such weekday (0 is
+    Monday), and so many weeks later. A day beyond the end of the month is its last one."""
 
-    def __init__(self, **fields: int) -> None:
-        self.fields = fields
+    def __init__(
+        self,
+        year: int | None = None,
+        month: int | None = None,
+        weeks: int = 0,
+        weekday: int | None = None,
+        day: int | None = None,
+        hour: int | None = None,
+        minute: int | None = None,
+        second: int | None = None,
+        microsecond: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.year, self.month, self.weeks, self.weekday, self.day = year, month, weeks, weekday, day
+        self.hour, self.minute, self.second, self.microsecond = hour, minute, second, microsecond
+        self.days, self._fold = weeks * 7, kwargs.get("fold")
 
-    def __radd__(self, other: datetime) -> datetime:
-        replaced: datetime = other.replace(**self.fields)  # type: ignore[arg-type]
-        return replaced
+    def __radd__(self, other: Any) -> Any:
+        if not isinstance(other, date):
+            return NotImplemented
+        year, month = self.year or other.year, self.month or other.month
+        day = min(monthrange(year, month)[1], self.day or other.day)
+        fold = {} if self._fold is None else {"fold": self._fold}
+        found = other.replace(**{**self._fields(), "year": year, "month": month, "day": day, **fold})
+        ahead = 0 if self.weekday is None else (self.weekday - found.weekday()) % 7
+        days = ahead + self.days
+        return found + timedelta(days=days) if days else found  # a sum forgets which of two equal hours it is
+
+    def _fields(self) -> dict[str, int]:
+        names = ("year", "month", "day", "hour", "minute", "second", "microsecond")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def __repr__(self) -> str:
-        return f"ffwd({', '.join(f'{name}={value}' for name, value in self.fields.items())})"
+        fields = {**self._fields(), "weeks": self.weeks, "weekday": self.weekday}
+        return (
+            f"ffwd({', '.join(f'{name}={value!r}' for name, value in fields.items() if value is not None)})"
+        )
 
 
 def cronfield(s: Any) -> Any:

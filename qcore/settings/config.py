@@ -18,6 +18,7 @@ from typing import Any
 
 from qcore.errors import ConfigError, UnknownName, keep_secret
 from qcore.settings.celery_defaults import DEFAULTS
+from qcore.settings.chain_members import ChainMembers, old_names_in
 from qcore.settings.old_names import new_name
 from qcore.settings.table import TABLE
 from qcore.settings.values import checked
@@ -25,7 +26,7 @@ from qcore.settings.values import checked
 log = logging.getLogger("qcore.settings")
 
 
-class Config(Mapping[str, Any]):
+class Config(ChainMembers):
     """The settings of one app. Attribute access gives the value, the environment's, or the default.
 
     The strongest first: a command line's option or an environment variable of the table; what was set by
@@ -57,6 +58,10 @@ class Config(Mapping[str, Any]):
             "_sources": [],
             "_read": False,
             "_changes": 0,
+            "_observers": [],
+            "_prefix": None,
+            "_old_names": {},
+            "_prepare": None,
         }
         self.__dict__.update(own, _pinned=pinned, _lock=threading.RLock(), _after_load=after_load)
         if values:
@@ -73,6 +78,10 @@ class Config(Mapping[str, Any]):
     _sources: list[Callable[[], Mapping[str, Any]]]  # not read yet
     _read: bool
     _changes: int  # how often a value may have changed
+    _observers: list[Callable[..., Any]]  # of bind_to()
+    _prefix: str | None
+    _old_names: dict[str, str]  # in sources -> the current ones
+    _prepare: Callable[[Any], Any] | None
     _lock: threading.RLock
     _after_load: Callable[[], None] | None
 
@@ -90,14 +99,23 @@ class Config(Mapping[str, Any]):
             self._fallback[name] = value
         self._drop_kept()
 
+    def prepare_with(self, change: Callable[[Any], Any]) -> None:
+        """Have a function get the settings of each source, and return those that apply."""
+        self.__dict__["_prepare"] = change
+
     def load(self) -> None:
         """Read the sources that were not read yet. Raises ConfigError, and what their import raises."""
         with self._lock:
             is_first = not self._read
             self.__dict__["_read"] = True
+            if is_first and self._prepare is not None and not self._sources:
+                self._sources.append(dict)
             while self._sources:
                 values = self._sources[0]()
+                if self._prepare is not None:
+                    values = self._prepare(values)
                 refuse_conflicts(values)
+                self._old_names.update(old_names_in(values))
                 self._others.update(getattr(values, "others", {}))
                 for name, value in values.items():
                     name, value = _accepted(name, value)
@@ -121,6 +139,8 @@ class Config(Mapping[str, Any]):
             refuse_conflicts(mapping)
             for name, value in mapping.items():
                 self[name] = value
+        for callback in self._observers:
+            callback(*mappings, **values)
 
     def __setitem__(self, name: str, value: Any) -> None:
         name, value = _accepted(name, value)
@@ -160,7 +180,23 @@ class Config(Mapping[str, Any]):
             for name in [n for n in self.__dict__ if n[0] != "_"]:
                 del self.__dict__[name]
 
-    # --- read
+    # --- read: as in Celery, these attributes have what applies where the setting is None
+
+    @property
+    def broker_read_url(self) -> Any:
+        return self["broker_read_url"] or self.broker_url
+
+    @property
+    def broker_write_url(self) -> Any:
+        return self["broker_write_url"] or self.broker_url
+
+    @property
+    def task_default_exchange(self) -> Any:
+        return self.first("task_default_exchange", "task_default_queue")
+
+    @property
+    def task_default_routing_key(self) -> Any:
+        return self.first("task_default_routing_key", "task_default_queue")
 
     def __getitem__(self, name: str) -> Any:
         if self._sources or not self._read:

@@ -77,6 +77,47 @@ def fulfil(waiting: list[Any], result: Any) -> list[Any]:
     return []
 
 
+class Promised:
+    """A result or several with Celery's promises. `_then` has the pairs that then() was given."""
+
+    __slots__ = ("_promise", "_then")
+    _then: list[Any] | None
+    _promise: Any
+
+    @property
+    def on_ready(self) -> Any:
+        """The promise, of the package vine, that is fulfilled with this result as soon as this process has
+        read the final state; what then() was given is told by it from now on."""
+        found = getattr(self, "_promise", None)
+        if found is None:
+            from vine import promise
+
+            found = self._promise = promise()
+            waiting, self._then = self._then or (), []
+            for callback, on_error in waiting:
+                found.then(callback, on_error)
+            self._add_then(found, None)
+        return found
+
+    def throw(self, *args: Any, **kwargs: Any) -> None:
+        """Have on_ready fail with an exception: each on_error that then() was given is called with it.
+        Raises the exception, as vine's promises do."""
+        self.on_ready.throw(*args, **kwargs)
+
+    def then(self, callback: Any, on_error: Any = None, weak: bool = False) -> Any:
+        """Call callback(result) as soon as this process has read the final state (of all results of a set),
+        by get() or ready(), whatever the state is; on_error(exception) if that raises. Returns callback."""
+        found = getattr(self, "_promise", None)
+        if found is None:
+            self._add_then(callback, on_error)
+        else:
+            found.then(callback, on_error)
+        return callback
+
+    def _add_then(self, callback: Any, on_error: Any) -> None:
+        self._then = [*(self._then or ()), (callback, on_error)]
+
+
 def as_mapping(
     meta: ResultMeta, error: Callable[[ResultMeta], BaseException] | None = None
 ) -> dict[str, Any]:

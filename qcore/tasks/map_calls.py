@@ -17,20 +17,19 @@ from qcore.tasks.signature_members import TYPES
 class xmap(Signature):
     """One call that calls a task once for each item."""
 
-    name, kind = "celery.map", "xmap"
+    name = "celery.map"
 
     def __init__(self, task: Any, it: Iterable[Any], app: Any = None, **options: Any) -> None:
         found = signature(task, app=app)
         items = {"task": plain(found), "it": list(it)}
-        super().__init__(
-            self.name, (), items, options, immutable=True, subtask_type=self.kind, app=app or found._app
-        )
+        # its mapping says no kind, as in Celery: it becomes a signature that calls the same task
+        super().__init__(self.name, (), items, options, immutable=True, app=app or found._app)
 
 
 class xstarmap(xmap):
     """One call that calls a task once for each tuple of arguments."""
 
-    name, kind = "celery.starmap", "xstarmap"
+    name = "celery.starmap"
 
 
 class chunks(Flow):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -134,6 +135,59 @@ running: ContextVar[Frame | None] = ContextVar("running", default=None)
 
 
 NO_REQUEST = Request()
+
+
+class RequestStack(Sequence[Request]):
+    """The requests of one task that are active in this thread or coroutine, the innermost last."""
+
+    def __init__(self, task: Any) -> None:
+        self._task = task
+
+    @property
+    def stack(self) -> list[Request]:
+        found: list[Request] = []
+        frame = running.get()
+        while frame is not None:
+            if frame[0] is self._task:
+                found.insert(0, frame[1])
+            frame = frame[2]
+        return found
+
+    @property
+    def top(self) -> Request | None:
+        """The innermost one; None outside of a run."""
+        found = self.stack
+        return found[-1] if found else None
+
+    def push(self, obj: Request) -> list[Request]:
+        """Make a request the innermost one, until pop(). Returns all of them."""
+        push(self._task, obj)
+        return self.stack
+
+    def pop(self) -> Request | None:
+        """End the innermost run of the task, and return its request; None outside of one."""
+        found = self.top
+        if found is not None:
+            pop()
+        return found
+
+    def __call__(self) -> Request:
+        """The innermost one. Raises RuntimeError outside of a run."""
+        found = self.top
+        if found is None:
+            raise RuntimeError(f"no run of {self._task.name} is active here")
+        return found
+
+    def __len__(self) -> int:
+        return len(self.stack)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.stack[index]
+
+    def __eq__(self, other: object) -> bool:
+        return self.stack == (other.stack if isinstance(other, RequestStack) else other)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
 
 
 def push(task: Any, request: Request) -> None:

@@ -14,7 +14,14 @@ from qcore.base.keywords import check_accepted
 from qcore.errors import ResultsNotKept, TimeoutError
 from qcore.tasks.awaiting import AwaitedResult, AwaitedSet
 from qcore.tasks.current_app import current_app
-from qcore.tasks.joins import arrivals, as_mapping, assert_will_not_block, fulfil, wait_watched
+from qcore.tasks.joins import (
+    Promised,
+    arrivals,
+    as_mapping,
+    assert_will_not_block,
+    fulfil,
+    wait_watched,
+)
 from qcore.tasks.result_facts import ResultFacts
 from qcore.tasks.result_sets import Members, Revocable, Saved
 from qcore.tasks.typed import R_co
@@ -30,10 +37,10 @@ GET = "timeout propagate interval callback on_message on_interval disable_sync_s
 GET_OF_CELERY = f"{GET} follow_parents no_ack EXCEPTION_STATES PROPAGATE_STATES"
 
 
-class AsyncResult(AwaitedResult[R_co], ResultFacts, Revocable):
+class AsyncResult(AwaitedResult[R_co], Promised, ResultFacts, Revocable):
     """The result of one task, by id. Creating it makes no request to the result store."""
 
-    __slots__ = ("_app", "_meta", "_task_name", "_then", "id", "ignored", "parent")
+    __slots__ = ("_app", "_meta", "_task_name", "id", "ignored", "parent")
     TimeoutError = TimeoutError
 
     def __init__(
@@ -82,12 +89,9 @@ class AsyncResult(AwaitedResult[R_co], ResultFacts, Revocable):
         if self._then and meta is not None and meta.is_ready:
             self._then = fulfil(self._then, self)
 
-    def then(self, callback: Any, on_error: Any = None, weak: bool = False) -> Any:
-        """Call callback(result) as soon as this process has read the final state, by get() or ready(),
-        whatever the state is; on_error(exception) if that raises. Returns callback."""
-        self._then = [*(self._then or ()), (callback, on_error)]
+    def _add_then(self, callback: Any, on_error: Any) -> None:
+        super()._add_then(callback, on_error)
         self._read(self._meta)
-        return callback
 
     @overload
     def get(
@@ -275,15 +279,23 @@ COLLECT = "celery.accumulate"
 SLICE_S = 0.5
 
 
-class ResultSet(AwaitedSet, Members, Revocable):
+class ResultSet(AwaitedSet, Promised, Members, Revocable):
     """Several results, in order, read in one round trip."""
 
     def __init__(
-        self, results: Sequence[AsyncResult | GroupResult] = (), app: ClientApp | None = None
+        self,
+        results: Sequence[AsyncResult | GroupResult] = (),
+        app: ClientApp | None = None,
+        ready_barrier: Any = None,
     ) -> None:
+        """ready_barrier: of vine; what waits for this set is told when the barrier is, not when the results
+        are read, and a result that is added is added to it."""
         self.results: list[AsyncResult | GroupResult] = list(results)
         self._app = app
         self._then: list[Any] = []
+        self._on_full = ready_barrier
+        if ready_barrier is not None:
+            ready_barrier.then(self._fulfil)
 
     parent: AsyncResult | GroupResult | None = None
 
@@ -346,7 +358,7 @@ class ResultSet(AwaitedSet, Members, Revocable):
             if on_interval is not None:
                 on_interval()
             waiting = self._look()
-        self._then = fulfil(self._then, self)
+        self._all_read()
         given: dict[str, Any] = {"callback": callback, "disable_sync_subtasks": False}
         at_once = [0 if isinstance(r, AsyncResult) else None for r in self.results]
         return [r.get(t, propagate, **given) for r, t in zip(self.results, at_once, strict=True)]
@@ -361,10 +373,13 @@ class ResultSet(AwaitedSet, Members, Revocable):
                     result.parent._raise_what_failed()
                 raise result._error(result._meta)
 
-    def then(self, callback: Any, on_error: Any = None, weak: bool = False) -> Any:
-        """Call callback(set) as soon as this process has read all final states; as AsyncResult.then()."""
-        self._then.append((callback, on_error))
-        return callback
+    def _all_read(self) -> None:
+        if self._on_full is None:
+            self._fulfil()
+
+    def _fulfil(self) -> None:
+        waiting, self._then = self._then, []  # what is called may read this set
+        fulfil(waiting, self)
 
     def iter_native(
         self,
@@ -376,12 +391,12 @@ class ResultSet(AwaitedSet, Members, Revocable):
     ) -> Iterator[tuple[str, Any]]:
         """(id, mapping of the state) of each result, as they arrive. Raises TimeoutError."""
         yield from arrivals(self, timeout, interval, on_message, on_interval)
-        self._then = fulfil(self._then, self)
+        self._all_read()
 
     def ready(self) -> bool:
         if self._look():
             return False
-        self._then = fulfil(self._then, self)
+        self._all_read()
         return True
 
     def successful(self) -> bool:

@@ -97,9 +97,9 @@ class ResultFacts:
                 continue
             waiting.extend((node, child) for child in node.children)
 
-    def build_graph(self, intermediate: bool = False) -> ResultGraph:
-        """This result and all that follow from it; as iterdeps()."""
-        graph = ResultGraph()
+    def build_graph(self, intermediate: bool = False, formatter: Any = None) -> ResultGraph:
+        """This result and all that follow from it; as iterdeps(). formatter: what to_dot() draws with."""
+        graph = ResultGraph(formatter)
         for parent, node in self.iterdeps(intermediate):
             graph.add_arc(node)
             if parent is not None:
@@ -119,7 +119,8 @@ class ResultFacts:
 class ResultGraph:
     """Results and those that followed from each."""
 
-    def __init__(self) -> None:
+    def __init__(self, formatter: Any = None) -> None:
+        self.formatter = formatter
         self.adjacent: dict[Any, list[Any]] = {}
 
     def add_arc(self, result: Any) -> None:
@@ -154,14 +155,34 @@ class ResultGraph:
             visit(result)
         return found
 
-    def to_dot(self, out: Any) -> None:
-        """Write the graph in the format of Graphviz."""
-        print("digraph results {", file=out)
+    def to_dot(self, fh: Any, formatter: Any = None) -> None:
+        """Write the graph in the format of Graphviz. formatter: an object as Celery's GraphFormatter, whose
+        head(), node(), terminal_node(), edge() and tail() return lines; or the graph's own."""
+        draw = formatter or self.formatter
+        if draw is not None:
+            self._draw(fh, draw)
+            return
+        print("digraph results {", file=fh)
         for result, children in self.adjacent.items():
-            print(f'    "{result}";', file=out)
+            print(f'    "{result}";', file=fh)
             for child in children:
-                print(f'    "{result}" -> "{child}";', file=out)
-        print("}", file=out)
+                print(f'    "{result}" -> "{child}";', file=fh)
+        print("}", file=fh)
+
+    def _draw(self, out: Any, formatter: Any) -> None:
+        seen = set()
+
+        def write(line: str | bytes) -> None:
+            print(line.decode() if isinstance(line, bytes) else line, file=out)
+
+        write(formatter.head())
+        for result, children in self.adjacent.items():
+            if (label := formatter.label(result)) not in seen:
+                seen.add(label)
+                write((formatter.node if children else formatter.terminal_node)(result))
+            for child in children:
+                write(formatter.edge(result, child))
+        write(formatter.tail())
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.adjacent)

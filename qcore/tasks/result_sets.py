@@ -61,10 +61,13 @@ class Members:
     """A set with a list of results."""
 
     results: list[Any]
+    _on_full: Any = None
 
     def add(self, result: Any) -> None:
         if result not in self.results:
             self.results.append(result)
+            if self._on_full is not None:
+                self._on_full.add(result)
 
     def update(self, results: Iterable[Any]) -> None:
         """Add those that are not in the set."""

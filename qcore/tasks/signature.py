@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from qcore.base.keywords import check_call
+from qcore.base.keywords import check_call, check_call_of_many
 from qcore.base.times import new_id
 from qcore.brokers.contract.records import Message
 from qcore.errors import ConfigError
@@ -372,7 +372,7 @@ class Flow(Signature):
 
     def apply_async(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
         """Publish the calls that can run now, in one round trip. Returns the handle of the last result."""
-        check_call(options)
+        check_call_of_many(options)
         if self.app.conf.task_always_eager:
             return self.apply(args, kwargs, **options)
         return self.publish(args, kwargs, **options)

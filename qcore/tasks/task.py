@@ -19,7 +19,7 @@ from qcore.tasks.canvas import Signature
 from qcore.tasks.current_app import current_app
 from qcore.tasks.interface import SendingApp
 from qcore.tasks.replacement import stand_in
-from qcore.tasks.request import NO_REQUEST, Request, pop, push, running
+from qcore.tasks.request import NO_REQUEST, Request, RequestStack, pop, push, running
 from qcore.tasks.typed import P, R_co
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ class Task(TaskCalls[P, R_co]):
     abstract: bool = False
     #: whether the calls of a run are stored as the children of its result
     trail: bool = True
+    #: characters of the text of its value in logs and events, at most
+    resultrepr_maxsize: int = 1024
     #: whether a subclass wraps each run in a __call__() of its own
     overrides_call: bool = False
     #: whether a subclass overrides apply_async()
@@ -150,13 +152,21 @@ class Task(TaskCalls[P, R_co]):
         for option, setting in self.FROM_SETTINGS:
             if getattr(self, option) is None:
                 setattr(self, option, app.conf[setting])
-        for options in _annotations(app.conf.task_annotations, self.name):
-            for option, value in options.items():
-                setattr(self, option, value)
+        self.annotate()
         for option in ("acks_on_failure", "acks_on_timeout"):
             if getattr(self, option) is None:
                 setattr(self, option, self.acks_on_failure_or_timeout)
         self.on_bound(app)
+
+    def annotate(self) -> None:
+        """Set the options that task_annotations has for this task, and put what it has as `@method` around
+        that method; called when the task gets its app."""
+        for options in _annotations(self.app.conf.task_annotations, self.name):
+            for option, value in options.items():
+                if option.startswith("@"):
+                    self.add_around(option[1:], value)
+                else:
+                    setattr(self, option, value)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """The body of the task."""
@@ -310,15 +320,10 @@ class Task(TaskCalls[P, R_co]):
         pop()
 
     @property
-    def request_stack(self) -> list[Request]:
-        """The requests of this task that are active in this thread, the innermost last."""
-        found: list[Request] = []
-        frame = running.get()
-        while frame is not None:
-            if frame[0] is self:
-                found.insert(0, frame[1])
-            frame = frame[2]
-        return found
+    def request_stack(self) -> RequestStack:
+        """The requests of this task that are active in this thread, the innermost last: a sequence with
+        `top`, push() and pop()."""
+        return RequestStack(self)
 
     def signature_from_request(
         self,

@@ -110,6 +110,7 @@ if TYPE_CHECKING:
         send_events: bool
         abstract: bool
         trail: bool
+        resultrepr_maxsize: int
 
     class PydanticTaskOptions(PlainTaskOptions, total=False):
         pydantic_strict: bool | None

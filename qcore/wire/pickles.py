@@ -31,16 +31,30 @@ class UnpickleableExceptionWrapper(Exception):
     """What Celery stores in the place of an exception that cannot be pickled."""
 
     def __init__(self, exc_module: str, exc_cls_name: str, exc_args: Any, text: str | None = None) -> None:
-        super().__init__(exc_module, exc_cls_name, exc_args, text)
-        self.exc_module, self.exc_cls_name, self.exc_args, self.text = (
-            exc_module,
-            exc_cls_name,
-            exc_args,
-            text,
-        )
+        args = tuple(one if survives(one) else repr(one) for one in exc_args)
+        super().__init__(exc_module, exc_cls_name, args, text)
+        self.exc_module, self.exc_cls_name = exc_module, exc_cls_name
+        self.exc_args, self.text = args, text
+
+    @classmethod
+    def from_exception(cls, exc: BaseException) -> UnpickleableExceptionWrapper:
+        """With the names, arguments, text and traceback of an exception."""
+        kind = type(exc)
+        made = cls(kind.__module__, kind.__name__, getattr(exc, "args", ()), repr(exc))
+        return made.with_traceback(exc.__traceback__)
+
+    def restore(self) -> BaseException:
+        """An exception of a class with the name and module of the original's, and with its arguments."""
+        found: BaseException = class_named(self.exc_cls_name, self.exc_module, Exception)(*self.exc_args)
+        return found
 
     def __str__(self) -> str:
         return self.text or f"{self.exc_cls_name}{self.exc_args}"
+
+
+def class_named(name: str, module: str, parent: type) -> type:
+    """A new class with the name of one that cannot be imported."""
+    return type(name, (parent,), {"__module__": module})
 
 
 class _Unpickler(pickle.Unpickler):

@@ -226,13 +226,13 @@ def _as_protocol_1(
 _NO_LINKS: dict[str, Any] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
-def short_repr(value: Any) -> str:
-    """repr, at most 1024 characters, as Celery writes it in messages and events; never raises."""
+def short_repr(value: Any, most: int = REPR_LIMIT) -> str:
+    """repr, at most so many characters, as Celery writes it in messages and events; never raises."""
     try:
         text = repr(value)
     except Exception as exc:  # user classes: their repr may raise anything
         text = f"<unrepresentable {type(value).__name__}: {type(exc).__name__}>"
-    return text if len(text) <= REPR_LIMIT else text[: REPR_LIMIT - 3] + "..."
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 _origin: tuple[int, str] = (0, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from typing import Any
 
@@ -10,7 +11,8 @@ import celery.exceptions
 import pytest
 
 import qcore.errors
-from qcore.celery.app import Celery
+from qcore.app.sources import imported
+from qcore.celery.app import Celery, place_of
 from tests.parity.reference import pair
 
 
@@ -187,3 +189,75 @@ def test_classes_of_parts_are_replaced(make: Any, name: str) -> None:
         assert type(part) is Part
         assert part.app is app
         assert getattr(app, name) is part
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_classes_of_events_are_replaced(side: int) -> None:
+    theirs = ("receiver:EventReceiver", "dispatcher:EventDispatcher", "state:State")
+    kinds = [
+        _import(f"celery.events.{name}") if side == 0 else imported(place_of(f"celery.events.{name}"))
+        for name in theirs
+    ]
+    receiver, dispatcher, state = (type("Mine", (kind,), {}) for kind in kinds)
+    base = type(pair("app.events")[side])
+
+    class Mine(base):  # type: ignore[misc, valid-type]  # one of two classes
+        receiver_cls, dispatcher_cls, state_cls = receiver, dispatcher, state
+
+    events = Mine(pair("app")[side])
+
+    assert isinstance(events.State(max_tasks_in_memory=3), state)
+    assert isinstance(events.Dispatcher(None, enabled=False), dispatcher)
+    if side == 1:  # Celery's opens a connection
+        assert isinstance(events.Receiver(None, handlers={}), receiver)
+
+
+def _import(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+@pytest.mark.parametrize("make", [Celery, celery.Celery])
+def test_annotations_of_a_task(make: Any) -> None:
+    def add(x: int) -> int:
+        return x
+
+    class Base(make("x", set_as_current=False).Task):  # type: ignore[misc]  # one of two classes
+        def greet(self) -> str:
+            return "own"
+
+    app = make("x", broker="memory://", set_as_current=False)
+    app.conf.task_annotations = {
+        "annotated.add": {
+            "rate_limit": "3/m",
+            "@greet": lambda method: lambda self: f"around {method(self)}",
+        }
+    }
+    app.task(name="annotated.add", base=Base)(add)
+    task = app.tasks["annotated.add"]
+    before = task.rate_limit, task.greet()
+    app.conf.task_annotations = {"*": {"rate_limit": "9/m"}}
+    vars(app).pop("annotations", None)
+    task.annotate()
+
+    assert before == ("3/m", "around own")
+    assert task.rate_limit == "9/m"
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_the_stack_of_requests_of_a_task(side: int) -> None:
+    task, context = pair("Task")[side], type(pair("Context")[side])
+    stack = task.request_stack
+    before = stack.top, len(stack), stack.pop()
+    with pytest.raises(RuntimeError):
+        stack().id  # noqa: B018  Celery's raises when it is read
+
+    stack.push(context(id="a"))
+    stack.push(context(id="b"))
+    within = stack.top.id, task.request.id, stack().id, [r.id for r in stack.stack], len(stack)
+    ended = stack.pop().id, stack.top.id, stack.pop().id
+
+    assert before == (None, 0, None)
+    assert within == ("b", "b", "b", ["a", "b"], 2)
+    assert ended == ("b", "a", "a")
+    assert stack.top is None

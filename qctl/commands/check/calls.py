@@ -79,7 +79,7 @@ def _call(module: Module, call: ast.Call, name: str) -> Iterator[Finding]:
             continue
         if why := _option_notes(name).get(option):
             yield Finding(DIFFERENT, module.file, line, f"{name}({option}=)", why, _LEAVE)
-        elif wrong := _refused(keywords.check_call, [option]):
+        elif wrong := _refused(keywords.check_call, {option: None}):
             yield Finding(ERROR, module.file, line, f"{name}({option}=)", wrong, "write the right name")
 
 
@@ -94,7 +94,7 @@ def _option_notes(name: str) -> dict[str, str]:
     return notes
 
 
-def _refused(check: Callable[..., None], *given: object) -> str:
+def _refused(check: Callable[..., object], *given: object) -> str:
     """Why names are refused, '' if they are not."""
     try:
         check(*given)

@@ -6,7 +6,6 @@ In:  the name of a class like qcore.events.camera.Polaroid.  Out: calls of its o
 from __future__ import annotations
 
 import importlib
-import time
 from typing import TYPE_CHECKING, Any
 
 from qctl import exit_codes
@@ -19,8 +18,8 @@ def run_camera(
     session: Session, name: str, every_s: float, maxrate: str | None, most: int, duration_s: float | None
 ) -> int:
     """Run until Ctrl-C, or for duration_s; return the exit code. most: tasks in memory."""
+    from qcore.events.camera import photograph
     from qcore.events.cluster import State
-    from qcore.events.receiver import listen
 
     session.patient = True
     app = session.app
@@ -29,21 +28,10 @@ def run_camera(
         camera = _find(name)(state, freq=every_s, maxrate=maxrate, app=app)
     except ValueError as exc:  # of --maxrate
         raise exit_codes.CommandError(exit_codes.USAGE, str(exc)) from None
-    ends = None if duration_s is None else time.monotonic() + duration_s
     try:
-        with listen(
-            session.broker, exchange=app.conf.event_exchange, serializer=app.conf.event_serializer
-        ) as batches:
-            for batch in batches:
-                for event in batch:
-                    state.event({"clock": 0, **event, "local_received": time.time()})
-                camera.tick(time.monotonic())
-                if ends is not None and time.monotonic() >= ends:
-                    break
+        photograph(camera, app, duration_s)
     except KeyboardInterrupt:
         pass
-    finally:
-        camera.cleanup()
     return exit_codes.OK
 
 

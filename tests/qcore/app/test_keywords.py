@@ -141,9 +141,9 @@ def test_an_option_of_a_call_without_effect_is_said_once(
     app = App("t", broker="memory://", set_as_current=False)
 
     for _ in range(2):
-        app.send_task("t.add", (1,), declare=[], immediate=True, mandatory=True)
+        app.send_task("t.add", (1,), create_sent_event=True, immediate=True, mandatory=True)
 
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-        "the option declare of a call has no effect",
+        "the option create_sent_event of a call has no effect",
         "the option immediate of a call has no effect",
     ]

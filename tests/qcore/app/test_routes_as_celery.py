@@ -5,6 +5,7 @@ Both say where in before_task_publish, which is sent by Celery's producer and by
 
 from __future__ import annotations
 
+import contextlib
 import re
 import uuid
 from typing import Any
@@ -16,6 +17,8 @@ from kombu import Exchange, Queue
 from kombu.common import Broadcast
 
 from qcore import App
+from qcore.celery.app import Celery
+from qcore.errors import Unroutable
 from qcore.signals import before_task_publish
 
 MEDIA = Exchange("media", "topic")
@@ -81,6 +84,19 @@ ROUTES: dict[str, Any] = {
     "fanout": {"feeds.*": {"queue": "news"}, "web.*": {"queue": "reload"}},
     "a broadcast and its exchange": {"feeds.*": {"queue": "reload", "exchange": "reload"}},
 }
+
+
+class Chosen:
+    """A router of one call."""
+
+    def route(
+        self, options: Any, name: str, args: Any = (), kwargs: Any = None, task_type: Any = None
+    ) -> Any:
+        if (kwargs or {}).get("stop"):
+            return options
+        return {"routing_key": "m.chosen", "exchange": "media", "exchange_type": "topic", **options}
+
+
 CALLS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "queue": {"queue": "mine"},
@@ -91,6 +107,12 @@ CALLS: dict[str, dict[str, Any]] = {
     "exchange of kombu": {"exchange": MEDIA, "exchange_type": "topic", "routing_key": "m.1"},
     "exchange and key": {"exchange": "elsewhere", "routing_key": "k"},
     "priority": {"priority": 1},
+    "type without a key": {"queue": "pictures", "exchange_type": "topic"},
+    "type of an exchange": {"exchange": "media", "exchange_type": "topic", "routing_key": "m.3"},
+    "router": {"router": Chosen()},
+    "router and queue": {"router": Chosen(), "queue": "mine", "priority": 5},
+    "router without an answer": {"router": Chosen(), "kwargs": {"stop": True}},
+    "name for the route": {"route_name": "web.page"},
     "headers": {"headers": {"x": 2, "y": 3}},
     "ends the search": {"kwargs": {"stop": True}},
 }
@@ -146,3 +168,42 @@ def test_a_call_goes_where_celery_sends_it(settings: str, routes: str) -> None:
     ours.close()
 
     assert not wrong, "\n".join(f"{k}: {v[0]}, Celery: {v[1]}" for k, v in wrong.items())
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {},
+        {"queue": "pictures"},
+        {"queue": "plain"},
+        {"exchange": "media", "routing_key": "m.1"},
+        {"exchange": "media", "queue": "pictures"},
+    ],
+)
+@pytest.mark.parametrize("kind", ["direct", "topic", "fanout"])
+def test_the_type_of_an_exchange_of_a_task_is_read_nowhere(place: dict[str, Any], kind: str) -> None:
+    found = []
+    for make, signal in ((celery.Celery, celery.signals.before_task_publish), (Celery, before_task_publish)):
+        app = make("x", broker="memory://", set_as_current=False, task_queues=QUEUES)
+        name = f"typed.{kind}.{'-'.join(place.values())}"
+        app.task(name=name, exchange_type=kind, **place)(nothing)
+        found.append(of_task(app, signal, name))
+
+    assert found[0] == found[1]
+
+
+def nothing() -> None: ...
+
+
+def of_task(app: Any, signal: Any, name: str) -> Any:
+    """Where a task's own call goes."""
+    found: list[Any] = []
+
+    def note(sender: Any = None, **told: Any) -> None:
+        found.append((getattr(told["exchange"], "name", told["exchange"]), told["routing_key"] or ""))
+
+    signal.connect(note, weak=False)
+    with contextlib.suppress(Unroutable):  # the broker in memory has no such exchange
+        app.tasks[name].apply_async()
+    signal.disconnect(note)
+    return found

@@ -12,9 +12,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from qcore.celery import texts, utilities
+from qcore.schedules import classes
 
 NAIVE, TOKYO = datetime(2026, 11, 28, 12), ZoneInfo("Asia/Tokyo")
 AWARE, THERE = NAIVE.replace(tzinfo=UTC), NAIVE.replace(tzinfo=TOKYO)
+
+BEFORE_SUMMER = datetime(2026, 3, 29, 1, tzinfo=ZoneInfo("Europe/Berlin"))
 
 AWARE_S, UNITS = datetime(2026, 11, 28, 12, 13, 14, 15, UTC), ("days", "hours", "minutes", "seconds")
 
@@ -69,6 +72,8 @@ CALLS: list[tuple[str, str, list[tuple[Any, ...]]]] = [
     ("time", "maybe_make_aware", [(NAIVE,), (NAIVE, TOKYO), (NAIVE, TOKYO, False), (AWARE, TOKYO), (THERE,)]),
     ("time", "remaining", [(AWARE, timedelta(hours=3), THERE), (THERE, timedelta(90), AWARE, True)]),
     ("time", "remaining", [(AWARE, timedelta(seconds=5400), AWARE + timedelta(1), True)]),
+    ("time", "add_seconds_to_datetime", [(NAIVE, 90), (THERE, 90.5), (BEFORE_SUMMER, 7200)]),
+    ("time", "subtract_datetimes", [(NAIVE, AWARE), (THERE, AWARE), (AWARE, NAIVE)]),
     ("time", "weekday", [("sun",), ("Monday",), ("nope",)]),
     ("time", "rate", [("100/m",), ("5/s",), ("20/h",), ("3",), (7,), (None,), ("0.5/s",)]),
     ("time", "humanize_seconds", [(s,) for s in (0, 0.3, 1, 1.5, 59, 60, 61, 3600, 7300, 86400, 190000)]),
@@ -103,6 +108,41 @@ def test_iterators() -> None:
         assert kit.mattrgetter("real", "nope")(5) == {"real": 5, "nope": None}
         answers = itertools.count()
         assert kit.firstmethod("get")([{}, {"a": 1}], "a") == 1 and next(answers) == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"hour": 3, "minute": 0},
+        {"day": 31, "month": 2, "second": 0, "microsecond": 0},
+        {"weekday": 0},
+        {"weekday": 5, "weeks": 2},
+        {"year": 2027, "hour": 0},
+        {},
+    ],
+)
+def test_a_time_with_other_fields(fields: dict[str, int]) -> None:
+    theirs, ours = importlib.import_module("celery.utils.time").ffwd(**fields), classes.ffwd(**fields)
+
+    for time in (NAIVE, AWARE_S, datetime(2028, 2, 29)):
+        assert time + ours == time + theirs
+    assert repr(ours) == repr(theirs)
+    assert ours.days == theirs.days
+    with pytest.raises(TypeError):
+        3 + ours
+    assert classes.ffwd(2027, 5).month == 5
+
+
+def test_the_zone_of_this_host() -> None:
+    theirs, ours = importlib.import_module("celery.utils.time").LocalTimezone(), utilities.LocalTimezone()
+
+    for time in (NAIVE, datetime(2026, 7, 1, 4), datetime(2026, 3, 29, 2, 30)):
+        one, other = (time.replace(tzinfo=zone) for zone in (ours, theirs))
+        assert (one.utcoffset(), one.dst(), one.tzname()) == (other.utcoffset(), other.dst(), other.tzname())
+        assert time.replace(tzinfo=UTC).astimezone(ours).isoformat() == (
+            time.replace(tzinfo=UTC).astimezone(theirs).isoformat()
+        )
+    assert repr(ours) == repr(theirs)
 
 
 def test_zones() -> None:

@@ -21,6 +21,7 @@ from celery.exceptions import TaskRevokedError
 from kombu import Exchange
 
 from qcore.base.times import new_id
+from qcore.celery.app import Celery
 from tests.support.processes import ROOT, Process, Processes, celery_env
 from tests.support.rabbit_server import free_port
 from tests.support.redis_server import RedisServer
@@ -326,6 +327,17 @@ def scheduled(side: Side) -> Any:
     )
     side.control.revoke(result.id)
     return shape(entry)
+
+
+def test_a_mailbox_of_kombu_reaches_workers(sides: tuple[Side, Side]) -> None:
+    for side in sides:
+        own = Celery("client", broker=side.url, backend=side.url, set_as_current=False)
+        for app in (side.app, own):
+            with app.connection() as connection:
+                box = app.control.mailbox(connection)
+                replies = box.multi_call("ping", timeout=10, limit=1)
+            assert isinstance(box, app.control.Mailbox)
+            assert replies == [{NODE: {"ok": "pong"}}]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

@@ -18,7 +18,7 @@ SEEDED = """\
 import celery as c
 from celery import Celery, shared_task
 from celery.utils.threads import LocalStack  #! error celery.utils.threads
-from celery.utils.time import LocalTimezone as Zone  #! error celery.utils.time.LocalTimezone
+from celery.utils.time import get_local_zone as Zone  #! error celery.utils.time.get_local_zone
 from celery.signals import eventlet_pool_started  #! different celery.signals.eventlet_pool_started
 import celery.contrib.sphinx  #! error celery.contrib.sphinx
 app = Celery("proj", broker="mongodb://host/0",  #! different broker
