@@ -74,20 +74,14 @@ def _completing(run: Callable[..., Any]) -> Callable[..., Any]:
 
 def around_runs(run: Run) -> Outcome:
     """Call a run inside the tracer of its task, if build_tracer() was replaced."""
-    build = sys.modules["celery.app.trace"].build_tracer
-    if build is build_tracer or run.request is None:
+    build = _replaced()
+    if build is None or run.request is None:
         return run.call()
     task = run.task
-    tracer = vars(task).get("__trace__")
-    if tracer is None:
-        if task.is_async and not run.tools.eager:
-            vars(task)["run"] = _completing(task.run)
-        tracer = build(task.name, task, app=task.app)
-        if not run.tools.eager:
-            vars(task)["__trace__"] = tracer
     token = _pending.set(run)
     _soft_s.set(run.job.soft_s)
     try:
+        tracer = vars(task).get("__trace__") or _tracer(run, build)
         tracer(run.message.id, run.body.args, run.body.kwargs, vars(run.request))
     except run.tools.passes:
         raise
@@ -97,6 +91,24 @@ def around_runs(run: Run) -> Outcome:
         return run.outcome if _pending.get() is not run else run.call()
     finally:
         _pending.reset(token)
+
+
+def _tracer(run: Run, build: Any) -> Any:
+    """What is around the runs of a task; a worker keeps it."""
+    task = run.task
+    if task.is_async and not run.tools.eager:
+        vars(task)["run"] = _completing(task.run)
+    tracer = build(task.name, task, app=task.app)
+    if not run.tools.eager:
+        vars(task)["__trace__"] = tracer
+    return tracer
+
+
+def _replaced() -> Any:
+    """What a package has put in the place of build_tracer(); None: it is ours or, in a process that has
+    imported Celery, Celery's."""
+    build = sys.modules["celery.app.trace"].build_tracer
+    return None if build is build_tracer or _author(build) == "celery.app.trace" else build
 
 
 def _author(function: Any) -> str:
@@ -134,8 +146,8 @@ def warn_of_idle_patches(pool: str) -> None:
             "%s has replaced kombu's Producer.publish(), which has no effect: tasks are not published with it"
         )
         log.warning(words, _author(publish))
-    build = sys.modules["celery.app.trace"].build_tracer
-    if pool == "asyncio" and build is not build_tracer:
+    build = _replaced()
+    if pool == "asyncio" and build is not None:
         words = "%s has replaced build_tracer(), which has no effect on coroutines in the asyncio pool"
         log.warning(words, _author(build))
 

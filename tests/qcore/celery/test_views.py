@@ -38,6 +38,26 @@ def test_every_name_is_one_of_celerys(module: str) -> None:
     assert [name for name in views()[module] if name != "*" and not hasattr(theirs, name)] == []
 
 
+#: a package replaces build_tracer(), and what it builds cannot be built
+BROKEN_TRACER = """
+from qcore.celery import install; install()
+import celery.app.trace
+from qcore.testing import in_memory_app, start_worker
+with in_memory_app() as app, start_worker(app, pool="threads"):
+    add = app.task(lambda x, y: x + y, name="add")
+    celery.app.trace.build_tracer = lambda *args, **options: 1 / 0
+    print(add.delay(1, 2).get(timeout=60))
+"""
+
+
+def test_a_task_runs_although_what_a_package_puts_around_it_cannot_be_made() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN_TRACER], capture_output=True, text=True, check=True, timeout=100
+    )
+    assert done.stdout == "3\n"
+    assert "what a package has put around the runs of add raised" in done.stderr
+
+
 @pytest.mark.parametrize("worker", ["qcore", "celery"])
 @pytest.mark.parametrize("client", [qcore.celery.abortable, celery.contrib.abortable])
 def test_a_task_is_aborted(worker: str, client: Any, redis_url: str, processes: Processes) -> None:
