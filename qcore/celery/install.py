@@ -1,8 +1,9 @@
 """Make `import celery` mean qcore, whether Celery is installed or not.
 
 In:  imports of `celery` and its modules.  Out: modules that look each name up in views.py when it is read.
-A module of Celery without a view is a ModuleNotFoundError that says so. With QCTL_CELERY=real nothing is
-changed.
+The modules of result backends that qcore uses from the installed Celery are loaded from there
+(installed.py). Another module of Celery without a view is a ModuleNotFoundError that says so. With
+QCTL_CELERY=real nothing is changed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from qcore.celery.views import views
+from qcore.results.celery_stores import MODULES
 
 log = logging.getLogger("qcore.celery")
 SWITCH = "QCTL_CELERY"
@@ -52,6 +54,10 @@ class _Finder:
     def find_spec(self, name: str, path: Sequence[str] | None, target: Any = None) -> ModuleSpec | None:
         if name != "celery" and not name.startswith("celery."):
             return None
+        if name in MODULES:
+            from qcore.celery.installed import installed_spec
+
+            return installed_spec(name)
         if name not in views():
             raise ModuleNotFoundError(
                 f"qcore has no counterpart of '{name}'; {SWITCH}=real uses the installed Celery", name=name
