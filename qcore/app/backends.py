@@ -8,6 +8,7 @@ Source: the public methods of celery/backends/base.py of Celery 5.7.
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
@@ -77,6 +78,8 @@ class Backend:
         self.accept = kombu.prepare_accept_content(conf.accept_content if given is None else given)
         self.always_retry = conf.result_backend_always_retry
         self.max_retries = conf.result_backend_max_retries
+        self.base_sleep_between_retries_ms = conf.result_backend_base_sleep_between_retries_ms
+        self.max_sleep_between_retries_ms = conf.result_backend_max_sleep_between_retries_ms
         self.thread_safe = conf.result_backend_thread_safe
 
     def as_uri(self, include_password: bool = False) -> str:
@@ -396,7 +399,8 @@ class Backend:
                     raise
                 log.warning("an operation of the result backend failed and is tried again: %r", exc)
                 self.on_backend_retryable_error(exc)
-                time.sleep(min(10.0, 0.01 * 2 ** min(tries, 10)))
+                longest = self.base_sleep_between_retries_ms * 2 ** min(tries - 1, 30)
+                time.sleep(random.uniform(0, min(self.max_sleep_between_retries_ms, longest)) / 1000)
 
 
 class SyncBackendMixin:

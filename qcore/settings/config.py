@@ -19,6 +19,7 @@ from typing import Any
 from qcore.errors import ConfigError, UnknownName, keep_secret
 from qcore.settings.celery_defaults import DEFAULTS
 from qcore.settings.old_names import new_name
+from qcore.settings.stores import UNLISTED
 from qcore.settings.table import TABLE
 from qcore.settings.values import checked
 
@@ -307,7 +308,8 @@ def canonical(name: str, keep: bool = True) -> str:
             return candidate
     if not keep or is_misspelt(lower):
         raise UnknownName("setting", name, [*TABLE, *DEFAULTS])
-    _warn_once(name)
+    if lower not in UNLISTED:
+        _warn_once(name)
     return name
 
 

@@ -18,7 +18,7 @@ from qcore.results.registry import celery_backend, results
 from qcore.settings.celery_defaults import DEFAULTS
 from qcore.settings.config import canonical, is_misspelt
 from qcore.settings.effects import DIFFERENT as DIFFERS
-from qcore.settings.effects import NO_EFFECT, usual, without_effect
+from qcore.settings.effects import NO_EFFECT, condition, usual, without_effect
 from qcore.settings.table import TABLE
 from qcore.settings.values import checked
 from qctl.commands.check.findings import DIFFERENT, ERROR, LEFT_OUT, NOTE, Finding, differences
@@ -233,7 +233,7 @@ def _effects(known: list[tuple[Use, str]]) -> Iterator[Finding]:
         if name in NO_EFFECT and not has_default:
             yield _of(DIFFERENT, use, f"no effect: {NO_EFFECT[name]}", "leave it out")
         elif name in idle and not unclear and not has_default:
-            yield _of(DIFFERENT, use, f"no effect with these settings: {DIFFERS[name]}", "leave it out")
+            yield _of(DIFFERENT, use, f"no effect with these settings: {condition(name)}", "leave it out")
         elif name in DIFFERS and name not in _BY_VALUE and name not in idle and not has_default:
             yield _of(NOTE, use, DIFFERS[name])
 
