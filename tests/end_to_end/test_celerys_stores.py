@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.amazon_server import client_environment
+from tests.support.cloud_servers import client_environment
 from tests.support.processes import Process, Processes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

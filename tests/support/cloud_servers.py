@@ -1,8 +1,8 @@
 """A server of S3, DynamoDB and SQS (moto), and one of Azure's blobs (azurite), where they are installed.
 
 They are not among the requirements of the tests: `moto[server,s3,dynamodb,sqs]`, `boto3` and `pycurl` take a
-minute to install, `npm install azurite` several. A folder of them on PYTHONPATH, and azurite's on PATH, is
-enough.
+minute to install, `npm install azurite` (with `azure-storage-blob`) several. Folders of them on PYTHONPATH and
+PATH are enough.
 """
 
 from __future__ import annotations
@@ -68,20 +68,28 @@ def bucket(amazon_url: str) -> str:
 @pytest.fixture(scope="session")
 def azure_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The connection string of a server of Azure's blobs, as the URL of a result backend."""
-    program = shutil.which("azurite-blob")
-    if program is None:
-        pytest.skip("azurite is not installed")
     pytest.importorskip("azure.storage.blob", reason="azure-storage-blob is not installed")
-    folder, port = tmp_path_factory.mktemp("azurite"), free_port()
-    words = ["--blobPort", str(port), "--location", str(folder), "--skipApiVersionCheck", "--silent"]
-    with Path(folder, "log").open("wb") as log:
-        server = subprocess.Popen([program, *words], stdout=log, stderr=log)
-    try:
-        wait_for(lambda: not socket.socket().connect_ex(("127.0.0.1", port)), 60)
+    folder = tmp_path_factory.mktemp("azurite")
+    words = ["--blobPort", "{port}", "--location", ".", "--skipApiVersionCheck", "--silent"]
+    for port in _served(folder, "azurite-blob", words):
         yield (
             "azureblockblob://DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
             f"AccountKey={AZURE_KEY};BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1;"
         )
+
+
+def _served(folder: Path, name: str, words: list[str]) -> Iterator[int]:
+    """The port of a server of npm, while it runs."""
+    program = shutil.which(name)
+    if program is None:
+        pytest.skip(f"{name} is not installed")
+    port = free_port()
+    command = [program, *(word.format(port=port) for word in words)]
+    with Path(folder, "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+    try:
+        wait_for(lambda: not socket.socket().connect_ex(("127.0.0.1", port)), 60)
+        yield port
     finally:
         server.kill()
         server.wait(20)
