@@ -30,7 +30,7 @@ SCHEMES = {
     "s3": "s3",
 }
 #: of those, the stores that no test of qcore runs on a server
-UNTESTED = frozenset(SCHEMES) - {"dynamodb", "s3"}
+UNTESTED = frozenset(SCHEMES) - {"azureblockblob", "dynamodb", "s3"}
 #: settings without a default in Celery, which its classes read all the same
 UNLISTED = frozenset(("cassandra_secure_bundle_path", "firestore_project"))
 

@@ -1,8 +1,8 @@
 """A server of S3, DynamoDB and SQS (moto), and one of Azure's blobs (azurite), where they are installed.
 
 They are not among the requirements of the tests: `moto[server,s3,dynamodb,sqs]`, `boto3` and `pycurl` take a
-minute to install, `npm install azurite` (with `azure-storage-blob`) several. Folders of them on PYTHONPATH and
-PATH are enough.
+minute to install, `npm install azurite` and its client `azure-storage-blob` several. Folders of them on
+PYTHONPATH and PATH are enough.
 """
 
 from __future__ import annotations

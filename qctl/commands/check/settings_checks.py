@@ -14,6 +14,7 @@ from qcore.app.periodic import OUR_FIELDS
 from qcore.app.schedule_entries import CELERY_FIELDS
 from qcore.brokers.registry import brokers
 from qcore.errors import ConfigError, UnknownName, did_you_mean
+from qcore.results.celery_stores import STORES
 from qcore.results.registry import celery_backend, results
 from qcore.settings.celery_defaults import DEFAULTS
 from qcore.settings.config import canonical, is_misspelt
@@ -141,12 +142,13 @@ def _url(use: Use, name: str) -> Iterator[Finding]:
 def _store(use: Use, text: str, scheme: str) -> Iterator[Finding]:
     bare = scheme.partition("+")[0]
     row = differences("result_backends").get(bare)
-    if bare in ("mongodb+srv", "azureblob"):
-        row = differences("result_backends").get("mongodb")
     if row is not None and row.status == LEFT_OUT:
         yield _of(
             ERROR, use, f"no result backend '{bare}': {row.note}", "`results` may also stay at the broker"
         )
+    elif bare in STORES:
+        what = f"the class of Celery is used: Celery and {STORES[bare].library} must stay installed"
+        yield _of(NOTE, use, what, f"pip install 'celery[{STORES[bare].extra}]'")
     elif bare in ("amqp", "pyamqp"):
         what = "the result backend amqp is not there; nor is it in Celery 5"
         yield _of(ERROR, use, what, "use rpc://")
