@@ -8,6 +8,8 @@ transports are emulations that can only be polled.
 
 from __future__ import annotations
 
+import importlib
+import logging
 import os
 import select
 import socket
@@ -15,6 +17,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeVar
 
 from amqp.exceptions import AMQPError, ChannelError, MessageNacked
@@ -28,14 +31,19 @@ from qcore.errors import BrokerDown, ConfigError, QcoreError, mask_url
 
 T = TypeVar("T")
 
+log = logging.getLogger("qcore.broker")
+
 NATIVE_SCHEMES = frozenset(("amqp", "amqps", "pyamqp"))
 ANSWER_S = 10.0  # the longest wait for any answer of the broker
 STALL_S = 0.2  # the longest wait for the rest of a partly received frame
 FRAMES_AT_ONCE = 20_000
+POLL_S = 0.05  # between two polls of an emulation
+SQS_POLL_S = 1.0  # each poll is a request that Amazon charges for; kombu's default
 CONNECT_TIMEOUT_S = 4.0
 # Not for pyamqp: options of qcore, and confirms, which publisher.py handles itself.
 _OURS = frozenset(
-    "lease_s connect_timeout_s result_prefix event_ttl_s max_priority confirm_publish confirm_timeout".split()
+    "lease_s connect_timeout_s result_prefix event_ttl_s max_priority confirm_publish confirm_timeout "
+    "define_queue fanouts failed_ttl_s failed_max schedule_outbox".split()
 )
 #: settings passed with the options
 _SETTINGS = ("broker_", "task_", "result_", "control_", "event_")
@@ -47,6 +55,18 @@ _inherited: list[Any] = []
 
 def is_native(url: str) -> bool:
     return url.partition("://")[0] in NATIVE_SCHEMES
+
+
+def is_sqs(url: str) -> bool:
+    return url.partition("://")[0].lower() == "sqs"
+
+
+@cache
+def _say_that_none_waits() -> None:
+    log.warning(
+        "the transport option wait_time_seconds has no effect: a request that waits would hold up the "
+        "worker; polling_interval says how often it asks"
+    )
 
 
 class KombuConnection:
@@ -77,6 +97,12 @@ class KombuConnection:
         )
         self._channel_errors: tuple[type[BaseException], ...] = ()
         tell_after_fork(self)
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds between two polls of a broker that cannot wake its consumers."""
+        own = self.options.get("polling_interval")
+        return float(own) if own is not None else SQS_POLL_S if is_sqs(self.url) else POLL_S
 
     # --- open and close
 
@@ -132,6 +158,10 @@ class KombuConnection:
     def _connect(self, url: str) -> None:
         timeout_s = float(self.options.get("connect_timeout_s", CONNECT_TIMEOUT_S)) / len(self.ends.urls)
         extra = {k: v for k, v in self.options.items() if k not in _OURS and not k.startswith(_SETTINGS)}
+        if is_sqs(url):
+            if extra.get("wait_time_seconds"):
+                _say_that_none_waits()
+            extra["wait_time_seconds"] = 0
         if self.native:
             extra.update(
                 read_timeout=ANSWER_S,
@@ -166,6 +196,10 @@ class KombuConnection:
         else:
             self._channel_errors = tuple(transport.channel_errors)
             self._errors = (*self._errors, *transport.connection_errors, *transport.channel_errors)
+            if is_sqs(url):
+                # kombu does not name the errors with which the service refuses a request.
+                refused = importlib.import_module("botocore.exceptions").ClientError
+                self._errors = (*self._errors, refused)
 
     def drop(self) -> None:
         """Drop the connection without sending anything to the broker."""
