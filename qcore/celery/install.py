@@ -1,9 +1,9 @@
 """Make `import celery` mean qcore, whether Celery is installed or not.
 
 In:  imports of `celery` and its modules.  Out: modules that look each name up in views.py when it is read.
-The modules of result backends that qcore uses from the installed Celery are loaded from there
-(installed.py). Another module of Celery without a view is a ModuleNotFoundError that says so. With
-QCTL_CELERY=real nothing is changed.
+The modules of result backends that qcore uses from the installed Celery are loaded from there;
+installed.py does so where `import celery` means Celery. Another module of Celery without a view is a
+ModuleNotFoundError that says so. With QCTL_CELERY=real nothing is changed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from types import ModuleType
 from typing import Any
 
 from qcore.celery.views import views
-from qcore.results.celery_stores import MODULES
+from qcore.results.celery_stores import MODULES, celery_file
 
 log = logging.getLogger("qcore.celery")
 SWITCH = "QCTL_CELERY"
@@ -55,9 +56,7 @@ class _Finder:
         if name != "celery" and not name.startswith("celery."):
             return None
         if name in MODULES:
-            from qcore.celery.installed import installed_spec
-
-            return installed_spec(name)
+            return spec_from_file_location(name, celery_file(name))
         if name not in views():
             raise ModuleNotFoundError(
                 f"qcore has no counterpart of '{name}'; {SWITCH}=real uses the installed Celery", name=name

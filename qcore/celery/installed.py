@@ -11,15 +11,14 @@ import builtins
 import importlib
 import sys
 from functools import cache
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec, resolve_name
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from qcore.celery.install import View, is_installed
 from qcore.celery.views import views
-from qcore.results.celery_stores import MODULES
+from qcore.results.celery_stores import MODULES, celery_file
 
 
 def celery_module(name: str) -> ModuleType:
@@ -30,22 +29,10 @@ def celery_module(name: str) -> ModuleType:
 @cache
 def _beside(name: str) -> ModuleType:
     """The module, which `sys.modules` does not get: there it would be Celery's."""
-    spec = installed_spec(name)
-    module = module_from_spec(spec)
-    assert spec.loader is not None
-    spec.loader.exec_module(module)
+    loader = InstalledLoader(name, celery_file(name))
+    module = module_from_spec(ModuleSpec(name, loader, origin=loader.path))
+    loader.exec_module(module)
     return module
-
-
-def installed_spec(name: str) -> ModuleSpec:
-    """The spec of a module of MODULES. Raises ModuleNotFoundError as celery_module()."""
-    found = PathFinder.find_spec("celery")
-    folders = (found.submodule_search_locations if found is not None else None) or []
-    for folder in folders:
-        path = Path(folder, *name.split(".")[1:]).with_suffix(".py")
-        if path.is_file():
-            return ModuleSpec(name, InstalledLoader(name, str(path)), origin=str(path))
-    raise ModuleNotFoundError(f"Celery is not installed, or has no module '{name}'", name=name)
 
 
 class InstalledLoader(SourceFileLoader):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 from qcore.errors import ConfigError
@@ -70,3 +71,14 @@ def require_library(store: CeleryStore) -> None:
                 f"the result backend {store.name} needs the package '{wanted}', which is not installed: "
                 f"pip install 'celery[{store.extra}]'"
             )
+
+
+def celery_file(module: str) -> str:
+    """The file of a module of the installed Celery, whatever `import celery` means in this process. Raises
+    ModuleNotFoundError where Celery is not installed or does not have it."""
+    found = PathFinder.find_spec("celery")
+    for folder in (found.submodule_search_locations if found is not None else None) or ():
+        path = Path(folder, *module.split(".")[1:]).with_suffix(".py")
+        if path.is_file():
+            return str(path)
+    raise ModuleNotFoundError(f"Celery is not installed, or has no module '{module}'", name=module)

@@ -115,11 +115,13 @@ def run(kind: str, env: dict[str, str], lines: str) -> Any:
 
 @pytest.mark.parametrize(("worker", "client"), [("qcore", "celery"), ("qcore", "qcore"), ("celery", "qcore")])
 def test_tasks_of_clients_of_both_kinds_are_run(
-    worker: str, client: str, environment: dict[str, str], processes: Processes
+    worker: str, client: str, environment: dict[str, str], processes: Processes, tmp_path: Path
 ) -> None:
     started = start(worker, processes, environment)
 
     assert run(client, environment, CLIENT) == FOUND
+    if "control_folder" in environment["SETTINGS"]:
+        assert [*(tmp_path / "control").iterdir()]
 
     started.term()
     assert started.wait() == 0, started.output()

@@ -46,7 +46,7 @@ _OURS = frozenset(
     "define_queue fanouts failed_ttl_s failed_max schedule_outbox".split()
 )
 #: settings passed with the options
-_SETTINGS = ("broker_", "task_", "result_", "control_", "event_")
+_SETTINGS = ("broker_", "task_", "result_", "control_queue_", "control_exchange", "event_")
 
 #: Connections of the parent process. Kept for ever: releasing one could close the AMQP connection on a
 #: socket that the parent still uses.

@@ -27,6 +27,8 @@ from qctl.commands.check.settings_used import Settings, Use
 from qctl.commands.check.source import Unknown
 
 _URLS = ("broker_url", "broker_read_url", "broker_write_url", "result_backend")
+#: brokers through kombu that are as in Celery
+_OF_KOMBU = ("filesystem", "sqla", "sqlalchemy")
 #: settings that differ only by their default, or where they are not set, or by a value that is checked here
 _BY_VALUE = frozenset(
     name for name, clause in DIFFERS.items() if clause.startswith(("the default is", "without"))
@@ -130,6 +132,8 @@ def _url(use: Use, name: str) -> Iterator[Finding]:
         yield from _store(use, text, scheme)
     elif "://" in text and brokers.aliases.get(scheme, scheme) not in brokers:
         rows = differences("broker_transports")
+        if scheme.partition("+")[0] in _OF_KOMBU:
+            return
         if scheme in rows:
             yield _of(DIFFERENT, use, f"the broker {scheme} is reached {rows[scheme].note}", "try it first")
         else:
