@@ -55,7 +55,7 @@ class ForeignResults(PolledResults):
         except Exception as exc:
             raise BrokerDown(self.url, repr(exc)) from exc
         finally:
-            if "django.db" in sys.modules:
+            if "django.db" in sys.modules and sys.modules["django.conf"].settings.configured:
                 # As after each request in Django: no connection that is too old, none in a child by default.
                 sys.modules["django.db"].close_old_connections()
 
