@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from qcore.app.app import App
+from qcore.errors import BrokerDown
 from tests.support.cloud_servers import client_environment
 from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_for
@@ -165,3 +167,28 @@ def test_what_becomes_of_the_task_of_a_killed_worker(
     assert run("celery", environment, CLIENT) == FOUND
     if not environment["BROKER"].startswith("sqs"):
         assert (tmp_path / "runs").read_text() == "run\n"
+
+
+def test_sqs_that_cannot_be_reached_is_an_outage() -> None:
+    pytest.importorskip("boto3", reason="boto3 is not installed")
+    pytest.importorskip("pycurl", reason="pycurl, which SQS needs, is not installed")
+    options = {"region": "us-east-1", "is_secure": False}
+    app = App("x", broker="sqs://key:secret@127.0.0.1:1", broker_transport_options=options)
+
+    with pytest.raises(BrokerDown, match=r"127\.0\.0\.1:1"):
+        app.broker.check()
+
+
+def test_a_worker_says_that_no_request_waits_for_messages(
+    amazon_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("pycurl", reason="pycurl, which SQS needs, is not installed")
+    options = {"region": "us-east-1", "is_secure": False, "wait_time_seconds": 20}
+    url = "sqs://key:secret@" + amazon_url.removeprefix("http://")
+    app = App("x", broker=url, broker_transport_options=options)
+
+    consumer = app.broker.consumer(["unused"])
+
+    assert consumer.claim(1) == [] and consumer.idle_s() == 1.0
+    assert "the transport option wait_time_seconds has no effect" in caplog.text
+    app.close()

@@ -9,7 +9,6 @@ transports are emulations that can only be polled.
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import select
 import socket
@@ -17,7 +16,6 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any, TypeVar
 
 from amqp.exceptions import AMQPError, ChannelError, MessageNacked
@@ -30,8 +28,6 @@ from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerDown, ConfigError, QcoreError, mask_url
 
 T = TypeVar("T")
-
-log = logging.getLogger("qcore.broker")
 
 NATIVE_SCHEMES = frozenset(("amqp", "amqps", "pyamqp"))
 ANSWER_S = 10.0  # the longest wait for any answer of the broker
@@ -59,14 +55,6 @@ def is_native(url: str) -> bool:
 
 def is_sqs(url: str) -> bool:
     return url.partition("://")[0].lower() == "sqs"
-
-
-@cache
-def _say_that_none_waits() -> None:
-    log.warning(
-        "the transport option wait_time_seconds has no effect: a request that waits would hold up the "
-        "worker; polling_interval says how often it asks"
-    )
 
 
 class KombuConnection:
@@ -159,9 +147,7 @@ class KombuConnection:
         timeout_s = float(self.options.get("connect_timeout_s", CONNECT_TIMEOUT_S)) / len(self.ends.urls)
         extra = {k: v for k, v in self.options.items() if k not in _OURS and not k.startswith(_SETTINGS)}
         if is_sqs(url):
-            if extra.get("wait_time_seconds"):
-                _say_that_none_waits()
-            extra["wait_time_seconds"] = 0
+            extra["wait_time_seconds"] = 0  # a request that waits would hold up the worker
         if self.native:
             extra.update(
                 read_timeout=ANSWER_S,
@@ -185,6 +171,8 @@ class KombuConnection:
             transport = client.transport
         except (KeyError, ImportError, ValueError) as exc:
             raise ConfigError(f"kombu has no transport for this broker URL: {exc}") from exc
+        if not self.native:
+            self._note_errors(transport)
         connection = transport.establish_connection()
         self._transport, self._connection = transport, connection
         self._pid, self.blocked = os.getpid(), False
@@ -193,13 +181,15 @@ class KombuConnection:
             self._poll = select.poll()
             self._poll.register(connection.sock.fileno(), select.POLLIN)
             self._inbox = Inbox(connection.transport)
-        else:
-            self._channel_errors = tuple(transport.channel_errors)
-            self._errors = (*self._errors, *transport.connection_errors, *transport.channel_errors)
-            if is_sqs(url):
-                # kombu does not name the errors with which the service refuses a request.
-                refused = importlib.import_module("botocore.exceptions").ClientError
-                self._errors = (*self._errors, refused)
+
+    def _note_errors(self, transport: Any) -> None:
+        """Take the errors of an emulation for outages, before the first one."""
+        self._channel_errors = tuple(transport.channel_errors)
+        found = [*self._errors, *transport.connection_errors, *transport.channel_errors]
+        if is_sqs(self.url):
+            # kombu does not name the errors with which the service refuses a request.
+            found.append(importlib.import_module("botocore.exceptions").ClientError)
+        self._errors = tuple(dict.fromkeys(found))
 
     def drop(self) -> None:
         """Drop the connection without sending anything to the broker."""

@@ -24,7 +24,7 @@ from qcore.base.times import new_id
 from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement, sent_again
 from qcore.brokers.kombu import frame_writer
-from qcore.brokers.kombu.connection import POLL_S, KombuConnection, WakeupSignal
+from qcore.brokers.kombu.connection import POLL_S, KombuConnection, WakeupSignal, is_sqs
 from qcore.brokers.kombu.messages import incoming
 from qcore.brokers.kombu.publisher import Publisher
 from qcore.brokers.kombu.topology import Topology
@@ -69,6 +69,11 @@ class KombuConsumer(Consumer):
         self._epoch = -1
         self._pushed = False
         self._claiming = False
+        if is_sqs(link.url) and link.options.get("wait_time_seconds"):
+            log.warning(
+                "the transport option wait_time_seconds has no effect: a request that waits would hold up "
+                "the worker; polling_interval says how often it asks"
+            )
         with link.use():
             self._ready()
 
