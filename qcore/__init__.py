@@ -134,8 +134,19 @@ def _tracing() -> None:
     install()
 
 
+def _celery_module(name: str) -> Any:
+    from qcore.celery.installed import celery_module
+
+    return celery_module(name)
+
+
 provided.update(
-    app=_default_app, current_app=_current_app, worker=_worker_class, fixups=_fixups, tracing=_tracing
+    app=_default_app,
+    current_app=_current_app,
+    worker=_worker_class,
+    fixups=_fixups,
+    tracing=_tracing,
+    celery_module=_celery_module,
 )
 
 

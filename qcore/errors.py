@@ -68,7 +68,12 @@ _SCHEME = r"(?<![a-z0-9+._-])[a-z][a-z0-9+._-]{0,30}(?::+/+|//+)"
 _RUN = lazily(r"[^\s\"<>]+")
 _URL_STARTS = lazily(r"(?=(?<![a-z0-9+._-])[a-z][a-z0-9+._-]{0,30}://)", re.I)
 _USER = lazily(rf"{_SCHEME}[^\s:/@]{{0,256}}:", re.I)
-_QUERY_SECRET = lazily(r"(?P<head>[?&][\w.-]{0,40}(?:password|passwd|secret|token)=)[^&;\s\"<>]+", re.I)
+# The second half is of Azure's connection strings.
+_QUERY_SECRET = lazily(
+    r"(?P<head>(?:[?&][\w.-]{0,40}(?:password|passwd|secret|token)|[;/?&](?:AccountKey|SharedAccessSignature|sig))=)"
+    r"[^&;\s\"<>]+",
+    re.I,
+)
 _WHOLE = lazily(rf"(?P<head>{_SCHEME})(?P<rest>.*)", re.I | re.S)
 _NEXT_URL = lazily(rf";(?={_SCHEME})", re.I)
 _WHOLE_QUERY = lazily(r"(?P<head>[?&][\w.-]{0,40}(?:password|passwd|secret|token)=)[^&]+", re.I)

@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.support.redis_cluster",
     "tests.support.rabbit_server",
     "tests.support.memcached_server",
+    "tests.support.cloud_servers",
     "tests.support.certificates",
     "tests.support.sentinels",
     "tests.support.processes",

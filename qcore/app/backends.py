@@ -8,6 +8,7 @@ Source: the public methods of celery/backends/base.py of Celery 5.7.
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
@@ -23,7 +24,7 @@ from qcore.errors import (
 )
 from qcore.execution import continuations
 from qcore.tasks.request import current_task as get_current_task
-from qcore.tasks.result import GroupResult, ResultSet, result_from_tuple
+from qcore.tasks.result import GroupResult, ResultSet
 from qcore.tasks.signature import Signature
 from qcore.wire import result as wire
 from qcore.wire.compression import compress_stored, decompress_stored
@@ -77,6 +78,8 @@ class Backend:
         self.accept = kombu.prepare_accept_content(conf.accept_content if given is None else given)
         self.always_retry = conf.result_backend_always_retry
         self.max_retries = conf.result_backend_max_retries
+        self.base_sleep_between_retries_ms = conf.result_backend_base_sleep_between_retries_ms
+        self.max_sleep_between_retries_ms = conf.result_backend_max_sleep_between_retries_ms
         self.thread_safe = conf.result_backend_thread_safe
 
     def as_uri(self, include_password: bool = False) -> str:
@@ -396,7 +399,8 @@ class Backend:
                     raise
                 log.warning("an operation of the result backend failed and is tried again: %r", exc)
                 self.on_backend_retryable_error(exc)
-                time.sleep(min(10.0, 0.01 * 2 ** min(tries, 10)))
+                longest = self.base_sleep_between_retries_ms * 2 ** min(tries - 1, 30)
+                time.sleep(random.uniform(0, min(self.max_sleep_between_retries_ms, longest)) / 1000)
 
 
 class SyncBackendMixin:
@@ -407,87 +411,6 @@ class BaseBackend(Backend, SyncBackendMixin): ...
 
 
 BaseDictBackend = BaseBackend
-
-
-class KeyValueStoreBackend(Backend, SyncBackendMixin):
-    """Backends of keys and values: a subclass implements get(), set(), delete(), and mget() and incr() if it
-    can."""
-
-    task_keyprefix: Any = wire.KEY_PREFIX
-    group_keyprefix: Any = wire.GROUP_PREFIX
-    chord_keyprefix: Any = "chord-unlock-"
-    implements_incr = False
-
-    @staticmethod
-    def key_t(value: Any) -> Any:
-        return value.encode() if isinstance(value, str) else value
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        prefix = str(self.app.conf.result_backend_transport_options.get("global_keyprefix") or "")
-        if prefix and prefix[-1] not in ":_-.":
-            prefix += "_"
-        for name in ("task_keyprefix", "group_keyprefix", "chord_keyprefix"):
-            own = getattr(type(self), name)
-            setattr(self, name, self.key_t(prefix + (own.decode() if isinstance(own, bytes) else own)))
-
-    get = set = delete = incr = mget = Backend._cannot
-
-    def expire(self, key: Any, value: Any) -> Any: ...
-
-    def _set_with_state(self, key: Any, value: Any, state: str) -> Any:
-        return self.set(key, value)
-
-    def get_key_for_task(self, task_id: Any, key: Any = "") -> Any:
-        return self._get_key_for(self.task_keyprefix, task_id, key)
-
-    def get_key_for_group(self, group_id: Any, key: Any = "") -> Any:
-        return self._get_key_for(self.group_keyprefix, group_id, key)
-
-    def get_key_for_chord(self, group_id: Any, key: Any = "") -> Any:
-        return self._get_key_for(self.chord_keyprefix, group_id, key)
-
-    def _get_key_for(self, prefix: Any, id: Any, key: Any = "") -> Any:
-        if not id:
-            raise ValueError(f"a key needs an id, not {id!r}")
-        return prefix + self.key_t(str(id)) + self.key_t(key)
-
-    def _store_result(
-        self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
-    ) -> Any:
-        """As in Celery, nothing replaces a success."""
-        meta = self._get_result_meta(result, state, traceback, request)
-        meta["task_id"] = task_id
-        if self._get_task_meta_for(task_id)["status"] != wire.SUCCESS:
-            self._set_with_state(self.get_key_for_task(task_id), self.encode(meta), state)
-        return result
-
-    def _get_task_meta_for(self, task_id: str) -> Any:
-        meta = self.get(self.get_key_for_task(task_id))
-        return self.decode_result(meta) if meta else {"status": wire.PENDING, "result": None}
-
-    def _forget(self, task_id: str) -> Any:
-        self.delete(self.get_key_for_task(task_id))
-
-    def _save_group(self, group_id: str, result: Any) -> Any:
-        self._set_with_state(
-            self.get_key_for_group(group_id), self.encode({"result": result.as_tuple()}), wire.SUCCESS
-        )
-        return result
-
-    def _restore_group(self, group_id: str) -> Any:
-        found = self.get(self.get_key_for_group(group_id))
-        if not found:
-            return None
-        meta = self.decode(found)
-        meta["result"] = result_from_tuple(meta["result"], self.app)
-        return meta
-
-    def _delete_group(self, group_id: str) -> Any:
-        self.delete(self.get_key_for_group(group_id))
-
-
-BaseKeyValueStoreBackend = KeyValueStoreBackend
 
 
 class DisabledBackend(BaseBackend):

@@ -13,12 +13,14 @@ from collections.abc import Callable
 from typing import Any
 
 from qcore.app.queues import QueueTable
+from qcore.base import provided
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.schedules import ScheduleStore
 from qcore.brokers.registry import open_broker
 from qcore.brokers.shared.endpoints import join_urls
 from qcore.errors import ConfigError, keep_secret
 from qcore.results.base import ResultStore
+from qcore.results.celery_stores import require_library, store_at
 from qcore.results.registry import celery_backend, results
 from qcore.settings.config import Config
 from qcore.wire.compression import compress
@@ -236,8 +238,12 @@ class Connections:
         from qcore.app.foreign_results import ForeignResults
 
         module, _, name = place.partition(":")
+        celerys = store_at(place)
         try:
-            found: Any = importlib.import_module(module)
+            if celerys is not None:
+                require_library(celerys)
+            load = importlib.import_module if celerys is None else provided["celery_module"]
+            found: Any = load(module)
             for attribute in name.split("."):
                 found = getattr(found, attribute)
         except (ImportError, AttributeError) as exc:

@@ -31,11 +31,19 @@ class ForeignResults(PolledResults):
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         super().__init__(url, options)
         self._app = self.options["app"]
-        self.backend: Any = self.options["backend"](app=self._app, url=url if "://" in url else None)
+        self.backend: Any = self._make(self.options["backend"])
         self.expires_by_cleanup = not self.backend.supports_autoexpire
-        self._counts = any(
+        self._counts = getattr(self.backend, "implements_incr", False) or any(
             "on_chord_part_return" in vars(kind) and not kind.__module__.startswith("qcore.")
             for kind in type(self.backend).__mro__
+        )
+
+    def _make(self, kind: Any) -> Any:
+        """The object. As in Celery it gets what follows a `+` in the scheme (mongodb+srv), without it the
+        whole URL. Raises ConfigError where its client library or a setting is missing."""
+        scheme, separator, rest = self.url.partition("://")
+        return kind(
+            app=self._app, url=f"{scheme.partition('+')[2] or scheme}://{rest}" if separator else None
         )
 
     def _call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -47,7 +55,7 @@ class ForeignResults(PolledResults):
         except Exception as exc:
             raise BrokerDown(self.url, repr(exc)) from exc
         finally:
-            if "django.db" in sys.modules:
+            if "django.db" in sys.modules and sys.modules["django.conf"].settings.configured:
                 # As after each request in Django: no connection that is too old, none in a child by default.
                 sys.modules["django.db"].close_old_connections()
 

@@ -10,7 +10,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -284,14 +284,6 @@ class Celery(App):
     @property
     def current_worker_task(self) -> Any:
         return current_task() if current_request() is not None else None
-
-    @property
-    def timezone(self) -> tzinfo:
-        zone = self.conf.timezone
-        return ZoneInfo(zone) if zone else UTC
-
-    def now(self) -> datetime:
-        return datetime.now(UTC).astimezone(self.timezone)
 
     @property
     def oid(self) -> str:

@@ -1,8 +1,9 @@
 """Make `import celery` mean qcore, whether Celery is installed or not.
 
 In:  imports of `celery` and its modules.  Out: modules that look each name up in views.py when it is read.
-A module of Celery without a view is a ModuleNotFoundError that says so. With QCTL_CELERY=real nothing is
-changed.
+The modules of result backends that qcore uses from the installed Celery are loaded from there;
+installed.py does so where `import celery` means Celery. Another module of Celery without a view is a
+ModuleNotFoundError that says so. With QCTL_CELERY=real nothing is changed.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from types import ModuleType
 from typing import Any
 
 from qcore.celery.views import views
+from qcore.results.celery_stores import MODULES, celery_file
 
 log = logging.getLogger("qcore.celery")
 SWITCH = "QCTL_CELERY"
@@ -52,6 +55,8 @@ class _Finder:
     def find_spec(self, name: str, path: Sequence[str] | None, target: Any = None) -> ModuleSpec | None:
         if name != "celery" and not name.startswith("celery."):
             return None
+        if name in MODULES:
+            return spec_from_file_location(name, celery_file(name))
         if name not in views():
             raise ModuleNotFoundError(
                 f"qcore has no counterpart of '{name}'; {SWITCH}=real uses the installed Celery", name=name

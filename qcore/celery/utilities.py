@@ -25,6 +25,16 @@ from qcore.schedules.intervals import end_of
 
 UTC = ZoneInfo("UTC")  # not equal to datetime.UTC, as in Celery
 
+_AZURE_SECRET = re.compile(
+    r"((?:^|;)\s*(?:AccountKey|SharedAccessSignature)\s*=)[^;]*|([?&]sig=)[^&;#]*", re.I
+)
+
+
+def _redact_azure_connection_string(connection_string: str, mask: str = "**") -> str:
+    """A connection string of Azure Storage with its keys and signatures masked."""
+    return _AZURE_SECRET.sub(lambda m: f"{m[1] or m[2]}{mask}", connection_string)
+
+
 # --- names of workers
 
 
@@ -313,6 +323,12 @@ def get_exponential_backoff_interval(
     """Seconds before the next retry: factor * 2 ** retries, at most `maximum`, or a random part of it."""
     longest = min(maximum, factor * 2**retries)
     return max(0, random.randrange(longest + 1) if full_jitter else longest)
+
+
+def add_seconds_to_datetime(dt: datetime, seconds: float) -> datetime:
+    """The time so many seconds later, also across a change of the zone's offset."""
+    later = timedelta(seconds=seconds)
+    return dt + later if dt.tzinfo is None else (dt.astimezone(UTC) + later).astimezone(dt.tzinfo)
 
 
 class _Zones:

@@ -39,6 +39,7 @@ celery.app.events qcore.events.api Events
 celery.app.log qcore.celery.logs Logging TaskFormatter
 celery.app.registry qcore.app.registry TaskRegistry
 celery.app.task qcore.tasks.task Task
+celery.app.utils {_UTILITIES} _redact_azure_connection_string
 celery.app.trace qcore.celery.trace build_tracer task_has_custom trace_ok_t
 celery.beat qcore.beat.classic EmbeddedService Service
 celery.beat qcore.beat.classic_entry BeatLazyFunc ScheduleEntry SchedulingError event_t
@@ -46,8 +47,10 @@ celery.beat qcore.beat.classic_entry _evaluate_entry_args _evaluate_entry_kwargs
 celery.beat qcore.beat.classic_file PersistentScheduler
 celery.beat qcore.beat.classic_scheduler DEFAULT_MAX_INTERVAL Scheduler
 celery.app.task qcore.tasks.request Context=Request
-celery.backends.base qcore.app.backends Backend BaseBackend BaseDictBackend BaseKeyValueStoreBackend
-celery.backends.base qcore.app.backends DisabledBackend KeyValueStoreBackend SyncBackendMixin
+celery.backends.base qcore.app.backends Backend BaseBackend BaseDictBackend DisabledBackend
+celery.backends.base qcore.app.backends SyncBackendMixin
+celery.backends.base qcore.app.key_values BaseKeyValueStoreBackend KeyValueStoreBackend
+celery.backends.base qcore.app.key_values _create_chord_error_with_cause
 celery.backends.base qcore.app.backends get_current_task
 celery.backends.cache qcore.app.store_backend CacheBackend=StoreBackend
 celery.backends.database qcore.app.store_backend DatabaseBackend=StoreBackend
@@ -152,6 +155,7 @@ celery.utils.serialization qcore.celery.pickled_errors get_pickled_exception sub
 celery.utils.text qcore.celery.texts abbrtask dedent_initial ensure_newlines ensure_sep
 celery.utils.text qcore.celery.texts fill_paragraphs pretty simple_format
 celery.utils.text {_UTILITIES} abbr dedent indent join pluralize str_to_list truncate
+celery.utils.time {_UTILITIES} add_seconds_to_datetime
 celery.utils.time {_UTILITIES} get_exponential_backoff_interval humanize_seconds is_naive localize
 celery.utils.time {_UTILITIES} make_aware maybe_iso8601 maybe_make_aware maybe_timedelta rate
 celery.utils.time {_UTILITIES} LocalTimezone add_seconds_to_datetime remaining subtract_datetimes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qcore.base.plugins import Registry, entry_points_of
 from qcore.results.base import ResultStore
+from qcore.results.celery_stores import STORES
 
 results: Registry[type[ResultStore]] = Registry(
     "result backend",
@@ -38,12 +39,14 @@ _OURS = ("cache", "database", "db")
 
 
 def celery_backend(name: str | None) -> str | None:
-    """The place, `module:Class`, of a backend class of another package that `result_backend` names: an entry
-    point of the group celery.result_backends (django-db), `module:Class` or `module.Class`, each also as
-    the scheme of a URL. None for the stores of qcore."""
+    """The place, `module:Class`, of a backend class of another package that `result_backend` names: one of
+    Celery's (s3), an entry point of the group celery.result_backends (django-db), `module:Class` or
+    `module.Class`, each also as the scheme of a URL. None for the stores of qcore."""
     known = str(name or "").partition("://")[0].partition("+")[0]
     if not known or known in _OURS or known in results.aliases or known in results:
         return None
+    if known in STORES:
+        return STORES[known].place
     point = entry_points_of("celery.result_backends").get(known)
     place = point.value if point is not None else known
     if ":" not in place and "." in place:

@@ -20,6 +20,7 @@ from qcore.errors import ConfigError, UnknownName, keep_secret
 from qcore.settings.celery_defaults import DEFAULTS
 from qcore.settings.chain_members import ChainMembers, old_names_in
 from qcore.settings.old_names import new_name
+from qcore.settings.stores import UNLISTED
 from qcore.settings.table import TABLE
 from qcore.settings.values import checked
 
@@ -343,7 +344,8 @@ def canonical(name: str, keep: bool = True) -> str:
             return candidate
     if not keep or is_misspelt(lower):
         raise UnknownName("setting", name, [*TABLE, *DEFAULTS])
-    _warn_once(name)
+    if lower not in UNLISTED:
+        _warn_once(name)
     return name
 
 

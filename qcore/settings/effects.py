@@ -12,31 +12,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qcore.settings.celery_defaults import DEFAULTS
+from qcore.settings.stores import STORES, UNTESTED, scheme_of
 from qcore.settings.table import TABLE
 
 #: a warning names more settings than this in one line
 MOST_LINES = 5
 
-_STORES = {
-    "arangodb": "ArangoDB",
-    "azureblockblob": "Azure Blob Storage",
-    "cassandra": "Cassandra",
-    "cosmosdbsql": "Cosmos DB",
-    "couchbase": "Couchbase",
-    "dynamodb": "DynamoDB",
-    "elasticsearch": "Elasticsearch",
-    "gcs": "Google Cloud Storage",
-    "mongodb": "MongoDB",
-    "s3": "Amazon S3",
-}
-_NO_STORE = "there is no result backend for {} here; use redis://, db+…, cache+… or file:// in result_backend"
+_CLASSES = "only for backend classes of other packages and of Celery"
+_CHORDS = "only for chords that are not counted by members: celery.chord_unlock, and dynamodb and gs results"
 _NO_DAEMON = "`qctl events` has no background process; start it with a supervisor such as systemd"
+_UNREAD = "no class of Celery reads it either"
 _PYTHON = "start the command with the required Python: `PYTHON -m qctl`"
-_OUTAGES = (
-    "in an outage of the result store the worker keeps its outcomes and tries again until they are stored"
-)
 _EXCHANGE = "results have no exchange of their own; Celery's backend amqp, long removed, had one"
-_CHORDS = "a chord is counted by its members; nothing polls for them"
 _QUEUE_KIND = "queues of {} are exclusive to their connection and end with it"
 
 #: setting -> why it has no effect, or what replaces it: a clause that follows a colon
@@ -54,13 +41,7 @@ NO_EFFECT: dict[str, str] = {
     "beat_enable_remote_control": "a scheduler answers no control requests; use `qctl schedule`",
     "beat_remote_control_max_tick_age": "a scheduler answers no control requests; use `qctl schedule`",
     # results
-    "result_backend_always_retry": _OUTAGES,
-    "result_backend_base_sleep_between_retries_ms": _OUTAGES,
-    "result_backend_max_retries": _OUTAGES,
-    "result_backend_max_sleep_between_retries_ms": _OUTAGES,
     "result_cache_max": "results that were read are not cached",
-    "result_chord_join_timeout": _CHORDS,
-    "result_chord_retry_interval": _CHORDS,
     "result_exchange": _EXCHANGE,
     "result_exchange_type": _EXCHANGE,
     "database_create_tables_at_setup": "tables of results that do not exist are made at the first use",
@@ -97,12 +78,10 @@ NO_EFFECT: dict[str, str] = {
     "worker_timer": "the worker waits for the next event or due time itself",
     "worker_timer_precision": "the worker waits for the next event or due time itself",
     **{f"events_{what}": _NO_DAEMON for what in ("logfile", "pidfile", "uid", "gid", "umask", "executable")},
-    **{
-        name: _NO_STORE.format(store)
-        for prefix, store in _STORES.items()
-        for name in DEFAULTS
-        if name.startswith(f"{prefix}_")
-    },
+    "azureblockblob_retry_initial_backoff_sec": _UNREAD,
+    "azureblockblob_retry_increment_base": _UNREAD,
+    "azureblockblob_retry_max_attempts": _UNREAD,
+    "cassandra_bundle_path": "nor in Celery, whose class reads cassandra_secure_bundle_path",
 }
 
 #: setting -> what differs from Celery where it has an effect: a clause
@@ -127,8 +106,23 @@ DIFFERENT: dict[str, str] = {
     "redis_socket_connect_timeout": "only where result_backend is another server than the broker",
     "redis_socket_timeout": "the default is that of the driver; only where result_backend is another server",
     "result_compression": "not in databases, caches and rpc://, as in Celery",
+    **dict.fromkeys(
+        (
+            "result_backend_always_retry",
+            "result_backend_base_sleep_between_retries_ms",
+            "result_backend_max_retries",
+            "result_backend_max_sleep_between_retries_ms",
+        ),
+        f"{_CLASSES}; elsewhere outcomes wait in the worker until the store has them",
+    ),
+    **dict.fromkeys(("result_chord_join_timeout", "result_chord_retry_interval"), _CHORDS),
+    **{
+        row.name: "by Celery's own class, which must be installed; without a test on a server"
+        for row in STORES
+        if row.name.partition("_")[0] in UNTESTED
+    },
     "result_backend": "without it the broker stores the results, if it can",
-    "result_backend_thread_safe": "only for backend classes of other packages",
+    "result_backend_thread_safe": _CLASSES,
     "task_acks_late": "the default is true, Celery's is false",
     "task_queue_max_priority": "only on RabbitMQ; the other brokers always have priorities 0 to 9",
     "task_queues": "without exchanges (SQLite, memory) a call is sent to the queue itself",
@@ -167,7 +161,13 @@ def sentence(name: str) -> str:
     """What is to be said of a setting without effect."""
     if name in NO_EFFECT:
         return f"the setting {name} has no effect: {NO_EFFECT[name]}"
-    return f"the setting {name} has no effect with these settings: {DIFFERENT[name]}"
+    return f"the setting {name} has no effect with these settings: {condition(name)}"
+
+
+def condition(name: str) -> str:
+    """Where a setting has an effect, for one that has none beside the others: a clause."""
+    scheme = scheme_of(name)
+    return DIFFERENT[name] if scheme is None else f"only where result_backend is {scheme}"
 
 
 def without_effect(given: Mapping[str, Any]) -> list[str]:
@@ -202,11 +202,28 @@ def _results_in_redis(given: Mapping[str, Any]) -> bool:
 
 
 def _results_compressible(given: Mapping[str, Any]) -> bool:
-    return _results_scheme(given) in ("", "redis", "rediss", "sentinel", "unix", "sqlite", "memory", "file")
+    return _results_scheme(given) in (
+        "",
+        "redis",
+        "rediss",
+        "sentinel",
+        "unix",
+        "sqlite",
+        "memory",
+        "file",
+        "cassandra",
+        "dynamodb",
+        "gs",
+        "mongodb",
+    )
+
+
+def _results_by(scheme: str) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda given: _results_scheme(given) == scheme
 
 
 def _results_elsewhere(given: Mapping[str, Any]) -> bool:
-    """Whether the result backend is a class of another package."""
+    """Whether the result backend is a class of another package or of Celery."""
     ours = "redis rediss sentinel unix rpc db database cache file sqlite memory disabled".split()
     return _results_scheme(given) not in ("", *ours)
 
@@ -224,7 +241,17 @@ _WHERE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
         ),
         _at_rabbitmq,
     ),
-    "result_backend_thread_safe": _results_elsewhere,
+    **dict.fromkeys(
+        (
+            "result_backend_always_retry",
+            "result_backend_base_sleep_between_retries_ms",
+            "result_backend_max_retries",
+            "result_backend_max_sleep_between_retries_ms",
+            "result_backend_thread_safe",
+        ),
+        _results_elsewhere,
+    ),
+    **{row.name: _results_by(str(scheme_of(row.name))) for row in STORES},
     "result_compression": _results_compressible,
     **dict.fromkeys(
         ("redis_client_name", "redis_socket_connect_timeout", "redis_socket_timeout"), _results_in_redis

@@ -17,6 +17,7 @@ from qcore.settings.servers import (
     SERVERS,
     Setting,
 )
+from qcore.settings.stores import STORES
 
 #: options of programs that a setting may give: worker_logfile, beat_uid, …
 _DAEMON = {name: f"--{name}" for name in ("logfile", "pidfile", "uid", "gid", "umask")}
@@ -51,6 +52,7 @@ TABLE: dict[str, Setting] = {
             "Django: how many tasks share a database connection; default: each gets a new one",
         ),
         *SERVERS,
+        *STORES,
         # tasks
         Setting(
             "task_acks_late", (bool,), True, "acknowledge after the run (late); false: before it (early)"

@@ -36,7 +36,7 @@ def checked(setting: Setting, value: Any) -> Any:
 
 def _refuse_odd_number(setting: Setting, value: float) -> None:
     """Refuse negative numbers, infinity and NaN. Raises ConfigError."""
-    if not 0 <= value < float("inf"):
+    if not 0 <= value < float("inf") and value != setting.default:
         raise ConfigError(
             f"the setting {setting.name} takes a number from 0 on, not {value:g}; its default is "
             f"{setting.default}"

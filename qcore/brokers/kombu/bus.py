@@ -18,7 +18,7 @@ from amqp.exceptions import ChannelError, ResourceLocked
 
 from qcore.base.times import new_id
 from qcore.brokers.contract.subscription import Inbox
-from qcore.brokers.kombu.connection import KombuConnection, WakeupSignal
+from qcore.brokers.kombu.connection import KombuConnection, WakeupSignal, is_sqs
 from qcore.brokers.kombu.messages import incoming
 from qcore.brokers.kombu.topology import Topology, bus_type
 from qcore.errors import BrokerDown
@@ -26,7 +26,6 @@ from qcore.errors import BrokerDown
 log = logging.getLogger(__name__)
 
 LOCKED_S = 3.0  # how long a killed connection may keep its exclusive queue
-POLL_S = 0.05
 SLICE_S = 5.0  # heartbeats are sent at least this often
 
 
@@ -97,7 +96,7 @@ class KombuListener(Inbox):
         )
         if self._exchange:
             channel.queue_bind(name, self._exchange, routing_key=place.key)
-        if not self._link.native:
+        if not self._link.native and not is_sqs(self._link.url):  # SQS allows one purge a minute
             channel.queue_purge(name)  # an emulation continues to fill deleted queues
 
     def _on_message(self, message: Any) -> None:
@@ -132,7 +131,7 @@ class KombuListener(Inbox):
 
     def _sleep(self, fd: int, longest_s: float) -> None:
         if not self._link.native:
-            time.sleep(min(longest_s, POLL_S))
+            time.sleep(min(longest_s, self._link.poll_s))
             return
         poll = select.poll()
         for number in (fd, self._bell.fileno()):

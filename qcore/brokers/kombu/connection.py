@@ -8,6 +8,7 @@ transports are emulations that can only be polled.
 
 from __future__ import annotations
 
+import importlib
 import os
 import select
 import socket
@@ -32,13 +33,16 @@ NATIVE_SCHEMES = frozenset(("amqp", "amqps", "pyamqp"))
 ANSWER_S = 10.0  # the longest wait for any answer of the broker
 STALL_S = 0.2  # the longest wait for the rest of a partly received frame
 FRAMES_AT_ONCE = 20_000
+POLL_S = 0.05  # between two polls of an emulation
+SQS_POLL_S = 1.0  # each poll is a request that Amazon charges for; kombu's default
 CONNECT_TIMEOUT_S = 4.0
 # Not for pyamqp: options of qcore, and confirms, which publisher.py handles itself.
 _OURS = frozenset(
-    "lease_s connect_timeout_s result_prefix event_ttl_s max_priority confirm_publish confirm_timeout".split()
+    "lease_s connect_timeout_s result_prefix event_ttl_s max_priority confirm_publish confirm_timeout "
+    "define_queue fanouts failed_ttl_s failed_max schedule_outbox".split()
 )
 #: settings passed with the options
-_SETTINGS = ("broker_", "task_", "result_", "control_", "event_")
+_SETTINGS = ("broker_", "task_", "result_", "control_queue_", "control_exchange", "event_")
 
 #: Connections of the parent process. Kept for ever: releasing one could close the AMQP connection on a
 #: socket that the parent still uses.
@@ -47,6 +51,10 @@ _inherited: list[Any] = []
 
 def is_native(url: str) -> bool:
     return url.partition("://")[0] in NATIVE_SCHEMES
+
+
+def is_sqs(url: str) -> bool:
+    return url.partition("://")[0].lower() == "sqs"
 
 
 class KombuConnection:
@@ -77,6 +85,12 @@ class KombuConnection:
         )
         self._channel_errors: tuple[type[BaseException], ...] = ()
         tell_after_fork(self)
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds between two polls of a broker that cannot wake its consumers."""
+        own = self.options.get("polling_interval")
+        return float(own) if own is not None else SQS_POLL_S if is_sqs(self.url) else POLL_S
 
     # --- open and close
 
@@ -132,6 +146,8 @@ class KombuConnection:
     def _connect(self, url: str) -> None:
         timeout_s = float(self.options.get("connect_timeout_s", CONNECT_TIMEOUT_S)) / len(self.ends.urls)
         extra = {k: v for k, v in self.options.items() if k not in _OURS and not k.startswith(_SETTINGS)}
+        if is_sqs(url):
+            extra["wait_time_seconds"] = 0  # a request that waits would hold up the worker
         if self.native:
             extra.update(
                 read_timeout=ANSWER_S,
@@ -155,6 +171,8 @@ class KombuConnection:
             transport = client.transport
         except (KeyError, ImportError, ValueError) as exc:
             raise ConfigError(f"kombu has no transport for this broker URL: {exc}") from exc
+        if not self.native:
+            self._note_errors(transport)
         connection = transport.establish_connection()
         self._transport, self._connection = transport, connection
         self._pid, self.blocked = os.getpid(), False
@@ -163,9 +181,15 @@ class KombuConnection:
             self._poll = select.poll()
             self._poll.register(connection.sock.fileno(), select.POLLIN)
             self._inbox = Inbox(connection.transport)
-        else:
-            self._channel_errors = tuple(transport.channel_errors)
-            self._errors = (*self._errors, *transport.connection_errors, *transport.channel_errors)
+
+    def _note_errors(self, transport: Any) -> None:
+        """Take the errors of an emulation for outages, before the first one."""
+        self._channel_errors = tuple(transport.channel_errors)
+        found = [*self._errors, *transport.connection_errors, *transport.channel_errors]
+        if is_sqs(self.url):
+            # kombu does not name the errors with which the service refuses a request.
+            found.append(importlib.import_module("botocore.exceptions").ClientError)
+        self._errors = tuple(dict.fromkeys(found))
 
     def drop(self) -> None:
         """Drop the connection without sending anything to the broker."""

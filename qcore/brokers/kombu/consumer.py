@@ -24,7 +24,7 @@ from qcore.base.times import new_id
 from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement, sent_again
 from qcore.brokers.kombu import frame_writer
-from qcore.brokers.kombu.connection import KombuConnection, WakeupSignal
+from qcore.brokers.kombu.connection import POLL_S, KombuConnection, WakeupSignal, is_sqs
 from qcore.brokers.kombu.messages import incoming
 from qcore.brokers.kombu.publisher import Publisher
 from qcore.brokers.kombu.topology import Topology
@@ -33,7 +33,6 @@ from qcore.errors import BrokerDown, BrokerError
 log = logging.getLogger(__name__)
 
 SAFETY_NET_S = 5.0  # fallback poll interval in case a wake-up is missed
-POLL_S = 0.05
 
 
 class HeldMessage(msgspec.Struct):
@@ -70,6 +69,11 @@ class KombuConsumer(Consumer):
         self._epoch = -1
         self._pushed = False
         self._claiming = False
+        if is_sqs(link.url) and link.options.get("wait_time_seconds"):
+            log.warning(
+                "the transport option wait_time_seconds has no effect: a request that waits would hold up "
+                "the worker; polling_interval says how often it asks"
+            )
         with link.use():
             self._ready()
 
@@ -255,7 +259,7 @@ class KombuConsumer(Consumer):
         if any(self._arrived.values()):
             return 0.0
         wakes = self._link.native and self._link.is_open and not self._spent
-        longest = SAFETY_NET_S if wakes else POLL_S
+        longest = SAFETY_NET_S if wakes else POLL_S if self._link.native else self._link.poll_s
         if self._parked:
             longest = min(longest, max(self._parked[0][0] - time.time(), 0.0))
         return longest

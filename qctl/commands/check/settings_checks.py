@@ -14,11 +14,12 @@ from qcore.app.periodic import OUR_FIELDS
 from qcore.app.schedule_entries import CELERY_FIELDS
 from qcore.brokers.registry import brokers
 from qcore.errors import ConfigError, UnknownName, did_you_mean
+from qcore.results.celery_stores import STORES
 from qcore.results.registry import celery_backend, results
 from qcore.settings.celery_defaults import DEFAULTS
 from qcore.settings.config import canonical, is_misspelt
 from qcore.settings.effects import DIFFERENT as DIFFERS
-from qcore.settings.effects import NO_EFFECT, usual, without_effect
+from qcore.settings.effects import NO_EFFECT, condition, usual, without_effect
 from qcore.settings.table import TABLE
 from qcore.settings.values import checked
 from qctl.commands.check.findings import DIFFERENT, ERROR, LEFT_OUT, NOTE, Finding, differences
@@ -26,6 +27,8 @@ from qctl.commands.check.settings_used import Settings, Use
 from qctl.commands.check.source import Unknown
 
 _URLS = ("broker_url", "broker_read_url", "broker_write_url", "result_backend")
+#: brokers through kombu that are as in Celery
+_OF_KOMBU = ("filesystem", "sqla", "sqlalchemy")
 #: settings that differ only by their default, or where they are not set, or by a value that is checked here
 _BY_VALUE = frozenset(
     name for name, clause in DIFFERS.items() if clause.startswith(("the default is", "without"))
@@ -129,6 +132,8 @@ def _url(use: Use, name: str) -> Iterator[Finding]:
         yield from _store(use, text, scheme)
     elif "://" in text and brokers.aliases.get(scheme, scheme) not in brokers:
         rows = differences("broker_transports")
+        if scheme.partition("+")[0] in _OF_KOMBU:
+            return
         if scheme in rows:
             yield _of(DIFFERENT, use, f"the broker {scheme} is reached {rows[scheme].note}", "try it first")
         else:
@@ -141,12 +146,13 @@ def _url(use: Use, name: str) -> Iterator[Finding]:
 def _store(use: Use, text: str, scheme: str) -> Iterator[Finding]:
     bare = scheme.partition("+")[0]
     row = differences("result_backends").get(bare)
-    if bare in ("mongodb+srv", "azureblob"):
-        row = differences("result_backends").get("mongodb")
     if row is not None and row.status == LEFT_OUT:
         yield _of(
             ERROR, use, f"no result backend '{bare}': {row.note}", "`results` may also stay at the broker"
         )
+    elif bare in STORES:
+        what = f"the class of Celery is used: Celery and {STORES[bare].library} must stay installed"
+        yield _of(NOTE, use, what, f"pip install 'celery[{STORES[bare].extra}]'")
     elif bare in ("amqp", "pyamqp"):
         what = "the result backend amqp is not there; nor is it in Celery 5"
         yield _of(ERROR, use, what, "use rpc://")
@@ -233,7 +239,7 @@ def _effects(known: list[tuple[Use, str]]) -> Iterator[Finding]:
         if name in NO_EFFECT and not has_default:
             yield _of(DIFFERENT, use, f"no effect: {NO_EFFECT[name]}", "leave it out")
         elif name in idle and not unclear and not has_default:
-            yield _of(DIFFERENT, use, f"no effect with these settings: {DIFFERS[name]}", "leave it out")
+            yield _of(DIFFERENT, use, f"no effect with these settings: {condition(name)}", "leave it out")
         elif name in DIFFERS and name not in _BY_VALUE and name not in idle and not has_default:
             yield _of(NOTE, use, DIFFERS[name])
 

@@ -7,10 +7,12 @@ import re
 from functools import cache
 from pathlib import Path
 
+import celery.backends
 import pytest
 
 import qcore
 import qctl
+from qcore.results.celery_stores import MODULES
 from qcore.settings import effects
 from qcore.settings.celery_defaults import DEFAULTS
 from qcore.settings.config import Config
@@ -82,10 +84,13 @@ OF_PROGRAMS = re.compile(r"(worker|beat)_(logfile|pidfile|uid|gid|umask)")
 
 @cache
 def source() -> str:
-    """The code of both packages without the declarations of settings."""
+    """The code of both packages without the declarations of settings, and that of Celery's classes."""
     roots = (Path(str(package.__file__)).parent for package in (qcore, qctl))
     files = (path for root in roots for path in root.rglob("*.py"))
-    return "\n".join(path.read_text() for path in files if path.parent.name != "settings")
+    ours = "\n".join(path.read_text() for path in files if path.parent.name != "settings")
+    celerys = Path(celery.backends.__file__).parent
+    theirs = "\n".join((celerys / f"{m.rpartition('.')[2]}.py").read_text() for m in sorted(MODULES))
+    return ours + theirs.replace("'", '"')
 
 
 def is_read(name: str) -> bool:
@@ -192,6 +197,15 @@ def test_how_a_setting_compares_with_celerys(name: str, words: str) -> None:
         ({"result_compression": "gzip", "result_backend": "db+sqlite:///x"}, True),
         ({"result_compression": "gzip", "result_backend": "file:///x"}, False),
         ({"result_compression": "gzip"}, False),
+        ({"result_compression": "gzip", "result_backend": "dynamodb://region/table"}, False),
+        ({"result_compression": "gzip", "result_backend": "s3://"}, True),
+        ({"s3_bucket": "b", "result_backend": "s3"}, False),
+        ({"s3_bucket": "b", "result_backend": "redis://h"}, True),
+        ({"gcs_bucket": "b", "result_backend": "gs://b/path"}, False),
+        ({"elasticsearch_timeout": 3, "result_backend": "elasticsearch+https://h"}, False),
+        ({"mongodb_backend_settings": {"database": "x"}}, True),
+        ({"result_backend_always_retry": True, "result_backend": "elasticsearch://h"}, False),
+        ({"result_backend_always_retry": True, "result_backend": "redis://h"}, True),
     ],
 )
 def test_what_has_an_effect_only_with_others(given: dict[str, object], named: bool) -> None:

@@ -22,7 +22,8 @@ from celery.utils.time import get_local_zone as Zone  #! error celery.utils.time
 from celery.signals import eventlet_pool_started  #! different celery.signals.eventlet_pool_started
 import celery.contrib.sphinx  #! error celery.contrib.sphinx
 app = Celery("proj", broker="mongodb://host/0",  #! different broker
-             backend="mongodb://host/0")  #! error backend
+             backend="riak://host/0")  #! error backend
+app.conf.result_backend = "s3://"  #! note result_backend
 app.conf.worker_concurency = 4  #! error worker_concurency
 app.conf.update(
     worker_state_db="/var/lib/state",  #! different worker_state_db

@@ -1,0 +1,194 @@
+"""Brokers through kombu, of files, of a SQL database and SQS: tasks of clients and workers of both kinds."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qcore.app.app import App
+from qcore.errors import BrokerDown
+from tests.support.cloud_servers import client_environment
+from tests.support.processes import Process, Processes
+from tests.support.waiting import wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+PROJECT = """
+import json, os, time
+from celery import Celery
+
+app = Celery("carried", broker=os.environ["BROKER"], backend=os.environ["RESULTS"])
+app.conf.update(json.loads(os.environ["SETTINGS"]), task_acks_late=True, worker_prefetch_multiplier=1)
+
+
+@app.task(name="carried.add")
+def add(x, y):
+    return x + y
+
+
+@app.task(name="carried.hold")
+def hold(folder, seconds):
+    with open(os.path.join(folder, "runs"), "a") as file:
+        file.write("run\\n")
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not os.path.exists(os.path.join(folder, "release")):
+        time.sleep(0.05)
+    return "held"
+"""
+CLIENT = """
+import json
+from celery import chain, group
+from carried import add
+found = [add.delay(1, 2).get(timeout=60)]
+found += group(add.s(i, 1) for i in range(3)).apply_async().get(timeout=60)
+found += [chain(add.s(1, 1), add.s(3)).apply_async().get(timeout=60)]
+found += [add.apply_async((4, 4), countdown=1).get(timeout=60)]
+print(json.dumps(found))
+"""
+FOUND = [3, 1, 2, 3, 5, 8]
+#: seconds after which SQS gives a message that was not acknowledged to another worker
+VISIBLE_AFTER_S = 4
+
+
+@pytest.fixture(params=["filesystem", "sqla+sqlite", "sqs"])
+def environment(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "carried.py").write_text(PROJECT)
+    options: dict[str, Any] = {}
+    broker = f"{request.param}://"
+    if request.param == "filesystem":
+        folders = {name: str(tmp_path / name) for name in ("data", "control")}
+        for folder in folders.values():
+            Path(folder).mkdir()
+        options = {
+            "data_folder_in": folders["data"],
+            "data_folder_out": folders["data"],
+            "control_folder": folders["control"],
+        }
+    elif request.param == "sqla+sqlite":
+        broker += f"/{tmp_path}/broker.db"
+    else:
+        pytest.importorskip("pycurl", reason="pycurl, which SQS needs, is not installed")
+        url = request.getfixturevalue("amazon_url")
+        broker = "sqs://key:secret@" + url.removeprefix("http://")
+        options = {
+            "region": "us-east-1",
+            "is_secure": False,
+            "queue_name_prefix": f"{tmp_path.name}-",
+            "visibility_timeout": VISIBLE_AFTER_S,
+            "polling_interval": 0.1,
+        }
+    more = client_environment()
+    return {
+        **more,
+        "PYTHONPATH": os.pathsep.join((str(tmp_path), more["PYTHONPATH"])),
+        "BROKER": broker,
+        "RESULTS": redis_url,
+        "SETTINGS": json.dumps({"broker_transport_options": options}),
+    }
+
+
+def start(kind: str, processes: Processes, env: dict[str, str]) -> Process:
+    words = ("-A", "carried", "worker", "-c", "1", "-n", f"{kind}@carried", "-l", "INFO")
+    worker = (processes.celery if kind == "celery" else processes.qctl)(*words, env=env)
+    worker.wait_output("ready")
+    return worker
+
+
+def run(kind: str, env: dict[str, str], lines: str) -> Any:
+    """What a client prints, as JSON."""
+    install = "" if kind == "celery" else "from qcore.celery import install; install()\n"
+    done = subprocess.run(
+        [sys.executable, "-c", install + lines],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(("worker", "client"), [("qcore", "celery"), ("qcore", "qcore"), ("celery", "qcore")])
+def test_tasks_of_clients_of_both_kinds_are_run(
+    worker: str, client: str, environment: dict[str, str], processes: Processes, tmp_path: Path
+) -> None:
+    started = start(worker, processes, environment)
+
+    assert run(client, environment, CLIENT) == FOUND
+    if "control_folder" in environment["SETTINGS"]:
+        assert [*(tmp_path / "control").iterdir()]
+
+    started.term()
+    assert started.wait() == 0, started.output()
+
+
+def held(environment: dict[str, str], folder: Path) -> None:
+    """Publish a task, and wait until it runs."""
+    run("celery", environment, f"from carried import hold; hold.delay({str(folder)!r}, 60); print(1)")
+    wait_for((folder / "runs").exists, 60)
+
+
+def test_a_message_is_acknowledged_after_its_run(
+    environment: dict[str, str], processes: Processes, tmp_path: Path
+) -> None:
+    """A worker that stops before its task is done gives it back."""
+    first = start("qcore", processes, environment)
+    held(environment, tmp_path)
+
+    first.term(2)
+    first.wait_output("warm shutdown")
+    first.term(2)  # the second one ends the running tasks
+    first.wait()
+    start("qcore", processes, environment)
+
+    wait_for(lambda: (tmp_path / "runs").read_text() == "run\n" * 2, 60)
+
+
+def test_what_becomes_of_the_task_of_a_killed_worker(
+    environment: dict[str, str], processes: Processes, tmp_path: Path
+) -> None:
+    """SQS gives it to another worker after its visibility time-out. The others lose it, as with Celery."""
+    first = start("qcore", processes, environment)
+    held(environment, tmp_path)
+
+    first.kill9()
+    start("qcore", processes, environment)
+    (tmp_path / "release").touch()
+
+    if environment["BROKER"].startswith("sqs"):
+        wait_for(lambda: (tmp_path / "runs").read_text() == "run\n" * 2, 60)
+    assert run("celery", environment, CLIENT) == FOUND
+    if not environment["BROKER"].startswith("sqs"):
+        assert (tmp_path / "runs").read_text() == "run\n"
+
+
+def test_sqs_that_cannot_be_reached_is_an_outage() -> None:
+    pytest.importorskip("boto3", reason="boto3 is not installed")
+    pytest.importorskip("pycurl", reason="pycurl, which SQS needs, is not installed")
+    options = {"region": "us-east-1", "is_secure": False}
+    app = App("x", broker="sqs://key:secret@127.0.0.1:1", broker_transport_options=options)
+
+    with pytest.raises(BrokerDown, match=r"127\.0\.0\.1:1"):
+        app.broker.check()
+
+
+def test_a_worker_says_that_no_request_waits_for_messages(
+    amazon_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("pycurl", reason="pycurl, which SQS needs, is not installed")
+    options = {"region": "us-east-1", "is_secure": False, "wait_time_seconds": 20}
+    url = "sqs://key:secret@" + amazon_url.removeprefix("http://")
+    app = App("x", broker=url, broker_transport_options=options)
+
+    consumer = app.broker.consumer(["unused"])
+
+    assert consumer.claim(1) == [] and consumer.idle_s() == 1.0
+    assert "the transport option wait_time_seconds has no effect" in caplog.text
+    app.close()

@@ -1,0 +1,228 @@
+"""Stores of Celery's classes: the class is found, made with the URL, and reads its settings.
+
+The client libraries are stand-ins here, which only can be imported; tests/end_to_end/test_celerys_stores.py
+uses those of S3, DynamoDB and Azure on servers.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any, ClassVar
+from unittest.mock import MagicMock
+
+import pytest
+
+from qcore.app.app import App
+from qcore.app.key_values import KeyValueStoreBackend
+from qcore.brokers.contract.records import StoredResult
+from qcore.celery import installed
+from qcore.errors import ConfigError, mask_url
+from qcore.results.celery_stores import STORES
+from qcore.results.registry import celery_backend
+from qcore.wire import result as wire
+from qcore.wire.outcome import ChordPart
+from tests.support.processes import ROOT
+
+ARANGO = {"host": "h", "port": 1, "database": "d", "collection": "c", "verify": True}
+AZURE = "azureblockblob://AccountName=n;AccountKey=c2VjcmV0/x==;EndpointSuffix=e"
+CASSANDRA: dict[str, Any] = {
+    "cassandra_servers": ["a", "b"],
+    "cassandra_keyspace": "k",
+    "cassandra_table": "t",
+    "cassandra_entry_ttl": 60,
+    "cassandra_options": {"protocol_version": 4},
+}
+COSMOS = {"cosmosdbsql_database_name": "db", "cosmosdbsql_max_retry_attempts": 3}
+ELASTIC = {"elasticsearch_timeout": 7, "elasticsearch_max_retries": 2, "elasticsearch_retry_on_timeout": True}
+GCS = {"gcs_project": "p", "gcs_threadpool_maxsize": 3}
+MONGO = {"mongodb_backend_settings": {"database": "d", "taskmeta_collection": "mine", "connect": False}}
+S3 = {"s3_bucket": "b", "s3_region": "r", "s3_base_path": "x/", "s3_endpoint_url": "http://h"}
+
+#: URL or name, settings, what the object then has
+MADE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("arangodb://", {"arangodb_backend_settings": ARANGO}, {**ARANGO, "arangodb_url": "http://h:1"}),
+    (AZURE, {"azureblockblob_container_name": "c"}, {"_container_name": "c", "_read_timeout": 120}),
+    ("cassandra://", CASSANDRA, {"servers": ["a", "b"], "table": "t", "port": 9042}),
+    ("consul://h:8500/path", {}, {"hostname": "h", "port": 8500, "path": "path"}),
+    ("cosmosdbsql://:key@h", COSMOS, {"_endpoint": "https://h:443", "_key": "key", "_database_name": "db"}),
+    (
+        "couchbase://u:p@h/bucket",
+        {"couchbase_backend_settings": {"port": 9}},
+        {"bucket": "bucket", "port": 9},
+    ),
+    ("couchdb://u:p@h:1/box", {}, {"host": "h", "port": 1, "container": "box", "password": "p"}),
+    ("dynamodb://key:secret@r/t?read=2", {"dynamodb_endpoint_url": "http://h"}, {"read_capacity_units": 2}),
+    ("elasticsearch://h:1/index", ELASTIC, {"index": "index", "es_timeout": 7, "es_retry_on_timeout": True}),
+    ("elasticsearch+https://h:1/index", {}, {"scheme": "https", "host": "h", "es_max_retries": 3}),
+    ("gs://bucket/some/path?gcs_ttl=600", GCS, {"bucket_name": "bucket", "ttl": 600, "project": "p"}),
+    ("mongodb://h:1/x", MONGO, {"database_name": "d", "taskmeta_collection": "mine"}),
+    ("mongodb+srv://h/x", {}, {"url": "mongodb+srv://h/x"}),
+    ("s3", S3, {"bucket_name": "b", "aws_region": "r", "base_path": "x/", "endpoint_url": "http://h"}),
+    ("celery.backends.s3:S3Backend", S3, {"bucket_name": "b"}),
+    ("celery.backends.s3.S3Backend", S3, {"bucket_name": "b"}),
+]
+
+
+class StandIn(ModuleType):
+    """A module that has every name."""
+
+    __version__ = "12.31"
+    version_tuple = (4, 0)
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__spec__, self.__path__ = ModuleSpec(name, None), []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        kind: Any = (
+            type(name, (Exception,), {}) if name.endswith(("Error", "Exception")) else MagicMock(name=name)
+        )
+        setattr(self, name, kind)
+        return kind
+
+
+LIBRARIES = (
+    "azure azure.core azure.core.exceptions azure.storage azure.storage.blob boto3 botocore "
+    "botocore.exceptions bson bson.binary cassandra cassandra.auth cassandra.cluster cassandra.query "
+    "consul couchbase couchbase.auth couchbase.cluster couchbase.exceptions couchbase.options "
+    "couchbase_core couchbase_core._libcouchbase elastic_transport elasticsearch google "
+    "google.api_core google.api_core.exceptions google.api_core.retry google.cloud "
+    "google.cloud.firestore google.cloud.firestore_admin_v1 google.cloud.storage "
+    "google.cloud.storage.retry pyArango pyArango.connection pycouchdb pydocumentdb "
+    "pydocumentdb.document_client pydocumentdb.documents pydocumentdb.errors "
+    "pydocumentdb.retry_options pymongo pymongo.errors"
+).split()
+
+
+@pytest.fixture
+def libraries(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Stand-ins for all client libraries, by name."""
+    found: dict[str, Any] = {name: StandIn(name) for name in LIBRARIES}
+    for name, module in found.items():
+        monkeypatch.setitem(sys.modules, name, module)
+        package, _, last = name.rpartition(".")
+        if package:
+            setattr(found[package], last, module)
+    parts = {"nodelist": [("h", 1)], "username": None, "password": None, "database": "x", "options": {}}
+    found["pymongo"].uri_parser.parse_uri.return_value = parts
+    admin = found["google.cloud.firestore_admin_v1"]
+    field = admin.FirestoreAdminClient.return_value.get_field.return_value
+    field.ttl_config.state = admin.Field.TtlConfig.State.ACTIVE
+    rules = found["google.cloud.storage"].Client.return_value.bucket.return_value
+    rules.lifecycle_rules = [{"action": {"type": "Delete"}}]
+    installed._beside.cache_clear()
+    yield found
+    installed._beside.cache_clear()
+
+
+def app_of(url: str, **settings: Any) -> App:
+    return App("x", broker="memory://", backend=url, set_as_current=False, config_source=settings)
+
+
+@pytest.mark.parametrize(("url", "settings", "expected"), MADE, ids=[url[:24] for url, *_ in MADE])
+def test_the_class_of_celery_is_made_with_its_settings(
+    url: str, settings: dict[str, Any], expected: dict[str, Any], libraries: dict[str, Any]
+) -> None:
+    before = {name for name in sys.modules if name.startswith("celery")}
+
+    made = app_of(url, **settings).backend
+
+    assert type(made).__module__.startswith("celery.backends.")
+    assert {name: getattr(made, name) for name in expected} == expected
+    assert {name for name in sys.modules if name.startswith("celery")} == before
+
+
+def test_every_store_is_one_of_celerys() -> None:
+    from celery.app.backends import BACKEND_ALIASES
+
+    for scheme, store in STORES.items():
+        assert BACKEND_ALIASES[scheme] == store.place
+        assert celery_backend(f"{scheme}://x") == celery_backend(scheme) == store.place
+    assert {celery_backend(url) for url, *_ in MADE} == {store.place for store in STORES.values()}
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "consul", None)
+    with pytest.raises(ConfigError, match=r"needs the package 'consul', .*: pip install 'celery\[consul\]'"):
+        app_of("consul://h").backend  # noqa: B018
+
+    monkeypatch.setattr(PathFinder, "find_spec", lambda *_: None)
+    with pytest.raises(ConfigError, match=r"needs the package 'celery', .*: pip install 'celery\[gcs\]'"):
+        app_of("gs://b").backend  # noqa: B018
+
+
+def test_a_missing_setting_is_an_error_of_the_configuration(libraries: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="bucket"):
+        app_of("s3://").backend  # noqa: B018
+
+
+def test_a_command_ends_as_after_other_errors_of_the_configuration() -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "QCTL_RESULT_BACKEND": "couchdb://h"}
+    done = subprocess.run(
+        [sys.executable, "-m", "qctl", "-b", "memory://", "result", "x"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 78, done.stderr
+    assert "celery[couchdb]" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_keys_of_azure_are_masked() -> None:
+    assert "c2VjcmV0" not in mask_url(AZURE)
+    assert mask_url(AZURE).endswith(";EndpointSuffix=e")
+
+
+class Counting(KeyValueStoreBackend):
+    """A backend of keys and values that counts, as DynamoDB's."""
+
+    implements_incr = True
+    kept: ClassVar[dict[bytes, Any]] = {}
+
+    def get(self, key: Any) -> Any:
+        return self.kept.get(key)
+
+    def set(self, key: Any, value: Any) -> Any:
+        self.kept[key] = value
+
+    def delete(self, key: Any) -> Any:
+        self.kept.pop(key, None)
+
+    def incr(self, key: Any) -> Any:
+        self.kept[key] = self.kept.get(key, 0) + 1
+        return self.kept[key]
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_store_that_counts_completes_a_chord(failed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Counting, "kept", {})
+    app = app_of(f"{__name__}:Counting")
+    body = {"task": "t.body", "args": [], "kwargs": {}, "options": {"task_id": "body"}, "chord_size": 2}
+    app.results.chord_headers([("g", [(("a", None), None), (("b", None), None)])])
+    sent: list[Any] = []
+    monkeypatch.setattr(App, "send_messages", lambda self, messages, *a, **o: sent.extend(messages))
+
+    for number, task_id in enumerate("ab"):
+        bad = failed and task_id == "b"
+        value = wire.exception_data(KeyError("k")) if bad else number
+        meta = wire.encode(task_id, "FAILURE" if bad else "SUCCESS", value, now=1.0)
+        app.results.store([StoredResult(task_id, meta)])
+        entry = app.results.form.dumps([1, task_id, "FAILURE" if bad else "SUCCESS", value])
+        part = ChordPart("g", task_id, number, entry, app.results.form.dumps(body))
+        assert app.results.chord_parts([part], None) == [None]
+        assert len(sent) == (not failed and task_id == "b")
+
+    assert set(Counting.kept) == {
+        b"celery-task-meta-" + name for name in ((b"a", b"b", b"body") if failed else (b"a", b"b"))
+    }
+    (found,) = app.results.get(["body"])
+    assert (found is not None and found.status == "FAILURE") == failed

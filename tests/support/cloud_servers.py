@@ -1,0 +1,95 @@
+"""A server of S3, DynamoDB and SQS (moto), and one of Azure's blobs (azurite), where they are installed.
+
+They are not among the requirements of the tests: `moto[server,s3,dynamodb,sqs]`, `boto3` and `pycurl` take a
+minute to install, `npm install azurite` and its client `azure-storage-blob` several. Folders of them on
+PYTHONPATH and PATH are enough.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.processes import ROOT
+from tests.support.waiting import wait_for
+
+#: what a client needs: any key is right
+KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+#: the account that azurite always has
+AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+def client_environment() -> dict[str, str]:
+    """The environment of a process that is a client: what is on this process's path, and the keys."""
+    return {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]), **KEYS}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def amazon_url() -> Iterator[str]:
+    """The URL of a server of S3, DynamoDB and SQS."""
+    server = pytest.importorskip("moto.server", reason="moto is not installed")
+    pytest.importorskip("boto3", reason="boto3 is not installed")
+    thread = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else a line for each request
+    thread.start()
+    host, port = thread.get_host_and_port()
+    yield f"http://{host}:{port}"
+    thread.stop()
+
+
+@pytest.fixture
+def bucket(amazon_url: str) -> str:
+    """The name of a new bucket."""
+    import boto3  # type: ignore[import-not-found]
+
+    name = f"results-{uuid.uuid4().hex[:8]}"
+    options: dict[str, Any] = {"region_name": "us-east-1", "endpoint_url": amazon_url}
+    keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
+    boto3.client("s3", **options, **keys).create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def azure_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The connection string of a server of Azure's blobs, as the URL of a result backend."""
+    pytest.importorskip("azure.storage.blob", reason="azure-storage-blob is not installed")
+    folder = tmp_path_factory.mktemp("azurite")
+    words = ["--blobPort", "{port}", "--location", ".", "--skipApiVersionCheck", "--silent"]
+    for port in _served(folder, "azurite-blob", words):
+        yield (
+            "azureblockblob://DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
+            f"AccountKey={AZURE_KEY};BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1;"
+        )
+
+
+def _served(folder: Path, name: str, words: list[str]) -> Iterator[int]:
+    """The port of a server of npm, while it runs."""
+    program = shutil.which(name)
+    if program is None:
+        pytest.skip(f"{name} is not installed")
+    port = free_port()
+    command = [program, *(word.format(port=port) for word in words)]
+    with Path(folder, "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+    try:
+        wait_for(lambda: not socket.socket().connect_ex(("127.0.0.1", port)), 60)
+        yield port
+    finally:
+        server.kill()
+        server.wait(20)
