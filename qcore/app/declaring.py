@@ -54,7 +54,7 @@ class DeclaredTasks:
         return imported(name)
 
     @overload
-    def task(self, function: Callable[P, V], /) -> BaseTask[P, V]: ...
+    def task(self, function: Callable[P, V], /, **options: Unpack[PlainTaskOptions]) -> BaseTask[P, V]: ...
     @overload
     def task(self, *, filter: Callable[[Any], V], **options: Any) -> Callable[[Callable[..., Any]], V]: ...
     @overload
@@ -76,13 +76,12 @@ class DeclaredTasks:
         **options: Unpack[PlainTaskOptions],
     ) -> Callable[[Callable[P, V]], BaseTask[P, V]]: ...
     def task(self, *args: Any, **options: Any) -> Any:
-        """Decorator: make a function a task of this app. The options are attributes of Task, and `filter` (a
-        function that gets the task and returns what the decorator does), `pydantic` with `pydantic_…`
-        (tasks/pydantic_models.py), `shared` (other apps have the task too)."""
+        """Decorator: make a function a task of this app; task(function, **options) does so at once. The
+        options are attributes of Task, and `filter` (a function that gets the task and returns what the
+        decorator does), `pydantic` with `pydantic_…` (tasks/pydantic_models.py), `shared` (other apps have
+        the task too)."""
         app: Any = self
-        if len(args) == 1 and callable(args[0]) and not options:
-            return self._tasks.add(make_task(app, args[0], {"base": self.Task}))
-        if args:
+        if args and not (len(args) == 1 and callable(args[0])):
             raise TypeError("@app.task takes keyword options only")
         change, shared = options.pop("filter", None), options.pop("shared", False)
 
@@ -92,7 +91,7 @@ class DeclaredTasks:
             made = self._tasks.add(make_task(app, function, {"base": self.Task, **options}))
             return made if change is None else change(made)
 
-        return decorate
+        return decorate(*args) if args else decorate
 
     def gen_task_name(self, name: str, module: str) -> str:
         """The name of a task that has none: `module.name`; in a script the app's name replaces the module.

@@ -325,12 +325,6 @@ def get_exponential_backoff_interval(
     return max(0, random.randrange(longest + 1) if full_jitter else longest)
 
 
-def add_seconds_to_datetime(dt: datetime, seconds: float) -> datetime:
-    """The time so many seconds later, also across a change of the zone's offset."""
-    later = timedelta(seconds=seconds)
-    return dt + later if dt.tzinfo is None else (dt.astimezone(UTC) + later).astimezone(dt.tzinfo)
-
-
 class _Zones:
     """`celery.utils.time.timezone`: UTC, and zones by name."""
 

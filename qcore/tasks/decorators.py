@@ -126,7 +126,7 @@ def forget_local(since: int) -> None:
 
 
 @overload
-def shared_task(function: Callable[P, V], /) -> Task[P, V]: ...
+def shared_task(function: Callable[P, V], /, **options: Unpack[PlainTaskOptions]) -> Task[P, V]: ...
 @overload
 def shared_task(*, base: type[B], **options: Any) -> Callable[[Callable[..., Any]], B]: ...
 @overload
@@ -145,7 +145,8 @@ def shared_task(
     **options: Unpack[PlainTaskOptions],
 ) -> Callable[[Callable[P, V]], Task[P, V]]: ...
 def shared_task(*args: Any, **options: Any) -> Any:
-    """Decorator: a task of the current app, for libraries without an app of their own."""
-    if len(args) == 1 and callable(args[0]) and not options:
-        return SharedTask(args[0], {})
-    return lambda function: SharedTask(function, options)
+    """Decorator: a task of the current app, for libraries without an app of their own;
+    shared_task(function, **options) makes it at once."""
+    if args and not (len(args) == 1 and callable(args[0])):
+        raise TypeError("@shared_task takes keyword options only")
+    return SharedTask(args[0], options) if args else lambda function: SharedTask(function, options)

@@ -255,6 +255,17 @@ def test_the_registry_of_tasks(app: Any) -> None:
     assert "t.named" in app.tasks
 
 
+def test_a_function_and_options_make_a_task_at_once(app: Any) -> None:
+    made = app.task(adds, name="t.adds", max_retries=7, shared=False)
+    shared = (celery if isinstance(app, celery.Celery) else qcore).shared_task(adds, name="t.shared_adds")
+
+    assert (made.name, made.max_retries, made(1, 2)) == ("t.adds", 7, 3)
+    assert (shared.name, shared(1, 2)) == ("t.shared_adds", 3)
+    assert "t.shared_adds" in app.tasks
+    with pytest.raises(TypeError):
+        app.task("t.adds")
+
+
 def test_shared_true_gives_the_task_to_other_apps_too(app: Any) -> None:
     other = type(app)("other", broker="memory://", set_as_current=False)
     app.task(name="t.everywhere", shared=True)(nothing)
