@@ -14,6 +14,9 @@ from qcore.base import provided
 from qcore.errors import ConfigError
 from qcore.settings.config import Config, settings_in
 
+#: the environment variable that names the module of an app's settings
+CONFIG_MODULE = "CELERY_CONFIG_MODULE"
+
 
 def settings_of(source: Any, namespace: str | None, silent: bool) -> Mapping[str, Any]:
     """The settings of an object, or of the one that a dotted name means (`pkg.module`, `pkg.module:name`,

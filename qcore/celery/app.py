@@ -8,10 +8,11 @@ import platform
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -20,9 +21,8 @@ from qcore.app.registry import TaskRegistry
 from qcore.app.sources import imported
 from qcore.base.times import new_id
 from qcore.celery.views import views
-from qcore.settings.config import canonical
-from qcore.settings.table import TABLE
-from qcore.settings.values import checked
+from qcore.errors import ConfigError
+from qcore.settings.config import assigned, settings_in
 from qcore.signals import Signal
 from qcore.tasks.current_app import current_app
 from qcore.tasks.request import current_request, current_task
@@ -39,6 +39,8 @@ log = logging.getLogger("qcore.app")
 
 #: parts of an app whose classes can be replaced
 PARTS = ("amqp", "control", "events", "loader", "log")
+#: short names of loader classes
+LOADERS = {"app": "celery.loaders.app:AppLoader", "default": "celery.loaders.default:Loader"}
 
 
 class Celery(App):
@@ -73,6 +75,8 @@ class Celery(App):
         self.on_after_configure = Signal("app.on_after_configure", "source")
         self.on_after_finalize = Signal("app.on_after_finalize")
         self.on_after_fork = Signal("app.on_after_fork")
+        if loader := os.environ.get("CELERY_LOADER"):  # as a keyword, it is the stronger one
+            self.__dict__.setdefault("loader_cls", loader)
         self.user_options: dict[str, set[Any]] = defaultdict(set)
         self.steps: dict[str, set[Any]] = defaultdict(set)
         super().__init__(main, **options)
@@ -84,15 +88,17 @@ class Celery(App):
     # --- start
 
     def config_from_cmdline(self, argv: Sequence[str], namespace: str = "celery") -> None:
-        """Set options that are written as `worker.concurrency=3`, or `.concurrency=3` for those of
-        `namespace`, as in Celery."""
+        """Set what words like `worker.concurrency=3` say; `.concurrency=3` is a setting of `namespace`."""
         for word in argv:
-            name, _, text = word.partition("=")
-            name = f"{namespace}{name}" if name.startswith(".") else name
-            name = canonical(name.replace(".", "_"))
-            self.conf[name] = checked(TABLE[name], text) if name in TABLE else text
+            name, value = assigned(word, namespace)
+            self.conf[name] = value
+
+    def _settings_otherwise(self) -> Mapping[str, Any] | None:
+        values = self.loader.read_configuration()
+        return None if values is None else settings_in(SimpleNamespace(**values), self.namespace)
 
     def _after_configure(self) -> None:
+        self.loader.connect()
         self.on_configure.send(self)
         super()._after_configure()
         self.on_after_configure.send(self, source=self.conf)
@@ -170,7 +176,13 @@ class Celery(App):
     def _part(self, name: str) -> Any:
         """A new object of the class of a part of the app."""
         kind = getattr(self, f"{name}_cls")
-        return (imported(place_of(kind)) if isinstance(kind, str) else kind)(self)
+        if isinstance(kind, str):
+            place = place_of(LOADERS.get(kind, kind) if name == "loader" else kind)
+            try:
+                kind = imported(place)
+            except ImportError as exc:
+                raise ConfigError(f"cannot import '{kind}', the {name} of the app: {exc}") from exc
+        return kind(self)
 
     @cached_property
     def amqp(self) -> AMQP:

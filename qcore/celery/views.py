@@ -96,7 +96,7 @@ celery.exceptions qcore.celery.texts reraise
 celery.exceptions kombu.exceptions OperationalError
 celery.loaders.app qcore.celery.loaders AppLoader
 celery.loaders.base qcore.celery.loaders BaseLoader
-celery.loaders.default qcore.celery.loaders Loader=AppLoader
+celery.loaders.default qcore.celery.loaders Loader
 celery.execute qcore.celery.proxies send_task
 celery.fixups.django qcore.contrib.django DjangoFixup DjangoWorkerFixup fixup
 celery.local qcore.celery.proxies Proxy

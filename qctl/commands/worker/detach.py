@@ -1,6 +1,7 @@
-"""Run a process in the background, and as another user.
+"""Run a process in the background, as another user, and with another Python.
 
-In:  -D, --uid, --gid, --umask.  Out: the process that continues: without a terminal, as that user.
+In:  -D, --uid, --gid, --umask, --executable.  Out: the process that continues: without a terminal, as that
+user; or the command started again.
 """
 
 from __future__ import annotations
@@ -8,13 +9,17 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qcore.base.private_files import open_to_append
 from qctl import exit_codes
+
+if TYPE_CHECKING:
+    from qctl.cli.session import Session
 
 #: options that settings may give, with the program's name before them: worker_logfile, beat_uid, …
 OF_SETTINGS = ("logfile", "pidfile", "uid", "gid", "umask")
@@ -66,6 +71,44 @@ class Identity(NamedTuple):
             raise exit_codes.CommandError(
                 exit_codes.USAGE, "only root may become another user; leave out --uid and --gid"
             ) from None
+
+
+def run_with(executable: str, session: Session) -> None:
+    """Replace this process by the same command, run by another Python. Does nothing when that Python runs
+    already; raises CommandError when it cannot be run."""
+    found = shutil.which(executable)
+    if found is None:
+        raise exit_codes.CommandError(exit_codes.USAGE, f"there is no program '{executable}' (--executable)")
+    # By path: the Pythons of two environments may be links to one file.
+    if Path(found).absolute() == Path(sys.executable).absolute():
+        return
+    if "app" in session.__dict__:
+        raise exit_codes.CommandError(
+            exit_codes.USAGE, "--executable starts the command again, so it needs an app that -A can name"
+        )
+    for variable in [v for v in os.environ if v.startswith("CELERY_") and v.endswith("_EXECUTABLE")]:
+        del os.environ[variable]
+    words = without_option(session.argv, "--executable")
+    try:
+        os.execv(found, [found, "-m", "qctl", *words])
+    except OSError as exc:
+        raise exit_codes.CommandError(
+            exit_codes.USAGE, f"cannot run '{executable}' (--executable): {exc.strerror}"
+        ) from None
+
+
+def without_option(words: list[str], option: str) -> list[str]:
+    """The words without `option VALUE` and `option=VALUE`."""
+    left: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            return [*left, word, *rest]
+        if word == option:
+            next(rest, None)
+        elif not word.startswith(f"{option}="):
+            left.append(word)
+    return left
 
 
 def _user(name: str) -> pwd.struct_passwd:
