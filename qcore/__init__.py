@@ -127,8 +127,19 @@ def _tracing() -> None:
     install()
 
 
+def _debugger(frame: Any) -> None:
+    from qcore.celery.rdb import set_trace
+
+    set_trace(frame)
+
+
 provided.update(
-    app=_default_app, current_app=_current_app, worker=_worker_class, fixups=_fixups, tracing=_tracing
+    app=_default_app,
+    current_app=_current_app,
+    worker=_worker_class,
+    fixups=_fixups,
+    tracing=_tracing,
+    debugger=_debugger,
 )
 
 

@@ -20,7 +20,7 @@ from msgspec import to_builtins
 
 from qcore.base.times import epoch_of, iso, per_second
 from qcore.brokers.base import Broker
-from qcore.brokers.contract.queues import Binding
+from qcore.brokers.contract.queues import Binding, QueueDefinition
 from qcore.brokers.contract.records import Delivery
 from qcore.errors import ConfigError, Malformed, Unsupported
 from qcore.events.sender import EventSender
@@ -327,10 +327,12 @@ class RemoteControl:
         """binding: exchange, its type and the routing key; None to consume the queue without a binding.
         Raises ValueError where the broker cannot bind."""
         if binding is not None:
+            wanted = Binding(*binding)
             try:
-                self.app.broker.bind(queue, Binding(*binding))
+                self.app.broker.bind(queue, wanted)
             except (Unsupported, ConfigError) as exc:
                 raise ValueError(str(exc)) from None
+            self.app.queue_table.keep(QueueDefinition(queue, wanted, (wanted,), {}))
         if queue in self._queues:
             return f"already consuming from '{queue}'"
         self._consume([*self._queues, queue])

@@ -49,7 +49,13 @@ from qcore.version import __version__
 from qcore.worker.loop import Loop
 from qcore.worker.outage import reach
 from qcore.worker.process import log_setup, task_logs
-from qcore.worker.process.options import check_serializers, concurrency_of, node_name, queue_names
+from qcore.worker.process.options import (
+    check_serializers,
+    concurrency_of,
+    debug_on_signal,
+    node_name,
+    queue_names,
+)
 from qcore.worker.process.pidfile import PidFile
 from qcore.worker.remote_control import RemoteControl, note
 from qcore.worker.services.autoscale import Autoscaler, bounds, keepalive_s
@@ -373,6 +379,7 @@ class Worker:
         if self.redirects_output:
             log_setup.redirect_output(self.app.conf)
         if self._pool_kind.sends_process_signals:
+            debug_on_signal()
             worker_process_init.send(self.node)
 
     def _say_ready(self) -> None:
@@ -411,6 +418,7 @@ class Worker:
         signal.signal(signal.SIGINT, self._on_interrupt)
         signal.signal(signal.SIGQUIT, self._on_quit)
         signal.signal(signal.SIGHUP, self._on_term)
+        debug_on_signal()
         # Python runs a handler only between bytecodes; the byte wakes a sleeping select.
         self.loop.install_wakeup_fd()
 

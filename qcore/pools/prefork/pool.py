@@ -28,7 +28,7 @@ from qcore.errors import PoolBroken
 from qcore.execution.run import RunContext
 from qcore.pools.base import SLOW_S, STUCK_S, Pool, PoolFeatures, PoolSetup, Running, RuntimeEstimate
 from qcore.pools.prefork.child import serve
-from qcore.pools.prefork.child_handle import ChildHandle, end_idle, exit_text
+from qcore.pools.prefork.child_handle import ChildHandle, end_idle, exit_text, write_stats
 from qcore.pools.prefork.child_stacks import ChildStacks
 from qcore.pools.prefork.fork_server import ForkServer
 from qcore.pools.prefork.slot import MAX_SLOTS, Slot, StackPipe, shared_slots, token_pipe
@@ -490,4 +490,5 @@ class PreforkPool(Pool):
         return [c.pid for c in list(self._children.values()) if c.pid]
 
     def info(self) -> dict[str, Any]:
-        return {**super().info(), "template": self._fork_server.pid}
+        writes = write_stats(list(self._children.values()))
+        return {**super().info(), "template": self._fork_server.pid, "writes": writes}

@@ -18,9 +18,6 @@ _CALLS = {"apply_async": 2, "send_task": 3}
 #: receivers with an apply_async() that is not a task's
 _OTHERS = ("pool", "executor")
 _REMOTE = {
-    "memdump": "a worker does not know the request; profile the process from outside",
-    "memsample": "a worker does not know the request; profile the process from outside",
-    "objgraph": "a worker does not know the request; profile the process from outside",
     "election": "accepted without an answer: workers do not elect",
 }
 _LEAVE = "leave it out"

@@ -127,7 +127,8 @@ def _group(name: str) -> int:
 
 def to_background(options: Mapping[str, Any], what: str = "a worker") -> bool:
     """Fork and continue in a child without a terminal: True in the child, False in the parent. The child's
-    output goes to the log file, without one to /dev/null. Raises CommandError if it cannot be written."""
+    output goes to the log file, without one to /dev/null. With C_FAKEFORK in the environment this process
+    continues. Raises CommandError if the file cannot be written."""
     log = Path(options.get("logfile") or os.devnull)
     try:
         out = open_to_append(log, 0o644)
@@ -137,11 +138,13 @@ def to_background(options: Mapping[str, Any], what: str = "a worker") -> bool:
         ) from None
     sys.stdout.flush()
     sys.stderr.flush()
-    if (pid := os.fork()) != 0:
+    is_fake = bool(os.environ.get("C_FAKEFORK"))  # as in Celery, for tests of what starts workers
+    if not is_fake and (pid := os.fork()) != 0:
         os.close(out)
         print(f"{what} starts in the background (pid {pid}); its log is {log}", file=sys.stderr)
         return False
-    os.setsid()
+    if not is_fake:
+        os.setsid()
     nothing = os.open(os.devnull, os.O_RDONLY)
     for ours, theirs in ((nothing, 0), (out, 1), (out, 2)):
         os.dup2(ours, theirs)

@@ -194,6 +194,21 @@ def test_a_camera_runs_in_the_background(tmp_path: Path, sqlite_url: str) -> Non
     wait_for(lambda: not pidfile.exists(), what="it has stopped")
 
 
+def test_a_fake_fork_stays_in_the_foreground(tmp_path: Path, sqlite_url: str, processes: Processes) -> None:
+    log, pidfile = tmp_path / "worker.log", tmp_path / "worker.pid"
+
+    worker = processes.start_qcore_worker(
+        *(sqlite_url, "-P", "solo", "-D", "-f", str(log), "--pidfile", str(pidfile)),
+        ready=False,
+        env={"C_FAKEFORK": "1"},
+    )
+    wait_for(lambda: log.exists() and "ready." in log.read_text())
+
+    assert int(pidfile.read_text()) == worker.pid
+    worker.term()
+    assert worker.wait() == exit_codes.OK
+
+
 def test_a_dashboard_has_no_background(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-b", "memory://", "events", "--dump", "--detach"]) == exit_codes.USAGE
     assert "need --camera or --record" in capsys.readouterr().err
