@@ -66,7 +66,7 @@ SECTIONS = {
         "shell": "Start Python with the app and its tasks loaded",
         "check": "Read a Celery project and list what differs under qcore",
         "upgrade": "Convert old setting names to current ones",
-        "amqp": "Equivalents of the commands of Celery's AMQP shell",
+        "amqp": "Single commands of AMQP and a shell, for RabbitMQ",
         "completion": "Print the completion script of a shell",
         "explain": "Explain the fields of the output",
         "help": "Explain a command, exit codes, formats, the environment",
