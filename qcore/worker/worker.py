@@ -263,7 +263,7 @@ class Worker:
                 consumer,
                 self.pool,
                 app.results,
-                self._ports.reporter(self.events, TaskSignals(self.node, self)),
+                self._ports.reporter(self.events, TaskSignals(self.node, lambda: self._made_steps.consumer)),
                 rules,
                 chords,
                 self._drain_timeout_s,
@@ -301,7 +301,8 @@ class Worker:
                     self._start(name, service, is_own=name in own)
                     started.append(service)
                 self._say_ready()
-                worker_ready.send(self)
+                if worker_ready.receivers:
+                    worker_ready.send(self._made_steps.consumer)
                 self.loop.run()
             except PoolBroken as exc:
                 log.critical("%s; %d running task(s) returned to their queues", exc, self.loop.returned)
