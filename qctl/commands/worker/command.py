@@ -225,7 +225,13 @@ class WorkerGroup(CliGroup):
 @click.option("--reload", is_flag=True, help="Restart whenever a .py file below this directory is saved.")
 @accepted("--without-gossip", why="workers do not gossip")
 @accepted("--without-mingle", why="workers do not synchronise at start")
-@accepted("-O", "--optimization", why="tasks are always spread fairly", is_flag=False)
+@click.option(
+    "-O",
+    "--optimization",
+    type=OneOf("profile", ("default", "fair")),
+    expose_value=False,
+    help="default or fair: both spread tasks fairly, as in Celery.",
+)
 @accepted("-S", "--statedb", why="the broker stores revoked ids", is_flag=False)
 @click.option(
     "-T",
