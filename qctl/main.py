@@ -202,6 +202,7 @@ def run_command(app: Any, words: Sequence[str]) -> None:
     session = Session()
     session.__dict__["app"] = app
     session.options.app = app.main or "app"
+    session.is_embedded = True
     session.without_layers()
     try:
         code = _run(list(words), session)

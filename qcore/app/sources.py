@@ -87,6 +87,25 @@ def _installed_apps() -> list[str]:
     return [config.name for config in apps.get_app_configs()]
 
 
+def load_modules(app: Any, names: Iterable[str], reload: bool) -> None:
+    """Import modules; reload: those that are loaded are imported again, and define their tasks anew. Raises
+    what they raise; the tasks of a module that does not load stay as they were."""
+    for name in names:
+        found = sys.modules.get(name)
+        if found is None:
+            importlib.import_module(name)
+        elif reload:
+            before = {key: task for key, task in app.tasks.items() if task.__module__ == name}
+            for key in before:
+                app.tasks.unregister(key)
+            try:
+                importlib.reload(found)
+            except BaseException:
+                app.tasks.update(before)
+                raise
+    app.tasks.complete()
+
+
 def traced(conf: Config) -> Config:
     """The settings, after tracing has started if they say so; a second start has no effect. Raises
     ConfigError without the package."""

@@ -18,8 +18,7 @@ _NONE = (
     "elasticsearch_retry_on_timeout elasticsearch_max_retries elasticsearch_timeout "
     "worker_agent worker_eta_task_limit worker_state_db "
     "worker_timer redis_backend_health_check_interval redis_backend_credential_provider "
-    "dynamodb_endpoint_url gcs_threadpool_maxsize worker_executable beat_executable "
-    "events_logfile events_pidfile events_uid events_gid events_umask events_executable "
+    "dynamodb_endpoint_url gcs_threadpool_maxsize "
 ).split()
 
 DEFAULTS: dict[str, Any] = {
@@ -68,7 +67,6 @@ DEFAULTS: dict[str, Any] = {
     "worker_consumer": "celery.worker.consumer:Consumer",
     "worker_lost_wait": 10.0,
     "worker_pool_putlocks": True,
-    "worker_pool_restarts": False,
     "worker_pool_start_method": "fork",
     "worker_proc_alive_timeout": 4.0,
     "worker_enable_prefetch_count_reduction": True,

@@ -30,8 +30,6 @@ _STORES = {
     "s3": "Amazon S3",
 }
 _NO_STORE = "there is no result backend for {} here; use redis://, db+…, cache+… or file:// in result_backend"
-_NO_DAEMON = "`qctl events` has no background process; start it with a supervisor such as systemd"
-_PYTHON = "start the command with the required Python: `PYTHON -m qctl`"
 _OUTAGES = (
     "in an outage of the result store the worker keeps its outcomes and tries again until they are stored"
 )
@@ -86,17 +84,13 @@ NO_EFFECT: dict[str, str] = {
     ),
     "worker_enable_soft_shutdown_on_idle": "delayed tasks wait in the broker; an idle worker has none",
     "worker_eta_task_limit": "delayed tasks wait in the broker, not in the worker's memory",
-    "worker_executable": _PYTHON,
-    "beat_executable": _PYTHON,
     "worker_lost_wait": "a process that ended is noticed at once",
     "worker_pool_putlocks": "a task is given to a process only when it is free",
-    "worker_pool_restarts": "the control request pool_restart is always allowed",
     "worker_pool_start_method": "processes are always forked, from one without threads or connections",
     "worker_proc_alive_timeout": "a new process gets its first task when it is ready",
     "worker_state_db": "the broker stores revoked ids, for all workers",
     "worker_timer": "the worker waits for the next event or due time itself",
     "worker_timer_precision": "the worker waits for the next event or due time itself",
-    **{f"events_{what}": _NO_DAEMON for what in ("logfile", "pidfile", "uid", "gid", "umask", "executable")},
     **{
         name: _NO_STORE.format(store)
         for prefix, store in _STORES.items()

@@ -40,6 +40,8 @@ class Session:
         self.options = Globals()
         #: True for long-running commands: they use the app's own connection time-out
         self.patient = False
+        #: True when a program runs the command with its app (`App.worker_main`)
+        self.is_embedded = False
         #: called with the app when it has been loaded
         self.after_load: Callable[[App], None] | None = None
         #: the words of the command line

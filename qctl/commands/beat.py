@@ -91,6 +91,8 @@ def command(
             f"'{session.options.app}' is a Celery app; its schedule needs `celery beat`",
             "to publish it here, unset QCTL_CELERY: `import celery` is then qcore's",
         )
+    if executable is None and app.conf.beat_executable:
+        run_with(app.conf.beat_executable, session)
     named = {"logfile": logfile, "pidfile": pidfile, "uid": uid, "gid": gid, "umask": umask}
     settled = from_settings(app.conf, "beat", named)
     logfile, pidfile = settled["logfile"], settled["pidfile"]

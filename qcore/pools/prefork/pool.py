@@ -27,7 +27,7 @@ from qcore.base.times import epoch_of
 from qcore.errors import PoolBroken
 from qcore.execution.run import RunContext
 from qcore.pools.base import SLOW_S, STUCK_S, Pool, PoolFeatures, PoolSetup, Running, RuntimeEstimate
-from qcore.pools.prefork.child import serve
+from qcore.pools.prefork.child import load_told, serve, tell
 from qcore.pools.prefork.child_handle import ChildHandle, end_idle, exit_text, write_stats
 from qcore.pools.prefork.child_stacks import ChildStacks
 from qcore.pools.prefork.fork_server import ForkServer
@@ -82,6 +82,7 @@ class PreforkPool(Pool):
         def child_main(index: int, descriptors: list[int]) -> None:
             sock = socket.socket(fileno=descriptors[0])
             slot = Slot(memory, index, descriptors[1], descriptors[2])
+            load_told(tools.app, descriptors[4:])
             serve(sock, slot, tools, before_run, descriptors[3])
 
         self._fork_server = ForkServer(child_main)
@@ -102,9 +103,11 @@ class PreforkPool(Pool):
         slot = Slot(self._memory, index, token_r, token_w)
         slot.clear()
         stack_pipe, stack_w = StackPipe.open()
-        self._fork_server.fork(index, [theirs.fileno(), token_r, token_w, stack_w])
+        told = [stack_w, *tell(self.modules)]
+        self._fork_server.fork(index, [theirs.fileno(), token_r, token_w, *told])
         theirs.close()
-        os.close(stack_w)
+        for descriptor in told:
+            os.close(descriptor)
         ours.setblocking(False)
         pace = RuntimeEstimate(self.setup.strict_prefetch)
         if self.pace.typical_s is not None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from qctl import exit_codes
-from qctl.commands.worker.detach import Identity, to_background
+from qctl.commands.worker.detach import Identity, from_settings, run_with, to_background
 
 if TYPE_CHECKING:
     from qctl.cli.session import Session
@@ -32,19 +32,23 @@ class Daemon(NamedTuple):
 
     @contextmanager
     def started(self, session: Session) -> Iterator[bool]:
-        """A block in which the process is what the options say; False: another process continues. Raises
-        CommandError and ConfigError."""
-        if not self.is_wanted:
-            yield True
-            return
+        """A block in which the process is what the options say, and the settings events_…; False: another
+        process continues. Raises CommandError and ConfigError."""
         from qcore.worker.process import log_setup
         from qcore.worker.process.pidfile import PidFile
 
         app = session.app  # what is wrong with it is said in the terminal
-        if self.detach and not to_background({"logfile": self.logfile}, "the recorder of events"):
+        if app.conf.events_executable:
+            run_with(app.conf.events_executable, session)
+        given = {"logfile": self.logfile, "pidfile": self.pidfile, **self.identity._asdict()}
+        settled = from_settings(app.conf, "events", given)
+        if not self.is_wanted and not any(settled.values()):
+            yield True
+            return
+        if self.detach and not to_background(settled, "the recorder of events"):
             yield False
             return
-        self.identity.take()
-        log_setup.set_up(app.conf, self.loglevel or "WARNING", self.logfile)
-        with PidFile(self.pidfile), exit_codes.sigterm_like_ctrl_c():
+        Identity(settled["uid"], settled["gid"], settled["umask"]).take()
+        log_setup.set_up(app.conf, self.loglevel or "WARNING", settled["logfile"])
+        with PidFile(settled["pidfile"]), exit_codes.sigterm_like_ctrl_c():
             yield True

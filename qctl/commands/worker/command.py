@@ -296,6 +296,8 @@ def command(
             f"'{session.options.app}' is a Celery app; its tasks need Celery's worker",
             "to run them here, unset QCTL_CELERY: `import celery` is then qcore's",
         )
+    if executable is None and app.conf.worker_executable:
+        run_with(app.conf.worker_executable, session)
     for word in click.get_current_context().meta.get(SETTINGS, ()):
         _set(app, word)
     if disable_prefetch:

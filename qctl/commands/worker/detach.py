@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 OF_SETTINGS = ("logfile", "pidfile", "uid", "gid", "umask")
 
 
+#: set for the command that run_with() starts: the Python that runs it, which may be a script
+DONE = "_QCTL_EXECUTABLE"
+
+
 def from_settings(conf: Mapping[str, Any], program: str, given: Mapping[str, Any]) -> dict[str, str | None]:
     """Those of `given` that are in OF_SETTINGS; where one is None the value of its setting."""
     found: dict[str, str | None] = {}
@@ -80,9 +84,9 @@ def run_with(executable: str, session: Session) -> None:
     if found is None:
         raise exit_codes.CommandError(exit_codes.USAGE, f"there is no program '{executable}' (--executable)")
     # By path: the Pythons of two environments may be links to one file.
-    if Path(found).absolute() == Path(sys.executable).absolute():
+    if Path(found).absolute() == Path(sys.executable).absolute() or os.environ.pop(DONE, ""):
         return
-    if "app" in session.__dict__:
+    if session.is_embedded:
         raise exit_codes.CommandError(
             exit_codes.USAGE, "--executable starts the command again, so it needs an app that -A can name"
         )
@@ -90,6 +94,7 @@ def run_with(executable: str, session: Session) -> None:
         del os.environ[variable]
     words = without_option(session.argv, "--executable")
     try:
+        os.environ[DONE] = found
         os.execv(found, [found, "-m", "qctl", *words])
     except OSError as exc:
         raise exit_codes.CommandError(

@@ -156,6 +156,21 @@ def test_a_command_runs_with_another_python(words: tuple[str, ...], tmp_path: Pa
     assert done.stdout.split()[2:6] == list(before)
 
 
+@pytest.mark.parametrize("words", [("worker",), ("beat",), ("events", "--record", "x.ndjson", "--for", "1s")])
+def test_a_setting_names_the_python(words: tuple[str, ...], tmp_path: Path, sqlite_url: str) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho by "$@"\nexec {sys.executable} "$@" --no-such-option\n')
+    python.chmod(0o755)
+    (tmp_path / "with_python.py").write_text(
+        f"from celery import Celery\napp = Celery('x', {words[0]}_executable={str(python)!r})\n"
+    )
+
+    done = qctl("-A", "with_python", "-b", sqlite_url, "--workdir", str(tmp_path), *words)
+
+    assert done.stdout.split()[:5] == ["by", "-m", "qctl", "-A", "with_python"], done.stderr
+    assert done.returncode == exit_codes.USAGE and "--no-such-option" in done.stderr
+
+
 def test_a_python_that_is_not_there_is_one_sentence(sqlite_url: str) -> None:
     done = qctl("-A", "tests.projects.proj", "-b", sqlite_url, "beat", "--executable", "no-such-python")
 
