@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -291,6 +292,17 @@ class Celery(App):
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def default_app() -> Celery:
+    """The app of CELERY_LOADER and CELERY_CONFIG_MODULE, whose modules may lie in the working directory.
+    Raises ConfigError."""
+    here = str(Path.cwd())
+    if here not in sys.path:  # last, so that a file called json.py does not shadow that of the library
+        sys.path.append(here)
+    app = Celery("default", loader=os.environ.get("CELERY_LOADER") or "default")
+    app.conf.load()
+    return app
 
 
 def place_of(name: str) -> str:

@@ -145,19 +145,6 @@ class Loader(BaseLoader):
             return {}
 
 
-def default_app() -> App:
-    """The app of CELERY_LOADER and CELERY_CONFIG_MODULE, whose modules may lie in the working directory.
-    Raises ConfigError."""
-    from qcore.celery.app import Celery
-
-    here = str(Path.cwd())
-    if here not in sys.path:  # last, so that a file called json.py does not shadow that of the library
-        sys.path.append(here)
-    app = Celery("default", loader=os.environ.get("CELERY_LOADER") or "default")
-    app.conf.load()
-    return app
-
-
 def import_from_cwd(module: str, imp: Callable[..., Any] | None = None, package: str | None = None) -> Any:
     """Import a module with the working directory on the path."""
     here = str(Path.cwd())

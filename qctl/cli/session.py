@@ -139,8 +139,8 @@ class Session:
             with _LOADING, redirect_stdout(sys.stderr):
                 app = find_app(self.options.app)
         elif _configured():
+            from qcore.celery.app import default_app
             from qcore.celery.install import install
-            from qcore.celery.loaders import default_app
 
             install()
             with _LOADING, redirect_stdout(sys.stderr):

@@ -84,8 +84,8 @@ def serve(
 # --- modules that were loaded since the fork server was started
 
 
-def tell(modules: Mapping[str, bool]) -> list[int]:
-    """The reading end of a pipe with these modules for load_told(); none for no modules."""
+def modules_pipe(modules: Mapping[str, bool]) -> list[int]:
+    """The reading end of a pipe with these modules for load_sent(); none for no modules."""
     if not modules:
         return []
     r, w = os.pipe()
@@ -94,7 +94,7 @@ def tell(modules: Mapping[str, bool]) -> list[int]:
     return [r]
 
 
-def load_told(app: Any, descriptors: Sequence[int]) -> None:
+def load_sent(app: Any, descriptors: Sequence[int]) -> None:
     """Load what the parent has loaded before. An error is logged, and the child works with what it has."""
     for descriptor in descriptors:
         with open(descriptor, "rb") as file:

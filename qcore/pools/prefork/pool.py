@@ -27,7 +27,7 @@ from qcore.base.times import epoch_of
 from qcore.errors import PoolBroken
 from qcore.execution.run import RunContext
 from qcore.pools.base import SLOW_S, STUCK_S, Pool, PoolFeatures, PoolSetup, Running, RuntimeEstimate
-from qcore.pools.prefork.child import load_told, serve, tell
+from qcore.pools.prefork.child import load_sent, modules_pipe, serve
 from qcore.pools.prefork.child_handle import ChildHandle, end_idle, exit_text, write_stats
 from qcore.pools.prefork.child_stacks import ChildStacks
 from qcore.pools.prefork.fork_server import ForkServer
@@ -82,7 +82,7 @@ class PreforkPool(Pool):
         def child_main(index: int, descriptors: list[int]) -> None:
             sock = socket.socket(fileno=descriptors[0])
             slot = Slot(memory, index, descriptors[1], descriptors[2])
-            load_told(tools.app, descriptors[4:])
+            load_sent(tools.app, descriptors[4:])
             serve(sock, slot, tools, before_run, descriptors[3])
 
         self._fork_server = ForkServer(child_main)
@@ -103,10 +103,10 @@ class PreforkPool(Pool):
         slot = Slot(self._memory, index, token_r, token_w)
         slot.clear()
         stack_pipe, stack_w = StackPipe.open()
-        told = [stack_w, *tell(self.modules)]
-        self._fork_server.fork(index, [theirs.fileno(), token_r, token_w, *told])
+        inherited = [stack_w, *modules_pipe(self.modules)]
+        self._fork_server.fork(index, [theirs.fileno(), token_r, token_w, *inherited])
         theirs.close()
-        for descriptor in told:
+        for descriptor in inherited:
             os.close(descriptor)
         ours.setblocking(False)
         pace = RuntimeEstimate(self.setup.strict_prefetch)
