@@ -286,7 +286,7 @@ class RemoteControl:
     def pool_restart(self, modules: list[str] | None = None, reload: bool = False) -> None:
         """modules, reload: as of load_modules(). Raises ValueError when that fails or is not allowed."""
         names = [*self.app.conf.imports, *self.app.conf.include] if reload and modules is None else modules
-        if names and not self.app.conf.worker_pool_restarts:
+        if (names or reload) and not self.app.conf.worker_pool_restarts:
             raise ValueError("Pool restarts not enabled: set worker_pool_restarts to load modules")
         try:
             load_modules(self.app, names or (), reload)

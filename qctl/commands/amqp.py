@@ -383,7 +383,7 @@ PAGES = (
 )
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Single commands of AMQP, and a shell for them; RabbitMQ only.
+    """Single commands of AMQP and a shell, for RabbitMQ.
 
     Their arguments are those of Celery's `celery amqp`; a truth value is 0 or 1. Without a command,
     connect and end. `qctl queue` works with every broker, and with tasks instead of messages.

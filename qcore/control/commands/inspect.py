@@ -140,10 +140,9 @@ def _resident() -> str:
     kind="inspect",
     args=(Arg("samples", int, False, 10, "how many samples to print"),),
     signature="[n_samples=10]",
-    scope="operate",
 )
 def memdump(worker: WorkerView, samples: Slots = 10, **_: Any) -> Any:
-    """Samples of `memsample` since the last dump, and the memory after a garbage collection."""
+    """Samples of memsample since the last dump, and the memory after a collection."""
     found = list(_samples)
     _samples.clear()
     chosen = found if len(found) <= samples else found[:: len(found) // samples][:samples]
@@ -156,9 +155,7 @@ def memdump(worker: WorkerView, samples: Slots = 10, **_: Any) -> Any:
     "objgraph",
     kind="inspect",
     args=(
-        Arg(
-            "object_type", str, False, "Request", "name of a class; Request: the tasks that the worker holds"
-        ),
+        Arg("object_type", str, False, "Request", "a class; Request: tasks held"),
         Arg("num", int, False, 200, "how many objects at most"),
         Arg("max_depth", int, False, 10, "how many levels of references"),
     ),
@@ -173,7 +170,10 @@ def objgraph(
     object_type: Name = "",
     **_: Any,
 ) -> Any:
-    """Draw what refers to the objects of a class, to find a leak of memory; needs the package objgraph."""
+    """Draw what refers to the objects of a class, in a file where the worker runs.
+
+    It needs the package objgraph there.
+    """
     try:
         graphs = importlib.import_module("objgraph")
     except ImportError:
