@@ -339,8 +339,8 @@ PAGES = (
     _page(
         "basic.get",
         _basic_get,
-        "Take a message of a queue, and print it. Unless it is acknowledged in the same shell, or NO_ACK is "
-        "given, it returns to the queue.",
+        "Take a message of a queue, and print it.\n\nUnless it is acknowledged in the same shell, or "
+        "NO_ACK is given, it returns to the queue.",
         ("qctl amqp basic.get mails", "print one; it stays in the queue"),
         "queue no_ack:bool",
     ),
