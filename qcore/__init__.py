@@ -140,6 +140,12 @@ def _celery_module(name: str) -> Any:
     return celery_module(name)
 
 
+def _debugger(frame: Any) -> None:
+    from qcore.celery.rdb import set_trace
+
+    set_trace(frame)
+
+
 provided.update(
     app=_default_app,
     current_app=_current_app,
@@ -147,6 +153,7 @@ provided.update(
     fixups=_fixups,
     tracing=_tracing,
     celery_module=_celery_module,
+    debugger=_debugger,
 )
 
 

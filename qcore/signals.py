@@ -15,7 +15,7 @@ import inspect
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 log = logging.getLogger("qcore.signals")
@@ -140,11 +140,26 @@ def _retrying(receiver: Callable[..., Any]) -> Callable[..., Any]:
 
 # --- in the process that publishes
 
+
+class _Sent(Signal):
+    """The older form of after_task_publish, which sends it when there are receivers."""
+
+    def _connect(self, *args: Any, **options: Any) -> Callable[..., Any]:
+        after_task_publish.connect(self._forward, weak=False)
+        return super()._connect(*args, **options)
+
+    def _forward(self, sender: Any, headers: Mapping[str, Any], body: Any, **_: Any) -> None:
+        args, kwargs = (body["args"], body["kwargs"]) if isinstance(body, dict) else body[:2]
+        head = body if isinstance(body, dict) else headers
+        about = {"eta": head.get("eta"), "taskset": head.get("taskset", head.get("group"))}
+        self.send(sender, task_id=head["id"], task=sender, args=args, kwargs=kwargs, **about)
+
+
 before_task_publish = Signal(
     "before_task_publish", "body exchange routing_key declare headers properties retry_policy"
 )
 after_task_publish = Signal("after_task_publish", "body headers exchange routing_key")
-task_sent = Signal("task_sent", "task_id task args kwargs eta taskset")
+task_sent = _Sent("task_sent", "task_id task args kwargs eta taskset")
 
 # --- in the process that runs the task
 
@@ -195,7 +210,6 @@ NEVER_SENT = (
     eventlet_pool_preshutdown,
     eventlet_pool_postshutdown,
     eventlet_pool_apply,
-    task_sent,
     task_internal_error,
 )
 

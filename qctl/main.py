@@ -66,7 +66,7 @@ SECTIONS = {
         "shell": "Start Python with the app and its tasks loaded",
         "check": "Read a Celery project and list what differs under qcore",
         "upgrade": "Convert old setting names to current ones",
-        "amqp": "Equivalents of the commands of Celery's AMQP shell",
+        "amqp": "Single commands of AMQP and a shell, for RabbitMQ",
         "completion": "Print the completion script of a shell",
         "explain": "Explain the fields of the output",
         "help": "Explain a command, exit codes, formats, the environment",
@@ -145,12 +145,34 @@ More: qctl --help, qctl help COMMAND.  Never used it before? qctl demo
     exit_codes=list(exit_codes.TABLE),
 )
 @click.option("--version", "show_version", is_flag=True, help="Print the version and leave.")
+@click.option(
+    "--config", metavar="MODULE", help="Settings of an app that names none. [env: CELERY_CONFIG_MODULE]"
+)
+@click.option(
+    "--loader", metavar="CLASS", help="Loader class: app, default or module.Class. [env: CELERY_LOADER]"
+)
+@click.option(
+    "--skip-checks",
+    is_flag=True,
+    allow_from_autoenv=False,  # any text in the variable counts
+    help="Do not run Django's checks. [env: CELERY_SKIP_CHECKS]",
+)
 @click.pass_context
-def cli(ctx: click.Context, show_version: bool) -> None:
+def cli(
+    ctx: click.Context, show_version: bool, config: str | None, loader: str | None, skip_checks: bool
+) -> None:
     """Run and watch task queues: qcore's own workers, and Celery's.
 
     Without -A and -b qctl uses the embedded SQLite broker, which needs no server.
     """
+    # As in Celery, in the environment: the processes that a command starts read them there too.
+    given = {
+        "CELERY_CONFIG_MODULE": config,
+        "CELERY_LOADER": loader,
+        "CELERY_SKIP_CHECKS": "true" if skip_checks else None,
+        "CELERY_BROKER_URL": os.environ.get("CELERY_BROKER"),  # --broker of Celery's command line
+    }
+    os.environ.update({name: value for name, value in given.items() if value})
     if show_version:
         click.echo(f"qctl {VERSION}")
     elif ctx.invoked_subcommand is None:
@@ -180,6 +202,7 @@ def run_command(app: Any, words: Sequence[str]) -> None:
     session = Session()
     session.__dict__["app"] = app
     session.options.app = app.main or "app"
+    session.is_embedded = True
     session.without_layers()
     try:
         code = _run(list(words), session)

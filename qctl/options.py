@@ -29,6 +29,10 @@ class Listing:
         self.headers = True
 
 
+def _is_set(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() not in ("", "0", "false", "no", "off", "n", "f")
+
+
 class Globals:
     """The values of the global options: at first from the command line and the environment; after
     Session.settle() also from the project, the context and the user's defaults."""
@@ -44,9 +48,9 @@ class Globals:
         self.app: str | None = env.get("QCTL_APP") or env.get("CELERY_APP") or None
         self.broker: str | None = None
         self.result_backend: str | None = None
-        self.workdir: str | None = None
-        self.no_color = False
-        self.quiet = False
+        self.workdir: str | None = env.get("CELERY_WORKDIR") or None
+        self.no_color = _is_set("CELERY_NO_COLOR")
+        self.quiet = _is_set("CELERY_QUIET")
         self.output: str = env.get("QCTL_OUTPUT") or "table"
         self.timeout: float | None = None
         self.listing = Listing()

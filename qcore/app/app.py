@@ -82,7 +82,7 @@ class App(PeriodicTasks, DeclaredTasks):
         self.main, self.namespace, self.strict_typing = main, namespace, strict_typing
         if task_cls is not None:
             self.task_cls = task_cls
-        self.conf = Config(changes, after_load=self._after_configure)
+        self.conf = Config(changes, after_load=self._after_configure, otherwise=self._settings_otherwise)
         self._discoveries: list[Discovery] = []
         check_app(settings, _SETTING_KEYWORDS)
         self.conf.update(settings)

@@ -6,11 +6,12 @@ In:  a schedule, and a task or a signature.  Out: an entry, as schedule_entries.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from qcore.app.sources import traced
+from qcore.app.sources import CONFIG_MODULE, settings_of, traced
 from qcore.base.keywords import check_call, unknown_to_calls
 from qcore.errors import did_you_mean
 from qcore.settings.config import Config
@@ -41,6 +42,7 @@ class PeriodicTasks:
     """The part of an app that has to do with time: the clock of its zone, periodic tasks."""
 
     conf: Config
+    namespace: str | None
     #: periodic tasks that were added before the settings were read
     _declared_early: tuple[tuple[str, dict[str, Any], bool], ...] = ()
 
@@ -100,6 +102,11 @@ class PeriodicTasks:
         if key in entries and not is_named:
             log.warning("the periodic task %s replaces another one; give each a name to keep both", key)
         self.conf["beat_schedule"] = {**entries, key: entry}
+
+    def _settings_otherwise(self) -> Mapping[str, Any] | None:
+        """The settings of an app that names no source: of the module in CELERY_CONFIG_MODULE."""
+        name = os.environ.get(CONFIG_MODULE)
+        return settings_of(name, self.namespace, silent=False) if name else None
 
     def _after_configure(self) -> None:
         """Called when the first setting is read."""

@@ -58,6 +58,10 @@ class QueueTable:
         name = self.name_of(name)
         return self._named.get(name) or self._missing.get(name) or self._new(name)
 
+    def keep(self, found: QueueDefinition) -> None:
+        """Have a queue defined like this, unless task_queues defines it."""
+        self._missing[found.name] = found
+
     def required(self, name: str) -> QueueDefinition:
         """The same; raises QueueNotFound for a queue that may not be created."""
         if not self._conf.task_create_missing_queues:

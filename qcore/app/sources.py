@@ -14,6 +14,9 @@ from qcore.base import provided
 from qcore.errors import ConfigError
 from qcore.settings.config import Config, settings_in
 
+#: the environment variable that names the module of an app's settings
+CONFIG_MODULE = "CELERY_CONFIG_MODULE"
+
 
 def settings_of(source: Any, namespace: str | None, silent: bool) -> Mapping[str, Any]:
     """The settings of an object, or of the one that a dotted name means (`pkg.module`, `pkg.module:name`,
@@ -82,6 +85,25 @@ def _installed_apps() -> list[str]:
     from django.apps import apps
 
     return [config.name for config in apps.get_app_configs()]
+
+
+def load_modules(app: Any, names: Iterable[str], reload: bool) -> None:
+    """Import modules; reload: those that are loaded are imported again, and define their tasks anew. Raises
+    what they raise; the tasks of a module that does not load stay as they were."""
+    for name in names:
+        found = sys.modules.get(name)
+        if found is None:
+            importlib.import_module(name)
+        elif reload:
+            before = {key: task for key, task in app.tasks.items() if task.__module__ == name}
+            for key in before:
+                app.tasks.unregister(key)
+            try:
+                importlib.reload(found)
+            except BaseException:
+                app.tasks.update(before)
+                raise
+    app.tasks.complete()
 
 
 def traced(conf: Config) -> Config:

@@ -8,10 +8,12 @@ import platform
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC
 from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -21,9 +23,8 @@ from qcore.app.sources import imported
 from qcore.base.times import new_id
 from qcore.celery.own import AppPickler
 from qcore.celery.views import views
-from qcore.settings.config import canonical
-from qcore.settings.table import TABLE
-from qcore.settings.values import checked
+from qcore.errors import ConfigError
+from qcore.settings.config import assigned, settings_in
 from qcore.signals import Signal
 from qcore.tasks.request import current_request, current_task
 
@@ -39,6 +40,8 @@ log = logging.getLogger("qcore.app")
 
 #: parts of an app whose classes can be replaced
 PARTS = ("amqp", "control", "events", "loader", "log")
+#: short names of loader classes
+LOADERS = {"app": "celery.loaders.app:AppLoader", "default": "celery.loaders.default:Loader"}
 
 
 class Celery(App):
@@ -85,6 +88,8 @@ class Celery(App):
         self.on_after_configure = Signal("app.on_after_configure", "source")
         self.on_after_finalize = Signal("app.on_after_finalize")
         self.on_after_fork = Signal("app.on_after_fork")
+        if loader := os.environ.get("CELERY_LOADER"):  # as a keyword, it is the stronger one
+            self.__dict__.setdefault("loader_cls", loader)
         self.user_options: dict[str, set[Any]] = defaultdict(set)
         self.steps: dict[str, set[Any]] = defaultdict(set)
         super().__init__(main, **options)
@@ -104,13 +109,14 @@ class Celery(App):
     # --- start
 
     def config_from_cmdline(self, argv: Sequence[str], namespace: str = "celery") -> None:
-        """Set options that are written as `worker.concurrency=3`, or `.concurrency=3` for those of
-        `namespace`, as in Celery."""
+        """Set what words like `worker.concurrency=3` say; `.concurrency=3` is a setting of `namespace`."""
         for word in argv:
-            name, _, text = word.partition("=")
-            name = f"{namespace}{name}" if name.startswith(".") else name
-            name = canonical(name.replace(".", "_"))
-            self.conf[name] = checked(TABLE[name], text) if name in TABLE else text
+            name, value = assigned(word, namespace)
+            self.conf[name] = value
+
+    def _settings_otherwise(self) -> Mapping[str, Any] | None:
+        values = self.loader.read_configuration()
+        return None if values is None else settings_in(SimpleNamespace(**values), self.namespace)
 
     def config_from_object(
         self, obj: Any, silent: bool = False, force: bool = False, namespace: str | None = None
@@ -125,6 +131,7 @@ class Celery(App):
         return c
 
     def _after_configure(self) -> None:
+        self.loader.connect()
         if self.backend_cls is not None:
             self.conf.override("result_backend", named(self.backend_cls))
         self.on_configure.send(self)
@@ -208,7 +215,12 @@ class Celery(App):
     def _class(self, name: str) -> Any:
         """The class that the attribute NAME_cls names or is."""
         kind = getattr(self, f"{name}_cls")
-        return self._named_class(kind) if isinstance(kind, str) else kind
+        if not isinstance(kind, str):
+            return kind
+        try:
+            return self._named_class(LOADERS.get(kind, kind) if name == "loader" else kind)
+        except ImportError as exc:
+            raise ConfigError(f"cannot import '{kind}', the {name} of the app: {exc}") from exc
 
     @staticmethod
     def _named_class(name: str) -> Any:
@@ -345,6 +357,17 @@ def _unpickled(kind: type[Celery], pickler: Any, *args: Any) -> Celery:
 def named(kind: str | type) -> str:
     """The place of a class; a text as it is."""
     return kind if isinstance(kind, str) else f"{kind.__module__}:{kind.__qualname__}"
+
+
+def default_app() -> Celery:
+    """The app of CELERY_LOADER and CELERY_CONFIG_MODULE, whose modules may lie in the working directory.
+    Raises ConfigError."""
+    here = str(Path.cwd())
+    if here not in sys.path:  # last, so that a file called json.py does not shadow that of the library
+        sys.path.append(here)
+    app = Celery("default", loader=os.environ.get("CELERY_LOADER") or "default")
+    app.conf.load()
+    return app
 
 
 def place_of(name: str) -> str:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from qcore.app.sources import CONFIG_MODULE
+from qcore.errors import ConfigError
+from qcore.signals import task_postrun, task_prerun, worker_init, worker_process_init, worker_shutdown
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -16,7 +21,8 @@ if TYPE_CHECKING:
 
 
 class BaseLoader:
-    """The hooks on_… are called by subclasses only: qcore's workers send the signals of the same names."""
+    """What reads the settings of an app and imports its modules. A subclass may replace read_configuration()
+    and the hooks on_…, which are called in workers; those that it leaves as they are cost nothing."""
 
     builtin_modules: frozenset[str] = frozenset()
     worker_initialized = False
@@ -66,6 +72,49 @@ class BaseLoader:
         self.app.config_from_object(obj, silent=silent, force=True)
         return True
 
+    def read_configuration(self, env: str = CONFIG_MODULE) -> Any:
+        """The settings of an app that names no source, a mapping; None: there are none."""
+        name = os.environ.get(env)
+        return self._imported(name) if name else None
+
+    def _imported(self, name: str) -> dict[str, Any]:
+        try:
+            return dict(vars(self.import_from_cwd(name)))
+        except ImportError as exc:
+            raise ConfigError(f"cannot import the configuration '{name}': {exc}") from exc
+
+    def connect(self) -> None:
+        """Have the hooks that a subclass replaces called, once for each."""
+        calls = (
+            (worker_init, self.on_worker_init, self._worker_init),
+            (worker_process_init, self.on_worker_process_init, self._worker_process_init),
+            (worker_shutdown, self.on_worker_shutdown, self._worker_shutdown),
+            (task_prerun, self.on_task_init, self._task_init),
+            (task_postrun, self.on_process_cleanup, self._process_cleanup),
+        )
+        for signal, hook, receiver in calls:
+            if getattr(hook, "__func__", None) is not getattr(BaseLoader, hook.__name__):
+                signal.connect(receiver)
+
+    def _worker_init(self, sender: Any, **_: Any) -> None:
+        if sender.app is self.app:
+            self.init_worker()
+
+    def _worker_process_init(self, **_: Any) -> None:
+        self.on_worker_process_init()
+
+    def _worker_shutdown(self, sender: Any, **_: Any) -> None:
+        if sender.app is self.app:
+            self.on_worker_shutdown()
+
+    def _task_init(self, sender: Any, task_id: str, **_: Any) -> None:
+        if sender.app is self.app:
+            self.on_task_init(task_id, sender)
+
+    def _process_cleanup(self, sender: Any, **_: Any) -> None:
+        if sender.app is self.app:
+            self.on_process_cleanup()
+
     def init_worker(self) -> None:
         if not self.worker_initialized:
             self.worker_initialized = True
@@ -80,6 +129,20 @@ class BaseLoader:
 
 
 class AppLoader(BaseLoader): ...
+
+
+class Loader(BaseLoader):
+    """The loader of an app that nobody made: it reads celeryconfig.py too."""
+
+    def read_configuration(self, env: str = CONFIG_MODULE, fail_silently: bool = True) -> Any:
+        name = os.environ.get(env)
+        try:
+            return self._imported(name or "celeryconfig")
+        except ConfigError as exc:
+            missing = isinstance(exc.__cause__, ModuleNotFoundError) and exc.__cause__.name == "celeryconfig"
+            if name or not (fail_silently and missing):
+                raise
+            return {}
 
 
 def import_from_cwd(module: str, imp: Callable[..., Any] | None = None, package: str | None = None) -> Any:

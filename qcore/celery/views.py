@@ -104,7 +104,7 @@ celery.exceptions qcore.celery.texts reraise
 celery.exceptions kombu.exceptions OperationalError
 celery.loaders.app qcore.celery.loaders AppLoader
 celery.loaders.base qcore.celery.loaders BaseLoader
-celery.loaders.default qcore.celery.loaders Loader=AppLoader
+celery.loaders.default qcore.celery.loaders Loader
 celery.execute qcore.celery.proxies send_task
 celery.log qcore.celery.proxies get_default_logger redirect_stdouts_to_logger setup_logging_subsystem
 celery.messaging qcore.celery.proxies TaskConsumer establish_connection get_consumer_set

@@ -194,7 +194,10 @@ class Run:
         outcome.text = task_wire.short_repr(value, task.resultrepr_maxsize)
         hooks = type(task)
         if hooks.on_success is not Task.on_success:
-            task.on_success(value, message.id, args, kwargs)
+            if self.tools.eager:
+                task.on_success(value, message.id, args, kwargs)
+            else:  # as in Celery, it does not change how the task ended
+                _quietly(task.on_success, value, message.id, args, kwargs)
         if hooks.after_return is not Task.after_return:
             _quietly(task.after_return, result_wire.SUCCESS, value, message.id, args, kwargs, None)
         self.end = result_wire.SUCCESS, value

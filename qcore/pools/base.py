@@ -73,6 +73,8 @@ class Pool(ABC):
 
     def __init__(self, setup: PoolSetup) -> None:
         self.setup = setup
+        #: what new processes load when they start, and whether again
+        self.modules: dict[str, bool] = {}
         self.pace = RuntimeEstimate(setup.strict_prefetch)
 
     @abstractmethod

@@ -250,6 +250,7 @@ class CeleryPool(InProcessPool):
             raise ValueError(f"the pool class {self.kind.__name__} has no {verb}()")
         getattr(self.inner, verb)(abs(change))
         self._size += change
+        self.inner.maintain_pool()
 
     def restart(self) -> None:
         if overrides(self.kind, "restart"):

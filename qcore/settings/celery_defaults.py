@@ -11,8 +11,7 @@ _NONE = (
     "beat_remote_control_max_tick_age cassandra_bundle_path redis_max_connections "
     "result_failure_expires result_persistent worker_agent worker_eta_task_limit "
     "worker_state_db worker_timer redis_backend_health_check_interval "
-    "redis_backend_credential_provider worker_executable beat_executable events_logfile "
-    "events_pidfile events_uid events_gid events_umask events_executable "
+    "redis_backend_credential_provider "
 ).split()
 
 DEFAULTS: dict[str, Any] = {
@@ -42,7 +41,6 @@ DEFAULTS: dict[str, Any] = {
     "worker_consumer": "celery.worker.consumer:Consumer",
     "worker_lost_wait": 10.0,
     "worker_pool_putlocks": True,
-    "worker_pool_restarts": False,
     "worker_pool_start_method": "fork",
     "worker_proc_alive_timeout": 4.0,
     "worker_enable_prefetch_count_reduction": True,

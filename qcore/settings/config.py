@@ -8,12 +8,15 @@ true here, and the broker is the embedded SQLite one.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from functools import cache, partial
+from types import ModuleType
 from typing import Any
 
 from qcore.errors import ConfigError, UnknownName, keep_secret
@@ -40,8 +43,10 @@ class Config(ChainMembers):
         values: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
         after_load: Callable[[], None] | None = None,
+        otherwise: Callable[[], Mapping[str, Any] | None] | None = None,
     ) -> None:
-        """after_load: called once, when the first setting is read."""
+        """after_load: called once, when the first setting is read. otherwise: the settings of a Config that
+        has no source by then."""
         variables = os.environ if environ is None else environ
         pinned = {
             setting.name: _noted(
@@ -65,6 +70,7 @@ class Config(ChainMembers):
             "_prepare": None,
         }
         self.__dict__.update(own, _pinned=pinned, _lock=threading.RLock(), _after_load=after_load)
+        self.__dict__["_otherwise"] = otherwise
         if values:
             self.update(values)
 
@@ -85,12 +91,14 @@ class Config(ChainMembers):
     _prepare: Callable[[Any], Any] | None
     _lock: threading.RLock
     _after_load: Callable[[], None] | None
+    _otherwise: Callable[[], Mapping[str, Any] | None] | None
 
     # --- sources
 
     def add_source(self, source: Callable[[], Mapping[str, Any]]) -> None:
         """Have a source read when a setting is read; what it raises is raised there, each time."""
         self._sources.append(source)
+        self.__dict__["_otherwise"] = None
         self._drop_kept()
 
     def add_defaults(self, d: Mapping[str, Any]) -> None:
@@ -109,6 +117,9 @@ class Config(ChainMembers):
         with self._lock:
             is_first = not self._read
             self.__dict__["_read"] = True
+            if self._otherwise is not None:
+                otherwise = self._otherwise
+                self.add_source(lambda: otherwise() or {})
             if is_first and self._prepare is not None and not self._sources:
                 self._sources.append(dict)
             while self._sources:
@@ -356,6 +367,37 @@ def _warn_once(name: str) -> None:
     )
 
 
+#: `(json)[1, 2]`: the type that a setting's text on a command line has
+_CASTS: Mapping[str, Callable[[str], Any]] = {
+    "string": str,
+    "int": int,
+    "float": float,
+    "any": str,
+    "bool": lambda text: text.strip().lower() in ("1", "true", "yes", "on", "t", "y"),
+    **dict.fromkeys(("json", "dict", "tuple", "list"), json.loads),
+}
+
+
+def assigned(word: str, namespace: str) -> tuple[str, Any]:
+    """The setting and the value of a word of a command line, `broker.pool_limit=3`: `.concurrency=3` and
+    `_concurrency=3` are of `namespace`; `(list)[1, 2]` names a type. Raises ConfigError and UnknownName."""
+    name, equals, text = word.partition("=")
+    name = name.lower().replace(".", "_")
+    if not equals or not name:
+        raise ConfigError(f"'{word}' is no setting; write it like broker.pool_limit=3")
+    name = canonical(f"{namespace}{name}" if name[0] == "_" else name, keep=False)
+    cast = re.match(r"\((\w+)\)", text)
+    if cast is None:
+        return name, checked(TABLE[name], text) if name in TABLE else text
+    if cast[1] not in _CASTS:
+        raise ConfigError(f"'{word}': there is no type '{cast[1]}'; known: {', '.join(_CASTS)}")
+    try:
+        value = _CASTS[cast[1]](text[cast.end() :])
+    except ValueError as exc:
+        raise ConfigError(f"'{word}' is no {cast[1]}: {exc}") from exc
+    return name, checked(TABLE[name], value) if name in TABLE else value
+
+
 def settings_in(source: Any, namespace: str | None = None) -> Mapping[str, Any]:
     """The settings of a mapping, a module or an object. namespace: only names that start with it and '_'.
 
@@ -376,7 +418,7 @@ def settings_in(source: Any, namespace: str | None = None) -> Mapping[str, Any]:
     found.others = {}
     for name in names:
         if _may_be_setting(name):
-            if not callable(value := value_of(name)):
+            if not callable(value := value_of(name)) and not isinstance(value, ModuleType):
                 found[name] = value
         elif name[0] != "_":
             found.others[name] = partial(value_of, name)  # a property may warn or raise
@@ -390,7 +432,10 @@ class OfModule(dict[str, Any]):
 
 
 def _may_be_setting(name: str) -> bool:
-    """Whether a name in a module is a setting. A single word is too likely to mean something else."""
+    """Whether a name in a module is a setting. A single word is, if it is one of Celery's three, in lower
+    case: any other is too likely to mean something else."""
+    if name in ("timezone", "imports", "include"):
+        return True
     if name.startswith("_") or "_" not in name.strip("_"):
         return False
     try:

@@ -20,9 +20,7 @@ MOST_LINES = 5
 
 _CLASSES = "only for backend classes of other packages and of Celery"
 _CHORDS = "only for chords that are not counted by members: celery.chord_unlock, and dynamodb and gs results"
-_NO_DAEMON = "`qctl events` has no background process; start it with a supervisor such as systemd"
 _UNREAD = "no class of Celery reads it either"
-_PYTHON = "start the command with the required Python: `PYTHON -m qctl`"
 _EXCHANGE = "results have no exchange of their own; Celery's backend amqp, long removed, had one"
 _QUEUE_KIND = "queues of {} are exclusive to their connection and end with it"
 
@@ -67,17 +65,13 @@ NO_EFFECT: dict[str, str] = {
     ),
     "worker_enable_soft_shutdown_on_idle": "delayed tasks wait in the broker; an idle worker has none",
     "worker_eta_task_limit": "delayed tasks wait in the broker, not in the worker's memory",
-    "worker_executable": _PYTHON,
-    "beat_executable": _PYTHON,
     "worker_lost_wait": "a process that ended is noticed at once",
     "worker_pool_putlocks": "a task is given to a process only when it is free",
-    "worker_pool_restarts": "the control request pool_restart is always allowed",
     "worker_pool_start_method": "processes are always forked, from one without threads or connections",
     "worker_proc_alive_timeout": "a new process gets its first task when it is ready",
     "worker_state_db": "the broker stores revoked ids, for all workers",
     "worker_timer": "the worker waits for the next event or due time itself",
     "worker_timer_precision": "the worker waits for the next event or due time itself",
-    **{f"events_{what}": _NO_DAEMON for what in ("logfile", "pidfile", "uid", "gid", "umask", "executable")},
     "azureblockblob_retry_initial_backoff_sec": _UNREAD,
     "azureblockblob_retry_increment_base": _UNREAD,
     "azureblockblob_retry_max_attempts": _UNREAD,

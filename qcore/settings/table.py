@@ -258,9 +258,14 @@ TABLE: dict[str, Setting] = {
         Setting("worker_task_log_datefmt", OPT_TEXT, None, "the same, of task loggers"),
         *(
             Setting(f"{program}_{name}", (str, int, type(None)), None, f"{option} of `qctl {program}`")
-            for program in ("worker", "beat")
+            for program in ("worker", "beat", "events")
             for name, option in _DAEMON.items()
         ),
+        *(
+            Setting(f"{program}_executable", OPT_TEXT, None, f"--executable of `qctl {program}`")
+            for program in ("worker", "beat", "events")
+        ),
+        Setting("worker_pool_restarts", (bool,), False, "allow `pool_restart` to import and reload modules"),
         Setting(
             "worker_log_color", (bool, type(None)), None, "colours in the log; default: only on a terminal"
         ),

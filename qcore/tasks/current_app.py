@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from typing import Any
 
 from qcore.base import provided
@@ -11,6 +12,8 @@ from qcore.errors import ConfigError
 
 #: an environment variable of Celery's: with it the use of an app that nobody made is an error
 TRACE = "CELERY_TRACE_APP"
+#: further ones, read when this module is imported: any use of the current app is an error, or is printed
+STRICT, WARN = (bool(os.environ.get(name)) for name in ("C_STRICT_APP", "C_WARN_APP"))
 
 _current: Any = None
 
@@ -23,7 +26,13 @@ def set_current(app: Any) -> None:
 
 def current_app() -> Any:
     """The App that was created or set as current last; if none, a default one with the embedded broker, or,
-    with CELERY_TRACE_APP in the environment, ConfigError with the place of the call."""
+    with CELERY_TRACE_APP in the environment, ConfigError with the place of the call. With C_STRICT_APP every
+    call raises RuntimeError; with C_WARN_APP every call prints its stack."""
+    if STRICT:
+        raise RuntimeError(f"{_caller()} uses the current app (C_STRICT_APP is set)")
+    if WARN:
+        print("-- USES CURRENT_APP", file=sys.stderr)
+        traceback.print_stack(file=sys.stderr)
     if _current is None:
         if os.environ.get(TRACE):
             raise ConfigError(f"{_caller()} uses the current app, and there is none ({TRACE} is set)")

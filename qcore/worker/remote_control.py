@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
 
+from qcore.app.sources import load_modules
 from qcore.base.times import epoch_of, iso, per_second
 from qcore.brokers.base import Broker
-from qcore.brokers.contract.queues import Binding
+from qcore.brokers.contract.queues import Binding, QueueDefinition
 from qcore.brokers.contract.records import Delivery
 from qcore.errors import ConfigError, Malformed, Unsupported
 from qcore.events.sender import EventSender
@@ -282,8 +283,22 @@ class RemoteControl:
         self._queues = queues = list(dict.fromkeys(queues))
         self.loop.call_soon(lambda: self.loop.set_queues(queues))
 
-    def pool_restart(self) -> None:
-        self.loop.call_soon(self.pool.restart)
+    def pool_restart(self, modules: list[str] | None = None, reload: bool = False) -> None:
+        """modules, reload: as of load_modules(). Raises ValueError when that fails or is not allowed."""
+        names = [*self.app.conf.imports, *self.app.conf.include] if reload and modules is None else modules
+        if (names or reload) and not self.app.conf.worker_pool_restarts:
+            raise ValueError("Pool restarts not enabled: set worker_pool_restarts to load modules")
+        try:
+            load_modules(self.app, names or (), reload)
+        except Exception as exc:  # of the user's modules
+            log.exception("a module was not loaded; the pool is not restarted")
+            raise ValueError(f"a module was not loaded: {type(exc).__name__}: {exc}") from exc
+
+        def restart() -> None:
+            self.pool.modules.update(dict.fromkeys(names or (), reload))
+            self.pool.restart()
+
+        self.loop.call_soon(restart)
 
     def pool_grow(self, n: int) -> None:
         self._resize("grow", n, n)
@@ -327,10 +342,12 @@ class RemoteControl:
         """binding: exchange, its type and the routing key; None to consume the queue without a binding.
         Raises ValueError where the broker cannot bind."""
         if binding is not None:
+            wanted = Binding(*binding)
             try:
-                self.app.broker.bind(queue, Binding(*binding))
+                self.app.broker.bind(queue, wanted)
             except (Unsupported, ConfigError) as exc:
                 raise ValueError(str(exc)) from None
+            self.app.queue_table.keep(QueueDefinition(queue, wanted, (wanted,), {}))
         if queue in self._queues:
             return f"already consuming from '{queue}'"
         self._consume([*self._queues, queue])

@@ -49,7 +49,13 @@ from qcore.version import __version__
 from qcore.worker.loop import Loop
 from qcore.worker.outage import reach
 from qcore.worker.process import log_setup, task_logs
-from qcore.worker.process.options import check_serializers, concurrency_of, node_name, queue_names
+from qcore.worker.process.options import (
+    check_serializers,
+    concurrency_of,
+    debug_on_signal,
+    node_name,
+    queue_names,
+)
 from qcore.worker.process.pidfile import PidFile
 from qcore.worker.remote_control import RemoteControl, note
 from qcore.worker.services.autoscale import Autoscaler, bounds, keepalive_s
@@ -257,7 +263,7 @@ class Worker:
                 consumer,
                 self.pool,
                 app.results,
-                self._ports.reporter(self.events, TaskSignals(self.node, self)),
+                self._ports.reporter(self.events, TaskSignals(self.node, lambda: self._made_steps.consumer)),
                 rules,
                 chords,
                 self._drain_timeout_s,
@@ -295,7 +301,8 @@ class Worker:
                     self._start(name, service, is_own=name in own)
                     started.append(service)
                 self._say_ready()
-                worker_ready.send(self)
+                if worker_ready.receivers:
+                    worker_ready.send(self._made_steps.consumer)
                 self.loop.run()
             except PoolBroken as exc:
                 log.critical("%s; %d running task(s) returned to their queues", exc, self.loop.returned)
@@ -373,6 +380,7 @@ class Worker:
         if self.redirects_output:
             log_setup.redirect_output(self.app.conf)
         if self._pool_kind.sends_process_signals:
+            debug_on_signal()
             worker_process_init.send(self.node)
 
     def _say_ready(self) -> None:
@@ -411,6 +419,7 @@ class Worker:
         signal.signal(signal.SIGINT, self._on_interrupt)
         signal.signal(signal.SIGQUIT, self._on_quit)
         signal.signal(signal.SIGHUP, self._on_term)
+        debug_on_signal()
         # Python runs a handler only between bytecodes; the byte wakes a sleeping select.
         self.loop.install_wakeup_fd()
 

@@ -40,6 +40,8 @@ class Session:
         self.options = Globals()
         #: True for long-running commands: they use the app's own connection time-out
         self.patient = False
+        #: True when a program runs the command with its app (`App.worker_main`)
+        self.is_embedded = False
         #: called with the app when it has been loaded
         self.after_load: Callable[[App], None] | None = None
         #: the words of the command line
@@ -136,6 +138,13 @@ class Session:
             # A module's prints must not mix into the answer. Under a lock, since stdout is shared by threads.
             with _LOADING, redirect_stdout(sys.stderr):
                 app = find_app(self.options.app)
+        elif _configured():
+            from qcore.celery.app import default_app
+            from qcore.celery.install import install
+
+            install()
+            with _LOADING, redirect_stdout(sys.stderr):
+                app = default_app()
         else:
             from qcore.app.app import App
 
@@ -159,8 +168,8 @@ class Session:
         return self.app.broker
 
     def needs_app(self, what: str) -> None:
-        """Raises CommandError without -A."""
-        if not self.options.app:
+        """Raises CommandError without -A, unless --config or --loader make an app."""
+        if not self.options.app and not _configured():
             raise exit_codes.CommandError(
                 exit_codes.USAGE,
                 f"{what} needs an app: give -A module",
@@ -173,6 +182,11 @@ class Session:
         if app is not None:
             app.close()
         sys.stdout.flush()
+
+
+def _configured() -> bool:
+    """Whether a configuration module or a loader is named, which make an app without -A, as in Celery."""
+    return any(os.environ.get(name) for name in ("CELERY_CONFIG_MODULE", "CELERY_LOADER"))
 
 
 def _enter(workdir: str) -> None:

@@ -13,9 +13,8 @@ from qctl import exit_codes
 from qctl.cli.command import CliCommand
 from qctl.cli.session import current
 from qctl.cli.types import OneOf, Span
-from qctl.cli.unlike_celery import refused
 from qctl.commands.worker.command import LEVELS
-from qctl.commands.worker.detach import Identity, from_settings, to_background
+from qctl.commands.worker.detach import Identity, from_settings, run_with, to_background
 
 
 @click.command(
@@ -24,7 +23,7 @@ from qctl.commands.worker.detach import Identity, from_settings, to_background
     watches=False,
     groups={
         "Schedule": ("scheduler", "schedule_filename", "max_interval"),
-        "Process": ("loglevel", "logfile", "detach", "pidfile", "uid", "gid", "umask"),
+        "Process": ("loglevel", "logfile", "detach", "pidfile", "uid", "gid", "umask", "executable"),
     },
     examples=[
         ("qctl -A proj beat", "publish the schedule of proj.py"),
@@ -59,7 +58,7 @@ from qctl.commands.worker.detach import Identity, from_settings, to_background
     default=None,
     help="No effect: a scheduler answers no requests; use `qctl schedule`.",
 )
-@refused("--executable", why="start it with that Python: `PYTHON -m qctl beat`")
+@click.option("--executable", metavar="PYTHON", help="Run the scheduler with this Python.")
 def command(
     scheduler: str | None,
     schedule_filename: str | None,
@@ -73,6 +72,7 @@ def command(
     umask: str | None,
     hostname: str | None,
     enable_remote_control: bool | None,
+    executable: str | None,
 ) -> int:
     """Publish the schedule of the app.
 
@@ -80,6 +80,8 @@ def command(
     one of them delays nothing. A scheduler class of the project (-S) runs as under Celery: once.
     """
     session = current()
+    if executable is not None:
+        run_with(executable, session)
     session.needs_app("the schedule")
     session.patient = True
     app = session.app
@@ -89,6 +91,8 @@ def command(
             f"'{session.options.app}' is a Celery app; its schedule needs `celery beat`",
             "to publish it here, unset QCTL_CELERY: `import celery` is then qcore's",
         )
+    if executable is None and app.conf.beat_executable:
+        run_with(app.conf.beat_executable, session)
     named = {"logfile": logfile, "pidfile": pidfile, "uid": uid, "gid": gid, "umask": umask}
     settled = from_settings(app.conf, "beat", named)
     logfile, pidfile = settled["logfile"], settled["pidfile"]

@@ -27,10 +27,12 @@ from qctl.cli.unlike_celery import refused
 @click.option("-B", "--bpython", is_flag=True, help="Use bpython; an error if it is not installed.")
 @click.option("-P", "--python", "plain", is_flag=True, help="Python's own.")
 @click.option("-T", "--without-tasks", is_flag=True, help="Define only the app, not its tasks by name.")
-@refused("--gevent", why="import gevent.monkey and patch in the shell itself", is_flag=True)
+@click.option("--gevent", is_flag=True, help="Patch the standard library for gevent first.")
 @refused("--eventlet", why="there is no eventlet pool", is_flag=True)
 @click.option("--no-exec", is_flag=True, help="Start nothing; list the names.")
-def command(ipython: bool, bpython: bool, plain: bool, without_tasks: bool, no_exec: bool) -> int:
+def command(
+    ipython: bool, bpython: bool, plain: bool, without_tasks: bool, gevent: bool, no_exec: bool
+) -> int:
     """Start Python with the app and its tasks loaded.
 
     It runs no tasks from the broker. Of the installed shells it takes IPython, then bpython, then
@@ -38,6 +40,10 @@ def command(ipython: bool, bpython: bool, plain: bool, without_tasks: bool, no_e
     """
     session = current()
     session.needs_app("a shell")
+    if gevent:
+        from qcore.pools.gevent.patch import patch
+
+        patch()  # before the app is imported
     app = session.app
     app.import_modules()
     names = _names(app, not without_tasks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from qctl import exit_codes
 from qctl.main import main
 from tests.parity.reference import pair
+from tests.qctl.cli.test_command_line import qctl
 
 NODES = ["w1@a", "w2@a"]
 CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
@@ -119,6 +121,22 @@ def test_a_variable_is_an_option_of_a_command(
     monkeypatch.setenv("CELERY_INSPECT_PING_TIMEOUT", "0.1")
     assert main(["-b", "memory://", "inspect", "ping"]) != exit_codes.OK
     assert "nobody@x" in capsys.readouterr().err
+
+
+def test_a_variable_is_an_option_of_all_commands(tmp_path: Path) -> None:
+    (tmp_path / "named_by_variable.py").write_text("from celery import Celery\napp = Celery('named')\n")
+    url = f"sqlite:///{tmp_path}/named.db"
+    before = (
+        f"CELERY_{name}" for name in ("BROKER", "WORKDIR", "QUIET", "NO_COLOR", "APP", "RESULT_BACKEND")
+    )
+    values = (url, str(tmp_path), "1", "1", "named_by_variable", "cache+memory://")
+
+    done = qctl("report", **dict(zip(before, values, strict=True)))
+    loud = qctl("report", "-b", "memory://", "--workdir", str(tmp_path), "-A", "named_by_variable")
+
+    assert done.returncode == loud.returncode == exit_codes.OK, done.stderr
+    assert url in done.stdout and "cache+memory" in done.stdout
+    assert "memory://" in loud.stdout
 
 
 def test_a_variable_names_the_app(

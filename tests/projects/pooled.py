@@ -6,12 +6,14 @@ It runs on Celery's worker and on qcore's: `-P tests.projects.pooled:Threads`.
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
 from celery.concurrency.base import BasePool, apply_target
+from celery.exceptions import SoftTimeLimitExceeded
 
 app = Celery("pooled", broker=os.environ["BROKER"])
 app.conf.update(result_backend=os.environ["BROKER"], worker_prefetch_multiplier=1)
@@ -28,6 +30,19 @@ class Threads(BasePool):
     def on_start(self) -> None:
         note(f"on_start {self.limit} {self.app.main}")
         self.executor = ThreadPoolExecutor(self.limit)
+
+    def did_start_ok(self) -> bool:
+        note("did_start_ok")
+        return os.environ.get("STARTS") != "no"
+
+    def on_soft_timeout(self, job: Any) -> None:
+        note("on_soft_timeout")
+
+    def on_hard_timeout(self, job: Any) -> None:
+        note("on_hard_timeout")
+
+    def maintain_pool(self, *args: Any, **kwargs: Any) -> None:
+        note("maintain_pool")
 
     def on_close(self) -> None:
         note("on_close")
@@ -53,6 +68,17 @@ class Threads(BasePool):
         return self.executor.submit(apply_target, target, args, kwargs, callback, accept_callback)
 
 
+class Growing(Threads):
+    """One whose number of threads changes."""
+
+    def grow(self, n: int) -> None:
+        self.limit += n
+        self.executor._max_workers = self.limit
+
+    def shrink(self, n: int) -> None:
+        self.limit -= n
+
+
 @app.task(name="pooled.add")
 def add(x: int, y: int) -> int:
     return x + y
@@ -61,3 +87,13 @@ def add(x: int, y: int) -> int:
 @app.task(name="pooled.fails")
 def fails() -> None:
     raise ValueError("as it should")
+
+
+@app.task(name="pooled.late", soft_time_limit=0.1, time_limit=30)
+def late() -> int:
+    try:
+        for _ in range(30):
+            time.sleep(0.02)
+    except SoftTimeLimitExceeded:
+        return 1
+    return 1

@@ -22,8 +22,8 @@ NAMES = [
     *("celeryd_init", "celeryd_after_setup", "import_modules", "worker_init", "worker_ready"),
     *("worker_process_init", "worker_process_shutdown", "worker_shutting_down", "worker_shutdown"),
     *("task_received", "task_prerun", "task_postrun", "task_success", "task_failure", "task_retry"),
-    *("task_revoked", "task_unknown", "after_setup_logger", "after_setup_task_logger"),
-    *("before_task_publish", "after_task_publish"),
+    *("task_revoked", "task_unknown", "task_rejected", "after_setup_logger", "after_setup_task_logger"),
+    *("before_task_publish", "after_task_publish", "task_sent", "task_internal_error"),
 ]
 
 
@@ -33,11 +33,25 @@ def shown(name: str, value: Any) -> str:
         return repr(list(value)) if name == "args" else repr(value)
     if name in ("retval", "exception", "reason"):
         return type(value).__name__ if isinstance(value, BaseException) else repr(value)
+    if name in ("task", "taskset"):
+        return repr(value) if isinstance(value, str | None) else "."
     if name == "einfo":
         return f"{value.type.__name__} {isinstance(value.traceback, str)}" if value is not None else "None"
     if name == "request":
         return f"{value.id}"
+    if name == "message":
+        return of_message(value)
     return "."
+
+
+def of_message(message: Any) -> str:
+    """What handlers read of a message of kombu's."""
+    info = {key: message.delivery_info[key] for key in ("exchange", "routing_key")}
+    kinds = message.content_type, message.content_encoding, bool(message.acknowledged)
+    properties = {key: message.properties.get(key) for key in ("correlation_id", "priority", "delivery_mode")}
+    headers = {key: message.headers.get(key) for key in ("id", "task", "retries", "lang")}
+    sizes = len(message.body) > 0, len(message.payload), message.delivery_tag is not None
+    return f"{info} {kinds} {properties} {headers} {sorted(message.headers)} {sizes}"
 
 
 def note(signal: Any, sender: Any, **arguments: Any) -> None:
@@ -47,11 +61,16 @@ def note(signal: Any, sender: Any, **arguments: Any) -> None:
         who = "node"
     if not isinstance(who, str):
         who = "object"
+    if name in ("worker_ready", "task_received", "task_unknown", "task_rejected"):
+        parts = [hasattr(sender, part) for part in ("controller", "pool", "timer", "blueprint", "steps")]
+        who = f"{sender.hostname} {sender.app.main} {parts}"
     where = "worker" if os.getpid() == MAIN else "child"
     skipped = ("pid", "runtime", "signal", "signum", "options")
+    if name == "task_received":
+        arguments["message"] = arguments["request"].message
     words = [f"{k}={shown(k, v)}" for k, v in sorted(arguments.items()) if k not in skipped]
     with open(os.environ["SIGNALLED_TO"], "a") as out:
-        out.write(f"{where} {name} {who if 'task' in name or who == 'node' else ''} {' '.join(words)}\n")
+        out.write(f"{where} {name} {who if 'task' in name or who[0] in 'nw' else ''} {' '.join(words)}\n")
 
 
 if os.environ.get("SIGNALLED_TO"):
@@ -87,3 +106,13 @@ def ignored() -> None:
 @app.task(name="signalled.tailed")
 def tailed() -> int:
     return 1
+
+
+class Proud(app.Task):  # type: ignore[misc]
+    def on_success(self, *args: Any) -> None:
+        raise LookupError("on_success")
+
+
+@app.task(name="signalled.proud", base=Proud)
+def proud() -> int:
+    return 3

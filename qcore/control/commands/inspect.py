@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
+import tempfile
+from collections import deque
 from typing import Any
 
 from msgspec import to_builtins
 
 from qcore.base.process_facts import resident_kib
-from qcore.control.commands.base import MOST_IDS, Arg, Ids, Name, WorkerView, command, described, of_users
+from qcore.control.commands.base import (
+    MOST_IDS,
+    Arg,
+    Ids,
+    Name,
+    Slots,
+    WorkerView,
+    command,
+    described,
+    of_users,
+)
 from qcore.settings.config import masked
 
 
@@ -25,28 +39,29 @@ def active(worker: WorkerView, safe: bool = False, **_: Any) -> Any:
 def active_queues(worker: WorkerView, **_: Any) -> Any:
     """Queues that the worker consumes."""
     pauses = {pause.queue: pause for pause in worker.app.broker.administration.pauses()}
+    queues = [(name, worker.app.queue_table.definition(name)) for name in worker.queues()]
     return [
         {
             "name": name,
             "exchange": {
-                "name": name,
-                "type": "direct",
-                "arguments": None,
-                "durable": True,
+                "name": found.own.exchange,
+                "type": found.own.kind,
+                "arguments": found.own.arguments,
+                "durable": found.own.durable,
                 "passive": False,
-                "auto_delete": False,
+                "auto_delete": found.own.auto_delete,
                 "delivery_mode": None,
                 "no_declare": False,
             },
-            "routing_key": name,
-            "queue_arguments": None,
+            "routing_key": found.own.routing_key,
+            "queue_arguments": found.arguments or None,
             "binding_arguments": None,
             "consumer_arguments": None,
-            "durable": True,
-            "exclusive": False,
-            "auto_delete": False,
+            "durable": found.durable,
+            "exclusive": found.exclusive,
+            "auto_delete": found.auto_delete,
             "no_ack": False,
-            "alias": None,
+            "alias": found.alias or None,
             "bindings": [],
             "no_declare": None,
             "expires": None,
@@ -57,7 +72,7 @@ def active_queues(worker: WorkerView, **_: Any) -> Any:
             "paused": name in pauses,
             "pause": to_builtins(pauses[name]) if name in pauses else None,
         }
-        for name in worker.queues()
+        for name, found in queues
     ]
 
 
@@ -107,7 +122,69 @@ def hello(
 @command("memsample", kind="inspect")
 def memsample(worker: WorkerView, **_: Any) -> Any:
     """Resident memory of the worker."""
+    sample = _resident()
+    _samples.append(sample)
+    return sample
+
+
+#: what the last requests of `memsample` told, until memdump prints them
+_samples: deque[str] = deque(maxlen=10_000)
+
+
+def _resident() -> str:
     return f"{resident_kib(os.getpid()) / 1024:.1f}MB"
+
+
+@command(
+    "memdump",
+    kind="inspect",
+    args=(Arg("samples", int, False, 10, "how many samples to print"),),
+    signature="[n_samples=10]",
+)
+def memdump(worker: WorkerView, samples: Slots = 10, **_: Any) -> Any:
+    """Samples of memsample since the last dump, and the memory after a collection."""
+    found = list(_samples)
+    _samples.clear()
+    chosen = found if len(found) <= samples else found[:: len(found) // samples][:samples]
+    gc.collect()
+    lines = ["- rss (sample):", *(f"-    > {one}," for one in chosen)] if chosen else []
+    return "\n".join([*lines, f"- rss (end): {_resident()}.", ""])
+
+
+@command(
+    "objgraph",
+    kind="inspect",
+    args=(
+        Arg("object_type", str, False, "Request", "a class; Request: tasks held"),
+        Arg("num", int, False, 200, "how many objects at most"),
+        Arg("max_depth", int, False, 10, "how many levels of references"),
+    ),
+    signature="[object_type=Request] [num=200 [max_depth=10]]",
+    scope="operate",
+)
+def objgraph(
+    worker: WorkerView,
+    num: Slots = 200,
+    max_depth: Slots = 10,
+    type: Name = "Request",
+    object_type: Name = "",
+    **_: Any,
+) -> Any:
+    """Draw what refers to the objects of a class, in a file where the worker runs.
+
+    It needs the package objgraph there.
+    """
+    try:
+        graphs = importlib.import_module("objgraph")
+    except ImportError:
+        raise ValueError("the package objgraph is not installed where the worker runs") from None
+    wanted = object_type or type
+    objects = graphs.by_type("InFlight" if wanted == "Request" else wanted)[:num]
+    with tempfile.NamedTemporaryFile(prefix="cobjg", suffix=".png", delete=False) as file:
+        graphs.show_backrefs(
+            objects, max_depth=max_depth, highlight=lambda one: one in objects, filename=file.name
+        )
+    return {"filename": file.name}
 
 
 @command("ping", kind="inspect")

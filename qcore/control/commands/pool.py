@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qcore.control.commands.base import Arg, Slots, WorkerView, command
+from qcore.control.commands.base import Arg, Name, Slots, WorkerView, command
 
 
 @command(
@@ -30,11 +30,15 @@ def autoscale(worker: WorkerView, max: int, min: int, **_: Any) -> Any:
 
 
 @command("pool_restart", kind="control", scope="admin")
-def pool_restart(worker: WorkerView, modules: list[str] | None = None, reload: bool = False, **_: Any) -> Any:
-    """Replace the processes of the pool, each after its task."""
-    if reload or modules:
-        raise ValueError("a running worker does not import or reload modules; restart it")
-    worker.pool_restart()
+def pool_restart(
+    worker: WorkerView, modules: list[Name] | None = None, reload: bool = False, **_: Any
+) -> Any:
+    """Replace the processes of the pool, each after its task.
+
+    modules: import them first, in the worker and in its new processes; reload: import those again that are
+    loaded, without `modules` all that the app imports. Both need the setting worker_pool_restarts.
+    """
+    worker.pool_restart(modules=modules, reload=reload)
     return {"ok": "reload started"}
 
 

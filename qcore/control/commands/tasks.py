@@ -62,7 +62,7 @@ def revoke(
         return {"ok": worker.terminate(task_ids=ids, signal=signal)}
     held = {task_id: state for task_id, (state, _) in where(worker, set(ids)).items()}
     worker.revoke(task_ids=ids)
-    return {"ok": f"tasks {', '.join(ids)} flagged as revoked", "held": held}
+    return {"ok": f"tasks {set(ids)} flagged as revoked", "held": held}
 
 
 @command(

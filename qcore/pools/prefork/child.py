@@ -7,13 +7,17 @@ need no message; and which range of jobs the parent took back.
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
+from typing import Any
 
+from qcore.app.sources import load_modules
 from qcore.base.crashpoints import crashpoint
 from qcore.errors import SoftTimeLimitExceeded
 from qcore.execution.run import RunContext, run
@@ -23,6 +27,8 @@ from qcore.pools.prefork.slot import Slot
 from qcore.signals import worker_process_shutdown
 from qcore.tasks.request import current_request
 from qcore.wire.outcome import RECV_BYTES, Frames, pack_outcome, unpack_jobs
+
+log = logging.getLogger("qcore.worker")
 
 
 def _take_soft_signals(slot: Slot) -> None:
@@ -73,3 +79,28 @@ def serve(
                 # At once: delayed, a finished result would wait for the next task.
                 sock.sendall(pack_outcome(outcome))
                 crashpoint("child_sent")
+
+
+# --- modules that were loaded since the fork server was started
+
+
+def modules_pipe(modules: Mapping[str, bool]) -> list[int]:
+    """The reading end of a pipe with these modules for load_sent(); none for no modules."""
+    if not modules:
+        return []
+    r, w = os.pipe()
+    with open(w, "wb") as file:
+        file.write(json.dumps(modules).encode())
+    return [r]
+
+
+def load_sent(app: Any, descriptors: Sequence[int]) -> None:
+    """Load what the parent has loaded before. An error is logged, and the child works with what it has."""
+    for descriptor in descriptors:
+        with open(descriptor, "rb") as file:
+            modules: dict[str, bool] = json.load(file)
+        for name, reload in modules.items():
+            try:
+                load_modules(app, [name], reload)
+            except Exception:
+                log.exception("the module %s was not loaded in this process", name)

@@ -14,7 +14,8 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from qcore.pools.base import RuntimeEstimate
 from qcore.pools.prefork.slot import Slot, StackPipe
@@ -159,3 +160,18 @@ def exit_text(status: int | None) -> str:
     if os.WIFSIGNALED(status):
         return f"signal {os.WTERMSIG(status)} ({signal.Signals(os.WTERMSIG(status)).name})"
     return f"exit code {os.waitstatus_to_exitcode(status)}"
+
+
+def write_stats(children: Sequence[ChildHandle]) -> dict[str, Any]:
+    """How the jobs were spread over the children, with Celery's keys of `inspect stats`."""
+    given = [child.given for child in children]
+    total = sum(given)
+    shares = [number / total if total else 0.0 for number in given]
+    return {
+        "total": total,
+        "avg": f"{sum(shares) / len(shares) if shares else 0:.2f}",
+        "all": ", ".join(f"{share:.2f}" for share in shares),
+        "raw": ", ".join(map(str, given)),
+        "strategy": "fair",
+        "inqueues": {"total": len(children), "active": sum(bool(child.backlog) for child in children)},
+    }

@@ -27,8 +27,8 @@ from qcore.base.times import epoch_of
 from qcore.errors import PoolBroken
 from qcore.execution.run import RunContext
 from qcore.pools.base import SLOW_S, STUCK_S, Pool, PoolFeatures, PoolSetup, Running, RuntimeEstimate
-from qcore.pools.prefork.child import serve
-from qcore.pools.prefork.child_handle import ChildHandle, end_idle, exit_text
+from qcore.pools.prefork.child import load_sent, modules_pipe, serve
+from qcore.pools.prefork.child_handle import ChildHandle, end_idle, exit_text, write_stats
 from qcore.pools.prefork.child_stacks import ChildStacks
 from qcore.pools.prefork.fork_server import ForkServer
 from qcore.pools.prefork.slot import MAX_SLOTS, Slot, StackPipe, shared_slots, token_pipe
@@ -82,6 +82,7 @@ class PreforkPool(Pool):
         def child_main(index: int, descriptors: list[int]) -> None:
             sock = socket.socket(fileno=descriptors[0])
             slot = Slot(memory, index, descriptors[1], descriptors[2])
+            load_sent(tools.app, descriptors[4:])
             serve(sock, slot, tools, before_run, descriptors[3])
 
         self._fork_server = ForkServer(child_main)
@@ -102,9 +103,11 @@ class PreforkPool(Pool):
         slot = Slot(self._memory, index, token_r, token_w)
         slot.clear()
         stack_pipe, stack_w = StackPipe.open()
-        self._fork_server.fork(index, [theirs.fileno(), token_r, token_w, stack_w])
+        inherited = [stack_w, *modules_pipe(self.modules)]
+        self._fork_server.fork(index, [theirs.fileno(), token_r, token_w, *inherited])
         theirs.close()
-        os.close(stack_w)
+        for descriptor in inherited:
+            os.close(descriptor)
         ours.setblocking(False)
         pace = RuntimeEstimate(self.setup.strict_prefetch)
         if self.pace.typical_s is not None:
@@ -490,4 +493,5 @@ class PreforkPool(Pool):
         return [c.pid for c in list(self._children.values()) if c.pid]
 
     def info(self) -> dict[str, Any]:
-        return {**super().info(), "template": self._fork_server.pid}
+        writes = write_stats(list(self._children.values()))
+        return {**super().info(), "template": self._fork_server.pid, "writes": writes}

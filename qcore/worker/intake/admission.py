@@ -75,7 +75,7 @@ class Admission:
             return None, message, Settlement(delivery, Settle.DELAY, due_at=message.eta)
         if self._rules.is_suspect(delivery):
             settlement = self._rules.crashed(held)
-            facts = delivery.queue, "crashed_too_often", "its workers died", message.id
+            facts = delivery, "crashed_too_often", "its workers died", message.id
             settlement.report = partial(self._reporter.refused, *facts)
             return None, message, settlement
         bucket = self.buckets.get(task.name)
@@ -104,7 +104,7 @@ class Admission:
     ) -> Settlement:
         settlement = self._rules.refused(delivery, reason, detail, task_id, message)
         name = message.task if message is not None else ""
-        settlement.report = partial(self._reporter.refused, delivery.queue, reason, detail, task_id, name)
+        settlement.report = partial(self._reporter.refused, delivery, reason, detail, task_id, name)
         return settlement
 
     def _drop(self, held: InFlight, why: str) -> Settlement:

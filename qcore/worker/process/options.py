@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
 from collections.abc import Mapping
 from typing import Any
 
+from qcore.base import provided
 from qcore.base.processors import usable_processors
 from qcore.errors import ConfigError
 from qcore.settings.config import Config
@@ -99,3 +102,10 @@ def check_serializers(conf: Config, user: int, environ: Mapping[str, str]) -> No
             "accept_content names pickle, so whoever writes to the broker runs code as root here; start the "
             "worker as another user, or set C_FORCE_ROOT=1 in the environment"
         )
+
+
+def debug_on_signal() -> None:
+    """With CELERY_RDBSIG in the environment, SIGUSR2 stops the main thread of this process in the remote
+    debugger (qcore/celery/rdb.py), until its client continues. For main threads only."""
+    if os.environ.get("CELERY_RDBSIG"):
+        signal.signal(signal.SIGUSR2, lambda signum, frame: provided["debugger"](frame))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from qcore.brokers.contract.records import Settlement
+from qcore.brokers.contract.records import Delivery, Settlement
 from qcore.events.sender import EventSender
 from qcore.signals import after_task_publish, published, task_received
 from qcore.wire.outcome import End, Outcome
@@ -79,7 +79,7 @@ class TaskReporter:
         """Report the outcome of a run; to be called after the broker accepted its settlement."""
         if outcome.end == End.MALFORMED:
             about = outcome.text, outcome.traceback, held.message.id, held.message.task
-            self.refused(held.delivery.queue, *about)
+            self.refused(held.delivery, *about)
             return
         end, name, task_id = outcome.end, held.message.shown_name, held.message.id
         events = self.events if self.events.tasks_on and held.task.send_events else None
@@ -150,12 +150,14 @@ class TaskReporter:
         self.events.note(_event, "task-revoked", held.message.id, time.time(), fields)
         self._signals.revoked(held, False, None, why == "expired")
 
-    def refused(self, queue: str, reason: str, detail: str, task_id: str | None, name: str = "") -> None:
+    def refused(
+        self, delivery: Delivery, reason: str, detail: str, task_id: str | None, name: str = ""
+    ) -> None:
         """name: that of the task, as far as it is known."""
-        self._signals.refused(reason, detail, task_id, name)
+        self._signals.refused(delivery, reason, detail, task_id, name)
         log.error(
             "A message from queue '%s' was quarantined (%s%s); see `qctl quarantine ls`",
-            queue,
+            delivery.queue,
             f"task {task_id}: " if task_id else "",
             detail or reason,
         )

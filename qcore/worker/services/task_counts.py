@@ -12,6 +12,7 @@ from collections import Counter
 
 from qcore.base.histogram import Histogram
 from qcore.base.times import when
+from qcore.brokers.contract.records import Delivery
 from qcore.wire import identity
 from qcore.wire.outcome import End, Outcome
 from qcore.wire.task import TaskMessage
@@ -112,7 +113,9 @@ class CountingReporter(TaskReporter):
         self.counts.by_state[self.counts.tasks.label(held.message.task), why] += 1
         super().not_run(held, why)
 
-    def refused(self, queue: str, reason: str, detail: str, task_id: str | None, name: str = "") -> None:
+    def refused(
+        self, delivery: Delivery, reason: str, detail: str, task_id: str | None, name: str = ""
+    ) -> None:
         # The names of such messages are not those of tasks here: anyone may send any number of them.
         self.counts.by_state[OTHERS, "malformed"] += 1
-        super().refused(queue, reason, detail, task_id, name)
+        super().refused(delivery, reason, detail, task_id, name)

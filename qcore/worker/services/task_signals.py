@@ -6,14 +6,60 @@ worker's process. Nothing is prepared for a signal without receivers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from msgspec import to_builtins
+
+from qcore.brokers.contract.records import Delivery
 from qcore.errors import Malformed, NotRegistered, TimeLimitExceeded, WorkerLostError
 from qcore.signals import task_failure, task_received, task_rejected, task_revoked, task_unknown
 from qcore.wire import task as task_wire
+from qcore.wire.envelope import Envelope, body_bytes, body_value, decode
 from qcore.wire.outcome import End, Outcome
 from qcore.worker.in_flight import InFlight
+
+
+class ReceivedMessage:
+    """A delivery as receivers get it, with the attributes of kombu's messages but ack() and reject(): the
+    worker settles it. One that cannot be read has no headers and no properties."""
+
+    channel: Any = None
+
+    def __init__(self, delivery: Delivery, acknowledged: bool = True) -> None:
+        self.acknowledged, self.errors = acknowledged, list[Malformed]()
+        self._delivery, self.delivery_tag = delivery, delivery.number
+        try:
+            envelope = decode(delivery.raw)
+            self.body: Any = body_bytes(envelope)
+        except Malformed as exc:
+            self.errors.append(exc)
+            envelope = Envelope(delivery.raw.decode(errors="replace"))
+            self.body = envelope.body
+        self._envelope = envelope
+        self.content_type, self.content_encoding = envelope.content_type, envelope.content_encoding
+        self.headers: dict[str, Any] = dict(envelope.headers)
+        self.properties: dict[str, Any] = to_builtins(envelope.properties)
+        self.delivery_info = {
+            "exchange": "",
+            "routing_key": delivery.queue,
+            **(envelope.properties.delivery_info or {}),
+            "redelivered": delivery.redelivered,
+        }
+
+    @property
+    def payload(self) -> Any:
+        return self.decode()
+
+    def decode(self) -> Any:
+        """The body, deserialized. Raises Malformed."""
+        if self.errors:
+            raise self.errors[0]
+        return body_value(self._envelope)
+
+    def __repr__(self) -> str:
+        return f"<ReceivedMessage: {self.delivery_tag} of {self._delivery.queue}>"
 
 
 class TaskRequest:
@@ -36,6 +82,22 @@ class TaskRequest:
         }
 
     @cached_property
+    def message(self) -> ReceivedMessage:
+        return ReceivedMessage(self._held.delivery, self._held.acked)
+
+    @property
+    def body(self) -> Any:
+        return self.message.body
+
+    @property
+    def content_type(self) -> str:
+        return self.message.content_type
+
+    @property
+    def content_encoding(self) -> str:
+        return self.message.content_encoding
+
+    @cached_property
     def _body(self) -> tuple[Any, Any]:
         try:
             args, kwargs, _ = task_wire.read_body(self._held.message)
@@ -56,13 +118,13 @@ class TaskRequest:
 
 
 class TaskSignals:
-    """sender: the Worker; it stands for Celery's consumer."""
+    """consumer: returns the consumer, as steps get it, which is the sender as in Celery."""
 
-    def __init__(self, node: str, sender: Any = None) -> None:
-        self._node, self.sender = node, sender
+    def __init__(self, node: str, consumer: Callable[[], Any] = lambda: None) -> None:
+        self._node, self._consumer = node, consumer
 
     def received(self, held: InFlight) -> None:
-        task_received.send(self.sender, request=TaskRequest(held, self._node))
+        task_received.send(self._consumer(), request=TaskRequest(held, self._node))
 
     def revoked(self, held: InFlight, terminated: bool, signum: Any, expired: bool) -> None:
         if task_revoked.receivers:
@@ -70,14 +132,16 @@ class TaskSignals:
             about = {"terminated": terminated, "signum": signum, "expired": expired}
             task_revoked.send(held.task, request=request, **about)
 
-    def refused(self, reason: str, detail: str, task_id: str | None, name: str = "") -> None:
+    def refused(
+        self, delivery: Delivery, reason: str, detail: str, task_id: str | None, name: str = ""
+    ) -> None:
         """A message that was set aside; reason `unregistered`: there is no task with its name."""
-        if reason == "unregistered":
-            exc: Exception = NotRegistered(name)
-            task_unknown.send(self.sender, message=None, exc=exc, name=name, id=task_id)
-        else:
+        if reason == "unregistered" and task_unknown.receivers:
+            about = {"message": ReceivedMessage(delivery), "exc": NotRegistered(name)}
+            task_unknown.send(self._consumer(), **about, name=name, id=task_id)
+        elif reason != "unregistered" and task_rejected.receivers:
             exc = Malformed(reason, detail, task_id)
-            task_rejected.send(self.sender, message=None, exc=exc)
+            task_rejected.send(self._consumer(), message=ReceivedMessage(delivery), exc=exc)
 
     def ended(self, held: InFlight, outcome: Outcome) -> None:
         """A run that did not end by itself: its process has ended, or was ended."""

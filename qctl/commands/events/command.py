@@ -17,12 +17,13 @@ import click
 from qctl import exit_codes
 from qctl.cli.command import CliGroup
 from qctl.cli.session import Session, current
-from qctl.cli.types import Moment, Names, ScreenSize, Span
-from qctl.cli.unlike_celery import refused
+from qctl.cli.types import Moment, Names, OneOf, ScreenSize, Span
+from qctl.commands.events.daemon import Daemon
+from qctl.commands.worker.command import LEVELS
+from qctl.commands.worker.detach import Identity, run_with
 from qctl.dashboard.sources.opening import Feed, opened
 from qctl.output.writer import speaks_unicode
 
-NO_DAEMON = "`qctl events` has no background process; start it with a supervisor such as systemd"
 #: tasks kept in memory: for --dump and cameras, and for the dashboard
 FEW, MANY = 10_000, 1_000_000
 
@@ -84,6 +85,7 @@ class FilterWords(click.Argument):
         ("qctl events --once --view queues", "one screen as text, for a pipe or a ticket"),
         ("qctl events --demo", "with simulated workers and tasks"),
         ("qctl -A proj events -c proj.Camera -F 5", "call a camera with the state every 5 s"),
+        ("qctl -A proj events -c proj.Camera -D --pidfile cam.pid -f cam.log", "the same in the background"),
     ],
     exit_codes={
         exit_codes.OK: "ended by q or Ctrl-C, or by --limit or --for",
@@ -172,14 +174,19 @@ class FilterWords(click.Argument):
     default=8000,
     help="--serve: port to listen on; 0: any free one. [default: 8000]",
 )
-@refused("-D", "--detach", why=NO_DAEMON, is_flag=True)
-@refused("-l", "--loglevel", why=NO_DAEMON)
-@refused("-f", "--logfile", why=NO_DAEMON)
-@refused("--pidfile", why=NO_DAEMON)
-@refused("--uid", why=NO_DAEMON)
-@refused("--gid", why=NO_DAEMON)
-@refused("--umask", why=NO_DAEMON)
-@refused("--executable", why="start it with that Python: `PYTHON -m qctl events`")
+@click.option("-D", "--detach", is_flag=True, help="--camera, --record: run in the background.")
+@click.option(
+    "-l",
+    "--loglevel",
+    type=OneOf("log level", LEVELS),
+    help="--camera, --record: log level. [default: WARNING]",
+)
+@click.option("-f", "--logfile", metavar="FILE", help="--camera, --record: log to this file, not to stderr.")
+@click.option("--pidfile", metavar="FILE", help="--camera, --record: write the process id to this file.")
+@click.option("--uid", metavar="USER", help="--camera, --record: run as this user, by name or number.")
+@click.option("--gid", metavar="GROUP", help="--camera, --record: run as this group, by name or number.")
+@click.option("--umask", metavar="MODE", help="--camera, --record: file mode creation mask, octal: 022.")
+@click.option("--executable", metavar="PYTHON", help="Run the command with this Python.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -210,6 +217,14 @@ def command(
     serve: bool,
     host: str,
     port: int,
+    detach: bool,
+    loglevel: str | None,
+    logfile: str | None,
+    pidfile: str | None,
+    uid: str | None,
+    gid: str | None,
+    umask: str | None,
+    executable: str | None,
     tasks: tuple[str, ...] = (),
 ) -> int:
     """Live dashboard of events, or --dump for lines.
@@ -225,7 +240,14 @@ def command(
         misplaced = f"'{tasks[0]}' is a command, and comes before the options"
         raise exit_codes.CommandError(exit_codes.USAGE, misplaced, f"write `qctl events {tasks[0]} …`")
     session = current()
+    if executable is not None:
+        run_with(executable, session)
     session.settle()
+    daemon = Daemon(detach, loglevel, logfile, pidfile, Identity(uid, gid, umask))
+    if daemon.is_wanted and ((camera is None and record is None) or dump):
+        raise exit_codes.CommandError(
+            exit_codes.USAGE, "options of a background process need --camera or --record, without --dump"
+        )
     _refuse_mixtures(
         once,
         {
@@ -257,9 +279,13 @@ def command(
         if camera is not None:
             from qctl.commands.events.camera import run_camera
 
+            if not stage.enter_context(daemon.started(session)):
+                return exit_codes.OK
             return run_camera(session, camera, frequency, maxrate, max_tasks or FEW, duration)
         if record is not None and not dump:
             kinds = kinds or ("",)  # no event has this type, so none is printed
+            if not stage.enter_context(daemon.started(session)):
+                return exit_codes.OK
         if accessible or once:
             wanted_feed = Feed(replay, 0.0 if once else speed, max_tasks or MANY, moment, history)
             return _printed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,8 +11,11 @@ from qctl import exit_codes
 from qctl.cli.command import CliGroup
 from qctl.cli.session import current
 from qctl.cli.types import Kind, Names, OneOf, Span
-from qctl.cli.unlike_celery import accepted, refused
-from qctl.commands.worker.detach import Identity, from_settings, to_background
+from qctl.cli.unlike_celery import accepted
+from qctl.commands.worker.detach import Identity, from_settings, run_with, to_background
+
+if TYPE_CHECKING:
+    from qcore.app.app import App
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
@@ -76,7 +79,7 @@ GROUPS = {
     ),
     "Queues": ("queues", "exclude_queues", "purge"),
     "Schedule": ("beat", "schedule_filename", "scheduler"),
-    "Daemon": ("detach", "pidfile", "health_port", "metrics_port", "uid", "gid", "umask"),
+    "Daemon": ("detach", "pidfile", "health_port", "metrics_port", "uid", "gid", "umask", "executable"),
     "Accepted for compatibility with Celery": (
         *("without_heartbeat", "without_gossip", "without_mingle", "optimization", "statedb"),
         "pool_start_method",
@@ -84,8 +87,37 @@ GROUPS = {
 }
 
 
+#: the words behind `--`, in the context's meta
+SETTINGS = "qctl.commands.worker.settings"
+
+
+def _set(app: App, word: str) -> None:
+    """Set what a word behind `--` says, above all other sources."""
+    from qcore.errors import ConfigError, UnknownName
+    from qcore.settings.config import assigned
+    from qcore.settings.table import TABLE
+
+    try:
+        name, value = assigned(word, "worker")
+    except (ConfigError, UnknownName) as exc:
+        raise click.UsageError(str(exc)) from None
+    if name in TABLE:
+        app.conf.override(name, value)
+    else:
+        app.conf[name] = value
+
+
 class WorkerGroup(CliGroup):
-    """`qctl worker`. A worker that starts does not import the subcommands."""
+    """`qctl worker`. A worker that starts does not import the subcommands. Words behind `--` are settings."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--" in args:
+            at = args.index("--")
+            ctx.meta[SETTINGS], args = args[at + 1 :], args[:at]
+        return super().parse_args(ctx, args)
+
+    def other_home(self, ctx: click.Context, name: str) -> str:
+        return f"; a setting stands behind --: `qctl worker -- {name}`" if "=" in name else ""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         if not self.commands:
@@ -115,6 +147,7 @@ class WorkerGroup(CliGroup):
             "in the background; SIGTERM to that pid stops it",
         ),
         ("qctl -A proj worker --reload", "for development: restart whenever a file is saved"),
+        ("qctl -A proj worker -- broker.pool_limit=3", "with a setting"),
         ("qctl -A proj worker -P threads -n io1@%h -l info", "a thread pool, with a node name and log level"),
     ],
     exit_codes={
@@ -192,7 +225,13 @@ class WorkerGroup(CliGroup):
 @click.option("--reload", is_flag=True, help="Restart whenever a .py file below this directory is saved.")
 @accepted("--without-gossip", why="workers do not gossip")
 @accepted("--without-mingle", why="workers do not synchronise at start")
-@accepted("-O", "--optimization", why="tasks are always spread fairly", is_flag=False)
+@click.option(
+    "-O",
+    "--optimization",
+    type=OneOf("profile", ("default", "fair")),
+    expose_value=False,
+    help="default or fair: both spread tasks fairly, as in Celery.",
+)
 @accepted("-S", "--statedb", why="the broker stores revoked ids", is_flag=False)
 @click.option(
     "-T",
@@ -208,7 +247,7 @@ class WorkerGroup(CliGroup):
 @click.option("-B", "--beat", is_flag=True, help="Publish the schedule too; several workers may do so.")
 @click.option("-s", "--schedule-filename", "--schedule", metavar="FILE", help="With -B: as of `qctl beat`.")
 @click.option("--scheduler", metavar="CLASS", help="With -B: as of `qctl beat`.")
-@refused("--executable", why="start it with that Python: `PYTHON -m qctl worker`")
+@click.option("--executable", metavar="PYTHON", help="Run the worker with this Python.")
 def command(
     detach: bool,
     disable_prefetch: bool,
@@ -216,6 +255,7 @@ def command(
     gid: str | None,
     umask: str | None,
     reload: bool,
+    executable: str | None,
     **options: Any,
 ) -> int:
     """Start a worker for the app.
@@ -226,6 +266,8 @@ def command(
     """
     if click.get_current_context().invoked_subcommand is not None:
         return exit_codes.OK
+    if executable is not None:
+        run_with(executable, current())
     if not options["beat"] and (options["scheduler"] or options["schedule_filename"]):
         raise click.UsageError("--scheduler and --schedule need --beat (-B)")
     if reload:
@@ -254,6 +296,10 @@ def command(
             f"'{session.options.app}' is a Celery app; its tasks need Celery's worker",
             "to run them here, unset QCTL_CELERY: `import celery` is then qcore's",
         )
+    if executable is None and app.conf.worker_executable:
+        run_with(app.conf.worker_executable, session)
+    for word in click.get_current_context().meta.get(SETTINGS, ()):
+        _set(app, word)
     if disable_prefetch:
         options["prefetch_multiplier"] = 1
     named = {**options, "uid": uid, "gid": gid, "umask": umask}

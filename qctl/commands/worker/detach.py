@@ -1,6 +1,7 @@
-"""Run a process in the background, and as another user.
+"""Run a process in the background, as another user, and with another Python.
 
-In:  -D, --uid, --gid, --umask.  Out: the process that continues: without a terminal, as that user.
+In:  -D, --uid, --gid, --umask, --executable.  Out: the process that continues: without a terminal, as that
+user; or the command started again.
 """
 
 from __future__ import annotations
@@ -8,16 +9,24 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qcore.base.private_files import open_to_append
 from qctl import exit_codes
 
+if TYPE_CHECKING:
+    from qctl.cli.session import Session
+
 #: options that settings may give, with the program's name before them: worker_logfile, beat_uid, …
 OF_SETTINGS = ("logfile", "pidfile", "uid", "gid", "umask")
+
+
+#: set for the command that run_with() starts: the Python that runs it, which may be a script
+DONE = "_QCTL_EXECUTABLE"
 
 
 def from_settings(conf: Mapping[str, Any], program: str, given: Mapping[str, Any]) -> dict[str, str | None]:
@@ -68,6 +77,45 @@ class Identity(NamedTuple):
             ) from None
 
 
+def run_with(executable: str, session: Session) -> None:
+    """Replace this process by the same command, run by another Python. Does nothing when that Python runs
+    already; raises CommandError when it cannot be run."""
+    found = shutil.which(executable)
+    if found is None:
+        raise exit_codes.CommandError(exit_codes.USAGE, f"there is no program '{executable}' (--executable)")
+    # By path: the Pythons of two environments may be links to one file.
+    if Path(found).absolute() == Path(sys.executable).absolute() or os.environ.pop(DONE, ""):
+        return
+    if session.is_embedded:
+        raise exit_codes.CommandError(
+            exit_codes.USAGE, "--executable starts the command again, so it needs an app that -A can name"
+        )
+    for variable in [v for v in os.environ if v.startswith("CELERY_") and v.endswith("_EXECUTABLE")]:
+        del os.environ[variable]
+    words = without_option(session.argv, "--executable")
+    try:
+        os.environ[DONE] = found
+        os.execv(found, [found, "-m", "qctl", *words])
+    except OSError as exc:
+        raise exit_codes.CommandError(
+            exit_codes.USAGE, f"cannot run '{executable}' (--executable): {exc.strerror}"
+        ) from None
+
+
+def without_option(words: list[str], option: str) -> list[str]:
+    """The words without `option VALUE` and `option=VALUE`."""
+    left: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            return [*left, word, *rest]
+        if word == option:
+            next(rest, None)
+        elif not word.startswith(f"{option}="):
+            left.append(word)
+    return left
+
+
 def _user(name: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
@@ -84,7 +132,8 @@ def _group(name: str) -> int:
 
 def to_background(options: Mapping[str, Any], what: str = "a worker") -> bool:
     """Fork and continue in a child without a terminal: True in the child, False in the parent. The child's
-    output goes to the log file, without one to /dev/null. Raises CommandError if it cannot be written."""
+    output goes to the log file, without one to /dev/null. With C_FAKEFORK in the environment this process
+    continues. Raises CommandError if the file cannot be written."""
     log = Path(options.get("logfile") or os.devnull)
     try:
         out = open_to_append(log, 0o644)
@@ -94,11 +143,13 @@ def to_background(options: Mapping[str, Any], what: str = "a worker") -> bool:
         ) from None
     sys.stdout.flush()
     sys.stderr.flush()
-    if (pid := os.fork()) != 0:
+    is_fake = bool(os.environ.get("C_FAKEFORK"))  # as in Celery, for tests of what starts workers
+    if not is_fake and (pid := os.fork()) != 0:
         os.close(out)
         print(f"{what} starts in the background (pid {pid}); its log is {log}", file=sys.stderr)
         return False
-    os.setsid()
+    if not is_fake:
+        os.setsid()
     nothing = os.open(os.devnull, os.O_RDONLY)
     for ours, theirs in ((nothing, 0), (out, 1), (out, 2)):
         os.dup2(ours, theirs)

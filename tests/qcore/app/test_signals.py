@@ -13,7 +13,9 @@ import celery.signals
 import pytest
 
 from qcore import App, signals
+from qcore.brokers.contract.records import Message
 from qcore.signals import Signal
+from qcore.wire.envelope import wrap
 from tests.support.processes import Processes
 from tests.support.waiting import wait_for
 
@@ -176,6 +178,10 @@ def test_a_worker_says_which_receivers_are_never_called(caplog: pytest.LogCaptur
     assert "the signal eventlet_pool_started is never sent here; its receivers are not called" in caplog.text
 
 
+#: a message that is no call
+OF_NO_TASK = wrap(b'["text"]', exchange="", routing_key="celery", headers={"lang": "py"})
+
+
 def test_a_worker_sends_what_celerys_sends(redis_url: str, processes: Processes, tmp_path: Path) -> None:
     found = {}
     for package in ("celery", "qcore"):
@@ -199,10 +205,18 @@ def test_a_worker_sends_what_celerys_sends(redis_url: str, processes: Processes,
         assert run("again").get(timeout=60) == 7
         run("tailed", link=client.signature("signalled.add", (5,))).get(timeout=60)
         run("ignored")
+        assert run("proud").get(timeout=60) == 3
         run("missing")
+        client.broker.publish([Message(OF_NO_TASK, "celery")])
         run("add", 3, 4, expires=-1)
         run("add", 5, 6).get(timeout=60)
-        wait_for(lambda to=to: to.read_text().count("task_unknown") and to.read_text().count("task_revoked"))
+        wait_for(
+            lambda to=to: (
+                to.read_text().count("task_unknown")
+                and to.read_text().count("task_rejected")
+                and to.read_text().count("task_revoked")
+            )
+        )
         worker.term()
         assert worker.wait() == 0
         client.close()

@@ -3,6 +3,7 @@ Celery, and are compared."""
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import types
@@ -141,6 +142,17 @@ def test_defaults_and_words_of_a_command_line(kind: Any) -> None:
     assert "task_default_queue: 'changed'" in app.conf.humanize()
     app.conf.setdefault("new", 1)
     assert app.conf.first("new", "task_default_queue") == 1
+
+
+@BOTH
+def test_the_single_words_of_a_module_are_settings(kind: Any) -> None:
+    app = app_of(kind)
+    module = types.ModuleType("celeryconfig")
+    vars(module).update(timezone="Europe/Oslo", imports=("json",), include=["colorsys"], json=json, tasks=1)
+    app.config_from_object(module)
+
+    assert (app.conf.timezone, tuple(app.conf.imports)) == ("Europe/Oslo", ("json",))
+    assert tuple(app.conf.include) == ("colorsys",)
 
 
 @BOTH

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import subprocess
 import sys
 from typing import Any
@@ -321,6 +322,29 @@ def test_an_app_that_nobody_made_is_an_error_if_asked_for() -> None:
     )
     assert done.returncode == 1
     assert "<string>:4 uses the current app, and there is none" in done.stderr
+
+
+@pytest.mark.parametrize("real", [True, False], ids=["celery", "qcore"])
+@pytest.mark.parametrize(
+    ("variable", "code", "words"),
+    [
+        ("C_STRICT_APP", 1, r"RuntimeError: .*(uses|USES) .*(current|CURRENT)"),
+        ("C_WARN_APP", 0, r"-- USES CURRENT_APP\n  File \"<string>\", line"),
+    ],
+)
+def test_a_use_of_the_current_app_is_found(real: bool, variable: str, code: int, words: str) -> None:
+    program = "from celery import Celery, current_app\napp = Celery('x')\ncurrent_app.main"
+    before = "" if real else "from qcore.celery import install; install()\n"
+
+    done = subprocess.run(
+        [sys.executable, "-c", before + program],
+        env={**os.environ, variable: "1"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == code
+    assert re.search(words, done.stderr), done.stderr
 
 
 # --- loader and logging

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from qcore import App, AsyncResult
 from tests.support.processes import Process, Processes
 from tests.support.redis_server import free_port
+from tests.support.waiting import wait_for
 
 
 @contextmanager
@@ -93,3 +97,33 @@ def test_ports_that_are_taken_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
         with pytest.raises(OSError, match="set CELERY_RDB_PORT to a free one"):
             Rdb(port=port, port_search_limit=1)
+
+
+def test_a_signal_opens_the_debugger(redis_url: str, processes: Processes, tmp_path: Path) -> None:
+    env = {"CELERY_RDBSIG": "1", "CELERY_RDB_PORT": str(free_port()), "CELERY_RDB_TOKEN": ""}
+    worker = processes.start_qcore_worker(redis_url, "-c", "1", env=env)
+    app = App("client", broker=redis_url, set_as_current=False)
+    log, release = tmp_path / "log", tmp_path / "release"
+    app.send_task("proj.hold", (str(log), "x", str(release)))
+    wait_for(log.exists)
+    (stats,) = (app.control.inspect().stats() or {}).values()
+
+    for number, pid in enumerate((*stats["pool"]["processes"], worker.pid)):
+        os.kill(pid, signal.SIGUSR2)
+        port = wait_for(lambda n=number: ports(worker)[n:])[0]  # type: ignore[misc]
+        with session(port) as client:
+            until(client, b"(Pdb) ")
+            client.sendall(b"!import os; print(os.getpid())\n")
+            shown = until(client, b"(Pdb) ")
+            client.sendall(b"c\n")
+            until(client, b"never")
+        assert str(pid) in shown
+
+    release.touch()
+    worker.term()
+    assert worker.wait() == 0
+
+
+def ports(worker: Process) -> list[int]:
+    """Those where debuggers of the worker have listened."""
+    return [int(n) for n in re.findall(r"Ready to connect: telnet 127\.0\.0\.1 (\d+)", worker.output())]

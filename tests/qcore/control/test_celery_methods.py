@@ -196,8 +196,10 @@ def routed(side: Side) -> Any:
     """A queue bound to an exchange of its own name and key gets what is sent there."""
     said = side.told("add_consumer", "mails", exchange="post", exchange_type="direct", routing_key="in.mail")
     wait_for(lambda: "mails" in names(side.inspect.active_queues()[NODE]), 30)
+    (queue,) = [one for one in side.inspect.active_queues()[NODE] if one["name"] == "mails"]
+    shown = queue["exchange"]["name"], queue["exchange"]["type"], queue["routing_key"]
     result = side.sent(exchange=Exchange("post", "direct"), routing_key="in.mail")
-    return said, result.get(timeout=20), shape(side.told("cancel_consumer", "mails"))
+    return said, shown, result.get(timeout=20), shape(side.told("cancel_consumer", "mails"))
 
 
 def topical(side: Side) -> Any:
@@ -245,6 +247,7 @@ class Row(NamedTuple):
     name: str
     do: Callable[[Side], Any]
     differs: str = ""  # the name of the difference in docs/celery.md
+    more: bool = False  # ours has further fields, beside all of theirs
 
 
 ROWS = [
@@ -280,7 +283,7 @@ ROWS = [
     Row("control.pool_restart", lambda s: set(s.told("pool_restart")), "pool_restart"),
     Row("control.pool_restart(reload=True)", lambda s: set(s.told("pool_restart", reload=True))),
     Row("control.pool_restart(modules=…)", lambda s: set(s.told("pool_restart", modules=["json"]))),
-    Row("control.revoke", lambda s: s.told("revoke", ["nobody"]), "revoke"),
+    Row("control.revoke", lambda s: s.told("revoke", ["nobody"]), more=True),
     Row("control.terminate of an unknown task", lambda s: s.told("terminate", ["nobody"], signal="KILL")),
     Row("control.revoke_by_stamped_headers", lambda s: stamped(s, False)),
     Row("control.revoke_by_stamped_headers, terminate", lambda s: stamped(s, True)),
@@ -301,14 +304,14 @@ ROWS = [
     Row(
         "inspect.registered(…)", lambda s: [t for t in s.inspect.registered("name")[NODE] if "proj.add" in t]
     ),
-    Row("inspect.stats", lambda s: shape(s.inspect.stats()[NODE], 0), "stats"),
+    Row("inspect.stats", lambda s: shape(s.inspect.stats()[NODE]), more=True),
     Row("inspect.clock", lambda s: shape(s.inspect.clock())),
     Row("inspect.conf", lambda s: type(s.inspect.conf()[NODE])),
     Row("inspect.report", lambda s: set(s.inspect.report()[NODE])),
     Row("inspect.memsample", lambda s: set(s.inspect.memsample())),
-    Row("inspect.memdump", lambda s: shape(s.inspect.memdump()), "memdump"),
+    Row("inspect.memdump", lambda s: shape(s.inspect.memdump())),
     Row("inspect.objgraph", lambda s: set(s.inspect.objgraph()[NODE])),
-    Row("inspect.active_queues", lambda s: shape(s.inspect.active_queues()[NODE][0]), "active_queues"),
+    Row("inspect.active_queues", lambda s: shape(s.inspect.active_queues()[NODE][0]), more=True),
     Row("inspect.hello", lambda s: set(s.inspect.hello("other@host")[NODE])),
     Row("inspect.ping", lambda s: s.inspect.ping()),
     # messages of other clients
@@ -318,6 +321,13 @@ ROWS = [
     Row("protocol 1, retries '0'", lambda s: raw(s, protocol_1={"retries": "0"})),
     Row("protocol 1, retries 0", lambda s: raw(s, protocol_1={"retries": 0})),
 ]
+
+
+def within(theirs: Any, ours: Any) -> Any:
+    """What `ours` has under the keys of `theirs`, at every level."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        return {key: within(value, ours[key]) for key, value in theirs.items() if key in ours}
+    return ours
 
 
 def scheduled(side: Side) -> Any:
@@ -348,7 +358,7 @@ def test_a_method_does_here_what_it_does_there(sides: tuple[Side, Side], row: Ro
         assert ours != theirs, "the difference is gone: take it out of the table and of docs/celery.md"
         assert f"| `{row.differs}` |" in (ROOT / "docs/celery.md").read_text()
     else:
-        assert ours == theirs
+        assert (within(theirs, ours) if row.more else ours) == theirs
 
 
 # --- Flower's buttons

@@ -158,7 +158,8 @@ def test_every_command_has_a_scope() -> None:
     scopes = {c.name: c.scope for c in commands()}
     revoke = next(c for c in commands() if c.name == "revoke")
 
-    assert {scopes[c.name] for c in commands("inspect")} == {"read"}
+    writing = {"objgraph"}  # a file
+    assert {scopes[c.name] for c in commands("inspect") if c.name not in writing} == {"read"}
     assert {n for n, s in scopes.items() if s == "admin"} == {
         *("shutdown", "terminate", "autoscale", "pool_grow", "pool_shrink", "pool_restart"),
     }

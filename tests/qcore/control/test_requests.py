@@ -8,8 +8,11 @@ from __future__ import annotations
 import inspect
 import json
 import signal
+import sys
 import time
+import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import celery
@@ -289,6 +292,41 @@ def test_an_ordinary_pattern_chooses(live: Live) -> None:
 
 
 # --- the log
+
+
+def test_samples_of_memory_are_printed_once() -> None:
+    sample, dump = find("memsample"), find("memdump")
+    assert sample is not None and dump is not None
+    dump.handler(None)
+    taken = [sample.handler(None) for _ in range(3)]
+
+    lines = dump.handler(None, **dump.checked({"samples": "2"})).splitlines()
+
+    assert lines[0] == "- rss (sample):"
+    assert [line.removeprefix("-    > ").rstrip(",") for line in lines[1:3]] == taken[:2]
+    assert lines[3].startswith("- rss (end): ") and len(lines) == 4
+    assert len(dump.handler(None).splitlines()) == 1
+
+
+def test_what_refers_to_objects_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    command, drawn = find("objgraph"), list[Any]()
+    assert command is not None
+    with pytest.raises(ValueError, match="objgraph is not installed"):
+        command.handler(None)
+    graphs = types.ModuleType("objgraph")
+    vars(graphs).update(
+        by_type=lambda name: [f"{name} {number}" for number in range(5)],
+        show_backrefs=lambda objects, **options: drawn.append((objects, options)),
+    )
+    monkeypatch.setitem(sys.modules, "objgraph", graphs)
+
+    reply = command.handler(None, **command.checked({"num": 2, "max_depth": 3, "type": "Request"}))
+
+    ((objects, options),) = drawn
+    assert objects == ["InFlight 0", "InFlight 1"]  # what a request is called here
+    assert reply == {"filename": options["filename"]} and options["max_depth"] == 3
+    assert options["filename"].endswith(".png") and options["highlight"](objects[0])
+    Path(options["filename"]).unlink()
 
 
 def test_what_fails_and_wants_no_reply_is_in_the_log(redis_url: str, processes: Processes) -> None:

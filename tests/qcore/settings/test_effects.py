@@ -79,7 +79,7 @@ CELERYS = (
     "worker_timer worker_timer_precision worker_uid worker_umask"
 ).split()
 #: settings whose readers put their names together: a program and one of its options
-OF_PROGRAMS = re.compile(r"(worker|beat)_(logfile|pidfile|uid|gid|umask)")
+OF_PROGRAMS = re.compile(r"(worker|beat|events)_(logfile|pidfile|uid|gid|umask)")
 
 
 @cache

@@ -14,7 +14,7 @@ import pytest
 
 from qcore import App
 from qcore.errors import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded, WorkerLostError
-from tests.support.processes import Processes
+from tests.support.processes import ROOT, Processes
 from tests.support.waiting import wait_for
 
 KINDS = ["sqlite", "redis", "rabbit"]
@@ -461,6 +461,38 @@ def test_the_pool_can_be_restarted_and_resized(app: App, url: str, processes: Pr
     wait_for(lambda: len(pids()) == 3)
 
     assert [app.send_task("proj.add", (i, 1)).get(timeout=60) for i in range(5)] == [1, 2, 3, 4, 5]
+
+
+def test_modules_are_imported_and_reloaded_with_the_pool(
+    app: App, url: str, processes: Processes, tmp_path: Path
+) -> None:
+    (tmp_path / "reloading.py").write_text(
+        "from qcore import App\napp = App('reloading')\napp.conf.worker_pool_restarts = True\n"
+        "app.conf.imports = ('reloaded',)\n"
+    )
+    tasks = tmp_path / "reloaded.py"
+    text = "from reloading import app\n\n@app.task(name='reloaded.old')\ndef old():\n    return {}\n"
+    tasks.write_text(text.format(1))
+    (tmp_path / "imported.py").write_text(
+        "from reloading import app\n\n@app.task(name='imported.new')\ndef new():\n    return 3\n"
+    )
+    env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
+    processes.start_qcore_worker(url, "-c", "1", name="w1@test", app="reloading", env=env)
+
+    def restarted(**arguments: Any) -> Any:
+        (answer,) = app.control.broadcast("pool_restart", arguments, reply=True, timeout=60) or []
+        return answer["w1@test"]
+
+    assert app.send_task("reloaded.old").get(timeout=60) == 1
+    tasks.write_text(text.format(20))
+    assert restarted(modules=["reloaded", "imported"], reload=True) == {"ok": "reload started"}
+    wait_for(lambda: app.send_task("reloaded.old").get(timeout=60) == 20)
+    assert app.send_task("imported.new").get(timeout=60) == 3
+
+    tasks.write_text("raise ValueError('broken')\n")
+    assert "ValueError: broken" in restarted(reload=True)["error"]
+    assert app.send_task("reloaded.old").get(timeout=60) == 20
+    assert "no_such_module" in restarted(modules=["no_such_module"])["error"]
 
 
 def test_the_log_can_be_json(redis_url: str, processes: Processes) -> None:

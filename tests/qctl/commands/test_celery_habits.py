@@ -158,14 +158,19 @@ def test_smaller_habits(redis_url: str, processes: Processes) -> None:
     parts = qctl("graph", "bootsteps")
     names = qctl(*app, "shell", "--no-exec")
     typed = qctl(*app, "-b", redis_url, "shell", "-P", stdin="print(add.name)\n")
-    amqp = qctl("amqp", "basic.get")
+    patched = qctl(
+        *(*app, "-b", redis_url, "shell", "-P", "--gevent"),
+        stdin="import socket\nprint(socket.socket.__module__)\n",
+    )
+    amqp = qctl("-b", redis_url, "amqp", "basic.get", "mails")
 
     assert {(b["queue"], b["workers"]) for b in bindings} == {("celery", 0), ("mails", 1)}
     assert '"mails" -> "w1@test"' in graph.stdout
     assert parts.stdout.startswith("digraph bootsteps {")
     assert "add " in names.stderr and names.stdout == ""
     assert "tests.projects.proj.add" in typed.stdout or "proj.add" in typed.stdout
-    assert amqp.returncode == exit_codes.FAILED and "qctl queue peek" in amqp.stderr and one_sentence(amqp)
+    assert "gevent" in patched.stdout
+    assert amqp.returncode == exit_codes.USAGE and "needs RabbitMQ" in amqp.stderr and one_sentence(amqp)
 
 
 def test_call_reads_files_repeats_and_shows_its_message(sqlite_url: str, tmp_path: Path) -> None:

@@ -11,12 +11,11 @@ import pytest
 from celery.bin.worker import worker as theirs
 from click.testing import CliRunner
 
+from qcore import App
 from qctl.cli.global_options import GlobalOption
 from qctl.commands.worker.command import command
-from tests.support.processes import ROOT, Processes
+from tests.support.processes import Processes
 from tests.support.waiting import wait_for
-
-LEFT_OUT = (ROOT / "docs" / "celery.md").read_text()
 
 
 def names_of(command: click.Command) -> set[str]:
@@ -27,13 +26,6 @@ def test_every_option_of_celerys_worker_is_known_here() -> None:
     unknown = names_of(theirs) - names_of(command) - {"--help", "-h"}
 
     assert not unknown
-
-
-def test_every_refused_option_is_in_the_documentation() -> None:
-    hidden = {p.opts[0] for p in command.params if isinstance(p, click.Option) and p.hidden}
-
-    assert hidden
-    assert not {name for name in hidden if f"`{name}" not in LEFT_OUT}
 
 
 def test_the_help_shows_every_option_in_a_group() -> None:
@@ -50,7 +42,7 @@ def test_the_help_shows_every_option_in_a_group() -> None:
     [
         (["--schedule", "x"], "--scheduler and --schedule need --beat (-B)"),
         (["--scheduler", "x"], "--scheduler and --schedule need --beat (-B)"),
-        (["--executable", "python"], "start it with that Python"),
+        (["-O", "fast"], "no profile named 'fast'"),
         (["--pool-start-method", "spawn"], "no start method named 'spawn'"),
     ],
 )
@@ -71,6 +63,28 @@ def test_options_that_fingers_know_start_a_worker(redis_url: str, processes: Pro
     worker.term()
 
     assert worker.wait() == 0
+
+
+def test_without_prefetch_a_worker_holds_what_it_runs(redis_url: str, processes: Processes) -> None:
+    found = {}
+    for kind, number in (("celery", 5), ("qcore", 6)):
+        url = f"{redis_url.removesuffix('/0')}/{number}"
+        words = ("-c", "1", "--disable-prefetch", "--prefetch-multiplier", "4")
+        if kind == "celery":
+            worker = processes.start_celery_worker(url, url, *words)
+        else:
+            worker = processes.start_qcore_worker(url, *words, backend=url)
+        app = App("client", broker=url, backend=url, set_as_current=False)
+        inspect = app.control.inspect()
+        for _ in range(3):
+            app.send_task("proj.nap", (300,))
+        active = wait_for(lambda inspect=inspect: next(iter((inspect.active() or {}).values()), None))  # type: ignore[misc]
+        (reserved,) = (inspect.reserved() or {}).values()
+        found[kind] = len(active), len(reserved), app.broker.administration.depth("celery").ready
+        app.close()
+        worker.kill9()
+
+    assert found["qcore"] == found["celery"] == (1, 0, 2)
 
 
 def test_a_detached_worker_runs_in_the_background(
