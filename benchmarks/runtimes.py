@@ -57,8 +57,8 @@ def node(name: str) -> str:
     except subprocess.TimeoutExpired:
         raise NotInstalled(f"{name} is left out: installing it took more than {INSTALL_S} s") from None
     if done.returncode:
-        last = [line for line in done.stderr.splitlines() if line.strip()] or [""]
-        raise NotInstalled(f"{name} is left out, it could not be installed: {last[0][:200]}")
+        reason = " ".join(done.stderr.splitlines()[:2])
+        raise NotInstalled(f"{name} is left out, it could not be installed: {reason[:200]}")
     stamp.write_text(digest)
     return program
 

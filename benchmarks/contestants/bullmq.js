@@ -5,7 +5,7 @@ const readline = require("node:readline");
 const { Queue, QueueEvents, Worker } = require("bullmq");
 
 const QUEUE = "bench";
-const CONCURRENCY = 50;
+const CONCURRENCY = 100;
 const TRIP_MS = 60000;
 
 const at = new URL(process.env.BENCH_URL);

@@ -10,8 +10,8 @@ from benchmarks.contestants.parts import in_parts
 from benchmarks.contestants.producer import Producer
 
 SETTINGS = (
-    "2 node processes, concurrency 50, ioredis; calls from a third node process, timed inside it; "
-    "results off = removeOnComplete"
+    "2 node processes, concurrency 100 (best of 1, 10, 50, 100, 200), ioredis; calls from a third node "
+    "process, timed inside it; bulk = addBulk; results off = removeOnComplete"
 )
 PACKAGES = ()
 TASKS = 8000

@@ -7,9 +7,11 @@ with its input.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +35,11 @@ class Producer:
                 stdout=subprocess.PIPE,
                 text=True,
             )
+            atexit.register(self.end)
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(f"{word} {n}\n")
         self._process.stdin.flush()
-        answer = read(self._process.stdout.readline(), self.script)
+        answer = read(self._process.stdout, self.script)
         self._wall_s += answer.pop("wall_s")
         self._cpu_s += answer.pop("cpu_s")
         return answer
@@ -47,12 +50,20 @@ class Producer:
         self._wall_s = self._cpu_s = 0.0
         return found
 
+    def end(self) -> None:
+        """Close its input, with which the script ends."""
+        if self._process is not None:
+            self._process.communicate()
+            self._process = None
 
-def read(line: str, script: str) -> dict[str, Any]:
-    """An answer of a script. Raises RuntimeError for an error, and for none."""
-    if not line:
-        raise RuntimeError(f"{script} has ended")
-    answer: dict[str, Any] = json.loads(line)
-    if "error" in answer:
-        raise RuntimeError(f"{script}: {answer['error']}")
-    return answer
+
+def read(lines: Iterable[str], script: str) -> dict[str, Any]:
+    """The next answer of a script; what else it prints is passed over. Raises RuntimeError."""
+    for line in lines:
+        if not line.startswith("{"):
+            continue
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(f"{script}: {answer['error']}")
+        return answer
+    raise RuntimeError(f"{script} has ended without an answer")
