@@ -11,9 +11,9 @@ from benchmarks.contestants.keys import client, count_existing, count_matching
 from benchmarks.contestants.producer import Producer
 
 SETTINGS = (
-    "2 ruby processes of Debian's packages, -c 10 (default; best of 1, 5, 10, 20), logging off; calls from a "
-    "third ruby process, timed inside it; bulk = push_bulk; it acknowledges nothing and stores no results: "
-    "for the cold start the job writes a key"
+    "2 ruby processes of Debian's packages, -c 10 (default; 1 to 20 are alike), logging and warnings off; "
+    "calls from a third ruby process, timed inside it; bulk = push_bulk; it acknowledges nothing and stores "
+    "no results: for the cold start the job writes a key"
 )
 PACKAGES = ()
 TASKS = 10_000
