@@ -3,6 +3,7 @@
 lineup.py       who takes part
 contestants/    a file each: a task that does nothing, publishing, workers, counting results
 environments/   the pinned packages of each; venvs.py installs them into .bench/venvs
+runtimes.py     node with npm's packages and ruby with the system's gems, for those that are not Python's
 figures/        what is measured, a file each
 sizes.py        how much of it
 client.py       the process in which one measurement of one contestant runs

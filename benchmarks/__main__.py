@@ -1,6 +1,6 @@
 """Measure qcore against Celery, its peers and two roofs: a private server, rounds in turn, one report.
 
-python -m benchmarks            everything, about 25 minutes on two cores; writes benchmarks/RESULTS.md
+python -m benchmarks            everything, about 35 minutes on two cores; writes benchmarks/RESULTS.md
 python -m benchmarks --quick    one tiny round of qcore and Celery, no environments; writes nothing
 """
 

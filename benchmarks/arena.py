@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.lineup import Side
+from benchmarks.runtimes import Runtime, runtime
 from benchmarks.venvs import interpreter
 from tests.support.processes import Processes
 from tests.support.rabbit_server import RabbitServer, find_rabbitmq
@@ -105,10 +106,17 @@ class Arena:
         self.own_venvs = own_venvs
         self.redis = RedisServer(binary)
         self._described: dict[str, dict[str, Any]] = {}
+        self._runtimes: dict[str, Runtime] = {}
 
     def python(self, side: Side) -> str:
         """Raises NotInstalled."""
         return interpreter(side.venv if self.own_venvs else "")
+
+    def runtime(self, side: Side) -> Runtime:
+        """What its workers run on. Raises NotInstalled."""
+        if side.name not in self._runtimes:
+            self._runtimes[side.name] = runtime(side, self.python(side))
+        return self._runtimes[side.name]
 
     def describe(self, side: Side) -> dict[str, Any]:
         if side.name not in self._described:
@@ -154,14 +162,15 @@ class Arena:
 
     def commands(self, side: Side, children: int = 2, **env: str) -> list[list[str]]:
         found: list[list[str]] = self.ask(side, "workers", children, **env)["commands"]
-        return [[self.python(side), *command] for command in found]
+        return [[self.runtime(side).program, *command] for command in found]
 
     def start(self, side: Side, processes: Processes, commands: list[list[str]], **env: str) -> Fleet:
         more = self.describe(side)["environ"]
         return Fleet(processes, commands, {**self.environ(side, env), **more})
 
     def environ(self, side: Side, more: dict[str, str]) -> dict[str, str]:
-        return {"BENCH_URL": self.redis.url, "BENCH_KIND": side.kind, **more}
+        where = {"BENCH_URL": self.redis.url, "BENCH_KIND": side.kind}
+        return {**where, **self.runtime(side).environ, **more}
 
     @cached_property
     def rabbit(self) -> RabbitServer | None:

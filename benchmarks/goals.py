@@ -11,8 +11,8 @@ from typing import NamedTuple
 class Goal(NamedTuple):
     """To be reached at least (a rate), or at most (a time or size).
 
-    against: `celery`, `peer` (the fastest), `roof`; `absolute`; `own:KEY`, another value of ours; or
-    `celery:KEY`, another value of Celery's.
+    against: `celery`, `peer` (the fastest), `roof`, or a contestant's name; `absolute`; `own:KEY`, another
+    value of ours; or `celery:KEY`, another value of Celery's, and so of every contestant.
     """
 
     against: str
@@ -36,7 +36,7 @@ VALUES = (
     Value(
         "tuples",
         "publish, 1,000 tuples of one task a call (tasks/s)",
-        goals=(Goal("own:bulk", 3, "3x signatures"),),
+        goals=(Goal("own:bulk", 3, "3x signatures"), Goal("sidekiq:bulk", 1, "Sidekiq's push_bulk")),
     ),
     Value(
         "drain",
@@ -45,9 +45,14 @@ VALUES = (
             Goal("celery", 18, "18x Celery"),
             Goal("peer", 2.5, "2.5x the fastest peer"),
             Goal("roof", 0.5, "0.5 of the roof"),
+            Goal("bullmq", 3.5, "3.5x BullMQ"),
         ),
     ),
-    Value("drain_off", "drain, results off (tasks/s)", goals=(Goal("celery", 22, "22x Celery"),)),
+    Value(
+        "drain_off",
+        "drain, results off (tasks/s)",
+        goals=(Goal("celery", 22, "22x Celery"), Goal("sidekiq", 3, "3x Sidekiq")),
+    ),
     Value(
         "drain_events",
         "drain, results stored, -E (tasks/s)",

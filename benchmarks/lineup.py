@@ -10,11 +10,13 @@ class Side(NamedTuple):
 
     name: str  # as people type it, and as the tables have it
     module: str  # its file in contestants/
-    venv: str  # its file in environments/; empty: the interpreter that runs the benchmark
+    venv: str  # its file in environments/, for pip; empty: the interpreter that runs the benchmark
     role: str = "peer"  # ours, celery, peer, roof
     kind: str = ""  # its variant
     #: the figures it takes part in; empty: all that are open to everybody
     figures: tuple[str, ...] = ()
+    #: what its workers run on: `python`; `node`, with npm's packages; `ruby`, with the system's gems
+    runtime: str = "python"
 
     @property
     def is_both(self) -> bool:
@@ -23,6 +25,8 @@ class Side(NamedTuple):
 
 
 OURS, CELERY, ROOF = "qcore", "celery-prefork", "raw-wire"
+#: what a contestant without results takes part in
+NO_RESULTS = ("publish", "bulk", "drain_off", "cold", "idle")
 
 SIDES = (
     Side(OURS, "qcore", "", "ours"),
@@ -42,6 +46,15 @@ SIDES = (
     Side("streaq", "streaq", "streaq"),
     Side("arq", "arq", "arq"),
     Side("rq", "rq", "rq"),
+    Side("repid", "repid", "repid", figures=NO_RESULTS),
+    Side(
+        "bullmq",
+        "bullmq",
+        "raw",
+        figures=("publish", "bulk", "drain", "drain_off", "roundtrip", "cold", "idle"),
+        runtime="node",
+    ),
+    Side("sidekiq", "sidekiq", "raw", figures=NO_RESULTS, runtime="ruby"),
     Side("raw", "raw", "raw", "roof"),
     Side(ROOF, "raw_wire", "raw", "roof"),
     Side("flower", "flower", "flower", "peer", "", ("events",)),

@@ -12,6 +12,8 @@ from benchmarks.lineup import CELERY, OURS, ROOF, SIDES
 Round = dict[str, dict[str, float]]  # by contestant, by value
 
 NOTHING = "-"
+#: whom a goal means by a word; other words are names of contestants
+NAMES = {"celery": CELERY, "own": OURS, "roof": ROOF}
 HEAD = ("figure", "qcore", "Celery", "ratio", "fastest peer", "ratio", "roof", "ratio", "goal", "met")
 
 
@@ -105,7 +107,7 @@ def reach(rounds: Sequence[Round], value: Value, goal: Goal) -> float | None:
     kind, _, key = goal.against.partition(":")
     if kind == "absolute":
         return statistics.median(of(rounds, OURS, value.key))
-    name = {"celery": CELERY, "own": OURS, "roof": ROOF}.get(kind) or best_peer(rounds, value)
+    name = best_peer(rounds, value) if kind == "peer" else NAMES.get(kind, kind)
     found = ratio(rounds, value.key, name, key or value.key)
     return found.middle if found else None
 

@@ -1,4 +1,4 @@
-"""The contestants' environments: one directory each, made with pip on first use, pinned.
+"""The contestants' Python environments: one directory each, made with pip on first use, pinned.
 
 In:  environments/NAME.txt.  Out: .bench/venvs/NAME, or a sentence why there is none.
 """

@@ -22,6 +22,8 @@ class Contestant(Protocol):
     A module that has more can do more: `send_bulk(n)`; `send_tuples(n)`, many
     calls of one task with the same options; `fill(n)` when send() is not the fastest way to
     fill a queue; `send_later(dues)` with `answers(handles)`; `ready()`; `group`, `chord`, `chain`.
+    One whose calls are made by another process has `spent()`, the seconds and the CPU seconds of its
+    calls since it was last asked, and `versions()`.
     """
 
     SETTINGS: str  # a sentence for the report

@@ -27,3 +27,14 @@ def count_values(keys: list[str], is_good: Callable[[bytes], bool]) -> int:
 
 def count_matching(pattern: str) -> int:
     return sum(1 for _ in client().scan_iter(pattern, count=10_000))
+
+
+def behind_group(stream: str) -> int:
+    """Messages that the stream's group has not been given, or has not acknowledged."""
+    try:
+        groups = client().xinfo_groups(stream)
+    except redis.ResponseError:
+        return 0
+    if not groups:
+        return int(client().xlen(stream))
+    return int(groups[0]["lag"] or 0) + int(groups[0]["pending"])

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from redis.exceptions import ResponseError
 from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 
 from benchmarks.contestants import QUEUE, keeps_results, queue, url
-from benchmarks.contestants.keys import client, count_existing, count_matching
+from benchmarks.contestants.keys import behind_group, count_existing, count_matching
 from benchmarks.contestants.loop import run
 
 SETTINGS = (
@@ -87,10 +86,4 @@ def kept() -> int:
 
 def left() -> int:
     """Behind the group, and taken without an acknowledgement."""
-    try:
-        groups = client().xinfo_groups(QUEUE)
-    except ResponseError:
-        return 0
-    if not groups:
-        return int(client().xlen(QUEUE))
-    return int(groups[0]["lag"] or 0) + int(groups[0]["pending"])
+    return behind_group(QUEUE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import client
+from benchmarks import client, runtimes
+from benchmarks.__main__ import parse, present
 from benchmarks.contestants.parts import in_parts
+from benchmarks.contestants.producer import Producer, read
 from benchmarks.figures import NAMES, figure
 from benchmarks.goals import VALUES, Goal, Value
 from benchmarks.lineup import CELERY, OURS, ROOF, SIDES
 from benchmarks.table import Round, best_peer, everybody, summary, verdict
+from benchmarks.venvs import NotInstalled
 from tests.support.processes import ROOT
 from tests.support.redis_server import require_server
 
@@ -118,6 +122,20 @@ def test_the_fastest_peer_is_neither_celery_nor_a_roof() -> None:
     assert best_peer(rates, TIME) == "huey"
 
 
+def test_a_goal_can_name_a_contestant_and_another_figure_of_it() -> None:
+    rounds: list[Round] = [{OURS: {"drain": 6.0}, "bullmq": {"drain": 2.0, "bulk": 1.0}}]
+
+    assert verdict(rounds, RATE, Goal("bullmq", 3.5, "3.5x BullMQ")) == "missed: 3 of 3.5"
+    assert verdict(rounds, RATE, Goal("bullmq:bulk", 3.5, "3.5x its bulk")) == "yes"
+    assert verdict(rounds, RATE, Goal("sidekiq", 3, "3x Sidekiq")) == "not measured"
+
+
+def test_each_goal_is_against_somebody_who_takes_part() -> None:
+    known = {"absolute", "peer", "own", "celery", "roof", *(side.name for side in SIDES)}
+
+    assert {goal.against.partition(":")[0] for value in VALUES for goal in value.goals} <= known
+
+
 def test_the_tables_name_everybody_who_was_measured() -> None:
     rounds: list[Round] = [{OURS: {"publish": 9.0}, CELERY: {"publish": 1.0}, "huey": {"publish": 4.0}}]
 
@@ -132,6 +150,9 @@ def test_each_contestant_has_its_files() -> None:
         if side.venv:
             pins = (ROOT / "benchmarks" / "environments" / f"{side.venv}.txt").read_text().split()
             assert all("==" in pin for pin in pins), side
+        if side.runtime == "node":
+            pins = (ROOT / "benchmarks" / "environments" / f"{side.name}.txt").read_text().split()
+            assert all("@" in pin[1:] for pin in pins), side
 
 
 def test_each_figure_is_open_to_qcore() -> None:
@@ -165,3 +186,69 @@ def test_results_that_are_off_may_not_be_stored(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_list_in_parts_loses_nothing() -> None:
     assert [x for part in in_parts(list(range(7)), 3) for x in part] == list(range(7))
+
+
+def test_a_contestant_whose_language_is_not_installed_is_left_out_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    arena = SimpleNamespace(describe=lambda side: runtimes.runtime(side, sys.executable))
+
+    sides, remarks = present(arena, parse(["--against", "bullmq,sidekiq"]))  # type: ignore[arg-type]
+
+    assert [side.name for side in sides] == [OURS]
+    assert remarks == [
+        "bullmq is left out: node and npm are not installed.",
+        "sidekiq is left out: ruby is not installed (Debian: ruby-sidekiq).",
+    ]
+
+
+def test_a_ruby_without_the_gem_is_no_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda program: sys.executable)
+
+    with pytest.raises(NotInstalled, match="sidekiq is left out: ruby has no gem 'sidekiq'"):
+        runtimes.ruby("sidekiq")
+
+
+def test_packages_that_npm_cannot_install_leave_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    failed = subprocess.CompletedProcess([], 1, "", "npm error code ENOTFOUND\nnpm error network no host\n")
+    monkeypatch.setattr(shutil, "which", lambda program: program)
+    monkeypatch.setattr(runtimes, "NPM_PLACE", tmp_path)
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: failed)
+
+    with pytest.raises(NotInstalled, match=r"bullmq is left out, .*ENOTFOUND npm error network no host"):
+        runtimes.node("bullmq")
+    assert not (tmp_path / "bullmq" / ".installed").exists()
+
+
+SCRIPT = """
+import json, sys
+print("a warning", flush=True)
+for line in sys.stdin:
+    word, n = line.split()
+    found = {"ids": ["x"] * int(n)} if word == "send" else {"error": f"no {word}"}
+    print(json.dumps({**found, "wall_s": int(n) / 1000, "cpu_s": 0.5}), flush=True)
+"""
+
+
+def test_calls_of_another_language_are_timed_where_they_are_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "script").write_text(SCRIPT)
+    monkeypatch.setenv("BENCH_PROGRAM", sys.executable)
+    producer = Producer(str(tmp_path / "script"))
+    side = SimpleNamespace(send=lambda n: producer.ask("send", n)["ids"], spent=producer.spent)
+
+    found = client.publish(side, "250")  # type: ignore[arg-type]
+
+    assert found == {"rate": 1000.0, "cpu_us": 2000.0}
+    with pytest.raises(RuntimeError, match="script: no trip"):
+        producer.ask("trip")
+    producer.end()
+
+
+def test_a_script_that_has_ended_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match=r"x\.js has ended without an answer"):
+        read(["a warning\n"], "x.js")
