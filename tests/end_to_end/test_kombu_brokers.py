@@ -73,7 +73,6 @@ def environment(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) 
     elif request.param == "sqla+sqlite":
         broker += f"/{tmp_path}/broker.db"
     else:
-        pytest.importorskip("pycurl", reason="pycurl, which SQS needs, is not installed")
         url = request.getfixturevalue("amazon_url")
         broker = "sqs://key:secret@" + url.removeprefix("http://")
         options = {
@@ -170,8 +169,6 @@ def test_what_becomes_of_the_task_of_a_killed_worker(
 
 
 def test_sqs_that_cannot_be_reached_is_an_outage() -> None:
-    pytest.importorskip("boto3", reason="boto3 is not installed")
-    pytest.importorskip("pycurl", reason="pycurl, which SQS needs, is not installed")
     options = {"region": "us-east-1", "is_secure": False}
     app = App("x", broker="sqs://key:secret@127.0.0.1:1", broker_transport_options=options)
 
@@ -182,7 +179,6 @@ def test_sqs_that_cannot_be_reached_is_an_outage() -> None:
 def test_a_worker_says_that_no_request_waits_for_messages(
     amazon_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pytest.importorskip("pycurl", reason="pycurl, which SQS needs, is not installed")
     options = {"region": "us-east-1", "is_secure": False, "wait_time_seconds": 20}
     url = "sqs://key:secret@" + amazon_url.removeprefix("http://")
     app = App("x", broker=url, broker_transport_options=options)

@@ -1,8 +1,7 @@
-"""A server of S3, DynamoDB and SQS (moto), and one of Azure's blobs (azurite), where they are installed.
+"""A server of S3, DynamoDB and SQS (moto), and one of Azure's blobs (azurite), where that is installed.
 
-They are not among the requirements of the tests: `moto[server,s3,dynamodb,sqs]`, `boto3` and `pycurl` take a
-minute to install, `npm install azurite` and its client `azure-storage-blob` several. Folders of them on
-PYTHONPATH and PATH are enough.
+Azurite is not among the requirements of the tests: `npm install azurite` takes minutes. A folder of it on
+PATH is enough, with its client `azure-storage-blob`.
 """
 
 from __future__ import annotations
@@ -43,9 +42,9 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def amazon_url() -> Iterator[str]:
     """The URL of a server of S3, DynamoDB and SQS."""
-    server = pytest.importorskip("moto.server", reason="moto is not installed")
-    pytest.importorskip("boto3", reason="boto3 is not installed")
-    thread = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    from moto.server import ThreadedMotoServer  # a second, for few tests
+
+    thread = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else a line for each request
     thread.start()
     host, port = thread.get_host_and_port()
@@ -56,7 +55,7 @@ def amazon_url() -> Iterator[str]:
 @pytest.fixture
 def bucket(amazon_url: str) -> str:
     """The name of a new bucket."""
-    import boto3  # type: ignore[import-not-found]
+    import boto3
 
     name = f"results-{uuid.uuid4().hex[:8]}"
     options: dict[str, Any] = {"region_name": "us-east-1", "endpoint_url": amazon_url}
