@@ -17,7 +17,7 @@ from tests.support.cloud_servers import client_environment
 from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 PROJECT = """
 import json, os, time
@@ -114,13 +114,25 @@ def run(kind: str, env: dict[str, str], lines: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def found_by(client: str, environment: dict[str, str]) -> Any:
+    """What CLIENT prints. kombu takes a file that another process has opened and not yet written, and its
+    message is lost (docs/brokers.md): then it is asked again."""
+    for _ in range(2 if environment["BROKER"].startswith("filesystem") else 0):
+        try:
+            return run(client, environment, CLIENT)
+        except AssertionError as exc:
+            if "TimeoutError" not in str(exc):
+                raise
+    return run(client, environment, CLIENT)
+
+
 @pytest.mark.parametrize(("worker", "client"), [("qcore", "celery"), ("qcore", "qcore"), ("celery", "qcore")])
 def test_tasks_of_clients_of_both_kinds_are_run(
     worker: str, client: str, environment: dict[str, str], processes: Processes, tmp_path: Path
 ) -> None:
     started = start(worker, processes, environment)
 
-    assert run(client, environment, CLIENT) == FOUND
+    assert found_by(client, environment) == FOUND
     if "control_folder" in environment["SETTINGS"]:
         assert [*(tmp_path / "control").iterdir()]
 
@@ -163,9 +175,22 @@ def test_what_becomes_of_the_task_of_a_killed_worker(
 
     if environment["BROKER"].startswith("sqs"):
         wait_for(lambda: (tmp_path / "runs").read_text() == "run\n" * 2, 60)
-    assert run("celery", environment, CLIENT) == FOUND
+    assert found_by("celery", environment) == FOUND
     if not environment["BROKER"].startswith("sqs"):
         assert (tmp_path / "runs").read_text() == "run\n"
+
+
+@pytest.mark.parametrize("environment", ["filesystem"], indirect=True)
+@pytest.mark.parametrize("text", ["", '{"body": 5', "5", "{}"])
+def test_a_file_that_is_no_message_is_lost_and_stops_no_worker(
+    environment: dict[str, str], processes: Processes, tmp_path: Path, text: str
+) -> None:
+    worker = start("qcore", processes, environment)
+
+    (tmp_path / "data" / "1_x.celery.msg").write_text(text)
+
+    worker.wait_output("a message of the queue 'celery' is lost, since kombu cannot read it")
+    assert found_by("qcore", environment) == FOUND
 
 
 def test_sqs_that_cannot_be_reached_is_an_outage() -> None:

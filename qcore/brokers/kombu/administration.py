@@ -43,7 +43,7 @@ class KombuAdministration(Administration):
             def look(channel: Any) -> list[Any]:
                 found: list[Any] = []
                 while len(found) < limit:
-                    message = channel.basic_get(queue)
+                    message = self._link.next_message(channel, queue)
                     if message is None:
                         break
                     found.append(message)

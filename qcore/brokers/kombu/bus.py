@@ -125,7 +125,7 @@ class KombuListener(Inbox):
                 self._link.pump()
                 self._link.tick()
             else:
-                message = self._channel.basic_get(self._queue, no_ack=True)
+                message = self._link.next_message(self._channel, self._queue, no_ack=True)
                 if message is not None:
                     self._on_message(message)
 

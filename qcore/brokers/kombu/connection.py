@@ -9,6 +9,7 @@ transports are emulations that can only be polled.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import select
 import socket
@@ -28,6 +29,8 @@ from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerDown, ConfigError, QcoreError, mask_url
 
 T = TypeVar("T")
+
+log = logging.getLogger("qcore.broker")
 
 NATIVE_SCHEMES = frozenset(("amqp", "amqps", "pyamqp"))
 ANSWER_S = 10.0  # the longest wait for any answer of the broker
@@ -259,6 +262,17 @@ class KombuConnection:
             raise
         channel.close()
         return answer
+
+    def next_message(self, channel: Any, queue: str, **options: Any) -> Any:
+        """The message that basic_get() returns; None: there is none, or it cannot be read. kombu takes what
+        an emulation cannot read from its queue, so it is lost; the log says so."""
+        try:
+            return channel.basic_get(queue, **options)
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+            if self.native:
+                raise
+            log.error("a message of the queue '%s' is lost, since kombu cannot read it: %r", queue, exc)
+            return None
 
     @property
     def native_connection(self) -> Any:

@@ -104,7 +104,7 @@ class KombuConsumer(Consumer):
                 return found
         for queue in self.queues:
             while len(found) < limit:
-                message = self._channel.basic_get(queue)
+                message = self._link.next_message(self._channel, queue)
                 if message is None:
                     break
                 self._take(message, queue, found)
