@@ -121,10 +121,11 @@ def test_signed_messages_go_from_one_to_the_other_and_others_are_refused(
     ours, theirs, store = signers
     common = {"broker_url": url, "result_backend": url if broker == "redis" else "rpc://"}
     settings = {who: {**common, **one.settings(store)} for who, one in (("qcore", ours), ("celery", theirs))}
-    worker, _ = start(processes, url, settings["qcore"], settings["celery"], "prefork")
+    worker, celerys = start(processes, url, settings["qcore"], settings["celery"], "prefork")
 
     for kind in BOTH:
-        assert ask(kind, "chains", settings[kind]) == CHAINS
+        found = ask(kind, "chains", settings[kind])
+        assert found == CHAINS, (kind, worker.output()[-2000:], celerys.output()[-2000:])
 
     stranger = signer(tmp_path, "stranger", trusted=tmp_path / "strangers")
     other = {**common, **stranger.settings(tmp_path / "strangers")}
