@@ -92,15 +92,16 @@ class SqlScheduleStore(ScheduleStore):
             if self._ready:
                 return
             tables, counter = _tables()
-            for left in reversed(range(TRIES)):
+            for left in reversed(range(len(tables.tables) + TRIES)):
                 try:
                     tables.create_all(self._engine)
                     with self._engine.begin() as connection:
                         if connection.execute(sa.select(counter.c.id)).first() is None:
                             connection.execute(sa.insert(counter).values(id=1, revision=0))
                     break
-                except sa.exc.DBAPIError:  # another process creates them now
-                    if not left:
+                except sa.exc.DBAPIError as exc:
+                    # Another process creates them now; each time it was faster, one more of them is there.
+                    if not left or exc.statement is None:
                         raise
             self._ready = True
 

@@ -96,12 +96,13 @@ class DatabaseResults(KeyedChords):
         with self._lock:
             if self._ready:
                 return
-            for left in reversed(range(TRIES)):
+            for left in reversed(range(len(self._tables.tables) + TRIES)):
                 try:
                     self._tables.create_all(self._engine)
                     break
-                except sa.exc.DBAPIError:  # another process creates them now
-                    if not left:
+                except sa.exc.DBAPIError as exc:
+                    # Another process creates them now; each time it was faster, one more of them is there.
+                    if not left or exc.statement is None:
                         raise
             self._add_columns()
             self._ready = True

@@ -207,6 +207,7 @@ def test_a_worker_says_that_no_request_waits_for_messages(
     options = {"region": "us-east-1", "is_secure": False, "wait_time_seconds": 20}
     url = "sqs://key:secret@" + amazon_url.removeprefix("http://")
     app = App("x", broker=url, broker_transport_options=options)
+    caplog.set_level("WARNING", "qcore.brokers.kombu.consumer")
 
     consumer = app.broker.consumer(["unused"])
 
