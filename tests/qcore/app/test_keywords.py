@@ -137,6 +137,7 @@ def test_keywords_of_celery_that_choose_how_it_waits_are_accepted() -> None:
 def test_an_option_of_a_call_without_effect_is_said_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    caplog.set_level("WARNING", "qcore")
     monkeypatch.setattr("qcore.base.keywords._said", set())
     app = App("t", broker="memory://", set_as_current=False)
 

@@ -82,6 +82,7 @@ def test_a_call_is_published_by_the_given_producer(make: Any) -> None:
 def test_calls_that_are_sent_together_have_no_router(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    caplog.set_level("WARNING", "qcore")
     monkeypatch.setattr("qcore.base.keywords._said", set())
     app, router = Celery("x", broker="memory://", set_as_current=False), Router()
 

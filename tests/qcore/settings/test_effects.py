@@ -149,6 +149,7 @@ def test_only_what_is_set_otherwise_than_by_default_is_named() -> None:
 
 
 def test_a_few_are_said_one_by_one_and_many_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING", "qcore")
     log = logging.getLogger("qcore.worker")
     effects.warn({"worker_timer": "x", "worker_agent": "a"}, log)
 
