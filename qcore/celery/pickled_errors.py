@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from qcore.wire.pickles import UnpickleableExceptionWrapper, class_named
+from qcore.wire.pickles import UnpickleableExceptionWrapper, class_named, survives
 
 Dumps: TypeAlias = Callable[[Any], Any]
 Loads: TypeAlias = Callable[[Any], Any]
@@ -46,24 +46,16 @@ def find_pickleable_exception(
 
 def get_pickleable_exception(exc: BaseException) -> BaseException:
     """`exc` if it can be pickled, else the nearest that can, else an UnpickleableExceptionWrapper."""
-    if _survives(exc, pickle.loads, pickle.dumps):
+    if survives(exc, pickle.loads, pickle.dumps):
         return exc
     return find_pickleable_exception(exc) or UnpickleableExceptionWrapper.from_exception(exc)
 
 
 def get_pickleable_etype(cls: type, loads: Loads = pickle.loads, dumps: Dumps = pickle.dumps) -> type:
     """`cls` if it can be pickled, else Exception."""
-    return cls if _survives(cls, loads, dumps) else Exception
+    return cls if survives(cls, loads, dumps) else Exception
 
 
 def get_pickled_exception(exc: BaseException) -> BaseException:
     """What get_pickleable_exception() was given: of a wrapper the exception in it, else `exc` itself."""
     return exc.restore() if isinstance(exc, UnpickleableExceptionWrapper) else exc
-
-
-def _survives(value: Any, loads: Loads, dumps: Dumps) -> bool:
-    try:
-        loads(dumps(value))
-    except Exception:  # of any class in it
-        return False
-    return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 from qcore import errors
@@ -83,10 +84,10 @@ def load(raw: bytes) -> Any:
     return _Unpickler(io.BytesIO(raw)).load()
 
 
-def survives(value: Any) -> bool:
+def survives(value: Any, loads: Callable[[Any], Any] = load, dumps: Callable[[Any], Any] = dump) -> bool:
     """Whether a value can be pickled and read again."""
     try:
-        load(dump(value))
+        loads(dumps(value))
     except Exception:  # of any class in it
         return False
     return True
