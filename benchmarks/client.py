@@ -201,6 +201,42 @@ def lateness(side: Any, n: str, spread_s: str) -> dict[str, float]:
     return {"p50": cuts[49], "p99": cuts[98], "max": max(late)}
 
 
+def arrivals(side: Any, n: str, seconds: str) -> dict[str, float]:
+    """Calls that come at their times, whether or not those before are done; by how many milliseconds
+    tasks start after the time of their call, which a caller that is late does not move.
+
+    At half and at four fifths of what caller and worker do together, which n calls without a pause tell.
+    """
+    begin = time.perf_counter()
+    _wait_stored(side, side.send(int(n)), GIVE_UP_S)
+    most = int(n) / (time.perf_counter() - begin)
+    found = {"most": most}
+    for name, share in (("half", 0.5), ("most_of_it", 0.8)):
+        first, rate = time.time() + 0.1, share * most
+        handles = []
+        for due in (first + i / rate for i in range(int(rate * float(seconds)))):
+            if (early := due - time.time()) > 0:
+                time.sleep(early)
+            handles.append(side.send_due(due))
+        _wait_stored(side, handles, GIVE_UP_S)
+        cuts = statistics.quantiles((1000 * late for late in side.answers(handles)), n=100)
+        found |= {f"{name}_p50": cuts[49], f"{name}_p99": cuts[98]}
+    return found
+
+
+def again(side: Any, n: str) -> dict[str, float]:
+    """Queue n tasks of some seconds, say so when all have started; after the go, wait until all have ended,
+    and say when the last of those runs that count had started."""
+    from benchmarks.contestants.keys import STARTED, client
+
+    handles = side.send_naps(int(n))
+    _wait(lambda: int(client().get(STARTED) or 0) == int(n), "tasks that start", 30)
+    _say({"started": int(n)})
+    _await_go()
+    _wait_stored(side, handles, GIVE_UP_S)
+    return {"started": max(side.answers(handles))}
+
+
 def hold(side: Any, n: str) -> dict[str, float]:
     """Tasks due in an hour; until none of them is in the queue any more."""
     side.send_later([time.time() + 3600] * int(n))
@@ -264,8 +300,8 @@ def _await_go() -> None:
 
 
 MEASURES: tuple[Callable[..., dict[str, Any]], ...] = (
-    describe, workers, publish, together, bulk, tuples, trips, warm, fill, drain, backlog, lateness, hold,
-    workflows, take_in, remember, overhear,
+    describe, workers, publish, together, bulk, tuples, trips, warm, fill, drain, backlog, lateness, arrivals,
+    again, hold, workflows, take_in, remember, overhear,
 )  # fmt: skip
 
 

@@ -31,8 +31,8 @@ class Value(NamedTuple):
 
 
 VALUES = (
-    Value("publish", "publish, one call at a time (tasks/s)", goals=(Goal("celery", 6, "6x Celery"),)),
-    Value("bulk", "publish, 1,000 a call (tasks/s)", goals=(Goal("celery", 15, "15x Celery's group"),)),
+    Value("publish", "publish, one call at a time (tasks/s)", goals=(Goal("celery", 12, "12x Celery"),)),
+    Value("bulk", "publish, 1,000 a call (tasks/s)", goals=(Goal("roof", 0.9, "0.9 of the roof"),)),
     Value(
         "tuples",
         "publish, 1,000 tuples of one task a call (tasks/s)",
@@ -42,16 +42,20 @@ VALUES = (
         "drain",
         "drain, results stored (tasks/s)",
         goals=(
-            Goal("celery", 18, "18x Celery"),
+            Goal("celery", 40, "40x Celery"),
             Goal("peer", 2.5, "2.5x the fastest peer"),
-            Goal("roof", 0.5, "0.5 of the roof"),
+            Goal("roof", 0.9, "0.9 of the roof"),
             Goal("bullmq", 3.5, "3.5x BullMQ"),
         ),
     ),
     Value(
         "drain_off",
         "drain, results off (tasks/s)",
-        goals=(Goal("celery", 22, "22x Celery"), Goal("sidekiq", 3, "3x Sidekiq")),
+        goals=(
+            Goal("celery", 22, "22x Celery"),
+            Goal("roof", 0.6, "0.6 of the roof"),
+            Goal("sidekiq", 3, "3x Sidekiq"),
+        ),
     ),
     Value(
         "drain_events",
@@ -59,11 +63,31 @@ VALUES = (
         goals=(Goal("own:drain_events_off", 0.85, "0.85 of events off"),),
     ),
     Value("drain_events_off", "the same without -E, in turn (tasks/s)"),
-    Value("p50", "round trip, median (ms)", True, 2, (Goal("celery", 1 / 4, "1/4 of Celery's"),)),
-    Value("p99", "round trip, 99th percentile (ms)", True, 2, (Goal("celery", 1 / 3, "1/3 of Celery's"),)),
-    Value("cold", "cold start to the first result (s)", True, 2, (Goal("celery", 0.6, "0.6x Celery's"),)),
+    Value(
+        "p50",
+        "round trip, median (ms)",
+        True,
+        2,
+        (Goal("celery", 1 / 4, "1/4 of Celery's"), Goal("roof", 1.1, "1.1x the roof's")),
+    ),
+    Value(
+        "p99",
+        "round trip, 99th percentile (ms)",
+        True,
+        2,
+        (Goal("celery", 1 / 3, "1/3 of Celery's"), Goal("roof", 1.1, "1.1x the roof's")),
+    ),
+    Value("open_most", "calls and runs at once, without a pause (tasks/s)"),
+    *(
+        Value(f"open_{key}_{which}", f"late at {share} of that, fixed arrivals, {words} (ms)", True, 2)
+        for key, share in (("half", "0.5"), ("most_of_it", "0.8"))
+        for which, words in (("p50", "median"), ("p99", "99th percentile"))
+    ),
+    Value("cold", "cold start to the first result (s)", True, 2, (Goal("celery", 0.45, "0.45x Celery's"),)),
+    Value("stop", "stop of an idle worker (s)", True, 3, (Goal("absolute", 0.1, "0.1 s"),)),
     Value("pss", "idle worker, memory, PSS (MiB)", True, 1, (Goal("celery", 0.7, "0.7x Celery's"),)),
     Value("idle_cpu", "idle worker, CPU (% of a core)", True, 2, (Goal("absolute", 0.5, "0.5 %"),)),
+    Value("recovery", "a killed worker's tasks run again after (s)", True, 2, (Goal("absolute", 3, "3 s"),)),
     Value("late_p50", "1,000 countdowns, late, median (ms)", True, 1),
     Value(
         "late_p99", "1,000 countdowns, late, 99th percentile (ms)", True, 1, (Goal("absolute", 50, "50 ms"),)
@@ -80,19 +104,34 @@ VALUES = (
     Value(
         "sqlite_together",
         "SQLite: publish, 8 threads (tasks/s)",
-        goals=(Goal("own:sqlite_publish", 3, "3x one thread"),),
+        goals=(
+            Goal("own:sqlite_publish", 3, "3x one thread"),
+            Goal("huey-sqlite:sqlite_publish", 0.5, "0.5 of one of SqliteHuey"),
+        ),
+    ),
+    Value(
+        "sqlite_tuples",
+        "SQLite: publish, 1,000 tuples a call (tasks/s)",
+        goals=(Goal("huey-sqlite:sqlite_publish", 3, "3x a call of SqliteHuey"),),
+    ),
+    Value(
+        "sqlite_relaxed",
+        "SQLite: publish, relaxed durability (tasks/s)",
+        goals=(Goal("huey-sqlite:sqlite_publish", 2, "2x SqliteHuey"),),
     ),
     Value(
         "sqlite_drain",
         "SQLite: drain, results stored (tasks/s)",
         goals=(
-            Goal("peer", 1, "SqliteHuey"),
+            Goal("peer", 4, "4x SqliteHuey"),
             Goal("celery:drain", 1, "Celery on Redis"),
         ),
     ),
     Value("sqlite_p50", "SQLite: round trip, median (ms)", True, 2),
-    Value("rabbit_publish", "RabbitMQ: publish, confirmed (tasks/s)"),
-    Value("rabbit_drain", "RabbitMQ: drain, results off (tasks/s)", goals=(Goal("celery", 3, "3x Celery"),)),
+    Value(
+        "rabbit_publish", "RabbitMQ: publish, confirmed (tasks/s)", goals=(Goal("celery", 4, "4x Celery"),)
+    ),
+    Value("rabbit_drain", "RabbitMQ: drain, results off (tasks/s)", goals=(Goal("celery", 5, "5x Celery"),)),
     Value("rabbit_p50", "RabbitMQ: round trip, rpc, median (ms)", True, 2),
     Value("shallow", "first 20,000 tasks of 20,000 (tasks/s)"),
     Value(

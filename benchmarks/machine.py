@@ -26,6 +26,11 @@ def tree(roots: Iterable[int]) -> list[int]:
     return found
 
 
+def running(pids: Iterable[int]) -> list[int]:
+    """Those that have not ended; one that only waits to be asked for its exit code has."""
+    return [pid for pid in pids if (fields := _stat(pid)) and fields[0] != "Z"]
+
+
 def cpu_s(pids: Iterable[int]) -> float:
     """CPU time so far, of all threads, in the kernel's ticks of 10 ms. A process that is gone counts 0."""
     return sum(TICK_S * (int(f[11]) + int(f[12])) for pid in pids if (f := _stat(pid)))

@@ -13,6 +13,7 @@ class Sizes(NamedTuple):
     trips_s: float = 8.0  # no longer than that
     idle_s: float = 10.0
     later: int = 1000  # countdowns whose lateness is measured
+    paced_s: float = 3.0  # of calls at fixed times, for each share of what is possible
     held: int = 20_000  # countdowns of an hour
     members: int = 1000  # of a group and a chord
     links: int = 100  # of a chain
@@ -26,5 +27,5 @@ class Sizes(NamedTuple):
 QUICK = Sizes(
     tasks=300, trips=50, trips_s=3.0, idle_s=1.0, later=100, held=300, members=50, links=10, first=300,
     backlog=5000, crowd=20, remembered=20_000,
-    watched=1.0,
+    watched=1.0, paced_s=1.0,
 )  # fmt: skip

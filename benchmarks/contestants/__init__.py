@@ -21,7 +21,8 @@ class Contestant(Protocol):
 
     A module that has more can do more: `send_bulk(n)`; `send_tuples(n)`, many
     calls of one task with the same options; `fill(n)` when send() is not the fastest way to
-    fill a queue; `send_later(dues)` with `answers(handles)`; `ready()`; `group`, `chord`, `chain`.
+    fill a queue; `send_due(due)`, `send_later(dues)` and `send_naps(n)` with `answers(handles)`: by how
+    many seconds a task started after that time, or when it started; `ready()`; `group`, `chord`, `chain`.
     One whose calls are made by another process has `spent()`, the seconds and the CPU seconds of its
     calls since it was last asked, and `versions()`.
     """
@@ -57,6 +58,11 @@ def url() -> str:
 def queue() -> str:
     """Where tasks are sent: QUEUE, or a queue that nobody consumes."""
     return os.environ.get("BENCH_QUEUE", QUEUE)
+
+
+def node() -> str:
+    """The name of the worker."""
+    return os.environ.get("BENCH_NODE", "one@bench")
 
 
 def keeps_results() -> bool:

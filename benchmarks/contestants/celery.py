@@ -83,6 +83,10 @@ def send_bulk(n: int) -> list[str]:
     return [r.id for r in group(noop.s().set(queue=where) for _ in range(n)).apply_async().results]
 
 
+def send_due(due: float) -> str:
+    return str(late.delay(due).id)
+
+
 def send_later(dues: list[float]) -> list[str]:
     return [late.apply_async((due,), countdown=due - time.time()).id for due in dues]
 

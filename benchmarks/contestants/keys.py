@@ -10,6 +10,9 @@ import redis
 from benchmarks.contestants import url
 from benchmarks.contestants.parts import in_parts
 
+#: counts the tasks that have started, where they say so
+STARTED = "bench.started"
+
 
 @cache
 def client() -> redis.Redis:

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from typing import Any
 
-from benchmarks.contestants import QUEUE, keeps_results, queue, sends_events, url
+from benchmarks.contestants import QUEUE, keeps_results, node, queue, sends_events, url
 from benchmarks.contestants.parts import in_parts
 from qcore import App, chain, chord, group
 from qcore.events.receiver import listen
@@ -34,6 +34,17 @@ def late(due: float) -> float:
     return time.time() - due
 
 
+@app.task(name="bench.nap")
+def nap() -> float:
+    """When it started, which it says at once as well."""
+    from benchmarks.contestants.keys import STARTED, client
+
+    began = time.time()
+    client().incr(STARTED)
+    time.sleep(4)
+    return began
+
+
 @app.task(name="bench.step")
 def step(i: int) -> int:
     return i + 1
@@ -46,7 +57,7 @@ def tally(values: list[Any]) -> int:
 
 def workers(children: int) -> list[list[str]]:
     command = ["-m", "qctl", "-A", "benchmarks.contestants.qcore", "worker", "-P", "prefork"]
-    command += ["-c", str(children), "-Q", QUEUE, "-n", "one@bench", "-l", "WARNING"]
+    command += ["-c", str(children), "-Q", QUEUE, "-n", node(), "-l", "WARNING"]
     return [command + ["-E"] * sends_events()]
 
 
@@ -62,6 +73,14 @@ def send_bulk(n: int) -> list[str]:
 
 def send_tuples(n: int) -> list[str]:
     return [r.id for r in app.send_many(noop, [()] * n, queue=queue())]
+
+
+def send_due(due: float) -> str:
+    return str(late.delay(due).id)
+
+
+def send_naps(n: int) -> list[str]:
+    return [nap.delay().id for _ in range(n)]
 
 
 def send_later(dues: list[float]) -> list[str]:

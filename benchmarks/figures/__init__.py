@@ -25,8 +25,8 @@ class Figure(Protocol):
 
 #: in the order of the report
 NAMES = (
-    "publish bulk drain drain_off drain_events roundtrip cold idle late held flows sqlite rabbit "
-    "backlog crowd operators history events"
+    "publish bulk drain drain_off drain_events roundtrip open_loop cold stop idle recovery late held flows "
+    "sqlite rabbit backlog crowd operators history events"
 ).split()
 #: the ones that `--quick` takes without `--only`
 QUICK = ("publish", "bulk", "drain", "roundtrip", "operators")

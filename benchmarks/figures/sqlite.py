@@ -1,4 +1,7 @@
-"""Without a server: qcore on SQLite (late ack, synced to disk) and SqliteHuey (no ack, fsync off)."""
+"""Without a server: qcore on SQLite (late ack, synced to disk) and SqliteHuey (no ack, fsync off).
+
+qcore publishes once more with the durability `relaxed`, which syncs about a second later.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ def measure(arena: Arena, side: Side, sizes: Sizes) -> dict[str, float]:
         env = {"BENCH_URL": urls[0], "BENCH_FIGURE": "sqlite"}
         publish = arena.ask(side, "publish", n, **env)
         together = arena.ask(side, "together", n, THREADS, **env)
+        more = _ours(arena, side, n, env, folder) if side.name == OURS else {}
         env = {"BENCH_URL": urls[1], "BENCH_FIGURE": "sqlite"}
         with arena.workers(side, **env) as fleet:
             trips = arena.ask(side, "trips", sizes.trips, sizes.trips_s, **env)
@@ -36,4 +40,15 @@ def measure(arena: Arena, side: Side, sizes: Sizes) -> dict[str, float]:
         "sqlite_together": together["rate"],
         "sqlite_drain": drained["rate"],
         "sqlite_p50": trips["p50"],
+        **more,
+    }
+
+
+def _ours(arena: Arena, side: Side, n: int, env: dict[str, str], folder: str) -> dict[str, float]:
+    """What the other one has not: calls by the thousand, and a durability to choose."""
+    tuples = arena.ask(side, "tuples", n, **env)
+    relaxed = {**env, "BENCH_URL": f"sqlite:///{folder}/relaxed.sqlite3?durability=relaxed"}
+    return {
+        "sqlite_tuples": tuples["rate"],
+        "sqlite_relaxed": arena.ask(side, "publish", n, **relaxed)["rate"],
     }

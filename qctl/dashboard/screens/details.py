@@ -99,6 +99,8 @@ class DetailScreen(Screen[None]):
         return self.sheet.tabs[self.at]
 
     def _show(self) -> None:
+        if not self.query("#tabs"):
+            return  # an answer may come while the screen is taken away
         names = Text(" ", no_wrap=True)
         for number, tab in enumerate(self.sheet.tabs):
             names.append(f" {tab.name} ", "bold reverse" if number == self.at else "dim")
@@ -154,7 +156,7 @@ class DetailScreen(Screen[None]):
 
         def fill() -> None:
             self._answers[at] = answer or "nothing"
-            if self.is_mounted and self.at == at:
+            if self.at == at:
                 self._show()
 
         self.app.call_from_thread(fill)

@@ -69,7 +69,7 @@ class Question(ModalScreen[Answer | None]):
         self.app.call_from_thread(self._show_preview, text)
 
     def _show_preview(self, text: str) -> None:
-        if not self.is_mounted or not text.strip():
+        if not self.query("#preview") or not text.strip():  # an answer may come while the box is taken away
             return
         lines = shown_lines(text.strip()).split("\n")
         if len(lines) > PREVIEW_LINES:

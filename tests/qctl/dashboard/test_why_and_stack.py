@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,21 @@ def test_w_says_why_a_task_waits_in_the_words_of_the_command(tmp_path: Path) -> 
     name, words, text = seen[0]
     assert (name, words) == ("Why", ("task", "why", task_id))
     assert "queue nobody" in text or "'nobody'" in text
+
+
+def test_an_answer_that_comes_while_its_page_is_taken_away_is_dropped() -> None:
+    gone = threading.Event()
+
+    async def go() -> None:
+        window = Dashboard(Still())
+        window._answer = lambda words, place: gone.wait(60) and "late"  # type: ignore[method-assign, assignment]
+        async with window.run_test(size=(120, 30)) as pilot:
+            await pilot.press("3", "W")
+            await window.screen.query("*").remove()
+            gone.set()
+            await window.workers.wait_for_complete()
+
+    asyncio.run(go())
 
 
 def test_the_keys_open_the_answer_of_the_row_and_refuse_rows_without_one() -> None:
