@@ -54,6 +54,7 @@ compiled: $(TEST_STAMP)
 # Sidekiq's Debian's package ruby-sidekiq; without them the report says that they are left out.
 bench: $(TEST_STAMP)  ## qcore against Celery and the others, 35 minutes
 	$(BIN)/python -m benchmarks --cpu
+	$(BIN)/python -m benchmarks.charts
 
 # One tiny round of qcore and Celery, in the environment of the tests.
 bench-quick: $(TEST_STAMP)  ## one tiny round of qcore and Celery

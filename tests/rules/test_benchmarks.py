@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import client, runtimes
+from benchmarks import charts, client, runtimes
 from benchmarks.__main__ import parse, present
 from benchmarks.contestants.parts import in_parts
 from benchmarks.contestants.producer import Producer, read
@@ -252,3 +253,18 @@ def test_calls_of_another_language_are_timed_where_they_are_made(
 def test_a_script_that_has_ended_is_an_error() -> None:
     with pytest.raises(RuntimeError, match=r"x\.js has ended without an answer"):
         read(["a warning\n"], "x.js")
+
+
+def test_the_charts_are_those_of_the_results() -> None:
+    assert charts.PICTURE.read_text() == charts.picture(charts.RESULTS.read_text())
+
+
+def test_a_bar_is_as_long_as_its_value() -> None:
+    head = "| contestant | median (min - max) | rounds | qcore / it |\n|---|---|---|---|\n"
+    rows = "| qcore | 2,000 (1 - 3) | 3 | - |\n| huey | 1,000 | 1 | 2x |\n| raw | 9,000 | 1 | - |\n"
+
+    drawn = charts.picture(f"# Results\n\n## Drain, results stored (tasks/s)\n\n{head}{rows}")
+
+    widths = [float(width) for width in re.findall(r'<rect x="\d+" .*width="([\d.]+)"', drawn)]
+    assert widths == [230.0, 115.0]
+    assert "2,000" in drawn and ">raw<" not in drawn
