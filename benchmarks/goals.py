@@ -164,7 +164,7 @@ VALUES = (
             ("call", "call"),
         )
     ),
-    Value("help", "`qctl --help` (s)", True, 3, (Goal("own:import_click", 2.5, "2.5x importing click"),)),
+    Value("help", "`qctl --help` (s)", True, 3, (Goal("own:import_click", 1.6, "1.6x importing click"),)),
     Value("import_click", "`python -c 'import click'` (s)", True, 3),
     Value(
         "history",
