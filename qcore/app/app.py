@@ -7,14 +7,13 @@ Before this: tasks/task.py.  After this: app/sending.py, wire/task.py, brokers/X
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from qcore.app import batches, rare_options, sending
+from qcore.app import sending
 from qcore.app.connections import Connections, backend_of, schedules_of
 from qcore.app.declaring import DeclaredTasks
 from qcore.app.periodic import PeriodicTasks
@@ -104,7 +103,7 @@ class App(PeriodicTasks, DeclaredTasks):
             self.set_current()
 
     def set_current(self) -> None:
-        """Make this the current app, which shared tasks, and signatures without an app, use."""
+        """Make this the current app, of shared tasks and of signatures without an app."""
         set_current(self)
 
     # --- configuration
@@ -280,14 +279,15 @@ class App(PeriodicTasks, DeclaredTasks):
     ) -> AsyncResult:
         """Publish a call and return the handle of its result.
 
-        Options: task_id, queue, exchange, routing_key, priority (0 to 9), countdown (seconds), eta
-        (datetime or ISO text), expires (seconds, datetime or ISO text), headers, serializer,
-        compression, time_limit, soft_time_limit, ignore_result, shadow, link, link_error, retries,
-        reply_to, root_id, parent_id, group_id, group_index, retry, idempotency_key (text: a second call
-        with the same key publishes nothing and returns the first task's handle, for the duration
-        task_idempotency_expires). Returns when the broker has it. Raises BrokerDown, Unroutable, TypeError.
+        Options: task_id, queue, exchange, routing_key, priority (0 to 9), countdown (seconds), eta (datetime
+        or ISO text), expires (seconds, datetime or ISO text), headers, serializer, compression, time_limit,
+        soft_time_limit, ignore_result, shadow, link, link_error, retries, reply_to, root_id, parent_id,
+        group_id, group_index, retry, idempotency_key (text: a second call with it publishes nothing and
+        returns the first handle, for task_idempotency_expires). Raises BrokerDown, Unroutable, TypeError.
         """
         if check_call(options):
+            from qcore.app import rare_options
+
             return rare_options.send(self, App.send_task, name, args, kwargs, task, options)
         task_id = str(options.get("task_id") or identity.make())
         key = sending.key_of(options) if "idempotency_key" in options else None
@@ -334,6 +334,8 @@ class App(PeriodicTasks, DeclaredTasks):
     ) -> list[AsyncResult]:
         """Publish many calls in few round trips: of a task or its name with the arguments of each call, and
         what all share; or of signatures. All are checked before the first is sent. Raises as send_task()."""
+        from qcore.app import batches
+
         return batches.send(self, calls, argument_tuples, kwargs or {}, options)
 
     async def asend_many(self, calls: Any, *args: Any, **options: Any) -> list[AsyncResult]:
@@ -455,6 +457,8 @@ class App(PeriodicTasks, DeclaredTasks):
 
     def bugreport(self) -> str:
         """Versions, platform and changed settings; secrets are masked."""
+        import platform
+
         import kombu
         import redis
 
@@ -480,13 +484,8 @@ class App(PeriodicTasks, DeclaredTasks):
 
     def __reduce_keys__(self) -> dict[str, Any]:
         """The keywords with which an unpickled app is made: its settings, which may hold passwords."""
-        return {
-            "main": self.main,
-            "changes": self.conf.without_defaults(),
-            "task_cls": self.task_cls,
-            "namespace": self.namespace,
-            "strict_typing": self.strict_typing,
-        }
+        names = ("main", "task_cls", "namespace", "strict_typing")
+        return {"changes": self.conf.without_defaults(), **{name: getattr(self, name) for name in names}}
 
     def __reduce__(self) -> Any:
         return _unpickled, (type(self), self.__reduce_keys__())

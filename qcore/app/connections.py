@@ -20,7 +20,6 @@ from qcore.brokers.registry import open_broker
 from qcore.brokers.shared.endpoints import join_urls
 from qcore.errors import ConfigError, keep_secret
 from qcore.results.base import ResultStore
-from qcore.results.celery_stores import require_library, store_at
 from qcore.results.registry import celery_backend, results
 from qcore.settings.config import Config
 from qcore.wire.compression import compress
@@ -236,6 +235,7 @@ class Connections:
     def _open_foreign(self, url: str, place: str) -> ResultStore:
         """A store class of the project, or the store around a backend class of another package."""
         from qcore.app.foreign_results import ForeignResults
+        from qcore.results.celery_stores import require_library, store_at
 
         module, _, name = place.partition(":")
         celerys = store_at(place)

@@ -12,7 +12,6 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from qcore.errors import InvalidTaskError, NotRegistered
-from qcore.execution.builtins import add_built_in
 from qcore.tasks import decorators
 from qcore.tasks.task import Task
 
@@ -66,6 +65,8 @@ class TaskRegistry(dict[str, Task]):
         """Add the built-in and the shared tasks, and give all their options."""
         if not self._has_built_in:
             self._has_built_in = True
+            from qcore.execution.builtins import add_built_in
+
             add_built_in(self._app)
         if self._removals != decorators.removals[0]:
             self._removals, self._shared_taken = decorators.removals[0], 0

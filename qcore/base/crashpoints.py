@@ -8,7 +8,6 @@ costs one empty call.
 
 from __future__ import annotations
 
-import mmap
 import os
 import signal
 from collections.abc import Callable
@@ -22,6 +21,8 @@ def _pass(name: str) -> None:
 
 def armed(spec: str) -> Callable[[str], None]:
     """The function `crashpoint` for a value of the variable."""
+    import mmap
+
     wanted, _, nth = spec.partition(":")
     fatal = int(nth or 1)
     seen = memoryview(mmap.mmap(-1, 8)).cast("q")  # shared with every process forked from this one

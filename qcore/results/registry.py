@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from qcore.base.plugins import Registry, entry_points_of
 from qcore.results.base import ResultStore
-from qcore.results.celery_stores import STORES
 
 results: Registry[type[ResultStore]] = Registry(
     "result backend",
@@ -45,6 +44,8 @@ def celery_backend(name: str | None) -> str | None:
     known = str(name or "").partition("://")[0].partition("+")[0]
     if not known or known in _OURS or known in results.aliases or known in results:
         return None
+    from qcore.results.celery_stores import STORES  # what most processes need no file of
+
     if known in STORES:
         return STORES[known].place
     point = entry_points_of("celery.result_backends").get(known)

@@ -9,14 +9,17 @@ Next: brokers/redis/servers.py; any driver that takes a list of servers.
 
 from __future__ import annotations
 
-import mmap
 import random
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from qcore.base.lazy_pattern import lazily
 from qcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mmap import mmap
 
 BACKOFF_LEAST_S, BACKOFF_MOST_S = 0.1, 1.0
 ROUND_ROBIN, SHUFFLE = "round-robin", "shuffle"
@@ -75,8 +78,12 @@ class Endpoints:
         self.urls = list(urls)
         if strategy == SHUFFLE:
             shuffle(self.urls)
-        # Memory shared with forked processes: a task must publish to the server that its worker uses.
-        self._at: mmap.mmap | bytearray = mmap.mmap(-1, 1) if len(self.urls) > 1 else bytearray(1)
+        self._at: mmap | bytearray = bytearray(1)
+        if len(self.urls) > 1:
+            from mmap import mmap
+
+            # Shared with forked processes: a task must publish to the server that its worker uses.
+            self._at = mmap(-1, 1)
         self._clock = clock
         self._failures = dict.fromkeys(self.urls, 0)
         self._due = dict.fromkeys(self.urls, 0.0)

@@ -14,7 +14,6 @@ import random
 import socket
 import sqlite3
 import sys
-import tempfile
 import threading
 import time
 import weakref
@@ -396,6 +395,8 @@ class WakeupSocket:
         if sys.platform == "linux":
             self.path = "@qcore-" + new_id()
         else:
+            import tempfile
+
             self._folder = tempfile.mkdtemp(prefix="qcore-")
             self.path = self._folder + "/bell"
         self._socket.bind(_address(self.path))

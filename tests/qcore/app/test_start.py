@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
 import sys
 import types
 import uuid
@@ -18,7 +20,7 @@ import pytest
 from qcore import App, Task, shared_task
 from qcore.celery.app import Celery as OurCelery
 from qcore.errors import ConfigError, UnknownName
-from tests.support.processes import Processes
+from tests.support.processes import ROOT, Processes
 
 BOTH = pytest.mark.parametrize("kind", [App, celery.Celery], ids=["qcore", "celery"])
 
@@ -268,6 +270,8 @@ def test_a_wrong_base_class_is_refused() -> None:
 
 
 PROJECT = """
+import os
+import subprocess
 import sys
 from contextlib import contextmanager
 from {package} import {cls}, Task
@@ -312,3 +316,31 @@ def test_a_worker_calls_what_wraps_the_run(
     assert found.get(timeout=60) == [5, "open", found.id]
     assert client.send_task(f"scoped_{cls}.again").get(timeout=60) == ["open", 2]
     client.close()
+
+
+FIRST_CALL = """
+import sys
+import qcore
+imported = len(sys.modules)
+app = qcore.App("first", broker=sys.argv[1])
+
+@app.task(name="first.noop")
+def noop(): ...
+
+noop.delay()
+print(imported, len(sys.modules))
+"""
+
+
+def test_a_first_call_loads_few_modules(tmp_path: Path) -> None:
+    """A process that only sends pays for what it loads at each start; a module more is to be noticed."""
+    words = [sys.executable, "-c", FIRST_CALL, f"sqlite:///{tmp_path}/q.db"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    plain = subprocess.run(
+        [sys.executable, "-c", "import sys; print(len(sys.modules))"], capture_output=True, text=True, env=env
+    )
+
+    done = subprocess.run(words, capture_output=True, text=True, env=env)
+
+    imported, after = (int(count) - int(plain.stdout) for count in done.stdout.split())
+    assert imported <= 29 and after <= 206, done
