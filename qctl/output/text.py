@@ -66,6 +66,18 @@ def cut_middle(text: str, cells: int) -> str:
     return f"{text[:head]}…{text[len(text) - (cells - 1 - head) :]}"
 
 
+def size(count: int | None) -> str:
+    """A number of bytes with a unit: 812 B, 3.4 KiB, 212 MiB, 1.5 GiB; `-` when it is unknown."""
+    if count is None:
+        return "-"
+    amount, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{amount:.1f} {unit}" if amount < 10 and unit != "B" else f"{amount:.0f} {unit}"
+
+
 def age(seconds: float | None) -> str:
     """A duration in about five characters: 0.4s, 12s, 3m20s, 5h02m, 3d04h."""
     if seconds is None:

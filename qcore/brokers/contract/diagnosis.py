@@ -40,6 +40,24 @@ class Symptom(msgspec.Struct, frozen=True):
     about: str = ""  # the queue, worker or task concerned
 
 
+class ServerFacts(msgspec.Struct, frozen=True):
+    """What a server, or a file, tells about itself; None and '': it does not say."""
+
+    software: str = ""  # with its version
+    role: str = ""  # primary, replica
+    up_s: float | None = None  # since it was started, seconds
+    replicas: int | None = None
+    memory: int | None = None  # bytes in use
+    memory_most: int | None = None  # the limit, bytes; 0: there is none
+    memory_peak: int | None = None
+    clients: int | None = None
+    blocked: int | None = None  # clients that wait in a command
+    commands: int | None = None  # since it was started
+    storage: str = ""  # how it keeps its data, in one phrase
+    file: int | None = None  # size of the file, bytes
+    log: int | None = None  # of its write-ahead log
+
+
 class Diagnosis:
     """Problems and guarantees of a broker."""
 
@@ -57,6 +75,10 @@ class Diagnosis:
             DURABLE, UNKNOWN, f"the broker {self._driver} does not report how it stores messages"
         )
         return list(self._fixed) or [unknown]
+
+    def server(self) -> ServerFacts:
+        """What the server tells about itself, in one request. Raises BrokerDown."""
+        return ServerFacts()
 
     def cluster(self) -> str:
         """The nodes of a cluster, and which one has the data of the fleet, in one sentence; '' where there is

@@ -20,6 +20,7 @@ from qcore.brokers.contract.diagnosis import (
     YES,
     Diagnosis,
     Guarantee,
+    ServerFacts,
     Symptom,
 )
 from qcore.brokers.redis.connection import SharedConnection
@@ -175,6 +176,35 @@ class RedisDiagnosis(Diagnosis):
             durable = Guarantee(DURABLE, NO, what, setting)
         confirmed = Guarantee(CONFIRMED, YES, "publish returns when the server has confirmed the message")
         return [confirmed, durable]
+
+    def server(self) -> ServerFacts:
+        info = self._info("default")
+        if info is None:
+            return ServerFacts()
+
+        def count(name: str) -> int | None:
+            return int(info[name]) if info.get(name, "").isdigit() else None
+
+        if info.get("aof_enabled") == "1":
+            wrote = "" if info.get("aof_last_write_status", "ok") == "ok" else ", whose last write failed"
+            storage = f"append-only file{wrote}"
+        else:
+            unsaved = info.get("rdb_changes_since_last_save", "an unknown number of")
+            storage = f"snapshots alone, {unsaved} changes since the last one"
+        name = "valkey" if "valkey_version" in info else "redis"
+        return ServerFacts(
+            software=f"{name} {info.get(f'{name}_version', '')}".rstrip(),
+            role={"master": "primary", "slave": "replica"}.get(info.get("role", ""), info.get("role", "")),
+            up_s=count("uptime_in_seconds"),
+            replicas=count("connected_slaves"),
+            memory=count("used_memory"),
+            memory_most=count("maxmemory"),
+            memory_peak=count("used_memory_peak"),
+            clients=count("connected_clients"),
+            blocked=count("blocked_clients"),
+            commands=count("total_commands_processed"),
+            storage=storage,
+        )
 
     def _info(self, *parts: str) -> dict[str, str] | None:
         """The sections of the server's INFO; None when this user lacks the permission."""

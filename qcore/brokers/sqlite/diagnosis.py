@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from qcore.brokers.contract.diagnosis import CONFIRMED, DURABLE, PARTLY, YES, Diagnosis, Guarantee
+import sqlite3
+from pathlib import Path
+
+from qcore.brokers.contract.diagnosis import (
+    CONFIRMED,
+    DURABLE,
+    PARTLY,
+    YES,
+    Diagnosis,
+    Guarantee,
+    ServerFacts,
+)
 from qcore.brokers.sqlite.database import File
 from qcore.brokers.sqlite.relaxed import FULL, RELAXED, WORDS
 
@@ -16,6 +27,15 @@ class SqliteDiagnosis(Diagnosis):
     def __init__(self, file: File) -> None:
         super().__init__("sqlite")
         self._file = file
+
+    def server(self) -> ServerFacts:
+        ((mode,),) = self._file.rows("PRAGMA journal_mode")
+        return ServerFacts(
+            software=f"SQLite {sqlite3.sqlite_version}",
+            storage=f"journal_mode {mode}",
+            file=_size(self._file.path),
+            log=_size(self._file.path.with_name(self._file.path.name + "-wal")),
+        )
 
     def guarantees(self) -> list[Guarantee]:
         ((mode,),) = self._file.rows("PRAGMA journal_mode")
@@ -32,3 +52,10 @@ class SqliteDiagnosis(Diagnosis):
             Guarantee(CONFIRMED, YES, "publish returns when its transaction is committed"),
             Guarantee(DURABLE, YES if level >= 2 else PARTLY, what, setting),
         ]
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qcore.errors import Unsupported
+from qctl.dashboard.sources.broker_facts import BrokerFacts
 from qctl.dashboard.state.event_log import Ended
 from qctl.dashboard.state.failures import StoredFailures
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow
@@ -36,6 +37,7 @@ class BrokerPoll:
         self._app = app
         self._held: dict[str, int] = {}
         self._last: queue_rates.QueueSample | None = None
+        self._facts = BrokerFacts()
         #: response time of the broker, seconds
         self.round_trip_s: float | None = None
         #: tasks published per second between the last two polls; None: unknown
@@ -141,20 +143,19 @@ class BrokerPoll:
         return tuple(sorted(rows, key=lambda r: (-r.count, r.name)))
 
     def broker(self) -> dict[str, str]:
-        """Facts about the broker: address, response time, features, results, symptoms."""
+        """Facts about the broker: address, symptoms, server, response time, features, results."""
         from qcore.errors import mask_url
 
         broker = self._app.broker
         can = [name for name in broker.features.__struct_fields__ if getattr(broker.features, name)]
-        facts = {
+        wrong = broker.diagnosis.symptoms()
+        return {
             "address": mask_url(broker.place),
-            "answers in": "-" if self.round_trip_s is None else f"{self.round_trip_s * 1000:.1f} ms",
+            **{one.name: f"{one.level}: {one.what} → {one.fix}" for one in wrong},
+            **self._facts.look(broker.diagnosis.server(), self.round_trip_s, time.monotonic()),
             "can": ", ".join(can),
             "results": mask_url(self._app.results.url) if self._app.results.keeps else "not kept",
         }
-        for symptom in broker.diagnosis.symptoms():
-            facts[symptom.name] = f"{symptom.level}: {symptom.what} → {symptom.fix}"
-        return facts
 
 
 def _held(depth: Depth) -> int:

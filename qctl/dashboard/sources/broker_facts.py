@@ -1,0 +1,97 @@
+"""What the Broker screen says of the server: its own facts, and what follows from two looks at it.
+
+In:  ServerFacts and the response time of each poll.  Out: names and texts, in the order of the screen.
+What a server does not tell has no line. Bounded: SPAN_S of looks. Before this: broker_poll.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from statistics import quantiles
+
+from qcore.brokers.contract.diagnosis import ServerFacts
+from qctl.output.text import age, size
+
+#: seconds of polls that rates, slopes and percentiles are about
+SPAN_S = 900.0
+#: shortest time from which the growth of the memory is told, seconds
+LEAST_SLOPE_S = 60.0
+#: fewest response times with percentiles
+LEAST_TRIPS = 20
+
+
+class BrokerFacts:
+    """Remembers the polls of the last SPAN_S seconds."""
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[float, ServerFacts, float | None]] = deque()
+
+    def look(self, server: ServerFacts, round_trip_s: float | None, now: float) -> dict[str, str]:
+        """Add a poll at `now`, monotonic seconds; returns the lines."""
+        self._looks.append((now, server, round_trip_s))
+        while now - self._looks[0][0] > SPAN_S:
+            self._looks.popleft()
+        return dict(
+            [
+                *self._of_server(server),
+                ("answers in", self._answers(round_trip_s)),
+                *self._of_memory(server),
+                *self._of_load(server),
+            ]
+        )
+
+    def _of_server(self, server: ServerFacts) -> Iterator[tuple[str, str]]:
+        if not server.software:
+            return
+        parts = [f"{server.software} {server.role}".rstrip()]
+        if server.up_s is not None:
+            parts.append(f"up {age(server.up_s)}")
+        if server.replicas is not None:
+            parts.append(f"{server.replicas} replica{'' if server.replicas == 1 else 's'}")
+        yield "server", " · ".join(parts)
+
+    def _answers(self, round_trip_s: float | None) -> str:
+        if round_trip_s is None:
+            return "-"
+        trips = [1000 * trip for _, _, trip in self._looks if trip is not None]
+        now = f"{round_trip_s * 1000:.1f} ms"
+        if len(trips) < LEAST_TRIPS:
+            return now
+        cuts = quantiles(trips, n=100, method="inclusive")
+        return f"{now} · p50 {cuts[49]:.1f} p95 {cuts[94]:.1f} p99 {cuts[98]:.1f} ms in {self._span()}"
+
+    def _span(self) -> str:
+        return age(self._looks[-1][0] - self._looks[0][0])
+
+    def _of_memory(self, server: ServerFacts) -> Iterator[tuple[str, str]]:
+        if server.memory is not None:
+            used, most = server.memory, server.memory_most
+            parts = [f"{size(used)} without a limit" if most == 0 else size(used)]
+            if most:
+                share = f"{100 * used / most:.0f} %"
+                parts = [f"{size(used)} of {size(most)}, {share}", *self._full_in(used, most)]
+            if server.memory_peak is not None:
+                parts.append(f"peak {size(server.memory_peak)}")
+            yield "memory", " · ".join(parts)
+        if server.file is not None:
+            yield "file", f"{size(server.file)}, and {size(server.log)} of write-ahead log"
+
+    def _full_in(self, used: int, most: int) -> list[str]:
+        since, first, _ = self._looks[0]
+        span = self._looks[-1][0] - since
+        if first.memory is None or span < LEAST_SLOPE_S or used <= first.memory:
+            return []
+        return [f"full in {age((most - used) / (used - first.memory) * span)} at this slope"]
+
+    def _of_load(self, server: ServerFacts) -> Iterator[tuple[str, str]]:
+        if server.clients is not None:
+            waits = "" if server.blocked is None else f", {server.blocked} of them wait in a command"
+            yield "clients", f"{server.clients}{waits}"
+        last = self._looks[-2] if len(self._looks) > 1 else None
+        if last is not None and server.commands is not None and last[1].commands is not None:
+            span, count = self._looks[-1][0] - last[0], server.commands - last[1].commands
+            if span > 0 and count >= 0:  # less after a restart
+                yield "commands", f"{count / span:,.0f}/s, of all clients"
+        if server.storage:
+            yield "storage", server.storage
