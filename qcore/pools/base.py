@@ -168,6 +168,9 @@ class Pool(ABC):
             "timeouts": [0, 0],
         }
 
+    def close(self) -> None:
+        """The worker ends, and gives it no more jobs; running ones may still end."""
+
     @abstractmethod
     def stop(self) -> None:
         """Stop the slots; running tasks end first or are killed."""

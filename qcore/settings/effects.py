@@ -123,7 +123,6 @@ DIFFERENT: dict[str, str] = {
     "task_reject_on_worker_lost": "the default is true, Celery's is false",
     "task_remote_tracebacks": "the remote traceback is a note of the exception",
     "worker_deduplicate_successful_tasks": "the default is true, Celery's is false",
-    "worker_pool": "eventlet is refused",
     "worker_prefetch_multiplier": "0 means 10,000 messages for the worker, in Celery no limit",
     "worker_redirect_stdouts": "only in the processes that run tasks",
     "worker_soft_shutdown_timeout": "it is the time of a warm shutdown, also without a second signal",

@@ -212,7 +212,7 @@ TABLE: dict[str, Setting] = {
             "worker_pool",
             (str,),
             "prefork",
-            "worker pool: prefork, threads, asyncio, gevent, solo, or a class",
+            "worker pool: prefork, threads, asyncio, gevent, eventlet, solo, or a class",
         ),
         Setting(
             "worker_prefetch_multiplier",

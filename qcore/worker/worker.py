@@ -412,7 +412,7 @@ class Worker:
     # --- signals: TERM and the first INT cause a warm shutdown, QUIT and the second INT a cold one
 
     def _catch_signals(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
+        if threading.get_native_id() != threading.main_thread().native_id:  # eventlet has other objects
             return
         remap = os.environ.get("REMAP_SIGTERM") in ("SIGQUIT", "SIGINT")
         signal.signal(signal.SIGTERM, self._on_quit if remap else self._on_term)

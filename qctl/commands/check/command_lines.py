@@ -128,16 +128,7 @@ def _options(words: list[str]) -> Iterator[tuple[str, str]]:
 def _option(file: str, line: int, program: str, option: str, value: str) -> Iterator[Finding]:
     long = _SHORT.get(program, {}).get(option) or _LONG.get(option, option)
     name = f"celery {program} {option}"
-    if long == "--pool" and value == "eventlet":
-        yield Finding(
-            ERROR,
-            file,
-            line,
-            f"{name} eventlet",
-            "there is no eventlet pool",
-            differences("pools")["eventlet"].note,
-        )
-    elif long == "--autoscale" and value.partition(",")[2] == "0":
+    if long == "--autoscale" and value.partition(",")[2] == "0":
         note = differences("cli")["celery worker --autoscale"].note
         what = f"{note}; without a slot a worker would never claim"
         yield Finding(DIFFERENT, file, line, name, what)

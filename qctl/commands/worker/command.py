@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qcore.pools import patch_for
 from qctl import exit_codes
 from qctl.cli.command import CliGroup
 from qctl.cli.session import current
@@ -165,13 +166,13 @@ class WorkerGroup(CliGroup):
     "-P",
     "--pool",
     type=PoolName(),
-    help="Pool: prefork, threads, asyncio, gevent, solo, or a class, module:Class.",
+    help="Pool: prefork, threads, asyncio, gevent, eventlet, solo, or a class, module:Class.",
 )
 @click.option(
     "-c",
     "--concurrency",
     type=Concurrency(),
-    help="Number of concurrent tasks, or auto. [default: usable CPUs; asyncio, gevent: 100]",
+    help="Number of concurrent tasks, or auto. [default: usable CPUs; asyncio, gevent, eventlet: 100]",
 )
 @click.option("--autoscale", metavar="MAX,MIN", help="Scale the pool between MIN and MAX, by the backlog.")
 @click.option("-Q", "--queues", type=Names(), help="Queues to consume, in this order.")
@@ -276,10 +277,7 @@ def command(
         if detach:
             raise exit_codes.CommandError(exit_codes.USAGE, "--reload cannot be combined with --detach")
         return run(current())
-    if options["pool"] == "gevent":
-        from qcore.pools.gevent.patch import patch
-
-        patch()  # before the app is imported
+    patch_for(options["pool"])  # before the app is imported
     from qcore.worker.process.options import file_name, node_name
 
     session = current()
