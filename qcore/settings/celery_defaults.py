@@ -10,8 +10,7 @@ from typing import Any
 _NONE = (
     "beat_remote_control_max_tick_age cassandra_bundle_path redis_max_connections "
     "result_failure_expires result_persistent worker_agent worker_eta_task_limit "
-    "worker_state_db worker_timer redis_backend_health_check_interval "
-    "redis_backend_credential_provider "
+    "worker_state_db worker_timer redis_backend_health_check_interval"
 ).split()
 
 DEFAULTS: dict[str, Any] = {

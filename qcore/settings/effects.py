@@ -45,7 +45,6 @@ NO_EFFECT: dict[str, str] = {
     "database_create_tables_at_setup": "tables of results that do not exist are made at the first use",
     "result_failure_expires": "results of failed tasks expire with result_expires, like all others",
     "result_persistent": "result messages of the rpc backend are transient",
-    "redis_backend_credential_provider": "put user name and password into the URL of result_backend",
     "redis_backend_health_check_interval": "a connection that broke is noticed at its next use",
     "redis_max_connections": "each process has few connections, without a pool that could grow",
     "redis_retry_on_timeout": "a request that timed out is an outage, after which qcore connects again",
@@ -247,7 +246,13 @@ _WHERE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     **{row.name: _results_by(str(scheme_of(row.name))) for row in STORES},
     "result_compression": _results_compressible,
     **dict.fromkeys(
-        ("redis_client_name", "redis_socket_connect_timeout", "redis_socket_timeout"), _results_in_redis
+        (
+            "redis_backend_credential_provider",
+            "redis_client_name",
+            "redis_socket_connect_timeout",
+            "redis_socket_timeout",
+        ),
+        _results_in_redis,
     ),
 }
 

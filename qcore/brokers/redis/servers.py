@@ -146,7 +146,8 @@ class ServerSelector:
         """The connection factory of one server among `of`; raises ConfigError."""
         options, probes = self._options, _kernel_probes(self.heartbeat_s)
         connect_s = max(self.connect_timeout_s / of, LEAST_CONNECT_S)
-        login = None if options.get("broker_use_ssl") else read_plain(url, options)
+        needs_client = options.get("broker_use_ssl") or options.get("credential_provider")
+        login = None if needs_client else read_plain(url, options)
         if login is not None:
             self.db = login.db
             return lambda: PlainConnection(login, connect_s, probes)
