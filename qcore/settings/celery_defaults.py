@@ -40,7 +40,6 @@ DEFAULTS: dict[str, Any] = {
     "worker_consumer": "celery.worker.consumer:Consumer",
     "worker_lost_wait": 10.0,
     "worker_pool_putlocks": True,
-    "worker_pool_start_method": "fork",
     "worker_proc_alive_timeout": 4.0,
     "worker_enable_prefetch_count_reduction": True,
     "worker_timer_precision": 1.0,

@@ -265,6 +265,12 @@ TABLE: dict[str, Setting] = {
             Setting(f"{program}_executable", OPT_TEXT, None, f"--executable of `qctl {program}`")
             for program in ("worker", "beat", "events")
         ),
+        Setting(
+            "worker_pool_start_method",
+            (str,),
+            "fork",
+            "how prefork starts processes: fork, or spawn: fresh interpreters that load the app anew",
+        ),
         Setting("worker_pool_restarts", (bool,), False, "allow `pool_restart` to import and reload modules"),
         Setting(
             "worker_log_color", (bool, type(None)), None, "colours in the log; default: only on a terminal"

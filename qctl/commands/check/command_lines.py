@@ -132,8 +132,6 @@ def _option(file: str, line: int, program: str, option: str, value: str) -> Iter
         note = differences("cli")["celery worker --autoscale"].note
         what = f"{note}; without a slot a worker would never claim"
         yield Finding(DIFFERENT, file, line, name, what)
-    elif long == "--pool-start-method" and value not in ("fork", ""):
-        yield _from_row(file, line, name, differences("cli")["celery worker --pool-start-method"])
     elif long not in _QUIET:
         row = differences("cli").get(f"celery {program} {long}")
         if row is not None:
