@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, ClassVar
 
+from qcore.base import provided
 from qcore.base.times import epoch_of
 from qcore.execution.run import Run, RunContext
 from qcore.execution.run_signals import traced
@@ -24,6 +25,25 @@ from qcore.pools.stacks import SWITCHED, Stack, Thread, frames, in_order, of_thr
 from qcore.wire.outcome import End, Job, Outcome
 
 STOP_S = 2.0
+
+
+def event_loop() -> Any:
+    """An event loop beside which other greenlets of its thread run loops of their own while it waits."""
+    import asyncio  # only if a task is a coroutine function
+    import selectors
+
+    kind: Any = selectors.DefaultSelector
+
+    class Waiting(kind):  # type: ignore[misc]
+        def select(self, timeout: float | None = None) -> Any:
+            running = asyncio._get_running_loop()
+            asyncio._set_running_loop(None)
+            try:
+                return super().select(timeout)
+            finally:
+                asyncio._set_running_loop(running)
+
+    return asyncio.SelectorEventLoop(Waiting())
 
 
 class RunningGreenlet:
@@ -61,6 +81,7 @@ class GreenPool(InProcessPool):
         self._flights: dict[int, RunningGreenlet] = {}
         self._tools = RunContext(setup.app, setup.node, setup.accept, limit, setup.extended, passes=(killed,))
         self._stopping = False
+        provided["event_loop"] = event_loop
 
     # --- in the greenlets' thread
 
