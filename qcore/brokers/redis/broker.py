@@ -35,7 +35,7 @@ from qcore.brokers.redis.bus import (
     retire_from,
 )
 from qcore.brokers.redis.bus_scripts import REPLY, REVOKE, REVOKED, REVOKED_AMONG, UNREVOKE
-from qcore.brokers.redis.connection import RedisConnection, SharedConnection
+from qcore.brokers.redis.connection import RedisConnection, shared_connection
 from qcore.brokers.redis.consumer import RedisConsumer
 from qcore.brokers.redis.delivery_scripts import DELAY, PUBLISH_ONCE
 from qcore.brokers.redis.keys import Keys, glob_safe
@@ -76,7 +76,7 @@ class RedisBroker(Broker):
         self._door = ServerSelector(url, self.options)
         self._keys = Keys(self._door.db, self._door.key_options)
         self._failure_limits = limits_of(self.options)
-        self._shared = SharedConnection(self._door)
+        self._shared = shared_connection(self._door)
         self._renew_waits()
         self._replicas = int(self.options.get("publish_wait_replicas") or 0)
         tell_after_fork(self)
@@ -377,8 +377,7 @@ class RedisBroker(Broker):
         return "" if cluster is None else f"prefix:{cluster.prefix} slot:{cluster.slot}"
 
     def close(self) -> None:
-        with self._shared.lock:
-            self._shared.link.drop()
+        self._shared.drop()
         self._waits.close()
 
 
