@@ -197,21 +197,14 @@ beat_embedded_init = Signal("beat_embedded_init")
 #: of qctl: the values of the options that an app adds to all commands (app.user_options)
 user_preload_options = Signal("user_preload_options", "app options")
 
-# --- never sent here
-
+#: of the eventlet pool, which is their sender
 eventlet_pool_started = Signal("eventlet_pool_started")
 eventlet_pool_preshutdown = Signal("eventlet_pool_preshutdown")
 eventlet_pool_postshutdown = Signal("eventlet_pool_postshutdown")
 eventlet_pool_apply = Signal("eventlet_pool_apply", "target args kwargs")
 
 #: nothing here sends these; a receiver that is connected to one of them is never called
-NEVER_SENT = (
-    eventlet_pool_started,
-    eventlet_pool_preshutdown,
-    eventlet_pool_postshutdown,
-    eventlet_pool_apply,
-    task_internal_error,
-)
+NEVER_SENT = (task_internal_error,)
 
 
 def warn_of_never_sent() -> None:

@@ -180,7 +180,9 @@ class Connections:
 
     def _open_results(self) -> ResultStore:
         url = self.conf.result_backend
-        if not url or _same_place(url, self.broker_url()):
+        # A provider tells other credentials than those of the broker's connections.
+        own = self.conf.redis_backend_credential_provider
+        if not url or (_same_place(url, self.broker_url()) and not own):
             if self.broker.features.results:
                 from qcore.results.broker import BrokerResults
 
@@ -226,6 +228,8 @@ class Connections:
     def _redis_options(self) -> dict[str, Any]:
         """The options of a result store in Redis that settings give."""
         conf, found = self.conf, dict[str, Any]()
+        if conf.redis_backend_credential_provider:
+            found["credential_provider"] = conf.redis_backend_credential_provider
         if conf.redis_client_name:
             found["client_name"] = conf.redis_client_name
         if conf.value_set_for("redis_socket_timeout"):

@@ -9,5 +9,7 @@ from typing import Any
 #: imported: "app" makes the default App, "current_app" returns the current one, "worker" returns the class
 #: Worker, "fixups" adapts an App to the framework of its project, "tracing" starts OpenTelemetry's spans,
 #: "celery_module" loads a module of the installed Celery, "debugger" stops a frame in the remote debugger.
+#: A pool of greenlets adds "event_loop", which makes the loop of a coroutine;
+#: `qctl worker` adds "worker_command", which returns the command line that starts this worker again;
 #: qcore/celery/trace.py adds "around_runs" and "warn_of_idle_patches" when a package imports it.
 provided: dict[str, Callable[..., Any]] = {}

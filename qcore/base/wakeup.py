@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix  # its read and write: eventlet puts others into `os`, which wait, as a signal handler cannot
 import signal
 
 
@@ -24,14 +25,14 @@ class WakePipe:
     def ring(self) -> None:
         """Wake the waiting loop; safe in a signal handler, and after close()."""
         try:
-            os.write(self._write, b"x")
+            posix.write(self._write, b"x")
         except OSError:
             pass  # it already holds enough wake-ups, or is closed
 
     def drain_pipe(self) -> bool:
         """Make it unreadable; returns whether it was rung."""
         try:
-            return bool(os.read(self._read, 65_536))
+            return bool(posix.read(self._read, 65_536))
         except BlockingIOError:
             return False
 

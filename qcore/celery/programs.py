@@ -18,6 +18,7 @@ from qcore.celery.logs import mlevel
 from qcore.celery.proxies import app_or_default
 from qcore.celery.utilities import instantiate
 from qcore.events.camera import photograph
+from qcore.pools import patch_for
 from qcore.worker.outage import reach
 from qcore.worker.process.pidfile import PidFile
 from qcore.worker.services.base import ShutdownStage
@@ -164,14 +165,15 @@ def maybe_patch_concurrency(
     long_opts: Sequence[str] | None = None,
     patches: Mapping[str, Callable[[], Any]] | None = None,
 ) -> None:
-    """Patch the process if a command line names a pool that needs it (`-P gevent`, `--pool=gevent`).
-    `patches` has a function for each such pool. Raises ConfigError without gevent."""
+    """Patch the process if a command line names a pool that needs it (`-P gevent`, `--pool=eventlet`).
+    `patches` has a function for each such pool. Raises ConfigError where its library is not
+    installed."""
     words = list(sys.argv if argv is None or not argv else argv)
-    patch = (patches or {"gevent": _patch_gevent}).get(
-        _option(words, short_opts or ["-P"], long_opts or ["--pool"])
-    )
-    if patch is not None:
-        patch()
+    pool = _option(words, short_opts or ["-P"], long_opts or ["--pool"])
+    if not patches:
+        patch_for(pool)
+    elif pool in patches:
+        patches[pool]()
 
 
 def _option(words: list[str], short: Sequence[str], long: Sequence[str]) -> str:
@@ -183,9 +185,3 @@ def _option(words: list[str], short: Sequence[str], long: Sequence[str]) -> str:
         if word in long or word in short:
             return following
     return ""
-
-
-def _patch_gevent() -> None:
-    from qcore.pools.gevent.patch import patch
-
-    patch()

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Coroutine, Generator
 from typing import Any
 
+from qcore.base import provided
 from qcore.errors import SoftTimeLimitExceeded
 
 
@@ -76,6 +77,9 @@ def complete(coro: Coroutine[Any, Any, Any], soft_s: float | None) -> Any:
     context = contextvars.copy_context()
     if _has_loop():
         return _in_a_thread(coro, soft_s, context)
+    if "event_loop" in provided:  # a thread of many greenlets, each of which may run a loop
+        with asyncio.Runner(loop_factory=provided["event_loop"]) as runner:
+            return runner.run(_await(coro, soft_s), context=context)
     if _runners.runner is None:
         _runners.runner = asyncio.Runner()
     return _runners.runner.run(_await(coro, soft_s), context=context)

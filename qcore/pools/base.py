@@ -49,6 +49,7 @@ class PoolSetup(msgspec.Struct):
     strict_prefetch: bool = False  # worker_prefetch_multiplier=1: never hold more than one job per slot
     extended: bool | str = False  # as in RunContext
     before_run: Any = None  # called once in every process that runs tasks (logging)
+    command: tuple[str, ...] = ()  # processes are fresh interpreters that run this; empty: they are forked
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -167,6 +168,9 @@ class Pool(ABC):
             "put-guarded-by-semaphore": False,
             "timeouts": [0, 0],
         }
+
+    def close(self) -> None:
+        """The worker ends, and gives it no more jobs; running ones may still end."""
 
     @abstractmethod
     def stop(self) -> None:

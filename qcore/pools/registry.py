@@ -54,6 +54,7 @@ pools = Pools(
     "qcore.pools",
     {
         "asyncio": "qcore.pools.asyncio.pool:AsyncioPool",
+        "eventlet": "qcore.pools.eventlet.pool:EventletPool",
         "gevent": "qcore.pools.gevent.pool:GeventPool",
         "prefork": "qcore.pools.prefork.pool:PreforkPool",
         "solo": "qcore.pools.solo:SoloPool",
@@ -63,6 +64,7 @@ pools = Pools(
         "processes": "prefork",
         "thread": "threads",
         "celery.concurrency.prefork:TaskPool": "prefork",
+        "celery.concurrency.eventlet:TaskPool": "eventlet",
         "celery.concurrency.gevent:TaskPool": "gevent",
         "celery.concurrency.solo:TaskPool": "solo",
         "celery.concurrency.thread:TaskPool": "threads",

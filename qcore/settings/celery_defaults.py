@@ -10,8 +10,7 @@ from typing import Any
 _NONE = (
     "beat_remote_control_max_tick_age cassandra_bundle_path redis_max_connections "
     "result_failure_expires result_persistent worker_agent worker_eta_task_limit "
-    "worker_state_db worker_timer redis_backend_health_check_interval "
-    "redis_backend_credential_provider "
+    "worker_state_db worker_timer redis_backend_health_check_interval"
 ).split()
 
 DEFAULTS: dict[str, Any] = {
@@ -41,7 +40,6 @@ DEFAULTS: dict[str, Any] = {
     "worker_consumer": "celery.worker.consumer:Consumer",
     "worker_lost_wait": 10.0,
     "worker_pool_putlocks": True,
-    "worker_pool_start_method": "fork",
     "worker_proc_alive_timeout": 4.0,
     "worker_enable_prefetch_count_reduction": True,
     "worker_timer_precision": 1.0,

@@ -45,7 +45,6 @@ NO_EFFECT: dict[str, str] = {
     "database_create_tables_at_setup": "tables of results that do not exist are made at the first use",
     "result_failure_expires": "results of failed tasks expire with result_expires, like all others",
     "result_persistent": "result messages of the rpc backend are transient",
-    "redis_backend_credential_provider": "put user name and password into the URL of result_backend",
     "redis_backend_health_check_interval": "a connection that broke is noticed at its next use",
     "redis_max_connections": "each process has few connections, without a pool that could grow",
     "redis_retry_on_timeout": "a request that timed out is an outage, after which qcore connects again",
@@ -67,7 +66,6 @@ NO_EFFECT: dict[str, str] = {
     "worker_eta_task_limit": "delayed tasks wait in the broker, not in the worker's memory",
     "worker_lost_wait": "a process that ended is noticed at once",
     "worker_pool_putlocks": "a task is given to a process only when it is free",
-    "worker_pool_start_method": "processes are always forked, from one without threads or connections",
     "worker_proc_alive_timeout": "a new process gets its first task when it is ready",
     "worker_state_db": "the broker stores revoked ids, for all workers",
     "worker_timer": "the worker waits for the next event or due time itself",
@@ -123,7 +121,7 @@ DIFFERENT: dict[str, str] = {
     "task_reject_on_worker_lost": "the default is true, Celery's is false",
     "task_remote_tracebacks": "the remote traceback is a note of the exception",
     "worker_deduplicate_successful_tasks": "the default is true, Celery's is false",
-    "worker_pool": "eventlet is refused",
+    "worker_pool_start_method": "spawn needs a worker of `qctl worker` or `celery worker`",
     "worker_prefetch_multiplier": "0 means 10,000 messages for the worker, in Celery no limit",
     "worker_redirect_stdouts": "only in the processes that run tasks",
     "worker_soft_shutdown_timeout": "it is the time of a warm shutdown, also without a second signal",
@@ -248,7 +246,13 @@ _WHERE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     **{row.name: _results_by(str(scheme_of(row.name))) for row in STORES},
     "result_compression": _results_compressible,
     **dict.fromkeys(
-        ("redis_client_name", "redis_socket_connect_timeout", "redis_socket_timeout"), _results_in_redis
+        (
+            "redis_backend_credential_provider",
+            "redis_client_name",
+            "redis_socket_connect_timeout",
+            "redis_socket_timeout",
+        ),
+        _results_in_redis,
     ),
 }
 

@@ -175,6 +175,12 @@ SERVERS: tuple[Setting, ...] = (
     ),
     Setting("redis_username", OPT_TEXT, None, "the user, when the URL of result_backend has none"),
     Setting("redis_password", OPT_TEXT, None, "the password, when the URL of result_backend has none"),
+    Setting(
+        "redis_backend_credential_provider",
+        (str, type(None), object),
+        None,
+        "redis.CredentialProvider, or its place module:Class: tells user and password of that store",
+    ),
     Setting("redis_client_name", OPT_TEXT, None, "name of the connections to a result store in Redis"),
     Setting(
         "redis_socket_connect_timeout", OPT_NUMBER, None, "seconds to wait for a connection to that store"

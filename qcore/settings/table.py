@@ -212,7 +212,7 @@ TABLE: dict[str, Setting] = {
             "worker_pool",
             (str,),
             "prefork",
-            "worker pool: prefork, threads, asyncio, gevent, solo, or a class",
+            "worker pool: prefork, threads, asyncio, gevent, eventlet, solo, or a class",
         ),
         Setting(
             "worker_prefetch_multiplier",
@@ -264,6 +264,12 @@ TABLE: dict[str, Setting] = {
         *(
             Setting(f"{program}_executable", OPT_TEXT, None, f"--executable of `qctl {program}`")
             for program in ("worker", "beat", "events")
+        ),
+        Setting(
+            "worker_pool_start_method",
+            (str,),
+            "fork",
+            "how prefork starts processes: fork, or spawn: fresh interpreters that load the app anew",
         ),
         Setting("worker_pool_restarts", (bool,), False, "allow `pool_restart` to import and reload modules"),
         Setting(

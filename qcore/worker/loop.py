@@ -477,6 +477,7 @@ class Loop:
                 except BrokerError as exc:
                     self._outage.begins(exc)
             self.give_back_waiting()
+            self.pool.close()
             crashpoint("shutdown_withdrawn")
             if self.drain_timeout_s is not None and stage == ShutdownStage.WARM:
                 self._deadline = time.monotonic() + self.drain_timeout_s

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import posix
 import resource
 import signal
 import threading
@@ -378,7 +379,7 @@ def signal_number(name: str | int | None) -> int:
 
 def note(text: str) -> None:
     """Write a line to stderr without locks: safe in a signal handler."""
-    os.write(2, f"{text}\n".encode())
+    posix.write(2, f"{text}\n".encode())  # that of `os` waits where eventlet has patched it
 
 
 SHOWN_MOST = 1000

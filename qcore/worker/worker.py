@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -31,6 +30,7 @@ from qcore.control.server import ControlServer
 from qcore.errors import BrokerError, ColdShutdown, ConfigError, PoolBroken, mask_url
 from qcore.events.sender import HEARTBEAT_S, EventSender
 from qcore.pools.base import Pool, PoolSetup
+from qcore.pools.prefork.spawned import is_spawned, serve_place
 from qcore.pools.registry import pools
 from qcore.results.registry import celery_backend
 from qcore.settings import effects
@@ -51,6 +51,7 @@ from qcore.worker.outage import reach
 from qcore.worker.process import log_setup, task_logs
 from qcore.worker.process.options import (
     check_serializers,
+    child_command,
     concurrency_of,
     debug_on_signal,
     node_name,
@@ -124,6 +125,7 @@ class Worker:
         beat: bool = False,
         scheduler: str | None = None,
         schedule_filename: str | None = None,
+        pool_start_method: str | None = None,
         **others: Any,
     ) -> None:
         own = inspect.signature(type(self).__init__).parameters
@@ -192,6 +194,7 @@ class Worker:
             strict_prefetch=self._multiplier == 1,
             extended=conf.result_extended and ("request" if celery_backend(conf.result_backend) else True),
             before_run=self._before_run,
+            command=child_command(pool_start_method or conf.worker_pool_start_method),
         )
         self._drain_timeout_s = (
             drain_timeout if drain_timeout is not None else conf.worker_soft_shutdown_timeout or None
@@ -215,14 +218,18 @@ class Worker:
             return EXIT_FAILED
 
     def _run(self) -> int:
-        app = self.app
+        app, is_child = self.app, is_spawned()
         options = {"loglevel": self._log[0], "logfile": self._log[1], "queues": list(self._queues)}
-        celeryd_init.send(self.node, instance=self, conf=app.conf, options=options)
+        if not is_child:
+            celeryd_init.send(self.node, instance=self, conf=app.conf, options=options)
         log_setup.set_up(app.conf, *self._log)
         task_logs.keep(app, self.node)
-        celeryd_after_setup.send(self.node, instance=self, conf=app.conf)
+        if not is_child:
+            celeryd_after_setup.send(self.node, instance=self, conf=app.conf)
         app.import_modules()
         traced(app.conf)
+        if is_child:
+            serve_place(self._setup)
         check_serializers(app.conf, os.geteuid(), os.environ)
         warn_of_never_sent()
         if "warn_of_idle_patches" in provided:
@@ -412,10 +419,11 @@ class Worker:
     # --- signals: TERM and the first INT cause a warm shutdown, QUIT and the second INT a cold one
 
     def _catch_signals(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
         remap = os.environ.get("REMAP_SIGTERM") in ("SIGQUIT", "SIGINT")
-        signal.signal(signal.SIGTERM, self._on_quit if remap else self._on_term)
+        try:
+            signal.signal(signal.SIGTERM, self._on_quit if remap else self._on_term)
+        except ValueError:  # not in the main thread, which eventlet's `threading` does not know
+            return
         signal.signal(signal.SIGINT, self._on_interrupt)
         signal.signal(signal.SIGQUIT, self._on_quit)
         signal.signal(signal.SIGHUP, self._on_term)

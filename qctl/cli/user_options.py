@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qcore.base.keywords import user_options
+from qcore.pools import patch_for
 from qctl.cli.global_options import GlobalOption
 from qctl.cli.session import Session, session_of
 
@@ -45,10 +46,7 @@ def add(command: click.Command, ctx: click.Context, args: list[str], loads: bool
             session.settle()
         if not session.options.app:
             return False
-        if given.get("pool") == "gevent":
-            from qcore.pools.gevent.patch import patch
-
-            patch()  # before the app is imported
+        patch_for(given.get("pool"))  # before the app is imported
     wanted = wanted_by(session.app, command, ctx)
     command.params += [option for option in wanted.values() if option not in command.params]
     ctx.meta[_ADDED] = True

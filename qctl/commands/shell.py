@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
+from qcore.pools import patch_for
 from qctl import exit_codes
 from qctl.cli.command import command as page
 from qctl.cli.session import current
-from qctl.cli.unlike_celery import refused
 
 
 @page(
@@ -28,10 +28,16 @@ from qctl.cli.unlike_celery import refused
 @click.option("-P", "--python", "plain", is_flag=True, help="Python's own.")
 @click.option("-T", "--without-tasks", is_flag=True, help="Define only the app, not its tasks by name.")
 @click.option("--gevent", is_flag=True, help="Patch the standard library for gevent first.")
-@refused("--eventlet", why="there is no eventlet pool", is_flag=True)
+@click.option("--eventlet", is_flag=True, help="Patch the standard library for eventlet first.")
 @click.option("--no-exec", is_flag=True, help="Start nothing; list the names.")
 def command(
-    ipython: bool, bpython: bool, plain: bool, without_tasks: bool, gevent: bool, no_exec: bool
+    ipython: bool,
+    bpython: bool,
+    plain: bool,
+    without_tasks: bool,
+    gevent: bool,
+    eventlet: bool,
+    no_exec: bool,
 ) -> int:
     """Start Python with the app and its tasks loaded.
 
@@ -40,10 +46,9 @@ def command(
     """
     session = current()
     session.needs_app("a shell")
-    if gevent:
-        from qcore.pools.gevent.patch import patch
-
-        patch()  # before the app is imported
+    if gevent and eventlet:
+        raise click.UsageError("--gevent cannot be combined with --eventlet")
+    patch_for("gevent" if gevent else "eventlet" if eventlet else None)  # before the app is imported
     app = session.app
     app.import_modules()
     names = _names(app, not without_tasks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import random
@@ -46,6 +47,12 @@ def hold(path: str) -> str:
     while not os.path.exists(path):
         time.sleep(0.01)
     return "let go"
+
+
+@app.task
+async def rest(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return "rested"
 
 
 @app.task
@@ -165,6 +172,15 @@ class PoolContract:
         assert [bench.outcomes[n].end for n in (1, 2)] == [End.FAILURE, End.FAILURE]
         assert "ValueError: boom" in bench.outcomes[1].traceback
         assert bench.outcomes[2].text == "WorkerLostError('the task ended its process: SystemExit(3)')"
+
+    def test_coroutines_end_in_every_slot(self, make: Callable[..., Bench]) -> None:
+        bench = make()
+
+        bench.give(bench.job("rest", 0.05), bench.job("rest", 60.0, soft_s=0.1))
+        bench.all_done(2)
+
+        assert bench.outcomes[1].text == "'rested'"
+        assert "SoftTimeLimitExceeded" in bench.outcomes[2].text
 
     def test_a_malformed_body_is_an_outcome(self, make: Callable[..., Bench]) -> None:
         bench = make()

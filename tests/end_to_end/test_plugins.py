@@ -143,7 +143,7 @@ def test_only_plug_ins_are_offered() -> None:
         "sqlite",
     ]
     assert results.names() == kept
-    assert pools.names() == ["asyncio", "gevent", "prefork", "solo", "threads"]
+    assert pools.names() == ["asyncio", "eventlet", "gevent", "prefork", "solo", "threads"]
 
 
 @pytest.mark.parametrize("registry", [brokers, results, pools])

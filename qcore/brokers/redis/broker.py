@@ -35,7 +35,7 @@ from qcore.brokers.redis.bus import (
     retire_from,
 )
 from qcore.brokers.redis.bus_scripts import REPLY, REVOKE, REVOKED, REVOKED_AMONG, UNREVOKE
-from qcore.brokers.redis.connection import RedisConnection, SharedConnection
+from qcore.brokers.redis.connection import RedisConnection, shared_connection
 from qcore.brokers.redis.consumer import RedisConsumer
 from qcore.brokers.redis.delivery_scripts import DELAY, PUBLISH_ONCE
 from qcore.brokers.redis.keys import Keys, glob_safe
@@ -76,7 +76,7 @@ class RedisBroker(Broker):
         self._door = ServerSelector(url, self.options)
         self._keys = Keys(self._door.db, self._door.key_options)
         self._failure_limits = limits_of(self.options)
-        self._shared = SharedConnection(self._door)
+        self._shared = shared_connection(self._door)
         self._renew_waits()
         self._replicas = int(self.options.get("publish_wait_replicas") or 0)
         tell_after_fork(self)
@@ -200,10 +200,14 @@ class RedisBroker(Broker):
         exchange, key = message.exchange, message.routing_key
         if not exchange and key:
             return [key]
-        found = set()
+        found, unrouted = set(), self.options.get("deadletter_queue")
         for routing_key, pattern, queue in bindings(self._shared, self._keys, self._keys.binding(exchange)):
+            if pattern:
+                unrouted = None  # kombu has no dead letters of topic exchanges
             if routing_key == key or (pattern and _matches(pattern, key)):
                 found.add(queue)
+        if not found and unrouted:
+            return [str(unrouted)]
         if not found and key and self._exists(key):
             found.add(key)
         if not found:
@@ -224,8 +228,8 @@ class RedisBroker(Broker):
             return any(self._shared.link.safe_calls([known, ("EXISTS", *self._keys.lists(queue))]))
 
     def consumer(self, queues: Sequence[str], node: str = "") -> RedisConsumer:
-        limits = self._failure_limits
-        return RedisConsumer(self._door, self._keys, queues, self.lease_s, self._route, limits, node)
+        limits, order = self._failure_limits, self.options.get("queue_order_strategy")
+        return RedisConsumer(self._door, self._keys, queues, self.lease_s, self._route, limits, node, order)
 
     def first_time(self, key: str, ttl_s: float) -> bool:
         ttl_ms = max(int(ttl_s * 1000), 1)
@@ -373,8 +377,7 @@ class RedisBroker(Broker):
         return "" if cluster is None else f"prefix:{cluster.prefix} slot:{cluster.slot}"
 
     def close(self) -> None:
-        with self._shared.lock:
-            self._shared.link.drop()
+        self._shared.drop()
         self._waits.close()
 
 

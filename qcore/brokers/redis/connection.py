@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -377,3 +378,46 @@ class SharedConnection:
         """Run one script."""
         with self.lock:
             return self.link.run(script, keys, arguments, safe=True)
+
+    def drop(self) -> None:
+        """Close."""
+        with self.lock:
+            self.link.drop()
+
+
+class ThreadConnections(SharedConnection):
+    """A connection for each thread of the system: a socket of gevent works only in the one that made it."""
+
+    def _renew(self) -> None:
+        self._made: dict[int, tuple[Any, RedisConnection]] = {}
+
+    def _own(self) -> tuple[Any, RedisConnection]:
+        thread = threading.get_native_id()
+        if thread not in self._made:
+            self._made.setdefault(thread, (threading.RLock(), RedisConnection(self._door)))
+        return self._made[thread]
+
+    @property
+    def lock(self) -> Any:  # type: ignore[override]
+        return self._own()[0]
+
+    @property
+    def link(self) -> RedisConnection:  # type: ignore[override]
+        return self._own()[1]
+
+    def after_fork(self) -> None:
+        made = self._made
+        self._renew()
+        for _, link in made.values():
+            link.drop()
+
+    def drop(self) -> None:
+        for _, link in list(self._made.values()):
+            link.drop()
+
+
+def shared_connection(door: ServerSelector) -> SharedConnection:
+    """The connection of a process that its parts share."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    is_patched = monkey is not None and monkey.is_module_patched("socket")
+    return (ThreadConnections if is_patched else SharedConnection)(door)

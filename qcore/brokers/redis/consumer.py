@@ -32,7 +32,7 @@ from qcore.brokers.redis.wakeup import (
     adoption,
     flag,
 )
-from qcore.brokers.shared.fairness import PriorityFairness
+from qcore.brokers.shared.fairness import PriorityFairness, QueueOrder
 from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.brokers.shared.neighbours import Neighbours, this_host, this_process
 from qcore.errors import BrokerError
@@ -53,6 +53,7 @@ class _Claim(NamedTuple):
     owner: Owner
     first: int  # the number of the first delivery it returns
     watched: list[QueueWatch]
+    queues: tuple[str, ...]  # in the order in which it looks at them
     call: Call
 
 
@@ -68,7 +69,9 @@ class RedisConsumer(Consumer):
         route: Route,
         limits: FailedTaskLimits,
         node: str = "",
+        order: str | None = None,
     ) -> None:
+        """order: kombu's queue_order_strategy; where it is given, no turns go to lower priorities."""
         self._door, self._keys, self._route, self._node = door, keys, route, node
         self._kept_as = (ttl_us(limits), limits.most)
         self._sweep_at = time.monotonic() + SWEEP_EVERY_S
@@ -89,7 +92,8 @@ class RedisConsumer(Consumer):
         self._renewed_at = time.monotonic()
         self._unsure = False  # a claim was sent whose answer never arrived
         self._next_due: float | None = None
-        self._turns = PriorityFairness()
+        self._turns = PriorityFairness() if order is None else None
+        self._order = QueueOrder() if order is None else QueueOrder(order)
         self._closed = False
         # A forked child that inherits one of these sockets would keep a dead owner's wait alive.
         tell_after_fork(self)
@@ -103,9 +107,9 @@ class RedisConsumer(Consumer):
     def set_queues(self, queues: Sequence[str]) -> None:
         keys = self._keys
         self.queues = tuple(queues)
-        by_step = zip(*[keys.lists(q) for q in self.queues], strict=True)
-        self._lists = [name for step in by_step for name in step]
-        self._delayed = [keys.delayed(q) for q in self.queues]
+        self._lists = {name for queue in self.queues for name in keys.lists(queue)}
+        self._order.set_queues(self.queues)
+        self._looked_at = self._in_order()
         self._wakeups.set_queues(self.queues)
         self._declare()
 
@@ -144,17 +148,29 @@ class RedisConsumer(Consumer):
         self._next += count
         self._unsure = True
         watched = [w for w in self._wakeups.watches.values() if w.owner is owner]
+        if self._looked_at[0] is not self._order.queues:
+            self._looked_at = self._in_order()
+        queues, places = self._looked_at
         keys = (
-            *(owner.lease, owner.ledger, self._keys.paused, *self._lists, *self._delayed),
+            *(owner.lease, owner.ledger, self._keys.paused, *places),
             *[f"{owner.claim} {w.source}" for w in watched],
         )
-        sizes = (count, first, len(self._lists), len(self._delayed))
-        turn = (*self._turn(count), len(self._keys.delayed_prefix) + 1)
-        return _Claim(owner, first, watched, (CLAIM, keys, (*sizes, *turn, *[w.source for w in watched])))
+        sizes = (count, first, len(self._lists), len(queues))
+        turn = (*self._turn(count), len(self._keys.delayed_prefix) + 1, int(self._order.alternates))
+        call = (CLAIM, keys, (*sizes, *turn, *[w.source for w in watched]))
+        return _Claim(owner, first, watched, queues, call)
+
+    def _in_order(self) -> tuple[tuple[str, ...], list[str]]:
+        """The queues in their order; their lists, step by step, and their delayed sets."""
+        keys, queues = self._keys, self._order.queues
+        by_step = zip(*map(keys.lists, queues), strict=True)
+        return queues, [*[name for step in by_step for name in step], *map(keys.delayed, queues)]
 
     def _turn(self, count: int) -> tuple[int, int]:
         """How many of `count` messages go to lower priorities, and which list they start with: the
         last, then the one before it, and so on, never the first."""
+        if self._turns is None:
+            return 0, 0
         due = self._turns.due(count)
         return due, self._turns.next_of(len(self._lists)) if due else 0
 
@@ -165,9 +181,12 @@ class RedisConsumer(Consumer):
             for watch, taken in zip(request.watched, reply[4], strict=True):
                 watch.stale = watch.stale or taken > watch.waiting
                 watch.waiting = max(0, watch.waiting - taken)
-            self._wakeups.paused = frozenset(self.queues[place - 1] for place in reply[5])
-            self._turns.took(len(reply[3]))
-            return self._deliveries(reply, request.first)
+            self._wakeups.paused = frozenset(request.queues[place - 1] for place in reply[5])
+            if self._turns is not None:
+                self._turns.took(len(reply[3]))
+            found = self._deliveries(reply, request.first)
+            self._order.took([delivery.queue for delivery in found])
+            return found
         self._switch(request.owner, self._link)
         return None
 

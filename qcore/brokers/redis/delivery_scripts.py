@@ -38,7 +38,7 @@ for i = 1, #ARGV, 5 do put_off(ARGV[i], KEYS[1], ARGV[i+1], ARGV[i+2], ARGV[i+3]
 # then for the next), the delayed sets, the claim lists.
 # ARGV: limit, first number, how many lists, how many delayed sets, how many messages go to lower
 # priorities, which list such a turn starts with, where the queue starts in the name of a delayed set,
-# then the source of each claim list.
+# whether the queues take turns within a step, then the source of each claim list.
 # Returns {0} when the lease is gone, else {1, seconds to the next due message or '', {field, …},
 # {message, …}, {how many from each claim list, …}, {which of the queues are paused, …}}.
 CLAIM = Script(
@@ -99,8 +99,8 @@ for i = 4 + lists, 3 + lists + shelves do
   end
 end
 local woken = {}
-for i = 4 + lists + shelves, #ARGV - 4 + lists + shelves do
-  local source, count = ARGV[i - lists - shelves + 4], 0
+for i = 4 + lists + shelves, #ARGV - 5 + lists + shelves do
+  local source, count = ARGV[i - lists - shelves + 5], 0
   while room > 0 or off[source] do
     local raw = redis.call('RPOP', KEYS[i])
     if not raw then break end
@@ -126,9 +126,21 @@ if turns > 0 then
   for i = from, 3 + lists do turns = turns - pull(i, turns) end
   for i = from - 1, 4, -1 do turns = turns - pull(i, turns) end
 end
-for i = 4, 3 + lists do
-  if room <= 0 then break end
-  pull(i, room)
+if ARGV[8] == '1' then
+  local line = {}
+  for j = 1, shelves do line[j] = j - 1 end
+  for step = 4, 3 + lists, shelves do
+    local next = 1
+    while room > 0 and next <= shelves do
+      if pull(step + line[next], 1) > 0 then line[shelves] = table.remove(line, next)
+      else next = next + 1 end
+    end
+  end
+else
+  for i = 4, 3 + lists do
+    if room <= 0 then break end
+    pull(i, room)
+  end
 end
 if #raws > 0 then redis.call('HSET', KEYS[2], unpack(pairs_)) end
 return {1, tostring(next_due), fields, raws, woken, paused}

@@ -49,7 +49,8 @@ class ServerSelector:
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         self.url = url
         self.connect_timeout_s = _seconds(options, "connect_timeout_s", 4.0)
-        self.heartbeat_s = _seconds(options, "heartbeat_s", HEARTBEAT_S)
+        checked_s = _seconds(options, "health_check_interval", HEARTBEAT_S)  # kombu's name of it
+        self.heartbeat_s = _seconds(options, "heartbeat_s", checked_s)
         # A server that does not answer for this long counts as dead.
         self.reply_timeout_s = _seconds(options, "socket_timeout", self.heartbeat_s)
         self._options = options
@@ -146,7 +147,8 @@ class ServerSelector:
         """The connection factory of one server among `of`; raises ConfigError."""
         options, probes = self._options, _kernel_probes(self.heartbeat_s)
         connect_s = max(self.connect_timeout_s / of, LEAST_CONNECT_S)
-        login = None if options.get("broker_use_ssl") else read_plain(url, options)
+        needs_client = options.get("broker_use_ssl") or options.get("credential_provider")
+        login = None if needs_client else read_plain(url, options)
         if login is not None:
             self.db = login.db
             return lambda: PlainConnection(login, connect_s, probes)

@@ -5,6 +5,7 @@ In:  a URL, or the address of a primary, and options.  Out: logged-in sockets, a
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from typing import Any
 
@@ -23,6 +24,8 @@ _UNNAMED: dict[str, Any] = (
     if "driver_info" in inspect.signature(redis.connection.AbstractConnection.__init__).parameters
     else {"lib_name": None, "lib_version": None}
 )
+#: the option of a connection whose user name and password change
+PROVIDER = "credential_provider"
 _OPTIONS = ("username", "password", "client_name", "socket_keepalive")
 
 
@@ -69,6 +72,10 @@ def _way(
     keywords.update(_UNNAMED)
     keywords.update(socket_connect_timeout=connect_s, socket_timeout=connect_s, retry=Retry(NoBackoff(), 0))
     keywords.update({k: options[k] for k in _OPTIONS if k in options})
+    provider = options.get(PROVIDER) or keywords.get(PROVIDER)
+    if provider:
+        keywords = {k: v for k, v in keywords.items() if k not in ("username", "password")}
+        keywords[PROVIDER] = _provider(provider)
     if "path" in keywords:
         return ConnectionFactory(kind, keywords)
     if wants_tls(options):
@@ -78,6 +85,21 @@ def _way(
     keywords.setdefault("socket_keepalive", True)
     keywords.setdefault("socket_keepalive_options", probes)
     return ConnectionFactory(kind, keywords)
+
+
+def _provider(given: Any) -> redis.CredentialProvider:
+    """What tells user name and password at each connection: given, or named as module:Class. Raises
+    ConfigError."""
+    found = given
+    if isinstance(given, str):
+        module, _, name = given.partition(":") if ":" in given else given.rpartition(".")
+        try:
+            found = getattr(importlib.import_module(module), name)()
+        except (ImportError, AttributeError, ValueError) as exc:
+            raise ConfigError(f"the credential provider '{given}' cannot be loaded: {exc}") from exc
+    if not isinstance(found, redis.CredentialProvider):
+        raise ConfigError(f"{given!r} is no credential provider; derive it from redis.CredentialProvider")
+    return found
 
 
 class ClientConnection:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from qcore.pools.base import RuntimeEstimate
-from qcore.pools.prefork.slot import Slot, StackPipe
+from qcore.pools.prefork.slot import NOT_YET, Slot, StackPipe
 from qcore.wire.outcome import RECV_BYTES, End, Frames, Job
 
 #: how long a child may take to read its jobs, seconds
@@ -75,6 +75,12 @@ class ChildHandle:
         self.silent_at: float | None = None  # monotonic; None while it is responsive
         self._sign = (0, 0, 0)
         self._moved_at = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes jobs: it has been started, does not end, and is not silent."""
+        ends = self.retiring or self.eof
+        return not ends and self.silent_at is None and self.slot.seen() != NOT_YET
 
     def running(self) -> tuple[Job, float] | None:
         """The job that runs, and since when (monotonic seconds)."""

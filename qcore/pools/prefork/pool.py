@@ -32,6 +32,7 @@ from qcore.pools.prefork.child_handle import ChildHandle, end_idle, exit_text, w
 from qcore.pools.prefork.child_stacks import ChildStacks
 from qcore.pools.prefork.fork_server import ForkServer
 from qcore.pools.prefork.slot import MAX_SLOTS, Slot, StackPipe, shared_slots, token_pipe
+from qcore.pools.prefork.spawned import become, memory_file
 from qcore.pools.stacks import Stack, in_order
 from qcore.signals import worker_process_shutdown
 from qcore.wire.outcome import RECV_BYTES, End, Job, Outcome, pack_jobs, unpack_outcome
@@ -63,7 +64,8 @@ class PreforkPool(Pool):
 
     def __init__(self, setup: PoolSetup) -> None:
         super().__init__(setup)
-        self._memory: mmap.mmap = shared_slots()
+        self._file = memory_file() if setup.command else -1
+        self._memory: mmap.mmap = shared_slots(self._file)
         self._children: dict[int, ChildHandle] = {}  # by slot
         self._by_fd: dict[int, ChildHandle] = {}
         self._wanted = min(setup.concurrency, MAX_SLOTS)
@@ -77,9 +79,11 @@ class PreforkPool(Pool):
 
     def start(self) -> None:
         tools = RunContext(self.setup.app, self.setup.node, self.setup.accept, None, self.setup.extended)
-        memory, before_run = self._memory, self.setup.before_run
+        memory, before_run, command = self._memory, self.setup.before_run, self.setup.command
 
         def child_main(index: int, descriptors: list[int]) -> None:
+            if command:
+                become(command, tools.node, index, self._file, descriptors)
             sock = socket.socket(fileno=descriptors[0])
             slot = Slot(memory, index, descriptors[1], descriptors[2])
             load_sent(tools.app, descriptors[4:])
@@ -101,7 +105,7 @@ class PreforkPool(Pool):
         ours, theirs = socket.socketpair()
         token_r, token_w = token_pipe()
         slot = Slot(self._memory, index, token_r, token_w)
-        slot.clear()
+        slot.clear(is_ready=not self.setup.command)
         stack_pipe, stack_w = StackPipe.open()
         inherited = [stack_w, *modules_pipe(self.modules)]
         self._fork_server.fork(index, [theirs.fileno(), token_r, token_w, *inherited])
@@ -125,6 +129,8 @@ class PreforkPool(Pool):
         gc.set_threshold(*self._thresholds)
         gc.unfreeze()
         self._fork_server.close()
+        if self._file >= 0:
+            os.close(self._file)
         for child in self._children.values():
             child.sock.close()
         self._children.clear()
@@ -138,7 +144,7 @@ class PreforkPool(Pool):
 
     def _room_of(self, child: ChildHandle) -> int:
         held = len(child.outstanding)
-        if child.retiring or child.eof or child.backlog or child.silent_at is not None:
+        if child.backlog or not child.is_open:
             return 0
         room = child.pace.depth - held
         if held and child.slot.current()[1] and time.monotonic() - child.slot.current()[1] > STUCK_S:
@@ -147,10 +153,7 @@ class PreforkPool(Pool):
         return min(room, limit - child.given) if limit else room
 
     def is_idle(self) -> bool:
-        return any(
-            not c.outstanding and not c.retiring and not c.eof and c.silent_at is None
-            for c in self._children.values()
-        )
+        return any(not c.outstanding and c.is_open for c in self._children.values())
 
     def give(self, jobs: Sequence[Job]) -> None:
         waiting = deque(jobs)
@@ -208,7 +211,7 @@ class PreforkPool(Pool):
             self._reap_child(child)
             return False
         child.heard += 1
-        for frame in child.frames.feed(data):
+        for frame in filter(None, child.frames.feed(data)):  # an empty one: it has been started
             self._take(child, unpack_outcome(frame))
         self._retire_if_done(child)
         return True

@@ -19,11 +19,15 @@ MAX_SLOTS = 512
 # of the monotonic clock (0: it is over), and the first and last sequence number that were taken back.
 # And the last job that the child has looked at, whether it was to start or not: a sign of life.
 CURRENT, SINCE, FIRST, LAST, SEEN = range(5)
+#: SEEN of a child that is being started
+NOT_YET = -1
+SLOTS_BYTES = 8 * WORDS * MAX_SLOTS
 
 
-def shared_slots() -> mmap.mmap:
-    """Memory for all slots, to be created before the fork server is forked."""
-    return mmap.mmap(-1, 8 * WORDS * MAX_SLOTS)
+def shared_slots(descriptor: int = -1) -> mmap.mmap:
+    """Memory for all slots, to be created before the fork server is forked; without a descriptor only
+    forked processes share it."""
+    return mmap.mmap(descriptor, SLOTS_BYTES)
 
 
 class Slot:
@@ -47,12 +51,18 @@ class Slot:
         """Both ends of the token's pipe."""
         return self._token_r, self._token_w
 
-    def clear(self) -> None:
-        """Reset for a new child: no job runs, none was taken back."""
+    def clear(self, is_ready: bool = True) -> None:
+        """Reset for a new child: no job runs, none was taken back. is_ready: it need not say begin()."""
         for word in (CURRENT, SINCE, FIRST, LAST, SEEN):
             self._words[word] = 0
+        if not is_ready:
+            self._words[SEEN] = NOT_YET
 
     # --- the child
+    def begin(self) -> None:
+        """It takes jobs from now on."""
+        self._words[SEEN] = 0
+
     def start(self, seq: int) -> bool:
         """Record `seq` as running; False when it was taken back."""
         while True:
@@ -80,7 +90,7 @@ class Slot:
         return words[CURRENT], words[SINCE] / 1e6
 
     def seen(self) -> int:
-        """The last job that the child has read."""
+        """The last job that the child has read; NOT_YET while it is being started."""
         return self._words[SEEN]
 
     def take_back(self, last: int) -> int | None:

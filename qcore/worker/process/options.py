@@ -45,6 +45,20 @@ def file_name(template: str, node: str) -> str:
     return re.sub("%(.)", replace, template)
 
 
+def child_command(start_method: str) -> tuple[str, ...]:
+    """What a process of the pool runs if it is spawned; empty if it is forked. Raises ConfigError."""
+    if start_method == "fork":
+        return ()
+    if start_method != "spawn":
+        raise ConfigError(f"worker_pool_start_method must be 'fork' or 'spawn', not '{start_method}'")
+    if "worker_command" not in provided:
+        raise ConfigError(
+            "worker_pool_start_method is 'spawn': each process runs the worker's command again, so it needs "
+            "a worker that was started by `qctl -A APP worker`"
+        )
+    return tuple(provided["worker_command"]())
+
+
 def queue_names(conf: Any, queues: Any, exclude: Any) -> tuple[str, ...]:
     """The queues to consume: `queues`, else task_queues, else task_default_queue; without those in
     `exclude`. Raises ConfigError if none is left."""

@@ -128,21 +128,10 @@ def _options(words: list[str]) -> Iterator[tuple[str, str]]:
 def _option(file: str, line: int, program: str, option: str, value: str) -> Iterator[Finding]:
     long = _SHORT.get(program, {}).get(option) or _LONG.get(option, option)
     name = f"celery {program} {option}"
-    if long == "--pool" and value == "eventlet":
-        yield Finding(
-            ERROR,
-            file,
-            line,
-            f"{name} eventlet",
-            "there is no eventlet pool",
-            differences("pools")["eventlet"].note,
-        )
-    elif long == "--autoscale" and value.partition(",")[2] == "0":
+    if long == "--autoscale" and value.partition(",")[2] == "0":
         note = differences("cli")["celery worker --autoscale"].note
         what = f"{note}; without a slot a worker would never claim"
         yield Finding(DIFFERENT, file, line, name, what)
-    elif long == "--pool-start-method" and value not in ("fork", ""):
-        yield _from_row(file, line, name, differences("cli")["celery worker --pool-start-method"])
     elif long not in _QUIET:
         row = differences("cli").get(f"celery {program} {long}")
         if row is not None:

@@ -104,8 +104,6 @@ def _value(use: Use, name: str) -> Iterator[Finding]:
     if name == "accept_content" and isinstance(value, list | tuple) and set(_PICKLE) & {*map(str, value)}:
         what = "pickle is read: whoever can write to the broker chooses which code runs; a worker of root"
         yield _of(NOTE, use, f"{what} starts only with C_FORCE_ROOT=1", "prefer json")
-    elif name == "worker_pool" and value == "eventlet":
-        yield _of(ERROR, use, "there is no eventlet pool", differences("pools")["eventlet"].note)
     elif name == "worker_prefetch_multiplier" and value == 0:
         yield _of(DIFFERENT, use, DIFFERS[name], "set how many messages a worker may hold for each slot")
     elif name in _OPTIONS and isinstance(value, dict):

@@ -50,6 +50,7 @@ NEEDS = (
     Need("sqlalchemy", "sqlalchemy", ("result_backend",), _begins("db+", "database")),
     Need("pymemcache", "memcached", ("result_backend",), _begins("cache+memcache", "cache+py")),
     Need("gevent", "gevent", ("worker_pool",), _names("gevent")),
+    Need("eventlet", "eventlet", ("worker_pool",), _names("eventlet")),
     Need("opentelemetry", "otel", ("tracing",), bool),
 )
 

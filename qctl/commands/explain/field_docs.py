@@ -35,7 +35,7 @@ MEANINGS: dict[str, str] = {
     "pid": "process id",
     "host": "the host it runs on",
     "twins": "processes that use the same worker name; each needs its own (-n)",
-    "pool": "worker pool: prefork, threads, asyncio, gevent, solo",
+    "pool": "worker pool: prefork, threads, asyncio, gevent, eventlet, solo",
     "processes": "process ids of the pool",
     "slots": "concurrency: how many tasks can run at once",
     "slots_used": "how many tasks run now; null if unknown",

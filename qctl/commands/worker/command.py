@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from qcore.pools import patch_for
 from qctl import exit_codes
 from qctl.cli.command import CliGroup
 from qctl.cli.session import current
 from qctl.cli.types import Kind, Names, OneOf, Span
 from qctl.cli.unlike_celery import accepted
-from qctl.commands.worker.detach import Identity, from_settings, run_with, to_background
+from qctl.commands.worker.detach import Identity, from_settings, run_with, to_background, without_option
 
 if TYPE_CHECKING:
     from qcore.app.app import App
@@ -75,14 +77,13 @@ GROUPS = {
     ),
     "Pool": (
         *("pool", "concurrency", "autoscale", "prefetch_multiplier", "disable_prefetch", "time_limit"),
-        *("soft_time_limit", "max_tasks_per_child", "max_memory_per_child"),
+        *("soft_time_limit", "max_tasks_per_child", "max_memory_per_child", "pool_start_method"),
     ),
     "Queues": ("queues", "exclude_queues", "purge"),
     "Schedule": ("beat", "schedule_filename", "scheduler"),
     "Daemon": ("detach", "pidfile", "health_port", "metrics_port", "uid", "gid", "umask", "executable"),
     "Accepted for compatibility with Celery": (
         *("without_heartbeat", "without_gossip", "without_mingle", "optimization", "statedb"),
-        "pool_start_method",
     ),
 }
 
@@ -165,13 +166,13 @@ class WorkerGroup(CliGroup):
     "-P",
     "--pool",
     type=PoolName(),
-    help="Pool: prefork, threads, asyncio, gevent, solo, or a class, module:Class.",
+    help="Pool: prefork, threads, asyncio, gevent, eventlet, solo, or a class, module:Class.",
 )
 @click.option(
     "-c",
     "--concurrency",
     type=Concurrency(),
-    help="Number of concurrent tasks, or auto. [default: usable CPUs; asyncio, gevent: 100]",
+    help="Number of concurrent tasks, or auto. [default: usable CPUs; asyncio, gevent, eventlet: 100]",
 )
 @click.option("--autoscale", metavar="MAX,MIN", help="Scale the pool between MIN and MAX, by the backlog.")
 @click.option("-Q", "--queues", type=Names(), help="Queues to consume, in this order.")
@@ -242,7 +243,9 @@ class WorkerGroup(CliGroup):
     help="Do not run Django's checks at the start.",
 )
 @click.option(
-    "--pool-start-method", type=OneOf("start method", ("fork",)), expose_value=False, help="Only fork."
+    "--pool-start-method",
+    type=OneOf("start method", ("fork", "spawn")),
+    help="How prefork starts processes; spawn: fresh interpreters, which load the app anew. [default: fork]",
 )
 @click.option("-B", "--beat", is_flag=True, help="Publish the schedule too; several workers may do so.")
 @click.option("-s", "--schedule-filename", "--schedule", metavar="FILE", help="With -B: as of `qctl beat`.")
@@ -276,16 +279,15 @@ def command(
         if detach:
             raise exit_codes.CommandError(exit_codes.USAGE, "--reload cannot be combined with --detach")
         return run(current())
-    if options["pool"] == "gevent":
-        from qcore.pools.gevent.patch import patch
-
-        patch()  # before the app is imported
+    patch_for(options["pool"])  # before the app is imported
+    from qcore.base import provided
+    from qcore.pools.prefork.spawned import is_spawned
     from qcore.worker.process.options import file_name, node_name
 
     session = current()
     session.needs_app("a worker")
     session.patient = True
-    if options["purge"]:
+    if options["purge"] and not is_spawned():
         from qctl.cli.read_only import permit
 
         permit(session, "qctl worker --purge")
@@ -308,9 +310,13 @@ def command(
         template = settled[option]
         options[option] = template and file_name(template, node_name(options["hostname"]))
     identity = Identity(settled["uid"], settled["gid"], settled["umask"])
-    if detach and not to_background(options):
-        return exit_codes.OK
-    identity.take()
+    if not is_spawned():  # else the worker has done it
+        if detach and not to_background(options):
+            return exit_codes.OK
+        identity.take()
+    if not session.is_embedded:
+        words = without_option(session.argv, "--workdir")  # this process is there
+        provided["worker_command"] = lambda: (sys.executable, "-m", "qctl", *words)
     given = {key: value for key, value in options.items() if value not in (None, False)}
     from qctl.cli.user_options import values
 

@@ -302,7 +302,7 @@ def pages() -> list[CliCommand]:
 
             Each process exits after its current task, so no task is interrupted. The code of the app is
             not loaded again: for that restart the worker itself. A pool without child processes
-            (threads, asyncio, gevent, solo) has nothing to replace.""",
+            (threads, asyncio, gevent, eventlet, solo) has nothing to replace.""",
             [("qctl worker restart 'w*@h' --yes", "when child processes use too much memory")],
             *consent_options(),
             changes=True,

@@ -168,14 +168,14 @@ def test_publishing_can_be_watched_and_changed(redis_url: str) -> None:
 def test_a_worker_says_which_receivers_are_never_called(caplog: pytest.LogCaptureFixture) -> None:
     def receiver(**kwargs: Any) -> None: ...
 
-    signals.eventlet_pool_started.connect(receiver)
+    signals.task_internal_error.connect(receiver)
     try:
         with caplog.at_level(logging.WARNING, "qcore.signals"):
             signals.warn_of_never_sent()
     finally:
-        signals.eventlet_pool_started.disconnect(receiver)
+        signals.task_internal_error.disconnect(receiver)
 
-    assert "the signal eventlet_pool_started is never sent here; its receivers are not called" in caplog.text
+    assert "the signal task_internal_error is never sent here; its receivers are not called" in caplog.text
 
 
 #: a message that is no call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -362,3 +363,21 @@ def test_a_message_that_a_worker_of_celery_holds_is_found(opened: Open, redis_se
         client.hset("unacked", mapping={f"more-{number}": "x" for number in range(10_000)})
         with pytest.raises(Unsupported, match="more than 10,000 messages that Celery's workers hold"):
             administration.holder("held-1")
+
+
+@pytest.mark.parametrize("name", ["heartbeat_s", "health_check_interval"])
+def test_a_server_that_hangs_is_lost_after_the_heartbeat(name: str) -> None:
+    server = RedisServer(require_server())
+    broker = open_broker(server.url, {name: 0.3})
+    put(broker, "q", "first")
+    assert server.process is not None
+
+    server.process.send_signal(signal.SIGSTOP)
+
+    try:
+        with pytest.raises(BrokerDown):
+            put(broker, "q", "second")
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+        broker.close()
+        server.stop()

@@ -103,3 +103,34 @@ def test_a_greenlet_that_computes_does_not_hold_up_the_worker(redis_url: str, wo
     assert all(answers)
     assert answered_first, "the answers came after the task"
     app.close()
+
+
+CALLING = """
+import time
+from qcore import App
+app = App("calling")
+
+@app.task(name="calling.add")
+def add(x):
+    return x
+
+@app.task(name="calling.asks")
+def asks(x):
+    time.sleep(0.01)  # so that many of them call at the same time
+    return add.delay(x).get(disable_sync_subtasks=False, timeout=60)
+"""
+
+
+@pytest.mark.parametrize("pool", ["gevent", "eventlet"])
+def test_greenlets_publish_and_wait_for_results(
+    redis_url: str, processes: Processes, tmp_path: Path, pool: str
+) -> None:
+    (tmp_path / "calling.py").write_text(CALLING)
+    env = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    processes.start_qcore_worker(redis_url, "-P", pool, "-c", "50", app="calling", env=env)
+    app = App("client", broker=redis_url, set_as_current=False)
+
+    results = [app.send_task("calling.asks", (i,)) for i in range(20)]
+
+    assert [result.get(timeout=60) for result in results] == list(range(20))
+    app.close()

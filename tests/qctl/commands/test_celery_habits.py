@@ -158,10 +158,13 @@ def test_smaller_habits(redis_url: str, processes: Processes) -> None:
     parts = qctl("graph", "bootsteps")
     names = qctl(*app, "shell", "--no-exec")
     typed = qctl(*app, "-b", redis_url, "shell", "-P", stdin="print(add.name)\n")
-    patched = qctl(
-        *(*app, "-b", redis_url, "shell", "-P", "--gevent"),
-        stdin="import socket\nprint(socket.socket.__module__)\n",
-    )
+    patched = [
+        qctl(
+            *(*app, "-b", redis_url, "shell", "-P", f"--{library}"),
+            stdin="import socket\nprint(socket.socket.__module__)\n",
+        )
+        for library in ("gevent", "eventlet")
+    ]
     amqp = qctl("-b", redis_url, "amqp", "basic.get", "mails")
 
     assert {(b["queue"], b["workers"]) for b in bindings} == {("celery", 0), ("mails", 1)}
@@ -169,7 +172,7 @@ def test_smaller_habits(redis_url: str, processes: Processes) -> None:
     assert parts.stdout.startswith("digraph bootsteps {")
     assert "add " in names.stderr and names.stdout == ""
     assert "tests.projects.proj.add" in typed.stdout or "proj.add" in typed.stdout
-    assert "gevent" in patched.stdout
+    assert "gevent" in patched[0].stdout and "eventlet" in patched[1].stdout
     assert amqp.returncode == exit_codes.USAGE and "needs RabbitMQ" in amqp.stderr and one_sentence(amqp)
 
 

@@ -19,7 +19,7 @@ import celery as c
 from celery import Celery, shared_task
 from celery.utils.threads import LocalStack  #! error celery.utils.threads
 from celery.utils.time import get_local_zone as Zone  #! error celery.utils.time.get_local_zone
-from celery.signals import eventlet_pool_started  #! different celery.signals.eventlet_pool_started
+from celery.signals import task_internal_error  #! different celery.signals.task_internal_error
 import celery.contrib.sphinx  #! error celery.contrib.sphinx
 app = Celery("proj", broker="mongodb://host/0",  #! different broker
              backend="riak://host/0")  #! error backend
@@ -31,7 +31,6 @@ app.conf.update(
     broker_transport_options=dict(sep=1,
     ack_emulation=False),  #! different broker_transport_options['ack_emulation']
     accept_content=["json", "pickle"],  #! note accept_content
-    worker_pool="eventlet",  #! error worker_pool
 )
 app.conf["task_time_limit"] = "soon"  #! error task_time_limit
 print(c.bootstrap)  #! error celery.bootstrap
@@ -44,7 +43,7 @@ app.control.pool_restart(modules=["proj"])  #! different pool_restart
 """
 PROCFILE = """\
 web: gunicorn proj.wsgi
-worker: celery -A proj worker -P eventlet  #! error celery worker -P eventlet
+worker: celery -A proj worker -P eventlet --autoscale 4,0  #! different celery worker --autoscale
 other: env A=1 python -m celery -A proj worker --without-gossip  #! different celery worker --without-gossip
 same: celery -A proj worker -c 4 -Q celery -l INFO
 """
@@ -70,13 +69,13 @@ def test_every_seeded_difference_is_found_at_its_line_and_nothing_else(
 ) -> None:
     (tmp_path / "proj.py").write_text(SEEDED)
     (tmp_path / "Procfile").write_text(PROCFILE)
-    (tmp_path / "Dockerfile").write_text('CMD ["celery", "-A", "proj", "shell", "--eventlet"]\n')
+    (tmp_path / "Dockerfile").write_text('CMD ["celery", "-A", "proj", "worker", "--without-mingle"]\n')
 
     code, items = check(capsys, tmp_path)
 
     expected = seeded(tmp_path / "proj.py") | seeded(tmp_path / "Procfile")
     assert len(expected) > 20
-    assert places(items) == expected | {("Dockerfile", 1, "error", "celery shell --eventlet")}
+    assert places(items) == expected | {("Dockerfile", 1, "different", "celery worker --without-mingle")}
     assert code == exit_codes.FAILED
     assert all(item["what"] for item in items)
 
@@ -208,14 +207,14 @@ def test_no_finding_shows_a_password(tmp_path: Path, capsys: pytest.CaptureFixtu
         "app.conf.update(load('redis://:hunter2@h/0'))\napp.config_from_object(of('redis://:hunter2@h'))\n"
     )
     (tmp_path / "Procfile").write_text(
-        "worker: celery -b redis://:hunter2@h/0 --loader=x worker -P eventlet\n"
+        "worker: celery -b redis://:hunter2@h/0 --loader=x worker --autoscale 4,0\n"
     )
 
     for form in ("table", "json"):
         main(["check", str(tmp_path), "-o", form])
         said = capsys.readouterr()
         assert "hunter2" not in said.out + said.err
-        assert "backend" in said.out and "load(" in said.out and "eventlet" in said.out
+        assert "backend" in said.out and "load(" in said.out and "autoscale" in said.out
 
 
 def test_a_project_that_is_not_there_is_not_found(capsys: pytest.CaptureFixture[str]) -> None:

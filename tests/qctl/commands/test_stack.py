@@ -18,7 +18,7 @@ from tests.qctl.cli.test_command_line import qctl
 from tests.support.processes import ROOT, Process, Processes
 from tests.support.waiting import wait_for
 
-POOLS = ("prefork", "threads", "asyncio", "gevent", "solo")
+POOLS = ("prefork", "threads", "asyncio", "gevent", "eventlet", "solo")
 #: for so long a task may be paused
 MOST_PAUSE_S = 0.05
 Qctl = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -99,7 +99,7 @@ def test_each_pool_tells_where_its_tasks_are(redis_url: str, processes: Processe
     place.send(app, "hashes", "threads")
     place.send(app, "locked", "prefork", str(place.fifo))
     endless = place.send(app, "sums", "prefork")
-    place.wait(*["sleeps"] * 5, "awaits", "hashes", "locked", "sums")
+    place.wait(*["sleeps"] * 6, "awaits", "hashes", "locked", "sums")
 
     # In a call into C that has released the interpreter lock: in every pool, by name and line.
     for pool in ("prefork", "threads", "asyncio", "solo"):
@@ -108,8 +108,9 @@ def test_each_pool_tells_where_its_tasks_are(redis_url: str, processes: Processe
         assert task["frames"][-1]["code"] == "time.sleep(60)"
         assert task["frames"][-1]["file"] == str(ROOT / "tests/projects/stuck.py")
         assert task["waits_in"].endswith("nanosleep")
-    greenlet = doing_becomes(app, "gevent@test", "gevent.sleep", "switched")
-    assert calls(greenlet)[:2] == ["sleep", "inner"]
+    for pool in ("gevent", "eventlet"):
+        greenlet = doing_becomes(app, f"{pool}@test", f"{pool}.sleep", "switched")
+        assert calls(greenlet)[:2] == ["sleep", "inner"]
 
     # A coroutine: down to what it awaits.
     coroutine = doing_becomes(app, "asyncio@test", "asyncio.awaits", "await")
@@ -133,7 +134,7 @@ def test_each_pool_tells_where_its_tasks_are(redis_url: str, processes: Processe
     assert "do-not-tell" not in one.stdout, "values of variables may be secrets"
     whole = json.loads(run("worker", "stack", "-o", "json").stdout)
     assert whole["schema"] == "qctl.worker.stack", whole
-    assert len(whole["items"]) == 9
+    assert len(whole["items"]) == 10
     assert {i["node"] for i in whole["items"]} == {f"{pool}@test" for pool in POOLS}
     unknown = run("task", "stack", "no-such-id")
     assert unknown.returncode == exit_codes.NOT_FOUND

@@ -43,7 +43,7 @@ def test_the_help_shows_every_option_in_a_group() -> None:
         (["--schedule", "x"], "--scheduler and --schedule need --beat (-B)"),
         (["--scheduler", "x"], "--scheduler and --schedule need --beat (-B)"),
         (["-O", "fast"], "no profile named 'fast'"),
-        (["--pool-start-method", "spawn"], "no start method named 'spawn'"),
+        (["--pool-start-method", "spwan"], "did you mean 'spawn'"),
     ],
 )
 def test_what_is_not_here_is_refused_in_one_sentence(words: list[str], sentence: str) -> None:
