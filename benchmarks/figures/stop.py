@@ -13,6 +13,7 @@ from benchmarks.machine import running
 from benchmarks.sizes import Sizes
 
 SECONDS = 4.0
+ROUNDS_OF_PEERS = 1
 GIVE_UP_S = 60.0
 
 
