@@ -53,8 +53,7 @@ compiled: $(TEST_STAMP)
 # in .bench/ the first time. RabbitMQ's figures need its server (`make packages`), BullMQ's node and npm,
 # Sidekiq's Debian's package ruby-sidekiq; without them the report says that they are left out.
 bench: $(TEST_STAMP)  ## qcore against Celery and the others, 35 minutes
-	$(BIN)/python -m benchmarks --cpu
-	$(BIN)/python -m benchmarks.charts
+	$(BIN)/python -m benchmarks --cpu; code=$$?; $(BIN)/python -m benchmarks.charts; exit $$code
 
 # One tiny round of qcore and Celery, in the environment of the tests.
 bench-quick: $(TEST_STAMP)  ## one tiny round of qcore and Celery

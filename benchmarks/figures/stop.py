@@ -26,7 +26,6 @@ def measure(arena: Arena, side: Side, sizes: Sizes) -> dict[str, float]:
     arena.empty()
     with arena.workers(side, BENCH_FIGURE="stop") as fleet:
         arena.ask(side, "warm", WARM, "on", BENCH_FIGURE="stop")
-        fleet.settle()
         pids = fleet.pids()
         begin = time.monotonic()
         for pid in fleet.parents:
