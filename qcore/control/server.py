@@ -156,6 +156,7 @@ class ControlServer:
         return False, self._carry_out(found, request)
 
     def _carry_out(self, found: Command, request: wire.Request) -> Any:
+        self._view.request_clock = request.clock
         try:
             return found.handler(self._view, **found.checked(request.arguments))
         except ValueError as exc:
