@@ -11,9 +11,11 @@ import celery
 import pytest
 from celery.beat import BeatPidbox, beat_nodename
 
+import qcore
 from qcore.beat import answers
 from qcore.beat.service import BeatService
 from tests.qcore.beat.kits import KITS, OURS, Clock, Line, make_app
+from tests.support.processes import Processes
 from tests.support.waiting import wait_for
 
 NODE = "celerybeat@a-host"
@@ -115,3 +117,24 @@ def test_the_longest_silence_is_celerys(
 @pytest.mark.parametrize("given", [None, "a", "b@c", "n.%h", "%n@%d", "x@%h"])
 def test_the_name_of_the_node_is_celerys(given: str | None) -> None:
     assert answers.beat_nodename(given) == beat_nodename(given)
+
+
+def test_a_scheduler_beside_a_worker_is_not_missed(redis_url: str, processes: Processes) -> None:
+    worker = processes.start_qcore_worker(redis_url, "-c", "1", "-P", "solo", name="w@test")
+    beat = processes.qctl(
+        *("-A", "tests.projects.proj", "-b", redis_url, "beat", "--enable-remote-control", "-n", "a-host")
+    )
+    beat.wait_output("Ready")
+
+    app = qcore.App("client", broker=redis_url, set_as_current=False)
+    asked = app.control.ask("active", timeout_s=60)
+    pinged = app.control.ask("ping", timeout_s=60)
+    by_name = app.control.ask("ping", destination=["celerybeat@*"], timeout_s=60)
+    app.close()
+
+    assert (list(asked.replies), asked.silent, asked.heard) == (["w@test"], [], 1)
+    assert sorted(pinged.replies) == [NODE, "w@test"]
+    assert list(by_name.replies) == [NODE]
+    assert worker.is_running
+    beat.term()
+    assert beat.wait() == 0
