@@ -210,7 +210,6 @@ NEVER_SENT = (
     eventlet_pool_preshutdown,
     eventlet_pool_postshutdown,
     eventlet_pool_apply,
-    task_internal_error,
 )
 
 
