@@ -257,13 +257,14 @@ class Worker:
             consumer.prefetch(self.prefetch_count)
             chords = Chords(app, app.results, app.conf.seconds("result_expires"))
             rules = self._rules(chords)
+            signals = TaskSignals(self.node, lambda: self._made_steps.consumer)
             self.loop = Loop(
                 app,
                 self.node,
                 consumer,
                 self.pool,
                 app.results,
-                self._ports.reporter(self.events, TaskSignals(self.node, lambda: self._made_steps.consumer)),
+                self._ports.reporter(app, self.events, signals),
                 rules,
                 chords,
                 self._drain_timeout_s,
