@@ -203,16 +203,6 @@ eventlet_pool_preshutdown = Signal("eventlet_pool_preshutdown")
 eventlet_pool_postshutdown = Signal("eventlet_pool_postshutdown")
 eventlet_pool_apply = Signal("eventlet_pool_apply", "target args kwargs")
 
-#: nothing here sends these; a receiver that is connected to one of them is never called
-NEVER_SENT = (task_internal_error,)
-
-
-def warn_of_never_sent() -> None:
-    """Log the signals that have receivers and are never sent here."""
-    for signal in NEVER_SENT:
-        if signal.receivers:
-            log.warning("the signal %s is never sent here; its receivers are not called", signal.name)
-
 
 def announced(name: str, place: Any, priority: int | None) -> Callable[..., None]:
     """The function that sends before_task_publish; its receivers may change headers, body and properties.

@@ -23,7 +23,7 @@ log = logging.getLogger("qcore.app")
 
 @cache
 def _say_once(kind: str) -> None:
-    log.warning("the tasks of %s name a Request or Strategy class; workers here do not use it", kind)
+    log.warning("the tasks of %s name a Strategy class; workers here do not use it", kind)
 
 
 class TaskRegistry(dict[str, Task]):
@@ -86,7 +86,7 @@ class TaskRegistry(dict[str, Task]):
                 task = self._unattached[0]
                 if not task._bound:
                     task.attach(self._app)
-                    if getattr(task, "Request", None) or getattr(task, "Strategy", None):
+                    if getattr(task, "Strategy", None):
                         _say_once(type(task).__mro__[1].__name__)
                 if self._unattached and self._unattached[0] is task:
                     del self._unattached[0]

@@ -12,11 +12,13 @@ import multiprocessing
 import signal
 import sys
 import threading
+import time
 from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Any
 
 from qcore.app.sources import imported
+from qcore.beat.answers import BeatPidbox
 from qcore.beat.classic_file import PersistentScheduler
 from qcore.errors import ConfigError
 from qcore.signals import beat_embedded_init, beat_init
@@ -43,15 +45,19 @@ class Service:
         remote_control: bool | None = None,
         hostname: str | None = None,
     ) -> None:
-        """scheduler_cls: a class, its dotted name, or the name of an entry point of NAMESPACE; hostname: for
-        remote control, which is not offered here."""
+        """scheduler_cls: a class, its dotted name, or the name of an entry point of NAMESPACE.
+        remote_control: whether it answers `inspect ping` as the node hostname, by default
+        beat_enable_remote_control."""
         self.app = app
         self.max_interval = max_interval or app.conf.beat_max_loop_interval
         self.scheduler_cls = scheduler_cls or self.scheduler_cls
         self.schedule_filename = schedule_filename or app.conf.beat_schedule_filename
-        if remote_control:
-            log.warning("remote_control is ignored: a scheduler answers no control requests here")
-        self.remote_control, self.hostname = False, hostname
+        if remote_control is None:
+            remote_control = app.conf.beat_enable_remote_control
+        self.remote_control, self.hostname = remote_control, hostname
+        self.effective_max_interval: float | None = None  # the scheduler's own, once there is one
+        self._pidbox: BeatPidbox | None = None
+        self._last_tick: float | None = None  # in monotonic time
         self._is_shutdown, self._is_stopped = threading.Event(), threading.Event()
 
     def __reduce__(self) -> Any:
@@ -65,9 +71,15 @@ class Service:
         beat_init.send(self)
         if embedded_process:
             beat_embedded_init.send(self)
+        self.effective_max_interval = getattr(scheduler, "max_interval", None)
+        self._last_tick = time.monotonic()
+        if self.remote_control:
+            self._pidbox = BeatPidbox(self)
+            self._pidbox.start()
         try:
             while not self._is_shutdown.is_set():
                 pause_s = scheduler.tick()
+                self._last_tick = time.monotonic()
                 if pause_s and pause_s > 0:
                     log.debug("the next look is in %.2f s", pause_s)
                     self._is_shutdown.wait(pause_s)
@@ -77,6 +89,8 @@ class Service:
             self._is_shutdown.set()
         finally:
             self.sync()
+            if self._pidbox is not None:
+                self._pidbox.stop()
 
     def sync(self) -> None:
         """Close the scheduler, which saves the state of its entries."""

@@ -96,6 +96,7 @@ class Scheduler:
         #: entries whose schedule or arguments are code
         self._code = {n: one for n, one in entries.items() if one.entry.spec["kind"] == "code"}
         self._stopped = threading.Event()
+        self.max_interval, self.last_tick = self._look_s, time.monotonic()
         self.ready = threading.Event()  # the entries of the project are declared, and all are read
         self._revision = -1
         self._offset_us: int | None = None  # of the store's clock to this process's monotonic one
@@ -118,6 +119,7 @@ class Scheduler:
         self._heap.clear()
         self._waiting.clear()
         while not self._stopped.is_set():
+            self.last_tick = time.monotonic()
             try:
                 if self._undeclared is not None:
                     self._declare(self._undeclared)

@@ -12,6 +12,7 @@ import threading
 from typing import Any
 
 from qcore.base.plugins import Registry
+from qcore.beat.answers import BeatPidbox
 from qcore.errors import mask_url
 from qcore.signals import beat_embedded_init, beat_init
 
@@ -38,9 +39,12 @@ class BeatService:
         schedule_filename: str | None = None,
         max_interval_s: float | None = None,
         embedded: bool = True,
+        remote_control: bool | None = None,
+        hostname: str | None = None,
     ) -> None:
-        """Raises ConfigError for a scheduler that cannot be loaded, an entry that is wrong, or a broker that
-        keeps no entries."""
+        """remote_control: whether it answers `inspect ping` as the node hostname, by default
+        beat_enable_remote_control. Raises ConfigError for a scheduler that cannot be loaded, an entry that is
+        wrong, or a broker that keeps no entries."""
         self.app, self._embedded = app, embedded
         self._begins: tuple[Any, ...] = ()
         self._ready: threading.Event | None = None
@@ -48,12 +52,18 @@ class BeatService:
         self.ended, self._stopping = threading.Event(), threading.Event()
         named = scheduler or app.conf.beat_scheduler or OURS[0]
         max_interval_s = max_interval_s or app.conf.beat_max_loop_interval or None
+        self.hostname, self.max_interval = hostname, max_interval_s
+        self._ours: Any = None
+        if remote_control is None:
+            remote_control = app.conf.beat_enable_remote_control
+        self._answers: BeatPidbox | None = None
         self._thread = threading.Thread(target=self._run, name="beat", daemon=True)
         kind = schedulers.get("qcore" if named in OURS else named) if _is_ours(named) else None
         if kind is not None:
             if schedule_filename:
                 log.warning("the file of --schedule is not used: the entries are kept by %s", _place(app))
-            ours = kind(app, max_interval_s=max_interval_s)
+            ours = self._ours = kind(app, max_interval_s=max_interval_s)
+            self._answers = BeatPidbox(self) if remote_control else None
             self.kind = "qcore" if named in OURS else named
             self._loop, self._end, self._ready = ours.run, ours.stop, getattr(ours, "ready", None)
             self._begins = (beat_init, beat_embedded_init) if embedded else (beat_init,)
@@ -61,7 +71,7 @@ class BeatService:
             from qcore.beat.classic import Service, scheduler_class
 
             chosen = schedulers.get(named) if named in schedulers else scheduler_class(named)
-            theirs = Service(app, max_interval_s, schedule_filename, chosen)
+            theirs = Service(app, max_interval_s, schedule_filename, chosen, remote_control, hostname)
             self.kind, self._end = chosen.__name__, theirs.stop
             self._loop = lambda: theirs.start(embedded)
 
@@ -69,6 +79,17 @@ class BeatService:
         for begins in self._begins:
             begins.send(self)
         self._thread.start()
+        if self._answers is not None:
+            self._answers.start()
+
+    @property
+    def effective_max_interval(self) -> float | None:
+        """Seconds between two ticks of the scheduler; None: unknown."""
+        return getattr(self._ours, "max_interval", None)
+
+    @property
+    def _last_tick(self) -> float | None:
+        return getattr(self._ours, "last_tick", None)
 
     def wait_ready(self) -> None:
         """Return when the entries are read, or the scheduler has ended."""
@@ -89,6 +110,8 @@ class BeatService:
         self._stopping.set()
         self._end()
         self._thread.join(10.0)
+        if self._answers is not None:
+            self._answers.stop()
 
     def _run(self) -> None:
         try:

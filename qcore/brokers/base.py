@@ -115,6 +115,11 @@ class Broker(ABC):
         """Whether nobody has said this key within ttl_s of now; it counts as said from now on."""
         raise Unsupported(self.name, "remember control requests")
 
+    def elect(self, key: str, ttl_s: float) -> bool:
+        """Whether this is the first call with this key, of all workers, within ttl_s. Raises Unsupported, and
+        BrokerDown, after which the election may be won."""
+        return self.first_time(f"election {key}", ttl_s)
+
     # --- results, for drivers with features.results
     def results_of(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
         """The stored result of each id, None where there is none."""

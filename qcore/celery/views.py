@@ -42,6 +42,7 @@ celery.app.task qcore.tasks.task Task
 celery.app.utils {_UTILITIES} _redact_azure_connection_string
 celery.app.trace qcore.celery.trace build_tracer task_has_custom trace_ok_t
 celery.beat qcore.beat.classic EmbeddedService Service
+celery.beat qcore.beat.answers BeatPidbox beat_nodename
 celery.beat qcore.beat.classic_entry BeatLazyFunc ScheduleEntry SchedulingError event_t
 celery.beat qcore.beat.classic_entry _evaluate_entry_args _evaluate_entry_kwargs
 celery.beat qcore.beat.classic_file PersistentScheduler

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 #: validity of a signed request in seconds: the time-out of its caller, within these bounds
 VALID_S, MOST_VALID_S = 60.0, 1800.0
 
+#: begins the name of a scheduler that answers requests, unless it was given another
+BEAT = "celerybeat@"
+
 
 class SilentWorker(msgspec.Struct, frozen=True):
     """A recipient that did not reply before the time-out."""
@@ -146,6 +149,8 @@ class Control(Requests):
         announced, others = broker.roster()
         members = {m.node: m for m in announced}
         foreign = set(others) - set(members)
+        beats = {n for n in foreign if n.startswith(BEAT) and method != "ping" and destination is None}
+        foreign -= beats  # schedulers reply to ping alone
         features = broker.features
         recipients = Recipients.of(
             destination, members, foreign, features.members_known and features.foreign_known
@@ -175,6 +180,9 @@ class Control(Requests):
             )
             deadline = started + timeout_s
             while not _is_done(answers, recipients, heard, members):
+                if beats and _all_but_beats(answers, len(beats), members, foreign):
+                    answers.heard = answers.count
+                    break
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
@@ -278,6 +286,13 @@ def _is_done(answers: Answers, recipients: Recipients, heard: int | None, member
     if heard is not None and recipients.pattern:
         return all(n in answers.replies for n, m in members.items() if m.alive and recipients.includes(n))
     return heard is not None and answers.count >= heard
+
+
+def _all_but_beats(answers: Answers, beats: int, members: dict[str, Member], foreign: set[str]) -> bool:
+    """Whether only schedulers are left that received the request; some may have ended without a trace."""
+    expected = [*(n for n, m in members.items() if m.alive), *foreign]
+    heard = answers.heard
+    return heard is not None and answers.count + beats >= heard and set(expected) <= answers.replies.keys()
 
 
 def _silent(

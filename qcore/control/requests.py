@@ -176,7 +176,8 @@ class Requests:
     def election(
         self, id: str, topic: str, action: Any = None, connection: Any = None, **options: Any
     ) -> Any:
-        """Ask Celery's workers which of them does something; qcore's take no part."""
+        """Have the workers elect one of them, which handles the topic; action: what its handler gets, for the
+        topic "task" a signature to publish. id: of this election."""
         return self.broadcast("election", {"id": id, "topic": topic, "action": action}, **options)
 
     def add_consumer(

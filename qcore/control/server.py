@@ -47,7 +47,7 @@ class ControlServer:
         self._broker = open_broker(self._app.broker_url(), self._app.broker_options())
         self.guard.remember_at(self._broker, self._view.node)
         commands()  # import them before the first request arrives
-        self._listen()
+        self._first_listen()
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
         self._thread.start()
 
@@ -79,6 +79,14 @@ class ControlServer:
                 log.exception("a control request could not be answered")
         self._drop()
 
+    def _first_listen(self) -> None:
+        """Raises BrokerError: then nothing starts."""
+        self._listen()
+
+    def _is_answered(self, request: wire.Request) -> bool:
+        """Whether a request to this node is for it at all; else it is ignored."""
+        return True
+
     def _listen(self) -> None:
         """Subscribe, then load the revoked ids: in this order no revocation is missed."""
         self._ear = self._broker.subscribe(self._exchange, "", self._view.node)
@@ -97,7 +105,7 @@ class ControlServer:
             request = wire.decode_request(raw, self._accept)
             if request.has_expression() and not self._may_ask(request):
                 return  # it selects workers by an expression, which is not evaluated without authorization
-            if not request.is_for(self._view.node):
+            if not request.is_for(self._view.node) or not self._is_answered(request):
                 return
         except Malformed as exc:
             self.malformed += 1
@@ -156,6 +164,7 @@ class ControlServer:
         return False, self._carry_out(found, request)
 
     def _carry_out(self, found: Command, request: wire.Request) -> Any:
+        self._view.request_clock = request.clock
         try:
             return found.handler(self._view, **found.checked(request.arguments))
         except ValueError as exc:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from qcore.base.times import iso, new_id
+from qcore.base.times import new_id
 from qcore.errors import TaskRevokedError
 from qcore.execution import continuations
 from qcore.execution.retry_options import arguments
@@ -20,7 +20,7 @@ from qcore.tasks.task import Task
 from qcore.wire import result as result_wire
 from qcore.wire import task as task_wire
 from qcore.wire.outcome import End, Job, Send
-from qcore.wire.result import ResultMeta
+from qcore.wire.result import ResultMeta, exception_from
 
 if TYPE_CHECKING:
     from qcore.tasks.task import TaskApp
@@ -58,6 +58,18 @@ class EagerResult(AsyncResult):
         self._meta = ResultMeta(id or "", state, ret_value, traceback)
         self.ignored = not self._meta.is_ready
 
+    @property
+    def app(self) -> Any:
+        """None, like its backend: it is of the process that made it."""
+        return None
+
+    @property
+    def backend(self) -> Any:
+        return None
+
+    def exists(self) -> bool:
+        return False
+
     def meta(self) -> ResultMeta:
         return self._meta or ResultMeta(task_id=self.id)
 
@@ -82,7 +94,7 @@ class EagerResult(AsyncResult):
         self._meta = ResultMeta(self.id or "", result_wire.REVOKED, self.failure)
 
     def _error(self, meta: ResultMeta) -> BaseException:
-        return self.failure if self.failure is not None else super()._error(meta)
+        return self.failure if self.failure is not None else exception_from(meta.result)
 
     def _may_wait(self) -> None:
         return None  # it does not wait
@@ -148,8 +160,7 @@ def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
     result = EagerResult(task_id, value, state, traceback, task.name)
     result._app = app
     children = [child.as_tuple() for child in (one.request.children if one.request is not None else ())]
-    ended = iso(outcome.started + outcome.runtime_s)
-    result._meta = ResultMeta(task_id, state, value, traceback, children, ended)
+    result._meta = ResultMeta(task_id, state, value, traceback, children)
     if task.store_eager_result:
         told = value if result.failure is None else result_wire.exception_data(result.failure)
         app.store_state(task_id, state, told, traceback=traceback, children=children)

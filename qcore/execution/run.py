@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qcore.base.times import iso, when
 from qcore.errors import (
     ColdShutdown,
+    EncodeError,
     Ignore,
     Malformed,
     NotRegistered,
@@ -187,7 +188,12 @@ class Run:
         else:
             links = None
         if links:
-            following = continuations.succeeded(links, value, message, self.tools.app)
+            try:
+                following = continuations.succeeded(links, value, message, self.tools.app)
+            except Exception as exc:
+                if not isinstance(exc, EncodeError):
+                    run_signals.broken(self, exc)
+                raise
             outcome.sends, outcome.before = following.sends(), following.before
         if self.keep:
             outcome.meta = self._meta(result_wire.SUCCESS, value)
@@ -226,7 +232,7 @@ class Run:
             self.end = result_wire.RETRY, exc
             if hooks.on_retry is not Task.on_retry:
                 cause = exc if exc.exc is None else exc.exc
-                _quietly(task.on_retry, cause, message.id, args, kwargs, einfo)
+                run_signals.broken(self, _quietly(task.on_retry, cause, message.id, args, kwargs, einfo))
             run_signals.retried(self, exc, einfo)
             return
         if isinstance(exc, Replaced):
@@ -263,12 +269,13 @@ class Run:
         outcome.expected = isinstance(exc, task.throws) if task.throws else False
         links = request.links()
         if links:
-            _quietly(self._follow_failure, links, exc, outcome.traceback, request)
+            bad = _quietly(self._follow_failure, links, exc, outcome.traceback, request)
+            run_signals.broken(self, bad)
         if self.keep or task.store_errors_even_if_ignored:
             outcome.meta = self._meta(result_wire.FAILURE, exc, outcome.traceback)
         if type(task).on_failure is not Task.on_failure:
             args, kwargs, _ = self.body
-            _quietly(task.on_failure, exc, self.message.id, args, kwargs, einfo)
+            run_signals.broken(self, _quietly(task.on_failure, exc, self.message.id, args, kwargs, einfo))
         run_signals.failed(self, exc, einfo)
 
     def _follow_failure(
@@ -461,11 +468,13 @@ def _traceback(exc: BaseException) -> str:
     return "".join(tracebacks.format_exception(type(exc), exc, tb))
 
 
-def _quietly(hook: Any, *args: Any) -> None:
-    """Call a hook; its exception is logged and does not change the outcome."""
+def _quietly(hook: Any, *args: Any) -> Exception | None:
+    """Call a hook; its exception is logged, returned, and does not change the outcome."""
     try:
         hook(*args)
-    except Exception:
+        return None
+    except Exception as exc:
         import logging
 
         logging.getLogger("qcore.worker").exception("a callback or follow-up of a task raised")
+        return exc

@@ -17,6 +17,7 @@ from qcore.signals import (
     after_task_publish,
     published,
     task_failure,
+    task_internal_error,
     task_postrun,
     task_prerun,
     task_retry,
@@ -99,6 +100,16 @@ def failed(run: Run, exc: BaseException, einfo: ExceptionInfo) -> None:
         args, kwargs, _ = run.body
         about = {"task_id": run.message.id, "exception": exc, "args": args, "kwargs": kwargs}
         task_failure.send(run.task, **about, traceback=exc.__traceback__, einfo=einfo)
+
+
+def broken(run: Run, exc: Exception | None) -> None:
+    """exc: what a hook raised after the body of a task, or the publishing of its callbacks; None: nothing."""
+    if exc is not None and task_internal_error.receivers and run.request is not None:
+        args, kwargs, _ = run.body
+        about: dict[str, Any] = {"task_id": run.request.id, "args": args, "kwargs": kwargs}
+        about |= {"request": dict(vars(run.request)), "einfo": ExceptionInfo(exc)}
+        about |= {"exception": exc, "traceback": exc.__traceback__}
+        task_internal_error.send(run.task, **about)
 
 
 def retried(run: Run, exc: BaseException, einfo: ExceptionInfo) -> None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 _NONE = (
-    "beat_remote_control_max_tick_age cassandra_bundle_path redis_max_connections "
+    "cassandra_bundle_path redis_max_connections "
     "result_failure_expires result_persistent worker_agent worker_eta_task_limit "
     "worker_state_db worker_timer redis_backend_health_check_interval"
 ).split()
 
 DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(_NONE),
-    "beat_enable_remote_control": False,
     "broker_channel_error_retry": False,
     "broker_heartbeat_checkrate": 3.0,
     "azureblockblob_retry_initial_backoff_sec": 2,

@@ -36,8 +36,6 @@ NO_EFFECT: dict[str, str] = {
     "event_queue_exclusive": _QUEUE_KIND.format("receivers of events"),
     "event_queue_prefix": "the broker's driver names the queues of receivers",
     # schedule
-    "beat_enable_remote_control": "a scheduler answers no control requests; use `qctl schedule`",
-    "beat_remote_control_max_tick_age": "a scheduler answers no control requests; use `qctl schedule`",
     # results
     "result_cache_max": "results that were read are not cached",
     "result_exchange": _EXCHANGE,

@@ -394,6 +394,13 @@ TABLE: dict[str, Setting] = {
             "celerybeat-schedule",
             "file of celery.beat's PersistentScheduler",
         ),
+        Setting("beat_enable_remote_control", (bool,), False, "a scheduler answers `inspect ping`"),
+        Setting(
+            "beat_remote_control_max_tick_age",
+            OPT_NUMBER,
+            None,
+            "seconds without a tick after which it is silent; default: two intervals, at least 60; 0: never",
+        ),
         Setting(
             "beat_sync_every", (int,), 0, "tasks after which a scheduler class saves its entries; 0: by time"
         ),

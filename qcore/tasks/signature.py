@@ -390,7 +390,7 @@ class Flow(Signature):
         for call in mine.leaving():
             # Only ids of calls published now may contain the current time (wire/identity.py).
             call.options.setdefault("task_id", identity.make())
-        result = mine.freeze(**tail)
+        result = mine.freeze(mine.options.get("task_id"), **tail)
         plan = SendPlan(app)
         mine.emit(plan, args, kwargs, options)
         plan.send(how)

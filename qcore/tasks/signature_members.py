@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from qcore.base.times import new_id
 from qcore.errors import NotRegistered
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class SignatureMembers(dict[str, Any]):
     def app(self) -> SendingApp:
         raise NotImplementedError
 
-    def apply_async(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+    def clone(self, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
         raise NotImplementedError
 
     @classmethod
@@ -154,6 +155,8 @@ class SignatureMembers(dict[str, Any]):
         self.options[key] = [*as_list(self.options.get(key)), *as_list(value)]
 
     def election(self) -> Any:
-        """Have one worker run the task, whichever takes the message, as apply_async() does. Returns the
-        handle of its result."""
-        return self.apply_async()
+        """Have the workers elect one of them, which publishes the call; without a worker it is lost. Returns
+        the handle of its result. Raises NotRegistered unless its task is registered in this app."""
+        task_id = self.options.get("task_id") or new_id()
+        self.type.app.control.election(task_id, "task", self.clone(task_id=task_id))
+        return self.type.AsyncResult(task_id)

@@ -92,6 +92,8 @@ class Task(TaskCalls[P, R_co]):
     exchange: str | None = None
     routing_key: str | None = None
     send_events: bool = True
+    #: a subclass of celery.worker.request.Request, or its module:Class, that the worker tells of each run
+    Request: Any = None
     abstract: bool = False
     #: whether the calls of a run are stored as the children of its result
     trail: bool = True

@@ -108,6 +108,7 @@ if TYPE_CHECKING:
         exchange: str | None
         routing_key: str | None
         send_events: bool
+        Request: Any
         abstract: bool
         trail: bool
         resultrepr_maxsize: int

@@ -28,6 +28,7 @@ class InFlight(msgspec.Struct):
     said_received: bool = False
     said_started: bool = False
     killing: bool = False
+    request: Any = None  # of a task with a Request class of its own (services/requests.py)
     deaths: int = 0  # processes of this worker that crashed running it, the last one included
 
     def info(self, node: str, since: float | None, pid: int | None) -> dict[str, Any]:

@@ -69,6 +69,7 @@ class RemoteControl:
         self._resizing = threading.Lock()
         self.more_stats: Callable[[], dict[str, Any]] = dict  # what the steps of a project add
         self.as_consumer: Callable[[], Any] = lambda: None  # the consumer as steps get it
+        self.request_clock = 0
         self._size_change = 0  # accepted changes of the pool's size that the loop has not made yet
 
     def queues(self) -> list[str]:
@@ -183,6 +184,21 @@ class RemoteControl:
 
     def heartbeat(self) -> None:
         self.events.heartbeat()
+
+    def hold_election(self, id: str, topic: str, action: Any) -> None:
+        """Take part in an election; the worker that wins publishes `action`, a signature. The broker decides,
+        for each request anew, however often an id is used."""
+        self.events.send("worker-elect", id=id, topic=topic, action=action, cver=1)
+        self.events.send("worker-elect-ack", id=id)
+        if not self.app.broker.elect(f"{id} {self.request_clock}", ELECTION_S):
+            return log.info("another worker is elected for %r", id)
+        log.info("this worker won the election %r", id)
+        if topic != "task":
+            return log.error("the election %r has the unknown topic %r; the only one is 'task'", id, topic)
+        try:
+            self.app.signature(action).apply_async()
+        except Exception:  # what a client sent may be no signature
+            log.exception("the call of the election %r is not published", id)
 
     def shutdown(self) -> None:
         note("worker: warm shutdown (asked for by remote control)")
@@ -385,6 +401,8 @@ def note(text: str) -> None:
 SHOWN_MOST = 1000
 #: stacks in one reply
 STACKS_MOST = 200
+#: how late a worker may receive the request of an election and still find it decided
+ELECTION_S = 3600.0
 
 
 def scheduled(broker: Broker, queues: Sequence[str], node: str) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ class RunChecks:
 
     def are_needed(self) -> bool:
         """Whether the loop must wake up for them."""
-        watched = self._tracks_started or self._reporter.events.tasks_on
+        watched = self._tracks_started or self._reporter.watches or self._reporter.events.tasks_on
         return bool(self._limited or (self._in_flight and watched))
 
     def look(self, now: float) -> None:

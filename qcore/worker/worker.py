@@ -37,7 +37,6 @@ from qcore.settings import effects
 from qcore.signals import (
     celeryd_after_setup,
     celeryd_init,
-    warn_of_never_sent,
     worker_before_create_process,
     worker_init,
     worker_process_init,
@@ -231,7 +230,6 @@ class Worker:
         if is_child:
             serve_place(self._setup)
         check_serializers(app.conf, os.geteuid(), os.environ)
-        warn_of_never_sent()
         if "warn_of_idle_patches" in provided:
             provided["warn_of_idle_patches"](self._pool_kind.name)
         worker_init.send(self)
@@ -264,13 +262,14 @@ class Worker:
             consumer.prefetch(self.prefetch_count)
             chords = Chords(app, app.results, app.conf.seconds("result_expires"))
             rules = self._rules(chords)
+            signals = TaskSignals(self.node, lambda: self._made_steps.consumer)
             self.loop = Loop(
                 app,
                 self.node,
                 consumer,
                 self.pool,
                 app.results,
-                self._ports.reporter(self.events, TaskSignals(self.node, lambda: self._made_steps.consumer)),
+                self._ports.reporter(app, self.events, signals),
                 rules,
                 chords,
                 self._drain_timeout_s,

@@ -52,11 +52,11 @@ from qctl.commands.worker.detach import Identity, from_settings, run_with, to_ba
 @click.option("--uid", metavar="USER", help="Run as this user, by name or number.")
 @click.option("--gid", metavar="GROUP", help="Run as this group, by name or number.")
 @click.option("--umask", metavar="MODE", help="File mode creation mask, octal: 022.")
-@click.option("-n", "--hostname", metavar="NAME", help="No effect: schedulers need no names.")
+@click.option("-n", "--hostname", metavar="NAME", help="Name for remote control. [default: celerybeat@HOST]")
 @click.option(
     "--enable-remote-control/--no-enable-remote-control",
     default=None,
-    help="No effect: a scheduler answers no requests; use `qctl schedule`.",
+    help="Whether `inspect ping` is answered. [default: beat_enable_remote_control, which is false]",
 )
 @click.option("--executable", metavar="PYTHON", help="Run the scheduler with this Python.")
 def command(
@@ -100,18 +100,12 @@ def command(
     if detach and not to_background({"logfile": logfile, "pidfile": pidfile}, "the scheduler"):
         return exit_codes.OK
     identity.take()
-    return _run(app, scheduler, schedule_filename, max_interval, loglevel or "WARNING", logfile, pidfile)
+    beat = (scheduler, schedule_filename, max_interval, False, enable_remote_control, hostname)
+    return _run(app, beat, loglevel or "WARNING", logfile, pidfile)
 
 
-def _run(
-    app: Any,
-    scheduler: str | None,
-    schedule_filename: str | None,
-    max_interval: float | None,
-    loglevel: str,
-    logfile: str | None,
-    pidfile: str | None,
-) -> int:
+def _run(app: Any, options: tuple[Any, ...], loglevel: str, logfile: str | None, pidfile: str | None) -> int:
+    """options: those of BeatService."""
     from qcore.base.service_manager import ServiceManager
     from qcore.beat.service import BeatService
     from qcore.settings import effects
@@ -125,7 +119,7 @@ def _run(
     reach(app)
     effects.warn(app.conf.without_defaults(), logging.getLogger("qcore.beat"))
     with PidFile(pidfile):
-        beat = BeatService(app, scheduler, schedule_filename, max_interval, embedded=False)
+        beat = BeatService(app, *options)
 
         def stop(number: int, frame: Any) -> None:
             beat.ended.set()

@@ -38,7 +38,7 @@ def shown(name: str, value: Any) -> str:
     if name == "einfo":
         return f"{value.type.__name__} {isinstance(value.traceback, str)}" if value is not None else "None"
     if name == "request":
-        return f"{value.id}"
+        return str(value["id"] if isinstance(value, dict) else value.id)
     if name == "message":
         return of_message(value)
     return "."
@@ -96,6 +96,16 @@ def again(self: Any) -> int:
         if self.request.retries:
             return 7
         raise self.retry(exc=exc) from None
+
+
+class Clumsy(app.Task):  # type: ignore[misc]
+    def on_failure(self, *args: Any) -> None:
+        raise LookupError("on_failure")
+
+
+@app.task(name="signalled.clumsy", base=Clumsy)
+def clumsy() -> None:
+    raise KeyError("no")
 
 
 @app.task(name="signalled.ignored")

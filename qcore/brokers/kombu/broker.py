@@ -131,6 +131,12 @@ class KombuBroker(Broker):
             self._topology.queue(queue)
             self._topology.bind(queue, binding)
 
+    def elect(self, key: str, ttl_s: float) -> bool:
+        if not self._link.native:
+            return super().elect(key, ttl_s)
+        with self._link.refreshed():
+            return self._topology.elect(key, ttl_s)
+
     # --- bus
 
     def broadcast(self, exchange: str, routing_key: str, raw: bytes) -> int | None:

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 from amqp.exceptions import AccessRefused, ChannelError, NotFound, PreconditionFailed
 
+from qcore.base.times import new_id
 from qcore.brokers.contract.queues import Binding, QueueDefinition, plain
 from qcore.brokers.kombu.connection import KombuConnection
 from qcore.errors import ConfigError
@@ -105,6 +107,26 @@ class Topology:
             if exc.reply_code == 404:
                 return None  # kombu's emulations have their own classes
             return 0  # it exists and is exclusive to another connection
+
+    def elect(self, key: str, ttl_s: float) -> bool:
+        """Whether this process is the first one that declares the queue of an election. Each gives it other
+        arguments, and the server refuses to declare a queue again with others. Its connection may break."""
+        arguments = {
+            "x-expires": int(ttl_s * 1000),
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": new_id(),
+        }
+
+        name = f"qcore.election.{sha256(key.encode()).hexdigest()[:32]}"
+
+        def declare(channel: Any) -> None:
+            channel.queue_declare(name, durable=True, auto_delete=False, arguments=arguments)
+
+        try:
+            self.link.attempt(declare)
+        except PreconditionFailed:
+            return False
+        return True
 
     def exists(self, queue: str) -> bool:
         """Whether the queue exists now, exclusive ones of other connections included."""

@@ -103,8 +103,8 @@ def conf(worker: WorkerView, with_defaults: bool = False, **_: Any) -> Any:
 
 @command("election", kind="control", visible=False)
 def election(worker: WorkerView, id: Name, topic: Name, action: Any = None, **_: Any) -> Any:
-    """Accepted for Celery's workers, which elect among themselves; answers nothing."""
-    return None
+    """Elect one of the workers; it publishes `action`, a signature, if the topic is "task"."""
+    worker.hold_election(id, topic, action)
 
 
 @command("hello", kind="inspect", visible=False)

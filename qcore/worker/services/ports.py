@@ -5,7 +5,7 @@ In:  the options --health-port and --metrics-port.  Out: the services, and the r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qcore.events.sender import EventSender
 from qcore.worker.services.base import Service
@@ -29,14 +29,19 @@ class Ports:
 
             check_installed()
 
-    def reporter(self, events: EventSender, signals: TaskSignals) -> TaskReporter:
-        """The reporter of the worker's tasks; one that counts only if there is a metrics port."""
-        if self._metrics is None:
+    def reporter(self, app: Any, events: EventSender, signals: TaskSignals) -> TaskReporter:
+        """The reporter of the worker's tasks; one that counts only if there is a metrics port, one that calls
+        requests only if a task has a Request. Raises ConfigError for a wrong one."""
+        requests = any(getattr(task, "Request", None) for task in app.tasks.values())
+        if self._metrics is None and not requests:
             return TaskReporter(events, signals)
+        from qcore.worker.services.requests import reporter_with
         from qcore.worker.services.task_counts import CountingReporter, TaskCounts
 
-        found = CountingReporter(events, signals)
-        found.counts = TaskCounts()
+        kind = TaskReporter if self._metrics is None else CountingReporter
+        found = reporter_with(kind, app, events, signals) if requests else kind(events, signals)
+        if isinstance(found, CountingReporter):
+            found.counts = TaskCounts()
         return found
 
     def services(self, loop: Loop, started_at: float) -> dict[str, Service]:

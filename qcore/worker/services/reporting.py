@@ -48,6 +48,8 @@ def report(settled: Sequence[Settlement], refused: Sequence[int]) -> None:
 class TaskReporter:
     """The log lines and events of one worker's tasks."""
 
+    watches = False  # the worker looks often which runs have started
+
     def __init__(self, events: EventSender, signals: TaskSignals) -> None:
         self.events, self._signals = events, signals
 

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import to_builtins
 
 from qcore.brokers.contract.records import Delivery
-from qcore.errors import Malformed, NotRegistered, TimeLimitExceeded, WorkerLostError
+from qcore.errors import Malformed, NotRegistered, Reject, Retry, TimeLimitExceeded, WorkerLostError
 from qcore.signals import task_failure, task_received, task_rejected, task_revoked, task_unknown
 from qcore.wire import task as task_wire
 from qcore.wire.envelope import Envelope, body_bytes, body_value, decode
@@ -112,6 +112,42 @@ class TaskRequest:
     @property
     def kwargs(self) -> Any:
         return self._body[1]
+
+    # --- what a subclass may override, for tasks with a `Request`; services/requests.py calls these. The
+    # worker itself settles the delivery, whatever they do.
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """A process runs the task since time_accepted, in monotonic seconds; called up to 20 ms later."""
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """A time limit, in seconds, has passed; of a soft one it is called when the run has ended."""
+        if not soft:
+            self.acknowledge()
+
+    def on_success(self, failed__retval__runtime: tuple[Any, Any, float], **kwargs: Any) -> None:
+        """Never called, as in Celery, whose worker has its own."""
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
+        """The run has not succeeded. exc_info: an ExceptionInfo; its exception may also be Retry, Ignore or
+        Reject. return_ok: it ended by itself."""
+        exc = exc_info.exception
+        if isinstance(exc, Retry):
+            self.on_retry(exc_info)
+        elif isinstance(exc, Reject):
+            self.reject(exc.requeue)
+        elif not self._held.acked:
+            self.acknowledge()
+
+    def on_retry(self, exc_info: Any) -> None:
+        """Called by on_failure() for a Retry."""
+        if not self._held.acked:
+            self.acknowledge()
+
+    def acknowledge(self) -> None:
+        """The delivery is acknowledged."""
+
+    def reject(self, requeue: bool = False) -> None:
+        """The delivery is rejected."""
 
     def __repr__(self) -> str:
         return f"<TaskRequest: {self.name}[{self.id}]>"

@@ -17,9 +17,6 @@ from qctl.commands.check.source import Module
 _CALLS = {"apply_async": 2, "send_task": 3}
 #: receivers with an apply_async() that is not a task's
 _OTHERS = ("pool", "executor")
-_REMOTE = {
-    "election": "accepted without an answer: workers do not elect",
-}
 _LEAVE = "leave it out"
 
 
@@ -54,16 +51,9 @@ def _method(module: Module, call: ast.Call, func: ast.Attribute) -> Iterator[Fin
         receiver = module.dotted(func.value).lower() or ast.unparse(func.value).lower()
         if not any(word in receiver for word in _OTHERS):
             yield from _call(module, call, func.attr)
-    elif func.attr in _REMOTE and _is_control(module, func.value):
-        yield Finding(DIFFERENT, module.file, call.lineno, func.attr, _REMOTE[func.attr])
     elif func.attr == "pool_restart" and any(k.arg in ("modules", "reload") for k in call.keywords):
         what = "tasks of reloaded modules are defined anew; Celery's stay as they are"
         yield Finding(DIFFERENT, module.file, call.lineno, func.attr, what, "look whether that is meant")
-
-
-def _is_control(module: Module, node: ast.expr) -> bool:
-    text = ast.unparse(node).lower()
-    return any(word in text for word in ("control", "inspect"))
 
 
 def _call(module: Module, call: ast.Call, name: str) -> Iterator[Finding]:

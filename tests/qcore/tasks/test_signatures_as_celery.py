@@ -174,6 +174,11 @@ def eager(k: Kit) -> Any:
     return [t.apply().state for t in (ignoring, rejecting)], looking.apply().get(), replacing.apply().get()
 
 
+def ids_of_workflows(k: Kit) -> Any:
+    flows = [k.package.chord([k.add.s(1, 1)] * 2, k.mul.s(2)), k.add.s(1, 1) | k.mul.s(2)]
+    return [flow.set(task_id=str(n)).apply_async().id for n, flow in enumerate(flows)]
+
+
 def state_without_a_task(k: Kit) -> Any:
     with pytest.raises(ValueError, match="task_id"):
         k.add.update_state(state="X")
@@ -198,6 +203,7 @@ RULES: tuple[Callable[[Kit], Any], ...] = (
     result_names,
     result_sets,
     eager,
+    ids_of_workflows,
     state_without_a_task,
     event_of_no_worker,
 )

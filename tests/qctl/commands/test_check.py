@@ -98,7 +98,6 @@ def test_the_projects_of_the_tests_give_what_is_true(capsys: pytest.CaptureFixtu
 
     assert code == exit_codes.OK  # all of them start
     assert {(n, name) for n, _, level, name in places(items) if level == "different"} == {
-        ("celery.py", "InboxTask.Request"),
         ("hasty.py", "broker_transport_options['visibility_timeout']"),
         ("hasty.py", "broker_transport_options['unacked_restore_interval']"),
         ("hasty.py", "broker_transport_options['unacked_restore_throttle']"),
