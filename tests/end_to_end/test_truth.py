@@ -124,6 +124,7 @@ class Cells(dict[str, tuple[Any, Any]]):
             self[cell] = (shown, truth)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_every_list_and_the_dashboard_show_what_was_counted(
     redis_url: str, processes: Processes, tmp_path: Path, request: pytest.FixtureRequest

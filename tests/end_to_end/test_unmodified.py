@@ -127,6 +127,7 @@ print(json.dumps(ids))
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_way_there_and_back_loses_nothing(redis_url: str, processes: Processes, tmp_path: Path) -> None:
     """Celery, qcore, Celery, qcore: the worker is exchanged while tasks are sent and run."""
@@ -144,10 +145,16 @@ def test_the_way_there_and_back_loses_nothing(redis_url: str, processes: Process
             assert worker.wait(120) == 0
 
     states = f"""
-import json
+import json, time
 from celery.result import AsyncResult
 from tests.projects.plain.celery import app
-print(json.dumps([app.AsyncResult(i).state for i in {ids!r}]))
+until = time.monotonic() + 20
+while True:
+    found = [app.AsyncResult(i).state for i in {ids!r}]
+    if set(found) == {{"SUCCESS"}} or time.monotonic() > until:
+        break
+    time.sleep(0.5)
+print(json.dumps(found))
 """
 
     def not_done(kind: str) -> list[str]:
