@@ -21,7 +21,6 @@ from celery.exceptions import NotRegistered
 from qcore import App
 from tests.support.processes import Process, Processes, celery_env
 from tests.support.rabbit_server import RabbitServer, free_port
-from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -41,10 +40,8 @@ class Side(NamedTuple):
 @pytest.fixture(scope="module", params=["redis", "rabbit"])
 def side(request: pytest.FixtureRequest) -> Iterator[Side]:
     if request.param == "redis":
-        redis_server: RedisServer = request.getfixturevalue("redis_server")
-        with redis_server.client() as client:
-            client.flushall()
-        yield Side(redis_server.url, redis_server.url)
+        url: str = request.getfixturevalue("module_redis_url")
+        yield Side(url, url)
     else:
         rabbit: RabbitServer = request.getfixturevalue("shared_rabbit")
         rabbit.start()
@@ -69,13 +66,9 @@ def ours(side: Side) -> Iterator[App]:
 
 
 @pytest.fixture(scope="module")
-def worker(side: Side, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+def worker(side: Side, module_processes: Processes) -> Process:
     """One for all tests of a side."""
-    processes = Processes(tmp_path_factory.mktemp("interop"))
-    try:
-        yield processes.start_qcore_worker(side.url, *TWO_SLOTS, "-E", name=NODE, backend=side.backend)
-    finally:
-        processes.close()
+    return module_processes.start_qcore_worker(side.url, *TWO_SLOTS, "-E", name=NODE, backend=side.backend)
 
 
 @pytest.fixture
