@@ -144,17 +144,23 @@ def test_the_way_there_and_back_loses_nothing(redis_url: str, processes: Process
             worker.term()  # with tasks in the queue, and some that run
             assert worker.wait(120) == 0
 
+    def runs() -> dict[str, list[str]]:
+        """The nodes that ran each of the counted tasks."""
+        found: dict[str, list[str]] = {}
+        for line in notes.read_text().splitlines():
+            if line.startswith("counted"):
+                _, number, node = line.split()
+                found.setdefault(number, []).append(node)
+        return found
+
+    # Before the states are asked for, which takes a process each time.
+    wait_for(lambda: len(runs()) == 6 * 150, 300)
+    wait_for(lambda: notes.read_text().count("after plain.flaky SUCCESS") >= 6 * 40, 300)
     states = f"""
-import json, time
+import json
 from celery.result import AsyncResult
 from tests.projects.plain.celery import app
-until = time.monotonic() + 20
-while True:
-    found = [app.AsyncResult(i).state for i in {ids!r}]
-    if set(found) == {{"SUCCESS"}} or time.monotonic() > until:
-        break
-    time.sleep(0.5)
-print(json.dumps(found))
+print(json.dumps([app.AsyncResult(i).state for i in {ids!r}]))
 """
 
     def not_done(kind: str) -> list[str]:
@@ -166,13 +172,7 @@ print(json.dumps(found))
 
     wait_for(lambda: not not_done("celery"), 300)
     assert not_done("qcore") == []
-    runs: dict[str, list[str]] = {}
-    for line in notes.read_text().splitlines():
-        if line.startswith("counted"):
-            _, number, node = line.split()
-            runs.setdefault(number, []).append(node)
-    assert len(runs) == 6 * 150
     # A worker of Celery's gives what it had begun back when it stops; one of qcore's begins nothing twice.
-    twice = {number: nodes for number, nodes in runs.items() if len(nodes) > 1}
+    twice = {number: nodes for number, nodes in runs().items() if len(nodes) > 1}
     print("run twice:", twice)
     assert all(nodes[0].startswith("celery") for nodes in twice.values()), twice
