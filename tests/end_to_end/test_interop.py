@@ -19,6 +19,7 @@ import pytest
 from celery.exceptions import NotRegistered
 
 from qcore import App
+from tests.qctl.cli.test_command_line import here
 from tests.support.processes import Process, Processes, celery_env
 from tests.support.rabbit_server import RabbitServer, free_port
 from tests.support.waiting import wait_for
@@ -230,11 +231,11 @@ def test_our_client_gets_what_a_celery_worker_returns(ours: App, celery_worker: 
     assert time.time() - began >= 1.5
 
 
-def test_qctl_works_on_a_celery_worker(celery_worker: Process, side: Side, processes: Processes) -> None:
+def test_qctl_works_on_a_celery_worker(celery_worker: Process, side: Side) -> None:
     def qctl(*args: str) -> str:
-        process = processes.qctl("-b", side.url, "--result-backend", side.backend, *args)
-        assert process.wait(60) == 0, process.output()
-        return process.output()
+        done = here("-b", side.url, "--result-backend", side.backend, *args)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
 
     # By name: nobody knows how many hear a request on RabbitMQ, so all others last as long as they may.
     named = ("-d", "c@interop", "-t", "50")
