@@ -37,23 +37,41 @@ def missing_service(reason: str) -> None:
     pytest.skip(reason)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the tests that only wait over the list: each process of xdist begins with a part of it.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """No process of xdist ends with a long test: each begins with its part of them.
 
-    Tests that need a RabbitMQ of their own stand together, so that few processes start one.
+    With `--dist worksteal` a process gets an even share of the list, and steals from the end of others'.
+    So each share begins with the tests that wait for a minute, goes on with fleets, and ends with quick ones.
     """
-    own = [item for item in items if item.get_closest_marker("own_rabbit")]
-    if own:
-        place = items.index(own[0])
-        items[:] = (
-            [i for i in items[:place] if i not in own] + own + [i for i in items[place:] if i not in own]
-        )
-    long = [item for item in items if item.get_closest_marker("long")]
-    rest = [item for item in items if not item.get_closest_marker("long")]
-    step = len(rest) // max(len(long), 1)
-    for number, item in reversed([*enumerate(long)]):
-        rest.insert(number * step, item)
-    items[:] = rest
+    processes = getattr(config, "workerinput", {}).get("workercount", 1)
+    if processes == 1:
+        return
+    long, slow, quick = ([item for item in items if kind(item) == one] for one in ("long", "slow", "quick"))
+    # Tests that need a RabbitMQ of their own stand together, so that few processes start one.
+    slow.sort(key=lambda item: item.get_closest_marker("own_rabbit") is None)
+    shares: list[list[pytest.Item]] = []
+    for number in range(processes):
+        left = processes - number
+        size = (len(items) - sum(map(len, shares))) // left  # as xdist divides them
+        share = long[number::processes] + cut(slow, number, processes)
+        room = max(size - len(share), 0)
+        shares.append(share + quick[:room])
+        quick = quick[room:]
+    items[:] = [item for share in shares for item in share]
+
+
+def kind(item: pytest.Item) -> str:
+    """`long` as marked; `slow` as marked, or where whole fleets or brokers are run; else `quick`."""
+    if item.get_closest_marker("long"):
+        return "long"
+    folder = item.path.relative_to(item.config.rootpath / "tests").parts[0]
+    fleets = folder in ("end_to_end", "faults")
+    return "slow" if fleets or any(map(item.get_closest_marker, ("slow", "own_rabbit"))) else "quick"
+
+
+def cut(items: list[pytest.Item], number: int, parts: int) -> list[pytest.Item]:
+    """One of so many even parts, whose tests stand together as they did."""
+    return items[len(items) * number // parts : len(items) * (number + 1) // parts]
 
 
 def pytest_collection_finish() -> None:

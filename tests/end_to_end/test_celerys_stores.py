@@ -128,21 +128,24 @@ def seen_by(kind: str, env: dict[str, str], *words: str) -> Any:
     return json.loads(run(env, "-c", install + CLIENT, *words).splitlines()[-1])
 
 
-@pytest.mark.parametrize("client", ["qcore", "celery"])
-def test_clients_of_both_kinds_get_the_results_of_a_worker(
-    client: str, environment: dict[str, str], processes: Processes
+def test_clients_of_both_kinds_and_qctl_get_the_results_of_a_worker(
+    environment: dict[str, str], processes: Processes
 ) -> None:
     worker = start("qcore", processes, environment)
+    qctl = ("-m", "qctl", "-A", "stored")
 
-    found = seen_by(client, environment, "chords")
+    for client in ("qcore", "celery"):
+        found = seen_by(client, environment, "chords")
 
-    assert found.pop("backend") in ("S3Backend", "DynamoDBBackend", "AzureBlockBlobBackend")
-    assert found == EXPECTED
+        assert found.pop("backend") in ("S3Backend", "DynamoDBBackend", "AzureBlockBlobBackend"), client
+        assert found == EXPECTED, client
+    called = run(environment, *qctl, "call", "stored.add", "-a", "[2, 3]", "-o", "json")
+    assert "5" in run(environment, *qctl, "result", json.loads(called)["id"], "--wait")
     worker.term()
     assert worker.wait() == 0, worker.output()
 
 
-def test_a_client_gets_the_results_of_a_worker_of_celerys(
+def test_a_client_gets_the_results_of_a_worker_of_celerys_and_chords_of_both_kinds_end(
     environment: dict[str, str], processes: Processes
 ) -> None:
     start("celery", processes, environment)
@@ -153,25 +156,10 @@ def test_a_client_gets_the_results_of_a_worker_of_celerys(
     assert found.pop("backend")
     assert found == {k: v for k, v in EXPECTED.items() if counts or "chord" not in k}
 
-
-def test_a_chord_of_workers_of_both_kinds_ends(environment: dict[str, str], processes: Processes) -> None:
-    for kind in ("qcore", "celery"):
-        start(kind, processes, environment)
+    start("qcore", processes, environment)
 
     found = [seen_by("celery", environment, "chords") for _ in range(2)]
 
     assert [(one["chord"], one["failed chord"]) for one in found] == [
         (EXPECTED["chord"], EXPECTED["failed chord"])
     ] * 2
-
-
-def test_qctl_shows_the_result(environment: dict[str, str], processes: Processes) -> None:
-    start("qcore", processes, environment)
-    called = run(
-        environment, "-m", "qctl", "-A", "stored", "call", "stored.add", "-a", "[2, 3]", "-o", "json"
-    )
-
-    task_id = json.loads(called)["id"]
-
-    shown = run(environment, "-m", "qctl", "-A", "stored", "result", task_id, "--wait")
-    assert "5" in shown

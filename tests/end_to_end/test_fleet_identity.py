@@ -12,7 +12,7 @@ import pytest
 from qcore.worker.services.lease import FORGET_AFTER, DuplicateNameDetector
 from qctl import exit_codes
 from tests.faults import FULL
-from tests.qctl.cli.test_command_line import qctl
+from tests.qctl.cli.test_command_line import here
 from tests.support.processes import Processes
 from tests.support.redis_server import free_port
 from tests.support.waiting import wait_for
@@ -22,7 +22,7 @@ LEASE = {"QCTL_LEASE": "9"}
 
 
 def states(url: str, *words: str, timeout: str = "0.3") -> dict[str, dict[str, Any]]:
-    done = qctl("status", "-t", timeout, "-o", "json", *words, QCTL_BROKER_URL=url)
+    done = here("status", "-t", timeout, "-o", "json", *words, QCTL_BROKER_URL=url)
     return {i["node"]: i for i in json.loads(done.stdout)["items"]}
 
 
@@ -38,7 +38,7 @@ def test_a_killed_worker_goes_from_silent_to_gone(
     first = states(url)
     wait_for(lambda: not states(url), what="the dead worker to be listed no more")
     every = states(url, "--all")
-    named = qctl("status", "-d", "w1@test", QCTL_BROKER_URL=url)
+    named = here("status", "-d", "w1@test", QCTL_BROKER_URL=url)
 
     assert first["w1@test"]["state"] == "silent"
     assert every["w1@test"]["state"] == "gone"
@@ -56,9 +56,9 @@ def test_two_workers_of_one_name_are_said_on_both_sides(redis_url: str, processe
 
     for one, other in ((old, new), (new, old)):
         one.wait_output(rf"another worker is also named w1@test \(process {other.pid} on ")
-    ping = qctl("inspect", "ping", "-t", "60", QCTL_BROKER_URL=redis_url)
+    ping = here("inspect", "ping", "-t", "60", QCTL_BROKER_URL=redis_url)
     wait_for(lambda: len(states(redis_url, timeout="60")["w1@test"]["twins"]) == 2, what="both are announced")
-    status = qctl("status", "-t", "60", QCTL_BROKER_URL=redis_url)
+    status = here("status", "-t", "60", QCTL_BROKER_URL=redis_url)
 
     assert "more than one worker is called w1@test" in ping.stderr
     assert str(old.pid) in status.stderr and str(new.pid) in status.stderr
@@ -92,7 +92,7 @@ def test_a_broker_that_is_away_is_said_with_its_address(scheme: str, tmp_path: P
     (tmp_path / "a-file").write_text("this is no directory")
 
     began = time.monotonic()
-    done = qctl("inspect", "ping", "-t", "90", QCTL_BROKER_URL=url)
+    done = here("inspect", "ping", "-t", "90", QCTL_BROKER_URL=url)
 
     assert time.monotonic() - began < 45  # it did not try again until the time-out
     assert done.returncode == exit_codes.UNAVAILABLE
@@ -104,8 +104,8 @@ def test_a_broker_that_is_away_is_said_with_its_address(scheme: str, tmp_path: P
 def test_an_empty_fleet_and_a_wrong_name_are_told_apart(kind: str, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue(f"{kind}_url")
 
-    nobody = qctl("inspect", "ping", "-t", "0.3", QCTL_BROKER_URL=url)
-    wrong = qctl("inspect", "ping", "-t", "0.3", "-d", "ghost@host", QCTL_BROKER_URL=url)
+    nobody = here("inspect", "ping", "-t", "0.3", QCTL_BROKER_URL=url)
+    wrong = here("inspect", "ping", "-t", "0.3", "-d", "ghost@host", QCTL_BROKER_URL=url)
 
     assert nobody.returncode == exit_codes.NO_ANSWER
     assert "no worker is online" in nobody.stderr

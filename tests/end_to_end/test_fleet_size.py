@@ -15,7 +15,7 @@ from qcore.brokers.registry import open_broker
 from qcore.worker.services.lease import LeaseKeeper
 from qctl import exit_codes
 from tests.faults import FULL
-from tests.qctl.cli.test_command_line import qctl
+from tests.qctl.cli.test_command_line import here
 from tests.support.processes import Process, Processes
 from tests.support.redis_server import RedisServer
 from tests.support.simulator import node_of
@@ -61,10 +61,10 @@ def test_a_large_fleet_answers_in_time_and_completely(
     took = []
     for _ in range(ROUNDS):
         began = time.monotonic()
-        ping = qctl("inspect", "ping", "-o", "name", "-t", "90", QCTL_BROKER_URL=server.url)
+        ping = here("inspect", "ping", "-o", "name", "-t", "90", QCTL_BROKER_URL=server.url)
         took.append(time.monotonic() - began)
         assert (ping.returncode, len(ping.stdout.split())) == (exit_codes.OK, COUNT + REAL), ping.stderr
-    status = json.loads(qctl("status", "-o", "json", "-t", "90", QCTL_BROKER_URL=server.url).stdout)
+    status = json.loads(here("status", "-o", "json", "-t", "90", QCTL_BROKER_URL=server.url).stdout)
 
     assert max(took) < 45, took  # it ends with the last answer and not with the time-out
     assert {i["state"] for i in status["items"]} == {"online"}
@@ -80,7 +80,7 @@ def test_of_a_large_fleet_exactly_the_silent_are_named_at_the_deadline(
     app = App("asker", broker=server.url)
     for deadline_s in (0.7, 3.0, 10.0):  # on a busy machine the others may need more than the first
         answers = app.control.ask("ping", timeout_s=deadline_s)
-        status = qctl("status", "-o", "json", "-t", str(deadline_s), QCTL_BROKER_URL=server.url)
+        status = here("status", "-o", "json", "-t", str(deadline_s), QCTL_BROKER_URL=server.url)
         if len(answers.replies) == COUNT - SILENT and status.stdout.count("online") == COUNT - SILENT:
             break
     app.close()

@@ -9,6 +9,7 @@ import json
 import re
 import time
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,13 +19,17 @@ import pytest
 from celery.exceptions import NotRegistered
 
 from qcore import App
+from tests.qctl.cli.test_command_line import here
 from tests.support.processes import Process, Processes, celery_env
-from tests.support.rabbit_server import free_port
+from tests.support.rabbit_server import RabbitServer, free_port
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
 NODE = "q@interop"
+#: the queue of Celery's worker
+THEIRS = "theirs"
+VHOST = f"interop{uuid.uuid4().hex[:6]}"
 TWO_SLOTS = ("-c", "2", "-P", "threads")
 
 
@@ -33,17 +38,16 @@ class Side(NamedTuple):
     backend: str
 
 
-@pytest.fixture(params=["redis", "rabbit"])
-def side(request: pytest.FixtureRequest) -> Side:
+@pytest.fixture(scope="module", params=["redis", "rabbit"])
+def side(request: pytest.FixtureRequest) -> Iterator[Side]:
     if request.param == "redis":
-        url = request.getfixturevalue("redis_url")
-        return Side(url, url)
-    return Side(request.getfixturevalue("rabbit_url"), "rpc://")
-
-
-@pytest.fixture
-def rabbit_side(rabbit_url: str) -> Side:
-    return Side(rabbit_url, "rpc://")
+        url: str = request.getfixturevalue("module_redis_url")
+        yield Side(url, url)
+    else:
+        rabbit: RabbitServer = request.getfixturevalue("shared_rabbit")
+        rabbit.start()
+        yield Side(rabbit.add_vhost(VHOST), "rpc://")
+        rabbit.delete_vhost(VHOST)
 
 
 @pytest.fixture
@@ -56,21 +60,23 @@ def client(side: Side) -> Iterator[celery.Celery]:
 
 @pytest.fixture
 def ours(side: Side) -> Iterator[App]:
-    """A qcore app that only sends and asks."""
-    app = App("client", broker=side.url, backend=side.backend)
+    """A qcore app that only sends and asks, Celery's worker."""
+    app = App("client", broker=side.url, backend=side.backend, task_default_queue=THEIRS)
     yield app
     app.close()
 
 
-@pytest.fixture
-def worker(side: Side, processes: Processes) -> Process:
-    return processes.start_qcore_worker(side.url, *TWO_SLOTS, "-E", name=NODE, backend=side.backend)
+@pytest.fixture(scope="module")
+def worker(side: Side, module_processes: Processes) -> Process:
+    """One for all tests of a side."""
+    return module_processes.start_qcore_worker(side.url, *TWO_SLOTS, "-E", name=NODE, backend=side.backend)
 
 
 @pytest.fixture
 def celery_worker(side: Side, processes: Processes) -> Process:
+    """With a queue of its own, which `worker` takes nothing from."""
     return processes.start_celery_worker(
-        side.url, side.backend, "-c", "1", "-P", "solo", "-E", name="c@interop"
+        side.url, side.backend, "-c", "1", "-P", "solo", "-E", "-Q", THEIRS, name="c@interop"
     )
 
 
@@ -142,27 +148,30 @@ def tool(side: Side, processes: Processes) -> Callable[..., str]:
     return run
 
 
-def test_celery_inspects_our_worker(worker: Process, tool: Callable[..., str], client: celery.Celery) -> None:
-    naps = [client.send_task("proj.nap", (4,)) for _ in range(3)]
-    wait_for(lambda: (client.control.inspect(timeout=1).active() or {}).get(NODE), 60)
+def test_celery_inspects_our_worker(
+    worker: Process, tool: Callable[..., str], client: celery.Celery, tmp_path: Path
+) -> None:
+    log, release = tmp_path / "log", tmp_path / "release"
+    held = [client.send_task("proj.hold", (str(log), f"h{i}", str(release))) for i in range(3)]
+    wait_for(lambda: log.exists() and log.read_text().count("started") == 2)
+    inspect = client.control.inspect(timeout=1)
 
     pong = json.loads(tool("inspect", "ping", "--json"))
     active = json.loads(tool("inspect", "active", "--json"))
-    registered = json.loads(tool("inspect", "registered", "--json"))
-    stats = json.loads(tool("inspect", "stats", "--json"))
-    reserved = json.loads(tool("inspect", "reserved", "--json"))
+    registered, stats, reserved = inspect.registered(), inspect.stats(), inspect.reserved()
 
     assert pong == {NODE: {"ok": "pong"}}
-    assert {t["name"] for t in active[NODE]} <= {"proj.nap"}
+    assert [t["name"] for t in active[NODE]] == ["proj.hold"] * 2
     assert {"proj.add", "proj.flaky"} <= {line.split()[0] for line in registered[NODE]}
     assert stats[NODE]["pid"] and "pool" in stats[NODE] and "total" in stats[NODE]
     assert isinstance(reserved[NODE], list)
-    assert [n.get(timeout=60) for n in naps] == [4] * 3
+    release.touch()
+    assert [sent.get(timeout=60) for sent in held] == ["h0", "h1", "h2"]
 
 
 def test_celery_controls_our_worker(worker: Process, tool: Callable[..., str]) -> None:
     assert "OK" in tool("control", "enable_events")
-    assert "OK" in tool("control", "rate_limit", "proj.add", "10/m")
+    assert "OK" in tool("control", "rate_limit", "proj.mul", "10/m")
     assert re.search(rf"{NODE}.*OK", tool("status"))
 
 
@@ -217,27 +226,23 @@ def test_our_client_gets_what_a_celery_worker_returns(ours: App, celery_worker: 
     with pytest.raises(ValueError, match="boom"):
         ours.send_task("proj.fail").get(timeout=60)
     assert ours.send_task("proj.flaky").get(timeout=60) == 2
-
-
-def test_our_countdown_is_kept_by_a_celery_worker(ours: App, celery_worker: Process) -> None:
     began = time.time()
-
     assert ours.send_task("proj.add", (1, 2), countdown=1.5).get(timeout=60) == 3
     assert time.time() - began >= 1.5
 
 
-def test_qctl_works_on_a_celery_worker(celery_worker: Process, side: Side, processes: Processes) -> None:
+def test_qctl_works_on_a_celery_worker(celery_worker: Process, side: Side) -> None:
     def qctl(*args: str) -> str:
-        process = processes.qctl("-b", side.url, "--result-backend", side.backend, *args)
-        assert process.wait(60) == 0, process.output()
-        return process.output()
+        done = here("-b", side.url, "--result-backend", side.backend, *args)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
 
     # By name: nobody knows how many hear a request on RabbitMQ, so all others last as long as they may.
     named = ("-d", "c@interop", "-t", "50")
     assert "c@interop" in qctl("status", "-t", "5")
     assert "c@interop" in qctl("inspect", "ping", *named)
     assert "proj.add" in qctl("inspect", "registered", *named)
-    assert "5" in qctl("call", "proj.add", "-a", "[2, 3]", "--wait", "-t", "60")
+    assert "5" in qctl("call", "proj.add", "--queue", THEIRS, "-a", "[2, 3]", "--wait", "-t", "60")
     assert "c@interop" in qctl("control", "enable_events", *named)
 
 
@@ -245,15 +250,12 @@ def test_qctl_works_on_a_celery_worker(celery_worker: Process, side: Side, proce
 
 
 def test_a_shared_queue_is_drained_by_both_and_nothing_is_lost(
-    side: Side, processes: Processes, client: celery.Celery, tmp_path: Path
+    side: Side, worker: Process, processes: Processes, client: celery.Celery, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    workers = [
-        processes.start_qcore_worker(side.url, *TWO_SLOTS, name=NODE, backend=side.backend),
-        processes.start_celery_worker(
-            side.url, side.backend, "-c", "1", "-P", "solo", "--without-gossip", "--without-mingle"
-        ),
-    ]
+    theirs = processes.start_celery_worker(
+        side.url, side.backend, "-c", "1", "-P", "solo", "--without-gossip", "--without-mingle"
+    )
 
     for i in range(500):
         client.send_task("proj.log_start", (str(log), f"t{i}", 0.002), ignore_result=True)
@@ -266,4 +268,4 @@ def test_a_shared_queue_is_drained_by_both_and_nothing_is_lost(
     assert sorted(done()) == sorted(f"t{i}" for i in range(500))  # each once: nobody died
     pids = {line.split()[2] for line in log.read_text().splitlines() if not line.startswith("done ")}
     assert len(pids) >= 2
-    assert all(worker.is_running for worker in workers)
+    assert worker.is_running and theirs.is_running

@@ -17,7 +17,8 @@ from tests.support.waiting import wait_for
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 FLOWS = "tests.projects.flows"
-COPIES = 5
+#: of each client's
+COPIES = 3
 
 
 def workflows(kit: Kit) -> Iterator[tuple[Any, Any]]:
@@ -45,12 +46,18 @@ def urls(request: pytest.FixtureRequest, redis_url: str) -> tuple[str, str]:
     return (redis_url if request.param == "redis" else request.getfixturevalue("rabbit_url")), redis_url
 
 
-@pytest.fixture(params=["celery", "qcore"])
-def client(request: pytest.FixtureRequest, urls: tuple[str, str]) -> Iterator[Kit]:
-    kind = celery.Celery if request.param == "celery" else qcore.App
-    app = kind("client", broker=urls[0], backend=urls[1], set_as_current=False)
-    yield Kit(celery if request.param == "celery" else qcore, app)
-    app.close()
+CLIENTS = {"celery": (celery, celery.Celery), "qcore": (qcore, qcore.App)}
+
+
+@pytest.fixture
+def clients(urls: tuple[str, str]) -> Iterator[dict[str, Kit]]:
+    apps = {
+        name: (package, kind("client", broker=urls[0], backend=urls[1], set_as_current=False))
+        for name, (package, kind) in CLIENTS.items()
+    }
+    yield {name: Kit(*both) for name, both in apps.items()}
+    for _, app in apps.values():
+        app.close()
 
 
 def start(processes: Processes, urls: tuple[str, str], kind: str, *options: str, crash: str = "") -> Process:
@@ -67,34 +74,37 @@ def start(processes: Processes, urls: tuple[str, str], kind: str, *options: str,
 
 @pytest.mark.parametrize("workers", [("celery",), ("qcore", "qcore"), ("qcore", "qcore", "celery")])
 def test_every_workflow_ends_as_it_should(
-    urls: tuple[str, str], client: Kit, processes: Processes, workers: tuple[str, ...]
+    urls: tuple[str, str], clients: dict[str, Kit], processes: Processes, workers: tuple[str, ...]
 ) -> None:
     started = [start(processes, urls, kind) for kind in workers]
     sent = [
-        (number, flow.apply_async(), value)
+        (name, number, flow.apply_async(), value)
         for _ in range(COPIES)
+        for name, client in clients.items()
         for number, (flow, value) in enumerate(workflows(client))
     ]
 
     if "qcore" in workers:
-        wait_for(lambda: any(result.ready() for _, result, _ in sent))
+        wait_for(lambda: any(result.ready() for *_, result, _ in sent))
         started[0].kill9()
 
     found = []
-    for number, result, value in sent:
+    for name, number, result, value in sent:
         try:
             got = result.get(timeout=120)
         except Exception as exc:
             got = type(exc).__name__
         if got != value:
-            found.append((number, got, value))
+            found.append((name, number, got, value))
     assert not found
 
 
+@pytest.mark.parametrize("name", CLIENTS)
 def test_a_chord_goes_on_when_its_worker_dies_before_the_body_is_sent(
-    urls: tuple[str, str], client: Kit, processes: Processes
+    urls: tuple[str, str], clients: dict[str, Kit], processes: Processes, name: str
 ) -> None:
     """The member that completed it is received again by a Celery worker."""
+    client = clients[name]
     killed = start(processes, urls, "qcore", crash="chord_complete")
     result = client.package.chord([client.s("add", i, i) for i in (1, 2)], client.s("total")).apply_async()
     killed.wait()

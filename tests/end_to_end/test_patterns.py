@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from tests.support.processes import ROOT, Processes
-from tests.support.waiting import wait_for
 
 PATTERNS = {
     "documents": "documents.celery",
@@ -36,23 +35,6 @@ def outcome(kind: str, name: str, url: str, processes: Processes, notes: Path) -
     app = PATTERNS[name]
     words = ("-A", f"tests.projects.patterns.{app}", "worker", "-c", "2", "-n", "w@test", "-Q", QUEUES)
     worker = (processes.qctl if kind == "qcore" else processes.celery)(*words, env=env)
-    probe = [
-        sys.executable,
-        "-m",
-        "qctl",
-        "-A",
-        f"tests.projects.patterns.{app}",
-        "inspect",
-        "ping",
-        "-t",
-        "1",
-    ]
-    wait_for(
-        lambda: (
-            subprocess.run(probe, env={**os.environ, **env}, capture_output=True, check=False).returncode == 0
-        ),
-        90,
-    )
     before = "from qcore.celery import install; install()\n" if kind == "qcore" else ""
     done = subprocess.run(
         [sys.executable, "-c", before + CLIENT.format(name=name, app=app)],
@@ -64,7 +46,7 @@ def outcome(kind: str, name: str, url: str, processes: Processes, notes: Path) -
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    worker.term()
+    worker.term()  # it answered the client, so it has begun to work
     assert worker.wait() == 0, worker.output()
     return json.loads(done.stdout), Counter(notes.read_text().splitlines())
 

@@ -20,7 +20,7 @@ import redis
 from qcore import App, chord, signature
 from qctl.dashboard.sources.live import LiveSource
 from qctl.dashboard.state.snapshot import Snapshot
-from tests.qctl.cli.test_command_line import qctl
+from tests.qctl.cli.test_command_line import here
 from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_for
 
@@ -102,7 +102,7 @@ class Lists:
         self._env = {"QCTL_BROKER_URL": url, "QCTL_RESULT_BACKEND": url, "QCTL_TIMEOUT": "5"}
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return qctl(*words, **self._env)
+        return here(*words, **self._env)
 
     def items(self, *words: str) -> list[dict[str, Any]]:
         done = self.run(*words, "-o", "json")
@@ -124,6 +124,7 @@ class Cells(dict[str, tuple[Any, Any]]):
             self[cell] = (shown, truth)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_every_list_and_the_dashboard_show_what_was_counted(
     redis_url: str, processes: Processes, tmp_path: Path, request: pytest.FixtureRequest

@@ -127,6 +127,7 @@ print(json.dumps(ids))
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_way_there_and_back_loses_nothing(redis_url: str, processes: Processes, tmp_path: Path) -> None:
     """Celery, qcore, Celery, qcore: the worker is exchanged while tasks are sent and run."""
@@ -143,6 +144,18 @@ def test_the_way_there_and_back_loses_nothing(redis_url: str, processes: Process
             worker.term()  # with tasks in the queue, and some that run
             assert worker.wait(120) == 0
 
+    def runs() -> dict[str, list[str]]:
+        """The nodes that ran each of the counted tasks."""
+        found: dict[str, list[str]] = {}
+        for line in notes.read_text().splitlines():
+            if line.startswith("counted"):
+                _, number, node = line.split()
+                found.setdefault(number, []).append(node)
+        return found
+
+    # Before the states are asked for, which takes a process each time.
+    wait_for(lambda: len(runs()) == 6 * 150, 300)
+    wait_for(lambda: notes.read_text().count("after plain.flaky SUCCESS") >= 6 * 40, 300)
     states = f"""
 import json
 from celery.result import AsyncResult
@@ -159,13 +172,7 @@ print(json.dumps([app.AsyncResult(i).state for i in {ids!r}]))
 
     wait_for(lambda: not not_done("celery"), 300)
     assert not_done("qcore") == []
-    runs: dict[str, list[str]] = {}
-    for line in notes.read_text().splitlines():
-        if line.startswith("counted"):
-            _, number, node = line.split()
-            runs.setdefault(number, []).append(node)
-    assert len(runs) == 6 * 150
     # A worker of Celery's gives what it had begun back when it stops; one of qcore's begins nothing twice.
-    twice = {number: nodes for number, nodes in runs.items() if len(nodes) > 1}
+    twice = {number: nodes for number, nodes in runs().items() if len(nodes) > 1}
     print("run twice:", twice)
     assert all(nodes[0].startswith("celery") for nodes in twice.values()), twice

@@ -12,12 +12,13 @@ import pytest
 from qcore import App
 from qcore.brokers.base import DEFAULT_LEASE_S
 from qcore.brokers.contract.records import Message
+from tests.faults import size
 from tests.support.processes import Processes
 from tests.support.waiting import wait_for
 
 LEASE_S = 2.0
-TASKS = 2000
-KILLS = 5
+TASKS = size(1200, 2000)
+KILLS = size(3, 5)
 
 
 class History:

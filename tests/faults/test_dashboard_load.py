@@ -28,7 +28,7 @@ from tests.support.simulator import node_of
 from tests.support.waiting import wait_for
 
 FULL = os.environ.get("QCORE_FAULTS") == "full"
-SECONDS = float(os.environ.get("QCORE_LOAD_S", 600 if FULL else 12))
+SECONDS = float(os.environ.get("QCORE_LOAD_S", 600 if FULL else 6))
 WORKERS, RATE = 1_000, 10_000
 MEMORY_MB = 450
 #: as many as are remembered, or all

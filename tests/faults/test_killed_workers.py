@@ -18,7 +18,7 @@ LEASE_S = 2.0
 
 @pytest.mark.parametrize("fleet", ["redis", "sqlite", "rabbit"], indirect=True)
 def test_what_a_killed_worker_held_is_run_by_another_within_the_lease(fleet: Fleet) -> None:
-    tasks, kills = size(2000, 10_000), size(6, 50)
+    tasks, kills = size(1332, 10_000), size(4, 50)
     dice = random.Random(SEED)
     survivor = fleet.worker(lease_s=LEASE_S)
     victim = fleet.worker(lease_s=LEASE_S)

@@ -395,27 +395,27 @@ def redis(redis_server: RedisServer, redis_url: str) -> Iterator[Kind]:
 
 
 def test_the_memory_broker_follows_the_model(memory: Kind) -> None:
-    check(memory, size(150, 2000))
+    check(memory, size(75, 2000))
 
 
 def test_the_sqlite_broker_follows_the_model(sqlite: Kind) -> None:
-    check(sqlite, size(40, 1000))
+    check(sqlite, size(20, 1000))
 
 
 def test_the_redis_broker_follows_the_model(redis: Kind) -> None:
-    check(redis, size(50, 1000))
+    check(redis, size(25, 1000))
 
 
 def test_eight_that_contend_for_three_messages_follow_the_model_in_memory(memory: Kind) -> None:
-    check(memory, size(100, 2000), consumers=8, most=3)
+    check(memory, size(25, 2000), consumers=8, most=3)
 
 
 def test_eight_that_contend_for_three_messages_follow_the_model_on_sqlite(sqlite: Kind) -> None:
-    check(sqlite, size(40, 2000), consumers=8, most=3)
+    check(sqlite, size(20, 2000), consumers=8, most=3)
 
 
 def test_eight_that_contend_for_three_messages_follow_the_model_on_redis(redis: Kind) -> None:
-    check(redis, size(50, 2000), consumers=8, most=3)
+    check(redis, size(25, 2000), consumers=8, most=3)
 
 
 PLANTED = {
@@ -445,4 +445,4 @@ def test_the_model_finds_a_script_that(fault: str, redis: Kind, monkeypatch: pyt
     monkeypatch.setattr(consumer, name, Script(text.replace(right, wrong)))
 
     with pytest.raises(AssertionError):
-        check(redis, 100, consumers=8, most=3, shrink=False)
+        check(redis, size(25, 100), consumers=8, most=3, shrink=False)

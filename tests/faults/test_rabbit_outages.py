@@ -79,7 +79,7 @@ def drained(url: str) -> set[str]:
 
 @pytest.mark.own_rabbit
 def test_what_was_confirmed_outlives_kills(rabbit_url: str, rabbit_server: RabbitServer) -> None:
-    kills, count = size(2, 5), size(1500, 20_000)
+    kills, count = size(1, 5), size(1000, 20_000)
     publishing = Publishing(open_broker(rabbit_url), count)
     publishing.start()
 

@@ -80,7 +80,7 @@ def require_each_once(store: ScheduleStore, url: str, count: int) -> list[str]:
 
 
 def test_of_eight_schedulers_each_instant_is_published_once(url: str, processes: Processes) -> None:
-    store, count = open_store(url), size(200, 2000)
+    store, count = open_store(url), size(100, 2000)
     store.clock()  # its tables are there
     running = [scheduler(processes, url, f"s{i}", count) for i in range(8)]
     for one in running:

@@ -187,6 +187,16 @@ def celery_env(url: str, backend: str) -> dict[str, str]:
     return {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": backend}
 
 
+@pytest.fixture(scope="module")
+def module_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Processes that live as long as the tests of their module."""
+    started = Processes(tmp_path_factory.mktemp("module"))
+    try:
+        yield started
+    finally:
+        started.close()
+
+
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
     started = Processes(tmp_path)

@@ -128,6 +128,8 @@ class RabbitServer:
             "RABBITMQ_PID_FILE": f"{home}/pid",
             "RABBITMQ_DIST_PORT": str(self.dist_port),
             "RABBITMQ_ALLOW_INPUT": "1",
+            # Small tables, and no thread that waits busily: a sixth of the CPU of a start.
+            "RABBITMQ_SERVER_ERL_ARGS": "+P 65536 +t 1048576 +sbwt none +sbwtdcpu none +sbwtdio none",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +A 4 -start_epmd false",
             "ERL_EPMD_PORT": str(self.epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",

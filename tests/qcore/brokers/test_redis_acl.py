@@ -18,7 +18,7 @@ from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerError
 from qcore.wire.schedule import HistoryRecord
 from tests.contracts.consuming import take
-from tests.qctl.cli.test_command_line import qctl
+from tests.qctl.cli.test_command_line import here
 from tests.support.processes import ROOT, Processes
 from tests.support.redis_server import RedisServer, require_server
 from tests.support.waiting import wait_for
@@ -100,17 +100,17 @@ def test_the_published_acl_is_enough(guarded: GuardedServer, processes: Processe
     # control, inspect, events, revokes
     assert app.control.ping(timeout=60) == [{"w@test": {"ok": "pong"}}]
     napping = app.send_task("served.nap", (60,))
-    wait_for(lambda: "served.nap" in qctl("inspect", "active", QCTL_BROKER_URL=url).stdout, 60)
+    wait_for(lambda: "served.nap" in here("inspect", "active", QCTL_BROKER_URL=url).stdout, 60)
     app.control.revoke(napping.id, terminate=True)
     wait_for(lambda: napping.state == "REVOKED", 60)
-    status = json.loads(qctl("status", "-o", "json", QCTL_BROKER_URL=url).stdout)
+    status = json.loads(here("status", "-o", "json", QCTL_BROKER_URL=url).stdout)
     assert [item["node"] for item in status["items"]] == ["w@test"]
     assert ear.get(60) is not None
     # what fails, and is tried again
     failing = app.send_task("served.add", (1, "x"))
     wait_for(lambda: app.broker.failed_tasks.of([failing.id]) != [None], 60)
     for words in (["ls"], ["group"], ["retry", "--all", "--yes"], ["rm", "--all", "--yes"]):
-        assert qctl("failed", *words, QCTL_BROKER_URL=url).returncode == 0
+        assert here("failed", *words, QCTL_BROKER_URL=url).returncode == 0
     # what is no task, what dies, what is deleted
     app.broker.publish([Message(b"not a task", queue="celery")])
     wait_for(lambda: app.broker.administration.quarantined(), 60)
@@ -126,9 +126,9 @@ def test_the_published_acl_is_enough(guarded: GuardedServer, processes: Processe
         "task revoke nobody",
         "task unrevoke nobody",
     ):
-        assert qctl(*line.split(), QCTL_BROKER_URL=url).returncode in (0, 3), line
-    assert qctl("purge", "-Q", "other", "--yes", QCTL_BROKER_URL=url).returncode == 0
-    assert "purge -Q other" in qctl("audit", QCTL_BROKER_URL=url).stdout
+        assert here(*line.split(), QCTL_BROKER_URL=url).returncode in (0, 3), line
+    assert here("purge", "-Q", "other", "--yes", QCTL_BROKER_URL=url).returncode == 0
+    assert "purge -Q other" in here("audit", QCTL_BROKER_URL=url).stdout
     for _ in range(3):
         app.broker.task_logs.append({"chatty": [b"1", b"2"]}, 3)
     assert app.broker.task_logs.of("chatty") == [b"2", b"1", b"2"]

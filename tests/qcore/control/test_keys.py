@@ -21,7 +21,7 @@ from qcore.settings.config import Config
 from qcore.wire import control as wire
 from qcore.wire import envelope, seal
 from qctl import exit_codes
-from tests.qctl.cli.test_command_line import qctl
+from tests.qctl.cli.test_command_line import here
 from tests.support.processes import Process, Processes
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_for
@@ -287,7 +287,7 @@ def test_qctl_signs_with_the_key_it_is_given(guarded: Guarded, tmp_path: Path) -
     path.write_text(f"hand:{SECRETS['hand']}\n")
 
     def run(*words: str, key: str = "") -> Any:
-        return qctl(*words, QCTL_BROKER_URL=guarded.url, **({"QCTL_CONTROL_KEY": key} if key else {}))
+        return here(*words, QCTL_BROKER_URL=guarded.url, **({"QCTL_CONTROL_KEY": key} if key else {}))
 
     alone = run("control", "enable_events")
     signed = run("control", "enable_events", key=f"file:{path}")

@@ -120,10 +120,10 @@ def test_the_few_failures_among_many_tasks_need_few_chunks() -> None:
     state = State(max_tasks=2 * ROWS)
 
     state.fold(
-        e for n in range(40 * ROWS) for e in life(n, end="task-succeeded" if n % 500 else "task-failed")
+        e for n in range(20 * ROWS) for e in life(n, end="task-succeeded" if n % 500 else "task-failed")
     )
 
-    assert state.table.totals[FAILURE] == 40 * ROWS // 500 + 1
+    assert state.table.totals[FAILURE] == 20 * ROWS // 500 + 1
     assert len(state.table.chunks) <= 4
     failed = [state.table.task(row) for row in state.table.search(states=frozenset(["FAILURE"]))]
     assert [task.args for task in failed[-2:]] == ["(500, 2)", "(0, 2)"]

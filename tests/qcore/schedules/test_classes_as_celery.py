@@ -20,7 +20,7 @@ from qcore.schedules import classes, fields
 from tests.qcore.schedules.expressions import changes, crontab_text, instant
 from tests.qcore.schedules.test_instants_oracle import ODD
 
-CASES = int(os.environ.get("QCORE_CELERY_CASES", "3000"))
+CASES = int(os.environ.get("QCORE_CELERY_CASES", "1500"))
 NOW = datetime(2026, 11, 28, 12, 0, 30, tzinfo=UTC)
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 

@@ -27,16 +27,23 @@ def url(request: pytest.FixtureRequest) -> str:
     return found
 
 
+@pytest.fixture(scope="module", params=["sqlite", "redis"])
+def module_url(request: pytest.FixtureRequest) -> str:
+    found: str = request.getfixturevalue(f"module_{request.param}_url")
+    return found
+
+
 @pytest.fixture
-def app(url: str) -> Iterator[App]:
-    made = App("canvas", broker=url, backend=url, set_as_current=False)
+def app(module_url: str) -> Iterator[App]:
+    made = App("canvas", broker=module_url, backend=module_url, set_as_current=False)
     yield made
     made.close()
 
 
-@pytest.fixture
-def worker(url: str, processes: Processes) -> Process:
-    return processes.start_qcore_worker(url, "-c", "2", app=FLOWS)
+@pytest.fixture(scope="module")
+def worker(module_url: str, module_processes: Processes) -> Process:
+    """One for all tests of a kind of broker."""
+    return module_processes.start_qcore_worker(module_url, "-c", "2", app=FLOWS)
 
 
 def sigs(app: App) -> Callable[..., Any]:
@@ -223,8 +230,9 @@ def test_a_body_is_sent_once_although_members_come_twice(app: App, worker: Proce
 
 
 def test_a_body_is_sent_once_although_workers_are_killed(
-    app: App, url: str, processes: Processes, tmp_path: Path
+    url: str, processes: Processes, tmp_path: Path
 ) -> None:
+    app = App("killed", broker=url, backend=url, set_as_current=False)
     s, logs = sigs(app), [tmp_path / f"log{i}" for i in range(10)]
     env = {"QCTL_LEASE": "1"}
     first = processes.start_qcore_worker(url, "-c", "2", app=FLOWS, env=env)
@@ -240,6 +248,7 @@ def test_a_body_is_sent_once_although_workers_are_killed(
     # A body that ran as it was killed may run again, and is marked so; none was sent twice.
     fresh = [lines(log).count("again False") for log in logs]
     assert max(fresh) <= 1
+    app.close()
 
 
 def _idle(app: App) -> bool:

@@ -35,6 +35,16 @@ def app(url: str) -> Iterator[App]:
     made.close()
 
 
+@pytest.fixture(scope="module", params=["sqlite", "redis"])
+def served(request: pytest.FixtureRequest, module_processes: Processes) -> Iterator[App]:
+    """A client of a worker, w1@test, that serves all tests which leave it as it was."""
+    url: str = request.getfixturevalue(f"module_{request.param}_url")
+    module_processes.start_qcore_worker(url, "-c", "2", "-E", name="w1@test")
+    app = App("served", broker=url, set_as_current=False)
+    yield app
+    app.close()
+
+
 def active(app: App) -> list[dict[str, Any]]:
     found = app.control.inspect().active() or {}
     return [task for tasks in found.values() for task in tasks]
@@ -172,12 +182,10 @@ def test_no_child_outlives_its_parent(redis_url: str, processes: Processes) -> N
 # --- limits, revokes, times
 
 
-def test_time_limits(app: App, url: str, processes: Processes) -> None:
-    processes.start_qcore_worker(url, "-c", "2")
-
-    soft = app.send_task("proj.nap", (20,), soft_time_limit=0.3)
-    hard = app.send_task("proj.nap", (20,), time_limit=0.5)
-    after = [app.send_task("proj.add", (i, 1)) for i in range(10)]
+def test_time_limits(served: App) -> None:
+    soft = served.send_task("proj.nap", (20,), soft_time_limit=0.3)
+    hard = served.send_task("proj.nap", (20,), time_limit=0.5)
+    after = [served.send_task("proj.add", (i, 1)) for i in range(10)]
 
     with pytest.raises(SoftTimeLimitExceeded):
         soft.get(timeout=60)
@@ -202,16 +210,15 @@ def test_a_task_revoked_while_no_worker_runs_never_runs(
     assert not any(line.startswith("revoked") for line in lines(log))
 
 
-def test_terminate_stops_a_running_task(app: App, url: str, processes: Processes) -> None:
-    processes.start_qcore_worker(url, "-c", "1")
-    nap = app.send_task("proj.nap", (60,))
-    wait_for(lambda: active(app))
+def test_terminate_stops_a_running_task(served: App) -> None:
+    nap = served.send_task("proj.nap", (60,))
+    wait_for(lambda: nap.id in [task["id"] for task in active(served)])
 
     nap.revoke(terminate=True)
 
     with pytest.raises(TaskRevokedError, match="terminated"):
         nap.get(timeout=60)
-    assert app.send_task("proj.add", (1, 1)).get(timeout=60) == 2
+    assert served.send_task("proj.add", (1, 1)).get(timeout=60) == 2
 
 
 def test_expired_tasks_are_not_run(app: App, url: str, processes: Processes, tmp_path: Path) -> None:
@@ -226,26 +233,24 @@ def test_expired_tasks_are_not_run(app: App, url: str, processes: Processes, tmp
     assert lines(log) == []
 
 
-def test_a_countdown_waits_in_the_broker(app: App, url: str, processes: Processes) -> None:
-    processes.start_qcore_worker(url, "-c", "1", name="w1@test")
-    far = app.send_task("proj.add", (1, 1), countdown=3600)
+def test_a_countdown_waits_in_the_broker(served: App) -> None:
+    far = served.send_task("proj.add", (1, 1), countdown=3600)
     sent = time.time()
-    near = app.send_task("proj.add", (1, 1), countdown=0.7)
+    near = served.send_task("proj.add", (1, 1), countdown=0.7)
 
     assert near.get(timeout=60) == 2
     assert time.time() - sent >= 0.69
-    assert app.broker.administration.depth("celery").delayed == 1
-    (scheduled,) = app.control.inspect(timeout=60).scheduled()["w1@test"]
+    assert served.broker.administration.depth("celery").delayed == 1
+    (scheduled,) = served.control.inspect(timeout=60).scheduled()["w1@test"]
     assert scheduled["request"]["id"] == far.id
 
 
-def test_a_rate_limit_spreads_starts(app: App, url: str, processes: Processes) -> None:
-    processes.start_qcore_worker(url, "-c", "2")
-    answer = app.control.rate_limit("proj.add", "10/s", reply=True)
+def test_a_rate_limit_spreads_starts(served: App) -> None:
+    answer = served.control.rate_limit("proj.mul", "10/s", reply=True)
     assert next(iter(answer[0].values())) == {"ok": "new rate limit set successfully"}
 
     started = time.monotonic()
-    results = [app.send_task("proj.add", (i, 0)) for i in range(10)]
+    results = [served.send_task("proj.mul", (i, 1)) for i in range(10)]
     assert [r.get(timeout=60) for r in results] == list(range(10))
 
     assert time.monotonic() - started >= 0.85
@@ -266,15 +271,14 @@ def test_states_are_tracked_when_asked(url: str, processes: Processes) -> None:
     app.close()
 
 
-def test_callbacks_and_chains_of_clients_run(app: App, url: str, processes: Processes) -> None:
-    processes.start_qcore_worker(url, "-c", "2")
+def test_callbacks_and_chains_of_clients_run(served: App) -> None:
     final = "the-end-of-the-chain"
     step = {"task": "proj.mul", "args": [10], "kwargs": {}, "options": {"task_id": final}}
     middle = {"task": "proj.add", "args": [1], "kwargs": {}, "options": {}}
 
-    app.send_task("proj.add", (1, 2), chain=[step, middle])
+    served.send_task("proj.add", (1, 2), chain=[step, middle])
 
-    assert app.AsyncResult(final).get(timeout=60) == 40
+    assert served.AsyncResult(final).get(timeout=60) == 40
 
 
 def test_early_acknowledged_tasks_store_their_results(url: str, processes: Processes) -> None:
@@ -310,13 +314,12 @@ def test_a_worker_outlives_its_redis(processes: Processes, redis_server: Any, tm
     app.close()
 
 
-def test_events_are_numbered_without_gaps(app: App, url: str, processes: Processes) -> None:
+def test_events_are_numbered_without_gaps(served: App) -> None:
     from qcore.events.receiver import listen
 
-    processes.start_qcore_worker(url, "-c", "2", "-E", name="w1@test")
     seen: list[dict[str, Any]] = []
-    with listen(app.broker) as batches:
-        results = [app.send_task("proj.add", (i, 0)) for i in range(50)]
+    with listen(served.broker) as batches:
+        results = [served.send_task("proj.add", (i, 0)) for i in range(50)]
         assert [r.get(timeout=60) for r in results] == list(range(50))
         deadline = time.monotonic() + 60
         for batch in batches:
@@ -433,15 +436,12 @@ def test_any_exception_of_a_task_is_only_a_failure(app: App, url: str, processes
     assert not app.broker.administration.quarantined()
 
 
-def test_stamped_tasks_can_be_revoked_by_stamp(
-    app: App, url: str, processes: Processes, tmp_path: Path
-) -> None:
-    processes.start_qcore_worker(url, "-c", "1")
-    answer = app.control.broadcast("revoke_by_stamped_headers", {"headers": {"batch": ["7"]}}, reply=True)
+def test_stamped_tasks_can_be_revoked_by_stamp(served: App) -> None:
+    answer = served.control.broadcast("revoke_by_stamped_headers", {"headers": {"batch": ["7"]}}, reply=True)
     assert "flagged as revoked" in next(iter((answer or [{}])[0].values()))["ok"]
 
-    stamped = app.send_task("proj.add", (1, 1), stamped_headers=["batch"], stamps={"batch": 7})
-    other = app.send_task("proj.add", (1, 1), stamped_headers=["batch"], stamps={"batch": 8})
+    stamped = served.send_task("proj.add", (1, 1), stamped_headers=["batch"], stamps={"batch": 7})
+    other = served.send_task("proj.add", (1, 1), stamped_headers=["batch"], stamps={"batch": 8})
 
     assert other.get(timeout=60) == 2
     with pytest.raises(TaskRevokedError, match="revoked"):

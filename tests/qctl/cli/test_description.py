@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from qctl.manual import pages
-from tests.qctl.cli.test_command_line import qctl
+from tests.qctl.cli.test_command_line import here
 
 
 def every(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -19,7 +19,7 @@ def every(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def test_all_commands_are_described_with_their_options() -> None:
-    done = qctl("help", "-o", "json")
+    done = here("help", "-o", "json")
     document = json.loads(done.stdout)
     described = {one["command"]: one for one in every(document)}
 
@@ -35,7 +35,7 @@ def test_all_commands_are_described_with_their_options() -> None:
 
 
 def test_one_command_is_described_alone() -> None:
-    found = json.loads(qctl("help", "queue", "pause", "-o", "json").stdout)
+    found = json.loads(here("help", "queue", "pause", "-o", "json").stdout)
 
     assert (found["schema"], found["command"]) == ("qctl.help", "qctl queue pause")
     assert any("--reason" in option["names"] for option in found["options"])

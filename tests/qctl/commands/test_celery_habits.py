@@ -11,7 +11,7 @@ import pytest
 from qcore.brokers.registry import open_broker
 from qctl import exit_codes
 from tests.contracts.consuming import put, take, texts
-from tests.qctl.cli.test_command_line import one_sentence, qctl
+from tests.qctl.cli.test_command_line import here, one_sentence, qctl
 from tests.support.processes import Processes
 
 LOG = """\
@@ -27,15 +27,15 @@ ValueError: boom
 
 
 def test_messages_are_migrated_to_another_kind_of_broker(sqlite_url: str, redis_url: str) -> None:
-    here, there = open_broker(sqlite_url), open_broker(redis_url)
-    put(here, "mails", "a", "b", "c")
-    qctl("call", "proj.add", "--no-check", "-Q", "mails", "--countdown", "1h", "-b", sqlite_url)
+    source, target = open_broker(sqlite_url), open_broker(redis_url)
+    put(source, "mails", "a", "b", "c")
+    here("call", "proj.add", "--no-check", "-Q", "mails", "--countdown", "1h", "-b", sqlite_url)
 
-    tried = qctl("migrate", sqlite_url, redis_url, "--dry-run", "-o", "json")
-    refused = qctl("migrate", sqlite_url, redis_url)
-    some = qctl("migrate", sqlite_url, redis_url, "-Q", "mails:post", "-n", "2", "--yes")
-    rest = qctl("migrate", sqlite_url, redis_url, "-Q", "mails:post", "--yes", "-o", "json")
-    same = qctl("migrate", sqlite_url, sqlite_url, "--yes")
+    tried = here("migrate", sqlite_url, redis_url, "--dry-run", "-o", "json")
+    refused = here("migrate", sqlite_url, redis_url)
+    some = here("migrate", sqlite_url, redis_url, "-Q", "mails:post", "-n", "2", "--yes")
+    rest = here("migrate", sqlite_url, redis_url, "-Q", "mails:post", "--yes", "-o", "json")
+    same = here("migrate", sqlite_url, sqlite_url, "--yes")
 
     assert json.loads(tried.stdout)["items"][0] == {
         "source": "mails",
@@ -48,20 +48,20 @@ def test_messages_are_migrated_to_another_kind_of_broker(sqlite_url: str, redis_
     assert refused.returncode == exit_codes.REFUSED
     assert "2 messages moved" in some.stderr
     assert [json.loads(rest.stdout)["items"][0][k] for k in ("moved", "delayed")] == [1, 1]
-    assert texts(take(there.consumer(["post"]), 3)) == ["a", "b", "c"]
-    assert (
-        there.administration.depth("post").ready == 1
-    )  # where nobody of ours listens, Redis holds nothing back
-    assert (here.administration.depth("mails").ready, here.administration.depth("mails").delayed) == (0, 0)
+    assert texts(take(target.consumer(["post"]), 3)) == ["a", "b", "c"]
+    # Where nobody of ours listens, Redis holds nothing back.
+    assert target.administration.depth("post").ready == 1
+    left = source.administration.depth("mails")
+    assert (left.ready, left.delayed) == (0, 0)
     assert same.returncode == exit_codes.USAGE and one_sentence(same)
 
 
 def test_only_messages_of_the_named_tasks_are_migrated(sqlite_url: str, tmp_path: Path) -> None:
     target = f"sqlite:///{tmp_path}/other.db"
     for name in ("proj.add", "proj.mul", "proj.add"):
-        qctl("call", name, "--no-check", "-Q", "mails", "-b", sqlite_url)
+        here("call", name, "--no-check", "-Q", "mails", "-b", sqlite_url)
 
-    done = qctl("migrate", sqlite_url, target, "-T", "proj.add", "--yes", "-o", "json")
+    done = here("migrate", sqlite_url, target, "-T", "proj.add", "--yes", "-o", "json")
 
     (item,) = json.loads(done.stdout)["items"]
     assert (item["moved"], item["left"]) == (2, 1)
@@ -79,7 +79,7 @@ def test_several_workers_are_started_restarted_and_stopped(sqlite_url: str, tmp_
         started = multi("start", "w1", "w2", "-A", "tests.projects.proj", "-P", "solo", "-Q:w2", "mails")
         again = multi("start", "w1")
         restarted = multi("restart", "w1")
-        asked = json.loads(qctl("inspect", "active_queues", "-o", "json", **env).stdout)["replies"]
+        asked = json.loads(here("inspect", "active_queues", "-o", "json", **env).stdout)["replies"]
     finally:
         stopped = multi("stopwait", "-t", "20")
     failed = qctl("multi", "start", "w3", "-A", "tests.projects.nosuch", **env)
@@ -101,9 +101,9 @@ def test_several_workers_are_started_restarted_and_stopped(sqlite_url: str, tmp_
 
 
 def test_names_and_ranges_of_multi() -> None:
-    names = qctl("multi", "names", "3", "--hostname", "h")
-    line = qctl("multi", "get", "w2", "w1", "w2", "w3", "-c", "4", "-c:2-3", "8", "--hostname=h")
-    files = qctl("multi", "expand", "%n-%h.log", "a", "b@x")
+    names = here("multi", "names", "3", "--hostname", "h")
+    line = here("multi", "get", "w2", "w1", "w2", "w3", "-c", "4", "-c:2-3", "8", "--hostname=h")
+    files = here("multi", "expand", "%n-%h.log", "a", "b@x")
 
     assert names.stdout.split() == ["celery1@h", "celery2@h", "celery3@h"]
     assert line.stdout.startswith("qctl worker -n w2@h ") and line.stdout.endswith("-c 4 -c 8\n")
@@ -118,9 +118,9 @@ def test_a_log_is_counted_and_searched(tmp_path: Path) -> None:
         json.dumps({"time": "t", "level": "INFO", "message": "Task proj.add[b1] received"}) + "\nnoise\n"
     )
 
-    stats = json.loads(qctl("logtool", "stats", str(log), "-o", "json").stdout)["items"]
-    errors = qctl("logtool", "errors", stdin=LOG)
-    open_ = qctl("logtool", "incomplete", str(log), str(as_json), "-o", "name")
+    stats = json.loads(here("logtool", "stats", str(log), "-o", "json").stdout)["items"]
+    errors = here("logtool", "errors", stdin=LOG)
+    open_ = here("logtool", "incomplete", str(log), str(as_json), "-o", "name")
 
     assert [(i["task"], i["received"], i["succeeded"], i["failed"]) for i in stats] == [
         ("proj.add", 1, 1, 0),
@@ -137,9 +137,9 @@ def test_old_names_of_settings_are_written_anew(tmp_path: Path) -> None:
     before = "CELERYD_CONCURRENCY = 4\nCELERY_ACKS_LATE = True\nMY_OWN = 1\napp.conf.BROKER_URL = 'x'\n"
     file.write_text(before)
 
-    shown = qctl("upgrade", "settings", str(file), "--dry-run")
+    shown = here("upgrade", "settings", str(file), "--dry-run")
     untouched = file.read_text()
-    done = qctl("upgrade", "settings", str(file))
+    done = here("upgrade", "settings", str(file))
 
     assert "+worker_concurrency = 4" in shown.stdout and untouched == before
     assert done.returncode == exit_codes.OK
@@ -153,9 +153,9 @@ def test_smaller_habits(redis_url: str, processes: Processes) -> None:
     processes.start_qcore_worker(redis_url, "-P", "solo", "-Q", "mails", name="w1@test")
     app = ("-A", "tests.projects.proj")
 
-    bindings = json.loads(qctl("list", "bindings", "-o", "json", "-b", redis_url).stdout)["items"]
-    graph = qctl("graph", "workers", "-b", redis_url)
-    parts = qctl("graph", "bootsteps")
+    bindings = json.loads(here("list", "bindings", "-o", "json", "-b", redis_url).stdout)["items"]
+    graph = here("graph", "workers", "-b", redis_url)
+    parts = here("graph", "bootsteps")
     names = qctl(*app, "shell", "--no-exec")
     typed = qctl(*app, "-b", redis_url, "shell", "-P", stdin="print(add.name)\n")
     patched = [
@@ -165,7 +165,7 @@ def test_smaller_habits(redis_url: str, processes: Processes) -> None:
         )
         for library in ("gevent", "eventlet")
     ]
-    amqp = qctl("-b", redis_url, "amqp", "basic.get", "mails")
+    amqp = here("-b", redis_url, "amqp", "basic.get", "mails")
 
     assert {(b["queue"], b["workers"]) for b in bindings} == {("celery", 0), ("mails", 1)}
     assert '"mails" -> "w1@test"' in graph.stdout
@@ -181,10 +181,10 @@ def test_call_reads_files_repeats_and_shows_its_message(sqlite_url: str, tmp_pat
     args.write_text("[2, 3]")
     url = ("-b", sqlite_url)
 
-    many = qctl("call", "proj.add", "-a", f"@{args}", "--count", "3", "--no-check", *url)
-    shown = qctl("call", "proj.add", "-a", "-", "--dry-run", "-o", "json", *url, stdin="[7]")
-    missing = qctl("call", "proj.add", "-a", "@nosuch.json", *url)
-    keyed = [qctl("call", "proj.add", "--idempotency-key", "k", "--no-check", *url).stdout for _ in "12"]
+    many = here("call", "proj.add", "-a", f"@{args}", "--count", "3", "--no-check", *url)
+    shown = here("call", "proj.add", "-a", "-", "--dry-run", "-o", "json", *url, stdin="[7]")
+    missing = here("call", "proj.add", "-a", "@nosuch.json", *url)
+    keyed = [here("call", "proj.add", "--idempotency-key", "k", "--no-check", *url).stdout for _ in "12"]
 
     assert len(set(many.stdout.split())) == 3
     message = json.loads(shown.stdout)
@@ -196,4 +196,4 @@ def test_call_reads_files_repeats_and_shows_its_message(sqlite_url: str, tmp_pat
 
 @pytest.mark.parametrize("words", [("list",), ("graph",), ("logtool",), ("multi",), ("upgrade",)])
 def test_a_group_without_a_command_shows_its_page(words: tuple[str, ...]) -> None:
-    assert "Commands:" in qctl(*words).stdout
+    assert "Commands:" in here(*words).stdout

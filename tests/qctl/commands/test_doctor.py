@@ -21,14 +21,14 @@ from qctl.commands.doctor.checks import lost_workers, not_trusted, unsigned_cont
 from qctl.commands.doctor.guarantees import guarantees
 from qctl.fleet.facts import Facts
 from tests.contracts.consuming import put, take
-from tests.qctl.cli.test_command_line import qctl
+from tests.qctl.cli.test_command_line import here
 from tests.support.processes import Processes
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_for
 
 
 def found(url: str) -> dict[str, Any]:
-    done = qctl("doctor", "-b", url, "-o", "json")
+    done = here("doctor", "-b", url, "-o", "json")
     items = json.loads(done.stdout)["items"]
     errors = any(i["level"] == "error" for i in items)
     assert done.returncode == (exit_codes.NOT_MET if errors else exit_codes.OK)
@@ -41,7 +41,7 @@ def mend(url: str, fix: str, server: redis.Redis) -> None:
         server.execute_command(*words[1:])
         return
     assert words[0] == "qctl"
-    done = qctl(*words[1:], "-b", url, *(["--yes"] if "purge" in words else []))
+    done = here(*words[1:], "-b", url, *(["--yes"] if "purge" in words else []))
     assert done.returncode == exit_codes.OK, done.stderr
 
 
@@ -66,8 +66,8 @@ def test_seeded_faults_are_found_by_name_and_mended(
     server.lpush("celeryev.1234", "x", "y")
     server.config_set("maxmemory-policy", "allkeys-lru")
     # 5 to 7: queues. A name that nobody knows waits behind a pause.
-    qctl("queue", "pause", "celery", "-b", redis_url)
-    qctl("call", "proj.nosuch", "--no-check", "-b", redis_url)
+    here("queue", "pause", "celery", "-b", redis_url)
+    here("call", "proj.nosuch", "--no-check", "-b", redis_url)
     # 8, 9: messages that were set aside
     put(broker, "odd", "m", "d")
     held = take(consumer := broker.consumer(["odd"]), 2)
@@ -142,7 +142,7 @@ def test_a_worker_that_wants_a_signature_is_not_simply_left_out() -> None:
 
 
 def promised(url: str) -> dict[str, tuple[str, str]]:
-    done = qctl("doctor", "--guarantees", "-b", url, "-o", "json")
+    done = here("doctor", "--guarantees", "-b", url, "-o", "json")
     assert done.returncode == exit_codes.OK, done.stderr
     return {item["name"]: (item["holds"], item["what"]) for item in json.loads(done.stdout)["items"]}
 
@@ -198,7 +198,7 @@ def test_a_long_task_of_celerys_behind_a_short_visibility_is_named() -> None:
 
 @pytest.mark.parametrize("driver", ["sqlite"])
 def test_a_quiet_broker_has_nothing_wrong_but_no_worker(driver: str, sqlite_url: str) -> None:
-    done = qctl("doctor", "-b", sqlite_url)
+    done = here("doctor", "-b", sqlite_url)
 
     assert done.returncode == exit_codes.OK
     assert done.stdout.splitlines()[0] == "warning no-worker"

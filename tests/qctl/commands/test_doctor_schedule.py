@@ -17,7 +17,7 @@ from qcore.wire.schedule import HistoryRecord
 from qctl import exit_codes
 from qctl.commands.doctor.schedule_checks import CHECKS, MOST
 from qctl.fleet.facts import EntryFact, Facts, gather
-from tests.qctl.cli.test_command_line import qctl
+from tests.qctl.cli.test_command_line import here
 from tests.support.processes import Processes
 
 
@@ -121,7 +121,7 @@ def test_facts_tell_what_was_missed_and_where_tasks_go(memory_url: str) -> None:
 
 def test_a_seeded_schedule_is_found_and_mended(redis_url: str, processes: Processes) -> None:
     def symptoms() -> dict[str, Any]:
-        done = qctl("doctor", "-b", redis_url, "-o", "json")
+        done = here("doctor", "-b", redis_url, "-o", "json")
         return {item["name"]: item for item in json.loads(done.stdout)["items"]}
 
     app = App("client", broker=redis_url, set_as_current=False)
@@ -142,7 +142,7 @@ def test_a_seeded_schedule_is_found_and_mended(redis_url: str, processes: Proces
     assert not {"no-scheduler", "scheduler-clock"} & seen.keys()
     for name in ("schedule-task", "schedule-queue", "schedule-never-due"):
         words = shlex.split(seen[name]["fix"])[1:]
-        done = qctl(*words, "-b", redis_url, *(["--yes"] if "rm" in words else []))
+        done = here(*words, "-b", redis_url, *(["--yes"] if "rm" in words else []))
         assert done.returncode == exit_codes.OK, done.stderr
     assert not {"schedule-task", "schedule-queue", "schedule-never-due"} & symptoms().keys()
     app.close()

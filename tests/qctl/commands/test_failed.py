@@ -24,7 +24,7 @@ from qcore.wire import task as task_wire
 from qcore.wire.failure import RETRY_OF, FailedTask
 from qctl import exit_codes
 from tests.faults import FULL, size
-from tests.qctl.cli.test_command_line import qctl
+from tests.qctl.cli.test_command_line import here
 from tests.support.processes import ROOT, Processes
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_for
@@ -43,7 +43,7 @@ class Fleet(NamedTuple):
         return str(self.app.send_task(f"failing.{name}", args, kwargs).id)
 
     def run(self, *words: str) -> Done:
-        return qctl("failed", *words, QCTL_BROKER_URL=self.url)
+        return here("failed", *words, QCTL_BROKER_URL=self.url)
 
     def items(self, *words: str) -> list[dict[str, Any]]:
         done = self.run(*words, "-o", "json")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from qctl import exit_codes
-from tests.qctl.cli.test_command_line import qctl
+from tests.qctl.cli.test_command_line import here, qctl
 from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_for
 
@@ -31,7 +31,7 @@ def fleet(redis_url: str, processes: Processes) -> tuple[Qctl, list[Process]]:
         worker.wait_output(r"\bready\b")
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return qctl(*words, QCTL_BROKER_URL=redis_url, QCTL_TIMEOUT="60")
+        return here(*words, QCTL_BROKER_URL=redis_url, QCTL_TIMEOUT="60")
 
     return run, workers
 
@@ -207,7 +207,7 @@ def test_ctrl_c_ends_the_dump_with_0(processes: Processes, sqlite_url: str) -> N
 def test_a_call_that_nobody_can_run_says_so(sqlite_url: str) -> None:
     before = time.monotonic()
 
-    done = qctl("call", "proj.add", "-a", "[2, 2]", "--wait", "-t", "90", "-b", sqlite_url)
+    done = here("call", "proj.add", "-a", "[2, 2]", "--wait", "-t", "90", "-b", sqlite_url)
 
     assert done.returncode == exit_codes.NO_ANSWER
     assert done.stdout == ""
@@ -217,12 +217,12 @@ def test_a_call_that_nobody_can_run_says_so(sqlite_url: str) -> None:
 
 def test_purge_asks_or_refuses(sqlite_url: str) -> None:
     for _ in range(3):
-        qctl("call", "proj.add", "-Q", "reports", "-b", sqlite_url)
+        here("call", "proj.add", "-Q", "reports", "-b", sqlite_url)
 
-    refused = qctl("purge", "-Q", "reports", "-b", sqlite_url)
-    wrong = qctl("purge", "-Q", "report", "--yes", "-b", sqlite_url)
-    dry = qctl("purge", "-Q", "reports", "--dry-run", "-o", "json", "-b", sqlite_url)
-    done = qctl("purge", "-Q", "reports", "--yes", "-o", "json", "-b", sqlite_url)
+    refused = here("purge", "-Q", "reports", "-b", sqlite_url)
+    wrong = here("purge", "-Q", "report", "--yes", "-b", sqlite_url)
+    dry = here("purge", "-Q", "reports", "--dry-run", "-o", "json", "-b", sqlite_url)
+    done = here("purge", "-Q", "reports", "--yes", "-o", "json", "-b", sqlite_url)
 
     assert refused.returncode == exit_codes.REFUSED
     assert "3 messages" in refused.stderr
@@ -233,7 +233,7 @@ def test_purge_asks_or_refuses(sqlite_url: str) -> None:
 
 
 def test_results_that_are_not_kept_are_explained(sqlite_url: str) -> None:
-    done = qctl("result", "x", "-b", sqlite_url, "--result-backend", "disabled://")
+    done = here("result", "x", "-b", sqlite_url, "--result-backend", "disabled://")
 
     assert done.returncode == exit_codes.BAD_CONFIG
     assert "--result-backend" in done.stderr
@@ -264,11 +264,11 @@ def test_the_demo_does_everything() -> None:
 
 
 def test_a_revoke_without_workers_is_remembered(processes: Processes, sqlite_url: str) -> None:
-    sent = qctl("call", "proj.add", "-a", "[2, 2]", "--id", "doomed", "-b", sqlite_url)
-    revoked = qctl("control", "revoke", "doomed", "-b", sqlite_url)
+    sent = here("call", "proj.add", "-a", "[2, 2]", "--id", "doomed", "-b", sqlite_url)
+    revoked = here("control", "revoke", "doomed", "-b", sqlite_url)
     processes.start_qcore_worker(sqlite_url, "-c", "1", "-P", "threads")
 
-    found = qctl("result", "doomed", "--wait", "-t", "60", "-b", sqlite_url)
+    found = here("result", "doomed", "--wait", "-t", "60", "-b", sqlite_url)
 
     assert sent.stdout == "doomed\n"
     assert revoked.returncode == exit_codes.OK

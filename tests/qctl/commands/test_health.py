@@ -15,7 +15,7 @@ import pytest
 
 from qcore.wire import pulse as wire
 from qctl import exit_codes
-from tests.qctl.cli.test_command_line import qctl
+from tests.qctl.cli.test_command_line import here
 from tests.support.processes import ROOT, Processes
 from tests.support.redis_server import RedisServer, free_port, require_server
 from tests.support.waiting import wait_for
@@ -37,7 +37,7 @@ def asked(port: int, path: str) -> tuple[int, str]:
 
 
 def probe(place: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return qctl("health", "--local", *words, XDG_RUNTIME_DIR=place)
+    return here("health", "--local", *words, XDG_RUNTIME_DIR=place)
 
 
 def leave(place: str, flags: int, turned_ago_s: float, talked_ago_s: float) -> None:
@@ -81,14 +81,14 @@ def test_a_broker_that_is_away_makes_a_worker_unready_and_not_dead(processes: Pr
         worker = processes.start_qcore_worker(
             server.url, "-P", "threads", *http, name="w1@test", env={"XDG_RUNTIME_DIR": place}
         )
-        fleet = qctl("health", "-b", server.url)
+        fleet = here("health", "-b", server.url)
         fit = probe(place, "-o", "json")
         fit_by_http = [asked(port, path) for path in ("/live", "/ready/", "/startup?x=1", "/metrics")]
         server.kill9()
         wait_for(lambda: probe(place, "--ready").returncode == exit_codes.NOT_MET)
         dead = probe(place, "--live")
         away_by_http = [asked(port, path) for path in ("/live", "/ready", "/startup")]
-        fleet_away = qctl("health", "-b", server.url)
+        fleet_away = here("health", "-b", server.url)
     finally:
         server.stop()
     worker.kill9()
@@ -105,11 +105,11 @@ def test_a_broker_that_is_away_makes_a_worker_unready_and_not_dead(processes: Pr
 
 
 def test_the_fleet_is_unfit_when_a_queue_has_no_worker(redis_url: str, processes: Processes) -> None:
-    nobody = qctl("health", "-b", redis_url)
+    nobody = here("health", "-b", redis_url)
     processes.start_qcore_worker(redis_url, "-P", "solo", name="w1@test")
-    qctl("call", "proj.add", "--no-check", "-Q", "mails", "-b", redis_url)
+    here("call", "proj.add", "--no-check", "-Q", "mails", "-b", redis_url)
 
-    done = qctl("health", "-b", redis_url, "-o", "json")
+    done = here("health", "-b", redis_url, "-o", "json")
 
     assert nobody.returncode == exit_codes.NOT_MET
     assert done.returncode == exit_codes.NOT_MET

@@ -12,11 +12,11 @@ from qcore.brokers.contract.records import Message, Settle, Settlement
 from qcore.brokers.registry import open_broker
 from qctl import exit_codes
 from tests.contracts.consuming import message, put, take, text_of
-from tests.qctl.cli.test_command_line import qctl
+from tests.qctl.cli.test_command_line import here
 
 
 def items(*words: str, url: str) -> list[dict[str, Any]]:
-    done = qctl(*words, "-o", "json", "-b", url)
+    done = here(*words, "-o", "json", "-b", url)
     assert done.returncode == exit_codes.OK, done.stderr
     document = json.loads(done.stdout)
     assert document["version"] == 1 and document["schema"].startswith("qctl.")
@@ -55,7 +55,7 @@ def test_a_queue_is_paused_and_resumed(broker: Broker, sqlite_url: str) -> None:
 def test_a_queue_that_is_not_there_cannot_be_paused(broker: Broker, sqlite_url: str) -> None:
     put(broker, "mails", "a")
 
-    done = qctl("queue", "pause", "mail", "-b", sqlite_url)
+    done = here("queue", "pause", "mail", "-b", sqlite_url)
 
     assert done.returncode == exit_codes.NOT_FOUND
     assert "'mails'" in done.stderr
@@ -65,8 +65,8 @@ def test_a_queue_that_is_not_there_cannot_be_paused(broker: Broker, sqlite_url: 
 def test_messages_are_moved_after_a_question(broker: Broker, sqlite_url: str) -> None:
     put(broker, "mails", *"abcd")
 
-    refused = qctl("queue", "move", "mails", "later", "-b", sqlite_url)
-    same = qctl("queue", "move", "mails", "mails", "--yes", "-b", sqlite_url)
+    refused = here("queue", "move", "mails", "later", "-b", sqlite_url)
+    same = here("queue", "move", "mails", "mails", "--yes", "-b", sqlite_url)
     dry = items("queue", "move", "mails", "later", "--dry-run", url=sqlite_url)
     some = items("queue", "move", "mails", "later", "--limit", "1", "--yes", url=sqlite_url)
     one = items("queue", "move", "mails", "later", "--id", "c", "--yes", url=sqlite_url)
@@ -83,9 +83,9 @@ def test_what_was_set_aside_is_replayed_or_removed(broker: Broker, sqlite_url: s
     set_aside(broker, "not_json", b"one", b"two", b"three")
     three, two, one = (q.id for q in broker.administration.quarantined())
 
-    refused = qctl("quarantine", "replay", one, "-b", sqlite_url)
-    neither = qctl("quarantine", "rm", "--yes", "-b", sqlite_url)
-    missing = qctl("quarantine", "rm", "999", "--yes", "-b", sqlite_url)
+    refused = here("quarantine", "replay", one, "-b", sqlite_url)
+    neither = here("quarantine", "rm", "--yes", "-b", sqlite_url)
+    missing = here("quarantine", "rm", "999", "--yes", "-b", sqlite_url)
     replayed = items("quarantine", "replay", one, "--yes", url=sqlite_url)
     removed = items("quarantine", "rm", two, "--yes", url=sqlite_url)
     dry = items("quarantine", "rm", "--all", "--dry-run", url=sqlite_url)
@@ -105,8 +105,8 @@ def test_the_dead_are_those_that_crashed_too_often(broker: Broker, sqlite_url: s
     junk = next(q.id for q in broker.administration.quarantined() if q.raw == b"junk")
 
     listed = items("dead", "ls", url=sqlite_url)
-    other = qctl("dead", "show", junk, "-b", sqlite_url)
-    shown = json.loads(qctl("dead", "show", listed[0]["id"], "-o", "json", "-b", sqlite_url).stdout)
+    other = here("dead", "show", junk, "-b", sqlite_url)
+    shown = json.loads(here("dead", "show", listed[0]["id"], "-o", "json", "-b", sqlite_url).stdout)
     replayed = items("dead", "replay", "--all", "--yes", url=sqlite_url)
 
     assert {item["reason"] for item in listed} == {"crashed_too_often"} and len(listed) == 2
@@ -119,7 +119,7 @@ def test_the_dead_are_those_that_crashed_too_often(broker: Broker, sqlite_url: s
 
 
 def test_a_broker_that_keeps_no_pauses_says_so(rabbit_url: str) -> None:
-    done = qctl("queue", "pause", "mails", "-b", rabbit_url)
+    done = here("queue", "pause", "mails", "-b", rabbit_url)
 
     assert done.returncode == exit_codes.FAILED
     assert "cannot pause a queue" in done.stderr and "cancel_consumer" in done.stderr

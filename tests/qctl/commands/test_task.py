@@ -22,7 +22,7 @@ from qctl.commands.task.history import History, path_for
 from qctl.commands.task.record import Recorder
 from qctl.filters import parse
 from tests.faults import size
-from tests.qctl.cli.test_command_line import one_sentence, qctl
+from tests.qctl.cli.test_command_line import here, one_sentence
 from tests.support.processes import Processes
 from tests.support.waiting import wait_for
 
@@ -113,7 +113,7 @@ def test_every_try_is_in_the_timeline(tmp_path: Path, sqlite_url: str) -> None:
     recorder.take([tries[0]])
     recorder.take(tries[1:])
     recorder.close()
-    done = qctl("task", "timeline", "a", "-b", sqlite_url, "-o", "json", XDG_STATE_HOME=str(tmp_path))
+    done = here("task", "timeline", "a", "-b", sqlite_url, "-o", "json", XDG_STATE_HOME=str(tmp_path))
 
     items = json.loads(done.stdout)["items"]
     assert [i["what"] for i in items] == "received started retried received started succeeded".split()
@@ -128,7 +128,7 @@ def test_a_long_chain_is_drawn_in_one_column(tmp_path: Path, sqlite_url: str) ->
     history.keep([seen(0, root_id=task_id(0)), *chain, *knot])
     history.close()
 
-    lines = qctl(
+    lines = here(
         "task", "tree", task_id(7), "-b", sqlite_url, XDG_STATE_HOME=str(tmp_path)
     ).stdout.splitlines()
 
@@ -163,7 +163,7 @@ def test_a_history_that_is_none_is_one_sentence(tmp_path: Path, sqlite_url: str)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"no database" * 100)
 
-    done = qctl("task", "ls", "-b", sqlite_url, XDG_STATE_HOME=str(tmp_path))
+    done = here("task", "ls", "-b", sqlite_url, XDG_STATE_HOME=str(tmp_path))
 
     assert done.returncode == exit_codes.FAILED and one_sentence(done)
     assert str(path) in done.stderr
@@ -173,7 +173,7 @@ def test_tasks_are_found_wherever_they_are(redis_url: str, processes: Processes,
     env = {"XDG_STATE_HOME": str(tmp_path), "QCTL_BROKER_URL": redis_url}
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return qctl(*words, **env)
+        return here(*words, **env)
 
     def listed(*words: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(run("task", "ls", *words, "-o", "json").stdout)["items"]

@@ -10,7 +10,7 @@ from qcore import App
 from qcore.brokers.contract.task_logs import TASKS
 from qcore.brokers.registry import open_broker
 from qctl import exit_codes
-from tests.qctl.cli.test_command_line import qctl
+from tests.qctl.cli.test_command_line import here
 from tests.support.processes import Processes
 from tests.support.waiting import wait_for
 
@@ -30,10 +30,10 @@ def test_a_tasks_lines_are_shown_and_followed(
     assert done.get(timeout=60) == 3 and quiet.get(timeout=60) == 3
     wait_for(lambda: len(client.broker.task_logs.of(done.id)) == 5)
 
-    shown = qctl("-b", url, "task", "logs", done.id)
-    said = json.loads(qctl("-b", url, "task", "logs", done.id, "-o", "json").stdout)
-    nothing = qctl("-b", url, "--result-backend", url, "task", "logs", quiet.id)
-    nobody = qctl("-b", url, "task", "logs", "no-such-id")
+    shown = here("-b", url, "task", "logs", done.id)
+    said = json.loads(here("-b", url, "task", "logs", done.id, "-o", "json").stdout)
+    nothing = here("-b", url, "--result-backend", url, "task", "logs", quiet.id)
+    nobody = here("-b", url, "task", "logs", "no-such-id")
 
     assert [line["level"] for line in said["items"]] == ["INFO"] * 3 + ["WARNING", "ERROR"]
     assert said["items"][0]["text"] == "step 0 \x1b[31m of 3" and said["items"][0]["worker"] == "w1@test"

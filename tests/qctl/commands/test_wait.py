@@ -10,7 +10,7 @@ import pytest
 from qcore.brokers.registry import open_broker
 from qctl import exit_codes
 from tests.contracts.consuming import put
-from tests.qctl.cli.test_command_line import one_sentence, qctl
+from tests.qctl.cli.test_command_line import here, one_sentence
 from tests.support.processes import Processes
 
 
@@ -18,13 +18,13 @@ def test_waiting_ends_when_it_is_so(redis_url: str, processes: Processes) -> Non
     url = ("-b", redis_url)
     put(open_broker(redis_url), "celery", "a")
 
-    late = qctl("wait", "depth=0", "-t", "0.3", *url)
-    there = qctl("wait", "queue:celery", "ready=1", "delayed<=0", *url, "-o", "json")
+    late = here("wait", "depth=0", "-t", "0.3", *url)
+    there = here("wait", "queue:celery", "ready=1", "delayed<=0", *url, "-o", "json")
     waiting = processes.qctl("wait", "workers>=1", "-t", "20", *url)
     processes.start_qcore_worker(redis_url, "-P", "threads", name="w1@test")
-    task_id = qctl("call", "proj.add", "-a", "[2, 2]", *url).stdout.strip()
-    done = qctl("wait", f"task:{task_id}", "state=succeeded,failed", "-t", "60", *url, "-o", "json")
-    empty = qctl("wait", "queues", "depth=0", "--hold", "0.3", "-t", "60", *url)
+    task_id = here("call", "proj.add", "-a", "[2, 2]", *url).stdout.strip()
+    done = here("wait", f"task:{task_id}", "state=succeeded,failed", "-t", "60", *url, "-o", "json")
+    empty = here("wait", "queues", "depth=0", "--hold", "0.3", "-t", "60", *url)
 
     assert late.returncode == exit_codes.NOT_MET and one_sentence(late)
     assert "ready 1" in late.stderr
@@ -39,8 +39,8 @@ def test_watching_runs_a_command_each_time(sqlite_url: str, tmp_path: Path) -> N
     put(broker, "mails", "a", "b")
     said = tmp_path / "said"
 
-    alarm = qctl("watch", "--when", "queue:mails ready>1", "--fail", "-b", sqlite_url)
-    watched = qctl(
+    alarm = here("watch", "--when", "queue:mails ready>1", "--fail", "-b", sqlite_url)
+    watched = here(
         *(
             "watch",
             "--when",
@@ -71,7 +71,7 @@ def test_watching_runs_a_command_each_time(sqlite_url: str, tmp_path: Path) -> N
     ],
 )
 def test_a_condition_that_cannot_be_read_is_one_sentence(text: str, words: str) -> None:
-    done = qctl("wait", text)
+    done = here("wait", text)
 
     assert done.returncode == exit_codes.USAGE
     assert words in done.stderr and one_sentence(done)

@@ -12,13 +12,13 @@ from qcore.app.app import App
 from qcore.control.client import Answers, Control, SilentWorker
 from qctl import exit_codes
 from qctl.main import main
-from tests.qctl.cli.test_command_line import qctl
+from tests.qctl.cli.test_command_line import here
 from tests.support.processes import Processes
 from tests.support.waiting import wait_for
 
 
 def test_the_page_of_worker_shows_its_options_and_its_commands() -> None:
-    page = qctl("worker", "--help").stdout
+    page = here("worker", "--help").stdout
 
     assert "--concurrency" in page
     for name in ("ls", "drain", "resume", "restart"):
@@ -33,7 +33,7 @@ def test_a_fleet_is_listed_drained_resumed_and_restarted(
     app = App("asker", broker=url, set_as_current=False)
 
     def run(*words: str) -> Any:
-        return qctl("worker", *words, QCTL_BROKER_URL=url, QCTL_TIMEOUT="60")
+        return here("worker", *words, QCTL_BROKER_URL=url, QCTL_TIMEOUT="60")
 
     def listed() -> dict[str, Any]:
         items: list[dict[str, Any]] = wait_for(lambda: json.loads(run("ls", "-o", "json").stdout)["items"])
@@ -129,7 +129,7 @@ def test_a_name_that_nobody_could_check_is_said(redis_url: str, processes: Proce
     worker = processes.start_qcore_worker(redis_url, "-c", "1", name="w1@test")
     worker.stop()
 
-    done = qctl("call", "proj.ad", "-a", "[1, 2]", QCTL_BROKER_URL=redis_url)
+    done = here("call", "proj.ad", "-a", "[1, 2]", QCTL_BROKER_URL=redis_url)
 
     worker.cont()
     assert done.returncode == exit_codes.OK

@@ -20,7 +20,7 @@ from qctl import exit_codes
 from qctl.commands.task.history import History, path_for
 from qctl.fleet import reasons
 from qctl.fleet.reasons import Usual, why
-from tests.qctl.cli.test_command_line import qctl
+from tests.qctl.cli.test_command_line import here
 from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_for
 
@@ -173,7 +173,7 @@ def test_twelve_causes(fleet: Fleet) -> None:
     assert (found.cause, found.worker, found.queue) == ("silent_worker", "w1@test", "work")
     assert found.sentence.startswith("w1@test holds it and does not answer; its lease ends in ")
     assert any(line.startswith("w1@test did not answer (last heartbeat ") for line in found.evidence)
-    uncertain = qctl("task", "why", str(uuid.uuid4()), QCTL_BROKER_URL=fleet.url)
+    uncertain = here("task", "why", str(uuid.uuid4()), QCTL_BROKER_URL=fleet.url)
     assert uncertain.returncode == exit_codes.PARTIAL
     assert "No queue, result or worker that answered knows it; it may be at w1@test." in uncertain.stdout
     fleet.worker.cont()
@@ -198,14 +198,14 @@ def test_twelve_causes(fleet: Fleet) -> None:
     assert found.evidence[0].startswith(f"solo@test runs proj.hold {blocker.id}, for ")
 
     # The command prints the same, and a history tells the usual time.
-    shown = qctl("task", "why", prefetched, QCTL_BROKER_URL=fleet.url)
+    shown = here("task", "why", prefetched, QCTL_BROKER_URL=fleet.url)
     assert shown.returncode == exit_codes.OK, shown.stderr
     assert shown.stdout.startswith("solo@test has prefetched it and runs proj.hold first")
     past = History(path_for(fleet.url), write=True)
     runs = [TaskSeen(str(uuid.uuid4()), name="proj.hold", state="SUCCESS", runtime=0.01) for _ in range(9)]
     past.keep(one for one in runs)
     past.close()
-    whole = json.loads(qctl("task", "why", blocker.id, "-o", "json", QCTL_BROKER_URL=fleet.url).stdout)
+    whole = json.loads(here("task", "why", blocker.id, "-o", "json", QCTL_BROKER_URL=fleet.url).stdout)
     path_for(fleet.url).unlink()  # the next test has the same server
     assert list(whole) == [
         "schema",
@@ -214,6 +214,6 @@ def test_twelve_causes(fleet: Fleet) -> None:
     ]
     assert (whole["schema"], whole["cause"], whole["is_certain"]) == ("qctl.task.why", "running", True)
     assert "over its usual time of 0.0s" in whole["sentence"]
-    nobody = qctl("task", "why", "no-such-id", QCTL_BROKER_URL=fleet.url)
+    nobody = here("task", "why", "no-such-id", QCTL_BROKER_URL=fleet.url)
     assert nobody.returncode == exit_codes.NOT_FOUND
     fleet.release.touch()
