@@ -7,7 +7,8 @@ milliseconds. This module is the only one that knows of either.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+import sys
+from typing import Any, NamedTuple
 
 PROC = "/proc"
 
@@ -156,3 +157,9 @@ def kernel_wait(pid: int, thread: int) -> str:
     except OSError:
         return ""
     return "" if found == "0" else found
+
+
+def sockets_belong_to_threads() -> bool:
+    """Whether a socket works only in the thread that made it: gevent has replaced the module `socket`."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("socket"))

@@ -12,11 +12,13 @@ transport option `max_priority` (then the same for every client), changes that.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from qcore.base.crashpoints import crashpoint
+from qcore.base.process_facts import sockets_belong_to_threads
 from qcore.base.times import new_id
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.administration import Administration
@@ -43,6 +45,15 @@ OF_QUEUES = {
     "event_queue_expires": 60.0,
 }
 GONE_S = 60.0  # how long a departed worker is remembered: longer than its last announcement
+
+
+class _Parts(NamedTuple):
+    """A connection, and what uses it."""
+
+    link: KombuConnection
+    topology: Topology
+    publisher: Publisher
+    roster: MemberList
 
 
 class KombuBroker(Broker):
@@ -76,10 +87,37 @@ class KombuBroker(Broker):
             self.lease_s = min(self.lease_s, self._beat_s)
         # No heartbeats are sent between two publishes, so this connection requests none: a publish
         # detects a dead connection itself.
-        self._link = KombuConnection(url, self.options, name="qcore client")
-        self._topology, self._publisher = Topology(self._link), Publisher(self._link)
-        self._roster = MemberList(self._link, self._topology, self._publisher)
+        #: by thread, where sockets belong to threads; else one for all, of thread 0
+        self._parts: dict[int, _Parts] = {}
+        self._thread = threading.get_native_id if sockets_belong_to_threads() else int
         self._named: dict[str, None] = {}
+
+    @property
+    def _own(self) -> _Parts:
+        """The connection of this thread, and what uses it."""
+        thread = self._thread()
+        if thread not in self._parts:
+            link = KombuConnection(self.url, self.options, name="qcore client")
+            topology, publisher = Topology(link), Publisher(link)
+            roster = MemberList(link, topology, publisher)
+            self._parts.setdefault(thread, _Parts(link, topology, publisher, roster))
+        return self._parts[thread]
+
+    @property
+    def _link(self) -> KombuConnection:
+        return self._own.link
+
+    @property
+    def _topology(self) -> Topology:
+        return self._own.topology
+
+    @property
+    def _publisher(self) -> Publisher:
+        return self._own.publisher
+
+    @property
+    def _roster(self) -> MemberList:
+        return self._own.roster
 
     def _new_link(self, name: str, heartbeat: bool = True) -> KombuConnection:
         return KombuConnection(
@@ -237,7 +275,8 @@ class KombuBroker(Broker):
             link.close()
 
     def close(self) -> None:
-        self._link.close()
+        for parts in list(self._parts.values()):
+            parts.link.close()
 
 
 class EmulatedBroker(KombuBroker):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import select
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from typing import Any, NoReturn
 
 import hiredis
 
+from qcore.base.process_facts import sockets_belong_to_threads
 from qcore.brokers.redis.busy_poll import BusyPoll
 from qcore.brokers.redis.scripts import Script
 from qcore.brokers.redis.servers import ReplyError, ServerSelector
@@ -418,6 +418,4 @@ class ThreadConnections(SharedConnection):
 
 def shared_connection(door: ServerSelector) -> SharedConnection:
     """The connection of a process that its parts share."""
-    monkey: Any = sys.modules.get("gevent.monkey")
-    is_patched = monkey is not None and monkey.is_module_patched("socket")
-    return (ThreadConnections if is_patched else SharedConnection)(door)
+    return (ThreadConnections if sockets_belong_to_threads() else SharedConnection)(door)

@@ -121,14 +121,17 @@ def asks(x):
 """
 
 
+@pytest.mark.parametrize("kind", ["redis", "rabbit"])
 @pytest.mark.parametrize("pool", ["gevent", "eventlet"])
 def test_greenlets_publish_and_wait_for_results(
-    redis_url: str, processes: Processes, tmp_path: Path, pool: str
+    kind: str, pool: str, request: pytest.FixtureRequest, processes: Processes, tmp_path: Path
 ) -> None:
+    url: str = request.getfixturevalue(f"{kind}_url")
     (tmp_path / "calling.py").write_text(CALLING)
     env = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
-    processes.start_qcore_worker(redis_url, "-P", pool, "-c", "50", app="calling", env=env)
-    app = App("client", broker=redis_url, set_as_current=False)
+    backend = "rpc://" if kind == "rabbit" else url
+    processes.start_qcore_worker(url, "-P", pool, "-c", "50", app="calling", env=env, backend=backend)
+    app = App("client", broker=url, backend=backend, set_as_current=False)
 
     results = [app.send_task("calling.asks", (i,)) for i in range(20)]
 
