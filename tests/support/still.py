@@ -144,15 +144,14 @@ FACTS = (
     ("server", "redis 7.2.4 primary · up 12d04h · 1 replica"),
     ("answers in", "0.4 ms · p50 0.4 p95 0.9 p99 4.1 ms in 15m00s"),
     ("memory", "212 MiB of 1.0 GiB, 21 % · full in 9h02m at this slope · peak 340 MiB"),
-    ("clients", "61, 13 of them wait in a command"),
-    ("commands", "2,931/s, of all clients"),
+    ("load", "61 clients, 13 of them wait in a command · 2,931 commands/s"),
     ("storage", "append-only file"),
-    ("can", "delays, priorities, revokes, pauses"),
-    ("results", "redis://redis.internal:6379/0"),
     ("events heard", "1,382,556"),
     ("events lost", "12"),
     ("tasks remembered", "604,112 in about 151.3 MiB"),
     ("tasks forgotten", "0"),
+    ("can", "delays, priorities, revokes, pauses"),
+    ("results", "redis://redis.internal:6379/0"),
 )
 
 

@@ -85,13 +85,22 @@ class BrokerFacts:
         return [f"full in {age((most - used) / (used - first.memory) * span)} at this slope"]
 
     def _of_load(self, server: ServerFacts) -> Iterator[tuple[str, str]]:
+        parts = []
         if server.clients is not None:
             waits = "" if server.blocked is None else f", {server.blocked} of them wait in a command"
-            yield "clients", f"{server.clients}{waits}"
+            parts.append(f"{server.clients} client{'' if server.clients == 1 else 's'}{waits}")
         last = self._looks[-2] if len(self._looks) > 1 else None
         if last is not None and server.commands is not None and last[1].commands is not None:
             span, count = self._looks[-1][0] - last[0], server.commands - last[1].commands
             if span > 0 and count >= 0:  # less after a restart
-                yield "commands", f"{count / span:,.0f}/s, of all clients"
+                parts.append(f"{count / span:,.0f} commands/s")
+        if parts:
+            yield "load", " · ".join(parts)
         if server.storage:
             yield "storage", server.storage
+
+
+def in_order(facts: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """The lines of the screen: what never changes comes last, where a small terminal cuts it off."""
+    last = [(name, facts.pop(name)) for name in ("can", "results") if name in facts]
+    return (*facts.items(), *last)

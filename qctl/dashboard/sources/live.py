@@ -22,6 +22,7 @@ from qcore.events.receiver import listen
 from qcore.events.store.table import READY, STATES
 from qcore.wire.event import Event
 from qctl.dashboard.sources.base import Source
+from qctl.dashboard.sources.broker_facts import in_order
 from qctl.dashboard.sources.broker_poll import BrokerPoll
 from qctl.dashboard.state.event_log import EventLog
 from qctl.dashboard.state.failures import Heard, heard_failures, merged
@@ -151,7 +152,7 @@ class LiveSource(Source):
                 failures=self._failures,
                 log=memory.log(),
                 round_trip_s=self._round_trip_s,
-                broker_facts=tuple({**self._broker_facts, **memory.facts()}.items()),
+                broker_facts=in_order({**self._broker_facts, **memory.facts()}),
                 charts=memory.charts.copy(),
                 schedules=replace(self._schedules, trouble=self._trouble.get("schedule", "")),
                 back_at=self._back_at,

@@ -128,7 +128,7 @@ def test_a_scheduler_beside_a_worker_is_not_missed(redis_url: str, processes: Pr
     by_name = app.control.ask("ping", destination=["celerybeat@*"], timeout_s=60)
     app.close()
 
-    assert (list(asked.replies), asked.silent, asked.heard) == (["w@test"], [], 1)
+    assert (list(asked.replies), asked.silent) == (["w@test"], [])
     assert sorted(pinged.replies) == [NODE, "w@test"]
     assert list(by_name.replies) == [NODE]
     assert worker.is_running

@@ -19,7 +19,7 @@ import celery as c
 from celery import Celery, shared_task
 from celery.utils.threads import LocalStack  #! error celery.utils.threads
 from celery.utils.time import get_local_zone as Zone  #! error celery.utils.time.get_local_zone
-from celery.signals import task_internal_error  #! different celery.signals.task_internal_error
+from celery.signals import task_internal_error  #! note celery.signals.task_internal_error
 import celery.contrib.sphinx  #! error celery.contrib.sphinx
 app = Celery("proj", broker="mongodb://host/0",  #! different broker
              backend="riak://host/0")  #! error backend

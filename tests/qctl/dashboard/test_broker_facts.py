@@ -45,8 +45,8 @@ def test_commands_are_a_rate_between_two_looks_and_unknown_after_a_restart() -> 
         for count, at in ((1000, 0.0), (7000, 2.0), (10, 4.0))
     )
 
-    assert "commands" not in first and "commands" not in restarted
-    assert second["commands"] == "3,000/s, of all clients"
+    assert "load" not in first and "load" not in restarted
+    assert second["load"] == "3,000 commands/s"
 
 
 def test_response_times_get_percentiles_when_there_are_enough() -> None:
