@@ -99,9 +99,8 @@ def _queue(number: int, name: str) -> QueueRow:
     ready, per_s = MORE_QUEUES[name]
     oldest_s = 2.5 * ready / per_s if ready and per_s else 2_520.0 if ready else None
     out_per_s = per_s * (1.0, 1.1, 0.98)[number % 3]
-    return QueueRow(
-        name, ready, number % 4, (number * 5) % 9, per_s, out_per_s, 1 + number % 3, False, oldest_s
-    )
+    takers = sum(name in worker.queues for worker in WORKERS if worker.state == "online")
+    return QueueRow(name, ready, number % 4, (number * 5) % 9, per_s, out_per_s, takers, False, oldest_s)
 
 
 def _failure(number: int, of: tuple[str, str, str, str, int, float, float]) -> FailureRow:

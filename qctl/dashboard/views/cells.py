@@ -175,7 +175,7 @@ class CellFormatter:
         if self._takers is None:
             self._takers = {}
             for worker in self._workers:
-                for name in worker.queues if worker.state != "gone" and not worker.draining else ():
+                for name in worker.queues if worker.state == "online" else ():
                     self._takers.setdefault(name, []).append(worker.node.partition("@")[0])
         return self._takers.get(queue, [])
 
