@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from qctl.dashboard.state.event_log import EventLog
 from qctl.dashboard.state.series import SLOW, Charts, GroupHistory, Series, TypeHistory
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, WorkerRow
 from qctl.output.text import stamp
@@ -98,9 +99,8 @@ def _queue(number: int, name: str) -> QueueRow:
     ready, per_s = MORE_QUEUES[name]
     oldest_s = 2.5 * ready / per_s if ready and per_s else 2_520.0 if ready else None
     out_per_s = per_s * (1.0, 1.1, 0.98)[number % 3]
-    return QueueRow(
-        name, ready, number % 4, (number * 5) % 9, per_s, out_per_s, 1 + number % 3, False, oldest_s
-    )
+    takers = sum(name in worker.queues for worker in WORKERS if worker.state == "online")
+    return QueueRow(name, ready, number % 4, (number * 5) % 9, per_s, out_per_s, takers, False, oldest_s)
 
 
 def _failure(number: int, of: tuple[str, str, str, str, int, float, float]) -> FailureRow:
@@ -141,6 +141,45 @@ SCHEDULES = msgspec.structs.replace(
     total=len(ENTRIES),
     history={**dict.fromkeys(MORE_ENTRIES, still.SCHEDULES.history["cleanup"]), **still.SCHEDULES.history},
 )
+
+
+def earlier_events() -> list[dict[str, Any]]:
+    """The lives of tasks that ended earlier, in the queues of the others: one every 2 s, each ninth failed;
+    and the charges that failed last."""
+    made: list[dict[str, Any]] = []
+    for number in range(195):
+        name, at = tuple(MORE_TYPES)[number * 7 % 25], START + 2 * number
+        about = {"uuid": f"{number * 0x3C6EF372 % 2**32:08x}-2222-4000-8000-{number:012d}"}
+        about["hostname"] = WORKERS[5 + number % 20].node
+        sent = {"name": name, "queue": tuple(MORE_QUEUES)[number % 13], "args": f"({9_000 + number},)"}
+        sent["kwargs"] = f"{{'tenant': 'shop-{('eu', 'us')[number % 2]}', 'attempt': {number % 3}}}"
+        made += [
+            {"type": "task-received", "timestamp": at, **sent, **about},
+            {"type": "task-started", "timestamp": at + 0.05, **about},
+        ]
+        if number % 9 == 4:
+            words = "HTTPError('503 Service Unavailable')"
+            made.append({"type": "task-failed", "timestamp": at + 1.7, "exception": words, **about})
+        else:
+            done = {"runtime": MORE_TYPES[name][0], "result": f"{{'id': {7 * number}}}"}
+            made.append({"type": "task-succeeded", "timestamp": at + 0.05 + done["runtime"], **done, **about})
+    for ago in range(59, 0, -2):
+        about = {"uuid": f"{ago:08x}-0000-4000-8000-000000000000", "hostname": "pay1@fra"}
+        call = {"name": "shop.charge", "args": f"({4_712 - ago},)", "queue": "payments", "retries": 2}
+        call["kwargs"] = f"{{'amount': {1_999 + 100 * (ago // 2 % 7)}, 'currency': 'EUR'}}"
+        words = "Timeout('no answer in 30 s')"
+        made += [
+            {"type": "task-received", "timestamp": NOW - ago - 15, **call, **about},
+            {"type": "task-started", "timestamp": NOW - ago - 15, **about},
+            {
+                "type": "task-failed",
+                "timestamp": NOW - ago,
+                "exception": words,
+                "traceback": still.TRACE,
+                **about,
+            },
+        ]
+    return made
 
 
 def more_events() -> list[dict[str, Any]]:
@@ -228,5 +267,7 @@ class LargeStill(still.Still):
     def __init__(self, **changes: Any) -> None:
         rows = {"workers": WORKERS, "queues": QUEUES, "failures": FAILURES, "schedules": SCHEDULES}
         super().__init__(**{**rows, **changes})
-        self.memory.fold(more_events(), NOW)
+        self.memory = EventLog(10_000)
+        for events in (earlier_events(), still.events(), more_events()):
+            self.memory.fold(events, NOW)
         self.memory.charts = large_history().frozen()

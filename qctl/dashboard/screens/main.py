@@ -26,7 +26,7 @@ from qctl.dashboard.screens.schedule_panels import NextHour, look_of
 from qctl.dashboard.state.removed_rows import RemovedRows
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.series import Charts
-from qctl.dashboard.state.snapshot import Snapshot
+from qctl.dashboard.state.snapshot import EventRow, Snapshot
 from qctl.dashboard.themes import THEMES, Palette, textual_theme
 from qctl.dashboard.views import cells as words
 from qctl.dashboard.views import schedules
@@ -59,8 +59,8 @@ CLOCK = 10
 WIDE = 120
 #: the band's share of the height, in the order of its key; 0: shut
 BANDS = (0.3, 0.5, 0.0)
-#: lines of the header, the frame, the headings and the keys, and two that stay empty below a list
-AROUND_LIST = 6
+#: lines of the header, the frame, the headings and the keys
+AROUND_LIST = 4
 #: a lower terminal shows no band
 BAND_FROM = 20
 #: over which time the rates and shares of a list are, before the range of its trends
@@ -132,6 +132,7 @@ class MainWindow(App[int]):
             self.view.fields, self.view.id_of, self.view.cells(self.panes), self.view.empty, id="main"
         )
         self.table.mark = "*" if plain else "▪"
+        self.panes.room = self.table.room
         self.use_theme(palette or THEMES["ansi" if plain else "default-dark"])
         self.header, self.rule, self.band = Plot(id="header"), Static(id="rule"), Plot(id="band")
         #: a widget of its own: what changes each second is written without the line that it ends
@@ -253,9 +254,7 @@ class MainWindow(App[int]):
 
     def draw(self, behind: int | None = None) -> None:
         picture, width, height = self.picture, self.size.width, self.size.height
-        self.panes.now, self.panes.charts = picture.at, picture.charts
-        self.panes.seconds = self.scene.seconds
-        self.panes.store_now = picture.at + picture.schedules.ahead_s
+        self.panes.look(picture, self.scene.seconds)
         small = width < NARROW or height < LOW
         faded = bool(picture.trouble)
         header, x = Canvas(width, 1), 0
@@ -337,8 +336,10 @@ class MainWindow(App[int]):
         return f"nothing matches {shown(self.pattern)}\nEsc shows all again"
 
     def _fits(self, row: Any) -> bool:
-        text = " ".join(part.text for part in self.view.cells(self.panes)(row))
-        return self.pattern.lower() in text.lower()
+        words = [part.text for part in self.view.cells(self.panes)(row)]
+        if isinstance(row, EventRow):
+            words.append(str(row.event.get("uuid", "")))  # the column has the first cells of it
+        return self.pattern.lower() in " ".join(words).lower()
 
     @property
     def scene(self) -> Scene:

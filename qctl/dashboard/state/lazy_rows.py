@@ -6,7 +6,7 @@ In:  the table; row numbers.  Out: sequences for a VirtualTable. Rows that are n
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, overload
 
@@ -19,6 +19,8 @@ from qctl.dashboard.state.snapshot import EventRow
 FORGOTTEN = TaskSeen("", "(forgotten)")
 #: rows around the cursor that are kept while the screen is frozen
 PINNED = 200
+#: so many of the newest tasks are searched for those of one queue, name or worker
+LOOKED = 20_000
 
 
 class LazyRows(Sequence[Any]):
@@ -54,6 +56,7 @@ class TaskRows(LazyRows):
     def __init__(self, table: TaskTable, rows: Sequence[int] | None = None) -> None:
         self._table, self._rows = table, rows
         self._pinned: dict[int, TaskSeen] = {}
+        self._newest: dict[tuple[str, str, int], list[TaskSeen]] = {}
         self._numbers: list[int] = []  # chunk numbers, newest first
         self._ends: list[int] = []  # cumulated numbers of tasks
         if rows is None:
@@ -97,6 +100,31 @@ class TaskRows(LazyRows):
             return None
         position = self._ends[place] - 1 - (row & MASK)
         return position if position >= (self._ends[place - 1] if place else 0) else None
+
+    def of(self, uuid: str) -> TaskSeen | None:
+        """The task with this id, in the table if not in this list."""
+        return self._table.get(uuid)
+
+    def newest(self, column: str, word: str, most: int) -> list[TaskSeen]:
+        """The newest tasks of the table with this word in a column: names, queues or workers; they stay the
+        same while this list is shown. Only the LOOKED newest tasks are searched."""
+        found = self._newest.get((column, word, most))
+        if found is None:
+            code = getattr(self._table, column).codes.get(word)
+            rows = islice(() if code is None else self._rows_with(column, code), most)
+            found = self._newest[column, word, most] = [self._table.task(row) for row in rows]
+        return found
+
+    def _rows_with(self, column: str, code: int) -> Iterator[int]:
+        left = LOOKED
+        for number, chunk in sorted(self._table.chunks.items(), reverse=True):
+            codes = getattr(chunk, column)
+            for place in range(len(codes) - 1, -1, -1):
+                if codes[place] == code:
+                    yield number << BITS | place
+                left -= 1
+                if not left:
+                    return
 
     def pin(self, around: int) -> None:
         """Keep the tasks near a position in their current state."""

@@ -473,7 +473,10 @@ def bar(part: int | None, whole: int | None, plain: bool = False, width: int = 8
 def spark_of(
     series: Series | None, at: float, seconds: int, width: int, plain: bool = False, top: float | None = None
 ) -> str:
-    """A sparkline of `seconds` that ends with the last slot that has ended; unknown without a series."""
+    """A sparkline of `seconds` that ends with the last slot that has ended; unknown without a series. Where
+    there are fewer slots than cells, a slot has several of them."""
     step = max(-(-seconds // width // MIDDLE[0]) * MIDDLE[0], MIDDLE[0])
-    values = [None] * width if series is None else series.columns(at - MIDDLE[0], step, width)
-    return sparkline(values, plain, top)
+    count = min(-(-seconds // step), width)
+    values = [None] * count if series is None else series.columns(at - MIDDLE[0], step, count)
+    line = sparkline(values, plain, top)
+    return line if count == width else "".join(line[cell * count // width] for cell in range(width))

@@ -13,7 +13,7 @@ from qcore.events.store.table import TaskSeen
 from qctl.dashboard.state.schedules import ScheduleRow
 from qctl.dashboard.state.series import Change, quantiles
 from qctl.dashboard.state.snapshot import EventRow, FailureRow, QueueRow, WorkerRow
-from qctl.dashboard.views import pages, panels, schedules
+from qctl.dashboard.views import latest, pages, panels, schedules
 from qctl.dashboard.views.alerts import figure, outlook
 from qctl.dashboard.views.cells import rate, where
 from qctl.dashboard.views.details import sheet_of, task_facts
@@ -28,6 +28,8 @@ from qctl.output.text import age, shown_lines, stamp
 CAUSE_S = 300.0
 #: lines from which on a chart is drawn below a text
 LEAST_CHART = 6
+#: lines from which on the latest failures are listed below the facts of their group
+LEAST_LATEST = 4
 
 
 def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
@@ -58,13 +60,27 @@ def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
     return canvas
 
 
+def thirds(inner: Box, facts: int) -> tuple[Box, Box, Box | None]:
+    """The room of so many cells of facts, of a chart, and of a list of tasks, if there is room for one. They
+    stand side by side: the chart, the facts, the list."""
+    if inner.cells < facts + 2 * latest.LEAST_LIST:
+        side = min(facts + 3, inner.cells // 2)
+        chart = inner._replace(cells=inner.cells - side - 2)
+        return inner._replace(x=inner.x + inner.cells - side, cells=side), chart, None
+    chart = inner._replace(cells=(inner.cells - facts) * 2 // 5)
+    beside = inner._replace(x=chart.x + chart.cells + 1, cells=facts)
+    x = beside.x + facts + 1
+    return beside, chart, inner._replace(x=x, cells=inner.x + inner.cells - x)
+
+
 def _queue(canvas: Canvas, inner: Box, scene: Scene, row: QueueRow) -> tuple[str, str]:
     style, seen = scene.panes.style, "~" if row.seen else ""
     series = scene.charts.queues.get(row.name)
-    side = min(36, inner.cells // 2)
+    side, chart, third = thirds(inner, 36)
     if series is not None:
-        chart = Box(inner.x, inner.y, inner.cells - side - 2, inner.rows)
         panels.area(canvas, chart, scene, [("ready", "in")], {"ready": series}, "")
+    if third is not None:
+        latest.of_queue(canvas, third, scene, row.name)
     word, look = outlook(row)
     facts = [
         ("ready", figure(row.ready), ""),
@@ -82,17 +98,20 @@ def _queue(canvas: Canvas, inner: Box, scene: Scene, row: QueueRow) -> tuple[str
         ("command", f"qctl queue peek {row.name}", style("faint")),
         ("", f"qctl queue {'resume' if row.paused else 'pause'} {row.name}", style("faint")),
     ]
-    panels.facts(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
-    return row.name, f"messages ready · {scene.words} · P pauses, Z purges"
+    panels.facts(canvas, side, scene, facts)
+    last = "" if third is None else " · who takes from it, its tasks"
+    return row.name, f"messages ready · {scene.words}{last} · P pauses, Z purges"
 
 
 def _worker(canvas: Canvas, inner: Box, scene: Scene, row: WorkerRow) -> tuple[str, str]:
     style = scene.panes.style
     series = scene.charts.workers.get(row.node)
-    side = min(44, inner.cells // 2)
+    side, chart, third = thirds(inner, 34)
     if series is not None:
-        chart = Box(inner.x, inner.y, inner.cells - side - 2, inner.rows)
         panels.area(canvas, chart, scene, [("busy", "running")], {"busy": series}, "")
+    if third is not None:
+        found = latest.newest(scene.picture, "workers", row.node, third.rows)
+        latest.tasks(canvas, third, scene, found, "no task of this worker was seen lately", "WORKER")
     seen = "" if row.exact else "~"
     look = state_styles.look("draining" if row.draining else row.state)
     facts = [
@@ -107,8 +126,9 @@ def _worker(canvas: Canvas, inner: Box, scene: Scene, row: WorkerRow) -> tuple[s
         ("pid, up", f"{row.pid or '-'}, {'-' if row.uptime_s is None else age(row.uptime_s)}", ""),
         ("numbers", "from its own reply" if row.exact else "seen: from its events", style("faint")),
     ]
-    panels.facts(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
-    return row.node, f"share of slots in use · {scene.words}"
+    panels.facts(canvas, side, scene, facts)
+    last = "" if third is None else " · its newest tasks"
+    return row.node, f"share of slots in use · {scene.words}{last}"
 
 
 def _failure(canvas: Canvas, inner: Box, scene: Scene, row: FailureRow) -> tuple[str, str]:
@@ -117,7 +137,7 @@ def _failure(canvas: Canvas, inner: Box, scene: Scene, row: FailureRow) -> tuple
     message = str(getattr(sample, "exc_message", "") or getattr(sample, "exception", ""))
     args, kwargs = str(getattr(sample, "args", "")), str(getattr(sample, "kwargs", ""))
     group = scene.charts.group(row.name, row.exc_type)
-    side = min(46, inner.cells // 2)
+    side = min(58, inner.cells // 2)
     # The last frame tells where it broke, so what does not fit is left out at the top.
     lines = [line for line in shown_lines(trace).splitlines() if line.strip()] or [message or "no traceback"]
     for number, line in enumerate(lines[-inner.rows :]):
@@ -143,7 +163,12 @@ def _failure(canvas: Canvas, inner: Box, scene: Scene, row: FailureRow) -> tuple
         ("arguments", f"{args} {kwargs}".strip() or "-", ""),
         ("command", f"qctl failed retry '{' '.join(row.filter_words)}'", style("faint")),
     ]
-    panels.facts(canvas, Box(inner.x + inner.cells - side, inner.y, side, inner.rows), scene, facts)
+    beside = Box(inner.x + inner.cells - side, inner.y, side, inner.rows)
+    panels.facts(canvas, beside, scene, facts)
+    used = len(facts) + 1
+    if group is not None and group.latest and inner.rows - used >= LEAST_LATEST:
+        beside = beside._replace(y=beside.y + used - 1, rows=inner.rows - used + 1)
+        latest.members(canvas, beside, scene, [*reversed(group.latest)])
     before = cause(scene, row)
     kind = row.exc_type.rpartition(".")[2]
     if before is None:
@@ -166,19 +191,25 @@ def _task(canvas: Canvas, inner: Box, scene: Scene, row: TaskSeen) -> tuple[str,
         canvas.text(inner.x + room + 2, y, words, "", inner.cells - room - 2)
         y += 1
     facts = [(name, value, "") for name, value in task_facts(row) if name not in ("name", "state", "id")]
-    left = inner.cells // 2 if row.traceback and inner.cells >= 100 else inner.cells
-    panels.facts(canvas, Box(inner.x, y, left - 2, inner.y + inner.rows - y), scene, facts)
-    if left < inner.cells:
-        room = inner.y + inner.rows - y
+    room = inner.y + inner.rows - y
+    left = min(inner.cells // 2, 62) if inner.cells >= 100 else inner.cells
+    panels.facts(canvas, Box(inner.x, y, left - 2, room), scene, facts)
+    others = ""
+    if left < inner.cells and not row.traceback:
+        found = [one for one in latest.newest(scene.picture, "names", row.name, room) if one.uuid != row.uuid]
+        beside = Box(inner.x + left, y, inner.cells - left, room)
+        latest.tasks(canvas, beside, scene, found, f"no other {row.name or 'task'} was seen lately", "TASK")
+        others = "the newest of its name · "
+    elif left < inner.cells:
         lines = [line for line in shown_lines(row.traceback).splitlines() if line.strip()]
         for number, line in enumerate(lines[-room:]):
             look = style("failed") if number == min(len(lines), room) - 1 else style("faint")
             canvas.text(inner.x + left, y + number, line, look, inner.cells - left)
     word = state_styles.look(row.state).word
     known = scene.charts.types.get(row.name)
-    found = None if known is None else quantiles(known.run.within(scene.range_number, scene.picture.at))
-    usual = "" if found is None else f" · others run p50 {short_age(found[0])} p95 {short_age(found[1])}"
-    return f"{row.name or '?'} {row.uuid}", f"{word}{usual}"
+    times = None if known is None else quantiles(known.run.within(scene.range_number, scene.picture.at))
+    usual = "" if times is None else f" · others run p50 {short_age(times[0])} p95 {short_age(times[1])}"
+    return f"{row.name or '?'} {row.uuid}", f"{others}{word}{usual}"
 
 
 def _type(canvas: Canvas, inner: Box, scene: Scene, row: TypeRow) -> tuple[str, str]:
@@ -212,7 +243,7 @@ def _facts(canvas: Canvas, inner: Box, scene: Scene, row: Any) -> tuple[str, str
     sheet = sheet_of(row)
     if sheet is None:
         return "", ""
-    facts = [(name, value, "") for name, value in sheet.tabs[0].facts]
+    heading, facts = sheet.heading, [(name, value, "") for name, value in sheet.tabs[0].facts]
     if len(facts) == 1:
         lines = textwrap.wrap(facts[0][1], max(inner.cells, 10))[: inner.rows]
         for number, line in enumerate(lines):
@@ -220,14 +251,28 @@ def _facts(canvas: Canvas, inner: Box, scene: Scene, row: Any) -> tuple[str, str
         left = inner.rows - len(lines) - 2
         if left >= LEAST_CHART:  # what went through the broker in the meantime
             y, shown = inner.y + len(lines) + 1, ("published", "in")
+            wide = inner.cells // 2 - 1 if inner.cells >= 2 * latest.LEAST_LIST else inner.cells
             known = next((s for s in shown if scene.charts.series[s].now is not None), "in")
             words = f"{'received' if known == 'in' else known} and done per second · {scene.words}"
-            canvas.text(inner.x, y, words, scene.panes.style("faint"), inner.cells)
-            chart = Box(inner.x, y + 1, inner.cells, left)
+            canvas.text(inner.x, y, words, scene.panes.style("faint"), wide)
+            chart = Box(inner.x, y + 1, wide, left)
             names = [(known, "in"), ("done", "done")]
             panels.area(canvas, chart, scene, names, scene.charts.series, "/s")
+            if wide < inner.cells:
+                x = inner.x + inner.cells - wide
+                canvas.text(x, y, "messages ready, all queues", scene.panes.style("faint"), wide)
+                chart = chart._replace(x=x)
+                panels.area(canvas, chart, scene, [("ready", "in")], scene.charts.series, "")
     else:
-        panels.facts(canvas, inner, scene, facts)
-    return sheet.heading, time.strftime("%H:%M:%S", time.localtime(row.event["timestamp"])) if isinstance(
+        uuid = str(row.event.get("uuid") or "") if isinstance(row, EventRow) else ""
+        task, left = latest.task_of(scene.picture, uuid) if uuid else None, inner.cells
+        if task is not None and inner.cells >= 2 * latest.LEAST_LIST:
+            left = min(52, inner.cells // 2)
+            beside = Box(inner.x + left, inner.y, inner.cells - left, inner.rows)
+            of_task = [(name, value, "") for name, value in task_facts(task) if name != "id"]
+            panels.facts(canvas, beside, scene, of_task[: inner.rows])
+            heading = f"{sheet.heading} · its task: {state_styles.look(task.state).word}"
+        panels.facts(canvas, inner._replace(cells=left - 2), scene, facts)
+    return heading, time.strftime("%H:%M:%S", time.localtime(row.event["timestamp"])) if isinstance(
         row, EventRow
     ) else ""

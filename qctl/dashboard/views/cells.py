@@ -6,8 +6,8 @@ In:  a Snapshot or one row of it.  Out: text with styles.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from math import inf
+from collections.abc import Callable, Mapping, Sequence
+from math import inf, isfinite
 from typing import Any, NamedTuple
 
 from qcore.events.store.table import TaskSeen
@@ -19,17 +19,19 @@ from qctl.dashboard.views.alerts import figure, outlook
 from qctl.dashboard.widgets.virtual_table import Field, Part
 from qctl.output import state_styles
 from qctl.output.secrets import hide
-from qctl.output.text import age, cut_middle
+from qctl.output.text import age, cut, cut_middle, shown
 from qctl.output.text import width as cells
 
+#: the heading of the arguments of a task with what came of it
+CALL = "ARGUMENTS, RESULT"
 #: cells of a history in a row
 TREND = 15
 WORKER_FIELDS = (
-    Field("WORKER", 14, 0, grows=True, middle=True, order="node"),
+    Field("WORKER", 14, 0, grows=True, middle=True, order="node", most=24),
     Field("STATE", 8, 0, order="state"),
     Field("RUN", 7, 0, right=True, order="running"),
     Field("SLOTS", 8, 9),
-    Field("TREND", TREND, 1),
+    Field("TREND", TREND, 1, grows=True),
     Field("DONE", 8, 0, right=True, order="done"),
     Field("RATE", 6, 7, right=True, order="per_s"),
     Field("~FAILED", 7, 8, right=True, order="failed"),
@@ -40,41 +42,41 @@ WORKER_FIELDS = (
     Field("UPTIME", 6, 11, right=True, order="uptime_s"),
     Field("CLOCK", 6, 12, right=True, order="skew_s"),
     Field("LOST", 5, 6, right=True, order="missed"),
-    Field("QUEUES", 12, 2, grows=True, order="queues"),
+    Field("QUEUES", 12, 2, grows=True, order="queues", most=40),
     Field("SOFTWARE", 16, 5, order="software"),
 )
 
 TASK_FIELDS = (
     Field("STATE", 10, 0, order="state"),
-    Field("NAME", 16, 0, grows=True, order="name"),
+    Field("NAME", 16, 0, grows=True, order="name", most=22),
     Field("ID", 8, 0, order="id"),
+    Field("SINCE", 8, 4),
+    Field("WAITED", 6, 6, right=True, wide_from=130),
     Field("WORKER", 12, 2, middle=True, order="worker"),
-    Field("TIME", 7, 0, right=True, order="time"),
-    Field("TRY", 3, 4, right=True, order="try"),
+    Field("TIME", 6, 0, right=True, order="time"),
+    Field("TRY", 3, 7, right=True, order="try"),
     Field("QUEUE", 10, 5, order="queue"),
-    Field("ARGUMENTS", 12, 1, grows=True, order="arguments"),
-    Field("RESULT", 14, 3, grows=True),
+    Field(CALL, 18, 1, grows=True, order="arguments"),
 )
 
 QUEUE_FIELDS = (
-    Field("QUEUE", 14, 0, grows=True, order="name"),
+    Field("QUEUE", 14, 0, grows=True, order="name", most=40),
     Field("READY", 8, 0, right=True, order="ready"),
-    Field("TREND", TREND, 1),
+    Field("TREND", 12, 1, grows=True),
     Field("IN FLIGHT", 9, 0, right=True, order="in_flight"),
-    Field("DELAYED", 8, 5, right=True, order="delayed"),
-    Field("OLDEST", 7, 3, right=True, order="oldest_s"),
+    Field("DELAYED", 7, 5, right=True, order="delayed"),
+    Field("OLDEST", 6, 3, right=True, order="oldest_s"),
     Field("IN/S", 7, 5, right=True, order="in_per_s"),
     Field("OUT/S", 7, 2, right=True, order="out_per_s"),
-    Field("EMPTY IN", 8, 2, right=True),
-    Field("WORKERS", 7, 4, right=True, order="consumers"),
-    Field("PAUSED", 8, 0, order="paused"),
+    Field("EMPTY IN", 8, 0, right=True, order="paused"),
+    Field("WORKERS", 7, 4, grows=True, order="consumers", most=40),
 )
 
 FAILURE_FIELDS = (
     Field("COUNT", 6, 0, right=True, order="count"),
-    Field("TREND", TREND, 1),
-    Field("TASK", 16, 0, grows=True, order="name"),
-    Field("EXCEPTION", 16, 0, grows=True, order="exc_type"),
+    Field("TREND", TREND, 1, grows=True),
+    Field("TASK", 16, 0, grows=True, order="name", most=32),
+    Field("EXCEPTION", 16, 0, grows=True, order="exc_type", most=28),
     Field("LAST", 7, 0, right=True, order="last_at"),
     Field("FIRST", 7, 3, right=True, order="first_at"),
     Field("QUEUE", 10, 3, order="queue"),
@@ -83,8 +85,8 @@ FAILURE_FIELDS = (
 )
 
 TYPE_FIELDS = (
-    Field("TASK", 16, 0, grows=True, order="name"),
-    Field("TREND", TREND, 1),
+    Field("TASK", 16, 0, grows=True, order="name", most=32),
+    Field("TREND", TREND, 1, grows=True),
     Field("DONE/S", 7, 0, right=True, order="per_s"),
     Field("FAIL", 5, 0, right=True, order="fail_share"),
     Field("WAIT P95", 8, 3, right=True, order="wait"),
@@ -98,11 +100,15 @@ EVENT_FIELDS = (
     Field("TIME", 12, 0),
     Field("TYPE", 16, 0),
     Field("WORKER", 14, 1, middle=True),
-    Field("TASK", 12, 0, grows=True),
+    Field("ID", 8, 0),
+    Field("TASK", 12, 0, grows=True, most=24),
     Field("WHAT", 14, 2, grows=True),
 )
 
 FACT_FIELDS = (Field("FACT", 22, 0), Field("VALUE", 30, 0, grows=True))
+
+#: what an event tells besides its task, in this order
+EVENT_WHAT = ("args", "kwargs", "result", "exception", "runtime", "queue")
 
 NO_TYPES = "no task has ended since the dashboard was opened\nworkers send task events when started with -E"
 NO_QUEUES = "the broker knows of no queue yet\nsend a task: qctl call NAME"
@@ -116,6 +122,8 @@ NO_TASKS = (
 )
 
 
+#: cells from which a column names the workers that it counts
+LEAST_NAME = 12
 #: cells kept for the broker's address before rates are shown next to it
 LEAST_ADDRESS = 20
 
@@ -149,6 +157,27 @@ class CellFormatter:
         self.now = self.store_now = time.time()
         self.charts: Charts | None = None
         self.seconds = RANGES[0].seconds  # that histories show
+        #: the width of each column of the list, by its name
+        self.room: Mapping[str, int] = {}
+        self._workers: Sequence[WorkerRow] = ()
+        self._task_of: Callable[[str], TaskSeen | None] = _none
+        self._takers: dict[str, list[str]] | None = None
+
+    def look(self, picture: Snapshot, seconds: int) -> None:
+        """Draw rows of this picture from now on, and histories of so many seconds."""
+        self.now, self.charts, self.seconds = picture.at, picture.charts, seconds
+        self.store_now = picture.at + picture.schedules.ahead_s
+        self._workers, self._takers = picture.workers, None
+        self._task_of = getattr(picture.tasks, "of", _none)
+
+    def takers(self, queue: str) -> list[str]:
+        """The names of the workers that take from a queue, without their hosts."""
+        if self._takers is None:
+            self._takers = {}
+            for worker in self._workers:
+                for name in worker.queues if worker.state == "online" else ():
+                    self._takers.setdefault(name, []).append(worker.node.partition("@")[0])
+        return self._takers.get(queue, [])
 
     def style(self, word: str) -> str:
         """The style for a state's word, or for 'failed' and the like to mark what needs attention."""
@@ -186,20 +215,30 @@ class CellFormatter:
         ]
 
     def task(self, row: TaskSeen) -> list[Part]:
+        is_bad = bool(row.exception) and row.state == "FAILURE"
         return [
             self.state(row.state),
             Part(row.name or "?"),
             Part(row.uuid[:8]),
+            Part(since(row)),
+            Part(_waited(row)),
             Part(row.worker or "-"),
             Part(_took(row, self.now)),
             Part(str(row.retries) if row.retries else ""),
             Part(row.queue or "-"),
-            Part(arguments(row)),
-            Part(
-                row.exception or row.result,
-                self.style("failed") if row.exception and row.state == "FAILURE" else "",
-            ),
+            Part(self.call(row, self.room.get(CALL, 40)), self.style("failed") if is_bad else ""),
         ]
+
+    def call(self, row: TaskSeen, room: int) -> str:
+        """The arguments of a task and its result or error in so many cells; what is too long of both gets
+        half of them."""
+        given, ended = shown(arguments(row)), shown(row.exception or row.result)
+        if not ended:
+            return given
+        arrow = " -> " if self.plain else " → "
+        left = max(room - cells(given) - len(arrow), (room - len(arrow)) // 2)
+        ended = cut(ended, left)
+        return f"{cut(given, room - len(arrow) - cells(ended))}{arrow}{ended}"
 
     def queue(self, row: QueueRow) -> list[Part]:
         (word, look), seen = outlook(row), "~" if row.seen else ""
@@ -213,10 +252,15 @@ class CellFormatter:
             Part("-" if row.oldest_s is None else age(row.oldest_s)),
             Part(rate(row.in_per_s, seen)),
             Part(rate(row.out_per_s, seen)),
-            Part("-" if word == "paused" else word, self.style(look)),
-            Part(figure(row.consumers), alarm),
-            self.paused(row.paused),
+            self.paused(True) if row.paused else Part(word, self.style(look)),
+            Part(self._consumers(row), alarm),
         ]
+
+    def _consumers(self, row: QueueRow) -> str:
+        """How many workers take from the queue, and which."""
+        number = figure(row.consumers)
+        names = self.takers(row.name) if row.consumers and self.room.get("WORKERS", 0) >= LEAST_NAME else []
+        return f"{number} {', '.join(names)}".strip()
 
     def paused(self, paused: bool) -> Part:
         if not paused:
@@ -234,7 +278,8 @@ class CellFormatter:
 
     def trend(self, series: Series | None, word: str, top: float | None = None) -> Part:
         """The history of a row; dots where it is unknown."""
-        text = spark_of(series, self.now, self.seconds, TREND, self.plain, top)
+        cells = self.room.get("TREND", TREND)
+        text = spark_of(series, self.now, self.seconds, cells, self.plain, top)
         return Part(text, self.thin(word) if series is not None else self.style("faint"))
 
     def failure(self, row: FailureRow) -> list[Part]:
@@ -254,14 +299,17 @@ class CellFormatter:
     def event(self, row: EventRow) -> list[Part]:
         event = row.event
         kind = str(event["type"])
-        rest = {
-            k: v for k, v in event.items() if k in ("name", "args", "result", "exception", "runtime", "queue")
-        }
+        uuid = str(event.get("uuid") or "")
+        task = self._task_of(uuid) if uuid and not event.get("name") else None
+        rest = {k: v for k, v in event.items() if k in EVENT_WHAT}
+        if not rest and task is not None:  # what the task's other events said
+            rest = {"queue": task.queue or None, "args": task.args or None, "kwargs": task.kwargs or None}
         return [
             Part(_clock(event["timestamp"])),
             Part(kind, self.style("failed") if kind == "task-failed" else ""),
             Part(str(event["hostname"])),
-            Part(str(event.get("uuid") or "")),
+            Part(uuid[:8]),
+            Part(str(event.get("name") or (task.name if task is not None else ""))),
             Part(" ".join(f"{k}={hide(v, k)}" for k, v in rest.items() if v is not None)),
         ]
 
@@ -363,6 +411,10 @@ class CellFormatter:
         return f"{line * 2} {text} {line * width}"[:width]
 
 
+def _none(uuid: str) -> None:
+    """No task is known."""
+
+
 def rate(value: float | None, mark: str = "") -> str:
     """A number per second; small ones have a decimal."""
     if value is None:
@@ -406,17 +458,32 @@ def _clock(epoch_s: float) -> str:
     return f"{time.strftime('%H:%M:%S', time.localtime(epoch_s))}.{int(epoch_s % 1 * 1000):03d}"
 
 
+def _took_ms(seconds: float) -> str:
+    return "<1ms" if seconds < 0.001 else f"{seconds * 1000:.0f}ms"
+
+
 def _took(row: TaskSeen, now: float) -> str:
-    if row.runtime is not None and row.is_ready:
-        if row.runtime < 0.001:
-            return "<1ms"
-        return f"{row.runtime * 1000:.0f}ms" if row.runtime < 1 else age(row.runtime)
+    if row.runtime is not None and isfinite(row.runtime) and row.is_ready:
+        return _took_ms(row.runtime) if row.runtime < 1 else age(row.runtime)
     began = row.started or row.received
     if began is not None and not row.is_ready and row.state in ("STARTED", "RECEIVED"):
         return age(now - began)
     if row.ended is not None and row.started is not None:
         return age(row.ended - row.started)
     return "-"
+
+
+def since(row: TaskSeen) -> str:
+    """When it began, else when it was received or sent: local time."""
+    at = row.started or row.received or row.sent
+    return "-" if at is None else time.strftime("%H:%M:%S", time.localtime(at))
+
+
+def _waited(row: TaskSeen) -> str:
+    """From the time it was sent until it began."""
+    if row.sent is None or row.started is None:
+        return "-"
+    return age(row.started - row.sent) if row.started - row.sent >= 1 else _took_ms(row.started - row.sent)
 
 
 def arguments(row: TaskSeen) -> str:

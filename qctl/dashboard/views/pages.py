@@ -8,7 +8,6 @@ goes to its charts. Before this: screens/details.py.
 from __future__ import annotations
 
 import textwrap
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from qctl.dashboard.state.latency import EDGES_S, row_of, rows_of
 from qctl.dashboard.state.rings import Series
 from qctl.dashboard.state.series import quantiles
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, WorkerRow
-from qctl.dashboard.views import panels
+from qctl.dashboard.views import latest, panels
 from qctl.dashboard.views.details import Facts, queue_sheet, sheet_of, task_facts
 from qctl.dashboard.views.panels import Box, Scene, short_age
 from qctl.dashboard.widgets.canvas import Canvas, Span
@@ -32,6 +31,8 @@ from qctl.output.text import cut, shown, shown_lines, width
 LEAST, MOST = 58, 3
 #: lines of a text; longer ones are cut at the top, where a traceback says least
 LONGEST = 2_000
+#: so many other tasks of its name are listed on the page of a task
+NEWEST = 30
 #: lines of a chart that has no more room
 CHART = 10
 #: facts of a task by panel; what is not named here is in the first one
@@ -245,11 +246,16 @@ def _task(scene: Scene, row: TaskSeen) -> list[Block]:
     found = quantiles(counts)
     if found is not None:
         words = zip(("p50", "p95", "p99"), map(short_age, found), strict=True)
+        tall = 2 * max(sum(map(bool, rows_of(counts))), 2)
         usual = f"{' '.join(f'{name} {value}' for name, value in words)} · {scene.words}"
-        blocks.append(Block(f"Run times of {cut(row.name, 20)}", usual, chart=_run_times(scene, row, counts)))
+        chart = _run_times(scene, row, counts)
+        blocks.append(Block(f"Run times of {cut(row.name, 20)}", usual, chart=chart, chart_lines=tall))
     lines = {"done": known.done, "failed": known.failed_per_s}
     chart = _area(scene, [("done", "done"), ("failed", "failed")], lines, "/s")
     name = cut(row.name, 24)
+    others = [one for one in latest.newest(scene.picture, "names", row.name, NEWEST) if one.uuid != row.uuid]
+    newest = partial(latest.tasks, scene=scene, rows=others, nothing="no other was seen lately", alike="TASK")
+    blocks.append(Block(f"Newest {name}", "its last calls", chart=newest, chart_lines=CHART))
     blocks.append(Block(f"{name}, done and failed", f"per second · {scene.words}", chart=chart))
     chart = _area(scene, [("busy", "running")], {"busy": known.busy}, "")
     return [*blocks, Block(f"Slots that {name} keeps busy", scene.words, chart=chart)]
@@ -294,18 +300,9 @@ def _failure(scene: Scene, row: FailureRow) -> list[Block]:
         where = partial(bars, scene=scene, rows=nodes, word="failed")
         blocks.append(Block("Where", since, chart=where, chart_lines=max(len(nodes), 1) * tall))
         if group.latest:
-            latest = partial(_latest, scene=scene, rows=[*reversed(group.latest)])
-            blocks.append(Block("Latest", since, chart=latest))
+            newest = partial(latest.members, scene=scene, rows=[*reversed(group.latest)])
+            blocks.append(Block("Latest", since, chart=newest))
     return blocks
-
-
-def _latest(canvas: Canvas, box: Box, scene: Scene, rows: Sequence[tuple[float, str, str]]) -> None:
-    """When and where tasks failed, and their ids: as many as there is room for."""
-    wide = max(width(shown(node)) for _, node, _ in rows)
-    for y, (at, node, task_id) in enumerate(rows[: box.rows], box.y):
-        x = canvas.text(box.x, y, time.strftime("%H:%M:%S  ", time.localtime(at)), scene.panes.style("faint"))
-        canvas.text(x, y, node)
-        canvas.text(x + wide + 2, y, task_id, "", box.x + box.cells - x - wide - 2)
 
 
 def _area(scene: Scene, names: Sequence[tuple[str, str]], lines: dict[str, Series], unit: str) -> Draw:

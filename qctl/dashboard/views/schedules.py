@@ -23,8 +23,8 @@ from qctl.output.text import age, count, cut, pad, shown
 from qctl.output.writer import to_json
 
 FIELDS = (
-    Field("NAME", 13, 0, grows=True, order="name"),
-    Field("SCHEDULE", 22, 0, grows=True, order="schedule"),
+    Field("NAME", 13, 0, grows=True, order="name", most=24),
+    Field("SCHEDULE", 20, 0, grows=True, order="schedule", most=40),
     Field("STATUS", 8, 0, order="status"),
     Field("NEXT IN", 7, 0, right=True, order="next_at"),
     Field("LAST", 7, 1, right=True, order="last_at"),
@@ -33,7 +33,7 @@ FIELDS = (
     Field("MISSED", 6, 0, right=True, order="missed"),
     Field("OVERLAP", 7, 5, right=True, order="overlapped"),
     Field("RESULT", 10, 3),
-    Field("TASK", 20, 6, grows=True, order="task"),
+    Field("TASK", 12, 6, grows=True, order="task"),
 )
 NOT_READ = "the schedule has not been read yet"
 EMPTY = (
@@ -45,8 +45,18 @@ EMPTY = (
 LATE_S = 5.0
 #: cells of the names beside the time line
 NAMES = 16
+#: the list of what is due beside the time line, from a width on in which there is room for it
+DUE = (
+    Field("DUE IN", 6, 0, right=True),
+    Field("AT", 8, 0),
+    Field("ENTRY", 12, 0, grows=True, most=20),
+    Field("CALL", 14, 0, grows=True),
+)
+DUE_CELLS, DUE_FROM = 52, 116
 #: cells from which the selected entry has its history beside it
 SIDE_BY_SIDE = 100
+#: cells of the facts beside the history, at most
+FACTS = 60
 #: seconds between two marks of the axis
 QUARTER_S = 900.0
 NOT_COMPUTED = {
@@ -145,7 +155,8 @@ def _result(panes: CellFormatter, row: ScheduleRow) -> Part:
 
 def columns_of(width: int) -> int:
     """The columns of the time line in a terminal of this width."""
-    return max(12, width - 4 - NAMES)
+    beside = DUE_CELLS + 2 if width >= DUE_FROM else 0
+    return max(12, width - 4 - NAMES - beside)
 
 
 def hour(scene: Scene, rows: Sequence[ScheduleRow], selected: str, cells: int) -> Canvas:
@@ -180,8 +191,24 @@ def hour(scene: Scene, rows: Sequence[ScheduleRow], selected: str, cells: int) -
             canvas.put(x + column, y, mark, style)
         if not marked and row.status in NOT_COMPUTED:
             canvas.text(x + 1, y, NOT_COMPUTED[row.status], faint, columns - 1)
+    if cells >= DUE_FROM:
+        _due(canvas, Box(x + columns + 2, 1, DUE_CELLS, len(rows) + 1), scene, rows)
     canvas.title(0, 0, cells, "Next hour", _first_due(scene, rows), "bold", faint)
     return canvas
+
+
+def _due(canvas: Canvas, box: Box, scene: Scene, rows: Sequence[ScheduleRow]) -> None:
+    """The next instant of each entry that is shown, in the order of time, and what it calls."""
+    now, lines = scene.panes.store_now, []
+    known = [row for row in rows if row.upcoming and row.status != schedules.PAUSED]
+    for row in sorted(known, key=lambda row: row.upcoming[0]):
+        at = row.upcoming[0]
+        left = age(at - now) if at > now else "now"
+        clock = time.strftime("%H:%M:%S", time.localtime(at))
+        lines.append(
+            [Part(left), Part(clock, scene.panes.style("faint")), Part(row.name), Part(_called(row))]
+        )
+    panels.table(canvas, box, scene, DUE, lines)
 
 
 def _first_due(scene: Scene, rows: Sequence[ScheduleRow]) -> str:
@@ -223,7 +250,7 @@ def entry(canvas: Canvas, inner: Box, scene: Scene, row: ScheduleRow) -> tuple[s
     when = "  ".join(filter(None, (item["schedule"], zone)))
     policies = [("not published", item["problem"])] if item["problem"] else _policies(row)
     if wide:
-        left = inner.cells * 11 // 20
+        left = min(inner.cells * 11 // 20, FACTS)
         rows = [("schedule", when), ("task", _called(row)), ("queue", str(item["queue"] or "-"))]
         counts = f"{item['runs']:,} sent · {item['missed']:,} missed · {item['overlapped']:,} overlapped"
         rows += [*policies, ("decisions", counts)]

@@ -46,6 +46,8 @@ class Field(NamedTuple):
     grows: bool = False  # gets the remaining width
     middle: bool = False  # long text is cut in the middle
     order: str = ""  # the attribute that rows are sorted by; empty: not sortable
+    most: int = 0  # a growing column is not wider, because no value is; 0: without limit
+    wide_from: int = 0  # it is shown only in tables of so many cells
 
 
 class Order(NamedTuple):
@@ -57,7 +59,7 @@ class Order(NamedTuple):
 
 def widths_of(fields: Sequence[Field], room: int) -> list[int]:
     """The width of each column, 0 for those left out."""
-    wide = [f.width for f in fields]
+    wide = [f.width if room >= f.wide_from else 0 for f in fields]
 
     def total() -> int:
         return sum(wide) + GAP * (sum(w > 0 for w in wide) - 1)
@@ -68,8 +70,14 @@ def widths_of(fields: Sequence[Field], room: int) -> list[int]:
         wide[number] = 0
     growing = [n for n, f in enumerate(fields) if f.grows and wide[n]]
     spare = room - total()
-    for turn, number in enumerate(growing):
-        wide[number] += max(0, spare // len(growing) + (turn < spare % len(growing)))
+    while growing and spare > 0:
+        for turn, number in enumerate(growing):
+            limit = (fields[number].most or room) - wide[number]
+            share = spare // (len(growing) - turn) + (spare % (len(growing) - turn) > 0)
+            share = max(min(share, limit), 0)
+            wide[number] += share
+            spare -= share
+        growing = [n for n in growing if wide[n] < (fields[n].most or room)]
     return wide
 
 
@@ -113,6 +121,8 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
     ) -> None:
         super().__init__(**attributes)
         self.fields, self.key, self.cells, self.empty = tuple(fields), key, cells, empty
+        #: the width of each column that is shown, by its name, for cells that depend on it
+        self.room: dict[str, int] = {}
         self.items: Sequence[T] = ()
         self.cursor = 0
         self.follows = True
@@ -204,6 +214,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
             self.repaint_picture(everything)
             return
         fresh: dict[int, tuple[Any, ...]] = {}
+        self.widths(self._room)
         for y in range(1, self.size.height):
             index = y - 1 + self.scroll_offset.y
             if index < len(self.items):
@@ -359,7 +370,10 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
 
     def widths(self, room: int) -> list[int]:
         """The width of each visible column, 0 for those left out."""
-        return widths_of(self.columns, room - self._gutter)
+        found = widths_of(self.columns, room - self._gutter)
+        self.room.clear()
+        self.room.update((f.name, width) for f, width in zip(self.columns, found, strict=True) if width)
+        return found
 
     def render_line(self, y: int) -> Strip:
         left, room = self.scroll_offset.x, self.scrollable_size.width
@@ -404,9 +418,9 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
             line += Style(strike=True)
         if used:
             segments.append(Segment(pad(sign, used), line + Style(bold=True, strike=False)))
-        first = True
+        first, widths = True, self.widths(room)
         cells = [c for f, c in zip(self.fields, self.cells(item), strict=True) if f.name not in self.hidden]
-        for field, width, part in zip(self.columns, self.widths(room), cells, strict=True):
+        for field, width, part in zip(self.columns, widths, cells, strict=True):
             if not width:
                 continue
             if not first:

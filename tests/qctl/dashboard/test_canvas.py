@@ -132,9 +132,9 @@ def test_a_frame_has_its_title_and_its_summary_in_the_edge() -> None:
 
 
 def test_tops_are_round_and_numbers_short() -> None:
-    assert [nice_top([v]) for v in (0.2, 1, 7, 11, 420, 6_500)] == [1, 1, 8, 15, 500, 8_000]
+    assert [nice_top([v]) for v in (0.2, 1, 7, 11, 420, 6_500)] == [1, 1, 7, 12, 500, 7_000]
     assert nice_top([None], 5) == 5
-    assert [nice_top([v], 0.01) for v in (0, 0.003, 0.07, 0.55, 3)] == pytest.approx([1, 0.01, 0.08, 0.6, 3])
+    assert [nice_top([v], 0.01) for v in (0, 0.003, 0.07, 0.55, 3)] == pytest.approx([1, 0.01, 0.07, 0.6, 3])
     assert [number(v) for v in (0, 0.5, 600, 1_200, 2_500_000)] == ["0", "0.5", "600", "1.2k", "2.5M"]
 
 

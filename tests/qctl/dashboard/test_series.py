@@ -12,9 +12,12 @@ import pytest
 from qcore.base.histogram import FINE_BUCKETS
 from qctl.dashboard.state.latency import Durations, HeatMap, add_up, percentile
 from qctl.dashboard.state.rings import RANGES, Ring, Series, step_for
-from qctl.dashboard.state.series import Charts, bar, quantiles, spark_of, sparkline
+from qctl.dashboard.state.series import SLOW, Charts, bar, quantiles, spark_of, sparkline
 from qctl.dashboard.state.snapshot import QueueRow, Snapshot, WorkerRow
+from qctl.dashboard.views.latest import newest, task_of
 from qctl.dashboard.views.overview import Overview
+from qctl.dashboard.widgets.virtual_table import Field, widths_of
+from tests.support.large_still import LargeStill
 
 START = 1_700_000_000 // 21_600 * 21_600
 
@@ -283,3 +286,29 @@ def test_task_types_are_counted_again_when_a_recording_is_read_up_to_its_moment(
     assert [row.few for row in overview.types(early, 0)] == [1], "they are counted each 5 s"
     late = Snapshot(at=START, charts=charts, events_per_s=1.0)
     assert [row.few for row in overview.types(late, 0)] == [2]
+
+
+def test_a_sparkline_wider_than_its_slots_shows_no_more_than_the_range() -> None:
+    series = Series(SLOW)
+    series.fill(dict.fromkeys(range(60), 1.0), 15)
+
+    assert len(spark_of(series, 60 * 15 + 14.0, 900, 46)) == 46
+    assert "·" not in spark_of(series, 60 * 15 + 14.0, 900, 46)
+
+
+def test_the_newest_tasks_of_a_queue_are_found() -> None:
+    picture = LargeStill().take()
+
+    found = newest(picture, "queues", "nightly", 3)
+    assert [task.queue for task in found] == ["nightly"] * 3
+    starts = [task.started or 0.0 for task in found]
+    assert starts == sorted(starts, reverse=True)
+    assert newest(picture, "queues", "no such queue", 3) == []
+    assert task_of(picture, found[0].uuid) == found[0]
+
+
+def test_columns_grow_up_to_their_limit() -> None:
+    fields = (Field("A", 4, grows=True, most=6), Field("B", 4, grows=True), Field("C", 4, wide_from=30))
+
+    assert widths_of(fields, 21) == [6, 14, 0]
+    assert widths_of(fields, 30) == [6, 18, 4]

@@ -1,0 +1,149 @@
+"""Lists of the newest tasks of a queue, a name or a worker, in panels of the screens.
+
+In:  a Scene, what the tasks have in common.  Out: lines of a Canvas. Before this: band.py and pages.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from qcore.events.store.table import TaskSeen
+from qctl.dashboard.state.lazy_rows import TaskRows
+from qctl.dashboard.state.series import quantiles, spark_of
+from qctl.dashboard.state.snapshot import Snapshot, WorkerRow
+from qctl.dashboard.views import panels
+from qctl.dashboard.views.cells import CALL, TASK_FIELDS, WORKER_FIELDS, arguments
+from qctl.dashboard.views.panels import Box, Scene, short_age
+from qctl.dashboard.widgets.canvas import Canvas
+from qctl.dashboard.widgets.virtual_table import Field, Part, widths_of
+
+#: cells from which a list of tasks is drawn beside a chart
+LEAST_LIST = 40
+FIELDS = (
+    Field("SINCE", 8, 1),
+    Field("TASK", 12, 0, grows=True, most=24),
+    Field("STATE", 10, 0),
+    Field("TIME", 6, 2, right=True),
+    Field("WORKER", 10, 5, middle=True, grows=True, most=16),
+    Field(CALL, 14, 3, grows=True),
+)
+
+
+WORKERS = (
+    Field("WORKER", 10, 0, grows=True, middle=True, most=24),
+    Field("STATE", 8, 2),
+    Field("RUN", 7, 0, right=True),
+    Field("BUSY", 10, 1),
+    Field("RATE", 6, 3, right=True),
+    Field("HELD", 5, 4, right=True),
+    Field("LOAD", 5, 5, right=True),
+    Field("MEMORY", 6, 6, right=True),
+)
+TYPES = (
+    Field("TASK", 12, 0, grows=True, most=32),
+    Field("SEEN", 5, 2, right=True),
+    Field("FAILED", 6, 3, right=True),
+    Field("RUN P50", 7, 1, right=True),
+    Field("P95", 6, 0, right=True),
+    Field("BUSY", 8, 4, grows=True),
+)
+MEMBERS = (
+    Field("FAILED", 8, 0),
+    Field("WORKER", 10, 2, middle=True),
+    Field("ID", 8, 0),
+    Field("TRY", 3, 3, right=True),
+    Field("ARGUMENTS", 12, 1, grows=True),
+)
+#: lines of the workers and of the task names of a queue, headings included
+MOST_LINES = 5
+#: so many of the newest tasks of a queue are counted by their names
+MOST_SEEN = 200
+
+
+def newest(picture: Snapshot, column: str, word: str, most: int) -> list[TaskSeen]:
+    """The newest tasks whose column (names, queues, workers) has this word."""
+    rows = picture.tasks
+    return rows.newest(column, word, most) if isinstance(rows, TaskRows) else []
+
+
+def task_of(picture: Snapshot, uuid: str) -> TaskSeen | None:
+    """A task that is remembered."""
+    rows = picture.tasks
+    return rows.of(uuid) if isinstance(rows, TaskRows) else None
+
+
+def of_queue(canvas: Canvas, box: Box, scene: Scene, name: str) -> None:
+    """Who takes from a queue, which tasks go through it, and the newest of them, below each other."""
+    panes, y = scene.panes, box.y
+    workers = [w for w in scene.picture.workers if name in w.queues and w.state != "gone"][: MOST_LINES - 1]
+    if workers:
+        lines = [worker_cells(scene, worker) for worker in workers]
+        panels.table(canvas, box._replace(y=y), scene, WORKERS, lines)
+        y += len(lines) + 1
+    found = newest(scene.picture, "queues", name, MOST_SEEN)
+    names = Counter(task.name for task in found)
+    lines = []
+    for task, count in names.most_common(MOST_LINES - 1):
+        known = scene.charts.types.get(task)
+        times = None if known is None else quantiles(known.run.within(scene.range_number, scene.picture.at))
+        failed = sum(one.name == task and one.state == "FAILURE" for one in found)
+        busy = spark_of(known.busy if known else None, panes.now, scene.seconds, box.cells // 4, panes.plain)
+        lines.append(
+            [
+                Part(task or "?"),
+                Part(f"{count:,}"),
+                Part(f"{failed:,}", panes.style("failed") if failed else ""),
+                *(Part(short_age(times[n] if times else None)) for n in (0, 1)),
+                Part(busy, panes.thin("running")),
+            ]
+        )
+    if lines:
+        left = box.y + box.rows - y
+        panels.table(canvas, box._replace(y=y, rows=left), scene, TYPES, lines)
+        y += len(lines) + 1
+    left = box.y + box.rows - y
+    if left > 1:
+        tasks(canvas, box._replace(y=y, rows=left), scene, found, "no task of this queue was seen lately")
+
+
+def worker_cells(scene: Scene, row: WorkerRow) -> list[Part]:
+    """A worker, for WORKERS."""
+    panes = scene.panes
+    busy = spark_of(scene.charts.workers.get(row.node), panes.now, scene.seconds, 10, panes.plain, 1.0)
+    of = dict(zip((field.name for field in WORKER_FIELDS), panes.worker(row), strict=True))
+    of["BUSY"] = Part(busy, panes.thin("running"))
+    return [of[field.name] for field in WORKERS]
+
+
+def members(canvas: Canvas, box: Box, scene: Scene, rows: Sequence[tuple[float, str, str]]) -> None:
+    """When and where tasks of a group failed, their ids, and with which arguments if that is known."""
+    lines = []
+    for at, node, uuid in rows[: box.rows - 1]:
+        task = task_of(scene.picture, uuid)
+        tries = "-" if task is None else str(task.retries + 1)
+        call = "-" if task is None else arguments(task)
+        when = time.strftime("%H:%M:%S", time.localtime(at))
+        lines.append([Part(when), Part(node), Part(uuid[:8]), Part(tries), Part(call)])
+    panels.table(canvas, box, scene, MEMBERS, lines)
+
+
+def tasks(
+    canvas: Canvas, box: Box, scene: Scene, rows: Sequence[TaskSeen], nothing: str, alike: str = ""
+) -> None:
+    """A table of tasks; nothing: what it says if there is none; alike: the column that is left out because
+    they have it in common."""
+    if not rows:
+        canvas.text(box.x, box.y, nothing, scene.panes.style("faint"), box.cells)
+        return
+    of = {field.name: number for number, field in enumerate(TASK_FIELDS)}
+    fields = [field for field in FIELDS if field.name != alike]
+    room = widths_of(fields, box.cells)[-1]
+    lines = []
+    for row in rows[: box.rows - 1]:
+        cells = scene.panes.task(row)
+        call = Part(scene.panes.call(row, room), cells[of[CALL]].style)
+        names = ["NAME" if field.name == "TASK" else field.name for field in fields[:-1]]
+        lines.append([*(cells[of[name]] for name in names), call])
+    panels.table(canvas, box, scene, fields, lines)
