@@ -402,12 +402,19 @@ def check_twin(lists: Lists, processes: Processes, url: str, log: Path) -> None:
     assert found["pause-ignored"]["about"] == "pay"
 
 
+def queues_of(inspect: Any, node: str) -> set[str]:
+    """What a worker consumes by its own answer; empty when there is none."""
+    return {queue["name"] for queue in (inspect.active_queues() or {}).get(node) or ()}
+
+
 def check_pause(lists: Lists, truth: Truth, client: App) -> None:
     """A paused queue stays as it is, whichever workers consume it; and goes on when it is resumed."""
     before = len(truth.runs)
 
     paused = lists.run("queue", "pause", "pay")
-    wait_for(lambda: lists.items("queue", "ls")[3]["consumers"] == 1, what="the Celery worker has let go")
+    inspect = client.control.inspect(["c2@delta"], timeout=5)
+    wait_for(lambda: queues_of(inspect, "c2@delta") == {"reports"}, what="the Celery worker has let go")
+    wait_for(lambda: lists.items("queue", "ls")[3]["consumers"] == 1, what="the list shows it")
     while_paused = [client.send_task("shop.sell", (i,), queue="pay").id for i in range(20)]
     elsewhere = client.send_task("shop.sell", (0,), queue="reports")
     wait_for(lambda: truth.runs[-1][3] == elsewhere.id, what="the same worker goes on with its other queue")

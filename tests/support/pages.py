@@ -22,7 +22,7 @@ import pytest
 
 from qctl.main import main
 from tests.qctl.cli.test_command_line import PATIENT
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, is_stopped
 from tests.support.waiting import wait_for
 
 DOCS = ROOT / "docs"
@@ -66,14 +66,8 @@ def typed(command: str) -> str:
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=100)
     if command.startswith("kill -STOP "):  # whose threads go on until one of them has seen the signal
         pid = subprocess.check_output(["sh", "-c", command.replace("kill -STOP", "echo")], text=True).strip()
-        wait_for(lambda: _is_stopped(int(pid)), 60, f"process {pid} stops")
+        wait_for(lambda: is_stopped(int(pid)), 60, f"process {pid} stops")
     return done.stdout + done.stderr
-
-
-def _is_stopped(pid: int) -> bool:
-    """Whether no thread of a process runs. Linux only."""
-    stats = [stat.read_text() for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
-    return bool(stats) and all(text.rpartition(")")[2].split()[0] == "T" for text in stats)
 
 
 def desk_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:

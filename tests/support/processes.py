@@ -32,6 +32,12 @@ celery.__main__.main()
 """
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether no thread of a process runs. Linux only."""
+    stats = [stat.read_text() for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return bool(stats) and all(text.rpartition(")")[2].split()[0] == "T" for text in stats)
+
+
 class Process:
     """One process and everything it starts, with a log file of what they print."""
 
@@ -71,8 +77,9 @@ class Process:
         self._process.wait(60)
 
     def stop(self) -> None:
-        """SIGSTOP to all of it: a machine that hangs."""
+        """SIGSTOP to all of it: a machine that hangs. Threads go on until one of them has seen the signal."""
         self._tell(signal.SIGSTOP, True)
+        wait_for(lambda: is_stopped(self.pid), 60, f"process {self.pid} stops")
 
     def cont(self) -> None:
         self._tell(signal.SIGCONT, True)

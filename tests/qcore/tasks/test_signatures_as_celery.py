@@ -28,11 +28,11 @@ class Kit(NamedTuple):
 
 
 def _kit(package: Any, app: Any, errors: Any, visitor: Any) -> Kit:
-    @app.task(name="add")
+    @app.task(name="add", shared=False)  # Celery gives a shared one to the apps of other tests
     def add(x: Any, y: Any) -> Any:
         return x + y
 
-    @app.task(name="mul")
+    @app.task(name="mul", shared=False)
     def mul(x: Any, y: Any) -> Any:
         return x * y
 
