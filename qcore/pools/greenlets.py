@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -77,7 +76,6 @@ class GreenPool(InProcessPool):
     ) -> None:
         """limit: the soft limit, which raises where a greenlet waits; killed: what a killed one raises."""
         super().__init__(setup)
-        self._waiting: deque[Job] = deque()
         self._flights: dict[int, RunningGreenlet] = {}
         self._tools = RunContext(setup.app, setup.node, setup.accept, limit, setup.extended, passes=(killed,))
         self._stopping = False
@@ -153,15 +151,6 @@ class GreenPool(InProcessPool):
 
     def tick_s(self) -> float:
         return 0.1 if self._waiting else 1.0
-
-    def withdraw(self) -> list[int]:
-        numbers = []
-        while True:
-            try:
-                numbers.append(self._waiting.popleft().number)
-            except IndexError:
-                self._held -= len(numbers)
-                return numbers
 
     def stacks(self, numbers: Sequence[int], soon: Callable[[Callable[[], None]], None]) -> list[Stack]:
         found: dict[int, Stack] = {}

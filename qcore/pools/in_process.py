@@ -9,7 +9,7 @@ from collections import deque
 
 from qcore.base.wakeup import WakePipe
 from qcore.pools.base import Pool, PoolSetup
-from qcore.wire.outcome import Outcome
+from qcore.wire.outcome import Job, Outcome
 
 
 class InProcessPool(Pool):
@@ -19,6 +19,7 @@ class InProcessPool(Pool):
         super().__init__(setup)
         self._size = setup.concurrency
         self._held = 0  # jobs given, less those returned; changed only in the worker's thread
+        self._waiting: deque[Job] = deque()  # given and not started, in pools that start them from elsewhere
         self._done: deque[Outcome] = deque()
         self._pipe = WakePipe()
 
@@ -42,6 +43,15 @@ class InProcessPool(Pool):
             found.append(outcome)
         self._held -= len(found)
         return found
+
+    def withdraw(self) -> list[int]:
+        numbers = []
+        while True:
+            try:
+                numbers.append(self._waiting.popleft().number)
+            except IndexError:
+                self._held -= len(numbers)
+                return numbers
 
     def release(self) -> None:
         self._pipe.close()

@@ -13,7 +13,6 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -67,7 +66,6 @@ class AsyncioPool(InProcessPool):
 
     def __init__(self, setup: PoolSetup) -> None:
         super().__init__(setup)
-        self._waiting: deque[Job] = deque()
         self._flights: dict[int, RunningCoroutine] = {}
         self._starting = False
         self._tools = RunContext(
@@ -166,15 +164,6 @@ class AsyncioPool(InProcessPool):
         if self._waiting:
             return 0.1
         return LOOK_S if self._flights else 1.0
-
-    def withdraw(self) -> list[int]:
-        numbers = []
-        while True:
-            try:
-                numbers.append(self._waiting.popleft().number)
-            except IndexError:
-                self._held -= len(numbers)
-                return numbers
 
     def stacks(self, numbers: Sequence[int], soon: Callable[[Callable[[], None]], None]) -> list[Stack]:
         found: dict[int, Stack] = {}
