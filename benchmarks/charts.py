@@ -48,7 +48,7 @@ def tables(text: str) -> dict[str, list[Bar]]:
             found[title.lower()] = [
                 Bar(name, float(words.split()[0].replace(",", "")), words)
                 for name, words, *_ in rows[2:]
-                if name != "raw"
+                if name != "raw" and float(words.split()[0].replace(",", "")) > 0  # 0: not measured
             ]
     return found
 

@@ -14,6 +14,7 @@ WEIGHTS = {
     "api.md": 0.3,
     "settings.md": 0.3,
     "architecture.md": 0.3,
+    "benchmarks.md": 0.3,
 }
 
 
