@@ -13,7 +13,6 @@ import mmap
 import os
 import socket
 import sys
-import tempfile
 import traceback
 from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
@@ -47,6 +46,8 @@ def memory_file() -> int:
     if sys.platform == "linux":
         found = os.memfd_create("qcore-slots")
     else:
+        import tempfile  # every worker imports this file, and few spawn
+
         with tempfile.TemporaryFile() as file:
             found = os.dup(file.fileno())
     os.ftruncate(found, SLOTS_BYTES)
