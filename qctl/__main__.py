@@ -1,11 +1,15 @@
 """`python -m qctl` runs `qctl`."""
 
+import gc
 import os
 import sys
+
+from qctl import COLLECT_AT_START
 
 
 def main() -> int:
     """Run the command line; return the exit code. A local probe ends before the rest is imported."""
+    gc.set_threshold(*COLLECT_AT_START)
     if "QCTL_PARENT_PID" in os.environ:
         from qctl.cli.orphans import end_with_parent
 

@@ -30,6 +30,7 @@ from qcore.brokers.contract.records import Message, StoredResult
 from qcore.errors import ConfigError, ResultsNotKept, mask_url
 from qcore.results.base import ResultStore
 from qcore.settings.config import Config, masked, refuse_conflicts, settings_in
+from qcore.settings.table import TABLE
 from qcore.signals import after_task_publish, published
 from qcore.signals import import_modules as modules_imported
 from qcore.tasks.current_app import set_current
@@ -83,7 +84,7 @@ class App(PeriodicTasks, DeclaredTasks):
             self.task_cls = task_cls
         self.conf = Config(changes, after_load=self._after_configure, otherwise=self._settings_otherwise)
         self._discoveries: list[Discovery] = []
-        check_app(settings, _SETTING_KEYWORDS)
+        check_app([name for name in settings if name not in TABLE], _SETTING_KEYWORDS)
         self.conf.update(settings)
         if broker:
             self.conf["broker_url"] = broker

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import threading
 from collections.abc import Iterator
@@ -35,6 +34,8 @@ def alarm_limit(seconds: float) -> Iterator[None]:
 @contextmanager
 def thread_limit(seconds: float) -> Iterator[None]:
     """In any thread, between two bytecodes: a blocking C call is interrupted only after it returns."""
+    import ctypes  # the children of a prefork worker get it from their fork server
+
     ident = ctypes.c_ulong(threading.get_ident())
     over = threading.Lock()
     finished = False

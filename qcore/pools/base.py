@@ -21,6 +21,8 @@ from qcore.wire.outcome import End, Job, Outcome
 #: seconds of work a slot holds ahead: enough to hide a round trip to the broker
 AHEAD_S = 0.02
 MAX_DEPTH = 64
+#: tasks count as short when a slot takes so many
+SHORT = 8
 #: jobs waiting behind a task that runs longer than this, in seconds, go to another slot
 SLOW_S = 0.002
 #: or back to the broker after this time, when no slot is free
@@ -85,6 +87,10 @@ class Pool(ABC):
     @abstractmethod
     def room(self) -> int:
         """The number of further jobs that it accepts now."""
+
+    def ahead(self) -> int:
+        """The number of jobs that it holds at once while tasks are short; 0 while they are not."""
+        return self.busy() + self.room() if self.pace.depth >= SHORT else 0
 
     @abstractmethod
     def is_idle(self) -> bool:

@@ -266,6 +266,7 @@ class Loop:
             if not batch and not room:
                 self._arm()
                 return
+            self.consumer.look_ahead(self.pool.ahead())
             if room:
                 refused, deliveries = self.consumer.turn(batch, room)
                 self._claim_requested = len(deliveries) >= room

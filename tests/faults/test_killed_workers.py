@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import pytest
 
 from qcore.brokers.base import DEFAULT_LEASE_S
 from tests.faults import SEED, size
 from tests.faults.fleet import Fleet, no_surprises
+from tests.faults.history import Task
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -22,36 +25,36 @@ def test_what_a_killed_worker_held_is_run_by_another_within_the_lease(fleet: Fle
     dice = random.Random(SEED)
     survivor = fleet.worker(lease_s=LEASE_S)
     victim = fleet.worker(lease_s=LEASE_S)
-    killed_at: list[tuple[float, set[str]]] = []
-    seen: set[tuple[str, int]] = set()
+    kills_at: list[tuple[float, float]] = []  # before the signal, and when the process was gone
 
     for kill in range(kills):
         # A share for each round, so that every kill comes in the middle of work.
         fleet.publish_many(tasks // kills, 0.015, f"k{kill}-")
         fleet.wait_finished(kill * (tasks // kills) + 10)
         time.sleep(dice.random() * 0.1)
-        victim.kill9()
         at = time.time()
-        cut = {(i, len(t.started)) for i, t in fleet.history.tasks.items() if t.started and not t.finished}
-        killed_at.append((at, {ident for ident, _ in cut - seen}))  # not what waits since an earlier kill
-        seen |= cut
+        victim.kill9()
+        kills_at.append((at, time.time()))
         victim = fleet.worker(lease_s=LEASE_S)
     fleet.wait_done(120)
 
     verdict = fleet.verdict()
     verdict.require(kills * (2 * 64 + 2))
-    waits = sorted(
-        start.at - at
-        for at, cut in killed_at
-        for ident in cut
-        for start in [e for e in verdict.tasks[ident].started if e.flag and e.at > at][:1]
-    )
+    waits = sorted(wait for task in verdict.tasks.values() for wait in _waits(task, kills_at))
     print(
         f"{fleet.url[:6]}: {verdict}; {len(waits)} cut, run again after {waits[0]:.2f} to {waits[-1]:.2f} s"
     )
     assert len(waits) >= kills // 2, "the kills came too late to mean anything"
     assert waits[len(waits) * 99 // 100] < DEFAULT_LEASE_S / 2  # so it was this lease that ended
     no_surprises([survivor])
+
+
+def _waits(task: Task, kills_at: Sequence[tuple[float, float]]) -> Iterator[float]:
+    """How long after the kill that cut a run of it short the next one began, for each such run."""
+    finished = {(e.pid, e.at) for e in task.finished}
+    for run, following in pairwise(sorted(task.started, key=lambda e: e.at)):
+        if not any(pid == run.pid and at >= run.at for pid, at in finished):
+            yield following.at - next((at for at, gone in kills_at if gone >= run.at), kills_at[-1][0])
 
 
 @pytest.mark.parametrize("fleet", ["redis", "sqlite"], indirect=True)

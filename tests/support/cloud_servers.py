@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,8 +43,17 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def amazon_url() -> Iterator[str]:
     """The URL of a server of S3, DynamoDB and SQS."""
-    from moto.server import ThreadedMotoServer  # a second, for few tests
+    from moto.dynamodb.models import DynamoDBBackend  # a second, for few tests
+    from moto.server import ThreadedMotoServer
 
+    # Moto reads and writes in two steps: of two increments at a time one would be lost.
+    update, one_at_a_time = DynamoDBBackend.update_item, threading.Lock()
+
+    def update_item(*args: Any, **kwargs: Any) -> Any:
+        with one_at_a_time:
+            return update(*args, **kwargs)
+
+    DynamoDBBackend.update_item = update_item  # type: ignore[method-assign]
     thread = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else a line for each request
     thread.start()

@@ -79,6 +79,10 @@ class Consumer(ABC):
     def prefetch(self, count: int) -> None:
         """Hold at most `count` deliveries at once (a hint; AMQP needs it)."""
 
+    def look_ahead(self, count: int) -> None:
+        """Tasks are so short now that `count` deliveries are done in no time: as many may be held at once, if
+        that is more than prefetch() said. 0: no longer (a hint; AMQP needs it)."""
+
     @abstractmethod
     def renew(self) -> bool:
         """Extend the lease of all held deliveries. False: the lease was lost, and with it every

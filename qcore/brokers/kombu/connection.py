@@ -23,7 +23,7 @@ from amqp.exceptions import AMQPError, ChannelError, MessageNacked
 from kombu.connection import Connection
 from kombu.exceptions import KombuError
 
-from qcore.brokers.kombu.frames import Inbox, reader
+from qcore.brokers.kombu.frames import Inbox, Reader
 from qcore.brokers.shared.endpoints import ROUND_ROBIN, shared
 from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerDown, ConfigError, QcoreError, mask_url
@@ -155,7 +155,7 @@ class KombuConnection:
             extra.update(
                 read_timeout=ANSWER_S,
                 write_timeout=ANSWER_S,
-                frame_handler=reader,
+                frame_handler=Reader,
                 on_blocked=self._on_blocked,
                 on_unblocked=self._on_unblocked,
                 client_properties={
@@ -313,6 +313,8 @@ class KombuConnection:
                         if not self._socket_readable(0.0) and not inbox:
                             return
                         handle(transport.read_frame())
+                        continue
+                    if handle.take(inbox):
                         continue
                     frame = inbox.frame()
                     if frame is not None:

@@ -33,6 +33,10 @@ from qcore.errors import BrokerDown, BrokerError
 log = logging.getLogger(__name__)
 
 SAFETY_NET_S = 5.0  # fallback poll interval in case a wake-up is missed
+#: for so long pushed messages of a wider window may wait for a worker that is full; then others get them
+FULL_S = 0.1
+#: after that, the window stays as prefetch() said for so long
+NARROW_S = 5.0
 
 
 class HeldMessage(msgspec.Struct):
@@ -63,6 +67,9 @@ class KombuConsumer(Consumer):
         self._arrived: dict[str, deque[Any]] = {}  # pushed, not yet claimed
         self._parked: list[tuple[float, int, HeldMessage]] = []  # delayed here, where the broker cannot delay
         self._prefetch: int | None = None
+        self._ahead = 0  # the window of look_ahead(), while it applies
+        self._narrow_until = 0.0
+        self._full_since: float | None = None
         self._channel: Any = None
         self._consuming: dict[str, str] = {}  # queue -> consumer tag
         self._spent: set[str] = set()  # queues whose window of one is used up: they cannot wake us
@@ -98,6 +105,7 @@ class KombuConsumer(Consumer):
                 waiting = self._arrived.get(queue)
                 while waiting and len(found) < limit:
                     self._take(waiting.popleft(), queue, found)
+                    self._full_since = None
             if not any(self._arrived.values()):
                 self._bell.drain_pipe()
             if self._prefetch is not None:
@@ -173,7 +181,7 @@ class KombuConsumer(Consumer):
 
     def _set_window(self) -> None:
         # Not global: RabbitMQ 4 has only this kind, which counts per consumer and so per queue.
-        self._channel.basic_qos(0, min(self._prefetch or 1, 65535), False)
+        self._channel.basic_qos(0, min(self._ahead or self._prefetch or 1, 65535), False)
 
     def _on_message(self, queue: str, message: Any) -> None:
         self._arrived.setdefault(queue, deque()).append(message)
@@ -224,8 +232,16 @@ class KombuConsumer(Consumer):
 
     def disarm(self) -> None:
         """Return pushed messages that are not claimed: another worker may have free slots. With a
-        prefetch() they stay, since then that many are to be held."""
-        if self._prefetch is not None or not self._consuming or not self._link.is_open:
+        prefetch() they stay, since then that many are to be held; those of a wider window for a moment."""
+        if not self._consuming or not self._link.is_open:
+            return
+        if self._prefetch is not None:
+            if self._ahead and any(self._arrived.values()):
+                now = time.monotonic()
+                self._full_since = self._full_since or now
+                if now - self._full_since >= FULL_S:
+                    self._narrow_until = now + NARROW_S
+                    self.look_ahead(0)
             return
         with self._link.use(connect=False):
             self._ready()
@@ -265,13 +281,32 @@ class KombuConsumer(Consumer):
         return longest
 
     def prefetch(self, count: int) -> None:
-        self._prefetch = max(count, 1)
+        self._prefetch, self._ahead, self._full_since = max(count, 1), 0, None
         if self._pushed and self._link.native:
             with self._link.use(connect=False):
                 self._ready()
                 # A consumer keeps the window that was set before it began.
                 for queue in list(self._consuming):
                     self._stop(queue)
+                self._consume()
+
+    def look_ahead(self, count: int) -> None:
+        if self._prefetch is None or not self._link.native:
+            return
+        if not count:
+            if self._ahead:
+                self.prefetch(self._prefetch)
+        elif (
+            count >= 2 * (self._ahead or self._prefetch) <= 2 * len(self._held)  # and the window is used
+            and self._pushed
+            and time.monotonic() >= self._narrow_until
+        ):
+            with self._link.use(connect=False):
+                self._ready()
+                self._ahead = count
+                for queue in list(self._consuming):  # what has arrived stays
+                    self._channel.basic_cancel(self._consuming.pop(queue))
+                self._set_window()
                 self._consume()
 
     # --- settling

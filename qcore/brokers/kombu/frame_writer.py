@@ -14,12 +14,10 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from qcore.brokers.kombu.frames import BODY, FRAME_END, HEADER, METHOD, PROPERTIES
+from qcore.brokers.kombu.frames import AROUND, BODY, FRAME_END, HEADER, METHOD, PROPERTIES
 
 #: what writing raises for data that AMQP cannot represent
 CANNOT_SPELL = (struct.error, UnicodeError, OverflowError, TypeError, ValueError)
-#: bytes of a frame around its payload
-AROUND = 8
 #: write() gathers frames until they have this many bytes
 WRITE_BYTES = 65_536
 

@@ -28,14 +28,20 @@ RECV_BYTES = 65_536
 FRAME_END = 206
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 DELIVER = (60, 60)
+#: bytes of a frame around its payload
+AROUND = 8
 
 _frame = struct.Struct(">BHI").unpack_from
+_deliver_head = struct.Struct(">BHIHH").unpack_from
+_content_head = struct.Struct(">BHIHHQ").unpack_from
 _method = struct.Struct(">HH").unpack_from
 _u16 = struct.Struct(">H").unpack_from
 _u32 = struct.Struct(">I").unpack_from
 _u64 = struct.Struct(">Q").unpack_from
 
 Frame = tuple[int, int, bytes]
+#: consumer tag, delivery tag, redelivered, exchange, routing key
+Delivered = tuple[str, int, bool, str, str]
 
 
 class Inbox:
@@ -90,59 +96,114 @@ class Inbox:
         self._at = end + 1
         return kind, channel, data[at + 7 : end]
 
+    def message(self) -> tuple[int, Delivered, dict[str, Any], bytes] | None:
+        """Channel, what basic.deliver says, properties and body of the message that comes next: of its frames
+        if one of each kind has arrived. None: frame() tells what has."""
+        data, at = self._data, self._at
+        try:
+            kind, channel, size, *method = _deliver_head(data, at)
+            if kind != METHOD or method != [*DELIVER]:
+                return None
+            head = at + AROUND + size
+            kind, same, head_size, _, _, body_size = _content_head(data, head)
+            body = head + AROUND + head_size
+            if (
+                data[head - 1] != FRAME_END
+                or data[body - 1] != FRAME_END
+                or (kind, same) != (HEADER, channel)
+            ):
+                return None
+            end = body
+            if body_size:
+                end += AROUND + body_size
+                if _frame(data, body) != (BODY, channel, body_size) or data[end - 1] != FRAME_END:
+                    return None
+        except (struct.error, IndexError):
+            return None  # it has not all arrived
+        self._at = end
+        properties = read_properties(data[head + 7 : body - 1])
+        return channel, _delivered(data, at + 11), properties, data[body + 7 : end - 1] if body_size else b""
 
-def reader(connection: Any, callback: Any) -> Callable[[Frame], bool]:
-    """pyamqp's `frame_handler`: a function that takes a frame and returns whether it completed something."""
-    halves: dict[int, Message] = {}  # by channel: messages whose content is not complete yet
 
-    def complete(channel: int, message: Any) -> bool:
-        del halves[channel]
-        if message.frame_method == DELIVER:
-            _deliver(connection, channel, message)
-        else:
-            callback(channel, message.frame_method, message.frame_args, message)
-        return True
+class Arrival:
+    """A delivered message, with as much of pyamqp's Message as its receivers need."""
 
-    def on_frame(frame: Frame) -> bool:
+    __slots__ = ("body", "channel", "delivery_info", "delivery_tag", "properties")
+
+    channel: Any
+    delivery_info: dict[str, Any]
+
+    def __init__(self, delivery_tag: int, properties: dict[str, Any], body: bytes) -> None:
+        self.delivery_tag, self.properties, self.body = delivery_tag, properties, body
+
+
+class Reader:
+    """pyamqp's `frame_handler`: called with a frame it returns whether that completed something."""
+
+    def __init__(
+        self, connection: Any, callback: Callable[[int, tuple[int, int], bytes, Any], object]
+    ) -> None:
+        self._connection, self._callback = connection, callback
+        self._halves: dict[int, Message] = {}  # by channel: messages whose content is not complete yet
+
+    def __call__(self, frame: Frame) -> bool:
         kind, channel, data = frame
-        connection.bytes_recv += 1
+        self._connection.bytes_recv += 1
         if kind == HEARTBEAT:
             return False
-        message: Any = halves.get(channel)
+        message: Any = self._halves.get(channel)
         if (kind == METHOD) != (message is None):
             raise UnexpectedFrame(f"unexpected frame of type {kind}")
         if kind == METHOD:
             signature = _method(data)
             if signature in _CONTENT_METHODS:
-                halves[channel] = Message(frame_method=signature, frame_args=data)
+                self._halves[channel] = Message(frame_method=signature, frame_args=data)
                 return False
-            callback(channel, signature, data, None)
+            self._callback(channel, signature, data, None)
             return True
         if kind == HEADER:
             message.body_size = _u64(data, 4)[0]
             message.properties = read_properties(data)
-            return complete(channel, message) if not message.body_size else False
+            return False if message.body_size else self._complete(channel, message)
         parts = message._pending_chunks
         parts.append(data)
         message.body_received += len(data)
         if message.body_received < message.body_size:
             return False
         message.body, message.ready = parts[0] if len(parts) == 1 else b"".join(parts), True
-        return complete(channel, message)
+        return self._complete(channel, message)
 
-    return on_frame
+    def _complete(self, channel: int, message: Any) -> bool:
+        del self._halves[channel]
+        if message.frame_method == DELIVER:
+            told = _delivered(message.frame_args, 4)
+            self._deliver(channel, told, message.properties, message.body or b"")
+        else:
+            self._callback(channel, message.frame_method, message.frame_args, message)
+        return True
+
+    def take(self, inbox: Inbox) -> bool:
+        """Deliver the message that comes next, if its frames have all arrived: one of each kind. False: they
+        must be read one by one."""
+        found = None if self._halves else inbox.message()
+        if found is None:
+            return False
+        self._connection.bytes_recv += 1
+        self._deliver(*found)
+        return True
+
+    def _deliver(self, channel: int, told: Delivered, properties: dict[str, Any], body: bytes) -> None:
+        target = self._connection.channels.get(channel)
+        if target is not None and not target.is_closing:
+            target._on_basic_deliver(*told, Arrival(told[1], properties, body))
 
 
-def _deliver(connection: Any, channel: int, message: Any) -> None:
-    """basic.deliver: consumer tag, delivery tag, redelivered, exchange, routing key."""
-    data, target = message.frame_args, connection.channels.get(channel)
-    if target is None or target.is_closing:
-        return
-    consumer, at = _short(data, 4)
+def _delivered(data: bytes, at: int) -> Delivered:
+    """The arguments of basic.deliver, which begin at `at`."""
+    consumer, at = _short(data, at)
     (tag,), redelivered = _u64(data, at), bool(data[at + 8] & 1)
     exchange, at = _short(data, at + 9)
-    routing_key, _ = _short(data, at)
-    target._on_basic_deliver(consumer, tag, redelivered, exchange, routing_key, message)
+    return consumer, tag, redelivered, exchange, _short(data, at)[0]
 
 
 def _short(data: bytes, at: int) -> tuple[str, int]:

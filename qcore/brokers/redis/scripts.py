@@ -74,8 +74,8 @@ redis.call('HDEL', KEYS[3], ARGV[4])
 
 _SOON = """
 local function soon(owners, late)
-  local first = redis.call('ZRANGEBYSCORE', owners, now - late, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-  return string.format('%.3f', first[2] and math.max(0, tonumber(first[2]) - now) or 3600)
+  local first = redis.call('ZRANGEBYSCORE', owners, now - late, '+inf', 'WITHSCORES', 'LIMIT', 0, 2)
+  return string.format('%.3f', first[2] and math.max(0, tonumber(first[2]) - now) or 3600), #first > 2
 end
 """
 
@@ -88,7 +88,8 @@ RENEW = Script(
     + """
 if redis.call('PEXPIRE', KEYS[1], ARGV[2]) == 0 then return nil end
 redis.call('ZADD', KEYS[2], now + ARGV[2] / 1000, ARGV[1])
-return {soon(KEYS[2], ARGV[3]), redis.call('HGETALL', KEYS[3])}
+local wait, others = soon(KEYS[2], ARGV[3])
+return {wait, others and redis.call('HGETALL', KEYS[3]) or {}}
 """
 )
 
@@ -157,7 +158,7 @@ REAP = Script(
     + f"""
 local count = 0
 local owners = redis.call('ZCARD', KEYS[1])
-local soon = soon(KEYS[1], ARGV[5])
+local soon = (soon(KEYS[1], ARGV[5]))
 if owners > 16 and not redis.call('SET', KEYS[2], '1', 'NX', 'PX', 200) then return {{0, owners, soon}} end
 local all = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 for i = 1, #all, 2 do

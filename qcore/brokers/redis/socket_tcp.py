@@ -59,7 +59,9 @@ class PlainConnection:
         """Connect and log in; raises CannotConnect. timeout_s is for each step, probes are TCP options."""
         self._pid, self._reader = os.getpid(), hiredis.Reader()
         try:
-            self.sock = socket.create_connection((login.host, login.port), timeout=timeout_s)
+            # As bytes: the resolver would import Python's tables of Unicode for text.
+            host = login.host.encode("ascii" if login.host.isascii() else "idna")
+            self.sock = socket.create_connection((host, login.port), timeout=timeout_s)  # type: ignore[arg-type]
         except (OSError, UnicodeError) as exc:
             words = str(exc) or "it did not answer in time"
             raise CannotConnect(f"{words} ({login.host}:{login.port})") from exc

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import tempfile
 from collections import deque
 from typing import Any
 
@@ -178,6 +177,8 @@ def objgraph(
         graphs = importlib.import_module("objgraph")
     except ImportError:
         raise ValueError("the package objgraph is not installed where the worker runs") from None
+    import tempfile  # each worker imports this file
+
     wanted = object_type or type
     objects = graphs.by_type("InFlight" if wanted == "Request" else wanted)[:num]
     with tempfile.NamedTemporaryFile(prefix="cobjg", suffix=".png", delete=False) as file:

@@ -10,7 +10,6 @@ launcher dies with the parent, and the fork server with the launcher.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import logging
 import os
@@ -46,14 +45,13 @@ class ForkServer:
     """The parent's handle of the fork server."""
 
     _sock: socket.socket | None = None
-    pid = 0
+    _pid: int | None = None  # None: not read yet
 
     def __init__(self, child_main: Callable[[int, list[int]], None]) -> None:
         """Fork the fork server now; child_main(slot, descriptors) runs in each child."""
         ours, theirs = socket.socketpair()
         sys.stdout.flush()
         sys.stderr.flush()
-        gc.collect()
         gc.freeze()  # objects that exist now are never written by a child's collector: the pages stay shared
         parent = os.getpid()
         self._launcher_pid = os.fork()
@@ -64,20 +62,33 @@ class ForkServer:
         theirs.close()
         self._launcher = ours
         self._deaths: list[float] = []  # when fork servers died lately, monotonic
-        self.start()
+        self._start()
+
+    @property
+    def pid(self) -> int:
+        """Its process; 0: it did not start."""
+        if self._pid is None:
+            try:
+                answer = self._launcher.recv(PID.size)
+            except OSError:
+                answer = b""
+            self._pid = PID.unpack(answer)[0] if len(answer) == PID.size else 0
+        return self._pid
 
     def start(self) -> None:
-        """Start a fork server; also after the last one died. Raises PoolBroken if none can start."""
-        ours, theirs = socket.socketpair()
-        try:
-            socket.send_fds(self._launcher, [b"T"], [theirs.fileno()])
-            answer = self._launcher.recv(PID.size)
-        except OSError:
-            answer = b""
-        theirs.close()
-        if len(answer) < PID.size:
+        """Start a fork server after the last one died. Raises PoolBroken if none can start."""
+        if self.pid:  # else the launcher is dead
+            self._start()
+        if not self.pid:
             raise PoolBroken("the fork server died")
-        (self.pid,) = PID.unpack(answer)
+
+    def _start(self) -> None:
+        """Ask for one; the worker need not wait for the answer."""
+        ours, theirs = socket.socketpair()
+        with contextlib.suppress(OSError):  # reports() will raise
+            socket.send_fds(self._launcher, [b"T"], [theirs.fileno()])
+        theirs.close()
+        self._pid = None
         if self._sock is not None:
             self._sock.close()
         self._sock, self._frames = ours, Frames()
@@ -205,6 +216,8 @@ def _ignore_signals() -> None:
 
 def die_with(parent: int) -> None:
     """Have the kernel kill this process when `parent` dies (Linux); else its socket ends it when idle."""
+    import ctypes  # here, while the worker goes on with its start
+
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != parent:

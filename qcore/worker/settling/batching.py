@@ -11,8 +11,6 @@ from __future__ import annotations
 from qcore.pools.base import Pool
 
 MOST = 32
-#: tasks count as short when the pool takes so many ahead for each slot
-SHORT = 8
 
 
 class AcknowledgementBatcher:
@@ -24,7 +22,7 @@ class AcknowledgementBatcher:
 
     def holds(self, count: int, pool: Pool, now: float) -> bool:
         """Whether `count` outcomes should wait for more; `now` is monotonic seconds."""
-        if not self._longest_s or not 0 < count < MOST or pool.pace.depth < SHORT or pool.is_idle():
+        if not self._longest_s or not 0 < count < MOST or not pool.ahead() or pool.is_idle():
             self._until = 0.0
             return False
         if not self._until:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qcore.pools import patch_for
-from qctl import exit_codes
+from qctl import COLLECT, COLLECT_AT_START, exit_codes
 from qctl.cli.command import CliGroup
 from qctl.cli.session import current
 from qctl.cli.types import Kind, Names, OneOf, Span
@@ -320,5 +321,8 @@ def command(
     given = {key: value for key, value in options.items() if value not in (None, False)}
     from qctl.cli.user_options import values
 
-    code: int = app.worker(**given, **values(click.get_current_context(), app)).run()
+    worker = app.worker(**given, **values(click.get_current_context(), app))
+    if gc.get_threshold() == COLLECT_AT_START:  # the app has not set it
+        gc.set_threshold(*COLLECT)
+    code: int = worker.run()
     return code

@@ -9,7 +9,6 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,6 +79,8 @@ class Identity(NamedTuple):
 def run_with(executable: str, session: Session) -> None:
     """Replace this process by the same command, run by another Python. Does nothing when that Python runs
     already; raises CommandError when it cannot be run."""
+    import shutil  # each worker imports this file
+
     found = shutil.which(executable)
     if found is None:
         raise exit_codes.CommandError(exit_codes.USAGE, f"there is no program '{executable}' (--executable)")

@@ -21,6 +21,7 @@ from qcore.brokers.contract.records import Message, Settle, Settlement
 from qcore.brokers.kombu import bulletin
 from qcore.brokers.kombu.broker import KombuBroker
 from qcore.brokers.kombu.bus import KombuListener
+from qcore.brokers.kombu.consumer import FULL_S
 from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerBusy, BrokerDown, Malformed, Unroutable
 from qcore.settings.config import Config
@@ -383,6 +384,29 @@ def test_prefetch_limits_what_is_pushed(opened: Open, queue: str) -> None:
     rest = take(second, 2)
 
     assert texts(got) == ["a", "b"] and sorted(texts(rest)) == ["c", "d"]
+
+
+def test_more_is_pushed_while_tasks_are_short(opened: Open, queue: str) -> None:
+    consumer = opened().consumer([queue])
+    consumer.prefetch(2)
+    consumer.arm()
+    put(opened(), queue, *map(str, range(12)))
+    held = take(consumer, 2)
+
+    consumer.look_ahead(10)
+    held += take(consumer, 6)
+
+    def arrived() -> int:
+        consumer.wake(consumer.fds()[0])
+        return opened().administration.depth(queue).ready
+
+    wait_for(lambda: arrived() == 0, what="ten more than the two that the first window let in")
+    assert texts(held) == [*map(str, range(8))]
+    for _ in range(2):
+        consumer.disarm()  # full: what has arrived waits a moment for room, then it is for others
+        time.sleep(FULL_S)
+    wait_for(lambda: arrived() == 2, what="but for two, the first window")
+    assert end(consumer, *held) == []
 
 
 def test_a_full_consumer_gives_back_what_woke_it(opened: Open, queue: str) -> None:
