@@ -8,6 +8,7 @@ silent: jobs it has not started go elsewhere, and after REPLACE_S more it is rep
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -17,14 +18,20 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from qcore.base.times import epoch_of
 from qcore.pools.base import RuntimeEstimate
 from qcore.pools.prefork.slot import NOT_YET, Slot, StackPipe
-from qcore.wire.outcome import RECV_BYTES, End, Frames, Job
+from qcore.wire.outcome import RECV_BYTES, End, Frames, Job, Outcome
 
 #: how long a child may take to read its jobs, seconds
 HAND_OVER_S = 1.0
 #: how long a silent child may take to respond, seconds
 REPLACE_S = 4.0
+#: the pause before a child that has run nothing is replaced: of the first one, doubled for each that follows,
+#: and the longest
+PAUSE_S, MOST_PAUSE_S = 0.1, 10.0
+
+log = logging.getLogger("qcore.worker")
 
 
 class ChildHandle:
@@ -91,6 +98,13 @@ class ChildHandle:
                     return job, since
         return None
 
+    def lost(self, job: Job, since: float) -> Outcome:
+        """The outcome of a job that this process ran when it ended. since: monotonic seconds; 0: unknown."""
+        now = time.monotonic()
+        end = self.killed[1] if self.killed is not None and self.killed[0] == job.seq else End.LOST
+        began, runtime_s = epoch_of(since or now), now - (since or now)
+        return Outcome(job.number, end, began, runtime_s, self.pid, text=exit_text(self.status))
+
     def spare(self) -> None:
         """Let it start jobs again once the one it was signalled for is over, and no signal is on its way."""
         if self.killed is None or self.signals:
@@ -145,6 +159,35 @@ class ChildHandle:
     def is_gone(self, now: float) -> bool:
         """Whether it has been silent for so long that it must be replaced."""
         return self.silent_at is not None and now - self.silent_at > REPLACE_S and not self.slot.current()[1]
+
+
+class ReplacementPace:
+    """When processes that have ended are replaced: at once, and later and later while they run nothing.
+
+    at: not before this moment (monotonic seconds).
+    """
+
+    def __init__(self) -> None:
+        self.at = 0.0
+        self._rounds = 0
+
+    def ended(self, child: ChildHandle) -> None:
+        """It has ended; one that was not to end and has run nothing is logged, as the first of its round."""
+        if child.heard or child.retiring or child.slot.current()[0]:
+            self._rounds = 0
+            return
+        now = time.monotonic()
+        if now < self.at:
+            return
+        self._rounds += 1
+        pause_s = min(PAUSE_S * 2 ** (self._rounds - 1), MOST_PAUSE_S)
+        self.at = now + pause_s
+        log.error(
+            "the child process with pid %d ended before it ran a task: %s; another one starts in %.1f s",
+            child.pid,
+            exit_text(child.status),
+            pause_s,
+        )
 
 
 def end_idle(children: Iterable[ChildHandle], patience_s: float) -> None:

@@ -23,12 +23,11 @@ from typing import Any, ClassVar
 
 from qcore.base.crashpoints import crashpoint
 from qcore.base.process_facts import resident_kib
-from qcore.base.times import epoch_of
 from qcore.errors import PoolBroken
 from qcore.execution.run import RunContext
 from qcore.pools.base import SLOW_S, STUCK_S, Pool, PoolFeatures, PoolSetup, Running, RuntimeEstimate
 from qcore.pools.prefork.child import load_sent, modules_pipe, serve
-from qcore.pools.prefork.child_handle import ChildHandle, end_idle, exit_text, write_stats
+from qcore.pools.prefork.child_handle import ChildHandle, ReplacementPace, end_idle, write_stats
 from qcore.pools.prefork.child_stacks import ChildStacks
 from qcore.pools.prefork.fork_server import ForkServer
 from qcore.pools.prefork.slot import MAX_SLOTS, Slot, StackPipe, shared_slots, token_pipe
@@ -73,6 +72,7 @@ class PreforkPool(Pool):
         self._unassigned: deque[Job] = deque()  # taken from dead or slow children, not yet given again
         self._next_look = self._next_watch = 0.0
         self._stopping = False
+        self._replacement = ReplacementPace()
         self._stacks = ChildStacks(self._signal)
 
     # --- lifecycle
@@ -279,7 +279,8 @@ class PreforkPool(Pool):
             # What it said before its end counts; its end of file comes within milliseconds.
             while not child.eof and select.select([child.sock], [], [], BURY_S)[0]:
                 self._read(child)
-            child.eof, child.status = True, child.status if child.status is not None else signal.SIGKILL
+            child.eof = child.retiring = True
+            child.status = child.status if child.status is not None else signal.SIGKILL
             self._reap_child(child)
 
     def _reap_child(self, child: ChildHandle) -> None:
@@ -296,23 +297,15 @@ class PreforkPool(Pool):
             if job.seq > started:
                 self._unassigned.append(job)  # it never started
                 continue
-            end = End.LOST
-            if child.killed is not None and child.killed[0] == job.seq:
-                end = child.killed[1]
-            now = time.monotonic()
-            self._outcomes.append(
-                Outcome(
-                    job.number,
-                    end,
-                    epoch_of(since or now),
-                    now - (since or now),
-                    child.pid,
-                    text=exit_text(child.status),
-                )
-            )
+            self._outcomes.append(child.lost(job, since))
         child.outstanding.clear()
-        if not self._stopping and len(self._children) < self._wanted:
-            self._fork()
+        self._replacement.ended(child)
+        self._replace()
+
+    def _replace(self) -> None:
+        if not self._stopping and time.monotonic() >= self._replacement.at:
+            for _ in range(self._wanted - len(self._children)):
+                self._fork()
 
     def collect(self) -> list[Outcome]:
         if self._unassigned:
@@ -329,6 +322,7 @@ class PreforkPool(Pool):
     def tick(self) -> list[int]:
         now = time.monotonic()
         back: list[int] = []
+        self._replace()
         if now >= self._next_watch:
             self._watch_over()
         idle = self.is_idle()
@@ -389,6 +383,8 @@ class PreforkPool(Pool):
         return taken
 
     def tick_s(self) -> float:
+        if len(self._children) < self._wanted:
+            return max(self._replacement.at - time.monotonic(), 0.005)
         if self._unassigned:
             return 0.005
         crowded = [c for c in self._children.values() if len(c.outstanding) > 1]

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from qcore import App
 from qcore.pools.prefork.child_handle import ChildHandle
 from qcore.pools.prefork.pool import PreforkPool
 from qcore.wire.outcome import End, Job
 from tests.contracts.pool_contract import Bench
 from tests.faults import size
+from tests.support.processes import Processes
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -199,3 +201,35 @@ def test_a_child_that_lives_on_after_a_signal_starts_its_next_jobs(make: Callabl
 
     assert {o.end for o in bench.outcomes.values()} == {End.SUCCESS}
     assert bench.pool.pids() == [pid]
+
+
+def test_children_that_run_nothing_are_replaced_later_and_later(
+    tmp_path: Path, redis_url: str, processes: Processes
+) -> None:
+    (tmp_path / "dying.py").write_text(
+        "import os\n"
+        "from qcore import App\n"
+        "from qcore.signals import worker_process_init\n"
+        "app = App('dying')\n"
+        "@app.task(name='add')\n"
+        "def add(x, y): return x + y\n"
+        "@worker_process_init.connect\n"
+        "def die(**kwargs):\n"
+        f"    with open({str(tmp_path / 'starts')!r}, 'a') as file: file.write('!')\n"
+        f"    if not os.path.exists({str(tmp_path / 'mended')!r}): os._exit(3)\n"
+    )
+    env = {"PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))}
+    worker = processes.start_qcore_worker(redis_url, "-c", "2", app="dying", env=env)
+    app = App("client", broker=redis_url, set_as_current=False)
+    result = app.send_task("add", (2, 2))
+
+    worker.wait_output(r"ended before it ran a task: exit code 3; another one starts in 0\.8 s")
+    assert (
+        4 <= len((tmp_path / "starts").read_text()) <= 10
+    )  # rounds of two, and the next that may have begun
+    (tmp_path / "mended").touch()
+
+    assert result.get(timeout=60) == 4
+    app.close()
+    worker.term()
+    assert worker.wait() == 0, worker.output()
