@@ -60,58 +60,48 @@ def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
     return canvas
 
 
-def thirds(inner: Box, facts: int) -> tuple[Box, Box, Box | None]:
-    """The room of so many cells of facts, of a chart, and of a list of tasks, if there is room for one. They
-    stand side by side: the chart, the facts, the list."""
-    if inner.cells < facts + 2 * latest.LEAST_LIST:
-        side = min(facts + 3, inner.cells // 2)
-        chart = inner._replace(cells=inner.cells - side - 2)
-        return inner._replace(x=inner.x + inner.cells - side, cells=side), chart, None
-    chart = inner._replace(cells=(inner.cells - facts) * 2 // 5)
-    beside = inner._replace(x=chart.x + chart.cells + 1, cells=facts)
-    x = beside.x + facts + 1
-    return beside, chart, inner._replace(x=x, cells=inner.x + inner.cells - x)
+def split(box: Box) -> tuple[Box, Box | None]:
+    """The room of a chart at the left, and of lists beside it, if there is room for them."""
+    left = box.cells * 2 // 5
+    if left < latest.LEAST_LIST:
+        return box, None
+    return box._replace(cells=left), box._replace(x=box.x + left + 1, cells=box.cells - left - 1)
 
 
 def _queue(canvas: Canvas, inner: Box, scene: Scene, row: QueueRow) -> tuple[str, str]:
     style, seen = scene.panes.style, "~" if row.seen else ""
     series = scene.charts.queues.get(row.name)
-    side, chart, third = thirds(inner, 36)
-    if series is not None:
-        panels.area(canvas, chart, scene, [("ready", "in")], {"ready": series}, "")
-    if third is not None:
-        latest.of_queue(canvas, third, scene, row.name)
     word, look = outlook(row)
+    ignored = ", ".join(row.pause_ignored_by)
     facts = [
         ("ready", figure(row.ready), ""),
         ("in flight", figure(row.in_flight), ""),
         ("delayed", figure(row.delayed), ""),
         ("oldest", "-" if row.oldest_s is None else age(row.oldest_s), ""),
-        ("in, out", f"{rate(row.in_per_s, seen)}/s, {rate(row.out_per_s, seen)}/s", ""),
+        ("in", f"{rate(row.in_per_s, seen)}/s", ""),
+        ("out", f"{rate(row.out_per_s, seen)}/s", ""),
         ("empty in", word, style(look)),
-        ("workers", f"{figure(row.consumers)} take from it", style("failed") if row.consumers == 0 else ""),
+        ("workers", figure(row.consumers), style("failed") if row.consumers == 0 else ""),
         (
             "state",
-            "paused: no worker takes from it" if row.paused else "open",
+            ("paused, but not for " + ignored if ignored else "paused: no worker takes from it")
+            if row.paused
+            else "open",
             style("paused") if row.paused else "",
         ),
-        ("command", f"qctl queue peek {row.name}", style("faint")),
-        ("", f"qctl queue {'resume' if row.paused else 'pause'} {row.name}", style("faint")),
     ]
-    panels.facts(canvas, side, scene, facts)
-    last = "" if third is None else " · who takes from it, its tasks"
+    chart, lists = split(panels.flow(canvas, inner, scene, facts))
+    if lists is not None:
+        chart = latest.of_queue(canvas, chart, lists, scene, row.name)
+    if series is not None:
+        panels.area(canvas, chart, scene, [("ready", "in")], {"ready": series}, "")
+    last = "" if lists is None else " · who takes from it, its tasks"
     return row.name, f"messages ready · {scene.words}{last} · P pauses, Z purges"
 
 
 def _worker(canvas: Canvas, inner: Box, scene: Scene, row: WorkerRow) -> tuple[str, str]:
     style = scene.panes.style
     series = scene.charts.workers.get(row.node)
-    side, chart, third = thirds(inner, 34)
-    if series is not None:
-        panels.area(canvas, chart, scene, [("busy", "running")], {"busy": series}, "")
-    if third is not None:
-        found = latest.newest(scene.picture, "workers", row.node, third.rows)
-        latest.tasks(canvas, third, scene, found, "no task of this worker was seen lately", "WORKER")
     seen = "" if row.exact else "~"
     look = state_styles.look("draining" if row.draining else row.state)
     facts = [
@@ -126,8 +116,13 @@ def _worker(canvas: Canvas, inner: Box, scene: Scene, row: WorkerRow) -> tuple[s
         ("pid, up", f"{row.pid or '-'}, {'-' if row.uptime_s is None else age(row.uptime_s)}", ""),
         ("numbers", "from its own reply" if row.exact else "seen: from its events", style("faint")),
     ]
-    panels.facts(canvas, side, scene, facts)
-    last = "" if third is None else " · its newest tasks"
+    chart, lists = split(panels.flow(canvas, inner, scene, facts))
+    if series is not None:
+        panels.area(canvas, chart, scene, [("busy", "running")], {"busy": series}, "")
+    if lists is not None:
+        found = latest.newest(scene.picture, "workers", row.node, lists.rows)
+        latest.tasks(canvas, lists, scene, found, "no task of this worker was seen lately", "WORKER")
+    last = "" if lists is None else " · its newest tasks"
     return row.node, f"share of slots in use · {scene.words}{last}"
 
 

@@ -27,7 +27,7 @@ FIELDS = (
     Field("STATE", 10, 0),
     Field("TIME", 6, 2, right=True),
     Field("WORKER", 10, 5, middle=True, grows=True, most=16),
-    Field(CALL, 14, 3, grows=True),
+    Field(CALL, 22, 3, grows=3),
 )
 
 
@@ -35,7 +35,7 @@ WORKERS = (
     Field("WORKER", 10, 0, grows=True, middle=True, most=24),
     Field("STATE", 8, 2),
     Field("RUN", 7, 0, right=True),
-    Field("BUSY", 10, 1),
+    Field("BUSY", 10, 1, grows=2),
     Field("RATE", 6, 3, right=True),
     Field("HELD", 5, 4, right=True),
     Field("LOAD", 5, 5, right=True),
@@ -56,6 +56,8 @@ MEMBERS = (
     Field("TRY", 3, 3, right=True),
     Field("ARGUMENTS", 12, 1, grows=True),
 )
+#: lines of the chart above the task names of a queue, at least
+LEAST_ABOVE = 5
 #: lines of the workers and of the task names of a queue, headings included
 MOST_LINES = 5
 #: so many of the newest tasks of a queue are counted by their names
@@ -74,12 +76,14 @@ def task_of(picture: Snapshot, uuid: str) -> TaskSeen | None:
     return rows.of(uuid) if isinstance(rows, TaskRows) else None
 
 
-def of_queue(canvas: Canvas, box: Box, scene: Scene, name: str) -> None:
-    """Who takes from a queue, which tasks go through it, and the newest of them, below each other."""
+def of_queue(canvas: Canvas, left: Box, box: Box, scene: Scene, name: str) -> Box:
+    """Who takes from a queue, and the newest tasks that went through it; at the left, which tasks these are.
+    Returns what is left there, above them."""
     panes, y = scene.panes, box.y
     workers = [w for w in scene.picture.workers if name in w.queues and w.state != "gone"][: MOST_LINES - 1]
     if workers:
-        lines = [worker_cells(scene, worker) for worker in workers]
+        room = widths_of(WORKERS, box.cells)[3]
+        lines = [worker_cells(scene, worker, room) for worker in workers]
         panels.table(canvas, box._replace(y=y), scene, WORKERS, lines)
         y += len(lines) + 1
     found = newest(scene.picture, "queues", name, MOST_SEEN)
@@ -89,7 +93,7 @@ def of_queue(canvas: Canvas, box: Box, scene: Scene, name: str) -> None:
         known = scene.charts.types.get(task)
         times = None if known is None else quantiles(known.run.within(scene.range_number, scene.picture.at))
         failed = sum(one.name == task and one.state == "FAILURE" for one in found)
-        busy = spark_of(known.busy if known else None, panes.now, scene.seconds, box.cells // 4, panes.plain)
+        busy = spark_of(known.busy if known else None, panes.now, scene.seconds, left.cells // 4, panes.plain)
         lines.append(
             [
                 Part(task or "?"),
@@ -99,19 +103,24 @@ def of_queue(canvas: Canvas, box: Box, scene: Scene, name: str) -> None:
                 Part(busy, panes.thin("running")),
             ]
         )
-    if lines:
-        left = box.y + box.rows - y
-        panels.table(canvas, box._replace(y=y, rows=left), scene, TYPES, lines)
-        y += len(lines) + 1
-    left = box.y + box.rows - y
-    if left > 1:
-        tasks(canvas, box._replace(y=y, rows=left), scene, found, "no task of this queue was seen lately")
+    tasks(
+        canvas,
+        box._replace(y=y, rows=box.y + box.rows - y),
+        scene,
+        found,
+        "no task of this queue was seen lately",
+    )
+    if not lines or left.rows < len(lines) + 1 + LEAST_ABOVE:
+        return left
+    above = left.rows - len(lines) - 1
+    panels.table(canvas, left._replace(y=left.y + above, rows=len(lines) + 1), scene, TYPES, lines)
+    return left._replace(rows=above)
 
 
-def worker_cells(scene: Scene, row: WorkerRow) -> list[Part]:
-    """A worker, for WORKERS."""
+def worker_cells(scene: Scene, row: WorkerRow, room: int) -> list[Part]:
+    """A worker, for WORKERS; its history in so many cells."""
     panes = scene.panes
-    busy = spark_of(scene.charts.workers.get(row.node), panes.now, scene.seconds, 10, panes.plain, 1.0)
+    busy = spark_of(scene.charts.workers.get(row.node), panes.now, scene.seconds, room, panes.plain, 1.0)
     of = dict(zip((field.name for field in WORKER_FIELDS), panes.worker(row), strict=True))
     of["BUSY"] = Part(busy, panes.thin("running"))
     return [of[field.name] for field in WORKERS]
