@@ -59,6 +59,10 @@ CLOCK = 10
 WIDE = 120
 #: the band's share of the height, in the order of its key; 0: shut
 BANDS = (0.3, 0.5, 0.0)
+#: the most that it gets of what a short list leaves
+MOST_BAND = 0.7
+#: lines of what an empty list says
+EMPTY_LINES = 4
 #: lines of the header, the frame, the headings and the keys
 AROUND_LIST = 4
 #: a lower terminal shows no band
@@ -409,8 +413,8 @@ class MainWindow(App[int]):
         rows = 1
         if share and height >= BAND_FROM:
             # A short list leaves its room to the band.
-            spare = height - AROUND_LIST - len(self.table.items)
-            rows = min(max(round(height * share), 7, spare), max(round(height * 0.6), 7))
+            spare = height - AROUND_LIST - (len(self.table.items) or EMPTY_LINES)
+            rows = min(max(round(height * share), 7, spare), max(round(height * MOST_BAND), 7))
         if self.hour.display:
             around = height - int(self.alert.display)
             rows = self.hour.draw(self.scene, self.table, self.size.width, around, share)

@@ -5,7 +5,6 @@ In:  a Scene, a row of a Snapshot, the room.  Out: a Canvas with the frame that 
 
 from __future__ import annotations
 
-import textwrap
 import time
 from typing import Any
 
@@ -13,7 +12,7 @@ from qcore.events.store.table import TaskSeen
 from qctl.dashboard.state.schedules import ScheduleRow
 from qctl.dashboard.state.series import Change, quantiles
 from qctl.dashboard.state.snapshot import EventRow, FailureRow, QueueRow, WorkerRow
-from qctl.dashboard.views import latest, pages, panels, schedules
+from qctl.dashboard.views import broker, latest, pages, panels, schedules
 from qctl.dashboard.views.alerts import figure, outlook
 from qctl.dashboard.views.cells import rate, where
 from qctl.dashboard.views.details import sheet_of, task_facts
@@ -49,9 +48,9 @@ def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
         (TaskSeen, _task),
         (TypeRow, _type),
         (ScheduleRow, schedules.entry),
-        (EventRow, _facts),
+        (EventRow, _event),
         (Episode, _episode),
-        (tuple, _facts),
+        (tuple, broker.fact),
     )
     draw = next((draw for kind, draw in kinds if isinstance(row, kind)), None)
     if draw is not None:
@@ -234,40 +233,18 @@ def _episode(canvas: Canvas, inner: Box, scene: Scene, row: Episode) -> tuple[st
     return row.where or "the fleet", "Enter: its row · a acknowledges it"
 
 
-def _facts(canvas: Canvas, inner: Box, scene: Scene, row: Any) -> tuple[str, str]:
+def _event(canvas: Canvas, inner: Box, scene: Scene, row: EventRow) -> tuple[str, str]:
     sheet = sheet_of(row)
     if sheet is None:
         return "", ""
     heading, facts = sheet.heading, [(name, value, "") for name, value in sheet.tabs[0].facts]
-    if len(facts) == 1:
-        lines = textwrap.wrap(facts[0][1], max(inner.cells, 10))[: inner.rows]
-        for number, line in enumerate(lines):
-            canvas.text(inner.x, inner.y + number, line, "", inner.cells)
-        left = inner.rows - len(lines) - 2
-        if left >= LEAST_CHART:  # what went through the broker in the meantime
-            y, shown = inner.y + len(lines) + 1, ("published", "in")
-            wide = inner.cells // 2 - 1 if inner.cells >= 2 * latest.LEAST_LIST else inner.cells
-            known = next((s for s in shown if scene.charts.series[s].now is not None), "in")
-            words = f"{'received' if known == 'in' else known} and done per second · {scene.words}"
-            canvas.text(inner.x, y, words, scene.panes.style("faint"), wide)
-            chart = Box(inner.x, y + 1, wide, left)
-            names = [(known, "in"), ("done", "done")]
-            panels.area(canvas, chart, scene, names, scene.charts.series, "/s")
-            if wide < inner.cells:
-                x = inner.x + inner.cells - wide
-                canvas.text(x, y, "messages ready, all queues", scene.panes.style("faint"), wide)
-                chart = chart._replace(x=x)
-                panels.area(canvas, chart, scene, [("ready", "in")], scene.charts.series, "")
-    else:
-        uuid = str(row.event.get("uuid") or "") if isinstance(row, EventRow) else ""
-        task, left = latest.task_of(scene.picture, uuid) if uuid else None, inner.cells
-        if task is not None and inner.cells >= 2 * latest.LEAST_LIST:
-            left = min(52, inner.cells // 2)
-            beside = Box(inner.x + left, inner.y, inner.cells - left, inner.rows)
-            of_task = [(name, value, "") for name, value in task_facts(task) if name != "id"]
-            panels.facts(canvas, beside, scene, of_task[: inner.rows])
-            heading = f"{sheet.heading} · its task: {state_styles.look(task.state).word}"
-        panels.facts(canvas, inner._replace(cells=left - 2), scene, facts)
-    return heading, time.strftime("%H:%M:%S", time.localtime(row.event["timestamp"])) if isinstance(
-        row, EventRow
-    ) else ""
+    uuid = str(row.event.get("uuid") or "")
+    task, left = latest.task_of(scene.picture, uuid) if uuid else None, inner.cells
+    if task is not None and inner.cells >= 2 * latest.LEAST_LIST:
+        left = min(52, inner.cells // 2)
+        beside = Box(inner.x + left, inner.y, inner.cells - left, inner.rows)
+        of_task = [(name, value, "") for name, value in task_facts(task) if name != "id"]
+        panels.facts(canvas, beside, scene, of_task[: inner.rows])
+        heading = f"{sheet.heading} · its task: {state_styles.look(task.state).word}"
+    panels.facts(canvas, inner._replace(cells=left - 2), scene, facts)
+    return heading, time.strftime("%H:%M:%S", time.localtime(row.event["timestamp"]))

@@ -106,7 +106,7 @@ EVENT_FIELDS = (
     Field("WHAT", 14, 2, grows=True),
 )
 
-FACT_FIELDS = (Field("FACT", 22, 0), Field("VALUE", 30, 0, grows=True))
+FACT_FIELDS = (Field("FACT", 14, 0), Field("VALUE", 30, 0, grows=True))
 
 #: what an event tells besides its task, in this order
 EVENT_WHAT = ("args", "kwargs", "result", "exception", "runtime", "queue")
