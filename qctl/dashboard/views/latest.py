@@ -5,6 +5,7 @@ In:  a Scene, what the tasks have in common.  Out: lines of a Canvas. Before thi
 
 from __future__ import annotations
 
+import ast
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from qctl.dashboard.views.cells import CALL, TASK_FIELDS, WORKER_FIELDS, argumen
 from qctl.dashboard.views.panels import Box, Scene, short_age
 from qctl.dashboard.widgets.canvas import Canvas
 from qctl.dashboard.widgets.virtual_table import Field, Part, widths_of
+from qctl.output.secrets import hide
+from qctl.output.text import cut
 
 #: cells from which a list of tasks is drawn beside a chart
 LEAST_LIST = 40
@@ -60,6 +63,8 @@ MEMBERS = (
 LEAST_ABOVE = 5
 #: lines of the workers and of the task names of a queue, headings included
 MOST_LINES = 5
+#: arguments of a group that are listed at most, and their cells
+MOST_COMMON, LONGEST_VALUE = 8, 28
 #: so many of the newest tasks of a queue are counted by their names
 MOST_SEEN = 200
 
@@ -136,6 +141,36 @@ def members(canvas: Canvas, box: Box, scene: Scene, rows: Sequence[tuple[float, 
         when = time.strftime("%H:%M:%S", time.localtime(at))
         lines.append([Part(when), Part(node), Part(uuid[:8]), Part(tries), Part(call)])
     panels.table(canvas, box, scene, MEMBERS, lines)
+
+
+def in_common(scene: Scene, rows: Sequence[tuple[float, str, str]]) -> list[tuple[str, int, str]]:
+    """The arguments of the tasks of a group, in the order of what they have in common: each with its most
+    frequent value, how many tasks have that, and how many other values there are."""
+    found: dict[str, Counter[str]] = {}
+    for _, _, uuid in rows:
+        task = task_of(scene.picture, uuid)
+        for name, value in [] if task is None else _values(task):
+            found.setdefault(name, Counter())[value] += 1
+    common = []
+    for name, values in found.items():
+        value, count = values.most_common(1)[0]
+        others = "" if len(values) == 1 else f", {len(values) - 1} others"
+        text = cut(f"{name}: {value}", LONGEST_VALUE)
+        common.append((text, count, f"{count / values.total():.0%}{others}"))
+    return sorted(common, key=lambda one: -one[1])[:MOST_COMMON]
+
+
+def _values(task: TaskSeen) -> list[tuple[str, str]]:
+    """The arguments of a task by name or place; none if they cannot be read."""
+    try:
+        args = ast.literal_eval(task.args or "()")
+        kwargs = ast.literal_eval(task.kwargs or "{}")
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # shortened, or not of simple types
+        return []
+    if not isinstance(args, tuple | list) or not isinstance(kwargs, dict):
+        return []
+    places = [(f"argument {number}", repr(value)) for number, value in enumerate(args, 1)]
+    return places + [(str(name), repr(hide(value, str(name)))) for name, value in kwargs.items()]
 
 
 def tasks(
