@@ -27,8 +27,6 @@ from qctl.output.text import age, shown_lines, stamp
 CAUSE_S = 300.0
 #: lines from which on a chart is drawn below a text
 LEAST_CHART = 6
-#: lines from which on the latest failures are listed below the facts of their group
-LEAST_LATEST = 4
 
 
 def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
@@ -131,19 +129,6 @@ def _failure(canvas: Canvas, inner: Box, scene: Scene, row: FailureRow) -> tuple
     message = str(getattr(sample, "exc_message", "") or getattr(sample, "exception", ""))
     args, kwargs = str(getattr(sample, "args", "")), str(getattr(sample, "kwargs", ""))
     group = scene.charts.group(row.name, row.exc_type)
-    side = min(58, inner.cells // 2)
-    # The last frame tells where it broke, so what does not fit is left out at the top.
-    lines = [line for line in shown_lines(trace).splitlines() if line.strip()] or [message or "no traceback"]
-    for number, line in enumerate(lines[-inner.rows :]):
-        last = number == min(len(lines), inner.rows) - 1
-        look = style("failed") if last else style("faint") if line.lstrip().startswith("File ") else ""
-        canvas.text(inner.x, inner.y + number, line, look, inner.cells - side - 2)
-    left = inner.rows - len(lines) - 1
-    if group is not None and left >= LEAST_CHART:
-        y = inner.y + len(lines)
-        canvas.text(inner.x, y, f"failed per second · {scene.words}", style("faint"), inner.cells - side - 2)
-        chart = Box(inner.x, y + 1, inner.cells - side - 2, left)
-        panels.area(canvas, chart, scene, [("failed", "failed")], {"failed": group.per_s}, "/s")
     facts = [
         (
             "how many",
@@ -155,13 +140,25 @@ def _failure(canvas: Canvas, inner: Box, scene: Scene, row: FailureRow) -> tuple
         ("queue", row.queue or "-", ""),
         ("workers", where(group.workers if group is not None else {}), ""),
         ("arguments", f"{args} {kwargs}".strip() or "-", ""),
-        ("command", f"qctl failed retry '{' '.join(row.filter_words)}'", style("faint")),
+        ("command", f"qctl failed retry '{' '.join(row.filter_words)}'", ""),
     ]
-    beside = Box(inner.x + inner.cells - side, inner.y, side, inner.rows)
-    panels.facts(canvas, beside, scene, facts)
-    used = len(facts) + 1
-    if group is not None and group.latest and inner.rows - used >= LEAST_LATEST:
-        beside = beside._replace(y=beside.y + used - 1, rows=inner.rows - used + 1)
+    room = panels.flow(canvas, inner, scene, facts)
+    is_wide = room.cells >= 2 * latest.LEAST_LIST
+    side = min(58, room.cells // 2) if is_wide and group is not None and group.latest else 0
+    left = room._replace(cells=room.cells - side - 2 * bool(side))
+    # The last frame tells where it broke, so what does not fit is left out at the top.
+    lines = [line for line in shown_lines(trace).splitlines() if line.strip()] or [message or "no traceback"]
+    for number, line in enumerate(lines[-room.rows :] if room.rows else ()):
+        last = number == min(len(lines), room.rows) - 1
+        look = style("failed") if last else style("faint") if line.lstrip().startswith("File ") else ""
+        canvas.text(left.x, left.y + number, line, look, left.cells)
+    below = left._replace(y=left.y + len(lines), rows=left.rows - len(lines))
+    if group is not None and below.rows > LEAST_CHART:
+        canvas.text(below.x, below.y, f"failed per second · {scene.words}", style("faint"), below.cells)
+        chart = below._replace(y=below.y + 1, rows=below.rows - 1)
+        panels.area(canvas, chart, scene, [("failed", "failed")], {"failed": group.per_s}, "/s")
+    if group is not None and side:
+        beside = room._replace(x=room.x + room.cells - side, cells=side)
         latest.members(canvas, beside, scene, [*reversed(group.latest)])
     before = cause(scene, row)
     kind = row.exc_type.rpartition(".")[2]
@@ -185,20 +182,18 @@ def _task(canvas: Canvas, inner: Box, scene: Scene, row: TaskSeen) -> tuple[str,
         canvas.text(inner.x + room + 2, y, words, "", inner.cells - room - 2)
         y += 1
     facts = [(name, value, "") for name, value in task_facts(row) if name not in ("name", "state", "id")]
-    room = inner.y + inner.rows - y
-    left = min(inner.cells // 2, 62) if inner.cells >= 100 else inner.cells
-    panels.facts(canvas, Box(inner.x, y, left - 2, room), scene, facts)
+    below = panels.flow(canvas, inner._replace(y=y, rows=inner.y + inner.rows - y), scene, facts)
     others = ""
-    if left < inner.cells and not row.traceback:
-        found = [one for one in latest.newest(scene.picture, "names", row.name, room) if one.uuid != row.uuid]
-        beside = Box(inner.x + left, y, inner.cells - left, room)
-        latest.tasks(canvas, beside, scene, found, f"no other {row.name or 'task'} was seen lately", "TASK")
-        others = "the newest of its name · "
-    elif left < inner.cells:
+    if row.traceback:
         lines = [line for line in shown_lines(row.traceback).splitlines() if line.strip()]
-        for number, line in enumerate(lines[-room:]):
-            look = style("failed") if number == min(len(lines), room) - 1 else style("faint")
-            canvas.text(inner.x + left, y + number, line, look, inner.cells - left)
+        for number, line in enumerate(lines[-below.rows :] if below.rows else ()):
+            look = style("failed") if number == min(len(lines), below.rows) - 1 else style("faint")
+            canvas.text(below.x, below.y + number, line, look, below.cells)
+    elif below.rows > 1:
+        found = latest.newest(scene.picture, "names", row.name, below.rows)
+        found = [one for one in found if one.uuid != row.uuid]
+        latest.tasks(canvas, below, scene, found, f"no other {row.name or 'task'} was seen lately", "TASK")
+        others = "the newest of its name · "
     word = state_styles.look(row.state).word
     known = scene.charts.types.get(row.name)
     times = None if known is None else quantiles(known.run.within(scene.range_number, scene.picture.at))
@@ -238,13 +233,10 @@ def _event(canvas: Canvas, inner: Box, scene: Scene, row: EventRow) -> tuple[str
     if sheet is None:
         return "", ""
     heading, facts = sheet.heading, [(name, value, "") for name, value in sheet.tabs[0].facts]
+    room = panels.flow(canvas, inner, scene, facts)
     uuid = str(row.event.get("uuid") or "")
-    task, left = latest.task_of(scene.picture, uuid) if uuid else None, inner.cells
-    if task is not None and inner.cells >= 2 * latest.LEAST_LIST:
-        left = min(52, inner.cells // 2)
-        beside = Box(inner.x + left, inner.y, inner.cells - left, inner.rows)
-        of_task = [(name, value, "") for name, value in task_facts(task) if name != "id"]
-        panels.facts(canvas, beside, scene, of_task[: inner.rows])
+    task = latest.task_of(scene.picture, uuid) if uuid else None
+    if task is not None and room.rows:
+        _task(canvas, room, scene, task)
         heading = f"{sheet.heading} · its task: {state_styles.look(task.state).word}"
-    panels.facts(canvas, inner._replace(cells=left - 2), scene, facts)
     return heading, time.strftime("%H:%M:%S", time.localtime(row.event["timestamp"]))

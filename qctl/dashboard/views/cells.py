@@ -43,8 +43,8 @@ WORKER_FIELDS = (
     Field("UPTIME", 6, 11, right=True, order="uptime_s"),
     Field("CLOCK", 6, 12, right=True, order="skew_s"),
     Field("LOST", 5, 6, right=True, order="missed"),
-    Field("QUEUES", 12, 2, grows=True, order="queues", most=40),
-    Field("SOFTWARE", 16, 5, order="software"),
+    Field("QUEUES", 12, 2, grows=3, order="queues", most=40),
+    Field("SOFTWARE", 12, 5, order="software"),
 )
 
 TASK_FIELDS = (
@@ -86,8 +86,8 @@ FAILURE_FIELDS = (
 )
 
 TYPE_FIELDS = (
-    Field("TASK", 16, 0, grows=True, order="name", most=32),
-    Field("TREND", TREND, 1, grows=True),
+    Field("TASK", 16, 0, grows=1, order="name", most=32),
+    Field("TREND", TREND, 1, grows=3),
     Field("DONE/S", 7, 0, right=True, order="per_s"),
     Field("FAIL", 5, 0, right=True, order="fail_share"),
     Field("WAIT P95", 8, 3, right=True, order="wait"),
@@ -102,8 +102,8 @@ EVENT_FIELDS = (
     Field("TYPE", 16, 0),
     Field("WORKER", 14, 1, middle=True),
     Field("ID", 8, 0),
-    Field("TASK", 12, 0, grows=True, most=24),
-    Field("WHAT", 14, 2, grows=True),
+    Field("TASK", 12, 0, grows=1, most=24),
+    Field("WHAT", 14, 2, grows=3),
 )
 
 FACT_FIELDS = (Field("FACT", 14, 0), Field("VALUE", 30, 0, grows=True))
@@ -306,10 +306,12 @@ class CellFormatter:
         event = row.event
         kind = str(event["type"])
         uuid = str(event.get("uuid") or "")
-        task = self._task_of(uuid) if uuid and not event.get("name") else None
+        is_told = event.get("name") and "args" in event
+        task = self._task_of(uuid) if uuid and not is_told else None
         rest = {k: v for k, v in event.items() if k in EVENT_WHAT}
-        if not rest and task is not None:  # what the task's other events said
-            rest = {"queue": task.queue or None, "args": task.args or None, "kwargs": task.kwargs or None}
+        if task is not None:  # what the task's other events said
+            said = {"queue": task.queue or None, "args": task.args or None, "kwargs": task.kwargs or None}
+            rest |= {k: v for k, v in said.items() if k not in rest}
         return [
             Part(_clock(event["timestamp"])),
             Part(kind, self.style("failed") if kind == "task-failed" else ""),
