@@ -76,6 +76,7 @@ RATES = {
 }
 TASKS = next(v for v in VIEWS if v.name == "tasks")
 SCHEDULES = next(v for v in VIEWS if v.name == "schedules")
+BROKER = next(v for v in VIEWS if v.name == "broker")
 
 
 class MainWindow(App[int]):
@@ -146,6 +147,7 @@ class MainWindow(App[int]):
         self.cross: float | None = None  # the moment under the crosshair, epoch seconds
         self.zoom = ""  # the name of the only panel of the overview
         self.band_size = 0  # of BANDS
+        self._band_key: tuple[Any, ...] | None = None  # what the band of the broker was drawn for
         self.message_line, self.keys = Static(id="message"), Static(id="keys")
         self.alert, self.hour = Static(id="alert"), NextHour()
         self._message_until = 0.0
@@ -214,6 +216,7 @@ class MainWindow(App[int]):
         self.screen.refresh(layout=True)
         self.table.painting.forget()
         self.band.painting.forget()
+        self._band_key = None
         self.header.painting.forget()
         self.clock.painting.forget()
         self.table.refresh()
@@ -420,7 +423,14 @@ class MainWindow(App[int]):
             rows = self.hour.draw(self.scene, self.table, self.size.width, around, share)
         if self.band.styles.height is None or self.band.styles.height.value != rows:
             self.band.styles.height = rows
-        self.band.put(paint_band(self.scene, self.table.current, self.size.width, rows))
+        # What the broker says changes once a second at most; its many charts are not drawn more often.
+        key = None
+        if self.view is BROKER:
+            moment = int(self.picture.at), self.range_number, self.cross
+            key = (self.table.current, *moment, self.size.width, rows, self.panes.palette.name)
+        if key is None or key != self._band_key:
+            self.band.put(paint_band(self.scene, self.table.current, self.size.width, rows))
+        self._band_key = key
 
     def show_message(self, text: str, word: str = "") -> None:
         """Show a remark above the keys for MESSAGE_S seconds; word: the state whose style it has."""

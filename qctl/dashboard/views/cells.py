@@ -34,7 +34,7 @@ WORKER_FIELDS = (
     Field("SLOTS", 8, 9),
     Field("TREND", TREND, 1, grows=True),
     Field("DONE", 8, 0, right=True, order="done"),
-    Field("RATE", 6, 7, right=True, order="per_s"),
+    Field("RATE", 6, 6, right=True, order="per_s"),
     Field("~FAILED", 7, 8, right=True, order="failed"),
     Field("HELD", 5, 3, right=True, order="held"),
     Field("LOAD", 5, 4, right=True, order="load"),
@@ -42,7 +42,7 @@ WORKER_FIELDS = (
     Field("AGE", 6, 2, right=True, order="age_s"),
     Field("UPTIME", 6, 11, right=True, order="uptime_s"),
     Field("CLOCK", 6, 12, right=True, order="skew_s"),
-    Field("LOST", 5, 6, right=True, order="missed"),
+    Field("LOST", 5, 8, right=True, order="missed"),
     Field("QUEUES", 12, 2, grows=3, order="queues", most=40),
     Field("SOFTWARE", 12, 5, order="software"),
 )

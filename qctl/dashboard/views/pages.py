@@ -353,7 +353,7 @@ def _failure(scene: Scene, row: FailureRow) -> list[Block]:
     if changes:
         facts = [(time.strftime("%H:%M:%S", time.localtime(one.at)), one.words) for one in reversed(changes)]
         began = time.strftime("%H:%M:%S", time.localtime(row.first_at))
-        blocks.insert(1, Block("Changes", f"the newest first · the first failure was at {began}", facts))
+        blocks.insert(1, Block("Changes, newest first", f"first failure {began}", facts))
     return blocks
 
 
