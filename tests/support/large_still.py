@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from qcore.wire.schedule import HistoryRecord
 from qctl.dashboard.state.event_log import EventLog
 from qctl.dashboard.state.series import SLOW, Charts, GroupHistory, Series, TypeHistory
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, WorkerRow
@@ -111,7 +112,7 @@ def _failure(number: int, of: tuple[str, str, str, str, int, float, float]) -> F
 
 def _entry(number: int, name: str) -> Any:
     words, every_s = MORE_ENTRIES[name]
-    ago = (number * 7_919) % every_s
+    ago = _last_ago(number, every_s)
     soon = NOW + every_s - ago
     return entry(
         name,
@@ -121,9 +122,57 @@ def _entry(number: int, name: str) -> Any:
         last_at=stamp(NOW - ago),
         last_sent_at=stamp(NOW - ago),
         runs=97 * (number + 1),
+        overlapped=1,
         queue=tuple(MORE_QUEUES)[number % 13],
+        args=[f"{SITES[number % 4]}-{1 + number % 3}"],
+        kwargs={"tenant": ("shop-eu", "shop-us")[number % 2], "batch": 50 * (1 + number % 5)},
+        last_task_id=_sent_id(number, 0),
         upcoming=tuple(at for step in range(120) if (at := soon + step * every_s) < NOW + 3_600),
     )
+
+
+def _last_ago(number: int, every_s: int) -> int:
+    """How long ago an entry was due last, seconds."""
+    return (number * 7_919 + 30) % every_s
+
+
+def _sent_id(number: int, turn: int) -> str:
+    return f"{number:02x}{turn:02x}b0c5-3333-4000-8000-{number * 1_000 + turn:012d}"
+
+
+def _decisions(number: int, every_s: int) -> tuple[HistoryRecord, ...]:
+    """What a scheduler decided about the last instants of an entry, the newest first."""
+    made = []
+    for turn in range(16):
+        at_us = round((NOW - _last_ago(number, every_s) - turn * every_s) * 1e6)
+        outcome = "overlapped" if turn == 5 else "sent"
+        task_id = _sent_id(number, turn) if outcome == "sent" else ""
+        late_us = 80_000 + 17_000 * (turn * 5 % 7)
+        made.append(
+            HistoryRecord(at_us, outcome, at_us + late_us, task_id, ("beat@ops:71", "beat@web:9")[turn > 6])
+        )
+    return tuple(made)
+
+
+def scheduled_events() -> list[dict[str, Any]]:
+    """The lives of the tasks that the first two entries sent last."""
+    made: list[dict[str, Any]] = []
+    for number, name in ((0, "shop.backup"), (1, "shop.close")):
+        for turn, record in enumerate(_decisions(number, MORE_ENTRIES[tuple(MORE_ENTRIES)[number]][1])[:8]):
+            if not record.task_id:
+                continue
+            about = {"uuid": record.task_id, "hostname": WORKERS[5 + (turn + number) % 4].node}
+            at, run_s = record.at_us / 1e6, 1.9 + 0.35 * (turn % 3)
+            call = {"name": name, "queue": tuple(MORE_QUEUES)[number], "args": f"('{SITES[number]}-1',)"}
+            ended = {"type": "task-succeeded", "runtime": run_s, "result": f"{{'rows': {1_800 + 13 * turn}}}"}
+            if turn == 3:
+                ended = {"type": "task-failed", "exception": "OSError('no space left on device')"}
+            made += [
+                {"type": "task-received", "timestamp": at + 0.01, **call, **about},
+                {"type": "task-started", "timestamp": at + 0.03, **about},
+                {"timestamp": at + 0.03 + run_s, **ended, **about},
+            ]
+    return made
 
 
 WORKERS = (*still.WORKERS, *(_worker(number) for number in range(20)))
@@ -139,7 +188,10 @@ SCHEDULES = msgspec.structs.replace(
     still.SCHEDULES,
     rows=tuple(sorted(ENTRIES, key=lambda one: one.name)),
     total=len(ENTRIES),
-    history={**dict.fromkeys(MORE_ENTRIES, still.SCHEDULES.history["cleanup"]), **still.SCHEDULES.history},
+    history={
+        **{name: _decisions(number, MORE_ENTRIES[name][1]) for number, name in enumerate(MORE_ENTRIES)},
+        **still.SCHEDULES.history,
+    },
 )
 
 
@@ -268,6 +320,6 @@ class LargeStill(still.Still):
         rows = {"workers": WORKERS, "queues": QUEUES, "failures": FAILURES, "schedules": SCHEDULES}
         super().__init__(**{**rows, **changes})
         self.memory = EventLog(10_000)
-        for events in (earlier_events(), still.events(), more_events()):
+        for events in (earlier_events(), scheduled_events(), still.events(), more_events()):
             self.memory.fold(events, NOW)
         self.memory.charts = large_history().frozen()

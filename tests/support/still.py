@@ -138,20 +138,23 @@ QUEUES = (
     QueueRow("reports", 40, 0, 0, 0.0, 0.0, 0, True, 3_700.0),
     QueueRow("eu-west-1.customer-exports.low-priority", 5, 0, 0, 0.0, 0.0, 0, False, 61.0),
 )
+_POLICY = "maxmemory-policy is allkeys-lru: when memory runs short the server deletes queues and results"
+_ARRIVED = "task-received 402,113 · task-started 402,080 · task-succeeded 389,002 · worker-heartbeat 177,640"
+_LOAD = "61 clients, 13 of them wait in a command · 2,931 commands/s · 1.4 MiB/s in, 2.2 MiB/s out"
+_CAN = "results, delay, priority, fanout, exchanges, receivers_known, members_known, members_replaced, peek"
 FACTS = (
-    ("address", "redis://redis.internal:6379/0"),
-    ("eviction", "warning: keys may be evicted → set maxmemory-policy noeviction"),
-    ("server", "redis 7.2.4 primary · up 12d04h · 1 replica"),
+    ("address", "redis://redis.internal:6379/0 · results in redis://redis.internal:6379/0"),
+    ("eviction", f"error: {_POLICY} → redis-cli CONFIG SET maxmemory-policy noeviction"),
+    ("server", "redis 7.2.4 primary · up 12d04h · 1 replica · append-only file"),
     ("answers in", "0.4 ms · p50 0.4 p95 0.9 p99 4.1 ms in 15m00s"),
-    ("memory", "212 MiB of 1.0 GiB, 21 % · full in 9h02m at this slope · peak 340 MiB"),
-    ("load", "61 clients, 13 of them wait in a command · 2,931 commands/s"),
-    ("storage", "append-only file"),
-    ("events heard", "1,382,556"),
-    ("events lost", "12"),
-    ("tasks remembered", "604,112 in about 151.3 MiB"),
-    ("tasks forgotten", "0"),
-    ("can", "delays, priorities, revokes, pauses"),
-    ("results", "redis://redis.internal:6379/0"),
+    (
+        "memory",
+        "212 MiB of 1.0 GiB, 21 % · full in 9h02m at this slope · peak 340 MiB · 9,310 keys · 0 evicted",
+    ),
+    ("load", f"{_LOAD} · 0 connections refused"),
+    ("events", f"1,382,556 heard · 12 lost · {_ARRIVED}"),
+    ("tasks", "604,112 remembered in about 151.3 MiB · 0 forgotten"),
+    ("can", f"{_CAN}, revokes, revoked_lookup, multi_host, lease, pauses, moves, once, failures, audits"),
 )
 
 
@@ -373,7 +376,19 @@ def _moment(at: float, after: float, wave: float) -> Snapshot:
         replace(pay1, running=2 if after > 0 else 1, stats={**pay1.stats, **up}),
         replace(pay2, running=2 if after > 0 else 1, state="silent" if silent else "online", stats=up),
     )
-    return Snapshot(at=at, asked=True, queues=queues, workers=workers)
+    numbers = broker_numbers(at - NOW)
+    return Snapshot(at=at, asked=True, queues=queues, workers=workers, broker_numbers=numbers)
+
+
+def broker_numbers(second: float) -> dict[str, float | None]:
+    """What the broker's own charts show, so many seconds from now: its memory grows."""
+    wave = math.sin(second / 60)
+    return {
+        "answers": 4.1 if second == -250 else 0.4 + 0.5 * (int(second) % 22 == 0) + 0.1 * wave,
+        "commands": 2_931.0 + 240 * wave,
+        "memory": 212 + second / 40,
+        "clients": 61.0 - 2 * (second < -620),
+    }
 
 
 class Still(Source):
@@ -415,6 +430,7 @@ class Still(Source):
             log=memory.log(),
             round_trip_s=0.0004,
             broker_facts=FACTS,
+            broker_numbers=broker_numbers(0.0),
             charts=memory.charts,
             schedules=SCHEDULES,
         )

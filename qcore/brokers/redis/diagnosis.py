@@ -4,6 +4,7 @@ lose data. Checks with bounded scans and reads; fixes by deleting leftovers, or 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -185,6 +186,9 @@ class RedisDiagnosis(Diagnosis):
         def count(name: str) -> int | None:
             return int(info[name]) if info.get(name, "").isdigit() else None
 
+        def traffic(name: str) -> int | None:
+            return int(1024 * float(info[name])) if name in info else None
+
         if info.get("aof_enabled") == "1":
             wrote = "" if info.get("aof_last_write_status", "ok") == "ok" else ", whose last write failed"
             storage = f"append-only file{wrote}"
@@ -203,6 +207,13 @@ class RedisDiagnosis(Diagnosis):
             clients=count("connected_clients"),
             blocked=count("blocked_clients"),
             commands=count("total_commands_processed"),
+            keys=sum(
+                map(int, re.findall(r"keys=(\d+)", " ".join(v for k, v in info.items() if k[:2] == "db")))
+            ),
+            evicted=count("evicted_keys"),
+            refused=count("rejected_connections"),
+            receives=traffic("instantaneous_input_kbps"),
+            sends=traffic("instantaneous_output_kbps"),
             storage=storage,
         )
 

@@ -6,10 +6,13 @@ In:  a Sheet.  Out: a screen; a tab with a command runs it when it is opened.
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
+import time
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -77,7 +80,7 @@ class DetailScreen(Screen[None]):
         self._pattern, self._found = "", -1
 
     def compose(self) -> ComposeResult:
-        yield Static(Text(f" {shown(self.sheet.heading)}", style="bold", no_wrap=True), id="title")
+        yield Static(id="title")
         yield Static(id="tabs")
         with VerticalScroll(id="body"):
             yield Static(id="text")
@@ -101,13 +104,34 @@ class DetailScreen(Screen[None]):
     def _show(self) -> None:
         if not self.query("#tabs"):
             return  # an answer may come while the screen is taken away
+        self.query_one("#title", Static).update(self._title())
         names = Text(" ", no_wrap=True)
         for number, tab in enumerate(self.sheet.tabs):
             names.append(f" {tab.name} ", "bold reverse" if number == self.at else "dim")
             names.append(" ")
+        words = self.tab.words or self.sheet.words
+        command = self.tab.line or (f"qctl {shlex.join(words)}" if words else "")
+        self._at_right(names, command)
         self.query_one("#tabs", Static).update(names)
         self.query_one("#text", Static).update(self._content())
         self._found = -1
+
+    def _title(self) -> Text:
+        """What the page is about; at the right the fleet, and when the page was made."""
+        title = Text(f" {shown(self.sheet.heading)}", style="bold", no_wrap=True)
+        picture, where = getattr(self.app, "picture", None), getattr(self.app, "where", None)
+        about = [] if where is None else [where.context, *where.warnings]
+        if picture is not None and picture.at:
+            about += [picture.broker, time.strftime("as of %H:%M:%S", time.localtime(picture.at))]
+        self._at_right(title, "  ".join(filter(None, about)))
+        return title
+
+    def _at_right(self, line: Text, words: str) -> None:
+        """Add words at the right end of a line, if all of them fit."""
+        words = shown(words)
+        gap = self.size.width - line.cell_len - cell_len(words) - 1
+        if words and gap > 1:
+            line.append(" " * gap + words, "not bold dim")
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._show)

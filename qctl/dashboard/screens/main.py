@@ -59,6 +59,10 @@ CLOCK = 10
 WIDE = 120
 #: the band's share of the height, in the order of its key; 0: shut
 BANDS = (0.3, 0.5, 0.0)
+#: the most that it gets of what a short list leaves
+MOST_BAND = 0.7
+#: lines of what an empty list says
+EMPTY_LINES = 4
 #: lines of the header, the frame, the headings and the keys
 AROUND_LIST = 4
 #: a lower terminal shows no band
@@ -72,6 +76,7 @@ RATES = {
 }
 TASKS = next(v for v in VIEWS if v.name == "tasks")
 SCHEDULES = next(v for v in VIEWS if v.name == "schedules")
+BROKER = next(v for v in VIEWS if v.name == "broker")
 
 
 class MainWindow(App[int]):
@@ -142,6 +147,7 @@ class MainWindow(App[int]):
         self.cross: float | None = None  # the moment under the crosshair, epoch seconds
         self.zoom = ""  # the name of the only panel of the overview
         self.band_size = 0  # of BANDS
+        self._band_key: tuple[Any, ...] | None = None  # what the band of the broker was drawn for
         self.message_line, self.keys = Static(id="message"), Static(id="keys")
         self.alert, self.hour = Static(id="alert"), NextHour()
         self._message_until = 0.0
@@ -210,6 +216,7 @@ class MainWindow(App[int]):
         self.screen.refresh(layout=True)
         self.table.painting.forget()
         self.band.painting.forget()
+        self._band_key = None
         self.header.painting.forget()
         self.clock.painting.forget()
         self.table.refresh()
@@ -409,14 +416,21 @@ class MainWindow(App[int]):
         rows = 1
         if share and height >= BAND_FROM:
             # A short list leaves its room to the band.
-            spare = height - AROUND_LIST - len(self.table.items)
-            rows = min(max(round(height * share), 7, spare), max(round(height * 0.6), 7))
+            spare = height - AROUND_LIST - (len(self.table.items) or EMPTY_LINES)
+            rows = min(max(round(height * share), 7, spare), max(round(height * MOST_BAND), 7))
         if self.hour.display:
             around = height - int(self.alert.display)
             rows = self.hour.draw(self.scene, self.table, self.size.width, around, share)
         if self.band.styles.height is None or self.band.styles.height.value != rows:
             self.band.styles.height = rows
-        self.band.put(paint_band(self.scene, self.table.current, self.size.width, rows))
+        # What the broker says changes once a second at most; its many charts are not drawn more often.
+        key = None
+        if self.view is BROKER:
+            moment = int(self.picture.at), self.range_number, self.cross
+            key = (self.table.current, *moment, self.size.width, rows, self.panes.palette.name)
+        if key is None or key != self._band_key:
+            self.band.put(paint_band(self.scene, self.table.current, self.size.width, rows))
+        self._band_key = key
 
     def show_message(self, text: str, word: str = "") -> None:
         """Show a remark above the keys for MESSAGE_S seconds; word: the state whose style it has."""

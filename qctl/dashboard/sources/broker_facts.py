@@ -25,6 +25,8 @@ class BrokerFacts:
     """Remembers the polls of the last SPAN_S seconds."""
 
     def __init__(self) -> None:
+        #: what the charts show of the last poll: milliseconds, MiB, clients, commands per second
+        self.numbers: dict[str, float | None] = {}
         self._looks: deque[tuple[float, ServerFacts, float | None]] = deque()
 
     def look(self, server: ServerFacts, round_trip_s: float | None, now: float) -> dict[str, str]:
@@ -32,6 +34,13 @@ class BrokerFacts:
         self._looks.append((now, server, round_trip_s))
         while now - self._looks[0][0] > SPAN_S:
             self._looks.popleft()
+        trip_ms = None if round_trip_s is None else round_trip_s * 1000
+        self.numbers = {
+            "answers": trip_ms,
+            "memory": None if server.memory is None else server.memory / 2**20,
+            "clients": server.clients,
+            "commands": self._per_s(server),
+        }
         return dict(
             [
                 *self._of_server(server),
@@ -49,6 +58,8 @@ class BrokerFacts:
             parts.append(f"up {age(server.up_s)}")
         if server.replicas is not None:
             parts.append(f"{server.replicas} replica{'' if server.replicas == 1 else 's'}")
+        if server.storage:
+            parts.append(server.storage)
         yield "server", " · ".join(parts)
 
     def _answers(self, round_trip_s: float | None) -> str:
@@ -73,6 +84,10 @@ class BrokerFacts:
                 parts = [f"{size(used)} of {size(most)}, {share}", *self._full_in(used, most)]
             if server.memory_peak is not None:
                 parts.append(f"peak {size(server.memory_peak)}")
+            if server.keys is not None:
+                parts.append(f"{server.keys:,} keys")
+            if server.evicted is not None:
+                parts.append(f"{server.evicted:,} evicted")
             yield "memory", " · ".join(parts)
         if server.file is not None:
             yield "file", f"{size(server.file)}, and {size(server.log)} of write-ahead log"
@@ -89,18 +104,26 @@ class BrokerFacts:
         if server.clients is not None:
             waits = "" if server.blocked is None else f", {server.blocked} of them wait in a command"
             parts.append(f"{server.clients} client{'' if server.clients == 1 else 's'}{waits}")
-        last = self._looks[-2] if len(self._looks) > 1 else None
-        if last is not None and server.commands is not None and last[1].commands is not None:
-            span, count = self._looks[-1][0] - last[0], server.commands - last[1].commands
-            if span > 0 and count >= 0:  # less after a restart
-                parts.append(f"{count / span:,.0f} commands/s")
+        per_s = self._per_s(server)
+        if per_s is not None:
+            parts.append(f"{per_s:,.0f} commands/s")
+        if server.receives is not None and server.sends is not None:
+            parts.append(f"{size(server.receives)}/s in, {size(server.sends)}/s out")
+        if server.refused is not None:
+            parts.append(f"{server.refused:,} connections refused")
         if parts:
             yield "load", " · ".join(parts)
-        if server.storage:
-            yield "storage", server.storage
+
+    def _per_s(self, server: ServerFacts) -> float | None:
+        """Commands per second since the poll before."""
+        last = self._looks[-2] if len(self._looks) > 1 else None
+        if last is None or server.commands is None or last[1].commands is None:
+            return None
+        span, count = self._looks[-1][0] - last[0], server.commands - last[1].commands
+        return count / span if span > 0 and count >= 0 else None  # less after a restart
 
 
 def in_order(facts: dict[str, str]) -> tuple[tuple[str, str], ...]:
     """The lines of the screen: what never changes comes last, where a small terminal cuts it off."""
-    last = [(name, facts.pop(name)) for name in ("can", "results") if name in facts]
+    last = [(name, facts.pop(name)) for name in ("can",) if name in facts]
     return (*facts.items(), *last)

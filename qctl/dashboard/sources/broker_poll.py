@@ -142,19 +142,24 @@ class BrokerPoll:
             rows.append(row)
         return tuple(sorted(rows, key=lambda r: (-r.count, r.name)))
 
+    @property
+    def numbers(self) -> dict[str, float | None]:
+        """What the charts show of the broker; None: unknown."""
+        return self._facts.numbers
+
     def broker(self) -> dict[str, str]:
-        """Facts about the broker: address, symptoms, server, response time, features, results."""
+        """Facts about the broker: address, results, symptoms, server, response time, features."""
         from qcore.errors import mask_url
 
         broker = self._app.broker
         can = [name for name in broker.features.__struct_fields__ if getattr(broker.features, name)]
         wrong = broker.diagnosis.symptoms()
+        kept = f"in {mask_url(self._app.results.url)}" if self._app.results.keeps else "not kept"
         return {
-            "address": mask_url(broker.place),
+            "address": f"{mask_url(broker.place)} · results {kept}",
             **{one.name: f"{one.level}: {one.what} → {one.fix}" for one in wrong},
             **self._facts.look(broker.diagnosis.server(), self.round_trip_s, time.monotonic()),
             "can": ", ".join(can),
-            "results": mask_url(self._app.results.url) if self._app.results.keeps else "not kept",
         }
 
 

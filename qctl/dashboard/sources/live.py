@@ -74,6 +74,7 @@ class LiveSource(Source):
         self._nameless: set[str] = set()  # failures whose results were read for their names
         self._failures: tuple[FailureRow, ...] = ()
         self._broker_facts: dict[str, str] = {}
+        self._broker_numbers: dict[str, float | None] = {}
         self._round_trip_s: float | None = None
         self._schedules = ScheduleBoard()
         self._schedule_look: ScheduleLook | None = None
@@ -153,6 +154,7 @@ class LiveSource(Source):
                 log=memory.log(),
                 round_trip_s=self._round_trip_s,
                 broker_facts=in_order({**self._broker_facts, **memory.facts()}),
+                broker_numbers=self._broker_numbers,
                 charts=memory.charts.copy(),
                 schedules=replace(self._schedules, trouble=self._trouble.get("schedule", "")),
                 back_at=self._back_at,
@@ -258,6 +260,7 @@ class LiveSource(Source):
             with self._lock:
                 self._queues, self._failures, self._broker_facts = queues, failures, facts
                 self._round_trip_s, self._looked = looker.round_trip_s, True
+                self._broker_numbers = looker.numbers
                 self._looked_after = queried
                 self.memory.published_per_s = looker.published_per_s
             self._recovered("look")

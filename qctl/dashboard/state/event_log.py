@@ -20,6 +20,8 @@ from qctl.dashboard.state.series import Charts
 
 RATE_WINDOW_S = 5.0
 LOG_SIZE = 1000
+#: kinds of events that the broker view counts
+MOST_KINDS = 4
 
 
 class Ended(NamedTuple):
@@ -137,9 +139,9 @@ class EventLog:
     def facts(self) -> dict[str, Any]:
         """The event facts of the broker view."""
         table = self.state.table
+        often = [f"{kind} {count:,}" for kind, count in Counter(self.state.counts).most_common(MOST_KINDS)]
         return {
-            "events heard": f"{self.state.events:,}",
-            "events lost": f"{self.missed:,}",
-            "tasks remembered": f"{len(table):,} in about {table.size() / 2**20:.1f} MiB",
-            "tasks forgotten": f"{table.forgotten:,}",
+            "events": " · ".join([f"{self.state.events:,} heard", f"{self.missed:,} lost", *often]),
+            "tasks": f"{len(table):,} remembered in about {table.size() / 2**20:.1f} MiB"
+            f" · {table.forgotten:,} forgotten",
         }

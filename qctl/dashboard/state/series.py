@@ -9,7 +9,7 @@ What nobody was there to see is unknown (None), never zero.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from qcore.events.store.columns import BITS, MASK
@@ -75,6 +75,8 @@ class FleetNow(Protocol):
     def queues(self) -> Sequence[QueueNow]: ...
     @property
     def workers(self) -> Sequence[WorkerNow]: ...
+    @property
+    def broker_numbers(self) -> Mapping[str, float | None]: ...
 
 
 class Change(NamedTuple):
@@ -163,6 +165,7 @@ class Charts:
         self.groups: dict[tuple[str, str], GroupHistory] = {}
         self.queues: dict[str, Series] = {}  # messages that are ready
         self.workers: dict[str, Series] = {}  # the share of slots in use
+        self.broker: dict[str, Series] = {}  # BrokerFacts.numbers
         self.run, self.wait, self.heat = Durations(), Durations(), HeatMap()
         self.changes: deque[Change] = deque(maxlen=MOST_CHANGES)
         self.began: float | None = None  # epoch seconds of the first sample
@@ -323,6 +326,8 @@ class Charts:
         published = self._published[0] if self._published else sum(arrivals) if arrivals else None
         self.series["published"].put(at, published)
         self.series["ready"].put(at, sum(q.ready or 0 for q in picture.queues) if picture.queues else None)
+        for name, value in picture.broker_numbers.items():
+            self.broker.setdefault(name, Series(SLOW)).put(at, value)
         for queue in picture.queues[:MOST_QUEUES]:
             self._look_at_queue(queue, at)
         busy = slots = unknown = 0
@@ -401,12 +406,8 @@ class Charts:
         made = Charts()
         made.began = self.began
         made.series = {name: series.copy() for name, series in self.series.items()}
-        made.types, made.groups, made.queues, made.workers = (
-            self.types,
-            self.groups,
-            self.queues,
-            self.workers,
-        )
+        made.types, made.groups, made.queues = self.types, self.groups, self.queues
+        made.workers, made.broker = self.workers, self.broker
         made.run, made.wait, made.heat, made.changes = self.run, self.wait, self.heat, self.changes
         return made
 
@@ -417,6 +418,7 @@ class Charts:
         made.groups = {key: one.copy() for key, one in list(self.groups.items())}
         made.queues = {name: one.copy() for name, one in list(self.queues.items())}
         made.workers = {name: one.copy() for name, one in list(self.workers.items())}
+        made.broker = {name: one.copy() for name, one in list(self.broker.items())}
         made.run, made.wait, made.heat = self.run.copy(), self.wait.copy(), self.heat.copy()
         made.changes = deque(self.changes, MOST_CHANGES)
         return made

@@ -156,6 +156,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     log: Sequence[EventRow] = ()  # the last events, newest first
     round_trip_s: float | None = None  # response time of the broker
     broker_facts: tuple[tuple[str, str], ...] = ()
+    broker_numbers: dict[str, float | None] = {}  # BrokerFacts.numbers of the last poll
     charts: Charts | None = None
     schedules: ScheduleBoard = ScheduleBoard()
     episodes: Sequence[Any] = ()  # of alerts; views/episodes.py

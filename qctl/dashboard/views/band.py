@@ -5,7 +5,6 @@ In:  a Scene, a row of a Snapshot, the room.  Out: a Canvas with the frame that 
 
 from __future__ import annotations
 
-import textwrap
 import time
 from typing import Any
 
@@ -13,7 +12,7 @@ from qcore.events.store.table import TaskSeen
 from qctl.dashboard.state.schedules import ScheduleRow
 from qctl.dashboard.state.series import Change, quantiles
 from qctl.dashboard.state.snapshot import EventRow, FailureRow, QueueRow, WorkerRow
-from qctl.dashboard.views import latest, pages, panels, schedules
+from qctl.dashboard.views import broker, latest, pages, panels, schedules
 from qctl.dashboard.views.alerts import figure, outlook
 from qctl.dashboard.views.cells import rate, where
 from qctl.dashboard.views.details import sheet_of, task_facts
@@ -28,8 +27,6 @@ from qctl.output.text import age, shown_lines, stamp
 CAUSE_S = 300.0
 #: lines from which on a chart is drawn below a text
 LEAST_CHART = 6
-#: lines from which on the latest failures are listed below the facts of their group
-LEAST_LATEST = 4
 
 
 def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
@@ -49,9 +46,9 @@ def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
         (TaskSeen, _task),
         (TypeRow, _type),
         (ScheduleRow, schedules.entry),
-        (EventRow, _facts),
+        (EventRow, _event),
         (Episode, _episode),
-        (tuple, _facts),
+        (tuple, broker.fact),
     )
     draw = next((draw for kind, draw in kinds if isinstance(row, kind)), None)
     if draw is not None:
@@ -60,58 +57,48 @@ def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
     return canvas
 
 
-def thirds(inner: Box, facts: int) -> tuple[Box, Box, Box | None]:
-    """The room of so many cells of facts, of a chart, and of a list of tasks, if there is room for one. They
-    stand side by side: the chart, the facts, the list."""
-    if inner.cells < facts + 2 * latest.LEAST_LIST:
-        side = min(facts + 3, inner.cells // 2)
-        chart = inner._replace(cells=inner.cells - side - 2)
-        return inner._replace(x=inner.x + inner.cells - side, cells=side), chart, None
-    chart = inner._replace(cells=(inner.cells - facts) * 2 // 5)
-    beside = inner._replace(x=chart.x + chart.cells + 1, cells=facts)
-    x = beside.x + facts + 1
-    return beside, chart, inner._replace(x=x, cells=inner.x + inner.cells - x)
+def split(box: Box) -> tuple[Box, Box | None]:
+    """The room of a chart at the left, and of lists beside it, if there is room for them."""
+    left = box.cells * 2 // 5
+    if left < latest.LEAST_LIST:
+        return box, None
+    return box._replace(cells=left), box._replace(x=box.x + left + 1, cells=box.cells - left - 1)
 
 
 def _queue(canvas: Canvas, inner: Box, scene: Scene, row: QueueRow) -> tuple[str, str]:
     style, seen = scene.panes.style, "~" if row.seen else ""
     series = scene.charts.queues.get(row.name)
-    side, chart, third = thirds(inner, 36)
-    if series is not None:
-        panels.area(canvas, chart, scene, [("ready", "in")], {"ready": series}, "")
-    if third is not None:
-        latest.of_queue(canvas, third, scene, row.name)
     word, look = outlook(row)
+    ignored = ", ".join(row.pause_ignored_by)
     facts = [
         ("ready", figure(row.ready), ""),
         ("in flight", figure(row.in_flight), ""),
         ("delayed", figure(row.delayed), ""),
         ("oldest", "-" if row.oldest_s is None else age(row.oldest_s), ""),
-        ("in, out", f"{rate(row.in_per_s, seen)}/s, {rate(row.out_per_s, seen)}/s", ""),
+        ("in", f"{rate(row.in_per_s, seen)}/s", ""),
+        ("out", f"{rate(row.out_per_s, seen)}/s", ""),
         ("empty in", word, style(look)),
-        ("workers", f"{figure(row.consumers)} take from it", style("failed") if row.consumers == 0 else ""),
+        ("workers", figure(row.consumers), style("failed") if row.consumers == 0 else ""),
         (
             "state",
-            "paused: no worker takes from it" if row.paused else "open",
+            ("paused, but not for " + ignored if ignored else "paused: no worker takes from it")
+            if row.paused
+            else "open",
             style("paused") if row.paused else "",
         ),
-        ("command", f"qctl queue peek {row.name}", style("faint")),
-        ("", f"qctl queue {'resume' if row.paused else 'pause'} {row.name}", style("faint")),
     ]
-    panels.facts(canvas, side, scene, facts)
-    last = "" if third is None else " · who takes from it, its tasks"
+    chart, lists = split(panels.flow(canvas, inner, scene, facts))
+    if lists is not None:
+        chart = latest.of_queue(canvas, chart, lists, scene, row.name)
+    if series is not None:
+        panels.area(canvas, chart, scene, [("ready", "in")], {"ready": series}, "")
+    last = "" if lists is None else " · who takes from it, its tasks"
     return row.name, f"messages ready · {scene.words}{last} · P pauses, Z purges"
 
 
 def _worker(canvas: Canvas, inner: Box, scene: Scene, row: WorkerRow) -> tuple[str, str]:
     style = scene.panes.style
     series = scene.charts.workers.get(row.node)
-    side, chart, third = thirds(inner, 34)
-    if series is not None:
-        panels.area(canvas, chart, scene, [("busy", "running")], {"busy": series}, "")
-    if third is not None:
-        found = latest.newest(scene.picture, "workers", row.node, third.rows)
-        latest.tasks(canvas, third, scene, found, "no task of this worker was seen lately", "WORKER")
     seen = "" if row.exact else "~"
     look = state_styles.look("draining" if row.draining else row.state)
     facts = [
@@ -126,8 +113,13 @@ def _worker(canvas: Canvas, inner: Box, scene: Scene, row: WorkerRow) -> tuple[s
         ("pid, up", f"{row.pid or '-'}, {'-' if row.uptime_s is None else age(row.uptime_s)}", ""),
         ("numbers", "from its own reply" if row.exact else "seen: from its events", style("faint")),
     ]
-    panels.facts(canvas, side, scene, facts)
-    last = "" if third is None else " · its newest tasks"
+    chart, lists = split(panels.flow(canvas, inner, scene, facts))
+    if series is not None:
+        panels.area(canvas, chart, scene, [("busy", "running")], {"busy": series}, "")
+    if lists is not None:
+        found = latest.newest(scene.picture, "workers", row.node, lists.rows)
+        latest.tasks(canvas, lists, scene, found, "no task of this worker was seen lately", "WORKER")
+    last = "" if lists is None else " · its newest tasks"
     return row.node, f"share of slots in use · {scene.words}{last}"
 
 
@@ -137,19 +129,6 @@ def _failure(canvas: Canvas, inner: Box, scene: Scene, row: FailureRow) -> tuple
     message = str(getattr(sample, "exc_message", "") or getattr(sample, "exception", ""))
     args, kwargs = str(getattr(sample, "args", "")), str(getattr(sample, "kwargs", ""))
     group = scene.charts.group(row.name, row.exc_type)
-    side = min(58, inner.cells // 2)
-    # The last frame tells where it broke, so what does not fit is left out at the top.
-    lines = [line for line in shown_lines(trace).splitlines() if line.strip()] or [message or "no traceback"]
-    for number, line in enumerate(lines[-inner.rows :]):
-        last = number == min(len(lines), inner.rows) - 1
-        look = style("failed") if last else style("faint") if line.lstrip().startswith("File ") else ""
-        canvas.text(inner.x, inner.y + number, line, look, inner.cells - side - 2)
-    left = inner.rows - len(lines) - 1
-    if group is not None and left >= LEAST_CHART:
-        y = inner.y + len(lines)
-        canvas.text(inner.x, y, f"failed per second · {scene.words}", style("faint"), inner.cells - side - 2)
-        chart = Box(inner.x, y + 1, inner.cells - side - 2, left)
-        panels.area(canvas, chart, scene, [("failed", "failed")], {"failed": group.per_s}, "/s")
     facts = [
         (
             "how many",
@@ -161,13 +140,25 @@ def _failure(canvas: Canvas, inner: Box, scene: Scene, row: FailureRow) -> tuple
         ("queue", row.queue or "-", ""),
         ("workers", where(group.workers if group is not None else {}), ""),
         ("arguments", f"{args} {kwargs}".strip() or "-", ""),
-        ("command", f"qctl failed retry '{' '.join(row.filter_words)}'", style("faint")),
+        ("command", f"qctl failed retry '{' '.join(row.filter_words)}'", ""),
     ]
-    beside = Box(inner.x + inner.cells - side, inner.y, side, inner.rows)
-    panels.facts(canvas, beside, scene, facts)
-    used = len(facts) + 1
-    if group is not None and group.latest and inner.rows - used >= LEAST_LATEST:
-        beside = beside._replace(y=beside.y + used - 1, rows=inner.rows - used + 1)
+    room = panels.flow(canvas, inner, scene, facts)
+    is_wide = room.cells >= 2 * latest.LEAST_LIST
+    side = min(58, room.cells // 2) if is_wide and group is not None and group.latest else 0
+    left = room._replace(cells=room.cells - side - 2 * bool(side))
+    # The last frame tells where it broke, so what does not fit is left out at the top.
+    lines = [line for line in shown_lines(trace).splitlines() if line.strip()] or [message or "no traceback"]
+    for number, line in enumerate(lines[-room.rows :] if room.rows else ()):
+        last = number == min(len(lines), room.rows) - 1
+        look = style("failed") if last else style("faint") if line.lstrip().startswith("File ") else ""
+        canvas.text(left.x, left.y + number, line, look, left.cells)
+    below = left._replace(y=left.y + len(lines), rows=left.rows - len(lines))
+    if group is not None and below.rows > LEAST_CHART:
+        canvas.text(below.x, below.y, f"failed per second · {scene.words}", style("faint"), below.cells)
+        chart = below._replace(y=below.y + 1, rows=below.rows - 1)
+        panels.area(canvas, chart, scene, [("failed", "failed")], {"failed": group.per_s}, "/s")
+    if group is not None and side:
+        beside = room._replace(x=room.x + room.cells - side, cells=side)
         latest.members(canvas, beside, scene, [*reversed(group.latest)])
     before = cause(scene, row)
     kind = row.exc_type.rpartition(".")[2]
@@ -191,20 +182,18 @@ def _task(canvas: Canvas, inner: Box, scene: Scene, row: TaskSeen) -> tuple[str,
         canvas.text(inner.x + room + 2, y, words, "", inner.cells - room - 2)
         y += 1
     facts = [(name, value, "") for name, value in task_facts(row) if name not in ("name", "state", "id")]
-    room = inner.y + inner.rows - y
-    left = min(inner.cells // 2, 62) if inner.cells >= 100 else inner.cells
-    panels.facts(canvas, Box(inner.x, y, left - 2, room), scene, facts)
+    below = panels.flow(canvas, inner._replace(y=y, rows=inner.y + inner.rows - y), scene, facts)
     others = ""
-    if left < inner.cells and not row.traceback:
-        found = [one for one in latest.newest(scene.picture, "names", row.name, room) if one.uuid != row.uuid]
-        beside = Box(inner.x + left, y, inner.cells - left, room)
-        latest.tasks(canvas, beside, scene, found, f"no other {row.name or 'task'} was seen lately", "TASK")
-        others = "the newest of its name · "
-    elif left < inner.cells:
+    if row.traceback:
         lines = [line for line in shown_lines(row.traceback).splitlines() if line.strip()]
-        for number, line in enumerate(lines[-room:]):
-            look = style("failed") if number == min(len(lines), room) - 1 else style("faint")
-            canvas.text(inner.x + left, y + number, line, look, inner.cells - left)
+        for number, line in enumerate(lines[-below.rows :] if below.rows else ()):
+            look = style("failed") if number == min(len(lines), below.rows) - 1 else style("faint")
+            canvas.text(below.x, below.y + number, line, look, below.cells)
+    elif below.rows > 1:
+        found = latest.newest(scene.picture, "names", row.name, below.rows)
+        found = [one for one in found if one.uuid != row.uuid]
+        latest.tasks(canvas, below, scene, found, f"no other {row.name or 'task'} was seen lately", "TASK")
+        others = "the newest of its name · "
     word = state_styles.look(row.state).word
     known = scene.charts.types.get(row.name)
     times = None if known is None else quantiles(known.run.within(scene.range_number, scene.picture.at))
@@ -239,40 +228,15 @@ def _episode(canvas: Canvas, inner: Box, scene: Scene, row: Episode) -> tuple[st
     return row.where or "the fleet", "Enter: its row · a acknowledges it"
 
 
-def _facts(canvas: Canvas, inner: Box, scene: Scene, row: Any) -> tuple[str, str]:
+def _event(canvas: Canvas, inner: Box, scene: Scene, row: EventRow) -> tuple[str, str]:
     sheet = sheet_of(row)
     if sheet is None:
         return "", ""
     heading, facts = sheet.heading, [(name, value, "") for name, value in sheet.tabs[0].facts]
-    if len(facts) == 1:
-        lines = textwrap.wrap(facts[0][1], max(inner.cells, 10))[: inner.rows]
-        for number, line in enumerate(lines):
-            canvas.text(inner.x, inner.y + number, line, "", inner.cells)
-        left = inner.rows - len(lines) - 2
-        if left >= LEAST_CHART:  # what went through the broker in the meantime
-            y, shown = inner.y + len(lines) + 1, ("published", "in")
-            wide = inner.cells // 2 - 1 if inner.cells >= 2 * latest.LEAST_LIST else inner.cells
-            known = next((s for s in shown if scene.charts.series[s].now is not None), "in")
-            words = f"{'received' if known == 'in' else known} and done per second · {scene.words}"
-            canvas.text(inner.x, y, words, scene.panes.style("faint"), wide)
-            chart = Box(inner.x, y + 1, wide, left)
-            names = [(known, "in"), ("done", "done")]
-            panels.area(canvas, chart, scene, names, scene.charts.series, "/s")
-            if wide < inner.cells:
-                x = inner.x + inner.cells - wide
-                canvas.text(x, y, "messages ready, all queues", scene.panes.style("faint"), wide)
-                chart = chart._replace(x=x)
-                panels.area(canvas, chart, scene, [("ready", "in")], scene.charts.series, "")
-    else:
-        uuid = str(row.event.get("uuid") or "") if isinstance(row, EventRow) else ""
-        task, left = latest.task_of(scene.picture, uuid) if uuid else None, inner.cells
-        if task is not None and inner.cells >= 2 * latest.LEAST_LIST:
-            left = min(52, inner.cells // 2)
-            beside = Box(inner.x + left, inner.y, inner.cells - left, inner.rows)
-            of_task = [(name, value, "") for name, value in task_facts(task) if name != "id"]
-            panels.facts(canvas, beside, scene, of_task[: inner.rows])
-            heading = f"{sheet.heading} · its task: {state_styles.look(task.state).word}"
-        panels.facts(canvas, inner._replace(cells=left - 2), scene, facts)
-    return heading, time.strftime("%H:%M:%S", time.localtime(row.event["timestamp"])) if isinstance(
-        row, EventRow
-    ) else ""
+    room = panels.flow(canvas, inner, scene, facts)
+    uuid = str(row.event.get("uuid") or "")
+    task = latest.task_of(scene.picture, uuid) if uuid else None
+    if task is not None and room.rows:
+        _task(canvas, room, scene, task)
+        heading = f"{sheet.heading} · its task: {state_styles.look(task.state).word}"
+    return heading, time.strftime("%H:%M:%S", time.localtime(row.event["timestamp"]))

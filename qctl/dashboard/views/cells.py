@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from math import inf, isfinite
+from operator import add
 from typing import Any, NamedTuple
 
 from qcore.events.store.table import TaskSeen
@@ -33,7 +34,7 @@ WORKER_FIELDS = (
     Field("SLOTS", 8, 9),
     Field("TREND", TREND, 1, grows=True),
     Field("DONE", 8, 0, right=True, order="done"),
-    Field("RATE", 6, 7, right=True, order="per_s"),
+    Field("RATE", 6, 6, right=True, order="per_s"),
     Field("~FAILED", 7, 8, right=True, order="failed"),
     Field("HELD", 5, 3, right=True, order="held"),
     Field("LOAD", 5, 4, right=True, order="load"),
@@ -41,9 +42,9 @@ WORKER_FIELDS = (
     Field("AGE", 6, 2, right=True, order="age_s"),
     Field("UPTIME", 6, 11, right=True, order="uptime_s"),
     Field("CLOCK", 6, 12, right=True, order="skew_s"),
-    Field("LOST", 5, 6, right=True, order="missed"),
-    Field("QUEUES", 12, 2, grows=True, order="queues", most=40),
-    Field("SOFTWARE", 16, 5, order="software"),
+    Field("LOST", 5, 8, right=True, order="missed"),
+    Field("QUEUES", 12, 2, grows=3, order="queues", most=40),
+    Field("SOFTWARE", 12, 5, order="software"),
 )
 
 TASK_FIELDS = (
@@ -61,15 +62,15 @@ TASK_FIELDS = (
 
 QUEUE_FIELDS = (
     Field("QUEUE", 14, 0, grows=True, order="name", most=40),
-    Field("READY", 8, 0, right=True, order="ready"),
+    Field("READY", 7, 0, right=True, order="ready"),
     Field("TREND", 12, 1, grows=True),
-    Field("IN FLIGHT", 9, 0, right=True, order="in_flight"),
-    Field("DELAYED", 7, 5, right=True, order="delayed"),
+    Field("IN FL", 5, 0, right=True, order="in_flight"),
+    Field("DELAY", 5, 5, right=True, order="delayed"),
     Field("OLDEST", 6, 3, right=True, order="oldest_s"),
-    Field("IN/S", 7, 5, right=True, order="in_per_s"),
-    Field("OUT/S", 7, 2, right=True, order="out_per_s"),
+    Field("IN/S", 6, 5, right=True, order="in_per_s"),
+    Field("OUT/S", 6, 2, right=True, order="out_per_s"),
     Field("EMPTY IN", 8, 0, right=True, order="paused"),
-    Field("WORKERS", 7, 4, grows=True, order="consumers", most=40),
+    Field("WORKERS", 7, 4, grows=4, order="consumers"),
 )
 
 FAILURE_FIELDS = (
@@ -85,8 +86,8 @@ FAILURE_FIELDS = (
 )
 
 TYPE_FIELDS = (
-    Field("TASK", 16, 0, grows=True, order="name", most=32),
-    Field("TREND", TREND, 1, grows=True),
+    Field("TASK", 16, 0, grows=1, order="name", most=32),
+    Field("TREND", TREND, 1, grows=3),
     Field("DONE/S", 7, 0, right=True, order="per_s"),
     Field("FAIL", 5, 0, right=True, order="fail_share"),
     Field("WAIT P95", 8, 3, right=True, order="wait"),
@@ -101,11 +102,11 @@ EVENT_FIELDS = (
     Field("TYPE", 16, 0),
     Field("WORKER", 14, 1, middle=True),
     Field("ID", 8, 0),
-    Field("TASK", 12, 0, grows=True, most=24),
-    Field("WHAT", 14, 2, grows=True),
+    Field("TASK", 12, 0, grows=1, most=24),
+    Field("WHAT", 14, 2, grows=3),
 )
 
-FACT_FIELDS = (Field("FACT", 22, 0), Field("VALUE", 30, 0, grows=True))
+FACT_FIELDS = (Field("FACT", 14, 0), Field("VALUE", 30, 0, grows=True))
 
 #: what an event tells besides its task, in this order
 EVENT_WHAT = ("args", "kwargs", "result", "exception", "runtime", "queue")
@@ -161,7 +162,7 @@ class CellFormatter:
         self.room: Mapping[str, int] = {}
         self._workers: Sequence[WorkerRow] = ()
         self._task_of: Callable[[str], TaskSeen | None] = _none
-        self._takers: dict[str, list[str]] | None = None
+        self._takers: dict[str, list[WorkerRow]] | None = None
 
     def look(self, picture: Snapshot, seconds: int) -> None:
         """Draw rows of this picture from now on, and histories of so many seconds."""
@@ -170,13 +171,13 @@ class CellFormatter:
         self._workers, self._takers = picture.workers, None
         self._task_of = getattr(picture.tasks, "of", _none)
 
-    def takers(self, queue: str) -> list[str]:
-        """The names of the workers that take from a queue, without their hosts."""
+    def takers(self, queue: str) -> list[WorkerRow]:
+        """The workers that take from a queue."""
         if self._takers is None:
             self._takers = {}
             for worker in self._workers:
                 for name in worker.queues if worker.state == "online" else ():
-                    self._takers.setdefault(name, []).append(worker.node.partition("@")[0])
+                    self._takers.setdefault(name, []).append(worker)
         return self._takers.get(queue, [])
 
     def style(self, word: str) -> str:
@@ -257,10 +258,15 @@ class CellFormatter:
         ]
 
     def _consumers(self, row: QueueRow) -> str:
-        """How many workers take from the queue, and which."""
-        number = figure(row.consumers)
-        names = self.takers(row.name) if row.consumers and self.room.get("WORKERS", 0) >= LEAST_NAME else []
-        return f"{number} {', '.join(names)}".strip()
+        """How many workers take from the queue, and which; their slots in use and rates where they fit."""
+        number, room = figure(row.consumers), self.room.get("WORKERS", 0)
+        found = self.takers(row.name) if row.consumers and room >= LEAST_NAME else []
+        names = [worker.node.partition("@")[0] for worker in found]
+        slots = [f" {w.running}/{w.slots}" if w.running is not None and w.slots else "" for w in found]
+        rates = ["" if w.per_s is None else f" {rate(w.per_s)}/s" for w in found]
+        busy = list(map(add, names, slots))
+        texts = [f"{number} {', '.join(words)}".strip() for words in (map(add, busy, rates), busy)]
+        return next((text for text in texts if cells(text) <= room), texts[-1])
 
     def paused(self, paused: bool) -> Part:
         if not paused:
@@ -300,10 +306,12 @@ class CellFormatter:
         event = row.event
         kind = str(event["type"])
         uuid = str(event.get("uuid") or "")
-        task = self._task_of(uuid) if uuid and not event.get("name") else None
+        is_told = event.get("name") and "args" in event
+        task = self._task_of(uuid) if uuid and not is_told else None
         rest = {k: v for k, v in event.items() if k in EVENT_WHAT}
-        if not rest and task is not None:  # what the task's other events said
-            rest = {"queue": task.queue or None, "args": task.args or None, "kwargs": task.kwargs or None}
+        if task is not None:  # what the task's other events said
+            said = {"queue": task.queue or None, "args": task.args or None, "kwargs": task.kwargs or None}
+            rest |= {k: v for k, v in said.items() if k not in rest}
         return [
             Part(_clock(event["timestamp"])),
             Part(kind, self.style("failed") if kind == "task-failed" else ""),

@@ -5,6 +5,7 @@ In:  a Scene, what the tasks have in common.  Out: lines of a Canvas. Before thi
 
 from __future__ import annotations
 
+import ast
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from qctl.dashboard.views.cells import CALL, TASK_FIELDS, WORKER_FIELDS, argumen
 from qctl.dashboard.views.panels import Box, Scene, short_age
 from qctl.dashboard.widgets.canvas import Canvas
 from qctl.dashboard.widgets.virtual_table import Field, Part, widths_of
+from qctl.output.secrets import hide
+from qctl.output.text import cut
 
 #: cells from which a list of tasks is drawn beside a chart
 LEAST_LIST = 40
@@ -27,7 +30,7 @@ FIELDS = (
     Field("STATE", 10, 0),
     Field("TIME", 6, 2, right=True),
     Field("WORKER", 10, 5, middle=True, grows=True, most=16),
-    Field(CALL, 14, 3, grows=True),
+    Field(CALL, 22, 3, grows=3),
 )
 
 
@@ -35,7 +38,7 @@ WORKERS = (
     Field("WORKER", 10, 0, grows=True, middle=True, most=24),
     Field("STATE", 8, 2),
     Field("RUN", 7, 0, right=True),
-    Field("BUSY", 10, 1),
+    Field("BUSY", 10, 1, grows=2),
     Field("RATE", 6, 3, right=True),
     Field("HELD", 5, 4, right=True),
     Field("LOAD", 5, 5, right=True),
@@ -56,8 +59,12 @@ MEMBERS = (
     Field("TRY", 3, 3, right=True),
     Field("ARGUMENTS", 12, 1, grows=True),
 )
+#: lines of the chart above the task names of a queue, at least
+LEAST_ABOVE = 5
 #: lines of the workers and of the task names of a queue, headings included
 MOST_LINES = 5
+#: arguments of a group that are listed at most, and their cells
+MOST_COMMON, LONGEST_VALUE = 8, 28
 #: so many of the newest tasks of a queue are counted by their names
 MOST_SEEN = 200
 
@@ -74,12 +81,14 @@ def task_of(picture: Snapshot, uuid: str) -> TaskSeen | None:
     return rows.of(uuid) if isinstance(rows, TaskRows) else None
 
 
-def of_queue(canvas: Canvas, box: Box, scene: Scene, name: str) -> None:
-    """Who takes from a queue, which tasks go through it, and the newest of them, below each other."""
+def of_queue(canvas: Canvas, left: Box, box: Box, scene: Scene, name: str) -> Box:
+    """Who takes from a queue, and the newest tasks that went through it; at the left, which tasks these are.
+    Returns what is left there, above them."""
     panes, y = scene.panes, box.y
     workers = [w for w in scene.picture.workers if name in w.queues and w.state != "gone"][: MOST_LINES - 1]
     if workers:
-        lines = [worker_cells(scene, worker) for worker in workers]
+        room = widths_of(WORKERS, box.cells)[3]
+        lines = [worker_cells(scene, worker, room) for worker in workers]
         panels.table(canvas, box._replace(y=y), scene, WORKERS, lines)
         y += len(lines) + 1
     found = newest(scene.picture, "queues", name, MOST_SEEN)
@@ -89,7 +98,7 @@ def of_queue(canvas: Canvas, box: Box, scene: Scene, name: str) -> None:
         known = scene.charts.types.get(task)
         times = None if known is None else quantiles(known.run.within(scene.range_number, scene.picture.at))
         failed = sum(one.name == task and one.state == "FAILURE" for one in found)
-        busy = spark_of(known.busy if known else None, panes.now, scene.seconds, box.cells // 4, panes.plain)
+        busy = spark_of(known.busy if known else None, panes.now, scene.seconds, left.cells // 4, panes.plain)
         lines.append(
             [
                 Part(task or "?"),
@@ -99,19 +108,24 @@ def of_queue(canvas: Canvas, box: Box, scene: Scene, name: str) -> None:
                 Part(busy, panes.thin("running")),
             ]
         )
-    if lines:
-        left = box.y + box.rows - y
-        panels.table(canvas, box._replace(y=y, rows=left), scene, TYPES, lines)
-        y += len(lines) + 1
-    left = box.y + box.rows - y
-    if left > 1:
-        tasks(canvas, box._replace(y=y, rows=left), scene, found, "no task of this queue was seen lately")
+    tasks(
+        canvas,
+        box._replace(y=y, rows=box.y + box.rows - y),
+        scene,
+        found,
+        "no task of this queue was seen lately",
+    )
+    if not lines or left.rows < len(lines) + 1 + LEAST_ABOVE:
+        return left
+    above = left.rows - len(lines) - 1
+    panels.table(canvas, left._replace(y=left.y + above, rows=len(lines) + 1), scene, TYPES, lines)
+    return left._replace(rows=above)
 
 
-def worker_cells(scene: Scene, row: WorkerRow) -> list[Part]:
-    """A worker, for WORKERS."""
+def worker_cells(scene: Scene, row: WorkerRow, room: int) -> list[Part]:
+    """A worker, for WORKERS; its history in so many cells."""
     panes = scene.panes
-    busy = spark_of(scene.charts.workers.get(row.node), panes.now, scene.seconds, 10, panes.plain, 1.0)
+    busy = spark_of(scene.charts.workers.get(row.node), panes.now, scene.seconds, room, panes.plain, 1.0)
     of = dict(zip((field.name for field in WORKER_FIELDS), panes.worker(row), strict=True))
     of["BUSY"] = Part(busy, panes.thin("running"))
     return [of[field.name] for field in WORKERS]
@@ -127,6 +141,36 @@ def members(canvas: Canvas, box: Box, scene: Scene, rows: Sequence[tuple[float, 
         when = time.strftime("%H:%M:%S", time.localtime(at))
         lines.append([Part(when), Part(node), Part(uuid[:8]), Part(tries), Part(call)])
     panels.table(canvas, box, scene, MEMBERS, lines)
+
+
+def in_common(scene: Scene, rows: Sequence[tuple[float, str, str]]) -> list[tuple[str, int, str]]:
+    """The arguments of the tasks of a group, in the order of what they have in common: each with its most
+    frequent value, how many tasks have that, and how many other values there are."""
+    found: dict[str, Counter[str]] = {}
+    for _, _, uuid in rows:
+        task = task_of(scene.picture, uuid)
+        for name, value in [] if task is None else _values(task):
+            found.setdefault(name, Counter())[value] += 1
+    common = []
+    for name, values in found.items():
+        value, count = values.most_common(1)[0]
+        others = "" if len(values) == 1 else f", {len(values) - 1} others"
+        text = cut(f"{name}: {value}", LONGEST_VALUE)
+        common.append((text, count, f"{count / values.total():.0%}{others}"))
+    return sorted(common, key=lambda one: -one[1])[:MOST_COMMON]
+
+
+def _values(task: TaskSeen) -> list[tuple[str, str]]:
+    """The arguments of a task by name or place; none if they cannot be read."""
+    try:
+        args = ast.literal_eval(task.args or "()")
+        kwargs = ast.literal_eval(task.kwargs or "{}")
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # shortened, or not of simple types
+        return []
+    if not isinstance(args, tuple | list) or not isinstance(kwargs, dict):
+        return []
+    places = [(f"argument {number}", repr(value)) for number, value in enumerate(args, 1)]
+    return places + [(str(name), repr(hide(value, str(name)))) for name, value in kwargs.items()]
 
 
 def tasks(

@@ -8,6 +8,7 @@ goes to its charts. Before this: screens/details.py.
 from __future__ import annotations
 
 import textwrap
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,11 +22,13 @@ from qctl.dashboard.state.rings import Series
 from qctl.dashboard.state.series import quantiles
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, WorkerRow
 from qctl.dashboard.views import latest, panels
+from qctl.dashboard.views.alerts import figure, outlook
+from qctl.dashboard.views.cells import rate
 from qctl.dashboard.views.details import Facts, queue_sheet, sheet_of, task_facts
 from qctl.dashboard.views.panels import Box, Scene, short_age
 from qctl.dashboard.widgets.canvas import Canvas, Span
 from qctl.output import state_styles
-from qctl.output.text import cut, shown, shown_lines, width
+from qctl.output.text import age, cut, shown, shown_lines, width
 
 #: the least width of a column, and the most columns
 LEAST, MOST = 58, 3
@@ -33,8 +36,12 @@ LEAST, MOST = 58, 3
 LONGEST = 2_000
 #: so many other tasks of its name are listed on the page of a task
 NEWEST = 30
+#: so many of them at most
+MOST_OTHERS = 14
 #: lines of a chart that has no more room
-CHART = 10
+CHART = 8
+#: changes that are listed with a kind of failure
+MOST_CHANGES = 8
 #: facts of a task by panel; what is not named here is in the first one
 TIMES = ("sent", "received", "started", "ended", "runtime", "retries", "eta", "expires")
 CALL = ("arguments", "keywords")
@@ -42,8 +49,8 @@ LINKS = ("parent", "root")
 ENDED = ("result", "exception")
 #: the chart of a panel: where it is drawn
 Draw = Callable[[Canvas, Box], None]
-#: the name and the value of a fact, and the word of its style
-Line = tuple[str, str, str]
+#: the parts of a line: text, and the word of its style
+Line = list[tuple[str, str]]
 
 
 class Block(NamedTuple):
@@ -58,18 +65,27 @@ class Block(NamedTuple):
     chart_lines: int = 0
 
     def lines(self, cells: int) -> list[Line]:
-        """What stands in it at this width: the name and the value of a fact, and the style's word."""
-        wide = max((len(shown(name)) + 2 for name, _ in self.facts), default=0)
-        found = []
+        """What stands in it at this width: the facts one after the other, a long one in lines of its own, and
+        the text."""
+        found: list[Line] = []
+        used = 0
         for name, value in self.facts:
-            for number, line in enumerate(folded(value, max(cells - wide, 8)) or [""]):
-                found.append((("" if number else shown(name)).ljust(wide), line, ""))
+            label, safe = f"{shown(name)} " if name else "", shown(value)
+            length = width(label) + width(safe)
+            if found and "\n" not in value and used + 3 + length <= cells:
+                found[-1] += [(" · ", "faint"), (label, "faint"), (safe, "")]
+                used += 3 + length
+                continue
+            lines = folded(value, max(cells - width(label), 8)) or [""]
+            for number, line in enumerate(lines):
+                found.append([(" " * width(label) if number else label, "faint"), (line, "")])
+            used = width(label) + width(lines[-1])
         text = folded(self.text, cells)
         missing = len(text) - LONGEST
-        found += [("", f"… {missing:,} more lines", "faint")] if missing > 0 else []
+        found += [[(f"… {missing:,} more lines", "faint")]] if missing > 0 else []
         for line in text[-LONGEST:]:
             is_place = line.startswith("Traceback ") or line.lstrip().startswith('File "')
-            found.append(("", line, "faint" if is_place else "" if line.startswith(" ") else "failed"))
+            found.append([(line, "faint" if is_place else "" if line.startswith(" ") else "failed")])
         return found
 
 
@@ -97,7 +113,10 @@ def page(scene: Scene, row: Any, cells: int, rows: int) -> Canvas | None:
     columns: list[list[tuple[Block, list[Line], int]]] = [[] for _ in ends]
     used = [0] * count
     for block in blocks:
-        at = used.index(min(used))
+        # What is left of a column goes to its charts, so each gets one.
+        is_open = block.chart is not None and not block.chart_lines
+        full = [is_open and any(b.chart and not b.chart_lines for b, _, _ in column) for column in columns]
+        at = min(range(count), key=lambda number: (full[number], used[number]))
         lines = block.lines(ends[0] - 4)
         height = len(lines) + 2 + (block.bar is not None)
         height += (block.chart_lines or CHART) if block.chart else 0
@@ -118,18 +137,17 @@ def page(scene: Scene, row: Any, cells: int, rows: int) -> Canvas | None:
     return canvas
 
 
-def _draw(
-    canvas: Canvas, box: Box, scene: Scene, block: Block, lines: Sequence[tuple[str, str, str]]
-) -> None:
+def _draw(canvas: Canvas, box: Box, scene: Scene, block: Block, lines: Sequence[Line]) -> None:
     style = scene.panes.style
     inner = panels.framed(canvas, box, scene, block.title, block.summary)
     y = inner.y
     if block.bar is not None:
         block.bar(canvas, inner._replace(rows=1))
         y += 1
-    for name, text, word in lines:
-        x = canvas.text(inner.x, y, name, style("faint"))
-        canvas.text(x, y, text, style(word), inner.x + inner.cells - x)
+    for line in lines:
+        x = inner.x
+        for text, word in line:
+            x = canvas.text(x, y, text, style(word), inner.x + inner.cells - x)
         y += 1
     if block.chart is not None:
         block.chart(canvas, inner._replace(y=y, rows=inner.y + inner.rows - y))
@@ -239,6 +257,7 @@ def _task(scene: Scene, row: TaskSeen) -> list[Block]:
     links = _those(facts, LINKS)
     links += [("tree", f"qctl task tree {row.root_id or row.uuid}"), ("log", f"qctl task logs {row.uuid}")]
     blocks.append(Block("Links", "Tab: their output", links))
+    blocks += _surroundings(scene, row)
     known = scene.charts.types.get(row.name)
     if known is None:
         return blocks
@@ -246,7 +265,7 @@ def _task(scene: Scene, row: TaskSeen) -> list[Block]:
     found = quantiles(counts)
     if found is not None:
         words = zip(("p50", "p95", "p99"), map(short_age, found), strict=True)
-        tall = 2 * max(sum(map(bool, rows_of(counts))), 2)
+        tall = max(sum(map(bool, rows_of(counts))), 1)
         usual = f"{' '.join(f'{name} {value}' for name, value in words)} · {scene.words}"
         chart = _run_times(scene, row, counts)
         blocks.append(Block(f"Run times of {cut(row.name, 20)}", usual, chart=chart, chart_lines=tall))
@@ -255,10 +274,31 @@ def _task(scene: Scene, row: TaskSeen) -> list[Block]:
     name = cut(row.name, 24)
     others = [one for one in latest.newest(scene.picture, "names", row.name, NEWEST) if one.uuid != row.uuid]
     newest = partial(latest.tasks, scene=scene, rows=others, nothing="no other was seen lately", alike="TASK")
-    blocks.append(Block(f"Newest {name}", "its last calls", chart=newest, chart_lines=CHART))
+    tall = min(len(others), MOST_OTHERS) + 1
+    blocks.append(Block(f"Newest {name}", "its last calls", chart=newest, chart_lines=tall))
     blocks.append(Block(f"{name}, done and failed", f"per second · {scene.words}", chart=chart))
     chart = _area(scene, [("busy", "running")], {"busy": known.busy}, "")
     return [*blocks, Block(f"Slots that {name} keeps busy", scene.words, chart=chart)]
+
+
+def _surroundings(scene: Scene, row: TaskSeen) -> list[Block]:
+    """Its queue and its worker as they are now."""
+    facts: list[tuple[str, str]] = []
+    for queue in scene.picture.queues:
+        if queue.name == row.queue:
+            mark = "~" if queue.seen else ""
+            facts += [("queue", queue.name), ("ready", f"{queue.ready:,}")]
+            facts += [("oldest", "-" if queue.oldest_s is None else age(queue.oldest_s))]
+            facts += [("in", f"{rate(queue.in_per_s, mark)}/s"), ("out", f"{rate(queue.out_per_s, mark)}/s")]
+            facts += [("empty in", outlook(queue)[0]), ("its workers", figure(queue.consumers))]
+    for worker in scene.picture.workers:
+        if worker.node == row.worker:
+            mark = "" if worker.exact else "~"
+            slots = f"{mark}{figure(worker.running)} of {figure(worker.slots)} busy"
+            facts += [("worker", worker.node), ("state", state_styles.look(worker.state).word)]
+            facts += [("slots", slots), ("heard", f"{age(worker.age_s)} ago" if worker.age_s else "now")]
+            facts += [("up", "-" if worker.uptime_s is None else age(worker.uptime_s))]
+    return [Block("Its queue and its worker, now", facts=facts)] if facts else []
 
 
 def _worker(scene: Scene, row: WorkerRow) -> list[Block]:
@@ -296,12 +336,24 @@ def _failure(scene: Scene, row: FailureRow) -> list[Block]:
         chart = _area(scene, [("failed", "failed")], {"failed": group.per_s}, "/s")
         blocks.append(Block("Failed", f"per second · {scene.words}", chart=chart))
         nodes = [(node, count, f"{count / group.count:.0%}") for node, count in group.workers.most_common(12)]
-        since, tall = "since the dashboard was opened", 1 if len(nodes) > 6 else 2
+        since = "since the dashboard was opened"
         where = partial(bars, scene=scene, rows=nodes, word="failed")
-        blocks.append(Block("Where", since, chart=where, chart_lines=max(len(nodes), 1) * tall))
+        blocks.append(Block("Where", since, chart=where, chart_lines=max(len(nodes), 1)))
         if group.latest:
+            common = latest.in_common(scene, [*group.latest])
+            if common:
+                alike = partial(bars, scene=scene, rows=common, word="failed")
+                words = f"of the latest {len(group.latest)}"
+                blocks.append(
+                    Block("Arguments, the most frequent values", words, chart=alike, chart_lines=len(common))
+                )
             newest = partial(latest.members, scene=scene, rows=[*reversed(group.latest)])
             blocks.append(Block("Latest", since, chart=newest))
+    changes = [one for one in scene.charts.changes if one.at <= scene.picture.at][-MOST_CHANGES:]
+    if changes:
+        facts = [(time.strftime("%H:%M:%S", time.localtime(one.at)), one.words) for one in reversed(changes)]
+        began = time.strftime("%H:%M:%S", time.localtime(row.first_at))
+        blocks.insert(1, Block("Changes, newest first", f"first failure {began}", facts))
     return blocks
 
 

@@ -17,7 +17,7 @@ from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.views.cells import CellFormatter
 from qctl.dashboard.widgets.canvas import ASCII, BRAILLE, Canvas, Layer, nice_top
 from qctl.dashboard.widgets.virtual_table import GAP, Field, Part, widths_of
-from qctl.output.text import age, cut, cut_middle, pad, shown
+from qctl.output.text import age, cut, cut_middle, pad, shown, width
 
 #: cells of the labels at the left of a chart, with their line
 LABELS = 6
@@ -176,6 +176,21 @@ def facts(canvas: Canvas, box: Box, scene: Scene, rows: Sequence[tuple[str, str,
         x, y = box.x + number // box.rows * wide, box.y + number % box.rows
         canvas.text(x, y, name, scene.panes.style("faint"), wide)
         canvas.text(x + names, y, value, look, wide - names - 1)
+
+
+def flow(canvas: Canvas, box: Box, scene: Scene, rows: Sequence[tuple[str, str, str]]) -> Box:
+    """Names, values and styles one after the other, in as many lines as they need; return the room below."""
+    x, y, end, faint = box.x, box.y, box.x + box.cells, scene.panes.style("faint")
+    for name, value, look in rows:
+        head = f"{name} " if name else ""
+        if x > box.x and x + 3 + width(shown(head + value)) > end:
+            x, y = box.x, y + 1
+        if y >= box.y + box.rows:
+            break
+        x = canvas.text(x, y, f"{' · ' if x > box.x else ''}{head}", faint, end - x)
+        x = canvas.text(x, y, value, look, end - x)
+    used = min(y + (x > box.x) - box.y, box.rows)
+    return box._replace(y=box.y + used, rows=box.rows - used)
 
 
 # --- charts

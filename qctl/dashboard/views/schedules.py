@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from qcore.wire.schedule import HistoryRecord
 from qctl.dashboard.state.schedules import SPAN_S, ScheduleBoard, ScheduleRow
-from qctl.dashboard.views import panels
-from qctl.dashboard.views.cells import CellFormatter
+from qctl.dashboard.views import latest, panels
+from qctl.dashboard.views.cells import CALL, TASK_FIELDS, CellFormatter
 from qctl.dashboard.views.panels import Box, Scene, opened
 from qctl.dashboard.widgets.canvas import Canvas
 from qctl.dashboard.widgets.virtual_table import Field, Part
@@ -29,11 +29,11 @@ FIELDS = (
     Field("NEXT IN", 7, 0, right=True, order="next_at"),
     Field("LAST", 7, 1, right=True, order="last_at"),
     Field("LATE", 6, 2, right=True, order="late_s"),
-    Field("RUNS", 7, 4, right=True, order="runs"),
+    Field("RUNS", 7, 6, right=True, order="runs"),
     Field("MISSED", 6, 0, right=True, order="missed"),
     Field("OVERLAP", 7, 5, right=True, order="overlapped"),
     Field("RESULT", 10, 3),
-    Field("TASK", 12, 6, grows=True, order="task"),
+    Field("TASK", 18, 3, grows=3, order="task"),
 )
 NOT_READ = "the schedule has not been read yet"
 EMPTY = (
@@ -52,11 +52,22 @@ DUE = (
     Field("ENTRY", 12, 0, grows=True, most=20),
     Field("CALL", 14, 0, grows=True),
 )
-DUE_CELLS, DUE_FROM = 52, 116
+DUE_CELLS, DUE_FROM = 60, 116
 #: cells from which the selected entry has its history beside it
 SIDE_BY_SIDE = 100
-#: cells of the facts beside the history, at most
-FACTS = 60
+#: so many instants to come are named in the band
+NEXT = 6
+HISTORY = (
+    Field("INSTANT", 8, 0),
+    Field("OUTCOME", 13, 0),
+    Field("LATE", 5, 1, right=True),
+    Field("STATE", 10, 0),
+    Field("TIME", 6, 0, right=True),
+    Field("WORKER", 10, 2, middle=True, grows=1, most=16),
+    Field("TASK", 8, 3, grows=2, most=36),
+    Field("BY", 10, 4, grows=1, most=14),
+    Field("RESULT", 12, 3, grows=2),
+)
 #: seconds between two marks of the axis
 QUARTER_S = 900.0
 NOT_COMPUTED = {
@@ -124,7 +135,7 @@ def cells(panes: CellFormatter, row: ScheduleRow) -> list[Part]:
         Part(f"{item['missed']:,}", panes.style("failed") if item["missed"] else ""),
         Part(f"{item['overlapped']:,}", panes.style("retrying") if item["overlapped"] else ""),
         _result(panes, row),
-        Part(item["task"]),
+        Part(_called(row)),
     ]
 
 
@@ -200,15 +211,19 @@ def hour(scene: Scene, rows: Sequence[ScheduleRow], selected: str, cells: int) -
 def _due(canvas: Canvas, box: Box, scene: Scene, rows: Sequence[ScheduleRow]) -> None:
     """The next instant of each entry that is shown, in the order of time, and what it calls."""
     now, lines = scene.panes.store_now, []
-    known = [row for row in rows if row.upcoming and row.status != schedules.PAUSED]
-    for row in sorted(known, key=lambda row: row.upcoming[0]):
-        at = row.upcoming[0]
+    known = [(at, row) for row in rows if (at := _first(row)) and row.status != schedules.PAUSED]
+    for at, row in sorted(known, key=lambda one: one[0]):
         left = age(at - now) if at > now else "now"
         clock = time.strftime("%H:%M:%S", time.localtime(at))
         lines.append(
             [Part(left), Part(clock, scene.panes.style("faint")), Part(row.name), Part(_called(row))]
         )
     panels.table(canvas, box, scene, DUE, lines)
+
+
+def _first(row: ScheduleRow) -> float | None:
+    """The first instant to come, in the next hour or later; None: unknown."""
+    return row.upcoming[0] if row.upcoming else None if row.item is None else row.time("next_at")
 
 
 def _first_due(scene: Scene, rows: Sequence[ScheduleRow]) -> str:
@@ -250,30 +265,62 @@ def entry(canvas: Canvas, inner: Box, scene: Scene, row: ScheduleRow) -> tuple[s
     when = "  ".join(filter(None, (item["schedule"], zone)))
     policies = [("not published", item["problem"])] if item["problem"] else _policies(row)
     if wide:
-        left = min(inner.cells * 11 // 20, FACTS)
         rows = [("schedule", when), ("task", _called(row)), ("queue", str(item["queue"] or "-"))]
         counts = f"{item['runs']:,} sent · {item['missed']:,} missed · {item['overlapped']:,} overlapped"
         rows += [*policies, ("decisions", counts)]
-        rows += [("next", item["next_at"] or "-"), ("last task", item["last_task_id"] or "-")]
-        rows += [("commands", f"qctl schedule run {row.name}"), ("", f"qctl schedule edit {row.name}")]
         bad = panes.style("failed")
         facts = [(name, text, bad if name == "not published" else "") for name, text in rows]
-        panels.facts(canvas, inner._replace(cells=left - 2), scene, facts)
-        room, y = Box(inner.x + left, inner.y, inner.cells - left, inner.rows), inner.y
+        room = panels.flow(canvas, inner, scene, facts)
+        _write_parts(
+            canvas, room, room.y, [*_last(panes, history, room.cells // 2), *_next_instants(panes, row)]
+        )
+        lines = [_decision(scene, one) for one in (history or ())[: max(room.rows - 2, 0)]]
+        when_due = HISTORY[0]._replace(width=max((len(line[0].text) for line in lines), default=8))
+        below = room._replace(y=room.y + 1, rows=room.rows - 1)
+        panels.table(canvas, below, scene, (when_due, *HISTORY[1:]), lines)
     else:
-        room, y = inner, inner.y + 2
         queue = f"queue {item['queue']}" if item["queue"] else ""
         canvas.text(inner.x, inner.y, "  ".join(filter(None, (when, _called(row), queue))), "", inner.cells)
         said = "  ".join(text if name == "made" else f"{name}: {text}" for name, text in policies)
         canvas.text(inner.x, inner.y + 1, said, panes.style("failed") if item["problem"] else "", inner.cells)
-    lines = [_last(panes, history, room.cells), *(_record(panes, one) for one in history or ())]
-    for line, parts in enumerate(lines[: max(room.rows - (y - room.y), 0)]):
-        x = room.x
-        for part in parts:
-            x = canvas.text(x, y + line, part.text, part.style, room.x + room.cells - x)
+        lines = [_last(panes, history, inner.cells), *(_record(panes, one) for one in history or ())]
+        for line, parts in enumerate(lines[: max(inner.rows - 2, 0)]):
+            _write_parts(canvas, inner, inner.y + 2 + line, parts)
     late = [(r.at_us - r.instant_us) / 1e6 for r in history or () if r.outcome == "sent"]
     worst = f"at most {age(max(late))} late, of {len(late)} · " if late else ""
     return row.name, f"{worst}Enter opens it"
+
+
+def _write_parts(canvas: Canvas, box: Box, y: int, parts: Sequence[Part]) -> None:
+    x = box.x
+    for part in parts:
+        x = canvas.text(x, y, part.text, part.style, box.x + box.cells - x)
+
+
+def _next_instants(panes: CellFormatter, row: ScheduleRow) -> list[Part]:
+    """The instants to come, as far as they are computed."""
+    times = [time.strftime("%H:%M:%S", time.localtime(at)) for at in row.upcoming[:NEXT]]
+    due = (row.item or {}).get("next_at")
+    return [Part(" · next ", panes.style("faint")), Part(" ".join(times) or str(due or "-"))]
+
+
+def _decision(scene: Scene, record: HistoryRecord) -> list[Part]:
+    """One decision of the history, and what became of the task that it sent, as far as it is remembered."""
+    panes = scene.panes
+    at, what, style, late_s = _said(panes, record)
+    task = latest.task_of(scene.picture, record.task_id) if record.task_id else None
+    of = dict(zip((field.name for field in TASK_FIELDS), panes.task(task), strict=True)) if task else {}
+    ended = "" if task is None else shown(task.exception or task.result)
+    unknown = Part("-" if record.task_id else "")
+    return [
+        Part(at),
+        Part(what, style),
+        Part("" if late_s is None else age(late_s)),
+        *(of.get(name, unknown) for name in ("STATE", "TIME", "WORKER")),
+        Part(record.task_id),
+        Part(record.by),
+        Part(ended or unknown.text, of[CALL].style if of else ""),
+    ]
 
 
 def _called(row: ScheduleRow) -> str:
@@ -318,16 +365,19 @@ def _last(panes: CellFormatter, history: Sequence[HistoryRecord] | None, width: 
 
 
 def _record(panes: CellFormatter, record: HistoryRecord) -> list[Part]:
-    """One decision of the history; its date only if that is not today."""
+    """One decision of the history in a line."""
+    at, what, style, late_s = _said(panes, record)
+    late = "" if late_s is None else f"{age(late_s)} late"
+    rest = "  ".join(filter(None, (record.task_id, f"by {record.by}" if record.by else "")))
+    return [Part(f"{at}  "), Part(pad(what, 13), style), Part(f"{late:<11}{shown(rest)}")]
+
+
+def _said(panes: CellFormatter, record: HistoryRecord) -> tuple[str, str, str, float | None]:
+    """When a decision was due, its date only if that is not today; its outcome and style; how late it was."""
     when, today = time.localtime(record.instant_us / 1e6), time.localtime(panes.store_now)
     is_today = (when.tm_yday, when.tm_year) == (today.tm_yday, today.tm_year)
     at = time.strftime("%H:%M:%S" if is_today else "%m-%d %H:%M:%S", when)
     what = record.outcome if record.count == 1 else f"{record.outcome} ({record.count:,})"
-    late = f"{age((record.at_us - record.instant_us) / 1e6)} late" if record.outcome == "sent" else ""
     state = OUTCOMES.get(record.outcome, ("", "", ""))[2]
-    rest = "  ".join(filter(None, (record.task_id, f"by {record.by}" if record.by else "")))
-    return [
-        Part(f"{at}  "),
-        Part(pad(shown(what), 13), panes.style(state) if state else ""),
-        Part(f"{late:<11}{shown(rest)}"),
-    ]
+    late_s = (record.at_us - record.instant_us) / 1e6 if record.outcome == "sent" else None
+    return at, shown(what), panes.style(state) if state else "", late_s

@@ -43,7 +43,7 @@ class Field(NamedTuple):
     width: int  # minimum width
     priority: int = 0  # the highest number is left out first
     right: bool = False
-    grows: bool = False  # gets the remaining width
+    grows: int = 0  # its share of the remaining width
     middle: bool = False  # long text is cut in the middle
     order: str = ""  # the attribute that rows are sorted by; empty: not sortable
     most: int = 0  # a growing column is not wider, because no value is; 0: without limit
@@ -73,7 +73,7 @@ def widths_of(fields: Sequence[Field], room: int) -> list[int]:
     while growing and spare > 0:
         for turn, number in enumerate(growing):
             limit = (fields[number].most or room) - wide[number]
-            share = spare // (len(growing) - turn) + (spare % (len(growing) - turn) > 0)
+            share = -(-spare * fields[number].grows // sum(fields[n].grows for n in growing[turn:]))
             share = max(min(share, limit), 0)
             wide[number] += share
             spare -= share

@@ -74,3 +74,23 @@ def test_the_screen_shows_the_facts_of_a_file(tmp_path: Path) -> None:
     done = qctl("-b", f"sqlite:///{tmp_path}/q.db", "events", "--once", "--view", "broker")
 
     assert "SQLite" in done.stdout and "of write-ahead log" in done.stdout, done.stdout + done.stderr
+
+
+def test_keys_evictions_and_traffic_are_told_and_what_is_charted_are_numbers() -> None:
+    facts = BrokerFacts()
+    server = ServerFacts(
+        memory=2 * MIB,
+        memory_most=0,
+        keys=1_200,
+        evicted=3,
+        clients=5,
+        receives=2 * MIB,
+        sends=512,
+        refused=0,
+    )
+
+    found = facts.look(server, 0.002, 0.0)
+
+    assert found["memory"] == "2.0 MiB without a limit · 1,200 keys · 3 evicted"
+    assert found["load"] == "5 clients · 2.0 MiB/s in, 512 B/s out · 0 connections refused"
+    assert facts.numbers == {"answers": 2.0, "memory": 2.0, "clients": 5, "commands": None}

@@ -12,6 +12,7 @@ from qctl.dashboard.state.snapshot import FailureRow
 from qctl.dashboard.views.cells import CellFormatter
 from qctl.dashboard.views.pages import as_text, page, took
 from qctl.dashboard.views.panels import Scene
+from tests.support.large_still import LargeStill
 from tests.support.still import FAILURES, NOW, QUEUES, TRACE, WORKERS, Still
 
 TASK = TaskSeen(
@@ -91,3 +92,16 @@ def test_a_task_stands_among_the_others_of_its_name() -> None:
 def test_a_row_of_which_little_is_known_has_a_page() -> None:
     for row in (TaskSeen("a"), FailureRow("x", "Y", "", 1, NOW, NOW, None)):
         assert len(drawn(row, 120, 30)) == 30
+
+
+def test_the_page_of_a_group_says_which_arguments_its_failures_share_and_what_changed_before() -> None:
+    picture = LargeStill().take()
+    assert picture.charts is not None
+    (row,) = [one for one in picture.failures if one.name == "shop.charge"]
+
+    canvas = page(Scene(picture, picture.charts, CellFormatter()), row, 120, 37)
+
+    assert canvas is not None
+    text = "\n".join(canvas.lines())
+    assert "currency: 'EUR' 30" in text and "amount: 2099  5" in text and "17%, 6 others" in text
+    assert "worker pay1@fra restarted" in text
