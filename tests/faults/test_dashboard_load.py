@@ -118,7 +118,7 @@ def test_the_dashboard_answers_keys_and_counts_every_event_under_load(
         screen.press("3")
         while source.poll() is None:
             for key, seen in (
-                ("4", "IN FL"),
+                ("4", "IN FLIGHT"),
                 ("3", "ARGUMENTS"),
                 ("?", "go to a view"),
                 ("q", "ARGUMENTS"),

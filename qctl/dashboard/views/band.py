@@ -104,7 +104,7 @@ def _worker(canvas: Canvas, inner: Box, scene: Scene, row: WorkerRow) -> tuple[s
     facts = [
         ("state", f"{look.word}{f', {age(row.age_s)} ago' if row.age_s else ''}", style(look.word)),
         ("slots", f"{seen}{'-' if row.running is None else row.running} of {row.slots or '-'} busy", ""),
-        ("held", "-" if row.held is None else f"{row.held} not started", ""),
+        ("held", "-" if row.held is None else f"{row.held}, running ones too", ""),
         ("queues", ", ".join(row.queues) or "-", ""),
         ("failed", f"~{figure(row.failed)} seen", style("failed") if row.failed else ""),
         ("software", row.software or "-", ""),
