@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 
+import pytest
+
 from qcore import App
 from qctl.dashboard.sources.live import LiveSource
 from tests.support.processes import Processes
@@ -43,7 +45,18 @@ def test_a_mixed_fleet_is_shown_as_it_was(redis_url: str, processes: Processes) 
     dropped = [client.send_task("proj.nap", (9,), countdown=4) for _ in range(5)]
     client.control.revoke([r.id for r in dropped])
     results = {r.id: r for some in (*sent.values(), dropped) for r in some}
-    wait_for(lambda: all(r.state in ("SUCCESS", "FAILURE", "REVOKED") for r in results.values()), 60)
+    left = dict[str, str]()
+
+    def ended() -> bool:
+        left.clear()
+        left.update((i, r.state) for i, r in results.items() if not r.ready())
+        return not left
+
+    try:
+        wait_for(ended, 60)
+    except AssertionError:
+        rows = [t for t in feed.take().tasks if t.uuid in left]
+        pytest.fail(f"not ended: {left}; revoked were {[r.id for r in dropped]}; seen: {rows}")
 
     def settled() -> bool:
         shown = {t.uuid: t for t in feed.take().tasks}
