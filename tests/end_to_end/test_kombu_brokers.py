@@ -104,14 +104,8 @@ def start(kind: str, processes: Processes, env: dict[str, str]) -> Process:
 def run(kind: str, env: dict[str, str], lines: str) -> Any:
     """What a client prints, as JSON."""
     install = "" if kind == "celery" else "from qcore.celery import install; install()\n"
-    done = subprocess.run(
-        [sys.executable, "-c", install + lines],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    imports = "celery" if kind == "celery" else "qctl"
+    done = run_python("-c", install + lines, env={**os.environ, **env}, imports=imports, timeout_s=200)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -55,14 +55,8 @@ def ask(kind: str, what: str, settings: dict[str, Any]) -> dict[str, Any]:
     client = f"from tests.projects import wired; wired.main({what!r})"
     if kind == "qcore":
         client = f"from qcore.celery import install; install(); {client}"
-    done = subprocess.run(
-        [sys.executable, "-c", client],
-        cwd=ROOT,
-        env={**os.environ, **env(settings)},
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
+    imports = "qctl" if kind == "qcore" else "celery"
+    done = run_python("-c", client, env={**os.environ, **env(settings)}, imports=imports, timeout_s=110)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.partition("ANSWER ")[2])
     return found
