@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT, Processes
+from tests.support.processes import ROOT, Processes, run_python
 from tests.support.waiting import wait_for
 
 EXAMPLES = ROOT / "examples"
@@ -28,15 +28,7 @@ class Shell:
     def qctl(
         self, *words: str, code: int | None = 0, timeout: float = 100
     ) -> subprocess.CompletedProcess[str]:
-        ran = subprocess.run(
-            [sys.executable, "-m", "qctl", *words],
-            cwd=EXAMPLES,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        ran = run_python("-m", "qctl", *words, cwd=EXAMPLES, env=self.env, timeout_s=timeout)
         assert code is None or ran.returncode == code, f"{words}: {ran.returncode}\n{ran.stdout}{ran.stderr}"
         assert "Traceback" not in ran.stderr
         return ran

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 from qcore.app.app import App
 from qcore.errors import BrokerDown, TimeoutError
 from tests.support.cloud_servers import client_environment
-from tests.support.processes import Process, Processes
+from tests.support.processes import Process, Processes, run_python
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]

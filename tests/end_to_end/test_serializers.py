@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import pytest
 from qcore.brokers.contract.records import Message
 from qcore.brokers.registry import open_broker
 from qcore.wire import envelope
-from tests.support.processes import ROOT, Process, Processes
+from tests.support.processes import Process, Processes, run_python
 from tests.support.signers import Signer, signer
 
 WIRED = "tests.projects.wired"

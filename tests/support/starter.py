@@ -180,7 +180,9 @@ def is_read_alike(env: Mapping[str, str]) -> bool:
     names = {name for name in {*env, *ENVIRON} if name.startswith(READ_AT_START)}
     if any(env.get(name) != ENVIRON.get(name) for name in names - SET_LATER):
         return False
-    added = [Path(text) for text in env.get("PYTHONPATH", "").split(os.pathsep) if text]
+    added = [
+        Path(text) for text in env.get("PYTHONPATH", "").split(os.pathsep) if text not in ("", *sys.path)
+    ]
     return not any(
         found
         for folder in added

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.processes import ROOT, Processes
+from tests.support.processes import ROOT, Processes, run_python
 from tests.support.waiting import wait_for
 
 FILES = {
@@ -147,13 +145,11 @@ def site(tmp_path: Path) -> Path:
 def run(kind: str, code: str, site: Path, env: dict[str, str]) -> Any:
     """What a client process printed, with Celery or with qcore behind `import celery`."""
     before = "from qcore.celery import install; install()\n" if kind == "qcore" else ""
-    done = subprocess.run(
-        [sys.executable, "-c", before + code],
+    done = run_python(
+        *("-c", before + code),
         env={**os.environ, **env, "DESK_NOTES": os.devnull},
-        capture_output=True,
-        text=True,
         cwd=site,
-        check=False,
+        imports="qctl" if kind == "qcore" else "celery",
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
