@@ -151,14 +151,14 @@ class Processes:
         app: str = "tests.projects.proj",
         backend: str = "",
         ready: bool = True,
-        env: dict[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+        fresh: bool = False,
     ) -> Process:
         """`qctl worker`, ready to work when this returns."""
         node = name or f"q{uuid.uuid4().hex[:6]}@test"
         more = {"QCTL_RESULT_BACKEND": backend} if backend else {}
-        worker = self.qctl(
-            "-A", app, "-b", url, "worker", "-n", node, "-l", "INFO", *args, env={**more, **(env or {})}
-        )
+        words = ("-A", app, "-b", url, "worker", "-n", node, "-l", "INFO", *args)
+        worker = self.qctl(*words, env={**more, **(env or {})}, fresh=fresh)
         if ready:
             worker.wait_output(READY)
         return worker

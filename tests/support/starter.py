@@ -28,18 +28,22 @@ from types import ModuleType, SimpleNamespace
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: that of the starters, whatever a test sets later
 ENVIRON = dict(os.environ)
-#: what Python, or a module of ours that is imported once, reads from the environment only at its start
+#: what Python reads from the environment when it starts, and modules when they are imported
 READ_AT_START = (
-    "PYTHON",
-    "LC_",
-    "LANG",
-    "LD_",
-    "MALLOC_",
-    "C_STRICT",
-    "C_WARN",
-    "KOMBU_",
-    "CELERY_RDB",
-    "QCORE_",
+    *(
+        "PYTHON",
+        "LC_",
+        "LANG",
+        "LD_",
+        "MALLOC_",
+        "C_",
+        "QCORE_",
+        "NO_WORKER",
+        "WORKER_LOGLEVEL",
+        "CELERY_RDB",
+    ),
+    *("CELERY_CUSTOM", "CELERY_WORKER_", "CELERY_BENCH", "MP_", "USE_FAST_LOCALS", "TIMER_DEBUG", "ITERM"),
+    *("AUTOSCALE_KEEPALIVE", "FORKED_BY", "EVENTLET_", "GEVENT_"),
 )
 #: the output of a starter is not buffered; a fork sets sys.path
 SET_LATER = {"PYTHONUNBUFFERED", "PYTHONPATH"}
@@ -178,17 +182,10 @@ def starter_for(words: Sequence[str], env: Mapping[str, str], imports: str = "")
 def is_read_alike(env: Mapping[str, str]) -> bool:
     """Whether Python and our modules read of it at their start what they read in the starter."""
     names = {name for name in {*env, *ENVIRON} if name.startswith(READ_AT_START)}
-    if any(env.get(name) != ENVIRON.get(name) for name in names - SET_LATER):
+    if any((env.get(name) or "") != ENVIRON.get(name, "") for name in names - SET_LATER):
         return False
-    added = [
-        Path(text) for text in env.get("PYTHONPATH", "").split(os.pathsep) if text not in ("", *sys.path)
-    ]
-    return not any(
-        found
-        for folder in added
-        if folder != ROOT
-        for found in (*folder.glob("*customize.py"), *folder.glob("*-info"))
-    )
+    added = set(env.get("PYTHONPATH", "").split(os.pathsep)) - {"", str(ROOT), *sys.path}
+    return not any([*Path(text).glob("*customize.py"), *Path(text).glob("*-info")] for text in added)
 
 
 # --- in the process that forks

@@ -385,8 +385,7 @@ def test_a_real_celery_app_can_be_looked_at_but_runs_no_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QCTL_CELERY", "real")
-    words = ("-m", "qctl", "-A", "tests.projects.celeryproj")
-    words += ["-b", f"sqlite:///{tmp_path}/broker.sqlite"]
+    words = ("-m", "qctl", "-A", "tests.projects.celeryproj", "-b", f"sqlite:///{tmp_path}/broker.sqlite")
 
     worker = run_python(*words, "worker")
     status = run_python(*words, "status")
