@@ -101,7 +101,7 @@ class Site:
 
     def beat(self) -> Process:
         if self.kind == "celery":
-            return self.processes.start(sys.executable, "-c", BEAT, env=self.env)
+            return self.processes.start(sys.executable, "-c", BEAT, env=self.env, imports="celery")
         no_site = ["-S"] if self.kind == "without celery" else []
         words = ("-A", f"{PROJECT}.celery", "beat", "-S", SCHEDULER, "--max-interval", "0.2", "-l", "INFO")
         return self.processes.start(sys.executable, *no_site, "-m", "qctl", *words, env=self.env, fresh=False)

@@ -64,7 +64,7 @@ def test_the_first_lines_a_user_types(
     shell.qctl("task", "revoke", nap_id, "--terminate", "--yes")
     assert "w1@host" in shell.qctl("status").stdout
     assert "task events enabled" in shell.qctl("control", "enable_events").stdout
-    dump = processes.start(sys.executable, "-m", "qctl", "events", "--dump", "--limit", "60", env=shell.env)
+    dump = processes.qctl("events", "--dump", "--limit", "60", env=shell.env)
     dump.wait_output("listening")
     shell.qctl("call", "proj.add", "-a", "[3,3]")
     dump.wait_output(r"task-succeeded\s+proj\.add")

@@ -33,12 +33,17 @@ class Process:
     """One process and everything it starts, with a log file of what they print."""
 
     def __init__(
-        self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None, fresh: bool = True
+        self,
+        command: Sequence[str],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        fresh: bool = True,
+        imports: str = "",
     ) -> None:
-        """fresh: in an interpreter of its own, even where a fork will do."""
+        """fresh: in an interpreter of its own, even where a fork will do; imports: see starter_for()."""
         self.command, self.log = list(command), log
         full = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **(env or {})}
-        name = None if fresh else starter_for(self.command[1:], full)
+        name = None if fresh else starter_for(self.command[1:], full, imports)
         self._process: subprocess.Popen[bytes] | Started
         with log.open("ab") as out, open(os.devnull) as null:
             if name is not None:
@@ -131,10 +136,15 @@ class Processes:
         self._all: list[Process] = []
 
     def start(
-        self, *command: str, env: Mapping[str, str] | None = None, name: str = "", fresh: bool = True
+        self,
+        *command: str,
+        env: Mapping[str, str] | None = None,
+        name: str = "",
+        fresh: bool = True,
+        imports: str = "",
     ) -> Process:
         log = self.folder / f"{name or Path(command[0]).name}-{len(self._all)}.log"
-        self._all.append(Process(command, log, env, fresh))
+        self._all.append(Process(command, log, env, fresh and not imports, imports))
         return self._all[-1]
 
     def qctl(self, *args: str, env: Mapping[str, str] | None = None, fresh: bool = False) -> Process:

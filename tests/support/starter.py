@@ -166,9 +166,9 @@ def close_starters() -> None:
 def starter_for(words: Sequence[str], env: Mapping[str, str], imports: str = "") -> str | None:
     """The name of the starter that can fork `python WORDS`; None where it takes a fresh interpreter.
 
-    imports: which of `celery` and `qctl` (and so qcore) a script of a test imports; -m tells it otherwise.
+    imports: which of `celery` and `qctl` (and so qcore) it imports, if -m does not name one of them.
     """
-    program = words[1] if words[0] == "-m" else imports
+    program = imports or (words[1] if words[0] == "-m" else "")
     pools = {text.removeprefix("--pool=").removeprefix("-P") for text in words}
     if program not in ("celery", "qctl") or "flower" in words or not is_read_alike(env):
         return None

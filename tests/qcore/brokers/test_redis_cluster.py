@@ -199,7 +199,7 @@ def test_celerys_worker_and_clients_share_the_prefix_at_the_owner(
     celery.term()
     celery.wait()
     processes.start_qcore_worker(redis_cluster.url, "-c", "1", app=PROJECT)
-    client = processes.start(sys.executable, str(tmp_path / "celproj.py"), env=env)
+    client = processes.start(sys.executable, str(tmp_path / "celproj.py"), env=env, imports="celery")
     assert client.wait() == 0, client.output()
     assert client.output().strip().endswith("42")
     app.close()
