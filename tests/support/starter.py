@@ -91,6 +91,7 @@ class Starter:
                 env={**ENVIRON, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C is for the tests, which end it
             )
         self._lock = threading.Lock()
 
@@ -107,6 +108,7 @@ class Starter:
         return Started([*words], reports)
 
     def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)  # a child of the tests may have it too
         self._socket.close()
         self._process.wait(60)
 
@@ -223,27 +225,32 @@ def _main() -> None:
         pid = os.fork()
         if pid:
             children[pid] = files[3]
-            os.write(files[3], f"{pid}\n".encode())
             for file in files[:3]:
                 os.close(file)
             continue
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        os.write(files[3], f"{os.getpid()}\n".encode())  # from here on a signal reaches its group
         requests.close()
         for file in (wakes, woken, files[3], *children.values()):
             os.close(file)
-        os.setsid()
-        for number, file in enumerate(files[:3]):
-            os.dup2(file, number)
-            os.close(file)
-        os.chdir(cwd)
-        os.environ.clear()
-        os.environ.update(env)
-        time.tzset()
-        added = [text for text in env.get("PYTHONPATH", "").split(os.pathsep) if text]
-        sys.path[1:] = [*added, *(text for text in sys.path[1:] if text != str(ROOT))]
+        _enter(files[:3], env, cwd)
         _run(words, cwd)
         return
+
+
+def _enter(files: list[int], env: dict[str, str], cwd: str) -> None:
+    """In the child: files, environment, folder and path are its own, and no signal is handled."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    time.tzset()
+    added = [text for text in env.get("PYTHONPATH", "").split(os.pathsep) if text]
+    sys.path[1:] = [*added, *(text for text in sys.path[1:] if text != str(ROOT))]
 
 
 def _read_all(requests: socket.socket, size: int) -> bytes:

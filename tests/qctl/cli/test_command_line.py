@@ -60,6 +60,22 @@ def one_sentence(done: subprocess.CompletedProcess[str]) -> bool:
 # --- help
 
 
+def test_what_is_forked_begins_without_what_changes_qcore() -> None:
+    """As a fresh qctl does: see tests/support/starter.py."""
+    code = (
+        "import os, sys; print([m for m in sys.modules if m.split('.')[0] in "
+        "('kombu', 'celery', 'django', 'rich', 'textual')], os.environ['GIVEN'], os.getcwd(), sys.argv); "
+        "sys.exit(7)"
+    )
+    env = {**os.environ, "GIVEN": "yes"}
+
+    forked = run_python("-c", code, "word", env=env, cwd=Path("/"), imports="qctl")
+    fresh = run_python("-c", code, "word", env=env, cwd=Path("/"))
+
+    assert (forked.returncode, forked.stdout, forked.stderr) == (fresh.returncode, fresh.stdout, fresh.stderr)
+    assert forked.stdout == "[] yes / ['-c', 'word']\n"
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from qctl.main import main; main(['--help']);"
